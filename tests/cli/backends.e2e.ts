@@ -18,7 +18,7 @@ interface Result {
 
 const { skipped: noWebgpu } = await findExecutor('compiled on WebGPU');
 const hasNvidia = existsSync('/dev/nvidiactl');
-/** Where the loader of Vulkan finds no driver. */
+/** A path where the Vulkan loader finds no driver. */
 const withoutVulkan = { VK_DRIVER_FILES: '/none.json', VK_ICD_FILENAMES: '/none.json' };
 
 let folder = '';
@@ -33,7 +33,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** What a run in a folder of its own has left there. */
+/** The results of a run in a folder of its own. */
 async function resultOf(...flags: string[]): Promise<Result> {
   const out = await mkdtemp(join(folder, 'run-'));
   const { code, stderr } = await peftBench(['run', ...small, ...flags, '--out', out]);
@@ -43,7 +43,7 @@ async function resultOf(...flags: string[]): Promise<Result> {
   return JSON.parse(await readFile(join(out, 'results', file), 'utf8')) as Result;
 }
 
-/** Runs on a backend that is missing: one line, and nothing is written. */
+/** Runs on a missing backend, which must print one line and write nothing. */
 async function expectRefusal(backend: string, reason: RegExp): Promise<void> {
   const out = join(folder, `no-${backend}`);
   const { code, stderr } = await peftBench(['run', ...small, '--backend', backend, '--out', out], {
@@ -57,34 +57,34 @@ async function expectRefusal(backend: string, reason: RegExp): Promise<void> {
 }
 
 describe.skipIf(process.platform !== 'linux')('a machine without a GPU (drivers are hidden on Linux only)', () => {
-  it('is told of by one line of run', async () => {
+  it('makes `run` print one line', async () => {
     await expectRefusal(
       'webgpu',
       /^peft-bench: ONNX Runtime does not start on 'webgpu' here: .*; it needs a GPU and its driver for Vulkan/,
     );
   });
 
-  it('is told of by doctor, and by nothing but doctor', async () => {
+  it('is reported by `doctor` only', async () => {
     const { code, stdout, stderr } = await peftBench(['doctor'], { env: withoutVulkan });
     expect(stdout).toMatch(/^ {2}no {3}compiled on webgpu: .* it needs a GPU and its driver for Vulkan/m);
     expect(stdout).toMatch(/^ {2}yes {2}compiled on cpu$/m);
-    expect(stdout).not.toMatch(/eager on webgpu|tensorrt/); // which --backend does not take
+    expect(stdout).not.toMatch(/eager on webgpu|tensorrt/); // which --backend does not accept
     expect([stderr, code]).toEqual(['', 0]);
   });
 });
 
-describe.skipIf(hasNvidia)('a machine without CUDA (is not this one, where it has a GPU of NVIDIA)', () => {
-  it('is told of by one line of run', async () => {
+describe.skipIf(hasNvidia)('a machine without CUDA (skipped if this one has an NVIDIA GPU)', () => {
+  it('makes `run` print one line', async () => {
     await expectRefusal('cuda', /does not start on 'cuda' here: .*; it needs CUDA, and its libraries: npm rebuild/);
   });
 });
 
 describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${noWebgpu})` : ''}`, () => {
-  it('is what doctor says the machine has', async () => {
+  it('is listed by `doctor`', async () => {
     expect((await peftBench(['doctor'])).stdout).toMatch(/^ {2}yes {2}compiled on webgpu$/m);
   });
 
-  it('takes the steps of the processor, as another trial', async () => {
+  it('takes the same steps as on the CPU, as another trial', async () => {
     const [onDevice, onProcessor] = [await resultOf('--backend', 'webgpu'), await resultOf()];
     expect([onDevice.engine.backend, onProcessor.engine.backend]).toEqual(['webgpu', 'cpu']);
     expect(onDevice.id).not.toBe(onProcessor.id);
@@ -93,7 +93,7 @@ describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${n
     expect(relativeDistance(losses(onDevice), losses(onProcessor))).toBeLessThan(1e-4);
   });
 
-  it('trains an adapter beside weights that were rounded to 8 bits', async () => {
+  it('trains an adapter on a model with 8-bit weights', async () => {
     const adapter = join(folder, 'adapter');
     const flags = ['--backend', 'webgpu', '--dtype', 'q8', '--out', adapter];
     const { code, stderr } = await peftBench(['train', ...small, ...flags]);
@@ -104,7 +104,7 @@ describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${n
 });
 
 describe.skipIf(tensorFlow.versions === undefined)(`peft-bench on TensorFlow (${tensorFlow.where})`, () => {
-  it('names the library and the package that binds it in the result file, and nowhere else', async () => {
+  it('names the library and its binding in the result file only', async () => {
     const { engine, versions } = await resultOf('--engine', 'eager', '--backend', 'tensorflow');
     expect(engine.backend).toBe('tensorflow');
     expect(versions).toMatchObject(tensorFlow.versions ?? {});

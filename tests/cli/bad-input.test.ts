@@ -43,7 +43,7 @@ afterAll(async () => {
 
 const NOBODY_LISTENS = /^(?!.*open-sesame).*--queue redis:\/\/127\.0\.0\.1:1 cannot be used: connect ECONNREFUSED/;
 
-/** Arguments with file names in angle brackets, and what the one line must say. */
+/** Arguments with file names in angle brackets, and a pattern for the one line that must be printed. */
 const cases: [string, string, RegExp][] = [
   ['an unknown command', 'runn', /runn/],
   ['no output folder', 'run', /--out/],
@@ -55,14 +55,14 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a method twice', 'run --method sora,sora --out <out>', /'sora' twice/],
   ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
-  ['a budget of nothing', 'run --budget 0 --out <out>', /'0'; expected/],
+  ['a budget of zero', 'run --budget 0 --out <out>', /'0'; expected/],
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
   ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
-  ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has one size only/],
-  ['a preset without its data', 'run --preset glue --out <out>', /--preset glue compares on data of yours; .*--data/],
+  ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has only one size/],
+  ['a preset without its data', 'run --preset glue --out <out>', /--preset glue needs your own data; .*--data/],
   [
-    'shares of a study that tunes',
+    'shards of a study that tunes',
     'run --preset standard --shard 0/2 --out <out>',
     /shares tunes no learning rates.*--queue/,
   ],
@@ -81,34 +81,30 @@ const cases: [string, string, RegExp][] = [
   [
     'a backend of the other engine',
     'train --method lora --backend wasm --out <out>',
-    /expected auto, cpu, webgpu, cuda \('wasm' is one of --engine eager\)$/,
+    /expected auto, cpu, webgpu, cuda \(--engine eager has 'wasm'\)$/,
   ],
   [
     'a backend that the eager engine lacks',
     'run --engine eager --backend webgpu --out <out>',
-    /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \('webgpu' is one of --engine compiled\)$/,
+    /--engine eager has no backend 'webgpu'; expected auto, tensorflow, wasm, cpu \(--engine compiled has 'webgpu'\)$/,
   ],
   [
-    'a queue that is no Redis',
+    'a queue that is not a Redis server',
     'run --queue http://:open-sesame@localhost --out <out>',
     /http:\/\/…@localhost'; expected redis:/,
   ],
-  ['a queue where nobody listens', 'run --queue redis://:open-sesame@127.0.0.1:1 --out <out>', NOBODY_LISTENS],
-  ['a worker where nobody listens', 'worker --queue redis://127.0.0.1:1 --scratch <scratch>', NOBODY_LISTENS],
+  ['a queue without a server', 'run --queue redis://:open-sesame@127.0.0.1:1 --out <out>', NOBODY_LISTENS],
+  ['a worker without a server', 'worker --queue redis://127.0.0.1:1 --scratch <scratch>', NOBODY_LISTENS],
   ['a worker without a queue', 'worker', /--queue/],
   [
     'a worker with a strange name',
     'worker --queue redis://127.0.0.1:1 --name a/b',
     /--name is 'a\/b'; expected letters/,
   ],
-  [
-    'processes of this machine with a queue',
-    'run --queue redis://127.0.0.1:1 --workers 2 --out <out>',
-    /--workers is for/,
-  ],
+  ['local workers with a queue', 'run --queue redis://127.0.0.1:1 --workers 2 --out <out>', /--workers is for/],
   ['a shard beyond the last', 'run --shard 4/4 --out <out>', /'4\/4'; expected I\/N with I from 0/],
-  ['a shard of a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
-  ['a manifest for nobody', 'manifest --image x --out <out>', /--kubernetes/],
+  ['a shard and a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
+  ['a manifest without --kubernetes', 'manifest --image x --out <out>', /--kubernetes/],
   ['a manifest without an image', 'manifest --kubernetes --out <out>', /--image/],
   [
     'a manifest with a wrong volume',
@@ -117,21 +113,21 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a manifest of an unknown preset', 'manifest --kubernetes --image x --preset fast --out <out>', /'fast'; expected/],
   ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
-  ['a training file of two rows alone', 'run --train <two.tsv> --out <out>', /two: expected two classes to train on/],
+  ['a training file of only two rows', 'run --train <two.tsv> --out <out>', /two: expected two classes to train on/],
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],
   ['an empty file', 'run --train <empty.tsv> --dev <good.tsv> --out <out>', /empty\.tsv/],
   ['wrong columns', 'run --train <columns.tsv> --dev <good.tsv> --out <out>', /columns\.tsv.*sentence/],
   [
-    'one class only',
+    'only one class',
     'run --train <one-class.tsv> --dev <good.tsv> --out <out>',
     /one-class\.tsv.*two different labels/,
   ],
   [
-    'a label that training never sees',
+    'a label that is not in the training file',
     'run --train <good.tsv> --dev <strange-label.tsv> --out <out>',
     /strange-label\.tsv.*7/,
   ],
-  ['a study file that is no JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
+  ['a study file that is not JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
   ['a study file that is a list', 'run --config <list.json> --out <out>', /list\.json: expected an object/],
   ['a study file with a wrong field', 'run --config <wrong.json> --out <out>', /protocol\.epochs/],
   [
@@ -140,24 +136,20 @@ const cases: [string, string, RegExp][] = [
     /'protocol\.epoch' .*known are epochs/,
   ],
   ['an arm with an unknown field', 'run --config <arm.json> --out <out>', /'methods\.hard\.rank' .*known are method/],
-  ['an arm of no known method', 'run --config <no-method.json> --out <out>', /'soar' is unknown/],
+  ['an arm of an unknown method', 'run --config <no-method.json> --out <out>', /'soar' is unknown/],
   ['a budget twice in a study file', 'run --config <budgets.json> --out <out>', /'budgets' .*each name once/],
   [
     'grids of different length',
     'run --config <grids.json> --out <out>',
-    /equal tuning effort: 'sora' has a grid of 1 .*, the study one of 2/,
+    /unequal tuning effort: the grid of 'sora' has 1 .*, the study's has 2/,
   ],
   ['an empty grid', 'run --config <no-rates.json> --out <out>', /'tuning\.learningRates' .*at least one learning rate/],
   [
-    'a task of the tuning that the study does not have',
+    'a tuning task that the study does not have',
     'run --config <elsewhere.json> --out <out>',
     /'tuning\.tasks' has 'sst2'; expected one of uci-sentiment/,
   ],
-  [
-    'an impossible budget of the tuning',
-    'run --config <tuning-budget.json> --out <out>',
-    /'r=half'; expected a number/,
-  ],
+  ['an impossible tuning budget', 'run --config <tuning-budget.json> --out <out>', /'r=half'; expected a number/],
   ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],
   ['a folder without a model', 'run --model <empty-model> --out <out>', /empty-model/],
   ['an output folder that is a file', 'run --preset smoke --out <a-file>', /a-file/],
@@ -169,7 +161,7 @@ const cases: [string, string, RegExp][] = [
   ['no results to report', 'report <empty-model>', /holds no results/],
 ];
 
-describe('peft-bench answers with exit code 2 and one clear line to', () => {
+describe('peft-bench exits with 2 and prints one clear line for', () => {
   it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);

@@ -23,7 +23,7 @@ function talk(rows: number): string {
   return Array.from({ length: rows }, (_, row) => JSON.stringify({ messages: messages(row) })).join('\n');
 }
 
-/** Judges a model as it comes; gives the name of the trial, and what was said of templates. */
+/** Evaluates an untrained model; returns the name of the trial and the messages about templates. */
 async function trial(name: string, template?: string): Promise<{ id: string; said: string[] }> {
   await writeDecoder(at(name), 'gpt2');
   const tokenizer = JSON.parse(await readFile(at(`${name}/tokenizer.json`), 'utf8')) as { added_tokens: object[] };
@@ -44,7 +44,7 @@ async function trial(name: string, template?: string): Promise<{ id: string; sai
 
 const SHORT = `{% for m in messages %}{{ m.role[0] ~ ':' ~ m.content }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}`;
 
-it('conversations are written by the template of the model, and another template makes another trial', async () => {
+it("conversations are written by the model's template, and another template makes another trial", async () => {
   const one = await trial('one', SHORT);
   expect(one.said).toEqual([]);
   await rm(at('out-one'), { recursive: true });
@@ -52,9 +52,7 @@ it('conversations are written by the template of the model, and another template
   expect(other.id).not.toBe(one.id);
 });
 
-it('conversations for a model without a template are written as ChatML, which is said once', async () => {
+it('conversations for a model without a template are written as ChatML, with one message', async () => {
   const { said } = await trial('none');
-  expect(said).toEqual([
-    'peft-bench: talk: the model has no chat template of its own: conversations are written as ChatML',
-  ]);
+  expect(said).toEqual(['peft-bench: talk: the model has no chat template, so conversations are written as ChatML']);
 });

@@ -19,13 +19,13 @@ import { runTrial } from '../../packages/bench/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { numbersOf } from './results.js';
 
-/** Methods and options whose state between two steps differs in kind. */
+/** Methods and options with different kinds of state between two steps. */
 const methods = {
   lora: { options: { loraDropout: 0.2 } },
   adalora: { options: { compact: true } },
   sora: { options: { compactEvery: 1, loraDropout: 0.1 }, tolerance: 0.01 },
 };
-/** Initial values computed from data or from the weights: they are computed again. */
+/** Initial values that are computed from data or weights, and computed again on resuming. */
 const starts = ['eva', 'lora_ga', 'pissa'];
 
 let folder = '';
@@ -68,7 +68,7 @@ async function run(trial: Trial, checkpoints?: TrialCheckpoints): Promise<DoneTr
   return (await runTrial(trial, await prepare(trial), checkpoints && { checkpoints })).result;
 }
 
-/** Checkpoints of a trial at certain steps, all of them kept: the files' content by step. */
+/** All checkpoints of a trial at certain steps: the content of the file, by step. */
 function keeping(
   id: string,
   steps: readonly number[],
@@ -83,7 +83,7 @@ function keeping(
   return { checkpoints: { ...inner, isDue: (step) => steps.includes(step), write }, kept };
 }
 
-/** The checkpoints of a folder in memory with one file in it. */
+/** A checkpoint folder in memory with one file. */
 function holding(id: string, bytes: Uint8Array): TrialCheckpoints {
   const storage = memoryStorage(new Map([[checkpointPath('checkpoints', id), bytes]]));
   return trialCheckpoints(id, { folder: 'checkpoints', storage });
@@ -95,15 +95,15 @@ function trialNamed(method: string, start?: string): Trial {
   return trials.find(wanted) ?? expect.fail(`no trial of ${method}`);
 }
 
-describe('a trial that goes on from its checkpoint', () => {
+describe('a trial that resumes from its checkpoint', () => {
   const early = 2;
   const secondEpoch = 12;
-  const lastButOne = 19; // after ranks are chosen and compacted, and checkpoints judged
+  const lastButOne = 19; // after ranks are chosen and compacted, and checkpoints evaluated
   const cases = [
     ...Object.keys(methods).map((method) => ({ method, start: undefined, steps: [early, secondEpoch, lastButOne] })),
     ...starts.map((start) => ({ method: 'lora', start, steps: [secondEpoch] })),
   ];
-  it.each(cases)('ends with the numbers of an undisturbed one, to the bit: $method $start', async (given) => {
+  it.each(cases)('ends with the same bits as an uninterrupted one: $method $start', async (given) => {
     const trial = trialNamed(given.method, given.start);
     const undisturbed = await run(trial);
     const { checkpoints, kept } = keeping(trial.id, given.steps);
@@ -116,7 +116,7 @@ describe('a trial that goes on from its checkpoint', () => {
     expect(warnings.filter((warning) => warning.includes(trial.id))).toEqual([]);
   });
 
-  it('adds up the time, keeps the first date and the highest memory', async () => {
+  it('adds up the time, and keeps the first date and the highest memory', async () => {
     const trial = trialNamed('lora');
     const { checkpoints, kept } = keeping(trial.id, [early]);
     await run(trial, checkpoints);
@@ -136,7 +136,7 @@ describe('a trial that goes on from its checkpoint', () => {
   });
 });
 
-describe('a checkpoint that cannot be used', () => {
+describe('an unusable checkpoint', () => {
   let trial: Trial;
   let good: Uint8Array;
   let undisturbed: DoneTrial;
@@ -154,9 +154,9 @@ describe('a checkpoint that cannot be used', () => {
     return new Uint8Array(copy);
   };
   const broken: Record<string, [() => Uint8Array, RegExp]> = {
-    'an empty file': [() => new Uint8Array(), /is no checkpoint/],
-    'half a file': [() => good.slice(0, good.length / 2), /is no checkpoint/],
-    'another kind of file': [() => new TextEncoder().encode('not tensors at all'), /is no checkpoint/],
+    'an empty file': [() => new Uint8Array(), /is not a checkpoint/],
+    'half a file': [() => good.slice(0, good.length / 2), /is not a checkpoint/],
+    'another kind of file': [() => new TextEncoder().encode('not tensors at all'), /is not a checkpoint/],
     'one flipped bit in a tensor': [flipped(-9), /is damaged: its content does not match its hash/],
     'another layout': [renamed('peftjs-trial-1', 'peftjs-trial-0'), /expected a checkpoint of layout peftjs-trial-1/],
   };
@@ -165,10 +165,10 @@ describe('a checkpoint that cannot be used', () => {
     const result = await run(trial, holding(trial.id, content()));
     expect(numbersOf(result)).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([expect.stringMatching(reason)]);
-    expect(warnings[0]).toMatch(/checkpoints\/.*; the trial starts anew$/);
+    expect(warnings[0]).toMatch(/checkpoints\/.*; the trial starts from the beginning$/);
   });
 
-  it('is ignored with one warning: of another trial, or of other tensors', async () => {
+  it('is ignored with one warning: one of another trial, or with other tensors', async () => {
     const other = trialNamed('adalora');
     const { checkpoints, kept } = keeping(other.id, [1]);
     await run(other, checkpoints);
@@ -181,16 +181,18 @@ describe('a checkpoint that cannot be used', () => {
     warnings.length = 0;
     const result = await run(trial, { ...noCheckpoints, read: () => Promise.resolve(disguised) });
     expect(numbersOf(result)).toEqual(numbersOf(undisturbed));
-    expect(warnings).toEqual([expect.stringMatching(/its checkpoint does not fit \(.+\); the trial starts anew$/)]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/its checkpoint does not fit \(.+\); the trial starts from the beginning$/),
+    ]);
   });
 
-  it('ends no trial when it cannot be written, which is warned of once', async () => {
+  it('does not end a trial when it cannot be written, and gives one warning', async () => {
     warnings.length = 0;
     const file = join(folder, 'train.tsv');
     const checkpoints = { ...trialCheckpoints(trial.id, { folder: file }), isDue: () => true };
     expect(numbersOf(await run(trial, checkpoints))).toEqual(numbersOf(undisturbed));
     expect(warnings).toEqual([
-      expect.stringMatching(/^cannot write .*: E[A-Z]+: .*; the trial goes on without that checkpoint$/),
+      expect.stringMatching(/^cannot write .*: E[A-Z]+: .*; the trial continues without this checkpoint$/),
     ]);
     expect(await readdir(folder)).toEqual(['dev.tsv', 'train.tsv']);
   });

@@ -25,8 +25,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-describe('peft-bench in a process of its own, with trials in others', () => {
-  it('trains the methods of the preset smoke on its model, meets their budgets and ends with 0', async () => {
+describe('peft-bench in a separate process, with trials in others', () => {
+  it('trains the methods of the smoke preset on its model, meets their budgets and exits with 0', async () => {
     const { code, stdout, stderr } = await peftBench(['run', '--preset', 'smoke', '--json', '--out', at('smoke')]);
     expect(code, stderr).toBe(0);
     expect(stderr).toContain('report.html');
@@ -41,13 +41,13 @@ describe('peft-bench in a process of its own, with trials in others', () => {
     ]);
   });
 
-  it('predicts the lines of stdin as they come, and ends quietly where nobody reads on', async () => {
+  it('predicts the lines of stdin as they arrive, and ends quietly when stdout is closed', async () => {
     const child = spawn(process.execPath, [BIN, 'predict', fixture('classifier'), '--top-k', '1', '--json']);
     const complaints: Buffer[] = [];
     child.stderr.on('data', (chunk: Buffer) => complaints.push(chunk));
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const next = async (): Promise<unknown> => JSON.parse(String((await lines.next()).value)) as unknown;
-    child.stdin.on('error', () => undefined); // it is closed before all is read
+    child.stdin.on('error', () => undefined); // it is closed before all input is read
     child.stdin.write('a text\n');
     expect(await next()).toMatchObject({ text: 'a text' });
     child.stdin.write('\nanother ');
@@ -59,7 +59,7 @@ describe('peft-bench in a process of its own, with trials in others', () => {
     expect({ code, said: Buffer.concat(complaints).toString() }).toEqual({ code: 141, said: '' });
   });
 
-  it('gives the numbers of trials in one process', async () => {
+  it('gives the same numbers as trials in one process', async () => {
     const task = ['run', ...(await tinyTask(folder, 48)), '--method', 'lora,sora'];
     expect(await peftBench([...task, '--workers', '2', '--out', at('apart')])).toMatchObject({ code: 0 });
     expect(await peftBenchHere([...task, '--out', at('here')])).toMatchObject({ code: 0 });
@@ -67,7 +67,7 @@ describe('peft-bench in a process of its own, with trials in others', () => {
     expect(apart.map(numbersOf)).toEqual(here.map(numbersOf));
   });
 
-  it('learns from files of the user, by the default model and methods', async () => {
+  it("trains on the user's files, with the default model and methods", async () => {
     const rows = (count: number, from: number): string =>
       Array.from({ length: count }, (_, row) =>
         row % 2 ? `bad\tNumber ${row + from} was awful and I hated it` : `good\tI really liked number ${row + from}`,
@@ -89,7 +89,7 @@ describe('peft-bench in a process of its own, with trials in others', () => {
     expect(stdout).toMatch(/encoder\.layer\.\d\.ffn\.in +\d+ +[\d,]+/);
   });
 
-  it('ends with 2 and one line on stderr where it is asked for what there is not, and writes nothing', async () => {
+  it('exits with 2 and one line on stderr for unknown names, and writes nothing', async () => {
     const ended = await peftBench(['run', '--bugdet', 'r=4', '--out', at('nothing')]);
     expect(ended).toEqual({
       code: 2,
@@ -99,7 +99,7 @@ describe('peft-bench in a process of its own, with trials in others', () => {
     expect(await readdir(folder)).not.toContain('nothing');
   });
 
-  it('ends with 1 where a trial fails, and names it', async () => {
+  it('exits with 1 if a trial fails, and names it', async () => {
     const task = ['run', ...(await tinyTask(folder, 48)), '--method', 'lora', '--learning-rate', '1e39'];
     const { code, stderr } = await peftBench([...task, '--out', at('failed')]);
     expect([code, stderr]).toEqual([1, expect.stringMatching(/✗ +lora /)]);

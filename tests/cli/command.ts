@@ -1,19 +1,21 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** The command as `npx` starts it; where PEFTJS_BUILT says that the packages are built, as it is published, which starts faster. */
+/**
+ * The command as `npx` starts it; with PEFTJS_BUILT, as it is published, which starts faster but needs built packages.
+ */
 export const BIN = fileURLToPath(
   new URL(`../../packages/bench/${process.env['PEFTJS_BUILT'] ? 'dist/cli.js' : 'bin/peft-bench.js'}`, import.meta.url),
 );
 
-/** How a command ended and what it said. */
+/** The exit code and the output of a command. */
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** Runs the real command in a process of its own. */
+/** Runs the real command in a separate process. */
 export function peftBench(
   args: readonly string[],
   { cwd, env = {} }: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {},

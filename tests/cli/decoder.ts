@@ -2,11 +2,11 @@ import { writeFile } from 'node:fs/promises';
 import { diskStorage } from '@peftjs/core';
 import { folder, tiny } from '../models/tiny.js';
 
-/** Every character is a token; a blank and a line end go by the names that ByteLevel gives them. */
+/** A vocabulary of characters; a space and a line end have the names that ByteLevel gives them. */
 const CHARACTERS =
   'a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9 . , : ; ? ! - + = < | > _ Ġ Ċ'.split(' ');
 
-/** Id of the token that ends a text. */
+/** The id of the end-of-text token. */
 export const END = 79;
 
 const tokenizer = {
@@ -19,7 +19,7 @@ const tokenizer = {
   model: { type: 'BPE', merges: [], vocab: Object.fromEntries(CHARACTERS.map((token, id) => [token, id])) },
 };
 
-/** Writes a small random decoder with a tokenizer of characters, as GPT-2 comes: without a token for padding. */
+/** Writes a small random decoder with a tokenizer of characters; like GPT-2, it has no padding token. */
 export async function writeDecoder(
   to: string,
   network: 'gpt2' | 'llama' | 'qwen2',
@@ -33,7 +33,7 @@ export async function writeDecoder(
   await writeFile(`${to}/tokenizer_config.json`, JSON.stringify({ model_max_length: 48 }));
 }
 
-/** Lines that a small model can learn: counting on. */
+/** Lines that a small model can learn: sequences of consecutive numbers. */
 export function counting(rows: number, shift = 0): string[] {
   return Array.from({ length: rows }, (_, row) => {
     const first = (row + shift) % 7;

@@ -37,7 +37,7 @@ const mayMount = await (async (): Promise<boolean> => {
   }
 })();
 
-describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
+describe.skipIf(!mayMount)('a separate disk (mounted as root)', () => {
   let disk = '';
   beforeAll(async () => {
     disk = join(folder, 'disk');
@@ -46,7 +46,7 @@ describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
   });
   afterAll(() => unmount(disk));
 
-  it('that is full is said beforehand, and nothing is left on it', async () => {
+  it('that is full is reported in advance, and nothing is left on it', async () => {
     await writeFile(join(disk, 'other'), new Uint8Array(60 * 1024));
     const { code, stderr } = await peftBench([...flags, join(disk, 'out')]);
     expect(lastLine(stderr)).toMatch(
@@ -57,7 +57,7 @@ describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
     expect(await readdir(join(disk, 'out/results')).catch(() => [])).toEqual([]);
   });
 
-  it('that fills up stops the run in one line, with whole files alone, and the same command goes on', async () => {
+  it('that fills up stops the run with one line and only complete files, and the same command resumes', async () => {
     const out = join(disk, 'out');
     const { code, stderr } = await peftBench([...flags, out]);
     expect(lastLine(stderr)).toMatch(
@@ -71,7 +71,7 @@ describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
     expect(await readdir(join(out, 'results'))).toHaveLength(2);
   });
 
-  it('that is read-only is said beforehand', async () => {
+  it('that is read-only is reported in advance', async () => {
     await mount('-o', 'remount,ro', disk);
     const { code, stderr } = await peftBench([...flags, join(disk, 'another')]);
     expect(lastLine(stderr)).toMatch(/^peft-bench: --out .*another cannot be written: EROFS: read-only file system/);
@@ -79,8 +79,8 @@ describe.skipIf(!mayMount)('a disk of its own (mounted by root)', () => {
   });
 });
 
-describe.skipIf(process.platform !== 'linux')('what goes to stdout (by /dev/full and sh, which Linux has)', () => {
-  it('may fill a disk, which is said in one line', async () => {
+describe.skipIf(process.platform !== 'linux')('stdout (with /dev/full and sh, on Linux)', () => {
+  it('may be a full disk, which is reported in one line', async () => {
     const child = spawn(process.execPath, [BIN, 'doctor'], { stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'] });
     let stderr = '';
     child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -88,7 +88,7 @@ describe.skipIf(process.platform !== 'linux')('what goes to stdout (by /dev/full
     expect(stderr.trim()).toBe('peft-bench: cannot write to stdout: ENOSPC: no space left on device, write');
   });
 
-  it('may find nobody who reads it, which is no error worth a word', async () => {
+  it('may be closed by its reader, which is not an error', async () => {
     const { stdout, stderr } = await promisify(execFile)('sh', [
       '-c',
       `{ "${process.execPath}" "${BIN}" doctor; echo "code $?" >&2; } | true`,
@@ -97,10 +97,10 @@ describe.skipIf(process.platform !== 'linux')('what goes to stdout (by /dev/full
   });
 });
 
-describe('a clock that is set back while a run is at work', () => {
-  it('makes no time negative and no result older than the one before', async () => {
+describe('a clock that is set back during a run', () => {
+  it('makes no duration negative and no result older than the one before', async () => {
     const clock = join(folder, 'clock.mjs');
-    // The time of day of every process runs backwards, an hour in a second.
+    // The time of day of every process runs backwards, one hour per second.
     await writeFile(
       clock,
       `const Real = Date;

@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** The one line of a command that is refused. */
+/** The one line that a rejected command prints. */
 async function refusal(line: string): Promise<string> {
   const { code, stdout, stderr } = await peftBench(line.split(' ').map((word) => word.replace('@', `${folder}/`)));
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
@@ -33,7 +33,7 @@ async function refusal(line: string): Promise<string> {
   return lines.filter((text) => !text.startsWith('peft-bench: loading')).join('\n');
 }
 
-describe('the nearest name is suggested on the one line', () => {
+describe('the nearest name is suggested', () => {
   it.each([
     ['a method', 'run --method lroa --out @out', /--method 'lroa' is unknown \(did you mean 'lora'\?\); known are/],
     ['a method in any case', 'train --method Lroa --out @out', /--method 'Lroa' is unknown \(did you mean 'lora'\?\)/],
@@ -59,21 +59,21 @@ describe('the nearest name is suggested on the one line', () => {
     expect(await refusal(line)).toMatch(message);
   });
 
-  it('for a misspelled flag, before a missing one is asked for', async () => {
+  it('for a misspelled flag, before a missing one is reported', async () => {
     expect(await refusal('run --bugdet r=4')).toMatch(/--bugdet/);
     expect(await refusal('run --ouput x')).toMatch(/'--ouput'/);
   });
 });
 
-it('missing flags are asked for all at once', async () => {
+it('all missing flags are reported at once', async () => {
   expect(await refusal('manifest')).toBe(
-    'peft-bench: missing: --out <folder>, --kubernetes, --image <image>; peft-bench manifest --help explains them',
+    'peft-bench: missing: --out <folder>, --kubernetes, --image <image>; see peft-bench manifest --help',
   );
   expect(await refusal('export --model m')).toMatch(/: missing: <adapter>, --format <format>, --out <folder>;/);
   expect(await refusal('train --dev @dev.tsv')).toMatch(/: missing: --method <names>, --out <folder>, --train <file>;/);
 });
 
-describe('a budget that the modules cannot hold is refused, with the largest possible one', () => {
+describe('a budget that the modules cannot hold is rejected, with the largest possible one', () => {
   it.each([
     ['900%', 'lora'],
     ['r=100000', 'lora'],
@@ -94,7 +94,7 @@ describe('a budget that the modules cannot hold is refused, with the largest pos
     expect(await readdir(folder)).not.toContain('out');
   });
 
-  it.each(['-5%', '0%', '1e9', 'r=0'])('%s is no budget', async (budget) => {
+  it.each(['-5%', '0%', '1e9', 'r=0'])('%s is not a budget', async (budget) => {
     const { code, stderr } = await peftBench(['run', '--budget', budget, '--out', path('out')]);
     expect(stderr).toMatch(/expected a number of parameters/);
     expect(code).toBe(2);
@@ -102,17 +102,17 @@ describe('a budget that the modules cannot hold is refused, with the largest pos
 });
 
 describe('names of methods', () => {
-  it('are those of packages, whatever their case', async () => {
+  it('are those of packages, in any case', async () => {
     const { code, stderr } = await peftBench(['train', '--method', 'LoRA', ...task, '--out', path('trained')]);
     expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('saved in') as string });
   });
 
-  it('are named once, whatever their case', async () => {
+  it('may only appear once, in any case', async () => {
     expect(await refusal('run --method sora,SoRA --out @out')).toMatch(/'sora' twice/);
   });
 });
 
-describe('a folder for the output', () => {
+describe('the output folder', () => {
   it.each([
     ['run --out @adapter', /adapter holds an adapter; name another folder for the results, or add --force/],
     ['train --method lora --out @run', /run holds the results of a run; name another folder for the adapter/],
@@ -124,18 +124,18 @@ describe('a folder for the output', () => {
     ['export @adapter --format peft --out @adapter', /adapter holds an adapter; name another folder for the export/],
     ['export @adapter --format merged --out @base', /base holds a model; name another folder for the export/],
     ['train --method lora --out @notes/1.txt', /is a file; name a folder for the adapter/],
-  ])('holds nothing else: %s', async (line, message) => {
+  ])('must not hold other files: %s', async (line, message) => {
     expect(await refusal(line)).toMatch(message);
     expect((await readdir(path('notes'))).sort()).toEqual(['1.txt', '2.txt', '3.txt', '4.txt']);
   });
 
-  it('of an adapter may be that of another one, which is told, and anything with --force', async () => {
+  it('may hold another adapter, with a message, and anything with --force', async () => {
     await mkdir(path('twice'));
     await writeFile(path('twice/notes.txt'), 'mine');
     const train = () => peftBench(['train', '--method', 'lora', ...task, '--out', path('twice'), '--force']);
     expect((await train()).code).toBe(0);
     const { code, stderr } = await train();
-    expect(stderr).toMatch(/twice holds an adapter, which the new one will replace/);
+    expect(stderr).toMatch(/the new adapter will replace the one in .*twice/);
     expect(code).toBe(0);
     expect(await readFile(path('twice/notes.txt'), 'utf8')).toBe('mine');
   });

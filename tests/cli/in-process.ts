@@ -1,7 +1,7 @@
 import { main } from '../../packages/bench/src/cli/main.js';
 import type { Ended } from './command.js';
 
-/** Where a command runs. */
+/** The folder in which a command runs. */
 interface Place {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -10,8 +10,9 @@ interface Place {
 let last: Promise<unknown> = Promise.resolve();
 
 /**
- * Runs a command line in this process, `run` with its trials: no process is started, so a test of what a command computes, writes or
- * says takes milliseconds. Calls wait for one another, since a process has one stdout, one environment and one working directory.
+ * Runs a command line in this process, including the trials of `run`. No process is started, so a test of what a
+ * command computes, writes or prints takes milliseconds. Calls wait for one another, since a process has one stdout,
+ * one environment and one working directory.
  */
 export function peftBench(args: readonly string[], place: Place = {}): Promise<Ended> {
   const ended = last.then(() => runHere(args[0] === 'run' ? inThisProcess(args) : args, place));
@@ -43,7 +44,7 @@ async function runHere(args: readonly string[], { cwd, env = {} }: Place): Promi
   }
 }
 
-/** Keeps what is written to a stream in place of showing it. */
+/** Captures what is written to a stream instead of showing it. */
 function captured(stream: NodeJS.WriteStream): { text(): string; release(): void } {
   const write = stream.write.bind(stream);
   let text = '';

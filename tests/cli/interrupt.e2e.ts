@@ -14,11 +14,11 @@ import { numbersOf, resultsIn } from './results.js';
 
 let folder = '';
 let flags: readonly string[] = [];
-/** The results of a run that nothing disturbed. */
+/** The results of an uninterrupted run. */
 let undisturbed: object[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-stop-'));
-  // So many epochs that a trial under way is still under way when a test has seen it and sent its signal.
+  // Enough epochs for a trial to be still running when a test has seen it and sent its signal.
   const study = ['--method', 'head,lora,sora', '--epochs', '60', '--checkpoint-every', '1', '--workers', '1', '--json'];
   flags = ['run', ...(await tinyTask(folder, 160)), ...study, '--out'];
   const out = join(folder, 'undisturbed');
@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** A run that is under way. */
+/** A run in progress. */
 interface Running {
   readonly child: ChildProcess;
   readonly pid: number;
@@ -47,7 +47,7 @@ function start(args: readonly string[], env: Readonly<Record<string, string>> = 
   return { child, pid: child.pid ?? 0, stderr: () => text, ended: () => end };
 }
 
-/** Waits until something holds. */
+/** Waits until a condition holds. */
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   for (let look = 0; look < 3000 && !(await holds()); look++) await setTimeout(10);
   expect(await holds()).toBe(true);
@@ -61,19 +61,19 @@ const hasCheckpoint = (out: string, arm: string) => async (): Promise<boolean> =
     (file) => file.startsWith(arm) && file.endsWith('.safetensors'),
   );
 
-/** Processes below a process, by /proc. */
+/** The child processes of a process, by /proc. */
 async function descendants(pid: number): Promise<number[]> {
   const listed = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
   const children = listed.split(' ').filter(Boolean).map(Number);
   return [...children, ...(await Promise.all(children.map(descendants))).flat()];
 }
 
-/** Whether a process is gone, or nothing but its number is left: it has no command line then. */
+/** Whether a process has ended or is a zombie, which has no command line. */
 async function hasEnded(pid: number): Promise<boolean> {
   return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')) === '';
 }
 
-/** The processes below a run that train. */
+/** The child processes of a run that train. */
 async function workersOf({ pid }: Running): Promise<number[]> {
   const below = await descendants(pid);
   const commands = await Promise.all(below.map((one) => readFile(`/proc/${one}/cmdline`, 'utf8').catch(() => '')));
@@ -84,14 +84,14 @@ function killAll(pids: readonly (number | undefined)[]): void {
   for (const pid of pids) if (pid !== undefined) process.kill(pid, 'SIGKILL');
 }
 
-/** A worker of a run that is none of those: they may take a while to end. */
+/** A worker of a run that is not among `known`: those may take a while to end. */
 async function workerBeside(run: Running, known: readonly (number | undefined)[]): Promise<number> {
   let other: number | undefined;
   await until(async () => (other = (await workersOf(run)).find((pid) => !known.includes(pid))) !== undefined);
   return other as number;
 }
 
-/** A hub that takes requests and never answers; `asked` is settled by the first. */
+/** A hub that accepts requests and never answers; `asked` is settled by the first. */
 async function withSilentHub(use: (url: string, asked: Promise<unknown>) => Promise<void>): Promise<void> {
   const server = createServer(() => undefined).listen(0, '127.0.0.1');
   const asked = once(server, 'request');
@@ -106,7 +106,7 @@ async function withSilentHub(use: (url: string, asked: Promise<unknown>) => Prom
 
 type Result = Record<string, unknown> & { readonly arm: string; readonly status: string };
 
-/** What two runs of one plan have alike. */
+/** The parts that two runs of one plan have in common. */
 async function numbers(out: string): Promise<object[]> {
   return (await resultsIn<Result>(out)).map(numbersOf);
 }
@@ -114,8 +114,8 @@ async function numbers(out: string): Promise<object[]> {
 const statuses = async (out: string): Promise<Record<string, string>> =>
   Object.fromEntries((await resultsIn<Result>(out)).map(({ arm, status }) => [arm, status]));
 
-describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
-  it('keeps what is finished, says so with exit code 130, and goes on by the same command', async () => {
+describe.skipIf(process.platform === 'win32')('a stopped run', () => {
+  it('keeps the finished trials, exits with 130, and resumes by the same command', async () => {
     const out = join(folder, 'interrupted');
     const run = start([...flags, out]);
     await until(hasCheckpoint(out, 'lora'));
@@ -133,9 +133,9 @@ describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
     await withSilentHub(async (hub, asked) => {
       const args = ['run', '--preset', 'smoke', '--model', 'some/model', '--out', join(folder, 'twice')];
       const run = start(args, { HF_ENDPOINT: hub, HF_HOME: join(folder, 'hub') });
-      await asked; // the run waits for a model that never comes
+      await asked; // the run waits for a model that never arrives
       run.child.kill('SIGINT');
-      await until(said(run, /stopping; Ctrl-C again ends it at once/));
+      await until(said(run, /stopping; press Ctrl-C again to end at once/));
       run.child.kill('SIGINT');
       expect(await run.ended()).toBe(130);
       expect(run.stderr()).not.toContain('stopped');
@@ -156,36 +156,36 @@ describe.skipIf(process.platform !== 'linux')(
       await until(said(run, /✓ +sora/));
       killAll([await workerBeside(run, [first, second])]);
       expect(await run.ended()).toBe(1);
-      expect(run.stderr()).toMatch(/✗ +lora .*lack of memory, 2 times, the last time with no other trial beside it/);
+      expect(run.stderr()).toMatch(/✗ +lora .*memory ran out, 2 times, the last time with no other trial running/);
       expect(await statuses(out)).toEqual({ head: 'done', lora: 'failed', sora: 'done' });
       expect((await peftBench([...flags, out])).code).toBe(0);
       expect(await numbers(out)).toEqual(undisturbed);
     });
 
-    it('ends its workers when it is killed itself, and goes on by the same command to the same numbers', async () => {
-      const out = join(folder, 'parent');
-      const run = start([...flags, out]);
-      await until(hasCheckpoint(out, 'lora'));
-      const below = await descendants(run.pid);
-      expect(await workersOf(run)).toHaveLength(1);
-      run.child.kill('SIGKILL');
-      await run.ended();
-      await until(async () => (await Promise.all(below.map(hasEnded))).every(Boolean));
-      expect(await hasCheckpoint(out, 'lora')()).toBe(true);
-      await writeFile(join(out, 'results', 'some.json.abc123.tmp'), '{ "half": ');
-      const again = await peftBench([...flags, out]);
-      expect(again.code).toBe(0);
-      expect(await numbers(out)).toEqual(undisturbed);
-      expect((await readdir(out)).sort()).toEqual([
-        'report.html',
-        'report.md',
-        'results',
-        'results.csv',
-        'run.json',
-        'summary.csv',
-        'summary.json',
-      ]);
-    });
+  it('ends its workers when it is killed itself, and resumes by the same command to the same numbers', async () => {
+    const out = join(folder, 'parent');
+    const run = start([...flags, out]);
+    await until(hasCheckpoint(out, 'lora'));
+    const below = await descendants(run.pid);
+    expect(await workersOf(run)).toHaveLength(1);
+    run.child.kill('SIGKILL');
+    await run.ended();
+    await until(async () => (await Promise.all(below.map(hasEnded))).every(Boolean));
+    expect(await hasCheckpoint(out, 'lora')()).toBe(true);
+    await writeFile(join(out, 'results', 'some.json.abc123.tmp'), '{ "half": ');
+    const again = await peftBench([...flags, out]);
+    expect(again.code).toBe(0);
+    expect(await numbers(out)).toEqual(undisturbed);
+    expect((await readdir(out)).sort()).toEqual([
+      'report.html',
+      'report.md',
+      'results',
+      'results.csv',
+      'run.json',
+      'summary.csv',
+      'summary.json',
+    ]);
+  });
 
     it('starts a trial again whose worker is killed, to the same numbers, and keeps a second run out all the while', async () => {
       const out = join(folder, 'worker');
@@ -203,7 +203,7 @@ describe.skipIf(process.platform !== 'linux')(
       expect(started).toContain(Number(refusal.exec(second.stderr.trim().split('\n').at(-1) ?? '')?.[1]));
       expect(await run.ended()).toBe(0);
       expect(run.stderr()).toMatch(
-        /! +lora .*killed by SIGKILL, most likely for lack of memory; it is started again, alone/,
+        /! +lora .*killed by SIGKILL, probably because memory ran out; it will be started again, by itself/,
       );
       expect(await numbers(out)).toEqual(undisturbed);
     });

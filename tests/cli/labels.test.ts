@@ -40,22 +40,22 @@ describe('the classes of a training file', () => {
     expect(stdout).toContain('classes: 0 "bad", 1 "good"\n');
   });
 
-  it('are in the config.json of exports, without --labels or with the same', async () => {
+  it('are in the config.json of exports, without --labels or with the same ones', async () => {
     expect(await exported('trained', 'merged')).toMatchObject({ code: 0 });
     expect(await labelsOf('trained-merged/config.json')).toEqual({ 0: 'bad', 1: 'good' });
     expect(await exported('trained', 'onnx', '--labels', 'bad,good')).toMatchObject({ code: 0 });
     expect(await labelsOf('trained-onnx/config.json')).toEqual({ 0: 'bad', 1: 'good' });
   });
 
-  it('are not given another order by --labels', async () => {
+  it('cannot be reordered by --labels', async () => {
     const { code, stderr } = await exported('trained', 'peft', '--labels', 'good,bad');
-    expect(stderr).toMatch(/the classes of the adapter are bad,good, .* --labels says good,bad; leave --labels out/);
+    expect(stderr).toMatch(/the adapter's classes, .*, are bad,good, but --labels is good,bad; leave --labels out/);
     expect(code).toBe(2);
   });
 });
 
 describe('an adapter without names for its classes', () => {
-  it('is shown without any by inspect', async () => {
+  it('is shown without names by inspect', async () => {
     expect((await peftBench(['inspect', path('unnamed')])).stdout).not.toContain('classes');
   });
 

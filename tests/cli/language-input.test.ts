@@ -12,7 +12,7 @@ import { counting, writeDecoder } from './decoder.js';
 let folder = '';
 const file = (name: string): string => (name === 'bert' ? bertFolder : join(folder, name));
 
-/** Files by name. */
+/** Files, by name. */
 const FILES: Readonly<Record<string, string>> = {
   'notes.txt': counting(40).join('\n'),
   'short.txt': 'so short',
@@ -44,14 +44,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Arguments with file names in angle brackets, and what the one line must say. */
+/** Arguments with file names in angle brackets, and a pattern for the one line that must be printed. */
 const cases: [string, string, RegExp][] = [
   [
     'texts for an encoder',
     'run --model <bert> --train <notes.txt> --dev <notes.txt> --out <out>',
-    /'notes' is for a language model, and .*bert-tiny is none \(.*'causal-lm'.*\); name a decoder by --model, or give files with labels/,
+    /'notes' needs a language model, and .*bert-tiny is not one \(.*'causal-lm'.*\); give a decoder with --model, or files with labels/,
   ],
-  ['texts without a model', 'run --train <notes.txt> --dev <notes.txt> --out <out>', /name a decoder by --model/],
+  ['texts without a model', 'run --train <notes.txt> --dev <notes.txt> --out <out>', /give a decoder with --model/],
   [
     'an empty text',
     'run --model <gpt2> --train <empty.txt> --dev <notes.txt> --out <out>',
@@ -73,7 +73,7 @@ const cases: [string, string, RegExp][] = [
     /no-answer\.jsonl:2: the row has no completion; fill it in or remove the row/,
   ],
   [
-    'an instruction without the field of one',
+    'an instruction with a missing field',
     'train --model <gpt2> --method lora --train <no-completion.jsonl> --dev <no-completion.jsonl> --out <out>',
     /no-completion\.jsonl:1: expected "completion" to be a string, got nothing/,
   ],
@@ -83,22 +83,22 @@ const cases: [string, string, RegExp][] = [
     /no-assistant\.jsonl:1: .*"assistant"/,
   ],
   [
-    'prompts that leave no room',
+    'prompts that leave no room for completions',
     'run --model <gpt2> --train <long-prompt.jsonl> --dev <texts.jsonl> --out <out>',
     /long-prompt\/train: expected tokens to learn, got none within 48 tokens/,
   ],
   [
-    'fields of neither kind',
+    'fields of neither form',
     'run --model <gpt2> --train <other-fields.jsonl> --dev <texts.jsonl> --out <out>',
     /other-fields\.jsonl:1: expected "text" and "label", or .*"instruction", "output"/,
   ],
   [
-    'a text beside a table',
+    'a text file with a table',
     'run --model <gpt2> --train <notes.txt> --dev <labels.tsv> --out <out>',
     /notes\.txt is for a language model and labels\.tsv is a table with labels/,
   ],
   [
-    'a table beside a text',
+    'a table with a text file',
     'run --model <gpt2> --train <labels.tsv> --dev <texts.jsonl> --out <out>',
     /texts\.jsonl is for a language model and labels\.tsv is a table/,
   ],
@@ -109,27 +109,27 @@ const cases: [string, string, RegExp][] = [
     /cannot read .*none\.jsonl/,
   ],
   [
-    'tasks of both kinds',
+    'tasks of both language models and encoders',
     'run --model <gpt2> --data <data> --task notes,mood --out <out>',
-    /'notes' is for a language model and 'mood' has labels; run them apart/,
+    /'notes' is for a language model and 'mood' has labels; run them separately/,
   ],
   [
-    'documents of a table',
+    '--document-end for a table',
     'run --train <labels.tsv> --dev <labels.tsv> --document-end line --out <out>',
-    /--document-end cuts \.txt files for a language model; 'labels' is data for classification/,
+    /--document-end applies to \.txt files for a language model; 'labels' is for classification/,
   ],
   [
-    'documents of a task that comes along',
+    '--document-end for an embedded task',
     'run --task uci-sentiment --document-end line --out <out>',
-    /--document-end cuts your own \.txt files/,
+    /--document-end applies to your own \.txt files/,
   ],
   [
-    'documents of rows',
+    '--document-end for JSON rows',
     'run --model <gpt2> --train <texts.jsonl> --dev <texts.jsonl> --document-end line --out <out>',
-    /--document-end cuts \.txt files; every line of texts\.jsonl is a document already/,
+    /--document-end applies to \.txt files; every line of texts\.jsonl is already a document/,
   ],
   [
-    'an unknown end of documents',
+    'an unknown document end',
     'run --model <gpt2> --train <notes.txt> --dev <notes.txt> --document-end page --out <out>',
     /Allowed choices are file, paragraph, line/,
   ],
@@ -139,28 +139,28 @@ const cases: [string, string, RegExp][] = [
     /maxTokens to be at least 2/,
   ],
   [
-    'halves of a language task',
+    'a half-dev split of a language task',
     'run --model <gpt2> --data <data> --task notes --split half-dev --out <out>',
     /half-dev/,
   ],
   [
-    'a model without a token that ends a text',
+    'a model without an end-of-text token',
     'run --model <endless> --train <notes.txt> --dev <notes.txt> --out <out>',
     /expected a tokenizer with an end-of-text token, got one without; name its eos_token/,
   ],
   [
-    'a head that is frozen',
+    'a frozen head',
     'train --model <gpt2> --method head --train <notes.txt> --dev <notes.txt> --out <out>',
-    /head trains nothing of .*gpt2, whose head is frozen/,
+    /head trains nothing of .*gpt2, because its head is frozen/,
   ],
   [
-    'labels for words',
+    'labels for a language model',
     'export <adapter> --format merged --labels a,b --out <out>',
-    /a causal language model has no labels, it has words/,
+    /a causal language model has no class labels/,
   ],
 ];
 
-describe('peft-bench answers with exit code 2 and one clear line to', () => {
+describe('peft-bench exits with 2 and prints one clear line for', () => {
   it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);

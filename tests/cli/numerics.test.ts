@@ -19,7 +19,7 @@ import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 import { tinyTask } from './tiny-task.js';
 
-/** Results from before there were numerics. */
+/** Results from before the field `numerics` existed. */
 const before = fileURLToPath(new URL('../../packages/bench/test/fixtures/format-1/results', import.meta.url));
 
 let folder = '';
@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** The trials of a study on the task's files. */
+/** The trials of a study with the task's files. */
 async function planned(above: StudyInput): Promise<Trial[]> {
   const data = { train: join(folder, 'train.tsv'), dev: join(folder, 'dev.tsv') };
   const flags = { preset: 'smoke', model: bertFolder, engine: 'compiled', backend: 'auto', dtype: 'fp32', ...data };
@@ -38,8 +38,8 @@ async function planned(above: StudyInput): Promise<Trial[]> {
   return planTrials(plan);
 }
 
-describe('results of other numerics in the folder of a run', () => {
-  it('stay as they are, and are neither resumed nor pooled, which one line says', async () => {
+describe('results with other numerics in the folder of a run', () => {
+  it('stay as they are, and are neither resumed nor pooled, with one message', async () => {
     const out = join(folder, 'mixed');
     await cp(before, join(out, 'results'), { recursive: true });
     await mkdir(join(out, 'checkpoints'));
@@ -49,7 +49,7 @@ describe('results of other numerics in the folder of a run', () => {
     const told = ran.stderr.split('\n').filter((line) => line.includes('numerics') && line.startsWith('peft-bench: '));
     expect(told).toEqual([
       `peft-bench: ${out} has 2 results and 1 checkpoint of numerics 0, but this version computes numerics ${NUMERICS}: ` +
-        'they are kept, but neither resumed nor pooled',
+        'these are kept, but neither resumed nor pooled',
     ]);
     for (const file of await readdir(before)) {
       expect(await readFile(join(out, 'results', file))).toEqual(await readFile(join(before, file)));
@@ -77,7 +77,7 @@ describe('results of other numerics in the folder of a run', () => {
     expect(await resultsIn(out)).toMatchObject([{ versions: { numerics: NUMERICS } }]);
   });
 
-  it('alone are reported as ever', async () => {
+  it('are reported as usual if there are no others', async () => {
     const out = join(folder, 'old');
     await cp(before, join(out, 'results'), { recursive: true });
     const { code, stderr } = await peftBench(['report', out]);
@@ -87,16 +87,18 @@ describe('results of other numerics in the folder of a run', () => {
   });
 });
 
-it('a worker of other numerics refuses a trial, and says why', async () => {
+it('a worker with other numerics refuses a trial, and says why', async () => {
   const [trial] = (await planned({ methods: ['head'] })) as [Trial];
   const { model, data, versions } = trial;
   const elsewhere = { ...trial, versions: { ...versions, numerics: NUMERICS + 1 } };
   const refusal = prepareAsPlanned(elsewhere, { model, data }, trialPreparer());
   await expect(refusal).rejects.toThrow(UnsupportedError);
-  await expect(refusal).rejects.toThrow(`numerics is ${NUMERICS}, and ${NUMERICS + 1} in the run`);
+  await expect(refusal).rejects.toThrow(`numerics is ${NUMERICS} here, but ${NUMERICS + 1} in the run`);
 });
 
-/** By arm: the loss of three steps, the objective of the last one, stored parameters and the reported accuracy. */
+/**
+ * For each arm: the loss of three steps, the objective of the last one, stored parameters and the reported accuracy.
+ */
 const pinned: Readonly<Record<string, readonly number[]>> = {
   head: [0.699888, 0.656215, 0.68119, 0.68119, 0, 0.5],
   lora: [0.699888, 0.654278, 0.67729, 0.67729, 768, 0.5],
@@ -127,7 +129,7 @@ it('the numbers of four methods are those of the current NUMERICS', async () => 
   }
 });
 
-it('the mean of the stored parameters is that of the steps, for an arm without a budget as well', async () => {
+it('the mean of the stored parameters is over the steps, also for an arm without a budget', async () => {
   const methods = { sora: { options: { r: 4, sparseLambda: 40 }, budgets: [] } };
   const [trial] = (await planned({ methods, protocol: { batchSize: 8, epochs: 4, learningRate: 0.01 } })) as [Trial];
   const { history, parameters } = (await runTrial(trial, await trialPreparer()(trial))).result;

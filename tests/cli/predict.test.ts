@@ -28,7 +28,7 @@ async function predicted(...args: string[]): Promise<string> {
   return stdout;
 }
 
-/** The lines of JSON that a command prints. */
+/** The JSON lines that a command prints. */
 async function json(...args: string[]): Promise<Record<string, unknown>[]> {
   const lines = (await predicted(...args, '--json')).trimEnd().split('\n');
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
@@ -37,13 +37,13 @@ async function json(...args: string[]): Promise<Record<string, unknown>[]> {
 const close = (known: readonly { readonly score: number }[] = []): unknown[] =>
   known.map((one) => ({ ...one, score: expect.closeTo(one.score, 5) as number }));
 
-describe('predict says of texts', () => {
-  it('their labels, as transformers does', async () => {
+describe('predict prints for texts', () => {
+  it('their labels, like transformers', async () => {
     const all = await json(fixture('classifier'), ...texts, '--top-k', '3');
     expect(all).toEqual(texts.map((text, at) => ({ text, labels: close(expected.classified.several[at]) })));
   });
 
-  it('of several labels at once those that are likelier than not, or as likely as --threshold says', async () => {
+  it('for several labels, those above one half or above --threshold', async () => {
     const above = (least: number) =>
       texts.map((text, at) => ({
         text,
@@ -53,20 +53,20 @@ describe('predict says of texts', () => {
     expect(await json(fixture('classifier'), ...texts, '--threshold', '0.1')).toEqual(above(0.1));
   });
 
-  it('their entities with the places of their characters', async () => {
+  it('their entities, with character positions', async () => {
     const tagged = await json(fixture('tagger-bert'), ...texts);
     const known = expected.taggers['tagger-bert']?.entities['simple'] ?? [];
     expect(tagged).toEqual(texts.map((text, at) => ({ text, entities: close(known[at]) })));
   });
 
-  it('vectors', async () => {
+  it('their vectors', async () => {
     const [one, two] = await json(bertFolder, 'a cat', 'a dog', '--task', 'feature-extraction');
     expect(one).toMatchObject({ text: 'a cat', embedding: expect.any(Array) as number[] });
     expect(one?.['embedding']).toHaveLength(32);
     expect(one?.['embedding']).not.toEqual(two?.['embedding']);
   });
 
-  it('how they go on', async () => {
+  it('their continuations', async () => {
     const [one] = await json(path('decoder'), 'after 1', '--max-new-tokens', '3');
     expect(one).toEqual({ text: 'after 1', generated: expect.stringMatching(/^.{0,3}$/s) as string });
   });
@@ -77,7 +77,7 @@ describe('predict --chat', () => {
   const written = async (text: string): Promise<unknown> =>
     (await json(path('decoder'), text, '--max-new-tokens', '4'))[0]?.['generated'];
 
-  it('answers a message in the chat template of the model, else as ChatML, as train writes it', async () => {
+  it("answers a message in the model's chat template, or in ChatML, as in training", async () => {
     const tokenizer = JSON.parse(await readFile(path('decoder/tokenizer.json'), 'utf8')) as { added_tokens: object[] };
     const marks = ['<|im_start|>', '<|im_end|>'].map((content, index) => ({ id: 77 + index, content, special: true }));
     tokenizer.added_tokens.push(...marks);
@@ -92,8 +92,8 @@ describe('predict --chat', () => {
   });
 });
 
-describe('predict of an adapter', () => {
-  it('is a table for people, a text in each line', async () => {
+describe('predict with an adapter', () => {
+  it('prints a table for people, with one text per line', async () => {
     const table = await predicted(path('adapter'), 'a cat is here', 'a \u001b[31mdog');
     const [cat = '', dog = '', end] = table.split('\n');
     expect(cat).toMatch(/^(?:good|bad) \d\.\d{3} +a cat is here$/);
@@ -101,7 +101,7 @@ describe('predict of an adapter', () => {
     expect(end).toBe('');
   });
 
-  it('reads a file of any length in the order of its lines, without the blank ones', async () => {
+  it('reads a file of any length line by line, without blank lines', async () => {
     const lines = Array.from({ length: 600 }, (_, row) => `a ${row % 3 === 0 ? 'cat' : 'dog'} is number ${row}`);
     await writeFile(path('texts.txt'), `\uFEFF${lines.slice(0, 300).join('\r\n')}\r\n\n${lines.slice(300).join('\n')}`);
     const read = await json(path('adapter'), '--file', path('texts.txt'));
@@ -111,33 +111,33 @@ describe('predict of an adapter', () => {
     expect(read[599]?.['labels']).toEqual(best && close([best]));
   });
 
-  it('reads two texts of a line as a pair', async () => {
+  it('reads two texts in a line as a pair', async () => {
     const [pair] = await json(path('adapter'), '--pairs', 'a cat\ta dog');
     expect(pair).toMatchObject({ text: 'a cat', textPair: 'a dog', labels: [{ label: expect.any(String) as string }] });
   });
 });
 
-describe('predict answers with exit code 2 and one clear line to', () => {
+describe('predict exits with 2 and prints one clear line for', () => {
   it.each<[string, string[], RegExp]>([
     ['nothing', [], /: missing: <adapter>; peft-bench predict --help/],
     ['an adapter that is not there', ['@none', 'a'], /none: there is no such folder; expected an adapter or a model/],
-    ['a folder of nothing', ['@empty', 'a'], /does not say what it is for; name it by --task: text-classification,/],
+    ['a folder of nothing', ['@empty', 'a'], /does not show its task; give it with --task: text-classification,/],
     ['an unknown task', ['@adapter', 'a', '--task', 'text-clasification'], /did you mean 'text-classification'\?/],
     ['another task than the adapter has', ['@adapter', 'a', '--task', 'text-generation'], /is for sequence-class/],
     ['an empty text', ['@adapter', ''], /text 1 is empty/],
     ['texts and a file', ['@adapter', 'a', '--file', '@texts.txt'], /give texts, or name a file of them/],
-    ['a file that is not there', ['@adapter', '--file', '@none.txt'], /none\.txt: there is no such file/],
+    ['a file that is not there', ['@adapter', '--file', '@none.txt'], /none\.txt: no such file/],
     ['a folder as a file', ['@adapter', '--file', '@empty'], /expected a file, got a folder/],
     [
-      'a file that is no text',
+      'a file that is not text',
       ['@adapter', '--file', '@bytes'],
-      /bytes: expected text in UTF-8, got other bytes after/,
+      /bytes: expected text in UTF-8, got invalid bytes after/,
     ],
-    ['one text as a pair', ['@adapter', '--pairs', 'a'], /text 1: expected two texts with a tab between them/],
+    ['one text as a pair', ['@adapter', '--pairs', 'a'], /text 1: expected two texts separated by a tab/],
     ['a line that is no pair', ['@adapter', '--pairs', '--file', '@lines'], /lines:2: expected two texts with a tab/],
     ['a flag of another task', ['@adapter', 'a', '--chat'], /--chat is for text-generation; .* is for text-class/],
     ['--top-k 0', ['@adapter', 'a', '--top-k', '0'], /top-k.*'0'/],
-    ['a threshold that is no number', ['@adapter', 'a', '--threshold', 'high'], /threshold.*'high'.*number/],
+    ['a threshold that is not a number', ['@adapter', 'a', '--threshold', 'high'], /threshold.*'high'.*number/],
   ])('%s', async (_, args, message) => {
     await writeFile(path('bytes'), Uint8Array.of(0x61, 0x0a, 0xff, 0xfe));
     await writeFile(path('lines'), 'a\tb\n\nc\n'.replace('\n\n', '\n'));

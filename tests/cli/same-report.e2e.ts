@@ -8,7 +8,8 @@ import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
 /*
- * What a run writes and shows in the end is what `peft-bench report` makes of its folder, byte for byte, however the folder came about.
+ * What a run writes and shows at its end must equal, byte for byte, what `peft-bench report` makes of its folder,
+ * however the folder came about.
  */
 
 let folder = '';
@@ -16,7 +17,7 @@ let task: readonly string[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-same-report-'));
   const study = join(folder, 'study.json');
-  await writeFile(study, JSON.stringify({ reference: null })); // the preset has one
+  await writeFile(study, JSON.stringify({ reference: null })); // the preset sets it
   task = [...(await tinyTask(folder, 32)), '--config', study];
 });
 afterAll(() => rm(folder, { recursive: true }));
@@ -26,14 +27,14 @@ const FILES = ['report.html', 'report.md', 'summary.json', 'summary.csv', 'resul
 const run = (out: string, ...flags: string[]): Promise<Ended> =>
   peftBench(['run', ...task, ...flags, '--out', join(folder, out)]);
 
-/** What a report consists of: its files, and the table that the terminal shows. */
+/** The parts of a report: its files, and the table on the terminal. */
 async function reportIn(out: string, { stderr }: Ended): Promise<Record<string, string>> {
   const texts = await Promise.all(FILES.map((file) => readFile(join(folder, out, file), 'utf8')));
   const [table] = /^(?:mean over \d+ tasks|\S+) \(\S+\)\n[^]*$/m.exec(stderr) ?? expect.fail(stderr);
   return { ...Object.fromEntries(FILES.map((file, index) => [file, texts[index] as string])), table };
 }
 
-/** Reports anew, and compares with what the run has written and shown. @returns the summary's rows */
+/** Runs `report` again, and compares it with what the run wrote and showed. @returns the summary's rows */
 async function expectSameReport(out: string, ran: Ended): Promise<{ label: string; seeds: number[] }[]> {
   expect(ran.code, ran.stderr).toBe(0);
   const ofRun = await reportIn(out, ran);
@@ -44,8 +45,8 @@ async function expectSameReport(out: string, ran: Ended): Promise<{ label: strin
   return (JSON.parse(ofRun['summary.json'] ?? '') as { rows: { label: string; seeds: number[] }[] }).rows;
 }
 
-describe('the report of a run is that of peft-bench report', () => {
-  it('after seed 1, then seeds 1 to 3, which are of one arm each', async () => {
+describe('the report of a run equals that of peft-bench report', () => {
+  it('after seed 1, then seeds 1 to 3, in one arm each', async () => {
     await run('seeds', '--method', 'head,sora,lora', '--seeds', '1');
     const rows = await expectSameReport('seeds', await run('seeds', '--method', 'head,sora,lora', '--seeds', '3'));
     expect(rows.map(({ label, seeds }) => [label, seeds])).toEqual(
@@ -83,7 +84,7 @@ describe('the report of a run is that of peft-bench report', () => {
     expect(rows).toHaveLength(4);
   });
 
-  it('after Ctrl-C, and the report of what there is then has the reference of the study', async () => {
+  it("after Ctrl-C, and the report of the partial results has the study's reference", async () => {
     const flags = ['--method', 'sora,lora', '--seeds', '2'];
     const results = join(folder, 'stopped', 'results');
     await mkdir(results, { recursive: true });
@@ -101,7 +102,7 @@ describe('the report of a run is that of peft-bench report', () => {
     await expectSameReport('stopped', await run('stopped', ...flags));
   });
 
-  it('in shares: report joins them, and says the same twice', async () => {
+  it('in shards: report joins them, and gives the same report twice', async () => {
     const flags = ['--method', 'sora,head,lora', '--seeds', '2'];
     for (const shard of ['0/2', '1/2']) await run('shares', ...flags, '--shard', shard);
     const rows = await expectSameReport('shares', await peftBench(['report', join(folder, 'shares')]));

@@ -27,12 +27,14 @@ const run = async (out: string, ...flags: string[]) =>
     join(folder, out),
   ]);
 
-describe('the shares of a run, one after the other', () => {
-  it('leave the result files of one run, and report joins them', async () => {
+describe('the shards of a run, one after another', () => {
+  it('write the result files of one run, and report joins them', async () => {
     expect((await run('whole')).code).toBe(0);
     const first = await run('shared', '--shard', '0/2');
     expect(first.code).toBe(0);
-    expect(first.stderr).toMatch(/2 trials of share 0\/2 are in .*shared; peft-bench report .*shared joins the shares/);
+    expect(first.stderr).toMatch(
+      /2 trials of share 0\/2 are in .*shared; once all shares are there, run peft-bench report .*shared/,
+    );
     expect((await run('shared', '--shard', '1/2')).code).toBe(0);
     expect(await comparable(join(folder, 'shared'))).toEqual(await comparable(join(folder, 'whole')));
 

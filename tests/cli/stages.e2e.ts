@@ -37,7 +37,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Runs a study of these arms on the files, on a tiny BERT. */
+/** Runs a study with these arms on the files, on a tiny BERT. */
 async function run(name: string, methods: object, ...more: string[]): Promise<Ended> {
   const config = join(folder, `${name}.json`);
   await writeFile(config, JSON.stringify({ methods, protocol: { batchSize: 8, learningRate: 0.01 } }));
@@ -59,13 +59,13 @@ describe('an arm in stages', () => {
     trial = results.find(({ arm }) => arm === 'soft') ?? expect.fail(ended.stderr);
   });
 
-  it('is trained beside others, without a budget', () => {
+  it('is trained together with others, without a budget', () => {
     expect(ended.code).toBe(0);
     expect(trial).toMatchObject({ method: 'sora', status: 'done', budget: { requested: null } });
     expect(trial.protocol).toMatchObject({ epochs, stages });
   });
 
-  it('tells what it knows after each stage, as ranks vanish', () => {
+  it('records its score after each stage, as ranks are pruned', () => {
     const records = trial.stages ?? [];
     expect(records.map(({ stage, level }) => [stage, level])).toEqual([...levels.entries()]);
     const [first] = records;
@@ -93,20 +93,20 @@ describe('an arm in stages', () => {
     expect(trial.selection.step).toBe(4 * perEpoch);
   });
 
-  it('stands in the report, with its curves and its table', async () => {
+  it('is in the report, with its curves and its table', async () => {
     const page = await readFile(join(folder, 'study', 'report.html'), 'utf8');
     expect(page).toContain('Memorization and generalization');
     const markdown = await readFile(join(folder, 'study', 'report.md'), 'utf8');
     expect(markdown).toMatch(/\| stage \| level \|/);
   });
 
-  it('is saved by train as the last stage left it', async () => {
+  it('is saved by train in the state of the last stage', async () => {
     const config = join(folder, 'study.json');
     const data = ['--train', join(folder, 'train.tsv'), '--dev', join(folder, 'dev.tsv'), '--model', bertFolder];
     const adapter = join(folder, 'adapter');
     const flags = ['--preset', 'smoke', '--config', config, ...data, '--method', 'soft', '--out', adapter];
     const { code, stderr } = await peftBench(['train', ...flags]);
-    expect(stderr).toContain(`saved in ${adapter}`);
+    expect(stderr).toContain(`saved to ${adapter}`);
     expect(code).toBe(0);
     const saved = JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8')) as {
       rank_pattern: Record<string, number>;
@@ -116,8 +116,8 @@ describe('an arm in stages', () => {
   });
 });
 
-describe('a trial in stages that goes on from its checkpoint', () => {
-  it('ends with the numbers of an undisturbed one, to the bit, from early or late in any stage', async () => {
+describe('a trial in stages that resumes from its checkpoint', () => {
+  it('ends with the same bits as an uninterrupted one, from early or late in any stage', async () => {
     const file = (name: string): string => join(folder, name);
     const data = { train: file('train.tsv'), dev: file('dev.tsv') };
     const flags = { preset: 'smoke', model: bertFolder, engine: 'compiled', backend: 'auto', dtype: 'fp32', ...data };
@@ -150,19 +150,19 @@ describe('a trial in stages that goes on from its checkpoint', () => {
   });
 });
 
-describe('peft-bench answers with exit code 2 and one clear line to', () => {
+describe('peft-bench exits with 2 and prints one clear line for', () => {
   it.each<[string, object, RegExp]>([
     ['no levels', { sora: { stages: { levels: [] } } }, /methods\.sora\.stages\.levels' is \[\]; expected >=1/],
     ['a negative level', { sora: { stages: { levels: [0, -1] } } }, /stages\.levels\.1' is -1; expected >=0/],
     [
-      'a budget beside stages',
+      'a budget and stages',
       { sora: { options: { budget: 900 }, stages: { ...stages, epochs } } },
       /a budget \(here 900\) sets its own levels/,
     ],
     [
       'a method without levels',
       { lora: { stages: { ...stages, epochs } } },
-      /lora has no levels of sparsity: leave out its stages/,
+      /lora has no sparsity levels; leave out its stages/,
     ],
   ])('%s', async (title, methods, message) => {
     const name = title.replaceAll(' ', '-');

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Words of the tiny vocabulary: an entity is known by its words. */
+/** Words of the tiny vocabulary; an entity is recognised by its words. */
 const PLACES = ['harbour', 'old town', 'library', 'river coast'];
 const PEOPLE = ['gardener', 'waiter', 'my brother'];
 const SENTENCES = [
@@ -50,7 +50,7 @@ function conll(): string {
   return `-DOCSTART- -X- -X- O\n\n${lines.join('\n\n')}\n`;
 }
 
-it('a CoNLL file is trained from the command line, and entities of other texts are found at their characters', async () => {
+it('the command line trains on a CoNLL file, and finds entities of other texts at their characters', async () => {
   await writeFile(at('train.conll'), conll());
   const data = ['--train', at('train.conll'), '--model', bertFolder, '--preset', 'smoke'];
   const training = ['--method', 'full', '--epochs', '40', '--batch-size', '8', '--learning-rate', '3e-3'];

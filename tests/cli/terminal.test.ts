@@ -25,7 +25,7 @@ it.each([
   ['inspect', 'of an adapter', ['inspect', '']],
   ['inspect', 'of tensors', ['inspect', '/adapter_model.safetensors']],
   ['export', 'of an error', ['export', '', '--format', 'peft', '--out', 'nowhere']],
-])('%s says nothing that a terminal obeys, in the output %s', async (_, __, [command = '', path = '', ...rest]) => {
+])('%s prints no terminal control sequences, in the output %s', async (_, __, [command = '', path = '', ...rest]) => {
   const { stdout, stderr } = await peftBench([command, folder + path, ...rest]);
   expect(stdout + stderr).toContain(' [2J');
   expect(stdout + stderr).not.toContain('\u001b');

@@ -9,8 +9,8 @@ import { tinyTask } from './tiny-task.js';
 
 const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
-/* A project of somebody else's, outside of the repository, with a method of theirs and the packages that it stands on. */
-describe('a method from a package outside of the repository', () => {
+/* A third party's project outside the repository, with a method of its own and the packages that the method needs. */
+describe('a method from a package outside the repository', () => {
   let project = '';
   beforeAll(async () => {
     project = await mkdtemp(join(tmpdir(), 'peft-project-'));
@@ -24,7 +24,7 @@ describe('a method from a package outside of the repository', () => {
   });
   afterAll(() => rm(project, { recursive: true }));
 
-  it('takes part by its name, at the same budget, and is ranked', async () => {
+  it('is compared by its name, at the same budget, and is ranked', async () => {
     const flags = await tinyTask(project, 64);
     const run = await peftBench(['run', ...flags, '--method', 'lora,theirs', '--out', 'out'], { cwd: project });
     expect(run).toMatchObject({ code: 0, stderr: expect.stringMatching(/theirs r=2 .* met/) as string });
@@ -36,7 +36,7 @@ describe('a method from a package outside of the repository', () => {
     ]);
   });
 
-  it('goes by the name of its package, too, and is named where it is broken or another is unknown', async () => {
+  it('can be named by its package, too, and is named in errors if it is broken or another is unknown', async () => {
     const flags = await tinyTask(project, 64);
     const train = ['train', ...flags, '--out', 'adapter', '--method'];
     const named = await peftBench([...train, 'peft-method-theirs'], { cwd: project });

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bertFolder } from '../models/bert-tiny.js';
 
-/** Writes a small task into a folder; gives the flags that train a tiny network on it. */
+/** Writes a small task into a folder; returns the flags that train a tiny network on it. */
 export async function tinyTask(folder: string, rows: number): Promise<string[]> {
   const file = async (name: string, count: number): Promise<string> => {
     const path = join(folder, name);

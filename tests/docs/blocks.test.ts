@@ -4,14 +4,14 @@ import { blocksOf, regionsOf, runRegions, unrunPrograms } from './regions.js';
 
 const pages = filesBelow('.').filter((path) => path.endsWith('.md') && blocksOf(textOf(path)).length > 0);
 
-describe('every block of TypeScript is, word for word, run by a test', () => {
+describe('every TypeScript block is, word for word, run by a test', () => {
   const regions = runRegions();
 
   it.each(pages)('%s', (page) => {
     expect(unrunPrograms(textOf(page), regions)).toEqual([]);
   });
 
-  it('and one that nobody runs would be found', () => {
+  it('a block that no test runs would be found', () => {
     const run = regionsOf(
       `
       import { a, type B } from 'x';

@@ -6,27 +6,27 @@ const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
 /** Whether pages cannot be opened here. */
 export const withoutChromium = !existsSync(executablePath);
 
-/** Belongs into the title of what is skipped without a browser. */
+/** The part of a test's title that says where it runs, or why it is skipped. */
 export const inChromium = withoutChromium ? `skipped: there is no ${executablePath}` : 'in Chromium';
 
-/** Chromium with a WebGPU that the processor plays. */
+/** Chromium with a software WebGPU. */
 export const softwareGpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
-/** @throws where there is no Chromium. */
+/** Opens Chromium. @throws where there is no Chromium. */
 export function openBrowser(args: readonly string[] = ['--disable-gpu']): Promise<Browser> {
   return chromium.launch({ executablePath, args: ['--no-sandbox', ...args] });
 }
 
-/** What a page said and asked for since it was opened, in a context of its own. */
+/** What a page printed and requested since it was opened, in a browser context of its own. */
 export interface Visited {
   readonly page: Page;
-  /** Errors and warnings of the console, and what was thrown. */
+  /** Errors and warnings of the console, and uncaught errors. */
   readonly complaints: readonly string[];
-  /** Addresses of other hosts. */
+  /** Requested addresses of other hosts. */
   readonly foreign: readonly string[];
 }
 
-/** Opens a page, in a context that `prepare` has seen. */
+/** Opens a page, in a context that `prepare` has set up. */
 export async function visit(
   browser: Browser,
   address: string,

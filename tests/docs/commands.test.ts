@@ -7,7 +7,7 @@ import { commandsOf, started } from './typed.js';
 
 const pages = filesBelow('.').filter((path) => path.endsWith('.md') && /^ *```(?:sh|bash|shell)$/m.test(textOf(path)));
 
-/** What is wrong with the commands of a page. */
+/** The faults of a page's commands. */
 async function faultsOf(markdown: string): Promise<string[]> {
   const written = actionsOf(markdown).flatMap((action) => ('file' in action ? [basename(action.file)] : []));
   const place: Place = { written, made: new Set() };
@@ -19,7 +19,7 @@ async function faultsOf(markdown: string): Promise<string[]> {
   return faults;
 }
 
-describe('every command of a page is one that there is', () => {
+describe('every command on a page exists', () => {
   it.each(pages)('%s', async (page) => {
     expect(await faultsOf(textOf(page))).toEqual([]);
   });
@@ -40,12 +40,12 @@ describe('every command of a page is one that there is', () => {
     ['npm install @peftjs/core @peftjs/none', 'nothing here depends on @peftjs/none'],
     ['node none.mjs', 'there is no none.mjs'],
     ['npx none', "npx finds no 'none' here"],
-  ])('and "%s" would be found', async (line, fault) => {
+  ])('"%s" would be found', async (line, fault) => {
     expect(await faultsOf(`\`\`\`sh\n${line}\n\`\`\`\n`)).toEqual([expect.stringContaining(fault)]);
   });
 });
 
-it('a shell works out loops, functions and variables, and starts nothing', async () => {
+it('a shell expands loops, functions and variables, and starts nothing', async () => {
   const script = `
     run() { npx tsx "tools/$1.ts" "\${@:2}" | jq .; } # a function
     MODEL=$(venv/bin/python -c "print('a')")

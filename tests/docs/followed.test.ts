@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { actionsOf, shortened } from './followed.js';
 
-describe('what a page has its reader do', () => {
-  it('is to write the files that it shows whole and to type its commands, in their order', () => {
+describe('the actions of a page', () => {
+  it('are writing the files that it shows in full and typing its commands, in order', () => {
     const page = [
       '```sh',
       'npm install a',
@@ -19,7 +19,7 @@ describe('what a page has its reader do', () => {
     expect(actionsOf(page.join('\n'))).toEqual([{ commands: 'npm install a\n' }, { file: '../../examples/a.ts' }]);
   });
 
-  it('is done in little', () => {
+  it('are shortened', () => {
     expect(shortened('npx peft-bench run --task a --seeds 6')).toBe(
       'npx peft-bench run --preset smoke --task a --seeds 1',
     );

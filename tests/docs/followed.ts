@@ -5,10 +5,13 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { root, textOf } from '../workspace/repository.js';
 
-/** What a page has its reader do: write a file that it shows, or type commands. */
+/** An action that a page asks its reader for: writing a file that it shows, or typing commands. */
 export type Action = { readonly file: string } | { readonly commands: string };
 
-/** The actions of a page in its order: files shown whole (`<<< path`) and blocks of `sh`. What `<!-- elsewhere -->` precedes is for other machines. */
+/**
+ * The actions of a page in order: files shown in full (`<<< path`) and blocks of `sh`. A block after `<!-- elsewhere
+ * -->` is for other machines.
+ */
 export function actionsOf(markdown: string): Action[] {
   const pattern = /^<<< ([^\s{]+)(?:\{\w+\})?$|^(<!-- elsewhere -->\n\n)?```sh\n([\s\S]*?)^```$/gm;
   return [...markdown.matchAll(pattern)].flatMap(([, file, elsewhere, commands]): Action[] => {
@@ -17,7 +20,7 @@ export function actionsOf(markdown: string): Action[] {
   });
 }
 
-/** Long runs become short ones: the smoke preset, one seed, few rows. */
+/** Shortens long runs: the smoke preset, one seed, few rows. */
 export function shortened(commands: string): string {
   return commands
     .replace(/(peft-bench (?:run|manifest)\b)(?![^\n]*--preset)/g, '$1 --preset smoke')
@@ -27,10 +30,10 @@ export function shortened(commands: string): string {
     .replace(/\bROWS=\d+/g, 'ROWS=64');
 }
 
-/** Variables of the environment, by name. */
+/** Environment variables, by name. */
 export type Variables = Readonly<Record<string, string>>;
 
-/** Does what a page says, in a folder that is empty but for what the page installs; what was printed. */
+/** Follows a page, in a folder that is empty except for what the page installs. Returns what was printed. */
 export async function follow(page: string, folder: string, variables: Variables = {}): Promise<string> {
   const printed: string[] = [];
   for (const action of actionsOf(textOf(page))) {
@@ -41,14 +44,14 @@ export async function follow(page: string, folder: string, variables: Variables 
 }
 
 /**
- * Where packages are installed from: the workspace, run from its sources or, with PEFTJS_BUILT=1, as they were built; or, where
- * PEFTJS_PACKED names a project into which the packed packages are installed, those.
+ * Where packages are installed from: the workspace, run from source or, with PEFTJS_BUILT=1, from builds; or the
+ * project that PEFTJS_PACKED names, into which the packed packages are installed.
  */
 const packed = process.env.PEFTJS_PACKED;
 const compiled = packed !== undefined || process.env.PEFTJS_BUILT === '1';
 const registries = [...(packed === undefined ? [] : [packed]), root].map((project) => join(project, 'node_modules'));
 
-/** Types commands in a folder. What `npm install` names is linked, with what it needs in turn. */
+/** Types commands in a folder. Packages of `npm install` are linked, with their dependencies. */
 async function type(commands: string, folder: string, variables: Variables): Promise<string> {
   const typed = shortened(commands).split('\n');
   for (const [, names = ''] of typed.map((line) => /^npm install (.+)$/.exec(line) ?? [])) await install(names, folder);
@@ -61,7 +64,7 @@ async function type(commands: string, folder: string, variables: Variables): Pro
 
 const quick = { ROWS: '64', EPOCHS: '1', IMAGES: '20' };
 
-/** Links packages, and what they need in turn, into a folder's node_modules. */
+/** Links packages and their dependencies into a folder's node_modules. */
 async function install(names: string, folder: string): Promise<void> {
   const wanted = names.split(/\s+/).filter((name) => name !== '' && !name.startsWith('-'));
   for (const name of withDependencies(wanted)) {
@@ -80,7 +83,7 @@ async function install(names: string, folder: string): Promise<void> {
 /** The package of each program that pages start. */
 const OWNERS = { tsx: 'tsx', vitest: 'vitest', 'peft-bench': '@peftjs/bench', peftjs: 'peftjs' };
 
-/** What npm would put into the folder's node_modules: our packages bring their dependencies and peers along. */
+/** What npm would put into the folder's node_modules: the dependencies and peers of our packages. */
 function withDependencies(names: readonly string[]): Set<string> {
   const all = new Set(names);
   for (const name of all) {

@@ -5,7 +5,7 @@ import { heatMap } from '../../docs/live/charts/heat-map.js';
 const frame = { width: 120, height: 60, left: 10, right: 10, top: 5, bottom: 5 };
 
 describe('a curve', () => {
-  it('goes from the lower left corner to the upper right one', () => {
+  it('goes from the lower left to the upper right corner', () => {
     const scales = scalesOf(frame, 100, { low: 0.5, high: 1 });
     const points = [
       { step: 0, value: 0.5 },
@@ -29,7 +29,7 @@ describe('a curve', () => {
     expect([first?.value, second?.value]).toEqual([0, 1 / 1.5]);
   });
 
-  it('has a range that holds it, and round ticks', () => {
+  it('has a range that contains it, and round ticks', () => {
     expect(rangeOf([], 0.05, { low: 0, high: 1 })).toEqual({ low: 0, high: 1 });
     const { low, high } = rangeOf([0.87, 0.91], 0.05, { low: 0, high: 1 });
     expect([low, high].map((value) => value.toFixed(2))).toEqual(['0.85', '0.95']);
@@ -45,7 +45,7 @@ describe('a heat map', () => {
     { path: 'encoder.layer.0.attention.qkv', layer: 0, sizes: [0, 0, 0] },
   ];
 
-  it('has a row for each module, below its layer, and a cell for each rank', () => {
+  it('has a row per module, below its layer, and a cell per rank', () => {
     const layers = heatMap(modules);
     expect(layers.map(({ layer, rows }) => [layer, ...rows.map(({ name, alive }) => `${name} ${alive}`)])).toEqual([
       [0, 'attention.qkv 0'],
@@ -53,7 +53,7 @@ describe('a heat map', () => {
     ]);
   });
 
-  it('tells a rank that is faint from one that is gone', () => {
+  it('shows a weak rank and a pruned rank differently', () => {
     const strengths = heatMap(modules)[1]?.rows[0]?.cells.map(({ strength }) => strength) ?? [];
     expect(strengths[0]).toBe(1);
     expect(strengths[1]).toBe(0);

@@ -29,7 +29,7 @@ const valueOf = async (page: Page, name: string) => Number(await at(page, name).
 const phase = (page: Page, ...names: string[]) =>
   page.waitForSelector(names.map((name) => `[data-test=status][data-phase=${name}]`).join(','), { timeout: 900_000 });
 
-/** Fills the tables in and takes few epochs: what is asked is not how well it learns. */
+/** Fills in the tables and uses few epochs: the tests are not about accuracy. */
 async function replaceSentences(page: Page, train: string, heldOut = train): Promise<void> {
   await page.locator('summary', { hasText: 'The sentences' }).click();
   await at(page, 'train').fill(train);
@@ -40,14 +40,14 @@ async function replaceSentences(page: Page, train: string, heldOut = train): Pro
 /** The address of the live page on a server. */
 const addressIn = (server: PreviewServer): string => `${originOf(server)}live.html`;
 
-/** What a browser says of a memory that it cannot give, before the worker's own program. */
+/** Makes memory allocation fail, as in a browser without enough memory; runs before the worker's own program. */
 const NO_MEMORY = `
   WebAssembly.Memory = function () {
     throw new RangeError('WebAssembly.Memory(): could not allocate memory');
   };
 `;
 
-/** The page's worker runs `code` before its own program. */
+/** Makes the page's worker run `code` before its own program. */
 function workerBegins(code: string): (context: BrowserContext) => Promise<unknown> {
   return (context) =>
     context.route('**/assets/worker-*.js', async (route) => {
@@ -56,7 +56,7 @@ function workerBegins(code: string): (context: BrowserContext) => Promise<unknow
     });
 }
 
-/** The tests of the live page in a site that is built. */
+/** The tests of the live page on a built site. */
 export function describeLivePage(site: () => string): void {
   describe.skipIf(withoutChromium)(`the live page, ${inChromium}`, { timeout: 1_200_000 }, () => {
     let folder: string;
@@ -75,7 +75,7 @@ export function describeLivePage(site: () => string): void {
       await rm(folder, { recursive: true });
     });
 
-    it('trains until it beats the frozen encoder and takes back its answer; the page stays free; the download says the same in Node', async () => {
+    it('trains until it beats the frozen encoder and corrects its answer; the page stays responsive; the download predicts the same in Node', async () => {
       const { page, complaints, foreign } = await visit(browser, addressIn(server));
       await browser.startTracing(page, { categories: ['toplevel'] });
       const started = performance.now();
@@ -92,7 +92,7 @@ export function describeLivePage(site: () => string): void {
       );
       expect(accuracy).toBeGreaterThan(frozen);
       expect(longest).toBeGreaterThan(0);
-      expect(longest).toBeLessThan(step); // what trains does not run on the page's thread
+      expect(longest).toBeLessThan(step); // training does not run on the page's thread
 
       const sample = await at(page, 'question').inputValue();
       await page.waitForSelector(`[data-test=answers][data-text="${sample}"] [data-test=after]:has-text("positive")`);
@@ -116,7 +116,7 @@ export function describeLivePage(site: () => string): void {
       await page.context().close();
     });
 
-    it('loses ranks by the slider, stops and starts again, on sentences of the reader', async () => {
+    it("prunes ranks by the slider, stops and starts again, on the reader's sentences", async () => {
       const { page, complaints } = await visit(browser, addressIn(server));
       await replaceSentences(page, FEW);
       await page.locator('input[type=number]').first().fill('20');
@@ -166,7 +166,7 @@ export function describeLivePage(site: () => string): void {
       await page.context().close();
     });
 
-    it('says in a line what is missing: a GPU, threads, WebAssembly, its files, memory', async () => {
+    it('says in one line what is missing: a GPU, threads, WebAssembly, its files, memory', async () => {
       const plain = await serve(site());
       expect(await notesOf(await visit(browser, addressIn(plain)))).toMatch(
         /^No WebGPU in this browser[^]*One thread: this address is served without/,
@@ -195,7 +195,7 @@ export function describeLivePage(site: () => string): void {
   });
 }
 
-/** What the page says of the browser when it is told to train. */
+/** What the page says about the browser when training starts. */
 async function notesOf({ page }: Visited): Promise<string> {
   await replaceSentences(page, FEW);
   await at(page, 'start').click();
@@ -204,7 +204,7 @@ async function notesOf({ page }: Visited): Promise<string> {
   return notes;
 }
 
-/** What the page says when it is told to train and cannot. */
+/** What the page says when training cannot start. */
 async function failureOf({ page }: Visited): Promise<string> {
   await at(page, 'start').click();
   await phase(page, 'failed', 'finished');

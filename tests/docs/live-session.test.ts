@@ -21,7 +21,7 @@ function told(...messages: readonly FromWorker[]): LiveSession {
 }
 
 describe('a session', () => {
-  it('collects the sizes that were tried, and the choice', () => {
+  it('collects the sizes that were tried, and the chosen one', () => {
     const point = { parameters: 64, memorization: 98, generalization: null };
     const { sizes, choice } = told(
       { kind: 'size', ...point },
@@ -29,7 +29,7 @@ describe('a session', () => {
     );
     expect([sizes, choice]).toEqual([[point], { parameters: 64, reason: 'it will do' }]);
   });
-  it('goes from loading over a trained head to a trained adapter', () => {
+  it('goes from loading through a trained head to a trained adapter', () => {
     const phases: string[] = [];
     const messages: FromWorker[] = [
       { kind: 'device', device },
@@ -65,18 +65,18 @@ describe('a session', () => {
     });
   });
 
-  it('has an adapter once a step was taken, also when it was stopped', () => {
+  it('has an adapter after the first step, even if it was stopped', () => {
     expect(hasAdapter(told({ kind: 'ended', how: 'stopped' }))).toBe(false);
     const stopped = told({ kind: 'progress', ...progress }, { kind: 'ended', how: 'stopped' });
     expect([hasAdapter(stopped), isBusy(stopped)]).toEqual([true, false]);
   });
 
-  it('begins a second training anew, on the same device', () => {
+  it('starts a second training from scratch, on the same device', () => {
     const again = started(told({ kind: 'device', device }, { kind: 'progress', ...progress }));
     expect(again).toEqual({ ...untrained, phase: 'loading', device });
   });
 
-  it('tells why a training or a prediction failed, until the next one', () => {
+  it('says why a training or a prediction failed, until the next one', () => {
     const failed = told({ kind: 'failed', reason: 'no memory' });
     expect(failed).toMatchObject({ phase: 'failed', failure: 'no memory' });
     expect(started(failed).failure).toBeUndefined();
@@ -87,7 +87,7 @@ describe('a session', () => {
     expect(answered.prediction).toMatchObject(prediction);
   });
 
-  it('counts the ranks that live', () => {
+  it('counts the active ranks', () => {
     expect(countRanks(modules)).toEqual({ alive: 2, all: 3 });
     expect(countRanks([])).toEqual({ alive: 0, all: 0 });
   });

@@ -30,7 +30,7 @@ const request: TrainingRequest = {
   sentences: { train: table, heldOut: table },
 };
 
-/** A trainer, everything it told, and what is done at a message of a kind. */
+/** A trainer, all its messages, and a callback for messages of a kind. */
 function trainerWith(surroundings = here) {
   const messages: FromWorker[] = [];
   const reactions = new Map<FromWorker['kind'], () => void>();
@@ -49,7 +49,7 @@ function trainerWith(surroundings = here) {
 }
 
 describe('the trainer of the live page', () => {
-  it('trains a head, then an adapter, and says how it goes', async () => {
+  it('trains a head, then an adapter, and reports progress', async () => {
     const trainer = trainerWith();
     await trainer.handle({ kind: 'train', ...request });
     expect([...new Set(trainer.kinds())]).toEqual(['device', 'preparing', 'frozen', 'progress', 'scores', 'ended']);
@@ -66,7 +66,7 @@ describe('the trainer of the live page', () => {
     expect(losses(again)).toEqual(losses(trainer));
   });
 
-  it('lets SoRA choose its size, and tells of every stage and of the choice', async () => {
+  it('lets SoRA choose its size, and reports every stage and the choice', async () => {
     const trainer = trainerWith();
     await trainer.handle({ kind: 'train', ...request, method: 'sora-auto' });
     const sizes = trainer.all('size');
@@ -77,7 +77,7 @@ describe('the trainer of the live page', () => {
     expect(choice?.reason).toMatch(/parameters/);
   });
 
-  it('moves the threshold while it trains: ranks die at once', async () => {
+  it('moves the threshold during training: ranks are pruned at once', async () => {
     const trainer = trainerWith();
     trainer.on('progress', () => void trainer.handle({ kind: 'threshold', threshold: 10 }));
     await trainer.handle({ kind: 'train', ...request });
@@ -92,7 +92,7 @@ describe('the trainer of the live page', () => {
   });
 
   it.each<MethodName>(['sora', 'adalora', 'lora'])(
-    'predicts before and after, and packs an adapter of %s that says the same elsewhere',
+    'predicts before and after training, and packs a %s adapter that predicts the same elsewhere',
     async (method) => {
       const trainer = trainerWith();
       await trainer.handle({ kind: 'train', ...request, method });
@@ -118,7 +118,7 @@ describe('the trainer of the live page', () => {
     },
   );
 
-  it('stops, keeps what was learnt, answers, and trains again', async () => {
+  it('stops, keeps what it has learnt, answers, and trains again', async () => {
     const trainer = trainerWith();
     trainer.on('progress', () => void trainer.handle({ kind: 'stop' }));
     await trainer.handle({ kind: 'train', ...request, epochs: 50 });
@@ -132,7 +132,7 @@ describe('the trainer of the live page', () => {
     expect(trainer.all('prediction').length).toBeGreaterThan(1);
   });
 
-  it('begins a training that is asked for during another one when that has stopped', async () => {
+  it('starts a training that is requested during another one as soon as that has stopped', async () => {
     const trainer = trainerWith();
     const first = trainer.handle({ kind: 'train', ...request, epochs: 50 });
     await trainer.handle({ kind: 'train', ...request, method: 'lora' });
@@ -145,14 +145,14 @@ describe('the trainer of the live page', () => {
     ['label\ttext\ngood\tyes', 'training sentences: expected at least two different labels, got only "good"'],
     ['label\ttext\ngood\tyes\nbad', 'training sentences:3: expected 2 cells as in the header, got 1'],
     ['<script>alert(1)</script>', 'training sentences:1: expected the columns "label" and "text"'],
-  ])('refuses %j in one line', async (train, reason) => {
+  ])('rejects %j with a one-line message', async (train, reason) => {
     const trainer = trainerWith();
     await trainer.handle({ kind: 'train', ...request, sentences: { train, heldOut: table } });
     expect(trainer.kinds()).toEqual(['failed']);
     expect(trainer.all('failed')[0]?.reason).toContain(reason);
   });
 
-  it('says why nothing can be predicted', async () => {
+  it('says why it cannot predict', async () => {
     const trainer = trainerWith();
     await trainer.handle({ kind: 'predict', text: 'the soup' });
     expect(trainer.all('unpredictable')[0]?.reason).toBe('Train first: there is no model to ask yet.');

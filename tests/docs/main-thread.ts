@@ -1,4 +1,4 @@
-/** What a trace of Chromium says of a task: times in microseconds, `tdur` on the processor, `dur` by the clock. */
+/** A task in a Chromium trace: times in microseconds, `tdur` in processor time, `dur` in wall-clock time. */
 interface TraceEvent {
   readonly name: string;
   readonly ph: string;
@@ -10,8 +10,8 @@ interface TraceEvent {
 }
 
 /**
- * The longest task of a page's main thread in a trace of the category 'toplevel', in ms of processor time: what other programs of
- * the machine take is not the page's doing. 0 where the trace has no task.
+ * The longest task of a page's main thread in a trace of the category 'toplevel', in ms of processor time, which other
+ * programs on the machine do not affect. 0 if the trace has no task.
  */
 export function longestTask(trace: Buffer): number {
   const { traceEvents } = JSON.parse(trace.toString()) as { readonly traceEvents: readonly TraceEvent[] };

@@ -8,15 +8,15 @@ import { offeredMethods } from '../../packages/bench/src/registry/methods.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';
 
-/** Where a command is typed. */
+/** The place where a command is typed. */
 export interface Place {
-  /** The files that the page has its reader write, by name. */
+  /** The files that the page asks its reader to write, by name. */
   readonly written: readonly string[];
-  /** What generators have made so far. */
+  /** The files that generators have made so far. */
   readonly made: Set<string>;
 }
 
-/** What is wrong with a command of a page, as far as what it starts is ours; undefined where nothing is. */
+/** What is wrong with a command of a page, as far as it starts our programs; undefined if nothing is. */
 export async function faultOf([name = '', ...args]: Command, place: Place): Promise<string | undefined> {
   const check = starters[name];
   const fault = await check?.(args, place);
@@ -25,7 +25,7 @@ export async function faultOf([name = '', ...args]: Command, place: Place): Prom
 
 type Check = (args: readonly string[], place: Place) => Promise<string | undefined> | string | undefined;
 
-/** What starts our programs. Other programs are not ours to know. */
+/** How our programs are started. Other programs are not checked. */
 const starters: Readonly<Record<string, Check>> = {
   node: ([file = ''], place) => missingFile(file, place),
   npm([command = '', ...args]) {
@@ -62,7 +62,7 @@ const manifests = ['.', 'tests', 'tools', 'docs', 'examples']
   .map((path) => ({ folder: path.replace('/package.json', ''), ...(json(path) as Manifest) }));
 const scripts = (json('package.json') as Manifest).scripts ?? {};
 
-/** Our packages, what they depend on, and what an example reader brings. */
+/** Our packages, their dependencies, and the packages of an example reader. */
 const installable = new Set([
   ...manifests.flatMap(({ name, dependencies, devDependencies, peerDependencies }) => [
     name,
@@ -89,7 +89,7 @@ function missingScript(name: string): string | undefined {
   return name in scripts ? undefined : `package.json has no script '${name}'`;
 }
 
-/** What npx starts. */
+/** The programs that npx can start. */
 const tools: Readonly<Record<string, Check>> = {
   'peft-bench': benchFault,
   peftjs: benchFault,
@@ -112,7 +112,7 @@ function missingFile(path: string, { written, made }: Place): string | undefined
   return isThere ? undefined : `there is no ${path}`;
 }
 
-/** Reads a command line as `peft-bench` does, up to where it would begin to work. */
+/** Parses a command line like `peft-bench`, without running it. */
 async function benchFault(args: readonly string[], place: Place): Promise<string | undefined> {
   const bench = program();
   let flags: Partial<StudyFlags> = {};
@@ -129,7 +129,10 @@ async function benchFault(args: readonly string[], place: Place): Promise<string
   }
 }
 
-/** Whether rows are for a language model is asked of a JSONL file, which is the reader's; a table's name says that they have labels. */
+/**
+ * Whether rows are for a language model depends on the JSONL file, which the reader has; the name of a table implies
+ * labels.
+ */
 function withoutOwnRows({ train, dev, ...flags }: StudyFlags): StudyFlags {
   const named = (file: string): string => file.replace(/\.jsonl$/, '.tsv');
   return {
@@ -139,7 +142,7 @@ function withoutOwnRows({ train, dev, ...flags }: StudyFlags): StudyFlags {
   };
 }
 
-/** A method, task or budget that there is not. @throws PeftError for flags that make no study. */
+/** An unknown method, task or budget. @throws PeftError for flags that make no study. */
 async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | undefined> {
   const { study, data } = await studyFromFlags(withoutOwnRows(flags));
   for (const budget of study.budgets) parseBudget(budget);

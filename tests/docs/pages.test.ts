@@ -4,13 +4,13 @@ import { sections } from '../../docs/.vitepress/pages.js';
 import { filesBelow, textOf } from '../workspace/repository.js';
 
 describe('the contents of the site', () => {
-  it('hold every page of docs once, and the start page leads them', () => {
+  it('have every page of docs once, with the start page first', () => {
     const listed = sections().flatMap(({ items }) => items.map(({ link }) => `docs${link}.md`));
     const written = filesBelow('docs').filter((path) => path.endsWith('.md') && path !== 'docs/index.md');
     expect(listed.filter((path) => !path.startsWith('docs/reference/api/')).sort()).toEqual(written.sort());
   });
 
-  it('call a page by its heading', () => {
+  it('name a page by its heading', () => {
     expect(
       sections()
         .find(({ text }) => text === 'Methods')
@@ -35,13 +35,16 @@ describe('the page of a method', () => {
     'a citation': /^## .*citation$/im,
   };
 
-  it.each(pages)('%s has an equation, a picture, options, deviations, when to use it and a citation', (path) => {
-    const text = textOf(path);
-    expect(Object.entries(parts).flatMap(([part, pattern]) => (pattern.test(text) ? [] : [part]))).toEqual([]);
-  });
+  it.each(pages)(
+    '%s has an equation, a picture, options, deviations, advice on when to use it, and a citation',
+    (path) => {
+      const text = textOf(path);
+      expect(Object.entries(parts).flatMap(([part, pattern]) => (pattern.test(text) ? [] : [part]))).toEqual([]);
+    },
+  );
 });
 
-describe('a link of a page', () => {
+describe('a link on a page', () => {
   it.each([
     ['sora.md#options', 'sora.md#options'],
     ['../the-whole-idea.md', '../the-whole-idea.md'],

@@ -1,13 +1,16 @@
 import { filesBelow, textOf } from '../workspace/repository.js';
 
-/** Lines of a program that a page shows: what stands between `// #region name` and `// #endregion name`. */
+/** Lines of a program that a page shows: those between `// #region name` and `// #endregion name`. */
 interface Region {
   readonly lines: string;
-  /** What the program imports. */
+  /** The imports of the program. */
   readonly imports: ReadonlySet<string>;
 }
 
-/** The regions of all that CI runs: tests, beside which the lines of pages stand in `examples`, and sources, which have tests. */
+/**
+ * The regions of everything that CI runs: tests, `examples`, which have the lines of pages, and sources, which have
+ * tests.
+ */
 export function runRegions(): Region[] {
   const files = ['examples', 'packages'].flatMap(filesBelow);
   return files
@@ -22,20 +25,22 @@ export function regionsOf(program: string): Region[] {
   return [...marked].map(([, , lines = '']) => ({ lines: dedented(lines), imports }));
 }
 
-/** The blocks of a page that hold TypeScript, or a change of it, in their order. */
+/** The TypeScript blocks of a page, including diffs, in order. */
 export function blocksOf(markdown: string): { language: string; code: string }[] {
   const blocks = markdown.matchAll(/^ *```(ts|tsx|typescript|diff)\b.*\n([\s\S]*?)^ *```$/gm);
   return [...blocks].map(([, language = '', code = '']) => ({ language, code }));
 }
 
-/** The programs that a block shows: the one before a change and the one after it, or just one. */
+/** The programs that a block shows: for a diff the ones before and after it, otherwise just one. */
 function programsOf({ language, code }: { language: string; code: string }): string[] {
   if (language !== 'diff') return [code];
   const without = (sign: string) => code.replace(new RegExp(`^[${sign}].*\n`, 'gm'), '').replace(/^./gm, '');
   return [without('+'), without('-')];
 }
 
-/** The programs of a page that are, word for word, no region; imports may stand elsewhere in the region's program. */
+/**
+ * The programs of a page that are not, word for word, a region; their imports may be elsewhere in the region's program.
+ */
 export function unrunPrograms(markdown: string, regions: readonly Region[]): string[] {
   const isRun = (program: string): boolean => {
     const [imports, lines] = [importsOf(program), dedented(program.replace(importPattern, ''))];
@@ -50,7 +55,7 @@ export function unrunPrograms(markdown: string, regions: readonly Region[]): str
 
 const importPattern = /^import (?:type )?([^;]+?) from '([^']+)';\n/gm;
 
-/** Each name that code imports, with its module. */
+/** The names that code imports, each with its module. */
 function importsOf(code: string): Set<string> {
   return new Set(
     [...code.matchAll(importPattern)].flatMap(([, names = '', module = '']) =>
@@ -63,7 +68,7 @@ function importsOf(code: string): Set<string> {
   );
 }
 
-/** Lines without the indentation that all of them have, and without blank lines around them. */
+/** Lines without their common indentation, and without blank lines around them. */
 function dedented(lines: string): string {
   const indentations = [...lines.matchAll(/^( *)\S/gm)].map(([, blanks = '']) => blanks.length);
   const common = indentations.length > 0 ? Math.min(...indentations) : 0;

@@ -1,6 +1,6 @@
 import { preview, type PreviewServer } from 'vite';
 
-/** Serves a built site on this machine, every file with these headers. */
+/** Serves a built site on this machine, with these headers for every file. */
 export function serve(site: string, headers: Readonly<Record<string, string>> = {}): Promise<PreviewServer> {
   return preview({
     root: site,
@@ -12,7 +12,7 @@ export function serve(site: string, headers: Readonly<Record<string, string>> = 
   });
 }
 
-/** The address of a site that is served, with a slash at its end. */
+/** The address of a served site, with a slash at its end. */
 export function originOf(server: PreviewServer | undefined): string {
   return server?.resolvedUrls?.local[0] ?? '';
 }

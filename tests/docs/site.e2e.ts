@@ -12,15 +12,15 @@ import { inChromium, openBrowser, visit, withoutChromium, type Visited } from '.
 import { describeLivePage } from './live-page.js';
 import { originOf, serve } from './serve.js';
 
-/** What a page was like. */
+/** The findings about a page. */
 interface Visit extends Pick<Visited, 'complaints' | 'foreign'> {
   readonly ids: readonly string[];
   readonly links: readonly string[];
-  /** Widths of windows, in pixels, that the page does not fit. */
+  /** Widths of windows, in pixels, in which the page overflows. */
   readonly tooWide: readonly number[];
 }
 
-/** A site that was built before, by .ci/check; it is not built again. */
+/** The site that .ci/check has built, so that it is not built again. */
 const built = process.env.PEFTJS_SITE;
 
 let site: string;
@@ -74,22 +74,22 @@ describe(`every page, ${inChromium}`, () => {
   const found = (what: (seen: Visit, path: string) => readonly string[]) =>
     [...visits].flatMap(([path, seen]) => what(seen, path).map((text) => `${path}: ${text}`));
 
-  it.skipIf(withoutChromium)('opens without an error on the console', () => {
+  it.skipIf(withoutChromium)('opens without errors on the console', () => {
     expect(visits.size).toBe(pages.length);
     expect(found(({ complaints }) => complaints)).toEqual([]);
   });
 
-  it.skipIf(withoutChromium)('asks no other host', () => {
+  it.skipIf(withoutChromium)('requests nothing from other hosts', () => {
     expect(found(({ foreign }) => foreign)).toEqual([]);
   });
 
-  it.skipIf(withoutChromium)('links to pages and headings that there are', () => {
+  it.skipIf(withoutChromium)('only links to pages and headings that exist', () => {
     expect(
       found(({ links }, path) => links.filter((link) => leadsNowhere(new URL(link, origin() + path.slice(1))))),
     ).toEqual([]);
   });
 
-  it.skipIf(withoutChromium)('is no wider than a phone, a tablet or a screen', () => {
+  it.skipIf(withoutChromium)('fits a phone, a tablet and a desktop screen', () => {
     expect(found(({ tooWide }) => tooWide.map(String))).toEqual([]);
   });
 
@@ -103,7 +103,7 @@ describe(`every page, ${inChromium}`, () => {
 
 describeLivePage(() => site);
 
-/** Lets a page come to rest, looks round and closes it. */
+/** Waits until a page is idle, inspects it and closes it. */
 async function lookAt({ page, complaints, foreign }: Visited): Promise<Visit> {
   await page.waitForLoadState('networkidle');
   const tooWide: number[] = [];
@@ -116,7 +116,7 @@ async function lookAt({ page, complaints, foreign }: Visited): Promise<Visit> {
   return { complaints, foreign, tooWide, ...seen };
 }
 
-/** Of a phone, a tablet, a screen, in pixels. */
+/** Widths of a phone, a tablet and a desktop screen, in pixels. */
 const WIDTHS = [390, 768, 1280];
 const isTooWide = 'document.documentElement.scrollWidth > document.documentElement.clientWidth';
 

@@ -6,7 +6,7 @@ import { characterDecoder } from '../models/characters.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { follow, type Variables } from './followed.js';
 
-/** What the reader sees in the end, by tutorial. */
+/** What the reader sees at the end, by tutorial. */
 const seen: Readonly<Record<string, RegExp>> = {
   adalora: /encoder\S* +█+ \d+$/m,
   'adapter-to-transformers-js': /farthest logits, relatively: \d/,
@@ -26,10 +26,12 @@ const seen: Readonly<Record<string, RegExp>> = {
   'write-a-method': /trainable params: [\d,]+/,
 };
 
-/** A small random encoder of the reader's own; a trained one where there is one. */
+/** A small random encoder as the reader's own; a trained one if there is one. */
 const encoder = process.env.PEFTJS_MINILM ?? join(root, 'tests/models/fixtures/bert-tiny');
 
-/** What programs read of the environment: models in place of those of the hub, a free port, a run long enough to be stopped. */
+/**
+ * Environment variables of programs: models instead of those on the hub, a free port, a run long enough to be stopped.
+ */
 const variables: Readonly<Record<string, Variables>> = {
   chat: { MODEL: 'small-decoder' },
   'long-training': { ROWS: '400', EPOCHS: '12' },
@@ -38,14 +40,14 @@ const variables: Readonly<Record<string, Variables>> = {
   'tag-entities': { MODEL: encoder },
 };
 
-/** What a tutorial finds in its folder: a model of the reader's own. */
+/** Files that a tutorial finds in its folder: a model of the reader's own. */
 const given: Readonly<Record<string, (folder: string) => Promise<void>>> = {
   chat: async (folder) => writeDecoder(join(folder, 'small-decoder')),
   'own-model': (folder) =>
     cp(join(root, 'tests/models/fixtures/bert-tiny'), join(folder, 'models/my-bert'), { recursive: true }),
 };
 
-/** A small random Llama that reads and writes characters, with a chat template. */
+/** A small random Llama on characters, with a chat template. */
 async function writeDecoder(folder: string): Promise<void> {
   const decoder = await characterDecoder('llama', 'abcdefghijklmnopqrstuvwxyz "?.\n', ['<|im_start|>', '<|im_end|>']);
   await mkdir(folder);
@@ -80,7 +82,7 @@ describe('each tutorial, followed from an empty folder', () => {
   });
 });
 
-it('the README, from an empty folder', { timeout: 400_000 }, async () => {
+it("the README, on the reader's own text", { timeout: 400_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-readme-'));
   expect(await follow('README.md', folder)).toMatch(/^\S+ 0\.\d{3} +The soup was cold\.$/m);
   expect(await readdir(join(folder, 'my-adapter'))).toContain('adapter_model.safetensors');

@@ -7,12 +7,12 @@ import { promisify } from 'node:util';
 /** A command as a shell starts it: a program and its arguments. */
 export type Command = readonly string[];
 
-/** Ends an argument. No page types it. */
+/** The separator of arguments. No page contains it. */
 const END = '\x1f';
 
 /**
- * A shell that finds no program, and says of each what it would have been started with. Loops, functions and variables are its
- * own; a Python that a page asks for something answers.
+ * A shell that finds no programs, and prints for each how it would have been started. Loops, functions and variables
+ * work as usual; a stub answers for Python.
  */
 const prelude = `
 PATH=/nowhere
@@ -21,19 +21,22 @@ venv/bin/python() { echo answer; }
 exec 3>&1
 `;
 
-/** The commands that the `sh` blocks of a page have its reader type, in their order, with `<!-- elsewhere -->` and without. */
+/**
+ * The commands that the `sh` blocks of a page ask its reader to type, in order, both with and without `<!-- elsewhere
+ * -->`.
+ */
 export async function commandsOf(markdown: string): Promise<Command[]> {
   const blocks = [...markdown.matchAll(/^ *```(?:sh|bash|shell)\n([\s\S]*?)^ *```$/gm)];
   const commands = await Promise.all(blocks.map(([, typed = '']) => started(typed)));
   return commands.flat();
 }
 
-/** The commands that a script starts. What would be written to files is not. */
+/** The commands that a script starts. Nothing is written to files. */
 export async function started(script: string): Promise<Command[]> {
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-typed-'));
   const quiet = script.replace(/\s>\s*[\w$][^\s;|&)]*/g, ' >/dev/null');
   const shell = promisify(execFile)('bash', ['-c', prelude + quiet], { cwd: folder });
-  // Where nothing is done, `mkdir a && cd a` fails; what follows goes on.
+  // Since nothing is done, `mkdir a && cd a` fails; the following commands run anyway.
   const stdout = await shell.then(
     (result) => result.stdout,
     (error: unknown) => (error as { readonly stdout: string }).stdout,

@@ -1,5 +1,5 @@
 /**
- * TensorFlow itself, which is too large to be a dependency of every clone:
+ * The native TensorFlow library, which is too large to be a dependency of every clone:
  *
  *   npx tsx tools/tfjs-node/build.ts --into /tmp/tfjs-node
  *   PEFTJS_TFJS_NODE=/tmp/tfjs-node npm run test:e2e tests/executors
@@ -9,13 +9,15 @@ import { join } from 'node:path';
 
 const folder = process.env.PEFTJS_TFJS_NODE ?? '';
 
-/** Where it is, or that it is nowhere; the versions of the package and of the library, as a result file names them. */
+/**
+ * Where it is, or a message that it is missing; the versions of the package and of the library, as in a result file.
+ */
 export const tensorFlow =
   folder === ''
     ? { where: 'PEFTJS_TFJS_NODE names no folder where it is built' }
     : { where: `built in ${folder}`, versions: installedVersions(join(folder, 'node_modules', '@tensorflow')) };
 
-/** By what npm and the tool that built it have noted. */
+/** By the notes of npm and of the tool that built it. */
 function installedVersions(packages: string): Record<string, string> {
   const installed = readdirSync(packages);
   const name = ['tfjs-node-gpu', 'tfjs-node'].find((candidate) => installed.includes(candidate)) ?? '';

@@ -11,27 +11,30 @@ const executors: readonly [name: string, open: () => Executor | Promise<Executor
   ['eager on the CPU', () => eager({ backend: 'cpu' })],
 ];
 
-describe.each(executors)('AdaLoRA without what its final mask leaves out, %s', (_, open) => {
-  it.each(['svd', 'lora'] as const)('takes the steps of the whole tensors, but for rounding: %s', async (name) => {
-    const executor = await open();
-    const [whole, compacted] = [await trained(executor, name, false), await trained(executor, name, true)];
-    const outputs = async (peft: PeftModel): Promise<number[]> =>
-      (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
-    expect(relativeDistance(compacted.losses, whole.losses)).toBeLessThan(1e-5);
-    expect(relativeDistance(await outputs(compacted.peft), await outputs(whole.peft))).toBeLessThan(1e-5);
-    const { layers, values } = activeAdapter(whole.peft);
-    const counts = Object.keys(layers).map((path) => {
-      const kept = nonZeros(tensorAt(values, `${path}.mask`));
-      const mask = activeAdapter(compacted.peft).values[`${path}.mask`];
-      expect(mask ? [...floats(mask)] : []).toEqual(kept.map(() => 1));
-      return kept.length;
-    });
-    expect(counts).toContain(0);
-    expect(Math.max(...counts)).toBeGreaterThan(1);
-  });
+describe.each(executors)('AdaLoRA after its final mask is compacted, %s', (_, open) => {
+  it.each(['svd', 'lora'] as const)(
+    'takes the same steps as with the whole tensors, up to rounding: %s',
+    async (name) => {
+      const executor = await open();
+      const [whole, compacted] = [await trained(executor, name, false), await trained(executor, name, true)];
+      const outputs = async (peft: PeftModel): Promise<number[]> =>
+        (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
+      expect(relativeDistance(compacted.losses, whole.losses)).toBeLessThan(1e-5);
+      expect(relativeDistance(await outputs(compacted.peft), await outputs(whole.peft))).toBeLessThan(1e-5);
+      const { layers, values } = activeAdapter(whole.peft);
+      const counts = Object.keys(layers).map((path) => {
+        const kept = nonZeros(tensorAt(values, `${path}.mask`));
+        const mask = activeAdapter(compacted.peft).values[`${path}.mask`];
+        expect(mask ? [...floats(mask)] : []).toEqual(kept.map(() => 1));
+        return kept.length;
+      });
+      expect(counts).toContain(0);
+      expect(Math.max(...counts)).toBeGreaterThan(1);
+    },
+  );
 });
 
-/** 24 steps, the last 16 of them behind the final mask. */
+/** 24 steps, the last 16 of them after the final mask. */
 async function trained(
   executor: Executor,
   parametrization: AdaloraConfig['parametrization'],
@@ -44,7 +47,7 @@ async function trained(
     executor,
     epochs: 6,
     learningRate: 0.02,
-    clipNorm: null, // gradients of masked singular values count in it
+    clipNorm: null, // it includes the gradients of masked singular values
     onStep: ({ loss }) => losses.push(loss),
   });
   return { peft, losses };

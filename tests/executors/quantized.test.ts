@@ -5,7 +5,7 @@ import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';
 
-describe('training beside weights in 8 bits', () => {
+describe('training with 8-bit weights', () => {
   const model = toyModel();
 
   async function losses(of: typeof model, executor: Executor): Promise<number[]> {
@@ -19,7 +19,7 @@ describe('training beside weights in 8 bits', () => {
     return seen;
   }
 
-  it('takes the way of float32 within the rounding', async () => {
+  it('follows float32 training up to rounding', async () => {
     const executor = compiled({ threads: 1 });
     const whole = await losses(model, executor);
     const held = await losses(quantizedModel(model), executor);
@@ -28,7 +28,7 @@ describe('training beside weights in 8 bits', () => {
     expect(held.at(-1)).toBeLessThan(held[0] as number);
   });
 
-  it('is training beside the same weights written out, where bytes are not multiplied', async () => {
+  it('is training with the dequantized weights on executors that do not multiply bytes', async () => {
     const held = quantizedModel(model);
     const written = Object.entries(held.weights).map(([name, { dtype, shape, data }]) => [
       name,

@@ -1,4 +1,4 @@
-/** Two trainings in one process: every setting of the second counts, whatever the first one compiled. */
+/** Two trainings in one process: every setting of the second must take effect, whatever the first one compiled. */
 import { adamW, attach, sgd, train, type Executor, type PeftModel, type TrainOptions } from '@peftjs/core';
 import { farthestTensor, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
@@ -14,7 +14,7 @@ const trained = async (executor: Executor, options: Partial<TrainOptions>) => {
   return (await train(peft, data, { executor, epochs: 1, learningRate: 0.1, clipNorm: null, ...options })).last.values;
 };
 
-describe('of two trainings on one executor the second has its own', () => {
+describe('the second of two trainings on one executor has its own', () => {
   it.each<[string, Partial<TrainOptions>, Partial<TrainOptions>]>([
     ['clipNorm', { clipNorm: 0.1, optimizer: sgd() }, { clipNorm: 0.2, optimizer: sgd() }],
     ['weightDecay', { optimizer: adamW() }, { optimizer: adamW({ weightDecay: 0.5 }) }],

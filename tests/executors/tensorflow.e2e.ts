@@ -20,8 +20,8 @@ async function fiveSteps(executor: Executor): Promise<{ losses: number[]; values
   return { losses, values: last.values };
 }
 
-describe.skipIf(versions === undefined)(`TensorFlow itself (${tensorFlow.where})`, () => {
-  it('starts without a word, and leaves the process its own backend and TensorFlow.js', async () => {
+describe.skipIf(versions === undefined)(`native TensorFlow (${tensorFlow.where})`, () => {
+  it('starts silently, and leaves the process its backend and its TensorFlow.js', async () => {
     const spies = [vi.spyOn(console, 'warn'), vi.spyOn(console, 'error'), vi.spyOn(process.stderr, 'write')];
     const kernel = tf.getKernel('Add', 'cpu');
     const { info } = await eager({ backend: 'tensorflow' });
@@ -31,13 +31,13 @@ describe.skipIf(versions === undefined)(`TensorFlow itself (${tensorFlow.where})
     expect([tf.getBackend(), tf.getKernel('Add', 'cpu')]).toEqual(['cpu', kernel]);
   });
 
-  it('is what auto takes, and listed', async () => {
+  it("is the choice of 'auto', and is listed", async () => {
     expect((await eager()).info.backend).toBe('tensorflow');
     const reports = await listBackends();
     expect(reports).toContainEqual({ executor: 'eager', backend: 'tensorflow', available: true });
   });
 
-  it('takes the same five steps of LoRA as the compiled engine', async () => {
+  it('takes the same five LoRA steps as the compiled engine', async () => {
     const [eagerly, atOnce] = [await fiveSteps(await eager()), await fiveSteps(compiled({ threads: 1 }))];
     const { name, distance } = farthestTensor(eagerly.values, atOnce.values);
     expect(distance, name).toBeLessThan(1e-4);

@@ -8,7 +8,7 @@ import { lora } from '@peftjs/lora';
 const inThread = compiled({ threads: 1 });
 const executor = compiled({ threads: 1, worker: true });
 
-describe('graphs that run in a thread of their own', () => {
+describe('graphs that run in a separate thread', () => {
   const trained = async (model: Model, where: Executor) => {
     const peft = attach(model, lora({ r: 2, loraDropout: 0.3 }), { seed: 5 });
     const losses: number[] = [];
@@ -28,7 +28,7 @@ describe('graphs that run in a thread of their own', () => {
   it.each([
     ['float32', toyModel, 0],
     ['8 bits', inBytes, 10],
-  ])('train and predict to the same bits, in %s', async (_, model, matrices) => {
+  ])('train and predict with bitwise equal results, in %s', async (_, model, matrices) => {
     const bytes = vi.spyOn(executor as Required<Executor>, 'uploadBytes');
     const there = await trained(model(), executor);
     expect(there).toEqual(await trained(model(), inThread));

@@ -20,34 +20,34 @@ import { batchOf, folder, heads, headsOf, networks, tiny, tokenRows, type HeadNa
 import { drawnAdapters, drawnValues } from '../peft/adapters.js';
 import { trainingData } from '../peft/bert.js';
 
-/** Between two float32 computations of one tensor, ||a - b|| / ||b||. */
+/** The tolerance of two float32 computations of one tensor, ||a - b|| / ||b||. */
 export const TOLERANCE = 1e-4;
 
-/** What transformers said of the folders, made by tools/golden/export.py. */
+/** The outputs of transformers for the folders, written by tools/golden/export.py. */
 export const OPENED = fileURLToPath(new URL('fixtures/opened.json', import.meta.url));
 
 export const executor = await referenceExecutor();
 
-/** An adapter with drawn values on a small random network. */
+/** An adapter with random values on a small random network. */
 export interface Case {
   readonly name: string;
   readonly head: HeadName;
   readonly model: PretrainedModel;
   readonly peft: PeftModel;
   readonly merged: Model;
-  /** Where the model is from. */
+  /** The source of the model. */
   readonly source: string;
   readonly storage?: Storage;
-  /** As the network's maker has them, from one token to the longest, padding included. */
+  /** Batches as the network's maker has them, from one token to the longest, including padding. */
   readonly batches: readonly Batch[];
 }
 
 const bertFolder = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
 
-/** Adapters on BERT whose layers are folded in different ways; ranks of 'sora' and 'adalora' have died. */
+/** Adapters on BERT that merge in different ways; 'sora' and 'adalora' have pruned ranks. */
 const ON_BERT = ['lora', 'lora-embeddings', 'lora-bias-all', 'dora', 'adalora', 'sora'];
 
-/** Every adapter on BERT, and LoRA on every linear module of the other networks under each of their heads. */
+/** Every adapter on BERT, and LoRA on every linear module of the other networks with each of their heads. */
 export async function cases(): Promise<Case[]> {
   const bert = await fromPretrained(bertFolder);
   const onBert = drawnAdapters().filter(([name]) => ON_BERT.includes(name));
@@ -83,12 +83,12 @@ async function filesOf(write: (storage: Storage) => Promise<void>): Promise<Read
   return new Map([...storage.files].map(([path, bytes]) => [path.replace('out/', ''), bytes]));
 }
 
-/** A case as a folder of transformers: its files by name. */
+/** The files of a case's transformers folder, by name. */
 export function mergedFiles({ merged, ...from }: Case): Promise<ReadonlyMap<string, Uint8Array>> {
   return filesOf((storage) => saveMerged(merged, 'out', { ...origin(from), storage }));
 }
 
-/** A case as a folder of transformers.js. */
+/** The files of a case's transformers.js folder, by name. */
 export function onnxFiles({ merged, model, ...from }: Case): Promise<ReadonlyMap<string, Uint8Array>> {
   const { maxTokens } = model;
   return filesOf(async (storage) => {
@@ -101,7 +101,7 @@ function origin({ source, storage }: Pick<Case, 'source' | 'storage'>): ExportOp
   return { source, ...(storage && { sourceStorage: storage }) };
 }
 
-/** Logits of a case's batches, row after row: where a task is of tokens, of those that are no padding. */
+/** The logits of a case's batches, row after row; for tasks on tokens, without padding. */
 export async function logitsOf(network: PeftModel | Model, { batches, head }: Case): Promise<number[][]> {
   const logits: number[][] = [];
   for (const batch of batches) {
@@ -112,7 +112,7 @@ export async function logitsOf(network: PeftModel | Model, { batches, head }: Ca
   return logits;
 }
 
-/** A batch's inputs as transformers calls them, row after row. */
+/** The inputs of a batch under their names in transformers, row after row. */
 export function rowsOf({ inputs }: Batch): Record<string, number[][]> {
   const names = { inputIds: 'input_ids', attentionMask: 'attention_mask', tokenTypeIds: 'token_type_ids' };
   return Object.fromEntries(
@@ -125,7 +125,7 @@ export function rowsOf({ inputs }: Batch): Record<string, number[][]> {
   );
 }
 
-/** The SHA-256 of each file that is not for people. */
+/** The SHA-256 of each file that is not for people to read. */
 export function hashesOf(files: ReadonlyMap<string, Uint8Array>): Record<string, string> {
   return Object.fromEntries(
     [...files]
@@ -135,7 +135,7 @@ export function hashesOf(files: ReadonlyMap<string, Uint8Array>): Record<string,
   );
 }
 
-/** Writes every case as a folder of its name, and what it says of its batches beside them: what tools/golden/export.py reads. */
+/** Writes every case as a folder of its name, together with its batches and logits, for tools/golden/export.py. */
 export async function writeExports(target: string, all: readonly Case[]): Promise<void> {
   const disk = diskStorage();
   const said: Record<string, unknown> = {};

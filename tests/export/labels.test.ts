@@ -43,8 +43,8 @@ async function loadedWith(fields: object, model = unnamed): Promise<readonly str
   return activeAdapter(await loadPretrained(model, 'adapter', { storage, methods: [lora] })).labels;
 }
 
-describe('names of classes', () => {
-  it('are as many as the outputs, and say how many there are', async () => {
+describe('class names', () => {
+  it('are as many as the outputs, and set their number', async () => {
     expect(named).toMatchObject({ labels, outputs: 3 });
     expect(unnamed.labels).toBeUndefined();
     const two = { numLabels: 2, labels };
@@ -59,14 +59,14 @@ describe('names of classes', () => {
     expect(card).toContain('0. `"angry"`\n1. `"calm"`\n2. `"glad"`\n');
   });
 
-  it('come back with the adapter, whatever the model calls them', async () => {
+  it('come back with the adapter, whatever names the model has', async () => {
     expect(await loadedWith({ id2label })).toEqual(labels);
     const others = await fromPretrained(bertFolder, { labels: ['x', 'y', 'z'] });
     expect(await loadedWith({ id2label }, others)).toEqual(labels);
     expect(await loadedWith({}, others)).toEqual(['x', 'y', 'z']);
   });
 
-  it('are not in a folder that was saved without, and need not be', async () => {
+  it('are optional in a folder', async () => {
     expect((await saved(unnamed)).config).not.toHaveProperty('id2label');
     expect(await loadedWith({})).toBeUndefined();
   });
@@ -77,13 +77,13 @@ describe('names of classes', () => {
     ['a name twice', { 0: 'a', 1: 'b', 2: 'a' }],
     ['numbers for names', { 0: 0, 1: 1, 2: 2 }],
     ['a text', 'abc'],
-  ])('of a folder are refused where they name no outputs: %s', async (_, wrong) => {
+  ])('of a folder are rejected if they do not match the outputs: %s', async (_, wrong) => {
     await expect(loadedWith({ id2label: wrong })).rejects.toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'id2label' }),
     );
   });
 
-  it('go with an adapter that is merged or converted', () => {
+  it('are kept when an adapter is merged or converted', () => {
     const peft = attach(named, lora({ r: 2 }));
     expect(mergeAndUnload(peft).labels).toEqual(labels);
     expect(activeAdapter(convertToLora(peft, { method: lora, rank: 2 })).labels).toEqual(labels);
@@ -101,10 +101,10 @@ describe('names of classes', () => {
   });
 });
 
-describe('what outputs mean', () => {
+describe('the meaning of outputs', () => {
   const problemType = 'multi_label_classification';
 
-  it('goes with an adapter to its folder, and through merging to the folders of others', async () => {
+  it('is saved with an adapter, and after merging in other folders', async () => {
     const model = await fromPretrained(bertFolder, { labels, problemType });
     const { storage, config } = await saved(model);
     expect(config).toMatchObject({ id2label, problem_type: problemType });
@@ -123,13 +123,13 @@ describe('what outputs mean', () => {
     expect(await fromPretrained('merged', { storage, numLabels: 2 })).not.toHaveProperty('problemType');
   });
 
-  it('is one of the names of transformers, and of texts', async () => {
+  it("is one of transformers' names, and is a string", async () => {
     const wrong = 'multilabel' as never;
     await expect(fromPretrained(bertFolder, { problemType: wrong })).rejects.toThrow(
       "option 'problemType' is \"multilabel\"; expected 'single_label_classification', 'multi_label_classification' or 'regression'",
     );
     const ofTokens = { task: 'token-classification', problemType } as const;
-    await expect(fromPretrained(bertFolder, ofTokens)).rejects.toThrow("option 'problemType' is for another task");
+    await expect(fromPretrained(bertFolder, ofTokens)).rejects.toThrow("option 'problemType' is not for the task");
     await expect(loadedWith({ problem_type: 'multilabel' })).rejects.toThrow("problem_type is 'multilabel'");
     expect(await loadedWith({ problem_type: null })).toBeUndefined();
     await expect(loadedWith({ id2label: false })).rejects.toThrow('id2label is false');

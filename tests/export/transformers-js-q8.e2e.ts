@@ -28,10 +28,10 @@ const PROMPTS = [[5, 9, 11], [3]];
 const NEW_TOKENS = { maxNewTokens: 64, eosTokenId: [] };
 const PAD = 0;
 
-/** Between two ONNX Runtimes that run one graph. */
+/** The tolerance between two ONNX Runtimes that run the same graph. */
 const SAME = 1e-5;
 
-describe(`language models and 8 bits in transformers.js itself (${place})`, () => {
+describe(`language models and 8-bit graphs in transformers.js itself (${place})`, () => {
   let folder = '';
   let library: TransformersJs;
   beforeAll(async () => {
@@ -41,14 +41,14 @@ describe(`language models and 8 bits in transformers.js itself (${place})`, () =
   afterAll(() => rm(folder, { recursive: true }));
 
   it.skipIf(isMissing).each(WRITERS)(
-    '%s writes the same 64 tokens after each prompt of a batch, in 8 bits those of its graph in ONNX Runtime',
+    '%s writes the same 64 tokens after each prompt of a batch; in 8 bits, those of its graph in ONNX Runtime',
     async (name) => {
       const storage = writerFolder(tiny(name));
       const model = await fromPretrained('tiny', { storage, task: 'causal-lm' });
       const graphs = await savedTwice(model, `${folder}/${name}`, { source: 'tiny', sourceStorage: storage });
       const texts = await generate(model, PROMPTS, { executor: compiled({ threads: 1 }), ...NEW_TOKENS });
       const ours = texts.map(({ ids }) => asText(ids));
-      expect(new Set(texts.flatMap(({ ids }) => ids)).size).toBeGreaterThan(5); // no word over and over
+      expect(new Set(texts.flatMap(({ ids }) => ids)).size).toBeGreaterThan(5); // not one word over and over
       expect(await written(library, name, { dtype: 'fp32' })).toEqual(ours);
       const session = await ort.InferenceSession.create(graphs.q8, { logSeverityLevel: 4 });
       const rounded = [];
@@ -58,7 +58,7 @@ describe(`language models and 8 bits in transformers.js itself (${place})`, () =
   );
 
   it.skipIf(isMissing)(
-    'graphs in 8 bits classify texts as they do in ONNX Runtime, as far from float32 as the export says',
+    '8-bit graphs classify texts as in ONNX Runtime, with the error that the export reports',
     async () => {
       const { session, rows } = await roundedBert('sequence-classification', folder);
       const classify = await library.pipeline('text-classification', 'sequence-classification', { dtype: 'q8' });
@@ -72,7 +72,7 @@ describe(`language models and 8 bits in transformers.js itself (${place})`, () =
   );
 
   it.skipIf(isMissing)(
-    'graphs in 8 bits classify tokens as they do in ONNX Runtime, as far from float32 as the export says',
+    '8-bit graphs classify tokens as in ONNX Runtime, with the error that the export reports',
     async () => {
       const { session, rows } = await roundedBert('token-classification', folder);
       const classify = await library.pipeline('token-classification', 'token-classification', { dtype: 'q8' });
@@ -95,7 +95,7 @@ describe(`language models and 8 bits in transformers.js itself (${place})`, () =
   );
 
   it.skipIf(isMissing)(
-    'graphs in 8 bits embed as they do in ONNX Runtime, pooled vectors no further from float32 than those of tokens',
+    '8-bit graphs embed as in ONNX Runtime, and pooled vectors have no larger error than those of tokens',
     async () => {
       const { model, session, rows, reported } = await roundedBert('feature-extraction', folder);
       const embed = await library.pipeline('feature-extraction', 'feature-extraction', { dtype: 'q8' });
@@ -116,7 +116,7 @@ describe(`language models and 8 bits in transformers.js itself (${place})`, () =
   );
 });
 
-/** A language model that reads 96 tokens, and a tokenizer of the words t0, t1, .. */
+/** A language model with a context of 96 tokens, and a tokenizer of the words t0, t1, .. */
 function writerFolder(from: Tiny): Storage {
   const positions = 96;
   const table = from.weights.get('transformer.wpe.weight');
@@ -157,7 +157,7 @@ function asText(ids: readonly number[]): string {
     .join(' ');
 }
 
-/** What the pipeline goes on with after each of {@link PROMPTS}. */
+/** The continuations that the pipeline writes for each of {@link PROMPTS}. */
 async function written(library: TransformersJs, name: string, loading: Loading): Promise<string[]> {
   const write = await library.pipeline('text-generation', name, loading);
   const options = { max_new_tokens: NEW_TOKENS.maxNewTokens, do_sample: false, eos_token_id: -1 };
@@ -165,7 +165,7 @@ async function written(library: TransformersJs, name: string, loading: Loading):
   return texts.map(([text]) => (text?.generated_text ?? '').trim());
 }
 
-/** Writes a folder with graphs of both dtypes; `reported` is how far the one in 8 bits is from the model. */
+/** Writes a folder with graphs of both dtypes; `reported` is the error of the 8-bit graph against the model. */
 async function savedTwice(
   model: PretrainedModel,
   target: string,
@@ -178,7 +178,10 @@ async function savedTwice(
   return { q8, reported: await checkOnnx(q8, model, { maxTokens, dtype: 'q8' }) };
 }
 
-/** BERT under a head in a folder of the task's name, its graph in 8 bits in our ONNX Runtime, and the ids of {@link TEXTS}. */
+/**
+ * BERT with a head, in a folder with the task's name; its 8-bit graph in our ONNX Runtime, and the ids of {@link
+ * TEXTS}.
+ */
 async function roundedBert(
   task: Task,
   folder: string,
@@ -199,12 +202,12 @@ async function roundedBert(
   const both = [session, whole].map((each) => Promise.all(rows.map((row) => outputs(each, row))));
   const [rounded = [], exact = []] = (await Promise.all(both)).map((values) => values.flat());
   const distance = relativeDistance(rounded, exact);
-  expect(distance).toBeGreaterThan(reported / 5); // reported is the worst of other batches
+  expect(distance).toBeGreaterThan(reported / 5); // `reported` is the largest error of other batches
   expect(distance).toBeLessThan(1.5 * reported);
   return { model, session, rows, reported };
 }
 
-/** The first output of a graph for a text that nothing precedes. */
+/** The first output of a graph for a text without past. */
 async function outputs(session: ort.InferenceSession, ids: readonly number[]): Promise<number[]> {
   const integers = (data: readonly number[]) =>
     new ort.Tensor('int64', BigInt64Array.from(data, BigInt), [1, data.length]);
@@ -224,7 +227,7 @@ async function outputs(session: ort.InferenceSession, ids: readonly number[]): P
   return [...((logits ?? last_hidden_state)?.data as Float32Array)];
 }
 
-/** The tokens that a graph finds likeliest, the whole text read anew for each. */
+/** The likeliest tokens by a graph that reads the whole text for each token. */
 async function greedy(session: ort.InferenceSession, prompt: readonly number[]): Promise<number[]> {
   const ids = [...prompt];
   while (ids.length < prompt.length + NEW_TOKENS.maxNewTokens) {

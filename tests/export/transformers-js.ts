@@ -1,15 +1,17 @@
 /**
- * Exported folders are opened by @huggingface/transformers itself, which is too large to be a dependency of every clone:
+ * Exported folders are opened by the real @huggingface/transformers, which is too large to be a dependency of every
+ * clone:
  *
  *   npm install --ignore-scripts --prefix /tmp/transformers-js @huggingface/transformers@4.3.1
- *   PEFTJS_TRANSFORMERS_JS=/tmp/transformers-js npx vitest run --config vitest.e2e.config.ts tests/export/transformers-js
+ *   PEFTJS_TRANSFORMERS_JS=/tmp/transformers-js npx vitest run --config vitest.e2e.config.ts
+ * tests/export/transformers-js
  */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Batch } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
 
-/** What is used of @huggingface/transformers. */
+/** The part of @huggingface/transformers that is used. */
 export interface TransformersJs {
   readonly env: { allowRemoteModels: boolean; localModelPath: string };
   readonly Tensor: new (type: 'int64', data: BigInt64Array, dims: number[]) => unknown;
@@ -39,15 +41,15 @@ export interface TransformersJs {
   ): Promise<(text: string, options: object) => Promise<readonly LabelScore[]>>;
 }
 
-/** Which graph of a folder is opened. */
+/** Selects the graph of a folder. */
 export interface Loading {
   readonly dtype: 'fp32' | 'q8';
 }
 
 export interface LabelScore {
-  /** Of a text. */
+  /** The output for a text. */
   readonly label?: string;
-  /** Of a token. */
+  /** The output for a token. */
   readonly entity?: string;
   readonly score: number;
 }
@@ -61,15 +63,15 @@ export interface Auto<T> {
 
 const installed = process.env.PEFTJS_TRANSFORMERS_JS ?? '';
 
-/** Whether it is not there. */
+/** Whether the library is missing. */
 export const isMissing = installed === '';
 
-/** Where it is, or why it is not. */
+/** Where the library is, or why it is missing. */
 export const place = isMissing
   ? 'PEFTJS_TRANSFORMERS_JS names no folder where it is installed'
   : `installed in ${installed}`;
 
-/** The library, which reads the folders in `folder` and nothing else. */
+/** The library, which only reads the folders in `folder`. */
 export function transformersJs(folder: string): TransformersJs {
   const library = createRequire(join(installed, 'package.json'))('@huggingface/transformers') as TransformersJs;
   Object.assign(library.env, { allowRemoteModels: false, localModelPath: folder });

@@ -1,4 +1,4 @@
-/* Trains with everything that the package brings along, and reports numbers: in this process, or in one of a project elsewhere. */
+/* Trains with all extensions of the package and reports numbers: in this process, or in one of a project elsewhere. */
 import { activeAdapter, attach, memoryStorage, predict, train, type Executor, type TrainOptions } from '@peftjs/core';
 import type { HostTensors } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
@@ -50,28 +50,28 @@ const storage = memoryStorage(
   ]),
 );
 
-/** What a run came to. */
+/** The results of a run. */
 export interface Exercised {
-  /** The features of the text 'a b': from the folder of transformers, then from the other one. */
+  /** The features of the text 'a b': from the transformers folder, then from the other one. */
   readonly features: readonly (readonly number[])[];
   /** Logits of the training rows before the first step, and their labels. */
   readonly logits: readonly (readonly number[])[];
   readonly labels: readonly number[];
-  /** Of each step. */
+  /** The loss of each step. */
   readonly losses: readonly number[];
   readonly rates: readonly number[];
-  /** What the first step moved each number of the head and of B by. */
+  /** The change of each number of the head and of B by the first step. */
   readonly firstMoves: readonly number[];
-  /** The largest distance between the values that the compiled engine and plain TensorFlow.js end with. */
+  /** The largest difference between the final values of the compiled engine and of plain TensorFlow.js. */
   readonly fromEager: number;
-  /** The same between a run from a snapshot and the whole run. */
+  /** The same between a run resumed from a snapshot and the whole run. */
   readonly fromResumed: number;
-  /** What the snapshot names. */
+  /** The names in the snapshot. */
   readonly named: TrainingSnapshot['training'];
   readonly refusals: Readonly<Record<string, string>>;
 }
 
-/** The whole of it. */
+/** Runs everything. */
 export async function exercise(): Promise<Exercised> {
   const executor = compiled({ threads: 1, kernels });
   const plain = await eager({ backend: 'cpu' });
@@ -85,7 +85,7 @@ export async function exercise(): Promise<Exercised> {
     readers: [colonReader],
   });
   const encoded = encodeRows(task.train, model.tokenizer, { maxTokens: model.maxTokens });
-  const data = trainingData(encoded, { batchSize: 8, seed: 1 }); // one batch an epoch
+  const data = trainingData(encoded, { batchSize: 8, seed: 1 }); // one batch per epoch
   const [batch] = data.epoch(0);
   if (!batch) throw new RangeError('no batch');
 

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import type { Exercised } from './exercise.js';
 
-/** Holds what a run came to against the formulas. */
+/** Checks the results of a run against the formulas. */
 export function expectRight(found: Exercised): void {
   const { features, logits, labels, losses, rates, firstMoves, fromEager, fromResumed, named, refusals } = found;
   // 'a b': the mean of (1, 0) and (0, 2) is (0.5, 1); mixed (2.5 + 0.5, 5.5 - 0.5); softsign (3 / 4, 5 / 6)

@@ -12,7 +12,7 @@ const run = promisify(execFile);
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const modules = here('../../node_modules');
 
-/* A project of somebody else's, outside of the repository: the package is installed there, beside those that it extends. */
+/* A third party's project outside the repository: the package is installed there, next to those that it extends. */
 let project = '';
 beforeAll(async () => {
   project = await realpath(await mkdtemp(join(tmpdir(), 'peft-extensions-')));
@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(project, { recursive: true }));
 
-it('a package outside of the repository extends training, and no file here knows it', async () => {
+it('a package outside the repository extends training, and no file here refers to it', async () => {
   const tsx = join(modules, 'tsx/dist/cli.mjs');
   const { stdout } = await run(process.execPath, [tsx, '--conditions', '@peftjs/source', 'main.ts'], { cwd: project });
   expectRight(JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Exercised);

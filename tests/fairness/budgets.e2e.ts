@@ -21,7 +21,7 @@ import { bertFolder } from '../models/bert-tiny.js';
 import { packageName } from '../models/use-lite.js';
 import { bertShapes, llamaShapes, shapesOnly } from './shapes.js';
 
-/** Models by what they are called here. Those that are real are without their weights, too. */
+/** Models by their names in these tests. The real ones are without weights, too. */
 const models: Record<string, () => Promise<Model>> = {
   'USE-lite': async () => shapesOnly(await fromPretrained(packageName)),
   'tiny BERT': async () => shapesOnly(await fromPretrained(bertFolder)),
@@ -30,7 +30,7 @@ const models: Record<string, () => Promise<Model>> = {
   Llama: () => Promise.resolve(llamaShapes('Llama', 4, 2048, 512, 5632)),
 };
 
-/** An arm: a method, its options, and how near to the budget it has to come. */
+/** An arm: a method, its options, and how close it must come to the budget. */
 interface Arm {
   readonly method: string;
   readonly options?: Record<string, unknown>;
@@ -53,7 +53,10 @@ const arms: Record<string, Arm> = {
   pfeiffer: { method: 'pfeiffer' },
 };
 
-/** DoRA reads the weights: on small ones. VeRA draws matrices of thousands of ranks: on the smallest. */
+/**
+ * DoRA reads the weights, so it runs on small models; VeRA draws matrices with thousands of ranks, so it runs on the
+ * smallest.
+ */
 const dora: Arm = { method: 'lora', options: { useDora: true } };
 const armsOnSmall: Record<string, Record<string, Arm>> = {
   'USE-lite': { ...arms, dora },
@@ -64,11 +67,14 @@ const budgets = ['r=1', 'r=2', 'r=4', 'r=8'];
 const targets = [undefined, 'all-linear'];
 const modelNames = Object.keys(models);
 
-/** The target modules of a budget: every arm meets each budget on each of the two, on one model or another. */
+/** The target modules: every arm meets each budget with both sets, on one model or another. */
 const targetsOf = (model: string, budget: number): string | undefined =>
   targets[(modelNames.indexOf(model) + budget) % targets.length];
 
-/** What an adapter stores once its ranks are chosen, by values as training might leave them; and what it trains at the start. */
+/**
+ * The parameters that an adapter stores once its ranks are chosen, with values that training might leave; and those
+ * that it trains at the start.
+ */
 function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): Record<MatchOn, number> {
   const peft = attach(model, { method, config }, { seed: 1 });
   const { layers, values: initial } = activeAdapter(peft);
@@ -95,7 +101,7 @@ function countsOf(method: PeftMethod, model: Model, { config }: FittedConfig): R
   };
 }
 
-/** Gates and singular values that start at zero, where training has moved them. */
+/** Gates and singular values that start at zero, with values as after training. */
 function afterSteps(layers: AdapterLayers, values: HostTensors): HostTensors {
   const counted = Object.values(layers).flatMap((layer) => (layer.counted ?? []).map((name) => tensorKey(layer, name)));
   const zeros = counted.filter((key) => tensorAt(values, key).data.every((value) => value === 0));
@@ -107,7 +113,7 @@ function afterSteps(layers: AdapterLayers, values: HostTensors): HostTensors {
   );
 }
 
-/** A method and what fits it to a budget, as a study does. */
+/** A method and how a study fits it to a budget. */
 async function fitter({ method: name, options }: Arm, matchOn: MatchOn = 'stored') {
   const { method } = await resolveMethod(name);
   const { protocol, methods } = composeStudy([
@@ -117,7 +123,7 @@ async function fitter({ method: name, options }: Arm, matchOn: MatchOn = 'stored
   return { method, fit: (model: Model, budget: string) => fitConfig(method, model, { budget, settings, protocol }) };
 }
 
-/** How far the parameters that an arm stores, or trains, are from the budgets at most. */
+/** The largest deviation of an arm's stored or trained parameters from the budgets. */
 async function farthest(name: string, model: Model, { method, options }: Arm, on: MatchOn): Promise<number> {
   const distances = budgets.map(async (budget, index) => {
     const targetModules = targetsOf(name, index);
@@ -144,8 +150,8 @@ describe.each(modelNames)('budgets of 1, 2, 4 and 8 ranks on the shapes of %s', 
   });
 });
 
-describe('a budget in counts', () => {
-  it('is met down to the smallest adapter of one module, and refused below', async () => {
+describe('a budget as a number', () => {
+  it('is met down to the smallest adapter of one module, and rejected below', async () => {
     const model = (await models.MiniLM?.()) ?? expect.fail('no model');
     const { method, fit } = await fitter({ method: 'lora' });
     expect(countsOf(method, model, fit(model, '768')).stored).toBe(768);
@@ -154,13 +160,13 @@ describe('a budget in counts', () => {
 });
 
 describe('after training', () => {
-  // A masked doublet never comes back: of the few that a toy has left, none may fill what is left of a budget.
+  // A masked doublet never returns: a toy model has few left, and perhaps none that fills the rest of a budget.
   const adaptive = Object.entries(arms).filter(([name, { tolerance }]) => tolerance && name !== 'doublets');
 
   it.each(adaptive)('%s stores 1, 2, 4 and 6 ranks within 1 %%', async (_, arm) => {
     const { method, fit } = await fitter(arm);
     for (const budget of ['r=1', 'r=2', 'r=4', 'r=6']) {
-      // eight ranks would be more than the toy itself
+      // eight ranks would be larger than the toy model itself
       const { config, requested } = fit(toyModel(), budget);
       const peft = attach(toyModel(), { method, config }, { seed: 1 });
       const { selected, last } = await train(peft, toyTrainingData(), {

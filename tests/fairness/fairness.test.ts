@@ -13,7 +13,7 @@ import { fitConfig } from '../../packages/bench/src/study/budgets.js';
 import { trialPreparer, type PreparedTrial } from '../../packages/bench/src/run/prepare.js';
 import { runTrial } from '../../packages/bench/src/run/trial.js';
 
-/** The smoke study with every method on offer, two seeds. */
+/** The smoke study with all methods and two seeds. */
 async function everyTrial(): Promise<Trial[]> {
   const methods = (await offeredMethods()).map(({ name }) => name);
   const resolved = await Promise.all(methods.map(async (name) => [name, (await resolveMethod(name)).method] as const));
@@ -41,7 +41,7 @@ const hash = (tensors: HostTensors): string => {
 
 const hashBatch = ({ inputs, labels, rowWeights }: Batch): string => hash({ ...inputs, labels, rowWeights });
 
-/** The token sequences of batches, each once. */
+/** The distinct token sequences of batches. */
 function sequences(batches: readonly InputBatch[]): Set<string> {
   return new Set(
     batches.flatMap(({ inputs, rows }) => {
@@ -63,7 +63,7 @@ describe('trap 32: a comparison is fair', () => {
   const of = (trial: Trial): PreparedTrial => prepared.get(trial) ?? expect.fail('not prepared');
   const bySeed = (seed: number): Trial[] => trials.filter((trial) => trial.seed === seed);
 
-  it('every method reads the same batches in the same order, and another seed another order', () => {
+  it('every method reads the same batches in the same order, and another seed has another order', () => {
     const order = (trial: Trial): string =>
       [0, 1].flatMap((epoch) => of(trial).train.epoch(epoch).map(hashBatch)).join(' ');
     const [first, second] = [1, 2].map((seed) => new Set(bySeed(seed).map(order)));
@@ -72,7 +72,7 @@ describe('trap 32: a comparison is fair', () => {
     expect(first).not.toEqual(second);
   });
 
-  it('every method starts from the same head, trains it, and leaves it out of what it is counted by', async () => {
+  it('every method starts from the same head, trains it, and does not count it', async () => {
     const heads = new Set<string>();
     for (const trial of bySeed(1)) {
       const { model, train } = of(trial);
@@ -109,7 +109,7 @@ describe('trap 32: a comparison is fair', () => {
     }
   });
 
-  it('a row that misses its budget is shown as such and not ranked', async () => {
+  it('a row that misses its budget is marked and not ranked', async () => {
     const budgeted = bySeed(1).find(({ budget }) => budget !== null) ?? expect.fail('no trial with a budget');
     const { result } = await runTrial(budgeted, of(budgeted));
     expect(result.budget.met).toBe(true);

@@ -14,7 +14,7 @@ import { bertFolder } from '../models/bert-tiny.js';
 let folder = '';
 const rows = Array.from({ length: 32 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
 
-/** A study on a random BERT and a few rows. */
+/** A study on a random BERT with a few rows. */
 async function planned(study: object) {
   const config = join(folder, 'study.json');
   await writeFile(config, JSON.stringify(study));
@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('a budget', () => {
-  it.each(['stored', 'trained'] as const)('is compared with what is %s where the protocol says so', async (matchOn) => {
+  it.each(['stored', 'trained'] as const)('is compared with %s parameters if the protocol says so', async (matchOn) => {
     const study = {
       methods: ['lora', 'sora'],
       budgets: ['r=4'],
@@ -52,8 +52,8 @@ describe('a budget', () => {
   });
 });
 
-describe('a trial that tunes', () => {
-  it('never looks at the rows that are reported', async () => {
+describe('a tuning trial', () => {
+  it('never reads the reported rows', async () => {
     const plan = await planned({ methods: ['lora'], budgets: ['r=2'], tuning: { learningRates: [0.01] } });
     const [trial = expect.fail()] = planTuning(plan).flatMap(({ rates }) => rates.flatMap(({ trials }) => trials));
     const prepared = await trialPreparer()(trial);

@@ -10,7 +10,7 @@ import {
 } from '@peftjs/core/method';
 import { expect } from 'vitest';
 
-/** A module of a transformer layer: what it is called, what it does, and the widths that it goes between. */
+/** A module of a transformer layer: its name, its role, and its input and output widths. */
 type Row = readonly [name: string, role: SiteRole, inFeatures: number, outFeatures: number];
 
 /** BERT's layers. */
@@ -40,7 +40,7 @@ export function llamaShapes(name: string, layers: number, hidden: number, keys: 
   return shapesOf(name, layers, rows, ['q_proj', 'v_proj']);
 }
 
-/** A model of which only paths, roles and shapes are there. */
+/** A model that only has paths, roles and shapes. */
 export function shapesOnly({ name, sites, head, defaultTargetModules }: Omit<Model, 'weights' | 'forward'>): Model {
   return {
     name,
@@ -72,7 +72,7 @@ function moduleShapes({ path, kind, inFeatures, outFeatures, hasBias }: Site): H
 
 let nothing = new Float32Array(0);
 
-/** So many zeros, all of them out of one array. */
+/** The first `size` zeros of one shared array. */
 function zeros(size: number): Float32Array {
   if (size > nothing.length) nothing = new Float32Array(size);
   return nothing.subarray(0, size);

@@ -1,6 +1,6 @@
 /**
- * Reads damaged adapters: `adapters-child.ts config|weights COUNT SEED FILE`. A line on stdout says how far it is; FILE holds
- * the copy that is being read, for whoever has to end this process.
+ * Reads damaged adapters: `adapters-child.ts config|weights COUNT SEED FILE`. A line on stdout reports progress; FILE
+ * holds the copy that is being read, in case this process has to be killed.
  */
 import { writeFileSync } from 'node:fs';
 import { onWarning } from '@peftjs/core';

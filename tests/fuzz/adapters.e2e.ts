@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 
 const COUNT = 10_000;
-/** A process that says nothing for so long hangs. */
+/** The milliseconds after which a silent process counts as hanging. */
 const SILENCE_MS = 10_000;
 const MOST_BYTES = 500e6;
 const LOOK_MS = 50;
@@ -17,7 +17,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Resident memory of a process; 0 where the system does not say. */
+/** Resident memory of a process; 0 if the system does not report it. */
 function residentBytes({ pid }: ChildProcess): number {
   try {
     return 1024 * Number(/VmRSS:\s*(\d+)/.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1] ?? 0);
@@ -26,7 +26,9 @@ function residentBytes({ pid }: ChildProcess): number {
   }
 }
 
-/** Runs a child until it ends, or ends it when it is silent or large. @returns what is wrong with it, '' for nothing */
+/**
+ * Runs a child until it ends, or kills it when it is silent or large. @returns what is wrong with it, '' for nothing
+ */
 async function watched(child: ChildProcess): Promise<string> {
   let [heard, problem, complaints] = [Infinity, '', '']; // a busy machine may need long to start the child
   child.stdout?.on('data', () => (heard = Date.now()));
@@ -42,7 +44,7 @@ async function watched(child: ChildProcess): Promise<string> {
   return problem || (code === 0 ? '' : `ends with ${String(code)}: ${complaints}`);
 }
 
-describe('10,000 damaged copies are each read or refused, in bounded time and memory', () => {
+describe('10,000 damaged copies are each read or rejected, in bounded time and memory', () => {
   it.each(['config', 'weights'])('%s', { timeout: 600_000 }, async (damaged) => {
     const file = join(folder, damaged);
     const flags = ['--expose-gc', '--max-old-space-size=384', '--import', 'tsx', '--conditions', '@peftjs/source'];

@@ -9,7 +9,7 @@ it.each([...originals.keys()])('reads adapter %i as it was saved', async (index)
   await expect(reading(originals[index] as (typeof originals)[number])).resolves.toBe('read');
 });
 
-describe('500 damaged copies are each read or refused by a PeftError', () => {
+describe('500 damaged copies are each read or rejected with a PeftError', () => {
   it.each(['config', 'weights'] as const)('%s', async (damaged) => {
     const outcomes = new Set<string>();
     await fc.assert(

@@ -24,7 +24,7 @@ export interface AdapterFiles {
   readonly weights: Uint8Array;
 }
 
-/** Which of the two files is damaged. */
+/** The file that is damaged. */
 export type Damaged = keyof AdapterFiles;
 
 const model = toyModel();
@@ -59,7 +59,7 @@ const configured: readonly ConfiguredMethod[] = [
   oft({ oftBlockSize: 4, coft: true, useCayleyNeumann: false, targetModules: ['embeddings', 'query'] }),
 ] as readonly ConfiguredMethod[];
 
-/** One adapter of each method, as it is published and as it is trained further. */
+/** One adapter per method, both as published and as saved for further training. */
 export const originals: readonly AdapterFiles[] = await Promise.all(
   configured.flatMap((each) => [true, false].map((pruned) => saved(each, pruned))),
 );
@@ -73,7 +73,7 @@ async function saved(method: ConfiguredMethod, pruned: boolean): Promise<Adapter
   };
 }
 
-/** Whether the adapter is read, or refused on purpose. @throws what is thrown otherwise. */
+/** Whether the adapter is read, rather than rejected on purpose. @throws any other error. */
 export async function reading({ config, weights }: AdapterFiles): Promise<'read' | 'refused'> {
   const files = new Map([
     ['a/adapter_config.json', config],
@@ -98,7 +98,7 @@ export function damagedFiles(damaged: Damaged): fc.Arbitrary<AdapterFiles> {
   );
 }
 
-/** Patterns that take time without end where an engine goes back. */
+/** Patterns on which a backtracking engine takes exponential time. */
 const PATTERNS = [
   '(([\\w.])+)+!',
   '(a+)+$',
@@ -157,7 +157,7 @@ function damagedConfig(original: Uint8Array): fc.Arbitrary<Uint8Array> {
   return fc.oneof({ arbitrary: edited, weight: 4 }, damagedBytes(original));
 }
 
-/** Numbers that a header may be made to claim. */
+/** Numbers that a header can be made to claim. */
 const SIZES = [0, 1, 2, 7, 8, 1e4, 1e6, 2 ** 31, 2 ** 32, 2 ** 53 - 1, -1, 0.5];
 const RENAMED = ['__proto__', 'base_model.model.(([\\w.])+)+!.lora_A.weight', 'base_model.vera_A', '', 'a.b.c.weight'];
 
@@ -172,7 +172,7 @@ function damagedWeights(original: Uint8Array): fc.Arbitrary<Uint8Array> {
       const tensor = all[names[which % names.length] as string];
       if (!tensor) return withHeader(original, headerEnd, header);
       const size = shape.reduce((product, axis) => product * axis, 4);
-      // A shape that the data fill, elsewhere too: numbers are taken from the other tensors.
+      // A shape that the data fill, with numbers taken from the other tensors.
       return withHeader(
         original,
         headerEnd,
@@ -201,7 +201,7 @@ function damagedWeights(original: Uint8Array): fc.Arbitrary<Uint8Array> {
   );
 }
 
-/** Every tensor of a file with an axis that costs no byte beside one of zero, or that is far too long. */
+/** Every tensor of a file with two axes, one of length 0 and one of any length, which costs no bytes. */
 function rankless(original: Uint8Array, headerEnd: number, header: string): fc.Arbitrary<Uint8Array> {
   return fc.tuple(fc.constantFrom(...SIZES.filter((size) => size > 0)), fc.boolean()).map(([size, isFirst]) => {
     const all = JSON.parse(header) as Record<string, { shape?: number[]; data_offsets?: number[] }>;
@@ -221,7 +221,7 @@ function withHeader(original: Uint8Array, headerEnd: number, header: string): Ui
   return joined(joined(length, text), original.subarray(headerEnd));
 }
 
-/** Cut, or with some bytes changed. */
+/** A copy that is truncated, or has some bytes changed. */
 function damagedBytes(original: Uint8Array): fc.Arbitrary<Uint8Array> {
   const place = fc.integer({ min: 0, max: Math.max(0, original.length - 1) });
   const cut = place.map((end) => original.slice(0, end));

@@ -17,7 +17,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
 
-/** A storage that is killed before its write number `n`, counted from 0. */
+/** A storage that is killed before write number `n`, counted from 0. */
 function killedBefore(n: number, files: Map<string, Uint8Array>): Storage {
   let writes = 0;
   const storage = memoryStorage(files);
@@ -30,7 +30,7 @@ function killedBefore(n: number, files: Map<string, Uint8Array>): Storage {
 const toy = toyModel();
 const withAlpha = (loraAlpha: number): PeftModel => attach(toy, lora({ r: 2, loraAlpha }), { seed: loraAlpha });
 
-/** The weights of the query, by which two adapters are told apart, and their scaling. */
+/** The query weights, which differ between the two adapters, and their scaling. */
 function seenIn(peft: PeftModel): unknown {
   const adapter = activeAdapter(peft);
   const path = 'encoder.layer.0.attention.query';
@@ -38,7 +38,7 @@ function seenIn(peft: PeftModel): unknown {
 }
 
 describe('an adapter saved over another', () => {
-  it.each([0, 1, 2, 3])('and killed after %i writes is the old one or refused, never a mixture', async (writes) => {
+  it.each([0, 1, 2, 3])('and killed after %i writes is the old one or rejected, never a mixture', async (writes) => {
     const files = new Map<string, Uint8Array>();
     await savePretrained(withAlpha(4), 'a', { storage: memoryStorage(files) });
     await expect(savePretrained(withAlpha(32), 'a', { storage: killedBefore(writes, files) })).rejects.toThrow(
@@ -68,7 +68,7 @@ describe('a merged model saved over another', () => {
     ]),
   );
 
-  it.each([1, 2, 3])('and killed after %i writes is refused', async (writes) => {
+  it.each([1, 2, 3])('and killed after %i writes is rejected', async (writes) => {
     const files = new Map<string, Uint8Array>(source);
     const options = { source: 'bert', sourceStorage: memoryStorage(files) };
     const model = await fromPretrained('bert', { storage: memoryStorage(files) });
@@ -81,7 +81,7 @@ describe('a merged model saved over another', () => {
     );
   });
 
-  it('is not written with a weight that is no number', async () => {
+  it('is not written with a weight that is not a number', async () => {
     const model = await fromPretrained('bert', { storage: memoryStorage(new Map(source)) });
     const name = 'bert.pooler.dense.bias';
     const bias = model.weights[name];
@@ -98,7 +98,7 @@ describe('a merged model saved over another', () => {
   });
 });
 
-it('an adapter with a value that is no number is neither saved nor read', async () => {
+it('an adapter with a value that is not a number is neither saved nor read', async () => {
   const files = new Map<string, Uint8Array>();
   const peft = withAlpha(4);
   await savePretrained(peft, 'a', { storage: memoryStorage(files) });

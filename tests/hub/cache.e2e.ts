@@ -16,18 +16,18 @@ const STORED = /^\/[0-9a-f]{64}$/;
 const NOBODY = 'http://127.0.0.1:9';
 const folder = (): string => join(use.home, 'hub/models--peftjs-tests--bert-tiny');
 
-describe('several at once', () => {
-  it('in several processes', async () => {
+describe('several loads at once', () => {
+  it('work in several processes', async () => {
     const children = await Promise.all([start(), start(), start()].map(ended));
     expect(children).toEqual(
       Array.from({ length: 3 }, () => ({ code: 0, stdout: String(weights.length), stderr: '' })),
     );
     expect([...(await filesBelow(folder())).keys()].filter((path) => path.endsWith('incomplete'))).toEqual([]);
-    await expect(fromPretrained(BERT, { localFilesOnly: true })).rejects.toThrow(/no model in/); // weights alone are none
+    await expect(fromPretrained(BERT, { localFilesOnly: true })).rejects.toThrow(/no model in/); // weights alone are not a model
   });
 });
 
-/** The program that reads the weights, in a process of its own. */
+/** The program that reads the weights in a separate process. */
 function start(): ChildProcess {
   const child = fileURLToPath(new URL('cached-child.ts', import.meta.url));
   return spawn(process.execPath, ['--import', 'tsx', '--conditions', '@peftjs/source', child]);
@@ -41,7 +41,7 @@ function ended(child: ChildProcess): Promise<{ code: number | null; stdout: stri
 }
 
 describe('a killed download', () => {
-  it('leaves no half file, and the next one goes on from it', async () => {
+  it('leaves no partial file in the snapshot, and the next download resumes it', async () => {
     use.hub.disturb(STORED, { stallAfter: 90_000 });
     const child = start();
     const end = ended(child);
@@ -64,7 +64,7 @@ describe('a killed download', () => {
     expect(await rest()).toBeUndefined();
   });
 
-  it('is not taken from a process that goes on with it', async () => {
+  it('is not taken over from a process that is still alive', async () => {
     use.hub.disturb(STORED, { stallAfter: 90_000 });
     const child = start();
     const end = ended(child);
@@ -79,8 +79,8 @@ describe('a killed download', () => {
 const python = process.env.PEFTJS_PYTHON ?? '';
 const reason = python === '' ? 'PEFTJS_PYTHON names no interpreter' : `PEFTJS_PYTHON is ${python}`;
 
-describe.skipIf(python === '')(`Python's huggingface_hub itself (${reason})`, () => {
-  /** Runs Python beside the server of this process, which it is to ask. */
+describe.skipIf(python === '')(`Python's real huggingface_hub (${reason})`, () => {
+  /** Runs Python, which uses the server of this process. */
   async function run(code: string, environment: Record<string, string> = {}): Promise<string> {
     const child = spawn(python, ['-c', code], { env: { ...process.env, HF_HUB_DISABLE_XET: '1', ...environment } });
     const { code: status, stdout, stderr } = await ended(child);
@@ -88,7 +88,7 @@ describe.skipIf(python === '')(`Python's huggingface_hub itself (${reason})`, ()
     return stdout.trim();
   }
 
-  it('downloads what is found here', async () => {
+  it('downloads files that are found here', async () => {
     expect(existsSync(python)).toBe(true);
     await run(`from huggingface_hub import snapshot_download; snapshot_download('${BERT}')`);
     use.hub.seen.length = 0;
@@ -96,7 +96,7 @@ describe.skipIf(python === '')(`Python's huggingface_hub itself (${reason})`, ()
     expect(filesAsked(use.hub)).toEqual([]);
   });
 
-  it('finds what was downloaded here', async () => {
+  it('finds files that were downloaded here', async () => {
     await fromPretrained(BERT);
     use.hub.seen.length = 0;
     const offline = { HF_HUB_OFFLINE: '1', HF_ENDPOINT: NOBODY };

@@ -1,4 +1,4 @@
-/** Reads a file of the hub's small BERT, in a process of its own, and says how long it is. */
+/** Reads a file of the hub's small BERT in a separate process, and prints its length. */
 import { hubFiles } from '@peftjs/models';
 
 const files = await hubFiles({ repo: 'peftjs-tests/bert-tiny' });

@@ -11,7 +11,7 @@ import { BERT, bertRepo, filesAsked, FIRST, useHub } from './harness.js';
 const use = useHub();
 const ADAPTER = 'peftjs-tests/bert-lora';
 
-/** A LoRA of the BERT on the hub, with a head of four classes. */
+/** A LoRA for the BERT on the hub, with a head of four classes. */
 async function adapterFiles(): Promise<Record<string, Uint8Array>> {
   const storage = memoryStorage();
   const model = await fromPretrained(BERT, { numLabels: 4 });
@@ -27,7 +27,7 @@ beforeEach(async () => {
 
 const run = (...args: string[]): Promise<Ended> => peftBench(args, { cwd: use.home });
 
-describe('peft-bench takes ids of the hub', () => {
+describe('peft-bench accepts hub ids', () => {
   it('to inspect a model, and does not download it again', async () => {
     const { code, stdout, stderr } = await run('inspect', BERT);
     expect([code, stderr]).toEqual([0, '']);
@@ -39,7 +39,7 @@ describe('peft-bench takes ids of the hub', () => {
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('to inspect an adapter, of which nothing is downloaded but what is shown', async () => {
+  it('to inspect an adapter, and only downloads what it shows', async () => {
     const { code, stdout } = await run('inspect', ADAPTER);
     expect(code).toBe(0);
     expect(stdout).toContain(`LORA adapter for ${BERT}, `);
@@ -51,7 +51,7 @@ describe('peft-bench takes ids of the hub', () => {
     ['peft', ['README.md', 'adapter_config.json', 'adapter_model.safetensors']],
     ['merged', ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json']],
     ['onnx', ['README.md', 'config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
-  ])('to export an adapter as %s, its model from the hub as well', async (format, files) => {
+  ])('to export an adapter as %s, with a model from the hub', async (format, files) => {
     const { code, stderr } = await run('export', ADAPTER, '--format', format, '--out', 'out');
     expect([code, stderr]).toEqual([0, expect.stringMatching(/^wrote the .* to out\n$/)]);
     expect((await readdir(join(use.home, 'out'))).sort()).toEqual(files);
@@ -60,7 +60,7 @@ describe('peft-bench takes ids of the hub', () => {
     expect(config).toMatchObject({ num_labels: 4 });
   });
 
-  it('to train on a model, of which the adapter then speaks', async () => {
+  it('to train on a model, which the adapter then names', async () => {
     const rows = Array.from({ length: 20 }, (_, row) => `${row % 2 ? 'good' : 'bad'}\tnumber ${row}`);
     await writeFile(join(use.home, 'mine.tsv'), ['label\ttext', ...rows].join('\n'));
     const files = ['--train', 'mine.tsv', '--dev', 'mine.tsv', '--epochs', '1'];
@@ -72,9 +72,9 @@ describe('peft-bench takes ids of the hub', () => {
   it.each([
     ['inspect peftjs-tests/none', /there is no folder 'peftjs-tests\/none', and on the hub .* answers 401/],
     ['export peftjs-tests/none --format peft --out out', /there is no folder 'peftjs-tests\/none', and on the hub/],
-    [`export ${BERT} --format peft --out out`, /bert-tiny\/adapter_config\.json: there is no such file/],
+    [`export ${BERT} --format peft --out out`, /bert-tiny\/adapter_config\.json: no such file/],
     ['run --model peftjs-tests/none --out out', /there is no folder 'peftjs-tests\/none', and on the hub/],
-  ])('and answers %s with exit code 2 and one line', async (line, message) => {
+  ])('and exits with 2 and one line for %s', async (line, message) => {
     const { code, stdout, stderr } = await run(...line.split(' '));
     const lines = stderr.trim().split('\n').filter((text) => !text.startsWith('peft-bench: loading')); // prettier-ignore
     expect(lines).toEqual([expect.stringMatching(message)]);

@@ -15,8 +15,8 @@ const { fingerprint } = await fromPretrained(bertFolder);
 const weights = bertFiles['model.safetensors'] as Uint8Array;
 const TOKEN = 'hf_onlyForThisTest123';
 
-describe('a model of the hub', () => {
-  it('is the model of the folder; only what it needs is downloaded, and once', async () => {
+describe('a model on the hub', () => {
+  it('equals the model of a folder; only the needed files are downloaded, once', async () => {
     const model = await fromPretrained(BERT);
     expect(model.fingerprint).toBe(fingerprint);
     expect(model.name).toBe(BERT);
@@ -24,7 +24,7 @@ describe('a model of the hub', () => {
     use.hub.seen.length = 0;
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     expect(filesAsked(use.hub)).toEqual([]);
-    expect(use.hub.seen).toHaveLength(2); // which commit, and what it holds
+    expect(use.hub.seen).toHaveLength(2); // the commit, and its list of files
   });
 
   it('may be in shards, and in a subfolder', async () => {
@@ -40,7 +40,7 @@ describe('a model of the hub', () => {
     await expect(fromPretrained(BERT, { subfolder: '../er' })).rejects.toMatchObject({ code: 'PEFT_CONFIG' });
   });
 
-  it('is the one of the revision; a commit is not asked for', async () => {
+  it('is that of the revision; for a commit, no revision is requested', async () => {
     const config = text(
       JSON.stringify({ ...JSON.parse(new TextDecoder().decode(bertFiles['config.json'])), layer_norm_eps: 1e-3 }),
     );
@@ -50,13 +50,13 @@ describe('a model of the hub', () => {
     const other = await fromPretrained(BERT, { revision: 'pr-1' });
     expect(other.fingerprint).not.toBe(fingerprint);
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
-    expect(filesAsked(use.hub).filter((path) => path === 'model.safetensors')).toHaveLength(1); // both have it
+    expect(filesAsked(use.hub).filter((path) => path === 'model.safetensors')).toHaveLength(1); // both revisions have it
     use.hub.seen.length = 0;
     expect((await fromPretrained(BERT, { revision: SECOND })).fingerprint).toBe(other.fingerprint);
     expect(use.hub.seen.map(({ path }) => path)).toEqual([`/api/models/${BERT}/tree/${SECOND}`]);
   });
 
-  it('moves on with its branch', async () => {
+  it('follows its branch', async () => {
     await fromPretrained(BERT);
     const { commits } = bertRepo();
     const moved = {
@@ -70,7 +70,7 @@ describe('a model of the hub', () => {
     expect(await readFile(join(cacheOf(), 'refs/main'), 'utf8')).toBe(SECOND);
   });
 
-  it('is where exports take settings and tokenizer from', async () => {
+  it('provides settings and tokenizer for exports', async () => {
     const storage = memoryStorage();
     await saveMerged(await fromPretrained(BERT), 'out', { storage });
     expect(storage.files.has('out/tokenizer.json')).toBe(true);
@@ -84,7 +84,7 @@ function cacheOf(): string {
 }
 
 describe('the cache', () => {
-  it("is that of Python's huggingface_hub", async () => {
+  it("has the layout of Python's huggingface_hub", async () => {
     await fromPretrained(BERT);
     const etag = etagOf(weights);
     expect(etag).toBe(hashesOf(weights).sha256);
@@ -102,14 +102,14 @@ describe('the cache', () => {
     ['cacheDir', (folder: string) => ({ cacheDir: folder })],
     ['cache_dir', (folder: string) => ({ cache_dir: folder })],
     ['HF_HUB_CACHE', (folder: string) => ((process.env.HF_HUB_CACHE = folder), {})],
-  ])('is the folder that %s names', async (_, options) => {
+  ])('is in the folder that %s names', async (_, options) => {
     await fromPretrained(BERT, options(join(use.home, 'elsewhere')));
     expect((await filesBelow(join(use.home, 'elsewhere/models--peftjs-tests--bert-tiny'))).size).toBeGreaterThan(6);
   });
 });
 
 describe('the token', () => {
-  it('goes to the hub, and not to the store of the large files', async () => {
+  it('is sent to the hub, and not to the store of the large files', async () => {
     process.env.HF_TOKEN = TOKEN;
     use.hub.repos.splice(0, 1, bertRepo({ token: TOKEN }));
     await fromPretrained(BERT);
@@ -121,7 +121,7 @@ describe('the token', () => {
     expect(store.map(({ authorization }) => authorization)).toEqual([undefined]);
   });
 
-  it('does not go to the next page of a list that is said to be elsewhere', async () => {
+  it('is not sent to another host for the next page of a list', async () => {
     process.env.HF_TOKEN = TOKEN;
     Object.assign(use.hub, { pageSize: 4, nextPageAt: use.hub.url.replace('127.0.0.1', 'localhost') });
     expect((await hubFiles({ repo: BERT })).files).toHaveLength(6);
@@ -129,7 +129,7 @@ describe('the token', () => {
     expect(lists.map(({ authorization }) => authorization)).toEqual([`Bearer ${TOKEN}`, undefined]);
   });
 
-  it('is HF_ACCESS_TOKEN where there is no HF_TOKEN, and none where a space stands for it', async () => {
+  it('is HF_ACCESS_TOKEN if there is no HF_TOKEN, and none if it is a space', async () => {
     Object.assign(process.env, { HF_TOKEN: ' ', HF_ACCESS_TOKEN: `${TOKEN}\n` });
     await hubFiles({ repo: BERT });
     expect(use.hub.seen[0]?.authorization).toBe(`Bearer ${TOKEN}`);
@@ -162,7 +162,7 @@ describe('progress', () => {
       0,
     );
     const totals = seen.filter((info) => info.status === 'progress_total');
-    expect(new Set(totals.map((info) => info.total))).toEqual(new Set([total])); // known from the beginning
+    expect(new Set(totals.map((info) => info.total))).toEqual(new Set([total])); // known from the start
     const loaded = totals.map((info) => info.loaded);
     expect(loaded).toEqual([...loaded].sort((a, b) => a - b));
     expect(totals.at(-1)).toMatchObject({ name: BERT, progress: 100, loaded: total });
@@ -178,7 +178,7 @@ describe('progress', () => {
     });
   });
 
-  it('has no download of what is here', async () => {
+  it('reports no downloads of cached files', async () => {
     await fromPretrained(BERT);
     const seen: ProgressInfo[] = [];
     await fromPretrained(BERT, { progressCallback: (info) => seen.push(info) });
@@ -187,7 +187,7 @@ describe('progress', () => {
     expect(seen.filter(({ status }) => status === 'download')).toEqual([]);
   });
 
-  it('fails the load when its listener fails, and is not taken for a cut connection', async () => {
+  it('fails the load when its listener throws, which does not count as a broken connection', async () => {
     const failing = fromPretrained(BERT, {
       progressCallback: (info) => {
         if (info.status === 'progress' && info.loaded > 0) throw new RangeError('the listener is broken');
@@ -216,11 +216,11 @@ describe('a data set', () => {
     expect(await source.read(119_999, 1)).toEqual(Uint8Array.of(7));
     await source.close?.();
     await expect(glue.read('cola/test.parquet')).rejects.toThrow(
-      /^nyu-mll\/glue\/cola\/test\.parquet: there is no such file at b{12}; of 3 files there are cola/,
+      /^nyu-mll\/glue\/cola\/test\.parquet: no such file at b{12}; the 3 files are cola/,
     );
   });
 
-  it('gives the tasks of GLUE and TREC their rows', async () => {
+  it('provides the rows of GLUE and TREC', async () => {
     const fixtures = fileURLToPath(new URL('../../packages/tasks/test/fixtures/hub/', import.meta.url));
     const below = async (folder: string) =>
       Object.fromEntries([...(await filesBelow(join(fixtures, folder)))].map(([path, bytes]) => [path, bytes]));
@@ -236,9 +236,9 @@ describe('a data set', () => {
     expect(await readFile(join(use.home, `hub/datasets--CogComp--trec/refs/${branch}`), 'utf8')).toBe(SECOND);
   });
 
-  it('is not looked for among models', async () => {
+  it('is not looked up as a model', async () => {
     await expect(hubFiles({ repo: BERT, type: 'dataset' })).rejects.toMatchObject({ code: 'PEFT_HUB', status: 401 });
     await expect(hubFiles({ repo: BERT, type: 'space' as 'model' })).rejects.toThrow("expected 'model' or 'dataset'");
-    await expect(hubFiles({ repo: '../x' })).rejects.toThrow('expected an id of the hub');
+    await expect(hubFiles({ repo: '../x' })).rejects.toThrow('expected a hub id');
   });
 });

@@ -29,7 +29,7 @@ async function failure(loading: Promise<unknown>): Promise<PeftError> {
   return error as PeftError;
 }
 
-/** Makes waits a tenth as long until the test has ended: five attempts are four seconds apart. */
+/** Makes waits ten times shorter until the test has ended: without this, five attempts take four seconds. */
 function shortenWaits(): void {
   const { setTimeout } = globalThis;
   vi.stubGlobal('setTimeout', (act: () => void, ms = 0, ...given: []) => setTimeout(act, ms / 10, ...given));
@@ -40,17 +40,17 @@ const blobs = (): Promise<string[]> => readdir(join(use.home, 'hub/models--peftj
 const sentFrom = (path: RegExp): number =>
   use.hub.seen.reduce((sum, one) => sum + (one.at === 'store' && path.test(one.path) ? one.sent : 0), 0);
 
-describe('a refusal says what to do', () => {
+describe('an error of the hub says what to do', () => {
   it.each<[what: string, prepare: () => void, load: () => Promise<unknown>, message: RegExp, status: number]>([
     [
-      'no such model, and no token',
+      'a missing model, without a token',
       () => undefined,
       () => fromPretrained('peftjs-tests/none'),
-      /^there is no folder 'peftjs-tests\/none', and on the hub peftjs-tests\/none: the hub at http:\/\/127\.0\.0\.1:\d+ answers 401: there is no such model, or it is private or gated; check the id, and set HF_TOKEN to a token that may read it$/,
+      /^there is no folder 'peftjs-tests\/none', and on the hub peftjs-tests\/none: the hub at http:\/\/127\.0\.0\.1:\d+ answers 401: there is no such model, or it is private or gated; check the id, and set HF_TOKEN to a token that can read it$/,
       401,
     ],
     [
-      'no such model, with a token',
+      'a missing model, with a token',
       () => (process.env.HF_TOKEN = TOKEN),
       () => fromPretrained('peftjs-tests/none'),
       /answers 404: there is no such model, or no revision 'main': check both$/,
@@ -63,18 +63,18 @@ describe('a refusal says what to do', () => {
         use.hub.repos.splice(0, 1, bertRepo({ gated: true }));
       },
       () => fromPretrained(BERT),
-      /answers 403: the model is gated or private: ask for access on its page, and HF_TOKEN is not valid or may not read it$/,
+      /answers 403: the model is gated or private: ask for access on its page, and HF_TOKEN is not valid or cannot read it$/,
       403,
     ],
     [
-      'no such revision',
+      'a missing revision',
       () => undefined,
       () => fromPretrained(BERT, { revision: 'v9' }),
       /bert-tiny: the hub at .* answers 404: it has no revision 'v9'$/,
       404,
     ],
     [
-      'a file that is listed and not there',
+      'a file that is listed but missing',
       () => use.hub.disturb(CONFIG, { status: 404, headers: { 'X-Error-Code': 'EntryNotFound' } }),
       () => fromPretrained(BERT),
       /^peftjs-tests\/bert-tiny\/config\.json: the hub at .* answers 404: there is no such file at 'main'$/,
@@ -92,7 +92,7 @@ describe('a refusal says what to do', () => {
       503,
     ],
     [
-      'too many requests, again and again',
+      'too many requests, repeatedly',
       () =>
         use.hub.disturb(
           REVISION,
@@ -103,7 +103,7 @@ describe('a refusal says what to do', () => {
       429,
     ],
     [
-      'too many requests, and a wait that nobody would wait',
+      'too many requests, and too long a wait',
       () => use.hub.disturb(REVISION, { status: 429, headers: { RateLimit: '"api";r=0;t=247' } }),
       () => hubFiles({ repo: BERT }),
       /answers 429: too many requests; it asks to wait 247 s, or set HF_TOKEN/,
@@ -124,7 +124,7 @@ describe('a refusal says what to do', () => {
     expect(error).toMatchObject({ code: 'PEFT_HUB', status });
   });
 
-  it('no model of a plain name is looked for at the hub', async () => {
+  it('a plain name is not looked up on the hub', async () => {
     await expect(failure(fromPretrained('bert-tiny'))).resolves.toMatchObject({ code: 'PEFT_CHECKPOINT' });
     expect(use.hub.seen).toEqual([]);
   });
@@ -144,15 +144,15 @@ describe('a busy hub', () => {
     expect(use.hub.seen.filter(({ path }) => REVISION.test(path))).toHaveLength(3);
   });
 
-  it('may be busy when files are asked for, too', async () => {
+  it('may also be busy for files', async () => {
     use.hub.disturb(CONFIG, { status: 429, headers: { RateLimit: '"resolvers";r=0;t=0' } });
     use.hub.disturb(STORED, { status: 502 });
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
   });
 });
 
-describe('nobody answers', () => {
-  it('is an error that says so', async () => {
+describe('a hub that does not answer', () => {
+  it('is reported as such', async () => {
     process.env.HF_ENDPOINT = 'http://127.0.0.1:9';
     const error = await failure(fromPretrained(BERT));
     expect(error).toMatchObject({ code: 'PEFT_HUB', status: undefined, isOffline: true });
@@ -163,41 +163,41 @@ describe('nobody answers', () => {
 
   it.each([
     ['a page of text', { status: 200, body: '<html>' }],
-    ['no commit', { status: 200, headers: { 'Content-Type': 'application/json' }, body: '{"sha":"../x"}' }],
+    ['an invalid commit', { status: 200, headers: { 'Content-Type': 'application/json' }, body: '{"sha":"../x"}' }],
     ['nothing', { status: 200, headers: { 'Content-Type': 'application/json' }, body: 'null' }],
   ] satisfies [string, Disturbance][])('as a hub: %s', async (_, answer) => {
     use.hub.disturb(REVISION, answer);
     const error = await failure(hubFiles({ repo: BERT }));
-    expect(error.message).toMatch(/does not answer as a hub: .+; check HF_ENDPOINT$/);
+    expect(error.message).toMatch(/does not answer like a hub: .+; check HF_ENDPOINT$/);
   });
 });
 
-describe('a list from a hostile hub is refused', () => {
+describe('a list from a hostile hub is rejected', () => {
   const good = { type: 'file', path: 'x', size: 1, oid: FIRST };
   it.each<[string, unknown]>([
-    ['a way out', [{ ...good, path: '../../x' }]],
-    ['a way out in the middle', [{ ...good, path: 'a/../../x' }]],
-    ['a way out of Windows', [{ ...good, path: '..\\x' }]],
+    ['a path out of the folder', [{ ...good, path: '../../x' }]],
+    ['a path out of the folder in the middle', [{ ...good, path: 'a/../../x' }]],
+    ['a Windows path out of the folder', [{ ...good, path: '..\\x' }]],
     ['an absolute path', [{ ...good, path: '/etc/x' }]],
     ['a drive', [{ ...good, path: 'C:x' }]],
     ['a control character', [{ ...good, path: 'a\u0000b' }]],
     ['an empty path', [{ ...good, path: '' }]],
-    ['a path that is no text', [{ ...good, path: 7 }]],
+    ['a path that is not a string', [{ ...good, path: 7 }]],
     ['a negative size', [{ ...good, size: -1 }]],
-    ['a size that is text', [{ ...good, size: '1' }]],
+    ['a size that is a string', [{ ...good, size: '1' }]],
     ['a hash that is a path', [{ ...good, oid: '../../../x' }]],
     ['a hash of large files that is a path', [{ ...good, lfs: { oid: '../x', size: 1, pointerSize: 1 } }]],
     ['no hash', [{ ...good, oid: undefined }]],
-    ['no list', { error: 'x' }],
+    ['not a list', { error: 'x' }],
     ['null', [null]],
   ])('%s', async (_, list) => {
     use.hub.listing = () => list;
     const error = await failure(hubFiles({ repo: BERT }));
-    expect(error.message).toMatch(/^peftjs-tests\/bert-tiny: http:.* does not answer as a hub: /);
+    expect(error.message).toMatch(/^peftjs-tests\/bert-tiny: http:.* does not answer like a hub: /);
     expect([...(await filesBelow(use.home)).keys()]).toEqual([]);
   });
 
-  it('and so is one without end', async () => {
+  it('an endless list is rejected', async () => {
     use.hub.listing = () => Array.from({ length: 100_001 }, (_, index) => ({ ...good, path: `x${index}` }));
     expect((await failure(hubFiles({ repo: BERT }))).message).toMatch(/at most 100000 files are read/);
     use.hub.listing = () => [{ ...good, path: 'x'.repeat(65 * 2 ** 20) }];
@@ -209,7 +209,7 @@ describe('a damaged file', () => {
   const changed = weights.slice();
   changed[100_000] = (changed[100_000] ?? 0) ^ 1;
 
-  it('is refused by its hash, and not kept', async () => {
+  it('is rejected by its hash, and not kept', async () => {
     use.hub.disturb(STORED, { content: changed });
     const error = await failure(fromPretrained(BERT));
     expect(error.message).toMatch(
@@ -221,7 +221,7 @@ describe('a damaged file', () => {
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
   });
 
-  it('is refused by the hash of git where it is small', async () => {
+  it('is rejected by its git hash if it is small', async () => {
     use.hub.disturb(CONFIG, {
       content: (bertFiles['config.json'] as Uint8Array).map((byte) => (byte === 32 ? 10 : byte)),
     });
@@ -231,15 +231,15 @@ describe('a damaged file', () => {
   });
 
   it.each([
-    ['longer', new Uint8Array(weights.length + 1), /lists 146644 bytes and sends more than 146644 bytes/],
-    ['shorter', weights.slice(0, 1000), /the connection was cut 5 times|answers 416|in place of/],
+    ['longer', new Uint8Array(weights.length + 1), /listed 146644 bytes but sent more than 146644 bytes/],
+    ['shorter', weights.slice(0, 1000), /the connection was cut 5 times|answers 416|instead of/],
   ])('is refused when it is %s than listed', async (_, content, message) => {
     use.hub.disturb(STORED, ...Array.from({ length: 12 }, () => ({ content })));
     expect((await failure(fromPretrained(BERT))).message).toMatch(message);
     expect((await blobs()).filter((name) => name === etagOf(weights))).toEqual([]);
   });
 
-  it('of an earlier attempt is thrown away, and the file brought anew', async () => {
+  it('of an earlier attempt is deleted, and the file is downloaded again', async () => {
     shortenWaits();
     use.hub.disturb(STORED, { cutAfter: 50_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
     await failure(fromPretrained(BERT));
@@ -250,8 +250,8 @@ describe('a damaged file', () => {
   });
 });
 
-describe('a cut connection', () => {
-  it('is taken up where it broke', async () => {
+describe('a broken connection', () => {
+  it('is resumed where it broke', async () => {
     use.hub.disturb(STORED, { cutAfter: 40_000 }, { cutAfter: 1 }, { cutAfter: 60_000 });
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
     const ranges = use.hub.seen.flatMap(({ at, range }) => (at === 'store' ? [range] : []));
@@ -259,24 +259,24 @@ describe('a cut connection', () => {
     expect(sentFrom(STORED)).toBe(weights.length); // not a byte twice
   });
 
-  it('is taken up as often as it takes, while bytes come', async () => {
+  it('is resumed as often as necessary, as long as bytes arrive', async () => {
     use.hub.disturb(STORED, ...Array.from({ length: 9 }, () => ({ cutAfter: 15_000 })));
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
     expect(sentFrom(STORED)).toBe(weights.length);
   });
 
-  it('is taken up by a server that knows no ranges, from its beginning', async () => {
+  it('restarts from the beginning if the server does not support ranges', async () => {
     use.hub.disturb(STORED, { cutAfter: 40_000 }, { ignoreRange: true });
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
     expect(sentFrom(STORED)).toBe(40_000 + weights.length);
   });
 
-  it('again and again is an error, after which the next call goes on', async () => {
+  it('is an error if it breaks again and again, and the next call resumes', async () => {
     shortenWaits();
     use.hub.disturb(STORED, { cutAfter: 70_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
     const error = await failure(fromPretrained(BERT));
     expect(error.message).toMatch(
-      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 70000 of 146644 bytes; load it again to go on from there$/,
+      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 70000 of 146644 bytes; load it again to resume$/,
     );
     use.hub.seen.length = 0;
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
@@ -285,27 +285,32 @@ describe('a cut connection', () => {
   });
 });
 
-describe('an option or a variable that cannot be', () => {
+describe('an impossible option or variable', () => {
   it.each<[string, Record<string, string>, object, RegExp]>([
-    ['HF_ENDPOINT that is no address', { HF_ENDPOINT: 'hub' }, {}, /HF_ENDPOINT must be an address/],
-    ['HF_ENDPOINT of a disk', { HF_ENDPOINT: 'file:///etc' }, {}, /HF_ENDPOINT must be an address/],
+    ['HF_ENDPOINT that is no address', { HF_ENDPOINT: 'hub' }, {}, /HF_ENDPOINT must be a URL/],
+    ['HF_ENDPOINT of a disk', { HF_ENDPOINT: 'file:///etc' }, {}, /HF_ENDPOINT must be a URL/],
     ['HF_ENDPOINT with a password', { HF_ENDPOINT: `http://u:${TOKEN}@host` }, {}, /without a password/],
-    ['hubUrl that is no address', {}, { hubUrl: '' }, /hubUrl must be an address/],
-    ['HF_TOKEN of two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a token of the hub/],
+    ['hubUrl that is no address', {}, { hubUrl: '' }, /hubUrl must be a URL/],
+    ['HF_TOKEN of two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a hub token/],
     ['HF_TOKEN of another kind', { HF_TOKEN: `x${TOKEN}` }, {}, /its value is not shown/],
-    ['a revision that leads out', {}, { revision: '../../x' }, /'revision' is "\.\.\/\.\.\/x"; expected a branch/],
-    ['a revision that is a flag of an address', {}, { revision: 'main?x' }, /'revision'/],
-    ['an empty revision', {}, { revision: '' }, /'revision'/],
-    ['a cache that is no folder', {}, { cacheDir: 7 }, /'cacheDir' is 7; expected a folder/],
     [
-      'local_files_only that is text',
+      'a revision that leads out of the repository',
+      {},
+      { revision: '../../x' },
+      /'revision' is "\.\.\/\.\.\/x"; expected a branch/,
+    ],
+    ['a revision with a query string', {}, { revision: 'main?x' }, /'revision'/],
+    ['an empty revision', {}, { revision: '' }, /'revision'/],
+    ['a cache that is not a folder', {}, { cacheDir: 7 }, /'cacheDir' is 7; expected a folder/],
+    [
+      'local_files_only as a string',
       {},
       { local_files_only: 'yes' },
       /'localFilesOnly' is "yes"; expected true or false/,
     ],
-    ['a listener that is none', {}, { progress_callback: 1 }, /'progressCallback' is 1; expected a function/],
+    ['a listener that is not a function', {}, { progress_callback: 1 }, /'progressCallback' is 1; expected a function/],
     ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is "q4"; expected 'fp32' or 'q8'/],
-    ['a limit of nothing', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes/],
+    ['a limit of zero', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes/],
   ])('%s', async (_, environment, options, message) => {
     Object.assign(process.env, environment);
     const error = await failure(fromPretrained(BERT, options));
@@ -314,12 +319,12 @@ describe('an option or a variable that cannot be', () => {
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('a cache that cannot be written is named', async () => {
+  it('an unwritable cache is named', async () => {
     const file = join(use.home, 'a-file');
     await writeFile(file, text('x'));
     const error = await failure(fromPretrained(BERT, { cacheDir: file }));
     expect(error.message).toMatch(
-      /^cannot keep files in .*a-file\/models--.* \(ENOTDIR\): choose another folder with cacheDir$/,
+      /^cannot write files to .*a-file\/models--.* \(ENOTDIR\): choose another folder with cacheDir$/,
     );
   });
 });

@@ -5,14 +5,14 @@ import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { bertFiles } from '../models/bert-tiny.js';
 import { startHub, type Hub, type Repo } from './server.js';
 
-/** The id of the small BERT on the hub of the tests. */
+/** The id of the small BERT on the test hub. */
 export const BERT = 'peftjs-tests/bert-tiny';
 
-/** Two commits of it. */
+/** Two of its commits. */
 export const FIRST = 'a'.repeat(40);
 export const SECOND = 'b'.repeat(40);
 
-/** A repository with that BERT at `main`, and what a model does not need. */
+/** A repository with that BERT at `main`, and files that a model does not need. */
 export function bertRepo(changes: Partial<Repo> = {}): Repo {
   const files = Object.fromEntries(Object.entries(bertFiles));
   const more = {
@@ -28,7 +28,7 @@ export function text(content: string): Uint8Array {
   return new TextEncoder().encode(content);
 }
 
-/** A hub with that repository, and an empty cache, for each test of a file; the environment names both. */
+/** Gives each test of a file a hub with that repository and an empty cache; the environment names both. */
 export function useHub(): { readonly hub: Hub; readonly home: string } {
   const used = {} as { hub: Hub; home: string };
   beforeAll(async () => {
@@ -51,19 +51,19 @@ export function useHub(): { readonly hub: Hub; readonly home: string } {
   return used;
 }
 
-/** Takes away what the environment says of the hub. */
+/** Removes the hub's environment variables. */
 function forgetSettings(): void {
   for (const name of Object.keys(process.env)) if (name.startsWith('HF_')) Reflect.deleteProperty(process.env, name);
 }
 
-/** The files that were asked for, in order. */
+/** The files that were requested, in order. */
 export function filesAsked({ seen }: Hub): string[] {
   return seen.flatMap(({ at, path }) =>
     at === 'hub' && path.includes('/resolve/') ? [path.split('/').slice(5).join('/')] : [],
   );
 }
 
-/** What is left of a cache: every file of it, links followed, by path. */
+/** All files of a cache by path, following links. */
 export async function filesBelow(folder: string): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   for (const path of (await readdir(folder, { recursive: true })).sort()) {

@@ -25,7 +25,7 @@ const header = new TextDecoder().decode(weights.subarray(8, 8 + headerLength));
 const data = weights.subarray(8 + headerLength);
 const contentOf = (file: string): string => new TextDecoder().decode(bertFiles[file]);
 
-/** The checkpoint with another header, of the length that it announces. */
+/** The checkpoint with another header, whose length is stated correctly. */
 function withHeader(json: string): Uint8Array {
   const bytes = text(json);
   const file = new Uint8Array(8 + bytes.length + data.length);
@@ -35,7 +35,7 @@ function withHeader(json: string): Uint8Array {
   return file;
 }
 
-/** Loads, or fails with one clear line that names something; anything else fails the test. */
+/** Loads, or fails with one clear line that names something; any other error fails the test. */
 async function loadedOrRefused(storage: Storage, what: string): Promise<'loaded' | 'refused'> {
   const error = await fromPretrained('bert', { storage }).then(
     () => undefined,
@@ -50,7 +50,7 @@ async function loadedOrRefused(storage: Storage, what: string): Promise<'loaded'
   return 'refused';
 }
 
-/** How often each came of loading with one file damaged. */
+/** The number of loads and of errors with one damaged file. */
 async function tally(file: string, copies: Iterable<Uint8Array>) {
   const count = { loaded: 0, refused: 0 };
   for (const copy of copies) {
@@ -60,7 +60,7 @@ async function tally(file: string, copies: Iterable<Uint8Array>) {
   return count;
 }
 
-/** What this thread holds, in bytes. */
+/** The memory that this thread uses, in bytes. */
 function held(): number {
   const { arrayBuffers, heapUsed } = process.memoryUsage();
   return arrayBuffers + heapUsed;
@@ -71,7 +71,7 @@ function* asBytes(texts: Iterable<string>): Generator<Uint8Array> {
 }
 
 describe('10,000 damaged headers of a real checkpoint', () => {
-  it('are read within their bounds or refused, and take no memory beyond the file', async () => {
+  it('are read within their bounds or rejected, and take no more memory than the file', async () => {
     let [accepted, refused, longest, most] = [0, 0, 0, 0];
     for (const json of damagedTexts(header, 10_000, 1)) {
       const file = withHeader(json);
@@ -99,13 +99,13 @@ describe('10,000 damaged headers of a real checkpoint', () => {
     }
     expect(longest).toBe(0); // never a byte beyond the end
     expect(accepted + refused).toBe(10_000);
-    expect(Math.min(accepted, refused)).toBeGreaterThan(100); // both occur, so that neither check is idle
-    // What one reading adds, garbage included, so that it does not matter when it is collected: a file is 0.15 MB, and a header
-    // that got what it asks for would add gigabytes.
+    expect(Math.min(accepted, refused)).toBeGreaterThan(100); // both occur, so that both checks are exercised
+    // The memory that one load adds, including garbage, so that the time of collection does not matter: a file is 0.15
+    // MB, and a header that got the memory it claims would add gigabytes.
     expect(most).toBeLessThan(16 * 2 ** 20);
   });
 
-  it('are as models loaded or refused by name', async () => {
+  it('are, as models, loaded or rejected by name', async () => {
     const copies = [...damagedTexts(header, 600, 2)].map(withHeader);
     const { loaded, refused } = await tally('model.safetensors', copies);
     expect(loaded).toBeGreaterThan(5);
@@ -113,7 +113,7 @@ describe('10,000 damaged headers of a real checkpoint', () => {
   });
 });
 
-describe('damaged files beside the weights', () => {
+describe('damaged files other than the weights', () => {
   it('600 config.json', async () => {
     const { loaded, refused } = await tally('config.json', asBytes(damagedTexts(contentOf('config.json'), 600, 3)));
     expect(loaded).toBeGreaterThan(20);
@@ -137,7 +137,7 @@ describe('damaged files beside the weights', () => {
     expect(refused).toBeGreaterThan(50);
   });
 
-  it('600 indexes of shards, which lead nowhere else', async () => {
+  it('600 indexes of shards, which never lead to another folder', async () => {
     const { 'model.safetensors.index.json': index, ...shards } = inShards(weights);
     const asked = new Set<string>();
     let refused = 0;
@@ -159,7 +159,7 @@ describe('damaged files beside the weights', () => {
   });
 });
 
-describe('a checkpoint that lies', () => {
+describe('a checkpoint with false claims', () => {
   const shaped = { dtype: 'F16', shape: [32] } as const;
   const bias = 'bert.pooler.dense.bias';
   const replaced = (tensor: StoredTensor): Uint8Array =>
@@ -189,7 +189,7 @@ describe('a checkpoint that lies', () => {
       bias,
     ],
     [
-      'a number of F64 that float32 has not',
+      'an F64 number that float32 cannot hold',
       bertInMemory({
         'model.safetensors': replaced({ dtype: 'F64', shape: [32], data: new Float64Array(32).with(6, 1e300) }),
       }),
@@ -209,19 +209,19 @@ describe('a checkpoint that lies', () => {
       'bert/model.safetensors',
     ],
     [
-      'a shard cut short',
+      'a truncated shard',
       sharded((parts) => ({ ...parts, [SECOND]: parts[SECOND]?.slice(0, -1) })),
       /model-00002-of-00002\.safetensors: tensor '.+' ends at byte .* it is truncated/,
       '',
     ],
     [
-      'a shard that is gone',
+      'a missing shard',
       sharded((parts) => ({ ...parts, [SECOND]: undefined })),
       /cannot open model-00002-of-00002\.safetensors/,
       SECOND,
     ],
     [
-      'shards for each other',
+      'a shard in place of the other',
       sharded((parts) => ({ ...parts, [SECOND]: parts['model-00001-of-00002.safetensors'] })),
       /there is no tensor '/,
       '',
@@ -243,7 +243,7 @@ describe('a checkpoint that lies', () => {
     if (path !== '') expect(error.path).toBe(path);
   });
 
-  it('weights of one network under the settings of another are refused by the name of a weight', async () => {
+  it('weights of one network with the settings of another are rejected by the name of a weight', async () => {
     const read = networks.map((name) => [name, tiny(name)] as const);
     for (const [settings, { config }] of read) {
       for (const [name, { weights: others }] of read) {
@@ -263,7 +263,7 @@ describe('a checkpoint that lies', () => {
   });
 });
 
-/** A tokenizer that any table has room for. */
+/** A tokenizer that fits any embedding table. */
 const fewWords = {
   version: '1.0',
   added_tokens: [],
@@ -274,7 +274,7 @@ const fewWords = {
   model: { type: 'WordPiece', unk_token: 'a', vocab: { a: 0, b: 1 } },
 };
 
-/** The checkpoint with another length of its header. */
+/** The checkpoint with another stated length of its header. */
 function announcing(length: bigint): Uint8Array {
   const file = weights.slice();
   new DataView(file.buffer).setBigUint64(0, length, true);

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { readSafetensors } from '@peftjs/safetensors';
 import { bertFiles, bertFolder } from '../models/bert-tiny.js';
 
-/** What the sizes of the small BERT become: 32 columns, 64 of feed-forward and as many positions. */
+/** The larger sizes of the small BERT: 32 columns, 64 in the feed-forward layers and as many positions. */
 const SIZES: Readonly<Record<number, number>> = { 32: 1152, 64: 4608 };
 
-/** Bytes that its weights take as float32. */
+/** The bytes of its weights as float32. */
 const BYTES = { F32: 4, BF16: 2 };
 
 /**
- * Writes a BERT of about 200 MB as float32, tensor by tensor. Its values are those of a repeated pattern.
+ * Writes a BERT of about 200 MB as float32, tensor by tensor, with the values of a repeated pattern.
  * @returns the bytes of its weights as float32.
  */
 export async function writeLargeCheckpoint(folder: string, dtype: keyof typeof BYTES): Promise<number> {

@@ -1,4 +1,4 @@
-/** Loads a model in a process of its own and says, as JSON, how much memory its arrays took at most. */
+/** Loads a model in a separate process and prints, as JSON, the most memory that its arrays took. */
 import { diskStorage, type Storage } from '@peftjs/core';
 import { fromPretrained } from '@peftjs/models';
 

@@ -14,7 +14,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** What loading a folder takes, in a process of its own. */
+/** The memory that loading a folder takes, in a separate process. */
 function loaded(path: string, way = ''): { readonly weights: number; readonly peak: number } {
   const child = fileURLToPath(new URL('memory-child.ts', import.meta.url));
   const flags = ['--expose-gc', '--import', 'tsx', '--conditions', '@peftjs/source'];
@@ -23,8 +23,8 @@ function loaded(path: string, way = ''): { readonly weights: number; readonly pe
   return JSON.parse(stdout) as { weights: number; peak: number };
 }
 
-describe('weights of 200 MB are never held twice', () => {
-  it.each(['F32', 'BF16'] as const)('from a file of %s', async (dtype) => {
+describe('200 MB of weights are never in memory twice', () => {
+  it.each(['F32', 'BF16'] as const)('from a %s file', async (dtype) => {
     const path = join(folder, dtype);
     const bytes = await writeLargeCheckpoint(path, dtype);
     expect(bytes).toBeGreaterThan(200e6);
@@ -34,7 +34,7 @@ describe('weights of 200 MB are never held twice', () => {
     expect(peak / held).toBeLessThan(1.3);
   });
 
-  it('which would be seen: a storage that reads whole files takes twice as much', async () => {
+  it('this test would notice: a storage that reads whole files takes twice as much', async () => {
     const path = join(folder, 'F32');
     await writeLargeCheckpoint(path, 'F32');
     const { weights: held, peak } = loaded(path, 'whole');

@@ -13,9 +13,9 @@ const use = useHub();
 const weights = bertFiles['model.safetensors'] as Uint8Array;
 const floats = 4 * [...readSafetensors(weights).values()].reduce((sum, { data }) => sum + data.length, 0);
 
-describe('a model too large for memory is refused', () => {
+describe('a model too large for memory is rejected', () => {
   const refused = (bytes: string, limit: string) =>
-    `the model takes ${bytes} of memory, ${limit} can be had: take a smaller model or a larger machine, or pass memoryLimit`;
+    `the model needs ${bytes} of memory, the limit is ${limit}: use a smaller model or a larger machine, or set memoryLimit`;
 
   it('with both figures, before its weights are read', async () => {
     const seen: unknown[] = [];
@@ -26,7 +26,7 @@ describe('a model too large for memory is refused', () => {
     await expect(fromPretrained(bertFolder, { memoryLimit: floats })).resolves.toBeDefined();
   });
 
-  it('by what its weights take as float32, whatever the file has', async () => {
+  it('by the size of its weights as float32, whatever the type in the file', async () => {
     const halves = writeSafetensors(
       new Map(
         [...readSafetensors(weights)].map(([name, tensor]) => [name, asBrainFloats(toFloat32(tensor), tensor.shape)]),
@@ -38,7 +38,7 @@ describe('a model too large for memory is refused', () => {
     await expect(fromPretrained('bert', { storage, memoryLimit: floats })).resolves.toBeDefined();
   });
 
-  it('in shards, and as a graph of TensorFlow.js', async () => {
+  it('in shards, and as a TensorFlow.js graph', async () => {
     const files = Object.entries({ ...bertFiles, ...inShards(weights) }).filter(
       ([name]) => name !== 'model.safetensors',
     );
@@ -49,29 +49,29 @@ describe('a model too large for memory is refused', () => {
     await expect(fromPretrained(packageName, { memoryLimit: 20e6 })).rejects.toThrow(refused('0.03 GB', '0.02 GB'));
   });
 
-  it('before it is downloaded from the hub, all shards together', async () => {
+  it('before it is downloaded from the hub, counting all shards', async () => {
     await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(
       refused(`${weights.length} bytes`, '100000 bytes'),
     );
     const { 'model.safetensors': _, ...rest } = bertFiles;
     const shards = inShards(weights);
     use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...rest, ...shards } } }));
-    await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(/the model takes 14\d{4} bytes/);
+    await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(/the model needs 14\d{4} bytes/);
     expect(filesAsked(use.hub).filter((path) => /model.*\.safetensors$/.test(path))).toEqual([]);
   });
 
-  it('when the machine has less, which is asked where no limit is given', async () => {
+  it('if the machine has less memory, by default', async () => {
     const isWeights = (file: object): boolean => 'path' in file && file.path === 'model.safetensors';
     const huge = { size: 4 * freemem(), lfs: undefined };
     use.hub.listing = (files) => files.map((file) => (isWeights(file) ? { ...file, ...huge } : file));
-    await expect(fromPretrained(BERT)).rejects.toThrow(/takes \d+\.\d\d GB of memory, \d+\.\d\d GB can be had/);
+    await expect(fromPretrained(BERT)).rejects.toThrow(/needs \d+\.\d\d GB of memory, the limit is \d+\.\d\d GB/);
     const { read } = await hubFiles({ repo: BERT });
-    await expect(read('model.safetensors')).rejects.toThrow(/the file takes \d+\.\d\d GB of memory/);
+    await expect(read('model.safetensors')).rejects.toThrow(/the file needs \d+\.\d\d GB of memory/);
     expect(filesAsked(use.hub)).not.toContain('model.safetensors');
   });
 });
 
-/** The upper halves of float32. */
+/** The upper halves of float32 numbers. */
 function asBrainFloats(values: Float32Array, shape: readonly number[]) {
   const halves = new Uint16Array(values.buffer, values.byteOffset, 2 * values.length).filter(
     (_, index) => index % 2 === 1,

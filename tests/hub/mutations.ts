@@ -1,6 +1,6 @@
 import { createRng, type Rng } from '@peftjs/core/method';
 
-/** Pieces that break what reads them: numbers at the edges, keys with a meaning elsewhere, stray JSON. */
+/** Pieces that break parsers: numbers at the limits, keys with a special meaning, stray JSON. */
 const INTRUDERS = [
   ...['-1', '0', '1.5', '1e999', 'NaN', '9007199254740992', '18446744073709551615', '2147483647', '4294967296', 'null'],
   ...['""', '"__proto__"', '"__metadata__"', '"constructor"', '"F32"', '"I64"', '"shape"', '"data_offsets"', '"../x"'],
@@ -9,7 +9,7 @@ const INTRUDERS = [
 
 const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?|[[\]{},:]/g;
 
-/** The same sequence for the same seed: damaged copies of a text of JSON, each with one to three faults. */
+/** Damaged copies of a JSON text, each with one to three faults; the same sequence for the same seed. */
 export function* damagedTexts(original: string, count: number, seed: number): Generator<string> {
   const rng = createRng(seed);
   for (let index = 0; index < count; index++) {
@@ -23,15 +23,15 @@ function damaged(text: string, rng: Rng): string {
   const at = rng.integer(text.length + 1);
   const length = rng.integer(40);
   switch (rng.integer(5)) {
-    case 0: // one token for a piece
+    case 0: // replace a token by a piece
       return withToken(text, rng, () => pick(INTRUDERS, rng));
-    case 1: // one token for another of the same text
+    case 1: // replace a token by another of the text
       return withToken(text, rng, (tokens) => pick(tokens, rng));
-    case 2: // a piece put in
+    case 2: // insert a piece
       return text.slice(0, at) + pick(INTRUDERS, rng) + text.slice(at);
-    case 3: // a stretch taken out or repeated
+    case 3: // delete or repeat a range
       return text.slice(0, at) + text.slice(at, at + length).repeat(2 * rng.integer(2)) + text.slice(at + length);
-    default: // a character for another
+    default: // replace a character
       return text.slice(0, at) + String.fromCodePoint(rng.integer(0x2ff)) + text.slice(at + 1);
   }
 }

@@ -12,7 +12,7 @@ const { fingerprint } = await fromPretrained(bertFolder);
 const weights = bertFiles['model.safetensors'] as Uint8Array;
 const web = { fetch, Response, Headers, Request, FormData };
 
-/** A page has a document, and no variables. */
+/** A page has a document, and no environment variables. */
 beforeEach(() => {
   process.env.HF_TOKEN = 'hf_onlyForThisTest123';
   Object.assign(globalThis, { document: {} });
@@ -24,22 +24,22 @@ afterEach(() => {
   Object.assign(globalThis, web);
 });
 
-/** A page is not told of HF_ENDPOINT. */
+/** HF_ENDPOINT has no effect in a page. */
 const from = () => ({ hubUrl: use.hub.url });
 
 describe('in a page', () => {
-  it('files are kept in memory; the token stays at home, and nothing is written', async () => {
+  it('files are kept in memory; the token is only sent to the hub, and nothing is written', async () => {
     const model = await fromPretrained(BERT, from());
     expect(model.fingerprint).toBe(fingerprint);
     expect(use.hub.seen.length).toBeGreaterThan(4);
     expect(use.hub.seen.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
     expect(await readdir(use.home)).toEqual([]);
     await expect(fromPretrained(BERT, { ...from(), localFilesOnly: true })).rejects.toThrow(
-      "nothing of revision 'main' is in",
+      "revision 'main' is not in",
     );
   });
 
-  it('files are kept in its Cache API where it has one', async () => {
+  it('files are kept in its Cache API if there is one', async () => {
     install();
     Object.assign(globalThis, { caches });
     const { 'model.safetensors': whole, ...rest } = bertFiles as Record<string, Uint8Array>;
@@ -54,7 +54,7 @@ describe('in a page', () => {
     expect(files.map(({ path }) => path).sort()).toEqual([...Object.keys(rest), ...Object.keys(shards)].sort());
   });
 
-  it('cut connections are taken up and damaged files refused', async () => {
+  it('broken connections are resumed, and damaged files rejected', async () => {
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { cutAfter: 40_000 });
     expect((await fromPretrained(BERT, from())).fingerprint).toBe(fingerprint);
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { content: new Uint8Array(weights.length) });

@@ -37,8 +37,8 @@ beforeEach(() => {
 const [batch] = trainingData.epoch(0);
 const outputs = async (of: Parameters<typeof predict>[0]) => predict(of, batch ? [batch] : [], { executor });
 
-describe('a folder that was pushed', () => {
-  it('is an adapter that opens here', async () => {
+describe('a pushed folder', () => {
+  it('can be an adapter, which opens here', async () => {
     const { url, commit } = await pushToHub(path('adapter'), 'me/adapter');
     expect(url).toBe(`${use.hub.url}/me/adapter`);
     expect(use.hub.repos.at(-1)).toMatchObject({ name: 'me/adapter', refs: { main: commit } });
@@ -53,7 +53,7 @@ describe('a folder that was pushed', () => {
     );
   });
 
-  it('is a merged model that opens here, its weights stored as a large file', async () => {
+  it('can be a merged model, which opens here, with its weights stored as a large file', async () => {
     await pushToHub(path('merged'), 'me/merged', { private: true, commitMessage: 'First' });
     expect(use.hub.seen.filter(({ at, method }) => at === 'store' && method === 'PUT')).toHaveLength(1);
     expect(
@@ -63,7 +63,7 @@ describe('a folder that was pushed', () => {
     expect(await outputs(await fromPretrained('me/merged'))).toEqual(await outputs(merged));
   });
 
-  it('has the layout of transformers.js, and replaces what was there', async () => {
+  it('can have the layout of transformers.js, and replaces existing files', async () => {
     await pushToHub(path('merged'), 'me/model');
     const { commit } = await pushToHub(path('web'), 'me/model');
     const files = use.hub.repos.at(-1)?.commits[commit] ?? {};
@@ -75,7 +75,7 @@ describe('a folder that was pushed', () => {
   });
 });
 
-describe('a push is refused in one line', () => {
+describe('a push fails with a one-line message', () => {
   const refusal = async (pushing: Promise<unknown>): Promise<Error> => {
     const error = await pushing.then(
       () => expect.fail('it was not'),
@@ -91,7 +91,7 @@ describe('a push is refused in one line', () => {
     const error = await refusal(pushToHub(path('adapter'), 'me/adapter'));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toMatch(
-      /a push to me\/adapter needs a token that may write: set HF_TOKEN to one, from http.*\/settings\/tokens/,
+      /a push to me\/adapter needs a token that can write: set HF_TOKEN to one from http.*\/settings\/tokens/,
     );
     expect(use.hub.seen).toEqual([]);
   });
@@ -102,7 +102,7 @@ describe('a push is refused in one line', () => {
       "another's organisation",
       TOKEN,
       'you/adapter',
-      /answers 403: HF_TOKEN may not write to you\/adapter: give it that right/,
+      /answers 403: HF_TOKEN cannot write to you\/adapter: give it write access/,
     ],
   ])('for %s', async (_, token, repo, message) => {
     process.env.HF_TOKEN = token;
@@ -111,18 +111,18 @@ describe('a push is refused in one line', () => {
     expect(error.message).toMatch(message);
   });
 
-  it('where the branch has changed meanwhile, and where the card is refused, with what the hub says', async () => {
+  it("if the branch has changed in the meantime, or if the hub rejects the card, with the hub's message", async () => {
     use.hub.disturb(/\/commit\//, { status: 409 });
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
-      /409: 'main' has changed meanwhile: push again/,
+      /409: 'main' has changed: push again/,
     );
     use.hub.disturb(/\/commit\//, { status: 400, body: '{"error":"base_model is\\nnot valid"}' });
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
-      /400: it refuses the files or their model card \(it says: base_model is not valid\)$/,
+      /400: it rejected the files or their model card \(it says: base_model is not valid\)$/,
     );
   });
 
-  it('for a folder that is neither an adapter nor a model, and for no name', async () => {
+  it('for a folder that is neither an adapter nor a model, and without a name', async () => {
     expect(await refusal(pushToHub(folder, 'me/adapter'))).toBeInstanceOf(CheckpointError);
     expect((await refusal(pushToHub(path('nowhere'), 'me/adapter'))).message).toMatch(/cannot read .*nowhere/);
     expect((await refusal(pushToHub(path('adapter'), 'adapter'))).message).toMatch(/organisation\/name, got "adapter"/);
@@ -135,7 +135,7 @@ describe('peft-bench export --push', () => {
 
   it('writes the folder and pushes it', async () => {
     const { code, stderr } = await line('pushed', '--private');
-    expect(stderr).toMatch(/^wrote the adapter to .*\npushed it to http.*\/me\/pushed as commit [0-9a-f]{12}\n$/);
+    expect(stderr).toMatch(/^wrote the adapter to .*\npushed to http.*\/me\/pushed, commit [0-9a-f]{12}\n$/);
     expect(code).toBe(0);
     expect(use.hub.repos.at(-1)).toMatchObject({ name: 'me/pushed', token: TOKEN });
   });
@@ -143,7 +143,7 @@ describe('peft-bench export --push', () => {
   it('writes nothing without a token', async () => {
     delete process.env.HF_TOKEN;
     const { code, stderr } = await line('not-pushed');
-    expect(stderr).toMatch(/needs a token that may write/);
+    expect(stderr).toMatch(/needs a token that can write/);
     expect(code).toBe(2);
     expect(await readdir(folder)).not.toContain('not-pushed');
   });

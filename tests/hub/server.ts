@@ -1,44 +1,44 @@
-/** A server that speaks the endpoints of the Hugging Face hub, with the large files on another one, as the hub has them. */
+/** A server with the API of the Hugging Face hub, and a second one for the large files, as the hub has. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A repository, at one or several commits. */
+/** A repository with one or several commits. */
 export interface Repo {
   readonly type: 'model' | 'dataset';
   /** `organisation/name`. */
   readonly name: string;
-  /** What branches and tags stand at. */
+  /** The commits of branches and tags. */
   readonly refs: Record<string, string>;
-  /** Files by path, by commit. */
+  /** Files by path, for each commit. */
   readonly commits: Record<string, Readonly<Record<string, Uint8Array>>>;
-  /** What one has to send to read it. */
+  /** The token that is required to read it. */
   readonly token?: string;
-  /** Read by those who asked for access only. */
+  /** Whether only users who were granted access may read it. */
   readonly gated?: boolean;
 }
 
-/** A request that came in. */
+/** A received request. */
 interface Seen {
   /** 'hub', or 'store' for the server of the large files. */
   readonly at: 'hub' | 'store';
   readonly method: string;
-  /** Without what follows the question mark. */
+  /** The path, without the query string. */
   readonly path: string;
   readonly range: string | undefined;
   readonly authorization: string | undefined;
-  /** Bytes of a file that were sent. */
+  /** The bytes of a file that were sent. */
   sent: number;
 }
 
-/** What a server does instead of what it should. */
+/** A disturbance: what a server does instead of answering normally. */
 export type Disturbance =
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
-  /** Sends so many bytes of the body and cuts the connection. */
+  /** Sends so many bytes of the body, then breaks the connection. */
   | { readonly cutAfter: number }
-  /** Sends so many bytes of the body and then nothing, until the connection is cut. */
+  /** Sends so many bytes of the body, then nothing until the connection is broken. */
   | { readonly stallAfter: number }
-  /** Answers a request for a range with all of the file. */
+  /** Answers a range request with the whole file. */
   | { readonly ignoreRange: true }
   /** Sends other bytes. */
   | { readonly content: Uint8Array };
@@ -48,25 +48,25 @@ export interface Hub {
   readonly url: string;
   readonly seen: Seen[];
   readonly repos: Repo[];
-  /** Files of a list that come in one answer. */
+  /** The number of a list's files per answer. */
   pageSize: number;
-  /** Where the next page of a list is said to be, if not here. */
+  /** The host of the next page of a list, if it is another one. */
   nextPageAt: string | undefined;
-  /** Who may write where: organisations by token. */
+  /** The organisations to which each token may write. */
   readonly writers: Readonly<Record<string, string>>;
   /** Replaces a list of files. */
   listing: ((files: readonly object[]) => unknown) | undefined;
-  /** Disturbs the next requests, each once, whose path matches. */
+  /** Disturbs the next requests whose path matches, each disturbance once. */
   disturb(path: RegExp, ...how: readonly Disturbance[]): void;
-  /** Forgets disturbances that are left. */
+  /** Removes the remaining disturbances. */
   calm(): void;
   close(): Promise<void>;
 }
 
-/** Files from this size on are stored apart. */
+/** Files from this size on are stored on the second server. */
 const LARGE_BYTES = 50_000;
 
-/** What git and the hub call a file's bytes. */
+/** The hash by which git and the hub name a file's bytes. */
 export function hashesOf(bytes: Uint8Array): { readonly git: string; readonly sha256: string } {
   return {
     git: createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex'),
@@ -74,7 +74,7 @@ export function hashesOf(bytes: Uint8Array): { readonly git: string; readonly sh
   };
 }
 
-/** The name that a file has in a cache. */
+/** The name of a file in a cache. */
 export function etagOf(bytes: Uint8Array): string {
   const { git, sha256 } = hashesOf(bytes);
   return bytes.length >= LARGE_BYTES ? sha256 : git;
@@ -151,17 +151,19 @@ async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
 }
 
 interface Writing extends Pick<Exchange, 'one' | 'store'> {
-  /** Large files that have come, by their SHA-256. */
+  /** Uploaded large files, by SHA-256. */
   readonly uploaded: ReadonlyMap<string, Uint8Array>;
 }
 
-/** A line of a commit. */
+/** A line of a commit request. */
 interface CommitLine {
   readonly key: 'header' | 'file' | 'lfsFile';
   readonly value: { readonly path: string; readonly content: string; readonly oid: string };
 }
 
-/** Makes a repository, says where its files go, and takes commits: the answer, or the status of a refusal. */
+/**
+ * Creates a repository, says where its files go, and accepts commits. Returns the answer, or the status of an error.
+ */
 function written(hub: Hub, { one, store, uploaded }: Writing, body: string): object | number {
   const namespace = hub.writers[one.authorization?.replace('Bearer ', '') ?? ''];
   const create = one.path === '/api/repos/create' ? (JSON.parse(body) as Record<string, string>) : undefined;
@@ -244,7 +246,7 @@ interface Found {
   readonly files: Readonly<Record<string, Uint8Array>>;
 }
 
-/** A repository at a revision, or the refusal that the hub would give. */
+/** A repository at a revision, or the error of the hub. */
 function open(
   { repos }: Hub,
   { one, response }: Exchange,
@@ -307,7 +309,7 @@ function sendList(hub: Hub, { response, url }: Exchange, files: Found['files']):
   sendJson(response, hub.listing ? hub.listing(all) : all.slice(from, next), link);
 }
 
-/** Small files come from the hub itself, large ones by a signed address of the store. */
+/** Small files come from the hub itself, large ones from a signed address of the store. */
 function sendResolved({ request, response, one, how, store }: Exchange, { commit, files }: Found, path: string): void {
   const bytes = files[path];
   if (!bytes) {

@@ -1,6 +1,6 @@
 import { readSafetensors, writeSafetensors } from '@peftjs/safetensors';
 
-/** A checkpoint in two shards and their index, by the names that transformers gives them. */
+/** A checkpoint in two shards with an index, under transformers' file names. */
 export function inShards(checkpoint: Uint8Array): Record<string, Uint8Array> {
   const tensors = [...readSafetensors(checkpoint)];
   const nameOf = (place: number): string => `model-0000${place + 1}-of-00002.safetensors`;

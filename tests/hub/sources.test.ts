@@ -20,15 +20,15 @@ afterEach(() => {
   process.chdir(here);
 });
 
-describe('what fromPretrained takes a source for', () => {
-  it('is a folder where there is one, whatever the hub has', async () => {
+describe('a source of fromPretrained', () => {
+  it('is a folder if there is one, whatever the hub has', async () => {
     await cp(bertFolder, BERT, { recursive: true });
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     expect((await fromPretrained(join(use.home, BERT))).fingerprint).toBe(fingerprint);
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('is never the hub where there is a folder without a model', async () => {
+  it('is never on the hub if there is a folder without a model', async () => {
     await mkdir(BERT, { recursive: true });
     await expect(fromPretrained(BERT)).rejects.toThrow(`no model in ${BERT}: expected model.json`);
     await writeFile('a-file', 'x');
@@ -36,7 +36,7 @@ describe('what fromPretrained takes a source for', () => {
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('is a package where it is named like one; subfolders count', async () => {
+  it('is a package if it is named like one; subfolders count', async () => {
     const options = { numLabels: 2 };
     const whole = await fromPretrained(packageName, options);
     expect((await fromPretrained(packageName, { ...options, subfolder: 'dist' })).fingerprint).toBe(whole.fingerprint);
@@ -46,7 +46,7 @@ describe('what fromPretrained takes a source for', () => {
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('is a model of the hub where it is named organisation/name', async () => {
+  it('is a model on the hub if it is named organisation/name', async () => {
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     expect((await fromPretrained(BERT, { storage: memoryStorage() })).fingerprint).toBe(fingerprint);
     expect(use.hub.seen.length).toBeGreaterThan(0);
@@ -63,14 +63,14 @@ describe('what fromPretrained takes a source for', () => {
     'a/b.git',
     '/a/b',
     'a/b/',
-  ])('is not the hub for %s', async (source) => {
+  ])('is not on the hub for %s', async (source) => {
     await expect(fromPretrained(source)).rejects.toThrow(CheckpointError);
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('says for all three what was looked for', async () => {
+  it('that is not found gives an error that lists all three', async () => {
     await expect(fromPretrained('none')).rejects.toThrow(
-      "no model 'none': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; if you mean the npm package of that name and trust it: npm install none",
+      "no model 'none': expected a folder with a model, an installed npm package or a hub id, organisation/name; if you mean the npm package of that name and trust it: npm install none",
     );
     await expect(fromPretrained('peftjs-tests/none')).rejects.toThrow(
       /^there is no folder 'peftjs-tests\/none', and on the hub/,

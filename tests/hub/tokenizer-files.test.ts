@@ -8,7 +8,7 @@ import { BERT, bertRepo, filesAsked, FIRST, text, useHub } from './harness.js';
 
 const use = useHub();
 
-/** What a tokenizer has beside tokenizer.json, as AutoTokenizer leaves it. */
+/** A tokenizer's files other than tokenizer.json, as AutoTokenizer writes them. */
 const BESIDE: Readonly<Record<string, Uint8Array>> = {
   'tokenizer_config.json': new Uint8Array(readFileSync(`${bertFolder}/tokenizer_config.json`)),
   'special_tokens_map.json': text('{"pad_token": "[PAD]", "unk_token": "[UNK]"}'),
@@ -22,7 +22,7 @@ beforeEach(() => {
   use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...main, ...BESIDE } } }));
 });
 
-/** The files that an export has of the tokenizer, apart from tokenizer.json. */
+/** The tokenizer files of an export other than tokenizer.json. */
 async function exported(write: (storage: Storage) => Promise<void>): Promise<Map<string, Uint8Array>> {
   const storage = memoryStorage();
   await write(storage);
@@ -41,11 +41,11 @@ const onnx = () =>
     await saveOnnx(model, await exportOnnx(model), 'out', { storage, maxTokens: 16 });
   });
 
-describe('the files of a tokenizer of the hub', () => {
+describe('the files of a tokenizer on the hub', () => {
   it.each([
     ['a merged model', merged],
     ['a model as ONNX', onnx],
-  ])('go with %s, byte for byte, and with the next one without the hub', async (_, write) => {
+  ])('are copied to %s byte for byte, and again without the hub', async (_, write) => {
     const first = await write();
     expect([...first.keys()]).toEqual(NAMES);
     for (const name of NAMES.filter((one) => one !== 'tokenizer_config.json'))
@@ -56,7 +56,7 @@ describe('the files of a tokenizer of the hub', () => {
     expect(use.hub.seen).toEqual([]);
   });
 
-  it('come with the model, once, so that an export needs no hub', async () => {
+  it('are downloaded with the model, once, so that an export needs no hub', async () => {
     const model = await fromPretrained(BERT);
     const needed = [...Object.keys(bertFiles), ...NAMES].sort();
     expect(filesAsked(use.hub).sort()).toEqual(needed);
@@ -73,18 +73,18 @@ describe('the files of a tokenizer of the hub', () => {
     expect(new Set(totals)).toEqual(new Set([sizes.reduce((sum, size) => sum + size, 0)]));
   });
 
-  it('may be listed and not there', async () => {
+  it('may be listed but missing', async () => {
     const gone = { status: 404, headers: { 'X-Error-Code': 'EntryNotFound' } };
     use.hub.disturb(/\/vocab\.txt$/, gone, gone);
     expect([...(await merged()).keys()]).toEqual(NAMES.filter((name) => name !== 'vocab.txt'));
   });
 
-  it('are refused like any other when they are damaged', async () => {
+  it('are rejected like others if they are damaged', async () => {
     use.hub.disturb(/\/merges\.txt$/, { content: text('#version: 6.6\n') });
     await expect(fromPretrained(BERT)).rejects.toThrow(/merges\.txt: expected git's SHA-1/);
   });
 
-  it('are those beside the model', async () => {
+  it('are those next to the model', async () => {
     const deep = Object.entries({ ...bertFiles, 'vocab.txt': text('deep') }).map(([name, bytes]) => [
       `deep/${name}`,
       bytes,

@@ -18,8 +18,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { compileFor, methods, onCpu, randomValues } from './models.js';
 
 /*
- * One network twice: as a tf.LayersModel, trained by its own fit, and as a model of peftjs, trained by `train`. The same seed
- * makes the same adapter, the same batches come in the same order, and Adam is the same: so must be what comes out.
+ * The same network twice: as a tf.LayersModel, trained by its own fit, and as a model of peftjs, trained by `train`.
+ * The same seed makes the same adapter, the same batches come in the same order, and Adam is the same, so the results
+ * must be the same.
  */
 
 const [ROWS, BATCH, EPOCHS, RATE] = [48, 8, 5, 0.02];
@@ -46,7 +47,7 @@ function layersModel(): tf.Sequential {
   });
 }
 
-/** The same network, with the weights of the other. */
+/** The same network with the weights of the other one. */
 function plainModel(twin: tf.LayersModel): Model {
   const weights: HostTensors = {};
   for (const layer of twin.layers) {
@@ -76,7 +77,7 @@ const batches: Batch[] = Array.from({ length: ROWS / BATCH }, (_, index) => {
   };
 });
 
-/** `train` on the plain model. @returns the loss of every step */
+/** Trains the plain model with `train`. @returns the loss of every step */
 async function trainPlain(peft: PeftModel, options: Partial<TrainOptions> = {}): Promise<number[]> {
   const losses: number[] = [];
   const data = { kind: 'classification', epoch: () => batches, batchesPerEpoch: batches.length } as const;
@@ -94,7 +95,7 @@ async function trainPlain(peft: PeftModel, options: Partial<TrainOptions> = {}):
   return losses;
 }
 
-/** The model's own fit. @returns the mean loss of every epoch */
+/** Trains with the model's own fit. @returns the mean loss of every epoch */
 async function fit(model: tf.LayersModel): Promise<number[]> {
   compileFor(model, tf.train.adam(RATE, 0.9, 0.9, 1e-8));
   const { history } = await model.fit(tf.tensor2d(x, [ROWS, 6]), tf.oneHot(tf.tensor1d(labels, 'int32'), 3), {
@@ -112,7 +113,7 @@ function meansOf(losses: readonly number[], perEpoch: number): number[] {
   return epochs.map((own) => own.reduce((sum, loss) => sum + loss, 0) / perEpoch);
 }
 
-describe("a model's own fit does what train does", () => {
+describe("a model's own fit gives the results of train", () => {
   it.each(Object.entries(methods))('%s', async (_name, configured) => {
     const model = layersModel();
     const expected = attach(plainModel(model), configured, { seed: 3 });
@@ -127,7 +128,7 @@ describe("a model's own fit does what train does", () => {
     expect(relativeDistance(means, meansOf(losses, batches.length))).toBeLessThan(1e-4);
   });
 
-  it('with a learning rate of its own for a group', async () => {
+  it('with a separate learning rate for a group', async () => {
     const model = layersModel();
     const configured = sora({ r: 4, sparseLambda: 1 });
     const expected = attach(plainModel(model), configured, { seed: 3 });

@@ -24,7 +24,7 @@ beforeAll(onCpu);
 const batch = { batchSize: 8, epochs: 2 };
 
 describe('the layers of a model', () => {
-  it('are modules by their names: Dense [in, out], Conv2D [height * width * channels, out] with its kernel', () => {
+  it('are modules by name: Dense [in, out], Conv2D [height * width * channels, out] with its kernel', () => {
     const { model } = attachLayers(imageModel(), lora());
     const shared = { kind: 'linear', role: 'other', hasBias: true };
     expect(model.sites).toEqual([
@@ -44,7 +44,7 @@ describe('the layers of a model', () => {
     expect(() => paths({ targetModules: ['flatten'] })).toThrow(TargetModuleError);
   });
 
-  it('of a model inside, one shared by two branches, and in either data format, are adapted', async () => {
+  it('are adapted in an inner model, shared by two branches, and in either data format', async () => {
     const inner = tf.sequential({
       name: 'inner',
       layers: [
@@ -78,7 +78,7 @@ describe('the layers of a model', () => {
 });
 
 describe.each(Object.entries(methods))('%s on convolutions and dense layers', (_name, configured) => {
-  it('trains, leaves the frozen weights as they are, and saves to a model with the same outputs', async () => {
+  it('trains, does not change the frozen weights, and saves to a model with the same outputs', async () => {
     const model = imageModel();
     const { x, y } = imageRows(32);
     const frozen = weightsOf(model);
@@ -102,7 +102,7 @@ describe.each(Object.entries(methods))('%s on convolutions and dense layers', (_
 });
 
 describe('the frozen weights', () => {
-  it('are trained again by the optimizer that the model was compiled with, once the adapters are off', async () => {
+  it("are trained again by the model's optimizer once the adapters are detached", async () => {
     const model = imageModel();
     const { x, y } = imageRows(16);
     compileFor(model, tf.train.sgd(0.1));
@@ -118,7 +118,7 @@ describe('the frozen weights', () => {
     for (const [name, values] of Object.entries(weightsOf(model))) expect(values, name).not.toEqual(before[name]);
   });
 
-  it('of every layer stay as they are, averages of batches included', async () => {
+  it('do not change in any layer, including batch averages', async () => {
     const model = tf.sequential({
       layers: [
         tf.layers.conv2d({ filters: 3, kernelSize: 3, inputShape: [8, 8, 2] }),
@@ -150,7 +150,7 @@ describe('the frozen weights', () => {
   });
 });
 
-/** Trainable parameters as the model counts them. */
+/** The trainable parameters as counted by the model. */
 function trainedBy(model: tf.LayersModel): number {
   return model.trainableWeights.reduce((sum, weight) => sum + weight.read().size, 0);
 }
@@ -170,7 +170,7 @@ describe('the parameters', () => {
     expect(model.countParams()).toBe(base);
   });
 
-  it('of a model are all its weights, those of other layers included; what a method holds fixed is not trained', () => {
+  it('of a model include all its weights, also of other layers; fixed tensors of a method are not trained', () => {
     const model = tf.sequential({
       layers: [
         tf.layers.dense({ name: 'dense', units: 3, inputShape: [5], useBias: false }),
@@ -182,7 +182,7 @@ describe('the parameters', () => {
     expect(trainedBy(model)).toBe(2 * 3);
   });
 
-  it('of a head alone are trained by the method `head`', async () => {
+  it('of a head are all that the method `head` trains', async () => {
     const model = imageModel();
     const { x, y } = imageRows(16);
     const peft = attachLayers(model, head(), { head: 'dense2' });
@@ -194,8 +194,8 @@ describe('the parameters', () => {
   });
 });
 
-describe('attachLayers refuses', () => {
-  it('a model that has adapters, and detachLayers one that has none', () => {
+describe('attachLayers rejects', () => {
+  it('a model with adapters, and detachLayers one without', () => {
     const model = imageModel();
     attachLayers(model, lora());
     expect(() => attachLayers(model, lora())).toThrow(/has adapters already/);
@@ -206,7 +206,7 @@ describe('attachLayers refuses', () => {
     expect(() => mergeLayers(model)).toThrow(/call attachLayers first/);
   });
 
-  it('a head that is no layer, and a configuration computed from data that is not there', () => {
+  it('a head that is not a layer, and a configuration that needs missing data', () => {
     expect(() => attachLayers(imageModel(), lora(), { head: 'flatten' })).toThrow(/conv1, conv2, dense1, dense2/);
     expect(() => attachLayers(imageModel(), lora({ initLoraWeights: 'eva' }))).toThrow(UnsupportedError);
   });

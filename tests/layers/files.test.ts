@@ -53,7 +53,7 @@ async function trained(configured: ConfiguredMethod, head?: string) {
 }
 
 describe('savePretrained and loadLayers', () => {
-  it.each(Object.entries(methods))('give back the same outputs: %s', async (_name, configured) => {
+  it.each(Object.entries(methods))('keep the outputs: %s', async (_name, configured) => {
     const { peft, outputs } = await trained(configured, 'dense2');
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage });
@@ -86,7 +86,7 @@ describe('savePretrained and loadLayers', () => {
 });
 
 describe('save', () => {
-  it('leaves the model and its adapters as they are', async () => {
+  it('does not change the model and its adapters', async () => {
     const { model, peft, outputs } = await trained(lora({ r: 2 }));
     const [weights, values] = [weightsOf(model), activeAdapter(peft).values];
     await artifactsOf(model);
@@ -95,7 +95,7 @@ describe('save', () => {
     expect(outputsOf(model, rows.x)).toEqual(outputs);
   });
 
-  it('writes the weights that were trainable before where only those are asked for', async () => {
+  it('writes the originally trainable weights if only trainable ones are requested', async () => {
     const model = imageModel();
     model.getLayer('conv1').trainable = false;
     const bare = await artifactsOf(model, { trainableOnly: true });
@@ -105,7 +105,7 @@ describe('save', () => {
     expect(weightSpecs).toHaveLength(6);
   });
 
-  it('refuses what a merged model cannot hold', async () => {
+  it('rejects what a merged model cannot hold', async () => {
     const { model } = await trained(lora({ r: 2 }));
     await expect(artifactsOf(model, { includeOptimizer: true })).rejects.toThrow(UnsupportedError);
     detachLayers(model);
@@ -129,7 +129,7 @@ describe('mergeLayers', () => {
   });
 });
 
-describe('the verbs of @peftjs/core act on the model', () => {
+describe('the functions of @peftjs/core act on the model', () => {
   it('setAdapter, disableAdapter, deleteAdapter, several at once', async () => {
     const { model, peft, outputs } = await trained(lora({ r: 2 }));
     const bare = outputsOf(imageModel(), rows.x);
@@ -159,7 +159,7 @@ describe('the verbs of @peftjs/core act on the model', () => {
     expect(model.weights).toHaveLength(8);
   });
 
-  it('the state dict and loadAdapter, whose values the layers take over', async () => {
+  it('the state dict and loadAdapter, which set the values of the layers', async () => {
     const { model, peft, outputs } = await trained(lora({ r: 2 }));
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage });
@@ -175,9 +175,9 @@ describe('the verbs of @peftjs/core act on the model', () => {
     expect(farthestTensor(getPeftModelStateDict(peft), state).distance).toBe(0);
   });
 
-  it('but its network runs by its own methods', () => {
+  it('but its network only runs by its own methods', () => {
     const { model } = attachLayers(imageModel(), lora());
-    expect(() => model.forward({} as never, {})).toThrow(/train it by its own fit/);
+    expect(() => model.forward({} as never, {})).toThrow(/use its own fit/);
     expect(model.fingerprint).toMatch(/^[0-9a-f]{16}$/);
     expect(attachLayers(imageModel(), lora()).model.fingerprint).toBe(model.fingerprint);
     expect(attachLayers(imageModel(2), lora()).model.fingerprint).not.toBe(model.fingerprint);
@@ -185,7 +185,7 @@ describe('the verbs of @peftjs/core act on the model', () => {
 });
 
 describe('memory', () => {
-  it('holds no tensor more once the adapters are off, or the model is disposed of', async () => {
+  it('holds no additional tensors once the adapters are detached or the model is disposed of', async () => {
     const model = imageModel();
     outputsOf(model, rows.x);
     const before = tf.memory().numTensors;

@@ -26,7 +26,7 @@ beforeAll(async () => {
   rows = imageRows(40);
 });
 
-/** `fitDataset` on batches of 8, of data without an end unless `taken` says otherwise. */
+/** `fitDataset` on batches of 8, of endless data unless `taken` is given. */
 function fitRepeated(
   model: tf.LayersModel,
   args: { epochs: number; batchesPerEpoch?: number },
@@ -53,7 +53,7 @@ const ranksOf = (peft: PeftModel) => {
 };
 
 describe('fit runs', () => {
-  it("SoRA's proximal step: gates end at exact zeros, and what they gate no longer counts", async () => {
+  it("SoRA's proximal step: gates reach exact zeros, and their ranks no longer count", async () => {
     const { peft, fit } = adapted(sora({ r: 6, sparseLambda: 1 }));
     await fit();
     const gates = Object.keys(activeAdapter(peft).layers).flatMap((path) => [
@@ -66,7 +66,7 @@ describe('fit runs', () => {
     expect(countParameters(peft).stored).toBeLessThan(countParameters(peft).trainable - gates.length);
   });
 
-  it("SoRA's budget controller, with every optimizer that tells its learning rate", async () => {
+  it("SoRA's budget controller, with every optimizer that exposes its learning rate", async () => {
     for (const optimizer of [tf.train.rmsprop(0.01), tf.train.momentum(0.02, 0.9), tf.train.adamax(0.03)]) {
       const { model, peft, fit } = adapted(sora({ r: 6, budget: 300 }));
       compileFor(model, optimizer);
@@ -77,19 +77,19 @@ describe('fit runs', () => {
     }
   });
 
-  it("AdaLoRA's allocator: exactly the triplets of its budget are left", async () => {
+  it("AdaLoRA's allocator, which leaves exactly the triplets of its budget", async () => {
     const { peft, fit } = adapted(adalora({ initR: 6, targetR: 2, deltaT: 2 }));
     await fit();
     expect(ranksOf(peft)).toBe(2 * 4);
   });
 
-  it('a controller over fitDataset, whose length its arguments say', async () => {
+  it('a controller in fitDataset, with the length from its arguments', async () => {
     const { model, peft } = adapted(adalora({ initR: 4, targetR: 1, deltaT: 2 }));
     await fitRepeated(model, { epochs: 4, batchesPerEpoch: 5 });
     expect(ranksOf(peft)).toBe(4);
   });
 
-  it('one run over several calls, where the number of steps is given', async () => {
+  it('one run over several calls, if the number of steps is given', async () => {
     const { model, peft, fit } = adapted(adalora({ initR: 4, targetR: 1, deltaT: 2 }), { plan: { totalSteps: 25 } });
     await fit({ epochs: 2 });
     expect(ranksOf(peft)).toBeGreaterThan(4);
@@ -97,7 +97,7 @@ describe('fit runs', () => {
     expect(ranksOf(peft)).toBe(4);
   });
 
-  it('validation and callbacks, which see the adapter as it is', async () => {
+  it('validation and callbacks, which see the current adapter', async () => {
     const { model, peft, fit } = adapted(lora({ r: 2 }));
     const seen: number[] = [];
     const { history } = await fit({
@@ -114,14 +114,14 @@ describe('fit runs', () => {
     expect(crossEntropyOf(y, model.predict(x) as Tensor).dataSync()[0]).toBeCloseTo(loss.dataSync()[0] as number, 5);
   });
 
-  it('with the optimizer that trained the adapter before, on its own moments', async () => {
+  it('with the optimizer that trained the adapter before, keeping its moments', async () => {
     const { fit } = adapted(lora({ r: 2 }));
     const first = await fit();
     const second = await fit();
     expect(second.history.loss?.[0]).toBeLessThan(first.history.loss?.[0] as number);
   });
 
-  it('other adapters in turn, as they are set', async () => {
+  it('several adapters in turn, whichever is active', async () => {
     const { model, peft, fit } = adapted(lora({ r: 2 }));
     addAdapter(peft, lora({ r: 3, targetModules: ['dense1'] }), { adapterName: 'other' });
     await fit();
@@ -137,21 +137,21 @@ describe('fit runs', () => {
 });
 
 describe('fit throws', () => {
-  it('for an optimizer that holds moments of other weights', async () => {
+  it('for an optimizer with moments of other weights', async () => {
     const model = imageModel();
     const optimizer = tf.train.adam();
     compileFor(model, optimizer);
     await model.fit(rows.x, rows.y, { epochs: 1 });
     const peft = attachLayers(model, lora({ r: 2 }));
-    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/Adam has trained other weights.*compile the model/);
+    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/Adam has moments of other weights.*compile the model/);
     compileFor(model);
     await expect(model.fit(rows.x, rows.y)).resolves.toBeDefined();
     addAdapter(peft, lora({ r: 3 }), { adapterName: 'other' });
     setAdapter(peft, 'other');
-    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/has trained other weights/);
+    await expect(model.fit(rows.x, rows.y)).rejects.toThrow(/has moments of other weights/);
   });
 
-  it('when the method changes the ranks of the tensors, whose moments the optimizer holds', async () => {
+  it('when the method changes the shapes of tensors whose moments the optimizer has', async () => {
     for (const configured of [
       sora({ r: 6, budget: 100, compactEvery: 5 }),
       adalora({ initR: 6, targetR: 1, compact: true }),
@@ -167,11 +167,11 @@ describe('fit throws', () => {
     await expect(fitRepeated(model, { epochs: 4 }, (pairs) => pairs.filter(() => true))).rejects.toThrow(
       /batchesPerEpoch/,
     );
-    await expect(model.trainOnBatch(rows.x, rows.y)).rejects.toThrow(/how many steps/);
+    await expect(model.trainOnBatch(rows.x, rows.y)).rejects.toThrow(/the number of steps/);
     await expect(model.fit(rows.x, rows.y, { batchSize: 40 })).rejects.toThrow(/no step of 1 to choose ranks in/);
   });
 
-  it('unless one adapter acts on the weights that the model came with', async () => {
+  it('unless exactly one unmerged adapter is active', async () => {
     const { peft, fit } = adapted(lora({ r: 2 }));
     addAdapter(peft, lora({ r: 2 }), { adapterName: 'other' });
     await disableAdapter(peft, () => expect(fit()).rejects.toThrow(/one active adapter, enabled/));
@@ -195,7 +195,7 @@ describe('fit throws', () => {
     );
   });
 
-  it('when the adapter is steered by a learning rate that the optimizer does not tell', async () => {
+  it('when the method needs a learning rate that the optimizer does not expose', async () => {
     class Nameless extends tf.SGDOptimizer {
       constructor() {
         super(0.1);
@@ -208,7 +208,7 @@ describe('fit throws', () => {
   });
 });
 
-describe('a warning tells', () => {
+describe('a warning reports', () => {
   async function warnings(scope: () => unknown): Promise<string[]> {
     const heard: string[] = [];
     const restore = onWarning((message) => void heard.push(message));
@@ -217,7 +217,7 @@ describe('a warning tells', () => {
     return heard;
   }
 
-  it('of training that stopped before the budget held', async () => {
+  it('training that stopped before the budget was reached', async () => {
     const { model, fit } = adapted(adalora({ initR: 4, targetR: 1, deltaT: 2 }));
     const stop = { onEpochEnd: () => void (model.stopTraining = true) };
     expect(await warnings(() => fit({ callbacks: stop }))).toEqual([
@@ -228,12 +228,12 @@ describe('a warning tells', () => {
     expect(await warnings(() => plain.fit({ callbacks: stopAtOnce }))).toEqual([]);
   });
 
-  it("of gradients outside the model's fit, where the method has rules", async () => {
+  it("gradients outside the model's fit, if the method has gradient rules", async () => {
     const gradient = (model: tf.LayersModel) => tf.grad((x: Tensor) => tf.sum(model.predict(x) as Tensor))(rows.x);
     expect(await warnings(() => gradient(adapted(lora({ r: 2 })).model))).toEqual([]);
     expect(await warnings(() => outputsOf(adapted(sora({ r: 2 })).model, rows.x))).toEqual([]);
     expect(await warnings(() => gradient(adapted(sora({ r: 2 })).model))).toEqual([
-      expect.stringMatching(/outside its own fit: .* of sora do not run/),
+      expect.stringMatching(/outside its own fit: .* of sora do not apply/),
     ]);
   });
 });

@@ -22,8 +22,8 @@ import {
 } from './models.js';
 
 /*
- * A small network that knows handwritten digits of MNIST as they stand, adapted to digits that lie on their side. Everything
- * runs on WASM, which has no gradient of a convolution's kernel: there an adapter trains, and the layer itself cannot.
+ * A small network that reads upright handwritten digits of MNIST, adapted to rotated digits. Everything runs on WASM,
+ * which has no gradient for a convolution's kernel: an adapter can train there, the layer itself cannot.
  */
 
 const PIXELS = 28 * 28;
@@ -32,7 +32,10 @@ const digits = Array.from({ length: 10 }, (_, digit) => {
   return file.data;
 });
 
-/** Images `[10 * count, 28, 28, 1]` of every digit, from number `from` on, perhaps turned by a quarter; and their classes. */
+/**
+ * Images `[10 * count, 28, 28, 1]` of every digit, starting at number `from`, optionally rotated by 90 degrees; and
+ * their classes.
+ */
 function digitRows(from: number, count: number, turned: boolean): Rows {
   const x = new Float32Array(10 * count * PIXELS);
   const y = new Float32Array(10 * count * 10);
@@ -101,7 +104,7 @@ beforeAll(async () => {
 
 afterAll(() => tf.setBackend('cpu'));
 
-/** Accuracy on digits that lie, after training an adapter and the head on others. */
+/** The accuracy on rotated digits after training an adapter and the head on other ones. */
 async function adapted(configured: ConfiguredMethod) {
   const model = await pretrainedModel();
   const frozen = weightsOf(model);
@@ -110,8 +113,8 @@ async function adapted(configured: ConfiguredMethod) {
   return { model, peft, frozen, accuracy: accuracy(model, heldOut) };
 }
 
-describe('digits that lie on their side', () => {
-  it('are read better with an adapter than by the frozen network with a head of its own', async () => {
+describe('digits that are rotated by 90 degrees', () => {
+  it('are read better with an adapter than by the frozen network with a new head', async () => {
     const upright = await pretrainedModel();
     expect(accuracy(upright, digitRows(300, 40, false))).toBeGreaterThan(0.8);
     expect(accuracy(upright, heldOut)).toBeLessThan(0.25);
@@ -135,7 +138,7 @@ describe('digits that lie on their side', () => {
     expect(weightsOf(model)).toEqual(frozen);
   });
 
-  it('are read by as few parameters as SoRA is told to keep', async () => {
+  it('are read with as few parameters as SoRA may keep', async () => {
     const { peft, accuracy } = await adapted(sora({ r: 8, budget: 3000 }));
     expect(countParameters(peft).stored).toBeGreaterThan(2970);
     expect(countParameters(peft).stored).toBeLessThanOrEqual(3000);
@@ -144,15 +147,15 @@ describe('digits that lie on their side', () => {
 });
 
 describe('on WASM', () => {
-  it('an adapter of a convolution trains where the convolution itself cannot', async () => {
+  it('an adapter of a convolution trains although the convolution itself cannot', async () => {
     const model = await pretrainedModel();
     await expect(fit(model, turned, { epochs: 1 })).rejects.toThrow(/Conv2DBackpropFilter.*wasm/);
     attachLayers(model, lora({ r: 2 }));
     await expect(fit(model, turned, { epochs: 1 })).resolves.toBeUndefined();
   });
 
-  it('it does so under frozen convolutions, too', async () => {
-    const model = imageModel(); // the second convolution has no activation: TensorFlow.js would take its kernel's gradient along
+  it('an adapter trains below frozen convolutions, too', async () => {
+    const model = imageModel(); // the second convolution has no activation: otherwise TensorFlow.js would compute its kernel's gradient, too
     const { x, y } = imageRows(16);
     attachLayers(model, lora({ r: 2, targetModules: ['conv1'] }));
     compileFor(model);
@@ -160,7 +163,7 @@ describe('on WASM', () => {
     expect(history.loss?.at(-1)).toBeLessThan(history.loss?.[0] as number);
   });
 
-  it('it trains to the same values as on the plain backend', async () => {
+  it('an adapter trains to the same values as on the plain backend', async () => {
     const values = [];
     for (const backend of ['cpu', 'wasm']) {
       await tf.setBackend(backend);

@@ -6,7 +6,7 @@ import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 
-/** Rows to train on and what they should give. */
+/** Rows to train on and their targets. */
 export interface Rows {
   readonly x: Tensor;
   readonly y: Tensor;
@@ -18,7 +18,10 @@ export async function onCpu(): Promise<void> {
   await tf.setBackend('cpu');
 }
 
-/** A small network of convolutions and dense layers with biases, the same for the same seed: images [8, 8, 2] to 3 classes. */
+/**
+ * A small network of convolutions and dense layers with biases, for images [8, 8, 2] and 3 classes; the same for the
+ * same seed.
+ */
 export function imageModel(seed = 1): tf.Sequential {
   const kernelInitializer = (offset: number) => tf.initializers.glorotNormal({ seed: 10 * seed + offset });
   const biasInitializer = tf.initializers.randomNormal({ stddev: 0.1, seed });
@@ -44,7 +47,7 @@ export function imageModel(seed = 1): tf.Sequential {
   });
 }
 
-/** Random images, and of each the class that another network of the same shape gives it. */
+/** Random images, with the classes that another network of the same shape gives them. */
 export function imageRows(count: number, seed = 1): Rows {
   const x = tf.tensor(randomValues(count * 8 * 8 * 2, seed), [count, 8, 8, 2]);
   const teacher = imageModel(90 + seed);
@@ -53,13 +56,13 @@ export function imageRows(count: number, seed = 1): Rows {
   return { x, y };
 }
 
-/** Normal numbers, the same for the same seed. */
+/** Normally distributed numbers, the same for the same seed. */
 export function randomValues(count: number, seed: number): Float32Array {
   const rng = createRng(seed);
   return Float32Array.from({ length: count }, () => rng.normal());
 }
 
-/** The loss of logits, as `train` has it. */
+/** The loss of logits, as in `train`. */
 export function crossEntropyOf(labels: Tensor, logits: Tensor): Tensor {
   return tf.losses.softmaxCrossEntropy(labels, logits);
 }
@@ -69,24 +72,24 @@ export function compileFor(model: tf.LayersModel, optimizer: tf.Optimizer = tf.t
   model.compile({ optimizer, loss: crossEntropyOf });
 }
 
-/** The numbers of a model's outputs. */
+/** The output values of a model. */
 export function outputsOf(model: tf.LayersModel, x: Tensor): Float32Array {
   return tf.tidy(() => (model.predict(x) as Tensor).dataSync<'float32'>().slice());
 }
 
-/** The numbers of every weight of a model, by name. */
+/** The values of every weight of a model, by name. */
 export function weightsOf(model: tf.LayersModel): Record<string, Float32Array> {
   return Object.fromEntries(
     model.weights.map((weight) => [weight.originalName, weight.read().dataSync<'float32'>().slice()]),
   );
 }
 
-/** A model as its `save` writes it, read again. */
+/** A model saved and loaded again. */
 export async function savedAndLoaded(model: tf.LayersModel): Promise<tf.LayersModel> {
   return tf.loadLayersModel(tf.io.fromMemory(await artifactsOf(model)));
 }
 
-/** What `save` of a model writes. */
+/** The files that `save` of a model writes. */
 export async function artifactsOf(model: tf.LayersModel, config?: tf.io.SaveConfig): Promise<tf.io.ModelArtifacts> {
   let written: tf.io.ModelArtifacts | undefined;
   const handler = tf.io.withSaveHandler((artifacts) => {
@@ -97,7 +100,7 @@ export async function artifactsOf(model: tf.LayersModel, config?: tf.io.SaveConf
   return written as tf.io.ModelArtifacts;
 }
 
-/** Methods whose rules, states and files differ, on every layer of a model. */
+/** Methods with different rules, states and files, on every layer of a model. */
 export const methods: Record<string, ConfiguredMethod> = {
   lora: lora({ r: 2 }),
   'lora with dropout': lora({ r: 2, loraDropout: 0.3 }),

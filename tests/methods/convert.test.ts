@@ -30,7 +30,7 @@ async function outputsOf(peft: PeftModel): Promise<number[]> {
   return (await predict(peft, toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
 }
 
-describe('an adapter as a LoRA', () => {
+describe('an adapter converted to a LoRA', () => {
   it.each<[string, ConfiguredMethod]>([
     ['full fine-tuning, tables and layer norms included', full()],
     ['full fine-tuning of some modules', full({ targetModules: ['query', 'ffn.in'] })],
@@ -47,14 +47,14 @@ describe('an adapter as a LoRA', () => {
     ['LoRA with all biases', lora({ r: 2, bias: 'all' })],
     ['LoRA of an embedding', lora({ r: 2, targetModules: ['embeddings', 'query'] })],
     ['LoRA with modules saved whole', lora({ r: 1, modulesToSave: ['norm', 'ffn.out'] })],
-  ])('of %s gives the same outputs with all the energy', async (_, configured) => {
+  ])('from %s gives the same outputs with all the energy', async (_, configured) => {
     const peft = await trained(configured);
     const converted = convertToLora(peft, { method: lora, energy: 1 });
     expect(activeAdapter(converted).method).toBe(lora);
     expect(relativeDistance(await outputsOf(converted), await outputsOf(peft))).toBeLessThan(1e-4);
   });
 
-  it('of a high rank in few is nearer than in fewer', async () => {
+  it('of a high rank is approximated better by more ranks', async () => {
     const peft = await trained(full({ targetModules: 'all-linear' }));
     const expected = await outputsOf(peft);
     const distances: number[] = [];
@@ -66,14 +66,14 @@ describe('an adapter as a LoRA', () => {
   });
 
   it.each([houlsby(), pfeiffer(), head(), bitfit({ targetModules: ['norm'] }), lnTuning()])(
-    'is refused of what changes no matrix',
+    'is rejected for methods that change no matrix',
     async (configured) => {
       const peft = await trained(configured);
       expect(() => convertToLora(peft, { method: lora, rank: 4 })).toThrow(UnsupportedError);
     },
   );
 
-  it('is refused by a method that reads no LoRA', async () => {
+  it('is rejected by a method that does not read LoRA', async () => {
     const peft = await trained(lora({ r: 1 }));
     expect(() => convertToLora(peft, { method: ia3, rank: 1 })).toThrow(UnsupportedError);
   });

@@ -8,7 +8,7 @@ import { countOn } from '../../packages/baselines/test/deberta-v3-base.js';
 /** Query, key, value, attention output and both feed-forward modules of 12 layers. */
 const targetModules = 'all-linear';
 
-describe("parameters on the 72 linear modules of DeBERTaV3-base, by the module's shapes alone", () => {
+describe('parameters on the 72 linear modules of DeBERTaV3-base, computed from shapes', () => {
   it.each([
     [1, 165_888, '0.166'],
     [2, 331_776, '0.332'],
@@ -20,17 +20,17 @@ describe("parameters on the 72 linear modules of DeBERTaV3-base, by the module's
     expect((exact / 1e6).toFixed(printed.length - 2)).toBe(printed);
   });
 
-  it('of SoRA are those of LoRA of the same rank, and while it trains a gate for each of 576 ranks', () => {
+  it('of SoRA are those of LoRA of the same rank, plus a gate for each of 576 ranks during training', () => {
     const count = countOn(sora({ r: 8, targetModules }));
     expect([count.trainable, count.stored]).toEqual([1_327_104 + 576, 1_327_104]);
   });
 
-  it('of AdaLoRA are those of its initial rank while it trains, singular values among them', () => {
+  it('of AdaLoRA are those of its initial rank during training, including singular values', () => {
     const count = countOn(adalora({ initR: 12, targetR: 8, targetModules }));
     expect(count.trainable).toBe(12 * (165_888 + 72));
   });
 
-  it('of the model itself are left out of all of them', () => {
+  it('never include those of the model itself', () => {
     expect(countOn(lora({ targetModules })).base).toBe(countOn(head()).base);
   });
 });

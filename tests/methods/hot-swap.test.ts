@@ -17,7 +17,7 @@ const executor = compiled({ threads: 1 });
 const { batches } = toyEvaluationData();
 const [batch] = batches as [(typeof batches)[number]];
 
-/** A trained LoRA and a storage with it as the folder 'other'. */
+/** A trained LoRA, and a storage with it in the folder 'other'. */
 async function stored(options: Parameters<typeof lora>[0], seed: number) {
   const peft = attach(toyModel(), lora(options), { seed });
   await train(peft, toyTrainingData(), { executor, epochs: 4, learningRate: 0.02 });
@@ -29,7 +29,7 @@ async function stored(options: Parameters<typeof lora>[0], seed: number) {
 describe('a hot swap', () => {
   const targetModules = ['query', 'value', 'ffn.in'];
 
-  it('goes on with the compiled graph, with fewer ranks, fewer modules and another scaling', async () => {
+  it('uses the compiled graph for fewer ranks, fewer modules and another scaling', async () => {
     const { peft: other, storage } = await stored({ r: 2, loraAlpha: 7, targetModules: ['value', 'ffn.in'] }, 9);
     const peft = attach(toyModel(), lora({ r: 4, targetModules, initLoraWeights: false }), { seed: 3 });
     let compilations = 0;
@@ -54,7 +54,7 @@ describe('a hot swap', () => {
   it.each([
     ['more ranks', { r: 5, targetModules }],
     ['more modules', { r: 2, targetModules: [...targetModules, 'ffn.out'] }],
-  ])('is refused to an adapter of %s, and changes nothing', async (_, options) => {
+  ])('is rejected for an adapter with %s, and changes nothing', async (_, options) => {
     const { storage } = await stored(options, 9);
     const peft = attach(toyModel(), lora({ r: 4, targetModules }), { seed: 3 });
     const adapter = activeAdapter(peft);

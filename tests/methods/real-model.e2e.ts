@@ -54,11 +54,11 @@ describe.each(Object.entries(cases))('%s on a pretrained encoder', (_, [method, 
     expected = await logits(peft);
   });
 
-  it('gives the same logits merged', async () => {
+  it('gives the same logits when merged', async () => {
     expect(relativeDistance(await logits(mergeAndUnload(peft)), expected)).toBeLessThan(TOLERANCE);
   });
 
-  it('gives the same logits saved and loaded', async () => {
+  it('gives the same logits when saved and loaded', async () => {
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage });
     const again = await loadPretrained(model, 'adapter', { methods: readers, storage });
@@ -67,7 +67,7 @@ describe.each(Object.entries(cases))('%s on a pretrained encoder', (_, [method, 
 });
 
 describe('sora on a pretrained encoder', () => {
-  it('has gates of exactly zero, and prunes to a plain LoRA with the same logits', async () => {
+  it('has gates that are exactly zero, and prunes to a plain LoRA with the same logits', async () => {
     const peft = await trained(sora({ r: 6, sparseLambda: 3 }));
     const gates = Object.entries(activeAdapter(peft).values).filter(([name]) => name.endsWith('.gate'));
     const zeros = gates.flatMap(([, gate]) => [...floats(gate)]).filter((value) => value === 0);

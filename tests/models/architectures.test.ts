@@ -27,17 +27,17 @@ import {
   type Tiny,
 } from './tiny.js';
 
-/** Of logits and hidden states, and of gradients: ||a - b|| / ||b||. */
+/** The tolerances of logits and hidden states, and of gradients: ||a - b|| / ||b||. */
 const TOLERANCE = 1e-5;
 const GRADIENT_TOLERANCE = 1e-4;
 
-/** tests/parity holds the others to it. */
+/** tests/parity compares the other executors with it. */
 const executor = compiled({ threads: 1 });
 const BATCHES = [0, 1, 2];
-/** The batch that PEFT's gradients are of. */
+/** The batch of PEFT's gradients. */
 const GRADIENTS = 1;
 
-/** Made by tools/golden/left_padding.py. */
+/** Written by tools/golden/left_padding.py. */
 const leftPadding = readSafetensors(
   new Uint8Array(readFileSync(new URL('fixtures/left-padding.safetensors', import.meta.url))),
 );
@@ -45,7 +45,7 @@ const leftPadding = readSafetensors(
 describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
   const from = tiny(network);
 
-  it.each(headsOf(from))("has the logits of transformers under its head for '%s'", async (head) => {
+  it.each(headsOf(from))("has the logits of transformers with its head for '%s'", async (head) => {
     const model = await load(from, head);
     const numbers = BATCHES.filter((number) => from.expected.has(`${head}/${number}/logits`));
     const batches = numbers.map((number) => batchOf(from, number));
@@ -71,7 +71,7 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
   });
 
   const trained = headsOf(from).filter((head) => from.expected.has(`${head}/loss`));
-  it.each(trained)("has the loss and the gradients of PEFT's LoRA under its head for '%s'", async (head) => {
+  it.each(trained)("has the loss and the gradients of PEFT's LoRA with its head for '%s'", async (head) => {
     const model = await load(from, head);
     const peft = attach(model, lora({ r: 2, loraAlpha: 4 }));
     replaceAdapter(peft, { values: { ...activeAdapter(peft).values, ...goldenFactors(from) } });
@@ -84,14 +84,14 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
     }
   });
 
-  it.runIf(from.keys.classes)('has the logits of transformers for rows with padding before them', async () => {
+  it.runIf(from.keys.classes)('has the logits of transformers for left-padded rows', async () => {
     const batch = paddedBefore(batchOf(from, 2, { filler: from.config.pad_token_id as number }));
     const expected = toFloat32(leftPadding.get(`${network}/logits`) ?? expect.fail(network));
     const actual = await outputsOf(await load(from, 'classes'), batch, executor);
     expect(relativeDistance(actual, expected)).toBeLessThan(TOLERANCE);
   });
 
-  it('gives the same, whatever stands in padding and however much of it', async () => {
+  it('gives the same outputs for any amount and content of padding', async () => {
     const [head] = headsOf(from);
     const model = await load(from, head);
     const [plain, padded] = [batchOf(from, 1), batchOf(from, 1, { further: 5, filler: 79 })];
@@ -104,17 +104,20 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
   });
 });
 
-it.each(['gpt2', 'llama', 'gemma2'] as const)('%s trains a tied table at both of its ends', async (network) => {
-  const from = tiny(network);
-  const model = await load(from, 'next');
-  const [table] = model.sites;
-  const peft = attach(model, full({ targetModules: [table?.path ?? ''] }));
-  const { gradients } = await firstStep(peft, from, 'next');
-  const actual = floats(tensorAt(gradients, `${table?.path}.weight`));
-  expect(relativeDistance(actual, goldenValues(from, 'next/gradient/table'))).toBeLessThan(GRADIENT_TOLERANCE);
-});
+it.each(['gpt2', 'llama', 'gemma2'] as const)(
+  '%s trains a tied embedding table both as input and as output',
+  async (network) => {
+    const from = tiny(network);
+    const model = await load(from, 'next');
+    const [table] = model.sites;
+    const peft = attach(model, full({ targetModules: [table?.path ?? ''] }));
+    const { gradients } = await firstStep(peft, from, 'next');
+    const actual = floats(tensorAt(gradients, `${table?.path}.weight`));
+    expect(relativeDistance(actual, goldenValues(from, 'next/gradient/table'))).toBeLessThan(GRADIENT_TOLERANCE);
+  },
+);
 
-/** A batch with what follows the tokens of each row before them. */
+/** A batch with each row's padding moved from behind its tokens to before them. */
 function paddedBefore({ inputs, ...batch }: Batch): Batch {
   const mask = tensorAt(inputs, 'attentionMask');
   const [rows = 0, tokens = 0] = mask.shape;
@@ -131,7 +134,7 @@ function paddedBefore({ inputs, ...batch }: Batch): Batch {
   return { ...batch, inputs: Object.fromEntries(Object.entries(inputs).map(([name, rows]) => [name, moved(rows)])) };
 }
 
-it('gemma2 trains a norm whose gain is one more than its weight', async () => {
+it('gemma2 trains a norm whose gain is 1 + its weight', async () => {
   const from = tiny('gemma2');
   const peft = attach(await load(from, 'next'), full({ targetModules: ['model.norm'] }));
   const { gradients } = await firstStep(peft, from, 'next');
@@ -140,12 +143,12 @@ it('gemma2 trains a norm whose gain is one more than its weight', async () => {
   expect(relativeDistance(actual, expected)).toBeLessThan(GRADIENT_TOLERANCE);
 });
 
-/** PEFT's key for a tensor of ours. */
+/** PEFT's key for one of our tensors. */
 function inPeft(name: string): string {
   return name.replace(/\.lora([AB])$/, '.lora_$1.weight');
 }
 
-/** The A and B that PEFT had, under our names and oriented as ours are. */
+/** PEFT's A and B, with our names and orientation. */
 function goldenFactors(from: Tiny): HostTensors {
   const keys = [...from.expected.keys()].filter((key) => key.startsWith('lora/'));
   return Object.fromEntries(
@@ -156,7 +159,7 @@ function goldenFactors(from: Tiny): HostTensors {
   );
 }
 
-/** Loss and gradients of one batch: those that Adam's first moment holds after the first of two steps. */
+/** The loss and the gradients of one batch, read from Adam's first moment after the first of two steps. */
 async function firstStep(
   peft: PeftModel,
   from: Tiny,

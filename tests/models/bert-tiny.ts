@@ -14,17 +14,17 @@ import {
 import { embedding, layerNorm, linear, rmsNorm } from '@peftjs/core/nn';
 import type { Encoding, PretrainedModel } from '@peftjs/models';
 
-/** A random BERT of three layers, 32 wide, as transformers saved it. */
+/** A random BERT with three layers and a width of 32, saved by transformers. */
 export const bertFolder = fileURLToPath(new URL('fixtures/bert-tiny', import.meta.url));
 
-/** What a model is read from. */
+/** The files that a model is read from. */
 export const bertFiles = Object.fromEntries(
   ['config.json', 'tokenizer.json', 'model.safetensors'].map(
     (name) => [name, new Uint8Array(readFileSync(`${bertFolder}/${name}`))] as const,
   ),
 );
 
-/** Texts by number, padded to the longest, and what the network makes of them. */
+/** Texts by number, padded to the longest, and the network's outputs for them. */
 interface GoldenBatch {
   readonly rows: readonly number[];
   readonly logits: readonly number[][];
@@ -32,18 +32,18 @@ interface GoldenBatch {
   readonly mean: readonly number[][];
 }
 
-/** What transformers says of it. */
+/** The outputs of transformers. */
 export const expected = JSON.parse(readFileSync(`${bertFolder}/expected.json`, 'utf8')) as {
-  /** A text, or a pair, and its tokens. */
+  /** A text or a pair, and its tokens. */
   readonly texts: readonly { texts: [text: string, pair?: string]; ids: number[]; typeIds: number[] }[];
-  /** The texts again, cut. */
+  /** The same texts, truncated. */
   readonly cuts: readonly { row: number; maxTokens: number; ids: number[]; typeIds: number[] }[];
   readonly batches: readonly GoldenBatch[];
-  /** The same weights under other settings of config.json. */
+  /** The same weights with other settings in config.json. */
   readonly otherSettings: GoldenBatch & { readonly settings: Readonly<Record<string, number>> };
 };
 
-/** The files of the folder in memory, as `bert`, with some of them replaced or taken away. */
+/** The files of the folder in memory, as `bert`, with some of them replaced or removed. */
 export function bertInMemory(changed: Readonly<Record<string, Uint8Array | undefined>> = {}): Storage {
   const files = { ...bertFiles, ...changed };
   return memoryStorage(
@@ -51,12 +51,12 @@ export function bertInMemory(changed: Readonly<Record<string, Uint8Array | undef
   );
 }
 
-/** The tokens of a text of `expected`. */
+/** The tokens of one of the texts in `expected`. */
 export function encodingOf(model: PretrainedModel, row: number): Encoding {
   return model.tokenizer.encode(...(expected.texts[row]?.texts ?? ['']));
 }
 
-/** The inputs for some rows, filled up to `length` with `padding`. */
+/** The inputs for some rows, padded to `length` with `padding`. */
 export function inputsOf(
   rows: readonly Encoding[],
   length = Math.max(...rows.map(({ ids }) => ids.length)),
@@ -82,7 +82,7 @@ export function inputsOf(
   };
 }
 
-/** A model's modules as they are; `inputs` holds its weights. */
+/** A scope with a model's modules unchanged; `inputs` has its weights. */
 export function plainScope(inputs: Tensors): Scope {
   const weight = (name: string): Tensor => tensorAt(inputs, name);
   return {
@@ -94,7 +94,7 @@ export function plainScope(inputs: Tensors): Scope {
   };
 }
 
-/** Logits, what the head reads, and the sentence embedding, row after row. */
+/** The logits, the input of the head, and the sentence embedding, row after row. */
 export async function outputsOf(
   executor: Executor,
   model: PretrainedModel,
@@ -114,7 +114,7 @@ export async function outputsOf(
   return { logits: data('logits'), pooled: data('pooled'), mean: data('mean') };
 }
 
-/** One call of a pure function on an executor. */
+/** Compiles and calls a pure function once on an executor. */
 async function run(
   executor: Executor,
   inputs: HostTensors,

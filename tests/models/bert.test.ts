@@ -62,7 +62,7 @@ describe.each(Object.entries(executors))('BERT on %s', (_, executor) => {
     expect(relativeDistance(actual.mean, mean.flat())).toBeLessThan(TOLERANCE);
   });
 
-  it('does so through data sets, with the table of words looked up on the host', async () => {
+  it('gives them through data sets, with the word embeddings looked up on the host', async () => {
     const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: model.maxTokens });
     const { batches } = evaluationData(rows, { batchSize: 3 });
     const logits = await predict(model, batches, { executor });
@@ -73,7 +73,7 @@ describe.each(Object.entries(executors))('BERT on %s', (_, executor) => {
     }
   });
 
-  it('is not moved by what stands in padding, or by how much of it', async () => {
+  it('does not depend on the amount or content of padding', async () => {
     const plain = await outputsOf(executor, model, inputsOf(encodings([0, 6, 1])));
     const padded = await outputsOf(executor, model, inputsOf(encodings([0, 6, 1]), 31, 77));
     for (const name of ['logits', 'pooled', 'mean'] as const) {
@@ -81,7 +81,7 @@ describe.each(Object.entries(executors))('BERT on %s', (_, executor) => {
     }
   });
 
-  it('takes tokens for those of the first text where a batch has no types', async () => {
+  it('treats tokens as those of the first text if a batch has no types', async () => {
     const { tokenTypeIds, ...untyped } = inputsOf(encodings([0, 6]));
     const zeros = hostIntegers(new Int32Array(tokenTypeIds?.data.length ?? 0), tokenTypeIds?.shape ?? []);
     const actual = await outputsOf(executor, model, untyped);
@@ -90,7 +90,7 @@ describe.each(Object.entries(executors))('BERT on %s', (_, executor) => {
   });
 });
 
-it('takes the same steps of LoRA on the compiled engine as on the reference', async () => {
+it('takes the same LoRA steps on the compiled engine as on the reference', async () => {
   const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: 24 });
   const steps = async (executor: Executor): Promise<HostTensors> => {
     const peft = attach(model, lora({ r: 2, targetModules: 'all-linear' }), { seed: 1 });
@@ -100,10 +100,10 @@ it('takes the same steps of LoRA on the compiled engine as on the reference', as
   };
   const reference = await steps(await referenceExecutor());
   const { name, distance } = farthestTensor(await steps(compiled({ threads: 1 })), reference);
-  expect(distance, name).toBeLessThan(5e-4); // Adam enlarges the rounding of gradients near 0
+  expect(distance, name).toBeLessThan(5e-4); // Adam amplifies rounding errors of gradients near 0
 });
 
-it("trains without the network's own dropout: the first loss is that of a plain forward pass", async () => {
+it("trains without the network's own dropout: the first loss equals that of a plain forward pass", async () => {
   const executor = compiled({ threads: 1 });
   const rows = encodeRows(await dataSet(), model.tokenizer, { maxTokens: 24 });
   const options = { batchSize: rows.rows.length };
@@ -122,7 +122,7 @@ it("trains without the network's own dropout: the first loss is that of a plain 
   expect(losses[0]).toBeCloseTo(plain.reduce((sum, loss) => sum + loss, 0) / plain.length, 5);
 });
 
-/** A forward pass on TensorFlow.js, telling each module that it reaches and the rows it gets. */
+/** A forward pass on TensorFlow.js that reports each module it reaches and the number of rows. */
 function reached(inputs: HostTensors, forward: (scope: Scope, inputs: tf.NamedTensorMap) => tf.Tensor) {
   const modules: { path: string; shape: number[] }[] = [];
   const noting =
@@ -149,20 +149,20 @@ describe('the last layer', () => {
   const tokensAt = (modules: ReturnType<typeof reached>, name: string) =>
     modules.filter(({ path }) => path === `${last}.${name}`).map(({ shape }) => shape[1]);
 
-  it('is computed for the first token alone, from the keys and values of all', () => {
+  it('is only computed for the first token, from the keys and values of all', () => {
     const modules = reached(inputs, model.forward);
     const firstOnly = ['attention.self.query', 'attention.output.dense', 'intermediate.dense', 'output.LayerNorm'];
     for (const name of firstOnly) expect(tokensAt(modules, name), name).toEqual([1]);
     for (const name of ['attention.self.key', 'attention.self.value']) expect(tokensAt(modules, name)).toEqual([13]);
   });
 
-  it('is computed for every token where the sentence embedding asks for it', () => {
+  it('is computed for every token if the sentence embedding needs it', () => {
     expect(tokensAt(reached(inputs, model.encode), 'output.LayerNorm')).toEqual([13]);
   });
 });
 
 describe('the sites', () => {
-  it('are the modules of transformers in their order, with role and layer', () => {
+  it('are the modules of transformers in order, with role and layer', () => {
     const row = ({ path, kind, role, layer, inFeatures, outFeatures }: Site): string =>
       `${path} ${kind} ${role} ${layer ?? '-'} ${inFeatures}>${outFeatures}`;
     expect(model.sites.map(row)).toEqual([
@@ -185,12 +185,12 @@ describe('the sites', () => {
     ]);
   });
 
-  it('are all reached by a forward pass, and no others', () => {
+  it('are exactly the modules that a forward pass reaches', () => {
     const paths = reached(inputsOf(encodings([0])), model.forward).map(({ path }) => path);
     expect(paths.sort()).toEqual(model.sites.map(({ path }) => path).sort());
   });
 
-  it('are adapted by default at queries and values, as in PEFT', () => {
+  it('are by default adapted at queries and values, as in PEFT', () => {
     const config = { targetModules: null, excludeModules: null, layersToTransform: null, modulesToSave: null };
     const { matched } = selectSites(model.sites, config, {
       kinds: ['linear'],
@@ -211,12 +211,12 @@ describe('the sites', () => {
 });
 
 describe('inputs', () => {
-  it('of more tokens than it has positions are refused', () => {
+  it('with more tokens than positions are rejected', () => {
     const long = inputsOf([{ ids: Array<number>(65).fill(7), truncated: false }]);
     expect(() => reached(long, model.forward)).toThrow(/at most 64 tokens, got 65/);
   });
 
-  it('without a mask are refused', () => {
+  it('without a mask are rejected', () => {
     const { inputIds } = inputsOf(encodings([0]));
     expect(() => reached({ inputIds: inputIds as HostTensor }, model.forward)).toThrow(/reads 'attentionMask'/);
   });

@@ -1,7 +1,7 @@
 import type { Storage } from '@peftjs/core';
 import { folder, tiny, type Network } from './tiny.js';
 
-/** The beginning of Shakespeare's 18th sonnet, of 1609 and in the public domain. */
+/** The beginning of Shakespeare's 18th sonnet (1609, in the public domain). */
 export const sonnet = `Shall I compare thee to a summer's day?
 Thou art more lovely and more temperate:
 Rough winds do shake the darling buds of May,
@@ -10,12 +10,15 @@ And summer's lease hath all too short a date:`;
 const END = '<|endoftext|>';
 const END_ID = 0;
 
-/** What the tokens of ByteLevel are called whose characters could not be seen. */
+/** ByteLevel's names for characters that are invisible. */
 const NAMES: Readonly<Record<string, string>> = { ' ': 'Ġ', '\n': 'Ċ' };
 
 const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
 
-/** A tokenizer.json whose tokens are the characters of a text, between one that ends it and further special ones. */
+/**
+ * A tokenizer.json with the characters of a text as tokens, an end token before them and more special tokens after
+ * them.
+ */
 function characterTokenizer(text: string, special: readonly string[]): unknown {
   const tokens = [END, ...Array.from(new Set(text), (character) => NAMES[character] ?? character)];
   const added = [[END, END_ID] as const, ...special.map((token, index) => [token, tokens.length + index] as const)];
@@ -30,7 +33,10 @@ function characterTokenizer(text: string, special: readonly string[]): unknown {
   };
 }
 
-/** The folder `tiny` in memory: a small random decoder that reads and writes the characters of a text, and special tokens. */
+/**
+ * The folder `tiny` in memory: a small random decoder with the characters of a text and special tokens as its
+ * vocabulary.
+ */
 export async function characterDecoder(
   network: Extract<Network, 'gpt2' | 'llama' | 'qwen2'>,
   text: string,

@@ -20,7 +20,7 @@ const messages = [{ role: 'user', content: 'ab' }];
 const MARKED =
   '{% for m in messages %}{{ bos_token ~ m.content }}{% endfor %}{% if add_generation_prompt %}c{% endif %}';
 
-/** A language model with these files beside it. */
+/** A language model with these additional files. */
 async function load(
   files: Readonly<Record<string, string>>,
   task: 'causal-lm' | 'sequence-classification' = 'causal-lm',
@@ -42,29 +42,29 @@ describe('the chat template of a folder', () => {
   it.each<[string, Readonly<Record<string, string>>, string | undefined]>([
     ['is that of tokenizer_config.json, with its special tokens', settings(MARKED), 'babc'],
     ['is the default one of several', settings([{ name: 'tool_use', template: 'x' }, { name: 'default', template: MARKED }]), 'babc'], // prettier-ignore
-    ['is that of chat_template.jinja, where there is one', { ...settings('x'), 'chat_template.jinja': MARKED }, 'babc'],
-    ['is none where there is none', {}, undefined],
-    ['is none where it is no text', settings(7), undefined],
+    ['is that of chat_template.jinja, if there is one', { ...settings('x'), 'chat_template.jinja': MARKED }, 'babc'],
+    ['is undefined if there is none', {}, undefined],
+    ['is undefined if it is not a text', settings(7), undefined],
   ])('%s', async (_, files, text) => {
     expect(written(await load(files))).toBe(text);
   });
 
-  it('is for language models alone', async () => {
+  it('is only for language models', async () => {
     expect((await load(settings(MARKED), 'sequence-classification')).tokenizer.chatTemplate).toBeUndefined();
   });
 
-  it('does not keep a model from being loaded where it is broken', async () => {
+  it('may be broken without preventing a model from loading', async () => {
     const model = await load(settings('{% for %}'));
     expect(() => written(model)).toThrow(CheckpointError);
     expect(() => written(model)).toThrow('tiny/tokenizer_config.json: the chat template cannot be rendered');
   });
 
-  it('is refused where its file is too large', async () => {
+  it('is rejected if its file is too large', async () => {
     await expect(load({ 'chat_template.jinja': 'a'.repeat(300_000) })).rejects.toThrow(CheckpointError);
   });
 });
 
-/** The smallest ChatML: what is said stands between two special tokens. */
+/** The smallest ChatML: each message is between two special tokens. */
 const CHATML =
   "{% for m in messages %}{{ '<|im_start|>' ~ m.role[0] ~ m.content ~ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}<|im_start|>a{% endif %}";
 const MARKS = ['<|im_start|>', '<|im_end|>'];
@@ -79,7 +79,7 @@ async function loadChatML(template = CHATML, marks = MARKS) {
 }
 
 describe('generateChat', () => {
-  it('goes on with what the template writes, and begins it by nothing else', async () => {
+  it("continues the template's text, without adding a first token", async () => {
     const model = await load(settings(MARKED));
     const options = { maxNewTokens: 5, eosTokenId: [] };
     const [after] = await generate(model, [model.tokenizer.tokenIds('babc')], { executor, ...options });
@@ -89,7 +89,7 @@ describe('generateChat', () => {
     });
   });
 
-  it('needs a template, its own or one that it is given', async () => {
+  it('needs a template, its own or a given one', async () => {
     const model = await load({});
     await expect(generateChat(model, messages, { executor })).rejects.toThrow(UnsupportedError);
     const template = () => 'abc';
@@ -99,7 +99,7 @@ describe('generateChat', () => {
   });
 
   it.each([[[]], ['ab'], [[{ role: 'user' }]]])(
-    'refuses %j in place of messages, as generateText refuses messages',
+    'rejects %j in place of messages, as generateText rejects messages',
     async (bad) => {
       const model = await load(settings(MARKED));
       await expect(generateChat(model, bad as never, { executor })).rejects.toThrow('expected a list of messages like');
@@ -111,15 +111,15 @@ describe('generateChat', () => {
 
 describe('the end of a turn', () => {
   it.each([
-    ['the token that the template closes an answer with', CHATML, MARKS, [END, IM_END]],
+    ['the token that closes an answer in the template', CHATML, MARKS, [END, IM_END]],
     ['the first one of several', CHATML.replace('<|im_end|>', '..<|im_start|><|im_end|>'), MARKS, [END, IM_START]],
-    ['none where the vocabulary has no such token', CHATML, [], [END]],
-    ['none where the template cannot be rendered', '{% for %}', MARKS, [END]],
+    ['undefined if the vocabulary has no such token', CHATML, [], [END]],
+    ['undefined if the template cannot be rendered', '{% for %}', MARKS, [END]],
   ])('is %s', async (_, template, marks, ids) => {
     expect((await loadChatML(template, marks)).model.eosTokenIds).toEqual(ids);
   });
 
-  it('is learnt, and stops a chat; a folder of the merged model says so', { timeout: 30_000 }, async () => {
+  it('is learnt, and stops a chat, also in the folder of the merged model', { timeout: 30_000 }, async () => {
     const { storage, model } = await loadChatML();
     const answered = (said: string, answer: string) => ({
       messages: [
@@ -148,7 +148,7 @@ describe('the end of a turn', () => {
     }
   });
 
-  it('leaves the other settings of a generation_config.json as they are', async () => {
+  it('does not change the other settings of a generation_config.json', async () => {
     const { storage } = await loadChatML();
     const own = { temperature: 0.6, eos_token_id: 3 };
     await storage.write('tiny/generation_config.json', new TextEncoder().encode(JSON.stringify(own)));

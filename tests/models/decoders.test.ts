@@ -13,7 +13,7 @@ describe.each(decoders)('%s', (network) => {
   const from = tiny(network);
   const [base] = headsOf(from);
 
-  it('has the modules of transformers under each of its heads, and no others', async () => {
+  it('has exactly the modules of transformers with each of its heads', async () => {
     for (const head of headsOf(from)) {
       const { weights } = await load(from, head);
       const { 'lm_head.weight': ofWords, ...others } = from.keys[head] ?? {};
@@ -27,13 +27,13 @@ describe.each(decoders)('%s', (network) => {
     }
   });
 
-  it('adapts the modules that its goldens do when none are named', async () => {
+  it('adapts the modules of its golden files by default', async () => {
     const { layers } = activeAdapter(attach(await load(from, base), lora({ r: 2 })));
     const keys = [...from.expected.keys()].flatMap((key) => /^lora\/(.*)\.lora_A\.weight$/.exec(key)?.[1] ?? []);
     expect(Object.keys(layers).sort()).toEqual(keys.sort());
   });
 
-  it('gives the same with an adapter as merged, in a folder that is read again', async () => {
+  it('gives the same outputs with an adapter as merged and loaded again', async () => {
     const peft = attach(await load(from, base), lora({ r: 2, targetModules: 'all-linear', initLoraWeights: false }), {
       seed: 3,
     });
@@ -46,7 +46,7 @@ describe.each(decoders)('%s', (network) => {
   });
 });
 
-it('granite trains what stands behind the factor of a layer, which ONNX Runtime would fuse wrongly', async () => {
+it("granite trains an adapter after a layer's scaling factor, which ONNX Runtime would fuse wrongly", async () => {
   const from = tiny('granite');
   const batch = batchOf(from, 1, { head: 'next' });
   const peft = attach(await load(from, 'next'), lora({ r: 2, targetModules: ['o_proj'] }));
@@ -63,7 +63,7 @@ describe('settings of decoders', () => {
   const fingerprint = async (network: Network, config: Record<string, unknown> = {}): Promise<string> =>
     (await load(tiny(network), 'next', {}, { config })).fingerprint;
 
-  /** As transformers wrote them before version 5, or as known checkpoints have them. */
+  /** Settings as transformers wrote them before version 5, or as in well-known checkpoints. */
   const earlier: readonly (readonly [network: Network, config: Record<string, unknown>])[] = [
     ['qwen3', { layer_types: null, rope_parameters: null, rope_theta: 10_000, rope_scaling: null }],
     ['mistral', { rope_parameters: null, rope_theta: 10_000 }],
@@ -97,7 +97,7 @@ describe('settings of decoders', () => {
     ],
   ];
 
-  it.each(earlier)('of %s are read in their earlier form', async (network, config) => {
+  it.each(earlier)('of %s are also read in their earlier form', async (network, config) => {
     expect(await fingerprint(network, config)).toBe(await fingerprint(network));
   });
 
@@ -115,11 +115,11 @@ describe('settings of decoders', () => {
     ['olmo2', { hidden_act: 'gelu' }],
   ];
 
-  it.each(others)('that change what %s computes change its fingerprint: %o', async (network, config) => {
+  it.each(others)('that change the outputs of %s change its fingerprint: %o', async (network, config) => {
     expect(await fingerprint(network, config)).not.toBe(await fingerprint(network));
   });
 
-  it('leave a window out that is as wide as the longest text', async () => {
+  it('ignore a window as wide as the longest text', async () => {
     expect(await fingerprint('mistral', { sliding_window: 48 })).toBe(
       await fingerprint('mistral', { sliding_window: null }),
     );
@@ -136,11 +136,7 @@ describe('settings of decoders', () => {
       { rope_parameters: { rope_type: 'linear', factor: 2 } },
       /'rope_type' must be one of "default", "longrope"/,
     ],
-    [
-      'phi3',
-      { rope_parameters: { partial_rotary_factor: 0.35 } },
-      /must be a share of at most 1 that makes an even number/,
-    ],
+    ['phi3', { rope_parameters: { partial_rotary_factor: 0.35 } }, /must be at most 1 and give an even number/],
     [
       'phi3',
       { rope_parameters: { rope_type: 'longrope' } },
@@ -156,13 +152,13 @@ describe('settings of decoders', () => {
     ],
   ];
 
-  it.each(refused)('%s refuses %o', async (network, config, message) => {
+  it.each(refused)('%s rejects %o', async (network, config, message) => {
     const loading = load(tiny(network), 'next', {}, { config });
     await expect(loading).rejects.toThrow(CheckpointError);
     await expect(loading).rejects.toThrow(message);
   });
 
-  it('refuse a task that transformers has no head for', async () => {
+  it('reject a task for which transformers has no head', async () => {
     const asked = [
       ['gemma3', 'token-classification'],
       ['olmo2', 'token-classification'],

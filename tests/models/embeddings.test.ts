@@ -21,7 +21,7 @@ const executor = await referenceExecutor();
 const encoders: readonly Network[] = ['distilbert', 'roberta', 'electra', 'deberta-v3'];
 const options = { task: 'feature-extraction' } as const;
 
-/** Embeddings of a batch from transformers' hidden states, as sentence-transformers pools them. */
+/** Embeddings of a batch from transformers' hidden states, pooled like sentence-transformers does. */
 function expected(from: Tiny, number: number, { pooling, normalize }: Pooling): number[] {
   const hidden = golden(from, `${number}/hidden`) ?? expect.fail('no hidden states');
   const mask = batchOf(from, number).inputs.attentionMask?.data ?? expect.fail('no mask');
@@ -57,7 +57,7 @@ describe.each(encoders)('%s as an embedder', (network) => {
     }
   });
 
-  it('has the modules of the class without a head, and saves adapters by their names', async () => {
+  it('has the modules of the class without a head, and saves adapters by these names', async () => {
     const model = await load(from, 'tokens', options);
     const storage = memoryStorage();
     const peft = attach(model, lora({ r: 2 }), { seed: 3 });
@@ -75,7 +75,7 @@ describe.each(encoders)('%s as an embedder', (network) => {
 });
 
 describe.each(['gpt2', 'qwen2'] as const)('%s as an embedder', (network) => {
-  it('pools the hidden states of transformers, and is written and read as the class without a head', async () => {
+  it('pools the hidden states of transformers, and is saved and loaded as the class without a head', async () => {
     const from = tiny(network);
     const pooling = { pooling: 'lasttoken', normalize: true } as const;
     const model = await load(from, 'tokens', { ...options, ...pooling });
@@ -96,7 +96,7 @@ describe.each(['gpt2', 'qwen2'] as const)('%s as an embedder', (network) => {
   });
 });
 
-describe('rows of several texts', () => {
+describe('rows with several texts', () => {
   it('are embedded text by text', async () => {
     const from = tiny('roberta');
     const model = await load(from, 'tokens', options);
@@ -112,7 +112,7 @@ describe('rows of several texts', () => {
     });
   });
 
-  it('each go by the adapter of their row', async () => {
+  it('each use their own adapter', async () => {
     const from = tiny('roberta');
     const model = await load(from, 'tokens', options);
     const peft = attach(model, lora({ r: 2 }), { seed: 3 });
@@ -145,7 +145,7 @@ describe('a folder of sentence-transformers', () => {
   const two = ['sentence_transformers.models.Transformer', 'sentence_transformers.models.Pooling'];
   const normalize = 'sentence_transformers.base.modules.normalize.Normalize';
 
-  it('says how tokens are pooled, and how many there are, in the words of its versions', async () => {
+  it('names the pooling and the number of tokens in the format of its version', async () => {
     expect((await withModules(two, old('cls'))).pooling).toEqual({ pooling: 'cls', normalize: false });
     const model = await withModules([...two, normalize], { pooling_mode: 'mean' }, 5);
     expect(model.pooling).toEqual({ pooling: 'mean', normalize: true });
@@ -164,12 +164,12 @@ describe('a folder of sentence-transformers', () => {
       { pooling_mode: 'median' },
       /1_Pooling\/config\.json: expected pooling modes of cls, max, mean, .*; got median/,
     ],
-  ])('is refused where embeddings would be others: %o', async (classes, pooling, message) => {
+  ])('is rejected if embeddings would differ: %o', async (classes, pooling, message) => {
     await expect(withModules(classes, pooling)).rejects.toThrow(UnsupportedError);
     await expect(withModules(classes, pooling)).rejects.toThrow(message);
   });
 
-  it('comes out of a merged model, which embeds as before', async () => {
+  it('can be saved from a merged model, with the same embeddings', async () => {
     const model = await load(from, 'tokens', { ...options, pooling: 'cls', normalize: true });
     const peft = attach(model, lora({ r: 2 }), { seed: 3 });
     const merged = mergeAndUnload(withAdapter(peft, { values: drawnValues(peft) }));
@@ -184,9 +184,9 @@ describe('a folder of sentence-transformers', () => {
   });
 });
 
-it('is not asked of a classifier', async () => {
+it('is not required for a classifier', async () => {
   await expect(load(tiny('roberta'), 'classes', { pooling: 'cls' })).rejects.toThrow(
-    "option 'pooling' is for another task",
+    "option 'pooling' is not for the task",
   );
   await expect(load(tiny('roberta'), 'tokens', { ...options, numLabels: 2 })).rejects.toThrow('none for embeddings');
   const wrong = { ...options, pooling: 'median' } as never;

@@ -18,7 +18,7 @@ import { characterDecoder, sonnet } from './characters.js';
 
 const executor = compiled({ threads: 1 });
 
-/** A small random decoder, before and after SoRA taught it four lines of verse. */
+/** A small random decoder, before and after SoRA has taught it four lines of verse. */
 async function taught(network: 'gpt2' | 'llama') {
   const storage = await characterDecoder(network, sonnet);
   const model = await fromPretrained('tiny', { storage, task: 'causal-lm' });
@@ -38,7 +38,7 @@ async function taught(network: 'gpt2' | 'llama') {
 
 describe.each(['gpt2', 'llama'] as const)('SoRA teaches %s to write', (network) => {
   it(
-    'with falling perplexity and fewer ranks, and pruned or merged it writes the same',
+    'with falling perplexity and fewer ranks, and it writes the same text pruned or merged',
     { timeout: 60_000 },
     async () => {
       const { model, peft, verse, before, losses } = await taught(network);

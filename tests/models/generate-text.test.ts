@@ -15,7 +15,7 @@ const WORDS = 1 + ALPHABET.length;
 
 const load = (storage: Storage): Promise<PretrainedModel> => fromPretrained('tiny', { storage, task: 'causal-lm' });
 
-/** A language model that goes on with the next letter of its alphabet, and after the last one ends the text. */
+/** A language model that writes the next letter of its alphabet, and ends the text after the last one. */
 const counting: Decoding = {
   words: WORDS,
   maxTokens: 48,
@@ -38,13 +38,13 @@ async function alphabet(): Promise<PretrainedModel> {
   return { ...(await load(await characterDecoder('gpt2', ALPHABET))), decoding: counting };
 }
 
-describe('a text', () => {
-  it('ends at the token that the model names, which is no part of it', async () => {
+describe('a generated text', () => {
+  it('ends before the end token that the model names', async () => {
     expect(await generateText(await alphabet(), 'a', { executor })).toBe('bcé');
     expect(await generateText(await alphabet(), 'a', { executor, eosTokenId: [], maxNewTokens: 7 })).toBe('bcéab');
   });
 
-  it('comes in pieces of whole characters, as they are written', async () => {
+  it('is streamed in pieces of whole characters', async () => {
     const pieces: string[] = [];
     const ids: number[] = [];
     await generateText(await alphabet(), 'a', {
@@ -56,14 +56,14 @@ describe('a text', () => {
     expect(ids).toEqual([2, 3, 4, 5, 0]);
   });
 
-  it('comes whole, too, where it ends within a character', async () => {
+  it('is streamed completely, even if it ends within a character', async () => {
     const pieces: string[] = [];
     const onText = (piece: string) => void pieces.push(piece);
     expect(await generateText(await alphabet(), 'b', { executor, maxNewTokens: 2, onText })).toBe('c\uFFFD');
     expect(pieces).toEqual(['c', '\uFFFD']);
   });
 
-  it('ends with a string, or where its tokens are enough', async () => {
+  it('ends with a stop string, or after the maximum number of tokens', async () => {
     const endless = { eosTokenId: [], maxNewTokens: 40 };
     expect(await generateText(await alphabet(), 'a', { executor, ...endless, stopStrings: ['x', 'éab'] })).toBe(
       'bcéab',
@@ -72,12 +72,12 @@ describe('a text', () => {
     expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
   });
 
-  it('begins with what the model can read', async () => {
+  it('begins with tokens that the model can read', async () => {
     const model = await alphabet();
     await expect(generateText(model, '', { executor })).rejects.toThrow(/prompt 0 is empty/);
     const long = generateText(model, 'ab'.repeat(30), { executor });
     await expect(long).rejects.toThrow(ConfigError);
-    await expect(long).rejects.toThrow(/longer than the model reads; cut its beginning/);
+    await expect(long).rejects.toThrow(/too long for the model; truncate its start/);
     const { tokenizer: _, ...mute } = model;
     await expect(generateText(mute, 'a', { executor })).rejects.toThrow(UnsupportedError);
   });
@@ -97,7 +97,7 @@ describe('the tokens that end a text', () => {
     return (await load(storage)).eosTokenIds;
   }
 
-  it('are those of generation_config.json, else of config.json, as far as there are such tokens', async () => {
+  it('are those of generation_config.json, else of config.json, if they exist', async () => {
     expect(await endsOf({ eos_token_id: [2, 3] }, { eos_token_id: [4, 5] })).toEqual([4, 5]);
     expect(await endsOf({ eos_token_id: [2, 3] }, { temperature: 0.6 })).toEqual([2, 3]);
     expect(await endsOf({ eos_token_id: 3 })).toEqual([3]);
@@ -105,13 +105,13 @@ describe('the tokens that end a text', () => {
     expect(await endsOf({ eos_token_id: null })).toEqual([]);
   });
 
-  it('are refused where the file is no JSON', async () => {
+  it('are rejected if the file is not JSON', async () => {
     const storage = await characterDecoder('llama', ALPHABET);
     await storage.write('tiny/generation_config.json', new TextEncoder().encode('{'));
     await expect(load(storage)).rejects.toThrow(/tiny\/generation_config\.json: expected a JSON file/);
   });
 
-  it('go with a merged model', async () => {
+  it('are saved with a merged model', async () => {
     const storage = await characterDecoder('gpt2', ALPHABET);
     await storage.write('tiny/generation_config.json', bytes({ eos_token_id: [4, 5] }));
     const model = await load(storage);

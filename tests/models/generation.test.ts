@@ -22,7 +22,7 @@ import { describe, expect, it } from 'vitest';
 import { load, tiny } from './tiny.js';
 
 const networks = ['gpt2', 'llama', 'qwen2'] as const;
-/** Of Llama's form, with norms of heads, windows, two kinds of angles, and angles that change with the length. */
+/** Networks like Llama, with head norms, windows, two kinds of rotary angles, and angles that depend on the length. */
 const decoders = ['qwen3', 'mistral', 'gemma3', 'phi3'] as const;
 type Network = (typeof networks | typeof decoders)[number];
 
@@ -37,12 +37,12 @@ const cases = [
   ...decoders.map((network) => ({ network, name: 'the compiled engine', executor: engine })),
 ];
 
-/** As tools/golden/generation.py had it. */
+/** As in tools/golden/generation.py. */
 const PENALTY = 2;
 const NEW_TOKENS = 24;
 const GREEDY: GenerateOptions = { maxNewTokens: NEW_TOKENS, eosTokenId: [] };
 
-/** What transformers wrote with a network. */
+/** The outputs of transformers for a network. */
 function golden(network: Network) {
   const path = fileURLToPath(new URL(`fixtures/${network}-tiny/generation.safetensors`, import.meta.url));
   const tensors = readSafetensors(new Uint8Array(readFileSync(path)));
@@ -69,7 +69,7 @@ async function idsOf(
   return (await generate(own, prompts, { executor, ...options })).map(({ ids }) => ids);
 }
 
-/** The logits of every step of `generate`, as [prompts, steps, words]: those that each token was taken from. */
+/** The logits of every step of `generate`, [prompts, steps, words], from which the tokens were chosen. */
 async function stepLogits(
   own: PretrainedModel,
   prompts: readonly number[][],
@@ -95,7 +95,7 @@ async function stepLogits(
   );
 }
 
-/** The logits [tokens, words] of a whole text, computed anew. */
+/** The logits [tokens, words] of a whole text, recomputed. */
 async function textLogits(own: Model, ids: readonly number[], executor: Executor): Promise<Float32Array> {
   const shape = [1, ids.length];
   const batch: Batch = {
@@ -114,18 +114,18 @@ async function textLogits(own: Model, ids: readonly number[], executor: Executor
 describe.each(cases)('$network on $name', ({ network, executor }) => {
   const expected = golden(network);
 
-  it('writes the tokens of transformers, alone and in a padded batch', async () => {
+  it('generates the tokens of transformers, alone and in a padded batch', async () => {
     const own = await model(network);
     const longest = expected.prompts.slice(1, 2);
     expect(await idsOf(own, longest, GREEDY, executor)).toEqual(expected.written.slice(1, 2));
     expect(await idsOf(own, expected.prompts, GREEDY, executor)).toEqual(expected.batched);
   });
 
-  it('has the logits of transformers at every step, and those of the whole text computed anew', async () => {
+  it('has the logits of transformers at every step, and those of the recomputed text', async () => {
     const own = await model(network);
     const logits = await stepLogits(own, expected.prompts, executor);
     expect(relativeDistance(logits, expected.logits)).toBeLessThan(1e-5);
-    if (network === 'phi3') return; // the length of the longest text of a batch decides how all of them are turned
+    if (network === 'phi3') return; // the longest text of a batch decides the rotary angles of all
     const [prompt = [], written = []] = [expected.prompts[2], expected.written[2]];
     const anew = await textLogits(own, [...prompt, ...written.slice(0, -1)], executor);
     const words = logits.length / 3 / NEW_TOKENS;
@@ -138,7 +138,7 @@ describe.each(networks)('%s', (network) => {
   const { prompts, written, ids } = golden(network);
   const longest = prompts.slice(1, 2);
 
-  it('is penalised for repetition, ended by any of several tokens and by its last position as in transformers', async () => {
+  it('applies a repetition penalty, and ends at any of several tokens and at its last position, as in transformers', async () => {
     const own = await model(network);
     expect(await idsOf(own, longest, { ...GREEDY, repetitionPenalty: PENALTY })).toEqual([ids('penalty/ids')]);
     const ended = await generate(own, longest, { executor: engine, ...GREEDY, eosTokenId: ids('ended/eos') });
@@ -147,7 +147,7 @@ describe.each(networks)('%s', (network) => {
     expect(long).toEqual([{ ids: ids('long/ids'), ended: 'length' }]);
   });
 
-  it('writes with adapters what it writes with them merged', async () => {
+  it('generates the same with adapters as with merged ones', async () => {
     const own = await model(network);
     const peft = attach(own, lora({ r: 4, targetModules: 'all-linear', initLoraWeights: false }), { seed: 3 });
     const adapted = await idsOf(peft, prompts);
@@ -158,7 +158,7 @@ describe.each(networks)('%s', (network) => {
     });
   });
 
-  it('goes on where some texts of a batch have ended', async () => {
+  it('continues after some texts of a batch have ended', async () => {
     const own = await model(network);
     const stoppingCriteria = (text: readonly number[], prompt: number) => prompt !== 1 && text.length === 2;
     const texts = await generate(own, prompts, { executor: engine, ...GREEDY, stoppingCriteria });
@@ -167,7 +167,7 @@ describe.each(networks)('%s', (network) => {
   });
 });
 
-describe('drawing', () => {
+describe('sampling', () => {
   const { prompts } = golden('llama');
   const drawing = { doSample: true, maxNewTokens: 12, eosTokenId: [] };
 
@@ -180,7 +180,7 @@ describe('drawing', () => {
     expect(await idsOf(own, prompts, { ...drawing, seed: 2 })).not.toEqual(first);
   });
 
-  it('does not depend on the other texts of a batch, whose draws are their own', async () => {
+  it('does not depend on the other texts of a batch, which have their own random numbers', async () => {
     const own = await model('llama');
     const [first, second] = await idsOf(
       own,
@@ -194,7 +194,7 @@ describe('drawing', () => {
     expect(await idsOf(own, [[7, 8], [9]], drawing)).toEqual([first, expect.anything()]);
   });
 
-  it('is greedy among one, or where the temperature is next to nothing', async () => {
+  it('is greedy with one candidate, or with a temperature near zero', async () => {
     const own = await model('llama');
     const greedy = await idsOf(own, prompts, { maxNewTokens: 12, eosTokenId: [] });
     expect(await idsOf(own, prompts, { ...drawing, topK: 1 })).toEqual(greedy);
@@ -203,7 +203,7 @@ describe('drawing', () => {
   });
 });
 
-it('tells of each token as it is written, and stops when told to', async () => {
+it('reports each token as it is generated, and stops on request', async () => {
   const own = await model('qwen2');
   const { prompts, written } = golden('qwen2');
   const told: number[][] = [[], [], []];
@@ -222,7 +222,7 @@ it('tells of each token as it is written, and stops when told to', async () => {
   );
 });
 
-it('writes with weights in 8 bits what these give for the whole text', async () => {
+it('generates with 8-bit weights the same as from the whole text', async () => {
   const own = quantizedModel(await model('qwen2'));
   const { prompts } = golden('qwen2');
   const [logits, texts] = [await stepLogits(own, prompts, engine), await idsOf(own, prompts)];
@@ -231,7 +231,7 @@ it('writes with weights in 8 bits what these give for the whole text', async () 
   expect(relativeDistance(logits.subarray(0, anew.length), anew)).toBeLessThan(1e-5);
 });
 
-it('serves prompts of many lengths from what it compiled once, and leaves nothing behind', async () => {
+it('compiles once for prompts of many lengths, and releases everything', async () => {
   const own = await model('gpt2');
   const { prompts, written } = golden('gpt2');
   const held = new Set<unknown>();
@@ -271,19 +271,24 @@ it('serves prompts of many lengths from what it compiled once, and leaves nothin
   }
 });
 
-describe('bad input is refused', () => {
+describe('bad input is rejected', () => {
   const refused: [what: string, prompts: unknown, options: GenerateOptions, message: RegExp][] = [
     ['no prompts', [], {}, /expected a list of prompts/],
     ['a prompt that is not in a list', [1, 2], {}, /prompt 0 is 1; expected a list of token ids/],
     ['an empty prompt', [[1], []], {}, /prompt 1 is empty; expected at least one token/],
-    ['a long prompt', [new Int32Array(49)], {}, /49 tokens long; expected at most the 48 that the model reads: cut/],
+    ['a long prompt', [new Int32Array(49)], {}, /49 tokens long; expected at most 48: truncate/],
     ['an unknown token', [[3, 80]], {}, /prompt 0 is with the token 80; expected ids from 0 to 79/],
     ['no length', [[1]], { maxNewTokens: 0 }, /option 'maxNewTokens' is 0; expected/],
     ['a temperature of zero', [[1]], { doSample: true, temperature: 0 }, /option 'temperature' is 0; expected/],
-    ['a share above one', [[1]], { doSample: true, topP: 1.5 }, /option 'topP' is 1.5; expected a share of at most 1/],
+    ['a share above one', [[1]], { doSample: true, topP: 1.5 }, /option 'topP' is 1.5; expected at most 1/],
     ['half a token', [[1]], { doSample: true, topK: 2.5 }, /option 'topK' is 2.5; /],
     ['a negative penalty', [[1]], { repetitionPenalty: -1 }, /option 'repetitionPenalty' is -1; expected/],
-    ['an odd end', [[1]], { eosTokenId: [1.5] }, /option 'eosTokenId' is \[1.5\]; expected the id of a token/],
+    [
+      'an impossible end token',
+      [[1]],
+      { eosTokenId: [1.5] },
+      /option 'eosTokenId' is \[1.5\]; expected the id of a token/,
+    ],
   ];
 
   it.each(refused)('%s', async (_, prompts, options, message) => {

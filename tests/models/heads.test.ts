@@ -19,7 +19,7 @@ import { describe, expect, it } from 'vitest';
 import { batchOf, folder, goldenValues, load, outputsOf, tiny, type Network } from './tiny.js';
 
 describe('a head', () => {
-  it('keeps what fits of several modules, and only the others are drawn anew', async () => {
+  it('keeps those of its modules that fit, and only initialises the others', async () => {
     const from = tiny('roberta');
     const [own, other] = [await load(from, 'classes'), await load(from, 'classes', { numLabels: 2 })];
     expect(own.pretrainedHead).toBe(true);
@@ -33,7 +33,7 @@ describe('a head', () => {
     expect(valuesOf(own, 2)['classifier.out_proj.weight']).toEqual(own.weights['classifier.out_proj.weight']);
   });
 
-  it('is new where the checkpoint has one for another task', async () => {
+  it('is new if the checkpoint has one for another task', async () => {
     const options = { task: 'sequence-classification' } as const;
     for (const network of ['roberta', 'distilbert', 'electra', 'deberta-v3', 'llama'] as const) {
       const model = await load(tiny(network), 'tokens', options);
@@ -42,7 +42,7 @@ describe('a head', () => {
     }
   });
 
-  it('is saved by the names of PEFT, with the type of its task, and read again', async () => {
+  it("is saved with PEFT's names and the type of its task, and loaded again", async () => {
     const expected = {
       roberta: ['classes', ['classifier'], 'SEQ_CLS'],
       distilbert: ['classes', ['pre_classifier', 'classifier'], 'SEQ_CLS'],
@@ -68,7 +68,7 @@ describe('a head', () => {
     }
   });
 
-  it('of a causal language model is frozen: the table of words, or a module of the checkpoint', async () => {
+  it('of a causal language model is frozen: the embedding table, or a module of the checkpoint', async () => {
     const [tied, untied] = [await load(tiny('llama'), 'next'), await load(tiny('qwen2'), 'next')];
     expect(tied.sites.map(({ path }) => path)).not.toContain('lm_head');
     expect(untied.sites.at(-1)).toMatchObject({ path: 'lm_head', role: 'head', hasBias: false });
@@ -79,7 +79,7 @@ describe('a head', () => {
     }
   });
 
-  it('that is the table of words too gets its own weight where one of the two is changed, and both are merged', async () => {
+  it('that is tied to the embedding table gets its own weight if one of the two is changed, and both are merged', async () => {
     const model = await load(tiny('gpt2'), 'next');
     const [{ table } = { table: '' }] = model.tied ?? [];
     const adapted = [table, 'lm_head'].map((path) =>
@@ -100,7 +100,7 @@ describe('a head', () => {
     }
   });
 
-  it('on one token reads the last of the mask, also where that token is one for padding', async () => {
+  it('on one token reads the last one in the mask, even if it is a padding token', async () => {
     for (const network of ['gpt2', 'llama'] as const) {
       const model = await load(tiny(network), 'classes');
       const row = (ids: number[]): Batch => ({
@@ -116,13 +116,13 @@ describe('a head', () => {
         rows: [0],
       });
       const executor = await referenceExecutor();
-      const [ended] = await predict(model, [row([5, 9, 0])], { executor }); // 0 stands for padding
+      const [ended] = await predict(model, [row([5, 9, 0])], { executor }); // 0 is padding
       const [short] = await predict(model, [row([5, 9])], { executor });
       expect(relativeDistance(ended ?? [], short ?? [])).toBeGreaterThan(1e-2);
     }
   });
 
-  it('of XLM-RoBERTa and CamemBERT is RoBERTa, under the names of their own classes', async () => {
+  it('of XLM-RoBERTa and CamemBERT is that of RoBERTa, with their own class names', async () => {
     const executor = await referenceExecutor();
     const from = tiny('roberta');
     for (const [type, stem] of [
@@ -141,7 +141,7 @@ describe('a head', () => {
     }
   });
 
-  it('of ModernBERT is frozen but for its last module, as in PEFT, where the checkpoint has the others', async () => {
+  it('of ModernBERT is frozen except its last module, as in PEFT, if the checkpoint has the others', async () => {
     const rename = (key: string) => (key.startsWith('classifier') ? undefined : key);
     const of = (name: string) => ({ architectures: [`ModernBert${name}`] });
     const masked = await load(tiny('modernbert'), 'classes', {}, { rename, config: of('ForMaskedLM') });
@@ -156,7 +156,7 @@ describe('a head', () => {
     expect(new Set(floats(tensorAt(other.weights, 'head.norm.weight')))).toEqual(new Set([1]));
   });
 
-  it('is refused for a task that the network has none for', async () => {
+  it('is rejected for a task for which the network has no head', async () => {
     const causal = { task: 'causal-lm' } as const;
     for (const network of ['distilbert', 'roberta', 'electra', 'deberta-v3', 'mpnet', 'modernbert'] as const) {
       const refused = load(tiny(network), 'classes', causal);

@@ -30,7 +30,7 @@ const parsed = (file: string): unknown => JSON.parse(new TextDecoder().decode(or
 const bytesOf = (content: unknown): Uint8Array =>
   new TextEncoder().encode(typeof content === 'string' ? content : JSON.stringify(content));
 
-/** The model's files with some of them replaced, or taken away. */
+/** The model's files with some of them replaced or removed. */
 function withFiles(changed: Record<string, Uint8Array | undefined>): Storage {
   const files = new Map(original);
   for (const [file, bytes] of Object.entries(changed)) {
@@ -46,7 +46,7 @@ function editedManifest(edit: (group: WeightGroup) => void): Storage {
   return withFiles({ 'model.json': bytesOf(content) });
 }
 
-/** The vocabulary changed in place, or what `edit` returns instead. */
+/** The files with the vocabulary changed in place, or replaced by what `edit` returns. */
 function editedVocabulary(edit: (pieces: unknown[]) => unknown): Storage {
   const pieces = parsed('vocab.json') as unknown[];
   return withFiles({ 'vocab.json': bytesOf(edit(pieces) ?? pieces) });
@@ -56,7 +56,7 @@ function weightNamed({ weights }: WeightGroup, part: string): WeightEntry {
   return weights.find(({ name }) => name.includes(part)) ?? expect.fail(`no weight '${part}'`);
 }
 
-/** A value of the first shard that belongs to the first weight, the second layer's ffn.out. */
+/** The files with one value of the second layer's ffn.out changed; it is the first weight of the first shard. */
 function poisoned(value: number): Storage {
   const shard = (original.get('use/group1-shard1of7') as Uint8Array).slice();
   new DataView(shard.buffer).setFloat32(4 * 1000, value, true);
@@ -116,7 +116,7 @@ describe('broken files', () => {
       'encoder.layer.1.ffn.in.weight',
     ],
     [
-      'a weight of integers',
+      'a weight with integers',
       () => editedManifest((group) => (weightNamed(group, 'tanh_layer_0/bias').dtype = 'int32')),
       /'pooler\.bias' must be float32 \[512\], got int32 \[512\]/,
       'pooler.bias',
@@ -134,11 +134,11 @@ describe('broken files', () => {
       /a shard must be a file beside it, got "\.\.\/\.\.\/secrets"/,
     ],
     [
-      'weights beyond any memory',
+      'weights larger than any memory',
       () => editedManifest((group) => group.weights.push({ name: 'huge', dtype: 'float32', shape: [2 ** 20, 2 ** 9] })),
       /expected at most 1073741824 bytes of weights/,
     ],
-    ['no list of word pieces', () => editedVocabulary(() => ({ a: 1 })), /use\/vocab\.json: expected a list/],
+    ['not a list of word pieces', () => editedVocabulary(() => ({ a: 1 })), /use\/vocab\.json: expected a list/],
     [
       'too many word pieces',
       () => editedVocabulary((pieces) => void pieces.push(['a', 0], ['b', 0], ['c', 0])),
@@ -159,7 +159,7 @@ describe('broken files', () => {
 });
 
 describe('sources', () => {
-  it('are npm packages, their folders, and folders of a storage', async () => {
+  it('can be npm packages, their folders, and folders of a storage', async () => {
     const fingerprints = await Promise.all([
       fromPretrained(packageName),
       fromPretrained(packageFolder),
@@ -182,7 +182,7 @@ describe('sources', () => {
     expect((error as Error).message).toMatch(message);
   });
 
-  it('report what they have read', async () => {
+  it('report the bytes read', async () => {
     const seen: LoadProgress[] = [];
     await fromPretrained('use', { storage: withFiles({}), onProgress: (progress) => seen.push(progress) });
     expect(seen.map(({ file }) => file)).toEqual(Array.from({ length: 7 }, (_, i) => `group1-shard${i + 1}of7`));
@@ -191,7 +191,7 @@ describe('sources', () => {
 });
 
 describe('options', () => {
-  it.each([0, -1, 2.5, Number.NaN, 1e9, '3', null])('refuses numLabels %s', async (numLabels) => {
+  it.each([0, -1, 2.5, Number.NaN, 1e9, '3', null])('rejects numLabels %s', async (numLabels) => {
     const error = await fromPretrained(packageName, { numLabels: numLabels as number }).catch(
       (error: unknown) => error,
     );
@@ -199,13 +199,13 @@ describe('options', () => {
     expect((error as ConfigError).path).toBe('numLabels');
   });
 
-  it.each(['', 'a\0b', 7])('refuses the source %j', async (source) => {
+  it.each(['', 'a\0b', 7])('rejects the source %j', async (source) => {
     await expect(fromPretrained(source as string)).rejects.toThrow(ConfigError);
   });
 });
 
 describe('the head', () => {
-  it('is drawn from a fixed seed, with a bias of zeros', async () => {
+  it('is random with a fixed seed, with a bias of zeros', async () => {
     const [first, second, wide] = await Promise.all([
       fromPretrained(packageName),
       fromPretrained(packageName),
@@ -221,7 +221,7 @@ describe('the head', () => {
 });
 
 describe('the fingerprint', () => {
-  it('is the same whatever the head, and changes with a weight and with the vocabulary', async () => {
+  it('does not depend on the head, but on each weight and on the vocabulary', async () => {
     const fingerprint = async (storage: Storage, numLabels = 2) =>
       (await fromPretrained('use', { storage, numLabels })).fingerprint;
     const plain = await fingerprint(withFiles({}));

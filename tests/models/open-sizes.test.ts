@@ -1,4 +1,7 @@
-/** One graph of a model for every batch and length gives what a graph of one size gives: steps, outputs and texts of every network. */
+/**
+ * The graph of a model for every batch and length gives the same as graphs of one size: steps, outputs and texts of
+ * every network.
+ */
 import {
   addAdapter,
   attach,
@@ -23,7 +26,7 @@ import { modelFolder } from './use-lite.js';
 
 const engine: Executor = compiled({ threads: 1 });
 
-/** The executor without names of sizes: what it compiles serves the sizes of one run. */
+/** The executor without named axes: each compiled function serves one size. */
 function fixing(executor: Executor): Executor {
   return {
     ...executor,
@@ -45,7 +48,10 @@ function fixing(executor: Executor): Executor {
   };
 }
 
-/** What `body` gives on the open graph and on graphs of one size. @throws when a function had to be compiled for each size. */
+/**
+ * The results of `body` on the open graph and on graphs of one size. @throws when a function had to be compiled for
+ * each size.
+ */
 async function both<T>(body: (executor: Executor) => Promise<T>): Promise<{ open: T; fixed: T }> {
   const warnings: string[] = [];
   const ids: (readonly Axis[])[] = [];
@@ -70,7 +76,7 @@ async function both<T>(body: (executor: Executor) => Promise<T>): Promise<{ open
   }
 }
 
-/** Rows of drawn ids, the later ones padded, with labels for a head. */
+/** Random rows of ids, with padding in the later ones, and labels for a head. */
 function drawn(kind: DataKind, rows: number, tokens: number): Batch {
   const rng = createRng(rows * 100 + tokens);
   const shape = [rows, tokens];
@@ -131,9 +137,9 @@ function expectClose(open: readonly number[], fixed: readonly number[]): void {
   });
 }
 
-/** Every head of an encoder and of a decoder, and of the other networks the one that their last layer is computed whole for. */
+/** Every head of an encoder and of a decoder; for other networks the one that needs the whole last layer. */
 function headsRead(network: Network, own: readonly HeadName[]): readonly HeadName[] {
-  const distinct = own.filter((head) => head !== 'number'); // which has the graph of 'classes'
+  const distinct = own.filter((head) => head !== 'number'); // its graph is that of 'classes'
   return network === 'roberta' || network === 'llama' ? distinct : distinct.slice(-1);
 }
 
@@ -170,31 +176,34 @@ describe.each(cases)('$name', ({ kind, load }) => {
   });
 });
 
-describe('rows of more tokens than the model reads', () => {
-  it.each(['bert', 'llama'] as const)('are refused in a line, also after rows that %s reads', async (network) => {
-    const model = network === 'bert' ? await fromPretrained(bertFolder) : await load(tiny(network), 'classes');
-    const most = model.maxTokens;
-    const [short, long] = [drawn('classification', 2, 4), drawn('classification', 2, most + 1)];
-    const message = `${model.name} reads at most ${most} tokens, got ${most + 1}: cut the sequences`;
-    expect(await predict(model, [short], { executor: engine })).toHaveLength(2);
-    const predicting = predict(model, [long], { executor: engine });
-    await expect(predicting).rejects.toThrow(message);
-    await expect(predicting).rejects.toThrow(ShapeError);
-    const steps: number[] = [];
-    const peft = attach(model, lora({ r: 2 }), { seed: 1 });
-    const data: TrainingData = { kind: 'classification', batchesPerEpoch: 2, epoch: () => [short, long] };
-    const options = { executor: engine, epochs: 1, learningRate: 1e-3 };
-    await expect(train(peft, data, { ...options, onStep: ({ step }) => steps.push(step) })).rejects.toThrow(message);
-    expect(steps).toEqual([1]);
-  });
+describe('rows with more tokens than the model reads', () => {
+  it.each(['bert', 'llama'] as const)(
+    'are rejected with a one-line message, also after rows that %s reads',
+    async (network) => {
+      const model = network === 'bert' ? await fromPretrained(bertFolder) : await load(tiny(network), 'classes');
+      const most = model.maxTokens;
+      const [short, long] = [drawn('classification', 2, 4), drawn('classification', 2, most + 1)];
+      const message = `${model.name} reads at most ${most} tokens, got ${most + 1}: cut the sequences`;
+      expect(await predict(model, [short], { executor: engine })).toHaveLength(2);
+      const predicting = predict(model, [long], { executor: engine });
+      await expect(predicting).rejects.toThrow(message);
+      await expect(predicting).rejects.toThrow(ShapeError);
+      const steps: number[] = [];
+      const peft = attach(model, lora({ r: 2 }), { seed: 1 });
+      const data: TrainingData = { kind: 'classification', batchesPerEpoch: 2, epoch: () => [short, long] };
+      const options = { executor: engine, epochs: 1, learningRate: 1e-3 };
+      await expect(train(peft, data, { ...options, onStep: ({ step }) => steps.push(step) })).rejects.toThrow(message);
+      expect(steps).toEqual([1]);
+    },
+  );
 
-  it('are no prompts, also after one that is', async () => {
+  it('are rejected as prompts, also after a valid one', async () => {
     const model = await load(tiny('gpt2'), 'next');
     const most = model.maxTokens;
     const options = { executor: engine, maxNewTokens: 3, eosTokenId: [] };
     expect((await generate(model, [[5, 6]], options))[0]?.ids).toHaveLength(3);
     const prompt = Array.from({ length: most + 1 }, () => 5);
-    await expect(generate(model, [prompt], options)).rejects.toThrow(`at most the ${most} that the model reads`);
+    await expect(generate(model, [prompt], options)).rejects.toThrow(`expected at most ${most}`);
     expect((await generate(model, [prompt.slice(1)], options))[0]?.ids).toHaveLength(1); // the last token is not read again
   });
 });
@@ -206,7 +215,7 @@ describe('on one graph', () => {
     expectClose(open, fixed);
   });
 
-  it('every row goes through its own adapter', async () => {
+  it('every row uses its own adapter', async () => {
     const model = await load(tiny('llama'), 'classes');
     const one = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
     addAdapter(one, lora({ r: 3, initLoraWeights: false }), { adapterName: 'other', seed: 2 });

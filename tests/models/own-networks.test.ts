@@ -106,7 +106,7 @@ function bagFolder(modelType = 'bag-of-words'): Storage {
 const load = (options: PretrainedOptions = {}) =>
   fromPretrained('bag', { storage: bagFolder(), modelTypes: [bagType], ...options });
 
-/** Rows 'a b' and 'c', the second padded. */
+/** The rows 'a b' and 'c', the second padded. */
 const batch: Batch = {
   inputs: {
     inputIds: hostIntegers(Int32Array.of(0, 1, 2, 0), [2, 2]),
@@ -123,7 +123,7 @@ const logits = [
 ];
 
 describe('a network of your own', () => {
-  it('computes what it says, with the head, the tokenizer and the labels of its folder', async () => {
+  it('computes its formula, with the head, the tokenizer and the labels of its folder', async () => {
     const model = await load();
     expect(model.outputs).toBe(3);
     expect(model.tokenizer.tokenIds('c b')).toEqual([2, 1]);
@@ -131,7 +131,7 @@ describe('a network of your own', () => {
     expect(rows.map((row) => [...row])).toEqual(logits);
   });
 
-  it('takes adapters, and is written as transformers reads it, and read again', async () => {
+  it('accepts adapters, and is saved for transformers and loaded again', async () => {
     const peft = attach(await load(), lora({ r: 1 }), { seed: 1 });
     const storage = memoryStorage(new Map());
     await saveMerged(mergeAndUnload(peft), 'merged', { storage, sourceStorage: bagFolder(), modelTypes: [bagType] });
@@ -143,12 +143,12 @@ describe('a network of your own', () => {
     expect(again.fingerprint).toBe((await load()).fingerprint);
   });
 
-  it('takes the place of one of the same name', async () => {
+  it('replaces one with the same name', async () => {
     const model = await load({ storage: bagFolder('bert'), modelTypes: [{ ...bagType, name: 'bert' }] });
     expect(model.defaultTargetModules).toEqual(['mix']);
   });
 
-  it('is unknown where it is not passed', async () => {
+  it('is unknown unless it is passed', async () => {
     await expect(load({ modelTypes: [] })).rejects.toThrow(CheckpointError);
     await expect(load({ modelTypes: [] })).rejects.toThrow(
       /unknown 'model_type' "bag-of-words"; known ones are "bert", .*"qwen2", .*; pass others as modelTypes$/,
@@ -157,12 +157,12 @@ describe('a network of your own', () => {
 
   it.each([
     ['twice the same name', [bagType, bagType]],
-    ['no list', bagType],
-    ['no network', [{ name: 'bag-of-words' }]],
-  ])('is refused in a line: %s', async (_, modelTypes) => {
+    ['not a list', bagType],
+    ['not a network', [{ name: 'bag-of-words' }]],
+  ])('is rejected with a one-line message: %s', async (_, modelTypes) => {
     const loading = load({ modelTypes: modelTypes as readonly ModelType[] });
     await expect(loading).rejects.toThrow(ConfigError);
-    await expect(loading).rejects.toThrow(/^option 'modelTypes' is .*; expected a list of networks of different names/);
+    await expect(loading).rejects.toThrow(/^option 'modelTypes' is .*; expected a list of networks with unique names/);
   });
 });
 
@@ -191,20 +191,20 @@ describe('a kind of folder of your own', () => {
   // #endregion folder
   const storage = memoryStorage(new Map([['bag/bag.json', json({ words, mix: [1, 3, 2, 4], bias: mixBias })]]));
 
-  it('is recognised by its file and read', async () => {
+  it('is recognised by its file, and loaded', async () => {
     const model = await fromPretrained('bag', { storage, formats: [bagFormat] });
     const features = { ...model, forward: model.encode };
     const rows = await predict(features, [batch], { executor: await eager({ backend: 'cpu' }) });
     expect(rows.map((row) => [...row])).toEqual(logits.map((row) => row.slice(0, 2)));
   });
 
-  it('is named among those that were looked for', async () => {
+  it('is listed among those that were looked for', async () => {
     await expect(
       fromPretrained('elsewhere', { storage, formats: [bagFormat], resolvePackage: (name) => Promise.resolve(name) }),
     ).rejects.toThrow(/expected bag\.json of a bag in one file, or model\.json of .*, or config\.json of/);
   });
 
-  it('is not exported, for it does not say what of it goes along', async () => {
+  it('is not exported, since it does not define its files', async () => {
     const model = await fromPretrained('bag', { storage, formats: [bagFormat] });
     await expect(
       saveMerged(model, 'merged', { storage, sourceStorage: storage, formats: [bagFormat] }),

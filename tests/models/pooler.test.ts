@@ -22,7 +22,7 @@ const executor = await referenceExecutor();
 const batch = batchOf(tiny('roberta'), 1);
 const weightsFile = bertFiles['model.safetensors'] ?? expect.fail('no weights');
 
-/** The tiny BERT as a masked language model is saved: without pooler and head. */
+/** The tiny BERT as saved from a masked language model: without pooler and head. */
 const ofMaskedLm = (): Storage => {
   const kept = [...readSafetensors(weightsFile)].filter(([name]) => !/pooler|classifier/.test(name));
   return bertInMemory({ 'model.safetensors': writeSafetensors(new Map(kept)) });
@@ -38,7 +38,7 @@ afterEach(() => {
   restore();
 });
 
-it('is a new one where the checkpoint has none, trained and saved with the head', async () => {
+it('is a new one if the checkpoint has none, and is trained and saved with the head', async () => {
   const storage = ofMaskedLm();
   const model = await fromPretrained('bert', { storage, numLabels: 3 });
   expect(warnings).toEqual([expect.stringContaining("bert/model.safetensors has no 'bert.pooler.dense'")]);
@@ -62,13 +62,13 @@ it('is a new one where the checkpoint has none, trained and saved with the head'
   expect(warnings).toEqual([]);
 });
 
-it('is not missed where nothing reads it', async () => {
+it('may be missing if nothing reads it', async () => {
   await fromPretrained('bert', { storage: ofMaskedLm(), task: 'feature-extraction' });
   await fromPretrained('bert', { storage: ofMaskedLm(), task: 'token-classification', numLabels: 2 });
   expect(warnings).toEqual([]);
 });
 
-it('comes along where a merged embedder is written', async () => {
+it('is saved with a merged embedder', async () => {
   const [model, without] = await Promise.all(
     [bertInMemory(), ofMaskedLm()].map((storage) => fromPretrained('bert', { storage, task: 'feature-extraction' })),
   );

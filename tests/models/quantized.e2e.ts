@@ -55,7 +55,7 @@ const bytesOf = ({ weights }: Model): number =>
   );
 
 describe('a pretrained model with dtype q8', () => {
-  it('holds its linear weights in a quarter of the memory, and is another model by its fingerprint', async () => {
+  it('holds its linear weights in a quarter of the memory, and has another fingerprint', async () => {
     const names = Object.keys(held.weights).filter((name) => isQuantized(tensorAt(held.weights, name)));
     const linear = whole.sites.filter(({ kind, path }) => kind === 'linear' && path !== 'classifier');
     expect(new Set(names)).toEqual(new Set([...linear.map(({ path }) => `${path}.weight`), 'pooler.weight']));
@@ -79,13 +79,13 @@ describe('a pretrained model with dtype q8', () => {
     ['adalora', adalora({ initR: 4, targetR: 2 })],
     ['sora', sora({ r: 4 })],
     ['pfeiffer', pfeiffer({ bottleneck: 8 })],
-  ])('trains with %s as with float32', async (_, method) => {
+  ])('trains with %s like in float32', async (_, method) => {
     const own = await trained(held, method);
     const expected = await trained(whole, method);
     expect(relativeDistance(own.losses, expected.losses)).toBeLessThan(0.05);
   });
 
-  it('leaves the frozen bytes as they are', async () => {
+  it('does not change the frozen bytes', async () => {
     const hashes = (): string[] =>
       Object.values(held.weights).map((weight) =>
         createHash('sha256')
@@ -98,7 +98,7 @@ describe('a pretrained model with dtype q8', () => {
   });
 });
 
-describe('an adapter that was trained beside weights in 8 bits', () => {
+describe('an adapter that was trained with 8-bit weights', () => {
   it('is saved and loaded like any other, on either model', async () => {
     const { peft } = await trained(held, lora({ r: 4 }));
     const storage = memoryStorage();
@@ -109,7 +109,7 @@ describe('an adapter that was trained beside weights in 8 bits', () => {
     expect(relativeDistance(await logits(other), await logits(peft))).toBeLessThan(0.05);
   });
 
-  it('is merged into the weights of the file, and not into rounded ones', async () => {
+  it('is merged into the weights of the file, not into rounded ones', async () => {
     const { peft } = await trained(held, lora({ r: 4 }));
     expect(() => mergeAndUnload(peft)).toThrow(UnsupportedError);
     expect(() => {
@@ -123,14 +123,14 @@ describe('an adapter that was trained beside weights in 8 bits', () => {
     expect(relativeDistance(await logits(mergeAndUnload(exact)), await logits(exact))).toBeLessThan(1e-5);
   });
 
-  it('is exported from there too', async () => {
+  it('is exported from these weights, too', async () => {
     await expect(exportOnnx(held)).rejects.toThrow(UnsupportedError);
     await expect(saveMerged(held, 'merged', { storage: memoryStorage() })).rejects.toThrow(/is held in 8 bits/);
     const bytes = await exportOnnx(await fullPrecision(attach(held, lora({ r: 2 }))));
     expect(bytes.byteLength).toBeGreaterThan(bytesOf(held));
   });
 
-  it('needs nothing done on a model of float32', async () => {
+  it('needs no conversion for a float32 model', async () => {
     const peft = attach(whole, lora({ r: 2 }));
     expect((await fullPrecision(peft)).model).toBe(peft.model);
   });

@@ -6,7 +6,7 @@ import { batchOf, load, tiny, type Network } from './tiny.js';
 
 const executor = await referenceExecutor();
 
-describe('settings that ask for another network', () => {
+describe('settings of another network', () => {
   const bert = {
     hidden_act: ['prelu', /'hidden_act' must be one of gelu, .*tanh, got "prelu"/],
     position_embedding_type: ['relative_key', /'position_embedding_type' must be "absolute"/],
@@ -56,7 +56,7 @@ describe('settings that ask for another network', () => {
       hidden_act: bert.hidden_act,
     },
     modernbert: {
-      num_attention_heads: [32, /'hidden_size' must be even for each head, got 32/],
+      num_attention_heads: [32, /'hidden_size' must be even per head, got 32/],
       layer_types: [['full_attention'], /'layer_types' must be 2 times "full_attention" or "sliding_attention"/],
       rope_parameters: [{ full_attention: { rope_type: 'yarn' } }, /'rope_type' must be "default", got "yarn"/],
       rope_scaling: [{ rope_type: 'linear', factor: 2 }, /'rope_scaling' must be nothing/],
@@ -86,7 +86,7 @@ describe('settings that ask for another network', () => {
     Object.entries(settings).map(([name, setting]) => [network as Network, name, setting] as const),
   );
 
-  it.each(table)('%s refuses %s', async (network, name, [value, message, besides = {}]) => {
+  it.each(table)('%s rejects %s', async (network, name, [value, message, besides = {}]) => {
     const attempt = load(tiny(network), 'classes', {}, { config: { ...besides, [name]: value } });
     const error: unknown = await attempt.then(
       () => expect.fail('it was loaded'),
@@ -116,7 +116,7 @@ describe('settings that ask for another network', () => {
     expect(other.fingerprint).toBe((await load(tiny(network), 'classes')).fingerprint);
   });
 
-  it('refuse what they do not know, at the top and within others', async () => {
+  it('reject unknown names, at the top level and nested', async () => {
     const settings = { logit_softcap: 30, rope_parameters: { rope_type: 'default', rope_theta: 10_000, mscale: 2 } };
     const unknown = load(tiny('llama'), 'classes', {}, { config: settings });
     await expect(unknown).rejects.toThrow(CheckpointError);
@@ -125,7 +125,7 @@ describe('settings that ask for another network', () => {
     await expect(decoder).rejects.toThrow(/'add_cross_attention' must be false, got true/);
   });
 
-  it('are those that change what is computed: each of them changes the fingerprint', async () => {
+  it('that change the outputs change the fingerprint', async () => {
     const others: readonly (readonly [Network, Record<string, unknown>])[] = [
       ['roberta', { num_attention_heads: 2 }],
       ['distilbert', { activation: 'relu' }],
@@ -148,7 +148,7 @@ describe('settings that ask for another network', () => {
     }
   });
 
-  it('leaves rows that are too long to be cut', async () => {
+  it('that limit the length truncate longer rows', async () => {
     for (const [network, most] of [
       ['roberta', 40],
       ['deberta-v3', 48],
@@ -175,7 +175,7 @@ describe('weights that a network does not have', () => {
     const rename = (key: string) => (isBare ? key.replace(/^model\./, '') : key);
     const loading = load(tiny(network), head, {}, { rename, besides: [unknown] });
     await expect(loading).rejects.toThrow(CheckpointError);
-    await expect(loading).rejects.toThrow(`'${unknown}' is no weight of ${network}`);
+    await expect(loading).rejects.toThrow(`'${unknown}' is not a weight of ${network}`);
   });
 
   it.each([

@@ -9,7 +9,7 @@ import { packageName } from './use-lite.js';
 const bytesOf = (content: unknown): Uint8Array =>
   new TextEncoder().encode(typeof content === 'string' ? content : JSON.stringify(content));
 
-/** Words, and tokens that were added to them; `begins` puts `<s>` before a text, as Llama's does. */
+/** A vocabulary of words and added tokens; with `begins`, texts begin with `<s>`, as in Llama. */
 function definition(begins: boolean): object {
   const added = ['<s>', '</s>', '<|end|>', '<pad>'].map((content, index) => ({
     id: 10 + index,
@@ -60,11 +60,11 @@ const special = ({ eosTokenId, bosTokenId, padTokenId, addBosToken }: Tokenizer)
   addBosToken,
 });
 
-/** As config.json of the hub's gpt2 names them, whose tokenizer_config.json names none. */
+/** Named in config.json, as for the hub's gpt2, whose tokenizer_config.json names none. */
 const ofGpt2 = { bos_token_id: 50, eos_token_id: 50, pad_token_id: null };
 
 describe('the special tokens of a tokenizer', () => {
-  it('are those of config.json where nothing else names any; what ends a text fills up rows of GPT-2, and begins none', async () => {
+  it("are those of config.json if nothing else names any; GPT-2's end token is its padding, and does not begin texts", async () => {
     const tokenizer = await tokenizerOf({ config: ofGpt2, settings: { model_max_length: 1024 } });
     expect(special(tokenizer)).toEqual({ eosTokenId: 50, bosTokenId: 50, padTokenId: 50, addBosToken: false });
     expect(tokenizer.encode('a b').ids).toEqual([0, 1]);
@@ -83,11 +83,11 @@ describe('the special tokens of a tokenizer', () => {
       },
     ],
     [
-      'in the map of an older version',
+      'in the map file of an older version',
       { map: { eos_token: '</s>', bos_token: { content: '<s>' }, pad_token: '<pad>' } },
     ],
     [
-      'in both, the later one first',
+      'in both, with the later one first',
       {
         settings: { eos_token: '</s>', bos_token: null },
         map: { eos_token: '<|end|>', bos_token: '<s>', pad_token: '<pad>' },
@@ -98,7 +98,7 @@ describe('the special tokens of a tokenizer', () => {
     expect(special(tokenizer)).toEqual({ eosTokenId: 11, bosTokenId: 10, padTokenId: 13, addBosToken: false });
   });
 
-  it('begin a text where the tokenizer puts one there', async () => {
+  it('begin a text if the tokenizer adds one', async () => {
     const tokenizer = await tokenizerOf({
       network: 'llama',
       begins: true,
@@ -130,13 +130,13 @@ describe('the special tokens of a tokenizer', () => {
     });
   });
 
-  it('are left open where a model has none', async () => {
+  it('are undefined if a model has none', async () => {
     const none = { eosTokenId: undefined, bosTokenId: undefined, addBosToken: false };
     expect(special((await fromPretrained(packageName)).tokenizer)).toEqual({ ...none, padTokenId: undefined });
     expect(special((await fromPretrained(bertFolder)).tokenizer)).toEqual({ ...none, padTokenId: 0 });
   });
 
-  it('do not change what a model is', async () => {
+  it("do not change a model's fingerprint", async () => {
     const fingerprint = async (pad: number): Promise<string> =>
       (await tokenizerOf({ config: { pad_token_id: pad } })).fingerprint;
     expect(await fingerprint(1)).toBe(await fingerprint(2));
@@ -145,7 +145,7 @@ describe('the special tokens of a tokenizer', () => {
   it.each([
     ['tokenizer_config.json', { settings: '{' }],
     ['special_tokens_map.json', { map: '[' }],
-  ])('are refused with a damaged %s', async (file, files) => {
+  ])('are rejected with a damaged %s', async (file, files) => {
     const error = await tokenizerOf(files).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(CheckpointError);
     expect((error as Error).message).toMatch(new RegExp(`^tiny/${file}: expected a JSON file`));

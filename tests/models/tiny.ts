@@ -29,7 +29,7 @@ export const networks = [
   'qwen2',
 ] as const;
 
-/** Decoders of the same form as Llama, each with what it has of its own. */
+/** Decoders like Llama, each with its own features. */
 export const decoders = [
   'qwen3',
   'mistral',
@@ -41,10 +41,10 @@ export const decoders = [
   'olmo2',
   'granite',
 ] as const;
-/** Networks of the same kinds with every other setting: what differs is compared with transformers, and no more. */
+/** The same kinds of networks with all other settings; these are only compared with transformers. */
 export const variants = ['modernbert-biased'] as const;
 
-/** The heads of a network, as the files name them. */
+/** The heads of a network, as named in the files. */
 export const heads = {
   classes: { task: 'sequence-classification', kind: 'classification', suffix: 'ForSequenceClassification' },
   number: { task: 'sequence-classification', kind: 'regression', suffix: 'ForSequenceClassification' },
@@ -55,12 +55,12 @@ export const heads = {
 export type Network = (typeof networks | typeof decoders | typeof variants)[number];
 export type HeadName = keyof typeof heads;
 
-/** A network's files, and what transformers and PEFT say of it. */
+/** A network's files, and the outputs of transformers and PEFT. */
 export interface Tiny {
   readonly config: Readonly<Record<string, unknown>>;
-  /** Of the network with its head for three classes. */
+  /** The weights of the network with its head for three classes. */
   readonly weights: ReadonlyMap<string, StoredTensor>;
-  /** What the other heads have besides, by `<head>/<key>`. */
+  /** Additional weights of the other heads, by `<head>/<key>`. */
   readonly heads: ReadonlyMap<string, StoredTensor>;
   readonly expected: ReadonlyMap<string, StoredTensor>;
   /** The shapes of all weights in transformers, by head. */
@@ -81,12 +81,12 @@ export function tiny(network: Network): Tiny {
   };
 }
 
-/** The heads that a network has, that of its weights first. */
+/** The heads of a network, with that of its weights first. */
 export function headsOf({ keys }: Tiny): readonly [HeadName, ...HeadName[]] {
   return Object.keys(keys) as [HeadName, ...HeadName[]];
 }
 
-/** A tokenizer of a few words; these tests give token ids. */
+/** A tokenizer of a few words; these tests use token ids. */
 const tokenizer = {
   version: '1.0',
   added_tokens: [],
@@ -97,12 +97,12 @@ const tokenizer = {
   model: { type: 'WordPiece', unk_token: 'a', vocab: { a: 0, b: 1 } },
 };
 
-/** What `folder` changes of a checkpoint. */
+/** The changes that `folder` makes to a checkpoint. */
 export interface Changes {
   readonly config?: Readonly<Record<string, unknown>>;
-  /** What a weight is called; it is left out where this gives undefined. */
+  /** Renames a weight; it is left out if this returns undefined. */
   readonly rename?: (key: string) => string | undefined;
-  /** Weights that are there besides, of one value. */
+  /** Additional weights, filled with one value. */
   readonly besides?: readonly string[];
 }
 
@@ -132,7 +132,7 @@ export function folder({ config, weights, heads: others, keys }: Tiny, head: Hea
   );
 }
 
-/** A network with its own head, or as other options have it. */
+/** Loads a network with its own head, or as other options say. */
 export function load(
   from: Tiny,
   head: HeadName,
@@ -156,7 +156,7 @@ export function goldenValues(from: Tiny, name: string): Float32Array {
   return floats(tensorAt({ [name]: golden(from, name) as HostTensor }, name), name);
 }
 
-/** A batch of `expected`; `further` columns of padding, and what stands in all of them, are ours to choose. */
+/** A batch of `expected`; optionally with `further` columns of padding, and any content in the padding. */
 export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, head = 'classes' } = {}): Batch {
   const mask = tensorAt({ mask: golden(from, `${number}/attention_mask`) as HostTensor }, 'mask');
   const [rows = 0, tokens = 0] = mask.shape;
@@ -183,13 +183,13 @@ export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, h
   };
 }
 
-/** What a model gives for a batch, row after row. */
+/** The outputs of a model for a batch, row after row. */
 export async function outputsOf(model: Model | PeftModel, batch: Batch, executor: Executor): Promise<Float32Array> {
   const [outputs] = await outputsOfAll(model, [batch], executor);
   return outputs ?? new Float32Array();
 }
 
-/** The same of batches of any sizes, on one graph. */
+/** The outputs for batches of any sizes, on one graph. */
 export async function outputsOfAll(
   model: Model | PeftModel,
   batches: readonly Batch[],
@@ -201,7 +201,7 @@ export async function outputsOfAll(
   return numbered.map((batch) => Float32Array.from(batch.rows.flatMap((row) => [...(rows[row] ?? [])])));
 }
 
-/** The model with what its head reads in the place of what it gives, by the first of its modules, or a table that is tied. */
+/** The model with the input of its head as its output, by the head's first module or a tied table. */
 export function withoutHead(model: Model): Model {
   const { path } = model.sites.find((site) => site.role === 'head' || site.path.startsWith('head.')) ?? {};
   const norm = model.sites.findLast(({ kind }) => kind === 'layerNorm')?.path;
@@ -224,7 +224,7 @@ export function withoutHead(model: Model): Model {
   };
 }
 
-/** Rows of a tensor [batch, tokens, width] where a batch has tokens. */
+/** The rows of a tensor [batch, tokens, width] at the tokens of a batch. */
 export function tokenRows(values: Float32Array, { inputs }: Batch): number[] {
   const mask = tensorAt(inputs, 'attentionMask').data;
   const width = values.length / mask.length;

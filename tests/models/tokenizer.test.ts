@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { bertFiles, bertFolder, bertInMemory, expected } from './bert-tiny.js';
 import { packageName } from './use-lite.js';
 
-/** What the tokenizer of `@energetic-ai/embeddings` 0.2.0, made for these files, gives. */
+/** The output of the tokenizer of `@energetic-ai/embeddings` 0.2.0, which was made for these files. */
 const reference: [text: string, ids: number[]][] = [
   ['', []],
   ['Hello, world!', [341, 4125, 8, 311, 78]],
@@ -31,15 +31,15 @@ beforeAll(async () => {
 });
 
 describe('the tokenizer of Universal Sentence Encoder Lite', () => {
-  it.each(reference)('reads %j as the original does', (text, ids) => {
+  it.each(reference)('encodes %j like the original', (text, ids) => {
     expect(tokenizer.encode(text)).toEqual({ ids, truncated: false });
   });
 
-  it('knows 8000 word pieces', () => {
+  it('has 8000 word pieces', () => {
     expect(tokenizer.vocabularySize).toBe(8000);
   });
 
-  it('takes the first of equally likely readings, as SentencePiece does', () => {
+  it('uses the first of equally likely segmentations, like SentencePiece', () => {
     expect(tokenizer.encode('Never got it!!!!!').ids).toEqual([3507, 270, 21, 78, 3044]); // the original: .. '!!!!', '!'
   });
 
@@ -50,7 +50,7 @@ describe('the tokenizer of Universal Sentence Encoder Lite', () => {
     }
   });
 
-  it('puts a pair in one sequence', () => {
+  it('encodes a pair as one sequence', () => {
     expect(tokenizer.encode('Hello,', 'world!').ids).toEqual(tokenizer.encode('Hello, world!').ids);
     expect(tokenizer.encode('Hello', '').ids).toEqual(tokenizer.encode('Hello').ids);
   });
@@ -58,15 +58,15 @@ describe('the tokenizer of Universal Sentence Encoder Lite', () => {
   it.each([
     ['words', 'word '.repeat(100_000)],
     ['one word', 'a'.repeat(500_000)],
-    ['no English', '語'.repeat(100_000)],
-  ])('cuts a text of very many characters: %s', (_, text) => {
+    ['a text that is not English', '語'.repeat(100_000)],
+  ])('truncates a very long text: %s', (_, text) => {
     const { ids } = tokenizer.encode(text);
     expect(ids.length).toBeGreaterThan(0);
     expect(ids.length).toBeLessThanOrEqual(128);
     expect(ids).toEqual(tokenizer.encode(text.slice(0, 8_000)).ids);
   });
 
-  it('cuts the longer text of a pair first, where one sequence is too long', () => {
+  it('truncates the longer text of a pair first', () => {
     const [short, long] = [tokenizer.encode('Hello,').ids, tokenizer.encode('the dog is here and there').ids];
     expect(tokenizer.encode('Hello,', 'the dog is here and there', { maxTokens: 2 * short.length + 1 })).toEqual({
       ids: [...short, ...long.slice(0, short.length + 1)],
@@ -84,15 +84,18 @@ describe('the tokenizer of BERT', async () => {
     return [shownAs(texts), cut.maxTokens, { ...cut, texts }] as const;
   });
 
-  it.each(texts)('reads %s as transformers does', (_, { texts, ids, typeIds }) => {
+  it.each(texts)('encodes %s like transformers', (_, { texts, ids, typeIds }) => {
     expect(tokenizer.encode(...texts)).toMatchObject({ ids, typeIds });
   });
 
-  it.each(cuts)('cuts %s to %i tokens as transformers does', (_, maxTokens, { texts: [text, pair], ids, typeIds }) => {
-    expect(tokenizer.encode(text, pair, { maxTokens })).toMatchObject({ ids, typeIds });
-  });
+  it.each(cuts)(
+    'truncates %s to %i tokens like transformers',
+    (_, maxTokens, { texts: [text, pair], ids, typeIds }) => {
+      expect(tokenizer.encode(text, pair, { maxTokens })).toMatchObject({ ids, typeIds });
+    },
+  );
 
-  it('tells whether it cut', () => {
+  it('says whether it truncated', () => {
     const { ids } = tokenizer.encode('water boils', 'at a lower temperature');
     const cut = (maxTokens: number) => tokenizer.encode('water boils', 'at a lower temperature', { maxTokens });
     expect(cut(ids.length).truncated).toBe(false);
@@ -101,14 +104,14 @@ describe('the tokenizer of BERT', async () => {
     expect(tokenizer.encode('water '.repeat(63)).truncated).toBe(true);
   });
 
-  it('gives no types of tokens where its settings leave them out', async () => {
+  it('gives no token types if its settings leave them out', async () => {
     const settings = new TextEncoder().encode('{"model_input_names": ["input_ids", "attention_mask"]}');
     const plain = await fromPretrained('bert', { storage: bertInMemory({ 'tokenizer_config.json': settings }) });
     expect(plain.tokenizer.encode('water', 'boils')).not.toHaveProperty('typeIds');
     expect(tokenizer.encode('water', 'boils')).toHaveProperty('typeIds');
   });
 
-  it('never gives more tokens than asked for, be it fewer than it puts around a text', () => {
+  it('never gives more tokens than the limit, even if that is below the number of special tokens', () => {
     for (const maxTokens of [1, 2, 3, 64, 1000]) {
       const { ids, typeIds } = tokenizer.encode('water '.repeat(100), 'boils', { maxTokens });
       expect(ids).toHaveLength(Math.min(maxTokens, 64));
@@ -116,9 +119,9 @@ describe('the tokenizer of BERT', async () => {
     }
   });
 
-  it('gives the same ids word by word as of a text in one piece', async () => {
+  it('gives the same ids word by word as for the whole text', async () => {
     const definition = JSON.parse(new TextDecoder().decode(bertFiles['tokenizer.json'])) as { added_tokens: object[] };
-    const blank = { ...definition.added_tokens[0], content: 'a b\u{e000}' }; // a token with a blank: words are not looked up
+    const blank = { ...definition.added_tokens[0], content: 'a b\u{e000}' }; // a token with a space: words are not cached
     const changed = { ...definition, added_tokens: [...definition.added_tokens, blank] };
     const storage = bertInMemory({ 'tokenizer.json': new TextEncoder().encode(JSON.stringify(changed)) });
     const whole = (await fromPretrained('bert', { storage })).tokenizer;
@@ -134,7 +137,7 @@ describe('the tokenizer of BERT', async () => {
     );
   });
 
-  it('names a token that has no id, where nothing stands for unknown ones', async () => {
+  it('names a token without an id if there is no unknown token', async () => {
     const text = new TextDecoder()
       .decode(bertFiles['tokenizer.json'])
       .replace('"unk_token": "[UNK]"', '"unk_token": "[?]"');

@@ -18,7 +18,9 @@ const withConfig = (settings: Json): Storage =>
 const withTokenizer = (parts: Json): Storage =>
   bertInMemory({ 'tokenizer.json': bytesOf({ ...parsed('tokenizer.json'), ...parts }) });
 
-/** The checkpoint with each tensor under the name, and of the kind, that `change` gives it; without those it gives none. */
+/**
+ * The checkpoint with each tensor renamed or converted by `change`; tensors for which it returns nothing are left out.
+ */
 function rewritten(change: (name: string, tensor: StoredTensor) => Record<string, StoredTensor>): Uint8Array {
   const entries = [...tensors].flatMap(([name, tensor]) => Object.entries(change(name, tensor)));
   return writeSafetensors(new Map(entries), { format: 'pt' });
@@ -26,7 +28,7 @@ function rewritten(change: (name: string, tensor: StoredTensor) => Record<string
 
 const withWeights = (change: Parameters<typeof rewritten>[0]): Storage =>
   bertInMemory({ 'model.safetensors': rewritten(change) });
-/** The checkpoint with one tensor changed, or taken away. */
+/** The checkpoint with one tensor changed or removed. */
 const withTensor = (path: string, change?: (tensor: StoredTensor) => StoredTensor): Storage =>
   withWeights((name, tensor) => (name !== path ? { [name]: tensor } : change ? { [name]: change(tensor) } : {}));
 
@@ -52,8 +54,8 @@ const f32 = (shape: readonly number[], data: Float32Array): StoredTensor => ({ d
 
 const model = await fromPretrained(bertFolder);
 
-describe('a folder of transformers', () => {
-  it('gives matrices as [in, out], everything else as it is', () => {
+describe('a transformers folder', () => {
+  it('gives matrices as [in, out], everything else unchanged', () => {
     const path = 'bert.encoder.layer.1.intermediate.dense';
     const stored = floatsOf(`${path}.weight`); // [64, 32]
     const { shape, data } = model.weights[`${path}.weight`] as HostTensor;
@@ -78,7 +80,7 @@ describe('a folder of transformers', () => {
     'in double precision': withWeights((name, tensor) => ({
       [name]: { dtype: 'F64', shape: tensor.shape, data: Float64Array.from(toFloat32(tensor)) },
     })),
-    'with tensors besides': withWeights((name, tensor) => ({
+    'with additional tensors': withWeights((name, tensor) => ({
       [name]: tensor,
       'bert.embeddings.position_ids': { dtype: 'I64', shape: [1], data: BigInt64Array.of(7n) },
       'cls.predictions.bias': f32([193], new Float32Array(193).fill(NaN)),
@@ -103,7 +105,7 @@ describe('a folder of transformers', () => {
     expect(await fingerprint(storage)).not.toBe(model.fingerprint);
   });
 
-  it('tells how far it has read', async () => {
+  it('reports the progress of reading', async () => {
     const seen: LoadProgress[] = [];
     await load(bertInMemory(), { onProgress: (progress) => seen.push(progress) });
     const parameters = [...tensors.values()].reduce((sum, { data }) => sum + data.length, 0);
@@ -117,7 +119,7 @@ describe('a folder of transformers', () => {
 });
 
 describe('the head of a checkpoint', () => {
-  it('is used when no number of labels, or its own, is asked for', async () => {
+  it('is used if numLabels is left out or matches', async () => {
     for (const { pretrainedHead, weights } of [model, await load(bertInMemory(), { numLabels: 3 })]) {
       expect(pretrainedHead).toBe(true);
       expect(weights['classifier.weight']?.shape).toEqual([32, 3]);
@@ -126,7 +128,7 @@ describe('the head of a checkpoint', () => {
     }
   });
 
-  it('gives way to a new one of other labels', async () => {
+  it('is replaced by a new one for another number of labels', async () => {
     const { pretrainedHead, weights, fingerprint } = await load(bertInMemory(), { numLabels: 2 });
     expect(pretrainedHead).toBe(false);
     expect(weights['classifier.weight']?.shape).toEqual([32, 2]);
@@ -134,7 +136,7 @@ describe('the head of a checkpoint', () => {
     expect(fingerprint).toBe(model.fingerprint);
   });
 
-  it('is new, for two labels, where the checkpoint has none', async () => {
+  it('is new, for two labels, if the checkpoint has none', async () => {
     const { pretrainedHead, weights } = await load(
       withWeights((name, tensor) => (name.startsWith('classifier') ? {} : { [name]: tensor })),
     );
@@ -168,7 +170,7 @@ describe('broken folders', () => {
   const cases: Record<string, [storage: Storage, message: RegExp, path?: string]> = {
     'an empty config.json': [bertInMemory({ 'config.json': bytesOf('') }), /bert\/config\.json: expected a JSON file/],
     'a config.json that is a list': [bertInMemory({ 'config.json': bytesOf([]) }), /unknown 'model_type' nothing/],
-    'a model_type nested without end': [
+    'a model_type with endless nesting': [
       bertInMemory({ 'config.json': bytesOf(`{"model_type": ${nested}}`) }),
       /unknown 'model_type' something nested too deeply/,
     ],
@@ -189,8 +191,8 @@ describe('broken folders', () => {
       /'num_attention_heads' must be an integer from 1 to 16777216 that divides 32, got 5/,
     ],
     'no layers': [withConfig({ num_hidden_layers: 0 }), /'num_hidden_layers' must be an integer from 1 to 1000, got 0/],
-    'layers without end': [withConfig({ num_hidden_layers: 1e9 }), /'num_hidden_layers' must be .*, got 1000000000/],
-    'a width of text': [withConfig({ hidden_size: '32' }), /'hidden_size' must be an integer .*, got "32"/],
+    'far too many layers': [withConfig({ num_hidden_layers: 1e9 }), /'num_hidden_layers' must be .*, got 1000000000/],
+    'a width that is a string': [withConfig({ hidden_size: '32' }), /'hidden_size' must be an integer .*, got "32"/],
     'a negative epsilon': [withConfig({ layer_norm_eps: -1 }), /'layer_norm_eps' must be a number above 0, got -1/],
     'more layers than weights': [
       withConfig({ num_hidden_layers: 4 }),
@@ -213,13 +215,13 @@ describe('broken folders', () => {
       /layer\.1\.intermediate\.dense\.weight' must be float32 \[32, 64\], got float32 \[64, 32\]/,
       intermediate,
     ],
-    'a weight of integers': [
+    'a weight with integers': [
       withTensor('bert.pooler.dense.bias', () => ({ dtype: 'I64', shape: [32], data: new BigInt64Array(32) })),
       /'bert\.pooler\.dense\.bias' must be float32 \[32\], got I64 \[32\]/,
     ],
     'a NaN': [withTensor('bert.embeddings.LayerNorm.bias', poisoned(NaN)), /LayerNorm\.bias' holds NaN at position 5/],
     'an infinite value': [withTensor('classifier.bias', () => f32([3], Float32Array.of(0, Infinity, 0))), /Infinity/],
-    'a head of another width': [
+    'a head with another width': [
       withTensor('classifier.weight', () => f32([3, 31], new Float32Array(93))),
       /'classifier\.weight' must be float32 \[32, 3\], got float32 \[31, 3\]/,
     ],
@@ -228,7 +230,7 @@ describe('broken folders', () => {
       sharded((name, place) => (name.includes('pooler') ? 'model-3-of-3.safetensors' : shardName(name, place))),
       /model-3-of-3\.safetensors/,
     ],
-    'a shard out of the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file beside/],
+    'a shard out of the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file next to/],
     'no tokenizer': [
       bertInMemory({ 'tokenizer.json': undefined }),
       /there is no bert\/tokenizer\.json: save the tokenizer with transformers/,
@@ -237,27 +239,27 @@ describe('broken folders', () => {
     'a tokenizer without vocabulary': [withTokenizer({ model: {} }), /expected a tokenizer with a 'vocab'/],
     'a tokenizer without added tokens': [withTokenizer({ added_tokens: null }), /'added_tokens' must be a list/],
     'an unknown kind of tokenizer': [withTokenizer({ normalizer: { type: 'Magic' } }), /not a tokenizer: .*Magic/],
-    'an id beyond the table': [vocabulary({ zebra: 193 }), /the id of "zebra" must be a row .*, 0 to 192, got 193/],
-    'an id that is no number': [vocabulary({ zebra: '7' }), /the id of "zebra" must be a row .*, got "7"/],
-    'an added token beyond the table': [
+    'an id that is too large': [vocabulary({ zebra: 193 }), /the id of "zebra" must be a row .*, 0 to 192, got 193/],
+    'an id that is not a number': [vocabulary({ zebra: '7' }), /the id of "zebra" must be a row .*, got "7"/],
+    'an added token with too large an id': [
       withTokenizer({ added_tokens: [{ id: 400, content: '[X]' }] }),
       /the id of "\[X\]" must be a row of the embedding table, 0 to 192, got 400/,
     ],
-    'special tokens without id': [
+    'special tokens without an id': [
       withTokenizer({ post_processor: { type: 'BertProcessing', sep: ['</s>', 1], cls: ['<s>', 2] } }),
       /the special token "<s>" has no id/,
     ],
-    'a tokenizer nested without end': [
+    'a tokenizer with endless nesting': [
       bertInMemory({
         'tokenizer.json': bytesOf(JSON.stringify({ ...parsed('tokenizer.json'), x: 0 }).replace(/0}$/, `${nested}}`)),
       }),
       /not a tokenizer: RangeError/,
     ],
-    'a third type of token for a pair': [
+    'a third token type for a pair': [
       withTemplate([sequenceOf('A', 0)], [sequenceOf('A', 0), sequenceOf('B', 2)]),
       /token types must be 0 to 1, got 2/,
     ],
-    'a third type of token for a text': [
+    'a third token type for a text': [
       withTemplate([sequenceOf('A', 2)], [sequenceOf('A', 0), sequenceOf('B', 1)]),
       /token types must be 0 to 1, got 2/,
     ],

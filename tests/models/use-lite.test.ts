@@ -36,25 +36,25 @@ beforeAll(async () => {
   rows = texts.map((text) => model.tokenizer.encode(text).ids);
 });
 
-describe('Universal Sentence Encoder Lite against the packaged graph', () => {
-  it.each(texts.map((text, index) => [text.slice(0, 20), index]))('encodes "%s" alike', async (_, index) => {
+describe('Universal Sentence Encoder Lite and the packaged graph', () => {
+  it.each(texts.map((text, index) => [text.slice(0, 20), index]))('encode "%s" the same', async (_, index) => {
     const row = rows[index] as number[];
     expect(relativeDifference(encoded(batchOf([row])), await graphOutput(graph, [row]))).toBeLessThan(1e-5);
   });
 
-  it('reads 128 tokens of a longer text, as the graph does', async () => {
+  it('read 128 tokens of a longer text', async () => {
     const longest = model.tokenizer.encode(longText).ids;
     expect(longest).toHaveLength(model.maxTokens);
     const longer = await graphOutput(graph, [[...longest, 42, 43]]);
     expect(relativeDifference(encoded(batchOf([longest])), longer)).toBeLessThan(1e-5);
   });
 
-  it('encodes a padded batch alike, with an empty text in it', async () => {
+  it('encode a padded batch the same, with an empty text in it', async () => {
     const batch = [rows[1], [], rows[2], rows[0], rows[3]] as number[][];
     expect(relativeDifference(encoded(batchOf(batch)), await graphOutput(graph, batch))).toBeLessThan(1e-5);
   });
 
-  it('classifies the mean over the tokens', async () => {
+  it('classify the mean over the tokens', async () => {
     const batch = rows.slice(0, 2);
     const mean = await graphOutput(graph, batch, meanNode);
     const expected = valuesOf(() => frozenScope(model).linear('classifier', tf.tensor2d(mean, [batch.length, 512])));
@@ -64,7 +64,7 @@ describe('Universal Sentence Encoder Lite against the packaged graph', () => {
 });
 
 describe('padding', () => {
-  it('changes no output, whatever stands there', () => {
+  it('changes no output, with any content', () => {
     const batch = rows.slice(0, 2);
     const plain = batchOf(batch);
     const padded = batchOf(batch, 12, 77);
@@ -95,12 +95,12 @@ describe('padding', () => {
 });
 
 describe('inputs', () => {
-  it('refuses more tokens than the network was made for', () => {
+  it('with more tokens than the network can read are rejected', () => {
     const long = batchOf([Array<number>(129).fill(7)]);
     expect(() => logits(long)).toThrow(/at most 128 tokens, got 129/);
   });
 
-  it('names a missing input', () => {
+  it('that are missing are named', () => {
     const { inputIds } = batchOf([[7]]);
     expect(() => logits({ inputIds: inputIds as tf.Tensor })).toThrow(ShapeError);
   });
@@ -130,7 +130,7 @@ describe('sites', () => {
     expect(model.sites.filter(({ layer }) => layer === 1)).toHaveLength(6);
   });
 
-  it('are all reached by a forward pass, and no others', () => {
+  it('are exactly the modules that a forward pass reaches', () => {
     const scope = frozenScope(model);
     const reached = new Set<string>();
     const noting =
@@ -161,7 +161,7 @@ describe('sites', () => {
     }
   });
 
-  it('are adapted by default at the eight matrices of the blocks', () => {
+  it('are by default adapted at the eight matrices of the blocks', () => {
     const config = { targetModules: null, excludeModules: null, layersToTransform: null, modulesToSave: null };
     const { matched, unmatchedNames } = selectSites(model.sites, config, {
       kinds: ['linear'],
@@ -176,7 +176,7 @@ describe('sites', () => {
     );
   });
 
-  it('say that the embedding is looked up by the batch', () => {
+  it('mark the embedding as looked up on the host', () => {
     expect(model.lookups).toEqual([{ site: 'embeddings', ids: 'inputIds' }]);
   });
 });

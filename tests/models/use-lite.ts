@@ -29,7 +29,7 @@ export async function packagedGraph(): Promise<tf.GraphModel> {
   return tf.loadGraphModel(tf.io.fromMemory({ modelTopology, weightSpecs: weights, weightData }));
 }
 
-/** What the packaged graph gives for a batch, at one of its nodes or at its end: row after row. */
+/** The output of the packaged graph for a batch, at one of its nodes or at its end, row after row. */
 export async function graphOutput(
   graph: tf.GraphModel,
   rows: readonly number[][],
@@ -44,7 +44,7 @@ export async function graphOutput(
   return result;
 }
 
-/** A batch of token ids, filled up to `length` with `padding`. */
+/** A batch of token ids, padded to `length` with `padding`. */
 export function batchOf(
   rows: readonly number[][],
   length = Math.max(1, ...rows.map((ids) => ids.length)),
@@ -58,7 +58,7 @@ export function batchOf(
   };
 }
 
-/** A model's modules as they are, without an adapter. */
+/** A scope with a model's modules unchanged, without an adapter. */
 export function frozenScope({ weights }: Model): Scope {
   const weight = (name: string): tf.Tensor => {
     const { data, shape, dtype } = weights[name] as HostTensor;
@@ -73,7 +73,7 @@ export function frozenScope({ weights }: Model): Scope {
   };
 }
 
-/** Runs a pure function of tensors and reads what it gives. */
+/** Runs a pure function of tensors and reads its outputs. */
 export function valuesOf(fn: () => tf.Tensor): Float32Array {
   return tf.tidy(() => fn().dataSync() as Float32Array);
 }

@@ -10,7 +10,7 @@ import { methodSubject, networkSubject } from './subjects.js';
 
 const TOLERANCE = 1e-4;
 const executor = compiled({ threads: 1 });
-/** Dropout is drawn for each batch by itself, so that it cannot be that of a larger one. */
+/** Dropout is random for each batch, so parts cannot have the dropout of a larger batch. */
 const dry = parityMethods.filter(({ name }) => /^(full|houlsby|lora|lora-fa|adalora|sora|dora from .*)$/.test(name));
 const ofTokens = parityNetworks.filter(({ name }) => /^(roberta|gpt2) /.test(name));
 const subjects = [
@@ -18,7 +18,7 @@ const subjects = [
   ...(await Promise.all(ofTokens.map((network) => networkSubject(network, 0)))),
 ];
 
-/** Some rows of a batch, from one up to another. */
+/** The rows of a batch in a range. */
 function rowsOf(batch: Batch, from: number, to: number): Batch {
   const cut = ({ dtype, shape: [, ...rest], data }: HostTensor): HostTensor => {
     const width = sizeOf(rest);
@@ -37,7 +37,7 @@ function uneven(batch: Batch): Batch[] {
   return [rowsOf(batch, 0, 1), rowsOf(batch, 1, batch.rows.length)];
 }
 
-/** Where five steps lead. */
+/** The values after five steps. */
 async function trained(
   { attach, batches, kind }: Subject,
   options: Pick<TrainOptions, 'gradientAccumulationSteps'> = {},
@@ -59,7 +59,7 @@ async function trained(
   return { values: last.values, losses };
 }
 
-describe('gradients accumulated over uneven parts of a batch are those of the batch', () => {
+describe('gradients accumulated over uneven parts of a batch equal those of the batch', () => {
   it.each(subjects.map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
     const whole = await trained(subject);
     const inParts = { ...subject, batches: subject.batches.flatMap(uneven) };

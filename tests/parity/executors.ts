@@ -1,32 +1,32 @@
 import type { Executor } from '@peftjs/core';
 import { compiled, eager, type OrtRuntime } from '@peftjs/engine';
 
-/** Largest ||a - b|| / ||b|| of any tensor against the reference executor. */
+/** The largest ||a - b|| / ||b|| of any tensor against the reference executor. */
 export interface Tolerance {
   readonly outputs: number;
   readonly gradients: number;
-  /** Values and both moments after the steps, and the losses on the way. */
+  /** Values and both moments after the steps, and the losses of the steps. */
   readonly steps: number;
 }
 
-/** An executor on one of its backends. */
+/** An executor with one of its backends. */
 interface ParityExecutor {
   readonly name: string;
   readonly tolerance: Tolerance;
-  /** All cases, or for a slow one one of each family of methods and of networks. */
+  /** All cases or, for a slow executor, one case of each family of methods and of networks. */
   readonly cases: 'all' | 'one of each family';
-  /** Whether it takes what a machine may lack. It is then skipped by name, with the reason. */
+  /** Whether it needs something that a machine may lack. It is then skipped by name, with the reason. */
   readonly isOptional?: boolean;
-  /** @throws where something is lacking. */
+  /** Starts it. @throws if something is missing. */
   open(): Promise<Executor>;
 }
 
-/** The same numbers to the bit. */
+/** Bitwise equal numbers. */
 const exact: Tolerance = { outputs: 0, gradients: 0, steps: 0 };
-/** float32 in another order of summation. */
+/** float32 with another order of summation. */
 const float32: Tolerance = { outputs: 5e-6, gradients: 1e-5, steps: 1e-4 };
 
-/** Every executor that there is. One line is all that a new one takes. */
+/** All executors. A new one only needs one line. */
 // prettier-ignore
 const parityExecutors: readonly ParityExecutor[] = [
   { name: 'compiled on the CPU', tolerance: float32, cases: 'all', open: () => opened(compiled({ threads: 1 })) },
@@ -37,13 +37,13 @@ const parityExecutors: readonly ParityExecutor[] = [
   { name: 'eager on the CPU', tolerance: exact, cases: 'one of each family', open: () => eager({ backend: 'cpu' }) },
 ];
 
-/** An executor of this machine, or why it is skipped. */
+/** An executor of this machine, or the reason why it is skipped. */
 export interface Found extends ParityExecutor {
   readonly executor?: Executor;
   readonly skipped?: string;
 }
 
-/** Those that every machine has, or those that it may lack, each tried. */
+/** The executors that every machine has, or those that it may lack, each of them tried. */
 export async function findExecutors({ isOptional }: { readonly isOptional: boolean }): Promise<Found[]> {
   const found: Found[] = [];
   for (const candidate of parityExecutors) {
@@ -52,7 +52,7 @@ export async function findExecutors({ isOptional }: { readonly isOptional: boole
   return found;
 }
 
-/** One of them by its name. */
+/** One executor by name. */
 export async function findExecutor(name: string): Promise<Found> {
   const candidate = parityExecutors.find((executor) => executor.name === name);
   if (!candidate) throw new RangeError(`there is no executor '${name}'`);
@@ -69,7 +69,7 @@ async function tried(candidate: ParityExecutor): Promise<Found> {
   }
 }
 
-/** What it needs is only found out by compiling something. */
+/** Compiles something, since only that shows whether its requirements are met. */
 async function opened(executor: Executor): Promise<Executor> {
   const { run, dispose } = await executor.compile(({ x }) => ({ y: x as never }), {
     x: { dtype: 'float32', shape: [1] },
@@ -81,7 +81,7 @@ async function opened(executor: Executor): Promise<Executor> {
   return executor;
 }
 
-/** ONNX Runtime of a page, with one thread like all of them. */
+/** ONNX Runtime for pages, with one thread like all others. */
 async function onnxruntimeWeb(): Promise<OrtRuntime> {
   const runtime = await import('onnxruntime-web');
   runtime.env.wasm.numThreads = 1;

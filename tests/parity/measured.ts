@@ -21,20 +21,20 @@ import { trainedTensors, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/testing';
 import type { Tolerance } from './executors.js';
 
-/** What is run on each executor. */
+/** What runs on each executor. */
 export interface Subject {
   readonly name: string;
-  /** A model with an adapter of its own; called once for each executor. */
+  /** Creates a model with an adapter of its own; called once for each executor. */
   attach(): Promise<PeftModel>;
-  /** A step each; at least two. */
+  /** One batch per step; at least two. */
   readonly batches: readonly Batch[];
   readonly kind: DataKind;
 }
 
-/** What an executor makes of a subject. */
+/** The results of a subject on an executor. */
 export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
 
-/** Outputs of the first batch, its gradients, and where a step for each batch leads. */
+/** The outputs of the first batch, its gradients, and the values after one step per batch. */
 export async function measure({ attach, batches, kind }: Subject, executor: Executor): Promise<Measured> {
   const peft = moved(await attach());
   const [first] = batches as [Batch];
@@ -48,7 +48,7 @@ export async function measure({ attach, batches, kind }: Subject, executor: Exec
       executor,
       epochs: 1,
       learningRate: 0.02,
-      optimizer: adamW({ weightDecay: 0.1, epsilon: 1e-4 }), // what Adam makes of a gradient that is nothing but rounding
+      optimizer: adamW({ weightDecay: 0.1, epsilon: 1e-4 }), // limits Adam's step for a gradient that is only rounding errors
       warmupRatio: 0.2,
       finalRatio: 0.4,
       clipNorm: 0.5,
@@ -58,7 +58,7 @@ export async function measure({ attach, batches, kind }: Subject, executor: Exec
     },
   );
   const [start] = snapshots as [TrainingSnapshot];
-  const gradients = tensorAt(start.slots, 'moment1'); // after one step a part of each gradient, and nothing else
+  const gradients = tensorAt(start.slots, 'moment1'); // after one step, a multiple of each gradient
   const { moment1, moment2 } = tensorsAt((snapshots.at(-1) as TrainingSnapshot).slots, 'moment1', 'moment2');
   return {
     outputs: { outputs: numbers(rows.flatMap((row) => [...row])) },
@@ -67,7 +67,7 @@ export async function measure({ attach, batches, kind }: Subject, executor: Exec
   };
 }
 
-/** The tensors that are too far from what they should be, with their distances; names that only one side has are among them. */
+/** The tensors with errors that are too large, and their errors; names that only one side has are included. */
 export function tooFar(actual: Measured, expected: Measured, tolerance: Tolerance): string[] {
   return (Object.keys(tolerance) as (keyof Tolerance)[]).flatMap((kind) => {
     const names = new Set([...Object.keys(actual[kind]), ...Object.keys(expected[kind])]);
@@ -83,7 +83,7 @@ function distanceOf(a: HostTensors[string] | undefined, b: HostTensors[string] |
   return relativeDistance(floats(a), floats(b));
 }
 
-/** Away from the start, where much of an adapter is zero and its gradients with it. */
+/** Moves values away from the start, where much of an adapter and its gradients are zero. */
 function moved(peft: PeftModel): PeftModel {
   const { layers, saved, values } = activeAdapter(peft);
   const rng = createRng(11);

@@ -16,7 +16,7 @@ import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
 
-/** A method with options, and the family whose mathematics it shares with others. The first of a family stands for it. */
+/** A method with options, and the family of methods with the same mathematics. The first of a family represents it. */
 export interface ParityMethod {
   readonly name: string;
   readonly family: string;
@@ -71,7 +71,7 @@ const known: readonly ParityMethod[] = [
   { name: 'vera', family: 'vera', configured: vera({ r: 6, veraDropout: 0.2 }) },
 ];
 
-/** Every method that a package of the workspace offers: one without a line above is taken as it comes. */
+/** Every method that a package of the workspace offers; one without a line above has its default options. */
 export const parityMethods: readonly ParityMethod[] = [...known, ...(await withoutLine())];
 
 async function withoutLine(): Promise<ParityMethod[]> {

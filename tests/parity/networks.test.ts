@@ -10,7 +10,7 @@ const subjects = await networkSubjects();
 
 await testParity(await findExecutors({ isOptional: false }), subjects);
 
-it('has a case for every network that there are weights of', async () => {
+it('has a case for every network with weights', async () => {
   const folders = await readdir(new URL('../models/fixtures/', import.meta.url));
   const all = folders.filter((folder) => folder.endsWith('-tiny')).map((folder) => folder.replace('-tiny', ''));
   const networks = all.filter((name) => !(variants as readonly string[]).includes(name));

@@ -4,15 +4,15 @@ import { fromPretrained } from '@peftjs/models';
 import { bertFolder, encodingOf, inputsOf } from '../models/bert-tiny.js';
 import { batchOf, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
 
-/** A small random network under one of its heads, and a batch for it. */
+/** A small random network with one of its heads, and a batch for it. */
 export interface ParityNetwork {
   readonly name: string;
-  /** The first of a family stands for it where an executor is slow. */
+  /** The first of a family represents it if an executor is slow. */
   readonly family: 'encoder' | 'relative' | 'decoder' | 'rotary' | 'pairs';
   load(): Promise<{ readonly model: Model; readonly batch: Batch; readonly kind: DataKind }>;
 }
 
-/** Architectures, and every kind at least once. */
+/** All architectures; every kind is in at least one family. */
 export const parityNetworks: readonly ParityNetwork[] = [
   { name: 'bert for classification', family: 'encoder', load: bert },
   network('distilbert', 'classes', 'encoder'),
@@ -28,7 +28,7 @@ export const parityNetworks: readonly ParityNetwork[] = [
   pairs('distilbert'),
 ];
 
-/** Architectures that differ from these in a few operations: they are held alike apart from the usual tests. */
+/** Architectures that differ from these in a few operations: they are only compared in the end-to-end tests. */
 export const moreNetworks: readonly ParityNetwork[] = [
   network('qwen3', 'next', 'rotary'),
   network('mistral', 'next', 'rotary'),
@@ -65,7 +65,7 @@ function pairs(name: Network): ParityNetwork {
   };
 }
 
-/** Rows of several texts out of the texts of a batch: column after column, each begins one text later. */
+/** Rows of several texts, made of the texts of a batch: each column starts one text later. */
 export function textsOf({ inputs, rowWeights, rows }: Batch, columns: number): Batch {
   const turned = (column: number, { data, shape: [texts = 0, tokens = 0] }: HostTensor): number[] =>
     Array.from({ length: texts * tokens }, (_, at) => data[(at + column * tokens) % (texts * tokens)] as number);

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Found } from './executors.js';
 import { measure, tooFar, type Measured, type Subject } from './measured.js';
 
-/** One test for each executor and subject; executors that the machine lacks are skipped by name. */
+/** Defines one test for each executor and subject; executors that the machine lacks are skipped by name. */
 export async function testParity(
   executors: readonly Found[],
   subjectsFor: (found: Found) => readonly Subject[],
@@ -21,7 +21,7 @@ export async function testParity(
       it.skip(`${name}: ${skipped}`);
       continue;
     }
-    describe(`${name}, ${found.cases}: forward, gradients and steps are the reference's`, () => {
+    describe(`${name}, ${found.cases}: forward pass, gradients and steps match the reference`, () => {
       it.each(subjectsFor(found).map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
         const actual = await measure(subject, executor);
         expect(tooFar(actual, await expected(subject), tolerance)).toEqual([]);

@@ -10,8 +10,8 @@ const SEED = 5;
 const toyData = toyTrainingData(SEED, 5);
 
 /**
- * A method on the toy encoder. What it starts from is always measured on the reference: of almost equal measurements the
- * factors may be turned round.
+ * A method on the toy encoder. Its initial values are always measured on the reference: factors of nearly equal
+ * singular values may otherwise be swapped.
  */
 export function methodSubject({ name, configured }: ParityMethod): Subject {
   return {
@@ -30,7 +30,7 @@ export function methodSubject({ name, configured }: ParityMethod): Subject {
   };
 }
 
-/** LoRA on a network, with one batch again and again. */
+/** LoRA on a network, with one batch repeated. */
 export async function networkSubject({ name, load }: ParityNetwork, loraDropout = 0.1): Promise<Subject> {
   const { model, batch, kind } = await load();
   return {
@@ -41,7 +41,9 @@ export async function networkSubject({ name, load }: ParityNetwork, loraDropout 
   };
 }
 
-/** Kinds of data that no network here has, on the toy encoder: rows of any number of labels, and of several texts. */
+/**
+ * Kinds of data that no network here has, on the toy encoder: rows with any number of labels, and with several texts.
+ */
 function kindSubjects(): Subject[] {
   const batches = toyData.epoch(0);
   const attached = (): Promise<PeftModel> => Promise.resolve(attach(toyModel(), lora({ r: 2 }), { seed: SEED }));
@@ -72,12 +74,12 @@ function kindSubjects(): Subject[] {
   ];
 }
 
-/** The methods and kinds of data that an executor is held to. */
+/** The methods and kinds of data that an executor is tested with. */
 export function methodSubjects({ cases }: Found): Subject[] {
   return [...(cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject), ...kindSubjects()];
 }
 
-/** The networks that an executor is held to. */
+/** The networks that an executor is tested with. */
 export async function networkSubjects(networks = parityNetworks): Promise<(found: Found) => Subject[]> {
   const subjects = await Promise.all(
     networks.map(async (network) => ({ network, subject: await networkSubject(network) })),

@@ -110,8 +110,8 @@ export function newAdapters(): Named<PeftModel>[] {
 }
 
 /**
- * The same with values that are drawn rather than trained, so that they are the same on every machine. Where ranks die,
- * modules keep 0, 1, .. up to all of theirs; of 'sora-dead' none is left.
+ * The adapters with values that are random rather than trained, so that they are the same on every machine. Where ranks
+ * are pruned, modules keep between none and all of their ranks; 'sora-dead' has none left.
  */
 export function drawnAdapters(): Named<PeftModel>[] {
   return newAdapters().map(([name, peft]) => {
@@ -120,7 +120,7 @@ export function drawnAdapters(): Named<PeftModel>[] {
   });
 }
 
-/** Values away from where they start, the same on every machine. */
+/** Values away from their initial ones, the same on every machine. */
 export function drawnValues(peft: PeftModel): HostTensors {
   const adapter = activeAdapter(peft);
   const values = { ...adapter.values };
@@ -132,14 +132,14 @@ export function drawnValues(peft: PeftModel): HostTensors {
   return values;
 }
 
-/** A tensor away from where it starts, rounded: logarithms are not the same to the last digit everywhere. */
+/** A tensor away from its initial values, rounded: the last digit of logarithms differs between machines. */
 function moved({ data, shape }: HostTensor, name: string): HostTensor {
   const rng = createRng(1).fork(name);
   const values = Array.from(data, (value) => Math.round(4096 * (value + 0.2 * rng.normal())) / 4096);
   return hostTensor(Float32Array.from(values), shape);
 }
 
-/** The values with only the last ranks of every module alive, `alive` of its r, by the tensors [r] that decide it. */
+/** The values with only the last `alive` of the r ranks of every module active, by the tensors [r] that decide it. */
 function withDeadRanks(peft: PeftModel, values: HostTensors, alive: (index: number, r: number) => number): HostTensors {
   const adapter = activeAdapter(peft);
   const changed = { ...values };
@@ -160,7 +160,7 @@ function lastAlive(tensor: HostTensor, count: number): HostTensor {
   );
 }
 
-/** Writes adapters into folders of their names, and their logits beside them: what tools/golden/open_in_peft.py reads. */
+/** Writes adapters into folders of their names, with their logits, for tools/golden/open_in_peft.py. */
 export async function writeAdapters(folder: string, adapters: readonly Named<PeftModel>[]): Promise<void> {
   const logits: Record<string, number[]> = {};
   for (const [name, peft] of adapters) {

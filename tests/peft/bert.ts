@@ -21,16 +21,16 @@ import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 
-/** Between two float32 computations of one tensor, ||a - b|| / ||b||. */
+/** The tolerance of two float32 computations of one tensor, ||a - b|| / ||b||. */
 export const TOLERANCE = 1e-4;
 
-/** Adapters that PEFT wrote, adapters that it opened, and its training steps, beside the batches of all three. */
+/** Adapters written by PEFT, adapters that PEFT opened, and its training steps, with the batches of all three. */
 export const fixtures = fileURLToPath(new URL('fixtures', import.meta.url));
 
-/** The model that PEFT had under its adapters. */
+/** The model under PEFT's adapters. */
 const bertFolder = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
 
-/** Every method there is. */
+/** All methods. */
 export const methods: readonly PeftMethod[] = [
   lora,
   adalora,
@@ -50,10 +50,10 @@ export const methods: readonly PeftMethod[] = [
 ];
 
 export const executor = await referenceExecutor();
-/** Named as in the fixtures, wherever the repository lies. */
+/** Paths as in the fixtures, wherever the repository is. */
 export const model = { ...(await fromPretrained(bertFolder)), name: 'tests/models/fixtures/bert-tiny' };
 
-/** A fixture's JSON. */
+/** The JSON of a fixture. */
 export function readJson(file: string): unknown {
   return JSON.parse(readFileSync(`${fixtures}/${file}`, 'utf8'));
 }
@@ -65,7 +65,7 @@ interface Rows {
   readonly labels: number[];
 }
 
-/** The batches that PEFT had, padding included. */
+/** PEFT's batches, including padding. */
 const batches: readonly Batch[] = (readJson('batches.json') as { batches: Rows[] }).batches.map(batchOf);
 
 function batchOf({ inputIds, attentionMask, tokenTypeIds, labels }: Rows): Batch {
@@ -82,7 +82,7 @@ function batchOf({ inputIds, attentionMask, tokenTypeIds, labels }: Rows): Batch
   };
 }
 
-/** One epoch of them. */
+/** One epoch of these batches. */
 export const trainingData: TrainingData = {
   kind: 'classification',
   epoch: () => batches,
@@ -94,7 +94,7 @@ export async function logitsOf(network: PeftModel | Model): Promise<number[]> {
   return (await predict(network, batches.slice(0, 1), { executor })).flatMap((row) => [...row]);
 }
 
-/** The tensors of a safetensors file, as torch holds them. */
+/** The tensors of a safetensors file, as torch stores them. */
 export function tensorsOf(bytes: Uint8Array): HostTensors {
   return Object.fromEntries(
     [...readSafetensors(bytes)].map(([name, tensor]) => [name, hostTensor(toFloat32(tensor), tensor.shape)]),

@@ -1,5 +1,5 @@
 /**
- * An adapter for embeddings, written here and opened by PEFT as FEATURE_EXTRACTION. To write it anew:
+ * An adapter for embeddings, written here and opened by PEFT as FEATURE_EXTRACTION. To write it again:
  *
  *   UPDATE_EMBEDDER=1 npx vitest run tests/peft/embedder.test.ts && venv/bin/python tools/golden/embedder.py
  */
@@ -20,7 +20,7 @@ const attached = attach(model, lora({ r: 2, targetModules: ['query', 'value', 'o
 const peft = withAdapter(attached, { values: drawnValues(attached) });
 if (process.env.UPDATE_EMBEDDER) await savePretrained(peft, folder, { storage: diskStorage() });
 
-it('is what PEFT opened', async () => {
+it('equals the adapter that PEFT opened', async () => {
   const storage = memoryStorage();
   await savePretrained(peft, 'embedder', { storage });
   for (const file of [ADAPTER_CONFIG, ADAPTER_WEIGHTS]) {
@@ -29,7 +29,7 @@ it('is what PEFT opened', async () => {
   }
 });
 
-it('has the embeddings that it has in PEFT', async () => {
+it('has the same embeddings as in PEFT', async () => {
   const { model: type, embeddings } = readJson('embedder/opened.json') as { model: string; embeddings: number[][] };
   expect(type).toBe('PeftModelForFeatureExtraction');
   const loaded = await loadPretrained(model, folder, { methods: [lora] });

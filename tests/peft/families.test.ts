@@ -24,14 +24,14 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { batchOf, folder, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
 import { fixtures, readJson, TOLERANCE } from './bert.js';
 
-/** Made by tools/golden/peft_families.py. */
+/** Written by tools/golden/peft_families.py. */
 const { adapters } = readJson('families/expected.json') as {
   adapters: Record<string, { network: Network; head: HeadName | 'body'; losses?: number[] }>;
 };
 const expected = readSafetensors(new Uint8Array(readFileSync(`${fixtures}/families/expected.safetensors`)));
 const BATCH = 1;
 
-/** Of PEFT's, refused by name. */
+/** Adapters of PEFT that are rejected by name. */
 const refused: Readonly<Record<string, RegExp>> = {
   'tied-lora-together': /ensureWeightTying with 'model\.embed_tokens' in targetModules/,
   'tokens-alone': /holds a TRAINABLE_TOKENS adapter/,
@@ -45,7 +45,7 @@ function network(name: Network, head: HeadName | 'body'): Promise<Model> {
   return head === 'body' ? load(tiny(name), 'classes', { task: 'feature-extraction' }) : load(tiny(name), head);
 }
 
-/** How far the outputs of a model are from PEFT's for an adapter. */
+/** The error of a model's outputs with an adapter against PEFT's. */
 async function distance(name: string, model: Model | PeftModel, family: Network): Promise<number> {
   const golden = expected.get(name) ?? expect.fail(name);
   const perRow = golden.shape.slice(1).reduce((product, size) => product * size, 1);
@@ -63,7 +63,7 @@ describe.each(read)('%s, written by PEFT', (name, { network: family, head }) => 
     return onWarning((message) => warnings.push(message));
   });
 
-  it('has the outputs that it has in PEFT, merged where that is special, and is written as it was read', async () => {
+  it('has the same outputs as in PEFT, also merged where that differs, and is saved as it was read', async () => {
     const model = await network(family, head);
     const peft = await loadPretrained(model, `${fixtures}/families/${name}`, { methods });
     expect(await distance(name, peft, family)).toBeLessThan(TOLERANCE);
@@ -83,7 +83,7 @@ const trained = Object.entries(adapters).flatMap(([name, { network: family, head
   losses && head !== 'body' ? [{ name, family, head, losses }] : [],
 );
 
-it.each(trained)('$name has the losses that it has in PEFT, step by step', async ({ name, family, head, losses }) => {
+it.each(trained)('$name has the same losses as in PEFT, step by step', async ({ name, family, head, losses }) => {
   const peft = await loadPretrained(await load(tiny(family), head), `${fixtures}/families/${name}`, { methods });
   const batch = batchOf(tiny(family), BATCH, { head });
   const course: number[] = [];
@@ -104,13 +104,13 @@ it.each(trained)('$name has the losses that it has in PEFT, step by step', async
   expect(relativeDistance(course, losses)).toBeLessThan(1e-6);
 });
 
-it.each(Object.entries(refused))('%s is refused', async (name, message) => {
+it.each(Object.entries(refused))('%s is rejected', async (name, message) => {
   const { network: family, head } = adapters[name] ?? expect.fail(name);
   const model = await network(family, head);
   await expect(loadPretrained(model, `${fixtures}/families/${name}`, { methods })).rejects.toThrow(message);
 });
 
-it('is written for transformers with a head of its own where the two ends of a tied table differ', async () => {
+it("is saved for transformers with a separate head if a tied table's two uses differ", async () => {
   const name = 'tokens-apart';
   const files = folder(tiny('gpt2'), 'next');
   const model = await load(tiny('gpt2'), 'next');
@@ -124,7 +124,7 @@ it('is written for transformers with a head of its own where the two ends of a t
 });
 
 describe('single tokens', () => {
-  it('start where the table has them, and are what a state dict sets', async () => {
+  it("start with the table's values, and can be set by a state dict", async () => {
     const model = await load(tiny('llama'), 'next');
     const peft = attach(model, lora({ r: 1, targetModules: ['q_proj'], trainableTokenIndices: [7, 3, 40] }));
     const [own, plain] = await Promise.all(
@@ -140,26 +140,26 @@ describe('single tokens', () => {
     [{ trainableTokenIndices: [80] }, /different tokens from 0 to 79/],
     [{ trainableTokenIndices: [3, 3] }, /different tokens/],
     [{ trainableTokenIndices: { nothing: [3] } }, /has no module 'nothing'/],
-    [{ trainableTokenIndices: { 'model.norm': [3] } }, /'model\.norm' is no table of words/],
+    [{ trainableTokenIndices: { 'model.norm': [3] } }, /'model\.norm' is no word embedding/],
     [
       { trainableTokenIndices: [3], modulesToSave: ['lm_head'] },
       /'lm_head' is changed by trainableTokenIndices and by/,
     ],
     [{ trainableTokenIndices: { embed_tokens: [3], lm_head: [4] }, ensureWeightTying: true }, /needs the same tokens/],
-  ])('are refused as %j', async (options, message) => {
+  ])('are rejected as %j', async (options, message) => {
     const model = await load(tiny('llama'), 'next');
     expect(() => attach(model, lora({ targetModules: ['q_proj'], ...options }))).toThrow(message);
   });
 
-  it('are refused by a method that has none', async () => {
+  it('are rejected by a method without them', async () => {
     const model = await load(tiny('electra'), 'classes');
     const loading = loadPretrained(model, `${fixtures}/families/tokens`, { methods: [sora] });
     await expect(loading).rejects.toThrow(/'sora' does not have 'trainable_token_indices'/);
   });
 });
 
-describe('a folder that cannot be read', () => {
-  it('says how a pickle is converted', async () => {
+describe('an unreadable folder', () => {
+  it('gives an error that says how to convert a pickle', async () => {
     const storage = memoryStorage();
     const bytes = readFileSync(`${fixtures}/families/tokens/adapter_config.json`);
     await storage.write('old/adapter_config.json', new Uint8Array(bytes));
@@ -168,7 +168,7 @@ describe('a folder that cannot be read', () => {
     await expect(loading).rejects.toThrow(/adapter_model\.bin is a pickle, .* save_pretrained it/);
   });
 
-  it('says what it was made for', async () => {
+  it('gives an error that says which task it is for', async () => {
     const loading = loadPretrained(await load(tiny('electra'), 'tokens'), `${fixtures}/families/tokens`, { methods });
     await expect(loading).rejects.toThrow(/holds 'classifier\.dense\.\w+', which belongs to no module of 'tiny'/);
   });

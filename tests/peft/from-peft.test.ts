@@ -3,7 +3,7 @@ import { relativeDistance } from '@peftjs/core/testing';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';
 
-/** Made by tools/golden/from_peft.py. */
+/** Written by tools/golden/from_peft.py. */
 const expected = readJson('from-peft/expected.json') as { base: number[][]; logits: Record<string, number[][]> };
 
 it('has the logits of transformers without an adapter', async () => {
@@ -18,13 +18,13 @@ describe.each(Object.entries(expected.logits))('%s, written by PEFT', (name, log
     return onWarning((message) => warnings.push(message));
   });
 
-  it('has the logits that it has in PEFT, and no tensor or option that is unknown here', async () => {
+  it('has the same logits as in PEFT, and no unknown tensor or option', async () => {
     const peft = await load();
     expect(relativeDistance(await logitsOf(peft), logits.flat())).toBeLessThan(TOLERANCE);
     expect(warnings).toEqual([]);
   });
 
-  it('has them merged', async () => {
+  it('has the same logits merged', async () => {
     expect(relativeDistance(await logitsOf(mergeAndUnload(await load())), logits.flat())).toBeLessThan(TOLERANCE);
   });
 });

@@ -15,25 +15,25 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { executor, fixtures, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';
 
-/** Made by tools/golden/peft_steps.py: every method from where PEFT starts it, by torch's AdamW. */
+/** Written by tools/golden/peft_steps.py: every method from PEFT's initial values, with torch's AdamW. */
 const expected = readJson('steps/expected.json') as {
   steps: number[];
   optimizer: { lr: number; betas: [number, number]; eps: number; weight_decay: number };
   losses: Record<string, { loss: number[]; objective: number[] }>;
 };
 
-/** What PEFT does otherwise than the papers, whose way is the default. */
+/** Options where PEFT differs from the papers, which are our defaults. */
 const asInPeft: Readonly<Record<string, object>> = {
   adalora: { orthRegularizer: 'unsquared-mean', allocator: 'released' },
 };
 
-/** Ten steps: losses, and the adapter after every step. */
+/** Ten steps: the losses, and the adapter after every step. */
 interface Course {
   readonly losses: { loss: number[]; objective: number[] };
   readonly adapters: Record<number, PeftModel>;
 }
 
-/** PEFT's initial adapter, trained as PEFT's methods train. */
+/** PEFT's initial adapter, trained with PEFT's variants of the methods. */
 async function initialAdapter(name: string): Promise<PeftModel> {
   const adapter = activeAdapter(await loadPretrained(model, `${fixtures}/steps/${name}`, { methods }));
   const { method, config, values } = adapter;
@@ -64,14 +64,14 @@ async function trained(name: string): Promise<Course> {
   return course;
 }
 
-/** Every trained tensor, the head's among them, as the file holds it. */
+/** Every trained tensor, including the head's, as in the file. */
 async function onDisk(peft: PeftModel): Promise<HostTensors> {
   const storage = memoryStorage();
   await savePretrained(peft, 'adapter', { storage, pruned: false });
   return tensorsOf(await storage.read(`adapter/${ADAPTER_WEIGHTS}`));
 }
 
-describe.each(Object.entries(expected.losses))('%s by AdamW, as in torch', (name, losses) => {
+describe.each(Object.entries(expected.losses))('%s with AdamW, as in torch', (name, losses) => {
   let course: Course;
   beforeAll(async () => {
     course = await trained(name);

@@ -14,10 +14,10 @@ import { executor, fixtures, logitsOf, methods, model, readJson, tensorsOf, TOLE
 
 const drawn = drawnAdapters();
 
-/** Made by tools/golden/write-adapters.ts and tools/golden/open_in_peft.py. */
+/** Written by tools/golden/write-adapters.ts and tools/golden/open_in_peft.py. */
 const opened = readJson('from-peftjs/opened.json') as { distance: number; logits: Record<string, number[][]> };
 
-it('has a fixture for every adapter, opened by PEFT with the same logits', () => {
+it('has a fixture for every adapter, which PEFT opened with the same logits', () => {
   expect(Object.keys(opened.logits)).toEqual(drawn.map(([name]) => name));
   expect(opened.distance).toBeLessThan(TOLERANCE);
 });
@@ -25,7 +25,7 @@ it('has a fixture for every adapter, opened by PEFT with the same logits', () =>
 describe.each(drawn)('%s, opened by PEFT', (name, peft) => {
   const fixture = (file: string): Promise<Uint8Array> => readFile(`${fixtures}/from-peftjs/${name}/${file}`);
 
-  it('is what is written today', async () => {
+  it('equals what is written today', async () => {
     const storage = memoryStorage();
     await savePretrained(peft, name, { storage });
     const weights = await storage.read(`${name}/${ADAPTER_WEIGHTS}`);
@@ -35,7 +35,7 @@ describe.each(drawn)('%s, opened by PEFT', (name, peft) => {
     expect(Buffer.from(weights).equals(expected)).toBe(true);
   });
 
-  it('has the logits that it has in PEFT, drawn and loaded', async () => {
+  it('has the same logits as in PEFT, before and after saving', async () => {
     const logits = (opened.logits[name] ?? []).flat();
     expect(relativeDistance(await logitsOf(peft), logits)).toBeLessThan(TOLERANCE);
     const loaded = await loadPretrained(model, `${fixtures}/from-peftjs/${name}`, { methods });
@@ -54,8 +54,8 @@ function shapesOf(weights: Uint8Array): Record<string, readonly number[]> {
 const python = process.env.PEFTJS_PYTHON ?? '';
 const reason = python === '' ? 'PEFTJS_PYTHON names no interpreter with peft' : `PEFTJS_PYTHON is ${python}`;
 
-describe(`in PEFT itself (${reason})`, () => {
-  it.skipIf(python === '')('opens adapters as they are drawn and as they are trained', async () => {
+describe(`in real PEFT (${reason})`, () => {
+  it.skipIf(python === '')('opens adapters with random values and trained ones', async () => {
     expect(existsSync(python)).toBe(true);
     for (const adapters of [drawn, await trained()]) {
       const folder = await mkdtemp(join(tmpdir(), 'peftjs-'));

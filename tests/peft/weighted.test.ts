@@ -4,7 +4,7 @@ import { relativeDistance } from '@peftjs/core/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';
 
-/** Made by tools/golden/peft_weighted.py, options in PEFT's names. */
+/** Written by tools/golden/peft_weighted.py, with options under PEFT's names. */
 const { cases } = readJson('weighted/expected.json') as {
   cases: {
     adapters: string[];

@@ -21,7 +21,7 @@ const executor = compiled({ threads: 1 });
 
 const TEXTS = ['Angela Merkel met Barack Obama in Berlin.', 'no', 'naïve café', 'She works in New York.'];
 
-/** An adapter that changes the outputs: LoRA with random factors, and a head drawn by the seed. */
+/** An adapter that changes the outputs: LoRA with random factors, and a random head by the seed. */
 async function saved(storage: Storage, folder: string, seed: number, loading: PretrainedOptions): Promise<PeftModel> {
   const model = await fromPretrained('classifier', { storage, ...loading });
   const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed });
@@ -36,11 +36,11 @@ beforeAll(async () => {
   storage = await inMemory('classifier');
   const loading = { problemType: 'single_label_classification' } as const;
   a = await saved(storage, 'a', 1, { ...loading, labels: ['red', 'green', 'blue'] });
-  b = await saved(storage, 'b', 2, { labels: ['x', 'y', 'z'] }); // of several labels at once, as the checkpoint says
+  b = await saved(storage, 'b', 2, { labels: ['x', 'y', 'z'] }); // multi-label, like the checkpoint
   await saved(storage, 'pair', 3, { ...loading, labels: ['yes', 'no'] });
 });
 
-/** The logits of each text, computed alone. */
+/** The logits of each text, computed separately. */
 async function logitsOf(peft: PeftModel, text: string): Promise<number[]> {
   const model = await fromPretrained('classifier', { storage });
   const { ids } = model.tokenizer.encode(text);
@@ -66,7 +66,7 @@ function softmax(logits: readonly number[]): number[] {
 const open = (source: Parameters<typeof pipeline>[1], options = {}) =>
   pipeline('text-classification', source, { methods, executor, storage, ...options });
 
-/** Labels and scores as a record, of any order. */
+/** Labels and scores as a record, in any order. */
 const byLabel = (found: readonly { label: string; score: number }[]) =>
   Object.fromEntries(found.map(({ label, score }) => [label, score]));
 
@@ -81,7 +81,7 @@ async function expectedOf(peft: PeftModel, labels: readonly string[], text: stri
 const sigmoid = (logits: readonly number[]): number[] => logits.map((x) => 1 / (1 + Math.exp(-x)));
 
 describe('an adapter folder', () => {
-  it('is enough: its base model, the labels and what they mean are found through it', async () => {
+  it('is enough to find its base model and the labels', async () => {
     const [ofA, ofB] = [await (await open('a'))(TEXTS, { topK: null }), await (await open('b'))(TEXTS, { topK: null })];
     for (const [index, text] of TEXTS.entries()) {
       expect(byLabel(ofA[index] ?? [])).toEqual(await expectedOf(a, ['red', 'green', 'blue'], text, softmax));
@@ -89,7 +89,7 @@ describe('an adapter folder', () => {
     }
   });
 
-  it('brings a head of as many outputs as it was trained with, which its tensors say where labels do not', async () => {
+  it('has a head with as many outputs as in training, by its tensors if it has no labels', async () => {
     const config = JSON.parse(new TextDecoder().decode(await storage.read('pair/adapter_config.json'))) as object;
     const { id2label: _, label2id: __, ...bare } = config as Record<string, unknown>;
     await storage.write('bare/adapter_config.json', new TextEncoder().encode(JSON.stringify(bare)));
@@ -103,7 +103,7 @@ describe('an adapter folder', () => {
     });
   });
 
-  it('can be put on a base model that lies elsewhere', async () => {
+  it('can be used with a base model in another place', async () => {
     const model = await fromPretrained('classifier', { storage });
     for (const base of ['classifier', model]) {
       const classify = await open('pair', { model: base });
@@ -116,10 +116,10 @@ describe('an adapter folder', () => {
       'lost/adapter_config.json',
       new TextEncoder().encode('{"peft_type": "LORA", "base_model_name_or_path": "gone/", "task_type": "SEQ_CLS"}'),
     );
-    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; say where it is by 'model' \(--model\)$/);
+    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; pass it as 'model' \(--model\)$/);
   });
 
-  it('gives what its merged folder gives, and a model in hand, as it stands', async () => {
+  it('gives the same outputs as its merged folder, and as a model in memory', async () => {
     await saveMerged(mergeAndUnload(a), 'merged', { storage, sourceStorage: storage });
     const merged = await fromPretrained('merged', { storage });
     const known = await (await open('a'))(TEXTS, { topK: null });
@@ -133,8 +133,8 @@ describe('an adapter folder', () => {
   });
 });
 
-describe('a folder below', () => {
-  it('is looked in for the adapter, and not for its base', async () => {
+describe('a subfolder', () => {
+  it('is used for the adapter, not for its base model', async () => {
     for (const file of ['adapter_config.json', 'adapter_model.safetensors']) {
       await storage.write(`runs/best/${file}`, await storage.read(`a/${file}`));
     }
@@ -142,10 +142,10 @@ describe('a folder below', () => {
   });
 });
 
-describe('options of loading', () => {
-  it('are refused for a model in memory', async () => {
+describe('loading options', () => {
+  it('are rejected for a model in memory', async () => {
     await expect(open(a, { labels: ['x', 'y', 'z'] })).rejects.toThrow(
-      "option 'labels' says how a model is loaded, and this one is in memory: leave it out",
+      "option 'labels' is for loading a model, but this one is in memory: omit it",
     );
   });
 });
@@ -153,7 +153,7 @@ describe('options of loading', () => {
 describe('several adapters', () => {
   const adapters = { a: 'a', b: 'b' };
 
-  it('are chosen for a call or for each text, each with its own labels', async () => {
+  it('can be chosen for a call or for each text, each with its own labels', async () => {
     const classify = await open('classifier', { adapters });
     const [onlyA, onlyB] = [await (await open('a'))(TEXTS), await (await open('b'))(TEXTS)];
     const same = (found: readonly { label: string; score: number }[]) =>
@@ -169,7 +169,7 @@ describe('several adapters', () => {
     expect(withBase).toEqual(same([onlyA[0], base[1], onlyB[2], onlyA[3]] as typeof onlyA));
   });
 
-  it('stand beside the source’s own, and leave a model in hand as it is', async () => {
+  it('are added to the source’s own, and do not change a model in memory', async () => {
     const classify = await open('a', { adapters: { b: 'b' } });
     expect(await classify('no', { adapter: 'default' })).toEqual(await (await open('a'))('no'));
     expect(await classify('no', { adapter: 'b' })).toEqual(await (await open('b'))('no'));
@@ -178,7 +178,7 @@ describe('several adapters', () => {
     expect([...a.adapters.keys()]).toEqual(['default']);
   });
 
-  it('of a model in hand are those that it has at a call', async () => {
+  it('of a model in memory are those that it has at the time of a call', async () => {
     const peft = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
     const classify = await open(peft);
     await expect(classify('no', { adapter: 'later' })).rejects.toThrow('the pipeline has default, __base__');
@@ -186,7 +186,7 @@ describe('several adapters', () => {
     expect(await classify('no', { adapter: 'later' })).toEqual(await (await open('b'))('no'));
   });
 
-  it('that are unknown, or not one for each text, are refused in a line', async () => {
+  it('that are unknown, or not one for each text, are rejected with a one-line message', async () => {
     const classify = await open('classifier', { adapters: { support: 'a', sales: 'b' } });
     await expect(classify('no', { adapter: 'suport' })).rejects.toThrow(
       "text-classification: option 'adapter' is 'suport' (did you mean 'support'?); the pipeline has support, sales, __base__",
@@ -198,7 +198,7 @@ describe('several adapters', () => {
       "adapter 'support': expected a folder with adapter_config.json, none in nowhere",
     );
     await expect(open('a', { adapters: { pair: 'pair' } })).rejects.toThrow(
-      "adapter 'pair' has 2 outputs, and the model 3: the adapters of a pipeline have as many as the first one",
+      "adapter 'pair' has 2 outputs, but the model 3: all adapters of a pipeline must have the same number",
     );
   });
 });

@@ -9,7 +9,7 @@ import { originOf, serve } from '../docs/serve.js';
 import { root } from '../workspace/repository.js';
 import { expected, fixture } from './tiny.js';
 
-/** A page that reads a model through a storage of its own and classifies. */
+/** A page that loads a model through its own storage and classifies. */
 const PAGE = `
 import { compiled } from '@peftjs/engine';
 import { pipeline } from '@peftjs/pipelines';
@@ -55,7 +55,7 @@ async function site(): Promise<string> {
   return built;
 }
 
-it.skipIf(withoutChromium)(`a page classifies as transformers does, ${inChromium}`, async () => {
+it.skipIf(withoutChromium)(`a page classifies like transformers, ${inChromium}`, async () => {
   const server = await serve(await site());
   onTestFinished(() => server.close());
   const browser = await openBrowser();

@@ -44,12 +44,12 @@ function expectClose(actual: ArrayLike<number>, known: ArrayLike<number>): void 
   for (let at = 0; at < known.length; at++) expect(actual[at]).toBeCloseTo(known[at] as number, 5);
 }
 
-/** The rows of a list of lists, of length 1 each. */
+/** The rows of a list of lists, each normalised to length 1. */
 const unit = (rows: readonly (readonly number[])[]): number[][] =>
   rows.map((row) => row.map((value) => value / Math.hypot(...row)));
 
 describe('embeddings', () => {
-  it('are the means over the tokens of each text, without padding', async () => {
+  it('are means over the tokens of each text, without padding', async () => {
     const { data, dims, tolist } = await plain(texts);
     const tokens = await plain(texts, { pooling: 'none' });
     expect(dims).toEqual([4, 16]);
@@ -74,7 +74,7 @@ describe('embeddings', () => {
     expectClose(data, unit((await plain(texts)).tolist() as number[][]).flat());
   });
 
-  it('are made as the folder of sentence-transformers says, or as the call does', async () => {
+  it('are computed as set in the sentence-transformers folder, or in the call', async () => {
     const cls = ((await plain(texts, { pooling: 'none' })).tolist() as number[][][]).map(([first]) => first ?? []);
     expectClose((await sentences(texts)).data, unit(cls).flat());
     expectClose((await sentences(texts, { normalize: false })).data, cls.flat());
@@ -85,7 +85,7 @@ describe('embeddings', () => {
     await asked.dispose();
   });
 
-  it('come in the shapes of transformers.js', async () => {
+  it('have the shapes of transformers.js', async () => {
     expect((await plain('no')).dims).toEqual([1, 16]);
     expect((await plain(['no'])).dims).toEqual([1, 16]);
     expect((await plain('no', { pooling: 'none' })).dims.length).toBe(3);
@@ -93,7 +93,7 @@ describe('embeddings', () => {
     expect([none.dims, none.data.length, none.tolist()]).toEqual([[0, 0], 0, []]);
   });
 
-  it('are refused for what is no text, and for unknown options', async () => {
+  it('are rejected for inputs that are not texts, and for unknown options', async () => {
     await expect(plain(5 as never)).rejects.toThrow('feature-extraction: expected a text');
     await expect(plain('no', { pooling: 'median' as never })).rejects.toThrow(
       `feature-extraction: option 'pooling' is 'median'`,
@@ -109,7 +109,7 @@ describe('an adapter for embeddings', () => {
     await savePretrained(peft, 'embedder', { storage });
   });
 
-  it('is opened by its folder, with the base model’s pooling', async () => {
+  it('is opened from its folder, with the base model’s pooling', async () => {
     const [embed, inHand] = [await open('embedder'), await open(peft)];
     const { data, dims } = await embed(texts);
     expect(dims).toEqual([4, 16]);
@@ -124,7 +124,7 @@ describe('an adapter for embeddings', () => {
     await Promise.all([embed.dispose(), inHand.dispose()]);
   });
 
-  it('acts as it stands at each call, token by token, too, and is compiled once for each', async () => {
+  it('has its current values at each call, also for token embeddings, and is compiled once for each', async () => {
     const { executor: counted, compiles } = counting();
     const model = await fromPretrained('sentences', { storage, task: 'feature-extraction' });
     const live = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1, adapterName: 'one' });
@@ -141,7 +141,7 @@ describe('an adapter for embeddings', () => {
     await embed.dispose();
   });
 
-  it('is not taken for a classifier, nor a classifier for it', async () => {
+  it('is not accepted as a classifier, nor a classifier as an embedder', async () => {
     await expect(pipeline('text-classification', 'embedder', { methods, executor, storage })).rejects.toThrow(
       "'embedder' is for feature-extraction: use the pipeline 'feature-extraction'",
     );

@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 
 describe('texts', () => {
-  it('go on, with their beginning or without', async () => {
+  it('are continued, with or without the prompt', async () => {
     const own = await generateText(model, 'Shall I', { executor, maxNewTokens: 5 });
     expect(await write('Shall I', { maxNewTokens: 5 })).toEqual([{ generated_text: `Shall I${own}` }]);
     expect(await write('Shall I', { maxNewTokens: 5, returnFullText: false })).toEqual([{ generated_text: own }]);
@@ -32,7 +32,7 @@ describe('texts', () => {
     ]);
   });
 
-  it('come as a list for a list, and in pieces while they are written', async () => {
+  it('are a list for a list, and are streamed in pieces', async () => {
     const pieces: string[] = [];
     const found = await write(['Shall', 'Rough'], {
       maxNewTokens: 4,
@@ -44,12 +44,12 @@ describe('texts', () => {
     expect(await write([])).toEqual([]);
   });
 
-  it('are drawn by a seed', async () => {
+  it('are sampled by a seed', async () => {
     const drawn = { doSample: true, seed: 3, maxNewTokens: 8 };
     expect(await write('Shall', drawn)).toEqual(await write('Shall', drawn));
   });
 
-  it('are written by the adapter of a call', async () => {
+  it('are generated with the adapter of a call', async () => {
     const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1, adapterName: 'one' });
     addAdapter(peft, lora({ r: 2, initLoraWeights: false }), { seed: 2, adapterName: 'two' });
     const both = await pipeline('text-generation', peft, { methods, executor });
@@ -61,7 +61,7 @@ describe('texts', () => {
   });
 });
 
-it('of a model in training are written by its adapter as it is now', async () => {
+it('generation of a model in training uses its current adapter', async () => {
   const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
   const live = await pipeline('text-generation', peft, { methods, executor });
   const before = await live('Shall', { maxNewTokens: 12 });
@@ -74,7 +74,7 @@ it('of a model in training are written by its adapter as it is now', async () =>
 describe('conversations', () => {
   const messages: ChatMessage[] = [{ role: 'user', content: 'Shall I' }];
 
-  it('get the assistant’s answer at their end', async () => {
+  it('get the assistant’s answer as their last message', async () => {
     const answer = await generateChat(model, messages, { executor, maxNewTokens: 5 });
     expect(await write(messages, { maxNewTokens: 5 })).toEqual([{ generated_text: [...messages, answer] }]);
     expect(await write([messages, messages], { maxNewTokens: 5 })).toEqual([
@@ -84,15 +84,15 @@ describe('conversations', () => {
   });
 });
 
-describe('what is refused', () => {
+describe('bad input is rejected:', () => {
   it.each<[unknown, object, string]>([
     [
       5,
       {},
-      'text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got 5 in place 1',
+      'text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got 5 at position 1',
     ],
-    ['', {}, 'got an empty text in place 1'],
-    [['Shall', 7], {}, 'got 7 in place 2'],
+    ['', {}, 'got an empty text at position 1'],
+    [['Shall', 7], {}, 'got 7 at position 2'],
     ['Shall', { maxTokens: 4 }, "text-generation: option 'maxTokens' is unknown"],
     ['Shall', { maxNewTokens: 0 }, "option 'maxNewTokens' is 0"],
     ['Shall', { template: () => '' }, "text-generation: option 'template' is for conversations, got a text"],

@@ -6,7 +6,7 @@ import { expected, fixture, methods } from './tiny.js';
 const executor = compiled({ threads: 1 });
 const { texts } = expected;
 
-/** The same results, scores to 1e-5: theirs are float32. */
+/** Compares results, with scores to 1e-5: theirs are float32. */
 function expectSame<T extends { readonly score: number }>(actual: readonly T[], known: readonly T[]): void {
   expect(actual).toEqual(known.map((one) => ({ ...one, score: expect.closeTo(one.score, 5) as number })));
 }
@@ -22,7 +22,7 @@ describe.each(Object.entries(expected.taggers))('entities of %s', async (name, {
     });
   });
 
-  it('are those of every label where none is left out', async () => {
+  it('have every label if none is ignored', async () => {
     const found = await tag(texts, { ignoreLabels: [] });
     found.forEach((of, text) => {
       expectSame(of, all[text] ?? []);
@@ -30,7 +30,7 @@ describe.each(Object.entries(expected.taggers))('entities of %s', async (name, {
     expectSame(await tag(texts[0] as string, { ignoreLabels: [] }), all[0] ?? []);
   });
 
-  it('cover what the text has there', async () => {
+  it('match the characters of the text', async () => {
     const [text = ''] = texts;
     for (const { word, start, end } of await tag(text))
       expect(text.slice(start, end)).toBe(word.replace(/^(?:##|Ġ)/, ''));

@@ -44,7 +44,7 @@ describe('labels of texts', () => {
       { label: expect.any(String) as string, score: expect.any(Number) as number },
     ]);
     expect((await classify(text, { topK: 2 })).length).toBe(2);
-    expect(await classify([text])).toEqual([first]); // one label for each text
+    expect(await classify([text])).toEqual([first]); // one label per text
     expect(await classify([text], { topK: 1 })).toEqual([first]);
     const lists = await classify([text, text], { topK: 2 });
     expect(lists.map((list) => list.length)).toEqual([2, 2]);
@@ -54,7 +54,7 @@ describe('labels of texts', () => {
     expect(await classify([])).toEqual([]);
   });
 
-  it('are lists or not by options that are known later', async () => {
+  it('are lists or not, by options known at run time', async () => {
     const known: ClassifyOptions = { topK: 2 };
     const found: LabelScore[] | LabelScore[][] = await classify(texts, known);
     expect(found.flat().length).toBe(2 * texts.length);
@@ -74,7 +74,7 @@ describe('labels of texts', () => {
     expect(lists).toEqual(found.map((list) => list.slice(0, 1)));
   });
 
-  it('are scored by another function on request', async () => {
+  it('can be scored by another function', async () => {
     const raw = await classify('no', { topK: null, functionToApply: 'none' });
     const soft = await classify('no', { topK: null, functionToApply: 'softmax' });
     const powers = raw.map(({ score }) => Math.exp(score));
@@ -84,7 +84,7 @@ describe('labels of texts', () => {
     });
   });
 
-  it('are the same in batches of any size, in the order given', async () => {
+  it('are the same in batches of any size, in the given order', async () => {
     const known = await Promise.all(texts.map(async (text) => (await classify(text))[0]));
     for (const batchSize of [1, 3]) {
       const small = await pipeline('text-classification', fixture('classifier'), { ...options, batchSize });
@@ -97,7 +97,7 @@ describe('labels of texts', () => {
     }
   });
 
-  it('are of pairs, too, whose second text the model is told apart', async () => {
+  it('can be for pairs, with token types for the second text', async () => {
     const [one, other] = texts as [string, string];
     const [pair] = await classify({ text: one, textPair: other }, { functionToApply: 'none' });
     expect(await classify({ text: one, text_pair: other } as never, { functionToApply: 'none' })).toEqual([pair]);
@@ -105,21 +105,21 @@ describe('labels of texts', () => {
     expect(swapped?.score).not.toBeCloseTo(pair?.score ?? NaN, 3);
   });
 
-  it('take the names of transformers.js', async () => {
+  it('accept the option names of transformers.js', async () => {
     expect(await classify('no', { top_k: 2 } as never)).toEqual(await classify('no', { topK: 2 }));
   });
 
   it.each<[unknown, unknown, string]>([
-    [5, {}, 'text-classification: expected a text, or { text, textPair }, got 5 in place 1'],
-    [['no', ''], {}, 'text-classification: expected a text, or { text, textPair }, got an empty one in place 2'],
-    [['no', null], {}, 'text-classification: expected a text, or { text, textPair }, got null in place 2'],
-    [{ text: 'no' }, {}, 'text-classification: expected a text, or { text, textPair }, got missing in place 1'],
+    [5, {}, 'text-classification: expected a text, or { text, textPair }, got 5 at position 1'],
+    [['no', ''], {}, 'text-classification: expected a text, or { text, textPair }, got an empty one at position 2'],
+    [['no', null], {}, 'text-classification: expected a text, or { text, textPair }, got null at position 2'],
+    [{ text: 'no' }, {}, 'text-classification: expected a text, or { text, textPair }, got missing at position 1'],
     ['no', { topk: 2 }, "text-classification: option 'topk' is unknown (did you mean 'topK'?)"],
     ['no', { topK: 0 }, "text-classification: option 'topK' is 0; expected >=1"],
     ['no', { functionToApply: 'relu' }, "text-classification: option 'functionToApply' is 'relu'"],
     ['no', 2, 'text-classification: options must be an object, got 2'],
     ['no', { adapter: 'a' }, "text-classification: option 'adapter' is 'a'; the pipeline has __base__"],
-  ])('are refused for %j with %j', async (text, given, message) => {
+  ])('are rejected for %j with %j', async (text, given, message) => {
     expect(await refusal(classify(text as string, given as object))).toContain(message);
   });
 });
@@ -157,20 +157,20 @@ describe('a pipeline', () => {
       'text-ranking',
       fixture('classifier'),
       {},
-      'expected a model of one output, or of two of which the second is relevance; it has 3: a, b, c',
+      'expected a model with one output, or two with relevance second; it has 3: a, b, c',
     ],
-  ])('of %s and %j with %j is refused', async (task, source, given, message) => {
+  ])('of %s and %j with %j is rejected', async (task, source, given, message) => {
     const all = { ...options, ...given } as PipelineOptions;
     expect(await refusal(pipeline(task as 'text-classification', source as string, all))).toContain(message);
   });
 
-  it('says that a folder without anything holds neither adapter nor model', async () => {
+  it('says that an empty folder has neither adapter nor model', async () => {
     await expect(pipeline('text-classification', './nowhere', options)).rejects.toThrow(
       /^expected an adapter, with adapter_config.json, or a model: no model in .\/nowhere: /,
     );
   });
 
-  it('names the pipeline that a model is for', async () => {
+  it('names the pipeline that suits a model', async () => {
     const model = await fromPretrained(fixture('tagger-bert'), { task: 'token-classification' });
     for (const source of [model, attach(model, lora({ r: 1 }))]) {
       expect(await refusal(pipeline('text-ranking', source, options))).toMatch(
@@ -179,13 +179,13 @@ describe('a pipeline', () => {
     }
   });
 
-  it('cuts texts at its number of tokens', async () => {
+  it('truncates texts to its number of tokens', async () => {
     const short = await pipeline('text-classification', fixture('classifier'), { ...options, maxTokens: 3 });
     expect(await short('no no no')).toEqual(await short('no'));
     await short.dispose();
   });
 
-  it('compiles once, whatever the sizes, and gives up only its own', async () => {
+  it('compiles once for all sizes, and only disposes of its own functions', async () => {
     const { executor: counted, compiles, disposed } = counting();
     const open = () => pipeline('text-classification', fixture('classifier'), { methods, executor: counted });
     const [first, second] = [await open(), await open()];
@@ -193,7 +193,7 @@ describe('a pipeline', () => {
     await first('no');
     await second(texts);
     await first(['no', 'a much longer text than the others', texts[0] as string]);
-    expect(compiles()).toBe(2); // one for each model
+    expect(compiles()).toBe(2); // one per model
     await first.dispose();
     await first.dispose();
     expect(disposed()).toBe(1);
@@ -203,15 +203,15 @@ describe('a pipeline', () => {
     expect(disposed()).toBe(2);
   });
 
-  it('that is disposed of ends the calls that run, and refuses others', async () => {
+  it('that is disposed of finishes running calls, and rejects others', async () => {
     const classify = await pipeline('text-classification', fixture('classifier'), options);
     const running = classify(texts);
     await classify.dispose();
     expect((await running).length).toBe(texts.length);
-    expect(await refusal(classify('no'))).toBe("the pipeline 'text-classification' was disposed of: make a new one");
+    expect(await refusal(classify('no'))).toBe("the pipeline 'text-classification' was disposed: create a new one");
   });
 
-  it('answers many calls at once as one after the other', async () => {
+  it('answers concurrent calls like sequential ones', async () => {
     const classify = await pipeline('text-classification', fixture('classifier'), options);
     const known = await classify(texts, { functionToApply: 'none' });
     const found = await Promise.all([...texts, ...texts].map((text) => classify(text, { functionToApply: 'none' })));
@@ -221,7 +221,7 @@ describe('a pipeline', () => {
     await classify.dispose();
   });
 
-  it('computes on an executor that is not ours', async () => {
+  it('computes on a custom executor', async () => {
     const own: Executor = { ...compiled({ threads: 1 }) };
     const classify = await pipeline('text-classification', fixture('classifier'), { methods, executor: own });
     expect((await classify('no')).length).toBe(1);
@@ -230,7 +230,7 @@ describe('a pipeline', () => {
 });
 
 describe('a ranking', () => {
-  it('of two labels is by the second one’s probability', async () => {
+  it('with two labels is by the second one’s probability', async () => {
     const model = await fromPretrained(fixture('classifier'), {
       labels: ['no', 'yes'],
       problemType: 'single_label_classification',
@@ -245,7 +245,7 @@ describe('a ranking', () => {
     await Promise.all([rank.dispose(), classify.dispose()]);
   });
 
-  it('takes documents alone, and gives equals in their order', async () => {
+  it('accepts documents without a query object, and keeps the order of ties', async () => {
     const rank = await pipeline('text-ranking', fixture('reranker'), options);
     expect(await rank('Who?', [])).toEqual([]);
     expect((await rank('Who?', ['no', 'no', 'no'])).map(({ index }) => index)).toEqual([0, 1, 2]);
@@ -253,7 +253,7 @@ describe('a ranking', () => {
       "text-ranking: expected a list of documents, got 'no'",
     );
     expect(await refusal(rank('', ['no']))).toContain('got an empty one');
-    expect(await refusal(rank('Who?', ['no', ' ']))).toContain('got an empty one in place 2');
+    expect(await refusal(rank('Who?', ['no', ' ']))).toContain('got an empty one at position 2');
     await rank.dispose();
   });
 });

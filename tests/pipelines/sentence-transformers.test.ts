@@ -7,11 +7,14 @@ import { pipeline } from '@peftjs/pipelines';
 import { describe, expect, it } from 'vitest';
 import { bertFiles, bertFolder } from '../models/bert-tiny.js';
 
-/** A folder of sentence-transformers beside the files of the tiny BERT, safetensors in base64, and what it embeds texts as. */
+/**
+ * A sentence-transformers folder for the files of the tiny BERT, with safetensors in base64, and its embeddings of
+ * texts.
+ */
 interface Embedder {
   readonly files: Readonly<Record<string, unknown>>;
   readonly embeddings: readonly number[];
-  /** With an empty prompt. */
+  /** The embeddings with an empty prompt. */
   readonly without: readonly number[];
 }
 
@@ -41,11 +44,11 @@ function folderOf({ files }: Pick<Embedder, 'files'>): Storage {
 const opened = (storage: Storage) => pipeline(task, 'st', { methods, executor, storage });
 const last = Object.entries(models).at(-2)?.[1] ?? expect.fail('no models');
 
-/** Every mode is in the first of these. */
+/** The first of these has every pooling mode. */
 const whole = Object.entries(models).slice(-3);
 
-describe.each(whole)('a folder of sentence-transformers: %s', (_, embedder) => {
-  it('embeds as in Python, with its prompt and without, and so does a merged one', async () => {
+describe.each(whole)('a sentence-transformers folder: %s', (_, embedder) => {
+  it('embeds as in Python, with and without its prompt, also when merged', async () => {
     const storage = folderOf(embedder);
     const embed = await opened(storage);
     expect(relativeDistance([...(await embed(texts)).data], embedder.embeddings)).toBeLessThan(TOLERANCE);
@@ -59,7 +62,7 @@ describe.each(whole)('a folder of sentence-transformers: %s', (_, embedder) => {
   });
 });
 
-it('pools tokens in another way when asked to', async () => {
+it('pools tokens in another way on request', async () => {
   const embed = await opened(folderOf(models.mean as Embedder));
   for (const pooling of ['cls', 'max', 'mean_sqrt_len_tokens', 'weightedmean', 'lasttoken'] as const) {
     const storage = folderOf(models[pooling] as Embedder);
@@ -70,8 +73,8 @@ it('pools tokens in another way when asked to', async () => {
   await embed.dispose();
 });
 
-describe('what comes after the pooling', () => {
-  it('is fixed, and prompts have names', async () => {
+describe('the modules after the pooling', () => {
+  it('are fixed, and prompts have names', async () => {
     const embed = await opened(folderOf(last));
     await expect(embed(texts, { pooling: 'max' })).rejects.toThrow('has modules after its pooling (Dense, LayerNorm)');
     await expect(embed(texts, { promptName: 'passage' })).rejects.toThrow(
@@ -81,11 +84,11 @@ describe('what comes after the pooling', () => {
     await embed.dispose();
   });
 
-  it('is nothing that transformers.js computes', async () => {
+  it('are not supported by transformers.js', async () => {
     const storage = folderOf(last);
     const model = await fromPretrained('st', { task, storage });
     const saved = saveOnnx(model, new Uint8Array(), 'onnx', { sourceStorage: storage, storage, maxTokens: 64 });
-    await expect(saved).rejects.toThrow("'st' embeds with Dense, which transformers.js does not compute");
+    await expect(saved).rejects.toThrow("'st' embeds with Dense, which transformers.js does not support");
   });
 
   it.each<[string, Record<string, unknown>, string | RegExp]>([
@@ -95,11 +98,7 @@ describe('what comes after the pooling', () => {
       '\'activation_function\' is "mine.Act"',
     ],
     ['another input', { '2_Dense/config.json': { module_input_name: 'token_embeddings' } }, "'module_input_name' is"],
-    [
-      'widths that do not fit',
-      { '2_Dense/config.json': { in_features: 8 } },
-      "'2_Dense' reads 8 features, and gets 64",
-    ],
+    ['widths that do not fit', { '2_Dense/config.json': { in_features: 8 } }, "'2_Dense' reads 8 features but gets 64"],
     ['no weights', { '2_Dense/model.safetensors': undefined }, 'pickled weights are not read'],
     ['an unknown pooling', { '1_Pooling/config.json': { pooling_mode: 'median' } }, 'got median'],
     ['another network', { 'sentence_bert_config.json': { transformer_task: 'fill-mask' } }, "'transformer_task' is"],
@@ -113,7 +112,7 @@ describe('what comes after the pooling', () => {
       { 'config_sentence_transformers.json': { default_prompt_name: 'x' } },
       'there is no prompt of the \'default_prompt_name\' "x"',
     ],
-  ])('is refused with %s', async (_, changes, message) => {
+  ])('are rejected with %s', async (_, changes, message) => {
     const changed = Object.entries(changes).map(([name, change]) => {
       const own = last.files[name];
       return [
@@ -127,7 +126,7 @@ describe('what comes after the pooling', () => {
     await expect(fromPretrained('st', { task, storage: folderOf({ files }) })).rejects.toThrow(message);
   });
 
-  it('is refused where prompts are left out of the pooling', async () => {
+  it('are rejected if prompts are excluded from the pooling', async () => {
     const pooling = { ...(last.files['1_Pooling/config.json'] as object), include_prompt: false };
     const embed = await opened(folderOf({ files: { ...last.files, '1_Pooling/config.json': pooling } }));
     await expect(embed(texts)).rejects.toThrow(UnsupportedError);

@@ -6,10 +6,10 @@ import { lora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';
 import type { EntityGroup, LabelScore, RankedDocument, TokenEntity } from '@peftjs/pipelines';
 
-/** The folder of a small random model that tools/golden/pipelines.py made. */
+/** The folder of a small random model made by tools/golden/pipelines.py. */
 export const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
 
-/** What transformers and sentence-transformers make of texts. */
+/** The outputs of transformers and sentence-transformers for texts. */
 export const expected = JSON.parse(readFileSync(fixture('expected.json'), 'utf8')) as {
   readonly texts: readonly string[];
   readonly query: string;
@@ -28,7 +28,7 @@ export const expected = JSON.parse(readFileSync(fixture('expected.json'), 'utf8'
 
 export const methods = [lora, sora];
 
-/** Folders in memory, each by the name of its fixture. */
+/** Folders in memory, each with the name of its fixture. */
 export async function inMemory(...names: readonly string[]): Promise<ReturnType<typeof memoryStorage>> {
   const storage = memoryStorage();
   for (const name of names) {

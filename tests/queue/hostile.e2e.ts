@@ -29,7 +29,7 @@ let redis: RedisServer;
 let client: Redis;
 const started: Bench[] = [];
 
-/** A process that is killed with the test, however that ends. */
+/** A process that is killed at the end of the test in any case. */
 function watched(bench: Bench): Bench {
   started.push(bench);
   return bench;
@@ -42,13 +42,13 @@ async function said({ stderr, ended }: Bench, what: RegExp): Promise<void> {
   }
 }
 
-/** A trial in the hands of a worker that does as it likes. */
+/** A trial in the hands of a hostile worker. */
 interface Taken {
   readonly job: Job<{ trial: Result }>;
   readonly token: string;
 }
 
-/** The queue of an arm, and the trials that wait there. */
+/** The queue of an arm, and its waiting trials. */
 async function queueOf(arm: string): Promise<{ readonly queue: string; readonly waiting: readonly string[] }> {
   for (const queue of await client.zrange('peft-bench:queues', 0, -1)) {
     const waiting = await client.lrange(`peft-bench:${queue}:wait`, 0, -1);
@@ -57,7 +57,7 @@ async function queueOf(arm: string): Promise<{ readonly queue: string; readonly 
   throw new RangeError(`no trial of ${arm} waits`);
 }
 
-/** Takes every trial of an arm that waits. */
+/** Takes all waiting trials of an arm. */
 async function takeAll(arm: string): Promise<Taken[]> {
   const { queue, waiting } = await queueOf(arm);
   const options = { connection: client, prefix: 'peft-bench', autorun: false };
@@ -88,7 +88,7 @@ describe.skipIf(!hasRedis)(title, () => {
     await rm(folder, { recursive: true });
   });
 
-  it('fails by name what is not the result of its trial, drops what is no word of a worker, and finishes the others', async () => {
+  it("fails trials by name whose result is not theirs, drops messages that are not a worker's, and finishes the others", async () => {
     const alone = join(folder, 'alone');
     expect((await peftBench([...flags, '--out', alone])).code).toBe(0);
     const honest = await resultsIn<Result>(alone);
@@ -99,7 +99,7 @@ describe.skipIf(!hasRedis)(title, () => {
     await client.set('peft-bench:worker:odd', '{"name": "odd", "refused": null}');
     const out = join(folder, 'out');
     const run = watched(startBench([...flags, '--queue', redis.url, '--out', out]));
-    await said(run, /no worker is at/); // neither entry is one
+    await said(run, /there is no worker at/); // neither entry is one
 
     const head = await queueOf('head');
     const unread = head.waiting.find((id) => id.includes('-s1-'));
@@ -122,10 +122,10 @@ describe.skipIf(!hasRedis)(title, () => {
     const failures = results.flatMap(({ arm, seed, error }) => (error ? [`${arm} ${seed} ${error.message}`] : []));
     expect(failures.sort()).toEqual(
       [
-        /^bitfit 1 a worker's answer is no result: .*accuracy/,
-        /^head 1 what Redis holds of it cannot be read: /,
-        /^lora 1 .* its versions is .*99\.0\.0.* was asked for$/,
-        /^lora 2 .* its arm is "sora", and "lora" was asked for$/,
+        /^bitfit 1 a worker's answer is not a result: .*accuracy/,
+        /^head 1 its job in Redis cannot be read: /,
+        /^lora 1 .* its versions is .*99\.0\.0.*, expected .*$/,
+        /^lora 2 .* its arm is "sora", expected "lora"$/,
       ].map((message): unknown => expect.stringMatching(message)),
     );
     const [expected, got] = [await comparable(alone), await comparable(out)];

@@ -53,18 +53,18 @@ describe('trialPreparer', () => {
     for (const name of frozen) expect(other.model.weights[name]).toBe(one.model.weights[name]);
   });
 
-  it('forgets the rows of all but the last four', async () => {
+  it('only keeps the rows of the last four', async () => {
     const prepare = trialPreparer();
     const first = await prepare(trial);
     for (const batchSize of [1, 2, 3]) await prepare(under({ batchSize }));
-    expect((await prepare(trial)).dev).toBe(first.dev); // and is now the newest of four
+    expect((await prepare(trial)).dev).toBe(first.dev); // this makes it the newest of four
     for (const batchSize of [4, 5, 6, 7]) await prepare(under({ batchSize }));
     expect((await prepare(trial)).dev).not.toBe(first.dev);
   });
 });
 
 describe('prepareAsPlanned', () => {
-  it('does not repeat what a file holds that cannot be read as data', async () => {
+  it('does not quote the content of a file that is not data', async () => {
     const prepare = (): Promise<never> => Promise.reject(new DataError("line 1: expected a label, got 'root:x:0:0'"));
     const refusal = await prepareAsPlanned(trial, { model: bertFolder, data: trial.data }, prepare).catch(
       (error: unknown) => error as Error,

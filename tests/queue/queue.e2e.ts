@@ -21,7 +21,7 @@ function start(args: readonly string[]): Bench {
   return bench;
 }
 
-/** A database of its own for each test, so that none runs the trials of another. */
+/** A separate database for each test, so that none runs the trials of another. */
 function queue(database: number): { readonly url: string; readonly shown: string } {
   return { url: `${redis.url}/${database}`, shown: `redis://127.0.0.1:${redis.port}/${database}` };
 }
@@ -44,7 +44,7 @@ async function keysOf(url: string): Promise<string[]> {
   return keys.sort();
 }
 
-/** Every file below a folder, by path. */
+/** Every file in a folder, by path. */
 async function filesBelow(path: string): Promise<string[]> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -56,13 +56,13 @@ describe.skipIf(!hasRedis)(title, () => {
     redis = await startRedis({ password: PASSWORD });
   });
   afterAll(async () => {
-    await Promise.all(started.map(kill)); // what a failed test has left
+    await Promise.all(started.map(kill)); // processes of a failed test
     await redis.stop();
     await rm(folder, { recursive: true });
   });
 
   it.concurrent(
-    "has the numbers of a run without one, on the user's data, and leaves nothing but them in Redis",
+    "has the numbers of a run without a queue, on the user's data, and leaves nothing else in Redis",
     async () => {
       const place = await mkdtemp(join(folder, 'equal-'));
       const { url } = queue(0);
@@ -93,15 +93,15 @@ describe.skipIf(!hasRedis)(title, () => {
     },
   );
 
-  it.concurrent('says why no worker can run it, and takes its trials back when it is stopped', async () => {
+  it.concurrent('says why no worker can run it, and withdraws its trials when it is stopped', async () => {
     const place = await mkdtemp(join(folder, 'refused-'));
     const { url, shown } = queue(1);
     const model = join(place, 'model');
     await cp(TINY_MODEL, model, { recursive: true });
     const plan = ['run', '--preset', 'smoke', '--model', model, '--method', 'head'];
     const run = start([...plan, '--queue', url, '--out', join(place, 'out')]);
-    await said(run, /! +no worker is at .*; start one/);
-    expect(run.stderr()).toContain(`no worker is at ${shown}; start one: peft-bench worker --queue ${shown}\n`);
+    await said(run, /! +there is no worker at .*; start one/);
+    expect(run.stderr()).toContain(`there is no worker at ${shown}; start one with peft-bench worker --queue ${shown}\n`);
     await rm(join(model, 'tokenizer.json'));
     const poor = worker(url, 'poor', join(place, 'scratch'));
     await said(run, /no worker can run head on uci-sentiment with .*tokenizer\.json.* \(poor\)/);
@@ -122,7 +122,7 @@ describe.skipIf(!hasRedis)(title, () => {
     const run = [...plan, '--queue', url, '--out', join(place, 'out')];
     const gone = start(run);
     const first = worker(url, 'first', scratch);
-    await said(first, /took lora-/);
+    await said(first, /started lora-/);
     while ((await readdir(join(scratch, 'checkpoints')).catch(() => [])).length === 0) await setTimeout(20);
     await kill(gone);
     first.process.kill('SIGINT');
@@ -137,7 +137,7 @@ describe.skipIf(!hasRedis)(title, () => {
     expect(await readdir(join(scratch, 'checkpoints'))).toEqual([]);
   });
 
-  it.concurrent('is refused in one line where the password is wrong', async () => {
+  it.concurrent('is rejected with a one-line message if the password is wrong', async () => {
     const place = await mkdtemp(join(folder, 'refused-'));
     const stranger = worker(redis.url.replace(PASSWORD, 'guess'), 'stranger', join(place, 'scratch'));
     expect(await stranger.ended).toBe(2);

@@ -1,4 +1,4 @@
-/** What peftjs makes of an adapter that tools/golden/random_adapters.py wrote with PEFT, beside what PEFT made of it. */
+/** Compares the outputs of peftjs for an adapter that tools/golden/random_adapters.py wrote with PEFT's outputs. */
 import { readFileSync } from 'node:fs';
 import { loadPretrained, mergeAndUnload, onWarning, type Executor } from '@peftjs/core';
 import { floats, tensorAt, UnsupportedError, type HostTensors, type PeftMethod } from '@peftjs/core/method';
@@ -10,16 +10,16 @@ import { batchOf, heads, largestDifference, tensorsIn } from './checkpoint.js';
 export interface AdapterCase {
   readonly family: string;
   readonly head: keyof typeof heads;
-  /** PEFT's type. */
+  /** PEFT's type of the adapter. */
   readonly kind: string;
   /** PEFT's options. */
   readonly options: string;
 }
 
-/** The batches that outputs are of. */
+/** The batches of the outputs. */
 export const BATCHES = [0, 1, 2];
 
-/** How far outputs are from PEFT's, max |a - b| / max |b|, or why they cannot be merged. */
+/** The errors of the outputs, max |a - b| / max |b|, or the reason why they cannot be merged. */
 export interface AdapterOutcome {
   readonly unmerged: number;
   readonly merged: number | string;
@@ -32,7 +32,7 @@ export async function openCase(folder: string): Promise<{ own: AdapterCase; mode
   return { own, model: await fromPretrained(folder, { task: heads[own.head].task }) };
 }
 
-/** Opens the adapter of a case. Rejects with the error of what is refused. */
+/** Opens the adapter of a case. Rejects with the error if that fails. */
 export async function adapterOutcome(
   folder: string,
   { methods, executor }: { readonly methods: readonly PeftMethod[]; readonly executor: Executor },

@@ -1,4 +1,4 @@
-/** What peftjs makes of a checkpoint that tools/golden/random_checkpoints.py wrote, beside what transformers and PEFT made of it. */
+/** Compares peftjs on a checkpoint that tools/golden/random_checkpoints.py wrote with transformers and PEFT. */
 import { readFileSync } from 'node:fs';
 import {
   activeAdapter,
@@ -34,7 +34,7 @@ import { outputsOf, tokenRows, withoutHead } from '../models/tiny.js';
 interface Case {
   readonly head: keyof typeof heads;
   readonly labels: number;
-  /** Whether the checkpoint is without a head; the adapter brings one then. */
+  /** Whether the checkpoint is without a head; the adapter then has one. */
   readonly isBare: boolean;
   readonly losses: readonly number[];
 }
@@ -48,16 +48,18 @@ export const heads = {
   embeddings: { task: 'feature-extraction', kind: 'pairs' },
 } as const;
 
-/** The batches that outputs are of, and those of them that are trained on, in turn. */
+/** The batches of the outputs, and those that are trained on, in turn. */
 const BATCHES = [0, 1, 2, 3];
 const TRAINED_ON = [1, 2, 3];
 
-/** How far each of the things compared is from the reference; max |a - b| / max |b| of outputs, ||a - b|| / ||b|| of tensors. */
+/**
+ * The error of each comparison with the reference: max |a - b| / max |b| for outputs, ||a - b|| / ||b|| for tensors.
+ */
 export type Errors = Readonly<Partial<Record<(typeof MEASURES)[number], number>>>;
 
 export const MEASURES = ['hidden', 'logits', 'loss', 'gradients', 'tensors', 'tokens'] as const;
 
-/** Reads the folder of a case and computes it all again. Rejects with the error of what is refused. */
+/** Reads the folder of a case and recomputes everything. Rejects with the error if that fails. */
 export async function checkpointErrors(folder: string, executor: Executor): Promise<Errors> {
   const own = JSON.parse(readFileSync(`${folder}/case.json`, 'utf8')) as Case;
   const expected = tensorsIn(`${folder}/expected.safetensors`);
@@ -90,7 +92,7 @@ export async function checkpointErrors(folder: string, executor: Executor): Prom
   return errors;
 }
 
-/** The network without its head, where it has one for tokens or an untied one for words. */
+/** The network without its head, if that is one for tokens or an untied one for words. */
 async function bodyOf(folder: string, model: PretrainedModel): Promise<Model | undefined> {
   try {
     return withoutHead(await fromPretrained(folder, { task: 'token-classification' }));
@@ -116,7 +118,7 @@ export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): n
   return difference === 0 ? 0 : difference / (size || Number.MIN_VALUE);
 }
 
-/** The tensors of a safetensors file, whole numbers as int32. */
+/** The tensors of a safetensors file, with integers as int32. */
 export function tensorsIn(path: string): HostTensors {
   const tensors = [...readSafetensors(new Uint8Array(readFileSync(path)))];
   return Object.fromEntries(
@@ -129,7 +131,7 @@ export function tensorsIn(path: string): HostTensors {
   );
 }
 
-/** Those whose names begin with a prefix, without it. */
+/** The tensors whose names begin with a prefix, without the prefix. */
 function within(tensors: HostTensors, prefix: string): HostTensors {
   const entries = Object.entries(tensors).filter(([name]) => name.startsWith(prefix));
   return Object.fromEntries(entries.map(([name, tensor]) => [name.slice(prefix.length), tensor]));
@@ -145,7 +147,7 @@ function values(tensors: HostTensors, name: string): Float32Array {
   return floats(tensorNamed(tensors, name), name);
 }
 
-/** A batch of a case, with its labels where it has them. */
+/** A batch of a case, with its labels if it has any. */
 export function batchOf(expected: HostTensors, number: number): Batch {
   const mask = tensorNamed(expected, `${number}/attention_mask`);
   const types = expected[`${number}/token_type_ids`];
@@ -162,12 +164,12 @@ export function batchOf(expected: HostTensors, number: number): Batch {
   };
 }
 
-/** How many tokens of greedy texts differ from what transformers is certain of. */
+/** The number of tokens of greedy texts that differ from the unambiguous ones of transformers. */
 async function wrongTokens(model: PretrainedModel, expected: HostTensors, executor: Executor): Promise<number> {
   const prompts = Object.values(within(expected, 'prompt/')).map(({ data }) => data);
   const theirs = Object.values(within(expected, 'written/')).map(({ data }) => [...data]);
   const written: Generated[] = [];
-  // One by one, as transformers wrote them: with longrope the longest text of a batch decides how all of them are turned.
+  // One by one, as in transformers: with longrope, the longest text of a batch decides the rotary angles of all.
   for (const prompt of prompts) {
     written.push(...(await generate(model, [prompt], { executor, maxNewTokens: 24, eosTokenId: [] })));
   }
@@ -178,14 +180,14 @@ async function wrongTokens(model: PretrainedModel, expected: HostTensors, execut
 
 interface Course {
   readonly losses: readonly number[];
-  /** Of the first step, and all that is trained after the last, by the names that PEFT has on disk. */
+  /** The gradients of the first step and all trained tensors after the last one, with PEFT's names on disk. */
   readonly gradients: HostTensors;
   readonly tensors: HostTensors;
 }
 
 const BETA1 = 0.9;
 
-/** The gradients are those that Adam's first moment holds after the first step. */
+/** The gradients are read from Adam's first moment after the first step. */
 async function trained(
   peft: PeftModel,
   expected: HostTensors,
@@ -228,7 +230,7 @@ async function trained(
   };
 }
 
-/** The tensors of an adapter as its file holds them. */
+/** The tensors of an adapter as in its file. */
 async function onDisk(peft: PeftModel): Promise<HostTensors> {
   const storage = memoryStorage();
   await savePretrained(peft, 'adapter', { storage, pruned: false });

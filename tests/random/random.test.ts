@@ -1,4 +1,4 @@
-/** A few of the cases that tools/golden/random-checkpoints.ts and random-adapters.ts make by the hundred. */
+/** A few of the cases that tools/golden/random-checkpoints.ts and random-adapters.ts generate by the hundred. */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { compiled } from '@peftjs/engine';
@@ -17,7 +17,7 @@ function cases(kind: string): [name: string, folder: string][] {
 
 describe('random checkpoints', () => {
   it.each(cases('checkpoints'))(
-    '%s: outputs, gradients and 30 steps are those of transformers and PEFT',
+    '%s: outputs, gradients and 30 steps match transformers and PEFT',
     async (_, folder) => {
       for (const [measure, error] of Object.entries(await checkpointErrors(folder, executor))) {
         expect(error, measure).toBeLessThan(TOLERANCE);
@@ -27,7 +27,7 @@ describe('random checkpoints', () => {
 });
 
 describe('random adapters', () => {
-  it.each(cases('adapters'))('%s: outputs, unmerged and merged, are those of PEFT', async (_, folder) => {
+  it.each(cases('adapters'))('%s: outputs, unmerged and merged, match PEFT', async (_, folder) => {
     const { unmerged, merged } = await adapterOutcome(folder, { methods, executor });
     expect(unmerged).toBeLessThan(TOLERANCE);
     expect(merged).toBeLessThan(TOLERANCE);

@@ -10,11 +10,11 @@ const folder = await mkdtemp(join(tmpdir(), 'peftjs-packed-'));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 const packed = missing === undefined ? await packPackages(folder) : [];
 
-/** What a tarball may hold. */
+/** The files that a tarball may have. */
 const allowed = [
   /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/,
   /^dist\/.+\.(?:js|js\.map|d\.ts)$/,
-  /^src\/.+(?<!\.test)\.ts$/, // for source maps, and the export condition of the repository
+  /^src\/.+(?<!\.test)\.ts$/, // for source maps, and for the export condition of the repository
 ];
 const allowedOf: Readonly<Record<string, RegExp>> = {
   '@peftjs/bench': /^(?:looks\.json|presets\/.+\.json|bin\/peft-bench\.js)$/,
@@ -23,16 +23,16 @@ const allowedOf: Readonly<Record<string, RegExp>> = {
 
 const skipped = missing === undefined ? '' : ` (skipped: ${missing})`;
 
-describe.skipIf(missing !== undefined).each(packages)(`$manifest.name as it is published${skipped}`, ({ manifest }) => {
+describe.skipIf(missing !== undefined).each(packages)(`the published $manifest.name${skipped}`, ({ manifest }) => {
   const files = packed.find(({ name }) => name === manifest.name)?.files ?? [];
 
-  it('holds its build, its sources, a README and the licence, and nothing else', () => {
+  it('only has its build, its sources, a README and the licence', () => {
     expect(files).toEqual(expect.arrayContaining(['package.json', 'README.md', 'LICENSE', 'dist/index.js']));
     const patterns = [...allowed, allowedOf[manifest.name] ?? /^$/];
     expect(files.filter((file) => !patterns.some((pattern) => pattern.test(file)))).toEqual([]);
   });
 
-  it('holds every file that its exports and its command name', () => {
+  it('has every file that its exports and its command name', () => {
     const targets = Object.values(manifest.exports).flatMap((target) =>
       typeof target === 'string' ? [target] : Object.values(target),
     );

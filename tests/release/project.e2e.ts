@@ -13,7 +13,7 @@ import { root } from '../workspace/repository.js';
 
 const run = promisify(execFile);
 
-/** Why nothing can be installed here. */
+/** The reason why nothing can be installed here. */
 function missingRegistry(): string | undefined {
   try {
     execFileSync('npm', ['view', '@tensorflow/tfjs@4.22.0', 'version', '--fetch-retries=0'], { stdio: 'ignore' });
@@ -26,7 +26,7 @@ function missingRegistry(): string | undefined {
 const missing = missingBuild() ?? missingRegistry();
 const skipped = missing === undefined ? '' : ` (skipped: ${missing})`;
 
-describe.skipIf(missing !== undefined)(`an empty project with the packages as they are published${skipped}`, () => {
+describe.skipIf(missing !== undefined)(`an empty project with the published packages${skipped}`, () => {
   let project: string;
 
   beforeAll(async () => {
@@ -42,7 +42,7 @@ describe.skipIf(missing !== undefined)(`an empty project with the packages as th
   });
   afterAll(() => rm(project, { recursive: true, force: true }));
 
-  it('is understood by TypeScript in its strictest form, and trains ten steps in Node', async () => {
+  it("passes TypeScript's strictest checks, and trains ten steps in Node", async () => {
     expect(await typeErrors(project)).toEqual([]);
     const { stdout } = await run(process.execPath, ['built/in-node.js'], { cwd: project });
     expectTrained(JSON.parse(stdout) as Trained);
@@ -50,7 +50,7 @@ describe.skipIf(missing !== undefined)(`an empty project with the packages as th
     expect(config).toMatchObject({ peft_type: 'LORA' });
   });
 
-  it.skipIf(withoutChromium)(`trains ten steps in a bundle of Vite's, ${inChromium}`, async () => {
+  it.skipIf(withoutChromium)(`trains ten steps in a Vite bundle, ${inChromium}`, async () => {
     await cp(bertFolder, join(project, 'public/bert-tiny'), { recursive: true });
     await build({ root: project, configFile: false, logLevel: 'silent' });
     const server = await serve(join(project, 'dist'));
@@ -82,7 +82,7 @@ console.log(JSON.stringify(await classify(['good film', 'bad'])));
 await classify.dispose();
 `;
 
-describe.skipIf(missing !== undefined)(`an empty project with peftjs alone${skipped}`, () => {
+describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipped}`, () => {
   let project: string;
 
   beforeAll(async () => {
@@ -94,7 +94,7 @@ describe.skipIf(missing !== undefined)(`an empty project with peftjs alone${skip
   }, 300_000);
   afterAll(() => rm(project, { recursive: true, force: true }));
 
-  it('trains, saves and classifies by one import', async () => {
+  it('trains, saves and classifies with one import', async () => {
     await writeFile(join(project, 'start.js'), START);
     const { stdout } = await run(process.execPath, ['start.js'], { cwd: project });
     const [good, bad] = JSON.parse(stdout) as { label: string }[][];
@@ -107,14 +107,17 @@ describe.skipIf(missing !== undefined)(`an empty project with peftjs alone${skip
   });
 });
 
-/** What TypeScript says of a project and of every declaration that it reads, TensorFlow.js's own apart, which are not strict. */
+/**
+ * The errors of TypeScript in a project and in all declarations that it reads, except those of TensorFlow.js, which are
+ * not strict.
+ */
 async function typeErrors(folder: string): Promise<string[]> {
   const compiler = run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')], { cwd: folder });
   const { stdout } = await compiler.catch((error: unknown) => error as { readonly stdout: string });
   return stdout.split('\n').filter((line) => /error TS/.test(line) && !line.startsWith('node_modules/@tensorflow/'));
 }
 
-/** What fixtures/ten-steps.ts tells. */
+/** The results of fixtures/ten-steps.ts. */
 interface Trained {
   readonly losses: number[];
   readonly stored: number;

@@ -10,14 +10,14 @@ import { describe, expect, it } from 'vitest';
 const WORDS = 5000;
 const TOKENS = 32;
 const ROWS = 96;
-/** What the logits of all rows take: 61 MB. */
+/** The bytes of the logits of all rows: 61 MB. */
 const LOGITS_BYTES = 4 * WORDS * TOKENS * ROWS;
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 const executor = await referenceExecutor();
 
-/** A model of many words, all of them as likely. */
+/** A model with a large vocabulary, all words equally likely. */
 function manyWords(): Model {
   const sites = [embeddingSite('words', WORDS, 2), linearSite('lm_head', 2, WORDS)];
   return {
@@ -43,14 +43,14 @@ async function evaluation(): Promise<EvaluationData> {
   return causalEvaluation(encodeLanguage(set, tokenizer, { maxTokens: TOKENS }), { batchSize: 4 });
 }
 
-/** Bytes held in array buffers. Collected ones are freed on another thread, for which only the next collection waits. */
+/** Bytes in array buffers. Collected buffers are freed on another thread, and only the next collection waits for it. */
 function arrayBufferBytes(): number {
   collectGarbage();
   collectGarbage();
   return process.memoryUsage().arrayBuffers;
 }
 
-/** Bytes held in array buffers, beside what was held before, when the rows come to be scored. */
+/** Additional bytes in array buffers at the time when the rows are scored. */
 async function heldAtScore(data: EvaluationData): Promise<{ held: number; metrics: Record<string, number> }> {
   let held = NaN;
   const before = arrayBufferBytes();
@@ -69,11 +69,11 @@ async function heldAtScore(data: EvaluationData): Promise<{ held: number; metric
 }
 
 describe('the evaluation of a language model', () => {
-  it('keeps two numbers of each row, not its logits', async () => {
+  it('keeps two numbers per row, not its logits', async () => {
     const { batches, primaryMetric, score, ...summarised } = await evaluation();
     const whole = await heldAtScore({ batches, primaryMetric, score });
     const reduced = await heldAtScore({ batches, primaryMetric, score, ...summarised });
-    expect(whole.held).toBeGreaterThan(0.9 * LOGITS_BYTES); // what is measured would be seen
+    expect(whole.held).toBeGreaterThan(0.9 * LOGITS_BYTES); // the measurement would notice
     expect(reduced.held).toBeLessThan(0.1 * LOGITS_BYTES);
     expect(reduced.metrics['perplexity']).toBeCloseTo(WORDS, 0);
     expect(reduced.metrics['perplexity']).toBeCloseTo(whole.metrics['perplexity'] ?? NaN, 1);

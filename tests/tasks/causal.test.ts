@@ -10,7 +10,7 @@ const WORDS = 12;
 const HIDDEN = 16;
 const executor = await referenceExecutor();
 
-/** A model that predicts a token from the one before it alone. */
+/** A model that predicts a token only from the one before it. */
 function bigrams(): Model {
   const rng = createRng(5);
   const sites = [
@@ -41,13 +41,13 @@ function bigrams(): Model {
   };
 }
 
-/** a is 1, b is 2, and so on; 0 ends. */
+/** a is 1, b is 2, and so on; 0 ends a text. */
 const letters: CausalTokenizer = { tokenIds: (text) => Array.from(text, (c) => c.charCodeAt(0) - 96), eosTokenId: 0 };
 const encode = async (rows: Parameters<typeof languageSet>[1], maxTokens: number) =>
   encodeLanguage(await languageSet('letters', rows), letters, { maxTokens });
 
 describe('a causal language model', () => {
-  it('learns a text, and the evaluation sees it', async () => {
+  it('learns a text, and the evaluation shows it', async () => {
     const data = await encode([{ text: 'abcdefgh'.repeat(20) }, { text: 'abcdefgh'.repeat(5) }], 16);
     const judged = causalEvaluation(data, { batchSize: 4 });
     const peft = attach(bigrams(), lora({ r: 8, loraAlpha: 16 }), { seed: 1 });
@@ -67,7 +67,7 @@ describe('a causal language model', () => {
   it.each([
     ['texts', [{ text: 'abcab' }, { text: 'hgfedcba' }]],
     ['instructions', [{ prompt: 'abcdefghij', completion: 'kj' }, { prompt: 'a', completion: 'bcd' }]], // prettier-ignore
-  ])('is trained on the loss that it is judged by: %s', async (_, rows) => {
+  ])('is trained on the loss that it is evaluated by: %s', async (_, rows) => {
     const data = await encode(rows, 14);
     const batchSize = data.rows.length;
     const peft = attach(bigrams(), lora({ r: 2 }), { seed: 1 });
@@ -83,7 +83,7 @@ describe('a causal language model', () => {
     expect(losses[0]).toBeCloseTo(-(judged['meanLogLikelihood'] ?? NaN), 5);
   });
 
-  it('learns nothing of a prompt', async () => {
+  it('learns nothing from prompts', async () => {
     const prompts = ['abcdef', 'fedcba', 'acebdf'];
     const data = await encode(prompts.map((prompt) => ({ prompt, completion: 'kkkk' })), 16); // prettier-ignore
     const peft = attach(bigrams(), lora({ r: 8, loraAlpha: 16 }), { seed: 1 });

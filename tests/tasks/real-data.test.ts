@@ -6,12 +6,12 @@ import { glueTask, glueTasks, readGlueFile, trecTask, type GlueName } from '@pef
 import { describe, expect, it } from 'vitest';
 
 /**
- * The published data sets, which have terms of their own and do not come along: `PEFTJS_DATA` is a folder with `glue/`, as the
- * GLUE site packs it, and `sentclf/` with TREC.
+ * The published data sets, which have their own terms and are not included: `PEFTJS_DATA` is a folder with `glue/`, as
+ * on the GLUE site, and `sentclf/` with TREC.
  */
 const data = process.env['PEFTJS_DATA'];
 
-/** Tests what a path holds, or says why it does not. */
+/** Defines tests of the data at a path, or a skipped test that says why there are none. */
 function onFile(title: string, path: readonly string[], test: (path: string) => Promise<void>): void {
   const reason = data === undefined ? 'PEFTJS_DATA is not set' : `${path.join('/')} is not in PEFTJS_DATA`;
   const whole = join(data ?? '', ...path);
@@ -19,7 +19,7 @@ function onFile(title: string, path: readonly string[], test: (path: string) => 
   else it(title, () => test(whole));
 }
 
-/** Class counts of the development sets, which readers that cut elsewhere would miss. */
+/** The class counts of the development sets, which readers that split lines elsewhere would miss. */
 const classes: Partial<Record<GlueName, readonly number[]>> = {
   cola: [322, 721],
   sst2: [428, 444],

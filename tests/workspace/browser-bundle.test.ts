@@ -6,10 +6,10 @@ import { build, createLogger, defaultClientConditions, type Plugin } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packages, root } from './repository.js';
 
-/** A page brings TensorFlow.js along: these are known to run there, and slow to bundle. */
+/** A page provides TensorFlow.js itself: these packages are known to run in pages, and slow to bundle. */
 const broughtAlong = /^@tensorflow\//;
 
-/** What is imported in a page, `./testing` is not. */
+/** The entries that are imported in a page; `./testing` is not one. */
 const entries = packages
   .filter(({ folder }) => folder !== 'bench')
   .flatMap(({ manifest }) =>
@@ -20,7 +20,7 @@ const entries = packages
 
 let folder: string;
 
-/** Collects the modules of Node that are imported without a guard. */
+/** Collects the Node modules that are imported without a guard. */
 function staticNodeImports(found: string[]): Plugin {
   return {
     name: 'static-node-imports',
@@ -34,7 +34,7 @@ function staticNodeImports(found: string[]): Plugin {
   };
 }
 
-/** Bundles `code` for a browser and tells which modules of Node it needs at once. */
+/** Bundles `code` for a browser and returns the Node modules that it needs on loading. */
 async function bundle(code: string): Promise<{ size: number; nodeImports: string[] }> {
   const nodeImports: string[] = [];
   const entry = join(folder, 'entry.js');
@@ -67,13 +67,13 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe('a browser bundle', () => {
-  it.each(entries)('of %s needs nothing of Node', async (name) => {
+  it.each(entries)('of %s needs no Node modules', async (name) => {
     const { size, nodeImports } = await bundle(`import * as m from '${name}'; console.log(m);`);
     expect(nodeImports).toEqual([]);
     expect(size).toBeGreaterThan(500);
   });
 
-  it('would show an import of Node, and lets a guarded one pass', async () => {
+  it('shows an import of a Node module, and accepts a guarded one', async () => {
     expect((await bundle(`import fs from 'node:fs'; console.log(fs);`)).nodeImports).toEqual(['node:fs in entry.js']);
     const guarded = `export const read = async () => (await import(/* @vite-ignore */ 'node:fs')).readFileSync;`;
     expect((await bundle(guarded)).nodeImports).toEqual([]);

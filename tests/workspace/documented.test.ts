@@ -13,13 +13,13 @@ function entriesOf({ folder, manifest }: Package): string[] {
 const entries = packages.flatMap(entriesOf);
 
 interface Exported {
-  /** What is exported, with the file that declares it. */
+  /** The exported names, with the file that declares each. */
   readonly names: readonly string[];
-  /** Those without a documentation comment. */
+  /** Exported names without a doc comment. */
   readonly undocumented: readonly string[];
 }
 
-/** What each file exports. */
+/** The exported names of each file. */
 function exportsOf(files: readonly string[], host?: ts.CompilerHost): Record<string, Exported> {
   const options: ts.CompilerOptions = {
     module: ts.ModuleKind.NodeNext,
@@ -51,12 +51,12 @@ function exportsOf(files: readonly string[], host?: ts.CompilerHost): Record<str
 
 const exported = exportsOf(entries.map((entry) => join(root, entry)));
 
-describe('what a package exports is documented', () => {
+describe('all exports of a package are documented', () => {
   it.each(entries)('%s', (entry) => {
     expect(exported[join(root, entry)]?.undocumented).toEqual([]);
   });
 
-  it('and a bare export would be found', () => {
+  it('an undocumented export would be found', () => {
     const text = '/** Said. */ export const said = 1; export const unsaid = 2; export interface Silent {}';
     const host = ts.createCompilerHost({});
     host.getSourceFile = (name, target) => ts.createSourceFile(name, name === 'plant.ts' ? text : '', target);
@@ -64,7 +64,7 @@ describe('what a package exports is documented', () => {
   });
 });
 
-it.each(packages)('$manifest.name exports nothing by two entries', (one) => {
+it.each(packages)('$manifest.name exports nothing from two entries', (one) => {
   const names = entriesOf(one).flatMap((entry) => exported[join(root, entry)]?.names ?? []);
   expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
 });

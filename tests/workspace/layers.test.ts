@@ -20,7 +20,7 @@ const planted = [
   'peftjs',
 ];
 
-/** Files that break a rule each: [file, what it imports, the rule that must bite]. */
+/** Files that each break a rule: [file, its import, the rule that must report it]. */
 const offences = [
   ['packages/safetensors/src/up.ts', '@peftjs/core', 'safetensors-imports-downwards'],
   ['packages/core/src/up.ts', '@peftjs/engine', 'core-imports-downwards'],
@@ -46,7 +46,7 @@ const offences = [
   ['packages/core/src/type-a.ts', './type-b.js', 'no-cycles'],
 ] as const;
 
-/** What the layers allow. */
+/** Imports that the layers allow. */
 const innocent: Record<string, string> = {
   'packages/bench/src/cli/flags.ts': `import '../results/files.js';`,
   'packages/bench/src/results/files.ts': `export const files = 1;`,
@@ -93,12 +93,12 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe('the layers', () => {
-  it('bite at each offence, and only there', async () => {
+  it('report each offence, and nothing else', async () => {
     for (const [path, imported] of offences) await plant(path, `import '${imported}'; export const a = 1;`);
     expect(await violations()).toEqual(offences.map(([path, , rule]) => `${path} ${rule}`).sort());
   });
 
-  it('have a place for every package: a name, or that of the methods', () => {
+  it('have a place for every package: its own, or that of the methods', () => {
     const named = ['safetensors', 'core', 'models', 'layers', 'tasks', 'engine', 'pipelines', 'bench', 'peftjs'];
     const rest = packages.filter(({ folder: name }) => !named.includes(name));
     expect(rest.filter(({ manifest }) => !manifest.peft)).toEqual([]);

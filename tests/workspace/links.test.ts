@@ -6,12 +6,12 @@ import { filesBelow, root, textOf } from './repository.js';
 
 const pages = filesBelow('.').filter((path) => path.endsWith('.md'));
 
-/** Markdown without what is quoted as code. */
+/** Markdown without code. */
 function prose(markdown: string): string {
   return markdown.replace(/^(```|~~~)[\s\S]*?^\1/gm, '').replace(/`[^`\n]*`/g, '');
 }
 
-/** Targets of links and pictures, Markdown's and HTML's. */
+/** The targets of links and images in Markdown and HTML. */
 function targetsOf(markdown: string): string[] {
   const inline = [...prose(markdown).matchAll(/\]\(\s*<?([^)\s>]+)>?[^)]*\)/g)];
   const defined = [...prose(markdown).matchAll(/^\[[^\]]+\]:\s*(\S+)/gm)];
@@ -29,7 +29,7 @@ function anchorsOf(markdown: string): Set<string> {
 const ADDRESS =
   /^https:\/\/(?:github\.com\/peftjs\/peftjs\/(?:blob|tree)|raw\.githubusercontent\.com\/peftjs\/peftjs)\/main\//;
 
-/** Links of a page that lead nowhere inside the repository; the web is not asked. */
+/** Broken links of a page within the repository; links to the web are not checked. */
 function brokenLinks(page: string, markdown: string): string[] {
   return targetsOf(markdown).filter((target) => {
     const isOurs = ADDRESS.test(target);
@@ -47,7 +47,7 @@ describe('links inside the repository', () => {
     expect(brokenLinks(page, textOf(page))).toEqual([]);
   });
 
-  it('and a broken one would be found', () => {
+  it('a broken one would be found', () => {
     const markdown = [
       '[a](nowhere.md) [b](docs/package.json "title") ![c](docs/no.svg) [d](https://example.org)',
       '[e](#heading) [f](#nothing) <img src="no.png"> `[g](code.md)`',

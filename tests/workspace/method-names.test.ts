@@ -4,16 +4,16 @@ import { filesBelow, isSource, packages, textOf } from './repository.js';
 
 const methodPackages = packages.filter(({ manifest }) => manifest.peft).map(({ manifest }) => manifest.name);
 
-/** `head` is also the word for a module of every model, `full` for the size of a preset. */
+/** `head` is also a part of every model, and `full` the size of a preset. */
 const WORDS: readonly string[] = ['head', 'full'];
 const methodNames = packages
   .flatMap(({ manifest }) => Object.keys(manifest.peft?.methods ?? {}))
   .filter((name) => !WORDS.includes(name));
 
-/** LoRA's file format is what every low-rank method is exchanged in, so its writer may name it. */
+/** LoRA's file format is the exchange format of every low-rank method, so its writer may name it. */
 const formatHelper = /^packages\/core\/src\/(?:.*\/)?lora-[a-z-]+\.ts$/;
 
-/** The method names that a source spells in a string, as words of their own. */
+/** The method names in the strings of a source, as whole words. */
 function namesIn(text: string): string[] {
   const literals: string[] = [];
   const visit = (node: ts.Node): void => {
@@ -38,7 +38,7 @@ describe('shared code names no method', () => {
     expect(namesIn(textOf(path)).filter((name) => !allowed.includes(name))).toEqual([]);
   });
 
-  it('and a name in a string, a template or an import would be found', () => {
+  it('a name in a string, a template or an import would be found', () => {
     expect(namesIn(`const m = 'lora';`)).toEqual(['lora']);
     expect(namesIn('const m = `--method ${x},sora`;')).toEqual(['sora']);
     expect(namesIn(`import { adalora } from '@peftjs/adalora';`)).toEqual(['@peftjs/adalora']);

@@ -12,7 +12,7 @@ const scripts = {
 };
 
 describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
-  it('answers to the same commands as every package', () => {
+  it('has the same scripts as every package', () => {
     expect(manifest.scripts).toEqual(scripts);
   });
 
@@ -22,7 +22,7 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
     expect(manifest.keywords).toContain('fine-tuning');
     expect(manifest.files).toEqual(expect.arrayContaining(['dist', 'src', '!src/**/*.test.ts', 'README.md']));
     expect(existsSync(join(root, 'packages', folder, 'README.md'))).toBe(true);
-    expect(filesBelow(`packages/${folder}/src`).filter((path) => path.endsWith('.e2e.ts'))).toEqual([]); // they are not left out
+    expect(filesBelow(`packages/${folder}/src`).filter((path) => path.endsWith('.e2e.ts'))).toEqual([]); // these are not excluded from the package
   });
 
   it('says on npm what it is', () => {
@@ -34,7 +34,7 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
     expect(faultsOf(textOf(`packages/${folder}/README.md`), manifest.name)).toEqual([]);
   });
 
-  it('has a source for each entry, found before its build', () => {
+  it('has a source for each entry, which is found before its build', () => {
     for (const [subpath, target] of Object.entries(manifest.exports)) {
       if (typeof target === 'string') continue;
       expect(Object.keys(target), subpath).toEqual(['@peftjs/source', 'types', 'default']);
@@ -42,7 +42,7 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
     }
   });
 
-  it('leaves TensorFlow.js to the user, so that there is one copy of it, unless it is all that is installed', () => {
+  it('has TensorFlow.js as a peer dependency, so that there is one copy of it, unless it is all that is installed', () => {
     const own = Object.keys(manifest.dependencies ?? {}).filter((name) => name === '@tensorflow/tfjs');
     expect(own).toEqual(['bench', 'peftjs'].includes(folder) ? ['@tensorflow/tfjs'] : []);
   });

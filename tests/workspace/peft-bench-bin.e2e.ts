@@ -40,8 +40,8 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-describe('peft-bench, published', () => {
-  it('runs its build in the process that was started', async () => {
+describe('published peft-bench', () => {
+  it('runs its build in the same process', async () => {
     await plant('dist/cli.js', 'console.log(...process.argv.slice(2), process.execArgv.length); process.exitCode = 2;');
     await plant('src/cli.ts', 'throw 1;');
     expect(await outcome(start('run', '--seeds'))).toEqual({ printed: 'run --seeds 0\n', code: 2, signal: null });
@@ -49,7 +49,7 @@ describe('peft-bench, published', () => {
 });
 
 describe('peftjs', () => {
-  /** What the command says, from any folder, as npm has linked it after `npm ci`. */
+  /** The output of the command in any folder, as linked by npm after `npm ci`. */
   async function said(...args: string[]): Promise<{ code: number | null; text: string }> {
     const child = spawn(join(root, 'node_modules/.bin/peftjs'), args, {
       cwd: tmpdir(),
@@ -61,7 +61,7 @@ describe('peftjs', () => {
     return { code, text };
   }
 
-  it('is the program of peft-bench by another name', async () => {
+  it('is the same program as peft-bench', async () => {
     const help = await said('train', '--help');
     expect(help).toMatchObject({
       code: 0,
@@ -72,18 +72,18 @@ describe('peftjs', () => {
   });
 });
 
-describe('peft-bench, in the repository', () => {
+describe('peft-bench in the repository', () => {
   beforeEach(async () => {
     await plant('tsup.config.ts', '');
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
   });
 
-  it('runs its sources with the arguments and exit code passed on, from any folder', async () => {
+  it('runs its sources, from any folder, and passes on arguments and exit code', async () => {
     await plant('src/cli.ts', 'const args: string[] = process.argv.slice(2); console.log(...args); process.exit(7);');
     expect(await outcome(start('report', 'a b'))).toEqual({ printed: 'report a b\n', code: 7, signal: null });
   });
 
-  it('resolves packages to their sources, in worker processes too', async () => {
+  it('resolves packages to their sources, also in worker processes', async () => {
     await plant('src/worker.ts', "console.log(import.meta.resolve('@peftjs/core'));");
     await plant(
       'src/cli.ts',
@@ -92,7 +92,7 @@ describe('peft-bench, in the repository', () => {
     expect((await outcome(start())).printed).toMatch(/packages\/core\/src\/index\.ts\n$/);
   });
 
-  it('leaves an interrupt to the sources and waits for them', async () => {
+  it('leaves an interrupt to the child process and waits for it', async () => {
     await plant(
       'src/cli.ts',
       `let times = 0;
@@ -104,7 +104,7 @@ describe('peft-bench, in the repository', () => {
     expect(end).toEqual({ printed: 'ready\nfinished 1\n', code: 1, signal: null });
   });
 
-  it('ends by the signal that ended the sources', async () => {
+  it('ends by the signal that ended the child process', async () => {
     await plant('src/cli.ts', "setInterval(() => undefined, 1000); console.log('ready');");
     const end = await outcome(start(), (child) => child.kill('SIGTERM'));
     expect(end).toEqual({ printed: 'ready\n', code: null, signal: 'SIGTERM' });

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The parts of a package.json that the workspace tests look at. */
+/** The parts of a package.json that the workspace tests read. */
 interface Manifest {
   readonly name: string;
   readonly private?: boolean;
@@ -31,7 +31,7 @@ export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 const generated = /(?:^|\/)(?:node_modules|dist|coverage)$|^results$|^docs\/reference\/api$/;
 
-/** Files below a folder of the repository, by path from its root; what is generated or hidden is left out. */
+/** The files in a folder of the repository, by path from its root, without generated and hidden ones. */
 export function filesBelow(folder: string): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
@@ -40,17 +40,17 @@ export function filesBelow(folder: string): string[] {
   });
 }
 
-/** The text of a file of the repository. */
+/** The text of a file in the repository. */
 export function textOf(path: string): string {
   return readFileSync(join(root, path), 'utf8');
 }
 
-/** Every published package, in the order of their names. */
+/** Every published package, ordered by name. */
 export const packages: readonly Package[] = readdirSync(join(root, 'packages'))
   .sort()
   .map((folder) => ({ folder, manifest: JSON.parse(textOf(`packages/${folder}/package.json`)) as Manifest }));
 
-/** Whether a file is a source of a package: not a test of it. */
+/** Whether a file is a source of a package rather than a test. */
 export function isSource(path: string): boolean {
   return /^packages\/[^/]+\/src\/.*\.ts$/.test(path) && !path.endsWith('.test.ts');
 }

@@ -4,13 +4,13 @@ import { filesBelow, textOf } from './repository.js';
 /** The known ways to get these methods wrong are numbered; each has a test that is named after it. */
 const TRAPS = Array.from({ length: 32 }, (_, index) => index + 1);
 
-/** Which traps a test file names, e.g. `it('trap 7: ..')` or `describe('traps 1 and 2: ..')`. */
+/** The traps that a test file names, e.g. `it('trap 7: ..')` or `describe('traps 1 and 2: ..')`. */
 function trapsIn(text: string): number[] {
   const titles = [...text.matchAll(/(?:it|describe|it\.each\(.*\))\(\s*['"`](traps? [^:]*):/g)];
   return titles.flatMap(([, title]) => [...(title ?? '').matchAll(/\d+/g)].map(Number));
 }
 
-describe('every known trap has a test of its name', () => {
+describe('every known trap has a test with its name', () => {
   const named = new Map<number, string[]>();
   for (const file of [...filesBelow('packages'), ...filesBelow('tests')]) {
     if (file.includes('node_modules') || file.includes('/dist/')) continue;
@@ -22,14 +22,14 @@ describe('every known trap has a test of its name', () => {
     expect(named.get(trap) ?? []).not.toEqual([]);
   });
 
-  it('and a number outside a title would not count', () => {
+  it('a number outside a title would not count', () => {
     expect(trapsIn(`it('trap 3: the sign', () => expect('trap 4:').toBe(5))`)).toEqual([3]);
     expect(trapsIn(`describe("traps 5 and 6: gradients", () => 0)`)).toEqual([5, 6]);
     expect(trapsIn(`// trap 7: told in a comment`)).toEqual([]);
   });
 });
 
-/** As tools/traps/check.ts applies them. */
+/** The mutations that tools/traps/check.ts applies. */
 const mutations = JSON.parse(textOf('tools/traps/mutations.json')) as {
   trap: number;
   file: string;
@@ -38,12 +38,12 @@ const mutations = JSON.parse(textOf('tools/traps/mutations.json')) as {
   test: string;
 }[];
 
-describe('every known trap has a mutation that steps into it', () => {
+describe('every known trap has a mutation', () => {
   it.each(TRAPS)('trap %i', (trap) => {
     expect(mutations.map((mutation) => mutation.trap)).toContain(trap);
   });
 
-  it.each(mutations)('in $file, on trap $trap: of a text that stands there once', ({ file, search, replace, test }) => {
+  it.each(mutations)('in $file, for trap $trap: its text is there exactly once', ({ file, search, replace, test }) => {
     expect(textOf(file).split(search), search).toHaveLength(2);
     expect(replace).not.toBe(search);
     expect(test).toMatch(/\.test\.ts$/); // `npm test` catches it

@@ -11,7 +11,7 @@ const used = readdirSync(folder).flatMap((file) =>
 );
 
 describe('workflows', () => {
-  it.each(used)('%s pins %s by its commit, and says which version that is', (_, action) => {
+  it.each(used)('%s pins %s by its commit, and names its version', (_, action) => {
     expect(action).toMatch(/@[0-9a-f]{40} # v\d+\.\d+\.\d+$/); // a tag can be moved
   });
 });

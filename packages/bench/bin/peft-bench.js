@@ -3,21 +3,20 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-// Only the repository has the build's configuration beside the sources. There the sources themselves run, so that no
-// build comes between a clone and its first command.
+// Only the repository has tsup.config.ts here. There we run the sources, so a fresh clone works without a build.
 const inRepository = existsSync(new URL('../tsup.config.ts', import.meta.url));
 
 if (inRepository) runSources();
 else await import('../dist/cli.js');
 
-/** Node once more, reading TypeScript and resolving the packages to their sources; the worker processes inherit that. */
+/** Starts Node again with flags that run TypeScript from the sources; worker processes inherit these flags. */
 function runSources() {
   const flags = ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`];
   const cli = fileURLToPath(new URL('../src/cli.ts', import.meta.url));
-  // Before there is a child: a signal in between would end this process alone.
+  // Before the child starts: a signal in between would otherwise end only this process.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => passOn(signal, child));
   const child = spawn(process.execPath, [...process.execArgv, ...flags, cli, ...process.argv.slice(2)], {
-    stdio: ['inherit', 'inherit', 'inherit', 'ipc'], // the channel ends with this process, however that ends
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'], // the channel closes when this process ends, for whatever reason
   });
   child.on('error', (error) => {
     throw error;
@@ -28,11 +27,12 @@ function runSources() {
   });
 }
 
-/** A terminal has already sent Ctrl-C to the child: it would take a second one for impatience. */
+/** A terminal has already sent Ctrl-C to the child, which would read a second one as "end at once". */
 function passOn(signal, child) {
   if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
 }
 
+/** Ends this process by the signal that ended the child. */
 function dieOf(signal) {
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);

@@ -20,22 +20,22 @@ describe('parseOptions', () => {
     [{ r: '8' }, 'r', /'r' is '8'; expected number/],
     [{ alpha: NaN }, 'alpha', /'alpha' is NaN/],
     [{ mode: 'c' }, 'mode', /'mode' is 'c'; expected \("a" \| "b"\)/],
-  ])('refuses %j in one line that names the field', (input, path, message) => {
+  ])('rejects %j in one line that names the field', (input, path, message) => {
     expect(() => parse(input)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) as string }),
     );
   });
 
-  it('has the nearest name of a closed list', () => {
+  it('suggests the nearest name of a closed list', () => {
     const parsed = () => parseOptions('lora', { mode: v.picklist(['stable', 'random']) }, { mode: 'stabel' });
     expect(parsed).toThrow(`'mode' is 'stabel' (did you mean 'stable'?); expected ("stable" | "random")`);
   });
 
-  it.each([null, 3, 'r=8', [8]])('refuses %j for options', (input) => {
+  it.each([null, 3, 'r=8', [8]])('rejects %j for options', (input) => {
     expect(() => parse(input)).toThrow(/options must be an object/);
   });
 
-  it('refuses an unknown field, with the nearest known one', () => {
+  it('rejects an unknown field, with the nearest known one', () => {
     expect(() => parse({ aplha: 4 })).toThrow(
       expect.objectContaining({
         code: 'PEFT_CONFIG',

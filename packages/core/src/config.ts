@@ -1,14 +1,17 @@
 import * as v from 'valibot';
 import { ConfigError, didYouMean } from './errors.js';
 
-/** Where warnings go; the packages below the command line print nothing themselves. */
+/** Receives warnings. The packages below the command line never print. */
 export type Warn = (message: string) => void;
 
 let warn: Warn = (message) => {
   globalThis.console.warn(message);
 };
 
-/** Sends peftjs's warnings elsewhere than `console.warn`. @returns what sends them where they went before */
+/**
+ * Sends peftjs's warnings to `handler` instead of `console.warn`. @returns a function that restores the previous
+ * handler
+ */
 export function onWarning(handler: Warn): () => void {
   const before = { warn, warned };
   warn = handler;
@@ -20,33 +23,34 @@ export function onWarning(handler: Warn): () => void {
 
 let warned = new Set<string>();
 
-/** Warns once for each text and each handler of `onWarning`. */
+/** Warns once per text and per handler of `onWarning`. */
 export function warnOnce(message: string): void {
   if (warned.has(message)) return;
   warned.add(message);
   warn(message);
 }
 
-/** An integer of at least `least`. */
+/** A schema for integers of at least `least`. */
 export const integerFrom = (least: number) => v.pipe(v.number(), v.integer(), v.minValue(least));
 
-/** Any number that a file can hold. */
+/** A schema for finite numbers. */
 export const finite = v.pipe(v.number(), v.finite());
 
-/** A number above zero. */
+/** A schema for finite numbers above zero. */
 export const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 
-/** A number of at least zero. */
+/** A schema for finite numbers of at least zero. */
 export const nonNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 
-/** The share of itself that a running average keeps at a step: 0 is all new, 1 would never move. */
+/** A schema for the share of itself that a running average keeps per step: 0 keeps nothing, 1 would never change. */
 export const keptShare = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 
-/** A rate of dropout: 0 is none, 1 would leave nothing. */
+/** A schema for dropout rates: 0 drops nothing, 1 would drop everything. */
 export const dropoutRate = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 
 /**
- * Checks that options are an object with known fields only, so that a misspelled one is not taken for its default.
+ * Checks that options are an object with known fields only. Otherwise a misspelled field would silently get its
+ * default.
  * @param owner the function or method whose options they are
  * @throws ConfigError whose `path` is the unknown field, with the nearest known one.
  */
@@ -62,7 +66,7 @@ export function assertKnownOptions(owner: string, options: unknown, known: reado
   );
 }
 
-/** Checks a name from a closed list. @throws ConfigError whose `path` is the field, with the nearest name. */
+/** Checks a name against a closed list. @throws ConfigError whose `path` is the field, with the nearest name. */
 export function assertOneOf(field: string, value: unknown, known: readonly string[]): void {
   if (known.some((name) => name === value)) return;
   throw new ConfigError(
@@ -72,7 +76,7 @@ export function assertOneOf(field: string, value: unknown, known: readonly strin
 }
 
 /**
- * Reads options through a schema: defaults filled, and one clear line for the first unknown or impossible one.
+ * Parses options with a schema: fills in defaults, and reports the first unknown or impossible field in one line.
  * @throws ConfigError whose `path` is the field.
  */
 export function parseOptions<const S extends v.ObjectEntries>(
@@ -92,7 +96,7 @@ export function parseOptions<const S extends v.ObjectEntries>(
   throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
 }
 
-/** The names of a closed list, as an issue quotes them. */
+/** Returns the names of a closed list that an issue quotes. */
 function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
   return [...(expected ?? '').matchAll(/"([^"]*)"/g)].map(([, name]) => name ?? '');
 }
@@ -103,10 +107,10 @@ function expectation(issue: v.BaseIssue<unknown>): string {
     : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }
 
-/** Characters of a value that a message shows. */
+/** The number of characters of a value that a message shows. */
 const SHOWN = 80;
 
-/** A value as an error message shows it. */
+/** Formats a value for an error message. */
 export function describe(value: unknown): string {
   if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
   if (value === undefined) return 'missing';

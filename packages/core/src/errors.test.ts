@@ -11,7 +11,7 @@ describe('didYouMean', () => {
     ['adalroa', 'adalora'],
     ['truncated_lora', 'truncated-lora'],
     ['truncatedlora', 'truncated-lora'],
-  ])('takes %s for %s', (name, meant) => {
+  ])('understands %s as %s', (name, meant) => {
     expect(didYouMean(name, methods)).toBe(` (did you mean '${meant}'?)`);
   });
 

@@ -1,5 +1,9 @@
-/** Every error that peftjs raises on purpose. `code` is stable; the message says what was expected, what came, what to do. */
+/**
+ * The base of every error that peftjs throws deliberately. The message says what was expected, what was given and what
+ * to do.
+ */
 export class PeftError extends Error {
+  /** A stable code, e.g. 'PEFT_CONFIG'. */
   readonly code: string;
   /** The field, tensor, module or file at fault. */
   readonly path: string | undefined;
@@ -19,14 +23,14 @@ export class ConfigError extends PeftError {
   }
 }
 
-/** `targetModules` matches nothing, or something that the method cannot adapt. */
+/** `targetModules` matches nothing, or a module that the method cannot adapt. */
 export class TargetModuleError extends PeftError {
   constructor(message: string, path?: string) {
     super('PEFT_TARGET_MODULES', message, { path });
   }
 }
 
-/** A tensor has another shape or type than its place asks for. */
+/** A tensor has the wrong shape or type. */
 export class ShapeError extends PeftError {
   constructor(message: string, path?: string) {
     super('PEFT_SHAPE', message, { path });
@@ -47,31 +51,31 @@ export class DataError extends PeftError {
   }
 }
 
-/** The combination asked for does not exist. */
+/** The requested combination is not supported. */
 export class UnsupportedError extends PeftError {
   constructor(message: string, path?: string, cause?: unknown) {
     super('PEFT_UNSUPPORTED', message, { path, cause });
   }
 }
 
-/** Training cannot go on: the loss is not finite, or the controller broke its promise. */
+/** Training cannot continue: the loss is not finite, or a controller broke its contract. */
 export class TrainingError extends PeftError {
   constructor(message: string, path?: string, cause?: unknown) {
     super('PEFT_TRAINING', message, { path, cause });
   }
 }
 
-/** An executor or a backend failed, or cannot do what it was asked. */
+/** An executor or a backend failed, or cannot do what was requested. */
 export class EngineError extends PeftError {
   constructor(message: string, path?: string, cause?: unknown) {
     super('PEFT_ENGINE', message, { path, cause });
   }
 }
 
-/** How many paths an error lists. */
+/** The number of paths that an error lists. */
 const LISTED = 5;
 
-/** The module paths whose ends are closest to one of the names, by edit distance. */
+/** Returns the module paths whose ends are closest to one of the names, by edit distance. */
 export function nearestPaths(paths: readonly string[], names: readonly string[]): string[] {
   return paths
     .map((path) => ({ path, gap: Math.min(...names.map((name) => suffixDistance(name, path))) }))
@@ -81,8 +85,8 @@ export function nearestPaths(paths: readonly string[], names: readonly string[])
 }
 
 /**
- * What an error adds after a name that it refuses: ` (did you mean 'lora'?)`, or nothing where no known name is close. Case,
- * hyphens and underscores do not count, and one slip is allowed for every three letters.
+ * Returns a suggestion to append after a rejected name, e.g. ` (did you mean 'lora'?)`, or nothing where no known name
+ * is close. Case, hyphens and underscores are ignored, and one typo is allowed per three letters.
  */
 export function didYouMean(name: unknown, known: readonly string[]): string {
   if (typeof name !== 'string') return '';
@@ -94,17 +98,20 @@ export function didYouMean(name: unknown, known: readonly string[]): string {
   return best ? ` (did you mean '${best.candidate}'?)` : '';
 }
 
-/** What a typist means; a name that is longer than any known one is not compared in full. */
+/** Normalises a name for comparison. Very long names are cut, to bound the cost. */
 function letters(name: string): string {
   return name.slice(0, 100).toLowerCase().replace(/[-_]/g, '');
 }
 
-/** Edit distance between a name and the end of a path with as many segments. */
+/** Returns the edit distance between a name and the end of a path with as many segments. */
 function suffixDistance(name: string, path: string): number {
   return editDistance(name, path.split('.').slice(-name.split('.').length).join('.'));
 }
 
-/** Letters to insert, delete or replace, or neighbours to swap, between two names. */
+/**
+ * Returns the number of letters to insert, delete, replace or swap with their neighbour to turn one name into the
+ * other.
+ */
 function editDistance(a: string, b: string): number {
   let [beforeLast, last]: number[][] = [[], Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let i = 1; i <= a.length; i++) {

@@ -2,25 +2,25 @@ import type { Model, ProblemType } from './contracts/model.js';
 import { describe } from './config.js';
 import { ConfigError } from './errors.js';
 
-/** Whether a module is of a model's head: trained with every method. */
+/** Returns whether a module belongs to the model's head, which every method trains. */
 export function isOfHead({ head }: Pick<Model, 'head'>, path: string): boolean {
   return head.some((name) => path === name || path.startsWith(`${name}.`));
 }
 
-/** Whether a module of the head came with trained weights. */
+/** Returns whether a module of the head came with trained weights. */
 export function isPretrained({ pretrainedHead = false }: Pick<Model, 'pretrainedHead'>, path: string): boolean {
   return typeof pretrainedHead === 'boolean' ? pretrainedHead : pretrainedHead.includes(path);
 }
 
-/** How many outputs a model has; undefined where neither it nor its modules say so. */
+/** Returns the number of a model's outputs; undefined where neither the model nor its modules define it. */
 export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>): number | undefined {
   return outputs ?? sites.findLast(({ role }) => role === 'head')?.outFeatures;
 }
 
-/** What the outputs of a head mean. */
+/** The meaning of a head's outputs. */
 export type OutputMeaning = Pick<Model, 'labels' | 'problemType'>;
 
-/** The meaning of something's outputs alone, as far as it is known. */
+/** Picks the fields that give the outputs' meaning, where they are known. */
 export function meaningOf({
   labels,
   problemType,
@@ -30,7 +30,9 @@ export function meaningOf({
   return { ...(labels && { labels }), ...(problemType && { problemType }) };
 }
 
-/** What the outputs of a classifier of texts mean: what it says, else regression for one output and one label of several. */
+/**
+ * Returns the problem type of a text classifier: its own; by default regression for one output, otherwise single-label.
+ */
 export function problemTypeOf(model: Pick<Model, 'problemType' | 'outputs' | 'sites'>): ProblemType {
   return model.problemType ?? (outputsOf(model) === 1 ? 'regression' : 'single_label_classification');
 }
@@ -41,14 +43,14 @@ const PROBLEM_TYPES: readonly unknown[] = [
   'regression',
 ] satisfies ProblemType[];
 
-/** The value if it is one of transformers' problem types, else undefined. */
+/** Returns the value if it is one of transformers' problem types, otherwise undefined. */
 export function problemTypeIn(value: unknown): ProblemType | undefined {
   return PROBLEM_TYPES.includes(value) ? (value as ProblemType) : undefined;
 }
 
 /**
- * Checks names of classes: one for each output, all different, none empty.
- * @throws ConfigError saying how many are expected.
+ * Checks class names: one per output, all different, none empty.
+ * @throws ConfigError with the expected number.
  */
 export function assertLabelNames(labels: readonly string[], outputs: number): void {
   const areNames = Array.isArray(labels) && labels.every((label) => typeof label === 'string' && label !== '');
@@ -57,7 +59,7 @@ export function assertLabelNames(labels: readonly string[], outputs: number): vo
   throw new ConfigError(`expected ${outputs} different labels, got ${came}`, 'labels');
 }
 
-/** Names of classes as transformers writes them: by number, and the numbers by name. */
+/** Returns class names in transformers' format: by number, and numbers by name. */
 export function labelFields(labels: readonly string[]): {
   readonly id2label: Readonly<Record<string, string>>;
   readonly label2id: Readonly<Record<string, number>>;
@@ -68,7 +70,7 @@ export function labelFields(labels: readonly string[]): {
   };
 }
 
-/** The names in an `id2label`, by their numbers; undefined for anything but different names for 0, 1, .. */
+/** Returns the names in an `id2label` by number; undefined unless they are different names for 0, 1, .. */
 export function labelsIn(id2label: unknown): string[] | undefined {
   if (typeof id2label !== 'object' || id2label === null) return undefined;
   const names = new Map<string, unknown>(Object.entries(id2label));

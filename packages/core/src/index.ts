@@ -1,4 +1,4 @@
-// The door for users: put a method on a model, train it, use it, count it, combine it, save it and load it.
+// The entry for users: attach a method to a model, train, evaluate, count, combine, save and load.
 export { PeftError } from './errors.js';
 export { onWarning } from './config.js';
 export { hostTensor } from './tensors.js';

@@ -1,4 +1,4 @@
-// The door for who writes a method, a model or a reader: contracts, options, tensors, factors, ranks, budgets and files.
+// The entry for authors of methods, models and readers: contracts, options, tensors, factors, ranks, budgets and files.
 export {
   CheckpointError,
   ConfigError,

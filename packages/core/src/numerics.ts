@@ -1,5 +1,6 @@
 /**
- * The version of the numbers: every change that alters a result increments it, because package versions alone do not tell. Results and
- * checkpoints carry it, and those with another one are neither resumed nor pooled; files from before it existed count as 0.
+ * The version of the numbers. Every change that alters a result increments it, because package versions do not show
+ * that. Results and checkpoints record it; those of another version are neither resumed nor pooled. Files without it
+ * count as 0.
  */
 export const NUMERICS = 6;

@@ -15,7 +15,7 @@ const weight = hostTensor(
 describe('a weight in 8 bits', () => {
   const held = quantized(weight);
 
-  it('has for each output the scale that brings its largest weight to 127', () => {
+  it('scales the largest weight of each output to 127', () => {
     for (let column = 0; column < COLUMNS; column++) {
       const own = Array.from(weight.data).filter((_, at) => at % COLUMNS === column);
       const integers = Array.from(held.values).filter((_, at) => at % COLUMNS === column);
@@ -24,7 +24,7 @@ describe('a weight in 8 bits', () => {
     }
   });
 
-  it('reads as float32, off by half a step at most', () => {
+  it('reads as float32, off by at most half a step', () => {
     expect(held.dtype).toBe('float32');
     expect(held.shape).toEqual(weight.shape);
     held.data.forEach((value, at) => {
@@ -52,7 +52,7 @@ describe('a model in 8 bits', () => {
   const model = toyModel();
   const held = quantizedModel(model);
 
-  it('holds the linear modules so, and neither its head nor anything else', () => {
+  it('holds its linear modules in 8 bits, but neither its head nor anything else', () => {
     for (const { path, kind } of model.sites) {
       const own = held.weights[`${path}.weight`];
       if (own === undefined) throw new Error(`no weight at ${path}`);
@@ -62,7 +62,7 @@ describe('a model in 8 bits', () => {
     expect(isQuantized(model.weights['layer.0.query.weight'] ?? hostZeros([1]))).toBe(false);
   });
 
-  it('is told from one with its own weights', () => {
+  it('is distinguished from one with its own weights', () => {
     expect(() => {
       assertFullPrecision(model);
     }).not.toThrow();

@@ -1,5 +1,5 @@
 /**
- * Weights at rest in 8 bits, one scale for each output channel (as LLM.int8() has it, Dettmers et al., 2022, section 2.1):
+ * Weights in 8 bits with one scale per output channel (as in LLM.int8(), Dettmers et al., 2022, section 2.1):
  *
  *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
  */
@@ -10,10 +10,11 @@ import type { Site } from './contracts/site.js';
 import { floats, tensorAt, type HostTensor } from './tensors.js';
 
 /**
- * A matrix `[in, out]` that is held in 8 bits. To all who read its numbers it is a float32 tensor: `data` computes them anew each
- * time, and nobody keeps them.
+ * A matrix `[in, out]` held in 8 bits. Readers see a float32 tensor: `data` computes its values each time and does not
+ * keep them.
  */
 export interface QuantizedTensor extends HostTensor {
+  /** The type of `data`. */
   readonly dtype: 'float32';
   /** Q, `[in, out]`. */
   readonly values: Int8Array;
@@ -21,10 +22,10 @@ export interface QuantizedTensor extends HostTensor {
   readonly scale: Float32Array;
 }
 
-/** The largest number that a value in 8 bits takes; -128 is left out, so that signs are alike. */
+/** The largest 8-bit value. -128 is not used, to keep the range symmetric. */
 const LARGEST = 127;
 
-/** Returns a matrix `[in, out]` in 8 bits. @throws ShapeError when it is no matrix of floats. */
+/** Returns a matrix `[in, out]` in 8 bits. @throws ShapeError when it is not a matrix of floats. */
 export function quantized(weight: HostTensor): QuantizedTensor {
   const [rows = 0, columns = 0] = weight.shape;
   if (weight.shape.length !== 2) {
@@ -41,14 +42,15 @@ export function quantized(weight: HostTensor): QuantizedTensor {
   return quantizedTensor(values, scale, weight.shape);
 }
 
-/** A matrix `[in, out]` that is held in 8 bits as its columns come: its float32 values are never there as a whole. */
+/** An 8-bit matrix `[in, out]` that is filled column by column, so that its float32 values are never all in memory. */
 interface QuantizedColumns {
+  /** The matrix; complete once all columns are added. */
   readonly weight: QuantizedTensor;
-  /** Takes whole columns, one after the other in `columns`, of which `start` is the first. */
+  /** Adds whole columns, stored one after the other in `columns`; `start` is the index of the first. */
   add(columns: Float32Array, start: number): void;
 }
 
-/** Begins a matrix in 8 bits; with all of its columns its `weight` is what `quantized` makes of them. */
+/** Starts an empty 8-bit matrix. With all columns added, its `weight` equals the result of `quantized`. */
 export function quantizedColumns(inFeatures: number, outFeatures: number): QuantizedColumns {
   const values = new Int8Array(inFeatures * outFeatures);
   const scale = new Float32Array(outFeatures);
@@ -70,12 +72,15 @@ export function quantizedColumns(inFeatures: number, outFeatures: number): Quant
   };
 }
 
-/** Whether a tensor at rest is held in 8 bits. */
+/** Returns whether a host tensor is held in 8 bits. */
 export function isQuantized(tensor: HostTensor): tensor is QuantizedTensor {
   return 'scale' in tensor;
 }
 
-/** Returns a new model whose frozen linear modules, but for the head's, are held in 8 bits; `model` stays as it is. */
+/**
+ * Returns a new model whose frozen linear modules, except those of the head, are held in 8 bits. `model` is not
+ * changed.
+ */
 export function quantizedModel<M extends Model>(model: M): M {
   const own = model.sites.filter((site) => takesQuantized(site) && !isOfHead(model, site.path));
   const weights = own.map(({ path }): [string, HostTensor] => {
@@ -86,19 +91,19 @@ export function quantizedModel<M extends Model>(model: M): M {
 }
 
 /**
- * Checks that every weight of a model is float32, as what writes weights needs.
- * @throws UnsupportedError naming one that is held in 8 bits.
+ * Checks that every weight of a model is float32, as required for writing weights.
+ * @throws UnsupportedError naming a weight held in 8 bits.
  */
 export function assertFullPrecision({ weights }: Pick<Model, 'weights'>): void {
   const [name] = Object.entries(weights).find(([, weight]) => isQuantized(weight)) ?? [];
   if (name === undefined) return;
   throw new UnsupportedError(
-    `'${name}' is held in 8 bits, and float32 weights are written: take the model of \`await fullPrecision(peft)\``,
+    `'${name}' is held in 8 bits, but only float32 weights can be written: use the model of \`await fullPrecision(peft)\``,
     name,
   );
 }
 
-/** Whether a module multiplies by a matrix that can be held in 8 bits. */
+/** Returns whether a module multiplies by a matrix that can be held in 8 bits. */
 export function takesQuantized({ kind, kernel }: Site): boolean {
   return kind === 'linear' && kernel === undefined;
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createRng } from './rng.js';
 
 describe('createRng', () => {
-  it('repeats a seed and tells seeds apart', () => {
+  it('repeats for the same seed and differs for others', () => {
     const draw = (seed: number): number[] => Array.from({ length: 5 }, createRng(seed).uniform);
     expect(draw(1)).toEqual(draw(1));
     expect(draw(1)).not.toEqual(draw(2));
@@ -43,7 +43,7 @@ describe('createRng', () => {
     expect(repeated).toBeLessThanOrEqual(1); // by chance, of 2e6 among 2^53
   });
 
-  it('forks streams that are not alike, though labels, seeds and parents are', () => {
+  it('forks different streams for similar labels, seeds and parents', () => {
     const rng = createRng(7);
     const streams = [rng, createRng(8), createRng(7 + 2 ** 32), createRng(-7), rng.fork(''), rng.fork('a'), rng.fork('b'), rng.fork('aa'), rng.fork('a\0'), rng.fork('a').fork('a'), rng.fork('abcd'), rng.fork('abcde')]; // prettier-ignore
     const drawn = streams.map((stream) => Array.from({ length: 10_000 }, () => stream.normal()));
@@ -55,7 +55,7 @@ describe('createRng', () => {
     });
   });
 
-  it('draws every sixteenth of an interval as often', () => {
+  it('draws every sixteenth of an interval equally often', () => {
     for (const rng of [createRng(0), createRng(9).fork('x')]) {
       const counts = new Array<number>(16).fill(0);
       for (let draw = 0; draw < 16_000; draw++) {

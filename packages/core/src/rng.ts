@@ -1,28 +1,30 @@
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
 /**
- * Seeded random numbers. A generator is passed, never global; `fork` derives an independent stream from a label,
- * so that what one module draws does not depend on the modules before it.
+ * Seeded random numbers. Generators are passed as arguments, never global. `fork` derives an independent stream from a
+ * label, so that a module's draws do not depend on the modules before it.
  */
 export interface Rng {
-  /** Uniform in [0, 1), 32 bits. */
+  /** Draws a uniform number in [0, 1), 32 bits. */
   uniform(): number;
-  /** Standard normal, by Box and Muller. */
+  /** Draws a standard normal number (Box and Muller). */
   normal(): number;
-  /** Uniform integer in [0, bound). */
+  /** Draws a uniform integer in [0, bound). */
   integer(bound: number): number;
-  /** A seeded permutation of 0 .. length - 1, by Fisher and Yates. */
+  /** Draws a permutation of 0 .. length - 1 (Fisher and Yates). */
   permutation(length: number): Int32Array;
-  /** An independent stream named by `label`; this one does not advance. */
+  /** Returns an independent stream named by `label`. This stream does not advance. */
   fork(label: string): Rng;
 }
 
-/** A generator for an integer seed: xoroshiro128+, whose 128 bits of state let any number of streams stay apart. */
+/**
+ * Creates a generator from an integer seed: xoroshiro128+, whose 128 bits of state keep any number of streams separate.
+ */
 export function createRng(seed: number): Rng {
   return streamOf(hash('', [seed | 0, Math.floor(seed / 2 ** 32) | 0, ...digitsOfPi]));
 }
 
-/** The first bits of pi's fraction: a state of zeros alone would stay one. */
+/** The first bits of pi's fraction. They prevent a state of all zeros, which would never change. */
 const digitsOfPi = [0x243f6a88, 0x85a308d3] as const;
 
 /** Four words of 32 bits. */
@@ -50,7 +52,7 @@ function streamOf(origin: Words): Rng {
   };
 }
 
-/** What MurmurHash3 (x86, 128 bits) mixes into each of its four words: two factors, two rotations, a summand. */
+/** MurmurHash3's constants (x86, 128 bits) for each of its four words: two factors, two rotations, a summand. */
 const lanes = [
   [0x239b961b, 0xab0e9789, 15, 19, 0x561ccd1b],
   [0xab0e9789, 0x38b34ae5, 16, 17, 0x0bcaa747],
@@ -58,7 +60,7 @@ const lanes = [
   [0xa1e38b93, 0x239b961b, 18, 13, 0x32ac3b17],
 ] as const;
 
-/** MurmurHash3 of a label, a code unit in each word of a block, started from the parent's origin. */
+/** Returns MurmurHash3 of a label, with one code unit per word of a block, starting from the parent's origin. */
 function hash(label: string, origin: Words): Words {
   const words = Int32Array.from(origin);
   for (let at = 0; at < label.length; at += lanes.length) {
@@ -72,13 +74,13 @@ function hash(label: string, origin: Words): Words {
   return [a, b, c, d] as Words;
 }
 
-/** The first word plus all others, and that added to each of them. */
+/** Adds all other words to the first one, then that sum to each of the others. */
 function together(words: Int32Array): Int32Array {
   const sum = words.reduce((total, word) => (total + word) | 0, 0);
   return words.map((word, lane) => (lane === 0 ? sum : word + sum));
 }
 
-/** Every bit of a word into every other. */
+/** Spreads every bit of a word over all others. */
 function spread(word: number): number {
   let bits = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
   bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);

@@ -1,4 +1,4 @@
-// The door for who runs the step: executors and their programs, the runtime of a model, what training is given and what it tells.
+// The entry for executors and training loops: programs, a model's runtime, and the options and results of training.
 export { NUMERICS } from './numerics.js';
 export type { Axis, CompiledFunction, EngineInfo, InputSpec, PureFunction } from './contracts/executor.js';
 export {

@@ -13,33 +13,33 @@ describe('assertNamed', () => {
   it.each<[unknown, string]>([
     [
       (x: number) => x,
-      'schedule must be an object with a name, which tells it from others when a run is resumed; got a function',
+      'schedule must be an object with a name, which identifies it when a run is resumed; got a function',
     ],
     [
       { decay: () => 1 },
-      'schedule must be an object with a name, which tells it from others when a run is resumed; got one whose name is missing',
+      'schedule must be an object with a name, which identifies it when a run is resumed; got one whose name is missing',
     ],
     [
       { name: '' },
-      "schedule must be an object with a name, which tells it from others when a run is resumed; got one whose name is ''",
+      "schedule must be an object with a name, which identifies it when a run is resumed; got one whose name is ''",
     ],
-    [null, 'schedule must be an object with a name, which tells it from others when a run is resumed; got null'],
+    [null, 'schedule must be an object with a name, which identifies it when a run is resumed; got null'],
     [{ name: 'steps', settings: 3 }, "schedule: the settings of 'steps' must be an object, got 3"],
     [
       { name: 'steps', settings: { at: NaN } },
-      "schedule: setting 'at' of 'steps' must be text, a finite number, a truth value, null or a list of finite numbers, got NaN",
+      "schedule: setting 'at' of 'steps' must be text, a finite number, a boolean, null or a list of finite numbers, got NaN",
     ],
     [
       { name: 'steps', settings: { at: () => 1 } },
-      "schedule: setting 'at' of 'steps' must be text, a finite number, a truth value, null or a list of finite numbers, got a function",
+      "schedule: setting 'at' of 'steps' must be text, a finite number, a boolean, null or a list of finite numbers, got a function",
     ],
-  ])('refuses %o in one line', (value, message) => {
+  ])('rejects %o in one line', (value, message) => {
     expect(() => {
       assertNamed('schedule', value);
     }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'schedule', message }));
   });
 
-  it('takes a name alone, and plain settings', () => {
+  it('accepts a name alone, and plain settings', () => {
     expect(() => {
       assertNamed('loss', { name: 'hinge' });
       assertNamed('optimizer', sgd);

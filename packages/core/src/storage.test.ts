@@ -14,7 +14,7 @@ afterAll(async () => {
 });
 
 describe('diskStorage', () => {
-  it('writes whole files into folders it makes, and leaves nothing beside them', async () => {
+  it('writes whole files into folders that it creates, and leaves no other files', async () => {
     const storage = diskStorage();
     await storage.write(`${folder}/a/b.bin`, Uint8Array.of(1, 2));
     await storage.write(`${folder}/a/b.bin`, Uint8Array.of(3));
@@ -30,7 +30,7 @@ describe('diskStorage', () => {
     await file?.close?.();
   });
 
-  it('says which file is missing or cannot be written', async () => {
+  it('names the file that is missing or cannot be written', async () => {
     await expect(diskStorage().read(`${folder}/none`)).rejects.toThrow(CheckpointError);
     await diskStorage().write(`${folder}/file`, Uint8Array.of(1));
     await expect(diskStorage().write(`${folder}/file/inside`, Uint8Array.of(1))).rejects.toThrow(

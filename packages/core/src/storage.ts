@@ -1,18 +1,19 @@
 import { fileSource, type ByteSource } from '@peftjs/safetensors';
 import { CheckpointError, UnsupportedError } from './errors.js';
 
-/** Where files are read and written: a disk, memory, a page's store. Paths use '/'. */
+/** A place where files are read and written, e.g. a disk, memory or a page's store. Paths use '/'. */
 export interface Storage {
-  /** Whole file. @throws CheckpointError when it is missing. */
+  /** Reads a whole file. @throws CheckpointError when it is missing. */
   read(path: string): Promise<Uint8Array>;
-  /** A file to be read in pieces, where the storage can: weights are then never in memory twice. */
+  /** Opens a file for reading in pieces, where the storage can, so that weights are never in memory twice. */
   open?(path: string): Promise<ByteSource>;
+  /** Returns whether a file exists. */
   exists(path: string): Promise<boolean>;
-  /** Complete or absent: a reader never sees half a file. */
+  /** Writes a whole file. Readers see either all of it or none. */
   write(path: string, bytes: Uint8Array): Promise<void>;
 }
 
-/** The disk, through Node's file system, which is loaded when first used. @throws UnsupportedError outside Node. */
+/** Returns a storage on disk. It loads Node's file system when first used. @throws UnsupportedError outside Node. */
 export function diskStorage(): Storage {
   return {
     async read(path) {
@@ -41,7 +42,10 @@ export function diskStorage(): Storage {
   };
 }
 
-/** Files in memory, by path: for a page, and for tests. */
+/**
+ * Returns a storage in memory, for pages and tests.
+ * @param files the files, by path
+ */
 export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & { files: Map<string, Uint8Array> } {
   return {
     files,
@@ -59,7 +63,7 @@ export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & 
   };
 }
 
-/** A temporary file beside the target, flushed, then renamed over it. */
+/** Writes a temporary file next to the target, flushes it, and renames it over the target. */
 async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
   const { mkdir, open, rename, rm } = await fileSystem();
   const folder = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '.';
@@ -81,7 +85,7 @@ async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** Makes a renaming last through a loss of power, where the system lets folders be flushed. */
+/** Makes a rename survive a power loss, on systems that can flush folders. */
 async function flushed(folder: string): Promise<void> {
   const { open } = await fileSystem();
   const handle = await open(folder, 'r').catch(() => undefined);
@@ -97,7 +101,7 @@ async function fileSystem(): Promise<typeof import('node:fs/promises')> {
   }
 }
 
-/** Without the call that failed and the temporary name it failed on. */
+/** Returns an error's message without the system call and the temporary file's name. */
 function reason(cause: unknown): string {
   if (!(cause instanceof Error)) return String(cause);
   const { syscall } = cause as { readonly syscall?: unknown };
@@ -105,24 +109,27 @@ function reason(cause: unknown): string {
   return end < 0 ? cause.message : cause.message.slice(0, end);
 }
 
-/** Stands in a folder's configuration while its other files are written anew. PEFT and transformers know no such type, either. */
+/**
+ * Replaces a folder's configuration while its other files are rewritten. PEFT and transformers reject it as an unknown
+ * type.
+ */
 const MARK = {
   peft_type: 'INCOMPLETE_SAVE',
   model_type: 'incomplete_save',
   incomplete_save: 'a save into this folder was cut short: its files are of different saves; save it again',
 };
 
-/** The files of a folder, of which none means anything without all others. */
+/** The files of a folder that belong together. */
 export interface FolderFiles {
-  /** The configuration, without which nobody opens the folder. */
+  /** The configuration. A folder without it cannot be opened. */
   readonly config: { readonly path: string; readonly bytes: Uint8Array };
-  /** Everything else, in this order. */
+  /** All other files, in the order of writing. */
   readonly others: readonly { readonly path: string; readonly bytes: Uint8Array }[];
 }
 
 /**
- * Writes a folder such that no reader ever takes files of two saves for one: an older configuration is replaced by a mark first,
- * and the new one comes last. Who is killed in between leaves a folder that says so when it is opened.
+ * Writes a folder such that a reader never mixes the files of two saves: it first replaces an old configuration by a
+ * mark, and writes the new one last. If the process is killed in between, opening the folder reports that.
  * @throws CheckpointError when a file cannot be written.
  */
 export async function writeFolder(storage: Storage, { config, others }: FolderFiles): Promise<void> {
@@ -133,7 +140,9 @@ export async function writeFolder(storage: Storage, { config, others }: FolderFi
   await storage.write(config.path, config.bytes);
 }
 
-/** What is wrong with a folder whose configuration this is, where a save into it was cut short. */
+/**
+ * Returns what is wrong with a folder whose configuration is the mark of an interrupted save; undefined for any other.
+ */
 export function incompleteSave(config: unknown): string | undefined {
   const isMark = typeof config === 'object' && config !== null && 'incomplete_save' in config;
   return isMark ? MARK.incomplete_save : undefined;

@@ -1,72 +1,80 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { ShapeError } from './errors.js';
 
-/** Element types that cross an executor's border. */
+/** Element types that executors exchange. */
 export type DType = 'float32' | 'int32';
 
-/** A tensor at rest: plain memory, owned by nobody, readable by every executor without a copy. */
+/** A tensor on the host: plain memory that every executor can read without a copy. Treat it as immutable. */
 export interface HostTensor {
+  /** The element type. */
   readonly dtype: DType;
+  /** The size of each axis; empty for a scalar. */
   readonly shape: readonly number[];
+  /** The elements, row after row (the last axis is contiguous). */
   readonly data: Float32Array | Int32Array;
 }
 
-/** Bytes at rest, for an executor that multiplies by them: a frozen weight in 8 bits. */
+/** Bytes of a frozen 8-bit weight, for an executor that multiplies by them. */
 export interface HostBytes {
+  /** The element type. */
   readonly dtype: 'int8';
+  /** The size of each axis. */
   readonly shape: readonly number[];
+  /** The elements, row after row. */
   readonly data: Int8Array;
 }
 
-/** Shape and type of a tensor to come; int8 for an executor that takes bytes. */
+/** The shape and type of a future tensor. */
 export interface TensorSpec {
+  /** The element type; 'int8' only for executors that have `uploadBytes`. */
   readonly dtype: DType | 'int8';
+  /** The size of each axis. */
   readonly shape: readonly number[];
 }
 
-/** Tensors of TensorFlow.js by name, inside a pure function. */
+/** TensorFlow.js tensors by name, inside a pure function. */
 export type Tensors = Record<string, Tensor>;
 
-/** Tensors at rest by name. */
+/** Host tensors by name. */
 export type HostTensors = Record<string, HostTensor>;
 
-/** Number of elements of a shape; 1 for a scalar. */
+/** Returns the number of elements of a shape; 1 for a scalar. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
-/** A float32 tensor at rest. @throws ShapeError when the data does not fill the shape. */
+/** Makes a float32 host tensor. @throws ShapeError when the data does not fill the shape. */
 export function hostTensor(data: Float32Array, shape: readonly number[]): HostTensor {
   return checked({ dtype: 'float32', shape, data });
 }
 
-/** An int32 tensor at rest. @throws ShapeError when the data does not fill the shape. */
+/** Makes an int32 host tensor. @throws ShapeError when the data does not fill the shape. */
 export function hostIntegers(data: Int32Array, shape: readonly number[]): HostTensor {
   return checked({ dtype: 'int32', shape, data });
 }
 
-/** A float32 scalar at rest. */
+/** Makes a float32 scalar on the host. */
 export function hostScalar(value: number): HostTensor {
   return { dtype: 'float32', shape: [], data: Float32Array.of(value) };
 }
 
-/** A float32 tensor of zeros at rest. */
+/** Makes a float32 host tensor of zeros. */
 export function hostZeros(shape: readonly number[]): HostTensor {
   return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) };
 }
 
-/** The spec of a tensor at rest. */
+/** Returns the spec of a host tensor. */
 export function specOf({ dtype, shape }: TensorSpec): TensorSpec {
   return { dtype, shape };
 }
 
-/** The float32 values of a tensor at rest. @throws ShapeError when it holds integers. */
+/** Returns the float32 values of a host tensor. @throws ShapeError when it holds integers. */
 export function floats(tensor: HostTensor, name = 'tensor'): Float32Array {
   if (tensor.data instanceof Float32Array) return tensor.data;
   throw new ShapeError(`${name} must be float32, got ${tensor.dtype}`, name);
 }
 
-/** The transpose of a matrix at rest: [rows, columns] -> [columns, rows]. */
+/** Transposes a host matrix: [rows, columns] -> [columns, rows]. */
 export function transposed(matrix: HostTensor): HostTensor {
   const [rows = 0, columns = 0] = matrix.shape;
   if (matrix.shape.length !== 2) {
@@ -82,14 +90,17 @@ export function transposed(matrix: HostTensor): HostTensor {
   return { dtype: 'float32', shape: [columns, rows], data: to };
 }
 
-/** A tensor by name, at rest or inside the step. @throws ShapeError when there is none. */
+/** Returns a tensor by name. @throws ShapeError when there is none. */
 export function tensorAt<T>(tensors: Readonly<Record<string, T>>, name: string): T {
   const tensor = tensors[name];
   if (tensor !== undefined) return tensor;
   throw new ShapeError(`there is no tensor '${name}' among ${Object.keys(tensors).join(', ') || 'none'}`, name);
 }
 
-/** Several tensors by name: `const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB')`. @throws ShapeError when one is missing. */
+/**
+ * Returns several tensors by name: `const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB')`. @throws ShapeError when
+ * one is missing.
+ */
 export function tensorsAt<T, const K extends string>(
   tensors: Readonly<Record<string, T>>,
   ...names: K[]
@@ -106,7 +117,7 @@ function checked(tensor: HostTensor): HostTensor {
   return tensor;
 }
 
-/** The same keys with other values. */
+/** Returns a record with the same keys and mapped values. */
 export function mapValues<A, B>(
   record: Readonly<Record<string, A>>,
   map: (value: A, key: string) => B,

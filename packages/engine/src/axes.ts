@@ -7,13 +7,15 @@ export type Specs = Readonly<Record<string, InputSpec>>;
 /** The size of each named axis. */
 export type Sizes = Readonly<Record<string, number>>;
 
-/** A named axis as a shape has it: 'batch', or a multiple of it, '2*batch'. An axis may be a sum of them, 'past + tokens'. */
+/** One term of a named axis: an axis by its name ('batch'), or a multiple of one ('2*batch'). */
 export interface NamedAxis {
+  /** The name of the axis, e.g. 'batch'. */
   readonly name: string;
+  /** The multiple of its size, a positive integer. */
   readonly factor: number;
 }
 
-/** What an axis without a size of its own is the sum of. */
+/** Splits an axis into the terms that it is the sum of: 'batch', '2*batch' or 'past + tokens'. */
 export function namedAxes(axis: string): [NamedAxis, ...NamedAxis[]] {
   return axis.split(' + ').map((term) => {
     const [, factor, name] = /^([1-9]\d*)\*(.+)$/.exec(term) ?? [];
@@ -21,13 +23,13 @@ export function namedAxes(axis: string): [NamedAxis, ...NamedAxis[]] {
   }) as [NamedAxis, ...NamedAxis[]];
 }
 
-/** The names of the axes, in the order in which the inputs have them. */
+/** Returns the names of all axes, in the order of the inputs. */
 export function axisNames(specs: Specs): string[] {
   const axes = Object.values(specs).flatMap(({ shape }) => shape.filter((axis) => typeof axis === 'string'));
   return [...new Set(axes.flatMap((axis) => namedAxes(axis).map(({ name }) => name)))];
 }
 
-/** The specs at given sizes. */
+/** Returns the specs with every named axis replaced by its size. */
 export function sizedSpecs(specs: Specs, sizes: Sizes): Record<string, TensorSpec> {
   return Object.fromEntries(
     Object.entries(specs).map(([key, { dtype, shape }]) => [

@@ -3,13 +3,13 @@ import { EngineError, ShapeError, sizeOf, type HostTensor, type Tensors } from '
 import type { Axis } from '@peftjs/core/runtime';
 import { axisNames, namedAxes, type Sizes, type Specs } from './axes.js';
 
-/** @throws ShapeError when a spec has a type that is none of `types`, or an axis that is neither a size nor a name. */
+/** @throws ShapeError when a spec's type is not in `types`, or an axis is neither a size nor a name. */
 export function checkSpecs(specs: Specs, types: readonly string[] = Object.keys(MEMORY)): void {
   for (const [name, { dtype, shape }] of Object.entries(specs)) {
     if (!types.includes(dtype))
       throw new ShapeError(`input '${name}' must be ${types.join(' or ')}, got ${dtype}`, name);
     if (!Array.isArray(shape) || !shape.every((axis) => isSize(axis) || (typeof axis === 'string' && axis !== ''))) {
-      throw new ShapeError(`input '${name}' needs a shape of whole numbers, or names, got ${shown(shape)}`, name);
+      throw new ShapeError(`input '${name}' needs a shape of whole numbers or names, got ${shown(shape)}`, name);
     }
   }
 }
@@ -21,9 +21,9 @@ function isSize(axis: unknown): axis is number {
 const MEMORY = { float32: Float32Array, int32: Int32Array };
 
 /**
- * What an executor takes from the host.
+ * Checks a tensor before it is uploaded.
  *
- * @throws ShapeError when the memory is not what type and shape say.
+ * @throws ShapeError when the data does not match the type and the shape.
  * @throws EngineError when a number is NaN: it would spread through the whole step.
  */
 export function checkHostTensor(tensor: HostTensor | null | undefined): void {
@@ -32,7 +32,7 @@ export function checkHostTensor(tensor: HostTensor | null | undefined): void {
     const memory = (data as object | undefined)?.constructor.name ?? 'nothing';
     const got = shape === undefined ? 'no shape' : `${dtype} in ${memory}`;
     throw new ShapeError(
-      `a tensor is float32 in a Float32Array or int32 in an Int32Array, and has a shape, got ${got}; convert it`,
+      `a tensor must be float32 in a Float32Array or int32 in an Int32Array, with a shape, got ${got}; convert it`,
     );
   }
   if (!Array.isArray(shape) || !shape.every(isSize)) {
@@ -47,11 +47,11 @@ export function checkHostTensor(tensor: HostTensor | null | undefined): void {
 }
 
 /**
- * The values of a call against what the function was compiled for. `specOf` is undefined for what is no live value of the
- * executor.
+ * Checks the inputs of a call against the specs that the function was compiled for. `specOf` returns undefined for
+ * anything that is not a live value of the executor.
  *
- * @returns the sizes that the named axes have in this call
- * @throws ShapeError for another type or shape, and for a name that would mean two sizes.
+ * @returns the size of each named axis in this call
+ * @throws ShapeError for another type or shape, and when one name would get two sizes.
  * @throws EngineError for a value that is missing or released.
  */
 export function checkInputs<V>(
@@ -67,7 +67,7 @@ export function checkInputs<V>(
     }
     const got = specOf(value);
     if (got === undefined) {
-      throw new EngineError(`input '${name}' is released or no value of this executor; upload a tensor first`, name);
+      throw new EngineError(`input '${name}' is released or not a value of this executor; upload a tensor first`, name);
     }
     if (got.dtype !== spec.dtype || !fits(got.shape, spec.shape)) {
       throw new ShapeError(
@@ -82,7 +82,7 @@ export function checkInputs<V>(
   return Object.fromEntries(axisNames(specs).map((name) => [name, sizes.get(name)?.size ?? 0]));
 }
 
-/** The size of an axis in a call, and the input that it was first seen in. */
+/** The size of an axis in a call, and the first input that has it. */
 interface Bound {
   readonly size: number;
   readonly input: string;
@@ -91,19 +91,19 @@ interface Bound {
 /** @throws ShapeError when the name has another size already. */
 function bind(sizes: Map<string, Bound>, axis: string, { size, input }: Bound): void {
   const [{ name, factor }, ...others] = namedAxes(axis);
-  if (others.length > 0) return; // the sizes of a sum follow from its terms, which other inputs have
+  if (others.length > 0) return; // other inputs have the terms of the sum
   const own = { size: size / factor, input };
   const known = sizes.get(name) ?? own;
   sizes.set(name, known);
   if (known.size === own.size && Number.isInteger(own.size)) return;
   const other = known.input === input ? '' : `, but '${name}' is ${known.size} in input '${known.input}'`;
   throw new ShapeError(
-    `'${axis}' is ${size} in input '${input}'${other}; a named axis has one size in a run, the same in all inputs`,
+    `'${axis}' is ${size} in input '${input}'${other}; a named axis has the same size in all inputs of a run`,
     input,
   );
 }
 
-/** @throws EngineError for what is no function. */
+/** @throws EngineError when `fn` is not a function. */
 export function checkFunction(fn: unknown): void {
   if (typeof fn === 'function') return;
   throw new EngineError(`compile takes a function from named tensors to named tensors, got ${typeof fn}`);
@@ -114,17 +114,17 @@ interface LooseSpec {
   readonly shape: readonly number[];
 }
 
-/** What a pure function returned. @throws EngineError when it is not a record of tensors. */
+/** Checks what a pure function returned. @throws EngineError when it is not a record of tensors. */
 export function checkOutputs(outputs: unknown): asserts outputs is Tensors {
   const values = typeof outputs === 'object' && outputs !== null ? Object.entries(outputs) : [];
   if (values.length === 0 || outputs instanceof Promise || outputs instanceof Tensor) {
-    throw new EngineError('a pure function returns a record of tensors, at least one, and not a promise of it');
+    throw new EngineError('a pure function must return a non-empty record of tensors, not a promise');
   }
   const [wrong] = values.find(([, value]) => !(value instanceof Tensor)) ?? [];
   if (wrong !== undefined) throw new EngineError(`output '${wrong}' is not a tensor`, wrong);
 }
 
-/** Whether a shape is of the sizes that are given; names stand for any. */
+/** Whether a shape matches the spec; a named axis matches any size. */
 function fits(shape: readonly number[], spec: readonly Axis[]): boolean {
   return shape.length === spec.length && spec.every((axis, place) => typeof axis === 'string' || axis === shape[place]);
 }

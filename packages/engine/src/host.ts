@@ -1,6 +1,6 @@
 /**
- * Imports a package that may not be installed. The name is an argument, so that bundlers leave the import alone and a page
- * never asks for what only Node has.
+ * Imports a package that may not be installed. The name is an argument so that bundlers leave the import alone and
+ * pages never request packages that only run in Node.
  */
 export async function importOptional(name: string): Promise<object> {
   const module = (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as { readonly default?: object };
@@ -21,7 +21,7 @@ const host = globalThis as {
   readonly navigator?: { readonly hardwareConcurrency?: number };
 };
 
-/** A module of Node itself; undefined in a page. */
+/** A built-in module of Node; undefined in a page. */
 export function nodeModule(name: string): object | undefined {
   return host.process?.getBuiltinModule?.(name);
 }
@@ -31,12 +31,12 @@ export function environment(name: string): string | undefined {
   return host.process?.env[name];
 }
 
-/** Sets an environment variable that has no value; nothing in a page. */
+/** Sets an environment variable unless it has a value; does nothing in a page. */
 export function defaultEnvironment(name: string, value: string): void {
   if (host.process) host.process.env[name] ??= value;
 }
 
-/** Threads that the machine can run at once. */
+/** The number of threads that the machine can run at once. */
 export function availableThreads(): number {
   const os = nodeModule('node:os') as { availableParallelism(): number } | undefined;
   return os?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
@@ -45,7 +45,7 @@ export function availableThreads(): number {
 const CRASH_EVENTS = ['uncaughtException', 'unhandledRejection'];
 
 /**
- * Runs `body`, then takes back the handlers it put on crashes of the process: the WASM backend's would answer every later
+ * Runs `body`, then removes the crash handlers that it installed: those of the WASM backend would answer every later
  * error of the program with the text of its whole module.
  */
 export async function withoutCrashHandlers(body: () => Promise<void>): Promise<void> {

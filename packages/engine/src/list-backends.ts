@@ -2,20 +2,23 @@ import { EAGER_BACKENDS, startBackend } from './eager/backends.js';
 import type { EagerBackend } from './eager/backends.js';
 import { importOptional } from './host.js';
 
-/** Whether an executor finds on this machine what a backend needs. */
+/** Whether a backend of an executor is available on this machine. */
 export interface BackendReport {
+  /** The executor that computes with it. */
   readonly executor: 'compiled' | 'eager';
+  /** The name of the backend: an ONNX Runtime execution provider, or a TensorFlow.js backend. */
   readonly backend: string;
+  /** Whether the machine has what it needs. */
   readonly available: boolean;
   /** Why it is not available. */
   readonly reason?: string;
-  /** The command that installs it, where it is not available. */
+  /** The command that installs it, if it is not available. */
   readonly install?: string;
 }
 
 /**
- * Every backend of both executors. An eager one is available when it starts; a compiled one when its libraries come with ONNX
- * Runtime, whether or not a GPU answers them: to be sure of that, compile something.
+ * Lists every backend of both executors. An eager backend is available if it starts; a compiled one if its libraries
+ * come with ONNX Runtime, with or without a GPU that they can use: to test for the GPU, compile something.
  */
 export async function listBackends(): Promise<BackendReport[]> {
   const eager: BackendReport[] = [];
@@ -58,7 +61,7 @@ function compiledReport(backend: string, isBundled: boolean): BackendReport {
     executor: 'compiled',
     backend,
     available: false,
-    reason: 'its libraries are no part of onnxruntime-node; its install script, which is off by default, brings them',
+    reason: 'its libraries are not part of onnxruntime-node; its install script, off by default, downloads them',
     install: 'npm rebuild onnxruntime-node --ignore-scripts=false',
   };
 }

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Runs `body` on a TensorFlow.js backend that has been started, then gives the process its own backend back, also after a
- * throw. `body` is synchronous: nothing else sees the switch.
+ * Runs `body` on a TensorFlow.js backend that has been started, then restores the process's current backend, also after
+ * a throw. `body` is synchronous, so no other code sees the switch.
  */
 export function withBackend<T>(name: string, body: () => T): T {
   const previous = tf.getBackend();
@@ -15,7 +15,7 @@ export function withBackend<T>(name: string, body: () => T): T {
   }
 }
 
-/** For a started backend the switch is done when the call returns; the promise is only for others. */
+/** For a started backend, `setBackend` switches before it returns; only others need its promise. */
 function switchTo(name: string): void {
   void tf.setBackend(name);
 }

@@ -8,7 +8,7 @@ import { compiled, eager } from '@peftjs/engine';
 import { expect, it } from 'vitest';
 import { runOnce } from './cases.js';
 
-/** Made by tools/golden/activations.py. */
+/** Written by tools/golden/activations.py. */
 interface Golden {
   readonly x: readonly number[];
   readonly values: Readonly<Record<ActivationName, { readonly y: number[]; readonly slope: number[] }>>;
@@ -20,7 +20,7 @@ const executors: readonly (readonly [string, Executor])[] = [
   ['the reference', await eager({ backend: 'cpu' })],
 ];
 
-/** All of them at once, and their derivatives. */
+/** All activations at once, and their derivatives. */
 const all: PureFunction = ({ x }) =>
   Object.fromEntries(
     Object.entries(activations).flatMap(([name, activation]) => [
@@ -29,14 +29,11 @@ const all: PureFunction = ({ x }) =>
     ]),
   );
 
-it.each(executors)(
-  'are those of transformers by every name, and so are their derivatives, on %s',
-  async (_, executor) => {
-    expect(Object.keys(activations)).toEqual(Object.keys(values));
-    const results = await runOnce(executor, all, { x: hostTensor(Float32Array.from(x), [x.length]) });
-    for (const [name, { y, slope }] of Object.entries(values)) {
-      expect(relativeDistance(results[name]?.data ?? [], y), name).toBeLessThan(1e-6);
-      expect(relativeDistance(results[`${name}'`]?.data ?? [], slope), `${name}'`).toBeLessThan(1e-5);
-    }
-  },
-);
+it.each(executors)('match transformers by every name, and so do their derivatives, on %s', async (_, executor) => {
+  expect(Object.keys(activations)).toEqual(Object.keys(values));
+  const results = await runOnce(executor, all, { x: hostTensor(Float32Array.from(x), [x.length]) });
+  for (const [name, { y, slope }] of Object.entries(values)) {
+    expect(relativeDistance(results[name]?.data ?? [], y), name).toBeLessThan(1e-6);
+    expect(relativeDistance(results[`${name}'`]?.data ?? [], slope), `${name}'`).toBeLessThan(1e-5);
+  }
+});

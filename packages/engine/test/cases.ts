@@ -24,7 +24,7 @@ export function integers(shape: readonly number[], low: number, high: number, se
   };
 }
 
-/** One call of a function from host to host. */
+/** Uploads the inputs, compiles and runs a function once, and downloads the outputs. */
 export async function runOnce<V>(executor: Executor<V>, fn: PureFunction, inputs: HostTensors): Promise<HostTensors> {
   const compiled = await executor.compile(fn, inputs);
   const results = await runWith(executor, compiled, inputs);
@@ -32,7 +32,7 @@ export async function runOnce<V>(executor: Executor<V>, fn: PureFunction, inputs
   return results;
 }
 
-/** One call of a compiled function from host to host. */
+/** Uploads the inputs, runs a compiled function once, and downloads the outputs. */
 export async function runWith<V>(
   executor: Executor<V>,
   compiled: CompiledFunction<V>,
@@ -49,7 +49,7 @@ export async function runWith<V>(
   return results;
 }
 
-/** The function with the gradients of a weighted sum of its float outputs added to them. */
+/** Adds to the function's outputs the gradients of a weighted sum of its float outputs. */
 export function withGradients(fn: PureFunction, names: readonly string[]): PureFunction {
   return (inputs) => {
     const loss = (...values: Tensor[]): Tensor => {
@@ -67,7 +67,7 @@ export function withGradients(fn: PureFunction, names: readonly string[]): PureF
   };
 }
 
-/** Weighted so that no symmetry hides a mistake. */
+/** The weights differ, so that no symmetry hides a mistake. */
 function total(outputs: readonly Tensor[]): Tensor {
   return outputs.reduce<Tensor>((sum, output) => {
     const weights = Float32Array.from({ length: output.size }, (_, index) => Math.sin(index + 1));
@@ -75,7 +75,9 @@ function total(outputs: readonly Tensor[]): Tensor {
   }, tf.scalar(0));
 }
 
-/** ||a - b|| / ||b||, elementwise equal non-finite numbers left out; Infinity when shapes or types differ. */
+/**
+ * ||a - b|| / ||b||, without elements where both have the same non-finite number; Infinity when shapes or types differ.
+ */
 export function distance(a: HostTensor | undefined, b: HostTensor): number {
   if (a?.dtype !== b.dtype || a.shape.join() !== b.shape.join()) return Infinity;
   let difference = 0;

@@ -13,7 +13,7 @@ const vector = { dtype: 'float32', shape: [3] } as const;
 const double: PureFunction = ({ x }) => ({ y: tf.mul(x as tf.Tensor, 2) });
 
 describe('compiled', () => {
-  it('says what runs the numbers', () => {
+  it('reports its backend and threads', () => {
     expect(executor.info).toEqual({ executor: 'compiled', backend: 'cpu', threads: 1 });
     expect(compiled().info.threads).toBeGreaterThanOrEqual(1);
     expect(compiled({ executionProviders: [{ name: 'webgpu' }] }).info.backend).toBe('webgpu');
@@ -23,14 +23,14 @@ describe('compiled', () => {
     expect(() => compiled({ threads })).toThrow(ConfigError);
   });
 
-  it('runs on a runtime that is handed to it', async () => {
+  it('runs on the runtime that it is given', async () => {
     const runtime = await import('onnxruntime-node');
     const other = compiled({ runtime, executionProviders: ['cpu'], threads: 1 });
     const { y } = await runOnce(other, double, { x: hostTensor(Float32Array.of(1, 2, 3), [3]) });
     expect(y?.data).toEqual(Float32Array.of(2, 4, 6));
   });
 
-  it('passes values from call to call without a visit to the host', async () => {
+  it('passes values from call to call without downloading them', async () => {
     const fn = await executor.compile(double, { x: vector });
     let x = executor.upload(hostTensor(Float32Array.of(1, 2, 3), [3]));
     for (let call = 0; call < 3; call++) x = (await fn.run({ x })).y as OrtTensor;
@@ -50,7 +50,7 @@ describe('compiled', () => {
     await Promise.all([one.dispose(), other.dispose()]);
   });
 
-  it('takes names of any characters', async () => {
+  it('accepts names with any characters', async () => {
     const names = ['encoder.layer.0.loraA', 'a/b:0', 'é "x"', 'v0', 'c0', 'in:x', ' '];
     const fn: PureFunction = (t) =>
       Object.fromEntries(names.map((name, index) => [name, tf.add(t[name] as tf.Tensor, index)]));
@@ -60,7 +60,7 @@ describe('compiled', () => {
     expect(outputs[' ']?.data[0]).toBeCloseTo((inputs[' ']?.data[0] ?? NaN) + 6);
   });
 
-  it('returns inputs, constants, one tensor twice, and bools as int32', async () => {
+  it('can return inputs, constants, and one tensor twice, and returns bools as int32', async () => {
     const fn = ({ x }: Tensors): Tensors => {
       const y = tf.neg(x as tf.Tensor);
       return {
@@ -80,7 +80,7 @@ describe('compiled', () => {
     expect(outputs.flat?.shape).toEqual([3, 1]);
   });
 
-  it('gives outputs of their own: releasing one leaves the others and the inputs', async () => {
+  it('returns independent outputs: releasing one keeps the others and the inputs', async () => {
     const fn = await executor.compile(({ x }) => ({ a: x as tf.Tensor, b: x as tf.Tensor }), { x: vector });
     const x = executor.upload(floats([3]));
     const { a, b } = (await fn.run({ x })) as { a: OrtTensor; b: OrtTensor };
@@ -90,7 +90,7 @@ describe('compiled', () => {
     await fn.dispose();
   });
 
-  it('needs the inputs it was compiled for, also those that no output depends on', async () => {
+  it('requires all inputs that it was compiled for, even those that no output depends on', async () => {
     const fn = await executor.compile(double, { x: vector, unused: vector });
     const x = executor.upload(floats([3]));
     await expect(fn.run({ x })).rejects.toThrow(/'unused' is missing/);
@@ -101,13 +101,13 @@ describe('compiled', () => {
     );
     const integers = executor.upload({ dtype: 'int32', shape: [3], data: Int32Array.of(1, 2, 3) });
     await expect(fn.run({ x: integers, unused: x })).rejects.toThrow(ShapeError);
-    await expect(fn.run({ x: floats([3]) as never, unused: x })).rejects.toThrow(/no value of this executor/);
+    await expect(fn.run({ x: floats([3]) as never, unused: x })).rejects.toThrow(/not a value of this executor/);
     executor.release(x);
     await expect(fn.run({ x, unused: x })).rejects.toThrow(/released/);
     await fn.dispose();
   });
 
-  it('does not run once disposed, and lets a run end before that', async () => {
+  it('finishes its current run before it is disposed of, and does not run afterwards', async () => {
     const fn = await executor.compile(double, { x: vector });
     const x = executor.upload(hostTensor(Float32Array.of(1, 2, 3), [3]));
     const running = fn.run({ x });
@@ -116,7 +116,7 @@ describe('compiled', () => {
     await expect(fn.run({ x })).rejects.toThrow(/disposed/);
   });
 
-  it('names what ONNX Runtime cannot do with the numbers it got', async () => {
+  it('passes on why ONNX Runtime rejects the inputs', async () => {
     const rows = ({ ids }: Tensors): Tensors => ({ y: tf.gather(tf.tensor2d([[1], [2]]), ids as tf.Tensor1D) });
     const fn = await executor.compile(rows, { ids: { dtype: 'int32', shape: [1] } });
     const ids = executor.upload({ dtype: 'int32', shape: [1], data: Int32Array.of(7) });
@@ -142,7 +142,7 @@ describe('upload', () => {
     expect(() => executor.upload(tensor as HostTensor)).toThrow(error);
   });
 
-  it('takes infinities, scalars and empty tensors', () => {
+  it('accepts infinities, scalars and empty tensors', () => {
     expect(executor.upload({ dtype: 'float32', shape: [], data: Float32Array.of(-Infinity) }).dims).toEqual([]);
     expect(executor.upload({ dtype: 'float32', shape: [0, 3], data: new Float32Array(0) }).dims).toEqual([0, 3]);
   });

@@ -11,11 +11,11 @@ const vector = { dtype: 'float32', shape: [3] } as const;
 const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
 
 describe('starting a backend', () => {
-  // A folder without it, wherever it may be installed besides.
+  // A folder without the package, even if it is installed elsewhere.
   beforeAll(() => void vi.stubEnv('PEFTJS_TFJS_NODE', import.meta.dirname));
   afterAll(() => void vi.unstubAllEnvs());
 
-  it('prints nothing and leaves the process its own', async () => {
+  it('prints nothing and does not change the current backend', async () => {
     const spies = [
       vi.spyOn(console, 'warn'),
       vi.spyOn(console, 'error'),
@@ -33,17 +33,17 @@ describe('starting a backend', () => {
     vi.restoreAllMocks();
   });
 
-  it('says what is missing and how to get it', async () => {
+  it('says what is missing and how to install it', async () => {
     await expect(eager({ backend: 'tensorflow' })).rejects.toThrow(/npm install @tensorflow\/tfjs-node/);
     await expect(eager({ backend: 'tensorflow' })).rejects.toThrow(EngineError);
     await expect(eager({ backend: 'abacus' as never })).rejects.toThrow(ConfigError);
   });
 
-  it('takes the fastest that starts when none is named', async () => {
+  it('uses the fastest backend that starts when none is named', async () => {
     expect((await eager()).info).toEqual({ executor: 'eager', backend: 'wasm', threads: 1 });
   });
 
-  it('lists all of them', async () => {
+  it('lists all backends', async () => {
     const reports = await listBackends();
     const of = (executor: string, backend: string) =>
       reports.find((r) => r.executor === executor && r.backend === backend);
@@ -85,7 +85,7 @@ describe.each(['cpu', 'wasm', ...onTensorFlow] as const)('eager on %s', (backend
     expect(tf.memory().numTensors).toBe(before - 1);
   });
 
-  it('returns inputs, one tensor twice, and bools as int32', async () => {
+  it('can return inputs and one tensor twice, and returns bools as int32', async () => {
     const fn: PureFunction = ({ x }) => {
       const y = tf.neg(x as Tensor);
       return { same: x as Tensor, y, again: y, positive: tf.greater(y, 0) };
@@ -96,7 +96,7 @@ describe.each(['cpu', 'wasm', ...onTensorFlow] as const)('eager on %s', (backend
     expect(outputs.positive).toEqual({ dtype: 'int32', shape: [3], data: Int32Array.of(0, 1, 0) });
   });
 
-  it('gives the process its backend back, also after a throw', async () => {
+  it('restores the current backend, even after an error', async () => {
     const inside: string[] = [];
     const fn = await executor.compile(
       () => {
@@ -112,12 +112,12 @@ describe.each(['cpu', 'wasm', ...onTensorFlow] as const)('eager on %s', (backend
     executor.release(x);
   });
 
-  it('checks what it is given', async () => {
+  it('checks its inputs', async () => {
     const fn = await executor.compile(double, { x: vector });
     const x = executor.upload(floats([3]));
     await expect(fn.run({})).rejects.toThrow(/'x' is missing/);
     await expect(fn.run({ x: executor.upload(floats([4])) })).rejects.toThrow(ShapeError);
-    await expect(fn.run({ x: floats([3]) as never })).rejects.toThrow(/no value of this executor/);
+    await expect(fn.run({ x: floats([3]) as never })).rejects.toThrow(/not a value of this executor/);
     expect(() => executor.upload({ dtype: 'float32', shape: [1], data: Float32Array.of(NaN) })).toThrow(EngineError);
     await expect(executor.compile(double, { x: { dtype: 'float32', shape: [NaN] } })).rejects.toThrow(ShapeError);
     executor.release(x);
@@ -127,7 +127,7 @@ describe.each(['cpu', 'wasm', ...onTensorFlow] as const)('eager on %s', (backend
     await expect(fn.run({ x })).rejects.toThrow(/disposed/);
   });
 
-  it('is not disturbed by a trace in between', async () => {
+  it('gives the same numbers after a trace', async () => {
     const fn = await executor.compile(double, { x: vector });
     const x = executor.upload(hostTensor(Float32Array.of(1, 2, 3), [3]));
     const onnx = compiled({ threads: 1 });

@@ -25,7 +25,7 @@ function exported(fn: PureFunction, weights: HostTensors = {}): Promise<Uint8Arr
   return exportFunction({ fn, inputs, weights });
 }
 
-/** What ONNX Runtime and TensorFlow.js give for the same ids and mask. */
+/** The outputs of ONNX Runtime and of TensorFlow.js for the same ids and mask. */
 async function both(fn: PureFunction, graph: Uint8Array, [batch, tokens]: [number, number], weights: HostTensors = {}) {
   const session = await ort.InferenceSession.create(graph, { logSeverityLevel: 4 });
   const places = Array.from({ length: batch * tokens }, (_, place) => place);
@@ -57,7 +57,7 @@ const SHAPES: readonly [number, number][] = [
   [3, 200],
 ];
 
-/** Pure functions whose constants and shapes the sizes decide, each in another way. */
+/** Pure functions with constants and shapes that depend on the sizes, each in another way. */
 const functions: Readonly<Record<string, PureFunction>> = {
   'the same numbers for every size': (t) => ({ y: tf.add(tf.mul(mask(t), tf.scalar(3)), tf.scalar(-1)) }),
   'the beginning of a table': (t) => {
@@ -68,7 +68,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
     const table = tf.tensor(Float32Array.from({ length: 200 }, (_, place) => (200 - place) ** 2));
     return { y: tf.add(mask(t), tf.slice(table, [200 - tokensOf(mask(t))], [-1])) };
   },
-  'the middle of a table, as far from its centre on both sides': (t) => {
+  'the middle of a table, equally far to both sides of its centre': (t) => {
     const tokens = tokensOf(mask(t));
     const cubes = tf.tensor(Float32Array.from({ length: 400 }, (_, place) => (place - 200) ** 3));
     return { y: tf.add(tf.concat([mask(t), mask(t)], 1), tf.slice(cubes, [200 - tokens], [2 * tokens])) };
@@ -95,7 +95,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
       ),
     };
   },
-  'a triangle': (t) => {
+  'a triangular mask': (t) => {
     const tokens = tokensOf(mask(t));
     const values = Float32Array.from({ length: tokens * tokens }, (_, at) =>
       at % tokens > Math.floor(at / tokens) ? -7 : 0,
@@ -114,7 +114,7 @@ const functions: Readonly<Record<string, PureFunction>> = {
     y: tf.add(tf.mul(mask(t), tokensOf(mask(t)) ** 2), tf.scalar(mask(t).shape[0] * tokensOf(mask(t)) - 4)),
   }),
   'sizes as integers': (t) => ({ y: tf.cast(tf.add(ids(t), tf.scalar(2 * tokensOf(ids(t)), 'int32')), 'float32') }),
-  'shapes that both sizes decide': (t) => {
+  'shapes that depend on both sizes': (t) => {
     const [batch, tokens] = mask(t).shape as [number, number];
     const wide = tf.reshape(tf.concat([mask(t), tf.mul(mask(t), 2), mask(t)], 1), [batch, 3, tokens]);
     const turned = tf.reshape(tf.transpose(wide, [0, 2, 1]), [batch * tokens, 3]);
@@ -132,7 +132,7 @@ describe('a function of a batch of any size', () => {
     }
   });
 
-  it('has its weights in the graph, under their names, and none that it does not read', async () => {
+  it('stores the weights that it reads, and no others, under their names', async () => {
     const weights = {
       table: hostTensor(
         Float32Array.from({ length: 21 }, (_, at) => at),
@@ -149,15 +149,15 @@ describe('a function of a batch of any size', () => {
     expect(text).not.toContain('other');
   });
 
-  it('makes a triangle in the graph, and computes a size once', async () => {
-    const graph = await exported(functions['a triangle'] as PureFunction);
+  it('computes a triangular mask in the graph, and each size once', async () => {
+    const graph = await exported(functions['a triangular mask'] as PureFunction);
     expect(graph.length).toBeLessThan(3000);
     const named = (op: string) => new TextDecoder('latin1').decode(graph).split(op).length - 1;
     expect(named('Shape')).toBeLessThanOrEqual(2 + named('Reshape'));
   });
 });
 
-describe('what cannot be written for any size is refused by name', () => {
+describe('an export for any size names what it cannot write:', () => {
   const refused = async (fn: PureFunction, message: RegExp): Promise<void> => {
     await expect(exported(fn)).rejects.toThrow(EngineError);
     await expect(exported(fn)).rejects.toThrow(message);
@@ -169,26 +169,29 @@ describe('what cannot be written for any size is refused by name', () => {
         Math.sin(place / tokensOf(mask(t))),
       );
       return { y: tf.mul(mask(t), tf.tensor(values, [1, values.length])) };
-    }, /how the sizes decide the float32 \[1, \d+\], which its node 'Mul' reads/));
+    }, /how the float32 \[1, \d+\] depends on the sizes \(at node 'Mul'\)/));
 
-  it('a number that is no polynomial of the sizes', () =>
-    refused((t) => ({ y: tf.mul(mask(t), 1 / tokensOf(mask(t))) }), /float32 \[\], which its node 'Mul' reads/));
+  it('a number that is not a polynomial of the sizes', () =>
+    refused(
+      (t) => ({ y: tf.mul(mask(t), 1 / tokensOf(mask(t))) }),
+      /float32 \[\] depends on the sizes \(at node 'Mul'\)/,
+    ));
 
-  it('other operators for other sizes', async () => {
+  it('operators that differ by size', async () => {
     const long = (t: Tensors): boolean => tokensOf(mask(t)) > 80;
-    await refused((t) => ({ y: long(t) ? tf.exp(mask(t)) : tf.log(mask(t)) }), /from node 0 on, which its node/);
+    await refused((t) => ({ y: long(t) ? tf.exp(mask(t)) : tf.log(mask(t)) }), /from node 0 on \(at node/);
     await refused((t) => ({ y: long(t) ? tf.exp(tf.exp(mask(t))) : tf.exp(mask(t)) }), /from node 1 on|1 nodes/);
   });
 
-  it('other values for other sizes', () =>
+  it('values that differ by size', () =>
     refused((t) => {
       const [a, b] = [tf.exp(mask(t)), tf.sin(mask(t))];
       return { y: tf.add(tf.add(a, b), tokensOf(mask(t)) > 80 ? a : b) };
-    }, /other values for other sizes/));
+    }, /other sizes use other values/));
 
-  it('a function of nothing', () => refused(() => ({ y: tf.ones([2]) }), /reads none of its inputs/));
+  it('a function without inputs', () => refused(() => ({ y: tf.ones([2]) }), /reads none of its inputs/));
 
-  it('more than a file holds', async () => {
+  it('more bytes than a file can hold', async () => {
     const weights = { large: hostTensor(new Float32Array(2 ** 29), [2 ** 29]) };
     await expect(exported((t) => ({ y: tf.mul(mask(t), t.large as Tensor) }), weights)).rejects.toThrow(
       /at most 2 GB.*2\.0 GB/,

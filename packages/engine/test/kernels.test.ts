@@ -30,7 +30,7 @@ describe('a compiled kernel gives the numbers of the cpu backend', () => {
   });
 
   afterAll(() => {
-    // Products of bytes have a test of their own: TensorFlow.js's backends know no bytes.
+    // quantized.test.ts covers the 8-bit products: TensorFlow.js's backends have no byte type.
     const expected = Object.keys(kernelTable).filter((name) => !(name in quantized));
     expect(expected.filter((name) => !used.has(name))).toEqual([]);
   });

@@ -28,7 +28,7 @@ afterEach(() => {
 type Specs = Readonly<Record<string, InputSpec>>;
 type Sizes = Readonly<Record<string, number>>;
 
-/** Numbers for specs at given sizes; integers are below `below`. */
+/** Random inputs for specs at given sizes; integers are less than `below`. */
 function given(specs: Specs, sizes: Sizes, below = 3): HostTensors {
   return Object.fromEntries(
     Object.entries(specs).map(([key, { dtype, shape }], seed) => {
@@ -48,7 +48,7 @@ const run = (fn: CompiledFunction<OrtTensor>, inputs: HostTensors): Promise<Host
 const f = (...shape: (number | string)[]): InputSpec => ({ dtype: 'float32', shape });
 const i = (...shape: (number | string)[]): InputSpec => ({ dtype: 'int32', shape });
 
-/** The gradient of a scalar with respect to one input, besides what the function gives. */
+/** Adds the gradient of a scalar with respect to one input to the function's outputs. */
 function withGradient(loss: (t: Tensors) => Tensor, of: string): PureFunction {
   return (t) => {
     const { value, grad } = tf.valueAndGrad((x: Tensor) => loss({ ...t, [of]: x }) as Scalar)(at(t, of));
@@ -57,7 +57,7 @@ function withGradient(loss: (t: Tensors) => Tensor, of: string): PureFunction {
 }
 
 const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes: readonly Sizes[] }>> = {
-  'negatives of the same batch: a square of the batch, a range as labels': {
+  'in-batch negatives: the square of the batch, and a range as labels': {
     specs: { a: f('batch', 4), b: f('batch', 4) },
     sizes: [{ batch: 1 }, { batch: 2 }, { batch: 5 }],
     fn: withGradient((t) => {
@@ -66,7 +66,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return tf.mean(softmaxCrossEntropy(logits, tf.range(0, batch, 1, 'int32')));
     }, 'a'),
   },
-  'the same with one-hot labels, flattened': {
+  'in-batch negatives with one-hot labels, flattened': {
     specs: { a: f('batch', 4), b: f('batch', 4) },
     sizes: [{ batch: 2 }, { batch: 5 }],
     fn: withGradient((t) => {
@@ -84,7 +84,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return tf.sum(tf.mul(tf.sum(tf.mul(a, b), 1), at(t, 'y')));
     }, 'x'),
   },
-  'pairs of an axis of their own, halved': {
+  'pairs with an axis of their own, halved': {
     specs: { x: f('pairs', 3) },
     sizes: [{ pairs: 2 }, { pairs: 8 }],
     fn: (t) => {
@@ -164,7 +164,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return { y: tf.cumprod(at(t, 'x'), 1), pairs: tf.scalar((tokens * (tokens - 1)) / 2, 'int32') };
     },
   },
-  'one that reads few tokens': {
+  'a function with a short context': {
     specs: { x: f('batch', 'tokens') },
     sizes: [
       { batch: 2, tokens: 4 },
@@ -175,7 +175,7 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return { y: tf.add(at(t, 'x'), tf.range(0, dim(at(t, 'x'), 1))) };
     },
   },
-  'sizes of an input that nothing else reads': {
+  'sizes of an input that is not read otherwise': {
     specs: { x: f(3), mask: f('batch', 'tokens') },
     sizes: [{ batch: 2, tokens: 4 }],
     fn: (t) => ({ y: tf.tile(tf.reshape(at(t, 'x'), [1, 3]), [dim(at(t, 'mask'), 0) * dim(at(t, 'mask'), 1), 1]) }),
@@ -211,7 +211,7 @@ describe('the sizes of a run', () => {
     eager: () => eager({ backend: 'cpu' }),
   };
 
-  it.each(Object.entries(executors))('are one for each name: %s', async (_, made) => {
+  it.each(Object.entries(executors))('give each name one size: %s', async (_, made) => {
     const one = await made();
     const prepared = await one.compile(fn, specs);
     const inputs = (tokens: number, pairs: number, batch = 2) => ({
@@ -222,7 +222,7 @@ describe('the sizes of a run', () => {
     const { y } = await prepared.run(inputs(3, 4));
     expect((await one.download(y)).shape).toEqual([2, 3]);
     await expect(prepared.run(inputs(4, 4))).rejects.toThrow(
-      "'tokens' is 4 in input 'mask', but 'tokens' is 3 in input 'ids'; a named axis has one size in a run",
+      "'tokens' is 4 in input 'mask', but 'tokens' is 3 in input 'ids'; a named axis has the same size in all inputs of a run",
     );
     await expect(prepared.run(inputs(4, 4))).rejects.toThrow(ShapeError);
     await expect(prepared.run(inputs(3, 5))).rejects.toThrow(/'2\*batch' is 5 in input 'pairs'/);
@@ -232,7 +232,7 @@ describe('the sizes of a run', () => {
     await prepared.dispose();
   });
 
-  it('may be any for the reference', async () => {
+  it('may differ for the reference', async () => {
     const one = await referenceExecutor();
     const prepared = await one.compile(fn, specs);
     for (const tokens of [1, 3]) {
@@ -243,7 +243,7 @@ describe('the sizes of a run', () => {
 });
 
 describe('a function that is not one graph for every size', () => {
-  it('is compiled for each size, with one warning that names the node', async () => {
+  it('is compiled once per size, with one warning that names the node', async () => {
     const fn: PureFunction = (t) => ({ y: tf.mul(at(t, 'x'), 1 / dim(at(t, 'x'), 0)) });
     const prepared = await executor.compile(fn, { x: f('batch') });
     const before = prepared.compileMs;
@@ -253,13 +253,13 @@ describe('a function that is not one graph for every size', () => {
     }
     expect(prepared.compileMs).toBeGreaterThan(before);
     expect(warnings).toEqual([
-      "a compiled function is not one graph for every size of 'batch': nothing is known of how the sizes decide the float32 [], " +
-        "which its node 'Mul' reads; it is compiled once for each size",
+      "a compiled function is not one graph for every size of 'batch': it is unknown how the float32 [] depends on the sizes " +
+        "(at node 'Mul'); it is compiled once for each size",
     ]);
     await prepared.dispose();
   });
 
-  it('keeps the sessions of the sizes that were used last', async () => {
+  it('keeps the sessions of the most recently used sizes', async () => {
     const create = vi.fn((...given: Parameters<typeof ort.InferenceSession.create>) =>
       ort.InferenceSession.create(...given),
     );
@@ -280,7 +280,7 @@ describe('a function that is not one graph for every size', () => {
     await prepared.dispose();
   });
 
-  it('throws its own error when it refuses every size', async () => {
+  it('throws its own error when it rejects every size', async () => {
     const mine = new RangeError('mine');
     const fn = (): never => {
       throw mine;

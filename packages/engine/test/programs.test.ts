@@ -13,7 +13,7 @@ const at = (t: Tensors, name: string): Tensor => t[name] as Tensor;
 const dim = (x: Tensor, axis: number): number => x.shape[axis] as number;
 const f = (...shape: (number | string)[]): InputSpec => ({ dtype: 'float32', shape });
 
-describe('programs are known by what they compute', () => {
+describe('programs are identified by what they compute', () => {
   const counted = () => {
     const released = vi.fn();
     const create = vi.fn(async (...given: Parameters<typeof ort.InferenceSession.create>) => {
@@ -54,7 +54,7 @@ describe('programs are known by what they compute', () => {
     expect(create).toHaveBeenCalledTimes(1);
   });
 
-  it('constants are stored in a session of their own, which is closed with its function', async () => {
+  it('constants are stored in a separate session, which is closed with its function', async () => {
     const { create, released, make } = counted();
     const maker = make();
     const fn: PureFunction = (t) => ({ y: tf.matMul(at(t, 'x'), at(t, 'w')) });
@@ -80,9 +80,9 @@ describe('programs are known by what they compute', () => {
   });
 
   it.each([
-    ['no input', { v: [3, 3] }, "constant 'v' is no input of the function"],
+    ['no input', { v: [3, 3] }, "constant 'v' is not an input of the function"],
     ['an input of another shape', { w: [2, 3] }, "'w' must be float32 [3, 3], got float32 [2, 3]"],
-  ])('a constant that is %s is refused', async (_, shapes, message) => {
+  ])('a constant that is %s is rejected', async (_, shapes, message) => {
     const constants = Object.fromEntries(
       Object.entries(shapes).map(([name, shape]) => [name, executor.upload(floats(shape))]),
     );
@@ -90,7 +90,7 @@ describe('programs are known by what they compute', () => {
     await expect(compiling).rejects.toThrow(message);
   });
 
-  it('another constant, setting, name, type or axis is another program', async () => {
+  it('another constant, setting, name, type or axis makes another program', async () => {
     const { create, make } = counted();
     const outside = (value: number): PureFunction => {
       const table = tf.tensor([1, 2, value]);
@@ -134,7 +134,7 @@ describe('programs are known by what they compute', () => {
     expect(create).toHaveBeenCalledTimes(others.length);
   });
 
-  it('keeps a few that nobody uses, and none that are in use is given up', async () => {
+  it('keeps a few unused sessions, and never closes one in use', async () => {
     const { create, released, make } = counted();
     const used = await make().compile(scaled(0.5), specs);
     for (let by = 2; by < 14; by++) await (await make().compile(scaled(by), specs)).dispose();
@@ -148,7 +148,7 @@ describe('programs are known by what they compute', () => {
     expect(create).toHaveBeenCalledTimes(14);
   });
 
-  it('tries again after a session that could not be opened', async () => {
+  it('tries again after a session failed to open', async () => {
     const { create, make } = counted();
     create.mockRejectedValueOnce(new Error('no memory'));
     await expect(make().compile(scaled(2), specs)).rejects.toThrow(/no memory/);
@@ -156,10 +156,10 @@ describe('programs are known by what they compute', () => {
   });
 });
 
-describe('kernels from outside', () => {
+describe('custom kernels', () => {
   const half = (t: Tensors): Tensor => tf.engine().runKernel('TheirHalf', { x: at(t, 'x') }, { by: 2 });
 
-  it('compile a kernel of somebody else, also for open sizes', async () => {
+  it('compile, also for open sizes', async () => {
     const their = compiled({
       threads: 1,
       kernels: {
@@ -175,7 +175,7 @@ describe('kernels from outside', () => {
     await prepared.dispose();
   });
 
-  it('take the place of ours, and make another program', async () => {
+  it('replace built-in kernels, and make another program', async () => {
     const x = hostTensor(Float32Array.of(2, 3), [2]);
     const fn: PureFunction = (t) => ({ y: tf.square(at(t, 'x')) });
     const cubing = compiled({

@@ -16,7 +16,7 @@ import type { PureFunction } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { kernelTable } from '../src/compiled/kernels/table.js';
-import { exactBytes, isExact, raised } from '../src/compiled/runtime.js';
+import { exactBytes, isExact, asUnsigned } from '../src/compiled/runtime.js';
 import type { ByteType } from '../src/compiled/runtime.js';
 import { traceWith } from '../src/compiled/trace.js';
 
@@ -42,7 +42,7 @@ const specs = {
   scale: { dtype: 'float32', shape: [OUT] },
 } as const;
 
-/** The layer's output, its gradient with respect to x for an incoming dy, and the weight written out. */
+/** The layer's output, its gradient with respect to x for an incoming dy, and the dequantized weight. */
 const layer: PureFunction = (given) => {
   const { x, dy, bias, values, scale } = given as Record<keyof typeof specs, Tensor>;
   const forward = (at: Tensor): Tensor => quantizedLinear(at, { values, scale }, bias);
@@ -52,7 +52,7 @@ const layer: PureFunction = (given) => {
 async function runLayer(type: ByteType): Promise<Record<string, Float32Array>> {
   const graph = await traceWith({ table: kernelTable, bytes: type }, layer, specs);
   const session = await ort.InferenceSession.create(graph.bytes(), { logSeverityLevel: 4 });
-  const bytes = type === 'int8' ? weight.values : raised(weight.values);
+  const bytes = type === 'int8' ? weight.values : asUnsigned(weight.values);
   const given = {
     x: new ort.Tensor('float32', x.data as Float32Array, x.shape),
     dy: new ort.Tensor('float32', dy.data as Float32Array, dy.shape),
@@ -65,7 +65,7 @@ async function runLayer(type: ByteType): Promise<Record<string, Float32Array>> {
   return Object.fromEntries(graph.outputs.map(({ key, name }) => [key, results[name]?.data as Float32Array]));
 }
 
-/** The formula in double precision: each row rounded by its own largest value, times the bytes. */
+/** The formula in double precision: each row rounded with its own largest value as the scale, times the bytes. */
 function expectedProduct(rows: HostTensor, at: (inner: number, column: number) => number, columns: number): number[] {
   const inner = rows.shape[1] as number;
   return Array.from({ length: ROWS * columns }, (_, element) => {
@@ -87,17 +87,17 @@ const products = await Promise.all(
   }),
 );
 
-describe.each(products)('a product with a weight in 8 bits, multiplied as $shown', ({ type, isThere }) => {
-  it.skipIf(!isThere)('is that of the rows rounded to 8 bits and the exact integers', async () => {
+describe.each(products)('a product with an 8-bit weight, multiplied as $shown', ({ type, isThere }) => {
+  it.skipIf(!isThere)('equals the exact integer product of the rows rounded to 8 bits', async () => {
     const { y } = await runLayer(type);
     const product = expectedProduct(x, (place, column) => byteAt(weight, place, column), OUT);
     const expected = product.map(
       (sum, at) => sum * (weight.scale[at % OUT] as number) + (bias.data[at % OUT] as number),
     );
-    expect(relativeDistance(y ?? [], expected)).toBeLessThan(2e-3); // a value halfway between two steps may go either way
+    expect(relativeDistance(y ?? [], expected)).toBeLessThan(2e-3); // a value halfway between two steps may round either way
   });
 
-  it.skipIf(!isThere)('has the gradient of the transposed weight, its rows rounded too', async () => {
+  it.skipIf(!isThere)('has the gradient of the transposed weight, with rounded rows, too', async () => {
     const { dx } = await runLayer(type);
     const scaled = dy.data.map((value, at) => value * (weight.scale[at % OUT] as number)) as Float32Array;
     const rows = hostTensor(scaled, [ROWS, OUT]);
@@ -105,7 +105,7 @@ describe.each(products)('a product with a weight in 8 bits, multiplied as $shown
     expect(relativeDistance(dx ?? [], expected)).toBeLessThan(2e-3);
   });
 
-  it.skipIf(!isThere)('is near the product of floats', async () => {
+  it.skipIf(!isThere)('is close to the product of floats', async () => {
     const { y, dx, whole } = await runLayer(type);
     expect(relativeDistance(whole ?? [], weight.data)).toBeLessThan(1e-6);
     const [exact, gradient] = tf.tidy(() => {
@@ -119,27 +119,27 @@ describe.each(products)('a product with a weight in 8 bits, multiplied as $shown
 });
 
 describe('integer products of ONNX Runtime', () => {
-  it('are exact in the type that is chosen', async () => {
+  it('are exact in the chosen type', async () => {
     expect(await isExact(ort, await exactBytes(ort))).toBe(true);
     expect(await isExact(ort, 'uint8')).toBe(true);
   });
 });
 
-describe('an executor that takes bytes', () => {
+describe('an executor that accepts bytes', () => {
   const executor = compiled({ threads: 1 });
 
-  it('holds them by reference, a quarter as large', () => {
+  it('holds them by reference, at a quarter of the size', () => {
     const value = executor.uploadBytes?.({ dtype: 'int8', shape: weight.shape, data: weight.values });
     expect(value).toMatchObject({ data: weight.values, type: 'int8' });
   });
 
-  it('lets nothing but a product read them', async () => {
+  it('only lets products read them', async () => {
     const reads = executor.compile(({ values }) => ({ y: tf.mul(values as Tensor, 2) }), { values: specs.values });
     await expect(reads).rejects.toThrow(EngineError);
     await expect(reads).rejects.toThrow(/a weight in 8 bits \(asked for by tf\.mul/);
   });
 
-  it('is not the eager one, nor one on a device', async () => {
+  it('is neither the eager one nor one on a device', async () => {
     const wasm = await eager({ backend: 'wasm' });
     expect(wasm.uploadBytes).toBeUndefined();
     await expect(wasm.compile(layer, specs)).rejects.toThrow(ShapeError);

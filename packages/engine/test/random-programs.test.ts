@@ -9,7 +9,7 @@ import { floats, runOnce, withGradients } from './cases.js';
 
 const LARGEST = 400;
 
-/** A shape of as many elements, cut at random. */
+/** A shape with as many elements, factorised at random. */
 function refactored(size: number, rng: Rng): number[] {
   const divisors = Array.from({ length: size }, (_, index) => index + 1).filter((dim) => size % dim === 0);
   const dim = divisors[rng.integer(divisors.length)] ?? 1;
@@ -24,7 +24,7 @@ function broadcasts(a: Tensor, b: Tensor): boolean {
   return fits && a.size * b.size <= LARGEST * 20;
 }
 
-/** What a program may do next; each leaves numbers of moderate size. */
+/** The steps that a program may take; each keeps numbers of moderate size. */
 const MOVES: readonly ((x: Tensor, other: Tensor, rng: Rng) => Tensor)[] = [
   (x, _, rng) => {
     const shape = refactored(x.size, rng);
@@ -51,7 +51,7 @@ const MOVES: readonly ((x: Tensor, other: Tensor, rng: Rng) => Tensor)[] = [
   },
 ];
 
-/** Twelve random moves over a few tensors; the same for every executor. */
+/** Twelve random steps over a few tensors, the same for every executor. */
 function program(seed: number): PureFunction {
   return ({ x, y }) => {
     const rng = createRng(seed);
@@ -71,7 +71,7 @@ function program(seed: number): PureFunction {
   };
 }
 
-/** The largest difference, next to numbers of size one: a mean taken from itself leaves only rounding. */
+/** The largest difference, relative to 1 or more: a mean subtracted from itself leaves nothing but rounding errors. */
 function error(got: HostTensor | undefined, expected: HostTensor): number {
   if (got?.shape.join() !== expected.shape.join()) return Infinity;
   const largest = Math.max(1, ...expected.data.map(Math.abs));

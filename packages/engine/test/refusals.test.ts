@@ -6,7 +6,7 @@ describeRefusals('compiled', compiled({ threads: 1 }));
 describeRefusals('eager on wasm', await eager({ backend: 'wasm' }));
 describeRefusals('eager on cpu', await eager({ backend: 'cpu' }));
 
-describe('compiled refuses', () => {
+describe('compiled rejects', () => {
   const options: readonly (readonly [string, object, string])[] = [
     ['NaN threads', { threads: NaN }, 'threads'],
     ['no threads', { threads: 0 }, 'threads'],
@@ -14,15 +14,15 @@ describe('compiled refuses', () => {
     ['infinitely many threads', { threads: Infinity }, 'threads'],
     ['threads in words', { threads: 'two' }, 'threads'],
     ['no execution provider', { executionProviders: [] }, 'executionProviders'],
-    ['a provider that is no list', { executionProviders: 'webgpu' }, 'executionProviders'],
-    ['a kernel that is no function', { kernels: { Add: 'Add' } }, 'kernels.Add'],
+    ['a provider that is not a list', { executionProviders: 'webgpu' }, 'executionProviders'],
+    ['a kernel that is not a function', { kernels: { Add: 'Add' } }, 'kernels.Add'],
     ['a provider without a name', { executionProviders: [{}] }, 'executionProviders'],
   ];
   it.each(options)('%s', async (_, given, field) => {
     expect(await refusal(() => compiled(given))).toMatchObject({ code: 'PEFT_CONFIG', path: field });
   });
 
-  it('a provider that ONNX Runtime does not have, when it compiles, by its name', async () => {
+  it('a provider that ONNX Runtime does not have, by name, when it compiles', async () => {
     const other = compiled({ threads: 1, executionProviders: ['abacus'] });
     const { code, path, message } = await refusal(() => other.compile(double, { x }));
     expect([code, path]).toEqual(['PEFT_ENGINE', 'abacus']);
@@ -30,7 +30,7 @@ describe('compiled refuses', () => {
   });
 });
 
-describe('eager refuses', () => {
+describe('eager rejects', () => {
   it.each([['abacus'], [NaN], ['']])('the backend %s', async (backend) => {
     const { code, path } = await refusal(() => eager({ backend: backend as never }));
     expect([code, path]).toEqual(['PEFT_CONFIG', 'backend']);

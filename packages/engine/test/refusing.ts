@@ -12,7 +12,7 @@ export const x: TensorSpec = { dtype: 'float32', shape: [2] };
 export const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
 const vector = hostTensor(Float32Array.of(1, 2), [2]);
 
-/** The error of a call: one of ours, with a stable code and one line to read. */
+/** The error of a call. It must be one of ours, with a stable code and a one-line message. */
 export async function refusal(call: () => unknown): Promise<PeftError> {
   try {
     await call();
@@ -25,7 +25,7 @@ export async function refusal(call: () => unknown): Promise<PeftError> {
   return expect.fail('nothing was refused');
 }
 
-/** What an executor still makes of a vector. */
+/** Doubles a vector, to show that the executor still works. */
 async function doubled(executor: Executor): Promise<HostTensor['data']> {
   const fn = await executor.compile(double, { x });
   const value = executor.upload(vector);
@@ -36,9 +36,9 @@ async function doubled(executor: Executor): Promise<HostTensor['data']> {
   return data;
 }
 
-/** What every executor refuses, in one line, and that it goes on. */
+/** Tests that every executor rejects the same things, each with a one-line message, and still works afterwards. */
 export function describeRefusals(name: string, executor: Executor): void {
-  describe(`${name} refuses`, () => {
+  describe(`${name} rejects`, () => {
     const uploads: readonly (readonly [string, unknown, RegExp])[] = [
       ['nothing', undefined, /no shape/],
       ['null', null, /no shape/],
@@ -48,15 +48,11 @@ export function describeRefusals(name: string, executor: Executor): void {
       ['memory of another type', { dtype: 'int32', shape: [1], data: new Float32Array(1) }, /int32 in Float32Array/],
       ['a type of its own', { dtype: 'float16', shape: [1], data: new Uint16Array(1) }, /float16 in Uint16Array/],
       [
-        'a shape that is none',
+        'a shape that is not a list',
         { dtype: 'float32', shape: 'many', data: new Float32Array(1) },
         /whole numbers, got many/,
       ],
-      [
-        'a shape with a hole',
-        { dtype: 'float32', shape: [NaN], data: new Float32Array(1) },
-        /whole numbers, got \[NaN\]/,
-      ],
+      ['a shape with NaN', { dtype: 'float32', shape: [NaN], data: new Float32Array(1) }, /whole numbers, got \[NaN\]/],
       ['numbers that do not fill the shape', { ...vector, shape: [3] }, /\[3\] holds 3 numbers, got 2/],
       ['NaN', { ...vector, data: Float32Array.of(1, NaN) }, /NaN at element 1/],
     ];
@@ -68,13 +64,13 @@ export function describeRefusals(name: string, executor: Executor): void {
       ['nothing', undefined, { x }, /takes a function/],
       ['an input of another type', double, { x: { dtype: 'bool', shape: [1] } }, /'x' must be float32 or int32/],
       [
-        'an input of no shape',
+        'an input without a shape',
         double,
         { x: { dtype: 'float32' } },
-        /'x' needs a shape of whole numbers, or names, got undefined/,
+        /'x' needs a shape of whole numbers or names, got undefined/,
       ],
       [
-        'an input of a broken shape',
+        'an input with an impossible shape',
         double,
         { x: { dtype: 'int32', shape: [1.5] } },
         /'x' needs a shape of whole numbers/,
@@ -93,21 +89,21 @@ export function describeRefusals(name: string, executor: Executor): void {
       ['returns a number', () => ({ y: 3 }), /'y' is not a tensor/],
       ['returns a list of tensors', (x) => ({ y: [x] }), /'y' is not a tensor/],
     ];
-    /** Eagerly the function first runs when it is run. */
+    /** The eager executor only calls the function when it is run. */
     const compileAndRun = async (fn: unknown): Promise<unknown> => {
       const made = await executor.compile(fn as PureFunction, { x });
       return made.run({ x: executor.upload(vector) });
     };
-    it.each(outputs)('a function that %s, and goes on', async (_, body, message) => {
+    it.each(outputs)('a function that %s, and still works', async (_, body, message) => {
       const before = tf.memory().numTensors;
       const { message: said } = await refusal(() => compileAndRun(({ x }: { x: Tensor }) => body(x)));
       expect(said).toMatch(message);
-      // What was uploaded for the run stays.
+      // The inputs of the run are still there.
       expect(tf.memory().numTensors - before).toBe(name.startsWith('eager') ? 1 : 0);
       expect([...(await doubled(executor))]).toEqual([2, 4]);
     });
 
-    it('nothing that the function throws itself: that error is the caller’s, and it goes on', async () => {
+    it('no error that the function throws itself: it passes it on, and still works', async () => {
       const mine = new RangeError('mine');
       const failing = (): never => {
         throw mine;
@@ -129,9 +125,9 @@ export function describeRefusals(name: string, executor: Executor): void {
           /must be float32 \[2\], got float32 \[2, 1\]/,
         ],
         ['on another type', () => ({ x: executor.upload(hostIntegers(Int32Array.of(1, 2), [2])) }), /got int32 \[2\]/],
-        ['on a tensor at rest', () => ({ x: vector }), /no value of this executor/],
-        ['on a number', () => ({ x: 3 }), /no value of this executor/],
-        ['on null', () => ({ x: null }), /no value of this executor/],
+        ['on a host tensor', () => ({ x: vector }), /not a value of this executor/],
+        ['on a number', () => ({ x: 3 }), /not a value of this executor/],
+        ['on null', () => ({ x: null }), /not a value of this executor/],
       ];
       it.each(runs)('%s', async (_, inputs, message) => {
         const fn = await made();
@@ -139,15 +135,15 @@ export function describeRefusals(name: string, executor: Executor): void {
         await fn.dispose();
       });
 
-      it('on a value of another executor', async () => {
+      it("on another executor's value", async () => {
         const fn = await made();
         const other = name.startsWith('eager') ? compiled({ threads: 1 }) : await eager({ backend: 'cpu' });
         const foreign = other.upload(vector);
-        expect((await refusal(() => fn.run({ x: foreign }))).message).toMatch(/no value of this executor/);
+        expect((await refusal(() => fn.run({ x: foreign }))).message).toMatch(/not a value of this executor/);
         await fn.dispose();
       });
 
-      it('on a value that was released, which cannot be downloaded either', async () => {
+      it('on a released value, which cannot be downloaded either', async () => {
         const fn = await made();
         const gone = value();
         executor.release(gone);
@@ -156,7 +152,7 @@ export function describeRefusals(name: string, executor: Executor): void {
         await fn.dispose();
       });
 
-      it('on an output that was released, and keeps the input', async () => {
+      it('on a released output, while the input stays usable', async () => {
         const fn = await made();
         const given = value();
         const { y } = await fn.run({ x: given });
@@ -166,7 +162,7 @@ export function describeRefusals(name: string, executor: Executor): void {
         await fn.dispose();
       });
 
-      it('once disposed, however often', async () => {
+      it('once disposed of, even twice', async () => {
         const fn = await made();
         await Promise.all([fn.dispose(), fn.dispose()]);
         await fn.dispose();

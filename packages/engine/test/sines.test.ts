@@ -9,8 +9,12 @@ describe('sines and cosines by arithmetic alone', () => {
   it.each([
     ['small angles', Array.from({ length: 400 }, (_, index) => (index - 200) / 20), 2e-7],
     ['positions of long texts', Array.from({ length: 400 }, (_, index) => index * 217), 1e-6],
-    ['the ends of quarters', Array.from({ length: 40 }, (_, index) => Math.fround(((index - 20) * Math.PI) / 4)), 2e-7],
-  ])('are those of JavaScript: %s', async (_, angles, tolerance) => {
+    [
+      'multiples of a quarter of pi',
+      Array.from({ length: 40 }, (_, index) => Math.fround(((index - 20) * Math.PI) / 4)),
+      2e-7,
+    ],
+  ])("match JavaScript's: %s", async (_, angles, tolerance) => {
     const executor = compiled({ threads: 1, kernels: ownSines });
     const of = await executor.compile((t) => ({ sin: tf.sin(tensorAt(t, 'x')), cos: tf.cos(tensorAt(t, 'x')) }), {
       x: { dtype: 'float32', shape: ['n'] },

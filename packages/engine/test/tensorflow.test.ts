@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { eager } from '@peftjs/engine';
 
-describe("why the backend 'tensorflow' does not start", () => {
+describe("the reason why the backend 'tensorflow' does not start", () => {
   let folder = '';
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
@@ -36,7 +36,7 @@ describe("why the backend 'tensorflow' does not start", () => {
     );
   });
 
-  it('is what the package for GPUs says, also where the other one is installed', async () => {
+  it('is the error of the package for GPUs, even if the other one is installed', async () => {
     await install('tfjs-node', 'throw new Error("not asked");');
     await install('tfjs-node-gpu', 'throw new Error("libcudart.so.12: cannot open\\nand more");');
     await expect(starting()).rejects.toThrow(
@@ -44,7 +44,7 @@ describe("why the backend 'tensorflow' does not start", () => {
     );
   });
 
-  it('is nothing that keeps auto from the next one', async () => {
+  it("does not keep 'auto' from trying the next backend", async () => {
     await install('tfjs-node', 'throw new Error("broken");');
     expect((await eager()).info.backend).toBe('wasm');
   });

@@ -57,7 +57,7 @@ describe('the graph', () => {
     ]);
   });
 
-  it('tells constants of one content but another type or shape apart', async () => {
+  it('keeps constants with the same content but another type or shape separate', async () => {
     const graph = await trace(
       () => ({
         a: tf.tensor([1, 2]),
@@ -71,12 +71,12 @@ describe('the graph', () => {
     expect(graph.constants).toHaveLength(5);
   });
 
-  it('does not write out what ONNX broadcasts, nor multiply by one', async () => {
+  it('neither writes out what ONNX broadcasts, nor multiplies by one', async () => {
     expect(await ops((t) => ({ y: tf.mul(tf.exp(x(t)), tf.ones([2, 3])) }))).toEqual(['Exp']);
     expect(await ops((t) => ({ y: tf.add(tf.broadcastTo(tf.tensor([[1], [2]]), [2, 3]), x(t)) }))).toEqual(['Add']);
   });
 
-  it('keeps layers on matrices between their products', async () => {
+  it('keeps layers on matrices between the products', async () => {
     const specs = {
       x: { dtype: 'float32', shape: [2, 4, 3] },
       w: { dtype: 'float32', shape: [3, 3] },
@@ -89,7 +89,7 @@ describe('the graph', () => {
     expect(await ops(fn, specs)).toEqual(['Reshape', 'LayerNormalization', 'MatMul', 'Add', 'Gelu', 'Add', 'Reshape']);
   });
 
-  it('does no work below the first tensor that is trained', async () => {
+  it('computes no gradients below the first trained tensor', async () => {
     const square = { dtype: 'float32', shape: [3, 3] } as const;
     const fn: PureFunction = (t) => {
       const loss = (w: Tensor): Tensor => tf.sum(tf.matMul(tf.matMul(x(t), t.frozen as Tensor), w));
@@ -110,13 +110,13 @@ describe('the graph', () => {
 describe('what cannot be traced', () => {
   const cases: readonly (readonly [string, PureFunction, RegExp])[] = [
     [
-      'a kernel without an ONNX twin',
+      'a kernel without an ONNX equivalent',
       (t) => ({ y: tf.maxPool(tf.reshape<tf.Rank.R4>(x(t), [1, 2, 3, 1]), 2, 1, 'same') }),
       /'MaxPool' \(asked for by tf\.maxPool\).*eager/,
     ],
-    ['one that nobody registered', (t) => ({ y: tf.engine().runKernel('Mystery', { x: x(t) }) }), /'Mystery'/],
+    ['an unregistered kernel', (t) => ({ y: tf.engine().runKernel('Mystery', { x: x(t) }) }), /'Mystery'/],
     [
-      'one that only the gradient needs',
+      'a kernel that only the gradient needs',
       (t) => ({ y: tf.grad((a) => tf.localResponseNormalization(tf.reshape<tf.Rank.R4>(a, [1, 1, 2, 3])))(x(t)) }),
       /'LRN'/,
     ],
@@ -140,7 +140,7 @@ describe('what cannot be traced', () => {
     ['a bare tensor', x as never, /record of tensors/],
     ['a number', (() => ({ y: 3 })) as never, /'y' is not a tensor/],
     [
-      'a mirror padding of its kind',
+      'symmetric mirror padding',
       (t) => ({
         y: tf.mirrorPad(
           x(t),
@@ -154,7 +154,7 @@ describe('what cannot be traced', () => {
       /symmetric/,
     ],
     [
-      'a gather over other axes',
+      'a gather with other batch axes',
       (t) => ({ y: tf.gather(tf.reshape(x(t), [2, 3, 1]), tf.tensor([[0], [0]], [2, 1], 'int32'), 2, 1) }),
       /batchDims/,
     ],
@@ -173,7 +173,7 @@ describe('what cannot be traced', () => {
     ).toBe(6);
   });
 
-  it('names the op that asked, in a gradient too', async () => {
+  it('names the op that asked for it, in a gradient, too', async () => {
     const fn: PureFunction = (t) => ({
       y: tf.grad((a) => tf.conv1d(tf.reshape<tf.Rank.R2>(a, [2, 3]), tf.ones([1, 3, 1]), 1, 'same'))(x(t)),
     });
@@ -196,7 +196,7 @@ describe('what cannot be traced', () => {
     expect(backend.trace(() => 1)).toBe(1);
   });
 
-  it('a tensor outside of any trace', async () => {
+  it('a tensor outside any trace', async () => {
     await tf.setBackend('peftjs-trace');
     try {
       expect(() => tf.scalar(1)).toThrow(/only works while a function is compiled/);
@@ -205,7 +205,7 @@ describe('what cannot be traced', () => {
     }
   });
 
-  it('leaves errors of the function itself as they are', async () => {
+  it("does not change the function's own errors", async () => {
     const error = new RangeError('mine');
     const fn = (): never => {
       throw error;
@@ -216,7 +216,7 @@ describe('what cannot be traced', () => {
 });
 
 describe('around a trace', () => {
-  it('no tensor leaks and the backend stays', async () => {
+  it('no tensor leaks, and the backend stays the same', async () => {
     const before = tf.memory().numTensors;
     for (let round = 0; round < 5; round++) {
       await trace((t) => ({ y: tf.grad((a) => tf.sum(tf.softmax(a)))(x(t)) }), { x: matrix });
@@ -225,12 +225,12 @@ describe('around a trace', () => {
     expect(tf.getBackend()).toBe('cpu');
   });
 
-  it('traces at the same time do not meet', async () => {
+  it('concurrent traces do not interfere', async () => {
     const graphs = await Promise.all([1, 2, 3].map((k) => trace((t) => ({ y: tf.mul(x(t), k + 1) }), { x: matrix })));
     expect(graphs.map(({ constants }) => Number(constants[0]?.data[0]))).toEqual([2, 3, 4]);
   });
 
-  it('a tensor from outside becomes a constant and stays what it was', async () => {
+  it('a tensor from outside becomes a constant and does not change', async () => {
     const outside = tf.tensor([1, 2, 3]);
     const graph = await trace((t) => ({ y: tf.add(x(t), outside) }), { x: matrix });
     expect(Array.from(graph.constants[0]?.data ?? [], Number)).toEqual([1, 2, 3]);
@@ -238,7 +238,7 @@ describe('around a trace', () => {
     outside.dispose();
   });
 
-  it('numbers given to the function may be read back', async () => {
+  it('numbers that the function creates can be read back', async () => {
     const graph = await trace(
       (t) => {
         const [size = 0] = tf.tensor1d([2], 'int32').dataSync();

@@ -112,7 +112,7 @@ async function fiveSteps<V>(executor: Executor<V>): Promise<{ state: HostTensors
 }
 
 describe('five Adam steps of a transformer layer with LoRA', () => {
-  it('are the same compiled and eager', async () => {
+  it('give the same numbers compiled and eager', async () => {
     const onnx = await fiveSteps(compiled({ threads: 1 }));
     expect(onnx.losses[4]).toBeLessThan(onnx.losses[0] ?? 0);
     for (const backend of ['wasm', 'cpu'] as const) {
@@ -123,7 +123,7 @@ describe('five Adam steps of a transformer layer with LoRA', () => {
     }
   });
 
-  it('are the same to the bit when repeated', async () => {
+  it('give bitwise equal numbers when repeated', async () => {
     expect(await fiveSteps(compiled({ threads: 1 }))).toEqual(await fiveSteps(compiled({ threads: 1 })));
   });
 });

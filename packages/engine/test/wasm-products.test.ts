@@ -9,7 +9,7 @@ import { distance, floats, runOnce, withGradients } from './cases.js';
 describe('products of matrices on WASM', () => {
   let wasm: Executor<Tensor>;
   let cpu: Executor<Tensor>;
-  /** What the backend's own kernel was asked to transpose. */
+  /** The transposes that the backend's own kernel was asked for. */
   const asked: (readonly [boolean, boolean, rank: number])[] = [];
   beforeAll(async () => {
     await import('@tensorflow/tfjs-backend-wasm');
@@ -30,7 +30,7 @@ describe('products of matrices on WASM', () => {
   const leading: readonly (readonly number[])[] = [[], [1], [1, 1], [3], [2, 3]];
 
   it.each(sides.flatMap(([a, b]) => leading.map((outer) => [a, b, outer] as const)))(
-    'are those of the cpu backend with operands transposed: %s, %s, in a batch of %j',
+    'match the cpu backend with operands transposed: %s, %s, in a batch of %j',
     async (transposeA, transposeB, outer) => {
       const fn: PureFunction = ({ a, b }) => ({ y: tf.matMul(a as Tensor, b as Tensor, transposeA, transposeB) });
       const inputs = {
@@ -43,14 +43,14 @@ describe('products of matrices on WASM', () => {
     },
   );
 
-  it('are of straight operands for the backend, unless they come in batches', () => {
+  it('pass untransposed operands to the backend, except in batches', () => {
     const ofMatrices = asked.filter(([, , rank]) => rank === 2);
     expect(ofMatrices).not.toHaveLength(0);
     expect(ofMatrices.filter(([a, b]) => a || b)).toEqual([]);
     expect(asked.some(([a, b, rank]) => rank === 3 && (a || b))).toBe(true);
   });
 
-  it('give the backend its memory back, however often it was started', async () => {
+  it('leak no memory, however often the backend was started', async () => {
     await eager({ backend: 'wasm' });
     const specs = { x: { dtype: 'float32', shape: [4, 5] }, w: { dtype: 'float32', shape: [5, 3] } } as const;
     const product: PureFunction = ({ x, w }) => ({ y: tf.matMul(x as Tensor, w as Tensor) });

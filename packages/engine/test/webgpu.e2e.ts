@@ -22,7 +22,7 @@ const add: PureFunction = ({ x, w }) => ({ y: tf.add(x as Tensor, w as Tensor) }
 describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipped})` : ''}`, () => {
   const executor = (): Executor<OrtTensor> => webgpu.executor ?? expect.fail('there is no WebGPU');
 
-  it('passes values from call to call without a visit to the host', async () => {
+  it('passes values from call to call without downloading them', async () => {
     const gpu = executor();
     const fn = await gpu.compile(double, { x: matrix });
     const input = floats(matrix.shape);
@@ -36,12 +36,12 @@ describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipp
     const expected = { ...input, data: input.data.map((value) => 8 * value) };
     expect(await gpu.download(x)).toEqual(expected);
     await fn.dispose();
-    // On the device a value outlives what computed it, and is read as often as one likes.
+    // A value on the device outlives the function that computed it, and can be read several times.
     expect(await gpu.download(x)).toEqual(expected);
     gpu.release(x);
   });
 
-  it('gives the same numbers where a weight has moved to the device as before', async () => {
+  it('gives the same numbers before and after a weight moves to the device', async () => {
     const gpu = executor();
     const fn = await gpu.compile(add, { x: matrix, w: matrix });
     const [x, weight] = [floats(matrix.shape), floats(matrix.shape, -1, 1, 2)];
@@ -57,7 +57,7 @@ describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipp
     await fn.dispose();
   });
 
-  it('runs two functions on one weight at once', async () => {
+  it('runs two functions with one weight at the same time', async () => {
     const gpu = executor();
     const [one, other] = [await gpu.compile(double, { x: matrix }), await gpu.compile(double, { x: matrix })];
     const x = gpu.upload(floats(matrix.shape));
@@ -86,35 +86,35 @@ describe.skipIf(skipped !== undefined)(`compiled on WebGPU${skipped ? ` (${skipp
 });
 
 describe.skipIf(skipped !== undefined)('memory of a device', () => {
-  it('takes what it is given a second time, and gives it up with the value', async () => {
+  it('keeps a value that is passed a second time, and frees it with the value', async () => {
     const { Tensor } = await loadRuntime();
     const memory = deviceMemory(loadRuntime, ['webgpu']);
     await memory.open();
     const weight = new Tensor('float32', new Float32Array(400).fill(3), [ROWS, 10]);
-    expect(await memory.placed(weight)).toBe(weight);
-    const [copy, again] = await Promise.all([memory.placed(weight), memory.placed(weight)]);
+    expect(await memory.operand(weight)).toBe(weight);
+    const [copy, again] = await Promise.all([memory.operand(weight), memory.operand(weight)]);
     expect([copy.location, copy.dims, again === copy]).toEqual(['gpu-buffer', [ROWS, 10], true]);
-    expect(await memory.placed(copy)).toBe(copy);
+    expect(await memory.operand(copy)).toBe(copy);
     expect(await (await memory.onHost(copy)).getData()).toEqual(await weight.getData());
     expect(await memory.onHost(weight)).toBe(weight);
     memory.release(weight);
     await expect.poll(() => copy.location).toBe('none');
-    expect((await memory.placed(weight)).location).toBe('gpu-buffer');
+    expect((await memory.operand(weight)).location).toBe('gpu-buffer');
     memory.release(weight);
   });
 
-  it('leaves small tensors to travel with each run', async () => {
+  it('copies small tensors with each run', async () => {
     const { Tensor } = await loadRuntime();
     const memory = deviceMemory(loadRuntime, ['webgpu']);
     const scalar = new Tensor('float32', Float32Array.of(1), []);
-    for (let run = 0; run < 3; run++) expect(await memory.placed(scalar)).toBe(scalar);
+    for (let run = 0; run < 3; run++) expect(await memory.operand(scalar)).toBe(scalar);
     const port = (name: string, shape: readonly number[]) => ({ key: name, name, dtype: 'float32', shape }) as const;
     const outputs = [port('loss', []), port('weight', [ROWS, 10])];
     expect(memory.locations(outputs)).toEqual({ loss: 'cpu', weight: 'gpu-buffer' });
   });
 });
 
-/** WebGPU promises these to some 2^-11 only. */
+/** WebGPU only guarantees about 2^-11 for these. */
 const OF_SINES = /^(Tan|Acos)$/;
 
 describe.skipIf(skipped !== undefined)(

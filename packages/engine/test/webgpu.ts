@@ -4,7 +4,7 @@ import { compiled } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { floats, runOnce } from './cases.js';
 
-/** The compiled executor on WebGPU, or why this machine has none. */
+/** The compiled executor on WebGPU, or the reason why this machine has none. */
 export const webgpu: { readonly executor?: Executor<OrtTensor>; readonly skipped?: string } = await onWebgpu();
 
 async function onWebgpu(): Promise<typeof webgpu> {

@@ -1,5 +1,5 @@
 /*
- * What is asked of a process whose graphs run in a thread: `worker-child.ts exit | busy | memory | end`.
+ * A process whose graphs run in a thread, for four tests: `worker-child.ts exit | busy | memory | end`.
  * Needs --expose-gc.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -13,7 +13,7 @@ const shape = [16 * MEGABYTE];
 const data = new Int32Array(16 * MEGABYTE); // 64 MB
 
 const tasks: Record<string, () => Promise<unknown>> = {
-  /** Leaves a value, a session and an executor behind. */
+  /** Leaves a value, a session and an executor open. */
   async exit() {
     const executor = compiled({ threads: 1, worker: true });
     const fn = await executor.compile(({ x }) => ({ y: tf.mul(x as Tensor, 2) }), {
@@ -36,7 +36,10 @@ const tasks: Record<string, () => Promise<unknown>> = {
     console.log(JSON.stringify('exits'));
     process.exit();
   },
-  /** Megabytes by which the process grows over values of 64 MB, half of them released, half of them forgotten. */
+  /**
+   * Prints by how many megabytes the process grows over values of 64 MB, half of them released, half of them
+   * unreachable.
+   */
   async memory() {
     const executor = compiled({ threads: 1, worker: true });
     const grown = async (): Promise<number> => {
@@ -52,7 +55,7 @@ const tasks: Record<string, () => Promise<unknown>> = {
     const before = await grown();
     return (await grown()) - before;
   },
-  /** The exit code of a thread whose executor nobody can reach any more. */
+  /** Prints the exit code of a thread whose executor is unreachable. */
   async end() {
     const ended = new Promise((resolve) => process.once('worker', (worker) => worker.once('exit', resolve)));
     await tasks.exit?.();

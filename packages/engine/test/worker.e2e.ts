@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 
 const child = fileURLToPath(new URL('worker-child.ts', import.meta.url));
 
-/** What a process prints that ends by itself, without a word on stderr. */
+/** The output of a process, which must end by itself and print nothing on stderr. */
 async function printed(task: string): Promise<unknown> {
   const flags = ['--import', 'tsx', '--conditions', '@peftjs/source', '--expose-gc'];
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [...flags, child, task], { timeout: 100_000 });
@@ -14,7 +14,7 @@ async function printed(task: string): Promise<unknown> {
 }
 
 describe('a process whose graphs run in a thread', () => {
-  it('waits for what runs, and ends by itself with values and sessions left', async () => {
+  it('waits for its runs, and ends by itself with open values and sessions', async () => {
     expect(await printed('exit')).toEqual([2, 4]);
   });
 
@@ -22,11 +22,11 @@ describe('a process whose graphs run in a thread', () => {
     expect(await printed('busy')).toBe('exits');
   });
 
-  it('does not grow by what was released or forgotten', async () => {
+  it('does not grow by released or unreachable values', async () => {
     expect(await printed('memory')).toBeLessThan(300); // of 1024 MB
   });
 
-  it('ends the thread when nothing of it can be reached any more', async () => {
+  it('ends the thread when all its objects are unreachable', async () => {
     expect(await printed('end')).toBe(0);
   });
 });

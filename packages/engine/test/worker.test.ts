@@ -11,7 +11,7 @@ import type { OrtTensor } from '@peftjs/engine';
 import * as runtimes from '../src/compiled/runtime.js';
 import { floats, integers, runOnce } from './cases.js';
 
-/** The threads that were started here. */
+/** The threads that these tests started. */
 const started: Worker[] = [];
 process.on('worker', (worker) => started.push(worker));
 
@@ -21,8 +21,8 @@ const double: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 2) });
 const vector = { dtype: 'float32', shape: [3] } as const;
 const numbers = hostTensor(Float32Array.of(1, 2, 3), [3]);
 
-describe('graphs that run in a thread of their own', () => {
-  it.each(['int8', 'uint8'] as const)('multiply by bytes held as %s', async (bytes) => {
+describe('graphs that run in a separate thread', () => {
+  it.each(['int8', 'uint8'] as const)('multiply by bytes stored as %s', async (bytes) => {
     const product: PureFunction = ({ x, values, scale }) => ({
       y: quantizedLinear(x as Tensor, { values, scale } as never),
       whole: dequantized({ values, scale } as never),
@@ -47,7 +47,7 @@ describe('graphs that run in a thread of their own', () => {
     expect(results[0]).toEqual(results[1]);
   });
 
-  it('keep values from call to call, which outlive what computed them', async () => {
+  it('keep values from call to call, which outlive the function that computed them', async () => {
     const fn = await executor.compile(double, { x: vector });
     const first = executor.upload(numbers);
     let x = first;
@@ -58,7 +58,7 @@ describe('graphs that run in a thread of their own', () => {
     expect(await executor.download(first)).toEqual(numbers);
   });
 
-  it('copy what is uploaded: the memory stays with the caller', async () => {
+  it('copy uploads: the memory stays with the caller', async () => {
     const mine = Float32Array.of(1, 2, 3);
     const x = executor.upload(hostTensor(mine, [3]));
     expect(mine).toEqual(Float32Array.of(1, 2, 3));
@@ -68,7 +68,7 @@ describe('graphs that run in a thread of their own', () => {
 });
 
 describe('the thread', () => {
-  /** Commands that it is sent while `body` runs. */
+  /** Records the commands that the thread is sent while `body` runs. */
   const sent = async (body: () => Promise<unknown>): Promise<string[]> => {
     const post = vi.spyOn(started.at(-1) as Worker, 'postMessage');
     await body();
@@ -78,7 +78,7 @@ describe('the thread', () => {
   };
   const triple: PureFunction = ({ x }) => ({ y: tf.mul(x as Tensor, 3) });
 
-  it('is one for all executors, and so are its sessions for all of the same settings', async () => {
+  it('is shared by all executors, and its sessions by all with the same settings', async () => {
     await runOnce(inThread, triple, { x: numbers });
     const compile = async (): Promise<unknown> => compiled({ threads: 1, worker: true }).compile(triple, { x: vector });
     expect(await sent(compile)).toEqual(['open']);
@@ -88,7 +88,7 @@ describe('the thread', () => {
     expect(started).toHaveLength(1);
   });
 
-  it('gives a value up once, with its handle', async () => {
+  it('releases a value once, with its handle', async () => {
     const x = executor.upload(numbers);
     const twice = (): Promise<void> => {
       executor.release(x);
@@ -99,7 +99,7 @@ describe('the thread', () => {
     await expect(executor.download(x)).rejects.toThrow(/released/);
   });
 
-  it('takes one command after another: a value may be released while its run is under way', async () => {
+  it('runs one command after another: a value may be released during its run', async () => {
     const fn = await executor.compile(double, { x: vector });
     const x = executor.upload(numbers);
     const running = fn.run({ x });
@@ -119,7 +119,7 @@ describe('errors of graphs in a thread', () => {
   const wrongKernel = (worker: boolean): Executor =>
     compiled({ threads: 1, worker, kernels: { Square: (g, { x }: never) => g.map('NoSuchOperator', x) } });
 
-  it('are those of graphs in none', async () => {
+  it('are those of graphs outside a thread', async () => {
     const outside = { table: floats([3, 2]), at: integers([2], 7, 9) };
     const cases: ((where: Executor) => Promise<unknown>)[] = [
       (where) => runOnce(where, ({ table, at }) => ({ y: tf.gather(table as Tensor, at as Tensor) }), outside),
@@ -138,7 +138,7 @@ describe('errors of graphs in a thread', () => {
     }
   });
 
-  it('say what ONNX Runtime does not take, and where it does not start', async () => {
+  it('say what ONNX Runtime rejects, and where it does not start', async () => {
     const square = (where: Executor) => where.compile(({ x }) => ({ y: tf.square(x as Tensor) }), { x: vector });
     const refused = await messageOf(wrongKernel(true), square);
     expect(refused).toEqual([EngineError, expect.stringMatching(/^ONNX Runtime refused a graph of 1 nodes: .*NoSuch/)]);
@@ -149,32 +149,32 @@ describe('errors of graphs in a thread', () => {
     );
   });
 
-  it('name values that are of another executor', async () => {
+  it('name values of another executor', async () => {
     const fn = await executor.compile(double, { x: vector });
-    await expect(fn.run({ x: inThread.upload(numbers) })).rejects.toThrow(/of another executor/);
+    await expect(fn.run({ x: inThread.upload(numbers) })).rejects.toThrow(/belongs to another executor/);
     await fn.dispose();
   });
 });
 
-describe('what cannot run in a thread of its own', () => {
-  it('is refused in one line', async () => {
+describe('what cannot run in a separate thread', () => {
+  it('is rejected with a one-line message', async () => {
     const runtime = await import('onnxruntime-node');
     expect(() => compiled({ worker: true, runtime })).toThrow(ConfigError);
     expect(() => compiled({ worker: true, runtime })).toThrow(/takes no runtime/);
     expect(() => compiled({ worker: true, executionProviders: ['webgpu'] })).toThrow(/'webgpu'/);
     const page = vi.spyOn(process, 'getBuiltinModule').mockReturnValue(undefined);
-    expect(() => compiled({ worker: true })).toThrow(/threads of Node; in a page/);
+    expect(() => compiled({ worker: true })).toThrow(/Node's threads; in a page/);
     page.mockRestore();
   });
 });
 
 describe('a thread that ends', () => {
-  const line = /^the thread that runs graphs has ended \(.+\), and its values are lost; go on with a new [^\n]+$/;
+  const line = /^the thread that runs graphs has ended \(.+\), and its values are lost; continue with a new [^\n]+$/;
 
   it.each([
     ['is killed', (worker: Worker) => void worker.terminate()],
     ['fails', (worker: Worker) => worker.postMessage({ command: 'nothing' })],
-  ])('because it %s, is one line to all who use it', async (_, end) => {
+  ])('because it %s, gives all its users a one-line error', async (_, end) => {
     const user = compiled({ threads: 1, worker: true });
     const fn = await user.compile(double, { x: vector });
     const x = user.upload(numbers);
@@ -194,6 +194,6 @@ describe('a thread that ends', () => {
     expect((await runOnce(next, double, { x: numbers })).y?.data).toEqual(Float32Array.of(2, 4, 6));
     expect(started).toHaveLength(before + 1);
     const again = await next.compile(double, { x: vector });
-    await expect(again.run({ x })).rejects.toThrow(/of a thread that has ended/);
+    await expect(again.run({ x })).rejects.toThrow(/to a thread that has ended/);
   });
 });

@@ -17,45 +17,48 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';
 import { layersOf, type Module, type Placed } from './modules.js';
 import type { Frozen } from './product.js';
-import { collectAgain, kernelLayer, replaceMethod, variableOf, weightLists } from './tfjs-layers.js';
+import { kernelLayer, replaceMethod, updateTrainableWeights, variableOf, weightLists } from './tfjs-layers.js';
 
-/** A model with adapters on it, between `attachLayers` and `detachLayers`. */
+/** A model with adapters, between `attachLayers` and `detachLayers`. */
 export interface Attachment {
+  /** The model. */
   readonly model: tf.LayersModel;
+  /** Its adapters. */
   readonly peft: PeftModel;
+  /** The layers that adapters can act on. */
   readonly modules: readonly Module[];
-  /** The context of the training step under way. */
+  /** The context of the current training step; undefined outside of a step. */
   step: StepContext | undefined;
-  /** What acts just now. */
+  /** Returns the active adapters as variables of the layers. */
   mounted(): Mounted;
-  /** What puts the model back as it was. */
+  /** Functions that restore the model. */
   readonly undoing: (() => void)[];
-  /** Takes everything off the model again. */
+  /** Restores the model. */
   detach(): void;
 }
 
 const attachments = new WeakMap<tf.LayersModel, Attachment>();
 const adaptedLayers = new WeakSet<tf.layers.Layer>();
 
-/** The adapters on a model. @throws ConfigError when it has none. */
+/** Returns the adapters on a model. @throws ConfigError when it has none. */
 export function attachmentOf(model: tf.LayersModel): Attachment {
   const found = attachments.get(model);
   if (found) return found;
   throw new ConfigError(`'${model.name}' has no adapters: call attachLayers first`, model.name);
 }
 
-/** @throws ConfigError when a model, one inside it or one around it has adapters already. */
+/** @throws ConfigError when a model, or one that shares its layers, already has adapters. */
 export function assertBare({ name }: tf.LayersModel, modules: readonly Module[]): void {
-  const taken = modules.find(({ layer }) => adaptedLayers.has(layer));
-  if (!taken) return;
+  const adapted = modules.find(({ layer }) => adaptedLayers.has(layer));
+  if (!adapted) return;
   throw new ConfigError(
-    `'${name}' has adapters already, for example on '${taken.site.path}': add another one by addAdapter, or call detachLayers first`,
+    `'${name}' has adapters already, for example on '${adapted.site.path}': add another one with addAdapter, or call detachLayers`,
     name,
   );
 }
 
-/** Lets the adapters of `peft` act in the layers of a model, whose own weights are frozen from now on. */
-export function putOn(model: tf.LayersModel, peft: PeftModel, modules: readonly Module[]): Attachment {
+/** Applies the adapters of `peft` in the layers of a model and freezes the model's own weights. */
+export function attachTo(model: tf.LayersModel, peft: PeftModel, modules: readonly Module[]): Attachment {
   const layers = layersOf(model);
   const frozen = frozenWeights(layers);
   const compile = model.compile.bind(model);
@@ -75,7 +78,7 @@ export function putOn(model: tf.LayersModel, peft: PeftModel, modules: readonly 
       for (const undo of attachment.undoing) undo();
       mounted.unmount();
       frozen.thaw();
-      collectAgain(model);
+      updateTrainableWeights(model);
       attachments.delete(model);
       for (const { layer } of modules) adaptedLayers.delete(layer);
     },
@@ -87,16 +90,16 @@ export function putOn(model: tf.LayersModel, peft: PeftModel, modules: readonly 
     replaceMethod(model, 'compile', (args) => {
       compile(args); // a Sequential makes every weight trainable again
       frozen.freeze();
-      collectAgain(model);
+      updateTrainableWeights(model);
     }),
   );
-  collectAgain(model);
+  updateTrainableWeights(model);
   attachments.set(model, attachment);
   for (const { layer } of modules) adaptedLayers.add(layer);
   return attachment;
 }
 
-/** Freezes every weight. `thaw` gives each its own `trainable` back. */
+/** Freezes all weights. `thaw` restores the `trainable` of each. */
 function frozenWeights(layers: readonly Placed[]): { freeze: () => void; thaw: () => void } {
   const before = layers.flatMap(({ layer }) => layer.weights).map((weight) => [weight, weight.trainable] as const);
   const freeze = (): void => {
@@ -111,28 +114,28 @@ function frozenWeights(layers: readonly Placed[]): { freeze: () => void; thaw: (
   };
 }
 
-/** Averages over batches are weights, too: frozen, they normalise in training as they do in inference. */
+/** Freezes the running statistics of a batch norm: it normalises in training as in inference. */
 function keepStatistics(layer: tf.layers.Layer): () => void {
   const call = layer.call.bind(layer);
   return replaceMethod(layer, 'call', (inputs, kwargs) => call(inputs, { ...kwargs, training: false }));
 }
 
-/** What a Dense or Conv2D layer computes while adapters are on its model. */
+/** Returns the `call` of a Dense or Conv2D layer with adapters. */
 function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.layers.Layer['call'] {
   const call = layer.call.bind(layer);
   const internals = kernelLayer(layer);
   const names = { weight: `${site.path}.weight`, bias: `${site.path}.bias` };
   return (inputs, kwargs) => {
-    const { layers, variables, instead } = attachment.mounted();
+    const { layers, variables, replaced } = attachment.mounted();
     const acting = layers[site.path];
-    const asItIs = !acting && !(names.weight in instead) && !(names.bias in instead);
-    // In a gradient the layer's own fused product would compute that of its frozen kernel as well.
-    if (asItIs && !attachment.step) return call(inputs, kwargs);
+    const isUnchanged = !acting && !(names.weight in replaced) && !(names.bias in replaced);
+    // In training, the layer's own fused product would also compute the gradient of its frozen kernel.
+    if (isUnchanged && !attachment.step) return call(inputs, kwargs);
     if (acting && !attachment.step) warnOfLostRules(attachment, acting);
     return tf.tidy(() => {
       const frozen: Frozen = {
-        weight: instead[names.weight] ?? tf.reshape(internals.kernel.read(), [site.inFeatures, site.outFeatures]),
-        bias: instead[names.bias] ?? internals.bias?.read(),
+        weight: replaced[names.weight] ?? tf.reshape(internals.kernel.read(), [site.inFeatures, site.outFeatures]),
+        bias: replaced[names.bias] ?? internals.bias?.read(),
       };
       const { run, rows, output } = productOf((Array.isArray(inputs) ? inputs[0] : inputs) as Tensor, frozen);
       const y = acting?.forward(rows(), read(valuesOf(acting, variables)), {
@@ -147,40 +150,42 @@ function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.
   };
 }
 
-/** Gradients that anything but the model's own `fit` takes train an adapter without its method's rules, or do not train it. */
+/**
+ * Warns of gradients outside the model's own `fit`: they do not apply the method's rules, or do not train the adapter.
+ */
 function warnOfLostRules({ model, peft }: Attachment, { loss, update }: AdapterLayer): void {
   if (tf.engine().state.gradientDepth === 0 || !(loss ?? update)) return;
   warnOnce(
-    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${activeAdapter(peft).method.name} do not run there`,
+    `gradients go through '${model.name}' outside its own fit: the loss terms and rules of ${activeAdapter(peft).method.name} do not apply`,
   );
 }
 
-/** Variables as tensors of the step. */
+/** Returns the variables as tensors. */
 export function read(variables: Mounted['variables']): Record<string, Variable> {
   return Object.fromEntries(Object.entries(variables).map(([key, variable]) => [key, variableOf(variable)]));
 }
 
 /*
- * The adapters that act, as variables of the layers they act on. `peft` says which adapters these are and what they hold; its
- * adapters are replaced as a whole and never changed in place, so that a look at their identity tells whether the variables
- * still stand for them. While one adapter acts, its values are read from the variables, which training moves.
+ * The active adapters as variables of their layers. The adapters in `peft` are replaced as a whole and never changed in
+ * place, so their identity shows whether the variables are up to date. While a single adapter is active, its values are
+ * read from the variables, which training changes.
  */
 
-/** What acts on the layers of a model. */
+/** The active adapters of a model. */
 interface Mounted {
-  /** By module path. */
+  /** The adapter layers by module path. */
   readonly layers: AdapterLayers;
-  /** By `tensorKey`. */
+  /** The variables by `tensorKey`. */
   readonly variables: Readonly<Record<string, tf.LayerVariable>>;
-  /** What stands in the place of frozen weights and biases, by their names. */
-  readonly instead: Tensors;
-  /** Whether they are still what acts. */
+  /** The replacements of frozen weights and biases, by their names. */
+  readonly replaced: Tensors;
+  /** Whether these are still the active adapters. */
   isCurrent(): boolean;
-  /** Takes the variables off the layers. */
+  /** Removes the variables from the layers. */
   unmount(): void;
 }
 
-/** Puts what acts on the layers. */
+/** Adds the variables of the active adapters to their layers. */
 function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
   const { layers, values, model } = actingParts(peft);
   const trained = trainedAdapter(peft);
@@ -191,21 +196,21 @@ function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
     const names = Object.keys({ ...acting.params, ...acting.state });
     return names.flatMap((name) => {
       const key = tensorKey(acting, name);
-      if (key in variables) return []; // shared with a module before
+      if (key in variables) return []; // shared with an earlier module
       const trainable = trained !== undefined && (acting.params[name]?.trainable ?? false);
       const variable = variableFor(values[key] as HostTensor, `${path}/${name}`, trainable);
       variables[key] = variable;
       return [addTo(layer, variable)];
     });
   });
-  const instead = standIns(peft.model.weights, model.weights, layers);
+  const replaced = replacements(peft.model.weights, model.weights, layers);
   const live = trained && liveAdapter(trained, variables);
   if (live) peft.adapters.set(live.adapter.name, live.adapter);
   const before = stampOf(peft);
   return {
     layers,
     variables,
-    instead,
+    replaced,
     isCurrent: () => {
       const now = stampOf(peft);
       return now.length === before.length && now.every((part, index) => part === before[index]);
@@ -213,18 +218,18 @@ function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
     unmount() {
       live?.settle();
       for (const each of undo) each();
-      tf.dispose([Object.values(variables).map((variable) => variable.read()), instead]);
+      tf.dispose([Object.values(variables).map((variable) => variable.read()), replaced]);
     },
   };
 }
 
-/** The adapter that `fit` would train: the only one that acts, on the weights that the model came with. */
+/** Returns the adapter that `fit` would train: the only active one, on unmerged weights. Undefined if there is none. */
 export function trainedAdapter({ enabled, active, merged, adapters }: PeftModel): Adapter | undefined {
   const [name, ...others] = active;
   return enabled && name !== undefined && others.length === 0 && merged.length === 0 ? adapters.get(name) : undefined;
 }
 
-/** Everything that what acts depends on. */
+/** Returns everything that the mounted adapters depend on. */
 function stampOf({ enabled, active, merged, adapters }: PeftModel): unknown[] {
   return [enabled, ...merged, ...active.flatMap((name) => [name, adapters.get(name)])];
 }
@@ -236,7 +241,7 @@ function variableFor({ data, shape }: HostTensor, name: string, trainable: boole
   return variable;
 }
 
-/** Makes a variable one of a layer's weights. @returns what takes it off again */
+/** Adds a variable to a layer's weights. @returns A function that removes it. */
 function addTo(layer: tf.layers.Layer, variable: tf.LayerVariable): () => void {
   const lists = weightLists(layer);
   const list = variable.trainable ? lists._trainableWeights : lists._nonTrainableWeights;
@@ -244,8 +249,8 @@ function addTo(layer: tf.layers.Layer, variable: tf.LayerVariable): () => void {
   return () => void list.splice(list.indexOf(variable), 1);
 }
 
-/** Merged weights, and what layers put in the place of frozen ones; the caller disposes of them. */
-function standIns(frozen: HostTensors, weights: HostTensors, layers: AdapterLayers): Tensors {
+/** Returns merged weights and the adapter layers' replacements of frozen weights. The caller disposes of them. */
+function replacements(frozen: HostTensors, weights: HostTensors, layers: AdapterLayers): Tensors {
   const changed = Object.entries(weights).filter(([name, weight]) => frozen[name] !== weight);
   const put = Object.entries(layers).flatMap(([path, { frozenWeight }]) =>
     frozenWeight ? [[`${path}.weight`, frozenWeight] as const] : [],
@@ -255,16 +260,19 @@ function standIns(frozen: HostTensors, weights: HostTensors, layers: AdapterLaye
   );
 }
 
-/** An adapter whose values are those of its variables, read when they are asked for. */
+/** Returns an adapter whose values are read from its variables on access. */
 function liveAdapter(adapter: Adapter, variables: Mounted['variables']): { adapter: Adapter; settle: () => void } {
   let values = adapter.values;
   const read = new Map(Object.entries(variables).map(([key, variable]) => [key, variableOf(variable).dataId]));
   let settled = false;
   const current = (): HostTensors => {
     if (settled) return values;
-    const moved = Object.entries(variables).filter(([key, variable]) => read.get(key) !== variableOf(variable).dataId);
-    for (const [key, variable] of moved) read.set(key, variableOf(variable).dataId);
-    if (moved.length > 0) values = { ...values, ...Object.fromEntries(moved.map(([key, at]) => [key, atRest(at)])) };
+    const changed = Object.entries(variables).filter(
+      ([key, variable]) => read.get(key) !== variableOf(variable).dataId,
+    );
+    for (const [key, variable] of changed) read.set(key, variableOf(variable).dataId);
+    if (changed.length > 0)
+      values = { ...values, ...Object.fromEntries(changed.map(([key, at]) => [key, atRest(at)])) };
     return values;
   };
   return {

@@ -3,20 +3,20 @@ import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Tensor } from '@tensorflow/tfjs';
 import type { Attachment } from './attachment.js';
 import { assertClasses, learnsClasses } from './labels.js';
-import { runFor, tellWhetherDone, type FitOptions, type Run } from './run.js';
+import { runFor, warnIfUnfinished, type FitOptions, type Run } from './run.js';
 import { oneStep } from './step.js';
-import { collectAgain, replaceMethod, trainerOf, type Trainer } from './tfjs-layers.js';
+import { replaceMethod, trainerOf, updateTrainableWeights, type Trainer } from './tfjs-layers.js';
 
 type Data = Parameters<tf.LayersModel['fit']>[0];
 type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
 
-/** What each optimizer has trained here. */
+/** The adapter layers that each optimizer has trained. */
 type TrainedBy = WeakMap<Optimizer, AdapterLayers>;
 
-/** Batches of `fit` where none are given, as in tfjs-layers. */
+/** The default batch size of `fit` in tfjs-layers. */
 const BATCH_SIZE = 32;
 
-/** Lets `fit`, `fitDataset` and `trainOnBatch` of a model train its adapters. @returns what undoes it */
+/** Makes `fit`, `fitDataset` and `trainOnBatch` of a model train its adapters. @returns A function that undoes it. */
 export function trainByFit(attachment: Attachment, options: FitOptions): () => void {
   const { model } = attachment;
   const training = trainingOf(attachment, options);
@@ -45,7 +45,7 @@ export function trainByFit(attachment: Attachment, options: FitOptions): () => v
   };
 }
 
-/** The same batches, each with its labels checked before it is trained on. */
+/** Returns the same batches, and checks the labels of each before it is used. */
 function checked<D>(model: tf.LayersModel, dataset: D): D {
   const batches = dataset as unknown as tf.data.Dataset<tf.TensorContainer>;
   return batches.mapAsync(async (batch) => {
@@ -54,14 +54,14 @@ function checked<D>(model: tf.LayersModel, dataset: D): D {
   }) as unknown as D;
 }
 
-/** Runs a training call of the model with steps of ours. */
+/** Returns a function that runs a training call of the model with this package's steps. */
 function trainingOf(attachment: Attachment, options: FitOptions) {
   const known: TrainedBy = new WeakMap();
   let run: Run | undefined;
   return async <T>(steps: number | undefined, call: () => Promise<T>): Promise<T> => {
     const trainer = trainerOf(attachment.model);
     if (!trainer) return call();
-    collectAgain(attachment.model);
+    updateTrainableWeights(attachment.model);
     const makeTrainFunction = trainer.makeTrainFunction.bind(trainer);
     const undo = replaceMethod(trainer, 'makeTrainFunction', () => {
       const current = runFor(attachment, options, run, Number.isFinite(steps) ? steps : undefined);
@@ -71,20 +71,20 @@ function trainingOf(attachment: Attachment, options: FitOptions) {
     });
     try {
       const result = await call();
-      if (run && !options.plan?.totalSteps) tellWhetherDone(run);
+      if (run && !options.plan?.totalSteps) warnIfUnfinished(run);
       return result;
     } finally {
       undo();
-      collectAgain(attachment.model);
+      updateTrainableWeights(attachment.model);
     }
   };
 }
 
-/** Runs the model's train function with an optimizer that does our step. */
+/** Runs the model's train function with an optimizer that does this package's step. */
 function inSteps<T>(attachment: Attachment, trainer: Trainer, known: TrainedBy, run: Run, train: () => T): T {
   const optimizer = trainer.optimizer_ as Optimizer;
   assertFits(optimizer, known, run);
-  trainer.collectedTrainableWeights = []; // what a step trains, it knows: the list may be that of another adapter
+  trainer.collectedTrainableWeights = []; // not needed by our step, and possibly of another adapter
   trainer.optimizer_ = { minimize: (loss) => oneStep(attachment, run, optimizer, loss) };
   try {
     return train();
@@ -94,21 +94,22 @@ function inSteps<T>(attachment: Attachment, trainer: Trainer, known: TrainedBy, 
 }
 
 /**
- * An optimizer keeps its moments by the order of what it trains: one that has trained something else would mistake them.
- * @throws ConfigError for such a one.
+ * An optimizer identifies its moments by the order of the weights, so it would mix them up after training other
+ * weights.
+ * @throws ConfigError for such an optimizer.
  */
 function assertFits(optimizer: Optimizer, known: TrainedBy, { layers }: Run): void {
   if (known.get(optimizer) === layers) return;
   if (optimizer.iterations > 0 && optimizer.getClassName() !== 'SGD') {
     throw new ConfigError(
-      `the optimizer ${optimizer.getClassName()} has trained other weights, and keeps moments of them: compile the model with a new one`,
+      `the optimizer ${optimizer.getClassName()} has moments of other weights: compile the model with a new one`,
       'optimizer',
     );
   }
   known.set(optimizer, layers);
 }
 
-/** Steps of a call of `fit`. */
+/** Returns the number of steps in a call of `fit`. */
 function stepsOf(x: Data, args: FitArgs): number {
   const [first] = (x instanceof tf.Tensor ? [x] : Object.values(x)) as [Tensor];
   const { batchSize = BATCH_SIZE, validationData, validationSplit = 0 } = args;

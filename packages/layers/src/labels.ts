@@ -2,19 +2,19 @@ import { DataError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 
-/** The loss of class numbers: it takes one that there is no output for as a row without a class. */
+/** The loss on class indices. It silently treats an index without an output as a row without a class. */
 const OF_CLASSES = 'sparseCategoricalCrossentropy';
 
-/** Targets as `fit` takes them: of one output, of each, or by the outputs' names. */
+/** The targets of `fit`: of the only output, of each output, or by the outputs' names. */
 type Targets = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
-/** Whether a model is compiled for class numbers at one of its outputs. */
+/** Whether a model is compiled with a loss on class indices at one of its outputs. */
 export function learnsClasses({ loss }: tf.LayersModel): boolean {
   return Object.values(typeof loss === 'object' ? loss : [loss]).includes(OF_CLASSES);
 }
 
 /**
- * Checks the class numbers of a model's targets against its outputs.
+ * Checks the class indices in a model's targets against its outputs.
  * @throws DataError naming the first label that no output represents, its row and the number of outputs.
  */
 export async function assertClasses(model: tf.LayersModel, targets: Targets): Promise<void> {
@@ -34,7 +34,7 @@ export async function assertClasses(model: tf.LayersModel, targets: Targets): Pr
   }
 }
 
-/** What belongs to an output: the one there is, or by its place or name. */
+/** Returns the entry of an output: the only value, or the one at its index or name. */
 function own(of: unknown, index: number, name: string): unknown {
   if (typeof of !== 'object' || of === null) return of;
   return (of as Readonly<Record<string, unknown>>)[Array.isArray(of) ? index : name];

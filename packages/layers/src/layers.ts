@@ -12,25 +12,28 @@ import {
   type TargetConfig,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { assertBare, attachmentOf, putOn, type Attachment } from './attachment.js';
+import { assertBare, attachmentOf, attachTo, type Attachment } from './attachment.js';
 import { trainByFit } from './fit.js';
 import { layersOf, modulesAmong, type Module, type Placed } from './modules.js';
 import type { FitOptions } from './run.js';
 import { kernelLayer, replaceMethod, savedWeights, variableOf } from './tfjs-layers.js';
 
-/** How adapters are put on a LayersModel. */
+/** Options of adapters on a LayersModel. */
 export interface LayersOptions extends FitOptions {
-  /** Name of a layer, or of a model inside, that is trained whole and saved beside the adapter, outside its budget. Default none. */
+  /**
+   * The name of a layer, or of an inner model, to train fully and save with the adapter. It does not count against the
+   * budget. Default: none.
+   */
   readonly head?: string;
 }
 
 /**
- * Puts a method's adapter on the Dense and Conv2D layers of a model, in place: its `fit` trains the adapter alone, its
- * `predict` runs with it, its `save` writes a copy with it merged. Module paths are the names of the layers. The weights of the
- * model are frozen and stay as they are, bit by bit.
- * @returns the adapter, for `countParameters`, `savePretrained`, `setAdapter` and the other verbs
+ * Attaches a method's adapter to the Dense and Conv2D layers of a model, in place: `fit` trains only the adapter,
+ * `predict` uses it, and `save` writes a copy with the adapter merged. Module paths are the names of the layers. The
+ * weights of the model are frozen and stay the same bit by bit.
+ * @returns The adapter, for `countParameters`, `savePretrained`, `setAdapter` and the other functions.
  * @throws ConfigError when the model has adapters already, or `head` names none of its layers.
- * @throws UnsupportedError when the configuration computes its initial values from data that is not given.
+ * @throws UnsupportedError when the configuration computes its initial values from data and no `calibration` is given.
  * @throws TargetModuleError when the configuration matches no layer.
  * @example const peft = attachLayers(model, lora({ r: 4 }));
  */
@@ -47,7 +50,7 @@ export function attachLayers<C extends TargetConfig>(
 }
 
 /**
- * Puts an adapter folder, written by `savePretrained`, on the model it was made for.
+ * Loads an adapter folder, written by `savePretrained`, onto the model it was made for.
  * @throws ConfigError when the model has adapters already, or `head` names none of its layers.
  * @throws CheckpointError naming the file, tensor or field at fault.
  */
@@ -62,13 +65,13 @@ export async function loadLayers(
   return peft;
 }
 
-/** Takes the adapters off a model: it is as it was before, bit by bit. @throws ConfigError when it has none. */
+/** Removes the adapters from a model and restores it bit by bit. @throws ConfigError when it has none. */
 export function detachLayers(model: tf.LayersModel): void {
   attachmentOf(model).detach();
 }
 
 /**
- * Folds the adapters into the weights of a model for good and takes them off: it costs nothing from then on.
+ * Merges the adapters into the weights of a model permanently and removes them.
  * @throws ConfigError when it has none.
  * @throws UnsupportedError when a method cannot be merged; nothing has changed then.
  * @throws CheckpointError when a merged weight is not finite; nothing has changed then.
@@ -79,7 +82,10 @@ export function mergeLayers(model: tf.LayersModel, options: MergeOptions = {}): 
   attachment.detach();
 }
 
-/** The model as the adapter interface sees it. @throws ConfigError when it cannot take adapters, or not with this head. */
+/**
+ * Returns the model for the adapter interface.
+ * @throws ConfigError when it already has adapters, or has no such head.
+ */
 function adaptable(model: tf.LayersModel, head?: string): { view: Model; modules: Module[] } {
   const layers = layersOf(model);
   const modules = modulesAmong(layers, head);
@@ -94,7 +100,7 @@ function adaptable(model: tf.LayersModel, head?: string): { view: Model; modules
   return { view: viewOf(model, layers, modules, head), modules };
 }
 
-/** @throws UnsupportedError for initial values that are computed from data: nothing measures them in a LayersModel. */
+/** @throws UnsupportedError for initial values computed from data, which are not measured in a LayersModel. */
 function assertUncalibrated<C extends TargetConfig>(
   { method, config }: ConfiguredMethod<C>,
   { calibration }: AttachOptions,
@@ -107,10 +113,10 @@ function assertUncalibrated<C extends TargetConfig>(
   );
 }
 
-/** Lets a model's own methods work with its adapters, until they are taken off. */
+/** Makes a model's own methods work with its adapters until they are removed. */
 function install(model: tf.LayersModel, peft: PeftModel, modules: readonly Module[], options: FitOptions): void {
   const saved = model.weights.map((weight) => ({ weight, trainable: weight.trainable }));
-  const attachment = putOn(model, peft, modules);
+  const attachment = attachTo(model, peft, modules);
   const dispose = model.dispose.bind(model);
   attachment.undoing.push(
     trainByFit(attachment, options),
@@ -122,13 +128,13 @@ function install(model: tf.LayersModel, peft: PeftModel, modules: readonly Modul
   );
 }
 
-/** A weight that the model's files hold, and whether it was trained before adapters came. */
+/** A weight that the model saves, and whether it was trainable without adapters. */
 interface SavedWeight {
   readonly weight: tf.LayerVariable;
   readonly trainable: boolean;
 }
 
-/** Lets `save` of a model write its adapters merged into its weights. @returns what undoes it */
+/** Makes `save` of a model write weights with the adapters merged. @returns A function that undoes it. */
 function saveMerged(attachment: Attachment, weights: readonly SavedWeight[]): () => void {
   const { model } = attachment;
   const { save } = model;
@@ -155,7 +161,7 @@ function saveMerged(attachment: Attachment, weights: readonly SavedWeight[]): ()
   });
 }
 
-/** Writes the merged weights into the layers. @throws what `mergeAndUnload` throws; nothing has changed then. */
+/** Writes the merged weights into the layers. @throws The errors of `mergeAndUnload`, before anything changes. */
 function mergeIntoLayers(attachment: Attachment, options: MergeOptions): void {
   const merged = mergedWeights(attachment, options);
   for (const [weight, value] of merged) {
@@ -164,7 +170,7 @@ function mergeIntoLayers(attachment: Attachment, options: MergeOptions): void {
   }
 }
 
-/** What merging changes, by the weight whose place it takes; the caller disposes of it. */
+/** Returns the weights that merging changes, by the original weight. The caller disposes of them. */
 function mergedWeights({ peft, modules }: Attachment, options?: MergeOptions): Map<tf.LayerVariable, tf.Tensor> {
   const { weights } = mergeAndUnload(peft, options);
   const changed = (name: string): HostTensor | undefined =>
@@ -185,9 +191,9 @@ function inShape({ data }: HostTensor, like: tf.LayerVariable): tf.Tensor {
 }
 
 /**
- * A LayersModel as the adapter interface sees it: its Dense and Conv2D layers as sites, every weight at rest. A weight is read
- * when it is first asked for. Its own `fit` and `predict` run it: there is no forward pass through a scope.
- * @param head name of the layer or inner model that is trained whole
+ * Presents a LayersModel to the adapter interface: its Dense and Conv2D layers are sites, and weights are read on first
+ * access. It has no forward pass through a scope: its own `fit` and `predict` run it.
+ * @param head The name of the layer or inner model that is fully trained.
  */
 function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: readonly Module[], head?: string): Model {
   const weights = weightsAtRest(layers, modules);
@@ -204,15 +210,15 @@ function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: reado
     defaultTargetModules: sites.map(({ path }) => path),
     lookups: [],
     forward() {
-      throw new UnsupportedError(
-        `'${model.name}' is a tf.LayersModel: train it by its own fit and ask its own predict`,
-        model.name,
-      );
+      throw new UnsupportedError(`'${model.name}' is a tf.LayersModel: use its own fit and predict`, model.name);
     },
   };
 }
 
-/** `<path>.weight` `[in, out]` and `<path>.bias` of the modules; the weights of other layers under their own names. */
+/**
+ * Returns `<path>.weight` `[in, out]` and `<path>.bias` of the modules, and the weights of other layers under their own
+ * names.
+ */
 function weightsAtRest(layers: readonly Placed[], modules: readonly Module[]): HostTensors {
   const weights: HostTensors = {};
   const adaptable = new Set(modules.map(({ layer }) => layer));
@@ -241,7 +247,7 @@ function atRest(weight: tf.LayerVariable, shape: readonly number[]): HostTensor 
   };
 }
 
-/** Two hashes (FNV-1a) of 32 bits over the architecture and the bits of every weight. */
+/** Returns two 32-bit FNV-1a hashes of the architecture and the bits of all weights. */
 function fingerprintOf(model: tf.LayersModel, weights: HostTensors): string {
   const hashes = new Uint32Array([0x811c9dc5, 0x9e3779b9]);
   const add = (bytes: Uint8Array): void => {

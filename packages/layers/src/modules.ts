@@ -3,20 +3,25 @@ import * as tf from '@tensorflow/tfjs';
 import { convolutionProduct, denseProduct, type ProductOf } from './product.js';
 import { kernelLayer } from './tfjs-layers.js';
 
-/** A layer that methods can act on. */
+/** A layer that adapters can act on. */
 export interface Module {
+  /** The layer for the adapter interface. */
   readonly site: Site;
+  /** The layer. */
   readonly layer: tf.layers.Layer;
+  /** The layer's linear map. */
   readonly productOf: ProductOf;
 }
 
-/** A layer and where it stands. */
+/** A layer and its path. */
 export interface Placed {
+  /** Its name, after the names of the inner models it is in. */
   readonly path: string;
+  /** The layer. */
   readonly layer: tf.layers.Layer;
 }
 
-/** Every layer of a model; those of a model inside it as `<its name>.<name>`. */
+/** Returns all layers of a model. The path of a layer in an inner model is `<inner model>.<layer>`. */
 export function layersOf(model: tf.LayersModel): Placed[] {
   const found = new Map<tf.layers.Layer, string>();
   const walk = (container: tf.LayersModel, prefix: string): void => {
@@ -29,7 +34,10 @@ export function layersOf(model: tf.LayersModel): Placed[] {
   return [...found].map(([layer, path]) => ({ path, layer }));
 }
 
-/** The Dense and Conv2D layers among them, in the order of the model. `head`: the name of one, or of a model they are in. */
+/**
+ * Returns the Dense and Conv2D layers, in the order of the model.
+ * @param head The name of one of them, or of the inner model they are in, whose role is 'head'.
+ */
 export function modulesAmong(layers: readonly Placed[], head?: string): Module[] {
   return layers.flatMap(({ path, layer }) => {
     const productOf = productOfLayer(layer);
@@ -49,7 +57,7 @@ function productOfLayer(layer: tf.layers.Layer): ProductOf | undefined {
   }
 }
 
-/** A Dense layer is a linear module; a Conv2D one that reads patches. */
+/** Returns the site of a layer. Dense is a linear module; Conv2D is a linear module on patches. */
 function siteOf(path: string, layer: tf.layers.Layer): Site {
   const { kernel, bias } = kernelLayer(layer);
   const shape = kernel.shape as number[]; // [in, out] or [height, width, channels, out]

@@ -20,11 +20,11 @@ interface Case {
 }
 
 const cases: Record<string, Case> = {
-  'a kernel of one place': { image: [5, 4], kernel: [1, 1] },
+  'a kernel of one pixel': { image: [5, 4], kernel: [1, 1] },
   'valid padding': { image: [5, 4], kernel: [3, 3] },
   'same padding': { image: [5, 4], kernel: [3, 3], padding: 'same' },
   'an even kernel, padded on one side': { image: [5, 6], kernel: [2, 4], padding: 'same' },
-  'strides that leave a rest': { image: [8, 7], kernel: [3, 2], strides: [2, 3] },
+  'strides that leave a remainder': { image: [8, 7], kernel: [3, 2], strides: [2, 3] },
   'strides and same padding': { image: [7, 8], kernel: [3, 3], strides: [2, 2], padding: 'same' },
   'strides wider than the kernel': { image: [9, 9], kernel: [1, 1], strides: [3, 2] },
   'a stride in one direction': { image: [6, 6], kernel: [3, 3], strides: [1, 2], padding: 'same' },
@@ -50,7 +50,7 @@ function convolution(x: Tensor4D, kernel: Tensor4D, { strides = [1, 1], dilation
 }
 
 describe('rows of patches times the kernel as a matrix', () => {
-  it.each(Object.entries(cases))('is the convolution: %s', (_name, each) => {
+  it.each(Object.entries(cases))('equals the convolution: %s', (_name, each) => {
     const x = tf.randomNormal<tf.Rank.R4>([batch, ...each.image, channels], 0, 1, 'float32', 1);
     const kernel = tf.randomNormal<tf.Rank.R4>([...each.kernel, channels, out], 0, 1, 'float32', 2);
     const [ours, theirs] = [product(x, kernel, each), convolution(x, kernel, each)];
@@ -58,17 +58,20 @@ describe('rows of patches times the kernel as a matrix', () => {
     expect(relativeDistance(ours.dataSync(), theirs.dataSync())).toBeLessThan(1e-6);
   });
 
-  it.each(Object.entries(cases).filter(([, { dilations }]) => !dilations))('has its gradients: %s', (_name, each) => {
-    const x = tf.randomNormal<tf.Rank.R4>([batch, ...each.image, channels], 0, 1, 'float32', 3);
-    const kernel = tf.randomNormal<tf.Rank.R4>([...each.kernel, channels, out], 0, 1, 'float32', 4);
-    const gradients = (of: typeof product) =>
-      tf.grads((at: Tensor, weight: Tensor) => tf.sum(tf.square(of(at as Tensor4D, weight as Tensor4D, each))))([
-        x,
-        kernel,
-      ]);
-    const theirs = gradients(convolution);
-    for (const [index, gradient] of gradients(product).entries()) {
-      expect(relativeDistance(gradient.dataSync(), (theirs[index] as Tensor).dataSync())).toBeLessThan(1e-5);
-    }
-  });
+  it.each(Object.entries(cases).filter(([, { dilations }]) => !dilations))(
+    'has the same gradients: %s',
+    (_name, each) => {
+      const x = tf.randomNormal<tf.Rank.R4>([batch, ...each.image, channels], 0, 1, 'float32', 3);
+      const kernel = tf.randomNormal<tf.Rank.R4>([...each.kernel, channels, out], 0, 1, 'float32', 4);
+      const gradients = (of: typeof product) =>
+        tf.grads((at: Tensor, weight: Tensor) => tf.sum(tf.square(of(at as Tensor4D, weight as Tensor4D, each))))([
+          x,
+          kernel,
+        ]);
+      const theirs = gradients(convolution);
+      for (const [index, gradient] of gradients(product).entries()) {
+        expect(relativeDistance(gradient.dataSync(), (theirs[index] as Tensor).dataSync())).toBeLessThan(1e-5);
+      }
+    },
+  );
 });

@@ -3,23 +3,25 @@ import { fromRows, linear, toRows } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor3D, Tensor4D } from '@tensorflow/tfjs';
 
-/** A layer's weight as a matrix `[in, out]`, and its bias `[out]`. */
+/** A layer's frozen weights. */
 export interface Frozen {
+  /** The weight as a matrix `[in, out]`. */
   readonly weight: Tensor;
+  /** The bias `[out]`, if there is one. */
   readonly bias?: Tensor | undefined;
 }
 
-/** What a layer does to one input before its activation, as a linear map of rows. */
+/** A layer's computation on one input before its activation, as a linear map of rows. */
 interface Product {
-  /** What the map reads, `[rows, in]`. */
+  /** Returns the input of the map, `[rows, in]`. */
   rows(): Tensor;
-  /** `[rows, out]`, with some tensors in the place of the layer's own. */
+  /** Computes `[rows, out]`, with some tensors replaced. */
   readonly run: ForwardContext['run'];
-  /** `[rows, out]` in the shape that the layer gives. */
+  /** Reshapes `[rows, out]` to the layer's output. */
   output(rows: Tensor): Tensor;
 }
 
-/** A layer's product with an input. */
+/** Returns a layer's linear map for an input. */
 export type ProductOf = (x: Tensor, frozen: Frozen) => Product;
 
 /** Dense: `[.., in]` -> `[.., out]`. */
@@ -32,7 +34,7 @@ export const denseProduct: ProductOf = (x, { weight, bias }) => {
   };
 };
 
-/** How a Conv2D goes over its input. */
+/** The settings of a Conv2D layer. */
 interface Convolution {
   readonly kernelSize: readonly [number, number];
   readonly strides: [number, number];
@@ -42,9 +44,10 @@ interface Convolution {
 }
 
 /**
- * Conv2D: a linear map of patches, whose weight is the kernel `[height * width * channels, out]`. As the layer has it, it is
- * computed as the convolution that it is; with another input or weight as a product with the patches, whose gradient every
- * backend has. So is a dilated one, since TensorFlow.js has no gradient of it.
+ * Conv2D: a linear map of patches with the kernel `[height * width * channels, out]` as its weight. With the layer's
+ * own input and weight, it is computed as a convolution. With a replaced input or weight, it is computed as a product
+ * with the patches, whose gradient every backend has. So are dilated convolutions, because TensorFlow.js has no
+ * gradient for them.
  */
 export function convolutionProduct(layer: tf.layers.Layer): ProductOf {
   const { kernelSize, strides, padding, dataFormat, dilationRate } = layer.getConfig() as unknown as Convolution;
@@ -76,10 +79,10 @@ export function convolutionProduct(layer: tf.layers.Layer): ProductOf {
   };
 }
 
-/** How a convolution goes over an image, as TensorFlow.js works it out. */
+/** The geometry of a convolution, as computed by TensorFlow.js. */
 type ConvolutionInfo = ReturnType<typeof tf.backend_util.computeConv2DInfo>;
 
-/** What a convolution does along one axis of the image. */
+/** The geometry of a convolution along one axis of the image, in pixels; `places` is the number of outputs. */
 interface Axis {
   readonly size: number;
   readonly before: number;
@@ -91,19 +94,20 @@ interface Axis {
 }
 
 /*
- * Rows of patches, of an image [batch, height, width, channels]:
+ * Computes rows of patches of an image [batch, height, width, channels]:
  *
  *   1. padded to whole strides       [batch, rows * s, columns * s', channels]
- *   2. one image for each phase      [s', s, batch, rows, columns * channels]      p = x mod s of a pixel; no copy for s = 1
- *   3. a window for each place       [batch, outHeight, outWidth * channels]       of the kernel: place i d = q s + p
- *   4. beside one another            [batch * outHeight * outWidth, places * channels]
+ *   2. one image for each phase      [s', s, batch, rows, columns * channels]      p = x mod s; no copy for s = 1
+ *   3. a window for each offset      [batch, outHeight, outWidth * channels]       in the kernel: offset i d = q s + p
+ *   4. side by side                  [batch * outHeight * outWidth, offsets * channels]
  *
- * Pads, slices, transposes and reshapes of few axes and long runs: every backend has them and their gradients, and quickly.
+ * It only uses pads, slices, transposes and reshapes of few axes and long runs, which every backend computes fast, with
+ * gradients.
  */
 
 /**
- * What a convolution's kernel sees at each of its places, `[batch * outHeight * outWidth, height * width * channels]`. A kernel
- * `[height, width, channels, out]` is then the matrix of its numbers in their order.
+ * Returns the patch under the kernel at each output, `[batch * outHeight * outWidth, height * width * channels]`. A
+ * kernel `[height, width, channels, out]`, reshaped to a matrix, multiplies it.
  */
 export function patchRows(image: Tensor4D, info: ConvolutionInfo): Tensor {
   const [batch, , , channels] = image.shape;
@@ -149,13 +153,13 @@ function axesOf(info: ConvolutionInfo): { vertical: Axis; horizontal: Axis } {
   };
 }
 
-/** The image with the convolution's padding, and more at the end for whole strides. */
+/** Pads an image for the convolution, and at the end to whole strides. */
 function padFor(image: Tensor4D, vertical: Axis, horizontal: Axis): Tensor4D {
-  const [below, beside] = [padAfter(vertical), padAfter(horizontal)];
-  if (vertical.before + below + horizontal.before + beside === 0) return image;
+  const [bottom, right] = [padAfter(vertical), padAfter(horizontal)];
+  if (vertical.before + bottom + horizontal.before + right === 0) return image;
   const pads: [[number, number], [number, number]] = [
-    [vertical.before, below],
-    [horizontal.before, beside],
+    [vertical.before, bottom],
+    [horizontal.before, right],
   ];
   return tf.pad(image, [[0, 0], ...pads, [0, 0]]);
 }
@@ -166,24 +170,26 @@ function padAfter({ size, before, after, places, kernel, stride, dilation }: Axi
   return Math.ceil(needed / stride) * stride - before - size;
 }
 
-/** Every `stride`th pixel from each corner on, as a look-up: `[batch, rows, columns * channels]`. */
+/** Returns a lookup of the pixels at each phase of the strides, `[batch, rows, columns * channels]`. */
 function phasesOf(padded: Tensor4D, down: number, right: number): (row: number, column: number) => Tensor3D {
   const [batch, height, width, channels] = padded.shape;
   const [rows, columns] = [height / down, width / right];
   const byRow = apart(padded, [batch * rows, down, width * channels]); // [s, batch * rows * width * channels]
-  const byBoth = apart(byRow, [down * batch * rows * columns, right, channels]); // [s', s * batch * rows * columns * channels]
+  // [s', s * batch * rows * columns * channels]
+  const byBoth = apart(byRow, [down * batch * rows * columns, right, channels]);
   const flat = tf.reshape(byBoth, [right * down, batch * rows * columns * channels]);
-  const phases = right * down === 1 ? [flat] : tf.split(flat, right * down, 0); // of one piece it has no gradient
+  // A split into one piece has no gradient.
+  const phases = right * down === 1 ? [flat] : tf.split(flat, right * down, 0);
   const images = phases.map((phase) => tf.reshape<tf.Rank.R3>(phase, [batch, rows, columns * channels]));
   return (row, column) => images[column * down + row] as Tensor3D;
 }
 
-/** The middle axis first: [a, s, b] -> [s, a, b]. */
+/** Moves the middle axis to the front: [a, s, b] -> [s, a, b]. */
 function apart(x: Tensor, [outer, stride, inner]: readonly [number, number, number]): Tensor {
   return stride === 1 ? x : tf.transpose(tf.reshape(x, [outer, stride, inner]), [1, 0, 2]);
 }
 
-/** Quotient and rest. */
+/** Returns quotient and remainder. */
 function split(offset: number, stride: number): [number, number] {
   return [Math.floor(offset / stride), offset % stride];
 }

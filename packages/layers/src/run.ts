@@ -10,29 +10,33 @@ import {
 } from '@peftjs/core/method';
 import { trainedAdapter, type Attachment } from './attachment.js';
 
-/** How the adapters on a model are trained by its own `fit`. */
+/** Options of training adapters with the model's own `fit`. */
 export interface FitOptions {
   /**
-   * The shape of a training run, where the arguments of `fit` do not say it or say something else. With `totalSteps` a run goes
-   * on over several calls of `fit`, `fitDataset` or `trainOnBatch`; without, each call is one. Default for the others: 6 % of
-   * the steps are warm-up, the last 30 % are those in which a budget holds.
+   * The plan of a training run, if it differs from the arguments of `fit`. With `totalSteps`, one run spans several
+   * calls of `fit`, `fitDataset` or `trainOnBatch`; without it, each call is a run. Default: the first 6 % of the steps
+   * are warm-up, and the budget holds in the last 30 %.
    */
   readonly plan?: Partial<TrainPlan>;
-  /** Learning rates of groups of parameters (`gate`, `head`), in learning rates of the optimizer. Default 1. */
+  /** Factors of the optimizer's learning rate for groups of parameters, e.g. `gate` or `head`. Default 1. */
   readonly rateFactors?: Readonly<Record<string, number>>;
 }
 
-/** The last training run on a model. */
+/** The latest training run of a model. */
 export interface Run {
   /** The layers that it trains. */
   readonly layers: AdapterLayers;
+  /** The method's controller, if it has one. */
   readonly controller: Controller | undefined;
+  /** The plan; undefined if the number of steps is unknown. */
   readonly plan: TrainPlan | undefined;
+  /** Factors of the learning rate by group of parameters. */
   readonly rateFactors: Readonly<Record<string, number>>;
-  /** Where dropout's random numbers come from; forked by the number of steps that the model has done. */
+  /** The source of dropout's random numbers, forked by the total number of steps. */
   readonly noise: Rng;
-  /** Steps of the runs before. */
+  /** The number of steps in earlier runs. */
   readonly before: number;
+  /** The number of steps in this run. */
   step: number;
 }
 
@@ -40,9 +44,11 @@ const WARMUP_SHARE = 0.06;
 const FINAL_SHARE = 0.3;
 
 /**
- * The run that a call of `fit` belongs to: the former one while the plan of it is given beforehand and not done.
- * @param steps of this call, where that is known
- * @throws ConfigError when it is not one adapter that acts, or its method needs to know the number of steps and cannot.
+ * Returns the run that a call of `fit` belongs to: the previous one if `totalSteps` is given and not reached, else a
+ * new one.
+ * @param steps The number of steps of this call, if known.
+ * @throws ConfigError when there is not exactly one active adapter, or its method needs the number of steps and it is
+ * unknown.
  */
 export function runFor(
   { peft }: Attachment,
@@ -54,8 +60,8 @@ export function runFor(
   if (!adapter) {
     throw new ConfigError('training needs one active adapter, enabled and not merged: see setAdapter', 'active');
   }
-  const goesOn = former?.layers === adapter.layers && former.step < (given.totalSteps ?? 0);
-  if (goesOn) return former;
+  const continues = former?.layers === adapter.layers && former.step < (given.totalSteps ?? 0);
+  if (continues) return former;
   const plan = planOf(given, steps);
   return {
     layers: adapter.layers,
@@ -68,10 +74,10 @@ export function runFor(
   };
 }
 
-/** Warns of a run that ended before its method was done. */
-export function tellWhetherDone({ controller, plan, step }: Run): void {
+/** Warns if a run ended before the adapter met its budget. */
+export function warnIfUnfinished({ controller, plan, step }: Run): void {
   if (!controller || !plan || step >= plan.totalSteps || controller.holdsBudget(step)) return;
-  warnOnce(`training stopped after ${step} of ${plan.totalSteps} steps: the adapter does not keep its budget yet`);
+  warnOnce(`training stopped after ${step} of ${plan.totalSteps} steps: the adapter does not meet its budget yet`);
 }
 
 function planOf(given: Partial<TrainPlan>, steps: number | undefined): TrainPlan | undefined {
@@ -88,7 +94,7 @@ function controllerOf({ method, config, layers }: Adapter, plan: TrainPlan | und
   if (!method.controller) return undefined;
   if (plan) return method.controller(layers, config, plan);
   throw new ConfigError(
-    `${method.name} needs to know how many steps there will be: give fitDataset its batchesPerEpoch, or attachLayers { plan: { totalSteps } }`,
+    `${method.name} needs the number of steps: pass batchesPerEpoch to fitDataset, or { plan: { totalSteps } } to attachLayers`,
     'plan',
   );
 }

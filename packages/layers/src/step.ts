@@ -24,13 +24,17 @@ import type { Run } from './run.js';
 import { restartOptimizer, variableOf } from './tfjs-layers.js';
 
 /*
- * A step of the model's own training loop: core's step, but for the loss and the optimizer, which are the model's.
+ * A step of the model's own training loop: core's step with the model's own loss and optimizer.
  *
- *   the model's optimizer moves the variables            and rateFactor times as far where a parameter asks for it
- *   the controller reads what it asked for, and changes it
+ *   the model's optimizer updates the variables          scaled by rateFactor for parameters that have one
+ *   the controller reads the values it requested, and changes them
  */
 
-/** Does a step. @returns the model's own loss @throws TrainingError for a variable that the loss does not depend on. */
+/**
+ * Runs a step.
+ * @returns The model's own loss.
+ * @throws TrainingError for a variable that the loss does not depend on.
+ */
 export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, lossOf: () => Scalar): Scalar {
   return tf.tidy(() => {
     const { layers, variables } = attachment.mounted();
@@ -48,7 +52,7 @@ export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, 
       optimizer.applyGradients(
         trained.map(({ key }) => ({ name: tensorAt(p, key).name, tensor: tensorAt(gradients, key) })),
       );
-      assign(variables, furtherSteps(run, optimizer, trained, previous, p));
+      assign(variables, rescaledSteps(run, optimizer, trained, previous, p));
       assign(variables, layerRules(layers, { previous, proposed: p, gradients }, ctx));
       if (run.controller) applyController(run.controller, step, optimizer, variables, p);
       return found.loss as Scalar;
@@ -58,7 +62,7 @@ export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, 
   });
 }
 
-/** The learning rate of every group of parameters. @throws UnsupportedError when the optimizer does not tell its own. */
+/** Returns the learning rate of each group of parameters. @throws UnsupportedError when the optimizer's is unknown. */
 function ratesOf(
   optimizer: Optimizer,
   { controller, rateFactors }: Run,
@@ -74,12 +78,12 @@ function rateOf(optimizer: Optimizer): number {
   const { learningRate } = optimizer as { learningRate?: unknown };
   if (typeof learningRate === 'number') return learningRate;
   throw new UnsupportedError(
-    `the adapter is steered by the learning rate, and the optimizer ${optimizer.getClassName()} has no number 'learningRate'`,
+    `the adapter needs the learning rate, but the optimizer ${optimizer.getClassName()} has no number 'learningRate'`,
     'optimizer',
   );
 }
 
-/** What the step's context is asked for: the controller's scalars and the numbers that dropout is made of. */
+/** Returns the scalars of the step's context: the controller's scalars and dropout's random numbers. */
 function scalarsOf(run: Run, layers: AdapterLayers, rates: Readonly<Record<string, number>>): Tensors {
   const scalars = Object.entries(run.controller?.scalars(run.step, rates) ?? {});
   const noise = Object.entries(drawNoise(layers, run.noise.fork(String(run.before + run.step))));
@@ -89,8 +93,8 @@ function scalarsOf(run: Run, layers: AdapterLayers, rates: Readonly<Record<strin
   ]);
 }
 
-/** Where a parameter has a learning rate of its own: every optimizer of TensorFlow.js moves it in proportion to its rate. */
-function furtherSteps(
+/** Scales the updates of parameters with their own learning rate: TensorFlow.js's optimizers are all linear in it. */
+function rescaledSteps(
   { rateFactors }: Run,
   optimizer: Optimizer,
   trained: readonly TrainedTensor[],
@@ -98,12 +102,12 @@ function furtherSteps(
   p: Tensors,
 ): Tensors {
   const factors = trained.map(({ key, group, rateFactor = 1, learningRate }) => {
-    const asOthers = rateFactor * (rateFactors[group] ?? 1);
-    return [key, learningRate === undefined ? asOthers : learningRate / rateOf(optimizer)] as const;
+    const factor = rateFactor * (rateFactors[group] ?? 1);
+    return [key, learningRate === undefined ? factor : learningRate / rateOf(optimizer)] as const;
   });
-  const further = factors.filter(([, factor]) => factor !== 1);
+  const rescaled = factors.filter(([, factor]) => factor !== 1);
   return Object.fromEntries(
-    further.map(([key, factor]) => {
+    rescaled.map(([key, factor]) => {
       const from = tensorAt(previous, key);
       return [key, tf.add(from, tf.mul(tf.sub(tensorAt(p, key), from), factor))];
     }),
@@ -111,8 +115,9 @@ function furtherSteps(
 }
 
 /**
- * Takes over what the controller changes.
- * @throws UnsupportedError when it changes ranks, since the optimizer holds moments of the former shape, or probes for losses.
+ * Applies the controller's changes.
+ * @throws UnsupportedError when it changes ranks, because the optimizer's moments have the old shape, or measures
+ * losses.
  */
 function applyController(
   controller: Controller,
@@ -122,7 +127,7 @@ function applyController(
   p: Readonly<Record<string, Variable>>,
 ): void {
   if (controller.probeRows) {
-    throw new UnsupportedError("the method measures losses on rows held out, which a model's own fit cannot", 'method');
+    throw new UnsupportedError("the method measures losses on held-out rows, which a model's own fit cannot", 'method');
   }
   const names = controller.reads(step);
   if (names.length === 0) return;
@@ -131,7 +136,7 @@ function applyController(
   const [path] = Object.keys(resized);
   if (path !== undefined) {
     throw new UnsupportedError(
-      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer goes on with the tensors that it began with. Configure the method without it`,
+      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer keeps the tensors that it started with. Configure the method without it`,
       path,
     );
   }

@@ -2,68 +2,77 @@ import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
 
 /*
- * What this package works with in tfjs-layers 4.22 and its types keep to themselves. It is all in this file; the tests train,
- * save and load real models with it.
+ * All uses of private members of tfjs-layers 4.22, which its types do not declare. The tests train, save and load real
+ * models with them.
  */
 
-/** Dense and Conv2D: a kernel, perhaps a bias, then an activation. */
+/** The parts of a Dense or Conv2D layer. */
 export interface KernelLayer {
+  /** The weight: [in, out], or [height, width, channels, out]. */
   readonly kernel: tf.LayerVariable;
+  /** The bias [out]; null if there is none. */
   readonly bias: tf.LayerVariable | null;
+  /** The activation after the bias. */
   readonly activation: { apply(x: Tensor): Tensor };
 }
 
-/** A layer's own lists: `trainable` of each variable sorts them further. */
+/** A layer's own lists of weights. A weight in the first list is trained only if its `trainable` is true. */
 export interface WeightLists {
+  /** The weights that may be trained. */
   _trainableWeights: tf.LayerVariable[];
+  /** The weights that are never trained. */
   _nonTrainableWeights: tf.LayerVariable[];
 }
 
-/** The model that runs a training step: the one inside a Sequential, or the model itself. */
+/** The model that runs training steps: the inner model of a Sequential, or the model itself. */
 export interface Trainer {
+  /** The optimizer that it was compiled with. */
   optimizer_: Pick<Optimizer, 'minimize'>;
+  /** The weights that the optimizer trains; null until they are collected. */
   collectedTrainableWeights: tf.LayerVariable[] | null;
+  /** Returns the function that runs a step on a batch and returns the losses. */
   makeTrainFunction(): (data: Tensor[]) => Scalar[];
 }
 
-/** A model's weights under the names that its files give them. */
+/** A model's weights as it saves them. */
 export interface SavedWeights {
+  /** Returns the weights with their names in the model's files. */
   getNamedWeights(config?: tf.io.SaveConfig): { name: string; tensor: Tensor }[];
 }
 
-/** The kernel, bias and activation of a Dense or Conv2D layer. */
+/** Returns the kernel, bias and activation of a Dense or Conv2D layer. */
 export function kernelLayer(layer: tf.layers.Layer): KernelLayer {
   return layer as unknown as KernelLayer;
 }
 
-/** The lists of weights of a layer. */
+/** Returns the lists of weights of a layer. */
 export function weightLists(layer: tf.layers.Layer): WeightLists {
   return layer as unknown as WeightLists;
 }
 
-/** The model that runs the training steps of a model; undefined for a Sequential that has never been compiled. */
+/** Returns the model that runs the training steps of a model; undefined for a Sequential that was never compiled. */
 export function trainerOf(model: tf.LayersModel): Trainer | undefined {
   const trainer = model instanceof tf.Sequential ? (model as unknown as { model?: tf.LayersModel }).model : model;
   return trainer as unknown as Trainer | undefined;
 }
 
-/** Tells a compiled model which weights are trainable now, as compiling it again would. */
-export function collectAgain(model: tf.LayersModel): void {
+/** Updates a compiled model's list of trainable weights, as compiling it again would. */
+export function updateTrainableWeights(model: tf.LayersModel): void {
   const trainer = trainerOf(model);
   if (trainer?.collectedTrainableWeights) trainer.collectedTrainableWeights = model.trainableWeights;
 }
 
-/** The weights of a model as its files name them. */
+/** Returns access to the weights of a model as it saves them. */
 export function savedWeights(model: tf.LayersModel): SavedWeights {
   return model as unknown as SavedWeights;
 }
 
-/** The variable of a layer's weight. */
+/** Returns the variable of a layer's weight. */
 export function variableOf(weight: tf.LayerVariable): Variable {
   return (weight as unknown as { readonly val: Variable }).val;
 }
 
-/** Puts a method in the place of an object's own. @returns what puts everything back */
+/** Replaces a method of an object. @returns A function that restores it. */
 export function replaceMethod<T extends object, K extends keyof T>(owner: T, name: K, method: T[K]): () => void {
   const before = Object.getOwnPropertyDescriptor(owner, name);
   owner[name] = method;
@@ -73,7 +82,7 @@ export function replaceMethod<T extends object, K extends keyof T>(owner: T, nam
   };
 }
 
-/** Lets an optimizer begin anew: it makes its moments again at its next step, and counts its steps from there. */
+/** Resets an optimizer: it creates new moments at its next step and counts steps from there. */
 export function restartOptimizer(optimizer: Optimizer): void {
   const own = optimizer as unknown as Record<string, unknown>;
   for (const [name, value] of Object.entries(own)) {
@@ -81,7 +90,7 @@ export function restartOptimizer(optimizer: Optimizer): void {
     for (const { variable } of value as { variable: Variable }[]) variable.dispose();
     own[name] = [];
   }
-  // Powers of the decay rates, and Adamax's count: what corrects the bias of the first steps.
+  // The powers of the decay rates and Adamax's step count correct the bias of the first steps.
   const starts = { accBeta1: own.beta1, accBeta2: own.beta2, iteration: 0 };
   for (const [name, start] of Object.entries(starts)) {
     if (own[name] instanceof tf.Variable) tf.tidy(() => (own[name] as Variable).assign(tf.scalar(start as number)));

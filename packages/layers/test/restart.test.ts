@@ -17,7 +17,9 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-/** Adds a shift, from these values on; after a step it may let the optimizer begin anew. */
+/**
+ * A method that adds a trained shift with these initial values, and resets the optimizer after one step if asked to.
+ */
 function shifting(initial: readonly number[], restartsAfter?: number): CallableMethod<TargetConfig> {
   return defineMethod<TargetConfig>({
     name: 'shifting',
@@ -57,7 +59,7 @@ function shifting(initial: readonly number[], restartsAfter?: number): CallableM
   });
 }
 
-/** The shift after so many steps of a run, from its mean squared distance to (1, -2). */
+/** Trains a shift towards (1, -2) by mean squared error. Returns it after that many steps. */
 async function shiftAfter(steps: number, method: CallableMethod<TargetConfig>, optimizer: tf.Optimizer) {
   const layer = tf.layers.dense({ name: 'units', units: 2, inputShape: [1], kernelInitializer: 'zeros' });
   const model = tf.sequential({ layers: [layer] });
@@ -67,14 +69,14 @@ async function shiftAfter(steps: number, method: CallableMethod<TargetConfig>, o
   return [...floats(tensorAt(activeAdapter(peft).values, 'units.shift'))];
 }
 
-describe('an optimizer that a controller lets begin anew', () => {
+describe('an optimizer that a controller resets', () => {
   it.each([
     ['adam', () => tf.train.adam(0.1)],
     ['adagrad', () => tf.train.adagrad(0.3)],
     ['adamax', () => tf.train.adamax(0.1)],
     ['rmsprop', () => tf.train.rmsprop(0.1, 0.9, 0.9)],
     ['momentum', () => tf.train.momentum(0.1, 0.9)],
-  ])('takes its next step as its first: %s', async (_, make) => {
+  ])('does its next step like its first: %s', async (_, make) => {
     const start = [0, 0.5];
     const midway = await shiftAfter(3, shifting(start), make());
     const restarted = await shiftAfter(4, shifting(start, 3), make());
@@ -82,7 +84,7 @@ describe('an optimizer that a controller lets begin anew', () => {
     expect(restarted).not.toEqual(await shiftAfter(4, shifting(start), make()));
   });
 
-  it('takes the first step of Adam by its formula: a learning rate along the sign of the gradient', async () => {
+  it("follows the formula of Adam's first step: the learning rate times the sign of the gradient", async () => {
     const midway = await shiftAfter(3, shifting([0, 0.5]), tf.train.adam(0.1));
     const next = await shiftAfter(4, shifting([0, 0.5], 3), tf.train.adam(0.1));
     expect(next[0]).toBeCloseTo((midway[0] as number) + 0.1, 5);

@@ -23,16 +23,16 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-/** Plans that the method below was given. */
+/** The plans passed to the method below. */
 const plans: TrainPlan[] = [];
 
 /*
- * A method whose values follow by hand: y = base + shift, started from 0 and pulled to 1.
+ * A method whose values can be computed by hand: y = base + shift, which starts at 0 and is pulled to 1.
  *
  *   loss       pull / 2 * (shift - 1)^2      pull: the controller's scalar, the number of the step
- *   gradient   twice what it is
- *   update     the mean of what was proposed and what was; the state counts the steps
- *   controller every third step it sets the shift to 10
+ *   gradient   doubled
+ *   update     the mean of the proposed and the previous value; the state counts the steps
+ *   controller sets the shift to 10 every third step
  */
 const shifting: CallableMethod<TargetConfig> = defineMethod<TargetConfig>({
   name: 'shifting',
@@ -82,7 +82,7 @@ function filled(value: number, shape: readonly number[]) {
   return hostTensor(new Float32Array(shape.reduce((size, length) => size * length, 1)).fill(value), shape);
 }
 
-/** A model of one layer and one unit, whose own loss is always nothing. */
+/** A model of one layer and one unit, whose own loss is always 0. */
 function indifferentModel(rate: number): tf.Sequential {
   const model = tf.sequential({ layers: [tf.layers.dense({ name: 'unit', units: 1, inputShape: [2] })] });
   const nothing = (_labels: Tensor, outputs: Tensor) => tf.mul(tf.mean(outputs), 0);
@@ -90,7 +90,7 @@ function indifferentModel(rate: number): tf.Sequential {
   return model;
 }
 
-/** The shift after some steps. */
+/** Computes the shift after some steps. */
 function byHand(steps: number, rate: number): number {
   let shift = 0;
   for (let step = 1; step <= steps; step++) {
@@ -104,7 +104,7 @@ describe('a step of fit', () => {
   const [x, y] = [() => tf.ones([4, 2]), () => tf.zeros([4, 1])];
 
   it.each([1, 2, 3, 5])(
-    'is loss term, gradient rule, optimizer, update rule, controller: %i of them',
+    'runs loss term, gradient rule, optimizer, update rule and controller: %i steps',
     async (steps) => {
       const model = indifferentModel(0.05);
       const peft = attachLayers(model, shifting());
@@ -116,7 +116,7 @@ describe('a step of fit', () => {
     },
   );
 
-  it('moves a group at its own learning rate, which the controller is told', async () => {
+  it("uses a group's own learning rate and passes it to the controller", async () => {
     const model = indifferentModel(0.1);
     const peft = attachLayers(model, shifting(), { rateFactors: { shifts: 0.5 } });
     await model.fit(x(), y(), { epochs: 2, batchSize: 4 });
@@ -124,7 +124,7 @@ describe('a step of fit', () => {
     expect(floats(tensorAt(activeAdapter(peft).values, 'unit.rate'))[0]).toBeCloseTo(0.05, 6);
   });
 
-  it('is one of a plan that the arguments of fit say', async () => {
+  it('follows a plan derived from the arguments of fit', async () => {
     const model = indifferentModel(0.1);
     attachLayers(model, shifting(), { plan: { finalSteps: 2 } });
     const ofSteps = async (args: tf.ModelFitArgs) => {
@@ -139,7 +139,7 @@ describe('a step of fit', () => {
     expect((await ofSteps({ validationSplit: 0.2, validationData, batchSize: 3 }))?.totalSteps).toBe(4);
   });
 
-  it('leaves nothing behind on the model', async () => {
+  it('leaves no traces on the model', async () => {
     const model = indifferentModel(0.1);
     const own = () => [model, model.layers[0] as object].map((each) => Object.getOwnPropertyNames(each).sort());
     await model.fit(x(), y(), { epochs: 1 });

@@ -18,63 +18,73 @@ import type { Tensor } from '@tensorflow/tfjs';
 import { tokenMean } from './reading.js';
 
 /**
- * A network without its weights: the list of its modules and pure functions over them. The list is the one source of shapes:
- * what a checkpoint must hold follows from it.
+ * A network without its weights: a list of its modules, and pure functions over them. The list is the only source of
+ * shapes: it decides which weights a checkpoint must have.
  */
 export interface Network {
+  /** The `model_type`, e.g. `bert`: part of the model's identity, and named in errors. */
   readonly name: string;
-  /** Longest sequence it reads. */
+  /** The longest sequence it accepts, in tokens. */
   readonly maxTokens: number;
-  /** Kinds of token that `tokenTypeIds` tell apart (a text and its pair); left out where it does not read them. */
+  /**
+   * The number of token types in `tokenTypeIds` (first text, second text). Absent when the network does not read them.
+   */
   readonly tokenTypes?: number;
-  /** What it computes with and no shape shows, e.g. its number of heads: part of the model's identity. */
+  /** Settings that affect the output but no shape, e.g. the number of heads: part of the model's identity. */
   readonly settings?: Readonly<Record<string, number>>;
-  /** The modules that the head's features come through, in the order of the forward pass: methods act on these. */
+  /** The modules on the path to the head's features, in forward order: these can carry adapters. */
   readonly sites: readonly Site[];
-  /** The modules that only `encode` reaches, so that no method trains what a classifier never reads. */
+  /** The modules that only `encode` uses. They never carry adapters, because a classifier would not use them. */
   readonly encodeOnly: readonly Site[];
+  /** The names of the modules that methods adapt by default. */
   readonly defaultTargetModules: readonly string[];
+  /** The embedding tables that are read by token ID. */
   readonly lookups: readonly Lookup[];
-  /** Modules that have a table of the network for a weight. */
+  /** Modules whose weight is one of the network's embedding tables. */
   readonly tied?: readonly TiedModule[];
-  /** The sentence embedding that the network was published for: [batch, width]. */
+  /** Returns the sentence embeddings that the network was published for, [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
 }
 
 /** A network with its head for a task. */
 export interface Architecture extends Network {
+  /** The task's head. */
   readonly head: Head;
   /**
-   * Its module on the first token, which checkpoints of masked language models lack: where it is among `sites`, a classifier reads it, and
-   * gets a new one, trained with the head; else it only comes along to where the model is written.
+   * The dense layer on the first token, which checkpoints of masked language models lack. If it is one of `sites`, the
+   * classifier reads it: a checkpoint without it gets a new one, trained with the head. Otherwise it is only copied
+   * when the model is saved.
    */
   readonly pooler?: Site;
-  /** How it goes on with a text, where it is one for the next token. */
+  /** How it generates text. Absent unless the task is next-token prediction. */
   readonly decoding?: Decoding;
 }
 
-/** How a language model goes on with texts token by token, the keys and values of each layer kept from pass to pass. */
+/** How a language model generates text token by token, with the keys and values of each layer cached between passes. */
 export interface Decoding {
-  /** Size of the vocabulary: all ids are below it. */
+  /** The size of the vocabulary: every token ID is below it. */
   readonly words: number;
-  /** Tokens of a text that it reads, at most. */
+  /** The longest text it accepts, in tokens. */
   readonly maxTokens: number;
-  /** Once the longest text has so many tokens, all are read anew from their beginning; left out where that is never so. */
+  /** When the longest text reaches this many tokens, the cache is rebuilt from the full texts. Absent: never. */
   readonly rereadAt?: number;
-  /** What is kept of a batch of texts of at most `capacity` tokens, by name. */
+  /** Returns the specs of the cached tensors, by name, for a batch of texts of at most `capacity` tokens. */
   kept(batch: Axis, capacity: number): Readonly<Record<string, InputSpec>>;
   /**
-   * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Gives `logits` [batch, words]
-   * of what follows each prompt, and what is kept.
+   * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Returns the
+   * `logits` [batch, words] of the token after each prompt, and the cached tensors.
    */
   readPrompt(scope: Scope, inputs: Tensors, capacity: number): Tensors;
-  /** Reads one token more of each text: `inputIds` and `positions`, int32 [batch, 1], and what was kept. Gives the same. */
+  /**
+   * Reads one more token of each text: `inputIds` and `positions`, int32 [batch, 1], and the cached tensors. Returns
+   * the same.
+   */
   readToken(scope: Scope, inputs: Tensors, capacity: number): Tensors;
-  /** The same as exported graphs do it; without it they give the logits of whole texts alone. */
+  /** The same for exported graphs. Without it, they only compute the logits of whole texts. */
   readonly withPast?: PastDecoding;
 }
 
-/** An input of the batch. @throws ShapeError when the batch has none of that name. */
+/** Returns an input of the batch by name. @throws ShapeError when the batch does not have it. */
 export function batchInput(inputs: Tensors, name: string): Tensor {
   const input = inputs[name];
   if (!input)
@@ -82,13 +92,15 @@ export function batchInput(inputs: Tensors, name: string): Tensor {
   return input;
 }
 
-/** A weight as a checkpoint declares it; a dtype that is no float32 is called as the file calls it. */
+/** A weight as a checkpoint declares it. */
 export interface DeclaredWeight {
+  /** `float32`, or the file's own name for any other dtype. */
   readonly dtype: string;
+  /** The sizes of the axes, outermost first. */
   readonly shape: readonly number[];
 }
 
-/** The shape of every weight of an architecture, its head left out, by name. */
+/** Returns the shape of every weight of an architecture, by name, without its head. */
 export function weightShapes({
   sites,
   encodeOnly,
@@ -102,8 +114,9 @@ export function weightShapes({
 }
 
 /**
- * Holds what a checkpoint says it has against what the architecture needs, before any weight is read.
- * @throws CheckpointError naming the first missing or mis-shaped weight.
+ * Checks the weights that a checkpoint declares against those the architecture needs, before any weight is read.
+ * @param file The name of the checkpoint file, for errors.
+ * @throws CheckpointError naming the first weight that is missing or has the wrong shape.
  */
 export function checkShapes(
   architecture: Network,
@@ -122,7 +135,7 @@ export function checkShapes(
   }
 }
 
-/** Holds weights to be finite. @throws CheckpointError naming the first weight that holds a NaN or an infinite value. */
+/** Checks that all weights are finite. @throws CheckpointError naming the first weight with a NaN or infinite value. */
 export function checkFinite(weights: HostTensors, file: string): void {
   for (const [name, tensor] of Object.entries(weights)) {
     const position = firstNotFinite(tensor.data);
@@ -130,12 +143,12 @@ export function checkFinite(weights: HostTensors, file: string): void {
   }
 }
 
-/** The error for a weight that holds a value that is not finite. */
+/** The error for a weight with a NaN or infinite value. */
 export function notFinite(file: string, name: string, position: number, value: number | undefined): CheckpointError {
   return new CheckpointError(`${file}: weight '${name}' holds ${value} at position ${position}`, name);
 }
 
-/** The position of the first value that is not finite; -1 where all are. */
+/** Returns the position of the first NaN or infinite value, or -1 if there is none. */
 export function firstNotFinite(data: HostTensor['data']): number {
   for (let position = 0; position < data.length; position++) {
     if (!Number.isFinite(data[position])) return position;
@@ -143,21 +156,24 @@ export function firstNotFinite(data: HostTensor['data']): number {
   return -1;
 }
 
-/** What stands on a network for a task. */
+/** The task-specific part on top of a network. */
 export interface Head {
-  /** Names of what is trained with every method, as PEFT's `modules_to_save` has them; none where the head stays frozen. */
+  /** The modules that every method trains, named as in PEFT's `modules_to_save`. Empty for a frozen head. */
   readonly trained: readonly string[];
-  /** Its number of outputs, where that is no choice: the words of a vocabulary. */
+  /** The number of outputs where it is fixed: the size of the vocabulary. */
   readonly outputs?: number;
-  /** Its modules for a number of outputs, in the order of the forward pass; the last one gives them. */
+  /** Returns its modules for a number of outputs, in forward order. The last one computes the outputs. */
   sites(outputs: number): readonly Site[];
-  /** Logits [batch, outputs], or [batch, tokens, outputs] for a task of tokens; for 'feature-extraction' an embedding [batch, width]. */
+  /**
+   * Returns logits [batch, outputs], or [batch, tokens, outputs] for a token task; for 'feature-extraction' embeddings
+   * [batch, width].
+   */
   forward(scope: Scope, inputs: Tensors): Tensor;
-  /** For 'feature-extraction': the embeddings of tokens [batch, tokens, width], where they may be pooled in any way. */
+  /** Returns token embeddings [batch, tokens, width] for 'feature-extraction'. Absent when the pooling is fixed. */
   readonly tokens?: Features;
 }
 
-/** The architecture for a checkpoint without its pooler: a new one is part of the head. */
+/** Returns the architecture for a checkpoint without a pooler: a new pooler becomes part of the head. */
 export function withNewPooler(architecture: Architecture, pooler: Site): Architecture {
   const { head, sites } = architecture;
   return {
@@ -171,16 +187,16 @@ export function withNewPooler(architecture: Architecture, pooler: Site): Archite
   };
 }
 
-/** What a head reads of a batch: [batch, width], or [batch, tokens, width] for a task of tokens. */
+/** Computes the features that a head reads: [batch, width], or [batch, tokens, width] for a token task. */
 export type Features = (scope: Scope, inputs: Tensors) => Tensor;
 
-/** A head's modules: linear, of one role, and no methods' targets. */
+/** The linear module of a head, which methods never adapt. */
 interface HeadModule {
   readonly path: string;
   readonly hasBias?: boolean;
 }
 
-/** One linear module. */
+/** A head of one linear module on features of size `width`. */
 export function linearHead({ path, hasBias = true }: HeadModule, width: number, features: Features): Head {
   return {
     trained: [path],
@@ -189,19 +205,19 @@ export function linearHead({ path, hasBias = true }: HeadModule, width: number, 
   };
 }
 
-/** What a head of two modules is made of. */
+/** The parts of a head with two linear modules. */
 interface DenseHead {
-  /** Names of what is trained, e.g. of the module that both are in. */
+  /** The names of the trained modules, e.g. of the parent of both. */
   readonly trained: readonly string[];
-  /** width -> width */
+  /** The path of the first module, width -> width. */
   readonly dense: string;
-  /** Between the two. */
+  /** Applied between the two modules. */
   readonly activation: (x: Tensor) => Tensor;
-  /** width -> outputs */
+  /** The path of the second module, width -> outputs. */
   readonly out: string;
 }
 
-/** Two linear modules with an activation between them, on features [batch, width]. */
+/** A head of two linear modules with an activation in between, on features [batch, width]. */
 export function denseHead({ trained, dense, activation, out }: DenseHead, width: number, features: Features): Head {
   return {
     trained,
@@ -213,7 +229,10 @@ export function denseHead({ trained, dense, activation, out }: DenseHead, width:
   };
 }
 
-/** None: the embeddings of tokens [batch, tokens, width] are pooled, as the mean of a text unless the model says otherwise. */
+/**
+ * No head: token embeddings [batch, tokens, width] are pooled to their mean, unless the model specifies another
+ * pooling.
+ */
 export function noHead(tokens: Features): Head {
   return {
     trained: [],
@@ -223,7 +242,7 @@ export function noHead(tokens: Features): Head {
   };
 }
 
-/** A frozen module of the network as a head, or one that has the table of words for a weight. */
+/** A frozen head: a module of the network, or one whose weight is the word embedding table. */
 export function frozenHead(path: string, words: number, features: Features): Head {
   return {
     trained: [],
@@ -233,7 +252,7 @@ export function frozenHead(path: string, words: number, features: Features): Hea
   };
 }
 
-/** The head for a task. @throws UnsupportedError when the network has none for it. */
+/** Returns the head for a task. @throws UnsupportedError when the network has none. */
 export function headFor<T>(network: string, heads: Readonly<Partial<Record<Task, T>>>, task: Task): T {
   const head = heads[task];
   if (head) return head;

@@ -1,33 +1,34 @@
 /**
- * A model's own chat template: how it reads a conversation, written in Jinja by whoever trained it. It is a program from a folder, and
- * no more trusted than one: it reaches nothing but the conversation and the names of the special tokens, and its size, what it
- * computes and what it writes are bounded.
+ * A model's own chat template, written in Jinja: the text form of a conversation that the model was trained on. A
+ * template is an untrusted program from a folder, so it can only read the conversation and the special tokens, and its
+ * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
 import { CheckpointError, DataError } from '@peftjs/core/method';
 import { reasonOf } from './json.js';
 
-/** What someone says in a conversation. */
+/** One message of a conversation. */
 export interface ChatMessage {
-  /** Mostly 'system', 'user', 'assistant' or 'tool'; which ones there are, a template says. */
+  /** Usually 'system', 'user', 'assistant' or 'tool': the template decides which roles exist. */
   readonly role: string;
+  /** The text of the message. */
   readonly content: string;
 }
 
-/** How a model reads a conversation. */
+/** Renders conversations as a model reads them. */
 export interface ChatTemplate {
-  /** The template in Jinja, as the model's folder has it. */
+  /** The Jinja template from the model's folder. */
   readonly source: string;
   /**
-   * A conversation as the model reads it, the tokens that begin and end it included; with `addGenerationPrompt` up to the words that
-   * open the assistant's next message.
-   * @throws DataError for a conversation that the template refuses.
-   * @throws CheckpointError for a template that is broken, too large, or computes or writes too much.
+   * Renders a conversation as text, including its start and end tokens. With `addGenerationPrompt`, the text ends with
+   * the opening of the assistant's next message.
+   * @throws DataError when the template rejects the conversation.
+   * @throws CheckpointError when the template is broken, too large, or exceeds its limits on work or output.
    */
   readonly render: (messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }) => string;
 }
 
-/** A conversation that ends with an answer, to see what a template writes after it. */
+/** A conversation that ends with an answer, used to find the text that a template writes after one. */
 const ANSWER = 'answer0answer';
 const ANSWERED: readonly ChatMessage[] = [
   { role: 'user', content: 'question' },
@@ -35,21 +36,21 @@ const ANSWERED: readonly ChatMessage[] = [
 ];
 
 /**
- * The id of the special token that a template closes the assistant's message with, e.g. that of `<|im_end|>`: a model trained on
- * conversations ends its turn with it. Undefined where the template writes no such token, or cannot be rendered.
+ * Returns the ID of the special token that ends the assistant's message, e.g. `<|im_end|>`: a chat model ends its turn
+ * with it. Undefined if the template writes no such token or cannot be rendered.
  */
 export function endOfTurnId(
   render: ChatTemplate['render'],
   specialTokens: ReadonlyMap<string, number>,
 ): number | undefined {
   const after = afterAnswer(render);
-  const places = [...specialTokens]
+  const matches = [...specialTokens]
     .map(([token, id]) => ({ id, length: token.length, at: after.indexOf(token) }))
     .filter(({ at }) => at >= 0);
-  return places.sort((a, b) => a.at - b.at || b.length - a.length)[0]?.id;
+  return matches.sort((a, b) => a.at - b.at || b.length - a.length)[0]?.id;
 }
 
-/** What a template writes after the assistant's words; nothing for one that is broken, which is reported when it is used. */
+/** Returns the text after the assistant's words. Empty for a broken template, which is reported when it is used. */
 function afterAnswer(render: ChatTemplate['render']): string {
   try {
     const text = render(ANSWERED, { addGenerationPrompt: false });
@@ -61,25 +62,29 @@ function afterAnswer(render: ChatTemplate['render']): string {
   }
 }
 
-/** What a template is made from. */
+/** The source of a chat template. */
 export interface ChatTemplateSource {
+  /** The Jinja template. */
   readonly source: string;
-  /** Where it is from, for messages. */
+  /** The name of its file, for errors. */
   readonly file: string;
-  /** Special tokens by the names that templates know them by: `bos_token`. */
+  /** The special tokens, by their names in templates, e.g. `bos_token`. */
   readonly tokens: Readonly<Record<string, string>>;
 }
 
-/** Characters of a template: the longest in use, with tools in four forms, have some 20,000. */
+/** The maximum size of a template in characters. The longest in use, with tools in four forms, have about 20,000. */
 export const MAX_TEMPLATE = 2 ** 16;
-/** Work that a template may do, some half a second: an expression counts 1, and so does of what it gives an item, or 256 characters. */
+/**
+ * The maximum work of a template, about half a second. Each expression counts 1, plus 1 per item or 256 characters of
+ * its result.
+ */
 const MAX_WORK = 200_000;
 const CHARACTERS_OF_WORK = 256;
-/** Characters that a template may hold or write at once. */
+/** The maximum length of one string, in characters. */
 const MAX_CHARACTERS = 2 ** 22;
 const MAX_RANGE = 100_000;
 
-/** A value of a running template, as far as its size goes. */
+/** A value in a running template. */
 interface Value {
   readonly value: unknown;
 }
@@ -88,7 +93,7 @@ interface Scope {
   set(name: string, value: unknown): unknown;
 }
 
-/** Typed here: the package's own declarations name their files without extensions, which NodeNext does not follow. */
+/** Declared here because the package's own types import files without extensions, which NodeNext does not resolve. */
 interface Jinja {
   readonly Environment: new () => Scope;
   readonly Interpreter: new (scope: Scope) => {
@@ -99,13 +104,13 @@ interface Jinja {
   parse(tokens: unknown[]): unknown;
 }
 
-/** A template's own `raise_exception`. */
+/** Thrown by a template's `raise_exception`. */
 class Refusal extends Error {}
 
-/** A template that is out of bounds. */
+/** Thrown when a template exceeds its limits. */
 class Fault extends Error {}
 
-/** Makes a chat template; what is wrong with it is found when it is used, for a model has other uses than conversations. */
+/** Creates a chat template. It is parsed on first use: a model with a broken template can still do other tasks. */
 export async function createChatTemplate({ source, file, tokens }: ChatTemplateSource): Promise<ChatTemplate> {
   const jinja = (await import('@huggingface/jinja')) as unknown as Jinja;
   let program: unknown;
@@ -124,7 +129,7 @@ export async function createChatTemplate({ source, file, tokens }: ChatTemplateS
       } catch (cause) {
         const reason = reasonOf(cause instanceof Error ? cause.message : cause);
         if (cause instanceof Refusal) {
-          throw new DataError(`the chat template of ${file} refuses the conversation: ${reason}`, file, cause);
+          throw new DataError(`the chat template of ${file} rejects the conversation: ${reason}`, file, cause);
         }
         throw new CheckpointError(`${file}: the chat template cannot be rendered: ${reason}`, file, cause);
       }
@@ -136,7 +141,7 @@ function parsed(jinja: Jinja, source: string): unknown {
   if (source.length > MAX_TEMPLATE) {
     throw new Fault(`expected at most ${MAX_TEMPLATE} characters, got ${source.length}`);
   }
-  return jinja.parse(jinja.tokenize(source, { lstrip_blocks: true, trim_blocks: true })); // as transformers sets Jinja
+  return jinja.parse(jinja.tokenize(source, { lstrip_blocks: true, trim_blocks: true })); // as in transformers
 }
 
 function rendered({ Environment, Interpreter }: Jinja, program: unknown, variables: Record<string, unknown>): string {
@@ -148,13 +153,13 @@ function rendered({ Environment, Interpreter }: Jinja, program: unknown, variabl
   interpreter.evaluate = (node, inner) => {
     const result = evaluate(node, inner);
     work += 1 + workOf(result);
-    if (work > MAX_WORK) throw new Fault('it computes without end, or too much');
+    if (work > MAX_WORK) throw new Fault('it runs too long');
     return result;
   };
   return String(interpreter.run(program).value);
 }
 
-/** What a value costs beside the expression that gives it. */
+/** Returns the work that a result counts, on top of its expression. */
 function workOf({ value }: Value): number {
   if (Array.isArray(value)) return value.length;
   if (typeof value !== 'string') return 0;
@@ -162,7 +167,7 @@ function workOf({ value }: Value): number {
   return value.length / CHARACTERS_OF_WORK;
 }
 
-/** What Jinja and transformers give every template. */
+/** The globals that Jinja and transformers provide. */
 const GLOBALS: Readonly<Record<string, unknown>> = {
   true: true,
   false: false,
@@ -182,11 +187,11 @@ function range(...limits: readonly unknown[]): number[] {
   const [start, stop] = numbers.length > 1 ? (numbers as [number, number]) : [0, numbers[0] ?? 0];
   const step = numbers[2] ?? 1;
   const length = Math.max(0, Math.ceil((stop - start) / step));
-  if (!(length <= MAX_RANGE)) throw new Fault(`it counts further than ${MAX_RANGE}`);
+  if (!(length <= MAX_RANGE)) throw new Fault(`its range exceeds ${MAX_RANGE}`);
   return Array.from({ length }, (_, index) => start + index * step);
 }
 
-/** 26 July 2024, the date that templates themselves fall back to: with today's, no run could be repeated. */
+/** 26 July 2024, the fallback date of templates. Today's date would make runs irreproducible. */
 const DATE: Readonly<Record<string, string>> = {
   d: '26',
   m: '07',

@@ -16,71 +16,78 @@ import type { Tokenizer } from './tokenizer.js';
 import type { ConfigFile, ModelType } from './transformers/config.js';
 import type { EmbeddingSettings } from './transformers/sentence-transformers.js';
 
-/** What a folder holds: a network, its weights by module path, oriented as TF.js multiplies them, and its tokenizer. */
+/** The content of a model folder. */
 export interface Checkpoint {
+  /** The network with its head. */
   readonly architecture: Architecture;
+  /** The network's weights, named by module path, with matrices as [in, out]. */
   readonly weights: HostTensors;
+  /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
-  /** Weights that the network does not read, and that a model is written with. */
+  /** Weights that the network does not use, but that are saved with the model. */
   readonly carried?: HostTensors;
-  /** The weights of those modules of the head that were trained with it, as many outputs as they have. */
+  /** The head's weights, where the checkpoint has them; their number of outputs is the checkpoint's. */
   readonly head: HostTensors;
-  /** Names of the classes of a head for the task, where the folder has names for them. */
+  /** The names of the classes, if the folder has them. */
   readonly labels?: readonly string[];
-  /** What the outputs of such a head mean, where the folder says so. */
+  /** What the head's outputs mean, if the folder says so. */
   readonly problemType?: ProblemType;
-  /** How it embeds texts, where the folder says so; read for the task 'feature-extraction' alone. */
+  /** How texts are embedded, if the folder says so. Only read for the task 'feature-extraction'. */
   readonly embedding?: EmbeddingSettings;
-  /** Of a language model: the tokens that end what it writes. */
+  /** The IDs of the tokens that end a generated text, for a language model. */
   readonly eosTokenIds?: readonly number[];
 }
 
-/** What a model's own folder holds besides its weights: an exported model takes it over. */
+/** The files of a model folder, other than weights, that an exported model copies. */
 export interface SourceFiles {
-  /** The files of the tokenizer by name; tokenizer.json is among them. */
+  /** The tokenizer's files by name, including tokenizer.json. */
   readonly tokenizer: ReadonlyMap<string, Uint8Array>;
-  /** For a folder of transformers. */
+  /** The config.json and the model type it names. Only for a folder of transformers. */
   readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };
 }
 
-/** A kind of folder that models come in. One of your own is passed to `fromPretrained` as `formats`. */
+/** A format of model folders. Pass your own to `fromPretrained` as `formats`. */
 export interface CheckpointFormat {
-  /** What the format is called in messages. */
+  /** The name of the format, for messages. */
   readonly name: string;
-  /** The file by which a folder is recognised. */
+  /** The file that identifies a folder of this format. */
   readonly marker: string;
   /**
-   * `dtype`: how the weights are held.
-   * @throws CheckpointError for anything missing, broken or unknown.
-   * @throws UnsupportedError for a task that the network has no head for.
+   * Reads a folder.
+   * @param dtype How the weights are held in memory.
+   * @throws CheckpointError for a missing, broken or unknown file or setting.
+   * @throws UnsupportedError when the network has no head for the task.
    */
   read(folder: ModelFolder, task: Task, dtype: WeightDtype): Promise<Checkpoint>;
   /**
-   * What an exported model takes from the folder; left out where models of the kind cannot be exported.
-   * @throws CheckpointError for anything missing or broken.
+   * Reads the files that an exported model copies. Absent if models of this format cannot be exported.
+   * @throws CheckpointError for a missing or broken file.
    */
   files?(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles>;
 }
 
 /**
- * How weights are held in memory, as transformers.js names it: as float32, or the matrices of linear modules in 8 bits with a
- * scale for each output, a quarter of the size. The head is trained, and float32 in either case.
+ * How weights are held in memory, named as in transformers.js. `fp32`: all as float32. `q8`: the matrices of linear
+ * modules in 8 bits with a scale per output, a quarter of the size. The head is trained, so it is always float32.
  */
 export type WeightDtype = 'fp32' | 'q8';
 
 const DTYPES: readonly string[] = ['fp32', 'q8'] satisfies WeightDtype[];
 
-/** What becomes of a network's weights as they are read. */
+/** How each weight of a network is held in memory. */
 export interface Precision {
-  /** Whether a weight is held in 8 bits. */
+  /** Whether the weight of that name is held in 8 bits. */
   quantizes(name: string): boolean;
-  /** The memory that a weight takes. */
+  /** Returns the memory that a weight needs, in bytes. */
   bytes(name: string, shape: readonly number[]): number;
-  /** A weight as it is held. */
+  /** Converts a weight to the form in which it is held. */
   hold(name: string, weight: HostTensor): HostTensor;
 }
 
-/** How the weights of a network are held; those of modules that are none of it, its head's, as float32. */
+/**
+ * Returns how the weights of a network are held. Weights outside `sites` and `encodeOnly`, such as the head's, are
+ * float32.
+ */
 export function precisionOf(
   dtype: WeightDtype,
   { sites, encodeOnly }: Pick<Network, 'sites' | 'encodeOnly'>,
@@ -96,11 +103,11 @@ export function precisionOf(
   };
 }
 
-/** @throws ConfigError for a type that weights are not held in. */
+/** Returns the `dtype` option. @throws ConfigError for an unknown one. */
 export function parsedDtype(dtype: WeightDtype = 'fp32'): WeightDtype {
   if (DTYPES.includes(dtype)) return dtype;
   throw new ConfigError(
-    `fromPretrained: option 'dtype' is ${shown(dtype)}; expected 'fp32' or 'q8': weights are held so whatever the file has`,
+    `fromPretrained: option 'dtype' is ${shown(dtype)}; expected 'fp32' or 'q8', whatever the file has`,
     'dtype',
   );
 }

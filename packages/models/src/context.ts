@@ -1,11 +1,12 @@
 /**
- * What the tokens of a decoder's pass attend to: of a whole text, or, where keys and values are kept, of one token more.
+ * The tokens that a decoder attends to in one pass: over a whole text, or over one more token with cached keys and
+ * values.
  *
- *   softmax(q k^T + bias) v     bias is 0 where a token may look: at itself and those before it (or, with a window of w, the w - 1
- *                               before it), and -1e9 or less elsewhere
+ *   softmax(q k^T + bias) v     bias: 0 at the token itself and at earlier ones (with a window of w: the last w - 1),
+ *                               -1e9 or less elsewhere
  *
- * A kept layer has room for `capacity` tokens, [B, capacity, width], in which a token's place is its position; what is not written
- * yet is 0, so that a token is written by adding it. Padding at the end of a prompt is thus overwritten by what follows.
+ * A cached layer has room for `capacity` tokens, [B, capacity, width], indexed by position. Unwritten positions are 0,
+ * so a token is written by adding it. Positions of padding stay 0 too, and later tokens fill them.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
@@ -14,37 +15,39 @@ import { causalBias, maskBias, mergeHeads, splitHeads } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';
 import { lastToken } from './reading.js';
 
-/** Keys and values of a layer's tokens: [B, tokens, width] each. */
+/** The keys and values of a layer's tokens. */
 export interface KeysAndValues {
+  /** [B, tokens, width] */
   readonly keys: Tensor;
+  /** [B, tokens, width] */
   readonly values: Tensor;
 }
 
-/** What is added to attention scores. */
+/** The biases added to attention scores. */
 export interface Biases {
-  /** To those of all tokens: [B, 1, S, keys]. */
+  /** The bias of all tokens, [B, 1, S, keys]. */
   readonly bias: Tensor;
-  /** To those of the last token of each row: [B, 1, 1, keys]. */
+  /** The bias of the last token of each row, [B, 1, 1, keys]. */
   readonly lastBias: Tensor;
 }
 
-/** Where the tokens of a pass stand, and what they attend to. */
+/** The positions of the tokens in a pass and the tokens they attend to. */
 export interface Context extends Biases {
-  /** The position of each token, int32 [B, S]; 0, 1, .. when left out. */
+  /** The position of each token, int32 [B, S]. Default 0, 1, .. */
   readonly positions?: Tensor;
-  /** How many positions there are. */
+  /** The number of positions. */
   readonly reach: number;
-  /** The biases where a token attends to the last `window` tokens alone, itself among them. */
+  /** Returns the biases if a token attends only to the last `window` tokens, including itself. */
   within(window: number): Biases;
-  /** How many tokens the longest text has so far, those of this pass among them: one number. */
+  /** Returns the length of the longest text so far, including this pass, as a scalar. */
   length(): Tensor;
-  /** What a layer's tokens attend to, [B, keys, width], given what is their own, [B, S, width]. */
+  /** Returns the keys and values that a layer attends to, [B, keys, width], given those of this pass, [B, S, width]. */
   attended(layer: number, own: KeysAndValues): KeysAndValues;
 }
 
 /**
- * The context of texts from their beginning: inputs `inputIds` and `attentionMask` [B, S].
- * @param keep told the keys and values of each layer
+ * Returns the context of whole texts: inputs `inputIds` and `attentionMask` [B, S].
+ * @param keep Called with the keys and values of each layer.
  */
 export function wholeText(
   inputs: Tensors,
@@ -53,17 +56,17 @@ export function wholeText(
   const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
   const mask = batchInput(inputs, 'attentionMask'); // [B, S]
   const lastBias = maskBias(mask); // [B, 1, 1, S]
-  const places = (first: number): Tensor => tf.range(first, first + tokens, 1, 'float32'); // [S]
+  const range = (first: number): Tensor => tf.range(first, first + tokens, 1, 'float32'); // [S]
   return {
     reach: tokens,
     bias: tf.add(causalBias(tokens), lastBias), // [1, 1, S, S] + [B, 1, 1, S]
     lastBias,
     within(window) {
       const last = tf.cast(lastToken(mask).positions, 'float32'); // [B, 1]
-      const isNear = tf.cast(tf.greater(places(0), tf.sub(last, window)), 'float32'); // [B, S]
+      const isNear = tf.cast(tf.greater(range(0), tf.sub(last, window)), 'float32'); // [B, S]
       return { bias: tf.add(causalBias(tokens, window), lastBias), lastBias: tf.add(lastBias, maskBias(isNear)) };
     },
-    length: () => tf.max(tf.mul(mask, places(1))),
+    length: () => tf.max(tf.mul(mask, range(1))),
     attended(layer, own) {
       keep(layer, own);
       return own;
@@ -71,7 +74,10 @@ export function wholeText(
   };
 }
 
-/** The same, whose keys and values go to `kept`, by the names of {@link keptNames}, with room for `capacity` tokens. */
+/**
+ * Returns the context of prompts. Writes their keys and values to `kept`, named by {@link keptNames}, with room for
+ * `capacity` tokens.
+ */
 export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Context {
   const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
   const tokens = mask.shape[1] as number;
@@ -88,14 +94,17 @@ export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Co
   });
 }
 
-/** The context of one token more: inputs `positions` [B, 1] and what is kept; what is kept from now on goes to `kept`. */
+/**
+ * Returns the context of one more token: inputs `positions` [B, 1] and the cached tensors. Writes the updated ones to
+ * `kept`.
+ */
 export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Context {
   const positions = batchInput(inputs, 'positions');
-  const places = tf.range(0, capacity, 1, 'float32'); // [capacity]
+  const slots = tf.range(0, capacity, 1, 'float32'); // [capacity]
   const at = tf.cast(positions, 'float32');
-  const isOwn = tf.expandDims(tf.cast(tf.equal(places, at), 'float32'), 2); // [B, capacity, 1]
-  const isThere = tf.lessEqual(places, at); // [B, capacity]
-  const bias = maskBias(tf.cast(isThere, 'float32')); // [B, 1, 1, capacity]
+  const isOwn = tf.expandDims(tf.cast(tf.equal(slots, at), 'float32'), 2); // [B, capacity, 1]
+  const isWritten = tf.lessEqual(slots, at); // [B, capacity]
+  const bias = maskBias(tf.cast(isWritten, 'float32')); // [B, 1, 1, capacity]
   const written = (name: string, own: Tensor): Tensor =>
     (kept[name] = tf.add(batchInput(inputs, name), tf.mul(isOwn, own))); // [B, capacity, 1] x [B, 1, width]
   return {
@@ -104,7 +113,7 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
     bias,
     lastBias: bias,
     within(window) {
-      const isSeen = tf.logicalAnd(isThere, tf.greater(places, tf.sub(at, window)));
+      const isSeen = tf.logicalAnd(isWritten, tf.greater(slots, tf.sub(at, window)));
       const near = maskBias(tf.cast(isSeen, 'float32'));
       return { bias: near, lastBias: near };
     },
@@ -117,9 +126,9 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
 }
 
 /**
- * The context of tokens that follow others: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of each layer
- * [B, keyHeads, P, size]. Past and own ones together, which the next tokens are to be given, go to `present`.
- * @param maxTokens most tokens of a text, where there is a limit: a later position has no angle
+ * Returns the context of tokens after a past: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of
+ * each layer [B, keyHeads, P, size]. Writes past and new keys and values, the past of the next pass, to `present`.
+ * @param maxTokens The longest text in tokens, if limited: later positions have no angles.
  */
 export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, maxTokens?: number): Context {
   const mask = batchInput(inputs, 'attentionMask'); // [B, T], T = P + S
@@ -127,7 +136,7 @@ export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, m
   const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
   const positions = batchInput(inputs, 'positions');
   const lastBias = maskBias(mask); // [B, 1, 1, T]
-  /** Of the last S tokens, and of the last one. */
+  /** Returns the biases of the last S tokens and of the last one. */
   const biasesOf = (causal: Tensor): Biases => {
     const rows = (count: number): Tensor => tf.slice(causal, [0, 0, total - count, 0], [1, 1, count, total]);
     return { bias: tf.add(rows(tokens), lastBias), lastBias: tf.add(rows(1), lastBias) };
@@ -150,7 +159,7 @@ export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, m
   };
 }
 
-/** What the kept keys and values of a layer are called. */
+/** Returns the names of a layer's cached keys and values. */
 export function keptNames(layer: number): { readonly keys: string; readonly values: string } {
   return { keys: `keys.${layer}`, values: `values.${layer}` };
 }

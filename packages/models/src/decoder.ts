@@ -15,37 +15,38 @@ import {
 import { afterPast, keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
 import { onlyToken } from './reading.js';
 
-/** Hidden states of a decoder's tokens. */
+/** Computes a decoder's hidden states. */
 type Hidden = (scope: Scope, inputs: Tensors, context: Context) => Tensor;
 
-/** What the heads of a decoder are made of. */
+/** The parts that a decoder's heads need. */
 interface DecoderHeads {
-  /** Width of the hidden states. */
+  /** The width of the hidden states. */
   readonly width: number;
-  /** The last token of each row, [B, 1, width]. */
+  /** The hidden states of the last token of each row, [B, 1, width]. */
   readonly last: Hidden;
-  /** Every token, [B, S, width]. */
+  /** The hidden states of every token, [B, S, width]. */
   readonly every: Hidden;
-  /** How many layers there are. */
+  /** The number of layers. */
   readonly layers: number;
-  /** Heads of keys in a layer, and of values. */
+  /** The number of key and value heads per layer. */
   readonly keyHeads: number;
-  /** Features of such a head. */
+  /** The width of a head. */
   readonly headDim: number;
-  /** Where the head for texts is; null where transformers has none. Default 'score'. */
+  /** The path of the text classification head; null if transformers has none. Default 'score'. */
   readonly ofTexts?: string | null;
-  /** Where the head for tokens is; null where transformers has none. */
+  /** The path of the token classification head; null if transformers has none. */
   readonly ofTokens: string | null;
-  /** The table of words. */
+  /** The path of the word embedding table. */
   readonly table: string;
+  /** The size of the vocabulary. */
   readonly words: number;
-  /** Whether the table is the head of the language model too; else that is the module `lm_head`. */
+  /** Whether the language model head uses the embedding table. If not, it is the module `lm_head`. */
   readonly tied: boolean;
-  /** What becomes of the language model's logits in the end. Default: they stay as they are. */
+  /** Applied to the language model's logits. Default: identity. */
   readonly finish?: (logits: Tensor) => Tensor;
   /**
-   * The length at which transformers reads a text that is being written anew, for its angles of positions are others from there on:
-   * what was kept of its tokens no longer holds.
+   * The text length from which transformers uses other position angles: cached keys and values become invalid, so the
+   * text is read again from its start.
    */
   readonly rereadAt?: number;
 }
@@ -53,8 +54,8 @@ interface DecoderHeads {
 const LANGUAGE_MODEL_HEAD = 'lm_head';
 
 /**
- * A decoder with the head of transformers for a task: `score` on the last token of a text, one for each of its tokens, the frozen one
- * of the language model, or none, whose tokens are pooled.
+ * A decoder with the head of transformers for a task: `score` on the last token of a text, a classifier on each token,
+ * the frozen language model head, or no head and pooled tokens.
  */
 export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
   const { width, ofTexts = 'score', ofTokens } = heads;
@@ -77,7 +78,7 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
   return headFor<() => Architecture>(network.name, make, task)();
 }
 
-/** A tied table enters the step whole: its rows are not looked up on the host then. */
+/** A tied table is a full input of the step, so its rows are not looked up on the host. */
 function languageModel(network: Network, heads: DecoderHeads, every: Features): Architecture {
   const { width, table, words, tied, finish = (logits: Tensor): Tensor => logits } = heads;
   const headOn = (features: Features): Head => {
@@ -92,7 +93,8 @@ function languageModel(network: Network, heads: DecoderHeads, every: Features): 
 
 function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
   const { last, every, layers, keyHeads, headDim, words, rereadAt } = heads;
-  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs); // [B, Q, width] -> [B, Q, words]
+  // hidden [B, Q, width] -> [B, Q, words]
+  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs);
   return {
     words,
     maxTokens,
@@ -116,7 +118,7 @@ function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features
       layers,
       keyHeads,
       headDim,
-      ...(rereadAt !== undefined && { maxTokens: rereadAt - 1 }), // who goes on from a past does not read it anew
+      ...(rereadAt !== undefined && { maxTokens: rereadAt - 1 }), // a past cannot be read again
       forward(scope, inputs) {
         const present: Tensors = {};
         const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present, rereadAt && rereadAt - 1));

@@ -1,9 +1,9 @@
 /**
  * The encoder of BERT (Devlin et al., 2019) and its family: word pieces, then post-norm transformer layers.
  *
- *   x0 = LN(w + p + t) W_e    w, p, t: rows of the word, position and token type tables; W_e where they are narrower than H
- *   c  = Attention(x)         softmax(q k^T / sqrt(H / heads)) v in each head, of x W_q, x W_k, x W_v
- *   x' = the rest of a layer, of x and c: `afterAttention`
+ *   x0 = LN(w + p + t) W_e    w, p, t: rows of the word, position and token type tables; W_e only if narrower than H
+ *   c  = Attention(x)         softmax(q k^T / sqrt(H / heads)) v in each head, with q, k, v = x W_q, x W_k, x W_v
+ *   x' = the rest of the layer, from x and c: `afterAttention`
  *
  * Every W has a bias.
  */
@@ -24,39 +24,46 @@ import {
 } from './reading.js';
 import { ownActivation } from './transformers/config.js';
 
-/** What the encoder computes with. */
+/** The settings of the encoder. */
 export interface EncoderConfig extends LayerConfig {
-  /** What the network is called and its module paths begin with. */
+  /** The name of the network, and the first part of its module paths. */
   readonly root: string;
-  /** Below the root, what the index of a layer follows. */
+  /** The path of the layers below the root, before a layer's index. */
   readonly layers: string;
+  /** The module names within a layer. */
   readonly names: LayerNames;
+  /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
+  /** The number of transformer layers. */
   readonly numHiddenLayers: number;
-  /** Divides `hiddenSize`. */
+  /** The number of attention heads; must divide `hiddenSize`. */
   readonly numAttentionHeads: number;
-  /** Rows of the table of positions. */
+  /** The number of rows in the position table. */
   readonly maxPositionEmbeddings: number;
-  /** Where positions count the tokens that are none of padding: the id of padding, which is its row too. Default: 0, 1, .. */
+  /**
+   * The padding ID, also the position of padding: other tokens count up from the next position. Default: positions 0,
+   * 1, ..
+   */
   readonly padTokenId?: number;
-  /** What is added to the scores of every layer for the distance between two tokens. */
+  /** The term that every layer adds to its scores for the distance between two tokens. */
   readonly relativeBias?: RelativeBias;
-  /** Rows of the table of token types; left out where there is none. */
+  /** The number of token types. Absent if the model has none. */
   readonly typeVocabSize?: number;
-  /** Width of the tables. Default `hiddenSize`. */
+  /** The width of the embedding tables. Default `hiddenSize`. */
   readonly embeddingSize?: number;
-  /** Module suffixes that are adapted when none are named. */
+  /** The suffixes of the modules adapted by default. */
   readonly defaultTargetModules: readonly string[];
 }
 
-/** A table of distances between tokens, and what a row of tokens reads of it. */
+/** A learned bias of attention scores by the distance between two tokens. */
 export interface RelativeBias {
+  /** The module of its table. */
   readonly site: Site;
-  /** [1, heads, tokens, tokens] */
+  /** Returns the bias for a sequence of that length, [1, heads, tokens, tokens]. */
   scores(scope: Scope, tokens: number): Tensor;
 }
 
-/** The network of a configuration, for any head. */
+/** Builds the encoder of a configuration, without a head. */
 export function encoderNetwork(config: EncoderConfig): Network {
   const { root, typeVocabSize, numAttentionHeads, layerNormEps, padTokenId, hiddenAct = 'gelu' } = config;
   return {
@@ -83,12 +90,12 @@ export function encoderNetwork(config: EncoderConfig): Network {
   };
 }
 
-/** The first token as the last layer leaves it, [B, H]. */
+/** Returns features: the last layer's output at the first token, [B, H]. */
 export function firstTokenOf(config: EncoderConfig): Features {
   return (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
 }
 
-/** Every token as the last layer leaves it, [B, S, H]. */
+/** Returns features: the last layer's output at every token, [B, S, H]. */
 export function everyTokenOf(config: EncoderConfig): Features {
   return (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
 }
@@ -117,7 +124,7 @@ function embeddingSites(config: EncoderConfig): Site[] {
 }
 
 /**
- * The last layer at the tokens that are read: it attends to all of them, and is computed for these alone.
+ * Computes the last layer only for the tokens that `read` selects. They attend to all tokens.
  * inputIds and tokenTypeIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
  */
 function lastHidden(config: EncoderConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
@@ -131,12 +138,12 @@ function lastHidden(config: EncoderConfig, scope: Scope, inputs: Tensors, read: 
   return transformerLayer(config, scope, last, { queries: read(x), keys: x, bias: own });
 }
 
-/** The rows of scores of the tokens that are read: [1, heads, S, S] -> [1, heads, Q, S]. */
+/** Selects the score rows of the tokens in `read`: [1, heads, S, S] -> [1, heads, Q, S]. */
 function readRows(scores: Tensor, read: Reader): Tensor {
-  return tf.expandDims(read(tf.squeeze(scores, [0])), 0); // a reader reads the second of three axes
+  return tf.expandDims(read(tf.squeeze(scores, [0])), 0); // a reader selects on the second of three axes
 }
 
-/** Words, positions and token types, which are 0 where the batch has none: [B, S] -> [B, S, H]. */
+/** Sums the embeddings of words, positions and token types (0 if the batch has none): [B, S] -> [B, S, H]. */
 function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
   const { root, padTokenId, hiddenSize, embeddingSize = hiddenSize } = config;
   const path = `${root}.embeddings`;
@@ -146,8 +153,8 @@ function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
   const words = scope.embedding(`${path}.word_embeddings`, ids); // [B, S, embedding]
   const rows = padTokenId === undefined ? positionIds(tokens) : positionsOfTokens(ids, padTokenId); // [1 or B, S]
   const positions = scope.embedding(`${path}.position_embeddings`, rows); // [1 or B, S, embedding]
-  const places = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
-  const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, places), config.layerNormEps);
+  const rest = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
+  const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, rest), config.layerNormEps);
   return embeddingSize === hiddenSize ? x : scope.linear(`${root}.embeddings_project`, x);
 }
 
@@ -156,11 +163,13 @@ function types(scope: Scope, path: string, { tokenTypeIds }: Tensors, tokens: nu
   return scope.embedding(`${path}.token_type_embeddings`, tokenTypeIds ?? tf.zeros([1, tokens], 'int32'));
 }
 
-/** What a layer computes with: the tokens that it is computed for [B, Q, H], those they attend to [B, S, H], and the mask. */
+/**
+ * The inputs of a layer: the tokens it is computed for, [B, Q, H], the tokens they attend to, [B, S, H], and the bias.
+ */
 interface LayerInputs {
   readonly queries: Tensor;
   readonly keys: Tensor;
-  /** [B, 1, 1, S], or of every pair [B, heads, Q, S] */
+  /** [B, 1, 1, S], or one value per pair of tokens [B, heads, Q, S] */
   readonly bias: Tensor;
 }
 
@@ -182,7 +191,7 @@ function transformerLayer(
 }
 
 /**
- * A post-norm transformer layer, whatever its attention is. x: hidden states, c: what the attention makes of them.
+ * The rest of a post-norm transformer layer, after any kind of attention. x: hidden states, c: the attention's output.
  *
  *   a  = LN(x + c W_o)
  *   x' = LN(a + act(a W_i) W_f)     act: gelu(z) = z Phi(z) unless config.json names another
@@ -190,21 +199,27 @@ function transformerLayer(
  * Every W has a bias.
  */
 
-/** What the modules of a layer are called below it, as in transformers. */
+/** The names of a layer's modules below the layer's path, as in transformers. */
 export interface LayerNames {
+  /** W_q */
   readonly query: string;
+  /** W_k */
   readonly key: string;
+  /** W_v */
   readonly value: string;
-  /** W_o and the norm after it. */
+  /** W_o */
   readonly output: string;
+  /** The norm after W_o. */
   readonly outputNorm: string;
-  /** W_i, W_f and the norm after them. */
+  /** W_i */
   readonly inner: string;
+  /** W_f */
   readonly outer: string;
+  /** The norm after W_f. */
   readonly outerNorm: string;
 }
 
-/** The names of BERT and of most that came after it. */
+/** The names used by BERT and most of its successors. */
 export const bertLayerNames: LayerNames = {
   query: 'attention.self.query',
   key: 'attention.self.key',
@@ -216,22 +231,27 @@ export const bertLayerNames: LayerNames = {
   outerNorm: 'output.LayerNorm',
 };
 
-/** The sizes of a layer. */
+/** The settings of a layer. */
 export interface LayerConfig {
+  /** The width of the hidden states, H. */
   readonly hiddenSize: number;
+  /** The width inside the feed-forward module. */
   readonly intermediateSize: number;
+  /** Epsilon of the layer norms. */
   readonly layerNormEps: number;
-  /** Default 'gelu'. */
+  /** The activation of the feed-forward module. Default 'gelu'. */
   readonly hiddenAct?: ActivationName;
 }
 
-/** Where a layer stands. */
+/** The location of a layer's modules. */
 export interface LayerPlace {
+  /** The module path of the layer. */
   readonly path: string;
+  /** The names of its modules. */
   readonly names: LayerNames;
 }
 
-/** The modules of the layer of that index, in the order of the forward pass. */
+/** Returns the modules of the layer with index `layer`, in forward order. */
 export function layerSites({ path, names }: LayerPlace, config: LayerConfig, layer: number): Site[] {
   const { hiddenSize, intermediateSize } = config;
   return [
@@ -246,7 +266,7 @@ export function layerSites({ path, names }: LayerPlace, config: LayerConfig, lay
   ];
 }
 
-/** What a layer makes of hidden states x and the attention's context, both [B, Q, H] -> [B, Q, H]. */
+/** Computes the rest of a layer from hidden states x and the attention's output, both [B, Q, H] -> [B, Q, H]. */
 export function afterAttention(
   scope: Scope,
   { path, names }: LayerPlace,

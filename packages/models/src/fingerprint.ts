@@ -2,8 +2,8 @@ import { isQuantized, UnsupportedError, type HostTensor, type HostTensors } from
 import type { Network } from './architecture.js';
 
 /**
- * One hash over an architecture, its weights and its tokenizer. The head is left out: every task makes its own, and an
- * adapter belongs to the network below it.
+ * Returns one hash of an architecture, its weights and its tokenizer. It excludes the head: every task has its own, and
+ * an adapter belongs to the network below.
  */
 export async function modelFingerprint(
   { name, maxTokens, settings, sites, encodeOnly }: Network,
@@ -25,12 +25,12 @@ async function contentOf(weight: HostTensor): Promise<string> {
   return `int8 ${shape} ${await sha256(new Uint8Array(buffer, byteOffset, byteLength))} ${await sha256(weight.scale)}`;
 }
 
-/** SHA-256 in hexadecimal. @throws UnsupportedError where Web Crypto is missing: a page without HTTPS. */
+/** Returns the SHA-256 in hexadecimal. @throws UnsupportedError without Web Crypto, i.e. in a page without HTTPS. */
 export function sha256(bytes: Uint8Array | Float32Array | Int32Array): Promise<string> {
   return hexDigest('SHA-256', bytes);
 }
 
-/** A hash in hexadecimal. @throws UnsupportedError where Web Crypto is missing: a page without HTTPS. */
+/** Returns a hash in hexadecimal. @throws UnsupportedError without Web Crypto, i.e. in a page without HTTPS. */
 export async function hexDigest(
   algorithm: 'SHA-256' | 'SHA-1',
   bytes: Uint8Array | Float32Array | Int32Array,
@@ -41,14 +41,14 @@ export async function hexDigest(
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;
   if (!subtle) {
     throw new UnsupportedError(
-      `a model is identified by ${algorithm}, which a page offers over HTTPS or on localhost only`,
+      `models are identified by ${algorithm}, which a page only has over HTTPS or on localhost`,
     );
   }
   const digest = new Uint8Array(await subtle.digest(algorithm, view));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Node's own hashes, which read bytes where they lie: Web Crypto copies them, the largest weight of a model too. */
+/** Returns Node's hashes, which read bytes in place. Web Crypto would copy even the largest weight. */
 function nodeCrypto(): typeof import('node:crypto') | undefined {
   const { process } = globalThis as { process?: Partial<NodeJS.Process> };
   return process?.getBuiltinModule?.('node:crypto');

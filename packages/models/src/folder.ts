@@ -3,41 +3,48 @@ import { CheckpointError } from '@peftjs/core/method';
 import { bytesSource, type ByteSource } from '@peftjs/safetensors';
 import { parseJson } from './json.js';
 
-/** How far the weights have been read. */
+/** The progress of loading weights. */
 export interface LoadProgress {
-  /** The file just read from. */
+  /** The file that was just read. */
   readonly file: string;
+  /** The number of bytes loaded so far. */
   readonly loadedBytes: number;
-  /** What the checkpoint declares for all of its weights. */
+  /** The size of all weights that the checkpoint declares, in bytes. */
   readonly totalBytes: number;
 }
 
-/** A folder with a model in it, read through a storage. */
+/** A model's folder in a storage. */
 export interface ModelFolder {
+  /** The path of the folder. */
   readonly path: string;
-  /** The path of a file in it, as messages show it. */
+  /** Returns the path of a file, also for messages. */
   pathOf(file: string): string;
+  /** Whether a file exists. */
   exists(file: string): Promise<boolean>;
-  /** @throws CheckpointError when the file is missing. */
+  /** Reads a file. @throws CheckpointError when it is missing. */
   bytes(file: string): Promise<Uint8Array>;
-  /** A file read in pieces, where the storage can. @throws CheckpointError or SafetensorsError when the file is missing. */
+  /**
+   * Opens a file, to read in pieces if the storage can.
+   * @throws CheckpointError or SafetensorsError when it is missing.
+   */
   source(file: string): Promise<ByteSource>;
-  /** @throws CheckpointError when the file is missing, larger than `limit` bytes or not JSON. */
+  /** Reads a JSON file. @throws CheckpointError when it is missing, larger than `limit` bytes or not JSON. */
   json(file: string, limit: number): Promise<unknown>;
+  /** Reports the progress of loading weights. */
   progress(progress: LoadProgress): void;
   /** @throws CheckpointError when weights of that many bytes do not fit into memory. */
   checkMemory(file: string, bytes: number): void;
 }
 
-/** How a folder is read. */
+/** Options of reading a folder. */
 interface Reading {
-  /** Told how far the weights have been read. */
+  /** Called as weights are loaded. */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
-  /** What the weights may take, in bytes. */
+  /** The maximum memory for the weights, in bytes. Default: no limit. */
   readonly memoryLimit?: number | undefined;
 }
 
-/** The folder at `path`. */
+/** Returns the folder at `path`. */
 export function modelFolder(
   path: string,
   storage: Storage,
@@ -56,7 +63,7 @@ export function modelFolder(
   };
 }
 
-/** A whole file; where the storage tells sizes, one that is too large is not read. */
+/** Reads a whole file. If the storage knows its size, a file that is too large is not read. */
 async function atMost(limit: number, path: string, storage: Storage): Promise<Uint8Array> {
   const source = (await storage.exists(path)) ? await storage.open?.(path) : undefined;
   try {
@@ -69,7 +76,7 @@ async function atMost(limit: number, path: string, storage: Storage): Promise<Ui
   }
 }
 
-/** A file's path below a folder. */
+/** Joins a folder and a file name to a path. */
 export function joined(folder: string, file: string): string {
   if (folder === '') return file;
   if (file === '') return folder;
@@ -77,30 +84,30 @@ export function joined(folder: string, file: string): string {
 }
 
 /**
- * Bytes of memory that can still be had: of the machine, and of the container that it may be. Undefined where nobody tells, as in
- * a page.
+ * Returns the available memory in bytes, within the limits of the machine and of a container. Undefined if unknown,
+ * e.g. in a web page.
  */
 export async function freeMemory(): Promise<number | undefined> {
   try {
     const { freemem } = await import(/* @vite-ignore */ 'node:os');
     const { constrainedMemory, memoryUsage } = globalThis.process;
-    // Not what the system says of a container: that takes cached files for memory in use.
+    // Not the system's own figure for containers, which counts cached files as memory in use.
     return Math.min(freemem(), Math.max(0, constrainedMemory() - memoryUsage().rss) || Infinity);
   } catch {
     return undefined;
   }
 }
 
-/** @throws CheckpointError, with both figures, when something needs more memory than there is. */
+/** @throws CheckpointError when `what` needs more than `limit` bytes of memory; the message has both figures. */
 export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
   if (bytes <= limit) return;
   throw new CheckpointError(
-    `${path}: ${what} takes ${gigabytes(bytes)} of memory, ${gigabytes(limit)} can be had: take a smaller model or a larger machine, or pass memoryLimit if you know better`,
+    `${path}: ${what} needs ${gigabytes(bytes)} of memory, the limit is ${gigabytes(limit)}: use a smaller model or a larger machine, or set memoryLimit`,
     path,
   );
 }
 
-/** A size as people read it. */
+/** Formats a size for people. */
 function gigabytes(bytes: number): string {
   return bytes < 1e7 ? `${Math.ceil(bytes)} bytes` : `${(bytes / 1e9).toFixed(2)} GB`;
 }

@@ -1,5 +1,5 @@
 /**
- * Embeddings of texts from those of their tokens x_1 .. x_n, as sentence-transformers makes them (Reimers and Gurevych, 2019):
+ * Text embeddings from token embeddings x_1 .. x_n, as in sentence-transformers (Reimers and Gurevych, 2019):
  *
  *   mean                   sum x_i / n
  *   cls                    x_1
@@ -8,7 +8,8 @@
  *   weightedmean           sum i x_i / sum i
  *   lasttoken              x_n
  *
- * or several of them side by side; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`, v / max(|v|, 1e-12).
+ * or several of them concatenated; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`,
+ * v / max(|v|, 1e-12).
  */
 import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
 import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';
@@ -18,10 +19,10 @@ import { batchInput, type Features } from './architecture.js';
 import { shown } from './json.js';
 import { firstToken, lastToken, onlyToken, tokenMean } from './reading.js';
 
-/** What an embedding of a text is made of its tokens'. */
+/** How token embeddings are combined into a text embedding. */
 export type PoolingMode = 'mean' | 'cls' | 'max' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken';
 
-/** The modes in the order in which sentence-transformers puts them side by side where its files have a switch for each. */
+/** The modes in the order in which sentence-transformers concatenates them if its files have a switch for each. */
 export const POOLING_MODES: readonly PoolingMode[] = [
   'cls',
   'max',
@@ -31,36 +32,41 @@ export const POOLING_MODES: readonly PoolingMode[] = [
   'lasttoken',
 ];
 
-/** How tokens become one embedding. */
+/** How token embeddings become one text embedding. */
 export interface Pooling {
-  /** One mode, or several whose embeddings stand side by side. */
+  /** One mode, or several whose embeddings are concatenated. */
   readonly pooling: PoolingMode | readonly PoolingMode[];
-  /** Whether embeddings have length 1. */
+  /** Whether embeddings are scaled to length 1. */
   readonly normalize: boolean;
-  /** What comes after the pooling and before `normalize`, in order. */
+  /** The modules between pooling and `normalize`, in order. Default: none. */
   readonly modules?: readonly EmbeddingModule[];
 }
 
 /**
- * A module of sentence-transformers after the pooling. Its weights are among the model's, by its `path`: `<path>.linear.weight` [in, out]
- * and `.bias`, `<path>.residual.weight` [in, out], `<path>.norm.weight` and `.bias` [features]. They are frozen, as they are for PEFT.
+ * A module of sentence-transformers after the pooling. Its weights are the model's `<path>.linear.weight` [in, out] and
+ * `.bias`, `<path>.residual.weight` [in, out], `<path>.norm.weight` and `.bias` [features]. They are frozen, as in
+ * PEFT.
  */
 export type EmbeddingModule =
   | {
       readonly kind: 'Dense';
+      /** The module's folder, and the prefix of its weights. */
       readonly path: string;
+      /** The width of the input. */
       readonly inFeatures: number;
+      /** The width of the output. */
       readonly outFeatures: number;
+      /** Whether it has a bias. */
       readonly bias: boolean;
-      /** A class of torch.nn, e.g. `Tanh`. */
+      /** The name of a class in torch.nn, e.g. `Tanh`. */
       readonly activation: string;
-      /** Whether the input is added to what comes out. */
+      /** Whether the input is added to the output. */
       readonly residual: boolean;
     }
   | { readonly kind: 'LayerNorm'; readonly path: string; readonly features: number }
   | { readonly kind: 'Normalize' };
 
-/** The activations of a Dense module, by their class in torch.nn, with torch's settings. */
+/** The activations of a Dense module by class name in torch.nn, with PyTorch's default settings. */
 export const ACTIVATIONS: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   ELU: (x) => tf.elu(x),
   GELU: gelu,
@@ -75,12 +81,15 @@ export const ACTIVATIONS: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   Tanh: (x) => tf.tanh(x),
 };
 
-/** The modes of a pooling. */
+/** Returns the modes of a pooling as a list. */
 export function modesOf(pooling: Pooling['pooling']): readonly PoolingMode[] {
   return typeof pooling === 'string' ? [pooling] : pooling;
 }
 
-/** What is asked for laid over what a model's folder says; without either the mean, as it is. @throws ConfigError for an unknown one. */
+/**
+ * Merges options over the settings of a model's folder. Default: the mean, not normalised.
+ * @throws ConfigError for an invalid option.
+ */
 export function poolingOf(
   asked: Partial<Record<'pooling' | 'normalize', unknown>>,
   own: Partial<Pooling> = {},
@@ -100,7 +109,7 @@ export function poolingOf(
   const { modules = [] } = own;
   if (modules.length > 0 && modes.length !== modesOf(own.pooling ?? 'mean').length) {
     throw new ConfigError(
-      `option 'pooling' has ${modes.length} modes; the model's modules after it read ${modesOf(own.pooling ?? 'mean').length}`,
+      `option 'pooling' has ${modes.length} modes; the model's next modules need ${modesOf(own.pooling ?? 'mean').length}`,
       'pooling',
     );
   }
@@ -108,7 +117,7 @@ export function poolingOf(
   return { pooling: only as Pooling['pooling'], normalize, ...(modules.length > 0 && { modules }) };
 }
 
-/** Pools tokens [batch, tokens, width], by `attentionMask`, to [batch, features]. */
+/** Pools token embeddings [batch, tokens, width] with `attentionMask` to [batch, features]. */
 export function pooled(tokens: Features, { pooling, normalize, modules = [] }: Pooling): Features {
   return (scope: Scope, inputs: Tensors) => {
     const x = tokens(scope, inputs);
@@ -128,14 +137,14 @@ const POOLED: Readonly<Record<PoolingMode, (x: Tensor, mask: Tensor) => Tensor>>
   mean: tokenMean,
   mean_sqrt_len_tokens: (x, mask) => tf.mul(tokenMean(x, mask), tf.sqrt(tf.sum(mask, 1, true))),
   weightedmean(x, mask) {
-    const places = tf.range(1, (mask.shape[1] as number) + 1, 1, 'float32'); // [tokens]
-    const weights = tf.mul(mask, places);
+    const positions = tf.range(1, (mask.shape[1] as number) + 1, 1, 'float32'); // [tokens]
+    const weights = tf.mul(mask, positions);
     const shares = tf.div(weights, tf.maximum(tf.sum(weights, 1, true), 1));
     return onlyToken(tf.matMul(tf.expandDims(shares, 1), x)); // [B, 1, S] x [B, S, H]
   },
 };
 
-/** Added to what is padding, far below any feature. */
+/** Subtracted from the features of padding, so that they are below any other. */
 const ABSENT = 1e30;
 
 /** text [batch, in] -> [batch, out] */
@@ -153,5 +162,5 @@ function applied(module: EmbeddingModule, scope: Scope, text: Tensor): Tensor {
   );
 }
 
-/** torch's for a LayerNorm. */
+/** PyTorch's default epsilon of a LayerNorm. */
 const TORCH_EPSILON = 1e-5;

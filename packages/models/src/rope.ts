@@ -1,14 +1,15 @@
 /**
- * Angles of rotary position embeddings (Su et al., 2021): position times theta^(-2 i / n), i = 0 .. n / 2 - 1, for the first n
- * features of a head. For texts longer than those of pretraining these frequencies may be lowered, and the cosines and sines
- * multiplied by an attention factor m:
+ * Angles of rotary position embeddings (Su et al., 2021): position times f = theta^(-2 i / n), i = 0 .. n / 2 - 1, for
+ * the first n features of a head. For texts longer than those of pretraining, f may be lowered, and the cosines and
+ * sines may be multiplied by an attention factor m:
  *
  *   linear     f / factor
- *   llama3     f / factor for low frequencies, with a smooth passage to the high ones
- *   yarn       f / factor for low frequencies, with a linear passage to the high ones; m = 0.1 ln(factor) + 1 (Peng et al., 2023)
- *   longrope   f / short_i, or f / long_i for texts longer than those of pretraining; m = sqrt(1 + ln(factor) / ln(original length))
- *              (Ding et al., 2024)
- *   dynamic    f itself up to `max_position_embeddings` tokens, and longer texts are not read here
+ *   llama3     f / factor for low frequencies, with a smooth transition to the high ones
+ *   yarn       f / factor for low frequencies, with a linear transition to the high ones; m = 0.1 ln(factor) + 1
+ *              (Peng et al., 2023)
+ *   longrope   f / short_i, or f / long_i for texts longer than those of pretraining;
+ *              m = sqrt(1 + ln(factor) / ln(original length)) (Ding et al., 2024)
+ *   dynamic    f unchanged up to `max_position_embeddings` tokens; longer texts are not supported here
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
@@ -27,11 +28,13 @@ import {
   type ConfigFile,
 } from './transformers/config.js';
 
-/** How the angles are made. */
+/** The settings of rotary position embeddings. */
 export interface RopeConfig {
+  /** The base of the frequencies. */
   readonly theta: number;
+  /** How frequencies are scaled for long texts. */
   readonly scaling: RopeScaling;
-  /** The share of a head's features that are turned: the first ones. Default 1. */
+  /** The share of a head's features that are rotated, from the first on. Default 1. */
   readonly partialRotaryFactor?: number;
 }
 
@@ -52,7 +55,7 @@ type RopeScaling =
       readonly betaFast: number;
       readonly betaSlow: number;
       readonly originalMaxPositionEmbeddings: number;
-      /** Whether the passage begins and ends at whole features. */
+      /** Whether the transition starts and ends at whole features. */
       readonly truncate: boolean;
     }
   | {
@@ -63,12 +66,12 @@ type RopeScaling =
       readonly originalMaxPositionEmbeddings: number;
     };
 
-/** Features of a head of `size` that are turned. */
+/** Returns the number of rotated features in a head of `size` features. */
 function rotaryWidth({ partialRotaryFactor = 1 }: RopeConfig, size: number): number {
   return Math.floor(size * partialRotaryFactor);
 }
 
-/** The frequencies of `width` features: [width / 2], float32 as in transformers. */
+/** Returns the frequencies of `width` features, [width / 2], in float32 as in transformers. */
 export function ropeFrequencies({ theta, scaling }: RopeConfig, width: number, isLong = false): Float32Array {
   const change = changeOf(scaling, { theta, width, isLong });
   return Float32Array.from({ length: width / 2 }, (_, index) =>
@@ -76,13 +79,13 @@ export function ropeFrequencies({ theta, scaling }: RopeConfig, width: number, i
   );
 }
 
-/** What becomes of the frequency of each pair of features. */
+/** Scales the frequency of a pair of features. */
 type Change = (frequency: number, index: number) => number;
 
 interface Rotation {
   readonly theta: number;
   readonly width: number;
-  /** Whether the text is longer than those of pretraining. */
+  /** Whether the text is longer than the pretraining texts. */
   readonly isLong: boolean;
 }
 
@@ -115,7 +118,7 @@ function llama3Change(scaling: RopeScaling & { readonly kind: 'llama3' }): Chang
 
 function yarnChange(scaling: RopeScaling & { readonly kind: 'yarn' }, { theta, width }: Rotation): Change {
   const { factor, betaFast, betaSlow, originalMaxPositionEmbeddings, truncate } = scaling;
-  /** The pair of features that turns so many times over the texts of pretraining. */
+  /** Returns the pair of features that makes this many turns over a text of pretraining. */
   const pairOf = (turns: number): number =>
     (width * Math.log(originalMaxPositionEmbeddings / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   const [fast, slow] = [pairOf(betaFast), pairOf(betaSlow)];
@@ -128,17 +131,17 @@ function yarnChange(scaling: RopeScaling & { readonly kind: 'yarn' }, { theta, w
   };
 }
 
-/** How far a pass reaches. */
+/** The positions of a pass. */
 type Reach = Pick<Context, 'reach' | 'length'>;
 
 /**
- * Cosines and sines of the angles of all positions that a pass may meet, [positions, width / 2] each, for heads of `size` features:
- * computed in the step, in float32 as in transformers.
+ * Computes the cosines and sines of the angles of all positions in a pass, [positions, width / 2] each, for heads of
+ * `size` features. They are part of the step, in float32 as in transformers.
  */
 export function ropeAngles(rope: RopeConfig, size: number, context: Reach): RotaryOptions {
   const width = rotaryWidth(rope, size);
-  const places = tf.expandDims(tf.range(0, context.reach, 1, 'float32'), 1); // [positions, 1]
-  const angles = tf.mul(places, frequencyTensor(rope, width, context)); // [positions, width / 2]
+  const positions = tf.expandDims(tf.range(0, context.reach, 1, 'float32'), 1); // [positions, 1]
+  const angles = tf.mul(positions, frequencyTensor(rope, width, context)); // [positions, width / 2]
   const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
   const factor = attentionFactorOf(rope);
   return factor === 1 ? { cos, sin } : { cos: tf.mul(cos, factor), sin: tf.mul(sin, factor) };
@@ -154,12 +157,12 @@ function frequencyTensor(rope: RopeConfig, width: number, context: Reach): Tenso
   return tf.add(tf.mul(long, isLong), tf.mul(frequencies, tf.sub(1, isLong)));
 }
 
-/** m, the factor of cosines and sines. */
+/** Returns m, the factor of cosines and sines. */
 export function attentionFactorOf({ scaling }: RopeConfig): number {
   return 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
 }
 
-/** What an identity is made of: every number of a rope by name. */
+/** Returns all numbers of a rope by name, for the model's identity. */
 export function ropeNumbers({ theta, scaling, partialRotaryFactor }: RopeConfig): Record<string, number> {
   const { kind: _, ...settings } = scaling;
   const entries = Object.entries(settings).flatMap(([name, value]: [string, number | boolean | readonly number[]]) =>
@@ -174,26 +177,28 @@ export function ropeNumbers({ theta, scaling, partialRotaryFactor }: RopeConfig)
   };
 }
 
-/** The heads that are turned, and the most tokens of a text. */
-export interface TurnedHeads {
+/** The heads that are rotated. */
+export interface RotaryHeads {
+  /** The width of a head. */
   readonly headDim: number;
+  /** The longest text in tokens. */
   readonly maxPositionEmbeddings: number;
 }
 
-/** A way to scale frequencies. */
+/** The kind of scaling. */
 type RopeKind = RopeScaling['kind'] | 'dynamic';
 
-/** What a network has of its own. */
+/** The defaults and options of one architecture. */
 export interface RopeDefaults {
-  /** Where config.json leaves it out. Default 10000. */
+  /** The base if config.json has none. Default 10000. */
   readonly theta?: number;
-  /** What config.json calls it outside of the scaling. Default 'rope_theta'. */
+  /** The name of the base in config.json, outside of the scaling. Default 'rope_theta'. */
   readonly thetaName?: string;
-  /** Whether a part of a head's features may be left as they are. Default: none. */
+  /** Whether `partial_rotary_factor` may be below 1. Default false. */
   readonly isPartial?: boolean;
-  /** The length of the texts of pretraining, where config.json has none outside of the scaling. */
+  /** The length of the pretraining texts in tokens, if config.json has none outside of the scaling. */
   readonly originalMaxPositionEmbeddings?: number;
-  /** What the scalings are called that it reads. Default: {@link EVERY_KIND}. */
+  /** The supported kinds by their names in config.json. Default: {@link EVERY_KIND}. */
   readonly kinds?: Readonly<Record<string, RopeKind>>;
 }
 
@@ -206,57 +211,58 @@ const EVERY_KIND: Readonly<Record<string, RopeKind>> = {
   longrope: 'longrope',
 };
 
-/** What the settings of a rope are read with. */
-interface Around {
-  /** What they stand in. */
+/** The surroundings of the settings of a rope. */
+interface RopeContext {
+  /** The whole config.json. */
   readonly config: ConfigFile;
-  readonly heads: TurnedHeads;
+  readonly heads: RotaryHeads;
   readonly defaults: RopeDefaults;
 }
 
 /**
- * The settings of config.json, in today's form (`rope_parameters`) or the earlier one (`rope_theta`, `rope_scaling`).
- * @throws CheckpointError for a kind of scaling that is not computed here, naming it.
+ * Reads the settings of config.json, in the current form (`rope_parameters`) or the older one (`rope_theta`,
+ * `rope_scaling`).
+ * @throws CheckpointError naming the scaling if it is not supported.
  */
-export function ropeSettings(config: ConfigFile, heads: TurnedHeads, defaults: RopeDefaults = {}): RopeConfig {
-  const [earlier, later] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
-  return ropeIn(setting(config, 'rope_scaling') ? earlier : later, { config, heads, defaults });
+export function ropeSettings(config: ConfigFile, heads: RotaryHeads, defaults: RopeDefaults = {}): RopeConfig {
+  const [older, current] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
+  return ropeIn(setting(config, 'rope_scaling') ? older : current, { config, heads, defaults });
 }
 
-/** The same of settings that lie anywhere in a config.json. */
-export function ropeIn(rope: ConfigFile, around: Around): RopeConfig {
-  const { config, heads, defaults } = around;
+/** Reads settings from any section of a config.json. */
+export function ropeIn(rope: ConfigFile, context: RopeContext): RopeConfig {
+  const { config, heads, defaults } = context;
   const { theta = 10_000, thetaName = 'rope_theta', isPartial = false } = defaults;
   refuseUnless(config, 'rope_interleaved', false);
-  if (!isPartial) for (const place of [config, rope]) refuseUnless(place, 'partial_rotary_factor', 1);
-  const share = isPartial ? partialFactor(rope, around) : 1;
+  if (!isPartial) for (const source of [config, rope]) refuseUnless(source, 'partial_rotary_factor', 1);
+  const share = isPartial ? partialFactor(rope, context) : 1;
   const base = positiveNumber(config, thetaName, theta);
   const turned = {
     theta: positiveNumber(rope, 'rope_theta', base),
     ...(share !== 1 && { partialRotaryFactor: share }),
   };
-  return { ...turned, scaling: scalingOf(rope, around, Math.floor(heads.headDim * share)) };
+  return { ...turned, scaling: scalingOf(rope, context, Math.floor(heads.headDim * share)) };
 }
 
-function partialFactor(rope: ConfigFile, { config, heads: { headDim } }: Around): number {
+function partialFactor(rope: ConfigFile, { config, heads: { headDim } }: RopeContext): number {
   const name = 'partial_rotary_factor';
   const factor = positiveNumber(rope, name, positiveNumber(config, name, 1));
   const width = Math.floor(headDim * factor);
   if (factor <= 1 && width > 0 && width % 2 === 0) return factor;
   throw new CheckpointError(
-    `${rope.file}: '${name}' must be a share of at most 1 that makes an even number of ${headDim} features, got ${factor}`,
+    `${rope.file}: '${name}' must be at most 1 and give an even number of ${headDim} features, got ${factor}`,
     rope.file,
   );
 }
 
-function scalingOf(rope: ConfigFile, around: Around, width: number): RopeScaling {
-  const kind = kindOf(rope, around.defaults.kinds ?? EVERY_KIND);
+function scalingOf(rope: ConfigFile, context: RopeContext, width: number): RopeScaling {
+  const kind = kindOf(rope, context.defaults.kinds ?? EVERY_KIND);
   if (kind === 'default') return { kind };
-  if (kind === 'longrope') return longrope(rope, around, width);
+  if (kind === 'longrope') return longrope(rope, context, width);
   const factor = positiveNumber(rope, 'factor');
   if (kind === 'dynamic') return { kind: 'default' };
   if (kind === 'linear') return { kind, factor };
-  const originalMaxPositionEmbeddings = originalLength(rope, around);
+  const originalMaxPositionEmbeddings = originalLength(rope, context);
   if (kind === 'yarn') return yarn(rope, { factor, originalMaxPositionEmbeddings });
   return {
     kind,
@@ -268,8 +274,8 @@ function scalingOf(rope: ConfigFile, around: Around, width: number): RopeScaling
 }
 
 function kindOf(rope: ConfigFile, kinds: Readonly<Record<string, RopeKind>>): RopeKind {
-  const [today, before] = [setting(rope, 'rope_type'), setting(rope, 'type')];
-  const name = today ?? before ?? 'default';
+  const [current, older] = [setting(rope, 'rope_type'), setting(rope, 'type')];
+  const name = current ?? older ?? 'default';
   const kind = typeof name === 'string' && Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   if (kind) return kind;
   const known = Object.keys(kinds).map((each) => shown(each));
@@ -279,8 +285,8 @@ function kindOf(rope: ConfigFile, kinds: Readonly<Record<string, RopeKind>>): Ro
   );
 }
 
-/** What stands beside the scaling comes before what stands within it. */
-function originalLength(rope: ConfigFile, { config, heads: { maxPositionEmbeddings }, defaults }: Around): number {
+/** Returns the length of the pretraining texts. A setting outside of the scaling takes precedence over one within. */
+function originalLength(rope: ConfigFile, { config, heads: { maxPositionEmbeddings }, defaults }: RopeContext): number {
   const name = 'original_max_position_embeddings';
   const within = positiveInteger(rope, name, maxPositionEmbeddings);
   return positiveInteger(config, name, defaults.originalMaxPositionEmbeddings ?? within);
@@ -304,9 +310,9 @@ function yarn(rope: ConfigFile, { factor, originalMaxPositionEmbeddings }: Lengt
   };
 }
 
-function longrope(rope: ConfigFile, around: Around, width: number): RopeScaling {
-  const originalMaxPositionEmbeddings = originalLength(rope, around);
-  const factor = positiveNumber(rope, 'factor', around.heads.maxPositionEmbeddings / originalMaxPositionEmbeddings);
+function longrope(rope: ConfigFile, context: RopeContext, width: number): RopeScaling {
+  const originalMaxPositionEmbeddings = originalLength(rope, context);
+  const factor = positiveNumber(rope, 'factor', context.heads.maxPositionEmbeddings / originalMaxPositionEmbeddings);
   const usual = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositionEmbeddings));
   return {
     kind: 'longrope',

@@ -1,18 +1,20 @@
 /**
- * Decoders of the form of Llama (Touvron et al., 2023): words, then transformer layers with rotary positions of which no token looks
- * ahead, and the heads of transformers. What one of them has of its own (a norm more, a window, a factor) is a setting.
+ * Llama-style decoders (Touvron et al., 2023): words, then transformer layers with rotary positions and causal
+ * attention, and the heads of transformers. Settings cover what differs between models (an additional norm, a window, a
+ * factor).
  *
- *   x0 = e w                                             rows of the table of words
- *   a  = x + r N2(Attention(N1(x)) W_o)                  softmax(s q' k'^T + bias) v in each head; q' = R Nq(q), k' = R Nk(k),
- *                                                        where R turns by the position
+ *   x0 = e w                                             w: rows of the word embedding table
+ *   a  = x + r N2(Attention(N1(x)) W_o)                  softmax(s q' k'^T + bias) v in each head; q' = R Nq(q),
+ *                                                        k' = R Nk(k), where R rotates by position
  *   x' = a + r N4((act(m W_g) * m W_u) W_d)              m = N3(a)
- *   h  = N(x_L)                                          N(x) = x / rms(x) * (gain + offset), or x itself where there is no norm
+ *   h  = N(x_L)                                          N(x) = x / rms(x) * (gain + offset), or x without a norm
  *   of a text       h[last token] W_s
  *   of tokens       h W_c + b_c
- *   the next token  cap(h W_l / d)                       W_l: lm_head, or the transposed table of words; cap(z) = c tanh(z / c)
+ *   the next token  cap(h W_l / d)                       W_l: lm_head or the transposed word table;
+ *                                                        cap(z) = c tanh(z / c)
  *   encode          h[last token]
  *
- * Heads of keys and values may be shared by several heads of queries. Which W have a bias is a setting.
+ * Several query heads may share a key and value head. Settings decide which W have a bias.
  */
 import {
   embeddingSite,
@@ -34,66 +36,80 @@ import { decoder } from './decoder.js';
 import { checkTokens, lastToken, type LastToken } from './reading.js';
 import { ownActivation } from './transformers/config.js';
 
-/** The settings of config.json that the network depends on, under their names there, and what is fixed for an architecture. */
+/**
+ * The settings of config.json that the network depends on, with their names in camel case, and those fixed for an
+ * architecture.
+ */
 export interface RotaryDecoderConfig {
-  /** What the network is called. */
+  /** The `model_type`, and the name of the network in errors. */
   readonly name: string;
+  /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
+  /** The width of the hidden states, H. */
   readonly hiddenSize: number;
+  /** The width inside the feed-forward module. */
   readonly intermediateSize: number;
+  /** The number of query heads. */
   readonly numAttentionHeads: number;
-  /** Divides `numAttentionHeads`. */
+  /** The number of key and value heads; must divide `numAttentionHeads`. */
   readonly numKeyValueHeads: number;
-  /** An even number. */
+  /** The width of a head; must be even. */
   readonly headDim: number;
+  /** The longest sequence, in tokens. */
   readonly maxPositionEmbeddings: number;
+  /** Epsilon of the RMS norms. */
   readonly rmsNormEps: number;
+  /** Whether the language model head uses the word embedding table. */
   readonly tieWordEmbeddings: boolean;
-  /** Between the two parts of a feed-forward module. */
+  /** The activation of the feed-forward module. */
   readonly hiddenAct: ActivationName;
-  /** Each layer, the first one first. */
+  /** The layers, from the first to the last. */
   readonly layers: readonly RotaryLayer[];
   /** The norms of a layer. */
   readonly norms: LayerNorms;
   /** Added to the gain of every norm. Default 0. */
   readonly normOffset?: number;
-  /** What is normalised of queries and keys, before they are turned: each head, or all together. Default: nothing. */
+  /** Whether queries and keys are normalised before rotation, per head or over all heads. Default: not at all. */
   readonly queryKeyNorm?: 'head' | 'all';
   /** Whether queries, keys and values have a bias. Default false. */
   readonly qkvBias?: boolean;
-  /** Whether the attention's output has one. Default false. */
+  /** Whether the attention's output has a bias. Default false. */
   readonly outputBias?: boolean;
-  /** Whether the feed-forward modules have one. Default false. */
+  /** Whether the feed-forward modules have a bias. Default false. */
   readonly mlpBias?: boolean;
-  /** Whether q, k and v are one module, `qkv_proj`, and the gate and what it opens another, `gate_up_proj`. Default false. */
+  /**
+   * Whether q, k and v are one module, `qkv_proj`, and gate and up projections another, `gate_up_proj`. Default false.
+   */
   readonly isFused?: boolean;
   /** s, the factor of the scores. Default 1 / sqrt(headDim). */
   readonly attentionScale?: number;
-  /** Where the scores are capped. Default: nowhere. */
+  /** The soft cap of the scores. Default: none. */
   readonly attentionSoftcap?: number;
-  /** c, where the language model's logits are capped. Default: nowhere. */
+  /** c, the soft cap of the language model's logits. Default: none. */
   readonly logitSoftcap?: number;
-  /** d, which divides the language model's logits. Default 1. */
+  /** d, the divisor of the language model's logits. Default 1. */
   readonly logitDivisor?: number;
-  /** e, the factor of the words. Default 1. */
+  /** e, the factor of the word embeddings. Default 1. */
   readonly embeddingScale?: number;
-  /** r, the factor of what a layer adds. Default 1. */
+  /** r, the factor of each residual update. Default 1. */
   readonly residualScale?: number;
-  /** Which classifiers transformers has. Default: of texts and of tokens. */
+  /** Which classifiers transformers has. Default: for texts and for tokens. */
   readonly classifies?: { readonly texts: boolean; readonly tokens: boolean };
-  /** The length from which on a text that is being written is read anew, as {@link decoder} has it. */
+  /**
+   * The text length from which the cache is invalid and the text is read again: see {@link decoder}. Default: never.
+   */
   readonly rereadAt?: number;
 }
 
-/** What layers differ in. */
+/** The settings that may differ between layers. */
 export interface RotaryLayer {
-  /** How many tokens each one attends to, itself and those before it. Default: all of them. */
+  /** The number of tokens that each token attends to, including itself. Default: all earlier tokens. */
   readonly window?: number;
-  /** How queries and keys are turned. Default: not at all. */
+  /** How queries and keys are rotated. Default: not at all. */
   readonly rope?: RopeConfig;
 }
 
-/** The names of a layer's norms, N1 to N4; what has no name is not normalised. */
+/** The names of a layer's norms, N1 to N4. A norm without a name does not exist. */
 interface LayerNorms {
   readonly beforeAttention?: string;
   readonly afterAttention?: string;
@@ -104,7 +120,7 @@ interface LayerNorms {
 const WORDS = 'model.embed_tokens';
 const FINAL_NORM = 'model.norm';
 
-/** The network of a configuration for a task. */
+/** Builds the network for a task. */
 export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architecture {
   const { hiddenSize, layers, numKeyValueHeads, headDim, vocabSize, tieWordEmbeddings, rereadAt } = config;
   const { texts, tokens } = config.classifies ?? { texts: true, tokens: true };
@@ -146,7 +162,9 @@ function network(config: RotaryDecoderConfig): Omit<Network, 'encode'> {
   };
 }
 
-/** What an identity is made of: the numbers that no shape shows. The first layer's rope is told once. */
+/**
+ * Returns the numbers that affect the output but no shape, for the model's identity. Shared rope settings appear once.
+ */
 function numbersOf(config: RotaryDecoderConfig): Record<string, number> {
   const { numAttentionHeads, headDim, rmsNormEps, layers } = config;
   const usual = layers.find(({ rope }) => rope)?.rope;
@@ -217,12 +235,12 @@ function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
   ];
 }
 
-/** Features of all heads of queries, and of all heads of keys. */
+/** Returns the total widths of the query heads and of the key heads. */
 function widths({ numAttentionHeads, numKeyValueHeads, headDim }: RotaryDecoderConfig): readonly [number, number] {
   return [numAttentionHeads * headDim, numKeyValueHeads * headDim];
 }
 
-/** A norm that scales and does not shift. */
+/** Returns the module of a norm with a gain and no bias. */
 function rmsNormSite(path: string, width: number, place: Place = {}): Site {
   return { ...layerNormSite(path, width, place), hasBias: false };
 }
@@ -237,7 +255,7 @@ function everyHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors,
   return normed(config, scope, FINAL_NORM, transformerLayer(config, scope, config.layers.length - 1, below));
 }
 
-/** The last layer but for its keys and values is computed for the last token alone: [B, S] -> [B, 1, H]. */
+/** Computes the last layer, except its keys and values, only for the last token: [B, S] -> [B, 1, H]. */
 function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
   const below = belowLast(config, scope, inputs, context);
   const only = lastToken(batchInput(inputs, 'attentionMask'));
@@ -245,7 +263,7 @@ function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tens
   return normed(config, scope, FINAL_NORM, last);
 }
 
-/** What the last layer is given. */
+/** Computes the inputs of the last layer. */
 function belowLast(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): LayerInputs {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens(config.name, ids, config.maxPositionEmbeddings);
@@ -257,7 +275,7 @@ function belowLast(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, c
   return { x, pass };
 }
 
-/** What layers share: computed once in a pass. */
+/** The values that layers share, computed once per pass. */
 interface Pass {
   readonly context: Context;
   readonly angles: ReadonlyMap<RopeConfig, RotaryOptions>;
@@ -274,12 +292,12 @@ function passOf({ layers, headDim }: RotaryDecoderConfig, context: Context): Pas
   };
 }
 
-/** What a layer computes with. */
+/** The inputs of a layer. */
 interface LayerInputs {
-  /** All tokens: [B, S, H]. */
+  /** The hidden states of all tokens, [B, S, H]. */
   readonly x: Tensor;
   readonly pass: Pass;
-  /** The token that it is computed for; left out, it is computed for all of them. */
+  /** The token that the layer is computed for. Default: all tokens. */
   readonly only?: LastToken;
 }
 
@@ -310,19 +328,19 @@ function gated(config: RotaryDecoderConfig, scope: Scope, path: string, m: Tenso
   return tf.mul(activation(gate), up);
 }
 
-/** Normalised x [B, S, H] -> what its tokens read of those that they attend to, [B, Q, heads * size]. */
+/** Computes the attention of normalised x [B, S, H] before W_o, [B, Q, heads * size]. */
 function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inputs: LayerInputs): Tensor {
   const { numAttentionHeads, numKeyValueHeads, attentionScale, attentionSoftcap } = config;
   const { context, angles, within } = inputs.pass;
   const { window, rope } = config.layers[layer] as RotaryLayer;
-  const turned = (states: Tensor, positions = context.positions): Tensor => {
+  const rotated = (states: Tensor, positions = context.positions): Tensor => {
     const own = rope && angles.get(rope);
-    return own ? turnedHeads(config, states, { ...own, ...(positions && { positions }) }) : states;
+    return own ? rotatedHeads(config, states, { ...own, ...(positions && { positions }) }) : states;
   };
   const { q, k, v } = projected(config, scope, layer, inputs);
-  const { keys, values } = context.attended(layer, { keys: turned(k), values: v }); // [B, keys, keyHeads * size]
+  const { keys, values } = context.attended(layer, { keys: rotated(k), values: v }); // [B, keys, keyHeads * size]
   const { bias, lastBias } = window === undefined ? context : (within.get(window) as Biases);
-  return attention(turned(q, inputs.only?.positions), keys, values, {
+  return attention(rotated(q, inputs.only?.positions), keys, values, {
     heads: numAttentionHeads,
     keyHeads: numKeyValueHeads,
     maskBias: inputs.only ? lastBias : bias,
@@ -331,7 +349,7 @@ function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inpu
   });
 }
 
-/** Queries [B, Q, heads * size], keys and values [B, S, keyHeads * size], not yet turned. */
+/** Computes queries [B, Q, heads * size], keys and values [B, S, keyHeads * size], before rotation. */
 function projected(
   config: RotaryDecoderConfig,
   scope: Scope,
@@ -355,7 +373,7 @@ function projected(
   };
 }
 
-/** [B, S, heads * size], each head by itself or all together. */
+/** Normalises [B, S, heads * size], per head or over all heads. */
 function normedHeads(config: RotaryDecoderConfig, scope: Scope, path: string, states: Tensor): Tensor {
   if (config.queryKeyNorm === 'all') return normed(config, scope, path, states);
   const [batch, tokens, features] = states.shape as [number, number, number];
@@ -363,23 +381,23 @@ function normedHeads(config: RotaryDecoderConfig, scope: Scope, path: string, st
   return tf.reshape(normed(config, scope, path, heads), states.shape);
 }
 
-/** Of every head the first features, as many as there are angles for: [B, S, heads * size]. */
-function turnedHeads({ headDim }: RotaryDecoderConfig, states: Tensor, angles: RotaryOptions): Tensor {
+/** Rotates the first features of each head, as many as there are angles for: [B, S, heads * size]. */
+function rotatedHeads({ headDim }: RotaryDecoderConfig, states: Tensor, angles: RotaryOptions): Tensor {
   const width = 2 * (angles.cos.shape[1] as number);
   if (width === headDim) return rotary(states, angles);
   const [batch, tokens, features] = states.shape as [number, number, number];
   const count = features / headDim;
   const heads = tf.reshape(states, [batch, tokens, count, headDim]);
   const [first, rest] = tf.split(heads, [width, headDim - width], 3) as [Tensor, Tensor];
-  const turned = rotary(tf.reshape(first, [batch, tokens, count * width]), angles);
-  return tf.reshape(tf.concat([tf.reshape(turned, [batch, tokens, count, width]), rest], 3), states.shape);
+  const rotated = rotary(tf.reshape(first, [batch, tokens, count * width]), angles);
+  return tf.reshape(tf.concat([tf.reshape(rotated, [batch, tokens, count, width]), rest], 3), states.shape);
 }
 
 function normed({ rmsNormEps, normOffset }: RotaryDecoderConfig, scope: Scope, path: string, x: Tensor): Tensor {
   return scope.rmsNorm(path, x, rmsNormEps, normOffset);
 }
 
-/** The language model's logits in the end: [.., words]. */
+/** Applies divisor and soft cap to the language model's logits, [.., words]. */
 function finished({ logitDivisor, logitSoftcap }: RotaryDecoderConfig, logits: Tensor): Tensor {
   const divided = logitDivisor === undefined ? logits : tf.div(logits, logitDivisor);
   return logitSoftcap === undefined ? divided : softCapped(divided, logitSoftcap);

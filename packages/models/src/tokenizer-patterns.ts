@@ -2,8 +2,9 @@ import { CheckpointError } from '@peftjs/core/method';
 import { field } from './json.js';
 
 /*
- * Regular expressions of a tokenizer.json run on every text, in JavaScript's engine, which goes back: `(a+)+b` takes twice as
- * long for each character more. What is read here is either known, or so plain that it takes at most quadratic time.
+ * Regular expressions of a tokenizer.json run on every text in JavaScript's backtracking engine, where `(a+)+b` takes
+ * twice as long for each additional character. Patterns accepted here are well known, or simple enough for at most
+ * quadratic time.
  */
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -14,22 +15,24 @@ const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
 const OPENING = String.raw`[^\r\n\p{L}\p{N}]?`;
 const MARKS = String.raw` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
-/** Patterns of well-known models, which take at most quadratic time whatever the text is. */
+/** The patterns of well-known models, which take at most quadratic time for any text. */
 const KNOWN: ReadonlySet<string> = new Set([
   `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`, // Llama 3
   `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`, // Qwen2
-  `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`, // GPT-4o
+  // GPT-4o
+  `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`,
   `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`, // Mistral's Tekken
 ]);
 
 const MAX_LENGTH = 2000;
 const MAX_DEPTH = 20;
-/** Ways to match that a pattern without endless repetitions may have at one place, and times that a part may repeat. */
+/** The maximum number of ways in which a pattern without unbounded repetitions may match at one place. */
 const MAX_WAYS = 1000;
+/** A repetition of more than this many times counts as unbounded. */
 const ENDLESS = 100;
 
 /**
- * Refuses regular expressions that could run without end on some text.
+ * Rejects regular expressions that may take exponential time on some texts.
  * @throws CheckpointError naming the pattern.
  */
 export function checkPatterns(definition: Readonly<Record<string, unknown>>, file: string): void {
@@ -39,14 +42,14 @@ export function checkPatterns(definition: Readonly<Record<string, unknown>>, fil
       const fault = pattern.length > MAX_LENGTH ? `has more than ${MAX_LENGTH} characters` : new Scan(pattern).fault();
       if (fault === undefined) continue;
       throw new CheckpointError(
-        `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: on some texts it could run without end; use a tokenizer with one of the usual patterns`,
+        `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: it may never finish on some texts; use a tokenizer with a common pattern`,
         file,
       );
     }
   }
 }
 
-/** What stands under the name `Regex`, wherever it is. */
+/** Returns the values of all fields named `Regex`, at any depth. */
 function patternsIn(value: unknown, depth = 0): string[] {
   if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return [];
   const own = field(value, 'Regex');
@@ -56,11 +59,11 @@ function patternsIn(value: unknown, depth = 0): string[] {
   ];
 }
 
-/** How an engine that goes back may match a part of a pattern at one place. */
+/** The number of ways in which a backtracking engine may match a part of a pattern at one place. */
 interface Ways {
-  /** Repetitions without end in a row: each multiplies the time by the length of the text. */
+  /** The number of unbounded repetitions in sequence: each multiplies the time by the length of the text. */
   readonly endless: number;
-  /** Choices besides, multiplied. */
+  /** The product of all other choices. */
   readonly choices: number;
 }
 
@@ -77,17 +80,17 @@ class Scan {
     this.#pattern = pattern;
   }
 
-  /** What is wrong with the pattern; undefined for nothing. */
+  /** Returns why the pattern is rejected; undefined if it is not. */
   fault(): string | undefined {
     for (const { endless, choices } of this.#alternatives()) {
-      if (endless > 1) this.#fault ??= 'repeats two parts without end in a row';
+      if (endless > 1) this.#fault ??= 'has two unbounded repetitions in a row';
       if (choices > MAX_WAYS) this.#fault ??= 'has too many optional parts in a row';
     }
     return this.#fault;
   }
 
   #alternatives(): Ways[] {
-    if (++this.#depth > MAX_DEPTH) this.#fault ??= 'has groups too deep within each other';
+    if (++this.#depth > MAX_DEPTH) this.#fault ??= 'has groups nested too deep';
     const all = [ONE_WAY];
     while (this.#at < this.#pattern.length && this.#peek() !== ')' && this.#fault === undefined) {
       if (this.#peek() === '|') {
@@ -122,7 +125,7 @@ class Scan {
     };
   }
 
-  /** Over a set, and the sets within it. */
+  /** Skips a character set, including nested sets. */
   #set(): void {
     for (let open = 1; open > 0 && this.#at < this.#pattern.length;) {
       const character = this.#next();
@@ -140,7 +143,7 @@ class Scan {
     const least = mark === undefined ? Number(from) : mark === '+' ? 1 : 0;
     const most = mark === '?' ? 1 : mark !== undefined || (comma && to === '') ? Infinity : Number(comma ? to : from);
     if (most <= 1) return { ...part, choices: part.choices + 1 };
-    if (part.endless > 0 || part.choices > 1) this.#fault ??= 'repeats what repeats or has alternatives';
+    if (part.endless > 0 || part.choices > 1) this.#fault ??= 'repeats a repetition or alternatives';
     if (most > ENDLESS) return { endless: 1, choices: 1 };
     return { endless: 0, choices: most - least + 1 };
   }

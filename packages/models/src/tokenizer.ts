@@ -7,110 +7,122 @@ import type { Sequence } from './tokenizer/post-processors.js';
 import { openTextTokenizer, type TextTokenizer } from './tokenizer/text-tokenizer.js';
 import { checkPatterns } from './tokenizer-patterns.js';
 
-/** What a model reads of a text. */
+/** A text, or a pair of texts, as token IDs. */
 export interface Encoding {
+  /** The token IDs, including special tokens. */
   readonly ids: number[];
-  /** 0 for the first text, 1 for its pair, in models that tell them apart. */
+  /** The token types: 0 for the first text, 1 for the second. Absent for models without token types. */
   readonly typeIds?: number[];
-  /** Whether tokens were left out, so that the others fit. */
+  /** Whether tokens were dropped to fit the maximum length. */
   readonly truncated: boolean;
-  /** Which characters each token covers, in its own text of a pair; null for a token put around the texts. Given when asked for. */
+  /** The characters that each token covers in its own text; null for a special token. Only with the option `spans`. */
   readonly spans?: readonly (TokenSpan | null)[];
 }
 
-/** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
+/** Which text of a pair is truncated: the longer one token by token, always the first, or always the second. */
 type Truncation = 'longest_first' | 'only_first' | 'only_second';
 
-/** What a model reads of a sentence in words. */
+/** A sentence, given as words, as token IDs. */
 export interface WordEncoding extends Encoding {
-  /** The number of the word that each token is of; undefined for tokens around the sentence. A word may have no tokens. */
+  /** The index of each token's word; undefined for special tokens. A word may have no tokens. */
   readonly words: (number | undefined)[];
 }
 
-/** How a text is encoded. */
+/** Options of `Tokenizer.encode`. */
 export interface EncodeOptions {
   /**
-   * Most ids to give, special tokens included. Default, and never exceeded but where the text that may not be cut is too long:
-   * the model's own `maxTokens`.
+   * The maximum number of IDs, including special tokens, at most the model's `maxTokens`. It is only exceeded if the
+   * text that `truncation` does not shorten is too long. Default: the model's `maxTokens`.
    */
   readonly maxTokens?: number;
-  /** Default 'longest_first'. */
+  /** Which text of a pair is truncated. Default 'longest_first'. */
   readonly truncation?: Truncation | undefined;
-  /** Whether `spans` are given. Default false. */
+  /** Whether to return `spans`. Default false. */
   readonly spans?: boolean;
 }
 
-/** Text to token ids. */
+/** Converts text to token IDs and back. */
 export interface Tokenizer {
   /**
-   * The ids of a text, or of a pair of texts in one sequence. What is too long loses its last tokens, of a pair the longer text
-   * first; the tokens that close a text stay. An empty pair is no pair.
+   * Returns the IDs of a text, or of a pair of texts in one sequence. Texts that are too long lose their last tokens,
+   * the longer text of a pair first; special tokens are kept. An empty `pair` counts as none.
    */
   encode(text: string, pair?: string, options?: EncodeOptions): Encoding;
   /**
-   * The ids of a sentence that is cut into words already, as transformers has them with `is_split_into_words=True`; words of byte-level
-   * tokenizers are read as with `add_prefix_space=True`: with a blank before each. What is too long loses its last tokens.
+   * Returns the IDs of a sentence given as words, as transformers does with `is_split_into_words=True`. Byte-level
+   * tokenizers put a blank before each word, as with `add_prefix_space=True`. A sentence that is too long loses its
+   * last tokens.
    */
   encodeWords(words: readonly string[], options?: Pick<EncodeOptions, 'maxTokens'>): WordEncoding;
-  /** The truncations that `encode` knows. */
+  /** The values of `truncation` that `encode` supports. */
   readonly truncations: readonly Truncation[];
-  /** Every id of a text: nothing is put around it, and nothing is cut. */
+  /** Returns all IDs of a text, without special tokens and without truncation. */
   tokenIds(text: string): number[];
-  /** The text of ids; tokens with a meaning of their own, e.g. the end of a text, are left out. */
+  /** Returns the text of IDs, without special tokens such as the end of a text. */
   decode(ids: readonly number[]): string;
-  /** The text of pieces, as `spans` have them: with blanks between words, and none within. */
+  /** Returns the text of pieces, as in `spans`: with blanks between words and none within. */
   join(pieces: readonly string[]): string;
-  /** A hash of everything that decides the ids. */
+  /** A hash of everything that affects the IDs. */
   readonly fingerprint: string;
-  /** All ids are below it. */
+  /** The size of the vocabulary: every ID is below it. */
   readonly vocabularySize: number;
-  /** Id of the token that ends a text, for a model that predicts the next one. */
+  /** The ID of the token that ends a text, for a language model. */
   readonly eosTokenId?: number | undefined;
-  /** Id of the token that begins a text, where the model knows one. */
+  /** The ID of the token that starts a text, if the model has one. */
   readonly bosTokenId?: number | undefined;
-  /** Whether `encode` begins a text with that token: Llama's does, GPT-2's does not. */
+  /** Whether `encode` puts `bosTokenId` before a text: Llama's does, GPT-2's does not. */
   readonly addBosToken: boolean;
-  /** Id of the token in padding: its own, else, as everyone helps GPT-2 to one, that which ends a text. */
+  /** The ID of the padding token. If the model has none, as in GPT-2, it is the usual substitute: `eosTokenId`. */
   readonly padTokenId?: number | undefined;
-  /** Ids of the tokens with a meaning of their own, by their text, e.g. of '<|im_end|>'. `decode` leaves them out. */
+  /** The IDs of special tokens by their text, e.g. '<|im_end|>'. `decode` omits them. */
   readonly specialTokens: ReadonlyMap<string, number>;
-  /** How the model reads a conversation, where it is a language model that says so. */
+  /** Renders conversations, for a language model with a chat template. */
   readonly chatTemplate?: ChatTemplate | undefined;
 }
 
 /** A tokenizer in the format of `tokenizer.json`. */
 export interface TokenizerDefinition {
+  /** The model, e.g. BPE, WordPiece or Unigram, with its vocabulary. */
   readonly model: Readonly<Record<string, unknown>>;
+  /** The other parts, e.g. `normalizer` and `pre_tokenizer`. */
   readonly [part: string]: unknown;
 }
 
-/** Ids of tokens with a meaning of their own, as a model's settings name them. */
+/** The IDs of special tokens in a model's settings. */
 export interface SpecialIds {
+  /** The token that ends a text. */
   readonly eosTokenId?: number | undefined;
+  /** The token that starts a text. */
   readonly bosTokenId?: number | undefined;
+  /** The padding token. */
   readonly padTokenId?: number | undefined;
 }
 
-/** What a tokenizer has to know of its model. */
+/** The properties of a model that its tokenizer needs. */
 export interface TokenizerLimits {
+  /** The longest sequence, in tokens. */
   readonly maxTokens: number;
-  /** All ids must be below it. */
+  /** The size of the vocabulary: every ID must be below it. */
   readonly vocabularySize: number;
-  /** Kinds of token that the model tells apart; `typeIds` are given when it does. */
+  /** The number of token types. With more than 1, encodings have `typeIds`. Default 1. */
   readonly tokenTypes?: number | undefined;
+  /** The special tokens in the model's settings. Default: none. */
   readonly special?: SpecialIds | undefined;
-  /** Where the definition is from, for messages. */
+  /** The name of the tokenizer's file, for errors. */
   readonly file: string;
 }
 
-/** Most words whose tokens are kept, and their longest: a text has most of its words in common with those before it. */
+/**
+ * The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred
+ * before.
+ */
 const KEPT_WORDS = 2 ** 16;
 const KEPT_CHARACTERS = 32;
 
 /**
- * A tokenizer whose sequences have at most `maxTokens` ids.
- * @throws CheckpointError when the definition is broken, gives what the model cannot read, or has a regular expression that
- * could run without end.
+ * Creates a tokenizer whose sequences have at most `maxTokens` IDs.
+ * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has a
+ * regular expression that may take exponential time.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
   const { maxTokens, tokenTypes = 1, vocabularySize, special = {}, file } = limits;
@@ -154,11 +166,11 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const ids: number[] = [];
       const wordOf: number[] = [];
-      words.forEach((word, place) => {
+      words.forEach((word, index) => {
         if (ids.length > most) return;
         for (const id of read(`${blank}${word}`, most)) {
           ids.push(id);
-          wordOf.push(place);
+          wordOf.push(index);
         }
       });
       const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first' } as const;
@@ -168,7 +180,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   };
 }
 
-/** The ids of a text; once there are more than `most` the rest is not read. */
+/** Returns the IDs of a text. Once there are more than `most`, the rest is not read. */
 type IdReader = (text: string, most: number) => number[];
 
 function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) => number, most: number): number[] {
@@ -181,8 +193,8 @@ function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) =>
 }
 
 /**
- * The ids of a text and its pair, as far as they decide what is kept: which of two long texts is the longer one may decide who keeps a
- * token more, and a text that may not be cut is read whole.
+ * Returns the IDs of a text and its pair, as far as the truncation needs them. Two long texts are read completely,
+ * because their lengths decide which one is truncated, and so is a text that must not be truncated.
  */
 function readPair(
   read: IdReader,
@@ -196,7 +208,7 @@ function readPair(
   return areBothLong ? [read(text, Infinity), read(pair, Infinity)] : [first, second];
 }
 
-/** What a word begins with: the tokens of byte-level tokenizers have the blank before a word, unless they put one there themselves. */
+/** Returns the text to put before each word: byte-level tokenizers expect a blank, unless they add it themselves. */
 function blankBeforeWords({ pre_tokenizer: cut }: TokenizerDefinition): '' | ' ' {
   const steps = [cut, ...[field(cut, 'pretokenizers') ?? []].flat()];
   const byteLevel = steps.find((step) => field(step, 'type') === 'ByteLevel');
@@ -214,8 +226,8 @@ function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<stri
 }
 
 /**
- * Whether the tokens of a text are those of its parts between blanks, whatever the text: BERT's are. Its characters become others one by
- * one, with the marks on them at most, and a token that was added may not have a blank inside.
+ * Whether any text can be tokenised part by part between blanks, as for BERT. The normaliser may only change characters
+ * one by one, together with their marks, and no added token may contain a blank.
  */
 function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: added }: TokenizerDefinition): boolean {
   const isOf = (part: unknown, type: string): boolean => (part as { type?: unknown } | null)?.type === type;
@@ -230,7 +242,7 @@ function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: add
   );
 }
 
-/** The ids of a text by its words, of which each is tokenised when it is first seen. */
+/** Tokenises a text word by word, and caches the IDs of each word. */
 function byWords(inOnePiece: IdReader): IdReader {
   const known = new Map<string, readonly number[]>();
   const idsOf = (word: string, most: number): readonly number[] => {
@@ -255,21 +267,21 @@ function byWords(inOnePiece: IdReader): IdReader {
   };
 }
 
-/** How long a sequence may be. */
+/** The limit on a sequence's length. */
 interface Limit {
   readonly most: number;
-  /** Tokens put around the texts. */
+  /** The number of special tokens around the texts. */
   readonly special: number;
   readonly truncation: Truncation;
 }
 
-/** A sequence, whether tokens were left out of it, and how many of each text stay. */
+/** A sequence, whether it was truncated, and the number of tokens kept of each text. */
 interface Shortened extends Sequence {
   readonly truncated: boolean;
   readonly counts: readonly [number, number];
 }
 
-/** The sequence of a text and its pair in at most `most` tokens, or as near as a text that may not be cut lets it come. */
+/** Truncates a text and its pair to at most `most` tokens, or as far as `truncation` allows. */
 function shortened(
   tokenizer: TextTokenizer,
   first: number[],
@@ -288,19 +300,19 @@ function shortened(
   };
 }
 
-/** The spans of the tokens that stay of each text. */
+/** Returns the spans of the tokens kept of each text. */
 function keptSpans(
   texts: readonly (string | undefined)[],
   counts: readonly number[],
   spansOf: (text: string, count: number) => TokenSpan[],
 ): TokenSpan[] {
-  return texts.flatMap((text, place) => {
-    const count = counts[place] ?? 0;
+  return texts.flatMap((text, index) => {
+    const count = counts[index] ?? 0;
     return text ? spansOf(text, count) : [];
   });
 }
 
-/** What belongs to each token of a text, null for those around it, which stand there by name. */
+/** Assigns values to the tokens of texts, and null to special tokens, which are given by name. */
 function around<T>(tokens: Sequence['tokens'], ofText: readonly T[]): (T | null)[] {
   let next = 0;
   return tokens.map((token) => (typeof token === 'number' ? (ofText[next++] ?? null) : null));
@@ -312,14 +324,14 @@ const keptLengths: Readonly<Record<Truncation, typeof longestFirst>> = {
   only_second: (first, second, room) => [first, Math.min(second, Math.max(1, room - first))],
 };
 
-/** How many tokens of each text stay in `room`: the longer gives way first, as with `truncation='longest_first'` of transformers. */
+/** Returns how many tokens of each text fit into `room`. The longer text is truncated first, as in transformers. */
 function longestFirst(first: number, second: number, room: number): [first: number, second: number] {
   const shorter = Math.min(first, second, Math.floor(room / 2));
   const longer = Math.min(Math.max(first, second), room - shorter);
   return first > second ? [longer, shorter] : [shorter, longer];
 }
 
-/** Whether a text is begun with a token. */
+/** Whether the tokenizer puts this token before a text. */
 function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
   const [first] = tokenizer.around([0], null).tokens;
   return id !== undefined && typeof first === 'string' && tokenizer.idOf(first) === id;
@@ -328,13 +340,10 @@ function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
 function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
   const id = tokenizer.idOf(token) ?? tokenizer.unknownId;
   if (id !== undefined) return id;
-  throw new CheckpointError(
-    `${file}: the vocabulary has no ${JSON.stringify(token)} and nothing for unknown tokens`,
-    file,
-  );
+  throw new CheckpointError(`${file}: the vocabulary has no ${JSON.stringify(token)} and no unknown token`, file);
 }
 
-/** @throws CheckpointError when what is put around a text has no id, or a type that the model does not know. */
+/** @throws CheckpointError when a special token has no ID, or a token type is not one of the model's. */
 function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: TokenizerLimits): void {
   const around = [tokenizer.around([0], null), tokenizer.around([0], [0])];
   const special = around.flatMap(({ tokens }) => tokens).filter((token) => typeof token === 'string');
@@ -354,12 +363,12 @@ function built(
   { maxTokens, file }: TokenizerLimits,
 ): { tokenizer: TextTokenizer; content: string } {
   checkPatterns(definition, file);
-  // The second text of a pair was once dropped where nothing is put around it: results of then are not those of now.
+  // Earlier versions dropped the second text of a pair here, so the fingerprint must differ from theirs.
   const keepsPairs = field(definition.post_processor, 'type') === 'ByteLevel';
   try {
     const content = JSON.stringify({ definition, maxTokens, ...(keepsPairs && { pairs: 'both' }) });
     const tokenizer = openTextTokenizer(definition, file);
-    Array.from(tokenizer.words('a')); // what is broken breaks here
+    Array.from(tokenizer.words('a')); // a broken definition fails here
     return { tokenizer, content };
   } catch (cause) {
     if (cause instanceof CheckpointError) throw cause;

@@ -26,12 +26,12 @@ async function rendered(source: string, messages = hello): Promise<string> {
 }
 
 describe.each(templates)('the template of $name', ({ template: source, tokens, cases }) => {
-  it.each(cases)('writes case %# as transformers does', async ({ messages, addGenerationPrompt, text, refused }) => {
+  it.each(cases)('renders case %# like transformers', async ({ messages, addGenerationPrompt, text, refused }) => {
     const template = await createChatTemplate({ source, file: 'tokenizer_config.json', tokens });
     const render = (): string => template.render(messages, { addGenerationPrompt });
     if (text === undefined) {
       expect(render).toThrow(DataError);
-      expect(render).toThrow(`tokenizer_config.json refuses the conversation: ${String(refused)}`);
+      expect(render).toThrow(`tokenizer_config.json rejects the conversation: ${String(refused)}`);
     } else expect(render()).toBe(text);
   });
 });
@@ -41,21 +41,17 @@ it.each([
   ['llama-2', '</s>'],
   ['gemma', '<end_of_turn>'],
   ['llama-3', '<|eot_id|>'],
-])('the template of %s closes an answer with %s', async (name, token) => {
+])('the template of %s ends an answer with %s', async (name, token) => {
   const { template: source, tokens } = templates.find((one) => one.name === name) as Golden;
   const { render } = await createChatTemplate({ source, file: 'tokenizer_config.json', tokens });
   const special = ['<|endoftext|>', '<s>', '<|im_start|>', '<start_of_turn>', '<|start_header_id|>', token];
   expect(endOfTurnId(render, new Map(special.map((one, id) => [one, id])))).toBe(special.indexOf(token));
 });
 
-describe('a template from a folder', () => {
+describe('an untrusted template', () => {
   it.each([
-    [
-      'loops within loops',
-      '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}',
-      'without end',
-    ],
-    ['a range without end', '{% for a in range(1000000000000) %}{% endfor %}', 'counts further'],
+    ['nested loops', '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}', 'runs too long'],
+    ['a huge range', '{% for a in range(1000000000000) %}{% endfor %}', 'range exceeds'],
     ['a macro that calls itself', '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', 'rendered'],
     [
       'a text that doubles',
@@ -65,15 +61,15 @@ describe('a template from a folder', () => {
     [
       'a list that doubles',
       `{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`,
-      'without end',
+      'runs too long',
     ],
     [
-      'long texts again and again',
+      'repeated work on long texts',
       `{% for a in range(9999) %}{{ messages[0].content | upper | length }}{% endfor %}`,
-      'without end',
+      'runs too long',
     ],
-    ['nesting', `{{ ${'('.repeat(30_000)}`, 'rendered'],
-    ['what is no template', '{% for %}', 'rendered'],
+    ['deep nesting', `{{ ${'('.repeat(30_000)}`, 'rendered'],
+    ['an invalid template', '{% for %}', 'rendered'],
     ['a long template', 'a'.repeat(70_000), 'at most 65536 characters'],
   ])('is stopped at %s', async (_, source, message) => {
     const work = rendered(source, [{ role: 'user', content: 'hello '.repeat(10_000) }]);
@@ -81,7 +77,7 @@ describe('a template from a folder', () => {
     await expect(work).rejects.toThrow(message);
   });
 
-  it('reaches no property of JavaScript', async () => {
+  it('cannot access JavaScript properties', async () => {
     expect(await rendered(`{{ messages.constructor }}{{ messages[0].__proto__ }}{{ process }}`)).toBe('');
   });
 

@@ -5,7 +5,7 @@ import { candidates, drawn, mostLikely, penalised, type Sampling } from '../src/
 
 type Settings = Partial<Sampling> & { readonly repetitionPenalty?: number };
 
-/** Made by tools/golden/generation.py with transformers. */
+/** Generated with transformers by tools/golden/generation.py. */
 const { logits, seen, cases } = JSON.parse(
   readFileSync(new URL('fixtures/sampling.json', import.meta.url), 'utf8'),
 ) as { logits: number[]; seen: number[]; cases: { settings: Settings; probabilities: number[] }[] };
@@ -20,31 +20,31 @@ function probabilities({ repetitionPenalty = 1, ...sampling }: Settings): number
 }
 
 describe('the probabilities of the next token', () => {
-  it.each(cases)('are those of transformers: $settings', ({ settings, probabilities: expected }) => {
+  it.each(cases)('match transformers: $settings', ({ settings, probabilities: expected }) => {
     probabilities(settings).forEach((probability, id) => {
       expect(probability).toBeCloseTo(expected[id] as number, 6);
       expect(probability > 0).toBe((expected[id] as number) > 0);
     });
   });
 
-  it('stand in descending order, equal ones as they are numbered', () => {
+  it('are sorted in descending order, then by ID', () => {
     const all = candidates(Float32Array.of(0, 2, 1, 2), everything);
     expect(all.map(({ id }) => id)).toEqual([1, 3, 2, 0]);
   });
 
-  it('keep all that are as likely as the last of the top k', () => {
+  it('include all tokens as likely as the k-th', () => {
     const kept = candidates(Float32Array.of(0, 2, 1, 1), { ...everything, topK: 2 });
     expect(kept.map(({ id }) => id)).toEqual([1, 2, 3]);
   });
 
-  it('leave the logits as they were', () => {
+  it('do not change the given logits', () => {
     const given = Float32Array.from(logits);
     expect(penalised(given, seen, 2)).not.toEqual(given);
     expect(given).toEqual(Float32Array.from(logits));
   });
 });
 
-it('draws tokens as often as they are likely', () => {
+it('draws tokens in proportion to their probabilities', () => {
   const from = candidates(Float32Array.of(Math.log(0.5), Math.log(0.2), Math.log(0.3)), everything);
   const rng = createRng(1);
   const counts = [0, 0, 0];
@@ -57,7 +57,7 @@ it('draws tokens as often as they are likely', () => {
   });
 });
 
-it('takes the first of the largest, and none where there is none', () => {
+it('chooses the first of the largest logits, and rejects NaN and infinite ones', () => {
   expect(mostLikely(Float32Array.of(1, 3, 3, -Infinity))).toBe(1);
   expect(() => mostLikely(Float32Array.of(1, NaN, 5))).toThrow(EngineError);
   expect(() => mostLikely(Float32Array.of(1, NaN, 5))).toThrow('the logit of token 1 is NaN');

@@ -4,7 +4,7 @@ import { relativeRow } from '../src/architectures/deberta-v2-relative.js';
 import { relativeBucket } from '../src/architectures/mpnet.js';
 import { attentionFactorOf, ropeFrequencies, ropeSettings } from '../src/rope.js';
 
-/** Made by tools/golden/architectures.py with transformers. */
+/** Reads a table generated with transformers by tools/golden/architectures.py. */
 function golden(name: string): unknown {
   return (JSON.parse(readFileSync(new URL(`fixtures/${name}.json`, import.meta.url), 'utf8')) as { tables: unknown })
     .tables;
@@ -13,23 +13,23 @@ function golden(name: string): unknown {
 describe('rows of the table of relative positions', () => {
   const tables = golden('relative') as { buckets: number; most: number; values: number[] }[];
 
-  it.each(tables)('are those of transformers for $buckets buckets of $most distances', ({ buckets, most, values }) => {
+  it.each(tables)('match transformers for $buckets buckets of $most distances', ({ buckets, most, values }) => {
     const config = { positionBuckets: buckets, maxRelativePositions: most };
     expect(values.map((_, index) => relativeRow(index - 600, config))).toEqual(values);
   });
 
-  it('are the distances themselves, clipped, without buckets', () => {
+  it('are clipped distances without buckets', () => {
     const config = { positionBuckets: null, maxRelativePositions: 3 };
     expect([-4, -3, -2, 0, 2, 3, 4].map((distance) => relativeRow(distance, config))).toEqual([0, 0, 1, 3, 5, 5, 5]);
   });
 });
 
-it("the buckets of MPNet's distances are those of transformers", () => {
+it("MPNet's buckets match transformers", () => {
   const buckets = golden('mpnet-buckets') as number[];
   expect(Array.from(buckets, (_, at) => relativeBucket(at - 600))).toEqual(buckets);
 });
 
-describe('frequencies of rotary positions', () => {
+describe('RoPE frequencies', () => {
   const tables = golden('rope') as {
     rope: Record<string, unknown>;
     values: number[];
@@ -38,12 +38,12 @@ describe('frequencies of rotary positions', () => {
   }[];
   const heads = { headDim: 64, maxPositionEmbeddings: 131_072 };
 
-  it.each(tables)('are those of transformers: $rope.rope_type', ({ rope, values, factor, long }) => {
+  it.each(tables)('match transformers: $rope.rope_type', ({ rope, values, factor, long }) => {
     const { rope_theta, rope_type, ...factors } = rope;
-    const today = { file: 'config.json', settings: { rope_parameters: rope }, read: new Set<string>() };
-    const earlier = { rope_theta, rope_scaling: { type: rope_type, ...factors } };
-    const before = { file: 'config.json', settings: earlier, read: new Set<string>() };
-    for (const config of [today, before]) {
+    const current = { file: 'config.json', settings: { rope_parameters: rope }, read: new Set<string>() };
+    const oldSettings = { rope_theta, rope_scaling: { type: rope_type, ...factors } };
+    const older = { file: 'config.json', settings: oldSettings, read: new Set<string>() };
+    for (const config of [current, older]) {
       const own = ropeSettings(config, heads);
       expectClose(ropeFrequencies(own, 64), values);
       expect(attentionFactorOf(own)).toBeCloseTo(factor, 6);

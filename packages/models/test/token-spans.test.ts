@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createTokenizer, type TokenizerDefinition } from '../src/tokenizer.js';
 import { describe, expect, it } from 'vitest';
 
-/** Id, start and end of each token; -1 and -1 for one that is put around the texts. */
+/** The ID, start and end of each token; -1 and -1 for special tokens. */
 type Known = readonly number[];
 
 interface Golden {
@@ -25,11 +25,11 @@ describe.each(Object.entries(tokenizers))('%s', async (_, { definition, spans, p
     return ids.flatMap((id, place) => [id, spans[place]?.start ?? -1, spans[place]?.end ?? -1]);
   };
 
-  it.each(texts.map((text, index) => [text, index] as const))('finds the tokens of %j', (text, index) => {
+  it.each(texts.map((text, index) => [text, index] as const))('finds the spans of %j', (text, index) => {
     expect(known(text)).toEqual(spans[index]);
   });
 
-  it('finds those of each text of a pair, also where the longer one is cut', () => {
+  it('finds the spans of both texts of a pair, also if the longer one is truncated', () => {
     const [first, second] = [texts[1] as string, texts[3] as string];
     expect(known(first, second)).toEqual(pair);
     const cut = threes(known(first, second, { maxTokens: 24 }));
@@ -37,7 +37,7 @@ describe.each(Object.entries(tokenizers))('%s', async (_, { definition, spans, p
     for (const token of cut) expect(threes(pair)).toContainEqual(token);
   });
 
-  it('gives none unless asked', () => {
+  it('returns spans only on request', () => {
     expect(tokenizer.encode('Berlin')).not.toHaveProperty('spans');
   });
 });
@@ -46,13 +46,13 @@ function threes(numbers: Known): Known[] {
   return Array.from({ length: numbers.length / 3 }, (_, place) => numbers.slice(3 * place, 3 * place + 3));
 }
 
-describe('what a span says of its token', async () => {
+describe('a span', async () => {
   const tokenizer = await createTokenizer(
     (tokenizers['WordPiece, cased'] as Golden['tokenizers'][string]).definition,
     limits,
   );
 
-  it('is the piece of the vocabulary, or the text where it is unknown, and whether a word goes on', () => {
+  it('has the vocabulary piece, or the text of an unknown token, and whether it continues a word', () => {
     const { ids, spans = [] } = tokenizer.encode('Merkel 👍', undefined, { spans: true });
     const [first, ...rest] = spans.filter((span) => span !== null);
     const unknown = rest.pop();
@@ -67,11 +67,11 @@ describe('what a span says of its token', async () => {
     expect(unknown).toEqual({ piece: '👍', start: 7, end: 9, continuesWord: false });
   });
 
-  it('is joined to a text', () => {
+  it('can be joined to a text', () => {
     expect(tokenizer.join(['Mer', '##kel', 'met', '👍'])).toBe('Merkel met 👍');
   });
 
-  it('is joined to a text of bytes, too, and a piece that is no token stays what it is', async () => {
+  it('can be joined to a text of bytes, with other pieces unchanged', async () => {
     const { definition } = tokenizers['byte level, as GPT-2'] as Golden['tokenizers'][string];
     const { join } = await createTokenizer(definition, limits);
     expect(join(['ĠMer', 'kel', 'Ã', '©', ' met'])).toBe(' Merkelé met');

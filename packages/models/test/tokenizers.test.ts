@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { createTokenizer, type TokenizerDefinition } from '../src/tokenizer.js';
 
-/** What Hugging Face's tokenizers make of a text: ids, start and end of each token, and the text of the ids. */
+/** The results of Hugging Face's tokenizers for a text: IDs, start and end of each token, and the decoded text. */
 interface Row {
   readonly ids: readonly number[];
   readonly spans: readonly number[];
@@ -24,7 +24,7 @@ interface Golden {
   >;
 }
 
-/** tools/golden/tokenizers.py says how to make a larger file. */
+/** The golden file. See tools/golden/tokenizers.py to generate a larger one. */
 const file = process.env.PEFTJS_TOKENIZERS ?? new URL('fixtures/tokenizers.json', import.meta.url);
 const { texts, pairs, tokenizers } = JSON.parse(readFileSync(file, 'utf8')) as Golden;
 
@@ -32,11 +32,11 @@ describe.each(Object.entries(tokenizers))('%s', async (_, { definition, rows, pa
   const limits = { maxTokens: 100_000, vocabularySize: 10_000, tokenTypes: 2, file: 'tokenizer.json' };
   const tokenizer = await createTokenizer(definition, limits);
 
-  it('reads random texts as Hugging Face does', () => {
+  it('encodes random texts like Hugging Face', () => {
     expect(texts.map((text) => tokenizer.tokenIds(text))).toEqual(rows.map(({ ids }) => ids));
   });
 
-  it('finds the tokens in them', () => {
+  it('finds the spans of their tokens', () => {
     const spansOf = (text: string) =>
       (tokenizer.encode(text, undefined, { spans: true }).spans ?? []).flatMap((span) =>
         span ? [span.start, span.end] : [],
@@ -44,11 +44,11 @@ describe.each(Object.entries(tokenizers))('%s', async (_, { definition, rows, pa
     expect(texts.map(spansOf)).toEqual(rows.map(({ spans }) => spans));
   });
 
-  it('makes a text of their ids', () => {
+  it('decodes their IDs', () => {
     expect(rows.map(({ ids }) => tokenizer.decode(ids))).toEqual(rows.map(({ decoded }) => decoded));
   });
 
-  it('gives the types of the tokens of pairs', () => {
+  it('returns the token types of pairs', () => {
     const encoded = pairs.map(([text, pair]) => tokenizer.encode(text, pair));
     expect(encoded.map(({ ids, typeIds }) => ({ ids, types: typeIds }))).toEqual(encodedPairs);
   });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 
 interface Encoded {
   readonly ids: readonly number[];
-  /** The number of the word at its first token, -100 at every other one. */
+  /** The index of the word at its first token, -100 at all others. */
   readonly labels: readonly number[];
 }
 
@@ -32,18 +32,15 @@ describe.each(Object.entries(tokenizers))('%s', async (name, known) => {
     return { ids, labels: wordOf.map((word, at) => (word === undefined || word === wordOf[at - 1] ? -100 : word)) };
   };
 
-  it.each(sentences.map((words, index) => [words, index] as const))(
-    'encodes %j as transformers does',
-    (words, index) => {
-      expect(encoded(words)).toEqual(known.whole[index]);
-      expect(encoded(words, { maxTokens: maxLength })).toEqual(known.cut[index]);
-      const { truncated } = tokenizer.encodeWords(words, { maxTokens: maxLength });
-      expect(truncated).toBe((known.whole[index]?.ids.length ?? 0) > maxLength);
-    },
-  );
+  it.each(sentences.map((words, index) => [words, index] as const))('encodes %j like transformers', (words, index) => {
+    expect(encoded(words)).toEqual(known.whole[index]);
+    expect(encoded(words, { maxTokens: maxLength })).toEqual(known.cut[index]);
+    const { truncated } = tokenizer.encodeWords(words, { maxTokens: maxLength });
+    expect(truncated).toBe((known.whole[index]?.ids.length ?? 0) > maxLength);
+  });
 });
 
-it('reads words of a byte-level tokenizer of several steps with a blank before each', async () => {
+it('puts a blank before each word if one of several byte-level steps needs it', async () => {
   const tokenizer = await tokenizerOf('byte level, as Qwen2');
   const words = sentences[1] as string[];
   expect(tokenizer.encodeWords(words).ids).toEqual(tokenizer.tokenIds(words.map((word) => ` ${word}`).join('')));

@@ -1,8 +1,8 @@
 import { assertKnownOptions } from '@peftjs/core/method';
 
 /**
- * The options of a call in camel case. Those of transformers.js are taken as well: `top_k` is `topK`.
- * @throws ConfigError for an unknown option, with the nearest known one.
+ * Returns the options of a call in camel case. The names of transformers.js also work: `top_k` is `topK`.
+ * @throws ConfigError for an unknown option, suggesting the nearest known one.
  */
 export function callOptions(owner: string, options: unknown, known: readonly string[]): Record<string, unknown> {
   if (options === undefined) return {};

@@ -1,15 +1,16 @@
 import type { PoolingMode } from '@peftjs/models';
 
-/** Numbers in rows, as transformers.js's `Tensor` has them. */
+/** Embeddings, with the interface of transformers.js's `Tensor`. */
 export interface Embeddings {
+  /** The numbers in row-major order. */
   readonly data: Float32Array;
-  /** `[texts, width]`, or `[texts, tokens, width]` without pooling. */
+  /** The shape: `[texts, width]`, or `[texts, tokens, width]` without pooling. */
   readonly dims: readonly number[];
-  /** The numbers as nested lists. */
+  /** Returns the numbers as nested lists. */
   tolist(): number[][] | number[][][];
 }
 
-/** Rows of one length as embeddings. */
+/** Creates embeddings from numbers and their shape. */
 export function embeddings(data: Float32Array, dims: readonly number[]): Embeddings {
   return { data, dims, tolist: () => nested(data, dims) as number[][] | number[][][] };
 }
@@ -20,7 +21,10 @@ function nested(data: Float32Array, [count = 0, ...inner]: readonly number[]): u
   return Array.from({ length: count }, (_, row) => nested(data.subarray(row * size, (row + 1) * size), inner));
 }
 
-/** Pools the tokens of a text, the first `tokens` rows of `width` numbers, as `Pooling` of @peftjs/models says; several modes side by side. */
+/**
+ * Pools the tokens of a text, the first `tokens` rows of `width` numbers, like `Pooling` of @peftjs/models. The results
+ * of several modes are concatenated.
+ */
 export function pool(
   outputs: Float32Array,
   tokens: number,
@@ -50,10 +54,10 @@ function pooledBy(mode: PoolingMode, outputs: Float32Array, tokens: number, widt
   return Float32Array.from(result, (value) => value / total[mode]);
 }
 
-/** The smallest length that is divided by, as in torch. */
+/** The minimum divisor, as in PyTorch. */
 const LEAST_NORM = 1e-12;
 
-/** Gives each row of `width` numbers length 1; a row of zeros stays one. */
+/** Scales each row of `width` numbers to length 1. A row of zeros stays zero. */
 export function normalized(rows: Float32Array, width: number): Float32Array {
   const result = new Float32Array(rows.length);
   for (let start = 0; start < rows.length; start += width) {

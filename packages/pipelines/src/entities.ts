@@ -1,58 +1,68 @@
-/** How the tokens of a text become entities: the strategies of transformers' `TokenClassificationPipeline`, to the letter. */
+/** Combines the tokens of a text into entities, exactly as transformers' `TokenClassificationPipeline` does. */
 import type { TokenSpan } from '@peftjs/models';
 import { best } from './scores.js';
 
 /**
- * - `'none'`: each token by itself
- * - `'simple'`: neighbours with one tag are joined: B-X begins an entity, I-X goes on with it
- * - `'first'`, `'max'`, `'average'`: the same for whole words, each with the tag of its first token, of its surest one, or of the mean of
- *   its tokens' scores
+ * How tokens are combined into entities.
+ * - `'none'`: each token separately
+ * - `'simple'`: neighbours with the same tag are joined; B-X starts an entity, I-X continues it
+ * - `'first'`, `'max'`, `'average'`: the same for whole words, with the tag of the first token, of the token with the
+ *   highest score, or of the mean of the tokens' scores
  */
 export type AggregationStrategy = 'none' | 'simple' | 'first' | 'average' | 'max';
 
 /** A token and its label. */
 export interface TokenEntity {
+  /** The label, e.g. `B-PER`. */
   readonly entity: string;
+  /** The probability of the label. */
   readonly score: number;
-  /** Its place among the tokens that the model reads, the one that begins a text included. */
+  /** The token's index in the model's input, including special tokens. */
   readonly index: number;
-  /** As the vocabulary has it. */
+  /** The token in the vocabulary. */
   readonly word: string;
-  /** It is `text.slice(start, end)`. */
+  /** The first character: the token covers `text.slice(start, end)`. */
   readonly start: number;
+  /** The end of the characters (exclusive). */
   readonly end: number;
 }
 
-/** Neighbouring tokens with one tag. */
+/** Neighbouring tokens with the same tag. */
 export interface EntityGroup {
-  /** The label without what tells beginnings apart: `PER` of `B-PER` and `I-PER`. */
+  /** The label without its B- or I- prefix, e.g. `PER`. */
   readonly entity_group: string;
-  /** The mean of its parts. */
+  /** The mean of the scores of its tokens or words. */
   readonly score: number;
-  /** Its tokens joined; `text.slice(start, end)` is how the text has it. */
+  /** Its tokens joined. The original text is `text.slice(start, end)`. */
   readonly word: string;
+  /** The first character in the text. */
   readonly start: number;
+  /** The end of the characters (exclusive). */
   readonly end: number;
 }
 
 /** A token with the scores of all labels. */
 export interface ScoredToken {
+  /** The token's index in the model's input. */
   readonly index: number;
+  /** The characters that it covers. */
   readonly span: TokenSpan;
+  /** The probability of each label. */
   readonly scores: readonly number[];
 }
 
-/** What entities are made with. */
+/** The names of labels and the text of tokens. */
 export interface Naming {
+  /** The labels, in the order of the outputs. */
   readonly labels: readonly string[];
-  /** The text of pieces of the vocabulary. */
+  /** Joins vocabulary pieces to a text. */
   readonly join: (pieces: readonly string[]) => string;
 }
 
 /** A token or a word with its label. */
 type Tagged = Omit<TokenEntity, 'index'>;
 
-/** The entities of a text. */
+/** Combines the tokens of a text into entities. */
 export function entitiesOf(
   tokens: readonly ScoredToken[],
   strategy: AggregationStrategy,
@@ -98,7 +108,7 @@ function wordsOf(tokens: readonly ScoredToken[]): Word[] {
   return words;
 }
 
-/** The scores of a word of those of its tokens. */
+/** Functions that compute the scores of a word from those of its tokens. */
 const WORD_SCORES: Readonly<Record<'first' | 'average' | 'max', (word: Word) => readonly number[]>> = {
   first: ([{ scores }]) => scores,
   max: (word) => word.reduce((surest, token) => (highest(token) > highest(surest) ? token : surest)).scores,
@@ -113,14 +123,14 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Joins neighbours: one that goes on with the tag before it, and does not begin an entity. */
+/** Joins each part with the previous one if they have the same tag and the part does not start an entity. */
 function grouped(parts: readonly Tagged[], { join }: Naming): EntityGroup[] {
   const groups: [Tagged, ...Tagged[]][] = [];
   for (const part of parts) {
     const group = groups.at(-1);
     const before = group?.at(-1);
-    const goesOn = before && tagOf(part.entity) === tagOf(before.entity) && !part.entity.startsWith('B-');
-    if (group && goesOn) group.push(part);
+    const continues = before && tagOf(part.entity) === tagOf(before.entity) && !part.entity.startsWith('B-');
+    if (group && continues) group.push(part);
     else groups.push([part]);
   }
   return groups.map((group) => ({

@@ -7,28 +7,29 @@ import { callOptions } from './call-options.js';
 import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
 import { asList, chosenAdapters, encoded, openInference, type CallOptions, type Inference } from './inference.js';
 
-/** How texts are embedded. */
+/** Options of a feature-extraction call. */
 export interface EmbedOptions extends CallOptions {
   /**
-   * What an embedding is made of those of the tokens, or 'none', which gives one for each token. Default: the model's own, which a folder
-   * of sentence-transformers says; else 'mean'.
+   * How token embeddings are combined, or 'none' to return one embedding per token. Default: the model's own, e.g. that
+   * of a sentence-transformers folder, else 'mean'.
    */
   readonly pooling?: 'none' | PoolingMode;
-  /** Whether embeddings have length 1. Default: the model's own with its own pooling, else false. */
+  /** Whether embeddings are scaled to length 1. Default: the model's own setting with its own pooling, else false. */
   readonly normalize?: boolean;
-  /** What is put before each text, e.g. `query: `. Default: the prompt of `promptName`. */
+  /** Text put before each text, e.g. `query: `. Default: the prompt of `promptName`. */
   readonly prompt?: string;
-  /** One of the model's own prompts. Default: the one that a folder of sentence-transformers says; else none. */
+  /** The name of one of the model's prompts. Default: the one in a sentence-transformers folder, else no prompt. */
   readonly promptName?: string;
 }
 
-/** Embeddings of texts. */
+/** Embeds texts. */
 export interface FeatureExtractor {
   /**
-   * `[texts, width]`, `[1, width]` for one text; `[texts, tokens, width]` with `pooling: 'none'`, where shorter texts end in zeros.
+   * Returns embeddings `[texts, width]`, or `[1, width]` for one text. With `pooling: 'none'` they are
+   * `[texts, tokens, width]`, with zeros after shorter texts.
    */
   (texts: string | readonly string[], options?: EmbedOptions): Promise<Embeddings>;
-  /** Gives up what is held of the model, once running calls have ended. */
+  /** Frees the model's resources once running calls have ended. */
   dispose(): Promise<void>;
 }
 
@@ -43,7 +44,7 @@ const settings = {
   promptName: v.optional(v.string()),
 };
 
-/** Makes the function that embeds. The embeddings of single tokens are prepared when they are first asked for. */
+/** Returns the function that embeds texts. Token embeddings are prepared on first use. */
 export function openEmbedding(inference: Inference): {
   readonly embed: (input: unknown, options: unknown) => Promise<Embeddings>;
   readonly release: () => Promise<void>;
@@ -69,7 +70,7 @@ export function openEmbedding(inference: Inference): {
       const rows = await tokens.outputs(texts, choice);
       const lengths = texts.map(({ ids }) => ids.length);
       const longest = Math.max(...lengths);
-      const width = (rows[lengths.indexOf(longest)] as Float32Array).length / longest; // padded to itself alone
+      const width = (rows[lengths.indexOf(longest)] as Float32Array).length / longest; // it has no padding
       if (pooling === 'none') return finished(filled(rows, lengths, longest, width), [longest], normalize);
       const pooled = rows.map((row, text) => pool(row, lengths[text] as number, width, pooling));
       return finished(pooled, [], normalize);
@@ -82,9 +83,9 @@ export function openEmbedding(inference: Inference): {
 }
 
 /**
- * What is put before texts.
- * @throws ConfigError for a name that the model has no prompt of.
- * @throws UnsupportedError for a model whose prompts are not pooled.
+ * Returns the prompt to put before texts.
+ * @throws ConfigError when the model has no prompt of that name.
+ * @throws UnsupportedError when the model's pooling excludes prompts.
  */
 function promptOf(
   { name, prompts = {}, defaultPromptName, includePrompt }: Pick<Model, 'name'> & Prompts,
@@ -99,7 +100,7 @@ function promptOf(
   }
   if (prompt === '' || includePrompt !== false) return prompt;
   throw new UnsupportedError(
-    `'${name}' leaves the tokens of prompts out of its embeddings, which is not supported: embed without one, prompt: ''`,
+    `'${name}' excludes prompts from its pooling, which is not supported: embed without one, prompt: ''`,
     'prompt',
   );
 }
@@ -107,12 +108,12 @@ function promptOf(
 function fixedPooling(name: string, modules: NonNullable<Pooling['modules']>): UnsupportedError {
   const kinds = modules.map(({ kind }) => kind).join(', ');
   return new UnsupportedError(
-    `'${name}' has modules after its pooling (${kinds}): leave 'pooling' and 'normalize' out, or ask for pooling 'none'`,
+    `'${name}' has modules after its pooling (${kinds}): omit 'pooling' and 'normalize', or use pooling 'none'`,
     'pooling',
   );
 }
 
-/** The outputs of a model for each token in the place of those for each text. */
+/** Returns an inference whose outputs are token embeddings instead of text embeddings. */
 function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'> {
   const { acting } = inference;
   let network: Model | undefined;
@@ -121,7 +122,7 @@ function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'
     async outputs(texts, choice) {
       network ??= withTokens('adapters' in acting ? acting.model : acting);
       held ??= openInference({ ...inference, acting: network });
-      held.model(undefined); // stays prepared from call to call
+      held.model(undefined); // keeps it prepared between calls
       const now = openInference({
         ...inference,
         acting: 'adapters' in acting ? { ...acting, model: network } : network,
@@ -136,7 +137,7 @@ function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'
   };
 }
 
-/** The tokens of each text, filled up with zeros to the longest. */
+/** Pads the tokens of each text with zeros to the longest. */
 function filled(
   rows: readonly Float32Array[],
   lengths: readonly number[],
@@ -150,22 +151,19 @@ function filled(
   });
 }
 
-/** Embeddings of rows that have these axes before the last one. */
+/** Creates embeddings from rows. `axes` are the axes of a row before the last one. */
 function finished(rows: readonly Float32Array[], axes: readonly number[], isNormal: boolean): Embeddings {
   const size = (rows[0] as Float32Array).length;
   const width = axes.reduce((rest, axis) => rest / axis, size);
   const data = new Float32Array(rows.length * size);
-  rows.forEach((row, place) => {
-    data.set(row, place * size);
+  rows.forEach((row, index) => {
+    data.set(row, index * size);
   });
   return embeddings(isNormal ? normalized(data, width) : data, [rows.length, ...axes, width]);
 }
 
-/** The model with the embeddings of tokens as its outputs. @throws UnsupportedError where it does not tell them. */
+/** Returns the model with token embeddings as outputs. @throws UnsupportedError when it has none. */
 function withTokens(model: Model): Model {
   if (model.tokenEmbeddings) return { ...model, forward: model.tokenEmbeddings };
-  throw new UnsupportedError(
-    `'${model.name}' gives embeddings of texts alone: leave 'pooling' and 'normalize' out`,
-    'pooling',
-  );
+  throw new UnsupportedError(`'${model.name}' only has text embeddings: omit 'pooling' and 'normalize'`, 'pooling');
 }

@@ -12,39 +12,45 @@ import { actingParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime'
 import type { Encoding, Tokenizer } from '@peftjs/models';
 import { inputBatches } from '@peftjs/tasks';
 
-/** A text, or a pair of texts that the model reads together, e.g. a premise and a hypothesis. */
+/** A text, or a pair of texts that the model reads together, e.g. premise and hypothesis. */
 export type TextInput = string | { readonly text: string; readonly textPair: string };
 
 /** Options of every call. */
 export interface CallOptions {
   /**
-   * The adapter that acts, or one for each text; `'__base__'` for the frozen model. Default: the source's own, else the first of
-   * `adapters`.
+   * The adapter to use, or one for each text; `'__base__'` is the frozen model. Default: the source's own adapter, else
+   * the first of `adapters`.
    */
   readonly adapter?: string | readonly string[];
 }
 
-/** A model in use: a plain one, or one with adapters. */
+/** A model with or without adapters. */
 export type Acting = PeftModel | Model;
 
-/** What a pipeline computes with. */
+/** The parts of a pipeline. */
 export interface Parts {
   /** The pipeline's task, for messages. */
   readonly task: string;
+  /** The model. */
   readonly acting: Acting;
+  /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
-  /** Texts are cut there. */
+  /** The maximum number of tokens: longer texts are truncated. */
   readonly maxTokens: number;
+  /** The executor that runs the model. */
   readonly executor: Executor;
+  /** The maximum number of texts per batch. */
   readonly batchSize: number;
 }
 
-/** The adapters of a call: as the model stands, one for all texts, or one for each. */
+/** The adapters of a call: undefined for the active ones, one for all texts, or one for each. */
 export type Choice = undefined | string | readonly string[];
 
-/** What the outputs of an adapter mean. */
+/** The meaning of an adapter's outputs. */
 export interface Meaning {
+  /** The labels, in the order of the outputs. */
   readonly labels: readonly string[];
+  /** Whether the outputs are one class, several classes or a regression. */
   readonly problemType: ProblemType;
 }
 
@@ -53,15 +59,15 @@ const BASE = '__base__';
 
 /** Runs texts through a model. */
 export interface Inference extends Parts {
-  /** The outputs for each text, in the order given. */
+  /** Returns the outputs for each text, in the given order. */
   outputs(texts: readonly Encoding[], choice: Choice): Promise<Float32Array[]>;
-  /** The model with the one adapter acting, or as it stands; what is prepared for it stays. */
+  /** Returns the model with only this adapter active, or with the active ones. Keeps it prepared. */
   model(adapter: string | undefined): Acting;
-  /** Gives up what is held of the model. */
+  /** Frees the model's resources. */
   release(): Promise<void>;
 }
 
-/** Opens a model: what is prepared for it stays until it is released, whatever else runs on the executor. */
+/** Opens a model. It stays prepared until it is released, whatever else runs on the executor. */
 export function openInference(parts: Parts): Inference {
   const { acting, executor, batchSize, tokenizer } = parts;
   const held = new Map<Model, () => Promise<void>>();
@@ -82,7 +88,7 @@ export function openInference(parts: Parts): Inference {
     async outputs(texts, choice) {
       const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
       const isMixed = others.length > 0;
-      const own = model(isMixed ? undefined : one); // alone an adapter takes less than in a mixed batch
+      const own = model(isMixed ? undefined : one); // a single adapter costs less than a mixed batch
       const rows = texts.map(({ ids, typeIds }) => ({
         ids: Int32Array.from(ids),
         ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
@@ -102,14 +108,14 @@ export function openInference(parts: Parts): Inference {
 
 const NONE_MERGED = {};
 
-/** The model with this adapter acting, whatever acts or is merged now. */
+/** Returns the model with only this adapter active and nothing merged. */
 function withOne(acting: Acting, adapter: string): Acting {
   if (!('adapters' in acting)) return acting;
   if (adapter === BASE) return acting.model;
   return { ...acting, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
 }
 
-/** What the outputs of a model with this adapter mean. */
+/** Returns the meaning of the model's outputs with this adapter. */
 export function outputMeaning(acting: Acting, adapter: string | undefined): Meaning {
   const { model } = actingParts(acting);
   const own = 'adapters' in acting ? acting.adapters.get(adapter ?? acting.active[0] ?? '') : undefined;
@@ -120,8 +126,8 @@ export function outputMeaning(acting: Acting, adapter: string | undefined): Mean
 }
 
 /**
- * The choice that the option `adapter` makes for so many texts.
- * @throws ConfigError for a name that the model does not have, and for a list that is not one for each text.
+ * Returns the adapters that the option `adapter` chooses for a number of texts.
+ * @throws ConfigError for an unknown name, and for a list whose length is not the number of texts.
  */
 export function chosenAdapters({ task, acting }: Parts, adapter: unknown, texts: number): Choice {
   if (adapter === undefined) return undefined;
@@ -140,35 +146,35 @@ export function chosenAdapters({ task, acting }: Parts, adapter: unknown, texts:
 }
 
 /**
- * Texts as the model reads them.
- * @throws DataError for what is no text, an empty one, and one without any token, naming its place.
+ * Encodes texts as the model reads them.
+ * @throws DataError for a value that is not a text, an empty text and a text without tokens, naming its position.
  */
 export function encoded(
   { task, tokenizer, maxTokens }: Parts,
   texts: readonly unknown[],
   { prompt = '', ...options }: { readonly spans?: boolean; readonly prompt?: string } = {},
 ): Encoding[] {
-  return texts.map((given, place) => {
-    const { text, textPair } = textsOf(task, given, place);
+  return texts.map((given, index) => {
+    const { text, textPair } = textsOf(task, given, index);
     const encoding = tokenizer.encode(prompt + text, textPair, { maxTokens, ...options });
     if (encoding.ids.length > 0) return encoding;
-    throw new DataError(`${task}: text ${place + 1}, ${describe(text)}, has no token that the model knows`, 'texts');
+    throw new DataError(`${task}: text ${index + 1}, ${describe(text)}, has no token known to the model`, 'texts');
   });
 }
 
-/** A list of inputs, and whether one was given alone. */
+/** Returns the inputs as a list, and whether a single input was given. */
 export function asList(input: unknown): { readonly list: readonly unknown[]; readonly isOne: boolean } {
   return Array.isArray(input) ? { list: input, isOne: false } : { list: [input], isOne: true };
 }
 
-function textsOf(task: string, given: unknown, place: number): { text: string; textPair?: string } {
-  if (typeof given !== 'object' || given === null) return { text: checkedText(task, given, place) };
+function textsOf(task: string, given: unknown, index: number): { text: string; textPair?: string } {
+  if (typeof given !== 'object' || given === null) return { text: checkedText(task, given, index) };
   const { text, text_pair, textPair = text_pair } = given as Readonly<Record<string, unknown>>;
-  return { text: checkedText(task, text, place), textPair: checkedText(task, textPair, place) };
+  return { text: checkedText(task, text, index), textPair: checkedText(task, textPair, index) };
 }
 
-function checkedText(task: string, text: unknown, place: number): string {
+function checkedText(task: string, text: unknown, index: number): string {
   if (typeof text === 'string' && text.trim() !== '') return text;
   const got = typeof text === 'string' ? 'an empty one' : describe(text);
-  throw new DataError(`${task}: expected a text, or { text, textPair }, got ${got} in place ${place + 1}`, 'texts');
+  throw new DataError(`${task}: expected a text, or { text, textPair }, got ${got} at position ${index + 1}`, 'texts');
 }

@@ -21,38 +21,43 @@ import { tag, type TokenClassifier } from './token-classification.js';
 
 /** The pipelines by task. */
 export interface Pipelines {
+  /** Returns labels for texts. */
   readonly 'text-classification': TextClassifier;
+  /** Returns entities in texts. */
   readonly 'token-classification': TokenClassifier;
+  /** Returns embeddings of texts or tokens. */
   readonly 'feature-extraction': FeatureExtractor;
+  /** Continues texts and answers conversations. */
   readonly 'text-generation': TextGenerationPipeline;
+  /** Ranks documents for a query. */
   readonly 'text-ranking': TextRanker;
 }
 
-/** What a pipeline is made with; how models are found and read is as `fromPretrained` of @peftjs/models has it. */
+/** Options of a pipeline. Those of loading a model are the same as for `fromPretrained` of @peftjs/models. */
 export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLabels'> {
-  /** The methods that adapters may have been made with, e.g. `[lora, sora]`. */
+  /** The methods of the adapters to load, e.g. `[lora, sora]`. */
   readonly methods: readonly PeftMethod[];
-  /** What computes, e.g. `compiled()` of @peftjs/engine. */
+  /** The executor that runs the model, e.g. `compiled()` of @peftjs/engine. */
   readonly executor: Executor;
-  /** The base model of an adapter. Default: the one that the adapter names. */
+  /** The base model of an adapter. Default: the one named in the adapter's configuration. */
   readonly model?: string | Model;
-  /** Adapters beside the source's own, by the names that calls choose them by: folders or hub ids. */
+  /** Additional adapters: folders or hub IDs, by the names used in calls. Default: none. */
   readonly adapters?: Readonly<Record<string, string>>;
-  /** Default: that of the model. */
+  /** The tokenizer. Default: the model's. */
   readonly tokenizer?: Tokenizer;
-  /** Most tokens of a text; a longer one loses its end. Default, and never exceeded: what the model reads. */
+  /** The maximum number of tokens per text: longer texts are truncated. Default, and upper limit: the model's. */
   readonly maxTokens?: number;
-  /** Texts that run together, at most. Default 16. */
+  /** The maximum number of texts per batch. Default 16. */
   readonly batchSize?: number;
 }
 
-/** A pipeline's function, and what gives up what it holds; default: of the model alone. */
+/** A pipeline's function, and the function that frees its resources. Default: frees the model. */
 interface Opened {
   readonly call: (...given: never[]) => Promise<unknown>;
   readonly release?: () => Promise<void>;
 }
 
-/** What a task is made of. */
+/** How a task's pipeline is opened. */
 interface Kind {
   /** The task of its model. */
   readonly task: Task;
@@ -121,12 +126,13 @@ const settings = {
 };
 
 /**
- * Loads an adapter with its base model, or a model, as a function for a task. What it prepares at its first call it keeps until it is
- * disposed.
+ * Loads an adapter with its base model, or a model, and returns a function for a task. The function prepares the model
+ * at its first call and keeps it prepared until it is disposed.
  *
- * @param source the folder or hub id of an adapter, whose base model, labels and problem type its configuration names; the folder,
- * package or hub id of a model, e.g. a merged one; a model; or one with adapters, of which the active ones act.
- * @throws ConfigError for an unknown task or option, a source for another task, and an adapter that names no base model.
+ * @param source The folder or hub ID of an adapter, whose configuration names its base model, labels and problem type;
+ * the folder, package or hub ID of a model, e.g. a merged one; a model; or a model with adapters, of which the active
+ * ones apply.
+ * @throws ConfigError for an unknown task or option, a source for another task, or an adapter without a base model.
  * @throws CheckpointError for an adapter or a model that is missing or broken.
  * @throws UnsupportedError for a model without a tokenizer.
  * @example
@@ -149,12 +155,7 @@ export async function pipeline<T extends keyof Pipelines>(
   }
   assertKnownOptions('pipeline', options, [...OWN, ...OF_LOADING]);
   const { methods, executor, model, adapters, tokenizer, maxTokens, batchSize, ...loading } = options;
-  assertGiven(
-    'methods',
-    Array.isArray(methods),
-    'a list of methods, those that adapters may have been made with',
-    methods,
-  );
+  assertGiven('methods', Array.isArray(methods), 'a list of methods of the adapters', methods);
   assertGiven('executor', isExecutor(executor), "an executor, e.g. compiled() of '@peftjs/engine'", executor);
   const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
   const kind = KINDS[task];
@@ -189,12 +190,12 @@ function defined(options: Readonly<Record<string, unknown>>): Record<string, unk
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-/** The function of a pipeline. It is disposed of once the calls that run have ended, and refuses others from then on. */
+/** Returns the function of a pipeline. `dispose` waits for running calls, and later calls are rejected. */
 function callable(task: string, call: Opened['call'], release: () => Promise<void>): unknown {
   const running = new Set<Promise<unknown>>();
   let disposed: Promise<void> | undefined;
   const run = async (...given: unknown[]): Promise<unknown> => {
-    if (disposed) throw new ConfigError(`the pipeline '${task}' was disposed of: make a new one`, 'dispose');
+    if (disposed) throw new ConfigError(`the pipeline '${task}' was disposed: create a new one`, 'dispose');
     const result = call(...(given as never[]));
     running.add(result);
     try {

@@ -1,7 +1,7 @@
-/** What makes scores of a model's outputs. */
+/** How a model's outputs become scores. */
 export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
 
-/** Scores of the outputs of one text. */
+/** Returns the scores of one text's outputs. */
 export function scoresOf(outputs: ArrayLike<number>, scoring: ScoreFunction): number[] {
   const values = Array.from(outputs);
   if (scoring === 'none') return values;
@@ -19,12 +19,12 @@ function softmax(values: readonly number[]): number[] {
   return powers.map((power) => power / sum);
 }
 
-/** The places of scores from the highest to the lowest, the first of equals first. */
+/** Returns the indices of scores from highest to lowest; equal scores keep their order. */
 export function bestFirst(scores: readonly number[]): number[] {
   return [...scores.keys()].sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
 }
 
-/** The place of the highest score, the first of equals. */
+/** Returns the index of the highest score; the first one if equal. */
 export function best(scores: readonly number[]): number {
   return scores.indexOf(Math.max(...scores));
 }

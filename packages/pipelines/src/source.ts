@@ -26,32 +26,34 @@ import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import type { Acting } from './inference.js';
 
 /**
- * What a pipeline runs: the folder, package or hub id of an adapter or of a model, a model, or one with adapters, of which the active
- * ones act.
+ * What a pipeline runs: the folder, package or hub ID of an adapter or a model, a model, or a model with adapters, of
+ * which the active ones apply.
  */
 export type PipelineSource = string | Model | PeftModel;
 
-/** Where a source and what it needs are looked for. */
+/** The settings of loading a source. */
 export interface SourceSettings {
-  /** The methods that adapters may have been made with. */
+  /** The methods of the adapters to load. */
   readonly methods: readonly PeftMethod[];
-  /** The base model of an adapter. Default: the one that the adapter names. */
+  /** The base model of an adapter. Default: the one named in the adapter's configuration. */
   readonly model?: string | Model | undefined;
-  /** Adapters beside the source's own, by name: folders or hub ids. */
+  /** Additional adapters by name: folders or hub IDs. */
   readonly adapters: Readonly<Record<string, string>>;
-  /** Default: that of the model. */
+  /** The tokenizer. Default: the model's. */
   readonly tokenizer?: Tokenizer | undefined;
-  /** Options of `fromPretrained`. */
+  /** The options of `fromPretrained`. */
   readonly loading: PretrainedOptions;
 }
 
-/** A source that is loaded: a model, or one with adapters. */
+/** A loaded source. */
 export interface OpenedSource {
+  /** The model, with or without adapters. */
   readonly acting: Acting;
+  /** The tokenizer. */
   readonly tokenizer: Tokenizer;
 }
 
-/** An adapter's folder, and what its configuration says. */
+/** An adapter's folder and its configuration. */
 interface Found {
   readonly name: string;
   readonly source: string;
@@ -59,13 +61,14 @@ interface Found {
   readonly config: Readonly<Record<string, unknown>>;
 }
 
-/** The adapter that a source is itself. */
+/** The name of the source's own adapter. */
 const DEFAULT = 'default';
 
 /**
- * Loads a source for a task as `pipeline` does: an adapter with its base model, which gets a head like the adapter's, or a model.
- * @throws ConfigError for a source that is none, and for one of another task.
- * @throws CheckpointError for anything missing or broken.
+ * Loads a source for a task like `pipeline`: a model, or an adapter with its base model, which gets a head like the
+ * adapter's.
+ * @throws ConfigError for an invalid source, or one for another task.
+ * @throws CheckpointError for a missing or broken file.
  * @throws UnsupportedError for a model without a tokenizer.
  */
 export async function openSource(task: Task, source: PipelineSource, settings: SourceSettings): Promise<OpenedSource> {
@@ -99,7 +102,7 @@ async function namedAdapters(adapters: SourceSettings['adapters'], loading: Pret
   return found;
 }
 
-/** The adapter in a folder or of the hub; undefined where there is none. @throws ConfigError for an empty name. */
+/** Finds the adapter in a folder or on the hub; undefined if there is none. @throws ConfigError for an empty source. */
 async function adapterIn(name: string, source: string, loading: PretrainedOptions): Promise<Found | undefined> {
   if (source === '') throw notASource(source);
   const { path: top, storage } = await openFolder(source, loading);
@@ -120,7 +123,7 @@ const PIPELINES: Readonly<Record<Task, string>> = {
   'feature-extraction': "'feature-extraction'",
 };
 
-/** @throws ConfigError for an adapter that says it is for another task. */
+/** @throws ConfigError when the adapter's configuration names another task. */
 function assertTask(task: Task, { source, config }: Found): void {
   const own = taskIn(config.task_type);
   if (own !== undefined && own !== task) throw otherTask(source, own);
@@ -130,31 +133,31 @@ function otherTask(name: string, own: Task): ConfigError {
   return new ConfigError(`'${name}' is for ${own}: use the pipeline ${PIPELINES[own]}`, 'task');
 }
 
-/** What adapters are put on. */
+/** The base model of adapters. */
 interface Base {
   readonly model: string | Acting;
-  /** How it is loaded, where it is not in memory. */
+  /** The options to load it with if it is not in memory. */
   readonly loading: PretrainedOptions;
-  /** The adapter that names it. */
+  /** The adapter whose configuration names it. */
   readonly of?: string;
 }
 
-/** The base model of an adapter. @throws ConfigError where neither it nor the caller names one. */
+/** Returns the base model of an adapter. @throws ConfigError when neither the adapter nor the caller names one. */
 function baseOf({ source, config }: Found, model: string | Model | undefined, loading: PretrainedOptions): Base {
   const { base_model_name_or_path: named, revision } = config;
   if (model !== undefined) return { model, loading };
   if (typeof named !== 'string' || named === '') {
-    throw new ConfigError(`${source} does not say which model it is for: name it by 'model' (--model)`, 'model');
+    throw new ConfigError(`${source} does not name its base model: pass it as 'model' (--model)`, 'model');
   }
   return { model: named, of: source, loading: typeof revision === 'string' ? { ...loading, revision } : loading };
 }
 
 function withoutBase(source: PipelineSource, model: string | Model | undefined, loading: PretrainedOptions): Base {
   if (model === undefined) return { model: source, loading };
-  throw new ConfigError("option 'model' is the base of an adapter, and the source is none: leave it out", 'model');
+  throw new ConfigError("option 'model' is the base of an adapter, but the source is not one: omit it", 'model');
 }
 
-/** The base model with a head like that of the adapter. */
+/** Loads the base model with a head like the adapter's. */
 async function loaded(task: Task, base: Base, adapter: Found | undefined): Promise<Acting> {
   const { model, loading } = base;
   if (typeof model !== 'string') {
@@ -168,27 +171,27 @@ async function loaded(task: Task, base: Base, adapter: Found | undefined): Promi
   }
 }
 
-/** Options that say how a model is loaded, and nothing of one in memory. */
+/** The options that only apply when a model is loaded. */
 const OF_LOADED = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 'revision', 'subfolder'] as const;
 
-/** @throws ConfigError for such an option. */
+/** @throws ConfigError when one of them is given. */
 function assertNotLoaded(loading: PretrainedOptions): void {
   const odd = OF_LOADED.find((option) => loading[option] !== undefined);
   if (odd === undefined) return;
-  throw new ConfigError(`option '${odd}' says how a model is loaded, and this one is in memory: leave it out`, odd);
+  throw new ConfigError(`option '${odd}' is for loading a model, but this one is in memory: omit it`, odd);
 }
 
-/** Says where a base model was looked for, or that a source is no adapter either, where there is no model at all. */
+/** Explains an error for a missing model: which adapter named it, or that the source is not an adapter either. */
 function explained(error: unknown, { model, of }: Base): unknown {
   if (!(error instanceof CheckpointError) || error.path !== model) return error;
   const message =
     of === undefined
       ? `expected an adapter, with ${ADAPTER_CONFIG}, or a model: ${error.message}`
-      : `the base model of ${of}: ${error.message}; say where it is by 'model' (--model)`;
+      : `the base model of ${of}: ${error.message}; pass it as 'model' (--model)`;
   return new CheckpointError(message, error.path, error);
 }
 
-/** @throws ConfigError for what is no model, or one for another task. */
+/** Returns a model. @throws ConfigError when the value is not a model, or is for another task. */
 function assertModel(task: Task, model: unknown): Acting {
   if (typeof model !== 'object' || model === null || !('adapters' in model || 'forward' in model)) {
     throw notASource(model);
@@ -199,7 +202,7 @@ function assertModel(task: Task, model: unknown): Acting {
   return acting;
 }
 
-/** The model with as many outputs as an adapter has. */
+/** Returns the model with the same number of outputs as an adapter. */
 async function fitting(acting: Acting, adapter: Found | undefined): Promise<Acting> {
   if (!adapter || 'adapters' in acting || !('withLabels' in acting)) return acting;
   const model = acting as PretrainedModel;
@@ -213,7 +216,7 @@ function count(labels: number | readonly string[]): number {
   return typeof labels === 'number' ? labels : labels.length;
 }
 
-/** The names of an adapter's outputs, or how many its head has; undefined where there is none. */
+/** Returns the labels of an adapter, or the number of outputs of its head; undefined if it has no head. */
 async function outputsIn(adapter: Found, { head, sites }: Model): Promise<number | readonly string[] | undefined> {
   const last = sites.findLast(({ role }) => role === 'head');
   if (head.length === 0 || !last) return undefined;
@@ -234,7 +237,7 @@ async function outputsIn(adapter: Found, { head, sites }: Model): Promise<number
   }
 }
 
-/** A model with adapters from folders; of a model that has some already it is a copy. */
+/** Adds adapters from folders to a model. Copies a model that already has adapters. */
 async function withAdapters(acting: Acting, found: readonly Found[], methods: readonly PeftMethod[]): Promise<Acting> {
   let peft = 'adapters' in acting ? { ...acting, adapters: new Map(acting.adapters) } : undefined;
   if (found.length === 0) return acting;
@@ -248,20 +251,20 @@ async function withAdapters(acting: Acting, found: readonly Found[], methods: re
   return peft as PeftModel;
 }
 
-/** @throws ConfigError for an adapter with another number of outputs than the model. */
+/** @throws ConfigError when the adapter's number of outputs is not the model's. */
 async function assertFits(adapter: Found, model: Model): Promise<void> {
   const labels = await outputsIn(adapter, model);
   const [own, expected] = [labels && count(labels), outputsOf(model)];
   if (own === undefined || own === expected) return;
   throw new ConfigError(
-    `adapter '${adapter.name}' has ${own} outputs, and the model ${expected}: the adapters of a pipeline have as many as the first one`,
+    `adapter '${adapter.name}' has ${own} outputs, but the model ${expected}: all adapters of a pipeline must have the same number`,
     'adapters',
   );
 }
 
-/** @throws UnsupportedError for a model without a tokenizer. */
+/** Returns the model's tokenizer. @throws UnsupportedError when it has none. */
 function tokenizerOf(acting: Acting): Tokenizer {
   const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in acting ? acting.model : acting;
   if (model.tokenizer) return model.tokenizer;
-  throw new UnsupportedError(`'${model.name}' has no tokenizer: give one by the option 'tokenizer'`, 'tokenizer');
+  throw new UnsupportedError(`'${model.name}' has no tokenizer: pass one as 'tokenizer'`, 'tokenizer');
 }

@@ -13,24 +13,25 @@ import {
 } from './inference.js';
 import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
 
-/** A label and how much the model holds of it. */
+/** A label and its score. */
 export interface LabelScore {
+  /** The label. */
   readonly label: string;
-  /** A probability; of a regression the number that the model predicts. */
+  /** The probability; for a regression, the predicted number. */
   readonly score: number;
 }
 
-/** How texts are classified. */
+/** Options of a text-classification call. */
 export interface ClassifyOptions extends CallOptions {
-  /** How many labels to give, the best first; null for all. Default 1, or all with `threshold`. */
+  /** The number of labels to return, best first; null for all. Default 1, or all with `threshold`. */
   readonly topK?: number | null;
-  /** Gives the labels whose score is at least this. For models of several labels at once. */
+  /** The minimum score of a returned label, for multi-label models. Default: none. */
   readonly threshold?: number;
-  /** What makes scores of outputs. Default: softmax, of several labels at once sigmoid, of a regression nothing. */
+  /** How outputs become scores. Default: sigmoid for multi-label models, none for regression, else softmax. */
   readonly functionToApply?: ScoreFunction;
 }
 
-/** The result for a list of texts: a label for each text where one is asked for, else a list for each. */
+/** The result for a list of texts: one label per text if only one is requested, else a list per text. */
 type OfList<O extends ClassifyOptions> = O extends { readonly threshold: number }
   ? LabelScore[][]
   : O extends { readonly topK: infer K }
@@ -43,16 +44,16 @@ type OfList<O extends ClassifyOptions> = O extends { readonly threshold: number 
       ? LabelScore[] | LabelScore[][]
       : LabelScore[];
 
-/** Labels for texts. */
+/** Classifies texts. */
 export interface TextClassifier {
-  /** The labels of a text, the best first. */
+  /** Returns the labels of a text, best first. */
   (text: TextInput, options?: ClassifyOptions): Promise<LabelScore[]>;
-  /** The label of each text; with `topK` other than 1, or `threshold`, a list for each. */
+  /** Returns the label of each text, or a list for each with `threshold` or a `topK` other than 1. */
   <const O extends ClassifyOptions = { readonly topK: 1 }>(
     texts: readonly TextInput[],
     options?: O,
   ): Promise<OfList<O>>;
-  /** Gives up what is held of the model, once running calls have ended. */
+  /** Frees the model's resources once running calls have ended. */
   dispose(): Promise<void>;
 }
 
@@ -83,7 +84,7 @@ export async function classify(inference: Inference, input: unknown, options: un
     const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
     return bestFirst(scores)
       .slice(0, most ?? labels.length)
-      .map((place) => ({ label: labels[place] as string, score: scores[place] as number }))
+      .map((index) => ({ label: labels[index] as string, score: scores[index] as number }))
       .filter(({ score }) => threshold === undefined || score >= threshold);
   });
   if (isOne) return results[0];

@@ -4,35 +4,37 @@ import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { chosenAdapters, type CallOptions, type Inference } from './inference.js';
 
-/** How texts are written; what else can be set is described at `generateText` and `generateChat` of @peftjs/models. */
+/** Options of a text-generation call. See also `generateText` and `generateChat` of @peftjs/models. */
 export interface TextGenerationOptions extends CallOptions, Omit<GenerateChatOptions, 'onToken' | 'stoppingCriteria'> {
-  /** Tokens to write, at most. Default 256. */
+  /** The maximum number of generated tokens. Default 256. */
   readonly maxNewTokens?: number;
-  /** Whether `generated_text` begins with the prompt. A conversation always does. Default true. */
+  /** Whether `generated_text` includes the prompt. A conversation always does. Default true. */
   readonly returnFullText?: boolean;
 }
 
-/** What was written after a text. */
+/** A generated text. */
 export interface GeneratedText {
+  /** The text, with or without its prompt. */
   readonly generated_text: string;
 }
 
-/** A conversation with the assistant's next message at its end. */
+/** An answered conversation. */
 export interface GeneratedTurn {
+  /** The conversation, with the assistant's next message at its end. */
   readonly generated_text: readonly ChatMessage[];
 }
 
-/** Goes on with texts and conversations. */
+/** Continues texts and answers conversations. */
 export interface TextGenerationPipeline {
-  /** A text goes on. */
+  /** Continues a text. */
   (text: string, options?: TextGenerationOptions): Promise<[GeneratedText]>;
-  /** The assistant answers, and stops at the end of its turn. */
+  /** Answers a conversation as the assistant, up to the end of its turn. */
   (messages: readonly ChatMessage[], options?: TextGenerationOptions): Promise<[GeneratedTurn]>;
-  /** Each text goes on, one after the other. */
+  /** Continues several texts, one after another. */
   (texts: readonly string[], options?: TextGenerationOptions): Promise<[GeneratedText][]>;
-  /** Each conversation is answered, one after the other. */
+  /** Answers several conversations, one after another. */
   (conversations: readonly (readonly ChatMessage[])[], options?: TextGenerationOptions): Promise<[GeneratedTurn][]>;
-  /** Gives up what is held of the model, once running calls have ended. */
+  /** Frees the model's resources once running calls have ended. */
   dispose(): Promise<void>;
 }
 
@@ -54,12 +56,12 @@ const OPTIONS = [...OF_GENERATION, 'returnFullText', 'adapter'];
 
 const settings = { returnFullText: v.optional(v.boolean(), true) };
 
-/** As transformers.js has it. */
+/** The default of transformers.js. */
 const MAX_NEW_TOKENS = 256;
 
 type Prompt = string | readonly ChatMessage[];
 
-/** Goes on with one prompt or several. */
+/** Continues one prompt or several. */
 export async function write(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
   const { adapter, returnFullText, ...given } = callOptions(inference.task, options, OPTIONS);
   const { returnFullText: isFull } = parseOptions(inference.task, settings, { returnFullText });
@@ -67,9 +69,9 @@ export async function write(inference: Inference, input: unknown, options: unkno
   const choice = chosenAdapters(inference, adapter, prompts.length);
   const writing = { maxNewTokens: MAX_NEW_TOKENS, ...given } as GenerateChatOptions;
   const results: unknown[] = [];
-  for (const [place, prompt] of prompts.entries()) {
-    const model = inference.model(typeof choice === 'object' ? choice[place] : choice);
-    const generator = openGenerator(model, inference); // takes the adapters as they are now
+  for (const [index, prompt] of prompts.entries()) {
+    const model = inference.model(typeof choice === 'object' ? choice[index] : choice);
+    const generator = openGenerator(model, inference); // uses the adapters' current values
     try {
       results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);
     } finally {
@@ -94,17 +96,17 @@ async function written(
 }
 
 /**
- * The prompts of a call, and whether one was given alone.
- * @throws DataError for what is neither text nor conversation, naming its place.
+ * Returns the prompts of a call, and whether a single one was given.
+ * @throws DataError for a value that is neither a text nor a conversation, naming its position.
  */
 function promptsIn(input: unknown): { readonly prompts: readonly Prompt[]; readonly isOne: boolean } {
   const isOne = !Array.isArray(input) || isConversation(input);
   const prompts: readonly unknown[] = isOne ? [input] : input;
-  const place = prompts.findIndex((prompt) => !(isText(prompt) || isConversation(prompt)));
-  if (place < 0) return { prompts: prompts as readonly Prompt[], isOne };
-  const odd = prompts[place];
+  const index = prompts.findIndex((prompt) => !(isText(prompt) || isConversation(prompt)));
+  if (index < 0) return { prompts: prompts as readonly Prompt[], isOne };
+  const odd = prompts[index];
   throw new DataError(
-    `text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got ${odd === '' ? 'an empty text' : describe(odd)} in place ${place + 1}`,
+    `text-generation: expected a text, or a list of messages like { role: "user", content: ".." }, got ${odd === '' ? 'an empty text' : describe(odd)} at position ${index + 1}`,
     'prompt',
   );
 }

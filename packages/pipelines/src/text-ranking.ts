@@ -4,30 +4,30 @@ import { callOptions } from './call-options.js';
 import { chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
 import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
 
-/** A document in its place. */
+/** A ranked document. */
 export interface RankedDocument {
-  /** Its place among the documents given. */
+  /** Its index among the given documents. */
   readonly index: number;
-  /** How well it fits the query. */
+  /** Its relevance to the query. */
   readonly score: number;
 }
 
-/** How documents are ranked. */
+/** Options of a text-ranking call. */
 export interface RankOptions extends CallOptions {
-  /** How many documents to give; null for all, the default. */
+  /** The number of documents to return; null for all. Default null. */
   readonly topK?: number | null;
   /**
-   * What makes a score of the outputs. Default: of one output sigmoid, as sentence-transformers' `CrossEncoder` does; of two softmax, whose
-   * second class is the score.
+   * How outputs become scores. Default: sigmoid for one output, as in sentence-transformers' `CrossEncoder`; softmax
+   * for two, where the second class is the score.
    */
   readonly functionToApply?: ScoreFunction;
 }
 
-/** Ranks documents by how well they fit a query, with a cross-encoder: it reads the query and a document together. */
+/** Ranks documents by their relevance to a query, with a cross-encoder that reads the query and a document together. */
 export interface TextRanker {
-  /** The documents, the best first; equals in the order given. */
+  /** Returns the documents, best first; equal ones keep their order. */
   (query: string, documents: readonly string[], options?: RankOptions): Promise<RankedDocument[]>;
-  /** Gives up what is held of the model, once running calls have ended. */
+  /** Frees the model's resources once running calls have ended. */
   dispose(): Promise<void>;
 }
 
@@ -62,12 +62,12 @@ export async function rank(
     .map((index) => ({ index, score: scores[index] as number }));
 }
 
-/** @throws ConfigError for a model that is no cross-encoder: one of other than one or two outputs. */
+/** @throws ConfigError when the model is not a cross-encoder: it must have one or two outputs. */
 export function assertCrossEncoder({ acting }: Inference): void {
   const { labels } = outputMeaning(acting, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
-    `text-ranking: expected a model of one output, or of two of which the second is relevance; it has ${labels.length}: ${labels.join(', ')}`,
+    `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${labels.join(', ')}`,
     'source',
   );
 }

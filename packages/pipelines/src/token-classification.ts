@@ -12,15 +12,15 @@ import {
 import { asList, chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
 import { scoresOf } from './scores.js';
 
-/** How tokens are tagged. */
+/** Options of a token-classification call. */
 export interface TagOptions extends CallOptions {
-  /** How tokens become entities. Default 'none'. */
+  /** How tokens are combined into entities. Default 'none'. */
   readonly aggregationStrategy?: AggregationStrategy;
-  /** Labels, or the names of groups, to leave out. Default `['O']`. */
+  /** The labels or entity groups to omit. Default `['O']`. */
   readonly ignoreLabels?: readonly string[];
 }
 
-/** What is found in a text: tokens, or entities where they are joined. */
+/** The result for a text: tokens, or entities if tokens are combined. */
 type Found<O extends TagOptions> = O extends { readonly aggregationStrategy: infer S }
   ? S extends 'none'
     ? TokenEntity[]
@@ -31,16 +31,16 @@ type Found<O extends TagOptions> = O extends { readonly aggregationStrategy: inf
     ? TokenEntity[] | EntityGroup[]
     : TokenEntity[];
 
-/** What is asked for without options. */
+/** The default options. */
 type Single = { readonly aggregationStrategy: 'none' };
 
-/** Entities in texts. */
+/** Finds entities in texts. */
 export interface TokenClassifier {
-  /** The tokens or entities of a text, in its order. */
+  /** Returns the tokens or entities of a text, in its order. */
   <const O extends TagOptions = Single>(text: string, options?: O): Promise<Found<O>>;
-  /** Those of each text. */
+  /** Returns the tokens or entities of each text. */
   <const O extends TagOptions = Single>(texts: readonly string[], options?: O): Promise<Found<O>[]>;
-  /** Gives up what is held of the model, once running calls have ended. */
+  /** Frees the model's resources once running calls have ended. */
   dispose(): Promise<void>;
 }
 
@@ -62,18 +62,18 @@ export async function tag(inference: Inference, input: unknown, options: unknown
   const choice = chosenAdapters(inference, adapter, list.length);
   const texts = encoded(inference, list, { spans: true });
   const outputs = await inference.outputs(texts, choice);
-  const results = texts.map((text, place) => {
-    const { labels } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[place] : choice);
-    const tokens = scored(text, outputs[place] as Float32Array, labels.length);
+  const results = texts.map((text, index) => {
+    const { labels } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[index] : choice);
+    const tokens = scored(text, outputs[index] as Float32Array, labels.length);
     const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
     return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));
   });
   return isOne ? results[0] : results;
 }
 
-/** The tokens of a text with their scores, without those around it. */
+/** Returns the tokens of a text with their scores, without special tokens. */
 function scored({ spans }: Encoding, outputs: Float32Array, labels: number): ScoredToken[] {
-  if (!spans) throw new UnsupportedError('the tokenizer does not say which characters its tokens cover', 'tokenizer');
+  if (!spans) throw new UnsupportedError('the tokenizer does not return the spans of its tokens', 'tokenizer');
   return spans.flatMap((span, index) =>
     span ? [{ index, span, scores: scoresOf(outputs.subarray(index * labels, (index + 1) * labels), 'softmax') }] : [],
   );

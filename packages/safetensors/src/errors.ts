@@ -1,7 +1,8 @@
-/** A file, or the tensors meant for one, break the safetensors format or this reader's limits. */
+/** A file, or tensors to write, violate the safetensors format or this package's limits. */
 export class SafetensorsError extends Error {
+  /** The stable error code. */
   readonly code = 'PEFT_SAFETENSORS';
-  /** The tensor, key or file at fault. */
+  /** The tensor, key or file with the error; undefined if unknown. */
   readonly path: string | undefined;
 
   constructor(message: string, path?: string, cause?: unknown) {
@@ -11,7 +12,7 @@ export class SafetensorsError extends Error {
   }
 }
 
-/** An error of a file whose label is known: the message says which file, `path` stays the tensor or key where there is one. */
+/** Adds the file's label to an error's message. `path` stays the tensor or key, if there is one. */
 export function inFile(label: string | undefined, error: unknown): unknown {
   if (label === undefined || !(error instanceof SafetensorsError)) return error;
   return new SafetensorsError(`${label}: ${error.message}`, error.path ?? label, error.cause);
@@ -19,13 +20,13 @@ export function inFile(label: string | undefined, error: unknown): unknown {
 
 const QUOTED_CHARACTERS = 80;
 
-/** A text of unknown origin as a message may show it: short, on one line, without terminal control characters. */
+/** Quotes an untrusted text for a message: short, on one line, without control characters. */
 export function quote(text: string): string {
   const short = text.length > QUOTED_CHARACTERS ? `${text.slice(0, QUOTED_CHARACTERS)}…` : text;
   return `'${short.replace(/\p{C}/gu, escaped)}'`;
 }
 
-/** The message of whatever was thrown. */
+/** Returns the message of a thrown value. */
 export function reason(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }

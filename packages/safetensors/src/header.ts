@@ -1,27 +1,35 @@
 import { quote, reason, SafetensorsError } from './errors.js';
 import { byteLengthOf, dtypeNamed, MAX_RANK, type TensorSpec } from './tensor.js';
 
-/** Bytes before the header: its length as a little-endian 64-bit integer. */
+/** The number of bytes before the header: its length as a little-endian 64-bit integer. */
 export const PREFIX_BYTES = 8;
-/** The reference implementation's limit. */
+/** The maximum size of the header in bytes, as in the reference implementation. */
 export const MAX_HEADER_BYTES = 100_000_000;
-/** The key of the header that is no tensor. */
+/** The header's key for metadata; all others are tensors. */
 export const METADATA_KEY = '__metadata__';
 
-/** A tensor and the bytes that hold it, counted from the end of the header. */
+/** A tensor and the position of its bytes. */
 export interface TensorPlace extends TensorSpec {
+  /** The first byte, counted from the end of the header. */
   readonly begin: number;
+  /** The end of the bytes (exclusive), counted from the end of the header. */
   readonly end: number;
 }
 
-/** What a file says of itself. */
+/** The header of a file. */
 export interface Header {
-  /** By tensor name, in the order of their bytes. */
+  /** The tensors by name, in the order of their bytes. */
   readonly places: ReadonlyMap<string, TensorPlace>;
+  /** The metadata by key. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Bytes of the header of a file of `fileBytes` that begins with `prefix`. @throws SafetensorsError when it cannot be. */
+/**
+ * Returns the size of the header in bytes.
+ * @param prefix The first bytes of the file.
+ * @param fileBytes The size of the file in bytes.
+ * @throws SafetensorsError when the size is impossible.
+ */
 export function headerLength(prefix: Uint8Array, fileBytes: number): number {
   if (fileBytes < PREFIX_BYTES) {
     throw new SafetensorsError(`the file has ${fileBytes} bytes, a safetensors file has at least ${PREFIX_BYTES}`);
@@ -34,19 +42,21 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
   }
   if (length > fileBytes - PREFIX_BYTES) {
     throw new SafetensorsError(
-      `a header of ${length} bytes is announced, the file has ${fileBytes} bytes: it is truncated or no safetensors file`,
+      `a header of ${length} bytes is announced, the file has ${fileBytes} bytes: it is truncated or not a safetensors file`,
     );
   }
   return Number(length);
 }
 
 /**
- * Reads a header by the reference implementation's rules: tensors follow one another and fill the file, each has the bytes
- * that its shape needs. Stricter than it: a name comes once, ranks, sizes and counts are bounded.
- * @throws SafetensorsError naming the tensor or key at fault.
+ * Parses a header by the rules of the reference implementation: tensors are contiguous and fill the file, and each has
+ * the bytes that its shape needs. Stricter than the reference: names are unique, and ranks, sizes and counts are
+ * limited.
+ * @param dataBytes The size of the file after the header, in bytes.
+ * @throws SafetensorsError naming the invalid tensor or key.
  */
 export function parseHeader(json: Uint8Array, dataBytes: number): Header {
-  if (json[0] !== 0x7b) throw new SafetensorsError("the header must begin with '{': this is no safetensors file");
+  if (json[0] !== 0x7b) throw new SafetensorsError("the header must start with '{': this is not a safetensors file");
   const reader = new JsonReader(json, 'header');
   const places: [string, TensorPlace][] = [];
   let metadata: Record<string, string> = bareRecord();
@@ -99,7 +109,7 @@ function checkCoverage(places: readonly (readonly [string, TensorPlace])[], data
     if (begin !== covered) {
       const fault = begin < covered ? 'overlaps the tensor before it' : 'leaves a gap before it';
       throw new SafetensorsError(
-        `tensor ${quote(name)} ${fault}: it begins at byte ${begin} of the data, expected ${covered}`,
+        `tensor ${quote(name)} ${fault}: it starts at byte ${begin} of the data, expected ${covered}`,
         name,
       );
     }
@@ -116,13 +126,13 @@ function checkCoverage(places: readonly (readonly [string, TensorPlace])[], data
   }
 }
 
-/** An empty record without prototype, in which `__proto__` is a key like any other. */
+/** Returns an empty record without a prototype, in which `__proto__` is an ordinary key. */
 export function bareRecord(): Record<string, string> {
   return Object.create(null) as Record<string, string>;
 }
 
 const MAX_DEPTH = 32;
-/** Most keys of an object: tensors of a file, of a sharded model's index, entries of the metadata. */
+/** The maximum number of keys in an object: tensors of a file or an index, or entries of the metadata. */
 export const MAX_KEYS = 262_144;
 const SHOWN_CHARACTERS = 24;
 
@@ -131,8 +141,8 @@ const LITERAL = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**
- * Reads JSON from outside piece by piece: builds nothing that the caller did not ask for, refuses a key that comes twice,
- * and bounds nesting and the number of keys. `what` names the document in messages.
+ * Reads untrusted JSON piece by piece. It only builds what the caller asks for, rejects duplicate keys, and limits the
+ * nesting and the number of keys.
  */
 export class JsonReader {
   readonly #text: string;
@@ -141,13 +151,13 @@ export class JsonReader {
   #at = 0;
   #depth = 0;
 
-  /** @throws SafetensorsError when the bytes are no UTF-8. */
+  /** @param what The name of the document in messages. @throws SafetensorsError when the bytes are not UTF-8. */
   constructor(bytes: Uint8Array, what: string) {
     this.#what = what;
     this.#text = decodeUtf8(bytes, what);
   }
 
-  /** An object: `onKey` must read the value of each key. */
+  /** Reads an object. `onKey` must read the value of each key. */
   object(onKey: (key: string) => void): void {
     const seen = new Set<string>();
     this.#sequence('{', '}', 'an object', () => {
@@ -162,12 +172,12 @@ export class JsonReader {
     });
   }
 
-  /** An array: `onItem` must read each item. */
+  /** Reads an array. `onItem` must read each item. */
   array(onItem: () => void): void {
     this.#sequence('[', ']', 'an array', onItem);
   }
 
-  /** Non-negative integers, at most `most` of them. */
+  /** Reads an array of at most `most` non-negative integers. */
   integers(most: number): number[] {
     const values: number[] = [];
     this.array(() => {
@@ -177,6 +187,7 @@ export class JsonReader {
     return values;
   }
 
+  /** Reads a string. */
   string(): string {
     if (this.#peek() !== '"') throw this.expected('a string');
     const end = closingQuote(this.#text, this.#at + 1);
@@ -186,7 +197,7 @@ export class JsonReader {
     return value;
   }
 
-  /** Any value, which is checked and forgotten. */
+  /** Checks and skips any value. */
   skip(): void {
     const first = this.#peek();
     if (first === '{') {
@@ -201,12 +212,12 @@ export class JsonReader {
     else if (this.#match(LITERAL) === undefined) throw this.expected('a value');
   }
 
-  /** Nothing but white space may follow. */
+  /** Checks that only white space follows. */
   end(): void {
     if (this.#peek() !== '') throw this.expected('the end');
   }
 
-  /** The error for what stands here in place of `wanted`. */
+  /** The error for finding something other than `wanted` here. */
   expected(wanted: string): SafetensorsError {
     const rest = this.#text.slice(this.#at, this.#at + SHOWN_CHARACTERS);
     return this.#error(`expected ${wanted} at character ${this.#at}, found ${rest === '' ? 'the end' : quote(rest)}`);
@@ -253,14 +264,14 @@ export class JsonReader {
     this.#at++;
   }
 
-  /** The next character that is no white space, '' at the end; stays before it. */
+  /** Skips white space and returns the next character without reading it; '' at the end. */
   #peek(): string {
     while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++;
     return this.#text.charAt(this.#at);
   }
 }
 
-/** Whether a string is a sequence of Unicode characters: it has no lone surrogate, which UTF-8 cannot encode. */
+/** Whether a string is valid Unicode, without lone surrogates, which UTF-8 cannot encode. */
 export function isWellFormed(text: string): boolean {
   return !LONE_SURROGATE.test(text);
 }
@@ -273,14 +284,17 @@ function decodeUtf8(bytes: Uint8Array, what: string): string {
   }
 }
 
-/** Index of the quote that ends a string whose characters begin at `from`; the text's length where there is none. */
+/**
+ * Returns the index of the quote that ends a string whose characters start at `from`; the text's length if there is
+ * none.
+ */
 function closingQuote(text: string, from: number): number {
   let at = from;
   while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
   return at;
 }
 
-/** Value of a string token; undefined when it is none, or no sequence of Unicode characters. */
+/** Returns the value of a string token; undefined if it is invalid JSON or Unicode. */
 function decodeString(token: string): string | undefined {
   try {
     const value = JSON.parse(token) as string;

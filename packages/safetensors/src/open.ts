@@ -4,41 +4,42 @@ import { tensorOver, type StoredTensor, type TensorSpec } from './tensor.js';
 
 /** Some rows of a tensor. */
 export interface TensorPiece {
-  /** The first of its rows. */
+  /** The index of the first row. */
   readonly start: number;
-  /** The rows as a tensor of their own; a scalar is one piece. */
+  /** The rows as a separate tensor. A scalar is a single piece. */
   readonly rows: StoredTensor;
 }
 
-/** An open file, or a model of several: its header is in memory, its tensors are read one at a time. */
+/** An open file, or a sharded model. Its header is in memory; its tensors are read on request. */
 export interface SafetensorsFile {
-  /** Names of the tensors in the order of their bytes; of a model of several files, one file after the other. */
+  /** The names of the tensors, in the order of their bytes; for a sharded model, shard by shard. */
   readonly names: readonly string[];
-  /** What the writer noted, e.g. `format`; of a model of several files, what all of them note. */
+  /** The metadata, e.g. `format`; for a sharded model, that of all shards combined. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Shape and element type. @throws SafetensorsError when there is no such tensor. */
+  /** Returns the shape and element type of a tensor. @throws SafetensorsError when there is no such tensor. */
   spec(name: string): TensorSpec;
-  /** Reads one tensor. @throws SafetensorsError when there is no such tensor, the file is closed or reading fails. */
+  /** Reads a tensor. @throws SafetensorsError when there is no such tensor, the file is closed or reading fails. */
   read(name: string): Promise<StoredTensor>;
   /**
-   * Reads one tensor in pieces of whole rows of its outermost axis, about 1 MB each. The next piece overwrites the memory of the one
-   * before it. @throws SafetensorsError as `read` does.
+   * Reads a tensor in pieces of whole rows of its outermost axis, about 1 MB each. Each piece overwrites the memory of
+   * the previous one.
+   * @throws SafetensorsError like `read`.
    */
   pieces(name: string): AsyncIterable<TensorPiece>;
-  /** Gives the file back; may be called again. */
+  /** Closes the file. May be called more than once. */
   close(): Promise<void>;
 }
 
 /**
- * Opens a file, by its path (in Node) or through a source, which is closed with it and when it cannot be opened. Only the
- * header is read.
- * @throws SafetensorsError naming the file, and the tensor or key at fault.
+ * Opens a file by its path (in Node) or from a source, and reads only its header. The source is closed with the file,
+ * and also if opening fails.
+ * @throws SafetensorsError naming the file, and the invalid tensor or key.
  */
 export async function openSafetensors(from: string | ByteSource): Promise<SafetensorsFile> {
   return typeof from === 'string' ? openSource(await fileSource(from), from) : openSource(from);
 }
 
-/** Opens a source; `label` is what messages call it. */
+/** Opens a source. `label` is its name in messages. */
 export async function openSource(source: ByteSource, label?: string): Promise<SafetensorsFile> {
   try {
     const { header, dataStart } = await readHeader(source);
@@ -57,7 +58,7 @@ async function readHeader(source: ByteSource): Promise<{ header: Header; dataSta
   return { header: parseHeader(json, source.size - dataStart), dataStart };
 }
 
-/** Bytes of a piece of a tensor, where a row has no more. */
+/** The size of a piece of a tensor in bytes, unless a single row is larger. */
 const PIECE_BYTES = 2 ** 20;
 
 function lazyFile(source: ByteSource, header: Header, dataStart: number, label: string | undefined): SafetensorsFile {
@@ -105,9 +106,9 @@ function lazyFile(source: ByteSource, header: Header, dataStart: number, label: 
 }
 
 /**
- * Every tensor of a file, by name, in the order of their bytes. Where its elements are aligned in memory, a tensor's `data`
- * is a view of `bytes`: do not change the one while the other is in use.
- * @throws SafetensorsError naming the tensor or key at fault.
+ * Reads all tensors of a file by name, in the order of their bytes. If its elements are aligned in memory, a tensor's
+ * `data` is a view of `bytes`: do not modify either while the other is in use.
+ * @throws SafetensorsError naming the invalid tensor or key.
  */
 export function readSafetensors(bytes: Uint8Array): Map<string, StoredTensor> {
   const dataStart = PREFIX_BYTES + headerLength(bytes, bytes.byteLength);
@@ -119,22 +120,23 @@ export function readSafetensors(bytes: Uint8Array): Map<string, StoredTensor> {
   return tensors;
 }
 
-/** Bytes read in pieces: a file, a Blob, a range of HTTP requests. */
+/** Bytes that are read in pieces, e.g. from a file, a Blob or by HTTP range requests. */
 export interface ByteSource {
-  /** Number of bytes. */
+  /** The number of bytes. */
   readonly size: number;
   /**
-   * Exactly `length` bytes from `offset` on, which both lie within `size`. They may be put at the beginning of `memory`, where that is
-   * given, in place of new memory.
+   * Returns exactly `length` bytes from `offset` on; both are within `size`. If `memory` is given, the bytes may be
+   * written to its start instead of new memory.
    */
   read(offset: number, length: number, memory?: Uint8Array): Promise<Uint8Array>;
+  /** Frees the source. Absent if there is nothing to free. */
   close?(): Promise<void>;
 }
 
 /** Opens a source by its path. */
 export type OpenSource = (path: string) => Promise<ByteSource>;
 
-/** Bytes in memory as a source; what is read from it shares their memory. */
+/** Returns a source for bytes in memory. Reads share their memory. */
 export function bytesSource(bytes: Uint8Array): ByteSource {
   return {
     size: bytes.byteLength,
@@ -142,7 +144,7 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
   };
 }
 
-/** A file of the disk as a source, through Node's file system. @throws SafetensorsError when it is missing or no file. */
+/** Returns a source for a file on the disk (in Node). @throws SafetensorsError when it is missing or not a file. */
 export async function fileSource(path: string): Promise<ByteSource> {
   const { open, stat } = await fileSystem();
   try {
@@ -164,7 +166,7 @@ export async function fileSource(path: string): Promise<ByteSource> {
   }
 }
 
-/** Reads from a source and holds it to its promise. @throws SafetensorsError when it fails or gives another number of bytes. */
+/** Reads from a source. @throws SafetensorsError when it fails or returns the wrong number of bytes. */
 export async function readExactly(
   source: ByteSource,
   offset: number,
@@ -187,7 +189,7 @@ async function attempt(source: ByteSource, offset: number, length: number, memor
   }
 }
 
-/** Most bytes that one call of the operating system reads everywhere. */
+/** The maximum number of bytes that one read reliably returns on every operating system. */
 const MOST_BYTES = 2 ** 30;
 
 async function fill(
@@ -207,6 +209,6 @@ async function fileSystem(): Promise<typeof import('node:fs/promises')> {
   try {
     return await import(/* @vite-ignore */ 'node:fs/promises');
   } catch (cause) {
-    throw new SafetensorsError('there is no disk here: pass a ByteSource in place of a path', undefined, cause);
+    throw new SafetensorsError('there is no disk here: pass a ByteSource instead of a path', undefined, cause);
   }
 }

@@ -4,15 +4,16 @@ import { fileSource, openSource, readExactly, type ByteSource, type OpenSource, 
 
 const MAX_SHARDS = 1024;
 
-/** A file beside the index: no folder, no drive, no URL syntax, nothing that an opener could take for a way out. */
+/** Matches a file next to the index: no folder, drive or URL syntax that could lead outside. */
 const SHARD_NAME = /^[\w-][\w.+-]{0,240}\.safetensors$/;
 const LAST_SEGMENT = /[^/\\]*$/;
 
 /**
- * Opens a model of several files by its index (`model.safetensors.index.json`); the shards lie beside it. All headers are
- * read, and every tensor of the index must be in its shard.
- * @param open Opens the index and the shards, whose paths are the index's with another last segment; by default the disk.
- * @throws SafetensorsError naming the file, and the tensor or key at fault.
+ * Opens a sharded model by its index (`model.safetensors.index.json`), with the shards next to it. Reads all headers
+ * and checks that every tensor of the index is in its shard.
+ * @param open Opens the index and the shards. A shard's path is the index's path with another last segment. Default:
+ * the disk.
+ * @throws SafetensorsError naming the file, and the invalid tensor or key.
  */
 export async function openSharded(indexPath: string, open: OpenSource = fileSource): Promise<SafetensorsFile> {
   const index = await readIndex(indexPath, open);
@@ -35,7 +36,7 @@ export async function openSharded(indexPath: string, open: OpenSource = fileSour
   }
 }
 
-/** Names of the tensors by shard. */
+/** The names of the tensors by shard. */
 type ShardIndex = ReadonlyMap<string, readonly string[]>;
 
 async function readIndex(path: string, open: OpenSource): Promise<ShardIndex> {
@@ -79,7 +80,7 @@ function readWeightMap(reader: JsonReader): ShardIndex {
 function checkedShard(shard: string, tensor: string): string {
   if (SHARD_NAME.test(shard)) return shard;
   throw new SafetensorsError(
-    `index: tensor ${quote(tensor)} is said to be in ${quote(shard)}, expected a .safetensors file beside the index`,
+    `index: tensor ${quote(tensor)} is listed in ${quote(shard)}, expected a .safetensors file next to the index`,
     tensor,
   );
 }

@@ -1,6 +1,8 @@
 import { quote, SafetensorsError } from './errors.js';
 
-/** The typed array that holds the elements of each dtype: F16 and BF16 as their raw 16 bits, BOOL as a byte each. */
+/**
+ * The typed array for the elements of each dtype. F16 and BF16 are raw 16-bit patterns; BOOL is one byte per element.
+ */
 export interface ElementArrays {
   readonly U64: BigUint64Array;
   readonly I64: BigInt64Array;
@@ -17,7 +19,7 @@ export interface ElementArrays {
   readonly BOOL: Uint8Array;
 }
 
-/** An element type, by the name it has in a file. */
+/** An element type, named as in a file. */
 export type DType = keyof ElementArrays;
 
 interface ElementArrayConstructor<A> {
@@ -25,7 +27,7 @@ interface ElementArrayConstructor<A> {
   new (buffer: ArrayBufferLike, byteOffset: number, length: number): A;
 }
 
-/** In the order in which the reference implementation lays tensors out: widest elements first. */
+/** The array types, in the reference implementation's order of tensors in a file: widest elements first. */
 const ARRAYS: { readonly [D in DType]: ElementArrayConstructor<ElementArrays[D]> } = {
   U64: BigUint64Array,
   I64: BigInt64Array,
@@ -45,31 +47,31 @@ const ARRAYS: { readonly [D in DType]: ElementArrayConstructor<ElementArrays[D]>
 const LAYOUT_ORDER = Object.keys(ARRAYS);
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-/** The dtype of a tensor. @throws SafetensorsError when the word is none of those known here. */
+/** Parses a tensor's dtype. @throws SafetensorsError when it is unknown. */
 export function dtypeNamed(word: string, tensor: string): DType {
   if (Object.hasOwn(ARRAYS, word)) return word as DType;
   throw new SafetensorsError(
-    `tensor ${quote(tensor)} has dtype ${quote(word)}; those known here are ${LAYOUT_ORDER.join(', ')}`,
+    `tensor ${quote(tensor)} has dtype ${quote(word)}; known ones are ${LAYOUT_ORDER.join(', ')}`,
     tensor,
   );
 }
 
-/** Bytes per element. */
+/** Returns the number of bytes per element. */
 function widthOf(dtype: DType): number {
   return ARRAYS[dtype].BYTES_PER_ELEMENT;
 }
 
-/** Where tensors of a dtype stand in a file: smaller comes first. */
+/** Returns the position of a dtype in the file's order. Tensors with lower positions come first. */
 export function layoutRank(dtype: DType): number {
   return LAYOUT_ORDER.indexOf(dtype);
 }
 
-/** Whether an array is the one that holds elements of this dtype. */
+/** Whether an array has the type for elements of this dtype. */
 export function holds(dtype: DType, data: unknown): boolean {
   return data instanceof ARRAYS[dtype];
 }
 
-/** Bytes as elements: the same memory where it is aligned, else a copy. */
+/** Returns bytes as elements, in the same memory if it is aligned, else as a copy. */
 function elementsOf<D extends DType>(dtype: D, bytes: Uint8Array): ElementArrays[D] {
   requireLittleEndian();
   const Elements = ARRAYS[dtype];
@@ -77,7 +79,7 @@ function elementsOf<D extends DType>(dtype: D, bytes: Uint8Array): ElementArrays
   return new Elements(aligned.buffer, aligned.byteOffset, aligned.byteLength / Elements.BYTES_PER_ELEMENT);
 }
 
-/** Elements as bytes: the same memory. */
+/** Returns elements as bytes in the same memory. */
 export function bytesOf(data: ElementArrays[DType]): Uint8Array {
   requireLittleEndian();
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -91,28 +93,31 @@ function requireLittleEndian(): void {
   }
 }
 
-/** Shape and element type of a stored tensor. */
+/** The shape and element type of a stored tensor. */
 export interface TensorSpec {
+  /** The element type. */
   readonly dtype: DType;
-  /** Sizes of the axes, outermost first; `[]` for a scalar. */
+  /** The sizes of the axes, outermost first; `[]` for a scalar. */
   readonly shape: readonly number[];
 }
 
-/** A tensor as a file holds it, row by row; `dtype` tells which typed array `data` is. */
+/** A tensor as stored in a file. `dtype` decides the type of `data`. */
 export type StoredTensor = {
   readonly [D in DType]: {
+    /** The element type. */
     readonly dtype: D;
-    /** Sizes of the axes, outermost first; `[]` for a scalar. */
+    /** The sizes of the axes, outermost first; `[]` for a scalar. */
     readonly shape: readonly number[];
+    /** The elements in row-major order. */
     readonly data: ElementArrays[D];
   };
 }[DType];
 
-/** Axes of a tensor, as many as NumPy allows. */
+/** The maximum number of axes, as in NumPy. */
 export const MAX_RANK = 64;
 const MAX_DIMENSION = 2 ** 31 - 1;
 
-/** Bytes that a tensor takes. @throws SafetensorsError naming the tensor when its shape is impossible. */
+/** Returns the size of a tensor in bytes. @throws SafetensorsError naming the tensor when its shape is impossible. */
 export function byteLengthOf(name: string, { dtype, shape }: TensorSpec): number {
   if (shape.length > MAX_RANK) {
     throw new SafetensorsError(`tensor ${quote(name)} has ${shape.length} axes, at most ${MAX_RANK} are read`, name);
@@ -133,15 +138,16 @@ export function byteLengthOf(name: string, { dtype, shape }: TensorSpec): number
   return bytes;
 }
 
-/** A tensor over bytes that fill its shape. Shares their memory where it is aligned. */
+/** Returns a tensor of bytes that fill its shape. Shares their memory if it is aligned. */
 export function tensorOver({ dtype, shape }: TensorSpec, bytes: Uint8Array): StoredTensor {
   return { dtype, shape, data: elementsOf(dtype, bytes) } as StoredTensor;
 }
 
 /**
- * The values of a floating-point tensor. Exact for F32, whose own `data` comes back, F16 and BF16; F64 is rounded to nearest.
- * @param memory Where the values are put, from its beginning on, in place of new memory; F32 needs none.
- * @throws SafetensorsError for integers and booleans, which a float32 may not hold exactly: read their `data`.
+ * Converts a floating-point tensor to float32. F32 returns its own `data`; F16 and BF16 are exact; F64 is rounded to
+ * nearest.
+ * @param memory Where to write the values, from its start, instead of new memory. Not used for F32.
+ * @throws SafetensorsError for integers and booleans, which float32 may not represent exactly: read their `data`.
  */
 export function toFloat32(tensor: StoredTensor, memory?: Float32Array): Float32Array {
   const { length } = tensor.data;
@@ -157,7 +163,7 @@ export function toFloat32(tensor: StoredTensor, memory?: Float32Array): Float32A
       return doublesToFloat32(tensor.data, values());
     default:
       throw new SafetensorsError(
-        `expected a tensor of F32, F16, BF16 or F64, got ${tensor.dtype}: use its data as it is`,
+        `expected a tensor of F32, F16, BF16 or F64, got ${tensor.dtype}: use its data directly`,
       );
   }
 }
@@ -177,7 +183,7 @@ function halvesToFloat32(halves: Uint16Array, values: Float32Array): Float32Arra
     const magnitude = (half & 0x7fff) << 13;
     const notFinite = (half & 0x7c00) === 0x7c00;
     bits[i] = sign | magnitude | (notFinite ? 0x7f800000 : 0);
-    // Subnormal halves come out right as well: this product normalises them, exactly.
+    // Correct for subnormal halves too: this product normalises them exactly.
     if (!notFinite) values[i] = (values[i] as number) * EXPONENT_SHIFT;
   });
   return values;

@@ -2,15 +2,15 @@ import { byteLengthOf, bytesOf, dtypeNamed, holds, layoutRank, type StoredTensor
 import { quote, reason, SafetensorsError } from './errors.js';
 import { isWellFormed, MAX_HEADER_BYTES, MAX_KEYS, METADATA_KEY, PREFIX_BYTES } from './header.js';
 
-/** Values by name: a map or a plain object. */
+/** Values by name, as a map or a plain object. */
 export type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
 
 const HEADER_ALIGNMENT = 8;
 
 /**
- * A file of these tensors, byte for byte as the reference implementation writes it: the widest elements first, then by name,
- * after a header padded to 8 bytes. Metadata, whose order the reference leaves to chance, is sorted, so that equal content
- * gives equal bytes.
+ * Returns a file of these tensors, byte for byte as the reference implementation writes it: a header padded to 8 bytes,
+ * then the tensors, widest elements first, then by name. Metadata is sorted (the reference's order is random), so equal
+ * content gives equal bytes.
  * @throws SafetensorsError naming the tensor or key that cannot be written.
  */
 export function writeSafetensors(tensors: Named<StoredTensor>, metadata?: Named<string>): Uint8Array {
@@ -24,7 +24,7 @@ export function writeSafetensors(tensors: Named<StoredTensor>, metadata?: Named<
   return file;
 }
 
-/** A tensor's bytes and where they go, counted from the end of the header. */
+/** A tensor's bytes and their position, counted from the end of the header. */
 interface Piece {
   readonly name: string;
   readonly tensor: StoredTensor;
@@ -49,10 +49,10 @@ function laidOut(tensors: Named<StoredTensor>): Piece[] {
 
 function checkTensor(name: string, tensor: StoredTensor): void {
   checkText(name, 'tensor name', name);
-  if (name === METADATA_KEY) throw new SafetensorsError(`'${METADATA_KEY}' is no name for a tensor`, name);
+  if (name === METADATA_KEY) throw new SafetensorsError(`'${METADATA_KEY}' cannot be a tensor's name`, name);
   const { dtype, shape, data } = tensor;
   if (!holds(dtypeNamed(dtype, name), data)) {
-    throw new SafetensorsError(`tensor ${quote(name)}: data is no array of ${dtype} elements`, name);
+    throw new SafetensorsError(`tensor ${quote(name)}: data is not an array of ${dtype} elements`, name);
   }
   const needed = byteLengthOf(name, tensor);
   if (data.byteLength !== needed) {
@@ -79,7 +79,7 @@ function tensorMember({ name, tensor, begin, end }: Piece): string {
   return `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(',')}],"data_offsets":[${begin},${end}]}`;
 }
 
-/** Joined by hand: an object would move names like '10' to the front. */
+/** Joins the members by hand, because an object would move names like '10' to the front. */
 function encodedHeader(members: readonly string[]): Uint8Array {
   const json = new TextEncoder().encode(`{${members.join(',')}}`);
   const length = Math.ceil(json.byteLength / HEADER_ALIGNMENT) * HEADER_ALIGNMENT;
@@ -115,7 +115,7 @@ function entriesOf<T>(named: Named<T>, what: string): [string, T][] {
   throw new SafetensorsError(`expected fewer than ${MAX_KEYS} ${what} in one file, got ${entries.length}`);
 }
 
-/** The order of the names' UTF-8 bytes; JavaScript's own compares UTF-16 units. */
+/** Compares names by their UTF-8 bytes. JavaScript's own order compares UTF-16 units. */
 function byCodePoint(a: string, b: string): number {
   let at = 0;
   while (at < a.length && a[at] === b[at]) at++;

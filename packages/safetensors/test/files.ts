@@ -5,9 +5,9 @@ import type { DType } from '@peftjs/safetensors';
 interface ExpectedTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Elements in hexadecimal. */
+  /** The elements in hexadecimal. */
   readonly bytes: string;
-  /** Their float32 values in hexadecimal, of floating-point tensors. */
+  /** The float32 values of a floating-point tensor, in hexadecimal. */
   readonly float32?: string;
 }
 
@@ -16,20 +16,20 @@ interface Expected {
   readonly float32OfAllPatterns: { readonly F16: string; readonly BF16: string };
 }
 
-/** What the Python library says of the golden files. */
+/** The content of the golden files according to the Python library. */
 export const expected = JSON.parse(golden('expected.json').toString()) as Expected;
 
-/** Path of a golden file. */
+/** Returns the path of a golden file. */
 export function goldenPath(name: string): string {
   return fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
 }
 
-/** A golden file's bytes. */
+/** Reads a golden file. */
 export function golden(name: string): Buffer {
   return readFileSync(goldenPath(name));
 }
 
-/** A file from the text of its header and its data. */
+/** Builds a file from its header and its data. */
 export function fileOf(
   header: string | Uint8Array,
   data: Uint8Array = new Uint8Array(),
@@ -43,7 +43,7 @@ export function fileOf(
   return file;
 }
 
-/** The bytes of a typed array in hexadecimal. */
+/** Returns the bytes of a typed array in hexadecimal. */
 export function hex(array: ArrayBufferView): string {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('hex');
 }

@@ -6,7 +6,7 @@ import { expected, golden, goldenPath, hex } from './files.js';
 const files = Object.entries(expected.files);
 
 describe.each(files)('%s.safetensors, written by the Python library', (name, tensors) => {
-  test('is read as it was meant', () => {
+  test('is read correctly', () => {
     const read = readSafetensors(golden(`${name}.safetensors`));
     const summary = Object.fromEntries(
       [...read].map(([key, { dtype, shape, data }]) => [key, { dtype, shape, bytes: hex(data) }]),
@@ -17,7 +17,7 @@ describe.each(files)('%s.safetensors, written by the Python library', (name, ten
     expect(summary).toEqual(wanted);
   });
 
-  test('gives the same tensors one at a time', async () => {
+  test('returns the same tensors when read one at a time', async () => {
     const file = await openSafetensors(goldenPath(`${name}.safetensors`));
     const all = readSafetensors(golden(`${name}.safetensors`));
     expect(file.names).toEqual([...all.keys()]);
@@ -38,7 +38,7 @@ describe.each(files)('%s.safetensors, written by the Python library', (name, ten
 });
 
 test.each(files.map(([name]) => name).filter((name) => name !== 'unaligned'))(
-  'our writer repeats %s.safetensors byte for byte, whatever the order of its tensors',
+  'our writer reproduces %s.safetensors byte for byte, in any order of its tensors',
   async (name) => {
     const bytes = golden(`${name}.safetensors`);
     const { metadata } = await openSafetensors(bytesSource(bytes));
@@ -48,14 +48,14 @@ test.each(files.map(([name]) => name).filter((name) => name !== 'unaligned'))(
   },
 );
 
-test('a file at an odd place in memory reads the same', () => {
+test('a file at an unaligned address reads the same', () => {
   const bytes = golden('every-dtype.safetensors');
   const shifted = Buffer.alloc(bytes.length + 1).subarray(1);
   shifted.set(bytes);
   expect(readSafetensors(shifted)).toEqual(readSafetensors(bytes));
 });
 
-test('a file made here from scratch equals the one that Python made', () => {
+test('a file written here equals the one written by Python', () => {
   const path = 'base_model.model.encoder.layer.0.attention.query';
   const written = writeSafetensors(
     {

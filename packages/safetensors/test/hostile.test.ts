@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { bytesSource, openSafetensors, readSafetensors, SafetensorsError, type ByteSource } from '@peftjs/safetensors';
 import { fileOf, golden } from './files.js';
 
-/** The header entry of a tensor 'a' of one float. */
+/** Returns the header entry of a tensor 'a' of one float. */
 function entry({ name = 'a', dtype = '"F32"', shape = '[1]', offsets = '[0,4]', more = '' } = {}): string {
   return `${JSON.stringify(name)}:{"dtype":${dtype},"shape":${shape},"data_offsets":${offsets}${more}}`;
 }
@@ -14,7 +14,7 @@ const header = (...entries: string[]) => `{${entries.join(',')}}`;
 interface Case {
   readonly file: Uint8Array;
   readonly says: RegExp;
-  /** The tensor or key that the error names. */
+  /** The tensor or key in the error. */
   readonly names?: string;
 }
 
@@ -24,11 +24,11 @@ const cases: Record<string, Case> = {
   'a header longer than the file': { file: fileOf('{}', four, 100n), says: /header of 100 bytes.*14 bytes.*truncated/ },
   'a header above the limit': { file: fileOf('{}', four, 100_000_001n), says: /100000001 bytes, at most 100000000/ },
   'a header of 2^64 - 1 bytes': { file: fileOf('{}', four, 2n ** 64n - 1n), says: /18446744073709551615 bytes/ },
-  'an empty header': { file: fileOf(''), says: /must begin with '\{'/ },
-  'a header that is no object': { file: fileOf('[]'), says: /must begin with '\{'/ },
-  'white space before the header': { file: fileOf(' {}'), says: /must begin with '\{'/ },
-  'a byte order mark': { file: fileOf('\ufeff{}'), says: /must begin with '\{'/ },
-  'a pickle': { file: fileOf(Uint8Array.of(0x80, 2, 0x63), four), says: /must begin with '\{'/ },
+  'an empty header': { file: fileOf(''), says: /must start with '\{'/ },
+  'a header that is not an object': { file: fileOf('[]'), says: /must start with '\{'/ },
+  'white space before the header': { file: fileOf(' {}'), says: /must start with '\{'/ },
+  'a byte order mark': { file: fileOf('\ufeff{}'), says: /must start with '\{'/ },
+  'a pickle': { file: fileOf(Uint8Array.of(0x80, 2, 0x63), four), says: /must start with '\{'/ },
   'invalid UTF-8': { file: fileOf(Uint8Array.of(0x7b, 0x22, 0xc3, 0x28, 0x22)), says: /not valid UTF-8/ },
   'text after the header': { file: fileOf('{} x'), says: /expected the end at character 3, found 'x'/ },
   'zeros after the header': { file: fileOf('{}\0\0'), says: /expected the end at character 2/ },
@@ -37,31 +37,31 @@ const cases: Record<string, Case> = {
   'single quotes': { file: fileOf("{'a':1}"), says: /expected a string/ },
   'a raw control character in a name': { file: fileOf('{"a\n":1}'), says: /expected a string of valid/ },
   'half a surrogate pair in a name': { file: fileOf('{"\\ud800":1}'), says: /expected a string of valid/ },
-  'one name twice': { file: fileOf(header(entry(), entry()), four), says: /key 'a' appears twice/, names: 'a' },
-  'one name twice, escaped once': {
+  'a duplicate name': { file: fileOf(header(entry(), entry()), four), says: /key 'a' appears twice/, names: 'a' },
+  'a duplicate name, escaped once': {
     file: fileOf(`{${entry()},${entry().replace('"a"', '"\\u0061"')}}`, four),
     says: /key 'a' appears twice/,
     names: 'a',
   },
-  'one field twice': {
+  'a duplicate field': {
     file: fileOf(header(entry({ more: ',"dtype":"F32"' })), four),
     says: /at 'a': key 'dtype' appears twice/,
     names: 'dtype',
   },
-  'one metadata key twice': { file: fileOf('{"__metadata__":{"k":"1","k":"2"}}'), says: /key 'k' appears twice/ },
-  'metadata twice': { file: fileOf('{"__metadata__":{},"__metadata__":{}}'), says: /'__metadata__' appears twice/ },
+  'a duplicate metadata key': { file: fileOf('{"__metadata__":{"k":"1","k":"2"}}'), says: /key 'k' appears twice/ },
+  'duplicate metadata': { file: fileOf('{"__metadata__":{},"__metadata__":{}}'), says: /'__metadata__' appears twice/ },
   'metadata that is a number': { file: fileOf('{"__metadata__":{"k":1}}'), says: /at '__metadata__'\.'k'.*a string/ },
   'metadata that is a tensor': {
     file: fileOf(header(entry({ name: '__metadata__' })), four),
     says: /at '__metadata__'\.'shape': expected a string/,
     names: '__metadata__',
   },
-  'nested too deep': {
+  'too deep nesting': {
     file: fileOf(header(entry({ more: `,"x":${'['.repeat(1000)}` })), four),
     says: /at 'a'\.'x': nested more than 32 deep/,
     names: 'a',
   },
-  'a tensor that is no object': { file: fileOf('{"a":[1]}', four), says: /at 'a': expected an object/, names: 'a' },
+  'a tensor that is not an object': { file: fileOf('{"a":[1]}', four), says: /at 'a': expected an object/, names: 'a' },
   'a missing field': {
     file: fileOf('{"a":{"dtype":"F32","shape":[1]}}', four),
     says: /'a' needs dtype, shape/,
@@ -75,10 +75,10 @@ const cases: Record<string, Case> = {
   },
   'an unknown dtype': {
     file: fileOf(header(entry({ dtype: '"F4"' })), four),
-    says: /'a' has dtype 'F4'; those/,
+    says: /'a' has dtype 'F4'; known/,
     names: 'a',
   },
-  "a dtype of Object's": {
+  "a dtype named like a member of Object's prototype": {
     file: fileOf(header(entry({ dtype: '"constructor"' })), four),
     says: /'constructor'/,
     names: 'a',
@@ -162,14 +162,14 @@ const cases: Record<string, Case> = {
   },
   'bytes that no tensor covers': { file: fileOf(header(entry()), eight), says: /fill 4 bytes, the file has 8/ },
   'bytes without any tensor': { file: fileOf('{}', four), says: /fill 0 bytes, the file has 4/ },
-  'data cut short': {
+  'truncated data': {
     file: fileOf(header(entry({ shape: '[2]', offsets: '[0,8]' })), four),
     says: /'a' ends at byte 8 of the data, the file has 4: it is truncated/,
     names: 'a',
   },
 };
 
-/** A source that notes the longest read asked of it. */
+/** A source that records the longest read. */
 function watched(bytes: Uint8Array): ByteSource & { longest: number } {
   const inner = bytesSource(bytes);
   return {
@@ -183,28 +183,28 @@ function watched(bytes: Uint8Array): ByteSource & { longest: number } {
 }
 
 describe.each(Object.entries(cases))('%s', (_, { file, says, names }) => {
-  test('is refused with one clear error', () => {
+  test('is rejected with one clear error', () => {
     const attempt = () => readSafetensors(file);
     expect(attempt).toThrow(SafetensorsError);
     expect(attempt).toThrow(says);
     expect(attempt).toThrow(expect.objectContaining({ code: 'PEFT_SAFETENSORS', ...(names && { path: names }) }));
   });
 
-  test('is refused when opened lazily, without reading more than there is', async () => {
+  test('is rejected when opened lazily, without reading beyond the end', async () => {
     const source = watched(file);
     await expect(openSafetensors(source)).rejects.toThrow(SafetensorsError);
     expect(source.longest).toBeLessThanOrEqual(file.length);
   });
 });
 
-test('every truncation of a real file is refused', () => {
+test('every truncation of a real file is rejected', () => {
   const whole = golden('every-dtype.safetensors');
   for (let length = 0; length < whole.length; length++) {
     expect(() => readSafetensors(whole.subarray(0, length))).toThrow(SafetensorsError);
   }
 });
 
-test('names of the object prototype are names like any other', async () => {
+test('names of the object prototype are ordinary names', async () => {
   const file = fileOf(
     `{"__metadata__":{"__proto__":"m"},${entry({ name: '__proto__' })},${entry({ name: 'toString', offsets: '[4,8]' })}}`,
     eight,
@@ -217,7 +217,7 @@ test('names of the object prototype are names like any other', async () => {
   expect({}).not.toHaveProperty('m');
 });
 
-test('what the reference implementation accepts is accepted', () => {
+test('accepts what the reference implementation accepts', () => {
   const unknownField = fileOf(`{${entry({ more: ',"note":[1.5e3,{"k":null},true,"x"]' })}} \n`, four);
   expect(readSafetensors(unknownField).get('a')?.shape).toEqual([1]);
   const byOffset = fileOf(header(entry({ name: 'b', offsets: '[4,8]' }), entry()), eight);
@@ -226,7 +226,7 @@ test('what the reference implementation accepts is accepted', () => {
   expect([...readSafetensors(empties).keys()]).toEqual(['b', 'a']);
 });
 
-test('a hostile name is shown short and without control characters', () => {
+test('a hostile name is shown shortened and without control characters', () => {
   const name = `\u001b[31m\u202e\u009b${'x'.repeat(10_000)}`;
   const file = fileOf(header(entry({ name, dtype: '"F4"' })), four);
   expect(() => readSafetensors(file)).toThrow(/^tensor '\\u\{1b\}\[31m\\u\{202e\}\\u\{9b\}x{70,80}…' has dtype 'F4'/);

@@ -16,8 +16,8 @@ const pair = writeSafetensors({
   second: { dtype: 'I32', shape: [1], data: Int32Array.of(3) },
 });
 
-describe('a file of the disk', () => {
-  test('tells its metadata and specs and reads one tensor', async () => {
+describe('a file on the disk', () => {
+  test('returns its metadata and specs and reads one tensor', async () => {
     const file = await openSafetensors(goldenPath('adapter.safetensors'));
     expect(file.metadata).toEqual({ format: 'pt' });
     const [name = ''] = file.names;
@@ -26,7 +26,7 @@ describe('a file of the disk', () => {
     await file.close();
   });
 
-  test('names itself and the tensor that it has not', async () => {
+  test('names itself and a missing tensor in errors', async () => {
     const path = goldenPath('adapter.safetensors');
     const file = await openSafetensors(path);
     expect(() => file.spec('lora')).toThrow(`${path}: there is no tensor 'lora' among 2`);
@@ -34,14 +34,14 @@ describe('a file of the disk', () => {
     await file.close();
   });
 
-  test('is not read once closed, and may be closed twice', async () => {
+  test('cannot be read once closed, and may be closed twice', async () => {
     const file = await openSafetensors(goldenPath('adapter.safetensors'));
     await file.close();
     await file.close();
     await expect(file.read(file.names[0] ?? '')).rejects.toThrow(/the file is closed/);
   });
 
-  test('is refused when missing, a folder or broken, with its path', async () => {
+  test('is rejected with its path when it is missing, a folder or broken', async () => {
     const missing = join(folder, 'missing.safetensors');
     await expect(openSafetensors(missing)).rejects.toMatchObject({ name: 'SafetensorsError', path: missing });
     await expect(openSafetensors(folder)).rejects.toThrow(`cannot open ${folder}: it is not a file`);
@@ -52,7 +52,7 @@ describe('a file of the disk', () => {
     await expect(refusal).rejects.toMatchObject({ path: broken });
   });
 
-  test('that shrinks while open fails to read, not silently', async () => {
+  test('reports an error when it shrinks while open', async () => {
     const path = join(folder, 'shrinking.safetensors');
     await writeFile(path, pair);
     const file = await openSafetensors(path);
@@ -71,7 +71,7 @@ describe('a tensor in pieces', () => {
     empty: { dtype: 'F32', shape: [0, 2], data: new Float32Array(0) },
   });
 
-  test('comes row by row in one memory', async () => {
+  test('is read row by row into the same memory', async () => {
     const path = join(folder, 'large.safetensors');
     await writeFile(path, large);
     const file = await openSafetensors(path);
@@ -87,7 +87,7 @@ describe('a tensor in pieces', () => {
     expect(memories.size).toBe(1);
   });
 
-  test('is one piece for a scalar, none without rows, and needs an open file', async () => {
+  test('is one piece for a scalar and none without rows, and needs an open file', async () => {
     const file = await openSafetensors(bytesSource(large));
     const piecesOf = async (name: string) => {
       const found = [];
@@ -102,7 +102,7 @@ describe('a tensor in pieces', () => {
 });
 
 describe('a source', () => {
-  test('is asked for the header and the wanted tensor only', async () => {
+  test('is only read for the header and the requested tensor', async () => {
     const reads: [number, number][] = [];
     const inner = bytesSource(pair);
     const file = await openSafetensors({
@@ -130,7 +130,7 @@ describe('a source', () => {
     expect(await file.read('second')).toEqual({ dtype: 'I32', shape: [1], data: Int32Array.of(3) });
   });
 
-  test('is closed with the file, once, and when it holds none', async () => {
+  test('is closed once with the file, and when opening fails', async () => {
     let closed = 0;
     const closing = (bytes: Uint8Array) => ({
       ...bytesSource(bytes),
@@ -148,7 +148,7 @@ describe('a source', () => {
     expect(closed).toBe(2);
   });
 
-  test('that fails or gives too much is one clear error', async () => {
+  test('that fails or returns too many bytes causes one clear error', async () => {
     const failure = new RangeError('connection lost');
     const failing = openSafetensors({ size: 100, read: () => Promise.reject(failure) });
     await expect(failing).rejects.toThrow(/cannot read 8 bytes from byte 0 on: connection lost/);

@@ -27,7 +27,7 @@ const WIDTHS: Record<DType, number> = {
   BOOL: 1,
 };
 
-/** A tensor with arbitrary bits, made by the reader from a file of its own. */
+/** A tensor with arbitrary bits, read from a file with only this tensor. */
 const tensor: fc.Arbitrary<StoredTensor> = fc
   .record({
     dtype: fc.constantFrom(...(Object.keys(WIDTHS) as DType[])),
@@ -50,12 +50,12 @@ const tensors = fc
   .map((entries) => new Map(entries.filter(([name]) => name !== '__metadata__')));
 const metadata = fc.dictionary(text, text, { maxKeys: 4 });
 
-/** What of a tensor must survive: NaN payloads too, so bits and not numbers. */
+/** The parts of a tensor that must be preserved, as bits rather than numbers because of NaN payloads. */
 const bits = (tensor?: StoredTensor) =>
   tensor && { dtype: tensor.dtype, shape: tensor.shape, bits: hex(tensor.data), array: tensor.data.constructor.name };
 
 describe('round trip', () => {
-  test('every set of tensors comes back bit for bit', async () => {
+  test('preserves every set of tensors bit for bit', async () => {
     await fc.assert(
       fc.asyncProperty(tensors, metadata, async (before, noted) => {
         const bytes = writeSafetensors(before, noted);
@@ -82,7 +82,7 @@ describe('round trip', () => {
     );
   });
 
-  test('data begins at a multiple of 8 and every tensor is aligned', () => {
+  test('data starts at a multiple of 8 and every tensor is aligned', () => {
     fc.assert(
       fc.property(tensors, (before) => {
         const bytes = writeSafetensors(before);
@@ -94,7 +94,7 @@ describe('round trip', () => {
   });
 });
 
-/** Pieces that break headers: numbers at the edges, keys with a meaning elsewhere, stray JSON. */
+/** Pieces that break headers: extreme numbers, keys with a special meaning, stray JSON. */
 const intruders = fc.constantFrom(
   ...[
     '-1',
@@ -130,13 +130,13 @@ const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+|[[\]{},:]/g;
 type Mutation = (header: string) => string;
 
 const mutation: fc.Arbitrary<Mutation> = fc.oneof(
-  // One token for another piece.
+  // Replaces a token by a piece.
   fc.tuple(fc.nat(), intruders).map(([at, piece]): Mutation => (header) => {
     const count = header.match(TOKENS)?.length ?? 0;
     let index = 0;
     return header.replace(TOKENS, (token) => (index++ === at % Math.max(count, 1) ? piece : token));
   }),
-  // One token for another of the same header.
+  // Replaces a token by another one of the same header.
   fc.tuple(fc.nat(), fc.nat()).map(([to, from]): Mutation => (header) => {
     const found = header.match(TOKENS) ?? [''];
     let index = 0;
@@ -144,12 +144,12 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
       index++ === to % found.length ? (found[from % found.length] ?? '') : token,
     );
   }),
-  // A piece put in.
+  // Inserts a piece.
   fc.tuple(fc.nat(), intruders).map(([at, piece]): Mutation => (header) => {
     const place = at % (header.length + 1);
     return header.slice(0, place) + piece + header.slice(place);
   }),
-  // A stretch taken out or repeated.
+  // Removes or repeats a range.
   fc.tuple(fc.nat(), fc.nat({ max: 40 }), fc.constantFrom(0, 2)).map(([at, length, times]): Mutation => (header) => {
     const place = at % (header.length + 1);
     return header.slice(0, place) + header.slice(place, place + length).repeat(times) + header.slice(place + length);
@@ -166,7 +166,7 @@ const originals = {
 const seldom = <T>(value: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 7, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: value });
 
-/** A file whose header, bytes, announced length or data were damaged. */
+/** A file with a damaged header, bytes, announced length or data. */
 const damaged = fc
   .record({
     name: fc.constantFrom('adapter', 'everyDtype', 'unaligned', 'nothing'),
@@ -185,7 +185,7 @@ const damaged = fc
   });
 
 describe('10,000 damaged headers', () => {
-  test('each is read within its bounds or refused, in both ways of reading alike', async () => {
+  test('each is read within its bounds or rejected, with the same result for both ways of reading', async () => {
     let accepted = 0;
     await fc.assert(
       fc.asyncProperty(damaged, async (file) => {
@@ -202,7 +202,7 @@ describe('10,000 damaged headers', () => {
       }),
       { numRuns: 10_000 },
     );
-    // Both outcomes occur often enough that neither check is idle.
+    // Both outcomes occur often enough to be tested.
     expect(accepted).toBeGreaterThan(100);
     expect(accepted).toBeLessThan(9_000);
   });
@@ -216,7 +216,7 @@ function outcome(read: () => Map<string, StoredTensor>): Map<string, StoredTenso
   }
 }
 
-/** Any error but our own fails the test. */
+/** Fails the test for any error other than our own. */
 function refused(error: unknown): 'refused' {
   if (error instanceof SafetensorsError) return 'refused';
   throw error;

@@ -11,7 +11,7 @@ import { golden, goldenPath } from './files.js';
 
 const INDEX = 'model.safetensors.index.json';
 
-/** Files in memory, and how many of those opened are not closed yet. */
+/** Files in memory, and the number of open ones. */
 function folderOf(files: Readonly<Record<string, string | Uint8Array>>) {
   const folder = {
     paths: [] as string[],
@@ -34,7 +34,7 @@ function folderOf(files: Readonly<Record<string, string | Uint8Array>>) {
 const one = (value: number): StoredTensor => ({ dtype: 'F32', shape: [], data: Float32Array.of(value) });
 const indexOf = (weightMap: Record<string, string>) => JSON.stringify({ metadata: {}, weight_map: weightMap });
 
-test('a model that Python wrote in two files reads as the one file', async () => {
+test('a model that Python wrote in two files reads like the single file', async () => {
   const model = await openSharded(goldenPath(`sharded/${INDEX}`));
   const whole = readSafetensors(golden('adapter.safetensors'));
   expect(new Set(model.names)).toEqual(new Set(whole.keys()));
@@ -46,7 +46,7 @@ test('a model that Python wrote in two files reads as the one file', async () =>
   await model.close();
 });
 
-test('shards are opened beside the index, once each, and closed with the model', async () => {
+test('shards next to the index are opened once each and closed with the model', async () => {
   const folder = folderOf({
     [`https://host/m/${INDEX}`]: indexOf({ a: 'x.safetensors', b: 'y.safetensors', c: 'x.safetensors' }),
     'https://host/m/x.safetensors': writeSafetensors({ a: one(1), c: one(3) }, { from: 'x' }),
@@ -67,7 +67,7 @@ test('shards are opened beside the index, once each, and closed with the model',
   expect(folder.left).toBe(0);
 });
 
-describe('a shard outside the folder is refused', () => {
+describe('a shard outside the folder is rejected', () => {
   test.each([
     '../x.safetensors',
     '..\\x.safetensors',
@@ -94,12 +94,12 @@ describe('a shard outside the folder is refused', () => {
   });
 });
 
-describe('a broken model names what is wrong and leaves no file open', () => {
+describe('a broken model names the error and leaves no file open', () => {
   const good = writeSafetensors({ a: one(1) });
   const x = 'x.safetensors';
   test.each<[string, Record<string, string | Uint8Array>, RegExp, string]>([
     ['a missing index', {}, /404 for model/, INDEX],
-    ['an index that is no JSON', { [INDEX]: 'oops' }, /index.json: index: expected an object/, INDEX],
+    ['an index that is not JSON', { [INDEX]: 'oops' }, /index.json: index: expected an object/, INDEX],
     ['an index without weight_map', { [INDEX]: '{}' }, /'weight_map'/, 'weight_map'],
     ['a weight_map of numbers', { [INDEX]: '{"weight_map":{"a":1}}' }, /expected a string/, 'weight_map'],
     ['a tensor listed twice', { [INDEX]: `{"weight_map":{"a":"${x}","a":"${x}"}}` }, /'a' appears twice/, 'a'],
@@ -107,7 +107,7 @@ describe('a broken model names what is wrong and leaves no file open', () => {
     ['a missing shard', { [INDEX]: indexOf({ a: x, b: 'y.safetensors' }), [x]: good }, /404 for y/, 'y.safetensors'],
     ['a broken shard', { [INDEX]: indexOf({ a: x }), [x]: new Uint8Array(9) }, /x.safetensors: the header/, x],
     [
-      'a tensor its shard has not',
+      'a tensor missing in its shard',
       { [INDEX]: indexOf({ b: x }), [x]: good },
       /x.safetensors: there is no tensor 'b'/,
       'b',

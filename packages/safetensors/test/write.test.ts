@@ -21,29 +21,29 @@ test('the widest elements come first, then names by their UTF-8 bytes', () => {
   expect(headerOf(bytes)).toMatch(/^\{"long":\{"dtype":"I64","shape":\[1\],"data_offsets":\[0,8\]\},"10":/);
 });
 
-test('metadata comes first, sorted, also when it is empty', () => {
+test('metadata comes first and sorted, even if empty', () => {
   expect(headerOf(writeSafetensors({}, { b: '1', a: '"' }))).toBe('{"__metadata__":{"a":"\\"","b":"1"}}     ');
   expect(headerOf(writeSafetensors(new Map(), new Map()))).toBe('{"__metadata__":{}}     ');
 });
 
-test('the file is a copy: later changes of a tensor do not reach it', () => {
+test('the file is a copy: later changes of a tensor do not affect it', () => {
   const data = Float32Array.of(1, 2);
   const bytes = writeSafetensors({ a: { dtype: 'F32', shape: [1], data: data.subarray(1) } });
   data[1] = 7;
   expect(readSafetensors(bytes).get('a')?.data).toEqual(Float32Array.of(2));
 });
 
-describe('what no file can hold is refused, naming it', () => {
+describe('rejects and names what cannot be written', () => {
   test.each<[string, Record<string, unknown>, RegExp]>([
     ['data of another length', { a: { ...one, shape: [2] } }, /'a': F32 of shape \[2\] takes 8 bytes, its data has 4/],
-    ['data of another type', { a: { ...one, dtype: 'I32' } }, /'a': data is no array of I32 elements/],
-    ['floats where raw halves are due', { a: { dtype: 'F16', shape: [1], data: new Float32Array(1) } }, /array of F16/],
-    ['a dtype unknown', { a: { ...one, dtype: 'F8' } }, /'a' has dtype 'F8'/],
+    ['data of another type', { a: { ...one, dtype: 'I32' } }, /'a': data is not an array of I32 elements/],
+    ['floats instead of raw halves', { a: { dtype: 'F16', shape: [1], data: new Float32Array(1) } }, /array of F16/],
+    ['an unknown dtype', { a: { ...one, dtype: 'F8' } }, /'a' has dtype 'F8'/],
     ['a negative size', { a: { ...one, shape: [-1] } }, /'a': axis 0 has size -1/],
     ['a size that is NaN', { a: { ...one, shape: [NaN] } }, /'a': axis 0 has size NaN/],
     ['too many axes', { a: { ...one, shape: Array<number>(65).fill(1) } }, /'a' has 65 axes, at most 64/],
     ['half a surrogate pair', { '\ud800': one }, /tensor name must be a string of Unicode characters/],
-    ['the name of the metadata', { ['__metadata__']: one }, /no name for a tensor/],
+    ['the name of the metadata', { ['__metadata__']: one }, /cannot be a tensor's name/],
   ])('%s', (_, tensors, says) => {
     const attempt = () => writeSafetensors(tensors as Record<string, StoredTensor>);
     expect(attempt).toThrow(SafetensorsError);
@@ -51,12 +51,12 @@ describe('what no file can hold is refused, naming it', () => {
     expect(attempt).toThrow(expect.objectContaining({ path: Object.keys(tensors)[0] }));
   });
 
-  test('metadata that is no text', () => {
+  test('metadata that is not text', () => {
     const attempt = () => writeSafetensors({}, { epoch: 3 } as unknown as Record<string, string>);
     expect(attempt).toThrow(/metadata of 'epoch' must be a string of Unicode characters, got '3'/);
   });
 
-  test('more tensors or metadata than the reader takes', () => {
+  test('more tensors or metadata than the reader accepts', () => {
     const many = Array.from({ length: 262_144 }, (_, i) => i.toString(36));
     expect(() => writeSafetensors(new Map(many.map((name) => [name, one])))).toThrow(/fewer than 262144 tensors/);
     expect(() => writeSafetensors({}, new Map(many.map((key) => [key, ''])))).toThrow(/fewer than 262144 entries/);
@@ -70,13 +70,13 @@ describe('what no file can hold is refused, naming it', () => {
 });
 
 describe('toFloat32', () => {
-  test('gives the data of F32 itself and rounds F64', () => {
+  test('returns the data of F32 itself and rounds F64', () => {
     expect(toFloat32(one)).toBe(one.data);
     const wide: StoredTensor = { dtype: 'F64', shape: [2], data: Float64Array.of(0.1, 1e300) };
     expect(toFloat32(wide)).toEqual(Float32Array.of(Math.fround(0.1), Infinity));
   });
 
-  test('refuses integers, which it might change', () => {
+  test('rejects integers, which it might change', () => {
     const ids: StoredTensor = { dtype: 'I64', shape: [1], data: BigInt64Array.of(1n) };
     expect(() => toFloat32(ids)).toThrow(/expected a tensor of F32, F16, BF16 or F64, got I64/);
   });

@@ -15,8 +15,9 @@ import {
 import { spreadRepeats } from './repeats.js';
 
 /**
- * Training rows are sorted by their length times a number drawn from [1 - JITTER, 1 + JITTER). Without it the mates of long rows,
- * of which few have one length, are the same in each epoch (half of RTE's); 4 % separates them for a few percent of padding.
+ * Training rows are sorted by their length times a random number from [1 - JITTER, 1 + JITTER). Without this, long rows
+ * share their batch with the same rows in every epoch, since few rows have the same length (half of RTE's rows are
+ * affected); 4 % separates them and costs a few percent of padding.
  */
 const JITTER = 0.04;
 
@@ -24,25 +25,30 @@ const JITTER = 0.04;
 type AnyData = EncodedData<TaskKind> | CausalData;
 type AnyRow = EncodedRowsByKind[TaskKind] | CausalRow;
 
-/** Rows held out in a batch, at most: few rows of similar length have little padding. Of 32 of RTE in one batch it is half. */
+/**
+ * The most held-out rows in a batch: a few rows of similar length need little padding. In one batch of 32 rows of RTE,
+ * half is padding.
+ */
 const HELD_OUT_BATCH = 8;
 
-/** How rows become batches. */
+/** Options of batches. */
 export interface BatchOptions {
-  /** Rows of a batch: a positive integer. */
+  /** The number of rows in a batch: a positive integer. */
   readonly batchSize: number;
-  /** Token number in padding. Default 0. */
+  /** The token id of padding. Default 0. */
   readonly padId?: number | undefined;
 }
 
-/** How training rows become batches. */
+/** Options of training batches. */
 export interface TrainingOptions extends BatchOptions {
+  /** The seed of the order of rows and batches. */
   readonly seed: number;
 }
 
 /**
- * Batches to train on: every row once an epoch, among rows of about its length and padded to the longest of them, in an order that
- * only the lengths, the options and the epoch decide; of pairs and triplets with no text twice in a batch, where that can be. Only one batch of an epoch may hold fewer than `batchSize` rows.
+ * Creates the batches to train on. Every epoch has every row once. A batch has rows of similar length, padded to its
+ * longest; only one batch of an epoch may hold fewer than `batchSize` rows. The order only depends on the lengths, the
+ * options and the epoch. For pairs and triplets, a batch has no text twice where that is possible.
  * @throws ConfigError for an impossible option.
  */
 export function trainingData(data: AnyData, options: TrainingOptions): TrainingData {
@@ -56,14 +62,14 @@ function trainingOn(
   options: TrainingOptions,
 ): TrainingData & Required<Pick<TrainingData, 'holdOut'>> {
   const { batchSize, seed } = options;
-  const apart = repeatsApart(data);
+  const separate = withoutRepeats(data);
   return {
     kind: data.kind,
     batchesPerEpoch: Math.ceil(rows.length / batchSize),
     epoch(index) {
       const rng = createRng(seed).fork(`epoch ${index}`);
       const jittered = (row: number): number => lengthOf(data, row) * (1 + JITTER * (2 * rng.uniform() - 1));
-      const batches = apart(cut(sortedBy(rows, jittered), batchSize));
+      const batches = separate(cut(sortedBy(rows, jittered), batchSize));
       return Array.from(rng.permutation(batches.length), (batch) => batchOf(batches[batch] ?? [], data, options));
     },
     holdOut(count) {
@@ -83,25 +89,28 @@ function trainingOn(
   };
 }
 
-/** Whether the texts of a batch are each other's negatives, so that its size is part of the loss. */
+/** Whether the texts of a batch serve as each other's negatives, so that the batch size affects the loss. */
 function hasNegatives(data: AnyData): data is EncodedData<'pairs' | 'triplets'> {
   return data.kind === 'pairs' || data.kind === 'triplets';
 }
 
-/** Of pairs and triplets a batch has each text once, as far as that goes: what is right for one row is wrong for all others. */
-function repeatsApart(data: AnyData): (batches: number[][]) => number[][] {
+/**
+ * Keeps repeated texts of pairs and triplets out of a batch where possible: a row's right answer would be a wrong one
+ * for other rows.
+ */
+function withoutRepeats(data: AnyData): (batches: number[][]) => number[][] {
   if (!hasNegatives(data)) return (batches) => batches;
   const keys = data.rows.map((row) => [...new Set(encodedTexts(row).map(({ ids }) => ids.join()))]);
   return (batches) => spreadRepeats(batches, (row) => keys[row] ?? []);
 }
 
-/** Batches of these rows from the shortest to the longest, the same ones at every call; the last may hold fewer rows. */
+/** Batches of these rows from the shortest to the longest, the same at every call; the last may hold fewer rows. */
 export function batchesByLength(rows: Iterable<number>, data: AnyData, options: BatchOptions): Batch[] {
   const sorted = sortedBy([...rows], (row) => lengthOf(data, row));
   return cut(sorted, options.batchSize).map((batch) => batchOf(batch, data, options));
 }
 
-/** Share of the token positions of these batches that no row fills. */
+/** The share of these batches' token positions that are padding. */
 export function paddingShare(batches: readonly InputBatch[]): number {
   let filled = 0;
   let positions = 0;
@@ -114,7 +123,7 @@ export function paddingShare(batches: readonly InputBatch[]): number {
   return positions === 0 ? 0 : 1 - filled / positions;
 }
 
-/** Stable; each row is asked for once, in the order given. */
+/** A stable sort; `keyOf` is called once per row, in the given order. */
 function sortedBy(rows: readonly number[], keyOf: (row: number) => number): number[] {
   const keyed = rows.map((row) => ({ row, key: keyOf(row) }));
   return keyed.sort((a, b) => a.key - b.key).map(({ row }) => row);
@@ -145,7 +154,7 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
 }
 
 /**
- * Texts to compute outputs of, as batches from the shortest to the longest; row n is the text n.
+ * Batches of texts to compute outputs for, from the shortest to the longest; row n is text n.
  * @throws ConfigError for an impossible option.
  */
 export function inputBatches(texts: readonly EncodedText[], options: BatchOptions): InputBatch[] {
@@ -164,8 +173,9 @@ function onesOf(rows: number): HostTensor {
 }
 
 /**
- * Class numbers, targets or scores [batch]; 0 and 1 for each label [batch, labels]; of tags, and of a language model the tokens to predict,
- * [batch, tokens], none in padding; zeros [batch] where a loss reads none.
+ * The labels of a batch: class numbers, targets or scores [batch]; for multi-label rows 0 or 1 per label [batch,
+ * labels]; for tags and language models the class or token of each position [batch, tokens], -100 in padding; zeros
+ * [batch] where the loss reads no labels.
  */
 function labelsOf(rows: readonly number[], data: AnyData, tokens: number): HostTensor {
   const own = rows.map((row) => data.rows[row] as AnyRow);
@@ -196,7 +206,7 @@ function labelOf(row: AnyRow): number {
   return 'label' in row ? row.label : 0;
 }
 
-/** `inputIds`, `attentionMask` and, where the tokenizer gives them, `tokenTypeIds`, each [batch, tokens]. */
+/** `inputIds`, `attentionMask` and, if the tokenizer provides them, `tokenTypeIds`, each [batch, tokens]. */
 function inputsOf(rows: readonly EncodedText[], tokens: number, padId: number): HostTensors {
   const shape = [rows.length, tokens];
   const inputIds = new Int32Array(rows.length * tokens).fill(padId);

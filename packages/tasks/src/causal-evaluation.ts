@@ -4,19 +4,21 @@ import type { CausalData, CausalRow } from './encode-language.js';
 import { checkPositive } from './encode.js';
 import type { LabelledEvaluation } from './evaluation.js';
 
-/** Batches to judge a language model by. */
+/** Batches to evaluate a language model on. */
 export interface CausalEvaluation extends LabelledEvaluation {
   /**
-   * What `score` needs of a row: the sum of its losses and the number of its predicted tokens, instead of its logits `[tokens,
-   * vocabulary]`, which for all rows would not fit into memory: `evaluate` and `train` hold those of one batch at a time.
+   * Reduces a row's logits `[tokens, vocabulary]` to the two numbers that `score` needs: the sum of the losses and the
+   * number of predicted tokens. The logits of all rows would not fit into memory; `evaluate` and `train` hold those of
+   * one batch at a time.
    */
   summarise(row: number, logits: Float32Array): Float32Array;
-  /** Perplexity and mean log-likelihood of a token, from the logits of each row or from what `summarise` made of them. */
+  /** Perplexity and mean log-likelihood per token, from each row's logits or from its summary by `summarise`. */
   score(outputs: readonly Float32Array[]): Record<string, number>;
 }
 
 /**
- * Batches of a language set in a fixed order, judged by `perplexity`, of which less is better and which selects a checkpoint.
+ * Creates the batches of a language set, in a fixed order, with the metric `perplexity`: lower is better, and it
+ * selects the checkpoint.
  * @throws ConfigError for an impossible option.
  */
 export function causalEvaluation(data: CausalData, options: BatchOptions): CausalEvaluation {
@@ -45,27 +47,31 @@ export function causalEvaluation(data: CausalData, options: BatchOptions): Causa
   };
 }
 
-/** Two numbers are a summary: logits are of two tokens and of a vocabulary at least. */
+/** A row with two numbers is a summary: logits have at least two tokens and a vocabulary of more than one word. */
 function summaryIn(output: Float32Array): TokenLoss | undefined {
   return output.length === 2 ? { sum: output[0] as number, tokens: output[1] as number } : undefined;
 }
 
-/** The labels of a row, and none for its padding. */
+/** The labels of a row, filled with -1 for its padding. */
 function labelsOf({ labels }: CausalRow, tokens: number): Int32Array {
   const filled = new Int32Array(tokens).fill(-1);
   filled.set(labels);
   return filled;
 }
 
-/** How badly tokens were predicted: the sum of their negative log-likelihoods, and how many there were. */
+/** How well tokens were predicted. */
 export interface TokenLoss {
+  /** The sum of their negative log-likelihoods, in nats. */
   readonly sum: number;
+  /** The number of predicted tokens. */
   readonly tokens: number;
 }
 
 /**
- * The loss of a row: a token's logits are held against the label of the next. @param logits `[tokens, vocabulary]`, row-major @param labels `[tokens]`, below 0 where none is predicted
- * @throws ShapeError when a label lies outside of the vocabulary or the logits are not a table of so many tokens.
+ * The loss of a row: each token's logits are compared with the label of the next token.
+ * @param logits `[tokens, vocabulary]`, row-major
+ * @param labels `[tokens]`, negative where no token is predicted
+ * @throws ShapeError when a label is outside the vocabulary, or the logits are not a table with one row per token.
  */
 export function tokenLoss(logits: Float32Array, labels: Int32Array): TokenLoss {
   const vocabulary = logits.length / labels.length;
@@ -84,14 +90,16 @@ export function tokenLoss(logits: Float32Array, labels: Int32Array): TokenLoss {
 }
 
 /**
- * exp( - (1/N) sum_i log p(x_i | x_<i) ), over the N tokens that are predicted: of a row those after its first, and of an instruction
- * those of the answer. NaN without tokens, infinite where the exponential is.
+ * exp( - (1/N) sum_i log p(x_i | x_<i) ), over the N predicted tokens: all tokens of a text but the first, or the
+ * answer of an instruction. NaN without tokens; infinite where the exponential is.
  */
 export function perplexity(losses: Iterable<TokenLoss>): number {
   return Math.exp(-meanLogLikelihood(losses));
 }
 
-/** Mean log-likelihood of a token: the logarithm of the inverse perplexity, and higher is better. NaN without tokens. */
+/**
+ * The mean log-likelihood per token: the negative logarithm of the perplexity; higher is better. NaN without tokens.
+ */
 export function meanLogLikelihood(losses: Iterable<TokenLoss>): number {
   let sum = 0;
   let tokens = 0;
@@ -102,10 +110,10 @@ export function meanLogLikelihood(losses: Iterable<TokenLoss>): number {
   return -sum / tokens;
 }
 
-/** Logarithm of the softmax at one place, by the largest logit first, so that nothing overflows. */
+/** The logarithm of the softmax for one label; the largest logit is subtracted first, so that nothing overflows. */
 function logLikelihood(logits: Float32Array, label: number): number {
   let largest = -Infinity;
-  for (const logit of logits) if (!(logit <= largest)) largest = logit; // a NaN stays
+  for (const logit of logits) if (!(logit <= largest)) largest = logit; // a NaN is kept
   let total = 0;
   for (const logit of logits) total += Math.exp(logit - largest);
   return (logits[label] as number) - largest - Math.log(total);

@@ -9,7 +9,7 @@ const table = (columns: readonly string[]): Table => ({
 });
 
 describe('the columns of a table', () => {
-  it('are compared in one pass, however many there are', () => {
+  it('are checked for repeats in one pass, however many there are', () => {
     const columns = [...Array.from({ length: 1000 }, (_, column) => `c${column}`), 'text', 'label'];
     const indexOf = vi.spyOn(columns, 'indexOf');
     expect(layoutOf(table(columns), {}, 'wide.tsv').texts).toEqual(['text']);

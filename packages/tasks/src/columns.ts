@@ -3,21 +3,21 @@ import type { TaskKind } from './data-set.js';
 import { TAGS, TOKENS } from './conll.js';
 import { errorAt, excerpt, type Table } from './table.js';
 
-/** How the rows of a table are read where its columns do not say it by their names. */
+/** How to read the rows of a table whose column names do not say it. */
 export interface ColumnOptions {
-  /** The column of the text, of the first of two texts, or of a sentence's words. */
+  /** The column of the text, of the first of two texts, or of a sentence's words. Default: by its name. */
   readonly textColumn?: string | undefined;
-  /** The column of the second text. */
+  /** The column of the second text. Default: by its name. */
   readonly pairColumn?: string | undefined;
-  /** The column of the label, the labels, the tags or the score. */
+  /** The column of the label, the labels, the tags or the score. Default: by its name. */
   readonly labelColumn?: string | undefined;
-  /** What stands between the labels of a cell, e.g. `'|'`: the rows then have any number of labels. */
+  /** The separator between the labels of a cell, e.g. `'|'`: the rows then have any number of labels. */
   readonly labelSeparator?: string | undefined;
-  /** What scores of pairs are divided by, e.g. 5 where the most similar pair has 5. Default 1. */
+  /** Scores of pairs are divided by this number, e.g. 5 if the most similar pairs have a score of 5. Default 1. */
   readonly scoreScale?: number | undefined;
 }
 
-/** The names of these options. */
+/** The names of the column options. */
 export const COLUMN_OPTIONS = [
   'textColumn',
   'pairColumn',
@@ -28,13 +28,15 @@ export const COLUMN_OPTIONS = [
 
 /** The columns that rows are read from. */
 export interface Layout {
-  /** `'labelled'`: classification, regression or multi-label, as the labels say. */
+  /** The kind of the rows; `'labelled'` is classification, regression or multi-label, depending on the labels. */
   readonly form: 'labelled' | Exclude<TaskKind, 'classification' | 'regression' | 'multi-label'>;
+  /** The columns of the texts: one, two (a pair) or three (a triplet). */
   readonly texts: readonly string[];
+  /** The column of the label, the labels, the tags or the score. */
   readonly label?: string;
 }
 
-/** Names of columns that are known; the first that a table has counts. */
+/** Known column names; the first name that a table has is used. */
 const WORDS = [TOKENS, 'words'];
 const TAG_LISTS = [TAGS, 'tags'];
 const LABELS = ['label', 'labels'];
@@ -48,8 +50,8 @@ const NEGATIVE = 'negative';
 const SCORE = 'score';
 
 /**
- * The columns of a table that may be read: those of a known name, and those that are named. Lists of words are not where there are labelled
- * texts.
+ * Selects the columns of a table that may be read: those with a known name, and those named by options. A table of
+ * labelled texts has no lists of words.
  */
 export function readColumns(columns: readonly string[], named: readonly string[]): readonly string[] {
   const has = (name: string): boolean => columns.includes(name);
@@ -57,14 +59,14 @@ export function readColumns(columns: readonly string[], named: readonly string[]
   return has('text') && LABELS.some(has) ? plain : [...plain, ...WORDS, ...TAG_LISTS];
 }
 
-/** Whether JSON lines with these fields are rows of a table: language data have neither labels nor pairs. */
+/** Whether JSON lines with these fields are rows of a table: rows of language data have neither labels nor pairs. */
 export function isTableHeader(fields: readonly string[]): boolean {
   const has = (name: string): boolean => fields.includes(name);
   const isPair = ANCHORS.some(has) && POSITIVES.some(has);
   return [...LABELS, ...TAG_LISTS, ...PAIRS.flat()].some(has) || isPair;
 }
 
-/** @throws ConfigError for an option that cannot be meant. */
+/** @throws ConfigError for an impossible option. */
 export function assertColumnOptions(options: ColumnOptions): void {
   const { textColumn, pairColumn, labelColumn, labelSeparator, scoreScale } = options;
   const named = { textColumn, pairColumn, labelColumn };
@@ -74,18 +76,20 @@ export function assertColumnOptions(options: ColumnOptions): void {
   }
   const columns = Object.values(named).filter((column) => column !== undefined);
   if (new Set(columns).size < columns.length) {
-    throw new ConfigError(`each of ${Object.keys(named).join(', ')} must be another column, got ${columns.join(', ')}`);
+    throw new ConfigError(
+      `each of ${Object.keys(named).join(', ')} must be a different column, got ${columns.join(', ')}`,
+    );
   }
   if (labelSeparator !== undefined && (typeof labelSeparator !== 'string' || labelSeparator === '')) {
-    throw new ConfigError(`option 'labelSeparator' must be what stands between labels, e.g. '|'`, 'labelSeparator');
+    throw new ConfigError(`option 'labelSeparator' must be the text between labels, e.g. '|'`, 'labelSeparator');
   }
   if (scoreScale === undefined || (Number.isFinite(scoreScale) && scoreScale > 0)) return;
   throw new ConfigError(`option 'scoreScale' must be a positive number, got ${scoreScale}`, 'scoreScale');
 }
 
 /**
- * Finds the columns that the rows of a table are read from, by their names and by what was asked for.
- * @throws DataError for a column that is asked for and not there, and where nothing fits.
+ * Finds the columns that the rows of a table are read from, by their names and the options.
+ * @throws DataError for a column that the options name and the table lacks, and when no layout fits.
  */
 export function layoutOf(
   table: Table<unknown>,
@@ -104,7 +108,7 @@ export function layoutOf(
   throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}`);
 }
 
-/** The layout that columns and options make; undefined where they make none. */
+/** The layout that the columns and options determine; undefined if there is none. */
 function found(
   table: Table<unknown>,
   { kind, textColumn, pairColumn, labelColumn }: Parameters<typeof layoutOf>[1],
@@ -137,7 +141,7 @@ function givenTexts(text: string | undefined, pair: string | undefined): readonl
   return pair === undefined ? [text] : [text, pair];
 }
 
-/** The columns of texts that have a name which is known. */
+/** The text columns with a known name. */
 function knownTexts(columns: readonly string[], kind: TaskKind | undefined): readonly string[] | undefined {
   const has = (name: string): boolean => columns.includes(name);
   const words = WORDS.find(has);
@@ -149,7 +153,7 @@ function knownTexts(columns: readonly string[], kind: TaskKind | undefined): rea
   return anchor === undefined || positive === undefined ? undefined : [anchor, positive];
 }
 
-/** Columns that are called so belong to a pair which is a pair without a label. */
+/** Whether two columns have names that mean a pair without a label. */
 function isAnchored([first, second]: readonly string[]): boolean {
   return ANCHORS.includes(first ?? '') && POSITIVES.includes(second ?? '');
 }
@@ -183,7 +187,7 @@ const expectations: Readonly<Record<TaskKind, string>> = {
   'scored-pairs': 'the columns "text_a", "text_b" and "score"',
 };
 
-/** What columns were looked for. */
+/** The columns that were expected. */
 function expectation({ kind, textColumn, labelColumn }: Parameters<typeof layoutOf>[1]): string {
   if (kind !== undefined) return expectations[kind];
   if (textColumn !== undefined) return 'the columns of the text and of its label, "label" unless you name it';

@@ -5,16 +5,17 @@ import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
 export const TOKENS = 'tokens';
 export const TAGS = 'ner_tags';
 
-/** What begins the line between two documents. */
+/** The beginning of the line between two documents. */
 const DOCUMENT = '-DOCSTART-';
 /** Lines that some data sets put above a sentence: `# id 5f`, `# text = ..`. */
 const COMMENT = /^#\s+(?:id\s|\w+\s*=)/;
 
 /**
- * Sentences in the format of the CoNLL tasks: a token a line, its tag in the last column, and a blank line after each sentence. Columns are
- * cut at tabs where the line has some, else at blanks.
+ * Parses sentences in the format of the CoNLL tasks: one token per line, with its tag in the last column, and a blank
+ * line after each sentence. A line is split at tabs if it has any, otherwise at spaces.
  * @returns a table with the lists `tokens` and `ner_tags`
- * @throws DataError for a line with another number of columns than the first, or fewer than two, or when there is no sentence.
+ * @throws DataError for a line with another number of columns than the first, or fewer than two, or when there is no
+ * sentence.
  */
 export function parseConll(text: string, path: string): Table<unknown> {
   const records: TableRecord<unknown>[] = [];
@@ -39,7 +40,7 @@ export function parseConll(text: string, path: string): Table<unknown> {
     const cells = cellsOf(content);
     const [token, tag] = [cells[0], cells.at(-1)];
     if (cells.length < 2 || !token || !tag) {
-      throw errorAt(path, line, `expected a token and in the last column its tag, got ${excerpt(content)}`);
+      throw errorAt(path, line, `expected a token, and its tag in the last column, got ${excerpt(content)}`);
     }
     width ??= cells.length;
     if (cells.length !== width) {
@@ -59,7 +60,7 @@ function cellsOf(content: string): string[] {
   return cells.at(-1) === '' ? cells.slice(0, -1) : cells;
 }
 
-/** Without the blanks at its ends: a token may be a blank of another kind. */
+/** Removes leading and trailing spaces only: a token may itself be another kind of blank. */
 function withoutBlanks(text: string): string {
   return text.replace(/^ +| +$/g, '');
 }

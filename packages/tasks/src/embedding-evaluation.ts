@@ -2,16 +2,18 @@ import type { EvaluationData, RowValue } from '@peftjs/core';
 import { type BatchOptions, inputBatches } from './batches.js';
 import type { EncodedData, EncodedText, EncodedTextsRow } from './encode.js';
 
-/** What outputs are computed of, and what they predict: rows for `PredictionsByKind`. */
+/** The batches to compute outputs of, the predictions from these outputs, and the labels; see `PredictionsByKind`. */
 export interface Judged extends Pick<EvaluationData, 'batches' | 'summarise'> {
+  /** Turns the outputs of all rows into predictions. */
   predicted(outputs: readonly Float32Array[]): readonly RowValue[];
+  /** The labels, one per prediction. */
   readonly actual: readonly RowValue[];
 }
 
-/** How many of the texts that are nearest to an anchor its metrics look at. */
+/** The number of nearest texts that the metrics of an anchor use. */
 const NEAREST = 10;
 
-/** The cosine of each pair of texts, and the score that it should have. */
+/** Predicts the cosine of each pair of texts; the label is the pair's score. */
 export function textCosines(data: EncodedData<'scored-pairs'>, options: BatchOptions): Judged {
   const { texts, numberOf } = distinctTexts(data.rows);
   const pairs = data.rows.map((row) => row.texts.map(numberOf));
@@ -26,8 +28,8 @@ export function textCosines(data: EncodedData<'scored-pairs'>, options: BatchOpt
 }
 
 /**
- * The positives and negatives that are nearest to each anchor by their cosine, and its positives, both by number. An anchor that is
- * also a positive of another one does not find itself.
+ * Predicts, for each anchor, the nearest positives and negatives of all rows by cosine; the label is the anchor's own
+ * positives. Both are text numbers. An anchor that is also a positive of another anchor does not find itself.
  */
 export function nearestTexts(data: EncodedData<'pairs' | 'triplets'>, options: BatchOptions): Judged {
   const { texts, numberOf } = distinctTexts(data.rows);
@@ -52,7 +54,7 @@ export function nearestTexts(data: EncodedData<'pairs' | 'triplets'>, options: B
   };
 }
 
-/** Every text once, in the order in which they come; the same tokens are the same text to a model. */
+/** The distinct texts in order of first appearance; texts with the same tokens are the same to a model. */
 function distinctTexts(rows: readonly EncodedTextsRow[]): {
   readonly texts: readonly EncodedText[];
   numberOf(text: EncodedText): number;
@@ -69,7 +71,7 @@ function distinctTexts(rows: readonly EncodedTextsRow[]): {
   return { texts, numberOf: (text) => numbers.get(keyOf(text)) as number };
 }
 
-/** The numbers of the candidates with the largest products, the largest first; of equal ones that which comes first. */
+/** The candidates with the largest cosines, best first; ties keep the order of the candidates. */
 function nearest(anchor: Float64Array, candidates: readonly number[], units: readonly Float64Array[]): number[] {
   const best: { readonly candidate: number; readonly cosine: number }[] = [];
   for (const candidate of candidates) {
@@ -90,7 +92,7 @@ function unit(output: Float32Array): Float64Array {
   return x.map((value) => value / length);
 }
 
-/** In four sums that do not wait for one another: half the time, which a large file feels. */
+/** Uses four independent sums, which halves the time on large files. */
 function dot(a: Float64Array, b: Float64Array): number {
   let s0 = 0;
   let s1 = 0;

@@ -2,35 +2,37 @@ import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
 import { checkPositive, IGNORED } from './encode.js';
 import { areChats, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
-/** What turns text into tokens for a model that predicts the next one. */
+/** A tokenizer of a causal language model. */
 export interface CausalTokenizer {
-  /** Every token of a text: nothing is put around it and nothing is cut. */
+  /** Returns all tokens of a text, without special tokens and without truncation. */
   tokenIds(text: string): ArrayLike<number>;
-  /** Number of the token that ends a document or an answer; it must be there. */
+  /** The id of the token that ends a document or an answer; required. */
   readonly eosTokenId?: number | undefined;
-  /** Number of the token that a text begins with, for models that have one. */
+  /** The id of the token that a text begins with, for models that have one. */
   readonly bosTokenId?: number | undefined;
-  /** Whether texts do begin with it: GPT-2 has one and puts it nowhere. Default true. */
+  /** Whether texts do begin with `bosTokenId`: GPT-2 has the token but does not use it. Default true. */
   readonly addBosToken?: boolean | undefined;
-  /** How the model reads conversations, where it says so. */
+  /** The model's chat template, if it has one. */
   readonly chatTemplate?: { readonly render: ChatTemplate } | undefined;
 }
 
-/** How language becomes rows. */
+/** Options of {@link encodeLanguage}. */
 export interface EncodeLanguageOptions {
-  /** Tokens of a row, at most. */
+  /** The most tokens in a row. */
   readonly maxTokens: number;
-  /** How a conversation is written. Default: by the tokenizer's chat template; `chatML`, which is said once, where it has none. */
+  /**
+   * How to write a conversation. Default: the tokenizer's chat template, or, with a warning, `chatML` if it has none.
+   */
   readonly template?: ChatTemplate | undefined;
 }
 
 /**
- * Tokenises a language set. Texts are packed: one after the other, each closed by the end-of-text token, cut into rows of
- * `maxTokens`, of which only the last may be shorter; every token is learnt. Instructions have a row each, of which the
- * completion with its end-of-text token, or what the assistant says, is learnt; a longer row loses its end, and one with nothing
- * left to learn is left out.
- * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError when nothing is left, or for a
- * template that rewrites itself.
+ * Tokenises a language set. Texts are packed: they are concatenated, each followed by the end-of-text token, and cut
+ * into rows of `maxTokens`; only the last row may be shorter, and every token is learnt. Instructions get one row each;
+ * only the completion with its end-of-text token, or the assistant's messages, are learnt. A longer row is truncated at
+ * its end; a row without tokens to learn is left out.
+ * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError when no row is
+ * left, or when the chat template changes what it wrote before.
  */
 export function encodeLanguage(
   set: LanguageSet,
@@ -63,7 +65,7 @@ function shortened(row: CausalRow, maxTokens: number): CausalRow {
   return { ids: ids.slice(0, maxTokens), labels: labels.slice(0, maxTokens), truncated: true };
 }
 
-/** A tokenizer with what it puts around a text. */
+/** A tokenizer with the tokens before and after a text. */
 interface Marked {
   readonly tokenizer: CausalTokenizer;
   readonly begin: readonly number[];
@@ -90,7 +92,7 @@ function isTexts(rows: LanguageSet['rows']): rows is readonly TextRow[] {
   return rows[0] !== undefined && 'text' in rows[0];
 }
 
-/** Documents one after the other, cut into rows; of what fills no row, a last one is made. */
+/** Concatenates documents and cuts them into rows; the last row may be shorter. */
 function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked, maxTokens: number): CausalRow[] {
   const rows: CausalRow[] = [];
   let row = new Int32Array(maxTokens);
@@ -121,8 +123,8 @@ function segmentsOf(row: PromptRow | ChatRow, template: ChatTemplate, name: stri
 }
 
 /**
- * The tokens of segments, each tokenised by itself: what is learnt then follows exactly the tokens that a prompt has where it
- * stands alone. A template writes its own beginning and end of a conversation.
+ * Tokenises each segment by itself, so that a prompt has the same tokens here as alone, before the tokens to learn. A
+ * chat template writes the beginning and the end of a conversation itself.
  */
 function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokenizer, begin, end }: Marked): CausalRow {
   const ids: number[] = [];
@@ -140,58 +142,67 @@ function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokeni
   return { ids: Int32Array.from(ids), labels: Int32Array.from(labels) };
 }
 
-/** Rows of tokens for a model that predicts the next one. */
+/** Rows of tokens for a causal language model. */
 export interface CausalData {
+  /** The name of the language set. */
   readonly name: string;
+  /** The kind of data. */
   readonly kind: 'causal-lm';
+  /** The rows. */
   readonly rows: readonly CausalRow[];
-  /** No row is longer. */
+  /** The most tokens in a row. */
   readonly maxTokens: number;
-  /** Rows among these that were longer and were cut. */
+  /** The number of these rows that were truncated. */
   readonly truncated: number;
-  /** Rows without a token to learn, which are left out: those cut too early, and a last token of packed texts. */
+  /**
+   * The number of rows that were left out, as they have no token to learn: rows truncated too early, and a single last
+   * token of packed texts.
+   */
   readonly leftOut: number;
 }
 
-/** The tokens of a row, and at the same places those that are to be predicted: a token, or -100. */
+/** The tokens of a row, and the tokens to predict at the same positions. */
 export interface CausalRow {
+  /** The token ids. */
   readonly ids: Int32Array;
+  /** The token id at each position to learn, -100 elsewhere. */
   readonly labels: Int32Array;
-  /** Set where it was longer and lost its end. */
+  /** Set if the row lost its end. */
   readonly truncated?: true;
 }
 
-/** How many rows were cut. */
+/** The number of truncated rows. */
 export function countTruncated(rows: readonly CausalRow[]): number {
   return rows.filter(({ truncated }) => truncated).length;
 }
 
-/** Whether there is a token to predict: the first one of a row has nothing before it. */
+/** Whether there is a token to predict; the first token of a row has nothing before it. */
 function hasTargets({ labels }: CausalRow): boolean {
   return labels.subarray(1).some((label) => label >= 0);
 }
 
 /**
- * Writes a conversation as a model reads it, up to the words that open the assistant's next message where `addGenerationPrompt` is
- * set. What a conversation begins with must not change as it goes on.
+ * Writes a conversation in the model's format. With `addGenerationPrompt`, the text ends with the words that open the
+ * assistant's next message. Adding messages must not change the text of earlier ones.
  */
 export type ChatTemplate = (messages: readonly Message[], options: { readonly addGenerationPrompt: boolean }) => string;
 
-/** A piece of a text, and whether it is to be learnt. */
+/** A piece of a text, and whether it is learnt. */
 interface Segment {
   readonly text: string;
   readonly learnt: boolean;
 }
 
-/** ChatML: each message between `<|im_start|>` with its role and `<|im_end|>`. */
+/** ChatML: each message is written between `<|im_start|>`, followed by its role, and `<|im_end|>`. */
 export const chatML: ChatTemplate = (messages, { addGenerationPrompt }) => {
   const written = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
   return addGenerationPrompt ? `${written}<|im_start|>assistant\n` : written;
 };
 
 /**
- * A conversation cut where the assistant begins and ends to speak: its messages are learnt, with what closes them.
- * @throws DataError for a template that rewrites the beginning of a conversation.
+ * Splits a conversation where the assistant's messages begin and end; these messages are learnt, including the text
+ * that closes them.
+ * @throws DataError for a template that changes the text of earlier messages.
  */
 function chatSegments(messages: readonly Message[], template: ChatTemplate, name: string): Segment[] {
   const segments: Segment[] = [];
@@ -211,6 +222,6 @@ function chatSegments(messages: readonly Message[], template: ChatTemplate, name
 
 function rewritten(name: string, written: string): DataError {
   const shown = JSON.stringify(written.slice(-60));
-  const rule = 'expected the chat template to keep what it wrote as a conversation goes on';
-  return new DataError(`${name}: ${rule}, but what ended in ${shown} changed; use another template`, name);
+  const rule = 'expected the chat template to keep earlier text as a conversation grows';
+  return new DataError(`${name}: ${rule}, but the text ending in ${shown} changed; use another template`, name);
 }

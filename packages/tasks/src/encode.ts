@@ -1,74 +1,86 @@
 import { ConfigError, DataError } from '@peftjs/core/method';
 import type { DataSet, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
 
-/** Which text of a pair that is too long loses tokens: the longer one, one after the other; always the first; always the second. */
+/**
+ * Which text of a pair that is too long is truncated: always the longer one at the moment, only the first, or only the
+ * second.
+ */
 export type Truncation = 'longest_first' | 'only_first' | 'only_second';
 
-/** How many tokens a row may have, and how it gets there. */
+/** Options of {@link encodeRows}. */
 export interface EncodeOptions {
+  /** The most tokens in a row, special tokens included. */
   readonly maxTokens: number;
-  /** Default 'longest_first'. */
+  /** Which text of a pair is truncated. Default 'longest_first'. */
   readonly truncation?: Truncation | undefined;
 }
 
-/** Turns a text, or a pair of texts, into token numbers, special tokens included. */
+/** Turns a text, or a pair of texts, into token ids, including special tokens. */
 export interface Tokenizer {
   /**
-   * At most `maxTokens` of them. A tokenizer that does not look at it is cut at the end, its closing token with it. Where only one
-   * text may be cut and that is not enough, there may be more.
+   * Returns at most `maxTokens` tokens. If a tokenizer ignores `maxTokens`, its result is cut at the end, including its
+   * closing token. If only one text may be truncated and that is not enough, there may be more tokens.
    */
   encode(text: string, pair: string | undefined, options: EncodeOptions): TokenIds;
-  /** The tokens of a sentence that is cut into words already, at most `maxTokens` of them. Needed for tagged words alone. */
+  /**
+   * Returns at most `maxTokens` tokens of a sentence that is already split into words. Only needed for tagged words.
+   */
   encodeWords?(words: readonly string[], options: Pick<EncodeOptions, 'maxTokens'>): WordTokens;
-  /** The truncations that `encode` knows. Default: 'longest_first' alone. */
+  /** The truncations that `encode` supports. Default: only 'longest_first'. */
   readonly truncations?: readonly Truncation[];
 }
 
 /** The tokens of a text. */
 export interface TokenIds {
+  /** The token ids. */
   readonly ids: readonly number[];
-  /** Which of the two texts each token belongs to, for the models that ask. */
+  /** The segment of each token, 0 for the first text and 1 for the second, for models that read it. */
   readonly typeIds?: readonly number[];
   /** Whether the tokenizer left tokens out. */
   readonly truncated?: boolean;
 }
 
-/** The tokens of a sentence in words. */
+/** The tokens of a sentence that is given as words. */
 export interface WordTokens extends TokenIds {
-  /** The number of the word that each token is of; undefined for special tokens. */
+  /** The index of each token's word; undefined for special tokens. */
   readonly words: readonly (number | undefined)[];
 }
 
-/** A text in tokens. */
+/** A tokenised text. */
 export interface EncodedText {
+  /** The token ids. */
   readonly ids: Int32Array;
+  /** The segment of each token, 0 for the first text and 1 for the second. */
   readonly typeIds?: Int32Array;
 }
 
-/** A text with its label in tokens. */
+/** A tokenised text with one label. */
 export interface EncodedRow extends EncodedText {
+  /** The class number, or the target number. */
   readonly label: number;
 }
 
-/** A text with any number of labels in tokens. */
+/** A tokenised text with any number of labels. */
 export interface EncodedMultiLabelRow extends EncodedText {
-  /** Numbers of the labels that hold. */
+  /** The numbers of its labels. */
   readonly labels: readonly number[];
 }
 
-/** A sentence in tokens, of which the first one of each word carries the word's tag. */
+/** A tokenised sentence; the first token of each word has the word's tag. */
 export interface EncodedTaggedRow extends EncodedText {
-  /** The tag of each token, -100 where there is none. */
+  /** The tag of each token, -100 for tokens without one. */
   readonly labels: Int32Array;
 }
 
-/** Texts that are embedded each by itself, in tokens. */
+/** Tokenised texts that are embedded separately. */
 export interface EncodedTextsRow {
+  /** The texts: a pair or a triplet. */
   readonly texts: readonly EncodedText[];
 }
 
-/** Two texts in tokens and how similar they are. */
+/** Two tokenised texts and their similarity. */
 export interface EncodedScoredRow extends EncodedTextsRow {
+  /** The similarity, from -1 to 1, as a cosine. */
   readonly score: number;
 }
 
@@ -83,26 +95,29 @@ export interface EncodedRowsByKind {
   readonly 'scored-pairs': EncodedScoredRow;
 }
 
-/** What a model reads of a row: one sequence, or one for each text that is embedded. */
+/** The sequences that a model reads for a row: one, or one per embedded text. */
 export function encodedTexts(row: EncodedText | EncodedTextsRow): readonly EncodedText[] {
   return 'texts' in row ? row.texts : [row];
 }
 
-/** Tokens of the longest sequence of a row. */
+/** The number of tokens in the longest sequence of a row. */
 export function rowLength(row: EncodedText | EncodedTextsRow): number {
   return encodedTexts(row).reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
 }
 
-/** A data set in tokens. */
+/** A tokenised data set. */
 export interface EncodedData<K extends TaskKind = TaskKind> {
+  /** The name of the data set. */
   readonly name: string;
+  /** The kind of its rows. */
   readonly kind: K;
-  /** Names of classes, labels or tags by their number. */
+  /** The names of the classes, labels or tags by their number. */
   readonly classes: readonly string[];
+  /** The tokenised rows. */
   readonly rows: readonly EncodedRowsByKind[K][];
-  /** No text of a row is longer. */
+  /** The most tokens in a text. */
   readonly maxTokens: number;
-  /** Rows that were longer and lost tokens. */
+  /** The number of rows that were truncated. */
   readonly truncated: number;
 }
 
@@ -113,9 +128,11 @@ export function checkPositive(name: string, value: number): void {
 }
 
 /**
- * Tokenises a data set; a longer row is cut to `maxTokens` tokens, of rows of several texts each text.
- * @throws ConfigError for an impossible `maxTokens`, a `truncation` that the rows or the tokenizer do not have, or a tokenizer that takes no
- * words where rows have them; DataError for a row without any token, or with too many in the text that must stay whole.
+ * Tokenises a data set. A longer row is truncated to `maxTokens` tokens; if its texts are embedded separately, each
+ * text is.
+ * @throws ConfigError for an impossible `maxTokens`, a `truncation` that does not suit the rows or the tokenizer, or a
+ * tokenizer without `encodeWords` for tagged rows; DataError for a row without tokens, or with too many in the text
+ * that must stay whole.
  */
 export function encodeRows<K extends TaskKind>(
   dataSet: DataSet<K>,
@@ -138,8 +155,9 @@ export function encodeRows<K extends TaskKind>(
 }
 
 /**
- * Tokenises texts, or pairs of texts, to compute outputs of: see `inputBatches`. A longer one is cut to `maxTokens` tokens.
- * @throws ConfigError for an impossible `maxTokens`, DataError for a text without any token.
+ * Tokenises texts, or pairs of texts, to compute outputs for: see `inputBatches`. Longer ones are truncated to
+ * `maxTokens` tokens.
+ * @throws ConfigError for an impossible `maxTokens`, DataError for a text without tokens.
  */
 export function encodeTexts(
   texts: readonly (string | readonly [text: string, pair: string])[],
@@ -154,14 +172,14 @@ export function encodeTexts(
   });
 }
 
-/** What encodes the rows of a data set. */
+/** Encodes the rows of a data set. */
 interface Encoder {
   readonly dataSet: Pick<DataSet, 'name'>;
   readonly tokenizer: Tokenizer;
   readonly limits: EncodeOptions;
 }
 
-/** A row in tokens, and whether it lost some. */
+/** An encoded row, and whether it was truncated. */
 interface Encoded<T> {
   readonly row: T;
   readonly truncated: boolean;
@@ -192,14 +210,14 @@ function encodedText(
   return { row: cut(tokens, maxTokens), truncated: tokens.truncated === true || tokens.ids.length > maxTokens };
 }
 
-/** Every first token of a word has its tag, as in transformers' examples; the others have none. */
+/** The first token of each word gets its tag, as in transformers' examples; other tokens get none. */
 function taggedRow(
   { words, tags }: TaggedRow,
   index: number,
   { dataSet, tokenizer, limits: { maxTokens } }: Encoder,
 ): Encoded<EncodedTaggedRow> {
   if (!tokenizer.encodeWords) {
-    const missing = 'tagged words need a tokenizer that takes words (encodeWords), as that of fromPretrained does';
+    const missing = 'tagged words need a tokenizer that takes words (encodeWords), like that of fromPretrained';
     throw new ConfigError(`${dataSet.name}: ${missing}`, 'tokenizer');
   }
   const tokens = tokenizer.encodeWords(words, { maxTokens });
@@ -223,11 +241,14 @@ function cut({ ids, typeIds }: TokenIds, maxTokens: number): EncodedText {
 function checkTruncation(truncation: Truncation, { name, rows }: DataSet<TaskKind>, { truncations }: Tokenizer): void {
   if (truncation === 'longest_first') return;
   if (truncation === 'only_second' && rows.some((row) => !('text' in row) || row.pair === undefined)) {
-    throw new ConfigError(`truncation 'only_second' needs pairs of texts, and ${name} has single ones`, 'truncation');
+    throw new ConfigError(`truncation 'only_second' needs pairs of texts, but ${name} has single texts`, 'truncation');
   }
   if (truncations?.includes(truncation)) return;
   const known = truncations?.join(', ') ?? 'longest_first';
-  throw new ConfigError(`expected a truncation that the tokenizer knows, ${known}, got '${truncation}'`, 'truncation');
+  throw new ConfigError(
+    `expected a truncation that the tokenizer supports, ${known}, got '${truncation}'`,
+    'truncation',
+  );
 }
 
 function tooLong({ name }: Pick<DataSet, 'name'>, index: number, { maxTokens, truncation }: EncodeOptions): DataError {
@@ -240,15 +261,16 @@ function withoutTokens({ name }: Pick<DataSet, 'name'>, index: number, text: str
   return new DataError(`${name}: expected row ${index + 1} to have tokens, got none from ${shown}; remove it`, name);
 }
 
-/** Rows, in percent, that a length chosen from data holds whole. */
+/** The percentage of rows that a length chosen from data does not truncate. */
 const PERCENT = 99;
-/** Batches are padded to multiples of it, so that a length in between saves nothing. */
+/** The chosen length is a multiple of this number, which batches are padded to: a length in between saves nothing. */
 const MULTIPLE = 8;
 
 /**
- * A maximum length for rows of so many tokens each: their 99th percentile (nearest rank), rounded up to a multiple of 8. Fewer than
- * a hundred rows therefore all fit.
- * @param most never exceeded; also what is given for no rows
+ * Chooses a maximum length from the lengths of rows: their 99th percentile (nearest rank), rounded up to a multiple of
+ * 8. With fewer than a hundred rows, all rows fit.
+ * @param counts the number of tokens of each row
+ * @param most the upper limit; also the result for no rows
  */
 export function fittingTokens(counts: readonly number[], most: number): number {
   const ascending = Float64Array.from(counts).sort();

@@ -6,27 +6,30 @@ import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.j
 import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
 import { type MetricSet, metricsFor } from './task.js';
 
-/** How rows are judged. */
+/** Options of {@link evaluationData}. */
 export interface EvaluationOptions extends BatchOptions {
-  /** Default: `metricsFor` the kind of the data and its classes. */
+  /** The metrics. Default: `metricsFor` the kind of the data and its classes. */
   readonly metrics?: MetricSet<never> | undefined;
 }
 
-/** Batches with labels to judge a model by. */
+/** Labelled batches to evaluate a model on. */
 export interface LabelledEvaluation extends EvaluationData {
+  /** The batches. */
   readonly batches: readonly Batch[];
 }
 
-/** Kinds whose rows are labelled texts, and no texts to embed. */
+/** Kinds whose rows are labelled texts rather than texts to embed. */
 type LabelledKind = LabelKind | 'multi-label' | 'token-classification';
 
 /**
- * Batches to judge a model by, from the shortest rows to the longest, the same ones at every call. `score` takes the outputs row
- * after row as in the data set: a batch says by `rows` which ones it holds. Of pairs and triplets the batches have every distinct text
- * once, and each anchor is to find its positives among all texts that are positives or negatives.
+ * Creates batches to evaluate a model on, from the shortest rows to the longest, the same at every call. `score` takes
+ * the outputs in the order of the data set's rows; a batch's `rows` gives the numbers of its rows. For pairs and
+ * triplets, the batches hold every distinct text once, and each anchor must find its positives among all positives and
+ * negatives.
  * @throws ConfigError for an impossible option.
  */
 export function evaluationData(data: EncodedData<LabelledKind>, options: EvaluationOptions): LabelledEvaluation;
+/** The same for data of any kind; batches of pairs and triplets have no labels. */
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
   const { metrics = metricsFor(data.kind, data.classes) } = options;
@@ -38,7 +41,7 @@ export function evaluationData(data: EncodedData, options: EvaluationOptions): E
     throw new ShapeError(`${data.name}: expected the outputs of ${expected} rows, got ${outputs.length}`);
   };
   const scored = (of: readonly RowValue[], are: readonly RowValue[]): Record<string, number> => {
-    const [found, wanted] = [of, are] as [readonly never[], readonly never[]]; // of the kind of the metrics
+    const [found, wanted] = [of, are] as [readonly never[], readonly never[]]; // the metrics expect this kind
     return Object.fromEntries(Object.entries(metrics.metrics).map(([name, metric]) => [name, metric(found, wanted)]));
   };
   return {
@@ -78,8 +81,8 @@ function isOf<K extends TaskKind>(data: EncodedData<TaskKind>, kind: K): data is
 }
 
 /**
- * The tags of the words of each row, by their first tokens; words that were cut off are not judged. A summary has the tag of each word by its
- * number, so that the logits of all tokens of all rows are never held together.
+ * Evaluates the tag of each word, predicted at its first token; truncated words are not evaluated. A row's summary is
+ * the tag number of each word, so that the logits of all rows are never in memory together.
  */
 function judgedTags(
   { rows, classes }: EncodedData<'token-classification'>,
@@ -110,15 +113,15 @@ function judgedTags(
   };
 }
 
-/** What is predicted where no logit is a number: never right. */
+/** The predicted tag if no logit is a number; never right. */
 const NO_TAG = '?';
 
-/** The labels whose probability, the sigmoid of the logit, is above one half. */
+/** 1 for the labels whose probability, the sigmoid of the logit, is above one half, 0 for the others. */
 function likely(logits: Float32Array): number[] {
   return Array.from(logits, (logit) => Number(logit > 0));
 }
 
-/** The class with the largest logit, the lower one of equals; -1, which is never right, if no logit is a number. */
+/** The class with the largest logit, the lower one in a tie; -1, which is never right, if no logit is a number. */
 function strongest(logits: Float32Array): number {
   let best = -1;
   logits.forEach((logit, index) => {

@@ -7,13 +7,13 @@ import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type R
 import { readBytes } from './read-table.js';
 import { decodeText, parseTsv } from './table.js';
 
-/** A split by its name in either layout. */
+/** The training split, by its name in either layout. */
 const train: GlueDev = { file: 'train', hub: 'train' };
 
 /**
- * A GLUE task from a folder that holds the suite: `CoLA/train.tsv` and so on as the GLUE site packs them (or only that task's
- * files), or `cola/train-00000-of-00001.parquet` as the hub has them.
- * @throws ConfigError for an unknown task, DataError for a file that is missing or malformed.
+ * Reads a GLUE task from a folder with the suite: `CoLA/train.tsv` etc. as on the GLUE site (or only that task's
+ * files), or `cola/train-00000-of-00001.parquet` as on the hub.
+ * @throws ConfigError for an unknown task, DataError for a missing or malformed file.
  */
 export async function glueTask(
   name: string,
@@ -30,9 +30,9 @@ export async function glueTask(
 }
 
 /**
- * A GLUE task from the Parquet files of the hub's `nyu-mll/glue`.
- * @param readFile gets a file of that repository
- * @throws ConfigError for an unknown task, DataError for a malformed file; what `readFile` throws passes through.
+ * Reads a GLUE task from the Parquet files of the hub's `nyu-mll/glue`.
+ * @param readFile reads a file of that repository
+ * @throws ConfigError for an unknown task, DataError for a malformed file, and whatever `readFile` throws.
  */
 export async function readHubGlue(
   name: string,
@@ -48,8 +48,8 @@ export async function readHubGlue(
 }
 
 /**
- * The rows of one file of a GLUE task, TSV or Parquet by its extension.
- * @throws ConfigError for an unknown task, DataError for a malformed file, e.g. one whose labels are hidden.
+ * Reads the rows of one file of a GLUE task, TSV or Parquet by its extension.
+ * @throws ConfigError for an unknown task, DataError for a malformed file, e.g. one with hidden labels.
  */
 export async function readGlueFile(
   bytes: Uint8Array,
@@ -86,7 +86,10 @@ async function readSplit(
   return publishedRows(table, { ...columns, classes }, at);
 }
 
-/** Where a split may be. MRPC's files are `.raw.tsv` where they are made from the original, untokenised sentences. */
+/**
+ * The possible paths of a split. MRPC's files are called `.raw.tsv` if they were made from the original, untokenised
+ * sentences.
+ */
 function splitPaths(entry: GlueEntry, split: GlueDev): string[] {
   const files = [`${split.file}.tsv`, `${split.file}.raw.tsv`];
   return [...files.map((file) => `${entry.folder}/${file}`), ...files, hubPath(entry, split)];
@@ -101,47 +104,54 @@ function splitName({ name }: GlueEntry, { file }: GlueDev): string {
   return `${name}/${file}`;
 }
 
-/** Names of the GLUE tasks, those of the hub; `mnli-mm` is MNLI reported on the mismatched development set. */
+/** The names of the GLUE tasks on the hub, and `mnli-mm`: MNLI, reported on the mismatched development set. */
 export type GlueName = 'cola' | 'sst2' | 'mrpc' | 'qqp' | 'stsb' | 'mnli' | 'mnli-mm' | 'qnli' | 'rte' | 'wnli';
 
-/** The columns that hold a task's rows. */
+/** The columns of a task's rows. */
 export interface GlueColumns {
+  /** The column of the text, or of the first text of a pair. */
   readonly text: string;
+  /** The column of the second text. */
   readonly pair?: string;
+  /** The column of the label. */
   readonly label: string;
 }
 
-/** A task of the GLUE suite: how it is asked, judged and stored. */
+/** A task of the GLUE suite: its question, its metrics and its files. */
 export interface GlueEntry {
+  /** The name of the task. */
   readonly name: GlueName;
-  /** What is asked. */
+  /** The question that the task asks. */
   readonly description: string;
-  /** Its folder in the standard layout. */
+  /** The task's folder in the standard layout. */
   readonly folder: string;
-  /** Class names by label, as the hub numbers them; empty where a number is asked for. */
+  /** Class names by label, numbered as on the hub; empty for regression. */
   readonly classes: readonly string[];
-  /** In the TSV files of the standard layout. */
+  /** The columns in the TSV files of the standard layout. */
   readonly columns: GlueColumns;
-  /** All the columns of a file that does not name them. */
+  /** All column names, for a file without a header line. */
   readonly header?: readonly string[];
-  /** Some lines of the published files are broken: they are left out, as everywhere. */
+  /** Whether broken lines of the published files are skipped, as other readers do. */
   readonly skipsBrokenLines?: boolean;
-  /** In the Parquet files of the hub; their label is `label`. */
+  /** The text columns in the Parquet files of the hub; their label column is `label`. */
   readonly hub: Pick<GlueColumns, 'text' | 'pair'>;
   /** The published metrics; the primary one selects a checkpoint. */
   readonly metrics: MetricSet;
-  /** Names of the development sets, the reported one first. */
+  /** The development sets, the reported one first. */
   readonly devs: readonly GlueDev[];
-  /** What the half-dev split takes its selection rows from. */
+  /** The set from which the half-dev split takes its selection rows. */
   readonly halved: 'dev' | 'train';
-  /** Rows as published. */
+  /** The number of published rows. */
   readonly rows: { readonly train: number; readonly dev: number };
+  /** The licence of the data. */
   readonly licence: string;
 }
 
-/** A development set by its name in either layout. */
+/** A split, by its name in either layout. */
 export interface GlueDev {
+  /** The name of its TSV file, without extension. */
   readonly file: string;
+  /** Its name on the hub. */
   readonly hub: string;
 }
 
@@ -276,10 +286,10 @@ const entries: readonly GlueEntry[] = [
   },
 ];
 
-/** The tasks of the GLUE suite (Wang et al., 2019) by name. */
+/** The tasks of the GLUE suite (Wang et al., 2019), by name. */
 export const glueTasks: ReadonlyMap<GlueName, GlueEntry> = new Map(entries.map((entry) => [entry.name, entry]));
 
-/** Other names of a task, without case and marks. */
+/** Other names of tasks, in lower case and without punctuation. */
 const aliases: Readonly<Record<string, GlueName>> = {
   mnlim: 'mnli',
   mnlimatched: 'mnli',
@@ -287,7 +297,10 @@ const aliases: Readonly<Record<string, GlueName>> = {
   mnlimismatched: 'mnli-mm',
 };
 
-/** The name of a GLUE task however it is written (`SST-2`, `sst2`, `MNLI-mm`, `mnli_mismatched`); undefined for any other. */
+/**
+ * Returns the standard name of a GLUE task (`SST-2`, `sst2`, `MNLI-mm`, `mnli_mismatched`); undefined for any other
+ * name.
+ */
 export function glueName(name: string): GlueName | undefined {
   const plain = name.toLowerCase().replace(/[-_]/g, '');
   return (
@@ -295,7 +308,7 @@ export function glueName(name: string): GlueName | undefined {
   );
 }
 
-/** @throws ConfigError for a name that is none of the suite's. */
+/** @throws ConfigError for a name that is not in the suite. */
 function glueEntry(name: string): GlueEntry {
   const known = glueName(name);
   const entry = known && glueTasks.get(known);

@@ -4,65 +4,76 @@ import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
 import { decodeText, errorAt, excerpt, type JsonLine, jsonLines } from './table.js';
 
-/** A text to learn whole. */
+/** A text; all of it is learnt. */
 export interface TextRow {
+  /** The text. */
   readonly text: string;
 }
 
-/** A prompt and what should follow it, of which only the latter is learnt. */
+/** A prompt and its completion; only the completion is learnt. */
 export interface PromptRow {
+  /** The prompt; it may be empty. */
   readonly prompt: string;
+  /** The completion. */
   readonly completion: string;
 }
 
-/** A conversation, of which the assistant's messages are learnt. */
+/** A conversation; only the assistant's messages are learnt. */
 export interface ChatRow {
+  /** The messages, oldest first. */
   readonly messages: readonly Message[];
 }
 
-/** What someone says in a conversation. */
+/** A message of a conversation. */
 export interface Message {
+  /** The author of the message. */
   readonly role: Role;
+  /** The text of the message. */
   readonly content: string;
 }
 
-/** Who says it. */
+/** The author of a message. */
 export type Role = 'system' | 'user' | 'assistant' | 'tool';
 
-/** Texts, or instructions with their answers, for a model that predicts the next token. */
+/** Rows for a causal language model: texts, prompts with completions, or conversations. */
 export interface LanguageSet {
+  /** The name of the set. */
   readonly name: string;
-  /** Rows of one form. */
+  /** The rows, all of one form. */
   readonly rows: readonly TextRow[] | readonly PromptRow[] | readonly ChatRow[];
   /** SHA-256, in hexadecimal, of the rows. */
   readonly fingerprint: string;
 }
 
-/** A training set and a development set for a language model. */
+/** A training set and a development set for a causal language model. */
 export interface LanguageTask {
+  /** The name of the task. */
   readonly name: string;
+  /** The kind of its data. */
   readonly kind: 'causal-lm';
+  /** The rows to train on. */
   readonly train: LanguageSet;
+  /** The rows that results are reported on. */
   readonly dev: LanguageSet;
 }
 
-/** What ends a document of a text file: the file itself, a blank line, or every line. */
+/** The end of a document in a text file: the end of the file, a blank line, or the end of each line. */
 export type DocumentEnd = 'file' | 'paragraph' | 'line';
 
-/** What `readLanguageSet` needs to know beside the bytes. */
+/** Options of {@link readLanguageSet}. */
 export interface LanguageSetOptions {
-  /** Named in errors; its extension says the format: `.txt` or `.jsonl`. */
+  /** The path, for error messages; its extension decides the format: `.txt` or `.jsonl`. */
   readonly path: string;
-  /** Of text files. Default 'file'. */
+  /** The end of a document in a text file. Default 'file'. */
   readonly documentEnd?: DocumentEnd | undefined;
 }
 
-/** Whether a set is of whole texts, which are packed into rows. */
+/** Whether the rows of a set are texts, which are packed into rows of tokens. */
 export function areTexts({ rows }: Pick<LanguageSet, 'rows'>): boolean {
   return rows[0] !== undefined && 'text' in rows[0];
 }
 
-/** Whether a set is of conversations, which are written by a chat template. */
+/** Whether the rows of a set are conversations, which need a chat template. */
 export function areChats({ rows }: Pick<LanguageSet, 'rows'>): boolean {
   return rows[0] !== undefined && 'messages' in rows[0];
 }
@@ -70,9 +81,9 @@ export function areChats({ rows }: Pick<LanguageSet, 'rows'>): boolean {
 const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisfies Role[];
 
 /**
- * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, or `{"messages": [{"role", "content"}]}`,
- * other fields ignored. Texts are taken as they are: blanks matter to a language model.
- * @throws DataError for the first thing that is wrong, in one line with the path and the line number.
+ * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, or `{"messages": [{"role",
+ * "content"}]}`; other fields are ignored. Texts are not trimmed: blanks matter to a language model.
+ * @throws DataError for the first problem, in one line with the path and the line number.
  */
 export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOptions): Promise<LanguageSet> {
   const { path, documentEnd = 'file' } = options;
@@ -81,7 +92,7 @@ export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOpt
   return languageSet(fileStem(path), rows);
 }
 
-/** A set of rows with the fingerprint of its content. */
+/** Creates a language set and computes the fingerprint of its rows. */
 export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
   return { name, rows, fingerprint: await fingerprintOf(['causal-lm', rows.length], rows) };
 }
@@ -112,14 +123,14 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
     }));
   }
   if (has('text')) return lines.map((line) => ({ text: filled(line, 'text', path) }));
-  const came = Object.keys(first?.object ?? {})
+  const found = Object.keys(first?.object ?? {})
     .slice(0, 12)
     .map(excerpt)
     .join(', ');
   throw errorAt(
     path,
     first?.line ?? 1,
-    `expected "text", "prompt" and "completion", or "messages", got ${came || 'an empty object'}`,
+    `expected "text", "prompt" and "completion", or "messages", got ${found || 'an empty object'}`,
   );
 }
 
@@ -130,13 +141,13 @@ function messagesOf(line: JsonLine, path: string): Message[] {
   }
   const messages = value.map((message: unknown) => messageOf(message, line, path));
   if (messages.some(({ role }) => role === 'assistant')) return messages;
-  throw errorAt(path, line.line, 'expected a message of the role "assistant", which is what is learnt, got none');
+  throw errorAt(path, line.line, 'expected a message with the role "assistant", which is learnt, got none');
 }
 
 function messageOf(message: unknown, { line }: JsonLine, path: string): Message {
   const { role, content } = message !== null && typeof message === 'object' ? (message as Record<string, unknown>) : {};
   if (roles.includes(role) && typeof content === 'string') return { role: role as Role, content };
-  const expected = `a message of a role (${roles.join(', ')}) with content, a string`;
+  const expected = `a message with a role (${roles.join(', ')}) and a string as content`;
   throw errorAt(path, line, `expected ${expected}, got ${shown(message)}`);
 }
 
@@ -160,14 +171,14 @@ function shown(value: unknown): string {
   return value === undefined ? 'nothing' : excerpt(JSON.stringify(value));
 }
 
-/** Fields that a row of `readLanguageSet` has, and none of a table. */
+/** Fields of the rows that `readLanguageSet` reads. */
 const LANGUAGE_FIELDS = ['text', 'messages', 'prompt', 'completion'];
 
 /**
- * Whether a file is one of `readLanguageSet` and no table of `readTable`: `.txt`, or JSON lines without labels or pairs. The first line
- * decides; what is no JSON is left to the reader of tables, which says so.
- * @param head the beginning of the file, with the first line: at most 4 MB
- * @param columns what is asked for of a table: where a column is named, JSON lines are one
+ * Whether a file is one for `readLanguageSet` rather than a table for `readTable`: `.txt`, or JSON lines without labels
+ * or pairs. The first line decides; if it is not JSON, the file counts as a table, whose reader reports the error.
+ * @param head the beginning of the file, including the first line: at most 4 MB
+ * @param columns the column options; if they name a column, JSON lines are a table
  * @throws DataError for JSON lines that are neither.
  */
 export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOptions = {}): boolean {
@@ -179,12 +190,12 @@ export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOp
   const fields = fieldsOf(lines[first] ?? '');
   if (fields === undefined || isTableHeader(fields)) return false;
   if (LANGUAGE_FIELDS.some((name) => fields.includes(name))) return true;
-  const came = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
+  const found = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
   const forms = '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name';
-  throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${came}`);
+  throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${found}`);
 }
 
-/** The fields of a JSON object; undefined of anything else. */
+/** The field names of a JSON object; undefined for anything else. */
 function fieldsOf(content: string): string[] | undefined {
   try {
     const value: unknown = JSON.parse(content);

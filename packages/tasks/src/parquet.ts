@@ -12,9 +12,10 @@ import { parquetHeader } from 'hyparquet/src/column.js';
 import { checkSize, errorAt, excerpt, type Table, type TableRecord } from './table.js';
 
 /**
- * The columns of a Parquet file that are wanted of those it has, its values as texts; rows are counted from 1. Pages are compressed with snappy or not at
- * all, as the hub has them. A float32 becomes the shortest text that rounds to it.
- * @throws DataError for a file that is no Parquet, is cut off, or claims what cannot be
+ * Reads the wanted columns of a Parquet file, with values as texts; rows are counted from 1. Pages may be uncompressed
+ * or compressed with snappy, as on the hub. A float32 becomes the shortest text that rounds to it.
+ * @param wantedOf selects the columns to read from all column names
+ * @throws DataError for a file that is not Parquet, is truncated, or makes impossible claims
  */
 export async function parseParquet(
   bytes: Uint8Array,
@@ -42,7 +43,7 @@ export async function parseParquet(
   }
 }
 
-/** The footer stands before its length and the four letters that end a file. */
+/** Checks the footer and parses it. It is followed by its length and the four letters that end a file. */
 function readFooter(bytes: Uint8Array, path: string): FileMetaData {
   const end = bytes.length - 8;
   if (end > 0 && new TextDecoder().decode(bytes.subarray(-4)) === 'PAR1') {
@@ -55,7 +56,7 @@ function readFooter(bytes: Uint8Array, path: string): FileMetaData {
 function readRows(bytes: Uint8Array, metadata: FileMetaData, columns: readonly FlatColumn[]) {
   const utf8 = new TextDecoder('utf-8', { fatal: true });
   return parquetReadObjects({
-    // copied: the `slice` of a Buffer of Node's is a view
+    // copies, since `slice` of a Node Buffer is a view
     file: { byteLength: bytes.length, slice: (start, end) => new Uint8Array(bytes.subarray(start, end)).buffer },
     metadata,
     columns: columns.map(({ name }) => name),
@@ -63,7 +64,7 @@ function readRows(bytes: Uint8Array, metadata: FileMetaData, columns: readonly F
   });
 }
 
-/** The elements right below the root; those of structures and lists come with their own children after them. */
+/** The elements right below the root. In `schema`, the children of structures and lists follow their parent. */
 function topLevel({ schema }: FileMetaData): SchemaElement[] {
   const elements: SchemaElement[] = [];
   let at = 1;
@@ -115,7 +116,7 @@ function textOf(value: unknown): string | undefined {
   return ['number', 'bigint', 'boolean'].includes(typeof value) ? `${value as number}` : undefined;
 }
 
-/** 3.8 for the float32 next to it, which is 3.799999952316284 as a double. */
+/** 3.8 for the nearest float32, which is 3.799999952316284 as a double. */
 function shortest(single: number): string {
   for (let digits = 6; digits < 9; digits++) {
     const text = String(Number(single.toPrecision(digits)));
@@ -124,31 +125,33 @@ function shortest(single: number): string {
   return String(single);
 }
 
-/** Most rows of a file. */
+/** The most rows of a file. */
 const maxRows = 10_000_000;
 
-/** Snappy says in 3 bytes at least that 64 are to be copied: a page that claims to grow by more is none. */
+/** The largest factor by which a page can grow: Snappy needs at least 3 bytes to say that 64 are copied. */
 const mostGrowth = 64;
 
-/** A column to be read: no list or structure, and whether values may be missing. */
+/** A column to read; it has no lists or structures. */
 interface FlatColumn {
+  /** The name of the column. */
   readonly name: string;
+  /** Whether values may be missing. */
   readonly optional: boolean;
 }
 
-/** What is checked of a column in a group of rows. */
+/** The part of a column in one group of rows. */
 interface Chunk {
   readonly column: ColumnMetaData;
   readonly optional: boolean;
-  /** Rows of the group. */
+  /** The number of rows in the group. */
   readonly rows: number;
   readonly path: string;
 }
 
 /**
- * Looks through the pages of columns before they are read: hyparquet allocates what a file claims, and repeats a value as often as
- * it is told to.
- * @throws DataError for a claim that cannot be true; other errors for bytes that end too early
+ * Checks the pages of columns before they are read: hyparquet allocates as much memory as a file claims to need, and
+ * repeats a value as often as the file says.
+ * @throws DataError for an impossible claim; other errors for bytes that end too early
  */
 function checkPages(
   bytes: Uint8Array,
@@ -198,7 +201,7 @@ function checkPage(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
   }
 }
 
-/** The second version of a page keeps the levels outside of what is compressed, without their length before them. */
+/** Checks a page of version 2, which keeps the levels uncompressed and without their length in front. */
 function checkSecondVersion(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
   const { path } = chunk;
   const {
@@ -219,7 +222,7 @@ function checkSecondVersion(page: Uint8Array, header: PageHeader, chunk: Chunk):
   checkValues({ bytes: is_compressed ? uncompressed(rest, size, chunk) : rest, at: 0 }, values, encoding, path);
 }
 
-/** Values are plain, or words of the dictionary by number. */
+/** Checks values, which are either plain or numbers of dictionary words. */
 function checkValues(cursor: Cursor, values: number, encoding: string, path: string): void {
   if (encoding === 'PLAIN') return;
   if (encoding !== 'PLAIN_DICTIONARY' && encoding !== 'RLE_DICTIONARY') {
@@ -232,7 +235,7 @@ function checkValues(cursor: Cursor, values: number, encoding: string, path: str
   checkRuns(cursor, values, { width: within(width, 32, 'bits in a number', path), path });
 }
 
-/** Runs of equal or packed numbers: none is longer than what is left of the values. */
+/** Checks runs of equal or packed numbers: none is longer than the number of values left. */
 function checkRuns(cursor: Cursor, values: number, { width, path }: { width: number; path: string }): void {
   for (let left = values; left > 0 && cursor.at < cursor.bytes.length;) {
     const run = unsigned(cursor);
@@ -244,7 +247,7 @@ function checkRuns(cursor: Cursor, values: number, { width, path }: { width: num
   }
 }
 
-/** The definition levels at the cursor, behind their length; the cursor goes on after them. */
+/** Returns the definition levels at the cursor, which follow their length, and moves the cursor behind them. */
 function levels(cursor: Cursor): Cursor {
   const { bytes, at } = cursor;
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true);
@@ -252,7 +255,7 @@ function levels(cursor: Cursor): Cursor {
   return { bytes: bytes.subarray(at + 4, cursor.at), at: 0 };
 }
 
-/** A number in groups of 7 bits, the lowest first. */
+/** Reads a number in groups of 7 bits, lowest first. */
 function unsigned(cursor: Cursor): number {
   let value = 0;
   for (let scale = 1; cursor.at < cursor.bytes.length; scale *= 128) {
@@ -280,19 +283,19 @@ function within(claim: number | bigint, most: number, of: string, path: string):
   throw new DataError(`${path}: expected at most ${most} ${of}, got ${value}; the file is broken`, path);
 }
 
-/** Bytes of Thrift's compact protocol, and where the next one is. */
+/** Bytes of Thrift's compact protocol, and the position of the next byte. */
 interface Cursor {
   readonly bytes: Uint8Array;
   at: number;
 }
 
-/** Most structures and lists inside one another: the footer of a Parquet file has fewer than ten. */
+/** The deepest nesting of structures and lists: the footer of a Parquet file has fewer than ten levels. */
 const maxDepth = 16;
 
-/** Most bytes of a number: ten hold 64 bits. */
+/** The most bytes of a number: ten hold 64 bits. */
 const maxNumberBytes = 10;
 
-/** What a field or an element of a list is. */
+/** The types of fields and list elements. */
 const types = {
   stop: 0,
   true: 1,
@@ -308,14 +311,14 @@ const types = {
 };
 
 /**
- * Walks over a structure without keeping anything, and leaves the cursor behind it: who builds it up afterwards meets no list longer
- * than the bytes that are left, and no nesting without end.
- * @throws DataError for a structure that is cut off, or of a form that Parquet does not have
+ * Walks over a structure without keeping anything, and moves the cursor behind it. A parser that builds the structure
+ * afterwards then meets no list longer than the remaining bytes, and no endless nesting.
+ * @throws DataError for a structure that is truncated, or of a form that Parquet does not have
  */
 function skipStruct(cursor: Cursor, path: string, depth = 0): void {
-  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} structures inside one another, got more`);
+  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} nested structures, got more`);
   for (let field = byteOf(cursor, path); field % 16 !== types.stop; field = byteOf(cursor, path)) {
-    if (field < 16) skipNumber(cursor, path); // the field's own number, where it does not follow from the last
+    if (field < 16) skipNumber(cursor, path); // the field number, unless it follows from the last one
     const type = field % 16;
     if (type !== types.true && type !== types.false) skipValue(cursor, type, path, depth);
   }
@@ -329,7 +332,7 @@ function skipValue(cursor: Cursor, type: number, path: string, depth: number): v
   else if (type === types.binary) skipBytes(cursor, path);
   else if (type === types.list) skipList(cursor, path, depth + 1);
   else if (type === types.struct) skipStruct(cursor, path, depth + 1);
-  else throw broken(path, `a type that Parquet has, got ${type}`);
+  else throw broken(path, `a Parquet type, got ${type}`);
 }
 
 function skipBytes(cursor: Cursor, path: string): void {
@@ -338,7 +341,7 @@ function skipBytes(cursor: Cursor, path: string): void {
 }
 
 function skipList(cursor: Cursor, path: string, depth: number): void {
-  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} lists inside one another, got more`);
+  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} nested lists, got more`);
   const head = byteOf(cursor, path);
   const short = Math.floor(head / 16);
   const length = short === 15 ? lengthOf(cursor, path) : short;
@@ -348,7 +351,7 @@ function skipList(cursor: Cursor, path: string, depth: number): void {
   }
 }
 
-/** A number of bytes or elements, of which there are no more than bytes. */
+/** Reads a number of bytes or elements; there cannot be more than remaining bytes. */
 function lengthOf(cursor: Cursor, path: string): number {
   let value = 0;
   for (let scale = 1; scale < 2 ** 35; scale *= 128) {

@@ -7,22 +7,23 @@ import { numberOf } from './rows.js';
 import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
 
 /**
- * Which rows select a checkpoint and which are reported. `'official'`: `dev` as published is reported, selection rows are the
- * caller's to set aside. `'half-dev'`: the split of the SoRA paper's code, see `halfDev`.
+ * Which rows select a checkpoint, and which are reported. `'official'`: the published development set is reported, and
+ * the caller sets selection rows aside. `'half-dev'`: the split of the SoRA paper's code, see `halfDev`.
  */
 export type PublishedSplit = 'official' | 'half-dev';
 
-/** What `halfDev` takes the selection rows from, and the seed of its shuffle. */
+/** Options of {@link halfDev}. */
 export interface HalfDevOptions {
+  /** The set from which the selection rows are taken. */
   readonly halved: 'dev' | 'train';
-  /** Default 42, the published one. */
+  /** The seed of the shuffle. Default 42, the published one. */
   readonly seed?: number | undefined;
 }
 
-/** Training rows that select where the development set stays whole. */
+/** The number of training rows that select checkpoints if the development set stays whole. */
 const selectionRows = 1000;
 
-/** The task, split so. @throws DataError when it has too few rows for it. */
+/** Splits the task. @throws DataError when it has too few rows. */
 export async function applySplit<K extends TaskKind>(
   task: Task<K>,
   split: PublishedSplit,
@@ -32,10 +33,11 @@ export async function applySplit<K extends TaskKind>(
 }
 
 /**
- * The split of the SoRA paper's code (Ding et al., 2023), which takes it from earlier work on adapters: rows are
- * shuffled as `torch.randperm` does it; of a small task (`halved: 'dev'`) the first half of the development set, rounded down,
- * selects and the rest is reported; of a large one (`'train'`) the first 1000 training rows select, the others are trained on
- * and the development set is reported whole. The rows are the same ones as there, and in the same order.
+ * The split of the SoRA paper's code (Ding et al., 2023), which takes it from earlier work on adapters. Rows are
+ * shuffled like `torch.randperm`. For a small task (`halved: 'dev'`), the first half of the development set, rounded
+ * down, selects checkpoints, and the rest is reported. For a large task (`'train'`), the first 1000 training rows
+ * select checkpoints, the others are trained on, and the whole development set is reported. Rows and their order are
+ * the same as in that code.
  * @throws DataError when there are too few rows.
  */
 export async function halfDev<K extends TaskKind>(
@@ -75,34 +77,37 @@ async function shuffledParts<K extends TaskKind>(
 /** Reads a file of a data set on the hub, e.g. 'cola/train-00000-of-00001.parquet'. */
 export type ReadHubFile = (path: string) => Promise<Uint8Array>;
 
-/** How a published task is split. */
+/** Options of published tasks. */
 export interface PublishedTaskOptions {
-  /** Default 'official': the training and development sets as published. */
+  /** The split. Default 'official': the training and development sets as published. */
   readonly split?: PublishedSplit | undefined;
-  /** Of the half-dev split. Default 42, the seed of the published split. */
+  /** The seed of the half-dev split. Default 42, as published. */
   readonly seed?: number | undefined;
 }
 
-/** The first of some files that is there. @throws DataError when none is. */
+/** Returns the first path that exists. @throws DataError when none does. */
 export async function firstFile(paths: readonly string[], folder: string, storage: Storage): Promise<string> {
   for (const path of paths) {
     if (await storage.exists(`${folder}/${path}`)) return `${folder}/${path}`;
   }
-  throw new DataError(`${folder}: expected one of ${paths.join(', ')} there, got none of them`, folder);
+  throw new DataError(`${folder}: expected one of ${paths.join(', ')}, found none of them`, folder);
 }
 
-/** Where the rows of a published table are, and what its labels mean. */
+/** The columns of a published table, and the meaning of its labels. */
 export interface PublishedLayout {
+  /** The column of the text, or of the first text of a pair. */
   readonly text: string;
+  /** The column of the second text. */
   readonly pair?: string | undefined;
+  /** The column of the label. */
   readonly label: string;
-  /** Class names by label; empty where labels are numbers. */
+  /** Class names by label; empty if labels are numbers. */
   readonly classes: readonly string[];
 }
 
 /**
- * The rows of a published table: texts may be empty there, and a label is the name or the number of its class.
- * @throws DataError for other columns, a cell without value, an unknown label, or no rows.
+ * Reads the rows of a published table: texts may be empty, and a label is the name or the number of its class.
+ * @throws DataError for other columns, a cell without a value, an unknown label, or no rows.
  */
 export async function publishedRows(
   table: Table,
@@ -112,8 +117,8 @@ export async function publishedRows(
   const columns = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
   const missing = columns.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {
-    const came = table.columns.slice(0, 12).map(excerpt).join(', ');
-    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${came}`);
+    const found = table.columns.slice(0, 12).map(excerpt).join(', ');
+    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${found}`);
   }
   if (table.records.length === 0) throw new DataError(`${path}: expected rows, got none`, path);
   const { classes } = layout;
@@ -125,7 +130,7 @@ export async function publishedRows(
 function rowOf({ line, cells }: TableRecord, { text, pair, label, classes }: PublishedLayout, path: string): Row {
   const cell = (column: string): string => {
     const value = cells.get(column);
-    if (value === undefined) throw errorAt(path, line, `the row has no ${excerpt(column)}; is the file whole?`);
+    if (value === undefined) throw errorAt(path, line, `the row has no ${excerpt(column)}; is the file complete?`);
     return value.trim();
   };
   const row = { text: cell(text), label: labelOf(cell(label), classes) };
@@ -145,8 +150,8 @@ function labelOf(cell: string, classes: readonly string[]): number | undefined {
 }
 
 /**
- * What `torch.randperm(length, generator=torch.Generator().manual_seed(seed))` gives on a CPU: published splits are told by
- * nothing but their seed. Each place in turn is exchanged with one drawn from it and those after it.
+ * Returns the same order as `torch.randperm(length, generator=torch.Generator().manual_seed(seed))` on a CPU: published
+ * splits are only defined by their seed. Each position in turn is exchanged with a random one at or after it.
  */
 function torchPermutation(length: number, seed: number): Int32Array {
   const generator = mersenne(seed);

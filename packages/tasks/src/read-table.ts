@@ -14,31 +14,35 @@ import { parseParquet } from './parquet.js';
 import { rowsOf } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
 
-/** The forms of a table that `readTable` knows. */
+/** The table formats that `readTable` supports. */
 export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'conll' | 'parquet';
 
-/** A form of table that this package does not have. */
+/** A reader of a table format that this package does not support. */
 export interface TableReader {
-  /** What the form is called in messages. */
+  /** The name of the format, for messages. */
   readonly name: string;
-  /** Most bytes of a file that it is given. Default 500 MB. */
+  /** The most bytes of a file that it reads. Default 500 MB. */
   readonly maxBytes?: number;
-  /** Whether a file is of this form, by its path and its first kilobyte. */
+  /** Whether a file has this format, by its path and its first kilobyte. */
   recognises(path: string, head: Uint8Array): boolean;
-  /** The table in the bytes of a file, whose columns are those of `readTable`. @throws DataError for the first thing that is wrong. */
+  /** Reads a table, with the column names that `readTable` expects. @throws DataError for the first problem. */
   read(bytes: Uint8Array, path: string): Table | Promise<Table>;
 }
 
-/** What `readTable` needs to know beside the bytes. */
+/** Options of {@link readTable}. */
 export interface ReadTableOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
-  /** Named in errors; its extension says the format. */
+  /** The path, for error messages; its extension decides the format. */
   readonly path: string;
+  /** The format. Default: by the extension of the path. */
   readonly format?: TableFormat | undefined;
-  /** Forms beside those of this package: a file is held against them first, unless `format` says what it is. */
+  /** Readers of other formats; they are asked before the built-in ones, unless `format` is set. */
   readonly readers?: readonly TableReader[] | undefined;
-  /** Default: what the columns say; of texts with one label regression if all labels are numbers and one has decimals. */
+  /**
+   * The kind of the rows. Default: decided by the columns; for texts with one label, regression if all labels are
+   * numbers and one has decimals.
+   */
   readonly kind?: K | undefined;
-  /** The training set whose kind, classes and number of texts this file must share. */
+  /** The training set whose kind, classes and number of texts this file must have. */
   readonly like?: DataSet<K> | undefined;
 }
 
@@ -49,7 +53,7 @@ const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, p
   conll: parseConll,
 };
 
-/** What files end in, by format. */
+/** The formats of file extensions. */
 const EXTENSIONS: Readonly<Record<string, TableFormat>> = {
   tsv: 'tsv',
   csv: 'csv',
@@ -61,18 +65,19 @@ const EXTENSIONS: Readonly<Record<string, TableFormat>> = {
 };
 
 /**
- * Reads rows from the bytes of a TSV, CSV, JSONL, CoNLL or Parquet file. Its columns say of which kind they are:
+ * Reads rows from the bytes of a TSV, CSV, JSONL, CoNLL or Parquet file. The columns decide the kind of the rows:
  *
  * | columns | kind |
  * | --- | --- |
  * | `text`, or `text_a` and `text_b`; `label` | classification or regression |
- * | the same; `labels`, a list or cut at `labelSeparator` | multi-label |
+ * | the same; `labels`, a list or separated by `labelSeparator` | multi-label |
  * | the lists `tokens` and `ner_tags` (or `tags`); CoNLL | token-classification |
  * | `anchor` and `positive`; with `negative` | pairs; triplets |
  * | `text_a` and `text_b`; `score` | scored-pairs |
  *
- * Other columns are ignored, cells are trimmed, blank lines are skipped. Other forms are read by `readers` of your own.
- * @throws DataError for the first thing that is wrong, in one line with the path and the line number; ConfigError for an impossible option.
+ * Other columns are ignored, cells are trimmed, blank lines are skipped. `readers` add other formats.
+ * @throws DataError for the first problem, in one line with the path and the line number; ConfigError for an impossible
+ * option.
  */
 export async function readTable<K extends TaskKind = TaskKind>(
   bytes: Uint8Array,
@@ -95,10 +100,10 @@ export async function readTable<K extends TaskKind = TaskKind>(
 /** @throws ConfigError for an option of another kind of rows. */
 function assertUsed(option: string, value: unknown, kind: TaskKind, of: TaskKind): void {
   if (value === undefined || kind === of) return;
-  throw new ConfigError(`option '${option}' is of ${of} rows, and these are ${kind}; leave it out`, option);
+  throw new ConfigError(`option '${option}' is for ${of} rows, but these are ${kind}; leave it out`, option);
 }
 
-/** @throws ConfigError for a kind that there is not. */
+/** @throws ConfigError for an unknown kind. */
 function assertKind(kind: TaskKind | undefined): void {
   if (kind !== undefined) assertOneOf('kind', kind, taskKinds);
 }
@@ -123,7 +128,7 @@ async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Ta
   return parsers[format](decodeText(bytes, path), path);
 }
 
-/** What a form is recognised by. */
+/** The bytes at the beginning of a file that `recognises` gets. */
 const HEAD_BYTES = 1024;
 
 function assertReaders(readers: readonly TableReader[]): void {
@@ -152,21 +157,21 @@ function formatOf(path: string, readers: readonly TableReader[]): TableFormat {
   throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl, .conll or .parquet${others}`, path);
 }
 
-/** A text, or a pair of them: the other file must have the same. */
+/** Checks that both files have the same number of texts per row. */
 function checkTexts(
   expected: RowsByKind[TaskKind] | undefined,
-  came: RowsByKind[TaskKind] | undefined,
+  found: RowsByKind[TaskKind] | undefined,
   path: string,
 ): void {
   const isPair = (row: RowsByKind[TaskKind] | undefined): boolean =>
     row !== undefined && 'text' in row && row.pair !== undefined;
-  if (isPair(expected) === isPair(came)) return;
+  if (isPair(expected) === isPair(found)) return;
   const [two, one] = ['two, "text_a", "text_b"', 'one, "text"'];
   const columns = isPair(expected) ? `${two}, got ${one}` : `${one}, got ${two}`;
   throw new DataError(`${path}: expected as many text columns as in the training file, ${columns}`, path);
 }
 
-/** A file's bytes. @throws DataError when it is missing. */
+/** Reads the bytes of a file. @throws DataError when it is missing. */
 export async function readBytes(storage: Storage, path: string): Promise<Uint8Array> {
   try {
     return await storage.read(path);

@@ -7,28 +7,30 @@ import { fileStem, readBytes, readTable, type TableReader } from './read-table.j
 import { holdOutDev, holdOutLanguage } from './split.js';
 import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
 
-/** The files of a task, and how they are read. */
+/** The files of a task, and how to read them. */
 export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
-  /** Path of the training file. */
+  /** The path of the training file. */
   readonly train: string;
-  /** Path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutDev`. */
+  /** The path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutDev`. */
   readonly dev?: string | undefined;
+  /** Reads the files. */
   readonly storage: Storage;
-  /** Default: the name of the training file. */
+  /** The name of the task. Default: that of the training file. */
   readonly name?: string | undefined;
-  /** Default: what the columns and labels of the training file say. */
+  /** The kind of the rows. Default: decided by the columns and labels of the training file. */
   readonly kind?: K | undefined;
-  /** Name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
+  /** The name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
   readonly metric?: string | undefined;
-  /** Forms of table beside those of `readTable`. */
+  /** Readers of table formats that `readTable` does not support. */
   readonly readers?: readonly TableReader[] | undefined;
 }
 
 const OF_FILES = ['train', 'dev', 'storage', 'name'];
 
 /**
- * Reads the user's own task: one or two files in the forms of `readTable`.
- * @throws DataError when a file is missing, malformed, or does not fit the other; ConfigError for an unknown option, or a metric that does not fit.
+ * Reads a task of your own: one or two files in the formats of `readTable`.
+ * @throws DataError when a file is missing or malformed, or the files do not fit each other; ConfigError for an unknown
+ * option, or a metric that does not fit.
  */
 export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskOptions<K>): Promise<Task<K>> {
   assertKnownOptions('readTask', options, [...COLUMN_OPTIONS, ...OF_FILES, 'kind', 'metric', 'readers']);
@@ -45,19 +47,22 @@ export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskO
 
 /** The files of a language task. */
 export interface LanguageTaskFiles {
-  /** Path of the training file. */
+  /** The path of the training file. */
   readonly train: string;
-  /** Path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutLanguage`. */
+  /**
+   * The path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutLanguage`.
+   */
   readonly dev?: string | undefined;
+  /** Reads the files. */
   readonly storage: Storage;
-  /** Default: the name of the training file. */
+  /** The name of the task. Default: that of the training file. */
   readonly name?: string | undefined;
-  /** Of text files. Default 'file'. */
+  /** The end of a document in a text file. Default 'file'. */
   readonly documentEnd?: DocumentEnd | undefined;
 }
 
 /**
- * Reads a user's own language task: one or two files in the forms of `readLanguageSet`.
+ * Reads a language task of your own: one or two files in the formats of `readLanguageSet`.
  * @throws DataError when a file is missing or malformed, or has too few rows to hold some out.
  */
 export async function readLanguageTask(files: LanguageTaskFiles): Promise<LanguageTask> {

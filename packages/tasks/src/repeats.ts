@@ -1,10 +1,11 @@
-/** How many batches to each side a row may move: their rows are of about its length. */
+/** A row can move by this many batches to either side, whose rows have about the same length. */
 const REACH = 8;
 
 /**
- * Exchanges rows between batches near one another so that no batch has a text twice, as far as that goes. A loss that ranks the texts of a
- * batch takes those of other rows for wrong answers, which a repeated text is not. Sizes of batches stay.
- * @param textsOf keys of the texts of a row, each once
+ * Exchanges rows between nearby batches so that, where possible, no batch has a text twice. A loss that ranks the texts
+ * of a batch treats those of other rows as wrong answers, but a repeated text is a right one. Batch sizes do not
+ * change.
+ * @param textsOf returns the keys of a row's texts, without repeats
  */
 export function spreadRepeats(
   batches: readonly (readonly number[])[],
@@ -57,7 +58,7 @@ function at(batches: readonly (readonly Entry[])[], { batch, place }: Place): En
   return batches[batch]?.[place] as Entry;
 }
 
-/** Batches from the nearest on. */
+/** The other batches within reach, nearest first. */
 function nearby(batch: number, batches: number): number[] {
   const distances = Array.from({ length: REACH }, (_, index) => index + 1);
   return distances.flatMap((far) => [batch + far, batch - far]).filter((to) => to >= 0 && to < batches);

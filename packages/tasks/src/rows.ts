@@ -10,22 +10,22 @@ interface RawRow {
   readonly labels: readonly string[];
 }
 
-/** What the labels of a file mean. */
+/** The meaning of a file's labels. */
 type Scheme = Pick<DataSet<TaskKind>, 'kind' | 'classes'>;
 
-/** Whose labels are read, and where they are. */
+/** The rows to read, and how. */
 interface Reading extends Pick<ColumnOptions, 'labelSeparator' | 'scoreScale'> {
   readonly layout: Layout;
-  /** Default: what the columns and the labels say. */
+  /** The kind of the rows. Default: decided by the columns and the labels. */
   readonly kind?: TaskKind | undefined;
-  /** The training set whose kind and classes hold. */
+  /** The training set whose kind and classes apply. */
   readonly like?: DataSet<TaskKind> | undefined;
   readonly path: string;
 }
 
 /**
- * The rows of a table, and what their labels mean.
- * @throws DataError for the first row that is not as the columns say, or labels that nothing can be learnt from.
+ * Reads the rows of a table and the meaning of their labels.
+ * @throws DataError for the first row that does not match the columns, or for labels from which nothing can be learnt.
  */
 export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
   const { layout, path } = reading;
@@ -43,7 +43,7 @@ export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<D
   return { kind: scheme.kind, classes: scheme.classes, rows: raw.map((row) => labelled(row, scheme.kind, numbered)) };
 }
 
-/** The kind of a table, undefined where its labels decide between classes and numbers. */
+/** The kind of a table; undefined if its labels decide between classes and numbers. */
 function kindOf(
   { records }: Table<unknown>,
   { layout: { form, label = '' }, kind, labelSeparator, path }: Reading,
@@ -56,7 +56,7 @@ function kindOf(
   }
   if (isList || labelSeparator !== undefined) {
     if (kind === undefined || kind === 'multi-label') return 'multi-label';
-    throw new ConfigError(`several labels a row are of the kind 'multi-label', not of '${kind}'`, 'kind');
+    throw new ConfigError(`rows with several labels are of kind 'multi-label', not '${kind}'`, 'kind');
   }
   return kind;
 }
@@ -72,14 +72,14 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
       throw errorAt(path, line, `expected a tag for each of ${words.length} tokens, got ${labels.length}`);
     }
     if (!labels.includes('')) return { line, texts: words, labels };
-    throw errorAt(path, line, `expected a tag for each token, got an empty text; write O for a token of no entity`);
+    throw errorAt(path, line, `expected a tag for each token, got an empty text; write O for a token outside entities`);
   }
   const texts = textsOf(record, layout, path);
   if (kind !== 'multi-label') return { line, texts, labels: [oneLabel(record, label, path)] };
   const labels = severalLabels(record, label, labelSeparator, path);
   if (new Set(labels).size === labels.length) return { line, texts, labels };
-  const came = shown(record.cells.get(label));
-  throw errorAt(path, line, `expected each label once, got ${came}; list the labels that hold, not a 0 or 1 for each`);
+  const found = shown(record.cells.get(label));
+  throw errorAt(path, line, `expected each label once, got ${found}; list the row's labels, not a 0 or 1 for each`);
 }
 
 function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string): string[] {
@@ -114,7 +114,7 @@ function severalLabels(
   );
 }
 
-/** The items of a list as texts, numbers as they are written. */
+/** The items of a list as texts; numbers become their text. */
 function listOf(record: TableRecord<unknown>, column: string, path: string): string[] {
   const value = record.cells.get(column);
   if (value === undefined || value === null) throw missing(record, column, path);
@@ -125,16 +125,17 @@ function listOf(record: TableRecord<unknown>, column: string, path: string): str
 function scoredRow(record: TableRecord<unknown>, { layout, scoreScale = 1, path }: Reading): ScoredRow {
   const texts = textsOf(record, layout, path);
   const column = layout.label ?? 'score';
-  const came = oneLabel(record, column, path);
-  const number = numberOf(came);
-  if (number === undefined) throw errorAt(path, record.line, `expected ${column} to be a number, got ${excerpt(came)}`);
+  const found = oneLabel(record, column, path);
+  const number = numberOf(found);
+  if (number === undefined)
+    throw errorAt(path, record.line, `expected ${column} to be a number, got ${excerpt(found)}`);
   const score = number / scoreScale;
   if (Math.abs(score) <= 1) return { texts, score };
   const way = 'divide the scores by the largest possible one (scoreScale, --score-scale)';
   throw errorAt(path, record.line, `expected ${column} to lie between -1 and 1, as cosines do, got ${score}; ${way}`);
 }
 
-/** A cell with something in it. */
+/** The value of a cell, which must not be empty. */
 function present(record: TableRecord<unknown>, column: string, path: string): unknown {
   const value = record.cells.get(column);
   if (value === undefined || value === null || (typeof value === 'string' && value.trim() === '')) {
@@ -157,9 +158,9 @@ function shown(value: unknown): string {
 }
 
 /**
- * The scheme of a training file: regression where every label is a number and one has decimals, or where the caller says so; else the
- * distinct labels, as numbers if all are, else by code point.
- * @throws DataError when all rows have one label, or none has any.
+ * Decides the meaning of a training file's labels: regression if the caller says so, or if all labels are numbers and
+ * one has decimals; otherwise the distinct labels are classes, ordered by value if all are numbers, else by code point.
+ * @throws DataError when all rows have the same label, or none has any.
  */
 function schemeOf(rows: readonly RawRow[], kind: TaskKind | undefined, path: string): Scheme {
   const names = [...new Set(rows.flatMap(({ labels }) => labels.map(className)))];
@@ -178,10 +179,10 @@ function schemeOf(rows: readonly RawRow[], kind: TaskKind | undefined, path: str
   return { kind: kind ?? 'classification', classes: names.sort(order) };
 }
 
-/** @param what the label is of, for messages */
+/** Turns a label into its number. @param what the subject of the label, for messages */
 type Numbering = (label: string, line: number, what?: string) => number;
 
-/** Labels to numbers. @throws DataError for a label that is no number, or none of the classes. */
+/** Numbers labels. @throws DataError for a label that is not a number, or not one of the classes. */
 function numbering({ kind, classes }: Scheme, path: string): Numbering {
   const numbers = new Map(classes.map((name, index) => [name, index]));
   return (label, line, what = 'label') => {
@@ -204,7 +205,7 @@ function labelled({ line, texts, labels }: RawRow, kind: TaskKind, numbered: Num
   return { ...own, label: numbers[0] as number } satisfies Row;
 }
 
-/** Texts in the order of their Unicode code points, whatever the locale. */
+/** Compares texts by their Unicode code points, whatever the locale. */
 function byCodePoint(a: string, b: string): number {
   const [left, right] = [Array.from(a), Array.from(b)];
   const at = left.findIndex((character, index) => character !== right[index]);
@@ -212,13 +213,13 @@ function byCodePoint(a: string, b: string): number {
   return (left[at]?.codePointAt(0) ?? 0) - (right[at]?.codePointAt(0) ?? -1);
 }
 
-/** One name for `1`, `1.0` and `+1`, which tools write alike. */
+/** One name for `1`, `1.0` and `+1`, which tools use interchangeably. */
 function className(label: string): string {
   const number = numberOf(label);
   return Number.isSafeInteger(number) ? String((number as number) + 0) : label;
 }
 
-/** The number that a text says; undefined where it says none. */
+/** The number that a text stands for; undefined if it is not a number. */
 export function numberOf(label: string): number | undefined {
   return isNumeric(label) ? Number(label) : undefined;
 }

@@ -13,8 +13,9 @@ import { checkPositive } from './encode.js';
 import { type LanguageSet, languageSet } from './language.js';
 
 /**
- * `count` rows drawn by a seed, each class in proportion, in the order of the data set; the data set itself if it has no more.
- * @throws ConfigError when `count` is no positive integer.
+ * Draws `count` rows by a seed, with each class in proportion and in the order of the data set. Returns the data set
+ * itself if it has no more rows.
+ * @throws ConfigError when `count` is not a positive integer.
  */
 export async function sliceRows<K extends TaskKind>(
   dataSet: DataSet<K>,
@@ -30,7 +31,7 @@ export async function sliceRows<K extends TaskKind>(
   return selectRows(dataSet, drawRows(units, count, createRng(seed).fork('slice')), dataSet.name);
 }
 
-/** A training set cut in two. */
+/** A training set split in two. */
 export interface SelectionSplit<K extends TaskKind = TaskKind> {
   /** The rows to train on. */
   readonly train: DataSet<K>;
@@ -39,9 +40,10 @@ export interface SelectionSplit<K extends TaskKind = TaskKind> {
 }
 
 /**
- * Sets a share of a training set aside to select checkpoints on: seeded, each class in proportion, rows with the same texts
- * on the same side.
- * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty, or one class be left to train on.
+ * Sets a share of a training set aside for selecting checkpoints: drawn by the seed, with each class in proportion, and
+ * rows with the same texts on the same side. Default share 0.1.
+ * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty, or the training rows would
+ * have only one class.
  */
 export async function splitSelection<K extends TaskKind>(
   dataSet: DataSet<K>,
@@ -52,8 +54,8 @@ export async function splitSelection<K extends TaskKind>(
 }
 
 /**
- * A data set in which a share of the rows have another class: seeded, of each class in proportion, every other class as likely. What a
- * model learns of them it learns by heart.
+ * Gives a share of the rows another class: drawn by the seed, from each class in proportion, every other class equally
+ * likely. A model can only memorise these rows.
  * @throws ConfigError for a share outside (0, 1), or a data set without classes.
  */
 export async function flipLabels<K extends TaskKind>(
@@ -63,7 +65,7 @@ export async function flipLabels<K extends TaskKind>(
   checkShare(share);
   const { name, kind, classes, rows } = dataSet;
   if (kind !== 'classification' || classes.length < 2) {
-    throw new ConfigError(`${name}: only a class can be flipped, and its rows are for ${kind}`, 'flippedLabels');
+    throw new ConfigError(`${name}: only classes can be flipped, but its rows are for ${kind}`, 'flippedLabels');
   }
   const rng = createRng(seed).fork('flip');
   const stratumOf = stratumByLabel(dataSet);
@@ -76,14 +78,14 @@ export async function flipLabels<K extends TaskKind>(
   return createDataSet({ name, kind, classes, rows: flipped });
 }
 
-/** Share of the rows that are reported on, where no file is for them, and the seed that draws them. */
+/** The share of the rows that are reported on if there is no file for them, and the seed that draws them. */
 const DEV_SHARE = 0.1;
 const DEV_SEED = 0;
 
 /**
- * Holds a tenth of the rows of a file out to report results on: always the same ones, each class in proportion, rows with the same
- * texts on the same side.
- * @throws DataError when one side would be empty, or one class be left to train on.
+ * Holds out a tenth of a file's rows to report results on: always the same rows, each class in proportion, and rows
+ * with the same texts on the same side.
+ * @throws DataError when one side would be empty, or the training rows would have only one class.
  */
 export async function holdOutDev<K extends TaskKind>(
   dataSet: DataSet<K>,
@@ -93,8 +95,9 @@ export async function holdOutDev<K extends TaskKind>(
 }
 
 /**
- * Holds a tenth of the rows of a language set out to report results on: always the same ones, equal rows on the same side.
- * @throws DataError when one side would be empty, as of a text file that is one document.
+ * Holds out a tenth of the rows of a language set to report results on: always the same rows, and equal rows on the
+ * same side.
+ * @throws DataError when one side would be empty, e.g. for a text file that is one document.
  */
 export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' | 'dev', LanguageSet>> {
   const { name, rows } = set;
@@ -103,8 +106,8 @@ export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' 
   const count = Math.max(1, Math.round(DEV_SHARE * rows.length));
   const drawn = new Set(drawRows(units, count, createRng(DEV_SEED).fork('dev')));
   if (drawn.size === 0 || drawn.size === rows.length) {
-    const way = 'give a development file, or cut a text into documents';
-    throw new DataError(`${name}: expected rows to hold a tenth of them out, got ${rows.length}; ${way}`, name);
+    const way = 'give a development file, or split the text into documents';
+    throw new DataError(`${name}: expected enough rows to hold out a tenth, got ${rows.length}; ${way}`, name);
   }
   const part = (isDrawn: boolean) => rows.filter((_, row) => drawn.has(row) === isDrawn) as LanguageSet['rows'];
   return { train: await languageSet(name, part(false)), dev: await languageSet(`${name}/dev`, part(true)) };
@@ -121,8 +124,8 @@ async function setAside<K extends TaskKind>(
   const count = Math.max(1, Math.round(share * rows.length));
   const { drawn, rest } = splitOff(rows, count, { stratumOf: stratumByLabel(dataSet), rng });
   if (drawn.length === 0 || rest.length === 0) {
-    const came = `${rows.length} rows, too few or too alike`;
-    throw new DataError(`${name}: expected rows to set a share of ${share} aside, got ${came}`, name);
+    const found = `${rows.length} rows, too few or too similar`;
+    throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${found}`, name);
   }
   assertClasses(dataSet, rest, what);
   return {
@@ -131,7 +134,7 @@ async function setAside<K extends TaskKind>(
   };
 }
 
-/** @throws DataError when rows of several classes leave only one of them to train on. */
+/** @throws DataError when the training rows have only one class left, though the data have several. */
 function assertClasses(
   { name, kind, classes, rows: all }: DataSet<TaskKind>,
   training: readonly number[],
@@ -155,14 +158,17 @@ function stratumByLabel({ kind, rows }: DataSet<TaskKind>): (row: number) => num
   return kind === 'classification' ? (row) => (rows[row] as Row).label : () => 0;
 }
 
-/** Training rows of a language set cut in two. */
+/** The rows of a language set, split in two. */
 export interface CausalSplit {
+  /** The rows to train on. */
   readonly train: CausalData;
+  /** The rows that select a checkpoint. */
   readonly selection: CausalData;
 }
 
 /**
- * Sets a share of encoded rows aside to select checkpoints on: seeded, equal rows on the same side.
+ * Sets a share of encoded rows aside for selecting checkpoints: drawn by the seed, with equal rows on the same side.
+ * Default share 0.1.
  * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty.
  */
 export function splitCausal(
@@ -177,8 +183,8 @@ export function splitCausal(
   const part = (chosen: boolean) => data.rows.filter((_, row) => drawn.has(row) === chosen);
   const [train, selection] = [part(false), part(true)];
   if (train.length === 0 || selection.length === 0) {
-    const came = `${data.rows.length}, too few or too alike; give shorter rows or a file of their own`;
-    throw new DataError(`${data.name}: expected rows to set a share of ${share} aside, got ${came}`, data.name);
+    const found = `${data.rows.length}, too few or too similar; give shorter rows or a separate file`;
+    throw new DataError(`${data.name}: expected enough rows to set a share of ${share} aside, got ${found}`, data.name);
   }
   return {
     train: { ...withRows(data, train), name: `${data.name}/train` },
@@ -187,8 +193,8 @@ export function splitCausal(
 }
 
 /**
- * `count` encoded rows drawn by a seed, in their order; the data themselves where they have no more.
- * @throws ConfigError when `count` is no positive integer.
+ * Draws `count` encoded rows by a seed, in their order. Returns the data itself if it has no more rows.
+ * @throws ConfigError when `count` is not a positive integer.
  */
 export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
   checkPositive('count', count);
@@ -210,15 +216,15 @@ function checkShare(share: number): void {
   throw new ConfigError(`expected the share to lie between 0 and 1, got ${share}`, 'share');
 }
 
-/** Rows that are drawn together, and the stratum they count for. */
+/** Rows that are drawn together, and the stratum that they belong to. */
 interface Unit {
   readonly stratum: string | number;
   readonly rows: readonly number[];
 }
 
 /**
- * Draws units without replacement, from each stratum in proportion to its rows. Units that no longer fit are passed over; where
- * they leave a gap, the smallest of them closes it if that misses the count by less.
+ * Draws units without replacement, from each stratum in proportion to its rows. Units that no longer fit are skipped;
+ * if this leaves a gap, the smallest skipped unit is added when that misses the count by less.
  * @returns row numbers, ascending
  */
 function drawRows(units: readonly Unit[], count: number, rng: Rng): number[] {
@@ -229,8 +235,8 @@ function drawRows(units: readonly Unit[], count: number, rng: Rng): number[] {
 }
 
 /**
- * Draws `count` rows away from the rest, stratified; rows with the same texts stay together.
- * @returns row numbers of both sides, ascending
+ * Draws `count` rows, stratified; rows with the same texts stay together.
+ * @returns the row numbers of both sides, ascending
  */
 export function splitOff(
   rows: readonly RowsByKind[TaskKind][],
@@ -240,11 +246,11 @@ export function splitOff(
   const sameTexts = grouped(rows.keys(), (row) => textsKey(rows[row] as RowsByKind[TaskKind]));
   const units = Array.from(sameTexts.values(), (members) => ({ stratum: stratumOf(members[0] ?? 0), rows: members }));
   const drawn = drawRows(units, count, rng);
-  const taken = new Set(drawn);
-  return { drawn, rest: [...rows.keys()].filter((row) => !taken.has(row)) };
+  const chosen = new Set(drawn);
+  return { drawn, rest: [...rows.keys()].filter((row) => !chosen.has(row)) };
 }
 
-/** Shares of `total` in proportion to the sizes, whole by the method of the largest remainder. */
+/** Divides `total` in proportion to the sizes, in whole numbers, by the largest-remainder method. */
 function proportionalQuotas(sizes: readonly number[], total: number): number[] {
   const sum = sizes.reduce((before, size) => before + size, 0);
   const exact = sizes.map((size) => (size * total) / sum);
@@ -257,27 +263,27 @@ function proportionalQuotas(sizes: readonly number[], total: number): number[] {
 }
 
 function fill(units: readonly Unit[], quota: number, rng: Rng): number[] {
-  const taken: Unit[] = [];
+  const chosen: Unit[] = [];
   let gap = quota;
   let smallest: Unit | undefined;
   for (const index of rng.permutation(units.length)) {
     const unit = units[index] as Unit;
     if (unit.rows.length <= gap) {
-      taken.push(unit);
+      chosen.push(unit);
       gap -= unit.rows.length;
     } else if (!smallest || unit.rows.length < smallest.rows.length) {
       smallest = unit;
     }
   }
-  if (smallest && smallest.rows.length - gap < gap) taken.push(smallest);
-  return taken.flatMap(({ rows }) => rows);
+  if (smallest && smallest.rows.length - gap < gap) chosen.push(smallest);
+  return chosen.flatMap(({ rows }) => rows);
 }
 
 function sizeOf(units: readonly Unit[]): number {
   return units.reduce((size, { rows }) => size + rows.length, 0);
 }
 
-/** Items by key; keys and items in the order in which they came. */
+/** Groups items by key; keys and items keep their order. */
 export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>();
   for (const item of items) {

@@ -1,35 +1,39 @@
 import { DataError } from '@peftjs/core/method';
 import Papa from 'papaparse';
 
-/** A table as it was read: the names of its columns, and the cells of its rows. */
+/** A table: the names of its columns, and the cells of its rows. */
 export interface Table<Cell = string> {
+  /** The names of the columns. */
   readonly columns: readonly string[];
-  /** Line that names the columns, from 1. */
+  /** The number of the line with the column names, from 1. */
   readonly line: number;
+  /** The rows. */
   readonly records: readonly TableRecord<Cell>[];
 }
 
-/** The cells of a row by column; an absent cell is missing. */
+/** A row of a table. */
 export interface TableRecord<Cell = string> {
+  /** Its line in the file, from 1. */
   readonly line: number;
+  /** Its cells by column; a missing cell is absent. */
   readonly cells: ReadonlyMap<string, Cell>;
 }
 
-/** An error at a line of a file, as compilers write it. */
+/** An error at a line of a file, in the format of compilers. */
 export function errorAt(path: string, line: number, message: string, cause?: unknown): DataError {
   return new DataError(`${path}:${line}: ${message}`, path, cause);
 }
 
-/** The beginning of a text from a file, safe to show in one line. */
+/** The beginning of a text from a file, as JSON that fits on one line. */
 export function excerpt(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }
 
-/** Largest file that is read: its text must fit one string. */
+/** The most bytes of a file: its text must fit into one string. */
 const maxFileBytes = 500_000_000;
 
 /**
- * The text of a UTF-8 file, without byte order mark and with `\n` line ends.
+ * Decodes a UTF-8 file, without byte order mark and with `\n` line ends.
  * @throws DataError for a file that is empty, too large or not UTF-8.
  */
 export function decodeText(bytes: Uint8Array, path: string): string {
@@ -38,8 +42,8 @@ export function decodeText(bytes: Uint8Array, path: string): string {
 }
 
 /**
- * The text of a Latin-1 file, each byte the code point of its number, with `\n` line ends. (`TextDecoder` reads Windows-1252 under
- * that name.)
+ * Decodes a Latin-1 file, where each byte is a code point, with `\n` line ends. (`TextDecoder` decodes Windows-1252
+ * under that name.)
  * @throws DataError for a file that is empty or too large.
  */
 export function decodeLatin1(bytes: Uint8Array, path: string): string {
@@ -57,7 +61,7 @@ function lines(content: string, path: string): string {
   throw new DataError(`${path}: expected text, got an empty file`, path);
 }
 
-/** @throws DataError for a file beyond the bound. */
+/** @throws DataError for a file that is too large. */
 export function checkSize(bytes: Uint8Array, path: string, most = maxFileBytes): void {
   if (bytes.length <= most) return;
   throw new DataError(`${path}: expected at most ${most} bytes, got ${bytes.length}; use a part of it`, path);
@@ -71,7 +75,7 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   }
 }
 
-/** The first line that is no UTF-8 by itself: line ends are never part of a longer sequence. */
+/** The first line that is not UTF-8 by itself: line ends are never part of a longer sequence. */
 function firstBrokenLine(bytes: Uint8Array): number {
   let line = 1;
   for (let start = 0; start < bytes.length; line++) {
@@ -92,22 +96,24 @@ function isUtf8(bytes: Uint8Array): boolean {
   }
 }
 
-/** A line of a delimited file, cut into cells. */
+/** A line of a delimited file, split into cells. */
 interface DelimitedLine {
   readonly line: number;
   readonly cells: readonly string[];
 }
 
-/** What a published TSV may have that a TSV of ours may not. */
+/** The ways in which published TSV files differ from ours. */
 export interface TsvLayout {
-  /** The names of the columns, where the file does not tell them. */
+  /** The names of the columns, for a file without a header line. */
   readonly columns?: readonly string[] | undefined;
-  /** Leave lines with too few cells out, as the published readers do, and of others what is too much. */
+  /**
+   * Whether to skip lines with too few cells and ignore additional cells, as the published readers do. Default false.
+   */
   readonly skipsBrokenLines?: boolean | undefined;
 }
 
 /**
- * Tab-separated values: cut at tabs and line ends and nothing else, for quotes in such files are part of the text.
+ * Parses tab-separated values. Lines are only split at tabs and line ends: quotes in such files are part of the text.
  * @throws DataError for a line with more or fewer cells than the header.
  */
 export function parseTsv(text: string, path: string, { columns, skipsBrokenLines }: TsvLayout = {}): Table {
@@ -117,8 +123,8 @@ export function parseTsv(text: string, path: string, { columns, skipsBrokenLines
 }
 
 /**
- * Comma-separated values by RFC 4180: quoted cells may hold commas, quotes (doubled) and line ends. Files of spreadsheets that are set to
- * another language have semicolons, or tabs, in the place of commas; the header tells.
+ * Parses comma-separated values by RFC 4180: quoted cells may hold commas, quotes (doubled) and line ends. Spreadsheets
+ * in other languages may write semicolons or tabs in place of commas; the header decides.
  * @throws DataError for broken quotes, and for a line with more or fewer cells than the header.
  */
 export function parseCsv(text: string, path: string): Table {
@@ -138,14 +144,14 @@ export function parseCsv(text: string, path: string): Table {
   return withHeader(lines, path);
 }
 
-/** What cuts the header into most cells; a comma where others cut it into no more. */
+/** The delimiter that splits the header into most cells; a comma in a tie. */
 function delimiterOf(text: string): string {
   const header = text.slice(text.search(/\S/)).split('\n', 1)[0] as string;
   const cells = (delimiter: string): number => Papa.parse<string[]>(header, { delimiter }).data[0]?.length ?? 0;
   return [',', ';', '\t'].reduce((best, delimiter) => (cells(delimiter) > cells(best) ? delimiter : best));
 }
 
-/** The lines that have a cell for each column. */
+/** The lines that have a cell for each column, without additional cells. */
 function wholeLines(lines: readonly DelimitedLine[]): DelimitedLine[] {
   const columns = lines[0]?.cells.length ?? 0;
   return lines
@@ -173,18 +179,20 @@ function lineEnds(text: string, from: number, to: number): number {
   return count;
 }
 
-/** Longest line that is parsed, in characters. */
+/** The most characters of a line that is parsed. */
 const maxLineLength = 1_000_000;
 
-/** An object and the line it stands in. */
+/** An object and the number of its line. */
 export interface JsonLine {
+  /** The number of the line, from 1. */
   readonly line: number;
+  /** The object. */
   readonly object: object;
 }
 
 /**
- * One JSON object a line; the first one names the columns. Cells are JSON values.
- * @throws DataError for a line that is too long or no JSON object.
+ * Parses one JSON object per line; the first one names the columns. Cells are JSON values.
+ * @throws DataError for a line that is too long or not a JSON object.
  */
 export function parseJsonLines(text: string, path: string): Table<unknown> {
   const objects = jsonLines(text, path);
@@ -197,8 +205,8 @@ export function parseJsonLines(text: string, path: string): Table<unknown> {
 }
 
 /**
- * The objects of a text with one in each line that is not blank.
- * @throws DataError for a line that is too long or no JSON object, or when there is none.
+ * Returns the objects of a text with one object in each line that is not blank.
+ * @throws DataError for a line that is too long or not a JSON object, or when there is none.
  */
 export function jsonLines(text: string, path: string): JsonLine[] {
   const objects = text

@@ -14,24 +14,32 @@ import {
   spearman,
 } from './metrics/values.js';
 
-/** A training set, and a development set with the same classes that results are reported on. */
+/** A training set, and a development set with the same classes. */
 export interface Task<K extends TaskKind = TaskKind> {
+  /** The name of the task. */
   readonly name: string;
+  /** The kind of its rows. */
   readonly kind: K;
+  /** The names of the classes, labels or tags by their number. */
   readonly classes: readonly string[];
+  /** The rows to train on. */
   readonly train: DataSet<K>;
+  /** The rows that results are reported on. */
   readonly dev: DataSet<K>;
-  /** Rows to select a checkpoint on, where the split of a published task names them; else set a part of `train` aside. */
+  /**
+   * The rows that select a checkpoint, if the published split of the task has them; otherwise set a part of `train`
+   * aside.
+   */
   readonly selection?: DataSet<K>;
-  /** Other sets that are reported beside `dev`, by name: the mismatched one of MNLI. */
+  /** Other sets that are reported in addition to `dev`, by name, e.g. the mismatched set of MNLI. */
   readonly alsoReported?: Readonly<Record<string, DataSet<K>>>;
-  /** What the task is judged by. */
+  /** The metrics of the task. */
   readonly metrics: MetricSet<never>;
-  /** The metric that selects a checkpoint; higher is better. */
+  /** The name of the metric that selects a checkpoint; higher is better. */
   readonly primaryMetric: string;
 }
 
-/** A task of two data sets with the same labels. */
+/** Creates a task from two data sets with the same labels. */
 export function taskOf<K extends TaskKind>(
   name: string,
   train: DataSet<K>,
@@ -42,28 +50,32 @@ export function taskOf<K extends TaskKind>(
   return { name, kind, classes, train, dev, metrics, primaryMetric: metrics.primary };
 }
 
-/** What a row is predicted to be, and what it is, by kind of task. */
+/** The form of a row's prediction and of its label, by kind of task. */
 export interface PredictionsByKind {
   /** A class number. */
   readonly classification: number;
+  /** A number. */
   readonly regression: number;
-  /** 1 for each class that holds, 0 for the others. */
+  /** For each class, 1 if the row has it, otherwise 0. */
   readonly 'multi-label': readonly number[];
-  /** The tags of the words of a sentence. */
+  /** The tags of a sentence's words. */
   readonly 'token-classification': readonly string[];
-  /** Of an anchor: the ten nearest texts, by number, the nearest first; and those that are its positives. */
+  /** The numbers of the ten texts nearest to an anchor, nearest first; as a label, the numbers of its positives. */
   readonly pairs: readonly number[];
+  /** The same as for pairs. */
   readonly triplets: readonly number[];
-  /** A cosine, and the score of the pair. */
+  /** The cosine of a pair; as a label, its score. */
   readonly 'scored-pairs': number;
 }
 
-/** Judges predictions against what is there, row by row: `PredictionsByKind` says what both are. */
+/** Scores predictions against labels, row by row; `PredictionsByKind` describes both. */
 export type Metric<P = number> = (predicted: readonly P[], actual: readonly P[]) => number;
 
-/** Metrics by name, and the one that selects a checkpoint: higher must be better. */
+/** Metrics by name, and the one that selects a checkpoint. */
 export interface MetricSet<P = number> {
+  /** The name of the metric that selects a checkpoint; higher must be better. */
   readonly primary: string;
+  /** The metrics by name. */
   readonly metrics: Readonly<Record<string, Metric<P>>>;
 }
 
@@ -98,8 +110,9 @@ const metricSets: { readonly [K in TaskKind]: (classes: readonly string[]) => Me
 };
 
 /**
- * The metrics of a kind of task. A correlation that is undefined because all predictions or labels are equal counts as 0.
- * @param classes of several labels a row and of tags: up to 100 of them have an F1 of their own, `f1.<label>`
+ * Returns the metrics of a kind of task. A correlation that is undefined because all predictions or all labels are
+ * equal counts as 0.
+ * @param classes the names of labels or tags: if there are at most 100, each has an F1 of its own, `f1.<label>`
  */
 export function metricsFor<K extends TaskKind>(
   kind: K,
@@ -108,15 +121,16 @@ export function metricsFor<K extends TaskKind>(
   return metricSets[kind](classes);
 }
 
-/** Metrics by name, the primary one first. */
+/** Returns metrics by name, with the primary one first. */
 export function metricSet(primary: string, ...others: readonly string[]): MetricSet {
   const names = [primary, ...others];
   return { primary, metrics: Object.fromEntries(names.map((name) => [name, known[name] as Metric])) };
 }
 
 /**
- * The metrics of a data set's kind with another one in front, which selects checkpoints. `f1` judges the second of two classes.
- * @throws ConfigError for a metric that such data do not have, or of which less is better.
+ * Returns the metrics of a data set's kind with another primary one, which selects checkpoints. `f1` is that of the
+ * second of two classes.
+ * @throws ConfigError for a metric that does not suit the data, or of which lower is better.
  */
 export function metricsLedBy(
   primary: string,
@@ -130,15 +144,15 @@ export function metricsLedBy(
   );
   if (names.includes(primary))
     return { primary, metrics: { [primary]: fitting[primary] as Metric<never>, ...metrics } };
-  const came = `${JSON.stringify(primary)}${didYouMean(primary, names)}`;
-  throw new ConfigError(`expected the metric of such data to be one of ${names.join(', ')}, got ${came}`, 'metric');
+  const found = `${JSON.stringify(primary)}${didYouMean(primary, names)}`;
+  throw new ConfigError(`expected the metric of these data to be one of ${names.join(', ')}, got ${found}`, 'metric');
 }
 
-/** Most classes that have an F1 of their own, and the longest name of one, in characters. */
-const MOST_OWN = 100;
+/** The most classes that have an F1 of their own, and the longest name of such a class, in characters. */
+const MOST_OWN_SCORES = 100;
 
-function haveOwn(classes: readonly string[]): readonly string[] {
-  return classes.length <= MOST_OWN && classes.every(({ length }) => length <= MOST_OWN) ? classes : [];
+function ownScores(classes: readonly string[]): readonly string[] {
+  return classes.length <= MOST_OWN_SCORES && classes.every(({ length }) => length <= MOST_OWN_SCORES) ? classes : [];
 }
 
 const ofRows: Readonly<Record<string, Metric<never>>> = {
@@ -150,28 +164,31 @@ const ofRows: Readonly<Record<string, Metric<never>>> = {
 };
 
 /**
- * A metric of rows by the name that `score` gives it, to judge stored predictions again; undefined for one that is no function of them, as
- * perplexity is none. `macroF1` is that of classes.
+ * Finds a metric by the name that `score` gives it, to score stored predictions again; undefined for a metric that is
+ * not a function of them, e.g. perplexity. `macroF1` is that of classes.
  */
 export function metricNamed(name: string): Metric<never> | undefined {
   return Object.hasOwn(ofRows, name) ? ofRows[name] : undefined;
 }
 
-/** F1 over all labels, its mean, and that of each. */
+/** F1 over all labels, its mean over labels, and the F1 of each label. */
 function ofLabels(labels: readonly string[]): MetricSet<readonly number[]> {
   const column = (rows: LabelRows, label: number): number[] => rows.map((row) => row[label] as number);
-  const own = haveOwn(labels).map((name, label): [string, Metric<readonly number[]>] => [
+  const own = ownScores(labels).map((name, label): [string, Metric<readonly number[]>] => [
     `f1.${name}`,
     (predicted, actual) => f1(column(predicted, label), column(actual, label)),
   ]);
   return { primary: 'microF1', metrics: { microF1, macroF1: macroF1OfLabels, ...Object.fromEntries(own) } };
 }
 
-/** Of tags that say where entities begin (`B-PER`) F1 of entities, over all types and of each; the share of right tags of any. */
+/**
+ * For tags of entities (`B-PER`): precision, recall and F1 over all entities, and the F1 of each type. For any tags:
+ * the share of right tags.
+ */
 function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
   const types = [...new Set(tags.filter((tag) => ENTITY.test(tag)).map((tag) => tag.slice(2)))].sort();
   if (types.length === 0) return { primary: 'tokenAccuracy', metrics: { tokenAccuracy } };
-  const own = haveOwn(types).map((type): [string, Metric<readonly string[]>] => [
+  const own = ownScores(types).map((type): [string, Metric<readonly string[]>] => [
     `f1.${type}`,
     (predicted, actual) => entityScores(predicted, actual).byType.get(type)?.f1 ?? 0,
   ]);
@@ -187,7 +204,7 @@ function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
 /** The tags of IOB1, IOB2, IOE and IOBES that are part of an entity. */
 const ENTITY = /^[BIES]-./;
 
-/** Share of the words whose tag is right; 0 without words. */
+/** The share of words with the right tag; 0 without words. */
 function tokenAccuracy(predicted: Taggings, actual: Taggings): number {
   const words = actual.flatMap((tags, row) => tags.map((tag, word) => Number(predicted[row]?.[word] === tag)));
   return words.length === 0 ? 0 : words.reduce((sum, right) => sum + right, 0) / words.length;
@@ -197,7 +214,7 @@ function rankings(found: readonly (readonly number[])[], wanted: readonly (reado
   return found.map((ranked, query) => ({ ranked, relevant: wanted[query] ?? [] }));
 }
 
-/** A model that gives one value to every row is worth nothing, and that must be comparable. */
+/** A model that predicts the same value for every row scores 0, so that it can be compared. */
 function orZero(correlation: Metric): Metric {
   return (predicted, actual) => (isConstant(predicted) || isConstant(actual) ? 0 : correlation(predicted, actual));
 }

@@ -6,13 +6,13 @@ import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type R
 import { readBytes } from './read-table.js';
 import { decodeLatin1, errorAt, excerpt, type Table } from './table.js';
 
-/** What a question asks for, as the hub numbers it. */
+/** The classes of questions, numbered as on the hub. */
 const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
 
-/** The classes as the copies of Kim (2014) number them. */
+/** The classes, numbered as in the copies of Kim (2014). */
 const kimClasses = ['DESC', 'ENTY', 'ABBR', 'HUM', 'LOC', 'NUM'];
 
-/** The files of a split: as its authors publish them, as Kim copied them, as the hub converted them. */
+/** The files of a split: as published by the authors, as copied by Kim, and as converted by the hub. */
 const files = {
   train: ['train_5500.label', 'TREC.train.all', 'default/train/0000.parquet'],
   test: ['TREC_10.label', 'TREC.test.all', 'default/test/0000.parquet'],
@@ -21,9 +21,10 @@ const files = {
 type Split = keyof typeof files;
 
 /**
- * TREC question classification (Li and Roth, 2002), 6 classes, from a folder with `train_5500.label` and `TREC_10.label`, or
- * with `TREC.train.all` and `TREC.test.all`, also below `TREC/`. `dev` is the published test set.
- * @throws DataError for a file that is missing or malformed.
+ * Reads TREC question classification (Li and Roth, 2002), with 6 classes, from a folder with `train_5500.label` and
+ * `TREC_10.label`, or with `TREC.train.all` and `TREC.test.all`, also in a subfolder `TREC/`. `dev` is the published
+ * test set.
+ * @throws DataError for a missing or malformed file.
  */
 export async function trecTask(
   folder: string,
@@ -41,9 +42,9 @@ export async function trecTask(
 }
 
 /**
- * TREC from the Parquet files that the hub makes of `CogComp/trec`, in its branch `refs/convert/parquet`.
- * @param readFile gets a file of that branch
- * @throws DataError for a malformed file; what `readFile` throws passes through.
+ * Reads TREC from the Parquet files that the hub makes of `CogComp/trec`, in its branch `refs/convert/parquet`.
+ * @param readFile reads a file of that branch
+ * @throws DataError for a malformed file, and whatever `readFile` throws.
  */
 export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskOptions = {}): Promise<Task<LabelKind>> {
   return assemble(async (split) => {
@@ -68,7 +69,10 @@ async function readSplit(bytes: Uint8Array, at: { name: string; path: string }):
   return publishedRows(questions(bytes, at.path), { text: 'text', label: 'label', classes }, at);
 }
 
-/** Lines `DESC:manner How did serfdom ..` or `0 How did serfdom ..`. The one byte beyond ASCII is a space, as the hub reads it. */
+/**
+ * Parses lines `DESC:manner How did serfdom ..` or `0 How did serfdom ..`. The one non-ASCII byte is read as a space,
+ * as on the hub.
+ */
 function questions(bytes: Uint8Array, path: string): Table {
   const lines = decodeLatin1(bytes, path).replaceAll('\u00f0', ' ').split('\n');
   const records = lines.flatMap((content, index) => {

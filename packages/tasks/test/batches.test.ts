@@ -20,7 +20,7 @@ const seeds = fc.integer({ min: 0, max: 2 ** 31 });
 const rowsOf = (batches: readonly Batch[]) => batches.flatMap(({ rows }) => rows);
 const tokensOf = ({ inputs }: Batch) => inputs['inputIds']?.shape[1] ?? 0;
 
-/** The rows of a batch as its tensors hold them: tokens where the mask is 1. */
+/** The rows of a batch as its tensors hold them: the tokens where the mask is 1. */
 function readBack(batch: Batch): number[][] {
   const [ids, mask] = [batch.inputs['inputIds'], batch.inputs['attentionMask']];
   const tokens = tokensOf(batch);
@@ -32,7 +32,7 @@ function readBack(batch: Batch): number[][] {
 }
 
 describe('trainingData', () => {
-  it('shows every row once an epoch, whole, in full batches but one', () => {
+  it('has every row once per epoch, untruncated, in full batches but one', () => {
     fc.assert(
       fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
         const data = encodedRows(lengths);
@@ -49,7 +49,7 @@ describe('trainingData', () => {
     );
   });
 
-  it('pads to the longest row of a batch, and holds nothing but rows', () => {
+  it('pads to the longest row of a batch', () => {
     fc.assert(
       fc.property(lengthLists, batchSizes, seeds, (lengths, batchSize, seed) => {
         for (const { inputs, labels, rowWeights, rows } of trainingData(encodedRows(lengths), {
@@ -65,7 +65,7 @@ describe('trainingData', () => {
     );
   });
 
-  it('has an order that the seed and the epoch decide', () => {
+  it('has an order that depends on the seed and the epoch', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 30, maxLength: 90 }),
@@ -91,7 +91,7 @@ describe('trainingData', () => {
     expect(new Set(tokens.slice(0, 20)).size).toBeGreaterThan(2);
   });
 
-  it('brings rows of like length together, of which not all are together again', () => {
+  it('groups rows of similar length, in different groups each epoch', () => {
     const lengths = Array.from({ length: 640 }, (_, row) => 20 + ((row * 37) % 101));
     const training = trainingData(encodedRows(lengths), { batchSize: 8, seed: 1 });
     const [mates, again] = [0, 1].map((epoch) =>
@@ -107,7 +107,7 @@ describe('trainingData', () => {
     expect((mates ?? []).filter((pair) => kept.has(pair)).length / (mates?.length ?? 0)).toBeLessThan(0.25);
   });
 
-  it('pads with the token it is given', () => {
+  it('pads with the given token', () => {
     const [batch] = trainingData(encodedRows([3, 5]), { batchSize: 2, seed: 1, padId: 9 }).epoch(0);
     const place = batch?.rows.indexOf(0) ?? 0;
     expect(Array.from(batch?.inputs['inputIds']?.data.subarray(place * 5, place * 5 + 5) ?? [])).toEqual([
@@ -115,7 +115,7 @@ describe('trainingData', () => {
     ]);
   });
 
-  it('says what it learns', () => {
+  it('reports its kind, and has labels of its type', () => {
     const objectiveOf = (kind: 'classification' | 'regression') => {
       const training = trainingData(encodedRows([3, 5], kind), { batchSize: 2, seed: 1 });
       return [training.kind, training.epoch(0)[0]?.labels.dtype];
@@ -127,18 +127,18 @@ describe('trainingData', () => {
   it.each([
     ['a batch of no rows', { batchSize: 0 }],
     ['half a row', { batchSize: 1.5 }],
-  ])('refuses %s', (_, options) => {
+  ])('rejects %s', (_, options) => {
     expect(() => trainingData(encodedRows([3, 5]), { seed: 1, ...options })).toThrow(ConfigError);
     expect(() => evaluationData(encodedRows([3, 5]), options)).toThrow(ConfigError);
   });
 });
 
-describe('rows held out of training', () => {
+describe('held-out rows', () => {
   const data = encodedRows([3, 5, 4, 3, 9, 7, 2, 8, 6, 4]);
   const training = (seed = 1) => trainingData(data, { batchSize: 3, seed });
   const held = (count: number, seed?: number) => training(seed).holdOut?.(count) ?? expect.unreachable();
 
-  it('are no longer trained on, and every other row is', () => {
+  it('are not trained on, and all other rows are', () => {
     const { rest, heldOut } = held(4);
     expect(rowsOf(heldOut)).toHaveLength(4);
     for (const epoch of [0, 1]) {
@@ -149,7 +149,7 @@ describe('rows held out of training', () => {
     expect(training().epoch(0)).toHaveLength(4);
   });
 
-  it('are batches as an evaluation has them', () => {
+  it('are in batches like those of an evaluation', () => {
     const { heldOut } = held(4);
     expect(heldOut.map(({ rows }) => rows.length)).toEqual([3, 1]);
     expect(heldOut.map(tokensOf)).toEqual(heldOut.map(tokensOf).sort((a, b) => a - b));
@@ -158,7 +158,7 @@ describe('rows held out of training', () => {
     }
   });
 
-  it('are eight to a batch at most, for little padding', () => {
+  it('are in batches of at most eight, for little padding', () => {
     const many = trainingData(encodedRows(Array.from({ length: 30 }, (_, row) => 1 + row)), { batchSize: 16, seed: 1 });
     const { heldOut, rest } = many.holdOut?.(20) ?? expect.unreachable();
     expect(heldOut.map(({ rows }) => rows.length)).toEqual([8, 8, 4]);
@@ -176,13 +176,13 @@ describe('rows held out of training', () => {
     expect(held(4).rest.epoch(1)).toEqual(held(4).rest.epoch(1));
   });
 
-  it.each([0, 1.5, 10])('are refused where they are %s of ten', (count) => {
+  it.each([0, 1.5, 10])('cannot be %s of ten rows', (count) => {
     expect(() => held(count)).toThrow(ConfigError);
   });
 });
 
 describe('evaluationData', () => {
-  it('judges every row once, in batches that grow', () => {
+  it('evaluates every row once, in batches of growing length', () => {
     fc.assert(
       fc.property(lengthLists, batchSizes, (lengths, batchSize) => {
         const { batches } = evaluationData(encodedRows(lengths), { batchSize });
@@ -205,7 +205,7 @@ describe('evaluationData', () => {
     expect(score(outputs)).toEqual({ accuracy: 0.75, macroF1: (2 / 3 + 4 / 5) / 2 });
   });
 
-  it('has the prediction of every row, and scores some of them again', () => {
+  it('returns the prediction of every row, and can score some of them again', () => {
     const data = evaluationData(encodedRows([3, 4, 5]), { batchSize: 2 });
     const outputs = [Float32Array.of(2, 1), Float32Array.of(3, 1), Float32Array.of(0, 1)];
     const rows = data.predictions?.(outputs) ?? { predicted: [], actual: [] };
@@ -229,20 +229,20 @@ describe('evaluationData', () => {
     expect(scores['meanSquaredError']).toBe(2);
   });
 
-  it('takes other metrics', () => {
+  it('accepts other metrics', () => {
     const metrics = { primary: 'errors', metrics: { errors: (a: readonly number[]) => -a.length } };
     const { score, primaryMetric } = evaluationData(encodedRows([3]), { batchSize: 2, metrics });
     expect([primaryMetric, score([Float32Array.of(1, 2)])]).toEqual(['errors', { errors: -1 }]);
   });
 
-  it('refuses outputs of other rows', () => {
+  it('rejects the outputs of other rows', () => {
     const { score } = evaluationData(encodedRows([3, 4]), { batchSize: 2 });
     expect(() => score([Float32Array.of(1, 2)])).toThrow(ShapeError);
   });
 });
 
 describe('encodeRows', () => {
-  it('keeps the first tokens and counts the rows it cut', async () => {
+  it('keeps the first tokens and counts the truncated rows', async () => {
     const data = await classified([0, 1, 2], (row) => 'a b c d'.slice(0, 1 + 2 * row));
     const { rows, truncated } = encodeRows(data, wordTokenizer(), { maxTokens: 2 });
     expect(rows.map(({ ids, label }) => [Array.from(ids), label])).toEqual([
@@ -253,7 +253,7 @@ describe('encodeRows', () => {
     expect(truncated).toBe(1);
   });
 
-  it('lets the tokenizer cut, so that what closes a text stays, and counts the rows it cut', async () => {
+  it('lets the tokenizer truncate, which keeps the closing token, and counts the truncated rows', async () => {
     const closing: Tokenizer = {
       encode(text, _pair, { maxTokens }) {
         const words = text.split(' ').map((_, at) => at + 1);
@@ -271,7 +271,7 @@ describe('encodeRows', () => {
     expect(truncated).toBe(1);
   });
 
-  it('gives the types of a pair to the batch', async () => {
+  it('passes the token types of pairs to the batch', async () => {
     const rows = [
       { text: 'a b', pair: 'c', label: 0 },
       { text: 'a', pair: 'b', label: 1 },
@@ -283,7 +283,7 @@ describe('encodeRows', () => {
     expect(evaluationData(encodedRows([2]), { batchSize: 1 }).batches[0]?.inputs).not.toHaveProperty('tokenTypeIds');
   });
 
-  it('refuses a row without tokens and an impossible length', async () => {
+  it('rejects a row without tokens and an impossible length', async () => {
     const data = await classified([0, 1], (row) => (row === 1 ? ' ' : 'a'));
     expect(() => encodeRows(data, wordTokenizer(), { maxTokens: 8 })).toThrow(/row 2/);
     expect(() => encodeRows(data, wordTokenizer(), { maxTokens: 0 })).toThrow(ConfigError);
@@ -291,7 +291,7 @@ describe('encodeRows', () => {
 });
 
 describe('padding', () => {
-  it('is what no row fills', () => {
+  it("is the share of token positions without a row's token", () => {
     const { batches } = evaluationData(encodedRows([2, 4, 4]), { batchSize: 2 });
     expect(batches.map(({ rows }) => rows)).toEqual([[0, 1], [2]]);
     expect(paddingShare(batches)).toBeCloseTo(1 - 10 / 12, 12);

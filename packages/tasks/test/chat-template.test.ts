@@ -12,7 +12,7 @@ afterEach(() => {
   restore();
 });
 
-/** As Llama 2 is prompted: a question between marks, an answer that ends, nothing to open the answer. */
+/** The format of Llama 2: a question between marks, an answer with an end, and nothing to open the answer. */
 const marked: ChatTemplate = (messages) =>
   messages.map(({ role, content }) => (role === 'user' ? `[${content}]` : ` ${content};`)).join('');
 
@@ -35,15 +35,15 @@ const prompts = languageSet('prompts', [{ prompt: 'a', completion: 'b' }]);
 const written = (ids: ArrayLike<number>): string =>
   Array.from(ids, (id) => (id < 0 ? '_' : String.fromCodePoint(id))).join('');
 
-describe('conversations for a model with a chat template of its own', () => {
-  it('are written by it, and only what the assistant says is learnt, with what ends it', async () => {
+describe('conversations for a model with a chat template', () => {
+  it("are written by it, and only the assistant's messages and their ends are learnt", async () => {
     const [row] = encodeLanguage(await chat, talking, { maxTokens: 99 }).rows;
     expect(written(row?.ids ?? [])).toBe('[Hi?] Yo.;[So?] No.;');
     expect(written(row?.labels ?? [])).toBe('_____ Yo.;_____ No.;');
     expect(told).toEqual([]);
   });
 
-  it('are written by another one where the caller has one', async () => {
+  it("are written by the caller's template if there is one", async () => {
     const shouted: ChatTemplate = (all, options) => marked(all, options).toUpperCase();
     const [row] = encodeLanguage(await chat, talking, { maxTokens: 99, template: shouted }).rows;
     expect(written(row?.ids ?? [])).toBe('[HI?] YO.;[SO?] NO.;');
@@ -51,14 +51,14 @@ describe('conversations for a model with a chat template of its own', () => {
 });
 
 describe('conversations for a model without a chat template', () => {
-  it('are written as ChatML, which is said once', async () => {
+  it('are written as ChatML, with one warning', async () => {
     const [row] = encodeLanguage(await chat, characters, { maxTokens: 99 }).rows;
     encodeLanguage(await languageSet('more', [{ messages }]), characters, { maxTokens: 99 });
     expect(written(row?.ids ?? [])).toMatch(/^<\|im_start\|>user\nHi\?<\|im_end\|>\n/);
     expect(told).toEqual(['the model has no chat template of its own: conversations are written as ChatML']);
   });
 
-  it('are no matter of prompts with completions', async () => {
+  it('does not matter for prompts with completions', async () => {
     encodeLanguage(await prompts, characters, { maxTokens: 99 });
     expect(told).toEqual([]);
   });

@@ -17,7 +17,7 @@ function sharedTexts({ train, dev }: Task<LabelKind>): string[] {
 }
 
 describe('embeddedTasks', () => {
-  it('says where each task comes from', () => {
+  it('have a source and a licence', () => {
     expect([...embeddedTasks.keys()]).toEqual(['uci-sentiment', 'wordnet-supersense']);
     for (const [name, task] of embeddedTasks) {
       expect(task.name).toBe(name);
@@ -55,13 +55,13 @@ describe('uci-sentiment', () => {
   });
 
   it.each([
-    ['no JSON', '[{"text"', 'JSON'],
+    ['invalid JSON', '[{"text"', 'JSON'],
     ['no array', '{}', 'JSON array'],
     ['too few sentences', '[{"text":"a","class":1}]', '1000'],
     ['an unknown class', '[{"text":"a","class":2}]', 'entry 0'],
     ['a missing text', '[null]', 'entry 0'],
     ['more sentences', JSON.stringify(new Array(1001).fill({ text: 'a', class: 1 })), '1001'],
-  ])('refuses a fixture with %s', async (_, text, part) => {
+  ])('rejects a file with %s', async (_, text, part) => {
     await expectDataError(
       load('uci-sentiment', () => Promise.resolve(bytesOf(text))),
       'sentiment/test/fixtures/amazon.json',
@@ -98,8 +98,8 @@ describe('wordnet-supersense', () => {
   it.each([
     ['no synsets', '  1 licence\n', '1250'],
     ['another file', '  1 licence\nabc\n', 'data.noun:2'],
-    ['a file number that no noun has', '00000001 99 n 01 a 0 000 | a thing of no kind at all', 'data.noun:1'],
-  ])('refuses %s', async (_, text, part) => {
+    ['a file number that is not one of nouns', '00000001 99 n 01 a 0 000 | a thing of no kind at all', 'data.noun:1'],
+  ])('rejects %s', async (_, text, part) => {
     await expectDataError(
       load('wordnet-supersense', () => Promise.resolve(bytesOf(text))),
       part,

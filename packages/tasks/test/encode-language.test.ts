@@ -16,7 +16,7 @@ import {
   type LanguageSet,
 } from '@peftjs/tasks';
 
-/** A token for each character: its code point. 0 ends, 1 begins. */
+/** One token per character: its code point. 0 ends a text, 1 begins one. */
 const characters: CausalTokenizer = {
   tokenIds: (text) => Array.from(text, (c) => c.codePointAt(0) ?? 0),
   eosTokenId: 0,
@@ -26,13 +26,13 @@ const beginning: CausalTokenizer = { ...characters, bosTokenId: 1 };
 const encode = async (rows: LanguageSet['rows'], maxTokens: number, tokenizer = characters) =>
   encodeLanguage(await languageSet('notes', rows), tokenizer, { maxTokens });
 
-/** The characters of a row, `$` for the end, `^` for the beginning; what is not learnt is `.` in the labels. */
+/** The characters of a row, with `$` for the end and `^` for the beginning; `.` in the labels is not learnt. */
 const shown = (ids: ArrayLike<number>) =>
   Array.from(ids, (id) => (id === -100 ? '.' : id === 0 ? '$' : id === 1 ? '^' : String.fromCodePoint(id))).join('');
 const rowsOf = ({ rows }: CausalData) => rows.map(({ ids, labels }) => [shown(ids), shown(labels)]);
 
 describe('texts', () => {
-  it('are packed into rows, an end of text between them', async () => {
+  it('are packed into rows, separated by the end-of-text token', async () => {
     const data = await encode([{ text: 'abcde' }, { text: 'fg' }, { text: 'hij' }], 4);
     expect(rowsOf(data)).toEqual([
       ['abcd', 'abcd'],
@@ -42,17 +42,17 @@ describe('texts', () => {
     expect(data).toMatchObject({ name: 'notes', kind: 'causal-lm', maxTokens: 4, truncated: 0, leftOut: 1 }); // the last $
   });
 
-  it('begin with what the tokenizer begins texts with', async () => {
+  it("begin with the tokenizer's first token", async () => {
     expect(rowsOf(await encode([{ text: 'ab' }, { text: 'c' }], 8, beginning))).toEqual([['^ab$^c$', '^ab$^c$']]);
   });
 
-  it('begin with nothing where the tokenizer has such a token and does not put it there', async () => {
+  it('begin without that token if the tokenizer does not add it', async () => {
     const silent = { ...beginning, addBosToken: false };
     expect(rowsOf(await encode([{ text: 'ab' }], 8, silent))).toEqual([['ab$', 'ab$']]);
     expect(rowsOf(await encode([{ prompt: 'q', completion: 'a' }], 8, silent))).toEqual([['qa$', '.a$']]);
   });
 
-  it('need a token that ends them', async () => {
+  it('need an end-of-text token', async () => {
     const endless = encode([{ text: 'ab' }], 8, { tokenIds: beginning.tokenIds, eosTokenId: undefined });
     await expect(endless).rejects.toThrow(ConfigError);
     await expect(endless).rejects.toThrow(
@@ -60,7 +60,7 @@ describe('texts', () => {
     );
   });
 
-  it('lose no token', async () => {
+  it('lose no tokens', async () => {
     const documents = fc.array(fc.string({ minLength: 1, maxLength: 9, unit: fc.constantFrom('a', 'b', 'c') }), { minLength: 1 }); // prettier-ignore
     await fc.assert(
       fc.asyncProperty(documents, fc.integer({ min: 2, max: 12 }), async (texts, maxTokens) => {
@@ -75,7 +75,7 @@ describe('texts', () => {
 });
 
 describe('instructions', () => {
-  it('are learnt from the completion on, with its end', async () => {
+  it('are only learnt from the completion on, including its end', async () => {
     const data = await encode([{ prompt: 'q:', completion: 'yes' }, { prompt: '', completion: 'no' }], 16); // prettier-ignore
     expect(rowsOf(data)).toEqual([
       ['q:yes$', '..yes$'],
@@ -83,11 +83,11 @@ describe('instructions', () => {
     ]);
   });
 
-  it('begin with what the tokenizer begins texts with, which is not learnt', async () => {
+  it("begin with the tokenizer's first token, which is not learnt", async () => {
     expect(rowsOf(await encode([{ prompt: 'q:', completion: 'a' }], 16, beginning))).toEqual([['^q:a$', '...a$']]);
   });
 
-  it('lose their end when they are too long, and are left out when nothing is left', async () => {
+  it('are truncated at the end if they are too long, and left out if nothing to learn is left', async () => {
     const rows = [
       { prompt: 'q', completion: 'yes' },
       { prompt: 'a long question', completion: 'no' },
@@ -121,7 +121,7 @@ describe('conversations', () => {
     return [shown(row?.ids ?? []), shown(row?.labels ?? [])] as const;
   };
 
-  it('are written in ChatML, of which every answer is learnt with what ends it', async () => {
+  it('are written in ChatML, and every answer is learnt with its end', async () => {
     const [text, labels] = await learnt([system, user, assistant, user, assistant]);
     const start = '<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n';
     const answer = 'Yo.<|im_end|>\n';
@@ -135,13 +135,13 @@ describe('conversations', () => {
     expect(await learnt([user, assistant, user])).toEqual(await learnt([user, assistant]));
   });
 
-  it('are written as the template has it', async () => {
+  it('are written by the template', async () => {
     const template: ChatTemplate = (messages, { addGenerationPrompt }) =>
       messages.map(({ role, content }) => `${role.charAt(0)}:${content};`).join('') + (addGenerationPrompt ? 'a:' : '');
     expect(await learnt([user, assistant], template)).toEqual(['u:Hi?;a:Yo.;', '........Yo.;']);
   });
 
-  it('are refused to a template that changes what it wrote', async () => {
+  it('reject a template that changes earlier text', async () => {
     const counting: ChatTemplate = (messages) =>
       `${messages.length} ${messages.map(({ content }) => content).join(' ')}`;
     await expect(learnt([user, assistant], counting)).rejects.toThrow(/chat: expected the chat template to keep/);
@@ -156,7 +156,7 @@ describe('batches', () => {
     labels: Array.from(labels.data),
   });
 
-  it('hold ids, mask and labels of one shape', async () => {
+  it('have ids, mask and labels of the same shape', async () => {
     const [first, last] = causalEvaluation(await data(), { batchSize: 2 }).batches as [Batch, Batch];
     expect([first.labels.shape, first.labels.dtype]).toEqual([[2, 3], 'int32']);
     expect(first.inputs['inputIds']?.shape).toEqual([2, 3]);
@@ -164,7 +164,7 @@ describe('batches', () => {
     expect(last.labels.shape).toEqual([1, 6]);
   });
 
-  it('have no label in padding', async () => {
+  it('have no labels in padding', async () => {
     const [batch] = causalEvaluation(await data(), { batchSize: 3 }).batches as [Batch];
     const [q, a, b, c, d, e, f] = Array.from('qabcdef', (character) => character.charCodeAt(0));
     expect(batch.rows).toEqual([1, 2, 0]);
@@ -175,7 +175,7 @@ describe('batches', () => {
     });
   });
 
-  it('train as a causal language model, each row once an epoch', async () => {
+  it('train a causal language model on each row once per epoch', async () => {
     const training = trainingData(await data(), { batchSize: 2, seed: 1 });
     expect(training.kind).toBe('causal-lm');
     const rows = training.epoch(0).flatMap((batch) => batch.rows);
@@ -195,7 +195,7 @@ describe('causalEvaluation', () => {
     return { data, evaluation, logits };
   };
 
-  it('scores perplexity over the tokens that are learnt', async () => {
+  it('computes perplexity over the learnt tokens', async () => {
     const { data, evaluation, logits } = await prepared();
     const losses = data.rows.map(({ labels }, row) =>
       tokenLoss(logits[row]?.subarray(0, labels.length * vocabulary) ?? new Float32Array(), labels),
@@ -208,7 +208,7 @@ describe('causalEvaluation', () => {
     expect([evaluation.primaryMetric, evaluation.lowerIsBetter]).toEqual(['perplexity', true]);
   });
 
-  it('scores the same from what was kept of the logits', async () => {
+  it('computes the same scores from summaries', async () => {
     const { evaluation, logits } = await prepared();
     const kept = logits.map((row, index) => evaluation.summarise(index, row));
     expect(kept.map(({ length }) => length)).toEqual([2, 2]);
@@ -218,7 +218,7 @@ describe('causalEvaluation', () => {
     );
   });
 
-  it('refuses outputs of other rows or shapes', async () => {
+  it('rejects outputs of other rows or shapes', async () => {
     const { evaluation, logits } = await prepared();
     expect(() => evaluation.score(logits.slice(1))).toThrow(ShapeError);
     expect(() => evaluation.score(logits.map((row) => row.subarray(1)))).toThrow(ShapeError);
@@ -229,7 +229,7 @@ describe('causalEvaluation', () => {
 describe('splitCausal', () => {
   const letters = Array.from({ length: 40 }, (_, row) => ({ text: `${String.fromCharCode(97 + (row % 20))}xyz` }));
 
-  it('sets a share aside, equal rows on one side', async () => {
+  it('sets a share aside, with equal rows on one side', async () => {
     const data = await encode(letters, 5);
     const { train, selection } = splitCausal(data, { share: 0.2, seed: 1 });
     expect([train.rows.length, selection.rows.length]).toEqual([32, 8]);
@@ -238,13 +238,13 @@ describe('splitCausal', () => {
     expect([train.name, selection.name]).toEqual(['notes/train', 'notes/selection']);
   });
 
-  it('is decided by the seed', async () => {
+  it('depends on the seed', async () => {
     const data = await encode(letters, 5);
     expect(splitCausal(data, { seed: 3 })).toEqual(splitCausal(data, { seed: 3 }));
     expect(splitCausal(data, { seed: 3 }).selection.rows).not.toEqual(splitCausal(data, { seed: 4 }).selection.rows);
   });
 
-  it('slices by a seed, in order', async () => {
+  it('draws a slice by a seed, in order', async () => {
     const data = await encode(letters, 5);
     const slice = sliceCausal(data, 7, 1);
     expect(slice.rows).toHaveLength(7);
@@ -256,7 +256,7 @@ describe('splitCausal', () => {
     expect(() => sliceCausal(data, 0, 1)).toThrow(ConfigError);
   });
 
-  it('refuses what cannot be cut', async () => {
+  it('rejects data that cannot be split', async () => {
     const one = await encode([{ text: 'abc' }], 8);
     expect(() => splitCausal(one, { seed: 1 })).toThrow(DataError);
     expect(() => splitCausal(one, { share: 1, seed: 1 })).toThrow(ConfigError);

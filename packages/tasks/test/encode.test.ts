@@ -2,7 +2,10 @@ import { ConfigError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import { createDataSet, encodeRows, type Row, type Tokenizer } from '@peftjs/tasks';
 
-/** Counts words; puts 0 before a text, between two and behind. What is too long loses its last words. */
+/**
+ * Tokenises words; adds 0 before a text, between two texts and at the end. A text that is too long loses its last
+ * words.
+ */
 const counting: Tokenizer = {
   truncations: ['longest_first', 'only_first', 'only_second'],
   encode(text, pair, { maxTokens, truncation }) {
@@ -31,7 +34,7 @@ const idsOf = async (options: Parameters<typeof encodeRows>[2], data = pairs) =>
   encodeRows(await data, counting, options).rows.map(({ ids }) => Array.from(ids));
 
 describe('truncation', () => {
-  it('takes from the longer text, unless another one is named', async () => {
+  it('shortens the longer text, unless another one is named', async () => {
     const shortened = [
       [0, 1, 2, 0, 5, 6, 0],
       [0, 1, 0, 5, 6, 7, 0],
@@ -40,29 +43,29 @@ describe('truncation', () => {
     expect(await idsOf({ maxTokens: 7, truncation: 'longest_first' })).toEqual(shortened);
   });
 
-  it('takes from the text that is named', async () => {
+  it('shortens the named text', async () => {
     expect((await idsOf({ maxTokens: 6, truncation: 'only_first' }, dataSet([{ text: '1 2 3', pair: '5 6' }])))[0]).toEqual([0, 1, 0, 5, 6, 0]); // prettier-ignore
     expect((await idsOf({ maxTokens: 6, truncation: 'only_second' }, dataSet([{ text: '1 2', pair: '5 6 7' }])))[0]).toEqual([0, 1, 2, 0, 5, 0]); // prettier-ignore
     expect(await idsOf({ maxTokens: 3, truncation: 'only_first' }, dataSet([{ text: '1 2' }]))).toEqual([[0, 1, 0]]);
   });
 
-  it('counts the rows it cut', async () => {
+  it('counts the truncated rows', async () => {
     expect(encodeRows(await pairs, counting, { maxTokens: 7 }).truncated).toBe(1);
     expect(encodeRows(await pairs, counting, { maxTokens: 8, truncation: 'only_first' }).truncated).toBe(1);
   });
 
-  it('refuses a row that is too long without the text that may be cut', async () => {
+  it('rejects a row that is too long even without the text that may be truncated', async () => {
     const data = await dataSet([{ text: '1', pair: '2' }, { text: '1', pair: '5 6 7 8 9' }]); // prettier-ignore
     const work = () => encodeRows(data, counting, { maxTokens: 7, truncation: 'only_first' });
     expect(work).toThrow(/pairs: expected at most 7 tokens, but truncation 'only_first' leaves more of row 2/);
   });
 
-  it('refuses to cut a second text where there is none', async () => {
+  it('rejects truncation of a second text if there is none', async () => {
     const data = await dataSet([{ text: '1', pair: '2' }, { text: '1' }]);
     expect(() => encodeRows(data, counting, { maxTokens: 9, truncation: 'only_second' })).toThrow(ConfigError);
   });
 
-  it('refuses what the tokenizer does not know', async () => {
+  it('rejects a truncation that the tokenizer does not support', async () => {
     const { encode } = counting;
     const data = await pairs;
     const options = { maxTokens: 7, truncation: 'only_first' } as const;
@@ -70,7 +73,7 @@ describe('truncation', () => {
     expect(() => encodeRows(data, { encode, truncations: ['only_second'] }, options)).toThrow(ConfigError);
   });
 
-  it.each([0, 1.5, NaN])('refuses %s tokens', async (maxTokens) => {
+  it.each([0, 1.5, NaN])('rejects %s tokens', async (maxTokens) => {
     const data = await pairs;
     expect(() => encodeRows(data, counting, { maxTokens })).toThrow(ConfigError);
   });

@@ -15,20 +15,20 @@ import {
 
 const { resolve } = createRequire(import.meta.url);
 
-/** Reads from the packages that are installed. */
+/** Reads files of installed packages. */
 export const readInstalled: ReadPackageFile = (packageName, path) =>
   readFile(join(dirname(resolve(`${packageName}/package.json`)), path));
 
-/** Bytes of a file below `fixtures/`. */
+/** The bytes of a file in `fixtures/`. */
 export const fixture = async (path: string): Promise<Uint8Array> =>
   new Uint8Array(await readFile(new URL(`fixtures/${path}`, import.meta.url)));
 
-/** The folder of fixtures, for what reads folders. */
+/** The folder of fixtures, for functions that read folders. */
 export const fixtureFolder = fileURLToPath(new URL('fixtures', import.meta.url));
 
 export const bytesOf = (text: string) => new TextEncoder().encode(text);
 
-/** Lower-cased words and marks, numbered as they come. */
+/** A tokenizer of lower-case words and punctuation, numbered in order of appearance. */
 export function wordTokenizer(): Tokenizer {
   const numbers = new Map<string, number>();
   const number = (word: string) => {
@@ -46,7 +46,7 @@ export function wordTokenizer(): Tokenizer {
   };
 }
 
-/** Encoded rows of the given lengths, whose tokens tell the row. */
+/** Encoded rows of the given lengths; the tokens of a row are its number. */
 export function encodedRows(
   lengths: readonly number[],
   kind: EncodedData<LabelKind>['kind'] = 'classification',
@@ -69,7 +69,7 @@ export function classified(
   return createDataSet({ name: 'rows', kind: 'classification', classes: ['a', 'b', 'c'], rows });
 }
 
-/** Expects a DataError of one line that says all of `parts`. */
+/** Expects a DataError with one line that contains all of `parts`. */
 export async function expectDataError(work: Promise<unknown>, ...parts: string[]): Promise<void> {
   const error = await work.then(
     () => undefined,

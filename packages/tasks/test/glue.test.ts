@@ -22,7 +22,7 @@ const labelsOf = ({ rows }: DataSet<LabelKind>) => rows.map(({ label }) => label
 const setsOf = ({ train, dev, alsoReported = {} }: Task<LabelKind>) => [train, dev, ...Object.values(alsoReported)];
 
 describe('the tasks of the suite', () => {
-  it('are nine, and MNLI reported on either development set', () => {
+  it('are nine, with MNLI reported on either development set', () => {
     expect(names).toEqual(['cola', 'sst2', 'mrpc', 'qqp', 'stsb', 'mnli', 'mnli-mm', 'qnli', 'rte', 'wnli']);
   });
 
@@ -37,13 +37,13 @@ describe('the tasks of the suite', () => {
     ['qnli', ['accuracy']],
     ['rte', ['accuracy']],
     ['wnli', ['accuracy']],
-  ])('%s is judged by its published metrics, the first of which selects', async (name, metrics) => {
+  ])('%s has its published metrics, the first of which selects checkpoints', async (name, metrics) => {
     const task = await glueTask(name, folder, diskStorage());
     expect(Object.keys(task.metrics.metrics)).toEqual(metrics);
     expect([task.primaryMetric, task.metrics.primary]).toEqual([metrics[0], metrics[0]]);
   });
 
-  it('are found however their names are written', () => {
+  it('are found in any common spelling', () => {
     const written = ['CoLA', 'SST-2', 'sst2', 'STS-B', 'MNLI', 'MNLI-m', 'mnli_matched', 'MNLI-mm', 'mnli_mismatched'];
     expect(written.map(glueName)).toEqual([
       'cola',
@@ -59,7 +59,7 @@ describe('the tasks of the suite', () => {
     expect(['glue', '', 'constructor', 'uci-sentiment'].map(glueName)).toEqual(Array(4).fill(undefined));
   });
 
-  it('are named when another one is asked for', async () => {
+  it('are listed in the error for an unknown name', async () => {
     const work = glueTask('imdb', folder, diskStorage());
     await expect(work).rejects.toBeInstanceOf(ConfigError);
     await expect(work).rejects.toThrow(/one of cola, sst2, .*, got "imdb"/);
@@ -68,14 +68,14 @@ describe('the tasks of the suite', () => {
 });
 
 describe.each(names)('%s', (name) => {
-  it('is the same from the folder of the suite and from the hub', async () => {
+  it("is the same from the suite's folder and from the hub", async () => {
     const [fromFolder, fromHub] = [await glueTask(name, folder, diskStorage()), await readHubGlue(name, readFixture)];
     expect(fromHub).toEqual(fromFolder);
     expect(setsOf(fromFolder).every(({ rows }) => rows.length >= 2)).toBe(true);
     expect(new Set(setsOf(fromFolder).map(({ fingerprint }) => fingerprint)).size).toBe(setsOf(fromFolder).length);
   });
 
-  it('is the same from a copy of the hub on a disk, and from a folder of its own', async () => {
+  it("is the same from a local copy of the hub, and from the task's folder alone", async () => {
     const expected = await glueTask(name, folder, diskStorage());
     expect(await glueTask(name, `${fixtureFolder}/hub`, diskStorage())).toEqual(expected);
     expect(await glueTask(name, `${folder}/${glueTasks.get(name)?.folder ?? ''}`, diskStorage())).toEqual(expected);
@@ -85,7 +85,7 @@ describe.each(names)('%s', (name) => {
 describe('rows', () => {
   const task = (name: GlueName) => glueTask(name, folder, diskStorage());
 
-  it('of CoLA, whose files name no columns and end without a newline', async () => {
+  it('of CoLA, whose files have no header and no final newline', async () => {
     const { train, dev, classes } = await task('cola');
     expect(classes).toEqual(['unacceptable', 'acceptable']);
     expect(train.rows).toEqual([
@@ -96,7 +96,7 @@ describe('rows', () => {
     expect(dev.rows.at(-1)).toEqual({ text: 'He left his coat in the hall.', label: 1 });
   });
 
-  it('of MRPC, behind a byte order mark and with quotes that are never closed', async () => {
+  it('of MRPC, with a byte order mark and unclosed quotes', async () => {
     const { train } = await task('mrpc');
     expect(train.rows[0]).toEqual({
       text: 'The council said the bridge, closed since May, will open on Friday.',
@@ -105,7 +105,7 @@ describe('rows', () => {
     });
   });
 
-  it('of MRPC from the sentences as they were before tokenisation', async () => {
+  it('of MRPC from the untokenised sentences', async () => {
     const files = new Map([
       ['glue/MRPC/train.raw.tsv', readFileSync(`${folder}/MRPC/train.tsv`)],
       ['glue/MRPC/dev.raw.tsv', readFileSync(`${folder}/MRPC/dev.tsv`)],
@@ -113,7 +113,7 @@ describe('rows', () => {
     expect(await glueTask('mrpc', 'glue', memoryStorage(files))).toEqual(await task('mrpc'));
   });
 
-  it('of QQP without the lines that a line end cut in two, and with an empty question', async () => {
+  it('of QQP without broken lines, and with an empty question', async () => {
     const { train } = await task('qqp');
     expect(train.rows).toEqual([
       { text: 'How do I dry herbs?', pair: 'What is a good way to dry herbs?', label: 1 },
@@ -122,12 +122,12 @@ describe('rows', () => {
     ]);
   });
 
-  it('of STS-B, which are numbers', async () => {
+  it('of STS-B, with numbers as labels', async () => {
     const { train, dev, kind, classes } = await task('stsb');
     expect([kind, classes, labelsOf(train), labelsOf(dev)]).toEqual(['regression', [], [4.8, 0, 2.333], [5, 3.8]]);
   });
 
-  it('of MNLI, in the classes of the hub, with both development sets', async () => {
+  it("of MNLI, with the hub's classes and both development sets", async () => {
     const { train, dev, classes, alsoReported } = await task('mnli');
     expect(classes).toEqual(['entailment', 'neutral', 'contradiction']);
     expect(labelsOf(train)).toEqual([0, 2, 1]);
@@ -156,7 +156,7 @@ describe('readGlueFile', () => {
     expect((await readGlueFile(await fixture('hub/rte/train-00000-of-00001.parquet'), { task: 'rte', path: 'a.parquet' })).rows).toHaveLength(3); // prettier-ignore
   });
 
-  it('cuts at no other line end than \\n', async () => {
+  it('only splits lines at \\n', async () => {
     const { rows } = await read('sentence\tlabel\none\u2028two\u0085three\t0\n', 'sst2');
     expect(rows[0]?.text).toBe('one\u2028two\u0085three');
   });
@@ -164,21 +164,21 @@ describe('readGlueFile', () => {
   it.each([
     ['hidden labels', 'sst2', 'sentence\tlabel\na\t-1\n', 'dev.tsv:2', '"negative", "positive"', '"-1"'],
     ['another class', 'rte', 'sentence1\tsentence2\tlabel\na\tb\tneutral\n', 'dev.tsv:2', '"neutral"'],
-    ['a class number that there is not', 'mnli', 'sentence1\tsentence2\tgold_label\na\tb\t3\n', 'dev.tsv:2', '"3"'],
+    ['a class number that is too large', 'mnli', 'sentence1\tsentence2\tgold_label\na\tb\t3\n', 'dev.tsv:2', '"3"'],
     ['a label that no annotator agreed on', 'mnli', 'sentence1\tsentence2\tgold_label\na\tb\t-\n', 'dev.tsv:2', '"-"'],
-    ['a score that is no number', 'stsb', 'sentence1\tsentence2\tscore\na\tb\thigh\n', 'dev.tsv:2', 'a number'],
+    ['a score that is not a number', 'stsb', 'sentence1\tsentence2\tscore\na\tb\thigh\n', 'dev.tsv:2', 'a number'],
     ['a test file without labels', 'sst2', 'index\tsentence\n0\ta\n', 'dev.tsv:1', '"sentence", "label"', '"index"'],
-    ['the file of another task', 'qqp', 'sentence\tlabel\na\t1\n', 'dev.tsv:1', '"question1"'],
-    ['a line that is cut off', 'rte', 'sentence1\tsentence2\tlabel\na\tb\n', 'dev.tsv:2', 'expected 3 cells', 'got 2'],
-    ['a CoLA line that is cut off', 'cola', 'gj04\t1\t\tA.\ngj04\t1\n', 'dev.tsv:2', 'expected 4 cells'],
-    ['a header alone', 'wnli', 'index\tsentence1\tsentence2\tlabel\n', 'dev.tsv', 'rows'],
-    ['QQP of broken lines alone', 'qqp', 'question1\tquestion2\tis_duplicate\na\tb\n', 'dev.tsv', 'rows'],
+    ['a file of another task', 'qqp', 'sentence\tlabel\na\t1\n', 'dev.tsv:1', '"question1"'],
+    ['a truncated line', 'rte', 'sentence1\tsentence2\tlabel\na\tb\n', 'dev.tsv:2', 'expected 3 cells', 'got 2'],
+    ['a truncated CoLA line', 'cola', 'gj04\t1\t\tA.\ngj04\t1\n', 'dev.tsv:2', 'expected 4 cells'],
+    ['only a header', 'wnli', 'index\tsentence1\tsentence2\tlabel\n', 'dev.tsv', 'rows'],
+    ['QQP with broken lines only', 'qqp', 'question1\tquestion2\tis_duplicate\na\tb\n', 'dev.tsv', 'rows'],
     ['an empty file', 'cola', '', 'dev.tsv', 'empty'],
-  ])('refuses %s', async (_, name, text, ...parts) => {
+  ])('rejects %s', async (_, name, text, ...parts) => {
     await expectDataError(read(text, name), ...parts);
   });
 
-  it('refuses a Parquet file of another task', async () => {
+  it('rejects a Parquet file of another task', async () => {
     const bytes = await fixture('hub/cola/train-00000-of-00001.parquet');
     await expectDataError(readGlueFile(bytes, { task: 'mrpc', path: 'a.parquet' }), 'a.parquet:1', '"sentence1"');
     await expectDataError(readGlueFile(bytes, { task: 'stsb', path: 'a.parquet' }), 'a.parquet:1', '"sentence1"');
@@ -186,13 +186,13 @@ describe('readGlueFile', () => {
 });
 
 describe('missing files', () => {
-  it('are named', async () => {
+  it('are listed in the error', async () => {
     await expectDataError(glueTask('cola', '/nowhere', diskStorage()), '/nowhere', 'CoLA/train.tsv', 'cola/train-');
     const files = new Map([['glue/MNLI/train.tsv', readFileSync(`${folder}/MNLI/train.tsv`)]]);
     await expectDataError(glueTask('mnli', 'glue', memoryStorage(files)), 'MNLI/dev_matched.tsv');
   });
 
-  it('of the hub are told by the reader', async () => {
+  it('on the hub are reported by the reader', async () => {
     const gone = new DataError('not on the hub');
     await expect(readHubGlue('cola', () => Promise.reject(gone))).rejects.toBe(gone);
   });

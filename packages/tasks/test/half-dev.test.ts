@@ -25,7 +25,7 @@ interface Golden {
 
 const golden = JSON.parse(readFileSync(`${fixtureFolder}/torch-permutation.json`, 'utf8')) as Golden;
 
-/** A task whose rows tell their number. */
+/** A task whose rows have their number as the text. */
 async function numbered(trainRows: number, devRows: number): Promise<Task<LabelKind>> {
   const lines = (rows: number) => Array.from({ length: rows }, (_, row) => `${row}\t${row % 2}\n`).join('');
   const files = new Map(
@@ -42,7 +42,7 @@ const numbersOf = (set: Task<LabelKind>['dev'] | undefined) => set?.rows.map(({ 
 describe('the half-dev split', () => {
   const halved = golden.cases.filter(({ length }) => length >= 2 * 24 && length < 2000);
 
-  it.each(halved)('splits $length rows by seed $seed where torch does', async ({ length, seed, first, last }) => {
+  it.each(halved)('splits $length rows by seed $seed like torch', async ({ length, seed, first, last }) => {
     const { train, selection, dev } = await halfDev(await numbered(2, length), { halved: 'dev', seed });
     const [selected, reported] = [numbersOf(selection), numbersOf(dev)];
     expect([train.rows.length, selected.length, reported.length]).toEqual([
@@ -55,7 +55,7 @@ describe('the half-dev split', () => {
     expect([...selected, ...reported].sort((a, b) => a - b)).toEqual([...Array(length).keys()]);
   });
 
-  it('takes 1000 training rows where the development set stays whole', async () => {
+  it('takes 1000 training rows if the development set stays whole', async () => {
     const [{ first, last } = { first: [], last: [] }] = golden.cases.filter(({ length }) => length === 67349);
     const task = await numbered(67349, 5);
     const { train, selection, dev } = await halfDev(task, { halved: 'train' });
@@ -80,7 +80,7 @@ describe('the half-dev split', () => {
     expect(glueTasks.get(name)?.halved).toBe(part);
   });
 
-  it('is an option of every reader', async () => {
+  it('is an option of every published task', async () => {
     const folder = `${fixtureFolder}/glue`;
     const official = await glueTask('rte', folder, diskStorage());
     const half = await glueTask('RTE', folder, diskStorage(), { split: 'half-dev' });
@@ -100,12 +100,12 @@ describe('the half-dev split', () => {
     expect(task.alsoReported?.['mismatched']?.rows).toHaveLength(2);
   });
 
-  it('is refused to a task with too few rows', async () => {
+  it('rejects a task with too few rows', async () => {
     await expectDataError(halfDev(await numbered(1000, 5), { halved: 'train' }), 'sst2/train', '1000');
     await expectDataError(halfDev(await numbered(2, 1), { halved: 'dev' }), 'sst2/dev', 'got 1');
   });
 
-  it('names its parts and keeps the metrics', async () => {
+  it('names its parts, and keeps the metrics', async () => {
     const task = await numbered(4, 4);
     const half = await halfDev(task, { halved: 'dev' });
     expect([half.selection?.name, half.dev.name, half.metrics]).toEqual([

@@ -13,7 +13,10 @@ import {
   type Tokenizer,
 } from '@peftjs/tasks';
 
-/** A token for each character, its code; words are closed by a token of their own, which the model reads as part of them. */
+/**
+ * One token per character: its code. Each word is followed by a closing token, which the model reads as part of the
+ * word.
+ */
 const characters: Tokenizer = {
   encode: (text, _pair, { maxTokens }) => ({
     ids: Array.from(text, (character) => character.charCodeAt(0)).slice(0, maxTokens),
@@ -38,7 +41,7 @@ function onlyBatch({ epoch }: { epoch(index: number): readonly Batch[] }): Batch
   return batch as Batch;
 }
 
-/** The outputs of a model for each row of batches, from its tokens. */
+/** The outputs of a model for each row of the batches, computed from its tokens. */
 function outputsOf(batches: readonly InputBatch[], compute: (ids: number[]) => readonly number[]): Float32Array[] {
   const outputs: Float32Array[] = [];
   for (const { inputs, rows } of batches) {
@@ -68,7 +71,7 @@ describe('rows with several labels', async () => {
     expect(labels).toEqual(hostTensor(Float32Array.from(expected), [3, 3]));
   });
 
-  it('are judged where the sigmoid is above one half', () => {
+  it('are predicted where the sigmoid is above one half', () => {
     const { score, primaryMetric } = evaluationData(encoded, { batchSize: 2 });
     const logits = [[2, -1, 0.1], [0, -1, 3], [-1, -1, -2]]; // prettier-ignore
     expect(primaryMetric).toBe('microF1');
@@ -86,7 +89,7 @@ describe('tagged rows', async () => {
   const dataSet = await createDataSet({ name: 'tags', kind: 'token-classification', classes, rows });
   const encoded = encodeRows(dataSet, characters, { maxTokens: 16 });
 
-  it('have the tag of a word at its first token, and none elsewhere', () => {
+  it("have a word's tag at its first token, and no tag elsewhere", () => {
     const { inputs, labels, rows: order } = onlyBatch(trainingData(encoded, options));
     const padded = (values: number[], filler: number) => [
       ...values,
@@ -100,7 +103,7 @@ describe('tagged rows', async () => {
     );
   });
 
-  it('are judged by the tags of words, from logits or from their summaries', () => {
+  it('are scored by the tags of words, from logits or from summaries', () => {
     const { batches, score, summarise, primaryMetric } = evaluationData(encoded, { batchSize: 2 });
     const tagOf = new Map([['a', 0], ['b', 1], ['c', 2], ['d', 0], ['e', 0], ['f', 2], ['g', 2], ['h', 2]]); // prettier-ignore
     const logitsOf = (id: number) => classes.map((_, tag) => Number(tagOf.get(String.fromCharCode(id)) === tag));
@@ -109,7 +112,7 @@ describe('tagged rows', async () => {
       [...ids, ...new Array<number>(padTo - ids.length).fill(0)].flatMap(logitsOf),
     );
     expect(primaryMetric).toBe('entityF1');
-    // found: X at 'ab'; X at 'd'; X at 'efg'. there: X at 'ab'; X at 'efg' 'h'
+    // predicted: X at 'ab'; X at 'd'; X at 'efg'. actual: X at 'ab'; X at 'efg' 'h'
     const scores = {
       entityF1: expect.closeTo((2 * 1) / (3 + 2), 12) as number,
       entityPrecision: 1 / 3,
@@ -123,13 +126,13 @@ describe('tagged rows', async () => {
     expect(score(summaries)).toEqual(scores);
   });
 
-  it('are judged by the share of right tags where none begins an entity', () => {
+  it('are scored by the share of right tags if no tag begins an entity', () => {
     const { primaryMetric, score } = evaluationData({ ...encoded, classes: ['N', 'V', 'X'] }, { batchSize: 2 });
     expect(primaryMetric).toBe('tokenAccuracy');
     expect(score([Float32Array.of(0, 1), Float32Array.of(2, 0, 1)])).toEqual({ tokenAccuracy: 4 / 5 });
   });
 
-  it('have no right tag where no logit is a number', () => {
+  it('have no right tags where no logit is a number', () => {
     const { score, batches } = evaluationData(encoded, { batchSize: 2 });
     const nothing = batches.flatMap(({ rows: of, labels }) =>
       of.map(() => new Float32Array(3 * (labels.shape[1] ?? 0)).fill(NaN)),
@@ -137,7 +140,7 @@ describe('tagged rows', async () => {
     expect(score(nothing)).toMatchObject({ entityF1: 0, tokenAccuracy: 0 });
   });
 
-  it('lose the words that do not fit, and are not judged by them', () => {
+  it('lose the words that do not fit, and are not scored on them', () => {
     const cut = encodeRows(dataSet, characters, { maxTokens: 5 });
     expect(cut).toMatchObject({ truncated: 1, maxTokens: 5 });
     expect(cut.rows[1]?.labels).toEqual(Int32Array.of(-100, 2, 0, -100, -100));
@@ -146,7 +149,7 @@ describe('tagged rows', async () => {
     });
   });
 
-  it('need a tokenizer that takes words', () => {
+  it('need a tokenizer that accepts words', () => {
     const { encode } = characters;
     expect(() => encodeRows(dataSet, { encode }, { maxTokens: 8 })).toThrow(ConfigError);
     const none: Tokenizer = { ...characters, encodeWords: () => ({ ids: [], words: [] }) };
@@ -154,7 +157,7 @@ describe('tagged rows', async () => {
   });
 });
 
-/** An embedding of a text: whether each of three letters is in it. */
+/** A text's embedding: whether it contains each of three letters. */
 const lettersOf = (ids: number[]): number[] => codes('abc').map((letter) => Number(ids.includes(letter)));
 
 describe('pairs and triplets', async () => {
@@ -173,7 +176,7 @@ describe('pairs and triplets', async () => {
   const encode = <K extends 'pairs' | 'triplets'>(dataSet: DataSet<K>) =>
     encodeRows(dataSet, characters, { maxTokens: 8 });
 
-  it('are columns of texts, one after the other, padded to the longest of all', () => {
+  it('are columns of texts, in order, padded to the longest text of all', () => {
     const batch = onlyBatch(trainingData(encode(triplets), options));
     const texts = [0, 1, 2].flatMap((column) => batch.rows.map((row) => triplets.rows[row]?.texts[column] as string));
     const ids = texts.flatMap((text) => [...codes(text), ...new Array<number>(3 - text.length).fill(0)]);
@@ -184,12 +187,12 @@ describe('pairs and triplets', async () => {
     expect(onlyBatch(trainingData(encode(pairs), options))).toMatchObject({ columns: 2 });
   });
 
-  it('are judged by what anchors find among all positives and negatives, each text computed once', () => {
+  it('are scored by what anchors find among all positives and negatives, each text computed once', () => {
     const { batches, score, primaryMetric } = evaluationData(encode(pairs), { batchSize: 4 });
     expect(batches.flatMap(({ rows }) => rows).sort()).toEqual([0, 1, 2, 3, 4, 5]); // a? a b? abc ab c
     expect(batches[0]).not.toHaveProperty('labels');
     const scores = score(outputsOf(batches, lettersOf));
-    // a?: a, ab, abc, c. b?: ab .71, abc .58, a, c. a, which is no candidate of its own: ab, abc, c
+    // a?: a, ab, abc, c. b?: ab .71, abc .58, a, c. a, which does not find itself: ab, abc, c
     expect(primaryMetric).toBe('ndcgAt10');
     expect(scores['recallAt1']).toBeCloseTo((1 + 1 / 2 + 0) / 3, 12);
     expect(scores['recallAt10']).toBe(1);
@@ -197,7 +200,7 @@ describe('pairs and triplets', async () => {
     expect(scores['ndcgAt10']).toBeCloseTo((1 + 1 + 1 / Math.log2(4)) / 3, 12);
   });
 
-  it('are not twice in a batch, where that can be', async () => {
+  it('are not twice in a batch if possible', async () => {
     const rows = Array.from({ length: 64 }, (_, row) => ({ texts: [`q${row}`, `p${row % 8}`] }));
     const encoded = encode(await createDataSet({ name: 'p', kind: 'pairs', classes: [], rows }));
     const batches = trainingData(encoded, { batchSize: 8, seed: 3 }).epoch(0);
@@ -209,25 +212,25 @@ describe('pairs and triplets', async () => {
     expect(trainingData(same, { batchSize: 8, seed: 3 }).epoch(0)).toHaveLength(8);
   });
 
-  it('are held out in batches of the size that they are trained in, each other’s negatives', async () => {
+  it('are held out in batches of the training size, as each other’s negatives', async () => {
     const rows = Array.from({ length: 24 }, (_, row) => ({ texts: [`q${row}`, `p${row}`] }));
     const encoded = encode(await createDataSet({ name: 'p', kind: 'pairs', classes: [], rows }));
     const held = trainingData(encoded, { batchSize: 12, seed: 3 }).holdOut?.(12);
     expect(held?.heldOut.map(({ rows: of }) => of.length)).toEqual([12]);
   });
 
-  it('have the negatives among what is found', () => {
+  it('can find negatives', () => {
     const { batches, score } = evaluationData(encode(triplets), { batchSize: 4 });
     // a?: a, ab, abc, c; its positive is second. c?: c
     expect(score(outputsOf(batches, lettersOf))).toMatchObject({ recallAt1: 1 / 2, mrr: 3 / 4 });
   });
 
-  it('find nothing where no embedding is a number, but by chance', () => {
+  it('are only found by chance if no embedding is a number', () => {
     const { batches, score } = evaluationData(encode(triplets), { batchSize: 4 });
     expect(score(outputsOf(batches, () => [NaN, NaN]))['recallAt1']).toBeLessThan(1);
   });
 
-  it('stay together where their texts are the same', async () => {
+  it('stay together if their texts are the same', async () => {
     const rows = Array.from({ length: 40 }, (_, row) => ({ texts: [`q${row % 20}`, `p${row % 20}`] }));
     const { train, selection } = await splitSelection(
       await createDataSet({ name: 'p', kind: 'pairs', classes: [], rows }),
@@ -249,7 +252,7 @@ describe('scored pairs', async () => {
     maxTokens: 8,
   });
 
-  it('have their scores for labels', () => {
+  it('have their scores as labels', () => {
     const { labels, rows: order, columns } = onlyBatch(trainingData(encoded, options));
     expect(columns).toBe(2);
     expect(labels).toEqual(
@@ -260,7 +263,7 @@ describe('scored pairs', async () => {
     );
   });
 
-  it('are judged by the correlation of cosines and scores', () => {
+  it('are scored by the correlation of cosines and labels', () => {
     const { batches, score, primaryMetric } = evaluationData(encoded, { batchSize: 8 });
     expect(batches.map(({ rows: of }) => of)).toEqual([[0, 2, 1]]); // a c ab
     const scores = score(outputsOf(batches, lettersOf));
@@ -275,7 +278,7 @@ describe('scored pairs', async () => {
 });
 
 describe('encodeTexts', () => {
-  it('gives the tokens of texts and pairs, cut where they are longer', () => {
+  it('returns the tokens of texts and pairs, truncated if they are too long', () => {
     const paired: Tokenizer = { encode: (text, pair) => ({ ids: codes(text + (pair ?? '')), typeIds: [0, 1] }) };
     const [text, pair] = encodeTexts(['a', ['b', 'cd']], paired, { maxTokens: 2 });
     expect(text?.ids).toEqual(Int32Array.from(codes('a')));
@@ -285,7 +288,7 @@ describe('encodeTexts', () => {
 });
 
 describe('inputBatches', () => {
-  it('are texts without labels, from the shortest to the longest', () => {
+  it('have texts without labels, from the shortest to the longest', () => {
     const texts = ['ccc', 'a', 'bb'].map((text) => ({ ids: Int32Array.from(codes(text)) }));
     const batches = inputBatches(texts, { batchSize: 2, padId: 9 });
     expect(batches.map(({ rows }) => rows)).toEqual([[1, 2], [0]]);

@@ -21,22 +21,22 @@ describe('text files', () => {
     ['file', [text]],
     ['paragraph', ['One.\nTwo.', '  Three.', 'Four.\n']],
     ['line', ['One.', 'Two.', '  Three.', 'Four.']],
-  ])('are cut into documents at the end of a %s', async (end, documents) => {
+  ])('are split into documents at the end of each %s', async (end, documents) => {
     expect((await read(text, 'book.TXT', end)).rows).toEqual(documents.map((document) => ({ text: document })));
   });
 
-  it('may have the line ends of another system', async () => {
+  it('may have Windows line ends', async () => {
     expect((await read('\ufeffa\r\nb\r\n', 'a.txt')).rows).toEqual([{ text: 'a\nb\n' }]);
   });
 });
 
 describe('JSON lines', () => {
-  it('hold texts', async () => {
+  it('may have texts', async () => {
     const { name, rows } = await read(lines({ text: ' a ', id: 1 }, { text: 'b' }), 'data/stories.jsonl');
     expect([name, rows]).toEqual(['stories', [{ text: ' a ' }, { text: 'b' }]]);
   });
 
-  it('hold prompts with completions, which may have no prompt', async () => {
+  it('may have prompts with completions, and the prompt may be empty', async () => {
     const rows = [
       { prompt: 'Q: 1+1\nA:', completion: ' 2' },
       { prompt: '', completion: 'x' },
@@ -44,11 +44,11 @@ describe('JSON lines', () => {
     expect((await read(lines(...rows))).rows).toEqual(rows);
   });
 
-  it('hold conversations', async () => {
+  it('may have conversations', async () => {
     expect((await read(lines({ messages, source: 'x' }))).rows).toEqual([{ messages }]);
   });
 
-  it('have one fingerprint for one content', async () => {
+  it('have the same fingerprint for the same content', async () => {
     const texts = await read(lines({ text: 'a' }, { text: 'b' }));
     expect(texts.fingerprint).toMatch(/^[0-9a-f]{64}$/);
     expect((await read('a\nb', 'other.txt', 'line')).fingerprint).toBe(texts.fingerprint);
@@ -59,8 +59,8 @@ describe('JSON lines', () => {
 
   it.each([
     ['an empty file', '', 'empty'],
-    ['no JSON', '{"text": "a"}\n{', 'a.jsonl:2', 'not JSON'],
-    ['no object', '["a"]', 'a.jsonl:1', 'JSON object'],
+    ['invalid JSON', '{"text": "a"}\n{', 'a.jsonl:2', 'not JSON'],
+    ['no JSON object', '["a"]', 'a.jsonl:1', 'JSON object'],
     ['other fields', lines({ instruction: 'a', output: 'b' }), 'a.jsonl:1', '"messages"', '"instruction", "output"'],
     ['no fields', '{}', 'a.jsonl:1', 'an empty object'],
     ['rows of another form', lines({ text: 'a' }, { prompt: 'a', completion: 'b' }), 'a.jsonl:2', '"text"', 'nothing'],
@@ -69,7 +69,7 @@ describe('JSON lines', () => {
     ['an empty completion', lines({ prompt: 'a', completion: '' }), 'a.jsonl:1', 'no completion'],
     ['no completion', lines({ prompt: 'a' }), 'a.jsonl:1', '"completion"', 'nothing'],
     ['no prompt', lines({ completion: 'a' }), 'a.jsonl:1', '"prompt"', 'nothing'],
-    ['messages that are none', lines({ messages: 'hi' }), 'a.jsonl:1', 'a list of messages', 'hi'],
+    ['messages that are not a list', lines({ messages: 'hi' }), 'a.jsonl:1', 'a list of messages', 'hi'],
     ['no messages', lines({ messages: [] }), 'a.jsonl:1', 'a list of messages'],
     ['an unknown role', lines({ messages: [{ role: 'human', content: 'a' }] }), 'a.jsonl:1', 'assistant', 'human'],
     ['content in parts', lines({ messages: [{ role: 'user', content: [{ text: 'a' }] }] }), 'a.jsonl:1', 'a string'],
@@ -77,11 +77,11 @@ describe('JSON lines', () => {
     ['nothing to learn', lines({ messages: [{ role: 'user', content: 'a' }] }), 'a.jsonl:1', '"assistant"', 'none'],
     ['an inherited field', '{"__proto__": {"text": "a"}}', 'a.jsonl:1', '"__proto__"'],
     ['a very long line', lines({ text: 'a'.repeat(1_000_001) }), 'a.jsonl:1', '1000000'],
-  ])('refuses %s', async (_, text, ...parts) => {
+  ])('rejects %s', async (_, text, ...parts) => {
     await expectDataError(read(text), ...parts);
   });
 
-  it('refuses another extension', async () => {
+  it('rejects another extension', async () => {
     await expectDataError(read('a', 'a.md'), 'a.md', '.txt or .jsonl');
     await expectDataError(read(' \n', 'a.txt'), 'a.txt', 'empty');
   });
@@ -102,7 +102,7 @@ describe('readLanguageTask', () => {
     expect((await readLanguageTask({ ...paths, storage, name: 'notes' })).name).toBe('notes');
   });
 
-  it('refuses a missing file', async () => {
+  it('rejects a missing file', async () => {
     await expectDataError(readLanguageTask({ train: 'd/train.txt', dev: 'd/gone.txt', storage }), 'd/gone.txt');
   });
 });
@@ -112,11 +112,11 @@ describe('isLanguageFile', () => {
     ['labels of Hugging Face', '{"text": "a", "labels": [0, 3]}'],
     ['tags', '{"text": "a b", "tokens": ["a", "b"], "ner_tags": [0, 1]}'],
     ['pairs', '{"text": "a", "question": "q", "answer": "p"}'],
-  ])('takes %s for a table, never for texts of a language model', (_, text) => {
+  ])('reads %s as a table, never as texts of a language model', (_, text) => {
     expect(isLanguageFile(bytesOf(text), 'a.jsonl')).toBe(false);
   });
 
-  it('takes lines whose columns are named for a table', () => {
+  it('reads lines as a table if their columns are named', () => {
     expect(isLanguageFile(bytesOf('{"text": "a", "genre": "b"}'), 'a.jsonl', { labelColumn: 'genre' })).toBe(false);
   });
 
@@ -131,12 +131,12 @@ describe('isLanguageFile', () => {
     ['instructions', `\n \n${lines({ prompt: 'a', completion: 'b' })}`, 'a.jsonl', true],
     ['instructions without answers', lines({ prompt: 'a' }), 'a.jsonl', true],
     ['conversations', lines({ messages }), 'a.jsonl', true],
-    ['no JSON', 'text', 'a.jsonl', false],
-    ['no object', '[1]', 'a.jsonl', false],
+    ['invalid JSON', 'text', 'a.jsonl', false],
+    ['no JSON object', '[1]', 'a.jsonl', false],
     ['nothing', '', 'a.jsonl', false],
-    ['a first line that is cut', '{"text": "a', 'a.jsonl', false],
-    ['a second line that is cut', '{"text": "a"}\n{"te', 'a.jsonl', true],
-  ])('tells %s', (_, text, path, expected) => {
+    ['a truncated first line', '{"text": "a', 'a.jsonl', false],
+    ['a truncated second line', '{"text": "a"}\n{"te', 'a.jsonl', true],
+  ])('recognises %s', (_, text, path, expected) => {
     expect(told(text, path)).toBe(expected);
   });
 
@@ -146,7 +146,7 @@ describe('isLanguageFile', () => {
       /^a\.jsonl:1: expected "text" and "label", or .*, got "instruction", "output"$/,
     ],
     ['\n{}', /^a\.jsonl:2: .* got an empty object$/],
-  ])('refuses %j, which is neither', (text, message) => {
+  ])('rejects %j, which is neither', (text, message) => {
     expect(() => told(text)).toThrow(DataError);
     expect(() => told(text)).toThrow(message);
   });

@@ -21,7 +21,7 @@ interface Golden {
     readonly name: string;
     readonly predicted: number[];
     readonly actual: number[];
-    /** Null where SciPy has NaN. */
+    /** Null stands for SciPy's NaN. */
     readonly values: Record<string, number | null>;
   }[];
   readonly texts: readonly {
@@ -45,7 +45,7 @@ const all: Record<string, Metric> = {
 
 const golden = JSON.parse(readFileSync(new URL('fixtures/metrics.json', import.meta.url), 'utf8')) as Golden;
 
-describe('the values of scikit-learn and SciPy', () => {
+describe('metrics match scikit-learn and SciPy', () => {
   it.each(golden.cases)('$name', ({ predicted, actual, values }) => {
     for (const [name, value] of Object.entries(values)) {
       const ours = all[name]?.(predicted, actual);
@@ -55,7 +55,7 @@ describe('the values of scikit-learn and SciPy', () => {
   });
 });
 
-describe('perplexity, by log_softmax of SciPy', () => {
+describe("perplexity matches SciPy's log_softmax", () => {
   it.each(golden.texts)('$name', ({ logits, labels, tokens, perplexity: expected }) => {
     const losses = labels.map((row, index) => tokenLoss(Float32Array.from(logits[index] ?? []), Int32Array.from(row)));
     expect(losses.reduce((sum, loss) => sum + loss.tokens, 0)).toBe(tokens);
@@ -68,22 +68,22 @@ describe('perplexity, by log_softmax of SciPy', () => {
     expect(meanLogLikelihood(losses)).toBeCloseTo(-Math.log(ours), 10);
   });
 
-  it('is the size of the vocabulary where nothing is known', () => {
+  it('is the size of the vocabulary for uniform predictions', () => {
     expect(perplexity([tokenLoss(new Float32Array(5 * 32), Int32Array.of(0, 1, 2, 3, 4))])).toBeCloseTo(32, 10);
   });
 
-  it('is NaN where a logit is', () => {
+  it('is NaN if a logit is', () => {
     expect(perplexity([tokenLoss(Float32Array.of(0, NaN, 0, 0), Int32Array.of(0, 0))])).toBeNaN();
     expect(perplexity([tokenLoss(Float32Array.of(0, Infinity, 0, 0), Int32Array.of(0, 0))])).toBeNaN();
   });
 
-  it('refuses what does not fit', () => {
+  it('rejects logits and labels that do not fit each other', () => {
     expect(() => tokenLoss(new Float32Array(7), Int32Array.of(0, 1))).toThrow(ShapeError);
     expect(() => tokenLoss(new Float32Array(8), Int32Array.of(0, 4))).toThrow(/below 4, got 4/);
   });
 });
 
-describe('closed cases', () => {
+describe('closed forms', () => {
   it('accuracy is the share of right rows', () => {
     expect(accuracy([0, 1, 2, 2], [0, 1, 1, 2])).toBe(0.75);
   });
@@ -114,7 +114,7 @@ describe('closed cases', () => {
     expect(pearson([1, 2, 3, 4], [1, -1, -1, 1])).toBe(0);
   });
 
-  it('spearman sees order alone, and equal values share a rank', () => {
+  it('spearman only depends on the order, and ties share a rank', () => {
     expect(spearman([1, 10, 100], [1, 2, 3])).toBeCloseTo(1, 15);
     expect(spearman([1, 1, 2], [1, 2, 3])).toBeCloseTo(Math.sqrt(3) / 2, 15);
   });
@@ -153,12 +153,12 @@ describe('edges', () => {
     }
   });
 
-  it('tells something without any row', () => {
+  it('has a value without any rows', () => {
     for (const metric of [accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError]) expect(metric([], [])).toBe(0);
     for (const metric of [pearson, spearman]) expect(metric([], [])).toBeNaN();
   });
 
-  it('is NaN where a value is', () => {
+  it('is NaN if a value is', () => {
     for (const metric of [pearson, spearman, meanSquaredError]) expect(metric([1, NaN, 2], [1, 2, 3])).toBeNaN();
   });
 
@@ -166,13 +166,13 @@ describe('edges', () => {
     expect(Math.abs(pearson([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]))).toBeLessThanOrEqual(1);
   });
 
-  it('refuses sides of different lengths', () => {
+  it('rejects sides of different lengths', () => {
     for (const metric of Object.values(all)) expect(() => metric([1, 2], [1])).toThrow(ShapeError);
   });
 });
 
 describe('metricsFor', () => {
-  it('names the metrics of a kind and the primary one', () => {
+  it('returns the metrics of a kind, and the primary one', () => {
     const named = (['classification', 'regression'] as const).map((kind) => {
       const { primary, metrics } = metricsFor(kind);
       return [primary, Object.keys(metrics)];

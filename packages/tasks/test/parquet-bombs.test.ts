@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { readTable } from '@peftjs/tasks';
 import { expectDataError } from './files.js';
 
-/** Bytes of Thrift's compact protocol, as far as a Parquet file needs them. */
+/** The parts of Thrift's compact protocol that a Parquet file needs. */
 type Field = readonly [id: number, type: number, bytes: readonly number[]];
 
 const varint = (value: number): number[] =>
@@ -29,7 +29,7 @@ interface Claims {
   readonly dictionaryWords?: number;
 }
 
-/** A file with one column `label` of optional INT32, in one page that claims what it is told to. */
+/** A file with one column `label` of optional INT32, in one page with the given claims. */
 function bomb({ rows, values, pageBytes, page, codec, encoding, dictionaryWords }: Claims): Uint8Array {
   const dataHeader = struct([1, i32, int(values)], [2, i32, int(encoding)], [3, i32, int(3)], [4, i32, int(3)]);
   const header = (type: number, rest: Field, bytes: readonly number[]) => [
@@ -75,14 +75,14 @@ function file(pages: readonly number[], footer: readonly number[]): Uint8Array {
   return Uint8Array.from([...magic, ...pages, ...footer, ...length, ...magic]);
 }
 
-/** Two values: levels in a run of 1s, numbers of a dictionary or plain ones. */
+/** Two values: levels in a run of 1s, followed by dictionary numbers or plain values. */
 const levels = [2, 0, 0, 0, 4, 1];
 const plain = { rows: 2, values: 2, pageBytes: 14, page: [...levels, 1, 0, 0, 0, 0, 0, 0, 0], codec: 0, encoding: 0 };
 const read = (claims: Claims) => readTable(bomb(claims), { path: 'bomb.parquet' });
 const manyTimes = [255, 255, 255, 255, 7]; // a run of 2^30 and more
 
-describe('a Parquet file that claims what it does not hold', () => {
-  it('is read up to its columns when the claims are true', async () => {
+describe('a Parquet file with false claims', () => {
+  it('is read as far as its columns if the claims are true', async () => {
     await expectDataError(read(plain), 'bomb.parquet:1', '"label"', '"text"');
   });
 
@@ -96,23 +96,23 @@ describe('a Parquet file that claims what it does not hold', () => {
     ['a packed run of words', { encoding: 8, page: [...levels, 1, ...manyTimes, 0] }, 'values in a run'],
     ['bits of a word', { encoding: 8, page: [...levels, 200, 4, 0] }, 'bits in a number'],
     ['words of a dictionary', { dictionaryWords: 2 ** 30 }, 'words in a dictionary'],
-    ['an encoding that is not looked at', { encoding: 5 }, 'DELTA_BINARY_PACKED'],
-    ['a compression that is not known', { codec: 2 }, 'GZIP'],
-  ])('is refused before it is believed: %s', async (_, claims, part) => {
+    ['an unsupported encoding', { encoding: 5 }, 'DELTA_BINARY_PACKED'],
+    ['an unsupported compression', { codec: 2 }, 'GZIP'],
+  ])('is rejected before memory is allocated: %s', async (_, claims, part) => {
     await expectDataError(read({ ...plain, ...claims }), 'bomb.parquet', part);
   });
 
-  const lists = [0x19, ...Array.from({ length: 40 }, () => [0xf9, ...varint(2 ** 25)]).flat()]; // each the first of the last
+  const lists = [0x19, ...Array.from({ length: 40 }, () => [0xf9, ...varint(2 ** 25)]).flat()]; // each is the first element of the one before
 
   it.each<[string, readonly number[], string]>([
     ['lists of many elements', lists, 'bytes or elements, got 33554432'],
-    ['lists in lists', [0x19, ...new Array<number>(40).fill(0x19)], 'lists inside one another'],
-    ['structures in structures', new Array<number>(40).fill(0x1c), 'structures inside one another'],
+    ['lists in lists', [0x19, ...new Array<number>(40).fill(0x19)], 'nested lists'],
+    ['structures in structures', new Array<number>(40).fill(0x1c), 'nested structures'],
     ['a long text', [0x18, ...varint(2 ** 30)], 'bytes or elements'],
     ['a number without end', [0x16, ...new Array<number>(5000).fill(255), 0], 'numbers of at most 10 bytes'],
-    ['a map', [0x1b, 0, 0], 'a type that Parquet has, got 11'],
+    ['a map', [0x1b, 0, 0], 'a Parquet type, got 11'],
     ['no end', [0x15, 2], 'a structure to end'],
-  ])('is refused for a footer of %s', async (_, footer, part) => {
+  ])('is rejected for a footer of %s', async (_, footer, part) => {
     await expectDataError(readTable(file([], footer), { path: 'bomb.parquet' }), 'bomb.parquet', part);
   });
 

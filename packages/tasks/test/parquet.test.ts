@@ -4,7 +4,7 @@ import { expectDataError, fixture } from './files.js';
 
 const readFixture = async (name: string) => readTable<LabelKind>(await fixture(`parquet/${name}`), { path: name });
 
-/** As written by the maker of the fixtures. */
+/** The rows that the generator of the fixtures wrote. */
 const texts = ['good', 'bad', 'naïve 日本 😀', 'good', 'bad, "very"\tbad', 'fine'];
 const labels = [1, 0, 1, 1, 0, 1];
 
@@ -17,7 +17,7 @@ describe('a Parquet file', () => {
     ['pages.parquet', 'in many pages'],
     ['required.parquet', 'whose values cannot be missing'],
     ['large-string.parquet', 'of large strings'],
-    ['beside-structure.parquet', 'with other columns beside'],
+    ['beside-structure.parquet', 'with other columns'],
   ])('%s: %s', async (name) => {
     const { rows, kind, classes } = await readFixture(name);
     expect(rows).toEqual(texts.map((text, row) => ({ text, label: labels[row] })));
@@ -35,7 +35,7 @@ describe('a Parquet file', () => {
     expect([classes, rows.map(({ label }) => label)]).toEqual([['neg', 'pos'], labels]);
   });
 
-  it('has the numbers that were written before they became float32', async () => {
+  it('has the numbers as written, before they became float32', async () => {
     const { rows, kind } = await readFixture('scores.parquet');
     expect([kind, rows.map(({ label }) => label)]).toEqual(['regression', [3.8, 0.1, 2.333, 5, 1e-7, 4.75]]);
     const doubles = (await readFixture('doubles.parquet')).rows.map(({ label }) => label);
@@ -51,20 +51,20 @@ describe('what cannot be read', () => {
     ['date.parquet', 'date.parquet:1', '"label"'],
     ['zstd.parquet', 'snappy', 'ZSTD'],
     ['delta.parquet', 'DELTA_BINARY_PACKED'],
-  ])('refuses %s', async (name, ...parts) => {
+  ])('rejects %s', async (name, ...parts) => {
     await expectDataError(readFixture(name), name, ...parts);
   });
 
   it.each([
     ['an empty file', new Uint8Array()],
     ['a text', new TextEncoder().encode('text\tlabel\na\t0\nb\t1\n')],
-    ['a footer alone', new TextEncoder().encode('\x00\x00\x00\x00PAR1')],
+    ['only a footer', new TextEncoder().encode('\x00\x00\x00\x00PAR1')],
     ['a footer longer than the file', new TextEncoder().encode('PAR1\xff\x00\x00\x00PAR1')],
-  ])('refuses %s', async (_, bytes) => {
+  ])('rejects %s', async (_, bytes) => {
     await expectDataError(readTable(bytes, { path: 'a.parquet' }), 'a.parquet', 'expected a Parquet file');
   });
 
-  it('refuses a file that is cut off anywhere', async () => {
+  it('rejects a file that is truncated anywhere', async () => {
     const whole = await fixture('parquet/snappy.parquet');
     for (let length = 0; length < whole.length; length++) {
       await expectDataError(readTable(whole.subarray(0, length), { path: 'cut.parquet' }), 'cut.parquet');
@@ -72,7 +72,7 @@ describe('what cannot be read', () => {
   });
 
   it.each(['snappy.parquet', 'plain.parquet', 'second-version.parquet', 'groups.parquet'])(
-    'reads %s with any byte changed, or refuses it with a DataError',
+    'reads %s with any byte changed, or rejects it with a DataError',
     async (name) => {
       const whole = await fixture(`parquet/${name}`);
       let refused = 0;

@@ -10,7 +10,7 @@ const read = (path: string, text: string, options: Options = {}): Promise<DataSe
   readTable(bytesOf(text), { path, ...options });
 const jsonl = (...rows: readonly unknown[]): string => rows.map((row) => JSON.stringify(row)).join('\n');
 
-describe('several labels a row', () => {
+describe('rows with several labels', () => {
   const rows = [
     { text: 'a', labels: [0, 1] },
     { text: 'b', labels: [] },
@@ -20,12 +20,12 @@ describe('several labels a row', () => {
   it.each([
     ['label', 'a.jsonl'],
     ['labels', 'a.jsonl'],
-  ])('are lists of JSON in %s', async (column, path) => {
+  ])('have JSON lists in %s', async (column, path) => {
     const lists = [['spam', 'ad'], [], ['spam']].map((labels, row) => ({ text: 'abc'[row], [column]: labels }));
     expect(await read(path, jsonl(...lists))).toMatchObject({ kind: 'multi-label', classes: ['ad', 'spam'], rows });
   });
 
-  it('are lists of integers, which are ordered by value', async () => {
+  it('have lists of integers, which are ordered by value', async () => {
     const { classes } = await read('a.jsonl', jsonl({ text: 'a', labels: [10, 9] }, { text: 'b', labels: [2] }));
     expect(classes).toEqual(['2', '9', '10']);
   });
@@ -33,7 +33,7 @@ describe('several labels a row', () => {
   it.each([
     ['a.tsv', 'text\tlabel\na\tspam|ad\nb\t\nc\tspam\n'],
     ['a.csv', 'text,labels\na,"spam | ad"\nb,\nc,spam\n'],
-  ])('are cut at a separator in %s', async (path, text) => {
+  ])('have labels with a separator in %s', async (path, text) => {
     const found = await read(path, text, { labelSeparator: '|' });
     expect(found).toMatchObject({ kind: 'multi-label', classes: ['ad', 'spam'], rows });
   });
@@ -61,26 +61,24 @@ describe('several labels a row', () => {
       'a list',
       '"y"',
     ],
-    ['a label that is no text', jsonl({ text: 'a', labels: [{}] }), {}, 'a.jsonl:1', 'a list', '[{}]'],
+    ['a label that is not a text', jsonl({ text: 'a', labels: [{}] }), {}, 'a.jsonl:1', 'a list', '[{}]'],
     ['no labels', jsonl({ text: 'a', labels: ['x'] }, { text: 'b' }), {}, 'a.jsonl:2', 'no labels'],
     ['no label anywhere', jsonl({ text: 'a', labels: [] }), {}, 'a.jsonl', 'a row with a label'],
     ['an empty label', jsonl({ text: 'a', label: 'x||y' }), { labelSeparator: '|' }, 'a.jsonl:1', '"x||y"'],
     [
-      'no list where they are asked for',
+      'no list though the kind is multi-label',
       jsonl({ text: 'a', label: 'x' }),
       { kind: 'multi-label' },
       'a.jsonl',
       '--label-separator',
     ],
-  ])('are refused: %s', async (_, text, options, ...parts) => {
+  ])('are rejected: %s', async (_, text, options, ...parts) => {
     await expectDataError(read('a.jsonl', text, options), ...parts);
   });
 
-  it('are of no other kind', async () => {
+  it('cannot be of another kind', async () => {
     const reading = read('a.jsonl', jsonl({ text: 'a', labels: ['x'] }), { kind: 'classification' });
-    await expect(reading).rejects.toThrow(
-      "several labels a row are of the kind 'multi-label', not of 'classification'",
-    );
+    await expect(reading).rejects.toThrow("rows with several labels are of kind 'multi-label', not 'classification'");
   });
 });
 
@@ -125,7 +123,7 @@ describe('tagged words', () => {
     expect(await read(path, text)).toMatchObject({ kind: 'token-classification', classes, rows });
   });
 
-  it('have a fingerprint that the form of the file does not change', async () => {
+  it('have the same fingerprint in every file format', async () => {
     const [a, b] = [
       await read('a.conll', 'a O\nb B-X\n'),
       await read('b.jsonl', jsonl({ tokens: ['a', 'b'], tags: ['O', 'B-X'] })),
@@ -134,18 +132,18 @@ describe('tagged words', () => {
     expect((await read('a.conll', 'a O\n\nb B-X\n')).fingerprint).not.toBe(a.fingerprint);
   });
 
-  it('name integers by their numbers', async () => {
+  it('use integers as names of classes', async () => {
     const found = await read('a.jsonl', jsonl({ tokens: ['a', 'b', 'c'], ner_tags: [10, 0, 9] }));
     expect(found).toMatchObject({ classes: ['0', '9', '10'], rows: [{ tags: [2, 0, 1] }] });
   });
 
-  it('take the columns that are named', async () => {
+  it('are read from the named columns', async () => {
     const options = { textColumn: 'words', labelColumn: 'pos_tags' };
     const found = await read('a.jsonl', jsonl({ words: ['a', 'b'], pos_tags: ['N', 'V'], tags: ['O', 'O'] }), options);
     expect(found).toMatchObject({ kind: 'token-classification', classes: ['N', 'V'] });
   });
 
-  it('keep tokens that are marks, and blanks that are no spaces', async () => {
+  it('keep punctuation, and blanks other than spaces', async () => {
     const { rows: [row] } = await read('a.conll', '# O\n\u00a0 O\n"a B-X\n'); // prettier-ignore
     expect(row).toMatchObject({ words: ['#', '\u00a0', '"a'] });
   });
@@ -166,11 +164,11 @@ describe('tagged words', () => {
     ],
     ['blank.jsonl', jsonl({ tokens: ['a'], tags: [''] }), 'blank.jsonl:1', 'write O'],
     ['tagless.jsonl', jsonl({ tokens: ['a'] }), 'tagless.jsonl:1', '"ner_tags"'],
-  ])('are refused from %s', async (path, text, ...parts) => {
+  ])('are rejected from %s', async (path, text, ...parts) => {
     await expectDataError(read(path, text), ...parts);
   });
 
-  it('name the word whose tag training does not have', async () => {
+  it('name the word whose tag is not in the training file', async () => {
     const train = await read('a.conll', conll);
     await expectDataError(
       read('b.conll', 'x O\n\ny O\nParis B-LOC\n', { like: train }),
@@ -180,11 +178,11 @@ describe('tagged words', () => {
     );
   });
 
-  it('have no named columns in CoNLL', async () => {
+  it('cannot have named columns in CoNLL', async () => {
     await expect(read('a.conll', conll, { labelColumn: 'pos' })).rejects.toThrow(ConfigError);
   });
 
-  it('are read from any text of tokens, or refused with a DataError', async () => {
+  it('are read from any text of tokens, or rejected with a DataError', async () => {
     const parts = fc.array(fc.constantFrom('a', 'O', 'B-X', ' ', '\t', '\n', '-DOCSTART-', '# id ', '\u00a0', '\0'), {
       maxLength: 30,
     });
@@ -227,7 +225,7 @@ describe('texts to embed', () => {
     await expectDataError(read('a.tsv', text), 'a.tsv:2', 'between -1 and 1', 'got 5', 'scoreScale');
   });
 
-  it('are what is asked for', async () => {
+  it('are of the given kind', async () => {
     const labelled = 'text_a\ttext_b\tlabel\na\tb\t0\nc\td\t1\n';
     expect(await read('a.tsv', labelled)).toMatchObject({ kind: 'classification' });
     expect(await read('a.tsv', labelled, { kind: 'pairs' })).toMatchObject({ rows: [{ texts: ['a', 'b'] }, {}] });
@@ -243,9 +241,9 @@ describe('texts to embed', () => {
 
   it.each<[string, string, ...string[]]>([
     ['no positive', 'anchor\tpositive\nq\tp\nq\t\n', 'a.tsv:3', 'no positive'],
-    ['a score that is no number', 'text_a\ttext_b\tscore\na\tb\thigh\n', 'a.tsv:2', 'a number', '"high"'],
+    ['a score that is not a number', 'text_a\ttext_b\tscore\na\tb\thigh\n', 'a.tsv:2', 'a number', '"high"'],
     ['one column', 'anchor\nq\n', 'a.tsv:1', '"anchor"', '"positive"'],
-  ])('are refused: %s', async (_, text, ...parts) => {
+  ])('are rejected: %s', async (_, text, ...parts) => {
     await expectDataError(read('a.tsv', text), ...parts);
   });
 });
@@ -253,22 +251,22 @@ describe('texts to embed', () => {
 describe('columns', () => {
   it.each<[string, string, Options]>([
     [
-      "'labelSeparator' is of multi-label rows, and these are pairs",
+      "'labelSeparator' is for multi-label rows, but these are pairs",
       'anchor\tpositive\na\tb\n',
       { labelSeparator: '|' },
     ],
     [
-      "'scoreScale' is of scored-pairs rows, and these are classification",
+      "'scoreScale' is for scored-pairs rows, but these are classification",
       'text\tlabel\na\t1\nb\t2\n',
       { scoreScale: 5 },
     ],
-  ])('have no option of other rows: %s', async (message, text, options) => {
+  ])('cannot have the option of another kind: %s', async (message, text, options) => {
     const reading = read('a.tsv', text, options);
     await expect(reading).rejects.toThrow(ConfigError);
     await expect(reading).rejects.toThrow(message);
   });
 
-  it('are cut at semicolons, or tabs, where the header is', async () => {
+  it('are split at semicolons or tabs if the header is', async () => {
     const rows = [{ text: 'a, b; c', label: 1 }, { text: 'd', label: 0 }]; // prettier-ignore
     expect((await read('a.csv', 'text;label\n"a, b; c";1\nd;0\n')).rows).toEqual(rows);
     expect((await read('a.csv', 'text\tlabel\na, b; c\t1\nd\t0\n')).rows).toEqual(rows);
@@ -276,7 +274,7 @@ describe('columns', () => {
     await expectDataError(read('a.csv', 'text;label\n"a;1\nd;0\n'), 'a.csv:2', 'quote');
   });
 
-  it('are found by the names that are given', async () => {
+  it('are found by the given names', async () => {
     const table = 'sentence,category,text\ngood,x,1\nbad,y,2\n';
     const found = await read('a.csv', table, { textColumn: 'sentence', labelColumn: 'category' });
     expect(found).toMatchObject({ classes: ['x', 'y'], rows: [{ text: 'good' }, { text: 'bad' }] });
@@ -285,12 +283,12 @@ describe('columns', () => {
     });
   });
 
-  it('have labels under the name that Hugging Face gives them', async () => {
+  it('may have labels under the name that Hugging Face uses', async () => {
     const found = await read('a.jsonl', jsonl({ text: 'a', labels: 1 }, { text: 'b', labels: 0 }));
     expect(found).toMatchObject({ kind: 'classification', classes: ['0', '1'] });
   });
 
-  it('are told of where one is not there', async () => {
+  it('are listed if one is missing', async () => {
     const reading = read('a.csv', 'sentence,label\na,b\n', { textColumn: 'sentense' });
     await expectDataError(reading, 'a.csv:1', '"sentense" (did you mean \'sentence\'?), got "sentence", "label"');
     await expectDataError(read('a.csv', 'sentence,category\na,b\n', { textColumn: 'sentence' }), 'a.csv:1', '"label"');
@@ -300,11 +298,11 @@ describe('columns', () => {
   it.each<[string, Options]>([
     ['textColumn', { textColumn: ' ' }],
     ['labelColumn', { labelColumn: 5 as never }],
-    ['must be another column', { textColumn: 'a', labelColumn: 'a' }],
+    ['must be a different column', { textColumn: 'a', labelColumn: 'a' }],
     ['labelSeparator', { labelSeparator: '' }],
     ['scoreScale', { scoreScale: 0 }],
     ["kind is 'pair' (did you mean 'pairs'?)", { kind: 'pair' as never }],
-  ])('are refused where they cannot be: %s', async (part, options) => {
+  ])('are rejected if they are impossible: %s', async (part, options) => {
     const reading = read('a.csv', 'a,label\nx,1\ny,0\n', options);
     await expect(reading).rejects.toThrow(ConfigError);
     await expect(reading).rejects.toThrow(part);

@@ -37,17 +37,17 @@ describe('formats', () => {
     expect(dataSet.kind).toBe('classification');
   });
 
-  it('takes quotes in a TSV as they are', async () => {
+  it('keeps quotes in a TSV', async () => {
     const { rows } = await read('text\tlabel\n"open, said he\t0\nhe said "no\t1\n"whole"\t1\n');
     expect(rows.map(({ text }) => text)).toEqual(['"open, said he', 'he said "no', '"whole"']);
   });
 
-  it('cuts a TSV at no other line end than \\n', async () => {
+  it('only splits the lines of a TSV at \\n', async () => {
     const { rows } = await read('text\tlabel\none\u2028two\u0085three\t0\nfour\t1\n');
     expect(rows[0]?.text).toBe('one\u2028two\u0085three');
   });
 
-  it('takes commas, quotes and line ends inside the quotes of a CSV', async () => {
+  it('accepts commas, quotes and line ends inside the quotes of a CSV', async () => {
     const { rows } = await read('text,label\n"a, ""b""\nc",0\nplain,1\n', 'a.csv');
     expect(rows.map(({ text }) => text)).toEqual(['a, "b"\nc', 'plain']);
   });
@@ -60,7 +60,7 @@ describe('formats', () => {
     ]);
   });
 
-  it('takes the format that the caller names', async () => {
+  it('uses the format that the caller names', async () => {
     expect((await read('text,label\ngood,pos\nbad,neg\n', 'data.txt', { format: 'csv' })).rows).toEqual(rows);
   });
 });
@@ -89,18 +89,18 @@ describe('labels', () => {
     ]);
   });
 
-  it('takes integers written with decimals as classes', async () => {
+  it('reads integers written with decimals as classes', async () => {
     expect((await labelled(['1.0', '0.0', '1', '-0'])).classes).toEqual(['0', '1']);
   });
 
-  it('takes numbers with decimals as values to predict', async () => {
+  it('reads numbers with decimals as values to predict', async () => {
     const dataSet = await labelled(['5.000', '2.6', '-1e-1', '.5']);
     expect(dataSet.kind).toBe('regression');
     expect(dataSet.classes).toEqual([]);
     expect(dataSet.rows.map(({ label }) => label)).toEqual([5, 2.6, -0.1, 0.5]);
   });
 
-  it('leaves the kind to the caller', async () => {
+  it('uses the kind that the caller names', async () => {
     expect(await numbers([3, 1, 2], { kind: 'regression' })).toEqual([3, 1, 2]);
     expect((await labelled(['1.5', '0.5', '10.5'], { kind: 'classification' })).classes).toEqual([
       '0.5',
@@ -109,14 +109,14 @@ describe('labels', () => {
     ]);
   });
 
-  it('takes numbers and booleans of JSON', async () => {
+  it('accepts JSON numbers and booleans', async () => {
     const lines = (...labels: unknown[]) => labels.map((label) => JSON.stringify({ text: 'a', label })).join('\n');
     expect((await read(lines(1, 0, 1), 'a.jsonl')).classes).toEqual(['0', '1']);
     expect((await read(lines(true, false), 'a.jsonl')).classes).toEqual(['false', 'true']);
     expect((await read(lines(0.5, 1), 'a.jsonl')).kind).toBe('regression');
   });
 
-  it('keeps the classes of the training set in a development set', async () => {
+  it('uses the training classes in a development set', async () => {
     const train = await labelled(['x', 'y', 'z']);
     const dev = await labelled(['z', 'z'], { like: train });
     expect(dev.classes).toEqual(['x', 'y', 'z']);
@@ -127,7 +127,7 @@ describe('labels', () => {
 describe('fingerprint', () => {
   const table = 'text\tlabel\na\t0\nb\t1\n';
 
-  it('is that of the content, whatever the form and the name', async () => {
+  it('depends on the content, not on the format or the name', async () => {
     const { fingerprint } = await read(table);
     expect(fingerprint).toMatch(/^[0-9a-f]{64}$/);
     expect((await read('label,text\r\n0,a\r\n1,"b"', 'other.csv')).fingerprint).toBe(fingerprint);
@@ -138,7 +138,7 @@ describe('fingerprint', () => {
     ['a label', 'text\tlabel\na\t1\nb\t0\n'],
     ['a class name', 'text\tlabel\na\t0\nb\t2\n'],
     ['the order', 'text\tlabel\nb\t1\na\t0\n'],
-    ['a row more', `${table}b\t1\n`],
+    ['another row', `${table}b\t1\n`],
     ['a pair', 'text_a\ttext_b\tlabel\na\tb\t0\nb\tc\t1\n'],
   ])('changes with %s', async (_, changed) => {
     expect((await read(changed)).fingerprint).not.toBe((await read(table)).fingerprint);
@@ -177,26 +177,26 @@ describe('errors', () => {
     ['prototype.jsonl', '{"__proto__":{"text":"a"},"label":1}\n', 'prototype.jsonl:1', '"__proto__"'],
     ['long.jsonl', `{"text":"${'a'.repeat(1_000_001)}","label":1}`, 'long.jsonl:1', '1000000'],
     ['unknown.txt', 'text\tlabel\na\t0\n', 'unknown.txt', '.tsv, .csv, .jsonl, .conll or .parquet'],
-  ])('refuses %s', async (path, text, ...parts) => {
+  ])('rejects %s', async (path, text, ...parts) => {
     await expectDataError(read(text, path), ...parts);
   });
 
-  it('refuses what is not UTF-8, with the line', async () => {
+  it('rejects text that is not UTF-8, with the line number', async () => {
     const latin1 = Uint8Array.from([...bytesOf('text\tlabel\né\t0\ncaf'), 0xe9, ...bytesOf('\t1\n')]);
     await expectDataError(readTable(latin1, { path: 'latin.tsv' }), 'latin.tsv:3', 'UTF-8');
   });
 
-  it('refuses a file beyond its bound', async () => {
+  it('rejects a file that is too large', async () => {
     await expectDataError(readTable(new Uint8Array(500_000_001), { path: 'huge.tsv' }), 'huge.tsv', '500000000');
   });
 
-  it('refuses a text that is no number where numbers are asked for', async () => {
+  it('rejects a label that is not a number in regression', async () => {
     const text = 'text\tlabel\na\t0.5\nb\thigh\n';
     await expectDataError(read(text, 'a.tsv', { kind: 'regression' }), 'a.tsv:3', 'a number', '"high"');
     await expectDataError(read('text\tlabel\na\t1\nb\t1e999\n', 'a.tsv', { kind: 'regression' }), 'a.tsv:3');
   });
 
-  it('reads any text, or refuses it with a DataError', async () => {
+  it('reads any text, or rejects it with a DataError', async () => {
     const tokens = ['text', 'label', '\t', ',', '\n', '\r\n', '"', '{"text":"a","label":1}', '1', ' ', 'é', '\0'];
     const headers: Record<TextFormat, string> = { tsv: 'text\tlabel\n', csv: 'text,label\n', jsonl: '', conll: '' };
     const formats = fc.constantFrom<TextFormat>('tsv', 'csv', 'jsonl', 'conll');
@@ -210,7 +210,7 @@ describe('errors', () => {
     );
   });
 
-  it('keeps a long header out of the message', async () => {
+  it('shortens a long header in the message', async () => {
     const work = read(`${'x'.repeat(100_000)}\ty\n1\t2\n`);
     await expect(work).rejects.toThrow(/^.{1,300}$/);
   });

@@ -33,14 +33,14 @@ describe('readTask', () => {
     });
   });
 
-  it('takes a name and a kind', async () => {
+  it('accepts a name and a kind', async () => {
     const scores = 'text\tlabel\na\t1\nb\t3\n';
     const read = await task({ 'a.tsv': scores, 'b.tsv': scores }, { name: 'scores', kind: 'regression' });
     expect(read).toMatchObject({ name: 'scores', kind: 'regression', primaryMetric: 'pearson', classes: [] });
     expect(read.dev.rows.map(({ label }) => label)).toEqual([1, 3]);
   });
 
-  it('selects by the metric that is asked for', async () => {
+  it('selects checkpoints by the named metric', async () => {
     const files = { 'a.tsv': train, 'b.tsv': train };
     const led = await task(files, { metric: 'f1' });
     expect([led.primaryMetric, Object.keys(led.metrics.metrics)]).toEqual(['f1', ['f1', 'accuracy', 'macroF1']]);
@@ -50,39 +50,39 @@ describe('readTask', () => {
   });
 
   it.each([
-    ['one of numbers', 'pearson', train],
-    ['one that is nowhere', 'constructor', train],
+    ['one for numbers', 'pearson', train],
+    ['one that does not exist', 'constructor', train],
     ['f1 of three classes', 'f1', `${train}odd\tmixed\n`],
-    ['one that is better when less', 'meanSquaredError', 'text\tlabel\na\t1.5\nb\t3\n'],
-  ])('refuses a metric of other data: %s', async (_, metric, text) => {
+    ['one of which lower is better', 'meanSquaredError', 'text\tlabel\na\t1.5\nb\t3\n'],
+  ])('rejects a metric that does not fit: %s', async (_, metric, text) => {
     await expect(task({ 'a.tsv': text, 'b.tsv': text }, { metric })).rejects.toBeInstanceOf(ConfigError);
   });
 
-  it('reads integers in the development file of a regression', async () => {
+  it('reads integers in the development file of a regression task', async () => {
     const read = await task({ 'a.tsv': 'text\tlabel\na\t1.5\nb\t3\n', 'b.tsv': 'text\tlabel\na\t2\n' });
     expect(read.dev).toMatchObject({ kind: 'regression', rows: [{ label: 2 }] });
   });
 
-  it('refuses a label that training does not have', async () => {
+  it('rejects a label that is not in the training file', async () => {
     const dev = 'text\tlabel\na\tpos\nb\tneutral\n';
     await expectDataError(task({ 'a.tsv': train, 'b.tsv': dev }), 'b.tsv:3', '"neg", "pos"', '"neutral"');
   });
 
-  it('refuses pairs in one file only', async () => {
+  it('rejects pairs in only one file', async () => {
     const dev = 'text_a\ttext_b\tlabel\na\tb\tpos\n';
     await expectDataError(task({ 'a.tsv': train, 'b.tsv': dev }), 'b.tsv', '"text_a", "text_b"');
   });
 
-  it('refuses an option that it does not have, with the nearest', async () => {
+  it('rejects an unknown option and suggests the nearest', async () => {
     const reading = task({ 'a.tsv': train, 'b.tsv': train }, { labelColum: 'x' } as never);
     await expect(reading).rejects.toThrow("readTask: option 'labelColum' is unknown (did you mean 'labelColumn'?)");
   });
 
-  it('refuses a missing file', async () => {
+  it('rejects a missing file', async () => {
     await expectDataError(task({ 'a.tsv': train }, { dev: 'nowhere.tsv' }), 'nowhere.tsv');
   });
 
-  it('passes other failures of the storage on', async () => {
+  it('passes on other errors of the storage', async () => {
     const storage = { ...memoryStorage(), read: () => Promise.reject(new UnsupportedError('no disk')) };
     await expect(task({ 'a.tsv': train }, { storage })).rejects.toBeInstanceOf(UnsupportedError);
   });
@@ -93,7 +93,7 @@ describe('a task without a development file', () => {
     '\n',
   );
 
-  it('holds a tenth of its rows out, the same ones each time, equal texts on one side, each class in proportion', async () => {
+  it('holds out a tenth of its rows, always the same, with equal texts on one side and each class in proportion', async () => {
     const read = await task({ 'a.tsv': table }, { dev: undefined });
     expect([read.train.rows.length, read.dev.rows.length]).toEqual([54, 6]);
     expect(read.classes).toEqual(['0', '1', '2']);
@@ -104,9 +104,9 @@ describe('a task without a development file', () => {
     expect((await task({ 'a.tsv': table }, { dev: undefined })).dev.fingerprint).toBe(read.dev.fingerprint);
   });
 
-  it('is refused where too few rows or classes are left', async () => {
+  it('is rejected if too few rows or classes are left', async () => {
     const same = 'text\tlabel\na\t0\na\t1\n';
-    await expectDataError(task({ 'a.tsv': same }, { dev: undefined }), 'a:', '2 rows, too few or too alike');
+    await expectDataError(task({ 'a.tsv': same }, { dev: undefined }), 'a:', '2 rows, too few or too similar');
     const rare = 'text\tlabel\na\t0\nb\t1\n';
     await expectDataError(task({ 'a.tsv': rare }, { dev: undefined }), 'got only', 'dev takes every row of');
   });
@@ -117,15 +117,15 @@ describe('a language task without a development file', () => {
   const read = (path: string, text: string) =>
     readLanguageTask({ train: path, storage: memoryStorage(new Map([[path, bytesOf(text)]])) });
 
-  it('holds a tenth of its rows out, equal ones on one side', async () => {
+  it('holds out a tenth of its rows, with equal ones on one side', async () => {
     const { train: kept, dev } = await read('a.jsonl', documents);
     expect([kept.rows.length, dev.rows.length]).toEqual([18, 2]);
     for (const row of dev.rows) expect(kept.rows).not.toContainEqual(row);
     expect((await read('a.jsonl', documents)).dev.fingerprint).toBe(dev.fingerprint);
   });
 
-  it('is refused where it is one document', async () => {
-    await expectDataError(read('a.txt', 'One.\n\nTwo.'), 'a:', 'got 1', 'cut a text into documents');
+  it('is rejected if it is one document', async () => {
+    await expectDataError(read('a.txt', 'One.\n\nTwo.'), 'a:', 'got 1', 'split the text into documents');
   });
 });
 
@@ -146,7 +146,7 @@ describe('a reader of your own', () => {
   };
   const readers = [pipes];
 
-  it('reads files that it recognises by name or content, and is asked before the others', async () => {
+  it('reads files that it recognises by name or content, before the built-in readers', async () => {
     const heads: number[] = [];
     const recognises: TableReader['recognises'] = (path, head) => {
       heads.push(head.length);
@@ -160,14 +160,14 @@ describe('a reader of your own', () => {
     expect(heads).toEqual([22, 1024]);
   });
 
-  it('is passed over where the format is given', async () => {
+  it('is skipped if the format is given', async () => {
     const bytes = bytesOf('{"text":"a","label":"x"}\n{"text":"b","label":"y"}');
     expect(await readTable(bytes, { path: 'a.pipes', format: 'jsonl', readers })).toMatchObject({
       classes: ['x', 'y'],
     });
   });
 
-  it('gives rows that are checked like all others, with the path and the line', async () => {
+  it('returns rows that are checked like all others, with the path and the line', async () => {
     await expectDataError(
       task({ 'a.pipes': 'pipe\npos|good\nneg|\n', 'b.tsv': train }, { readers }),
       'a.pipes:3',
@@ -175,7 +175,7 @@ describe('a reader of your own', () => {
     );
   });
 
-  it('is given no file beyond its bound, and named where it fails or nothing fits', async () => {
+  it('gets no file that is too large, and is named if it fails or no format fits', async () => {
     const rows = `pipe\n${'pos|good\n'.repeat(10)}`;
     await expectDataError(task({ 'a.pipes': rows, 'b.tsv': train }, { readers }), 'at most 60 bytes, got 95');
     const broken = {
@@ -190,10 +190,10 @@ describe('a reader of your own', () => {
   });
 
   it.each([
-    ['no list', pipes],
-    ['no reader', [{ name: 'pipes' }]],
+    ['not a list', pipes],
+    ['not a reader', [{ name: 'pipes' }]],
     ['nothing', [null]],
-  ])('is refused: %s', async (_, given) => {
+  ])('is rejected: %s', async (_, given) => {
     const reading = task({ 'a.tsv': train, 'b.tsv': train }, { readers: given as never });
     await expect(reading).rejects.toThrow(ConfigError);
     await expect(reading).rejects.toThrow("option 'readers' must be a list of { name, recognises, read }");

@@ -32,26 +32,26 @@ describe('sliceRows', () => {
     );
   });
 
-  it('depends on the seed alone', async () => {
+  it('only depends on the seed', async () => {
     const all = await classified(Array.from({ length: 200 }, (_, row) => row % 3));
     const fingerprints = await Promise.all([1, 1, 2].map(async (seed) => (await sliceRows(all, 60, seed)).fingerprint));
     expect(fingerprints[0]).toBe(fingerprints[1]);
     expect(fingerprints[0]).not.toBe(fingerprints[2]);
   });
 
-  it('gives a data set that is small enough back', async () => {
+  it('returns a data set that is small enough unchanged', async () => {
     const all = await classified([0, 1, 2]);
     expect(await sliceRows(all, 3, 1)).toBe(all);
     expect(await sliceRows(all, 100, 1)).toBe(all);
   });
 
-  it.each([0, -1, 1.5, NaN])('refuses %s rows', async (count) => {
+  it.each([0, -1, 1.5, NaN])('rejects %s rows', async (count) => {
     await expect(sliceRows(await classified([0, 1]), count, 1)).rejects.toBeInstanceOf(ConfigError);
   });
 });
 
 describe('flipLabels', () => {
-  it('gives a share of each class another one, by the seed, and keeps every text in its place', async () => {
+  it('changes the class of a share of each class, by the seed, and keeps the texts in order', async () => {
     const all = await classified(Array.from({ length: 300 }, (_, row) => row % 3));
     const flipped = await flipLabels(all, { share: 0.2, seed: 1 });
     const changed = flipped.rows.filter(({ label }, row) => label !== all.rows[row]?.label);
@@ -64,7 +64,7 @@ describe('flipLabels', () => {
     expect(other?.fingerprint).not.toBe(flipped.fingerprint);
   });
 
-  it('refuses rows without classes', async () => {
+  it('rejects rows without classes', async () => {
     const rows = [{ text: 'a', label: 0.5 }];
     const numbers = await createDataSet({ name: 'numbers', kind: 'regression', classes: [], rows });
     await expect(flipLabels(numbers, { share: 0.2, seed: 1 })).rejects.toBeInstanceOf(ConfigError);
@@ -72,7 +72,7 @@ describe('flipLabels', () => {
 });
 
 describe('splitSelection', () => {
-  it('cuts without loss and without a text on both sides', async () => {
+  it('loses no row and has no text on both sides', async () => {
     await fc.assert(
       fc.asyncProperty(labelsOf, fc.integer({ min: 12, max: 60 }), seeds, async (labels, distinct, seed) => {
         const all = await classified(labels, (row) => `text ${row % distinct}`);
@@ -85,7 +85,7 @@ describe('splitSelection', () => {
     );
   });
 
-  it('cuts a data set of few texts that come often', async () => {
+  it('splits a data set of a few repeated texts', async () => {
     const all = await classified(
       Array.from({ length: 1000 }, (_, row) => row % 2),
       (row) => `text ${row % 16}`,
@@ -101,20 +101,20 @@ describe('splitSelection', () => {
     expect(classSizes(train)).toEqual([540, 270, 90]);
   });
 
-  it('tells pairs by both texts', async () => {
+  it('compares both texts of pairs', async () => {
     const rows = Array.from({ length: 40 }, (_, row) => ({ text: 'same', pair: `pair ${row}`, label: row % 2 }));
     const all = await createDataSet({ name: 'pairs', kind: 'classification', classes: ['a', 'b'], rows });
     expect((await splitSelection(all, { seed: 1 })).selection.rows).toHaveLength(4);
   });
 
-  it('cuts numbers too', async () => {
+  it('splits rows with numbers, too', async () => {
     const rows = Array.from({ length: 40 }, (_, row) => ({ text: `text ${row}`, label: row / 7 }));
     const all = await createDataSet({ name: 'numbers', kind: 'regression', classes: [], rows });
     const { train, selection } = await splitSelection(all, { seed: 1 });
     expect([train.rows.length, selection.rows.length]).toEqual([36, 4]);
   });
 
-  it('depends on the seed alone', async () => {
+  it('only depends on the seed', async () => {
     const all = await classified(Array.from({ length: 200 }, (_, row) => row % 3));
     const prints = await Promise.all(
       [1, 1, 2].map(async (seed) => (await splitSelection(all, { seed })).selection.fingerprint),
@@ -123,25 +123,25 @@ describe('splitSelection', () => {
     expect(prints[0]).not.toBe(prints[2]);
   });
 
-  it('refuses what cannot be cut', async () => {
+  it('rejects data that cannot be split', async () => {
     const alike = await classified([0, 1, 2, 0], () => 'same');
     await expect(splitSelection(alike, { seed: 1 })).rejects.toBeInstanceOf(DataError);
     await expect(splitSelection(await classified([0]), { seed: 1 })).rejects.toBeInstanceOf(DataError);
   });
 
-  it.each([0, 1, -0.1, NaN])('refuses a share of %s', async (share) => {
+  it.each([0, 1, -0.1, NaN])('rejects a share of %s', async (share) => {
     await expect(splitSelection(await classified([0, 1]), { share, seed: 1 })).rejects.toBeInstanceOf(ConfigError);
   });
 });
 
 describe('splitSelection of very few rows', () => {
-  it('refuses to leave one class to train on, and names those that are gone', async () => {
+  it('rejects training rows of one class, and names the missing classes', async () => {
     const split = splitSelection(await classified([0, 1]), { seed: 1 });
     await expect(split).rejects.toThrow(DataError);
     await expect(split).rejects.toThrow(/expected two classes to train on, got only "\w+": .* every row of "\w+"/);
   });
 
-  it('leaves two of three classes', async () => {
+  it('accepts training rows of two of three classes', async () => {
     const { train } = await splitSelection(await classified([0, 1, 2]), { seed: 1 });
     expect(new Set(train.rows.map(({ label }) => label)).size).toBe(2);
   });

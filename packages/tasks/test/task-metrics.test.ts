@@ -15,7 +15,7 @@ function golden(name: string): unknown {
   return JSON.parse(readFileSync(new URL(`fixtures/metrics-${name}.json`, import.meta.url), 'utf8'));
 }
 
-/** Values of floats that are summed in another order. */
+/** Compares values to 1e-12: floats are summed in another order here. */
 function expectClose(ours: readonly number[], expected: readonly number[], where: string): void {
   const isClose = (value: number, at: number) => Math.abs(value - (expected[at] ?? NaN)) < 1e-12;
   expect(
@@ -25,7 +25,7 @@ function expectClose(ours: readonly number[], expected: readonly number[], where
 }
 
 describe('entities', () => {
-  it('has the precision, recall and F1 of seqeval on 1,000 random taggings, overall and by type', () => {
+  it('have the precision, recall and F1 of seqeval on 1,000 random taggings, overall and by type', () => {
     const { tags, taggings } = golden('entities') as {
       tags: string[];
       taggings: { actual: string; predicted: string; scores: number[] }[];
@@ -41,7 +41,7 @@ describe('entities', () => {
     }
   });
 
-  it('needs the type, the start and the end of an entity, in the right sentence', () => {
+  it('are right if type, start, end and sentence are right', () => {
     const actual = [['B-PER', 'I-PER', 'O'], ['B-LOC']];
     expect(entityF1(actual, actual)).toBe(1);
     expect(entityF1([['B-PER', 'I-PER', 'O'], ['B-PER']], actual)).toBe(0.5);
@@ -49,21 +49,21 @@ describe('entities', () => {
     expect(entityF1([['B-PER', 'I-PER', 'I-PER'], ['I-LOC']], actual)).toBe(0.5);
   });
 
-  it('is 0 without entities', () => {
+  it('score 0 without entities', () => {
     const nothing = { precision: 0, recall: 0, f1: 0, support: 0, byType: new Map() };
     expect(entityScores([['O']], [['O']])).toEqual(nothing);
     expect(entityScores([], [])).toEqual(nothing);
   });
 
-  it('refuses other sentences, other lengths and an empty tag', () => {
+  it('reject other sentences, other lengths and an empty tag', () => {
     expect(() => entityF1([['O']], [['O'], ['O']])).toThrow(ShapeError);
     expect(() => entityF1([['O'], ['O']], [['O'], ['O', 'O']])).toThrow(/2 predicted tags for sentence 2.*got 1/);
     expect(() => entityF1([['']], [['O']])).toThrow(DataError);
   });
 });
 
-describe('several labels a row', () => {
-  it('has the F1 of scikit-learn: micro, macro and of each label', () => {
+describe('rows with several labels', () => {
+  it('have the F1 of scikit-learn: micro, macro and per label', () => {
     const { cases } = golden('labels') as {
       cases: { predicted: string[]; actual: string[]; micro: number; macro: number; labels: number[] }[];
     };
@@ -75,7 +75,7 @@ describe('several labels a row', () => {
     }
   });
 
-  it('refuses other rows and other labels', () => {
+  it('reject other rows and other labels', () => {
     expect(() => microF1([[1]], [])).toThrow(ShapeError);
     expect(() => microF1([[1], [1, 0]], [[1], [1]])).toThrow(/expected 1 labels in every row, got 2/);
   });
@@ -95,17 +95,17 @@ describe('retrieval', () => {
     }
   });
 
-  it('follows the formulas', () => {
+  it('follows its formulas', () => {
     const metrics = retrievalMetrics([{ ranked: ['c', 'a', 'b'], relevant: ['a', 'b'] }]);
     const ndcgAt10 = (1 / Math.log2(3) + 1 / Math.log2(4)) / (1 / Math.log2(2) + 1 / Math.log2(3));
     expect(metrics).toEqual({ recallAt1: 0, recallAt10: 1, mrr: 0.5, ndcgAt10 });
   });
 
-  it('ranks NaN last and keeps equal scores in order', () => {
+  it('ranks NaN last, and keeps equal scores in order', () => {
     expect(rankByScore([NaN, 0.5, -Infinity, 0.5, 2])).toEqual([4, 1, 3, 0, 2]);
   });
 
-  it('refuses a document that is ranked twice, and is 0 without queries', () => {
+  it('rejects a document that is ranked twice, and is 0 without queries', () => {
     expect(() => retrievalMetrics([{ ranked: [1, 1], relevant: [1] }])).toThrow(DataError);
     expect(retrievalMetrics([])).toEqual({ recallAt1: 0, recallAt10: 0, mrr: 0, ndcgAt10: 0 });
   });

@@ -1,4 +1,4 @@
-/* A method as somebody else publishes it: y = x W0 + b + (x U) V, U [in, r], V [r, out], of the ranks that a budget pays for. */
+/* A third party's method: y = x W0 + b + (x U) V, U [in, r], V [r, out], with the ranks that a budget pays for. */
 import { hostTensor } from '@peftjs/core';
 import {
   defineMethod,

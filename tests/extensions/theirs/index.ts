@@ -1,4 +1,7 @@
-/* What somebody else may publish: an optimizer, a loss, a schedule, a kernel, a network with its kinds of folder, and a form of table. */
+/*
+ * A third party's extensions: an optimizer, a loss, a schedule, a kernel, a network with its kinds of folder, and a
+ * table format.
+ */
 import { hostTensor } from '@peftjs/core';
 import { DataError, embeddingSite, linearSite, tensorAt, type HostTensors } from '@peftjs/core/method';
 import type { Loss, Optimizer, Schedule } from '@peftjs/core/runtime';
@@ -34,7 +37,10 @@ export function signSgd({ momentum = 0.9 } = {}): Optimizer {
   };
 }
 
-/** The focal loss (Lin et al., 2017), -(1 - p)^gamma log p of the label's probability p, averaged over the rows that count. */
+/**
+ * The focal loss (Lin et al., 2017), -(1 - p)^gamma log p of the label's probability p, averaged over the rows with
+ * weight.
+ */
 export function focalLoss({ gamma = 2 } = {}): Loss {
   return {
     name: 'focal',
@@ -50,7 +56,7 @@ export function focalLoss({ gamma = 2 } = {}): Loss {
   };
 }
 
-/** Half as much after each part of the run: 1, 1/2, 1/4, .. */
+/** Halves the rate after each part of the run: 1, 1/2, 1/4, .. */
 export function halving({ parts = 3 } = {}): Schedule {
   return { name: 'halving', settings: { parts }, decay: (progress) => 0.5 ** Math.floor(progress * parts) };
 }
@@ -81,7 +87,7 @@ function softsign(x: Tensor): Tensor {
   return tf.engine().runKernel(SOFTSIGN, { x });
 }
 
-/** The same in a compiled graph. */
+/** The same kernel in a compiled graph. */
 export const kernels: KernelTable = {
   [SOFTSIGN]: (g, { x }: { readonly x: Value }) => g.map('Softsign', x),
 };
@@ -104,7 +110,7 @@ function softBag(words: number, width: number): Network & { readonly features: F
   };
 }
 
-/** For folders of transformers. */
+/** Opens transformers folders. */
 export const softBagType: ModelType = {
   name: 'soft-bag',
   savedBy: 'SoftBagModel',
@@ -117,7 +123,7 @@ export const softBagType: ModelType = {
   },
 };
 
-/** What a word is a number of. */
+/** The vocabulary: words and their ids. */
 export const vocabulary: TokenizerDefinition = {
   version: '1.0',
   added_tokens: [],
@@ -128,7 +134,7 @@ export const vocabulary: TokenizerDefinition = {
   model: { type: 'WordPiece', unk_token: 'a', vocab: { a: 0, b: 1, c: 2, d: 3 } },
 };
 
-/** For folders of one file, soft-bag.json: `words` [words, width], `mix` [in, out] and `bias`, row after row. */
+/** Opens folders with one file, soft-bag.json: `words` [words, width], `mix` [in, out] and `bias`, row-major. */
 export const softBagFormat: CheckpointFormat = {
   name: 'a soft bag in one file',
   marker: 'soft-bag.json',
@@ -152,7 +158,7 @@ export const softBagFormat: CheckpointFormat = {
   },
 };
 
-/** A row in each line, `label: text`. */
+/** Reads a row per line, `label: text`. */
 export const colonReader: TableReader = {
   name: 'lines of label: text',
   maxBytes: 10_000,

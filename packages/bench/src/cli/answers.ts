@@ -2,28 +2,28 @@ import type { EntityGroup, LabelScore } from '@peftjs/pipelines';
 import { fitted, padded, printable, printableLines } from '../report/format.js';
 import type { GivenText } from './texts.js';
 
-/** What a model says of a text. */
+/** What a model predicts for a text: labels, entities, a vector or the generated text. */
 export type Answer =
   | { readonly labels: readonly LabelScore[] }
   | { readonly entities: readonly EntityGroup[] }
   | { readonly embedding: readonly number[] }
   | { readonly generated: string };
 
-/** A text and what a model says of it. */
+/** A text with the model's prediction. */
 type Answered = GivenText & Answer;
 
-/** Writes answers as lines. */
+/** Formats predictions as lines of output. */
 export type AnswerWriter = (answers: readonly Answered[]) => string;
 
-/** A line of JSON for each text. */
+/** One line of JSON per text. */
 export const jsonLines: AnswerWriter = (answers) => answers.map((answer) => `${JSON.stringify(answer)}\n`).join('');
 
-/** Columns of labels and of vectors, at least: those of one portion of texts after another stand below one another. */
+/** The least width of the first column, in characters. It keeps the columns of successive portions of texts aligned. */
 const LEAST_WIDTH = 12;
 
 /**
- * Answers for people, as wide as the terminal: labels or the beginning of a vector before the text; entities below it, with the places
- * of their first and last character; what was generated below it.
+ * Formats predictions for people, up to `columns` characters wide. Labels, or the first numbers of a vector, come
+ * before the text. Entities, with the offsets of their first and last characters, and generated text come below it.
  */
 export function table(columns: number): AnswerWriter {
   let width = LEAST_WIDTH;
@@ -51,7 +51,7 @@ function lines(
   return `${text}\n${generated.replace(/^/gm, GAP)}\n`;
 }
 
-/** What stands before a text; undefined for what stands below it. */
+/** The column before a text; undefined where the prediction comes below the text. */
 function firstColumn(answer: Answer): string | undefined {
   if ('labels' in answer) {
     const { labels } = answer;

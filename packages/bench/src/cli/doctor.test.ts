@@ -26,11 +26,11 @@ it.each([
     [broken, yes('eager', 'wasm')],
     3,
     true,
-    /^Ready with --engine eager --backend wasm alone: .*'onnxruntime-node'\); to repair it: npm install onnxruntime-node$/,
+    /^Ready with --engine eager --backend wasm only: .*'onnxruntime-node'\); to repair it: npm install onnxruntime-node$/,
   ],
   [[broken], 3, false, /^Not ready: the default engine does not start .*npm install onnxruntime-node$/],
-  [[yes('compiled', 'cpu')], 0, false, /^Not ready: no package with a method is installed; .*npm install/],
-])('doctor begins with a verdict: case %#', (backends, methods, isReady, line) => {
+  [[yes('compiled', 'cpu')], 0, false, /^Not ready: no installed package offers a method; .*npm install/],
+])('doctor starts with a verdict: case %#', (backends, methods, isReady, line) => {
   const verdict = verdictOf(backends, methods);
   expect(verdict.isReady).toBe(isReady);
   expect(verdict.line).toMatch(line);

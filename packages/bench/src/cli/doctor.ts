@@ -7,9 +7,9 @@ import { offeredMethods } from '../registry/methods.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
 
-/** `peft-bench doctor`: a verdict, then what this machine can run, and what is missing. */
+/** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
-  program.command('doctor').description('say what this machine can run, and what is missing').action(diagnose);
+  program.command('doctor').description('show what this machine can run and what is missing').action(diagnose);
 }
 
 async function diagnose(): Promise<void> {
@@ -36,15 +36,15 @@ async function diagnose(): Promise<void> {
   );
 }
 
-/** Exit code of a machine that cannot train. */
+/** The exit code on a machine that cannot train. */
 const NOT_READY = 1;
 
-/** A command that shows in half a minute that everything works. */
+/** A command that shows within half a minute whether everything works. */
 const TRY = `npx ${commandName} run --preset smoke --out results/smoke`;
 
 /**
- * Whether the machine can train, in a line that a command follows: one to try it, or one that brings what is missing. `compiled` on
- * the CPU is what commands take by themselves; with `eager` alone they need `--engine eager`.
+ * Returns whether the machine can train, and one line to print: either with a command to try, or with one that installs
+ * what is missing. Commands default to `compiled` on the CPU; where only `eager` works, they need `--engine eager`.
  */
 export function verdictOf(
   backends: readonly BackendReport[],
@@ -55,7 +55,7 @@ export function verdictOf(
   if (methods === 0) {
     return {
       isReady: false,
-      line: 'Not ready: no package with a method is installed; to install some: npm install @peftjs/bench',
+      line: 'Not ready: no installed package offers a method; install some with: npm install @peftjs/bench',
     };
   }
   if (usual?.available) {
@@ -65,14 +65,16 @@ export function verdictOf(
     });
     return { isReady: true, line: `Ready: ${methods} methods; ${names.join('; ')}. To try it: ${TRY}` };
   }
-  const cure = usual?.install ?? 'npm rebuild onnxruntime-node --ignore-scripts=false';
-  const fault = `the default engine does not start (compiled on cpu: ${oneLine(usual?.reason)}); to repair it: ${cure}`;
+  const fix = usual?.install ?? 'npm rebuild onnxruntime-node --ignore-scripts=false';
+  const fault = `the default engine does not start (compiled on cpu: ${oneLine(usual?.reason)}); to repair it: ${fix}`;
   const instead = available.find(({ executor }) => executor === 'eager');
   if (!instead) return { isReady: false, line: `Not ready: ${fault}` };
-  return { isReady: true, line: `Ready with --engine eager --backend ${instead.backend} alone: ${fault}` };
+  return { isReady: true, line: `Ready with --engine eager --backend ${instead.backend} only: ${fault}` };
 }
 
-/** What `--backend` takes. Whether there is a device is only seen by starting it, whatever libraries are installed. */
+/**
+ * The backends that `--backend` accepts. A device is only detected by starting it: installed libraries do not prove it.
+ */
 async function offeredBackends(): Promise<BackendReport[]> {
   const reports = (await listBackends()).filter(isOffered);
   return Promise.all(reports.map(async (report) => (isOnDevice(report) ? started(report) : report)));
@@ -90,11 +92,11 @@ async function started({ executor, backend }: BackendReport): Promise<BackendRep
 function engineLine({ executor, backend, available, reason, install }: BackendReport): string {
   if (available) return `yes  ${executor} on ${backend}`;
   const why = oneLine(reason);
-  const cure = install === undefined || why.includes(install) ? '' : `; to install it: ${install}`;
-  return `no   ${executor} on ${backend}: ${why}${cure}`;
+  const fix = install === undefined || why.includes(install) ? '' : `; to install it: ${install}`;
+  return `no   ${executor} on ${backend}: ${why}${fix}`;
 }
 
-/** A reason without where Node looked for a module, which is of no use here. */
+/** A reason on one line, without the path from which Node looked for a module. */
 function oneLine(reason = 'not available'): string {
   return reason.replace(/ imported from [^;\s]+/, '').replace(/\s*\n\s*/g, ' ');
 }

@@ -10,6 +10,7 @@ import { choice } from './flags.js';
 import { adapterConfig, taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
+/** The flags of `peft-bench export`. */
 interface ExportFlags extends OutFlags {
   readonly model?: string;
   readonly format: keyof typeof WRITERS;
@@ -19,37 +20,44 @@ interface ExportFlags extends OutFlags {
   readonly private?: boolean;
 }
 
-/** What `--dtype` asks for. */
+/** The weight formats that each value of `--dtype` writes. */
 const DTYPES: Readonly<Record<'fp32' | 'q8' | 'both', readonly OnnxDtype[]>> = {
   fp32: ['fp32'],
   q8: ['q8'],
   both: ['fp32', 'q8'],
 };
 
-/** `peft-bench export`: an adapter for others, or the model that it makes. */
+/** `peft-bench export`: writes an adapter in another format, or the model with the adapter merged. */
 export function addExportCommand(program: Command): void {
   const command = program
     .command('export')
-    .description('write an adapter as PEFT, or its model for transformers or transformers.js')
-    .argument('<adapter>', 'an adapter, written here or by PEFT: a folder, or a hub id, organisation/name')
-    .option('--model <model>', 'the base model, where it is not what the adapter names')
-    .addOption(choice('--format <format>', 'what is written', Object.keys(WRITERS)).makeOptionMandatory())
+    .description(
+      'convert an adapter to PEFT format, or merge it and write the model for transformers or transformers.js',
+    )
+    .argument('<adapter>', 'an adapter from peftjs or PEFT: a folder or a hub id (organisation/name)')
+    .option('--model <model>', 'base model, if not the one that the adapter names')
+    .addOption(choice('--format <format>', 'output format', Object.keys(WRITERS)).makeOptionMandatory())
     .option(
       '--labels <label,..>',
-      'names of the classes in the order of the outputs, for an adapter that was saved without',
+      'class names in the order of the outputs, for an adapter that was saved without them',
     );
   command.addOption(
-    choice('--dtype <dtype>', 'weights of ONNX: float32, 8 bits (q8), or a file of each', Object.keys(DTYPES)).default(
-      'fp32',
-    ),
+    choice(
+      '--dtype <dtype>',
+      'weights in ONNX: float32, 8 bits (q8), or one file of each',
+      Object.keys(DTYPES),
+    ).default('fp32'),
   );
   command
-    .option('--push <repo>', 'also to the Hugging Face hub, organisation/name, with the token of HF_TOKEN')
-    .option('--private', 'with --push: a new repository is seen by its owners alone');
-  withOutFlags(command, 'where it goes').action(exportAdapter);
+    .option(
+      '--push <repo>',
+      'also upload to this Hugging Face hub repository (organisation/name), with the token in HF_TOKEN',
+    )
+    .option('--private', 'with --push: make a new repository private');
+  withOutFlags(command, 'output folder').action(exportAdapter);
 }
 
-/** What is written, and where to. */
+/** What to write, and where. */
 interface Exported {
   readonly model: PretrainedModel;
   readonly peft: PeftModel;
@@ -68,7 +76,7 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
   },
   async onnx({ model, peft, out, dtypes }) {
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
-    const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // else its layers are part of the graph
+    const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // if not mergeable, the adapter's layers become part of the graph
     const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
     const graphs = new Map<string, Uint8Array>();
     const distances: string[] = [];
@@ -85,16 +93,18 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
   },
 };
 
-/** How far the outputs of a graph are from those of the model. */
+/** Says how far the outputs of the graph are from the model's. */
 function shownDistance(dtype: OnnxDtype, distance: number): string {
-  if (dtype === 'q8') return `in 8 bits its outputs ${(100 * distance).toPrecision(2)} % away from ours`;
-  return `its outputs ${distance === 0 ? 'the same as ours' : `within ${distance.toExponential(0)} of ours`}`;
+  if (dtype === 'q8') return `in 8 bits (outputs differ from ours by ${(100 * distance).toPrecision(2)} %)`;
+  return `in float32 (outputs ${distance === 0 ? 'equal ours' : `within ${distance.toExponential(0)} of ours`})`;
 }
 
-/** What a graph knows of positions grows with them. */
+/** The longest input, in tokens, that a graph is exported for: its position tables grow with it. */
 const MOST_TOKENS = 4096;
 
-/** Token types only where the tokenizer tells them apart: transformers asks for no others. */
+/**
+ * Returns the graph's inputs. Token types only where the tokenizer has them, since transformers.js passes no others.
+ */
 function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
 }
@@ -105,12 +115,12 @@ async function exportAdapter(
 ): Promise<void> {
   if (dtype !== 'fp32' && format !== 'onnx') {
     throw new ConfigError(
-      `--dtype ${dtype} is for --format onnx; ${format} is written in float32: leave --dtype out`,
+      `--dtype ${dtype} is only for --format onnx; ${format} is always float32, so leave --dtype out`,
       'dtype',
     );
   }
   if (isPrivate && push === undefined)
-    throw new ConfigError('--private says how --push makes a repository; add --push', 'private');
+    throw new ConfigError('--private applies to the repository of --push; add --push', 'private');
   if (push !== undefined) pushSettings(push);
   checkOut({ out, ...(force && { force }) }, 'export');
   const { task_type: type } = await adapterConfig(await openFolder(adapter));
@@ -126,23 +136,23 @@ async function exportAdapter(
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) return;
   const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });
-  process.stderr.write(`pushed it to ${url} as commit ${commit.slice(0, 12)}\n`);
+  process.stderr.write(`pushed to ${url}, commit ${commit.slice(0, 12)}\n`);
 }
 
 /**
- * The adapter with names for its classes.
- * @throws ConfigError where it has others, or its model has no classes or not as many.
+ * Names the adapter's classes.
+ * @throws ConfigError if the adapter has other names, or if its model has no classes or a different number of them.
  */
 function labelled(peft: PeftModel, labels: readonly string[]): PeftModel {
   const { model } = peft;
   if (model.task === 'causal-lm') {
-    throw new ConfigError('a causal language model has no labels, it has words; leave --labels out', 'labels');
+    throw new ConfigError('a causal language model has no class labels; leave --labels out', 'labels');
   }
   assertLabelNames(labels, outputsOf(model) ?? 0);
   const { labels: own = labels } = activeAdapter(peft);
   if (own.join() === labels.join()) return withAdapter(peft, { labels });
   throw new ConfigError(
-    `the classes of the adapter are ${own.join(',')}, in the order of its outputs, and --labels says ${labels.join(',')}; ` +
+    `the adapter's classes, in the order of its outputs, are ${own.join(',')}, but --labels is ${labels.join(',')}; ` +
       'leave --labels out, or rename them in adapter_config.json',
     'labels',
   );

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { engineFromFlags } from '../registry/executors.js';
 import { defaultWorkers, studyFromFlags } from './flags.js';
 
-it('there is a process for each core, and one for a device, which all would share', () => {
+it('starts one process per core, or one in all for a device, which processes would share', () => {
   const workers = (engine: string, backend: string): number =>
     defaultWorkers(engineFromFlags({ engine, backend, dtype: 'fp32' }));
   expect(workers('compiled', 'auto')).toBe(availableParallelism());

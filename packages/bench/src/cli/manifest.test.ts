@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { jobManifest } from './manifest.js';
 
-/* The fields of batch/v1 that we use, and no others: an unknown one is refused, as an API server refuses it. */
+/* The fields of batch/v1 that we use. Unknown fields are refused, as by an API server. */
 const text = v.pipe(v.string(), v.minLength(1));
 const positive = v.pipe(v.number(), v.integer(), v.minValue(1));
 const label = v.pipe(v.string(), v.maxLength(63), v.regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/));
@@ -78,20 +78,20 @@ describe('jobManifest', () => {
   const { spec } = v.parse(job, read);
   const [pod] = spec.template.spec.containers;
 
-  it('is an indexed Job of batch/v1, of which each index runs its share', () => {
+  it('is an indexed batch/v1 Job in which each index runs its share', () => {
     expect(spec.completions).toBe(8);
     expect(spec.parallelism).toBe(8);
     expect(pod?.args.slice(-2)).toEqual(['--shard', '$(PEFT_BENCH_SHARD)/8']);
     expect(pod?.env.map(({ name }) => name)).toEqual(['PEFT_BENCH_SHARD']);
   });
 
-  it('hands arguments on as they are, whatever YAML and Kubernetes would make of them', () => {
+  it('passes arguments unchanged, even if YAML or Kubernetes would interpret them', () => {
     const kept = pod?.args.slice(0, options.run.length).map((argument) => argument.replaceAll('$$', '$'));
     expect(kept).toEqual(options.run);
     expect(pod?.args).toContain('$$(HOME)/d.tsv');
   });
 
-  it('mounts what it names', () => {
+  it('mounts the volumes that it names', () => {
     const volumes = spec.template.spec.volumes.map(({ name }) => name);
     expect(pod?.volumeMounts.map(({ name }) => name)).toEqual(volumes);
   });

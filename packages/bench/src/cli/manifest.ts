@@ -4,6 +4,7 @@ import { ConfigError, DataError } from '@peftjs/core/method';
 import { assertSharable } from '../study/trials.js';
 import { count, studyFromFlags, withRunFlags, type RunFlags } from './flags.js';
 
+/** The flags of `peft-bench manifest`. */
 interface ManifestFlags extends RunFlags {
   readonly image: string;
   readonly shards: number;
@@ -14,25 +15,25 @@ interface ManifestFlags extends RunFlags {
   readonly memory: string;
 }
 
-/** `peft-bench manifest`: a run, written down for a scheduler of machines. */
+/** `peft-bench manifest`: writes a run as a Kubernetes manifest. */
 export function addManifestCommand(program: Command): void {
   const command = withRunFlags(
-    program.command('manifest').description('write a run as a Kubernetes Job, a share of its trials in each pod'),
+    program.command('manifest').description('write a run as a Kubernetes Job whose pods share the trials'),
   );
   const ofRun = [...command.options];
   command
-    .addOption(new Option('--kubernetes', 'what the manifest is for').makeOptionMandatory())
-    .requiredOption('--image <image>', 'a container image that has peft-bench')
-    .option('--shards <n>', 'pods that share the trials', count, 4)
-    .option('--parallelism <n>', 'pods at a time: all of them', count)
+    .addOption(new Option('--kubernetes', 'write a manifest for Kubernetes').makeOptionMandatory())
+    .requiredOption('--image <image>', 'container image with peft-bench')
+    .option('--shards <n>', 'number of pods that share the trials', count, 4)
+    .option('--parallelism <n>', 'pods at a time (default: all)', count)
     .option('--name <name>', 'name of the Job', 'peft-bench')
     .option(
       '--volume <claim:path>',
-      'the claim of a volume that all pods write to, and its path there',
+      'PersistentVolumeClaim that all pods write to, and its mount path',
       'peft-bench:/work',
     )
-    .option('--cpu <quantity>', 'cores of a pod', '1')
-    .option('--memory <quantity>', 'memory of a pod', '4Gi')
+    .option('--cpu <quantity>', 'cores per pod', '1')
+    .option('--memory <quantity>', 'memory per pod', '4Gi')
     .action(async (flags: ManifestFlags) => {
       await assertStudy(flags);
       const given = ofRun.filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli');
@@ -43,7 +44,9 @@ export function addManifestCommand(program: Command): void {
     });
 }
 
-/** @throws ConfigError for what `run` would refuse, too. Data may be where the pods are, and not here. */
+/**
+ * @throws ConfigError for whatever `run` would refuse. Missing data is accepted: it may exist only where the pods run.
+ */
 async function assertStudy({ seeds, ...flags }: ManifestFlags): Promise<void> {
   const composed = await studyFromFlags(flags, seeds === undefined ? {} : { seeds }).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
@@ -51,7 +54,7 @@ async function assertStudy({ seeds, ...flags }: ManifestFlags): Promise<void> {
   if (composed) assertSharable(composed.study);
 }
 
-/** A flag as it was given. */
+/** A flag and its value as command-line arguments. */
 function argumentsOf(option: Option, command: Command): string[] {
   const value = command.getOptionValue(option.attributeName()) as unknown;
   return [option.long ?? '', ...(value === true ? [] : [String(value)])];
@@ -60,8 +63,8 @@ function argumentsOf(option: Option, command: Command): string[] {
 async function writeManifest(flags: ManifestFlags, run: readonly string[]): Promise<void> {
   const { image, name, shards, parallelism = shards, volume, cpu, memory } = flags;
   const [claim = '', path = ''] = volume.split(':');
-  check('image', image, /^[^\s]+$/, 'the name of an image');
-  check('name', name, LABEL, 'a name of lower case letters, digits and "-"');
+  check('image', image, /^[^\s]+$/, 'the name of an image without spaces');
+  check('name', name, LABEL, 'a name of lower-case letters, digits and "-"');
   check('volume', volume, /^[a-z0-9]([-.a-z0-9]*[a-z0-9])?:\/[^:\s]*$/, 'CLAIM:/path');
   check('cpu', cpu, /^\d+(\.\d+)?m?$/, 'cores, such as 2 or 500m');
   check('memory', memory, /^\d+(\.\d+)?([KMGT]i?)?$/, 'bytes, such as 8Gi');
@@ -70,39 +73,42 @@ async function writeManifest(flags: ManifestFlags, run: readonly string[]): Prom
   process.stdout.write(stringify(manifest, { lineWidth: 0 }));
 }
 
-/** What Kubernetes takes for the name of a Job whose pods have an index in theirs. */
+/** The Job names that Kubernetes accepts when its pods append their index. */
 const LABEL = /^[a-z]([-a-z0-9]{0,51}[a-z0-9])?$/;
 
 function check(flag: string, value: string, pattern: RegExp, expected: string): void {
   if (!pattern.test(value)) throw new ConfigError(`--${flag} is '${value}'; expected ${expected}`, flag);
 }
 
-/** What a Kubernetes Job is made of. */
+/** The settings of a Kubernetes Job. */
 export interface JobOptions {
+  /** The name of the Job. */
   readonly name: string;
+  /** The container image. */
   readonly image: string;
-  /** Number of pods that share the trials. */
+  /** The number of pods that share the trials. */
   readonly shards: number;
-  /** Pods at a time. */
+  /** The most pods that run at a time. */
   readonly parallelism: number;
-  /** The PersistentVolumeClaim that all pods write to, and where it is mounted. */
+  /** The PersistentVolumeClaim that all pods write to, and its mount path. */
   readonly volume: { readonly claim: string; readonly path: string };
-  /** What a pod asks for, as Kubernetes writes it. */
+  /** The cores that a pod requests, in Kubernetes' notation. */
   readonly cpu: string;
+  /** The memory that a pod requests and is limited to, in Kubernetes' notation. */
   readonly memory: string;
-  /** The options of `peft-bench run`, `--out` among them. */
+  /** The options of `peft-bench run`, including `--out`. */
   readonly run: readonly string[];
 }
 
-/** Tries of a pod that fails. What is done by then is not done again. */
+/** Retries of a failed pod. Finished trials are not repeated. */
 const BACKOFF_LIMIT = 3;
-/** Exit code of wrong usage or input, which no second try mends. */
+/** The exit code for wrong usage or input: a retry would fail again. */
 const BAD_INPUT = 2;
 const CONTAINER = 'peft-bench';
 
 /**
- * A Job (batch/v1) with indexed completion: each pod runs the share of the trials that its index names and writes it to the volume.
- * Needs Kubernetes 1.29, for retries counted by index.
+ * Builds a Job (batch/v1) with indexed completion. Each pod runs the share of the trials that its index selects, and
+ * writes it to the volume. Needs Kubernetes 1.29, for retries counted per index.
  */
 export function jobManifest({ name, image, shards, parallelism, volume, cpu, memory, run }: JobOptions): Job {
   return {
@@ -117,7 +123,7 @@ export function jobManifest({ name, image, shards, parallelism, volume, cpu, mem
       podFailurePolicy: {
         rules: [
           { action: 'FailJob', onExitCodes: { containerName: CONTAINER, operator: 'In', values: [BAD_INPUT] } },
-          { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] }, // a drained node
+          { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] }, // the pod was evicted, e.g. from a drained node
         ],
       },
       template: {
@@ -143,12 +149,12 @@ export function jobManifest({ name, image, shards, parallelism, volume, cpu, mem
   };
 }
 
-/** An argument in which Kubernetes replaces nothing. */
+/** Escapes an argument so that Kubernetes expands nothing in it. */
 function literal(argument: string): string {
   return argument.replaceAll('$(', '$$$$(');
 }
 
 const VOLUME = 'work';
 const INDEX = 'PEFT_BENCH_SHARD';
-/** Where Kubernetes tells a pod its index. */
+/** The annotation that holds a pod's index. */
 const INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']";

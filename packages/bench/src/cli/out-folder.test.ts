@@ -19,7 +19,7 @@ async function folderWith(...names: readonly string[]): Promise<string> {
   return out;
 }
 
-describe('what a killed run leaves behind is resumed', () => {
+describe('resumes what a killed run left behind:', () => {
   it.each([[['.lock']], [['checkpoints/']], [['run.json.k3x9.tmp']], [['checkpoints/', 'results/', 'run.json']]])(
     '%o',
     async (names) => {
@@ -31,7 +31,7 @@ describe('what a killed run leaves behind is resumed', () => {
   );
 });
 
-it('what is of somebody else is not', async () => {
+it('refuses a folder with other files, unless forced', async () => {
   const out = await folderWith('thesis.tex', '.lock');
   expect(() => {
     checkOut({ out }, 'results');

@@ -5,27 +5,29 @@ import { commandName } from '../registry/command-name.js';
 import { ADAPTER_CONFIG, ConfigError } from '@peftjs/core/method';
 import { HALF_WRITTEN } from '../results/folder.js';
 
-/** Adds the flags of a command that writes a folder. */
+/** Adds the flags of a command that writes a folder, and returns the command. */
 export function withOutFlags(command: Command, about: string): Command {
   return command.requiredOption('--out <folder>', about).option(...FORCE);
 }
 
-/** The flag that lets a command write into a folder of something else, and what it does. */
-export const FORCE = ['--force', 'write into --out though it holds something else'] as const;
+/** The `--force` flag and its help text. */
+export const FORCE = ['--force', 'write into --out even if it holds something else'] as const;
 
-/** Where a command writes, as its flags say. */
+/** The flags that say where a command writes. */
 export interface OutFlags {
+  /** The output folder. */
   readonly out: string;
+  /** Whether to write into a folder that holds something else. Default false. */
   readonly force?: boolean;
 }
 
-/** What is written, for messages. */
+/** The kind of output, as named in messages. */
 type Written = 'results' | 'adapter' | 'export';
 
 /**
- * Checks before anything is computed that `--out` is new, empty or the command's own: results of a run are resumed, an adapter is
- * replaced by the next one, which is announced. An export replaces nothing.
- * @throws ConfigError for a file, and without `--force` for a folder that holds something else.
+ * Checks, before anything is computed, that `--out` is new, empty or the command's own. A run's results are resumed; an
+ * adapter is replaced, which is announced; an export replaces nothing.
+ * @throws ConfigError for a file, or without `--force` for a folder that holds something else.
  */
 export function checkOut({ out, force = false }: OutFlags, written: Written): void {
   if (!existsSync(out)) return;
@@ -35,7 +37,7 @@ export function checkOut({ out, force = false }: OutFlags, written: Written): vo
   const content = contentOf(out);
   if (content === undefined || (content === RESULTS && written === 'results')) return;
   if (content === ADAPTER && written === 'adapter') {
-    process.stderr.write(`${commandName}: ${out} holds an adapter, which the new one will replace; Ctrl-C keeps it\n`);
+    process.stderr.write(`${commandName}: the new adapter will replace the one in ${out}; press Ctrl-C to keep it\n`);
   } else if (!force) {
     throw new ConfigError(
       `--out ${out} holds ${content}; name another folder for the ${written}, or add --force to write into this one`,
@@ -47,14 +49,19 @@ export function checkOut({ out, force = false }: OutFlags, written: Written): vo
 const RESULTS = 'the results of a run';
 const ADAPTER = 'an adapter';
 
-/** Kinds of folder by a file that only they have. What was cut short may have left checkpoints or the second of an adapter's files alone. */
+/**
+ * Kinds of folder by files that only they have. A command that was killed may have left only checkpoints, or only the
+ * weights of an adapter.
+ */
 const KINDS: readonly (readonly [content: string, files: readonly string[]])[] = [
   [RESULTS, ['results', 'run.json', 'checkpoints', 'tuning']],
   [ADAPTER, [ADAPTER_CONFIG, 'adapter_model.safetensors']],
   ['a model', ['config.json']],
 ];
 
-/** What a folder holds; undefined where there is nothing but hidden files and what a killed command left half-written. */
+/**
+ * Describes a folder's contents; undefined if there are only hidden files and half-written ones of a killed command.
+ */
 function contentOf(folder: string): string | undefined {
   const kind = KINDS.find(([, files]) => files.some((file) => existsSync(join(folder, file))));
   if (kind) return kind[0];

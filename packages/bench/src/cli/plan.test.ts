@@ -7,7 +7,7 @@ import { writeResult } from '../results/files.js';
 import type { Trial } from '../study/trials.js';
 import { checkPlanFlags, describePlan, knownSpreads, plannedBudgets, type Plan } from './plan.js';
 
-/** What a plan reads of a trial. */
+/** Trials with the fields that a plan reads. */
 const trials = (arms: Record<string, (string | null)[]>, tasks = ['a', 'b'], seeds = 6): Trial[] =>
   tasks.flatMap((task) =>
     Object.entries(arms).flatMap(([arm, budgets]) =>
@@ -18,7 +18,7 @@ const trials = (arms: Record<string, (string | null)[]>, tasks = ['a', 'b'], see
 const spreads = { a: { seeds: 0.01, rows: null }, b: { seeds: 0.01, rows: null } };
 
 describe('plannedBudgets', () => {
-  it('counts arms without a budget, and those that choose one, at every budget', () => {
+  it('counts arms that have no budget or choose it at every budget', () => {
     const budgets = plannedBudgets(
       trials({ head: [null], sora: ['r=1', 'r=4', 'auto'], lora: ['r=1', 'r=4'], once: ['r=4'] }),
       null,
@@ -30,7 +30,7 @@ describe('plannedBudgets', () => {
     expect(plannedBudgets(trials({ head: [null], full: [null] }), null)).toMatchObject([{ budget: 'none', pairs: 1 }]);
   });
 
-  it('has nothing over tasks where there is one', () => {
+  it('has no comparison over tasks for a single task', () => {
     expect(plannedBudgets(trials({ lora: ['r=4'], sora: ['r=4'] }, ['a']), null)[0]?.overTasks).toBeNull();
   });
 });
@@ -49,25 +49,25 @@ describe('describePlan', () => {
       ...of,
     });
 
-  it('says what is run, how long, and on what that was measured', () => {
+  it('says which trials run, how long they take, and how that was measured', () => {
     const text = plan({});
-    expect(text).toContain(
-      '48 that are reported; 30 that tune learning rates, up to 42 where a best rate lies at the edge',
-    );
+    expect(text).toContain('48 reported; 30 more tune learning rates, up to 42 if a best rate lies at the edge');
     expect(text).toContain('about 1:00:00 h, 1:30:00 h with wider grids, with 2 workers');
-    expect(text).toContain('a: 216 ms a step, the median of 8 of lora on 16 rows of 15 tokens');
+    expect(text).toContain('a: 216 ms per step (median of 8 steps of lora, 16 rows of 15 tokens)');
   });
 
-  it('says what is found over the tasks, and that a single task cannot pass the correction', () => {
+  it('says which difference all tasks together detect, and that a single task cannot pass the correction', () => {
     const text = plan({});
-    expect(text).toMatch(/over the 2 tasks: a true difference of 0\.0\d+ is found with 80 % probability; equal arms/);
-    expect(text).toContain('the study states 0.001');
+    expect(text).toMatch(
+      /over the 2 tasks: a true difference of 0\.0\d+ is detected with 80 % probability; equal arms/,
+    );
+    expect(text).toContain("the study's margin is 0.001");
     expect(text).toContain(
-      "on a single task: no difference can pass Holm's correction: the smallest p, 0.0313, times 3 pairs is 0.0938; it takes 7 seeds",
+      "on a single task: no difference can pass Holm's correction: the smallest p, 0.0313, times 3 pairs is 0.0938; use at least 7 seeds",
     );
   });
 
-  it('asks for a spread where none is known', () => {
+  it('asks for the spread if it is unknown', () => {
     const text = plan({ spreads: null });
     expect(text).toContain('--spread .01');
     expect(text).not.toContain('80 %');
@@ -83,24 +83,24 @@ describe('the spread', () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it('is that of an earlier run, for tasks that it did not have, too', async () => {
+  it('comes from an earlier run, also for tasks which that run lacks', async () => {
     const found = await knownSpreads({ out: folder }, ['uci-sentiment', 'other']);
     expect(found?.['uci-sentiment']?.seeds).toBeGreaterThan(0);
     expect(found?.['other']?.seeds).toBeCloseTo(found?.['uci-sentiment']?.seeds ?? 0, 12);
   });
 
-  it('is the one stated, or not known', async () => {
+  it('is the stated one, or unknown', async () => {
     const nowhere = join(folder, 'none');
     expect(await knownSpreads({ spread: 0.02, out: folder }, ['x'])).toEqual({ x: { seeds: 0.02, rows: null } });
     expect(await knownSpreads({ out: nowhere }, ['x'])).toBeNull();
-    await expect(knownSpreads({ spreadFrom: nowhere, out: folder }, ['x'])).rejects.toThrow('does not tell a spread');
+    await expect(knownSpreads({ spreadFrom: nowhere, out: folder }, ['x'])).rejects.toThrow('gives no spread');
   });
 
   it.each([
     [{ spread: 0.01 }, '--spread is for --plan'],
     [{ spreadFrom: 'x' }, '--spread-from is for --plan'],
     [{ plan: true, spread: 0.01, spreadFrom: 'x' }, 'leave one out'],
-  ])('is refused where it says nothing: %j', (flags, message) => {
+  ])('refuses flags that have no effect: %j', (flags, message) => {
     expect(() => checkPlanFlags(flags)).toThrow(message);
   });
 });

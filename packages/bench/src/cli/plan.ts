@@ -7,60 +7,72 @@ import { measureTasks, MEASURED_STEPS, type MeasuredTask } from '../run/measure-
 import { planTrials, type Trial, type TrialContext } from '../study/trials.js';
 import { countTuning, planTuning, trialsOf } from '../study/tuning.js';
 
-/** Flags of a plan. */
+/** The flags of a plan. */
 export interface PlanFlags {
+  /** Whether to plan instead of running. */
   readonly plan?: boolean;
-  /** Standard deviation over seeds of a paired difference. */
+  /** The standard deviation over seeds of a paired difference, in units of the metric. */
   readonly spread?: number;
-  /** A folder whose results tell it. */
+  /** A results folder to estimate that spread from. */
   readonly spreadFrom?: string;
 }
 
-/** What a study will take and what it can show, before it is run. */
+/** What a study costs and what it can show, estimated before it runs. */
 export interface Plan {
+  /** The number of trials of each kind. */
   readonly trials: {
+    /** Trials that are reported. */
     readonly reported: number;
-    /** Those that tune, and the most that grids which are widened make of them. */
+    /** Trials that tune learning rates: as planned, and at most, if grids are widened. */
     readonly tuning: number;
     readonly tuningAtMost: number;
   };
+  /** The estimated run time in seconds: as planned, and at most, on a number of workers. */
   readonly seconds: { readonly planned: number; readonly most: number; readonly workers: number };
+  /** The measured steps, by task. */
   readonly measured: readonly MeasuredTask[];
-  /** The margin that the study states; null where it states none. */
+  /** The equivalence margin that the study states; null if it states none. */
   readonly margin: number | null;
-  /** What was assumed of differences, by task; null where nothing is known. */
+  /** The assumed spread of differences, by task; null if unknown. */
   readonly spreads: Readonly<Record<string, Spread>> | null;
+  /** The comparisons, by budget. */
   readonly budgets: readonly PlannedBudget[];
 }
 
-/** What is compared at one budget. */
+/** The comparisons at one budget. */
 interface PlannedBudget {
+  /** The budget as typed; `none` if no arm has one. */
   readonly budget: string;
+  /** The number of arms. */
   readonly arms: number;
+  /** The number of pairs of arms. */
   readonly pairs: number;
+  /** The number of seeds. */
   readonly seeds: number;
+  /** The number of tasks. */
   readonly tasks: number;
-  /** Null of a study with one task. */
+  /** What all tasks together can show; null for a study with one task. */
   readonly overTasks: Reach | null;
+  /** What a single task can show. */
   readonly onTask: Reach;
 }
 
-/** @throws ConfigError for flags of a plan without one, and for two spreads. */
+/** @throws ConfigError for plan flags without `--plan`, and for two spreads. */
 export function checkPlanFlags({ plan, spread, spreadFrom }: PlanFlags): void {
   if (spread !== undefined && spreadFrom !== undefined) {
-    throw new ConfigError('--spread and --spread-from are two ways to say one thing; leave one out', 'spread');
+    throw new ConfigError('--spread and --spread-from both give the spread; leave one out', 'spread');
   }
   if (plan || (spread === undefined && spreadFrom === undefined)) return;
   const flag = spread === undefined ? 'spread-from' : 'spread';
-  throw new ConfigError(`--${flag} is for --plan, which says what a study can show before it is run`, flag);
+  throw new ConfigError(`--${flag} is for --plan, which estimates what a study can show; add --plan`, flag);
 }
 
-/** Where a plan knows the spread of differences from. */
+/** Where a plan takes the spread of differences from. */
 type SpreadSource = Pick<PlanFlags, 'spread' | 'spreadFrom'> & { readonly out: string };
 
 /**
- * By how much arms differ by chance, as stated or in earlier results; null where nothing says it.
- * @throws DataError for a named folder that does not tell.
+ * Returns how much arms differ by chance, by task: as stated, or from earlier results. Null if unknown.
+ * @throws DataError if the named folder does not show it.
  */
 export async function knownSpreads(
   { spread, spreadFrom, out }: SpreadSource,
@@ -71,10 +83,10 @@ export async function knownSpreads(
   const found = results.length === 0 ? new Map<string, Spread>() : spreadsOf(ofNewestNumerics(results).results);
   if (found.size > 0) return Object.fromEntries(tasks.map((task) => [task, found.get(task) ?? typical(found)]));
   if (spreadFrom === undefined) return null;
-  throw new DataError(`${spreadFrom} does not tell a spread: it takes results of two arms and two seeds`, spreadFrom);
+  throw new DataError(`${spreadFrom} gives no spread; it needs results of at least two arms and two seeds`, spreadFrom);
 }
 
-/** The spread of a task that the earlier run did not have: the root mean square of those that it had. */
+/** Estimates the spread of a task that the earlier run lacks: the root mean square of the known spreads. */
 function typical(found: ReadonlyMap<string, Spread>): Spread {
   const spreads = [...found.values()];
   const rows = spreads.flatMap((spread) => spread.rows ?? []);
@@ -94,7 +106,7 @@ function rootMeanSquare(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0) / values.length);
 }
 
-/** Measures a few steps, and says what the study takes and can show. Writes nothing. */
+/** Measures a few steps and estimates what the study costs and can show. Writes nothing. */
 export async function planOf(
   plan: TrialContext,
   {
@@ -121,7 +133,7 @@ export async function planOf(
   };
 }
 
-/** A trial of each task that is like most others: of the reference, or of an arm that takes a budget. */
+/** Picks a typical trial for each task: of the reference arm, or of an arm with a budget. */
 function typicalTrials(trials: readonly Trial[], reference: string | null): Trial[] {
   const tasks = [...new Set(trials.map(({ task }) => task))];
   return tasks.map((task) => {
@@ -131,7 +143,7 @@ function typicalTrials(trials: readonly Trial[], reference: string | null): Tria
   });
 }
 
-/** What is compared at each budget: its arms, and those that take part at every one because they have none. */
+/** The comparisons at each budget, which include the arms that have no budget. */
 export function plannedBudgets(
   trials: readonly Trial[],
   spreads: Readonly<Record<string, Spread>> | null,
@@ -157,20 +169,20 @@ export function plannedBudgets(
   });
 }
 
-/** The plan in words. */
+/** Describes a plan in words. */
 export function describePlan(plan: Plan): string {
   const { trials, seconds, measured, spreads, budgets } = plan;
   const tuning =
     trials.tuning === 0
-      ? 'none of them tunes a learning rate'
-      : `${trials.tuning} that tune learning rates${trials.tuningAtMost > trials.tuning ? `, up to ${trials.tuningAtMost} where a best rate lies at the edge of its grid` : ''}`;
+      ? 'none tune learning rates'
+      : `${trials.tuning} more tune learning rates${trials.tuningAtMost > trials.tuning ? `, up to ${trials.tuningAtMost} if a best rate lies at the edge of its grid` : ''}`;
   const most = seconds.most > seconds.planned ? `, ${formatDuration(seconds.most)} with wider grids` : '';
   return [
-    `trials: ${trials.reported} that are reported; ${tuning}`,
+    `trials: ${trials.reported} reported; ${tuning}`,
     `time: about ${formatDuration(seconds.planned)}${most}, with ${count(seconds.workers, 'worker')}`,
     ...measured.map(
       ({ task, arm, stepMedianMs, rows, tokens, trialSeconds }) =>
-        `  ${task}: ${stepMedianMs.toFixed(0)} ms a step, the median of ${MEASURED_STEPS} of ${arm} on ${rows} rows of ${tokens} tokens; ${formatDuration(trialSeconds)} a trial. Other arms are taken to be as fast.`,
+        `  ${task}: ${stepMedianMs.toFixed(0)} ms per step (median of ${MEASURED_STEPS} steps of ${arm}, ${rows} rows of ${tokens} tokens); ${formatDuration(trialSeconds)} per trial, assumed for all arms`,
     ),
     ...describeSpreads(spreads),
     ...budgets.flatMap((budget) => describeBudget(budget, plan)),
@@ -180,16 +192,16 @@ export function describePlan(plan: Plan): string {
 function describeSpreads(spreads: Plan['spreads']): string[] {
   if (spreads === null) {
     return [
-      'what can be shown depends on by how much two equal arms differ from seed to seed: state the standard deviation of their difference by --spread .01, or name an earlier run by --spread-from FOLDER',
+      'what the study can show depends on how much two equal arms differ between seeds: give the standard deviation of that difference, e.g. --spread .01, or an earlier run, --spread-from FOLDER',
     ];
   }
   const texts = Object.entries(spreads).map(
     ([task, { seeds, rows }]) =>
-      `${task} ${formatSmall(seeds)}${rows ? ` and, by the ${rows.count} rows, ${formatSmall(rows.standardError)} of the mean` : ''}`,
+      `${task} ${formatSmall(seeds)}${rows ? `, plus a standard error of ${formatSmall(rows.standardError)} from the ${rows.count} rows` : ''}`,
   );
   const hasRows = Object.values(spreads).some(({ rows }) => rows !== null);
   return [
-    `spread of a paired difference over seeds: ${texts.join('; ')}${hasRows ? '' : '. What other rows would give is not known, and widens margins'}`,
+    `spread of a paired difference over seeds: ${texts.join('; ')}${hasRows ? '' : '. The variation over rows is unknown and would widen margins'}`,
   ];
 }
 
@@ -208,8 +220,8 @@ function describeReach(reach: Reach, pairs: number, { spreads, margin: stated }:
   const { margin } = reach;
   const found = describeDifference(reach, pairs, spreads !== null);
   if (spreads === null || margin === null) return found;
-  const small = stated !== null && stated < margin ? `, and the study states ${formatSmall(stated)}` : '';
-  return `${found}; equal arms are called equivalent within ${formatSmall(margin)} ${WITH_POWER}${small}`;
+  const small = stated !== null && stated < margin ? `, but the study's margin is ${formatSmall(stated)}` : '';
+  return `${found}; equal arms are found equivalent within ${formatSmall(margin)} ${WITH_POWER}${small}`;
 }
 
 function describeDifference(
@@ -218,9 +230,9 @@ function describeDifference(
   isKnown: boolean,
 ): string {
   if (difference === null) {
-    return `no difference can pass Holm's correction: the smallest p, ${formatSmall(leastP)}, times ${count(pairs, 'pair')} is ${formatSmall(leastP * pairs)}; it takes ${count(seedsNeeded, 'seed')}`;
+    return `no difference can pass Holm's correction: the smallest p, ${formatSmall(leastP)}, times ${count(pairs, 'pair')} is ${formatSmall(leastP * pairs)}; use at least ${count(seedsNeeded, 'seed')}`;
   }
-  if (isKnown) return `a true difference of ${formatSmall(difference)} is found ${WITH_POWER}`;
+  if (isKnown) return `a true difference of ${formatSmall(difference)} is detected ${WITH_POWER}`;
   return `differences can pass Holm's correction: the smallest p, times ${count(pairs, 'pair')}, is ${formatSmall(leastPHolm)}`;
 }
 
@@ -230,8 +242,8 @@ function count(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
-/** Writes a plan where it is asked for: a line of JSON on stdout, or words on stderr. */
+/** Writes a plan: a line of JSON on stdout, or words on stderr. */
 export function sayPlan(plan: Plan, asJson: boolean): void {
   if (asJson) process.stdout.write(`${JSON.stringify(plan)}\n`);
-  else process.stderr.write(`${commandName}: nothing is run or written; this is the plan\n${describePlan(plan)}\n`);
+  else process.stderr.write(`${commandName}: the plan (nothing is run or written)\n${describePlan(plan)}\n`);
 }

@@ -19,6 +19,7 @@ import { choice, count } from './flags.js';
 import { adapterConfig, isAdapter, taskOf } from './inspect.js';
 import { checkTextSource, portions, type GivenText, type TextSource } from './texts.js';
 
+/** The flags of `peft-bench predict`. */
 interface PredictFlags {
   readonly file?: string;
   readonly pairs?: boolean;
@@ -31,7 +32,7 @@ interface PredictFlags {
   readonly json?: boolean;
 }
 
-/** What texts can be given to, one by one. */
+/** The tasks that take one text at a time. */
 type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
 
 const TASKS: readonly PredictTask[] = [
@@ -41,26 +42,30 @@ const TASKS: readonly PredictTask[] = [
   'text-generation',
 ];
 
-/** `peft-bench predict`: what an adapter, or a model, says of texts. */
+/** `peft-bench predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
   program
     .command('predict')
-    .description('say what an adapter makes of texts: labels, entities, vectors, or a text that goes on')
-    .argument('<adapter>', 'an adapter or a model: a folder, or a hub id, organisation/name')
-    .argument('[text...]', 'texts; without them those of --file, or of stdin')
-    .option('--file <file>', 'a file with a text in each line')
-    .option('--pairs', 'two texts in each line, with a tab between them')
-    .option('--model <model>', 'the base model, where it is not what the adapter names')
-    .addOption(choice('--task <name>', 'what a model is for that does not say so', TASKS))
-    .option('--top-k <n>', 'how many labels of each text, the best first: 1', count)
-    .option('--threshold <score>', 'every label with at least this score; of several labels at once: 0.5', score)
-    .option('--chat', 'each text is a message, which the model answers in its chat template')
-    .option('--max-new-tokens <n>', 'tokens to write after each text, at most: 256', count)
-    .option('--json', 'one JSON line on stdout for each text')
+    .description('predict with an adapter: labels, entities, vectors or generated text')
+    .argument('<adapter>', 'an adapter or a model: a folder or a hub id (organisation/name)')
+    .argument('[text...]', 'texts (default: those in --file, or on stdin)')
+    .option('--file <file>', 'file with one text per line')
+    .option('--pairs', 'read two texts per line, separated by a tab')
+    .option('--model <model>', 'base model, if not the one that the adapter names')
+    .addOption(choice('--task <name>', 'task of a model whose config.json does not show it', TASKS))
+    .option('--top-k <n>', 'labels per text, best first (default: 1)', count)
+    .option(
+      '--threshold <score>',
+      'print every label with at least this score (default for multi-label adapters: 0.5)',
+      score,
+    )
+    .option('--chat', 'treat each text as a message and answer it, with the chat template of the model')
+    .option('--max-new-tokens <n>', 'most tokens to generate per text (default: 256)', count)
+    .option('--json', 'print one line of JSON per text')
     .action(predict);
 }
 
-/** Texts that run together. */
+/** The number of texts that run together. */
 const PORTION = 256;
 
 async function predict(source: string, texts: readonly string[], flags: PredictFlags): Promise<void> {
@@ -82,7 +87,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
   }
 }
 
-/** Waits where nobody reads as fast. */
+/** Writes to stdout, and waits while the reader is slower. */
 function write(text: string): Promise<void> {
   return new Promise((resolve) => {
     if (process.stdout.write(text)) resolve();
@@ -90,17 +95,19 @@ function write(text: string): Promise<void> {
   });
 }
 
-/** What texts are given to. */
+/** What makes the predictions. */
 interface Subject {
+  /** The adapter or model: a folder or a hub id. */
   readonly source: string;
+  /** The task it was trained for. */
   readonly task: PredictTask;
-  /** Whether a text has several labels at once. */
+  /** Whether a text can have several labels at once. */
   readonly isMultiLabel: boolean;
 }
 
 /**
- * What an adapter, or the head of a model, is for.
- * @throws CheckpointError where there is nothing of that name; ConfigError for a model that does not say it.
+ * Finds the task of an adapter, or of a model's head.
+ * @throws CheckpointError if nothing has that name; ConfigError for a model that does not show its task.
  */
 async function subjectOf(source: string, wanted: PredictTask | undefined): Promise<Subject> {
   const folder = await openFolder(source);
@@ -120,7 +127,7 @@ const PIPELINES = {
   'feature-extraction': 'feature-extraction',
 } as const;
 
-/** The settings of a model's folder; none where they cannot be read, which loading the model explains. */
+/** Reads a model's config.json. Empty if that fails: loading the model then explains why. */
 async function modelConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
   try {
     const bytes = await storage.read(`${path}/config.json`);
@@ -130,7 +137,7 @@ async function modelConfig({ path, storage }: Folder): Promise<Readonly<Record<s
   }
 }
 
-/** What the classes of transformers are for, by how their names end. */
+/** The task of a transformers class, by the end of its name. */
 const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
   [/ForSequenceClassification$/, 'text-classification'],
   [/ForTokenClassification$/, 'token-classification'],
@@ -143,12 +150,12 @@ function taskOfModel(source: string, { architectures }: Readonly<Record<string, 
   const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name));
   if (known) return known[1];
   throw new ConfigError(
-    `${source} is no adapter and does not say what it is for; name it by --task: ${TASKS.join(', ')}`,
+    `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${TASKS.join(', ')}`,
     'task',
   );
 }
 
-/** The flags that only one task has. */
+/** The flags that apply to only one task. */
 const OF_TASK = {
   pairs: ['--pairs', 'text-classification'],
   topK: ['--top-k', 'text-classification'],
@@ -161,21 +168,22 @@ const OF_TASK = {
 function checkFlags(flags: PredictFlags, { source, task }: Subject): void {
   for (const [name, [flag, own]] of Object.entries(OF_TASK)) {
     if (flags[name as keyof typeof OF_TASK] === undefined || own === task) continue;
-    throw new ConfigError(`${flag} is for ${own}; ${source} is for ${task}`, name);
+    throw new ConfigError(`${flag} is for ${own}; the task of ${source} is ${task}`, name);
   }
 }
 
-/** A score on a command line. @throws InvalidArgumentError for what is no number. */
+/** Parses a score. @throws InvalidArgumentError for anything but a number. */
 function score(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value)) return value;
   throw new InvalidArgumentError('Expected a number.');
 }
 
-/** A pipeline that is open. */
+/** An open pipeline. */
 interface Predictor {
-  /** An answer for each text. */
+  /** Predicts for each text, in order. */
   answer(texts: readonly GivenText[]): Promise<Answer[]>;
+  /** Closes the pipeline. */
   dispose(): Promise<void>;
 }
 
@@ -195,7 +203,7 @@ async function opened<T extends PredictTask>(
 
 const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) => text);
 
-/** Of several labels at once those count that are likelier than not. */
+/** The default threshold for multi-label models: a label counts if it is more likely than not. */
 const LIKELIER_THAN_NOT = 0.5;
 
 const OPENERS: Readonly<Record<PredictTask, (subject: Subject, flags: PredictFlags) => Promise<Predictor>>> = {
@@ -256,7 +264,10 @@ const OPENERS: Readonly<Record<PredictTask, (subject: Subject, flags: PredictFla
   },
 };
 
-/** The answer to a message, in the model's own chat template; where it has none, in the form that `train` writes conversations in then. */
+/**
+ * Answers a message in the model's chat template; without one, in ChatML, in which `train` writes conversations for
+ * such a model.
+ */
 async function answered(
   generate: TextGenerationPipeline,
   text: string,

@@ -39,6 +39,7 @@ import {
 import { checkOut, FORCE, type OutFlags } from './out-folder.js';
 import { checkPlanFlags, planOf, sayPlan, type PlanFlags } from './plan.js';
 
+/** The flags of `peft-bench run`. */
 interface Flags extends RunFlags, OutFlags, PlanFlags {
   readonly workers?: number;
   readonly queue?: string;
@@ -47,28 +48,35 @@ interface Flags extends RunFlags, OutFlags, PlanFlags {
   readonly json?: boolean;
 }
 
-/** `peft-bench run`: every trial of a study, then its report. */
+/** `peft-bench run`: runs every trial of a study and writes its report. */
 export function addRunCommand(program: Command): void {
   withRunFlags(program.command('run').description('compare methods at equal parameter budgets'))
     .option(
       '--workers <n>',
-      'trials at a time, one process each: one for each core, or one for a device; 0 runs them in this process',
+      'trials at a time, one process each (default: one per core, or one for a device); 0 runs them in this process',
       countFromZero,
     )
-    .addOption(queueOption('hand the trials to the workers of a Redis: redis://host:port'))
-    .option('--shard <i/n>', 'run a share of the trials: 0/4, 1/4, 2/4 and 3/4 are a whole', parseShard)
-    .option('--checkpoint-every <steps>', 'steps between two checkpoints of a trial: 50', count)
+    .addOption(queueOption('give the trials to the workers on a Redis: redis://host:port'))
+    .option('--shard <i/n>', 'run one share of the trials: 0/4, 1/4, 2/4 and 3/4 together run all of them', parseShard)
+    .option('--checkpoint-every <steps>', 'steps between checkpoints of a trial (default: 50)', count)
     .option(...FORCE)
-    .option('--plan', 'say what the study takes and what it can show, from a few measured steps, and run nothing')
-    .option('--spread <sd>', 'for --plan: standard deviation over seeds of the difference of two equal arms', amount)
-    .option('--spread-from <folder>', 'for --plan: an earlier run that tells it; --out, where it has results')
-    .option('--json', 'one JSON line on stdout for each finished trial, or for the plan')
+    .option('--plan', 'only estimate what the study costs and what it can show, by measuring a few steps')
+    .option(
+      '--spread <sd>',
+      'for --plan: standard deviation over seeds of the difference between two equal arms',
+      amount,
+    )
+    .option(
+      '--spread-from <folder>',
+      'for --plan: an earlier run to estimate it from (default: --out, if it holds results)',
+    )
+    .option('--json', 'print one line of JSON per finished trial, or for the plan')
     .action(async (flags: Flags) => {
       process.exitCode = await untilSignal((signal) => run(flags, signal));
     });
 }
 
-/** The exit code of a run: 0 all done, 1 some failed, 130 interrupted. */
+/** Runs a study. @returns the exit code: 0 if all trials are done, 1 if some failed, 130 if interrupted. */
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
   checkPlanFlags(flags);
@@ -93,7 +101,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   }
 }
 
-/** `--plan`: measures a few steps of the study, and says what it takes and can show. */
+/** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
 async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   process.stderr.write(`${commandName}: loading ${composed.study.model}\n`);
@@ -132,15 +140,16 @@ async function runPlanned(
   }
 }
 
-/** The arm that differences are taken to: the study's, or the first that takes a budget. */
+/** The arm that differences are taken against: the study's, or the first one with a budget. */
 function referenceOf(plan: TrialContext): string {
   const trials = planTrials(plan);
   return plan.study.reference ?? (trials.find(({ budget }) => budget !== null) ?? trials[0])?.arm ?? '';
 }
 
+/** Makes the runner of the trials, for an engine. */
 type OpenRunner = (engine: EnginePlan) => TrialRunner;
 
-/** Where the trials will run; a Redis that does not answer is found before anything is loaded. */
+/** Decides where the trials run. An unreachable Redis is reported before anything is loaded. */
 async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: Flags): Promise<OpenRunner> {
   const keeping = checkpointEvery === undefined ? {} : { checkpointEvery };
   if (queue === undefined) {
@@ -150,12 +159,12 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
   }
   if (workers !== undefined) {
     throw new ConfigError(
-      `--workers is for trials of this machine; with --queue it is for ${commandName} worker`,
+      `--workers is for trials on this machine; with --queue, give it to ${commandName} worker`,
       'workers',
     );
   }
   if (shard !== undefined) {
-    throw new ConfigError('--shard and --queue are two ways to share the trials; leave one out', 'shard');
+    throw new ConfigError('--shard and --queue both distribute the trials; leave one out', 'shard');
   }
   const { queueRunner } = await import('../run/queue/runner.js');
   const runner = await queueRunner(parseAddress(queue), keeping);
@@ -164,7 +173,7 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
 
 function sayShard({ index, of }: Shard, ended: number, out: string): void {
   process.stderr.write(
-    `${commandName}: the ${ended} trials of share ${index}/${of} are in ${out}; ${commandName} report ${out} joins the shares\n`,
+    `${commandName}: the ${ended} trials of share ${index}/${of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
   );
 }
 
@@ -180,34 +189,34 @@ function printResult(result: TrialResult): void {
 
 function interrupted(out: string, ended: number, all: number): number {
   process.stderr.write(
-    `${commandName}: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume\n`,
+    `${commandName}: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume.\n`,
   );
   return INTERRUPTED;
 }
 
-/** What a report is to be like, beyond what its folder says. */
+/** The settings of a report. */
 interface ReportOptions {
-  /** The arm that differences are taken to. Default that of the run. */
+  /** The arm that differences are taken against. Default the run's. */
   readonly reference?: string;
-  /** Another folder, to be compared with trial by trial. */
+  /** Another results folder to compare with, trial by trial. */
   readonly against?: string;
 }
 
-/** `peft-bench report`: the summary and the report of results that are there. */
+/** `peft-bench report`: writes the summary and the reports of existing results. */
 export function addReportCommand(program: Command): void {
   program
     .command('report')
-    .description('regenerate the summary and the reports from a results folder')
+    .description('regenerate the summary and the reports of a results folder')
     .argument('<folder>', 'the --out folder of a run')
-    .option('--reference <arm>', 'the arm that differences are taken to')
-    .option('--against <folder>', 'another run of the study, to compare this one with trial by trial')
+    .option('--reference <arm>', "arm that differences are taken against (default: the run's)")
+    .option('--against <folder>', 'another run of the study, to compare with trial by trial')
     .action(reportOn);
 }
 
 /**
- * Writes summary.json and the reports of what is in a folder, and shows the table. A run ends with this as well, so that it reports what
- * `peft-bench report` will.
- * @throws DataError when there are no results.
+ * Writes summary.json and the reports of a folder's results, and prints the table. A run ends with this too, so
+ * `peft-bench report` gives the same report.
+ * @throws DataError if there are no results.
  */
 async function reportOn(folder: string, { reference, against }: ReportOptions = {}): Promise<void> {
   const pooled = await existingResults(folder);
@@ -228,14 +237,14 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
   process.stderr.write(`\n${[table, ...leftOutNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
 }
 
-/** The results of a folder that can be pooled. @throws DataError when there are none. */
+/** The results of a folder that can be pooled. @throws DataError if there are none. */
 async function existingResults(folder: string): Promise<Poolable> {
   const results = await readResults(folder);
   if (results.length > 0) return ofNewestNumerics(results);
-  throw new DataError(`${folder} holds no results; ${commandName} run --out ${folder} makes them`, folder);
+  throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
 }
 
-/** The arm that a comparison is to where neither the user nor a run says. */
+/** The arm to take differences against, where neither the user nor the run names one. */
 function firstBudgeted(results: readonly TrialResult[]): string {
   return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.arm ?? '';
 }

@@ -1,48 +1,51 @@
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { ConfigError, DataError } from '@peftjs/core/method';
 
-/** A text, or two that are read together. */
+/** A text to predict for, or a pair that is read together. */
 export interface GivenText {
+  /** The text, or the first of the pair. */
   readonly text: string;
+  /** The second text of the pair. */
   readonly textPair?: string;
 }
 
-/** Where texts come from, as a command line says. */
+/** Where the texts come from. */
 export interface TextSource {
-  /** Texts on the command line itself. */
+  /** Texts on the command line. */
   readonly texts: readonly string[];
-  /** A file with a text in each line. */
+  /** A file with one text per line. Default stdin, if there are no `texts`. */
   readonly file?: string | undefined;
-  /** Whether a line holds two texts, with a tab between them. */
+  /** Whether each line holds two texts, separated by a tab. Default false. */
   readonly pairs?: boolean | undefined;
 }
 
-/** Most characters of a line: what is longer is no text. */
+/** The most characters of a line: longer input is not text. */
 const MAX_LINE = 1_000_000;
 
 /**
- * Checks where texts come from, before a model is loaded.
- * @throws ConfigError for texts from two places, or from none; DataError for a file that is missing.
+ * Checks where the texts come from, before a model is loaded.
+ * @throws ConfigError if texts come from two places, or from none; DataError for a missing file or an empty text.
  */
 export function checkTextSource({ texts, file, pairs = false }: TextSource): void {
   if (texts.length > 0 && file !== undefined) {
-    throw new ConfigError('give texts, or name a file of them by --file, not both', 'file');
+    throw new ConfigError('give texts or --file, not both', 'file');
   }
   if (texts.length === 0 && file === undefined && process.stdin.isTTY) {
-    throw new ConfigError('missing: <text>, --file <file>, or texts on stdin, one in each line', 'text');
+    throw new ConfigError('missing: <text>, --file <file>, or texts on stdin, one per line', 'text');
   }
   texts.forEach((text, index) => {
     if (text.trim() === '') throw new DataError(`text ${index + 1} is empty`, 'text');
     givenText(text, `text ${index + 1}`, pairs);
   });
   if (file === undefined) return;
-  if (!existsSync(file)) throw new DataError(`${file}: there is no such file`, file);
+  if (!existsSync(file)) throw new DataError(`${file}: no such file`, file);
   if (statSync(file).isDirectory()) throw new DataError(`${file}: expected a file, got a folder`, file);
 }
 
 /**
- * Texts in portions of at most `most`, as they come: of a file or a pipe no more is read than is asked for. Blank lines are no texts.
- * @throws DataError for a line that is too long, is no UTF-8 or not two texts, naming it.
+ * Yields texts in portions of at most `most`, as they arrive: of a file or a pipe, only as much is read as is asked
+ * for. Skips blank lines.
+ * @throws DataError for a line that is too long, not UTF-8 or not two texts; it gives the line's number.
  */
 export async function* portions(
   { texts, file, pairs = false }: TextSource,
@@ -63,13 +66,15 @@ export async function* portions(
   }
 }
 
+/** A line of a file or of stdin. */
 interface Line {
+  /** Without its line break. */
   readonly line: string;
-  /** From 1. */
+  /** The number of the line, from 1. */
   readonly number: number;
 }
 
-/** The lines that each piece of a stream completes. */
+/** Yields the lines that each piece of a stream completes. */
 async function* linesOf(stream: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line[]> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let rest = '';
@@ -83,13 +88,13 @@ async function* linesOf(stream: AsyncIterable<Uint8Array>, name: string): AsyncG
     try {
       return bytes ? decoder.decode(bytes, { stream: true }) : decoder.decode();
     } catch (cause) {
-      throw new DataError(`${name}: expected text in UTF-8, got other bytes after line ${number}`, name, cause);
+      throw new DataError(`${name}: expected text in UTF-8, got invalid bytes after line ${number}`, name, cause);
     }
   };
   for await (const bytes of stream) {
     yield whole(decoded(bytes));
     if (rest.length > MAX_LINE) {
-      throw new DataError(`${name}:${number + 1}: expected at most ${MAX_LINE} characters in a line`, name);
+      throw new DataError(`${name}:${number + 1}: expected lines of at most ${MAX_LINE} characters`, name);
     }
   }
   yield whole(`${decoded()}\n`);
@@ -99,5 +104,5 @@ function givenText(line: string, place: string, isPair: boolean): GivenText {
   if (!isPair) return { text: line };
   const [text = '', textPair = '', ...more] = line.split('\t');
   if (text.trim() !== '' && textPair.trim() !== '' && more.length === 0) return { text, textPair };
-  throw new DataError(`${place}: expected two texts with a tab between them`, place);
+  throw new DataError(`${place}: expected two texts separated by a tab`, place);
 }

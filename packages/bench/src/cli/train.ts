@@ -12,23 +12,24 @@ import { planTrials } from '../study/trials.js';
 import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
+/** The flags of `peft-bench train`. */
 interface TrainFlags extends StudyFlags, OutFlags {
   readonly seed: number;
   readonly loss?: LossName;
 }
 
-/** `peft-bench train`: one trial, saved as an adapter in PEFT's format. */
+/** `peft-bench train`: runs one trial and saves its adapter in PEFT format. */
 export function addTrainCommand(program: Command): void {
   const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
-  command.addOption(choice('--loss <name>', 'what is minimised: what suits the rows', lossNames));
-  command.option('--seed <n>', 'seed of initial values and of the order of rows', count, 1);
-  withOutFlags(command, 'where the adapter goes').action(trainOne);
+  command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
+  command.option('--seed <n>', 'seed of the initial values and the order of rows', count, 1);
+  withOutFlags(command, 'folder for the adapter').action(trainOne);
 }
 
 async function trainOne(flags: TrainFlags): Promise<void> {
   for (const flag of ['method', 'budget', 'task'] as const) {
-    if (flags[flag]?.includes(',')) throw new ConfigError(`train takes one --${flag}, got '${flags[flag]}'`, flag);
+    if (flags[flag]?.includes(',')) throw new ConfigError(`train expects one --${flag}, got '${flags[flag]}'`, flag);
   }
   checkOut(flags, 'adapter');
   const composed = await studyFromFlags(flags, {
@@ -37,7 +38,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   });
   const { plan } = await planRun(composed);
   const trial = planTrials(plan).find(({ seed }) => seed === flags.seed);
-  if (!trial) throw new ConfigError(`there is no trial of seed ${flags.seed}`, 'seed');
+  if (!trial) throw new ConfigError(`there is no trial with seed ${flags.seed}`, 'seed');
   const progress = openProgress(1);
   const { id, arm, task, seed, budget } = trial;
   progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
@@ -51,7 +52,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
     const { trainable, saved } = countParameters(peft);
     if (trainable + saved === 0) {
       throw new ConfigError(
-        `${arm} trains nothing of ${trial.model}, whose head is frozen: there is nothing to save`,
+        `${arm} trains nothing of ${trial.model}, because its head is frozen: there is nothing to save`,
         'method',
       );
     }
@@ -60,7 +61,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
     progress.close();
     const size = result.sizing ? `\n${sizingText(result.sizing)}\n` : '';
-    process.stderr.write(`${size}${describeParameters(peft)}\nsaved in ${flags.out}\n`);
+    process.stderr.write(`${size}${describeParameters(peft)}\nsaved to ${flags.out}\n`);
   } finally {
     progress.close();
   }

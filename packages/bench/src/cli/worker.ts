@@ -8,6 +8,7 @@ import { commandName } from '../registry/command-name.js';
 import { parseAddress } from '../run/queue/contract.js';
 import { count, INTERRUPTED, queueOption, untilSignal } from './flags.js';
 
+/** The flags of `peft-bench worker`. */
 interface WorkerFlags {
   readonly queue: string;
   readonly workers: number;
@@ -15,21 +16,25 @@ interface WorkerFlags {
   readonly name: string;
 }
 
-/** `peft-bench worker`: runs the trials of others. */
+/** `peft-bench worker`: runs trials that others queue. */
 export function addWorkerCommand(program: Command): void {
   program
     .command('worker')
-    .description(`run the trials of every \`${commandName} run --queue\` on a Redis, until Ctrl-C`)
-    .addOption(queueOption('the Redis: redis://host:port').makeOptionMandatory())
-    .option('--workers <n>', 'trials at a time, one process each: one for each core', count, availableParallelism())
-    .option('--scratch <folder>', 'for checkpoints and data; the workers of a machine share it', scratchFolder())
-    .option('--name <name>', 'what messages call it', `${hostname()}-${process.pid}`)
+    .description(`run the trials of every \`${commandName} run --queue\` on the same Redis, until Ctrl-C`)
+    .addOption(queueOption('address of the Redis: redis://host:port').makeOptionMandatory())
+    .option('--workers <n>', 'trials at a time, one process each', count, availableParallelism())
+    .option(
+      '--scratch <folder>',
+      'folder for checkpoints and data, shared by the workers of a machine',
+      scratchFolder(),
+    )
+    .option('--name <name>', 'name of this worker in messages', `${hostname()}-${process.pid}`)
     .action(async (flags: WorkerFlags) => {
       process.exitCode = await untilSignal((signal) => work(flags, signal));
     });
 }
 
-/** The exit code of a worker: it ends by a signal. @throws ConfigError when there is no usable Redis. */
+/** Runs trials until a signal arrives. @returns the exit code. @throws ConfigError if there is no usable Redis. */
 async function work({ queue, workers, name, ...flags }: WorkerFlags, signal: AbortSignal): Promise<number> {
   if (!/^[\w.-]{1,100}$/.test(name)) {
     throw new ConfigError(`--name is '${name}'; expected letters, digits, '.', '_' and '-'`, 'name');
@@ -43,25 +48,25 @@ async function work({ queue, workers, name, ...flags }: WorkerFlags, signal: Abo
   ]);
   const redis = await connectRedis(address, {
     onLost: (reason) => {
-      say(`lost ${address.shown} (${reason}); goes on when it is back`);
+      say(`lost the connection to ${address.shown} (${reason}); will continue once it is back`);
     },
     onBack: () => {
-      say(`${address.shown} is back`);
+      say(`connected to ${address.shown} again`);
     },
   });
   await claimScratch(scratch);
-  say(`at ${address.shown}, ${workers} trials at a time`);
+  say(`connected to ${address.shown}; runs ${workers} trials at a time`);
   await serve(redis, { name, workers, scratch, say, signal });
   redis.disconnect();
   return INTERRUPTED;
 }
 
-/** Where a user's programs keep what can be made again. */
+/** The default scratch folder, in the user's cache. */
 function scratchFolder(): string {
   return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'peft-bench');
 }
 
-/** @throws CheckpointError when nothing can be written there. */
+/** Creates the scratch folder. @throws CheckpointError if nothing can be written there. */
 async function claimScratch(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });

@@ -1,2 +1,2 @@
-/** What the program is called in help and messages: the package `peftjs` starts it by a name of its own. */
+/** The name of the program in help and messages: the package `peftjs` starts it under its own name. */
 export const commandName = process.env['PEFTJS_COMMAND'] === 'peftjs' ? 'peftjs' : 'peft-bench';

@@ -5,7 +5,7 @@ import { engineFromFlags, resolveEngine } from './executors.js';
 const flags = { engine: 'compiled', backend: 'auto', dtype: 'fp32' };
 
 describe('engineFromFlags', () => {
-  it('takes auto for the processor where the engine is compiled, and leaves it open where it is eager', () => {
+  it('resolves auto to the CPU for the compiled engine, and keeps it for the eager one', () => {
     const onProcessor = { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' };
     expect(engineFromFlags(flags)).toEqual(onProcessor);
     expect(engineFromFlags({ ...flags, backend: 'cpu' })).toEqual(onProcessor);
@@ -15,13 +15,13 @@ describe('engineFromFlags', () => {
   it('refuses a backend that the engine does not have', () => {
     expect(() => engineFromFlags({ ...flags, backend: 'tensorflow' })).toThrow(ConfigError);
     expect(() => engineFromFlags({ ...flags, engine: 'eager', backend: 'cuda' })).toThrow(
-      "--engine eager has no backend 'cuda'; expected auto, tensorflow, wasm, cpu ('cuda' is one of --engine compiled)",
+      "--engine eager has no backend 'cuda'; expected auto, tensorflow, wasm, cpu (--engine compiled has 'cuda')",
     );
   });
 });
 
 describe('resolveEngine', () => {
-  it('names the backend that auto comes to', async () => {
+  it('names the backend that auto resolves to', async () => {
     const { engine } = await resolveEngine(engineFromFlags({ ...flags, engine: 'eager' }));
     expect(['tensorflow', 'wasm']).toContain(engine.backend);
   });
@@ -31,7 +31,7 @@ describe('resolveEngine', () => {
     ['compiled', 'webgpu', 'q8 as fp32'],
     ['compiled', 'cuda', 'q8 as fp32'],
     ['eager', 'wasm', 'q8 as fp32'],
-  ])('says what %s on %s makes of weights in 8 bits', async (engine, backend, dtype) => {
+  ])('resolves how %s on %s holds 8-bit weights', async (engine, backend, dtype) => {
     const resolved = async (asked: string) =>
       (await resolveEngine(engineFromFlags({ engine, backend, dtype: asked }))).engine;
     expect(await resolved('q8')).toMatchObject({ backend, dtype });

@@ -2,31 +2,35 @@ import type { Executor } from '@peftjs/core';
 import { ConfigError, didYouMean } from '@peftjs/core/method';
 import { compiled, eager } from '@peftjs/engine';
 
-/** Which engine a plan asks for. */
+/** The engine that a plan asks for. */
 export interface EnginePlan {
+  /** The engine: `compiled` or `eager`. */
   readonly executor: string;
+  /** Its backend, such as `cpu`. */
   readonly backend: string;
+  /** Threads per process. */
   readonly threads: number;
+  /** The format of frozen weights, such as `fp32`. */
   readonly dtype: string;
 }
 
-/** The backends that `--backend` names, by engine. */
+/** The backends that `--backend` accepts, by engine. */
 const BACKENDS: Readonly<Record<string, readonly string[]>> = {
   compiled: ['auto', 'cpu', 'webgpu', 'cuda'],
   eager: ['auto', 'tensorflow', 'wasm', 'cpu'],
 };
 
-/** Whether flags can name an engine's backend. */
+/** Whether the flags accept an engine's backend. */
 export function isOffered({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
   return backendsOf(executor).includes(backend);
 }
 
-/** The engine that flags name. @throws ConfigError for a backend that it does not have. */
+/** Parses the engine flags. @throws ConfigError for a backend that the engine does not have. */
 export function engineFromFlags(flags: { engine: string; backend: string; dtype: string }): EnginePlan {
   const { engine: executor, backend, dtype } = flags;
   if (!isOffered({ executor, backend })) {
     const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
-    const hint = other === undefined ? '' : ` ('${backend}' is one of --engine ${other})`;
+    const hint = other === undefined ? '' : ` (--engine ${other} has '${backend}')`;
     throw new ConfigError(
       `--engine ${executor} has no backend '${backend}'${didYouMean(backend, backendsOf(executor))}; expected ${backendsOf(executor).join(', ')}${hint}`,
       'backend',
@@ -39,12 +43,14 @@ function backendsOf(executor: string): readonly string[] {
   return BACKENDS[executor] ?? [];
 }
 
-/** Whether a compiled engine computes on a device beside the processor: it may be missing, and all processes share it. */
+/**
+ * Whether a compiled engine runs on a device other than the CPU. The device may be missing, and all processes share it.
+ */
 export function isOnDevice({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
   return executor === 'compiled' && backend !== 'cpu';
 }
 
-/** Opens the executor of a plan. @throws ConfigError for an unknown one. */
+/** Opens the executor of a plan. @throws ConfigError for an unknown engine. */
 export async function openExecutor({ executor, backend, threads }: EnginePlan): Promise<Executor> {
   switch (executor) {
     case 'compiled':
@@ -56,22 +62,22 @@ export async function openExecutor({ executor, backend, threads }: EnginePlan): 
   }
 }
 
-/** Compiles the smallest function there is. @throws EngineError when the engine of a plan does not start here. */
+/** Compiles a minimal function. @throws EngineError if the engine does not start on this machine. */
 export async function startEngine(plan: EnginePlan): Promise<void> {
   const executor = await openExecutor(plan);
   const { dispose } = await executor.compile((inputs) => inputs, { x: { dtype: 'float32', shape: [1] } });
   await dispose();
 }
 
-/** A plan of what really runs, and versions of libraries that are the machine's. */
+/** A plan as it really runs, with the versions of the machine's libraries. */
 interface ResolvedEngine {
   readonly engine: EnginePlan;
   readonly versions: Readonly<Record<string, string>>;
 }
 
 /**
- * A plan that names the backend, the threads and the weights it will really run on: they move the numbers, so they belong to them.
- * An executor that does not multiply by bytes writes weights in 8 bits out, rounded as they are.
+ * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with: numbers
+ * depend on them. An executor without 8-bit multiplication expands 8-bit weights to float32, with their rounding.
  */
 export async function resolveEngine(plan: EnginePlan): Promise<ResolvedEngine> {
   const { info, uploadBytes } = await openExecutor(plan);
@@ -80,9 +86,10 @@ export async function resolveEngine(plan: EnginePlan): Promise<ResolvedEngine> {
   return { engine: { ...plan, backend, threads, dtype }, versions };
 }
 
+/** The format of 8-bit weights that are expanded to float32. */
 const WRITTEN_OUT = 'q8 as fp32';
 
-/** How the model of a plan holds its weights. */
+/** The weight format in which to load the model of a plan. */
 export function weightDtype({ dtype }: Pick<EnginePlan, 'dtype'>): 'fp32' | 'q8' {
   return dtype === 'fp32' ? 'fp32' : 'q8';
 }

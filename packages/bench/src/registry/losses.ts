@@ -26,10 +26,10 @@ const losses = {
 /** The name of a loss on the command line and in a study. */
 export type LossName = keyof typeof losses;
 
-/** Every loss that has a name. */
+/** The names of all losses. */
 export const lossNames = Object.keys(losses) as LossName[];
 
-/** A loss with its default settings. */
+/** Returns a loss with its default settings. */
 export function lossNamed(name: LossName): Loss {
   return losses[name]();
 }

@@ -4,26 +4,32 @@ import { findPackage, packageEntry, packageRoot, readManifest } from './packages
 
 /** A method that an installed package offers under a command-line name. */
 export interface OfferedMethod {
+  /** The command-line name. */
   readonly name: string;
+  /** The name of the package. */
   readonly packageName: string;
+  /** The version of the package. */
   readonly version: string;
-  /** The name of the export. */
+  /** The name of the package's export. */
   readonly exportName: string;
+  /** The package's folder. */
   readonly folder: string;
 }
 
-/** A method and where it comes from. */
+/** A method with its origin. */
 export interface ResolvedMethod {
+  /** The method. */
   readonly method: PeftMethod;
+  /** The package that offers it. */
   readonly offer: OfferedMethod;
 }
 
-/** What every method answers to. */
+/** Functions that every method has. */
 const FUNCTIONS = ['parseConfig', 'adapt', 'toFile', 'fromFile'] as const satisfies readonly (keyof PeftMethod)[];
 
 /**
- * The methods on offer: those of peft-bench's own dependencies, then those of the packages that the project in the working
- * directory depends on.
+ * Lists the available methods: those of peft-bench's own dependencies, then those of the dependencies of the project in
+ * the working directory.
  */
 export async function offeredMethods(): Promise<OfferedMethod[]> {
   const own = await readManifest(packageRoot);
@@ -36,8 +42,8 @@ export async function offeredMethods(): Promise<OfferedMethod[]> {
 }
 
 /**
- * Finds a method by its command-line name, or the only method of a package by the package's name.
- * @throws ConfigError when there is none, or when two packages claim the name.
+ * Finds a method by its command-line name, or a package's only method by the package's name.
+ * @throws ConfigError if there is none, or if two packages claim the name.
  */
 export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   const offer = await findOffer(name);
@@ -46,20 +52,20 @@ export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
   if (method && missing.length === 0) return { method, offer };
   throw new ConfigError(
-    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is no method: ` +
-      `expected one of defineMethod, got one without ${missing.join(', ')}`,
+    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
+      `expected the result of defineMethod, got an object without ${missing.join(', ')}`,
     'method',
   );
 }
 
-/** Every method on offer, for what opens adapters of any of them. */
+/** Loads every available method, for opening adapters of any of them. */
 export async function everyMethod(): Promise<PeftMethod[]> {
   const offers = await offeredMethods();
   const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
   return resolved.map(({ method }) => method);
 }
 
-/** Whether a method acts nowhere but on the head. */
+/** Whether a method adapts no module, so that only the head is trained. */
 export function isHeadAlone({ capabilities }: PeftMethod): boolean {
   return capabilities.kinds.length === 0;
 }
@@ -93,9 +99,9 @@ async function methodsOf(packageName: string): Promise<OfferedMethod[]> {
   }));
 }
 
-/** @returns the URL of what an import of the package loads: of the folder whose manifest made the offer, and of no other copy. */
+/** @returns the URL of the package's entry, in the folder whose manifest made the offer rather than in another copy. */
 function entryOf({ packageName, folder }: OfferedMethod): string {
   const entry = packageEntry(packageName, folder);
   if (entry !== undefined) return pathToFileURL(entry).href;
-  throw new ConfigError(`the package '${packageName}' has no entry that can be imported`, 'method');
+  throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
 }

@@ -7,7 +7,7 @@ import { CheckpointError } from '@peftjs/core/method';
 const before = process.cwd();
 let folder: string;
 
-/** Installs a package where the command runs. */
+/** Installs a package in the folder where the command runs. */
 async function install(name: string, manifest: object, entry = ''): Promise<void> {
   const path = join(folder, 'node_modules', name);
   await mkdir(path, { recursive: true });
@@ -15,7 +15,7 @@ async function install(name: string, manifest: object, entry = ''): Promise<void
   await writeFile(join(path, 'index.js'), entry);
 }
 
-/** The modules as a process that is started in the folder has them. */
+/** Loads the modules as a process started in that folder would. */
 async function startedThere() {
   vi.resetModules();
   const [packages, methods, versions] = await Promise.all([
@@ -43,19 +43,19 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-describe('where the command runs there are other versions of what peft-bench imports', () => {
-  it('records those that compute', async () => {
+describe('where the command runs, with other versions of packages that peft-bench imports', () => {
+  it('records the versions that compute', async () => {
     const { numericVersions } = await startedThere();
     expect(Object.entries(await numericVersions()).filter(([, version]) => version === '99.0.0')).toEqual([]);
   });
 
-  it('takes the method of the version that it imports', async () => {
+  it('uses the method of the version that it imports', async () => {
     const { resolveMethod } = await startedThere();
     const { offer, method } = await resolveMethod('lora');
     expect([offer.version === '99.0.0', offer.exportName, method.name]).toEqual([false, 'lora', 'lora']);
   });
 
-  it('sees what is installed there alone', async () => {
+  it('finds what is only installed there', async () => {
     const { resolveMethod } = await startedThere();
     const { offer } = await resolveMethod('their-method');
     expect(offer).toMatchObject({
@@ -66,13 +66,13 @@ describe('where the command runs there are other versions of what peft-bench imp
   });
 });
 
-describe('a name that is no package', () => {
-  it.each(['.', '..', '../..', './node_modules/their-method', 'a/b'])('%s is no method', async (name) => {
+describe('a name that is not a package', () => {
+  it.each(['.', '..', '../..', './node_modules/their-method', 'a/b'])('%s is not a method', async (name) => {
     const { resolveMethod } = await startedThere();
     await expect(resolveMethod(name)).rejects.toThrow(/is unknown/);
   });
 
-  it('is not said to be installable', async () => {
+  it('gets no advice to install it', async () => {
     const { packageFolder } = await startedThere();
     await expect(packageFolder('../model')).rejects.toThrow(
       /^'..\/model' is neither a folder nor an installed package$/,

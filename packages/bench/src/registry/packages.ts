@@ -6,26 +6,34 @@ import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '@peftjs/core/method';
 
 /**
- * Where packages are looked for: where peft-bench is installed, then where the command runs. So of two copies of a package it is the
- * one that peft-bench itself imports whose version is recorded.
+ * The origins of package look-ups: where peft-bench is installed, then where the command runs. So if there are two
+ * copies of a package, the version of the copy that peft-bench imports is recorded.
  */
 function origins(): readonly string[] {
   return [import.meta.url, join(process.cwd(), 'package.json')];
 }
 
-/** What may be the name of an npm package; no path, so neither `.` nor `..`. */
+/** Matches possible npm package names, but not paths such as `.` and `..`. */
 const PACKAGE_NAME = /^(?:@[a-z\d~-][\w.~-]*\/)?[a-z\d~-][\w.~-]*$/i;
 
-/** What peftjs reads of a package.json. */
+/** The fields of a package.json that peftjs reads. */
 export interface PackageManifest {
+  /** The package name. */
   readonly name: string;
+  /** The package version. */
   readonly version: string;
+  /** Its dependencies: version ranges by name. */
   readonly dependencies?: Readonly<Record<string, string>>;
+  /** Its development dependencies: version ranges by name. */
   readonly devDependencies?: Readonly<Record<string, string>>;
+  /** The methods that it offers: names of exports, by command-line name. */
   readonly peft?: { readonly methods?: Readonly<Record<string, string>> };
 }
 
-/** The folder of an installed package; undefined when there is none. `dependent`: the folder of a package that imports it. */
+/**
+ * Finds the folder of an installed package; undefined if there is none. `dependent` is the folder of a package that
+ * imports it.
+ */
 export function findPackage(name: string, dependent?: string): string | undefined {
   if (!PACKAGE_NAME.test(name)) return undefined;
   const from = dependent === undefined ? origins() : [join(realpathSync(dependent), 'package.json')];
@@ -35,16 +43,16 @@ export function findPackage(name: string, dependent?: string): string | undefine
     .find((folder) => existsSync(join(folder, 'package.json')));
 }
 
-/** The file that an import of the package in a folder loads; undefined when it has none. */
+/** The file that an import of the package in a folder loads; undefined if it has none. */
 export function packageEntry(name: string, folder: string): string | undefined {
   try {
-    return createRequire(join(folder, 'package.json')).resolve(name); // seen from within, a name is the package itself
+    return createRequire(join(folder, 'package.json')).resolve(name); // within its own folder, the package's name refers to itself
   } catch {
     return undefined;
   }
 }
 
-/** The folder of an installed package. @throws CheckpointError when it is not installed. */
+/** Finds the folder of an installed package. @throws CheckpointError if it is not installed. */
 export function packageFolder(name: string): Promise<string> {
   const folder = findPackage(name);
   return folder === undefined ? Promise.reject(notInstalled(name)) : Promise.resolve(folder);
@@ -57,18 +65,18 @@ function notInstalled(name: string): CheckpointError {
   return new CheckpointError(`'${name}' is neither a folder nor an installed package${hint}`, name);
 }
 
-/** A file of an installed package. @throws CheckpointError when the package is not installed. */
+/** Reads a file of an installed package. @throws CheckpointError if the package is not installed. */
 export async function readPackageFile(name: string, path: string): Promise<Uint8Array> {
   return readFile(join(await packageFolder(name), path));
 }
 
-/** The package.json in a folder; undefined when there is none. */
+/** Reads the package.json in a folder; undefined if there is none. */
 export async function readManifest(folder: string): Promise<PackageManifest | undefined> {
   const path = join(folder, 'package.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as PackageManifest) : undefined;
 }
 
-/** The folder of this package, from wherever the build has put this code. */
+/** The folder of this package, wherever the build has put this code. */
 export const packageRoot = folderOfManifest(dirname(fileURLToPath(import.meta.url)));
 
 function folderOfManifest(folder: string): string {

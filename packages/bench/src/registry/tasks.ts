@@ -21,46 +21,48 @@ import {
 } from '@peftjs/tasks';
 import { readPackageFile } from './packages.js';
 
-/** Where the data of a run come from. */
+/** Where the data of a run come from: built-in data, files or a folder. */
 export type DataSource =
   | { readonly kind: 'embedded' }
   | (TaskFiles & Reading & { readonly kind: 'files' })
   | (Reading & { readonly kind: 'folder'; readonly folder: string });
 
-/** How the user's own files are read. */
+/** How to read the user's own files. */
 export interface Reading {
-  /** What cuts text files into documents. */
+  /** What ends a document of a text file. Default `file`. */
   readonly documentEnd?: DocumentEnd;
-  /** What the columns of tables mean, where their names do not say it. */
+  /** The meaning of table columns, where their names do not show it. */
   readonly columns?: TableColumns;
 }
 
-/** What the columns of tables mean, and of which kind their rows are. */
+/** The meaning of table columns, and the kind of task. */
 export interface TableColumns extends ColumnOptions {
+  /** The kind of task. Default the one that the columns suggest. */
   readonly kind?: TaskKind | undefined;
 }
 
-/** What a report says of where a task is from. */
+/** The origin of a task, for reports. */
 interface Origin {
+  /** Where the data come from, in words. */
   readonly source: string;
+  /** The licence of the data. */
   readonly licence: string;
-  /** Whether the reported rows are a part of the training file. */
+  /** Whether the reported rows are part of the training file. */
   readonly heldOut?: boolean;
 }
 
-/** A task of rows from tables: labelled texts or words, or texts to embed. */
+/** A task with rows from tables: labelled texts or words, or texts to embed. */
 export type LabelledTask = Task & Origin;
 
-/** A task of texts for a language model. */
+/** A language modelling task. */
 export type LoadedLanguageTask = LanguageTask & Origin;
 
-/** A task with what a report says of its origin. */
+/** A task with its origin. */
 export type LoadedTask = LabelledTask | LoadedLanguageTask;
 
 /**
- * Loads a task by name from where the data come from. In a folder, the names of the GLUE suite and `trec` are these tasks in
- * their published files; any other name is a folder with files of the user's own: tables with labels, or texts for a language
- * model.
+ * Loads a task by name. In a folder, the names of GLUE tasks and `trec` mean their published files; any other name
+ * means a folder with the user's own files: labelled tables, or texts for a language model.
  * @throws ConfigError for an unknown name, DataError for a missing or malformed file.
  */
 export async function loadTask(
@@ -76,7 +78,7 @@ export async function loadTask(
   }
   if (split !== 'official') {
     throw new ConfigError(
-      `the split '${split}' is of GLUE tasks and trec in a folder (--data), not of '${name}'`,
+      `the split '${split}' applies to GLUE tasks and trec in a folder (--data), not to '${name}'`,
       'split',
     );
   }
@@ -95,13 +97,16 @@ function originOf({ train, dev }: TaskFiles): Origin {
   return { source: `${basename(train)}, given by the user, of which a tenth is held out`, licence, heldOut: true };
 }
 
-/** Whether tasks are for a language model. Files that are not there count as none: `loadTask` says so. @throws ConfigError for both kinds. */
+/**
+ * Whether tasks are for a language model. Missing files count as no: `loadTask` reports them.
+ * @throws ConfigError if the tasks are of both kinds.
+ */
 export async function areLanguageTasks(names: readonly string[], data: DataSource): Promise<boolean> {
   const kinds = new Map<string, boolean>();
   for (const name of names) kinds.set(name, await isLanguageTask(name, data));
   const [language, other] = [true, false].map((kind) => names.find((name) => kinds.get(name) === kind));
   if (language === undefined || other === undefined) return language !== undefined;
-  throw new ConfigError(`'${language}' is for a language model and '${other}' has labels; run them apart`, 'task');
+  throw new ConfigError(`'${language}' is for a language model and '${other}' has labels; run them separately`, 'task');
 }
 
 async function isLanguageTask(name: string, data: DataSource): Promise<boolean> {
@@ -112,12 +117,12 @@ async function isLanguageTask(name: string, data: DataSource): Promise<boolean> 
   return train !== undefined && areLanguageFiles({ train, dev }, data);
 }
 
-/** @throws ConfigError for columns that are named of a published task, whose files have their own. */
+/** @throws ConfigError for column flags with a published task, whose columns are fixed. */
 function assertOwnColumns(name: string, data: DataSource): void {
   if (data.kind === 'embedded' || data.columns === undefined) return;
   const flags = columnFlags(data.columns).join(', ');
   throw new ConfigError(
-    `${flags}: '${name}' is a published task, whose columns are known; give files by --train`,
+    `${flags}: '${name}' is a published task with known columns; leave the flags out, or give your own files with --train`,
     'train',
   );
 }
@@ -126,7 +131,7 @@ function assertOwnColumns(name: string, data: DataSource): void {
 function withLabels(task: LabelledTask, data: DataSource): LabelledTask {
   if (data.kind === 'embedded' || data.documentEnd === undefined) return task;
   throw new ConfigError(
-    `--document-end cuts .txt files for a language model; '${task.name}' is data for ${task.kind}`,
+    `--document-end applies to .txt files for a language model; '${task.name}' is for ${task.kind}`,
     'document-end',
   );
 }
@@ -135,7 +140,7 @@ function isPublished(name: string): boolean {
   return glueName(name) !== undefined || name.toLowerCase() === 'trec';
 }
 
-/** The GLUE tasks that a folder has whole, each in a folder of its own, by name. */
+/** The GLUE tasks in a folder that are complete, each in its own subfolder, sorted by name. */
 export async function publishedTasksIn(folder: string): Promise<string[]> {
   const entries = existsSync(folder) ? await readdir(folder, { withFileTypes: true }) : [];
   const tasks: string[] = [];
@@ -146,7 +151,7 @@ export async function publishedTasksIn(folder: string): Promise<string[]> {
   return [...new Set(tasks)].sort();
 }
 
-/** Whether files are those of a published task, as the GLUE site names them or as the hub does. */
+/** Whether a folder has both splits of a published task, under the names of the GLUE site or of the hub. */
 function areBothSplits(files: readonly string[]): boolean {
   const has = (start: RegExp): boolean => files.some((file) => start.test(file));
   return has(/^train/) && has(/^(dev|validation)/);
@@ -168,7 +173,7 @@ async function fromPublished(
   return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
 
-/** The name of the task that a pair of files makes. */
+/** The task name for a training file: its name without extension. */
 export function taskName(train: string): string {
   return basename(train).replace(/\.[^.]*$/, '');
 }
@@ -178,27 +183,27 @@ async function embedded(name: string): Promise<LabelledTask> {
   if (!task) {
     const known = [...embeddedTasks.keys()];
     throw new ConfigError(
-      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, and your own files by --train and --dev`,
+      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own files with --train and --dev`,
       'task',
     );
   }
   return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
 }
 
-/** What files of a task may end in; of several the first is taken. */
+/** The extensions of a task's files, in order of preference. */
 const EXTENSIONS = ['tsv', 'csv', 'jsonl', 'conll', 'bio', 'iob', 'parquet', 'txt'];
 
-/** A task's own folder, or the one that is given. */
+/** A task's subfolder, or else the given folder. */
 function folderOf(name: string, folder: string): string {
   return existsSync(join(folder, name)) ? join(folder, name) : folder;
 }
 
-/** @throws DataError where there is no training file. */
+/** @throws DataError if there is no training file. */
 async function filesIn(folder: string): Promise<TaskFiles> {
   const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
   if (train !== undefined) return { train, dev };
   const names = EXTENSIONS.map((extension) => `train.${extension}`);
-  throw new DataError(`--data ${folder}: expected ${names.slice(0, -1).join(', ')} or ${names.at(-1)} there`, folder);
+  throw new DataError(`--data ${folder}: expected a file ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`, folder);
 }
 
 async function fileIn(folder: string, stem: string): Promise<string | undefined> {
@@ -207,18 +212,21 @@ async function fileIn(folder: string, stem: string): Promise<string | undefined>
   return name === undefined ? undefined : join(folder, name);
 }
 
-/** A training file and the one that results are reported on: without one, a tenth of the training rows is. */
+/**
+ * A training file and the file that results are reported on. Without the latter, a tenth of the training rows is
+ * reported on.
+ */
 interface TaskFiles {
   readonly train: string;
   readonly dev?: string | undefined;
 }
 
-/** As much of a file as its first line can take. */
+/** The bytes to read from a file to see its first line. */
 const HEAD_BYTES = 4 * 2 ** 20;
 
 /**
  * Whether two files are for a language model: text, or JSON lines without labels.
- * @throws DataError where one of them is and the other is not, or cannot be read.
+ * @throws DataError if only one of them is, or if one cannot be read.
  */
 async function areLanguageFiles({ train, dev }: TaskFiles, { columns }: Reading): Promise<boolean> {
   const isTrain = await isLanguage(train, columns);
@@ -227,14 +235,15 @@ async function areLanguageFiles({ train, dev }: TaskFiles, { columns }: Reading)
   if (isTrain === isDev) return isTrain;
   const [language, table] = isTrain ? [train, dev] : [dev, train];
   throw new DataError(
-    `${basename(language)} is for a language model and ${basename(table)} is a table with labels; give two files of one kind`,
+    `${basename(language)} is for a language model and ${basename(table)} is a table with labels; give two files of the same kind`,
     dev,
   );
 }
 
 /**
  * Reads a language task.
- * @throws ConfigError for a `documentEnd` that neither file has, and for what is of tables; DataError for a malformed file.
+ * @throws ConfigError for a `documentEnd` if neither file is a .txt file, and for table options; DataError for a
+ * malformed file.
  */
 async function readLanguageFiles(
   name: string,
@@ -245,13 +254,13 @@ async function readLanguageFiles(
   const isText = (path: string | undefined): boolean => path !== undefined && extname(path).toLowerCase() === '.txt';
   if (columns !== undefined) {
     throw new ConfigError(
-      `${basename(train)} is for a language model, and has no columns; leave out ${columnFlags(columns).join(', ')}`,
+      `${basename(train)} is for a language model and has no columns; leave out ${columnFlags(columns).join(', ')}`,
       'train',
     );
   }
   if (documentEnd !== undefined && !isText(train) && !isText(dev)) {
     throw new ConfigError(
-      `--document-end cuts .txt files; every line of ${basename(train)} is a document already`,
+      `--document-end applies to .txt files; every line of ${basename(train)} is already a document`,
       'document-end',
     );
   }
@@ -263,7 +272,7 @@ async function isLanguage(path: string, columns: TableColumns = {}): Promise<boo
   return isLanguageFile(isJson ? await headOf(path) : new Uint8Array(), path, columns);
 }
 
-/** What columns were named by: `--text-column` for `textColumn`. */
+/** The flags that set column options, such as `--text-column` for `textColumn`. */
 export function columnFlags(columns: TableColumns): string[] {
   return Object.keys(columns).map((option) => `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
 }

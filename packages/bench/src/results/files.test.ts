@@ -18,7 +18,7 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true }));
 
 describe('writeResult and readResults', () => {
-  it('give back what was written, by file name, and leave nothing else behind', async () => {
+  it('return what was written, by file name, and leave no other files', async () => {
     const failed = failedTrial({ ...trial, id: 'a-failed' }, 'the loss is not finite at step 3');
     await writeResult(dir, trial);
     await writeResult(dir, failed);
@@ -26,12 +26,12 @@ describe('writeResult and readResults', () => {
     expect(await readdir(join(dir, 'results'))).toEqual(['a-failed.json', `${trial.id}.json`]);
   });
 
-  it('order seeds as numbers', async () => {
+  it('sort seeds as numbers', async () => {
     for (const seed of [10, 2, 1]) await writeResult(dir, { ...trial, id: `sora-s${seed}-a0`, seed });
     expect((await readResults(dir)).map(({ seed }) => seed)).toEqual([1, 2, 10]);
   });
 
-  it('find nothing where there is no folder', async () => {
+  it('find nothing if there is no folder', async () => {
     expect(await readResults(join(dir, 'elsewhere'))).toEqual([]);
   });
 
@@ -49,7 +49,7 @@ describe('writeResult and readResults', () => {
 describe('readResults', () => {
   const hostile: [string, string | Uint8Array, RegExp][] = [
     ['broken JSON', '{"id": ', /not JSON/],
-    ['bytes that are no text', Uint8Array.of(0x7b, 0xff, 0xfe), /not JSON/],
+    ['bytes that are not text', Uint8Array.of(0x7b, 0xff, 0xfe), /not JSON/],
     ['a list', '[]', /Invalid type/],
     ['another status', JSON.stringify({ ...trial, status: 'maybe' }), /'status'/],
     ['text for a number', JSON.stringify({ ...trial, seed: '1' }), /'seed'/],
@@ -58,13 +58,13 @@ describe('readResults', () => {
       JSON.stringify(trial).replace('"totalSeconds":', '"totalSeconds":1e999,"x":'),
       /totalSeconds/,
     ],
-    ['an id that is not its name', JSON.stringify({ ...trial, id: 'other' }), /its id is 'other'/],
+    ['an id that differs from the file name', JSON.stringify({ ...trial, id: 'other' }), /its id is 'other'/],
     [
-      'a bottomless configuration',
+      'a configuration nested too deeply',
       JSON.stringify({ ...trial, methodConfig: { a: '@' } }).replace('"@"', nested(100_000)),
       /methodConfig/,
     ],
-    ['a name without end', JSON.stringify({ ...trial, task: 'x'.repeat(5000) }), /'task'/],
+    ['a very long name', JSON.stringify({ ...trial, task: 'x'.repeat(5000) }), /'task'/],
     [
       'too many ranks',
       JSON.stringify({ ...trial, ranks: Object.fromEntries(Array.from({ length: 20_001 }, (_, n) => [n, 1])) }),
@@ -73,7 +73,7 @@ describe('readResults', () => {
     ['too many bytes', ' '.repeat(17 * 1024 * 1024), /bytes/],
   ];
 
-  it.each(hostile)('names the file that holds %s', async (_, content, message) => {
+  it.each(hostile)('names the file with %s', async (_, content, message) => {
     const path = resultPath(dir, trial.id);
     await writeFile(path, content);
     const failure = await readResults(dir).catch((error: unknown) => error);
@@ -84,7 +84,7 @@ describe('readResults', () => {
     expect((failure as DataError).message).not.toContain('\n');
   });
 
-  it('does not take a prototype from a file', async () => {
+  it('does not accept a prototype from a file', async () => {
     const content = JSON.stringify(trial).replace('"metrics":{', '"metrics":{"__proto__":1,');
     await writeFile(resultPath(dir, trial.id), content);
     const [result] = await readResults(dir);
@@ -104,7 +104,7 @@ describe('run.json', () => {
     expect(await runFileIn(dir)).toEqual(run);
   });
 
-  it('may be from before there were claims, and of older folders the summary names the reference', async () => {
+  it('may lack claims; in older folders the summary names the reference', async () => {
     expect(await runFileIn(dir)).toBeUndefined();
     const bare = { reference: 'lora', margin: null, claims: [] };
     await writeFile(`${dir}/summary.json`, JSON.stringify({ reference: 'lora', claims: ['an answer'] }));
@@ -122,7 +122,7 @@ describe('storablePredictions', () => {
     expect(storablePredictions(all)).toEqual(all);
   });
 
-  it('leaves out too many rows, lists that are too long together, and what is no number', () => {
+  it('drops predictions with too many rows, too many list values, or values that are not numbers', () => {
     const of = (predicted: RowPredictions['predicted']) => storablePredictions({ predicted, actual: predicted });
     expect(of(rows(20_001, 1))).toBeUndefined();
     expect(
@@ -165,7 +165,7 @@ describe('boundedHistory', () => {
     expect(Math.max(...gaps) - Math.min(...gaps)).toBeLessThanOrEqual(4);
   });
 
-  it('leaves a short one alone', () => {
+  it('keeps a short history unchanged', () => {
     expect(boundedHistory(rows.slice(0, 7))).toEqual(rows.slice(0, 7));
   });
 });

@@ -11,15 +11,15 @@ import { formatOf, migrated, RESULT_FORMAT, trialResultSchema, type TrialResult 
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
-/** Where the result of a trial lies. */
+/** The path of a trial's result file. */
 export function resultPath(dir: string, id: string): string {
   return `${dir}/results/${id}.json`;
 }
 
 /**
- * Writes DIR/results/<id>.json, complete or not at all.
+ * Writes DIR/results/<id>.json atomically.
  * @returns the result as it will be read.
- * @throws DataError when the result breaks its own contract, CheckpointError when the folder cannot be written.
+ * @throws DataError if the result breaks its schema, CheckpointError if the folder cannot be written.
  */
 export async function writeResult(
   dir: string,
@@ -34,8 +34,8 @@ export async function writeResult(
 }
 
 /**
- * Every result of DIR/results/*.json, by file name (seed 2 before seed 10); those of older layouts as today's. None where there is no
- * such folder.
+ * Reads every result in DIR/results/*.json, sorted by file name (seed 2 before seed 10), and converts older formats.
+ * Empty if there is no such folder.
  * @throws DataError naming the first file that is not a result.
  */
 export async function readResults(dir: string, storage: Storage = diskStorage()): Promise<TrialResult[]> {
@@ -57,15 +57,17 @@ async function resultFiles(folder: string): Promise<string[]> {
 
 const names = new Intl.Collator('en', { numeric: true });
 
-/** Names that are equal as numbers, such as `a-01` and `a-1`, still have an order. */
+/**
+ * Compares names with numbers in them. Names with equal numbers, such as `a-01` and `a-1`, still have a fixed order.
+ */
 function byName(a: string, b: string): number {
   return names.compare(a, b) || (a < b ? -1 : 1);
 }
 
-/** One result. @throws DataError when it is none. */
+/** Reads one result. @throws DataError if the file is not a result. */
 export async function readResult(path: string, storage: Storage = diskStorage()): Promise<TrialResult> {
   const file = await stat(path);
-  if (!file.isFile()) throw notAResult(path, 'it is no regular file');
+  if (!file.isFile()) throw notAResult(path, 'it is not a regular file');
   const { size } = file;
   if (size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(size));
   const input = parsed(path, await storage.read(path));
@@ -76,11 +78,11 @@ export async function readResult(path: string, storage: Storage = diskStorage())
   return result;
 }
 
-/** @throws DataError for a layout that only a newer version knows: it is no broken file, and not to be deleted. */
+/** @throws DataError for a format of a newer version: such a file is not broken, and should not be deleted. */
 function assertNotNewer(path: string, format: unknown): void {
   if (typeof format !== 'number' || !(format > RESULT_FORMAT)) return;
   throw new DataError(
-    `${path} has the format ${format}, and this version reads formats up to ${RESULT_FORMAT}: update peft-bench, or choose another folder`,
+    `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
     path,
   );
 }
@@ -101,7 +103,7 @@ function parsedResult(input: unknown, refusal: (why: string) => DataError): Tria
 }
 
 function sizeOf(bytes: number): string {
-  return `it has ${bytes} bytes, at most ${MAX_FILE_BYTES} are expected`;
+  return `it has ${bytes} bytes; expected at most ${MAX_FILE_BYTES}`;
 }
 
 function unwritable(why: string): DataError {
@@ -109,10 +111,10 @@ function unwritable(why: string): DataError {
 }
 
 function notAResult(path: string, why: string, cause?: unknown): DataError {
-  return new DataError(`${path} is not the result of a trial: ${why}; delete it to run the trial again`, path, cause);
+  return new DataError(`${path} is not a trial's result: ${why}; delete it to run the trial again`, path, cause);
 }
 
-/** Writes plain data as a file of JSON, complete or not at all. @throws CheckpointError when it cannot be written. */
+/** Writes plain data as a JSON file, atomically. @throws CheckpointError if it cannot be written. */
 export function writeJson(path: string, value: unknown, storage: Storage = diskStorage()): Promise<void> {
   return storage.write(path, encoded(value));
 }
@@ -124,13 +126,13 @@ function encoded(value: unknown): Uint8Array {
 const text = v.pipe(v.string(), v.maxLength(1_000));
 const margin = v.pipe(v.number(), v.finite(), v.gtValue(0));
 
-/** What DIR/run.json holds of the last run into a folder: what its results do not say and a report needs. */
+/** The schema of DIR/run.json: what a report needs to know of the last run into a folder, beyond its results. */
 const runFile = v.object({
-  /** The arm that differences are taken to. */
+  /** The arm that differences are taken against. */
   reference: text,
-  /** Within which difference in the primary metric two arms count as equivalent; null where the study says nothing of it. */
+  /** The equivalence margin, in units of the primary metric; null if the study states none. */
   margin: v.nullish(margin, null),
-  /** What the study stated before it was run: `arm` is not worse than `noWorseThan`, each at its budget as typed. */
+  /** The claims stated before the run: `arm` is not worse than `noWorseThan`, each at its budget as typed. */
   claims: v.optional(
     v.pipe(
       v.array(
@@ -139,7 +141,7 @@ const runFile = v.object({
           budget: v.nullable(text),
           noWorseThan: text,
           itsBudget: v.nullable(text),
-          /** Left out, that of the run. */
+          /** The margin of the claim. Default the run's. */
           margin: v.exactOptional(margin),
         }),
       ),
@@ -149,20 +151,20 @@ const runFile = v.object({
   ),
 });
 
-/** What a run's folder says of the study beyond its results. */
+/** What a run's folder says about the study beyond its results. */
 export type RunFile = v.InferOutput<typeof runFile>;
 
 const MAX_RUN_FILE_BYTES = 64 * 1024 * 1024;
 
-/** Writes DIR/run.json, complete or not at all. @throws CheckpointError when the folder cannot be written. */
+/** Writes DIR/run.json atomically. @throws CheckpointError if the folder cannot be written. */
 export async function writeRunFile(dir: string, run: RunFile, storage: Storage = diskStorage()): Promise<void> {
   await storage.write(`${dir}/run.json`, new TextEncoder().encode(`${JSON.stringify(run, null, 2)}\n`));
 }
 
 /**
- * What the run that filled a folder asked for. Folders from before there was a run.json have the reference in their summary; undefined
- * where there is neither.
- * @throws DataError for such a file that is broken.
+ * Reads a folder's run.json. Older folders have no such file, but name the reference in their summary; undefined if
+ * there is neither.
+ * @throws DataError for a broken file.
  */
 export async function runFileIn(dir: string): Promise<RunFile | undefined> {
   const [run, summary] = [`${dir}/run.json`, `${dir}/summary.json`];
@@ -170,7 +172,7 @@ export async function runFileIn(dir: string): Promise<RunFile | undefined> {
   return existsSync(summary) ? readRunFile(summary, referenceOnly) : undefined;
 }
 
-/** A summary's own `claims` are answers. */
+/** Reads only the reference of a summary: its `claims` are results, not statements. */
 const referenceOnly = v.pipe(
   v.object({ reference: text }),
   v.transform((summary): RunFile => ({ ...summary, margin: null, claims: [] })),
@@ -180,7 +182,7 @@ async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFil
   try {
     const file = await stat(path);
     if (!file.isFile() || file.size > MAX_RUN_FILE_BYTES)
-      throw new DataError('it is no regular file, or too long', path);
+      throw new DataError('it is not a regular file, or too long', path);
     return v.parse(schema, JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
     throw new DataError(`${path} cannot be read (${(cause as Error).message}); delete it`, path, cause);
@@ -188,8 +190,8 @@ async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFil
 }
 
 /**
- * A result dated after all others of its folder, also where the clock was set back in between: of equal trials the newest counts,
- * and that is the one that ended last.
+ * Dates a result after all others of its folder, even if the clock was set back: of equal trials the newest counts,
+ * which is the one that ended last.
  */
 export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
   const newest = Math.max(...[...others].map(({ finishedAt }) => Date.parse(finishedAt)));
@@ -197,17 +199,18 @@ export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): 
   return { ...result, finishedAt: new Date(Math.min(newest + 1, LAST)).toISOString() };
 }
 
-/** The last date that has four digits for its year, which a result file wants. */
+/** The last date with a four-digit year, as the schema of result files requires. */
 const LAST = Date.UTC(10_000, 0) - 1;
 
-/** Results that may be pooled, and those beside them that may not. */
+/** Results that may be pooled, and those that may not. */
 export interface Poolable {
-  /** Those of the newest numerics. */
+  /** Results of the newest numerics. */
   readonly results: readonly TrialResult[];
+  /** Results of older numerics. */
   readonly leftOut: readonly TrialResult[];
 }
 
-/** Parts results by `versions.numerics`: numbers that were computed in different ways say nothing about methods. */
+/** Splits results by `versions.numerics`: differences between numerics say nothing about methods. */
 export function ofNewestNumerics(results: readonly TrialResult[]): Poolable {
   const newest = Math.max(...results.map(numericsOf));
   return {
@@ -216,7 +219,7 @@ export function ofNewestNumerics(results: readonly TrialResult[]): Poolable {
   };
 }
 
-/** What a report says of results that it leaves out, in one sentence; nothing where there are none. */
+/** The sentence of a report about results that it leaves out; empty if there are none. */
 export function leftOutNotes({ results, leftOut }: Poolable): string[] {
   if (leftOut.length === 0) return [];
   const are = leftOut.length === 1 ? 'is' : 'are';
@@ -226,7 +229,10 @@ export function leftOutNotes({ results, leftOut }: Poolable): string[] {
   ];
 }
 
-/** Says in one line which results and checkpoints in a run's folder are of other numerics than this version's; nothing where none is. */
+/**
+ * Describes the results and checkpoints in a run's folder whose numerics differ from this version's; undefined if there
+ * are none.
+ */
 export async function foreignNumerics(folder: string): Promise<string | undefined> {
   const results = [...(await readResults(folder)), ...(await readResults(tuningFolder(folder)))].map(numericsOf);
   const [foreign, checkpoints] = [results, await numericsOfCheckpoints(folder)].map((all) =>
@@ -239,11 +245,11 @@ export async function foreignNumerics(folder: string): Promise<string | undefine
   if (parts.length === 0) return undefined;
   return (
     `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, but this version computes numerics ${NUMERICS}: ` +
-    'they are kept, but neither resumed nor pooled'
+    'these are kept, but neither resumed nor pooled'
   );
 }
 
-/** The numerics that a result was computed by. */
+/** The revision of core's numerics that computed a result. */
 export function numericsOf({ versions }: TrialResult): number {
   return versions.numerics;
 }
@@ -256,13 +262,13 @@ async function numericsOfCheckpoints(folder: string): Promise<number[]> {
     .map((file) =>
       openSafetensors(`${checkpoints}/${file}`).then(
         ({ metadata: { numerics = '0' } }) => [Number(numerics)],
-        () => [], // damaged: its trial says so
+        () => [], // damaged: its trial reports that
       ),
     );
   return (await Promise.all(found)).flat();
 }
 
-/** `numerics 0`, `numerics 0, 1`. */
+/** Formats revisions, e.g. `numerics 0, 1`. */
 function named(numerics: readonly number[]): string {
   return `numerics ${[...new Set(numerics)].sort((a, b) => a - b).join(', ')}`;
 }

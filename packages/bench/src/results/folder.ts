@@ -8,35 +8,35 @@ import { diskStorage, PeftError } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { isDead, ownIdentity, type ProcessIdentity } from '@peftjs/models';
 
-/** Where the checkpoints of the trials of a run lie. */
+/** The folder of a run's checkpoints. */
 export function checkpointFolder(folder: string): string {
   return `${folder}/checkpoints`;
 }
 
-/** Where the checkpoint of a trial lies. */
+/** The path of a trial's checkpoint. */
 export function checkpointPath(checkpoints: string, id: string): string {
   return `${checkpoints}/${id}${CHECKPOINT}`;
 }
 
-/** The trial that a file of such a folder belongs to; undefined for any other file. */
+/** The id of the trial that a checkpoint file belongs to; undefined for any other file. */
 export function checkpointOwner(file: string): string | undefined {
   return file.endsWith(CHECKPOINT) ? file.slice(0, -CHECKPOINT.length) : undefined;
 }
 
-/** What the name of a checkpoint ends in. */
+/** The extension of checkpoint files. */
 const CHECKPOINT = '.safetensors';
 
-/** Where a run keeps the results of trials that tune, apart from those that it reports. */
+/** The folder of tuning trials, apart from the reported ones. */
 export function tuningFolder(folder: string): string {
   return `${folder}/tuning`;
 }
 
 /**
- * Makes a folder a run's own, before anything is computed: locked, writable, and without what a killed run left half-written. One
- * that is shared with the other shares of the run is writable, and no more: they write other files, and what they have half-written
- * they are at.
- * @throws CheckpointError when it cannot be written.
- * @throws ConfigError when another run has it.
+ * Prepares a run's output folder before anything is computed: locks it, checks that it can be written, and removes
+ * half-written files of a killed run. A folder shared with other shares of the run is only checked: they write other
+ * files, and may be writing right now.
+ * @throws CheckpointError if it cannot be written.
+ * @throws ConfigError if another run holds it.
  */
 export async function claimFolder(
   folder: string,
@@ -60,31 +60,34 @@ export async function claimFolder(
   }
 }
 
-/** One level after the other: of a disk that is read-only, Node's own `recursive` says that there is no such folder. */
+/**
+ * Creates a folder level by level: on a read-only disk, Node's `recursive` wrongly reports that the folder does not
+ * exist.
+ */
 async function makeFolder(path: string): Promise<void> {
   if (existsSync(path)) return;
   await makeFolder(dirname(path));
   await mkdir(path);
 }
 
-/** About what a result takes: a full disk takes an empty file. */
+/** About the size of a result: on a full disk, an empty file could still be written. */
 const PROBE_BYTES = 16 * 1024;
 
 /** Removes the checkpoint of a trial, if there is one. */
 export async function removeCheckpoint(folder: string, id: string): Promise<void> {
-  await rm(checkpointPath(checkpointFolder(folder), id), { force: true }).catch(() => undefined); // the next run removes it
+  await rm(checkpointPath(checkpointFolder(folder), id), { force: true }).catch(() => undefined); // the next run will remove it
 }
 
-/** Removes the checkpoints of trials that are done, and their folder when nothing else is in it. */
+/** Removes the checkpoints of finished trials, and the folder if nothing else is in it. */
 export async function removeFinishedCheckpoints(folder: string, done: ReadonlySet<string>): Promise<void> {
   const checkpoints = checkpointFolder(folder);
   const files = await filesIn(checkpoints);
   const finished = files.filter((file) => done.has(checkpointOwner(file) ?? ''));
   for (const file of finished) await rm(`${checkpoints}/${file}`, { force: true });
-  if (finished.length === files.length) await rmdir(checkpoints).catch(() => undefined); // it may never have been made
+  if (finished.length === files.length) await rmdir(checkpoints).catch(() => undefined); // it may not exist
 }
 
-/** What `diskStorage` names a file that it has not finished. */
+/** Matches the names of files that `diskStorage` has not finished. */
 export const HALF_WRITTEN = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
 
 async function removeHalfWritten(folder: string): Promise<void> {
@@ -107,14 +110,15 @@ const REMEDIES: Readonly<Record<string, string>> = {
   ENFILE: 'Allow more open files',
 };
 
-/** What to do about a file that could not be written, for a run to go on. */
+/** Says what to do about a file that could not be written. */
 export function remedyOf({ cause }: CheckpointError): string {
   const { code } = (cause ?? {}) as { readonly code?: unknown };
   return (typeof code === 'string' && REMEDIES[code]) || 'Fix that';
 }
 
-/** A folder that belongs to one run. */
+/** The lock of one run on its folder. */
 export interface FolderLock {
+  /** Releases the folder. */
   release(): void;
 }
 
@@ -127,16 +131,16 @@ const lockFile = v.object({
   start: v.nullable(v.string()),
 });
 
-/** Where a run says that the folder is its own. */
+/** The name of the lock file. */
 const LOCK_FILE = '.lock';
-/** How often a lock that another process is just making or removing is looked at, and how long in between. */
+/** How often to retry a lock that another process is just creating or removing, and the milliseconds in between. */
 const LOOKS = 20;
 const PAUSE_MS = 50;
 
 /**
- * Locks a folder until `release`, or until this process ends, however that happens: the lock of a process that is no more is
- * taken over. One that may be alive is never touched.
- * @throws ConfigError naming the process that has the folder.
+ * Locks a folder until `release`, or until this process ends for any reason: the lock of a dead process is taken over,
+ * that of a process that may be alive never.
+ * @throws ConfigError naming the process that holds the folder.
  */
 export async function lockFolder(folder: string): Promise<FolderLock> {
   const path = `${folder}/${LOCK_FILE}`;
@@ -147,7 +151,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
     if (holder !== null && !(await isDead(holder))) throw inUse(folder, holder);
     if (holder === null || !(await removed(path, holder))) await setTimeout(PAUSE_MS);
   }
-  throw new ConfigError(`--out ${folder}: ${path} names no process; delete it if no other run is at work there`, 'out');
+  throw new ConfigError(`--out ${folder}: ${path} names no process; delete it if no other run uses the folder`, 'out');
 }
 
 function ownLock(path: string, content: string): FolderLock {
@@ -156,14 +160,14 @@ function ownLock(path: string, content: string): FolderLock {
     try {
       if (readFileSync(path, 'utf8') === content) rmSync(path);
     } catch {
-      // The folder is gone or read-only by now: whoever finds the lock sees that its process has ended.
+      // The folder is gone or read-only: whoever finds the lock sees that its process has ended.
     }
   };
   process.on('exit', release);
   return { release };
 }
 
-/** Makes a file; false where there is one. Nothing is left of one that cannot be written. */
+/** Creates a file; false if it exists. Removes it if it cannot be written completely. */
 async function createdWith(path: string, content: string): Promise<boolean> {
   try {
     const file = await open(path, 'wx');
@@ -182,7 +186,7 @@ async function createdWith(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Whose lock it is; null where it has just gone, or is not written to its end. */
+/** The process that holds a lock; null if the lock has just been removed, or is not fully written. */
 async function holderOf(path: string): Promise<ProcessIdentity | null> {
   try {
     const holder = v.safeParse(lockFile, JSON.parse(await readFile(path, 'utf8')));
@@ -193,8 +197,9 @@ async function holderOf(path: string): Promise<ProcessIdentity | null> {
 }
 
 /**
- * Removes the lock of a process that has ended; false where another process is at it. Only who makes the file beside it may
- * remove, and only what it still finds there: between the look and the removal somebody else may have locked anew.
+ * Removes the lock of a dead process; false if another process is doing so. A process may only remove the lock while it
+ * holds the `.taken` file, and only if the lock is unchanged: another process may have locked the folder in the
+ * meantime.
  */
 async function removed(path: string, dead: ProcessIdentity): Promise<boolean> {
   const permit = `${path}.${dead.pid}.taken`;
@@ -210,7 +215,7 @@ async function removed(path: string, dead: ProcessIdentity): Promise<boolean> {
 function inUse(folder: string, { pid, host }: ProcessIdentity): ConfigError {
   return new ConfigError(
     `--out ${folder} is in use by another run, process ${pid} on ${host}; wait for it, or choose another folder ` +
-      `(if there is no such process, delete ${folder}/${LOCK_FILE})`,
+      `(if that process no longer exists, delete ${folder}/${LOCK_FILE})`,
     'out',
   );
 }

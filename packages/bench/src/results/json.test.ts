@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { pathOfNoJson, toJson, withNumbers } from './json.js';
 
 describe('toJson', () => {
-  it('writes the numbers that JSON does not have by their names, which read back', () => {
+  it('writes non-finite numbers by name, and reads them back', () => {
     const text = toJson({ a: [Infinity, -Infinity, NaN, 1.5] });
     expect(text).toBe('{"a":["Infinity","-Infinity","NaN",1.5]}');
     expect(JSON.parse(text, withNumbers)).toEqual({ a: [Infinity, -Infinity, NaN, 1.5] });
@@ -17,7 +17,7 @@ describe('pathOfNoJson', () => {
     ['NaN', { scale: NaN }, 'scale'],
     ['a map', { ranks: new Map() }, 'ranks'],
     ['a hole in a list', { list: [1, undefined] }, 'list.1'],
-  ])('finds what a file cannot hold: %s', (_, value, path) => {
+  ])('finds values that a file cannot hold: %s', (_, value, path) => {
     expect(pathOfNoJson(value)).toBe(path);
   });
 });

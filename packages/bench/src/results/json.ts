@@ -1,25 +1,25 @@
 import * as v from 'valibot';
 
-/** How numbers that JSON does not have are written. */
+/** The names by which non-finite numbers are written. */
 const NAMES = ['NaN', 'Infinity', '-Infinity'] as const;
 
-/** Any number as plain data hold it: one that JSON does not have by its name. Read as a number. */
+/** The schema of any number in plain data, where non-finite ones are names. Parses to a number. */
 export const anyNumber = v.pipe(
   v.union([v.custom<number>((input) => typeof input === 'number', 'expected a number'), v.picklist(NAMES)]),
   v.transform(Number),
 );
 
-/** JSON of plain data; the numbers that it does not have become `"NaN"`, `"Infinity"` and `"-Infinity"`, not null. */
+/** Serializes plain data as JSON. Non-finite numbers become `"NaN"`, `"Infinity"` and `"-Infinity"` instead of null. */
 export function toJson(value: unknown, indent?: number): string {
   return JSON.stringify(value, byName, indent);
 }
 
-/** Plain data as `toJson` writes them, for a writer of JSON that is not ours. */
+/** Converts plain data as `toJson` does, for another JSON writer. */
 export function asJson(value: object): unknown {
   return JSON.parse(toJson(value));
 }
 
-/** A reviver that turns the names back into numbers, for data in which no text can be one of them. */
+/** A reviver that converts the names back to numbers, for data in which no string equals one of them. */
 export function withNumbers(_key: string, value: unknown): unknown {
   return NAMES.some((name) => name === value) ? Number(value) : value;
 }
@@ -29,8 +29,8 @@ function byName(_key: string, value: unknown): unknown {
 }
 
 /**
- * Where plain data hold something that JSON does not have, such as a function, NaN or a Map: its path; undefined where all of it can be
- * written. A field that is undefined is as good as absent.
+ * Finds the path of a value that JSON cannot hold, such as a function, NaN or a Map; undefined if there is none. Fields
+ * that are undefined count as absent.
  */
 export function pathOfNoJson(value: unknown, path = ''): string | undefined {
   if (value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value)) return undefined;
@@ -49,7 +49,7 @@ function isPlain(value: unknown): value is object {
   return Array.isArray(value) || prototype === Object.prototype || prototype === null;
 }
 
-/** JSON with sorted keys: values of equal content give equal text, in whatever order their fields were written or read. */
+/** Serializes a value as JSON with sorted keys, so that equal content gives equal text. */
 export function canonical(value: unknown): string {
   return JSON.stringify(value, (_, inner: unknown) =>
     inner !== null && typeof inner === 'object' && !Array.isArray(inner)

@@ -19,7 +19,7 @@ afterEach(() => rm(folder, { recursive: true }));
 const lockedBy = (holder: ProcessIdentity): Promise<void> => writeFile(join(folder, '.lock'), JSON.stringify(holder));
 const holder = async (): Promise<string> => readFile(join(folder, '.lock'), 'utf8');
 
-/** The number of a process that has ended. */
+/** The process id of a process that has ended. */
 async function endedProcess(): Promise<number> {
   const child = spawn(process.execPath, ['--version'], { stdio: 'ignore' });
   await once(child, 'exit');
@@ -27,7 +27,7 @@ async function endedProcess(): Promise<number> {
 }
 
 describe('the lock of a folder', () => {
-  it('lets one run in, and the next when it is released', async () => {
+  it('admits one run, and the next one after its release', async () => {
     const lock = await lockFolder(folder);
     await expect(lockFolder(folder)).rejects.toThrow(ConfigError);
     await expect(lockFolder(folder)).rejects.toThrow(
@@ -47,7 +47,7 @@ describe('the lock of a folder', () => {
   });
 
   it.skipIf(process.platform !== 'linux')(
-    'is taken over where the number or the machine was used anew (told by Linux)',
+    'is taken over if the process id was reused or the machine rebooted (detected on Linux)',
     async () => {
       const rebooted = own.machine === null ? [] : [{ ...own, boot: 'an earlier one' }];
       for (const dead of [{ ...own, start: '1' }, ...rebooted]) {
@@ -57,7 +57,7 @@ describe('the lock of a folder', () => {
     },
   );
 
-  it('is never taken from a process that may be alive', async () => {
+  it('is never taken over from a process that may be alive', async () => {
     const elsewhere: Partial<ProcessIdentity>[] = [
       { host: 'another-machine' },
       { machine: 'of the same name' },
@@ -72,7 +72,7 @@ describe('the lock of a folder', () => {
     }
   });
 
-  it('goes to exactly one of many that find it dead at once', async () => {
+  it('goes to exactly one of many processes that take it over at once', async () => {
     await lockedBy({ ...own, pid: await endedProcess() });
     const outcomes = await Promise.allSettled(Array.from({ length: 50 }, () => lockFolder(folder)));
     const winners = outcomes.filter(({ status }) => status === 'fulfilled');
@@ -80,13 +80,13 @@ describe('the lock of a folder', () => {
     expect(await readdir(folder)).toEqual(['.lock']);
   });
 
-  it('is left alone when it names no process, which is said', async () => {
+  it('is kept if it names no process, with an error', async () => {
     await writeFile(join(folder, '.lock'), 'mine');
     await expect(lockFolder(folder)).rejects.toThrow(/\.lock names no process; delete it if no other run/);
     expect(await holder()).toBe('mine');
   });
 
-  it('leaves the lock of another one where it is on release', async () => {
+  it('keeps the lock of another process on release', async () => {
     const lock = await lockFolder(folder);
     await lockedBy({ ...own, host: 'another-machine' });
     lock.release();

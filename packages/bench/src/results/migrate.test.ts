@@ -7,7 +7,7 @@ import { DataError } from '@peftjs/core/method';
 import { readResults, resultPath, writeResult } from './files.js';
 import type { DoneTrial } from './schema.js';
 
-/** Two result files from before there was a format number, whose curves and stages were shortened. */
+/** Two result files of the format before `format` was recorded. Their curves and stages were shortened. */
 const before = fileURLToPath(new URL('../../test/fixtures/format-1', import.meta.url));
 const ADALORA = 'adalora-uci_sentiment-r_8-s2-72d49aca3f1e';
 const IN_STAGES = 'sora-uci_sentiment-any-s1-be14f357bb56';
@@ -28,7 +28,7 @@ async function read(id: string): Promise<DoneTrial> {
 }
 
 describe('a result file of format 1', () => {
-  it('is read as one of today, of numerics 0', async () => {
+  it('is converted to the current format, with numerics 0', async () => {
     const { versions, parameters, ...rest } = await fileOf(ADALORA);
     const { trainableMean, ...counts } = parameters as Record<string, number>;
     expect(await read(ADALORA)).toEqual({
@@ -39,18 +39,18 @@ describe('a result file of format 1', () => {
     });
   });
 
-  it('keeps its losses, which meant what they mean today', async () => {
+  it('keeps its losses, whose meaning is unchanged', async () => {
     const [first] = (await read(ADALORA)).history;
-    expect(first?.loss).toBeCloseTo(0.818, 3); // cross entropy of two classes
-    expect(first?.objective).toBeCloseTo(10.309, 3); // and the orthogonality of the start
+    expect(first?.loss).toBeCloseTo(0.818, 3); // cross-entropy of two classes
+    expect(first?.objective).toBeCloseTo(10.309, 3); // plus the orthogonality penalty at the start
   });
 
-  it('gets the mean of the stored parameters from its curve where it had something else', async () => {
+  it('gets the mean of stored parameters from its curve if the file has another mean', async () => {
     const { history, parameters } = await read(IN_STAGES);
     expect(parameters.storedMean).toBe(history.reduce((sum, { stored }) => sum + stored, 0) / history.length);
   });
 
-  it('gets what the first of them did not say', async () => {
+  it('gets the fields that the first files lack', async () => {
     const { arm: _, judgedOn: _rows, tuning: _rate, budget, parameters, ...rest } = await fileOf(ADALORA);
     const { matchedOn: _stored, ...asked } = budget as Record<string, unknown>;
     const { optimizerBytes, ...counts } = parameters as Record<string, unknown>;
@@ -61,7 +61,7 @@ describe('a result file of format 1', () => {
     });
   });
 
-  it('written again is a file of today, which is read as it is', async () => {
+  it('is in the current format once written again', async () => {
     const result = await read(ADALORA);
     await writeResult(dir, result);
     expect(await fileOf(ADALORA)).toEqual(result);
@@ -69,11 +69,9 @@ describe('a result file of format 1', () => {
   });
 });
 
-it('a result file of a newer format is refused, and not called broken', async () => {
+it('a result file of a newer format is refused, but not as broken', async () => {
   await writeFile(resultPath(dir, ADALORA), JSON.stringify({ ...(await fileOf(ADALORA)), format: 3 }));
   const failure = await readResults(dir).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(DataError);
-  expect((failure as DataError).message).toMatch(
-    /\.json has the format 3, and this version reads formats up to 2: update/,
-  );
+  expect((failure as DataError).message).toMatch(/\.json has format 3, but this version reads formats up to 2; update/);
 });

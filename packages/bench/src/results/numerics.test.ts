@@ -9,7 +9,7 @@ const computedBy = (numerics: number, seed: number): DoneTrial => {
 };
 
 describe('results of several numerics', () => {
-  it('are those of the newest, and what is left out is named in one sentence', () => {
+  it('keep the newest, and name the rest in one sentence', () => {
     const [old, older, now] = [computedBy(1, 1), computedBy(0, 2), computedBy(2, 3)];
     const pooled = ofNewestNumerics([old, older, now]);
     expect(pooled).toEqual({ results: [now], leftOut: [old, older] });
@@ -18,7 +18,7 @@ describe('results of several numerics', () => {
     ]);
   });
 
-  it('of one there is nothing to say', () => {
+  it('need no note if all are the same', () => {
     const all = [computedBy(0, 1), computedBy(0, 2)];
     expect(ofNewestNumerics(all)).toEqual({ results: all, leftOut: [] });
     expect(leftOutNotes(ofNewestNumerics(all))).toEqual([]);

@@ -2,17 +2,17 @@ import * as v from 'valibot';
 import type { RowPredictions } from '@peftjs/core';
 import { anyNumber } from './json.js';
 
-/** The layout of the result files that this version writes. */
+/** The format of the result files that this version writes. */
 export const RESULT_FORMAT = 2;
 
-// Files from outside are hostile: every list, text and depth is bounded.
+// Files from elsewhere may be hostile: every array, string and depth is bounded.
 const MAX_NAME = 1_000;
 const MAX_ENTRIES = 20_000;
 const MAX_DEPTH = 8;
 
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_NAME));
 const finite = v.pipe(v.number(), v.finite());
-/** What is measured on the way may be infinite, as a perplexity; what a trial is judged by is finite. */
+/** A number measured during training may be infinite, e.g. a perplexity; final metrics must be finite. */
 const number = anyNumber;
 const amount = v.pipe(finite, v.minValue(0));
 const count = v.pipe(finite, v.integer(), v.minValue(0));
@@ -21,52 +21,55 @@ const date = v.pipe(
   v.isoTimestamp(),
   v.check((text) => !Number.isNaN(Date.parse(text)), 'expected a date'),
 );
-/** The id is the file's name, too: nothing in it may leave the folder. */
+/** The id is also the file name, so it must not leave the folder. */
 const id = v.pipe(
   v.string(),
   v.maxLength(200),
   v.regex(/^[A-Za-z0-9][\w.-]*$/, 'an id of letters, digits, ".", "_", "-"'),
 );
-/** Stages that a sparsifying schedule has at most. */
+/** The most stages of a sparsifying schedule. */
 export const MAX_STAGES = 100;
-/** Rows a result file keeps at most. */
+/** The most rows of a training curve in a result file. */
 const HISTORY_ROWS = 400;
-/** Rows whose predictions a result file keeps at most, and the values of lists among them. */
+/** The most rows whose predictions a result file keeps, and the most values of lists in them. */
 const MAX_PREDICTIONS = { rows: 20_000, values: 200_000 };
-/** Longest message of a failed trial, in characters. */
+/** The longest message of a failed trial, in characters. */
 export const MAX_MESSAGE = 10_000;
 const message = v.pipe(v.string(), v.maxLength(MAX_MESSAGE));
 const json = v.custom<JsonValue>((input) => isJson(input, MAX_DEPTH), `JSON of at most ${MAX_DEPTH} levels`);
 
-/** Values by name, at most 20,000 of them. */
+/** The schema of values by name, at most 20,000 of them. */
 const named = <const S extends v.GenericSchema>(value: S) =>
   v.pipe(
     v.record(name, value),
     v.check((record) => Object.keys(record).length <= MAX_ENTRIES, `at most ${MAX_ENTRIES} entries`),
   );
 
-/** Plain data as JSON holds it. */
+/** Data that JSON can hold. */
 type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
 const budget = v.object({
-  /** Parameters asked for; null where a method takes no budget. */
+  /** The requested number of parameters; null for a method without budget. */
   requested: v.nullable(count),
-  /** Which parameters are compared with it: stored in the end, or trained at the start. */
+  /** The parameters that the budget counts: stored in the end, or trained at the start. */
   matchedOn: v.picklist(['stored', 'trained']),
-  /** As typed: `60000`, `0.8%`, `r=4`. */
+  /** The budget as typed: `60000`, `0.8%`, `r=4`. */
   spec: v.pipe(v.string(), v.maxLength(MAX_NAME)),
-  /** Largest relative distance from the request that counts as met. */
+  /** The largest relative distance from the request that counts as met. */
   tolerance: amount,
+  /** Whether the budget was met. */
   met: v.boolean(),
 });
 
 const protocol = v.objectWithRest(
   {
+    /** Epochs of training; of the first stage, for a trial in stages. */
     epochs: amount,
+    /** Rows per batch. */
     batchSize: count,
-    /** What checkpoints were selected on, in words. */
+    /** The rows and checkpoints of the selection, in words. */
     selectedOn: name,
-    /** How a trial in stages was trained. */
+    /** The stages of a trial in stages. */
     stages: v.exactOptional(
       v.object({
         levels: v.pipe(v.array(amount), v.minLength(1), v.maxLength(MAX_STAGES)),
@@ -74,12 +77,14 @@ const protocol = v.objectWithRest(
         memorizationRows: count,
       }),
     ),
+    /** The origin and the rows of the data. */
     data: v.object({
       source: name,
       licence: name,
       rows: named(count),
-      /** Rows cut at `maxTokens`, and rows left out because nothing to learn was left; absent in older files. */
+      /** Rows cut at `maxTokens`, by set. Absent in older files. */
       truncated: v.exactOptional(named(count)),
+      /** Rows left out because nothing to learn remained, by set. Absent in older files. */
       leftOut: v.exactOptional(named(count)),
     }),
   },
@@ -87,73 +92,95 @@ const protocol = v.objectWithRest(
 );
 
 const historyRow = v.object({
+  /** The step, from 1. */
   step: count,
+  /** Epochs done, as a fraction. */
   epoch: amount,
-  /** Of the step, on the data alone. */
+  /** The loss of the step, without the method's own terms. */
   loss: number,
-  /** What was minimised: the loss and the method's own terms. */
+  /** The minimised objective: the loss plus the method's own terms. */
   objective: v.optional(number),
+  /** The learning rate of the step. */
   learningRate: amount,
-  /** Stored parameters the adapter has at this step. */
+  /** The parameters that would be stored at this step. */
   stored: count,
-  /** Metrics on the selection split, where it was evaluated here. */
+  /** Metrics on the selection split, if it was evaluated at this step. */
   metrics: v.optional(named(number)),
+  /** Ranks by module path, if recorded at this step. */
   ranks: v.optional(named(amount)),
 });
 
 const sparsityStage = v.object({
+  /** The stage, from 0. */
   stage: count,
-  /** Of the method's sparsity. */
+  /** The level of the method's sparsity. */
   level: amount,
-  /** Gates that the schedule began with. */
+  /** The number of gates at the start of the schedule. */
   gates: count,
-  /** Share of them that is zero or removed. */
+  /** The share of these gates that is zero or removed. */
   sparsity: v.pipe(amount, v.maxValue(1)),
+  /** Stored parameters at the end of the stage. */
   storedParameters: count,
+  /** Stored parameters, averaged over the stage's steps. */
   meanParameters: amount,
+  /** Ranks by module path. */
   ranks: named(amount),
-  /** The primary metric on a fixed part of the training rows, on the selection split, and on the reported one. */
+  /** The primary metric on a fixed sample of the training rows. */
   trainMetric: number,
+  /** The primary metric on the selection split. */
   selectionMetric: number,
+  /** The primary metric on the reported split. */
   devMetric: number,
-  /** `trainMetric` and `devMetric` in percent of those of the first stage; null where there is nothing to compare with. */
+  /** `trainMetric` in percent of the first stage's; null if undefined. */
   memorization: v.nullable(number),
+  /** `devMetric` in percent of the first stage's; null if undefined. */
   generalization: v.nullable(number),
 });
 
-/** A stage of a trial that chose its size, as core's `train` tells of it. */
+/** A stage of a trial that chose its size, as reported by core's `train`. */
 const sizingStage = v.object({
+  /** The stage, from 0. */
   stage: count,
+  /** The purpose of the stage. */
   kind: v.picklist(['dense', 'control', 'descent', 'search', 'tuning']),
-  /** Parameters that it might store; null for no limit. */
+  /** The most parameters that it may store; null for no limit. */
   budget: v.nullable(amount),
+  /** Stored parameters at the end of the stage. */
   storedParameters: count,
+  /** Stored parameters, averaged over the stage's steps. */
   meanParameters: amount,
+  /** Ranks by module path. */
   ranks: named(amount),
-  /** The primary metric on the selection split, and on a fixed part of the training rows. */
+  /** The primary metric on the selection split. */
   score: number,
+  /** The primary metric on a fixed sample of the training rows. */
   trainScore: v.nullable(number),
-  /** How much worse than the dense adapter it scores on the selection split, and how much worse it may. */
+  /** How much worse than the dense adapter it scores on the selection split. */
   worse: number,
+  /** How much worse it may score. */
   allowed: number,
   /** Whether it may be chosen. */
   held: v.boolean(),
-  /** `trainScore` and `score` in percent of those of the dense adapter; null where there is nothing to compare with. */
+  /** `trainScore` in percent of the dense adapter's; null if undefined. */
   memorization: v.nullable(number),
+  /** `score` in percent of the dense adapter's; null if undefined. */
   generalization: v.nullable(number),
 });
 
-/** How an adapter chose its size, in result files and beside adapters. */
+/** The choice of an adapter's size, in result files and next to adapters. */
 export const sizingSchema = v.pipe(
   v.object({
+    /** The stages of the choice. */
     stages: v.pipe(v.array(sizingStage), v.minLength(1), v.maxLength(MAX_STAGES)),
+    /** The index of the chosen stage. */
     chosen: count,
+    /** The reason for the choice, in words. */
     reason: message,
   }),
-  v.check(({ stages, chosen }) => chosen < stages.length, 'expected the number of a stage as the chosen one'),
+  v.check(({ stages, chosen }) => chosen < stages.length, "expected 'chosen' to be the index of a stage"),
 );
 
-/** What the numbers depend on: packages by name, and `NUMERICS` of core, which is 0 in files from before there was one. */
+/** The versions that numbers depend on: packages by name, and `NUMERICS` of core, which is 0 for files without it. */
 const versions = v.pipe(
   v.objectWithRest({ numerics: count }, v.union([name, count])),
   v.check((record) => Object.keys(record).length <= MAX_ENTRIES, `at most ${MAX_ENTRIES} entries`),
@@ -162,7 +189,7 @@ const versions = v.pipe(
 const trial = {
   format: v.literal(RESULT_FORMAT),
   id,
-  /** The name in its study. */
+  /** The arm's name in its study. */
   arm: name,
   method: name,
   methodConfig: named(json),
@@ -172,28 +199,29 @@ const trial = {
   budget,
 };
 
-/** How the learning rate was chosen; null where it was given. */
+/** How the learning rate was tuned; null if it was given. */
 const tuning = v.object({
   tried: v.pipe(
     v.array(
       v.object({
         learningRate: amount,
-        /** The mean over tasks and seeds of the primary metric on the selection rows; null where a trial failed. */
+        /** The primary metric on the selection rows, averaged over tasks and seeds; null if a trial failed. */
         score: v.nullable(finite),
-        /** Of the paired difference to the best rate; null for that one, and where it is unknown. */
+        /** The standard error of the paired difference from the best rate; null for the best rate, or if unknown. */
         standardError: v.exactOptional(v.nullable(amount)),
         error: v.exactOptional(message),
       }),
     ),
     v.maxLength(100),
   ),
-  /** The rates within one standard error of the best one, the middle of which is chosen. */
+  /** The rates within one standard error of the best one; the middle one is chosen. */
   tied: v.exactOptional(v.pipe(v.array(amount), v.maxLength(100))),
+  /** The chosen rate; null if every rate failed. */
   chosen: v.nullable(amount),
 });
 
 const circumstances = {
-  /** The rows that metrics are of; a trial that tunes is judged on those that select. */
+  /** The rows that the metrics are computed on: the selection rows for tuning trials, the reported rows otherwise. */
   judgedOn: v.picklist(['dev', 'selection']),
   tuning: v.nullable(tuning),
   engine: v.object({ executor: name, backend: name, threads: count, dtype: name }),
@@ -205,8 +233,9 @@ const circumstances = {
 };
 
 /**
- * Of the selected checkpoint, head left out; `base` is the whole pretrained model. `storedMean` is what would be stored, averaged over
- * the steps; `optimizerBytes` are those of AdamW's two float32 moments of what the adapter trains at the start.
+ * Parameter counts of the selected checkpoint, without the head; `base` counts the whole pretrained model. `storedMean`
+ * averages what would be stored over the steps. `optimizerBytes` is the size of AdamW's two float32 moments for
+ * everything that the adapter trains at the start.
  */
 const parameters = v.object({
   trainableAtStart: count,
@@ -216,7 +245,7 @@ const parameters = v.object({
   optimizerBytes: count,
 });
 
-/** A class by its number, a value, or a list of 0 and 1 by label, of tags, or of documents by number. */
+/** A row's value: a class index, a number, or a list (0 or 1 by label, tags, or document indices). */
 const shortText = v.pipe(v.string(), v.maxLength(MAX_NAME));
 const listOf = <const S extends v.GenericSchema>(value: S, most: number) =>
   v.pipe(v.array(value), v.maxLength(most), v.readonly());
@@ -227,7 +256,7 @@ const predictions = v.pipe(
   v.object({ predicted: rowValues, actual: rowValues }),
   v.check(
     ({ predicted, actual }) => predicted.length === actual.length,
-    'expected as many predictions as rows have what is right',
+    'expected as many predictions as actual values',
   ),
 );
 
@@ -235,19 +264,23 @@ const doneTrial = v.object({
   ...trial,
   parameters,
   ranks: named(amount),
-  /** On the reported split, at the selected checkpoint. */
+  /** Metrics on the reported split, at the selected checkpoint. */
   metrics: named(finite),
+  /** The last checkpoint. */
   last: v.object({ metrics: named(finite), ranks: named(amount), parameters: count }),
-  /** `lowerIsBetter`: less of the metric is better; left out where more is. */
+  /** How the checkpoint was selected. `lowerIsBetter` is absent if higher values of the metric are better. */
   selection: v.object({ split: name, step: count, metric: name, lowerIsBetter: v.exactOptional(v.boolean()) }),
   history: v.pipe(v.array(historyRow), v.maxLength(HISTORY_ROWS)),
   time: v.object({ totalSeconds: amount, trainSeconds: amount, stepMedianMs: amount, compileSeconds: amount }),
   memory: v.object({ peakRssBytes: count }),
-  /** Of a trial that was trained in stages: what each ended with. */
+  /** The results of the stages of a trial in stages. */
   stages: v.exactOptional(v.pipe(v.array(sparsityStage), v.maxLength(MAX_STAGES))),
-  /** Of a trial that chose its size: what its stages ended with, the one that it ended as, and why. */
+  /** The stages of a trial that chose its size, the chosen one, and why. */
   sizing: v.exactOptional(sizingSchema),
-  /** What was predicted for each of the rows that `metrics` are of; absent where rows are not judged one by one, or are too many. */
+  /**
+   * The prediction for each row that `metrics` covers. Absent if the metric is not computed by row, or if there are too
+   * many rows.
+   */
   rows: v.exactOptional(predictions),
   ...circumstances,
   status: v.literal('done'),
@@ -260,7 +293,10 @@ const failedTrial = v.object({
   error: v.object({ code: name, message }),
 });
 
-/** The result file of one trial, DIR/results/<id>.json, as this version writes it; `migrated` brings older ones there. */
+/**
+ * The schema of a trial's result file, DIR/results/<id>.json, as this version writes it; `migrated` converts older
+ * files.
+ */
 export const trialResultSchema = v.pipe(
   v.variant('status', [doneTrial, failedTrial]),
   v.check(
@@ -269,28 +305,31 @@ export const trialResultSchema = v.pipe(
   ),
 );
 
-/** What a stage of a trial ended with. */
+/** The result of a stage of a trial. */
 export type SparsityStage = v.InferOutput<typeof sparsityStage>;
 
 /** How an adapter chose its size. */
 export type TrialSizing = v.InferOutput<typeof sizingSchema>;
 
-/** A trial that ran to its end. */
+/** The result of a trial that finished. */
 export type DoneTrial = v.InferOutput<typeof doneTrial>;
 
-/** A trial that stopped, and why. */
+/** The result of a trial that failed. */
 export type FailedTrial = v.InferOutput<typeof failedTrial>;
 
-/** What a trial left behind. Two runs of one plan are equal but for `time`, `memory` and the dates. */
+/** The result of a trial. Two runs of one plan give equal results except for `time`, `memory` and the dates. */
 export type TrialResult = DoneTrial | FailedTrial;
 
-/** One line of the training curve. */
+/** One row of the training curve. */
 export type HistoryRow = v.InferOutput<typeof historyRow>;
 
-/** Budgets, batches, splits and sources: what a reader must know to judge a number. */
+/** What a reader must know to judge a number: epochs, batches, splits and the origin of the data. */
 export type Protocol = v.InferOutput<typeof protocol>;
 
-/** Predictions as a result file can hold them; undefined for those that are too many, or no numbers. */
+/**
+ * Returns predictions if a result file can hold them; undefined if there are too many, or if they are not finite
+ * numbers.
+ */
 export function storablePredictions(rows: RowPredictions | undefined): DoneTrial['rows'] {
   if (rows === undefined) return undefined;
   const { predicted, actual } = rows;
@@ -311,12 +350,12 @@ function isJson(value: unknown, depth: number): value is JsonValue {
   return typeof value === 'object' && depth > 0 && Object.values(value).every((inner) => isJson(inner, depth - 1));
 }
 
-/** Rows between evaluations that keep their ranks, which are as many numbers as there are modules. */
+/** Rows between evaluations that keep their ranks: one number per module each. */
 const RANK_ROWS = 40;
 
 /**
- * At most `limit` rows of a training curve, in order: those with metrics first, then evenly spaced ones with ranks, then evenly
- * spaced ones of the others, whose ranks are left out.
+ * Thins a training curve to at most `limit` rows, in order: first those with metrics, then evenly spaced ones with
+ * ranks, then evenly spaced ones without their ranks.
  */
 export function boundedHistory<Row extends { readonly metrics?: unknown; readonly ranks?: unknown }>(
   rows: readonly Row[],
@@ -346,7 +385,7 @@ function withoutRanks<Row extends { readonly ranks?: unknown }>(row: Row): Row {
   return rest as Row;
 }
 
-/** `amount` rows at even distances, the last one among them. */
+/** Picks `amount` rows at even distances, including the last one. */
 function evenly<Row>(rows: readonly Row[], amount: number): readonly Row[] {
   if (rows.length <= amount) return rows;
   return rows.filter(
@@ -354,16 +393,17 @@ function evenly<Row>(rows: readonly Row[], amount: number): readonly Row[] {
   );
 }
 
-/** The layout of a file; those from before there was a number are 1. */
+/** The format of a file; 1 if it states none. */
 export function formatOf(input: unknown): unknown {
   return isRecord(input) ? (input['format'] ?? 1) : undefined;
 }
 
 /**
- * A result file of an older layout in today's; anything else as it is, for the schema to judge.
+ * Converts a result file of an older format to the current one; returns anything else unchanged, for the schema to
+ * check.
  *
- * Format 1 had no `format` and no `versions.numerics`, and called the mean of the stored parameters `trainableMean`. Its first files had
- * neither `arm`, `judgedOn`, `tuning`, `budget.matchedOn` nor `parameters.optimizerBytes`.
+ * Format 1 had no `format` and no `versions.numerics`, and called the mean of stored parameters `trainableMean`. Its
+ * first files also lacked `arm`, `judgedOn`, `tuning`, `budget.matchedOn` and `parameters.optimizerBytes`.
  */
 export function migrated(input: unknown): unknown {
   if (!isRecord(input) || formatOf(input) !== 1) return input;
@@ -380,7 +420,10 @@ export function migrated(input: unknown): unknown {
   };
 }
 
-/** Where nothing was requested, `trainableMean` was what is trained at the start: the mean is that of the training curve then. */
+/**
+ * Without a requested budget, `trainableMean` was the number trained at the start, so the mean is taken from the
+ * training curve.
+ */
 function migratedParameters(parameters: unknown, { budget, history }: Readonly<Record<string, unknown>>): unknown {
   if (!isRecord(parameters)) return parameters;
   const { trainableMean, ...rest } = parameters;

@@ -5,26 +5,29 @@ import * as v from 'valibot';
 import { toJson, withNumbers } from './json.js';
 import { sizingSchema, type TrialSizing } from './schema.js';
 
-/** Beside an adapter: how it chose its size. */
+/** The file next to an adapter that says how it chose its size. */
 const SIZING_FILE = 'sizing.json';
 
-/** Writes beside an adapter how it chose its size; where it did not, what an earlier adapter left there goes. */
+/** Writes how an adapter chose its size next to it. If it did not choose, removes the file of an earlier adapter. */
 export async function writeSizing(folder: string, sizing: TrialSizing | undefined): Promise<void> {
   const path = `${folder}/${SIZING_FILE}`;
   if (sizing) await diskStorage().write(path, new TextEncoder().encode(`${toJson(sizing, 1)}\n`));
   else await rm(path, { force: true });
 }
 
-/** How the adapter in a folder chose its size; undefined where nothing is said of it. @throws CheckpointError for a file that is broken. */
+/**
+ * Reads how the adapter in a folder chose its size; undefined if there is no such file.
+ * @throws CheckpointError for a broken file.
+ */
 export async function readSizing(folder: string, storage: Storage): Promise<TrialSizing | undefined> {
   const path = `${folder}/${SIZING_FILE}`;
   if (!(await storage.exists(path))) return undefined;
   const parsed = v.safeParse(sizingSchema, parsedJson(await storage.read(path)));
   if (parsed.success) return parsed.output;
-  throw new CheckpointError(`${path} does not say how an adapter chose its size; remove it`, path);
+  throw new CheckpointError(`${path} is not a valid record of how an adapter chose its size; remove it`, path);
 }
 
-/** Undefined for what is no JSON. */
+/** Parses JSON; undefined if it is invalid. */
 function parsedJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes), withNumbers);

@@ -19,7 +19,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true }));
 
-/** A trial that was at times, but not in the end, beyond all numbers. */
+/** A trial with values that were infinite or NaN at times, but not in the end. */
 function diverged(): DoneTrial {
   const [first, ...rest] = trial.history;
   if (!first) throw new RangeError('the trial has no history');
@@ -33,8 +33,8 @@ function withInfiniteStage(result: DoneTrial): DoneTrial {
   return { ...result, stages: [{ ...first, trainMetric: Infinity, memorization: NaN }, ...rest] };
 }
 
-describe('a result with numbers that JSON does not have', () => {
-  it('is written and reads back as it was', async () => {
+describe('a result with non-finite numbers', () => {
+  it('is written and read back unchanged', async () => {
     const result = withInfiniteStage(diverged());
     expect(await writeResult(dir, result)).toEqual(result);
     expect(await readFile(resultPath(dir, result.id), 'utf8')).toContain('"loss": "Infinity"');
@@ -63,14 +63,14 @@ describe('writeResult', () => {
     expect(await readResults(dir)).toMatchObject([{ methodConfig: { r: 4 } }]);
   });
 
-  it('refuses a result that is too long to be read again', async () => {
+  it('refuses a result that is too long to read back', async () => {
     const long = { ...trial, methodConfig: { note: 'x'.repeat(17 * 1024 * 1024) } };
     await expect(writeResult(dir, long)).rejects.toThrow(/cannot be written: it has \d+ bytes/);
   });
 });
 
 describe('datedAfter', () => {
-  it('gives a date that can be written after a result from the end of all dates', async () => {
+  it('gives a valid date even after a result with the last possible date', async () => {
     const last = { ...failedTrial(trial, 'no'), id: 'last', finishedAt: '9999-12-31T23:59:59.999Z' };
     const result = await writeResult(dir, datedAfter([last], trial));
     expect(result.finishedAt).toBe('9999-12-31T23:59:59.999Z');
@@ -78,8 +78,8 @@ describe('datedAfter', () => {
 });
 
 describe('readResults', () => {
-  it('refuses a folder that is named like a result', async () => {
+  it('refuses a folder with the name of a result', async () => {
     await mkdir(resultPath(dir, trial.id));
-    await expect(readResults(dir)).rejects.toThrow(/is not the result of a trial: it is no regular file/);
+    await expect(readResults(dir)).rejects.toThrow(/is not a trial's result: it is not a regular file/);
   });
 });

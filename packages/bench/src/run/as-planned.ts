@@ -9,43 +9,51 @@ import type { DataSource, LoadedTask } from '../registry/tasks.js';
 import { numericVersions, type Trial, type Versions } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 
-/** Where the model and the data of a trial are on the machine that runs it. */
-export interface TrialPlaces {
+/** The paths of a trial's model and data on the machine that runs it. */
+export interface TrialPaths {
+  /** The model: a folder, an npm package or a hub id. */
   readonly model: string;
+  /** Where the data are. */
   readonly data: DataSource;
 }
 
 /**
- * Makes a trial ready that was planned on another machine.
- * @throws PeftError where this one has not what was planned: the versions, the method, the model or the rows.
+ * Prepares a trial that was planned on another machine.
+ * @throws PeftError if the versions, method, model or rows here differ from the plan.
  */
 export async function prepareAsPlanned(
   trial: Trial,
-  at: TrialPlaces,
+  at: TrialPaths,
   prepare: (trial: Trial) => Promise<PreparedTrial>,
 ): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
   const { fingerprints } = trial;
   if (prepared.model.fingerprint !== fingerprints.model) {
-    throw new CheckpointError(`the model ${at.model} is another one here than where the run was planned`, at.model);
+    throw new CheckpointError(`the model ${at.model} here differs from the one where the run was planned`, at.model);
   }
   if (dataFingerprint(prepared.task, prepared.model) !== fingerprints.data) {
-    throw new DataError(`the rows of ${trial.task} are others here than where the run was planned`, trial.task);
+    throw new DataError(`the rows of ${trial.task} here differ from those where the run was planned`, trial.task);
   }
   return prepared;
 }
 
-/** Messages about rows quote them, and this one goes to others: a job may name any file that is readable here. */
+/**
+ * Hides the content of rows, which messages about rows quote: this message goes to others, and a job may name any
+ * readable file.
+ */
 function withoutContent(error: unknown, { task }: Trial): never {
   if (!(error instanceof DataError)) throw error;
   throw new DataError(
-    `the files of ${task} cannot be read here; ${commandName} run with the same files says why`,
+    `the files of ${task} cannot be read here; ${commandName} run with the same files shows why`,
     task,
   );
 }
 
-/** @throws UnsupportedError naming the first version that is another one, ConfigError where the method is not installed. */
+/**
+ * @throws UnsupportedError naming the first version that differs from the plan, ConfigError if the method is not
+ * installed.
+ */
 async function assertVersions({ method, engine, versions: planned }: Trial): Promise<void> {
   const { offer } = await resolveMethod(method);
   const resolved = await resolveEngine(engine);
@@ -57,28 +65,32 @@ async function assertVersions({ method, engine, versions: planned }: Trial): Pro
   for (const name of new Set([...Object.keys(planned), ...Object.keys(here)])) {
     if (here[name] === planned[name]) continue;
     throw new UnsupportedError(
-      `${name} is ${here[name] ?? 'not there'}, and ${planned[name] ?? 'not there'} in the run`,
+      `${name} is ${here[name] ?? 'missing'} here, but ${planned[name] ?? 'missing'} in the run`,
     );
   }
   const { backend, threads } = resolved.engine;
   if (backend !== engine.backend || threads !== engine.threads) {
-    throw new UnsupportedError(`the engine runs on ${backend} here, and on ${engine.backend} in the run`, 'backend');
+    throw new UnsupportedError(`the engine runs on ${backend} here, but on ${engine.backend} in the run`, 'backend');
   }
 }
 
-/** What the content of a task's rows is told by, and for a language model what is put around them. */
+/**
+ * The fingerprint of a task's rows and, for a language model, of the special tokens and chat template put around them.
+ */
 export function dataFingerprint(task: LoadedTask, model: PretrainedModel): string {
   return [...dataSets(task).map(({ fingerprint }) => fingerprint), ...marksOf(task, model)].join(' ');
 }
 
-/** Every set of rows that a task's numbers come from. */
+/** Every data set that a task's numbers depend on. */
 function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
   if (task.kind === 'causal-lm') return [task.train, task.dev];
   const { train, dev, selection, alsoReported = {} } = task;
   return [train, dev, ...(selection ? [selection] : []), ...Object.values(alsoReported)];
 }
 
-/** What is put around the texts of a language task: no part of the model's fingerprint, but of the rows. */
+/**
+ * Describes the tokens around the texts of a language task: they belong to the rows, not to the model's fingerprint.
+ */
 function marksOf(task: LoadedTask, { tokenizer }: PretrainedModel): string[] {
   if (task.kind !== 'causal-lm') return [];
   const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;

@@ -7,35 +7,41 @@ import { checkpointPath } from '../results/folder.js';
 import { toJson, withNumbers } from '../results/json.js';
 import type { StoredTrialRecord, TrialRecorder } from './recorder.js';
 
-/** Where the checkpoints of trials go, and how often. They change no number. */
+/** Where and how often to write trials' checkpoints. They affect no number. */
 interface CheckpointOptions {
+  /** The folder of the checkpoints. */
   readonly folder: string;
-  /** Steps between two checkpoints. Default 50. */
+  /** Steps between checkpoints. Default 50. */
   readonly every?: number;
+  /** Where to write. Default the disk. */
   readonly storage?: Storage;
 }
 
-/** The checkpoints of one trial. Nothing that goes wrong with them ends it: it is warned of once. */
+/** The checkpoints of one trial. Their errors never end the trial: each is reported once as a warning. */
 export interface TrialCheckpoints {
-  /** Whether one is to be written after a step. */
+  /** Whether a checkpoint is due after a step. */
   isDue(step: number): boolean;
+  /** Writes a checkpoint over the previous one. */
   write(checkpoint: TrialCheckpoint): Promise<void>;
-  /** The last one written; null where there is none that can be read. */
+  /** Reads the last checkpoint; null if none can be read. */
   read(): Promise<TrialCheckpoint | null>;
 }
 
-/** What is kept while a trial trains, and what it goes on from. */
+/** The recorder and checkpoints of a trial, and the checkpoint to resume from. */
 export interface Keeping {
+  /** Records the training history. */
   readonly recorder: TrialRecorder;
+  /** Writes checkpoints. */
   readonly checkpoints: TrialCheckpoints;
+  /** The checkpoint to resume from; null to start from the beginning. */
   readonly from: TrialCheckpoint | null;
 }
 
-/** Steps between two checkpoints, when nobody says. */
+/** The default number of steps between checkpoints. */
 const CHECKPOINT_EVERY = 50;
-/** Long steps are not many at risk: a checkpoint is due after so much time, whatever the count. */
+/** The longest time between checkpoints: where steps are slow, one is due sooner than the count says. */
 const LONGEST_MS = 60_000;
-/** Time between two checkpoints, in times of what writing one takes. */
+/** The least time between checkpoints, as a multiple of the time to write one. */
 const WRITE_RATIO = 20;
 
 /** The checkpoints of a trial in a folder. */
@@ -55,7 +61,7 @@ export function trialCheckpoints(
       try {
         await writeCheckpoint(folder, id, checkpoint, storage);
       } catch (error) {
-        warnOnce(`${(error as Error).message}; the trial goes on without that checkpoint`);
+        warnOnce(`${(error as Error).message}; the trial continues without this checkpoint`);
       }
       last = performance.now();
       cost = last - started;
@@ -64,14 +70,14 @@ export function trialCheckpoints(
       try {
         return await readCheckpoint(folder, id, storage);
       } catch (error) {
-        warnOnce(`${(error as Error).message}; the trial starts anew`);
+        warnOnce(`${(error as Error).message}; the trial starts from the beginning`);
         return null;
       }
     },
   };
 }
 
-/** No checkpoints. */
+/** Checkpoints that are never written. */
 export const noCheckpoints: TrialCheckpoints = {
   isDue: () => false,
   write: () => Promise.resolve(),
@@ -79,7 +85,8 @@ export const noCheckpoints: TrialCheckpoints = {
 };
 
 /**
- * Trains a trial from its checkpoint on, or from the start where there is none, or where the run cannot take a step from it.
+ * Trains a trial from its checkpoint, or from the start if there is none or if training fails before its first step
+ * from there.
  */
 export async function resumed<T>(
   { id }: { readonly id: string },
@@ -94,27 +101,28 @@ export async function resumed<T>(
     return await train(checkpoint);
   } catch (error) {
     if (recorder.stored().rows.length > checkpoint.record.rows.length) throw error;
-    warnOnce(`${id}: its checkpoint does not fit (${(error as Error).message}); the trial starts anew`);
+    warnOnce(`${id}: its checkpoint does not fit (${(error as Error).message}); the trial starts from the beginning`);
     recorder.restore(null);
     return train(null);
   }
 }
 
-/** A trial between two steps: what it takes to go on from there to the numbers of a run that nothing disturbed. */
+/** A trial between two steps: enough to resume and get the numbers of an uninterrupted run. */
 export interface TrialCheckpoint {
+  /** The training state. */
   readonly training: TrainingSnapshot;
-  /** What the result file will say of the steps behind it. */
+  /** The recorded history of the steps so far. */
   readonly record: StoredTrialRecord;
-  /** What a trial in stages keeps of those that are finished: plain JSON. */
+  /** The finished stages of a trial in stages, as plain JSON. */
   readonly stages?: readonly unknown[];
 }
 
-/** Another layout of the file is another name: what an older version wrote is not read. */
+/** The layout of the file. A changed layout gets a new name, so files of older versions are not read. */
 const LAYOUT = 'peftjs-trial-1';
-/** Stands in the place of the file's hash, its seal, while it is computed. */
+/** The placeholder for the file's own hash while that is computed. */
 const UNSEALED = '0'.repeat(64);
 
-/** Writes a trial's checkpoint over the one before, complete or not at all. @throws CheckpointError when it cannot. */
+/** Writes a trial's checkpoint over the previous one, atomically. @throws CheckpointError if that fails. */
 export async function writeCheckpoint(
   folder: string,
   id: string,
@@ -128,8 +136,8 @@ export async function writeCheckpoint(
 }
 
 /**
- * Reads a trial's checkpoint; null where there is none.
- * @throws CheckpointError when it is broken, of another trial, or of another version.
+ * Reads a trial's checkpoint; null if there is none.
+ * @throws CheckpointError if it is damaged, or belongs to another trial or version.
  */
 export async function readCheckpoint(
   folder: string,
@@ -155,11 +163,11 @@ async function headerOf(bytes: Uint8Array, path: string): Promise<Readonly<Recor
   try {
     return (await openSafetensors(bytesSource(bytes))).metadata;
   } catch (cause) {
-    throw new CheckpointError(`${path} is no checkpoint: ${(cause as Error).message}`, path, cause);
+    throw new CheckpointError(`${path} is not a checkpoint: ${(cause as Error).message}`, path, cause);
   }
 }
 
-/** The hash of a file in which `seal` stands for its own. */
+/** The hash of a file, computed with the placeholder in place of `seal`. */
 function sealOf(bytes: Uint8Array, seal: string): string {
   const at = sealAt(bytes, seal);
   const hash = createHash('sha256').update(bytes.subarray(0, at)).update(UNSEALED);

@@ -28,17 +28,17 @@ const context = (above: StudyInput = {}): TrialContext => ({
   defaultRates: new Map(),
 });
 
-/** What is tried for an arm on a task. */
+/** The tuning candidates of an arm on a task. */
 function candidatesFor(of: TrialContext, arm: string, task: string): Candidates {
   return (
     planTuning(of).find((row) => row.arm === arm && row.tasks.includes(task)) ?? expect.fail(`${arm} is not tuned`)
   );
 }
 
-/** What is scored: the same for every task and seed, or one for each of the trials; null for a failure. */
+/** A score: one for all tasks and seeds, or one per trial; null for a failure. */
 type Score = number | null | readonly number[];
 
-/** Results of what is tried for one arm: a score for each rate. */
+/** The results of an arm's candidates, with one score per rate. */
 function resultsOf({ rates }: Candidates, scores: readonly Score[], lowerIsBetter = false): TrialResult[] {
   return rates.flatMap(({ trials }, index) =>
     trials.map(({ id, seed, task }, position): TrialResult => {
@@ -52,7 +52,7 @@ function resultsOf({ rates }: Candidates, scores: readonly Score[], lowerIsBette
 }
 
 describe('planTuning', () => {
-  it('tries as many rates for every arm, at one budget, with seeds that are not reported and on the selection rows', () => {
+  it('tries the same number of rates for every arm, at one budget, with unreported seeds and on the selection rows', () => {
     const rows = planTuning(context());
     expect(rows.map(({ arm, tasks, budget }) => [arm, tasks, budget])).toEqual([
       ['lora', ['a'], 'r=4'],
@@ -73,7 +73,7 @@ describe('planTuning', () => {
     expect(new Set(planTrials(context()).map(({ judgedOn }) => judgedOn))).toEqual(new Set(['dev']));
   });
 
-  it('tunes on some tasks for all where the study says so, and at the first budget where it names none', () => {
+  it('can tune on some tasks for all, and uses the first budget by default', () => {
     const of = context({ tuning: { learningRates: [0.1, 0.2], tasks: ['b', 'a'], seeds: 2 } });
     expect(planTuning(of).map(({ tasks, budget, seeds }) => [tasks, budget, seeds])).toEqual([
       [['b', 'a'], 'r=2', [1001, 1002]],
@@ -91,14 +91,14 @@ describe('planTuning', () => {
     expect(rateOf(trials, 'hard', 'a')).toEqual([1e-3]);
   });
 
-  it('counts its trials, and the most that wider grids can make of them', () => {
+  it('counts the planned trials, and the most with wider grids', () => {
     expect(countTuning(context())).toEqual({ planned: 8, most: 8 });
     const wide = { learningRates: [0.01, 0.02], seeds: 3, extensions: 2 };
     expect(countTuning(context({ tuning: wide }))).toEqual({ planned: 24, most: 24 + 2 * 2 * 2 * 3 });
     expect(countTuning(context({ tuning: null }))).toEqual({ planned: 0, most: 0 });
   });
 
-  it('tries nothing where the study tunes nothing', () => {
+  it('tries nothing if the study does not tune', () => {
     expect(planTuning(context({ tuning: null }))).toEqual([]);
   });
 });
@@ -114,23 +114,23 @@ describe('chooseRates', () => {
   const choice = (scores: readonly (number | null)[], lowerIsBetter?: boolean) =>
     chooseRates([row], resultsOf(row, scores, lowerIsBetter))[0];
 
-  it('takes the best score, the lowest where less is better', () => {
+  it('chooses the best score, which is the lowest where lower is better', () => {
     expect(choice([0.1, 0.3, 0.2])).toMatchObject({ chosen: 0.02, tied: [0.02] });
     expect(choice([0.1, 0.3, 0.2], true)).toMatchObject({ chosen: 0.01, tied: [0.01] });
   });
 
-  it('takes the middle one of equals, of two the lower one', () => {
+  it('chooses the middle one of equal rates, or the lower of two', () => {
     expect(choice([0.1, 0.3, 0.3])).toMatchObject({ chosen: 0.02, tied: [0.02, 0.04] });
     expect(choice([0.2, 0.2, 0.2])?.chosen).toBe(0.02);
   });
 
-  it('counts rates within one paired standard error of the best as equal to it', () => {
+  it('treats rates within one paired standard error of the best as tied', () => {
     const of = context({ tuning: { learningRates: [0.01, 0.02, 0.04, 0.08], seeds: 3 }, methods: ['lora'] });
     const three = candidatesFor(of, 'lora', 'a');
     const best = [0.7, 0.8, 0.9];
     const [near, far] = [
       [0.69, 0.81, 0.88], // differs by -.01, .01, -.02: the mean -.0067 is within the error .0088
-      [0.69, 0.79, 0.89], // differs by -.01 each time, which is no noise
+      [0.69, 0.79, 0.89], // differs by -.01 each time, which is not noise
     ];
     const [tuned] = chooseRates([three], resultsOf(three, [far, near, best, near]));
     expect(tuned).toMatchObject({ chosen: 0.04, tied: [0.02, 0.04, 0.08] });
@@ -141,7 +141,7 @@ describe('chooseRates', () => {
     expect(second?.scores).toEqual(near.map((score, index) => ({ task: 'a', seed: 1001 + index, score })));
   });
 
-  it('counts a failed trial as worse than any score', () => {
+  it('ranks a failed trial below any score', () => {
     expect(choice([null, 0.1, null])).toMatchObject({
       chosen: 0.02,
       tried: [
@@ -154,7 +154,7 @@ describe('chooseRates', () => {
     expect(choice([null, null, null])?.chosen).toBeNull();
   });
 
-  it('gives its choice to every budget and seed of that task, and changes no other trial', () => {
+  it('uses the chosen rate at every budget and seed of that task, and changes no other trial', () => {
     const before = planTrials(context({ methods: ['lora', 'head'] }));
     const after = planTrials(context({ methods: ['lora', 'head'] }), [choice([0.1, 0.3, 0.2]) ?? expect.fail()]);
     const changed = after.filter(({ id }) => !before.some((trial) => trial.id === id));
@@ -164,7 +164,7 @@ describe('chooseRates', () => {
     }
   });
 
-  it('makes the trial that the same rate makes when it is given', () => {
+  it('gives the same trial as the same rate without tuning', () => {
     const tuned = planTrials(context({ methods: ['lora'] }), [choice([0.1, 0.3, 0.2]) ?? expect.fail()]);
     const given = planTrials(context({ methods: { lora: { learningRate: 0.02 } }, tuning: null }));
     const idsOnA = (trials: typeof tuned) => trials.filter(({ task }) => task === 'a').map(({ id }) => id);
@@ -186,7 +186,7 @@ describe('widened', () => {
   const gridsAfter = (...scores: readonly (readonly Score[])[]) =>
     widened(of, rows, tuned(...scores))?.map(({ rates }) => rates.map(({ learningRate }) => learningRate));
 
-  it('gives every arm one more rate where the best one of any lies at the edge, each on its own side', () => {
+  it('adds a rate to every arm, each on its own side, if the best rate of any arm is at the edge', () => {
     expect(gridsAfter([0.1, 0.2, 0.3], [0.3, 0.4, 0.2])).toEqual([
       [0.01, 0.02, 0.04, 0.08],
       [0.0333333333333, 0.1, 0.3, 0.9],
@@ -197,15 +197,15 @@ describe('widened', () => {
     ]);
   });
 
-  it('leaves grids as they are where every best rate, or one as good, is inside', () => {
+  it('keeps grids if every best rate, or an equal one, is inside', () => {
     expect(gridsAfter([0.1, 0.3, 0.3], [0.3, 0.4, 0.2])).toBeUndefined();
   });
 
-  it('goes to smaller rates where every rate of an arm failed', () => {
+  it('adds a smaller rate if all rates of an arm failed', () => {
     expect(gridsAfter([null, null, null], [0.3, 0.4, 0.2])?.[0]).toEqual([0.005, 0.01, 0.02, 0.04]);
   });
 
-  it('makes trials only of the new rate', () => {
+  it('adds trials only for the new rate', () => {
     const wide = widened(of, rows, tuned([0.1, 0.2, 0.3], [0.3, 0.4, 0.2])) ?? [];
     const ids = (of: readonly Candidates[]) =>
       of.flatMap(({ rates }) => rates.flatMap(({ trials }) => trials.map(({ id }) => id)));
@@ -223,13 +223,13 @@ describe('composeStudy', () => {
     [{ learningRates: [0.1], tasks: ['c'] }, { methods: ['lora'] }, 'tuning.tasks'],
     [{ learningRates: [0.1] }, {}, 'methods.hard.tuning.learningRates'],
     [{ learningRates: [0.1], rates: 3 }, {}, 'tuning.rates'],
-  ])('refuses to tune by %j', (tuning, above, path) => {
+  ])('refuses the tuning settings %j', (tuning, above, path) => {
     const compose = () => composeStudy([study, { ...above, tuning }]);
     expect(compose).toThrow(ConfigError);
     expect(compose).toThrow(expect.objectContaining({ path }));
   });
 
-  it('tunes on those of the named tasks that are run, and on each for itself where none is', () => {
+  it('tunes on the named tasks that are run, or on each task if none of them is', () => {
     const tunedOn = (...tasks: string[]) =>
       composeStudy([study, { methods: ['lora'], tuning: { learningRates: [0.1], tasks: ['a'] } }, { tasks }]).tuning;
     expect(tunedOn('b', 'a')?.tasks).toEqual(['a']);

@@ -5,8 +5,8 @@ import type { TriedRate, TunedArm } from '../study/trials.js';
 import { meritOf, type Candidates } from '../study/tuning.js';
 
 /**
- * A learning rate for every arm, by the results of what was tried. The best rate is that with the best mean score; among those within
- * one paired standard error of it the middle one is chosen. A rate of which a trial failed is worse than any other.
+ * Chooses a learning rate for every arm from the results of its candidates. The best rate has the best mean score; of
+ * the rates within one paired standard error of it, the middle one is chosen. A rate with a failed trial ranks last.
  */
 export function chooseRates(candidates: readonly Candidates[], results: readonly TrialResult[]): TunedArm[] {
   const byId = new Map(results.map((result) => [result.id, result] as const));
@@ -23,7 +23,7 @@ export function chooseRates(candidates: readonly Candidates[], results: readonly
   });
 }
 
-/** A rate and what became of its trials. */
+/** A rate and the results of its trials. */
 interface Outcome {
   readonly learningRate: number;
   readonly results: readonly TrialResult[];
@@ -54,7 +54,9 @@ function triedRate({ learningRate, results }: Outcome): Omit<TunedArm['tried'][n
   return { learningRate, score: mean(scores.map(({ score }) => score)), scores };
 }
 
-/** The standard error of the mean over tasks of the paired difference of two rates; null where it cannot be told. */
+/**
+ * The standard error of the paired difference between two rates, averaged over tasks; null if it cannot be estimated.
+ */
 function standardError(a: Outcome, b: Outcome): number | null {
   const tasks = [...new Set(a.results.map(({ task }) => task))];
   const ofTask = ({ results }: Outcome, task: string): DoneTrial[] =>

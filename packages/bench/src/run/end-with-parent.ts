@@ -1,11 +1,11 @@
 import { Worker } from 'node:worker_threads';
 
-/** Between two looks at the parent. */
+/** Milliseconds between checks of the parent. */
 const LOOK_MS = 500;
 
 /**
- * Ends this process soon after its parent has ended, also in the middle of a native call, during which no event of the parent's
- * end reaches it: a thread of its own looks whose child the process is.
+ * Ends this process soon after its parent has ended. A separate thread checks the parent's process id, since no event
+ * reaches this thread during a long native call.
  */
 export function endWithParent(): void {
   const look = `if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL');`;

@@ -4,24 +4,34 @@ import type { Trial } from '../study/trials.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { runTrial } from './trial.js';
 
-/** Steps that are taken to know what one takes. */
+/** The number of steps to measure. */
 export const MEASURED_STEPS = 8;
 
-/** What a trial of a task was found to take. */
+/** The measured cost of a task's trial. */
 export interface MeasuredTask {
+  /** The name of the task. */
   readonly task: string;
-  /** The arm that was measured; the others of the task are taken to be as fast. */
+  /** The arm that was measured; the task's other arms are assumed to be as fast. */
   readonly arm: string;
+  /** The median duration of a step, in milliseconds. */
   readonly stepMedianMs: number;
+  /** The duration of compilation, in seconds. */
   readonly compileSeconds: number;
-  /** Of the batch: rows, and tokens that each is padded to. */
+  /** Rows of the measured batch. */
   readonly rows: number;
+  /** Tokens that each of these rows is padded to. */
   readonly tokens: number;
-  /** Seconds of a whole trial: compilation, steps, and rows that are judged, each at a third of a trained one. */
+  /**
+   * The estimated duration of a whole trial in seconds: compilation, training steps, and evaluated rows at a third of
+   * the cost of trained ones.
+   */
   readonly trialSeconds: number;
 }
 
-/** What judging a row costs beside training on it, which goes forward once and back twice. */
+/**
+ * The cost of evaluating a row relative to training on it: one forward pass, against one forward and a backward pass
+ * that costs two.
+ */
 const FORWARD = 1 / 3;
 
 /** Trains each trial for a few steps on its batch of median length, one after another in this process. */
@@ -54,7 +64,7 @@ async function measureTask(trial: Trial, prepared: PreparedTrial, signal: AbortS
   return { task, arm, stepMedianMs, compileSeconds, rows: rowsAtOnce, tokens: tokensOf(batch), trialSeconds };
 }
 
-/** Epochs of a whole trial; of one in stages, those of all stages. */
+/** The epochs of a whole trial, in all its stages. */
 function epochsOf({ protocol, settings }: Pick<Trial, 'protocol' | 'settings'>): number {
   const stages: Stages | undefined = settings.stages;
   if (!stages) return protocol.epochs;
@@ -76,7 +86,7 @@ function tokensOf({ inputs }: Batch): number {
   return inputs['inputIds']?.shape[1] ?? 0;
 }
 
-/** One epoch of the same batch, again and again. */
+/** One epoch that repeats the same batch. */
 function repeated(data: TrainingData, batch: Batch): TrainingData {
   const { kind, holdOut } = data;
   return {
@@ -92,7 +102,7 @@ function repeated(data: TrainingData, batch: Batch): TrainingData {
   };
 }
 
-/** The first batch alone: what it scores is of no interest. */
+/** Only the first batch: its score does not matter. */
 function ofOneBatch({ batches, primaryMetric, summarise }: EvaluationData): EvaluationData {
   return {
     batches: batches.slice(0, 1),

@@ -15,16 +15,19 @@ import { plannedTokens } from './planned-tokens.js';
 import { modelTaskOf } from './prepare.js';
 import { assertStarts } from './processes.js';
 
-/** What a run's trials are planned from, after everything that can be checked beforehand has been. */
+/** Everything that a run's trials are planned from, after all checks that are possible beforehand. */
 export interface PlannedRun {
+  /** The engine, as it really runs. */
   readonly engine: EnginePlan;
+  /** What the trials have in common. */
   readonly plan: TrialContext;
+  /** The loaded tasks, by name. */
   readonly tasks: ReadonlyMap<string, LoadedTask>;
 }
 
 /**
  * Loads the methods, the model and the data of a study, and tries every configuration.
- * @throws PeftError for the first thing that cannot work.
+ * @throws PeftError for the first problem found.
  */
 export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
   for (const settings of Object.values(study.methods)) triedBudgets(settings, study).forEach(parseBudget);
@@ -69,23 +72,26 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   return { engine, plan, tasks };
 }
 
-/** @throws ConfigError for labels to be flipped of rows that have no class. */
+/** @throws ConfigError for flipped labels in a task without classes. */
 function assertFlips({ name, kind }: LoadedTask, { flippedLabels }: Study['protocol']): void {
   if (flippedLabels == null || kind === 'classification') return;
   throw new ConfigError(
-    `protocol.flippedLabels gives rows another class, and '${name}' is for ${kind}; leave it out`,
+    `protocol.flippedLabels needs classes, but '${name}' is for ${kind}; leave it out`,
     'protocol.flippedLabels',
   );
 }
 
-/** The budgets that an arm has in a study, that of the tuning among them. */
+/** An arm's budgets in a study, including the one to tune at. */
 function triedBudgets(settings: ArmSettings, study: Study): string[] {
   const budgets = budgetsOf(settings, study).filter((budget) => budget !== null);
   const tuned = study.tuning?.budget;
   return budgets.length > 0 && tuned ? [...new Set([...budgets, tuned])] : budgets;
 }
 
-/** That the arms whose size is to choose itself have methods that can. @throws ConfigError naming those that can. */
+/**
+ * Checks that arms with `auto` budgets have methods that choose their size.
+ * @throws ConfigError naming the methods that do.
+ */
 async function assertChoosing(study: Study, methods: ReadonlyMap<string, ResolvedMethod>): Promise<void> {
   const unable = Object.values(study.methods).find((settings) => {
     const method = methods.get(settings.method)?.method;
@@ -94,12 +100,15 @@ async function assertChoosing(study: Study, methods: ReadonlyMap<string, Resolve
   if (!unable) return;
   const able = (await everyMethod()).filter(({ sizing }) => sizing).map(({ name }) => name);
   throw new ConfigError(
-    `--budget auto: ${unable.method} does not choose its size; of the installed methods ${able.join(', ') || 'none'} can: give the others a budget`,
+    `--budget auto: ${unable.method} does not choose its size (of the installed methods, ${able.join(', ') || 'none'} can); give it a budget`,
     'budget',
   );
 }
 
-/** Solves every arm's configuration for every budget. @throws ConfigError for the first that has none, or one that no file can hold. */
+/**
+ * Solves every arm's configuration for every budget.
+ * @throws ConfigError for the first that fails, or that a result file cannot hold.
+ */
 function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, model: PretrainedModel): void {
   const { protocol } = study;
   for (const settings of Object.values(study.methods)) {
@@ -116,23 +125,24 @@ function assertWritable(method: string, config: object): void {
   const option = pathOfNoJson(config);
   if (option === undefined) return;
   throw new ConfigError(
-    `--method ${method}: its configuration has '${option}', which is not JSON, and a result file could not hold it; expected texts, finite numbers, true, false, null, and lists and plain objects of them`,
+    `--method ${method}: its option '${option}' cannot be written to a result file as JSON; expected strings, finite numbers, booleans, null, and arrays and plain objects of them`,
     option,
   );
 }
 
-/** Says which rows are reported where no file is for them. */
+/** Says which rows are reported on if there is no development file. */
 function sayHeldOut({ name, train, dev, heldOut }: LoadedTask): void {
   if (!heldOut) return;
   const all = train.rows.length + dev.rows.length;
   warnOnce(
-    `${name}: there is no development file: ${dev.rows.length} of ${all} rows, always the same ones, are held out to report on; --dev FILE reports on others`,
+    `${name}: no development file, so results are reported on ${dev.rows.length} of the ${all} rows, always the same ones, which are held out; to report on other rows, add --dev FILE`,
   );
 }
 
 /**
- * The model of a study.
- * @throws ConfigError for tasks that need different ones, UnsupportedError for a task that it has no head for.
+ * Loads the model of a study.
+ * @throws ConfigError for tasks that need different models, UnsupportedError for a task that the model does not
+ * support.
  */
 async function modelFor(tasks: readonly LoadedTask[], name: string, engine: EnginePlan): Promise<PretrainedModel> {
   const [first] = tasks as readonly [LoadedTask];
@@ -140,7 +150,7 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
   const other = tasks.find((each) => modelTaskOf(each) !== task);
   if (other) {
     throw new ConfigError(
-      `'${first.name}' needs a model for ${task} and '${other.name}' one for ${modelTaskOf(other)}; run them apart`,
+      `'${first.name}' needs a model for ${task} and '${other.name}' one for ${modelTaskOf(other)}; run them separately`,
       'task',
     );
   }
@@ -149,8 +159,8 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
       if (!(error instanceof UnsupportedError)) throw error;
       const way =
         task === 'causal-lm'
-          ? `is for a language model, and ${name} is none (${error.message}); name a decoder by --model, or give files with labels`
-          : `is for ${task}, which ${name} cannot do (${error.message}); name another model by --model`;
+          ? `needs a language model, and ${name} is not one (${error.message}); give a decoder with --model, or files with labels`
+          : `is for ${task}, which ${name} does not support (${error.message}); give another model with --model`;
       throw new UnsupportedError(`'${first.name}' ${way}`, 'model', error);
     },
   );

@@ -6,17 +6,17 @@ import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
 import { composeStudy, type StudyProtocol } from '../study/study.js';
 import { plannedTokens } from './planned-tokens.js';
 
-let told: string[] = [];
+let warnings: string[] = [];
 let restore = (): void => undefined;
 beforeEach(() => {
-  told = [];
-  restore = onWarning((line) => told.push(line));
+  warnings = [];
+  restore = onWarning((line) => warnings.push(line));
 });
 afterEach(() => {
   restore();
 });
 
-/** Every character is a token, and one more ends a text. */
+/** A tokenizer with one token per character and one at the end. */
 const reader = (maxTokens: number): Pick<PretrainedModel, 'tokenizer' | 'maxTokens'> => ({
   maxTokens,
   tokenizer: {
@@ -33,7 +33,7 @@ const protocol = (changed: Partial<StudyProtocol> = {}): StudyProtocol =>
   composeStudy([{ model: 'm', tasks: ['t'], methods: ['head'], budgets: ['r=1'], seeds: 1, protocol: changed }])
     .protocol;
 
-/** Rows of so many tokens. */
+/** Rows with the given numbers of tokens. */
 const rowsOf = (lengths: readonly number[]): DataSet<LabelKind>['rows'] =>
   lengths.map((length, row) => ({ text: String(row).padEnd(length - 1, '.'), label: row % 2 }));
 const setOf = (lengths: readonly number[]): Promise<DataSet<LabelKind>> =>
@@ -54,51 +54,51 @@ async function language(rows: LanguageSet['rows']): Promise<LoadedLanguageTask> 
 
 const times = (count: number, length: number): number[] => Array.from({ length: count }, () => length);
 
-describe('where the rows of a task are cut', () => {
-  it('is what the training rows need, and nothing is said', async () => {
+describe('the maximal row length of a task', () => {
+  it('is what the training rows need, without a warning', async () => {
     expect(await plannedTokens(await labelled(times(30, 99)), reader(256), protocol())).toBe(104);
-    expect(told).toEqual([]);
+    expect(warnings).toEqual([]);
   });
 
-  it('is 512 tokens at most, and what the model reads, unless a protocol says otherwise', async () => {
+  it('is at most 512 tokens and the limit of the model, unless the protocol sets it', async () => {
     const task = await labelled(times(30, 2000));
     expect(await plannedTokens(task, reader(4096), protocol())).toBe(512);
     expect(await plannedTokens(task, reader(256), protocol())).toBe(256);
     expect(await plannedTokens(task, reader(4096), protocol({ maxTokens: 1024 }))).toBe(1024);
     expect(await plannedTokens(task, reader(256), protocol({ maxTokens: 1024 }))).toBe(256);
-    expect(told.map((line) => line.split('; ').at(-1))).toEqual([
+    expect(warnings.map((line) => line.split('; ').at(-1))).toEqual([
       'raise the length with --max-tokens N',
-      'the model reads no more than that',
+      "this is the model's limit",
       'raise the length with --max-tokens N',
     ]);
   });
 
-  it('is that of the slice that is trained on', async () => {
+  it('depends only on the rows that are trained on', async () => {
     const task = await labelled([...times(3, 200), ...times(197, 9)]);
     expect(await plannedTokens(task, reader(256), protocol())).toBe(200);
     expect(await plannedTokens(task, reader(256), protocol({ rows: 20, dataSeed: 2 }))).toBe(16);
   });
 
-  it('is what prompts with their completions need', async () => {
+  it('is what prompts and completions need', async () => {
     const rows = times(20, 300).map((length, row) => ({ prompt: String(row).padEnd(length, '.'), completion: 'yes' }));
     expect(await plannedTokens(await language(rows), reader(1024), protocol())).toBe(304);
-    expect(told).toEqual([]);
+    expect(warnings).toEqual([]);
   });
 
   it('is 128 tokens for texts, which are packed and lose nothing', async () => {
     const rows = times(9, 300).map((length, row) => ({ text: String(row).padEnd(length, '.') }));
     expect(await plannedTokens(await language(rows), reader(1024), protocol())).toBe(128);
-    expect(told).toEqual([]);
+    expect(warnings).toEqual([]);
   });
 
-  it('is told with the prompts that lose their end, and those that have nothing to learn before it', async () => {
+  it('is reported with the prompts that are cut, and those that have nothing to learn left', async () => {
     const rows = [8, 8, 8, 8, 19, 30].map((length, row) => ({
       prompt: 'p'.repeat(length) + String(row),
       completion: 'yes',
     }));
     await plannedTokens(await language(rows), reader(1024), protocol({ maxTokens: 22 }));
-    expect(told).toEqual([
-      'talk: rows longer than 22 tokens are cut: 1 of 4 training rows; left out, because nothing to learn is left within 22 tokens: 1 training row; raise the length with --max-tokens N',
+    expect(warnings).toEqual([
+      'talk: rows longer than 22 tokens are cut: 1 of 4 training rows; left out, because their first 22 tokens have nothing to learn: 1 training row; raise the length with --max-tokens N',
     ]);
   });
 });

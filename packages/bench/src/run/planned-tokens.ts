@@ -14,16 +14,16 @@ import type { LoadedLanguageTask, LoadedTask } from '../registry/tasks.js';
 import type { StudyProtocol } from '../study/study.js';
 import { describeLosses, encodeLabelledTask, encodeLanguageTask, splitRows, type SplitRows } from './prepare.js';
 
-/** Most tokens of a row that nobody chose: memory and time of a step grow with them, whatever a model reads. */
+/** The most tokens of a row by default: the memory and time of a step grow with them, whatever the model's limit. */
 const MOST_BY_ITSELF = 512;
-/** Tokens of a row of packed texts, which loses nothing at any length. */
+/** Tokens of a row of packed texts, which lose nothing at any length. */
 const PACKED = 128;
 
 type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>;
 
 /**
- * Where the rows of a task are cut in every trial of a run: where its protocol says, else where its training rows let it be. Says
- * once what the rows lose by that, and which classes are only in rows that were set aside.
+ * Returns the maximal row length of a task, for every trial of a run: the protocol's, or else what the training rows
+ * need. Warns once about what rows lose at that length, and about classes that only selection rows have.
  * @throws PeftError for rows that cannot be encoded.
  */
 export async function plannedTokens(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<number> {
@@ -60,22 +60,22 @@ function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: numbe
   return fittingTokens(rows.map(rowLength), most);
 }
 
-/** A line about conversations that are written in a form which the model may not know. */
+/** A warning that conversations are written in a format which the model may not know. */
 function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer }: Reader): string | undefined {
   if (tokenizer.chatTemplate || ![train, dev].some(areChats)) return undefined;
-  return `${name}: the model has no chat template of its own: conversations are written as ChatML`;
+  return `${name}: the model has no chat template, so conversations are written as ChatML`;
 }
 
-/** A line about classes that selection has and training lost to it; undefined where there is none. */
+/** A warning about classes that only the selection rows have; undefined if there are none. */
 function describeLostClasses(task: string, { train, selection }: SplitRows): string | undefined {
   const [learnt, selecting] = [classesIn(train), classesIn(selection)];
   const lost = train.classes.filter((_, label) => !learnt.has(label) && selecting.has(label));
   if (lost.length === 0) return undefined;
   const names = lost.map((name) => JSON.stringify(name)).join(', ');
-  return `${task}: no training row is left of ${names}: the rows set aside for selection have them all; add rows`;
+  return `${task}: all rows of ${names} were set aside for selection, and none are left to train on; add rows`;
 }
 
-/** The numbers of the classes, labels or tags that some rows have. */
+/** The indices of the classes, labels or tags that occur in some rows. */
 function classesIn({ rows }: DataSet): Set<number> {
   return new Set(
     rows.flatMap((row) => {

@@ -24,13 +24,13 @@ const sizes = async (protocol: Partial<StudyProtocol>) => {
 };
 
 describe('splitRows', () => {
-  it('takes selection rows out of the training file, beside those to train on', async () => {
+  it('takes selection rows out of the training file, in addition to those to train on', async () => {
     expect(await sizes({ rows: 30, selectionRows: 20 })).toEqual([30, 20, 10]);
     expect(await sizes({ rows: 30 })).toEqual([27, 3, 10]);
     expect(await sizes({ selectionRows: 20 })).toEqual([40, 20, 10]);
   });
 
-  it('takes no more than half of the file to select on', async () => {
+  it('takes at most half of the file for selection', async () => {
     expect(await sizes({ rows: 100, selectionRows: 500 })).toEqual([30, 30, 10]);
   });
 

@@ -25,27 +25,34 @@ import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask }
 import type { StudyProtocol } from '../study/study.js';
 import type { Trial, TrialProtocol } from '../study/trials.js';
 
-/** What a trial trains on and is judged by. */
+/** The model and data of a trial. */
 export interface PreparedTrial {
+  /** The model with a head for the task. */
   readonly model: PretrainedModel;
+  /** The task. */
   readonly task: LoadedTask;
+  /** The training rows, in batches. */
   readonly train: TrainingData;
+  /** The rows that select checkpoints. */
   readonly selection: EvaluationData;
+  /** The rows that results are reported on. */
   readonly dev: EvaluationData;
-  /** A part of the training rows, drawn by the seed of the data; all of them where there are no more. */
+  /** Returns a sample of the training rows, drawn with the data's seed; all of them if there are fewer. */
   trainSubset(rows: number): Promise<EvaluationData>;
-  /** Reported beside `dev`, by name. */
+  /** More reported rows, by name, e.g. a second test set. */
   readonly alsoReported: Readonly<Record<string, EvaluationData>>;
+  /** The number of rows, by set. */
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
+  /** The rows that are cut or left out. */
   readonly losses: Losses;
 }
 
-/** What trials of different seeds share: they differ in the order of the training rows. */
+/** The data that trials with different seeds share: only the order of their training rows differs. */
 type TrialData = Omit<PreparedTrial, 'train'> & { trainingData(seed: number): TrainingData };
 
 /**
- * Makes trials ready. The network is loaded once for all tasks and protocols, which have heads and rows of their own; it is kept until
- * a trial asks for another one, and rows until those of four other tasks or protocols are asked for.
+ * Prepares trials. The network is loaded once for all tasks and protocols, and kept until a trial needs another one.
+ * Rows are kept for the last four tasks and protocols.
  */
 export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
   let kept = {
@@ -66,12 +73,13 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
   };
 }
 
+/** The number of tasks and protocols whose rows are kept. */
 const MOST_TASKS = 4;
 
-/** Gives a network with what a task needs. */
+/** Loads a network for a task. */
 type LoadNetwork = (task: ModelTask) => Promise<PretrainedModel>;
 
-/** What a model is for that learns rows of a kind. */
+/** The task of a model that learns rows of a kind. */
 const modelTasks: Readonly<Record<LoadedTask['kind'], ModelTask>> = {
   classification: 'sequence-classification',
   regression: 'sequence-classification',
@@ -83,12 +91,12 @@ const modelTasks: Readonly<Record<LoadedTask['kind'], ModelTask>> = {
   'scored-pairs': 'feature-extraction',
 };
 
-/** What a model is for that learns a task. */
+/** The task of a model that learns a task's rows. */
 export function modelTaskOf({ kind }: Pick<LoadedTask, 'kind'>): ModelTask {
   return modelTasks[kind];
 }
 
-/** A network with a head for the classes of a task; as it is where it has no head. */
+/** Adds a head for the task's classes to a network; returns it unchanged for embeddings. */
 function withHead(network: PretrainedModel, { kind, classes }: LabelledTask): PretrainedModel {
   if (kind === 'regression') return network.withLabels(1);
   if (kind === 'multi-label') return network.withLabels(classes, { problemType: 'multi_label_classification' });
@@ -104,7 +112,7 @@ async function loadTrialData(trial: Trial, load: LoadNetwork): Promise<TrialData
   return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
 }
 
-/** What is kept under a key, which becomes the newest one; made where there is nothing. What fails is not kept. */
+/** Returns the value under a key, which becomes the newest one; makes it if missing. Failures are not kept. */
 function keptIn<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
   const value = kept.get(key) ?? make();
   kept.delete(key);
@@ -113,7 +121,7 @@ function keptIn<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promi
   return value;
 }
 
-/** The model with a head for a task's labels, and its rows in tokens. */
+/** The model with a head for the task's labels, and the encoded rows. */
 async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadNetwork): Promise<TrialData> {
   const model = withHead(await load(modelTaskOf(task)), task);
   const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
@@ -137,11 +145,15 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
   };
 }
 
-/** The rows of a labelled task, as a protocol slices and splits them. */
+/** The rows of a labelled task, sampled and split as a protocol says. */
 export interface SplitRows {
+  /** Rows to train on. */
   readonly train: DataSet;
+  /** Rows that select checkpoints. */
   readonly selection: DataSet;
+  /** Rows that results are reported on. */
   readonly dev: DataSet;
+  /** More reported rows, by name. */
   readonly alsoReported: Readonly<Record<string, DataSet>>;
 }
 
@@ -149,8 +161,9 @@ export interface SplitRows {
 type RowsProtocol = Omit<StudyProtocol, 'maxTokens' | 'learningRate'>;
 
 /**
- * @throws DataError when there are too few rows to set some aside.
- * @throws ConfigError for labels to be flipped of rows without classes.
+ * Samples and splits the rows of a task as a protocol says.
+ * @throws DataError if there are too few rows to set some aside.
+ * @throws ConfigError for flipped labels in rows without classes.
  */
 export async function splitRows(
   { train, selection, dev, alsoReported = {} }: LabelledTask,
@@ -183,7 +196,7 @@ function selectionShare(rows: number, { selectionRows, selectionShare: share }: 
   return selectionRows == null ? share : Math.min(0.5, selectionRows / rows);
 }
 
-/** The rows of a labelled task in tokens. */
+/** Encodes the rows of a labelled task as tokens. */
 export function encodeLabelledTask(
   { train, selection, dev, alsoReported }: SplitRows,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
@@ -200,7 +213,7 @@ export function encodeLabelledTask(
   };
 }
 
-/** The language model, and a task's rows in tokens. */
+/** The language model, and the encoded rows of a task. */
 async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load: LoadNetwork): Promise<TrialData> {
   const model = await load('causal-lm');
   const encoded = encodeLanguageTask(task, model, protocol);
@@ -222,8 +235,8 @@ async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load:
 }
 
 /**
- * A language task as rows of tokens, some of the training rows set aside to select a checkpoint on.
- * @throws ConfigError for a tokenizer without end-of-text token, DataError when there is too little to learn from.
+ * Encodes a language task as rows of tokens, and sets some training rows aside to select checkpoints on.
+ * @throws ConfigError for a tokenizer without end-of-text token, DataError if there is too little to learn from.
  */
 export function encodeLanguageTask(
   task: LoadedLanguageTask,
@@ -233,9 +246,9 @@ export function encodeLanguageTask(
   const { dataSeed: seed, maxTokens } = protocol;
   const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
     const set = { ...task[name], name: `${task.name}/${name}` };
-    const template = tokenizer.chatTemplate?.render ?? chatML; // which of the two is said when a run is planned
+    const template = tokenizer.chatTemplate?.render ?? chatML; // `plannedTokens` warns about the fallback
     const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
-    const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts is no loss
+    const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts does not count as lost
     return count === null ? whole : sliceCausal(whole, count, seed);
   };
   const training = encode('train', rowsToSplit(protocol));
@@ -243,24 +256,27 @@ export function encodeLanguageTask(
   return { ...split, dev: encode('dev', protocol.devRows), alsoReported: {} };
 }
 
-/** Rows of a task in tokens: those of a table, or of texts for a language model. */
+/** The encoded rows of a task: of tables, or of texts for a language model. */
 export interface EncodedTask<Data extends EncodedData | CausalData = EncodedData | CausalData> {
+  /** Rows to train on. */
   readonly train: Data;
+  /** Rows that select checkpoints. */
   readonly selection: Data;
+  /** Rows that results are reported on. */
   readonly dev: Data;
-  /** Sets that are reported beside `dev`, by name. */
+  /** More reported rows, by name. */
   readonly alsoReported: Readonly<Record<string, Data>>;
 }
 
-/** What the rows of a task lose to their maximum length. */
+/** What a task's rows lose to the maximal length. */
 interface Losses {
-  /** Rows that are cut, by set. */
+  /** The number of rows that are cut, by set. */
   readonly truncated: Readonly<Record<string, number>>;
-  /** Of prompts and conversations: rows of the files that are left out, since nothing is left of what they teach. */
+  /** The number of prompts and conversations left out because nothing to learn remains, by file. */
   readonly leftOut?: Readonly<Record<'train' | 'dev', number>>;
 }
 
-/** Counts what is lost. */
+/** Counts the rows that are cut or left out. */
 function lossesOf({ train, selection, dev, alsoReported }: EncodedTask): Losses {
   const sets = Object.entries({ train, selection, dev, ...alsoReported });
   const truncated = Object.fromEntries(sets.map(([set, data]) => [set, data.truncated]));
@@ -268,7 +284,7 @@ function lossesOf({ train, selection, dev, alsoReported }: EncodedTask): Losses 
   return { truncated, leftOut: { train: train.leftOut, dev: dev.leftOut } };
 }
 
-/** A line about what a task loses; undefined where that is nothing. `most`: what the model reads. */
+/** Describes what a task loses in one line; undefined if nothing. `most` is the model's own limit. */
 export function describeLosses(name: string, encoded: EncodedTask, most: number): string | undefined {
   const { train, selection, dev, alsoReported } = encoded;
   const { maxTokens } = train;
@@ -279,12 +295,12 @@ export function describeLosses(name: string, encoded: EncodedTask, most: number)
   const out = Object.entries({ training: leftOut.train, dev: leftOut.dev })
     .filter(([, count]) => count > 0)
     .map(([set, count]) => `${count} ${set} ${count === 1 ? 'row' : 'rows'}`);
-  const told = [
+  const parts = [
     ...(cut.length > 0 ? [`rows longer than ${maxTokens} tokens are cut: ${cut.join(', ')}`] : []),
     ...(out.length > 0
-      ? [`left out, because nothing to learn is left within ${maxTokens} tokens: ${out.join(', ')}`]
+      ? [`left out, because their first ${maxTokens} tokens have nothing to learn: ${out.join(', ')}`]
       : []),
   ];
-  if (told.length === 0) return undefined;
-  return `${name}: ${told.join('; ')}; ${maxTokens < most ? 'raise the length with --max-tokens N' : 'the model reads no more than that'}`;
+  if (parts.length === 0) return undefined;
+  return `${name}: ${parts.join('; ')}; ${maxTokens < most ? 'raise the length with --max-tokens N' : "this is the model's limit"}`;
 }

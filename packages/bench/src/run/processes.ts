@@ -18,16 +18,17 @@ import {
 } from './runner.js';
 import { performTrial } from './trial.js';
 
-/** A process that does one thing at a time. */
+/** A process that handles one request at a time. */
 export interface Worker {
+  /** The process. */
   readonly process: ChildProcess;
-  /** What it wrote to stderr last. */
+  /** The last line that it wrote to stderr. */
   lastLine(): string;
 }
 
-/** Starts a worker process; it ends when it is disconnected, or with its parent. */
+/** Starts a worker process. It ends when it is disconnected, or with its parent. */
 function startWorker(): Worker {
-  // Sources run as they are; the build puts the worker beside the chunk that this code lands in.
+  // The sources run directly; the build puts the worker next to the chunk with this code.
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './run/worker.js';
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -36,7 +37,7 @@ function startWorker(): Worker {
   return { process: child, lastLine: lastOutput(child) };
 }
 
-/** The same worker where it can be asked for something, otherwise a new one. */
+/** Returns the same worker if it is still alive, otherwise a new one. */
 export function livingWorker(worker: Worker | undefined): Worker {
   return worker && isAlive(worker) ? worker : startWorker();
 }
@@ -45,7 +46,7 @@ function isAlive({ process: { connected, exitCode, signalCode } }: Worker): bool
   return connected && exitCode === null && signalCode === null;
 }
 
-/** Sends a request to a process and waits for its answer, or for the process's end. */
+/** Sends a request to a process and waits for its reply, or for the process to end. */
 export function askWorker(
   { process: child, lastLine }: Worker,
   request: WorkerRequest,
@@ -65,11 +66,11 @@ export function askWorker(
       resolve(outcome);
     };
     child.on('message', onMessage).on('exit', onExit);
-    child.send(request, () => undefined); // of a process that cannot be reached 'exit' tells
+    child.send(request, () => undefined); // an unreachable process is reported by 'exit'
   });
 }
 
-/** Collects what a process says on stderr; gives its last line, or that by which Node says why it gives up. */
+/** Collects a process's stderr. The result returns its last line, or Node's line about a fatal error. */
 function lastOutput(child: ChildProcess): () => string {
   let text = '';
   child.stderr?.on('data', (chunk: Buffer) => {
@@ -78,72 +79,73 @@ function lastOutput(child: ChildProcess): () => string {
   return () => /^FATAL ERROR: .*/m.exec(text)?.[0] ?? text.trim().split('\n').at(-1) ?? '';
 }
 
-/** How the kernel ends a process that takes too much memory, and how Node and the native libraries end themselves. */
+/** Signals and exit codes that suggest lack of memory: from the kernel, Node or native libraries. */
 const OUT_OF_MEMORY = ['SIGKILL', 'SIGABRT', 134];
 
 function deathOf(code: number | null, killedBy: string | null, lastLine: string): WorkerFailure {
   const how = killedBy === null ? `ended with exit code ${String(code)}` : `was killed by ${killedBy}`;
-  const hint = OUT_OF_MEMORY.includes(killedBy ?? code ?? 0) ? ', most likely for lack of memory' : '';
+  const hint = OUT_OF_MEMORY.includes(killedBy ?? code ?? 0) ? ', probably because memory ran out' : '';
   return { code: WORKER_DIED, message: `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}` };
 }
 
+/** The settings of a local runner. */
 export interface LocalOptions extends Omit<TrialRequest, 'trial'> {
-  /** Number of processes. */
+  /** The number of processes. */
   readonly workers: number;
 }
 
 /**
- * How often a trial is started whose process dies. All but the first time it runs alone, after the others: it may have lacked the
- * memory that they took.
+ * How often a trial is started if its process dies. A retry runs alone, after all other trials, since these may have
+ * taken its memory.
  */
 const ATTEMPTS = 2;
 
-/** Runs trials in processes of this machine, in order, each on the next one that is free. */
+/** Runs trials in processes of this machine, in order, each on the next free process. */
 export function localRunner({ workers, ...keeping }: LocalOptions): TrialRunner {
   return {
     async run(trials, events, signal) {
-      let waiting = [...trials];
-      for (let attempt = 1; waiting.length > 0 && !signal.aborted; attempt++) {
-        const queue = { waiting, events, keeping, again: [], isLastAttempt: attempt === ATTEMPTS };
+      let pending = [...trials];
+      for (let attempt = 1; pending.length > 0 && !signal.aborted; attempt++) {
+        const queue = { pending, events, keeping, retries: [], isLastAttempt: attempt === ATTEMPTS };
         await runQueue(queue, attempt === 1 ? workers : 1, signal);
-        waiting = queue.again;
+        pending = queue.retries;
       }
     },
     close: () => Promise.resolve(), // processes end with the trials
   };
 }
 
-/** Trials, the next one first, and what happens to them. */
+/** Trials to run, the next one first, and where to report their events. */
 interface Queue {
-  readonly waiting: Trial[];
+  readonly pending: Trial[];
   readonly events: TrialEvents;
   readonly keeping: Omit<TrialRequest, 'trial'>;
-  /** Those whose process died, unless this is the last attempt. */
-  readonly again: Trial[];
+  /** Trials whose process died, to be started again after the others. Empty in the last attempt. */
+  readonly retries: Trial[];
   readonly isLastAttempt: boolean;
 }
 
-/** Runs all trials; where one end cannot be recorded, none goes on. */
+/** Runs all trials. If a result cannot be recorded, all processes are stopped. */
 async function runQueue(queue: Queue, workers: number, signal: AbortSignal): Promise<void> {
   const failure = new AbortController();
   const ends = AbortSignal.any([signal, failure.signal]);
-  const places = Array.from({ length: Math.min(workers, queue.waiting.length) }, () => runWorker(queue, ends));
+  const pool = Array.from({ length: Math.min(workers, queue.pending.length) }, () => runWorker(queue, ends));
   try {
-    await Promise.all(places);
+    await Promise.all(pool);
   } finally {
     failure.abort();
-    await Promise.allSettled(places);
+    await Promise.allSettled(pool);
   }
 }
 
-/** One place of the pool: a process that is replaced when it dies. The signal ends it; its trial is lost. */
+/** Runs trials in one process, which is replaced if it dies. The signal kills the process, whose trial is lost. */
 async function runWorker(queue: Queue, signal: AbortSignal): Promise<void> {
-  const { waiting, events } = queue;
+  const { pending, events } = queue;
   let worker: Worker | undefined;
   const stop = (): void => void worker?.process.kill('SIGKILL');
   signal.addEventListener('abort', stop);
   try {
-    for (let trial = waiting.shift(); trial && !signal.aborted; trial = waiting.shift()) {
+    for (let trial = pending.shift(); trial && !signal.aborted; trial = pending.shift()) {
       worker = livingWorker(worker);
       events.onStart(trial);
       await runOn(worker, trial, queue, signal);
@@ -154,9 +156,9 @@ async function runWorker(queue: Queue, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Runs a trial in a process, and tells how it ended. */
+/** Runs a trial in a process, and reports how it ended. */
 async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSignal): Promise<void> {
-  const { events, keeping, again, isLastAttempt } = queue;
+  const { events, keeping, retries, isLastAttempt } = queue;
   const outcome = await askWorker(worker, { trial, ...keeping }, (progress) => {
     events.onProgress(trial, progress);
   });
@@ -167,17 +169,19 @@ async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSi
   if (error.code !== WORKER_DIED) await events.onFailed(trial, error);
   else if (isLastAttempt) await events.onFailed(trial, { ...error, message: `${error.message}, ${HOPELESS}` });
   else {
-    again.push(trial);
-    events.onRetry(trial, { ...error, message: `${error.message}; it is started again, alone, after the others` });
+    retries.push(trial);
+    events.onRetry(trial, {
+      ...error,
+      message: `${error.message}; it will be started again, by itself, after the others`,
+    });
   }
 }
 
-const HOPELESS = `${ATTEMPTS} times, the last time with no other trial beside it; smaller batches or shorter rows take less memory`;
+const HOPELESS = `${ATTEMPTS} times, the last time with no other trial running; smaller batches or shorter rows need less memory`;
 
 /**
- * Starts an engine in a process of its own, where its drivers may write what they like, and crash.
- *
- * @throws EngineError with the reason when it does not start here.
+ * Starts an engine in a separate process, since drivers may write to the output or crash.
+ * @throws EngineError with the reason if it does not start on this machine.
  */
 export async function assertStarts(engine: EnginePlan): Promise<void> {
   const worker = startWorker();
@@ -186,7 +190,7 @@ export async function assertStarts(engine: EnginePlan): Promise<void> {
   if (outcome.type === 'failed') throw new EngineError(outcome.error.message, engine.backend);
 }
 
-/** Runs trials one after the other in this process, for a debugger and for tests. A crash ends the run with them. */
+/** Runs trials one after another in this process, for debuggers and tests. A crash ends the whole run. */
 export function inProcessRunner(keeping: Omit<TrialRequest, 'trial'>): TrialRunner {
   const prepare = trialPreparer();
   const runOne = async (trial: Trial, events: TrialEvents, signal: AbortSignal): Promise<void> => {

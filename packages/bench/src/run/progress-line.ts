@@ -2,25 +2,33 @@ import { styleText } from 'node:util';
 import stringWidth from 'string-width';
 import { fitted, formatClock, formatMetric, formatShortCount, printable } from '../report/format.js';
 
-/** How a display may write. */
+/** The properties of the terminal that a display writes to. */
+/** Width in characters. */
 export interface Terminal {
+  /** Whether to use colours. */
   readonly columns: number;
   readonly color: boolean;
 }
 
+/** The style of a part of a line. */
 type Tone = 'bold' | 'dim' | 'green' | 'red' | 'cyan' | 'yellow';
 
-/** A part of a line; of the parts that do not fit the one of the largest number goes first. */
+/** A part of a line. If a line is too long, the parts with the largest `dispensable` are dropped first. */
 export interface Part {
+  /** The text to show. */
   readonly text: string;
+  /** Its style. Default plain. */
   readonly tone?: Tone;
+  /** The order in which parts are dropped, largest first; 0 for parts that are never dropped. */
   readonly dispensable: number;
 }
 
 const GAP = '  ';
 const BAR_WIDTHS = [24, 16, 8];
 
-/** A line with the widest bar for which all of it fits; with the shortest, and without what can be spared, where none does. */
+/**
+ * A line with the widest progress bar that fits. If none fits, it has the narrowest bar and drops dispensable parts.
+ */
 export function barredLine(head: Part, share: number, details: readonly Part[], terminal: Terminal): string {
   const percent: Part = { text: `${Math.floor(100 * share)} %`.padStart(5), dispensable: 5 };
   const candidates = BAR_WIDTHS.map((width) => [head, bar(share, width), percent, ...details]);
@@ -35,7 +43,7 @@ function bar(share: number, width: number): Part {
   return { text: '━'.repeat(filled) + '┄'.repeat(width - filled), tone: 'green', dispensable: 4 };
 }
 
-/** The parts that fit, in their order; a line that is still too long is cut. */
+/** Joins the parts that fit, in order; cuts a line that is still too long. */
 export function line(parts: readonly Part[], { columns, color }: Terminal): string {
   let kept = [...parts];
   while (widthOf(kept) > columns) {
@@ -52,23 +60,27 @@ function widthOf(parts: readonly Part[]): number {
   return stringWidth(parts.map(({ text }) => text).join(GAP));
 }
 
-/** What a line says of a training run, after its name. */
+/** The details of a training run that a line shows after the name. */
 export interface RunDetails {
-  /** Of a run in stages: which one, from 0, and how many there are. */
+  /** The stage of a run in stages, from 0, and the number of stages. */
   readonly stage?: { readonly stage: number; readonly stages: number } | undefined;
-  /** From 0. */
+  /** The epoch, from 0; fractional. */
   readonly epoch: number;
+  /** The number of epochs. */
   readonly epochs: number;
+  /** The loss of the latest step. */
   readonly loss: number;
-  /** The latest one. */
+  /** The latest metric. */
   readonly metric?: { readonly name: string; readonly value: number } | undefined;
-  /** The mean over the modules that have one. */
+  /** The mean rank of the modules that have one. */
   readonly rank?: number | undefined;
+  /** The number of parameters that would be stored now. */
   readonly storedParameters?: number | undefined;
+  /** The estimated remaining time, in seconds. */
   readonly secondsLeft?: number | undefined;
 }
 
-/** The parts of a line that say how a run is. */
+/** The parts of a line that show a run's progress. */
 export function detailsOf(run: RunDetails): Part[] {
   const { stage, epoch, epochs, loss, metric, rank, storedParameters, secondsLeft } = run;
   const parts: (Part | undefined)[] = [
@@ -85,7 +97,7 @@ export function detailsOf(run: RunDetails): Part[] {
   return parts.filter((part) => part !== undefined);
 }
 
-/** `hasColors` knows NO_COLOR, FORCE_COLOR and the kind of terminal. */
+/** Describes the terminal of a stream. `hasColors` respects NO_COLOR, FORCE_COLOR and the kind of terminal. */
 export function terminalOf(stream: NodeJS.WriteStream): Terminal {
   return { columns: stream.columns || 80, color: stream.hasColors() };
 }

@@ -1,14 +1,16 @@
-/** Which trial it is, in the words of the plan. */
+/** Identifies a trial by its settings in the study. */
 export interface TrialLabel {
-  /** The arm's name. */
+  /** The name of the arm. */
   readonly arm: string;
+  /** The name of the task. */
   readonly task: string;
+  /** The seed. */
   readonly seed: number;
-  /** As typed; null for a method that takes none. */
+  /** The budget as typed; null for a method without one. */
   readonly budget: string | null;
 }
 
-/** What happens while a plan is run. */
+/** Events of a run. */
 export type ProgressEvent =
   | { readonly type: 'trial-start'; readonly id: string; readonly label: TrialLabel; readonly totalSteps: number }
   | StepEvent
@@ -23,51 +25,67 @@ export type ProgressEvent =
   | { readonly type: 'trial-again'; readonly id: string; readonly message: string }
   | { readonly type: 'note'; readonly line: string };
 
-/** How far a trial is. */
+/** The progress of a trial. */
 export interface StepEvent {
+  /** The kind of event. */
   readonly type: 'step';
+  /** The id of the trial. */
   readonly id: string;
+  /** Steps done. */
   readonly step: number;
+  /** Steps in total; 0 while unknown. */
   readonly totalSteps: number;
+  /** Epochs done, as a fraction. */
   readonly epoch: number;
+  /** Epochs in total. */
   readonly epochs: number;
-  /** Of a trial that is trained in stages: which one, from 0, and how many there are. */
+  /** The stage of a trial in stages, from 0, and the number of stages. */
   readonly stage?: { readonly stage: number; readonly stages: number };
+  /** The loss of the step. */
   readonly loss: number;
+  /** The number of parameters that would be stored now. */
   readonly storedParameters?: number;
+  /** The metric, after an evaluation. */
   readonly metric?: { readonly name: string; readonly value: number };
 }
 
-/** A trial that is being run; times in ms. */
+/** A running trial. Times are in milliseconds. */
 export interface RunningTrial {
+  /** The trial's settings. */
   readonly label: TrialLabel;
-  /** 0 while it is unknown. */
+  /** Steps in total; 0 while unknown. */
   readonly totalSteps: number;
-  /** The first step that was heard of: what was spent before it (loading, compiling) says nothing about the rest. */
+  /** The first step reported. The time before it (loading, compiling) does not predict the rest. */
   readonly firstStep?: { readonly step: number; readonly at: number };
+  /** The last step reported. */
   readonly last?: StepEvent;
-  /** The latest metric, which not every step has. */
+  /** The latest metric: not every step has one. */
   readonly metric?: StepEvent['metric'];
 }
 
-/** Everything that a display shows; times in ms. */
+/** Everything that a display shows. Times are in milliseconds. */
 export interface ProgressState {
-  /** Trials of the plan. */
+  /** The number of trials in the plan. */
   readonly total: number;
+  /** When the run started. */
   readonly startedAt: number;
+  /** The current time. */
   readonly now: number;
+  /** The running trials, by id. */
   readonly running: ReadonlyMap<string, RunningTrial>;
+  /** Trials that this run has finished. */
   readonly done: number;
+  /** Trials that have failed. */
   readonly failed: number;
-  /** Done by an earlier run. */
+  /** Trials that an earlier run has finished. */
   readonly skipped: number;
-  /** Steps of the trials that are done. */
+  /** Steps of the finished trials. */
   readonly doneSteps: number;
-  /** Steps of the trials that failed, until they did. */
+  /** Steps that failed trials took before failing. */
   readonly failedSteps: number;
 }
 
-/** Before the first event. */
+/** The state before the first event. */
 export function initialProgress(total: number, now: number): ProgressState {
   return {
     total,
@@ -82,7 +100,7 @@ export function initialProgress(total: number, now: number): ProgressState {
   };
 }
 
-/** The state after an event that came at `now`. */
+/** The state after an event at the time `now`. */
 export function advance(state: ProgressState, event: ProgressEvent, now: number): ProgressState {
   if (event.type === 'note') return { ...state, now };
   const trial = state.running.get(event.id);
@@ -116,23 +134,23 @@ export function advance(state: ProgressState, event: ProgressEvent, now: number)
   }
 }
 
-/** The running trial that an event is about. */
+/** The running trial that an event belongs to. */
 export function trialOf({ running }: ProgressState, event: ProgressEvent): RunningTrial | undefined {
   return 'id' in event ? running.get(event.id) : undefined;
 }
 
-/** Share of a trial that is behind it. */
+/** The finished share of a trial. */
 export function shareOf({ last, totalSteps }: RunningTrial): number {
   return last ? Math.min(1, last.step / Math.max(1, totalSteps)) : 0;
 }
 
-/** Share of the whole plan that is behind it. */
+/** The finished share of the whole plan. */
 export function overallShare(state: ProgressState): number {
   const running = sum([...state.running.values()].map(shareOf));
   return state.total === 0 ? 1 : (state.done + state.failed + state.skipped + running) / state.total;
 }
 
-/** Seconds that a trial still takes at the pace of its steps so far; undefined until there are two. */
+/** Estimates a trial's remaining seconds from the pace of its steps; undefined until two steps are known. */
 export function trialSecondsLeft({ firstStep, last, totalSteps }: RunningTrial, now: number): number | undefined {
   if (!firstStep || !last || last.step <= firstStep.step) return undefined;
   const pace = (now - firstStep.at) / (last.step - firstStep.step);
@@ -140,8 +158,8 @@ export function trialSecondsLeft({ firstStep, last, totalSteps }: RunningTrial, 
 }
 
 /**
- * Seconds that the plan still takes, at the pace of all steps of this run so far; trials of unknown length are taken to be as
- * long as the mean of the others. Undefined in the first seconds, which say little.
+ * Estimates the plan's remaining seconds from the pace of all steps of this run. Trials of unknown length count as the
+ * mean of the others. Undefined during the first three seconds.
  */
 export function planSecondsLeft(state: ProgressState): number | undefined {
   const known = [...state.running.values()].filter(({ totalSteps }) => totalSteps > 0);

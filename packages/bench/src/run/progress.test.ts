@@ -19,7 +19,7 @@ function step(id: string, at: number, more: Partial<StepEvent> = {}): StepEvent 
   return { type: 'step', id, step: at, totalSteps: 100, epoch: at / 50, epochs: 2, loss: 0.4321, ...more };
 }
 
-/** The state after events at these seconds. */
+/** The state after events at the given seconds. */
 function after(total: number, events: readonly (readonly [seconds: number, event: ProgressEvent])[]): ProgressState {
   return events.reduce((state, [seconds, event]) => advance(state, event, 1000 * seconds), initialProgress(total, 0));
 }
@@ -33,18 +33,18 @@ const halfway = after(4, [
 ]);
 
 describe('renderProgress', () => {
-  it('shows what is known of each trial and of the plan', () => {
+  it('shows the details of each trial and of the plan', () => {
     const [trial, preparing, plan] = renderProgress(halfway, plain);
     expect(trial).toContain('sora r=4 uci-sentiment seed 1');
     for (const part of ['51 %', 'epoch 2/2', 'loss 0.432', 'accuracy 0.912', '57.3k params'])
       expect(trial).toContain(part);
-    // 50 steps took 10 s since the first one was heard of: 49 more take 9.8 s.
+    // 50 steps took 10 s after the first reported one: 49 more take 9.8 s.
     expect(trial).toContain('0:10 left');
     expect(preparing).toContain('preparing');
-    for (const part of ['all trials', '37 %', '1/4 done (1 earlier)', '0:15 passed']) expect(plan).toContain(part);
+    for (const part of ['all trials', '37 %', '1/4 done (1 earlier)', '0:15 elapsed']) expect(plan).toContain(part);
   });
 
-  it('says which stage a trial in stages is in', () => {
+  it('shows the stage of a trial in stages', () => {
     const staged = advance(halfway, step('a', 60, { stage: { stage: 1, stages: 8 } }), 16_000);
     expect(renderProgress(staged, plain)[0]).toContain('stage 2/8  epoch 2/2');
     expect(renderProgress(halfway, plain)[0]).not.toContain('stage');
@@ -72,7 +72,7 @@ describe('renderProgress', () => {
     }
   });
 
-  it('gives up the least needed first', () => {
+  it('drops the least important parts first', () => {
     const narrow = renderProgress(halfway, { columns: 60, color: false })[0];
     expect(narrow).toContain('accuracy 0.912');
     expect(narrow).toContain('left');
@@ -86,7 +86,7 @@ describe('renderProgress', () => {
     expect(colored.map(stripVTControlCharacters)).toEqual(renderProgress(halfway, plain));
   });
 
-  it('lets no control character through', () => {
+  it('removes control characters', () => {
     const hostile = after(1, [
       [0, { type: 'trial-start', id: 'a', label: { ...label, task: 'a\u001b[2Jb\u202ec\nd' }, totalSteps: 1 }],
     ]);
@@ -96,14 +96,14 @@ describe('renderProgress', () => {
 });
 
 describe('renderOutcome', () => {
-  it('says how a trial ended', () => {
+  it('shows how a trial ended', () => {
     expect(
       renderOutcome({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9, f1: 0.8 }, seconds: 61 }, label, plain),
     ).toBe('✓  sora r=4 uci-sentiment seed 1  accuracy 0.900  f1 0.800  1:01 min');
     expect(renderOutcome({ type: 'trial-failed', id: 'a', message: 'loss is\nNaN' }, label, plain)).toContain(
       'loss is NaN',
     );
-    expect(renderOutcome({ type: 'trial-skipped', id: 'a-1' }, undefined, plain)).toContain('a-1  done before');
+    expect(renderOutcome({ type: 'trial-skipped', id: 'a-1' }, undefined, plain)).toContain('a-1  already done');
     expect(renderOutcome(step('a', 1), label, plain)).toBeUndefined();
   });
 
@@ -117,7 +117,7 @@ describe('renderOutcome', () => {
 });
 
 describe('planSecondsLeft', () => {
-  it('says nothing in the first seconds', () => {
+  it('is undefined in the first seconds', () => {
     expect(
       planSecondsLeft(
         after(2, [
@@ -128,7 +128,7 @@ describe('planSecondsLeft', () => {
     ).toBeUndefined();
   });
 
-  it('takes trials to come to be as long as those seen', () => {
+  it('assumes that pending trials are as long as finished ones', () => {
     const one = after(3, [
       [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
       [10, step('a', 100)],
@@ -143,7 +143,7 @@ describe('planSecondsLeft', () => {
     expect(planSecondsLeft(two)).toBeCloseTo(15, 6);
   });
 
-  it('does not wait for what was skipped or has failed', () => {
+  it('does not count skipped or failed trials', () => {
     const state = after(3, [
       [0, { type: 'trial-skipped', id: 'x' }],
       [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
@@ -157,7 +157,7 @@ describe('planSecondsLeft', () => {
 });
 
 describe('plainDisplay', () => {
-  it('writes a line per event, but few about steps, and ends once', () => {
+  it('writes a line per event, but only few for steps, and closes once', () => {
     const lines: string[] = [];
     let seconds = 0;
     const display = plainDisplay(
@@ -183,7 +183,7 @@ describe('plainDisplay', () => {
 });
 
 describe('openProgress', () => {
-  it('redraws on a terminal, and keeps what has ended above', () => {
+  it('redraws on a terminal, and keeps finished trials above', () => {
     let written = '';
     const stream = Object.assign(
       new Writable({

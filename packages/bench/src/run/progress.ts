@@ -17,7 +17,7 @@ import {
   type TrialLabel,
 } from './progress-state.js';
 
-/** The live lines: one per running trial, then the whole plan; no line is wider than `columns`. */
+/** Renders the live lines: one per running trial, then one for the plan. No line is wider than `columns`. */
 export function renderProgress(state: ProgressState, terminal: Terminal): string[] {
   const trials = [...state.running.values()];
   const names = trials.map(({ label }) => nameOf(label));
@@ -28,21 +28,24 @@ export function renderProgress(state: ProgressState, terminal: Terminal): string
   ];
 }
 
-/** The line that stays when a trial has ended or was skipped, or of a note; undefined for other events. `label` is the trial's, if known. */
+/**
+ * Renders the permanent line of a trial that has ended or was skipped, or of a note; undefined for other events.
+ * `label` is the trial's, if known.
+ */
 export function renderOutcome(
   event: ProgressEvent,
   label: TrialLabel | undefined,
   terminal: Terminal,
 ): string | undefined {
   if (event.type === 'note') {
-    const unbounded = { ...terminal, columns: Infinity }; // its end says what to do
+    const unbounded = { ...terminal, columns: Infinity }; // never cut: the end of a note says what to do
     return line([sign('!', 'yellow'), { text: printable(event.line), dispensable: 0 }], unbounded);
   }
   const name = label ? nameOf(label) : printable(event.id);
   switch (event.type) {
     case 'trial-done': {
       const metrics = Object.entries(event.metrics)
-        .filter(([metric]) => !metric.startsWith('f1.')) // of each label: for the result file
+        .filter(([metric]) => !metric.startsWith('f1.')) // F1 by label is only in the result file
         .map(([metric, value]) => `${printable(metric)} ${formatMetric(value)}`);
       const parts = metrics.map((text, index): Part => ({ text, dispensable: index + 1 }));
       return line(
@@ -74,7 +77,7 @@ export function renderOutcome(
         [
           sign('–', 'dim'),
           { text: name, tone: 'dim', dispensable: 0 },
-          { text: 'done before', tone: 'dim', dispensable: 1 },
+          { text: 'already done', tone: 'dim', dispensable: 1 },
         ],
         terminal,
       );
@@ -83,7 +86,7 @@ export function renderOutcome(
   }
 }
 
-/** A running trial in plain words, without a bar. */
+/** Renders a running trial as plain text, without a bar. */
 function renderStep(trial: RunningTrial, state: ProgressState, terminal: Terminal): string {
   const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
   const steps = trial.last ? [{ text: `step ${trial.last.step}/${trial.totalSteps}`, dispensable: 4 }] : [];
@@ -109,7 +112,7 @@ function planLine(state: ProgressState, terminal: Terminal): string {
   const details: Part[] = [
     { text: `${state.done + state.skipped}/${state.total} done${earlier}`, dispensable: 0 },
     ...(state.failed > 0 ? [{ text: `${state.failed} failed`, tone: 'red', dispensable: 1 } as const] : []),
-    { text: `${formatClock((state.now - state.startedAt) / 1000)} passed`, tone: 'dim', dispensable: 3 },
+    { text: `${formatClock((state.now - state.startedAt) / 1000)} elapsed`, tone: 'dim', dispensable: 3 },
     ...(left === undefined ? [] : [{ text: `${formatClock(left)} left`, tone: 'yellow', dispensable: 2 } as const]),
   ];
   return barredLine({ text: 'all trials', tone: 'bold', dispensable: 6 }, overallShare(state), details, terminal);
@@ -126,19 +129,20 @@ function nameOf({ arm, task, seed, budget }: TrialLabel): string {
 const FRAME_MS = 100;
 const PLAIN_INTERVAL_MS = 10_000;
 
-/** Shows how a plan is getting on. */
+/** A display of a run's progress. */
 export interface Progress {
+  /** Shows an event. */
   emit(event: ProgressEvent): void;
-  /** Leaves the last state on the screen and gives the cursor back. */
+  /** Leaves the last state on the screen and restores the cursor. */
   close(): void;
 }
 
-/** A display of `total` trials on `stream`: live on a terminal, otherwise a line now and then. */
+/** Opens a display of `total` trials on `stream`: live on a terminal, otherwise occasional lines. */
 export function openProgress(total: number, stream: NodeJS.WriteStream = process.stderr): Progress {
   return stream.isTTY ? terminalDisplay(total, stream) : plainDisplay(total, stream);
 }
 
-/** Redraws one line per running trial and one for the plan; what has ended stays above as lines. */
+/** Redraws one line per running trial and one for the plan; lines of finished trials stay above. */
 function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
   const log = createLogUpdate(stream);
   let state = initialProgress(total, performance.now());
@@ -164,7 +168,7 @@ function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
   };
 }
 
-/** One line per event, in plain words; at most one line about steps in `intervalMs`. */
+/** Writes one plain line per event, but at most one line for steps per `intervalMs`. */
 export function plainDisplay(
   total: number,
   stream: Pick<NodeJS.WritableStream, 'write'>,
@@ -207,21 +211,22 @@ function once(action: () => void): () => void {
   };
 }
 
-/** Shows a warning to whoever runs the command. */
+/** Shows a warning to the user. */
 type ShowWarning = (message: string) => void;
 
 let show: ShowWarning = (message) => {
   process.stderr.write(`${commandName}: ${message}\n`);
 };
 
-/** Shows a warning as the command shows them now: as a line of its own, or within its progress. */
+/** Shows a warning in the current way: as its own line, or within the progress display. */
 export function showWarning(message: string): void {
   show(printable(message));
 }
 
 /**
- * Shows warnings otherwise from now on. Unlike a new handler of `onWarning`, which hears everything anew, it is not told what the
- * user has been told already. @returns what shows them as before
+ * Changes how warnings are shown. Unlike a new handler of `onWarning`, which gets all warnings again, it does not
+ * repeat earlier ones.
+ * @returns a function that restores the previous way.
  */
 export function showWarningsBy(shown: ShowWarning): () => void {
   const before = show;

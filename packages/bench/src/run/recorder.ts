@@ -5,32 +5,43 @@ import { epochsBefore } from '../study/study.js';
 import type { Trial } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 
-/** Listens to a training run and keeps what the result file says of it; its clock runs from when it is made. */
+/** Records a training run for the result file. Its clock starts when it is made. */
 export interface TrialRecorder {
+  /** Records a step, of a stage if the trial has stages. */
   readonly onStep: (event: StepEvent, stage?: TrialStage) => void;
+  /** Records an evaluation. */
   readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
+  /** The training curve, thinned to the size that a result file allows. */
   history(): HistoryRow[];
-  /** When the trial began and how long it took until now. Durations do not depend on the time of day. */
+  /**
+   * When the trial began, and that time plus its duration so far. Changes of the system clock do not affect durations.
+   */
   dates(): { readonly startedAt: Date; readonly finishedAt: Date };
+  /** Durations of the trial. */
   time(compileMs: number): DoneTrial['time'];
+  /** The largest resident memory so far, in bytes. */
   peakRssBytes(): number;
-  /** Everything that is recorded so far, as a checkpoint keeps it. */
+  /** Everything recorded so far, for a checkpoint. */
   stored(): StoredTrialRecord;
-  /** Goes on from what a checkpoint kept, its time included; null forgets it again. */
+  /** Continues from a checkpoint's record, including its time; null forgets it again. */
   restore(record: StoredTrialRecord | null): void;
 }
 
-/** What a recorder holds: plain JSON. */
+/** The state of a recorder, as plain JSON. */
 export interface StoredTrialRecord {
+  /** When the trial began, in ISO format. */
   readonly startedAt: string;
-  /** Time spent until then, in all attempts. */
+  /** Time spent so far, in all attempts. */
   readonly milliseconds: number;
+  /** The steps of the training curve. */
   readonly rows: readonly HistoryRow[];
+  /** The duration of each step. */
   readonly stepMilliseconds: readonly number[];
+  /** The largest resident memory so far, in bytes. */
   readonly peakRssBytes: number;
 }
 
-/** Makes a recorder that passes progress on. */
+/** Makes a recorder of a trial that also reports progress. */
 export function trialRecorder(
   { protocol, settings: { stages } }: Trial,
   { selection }: Pick<PreparedTrial, 'selection'>,
@@ -54,8 +65,8 @@ export function trialRecorder(
       rows.push({ step, epoch, loss, objective, learningRate, stored: storedParameters, ...counted });
       milliseconds.push(ms);
       peak = Math.max(peak, process.memoryUsage.rss());
-      const told = { step, totalSteps, epoch, epochs, loss, storedParameters };
-      onProgress({ ...told, ...(stage && { stage }), ...(metric && { metric }) });
+      const progress = { step, totalSteps, epoch, epochs, loss, storedParameters };
+      onProgress({ ...progress, ...(stage && { stage }), ...(metric && { metric }) });
     },
     onEvaluation({ metrics, ranks, storedParameters }) {
       const name = selection.primaryMetric;
@@ -92,26 +103,38 @@ export function trialRecorder(
   };
 }
 
-/** Where a trial that is trained in stages is. */
+/** The current stage of a trial in stages. */
 interface TrialStage {
+  /** The stage, from 0. */
   readonly stage: number;
+  /** The number of stages. */
   readonly stages: number;
 }
 
-/** What a running trial tells. */
+/** The progress that a running trial reports. */
 export interface TrialProgress {
+  /** Steps done. */
   readonly step: number;
+  /** Steps in total. */
   readonly totalSteps: number;
+  /** Epochs done, as a fraction. */
   readonly epoch: number;
+  /** Epochs in total. */
   readonly epochs: number;
-  /** Of a trial that is trained in stages: which one, from 0, and how many there are. */
+  /** The current stage of a trial in stages. */
   readonly stage?: TrialStage;
+  /** The loss of the step. */
   readonly loss: number;
+  /** The number of parameters that would be stored now. */
   readonly storedParameters: number;
+  /** The latest value of the primary metric. */
   readonly metric?: { readonly name: string; readonly value: number };
 }
 
-/** A call that is made at once, and then at most once in so many milliseconds; what comes too soon is dropped. */
+/**
+ * Wraps a call so that it runs at most once per `ms` milliseconds, the first time at once; calls in between are
+ * dropped.
+ */
 export function throttled<T>(call: (value: T) => void, ms: number): (value: T) => void {
   let last = -Infinity;
   return (value) => {

@@ -48,7 +48,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Runs both trials; the first ends as told, the second is done. */
+/** Runs both trials: the first ends by `firstEnds`, the second succeeds. */
 function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
   const runner: TrialRunner = {
     async run(_, events) {
@@ -62,7 +62,7 @@ function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
 }
 
 describe('runTrials', () => {
-  it('makes a failed trial of a result that cannot be written, and goes on', async () => {
+  it('records a result that cannot be written as a failed trial, and continues', async () => {
     const results = await runBoth((events) =>
       events.onDone(first, { ...done(first), metrics: { accuracy: Infinity } }),
     );
@@ -79,7 +79,7 @@ describe('runTrials', () => {
     ]);
   });
 
-  it('cuts a message without end, and takes control characters out', async () => {
+  it('cuts long messages, and removes control characters', async () => {
     const message = `\u001b[2Jno\n${'x'.repeat(20_000)}`;
     const [failed] = await runBoth((events) => events.onFailed(first, { code: 'PEFT_TRAINING', message }));
     if (failed?.status !== 'failed') throw new RangeError('it has not failed');
@@ -87,7 +87,7 @@ describe('runTrials', () => {
     expect(failed.error.message).toHaveLength(10_000);
   });
 
-  it('takes a failure without a code', async () => {
+  it('accepts a failure without a code', async () => {
     const results = await runBoth((events) => events.onFailed(first, { code: '', message: '' }));
     expect(results.map(({ status }) => status)).toEqual(['failed', 'done']);
   });
@@ -120,7 +120,7 @@ describe('tune', () => {
     close: () => Promise.resolve(),
   };
 
-  it('widens the grids once it has run them, and takes all of it up again without a trial', async () => {
+  it('widens the grids after running them, and a rerun needs no trial', async () => {
     const run = { out: folder, runner, tasks, signal: new AbortController().signal };
     const [first, again] = [await tune(plan, run), await tune(plan, run)];
     expect(started).toEqual([[0.01, 0.02], [0.04], [], []]);
@@ -129,7 +129,7 @@ describe('tune', () => {
     expect(JSON.parse(await readFile(join(folder, 'tuning.json'), 'utf8'))).toEqual({ arms: first });
   });
 
-  it('chooses nothing when the run is stopped before every rate has a result', async () => {
+  it('chooses nothing if the run is stopped before every rate has a result', async () => {
     const stop = new AbortController();
     const stopping: TrialRunner = {
       async run([trial], events) {

@@ -13,21 +13,23 @@ import { openProgress, showWarningsBy, type Progress } from './progress.js';
 import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
 import { describeCircumstances } from './trial.js';
 
-/** What the trials that tune and those that are reported share. */
+/** The settings that tuning trials and reported trials share. */
 export interface RunContext {
-  /** The folder of the run; the checkpoints of both are in it. */
+  /** The folder of the run, which holds the checkpoints of both. */
   readonly out: string;
+  /** Where the trials run. */
   readonly runner: TrialRunner;
+  /** The loaded tasks, by name. */
   readonly tasks: ReadonlyMap<string, LoadedTask>;
-  /** Ends the run; trials under way are lost. */
+  /** Ends the run; running trials are lost. */
   readonly signal: AbortSignal;
-  /** Called with every trial that ends, once its file is written. */
+  /** Called with every trial that ends, after its file is written. */
   readonly onResult?: (result: TrialResult) => void;
 }
 
 /**
- * Runs the trials that have no finished result in `folder` yet, and writes one file for each that ends.
- * @returns the results that there are now, in the order of the trials.
+ * Runs the trials that have no finished result in `folder`, and writes one file for each that ends.
+ * @returns all results so far, in the order of the trials.
  */
 export async function runTrials(
   folder: string,
@@ -51,8 +53,8 @@ export async function runTrials(
   });
   for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
   try {
-    const waiting = trials.filter((trial) => !isDone(trial));
-    await runner.run(waiting, recording(keep, tasks, progress), signal);
+    const pending = trials.filter((trial) => !isDone(trial));
+    await runner.run(pending, recording(keep, tasks, progress), signal);
   } finally {
     asBefore();
     progress.close();
@@ -60,7 +62,7 @@ export async function runTrials(
   return trials.flatMap(({ id }) => results.get(id) ?? []);
 }
 
-/** Shows what happens to trials, and keeps how they end. */
+/** Shows the events of trials, and records their outcomes. */
 function recording(
   keep: (result: TrialResult) => Promise<void>,
   tasks: ReadonlyMap<string, LoadedTask>,
@@ -95,7 +97,7 @@ function recording(
   };
 }
 
-/** Keeps a result. @returns why it cannot be written, where it breaks its contract; another try would end alike. */
+/** Writes a result. @returns the reason if the result breaks its schema, which another attempt would repeat. */
 async function unlessWritten(
   keep: (result: TrialResult) => Promise<void>,
   result: DoneTrial,
@@ -109,7 +111,7 @@ async function unlessWritten(
   }
 }
 
-/** A failure as a result file can hold it, whoever speaks of it: on one line, and not without end. */
+/** Makes a failure fit for a result file: on one line, without control characters, and of limited length. */
 function writable({ code, message }: WorkerFailure): WorkerFailure {
   const line = printable(message).trim();
   return {
@@ -144,18 +146,18 @@ function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, star
 }
 
 /**
- * Chooses the learning rates of a study that tunes them. Trials are kept in OUT/tuning/results and taken up again from there, apart
- * from what is reported; OUT/tuning.json says what was tried.
- * @returns nothing where the study tunes nothing, or the run was stopped.
+ * Tunes the learning rates of a study. The trials are kept in OUT/tuning/results, apart from reported ones, and resumed
+ * from there. OUT/tuning.json records what was tried.
+ * @returns an empty array if the study does not tune, or if the run was stopped.
  */
 export async function tune(plan: TrialContext, run: RunContext): Promise<TunedArm[]> {
   let candidates = planTuning(plan);
   if (candidates.length === 0) return [];
   const results: TrialResult[] = [];
-  const tryOut = async (what: string, of: readonly Candidates[]): Promise<TunedArm[]> => {
+  const tryOut = async (title: string, of: readonly Candidates[]): Promise<TunedArm[]> => {
     const known = new Set(results.map(({ id }) => id));
     const trials = trialsOf(of).filter(({ id }) => !known.has(id));
-    process.stderr.write(`${commandName}: ${what}: ${trials.length} trials\n`);
+    process.stderr.write(`${commandName}: ${title}: ${trials.length} trials\n`);
     results.push(...(await runTrials(tuningFolder(run.out), trials, run)));
     return run.signal.aborted ? [] : chooseRates(of, results);
   };
@@ -164,21 +166,21 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
     const wider = widened(plan, candidates, tuned);
     if (!wider) break;
     candidates = wider;
-    tuned = await tryOut('a best learning rate lies at the edge of its grid, every arm gets one more', candidates);
+    tuned = await tryOut('a best learning rate is at the edge of its grid, so every arm gets one more', candidates);
   }
   if (run.signal.aborted) return [];
   await writeJson(`${run.out}/tuning.json`, { arms: tuned });
   return tuned;
 }
 
-/** A runner that gives up, without a try, trials of which every learning rate has failed. */
+/** Wraps a runner so that trials whose learning rates all failed in tuning fail at once, without a run. */
 export function withoutHopeless(runner: TrialRunner): TrialRunner {
   return {
     async run(trials, events, signal) {
       for (const trial of trials.filter(({ tuning }) => tuning?.chosen === null)) {
         const tried = trial.tuning?.tried ?? [];
         const rates = tried.map(({ learningRate }) => learningRate).join(', ');
-        const message = `no learning rate of ${rates} could be trained: ${tried[0]?.error ?? 'every one failed'}`;
+        const message = `all learning rates (${rates}) failed: ${tried[0]?.error ?? 'no error was recorded'}`;
         events.onStart(trial);
         await events.onFailed(trial, { code: 'PEFT_TRAINING', message });
       }

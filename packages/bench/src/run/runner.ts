@@ -1,54 +1,65 @@
 import type { EnginePlan } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import type { Trial } from '../study/trials.js';
-import type { TrialPlaces } from './as-planned.js';
+import type { TrialPaths } from './as-planned.js';
 import type { TrialProgress } from './recorder.js';
 
-/** What the parent asks of a worker process: to run a trial, or to start an engine. */
+/** A request of the parent to a worker process: to run a trial, or to start an engine. */
 export type WorkerRequest = TrialRequest | { readonly engine: EnginePlan };
 
-/** A trial to be run. */
+/** A request to run a trial. */
 export interface TrialRequest {
+  /** The trial. */
   readonly trial: Trial;
-  /** The folder that the trial keeps checkpoints in, and goes on from its own; null for none. */
+  /** The folder of checkpoints, from which the trial resumes; null for none. */
   readonly checkpoints: string | null;
-  /** Steps between two checkpoints; the default where it is left out. */
+  /** Steps between checkpoints. Default 50. */
   readonly checkpointEvery?: number;
-  /** Where things are on this machine, for a trial planned on another one; the process then checks that it has what was planned. */
-  readonly at?: TrialPlaces;
+  /**
+   * Paths on this machine, for a trial planned on another one. The process then checks that everything matches the
+   * plan.
+   */
+  readonly at?: TrialPaths;
 }
 
-/** What a worker process tells its parent while it works. */
+/** A worker's report of a trial's progress. */
 interface ProgressReply {
+  /** The kind of reply. */
   readonly type: 'progress';
+  /** How far the trial is. */
   readonly progress: TrialProgress;
 }
 
-/** What a worker process warns of. */
+/** A warning of a worker process. */
 interface WarningReply {
+  /** The kind of reply. */
   readonly type: 'warning';
+  /** The text of the warning. */
   readonly message: string;
 }
 
-/** What a worker process tells its parent in the end. */
+/** The final reply of a worker process to a request. */
 export type WorkerOutcome =
   | { readonly type: 'done'; readonly result: DoneTrial }
   | { readonly type: 'started' }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: WorkerFailure };
 
+/** Any reply of a worker process. */
 export type WorkerReply = ProgressReply | WarningReply | WorkerOutcome;
 
-/** The code of a process that died at its work: what it was asked may do better elsewhere, or another time. */
+/** The error code of a process that died. The same request may succeed elsewhere, or later. */
 export const WORKER_DIED = 'PEFT_WORKER';
 
-/** Why a trial has no number, or an engine does not start. */
+/** Why a trial has no result, or an engine does not start. */
 export interface WorkerFailure {
+  /** The error code, such as `PEFT_DATA`. */
   readonly code: string;
+  /** The error message. */
   readonly message: string;
 }
 
-/** An error as a result file holds it. */
+/** Converts an error to the form that result files store. */
 export function failureOf(error: unknown): WorkerFailure {
   const { code, message } = error as { code?: unknown; message?: unknown };
   return {
@@ -57,21 +68,26 @@ export function failureOf(error: unknown): WorkerFailure {
   };
 }
 
-/** What happens to trials while they are run. */
+/** Callbacks for the events of trials. */
 export interface TrialEvents {
+  /** A trial starts. */
   onStart(trial: Trial): void;
+  /** A trial has taken a step. */
   onProgress(trial: Trial, progress: TrialProgress): void;
+  /** A trial has finished. */
   onDone(trial: Trial, result: DoneTrial): Promise<void> | void;
+  /** A trial has failed for good. */
   onFailed(trial: Trial, failure: WorkerFailure): Promise<void> | void;
-  /** The trial's process died, and the trial will be started again. */
+  /** A trial's process died; the trial will be started again. */
   onRetry(trial: Trial, failure: WorkerFailure): void;
-  /** Something to know of the run as a whole, in one line. */
+  /** A message about the whole run, in one line. */
   onNote(line: string): void;
 }
 
-/** Where trials are run: in processes of this machine, or wherever else somebody takes them. */
+/** Runs trials: in processes of this machine, or on workers elsewhere. */
 export interface TrialRunner {
-  /** Runs trials, each to one `onDone` or `onFailed`; returns early when the signal stops it. */
+  /** Runs trials, each until one `onDone` or `onFailed`; returns early if the signal aborts. */
   run(trials: readonly Trial[], events: TrialEvents, signal: AbortSignal): Promise<void>;
+  /** Releases what the runner holds. */
   close(): Promise<void>;
 }

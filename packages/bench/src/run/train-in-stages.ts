@@ -13,23 +13,24 @@ import { epochsBefore, type Stages } from '../study/study.js';
 import type { Keeping } from './checkpoints.js';
 import type { PreparedTrial } from './prepare.js';
 
-/** How every stage is trained. */
+/** The training options that all stages share. */
 export type StageTraining = Omit<
   SparsifyOptions,
   'levels' | 'stageEpochs' | 'onStep' | 'onEvaluation' | 'onStage' | 'onSnapshot' | 'saveEvery' | 'resume'
 >;
 
-/** What training ends with that takes every step of its plan. */
+/** The result of a training run that takes all its planned steps. */
 export type TrainedWhole = Omit<TrainResult, 'stoppedEarly'>;
 
-/** A training run in stages; the selected checkpoint is the last one, which the model's adapter holds. */
+/** The result of training in stages. The selected checkpoint is the last one, which the model's adapter holds. */
 export interface TrainedInStages extends TrainedWhole {
+  /** The results of the stages. */
   readonly stages: SparsityStage[];
 }
 
 /**
- * Trains a trial by the sparsifying schedule. The first stage keeps its best checkpoint on the selection split, as any trial does;
- * memorization is measured on a part of the training rows, generalization on the reported split.
+ * Trains a trial with the sparsifying schedule. The first stage keeps its best checkpoint on the selection split, as
+ * any trial does. Memorization is measured on a sample of the training rows, generalization on the reported split.
  */
 export async function trainInStages(
   peft: PeftModel,
@@ -76,7 +77,7 @@ export async function trainInStages(
   };
 }
 
-/** What a stage ended with, as the training curve has it. */
+/** The end of a stage as an evaluation, for the training curve. */
 function evaluationOf(
   { validationMetric, ranks, storedParameters: stored }: StageRecord,
   metric: string,
@@ -100,7 +101,7 @@ function meanOf(records: readonly StageRecord[], stages: Stages, epochs: number)
   return sum / before(records.length);
 }
 
-/** A stage as the result file has it: with this benchmark's names of the splits. */
+/** Converts a stage for the result file, with this benchmark's names of the splits. */
 function stageOf({ validationMetric, reportedMetric, ...record }: StageRecord): SparsityStage {
   return { ...record, ranks: { ...record.ranks }, selectionMetric: validationMetric, devMetric: reportedMetric };
 }

@@ -4,7 +4,7 @@ import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
 import { describe, expect, it } from 'vitest';
 import { trainingProgress } from './training-progress.js';
 
-/** A stream that keeps what it is given. */
+/** A stream that records its input. */
 function kept(isTTY: boolean, rows = 24) {
   let text = '';
   const stream = new Writable({
@@ -28,7 +28,7 @@ const evaluation: EvaluationEvent = {
 };
 
 describe('trainingProgress', () => {
-  it('draws a line on a terminal, the last of which stays, and shows the cursor throughout', () => {
+  it('redraws one line on a terminal, keeps the last state, and never hides the cursor', () => {
     const { stream, text } = kept(true);
     const { onStep, onEvaluation } = trainingProgress({ name: 'sora\u001b[2J', stream });
     for (let at = 1; at <= 10; at++) {
@@ -53,7 +53,7 @@ describe('trainingProgress', () => {
   });
 
   it.each([
-    ['elsewhere', false, 24],
+    ['to other streams', false, 24],
     ['on a terminal of unknown size', true, 0],
   ])('writes plain lines %s: one for each evaluation and the last step', (_, isTTY, rows) => {
     const { stream, text } = kept(isTTY, rows);
@@ -70,7 +70,7 @@ describe('trainingProgress', () => {
     expect(lines[1]).toContain('epoch 2/2  loss 0.432  accuracy 0.913  rank 1.0');
   });
 
-  it('says nothing of a rank or a metric that there is not', () => {
+  it('leaves out a rank or metric that does not exist', () => {
     const { stream, text } = kept(false);
     const { onStep } = trainingProgress({ stream });
     onStep(step(10));

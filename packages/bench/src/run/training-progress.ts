@@ -5,39 +5,42 @@ import * as v from 'valibot';
 import { printable } from '../report/format.js';
 import { barredLine, detailsOf, line, terminalOf, type Part, type RunDetails } from './progress-line.js';
 
-/** What a progress line is called, and where it goes. */
+/** The settings of a progress line. */
 export interface TrainingProgressOptions {
-  /** What the line begins with. Default 'training'. */
+  /** The start of the line. Default 'training'. */
   readonly name?: string;
-  /** Default `process.stderr`. */
+  /** The stream to write to. Default `process.stderr`. */
   readonly stream?: NodeJS.WriteStream;
 }
 
-/** Two callbacks of `train`. */
+/** Callbacks to pass to `train`. */
 export interface TrainingProgress {
+  /** Shows a step. */
   readonly onStep: (event: StepEvent) => void;
+  /** Shows an evaluation. */
   readonly onEvaluation: (event: EvaluationEvent) => void;
 }
 
-/** Milliseconds between two drawings on a terminal, and between two lines elsewhere. */
+/** Milliseconds between updates on a terminal, and between lines elsewhere. */
 const FRAME_MS = 100;
 const PLAIN_INTERVAL_MS = 10_000;
 
 /**
- * Callbacks for `train` that show how a run gets on: epoch, loss, metric, mean rank, stored parameters and the time that is left. On
- * a terminal one line, drawn anew; elsewhere a line for every evaluation, and one every ten seconds. Each run takes new ones.
+ * Makes callbacks for `train` that show its progress: epoch, loss, metric, mean rank, stored parameters and remaining
+ * time. On a terminal they redraw one line; elsewhere they write a line for every evaluation, and one every ten
+ * seconds. Make new ones for each run.
  * @throws ConfigError for an unknown option.
  */
 export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
   const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
-  const isLive = stream.isTTY && stream.rows > 0; // some terminals do not say how large they are
+  const isLive = stream.isTTY && stream.rows > 0; // some terminals do not report their size
   const [show, intervalMs] = isLive ? [liveLine(stream), FRAME_MS] : [plainLines(stream), PLAIN_INTERVAL_MS];
   const head: Part = { text: printable(name), tone: 'bold', dispensable: 0 };
   let known: Pick<RunDetails, 'metric' | 'rank'> = {};
   let last: StepEvent | undefined;
   let first: { readonly step: number; readonly at: number } | undefined;
   let quietUntil = -Infinity;
-  const tell = (): void => {
+  const update = (): void => {
     if (!last || !first) return;
     quietUntil = performance.now() + intervalMs;
     const { step, totalSteps } = last;
@@ -53,11 +56,11 @@ export function trainingProgress(options: TrainingProgressOptions = {}): Trainin
       }
       last = event;
       if (event.ranks) known = { ...known, rank: meanRank(event.ranks) };
-      if (now >= quietUntil || event.step === event.totalSteps) tell();
+      if (now >= quietUntil || event.step === event.totalSteps) update();
     },
     onEvaluation({ metrics, primaryMetric, ranks }) {
       known = { metric: { name: primaryMetric, value: metrics[primaryMetric] ?? NaN }, rank: meanRank(ranks) };
-      tell();
+      update();
     },
   };
 }
@@ -73,12 +76,15 @@ function isWritable(value: unknown): boolean {
   return typeof (Object(value) as Partial<NodeJS.WriteStream>).write === 'function';
 }
 
-/** Seconds for `steps` more at the pace of those taken; the first, in which programs are compiled, is not among these. */
+/**
+ * Estimates the seconds for `steps` more steps from the pace so far. The first step, which includes compilation, does
+ * not count.
+ */
 function secondsFor(steps: number, taken: number, milliseconds: number): number | undefined {
   return taken > 0 ? (steps * milliseconds) / taken / 1000 : undefined;
 }
 
-/** Undefined where no module has a rank. */
+/** The mean rank of the modules; undefined if none has a rank. */
 function meanRank(ranks: Readonly<Record<string, number>>): number | undefined {
   const all = Object.values(ranks);
   return all.length === 0 ? undefined : all.reduce((sum, rank) => sum + rank, 0) / all.length;
@@ -86,7 +92,7 @@ function meanRank(ranks: Readonly<Record<string, number>>): number | undefined {
 
 type Show = (head: Part, at: Pick<StepEvent, 'step' | 'totalSteps'>, details: readonly Part[]) => void;
 
-/** The cursor stays visible: nothing has to be put back, however a run ends. */
+/** Redraws one line. The cursor stays visible, so nothing needs restoring, however a run ends. */
 function liveLine(stream: NodeJS.WriteStream): Show {
   const log = createLogUpdate(stream, { showCursor: true });
   return (head, { step, totalSteps }, details) => {

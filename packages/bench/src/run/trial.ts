@@ -39,21 +39,25 @@ import { trialRecorder, type TrialProgress } from './recorder.js';
 import type { TrialRequest } from './runner.js';
 import { trainInStages, type TrainedInStages, type TrainedWhole } from './train-in-stages.js';
 
+/** The settings of `runTrial`. */
 export interface RunTrialOptions {
+  /** Called after every step. */
   readonly onProgress?: (progress: TrialProgress) => void;
-  /** Where the trial keeps checkpoints, and goes on from its own. Default nowhere. */
+  /** The checkpoints to write and to resume from. Default none. */
   readonly checkpoints?: TrialCheckpoints;
-  /** Stops the trial between two steps: `runTrial` then throws. */
+  /** Stops the trial between two steps; `runTrial` then throws. */
   readonly signal?: AbortSignal;
 }
 
-/** A trial that has run: its result and the trained adapter. */
+/** A finished trial: its result and the trained adapter. */
 export interface FinishedTrial {
+  /** The result. */
   readonly result: DoneTrial;
+  /** The model with the trained adapter. */
   readonly peft: PeftModel;
 }
 
-/** Trains and judges one trial. @throws PeftError when it cannot; nothing is written. */
+/** Trains and evaluates one trial. Writes no files except checkpoints. @throws PeftError if it fails. */
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
@@ -101,12 +105,15 @@ export async function runTrial(
   return { result, peft };
 }
 
-/** As the result file has it. */
+/** Converts the choice of a size for the result file. */
 function sizingOf({ stages, chosen, reason }: Sizing): TrialSizing {
   return { stages: stages.map((stage) => ({ ...stage, ranks: { ...stage.ranks } })), chosen, reason };
 }
 
-/** The untrained adapter; where its start is computed from data, from the first training batches. */
+/**
+ * Attaches the untrained adapter. If its initial values depend on data, they are computed from the first training
+ * batches.
+ */
 async function attachCalibrated(
   { seed, protocol, settings: { head } }: Trial,
   { model, train }: PreparedTrial,
@@ -123,11 +130,11 @@ async function attachCalibrated(
   });
 }
 
-/** The model as it came, what every adapter has to beat where a head is frozen: that of a language model. */
+/** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
 function untrained(peft: PeftModel): TrainedWhole {
   const { layers, values } = activeAdapter(peft);
-  const asItCame = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
-  return { totalSteps: 0, selected: asItCame, last: asItCame, meanParameters: 0, compileMs: 0 };
+  const original = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
+  return { totalSteps: 0, selected: original, last: original, meanParameters: 0, compileMs: 0 };
 }
 
 function metricOf({
@@ -137,16 +144,16 @@ function metricOf({
   return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
 }
 
-/** How every step is taken. */
+/** The options that define a training step. */
 type Optimization = Pick<
   TrainOptions,
   'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates' | 'loss'
 >;
 
-/** A training run; in stages, if the arm is. */
+/** The result of training a trial, with its stages if it has some. */
 type Trained = TrainedWhole & Partial<TrainedInStages> & Pick<TrainResult, 'sizing'>;
 
-/** Trains a trial, by the sparsifying schedule where its arm says so. */
+/** Trains a trial, with the sparsifying schedule if its arm has stages. */
 async function trainTrial(
   trial: Trial,
   prepared: PreparedTrial,
@@ -174,10 +181,10 @@ async function trainTrial(
   });
 }
 
-/** Training rows that memorization is measured on where an adapter chooses its size. */
+/** Training rows that memorization is measured on if an adapter chooses its size. */
 const MEMORIZATION_ROWS = 300;
 
-/** How an adapter that chooses its size does so. */
+/** The selection options of an adapter that chooses its size. */
 async function choosing(
   { budget }: Trial,
   { trainSubset }: PreparedTrial,
@@ -196,31 +203,35 @@ function optimization({ protocol, settings }: Trial): Optimization {
     optimizer: optimizerOf(protocol),
     clipNorm,
     learningRate: settings.learningRate ?? protocol.learningRate,
-    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head is trained alike for all
+    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
   };
 }
 
-/** The loss that a protocol names. */
+/** The loss that a protocol names, if any. */
 function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
   return loss === undefined ? {} : { loss: lossNamed(loss) };
 }
 
-/** A trial that tunes is judged on the rows that select: nothing is chosen by what is reported. */
+/**
+ * The rows to evaluate on: the selection rows for a tuning trial, since reported rows must not influence any choice.
+ */
 function judgedRows({ judgedOn }: Trial, { selection, dev, alsoReported }: PreparedTrial): JudgedRows {
   return judgedOn === 'selection' ? { dev: selection, alsoReported: {} } : { dev, alsoReported };
 }
 
 type JudgedRows = Pick<PreparedTrial, 'dev' | 'alsoReported'>;
 
-/** What a trial is judged by: of the selected checkpoint the prediction of every reported row, too. */
+/** The metrics of a trial, and the selected checkpoint's prediction for every reported row. */
 interface Judgement extends Pick<DoneTrial, 'rows'> {
+  /** Metrics of the selected checkpoint. */
   readonly selected: Record<string, number>;
+  /** Metrics of the last checkpoint. */
   readonly last: Record<string, number>;
 }
 
 /**
- * The reported metrics of the selected checkpoint and of the last one; `<metric>.<set>` of sets reported beside.
- * @throws TrainingError for one that is no number.
+ * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets.
+ * @throws TrainingError for a metric that is not finite.
  */
 async function judge(
   peft: PeftModel,
@@ -238,7 +249,7 @@ async function judge(
     }
     const [broken] = Object.entries(metrics).filter(([, value]) => !Number.isFinite(value));
     if (!broken) return { metrics, outputs };
-    throw new TrainingError(`${broken[0]} of the reported rows is ${broken[1]}: lower the learning rate`, broken[0]);
+    throw new TrainingError(`${broken[0]} on the reported rows is ${broken[1]}; lower the learning rate`, broken[0]);
   };
   const { metrics: best, outputs } = await judged(selected);
   const rows = storablePredictions(dev.predictions?.(outputs));
@@ -249,7 +260,7 @@ async function judge(
   };
 }
 
-/** How near the adapter came to its budget, in the parameters that the protocol counts. */
+/** Says whether the adapter met its budget, in the parameters that the protocol counts. */
 function budgetOf(
   { budget, settings: { tolerance }, protocol: { matchOn: matchedOn } }: Trial,
   { requested }: FittedConfig,
@@ -260,12 +271,12 @@ function budgetOf(
   return { requested, spec: budget ?? 'none', matchedOn, tolerance, met };
 }
 
-/** What is known of a trial's rows; of one that failed not what they lost. */
+/** The task and rows of a trial; for a failed trial, without the counts of cut rows. */
 type Described = Pick<PreparedTrial, 'task' | 'rows'> & Partial<Pick<PreparedTrial, 'losses'>>;
 
 type Circumstances = Omit<FailedTrial, 'id' | 'methodConfig' | 'budget' | 'status' | 'error'>;
 
-/** What is known of a trial apart from how it went. */
+/** Describes a trial's settings and circumstances, independent of its outcome. */
 export function describeCircumstances(
   trial: Trial,
   prepared: Described,
@@ -290,7 +301,7 @@ export function describeCircumstances(
   };
 }
 
-/** `epochs` are those of the first stage. */
+/** The protocol of a trial in stages; `epochs` are those of the first stage. */
 function inStages(protocol: TrialProtocol, { epochs, ...stages }: Stages): Pick<Protocol, 'epochs' | 'stages'> {
   return { epochs: epochs ?? protocol.epochs, stages };
 }
@@ -306,7 +317,7 @@ function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, row
   };
 }
 
-/** Runs a trial whose data are ready, in this process, with the checkpoints that the request asks for. */
+/** Runs a prepared trial in this process, with the checkpoints that the request asks for. */
 export async function performTrial(
   { trial, checkpoints: folder, checkpointEvery }: TrialRequest,
   prepared: PreparedTrial,

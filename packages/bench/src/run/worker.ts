@@ -7,9 +7,9 @@ import { throttled, type TrialProgress } from './recorder.js';
 import { failureOf, type TrialRequest, type WorkerReply, type WorkerRequest } from './runner.js';
 import { performTrial } from './trial.js';
 
-/* A worker process: does what its parent asks, one thing at a time, and ends with it. */
+/* A worker process: handles its parent's requests one at a time, and ends with its parent. */
 
-/** Between two words of a trial's progress: a step can be shorter than what a terminal shows. */
+/** Milliseconds between progress reports: steps can be shorter than a terminal can show. */
 const PROGRESS_MS = 50;
 
 const prepare = trialPreparer();
@@ -17,7 +17,7 @@ const prepare = trialPreparer();
 process.on('message', (request: WorkerRequest) => void answer(request));
 process.on('disconnect', () => process.exit());
 endWithParent();
-process.on('SIGINT', () => undefined); // a terminal's Ctrl-C reaches the parent too, which decides
+process.on('SIGINT', () => undefined); // Ctrl-C reaches the parent too, which decides what to do
 
 onWarning((message) => {
   reply({ type: 'warning', message });

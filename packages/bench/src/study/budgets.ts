@@ -14,8 +14,8 @@ import type { Stages } from './study.js';
 import type { Trial, TrialProtocol } from './trials.js';
 
 /**
- * A budget as typed: a count of stored parameters, a share of the base, or the size of a LoRA of one rank; or that training is to choose,
- * within a margin of the dense adapter's score, null for one standard error.
+ * A budget as typed: a count of stored parameters, a share of the base model, or the size of a LoRA of one rank. With
+ * `auto`, training chooses the size, within `margin` of the dense adapter's score; null means one standard error.
  */
 export type BudgetSpec =
   | { readonly kind: 'count'; readonly value: number }
@@ -23,7 +23,7 @@ export type BudgetSpec =
   | { readonly kind: 'rank'; readonly value: number }
   | { readonly kind: 'auto'; readonly margin: number | null };
 
-/** Reads `60000`, `0.8%`, `r=4`, `auto` or `auto:0.01`. @throws ConfigError for anything else. */
+/** Parses `60000`, `0.8%`, `r=4`, `auto` or `auto:0.01`. @throws ConfigError for anything else. */
 export function parseBudget(text: string): BudgetSpec {
   const auto = /^auto(?::(\d*\.?\d+))?$/.exec(text);
   if (auto) return { kind: 'auto', margin: auto[1] === undefined ? null : Number(auto[1]) };
@@ -45,7 +45,10 @@ export function parseBudget(text: string): BudgetSpec {
   );
 }
 
-/** The stored parameters that a budget asks for; null where training chooses. */
+/**
+ * Converts a budget to stored parameters; null where training chooses. `base` counts the base model's parameters,
+ * `rankUnit` those of one LoRA rank.
+ */
 export function budgetCount(
   spec: BudgetSpec,
   { base, rankUnit }: { readonly base: number; readonly rankUnit: number },
@@ -64,14 +67,18 @@ export function budgetCount(
 
 /** A method's configuration that meets a trial's budget. */
 export interface FittedConfig {
+  /** The configuration. */
   readonly config: TargetConfig;
-  /** Parameters asked for, stored or trained as the protocol counts; null for a method that takes no budget, or chooses its own. */
+  /**
+   * The requested number of parameters, stored or trained as the protocol says; null if the method has no budget or
+   * chooses its own.
+   */
   readonly requested: number | null;
 }
 
 /**
  * Solves a method's configuration for the trial's budget, or for the first of its stages.
- * @throws ConfigError when the budget is out of the method's reach, or a stage has a level that the method cannot take.
+ * @throws ConfigError if the method cannot reach the budget, or does not support the level of a stage.
  */
 export function fitConfig(
   method: PeftMethod,
@@ -85,37 +92,40 @@ export function fitConfig(
   const config = method.parseConfig(settings.options);
   if (settings.stages) return { config: firstLevel(method, config, settings.stages), requested: null };
   if (budget === null) return { config, requested: null };
-  if (!method.fitBudget) throw new ConfigError(`${method.name} takes no budget`, 'budget');
+  if (!method.fitBudget) throw new ConfigError(`${method.name} does not accept a budget`, 'budget');
   const sites = adaptedSites(model, method, config).matched;
   const ranked = rankedSites(model, config, settings.options);
   const base = baseParameters(model);
   const requested = budgetCount(parseBudget(budget), { base, rankUnit: rankUnit(ranked) });
   if (requested === null) return { config: choosingConfig(method, settings.options), requested };
   const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
-  assertWithinBase(requested, base); // after the modules' own limit, which is mostly the smaller one
+  assertWithinBase(requested, base); // after the check of the modules' own limit, which is usually lower
   return { config: fitted, requested };
 }
 
-/** Whether an arm's budget leaves the size to its method. */
+/** Whether a budget leaves the size to the method. */
 export function isAuto(budget: string | null): boolean {
   return budget !== null && parseBudget(budget).kind === 'auto';
 }
 
-/** The configuration that leaves its size to training. @throws ConfigError for a method that cannot. */
+/** The configuration that lets training choose the size. @throws ConfigError for a method that cannot. */
 function choosingConfig(method: PeftMethod, options: object): TargetConfig {
   if (method.sizing) return method.parseConfig({ ...options, budget: 'auto' });
   throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
 }
 
-/** The configuration of the first stage. @throws ConfigError when there is none of some stage. */
+/** The configuration of the first stage. @throws ConfigError if the method does not support the level of some stage. */
 function firstLevel(method: PeftMethod, config: TargetConfig, { levels }: Stages): TargetConfig {
   const atSparsity = method.atSparsity?.bind(method);
-  if (!atSparsity) throw new ConfigError(`${method.name} has no levels of sparsity: leave out its stages`, 'stages');
+  if (!atSparsity) throw new ConfigError(`${method.name} has no sparsity levels; leave out its stages`, 'stages');
   const [first = config] = levels.map((level) => atSparsity(config, level));
   return first;
 }
 
-/** The modules that a rank is counted on: the linear ones that the options name, whatever a method makes of them. */
+/**
+ * The modules that the size of a rank is counted on: the linear ones that the options select, whatever the method
+ * adapts.
+ */
 function rankedSites(
   model: Model,
   config: TargetConfig,

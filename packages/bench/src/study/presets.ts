@@ -4,30 +4,32 @@ import { ConfigError, didYouMean } from '@peftjs/core/method';
 import { packageRoot } from '../registry/packages.js';
 import type { StudyInput } from './study.js';
 
-/** The studies that come with the package, one data file each. */
+/** The folder of built-in studies, one JSON file each. */
 const PRESETS = join(packageRoot, 'presets');
 
-/** A study that comes with the package. */
+/** A built-in study. */
 export interface Preset {
+  /** The name of the preset: its file name without `.json`. */
   readonly name: string;
   /** What it compares and how long that takes, in a few words. */
   readonly about: string;
+  /** The study. */
   readonly study: StudyInput;
-  /** What `--full` lays over the study; null where the study is as large as it gets. */
+  /** The changes that `--full` makes to the study; null if there is no full size. */
   readonly full: StudyInput | null;
-  /** Whether its tasks are those of a folder of the user's. */
+  /** Whether its tasks come from the user's `--data` folder. */
   readonly needsData: boolean;
-  /** How frozen weights are held where no flag says it. */
+  /** The format of frozen weights, unless a flag gives another. Default `fp32`. */
   readonly dtype: 'fp32' | 'q8';
 }
 
-/** Every preset, by name. */
+/** Returns every preset, sorted by name. */
 export function presets(): Preset[] {
   const files = readdirSync(PRESETS).filter((file) => file.endsWith('.json'));
   return files.sort().map((file) => presetIn(file.slice(0, -'.json'.length)));
 }
 
-/** A preset by name. @throws ConfigError when there is none of that name. */
+/** Returns a preset by name. @throws ConfigError for an unknown name. */
 export function presetNamed(name: string): Preset {
   const all = presets();
   const preset = all.find((each) => each.name === name);
@@ -36,7 +38,7 @@ export function presetNamed(name: string): Preset {
   throw new ConfigError(`--preset is '${name}'${didYouMean(name, names)}; expected ${names.join(', ')}`, 'preset');
 }
 
-/** A preset's file: a study, and what is said of it. */
+/** A preset's file: the study with its description. */
 type PresetFile = StudyInput & Pick<Preset, 'about'> & Partial<Pick<Preset, 'full' | 'needsData' | 'dtype'>>;
 
 function presetIn(name: string): Preset {

@@ -6,7 +6,7 @@ import { composeStudy, epochsBefore, stagesSchema, type Stages } from './study.j
 const parsed = (stages: unknown): Stages => parseOptions('study', { stages: stagesSchema }, { stages }).stages;
 
 describe('the stages of an arm', () => {
-  it('take a list of levels, and fill in what is not said', () => {
+  it('accept a list of levels and fill in defaults', () => {
     expect(parsed({ levels: [0, 0.5, 1] })).toEqual({
       levels: [0, 0.5, 1],
       epochs: null,
@@ -15,7 +15,7 @@ describe('the stages of an arm', () => {
     });
   });
 
-  it('take levels by their spacing', () => {
+  it('accept levels by their spacing', () => {
     expect(parsed({ levels: { kind: 'linear', from: 0, to: 6, stages: 4 } }).levels).toEqual([0, 2, 4, 6]);
   });
 
@@ -26,13 +26,13 @@ describe('the stages of an arm', () => {
     ['an unknown spacing', { levels: { kind: 'cubic', from: 0, to: 1, stages: 2 } }, 'stages.levels.kind', /'cubic'/],
     ['no stage', { levels: { kind: 'linear', from: 0, to: 1, stages: 0 } }, 'stages.levels.stages', /is 0/],
     [
-      'a zero that is spaced geometrically',
+      'a zero with geometric spacing',
       { levels: { kind: 'exp_linear', from: 0, to: 1, stages: 3 } },
       'stages.levels',
       /both must be above 0/,
     ],
     ['half an epoch', { levels: [0], stageEpochs: 0.5 }, 'stages.stageEpochs', /is 0.5/],
-    ['no rows to remember', { levels: [0], memorizationRows: 0 }, 'stages.memorizationRows', /is 0/],
+    ['no memorization rows', { levels: [0], memorizationRows: 0 }, 'stages.memorizationRows', /is 0/],
     [
       'an unknown field',
       { levels: [0], epoch: 3 },
@@ -40,14 +40,14 @@ describe('the stages of an arm', () => {
       /is unknown \(did you mean 'epochs'\?\); known are levels, epochs/,
     ],
     ['nothing', {}, 'stages.levels', /is missing/],
-  ])('are refused with %s', (_, stages, path, message) => {
+  ])('refuse %s', (_, stages, path, message) => {
     expect(() => parsed(stages)).toThrow(ConfigError);
     expect(() => parsed(stages)).toThrow(expect.objectContaining({ path }));
     expect(() => parsed(stages)).toThrow(message);
   });
 });
 
-it("the preset 'sparsity' goes from no threshold up, in every arm", () => {
+it("the preset 'sparsity' raises the level from zero in every arm", () => {
   const { methods } = composeStudy([presetNamed('sparsity').study]);
   const schedules = Object.values(methods).map(({ stages }) => stages?.levels ?? []);
   expect(schedules).toHaveLength(2);
@@ -58,7 +58,7 @@ it("the preset 'sparsity' goes from no threshold up, in every arm", () => {
   }
 });
 
-it('epochsBefore counts the first stage and the others by what each has', () => {
+it('epochsBefore adds the epochs of the first and the later stages', () => {
   const stages = parsed({ levels: [0, 1, 2], stageEpochs: 2 });
   expect([0, 1, 2, 3].map((stage) => epochsBefore(stage, stages, 5))).toEqual([0, 5, 7, 9]);
   expect(epochsBefore(3, { ...stages, epochs: 1 }, 5)).toBe(5);

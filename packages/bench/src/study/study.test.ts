@@ -15,12 +15,12 @@ describe('composeStudy', () => {
     expect(study.protocol).toMatchObject({ epochs: 7, batchSize: 16 });
   });
 
-  it('keeps what a study file does not say of a method', () => {
+  it('keeps the settings of a method that a study file leaves out', () => {
     const study = composeStudy([preset, { methods: { adalora: { learningRate: 0.01 } } }]);
     expect(study.methods.adalora).toMatchObject({ learningRate: 0.01, options: { loraAlpha: 32 } });
   });
 
-  it('gives every arm its method, which is the name unless the arm says another', () => {
+  it('gives every arm its method: its name, unless the arm has another', () => {
     const { methods } = composeStudy([preset, { methods: { sora: {}, hard: { method: 'sora', options: { r: 2 } } } }]);
     expect(methods.sora?.method).toBe('sora');
     expect(methods.hard).toMatchObject({ method: 'sora', options: { r: 2 } });
@@ -32,7 +32,7 @@ describe('composeStudy', () => {
     expect(methods).toMatchObject({ hard: { method: 'sora', options: { r: 2 } }, head: { method: 'head' } });
   });
 
-  it('keeps the claims whose arms are run', () => {
+  it('keeps only claims about arms that are run', () => {
     const claims = [{ arm: 'sora', noWorseThan: 'lora' }];
     expect(composeStudy([preset, { claims } as object]).claims).toEqual([
       { arm: 'sora', budget: null, noWorseThan: 'lora', itsBudget: null },
@@ -99,7 +99,7 @@ describe('planTrials', () => {
   const shared = (changed: Partial<TrialContext>): number =>
     idsOf(changed).filter((id) => idsOf({}).includes(id)).length;
 
-  it('runs a method without a budget once, the others once for each', () => {
+  it('runs a method without a budget once, and the others once per budget', () => {
     const trials = planTrials(context);
     expect(trials).toHaveLength(2 * 2 * (1 + 3 * 2));
     expect(new Set(trials.map(({ id }) => id)).size).toBe(trials.length);
@@ -150,14 +150,14 @@ describe('planTrials', () => {
     expect(shared({ data: { kind: 'folder', folder: 'elsewhere' } })).toBe(28);
   });
 
-  it('keeps the names from before settings that are not used', () => {
+  it('does not change names for unused new settings', () => {
     const unused = { selectionRows: null, flippedLabels: null };
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], margin: 0.01, protocol: unused }]) })).toBe(
       28,
     );
   });
 
-  it('gives new names to what a change touches, and to nothing else', () => {
+  it('gives new names to the trials that a change affects, and to no others', () => {
     expect(shared({ fingerprints: { model: 'other', data: context.fingerprints.data } })).toBe(0);
     expect(shared({ versions: { numerics: 1, node: '22' } })).toBe(0);
     expect(shared({ versions: { numerics: 2, node: '20' } })).toBe(0);

@@ -17,7 +17,7 @@ import { MAX_STAGES } from '../results/schema.js';
 
 const listed = v.pipe(v.array(nonNegative), v.minLength(1), v.maxLength(MAX_STAGES));
 
-/** Levels by their spacing, as `sparsifyingLevels` makes them. */
+/** Levels by their spacing, computed by `sparsifyingLevels`. */
 const spaced = v.pipe(
   closed({
     kind: v.picklist(['linear', 'log_linear', 'exp_linear']),
@@ -37,27 +37,27 @@ const spaced = v.pipe(
 
 const levels = v.lazy((input): v.GenericSchema<unknown, number[]> => (Array.isArray(input) ? listed : spaced));
 
-/** The sparsifying schedule that an arm is trained by (`sparsify` of core). */
+/** The sparsifying schedule of an arm (`sparsify` of core). */
 export const stagesSchema = closed({
-  /** A level of the method's sparsity for each stage: a list, or `{ kind, from, to, stages }`. */
+  /** The level of the method's sparsity in each stage: a list, or `{ kind, from, to, stages }`. */
   levels,
-  /** Epochs of the first stage; null for those of the protocol. */
+  /** Epochs of the first stage; null for the protocol's. Default null. */
   epochs: v.nullish(integerFrom(1), null),
-  /** Epochs of every other stage; 15 in the SoRA paper's code. */
+  /** Epochs of every later stage. Default 15, as in the SoRA paper's code. */
   stageEpochs: v.optional(integerFrom(1), 15),
-  /** Training rows that memorization is measured on, drawn by the seed of the data; 1000 in that code. */
+  /** Training rows that memorization is measured on, drawn with the data's seed. Default 1000, as in that code. */
   memorizationRows: v.optional(integerFrom(1), 1000),
 });
 
-/** How an arm is trained in stages. */
+/** The stages that an arm is trained in. */
 export type Stages = v.InferOutput<typeof stagesSchema>;
 
-/** Epochs that are trained before a stage, of a trial whose protocol has `epochs`; before the one after the last: all of them. */
+/** The epochs before a stage, for a protocol with `epochs`. For the index after the last stage: all epochs. */
 export function epochsBefore(stage: number, { epochs: own, stageEpochs }: Stages, epochs: number): number {
   return stage === 0 ? 0 : (own ?? epochs) + (stage - 1) * stageEpochs;
 }
 
-/** Seeds of a study are 1, 2, ..; those above are for tuning. */
+/** The largest seed of a study. Its seeds are 1, 2, ..; those above are for tuning. */
 export const MAX_SEEDS = 1000;
 
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(0.9));
@@ -69,7 +69,7 @@ const different = v.pipe(
 const names = v.pipe(different, v.minLength(1));
 const armName = v.pipe(name, v.regex(/^[^,\s]+$/, 'expected names of arms without spaces and commas'));
 
-/** Learning rates to try, from the smallest. */
+/** Learning rates to try, sorted from the smallest. */
 const grid = v.pipe(
   v.array(positive),
   v.minLength(1, 'expected at least one learning rate'),
@@ -79,142 +79,176 @@ const grid = v.pipe(
 );
 
 const armEntries = {
-  /** The method; left out, the arm's own name is the method's. */
+  /** The method. Default the arm's name. */
   method: v.optional(name),
-  /** Options of the method itself; the budget fills in ranks. */
+  /** The method's options; the budget fills in ranks. Default {}. */
   options: v.optional(v.record(v.string(), v.unknown()), {}),
-  /** Peak learning rate where the study does not tune it; null for the protocol's. */
+  /** The peak learning rate if the study does not tune it; null for the protocol's. Default null. */
   learningRate: v.nullish(positive, null),
-  /** Peak learning rates by optimizer group, tuned or not. */
+  /** Peak learning rates by optimizer group, tuned or not. Default {}. */
   learningRates: v.optional(v.record(v.string(), positive), {}),
-  /** Budgets of its own; none of them ([]) for a method that its options are to configure. Null for the study's. */
+  /** The arm's own budgets; [] for none, so that its options define its size; null for the study's. Default null. */
   budgets: v.nullish(different, null),
-  /** A grid of its own, as long as the study's. */
+  /** The arm's own grid, as long as the study's. Default null. */
   tuning: v.nullish(closed({ learningRates: grid }), null),
-  /** 'frozen': the head is not trained, a control of what the adapter does by itself. */
+  /** `frozen` leaves the head untrained, which shows what the adapter does alone. Default `trained`. */
   head: v.optional(v.picklist(['trained', 'frozen']), 'trained'),
-  /** Largest relative distance from the budget that counts as met. */
+  /** The largest relative distance from the budget that counts as met. Default 0.02. */
   tolerance: v.optional(positive, 0.02),
-  /** Trains in stages, at one level of the method's sparsity after another, in place of a budget. */
+  /** Trains in stages, each at one level of the method's sparsity, instead of at a budget. */
   stages: v.exactOptional(stagesSchema),
 };
 
 const protocolEntries = {
+  /** Passes over the training rows. Default 3. */
   epochs: v.optional(integerFrom(1), 3),
+  /** Rows per training batch. Default 32. */
   batchSize: v.optional(integerFrom(1), 32),
+  /** Rows per evaluation batch. Default 64. */
   evaluationBatchSize: v.optional(integerFrom(1), 64),
-  /** Rows are cut here, and at the model's own limit; null for a length that the training rows need. */
+  /**
+   * Where rows are cut, in tokens; the model's limit always holds. Null for a length that the training rows need.
+   * Default null.
+   */
   maxTokens: v.nullish(integerFrom(1), null),
-  /** Seeded slice of the training file; null for all of it. */
+  /** The number of training rows, a seeded sample; null for all. Default null. */
   rows: v.nullish(integerFrom(2), null),
-  /** Seeded slice of the reported file; null for all of it. */
+  /** The number of reported rows, a seeded sample; null for all. Default null. */
   devRows: v.nullish(integerFrom(1), null),
-  /** Which parameters a budget is compared with: those stored in the end, or those trained at the start. */
+  /** The parameters that a budget counts: those stored in the end, or those trained at the start. Default `stored`. */
   matchOn: v.optional(v.picklist(['stored', 'trained']), 'stored'),
-  /** Which rows of a published task select and which are reported: as published, or as the SoRA paper's code halves them. */
+  /**
+   * The selection and reported rows of a published task: as published, or halved as in the SoRA paper's code. Default
+   * `official`.
+   */
   split: v.optional(v.picklist(['official', 'half-dev']), 'official'),
-  /** Share of the training rows that checkpoints are selected on, where the split does not name such rows. */
+  /** The share of the training rows that select checkpoints, unless the split names such rows. Default 0.1. */
   selectionShare: v.optional(v.pipe(share, v.gtValue(0)), 0.1),
-  /** So many rows in its place, beside the `rows` to train on; at most half of the training file. Null for the share. */
+  /**
+   * A number of selection rows instead of that share, in addition to `rows`; at most half the training file. Null for
+   * the share.
+   */
   selectionRows: v.exactOptional(v.nullable(integerFrom(1))),
-  /** Share of the training rows that are given another class, drawn by the seed of the data; null for none. Others keep theirs. */
+  /** The share of training rows that are relabelled with another class, drawn with the data's seed; null for none. */
   flippedLabels: v.exactOptional(v.nullable(v.pipe(share, v.gtValue(0)))),
-  /** Seed of slices and splits: the same for every trial. */
+  /** The seed of samples and splits, the same for every trial. Default 0. */
   dataSeed: v.optional(integerFrom(0), 0),
-  /** Peak learning rate of the head, and of arms that have none of their own; null for 2e-3 and each method's default. */
+  /** Peak learning rate of the head, and of arms without their own; null for 2e-3 and each method's default. */
   learningRate: v.nullish(positive, null),
+  /** The shape of the learning-rate schedule. Default `linear`. */
   schedule: v.optional(v.picklist(['linear', 'cosine', 'constant']), 'linear'),
+  /** The share of steps that warm up the learning rate. Default 0.06. */
   warmupRatio: v.optional(share, 0.06),
+  /** The share of steps, at the end, in which budgets hold and checkpoints are selected. Default 0.34. */
   finalRatio: v.optional(share, 0.34),
+  /** Evaluations of checkpoints, spread over the final steps. Default 3. */
   evaluations: v.optional(integerFrom(1), 3),
+  /** AdamW's weight decay. Default 0. */
   weightDecay: v.optional(nonNegative, 0),
+  /** The largest norm of the gradients; null for no clipping. Default 1. */
   clipNorm: v.nullish(positive, 1),
-  /** What is minimised, by name. Left out, what suits the rows. */
+  /** The name of the loss. Default the one that suits the rows. */
   loss: v.exactOptional(v.picklist(lossNames)),
 };
 
 const tuningEntries = {
-  /** What is tried for every arm that has no grid of its own. */
+  /** The grid of every arm that has none of its own. */
   learningRates: grid,
-  /** The budget at which they are tried; what is chosen there is used at every budget. Null for the first one. */
+  /** The budget to tune at; the chosen rate is used at every budget. Null for the first one. Default null. */
   budget: v.nullish(name, null),
-  /** Seeds behind a score; none of them is a seed of the study. */
+  /** The number of seeds behind a score; none is a seed of the study. Default 1. */
   seeds: v.optional(integerFrom(1), 1),
-  /** The tasks that rates are chosen on, by their mean score, for all tasks; null for each task on its own. */
+  /** The tasks whose mean score chooses one rate for all tasks; null to tune each task by itself. Default null. */
   tasks: v.nullish(names, null),
-  /** How often every arm gets one more rate because some arm's best one lies at the edge of its grid. */
+  /** How often every arm may get one more rate because some arm's best rate is at the edge of its grid. Default 0. */
   extensions: v.optional(v.pipe(integerFrom(0), v.maxValue(5)), 0),
 };
 
-/** A statement that is made before a run: an arm is not worse than another one by a margin or more. */
+/** A claim stated before a run: one arm is not worse than another by a margin or more. */
 const claim = closed({
+  /** The arm that the claim is about. */
   arm: v.string(),
-  /** The budget of `arm`, as typed; null where it has none. */
+  /** Its budget as typed; null if it has none. */
   budget: v.nullish(v.string(), null),
+  /** The arm to compare with. */
   noWorseThan: v.string(),
-  /** The budget of that other arm. */
+  /** The other arm's budget. */
   itsBudget: v.nullish(v.string(), null),
-  /** In the primary metric; left out, the study's. */
+  /** The margin, in units of the primary metric. Default the study's. */
   margin: v.exactOptional(positive),
 });
 
 const studyEntries = {
+  /** The pretrained model: a folder, an npm package or a hub id. */
   model: v.pipe(v.string(), v.minLength(1), v.maxLength(1_000)),
+  /** The task names. */
   tasks: names,
-  /** What is compared, by arm: a method under its own name, or under another one with settings of its own. */
+  /** The arms by name. An arm is the method of that name, or has its own `method` and settings. */
   methods: v.pipe(
     v.record(armName, closed(armEntries)),
     v.check((arms) => Object.keys(arms).length > 0, 'expected at least one method'),
     v.transform(withMethods),
   ),
-  /** The arm that differences are taken to; null for the first that takes a budget. */
+  /** The arm that differences are taken against; null for the first with a budget. Default null. */
   reference: v.nullish(v.string(), null),
-  /** Within which difference in the primary metric two arms count as equivalent, said before anything is run; null for none. */
+  /** The equivalence margin, in units of the primary metric, stated before the run; null for none. Default null. */
   margin: v.nullish(positive, null),
+  /** Claims to test. Default []. */
   claims: v.optional(v.array(claim), []),
+  /** The budgets as typed. */
   budgets: names,
+  /** The number of seeds: 1 to `seeds`. */
   seeds: v.pipe(integerFrom(1), v.maxValue(MAX_SEEDS)),
-  /** How learning rates are chosen, on rows that nothing is reported on; null where they are given. */
+  /** How to tune learning rates, on rows that no result is reported on; null for no tuning. Default null. */
   tuning: v.nullish(closed(tuningEntries), null),
+  /** How every trial is trained and evaluated. */
   protocol: closed(protocolEntries),
 };
 
-/** A study: which arms, tasks, budgets and seeds, and the protocol that holds for all of them. */
+/** A study: arms, tasks, budgets, seeds, and the protocol of all trials. */
 export type Study = v.InferOutput<v.ObjectSchema<typeof studyEntries, undefined>>;
 
-/** A study, where its data come from, and what computes it. */
+/** A study with its data and engine. */
 export interface ComposedStudy {
+  /** The study. */
   readonly study: Study;
+  /** Where the data come from. */
   readonly data: DataSource;
+  /** The engine that computes it. */
   readonly engine: EnginePlan;
 }
 
-/** How every trial of a study is trained and judged. */
+/** How every trial of a study is trained and evaluated. */
 export type StudyProtocol = Study['protocol'];
 
-/** How a study chooses learning rates. */
+/** How a study tunes learning rates. */
 export type Tuning = NonNullable<Study['tuning']>;
 
-/** What a study says of an arm. */
+/** The settings of an arm. */
 export type ArmSettings = Study['methods'][string];
 
-/** A study in the making: a preset, a file, or the flags of a command. */
+/** One layer of a study: a preset, a study file or the flags of a command. */
 export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods' | 'tuning'>> & {
+  /** Tuning settings; null for no tuning. */
   readonly tuning?: unknown;
+  /** Protocol settings. */
   readonly protocol?: Partial<StudyProtocol>;
-  /** Names of arms, whose settings come from the layers below, or names with settings; one that is nowhere below is a method. */
+  /**
+   * Names of arms, whose settings come from the layers below, or names with settings. A name that no layer below has is
+   * a method.
+   */
   readonly methods?: readonly string[] | Readonly<Record<string, unknown>>;
 };
 
 /**
- * What a preset is changed by for a language model: its rows are the user's own, and a batch's logits have every word of a
- * vocabulary. A study file and flags come above it.
+ * The changes to a preset for a language model: its rows are the user's own, and a batch's logits span the whole
+ * vocabulary. A study file and flags override it.
  */
 export const languageStudy: StudyInput = { protocol: { maxTokens: null, batchSize: 8, evaluationBatchSize: 8 } };
 
 /**
- * Reads a study file of the user's.
- * @throws DataError when it is missing or no JSON object.
+ * Reads a study file.
+ * @throws DataError if it is missing or not a JSON object.
  */
 export async function readStudyFile(path: string): Promise<StudyInput> {
   let study: unknown;
@@ -224,12 +258,12 @@ export async function readStudyFile(path: string): Promise<StudyInput> {
     throw new DataError(`--config ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
   }
   if (isObject(study)) return study;
-  throw new DataError(`--config ${path}: expected an object of a study's fields, such as {"seeds": 6}`, path);
+  throw new DataError(`--config ${path}: expected a JSON object with fields of a study, such as {"seeds": 6}`, path);
 }
 
 /**
- * Lays study inputs over one another, the later over the earlier, and checks the result.
- * @throws ConfigError naming the first field with an impossible value.
+ * Merges study layers, later ones overriding earlier ones, and checks the result.
+ * @throws ConfigError naming the first invalid field.
  */
 export function composeStudy(layers: readonly StudyInput[]): Study {
   const merged = layers.reduce<StudyInput>(
@@ -247,7 +281,7 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
 }
 
 /**
- * A study whose claims and tasks to tune on are among what is run: flags may have picked some of a preset's arms and tasks.
+ * Drops the claims and tuning tasks that will not run: flags may have picked some of a preset's arms and tasks.
  * @throws ConfigError for names that are in no layer.
  */
 function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
@@ -275,18 +309,18 @@ function assertKnown(name: string, known: readonly string[], path: string): void
   );
 }
 
-/** The budgets of an arm whose method takes one; null stands for none, as for an arm in stages. */
+/** The budgets of an arm whose method supports them; [null] for none, as for an arm in stages. */
 export function budgetsOf({ budgets: own, stages }: ArmSettings, { budgets }: Study): readonly (string | null)[] {
   const chosen = stages ? [] : (own ?? budgets);
   return chosen.length === 0 ? [null] : chosen;
 }
 
-/** The learning rates that are tried for an arm. */
+/** The learning rates to try for an arm. */
 export function gridOf({ tuning }: ArmSettings, { learningRates }: Tuning): readonly number[] {
   return tuning?.learningRates ?? learningRates;
 }
 
-/** Tuning is fair where every arm has as many tries. */
+/** Tuning is fair only if every arm tries the same number of rates. @throws ConfigError otherwise. */
 function assertEqualTuning({ methods, tuning }: Study): void {
   if (!tuning) return;
   const { learningRates } = tuning;
@@ -294,19 +328,19 @@ function assertEqualTuning({ methods, tuning }: Study): void {
     const rates = gridOf(settings, tuning).length;
     if (settings.stages) {
       throw new ConfigError(
-        `study: '${arm}' is trained in stages, which no learning rate is tuned for; give it a learningRate and set tuning to null`,
+        `study: '${arm}' is trained in stages, which cannot be tuned; give it a learningRate and set tuning to null`,
         `methods.${arm}.stages`,
       );
     }
     if (rates === learningRates.length) continue;
     throw new ConfigError(
-      `equal tuning effort: '${arm}' has a grid of ${rates} learning rates, the study one of ${learningRates.length}; give every arm as many`,
+      `unequal tuning effort: the grid of '${arm}' has ${rates} learning rates, the study's has ${learningRates.length}; give every arm the same number`,
       `methods.${arm}.tuning.learningRates`,
     );
   }
 }
 
-/** Arms that are named, with the settings of the layers below where the one above says nothing. */
+/** The arms that `above` names; settings that it leaves out come from `below`. */
 export function methodsOver(
   below: StudyInput['methods'] & object,
   above: StudyInput['methods'],
@@ -323,7 +357,7 @@ function defined<T extends object>(record: T): Partial<T> {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
 
-/** Arms that all say what their method is. */
+/** Fills in the method of each arm. */
 function withMethods<S extends { readonly method?: string | undefined }>(
   arms: Readonly<Record<string, S>>,
 ): Record<string, S & { readonly method: string }> {
@@ -336,7 +370,7 @@ function isObject(value: unknown): value is object {
   return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
-/** An object that has no fields but these; `parseOptions` completes the message. */
+/** The schema of an object with only these fields; `parseOptions` completes the message. */
 function closed<const S extends v.ObjectEntries>(
   entries: S,
 ): v.StrictObjectSchema<S, (issue: v.StrictObjectIssue) => string> {

@@ -3,13 +3,13 @@ import { ConfigError } from '@peftjs/core/method';
 import { parseShard, shardOf } from './trials.js';
 
 describe('a shard', () => {
-  it.each([1, 2, 3, 7])('of %i is one of disjoint shares that make the whole', (of) => {
+  it.each([1, 2, 3, 7])('of %i shares is disjoint from the others, and all together are complete', (of) => {
     const trials = Array.from({ length: 5 }, (_, index) => index);
     const shares = Array.from({ length: of }, (_, index) => shardOf(trials, parseShard(`${index}/${of}`)));
     expect(shares.flat().sort()).toEqual(trials);
   });
 
-  it.each(['', '1', '4/4', '-1/2', '1/0', '0.5/2', '1/2/3', '1 / 2'])('is not %j', (text) => {
+  it.each(['', '1', '4/4', '-1/2', '1/0', '0.5/2', '1/2/3', '1 / 2'])('cannot be %j', (text) => {
     expect(() => parseShard(text)).toThrow(ConfigError);
   });
 });

@@ -22,58 +22,73 @@ const METHOD_RATE = 1e-3;
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
+  /** The trial's name: readable, with a hash of everything that its numbers depend on. */
   readonly id: string;
-  /** The name of the arm in its study, which rows of a report have. */
+  /** The arm's name in the study and in reports. */
   readonly arm: string;
+  /** The method's command-line name. */
   readonly method: string;
+  /** The arm's settings. */
   readonly settings: Omit<ArmSettings, 'method' | 'tuning' | 'budgets'>;
+  /** The pretrained model: a folder, an npm package or a hub id. */
   readonly model: string;
+  /** The task name. */
   readonly task: string;
+  /** Where the data come from. */
   readonly data: DataSource;
-  /** The budget as typed; null for a method that takes none, and for an arm in stages. */
+  /** The budget as typed; null for a method without one, and for an arm in stages. */
   readonly budget: string | null;
+  /** The seed of initial values and batch order. */
   readonly seed: number;
-  /** The rows that metrics are of. A trial that tunes never sees those that are reported. */
+  /** The rows that the metrics are computed on. A tuning trial never sees the reported rows. */
   readonly judgedOn: 'dev' | 'selection';
-  /** How the learning rate was chosen; null where it was given. */
+  /** How the learning rate was tuned; null if it was given. */
   readonly tuning: TunedRate | null;
+  /** How the trial is trained and evaluated. */
   readonly protocol: TrialProtocol;
+  /** The engine that computes it. */
   readonly engine: EnginePlan;
+  /** Versions that the numbers depend on. */
   readonly versions: Versions;
-  /** Content hashes of what it reads: a changed file or model makes new trials. */
+  /** Content hashes of the model and data: a changed file makes new trials. */
   readonly fingerprints: { readonly model: string; readonly data: string };
 }
 
-/** Content hashes of what the trials of a run read. */
+/** Content hashes of what a run's trials read. */
 interface Fingerprints {
+  /** Of the model's files. */
   readonly model: string;
-  /** By task. */
+  /** Of each task's data, by task. */
   readonly data: Readonly<Record<string, string>>;
 }
 
-/** What is the same for every trial of a run. */
+/** Everything that the trials of a run have in common. */
 export interface TrialContext {
+  /** The study. */
   readonly study: Study;
+  /** Where the data come from. */
   readonly data: DataSource;
+  /** The engine that computes the trials. */
   readonly engine: EnginePlan;
-  /** Of everything that computes, whatever the method. */
+  /** Versions that the numbers of all methods depend on. */
   readonly versions: Versions;
-  /** Of each method's own package, by method. */
+  /** Versions of each method's own package, by method. */
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
+  /** Content hashes of the model and data. */
   readonly fingerprints: Fingerprints;
-  /** Where rows are cut, by task. */
+  /** The maximal row length in tokens, by task. */
   readonly maxTokens: Readonly<Record<string, number>>;
-  /** The methods that take a budget; the others run once for all budgets. */
+  /** The methods that support budgets; others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
-  /** The methods that train the head alone, at the protocol's rate: there is nothing to tune. */
+  /** The methods that train only the head, at the protocol's rate, so there is nothing to tune. */
   readonly headAlone: ReadonlySet<string>;
   /** The learning rates that methods name for themselves, by method. */
   readonly defaultRates: ReadonlyMap<string, number>;
 }
 
 /**
- * The trials of a study, seed by seed, so that an interrupted run has whole comparisons; with the learning rates that tuning has
- * found, if there was any.
+ * The trials of a study, seed by seed, so that an interrupted run has complete comparisons. `tuned` holds the learning
+ * rates that tuning chose.
  */
 export function planTrials(context: TrialContext, tuned: readonly TunedArm[] = []): Trial[] {
   const { seeds, tasks, methods } = context.study;
@@ -88,14 +103,15 @@ export function planTrials(context: TrialContext, tuned: readonly TunedArm[] = [
   );
 }
 
-/** What distinguishes a trial from the others of its study. */
+/** What distinguishes a trial from others of its study. */
 interface Choice extends Pick<Trial, 'arm' | 'task' | 'budget' | 'seed'> {
+  /** The arm's settings. */
   readonly settings: ArmSettings;
-  /** Default 'dev'. */
+  /** The rows to evaluate on. Default `dev`. */
   readonly judgedOn?: Trial['judgedOn'];
 }
 
-/** One trial of a study. */
+/** Builds one trial of a study, with a tuned learning rate if there is one. */
 export function trialOf(
   context: TrialContext,
   { settings: { method, tuning: _grid, budgets: _budgets, ...settings }, judgedOn = 'dev', ...choice }: Choice,
@@ -130,10 +146,10 @@ function defaultRate({ study, headAlone, defaultRates }: TrialContext, method: s
 }
 
 function withId(trial: Omit<Trial, 'id'>): Trial {
-  // The content of the files counts, not where they lie, and the rate, not how it was found.
+  // The id depends on the files' content, not on their paths, and on the learning rate, not on how it was found.
   const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
   const content = { ...rest, protocol: withoutNew(protocol) };
-  // The loss is part of the protocol where it is named; else it follows from the data, whose content is hashed.
+  // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
   const training = {
     optimizer: plainNamed(optimizerOf(trial.protocol)),
     schedule: plainNamed(resolveSchedule(trial.protocol.schedule)),
@@ -145,7 +161,7 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
 }
 
-/** A protocol without what it does not use of settings that came later: trials from before have the same names. */
+/** Removes unused settings that were added later, so that trials keep their old ids. */
 function withoutNew({ selectionRows, flippedLabels, ...protocol }: TrialProtocol): TrialProtocol {
   return {
     ...protocol,
@@ -154,7 +170,7 @@ function withoutNew({ selectionRows, flippedLabels, ...protocol }: TrialProtocol
   };
 }
 
-/** The optimizer that trains under a protocol. */
+/** The optimizer of a protocol. */
 export function optimizerOf({ weightDecay }: Pick<StudyProtocol, 'weightDecay'>): Optimizer {
   return adamW({ weightDecay });
 }
@@ -165,44 +181,59 @@ function plain(text: string): string {
 
 /** A learning rate that was tried. */
 export interface TriedRate {
+  /** The peak learning rate. */
   readonly learningRate: number;
-  /** The mean over tasks and seeds of the primary metric on the selection rows; null where a trial failed, which is worse than any score. */
+  /**
+   * The primary metric on the selection rows, averaged over tasks and seeds; null if a trial failed, which ranks below
+   * any score.
+   */
   readonly score: number | null;
-  /** The standard error of its paired difference to the best rate; null for that one, and where there is nothing to tell it by. */
+  /**
+   * The standard error of the paired difference from the best rate; null for the best rate, or if it cannot be
+   * estimated.
+   */
   readonly standardError: number | null;
-  /** Why the first trial that failed did. */
+  /** The error of the first failed trial. */
   readonly error?: string;
 }
 
 /** How a learning rate was chosen. */
 export interface TunedRate {
-  /** From the smallest rate. */
+  /** All rates that were tried, from the smallest. */
   readonly tried: readonly TriedRate[];
-  /** The rates within one standard error of the best one, itself among them: of more than one noise has decided. */
+  /**
+   * The rates within one standard error of the best one, including it. If there are several, noise decides between
+   * them.
+   */
   readonly tied: readonly number[];
-  /** The middle one of `tied`, of an even number the lower one of the two; null where every rate failed. */
+  /** The middle rate of `tied`, or the lower of two middle ones; null if every rate failed. */
   readonly chosen: number | null;
 }
 
-/** What tuning found for an arm. */
+/** The result of tuning for an arm. */
 export interface TunedArm extends TunedRate {
+  /** The name of the arm. */
   readonly arm: string;
+  /** All rates that were tried, from the smallest, with their scores. */
   readonly tried: readonly (TriedRate & {
-    /** What `score` is the mean of. */
+    /** The scores that `score` averages. */
     readonly scores: readonly { readonly task: string; readonly seed: number; readonly score: number }[];
   })[];
-  /** The tasks it was found on, and whether it is for all of them. */
+  /** The tasks that it was tuned on. */
   readonly tasks: readonly string[];
+  /** Whether the chosen rate holds for all tasks of the study. */
   readonly forAllTasks: boolean;
-  /** As typed; null for a method that takes none. */
+  /** The budget as typed; null for a method without one. */
   readonly budget: string | null;
+  /** The seeds of the tuning trials. */
   readonly seeds: readonly number[];
-  /** Null where tasks have different ones. */
+  /** The primary metric; null if tasks have different ones. */
   readonly metric: string | null;
+  /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
 }
 
-/** What was found for an arm that is to be run on a task; null where it was not tuned. */
+/** The tuning result that applies to an arm on a task; null if it was not tuned. */
 function tunedRate(tuned: readonly TunedArm[], arm: string, task: string): TunedRate | null {
   const found = tuned.find((row) => row.arm === arm && (row.forAllTasks || row.tasks.includes(task)));
   if (!found) return null;
@@ -210,19 +241,23 @@ function tunedRate(tuned: readonly TunedArm[], arm: string, task: string): Tuned
   return { tried: tried.map(({ scores: _, ...rate }) => rate), tied, chosen };
 }
 
-/** What numbers depend on: `NUMERICS` of core, and the versions of Node and of packages by name. */
+/** What numbers depend on: `NUMERICS` of core, and the versions of Node and of packages, by name. */
 export interface Versions {
+  /** The revision of core's numerics. */
   readonly numerics: number;
   readonly [name: string]: string | number;
 }
 
-/** Packages whose version changes numbers. */
+/** Packages whose version affects numbers. */
 const NUMERIC_PACKAGES = ['@peftjs/core', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine', '@tensorflow/tfjs'];
-/** The package whose dependency it is: peft-bench may see another copy of it, which computes nothing. */
+/**
+ * The package that depends on the runtime. peft-bench may find another copy of the runtime, which is not the one that
+ * computes.
+ */
 const ENGINE = '@peftjs/engine';
 const RUNTIME = 'onnxruntime-node';
 
-/** Versions of what computes the numbers, whatever the method. */
+/** The versions that the numbers of all methods depend on. */
 export async function numericVersions(): Promise<Versions> {
   const versions: Record<string, string> = { node: process.versions.node };
   for (const name of [...NUMERIC_PACKAGES, RUNTIME]) {
@@ -233,29 +268,34 @@ export async function numericVersions(): Promise<Versions> {
   return { numerics: NUMERICS, ...versions };
 }
 
-/** A share of a run's trials: every `of`-th, from the `index`-th on, counted from 0. */
+/** A share of a run's trials: every `of`-th one, starting at `index`. */
 export interface Shard {
+  /** The index of the share, from 0. */
   readonly index: number;
+  /** The number of shares. */
   readonly of: number;
 }
 
-/** Reads `2/8`, the third of eight. @throws ConfigError for anything else. */
+/** Parses e.g. `2/8`, the third of eight shares. @throws ConfigError for anything else. */
 export function parseShard(text: string): Shard {
   const [, index, of] = (/^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []).map(Number);
   if (index !== undefined && of !== undefined && index < of) return { index, of };
-  throw new ConfigError(`--shard is '${text}'; expected I/N with I from 0 to N - 1, such as 0/4`, 'shard');
+  throw new ConfigError(`--shard is '${text}'; expected I/N with I from 0 to N - 1, for example 0/4`, 'shard');
 }
 
-/** The trials of a share, in their order. */
+/** The trials of a share, in order. */
 export function shardOf<T>(trials: readonly T[], { index, of }: Shard): T[] {
   return trials.filter((_, position) => position % of === index);
 }
 
-/** Shares know nothing of one another, so that they cannot agree on learning rates. @throws ConfigError for a study that tunes. */
+/**
+ * Shares do not see each other's results, so they cannot agree on tuned learning rates.
+ * @throws ConfigError for a study that tunes.
+ */
 export function assertSharable({ tuning }: Study): void {
   if (!tuning) return;
   throw new ConfigError(
-    'a run in shares tunes no learning rates, and this study does; set "tuning" to null in --config, or run it with --queue',
+    'a run in shares cannot tune learning rates, but this study does; set "tuning" to null in --config, or use --queue',
     'shard',
   );
 }

@@ -1,15 +1,16 @@
 import { budgetsOf, gridOf, MAX_SEEDS, type ArmSettings } from './study.js';
 import { trialOf, type Trial, type TrialContext, type TriedRate, type TunedArm } from './trials.js';
 
-/** The learning rates that are tried for one arm. */
+/** The learning rates to try for one arm. */
 export interface Candidates extends Pick<TunedArm, 'arm' | 'tasks' | 'forAllTasks' | 'budget' | 'seeds'> {
-  /** From the smallest rate. */
+  /** The rates, from the smallest, each with its trials. */
   readonly rates: readonly { readonly learningRate: number; readonly trials: readonly Trial[] }[];
 }
 
 /**
- * What a study tries before it compares: for every arm a grid of the same size, at one budget, judged on the selection rows. The
- * head's rate is the protocol's for all methods, so that what trains the head alone has nothing to tune.
+ * Plans what a study tries before it compares: a grid of the same size for every arm, at one budget, scored on the
+ * selection rows. The head's learning rate is the protocol's for all methods, so arms that train only the head are not
+ * tuned.
  */
 export function planTuning(context: TrialContext): Candidates[] {
   const { tuning, tasks, methods } = context.study;
@@ -27,7 +28,7 @@ export function planTuning(context: TrialContext): Candidates[] {
   );
 }
 
-/** The trials of one rate: every task and seed. */
+/** The trials of one rate, for every task and seed. */
 function tryouts(
   context: TrialContext,
   settings: ArmSettings,
@@ -49,12 +50,12 @@ function tryouts(
   return { learningRate, trials };
 }
 
-/** The trials that candidates stand for. */
+/** All trials of the candidates. */
 export function trialsOf(candidates: readonly Candidates[]): Trial[] {
   return candidates.flatMap(({ rates }) => rates.flatMap(({ trials }) => trials));
 }
 
-/** How many trials a study's tuning takes: those that are planned, and the most that wider grids can make of them. */
+/** The number of tuning trials: as planned, and at most, if grids are widened. */
 export function countTuning(context: TrialContext): { readonly planned: number; readonly most: number } {
   const candidates = planTuning(context);
   const perRate = candidates.reduce((sum, { tasks, seeds }) => sum + tasks.length * seeds.length, 0);
@@ -66,16 +67,16 @@ export function countTuning(context: TrialContext): { readonly planned: number; 
   return { planned, most: planned + extensions * perRate };
 }
 
-/** A grid of one rate has no ratio to go on by. */
+/** Whether a grid has two rates, whose ratio a new one can continue. */
 function canWiden({ rates }: Pick<Candidates, 'rates'>): boolean {
   return rates.length > 1;
 }
 
 /**
- * Candidates with one more rate for every arm, where the best rate of some arm is the smallest or the largest of its grid; undefined
- * where none is. Arms that share no task are decided on apart. The new rate lies beyond the edge at which the arm's best rate is, or
- * is nearer to; from the very middle, beyond the edge on the side of the better neighbour. It continues the ratio of the last two rates
- * there. An arm of which every rate failed gets a smaller one.
+ * Adds one rate to every arm if some arm's best rate is the smallest or the largest of its grid; undefined if none is.
+ * Arms tuned on different tasks are widened separately. The new rate continues the ratio of the last two rates beyond
+ * the edge nearest to the arm's best rate; from the exact middle, beyond the edge on the side of the better neighbour.
+ * An arm whose rates all failed gets a smaller one.
  */
 export function widened(
   context: TrialContext,
@@ -97,7 +98,7 @@ function byRate(a: { readonly learningRate: number }, b: { readonly learningRate
   return a.learningRate - b.learningRate;
 }
 
-/** Whether the best rate is the first or the last one; where rates inside are as good, it is not. */
+/** Whether the best rate is the first or the last one, and no inner rate is as good. */
 function isAtEdge(arm: TunedArm): boolean {
   const { tried } = arm;
   const merits = tried.map((rate) => meritOf(rate, arm));
@@ -112,10 +113,10 @@ function nextRate(arm: TunedArm): number {
   const [below, above] = [best, rates.length - 1 - best];
   const isUp = above < below || (above === below && (merits[best + 1] ?? -Infinity) > (merits[best - 1] ?? -Infinity));
   const [edge, inner] = (isUp ? rates.slice(-2).reverse() : rates.slice(0, 2)) as [number, number];
-  return Number(((edge * edge) / inner).toPrecision(12)); // 2 * 0.0003 is no number that anyone would type
+  return Number(((edge * edge) / inner).toPrecision(12)); // removes rounding noise, as of 3 * 0.1
 }
 
-/** More is better, whatever the metric; a rate that failed is worse than any other. */
+/** The score of a rate, negated if lower is better; -Infinity if the rate failed. */
 export function meritOf(
   { score }: Pick<TriedRate, 'score'>,
   { lowerIsBetter }: Pick<TunedArm, 'lowerIsBetter'>,

@@ -5,19 +5,22 @@ import { isOfHead } from '../head.js';
 import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
 
-/** How many parameters a model with an adapter has, by what happens to them. */
+/** The number of parameters of a model with an adapter, by kind. */
 export interface ParameterCount {
-  /** Trained by the adapter, head left out. */
+  /** Parameters that the adapter trains, head excluded. */
   readonly trainable: number;
-  /** Trained beside it: the head and `modulesToSave`. */
+  /** Parameters trained in full: the head and `modulesToSave`. */
   readonly saved: number;
-  /** Scalars that the adapter needs on disk, head left out: what budgets are counted in. */
+  /** Numbers that the adapter stores on disk, head excluded. Budgets count these. */
   readonly stored: number;
-  /** The frozen network, head left out. */
+  /** Parameters of the frozen network, head excluded. */
   readonly base: number;
 }
 
-/** Returns how many parameters a model and its active adapter have now. @throws ConfigError when no adapter is active. */
+/**
+ * Returns the current parameter counts of a model and its active adapter. @throws ConfigError when no adapter is
+ * active.
+ */
 export function countParameters(peft: PeftModel): ParameterCount {
   const { model } = peft;
   const adapter = activeAdapter(peft);
@@ -29,13 +32,16 @@ export function countParameters(peft: PeftModel): ParameterCount {
   };
 }
 
-/** Returns the parameters of a model, its head left out. */
+/** Returns the number of parameters of a model, head excluded. */
 export function baseParameters(model: Model): number {
   const outsideHead = Object.entries(model.weights).filter(([name]) => !isOfHead(model, name));
   return sum(outsideHead, ([, { shape }]) => sizeOf(shape));
 }
 
-/** Returns PEFT's line: trainable (head included), all, and the share in percent with four decimals. */
+/**
+ * Returns PEFT's summary line: trainable parameters (head included), all parameters, and the percentage with four
+ * decimals.
+ */
 export function describeParameters(peft: PeftModel): string {
   const { trainable, saved, base } = countParameters(peft);
   const trained = trainable + saved;
@@ -43,12 +49,12 @@ export function describeParameters(peft: PeftModel): string {
   return `trainable params: ${thousands(trained)} || all params: ${thousands(all)} || trainable%: ${((100 * trained) / all).toFixed(4)}`;
 }
 
-/** Returns the scalars on disk of these layers with these values (`<path>.<name>`). */
+/** Returns how many numbers these layers store on disk, given their values (`<path>.<name>`). */
 export function storedParameters(layers: AdapterLayers, values: HostTensors): number {
   return sum(Object.values(layers), (layer) => layer.storedParameters(valuesOf(layer, values)));
 }
 
-/** Returns the ranks that are alive, by module path, for the layers that have one. */
+/** Returns the number of ranks alive by module path, for layers that have ranks. */
 export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<string, number> {
   const ranks: Record<string, number> = {};
   for (const [path, layer] of Object.entries(layers)) {
@@ -58,7 +64,7 @@ export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<
   return ranks;
 }
 
-/** Returns the bytes of AdamW's state for what an adapter trains: two float32 moments of every scalar, head left out. */
+/** Returns the bytes of AdamW's state for an adapter, head excluded: two float32 moments per trained parameter. */
 export function optimizerStateBytes({ layers }: Pick<AdapterContents, 'layers'>): number {
   return 2 * 4 * trainableOf(layers);
 }
@@ -80,42 +86,49 @@ function thousands(count: number): string {
   return count.toLocaleString('en-US');
 }
 
-/** How the adapters stand at one module. */
+/** The state of the adapters of one module. */
 export interface LayerStatus {
+  /** The module's path. */
   readonly path: string;
+  /** The module's kind, e.g. 'linear'. */
   readonly kind: SiteKind;
-  /** Whether adapters act at all. */
+  /** Whether adapters are enabled on the model. */
   readonly enabled: boolean;
-  /** Names of the adapters that the module has. */
+  /** Names of the adapters that adapt this module. */
   readonly availableAdapters: readonly string[];
-  /** Those of them that act, in order. */
+  /** Those of them that are active, in order. */
   readonly activeAdapters: readonly string[];
-  /** Those of them that are folded into the weight. */
+  /** Those of them that are merged into the weight. */
   readonly mergedAdapters: readonly string[];
-  /** The names of each one's trained tensors. */
+  /** Names of the trained tensors, by adapter. */
   readonly trained: Readonly<Record<string, readonly string[]>>;
 }
 
-/** How a model and its adapters stand. */
+/** The state of a model and its adapters. */
 export interface ModelStatus {
+  /** The base model's name. */
   readonly baseModel: string;
+  /** Whether adapters are enabled on the model. */
   readonly enabled: boolean;
+  /** Names of all adapters. */
   readonly availableAdapters: readonly string[];
+  /** Names of the active adapters, in order. */
   readonly activeAdapters: readonly string[];
+  /** Names of the adapters that are merged into the weights. */
   readonly mergedAdapters: readonly string[];
-  /** The method of every adapter. */
+  /** The method's name, by adapter. */
   readonly methods: Readonly<Record<string, string>>;
-  /** Number of modules that any adapter acts on. */
+  /** The number of modules that at least one adapter adapts. */
   readonly adaptedModules: number;
-  /** Parameters that `train` would train, head included: those of the first active adapter. */
+  /** The number of parameters that `train` would train, head included: those of the first active adapter. */
   readonly trainableParameters: number;
-  /** Parameters of the model without its head, and those of the first active adapter with its head. */
+  /** The number of parameters of the model without its head, plus those of the first active adapter with its head. */
   readonly totalParameters: number;
 }
 
 /**
- * Returns how every adapted module stands, in the order of the model. PEFT's "irregular" cannot come up: what is active, merged or
- * enabled is said once, for all modules.
+ * Returns the state of every adapted module, in the order of the model. PEFT's "irregular" does not occur here: active,
+ * merged and enabled are set for all modules at once.
  */
 export function layerStatus(peft: PeftModel): LayerStatus[] {
   const adapters = [...peft.adapters.values()];
@@ -136,7 +149,7 @@ export function layerStatus(peft: PeftModel): LayerStatus[] {
   });
 }
 
-/** Returns how the model and its adapters stand as a whole. */
+/** Returns the state of the model and its adapters as a whole. */
 export function modelStatus(peft: PeftModel): ModelStatus {
   const { model, enabled, adapters, active, merged } = peft;
   const { trainable, saved } = active.length > 0 ? countParameters(peft) : { trainable: 0, saved: 0 };

@@ -10,18 +10,22 @@ import type { Site } from '../contracts/site.js';
 import * as nn from '../nn/index.js';
 import { lowRankLayer } from './layers.js';
 
-/** What runs when a model is asked for outputs: its weights, and the layers that act on them. */
+/** What computes a model's outputs: its weights and the adapter layers that act on them. */
 export interface ActingParts {
+  /** The network, merged adapters included. */
   readonly model: Model;
+  /** The acting layers, by module path. */
   readonly layers: AdapterLayers;
+  /** Their tensors, by `<path>.<name>`. */
   readonly values: HostTensors;
 }
 
 /**
- * Returns the parts of a model that act as it stands: a plain model has no layers, and neither has one whose adapters are disabled.
- * What is merged is in the weights; where nothing is, the model is `peft.model` itself. The modules trained whole are those of the first
- * active adapter. As long as the same adapters act, their layers and the model are the same objects, so that nothing is compiled again.
- * @throws ConfigError when two active adapters take the place of one module.
+ * Returns the model and layers that currently compute the outputs. A plain model has no layers, nor has one whose
+ * adapters are disabled. Merged adapters are in the weights; with none merged, the model is `peft.model` itself.
+ * Modules trained in full are those of the first active adapter. While the same adapters are active, this returns the
+ * same objects, so that nothing is compiled again.
+ * @throws ConfigError when two active adapters replace the same module.
  */
 export function actingParts(peft: PeftModel | Model): ActingParts {
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
@@ -45,8 +49,8 @@ function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActingParts
 }
 
 /**
- * The parts of adapters by which each row of a mixed batch goes its own way.
- * @throws UnsupportedError when one of them acts on what all rows share.
+ * Returns the layers for a mixed batch, in which each row uses its own adapter.
+ * @throws UnsupportedError when an adapter acts on values that all rows share.
  */
 export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActingParts {
   const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
@@ -54,19 +58,21 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
     model,
     ...byModule(parts, (own) => {
       assertOfRows(own);
-      const beside = own.map((part) => besideOthers(part, frozenModule(model, part.layer.site.path)));
-      return { layer: routed(beside), values: compositeValues(beside) };
+      const changes = own.map((part) => asChange(part, frozenModule(model, part.layer.site.path)));
+      return { layer: routed(changes), values: compositeValues(changes) };
     }),
   }));
 }
 
-/** What was made last for adapters of which this one is the first, and of what. */
-type Remembered = WeakMap<Adapter, { readonly of: readonly unknown[]; readonly parts: ActingParts }>;
+/** The last result by the first of its adapters, with all the inputs it was made from. */
+type Remembered = WeakMap<Adapter, { readonly inputs: readonly unknown[]; readonly parts: ActingParts }>;
 
 const acting: Remembered = new WeakMap();
 const mixed: Remembered = new WeakMap();
 
-/** The parts as they were made before, if from the same adapters and `others`: adapters are never changed, but replaced. */
+/**
+ * Returns the last result if it was made from the same adapters and `others`. Adapters are replaced, never modified.
+ */
 function remembered(
   made: Remembered,
   adapters: readonly Adapter[],
@@ -75,11 +81,13 @@ function remembered(
 ): ActingParts {
   const [first] = adapters;
   if (!first) return make();
-  const of = [...adapters, ...others];
+  const inputs = [...adapters, ...others];
   const found = made.get(first);
-  if (found?.of.length === of.length && found.of.every((each, index) => each === of[index])) return found.parts;
+  if (found?.inputs.length === inputs.length && found.inputs.every((each, index) => each === inputs[index])) {
+    return found.parts;
+  }
   const parts = make();
-  made.set(first, { of, parts });
+  made.set(first, { inputs, parts });
   return parts;
 }
 
@@ -87,7 +95,7 @@ function assertOfRows(parts: readonly Part[]): void {
   const site = parts.map(({ layer }) => layer.site).find(({ readsShared }) => readsShared);
   if (!site) return;
   throw new UnsupportedError(
-    `'${site.path}' reads what the rows of a batch share: they cannot go by different adapters there; predict with one at a time`,
+    `'${site.path}' reads values that all rows of a batch share: predict with one adapter at a time`,
     site.path,
   );
 }
@@ -102,14 +110,14 @@ interface Acting {
   readonly values: HostTensors;
 }
 
-/** Two adapters may call what their layers share by one name. */
+/** Whether the layer has shared tensors: two adapters may use the same name for theirs. */
 function sharesTensors({ state = {} }: AdapterLayer): boolean {
   return Object.values(state).some(({ shared }) => shared !== undefined);
 }
 
 /**
- * One part acts as it is; several, or one that is not alone because of what other adapters merged into its weight or call as it
- * does, act one after the other.
+ * Combines the parts of one module into one layer. A single part acts unchanged if nothing is merged into its weight
+ * and no other adapter uses its tensors' names. Otherwise the parts act one after the other.
  */
 function combined(model: Model, parts: readonly Part[], isAlone: boolean): Acting {
   const [only, ...others] = parts as readonly [Part, ...Part[]];
@@ -119,8 +127,8 @@ function combined(model: Model, parts: readonly Part[], isAlone: boolean): Actin
     return { layer, values: Object.fromEntries(entries) };
   }
   const frozen = frozenModule(model, only.layer.site.path);
-  const beside = inOrder(parts).map((part) => besideOthers(part, frozen));
-  return { layer: chained(beside), values: compositeValues(beside) };
+  const changes = inOrder(parts).map((part) => asChange(part, frozen));
+  return { layer: chained(changes), values: compositeValues(changes) };
 }
 
 function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => Acting): Omit<ActingParts, 'model'> {
@@ -137,60 +145,62 @@ function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => Actin
 }
 
 /*
- * Layers of several adapters at one module as one layer, for outputs only: training acts on one adapter. The tensors of
- * an adapter's layer are then called `<adapter>/<name>`.
+ * The layers of several adapters at one module as one layer, for outputs only: training uses one adapter. The tensors
+ * of an adapter's layer are then named `<adapter>/<name>`.
  */
 
-/** What one adapter does at a module. */
+/** One adapter's layer at one module. */
 export interface Part {
+  /** The adapter's name. */
   readonly adapter: string;
+  /** The layer. */
   readonly layer: AdapterLayer;
-  /** The layer's tensors by its own names. */
+  /** The layer's tensors, by their names within the layer. */
   readonly values: HostTensors;
 }
 
-/** A layer's part of an adapter. */
+/** Returns an adapter's layer with its values. */
 export function partOf({ name, values }: Pick<Adapter, 'name' | 'values'>, layer: AdapterLayer): Part {
   return { adapter: name, layer, values: valuesOf(layer, values) };
 }
 
 /**
- * The parts in an order in which each can build on those before.
- * @throws ConfigError when two of them take the module's place.
+ * Sorts the parts so that each can build on those before it.
+ * @throws ConfigError when two of them replace the module.
  */
 export function inOrder(parts: readonly Part[]): Part[] {
-  const anew = parts.filter(({ layer }) => layer.startsAnew);
-  if (anew.length > 1) {
-    const [first, second] = anew.map(({ adapter }) => `'${adapter}'`);
+  const alone = parts.filter(({ layer }) => layer.startsAnew);
+  if (alone.length > 1) {
+    const [first, second] = alone.map(({ adapter }) => `'${adapter}'`);
     throw new ConfigError(
-      `adapters ${first} and ${second} both train '${anew[0]?.layer.site.path}' whole or its bias: activate one of them`,
+      `adapters ${first} and ${second} both train '${alone[0]?.layer.site.path}' in full or its bias: activate one of them`,
       'active',
     );
   }
-  return [...anew, ...parts.filter(({ layer }) => !layer.startsAnew)];
+  return [...alone, ...parts.filter(({ layer }) => !layer.startsAnew)];
 }
 
 /**
- * The part in a form that stands beside others: what takes the frozen weight's place is a change of it instead.
- * @param frozen the module as the model has it
+ * Returns the part in a form that can be combined with other adapters: a replaced frozen weight becomes a change of it.
+ * @param frozen the module's original tensors
  * @throws UnsupportedError when that change is not known.
  */
-function besideOthers(part: Part, frozen: FrozenModule): Part {
+function asChange(part: Part, frozen: FrozenModule): Part {
   const { frozenWeight, mergedBias, site } = part.layer;
   if (!frozenWeight) return part;
   const bias = mergedBias?.(part.values, frozen);
-  const change = changeBeside(part, frozen);
+  const change = weightChange(part, frozen);
   if (!change) {
     throw new UnsupportedError(
-      `the adapter '${part.adapter}' of '${site.path}' cannot stand beside another one`,
+      `the adapter '${part.adapter}' of '${site.path}' cannot be combined with another`,
       site.path,
     );
   }
   return bias ? { ...change, layer: withBias(change.layer), values: { ...change.values, bias } } : change;
 }
 
-/** The change of the weight as a layer; undefined when it is not known. */
-function changeBeside({ adapter, layer, values }: Part, frozen: FrozenModule): Part | undefined {
+/** Returns the weight's change as a layer; undefined when it is not known. */
+function weightChange({ adapter, layer, values }: Part, frozen: FrozenModule): Part | undefined {
   const { toLora, deltaWeight, site } = layer;
   if (toLora) {
     const factors = toLora(values);
@@ -201,7 +211,7 @@ function changeBeside({ adapter, layer, values }: Part, frozen: FrozenModule): P
   return { adapter, layer: deltaLayer(site), values: { delta } };
 }
 
-/** The layer on the module with its own bias, `bias` [out] among its tensors. */
+/** Returns the layer with the module's bias replaced by its tensor `bias` [out]. */
 function withBias(layer: AdapterLayer): AdapterLayer {
   return {
     ...layer,
@@ -223,7 +233,7 @@ function deltaLayer(site: Site): AdapterLayer {
   };
 }
 
-/** The parts one after the other: what one of them finds as `base()` is the output of those before. */
+/** Chains the parts: `base()` of each is the output of those before it. */
 function chained(parts: readonly Part[]): AdapterLayer {
   return composite(parts, inChain);
 }
@@ -231,7 +241,10 @@ function chained(parts: readonly Part[]): AdapterLayer {
 const inChain: Joined = (parts) => (x, p, at) =>
   parts.reduce((base, part) => () => part.layer.forward(x, ownTensors(part, p), { ...at, base }), at.base)();
 
-/** Each row of a mixed batch by the part that its adapter has here, or by the module alone. Rows of x go through the batch first. */
+/**
+ * Applies to each row of a mixed batch its adapter's part, or the module alone. The batch is the slowest axis of x's
+ * rows.
+ */
 function routed(parts: readonly Part[]): AdapterLayer {
   return composite(parts, byRows);
 }
@@ -246,7 +259,10 @@ const byRows: Joined = (parts) => (x, p, at) => {
   return masked.reduce((sum, y) => tf.add(sum, y));
 };
 
-/** Zeros in the rows that a mask `[batch, 1]` leaves out: y `[batch * .., features]`, or of one row for the whole batch. */
+/**
+ * Sets the rows that a mask `[batch, 1]` excludes to zero. y is `[batch * .., features]`, or one row for the whole
+ * batch.
+ */
 function keptRows(y: Tensor, mask: Tensor): Tensor {
   const [first = 1, ...others] = y.shape;
   const batch = mask.shape[0];
@@ -254,7 +270,7 @@ function keptRows(y: Tensor, mask: Tensor): Tensor {
   return tf.reshape(kept, [first === 1 ? batch : first, ...others]);
 }
 
-/** The values of parts as those of one composite layer, by `<path>.<adapter>/<name>`. */
+/** The values of several parts as those of one composite layer, by `<path>.<adapter>/<name>`. */
 function compositeValues(parts: readonly Part[]): HostTensors {
   const entries = parts.flatMap(({ adapter, layer, values }) =>
     Object.entries(values).map(([name, value]) => [tensorKey(layer, compositeName(adapter, name)), value] as const),
@@ -262,7 +278,7 @@ function compositeValues(parts: readonly Part[]): HostTensors {
   return Object.fromEntries(entries);
 }
 
-/** What the forwards of several parts make together. */
+/** Joins the forward functions of several parts. */
 type Joined = (parts: readonly Part[]) => AdapterLayer['forward'];
 
 function composite(parts: readonly Part[], joined: Joined): AdapterLayer {
@@ -286,7 +302,7 @@ function composite(parts: readonly Part[], joined: Joined): AdapterLayer {
   };
 }
 
-/** The tensors of a part among those of its composite. */
+/** Picks a part's tensors from those of its composite layer. */
 function ownTensors({ adapter, values }: Part, p: Tensors): Tensors {
   return Object.fromEntries(Object.keys(values).map((name) => [name, tensorAt(p, compositeName(adapter, name))]));
 }

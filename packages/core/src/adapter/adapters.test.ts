@@ -41,7 +41,7 @@ afterEach(() => {
 });
 
 describe('setAdapter', () => {
-  it('activates an adapter that was added after the last one was deleted', () => {
+  it('activates an adapter added after the last one was deleted', () => {
     const peft = attached();
     deleteAdapter(peft, 'a');
     addAdapter(peft, configured, { adapterName: 'b' });
@@ -52,7 +52,7 @@ describe('setAdapter', () => {
 });
 
 describe('fullPrecision', () => {
-  it('returns a model that can be trained: what changes its adapter changes its own', async () => {
+  it('returns a model that can be trained without changing the original adapter', async () => {
     const model = toyModel();
     const peft = attached({ ...model, fullPrecision: () => Promise.resolve(model) });
     const before = peft.adapters.get('a');
@@ -64,7 +64,7 @@ describe('fullPrecision', () => {
 });
 
 describe('mergeAdapter', () => {
-  it('folds an adapter once that is named twice', () => {
+  it('merges an adapter that is named twice only once', () => {
     const [once, twice] = [attached(), attached()];
     mergeAdapter(once, { adapterNames: ['a'] });
     mergeAdapter(twice, { adapterNames: ['a', 'a'] });
@@ -74,7 +74,7 @@ describe('mergeAdapter', () => {
 });
 
 describe('actingParts', () => {
-  it('gives the model itself where nothing is merged, and the same layers as long as the adapters are the same', () => {
+  it('returns the model itself where nothing is merged, and the same layers while the adapters are the same', () => {
     const peft = attached();
     const [first, again] = [actingParts(peft), actingParts(peft)];
     expect(first.model).toBe(peft.model);

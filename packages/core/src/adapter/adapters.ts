@@ -10,13 +10,11 @@ import { loraDelta } from './factors.js';
 import { isQuantized } from '../quantized.js';
 import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 
-/*
- * Several adapters on one model, with PEFT's verbs. Each is refused before anything has changed.
- */
+/* Several adapters on one model, with PEFT's verbs. Each function validates before it changes anything. */
 
 /**
- * Changes `peft` in place: one more adapter stands beside those that are there. It does not act until `setAdapter` says so.
- * @throws ConfigError when the name is taken or no folder name.
+ * Adds an adapter to `peft`, in place. It stays inactive until `setAdapter` activates it.
+ * @throws ConfigError when the name is in use or is no valid folder name.
  * @throws TargetModuleError when the configuration matches no module.
  */
 export function addAdapter<C extends TargetConfig>(
@@ -27,37 +25,37 @@ export function addAdapter<C extends TargetConfig>(
   insertAdapter(peft, newAdapter(peft.model, configured, { seed: peft.seed, ...options }));
 }
 
-/** Changes `peft` in place: an adapter that is made already stands beside the others. @throws ConfigError when its name is taken. */
+/** Adds an existing adapter to `peft`, in place. @throws ConfigError when its name is in use. */
 export function insertAdapter(peft: PeftModel, adapter: Adapter): void {
   assertFreeName(peft, adapter.name);
   peft.adapters.set(adapter.name, adapter);
 }
 
-/** @throws ConfigError when an adapter has that name. */
+/** Checks that a name is free. @throws ConfigError when an adapter has it. */
 export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: string): void {
   if (!adapters.has(name)) return;
-  throw new ConfigError(`there is an adapter '${name}' already: delete it first or take another name`, 'adapterName');
+  throw new ConfigError(`adapter '${name}' already exists: delete it first or use another name`, 'adapterName');
 }
 
 /**
- * Changes `peft` in place: these adapters act, in this order, and no others; the first of them is the one that is trained, and whose head is
- * used. What is merged is taken out of the weights, with a warning.
- * @throws ConfigError for an unknown name, or when two of them train the same module whole or its bias.
+ * Activates these adapters and no others, in this order; changes `peft` in place. The first one is trained, and its
+ * head is used. Merged adapters are unmerged, with a warning.
+ * @throws ConfigError for an unknown name, or when two of them train the same module in full or its bias.
  */
 export function setAdapter(peft: PeftModel, names: string | readonly string[]): void {
   const active = typeof names === 'string' ? [names] : [...new Set(names)];
   for (const name of active) adapterNamed(peft, name);
   actingParts({ ...peft, active, merged: [], mergedWeights: {} });
   if (peft.merged.length > 0) {
-    warnOnce(`setAdapter takes the merged adapters out of the weights: ${peft.merged.join(', ')}`);
+    warnOnce(`setAdapter unmerges the merged adapters: ${peft.merged.join(', ')}`);
     unmergeAdapter(peft);
   }
   peft.active = active;
 }
 
 /**
- * Changes `peft` in place: an adapter is taken off. Where it was the last active one, the first of those left acts in its place, with a
- * warning; without any the model is the frozen one.
+ * Removes an adapter from `peft`, in place. If it was the only active one, the first of those left becomes active, with
+ * a warning; if none is left, the model is the frozen one.
  * @throws ConfigError for an unknown name, or while it is merged.
  */
 export function deleteAdapter(peft: PeftModel, name: string): void {
@@ -73,14 +71,14 @@ export function deleteAdapter(peft: PeftModel, name: string): void {
   const [next] = peft.adapters.keys();
   if (active.length > 0 || peft.active.length === 0 || next === undefined) peft.active = active;
   else {
-    warnOnce(`adapter '${name}', which is deleted, was active; '${next}' is now`);
+    warnOnce(`deleted the active adapter '${name}'; '${next}' is active now`);
     peft.active = [next];
   }
 }
 
 /**
- * Changes `peft` in place while `scope` runs: no adapter acts, merged ones included; afterwards everything is as it was before.
- * @returns what `scope` returns
+ * Disables all adapters of `peft`, merged ones included, while `scope` runs, and restores the state afterwards.
+ * @returns the result of `scope`
  */
 export async function disableAdapter<T>(peft: PeftModel, scope: () => T | Promise<T>): Promise<T> {
   const before = peft.enabled;
@@ -97,19 +95,19 @@ export function unload({ model }: PeftModel): Model {
   return model;
 }
 
-/** Which adapters are folded into the weights, and how carefully. */
+/** Options of merging. */
 export interface MergeOptions {
-  /** Refuse a merged weight that is not finite, before anything has changed. Default true. */
+  /** Whether to reject a merged weight that is not finite before anything changes. Default true. */
   readonly safeMerge?: boolean;
-  /** Default: the active ones. */
+  /** Names of the adapters to merge. Default: the active ones. */
   readonly adapterNames?: readonly string[];
 }
 
 /**
- * Changes `peft` in place: adapters are folded into the weights that it runs with, W0 + dW and the new biases. They cost nothing from
- * then on; the frozen weights are kept, and `unmergeAdapter` gives them back bit by bit. The head stays the active adapter's. Merging what
- * is merged does nothing, with a warning.
- * @throws ConfigError for an unknown name, or when two adapters train one module whole or its bias.
+ * Merges adapters into the weights that `peft` computes with, W0 + dW and the new biases, in place; they then cost no
+ * extra time. The frozen weights are kept, and `unmergeAdapter` restores them bit by bit. The head stays the active
+ * adapter's. Merging an adapter twice does nothing, with a warning.
+ * @throws ConfigError for an unknown name, or when two adapters train one module in full or its bias.
  * @throws UnsupportedError when a method cannot be merged, or the weights are held in 8 bits: see `fullPrecision`.
  * @throws CheckpointError when a merged weight is not finite.
  */
@@ -117,7 +115,7 @@ export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }
   const wanted = [...new Set(adapterNames ?? peft.active)];
   const fresh = wanted.map((name) => adapterNamed(peft, name).name).filter((name) => !peft.merged.includes(name));
   if (fresh.length === 0) {
-    warnOnce(`mergeAdapter: ${wanted.join(', ') || 'no adapter'}: merged already, nothing is done`);
+    warnOnce(`mergeAdapter: ${wanted.join(', ') || 'no adapter'}: already merged, nothing done`);
     return;
   }
   const merged = [...peft.merged, ...fresh];
@@ -125,17 +123,17 @@ export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }
   peft.merged = merged;
 }
 
-/** Changes `peft` in place: every merged adapter is taken out of the weights again. */
+/** Takes every merged adapter out of the weights again; changes `peft` in place. */
 export function unmergeAdapter(peft: PeftModel): void {
-  if (peft.merged.length === 0) warnOnce('unmergeAdapter: no adapter is merged, nothing is done');
+  if (peft.merged.length === 0) warnOnce('unmergeAdapter: no adapter is merged, nothing done');
   peft.merged = [];
   peft.mergedWeights = {};
 }
 
 /**
- * Returns a new network with adapters folded into its weights: W0 + dW and the new bias at every adapted module, and the head,
- * `modulesToSave` and labels of the first active one; `peft` stays as it is.
- * @throws what `mergeAdapter` throws.
+ * Returns a new network with adapters merged into its weights: W0 + dW and the new bias at every adapted module, and
+ * the head, `modulesToSave` and labels of the first active adapter. `peft` is not changed.
+ * @throws the errors of `mergeAdapter`.
  */
 export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): Model {
   const names = [...new Set([...peft.merged, ...(adapterNames ?? peft.active)])];
@@ -156,23 +154,25 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
   };
 }
 
-/** Returns the change of a layer's weight, `[in, out]`. @throws UnsupportedError when the layer does not have one. */
+/** Returns the change `[in, out]` of a layer's weight. @throws UnsupportedError for layers without one. */
 export function deltaWeight(model: Model, layer: AdapterLayer, values: HostTensors): Float32Array {
   return weightChange(layer, values, frozenModule(model, layer.site.path));
 }
 
-/** A module's weight and bias with one layer of an adapter folded in. @throws UnsupportedError when that is no change of them. */
+/**
+ * Returns a module's weight and bias with one adapter layer merged. @throws UnsupportedError when it cannot be merged.
+ */
 export function mergedModule(model: Model, layer: AdapterLayer, values: HostTensors): FrozenModule {
   return foldedInto(frozenModule(model, layer.site.path), { layer, values });
 }
 
-/** What is folded of some adapters. @throws UnsupportedError when one of them cannot be merged. */
+/** Returns the layers to merge for some adapters. @throws UnsupportedError when one of them cannot be merged. */
 function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
   return names.flatMap((name) => {
     const adapter = adapterNamed(peft, name);
     const { method, layers } = adapter;
     if (!method.capabilities.mergeable) {
-      throw new UnsupportedError(`${method.name} cannot be merged: it is more than a change of weights`);
+      throw new UnsupportedError(`${method.name} cannot be merged: it does more than change weights`);
     }
     return Object.values(layers).map((layer) => partOf(adapter, layer));
   });
@@ -183,8 +183,9 @@ function savedOf(adapter: Adapter): Part[] {
 }
 
 /**
- * Returns a new model with the same adapters on the network's own float32 weights, read anew where they are held in 8 bits: what an
- * adapter trained beside rounded weights is merged into. `peft` stays as it is, whatever is done with the other one.
+ * Returns a new model with the same adapters on the network's original float32 weights, which are read again where they
+ * are held in 8 bits. Merge an adapter into these if it was trained on rounded weights. `peft` is not changed, now or
+ * later.
  * @example
  * const merged = mergeAndUnload(await fullPrecision(peft));
  */
@@ -193,7 +194,7 @@ export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
   return { ...peft, model: (await model.fullPrecision?.()) ?? model, adapters: new Map(adapters) };
 }
 
-/** @throws UnsupportedError for a weight in 8 bits: to add to it would round the adapter as well. */
+/** Rejects a weight in 8 bits: adding to it would round the adapter too. @throws UnsupportedError for such a weight. */
 function assertWhole({ weight }: FrozenModule, path: string): void {
   if (!isQuantized(weight)) return;
   throw new UnsupportedError(
@@ -202,7 +203,7 @@ function assertWhole({ weight }: FrozenModule, path: string): void {
   );
 }
 
-/** The changed weights and biases, by name. @throws CheckpointError when one is not finite. */
+/** Returns the changed weights and biases, by name. @throws CheckpointError when one is not finite. */
 function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean): HostTensors {
   const weights: HostTensors = {};
   for (const path of new Set(parts.map(({ layer }) => layer.site.path))) {
@@ -217,7 +218,7 @@ function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean)
   return { ...untiedHeads(model, parts), ...weights };
 }
 
-/** The weights of heads whose tables are changed and they are not: from then on they have their own. */
+/** Returns own weights for tied heads whose table changes while they do not. */
 function untiedHeads(model: Model, parts: readonly Part[]): HostTensors {
   const isLeftBehind = ({ layer }: Part): boolean => !layer.replacesModule && !layer.tiedForward;
   const left = (model.tied ?? []).filter(({ table }) =>
@@ -228,7 +229,7 @@ function untiedHeads(model: Model, parts: readonly Part[]): HostTensors {
   );
 }
 
-/** A module's weight and bias with one more layer folded in. */
+/** Returns a module's weight and bias with one more layer merged. */
 function foldedInto(module: FrozenModule, { layer, values }: Pick<Part, 'layer' | 'values'>): FrozenModule {
   const bias = layer.mergedBias?.(values, module) ?? module.bias;
   const changesWeight = layer.toLora ?? layer.deltaWeight ?? !layer.mergedBias;
@@ -239,7 +240,7 @@ function foldedInto(module: FrozenModule, { layer, values }: Pick<Part, 'layer' 
 function weightChange(layer: AdapterLayer, values: HostTensors, module: FrozenModule): Float32Array {
   if (layer.toLora) return loraDelta(layer.toLora(values));
   if (layer.deltaWeight) return layer.deltaWeight(values, module);
-  throw new UnsupportedError(`the adapter of '${layer.site.path}' is no change of a weight`, layer.site.path);
+  throw new UnsupportedError(`the adapter of '${layer.site.path}' does not change a weight`, layer.site.path);
 }
 
 function addedTo(weight: HostTensor, delta: Float32Array): HostTensor {

@@ -8,7 +8,7 @@ import { toyModel } from '../testing/toy-model.js';
 import { biasLayer } from './layers.js';
 import { targetEntries } from './targets.js';
 
-/** Trains the biases of the modules that it is given: the least that a method can do. */
+/** Trains the biases of its modules: the simplest possible method. */
 const biases: PeftMethod = defineMethod<TargetConfig>({
   name: 'biases',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
@@ -35,14 +35,14 @@ describe('attach', () => {
     restore();
   });
 
-  it('warns of targets and exclusions that match nothing, with the nearest paths', () => {
+  it('warns about targets and exclusions that match nothing, with the nearest paths', () => {
     attached({ targetModules: ['query', 'vlue'], excludeModules: ['kee'] });
     expect(warnings).toEqual([
       expect.stringMatching(/^targetModules: 'vlue' .*attention\.value.*; excludeModules: 'kee' /) as string,
     ]);
   });
 
-  it('refuses them when it is told to be strict, and says which field it was', () => {
+  it('rejects them in strict mode and names the field', () => {
     expect(() => attached({ targetModules: ['query', 'vlue'] }, { strict: true })).toThrow(
       expect.objectContaining({ code: new TargetModuleError('').code, path: 'targetModules' }),
     );
@@ -52,7 +52,7 @@ describe('attach', () => {
     expect(() => attached({ targetModules: ['query'] }, { strict: true })).not.toThrow();
   });
 
-  it('refuses a budget that the modules cannot hold', () => {
+  it('rejects a budget larger than the modules can hold', () => {
     const budgeted = (budget: number) => ({ method: biases, config: { ...biases.parseConfig({}), budget } });
     expect(() => attach(model, budgeted(64))).not.toThrow();
     expect(() => attach(model, budgeted(1e9))).toThrow(
@@ -60,7 +60,7 @@ describe('attach', () => {
     );
   });
 
-  it('trains whole what modulesToSave names, modules within it among them, and nothing of it otherwise', () => {
+  it('trains the modules of modulesToSave in full, submodules included, and does not adapt them', () => {
     const adapter = activeAdapter(
       attached({ targetModules: ['in', 'out', 'norm'], modulesToSave: ['layer.1.ffn', 'norm'] }),
     );
@@ -77,7 +77,7 @@ describe('attach', () => {
     );
   });
 
-  it('keeps a frozen head as it starts, and trains what else modulesToSave names', () => {
+  it('keeps a frozen head unchanged and trains the other modules of modulesToSave', () => {
     const options = { targetModules: ['in'], modulesToSave: ['layer.1.ffn.out'] };
     const [trained, frozen] = [attached(options, { seed: 3 }), attached(options, { seed: 3, trainHead: false })];
     expect(activeAdapter(frozen).values).toEqual(activeAdapter(trained).values);
@@ -93,7 +93,7 @@ describe('attach', () => {
     ]);
   });
 
-  it.each(['', 'a/b', '..', '__base__'])('refuses the name %j, which no folder can have', (adapterName) => {
+  it.each(['', 'a/b', '..', '__base__'])('rejects the name %j, which is no valid folder name', (adapterName) => {
     expect(() => attached({}, { adapterName })).toThrow(expect.objectContaining({ path: 'adapterName' }));
   });
 });

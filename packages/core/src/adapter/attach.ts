@@ -23,17 +23,25 @@ import { tokenLayers } from './token-rows.js';
 import { isOfHead, isPretrained, meaningOf } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
 
-/** How an adapter is put on a model. */
+/** How to add an adapter to a model. */
 export interface AttachOptions {
-  /** Seed of every initial value; the head's depend on nothing else, so that methods start from the same head. */
+  /**
+   * The seed of all initial values. Head values depend only on it, so that all methods start from the same head.
+   * Default 0.
+   */
   readonly seed?: number;
-  /** Also the folder that it is saved in, but for 'default', which is saved in the root. Default 'default'. */
+  /** The adapter's name and its folder when saved; 'default' is saved in the root. Default 'default'. */
   readonly adapterName?: string;
-  /** Refuse names that match nothing, in `targetModules`, `excludeModules` and tables by module. Default: warn once. */
+  /**
+   * Whether to reject names in `targetModules`, `excludeModules` and tables by module that match nothing. Default: warn
+   * once.
+   */
   readonly strict?: boolean;
-  /** Whether the head is trained with the adapter, or stays as it starts: a control of what the adapter does alone. Default true. */
+  /**
+   * Whether the head is trained. False keeps its initial values, to measure what the adapter does alone. Default true.
+   */
   readonly trainHead?: boolean;
-  /** What `calibrate` measured, for configurations whose initial values are computed from data. */
+  /** The result of `calibrate`, for configurations whose initial values are computed from data. */
   readonly calibration?: Calibration;
 }
 
@@ -43,9 +51,11 @@ const OPTIONS = ['seed', 'adapterName', 'strict', 'trainHead', 'calibration'] sa
 const HEAD_STD = 0.02;
 
 /**
- * Returns a new model with a method's adapter on the one given, which stays as it is.
- * @throws TargetModuleError when the configuration matches no module; in strict mode also when one of its names matches none.
- * @throws ConfigError for an unknown option, a budget that the modules cannot hold, or when `modulesToSave` names an unknown one, a calibration is missing, or the name is no folder name.
+ * Returns a new model with a method's adapter on the given one, which is not changed.
+ * @throws TargetModuleError when the configuration matches no module, or, in strict mode, when one of its names matches
+ * none.
+ * @throws ConfigError for an unknown option, a budget larger than the modules can hold, an unknown module in
+ * `modulesToSave`, a missing calibration, or a name that is no valid folder name.
  */
 export function attach<C extends TargetConfig>(
   model: Model,
@@ -55,7 +65,7 @@ export function attach<C extends TargetConfig>(
   return peftModel(model, options.seed ?? 0, newAdapter(model, configured, options));
 }
 
-/** An untrained adapter of a user's configuration. @throws what `attach` throws. */
+/** Creates an untrained adapter from a user's configuration. @throws the errors of `attach`. */
 export function newAdapter<C extends TargetConfig>(
   model: Model,
   configured: ConfiguredMethod<C>,
@@ -70,9 +80,10 @@ export function newAdapter<C extends TargetConfig>(
 }
 
 /**
- * A method's adapter for a model, with its initial values.
- * @param ofHead modules of the head that are adapted instead of trained whole: PEFT has no such head, but for the last of its modules
- * @throws what `attach` throws.
+ * Creates a method's adapter for a model, with its initial values.
+ * @param ofHead modules of the head that are adapted instead of trained in full. In PEFT only the head's last module is
+ * trained in full.
+ * @throws the errors of `attach`.
  */
 export function createAdapter<C extends TargetConfig>(
   model: Model,
@@ -96,13 +107,10 @@ export function createAdapter<C extends TargetConfig>(
   return { name: adapterName, method, config, targets, layers, saved, values, ...meaningOf(model) };
 }
 
-/** An adapter is saved in a folder of its name, so that a name must be one and no path. */
+/** Checks that a name can be a folder name: each adapter is saved in a folder of its name. */
 function assertAdapterName(name: string): void {
   if (/^[^/\\]+$/.test(name) && !['.', '..', BASE].includes(name)) return;
-  throw new ConfigError(
-    `adapterName is '${name}'; expected a name that a folder can have, and not ${BASE}`,
-    'adapterName',
-  );
+  throw new ConfigError(`adapterName is '${name}'; expected a valid folder name other than ${BASE}`, 'adapterName');
 }
 
 function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Calibration | undefined): Init {
@@ -122,8 +130,8 @@ function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Cali
 }
 
 /**
- * Returns the modules of a model that a method acts on with this configuration.
- * @param ofHead as `createAdapter` takes it
+ * Returns the modules of a model that a method adapts with this configuration.
+ * @param ofHead as for `createAdapter`
  * @throws TargetModuleError when the configuration matches none.
  */
 export function adaptedSites<C extends TargetConfig>(
@@ -139,10 +147,14 @@ export function adaptedSites<C extends TargetConfig>(
   return selectSites(offered, config, { kinds, head: whole.map(({ path }) => path), defaults });
 }
 
-/** A pattern that names nothing: it does not take a head apart from the table that it has for a weight. */
+/** A pattern that matches every module. It names no module, so it does not untie a tied head from its table. */
 const EVERY_MODULE = '.*';
 
-/** @throws ConfigError for a module, or a table and the head that has it for a weight, that is changed in two ways at once. */
+/**
+ * Checks that no module is changed in two ways, nor a table and its tied head.
+ * @throws ConfigError if one is.
+ * @throws UnsupportedError for `ensureWeightTying` with a table or tied head in `targetModules`.
+ */
 function assertApart(
   model: Model,
   { targets, whole, tokens }: { targets: readonly Site[]; whole: AdapterLayers; tokens: AdapterLayers },
@@ -167,7 +179,7 @@ function assertApart(
   );
 }
 
-/** The frozen weight and bias of a module. @throws TargetModuleError when the model has none at `path`. */
+/** Returns the frozen weight and bias of a module. @throws TargetModuleError when the model has none at `path`. */
 export function frozenModule(model: Model, path: string): FrozenModule {
   const weight = model.weights[`${path}.weight`] ?? tiedWeight(model, path);
   const bias = model.weights[`${path}.bias`];
@@ -175,13 +187,16 @@ export function frozenModule(model: Model, path: string): FrozenModule {
   return bias ? { weight, bias } : { weight };
 }
 
-/** The weight of a module that has another's; undefined where the model has no such module at `path`. */
+/** Returns the weight of a module tied to a table; undefined where the model has no such module at `path`. */
 function tiedWeight({ tied = [], weights }: Model, path: string): HostTensor | undefined {
   const table = weights[`${tied.find(({ site }) => site.path === path)?.table}.weight`];
   return table && transposed(table);
 }
 
-/** The head, and the modules of `modulesToSave`, trained whole; a head that is not trained is only kept. @throws ConfigError for an unknown one. */
+/**
+ * Creates layers for the modules trained in full: the head and those of `modulesToSave`. With `trainHead` false the
+ * head is saved but not trained. @throws ConfigError for an unknown module.
+ */
 export function savedModules(model: Model, config: TargetConfig, rng: Rng, trainHead = true): AdapterLayers {
   const names = config.modulesToSave ?? [];
   const sites = allSites(model);
@@ -204,7 +219,7 @@ export function savedModules(model: Model, config: TargetConfig, rng: Rng, train
   return withTied(model, saved, config);
 }
 
-/** Tables and the heads that have them for a weight: both are trained as one, or each by itself beside the frozen other. */
+/** Handles trained tables with tied heads: both are trained as one, or the other one stays frozen. */
 function withTied(model: Model, saved: AdapterLayers, { ensureWeightTying = false }: TargetConfig): AdapterLayers {
   let layers = saved;
   for (const { site, table } of model.tied ?? []) {
@@ -222,7 +237,10 @@ function untrained(layer: AdapterLayer): AdapterLayer {
   return { ...layer, params: mapValues(layer.params, (spec) => ({ ...spec, trainable: false })) };
 }
 
-/** The trained head of the checkpoint; else normal weights and a zero bias, from the seed and the head's path alone. */
+/**
+ * Returns the checkpoint's trained head; otherwise normal weights and a zero bias that depend only on the seed and the
+ * head's path.
+ */
 function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
   const frozen = frozenModule(model, site.path);
   if (isPretrained(model, site.path)) return frozen;
@@ -233,7 +251,10 @@ function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
   return site.hasBias ? { weight, bias: hostZeros([site.outFeatures]) } : { weight };
 }
 
-/** Makes a method from its definition. Its `fitBudget` refuses what the modules cannot hold, whatever the method. */
+/**
+ * Makes a method from its definition. For every method, `fitBudget` then rejects budgets larger than the modules can
+ * hold.
+ */
 export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): CallableMethod<C> {
   const fitBudget = given.fitBudget?.bind(given);
   const definition: PeftMethod<C> = fitBudget

@@ -26,19 +26,19 @@ describe('ranksForBudget', () => {
   const stored = (of: readonly Site[], { r, rankPattern }: ReturnType<typeof ranksForBudget>): number =>
     of.reduce((sum, each) => sum + (patternValue(rankPattern, each.path) ?? r) * rankUnit([each]), 0);
 
-  it('is one rank everywhere where that fits', () => {
+  it('is the same rank everywhere where that fits', () => {
     expect(rankUnit(sites)).toBe(112);
     expect(ranksForBudget(sites, 4 * 112)).toEqual({ r: 4, rankPattern: {}, cost: 448 });
   });
 
-  it('gives some modules one rank more where it does not', () => {
+  it('gives some modules one more rank where it does not', () => {
     const ranks = ranksForBudget(sites, 3 * 112 + 56);
     expect(ranks.r).toBe(3);
     expect(Object.values(ranks.rankPattern).every((rank) => rank === 4)).toBe(true);
     expect(stored(sites, ranks)).toBe(3 * 112 + 56);
   });
 
-  it('comes within 2 % of the budget, and exceeds it only where it would else miss it by more', () => {
+  it('comes within 2 % of the budget, and exceeds it only where it would otherwise be further off', () => {
     const shapes = fc.array(fc.tuple(fc.constantFrom(64, 96, 256), fc.constantFrom(64, 128, 256)), {
       minLength: 6,
       maxLength: 12,
@@ -50,23 +50,23 @@ describe('ranksForBudget', () => {
         const ranks = ranksForBudget(offered, budget);
         expect(ranks.cost).toBe(stored(offered, ranks));
         expect(ranks.cost).toBeLessThanOrEqual(1.02 * budget);
-        // One rank of the cheapest module is all that may stay unused.
+        // At most one rank of the cheapest module stays unused.
         const slack = Math.max(0.02 * budget, Math.min(...offered.map((each) => rankUnit([each]))));
         expect(budget - ranks.cost).toBeLessThanOrEqual(slack);
       }),
     );
   });
 
-  it('spreads further only where one rank more leaves the total over 2 % short', () => {
+  it('gives a module more extra ranks only where one leaves the total over 2 % short', () => {
     const uneven = [site('small', 50, 50), site('large', 500, 500)];
     expect(ranksForBudget(uneven, 1600)).toEqual({ r: 1, rankPattern: { small: 6 }, cost: 1600 });
   });
 
-  it('counts by a unit cost of its own', () => {
+  it('uses a custom unit cost', () => {
     expect(ranksForBudget(sites, 8, () => 1)).toEqual({ r: 2, rankPattern: {}, cost: 8 });
   });
 
-  it('exceeds the budget by up to 2 % rather than to fall short by more', () => {
+  it('exceeds the budget by up to 2 % rather than fall short by more', () => {
     expect(ranksForBudget([site('q', 50, 50)], 197)).toMatchObject({ r: 2, cost: 200 });
     expect(ranksForBudget([site('q', 50, 50)], 196)).toMatchObject({ r: 1, cost: 100 });
   });
@@ -78,10 +78,10 @@ describe('ranksForBudget', () => {
   });
 });
 
-describe('a budget that the modules cannot hold', () => {
+describe('a budget larger than the modules can hold', () => {
   const sites = [site('q', 8, 8), site('ffn.in', 8, 32)]; // 8 * 16 + 8 * 40 at full rank
 
-  it('is refused above full rank, with the largest possible one', () => {
+  it('is rejected above full rank, with the largest possible one', () => {
     expect(() => {
       assertWithinModules(sites, 448);
     }).not.toThrow();
@@ -97,7 +97,7 @@ describe('a budget that the modules cannot hold', () => {
     );
   });
 
-  it('is refused above the base', () => {
+  it('is rejected above the size of the base model', () => {
     expect(() => {
       assertWithinBase(1081, 1080);
     }).toThrow(/the base model has 1080 parameters/);
@@ -109,20 +109,20 @@ describe('sitesForBudget', () => {
   const paths = (budget: number): string[] =>
     sitesForBudget(sites, budget, (each) => rankUnit([each])).map(({ path }) => path);
 
-  it('are all where the budget pays for all, or misses that by 2 %', () => {
+  it('are all where the budget pays for all, or is at most 2 % short', () => {
     expect(paths(1000)).toHaveLength(4);
     expect(paths(118)).toHaveLength(4);
     expect(paths(117)).not.toHaveLength(4);
   });
 
-  it('are as many as come within 2 % of it, and of equal ones those nearer to the output', () => {
+  it('otherwise come within 2 % of it, and prefer those nearer to the output', () => {
     expect(paths(80)).toEqual(['a', 'c', 'd']);
     expect(paths(100)).toEqual(['b', 'c', 'd']);
     expect(paths(41)).toEqual(['a', 'c']);
     expect(paths(20)).toEqual(['c']);
   });
 
-  it('are at least one', () => {
+  it('include at least one', () => {
     expect(() => paths(19)).toThrow(/smallest adapter of one of 4 modules takes 20/);
     expect(() => paths(Number.NaN)).toThrow(ConfigError);
     expect(() => sitesForBudget([], 10, () => 1)).toThrow(ConfigError);
@@ -130,7 +130,7 @@ describe('sitesForBudget', () => {
 });
 
 describe('compactPattern', () => {
-  it('keeps what differs, and anchors a path that is the end of another', () => {
+  it('keeps the entries that differ, and anchors a path that is a suffix of another', () => {
     const values = { q: 3, 'a.q': 8, 'a.k': 5 };
     const pattern = compactPattern(values, 8);
     expect(pattern).toEqual({ '^q': 3, 'a.k': 5 });

@@ -4,30 +4,30 @@ import type { Site } from '../contracts/site.js';
 import { narrowedTo, patternValue } from './targets.js';
 import { isNearBudget, NEAR, selectWithinBudget } from './within-budget.js';
 
-/** What one rank of a module stores: a row of A and a column of B. */
+/** Returns the number of parameters of one rank of a module: a column of A and a row of B. */
 export function rankCost({ inFeatures, outFeatures }: Site): number {
   return inFeatures + outFeatures;
 }
 
-/** What one rank in every module stores. */
+/** Returns the number of parameters of one rank in every module. */
 export function rankUnit(sites: readonly Site[]): number {
   return total(sites, rankCost);
 }
 
-/** How many ranks a run that chooses starts with for each that it keeps. */
+/** The number of starting ranks per rank kept, for a method that chooses its ranks. */
 export const RANKS_PER_KEPT_RANK = 1.5;
 
 /**
- * And the fewest. At first a rank sees the gradient along one random direction of A: with two of them it is a matter of luck how much of
- * the gradient a module sees, with eight less so.
+ * The least starting rank. At first a rank sees the gradient along one random direction of A. With two ranks it is luck
+ * how much of the gradient a module sees; with eight, less so.
  */
 const FEWEST_TO_CHOOSE_FROM = 8;
 
 /**
- * The rank that every module starts with where a run chooses the ranks to keep within a budget: no more than the smaller side of any
- * module, unless the budget needs it.
+ * Returns the starting rank of every module, for a method that chooses which ranks to keep within a budget. It is at
+ * most the smallest side of any module, unless the budget needs more.
  * @param budget parameters to store
- * @param fewest ranks at least
+ * @param fewest the least starting rank
  */
 export function rankToChooseFrom(sites: readonly Site[], budget: number, fewest = FEWEST_TO_CHOOSE_FROM): number {
   const possible = Math.min(...sites.map(({ inFeatures, outFeatures }) => Math.min(inFeatures, outFeatures)));
@@ -35,7 +35,7 @@ export function rankToChooseFrom(sites: readonly Site[], budget: number, fewest 
 }
 
 /**
- * Checks that a budget is no larger than what modules store at full rank: min(in, out) times in + out each.
+ * Checks that the modules can hold a budget: at full rank each stores min(in, out) times in + out.
  * @throws ConfigError naming the largest budget, for one above it.
  */
 export function assertWithinModules(sites: readonly Site[], budget: number): void {
@@ -48,31 +48,34 @@ export function assertWithinModules(sites: readonly Site[], budget: number): voi
   );
 }
 
-/** Checks that a budget is no larger than the model that it is for. @throws ConfigError naming the largest budget. */
+/** Checks that a budget is no larger than the base model. @throws ConfigError naming the largest budget. */
 export function assertWithinBase(budget: number, base: number): void {
   if (budget <= base) return;
   throw new ConfigError(`budget is ${budget}; the base model has ${base} parameters: ask for at most that`, 'budget');
 }
 
-/** That a budget pays for one rank of the smallest module. @throws ConfigError when it does not. */
+/** Checks that a budget pays for one rank of the smallest module. @throws ConfigError when it does not. */
 export function assertOneRank(sites: readonly Site[], budget: number): void {
   const least = Math.min(...sites.map(rankCost));
   if (budget >= least) return;
   throw new ConfigError(`budget is ${budget}; one rank of the smallest module stores ${least} parameters`, 'budget');
 }
 
-/** A rank for every module: `r`, but for those that `rankPattern` names by path. */
+/** A rank for every module. */
 export interface RankTable {
+  /** The rank of modules that `rankPattern` does not name. */
   readonly r: number;
+  /** Ranks of single modules, by path. */
   readonly rankPattern: Record<string, number>;
-  /** What these ranks cost together. */
+  /** The total number of parameters of these ranks. */
   readonly cost: number;
 }
 
 /**
- * The sites that a budget pays for, where an adapter of the least size costs `leastCost`: all of them where it can; otherwise
- * as many as come within 2 % of it, and of sites that cost the same those nearer to the output, for adapters of the lower
- * layers are missed least (Rücklé et al., 2021, arXiv 2010.11918).
+ * Returns the sites that a budget pays for, where the smallest adapter of a site costs `leastCost`: all of them if
+ * possible, otherwise as many as possible at a total cost within 2 % of the budget. Of equally expensive sites it
+ * prefers those nearer to the output, because adapters of lower layers matter least (Rücklé et al., 2021,
+ * arXiv 2010.11918).
  *
  * @throws ConfigError when it does not pay for one.
  */
@@ -95,11 +98,11 @@ export function sitesForBudget(
 }
 
 /**
- * Ranks that cost `budget` together or just less: the same rank everywhere where that fits, otherwise one more for some
- * modules, and more than one only where the total would else be over 2 % short. Where it stays over 2 % short, up to 2 % more
- * than the budget, if that is nearer.
+ * Returns ranks that together cost `budget` or slightly less: the same rank everywhere where that fits, otherwise one
+ * more for some modules, and more than one only where the total would otherwise be over 2 % short. If it is still over
+ * 2 % short, the total may exceed the budget by up to 2 %, if that is nearer.
  *
- * @param unitCost what one rank of a module costs; default in + out.
+ * @param unitCost the cost of one rank of a module; default in + out
  * @throws ConfigError when the budget is below rank 1 everywhere.
  */
 export function ranksForBudget(
@@ -118,7 +121,9 @@ export function ranksForBudget(
   );
 }
 
-/** Ranks of at least one that cost as much of `budget` as possible and no more; undefined where there are none. */
+/**
+ * Returns ranks of at least one that use as much of `budget` as possible; undefined where rank 1 everywhere costs more.
+ */
 function ranksWithin(sites: readonly Site[], budget: number, unitCost: (site: Site) => number): RankTable | undefined {
   const unit = total(sites, unitCost);
   if (!(budget >= unit) || sites.length === 0) return undefined;
@@ -130,8 +135,9 @@ function ranksWithin(sites: readonly Site[], budget: number, unitCost: (site: Si
 }
 
 /**
- * A configuration whose ranks cost a budget together (`ranksForBudget`), on as many modules as it pays for (`sitesForBudget`).
- * @param unitCost what one rank of a module costs; default in + out.
+ * Returns a configuration whose ranks together cost a budget (`ranksForBudget`), on as many modules as it pays for
+ * (`sitesForBudget`).
+ * @param unitCost the cost of one rank of a module; default in + out
  * @throws ConfigError when the budget does not pay for one rank of one module.
  */
 export function withRanksFor<C extends TargetConfig>(
@@ -150,8 +156,8 @@ function total(sites: readonly Site[], cost: (site: Site) => number): number {
 }
 
 /**
- * The entries of a pattern table that give every module its value: those that differ from `usual`. A path that would, as
- * a dotted suffix, speak for another module too is anchored by `^`.
+ * Returns the shortest pattern table that gives every module its value: the entries that differ from `usual`. A path
+ * that, as a dotted suffix, would also match another module is anchored by `^`.
  */
 export function compactPattern(values: Readonly<Record<string, number>>, usual: number): Record<string, number> {
   const paths = Object.keys(values);
@@ -164,19 +170,23 @@ export function compactPattern(values: Readonly<Record<string, number>>, usual: 
   );
 }
 
-/** Rank and alpha of a module. */
+/** The rank and alpha of a module. */
 export interface ModuleRank {
+  /** The rank. */
   readonly r: number;
+  /** The numerator of the scaling alpha / r. */
   readonly alpha: number;
 }
 
-/** Tables of ranks and alphas by module. */
+/** Ranks and alphas of single modules, by PEFT's patterns. */
 interface RankPatterns {
+  /** Ranks by pattern. */
   readonly rankPattern: Readonly<Record<string, number>>;
+  /** Alphas by pattern. */
   readonly alphaPattern: Readonly<Record<string, number>>;
 }
 
-/** The rank that a module starts with. */
+/** Returns the rank that a module starts with. */
 export function startingRank(
   { path }: Site,
   { r, rankPattern }: Pick<ModuleRank & RankPatterns, 'r' | 'rankPattern'>,
@@ -184,7 +194,7 @@ export function startingRank(
   return patternValue(rankPattern, path) ?? r;
 }
 
-/** alpha / r of a module, r the rank that it starts with. */
+/** Returns the scaling alpha / r of a module, where r is its starting rank. */
 export function startingScaling(
   site: Site,
   config: Pick<ModuleRank, 'r'> & RankPatterns & { readonly loraAlpha: number },
@@ -193,7 +203,7 @@ export function startingScaling(
   return alpha / r;
 }
 
-/** What a configuration gives the module at `path`. */
+/** Returns the rank and alpha that a configuration gives the module at `path`. */
 export function moduleRank(
   { r, alpha, rankPattern, alphaPattern }: ModuleRank & RankPatterns,
   path: string,
@@ -201,7 +211,9 @@ export function moduleRank(
   return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? alpha };
 }
 
-/** Tables by exact path that give modules these ranks and alphas, where they differ from the usual ones. */
+/**
+ * Returns pattern tables that give modules these ranks and alphas, with entries only where they differ from `usual`.
+ */
 export function rankPatterns(modules: Readonly<Record<string, ModuleRank>>, usual: ModuleRank): RankPatterns {
   const column = (key: keyof ModuleRank): Record<string, number> =>
     Object.fromEntries(Object.entries(modules).map(([path, rank]) => [path, rank[key]]));
@@ -211,7 +223,7 @@ export function rankPatterns(modules: Readonly<Record<string, ModuleRank>>, usua
   };
 }
 
-/** Ranks beyond `r` for each site, as few as come near to what is left of the budget. */
+/** Returns each site's extra ranks beyond `r`: no more per site than are needed to come near the budget. */
 function extraRanks(
   sites: readonly Site[],
   budget: number,
@@ -237,7 +249,10 @@ function extraRanks(
   return extra;
 }
 
-/** How many of the ranks allowed per site fill the budget best; a second one for a site comes after everyone's first. */
+/**
+ * Returns how many of the allowed ranks of each site fill the budget best. A site gets a second rank only after every
+ * site's first.
+ */
 function spreadRanks(costs: readonly number[], allowed: readonly number[], budget: number): number[] {
   const rounds = Array.from({ length: Math.max(...allowed) }, (_, round) =>
     costs.flatMap((cost, site) => (round < (allowed[site] as number) ? [{ site, cost, value: 0 }] : [])),

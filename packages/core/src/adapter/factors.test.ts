@@ -92,7 +92,7 @@ describe('factors', () => {
     expect(Math.min(...drawn)).toBeLessThan(-0.09);
   });
 
-  it('draws normal values of the spread asked for', () => {
+  it('draws normal values of the given standard deviation', () => {
     const drawn = [...normalValues(createRng(1), [4000], 0.02).data];
     const std = Math.sqrt(drawn.reduce((sum, value) => sum + value * value, 0) / drawn.length);
     expect(std).toBeGreaterThan(0.019);

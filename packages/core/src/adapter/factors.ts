@@ -5,7 +5,9 @@ import { floats, hostTensor, sizeOf, transposed, type HostTensor } from '../tens
 import { qr } from '../linalg/qr.js';
 import { truncatedSvd, type TruncatedSvd } from '../linalg/truncated-svd.js';
 
-/** dW = scaling * A B, `[in, out]`, summed in double precision. @throws ShapeError when A and B differ in rank. */
+/**
+ * Returns dW = scaling * A B, `[in, out]`, summed in double precision. @throws ShapeError when A and B differ in rank.
+ */
 export function loraDelta({ loraA, loraB, scaling }: LoraFactors): Float32Array {
   const [inFeatures, r] = matrixShape(loraA, 'loraA');
   const [rows, outFeatures] = matrixShape(loraB, 'loraB');
@@ -29,8 +31,8 @@ export function loraDelta({ loraA, loraB, scaling }: LoraFactors): Float32Array 
 }
 
 /**
- * scaling * A diag(d) B as plain factors: ranks whose entry of d is zero are dropped, the others' entries go into B.
- * The change of the weight stays the same, and so does the scaling.
+ * Returns scaling * A diag(d) B as plain factors. Ranks with d = 0 are dropped; the other entries of d are multiplied
+ * into B. The weight's change and the scaling stay the same.
  */
 export function foldDiagonal(factors: LoraFactors, diagonal: HostTensor): LoraFactors {
   const kept = nonZeros(diagonal);
@@ -40,8 +42,9 @@ export function foldDiagonal(factors: LoraFactors, diagonal: HostTensor): LoraFa
 }
 
 /**
- * The factors of the sum of two changes of one weight, their ranks side by side: A [in, r + r'], B [r + r', out]. The
- * scaling is the first one's; the second one's goes into its B. With a second scaling below zero it is the difference.
+ * Returns the factors of the sum of two changes of one weight, with their ranks concatenated: A [in, r + r'], B [r +
+ * r', out]. The scaling is the first one's; the second one's is multiplied into its B. A negative second scaling gives
+ * the difference.
  */
 export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactors {
   if (first.scaling === 0) return joinFactors({ ...first, loraB: scaled(first.loraB, 0), scaling: 1 }, second);
@@ -53,12 +56,12 @@ export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactor
   };
 }
 
-/** Indices of the entries that are not exactly zero. */
+/** Returns the indices of the entries that are not exactly zero. */
 export function nonZeros(tensor: HostTensor): number[] {
   return [...tensor.data].flatMap((value, index) => (value === 0 ? [] : [index]));
 }
 
-/** The rows named, in that order: `[rows, columns]` -> `[picked, columns]`. */
+/** Returns the given rows, in that order: `[rows, columns]` -> `[picked, columns]`. */
 export function pickRows(matrix: HostTensor, picked: readonly number[]): HostTensor {
   const columns = matrixShape(matrix)[1];
   const from = floats(matrix);
@@ -67,7 +70,7 @@ export function pickRows(matrix: HostTensor, picked: readonly number[]): HostTen
   return hostTensor(to, [picked.length, columns]);
 }
 
-/** The columns named, in that order: `[rows, columns]` -> `[rows, picked]`. */
+/** Returns the given columns, in that order: `[rows, columns]` -> `[rows, picked]`. */
 export function pickColumns(matrix: HostTensor, picked: readonly number[]): HostTensor {
   const [rows, columns] = matrixShape(matrix);
   const from = floats(matrix);
@@ -79,7 +82,7 @@ export function pickColumns(matrix: HostTensor, picked: readonly number[]): Host
   return hostTensor(to, [rows, picked.length]);
 }
 
-/** Every entry times a number. */
+/** Multiplies every entry by `factor`. */
 export function scaled(tensor: HostTensor, factor: number): HostTensor {
   return hostTensor(
     floats(tensor).map((value) => value * factor),
@@ -87,21 +90,24 @@ export function scaled(tensor: HostTensor, factor: number): HostTensor {
   );
 }
 
-/** Every row times its number: `[rows, columns]`, as many numbers as rows. */
+/** Multiplies each row of `[rows, columns]` by its scale; one scale per row. */
 export function scaleRows(matrix: HostTensor, scales: ArrayLike<number>): HostTensor {
   const columns = matrixShape(matrix)[1];
   const scaled = floats(matrix).map((value, index) => value * (scales[Math.floor(index / columns)] as number));
   return hostTensor(scaled, matrix.shape);
 }
 
-/** Every column times its number: `[rows, columns]`, as many numbers as columns. */
+/** Multiplies each column of `[rows, columns]` by its scale; one scale per column. */
 export function scaleColumns(matrix: HostTensor, scales: ArrayLike<number>): HostTensor {
   const columns = matrixShape(matrix)[1];
   const scaled = floats(matrix).map((value, index) => value * (scales[index % columns] as number));
   return hostTensor(scaled, matrix.shape);
 }
 
-/** Puts rows at the places named among `rows`, zeros elsewhere: `[places, columns]` -> `[rows, columns]`. */
+/**
+ * Copies rows to the given indices of a matrix of `rows` rows, zeros elsewhere:
+ * `[places, columns]` -> `[rows, columns]`.
+ */
 export function placeRows(matrix: HostTensor, places: readonly number[], rows: number): HostTensor {
   const columns = matrixShape(matrix)[1];
   const from = floats(matrix);
@@ -110,12 +116,15 @@ export function placeRows(matrix: HostTensor, places: readonly number[], rows: n
   return hostTensor(to, [rows, columns]);
 }
 
-/** Puts columns at the places named among `columns`, zeros elsewhere: `[rows, places]` -> `[rows, columns]`. */
+/**
+ * Copies columns to the given indices of a matrix of `columns` columns, zeros elsewhere:
+ * `[rows, places]` -> `[rows, columns]`.
+ */
 export function placeColumns(matrix: HostTensor, places: readonly number[], columns: number): HostTensor {
   return transposed(placeRows(transposed(matrix), places, columns));
 }
 
-/** Euclidean norm of each row: `[rows, columns]` -> rows numbers. */
+/** Returns the Euclidean norm of each row of `[rows, columns]`. */
 export function rowNorms(matrix: HostTensor): number[] {
   const [rows, columns] = matrixShape(matrix);
   const values = floats(matrix);
@@ -124,14 +133,14 @@ export function rowNorms(matrix: HostTensor): number[] {
   );
 }
 
-/** A down projection `[inFeatures, r]`: uniform within 1 / sqrt(in), torch's `kaiming_uniform_(a = sqrt(5))`. */
+/** Draws a down projection `[inFeatures, r]`, uniform within 1 / sqrt(in): torch's `kaiming_uniform_(a = sqrt(5))`. */
 export function kaimingUniform(rng: Rng, inFeatures: number, r: number): HostTensor {
   const bound = 1 / Math.sqrt(inFeatures);
   const data = Float32Array.from({ length: inFeatures * r }, () => bound * (2 * rng.uniform() - 1));
   return hostTensor(data, [inFeatures, r]);
 }
 
-/** Independent normal values of mean zero. */
+/** Draws independent normal values of mean 0 and standard deviation `std`. */
 export function normalValues(rng: Rng, shape: readonly number[], std: number): HostTensor {
   const data = Float32Array.from({ length: sizeOf(shape) }, () => std * rng.normal());
   return hostTensor(data, shape);
@@ -140,7 +149,7 @@ export function normalValues(rng: Rng, shape: readonly number[], std: number): H
 function stackRows(above: HostTensor, below: HostTensor): HostTensor {
   const [rows, columns] = matrixShape(above);
   const [more, width] = matrixShape(below);
-  if (columns !== width) throw new ShapeError(`rows of ${columns} and of ${width} numbers are no one matrix`, 'rows');
+  if (columns !== width) throw new ShapeError(`cannot stack rows of ${columns} and ${width} numbers`, 'rows');
   const stacked = new Float32Array((rows + more) * columns);
   stacked.set(floats(above));
   stacked.set(floats(below), rows * columns);
@@ -155,14 +164,18 @@ function matrixShape({ shape }: HostTensor, name = 'matrix'): [number, number] {
   return [rows, columns];
 }
 
-/** How many ranks an approximation keeps: a number, or as few as hold a share of the squared norm. */
+/**
+ * How many ranks an approximation keeps: a number, or the fewest whose share of the squared norm reaches `energy` (0 to
+ * 1).
+ */
 export type RankChoice = { readonly rank: number } | { readonly energy: number };
 
-/** The rank that a search for an energy begins with; it doubles until it is enough. */
+/** The first rank tried for an energy; it doubles until it is enough. */
 const FIRST_RANK = 8;
 
 /**
- * The best approximation of a matrix `[in, out]` by plain factors (Eckart and Young, 1936), scaling 1: A = U_k, B = diag(s_k) V_k^T.
+ * Returns the best approximation of a matrix `[in, out]` by plain factors (Eckart and Young, 1936), with scaling 1: A =
+ * U_k, B = diag(s_k) V_k^T.
  * @throws ConfigError for an impossible choice.
  */
 export function nearestFactors(matrix: HostTensor, choice: RankChoice): LoraFactors {
@@ -177,7 +190,10 @@ export function nearestFactors(matrix: HostTensor, choice: RankChoice): LoraFact
   }
 }
 
-/** The same for factors: by the SVD of the small matrix between their orthonormal bases, A B = Q_A (R_A R_B^T) Q_B^T. */
+/**
+ * Reduces the rank of factors in the same way, by the SVD of the small matrix between their orthonormal bases: A B =
+ * Q_A (R_A R_B^T) Q_B^T.
+ */
 export function fewerRanks({ loraA, loraB, scaling }: LoraFactors, choice: RankChoice): LoraFactors {
   assertChoice(choice);
   if (loraA.shape[1] === 0) return { loraA, loraB, scaling };
@@ -188,9 +204,14 @@ export function fewerRanks({ loraA, loraB, scaling }: LoraFactors, choice: RankC
   return { loraA: product(left.q, inner), loraB: product(outer, transposed(right.q)), scaling: 1 };
 }
 
-/** Factors in the basis of their singular vectors, and how gradients of the former ones turn into gradients of these. */
+/**
+ * Factors in the basis of their singular vectors, with the matrices that turn gradients of the original factors into
+ * theirs.
+ */
 export interface SingularFactors extends LoraFactors {
-  /** Of scaling * A B, descending: one for every rank that A and B may have, the smaller side at most. */
+  /**
+   * Singular values of scaling * A B, descending: one for every rank that A and B may have, at most the smaller side.
+   */
   readonly singularValues: readonly number[];
   /** dL/dA' = dL/dA turnA, turnA [r, k]. */
   readonly turnA: HostTensor;
@@ -198,12 +219,13 @@ export interface SingularFactors extends LoraFactors {
   readonly turnB: HostTensor;
 }
 
-/** Values below this share of the largest are zero but for rounding. */
+/** Values below this share of the largest are rounding errors of zero. */
 const NOTHING = 1e-7;
 
 /**
- * The same change of a weight in its singular basis: A B = U S V^T with A' = U S^1/2 [in, k] and B' = S^1/2 V^T [k, out], so that
- * the first n columns and rows are the best approximation of rank n. The scaling stays. Where S is zero, A' = U and B' = 0.
+ * Returns the same change of a weight in its singular basis: A B = U S V^T with A' = U S^1/2 [in, k] and B' = S^1/2 V^T
+ * [k, out], so that the first n columns and rows are the best approximation of rank n. The scaling stays. Where S is
+ * zero, A' = U and B' = 0.
  */
 export function singularFactors({ loraA, loraB, scaling }: LoraFactors): SingularFactors {
   const left = qr(loraA); // A = Q_A R_A: [in, l], [l, r]
@@ -233,7 +255,9 @@ function factorsOf({ u, s, v }: TruncatedSvd, rank: number): LoraFactors {
   return { loraA: pickColumns(u, kept), loraB: scaleRows(transposed(pickColumns(v, kept)), s), scaling: 1 };
 }
 
-/** How many of the singular values hold `wanted` of the squared norm; undefined when all of them do not. */
+/**
+ * Returns how many of the singular values hold `wanted` of the squared norm; undefined when even all of them do not.
+ */
 function ranksFor(values: ArrayLike<number>, wanted: number): number | undefined {
   let sum = 0;
   for (let rank = 0; rank <= values.length; rank++) {
@@ -243,7 +267,7 @@ function ranksFor(values: ArrayLike<number>, wanted: number): number | undefined
   return undefined;
 }
 
-/** scaling times the product of two matrices, `[rows, inner]` and `[inner, columns]`. */
+/** Returns scaling times the product of two matrices, `[rows, inner]` and `[inner, columns]`. */
 export function product(left: HostTensor, right: HostTensor, scaling = 1): HostTensor {
   const shape = [left.shape[0] as number, right.shape[1] as number];
   return hostTensor(loraDelta({ loraA: left, loraB: right, scaling }), shape);

@@ -6,7 +6,7 @@ import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors
 import * as nn from '../nn/index.js';
 import { rankCost } from './budget.js';
 
-/** A module of any kind trained whole: the head, `modulesToSave`, full fine-tuning. */
+/** Makes a layer that trains a module of any kind in full: for the head, `modulesToSave` and full fine-tuning. */
 export function fullModule(site: Site, initial: FrozenModule, group: string): AdapterLayer {
   const params: Record<string, ParamSpec> = {
     weight: { initial: initial.weight, trainable: true, group, decay: site.kind !== 'layerNorm' },
@@ -29,7 +29,7 @@ export function fullModule(site: Site, initial: FrozenModule, group: string): Ad
   };
 }
 
-/** A module of any kind of which only the bias is trained. @throws ShapeError when it has none. */
+/** Makes a layer that trains only a module's bias. @throws ShapeError when it has none. */
 export function biasLayer(site: Site, { bias }: FrozenModule, group: string): AdapterLayer {
   if (!bias) throw new ShapeError(`'${site.path}' has no bias to train`, site.path);
   return {
@@ -43,7 +43,7 @@ export function biasLayer(site: Site, { bias }: FrozenModule, group: string): Ad
   };
 }
 
-/** A change of low rank as a layer that adds it to what the module gives: y = base + scaling (x A) B. Nothing of it is trained. */
+/** Makes an untrained layer that adds a low-rank change to the module's output: y = base + scaling (x A) B. */
 export function lowRankLayer(site: Site, { loraA, loraB, scaling }: LoraFactors): AdapterLayer {
   const rank = loraA.shape[1] as number;
   const fixed = (initial: HostTensor) => ({ initial, trainable: false, group: 'default', decay: false });

@@ -21,14 +21,14 @@ describe('the nearest factors of fewer ranks', () => {
     }
   });
 
-  it('are exact with the ranks that there are, and no more than these', () => {
+  it('are exact at the rank of the change, and have no more ranks', () => {
     for (const found of [nearestFactors(delta, { rank: 4 }), fewerRanks(factors, { rank: 9 })]) {
       expect(rankOf(found)).toBe(4);
       expect(distance(found)).toBeLessThan(1e-5);
     }
   });
 
-  it('are as few as hold a share of the squared norm', () => {
+  it('are the fewest that hold a share of the squared norm', () => {
     for (const find of [() => nearestFactors(delta, { energy: 0.9 }), () => fewerRanks(factors, { energy: 0.9 })]) {
       const found = find();
       expect(distance(found) ** 2).toBeLessThan(0.1);
@@ -45,7 +45,7 @@ describe('the nearest factors of fewer ranks', () => {
     expect(rankOf(nearestFactors(flat, { energy: 0.6 }))).toBe(12);
   });
 
-  it('are none of a change that is none', () => {
+  it('are none for a change of zero', () => {
     const nothing = {
       loraA: hostTensor(new Float32Array(), [30, 0]),
       loraB: hostTensor(new Float32Array(), [0, 20]),
@@ -54,7 +54,7 @@ describe('the nearest factors of fewer ranks', () => {
     expect(rankOf(fewerRanks(nothing, { rank: 2 }))).toBe(0);
   });
 
-  it.each([{ rank: 0 }, { rank: 1.5 }, { energy: 0 }, { energy: 1.1 }, { energy: NaN }])('refuse %j', (choice) => {
+  it.each([{ rank: 0 }, { rank: 1.5 }, { energy: 0 }, { energy: 1.1 }, { energy: NaN }])('reject %j', (choice) => {
     expect(() => nearestFactors(delta, choice)).toThrow(ConfigError);
     expect(() => fewerRanks(factors, choice)).toThrow(ConfigError);
   });

@@ -5,39 +5,42 @@ import type { OutputMeaning } from '../head.js';
 import type { TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
-/** What stands for the model without any adapter where adapters are named; none may be called so. */
+/** Names the model without any adapter, in lists of adapter names. No adapter may have this name. */
 export const BASE = '__base__';
 
 /**
- * A model with adapters on it: plain data, so that a copy by `{ ...peft }` is one. The model stays as it is: everything that training
- * changes is in the adapters.
+ * A model with adapters. It is plain data, so `{ ...peft }` is a copy. The model itself never changes: everything that
+ * training changes is in the adapters.
  */
 export interface PeftModel<C extends TargetConfig = TargetConfig> {
+  /** The frozen network. */
   readonly model: Model;
-  /** The seed of the first adapter, its head and its dropout. */
+  /** The seed of the first adapter, of its head and of its dropout. */
   readonly seed: number;
   /** Every adapter by name, in the order in which they were added. */
   readonly adapters: Map<string, Adapter<C>>;
-  /** Names of the adapters that act, in order; the first of them is trained. Change it through `setAdapter`. */
+  /** Names of the active adapters, in order; the first one is trained. Change it through `setAdapter`. */
   active: readonly string[];
-  /** False while `disableAdapter` runs: the model is then the frozen one. */
+  /** Whether adapters act. False while `disableAdapter` runs: the model is then the frozen one. */
   enabled: boolean;
-  /** Names of the adapters whose change is folded into the weights. Change it through `mergeAdapter`. */
+  /** Names of the adapters that are merged into the weights. Change it through `mergeAdapter`. */
   merged: readonly string[];
-  /** What stands in the place of the model's own weights while adapters are merged, by the weights' names. */
+  /** Weights that replace the model's own while adapters are merged, by name. */
   mergedWeights: HostTensors;
 }
 
 /**
- * A method's layers on a model, with their values, and the modules that are trained whole beside them. What its outputs mean is what
- * the model it was put on says, or its file.
+ * An adapter on a model: a method's layers with their values, and the modules that are trained in full. The meaning of
+ * its outputs comes from the model it was attached to, or from its file.
  */
 export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterContents<C>, OutputMeaning {
+  /** The adapter's name, unique in its model. */
   readonly name: string;
+  /** The method that made its layers. */
   readonly method: PeftMethod<C>;
-  /** The head and `modulesToSave`: trained and saved with the adapter, left out of its budget. */
+  /** The layers of the head and `modulesToSave`: trained and saved with the adapter, excluded from its budget. */
   readonly saved: AdapterLayers;
-  /** Which modules the configuration matched, and which of its names matched none. */
+  /** The modules that the configuration matched, and its names that matched none. */
   readonly targets: TargetReport;
 }
 
@@ -48,7 +51,7 @@ export function peftModel<C extends TargetConfig>(model: Model, seed: number, ad
 }
 
 /**
- * Returns a new model that has the active adapter alone, with these parts in the place of its own; `peft` stays as it is.
+ * Returns a new model that has only the active adapter, with these parts replaced. `peft` is not changed.
  * @throws ConfigError when none is active.
  */
 export function withAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: Partial<Adapter<C>>): PeftModel<C> {
@@ -63,7 +66,7 @@ export function activeAdapter<C extends TargetConfig>(peft: Pick<PeftModel<C>, '
 }
 
 /**
- * Changes `peft` in place: its first active adapter has these parts from now on. The name stays.
+ * Replaces parts of the first active adapter of `peft`, in place. The adapter keeps its name.
  * @throws ConfigError when none is active.
  */
 export function replaceAdapter<C extends TargetConfig>(
@@ -88,17 +91,17 @@ function namesOf(adapters: PeftModel['adapters']): string {
   return [...adapters.keys()].join(', ') || 'none';
 }
 
-/** The layers that an adapter has when its values are these. */
+/** Returns the adapter's layers, resized where needed to fit these values. */
 export function layersFitting(adapter: Adapter, values: HostTensors): AdapterLayers {
   return adapter.method.resumedLayers?.({ ...adapter, values }) ?? adapter.layers;
 }
 
-/** Every layer of an adapter, the saved modules included, by module path. */
+/** Returns every layer of an adapter, saved modules included, by module path. */
 export function allLayers(adapter: Pick<Adapter, 'layers' | 'saved'>): AdapterLayers {
   return { ...adapter.layers, ...adapter.saved };
 }
 
-/** The tensors that belong to one layer, by the layer's own names. */
+/** Returns the tensors of one layer, by their names within the layer. */
 export function valuesOf<T>(layer: AdapterLayer, values: Readonly<Record<string, T>>): Record<string, T> {
   const own: Record<string, T> = {};
   for (const name of tensorNames(layer)) {
@@ -108,17 +111,17 @@ export function valuesOf<T>(layer: AdapterLayer, values: Readonly<Record<string,
   return own;
 }
 
-/** The names of a layer's trained and untrained tensors. */
+/** Returns the names of a layer's tensors: its parameters and its state. */
 export function tensorNames(layer: AdapterLayer): string[] {
   return [...Object.keys(layer.params), ...Object.keys(layer.state ?? {})];
 }
 
-/** What a layer's tensor is called in the adapter: `<path>.<name>`, or what it is shared as. */
+/** Returns the name of a layer's tensor within the adapter: `<path>.<name>`, or its shared name. */
 export function tensorKey({ site, state }: AdapterLayer, name: string): string {
   return state?.[name]?.shared ?? `${site.path}.${name}`;
 }
 
-/** The values that layers start from, by `tensorKey`. */
+/** Returns the initial values of all tensors of these layers, by `tensorKey`. */
 export function initialValues(layers: AdapterLayers): HostTensors {
   const values: HostTensors = {};
   for (const layer of Object.values(layers)) {

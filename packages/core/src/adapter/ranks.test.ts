@@ -47,7 +47,7 @@ describe('a layer of fewer ranks', () => {
   const resized = keepRanks(layers, { a: [2, 0], b: [0, 1, 2] });
   const { layer, carry } = tensorAt(resized, 'a');
 
-  it('has the ranks named, in that order, in every tensor, and is otherwise the same', () => {
+  it('has the given ranks, in that order, in every tensor, and is otherwise the same', () => {
     expect(layer.params.loraA?.initial).toEqual(
       matrix([
         [3, 1],
@@ -67,7 +67,7 @@ describe('a layer of fewer ranks', () => {
     expect(allocatedRanks(layer)).toBe(2);
   });
 
-  it('takes its moments and scores along by the names of what they belong to', () => {
+  it('carries moments and scores over by the name of their tensor', () => {
     const scores = matrix([
       [10, 20, 30],
       [40, 50, 60],
@@ -82,7 +82,7 @@ describe('a layer of fewer ranks', () => {
     expect(carry('score.loraE', vector(1, 2, 3), 'gradient')).toEqual(vector(3, 1));
   });
 
-  it('is no change where every rank is kept', () => {
+  it('stays the same where every rank is kept', () => {
     expect(Object.keys(resized)).toEqual(['a']);
     expect(withResized(layers, resized)).toEqual({ a: layer, b: layers.b });
     expect(withResized(layers)).toEqual(layers);
@@ -94,7 +94,7 @@ describe('a layer with new ranks', () => {
   const resized = changeRanks(layers, { a: { kept: [1], added }, b: { kept: [0, 1, 2] } });
   const { layer, carry } = tensorAt(resized, 'a');
 
-  it('has them after those that stay, in every tensor', () => {
+  it('appends them in every tensor', () => {
     expect(Object.keys(resized)).toEqual(['a']);
     expect(layer.params.loraA?.initial).toEqual(
       matrix([
@@ -111,7 +111,7 @@ describe('a layer with new ranks', () => {
     expect([layer.params.gate?.initial, layer.state?.mask?.initial]).toEqual([vector(8, 1), vector(0, 1)]);
   });
 
-  it('begins them with moments of zero', () => {
+  it('starts them with moments of zero', () => {
     expect(carry('gate', vector(4, 5, 6), 'gradient')).toEqual(vector(5, 0));
     expect(carry('gate', vector(4, 5, 6), 'value')).toEqual(vector(5, 1));
   });
@@ -121,7 +121,7 @@ describe('a layer that has lost every rank', () => {
   const left = withResized(layers, keepRanks(layers, { a: [] }));
   const bare = tensorAt(left, 'a');
 
-  it('has no tensors and no noise, stores nothing, and gives what the frozen module gives', () => {
+  it('has no tensors and no noise, stores nothing, and outputs what the frozen module does', () => {
     expect(rankedPaths(left)).toEqual(['b']);
     expect([bare.params, bare.state, bare.noise, bare.update, bare.loss]).toEqual([{}, ...Array<undefined>(4)]);
     expect([bare.storedParameters({}), bare.rank?.({})]).toEqual([0, 0]);
@@ -130,7 +130,7 @@ describe('a layer that has lost every rank', () => {
     expect(y).toBe(base);
   });
 
-  it('is a change of rank zero, of the scaling that it had', () => {
+  it('is a change of rank zero with its old scaling', () => {
     expect(bare.toLora?.({})).toEqual({
       loraA: hostTensor(new Float32Array(0), [2, 0]),
       loraB: hostTensor(new Float32Array(0), [0, 3]),
@@ -139,13 +139,13 @@ describe('a layer that has lost every rank', () => {
   });
 });
 
-describe('layers for values of so many ranks', () => {
-  it('have as many, in the order of the layers', () => {
+describe('withRankCounts', () => {
+  it('keeps the given number of ranks, in the order of the layers', () => {
     expect(Object.values(withRankCounts(layers, [1, 3])).map(allocatedRanks)).toEqual([1, 3]);
     expect(Object.values(withRankCounts(layers, [0, 2])).map(allocatedRanks)).toEqual([0, 2]);
   });
 
-  it('are refused where a layer has fewer', () => {
+  it('rejects layers with fewer ranks', () => {
     expect(() => withRankCounts(layers, [3, 4])).toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'b' }),
     );

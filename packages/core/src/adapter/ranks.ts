@@ -17,35 +17,37 @@ import { isNearBudget, selectWithinBudget } from './within-budget.js';
 import { valuesOf } from './peft-model.js';
 
 /*
- * Low-rank layers of other ranks. What a tensor's ranks are is told by its name: one that ends in `loraA` is [in, r], in
- * `loraB` [r, out], and any other [r]. The functions of such a layer go by the shapes they are given, not by a rank that they
- * began with: a layer of other ranks is then the same one with other tensors, and with none where no rank is left.
+ * Low-rank layers whose ranks change. A tensor's name determines which axis holds its ranks: names that end in `loraA`
+ * are [in, r], in `loraB` [r, out], and all others [r]. The functions of such a layer read the rank from the shapes
+ * they get. A resized layer is therefore the same layer with other tensors, or without any when no rank is left.
  */
 
-/** What becomes of a layer's ranks. */
+/** A change of one layer's ranks. */
 export interface RankChange {
-  /** The ranks that stay, in this order. */
+  /** Indices of the ranks that stay, in their new order. */
   readonly kept: readonly number[];
-  /** Ranks that follow them, by the layer's own names: A `[in, new]`, B `[new, out]`, any other `[new]`. Their moments are zero. */
+  /**
+   * New ranks to append, by tensor name: A `[in, new]`, B `[new, out]`, any other `[new]`. Their moments start at zero.
+   */
   readonly added?: HostTensors;
 }
 
-/** Ranks that a low-rank layer has tensors for, dead ones included. */
+/** Returns the number of ranks that a low-rank layer has tensors for, including pruned ones. */
 export function allocatedRanks({ params }: AdapterLayer): number {
   return params.loraA?.initial.shape[1] ?? 0;
 }
 
-/** How many ranks all layers have, dead ones included. */
+/** Returns the total number of ranks of all layers, including pruned ones. */
 export function totalRanks(layers: AdapterLayers): number {
   return Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
 }
 
-/** Paths of the low-rank layers that have ranks: the others have no tensors. */
+/** Returns the paths of the low-rank layers with at least one rank; the others have no tensors. */
 export function rankedPaths(layers: AdapterLayers): string[] {
   return Object.keys(layers).filter((path) => allocatedRanks(tensorAt(layers, path)) > 0);
 }
 
-/** What it takes to go on with these ranks of the layers named, in that order: a change for every layer that loses some. */
+/** Returns the layers that lose ranks, resized to the ranks given by path, in that order. */
 export function keepRanks(
   layers: AdapterLayers,
   kept: Readonly<Record<string, readonly number[]>>,
@@ -56,7 +58,7 @@ export function keepRanks(
   );
 }
 
-/** What it takes to go on with other ranks of the layers named: a change for every layer that loses or gains some. */
+/** Returns the layers that lose or gain ranks, resized. */
 export function changeRanks(
   layers: AdapterLayers,
   changes: Readonly<Record<string, RankChange>>,
@@ -77,7 +79,7 @@ export function changeRanks(
   );
 }
 
-/** The layers after a change. */
+/** Returns all layers, with the resized ones replaced. */
 export function withResized(
   layers: AdapterLayers,
   resized: Readonly<Record<string, ResizedLayer>> = {},
@@ -85,13 +87,16 @@ export function withResized(
   return { ...layers, ...mapValues(resized, ({ layer }) => layer) };
 }
 
-/** The same layers with so many ranks each, in their order. @throws CheckpointError when one has fewer. */
+/**
+ * Returns the layers reduced to their first `counts` ranks, in the order of the layers. @throws CheckpointError when
+ * one has fewer.
+ */
 export function withRankCounts(layers: AdapterLayers, counts: readonly number[]): AdapterLayers {
   const kept = Object.entries(layers).map(([path, layer], index) => {
     const [count, allocated] = [counts[index] ?? 0, allocatedRanks(layer)];
     if (count <= allocated) return [path, Array.from({ length: count }, (_, rank) => rank)] as const;
     throw new CheckpointError(
-      `the snapshot has ${count} ranks of '${path}', the adapter ${allocated}; resume with the adapter that the run began with`,
+      `the snapshot has ${count} ranks of '${path}', the adapter ${allocated}; resume with the run's first adapter`,
       path,
     );
   });
@@ -111,7 +116,9 @@ function resizedLayer(layer: AdapterLayer, carry: ResizedLayer['carry']): Adapte
   );
 }
 
-/** A module that has lost every rank: the frozen one, without tensors, for engines take none of size zero. */
+/**
+ * Makes the layer of a module that has lost every rank. It has no tensors, because engines reject tensors of size zero.
+ */
 function bareLayer({ site, toLora }: AdapterLayer, withoutRanks: HostTensors): AdapterLayer {
   return {
     site,
@@ -123,7 +130,7 @@ function bareLayer({ site, toLora }: AdapterLayer, withoutRanks: HostTensors): A
   };
 }
 
-/** The ranks named of one of a layer's tensors, or of its moments. */
+/** Picks ranks of one of a layer's tensors, or of its moments. */
 function pickRanks(name: string, tensor: HostTensor, ranks: readonly number[]): HostTensor {
   if (name.endsWith('loraA')) return pickColumns(tensor, ranks); // [in, r] -> [in, ranks]
   if (name.endsWith('loraB')) return pickRows(tensor, ranks); // [r, out] -> [ranks, out]
@@ -134,68 +141,73 @@ function pickRanks(name: string, tensor: HostTensor, ranks: readonly number[]): 
   );
 }
 
-/** A tensor's ranks followed by others of the same tensor. */
+/** Appends the ranks of a second tensor to those of the first. */
 function joinRanks(name: string, first: HostTensor, second: HostTensor): HostTensor {
   if (name.endsWith('loraA')) return transposed(joinRanks('loraB', transposed(first), transposed(second)));
-  const [count = 0, ...rest] = first.shape; // the ranks of all but A come first
+  const [count = 0, ...rest] = first.shape; // ranks are the first axis of all tensors but A
   const data = Float32Array.from([...floats(first, name), ...floats(second, name)]);
   return hostTensor(data, [count + (second.shape[0] as number), ...rest]);
 }
 
 /*
- * A budget that is met in the middle of a run: what low-rank layers store is cut down to it once, before the final phase. Which
- * ranks stay is a knapsack over all modules, of what each rank is worth against in + out, what it stores.
+ * Pruning to a budget in the middle of a run: once, before the final phase, low-rank layers are cut to what the budget
+ * allows. A knapsack over all modules selects the ranks to keep, with a rank's score as its value and in + out as its
+ * cost.
  */
 
-/** The share of a budget that the ranks kept have to fill, where any can. */
+/** The share of a budget that the kept ranks must fill where they can. */
 const FILLED = 0.99;
 
-/** How much more than everything may be asked for, as a share of it. */
+/** The share by which a budget may exceed the cost of all ranks. */
 const TOLERANCE = 0.01;
 
 /** A number for every rank, by module path. */
 export type OfRanks = Readonly<Record<string, ArrayLike<number>>>;
 
 /**
- * The ranks of all layers that are worth most together within a budget, at least 99 % of it where any can fill that.
- * @param worth of every rank, at least zero
- * @returns by path the indices of the ranks kept, ascending
+ * Returns the ranks of all layers whose total score is highest within a budget. They fill at least 99 % of it where
+ * they can.
+ * @param scores one per rank, at least zero
+ * @returns the indices of the kept ranks by path, ascending
  */
-export function selectRanks(layers: AdapterLayers, worth: OfRanks, budget: number): Record<string, number[]> {
-  const offered = Object.entries(worth).flatMap(([path, values]) => {
+export function selectRanks(layers: AdapterLayers, scores: OfRanks, budget: number): Record<string, number[]> {
+  const offered = Object.entries(scores).flatMap(([path, values]) => {
     const cost = rankCost(tensorAt(layers, path).site);
     return Array.from(values, (value, rank) => ({ path, rank, value, cost }));
   });
   const selected = selectWithinBudget(offered, budget, { atLeast: FILLED * budget });
-  const kept = Object.fromEntries(Object.keys(worth).map((path) => [path, [] as number[]]));
+  const kept = Object.fromEntries(Object.keys(scores).map((path) => [path, [] as number[]]));
   offered.forEach(({ path, rank }, index) => {
     if (selected[index]) kept[path]?.push(rank);
   });
   return kept;
 }
 
-/** What the ranks of all layers store when every one of them is alive. */
+/** Returns the number of parameters of all ranks that the layers have tensors for. */
 export function allocatedCost(layers: AdapterLayers): number {
   return Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer) * rankCost(layer.site), 0);
 }
 
-/** The step after which a run with a budget cuts its ranks: the last one before the final phase. */
+/** Returns the step after which a run with a budget prunes its ranks: the last one before the final phase. */
 export function cutStep({ totalSteps, finalSteps }: TrainPlan): number {
   return totalSteps - finalSteps;
 }
 
 /**
- * That the ranks were not cut when they had to be: the loop that takes the steps did not call the controller.
- * @param what the beginning of the sentence: what has not happened
+ * Returns the error for a training loop that never called the controller, so that ranks were not pruned when due.
+ * @param what the start of the message: what did not happen
  */
 export function missedCut(what: string, step: number, due: number): TrainingError {
   return new TrainingError(
-    `${what}: step ${step} begins, and 'afterStep' was never called after step ${due}`,
+    `${what}: step ${step} begins, but 'afterStep' was not called after step ${due}`,
     String(step),
   );
 }
 
-/** That ranks which only move start within a budget. @throws ConfigError where they store over 2 % more. */
+/**
+ * Checks that a method that only moves ranks starts within its budget. @throws ConfigError when the ranks store over 2
+ * % more.
+ */
 export function assertStartsWithin(layers: AdapterLayers, budget: number): void {
   const held = allocatedCost(layers);
   if (held <= budget || isNearBudget(held, budget)) return;
@@ -206,9 +218,9 @@ export function assertStartsWithin(layers: AdapterLayers, budget: number): void 
 }
 
 /**
- * That layers can be cut to a budget in a run.
- * @throws ConfigError when there are more parameters asked for than they store, fewer than one rank stores, or no step before
- * the final phase.
+ * Checks that a run of this length can prune these layers to a budget.
+ * @throws ConfigError for a budget that exceeds what they store or that does not pay for one rank, and when there is no
+ * step before the final phase.
  */
 export function assertCuttable(layers: AdapterLayers, budget: number, plan: TrainPlan): void {
   const all = allocatedCost(layers);
@@ -228,19 +240,19 @@ export function assertCuttable(layers: AdapterLayers, budget: number, plan: Trai
 }
 
 /*
- * Truncation of low-rank layers in the middle of a run. Of dW = U S V^T every module keeps its first singular values, so many
- * that over all modules the sum of their squares is as large as the budget allows: no other change that stores as little is as
- * near to all dW together (Eckart and Young, 1936, module by module).
+ * Truncation of low-rank layers in the middle of a run. Of dW = U S V^T every module keeps its first singular values,
+ * as many as maximise the sum of their squares over all modules within the budget. No other change of this size is
+ * nearer to all dW together (Eckart and Young, 1936, module by module).
  *
  *   A' = U_k S_k^1/2   B' = S_k^1/2 V_k^T         factors.ts
- *   m  : dL/dA' = dL/dA turnA                     the optimizer's first moment turns as the gradient does
- *   v  : v' = v turnA^2, entry by entry           its second one as if gradients of different ranks were independent
+ *   m  : dL/dA' = dL/dA turnA                     the first moment transforms as the gradient does
+ *   v  : v' = v turnA^2, entry by entry           the second one as if gradients of different ranks were independent
  */
 
 /**
- * What it takes to go on with layers cut to a budget: a change for every layer that loses ranks; the others stay as they are.
+ * Returns the layers that lose ranks when all are truncated to a budget, resized. The other layers are not changed.
  * @param values `<path>.<name>` of the layers that have ranks
- * @throws UnsupportedError when a layer is no low-rank change of its weight.
+ * @throws UnsupportedError when a layer is not a low-rank change of its weight.
  */
 export function truncated(layers: AdapterLayers, values: HostTensors, budget: number): Record<string, ResizedLayer> {
   const ranked = rankedPaths(layers).map((path) => [path, factorsOf(tensorAt(layers, path), values)] as const);
@@ -259,7 +271,7 @@ function factorsOf(layer: AdapterLayer, values: HostTensors): LoraFactors {
   throw new UnsupportedError(`the adapter of '${path}' is no low-rank change of its weight`, path);
 }
 
-/** One of a layer's tensors, or of its moments, in the singular basis, with the ranks kept. */
+/** Transforms one of a layer's tensors, or its moments, to the singular basis, and keeps the given ranks. */
 function turned(
   name: string,
   tensor: HostTensor,

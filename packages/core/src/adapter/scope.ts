@@ -7,9 +7,9 @@ import * as nn from '../nn/index.js';
 import type { Tensors } from '../tensors.js';
 import { valuesOf } from './peft-model.js';
 
-/** Everything a forward pass reads, as tensors of the step. */
+/** Every tensor that a forward pass reads. */
 export interface ForwardTensors {
-  /** The batch's inputs, and the rows of every host look-up under its module's path. */
+  /** The batch's inputs, and the rows gathered on the host, by the path of their embedding. */
   readonly inputs: Tensors;
   /** Frozen weights by name. */
   readonly frozen: Tensors;
@@ -17,28 +17,31 @@ export interface ForwardTensors {
   readonly adapter: Tensors;
 }
 
-/** What a scope needs of a model: which modules have another's weight. */
+/** The part of a model that a scope needs: its tied modules. */
 type Tying = Pick<Model, 'tied'>;
 
-/** Under which name the scales of a frozen weight in 8 bits are among the frozen tensors; its bytes have the weight's. */
+/**
+ * Returns the name of the scales of a frozen 8-bit weight among the frozen tensors. Its bytes have the weight's own
+ * name.
+ */
 export function scaleOf(name: string): string {
   return `${name}_scale`;
 }
 
-/** A module's own operation, on its tensors or on others in their place. */
+/** A module's own operation, with some of its tensors replaced. */
 type Operation = ForwardContext['run'];
 
-/** The model's output with an adapter on it: logits `[batch, classes]`. */
+/** Returns the model's outputs with an adapter, e.g. logits `[batch, classes]`. */
 export function forward(model: Model, layers: AdapterLayers, tensors: ForwardTensors, ctx: StepContext): Tensor {
   return model.forward(peftScope(model, layers, tensors, ctx), tensors.inputs);
 }
 
-/** A scope in which the layers act at their sites and everything else is frozen. */
+/** Returns a scope in which the layers act at their sites and everything else is frozen. */
 export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardTensors, ctx: StepContext): Scope {
   const { inputs, frozen, adapter } = tensors;
   const tensorOf = (name: string): Tensor => {
-    const tensor = frozen[name] ?? adapter[name]; // the table of a tied head may be trained whole
-    if (!tensor) throw new ShapeError(`the forward pass asks for '${name}', which the model does not have`, name);
+    const tensor = frozen[name] ?? adapter[name]; // a tied head's table may be trained in full
+    if (!tensor) throw new ShapeError(`the forward pass reads '${name}', which the model does not have`, name);
     return tensor;
   };
   const weight = (name: string): Tensor => {
@@ -59,7 +62,7 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
   const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {
     const { path } = layer.site;
     const table = tableOf(path);
-    let own: Tensor | undefined; // a layer may read the module's output twice
+    let own: Tensor | undefined; // cached, because a layer may read the module's output twice
     const runOnce: Operation = (instead) => (Object.keys(instead).length > 0 ? run(instead) : (own ??= run({})));
     return layer.forward(x, valuesOf(layer, adapter), {
       base: () => runOnce({}),
@@ -114,12 +117,12 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
   };
 }
 
-/** The table that is a module's weight, where it has none of its own. */
+/** Returns the path of the table that a module uses as its weight; undefined where it has its own. */
 function tiedTable({ tied = [] }: Tying, frozen: Tensors, path: string): string | undefined {
   return `${path}.weight` in frozen ? undefined : tied.find(({ site }) => site.path === path)?.table;
 }
 
-/** A table's layer as it acts on the head that has the table for a weight; undefined where it does not. */
+/** Returns a table's layer as it acts on the tied head; undefined where it does not. */
 function onHead(layer: AdapterLayer | undefined): AdapterLayer | undefined {
   return layer?.tiedForward && { ...layer, forward: layer.tiedForward };
 }

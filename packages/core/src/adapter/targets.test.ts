@@ -24,36 +24,36 @@ describe('selectSites', () => {
       ['encoder.layer.0.ffn.in', 'encoder.layer.0.ffn.out'],
     ],
     [
-      'a layer number beside a list',
+      'a list with a layer number',
       { targetModules: ['query', 'value'], layersToTransform: [1] },
       ['encoder.layer.1.attention.query', 'encoder.layer.1.attention.value'],
     ],
     [
-      'what is not excluded',
+      'targets without excluded modules',
       { targetModules: ['query', 'value'], excludeModules: ['value'], layersToTransform: [0] },
       ['encoder.layer.0.attention.query'],
     ],
     [
-      'what is not saved whole',
+      'targets without modulesToSave',
       { targetModules: ['in', 'out'], modulesToSave: ['ffn.out'], layersToTransform: [0] },
       ['encoder.layer.0.ffn.in'],
     ],
-  ])('takes %s', (_, config, expected) => {
+  ])('selects %s', (_, config, expected) => {
     expect(paths(config)).toEqual(expected);
   });
 
-  it('takes nothing that is trained whole, by the end of a name as PEFT has it', () => {
+  it('skips modules of modulesToSave, matched by the end of a name as in PEFT', () => {
     expect(paths({ targetModules: ['in', 'out'], modulesToSave: ['fn.in', '0.ffn'] })).toEqual([
       'encoder.layer.1.ffn.out',
     ]);
   });
 
-  it('takes every linear module but the head by all-linear, in any case of letters', () => {
+  it('selects every linear module but the head with all-linear, in upper or lower case', () => {
     expect(paths({ targetModules: 'ALL-Linear' })).toHaveLength(10);
     expect(paths({ targetModules: 'all-linear' })).not.toContain('classifier');
   });
 
-  it('does not take a suffix without its dot', () => {
+  it('does not match a suffix without its dot', () => {
     expect(() => paths({ targetModules: ['uery'] })).toThrow(TargetModuleError);
   });
 
@@ -67,7 +67,7 @@ describe('selectSites', () => {
     expect(select({ targetModules: ['query', 'q_proj'] }).unmatchedNames).toEqual(['q_proj']);
   });
 
-  it('refuses a layer number beside a pattern, and a broken pattern', () => {
+  it('rejects a layer number with a pattern, and a broken pattern', () => {
     expect(() => paths({ targetModules: '.*', layersToTransform: [0] })).toThrow(ConfigError);
     expect(() => paths({ targetModules: '(' })).toThrow(ConfigError);
   });
@@ -81,16 +81,16 @@ describe('patternValue', () => {
   ])('finds a module by %s', (pattern, value) => {
     expect(patternValue({ [pattern]: value }, 'encoder.layer.0.ffn.in')).toBe(value);
   });
-  it("reads Python's flags, names of groups and comments", () => {
+  it("accepts Python's flags, named groups and comments", () => {
     expect(patternValue({ '(?i)(?P<block>FFN)(?#.)\\.in': 9 }, 'encoder.layer.0.ffn.in')).toBe(9);
   });
-  it('does not find it by a part of a name', () => {
+  it('does not match a part of a name', () => {
     expect(patternValue({ in: 2 }, 'encoder.layer.0.ffn.main')).toBeUndefined();
   });
 });
 
 describe('matches', () => {
-  it('keeps all-linear to linear modules', () => {
+  it('matches only linear modules with all-linear', () => {
     const embedding = model.sites.find(({ kind }) => kind === 'embedding');
     expect(embedding && matches(embedding, 'all-linear')).toBe(false);
   });

@@ -7,7 +7,7 @@ import { isOfHead } from '../head.js';
 
 const moduleNames = v.nullish(v.union([v.string(), v.array(v.string())]), null);
 
-/** The schema entries of `TargetConfig`, for a method's own schema. */
+/** The fields of `TargetConfig` as schema entries, for a method's own schema. */
 export const targetEntries = {
   targetModules: moduleNames,
   excludeModules: moduleNames,
@@ -18,34 +18,38 @@ export const targetEntries = {
 
 const tokens = v.array(integerFrom(0));
 
-/** The schema entries of single tokens that are trained, and of tables that stay tied, for methods that PEFT has them for. */
+/** Schema entries for `trainableTokenIndices` and `ensureWeightTying`, for the methods that have them in PEFT. */
 export const tokenEntries = {
   trainableTokenIndices: v.nullish(v.union([tokens, v.record(v.string(), tokens)]), null),
   ensureWeightTying: v.optional(v.boolean(), false),
 };
 
-/** Which sites a configuration matches, and which of its names match none. */
+/** The modules that a configuration matches, and its names that match none. */
 export interface TargetReport {
+  /** The modules to adapt. */
   readonly matched: readonly Site[];
-  /** Names of `targetModules` that match no module which the method can adapt. */
+  /** Names in `targetModules` that match no module the method can adapt. */
   readonly unmatchedNames: readonly string[];
-  /** Names in other fields that match nothing, by field: `excludeModules`, and tables by module such as `rankPattern`. */
+  /**
+   * Names in other fields that match nothing, by field: `excludeModules`, and tables by module such as `rankPattern`.
+   */
   readonly unmatchedElsewhere: Readonly<Record<string, readonly string[]>>;
 }
 
-/** What a configuration is matched against. */
+/** The parts of a method and a model that targets depend on. */
 export interface Selectable {
-  /** Kinds of modules that the method adapts. */
+  /** The kinds of modules that the method adapts. */
   readonly kinds: readonly SiteKind[];
-  /** As in the model. */
+  /** The modules of the head, as in the model. */
   readonly head: readonly string[];
-  /** The targets of a configuration that names none. */
+  /** The targets for a configuration that names none. */
   readonly defaults: readonly string[];
 }
 
 /**
- * Selects the sites of a configuration.
- * @throws ConfigError when layers are chosen beside a pattern, `layersPattern` stands alone, or there is nothing to target.
+ * Selects the modules that a configuration targets.
+ * @throws ConfigError when layers are given together with a pattern, when `layersPattern` is given alone, or when there
+ * is nothing to target.
  * @throws TargetModuleError when nothing matches; it lists the nearest module paths.
  */
 export function selectSites(sites: readonly Site[], config: TargetConfig, from: Selectable): TargetReport {
@@ -68,26 +72,27 @@ export function selectSites(sites: readonly Site[], config: TargetConfig, from: 
   };
 }
 
-/** A configuration that matches `sites`, narrowed to those of them that are kept: by their paths. */
+/** Narrows a configuration that matches `sites` to the kept ones, by listing their paths. */
 export function narrowedTo<C extends TargetConfig>(kept: readonly Site[], config: C, sites: readonly Site[]): C {
   if (kept.length === sites.length) return config;
   return { ...config, targetModules: kept.map(({ path }) => path), layersToTransform: null, layersPattern: null };
 }
 
-/** Whether a name is a module's whole path or a dotted suffix of it. */
+/** Returns whether a name is a module's full path or a dotted suffix of it. */
 function isNamed(path: string, name: string): boolean {
   return path === name || path.endsWith(`.${name}`);
 }
 
 /**
- * Whether a name of `modulesToSave` means a module, by PEFT's rule: it ends the path of the module or of one that this is part of, in
- * the middle of a word, too. So 'norm' means every norm of a Llama, and 'classifier' also 'pre_classifier'.
+ * Returns whether a name in `modulesToSave` covers a module, by PEFT's rule: the path of the module, or of one it is
+ * part of, ends in the name, even in the middle of a word. So 'norm' covers every norm of a Llama, and 'classifier'
+ * also 'pre_classifier'.
  */
 export function isTrainedWhole(path: string, name: string): boolean {
   return `${path}.`.includes(`${name}.`);
 }
 
-/** Whether a site is meant by a name list or a pattern. @throws ConfigError for a broken pattern. */
+/** Returns whether a list of names or a pattern matches a module. @throws ConfigError for a broken pattern. */
 export function matches(site: Site, wanted: string | readonly string[]): boolean {
   if (typeof wanted !== 'string') {
     return wanted.some((name) => isNamed(site.path, name));
@@ -97,15 +102,15 @@ export function matches(site: Site, wanted: string | readonly string[]): boolean
 }
 
 /**
- * The value that a pattern table (`rankPattern`, `alphaPattern`) gives a module: the first key that is its whole path or a
- * regular expression for a dotted suffix of it.
+ * Returns the value that a pattern table (`rankPattern`, `alphaPattern`) gives a module: that of the first key that is
+ * its full path or a regular expression for a dotted suffix of it.
  */
 export function patternValue(table: Readonly<Record<string, number>>, path: string): number | undefined {
   return Object.entries(table).find(([pattern]) => isPattern(pattern, path))?.[1];
 }
 
 /**
- * The index of the layer that a path belongs to, by PEFT's rule: the number after a name of `pattern`, or without one the
+ * Returns the layer index in a path, by PEFT's rule: the number after a name of `pattern`, or without a pattern the
  * first number after a dotted name. Undefined where there is none.
  */
 function layerIndex(path: string, pattern: string | readonly string[] | null = null): number | undefined {
@@ -136,14 +141,17 @@ function checkTargets(config: TargetConfig, wanted: string | readonly string[]):
     }
   }
   if (listOf(config.layersPattern).length > 0 && config.layersToTransform === null) {
-    throw new ConfigError('layersPattern says where layersToTransform counts: give both', 'layersPattern');
+    throw new ConfigError('layersPattern needs layersToTransform: give both', 'layersPattern');
   }
   if (wanted.length === 0) {
     throw new ConfigError('targetModules is empty and the model has no default: name the modules', 'targetModules');
   }
 }
 
-/** The whole of what stands behind `before` matches; Python's flags at the beginning, names of groups and comments are read too. */
+/**
+ * Compiles a pattern that must match everything after `before`. It accepts Python's leading flags, named groups and
+ * comments.
+ */
 function fullMatch(pattern: string, before = ''): RegExp {
   const [flags = ''] = /^\(\?[aimsu]+\)/.exec(pattern) ?? [];
   const body = pattern
@@ -182,7 +190,7 @@ function unmatchedElsewhere(
   );
 }
 
-/** One, several or none. */
+/** Returns a list of one, several or no items. */
 function listOf<T extends string | number>(items: T | readonly T[] | null | undefined): readonly T[] {
   if (items == null) return [];
   return typeof items === 'object' ? items : [items];
@@ -206,8 +214,8 @@ function nothingMatches(
 }
 
 /**
- * Tells of the names in a configuration that match nothing, with the nearest module paths: warns once, or throws.
- * @throws TargetModuleError in strict mode; its `path` is the first field at fault.
+ * Reports names in a configuration that match nothing, with the nearest module paths: warns once, or throws.
+ * @throws TargetModuleError in strict mode; its `path` is the first field with such a name.
  */
 export function reportTargets(
   report: TargetReport,

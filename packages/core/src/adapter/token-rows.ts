@@ -10,26 +10,26 @@ import { floats, tensorAt, transposed, type HostTensor } from '../tensors.js';
 import { pickRows } from './factors.js';
 
 /*
- * Single tokens whose rows are trained while the rest of the table stays frozen, PEFT's `trainable_token_indices`. With D [k, width] the
- * rows of the k tokens, from where the table has them:
+ * Training the embedding rows of single tokens while the rest of the table stays frozen: PEFT's
+ * `trainable_token_indices`. D [k, width] holds the rows of the k tokens, initialised from the table:
  *
- *   the table       a trained token gives its row of D, every other one its own
- *   the head        y = x W^T, W with the rows of D in the place of its own: h [rows, width] -> [rows, words]
+ *   embedding       a trained token yields its row of D, every other token its frozen row
+ *   head            y = x W^T, where rows of D replace those of W: x [rows, width] -> [rows, words]
  */
 
-/** What the rows are called among a layer's tensors. */
+/** The name of the trained rows among a layer's tensors. */
 export const TOKEN_ROWS = 'trainableTokensDelta';
 
-/** Whether a layer trains rows of a table. */
+/** Returns whether a layer trains rows of a table. */
 export function trainsTokens({ params }: AdapterLayer): boolean {
   return TOKEN_ROWS in params;
 }
 
 /**
- * The layers of the tokens that a configuration trains, by the module's path. A list means the table of words. Where that is the head
- * of a language model too, the head has the same rows, unless it is given tokens of its own.
- * @param frozen the weight of a module
- * @throws ConfigError for an unknown module, one that is no table of words, or a token that it does not have.
+ * Returns the layers of the tokens that a configuration trains, by module path. A plain list means the word embeddings.
+ * A head tied to that table uses the same rows, unless tokens of its own are given for it.
+ * @param frozen returns a module's weight
+ * @throws ConfigError for an unknown module, one that is not a word-embedding table, or a token it does not have.
  */
 export function tokenLayers(model: Model, config: TargetConfig, frozen: (path: string) => FrozenModule): AdapterLayers {
   const tokens = tokensByPath(model, config);
@@ -54,7 +54,7 @@ function tokensByPath(model: Model, config: TargetConfig): Map<string, readonly 
     const [own, ofTable] = [tokens.get(site.path)?.join(), tokens.get(table)?.join()];
     if (own === undefined || ofTable === undefined) continue;
     if (own === ofTable)
-      tokens.delete(site.path); // the table's rows are the head's
+      tokens.delete(site.path); // the head uses the table's rows
     else if (ensureWeightTying) {
       throw new ConfigError(
         `ensureWeightTying needs the same tokens for '${table}' and '${site.path}', got ${ofTable} and ${own}`,
@@ -69,14 +69,14 @@ function isList(wanted: object): wanted is readonly number[] {
   return Array.isArray(wanted);
 }
 
-/** The table of words: the first embedding that the model reads. */
+/** Returns the path of the word embeddings: the first embedding that the model reads. */
 function tableOf({ name, sites }: Model): string {
   const table = sites.find(({ kind }) => kind === 'embedding');
   if (table) return table.path;
-  throw new ConfigError(`trainableTokenIndices: ${name} has no table of words`, 'trainableTokenIndices');
+  throw new ConfigError(`trainableTokenIndices: ${name} has no word embeddings`, 'trainableTokenIndices');
 }
 
-/** By PEFT's rule: the paths that end in a name. */
+/** Returns the paths that end in a name, by PEFT's rule. */
 function namedTables(model: Model, name: string): string[] {
   const sites = allSites(model).filter(({ path }) => path.endsWith(name));
   const odd = sites.find(({ path, kind, hasBias }) => {
@@ -86,7 +86,7 @@ function namedTables(model: Model, name: string): string[] {
   const paths = allSites(model).map(({ path }) => path);
   throw new ConfigError(
     odd
-      ? `trainableTokenIndices: '${odd.path}' is no table of words`
+      ? `trainableTokenIndices: '${odd.path}' is no word embedding`
       : `trainableTokenIndices: ${model.name} has no module '${name}'; the nearest are ${nearestPaths(paths, [name]).join(', ')}`,
     'trainableTokenIndices',
   );
@@ -136,7 +136,7 @@ function headForward(indices: readonly number[]): AdapterLayer['forward'] {
   };
 }
 
-/** D less the rows of the weight, and zeros: [in, out]. */
+/** Returns the change of the weight [in, out]: D minus the original rows, zeros elsewhere. */
 function change(site: Site, weight: HostTensor, rows: HostTensor, indices: readonly number[]): Float32Array {
   const isTable = site.kind === 'embedding';
   const [own, before] = [floats(rows), floats(weight)];

@@ -50,10 +50,10 @@ describe('singularFactors', () => {
     expect(relativeDistance(left, right)).toBeLessThan(1e-5);
   });
 
-  it('turn gradients as the change of basis does', () => {
+  it('transform gradients as the change of basis does', () => {
     const each = factorsOf('turned', [9, 3, 7]);
     const { loraA, loraB, turnA, turnB } = singularFactors(each);
-    const slope = drawn('slope', [9, 7]); // G, the gradient at A B: dL/dA = G B^T, dL/dB = A^T G
+    const slope = drawn('slope', [9, 7]); // G = dL/d(A B): dL/dA = G B^T, dL/dB = A^T G
     const ofA = (b: HostTensor): Float32Array => floats(product(slope, transposed(b)));
     const ofB = (a: HostTensor): Float32Array => floats(product(transposed(a), slope));
     const asA = hostTensor(ofA(each.loraB), [9, 3]);
@@ -62,7 +62,7 @@ describe('singularFactors', () => {
     expect(relativeDistance(floats(product(turnB, asB)), ofB(loraA))).toBeLessThan(1e-5);
   });
 
-  it('leave a change of zero with ranks that can still learn', () => {
+  it('give a change of zero ranks that can still learn', () => {
     const zero = singularFactors({ ...factorsOf('zero', [6, 2, 4]), loraB: hostTensor(new Float32Array(8), [2, 4]) });
     expect(zero.singularValues).toEqual([0, 0]);
     expect([...floats(zero.loraB)].every((value) => value === 0)).toBe(true);
@@ -76,7 +76,10 @@ describe('truncated', () => {
     new SingularValueDecomposition(dense(each)).diagonal.slice(0, each.loraA.shape[1]),
   );
 
-  /** The least squared error of any ranks (k of each module) that store no more than the budget, and no less than 99 % of what can be. */
+  /**
+   * The least squared error of any ranks (k of each module) that store at most the budget and at least 99 % of what is
+   * possible.
+   */
   const best = (budget: number): number => {
     const [first = [], second = [], third = []] = spectra;
     const tail = (spectrum: readonly number[], k: number): number =>
@@ -109,7 +112,7 @@ describe('truncated', () => {
     expect(error / best(budget)).toBeCloseTo(1, 5);
   });
 
-  it('turns the moments with the factors: the first as gradients, the second as their squares', () => {
+  it('transforms the moments with the factors: the first as gradients, the second as their squares', () => {
     const { carry } = truncated(layers, values, 98).wide ?? expect.fail('the widest module lost nothing');
     const { turnA } = singularFactors(tensorAt(factors, 'wide'));
     const moment = drawn('moment', [8, 4]);
@@ -123,8 +126,8 @@ describe('truncated', () => {
 });
 
 describe('selectRanks', () => {
-  it('weighs what ranks are worth against what they store', () => {
-    const worth = { small: [5, 1, 0], wide: [9, 2, 0, 0], tall: [8, 8, 0, 0] }; // 11, 28 and 20 each
+  it('weighs the scores of ranks against their cost', () => {
+    const worth = { small: [5, 1, 0], wide: [9, 2, 0, 0], tall: [8, 8, 0, 0] }; // a rank costs 11, 28 and 20
     expect(selectRanks(layers, worth, 40)).toEqual({ small: [], wide: [], tall: [0, 1] });
     expect(selectRanks(layers, worth, 31)).toEqual({ small: [0], wide: [], tall: [0] });
   });

@@ -24,7 +24,7 @@ const items = fc.array(fc.record({ value: fc.integer({ min: 0, max: 9 }), cost: 
 });
 
 describe('selectWithinBudget', () => {
-  it('is the best selection there is, value first, then fill', () => {
+  it('selects the best items, by value first, then by fill', () => {
     fc.assert(
       fc.property(items, fc.integer({ min: 0, max: 60 }), (offered, budget) => {
         const selected = selectWithinBudget(offered, budget);
@@ -54,7 +54,7 @@ describe('selectWithinBudget', () => {
     expect(selectWithinBudget(equal, 12)).toEqual([true, true, true, false, false]);
   });
 
-  it('fills the budget with items worth nothing', () => {
+  it('fills the budget with items of value zero', () => {
     const worthless = [10, 10, 10, 4, 4].map((cost) => ({ value: 0, cost }));
     expect(total(worthless, selectWithinBudget(worthless, 25), 'cost')).toBe(24);
   });
@@ -65,7 +65,7 @@ describe('selectWithinBudget', () => {
     const selected = selectWithinBudget(many, budget);
     expect(total(many, selected, 'cost')).toBeLessThanOrEqual(budget);
     expect(total(many, selected, 'cost')).toBeGreaterThan(0.99 * budget);
-    // By density, with a last part of an item, no selection is worth more than this.
+    // No selection can exceed this bound: items by density, the last one in part.
     const density = [...many].sort((a, b) => b.value / b.cost - a.value / a.cost);
     let room = budget;
     const bound = density.reduce((sum, { value, cost }) => {
@@ -87,7 +87,7 @@ describe('selectWithinBudget', () => {
   });
 });
 
-/** What every rank of the six linear modules of BERT's layers stores, `r` of each. */
+/** The cost of every rank of the six linear modules of BERT's layers, `r` ranks each. */
 function bertRanks(layers: number, hidden: number, inner: number, r: number): { readonly cost: number }[] {
   const modules = [2 * hidden, 2 * hidden, 2 * hidden, 2 * hidden, hidden + inner, hidden + inner];
   return Array.from({ length: layers * r }, () => modules.map((cost) => ({ cost }))).flat();
@@ -103,13 +103,13 @@ describe('firstWithinBudget', () => {
       held,
     ).map(({ index }) => index);
 
-  it('takes the first, each that still fits', () => {
+  it('selects the first items, each that still fits', () => {
     expect(chosen([100, 100, 100, 100], 200)).toEqual([0, 1]);
     expect(chosen([100, 300, 100], 201)).toEqual([0, 2]);
     expect(chosen([100, 300, 100], 501, 300)).toEqual([0, 2]);
   });
 
-  it('gives the last of them up where others fill the budget, and only there', () => {
+  it('drops the last of them where others then fill the budget, and only there', () => {
     expect(chosen([60, 60, 50, 50, 40], 100)).toEqual([0, 4]);
     expect(chosen([60, 50, 50], 100)).toEqual([1, 2]);
     expect(chosen([60, 60], 100)).toEqual([0]);
@@ -123,7 +123,7 @@ describe('firstWithinBudget', () => {
     'as they come': () => 0,
   };
 
-  it.each([1, 2, 4, 8])('meets the budget of a LoRA of rank %i within a fiftieth, whatever the order', (r) => {
+  it.each([1, 2, 4, 8])('meets the budget of a LoRA of rank %i within 2 %%, whatever the order', (r) => {
     for (const [layers, hidden, inner] of [
       [2, 128, 512],
       [6, 384, 1536],

@@ -1,34 +1,34 @@
 import { ConfigError } from '../errors.js';
 
-/** How near a total should come to a budget, as a share of it. */
+/** How close a total should come to a budget, as a share of it. */
 export const NEAR = 0.02;
 
-/** Whether a total comes within 2 % of a budget. */
+/** Returns whether a total is within 2 % of a budget. */
 export function isNearBudget(total: number, budget: number): boolean {
   return Math.abs(total - budget) <= NEAR * budget;
 }
 
-/** Something worth keeping and what it costs. */
+/** An item that can be selected. */
 export interface BudgetItem {
-  /** At least zero. */
+  /** Its value, at least zero. */
   readonly value: number;
-  /** A whole number above zero. */
+  /** Its cost, a whole number above zero. */
   readonly cost: number;
 }
 
-/** Work and memory that a selection may take: items times cells, and cost classes times cells. */
+/** Limits on the work and memory of a selection: items times cells, and cost classes times cells. */
 const MAX_STEPS = 2 ** 26;
 const MAX_CELLS = 2 ** 24;
 
 /**
- * The items worth most that fit into a budget together: an exact 0/1 knapsack. Of selections worth the same, the one that
- * fills more of the budget wins, so that items worth nothing still fill what is left; ties go to lower indices.
+ * Selects the items of the highest total value within a budget: an exact 0/1 knapsack. Of selections of equal value,
+ * the one that fills more of the budget wins, so that items of value 0 still fill the rest; ties go to lower indices.
  *
  * Within a class of equal cost the best items come first, so one pass per class over the sums of costs is enough. Sums
- * are counted in units of the costs' common divisor; where that would take too much memory or time, in a coarser unit:
- * sums that share a cell then compete, and the budget still holds exactly.
+ * are counted in units of the costs' common divisor. Where that would take too much memory or time, the unit is
+ * coarser: sums that share a cell then compete, and the budget still holds exactly.
  *
- * Sums below `atLeast` are taken only if no other can be reached; then the greatest sum wins.
+ * Sums below `atLeast` are selected only if no other can be reached; then the greatest sum wins.
  *
  * @throws ConfigError for a value below zero or a cost that is no whole number above zero.
  */
@@ -41,11 +41,11 @@ export function selectWithinBudget(
   const room = Math.max(0, Math.floor(budget));
   const classes = costClasses(items);
   const unit = cellUnit(classes, items.length, room);
-  const { sums, taken } = fillTable(classes, room, unit);
+  const { sums, chosen } = fillTable(classes, room, unit);
   const selected = items.map(() => false);
   let cost = bestSum(sums, atLeast);
   for (const [index, { cost: each, members }] of [...classes.entries()].reverse()) {
-    const count = (taken[index] as Uint32Array)[Math.floor(cost / unit)] as number;
+    const count = (chosen[index] as Uint32Array)[Math.floor(cost / unit)] as number;
     for (const member of members.slice(0, count)) selected[member] = true;
     cost -= count * each;
   }
@@ -53,10 +53,10 @@ export function selectWithinBudget(
 }
 
 /**
- * From the first to the last every item that still fits a budget. Where that stays over 2 % short, the last of them are given up, as few
- * as it takes, until others fill what they leave.
- * @param order the best first
- * @param held what counts besides, whatever is chosen
+ * Selects, from first to last, every item that still fits a budget. If the total stays over 2 % short, it drops as few
+ * of the last items as needed for others to fill the gap.
+ * @param order the items, best first
+ * @param held a cost that is counted in any case
  */
 export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
   order: readonly Item[],
@@ -78,16 +78,19 @@ export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
   return fitting;
 }
 
-/** What some items cost together. */
+/** Returns the total cost of some items. */
 function costOf(items: readonly Pick<BudgetItem, 'cost'>[]): number {
   return items.reduce((sum, { cost }) => sum + cost, 0);
 }
 
-/** Items of one cost, best first, and the value of the first 0, 1, .. of them. */
+/** The items of one cost, best first. */
 interface CostClass {
+  /** The cost of each of them. */
   readonly cost: number;
+  /** The items' indices. */
   readonly members: readonly number[];
-  readonly worth: readonly number[];
+  /** The total value of the first 0, 1, .. of them. */
+  readonly totals: readonly number[];
 }
 
 function costClasses(items: readonly BudgetItem[]): CostClass[] {
@@ -101,34 +104,38 @@ function costClasses(items: readonly BudgetItem[]): CostClass[] {
   return [...byCost].map(([cost, indices]) => {
     const members = indices.sort((a, b) => valueOf(b) - valueOf(a) || a - b);
     let sum = 0;
-    return { cost, members, worth: [0, ...members.map((index) => (sum += valueOf(index)))] };
+    return { cost, members, totals: [0, ...members.map((index) => (sum += valueOf(index)))] };
   });
 }
 
-/** The width of a cell: the costs' common divisor, or more where that would make too many cells. */
+/** Returns the width of a cell: the costs' common divisor, or more where that would make too many cells. */
 function cellUnit(classes: readonly CostClass[], items: number, budget: number): number {
   const divisor = classes.reduce((divisor, { cost }) => greatestCommonDivisor(divisor, cost), 0) || 1;
   const cells = Math.max(1, Math.min(MAX_STEPS / Math.max(1, items), MAX_CELLS / Math.max(1, classes.length)));
   return Math.max(divisor, Math.ceil((budget + 1) / cells));
 }
 
-/** For each cell the best sum that falls into it. */
+/** The best sum in each cell. */
 interface Sums {
-  /** -1 where no sum falls. */
+  /** The total value; -1 for a cell without a sum. */
   readonly values: Float64Array;
+  /** The total cost. */
   readonly costs: Float64Array;
 }
 
-/** The sums over all classes, and how many items of each class (in its order) the sum in a cell took on its way. */
+/**
+ * Returns the sums over all classes, and for each class (in its order) how many of its items the sum in a cell
+ * contains.
+ */
 function fillTable(
   classes: readonly CostClass[],
   budget: number,
   unit: number,
-): { sums: Sums; taken: readonly Uint32Array[] } {
+): { sums: Sums; chosen: readonly Uint32Array[] } {
   const cells = Math.floor(budget / unit) + 1;
   let sums = noSums(cells);
   sums.values[0] = 0;
-  const taken = classes.map((costClass) => {
+  const chosen = classes.map((costClass) => {
     const next = noSums(cells);
     const counts = new Uint32Array(cells);
     sums.values.forEach((value, cell) => {
@@ -137,25 +144,25 @@ function fillTable(
     sums = next;
     return counts;
   });
-  return { sums, taken };
+  return { sums, chosen };
 }
 
 function noSums(cells: number): Sums {
   return { values: new Float64Array(cells).fill(-1), costs: new Float64Array(cells) };
 }
 
-/** Adds 0, 1, .. items of a class to a sum, and keeps what is best in its cell. */
+/** Adds 0, 1, .. items of a class to a sum, and keeps the best result per cell. */
 function extend(
   from: { readonly value: number; readonly cost: number },
-  { cost, worth }: CostClass,
+  { cost, totals }: CostClass,
   to: Sums,
   counts: Uint32Array,
   { budget, unit }: { readonly budget: number; readonly unit: number },
 ): void {
-  const most = Math.min(worth.length - 1, Math.floor((budget - from.cost) / cost));
+  const most = Math.min(totals.length - 1, Math.floor((budget - from.cost) / cost));
   for (let count = 0; count <= most; count++) {
     const sum = from.cost + count * cost;
-    const value = from.value + (worth[count] as number);
+    const value = from.value + (totals[count] as number);
     const cell = Math.floor(sum / unit);
     const best = to.values[cell] as number;
     if (value < best || (value === best && sum <= (to.costs[cell] as number))) continue;

@@ -1,51 +1,65 @@
 import type { DType, HostBytes, HostTensor, Tensors } from '../tensors.js';
 
-/** Named tensors in, named tensors out: no variables, no reads, no randomness of its own. */
+/**
+ * A function from named tensors to named tensors. It has no variables, reads nothing back to the host and draws no
+ * random numbers.
+ */
 export type PureFunction = (inputs: Tensors) => Tensors;
 
 /**
- * An axis of a shape: its size, or the name of a size that may differ from run to run, e.g. 'batch' or 'tokens', or a multiple of
- * one, '2*batch'. Within one run a name means one size, whichever inputs have it.
+ * The size of one axis of a shape. A number is fixed; a name, e.g. 'batch' or 'tokens', is a size that may differ from
+ * run to run; '2*batch' is a multiple of such a size. Within one run a name has the same size in every input.
  */
 export type Axis = number | string;
 
-/** Type and shape of an input; int8 for an executor that takes bytes. */
+/** The type and shape of one input. */
 export interface InputSpec {
+  /** The element type; 'int8' only for executors that have `uploadBytes`. */
   readonly dtype: DType | 'int8';
+  /** One entry per axis. */
   readonly shape: readonly Axis[];
 }
 
-/** What ran the numbers: part of a result's identity. */
+/** The engine that ran the numbers. It is part of a result's identity. */
 export interface EngineInfo {
+  /** The executor's name, e.g. 'compiled'. */
   readonly executor: string;
+  /** The backend it computes on, e.g. 'wasm'. */
   readonly backend: string;
+  /** The number of CPU threads it uses. */
   readonly threads: number;
-  /** By name: of libraries that an executor finds on the machine, e.g. TensorFlow and the package that binds it. */
+  /**
+   * Versions, by name, of libraries that the executor finds on the machine, e.g. TensorFlow and the package that binds
+   * it.
+   */
   readonly versions?: Readonly<Record<string, string>>;
 }
 
 /**
- * Runs pure functions. `Value` is the executor's own handle of a tensor (an ONNX Runtime tensor, a TensorFlow.js tensor):
- * values go from one call to the next without a visit to the host.
+ * Runs pure functions. `Value` is the executor's own handle of a tensor (an ONNX Runtime tensor, a TensorFlow.js
+ * tensor), so that values pass from one call to the next without a copy to the host.
  */
 export interface Executor<Value = unknown> {
+  /** Describes this engine; recorded with every result. */
   readonly info: EngineInfo;
-  /** Makes a tensor at rest available. The memory may be shared: do not change it afterwards. */
+  /** Copies or wraps a host tensor into a value. The memory may be shared: do not change it afterwards. */
   upload(tensor: HostTensor): Value;
   /**
-   * Makes bytes available, where it multiplies by them: an input of type int8 that only `nn.quantizedLinear` and
-   * `nn.dequantized` read. Without it, weights in 8 bits are written out as float32. The memory may be shared.
+   * Uploads 8-bit weights, for executors that multiply by them directly. The value becomes an input of type int8 that
+   * only `nn.quantizedLinear` and `nn.dequantized` read. Without this method, 8-bit weights are expanded to float32.
+   * The memory may be shared: do not change it afterwards.
    */
   uploadBytes?(bytes: HostBytes): Value;
-  /** Brings a value back as a tensor at rest. */
+  /** Copies a value to the host. */
   download(value: Value): Promise<HostTensor>;
-  /** Gives up a value that `upload` or `run` returned. */
+  /** Frees a value that `upload` or `run` returned. */
   release(value: Value): void;
   /**
-   * Prepares `fn` for inputs of exactly these shapes; an axis with a name may have another size in every run.
+   * Prepares `fn` for inputs of exactly these shapes; only named axes may change size from run to run.
    *
-   * @param constants inputs that have these values in every run, in which they are passed all the same. An executor may build them into
-   * what it prepares, which takes memory and makes products of few rows faster. Release them after the compiled function.
+   * @param constants inputs that have these same values in every run. `run` must still be given them. An executor may
+   * build them into the compiled function, which takes memory and speeds up products of few rows. Release them after
+   * the compiled function.
    */
   compile(
     fn: PureFunction,
@@ -54,14 +68,15 @@ export interface Executor<Value = unknown> {
   ): Promise<CompiledFunction<Value>>;
 }
 
-/** A pure function made ready for shapes of one form. */
+/** A pure function compiled for inputs of given types and shapes. */
 export interface CompiledFunction<Value = unknown> {
   /**
-   * One call. The caller owns the values that come back; the inputs stay untouched.
-   * @throws ShapeError for inputs of other types or shapes, and when a named axis has one size in one input and another in another.
+   * Runs the function once. The caller owns the returned values; the inputs are not changed.
+   * @throws ShapeError for inputs of other types or shapes, and when a named axis has different sizes in two inputs.
    */
   run(inputs: Readonly<Record<string, Value>>): Promise<Record<string, Value>>;
-  /** Milliseconds spent to prepare it; it grows where some sizes are prepared by themselves, when they are first met. */
+  /** Milliseconds spent on compiling so far. It grows when a size is first met that needs compiling of its own. */
   readonly compileMs: number;
+  /** Frees what was compiled. */
   dispose(): Promise<void>;
 }

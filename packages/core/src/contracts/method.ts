@@ -4,108 +4,131 @@ import type { Rng } from '../rng.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 import type { Site, SiteKind } from './site.js';
 
-/** What a method can do: the conformance suite skips by it, shared code asks it. */
+/** What a method can do. Shared code and the conformance suite ask these questions instead of naming methods. */
 export interface Capabilities {
-  /** The trained layer folds into the frozen weight. */
+  /** Whether the trained layer can be merged into the frozen weight. */
   readonly mergeable: boolean;
-  /** The untrained layer leaves the output unchanged. */
+  /** Whether the untrained adapter leaves the model's outputs unchanged. */
   readonly identityAtInit: boolean;
-  /** Ranks change while training. */
+  /** Whether ranks change during training. */
   readonly adaptsRank: boolean;
+  /** The kinds of modules it can adapt. */
   readonly kinds: readonly SiteKind[];
 }
 
 /**
- * Which modules a method acts on, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a regular
- * expression for the whole path, `all-linear` is every linear module but the head.
+ * Selects the modules that a method adapts, by PEFT's rules: a list holds exact paths or dotted suffixes, a string is a
+ * regular expression for the whole path, and `all-linear` is every linear module but the head.
  */
 export interface TargetConfig {
-  /** Default: the model's own table. */
+  /** The modules to adapt. Default: the model's own table. */
   readonly targetModules: string | readonly string[] | null;
-  /** Modules that are left as they are, named in the same ways. Default: none. */
+  /** Modules to leave unchanged, named in the same ways. Default: none. */
   readonly excludeModules: string | readonly string[] | null;
-  /** Index or indices of the layers to keep; only with a list of targets. */
+  /** Index or indices of the transformer layers to adapt; only with a list of targets. Default: all layers. */
   readonly layersToTransform: number | readonly number[] | null;
-  /** What the list of these layers is called in the paths. Default: the first number after a dotted name is the index. */
+  /**
+   * The name of the list of layers in module paths. Default: the first number after a dotted name is the layer index.
+   */
   readonly layersPattern?: string | readonly string[] | null;
   /**
-   * Modules trained whole and saved with the adapter, by PEFT's rule: all whose path, or that of one they are part of, ends in a name,
-   * so that 'norm' is every norm of a Llama. The head is one unnamed.
+   * Modules trained in full and saved with the adapter, by PEFT's rule: every module whose path, or that of a module it
+   * is part of, ends in one of these names, so that 'norm' means every norm of a Llama. The head is always among them.
    */
   readonly modulesToSave: readonly string[] | null;
   /**
-   * Tokens whose rows of the table of words are trained while its other rows stay frozen, or tokens by the end of a table's path.
-   * Where the head of a language model has the same table, it has the same rows, unless it is named with tokens of its own.
+   * Tokens whose embedding rows are trained while the table's other rows stay frozen; or such tokens by the end of a
+   * table's path. A language-model head that shares the table uses the same rows, unless tokens of its own are given
+   * for it.
    */
   readonly trainableTokenIndices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
-  /** Whether a table trained whole by `modulesToSave` stays the head of a language model where it is that; else only one changes. */
+  /**
+   * Whether a table that `modulesToSave` trains in full stays shared with a tied head. Default false: only the named
+   * one changes.
+   */
   readonly ensureWeightTying?: boolean;
 }
 
-/** The contract of a method of parameter-efficient fine-tuning. Make one with `defineMethod`. */
+/** The contract of a parameter-efficient fine-tuning method. Make one with `defineMethod`. */
 export interface PeftMethod<C extends TargetConfig = TargetConfig> {
-  /** Command-line name; in capitals it is the `peft_type` on disk. */
+  /** The name on the command line. In capitals it is the `peft_type` on disk. */
   readonly name: string;
+  /** What the method can do. */
   readonly capabilities: Capabilities;
   /** The peak learning rate (AdamW) that a command trains with when the user names none. Default 1e-3. */
   readonly defaultLearningRate?: number;
-  /** Fills in defaults. @throws ConfigError naming the field. */
+  /** Validates options and fills in defaults. @throws ConfigError naming the field. */
   parseConfig(input: unknown): C;
-  /** What the initial values of this configuration are computed from besides the weights; null for nothing. */
+  /** Returns which calibration the initial values need besides the weights; null for none. */
   calibration?(config: C): CalibrationKind | null;
   /**
-   * The configuration that has `budget` parameters over these sites, head left out: that stores so many in the end, or, matched on
-   * `'trained'`, that trains so many from the start. The two differ for a method that gives ranks up while it trains.
-   * @throws ConfigError for a budget that is too small for one module, or that the sites cannot hold.
+   * Returns the configuration that fits `budget` parameters over these sites, head excluded. Matched on 'stored' (the
+   * default), that many are stored after training; on 'trained', that many are trained at the start. They differ for
+   * methods that prune.
+   * @throws ConfigError for a budget that is too small for one module, or larger than the sites can hold.
    */
   fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
-   * The configuration at one level, 0 or more, of the sparsifying schedule (`sparsify`): the higher, the fewer ranks live. The layers
-   * stay those of the first configuration: a level acts through `controller`, which is made anew for each, so that `adapt` must give
-   * the same layers at every level.
+   * Returns the configuration at one level (0 or more) of the sparsifying schedule (`sparsify`): the higher the level,
+   * the fewer ranks survive. The layers are created once, from the first configuration, so `adapt` must return the same
+   * layers at every level; a level acts through `controller`, which is created again for each.
    * @throws ConfigError when the configuration sets its own levels.
    */
   atSparsity?(config: C, level: number): C;
   /**
-   * For a configuration that leaves its size to training: the configurations of the stages that find it. Null for any other. As with
-   * `atSparsity`, the layers stay those of the first.
+   * Returns the stages that find the adapter's size, for a configuration that leaves its size to training; null for any
+   * other. As with `atSparsity`, the layers stay those of the first configuration.
    */
   sizing?(config: C): SizeStages<C> | null;
-  /** One layer per adapted site; all sites at once, for shared tensors, uneven ranks and placement by role. */
+  /**
+   * Creates one layer per adapted site. It gets all sites at once, for shared tensors, uneven ranks and choices by
+   * role.
+   */
   adapt(sites: readonly Site[], config: C, init: Init): AdapterLayers;
-  /** What acts between steps, made anew for every training run; undefined where this configuration needs nothing. */
+  /** Creates what acts between the steps of one training run; undefined where this configuration needs nothing. */
   controller?(layers: AdapterLayers, config: C, plan: TrainPlan): Controller | undefined;
-  /** Where training resizes layers: the layers that values of a later step, or of a file, fit, made from those of the first. */
+  /**
+   * Returns layers of the sizes that `values` have, from those of the first step, for methods that resize layers. The
+   * values are those of a later step or of a file.
+   */
   resumedLayers?(adapter: AdapterContents<C>): AdapterLayers;
   /** The `peft_type`s on disk that this method reads. */
   readonly peftTypes: readonly string[];
-  /** The adapter as files hold it. `pruned: false` keeps what only further training needs. */
+  /** Converts the adapter to its file format. `pruned: false` keeps what only further training needs. */
   toFile(adapter: AdapterContents<C>, options: { pruned: boolean }): AdapterFile;
-  /** Configuration and values from what a file holds. @throws CheckpointError naming the tensor. */
+  /** Reads configuration and values from a file's content. @throws CheckpointError naming the tensor. */
   fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
 }
 
-/** The configuration of a stage: held to so many stored parameters in the end, or, for null, to the ranks that are alive. */
+/**
+ * Returns the configuration of a stage: limited to `budget` stored parameters in the end or, for null, to the ranks
+ * that are alive.
+ */
 export type SizeStages<C extends TargetConfig = TargetConfig> = (budget: number | null) => C;
 
-/** Which parameters a budget counts: those stored in the end, or those trained at the start. */
+/** The parameters that a budget counts: those stored in the end, or those trained at the start. */
 export type MatchOn = 'stored' | 'trained';
 
-/** A method as its package exports it: called with options it is ready for `attach`. */
+/** A method as its package exports it. Calling it with options gives what `attach` needs. */
 export interface CallableMethod<C extends TargetConfig = TargetConfig> extends PeftMethod<C> {
   (options?: Partial<C>): ConfiguredMethod<C>;
 }
 
 /** A method with its configuration, ready to be attached. */
 export interface ConfiguredMethod<C extends TargetConfig = TargetConfig> {
+  /** The method. */
   readonly method: PeftMethod<C>;
+  /** Its complete configuration, defaults filled in. */
   readonly config: C;
 }
 
-/** An adapter's parts: `values` holds every tensor of every layer by `<path>.<name>`, shared ones by their name. */
+/** The parts of an adapter. */
 export interface AdapterContents<C extends TargetConfig = TargetConfig> {
+  /** The method's configuration. */
   readonly config: C;
+  /** The layers, by module path. */
   readonly layers: AdapterLayers;
+  /** Every tensor of every layer, by `<path>.<name>`; shared tensors by their name alone. */
   readonly values: HostTensors;
 }
 
@@ -113,37 +136,52 @@ export interface AdapterContents<C extends TargetConfig = TargetConfig> {
 export interface AdapterFile {
   /** The method's part of adapter_config.json, in PEFT's names. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Tensors by `<path>.<suffix>`, e.g. `encoder.layer.0.ffn.in.lora_A.weight`, or a name without a dot; oriented as torch holds them. */
+  /**
+   * Tensors in torch's orientation, by `<path>.<suffix>`, e.g. `encoder.layer.0.ffn.in.lora_A.weight`, or by a name
+   * without a dot.
+   */
   readonly tensors: HostTensors;
-  /** The modules of the model that a file is read for; every tensor whose name has a dot belongs to one of them. */
+  /** The modules of the model that a file is read for. Every tensor whose name has a dot belongs to one of them. */
   readonly sites?: readonly Site[];
 }
 
-/** What a method may look at when it makes its layers. */
+/** What a method can read when it creates its layers. */
 export interface Init {
-  /** A stream of its own; fork it by module path. */
+  /** A random stream for this adapter; fork it by module path. */
   readonly rng: Rng;
-  /** Every module of the model but those trained whole: what is trained beside the adapted ones, e.g. biases, is among them. */
+  /**
+   * Every module of the model but those trained in full. It includes modules that are not adapted, for methods that
+   * also train e.g. their biases.
+   */
   readonly sites: readonly Site[];
-  /** Frozen weight `[in, out]` and bias `[out]` of a site. */
+  /** Returns a site's frozen weight `[in, out]` and bias `[out]`. */
   frozen(path: string): FrozenModule;
-  /** What was measured on data. @throws ConfigError when `attach` was given no such calibration. */
+  /** Returns what was measured on data at a site. @throws ConfigError when `attach` was given no such calibration. */
   calibrated(kind: CalibrationKind, path: string): HostTensor;
 }
 
-/** `'activations'`: the rows that a linear module reads; `'gradients'`: the loss's gradient at its frozen weight. */
+/**
+ * `'activations'`: the input rows of a linear module; `'gradients'`: the loss's gradient with respect to its frozen
+ * weight.
+ */
 export type CalibrationKind = 'activations' | 'gradients';
 
-/** What `calibrate` measured on some batches, by module path. */
+/** What `calibrate` measured on some batches. */
 export interface Calibration {
+  /** Which of the two was measured. */
   readonly kind: CalibrationKind;
-  /** Activations: X^T X / rows `[in, in]` of the rows that are tokens. Gradients: their mean over the batches `[in, out]`. */
+  /**
+   * By module path. Activations: X^T X / rows `[in, in]` over the rows that are tokens. Gradients: their mean over the
+   * batches `[in, out]`.
+   */
   readonly values: HostTensors;
 }
 
-/** A module's frozen tensors at rest. */
+/** A module's frozen tensors on the host. */
 export interface FrozenModule {
+  /** `[in, out]`. */
   readonly weight: HostTensor;
+  /** `[out]`; undefined where the module has none. */
   readonly bias?: HostTensor;
 }
 
@@ -151,173 +189,216 @@ export interface FrozenModule {
 export type AdapterLayers = Readonly<Record<string, AdapterLayer>>;
 
 /**
- * A layer of an adapter: named tensors, and pure functions over them. Inside the step `p` holds the layer's tensors by the
- * names of `params` and `state`; at rest `values` holds the same names.
+ * A layer of an adapter: named tensors, and pure functions over them. Inside a training step `p` holds the layer's
+ * tensors by the names of `params` and `state`; outside, `values` holds them on the host by the same names.
  */
 export interface AdapterLayer {
+  /** The module that this layer adapts. */
   readonly site: Site;
+  /** The trainable and fixed parameters, by name. */
   readonly params: Readonly<Record<string, ParamSpec>>;
-  /** Not trained, but part of the adapter: masks, smoothed scores. */
+  /** Tensors that are not trained but part of the adapter, e.g. masks and smoothed scores. */
   readonly state?: Readonly<Record<string, StateSpec>>;
-  /** What stands in the frozen weight's place `[in, out]` while this layer acts, e.g. W0 without its principal part. */
+  /** A replacement for the frozen weight `[in, out]` while this layer acts, e.g. W0 without its principal part. */
   readonly frozenWeight?: HostTensor;
-  /** The layer takes its module's place and reads none of its frozen tensors. */
+  /** Whether the layer replaces its module and reads none of its frozen tensors. Default false. */
   readonly replacesModule?: boolean;
-  /** The output does not build on `base()`: beside layers of other adapters it comes first, and there is one at most. */
+  /**
+   * Whether the output does not build on `base()`. Such a layer comes before those of other adapters, and a module has
+   * at most one. Default false.
+   */
   readonly startsAnew?: boolean;
-  /** Names under which it asks for dropout, `<path>.<name>`: the trainer feeds them at every step. */
+  /** Names of the layer's dropout masks, which it requests as `<path>.<name>`. The trainer supplies them at every step. */
   readonly noise?: readonly string[];
-  /** The module's output `[rows, out]` for x `[rows, in]` (an embedding's x is its row numbers). */
+  /** Computes the module's output `[rows, out]` for x `[rows, in]` (for an embedding, x holds row numbers). */
   forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;
-  /** What the layer makes of a head that has its table for a weight: x `[rows, in]`. Left out where the head stays as it is. */
+  /**
+   * Computes the output of a head that shares this layer's table: x `[rows, in]`. Left out where the head stays
+   * unchanged.
+   */
   readonly tiedForward?: AdapterLayer['forward'];
-  /** A term of the loss that this layer adds. */
+  /** Computes a term that this layer adds to the loss. */
   loss?(p: Tensors, ctx: StepContext): Scalar;
-  /** A parameter's gradient, before clipping and the optimizer. */
+  /** Transforms a parameter's gradient, before clipping and the optimizer. */
   gradient?(name: string, gradient: Tensor, p: Tensors): Tensor;
-  /** The rule after the optimizer, e.g. a proximal operator: new values by name; what is left out stays as `proposed`. */
+  /**
+   * Applies a rule after the optimizer, e.g. a proximal operator. Returns new values by name; tensors left out stay as
+   * `proposed`.
+   */
   update?(proposed: Tensors, at: UpdateContext): Tensors;
-  /** Exact low-rank factors of the change of the weight; merge, export and file format follow from them. */
+  /** Returns exact low-rank factors of the weight's change. Merging, export and the file format follow from them. */
   toLora?(values: HostTensors): LoraFactors;
-  /** The change of the weight `[in, out]`, where `toLora` does not give it; `module`: with the layers before folded in. */
+  /**
+   * Returns the weight's change `[in, out]`, for layers without `toLora`. `module` already has the layers before this
+   * one merged.
+   */
   deltaWeight?(values: HostTensors, module: FrozenModule): Float32Array;
-  /** The module's bias `[out]` with this layer folded in, where the layer changes it; `module` likewise. */
+  /**
+   * Returns the module's bias `[out]` with this layer merged, where the layer changes it. `module` as for
+   * `deltaWeight`.
+   */
   mergedBias?(values: HostTensors, module: FrozenModule): HostTensor;
-  /** Names of the tensors that `storedParameters` and `rank` look at. Default: all of them. */
+  /** Names of the tensors that `storedParameters` and `rank` read. Default: all. */
   readonly counted?: readonly string[];
-  /** Scalars on disk once the gate or the singular values are folded and dead ranks dropped. */
+  /** Counts the numbers on disk after gates or singular values are folded in and pruned ranks are dropped. */
   storedParameters(values: HostTensors): number;
-  /** Ranks that are alive; undefined where the word has no meaning. */
+  /** Counts the ranks that are alive. Left out where a layer has no ranks. */
   rank?(values: HostTensors): number;
 }
 
-/** What a layer finds at its site inside the step. */
+/** What a layer can use at its site inside a step. */
 export interface ForwardContext {
-  /** The output without this layer, computed when asked for: the frozen module's, or that of the adapters before. */
+  /** Computes the output without this layer: the frozen module's, or that of the adapters before it. */
   base(): Tensor;
-  /** The module's own operation with some of its tensors replaced: x `[rows, in]`, weight `[in, out]`, bias `[out]`. */
+  /**
+   * Runs the module's own operation with some of its tensors replaced: x `[rows, in]`, weight `[in, out]`, bias
+   * `[out]`.
+   */
   run(instead: { readonly x?: Tensor; readonly weight?: Tensor; readonly bias?: Tensor }): Tensor;
-  /** Frozen weight `[in, out]`. */
+  /** Returns the frozen weight `[in, out]`. */
   weight(): Tensor;
-  /** Frozen bias `[out]`, where the module has one. */
+  /** Returns the frozen bias `[out]`, where the module has one. */
   bias(): Tensor | undefined;
+  /** The step's own values: dropout, scalars, the mode. */
   readonly ctx: StepContext;
 }
 
-/** A trained tensor of a layer. */
+/** A parameter of a layer. */
 export interface ParamSpec {
+  /** The value at the start of training. */
   readonly initial: HostTensor;
+  /** Whether the optimizer updates it. */
   readonly trainable: boolean;
-  /** Optimizer group, e.g. 'default', 'gate', 'head': its learning rate and its place in the clip norm. */
+  /** The optimizer group, e.g. 'default', 'gate' or 'head'. It sets the learning rate and the part in the clip norm. */
   readonly group: string;
-  /** Whether weight decay acts on it. */
+  /** Whether weight decay applies. */
   readonly decay: boolean;
-  /** Factor of its group's learning rate. Default 1. */
+  /** A factor on its group's learning rate. Default 1. */
   readonly rateFactor?: number;
-  /** A learning rate of its own, the same at every step whatever its group's is. */
+  /** A learning rate of its own, the same at every step, whatever its group's is. */
   readonly learningRate?: number;
 }
 
-/** A tensor that the optimizer moves like any other. */
+/** Describes a trained tensor of the default group. */
 export function trained(initial: HostTensor, { decay = true }: { readonly decay?: boolean } = {}): ParamSpec {
   return { initial, trainable: true, group: 'default', decay };
 }
 
-/** An untrained tensor of a layer. */
+/** A tensor of a layer that is not trained. */
 export interface StateSpec {
+  /** The value at the start of training. */
   readonly initial: HostTensor;
   /**
-   * The name, without a dot, under which the layers of an adapter have one tensor together instead of one each. Where a file does
-   * not hold it, it is `initial`.
+   * A name without a dot: all layers of the adapter with this name share one tensor. If a file lacks it, it is
+   * `initial`.
    */
   readonly shared?: string;
 }
 
-/** What is known inside a step besides the tensors. */
+/** Values of a training step other than tensors of layers. */
 export interface StepContext {
-  /** False when evaluating: dropout is off. */
+  /** False during evaluation, when dropout is off. */
   readonly training: boolean;
-  /** A scalar the controller feeds at every step. */
+  /** Returns a scalar that the controller supplies at every step. */
   scalar(name: string): Scalar;
-  /** Inverted dropout of x `[rows, features]`; x itself when evaluating. `name` is one of the layer's `noise`, with its path. */
+  /**
+   * Applies inverted dropout to x `[rows, features]`; returns x itself during evaluation. `name` is one of the layer's
+   * `noise` names, path included.
+   */
   dropout(name: string, x: Tensor, rate: number): Tensor;
-  /** Number of layers of this adapter. */
+  /** The number of layers of this adapter. */
   readonly layers: number;
-  /** Which rows of a mixed batch are an adapter's: `[batch, 1]`, 1 for its own and 0 for the others. */
+  /** Returns the mask `[batch, 1]` of an adapter's rows in a mixed batch: 1 for its own rows, 0 for the others. */
   rowsOf(adapter: string): Tensor;
 }
 
-/** What a layer's rule after the optimizer may look at. */
+/** What a layer's `update` can read. */
 export interface UpdateContext {
   /** The layer's tensors before this step. */
   readonly previous: Tensors;
-  /** Gradients of this step at `previous`, after clipping. */
+  /** This step's gradients at `previous`, after clipping. */
   readonly gradient: Tensors;
+  /** The step's own values. */
   readonly ctx: StepContext;
 }
 
-/** dW = scaling * A B, A `[in, r]`, B `[r, out]`. */
+/** Low-rank factors of a weight's change: dW = scaling * A B. */
 export interface LoraFactors {
+  /** `[in, r]`. */
   readonly loraA: HostTensor;
+  /** `[r, out]`. */
   readonly loraB: HostTensor;
+  /** A number, usually alpha / r. */
   readonly scaling: number;
 }
 
-/** The shape of a training run, as a controller needs it. */
+/** The length and schedule of a training run, as a controller needs them. */
 export interface TrainPlan {
+  /** The number of optimizer steps. */
   readonly totalSteps: number;
-  /** Steps in which the learning rate rises; nothing is pruned before their end. */
+  /** The steps of learning-rate warmup. No rank is pruned before they end. */
   readonly warmupSteps: number;
-  /** Last steps, in which the budget must hold: checkpoints are selected among them. */
+  /** The number of last steps during which the budget must hold; checkpoints are selected among them. */
   readonly finalSteps: number;
-  /** Of what a controller draws at random. Default 0; `train` gives that of the model. */
+  /** The seed for what a controller draws at random. Default 0; `train` passes the model's. */
   readonly seed?: number;
-  /** Learning rates by optimizer group at step 1, 2, .. totalSteps, where they are known beforehand; `train` gives them. */
+  /**
+   * Returns the learning rates by optimizer group at step 1, 2, .. totalSteps, where they are known beforehand; `train`
+   * passes them.
+   */
   readonly learningRates?: (step: number) => Readonly<Record<string, number>>;
 }
 
-/** Acts between steps: reads small tensors, returns new ones. */
+/** Acts between training steps: reads small tensors and returns new ones. */
 export interface Controller {
-  /** Training rows that `probes` are measured on, kept from training; 0 for a controller without any. Default 0. */
+  /** The number of training rows to hold out for `probes`. Default 0, for a controller without probes. */
   readonly probeRows?: number;
-  /** The scalars that the traced step asks for, for step 1, 2, ..; always the same names. */
+  /** Returns the scalars that the compiled step reads, for step 1, 2, ..; always the same names. */
   scalars(step: number, learningRates: Readonly<Record<string, number>>): Record<string, number>;
-  /** Names (`<path>.<tensor>`) to read after a step; none for most steps. */
+  /** Returns the names (`<path>.<tensor>`) to read after a step; none for most steps. */
   reads(step: number): readonly string[];
   /**
-   * Variants of the adapter whose losses it wants to know after a step, by a name of its own: each is tensors that take the place
-   * of the adapter's, by `<path>.<tensor>`. None for most steps. The trainer measures their mean loss on training rows that it
-   * keeps from training.
+   * Returns variants of the adapter whose losses it needs after a step, by names of its choice; none for most steps. A
+   * variant holds the tensors that replace the adapter's, by `<path>.<tensor>`. The trainer measures each variant's
+   * mean loss on the rows it holds out.
    */
   probes?(step: number, values: HostTensors): Readonly<Record<string, HostTensors>>;
-  /** Looks at what it asked for, and at the losses of its probes, and returns what changes. */
+  /** Receives the values it asked for and the losses of its probes; returns what changes. */
   afterStep(
     step: number,
     values: HostTensors,
     losses?: Readonly<Record<string, number>>,
   ): ControllerChanges | undefined;
-  /** Whether the adapter keeps its budget after this step: only such checkpoints are selected. */
+  /** Whether the adapter is within its budget after this step. Only such checkpoints are selected. */
   holdsBudget(step: number): boolean;
-  /** Its memory, for a training checkpoint. */
+  /** Returns its memory, for a training checkpoint. */
   snapshot(): ControllerState;
+  /** Continues from the memory of a checkpoint. */
   restore(state: ControllerState): void;
 }
 
 /** A controller's memory as plain data. */
 export type ControllerState = Readonly<Record<string, number | boolean | string | readonly number[]>>;
 
-/** New values of tensors, by `<path>.<tensor>`. */
+/** What a controller changes after a step. */
 export interface ControllerChanges {
+  /** New values of tensors, by `<path>.<tensor>`. */
   readonly values?: HostTensors;
-  /** Layers of other ranks by module path: the step is compiled anew. */
+  /** Layers with other ranks, by module path. The step is then compiled again. */
   readonly resized?: Readonly<Record<string, ResizedLayer>>;
-  /** Whether the optimizer begins anew, with slots of zeros and as at its first step; the schedule goes on. */
+  /**
+   * Whether the optimizer restarts, with zero moments and its step count at 0. The learning-rate schedule continues.
+   * Default false.
+   */
   readonly restartsOptimizer?: boolean;
 }
 
-/** A layer that takes another's place, with fewer or more ranks. */
+/** A layer that replaces another one, with fewer or more ranks. */
 export interface ResizedLayer {
+  /** The new layer. */
   readonly layer: AdapterLayer;
-  /** The same tensor with the ranks of the new layer; called for values and for what an optimizer keeps of them. */
+  /**
+   * Returns the same tensor with the new layer's ranks. It is called for values and for the optimizer's state of them.
+   */
   carry(name: string, tensor: HostTensor, kind: CarriedKind): HostTensor;
 }

@@ -13,19 +13,22 @@ import { isTrainedWhole } from '../adapter/targets.js';
 import type { Site } from '../contracts/site.js';
 
 /*
- * The two files of an adapter's folder: adapter_config.json, adapter_model.safetensors, and among its tensors those of the modules
- * trained whole.
+ * The two files of an adapter's folder: adapter_config.json and adapter_model.safetensors. The latter also holds the
+ * tensors of modules trained in full.
  */
 
 const MAX_CONFIG_BYTES = 4 << 20;
-/** Levels, and entries of one list or table: names of modules, ranks of AdaLoRA. */
+/**
+ * Limits on adapter_config.json: levels of nesting, and entries of one list or table (e.g. names of modules, ranks by
+ * module).
+ */
 const MAX_DEPTH = 10;
 const MAX_ITEMS = 10_000;
 
 /** The fields of adapter_config.json. */
 export type ConfigFields = AdapterFile['config'];
 
-/** What adapter_config.json says of an adapter, in PEFT's names. */
+/** Returns the fields of an adapter's adapter_config.json, in PEFT's names. */
 export function configFields(
   model: Model,
   { saved, config, labels, problemType }: Adapter,
@@ -38,7 +41,7 @@ export function configFields(
     modules_to_save: savedNames(model, saved),
     revision: null,
     task_type: TASK_TYPES[model.task ?? 'sequence-classification'],
-    ...(labels && labelFields(labels)), // PEFT has no such fields, and ignores them with a warning
+    ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),
     ...tokenFields(config),
     ...file,
@@ -46,7 +49,7 @@ export function configFields(
   };
 }
 
-/** What a configuration says of single tokens and tied tables, in PEFT's names; nothing where it has neither. */
+/** Returns a configuration's fields for single tokens and tied tables, in PEFT's names; none where it uses neither. */
 export function tokenFields({ trainableTokenIndices, ensureWeightTying }: TargetConfig): ConfigFields {
   return {
     ...(trainableTokenIndices && { trainable_token_indices: trainableTokenIndices }),
@@ -55,8 +58,8 @@ export function tokenFields({ trainableTokenIndices, ensureWeightTying }: Target
 }
 
 /**
- * What a configuration says of the outputs; nothing where it was written by PEFT, or the model has no classes.
- * @throws CheckpointError for labels that are not different names for each of the outputs, and for an unknown problem type.
+ * Returns the meaning of the outputs in a configuration; empty where PEFT wrote it, or the model has no classes.
+ * @throws CheckpointError unless labels are different names for all outputs, and for an unknown problem type.
  */
 export function storedMeaning({ id2label, problem_type: problemType }: ConfigFields, model: Model): OutputMeaning {
   const { task = 'sequence-classification' } = model;
@@ -87,7 +90,7 @@ function storedLabels(id2label: unknown, model: Model): readonly string[] {
   );
 }
 
-/** What PEFT calls the tasks, in the `task_type` of an adapter. */
+/** PEFT's names of the tasks, in the `task_type` of an adapter. */
 const TASK_TYPES: Readonly<Record<Task, string>> = {
   'sequence-classification': 'SEQ_CLS',
   'token-classification': 'TOKEN_CLS',
@@ -95,12 +98,12 @@ const TASK_TYPES: Readonly<Record<Task, string>> = {
   'feature-extraction': 'FEATURE_EXTRACTION',
 };
 
-/** The task that a `task_type` names; undefined for one that is none here, and where it is left out. */
+/** Returns the task of a `task_type`; undefined for one that peftjs does not have, and where it is left out. */
 export function taskIn(taskType: unknown): Task | undefined {
   return (Object.keys(TASK_TYPES) as Task[]).find((task) => TASK_TYPES[task] === taskType);
 }
 
-/** The modules trained whole, those of the head by its own names. */
+/** Returns the names of the modules trained in full, the head's as the model names them. */
 function savedNames(model: Model, saved: AdapterLayers): readonly string[] | null {
   const paths = Object.keys(saved).filter((path) => !trainsTokens(tensorAt(saved, path)));
   const others = paths.filter((path) => !isOfHead(model, path));
@@ -109,7 +112,10 @@ function savedNames(model: Model, saved: AdapterLayers): readonly string[] | nul
   return names.length === 0 ? null : names;
 }
 
-/** The modules that the user left out, and those that lost every rank; not every method of PEFT has the field. Beside these a pattern is not needed. */
+/**
+ * Returns the modules that the user excluded plus those that lost every rank; a user's pattern is kept only if none
+ * did. Not every method of PEFT has the field.
+ */
 function excludedModules({ excludeModules }: TargetConfig, file: ConfigFields): string | string[] | null {
   const dropped = stringList(file.exclude_modules);
   if (typeof excludeModules === 'string' && dropped.length === 0) return excludeModules;
@@ -117,13 +123,16 @@ function excludedModules({ excludeModules }: TargetConfig, file: ConfigFields): 
   return names.size === 0 ? null : [...names];
 }
 
-/** The configuration as a file: keys sorted, as PEFT writes it. */
+/** Encodes the configuration as a file, with sorted keys as PEFT writes it. */
 export function encodeConfig(fields: ConfigFields): Uint8Array {
   const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
   return new TextEncoder().encode(`${JSON.stringify(sorted, null, 2)}\n`);
 }
 
-/** Reads a configuration. @throws CheckpointError when it is too large, no JSON, nested too deeply, cut short, or says no `peft_type`. */
+/**
+ * Reads a configuration. @throws CheckpointError when it is too large, not JSON, nested too deeply, from an interrupted
+ * save, or without a `peft_type`.
+ */
 export function decodeConfig(bytes: Uint8Array, path: string): ConfigFields {
   if (bytes.length > MAX_CONFIG_BYTES) {
     throw new CheckpointError(
@@ -146,7 +155,7 @@ export function decodeConfig(bytes: Uint8Array, path: string): ConfigFields {
   throw new CheckpointError(`${path} needs a 'peft_type', the name of the method that made it`, path);
 }
 
-/** @throws CheckpointError when a value holds more than any adapter's configuration does. */
+/** Checks that a value is no larger than any adapter's configuration. @throws CheckpointError when it is. */
 function assertBounded(value: unknown, path: string, depth = 0): void {
   if (typeof value !== 'object' || value === null) return;
   const items = Object.values(value);
@@ -155,13 +164,13 @@ function assertBounded(value: unknown, path: string, depth = 0): void {
     return;
   }
   throw new CheckpointError(
-    `${path} is nested more than ${MAX_DEPTH} deep or has more than ${MAX_ITEMS} values in one place; an adapter's configuration is not`,
+    `${path} is nested more than ${MAX_DEPTH} deep or has more than ${MAX_ITEMS} values in one place, unlike any adapter's configuration`,
     path,
   );
 }
 
 /**
- * The method for a configuration: that of its very type before one that can read it too.
+ * Returns the method for a configuration. The method of exactly its type comes before one that also reads it.
  * @throws CheckpointError when none of them reads it.
  */
 export function methodFor(fields: ConfigFields, methods: readonly PeftMethod[], folder: string): PeftMethod {
@@ -177,30 +186,33 @@ export function methodFor(fields: ConfigFields, methods: readonly PeftMethod[], 
   );
 }
 
-/** The strings of a list; none of anything else. */
+/** Returns the strings of a list; none for any other value. */
 export function stringList(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
 }
 
-/** What PEFT puts before every module path, and before the name of what belongs to no module. */
+/** PEFT's prefix of every module path, and of the names of tensors that belong to no module. */
 const OF_MODULE = 'base_model.model.';
 const OF_ADAPTER = 'base_model.';
 
-/** Longest axis of a tensor that has no numbers. */
+/** The longest axis of a tensor without elements. */
 const MAX_EMPTY_AXIS = 1 << 20;
 
-/** Tensors by module path and suffix, or by a name without a dot, under PEFT's names. */
+/** Adds PEFT's prefixes to tensor names: module path and suffix, or a name without a dot. */
 export function withPrefix(tensors: HostTensors): HostTensors {
   return Object.fromEntries(
     Object.entries(tensors).map(([name, tensor]) => [(name.includes('.') ? OF_MODULE : OF_ADAPTER) + name, tensor]),
   );
 }
 
-/** What PEFT's `bias: 'all'` writes of a module trained whole a second time: the frozen twin, and the copy with an adapter's name. */
+/**
+ * PEFT's `bias: 'all'` writes modules trained in full twice more: the frozen original, and a copy with an adapter's
+ * name.
+ */
 const FROZEN_TWIN = '.original_module.';
 const TRAINED_COPY = '.modules_to_save.';
 
-/** Tensors under PEFT's names, those of old versions included, by module path and suffix or by a name without a dot. */
+/** Removes PEFT's prefixes, those of old versions included: gives module path and suffix, or a name without a dot. */
 export function withoutPrefix(tensors: HostTensors): HostTensors {
   const named = Object.fromEntries(
     Object.entries(tensors).map(([key, tensor]) => {
@@ -216,14 +228,17 @@ export function withoutPrefix(tensors: HostTensors): HostTensors {
   );
 }
 
-/** What the tensor of a copy is called without the copy, with or without the adapter's name behind it; nothing of another tensor. */
+/**
+ * Returns the names that a copy's tensor has without the copy, with and without an adapter's name; none for other
+ * tensors.
+ */
 function withoutCopy(name: string): string[] {
   const [path, rest] = name.split(TRAINED_COPY);
   if (rest === undefined) return [];
   return [rest, rest.slice(rest.indexOf('.') + 1)].map((suffix) => `${path}.${suffix}`);
 }
 
-/** A safetensors file of float32 tensors. @throws CheckpointError for a value that is not finite. */
+/** Encodes float32 tensors as a safetensors file. @throws CheckpointError for a value that is not finite. */
 export function encodeTensors(tensors: HostTensors): Uint8Array {
   const entries = Object.entries(tensors).map(([key, tensor]) => {
     const data = floats(tensor, key);
@@ -233,7 +248,10 @@ export function encodeTensors(tensors: HostTensors): Uint8Array {
   return writeSafetensors(new Map(entries), { format: 'pt' });
 }
 
-/** The tensors of a safetensors file as float32. @throws CheckpointError when it is broken, or a value is not finite. */
+/**
+ * Reads the tensors of a safetensors file as float32. @throws CheckpointError when it is broken, or a value is not
+ * finite.
+ */
 export function decodeTensors(bytes: Uint8Array, path: string): HostTensors {
   const entries = [...parsed(bytes, path)].map(([key, tensor]) => {
     assertSmallIfEmpty(key, tensor.shape, path);
@@ -248,12 +266,12 @@ function assertFinite(key: string, data: Float32Array, where = ''): void {
   const at = data.findIndex((value) => !Number.isFinite(value));
   if (at < 0) return;
   throw new CheckpointError(
-    `${where}'${key}' holds ${data[at] as number}: the adapter is of no use; train it again, at a lower learning rate`,
+    `${where}'${key}' holds ${data[at] as number}: the adapter is broken; train it again with a lower learning rate`,
     key,
   );
 }
 
-/** A shape like [10 ** 15, 0] costs no byte of a file, and yet a loop over its rows does not end. */
+/** Rejects shapes like [10 ** 15, 0]: they take no byte in a file, but a loop over their rows would not end. */
 function assertSmallIfEmpty(key: string, shape: readonly number[], path: string): void {
   const longest = Math.max(...shape);
   if (longest <= MAX_EMPTY_AXIS || !shape.includes(0)) return;
@@ -271,12 +289,12 @@ function parsed(bytes: Uint8Array, path: string): ReturnType<typeof readSafetens
   }
 }
 
-/** What stands on disk behind the path of a table of which single rows are trained. */
+/** The suffix, on disk, of the trained rows of a table. */
 const TOKEN_SUFFIX = '.token_adapter.trainable_tokens_delta';
 
 /**
- * The modules of an adapter that are trained whole, as torch holds them: `<path>.weight`, `<path>.bias`; and the trained rows of tables.
- * A table that stays the head of its model is written for both, as PEFT does.
+ * Returns the tensors of an adapter's modules trained in full, in torch's orientation: `<path>.weight`, `<path>.bias`,
+ * and the trained rows of tables. A table that stays tied to its model's head is written for both, as in PEFT.
  */
 export function savedModuleTensors(
   { tied = [] }: Pick<Model, 'tied'>,
@@ -290,23 +308,23 @@ export function savedModuleTensors(
     }
   }
   for (const { site, table } of config.ensureWeightTying ? tied : []) {
-    const weight = tensors[`${table}.weight`]; // [words, width], as a linear module's is on disk
+    const weight = tensors[`${table}.weight`]; // [words, width], the orientation of a linear module on disk
     if (weight) tensors[`${site.path}.weight`] = weight;
   }
   return tensors;
 }
 
-/** A file's tensors, apart by whom they belong to. */
+/** A file's tensors, by what they belong to. */
 export interface SplitTensors {
-  /** The method's own, as torch holds them. */
+  /** The method's own, in torch's orientation. */
   readonly own: HostTensors;
-  /** Those of modules trained whole, as TensorFlow.js holds them. */
+  /** Those of modules trained in full, in TensorFlow.js's orientation. */
   readonly saved: HostTensors;
   /** The paths of these modules. */
   readonly paths: readonly string[];
 }
 
-/** Takes the modules trained whole, the head and those that `names` name, out of the tensors of a file. */
+/** Separates the tensors of modules trained in full (the head and those in `names`) from a file's other tensors. */
 export function splitSaved(tensors: HostTensors, model: Model, names: readonly string[]): SplitTensors {
   const saved: HostTensors = {};
   const paths = new Set<string>();
@@ -328,26 +346,27 @@ export function splitSaved(tensors: HostTensors, model: Model, names: readonly s
   return { own, saved, paths: [...paths] };
 }
 
-/** Without the copies of tables that are written for heads which stay tied to them. */
+/** Removes the copies of tables that a file holds for heads tied to them. */
 export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'tied'>): HostTensors {
   const copies = tied.map(({ site }) => `${site.path}.weight`);
   return Object.fromEntries(Object.entries(tensors).filter(([key]) => !copies.includes(key)));
 }
 
-/** Without what an adapter has for modules that no output depends on; warns of it. */
+/** Removes an adapter's tensors for modules that no output depends on, with a warning. */
 export function withoutUnread(tensors: HostTensors, { name, unread = [] }: Model, source: string): HostTensors {
   const moduleOf = (key: string) => unread.find((path) => key.startsWith(`${path}.`));
   const dropped = new Set(Object.keys(tensors).flatMap((key) => moduleOf(key) ?? []));
   for (const path of dropped) {
     warnOnce(
-      `${source} also adapts '${path}', which no output of '${name}' depends on: this part is left out, also where the adapter is saved again or merged`,
+      `${source} also adapts '${path}', which no output of '${name}' depends on: this part is skipped, also when the adapter is saved again or merged`,
     );
   }
   return Object.fromEntries(Object.entries(tensors).filter(([key]) => moduleOf(key) === undefined));
 }
 
 /**
- * Takes copies of frozen weights out of a method's own tensors: PEFT writes those of tables and language models' heads that it adapts.
+ * Removes copies of frozen weights from a method's own tensors: PEFT writes those of adapted tables and language-model
+ * heads.
  * @throws UnsupportedError for one that differs from the model's, e.g. because the vocabulary was resized.
  */
 export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors {
@@ -359,17 +378,20 @@ export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors 
       weight.shape.join() === tensor.shape.join() && tensor.data.every((value, at) => value === weight.data[at]);
     if (isSame) return false;
     throw new UnsupportedError(
-      `the adapter brings '${key}', which differs from the weight of '${model.name}': load the model that it was trained on`,
+      `the adapter has '${key}', which differs from the weight of '${model.name}': load the model that it was trained on`,
       key,
     );
   });
   return Object.fromEntries(entries);
 }
 
-/** What stands on disk behind the path of an adapted module for its frozen weight. */
+/** The suffix, on disk, of an adapted module's frozen weight. */
 const BASE_WEIGHT = '.base_layer.weight';
 
-/** torch's orientation from ours, and ours from torch's: only a linear module's weight differs, and no Conv1D's. */
+/**
+ * Converts between torch's orientation and ours, in both directions. Only the weight of a linear module differs, except
+ * for a Conv1D.
+ */
 function turned({ kind, fanInFanOut }: Site, name: string, tensor: HostTensor): HostTensor {
   return kind === 'linear' && !fanInFanOut && name === 'weight' && tensor.shape.length === 2
     ? transposed(tensor)

@@ -21,36 +21,33 @@ import { LORA, loraFile, readsLora } from './lora-file.js';
 import { tokenFields } from './adapter-file.js';
 import { restoreAdapter } from './pretrained.js';
 
-/** Which adapter becomes a LoRA, and of how many ranks. */
+/** Options of `convertToLora`: the adapter to convert, and the ranks to keep. */
 export type ConvertOptions = RankChoice & {
-  /** The method of the new adapter: lora, or another that reads PEFT's LORA. */
+  /** The method of the new adapter: lora, or another one that reads PEFT's LORA format. */
   readonly method: PeftMethod;
-  /** Default: the first active one. */
+  /** The adapter to convert. Default: the first active one. */
   readonly adapterName?: string;
 };
 
 /**
- * Returns a new model with an adapter of any mergeable method as a LoRA, alone; `peft` stays as it is. The LoRA has at every linear module and embedding the best approximation of the change of its
- * weight by `rank` ranks, or by as few as hold the share `energy` of its squared norm. Biases that change become trained ones
- * (`bias: 'lora_only'`); layer norms, the head and `modulesToSave` are saved whole.
+ * Returns a new model with only one adapter: an adapter of any mergeable method, converted to LoRA. `peft` is not
+ * changed. At every linear module and embedding, the LoRA is the best approximation of the weight's change by `rank`
+ * ranks, or by the fewest ranks that hold the share `energy` of its squared norm. Biases that change become trained
+ * ones (`bias: 'lora_only'`); layer norms, the head and `modulesToSave` are saved in full.
  * @throws ConfigError for an unknown adapter or an impossible rank or energy.
- * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read what is made of it.
+ * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read the result.
  */
 export function convertToLora(peft: PeftModel, { method, adapterName, ...choice }: ConvertOptions): PeftModel {
   const adapter = adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
   if (!adapter.method.capabilities.mergeable) {
-    throw new UnsupportedError(
-      `${adapter.method.name} is more than a change of weights, so that no LoRA can take its place`,
-    );
+    throw new UnsupportedError(`${adapter.method.name} does more than change weights, so no LoRA can replace it`);
   }
   const layers = Object.values(adapter.layers);
   const modules = layers
     .filter(({ site }) => isMatrix(site))
     .map((layer) => approximated(peft.model, layer, valuesOf(layer, adapter.values), choice));
   if (modules.length === 0) {
-    throw new UnsupportedError(
-      `the ${adapter.method.name} adapter changes no matrix, so that no LoRA can take its place`,
-    );
+    throw new UnsupportedError(`the ${adapter.method.name} adapter changes no matrix, so no LoRA can replace it`);
   }
   const whole = layers
     .filter(({ site }) => !isMatrix(site))
@@ -78,35 +75,39 @@ function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choic
   return nearestFactors(hostTensor(deltaWeight(model, layer, values), [inFeatures, outFeatures]), choice);
 }
 
-/** One rank of zeros: PEFT has no adapted module without a rank, and its bias needs one. */
+/** Returns one rank of zeros: PEFT has no adapted module without a rank, and a trained bias needs one. */
 function noChange({ inFeatures, outFeatures }: Site): LoraFactors {
   return { loraA: hostZeros([inFeatures, 1]), loraB: hostZeros([1, outFeatures]), scaling: 1 };
 }
 
-/** What PEFT calls the trained bias of an adapted module, after its path. */
+/** PEFT's suffix for the trained bias of an adapted module. */
 const ADAPTED_BIAS = '.base_layer.bias';
 
-/** A change of one module's weight, and its new bias where that changes. */
+/** A change of one module's weight, and its new bias if that changes. */
 export interface ModuleFactors {
+  /** The module. */
   readonly site: Site;
+  /** The low-rank factors of the weight's change. */
   readonly factors: LoraFactors;
+  /** The new bias `[out]`; undefined where it stays. */
   readonly bias?: HostTensor | undefined;
 }
 
-/** What an adapter is made of besides its factors. */
+/** The parts of an adapter besides its factors. */
 export interface LoraAdapterParts {
+  /** The new adapter's name. */
   readonly name: string;
-  /** Reads PEFT's LORA. */
+  /** Its method, which must read PEFT's LORA format. */
   readonly method: PeftMethod;
-  /** Whose head and `modulesToSave` it gets. */
+  /** The adapter whose head and `modulesToSave` it gets. */
   readonly savedFrom: Adapter;
-  /** Modules that it saves whole besides, by path. */
+  /** Other modules that it saves in full, by path. Default: none. */
   readonly whole?: Readonly<Record<string, FrozenModule>>;
 }
 
 /**
- * A LoRA adapter with these factors.
- * @throws UnsupportedError when the method does not read PEFT's LORA, or not with biases where one changes.
+ * Makes a LoRA adapter with these factors.
+ * @throws UnsupportedError when the method does not read PEFT's LORA format, or not with biases where one changes.
  */
 export function loraAdapter(
   model: Model,
@@ -140,7 +141,10 @@ function factorsFile(modules: readonly ModuleFactors[]): AdapterFile {
   return loraFile({ layers: Object.fromEntries(layers), values: Object.fromEntries(values) });
 }
 
-/** The file with a bias of every adapted module that has one, as PEFT's `lora_only` asks for: the frozen one where none changes. */
+/**
+ * Adds a bias for every adapted module that has one, as PEFT's `lora_only` requires; unchanged ones are the frozen
+ * biases.
+ */
 function withBiases(file: AdapterFile, modules: readonly ModuleFactors[], model: Model): AdapterFile {
   const adapted = file.config.target_modules as readonly string[];
   const biases = modules.flatMap(({ site: { path }, bias }) => {

@@ -9,7 +9,7 @@ const counting = (...shape: number[]): HostTensor =>
   );
 
 describe("a convolution's factors", () => {
-  it('are as torch holds them: A [r, in, height, width], B [out, r, 1, 1]', () => {
+  it('have the shapes of torch: A [r, in, height, width], B [out, r, 1, 1]', () => {
     const [r, height, width, channels] = [2, 3, 2, 4];
     const here = counting(r, height * width * channels);
     const there = convolutionA(here, [height, width]);
@@ -26,13 +26,13 @@ describe("a convolution's factors", () => {
     expect(convolutionB(counting(5, 2), [3, 2])).toEqual({ ...counting(5, 2), shape: [5, 2, 1, 1] });
   });
 
-  it('come back as the matrices they were', () => {
+  it('convert back to the same matrices', () => {
     const [a, b] = [counting(3, 2 * 5 * 4), counting(6, 3)];
     expect(factorMatrix(convolutionA(a, [2, 5]))).toEqual(a);
     expect(factorMatrix(convolutionB(b, [2, 5]))).toEqual(b);
   });
 
-  it('of a module without a kernel stay as they are', () => {
+  it('of a module without a kernel stay unchanged', () => {
     const matrix = counting(3, 4);
     expect([convolutionA(matrix, undefined), convolutionB(matrix, undefined), factorMatrix(matrix)]).toEqual([
       matrix,

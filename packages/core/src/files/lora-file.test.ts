@@ -36,7 +36,7 @@ const modules = {
 };
 
 describe('loraFile', () => {
-  it('writes ranks and alphas module by module, and leaves out what has no rank', () => {
+  it('writes ranks and alphas module by module, and leaves out modules without a rank', () => {
     const { config, tensors } = fileOf(modules);
     expect(config).toMatchObject({
       peft_type: 'LORA',
@@ -52,13 +52,13 @@ describe('loraFile', () => {
     expect(Object.keys(tensors)).toHaveLength(6);
   });
 
-  it('keeps one rank of zeros when every rank is gone', () => {
+  it('writes one rank of zeros when every rank is gone', () => {
     const { config, tensors } = fileOf({ q: factorsOf(3, 5, 0, 2), k: factorsOf(3, 5, 0, 2) });
     expect(config).toMatchObject({ r: 1, target_modules: ['q'], exclude_modules: ['k'] });
     expect(tensors['q.lora_A.weight']).toEqual(hostZeros([1, 3]));
   });
 
-  it('refuses a layer that is no low-rank change', () => {
+  it('rejects a layer that is not a low-rank change', () => {
     const { toLora, ...layer } = layerOf('q', factorsOf(3, 5, 1, 1));
     expect(toLora).toBeDefined();
     expect(() => loraFile({ layers: { q: layer }, values: {} })).toThrow(UnsupportedError);
@@ -84,16 +84,16 @@ describe('readLoraFile', () => {
     'q.lora_B.weight': hostZeros([5, rank]),
   });
   const config = { peft_type: 'LORA', r: 8, lora_alpha: 16 };
-  it('takes ranks from the tensors, not from r', () => {
+  it('reads ranks from the tensors, not from r', () => {
     expect(readLoraFile({ config, tensors: pair(2) })).toMatchObject({ r: 2, loraAlpha: 16, rankPattern: {} });
   });
 
-  it("turns rsLoRA's alpha / sqrt(rank) into alpha / rank", () => {
+  it("converts rsLoRA's alpha / sqrt(rank) to alpha / rank", () => {
     const read = readLoraFile({ config: { ...config, use_rslora: true }, tensors: pair() });
     expect(read.loraAlpha / read.r).toBeCloseTo(16 / Math.sqrt(4), 12);
   });
 
-  it('refuses tensors and variants that it does not know', () => {
+  it('rejects unknown tensors and variants', () => {
     const tensors = { ...pair(), 'q.unheard_of': hostZeros([1]) };
     expect(() => readLoraFile({ config, tensors })).toThrow(/holds 'q\.unheard_of', which this method does not read/);
     expect(() => readLoraFile({ config: { ...config, kasa_config: {} }, tensors: pair() })).toThrow(/'kasa_config'/);
@@ -125,7 +125,7 @@ describe('readLoraFile', () => {
     );
   });
 
-  it('refuses what would change the outputs if it were left out', () => {
+  it('rejects content that would change the outputs if it were left out', () => {
     expect(() => readLoraFile({ config: { ...config, use_dora: true }, tensors: pair() })).toThrow(UnsupportedError);
     const magnitude = { 'q.lora_magnitude_vector': hostTensor(new Float32Array(5), [5]) };
     expect(() => readLoraFile({ config, tensors: { ...pair(), ...magnitude } })).toThrow(/lora_magnitude_vector/);

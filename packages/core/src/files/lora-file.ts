@@ -14,17 +14,19 @@ import type { Site } from '../contracts/site.js';
 import { hostZeros, mapValues, sizeOf, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { patternTable } from './module-pattern.js';
 
-/** PEFT's type of the format in which every low-rank change of weights is exchanged. */
+/** PEFT's type of the format that every low-rank change of weights is exchanged in. */
 export const LORA = 'LORA';
 
-/** Whether a method reads that format. */
+/** Returns whether a method reads that format. */
 export function readsLora({ peftTypes }: Pick<PeftMethod, 'peftTypes'>): boolean {
   return peftTypes.includes(LORA);
 }
 
-/** What PEFT calls A and B of a module, after its path. */
+/** PEFT's suffixes for a module's A and B. */
 interface FactorNames {
+  /** The suffix of A. */
   readonly loraA: string;
+  /** The suffix of B. */
   readonly loraB: string;
 }
 
@@ -32,11 +34,14 @@ const OF_LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight
 const OF_EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
 const SUFFIXES = [OF_LINEAR, OF_EMBEDDING].flatMap(({ loraA, loraB }) => [loraA, loraB]);
 
-/** What PEFT can put beside A and B and changes the outputs; a method that has it takes it out before A and B are read. */
+/**
+ * Tensors that PEFT can store besides A and B and that change the outputs. Methods that support them remove them before
+ * A and B are read.
+ */
 const BESIDES = /\.(lora_magnitude_vector|bias)$/;
 const ANNOUNCEMENTS = ['use_dora', 'lora_bias'];
 
-/** What PEFT can do with LoRA and no method here does: the outputs would be others. */
+/** Variants of LoRA in PEFT that no method here supports. Their outputs would differ. */
 const UNKNOWN_VARIANTS = [
   'alora_invocation_tokens',
   'arrow_config',
@@ -49,14 +54,18 @@ const UNKNOWN_VARIANTS = [
   'velora_config',
 ];
 
-/** Starts of PEFT's that leave another frozen weight than the model's, which cannot be computed anew: PEFT draws the last by chance at every load. */
+/**
+ * Initialisations in PEFT that change the frozen weight and cannot be recomputed; PEFT draws the last one at random at
+ * every load.
+ */
 const LOST_START = /^(corda|loftq|pissa_niter_\d+)$/;
 
 /**
- * An adapter whose layers have `toLora` as PEFT's LORA. PEFT computes a module's scaling as alpha / rank, so alpha is
- * written as scaling * rank, module by module where they differ. Modules without a rank are left out and named in
- * `exclude_modules`; PEFT has no adapter without modules, so of an adapter that has lost every rank one is written as zeros.
- * @throws UnsupportedError when a layer is no low-rank change of its weight.
+ * Converts an adapter whose layers have `toLora` to PEFT's LORA format. PEFT computes a module's scaling as alpha /
+ * rank, so alpha is written as scaling * rank, per module where they differ. Modules without a rank are left out and
+ * named in `exclude_modules`. PEFT has no adapter without modules, so an adapter that has lost every rank is written as
+ * one module of zeros.
+ * @throws UnsupportedError when a layer is not a low-rank change of its weight.
  */
 export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'values'>): AdapterFile {
   const factors: Record<string, LoraFactors> = {};
@@ -75,12 +84,15 @@ export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'v
   return { config: loraConfig(kept, layers), tensors };
 }
 
-/** What a LORA file says, in the names of code. */
+/** The content of a LORA file, with the names used in code. */
 export interface LoraFileContents {
+  /** The most common rank of a module. */
   readonly r: number;
-  /** A module's scaling is alpha / rank; rsLoRA's alpha / sqrt(rank) is already turned into that. */
+  /** The most common alpha. A module's scaling is alpha / rank; rsLoRA's alpha / sqrt(rank) is already converted. */
   readonly loraAlpha: number;
+  /** Ranks of modules that differ from `r`, by path. */
   readonly rankPattern: Record<string, number>;
+  /** Alphas of modules that differ from `loraAlpha`, by path. */
   readonly alphaPattern: Record<string, number>;
   /** The paths of the modules that have A and B. */
   readonly targetModules: string[];
@@ -89,9 +101,9 @@ export interface LoraFileContents {
 }
 
 /**
- * Reads PEFT's LORA of linear modules, convolutions and embeddings. Ranks come from the tensors' shapes.
+ * Reads PEFT's LORA format for linear modules, convolutions and embeddings. Ranks come from the tensors' shapes.
  * @throws CheckpointError naming the tensor or field that is missing or has an impossible shape.
- * @throws UnsupportedError when the outputs depend on more than A and B: a magnitude, a bias, a variant of PEFT's.
+ * @throws UnsupportedError when the outputs depend on more than A and B: a magnitude, a bias, or a variant of PEFT's.
  */
 export function readLoraFile(file: AdapterFile): LoraFileContents {
   const { config, tensors } = file;
@@ -123,7 +135,7 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   };
 }
 
-/** The modules that a file adapts: the paths of the tensors that end in one of `suffixes`, each once. */
+/** Returns the modules that a file adapts: the paths of the tensors with one of these suffixes, each once. */
 export function adaptedPaths(tensors: HostTensors, suffixes: readonly string[]): string[] {
   const paths = Object.keys(tensors).flatMap((key) => {
     const suffix = suffixes.find((each) => key.endsWith(each));
@@ -132,7 +144,7 @@ export function adaptedPaths(tensors: HostTensors, suffixes: readonly string[]):
   return [...new Set(paths)];
 }
 
-/** A matrix of a file. @throws CheckpointError naming the tensor that is missing or is none. */
+/** Returns a matrix of a file. @throws CheckpointError naming the tensor that is missing or not a matrix. */
 export function matrixOf(tensors: HostTensors, key: string): HostTensor {
   const tensor = tensors[key];
   if (!tensor) throw new CheckpointError(`the tensor '${key}' is missing`, key);
@@ -141,8 +153,8 @@ export function matrixOf(tensors: HostTensors, key: string): HostTensor {
 }
 
 /**
- * Compares the sizes that a file's tensors say a module has with the model's, where the file is read for one. Only then do
- * ranks from shapes say how much memory an adapter takes.
+ * Compares the sizes in a file's tensors with the model's module, if the file is read for a model. Ranks from shapes
+ * then bound the memory that an adapter takes.
  * @throws CheckpointError naming the module.
  */
 export function assertFeatures(
@@ -161,21 +173,21 @@ export function assertFeatures(
 }
 
 /**
- * Holds a file to have no tensors but those that the modules at `paths` have: what is left out would change the outputs.
- * @throws UnsupportedError naming the first one.
+ * Checks that a file has only tensors of the modules at `paths`: ignoring others would change the outputs.
+ * @throws UnsupportedError naming the first other tensor.
  */
 export function refuseOtherTensors(tensors: HostTensors, paths: readonly string[], suffixes: readonly string[]): void {
   const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
   const other = Object.keys(tensors).find((key) => !known.has(key));
   if (other === undefined) return;
   throw new UnsupportedError(
-    `the adapter holds '${other}', which this method does not read: without it the outputs would be others`,
+    `the adapter holds '${other}', which this method does not read: the outputs would differ without it`,
     other,
   );
 }
 
 /**
- * Holds a configuration of PEFT's LoRA, or of a method that extends it, to ask for nothing that no method here does.
+ * Checks that a configuration of PEFT's LoRA, or of a method that extends it, uses nothing unsupported.
  * @throws UnsupportedError naming the field.
  */
 export function assertKnownVariant(config: AdapterFile['config']): void {
@@ -191,7 +203,7 @@ export function assertKnownVariant(config: AdapterFile['config']): void {
   );
 }
 
-/** PEFT's `fan_in_fan_out`: whether the last linear module that it adapts has its weight as [in, out] on disk. */
+/** Returns PEFT's `fan_in_fan_out`: whether the last adapted linear module stores its weight as [in, out] on disk. */
 export function fanInFanOut(sites: readonly Site[]): boolean {
   return sites.findLast(({ kind }) => kind === 'linear')?.fanInFanOut ?? false;
 }
@@ -236,12 +248,12 @@ function rankOf({ loraA }: LoraFactors): number {
   return loraA.shape[1] as number;
 }
 
-/** scaling * rank, without the last digits that rounding leaves. */
+/** Returns scaling * rank, rounded to 12 digits to remove rounding errors. */
 function alphaFor(factors: LoraFactors): number {
   return Number((factors.scaling * rankOf(factors)).toPrecision(12));
 }
 
-/** The value that most modules have; the greatest of several. */
+/** Returns the most common value; the largest one of several. */
 function mostCommon(values: Readonly<Record<string, number>>): number {
   const counts = new Map<number, number>();
   for (const value of Object.values(values)) counts.set(value, (counts.get(value) ?? 0) + 1);
@@ -259,12 +271,12 @@ function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB
   const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
   if (rank !== other) {
     const key = path + names.loraB;
-    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${names.loraA}' asks for [out, ${rank}]`, key);
+    throw new CheckpointError(`'${key}' is [out, ${other}]; '${path}${names.loraA}' needs [out, ${rank}]`, key);
   }
   return { loraA: transposed(loraA), loraB: transposed(loraB), rank };
 }
 
-/** The alpha of alpha / rank. */
+/** Returns the alpha of alpha / rank. */
 function alphaOf(config: AdapterFile['config'], own: number | undefined, rank: number): number {
   const alpha = own ?? config.lora_alpha;
   if (typeof alpha !== 'number' || !Number.isFinite(alpha)) {
@@ -274,9 +286,9 @@ function alphaOf(config: AdapterFile['config'], own: number | undefined, rank: n
 }
 
 /**
- * A table of numbers by module of a file's configuration, e.g. `alpha_pattern`.
- * @returns what a module's path is looked up with; undefined where the table does not name it
- * @throws CheckpointError when it is no table of numbers, or a pattern in it is refused: see `patternTable`.
+ * Reads a table of numbers by module from a file's configuration, e.g. `alpha_pattern`.
+ * @returns a function from a module's path to its number; undefined where the table does not name it
+ * @throws CheckpointError when it is not a table of numbers, or a pattern in it is rejected: see `patternTable`.
  */
 export function moduleTable(config: AdapterFile['config'], field: string): (path: string) => number | undefined {
   const table = config[field] ?? {};
@@ -296,17 +308,17 @@ function assertReadable(config: AdapterFile['config'], tensors: HostTensors): vo
   const found = field ?? Object.keys(tensors).find((key) => BESIDES.test(key));
   if (found === undefined) return;
   throw new UnsupportedError(
-    `the adapter has '${found}', which this method does not read; it reads A and B alone`,
+    `the adapter has '${found}', which this method does not read; it reads only A and B`,
     found,
   );
 }
 
 /*
- * The factors of a convolution. Here its kernel is a matrix [height * width * in, out], as TensorFlow.js has the numbers in
- * memory; torch has A as a convolution [r, in, height, width] and B as one of a single place, [out, r, 1, 1].
+ * The factors of a convolution. Here its kernel is a matrix [height * width * in, out], the order that TensorFlow.js
+ * has in memory. In torch, A is a convolution [r, in, height, width] and B one with a 1 x 1 kernel, [out, r, 1, 1].
  */
 
-/** A `[r, height * width * in]` as torch holds it; as it is where the module has no kernel. */
+/** Converts A `[r, height * width * in]` to torch's shape; returns it unchanged where the module has no kernel. */
 export function convolutionA(loraA: HostTensor, kernel: readonly [number, number] | undefined): HostTensor {
   if (!kernel) return loraA;
   const [r, size] = loraA.shape as [number, number];
@@ -315,19 +327,19 @@ export function convolutionA(loraA: HostTensor, kernel: readonly [number, number
   return { ...swapped(loraA, [r, height * width, channels]), shape: [r, channels, height, width] };
 }
 
-/** B `[out, r]` as torch holds it; as it is where the module has no kernel. */
+/** Converts B `[out, r]` to torch's shape; returns it unchanged where the module has no kernel. */
 export function convolutionB(loraB: HostTensor, kernel: readonly [number, number] | undefined): HostTensor {
   return kernel ? { ...loraB, shape: [...loraB.shape, 1, 1] } : loraB;
 }
 
-/** A factor of a file: that of a convolution as the matrix it is here, every other tensor as it is. */
+/** Converts a convolution's factor from a file to a matrix; returns any other tensor unchanged. */
 export function factorMatrix(factor: HostTensor): HostTensor {
   if (factor.shape.length !== 4) return factor;
   const [rows, channels, height, width] = factor.shape as [number, number, number, number];
   return { ...swapped(factor, [rows, channels, height * width]), shape: [rows, sizeOf([channels, height, width])] };
 }
 
-/** The numbers with the last two axes exchanged: [rows, a, b] -> [rows, b, a]. */
+/** Swaps the last two axes: [rows, a, b] -> [rows, b, a]. */
 function swapped(
   { dtype, data }: HostTensor,
   [rows, a, b]: readonly [number, number, number],

@@ -6,37 +6,42 @@ import { CheckpointError } from '../errors.js';
 import { hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, readLoraFile, type LoraFileContents } from './lora-file.js';
 
-/** What a configuration of a low-rank method with gates has. */
+/** The fields that a gated low-rank method's configuration has. */
 interface GatedConfig extends TargetConfig {
+  /** The starting rank. */
   readonly r: number;
+  /** The numerator of the scaling. */
   readonly loraAlpha: number;
 }
 
-/** How a method that has a gate [r] on the ranks of A and B is written while it trains. */
+/** The unpruned file format of a method with a gate [r] on the ranks of A and B. */
 export interface GatedFormat<C extends GatedConfig> {
+  /** The `peft_type` of the unpruned format. */
   readonly peftType: string;
-  /** What follows the path of a module in the name of its gate, e.g. `.gate`. */
+  /** The suffix of a module's gate, after its path, e.g. `.gate`. */
   readonly suffix: string;
-  /** Options that only further training needs, by their fields on disk. */
+  /** Options that only further training needs, by their field on disk. */
   readonly fields: Readonly<Record<string, keyof C & string>>;
-  /** Tensors [r] beside the gate that no file holds: they are read as ones. */
+  /** Other tensors [r] per module that no file holds; they are read as ones. */
   readonly ones: readonly string[];
-  /** What a module's change is scaled by, whatever ranks it holds. */
+  /** Returns the scaling of a module's change. It does not depend on the number of ranks left. */
   scaling(site: Site, config: C): number;
 }
 
-/** What reads and writes the files of such a method. */
+/** Writes and reads the files of such a method. */
 export interface GatedFiles<C extends GatedConfig> {
   /**
-   * Pruned: PEFT's LORA, without the zero gates' ranks. Otherwise A, B and gates as they are, but for an adapter whose ranks have
-   * all been removed, which holds nothing to train further.
+   * Converts the adapter to a file. Pruned: PEFT's LORA format without the ranks of zero gates. Otherwise A, B and
+   * gates unchanged, unless all ranks have been removed, so that nothing can be trained further.
    */
   toFile(adapter: AdapterContents<C>, options: { readonly pruned: boolean }): AdapterFile;
-  /** Reads both; LORA with gates of one. @throws CheckpointError naming the tensor or field at fault. */
+  /**
+   * Reads both formats; gates of the LORA format are ones. @throws CheckpointError naming the tensor or field at fault.
+   */
   fromFile(file: AdapterFile): { config: Partial<C>; values: HostTensors };
 }
 
-/** The files of a low-rank method with gates. Layers call their gate `gate`. */
+/** Makes the file functions of a gated low-rank method. Its layers must name their gate `gate`. */
 export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): GatedFiles<C> {
   const { peftType, suffix, fields, ones } = format;
   return {
@@ -72,7 +77,8 @@ function unprunedFile<C extends GatedConfig>(
   }
   const ranked = paths.map((path) => tensorAt(layers, path));
   const ranks = Object.fromEntries(ranked.map((layer) => [layer.site.path, allocatedRanks(layer)]));
-  // A file's scaling is alpha / rank: where ranks have been removed, alpha goes with them. Rounding's last digits are left out.
+  // A file's scaling is alpha / rank, so alpha shrinks with removed ranks. Rounded to 12 digits to remove rounding
+  // errors.
   const alphas = Object.fromEntries(
     ranked.map((layer) => [
       layer.site.path,
@@ -100,10 +106,7 @@ function readGate(tensors: HostTensors, path: string, suffix: string, r: number)
   const gate = tensors[key];
   if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
   if (gate.shape.join() === String(r)) return gate;
-  throw new CheckpointError(
-    `'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' asks for [${r}]`,
-    key,
-  );
+  throw new CheckpointError(`'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' needs [${r}]`, key);
 }
 
 function onesOf(r: number): HostTensor {

@@ -2,19 +2,21 @@ import type { Adapter } from '../adapter/peft-model.js';
 import { baseParameters, storedParameters } from '../adapter/accounting.js';
 import type { Model, Task } from '../contracts/model.js';
 
-/** What the front matter of a model card says to the hub. */
+/** The front matter of a model card, for the hub. */
 export interface CardFields {
-  /** What the model was made from. It is left out where that is no id of the hub, which refuses a card that names another thing. */
+  /** The base model's name. Left out of the card unless it is a hub id, because the hub rejects other names. */
   readonly baseModel: string;
   /** The library that opens the folder. */
   readonly library: 'peft' | 'transformers' | 'transformers.js';
+  /** The task. Default 'sequence-classification'. */
   readonly task?: Task | undefined;
+  /** Tags besides 'peftjs'. Default: none. */
   readonly tags?: readonly string[];
 }
 
 const HUB_ID = /^(?!.*(?:--|\.\.))\w[\w.-]*\/\w[\w.-]*$/;
 
-/** What the hub calls the tasks. */
+/** The hub's names of the tasks. */
 const PIPELINE_TAGS: Readonly<Record<Task, string>> = {
   'sequence-classification': 'text-classification',
   'token-classification': 'token-classification',
@@ -22,7 +24,7 @@ const PIPELINE_TAGS: Readonly<Record<Task, string>> = {
   'feature-extraction': 'feature-extraction',
 };
 
-/** The front matter of a model card, and the empty line after it. */
+/** Returns the front matter of a model card and the empty line after it. */
 export function cardHeader({ baseModel, library, task = 'sequence-classification', tags = [] }: CardFields): string {
   return [
     '---',
@@ -37,7 +39,7 @@ export function cardHeader({ baseModel, library, task = 'sequence-classification
   ].join('\n');
 }
 
-/** The README.md of an adapter folder, with the front matter that the hub reads. */
+/** Returns the README.md of an adapter folder, with front matter for the hub. */
 export function adapterCard(model: Model, adapter: Adapter, peftType: string): string {
   const { method, layers, saved, values, labels } = adapter;
   const stored = storedParameters(layers, values);
@@ -46,11 +48,11 @@ export function adapterCard(model: Model, adapter: Adapter, peftType: string): s
   return `${header}# An adapter for ${model.name}
 
 Made with peftjs by the method \`${method.name}\`, saved as \`${peftType}\`: ${stored.toLocaleString('en-US')} parameters
-on ${Object.keys(layers).length} modules (${((100 * stored) / baseParameters(model)).toFixed(3)} % of the base), and the modules ${whole.join(', ') || 'none'} trained whole.
+on ${Object.keys(layers).length} modules (${((100 * stored) / baseParameters(model)).toFixed(3)} % of the base), and the modules ${whole.join(', ') || 'none'} trained in full.
 ${labels ? classList(labels) : ''}`;
 }
 
-/** The names may come from a stranger's file: quoted, each of them is one line and nothing but code. */
+/** Lists the classes. The names may come from an untrusted file: quoting makes each of them one line of code. */
 function classList(labels: readonly string[]): string {
   const items = labels.map((label, index) => `${index}. \`${JSON.stringify(label).replaceAll('`', "'")}\``);
   return `\n## Classes\n\n${items.join('\n')}\n`;

@@ -47,11 +47,11 @@ describe('patternTable', () => {
     expect(isMatch(pattern)).toBe(false);
   });
 
-  it('takes the first of several', () => {
+  it('returns the first of several matches', () => {
     expect(patternTable('alpha_pattern', { out: 1, '.*in': 2, 'ffn.in': 3 })(PATH)).toBe(2);
   });
 
-  it('agrees with the engine of JavaScript where that comes to an end', () => {
+  it('agrees with the engine of JavaScript where that finishes', () => {
     const part = fc.constantFrom('a', 'b', '.', '\\.', '[ab]', '[^a]', '(a|b)', '(?:ab|b.)', '^', '$', '\\w');
     const pattern = fc
       .array(fc.tuple(part, fc.constantFrom('', '', '*', '+?', '?', '{2}', '{0,2}')), { maxLength: 5 })
@@ -87,13 +87,13 @@ describe('patternTable', () => {
     ['(){1000000000}', 'repeats too much'],
     [`${'('.repeat(60)}a${')'.repeat(60)}`, 'within each other'],
     ['(a)'.repeat(500), '1500 characters'],
-  ])('refuses %s', (pattern, why) => {
+  ])('rejects %s', (pattern, why) => {
     expect(() => isMatch(pattern)).toThrow(CheckpointError);
     expect(() => isMatch(pattern)).toThrow(why);
     expect(() => isMatch(pattern)).toThrow('alpha_pattern');
   });
 
-  it('refuses a table that takes too long', () => {
+  it('rejects a table that takes too long', () => {
     const table = Object.fromEntries(Array.from({ length: 400 }, (_, index) => [`(.?.?.?.?){30}${index}!`, 1]));
     expect(() => patternTable('alpha_pattern', table)).toThrow(/after too many others/);
     const find = patternTable('alpha_pattern', { '(.?.?.?.?){900}!': 1 });

@@ -1,23 +1,23 @@
 import { CheckpointError } from '../errors.js';
 
 /*
- * Regular expressions from files. JavaScript's own engine may need time that doubles with every character, so patterns of
- * strangers are compiled to a nondeterministic automaton instead (Thompson, 1968): at every character of a path all of its
- * states advance together, so that time grows with the length of the pattern times that of the path.
+ * Regular expressions from files. JavaScript's own engine may need time that doubles with every character. Untrusted
+ * patterns are therefore compiled to a nondeterministic automaton (Thompson, 1968): all of its states advance together
+ * at every character of a path, so that time grows with the length of the pattern times that of the path.
  */
 
-/** Characters of one pattern, and instructions of all patterns of a table. */
+/** Limits: characters of one pattern, and instructions of all patterns of a table. */
 const MAX_LENGTH = 1000;
 const MAX_INSTRUCTIONS = 50_000;
-/** Groups within groups. */
+/** The deepest nesting of groups. */
 const MAX_DEPTH = 50;
-/** Instructions run for one table: seconds at most. */
+/** The most instructions run for one table: at most seconds. */
 const MAX_STEPS = 20_000_000;
 
-/** Times that a part of a pattern is said to repeat. */
+/** The most repetitions of a part of a pattern. */
 const MAX_REPETITIONS = 1000;
 
-/** A name whose only special characters are dots, which stand for any character, and a `^` before it. */
+/** A name whose only special characters are dots (any character) and a leading `^`. */
 const PLAIN = /^\^?[\w.-]+$/;
 
 type Instruction =
@@ -28,11 +28,11 @@ type Instruction =
 type Program = readonly Instruction[];
 
 /**
- * A pattern table of a file, e.g. `alpha_pattern`, as PEFT reads it: a module has the value of the first key that is its path or
- * matches a dotted suffix of it. Takes time linear in the length of each pattern.
- * @returns what a module's path is looked up with
- * @throws CheckpointError, which names the field and the pattern: at once for one that is too long or broken, that looks ahead or
- * behind, or refers back; on looking up, when all patterns together take too long.
+ * Compiles a pattern table of a file, e.g. `alpha_pattern`, with PEFT's rule: a module has the value of the first key
+ * that is its path or matches a dotted suffix of it. Matching takes time linear in the length of each pattern.
+ * @returns a function from a module's path to its value
+ * @throws CheckpointError naming the field and the pattern: at once for a pattern that is too long or broken, looks
+ * ahead or behind, or refers back; on look-up when all patterns together take too long.
  */
 export function patternTable(
   field: string,
@@ -50,12 +50,12 @@ export function patternTable(
       if (path === pattern) return true;
       if (!program) return endsLike(path, pattern);
       cost.steps += program.length * path.length;
-      if (cost.steps > MAX_STEPS) throw refused(field, pattern, 'takes, with the others, too long to match');
+      if (cost.steps > MAX_STEPS) throw refused(field, pattern, 'takes too long to match, with the others');
       return endsWithMatch(path, program);
     })?.value;
 }
 
-/** Whether a path, or what follows one of its dots, is like a plain pattern. */
+/** Returns whether a path, or the part after one of its dots, matches a plain pattern. */
 function endsLike(path: string, pattern: string): boolean {
   if (pattern.startsWith('^')) return path.length === pattern.length - 1 && endsLike(path, pattern.slice(1));
   const from = path.length - pattern.length;
@@ -66,9 +66,9 @@ function endsLike(path: string, pattern: string): boolean {
   return true;
 }
 
-/** Whether a path, or what follows one of its dots, matches from its beginning to its end. */
+/** Returns whether a path, or the part after one of its dots, matches the whole program. */
 function endsWithMatch(path: string, program: Program): boolean {
-  const reached = new Int32Array(program.length + 1).fill(-1); // at which character a state was last entered
+  const reached = new Int32Array(program.length + 1).fill(-1); // the character index at which each state was last entered
   let states: number[] = [];
   for (let at = 0; at <= path.length; at++) {
     if (at === 0 || path[at - 1] === '.') enter(states, 0, { program, reached, at, length: path.length });
@@ -91,31 +91,31 @@ interface Entering {
   readonly length: number;
 }
 
-/** Adds a state and all that are reached from it without a character; the program's length is the state of a match. */
+/** Adds a state and all states reachable from it without a character. The program's length is the state of a match. */
 function enter(states: number[], first: number, { program, reached, at, length }: Entering): void {
-  const waiting = [first];
-  for (let state = waiting.pop(); state !== undefined; state = waiting.pop()) {
+  const pending = [first];
+  for (let state = pending.pop(); state !== undefined; state = pending.pop()) {
     if (reached[state] === at) continue;
     reached[state] = at;
     states.push(state);
     const instruction = program[state];
-    if (instruction?.op === 'fork') waiting.push(...instruction.to);
-    if (instruction?.op === 'start' && at === 0) waiting.push(state + 1);
-    if (instruction?.op === 'end' && at === length) waiting.push(state + 1);
+    if (instruction?.op === 'fork') pending.push(...instruction.to);
+    if (instruction?.op === 'start' && at === 0) pending.push(state + 1);
+    if (instruction?.op === 'end' && at === length) pending.push(state + 1);
   }
 }
 
 function refused(field: string, pattern: string, why: string): CheckpointError {
   const shown = pattern.length > 80 ? `${pattern.slice(0, 80)}..` : pattern;
   return new CheckpointError(
-    `${field}: the pattern ${JSON.stringify(shown)} ${why}; in files only paths and simple patterns are read: name the modules by their paths`,
+    `${field}: the pattern ${JSON.stringify(shown)} ${why}; files may hold only paths and simple patterns: name the modules by their paths`,
     field,
   );
 }
 
 const CLASSES: Readonly<Record<string, RegExp>> = { d: /\d/, D: /\D/, w: /\w/, W: /\W/, s: /\s/, S: /\S/ };
 
-/** Reads a pattern by descent and writes its program. */
+/** Parses a pattern by recursive descent and emits its program. */
 class Compiler {
   readonly #field: string;
   readonly #pattern: string;
@@ -199,8 +199,8 @@ class Compiler {
   }
 
   /**
-   * What stands behind Python's `(?` before the group itself: `:`, a name or flags; false for a comment, which is no group. That `.`, `^`
-   * and `$` have other meanings at ends of lines does not matter to a path.
+   * Parses what follows `(?` in Python: `:`, a group name or flags. Returns false for a comment, which is not a group.
+   * Flags that change the meaning of `.`, `^` and `$` at line ends do not matter for paths.
    */
   #opening(): boolean {
     const rest = this.#pattern.slice(this.#at);
@@ -215,7 +215,10 @@ class Compiler {
     return comment === undefined;
   }
 
-  /** What `*`, `+`, `?` or `{m,n}` make of the instructions from `start`; that one is lazy does not matter to a whole match. */
+  /**
+   * Applies `*`, `+`, `?` or `{m,n}` to the instructions from `start`. Laziness does not matter, because the whole path
+   * must match.
+   */
   #repeat(start: number): void {
     const counts = /^(?:([*+?])|\{(\d+)(,?)(\d*)\})\??/.exec(this.#pattern.slice(this.#at));
     if (!counts) return;
@@ -245,7 +248,7 @@ class Compiler {
     for (const fork of forks) fork.push(this.#program.length);
   }
 
-  /** A copy of instructions that once began at `start`. */
+  /** Appends a copy of instructions that were compiled at `start`. */
   #append(body: Program, start: number): void {
     const by = this.#program.length - start;
     for (const each of body) {
@@ -253,7 +256,7 @@ class Compiler {
     }
   }
 
-  /** Moves the targets of what stands behind an instruction that has been put in at `start`. */
+  /** Moves the jump targets of all instructions after one inserted at `start`. */
   #shift(start: number, by: number): void {
     for (const each of this.#program.slice(start + 1)) {
       if (each.op === 'fork') each.to.forEach((target, index) => (each.to[index] = target + by));
@@ -264,7 +267,7 @@ class Compiler {
   #set(): (character: string) => boolean {
     const isNegated = this.#takes('^');
     const accepted: ((character: string) => boolean)[] = [];
-    if (this.#takes(']')) accepted.push((character) => character === ']'); // Python's rule for one that comes first
+    if (this.#takes(']')) accepted.push((character) => character === ']'); // Python's rule for a leading ]
     while (!this.#takes(']')) {
       if (this.#at >= this.#pattern.length) throw this.#error("has a '[' that is not closed");
       const first = this.#next();
@@ -295,7 +298,7 @@ class Compiler {
     return (character) => known.test(character);
   }
 
-  /** A character behind a backslash that stands for itself. */
+  /** Parses an escaped character that stands for itself. */
   #literal(): string {
     const character = this.#next();
     if (/[1-9k]/.test(character)) throw this.#error('refers back to a group, which takes more than linear time');

@@ -37,28 +37,28 @@ import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
 import { adapterCard } from './model-card.js';
 
-/** The file of an adapter folder that says what it is, as PEFT calls it. */
+/** PEFT's name of an adapter folder's configuration file. */
 export const ADAPTER_CONFIG = 'adapter_config.json';
-/** The file of an adapter folder with its tensors, as PEFT calls it. */
+/** PEFT's name of an adapter folder's tensor file. */
 export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 
-/** The adapter whose folder is the one named; the others have folders of their names inside it. */
+/** The adapter that is saved in the given folder itself; the others get subfolders of their names. */
 const DEFAULT_ADAPTER = 'default';
 
-/** Where adapters are written to, which, and how small. */
+/** Options of `savePretrained`. */
 export interface SaveOptions {
-  /** Default: the disk. */
+  /** Where to write. Default: the disk. */
   readonly storage?: Storage;
-  /** Whether ranks that have vanished are left out, so that the adapter is as small as it can be. Default true. */
+  /** Whether to leave out pruned ranks, so that the file is as small as possible. Default true. */
   readonly pruned?: boolean;
   /** Names of the adapters to write. Default: all. */
   readonly selectedAdapters?: readonly string[];
 }
 
 /**
- * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card; that of 'default' into
- * the folder itself, every other one into a folder of its name inside it. A save that is cut short leaves a folder that says so
- * when it is opened, never files of two saves.
+ * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
+ * 'default' goes into the folder itself, every other one into a subfolder of its name. Opening a folder whose save was
+ * interrupted reports that; files of two saves are never mixed.
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */
@@ -93,18 +93,20 @@ async function writeAdapter(
   });
 }
 
-/** Where an adapter is read from and by which methods. */
+/** Options of `loadPretrained` and `loadAdapter`. */
 export interface LoadOptions {
   /** The methods that the adapter may have been made with. */
   readonly methods: readonly PeftMethod[];
+  /** Where to read. Default: the disk. */
   readonly storage?: Storage;
-  /** Default 'default'. */
+  /** The name to give the adapter. Default 'default'. */
   readonly adapterName?: string;
 }
 
 /**
- * Returns a new model with the adapter of a folder, written here or by PEFT, which is the one that acts; `model` stays as it is.
- * @param options `seed`, default 0: of a head that the folder does not hold, and of the dropout and noise of further training
+ * Returns a new model with the adapter in a folder, written by peftjs or PEFT, as its active adapter. `model` is not
+ * changed.
+ * @param options `seed` (default 0) seeds a head that the folder does not hold, and the dropout of further training
  * @throws CheckpointError naming the file, tensor or field at fault.
  */
 export async function loadPretrained(
@@ -116,8 +118,8 @@ export async function loadPretrained(
 }
 
 /**
- * Changes `peft` in place: the adapter of a folder stands beside those that are there. It does not act until `setAdapter` says so.
- * @throws ConfigError when the name is taken.
+ * Adds the adapter in a folder to `peft`, in place. It stays inactive until `setAdapter` activates it.
+ * @throws ConfigError when the name is in use.
  * @throws CheckpointError naming the file, tensor or field at fault; nothing has changed then.
  */
 export async function loadAdapter(
@@ -132,7 +134,8 @@ export async function loadAdapter(
 
 /**
  * Returns the fields of a folder's adapter_config.json, in PEFT's names.
- * @throws CheckpointError when it is missing, too large, no JSON or nested too deeply, says no `peft_type`, or a save was cut short.
+ * @throws CheckpointError when it is missing, too large, not JSON, nested too deeply, without a `peft_type`, or from an
+ * interrupted save.
  */
 export async function readAdapterConfig(folder: string, storage: Storage = diskStorage()): Promise<ConfigFields> {
   const path = `${folder}/${ADAPTER_CONFIG}`;
@@ -159,7 +162,7 @@ export async function readAdapter(
   return { name: adapterName, method, file, saved, savedPaths: paths, ...storedMeaning(config, model), source };
 }
 
-/** The bytes of a folder's tensors. @throws UnsupportedError where they are in the format that older versions of PEFT wrote. */
+/** Reads the bytes of a folder's tensors. @throws UnsupportedError for the pickle format of older versions of PEFT. */
 async function readWeights(folder: string, storage: Storage): Promise<Uint8Array> {
   try {
     return await storage.read(`${folder}/${ADAPTER_WEIGHTS}`);
@@ -174,22 +177,24 @@ async function readWeights(folder: string, storage: Storage): Promise<Uint8Array
   }
 }
 
-/** What an adapter is made from again. */
+/** An adapter read from a file, ready to be restored. */
 export interface StoredAdapter extends OutputMeaning {
+  /** The adapter's name. */
   readonly name: string;
+  /** The method that reads the file. */
   readonly method: PeftMethod;
-  /** The method's part, without the modules trained whole. */
+  /** The method's part, without the modules trained in full. */
   readonly file: AdapterFile;
-  /** The modules trained whole: `<path>.weight` and `<path>.bias`, oriented as in the model. */
+  /** The modules trained in full: `<path>.weight` and `<path>.bias`, in the model's orientation. */
   readonly saved: HostTensors;
   /** Paths of these modules. */
   readonly savedPaths: readonly string[];
-  /** Where it comes from, for messages. */
+  /** The origin of the adapter, for messages. */
   readonly source: string;
 }
 
 /**
- * The adapter that a file describes. Without a head of its own it gets the model's.
+ * Makes the adapter that a file describes. Without a head of its own it gets the model's.
  * @throws CheckpointError naming the tensor or field at fault.
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
@@ -213,7 +218,7 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
 }
 
 /**
- * What a file says of single tokens and tied tables, as options.
+ * Returns a file's settings for single tokens and tied tables, as options.
  * @throws UnsupportedError where the method has no such options.
  */
 function tokenOptions({ file: { config }, method, source }: StoredAdapter): Partial<TargetConfig> {
@@ -228,7 +233,10 @@ function tokenOptions({ file: { config }, method, source }: StoredAdapter): Part
   throw new UnsupportedError(`${source}: '${method.name}' does not have '${field}', which this adapter uses`, field);
 }
 
-/** The values, when they are just those of the adapter. @throws CheckpointError for a missing, unknown or mis-shaped one. */
+/**
+ * Checks that the values are exactly the adapter's tensors. @throws CheckpointError for a missing, unknown or
+ * mis-shaped one.
+ */
 export function fittingValues(adapter: Adapter, values: HostTensors, source: string): HostTensors {
   const expected = new Map(
     Object.values(allLayers(adapter)).flatMap((layer) =>
@@ -256,7 +264,8 @@ export function fittingValues(adapter: Adapter, values: HostTensors, source: str
 }
 
 /**
- * The paths of the modules that a file has tensors of: whatever `target_modules` and `exclude_modules` say, these are adapted.
+ * Returns the paths of the modules that a file has tensors for. These are adapted, whatever `target_modules` and
+ * `exclude_modules` say.
  * @throws CheckpointError when a tensor belongs to no module of the model.
  */
 function modulesOf({ tensors, config }: AdapterFile, model: Model, source: string): string[] {
@@ -272,7 +281,7 @@ function modulesOf({ tensors, config }: AdapterFile, model: Model, source: strin
   return [...found];
 }
 
-/** Whether a tensor is a weight or bias of a module within what is a single module here, e.g. 'classifier.dense.bias'. */
+/** Returns whether a tensor belongs to a submodule of what is a single module here, e.g. 'classifier.dense.bias'. */
 function isOfAnotherHead(key: string, path: string): boolean {
   return /^\.(dense|out_proj)\.(weight|bias)$/.test(key.slice(path.length));
 }
@@ -286,7 +295,7 @@ function otherBase(key: string, { name }: Model, config: AdapterFile['config'], 
   );
 }
 
-/** The tensors of the head that an adapter was saved without. */
+/** Returns the tensors of the head that the adapter's file lacks. */
 function initialHead(model: Model, { saved, values }: Adapter, stored: HostTensors, source: string): HostTensors {
   const layers = Object.values(saved).filter(({ site }) => isOfHead(model, site.path));
   const missing = layers.flatMap((layer) =>
@@ -295,14 +304,14 @@ function initialHead(model: Model, { saved, values }: Adapter, stored: HostTenso
   const paths = new Set(missing.map(({ layer }) => layer.site.path));
   const drawn = [...paths].filter((path) => !isPretrained(model, path));
   if (drawn.length > 0) {
-    warnOnce(`${source} holds no '${drawn.join("', '")}' and the model came without a trained one: it is drawn anew`);
+    warnOnce(`${source} holds no '${drawn.join("', '")}' and the model has no trained one: its weights are random`);
   }
   return tensorsAt(values, ...missing.map(({ layer, name }) => tensorKey(layer, name)));
 }
 
 /**
- * The modules of the head that a file adapts, as PEFT can those before the last one.
- * @throws CheckpointError for one whose frozen weights the model came without.
+ * Returns the modules of the head that a file adapts. PEFT can adapt all but the last one.
+ * @throws CheckpointError for one without frozen weights in the model.
  */
 function adaptedHead(model: Model, targetModules: readonly string[], source: string): string[] {
   const paths = targetModules.filter((path) => isOfHead(model, path));

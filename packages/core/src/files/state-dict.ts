@@ -16,16 +16,16 @@ import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix 
 import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
 import type { AdapterLayer } from '../contracts/method.js';
 
-/** Which adapter is meant, and how small. */
+/** Options that name an adapter. */
 export interface StateDictOptions {
-  /** Default: the first active one. */
+  /** The adapter's name. Default: the first active one. */
   readonly adapterName?: string;
 }
 
 /**
- * Returns an adapter's tensors in memory, named and oriented as adapter_model.safetensors has them (`base_model.model.<module>..`), the
- * head and `modulesToSave` among them. `pruned` says whether ranks that have vanished are left out, as `savePretrained` does. Default
- * false: what `setPeftModelStateDict` takes.
+ * Returns an adapter's tensors with the names and orientation of adapter_model.safetensors
+ * (`base_model.model.<module>..`), including the head and `modulesToSave`. `pruned` leaves out pruned ranks, as
+ * `savePretrained` does. Default false, the form that `setPeftModelStateDict` reads.
  * @throws ConfigError for an unknown adapter.
  */
 export function getPeftModelStateDict(
@@ -40,7 +40,8 @@ export function getPeftModelStateDict(
 }
 
 /**
- * Changes `peft` in place: an adapter gets other values, a state dict of its own shapes. Modules trained whole that it does not hold keep theirs.
+ * Replaces an adapter's values by a state dict of the same shapes; changes `peft` in place. Modules trained in full
+ * that it does not hold keep their values.
  * @throws ConfigError for an unknown adapter, or one that is merged.
  * @throws CheckpointError naming the tensor that is missing, unknown or of another shape; nothing has changed then.
  */
@@ -61,7 +62,9 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
   peft.adapters.set(adapter.name, { ...adapter, values });
 }
 
-/** @throws ConfigError while an adapter is merged: its values are then in the weights too. */
+/**
+ * Checks that an adapter is not merged, because its values are then in the weights too. @throws ConfigError when it is.
+ */
 function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): void {
   if (!merged.includes(name)) return;
   throw new ConfigError(`adapter '${name}' is merged into the weights: unmerge it before you change it`, 'adapterName');
@@ -78,12 +81,13 @@ function isSaved({ saved }: Adapter, key: string): boolean {
 }
 
 /**
- * Changes `peft` in place: one of its LoRA adapters gets the values of another one, in a folder, without a change of any shape or
- * scaling, so that what is compiled for it goes on running. The new one adapts the same modules or some of them, with the same ranks or lower ones; they are filled up
- * with zeros, and B makes up for another scaling.
+ * Replaces the values of a LoRA adapter by those of another one in a folder; changes `peft` in place. No shape or
+ * scaling changes, so compiled programs keep running. The new adapter must adapt the same modules or some of them, with
+ * the same ranks or lower ones. Lower ranks are padded with zeros, and another scaling is multiplied into B.
  * @throws ConfigError for an unknown adapter, or one that is merged.
  * @throws UnsupportedError when one of the two is more than A and B.
- * @throws CheckpointError when the new one has more modules or ranks, or its folder is broken; nothing has changed then.
+ * @throws CheckpointError when the new one has more modules or ranks, or its folder is broken; nothing has changed
+ * then.
  */
 export async function hotswapAdapter(
   peft: PeftModel,
@@ -117,7 +121,7 @@ function assertSameTokens(current: Adapter, incoming: Adapter, source: string): 
   throw new CheckpointError(`${source} trains the tokens ${other}, the adapter '${current.name}' ${own}`);
 }
 
-/** The values of one layer: the incoming factors in its own ranks and scaling, or a B of zeros. */
+/** Returns the values of one layer: the incoming factors in this layer's rank and scaling, or a B of zeros. */
 function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, source: string): HostTensors {
   const { path } = layer.site;
   const own = valuesOf(layer, current.values);
@@ -141,7 +145,7 @@ function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, sourc
   };
 }
 
-/** A, B and the scaling of a layer that is nothing else. @throws UnsupportedError when it is. */
+/** Returns A, B and the scaling of a plain LoRA layer. @throws UnsupportedError for any other layer. */
 function plainFactors(layer: AdapterLayer, values: HostTensors) {
   const isPlain = layer.toLora && !layer.frozenWeight && !layer.mergedBias;
   if (!isPlain || !layer.toLora || tensorNames(layer).sort().join() !== 'loraA,loraB') {

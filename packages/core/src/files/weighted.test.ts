@@ -29,20 +29,20 @@ describe('changes of one weight, combined', () => {
   ];
   const sum = sumOf([one, 0.7], [wide, -0.4]);
 
-  it('by cat are their weighted sum, in as many ranks as they have together', () => {
+  it('by cat are their weighted sum, with the sum of their ranks', () => {
     const cat = combined('cat', parts, options);
     expect(cat.loraA.shape).toEqual([6, 5]);
     expect(relativeDistance(loraDelta(cat), sum)).toBeLessThan(1e-6);
   });
 
-  it('by svd are the nearest to it of the ranks asked for, scaled once', () => {
+  it('by svd are the best approximation of the given rank, scaled once', () => {
     expect(relativeDistance(loraDelta(combined('svd', parts, options)), sum)).toBeLessThan(1e-5);
     const error = (rank: number): number =>
       relativeDistance(loraDelta(combined('svd', parts, { ...options, rank })), sum);
     expect([error(1) > error(2), error(2) > error(4)]).toEqual([true, true]);
   });
 
-  it('by linear are sums of A and of B, weighed by the roots of what each counts', () => {
+  it('by linear are sums of A and of B, weighted by square roots', () => {
     const linear = combined(
       'linear',
       [
@@ -58,7 +58,7 @@ describe('changes of one weight, combined', () => {
     expect(relativeDistance(linear.loraB.data, b)).toBeLessThan(1e-6);
   });
 
-  it('by linear with -1 alone is the change taken back, and with 1 and -1 nothing', () => {
+  it('by linear with only -1 is the negated change, and with 1 and -1 zero', () => {
     const back = combined('linear', [{ factors: one, weight: -1 }], options);
     expect(relativeDistance(loraDelta(back), sumOf([one, -1]))).toBeLessThan(1e-6);
     const nothing = combined(
@@ -97,7 +97,7 @@ describe('TIES', () => {
     return [...combined('ties', parts, { ...options, ...given }).loraA.data];
   };
 
-  it('keeps the largest entries, elects a sign and averages those that have it', () => {
+  it('keeps the largest entries, elects a sign and averages the entries with that sign', () => {
     // trimmed to two of four: [5, 0, -4, 0] and [0, 3, 1, 0]; sums 5, 3, -3, 0
     expect(
       merged(
@@ -120,13 +120,13 @@ describe('TIES', () => {
     ).toEqual([4, 2, 1, 1]);
   });
 
-  it('elects by the number of entries where asked to', () => {
+  it('elects by the number of entries in frequency mode', () => {
     const tensors = [[5], [-1], [-2]];
     expect(merged(tensors, [1, 1, 1])).toEqual([5]);
     expect(merged(tensors, [1, 1, 1], { majoritySignMethod: 'frequency' })).toEqual([-1.5]);
   });
 
-  it('weighs after the election, and keeps nothing at density 0', () => {
+  it('applies weights after the election, and keeps nothing at density 0', () => {
     expect(merged([[2], [1]], [-4, 1])).toEqual([(-2 * 2 + 1) / 2]);
     expect(merged([[2], [1]], [1, 1], { density: 0 })).toEqual([0]);
   });

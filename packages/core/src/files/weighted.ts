@@ -7,30 +7,33 @@ import { loraAdapter, type ModuleFactors } from './convert.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
 import { joinFactors, loraDelta, nearestFactors, scaled } from '../adapter/factors.js';
 
-/** Which adapters are combined, and how. */
+/** Options of `addWeightedAdapter`. */
 export interface WeightedAdapterOptions extends Partial<Pick<CombinationOptions, 'majoritySignMethod'>> {
-  /** Names of the adapters. */
+  /** Names of the adapters to combine. */
   readonly adapters: readonly string[];
-  /** A weight for each, negative ones among them. */
+  /** A weight for each of them; may be negative. */
   readonly weights: readonly number[];
-  /** Name of the new one. */
+  /** The name of the new adapter. */
   readonly adapterName: string;
-  /** Default 'svd', as in PEFT. */
+  /** How to combine them. Default 'svd', as in PEFT. */
   readonly combinationType?: CombinationType;
-  /** Ranks of 'svd'. Default: the highest rank among the adapters. */
+  /** The rank that 'svd' keeps. Default: the highest rank among the adapters. */
   readonly svdRank?: number;
-  /** Share of the entries that 'ties' keeps, from 0 to 1; it has no default. */
+  /** The share of the entries that 'ties' keeps, from 0 to 1; required for 'ties'. */
   readonly density?: number;
-  /** The adapter whose head and `modulesToSave` the new one gets. Needed where they differ; they are not combined. */
+  /**
+   * The adapter whose head and `modulesToSave` the new one gets. Required where they differ, because they are not
+   * combined.
+   */
   readonly modulesFrom?: string;
 }
 
 /**
- * Changes `peft` in place: a LoRA adapter that combines several stands beside them, PEFT's `add_weighted_adapter`. Modules that only
- * some of them adapt are combined of those. It does not act until `setAdapter` says so.
- * @throws ConfigError when a name is unknown or taken, an option is missing or impossible, or heads differ.
+ * Adds a LoRA adapter that combines several others to `peft`, in place: PEFT's `add_weighted_adapter`. A module that
+ * only some of them adapt is combined from those. It stays inactive until `setAdapter` activates it.
+ * @throws ConfigError when a name is unknown or in use, an option is missing or impossible, or heads differ.
  * @throws UnsupportedError when an adapter is more than a low-rank change of weights.
- * @throws ShapeError when 'linear' or 'ties' meets adapters of different ranks.
+ * @throws ShapeError when 'linear' or 'ties' gets adapters of different ranks.
  */
 export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOptions): void {
   const { adapterName: name, combinationType = 'svd' } = options;
@@ -73,20 +76,20 @@ function combinationOptions(
   return { rank: svdRank ?? Math.max(1, ...ranks), density, majoritySignMethod };
 }
 
-/** The factors of every module of an adapter. @throws UnsupportedError when it is more than that. */
+/** Returns the factors of every module of an adapter. @throws UnsupportedError when it is more than that. */
 function factorsOf({ name, layers, values }: Adapter): Map<string, LoraFactors> {
   return new Map(
     Object.entries(layers).map(([path, layer]) => {
       if (layer.toLora && !layer.mergedBias) return [path, layer.toLora(valuesOf(layer, values))];
       throw new UnsupportedError(
-        `the adapter '${name}' is more than a low-rank change of '${path}'; convertToLora makes one of it`,
+        `the adapter '${name}' is more than a low-rank change of '${path}'; use convertToLora first`,
         path,
       );
     }),
   );
 }
 
-/** One of the adapters, whose modules trained whole are those of all. @throws ConfigError when they differ. */
+/** Returns the first adapter if all have equal modules trained in full. @throws ConfigError when they differ. */
 function sharedModules(adapters: readonly Adapter[]): Adapter {
   const [first, ...others] = adapters as [Adapter, ...Adapter[]];
   for (const other of others) {
@@ -95,7 +98,7 @@ function sharedModules(adapters: readonly Adapter[]): Adapter {
     );
     if (!differing) continue;
     throw new ConfigError(
-      `'${differing.site.path}' is trained whole by '${first.name}' and '${other.name}' and cannot be combined: say whose to take by modulesFrom`,
+      `'${differing.site.path}' is trained in full by '${first.name}' and '${other.name}' and cannot be combined: choose one with modulesFrom`,
       'modulesFrom',
     );
   }
@@ -111,38 +114,44 @@ function sameValues(layer: AdapterLayer, a: Adapter, b: Adapter): boolean {
 }
 
 /*
- * Several changes of one weight, s_i A_i B_i with weights w_i, as one change A B:
+ * Several changes of one weight, s_i A_i B_i with weights w_i, combined into one change A B:
  *
  *   cat      A = [w_1 s_1 A_1, w_2 s_2 A_2, ..], B = [B_1; B_2; ..]           exact, of rank r_1 + r_2 + ..
- *   svd      the best approximation of sum w_i s_i A_i B_i by so many ranks    Eckart and Young, 1936
- *   linear   A = sum a_i A_i, B = sum b_i B_i                                  |a_i| = b_i = sqrt|w_i s_i|, a_i has w_i's sign
- *   ties     the same after TIES (Yadav et al., 2023, arXiv 2306.01708) on the A's and on the B's: of each the `density`
- *            largest entries stay; the sign of their sum is elected; entries of that sign are weighed and averaged
+ *   svd      the best approximation of sum w_i s_i A_i B_i of a given rank    Eckart and Young, 1936
+ *   linear   A = sum a_i A_i, B = sum b_i B_i                                 |a_i| = b_i = sqrt|w_i s_i|; a_i has the
+ *                                                                             sign of w_i
+ *   ties     the same after TIES (Yadav et al., 2023, arXiv 2306.01708) on the A's and on the B's: the `density`
+ *            largest entries of each stay; the sign of their sum is elected; entries of that sign are weighted and
+ *            averaged
  *
- * The products A_i B_j of different adapters are in what `linear` and `ties` give: neither is the weighted sum of the changes.
+ * The results of `linear` and `ties` also contain products A_i B_j of different adapters: neither is the weighted sum
+ * of the changes.
  */
 
 /** How changes are combined. */
 export type CombinationType = 'linear' | 'cat' | 'ties' | 'svd';
 
-/** A change of a weight and how much it counts. */
+/** A change of a weight, with its weight in the combination. */
 export interface WeightedFactors {
+  /** The low-rank factors of the change. */
   readonly factors: LoraFactors;
-  /** May be negative. */
+  /** The weight; may be negative. */
   readonly weight: number;
 }
 
 /** Options of single combination types. */
 export interface CombinationOptions {
-  /** Ranks of `svd`. */
+  /** The rank that `svd` keeps. */
   readonly rank: number;
-  /** Share of the entries that `ties` keeps, 0 to 1. */
+  /** The share of the entries that `ties` keeps, 0 to 1. */
   readonly density: number;
-  /** Whether `ties` elects a sign by the sum of the entries or by their number. */
+  /**
+   * Whether `ties` elects a sign by the sum of the entries ('total') or by their number ('frequency'). Default 'total'.
+   */
   readonly majoritySignMethod: 'total' | 'frequency';
 }
 
-/** One change from several of the same weight. @throws ShapeError when `linear` or `ties` is given different ranks. */
+/** Combines several changes of one weight. @throws ShapeError when `linear` or `ties` gets different ranks. */
 export function combined(
   type: CombinationType,
   parts: readonly WeightedFactors[],
@@ -215,7 +224,7 @@ function tiesMerged(
   );
 }
 
-/** The tensor with zeros but for the largest of its entries, the first ones among equals. */
+/** Returns the tensor with all but its largest entries set to zero; of equal entries the first ones stay. */
 function largestEntries(tensor: HostTensor, density: number): HostTensor {
   const values = floats(tensor);
   const count = Math.floor(density * values.length);

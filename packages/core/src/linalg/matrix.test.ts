@@ -38,7 +38,7 @@ describe('symmetricInverse', () => {
     [2 / 3, -1 / 3, -1 / 3, 2 / 3].forEach((value, index) => expect(inverse.data[index]).toBeCloseTo(value, 6));
   });
 
-  it('refuses a matrix that is singular, to rounding or exactly, and takes it with a ridge', () => {
+  it('rejects a singular matrix, to rounding or exactly, and accepts it with a ridge', () => {
     const nearly = square(2, 1, 1, 1, 1 + 2 ** -23);
     expect(() => symmetricInverse(nearly)).toThrow(ConfigError);
     expect(symmetricInverse(nearly, { ridge: 1e-8 }).data[0]).toBeGreaterThan(1e6);
@@ -46,7 +46,7 @@ describe('symmetricInverse', () => {
     expect(symmetricInverse(hostZeros([3, 3]), { ridge: 0.5 }).data[0]).toBe(2);
   });
 
-  it('refuses what is not positive definite, not square, or has a negative ridge', () => {
+  it('rejects matrices that are not positive definite or not square, and negative ridges', () => {
     expect(() => symmetricInverse(square(2, 1, 2, 2, 1))).toThrow(ConfigError);
     expect(() => symmetricInverse(hostZeros([2, 3]))).toThrow(ShapeError);
     expect(() => symmetricInverse(square(1, 1), { ridge: -1 })).toThrow(ConfigError);

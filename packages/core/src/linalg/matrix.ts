@@ -2,16 +2,19 @@ import { CholeskyDecomposition, Matrix } from 'ml-matrix';
 import { ConfigError, ShapeError } from '../errors.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
 
-/** A matrix that decompositions can work on: not empty, every value finite, row after row. */
+/** A matrix ready to be decomposed: not empty, all values finite. */
 export interface DenseMatrix {
+  /** The number of rows. */
   readonly rows: number;
+  /** The number of columns. */
   readonly columns: number;
+  /** The values, row after row. */
   readonly values: Float32Array;
 }
 
 /**
- * Reads a float32 matrix at rest `[rows, columns]`, without a copy.
- * @throws ShapeError when it is no matrix, is empty or holds integers.
+ * Reads a float32 host matrix `[rows, columns]` without a copy.
+ * @throws ShapeError when it is not a matrix, is empty or holds integers.
  * @throws ConfigError when a value is not finite.
  */
 export function denseMatrix(matrix: HostTensor): DenseMatrix {
@@ -30,17 +33,17 @@ export function denseMatrix(matrix: HostTensor): DenseMatrix {
   return { rows, columns, values };
 }
 
-/** One column in double precision: rows numbers. */
+/** Returns one column in double precision, `[rows]`. */
 export function columnOf({ rows, columns, values }: DenseMatrix, column: number): Float64Array {
   return Float64Array.from({ length: rows }, (_, row) => values[row * columns + column] as number);
 }
 
-/** One row in double precision: columns numbers. */
+/** Returns one row in double precision, `[columns]`. */
 export function rowOf({ columns, values }: DenseMatrix, row: number): Float64Array {
   return Float64Array.from(values.subarray(row * columns, (row + 1) * columns));
 }
 
-/** Vectors of `length` side by side: `[length, vectors]`. A shorter one ends in zeros. */
+/** Joins vectors as columns of a matrix `[length, vectors]`. Shorter vectors are padded with zeros. */
 export function fromColumns(vectors: readonly Float64Array[], length: number): HostTensor {
   const data = new Float32Array(length * vectors.length);
   vectors.forEach((vector, column) => {
@@ -49,14 +52,17 @@ export function fromColumns(vectors: readonly Float64Array[], length: number): H
   return hostTensor(data, [length, vectors.length]);
 }
 
-/** A rank that can be asked for. @throws ConfigError when it is no whole number from 1. */
+/** Checks a requested rank. @throws ConfigError when it is not an integer of at least 1. */
 export function checkRank(rank: number): void {
   if (!Number.isInteger(rank) || rank < 1) {
     throw new ConfigError(`rank must be a whole number of at least 1, got ${rank}`, 'rank');
   }
 }
 
-/** sum_i a_i b_i over the entries of `b`, with `a` read from `from` on. Four sums run side by side. */
+/**
+ * Returns sum_i a_i b_i over the entries of `b`, reading `a` from index `from`. Four partial sums run in parallel, for
+ * speed.
+ */
 export function dot(a: Float64Array, from: number, b: Float64Array): number {
   let [s0, s1, s2, s3] = [0, 0, 0, 0];
   const whole = b.length - (b.length % 4);
@@ -70,14 +76,14 @@ export function dot(a: Float64Array, from: number, b: Float64Array): number {
   return s0 + s1 + (s2 + s3);
 }
 
-/** target += factor * source, entry by entry; `target` is written from `at` on. */
+/** Computes target += factor * source, entry by entry, writing `target` from index `at`. */
 export function addScaled(target: Float64Array, at: number, factor: number, source: Float64Array): void {
   for (let i = 0; i < source.length; i++) {
     target[at + i] = (target[at + i] as number) + factor * (source[i] as number);
   }
 }
 
-/** A x for each x: vectors of `columns` numbers -> vectors of `rows` numbers. */
+/** Returns A x for each x: vectors of `columns` numbers -> vectors of `rows` numbers. */
 export function times(matrix: DenseMatrix, vectors: readonly Float64Array[]): Float64Array[] {
   return vectors.map((vector) => {
     const result = new Float64Array(matrix.rows);
@@ -88,7 +94,7 @@ export function times(matrix: DenseMatrix, vectors: readonly Float64Array[]): Fl
   });
 }
 
-/** A^T y for each y: vectors of `rows` numbers -> vectors of `columns` numbers. */
+/** Returns A^T y for each y: vectors of `rows` numbers -> vectors of `columns` numbers. */
 export function transposedTimes(matrix: DenseMatrix, vectors: readonly Float64Array[]): Float64Array[] {
   return vectors.map((vector) => {
     const result = new Float64Array(matrix.columns);
@@ -99,7 +105,7 @@ export function transposedTimes(matrix: DenseMatrix, vectors: readonly Float64Ar
   });
 }
 
-/** sum_i c_i v_i: the vector that has these coordinates in a basis. */
+/** Returns sum_i c_i v_i: the vector with these coordinates in a basis. */
 export function combination(basis: readonly Float64Array[], coordinates: ArrayLike<number>): Float64Array {
   const result = new Float64Array(basis[0]?.length ?? 0);
   basis.forEach((vector, index) => addScaled(result, 0, coordinates[index] as number, vector));
@@ -142,21 +148,21 @@ function addRow(result: Float64Array, { columns, values }: DenseMatrix, row: num
   }
 }
 
-/** Relative rounding of float32. */
+/** The relative rounding error of float32. */
 const EPSILON = 2 ** -23;
 
-/** How to invert. */
+/** Options of `symmetricInverse`. */
 export interface InverseOptions {
-  /** Added to the diagonal; makes a singular matrix invertible. Default 0. */
+  /** A number added to the diagonal; it makes a singular matrix invertible. Default 0. */
   readonly ridge?: number;
 }
 
 /**
- * (M + ridge I)^-1 of a small symmetric positive definite matrix `[n, n]`, such as A^T A, by Cholesky's decomposition in
- * double precision. Only the symmetric part of M counts. Without a ridge, a matrix that is singular to float32's
- * rounding is refused.
- * @throws ShapeError when `matrix` is not square, ConfigError when it is not finite or not positive definite, or
- * when the ridge is negative.
+ * Returns (M + ridge I)^-1 of a small symmetric positive definite matrix `[n, n]`, such as A^T A, by a Cholesky
+ * decomposition in double precision. Only the symmetric part of M is used. Without a ridge, a matrix that is singular
+ * to float32 rounding is rejected.
+ * @throws ShapeError when `matrix` is not square, ConfigError when it is not finite or not positive definite, or when
+ * the ridge is negative.
  */
 export function symmetricInverse(matrix: HostTensor, { ridge = 0 }: InverseOptions = {}): HostTensor {
   const dense = denseMatrix(matrix);
@@ -176,13 +182,13 @@ export function symmetricInverse(matrix: HostTensor, { ridge = 0 }: InverseOptio
   return hostTensor(Float32Array.from(inverse.to1DArray()), matrix.shape);
 }
 
-/** (M + M^T) / 2. */
+/** Returns (M + M^T) / 2. */
 function symmetricPart({ rows, columns, values }: DenseMatrix): Matrix {
   const full = Matrix.from1DArray(rows, columns, values);
   return full.clone().add(full.transpose()).mul(0.5);
 }
 
-/** min_j L_jj^2 / M_jj: the share of row j that the rows before it do not explain. */
+/** Returns min_j L_jj^2 / M_jj: the share of row j that the previous rows do not explain. */
 function smallestPivot(matrix: Matrix, { lowerTriangularMatrix }: CholeskyDecomposition): number {
   const diagonal = matrix.diagonal();
   return Math.min(...lowerTriangularMatrix.diagonal().map((entry, j) => entry ** 2 / (diagonal[j] as number)));

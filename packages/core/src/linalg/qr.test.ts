@@ -50,7 +50,7 @@ describe('qr', () => {
     [5, 1, 0, 2].forEach((r, index) => expect(square.r.data[index]).toBeCloseTo(r, 6));
   });
 
-  it('leaves a triangle as it is, signs included', () => {
+  it('leaves a triangle unchanged, signs included', () => {
     const triangle = hostTensor(Float32Array.of(-2, 1, 0, 3), [2, 2]);
     expect([...qr(triangle).q.data]).toEqual([1, 0, 0, 1]);
     expect([...qr(triangle).r.data]).toEqual([-2, 1, 0, 3]);
@@ -61,7 +61,7 @@ describe('qr', () => {
     expectFactors(hostZeros([4, 3]));
   });
 
-  it('computes the leading columns of Q and rows of R alone', () => {
+  it('computes only the leading columns of Q and rows of R', () => {
     const matrix = gaussian(12, 9);
     const [whole, leading] = [qr(matrix), qr(matrix, 3)];
     expect(leading.q.shape).toEqual([12, 3]);
@@ -70,7 +70,7 @@ describe('qr', () => {
     expect(asMatrix(leading.r)).toEqual(asMatrix(whole.r).subMatrix(0, 2, 0, 8));
   });
 
-  it('refuses what is no matrix, and ranks below 1', () => {
+  it('rejects tensors that are no matrix, and ranks below 1', () => {
     expect(() => qr(hostZeros([3]))).toThrow(ShapeError);
     expect(() => qr(gaussian(3, 3), 0)).toThrow(ConfigError);
   });

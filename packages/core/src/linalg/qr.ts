@@ -1,17 +1,19 @@
 import type { HostTensor } from '../tensors.js';
 import { addScaled, checkRank, columnOf, denseMatrix, dot, fromColumns } from './matrix.js';
 
-/** A = Q R: the columns of q `[rows, k]` are orthonormal, r `[k, columns]` is upper triangular. */
+/** A QR decomposition A = Q R. */
 export interface QrFactors {
+  /** Q `[rows, k]`, with orthonormal columns. */
   readonly q: HostTensor;
+  /** R `[k, columns]`, upper triangular. */
   readonly r: HostTensor;
 }
 
 /**
- * The reduced QR decomposition of a matrix `[rows, columns]` by Householder reflections in double precision, with
- * the signs of LAPACK and `torch.linalg.qr`. With a `rank`, only the first `rank` columns of Q and rows of R are
+ * Returns the reduced QR decomposition of a matrix `[rows, columns]` by Householder reflections in double precision,
+ * with the signs of LAPACK and `torch.linalg.qr`. With a `rank`, only the first `rank` columns of Q and rows of R are
  * computed; k = min(rank, rows, columns).
- * @throws ShapeError when `matrix` is no matrix, ConfigError when it is not finite or `rank` is below 1.
+ * @throws ShapeError when `matrix` is not a matrix, ConfigError when it is not finite or `rank` is below 1.
  */
 export function qr(matrix: HostTensor, rank = Infinity): QrFactors {
   if (rank !== Infinity) checkRank(rank);
@@ -27,17 +29,17 @@ export interface HouseholderBasis {
   /** The orthonormal vectors q_1, q_2, .. so far. */
   readonly vectors: readonly Float64Array[];
   /**
-   * Extends the basis, unless it is full, by the direction that `vector` adds. A vector that adds none gets some
-   * direction orthogonal to the others. Returns the coordinates q_1 . vector, q_2 . vector, ..
+   * Extends the basis, unless it is full, by the new direction of `vector`. If there is none, it adds some direction
+   * orthogonal to the others. Returns the coordinates q_1 . vector, q_2 . vector, ..
    */
   add(vector: Float64Array): Float64Array;
 }
 
 /**
- * Householder orthonormalisation in `length` dimensions, up to `limit` vectors: orthonormal to rounding whatever is
- * added, dependent vectors and zeros included. With the vectors of a matrix added in turn, q_i and the coordinates
- * are the columns of Q and R, with LAPACK's signs (`dgeqrf`, so numpy's and torch's): R_kk is -sign(x_k) |x| of the
- * part x that is left, and x_k itself when nothing stands below it.
+ * Starts a Householder orthonormalisation in `length` dimensions, of up to `limit` vectors. The result is orthonormal
+ * to rounding whatever is added, including dependent vectors and zeros. If the columns of a matrix are added in turn,
+ * q_i and the coordinates are the columns of Q and R, with LAPACK's signs (`dgeqrf`, as in numpy and torch): R_kk is
+ * -sign(x_k) |x| of the remaining part x, and x_k itself when all entries below it are zero.
  */
 export function householderBasis(length: number, limit: number): HouseholderBasis {
   const reflectors: Float64Array[] = []; // w_k over entries k, k + 1, ..; H_k = I - w_k w_k^T
@@ -60,7 +62,7 @@ export function householderBasis(length: number, limit: number): HouseholderBasi
   };
 }
 
-/** w with (I - w w^T) x = beta e_1 and |w|^2 = 2; zeros, the identity, when x is a multiple of e_1 already. */
+/** Returns w with (I - w w^T) x = beta e_1 and |w|^2 = 2; zeros (the identity) when x is already a multiple of e_1. */
 function reflectorOf(x: Float64Array): Float64Array {
   const first = x[0] as number;
   const below = dot(x, 1, x.subarray(1));
@@ -73,12 +75,12 @@ function reflectorOf(x: Float64Array): Float64Array {
   return w.map((value) => value * scale);
 }
 
-/** (I - w w^T) x in place, with w over the entries of x from `from` on. */
+/** Computes (I - w w^T) x in place, where w covers the entries of x from index `from`. */
 function reflect(x: Float64Array, w: Float64Array, from: number): void {
   addScaled(x, from, -dot(x, from, w), w);
 }
 
-/** q_k = H_1 H_2 .. H_k e_k for the last reflector k. */
+/** Returns q_k = H_1 H_2 .. H_k e_k for the last reflector k. */
 function unitVector(reflectors: readonly Float64Array[], length: number): Float64Array {
   const vector = new Float64Array(length);
   vector[reflectors.length - 1] = 1;

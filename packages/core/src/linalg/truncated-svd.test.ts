@@ -115,7 +115,7 @@ describe('truncatedSvd, exact', () => {
     expect(overlap.transpose().mmul(overlap).sub(Matrix.eye(3)).abs().max()).toBeLessThan(1e-5);
   });
 
-  it('turns the largest entry of each left vector to the positive side', () => {
+  it('makes the largest entry of each left vector positive', () => {
     const { u } = truncatedSvd(gaussian(15, 10), 10);
     for (const column of asMatrix(u).transpose().to2DArray()) {
       expect(Math.max(...column)).toBe(Math.max(...column.map(Math.abs)));
@@ -155,7 +155,7 @@ describe('truncatedSvd, by search', () => {
     expect(overlap.transpose().mmul(overlap).sub(Matrix.eye(20)).abs().max()).toBeLessThan(1e-4);
   });
 
-  it('goes on when the matrix has no further directions', () => {
+  it('continues when the matrix has no further directions', () => {
     const matrix = withSpectrum(300, 320, [3, 2]);
     const svd = truncatedSvd(matrix, 8);
     expectOrthonormal(svd);
@@ -177,11 +177,11 @@ describe('truncatedSvd, by search', () => {
 });
 
 describe('truncatedSvd, bad input', () => {
-  it.each([0, -1, 1.5, NaN])('refuses rank %d', (rank) => {
+  it.each([0, -1, 1.5, NaN])('rejects rank %d', (rank) => {
     expect(() => truncatedSvd(gaussian(3, 3), rank)).toThrow(ConfigError);
   });
 
-  it('refuses what is no matrix of finite floats', () => {
+  it('rejects tensors that are no matrix of finite floats', () => {
     expect(() => truncatedSvd(hostZeros([4]), 1)).toThrow(ShapeError);
     expect(() => truncatedSvd(hostZeros([0, 4]), 1)).toThrow(ShapeError);
     expect(() => truncatedSvd(hostIntegers(Int32Array.of(1), [1, 1]), 1)).toThrow(ShapeError);

@@ -14,25 +14,34 @@ import {
   type DenseMatrix,
 } from './matrix.js';
 
-/** Random directions beyond the rank: the wanted values stand apart from those that the block leaves out. */
+/**
+ * The number of random directions beyond the rank. They separate the wanted singular values from those that are left
+ * out.
+ */
 const OVERSAMPLING = 8;
-/** Directions after which a search ends, values still moving or not; smaller matrices are decomposed exactly. */
+/**
+ * The number of directions after which a search ends, even if values still move. Smaller matrices are decomposed
+ * exactly.
+ */
 const WIDTH = 256;
-/** Blocks that a search may take at any rank, even where they exceed `WIDTH`. */
+/** The number of blocks that a search may use at any rank, even where they exceed `WIDTH`. */
 const BLOCKS = 4;
-/** A singular value stands still once a further block moves it by no more than this share of the largest. */
+/** A singular value has converged when another block moves it by at most this share of the largest. */
 const TOLERANCE = 1e-7;
 
-/** A ~ U diag(s) V^T: the columns of u `[rows, k]` and v `[columns, k]` are orthonormal, s descends. */
+/** A truncated singular value decomposition A ~ U diag(s) V^T. */
 export interface TruncatedSvd {
+  /** U `[rows, k]`, with orthonormal columns. */
   readonly u: HostTensor;
+  /** The singular values, descending, `[k]`. */
   readonly s: Float64Array;
+  /** V `[columns, k]`, with orthonormal columns. */
   readonly v: HostTensor;
 }
 
-/** How to search. */
+/** Options of `truncatedSvd`. */
 export interface SvdOptions {
-  /** Of the random start where the matrix is large. Default 0. */
+  /** The seed of the random start, for large matrices. Default 0. */
   readonly seed?: number;
 }
 
@@ -44,16 +53,17 @@ interface Triples {
 }
 
 /**
- * The k = min(rank, rows, columns) largest singular values of a matrix `[rows, columns]` and their vectors, so the best
- * approximation of rank k (Eckart and Young, 1936). The entry of largest magnitude in each column of u is positive.
+ * Returns the k = min(rank, rows, columns) largest singular values of a matrix `[rows, columns]` and their vectors,
+ * i.e. the best approximation of rank k (Eckart and Young, 1936). The entry of largest magnitude in each column of u is
+ * positive.
  *
- * Exact to rounding where the smaller side is at most 256 or four times the rank; the cost grows with its cube (some
- * ten seconds for 768). Above that by a randomized block Krylov search (Halko, Martinsson and Tropp, 2011; Musco and
- * Musco, 2015), repeatable by seed. It ends when no value moves by more than 1e-7 of the largest, or after some 260
- * directions (four times the rank, if that is more). The latter happens on flat spectra only: vectors of nearly equal
- * values may then still be mixed with their neighbours, and the error of the approximation is above the best by up to
- * 1e-5 at ranks to 16 and 0.5 % at any rank (measured on Gaussian noise).
- * @throws ShapeError when `matrix` is no matrix, ConfigError when it is not finite or `rank` is below 1.
+ * The result is exact to rounding where the smaller side is at most 256 or four times the rank; the cost grows with its
+ * cube (some ten seconds for 768). Larger matrices use a randomized block Krylov search (Halko, Martinsson and Tropp,
+ * 2011; Musco and Musco, 2015), repeatable by seed. It ends when no value moves by more than 1e-7 of the largest, or
+ * after some 260 directions (four times the rank, if that is more). The latter happens only on flat spectra. Vectors of
+ * nearly equal values may then still be mixed with their neighbours, and the error of the approximation is above the
+ * best by up to 1e-5 at ranks to 16 and 0.5 % at any rank (measured on Gaussian noise).
+ * @throws ShapeError when `matrix` is not a matrix, ConfigError when it is not finite or `rank` is below 1.
  */
 export function truncatedSvd(matrix: HostTensor, rank: number, { seed = 0 }: SvdOptions = {}): TruncatedSvd {
   checkRank(rank);
@@ -68,7 +78,7 @@ export function truncatedSvd(matrix: HostTensor, rank: number, { seed = 0 }: Svd
   return { u: fromColumns(u, dense.rows), s: Float64Array.from(s), v: fromColumns(v, dense.columns) };
 }
 
-/** By QR over the longer side and the SVD of the small triangle: A = Q R = (Q U_R) S V^T. */
+/** Decomposes exactly, by QR over the longer side and the SVD of the small triangle: A = Q R = (Q U_R) S V^T. */
 function exact(matrix: DenseMatrix, rank: number): Triples {
   const { rows, columns } = matrix;
   const tall = rows >= columns;
@@ -83,8 +93,8 @@ function exact(matrix: DenseMatrix, rank: number): Triples {
 
 /**
  * Golub-Kahan bidiagonalisation by blocks: V spans the Krylov space of A^T A on a random block, A V = U R, and the
- * singular triples of R give those of A (Rayleigh and Ritz). The block is wider than the rank, so that equal singular
- * values are all found.
+ * singular triples of R give those of A (Rayleigh and Ritz). The block is wider than the rank, so that all equal
+ * singular values are found.
  */
 function search(
   matrix: DenseMatrix,
@@ -105,7 +115,7 @@ function search(
     triangle.push(...images.map((image) => left.add(image)));
     if (step === blocks) break;
     const values = triangleValues(triangle, rank);
-    if (standStill(values, before)) break;
+    if (converged(values, before)) break;
     before = values;
     directions = transposedTimes(matrix, left.vectors.slice(-block));
   }
@@ -117,12 +127,12 @@ function search(
   };
 }
 
-function standStill(values: readonly number[], before: readonly number[]): boolean {
+function converged(values: readonly number[], before: readonly number[]): boolean {
   const tolerance = TOLERANCE * (values[0] as number);
   return values.every((value, index) => Math.abs(value - (before[index] ?? Infinity)) <= tolerance);
 }
 
-/** The leading singular triples of an upper triangle given by its columns. */
+/** Returns the leading singular triples of an upper triangle given by its columns. */
 function triangleSvd(columns: readonly Float64Array[], rank: number): Triples {
   const svd = new SingularValueDecomposition(triangular(columns));
   const leading = (vectors: Matrix): Float64Array[] =>
@@ -134,20 +144,22 @@ function triangleSvd(columns: readonly Float64Array[], rank: number): Triples {
   };
 }
 
-/** The leading singular values alone, which cost a quarter. */
+/** Returns only the leading singular values, at a quarter of the cost. */
 function triangleValues(columns: readonly Float64Array[], rank: number): readonly number[] {
   const valuesOnly = { computeLeftSingularVectors: false, computeRightSingularVectors: false };
   return new SingularValueDecomposition(triangular(columns), valuesOnly).diagonal.slice(0, rank);
 }
 
-/** The matrix [n, n] whose columns are given down to the diagonal. */
+/** Builds the upper triangular matrix [n, n] from its columns, each given down to the diagonal. */
 function triangular(columns: readonly Float64Array[]): Matrix {
   const matrix = Matrix.zeros(columns.length, columns.length);
   columns.forEach((column, index) => column.forEach((value, row) => matrix.set(row, index, value)));
   return matrix;
 }
 
-/** Turns each pair of vectors so that the entry of largest magnitude in u, the first of equals, is positive. */
+/**
+ * Flips the sign of each pair of vectors so that the entry of largest magnitude in u (the first of equals) is positive.
+ */
 function withSigns({ u, s, v }: Triples): Triples {
   const signs = u.map(signOf);
   const turned = (vectors: readonly Float64Array[]): Float64Array[] =>

@@ -7,23 +7,23 @@ import type { Loss, LossBatch } from './loss.js';
 import { weightedMean } from './means.js';
 
 /*
- * Losses of embeddings. A row of the data is an example of several texts, its columns: a pair, or a triplet. The model reads the texts of
- * all rows column after column, and so its outputs are
+ * Losses of embeddings. A row of the data holds several texts, its columns: a pair or a triplet. The model reads the
+ * texts of all rows column after column, so its outputs are
  *
  *   [columns * rows, width] = [first texts of all rows; second texts; ..]
  *
- * Values are those of sentence-transformers' losses of the same names.
+ * The values are those of sentence-transformers' losses of the same names.
  */
 
 /** Options of `multipleNegativesRanking`. */
 export interface MultipleNegativesRankingOptions {
-  /** What cosines are multiplied by, 1 / temperature. Default 20. */
+  /** The factor of the cosines, 1 / temperature. Default 20. */
   readonly scale?: number;
 }
 
 /** Options of `triplet` and `contrastive`. */
 export interface MarginOptions {
-  /** How much further apart what does not belong together is to be: a distance above 0. */
+  /** The distance, above 0, by which texts that do not belong together must be further apart. Default: see the loss. */
   readonly margin?: number;
 }
 
@@ -32,29 +32,32 @@ function assertPositive(option: string, value: number): void {
   throw new ConfigError(`${option} must be a number above 0, got ${describe(value)}`, option);
 }
 
-/** The embeddings of each column, `[rows, width]`. */
+/** Splits the outputs into the embeddings of each column, `[rows, width]`. */
 function columnsOf(outputs: Tensor, { rowWeights }: LossBatch): Tensor[] {
   const rows = rowWeights.shape[0];
   return tf.split(outputs, outputs.shape[0] / rows, 0);
 }
 
-/** cos(x, y) of the rows of two matrices, `[rows]`. */
+/** Returns cos(x, y) for the rows of two matrices, `[rows]`. */
 function cosines(x: Tensor, y: Tensor): Tensor {
   return tf.sum(tf.mul(l2Normalize(x), l2Normalize(y)), -1);
 }
 
-/** ||x - y + 1e-6|| of the rows of two matrices, `[rows]`: torch's pairwise distance, which has a gradient at x = y. */
+/**
+ * Returns ||x - y + 1e-6|| for the rows of two matrices, `[rows]`: torch's pairwise distance, which has a gradient at x
+ * = y.
+ */
 function distances(x: Tensor, y: Tensor): Tensor {
   return tf.sqrt(tf.sum(tf.square(tf.add(tf.sub(x, y), 1e-6)), -1));
 }
 
-/** A logit that leaves a softmax out of everything. */
+/** A logit that excludes an entry from a softmax. */
 const NEVER = -1e9;
 
 /**
- * Multiple negatives ranking (Henderson et al., 2017, arXiv 1705.00652, eq. 4): rows are (anchor, positive), or (anchor, positive, negative ..).
- * An anchor is to find its positive among the positives and negatives of all rows of the batch: the cross-entropy of
- * scale * cos(anchor, candidate). Labels are not read.
+ * Multiple negatives ranking (Henderson et al., 2017, arXiv 1705.00652, eq. 4). Rows are (anchor, positive) or (anchor,
+ * positive, negative ..). It is the cross-entropy of scale * cos(anchor, candidate): each anchor must find its positive
+ * among the positives and negatives of all rows of the batch. Labels are not read.
  */
 export function multipleNegativesRanking({ scale = 20 }: MultipleNegativesRankingOptions = {}): Loss {
   assertPositive('scale', scale);
@@ -75,7 +78,7 @@ export function multipleNegativesRanking({ scale = 20 }: MultipleNegativesRankin
   };
 }
 
-/** (cos(first, second) - label)^2 of pairs with a score, averaged over the rows that count. */
+/** (cos(first, second) - label)^2 of pairs with a score, averaged over rows by weight. */
 export function cosineSimilarity(): Loss {
   return {
     name: 'cosine-similarity',
@@ -88,8 +91,8 @@ export function cosineSimilarity(): Loss {
 }
 
 /**
- * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over the rows that count (Schroff et al., 2015, arXiv
- * 1503.03832, without the squares). Labels are not read. The margin is 5 by default.
+ * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over rows by weight (Schroff et
+ * al., 2015, arXiv 1503.03832, without the squares). Labels are not read. The margin is 5 by default.
  */
 export function triplet({ margin = 5 }: MarginOptions = {}): Loss {
   assertPositive('margin', margin);
@@ -106,8 +109,8 @@ export function triplet({ margin = 5 }: MarginOptions = {}): Loss {
 }
 
 /**
- * Contrastive (Hadsell et al., 2006, eq. 4) with the distance d = 1 - cos: d^2 / 2 of pairs labelled 1, max(margin - d, 0)^2 / 2 of those
- * labelled 0, averaged over the rows that count. The margin is 0.5 by default.
+ * Contrastive loss (Hadsell et al., 2006, eq. 4) with the distance d = 1 - cos: d^2 / 2 for pairs labelled 1,
+ * max(margin - d, 0)^2 / 2 for pairs labelled 0, averaged over rows by weight. The margin is 0.5 by default.
  */
 export function contrastive({ margin = 0.5 }: MarginOptions = {}): Loss {
   assertPositive('margin', margin);

@@ -23,7 +23,7 @@ beforeAll(async () => {
   await referenceExecutor();
 });
 
-/** The loss of outputs and its gradient, of rows that all count or of those that do. */
+/** The loss of outputs and its gradient; rows have weight 1 unless weights are given. */
 function computed(loss: Loss, outputs: Tensor, labels: Tensor, rowWeights = new Array<number>(ROWS).fill(1)): Golden {
   const batch = { labels, rowWeights: tf.tensor1d(rowWeights), inputs: {} };
   const { value, grad } = tf.valueAndGrad((x: Tensor) => loss.loss(x, batch))(outputs);
@@ -36,7 +36,7 @@ function expectClose(found: Golden, expected: Golden): void {
   found.gradient.forEach((value, index) => expect(value).toBeCloseTo(expected.gradient[index] as number, 5));
 }
 
-/** A number for each embedding: as many columns as are given, one below the other. */
+/** A number for each embedding; the given columns are concatenated. */
 const embeddings = (columns: number): Tensor =>
   tf.tensor2d(golden.columns.slice(0, columns).flat(), [columns * ROWS, 6]);
 const nothing = (): Tensor => tf.zeros([ROWS]);
@@ -78,7 +78,7 @@ describe('a row that only fills the batch', () => {
     ['cosine similarity', 2, cosineSimilarity()],
     ['triplets', 3, triplet()],
     ['contrast', 2, contrastive()],
-  ] as const)('counts for nothing, neither in the loss of %s nor as a candidate', (_, columns, loss) => {
+  ] as const)('has no effect, neither in the loss of %s nor as a candidate', (_, columns, loss) => {
     const [outputs, labels] = [embeddings(columns), tf.tensor1d([...golden.alike])];
     const rows = (x: Tensor): Tensor => tf.slice(x, 0, ROWS / 2);
     const fewer = tf.concat(tf.split(outputs, columns, 0).map(rows));
@@ -116,11 +116,11 @@ describe('weights of classes', () => {
     [{ labelSmoothing: 1 }, 'labelSmoothing must be a number from 0 to below 1, got 1'],
     [{ labelSmoothing: NaN }, 'labelSmoothing must be a number from 0 to below 1, got NaN'],
     [{ classWeights: [1, 0] }, 'classWeights must be a list of numbers above 0, got '],
-  ])('and smoothing are refused beyond their range: %o', (options, message) => {
+  ])('and smoothing are rejected out of their range: %o', (options, message) => {
     expect(() => crossEntropy(options)).toThrow(message);
   });
 
-  it('are refused where they are not as many as there are classes', () => {
+  it('are rejected unless there is one per class', () => {
     const loss = crossEntropy({ classWeights: [1, 2] });
     expect(() => computed(loss, tf.zeros([ROWS, 3]), tf.zeros([ROWS], 'int32'))).toThrow(
       'classWeights must have one number for each of 3 classes, got 2',
@@ -132,6 +132,6 @@ it.each([
   [() => multipleNegativesRanking({ scale: 0 }), 'scale must be a number above 0, got 0'],
   [() => triplet({ margin: NaN }), 'margin must be a number above 0, got NaN'],
   [() => contrastive({ margin: -1 }), 'margin must be a number above 0, got -1'],
-])('the losses of embeddings refuse what is out of their range: %s', (make, message) => {
+])('the losses of embeddings reject options out of their range: %s', (make, message) => {
   expect(make).toThrow(message);
 });

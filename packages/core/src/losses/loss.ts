@@ -4,31 +4,37 @@ import { ConfigError } from '../errors.js';
 import type { Named } from '../settings.js';
 import type { Tensors } from '../tensors.js';
 
-/** What is minimised on the data: a value with a name and plain settings. */
+/** A loss to minimise on the data: a value with a name and plain settings. */
 export interface Loss extends Named {
-  /** The kinds of data whose labels it reads; checked before the first step. Left out, it takes any, and labels are not looked at. */
+  /**
+   * The kinds of data whose labels it reads; checked before the first step. Default: any kind, and labels are not
+   * checked.
+   */
   readonly labels?: DataKind | readonly DataKind[];
-  /** The mean over what counts of a batch, as part of the traced step; 0, and no NaN, where nothing counts. */
+  /** Computes the weighted mean over a batch, as part of the traced step; 0 (not NaN) where all weights are 0. */
   loss(outputs: Tensor, batch: LossBatch): Scalar;
-  /** How much of the mean over several batches is this one's, e.g. its labelled tokens. Default: its rows. */
+  /**
+   * Returns the weight of a batch in the mean over several, e.g. its number of labelled tokens. Default: its number of
+   * rows.
+   */
   weight?(batch: Batch): number;
 }
 
-/** A loss of one's own: the mean over what counts of a batch. Its labels are not checked. */
+/** A custom loss: the weighted mean over a batch. The labels are not checked. */
 export type LossFunction = Loss['loss'];
 
-/** A loss as a value: a function goes by its name, which is what a resumed run is checked by. */
+/** Wraps a loss function as a loss. Its name is the function's, which is compared when a run is resumed. */
 export function lossOf(loss: Loss | LossFunction): Loss {
   return typeof loss === 'function' ? { name: loss.name || 'own', loss } : loss;
 }
 
 /** What a loss reads of a batch besides the outputs. */
 export interface LossBatch {
-  /** `[batch]`, or `[batch, tokens]`. */
+  /** The labels, `[batch]` or `[batch, tokens]`. */
   readonly labels: Tensor;
-  /** `[batch]`; 0 for a row that only fills the batch. */
+  /** The weight of each row, `[batch]`; 0 for a row that only fills the batch. */
   readonly rowWeights: Tensor;
-  /** What the model read, e.g. `attentionMask` `[batch, tokens]`, 1 for a token. */
+  /** The model's inputs, e.g. `attentionMask` `[batch, tokens]`, 1 for a token. */
   readonly inputs: Tensors;
 }
 
@@ -42,7 +48,7 @@ export function assertReads({ name, labels }: Loss, kind: DataKind): void {
   throw new ConfigError(`the loss '${name}' reads ${kinds.join(' or ')}, the data are ${kind}`, 'loss');
 }
 
-/** What a batch counts beside others in a loss: what its mean is over. */
+/** Returns the weight of a batch in the mean over several batches. */
 export function lossWeight(loss: Loss, batch: Batch): number {
   return loss.weight?.(batch) ?? [...batch.rowWeights.data].reduce((sum, weight) => sum + weight, 0);
 }

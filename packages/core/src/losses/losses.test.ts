@@ -37,7 +37,7 @@ const LOGITS = [
 ] as const;
 const at = (row: 0 | 1, token: 0 | 1 | 2) => LOGITS[row][token];
 
-/** The loss of the logits of tokens. */
+/** The loss of token logits. */
 function ofTokens(loss: Loss, labels: readonly number[][], rowWeights = [1, 1], attentionMask?: number[][]): number {
   const inputs: Record<string, Tensor> = attentionMask ? { attentionMask: tf.tensor2d(attentionMask) } : {};
   return valueOf(
@@ -55,7 +55,7 @@ const SHORT = [
   [1, 1, 1],
 ];
 
-describe('the loss of tokens', () => {
+describe('the token loss', () => {
   const loss = tokenCrossEntropy();
 
   it('is the mean over the tokens that have a label', () => {
@@ -73,7 +73,7 @@ describe('the loss of tokens', () => {
 describe('the loss of a causal language model', () => {
   const loss = nextToken();
 
-  it('holds the logits of each token against the label of the next, and those of the last against none', () => {
+  it('compares the logits of each token with the label of the next, and those of the last with none', () => {
     const ids = [
       [3, 0, 2],
       [0, 1, 3],
@@ -94,7 +94,7 @@ describe('the loss of a row', () => {
   const logits = () => tf.tensor2d([[...at(0, 0)], [...at(0, 1)], [...at(0, 2)]]);
   const classes = () => ({ labels: tf.tensor1d([1, 2, 0], 'int32'), inputs: {} });
 
-  it('is the mean over the rows that count', () => {
+  it('is the mean over the rows with weight', () => {
     const rowWeights = tf.tensor1d([1, 0, 1]);
     const expected = mean([surprise(at(0, 0), 1), surprise(at(0, 2), 0)]);
     expect(valueOf(crossEntropy().loss(logits(), { ...classes(), rowWeights }))).toBeCloseTo(expected, 5);
@@ -102,7 +102,7 @@ describe('the loss of a row', () => {
     expect(valueOf(squaredError().loss(tf.tensor2d([[1], [4]]), numbers))).toBeCloseTo((0.25 + 4) / 2, 5);
   });
 
-  it('has for its gradient the softmax less the label, shared among the rows that count', () => {
+  it('has the gradient softmax minus label, divided by the number of rows with weight', () => {
     const rowWeights = tf.tensor1d([1, 0, 1]);
     const gradient = tf.grad((x: Tensor) => crossEntropy().loss(x, { ...classes(), rowWeights }))(logits());
     const expected = [at(0, 0), at(0, 1), at(0, 2)].flatMap((row, index) =>
@@ -135,7 +135,7 @@ describe.each(kinds)('the loss of %s', (kind) => {
     rowWeights: tf.tensor1d([1, 1]),
   });
 
-  it('is 0 with gradient 0 where nothing counts', () => {
+  it('is 0 with gradient 0 where all weights are 0', () => {
     const none = { ...tensors(), rowWeights: tf.tensor1d([0, 0]), inputs: {} };
     const { value, grad } = tf.valueAndGrad((x: Tensor) => lossFor(kind).loss(x, none))(tf.tensor(outputs));
     expect(valueOf(value)).toBe(0);
@@ -148,14 +148,14 @@ describe.each(kinds)('the loss of %s', (kind) => {
   });
 });
 
-it('there is none for another kind of data', () => {
+it('an unknown kind of data has no loss', () => {
   expect(() => lossFor('token-clasification' as DataKind)).toThrow(
     "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, multi-label, regression, token-classification, causal-lm, pairs, triplets, scored-pairs",
   );
 });
 
-describe('what a batch counts beside others', () => {
-  /** Two rows, of three tokens where there are any. */
+describe('the weight of a batch among others', () => {
+  /** Two rows, with three tokens each for token tasks. */
   const batch = (labels: readonly (number | readonly number[])[], rowWeights = [1, 1], mask?: number[][]): Batch => {
     const shape = Array.isArray(labels[0]) ? [2, 3] : [2];
     return {
@@ -168,12 +168,12 @@ describe('what a batch counts beside others', () => {
 
   it.each<[string, DataKind, Batch, number]>([
     ['rows', 'classification', batch([1, 2]), 2],
-    ['rows that do not only fill it', 'regression', batch([1, 2], [1, 0]), 1],
-    ['tokens that have a label', 'token-classification', batch(LABELS), 4],
-    ['tokens that have a label and are no padding', 'token-classification', batch(LABELS, [1, 1], SHORT), 3],
-    ['tokens of rows that do not only fill it', 'token-classification', batch(LABELS, [0, 1]), 2],
-    ['tokens that follow another', 'causal-lm', batch(LABELS), 2],
-    ['tokens that follow another and are no padding', 'causal-lm', batch(LABELS, [1, 1], SHORT), 1],
+    ['rows, without those that only fill it', 'regression', batch([1, 2], [1, 0]), 1],
+    ['tokens with a label', 'token-classification', batch(LABELS), 4],
+    ['tokens with a label, without padding', 'token-classification', batch(LABELS, [1, 1], SHORT), 3],
+    ['tokens, without rows that only fill it', 'token-classification', batch(LABELS, [0, 1]), 2],
+    ['tokens after the first', 'causal-lm', batch(LABELS), 2],
+    ['tokens after the first, without padding', 'causal-lm', batch(LABELS, [1, 1], SHORT), 1],
     ['nothing', 'causal-lm', batch(LABELS, [0, 0]), 0],
   ])('is its %s', (_, kind, given, expected) => {
     expect(lossWeight(lossFor(kind), given)).toBe(expected);

@@ -10,16 +10,19 @@ import { LEAST, weightedMean } from './means.js';
 
 /** Options of `crossEntropy`. */
 export interface CrossEntropyOptions {
-  /** e: the share of the target that all classes have alike (Szegedy et al., 2016, arXiv 1512.00567, section 7). From 0 to below 1, default 0. */
+  /**
+   * e: the share of the target that is spread evenly over all classes (Szegedy et al., 2016, arXiv 1512.00567, section
+   * 7). From 0 to below 1. Default 0.
+   */
   readonly labelSmoothing?: number;
-  /** w: what a row of each class counts, in the order of the classes, e.g. to make up for rare ones. Default 1 each. */
+  /** w: the weight of each class, in the order of the classes, e.g. to compensate for rare classes. Default 1 each. */
   readonly classWeights?: readonly number[];
 }
 
 /**
- * The cross-entropy of logits `[batch, classes]` at class numbers y `[batch]`, as torch has it:
+ * Cross-entropy of logits `[batch, classes]` and class numbers y `[batch]`, as in torch:
  *
- *   sum_i [(1 - e) w_y L_y + e / K sum_k w_k L_k] / sum_i w_y     L_k = -log softmax(logits)[k], over the rows that count
+ *   sum_i [(1 - e) w_y L_y + e / K sum_k w_k L_k] / sum_i w_y     L_k = -log softmax(logits)[k], rows i by weight
  *
  * @throws ConfigError for options out of their range.
  */
@@ -77,13 +80,16 @@ function assertOneEach(option: string, classes: number, weights: readonly number
 
 /** Options of `binaryCrossEntropy`. */
 export interface BinaryCrossEntropyOptions {
-  /** w: what the presence of each label counts, in the order of the labels: below 1 for precision, above for recall. Default 1 each. */
+  /**
+   * w: the weight of each label's presence, in the order of the labels; below 1 favours precision, above 1 recall.
+   * Default 1 each.
+   */
   readonly positiveWeights?: readonly number[];
 }
 
 /**
- * Of logits `[batch, labels]` and of labels of 0 or 1 `[batch, labels]`, the mean over labels and over the rows that count, as torch has it with
- * logits: -[w y log s(z) + (1 - y) log(1 - s(z))], s the sigmoid.
+ * Binary cross-entropy of logits z `[batch, labels]` and labels y of 0 or 1 `[batch, labels]`, averaged over labels and
+ * over rows by weight, as torch's `BCEWithLogitsLoss`: -[w y log s(z) + (1 - y) log(1 - s(z))], s the sigmoid.
  * @throws ConfigError for weights that are not above 0.
  */
 export function binaryCrossEntropy({ positiveWeights }: BinaryCrossEntropyOptions = {}): Loss {
@@ -102,7 +108,7 @@ export function binaryCrossEntropy({ positiveWeights }: BinaryCrossEntropyOption
   };
 }
 
-/** (output - target)^2 of outputs `[batch, 1]` and targets `[batch]`, averaged over the rows that count. */
+/** (output - target)^2 of outputs `[batch, 1]` and targets `[batch]`, averaged over rows by weight. */
 export function squaredError(): Loss {
   return {
     name: 'squared-error',
@@ -113,8 +119,8 @@ export function squaredError(): Loss {
 }
 
 /**
- * -log softmax(logits)[label] of logits `[batch, tokens, classes]` at class numbers `[batch, tokens]`, averaged over the tokens that
- * count: those of rows that do, which are no padding and whose label is 0 or more (transformers writes -100 where there is none).
+ * -log softmax(logits)[label] of logits `[batch, tokens, classes]` and class numbers `[batch, tokens]`, averaged over
+ * tokens by row weight. Padding and labels below 0 do not count (transformers writes -100 for tokens without a label).
  */
 export function tokenCrossEntropy(): Loss {
   return {
@@ -126,8 +132,8 @@ export function tokenCrossEntropy(): Loss {
 }
 
 /**
- * The same for a causal language model, whose labels are the tokens as it reads them (or -100): the logits of a token are held
- * against the label of the next. This is the one place where labels are moved.
+ * The same loss for a causal language model, whose labels are its input tokens (or -100): the logits of each token are
+ * compared with the label of the next one. Labels are shifted only here.
  */
 export function nextToken(): Loss {
   return {
@@ -149,7 +155,7 @@ const losses: Readonly<Record<DataKind, () => Loss>> = {
   'scored-pairs': cosineSimilarity,
 };
 
-/** The loss of data when none is named. @throws ConfigError for a kind of data that there is none for, with the nearest one. */
+/** Returns the default loss for a kind of data. @throws ConfigError for an unknown kind, with the nearest one. */
 export function lossFor(kind: DataKind): Loss {
   assertOneOf('kind', kind, Object.keys(losses));
   return losses[kind]();
@@ -163,13 +169,13 @@ function meanOverTokens(logits: Tensor, labels: Tensor, weights: Tensor): Scalar
   return weightedMean(surprise, tf.mul(isLabelled, tf.reshape(weights, [-1])));
 }
 
-/** The weight of each token: its row's, 0 for padding; every place is a token where the model reads no mask. */
+/** Returns the weight of each token: its row's weight, and 0 for padding. Without a mask, every position is a token. */
 function tokenWeights({ labels, rowWeights, inputs: { attentionMask } }: LossBatch): Tensor {
   const rows = tf.reshape(rowWeights, [-1, 1]); // [batch, 1]
   return attentionMask ? tf.mul(attentionMask, rows) : tf.broadcastTo(rows, labels.shape);
 }
 
-/** The weights of the labelled tokens from the `first` of each row on, added up. */
+/** Returns the sum of the weights of labelled tokens, starting at token `first` of each row. */
 function labelledTokens({ labels, rowWeights, inputs }: Batch, first: number): number {
   const [rows = 0, tokens = 0] = labels.shape;
   let sum = 0;
@@ -181,7 +187,7 @@ function labelledTokens({ labels, rowWeights, inputs }: Batch, first: number): n
   return sum;
 }
 
-/** What stands one place later in each row, `last` at its end: `[batch, tokens]` -> `[batch, tokens]`. */
+/** Shifts each row one position to the left and fills in `last` at its end: `[batch, tokens]` -> `[batch, tokens]`. */
 function next(x: Tensor, last: number): Tensor {
   const [batch, tokens] = x.shape as [number, number];
   return tf.concat([tf.slice(x, [0, 1], [batch, tokens - 1]), tf.fill([batch, 1], last, x.dtype as 'int32')], 1);

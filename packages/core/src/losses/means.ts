@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 
-/** Below every sum of weights of which one counts: a mean over nothing is 0 / LEAST. */
+/** A lower bound of a sum of weights, so that a mean without any weight is 0 / LEAST = 0. */
 export const LEAST = 1e-12;
 
-/** The mean of values by weights of the same shape; 0 where nothing counts. */
+/** Returns the mean of values weighted by a tensor of the same shape; 0 where all weights are 0. */
 export function weightedMean(values: Tensor, weights: Tensor): Scalar {
   return tf.div(tf.sum(tf.mul(values, weights)), tf.maximum(tf.sum(weights), LEAST));
 }

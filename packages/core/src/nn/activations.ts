@@ -4,7 +4,7 @@ import { gelu, geluTanh } from './gelu.js';
 import { silu } from './silu.js';
 
 /**
- * Every activation that transformers has a name for (`ACT2FN`), but for `prelu` and `xielu`, which have weights of their own. Some
+ * Every activation that has a name in transformers (`ACT2FN`), except `prelu` and `xielu`, which have weights. Some
  * have several names. First-order gradients only.
  */
 export const activations = {

@@ -4,14 +4,18 @@ import { ShapeError } from '../errors.js';
 
 /** Options of {@link attention}. */
 export interface AttentionOptions {
+  /** The number of heads of q. */
   readonly heads: number;
-  /** Heads of k and v, each shared by as many heads of q in a row; `heads` when left out. */
+  /** The number of heads of k and v, each shared by consecutive heads of q. Default: `heads`. */
   readonly keyHeads?: number;
-  /** Added to the scores before the softmax; broadcasts to `[batch, heads, queries, keys]`. See {@link maskBias}. */
+  /**
+   * Added to the scores before the softmax; broadcasts to `[batch, heads, queries, keys]`. See {@link maskBias}.
+   * Default: none.
+   */
   readonly maskBias?: Tensor;
-  /** Factor of the scores; 1 / sqrt(features of a head) when left out. */
+  /** The factor of the scores. Default: 1 / sqrt(features of a head). */
   readonly scale?: number;
-  /** Soft-capping: scores s become softcap tanh(s / softcap) before the bias is added; not done when left out. */
+  /** Soft-capping: scores s become softcap tanh(s / softcap) before the bias is added. Default: no capping. */
   readonly softcap?: number;
 }
 
@@ -36,19 +40,22 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 }
 
 /**
- * The product of every head of `a` with the head of `b` that it shares: heads that share one go as more rows of one product.
- * a `[batch, heads, rows, inner]`, b `[batch, keyHeads, ..]` -> `[batch, heads, rows, columns]`
+ * Multiplies every head of `a` with the head of `b` that it uses. Heads that share one become extra rows of one
+ * product. a `[batch, heads, rows, inner]`, b `[batch, keyHeads, ..]` -> `[batch, heads, rows, columns]`
  */
 function perKeyHead(a: Tensor, b: Tensor, transposeB: boolean): Tensor {
   const [batch, heads, rows, inner] = a.shape as [number, number, number, number];
   const keyHeads = b.shape[1] as number;
   if (heads === keyHeads) return tf.matMul(a, b, false, transposeB);
-  if (heads % keyHeads !== 0) throw new ShapeError(`${heads} heads of queries cannot share ${keyHeads} heads of keys`);
+  if (heads % keyHeads !== 0) throw new ShapeError(`${heads} query heads cannot share ${keyHeads} key heads`);
   const shared = tf.reshape(a, [batch, keyHeads, (heads / keyHeads) * rows, inner]);
   return tf.reshape(tf.matMul(shared, b, false, transposeB), [batch, heads, rows, -1]);
 }
 
-/** `[batch, tokens, heads * size]` -> `[batch, heads, tokens, size]`. @throws ShapeError when heads do not divide the features. */
+/**
+ * Splits heads: `[batch, tokens, heads * size]` -> `[batch, heads, tokens, size]`. @throws ShapeError when heads do not
+ * divide the features.
+ */
 export function splitHeads(x: Tensor, heads: number): Tensor {
   const [batch, tokens, features] = x.shape as [number, number, number];
   if (x.shape.length !== 3 || features % heads !== 0) {
@@ -57,22 +64,22 @@ export function splitHeads(x: Tensor, heads: number): Tensor {
   return tf.transpose(tf.reshape(x, [batch, tokens, heads, features / heads]), [0, 2, 1, 3]);
 }
 
-/** `[batch, heads, tokens, size]` -> `[batch, tokens, heads * size]`. */
+/** Merges heads: `[batch, heads, tokens, size]` -> `[batch, tokens, heads * size]`. */
 export function mergeHeads(x: Tensor): Tensor {
   const [batch, heads, tokens, size] = x.shape as [number, number, number, number];
   return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch, tokens, heads * size]);
 }
 
-/** What to add to the scores for a mask `[batch, keys]` of 1 (a token) and 0 (padding): `[batch, 1, 1, keys]`. */
+/** Returns the bias of the scores for a mask `[batch, keys]` of 1 (a token) and 0 (padding): `[batch, 1, 1, keys]`. */
 export function maskBias(mask: Tensor): Tensor {
   const [batch, keys] = mask.shape as [number, number];
-  // Far below any score, yet finite: a row that is padding throughout keeps finite numbers.
+  // Far below any score, yet finite, so that a row of padding only keeps finite numbers.
   return tf.mul(tf.sub(1, tf.reshape(mask, [batch, 1, 1, keys])), -1e9);
 }
 
 /**
- * What to add to the scores so that no token looks ahead, nor, with a window, further back than the last `window` tokens, itself
- * among them: `[1, 1, tokens, tokens]`.
+ * Returns the bias of the scores that hides later tokens and, with a window, those before the last `window` tokens (the
+ * token itself included): `[1, 1, tokens, tokens]`.
  */
 export function causalBias(tokens: number, window?: number): Tensor {
   const places = tf.range(0, tokens, 1, 'float32'); // [tokens]
@@ -82,7 +89,7 @@ export function causalBias(tokens: number, window?: number): Tensor {
   return tf.mul(tf.cast(tf.reshape(isHidden, [1, 1, tokens, tokens]), 'float32'), -1e9);
 }
 
-/** c tanh(x / c): x itself while it is small, and never beyond c. */
+/** Returns c tanh(x / c): close to x while it is small, and never beyond c. */
 export function softCapped(x: Tensor, c: number): Tensor {
   return tf.mul(tf.tanh(tf.div(x, c)), c);
 }

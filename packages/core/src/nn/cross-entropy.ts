@@ -2,8 +2,8 @@ import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * -log softmax(logits)[label] of every row. Few passes go over the logits, which for a vocabulary are the largest tensor of a
- * step. First-order gradients only.
+ * Returns -log softmax(logits)[label] of every row, in few passes over the logits, which for a large vocabulary are the
+ * largest tensor of a step. First-order gradients only.
  *
  * @param logits `[rows, classes]`
  * @param labels int32 `[rows]`, each in [0, classes)
@@ -28,7 +28,7 @@ export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
 /** dlogits = dy (softmax(logits) - onehot(label)) */
 function gradient(dy: Tensor, [weights, total, labels]: [Tensor, Tensor, Tensor], classes: number): Tensor {
   const column = (x: Tensor): Tensor => tf.reshape(x, [-1, 1]); // [rows, 1]
-  // Not tf.oneHot: on WASM it writes integers into a tensor of floats.
+  // Not tf.oneHot: on WASM it writes integers into a float tensor.
   const chosen = tf.cast(tf.equal(column(labels), tf.range(0, classes, 1, 'int32')), 'float32'); // [rows, classes]
   return tf.sub(tf.mul(weights, column(tf.div(dy, total))), tf.mul(chosen, column(dy)));
 }

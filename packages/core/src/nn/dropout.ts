@@ -3,8 +3,8 @@ import * as tf from '@tensorflow/tfjs';
 import { ConfigError } from '../errors.js';
 
 /**
- * Inverted dropout as a pure function: an element is zero where its uniform number is below `rate`, the others are scaled
- * by 1 / (1 - rate). Random numbers drawn inside a compiled step would be the same at every step, so they come as an input.
+ * Inverted dropout as a pure function: elements whose uniform number is below `rate` become zero, the others are scaled
+ * by 1 / (1 - rate). Random numbers drawn inside a compiled step would be the same at every step, so they are an input.
  *
  * @param x any shape
  * @param rate in [0, 1)

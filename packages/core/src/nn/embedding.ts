@@ -2,7 +2,7 @@ import type { GradSaveFunc, Tensor, Tensor2D } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Rows of a table. First-order gradients only.
+ * Gathers rows of a table. First-order gradients only.
  *
  * @param table `[rows, features]`
  * @param ids int32, `[..]`, each in [0, rows)
@@ -16,7 +16,10 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
   })(table);
 }
 
-/** Rows added up where they came from. ScatterNd runs everywhere; the segment sum of tf.gather's own gradient not on WASM. */
+/**
+ * Adds rows up at their ids. ScatterNd runs on every backend; the segment sum in tf.gather's own gradient does not run
+ * on WASM.
+ */
 function scattered(dy: Tensor, ids: Tensor, shape: [number, number]): Tensor {
   return tf.scatterND(tf.reshape(ids, [ids.size, 1]), tf.reshape(dy, [ids.size, shape[1]]), shape);
 }

@@ -3,8 +3,8 @@ import * as tf from '@tensorflow/tfjs';
 import { fromRows, linear, toRows } from './linear.js';
 
 /**
- * `linear` with a weight and a bias that are not trained: dx = dy W^T is all its gradient, for which neither x nor the product
- * has to be kept. First-order gradients of x only.
+ * `linear` with a frozen weight and bias. Its only gradient is dx = dy W^T, for which neither x nor the product must be
+ * kept. First-order gradients of x only.
  *
  * @param x `[.., in]`
  * @param weight `[in, out]`
@@ -16,7 +16,7 @@ export function frozenLinear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   return tf.customGrad((...args) => {
     const [x, save] = args as [Tensor, GradSaveFunc];
     const { shape } = x;
-    // On some backends to save is to copy. What is kept, as an executor keeps its inputs, lives long enough without.
+    // On some backends saving means copying. Kept tensors, such as an executor's inputs, live long enough without it.
     save(weight.kept ? [] : [weight]);
     return {
       value: linear(x, weight, bias),

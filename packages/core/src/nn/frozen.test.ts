@@ -17,7 +17,7 @@ function random(shape: number[], seed: number): Tensor {
   );
 }
 
-/** Weighted so that no symmetry hides a mistake. */
+/** Weighted, so that no symmetry hides a mistake. */
 function weighted(y: Tensor): Scalar {
   const weights = Float32Array.from({ length: y.size }, (_, index) => Math.sin(index + 1));
   return tf.sum(tf.mul(y, tf.tensor(weights, y.shape)));
@@ -31,7 +31,7 @@ function expectClose(got: Tensor, expected: Tensor): void {
 
 type Op = (x: Tensor) => Tensor;
 
-/** What TensorFlow.js's own rules give for the same numbers. */
+/** The results of TensorFlow.js's own rules for the same numbers. */
 function expectSameGradient(op: Op, composed: Op, x: Tensor): void {
   expectClose(op(x), composed(x));
   expectClose(tf.grad((at) => weighted(op(at)))(x), tf.grad((at) => weighted(composed(at)))(x));
@@ -84,7 +84,7 @@ describe.each(Object.entries(cases))('a frozen %s', (_, { frozen, trained, compo
     }
   });
 
-  it('keeps less for the way back', () => {
+  it('keeps less for the backward pass', () => {
     const keptBy = (op: Op): number => {
       let kept = NaN;
       tf.grad((at) => {
@@ -99,19 +99,19 @@ describe.each(Object.entries(cases))('a frozen %s', (_, { frozen, trained, compo
     expect(keptBy(frozen)).toBeLessThan(keptBy(composed));
   });
 
-  it('has no gradient of what is frozen', () => {
+  it('has no gradient of frozen tensors', () => {
     const y = (): Scalar => weighted(frozen(random([3, 6], 1)));
     const { grads } = tf.engine().gradients(y, [weight, bias, gain, shift], undefined, true);
     expect(grads).toEqual([undefined, undefined, undefined, undefined]);
   });
 });
 
-it('frozenLinear refuses features that do not fit', () => {
+it('frozenLinear rejects features that do not fit', () => {
   expect(() => frozenLinear(random([2, 5], 1), weight)).toThrow(ShapeError);
 });
 
-describe('what is trained', () => {
-  it('layerNorm has the gradients of the composed one, gain and shift among them', () => {
+describe('trained layers', () => {
+  it('layerNorm has the gradients of the composed one, including gain and shift', () => {
     const xs = [random([2, 3, 6], 1), gain, shift];
     const gradients = (op: typeof composedNorm): Tensor[] =>
       tf.grads((...[x, g, s]: Tensor[]) => weighted(op(x as Tensor, g as Tensor, s as Tensor)))(xs);

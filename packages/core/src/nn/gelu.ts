@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { runFused } from './fused.js';
 
 /**
- * The exact Gaussian error linear unit, x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2. One node in a compiled step.
+ * The exact Gaussian error linear unit: x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2. One node in a compiled step.
  * First-order gradients only.
  */
 export function gelu(x: Tensor): Tensor {
@@ -15,7 +15,10 @@ export function gelu(x: Tensor): Tensor {
   })(x);
 }
 
-/** y, and what its gradient needs: composed, Phi(x) too, for an error function costs more than the memory it lies in. */
+/**
+ * Returns y and what its gradient needs. The composed form keeps Phi(x): recomputing the error function costs more than
+ * its memory.
+ */
 function normalGate(x: Tensor): { y: Tensor; kept: Tensor[] } {
   const [fused] = runFused('PeftGelu', { x }, {}) ?? [];
   if (fused !== undefined) return { y: fused, kept: [x] };
@@ -36,8 +39,8 @@ function normalCdf(x: Tensor): Tensor {
 }
 
 /**
- * The approximation x (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3), which GPT-2 was trained with. One node in a
- * compiled step. First-order gradients only.
+ * The tanh approximation of GELU, x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), used by GPT-2. One node
+ * in a compiled step. First-order gradients only.
  */
 export function geluTanh(x: Tensor): Tensor {
   return tf.customGrad((...args) => {
@@ -51,7 +54,7 @@ export function geluTanh(x: Tensor): Tensor {
 const LINEAR = 2 * Math.sqrt(2 / Math.PI);
 const CUBIC = LINEAR * 0.044715;
 
-/** 2 u, for (1 + tanh u) / 2 is the sigmoid of it. */
+/** Returns 2 u, because (1 + tanh u) / 2 = sigmoid(2 u). */
 function twiceU(x: Tensor): Tensor {
   return tf.mul(x, tf.add(tf.mul(tf.square(x), CUBIC), LINEAR));
 }

@@ -4,8 +4,8 @@ import { toRows } from './linear.js';
 import { runFused } from './fused.js';
 
 /**
- * Layer normalisation over the last axis: y = (x - mean) / sqrt(variance + epsilon) * gain + shift. One node in a compiled
- * step. First-order gradients only.
+ * Layer normalisation over the last axis: y = (x - mean) / sqrt(variance + epsilon) * gain + shift. One node in a
+ * compiled step. First-order gradients only.
  *
  * @param x `[.., features]`
  * @param gain `[features]`
@@ -22,8 +22,8 @@ export function layerNorm(x: Tensor, gain: Tensor, shift: Tensor, epsilon: numbe
 }
 
 /**
- * `layerNorm` with a gain and a shift that are not trained: nothing is computed for them on the way back. First-order gradients
- * of x only.
+ * `layerNorm` with a frozen gain and shift: the backward pass computes nothing for them. First-order gradients of x
+ * only.
  */
 export function frozenLayerNorm(x: Tensor, gain: Tensor, shift: Tensor, epsilon: number): Tensor {
   return tf.customGrad((...args) => {
@@ -59,7 +59,7 @@ function gradients(dy: Tensor, [x, gain, mean, invStd]: [Tensor, Tensor, Tensor,
   return [inputGradient(dy, { gain, centred, invStd }), dgain, tf.sum(toRows(dy), 0)];
 }
 
-/** With d = dy gain: dx = s (d - mean(d) - c s^2 mean(d c)), arranged so that few passes go over the whole tensor. */
+/** With d = dy gain: dx = s (d - mean(d) - c s^2 mean(d c)), arranged to need few passes over the whole tensor. */
 function inputGradient(
   dy: Tensor,
   { gain, centred, invStd }: { gain: Tensor; centred: Tensor; invStd: Tensor },

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
 
 /**
- * y = x W + b over the last axis.
+ * Returns y = x W + b over the last axis.
  *
  * @param x `[.., in]`
  * @param weight `[in, out]`
@@ -19,17 +19,17 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     );
   }
   const product = tf.matMul(toRows(x), weight); // [rows, out]
-  // Added while still a matrix: product and bias are then one matrix product for ONNX Runtime.
+  // The bias is added while y is a matrix, so that ONNX Runtime fuses product and bias.
   const y = bias === undefined ? product : tf.add(product, bias);
   return fromRows(y, x.shape);
 }
 
-/** A tensor as a matrix of its last axis: `[.., features]` -> `[rows, features]`. */
+/** Flattens all axes but the last: `[.., features]` -> `[rows, features]`. */
 export function toRows(x: Tensor): Tensor {
   return x.rank === 2 ? x : tf.reshape(x, [-1, lastOf(x.shape)]);
 }
 
-/** Rows back in the place of the tensor they came from: `[rows, features]` -> `[..like without its last axis, features]`. */
+/** Restores the leading axes of the shape `like`: `[rows, features]` -> `[..like without its last axis, features]`. */
 export function fromRows(rows: Tensor, like: readonly number[]): Tensor {
   return like.length === 2 ? rows : tf.reshape(rows, [...like.slice(0, -1), lastOf(rows.shape)]);
 }

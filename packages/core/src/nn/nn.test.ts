@@ -35,7 +35,7 @@ function random(shape: number[], seed: number): Tensor {
   return tf.tensor(values, shape);
 }
 
-/** Weighted so that no symmetry hides a mistake. */
+/** Weighted, so that no symmetry hides a mistake. */
 function weighted(y: Tensor): Scalar {
   const weights = Float32Array.from({ length: y.size }, (_, index) => Math.sin(index + 1));
   return tf.sum(tf.mul(y, tf.tensor(weights, y.shape)));
@@ -78,12 +78,12 @@ describe('linear', () => {
     }
   });
 
-  it('refuses features that do not fit', () => {
+  it('rejects features that do not fit', () => {
     expect(() => linear(random([2, 5], 1), random([4, 3], 1))).toThrow(ShapeError);
     expect(() => linear(random([2, 4], 1), random([4], 1))).toThrow(ShapeError);
   });
 
-  it('turns into rows and back', () => {
+  it('converts to rows and back', () => {
     const x = random([2, 3, 4], 1);
     expect(toRows(x).shape).toEqual([6, 4]);
     expectClose(fromRows(toRows(x), x.shape), x);
@@ -165,7 +165,7 @@ describe('rotary', () => {
   const angles = (): Tensor => random([6, 2], 9);
   const table = () => ({ cos: tf.cos(angles()), sin: tf.sin(angles()) });
 
-  it('turns each pair of a head by the angle of its position', () => {
+  it('rotates each pair of a head by the angle of its position', () => {
     const [x, turn] = [random([1, 3, 8], 1).dataSync(), angles().dataSync()]; // two heads of two pairs
     const y = rotary(tf.tensor(x, [1, 3, 8]), table()).dataSync();
     for (const [token, head, pair] of [
@@ -179,7 +179,7 @@ describe('rotary', () => {
     }
   });
 
-  it('takes the positions that it is given', () => {
+  it('uses the given positions', () => {
     const x = random([2, 3, 8], 1);
     const shifted = rotary(tf.concat([tf.zeros([2, 2, 8]), x], 1), table());
     const positions = tf.tensor([2, 3, 4, 2, 3, 4], [2, 3], 'int32');
@@ -192,7 +192,7 @@ describe('rotary', () => {
     expect(gradientError(turn, [random([2, 3, 4], 1)])).toBeLessThan(1e-3);
   });
 
-  it('refuses features that are no heads of that size', () => {
+  it('rejects features that do not divide into heads of that size', () => {
     expect(() => rotary(random([1, 3, 6], 1), table())).toThrow(ShapeError);
     expect(() => rotary(random([3, 8], 1), table())).toThrow(ShapeError);
   });
@@ -245,7 +245,7 @@ describe('attention', () => {
     expectClose(attention(q, k, v, { heads: 2, maskBias: bias }), attention(q, short(k), short(v), { heads: 2 }));
   });
 
-  it('stays finite for a row that is padding throughout', () => {
+  it('stays finite for a row of padding only', () => {
     const x = random([1, 3, 4], 1);
     const y = attention(x, x, x, { heads: 2, maskBias: maskBias(tf.zeros([1, 3])) });
     expect(tf.all(tf.isFinite(y)).dataSync()[0]).toBe(1);
@@ -257,7 +257,7 @@ describe('attention', () => {
     expect(gradientError(f, xs)).toBeLessThan(1e-3);
   });
 
-  it('shares heads of keys among heads of queries in a row', () => {
+  it('shares key heads among consecutive query heads', () => {
     const [q, k, v] = [random([2, 3, 8], 1), random([2, 5, 4], 2), random([2, 5, 4], 3)];
     const repeated = (x: Tensor): Tensor => {
       const [a, b] = tf.split(x, 2, 2) as [Tensor, Tensor];
@@ -296,7 +296,7 @@ describe('attention', () => {
     expect(gradientError(f, [q, k, v])).toBeLessThan(1e-3);
   });
 
-  it('merges what it split, and refuses heads that do not divide the features', () => {
+  it('merges what it split, and rejects heads that do not divide the features', () => {
     const x = random([2, 3, 8], 1);
     expect(splitHeads(x, 4).shape).toEqual([2, 4, 3, 2]);
     expectClose(mergeHeads(splitHeads(x, 4)), x);
@@ -329,12 +329,12 @@ describe('embedding', () => {
 });
 
 describe('dropout', () => {
-  it('drops what lies below the rate and scales the rest', () => {
+  it('drops elements below the rate and scales the rest', () => {
     const y = dropout(tf.tensor([1, 2, 3, 4]), 0.5, tf.tensor([0.1, 0.5, 0.49, 0.9]));
     expect(Array.from(y.dataSync())).toEqual([0, 4, 0, 8]);
   });
 
-  it('leaves x alone at rate 0, and refuses a rate outside [0, 1)', () => {
+  it('returns x at rate 0, and rejects a rate outside [0, 1)', () => {
     const x = random([3], 1);
     expect(dropout(x, 0, tf.zeros([3]))).toBe(x);
     for (const rate of [1, -0.1, NaN]) expect(() => dropout(x, rate, x)).toThrow(ConfigError);

@@ -3,18 +3,21 @@ import * as tf from '@tensorflow/tfjs';
 import { runFused } from './fused.js';
 import { fromRows, toRows } from './linear.js';
 
-/** A frozen weight in 8 bits inside a step: `values` `[in, out]` and `scale` `[out]`, W = values * scale. */
+/** A frozen 8-bit weight inside a step: W = values * scale. */
 export interface QuantizedWeight {
+  /** Q, `[in, out]`. */
   readonly values: Tensor;
+  /** The scale of each output, `[out]`. */
   readonly scale: Tensor;
 }
 
 /**
- * y = x W + b over the last axis, W frozen and in 8 bits. Where the backend multiplies integers, x is rounded to 8 bits too, each
- * row with a scale of its own, r = max |x| / 127: y = r s (round(x / r) Q) + b, with exact sums. Elsewhere W is written out.
+ * Returns y = x W + b over the last axis, where W is frozen and held in 8 bits. Where the backend multiplies integers,
+ * x is rounded to 8 bits as well, with one scale per row, r = max |x| / 127: y = r s (round(x / r) Q) + b, with exact
+ * sums. Elsewhere W is expanded to float32.
  *
- * The gradient is that of x W + b: dx = dy W^T, by integers again, each row of dy s rounded. First-order gradients only, and none
- * of W.
+ * The gradient is that of x W + b: dx = dy W^T, again with integers, each row of dy s rounded. First-order gradients
+ * only, and none of W.
  *
  * @param x `[.., in]`
  * @param bias `[out]`
@@ -25,7 +28,7 @@ export function quantizedLinear(x: Tensor, weight: QuantizedWeight, bias?: Tenso
   return fromRows(bias === undefined ? product : tf.add(product, bias), x.shape);
 }
 
-/** The weight as floats: `[in, out]`. */
+/** Returns the weight as floats: `[in, out]`. */
 export function dequantized({ values, scale }: QuantizedWeight): Tensor {
   const [whole] = runFused('PeftDequantize', { values, scale }, {}) ?? [];
   return whole ?? tf.mul(tf.cast(values, 'float32'), scale);

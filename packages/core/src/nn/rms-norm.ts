@@ -4,8 +4,8 @@ import { toRows } from './linear.js';
 import { runFused } from './fused.js';
 
 /**
- * Root-mean-square normalisation over the last axis (Zhang and Sennrich, 2019): y = x / sqrt(mean(x^2) + epsilon) * gain.
- * One node in a compiled step. First-order gradients only.
+ * Root-mean-square normalisation over the last axis (Zhang and Sennrich, 2019):
+ * y = x / sqrt(mean(x^2) + epsilon) * gain. One node in a compiled step. First-order gradients only.
  *
  * @param x `[.., features]`
  * @param gain `[features]`
@@ -20,7 +20,7 @@ export function rmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
   })(x, gain);
 }
 
-/** `rmsNorm` with a gain that is not trained: nothing is computed for it on the way back. First-order gradients of x only. */
+/** `rmsNorm` with a frozen gain: the backward pass computes nothing for it. First-order gradients of x only. */
 export function frozenRmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor {
   return tf.customGrad((...args) => {
     const [x, save] = args as [Tensor, GradSaveFunc];

@@ -5,16 +5,17 @@ import { runFused } from './fused.js';
 
 /** The angles of {@link rotary}. */
 export interface RotaryOptions {
-  /** Cosines and sines of each position's angles, `[positions, size / 2]` for heads of `size` features. */
+  /** Cosines of each position's angles, `[positions, size / 2]` for heads of `size` features. */
   readonly cos: Tensor;
+  /** Sines of the same angles. */
   readonly sin: Tensor;
-  /** The position of each token, int32 `[batch, tokens]`; 0, 1, .. when left out. */
+  /** The position of each token, int32 `[batch, tokens]`. Default: 0, 1, .. */
   readonly positions?: Tensor;
 }
 
 /**
- * Rotary position embedding (Su et al., 2021): in every head the pair (x_i, x_{i + size / 2}) is turned by the i-th angle of
- * its position. One node in a compiled step. First-order gradients of x only.
+ * Rotary position embedding (Su et al., 2021): in every head the pair (x_i, x_{i + size / 2}) is rotated by the i-th
+ * angle of its position. One node in a compiled step. First-order gradients of x only.
  *
  * @param x `[batch, tokens, heads * size]`
  * @returns `[batch, tokens, heads * size]`

@@ -5,21 +5,33 @@ import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
 import { floats, hostTensor, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { decayed, type CarrySlot, type Optimizer, type Slot } from './optimizer.js';
 
-/** What `adafactor` can be told; names and defaults of transformers' `Adafactor`, apart from the two switches. */
+/** Options of `adafactor`. Names and defaults are those of transformers' `Adafactor`, except for the two switches. */
 export interface AdafactorOptions {
-  /** epsilon_1, added to squared gradients, and epsilon_2, the least size of a tensor for `scaleParameter`. Default [1e-30, 1e-3]. */
+  /**
+   * epsilon_1, added to squared gradients, and epsilon_2, the smallest tensor scale for `scaleParameter`. Default
+   * [1e-30, 1e-3].
+   */
   readonly eps?: readonly [number, number];
-  /** d: the root mean square above which an update is scaled down. Default 1. */
+  /** d: updates with a larger root mean square are scaled down to it. Default 1. */
   readonly clipThreshold?: number;
-  /** The second moment keeps 1 - t^decayRate of itself at step t. Below 0; default -0.8. */
+  /** The exponent of the second moment, below 0: at step t it keeps a share of 1 - t^decayRate. Default -0.8. */
   readonly decayRate?: number;
-  /** What a running mean of the updates keeps of itself; null keeps none, and no memory for it. Default null. */
+  /**
+   * The share of itself that a running mean of the updates keeps; null for no running mean, which saves its memory.
+   * Default null.
+   */
   readonly beta1?: number | null;
-  /** Decoupled decay lambda of the parameters that ask for it. Default 0. */
+  /** Decoupled weight decay lambda, for parameters with `decay`. Default 0. */
   readonly weightDecay?: number;
-  /** Steps as large as the tensor: eta_t times the larger of epsilon_2 and the root mean square of its elements. Default false. */
+  /**
+   * Whether step sizes are relative to the tensor: eta_t times max(epsilon_2, root mean square of its elements).
+   * Default false.
+   */
   readonly scaleParameter?: boolean;
-  /** Multiplies the learning rate by min(0.01, 1 / sqrt(t)). With a constant learning rate of 1, transformers' `relative_step`. Default false. */
+  /**
+   * Whether to multiply the learning rate by min(0.01, 1 / sqrt(t)). With a constant learning rate of 1 this is
+   * transformers' `relative_step`. Default false.
+   */
   readonly relativeStep?: boolean;
 }
 
@@ -34,8 +46,9 @@ const options = {
 };
 
 /**
- * Adafactor (Shazeer and Stern, 2018, arXiv 1804.04235, algorithms 4 to 6), as transformers' `Adafactor` computes it. Of a matrix
- * `[in, out]` it keeps the means of the squared gradient along each axis, in + out numbers in place of in x out:
+ * Adafactor (Shazeer and Stern, 2018, arXiv 1804.04235, algorithms 4 to 6), as transformers' `Adafactor` computes it.
+ * For a matrix `[in, out]` it keeps the means of the squared gradient along each axis: in + out numbers instead of in x
+ * out.
  *
  * ```text
  * beta_t = 1 - t^decayRate                     a_t = eta_t max(eps2, rms(theta)), or eta_t
@@ -44,8 +57,8 @@ const options = {
  * theta <- theta (1 - a_t lambda) - u
  * ```
  *
- * A tensor of more axes is a stack of matrices of its last two; a vector keeps its whole second moment. The two switches begin as
- * transformers' `Trainer` sets them, for a learning rate and a schedule from outside.
+ * A tensor with more axes is a stack of matrices over its last two; a vector keeps its whole second moment. The
+ * defaults of the two switches are those of transformers' `Trainer`, for an external learning rate and schedule.
  * @throws ConfigError naming the option that is unknown or impossible.
  */
 export function adafactor(given: AdafactorOptions = {}): Optimizer {
@@ -78,13 +91,16 @@ export function adafactor(given: AdafactorOptions = {}): Optimizer {
 
 const isFactored = (shape: readonly number[]): boolean => shape.length >= 2;
 
-/** The product of the factors is carried, and what it has become is factored again. */
+/** Carries the product of the factors over, and factors the result again. */
 const carriedFactor =
   (axis: -1 | -2): CarrySlot =>
   (slots, carry) =>
     meanAlong(carry(product(slots), 'squaredGradient'), axis);
 
-/** The second moment of a tensor: of a matrix `[.., in, out]` its means along `out` and along `in`, of any other the whole. */
+/**
+ * The slots of a tensor's second moment: for a matrix `[.., in, out]` its means along `out` and `in`, otherwise the
+ * whole.
+ */
 const secondMoments = {
   rows: {
     shape: (shape) => (isFactored(shape) ? shape.slice(0, -1) : null), // [.., in]
@@ -97,7 +113,7 @@ const secondMoments = {
   moment2: { shape: (shape) => (isFactored(shape) ? null : shape), carried: 'squaredGradient' },
 } satisfies Readonly<Record<string, Slot>>;
 
-/** The second moment after a step, and 1 / sqrt of it. */
+/** Returns the second moment after a step, and 1 / sqrt of it. */
 function secondMoment(
   squares: Tensor,
   slots: Readonly<Record<string, Tensor>>,
@@ -121,7 +137,10 @@ function rootMeanSquare(x: Tensor): Scalar {
   return tf.sqrt(tf.mean<Scalar>(tf.square(x)));
 }
 
-/** The second moment that factors stand for: r c / mean(r), `[.., in]` and `[.., out]` -> `[.., in, out]`; 0 where r is 0. */
+/**
+ * Returns the second moment that the factors represent: r c / mean(r), `[.., in]` and `[.., out]` -> `[.., in, out]`; 0
+ * where r is 0.
+ */
 function product(slots: HostTensors): HostTensor {
   const { rows, columns } = tensorsAt(slots, 'rows', 'columns');
   const [height, width] = [rows.shape.at(-1) ?? 0, columns.shape.at(-1) ?? 0];
@@ -138,7 +157,7 @@ function product(slots: HostTensors): HostTensor {
   return hostTensor(data, [...rows.shape, width]);
 }
 
-/** The mean along one of the last two axes, in double precision. */
+/** Returns the mean along one of the last two axes, in double precision. */
 function meanAlong(tensor: HostTensor, axis: -1 | -2): HostTensor {
   const [height = 0, width = 0] = tensor.shape.slice(-2);
   const before = tensor.shape.slice(0, -2);

@@ -4,19 +4,19 @@ import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
 import { tensorsAt } from '../tensors.js';
 import { decayed, type Optimizer } from './optimizer.js';
 
-/** What `adamW` can be told. */
+/** Options of `adamW`. */
 export interface AdamWOptions {
-  /** Decoupled decay lambda of the parameters that ask for it: theta <- theta - eta_t lambda theta. Default 0. */
+  /** Decoupled weight decay lambda, for parameters with `decay`: theta <- theta - eta_t lambda theta. Default 0. */
   readonly weightDecay?: number;
-  /** Default 0.9. */
+  /** The share that the first moment keeps per step. Default 0.9. */
   readonly beta1?: number;
-  /** Default 0.999. */
+  /** The share that the second moment keeps per step. Default 0.999. */
   readonly beta2?: number;
-  /** Default 1e-8. */
+  /** A small number added to the denominator. Default 1e-8. */
   readonly epsilon?: number;
   /**
-   * Where epsilon is added: to the root of the bias-corrected second moment (torch), or of the raw one (transformers' old AdamW).
-   * Default 'corrected'.
+   * Where epsilon is added: to the root of the bias-corrected second moment (torch), or of the raw one (transformers'
+   * old AdamW). Default 'corrected'.
    */
   readonly epsilonOn?: 'corrected' | 'raw';
 }
@@ -48,7 +48,7 @@ export function adamW(given: AdamWOptions = {}): Optimizer {
     settings,
     slots: { moment1: { carried: 'gradient' }, moment2: { carried: 'squaredGradient' } },
     elementwise: true,
-    // In double precision on the host: 1 - 0.999 loses five digits in float32.
+    // Computed in double precision on the host: 1 - 0.999 loses five digits in float32.
     scalars: (step) => ({ correction1: 1 - beta1 ** step, correction2: Math.sqrt(1 - beta2 ** step) }),
     update({ value, gradient, slots, learningRate, decay, scalars }) {
       const { moment1, moment2 } = tensorsAt(slots, 'moment1', 'moment2');

@@ -4,13 +4,13 @@ import { keptShare, nonNegative, parseOptions } from '../config.js';
 import { tensorAt } from '../tensors.js';
 import { decayed, type Optimizer } from './optimizer.js';
 
-/** What `lion` can be told. */
+/** Options of `lion`. */
 export interface LionOptions {
-  /** What the direction of a step keeps of the momentum. Default 0.9. */
+  /** The share of the momentum in a step's direction. Default 0.9. */
   readonly beta1?: number;
-  /** What the momentum keeps of itself. Default 0.99. */
+  /** The share of itself that the momentum keeps. Default 0.99. */
   readonly beta2?: number;
-  /** Decoupled decay lambda of the parameters that ask for it. Default 0. */
+  /** Decoupled weight decay lambda, for parameters with `decay`. Default 0. */
   readonly weightDecay?: number;
 }
 
@@ -28,8 +28,9 @@ const options = {
  * m <- beta2 m + (1 - beta2) g
  * ```
  *
- * Every element moves by the learning rate, whatever its gradient: the paper takes one 3 to 10 times smaller than AdamW's, and a
- * weight decay larger by as much. An element whose gradient has always been 0 stays.
+ * Every element moves by the learning rate, whatever its gradient. The paper uses a learning rate 3 to 10 times smaller
+ * than AdamW's, and a weight decay larger by the same factor. An element whose gradient has always been 0 does not
+ * move.
  * @throws ConfigError naming the option that is unknown or impossible.
  */
 export function lion(given: LionOptions = {}): Optimizer {

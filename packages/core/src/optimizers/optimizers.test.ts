@@ -13,7 +13,7 @@ import { sgd } from './sgd.js';
 
 const makers: Readonly<Record<string, (options?: never) => Optimizer>> = { adamW, sgd, lion, adafactor };
 
-/** What tools/golden/optimizers.py computed with torch, transformers and lion-pytorch. */
+/** Values that tools/golden/optimizers.py computed with torch, transformers and lion-pytorch. */
 interface Golden {
   readonly shapes: Readonly<Record<string, number[]>>;
   readonly start: Readonly<Record<string, number[]>>;
@@ -114,11 +114,11 @@ describe('options', () => {
     [() => adafactor({ decayRate: 0.8 }), 'decayRate', "adafactor: option 'decayRate' is 0.8; expected <0"],
     [() => adafactor({ eps: [0, 1e-3] }), 'eps.0', "adafactor: option 'eps.0' is 0; expected >0"],
     [() => adafactor({ beta1: 1 }), 'beta1', "adafactor: option 'beta1' is 1; expected <1"],
-  ])('%s is refused in one line', (make, field, message) => {
+  ])('%s is rejected in one line', (make, field, message) => {
     expect(make).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: field, message }));
   });
 
-  it.each(Object.entries(makers))('of %s stand in its settings, defaults included, as plain values', (_, make) => {
+  it.each(Object.entries(makers))('of %s are in its settings, defaults included, as plain values', (_, make) => {
     const { settings } = make();
     expect(Object.keys(settings ?? {}).length).toBeGreaterThan(2);
     expect(JSON.parse(JSON.stringify(settings))).toEqual(settings);
@@ -186,7 +186,7 @@ describe('adafactor', () => {
     expect(shapes([2, 3, 4])).toEqual({ rows: [2, 3], columns: [2, 4], moment2: null, moment1: [2, 3, 4] });
   });
 
-  it('takes a stack of matrices for as many matrices, but for the clipping, which is of the whole', () => {
+  it('updates a stack of matrices one by one, but clips it as a whole', () => {
     const optimizer = adafactor({ clipThreshold: 100 });
     const [values, gradients] = [
       tf.randomNormal([2, 3, 4], 0, 1, 'float32', 1),
@@ -216,7 +216,7 @@ describe('adafactor', () => {
         return [...carried({ rows, columns }, carry).data];
       });
 
-    it('as they are, where nothing changes', () => {
+    it('unchanged, where the ranks stay', () => {
       const kinds: string[] = [];
       const same = carriedBy((tensor, kind) => {
         kinds.push(kind);

@@ -5,15 +5,15 @@ import { ConfigError } from '../errors.js';
 import { tensorAt } from '../tensors.js';
 import type { Optimizer } from './optimizer.js';
 
-/** What `sgd` can be told. */
+/** Options of `sgd`. */
 export interface SgdOptions {
-  /** mu, what the velocity keeps of itself. Default 0: none is kept. */
+  /** mu, the share of itself that the velocity keeps. Default 0: no velocity. */
   readonly momentum?: number;
-  /** tau: a gradient enters the velocity 1 - tau times, the first one whole. Default 0. */
+  /** tau: gradients are added to the velocity with factor 1 - tau, except the first. Default 0. */
   readonly dampening?: number;
-  /** Looks ahead along the velocity. Default false. */
+  /** Whether to use Nesterov momentum. Default false. */
   readonly nesterov?: boolean;
-  /** Coupled decay lambda (L2 regularisation), of the parameters that ask for it: g <- g + lambda theta. Default 0. */
+  /** Coupled weight decay lambda (L2 regularisation), for parameters with `decay`: g <- g + lambda theta. Default 0. */
   readonly weightDecay?: number;
 }
 
@@ -33,8 +33,8 @@ const options = {
  * theta <- theta - eta_t b, without momentum eta_t g, with Nesterov's eta_t (g + mu b)
  * ```
  *
- * Weight decay is torch's: coupled, so that it passes through the momentum; that of the other optimizers is decoupled.
- * @throws ConfigError naming the option that is unknown or impossible, as Nesterov's momentum without a momentum is.
+ * Weight decay is torch's: coupled, so that it passes through the momentum. The other optimizers' is decoupled.
+ * @throws ConfigError naming the option that is unknown or impossible, e.g. Nesterov momentum without momentum.
  */
 export function sgd(given: SgdOptions = {}): Optimizer {
   const settings = parseOptions('sgd', options, given);

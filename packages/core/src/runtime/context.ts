@@ -5,9 +5,10 @@ import { tensorAt, type Tensors } from '../tensors.js';
 import { dropoutFrom, noiseKey } from './noise.js';
 
 /**
- * The context in which layers run.
- * @param scalars the controller's by name, dropout's drawn integers, and the rows of a mixed batch by `rowsKey`
+ * Makes the context in which layers run.
+ * @param scalars the controller's scalars by name, dropout's integers, and the row masks of a mixed batch by `rowsKey`
  * @param layers number of the adapter's own layers
+ * @param training whether dropout is on
  */
 export function stepContext(scalars: Tensors, layers: number, training: boolean): StepContext {
   return {
@@ -19,14 +20,14 @@ export function stepContext(scalars: Tensors, layers: number, training: boolean)
     },
     scalar(name) {
       const value = scalars[name];
-      if (!value) throw new TrainingError(`a layer asks for the scalar '${name}', which no controller feeds`, name);
+      if (!value) throw new TrainingError(`a layer needs the scalar '${name}', which no controller provides`, name);
       return value as Scalar;
     },
     rowsOf: (adapter) => tensorAt(scalars, rowsKey(adapter)),
   };
 }
 
-/** What the mask of an adapter's rows in a mixed batch is called among the scalars of a step. */
+/** Returns the name, among a step's scalars, of the mask of an adapter's rows in a mixed batch. */
 export function rowsKey(adapter: string): string {
   return `rows.${adapter}`;
 }

@@ -15,7 +15,7 @@ const model = toyModel();
 const [batch] = toyEvaluationData().batches;
 
 describe('frozenWeights', () => {
-  it('leaves out what is looked up on the host or trained whole, and nothing whose name only begins alike', () => {
+  it('leaves out tables on the host and modules trained in full, but not names with the same prefix', () => {
     const weights = { ...model.weights, 'embeddings.norm.weight': hostZeros([8]) };
     const site = tensorAt(Object.fromEntries(model.sites.map((each) => [each.path, each])), 'classifier');
     const whole = { classifier: fullModule(site, frozenModule(model, 'classifier'), 'head') };
@@ -43,7 +43,7 @@ describe('a frozen weight in 8 bits', () => {
     return frozen;
   };
 
-  it('is its bytes and scales, and its floats are never computed', async () => {
+  it('is held as bytes and scales, and its floats are never computed', async () => {
     const bytesAlone = Object.defineProperty({ ...weight }, 'data', {
       get: () => expect.fail('the floats of every weight take seconds'),
     });
@@ -53,7 +53,7 @@ describe('a frozen weight in 8 bits', () => {
     });
   });
 
-  it('is written out as float32 for an executor that takes no bytes', async () => {
+  it('is expanded to float32 for an executor that takes no bytes', async () => {
     expect(await held(weight, false)).toEqual({ 'a.weight': { dtype, shape, data } });
   });
 });
@@ -68,7 +68,7 @@ describe('modelInputs', () => {
     );
   });
 
-  it('refuses rows of more tokens than the model reads, in a line', () => {
+  it('rejects rows with more tokens than the model reads', () => {
     const short = { ...model, maxTokens: 4 };
     const inputs = (): unknown => batch && modelInputs(short, {}, batch);
     expect(inputs).toThrow(ShapeError);
@@ -76,10 +76,10 @@ describe('modelInputs', () => {
     expect(batch && modelInputs({ ...model, maxTokens: 5 }, {}, batch)).toBeDefined();
   });
 
-  it('says which row a tokenizer got wrong', () => {
+  it('names the row that a tokenizer got wrong', () => {
     const inputIds = hostIntegers(Int32Array.of(3, 24), [1, 2]);
     const wrong = { ...batch, inputs: { inputIds } } as NonNullable<typeof batch>;
     expect(() => modelInputs(model, {}, wrong)).toThrow(ShapeError);
-    expect(() => modelInputs(model, {}, wrong)).toThrow(/row 24 asked of 'embeddings', which has 24 rows/);
+    expect(() => modelInputs(model, {}, wrong)).toThrow(/row 24 is not in 'embeddings', which has 24 rows/);
   });
 });

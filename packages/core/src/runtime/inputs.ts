@@ -15,13 +15,13 @@ import {
 } from '../tensors.js';
 
 /*
- * What programs are fed of batches and layers, and the axes of it that differ from run to run: 'batch', and 'tokens' where a batch
- * has a mask of its tokens.
+ * The inputs that programs get from batches and layers, and the axes whose size differs from run to run: 'batch', and
+ * 'tokens' where a batch has an attention mask.
  */
 
 /**
- * What the model reads of a batch: its inputs, and the rows of frozen embeddings under their paths.
- * @throws ShapeError for rows of more tokens than the model reads, a missing input, and a row that an embedding does not have.
+ * Returns the model's inputs for a batch: those of the batch, and the rows of frozen embeddings by their paths.
+ * @throws ShapeError for rows with too many tokens, a missing input, and a row that an embedding does not have.
  */
 export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<InputBatch, 'inputs'>): HostTensors {
   assertLength(model, batch.inputs);
@@ -35,7 +35,10 @@ export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Inp
   return inputs;
 }
 
-/** One graph serves every length, so that the network itself, which is only traced, cannot refuse one. */
+/**
+ * Rejects rows that are too long. One graph serves every length, so the network, which is only traced, cannot reject
+ * them.
+ */
 function assertLength({ name, maxTokens = Infinity }: Model, { inputIds, attentionMask }: HostTensors): void {
   for (const [input, tensor] of Object.entries({ inputIds, attentionMask })) {
     const tokens = tensor?.shape[1] ?? 0;
@@ -44,7 +47,7 @@ function assertLength({ name, maxTokens = Infinity }: Model, { inputIds, attenti
   }
 }
 
-/** The table of token types is in the graph, whose own error would not say what is wrong. */
+/** Rejects unknown token types. Their table is in the graph, whose own error would not say what is wrong. */
 function assertTypes({ name, sites }: Model, { tokenTypeIds }: HostTensors): void {
   const table = sites.find(({ path, kind }) => kind === 'embedding' && /(^|\.)token_type_embeddings$/.test(path));
   if (!table || !tokenTypeIds) return;
@@ -53,21 +56,23 @@ function assertTypes({ name, sites }: Model, { tokenTypeIds }: HostTensors): voi
   throw new ShapeError(`${name} has token types 0 to ${table.inFeatures - 1}, got ${odd}`, 'tokenTypeIds');
 }
 
-/** The embeddings whose rows are gathered on the host: those that no layer acts on. */
+/** Returns the embeddings whose rows are gathered on the host: those that no layer adapts. */
 export function hostLookups(model: Model, layers: AdapterLayers): Model['lookups'] {
   return model.lookups.filter(({ site }) => !(site in layers));
 }
 
-/** The sizes of a batch that its axes are named by. */
+/** The sizes that name the axes of a batch. */
 export interface BatchSizes {
+  /** The number of rows. */
   readonly rows: number;
+  /** The number of tokens per row; undefined without an attention mask. */
   readonly tokens?: number | undefined;
-  /** Texts of a row. Default 1. */
+  /** The number of texts per row. Default 1. */
   readonly columns?: number | undefined;
 }
 
 /**
- * Specs of a batch's tensors, with the axes named that are as long as its rows, the texts of its rows, or tokens.
+ * Returns the specs of a batch's tensors. Axes as long as its rows, the texts of its rows, or its tokens are named.
  * @param axes the model's own names for the axes of its inputs
  */
 export function openSpecs<K extends string>(
@@ -86,12 +91,12 @@ export function openSpecs<K extends string>(
   }));
 }
 
-/** The sizes of a batch. */
+/** Returns the sizes of a batch. */
 export function sizesOf({ inputs, rowWeights, columns }: Omit<InputBatch, 'rows'>): BatchSizes {
   return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1], columns };
 }
 
-/** The specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */
+/** Returns the specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */
 export function layerSpecs(layers: AdapterLayers): Record<'all' | 'trained', Record<string, TensorSpec>> {
   const all: Record<string, TensorSpec> = {};
   const trained: Record<string, TensorSpec> = {};
@@ -105,7 +110,7 @@ export function layerSpecs(layers: AdapterLayers): Record<'all' | 'trained', Rec
   return { all, trained };
 }
 
-/** Rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */
+/** Gathers rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */
 function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
   const table = model.weights[`${site}.weight`];
   if (!table) throw new ShapeError(`${model.name} has no embedding '${site}'`, site);
@@ -115,7 +120,7 @@ function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
   ids.data.forEach((id, position) => {
     if (id < 0 || id >= count) {
       throw new ShapeError(
-        `row ${id} asked of '${site}', which has ${count} rows; does the tokenizer fit the model?`,
+        `row ${id} is not in '${site}', which has ${count} rows; does the tokenizer match the model?`,
         site,
       );
     }

@@ -31,7 +31,7 @@ const uniformAt = (step: number, rows: number, columns: number): Float32Array =>
 
 const mean = (values: ArrayLike<number>): number => Array.from(values).reduce((sum, x) => sum + x, 0) / values.length;
 
-/** Correlation of two equally long lists. */
+/** The correlation of two lists of equal length. */
 const correlation = (a: number[], b: number[]): number => {
   const [meanA, meanB] = [mean(a), mean(b)];
   const covariance = mean(a.map((x, index) => (x - meanA) * ((b[index] as number) - meanB)));
@@ -40,7 +40,7 @@ const correlation = (a: number[], b: number[]): number => {
 };
 
 describe('uniform numbers of a step', () => {
-  it('is (a . b mod p) / p in whole numbers, to the last bit', () => {
+  it('are (a . b mod p) / p in whole numbers, to the last bit', () => {
     const { data } = drawn(1);
     const [p, rows, columns] = [1021, 2100, 3];
     const point = (index: number): number[] => {
@@ -61,7 +61,7 @@ describe('uniform numbers of a step', () => {
     }
   });
 
-  it('have the mean, the spread and the independence of uniform ones', () => {
+  it('have the mean, the variance and the independence of uniform numbers', () => {
     const [rows, columns] = [600, 400];
     const values = uniformAt(3, rows, columns);
     expect(mean(values)).toBeCloseTo(0.5, 2);
@@ -78,15 +78,15 @@ describe('uniform numbers of a step', () => {
     for (const correlated of [pairs(0, 1), pairs(1, 0), pairs(1, 1)]) expect(Math.abs(correlated)).toBeLessThan(0.02);
   });
 
-  it('differ between steps and between layers, and come back with the seed', () => {
+  it('differ between steps and between layers, and repeat with the seed', () => {
     expect(drawn(1)).toEqual(drawn(1));
     expect(drawn(1)).not.toEqual(drawn(2));
     expect(drawn(1, 'm').data).not.toEqual(drawn(1, 'n').data);
   });
 });
 
-describe('dropout by drawn integers', () => {
-  it('drops the share asked for and scales the rest up', () => {
+describe('dropout with drawn integers', () => {
+  it('drops the requested share and scales the rest up', () => {
     const { data, shape } = drawn(5);
     const kept = tf.tidy(() => dropoutFrom(tf.tensor(data, [...shape]), tf.ones([512, 128]), 0.3).dataSync());
     const values = [...new Set(kept)].sort();

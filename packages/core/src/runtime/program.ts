@@ -5,34 +5,35 @@ import { mapValues, type HostTensor, type HostTensors } from '../tensors.js';
 /** The same nested record with leaves of another type. */
 export type Leaves<S, From, To> = S extends From ? To : { readonly [K in keyof S]: Leaves<S[K], From, To> };
 
-/** Specs for the tensors of a nested record. */
+/** The specs of a nested record of tensors. */
 export type Specs<S> = Leaves<S, Tensor, InputSpec>;
 
-/** Values of an executor for the tensors of a nested record. */
+/** An executor's values for a nested record of tensors. */
 export type Held<S> = Leaves<S, Tensor, unknown>;
 
-/** Tensors at rest for the tensors of a nested record. */
+/** The host tensors for a nested record of tensors. */
 export type AtRest<S> = Leaves<S, Tensor, HostTensor>;
 
 /** A pure function between nested records of tensors, on an executor. It is compiled at its first run. */
 export interface Program<I, O> {
   /**
-   * One run. The tensors of `fed` are uploaded for it and given up afterwards; those of `held` stay untouched. The caller owns the
-   * values that come back.
+   * Runs the function once. Tensors in `fed` are uploaded for this run and then released; values in `held` are not
+   * changed. The caller owns the returned values.
    */
   run<F extends keyof I>(
     fed: { readonly [K in F]: AtRest<I[K]> },
     held: { readonly [K in Exclude<keyof I, F>]: Held<I[K]> },
   ): Promise<Held<O>>;
-  /** Milliseconds spent to prepare it so far. */
+  /** Returns the milliseconds spent compiling so far. */
   compileMs(): number;
+  /** Frees the compiled function. */
   dispose(): Promise<void>;
 }
 
 /**
- * A function as a program.
- * @param specs one for each tensor that `fn` is given, in the same nested record
- * @param constants values that every run is going to hold
+ * Wraps a function as a program.
+ * @param specs one per tensor of `fn`'s input, in the same nested record
+ * @param constants values that will be the same in every run
  */
 export function openProgram<I extends object, O extends object>(
   executor: Executor,
@@ -84,29 +85,29 @@ export function openProgram<I extends object, O extends object>(
   };
 }
 
-/** Values of an executor by name. */
+/** Values of an executor, by name. */
 export type Values = Record<string, unknown>;
 
-/** Makes tensors at rest available. */
+/** Uploads host tensors. */
 export function uploadAll(executor: Executor, tensors: HostTensors): Values {
   return mapValues(tensors, (tensor) => executor.upload(tensor));
 }
 
-/** Brings values back as tensors at rest. */
+/** Downloads values as host tensors. */
 export async function downloadAll(executor: Executor, values: Values): Promise<HostTensors> {
   const tensors: HostTensors = {};
   for (const [name, value] of Object.entries(values)) tensors[name] = await executor.download(value);
   return tensors;
 }
 
-/** Gives values up. */
+/** Releases values. */
 export function releaseAll(executor: Executor, values: Values): void {
   for (const value of Object.values(values)) executor.release(value);
 }
 
-/** Things that are made once for a key; of more than `most`, those not used for longest are given up. */
-export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
-  const known = new Map<string, T>(); // used last, stands last
+/** Returns a cache of things made once per key. Of more than `most`, the least recently used one is disposed of. */
+export function recentlyUsed<T>(most: number, dispose: (item: T) => unknown) {
+  const known = new Map<string, T>(); // the most recently used one is last
   return {
     get(key: string, make: () => T): T {
       const found = known.get(key) ?? make();
@@ -115,12 +116,12 @@ export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
       const [oldest] = known;
       if (known.size > most && oldest) {
         known.delete(oldest[0]);
-        giveUp(oldest[1]);
+        dispose(oldest[1]);
       }
       return found;
     },
     clear(): void {
-      for (const thing of known.values()) giveUp(thing);
+      for (const item of known.values()) dispose(item);
       known.clear();
     },
   };
@@ -128,7 +129,7 @@ export function recentlyUsed<T>(most: number, giveUp: (thing: T) => unknown) {
 
 type Nested<T> = { readonly [name: string]: T | Nested<T> };
 
-/** In the place of each leaf the name that it has in a flat record: its keys, joined by slashes. */
+/** Replaces each leaf by its name in a flat record: its keys, joined by slashes. */
 function keysOf(record: object, isLeaf: (value: unknown) => boolean, above = ''): Nested<string> {
   const entries = Object.entries(record as Record<string, unknown>).map(([name, value]) => {
     const key = `${above}${name}`;
@@ -137,7 +138,7 @@ function keysOf(record: object, isLeaf: (value: unknown) => boolean, above = '')
   return Object.fromEntries(entries);
 }
 
-/** The leaves of a nested record, or of the part of it that is given, by their keys. */
+/** Returns the leaves of a nested record, or of the given part of it, by their flat names. */
 function flat<T>(record: Nested<T>, keys: Nested<string>, into: Record<string, T> = {}): Record<string, T> {
   for (const [name, key] of Object.entries(keys)) {
     const value = record[name];
@@ -148,7 +149,7 @@ function flat<T>(record: Nested<T>, keys: Nested<string>, into: Record<string, T
   return into;
 }
 
-/** A nested record with these leaves. */
+/** Builds a nested record from flat names. */
 function nested<T>(keys: Nested<string>, leaf: (key: string) => T): Nested<T> {
   return mapValues(keys, (key) => (typeof key === 'string' ? leaf(key) : nested(key, leaf)));
 }

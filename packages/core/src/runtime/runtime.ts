@@ -11,66 +11,88 @@ import { hostLookups, layerSpecs } from './inputs.js';
 import { openProgram, releaseAll, type Program, type Values } from './program.js';
 
 /*
- * One runtime per model and executor: what training, evaluation, prediction, calibration and generation share. It uploads each
- * frozen weight once, and keeps the passes that were prepared last, so that a second call with the same layers compiles nothing.
- * It lives while somebody uses it, and the one used last lives on until another model is used, or `releaseRuntimes`.
+ * A runtime per model and executor, shared by training, evaluation, prediction, calibration and generation. It uploads
+ * each frozen weight once and keeps the most recent passes compiled, so that a second call with the same layers
+ * compiles nothing. It lives while it is in use. The one used last stays until another model is used, or until
+ * `releaseRuntimes`.
  */
 
-/** A way through the model's modules: named tensors in, the rows of frozen embeddings among them, and named tensors out. */
+/**
+ * A computation over the model's modules: named tensors in (including gathered rows of frozen embeddings), named
+ * tensors out.
+ */
 export interface Pass {
-  /** Passes of one name, with the same layers and inputs, are one program. */
+  /** Passes with the same name, layers and inputs share one program. */
   readonly name: string;
-  /** Whether the frozen weights become part of the program: more memory, and faster for batches of few rows. */
+  /**
+   * Whether the frozen weights become part of the program: takes more memory and is faster for batches of few rows.
+   * Default false.
+   */
   readonly holdsFrozen?: boolean;
+  /** Computes the outputs. */
   compute(scope: Scope, inputs: Tensors): Tensors;
 }
 
-/** What a pass is given: fed inputs, values kept from a run before, whose rows are whose, and what acts on the model. */
+/** The inputs of a pass. */
 export interface PassInputs {
+  /** The inputs of the batch, by name. */
   readonly inputs: Tensors;
+  /** Values kept from an earlier run, by name. */
   readonly kept: Tensors;
+  /** Row masks of a mixed batch, by `rowsKey`. */
   readonly rows: Tensors;
+  /** Frozen weights, by name. */
   readonly frozen: Tensors;
+  /** The layers' tensors, by `<path>.<name>`. */
   readonly adapter: Tensors;
 }
 
-/** The specs of what differs between passes. */
+/** The specs that differ between passes. */
 export type PassSpecs = Readonly<Record<'inputs' | 'kept' | 'rows', Readonly<Record<string, InputSpec>>>>;
 
-/** The frozen weights that a forward pass reads, as an executor holds them. */
+/** The frozen weights that a forward pass reads, as an executor's values. */
 export interface FrozenValues {
+  /** Their specs, by name. */
   readonly specs: Readonly<Record<string, InputSpec>>;
+  /** The values, by name. */
   readonly values: Values;
-  /** Gives up those that layers put in the place of the model's own. */
+  /** Releases weights that layers use instead of the model's own. */
   release(): void;
 }
 
 /** A model on an executor. */
 export interface Runtime {
+  /** The frozen network. */
   readonly model: Model;
+  /** The executor that holds its weights. */
   readonly executor: Executor;
-  /** Uploads what is not there yet. */
+  /** Returns the frozen weights for these layers; uploads those that are missing. */
   frozen(layers: AdapterLayers): FrozenValues;
-  /** A pass with the layers acting, and the frozen weights that it runs on; prepared once. */
+  /** Returns a pass with the layers acting, and the frozen weights that it reads; compiled once. */
   pass(layers: AdapterLayers, pass: Pass, specs: PassSpecs): ReadyPass;
-  /** Ends this use of it. */
+  /** Ends this use of the runtime. */
   close(): Promise<void>;
 }
 
-/** A pass that is prepared. */
+/** A pass that is ready to run. */
 export interface ReadyPass {
+  /** The program. */
   readonly program: Program<PassInputs, Tensors>;
+  /** The frozen weights to run it with. */
   readonly frozen: Values;
 }
 
-/** The runtime of a model on an executor; the caller closes it. @throws ConfigError for something that is no executor. */
+/**
+ * Returns the runtime of a model on an executor; the caller closes it. @throws ConfigError for a value that is not an
+ * executor.
+ */
 export function openRuntime(model: Model, executor: Executor): Runtime {
   assertExecutor(executor);
   const ofExecutor = runtimes.get(executor) ?? new Map<Model, Shared>();
   runtimes.set(executor, ofExecutor);
   const shared = ofExecutor.get(model) ?? makeShared(model, executor);
   ofExecutor.delete(model);
-  ofExecutor.set(model, shared); // used last, stands last
+  ofExecutor.set(model, shared); // the most recently used one is last
   shared.users++;
   let isOpen = true;
   return {
@@ -79,34 +101,34 @@ export function openRuntime(model: Model, executor: Executor): Runtime {
       if (!isOpen) return;
       isOpen = false;
       shared.users--;
-      await giveUpIdle(ofExecutor, IDLE);
+      await disposeIdle(ofExecutor, IDLE);
     },
   };
 }
 
-/** @throws ConfigError for what does not compile, such as the function that makes an executor, or its promise. */
+/** Rejects values that cannot compile, e.g. an executor's factory or promise. @throws ConfigError for such a value. */
 function assertExecutor(executor: Partial<Executor> | undefined): void {
   if (typeof executor?.compile === 'function') return;
   const given = executor instanceof Promise ? 'a promise: await it' : describe(executor);
-  throw new ConfigError(`executor must be what an engine makes, e.g. compiled(), got ${given}`, 'executor');
+  throw new ConfigError(`executor must come from an engine, e.g. compiled(), got ${given}`, 'executor');
 }
 
 /**
- * Gives up what an executor holds for models that nobody uses at the moment: weights on a device, prepared passes. It all comes
- * back when it is needed.
- * @param model the only one to give up. Default: all of them.
+ * Frees what an executor holds for models that are not in use: weights on a device and compiled passes. They are
+ * recreated when needed.
+ * @param model the only model to free. Default: all of them.
  */
 export async function releaseRuntimes(executor: Executor, model?: Model): Promise<void> {
   const ofExecutor = runtimes.get(executor);
-  if (ofExecutor) await giveUpIdle(ofExecutor, 0, model);
+  if (ofExecutor) await disposeIdle(ofExecutor, 0, model);
 }
 
-/** Runtimes of an executor that stay although nobody uses them. */
+/** The number of unused runtimes to keep per executor. */
 const IDLE = 1;
-/** Passes that a runtime keeps prepared. */
+/** The number of passes that a runtime keeps compiled. */
 const PASSES = 8;
 
-/** A runtime, and how many use it. */
+/** A runtime and its number of users. */
 interface Shared {
   readonly runtime: Omit<Runtime, 'close'>;
   users: number;
@@ -115,7 +137,7 @@ interface Shared {
 
 const runtimes = new WeakMap<Executor, Map<Model, Shared>>();
 
-async function giveUpIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: Model): Promise<void> {
+async function disposeIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: Model): Promise<void> {
   const idle = [...ofExecutor].filter(([model, { users }]) => users === 0 && (only === undefined || model === only));
   const surplus = idle.slice(0, Math.max(0, idle.length - kept));
   for (const [model] of surplus) ofExecutor.delete(model);
@@ -124,7 +146,7 @@ async function giveUpIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: M
 
 function makeShared(model: Model, executor: Executor): Shared {
   const weights = new Map<HostTensor, Values>();
-  const passes: KeptPass[] = []; // used last, stands last
+  const passes: KeptPass[] = []; // the most recently used one is last
 
   const frozen = (layers: AdapterLayers): FrozenValues => {
     const own: Values[] = [];
@@ -205,15 +227,15 @@ function preparePass(
   };
 }
 
-/** Whether two records hold the same layers: they are made once and never changed. */
+/** Returns whether two records hold the same layers. Layers are never modified, so comparing the objects is enough. */
 function sameLayers(a: AdapterLayers, b: AdapterLayers): boolean {
   const paths = Object.keys(a);
   return paths.length === Object.keys(b).length && paths.every((path) => a[path] === b[path]);
 }
 
 /**
- * The frozen weights that a forward pass can ask for: no table that is looked up on the host, no module trained whole, and
- * in the place of a weight what its layer puts there.
+ * Returns the frozen weights that a forward pass can read, with layers' `frozenWeight`s in place of the model's. Tables
+ * gathered on the host and modules trained in full are left out.
  */
 export function frozenWeights(model: Model, layers: AdapterLayers): HostTensors {
   const replaced = Object.values(layers).filter(({ replacesModule }) => replacesModule);
@@ -227,8 +249,8 @@ export function frozenWeights(model: Model, layers: AdapterLayers): HostTensors 
 }
 
 /**
- * A frozen weight as an executor holds it. One in 8 bits is its bytes and, as `scaleOf` its name, its scales; written out as
- * float32 where the executor takes no bytes.
+ * Returns a frozen weight as an executor holds it. An 8-bit weight is its bytes plus its scales (named by `scaleOf`),
+ * or float32 where the executor does not take bytes.
  */
 function heldWeight(name: string, weight: HostTensor, takesBytes: boolean): Record<string, HostTensor | HostBytes> {
   if (!isQuantized(weight)) return { [name]: weight };

@@ -1,6 +1,6 @@
 import { floats, type HostTensor, type HostTensors } from '../tensors.js';
 
-/** ||a - b|| / ||b||: how far two float32 computations of one tensor are apart. 0 for two zeros. */
+/** Returns ||a - b|| / ||b||, the distance of two float32 computations of one tensor. 0 for two tensors of zeros. */
 export function relativeDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Infinity;
   let difference = 0;
@@ -14,7 +14,10 @@ export function relativeDistance(a: ArrayLike<number>, b: ArrayLike<number>): nu
   return Math.sqrt(difference / (size || Number.MIN_VALUE));
 }
 
-/** The tensor in which two sets differ most, by relative distance. Names that only one set has are infinitely far. */
+/**
+ * Returns the tensor in which two sets differ most, by relative distance. The distance is infinite for names that only
+ * one set has.
+ */
 export function farthestTensor(a: HostTensors, b: HostTensors): { name: string; distance: number } {
   let farthest = { name: '', distance: 0 };
   for (const name of new Set([...Object.keys(a), ...Object.keys(b)])) {

@@ -14,15 +14,20 @@ import { trainedTensors } from '../train/step.js';
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 
-/** The slope of the loss, measured, along a direction of length 1 in all tensors of one kind, e.g. every `loraA` of a linear module. */
+/**
+ * The slope of the loss along a direction of length 1 in all tensors of one kind, e.g. every `loraA` of a linear
+ * module.
+ */
 export interface Slope {
+  /** The kind of tensor, e.g. 'loraA of linear'. */
   readonly kind: string;
-  /** By the tensors' keys. */
+  /** The direction, by the tensors' keys. */
   readonly direction: Readonly<Record<string, Float32Array>>;
+  /** The slope, by finite differences. */
   readonly value: number;
 }
 
-/** Gradients of the toy loss, layers' terms included, by TensorFlow.js's tape. */
+/** Returns the gradients of the toy loss, layers' terms included, computed by TensorFlow.js's tape. */
 export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
   const names = trainedTensors(allLayers(activeAdapter(peft))).map(({ key }) => key);
   return tf.tidy(() => {
@@ -36,8 +41,8 @@ export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
 }
 
 /**
- * The loss's slope along a drawn direction that every element of a kind of tensor has a part in: by differences over four points,
- * whose error is of the fourth order in the step.
+ * Returns the loss's slope along one random direction per kind of tensor, in which every element takes part. It uses
+ * differences over four points, whose error is of fourth order in the step.
  */
 export function slopesByDifferences(peft: PeftModel): Slope[] {
   const rng = createRng(5);
@@ -54,7 +59,7 @@ export function slopesByDifferences(peft: PeftModel): Slope[] {
   });
 }
 
-/** The keys of the trained tensors of one name in one kind of module. */
+/** Groups the keys of the trained tensors by name and kind of module. */
 function trainedKinds(peft: PeftModel): Record<string, string[]> {
   const kinds: Record<string, string[]> = {};
   for (const { key, name, layer } of trainedTensors(allLayers(activeAdapter(peft)))) {
@@ -80,7 +85,10 @@ function lossAt(loss: (values: Tensors) => Scalar, values: HostTensors): number 
   return tf.tidy(() => loss(tensorsOf(values)).dataSync()[0] as number);
 }
 
-/** The loss of the toy data as a function of the adapter's values; what stays constant is made once, in the caller's tidy. */
+/**
+ * Returns the loss on the toy data as a function of the adapter's values. Constants are made once, in the caller's
+ * tidy.
+ */
 function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
   const { model } = peft;
   const adapter = activeAdapter(peft);
@@ -104,7 +112,7 @@ function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
   };
 }
 
-/** What the adapter's controller feeds at the first step of a run. */
+/** Returns the controller's scalars at the first step of a run. */
 function firstScalars({ method, config, layers }: Adapter): Tensors {
   const learningRates = Object.fromEntries(trainedTensors(layers).map(({ group }) => [group, 0.01]));
   const plan = { totalSteps: 100, warmupSteps: 0, finalSteps: 10 };

@@ -4,8 +4,8 @@ import type { Executor } from '../contracts/executor.js';
 import { mapValues, type HostTensor } from '../tensors.js';
 
 /**
- * The plainest executor there is: the pure function itself on TensorFlow.js's own JavaScript backend. Slow, and what the
- * others are measured against.
+ * The simplest executor: runs the pure function itself on TensorFlow.js's JavaScript backend. It is slow, and the
+ * others are compared with it.
  */
 export async function referenceExecutor(): Promise<Executor<Tensor>> {
   tf.env().set('PROD', true); // keeps TensorFlow.js's start-up banner off stderr
@@ -24,7 +24,7 @@ export async function referenceExecutor(): Promise<Executor<Tensor>> {
     compile: (fn) =>
       Promise.resolve({
         compileMs: 0,
-        // An output that is an input, or another output, is the caller's all the same.
+        // Cloned, because the caller owns even an output that is an input or another output.
         run: (inputs) => Promise.resolve(tf.tidy(() => mapValues(fn({ ...inputs }), (tensor) => tf.clone(tensor)))),
         dispose: () => Promise.resolve(),
       }),

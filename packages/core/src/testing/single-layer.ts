@@ -6,7 +6,7 @@ import { linearSite, type Site } from '../contracts/site.js';
 import { hostZeros, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { createRng } from '../rng.js';
 
-/** A method's layers on some sites, apart from any model: frozen weights are zeros. */
+/** Returns a method's layers on some sites without a model: frozen weights are zeros. */
 export function layersOf<C extends TargetConfig>(
   method: PeftMethod<C>,
   sites: readonly Site[],
@@ -22,7 +22,7 @@ export function layersOf<C extends TargetConfig>(
   return method.adapt(sites, method.parseConfig(options), { rng: createRng(7), sites, frozen, calibrated });
 }
 
-/** A method's layer on one linear module 'm' of `[in, out]`. */
+/** Returns a method's layer on one linear module 'm' of `[in, out]`. */
 export function layerOf<C extends TargetConfig>(
   method: PeftMethod<C>,
   options: Partial<C> = {},
@@ -31,17 +31,17 @@ export function layerOf<C extends TargetConfig>(
   return tensorAt(layersOf(method, [linearSite('m', inFeatures, outFeatures)], options), 'm');
 }
 
-/** The values that a layer starts from, by its own names. */
+/** Returns the initial values of a layer, by their names within the layer. */
 export function initialOf(layer: AdapterLayer): HostTensors {
   return mapValues({ ...layer.params, ...layer.state }, ({ initial }) => initial);
 }
 
-/** Tensors at rest as tensors of TensorFlow.js. */
+/** Converts host tensors to TensorFlow.js tensors. */
 export function tensorsOf(values: HostTensors): Tensors {
   return mapValues(values, ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype));
 }
 
-/** A training step's context that feeds these scalars; without dropout. */
+/** Makes a training step's context with these scalars and without dropout. */
 export function contextOf(scalars: Readonly<Record<string, number>> = {}, layers = 1): StepContext {
   return {
     training: true,
@@ -52,7 +52,7 @@ export function contextOf(scalars: Readonly<Record<string, number>> = {}, layers
   };
 }
 
-/** A layer's output for x `[rows, in]` over a frozen module that gives `base` `[rows, out]`, whatever it is run on. */
+/** Returns a layer's output for x `[rows, in]` over a frozen module that always outputs `base` `[rows, out]`. */
 export function forwardOf(layer: AdapterLayer, p: Tensors, x: Tensor, base: Tensor, ctx = contextOf()): Tensor {
   return layer.forward(x, p, { base: () => base, run: () => base, weight: () => base, bias: () => undefined, ctx });
 }

@@ -14,8 +14,8 @@ const TOKENS = 5;
 const BATCH = 8;
 
 /**
- * A two-layer, eight-wide encoder with random weights: small enough for finite differences, and with everything that a
- * method may meet (an embedding, layer norms, square and non-square linear modules, a head).
+ * A two-layer, eight-wide encoder with random weights. It is small enough for finite differences and has every kind of
+ * module that a method may adapt (an embedding, layer norms, square and non-square linear modules, a head).
  */
 export function toyModel(seed = 1): Model {
   const sites = toySites();
@@ -34,7 +34,7 @@ export function toyModel(seed = 1): Model {
   };
 }
 
-/** Rows whose class follows from their tokens, so that training can learn them: the same batches every epoch. */
+/** Returns rows whose class follows from their tokens, so that training can learn it; the same batches every epoch. */
 export function toyTrainingData(seed = 1, batches = 4): TrainingData {
   return trainingOn(toyRows(seed, batches), seed);
 }
@@ -54,7 +54,7 @@ function trainingOn(rows: readonly ToyRow[], seed: number): TrainingData {
   };
 }
 
-/** Other rows of the same kind, judged by accuracy. */
+/** Returns other rows of the same kind, scored by accuracy. */
 export function toyEvaluationData(seed = 2, batches = 4): EvaluationData {
   const made = batchesOf(toyRows(seed, batches));
   const actual = made.flatMap((batch) => [...batch.labels.data]);
@@ -121,13 +121,13 @@ function toyLayer(scope: Scope, path: string, x: Tensor, mask: Tensor): Tensor {
   return tf.add(y, scope.linear(`${path}.ffn.out`, tf.tanh(scope.linear(`${path}.ffn.in`, y))));
 }
 
-/** A row's number and its one to five tokens; its class is the first one's number modulo the number of classes. */
+/** A row's number and its one to five tokens. Its class is the first token modulo the number of classes. */
 interface ToyRow {
   readonly row: number;
   readonly ids: readonly number[];
 }
 
-/** Added to a seed: a draw of rows from which each method learns enough within the steps of the conformance suite. */
+/** Added to a seed: with these rows, each method learns enough within the steps of the conformance suite. */
 const DRAW = 4;
 
 function toyRows(seed: number, batches: number): ToyRow[] {

@@ -4,9 +4,9 @@ import { parseOptions } from '../config.js';
 import type { Controller, PeftMethod, TrainPlan } from '../contracts/method.js';
 import { UnsupportedError } from '../errors.js';
 
-/** Trains its modules whole, with a controller of the test's choice. */
+/** Makes a method that trains its modules in full, with a controller of the test's choice. */
 export function wholeModules(controller?: (plan: TrainPlan) => Partial<Controller>): PeftMethod {
-  const still: Controller = {
+  const idle: Controller = {
     scalars: () => ({}),
     reads: () => [],
     afterStep: () => undefined,
@@ -27,6 +27,6 @@ export function wholeModules(controller?: (plan: TrainPlan) => Partial<Controlle
     fromFile: () => {
       throw new UnsupportedError('only trained here');
     },
-    ...(controller ? { controller: (_layers, _config, plan) => ({ ...still, ...controller(plan) }) } : {}),
+    ...(controller ? { controller: (_layers, _config, plan) => ({ ...idle, ...controller(plan) }) } : {}),
   };
 }

@@ -26,7 +26,7 @@ const refused = (): never => {
   throw new UnsupportedError('only trained here');
 };
 
-/** Trains its modules whole; with `dropout` on what they read. */
+/** Trains its modules in full, with `dropout` on their input. */
 const whole = defineMethod<TargetConfig & { readonly dropout: boolean }>({
   name: 'whole',
   capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
@@ -48,10 +48,10 @@ const whole = defineMethod<TargetConfig & { readonly dropout: boolean }>({
   fromFile: refused,
 });
 
-/** Between two sums of the same gradients in another order, after some steps. */
+/** The tolerance between two sums of the same gradients in a different order, after some steps. */
 const TOLERANCE = 1e-5;
 
-/** Batches one below the other. */
+/** Concatenates batches. */
 function joined(batches: readonly Batch[]): Batch {
   const below = (pick: (batch: Batch) => HostTensor): HostTensor => {
     const parts = batches.map(pick);
@@ -74,7 +74,7 @@ function joined(batches: readonly Batch[]): Batch {
   };
 }
 
-/** The toy batches; the rows of every other one count only in part. */
+/** The toy batches, with reduced row weights in every second one. */
 function unevenData(batches: number): TrainingData {
   const made = toyTrainingData(3, batches).epoch(0);
   const data = made.map((batch, index) => {
@@ -84,7 +84,7 @@ function unevenData(batches: number): TrainingData {
   return { kind: 'classification', batchesPerEpoch: batches, epoch: () => data };
 }
 
-/** The same rows in batches of `count` at a time. */
+/** The same rows, `count` batches joined at a time. */
 function inLargerBatches(data: TrainingData, count: number): TrainingData {
   const batches = data.epoch(0);
   const larger = Array.from({ length: Math.ceil(batches.length / count) }, (_, index) =>
@@ -125,32 +125,32 @@ describe('accumulated gradients', () => {
     expect(accumulated.totalSteps).toBe(2 * Math.ceil(batches / count));
     const { name, distance } = farthestTensor(accumulated.last.values, larger.last.values);
     expect(distance, name).toBeLessThan(TOLERANCE);
-    const told = ({ step, epoch, loss, objective, learningRate }: StepEvent) => ({
+    const reported = ({ step, epoch, loss, objective, learningRate }: StepEvent) => ({
       step,
       epoch,
       loss: expect.closeTo(loss, 5) as number,
       objective: expect.closeTo(objective, 5) as number,
       learningRate,
     });
-    expect(accumulated.steps).toMatchObject(larger.steps.map(told));
+    expect(accumulated.steps).toMatchObject(larger.steps.map(reported));
     const smaller = await run(data, { clipNorm });
     expect(farthestTensor(smaller.last.values, larger.last.values).distance).toBeGreaterThan(1e-3);
   });
 
-  it('of one batch are that batch, bit for bit', async () => {
+  it('of one batch equal those of that batch, bit for bit', async () => {
     const data = unevenData(3);
     const { last } = await run(data, { gradientAccumulationSteps: 1 }, true);
     expect(last.values).toEqual((await run(data, {}, true)).last.values);
   });
 
-  it('draw dropout for each batch anew, the same for the same seed', async () => {
+  it('draw new dropout for each batch, the same for the same seed', async () => {
     const [batch] = unevenData(1).epoch(0) as [Batch];
     const twice: TrainingData = { kind: 'classification', batchesPerEpoch: 2, epoch: () => [batch, batch] };
     const once: TrainingData = { kind: 'classification', batchesPerEpoch: 1, epoch: () => [batch] };
     const options = { epochs: 1, gradientAccumulationSteps: 2 };
     const { last } = await run(twice, options, true);
     expect(last.values).toEqual((await run(twice, options, true)).last.values);
-    // With one mask for both, two equal halves are the whole.
+    // With one mask for both, the two equal halves would give the whole.
     expect(farthestTensor(last.values, (await run(once, { epochs: 1 }, true)).last.values).distance).toBeGreaterThan(
       1e-4,
     );
@@ -158,7 +158,7 @@ describe('accumulated gradients', () => {
     expect(farthestTensor(dry.values, (await run(once, { epochs: 1 })).last.values).distance).toBeLessThan(TOLERANCE);
   });
 
-  it('go on from a snapshot to the same end', async () => {
+  it('continue from a snapshot to the same end', async () => {
     const data = unevenData(5);
     const snapshots: TrainingSnapshot[] = [];
     const options = { gradientAccumulationSteps: 2, epochs: 3 };

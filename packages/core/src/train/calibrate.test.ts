@@ -29,7 +29,7 @@ beforeAll(async () => {
 const path = 'encoder.layer.0.attention.query';
 const data = toyTrainingData();
 
-/** Computes nothing but looks at what was measured. */
+/** Computes nothing, but records what was measured. */
 const looking = (kind: CalibrationKind | null, look: (init: Init) => void = () => undefined) =>
   defineMethod<TargetConfig>({
     name: 'looking',
@@ -64,7 +64,7 @@ function lossOn(model: Model, index: number): number {
 }
 
 describe('calibrate', () => {
-  it('measures the mean gradient at a frozen weight, as differences do', async () => {
+  it('measures the mean gradient of a frozen weight, as finite differences do', async () => {
     const model = toyModel();
     const { values } = await calibrate(model, looking('gradients'), data, { executor, batches: 2, seed: 4 });
     expect(Object.keys(values)).toEqual([path, 'encoder.layer.1.attention.query']);
@@ -81,7 +81,7 @@ describe('calibrate', () => {
     }
   });
 
-  it('measures the second moment of the tokens that a module reads', async () => {
+  it('measures the second moment of the token rows that a module reads', async () => {
     const model = toyModel();
     const { values } = await calibrate(model, looking('activations'), data, { executor, batches: 3 });
     const table = floats(tensorAt(model.weights, 'embeddings.weight'));
@@ -102,7 +102,7 @@ describe('calibrate', () => {
     expect(relativeDistance(floats(tensorAt(values, path)), mean)).toBeLessThan(1e-5);
   });
 
-  it.each([true, false])('leaves rows out that only fill a batch, with a mask or without: %s', async (hasMask) => {
+  it.each([true, false])('leaves out rows that only fill a batch, with or without a mask: %s', async (hasMask) => {
     const model: Model = {
       ...toyModel(),
       forward(scope, inputs) {
@@ -138,7 +138,7 @@ describe('calibrate', () => {
     expect(await measured(batch(others, [1, 1, 0]))).toEqual(await measured(batch(ids, [1, 1, 0])));
   });
 
-  it('hands what it measured to the method, which asks for nothing else', async () => {
+  it('passes its result to the method, which asks for nothing else', async () => {
     const model = toyModel();
     const calibration = await calibrate(model, looking('gradients'), data, { executor, batches: 1 });
     const seen: unknown[] = [];
@@ -152,7 +152,7 @@ describe('calibrate', () => {
     expect(() => attach(model, wrong, { calibration })).toThrow(/attach with \{ calibration: await calibrate/);
   });
 
-  it('refuses a configuration that computes nothing from data', async () => {
+  it('rejects a configuration that computes nothing from data', async () => {
     await expect(calibrate(toyModel(), looking(null), data, { executor })).rejects.toThrow(ConfigError);
   });
 });

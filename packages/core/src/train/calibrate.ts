@@ -26,23 +26,24 @@ import { hostTensor, tensorsAt, type HostTensor, type Tensors } from '../tensors
 import { assertLabels } from './labels.js';
 import type { BatchTensors, GradientInputs } from './step.js';
 
-/** How much is measured, and with which head. */
+/** Options of `calibrate`. */
 export interface CalibrateOptions {
+  /** Runs the forward and backward passes. */
   readonly executor: Executor;
-  /** Number of batches, from the first epoch. Default 8. */
+  /** The number of batches to measure, from the first epoch. Default 8. */
   readonly batches?: number;
-  /** The seed that `attach` will be given: the head is the same then. Default 0. */
+  /** The seed that `attach` will get, so that both see the same head. Default 0. */
   readonly seed?: number;
-  /** Whose gradients are measured. Default: the loss for the kind of the data. */
+  /** The loss whose gradients are measured. Default: the loss for the kind of the data. */
   readonly loss?: Loss | LossFunction;
 }
 
 /**
- * Measures on some batches what a configuration's initial values are computed from: the second moment of what each adapted
- * module reads, or the gradient of the loss at its frozen weight. Give the result to `attach`.
+ * Measures on some batches what a configuration computes its initial values from: the second moment of each adapted
+ * module's input, or the gradient of the loss with respect to its frozen weight. Pass the result to `attach`.
  * @throws ConfigError for an unknown option, and when the configuration computes nothing from data.
  * @throws DataError for a label that no output of the model represents.
- * @throws TargetModuleError when it matches no module.
+ * @throws TargetModuleError when the configuration matches no module.
  */
 export async function calibrate<C extends TargetConfig>(
   model: Model,
@@ -76,7 +77,7 @@ export async function calibrate<C extends TargetConfig>(
   return { kind, values: Object.fromEntries(values) };
 }
 
-/** What the number of rows that a module has read is called. */
+/** The name under which the number of rows that a module reads is measured. */
 function rowsRead(path: string): string {
   return `${path}:rows`;
 }
@@ -88,14 +89,14 @@ interface Measured {
   readonly loss: Loss;
 }
 
-/** What is measured of one batch. */
+/** Measures one batch. */
 type Measure = (inputs: Omit<GradientInputs, 'scalars'>) => Tensors;
 
 function measuring(kind: CalibrationKind, measured: Measured): Measure {
   return (inputs) => (kind === 'activations' ? secondMoments(measured, inputs) : weightGradients(measured, inputs));
 }
 
-/** X^T X `[in, in]` of the rows that count among those that each module reads, by path, and their number. */
+/** Returns X^T X `[in, in]` of the rows that each module reads, by path, and their number. Padding is excluded. */
 function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapter }: Parameters<Measure>[0]): Tensors {
   const { inputs } = batch;
   const scope = peftScope(model, saved, { inputs, frozen, adapter }, stepContext({}, 0, false));
@@ -120,8 +121,9 @@ function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapt
 }
 
 /**
- * What each of the rows that a module reads counts, `[rows, 1]`: 0 for padding and for what only fills the batch. Where there are as many
- * of them as tokens, they are these; else each row of the batch has an equal part of them.
+ * Returns the weight of each row that a module reads, `[rows, 1]`: 0 for padding, and for rows that only fill the
+ * batch. If there are as many rows as tokens, the rows are the tokens; otherwise each row of the batch accounts for an
+ * equal part of them.
  */
 function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: BatchTensors): Tensor {
   const batch = rowWeights.size;
@@ -130,13 +132,13 @@ function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: Batc
   return rows % batch === 0 ? tf.reshape(tf.tile(ofBatch, [1, rows / batch]), [rows, 1]) : tf.ones([rows, 1]);
 }
 
-/** dL/dW0 `[in, out]` by path. */
+/** Returns dL/dW0 `[in, out]` by path. */
 function weightGradients(
   { model, saved, paths, loss }: Measured,
   { batch, frozen: weights, adapter }: Parameters<Measure>[0],
 ): Tensors {
   const at = tensorsAt(weights, ...paths.map((path) => `${path}.weight`));
-  // Frozen weights have no gradient; among the adapter's tensors these have one.
+  // Tensors in `frozen` have no gradient, so the measured weights are passed among the adapter's tensors.
   const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => !(name in at)));
   const differentiable = { inputs: batch.inputs, frozen, adapter: { ...adapter, ...at } };
   const lossOf = (): Scalar => loss.loss(forward(model, saved, differentiable, stepContext({}, 0, false)), batch);
@@ -153,7 +155,7 @@ interface Sum {
   readonly data: Float64Array;
 }
 
-/** What a function gives for each batch, added up. */
+/** Returns the sum over all batches of what `measure` returns. */
 async function summed(
   model: Model,
   saved: AdapterLayers,

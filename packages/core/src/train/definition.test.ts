@@ -49,13 +49,13 @@ beforeAll(async () => {
 });
 
 describe('a run resumes', () => {
-  it('with the settings that it began with, defaults written out or not', async () => {
+  it('with its original settings, defaults written out or not', async () => {
     const same = { warmupRatio: 0.06, finalRatio: 0.3, clipNorm: 1, loss: crossEntropy(), optimizer: adamW() };
     const { last } = await run({ options: { ...same, schedule: 'linear', resume } });
     expect(last.step).toBe(2);
   });
 
-  it('watched otherwise', async () => {
+  it('with other callbacks and evaluations', async () => {
     const watched = { evaluateEvery: 1, saveEvery: 1, onSnapshot: () => undefined };
     expect((await run({ options: { ...watched, resume } })).last.step).toBe(2);
   });
@@ -90,7 +90,7 @@ describe('a run resumes', () => {
       expect.objectContaining({
         code: 'PEFT_CHECKPOINT',
         path: 'resume',
-        message: expect.stringMatching(/^resume: .*\. Resume with what the run began with/) as string,
+        message: expect.stringMatching(/^resume: .*\. Resume with the original settings/) as string,
       }),
     );
     await expect(run({ ...changed, options: { ...options, resume } })).rejects.toThrow(change);
@@ -99,14 +99,14 @@ describe('a run resumes', () => {
   it.each([
     [writeSnapshot, /^resume must be a snapshot, as onSnapshot gets it, got bytes: read them by readSnapshot$/],
     [() => ({}), /got \{\}$/],
-  ])('not from what is no snapshot: %s', async (made, message) => {
+  ])('not from a value that is no snapshot: %s', async (made, message) => {
     const given = made(resume) as unknown as TrainingSnapshot;
     await expect(run({ options: { resume: given } })).rejects.toThrow(message);
   });
 
-  it('not with two changes, both of which are named', async () => {
+  it('not with two changes, and names both', async () => {
     await expect(run({ options: { epochs: 2, learningRate: 1, resume } })).rejects.toThrow(
-      'resume: epochs was 1 and is now 2; learningRate was 0.01 and is now 1. Resume with what the run began with, or start anew without resume',
+      'resume: epochs was 1 and is now 2; learningRate was 0.01 and is now 1. Resume with the original settings, or start again without resume',
     );
   });
 });

@@ -8,7 +8,7 @@ import type { TrainSettings } from './plan.js';
 import type { RunDefinition, TrainingSnapshot } from './snapshot.js';
 import { trainedTensors } from './step.js';
 
-/** What the run of this model with these settings is defined by. */
+/** Returns everything that defines the run of this model with these settings. */
 export function runDefinition(
   peft: PeftModel,
   settings: TrainSettings,
@@ -36,14 +36,14 @@ export function runDefinition(
   });
 }
 
-/** The modules that are trained whole, the head among them unless it is frozen. */
+/** Returns the modules trained in full, including the head unless it is frozen. */
 function trainedModules(saved: AdapterLayers): string[] {
   return Object.keys(saved).filter((path) => trainedTensors({ [path]: saved[path] as AdapterLayer }).length > 0);
 }
 
 /**
- * Checks that a snapshot's run was defined by the same.
- * @throws CheckpointError that names every setting that has changed, with both values; or for what is no snapshot.
+ * Checks that a snapshot's run has the same definition.
+ * @throws CheckpointError that names every changed setting with both values, or for a value that is not a snapshot.
  */
 export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefinition): void {
   const { training: begun } = snapshot;
@@ -58,7 +58,7 @@ export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefin
   if (owners.length === 0) return;
   const changes = owners.map((name) => `${name} was ${shown(begun[name])} and is now ${shown(now[name])}`);
   throw new CheckpointError(
-    `resume: ${changes.join('; ')}. Resume with what the run began with, or start anew without resume`,
+    `resume: ${changes.join('; ')}. Resume with the original settings, or start again without resume`,
     'resume',
   );
 }
@@ -67,7 +67,7 @@ function differs(name: string, begun: RunDefinition, now: RunDefinition): boolea
   return shown(begun[name]) !== shown(now[name]);
 }
 
-/** As JSON has it: what stays the same when it is written and read. */
+/** Formats a value as JSON, so that it compares equal after writing and reading. */
 function shown(value: unknown): string {
   return value === undefined ? 'not set' : JSON.stringify(value);
 }
@@ -80,7 +80,7 @@ function within(owner: string, fields: object): RunDefinition {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [`${owner}.${name}`, value as unknown]));
 }
 
-/** As it comes back from a file. */
+/** Returns the definition as it is read back from a file. */
 function asJson(definition: RunDefinition): RunDefinition {
   return JSON.parse(JSON.stringify(definition)) as RunDefinition;
 }

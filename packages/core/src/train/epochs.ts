@@ -1,6 +1,6 @@
 import type { Batch, TrainingData } from '../contracts/model.js';
 
-/** The same rows in epochs of another kind; what is held out of them leaves the rest in such epochs, too. */
+/** Returns the same data with other epochs. What remains after `holdOut` gets such epochs, too. */
 function inEpochs(data: TrainingData, epochsOf: (data: TrainingData) => Partial<TrainingData>): TrainingData {
   const holdOut = data.holdOut?.bind(data);
   return {
@@ -15,12 +15,12 @@ function inEpochs(data: TrainingData, epochsOf: (data: TrainingData) => Partial<
   };
 }
 
-/** The epochs from the first one given on. */
+/** Returns the data starting at epoch `first`. */
 export function fromEpoch(all: TrainingData, first: number): TrainingData {
   return inEpochs(all, (data) => ({ epoch: (index) => data.epoch(first + index) }));
 }
 
-/** Batches of the endless row of all epochs, `count` from the first one given on, as one epoch. */
+/** Returns data with one epoch of `count` batches, starting at batch `first` of the sequence of all epochs. */
 export function batchesFrom(all: TrainingData, first: number, count: number): TrainingData {
   return inEpochs(all, (data) => ({
     batchesPerEpoch: count,

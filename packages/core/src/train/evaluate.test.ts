@@ -19,7 +19,7 @@ beforeAll(async () => {
   executor = await referenceExecutor();
 });
 
-/** Data that keep the largest logit of a row, and what passes through `summarise` and reaches `score`. */
+/** Data that keep the largest logit of a row, and record what passes through `summarise` and reaches `score`. */
 function summarising(): { data: EvaluationData; seen: Map<number, Float32Array>; scored: Float32Array[] } {
   const seen = new Map<number, Float32Array>();
   const scored: Float32Array[] = [];
@@ -38,7 +38,7 @@ function summarising(): { data: EvaluationData; seen: Map<number, Float32Array>;
 }
 
 describe('evaluate', () => {
-  it('scores what the data make of each row, and keeps nothing else of a batch', async () => {
+  it('scores the summary of each row, and keeps nothing else of a batch', async () => {
     const { data, seen, scored } = summarising();
     await evaluate(toyModel(), data, { executor });
     const outputs = await predict(toyModel(), data.batches, { executor });
@@ -48,7 +48,7 @@ describe('evaluate', () => {
     expect(scored.map(({ buffer }) => buffer.byteLength)).toEqual(outputs.map(() => 4)); // no view of a batch's outputs
   });
 
-  it('takes data without summarise by the outputs themselves, each in memory of its own', async () => {
+  it('scores copies of the outputs where data have no summarise', async () => {
     const outputs: Float32Array[] = [];
     const data: EvaluationData = {
       ...toyEvaluationData(),
@@ -136,10 +136,10 @@ describe('a second call on the same executor', () => {
     expect(count()).toBe(1);
     if (names) return;
     for (let call = 0; call < 2; call++) await evaluate(model, data, { executor });
-    expect(count()).toBe(2); // a program without the weights, which training shares
+    expect(count()).toBe(2); // training has its own program, without the weights
   });
 
-  it('compiles nothing after a training run that has evaluated, and sees what was trained', async () => {
+  it('compiles nothing after a training run with evaluations, and uses the trained values', async () => {
     const { executor, count } = counting();
     const peft = two();
     const before = await evaluate(peft, { ...data, score: ([first]) => ({ first: first?.[0] ?? NaN }) }, { executor });
@@ -150,7 +150,7 @@ describe('a second call on the same executor', () => {
     expect(after.first).not.toBe(before.first);
   });
 
-  it('goes by what acts now', async () => {
+  it('uses the adapters that are active now', async () => {
     const peft = two();
     const outputs = async () => (await predict(peft, data.batches, { executor })).flatMap((row) => [...row]);
     const one = await outputs();

@@ -14,28 +14,32 @@ import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
 
-/** Where and whose outputs are computed. */
+/** Options of `predict`. */
 export interface PredictOptions {
+  /** Computes the outputs. */
   readonly executor: Executor;
   /**
-   * The adapter of each row of the data, `'__base__'` for the frozen model: rows of one batch may go by different ones. They
-   * need not be active; what is active or merged plays no part. Default: every row goes by the model as it stands.
+   * The adapter of each row of the data, or `'__base__'` for the frozen model; rows of one batch may use different
+   * ones. They need not be active, and active or merged adapters have no effect. Default: all rows use the model's
+   * current state.
    */
   readonly adapterNames?: readonly string[];
 }
 
-/** Where a model is evaluated. */
+/** Options of `evaluate`. */
 export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
 
 /**
- * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array a row, `[tokens * classes]` for a
- * task of tokens, or `[columns * width]` for rows of several texts. Rows that only fill a batch are left out.
+ * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array per row,
+ * `[tokens * classes]` for a token task, or `[columns * width]` for rows of several texts. Rows that only fill a batch
+ * are left out.
  *
  * A second call with the same adapters on the same executor compiles nothing.
  *
- * @param model a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
- * @throws UnsupportedError when `adapterNames` are given and one of them acts on what all rows of a batch share.
- * @throws ConfigError for an unknown option, or when `adapterNames` names an unknown adapter, not every row, or one where the model has none.
+ * @param model a model with adapters, whose active ones act, or a plain model, e.g. a merged one
+ * @throws UnsupportedError when `adapterNames` names an adapter that acts on values that all rows of a batch share.
+ * @throws ConfigError for an unknown option, when `adapterNames` names an unknown adapter or does not have one name per
+ * row, or when the model has no adapters.
  */
 export async function predict(
   model: PeftModel | Model,
@@ -65,7 +69,8 @@ export async function evaluate(
 }
 
 /**
- * What `evaluate` scores: the outputs of every row, or what the data summarise them to. For metrics and predictions of one pass.
+ * Returns what `evaluate` scores: the outputs of every row, or their summaries (`EvaluationData.summarise`). Use it to
+ * get metrics and predictions from one pass.
  * @throws DataError for a label that no output of the model represents, before anything is computed.
  */
 export async function evaluationOutputs(
@@ -79,7 +84,7 @@ export async function evaluationOutputs(
 }
 
 /**
- * The same on a runtime that is open; of data that summarise the summaries.
+ * Does the same on an open runtime.
  * @param adapter values of the layers' tensors
  */
 export async function outputsWith(
@@ -106,7 +111,7 @@ export async function outputsWith(
   return rows;
 }
 
-/** The outputs of a row of a batch, those of its texts one after the other. */
+/** Returns the outputs of one row of a batch; those of its texts are concatenated. */
 function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBatch, index: number): Float32Array {
   const width = sizeOf(outputs.shape.slice(1));
   const rows = rowWeights.shape[0] as number;
@@ -121,11 +126,11 @@ function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBat
 }
 
 interface OutputOptions extends Pick<Pass, 'holdsFrozen'> {
-  /** The masks of a mixed batch; none by default. */
+  /** Returns the masks of a mixed batch. Default: none. */
   readonly rowsOf?: (batch: InputBatch) => HostTensors;
 }
 
-/** The mean of a loss over batches, with the layers acting and without dropout. */
+/** Returns the mean of a loss over batches, with the layers acting and without dropout. */
 export async function meanLoss(
   runtime: Runtime,
   layers: AdapterLayers,
@@ -174,7 +179,7 @@ async function downloadPass(
   return atRest;
 }
 
-/** What `use` makes of a model on the runtime that it shares with others. */
+/** Runs `use` with a model's values, on the runtime shared per executor. */
 async function onRuntime<T>(
   { model, values: atRest }: ActingParts,
   executor: Executor,
@@ -206,7 +211,10 @@ function adaptersIn(names: readonly string[]): string[] {
   return [...new Set(names)].filter((name) => name !== BASE);
 }
 
-/** For every adapter, which texts of a batch are its own: `[columns * batch, 1]`. Rows that only fill the batch are nobody's. */
+/**
+ * Returns a function from a batch to each adapter's mask of its texts, `[columns * batch, 1]`. Rows that only fill the
+ * batch belong to none.
+ */
 function rowMasks(names: readonly string[] = []): (batch: InputBatch) => HostTensors {
   const adapters = adaptersIn(names);
   return ({ rows, rowWeights, columns = 1 }) => {

@@ -6,27 +6,27 @@ import type { TrainOptions } from './options.js';
 import { checkpoint, type Run } from './run.js';
 import type { Checkpoint } from './snapshot.js';
 
-/** Whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */
+/** Returns whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */
 export function isEvaluationDue(run: Run): boolean {
   return run.settings.candidateSteps.has(run.step) || isPeriodic(run);
 }
 
-/** Whether early stopping ends the run here. */
+/** Returns whether early stopping ends the run here. */
 export function hasStopped({ settings: { earlyStopping }, stopping }: Run): boolean {
   return earlyStopping !== null && stopping.waited >= earlyStopping.patience;
 }
 
-/** The checkpoint that a run ends with, if any was good enough. */
+/** Returns the checkpoint that the run ends with; null where none qualified. */
 export function selectedCheckpoint(run: Run): Checkpoint | null {
   return (hasStopped(run) ? run.stopping.best : null) ?? run.selected;
 }
 
 /**
- * Measures the adapter on the selection data. Keeps it as the selected one when it is the best candidate that holds its budget, and
- * for early stopping when it is the best of all that do.
+ * Evaluates the adapter on the selection data. It becomes the selected checkpoint if it is the best candidate within
+ * its budget, and the one that early stopping keeps if it is the best of all within it.
  * @throws ConfigError when the scores lack the metric of early stopping.
  */
-export async function evaluateRun(run: Run, tell: TrainOptions['onEvaluation']): Promise<void> {
+export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']): Promise<void> {
   const { selection, candidateSteps, earlyStopping } = run.settings;
   if (!selection) return;
   const { data } = selection;
@@ -37,14 +37,14 @@ export async function evaluateRun(run: Run, tell: TrainOptions['onEvaluation']):
   if (best) run.selected = measured;
   if (earlyStopping && holdsBudget) waitForBetter(run, data, measured);
   const { step, storedParameters, ranks } = measured;
-  await tell?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters, ranks, best });
+  await report?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters, ranks, best });
 }
 
 function isPeriodic({ step, settings: { evaluateEvery } }: Run): boolean {
   return evaluateEvery !== null && step % evaluateEvery === 0;
 }
 
-/** Counts the periodic evaluations since the last improvement. */
+/** Updates the count of periodic evaluations since the last improvement. */
 function waitForBetter(run: Run, data: EvaluationData, measured: Checkpoint): void {
   const { stopping, settings } = run;
   if (isBetter(data, measured, stopping.best)) stopping.best = measured;
@@ -54,7 +54,7 @@ function waitForBetter(run: Run, data: EvaluationData, measured: Checkpoint): vo
   if (value === undefined) {
     const known = Object.keys(measured.metrics);
     throw new ConfigError(
-      `earlyStopping.metric is '${metric}'${didYouMean(metric, known)}; the selection data score ${known.join(', ')}`,
+      `earlyStopping.metric is '${metric}'${didYouMean(metric, known)}; the selection data have ${known.join(', ')}`,
       'earlyStopping.metric',
     );
   }
@@ -64,12 +64,12 @@ function waitForBetter(run: Run, data: EvaluationData, measured: Checkpoint): vo
   stopping.waited = improves ? 0 : stopping.waited + 1;
 }
 
-/** By the primary metric; one whose metric is no number is never better. */
+/** Compares by the primary metric. A checkpoint whose metric is NaN is never better. */
 function isBetter(data: EvaluationData, measured: Checkpoint, than: Checkpoint | null): boolean {
   return meritOf(data, measured.metrics) > meritOf(data, than?.metrics);
 }
 
-/** How good metrics are: more is better; nothing is worse than none. */
+/** Returns the primary metric with its sign set so that higher is better; -Infinity where it is missing. */
 function meritOf(
   { primaryMetric, lowerIsBetter = false }: EvaluationData,
   metrics: Checkpoint['metrics'] = {},
@@ -79,7 +79,7 @@ function meritOf(
   return lowerIsBetter ? -value : value;
 }
 
-/** The metric that selects. @throws ConfigError when the scores lack it. */
+/** Returns the primary metric. @throws ConfigError when the scores lack it. */
 export function primaryMetricOf(
   data: Pick<EvaluationData, 'primaryMetric'>,
   metrics: Readonly<Record<string, number>>,
@@ -90,7 +90,9 @@ export function primaryMetricOf(
   throw new ConfigError(`the data's score has no '${data.primaryMetric}', only ${found}`, 'primaryMetric');
 }
 
-/** 100 m_i / m_0, or 100 m_0 / m_i of a metric of which less is better; null where the divisor is not above zero. */
+/**
+ * Returns 100 m_i / m_0, or 100 m_0 / m_i for a metric where lower is better; null where the divisor is not above zero.
+ */
 export function keptPercent(first: number, now: number, lowerIsBetter: boolean): number | null {
   return lowerIsBetter ? percent(first, now) : percent(now, first);
 }

@@ -6,7 +6,7 @@ import { wholeModules } from '../testing/whole-modules.js';
 import { jsonLines } from './json-lines.js';
 import { train } from './train.js';
 
-it('writes every event of a run as a line, each before the next step', async () => {
+it('writes every event of a run as one line, before the next step', async () => {
   const lines: string[] = [];
   const write = async (line: string) => {
     await new Promise((resolve) => setTimeout(resolve, 1));

@@ -30,12 +30,12 @@ describe('assertLabels', () => {
     ['any label of a row that only fills the batch', 'classification', model, batchOf(classes(2, 9), [1, 0])],
     ['any label of padding', 'token-classification', model, batchOf(tags(0, 9, 1, 1), [1, 1], [1, 0, 1, 1])],
     [
-      'any class of a model that does not tell its outputs',
+      'any class for a model with an unknown number of outputs',
       'classification',
       { ...model, sites: [] },
       batchOf(classes(0, 99)),
     ],
-  ])('takes %s', (_, objective, of, batch) => {
+  ])('accepts %s', (_, objective, of, batch) => {
     expect(() => {
       assertLabels(of, [batch], objective);
     }).not.toThrow();
@@ -68,7 +68,7 @@ describe('assertLabels', () => {
       /24; .* 24 outputs/,
     ],
     [
-      'a target that is no number',
+      'a target that is NaN',
       'regression',
       regressor,
       batchOf(targets(1, NaN)),
@@ -76,7 +76,7 @@ describe('assertLabels', () => {
     ],
     ['an infinite target', undefined, model, batchOf(targets(Infinity, 1)), /row 40 is Infinity/],
     ['a class beyond the head, without an objective', undefined, model, batchOf(classes(3, 0)), /row 40 is 3/],
-  ])('refuses %s', (_, objective, of, batch, message) => {
+  ])('rejects %s', (_, objective, of, batch, message) => {
     expect(() => {
       assertLabels(of, [batch], objective);
     }).toThrow(
@@ -84,7 +84,7 @@ describe('assertLabels', () => {
     );
   });
 
-  it('refuses regression on a head of several outputs', () => {
+  it('rejects regression on a head with several outputs', () => {
     expect(() => {
       assertLabels(model, toyTrainingData().epoch(0), 'regression');
     }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'labels' }));

@@ -3,15 +3,15 @@ import { ConfigError, DataError } from '../errors.js';
 import type { HostTensor } from '../tensors.js';
 import type { Batch, DataKind, InputBatch, Model } from '../contracts/model.js';
 
-/** What a token has for a label where it has none, as in transformers. */
+/** The label of a token without one, as in transformers. */
 const NO_LABEL = -100;
 
 /**
- * Checks that the outputs of a model can represent the labels of batches: class numbers from 0 to below the number of outputs, for
- * tokens also -100; 0 or 1 for each output where a row has any number of labels; finite numbers for regression and scores. Places
- * that weigh nothing are not looked at, and neither are batches without labels.
- * @param kind default: by the type and shape of the labels
- * @throws DataError naming the first other label, its row and the number of outputs.
+ * Checks that the model's outputs can represent the labels of batches: class numbers from 0 to below the number of
+ * outputs (for tokens also -100); 0 or 1 per output for multi-label data; finite numbers for regression and scores.
+ * Entries of weight zero and batches without labels are not checked.
+ * @param kind default: inferred from the type and shape of the labels
+ * @throws DataError naming the first label that does not fit, its row and the number of outputs.
  * @throws ConfigError for regression with more than one output.
  */
 export function assertLabels(model: Model, batches: readonly (InputBatch & Partial<Batch>)[], kind?: DataKind): void {
@@ -32,7 +32,7 @@ function kindOf({ dtype, shape }: HostTensor): DataKind {
 
 function assertBatchLabels({ labels, rowWeights, inputs, rows }: Batch, outputs: number, kind: DataKind): void {
   const { data, shape } = labels;
-  const [, width] = shape; // tokens, or the labels that there are
+  const [, width] = shape; // the number of tokens, or of labels
   assertWidth(kind, width, outputs);
   const mask = kind === 'token-classification' || kind === 'causal-lm' ? inputs.attentionMask : undefined;
   const isPossible = possible(kind, outputs);

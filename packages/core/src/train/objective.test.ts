@@ -12,7 +12,7 @@ import { toyModel, toyTrainingData } from '../testing/toy-model.js';
 import type { StepEvent } from './options.js';
 import { train } from './train.js';
 
-/** Trains its sites whole, with a constant term in what is minimised. */
+/** Trains its sites in full, with a constant term in the objective. */
 function penalised(term: number): CallableMethod<TargetConfig> {
   const unsupported = (): never => {
     throw new UnsupportedError('only trained here');
@@ -47,18 +47,18 @@ async function firstStep(term: number, more: object = {}): Promise<StepEvent> {
   return steps[0] ?? expect.fail('no step');
 }
 
-describe('a step tells', () => {
+describe('a step reports', () => {
   it.each([{}, { gradientAccumulationSteps: 2 }])(
-    'the loss of the data as loss, and what is minimised as objective: %o',
+    'the loss on the data as loss, and the minimised value as objective: %o',
     async (more) => {
-      const [plain, with2] = [await firstStep(0, more), await firstStep(0.25, more)]; // of each of two modules
+      const [plain, with2] = [await firstStep(0, more), await firstStep(0.25, more)]; // added by each of two modules
       expect(plain.objective).toBeCloseTo(plain.loss, 6);
       expect(with2.loss).toBeCloseTo(plain.loss, 6);
       expect(with2.objective).toBeCloseTo(plain.loss + 0.5, 6);
     },
   );
 
-  it('which of them is not finite', async () => {
+  it('which of the two is not finite', async () => {
     await expect(firstStep(Infinity)).rejects.toThrow(/^step 1: the objective is Infinity; the largest gradients/);
   });
 });

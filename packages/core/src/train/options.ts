@@ -6,82 +6,102 @@ import type { Schedule, ScheduleName } from './schedules.js';
 import type { SizingStage } from './sizing-reason.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
-/** How `train` trains. */
+/** Options of `train`. */
 export interface TrainOptions {
+  /** Runs the training steps, e.g. `compiled()`. */
   readonly executor: Executor;
+  /** The number of passes over the training data. */
   readonly epochs: number;
   /**
-   * Batches to a step: their gradients are added up, each row or token counting alike, as if they were one batch (with dropout of
-   * its own for each). The last step of an epoch takes those that are left. Default 1.
+   * The number of batches per step. Their gradients are accumulated with each row or token weighted equally, as in one
+   * large batch (but each batch has its own dropout). The last step of an epoch gets the batches that are left. Default
+   * 1.
    */
   readonly gradientAccumulationSteps?: number;
-  /** Peak learning rate of every group that `learningRates` does not name. */
+  /** The peak learning rate of every group that `learningRates` does not name. */
   readonly learningRate: number;
   /** Peak learning rates by optimizer group, e.g. `{ gate: 1e-2, head: 1e-3 }`. */
   readonly learningRates?: Readonly<Record<string, number>>;
   /**
-   * What is minimised on the data: one of the losses here, or a function of the outputs and of the batch's labels, weights and inputs
-   * that gives a scalar. Default: the loss for the kind of the data.
+   * The loss to minimise: one of this package's losses, or a function of the outputs and the batch's labels, weights
+   * and inputs that returns a scalar. Default: the loss for the kind of the data.
    */
   readonly loss?: Loss | LossFunction;
-  /** Default `adamW()`. */
+  /** The optimizer. Default `adamW()`. */
   readonly optimizer?: Optimizer;
-  /** How the learning rate falls after its warm-up: a name, or a value of one's own. Default 'linear'. */
+  /** The learning-rate schedule after warmup: a name, or a schedule of your own. Default 'linear'. */
   readonly schedule?: ScheduleName | Schedule;
-  /** Share of the steps in which the learning rate rises. Default 0.06. */
+  /** The share of the steps during which the learning rate rises. Default 0.06. */
   readonly warmupRatio?: number;
-  /** Share of the steps, at the end, in which budgets hold and checkpoints are selected. Default 0.3. */
+  /** The share of the steps, at the end, in which budgets hold and checkpoints are selected. Default 0.3. */
   readonly finalRatio?: number;
-  /** Largest global norm of the gradients. Default 1; null for no clipping. */
+  /** The largest global norm of the gradients; null for no clipping. Default 1. */
   readonly clipNorm?: number | null;
-  /** Groups left out of the clip norm. Default none. */
+  /** Optimizer groups that are not clipped and do not count in the norm. Default: none. */
   readonly unclippedGroups?: readonly string[];
-  /** What checkpoints are evaluated on, and how many of the final steps are candidates. Without it the last one is kept. */
+  /**
+   * The data that checkpoints are evaluated on, and how many of the final steps are candidates. Default: the last
+   * checkpoint is kept.
+   */
   readonly selection?: Selection;
   /**
-   * Evaluates on the selection data this often, too, and tells `onEvaluation`. Changes no number and no selection. Default: only as
-   * `selection` says; with `earlyStopping` after every epoch.
+   * How often to evaluate on the selection data in addition, reported to `onEvaluation`. It changes neither the
+   * training nor the selection. Default: no more often than `selection` does; after every epoch with `earlyStopping`.
    */
   readonly evaluateEvery?: Interval;
-  /** Ends the run when a metric of the selection data stops improving. Default: all steps are taken. */
+  /** Ends the run when a metric of the selection data stops improving. Default: no early stopping. */
   readonly earlyStopping?: EarlyStopping;
-  /** Called after every step, and awaited: the next step begins when its promise is fulfilled. */
+  /** Called after every step and awaited before the next one. */
   readonly onStep?: (event: StepEvent) => unknown;
-  /** Called after every evaluation, and awaited. */
+  /** Called after every evaluation and awaited. */
   readonly onEvaluation?: (event: EvaluationEvent) => unknown;
-  /** Called after every stage of an adapter that leaves its size to training, and awaited; `peft` then holds what the stage ended with. */
+  /**
+   * Called after every stage of a run that chooses its adapter's size, and awaited. `peft` then holds the stage's
+   * result.
+   */
   readonly onStage?: (stage: SizingStage) => unknown;
   /**
-   * Called with a snapshot when `saveEvery` is due and when `signal` aborts, and awaited; give the snapshot back as `resume` to go on
-   * from it.
+   * Called with a snapshot when `saveEvery` is due and when `signal` aborts, and awaited. Pass the snapshot as `resume`
+   * to continue.
    */
   readonly onSnapshot?: (snapshot: TrainingSnapshot) => unknown;
-  /** How often `onSnapshot` is called, or whether it is after a step. Never after the last step. Default: only on abort. */
+  /**
+   * How often `onSnapshot` is called, or whether it is called after a given step. Never after the last step. Default:
+   * only on abort.
+   */
   readonly saveEvery?: Interval | ((step: number) => boolean);
   /**
-   * Goes on from a snapshot to the end that the run would have had, bit for bit. The model and the options must be those of then;
-   * null begins a new run, as leaving it out does.
+   * Continues from a snapshot; the result is the same, bit for bit, as without the interruption. Model and options must
+   * be those of the original run. Null starts a new run, like leaving it out.
    */
   readonly resume?: TrainingSnapshot | null;
-  /** Stops between two steps: `onSnapshot` gets what was reached, and `train` rejects with the signal's reason. */
+  /**
+   * Stops the run between two steps: `onSnapshot` gets the current state, and `train` rejects with the signal's reason.
+   */
   readonly signal?: AbortSignal;
 }
 
-/** How often: a number of steps, or of epochs. */
+/** An interval: a number of steps, or of epochs. */
 export type Interval = number | { readonly epochs: number };
 
 /**
- * When to end a run early. Evaluations count from the first at which the adapter holds its budget: at once for a method that keeps
- * none. A run that is stopped ends with the best checkpoint of those evaluations; one that is not ends as it would without.
+ * When to end a run early. Evaluations count from the first one at which the adapter is within its budget: from the
+ * start for a method without a budget. A run that is stopped ends with the best checkpoint of those evaluations; any
+ * other run ends as without early stopping.
  */
 export interface EarlyStopping {
-  /** Evaluations of `evaluateEvery` in a row without an improvement after which the run ends; at least 1. */
+  /**
+   * The number of consecutive evaluations of `evaluateEvery` without improvement after which the run ends; at least 1.
+   */
   readonly patience: number;
-  /** The metric that has to improve, by its name in the scores of the selection data. Default: their `primaryMetric`. */
+  /** The metric that must improve, by its name in the scores of the selection data. Default: their `primaryMetric`. */
   readonly metric?: string;
-  /** Whether less of `metric` is better. Default: as the data say of their `primaryMetric`; false for another metric. */
+  /**
+   * Whether a lower `metric` is better. Default: the selection data's setting for their `primaryMetric`; false for
+   * another metric.
+   */
   readonly lowerIsBetter?: boolean;
-  /** What a metric must improve by, and more, to count. Default 0. */
+  /** An improvement counts only if it is larger than this. Default 0. */
   readonly minDelta?: number;
 }
 
@@ -113,53 +133,64 @@ const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
 /** The names of the options of `train`. */
 export const trainOptionNames = Object.keys(OPTIONS);
 
-/** Data to select a checkpoint on, and how often within the final steps. */
+/** The data to select a checkpoint on, and how often to evaluate within the final steps. */
 export interface Selection {
+  /** The rows to evaluate on. */
   readonly data: EvaluationData;
-  /** Number of evaluations spread over the final steps, the last step included. Default 3. */
+  /** The number of evaluations, spread over the final steps and including the last step. Default 3. */
   readonly evaluations?: number;
   /**
-   * For an adapter that leaves its size to training: how much worse than the dense one's its score may be. Default null: one standard error
-   * of the difference, over the rows of `data`.
+   * For a run that chooses its adapter's size: how much worse than the dense adapter's score the score may be. Default
+   * null: one standard error of the difference, over the rows of `data`.
    */
   readonly margin?: number | null;
-  /** Likewise: a fixed part of the training rows, on which memorization is measured. Default: it is not. */
+  /**
+   * For a run that chooses its adapter's size: a fixed part of the training rows, to measure memorization on. Default:
+   * not measured.
+   */
   readonly trainSubset?: EvaluationData;
 }
 
-/** What `train` tells of a step. */
+/** What `onStep` receives. */
 export interface StepEvent {
+  /** The step, from 1. */
   readonly step: number;
+  /** The number of steps of the whole run. */
   readonly totalSteps: number;
-  /** From 0. */
+  /** The epoch, from 0. */
   readonly epoch: number;
-  /** Epochs of the whole run. */
+  /** The number of epochs of the whole run. */
   readonly epochs: number;
-  /** The mean loss on the step's data alone: comparable between methods. */
+  /** The mean loss on the step's data alone, comparable between methods. */
   readonly loss: number;
-  /** What is minimised: `loss` and the terms that the method adds, such as AdaLoRA's orthogonality. */
+  /** The minimised value: `loss` plus the terms that the method adds, such as AdaLoRA's orthogonality. */
   readonly objective: number;
+  /** The learning rate of the default group. */
   readonly learningRate: number;
-  /** Of an adapter that leaves its size to training: the stage, from 0. */
+  /** The stage, from 0, of a run that chooses its adapter's size. */
   readonly sizingStage?: number;
-  /** Of the adapter, as last counted. */
+  /** The adapter's stored parameters, as last counted. */
   readonly storedParameters: number;
-  /** Live ranks by module path, at the steps at which a method whose ranks change is counted. */
+  /** Ranks alive by module path, at the steps where they are counted; only for methods whose ranks change. */
   readonly ranks?: Readonly<Record<string, number>>;
-  /** Wall time of the step, compilation left out. */
+  /** Wall time of the step, compilation excluded. */
   readonly milliseconds: number;
-  /** The scalars that the controller fed. */
+  /** The controller's scalars at this step, by name. */
   readonly scalars: Readonly<Record<string, number>>;
 }
 
-/** What `train` tells of an evaluation on the selection data. */
+/** What `onEvaluation` receives. */
 export interface EvaluationEvent {
+  /** The step after which the adapter was evaluated. */
   readonly step: number;
+  /** All metrics on the selection data. */
   readonly metrics: Readonly<Record<string, number>>;
-  /** The name of the one that selects. */
+  /** The name of the metric that selects checkpoints. */
   readonly primaryMetric: string;
+  /** The adapter's stored parameters. */
   readonly storedParameters: number;
+  /** Ranks alive, by module path. */
   readonly ranks: Readonly<Record<string, number>>;
-  /** Whether this checkpoint is a candidate of `selection`, and the best of them so far. */
+  /** Whether this checkpoint is a candidate of `selection` and the best so far. */
   readonly best: boolean;
 }

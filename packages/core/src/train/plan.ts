@@ -24,20 +24,28 @@ export interface TrainSettings extends Required<
     | 'unclippedGroups'
   >
 > {
+  /** The loss to minimise. */
   readonly loss: Loss;
+  /** The learning-rate schedule with its warmup. */
   readonly schedule: ResolvedSchedule;
+  /** The numbers of steps. */
   readonly plan: TrainPlan;
+  /** The settings of checkpoint selection; null without it. */
   readonly selection: Required<Pick<Selection, 'data' | 'evaluations' | 'margin'>> | null;
-  /** Steps after which a checkpoint is a candidate. */
+  /** The steps after which a checkpoint is a candidate. */
   readonly candidateSteps: ReadonlySet<number>;
-  /** Steps between two evaluations besides those of candidates; null for none. */
+  /** Steps between two evaluations in addition to those of candidates; null for none. */
   readonly evaluateEvery: number | null;
+  /** The settings of early stopping; null without it. */
   readonly earlyStopping: Required<EarlyStopping> | null;
-  /** Whether a snapshot is due after a step. */
+  /** Returns whether a snapshot is due after a step. */
   readonly isSaveDue: (step: number) => boolean;
 }
 
-/** Checks the options against the data. @throws ConfigError naming the field that is unknown or impossible. */
+/**
+ * Checks the options against the data and fills in defaults. @throws ConfigError naming the field that is unknown or
+ * impossible.
+ */
 export function trainSettings(
   options: TrainOptions,
   data: Pick<TrainingData, 'batchesPerEpoch' | 'kind'>,
@@ -91,7 +99,7 @@ type WatchSettings = Pick<
   'selection' | 'candidateSteps' | 'evaluateEvery' | 'earlyStopping' | 'isSaveDue'
 >;
 
-/** When a run is looked at. */
+/** Returns when a run is evaluated, saved and stopped. */
 function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: number): WatchSettings {
   for (const name of ['onStep', 'onEvaluation', 'onStage', 'onSnapshot'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') {
@@ -147,7 +155,7 @@ function earlyStoppingSettings({ earlyStopping, selection }: TrainOptions): Requ
   return { patience, metric, lowerIsBetter, minDelta };
 }
 
-/** An interval in steps; null for none. */
+/** Converts an interval to steps; null for none. */
 function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: number): number | null {
   if (interval === undefined) return null;
   if (typeof interval === 'number') {
@@ -166,7 +174,7 @@ function everySteps(steps: number | null): (step: number) => boolean {
   return (step) => steps !== null && step % steps === 0;
 }
 
-/** Steps spread evenly over the final ones; the last step is always among them. */
+/** Returns `count` steps spread evenly over the final ones; the last step is always included. */
 function candidateSteps({ totalSteps, finalSteps }: TrainPlan, count: number): Set<number> {
   const spacing = finalSteps / count;
   return new Set(Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing)));

@@ -22,7 +22,7 @@ beforeAll(async () => {
 const ROWS = 9;
 const BIAS = 'encoder.layer.0.attention.query.bias';
 
-/** Trains modules whole, with a controller that holds nine rows out. */
+/** Trains modules in full, with a controller that holds out nine rows. */
 const probing = (own: (plan: TrainPlan) => Partial<Controller>): PeftMethod => ({
   ...wholeModules((plan) => ({ probeRows: ROWS, ...own(plan) })),
   name: 'probing',
@@ -47,7 +47,7 @@ const shifted = (values: HostTensors, by: number): HostTensors => {
   };
 };
 
-/** The mean cross entropy over rows of the network that has these weights in the place of its own, in double precision. */
+/** The mean cross entropy over rows of the network with these weights in place of its own, in double precision. */
 async function lossByHand(values: HostTensors, batches: readonly Batch[]): Promise<number> {
   const model = { ...toyModel(), weights: { ...toyModel().weights, ...values } };
   const outputs = await predict(model, batches, { executor });
@@ -62,7 +62,7 @@ async function lossByHand(values: HostTensors, batches: readonly Batch[]): Promi
 }
 
 describe('probes', () => {
-  it('give the losses on the rows held out with their tensors in the place of the adapter’s', async () => {
+  it('give the losses on the held-out rows with their tensors in place of the adapter’s', async () => {
     const seen = new Map<number, Readonly<Record<string, number>>>();
     const peft = toy(() => ({
       reads: (step) => (step % 2 === 0 ? [BIAS] : []),
@@ -72,7 +72,7 @@ describe('probes', () => {
     const at = new Map<number, HostTensors>();
     const onSnapshot = ({ step, adapter }: TrainingSnapshot): void => void at.set(step, adapter);
     await run(peft, { saveEvery: 1, onSnapshot });
-    expect([...seen.keys()]).toEqual([2, 4, 6]); // 23 rows are three batches an epoch
+    expect([...seen.keys()]).toEqual([2, 4, 6]); // 23 rows make three batches per epoch
     const { heldOut } = held(toyTrainingData());
     for (const step of [2, 4]) {
       const values = at.get(step) ?? expect.fail('no snapshot');
@@ -83,7 +83,7 @@ describe('probes', () => {
     }
   });
 
-  it('are measured on rows that nothing is trained on', async () => {
+  it('are measured on rows that are not trained on', async () => {
     const { rest, heldOut } = held(toyTrainingData());
     const rowsOf = (batches: readonly Batch[]): number[] => batches.flatMap(({ rows }) => [...rows]);
     expect([...rowsOf(heldOut), ...rowsOf(rest.epoch(0))].sort((a, b) => a - b)).toEqual([...Array(32).keys()]);
@@ -114,8 +114,8 @@ describe('probes', () => {
     expect(probed.last.values).toEqual(alone.last.values);
   });
 
-  it.each([1, 2])('steer a run that goes on from a snapshot to the same end, with seed %i', async (seed) => {
-    /** Moves the bias up or down, whichever the rows held out prefer. */
+  it.each([1, 2])('steer a resumed run to the same end, with seed %i', async (seed) => {
+    /** Moves the bias up or down, whichever has the lower loss on the held-out rows. */
     const steered = () =>
       toy(() => {
         let moves = 0;
@@ -164,11 +164,11 @@ describe('probes', () => {
   });
 });
 
-describe('a run with probes is refused in a line', () => {
+describe('a run with probes is rejected in one line', () => {
   const asking = (probe: HostTensors, probeRows = ROWS) =>
     toy(() => ({ probeRows, reads: () => [BIAS], probes: () => ({ probe }) }));
 
-  it('for data that hold nothing out', async () => {
+  it('for data that cannot hold out rows', async () => {
     const { holdOut: _, ...data } = toyTrainingData();
     const running = run(asking({}), {}, data);
     await expect(running).rejects.toThrow(ConfigError);
@@ -191,7 +191,7 @@ describe('a run with probes is refused in a line', () => {
 
   it.each([
     [
-      'a tensor that there is not',
+      'an unknown tensor',
       { gate: hostZeros([1]) },
       ROWS,
       "probe 'probe': expected a tensor of the adapter, got 'gate' [1]",
@@ -202,7 +202,7 @@ describe('a run with probes is refused in a line', () => {
       ROWS,
       `probe 'probe': expected a tensor of shape [8], got '${BIAS}' [3]`,
     ],
-    ['a controller without rows', {}, 0, "the controller probes 'probe', and holds no rows out: set its probeRows"],
+    ['a controller without rows', {}, 0, "the controller probes 'probe' but holds out no rows: set its probeRows"],
   ])('for %s', async (_, probe, rows, message) => {
     const running = run(asking(probe, rows));
     await expect(running).rejects.toThrow(TrainingError);

@@ -13,7 +13,7 @@ import { train } from './train.js';
 import type { TrainOptions } from './options.js';
 import { sparsify } from './sparsify.js';
 
-/** Computes nothing: what is refused in time never gets here. */
+/** Computes nothing: invalid input must be rejected before it is called. */
 const idle: Executor = {
   info: { executor: 'idle', backend: 'none', threads: 0 },
   upload: () => ({}),
@@ -34,7 +34,7 @@ const whole = defineMethod({
 const model = toyModel();
 const peft = attach(model, whole({ targetModules: ['query'] }), {});
 
-/** The labels of the last batch with one beyond the three classes. */
+/** The labels of the last batch, one of them beyond the three classes. */
 function withLabel<T extends TrainingData | EvaluationData>(data: T): T {
   const batches = 'epoch' in data ? data.epoch(0) : data.batches;
   const changed = batches.map((batch, index) =>
@@ -75,21 +75,21 @@ describe('before anything is computed', () => {
     ],
     ['a loss without a name', { loss: { loss: () => 0 } }, 'loss', /whose name is missing/],
     [
-      'a loss of other data',
+      'a loss for other data',
       { loss: squaredError() },
       'loss',
       /'squared-error' reads regression, the data are classification/,
     ],
     ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
     ['a snapshot every 0 steps', { saveEvery: 0, onSnapshot: impossible }, 'saveEvery', /at least 1, got 0/],
-    ['snapshots for nobody', { saveEvery: 5 }, 'saveEvery', /saves nothing without onSnapshot/],
-    ['no executor', { executor: undefined }, 'executor', /what an engine makes, e\.g\. compiled\(\), got missing$/],
+    ['snapshots without onSnapshot', { saveEvery: 5 }, 'saveEvery', /saves nothing without onSnapshot/],
+    ['no executor', { executor: undefined }, 'executor', /come from an engine, e\.g\. compiled\(\), got missing$/],
     ['the promise of an executor', { executor: Promise.resolve(idle) }, 'executor', /got a promise: await it$/],
-    ['a callback that is none', { onStep: 'print' }, 'onStep', /^onStep must be a function, got 'print'$/],
+    ['a callback that is no function', { onStep: 'print' }, 'onStep', /^onStep must be a function, got 'print'$/],
     ['an abort controller', { signal: new AbortController() }, 'signal', /^signal must be an AbortSignal, got \{\}$/],
     ['half an epoch', { ...judged, evaluateEvery: { epochs: 0.5 } }, 'evaluateEvery.epochs', /an integer .* got 0\.5$/],
     [
-      'evaluations of no data',
+      'evaluations without data',
       { evaluateEvery: 2 },
       'selection',
       /^evaluateEvery needs data to evaluate on: give selection/,
@@ -127,50 +127,50 @@ describe('before anything is computed', () => {
       /steps or \{ epochs \}, got 'epoch'$/,
     ],
     ['an unknown interval', { ...judged, evaluateEvery: { epoch: 1 } }, 'epoch', /mean 'epochs'/],
-  ])('train refuses %s', async (_, options, path, message) => {
+  ])('train rejects %s', async (_, options, path, message) => {
     await expect(trained(options)).rejects.toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) as string }),
     );
   });
 
-  it('train refuses data of an unknown kind', async () => {
+  it('train rejects data of an unknown kind', async () => {
     const data = { ...toyTrainingData(), kind: 'clasification' } as unknown as TrainingData;
     await expect(trained({}, data)).rejects.toThrow(/kind is 'clasification' \(did you mean 'classification'\?\)/);
   });
 
-  it('train refuses no options at all', async () => {
+  it('train rejects missing options', async () => {
     await expect(train(peft, toyTrainingData(), undefined as unknown as TrainOptions)).rejects.toThrow(
       /options must be an object/,
     );
   });
 
-  it('train refuses a label that no output represents', async () => {
+  it('train rejects a label that no output represents', async () => {
     await expect(trained({}, withLabel(toyTrainingData()))).rejects.toThrow(/the label of row 24 is 3; .* 3 outputs/);
   });
 
-  it('train refuses such a label among the rows that select a checkpoint', async () => {
+  it('train rejects such a label in the selection data', async () => {
     await expect(trained({ selection: { data: withLabel(toyEvaluationData()) } })).rejects.toThrow(/row 24 is 3/);
   });
 
-  it('evaluate refuses such a label', async () => {
+  it('evaluate rejects such a label', async () => {
     await expect(evaluate(model, withLabel(toyEvaluationData()), { executor: idle })).rejects.toThrow(/row 24 is 3/);
   });
 
-  it('calibrate refuses such a label, and an unknown option', async () => {
+  it('calibrate rejects such a label, and an unknown option', async () => {
     const options = { executor: idle };
     await expect(calibrate(model, whole(), withLabel(toyTrainingData()), options)).rejects.toThrow(/row 24 is 3/);
     const misspelled = { ...options, batchs: 1 };
     await expect(calibrate(model, whole(), toyTrainingData(), misspelled)).rejects.toThrow(/did you mean 'batches'/);
   });
 
-  it('sparsify refuses such a label, and an unknown option', async () => {
+  it('sparsify rejects such a label, and an unknown option', async () => {
     await expect(sparsified({}, withLabel(toyEvaluationData()))).rejects.toThrow(/row 24 is 3/);
     await expect(sparsified({ stageEpoch: 1 })).rejects.toThrow(/did you mean 'stageEpochs'/);
     await expect(sparsified({ resume: { stage: [] } })).rejects.toThrow(/sparsify: resume: .* mean 'stages'/);
     await expect(sparsified({ earlyStopping: { patience: 1 } })).rejects.toThrow(/'earlyStopping' is unknown/);
   });
 
-  it('predict and attach refuse an unknown option', async () => {
+  it('predict and attach reject an unknown option', async () => {
     const names: object = { adaptorNames: [] };
     await expect(predict(peft, toyEvaluationData().batches, { executor: idle, ...names })).rejects.toThrow(
       /mean 'adapterNames'/,

@@ -1,18 +1,23 @@
 import type { Sizing } from './sizing-reason.js';
 import type { Checkpoint } from './snapshot.js';
 
-/** What a training run ends with. The model's adapter holds the selected checkpoint. */
+/** The result of a training run. The model's adapter holds the selected checkpoint. */
 export interface TrainResult {
-  /** Steps of the whole run; `last.step` were taken. */
+  /** The planned number of steps; `last.step` were actually run. */
   readonly totalSteps: number;
-  /** Whether early stopping ended it. */
+  /** Whether early stopping ended the run. */
   readonly stoppedEarly: boolean;
-  /** The best checkpoint on the selection data among those that hold the budget; the last one without such data. */
+  /** The best checkpoint on the selection data among those within the budget; without such data the last one. */
   readonly selected: Checkpoint;
+  /** The checkpoint after the last step. */
   readonly last: Checkpoint;
-  /** Stored parameters of the adapter, averaged over the steps. */
+  /** The adapter's stored parameters, averaged over the steps. */
   readonly meanParameters: number;
+  /** Milliseconds spent compiling. */
   readonly compileMs: number;
-  /** How the size was chosen, of an adapter that leaves it to training; its `totalSteps` are the most that it might have taken. */
+  /**
+   * How the run chose its adapter's size, for an adapter that leaves it to training. `totalSteps` is then the largest
+   * possible number.
+   */
   readonly sizing?: Sizing;
 }

@@ -25,48 +25,61 @@ import type { Checkpoint, RunDefinition, StoredCheckpoint, TrainingSnapshot } fr
 import { slotsOf, trainedTensors } from './step.js';
 import { openSteps, slotSpecs, type Steps, type TrainingState } from './steps.js';
 
-/** A run between two steps. */
+/** The state of a run between two steps. */
 export interface Run {
+  /** The frozen network. */
   readonly model: Model;
+  /** The options with their defaults. */
   readonly settings: TrainSettings;
+  /** What must stay the same to resume the run. */
   readonly definition: RunDefinition;
+  /** The method's controller, if it has one. */
   readonly controller: Controller | undefined;
-  /** Batches of training rows that are kept for the controller's probes. */
+  /** Batches of training rows that are held out for the controller's probes. */
   readonly heldOut: readonly Batch[];
+  /** The optimizer groups of the trained tensors. */
   readonly groups: readonly string[];
-  /** Where dropout's random numbers come from; forked by the number of steps, those of earlier runs included. */
+  /** The random stream of dropout. It is forked by the number of steps, those of earlier runs included. */
   readonly noise: Rng;
-  /** Steps of earlier runs that this one goes on from. */
+  /** The number of steps of the earlier runs that this one continues. */
   readonly stepsBefore: number;
+  /** The engine and the frozen weights. */
   readonly runtime: Runtime;
-  /** Its layers change when the controller resizes them, and the steps with them. */
+  /** The adapter. Its layers, and `steps`, are replaced when the controller resizes them. */
   adapter: Adapter;
+  /** The compiled training steps. */
   steps: Steps;
-  /** Compile time of steps before these. */
+  /** Milliseconds spent compiling earlier `steps`. */
   earlierCompileMs: number;
+  /** The adapter's values and the optimizer's slots. */
   state: TrainingState;
+  /** The number of the last step; 0 at the start. */
   step: number;
-  /** The step of the last snapshot that was given away, or that the run began from. */
+  /** The step of the last snapshot handed out, or that the run resumed from. */
   savedStep: number;
-  /** Steps before the optimizer's first: it may begin anew in the middle of a run. */
+  /** The step after which the optimizer last restarted; 0 if it never did. */
   optimizerStart: number;
+  /** The best candidate so far. */
   selected: Checkpoint | null;
+  /** The state of early stopping. */
   readonly stopping: Stopping;
   /** Stored parameters, as last counted. */
   stored: number;
+  /** The sum of `stored` over all steps. */
   storedSum: number;
 }
 
-/** What early stopping remembers; nothing happens to it without early stopping. */
+/** The state of early stopping; unused without it. */
 interface Stopping {
-  /** The best checkpoint of those that were evaluated while the budget held. */
+  /** The best checkpoint among those evaluated within the budget. */
   best: Checkpoint | null;
-  /** The value of its metric that has to be improved upon. */
+  /** The metric's value to improve on. */
   record: number | null;
-  /** Evaluations since. */
+  /** Evaluations since then. */
   waited: number;
 }
 
+/** Prepares a run, from the beginning or from the snapshot in `resume`. */
 export function startRun(
   peft: PeftModel,
   plan: Pick<Run, 'settings' | 'definition' | 'controller' | 'heldOut' | 'stepsBefore'>,
@@ -96,7 +109,7 @@ export function startRun(
       slots: mapValues(resume?.slots ?? emptySlots(settings.optimizer, resumed), (slot) => uploadAll(executor, slot)),
     },
     step: resume?.step ?? 0,
-    savedStep: resume?.step ?? (plan.stepsBefore > 0 ? -1 : 0), // what earlier runs reached is new, too
+    savedStep: resume?.step ?? (plan.stepsBefore > 0 ? -1 : 0), // -1: the result of earlier runs is not saved yet
     optimizerStart: resume?.optimizerStart ?? 0,
     selected: restored(resume?.selected),
     stopping: {
@@ -114,6 +127,7 @@ function emptySlots(optimizer: Optimizer, adapter: Adapter): Record<string, Host
   return mapValues(slotSpecs(optimizer, trained), (slot) => mapValues(slot, ({ shape }) => hostZeros(shape)));
 }
 
+/** Returns the milliseconds spent compiling so far. */
 export function compileMs({ earlierCompileMs, steps }: Run): number {
   return earlierCompileMs + steps.compileMs();
 }
@@ -122,13 +136,14 @@ function releaseState({ runtime: { executor }, state }: Run): void {
   for (const values of [state.adapter, ...Object.values(state.slots)]) releaseAll(executor, values);
 }
 
+/** Releases everything that a run holds on its executor. */
 export async function closeRun(run: Run): Promise<void> {
   releaseState(run);
   await run.steps.close();
   await run.runtime.close();
 }
 
-/** Lets the controller look at the tensors and losses it asks for, and takes over what it changes. */
+/** Passes the controller the tensors and losses it asks for, and applies its changes. */
 export async function runController(run: Run): Promise<void> {
   const { controller, step } = run;
   const names = controller?.reads(step) ?? [];
@@ -137,10 +152,10 @@ export async function runController(run: Run): Promise<void> {
   const probes = controller.probes?.(step, seen) ?? {};
   if (names.length === 0 && Object.keys(probes).length === 0) return;
   const changes = controller.afterStep(step, seen, await probeLosses(run, probes));
-  if (changes) await takeOver(run, changes);
+  if (changes) await apply(run, changes);
 }
 
-async function takeOver(run: Run, { values, resized, restartsOptimizer }: ControllerChanges): Promise<void> {
+async function apply(run: Run, { values, resized, restartsOptimizer }: ControllerChanges): Promise<void> {
   const { executor } = run.runtime;
   if (values) {
     releaseAll(
@@ -154,7 +169,7 @@ async function takeOver(run: Run, { values, resized, restartsOptimizer }: Contro
   if (values ?? resized) await recount(run);
 }
 
-/** The mean loss on the rows held out with each probe's tensors in the place of the adapter's. */
+/** Returns the mean loss on the held-out rows for each probe, with the probe's tensors in place of the adapter's. */
 async function probeLosses(
   run: Run,
   probes: Readonly<Record<string, HostTensors>>,
@@ -174,7 +189,10 @@ async function probeLosses(
   return losses;
 }
 
-/** @throws TrainingError for a probe of tensors that the adapter does not have, or without rows to measure it on. */
+/**
+ * Checks that probes can be measured. @throws TrainingError for tensors that the adapter does not have, or without
+ * held-out rows.
+ */
 function assertMeasurable(
   probes: Readonly<Record<string, HostTensors>>,
   specs: Readonly<Record<string, TensorSpec>>,
@@ -182,7 +200,7 @@ function assertMeasurable(
 ): void {
   for (const [probe, overrides] of Object.entries(probes)) {
     if (heldOut.length === 0) {
-      throw new TrainingError(`the controller probes '${probe}', and holds no rows out: set its probeRows`, probe);
+      throw new TrainingError(`the controller probes '${probe}' but holds out no rows: set its probeRows`, probe);
     }
     for (const [key, { shape }] of Object.entries(overrides)) {
       const expected = specs[key]?.shape;
@@ -203,7 +221,7 @@ function restartOptimizer(run: Run): void {
   run.optimizerStart = step;
 }
 
-/** Goes on with layers of other ranks: their values and slots carried over, the step compiled anew. */
+/** Replaces layers by ones of other ranks. Values and slots are carried over, and the step is compiled again. */
 async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
   const { runtime, settings } = run;
   const { executor } = runtime;
@@ -227,10 +245,10 @@ async function downloadState({ runtime: { executor }, state }: Run): Promise<Sta
   return { adapter: await downloadAll(executor, state.adapter), slots };
 }
 
-/** What a run carries from step to step, at rest. */
+/** The tensors that a run carries from step to step, on the host. */
 type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
 
-/** The adapter's tensors and the optimizer's slots, those of resized layers with their new ranks. */
+/** Returns the adapter's tensors and the optimizer's slots, those of resized layers with their new ranks. */
 function carriedTensors(
   { layers }: Adapter,
   resized: Readonly<Record<string, ResizedLayer>>,
@@ -261,7 +279,7 @@ function replace<T>(tensors: Map<string, T>, key: string, kept: boolean, next: (
   if (tensor !== undefined && kept) tensors.set(key, next(tensor));
 }
 
-/** One slot of a tensor whose layer has other ranks now. */
+/** Returns one slot of a tensor whose layer has new ranks. */
 function carriedSlot(
   { slots: kinds }: Optimizer,
   slot: string,
@@ -275,7 +293,7 @@ function carriedSlot(
   return hostZeros(carry(tensor, 'gradient').shape);
 }
 
-/** Counts what is stored, and gives the live ranks. */
+/** Counts the stored parameters and returns the ranks alive, by module path. */
 export async function recount(run: Run): Promise<Record<string, number>> {
   const { layers } = run.adapter;
   const names = Object.values(layers).flatMap((layer) =>
@@ -290,6 +308,7 @@ function valuesNamed({ runtime, state }: Run, names: readonly string[]): Promise
   return downloadAll(runtime.executor, Object.fromEntries(names.map((name) => [name, state.adapter[name]])));
 }
 
+/** Downloads the adapter as a checkpoint. */
 export async function checkpoint({ runtime, state, adapter, step }: Run): Promise<Checkpoint> {
   const values = await downloadAll(runtime.executor, state.adapter);
   return {
@@ -302,6 +321,7 @@ export async function checkpoint({ runtime, state, adapter, step }: Run): Promis
   };
 }
 
+/** Downloads everything needed to resume the run. */
 export async function snapshot(run: Run): Promise<TrainingSnapshot> {
   const { settings, definition, controller, step, optimizerStart, selected, stopping, stored, storedSum } = run;
   return {
@@ -318,7 +338,7 @@ export async function snapshot(run: Run): Promise<TrainingSnapshot> {
   };
 }
 
-/** The layers of a checkpoint follow from its values. */
+/** Drops a checkpoint's layers, which follow from its values. */
 function withoutLayers(checkpoint: Checkpoint | null): StoredCheckpoint | null {
   if (!checkpoint) return null;
   const { layers: _, ...stored } = checkpoint;

@@ -4,7 +4,7 @@ import { describeNamed, plainNamed } from '../settings.js';
 import { constant, cosine, learningRateFactor, linear, resolveSchedule } from './schedules.js';
 import type { Schedule, ScheduleName } from './schedules.js';
 
-/** What tools/golden/optimizers.py computed with transformers. */
+/** Values that tools/golden/optimizers.py computed with transformers. */
 const { schedules: golden } = JSON.parse(
   await readFile(new URL('../../test/fixtures/optimizers.json', import.meta.url), 'utf8'),
 ) as { schedules: { name: ScheduleName; warmupSteps: number; totalSteps: number; factors: number[] }[] };
@@ -27,7 +27,7 @@ describe('the factor of the learning rate', () => {
     },
   );
 
-  it('falls in even steps, to one step above zero', () => {
+  it('falls linearly, to one step above zero', () => {
     expect(factors('linear').slice(4)).toEqual(Array.from({ length: 16 }, (_, index) => 1 - index / 16));
   });
 
@@ -35,7 +35,7 @@ describe('the factor of the learning rate', () => {
     expect(factors('cosine')[12]).toBeCloseTo(0.5, 12);
   });
 
-  it('stays', () => {
+  it('stays constant', () => {
     expect(new Set(factors('constant').slice(4))).toEqual(new Set([1]));
   });
 
@@ -44,14 +44,14 @@ describe('the factor of the learning rate', () => {
   });
 
   it.each(golden)(
-    '$name with the warm-up of transformers is that of transformers ($warmupSteps of $totalSteps steps)',
+    '$name with the warm-up of transformers equals that of transformers ($warmupSteps of $totalSteps steps)',
     ({ name, factors: expected, ...steps }) => {
       const given = factors(makers[name]({ warmup: 'transformers' }), steps);
       expect(given).toEqual(expected.map((factor) => expect.closeTo(factor, 12) as number));
     },
   );
 
-  it("follows a user's own decay, which is given the share of the steps after the warm-up that are done", () => {
+  it("follows a user's own decay, called with the share of steps done after the warm-up", () => {
     const seen: number[] = [];
     const decay = (progress: number): number => {
       seen.push(progress);
@@ -64,11 +64,11 @@ describe('the factor of the learning rate', () => {
 });
 
 describe('a schedule', () => {
-  it('by its name is the value of that name', () => {
+  it('can be given by name', () => {
     expect(plainNamed(resolveSchedule('cosine'))).toEqual(plainNamed(resolveSchedule(cosine())));
   });
 
-  it("has its warm-up among its settings, a user's own as well", () => {
+  it("includes its warm-up in its settings, also a user's own", () => {
     const own = { name: 'square', settings: { power: 2 }, decay: () => 1 };
     expect(resolveSchedule(own).settings).toEqual({ power: 2, warmup: 'positive' });
     expect(describeNamed(resolveSchedule(linear({ warmup: 'transformers' })))).toBe('linear (warmup "transformers")');
@@ -79,20 +79,17 @@ describe('a schedule', () => {
 
   it.each<[unknown, string]>([
     ['cosin', "schedule is 'cosin' (did you mean 'cosine'?); expected linear, cosine, constant"],
-    [
-      () => 1,
-      'schedule must be an object with a name, which tells it from others when a run is resumed; got a function',
-    ],
+    [() => 1, 'schedule must be an object with a name, which identifies it when a run is resumed; got a function'],
     [{ name: 'mine' }, 'schedule.decay must be a function of progress, got missing'],
     [{ name: 'mine', warmup: 'none', decay: () => 1 }, "schedule.warmup is 'none'; expected positive, transformers"],
     [{ name: 'mine', decay: () => NaN }, "schedule 'mine': decay(0) must be a number of at least 0, got NaN"],
-  ])('%o is refused in one line', (schedule, message) => {
+  ])('%o is rejected in one line', (schedule, message) => {
     expect(() => resolveSchedule(schedule as Schedule)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', message }),
     );
   });
 
-  it('is refused for the step whose factor is below 0', () => {
+  it('is rejected at the step whose factor is below 0', () => {
     expect(() =>
       factors({ name: 'mine', decay: (progress) => 0.5 - progress }, { totalSteps: 4, warmupSteps: 0 }),
     ).toThrow("schedule 'mine': decay(0.75) must be a number of at least 0, got -0.25");
@@ -104,7 +101,7 @@ describe('a schedule', () => {
       "linear: option 'warmup' is 'postive' (did you mean 'positive'?); expected",
     ],
     [() => cosine({ warm: 3 } as never), "cosine: option 'warm' is unknown"],
-  ])('%s is refused for its options', (make, message) => {
+  ])('%s is rejected for its options', (make, message) => {
     expect(make).toThrow(message);
   });
 });

@@ -7,34 +7,40 @@ import { assertNamed, type Named } from '../settings.js';
 const warmups = ['positive', 'transformers'] as const;
 
 /**
- * How the learning rate rises to its peak at step w + 1, after w steps of warm-up: at step s = 1, 2, .. w by s / (w + 1), which is
- * never 0, or as transformers has it by (s - 1) / w, whose first step is 0.
+ * How the learning rate rises to its peak at step w + 1, after w warmup steps. At step s = 1, 2, .. w the factor is s /
+ * (w + 1) for 'positive', which is never 0, or (s - 1) / w for 'transformers', which starts at 0.
  */
 export type Warmup = (typeof warmups)[number];
 
-/** How the learning rate rises and falls over a run: a value with a name and plain settings. */
+/** A learning-rate schedule: a value with a name and plain settings. */
 export interface Schedule extends Named {
-  /** Default 'positive'. */
+  /** The form of the warmup. Default 'positive'. */
   readonly warmup?: Warmup;
-  /** The factor of the learning rate after warm-up; at least 0. @param progress the share of the steps after it that are done, from 0 to below 1 */
+  /**
+   * Returns the factor of the learning rate after warmup, at least 0.
+   * @param progress the share of the steps after warmup that are done, from 0 to below 1
+   */
   decay(progress: number): number;
 }
 
-/** A schedule whose settings hold its warm-up: as it is compared, written and run. */
+/** A schedule whose settings include its warmup, ready to be compared, written and run. */
 export type ResolvedSchedule = Required<Schedule>;
 
-/** What the schedules here can be told. */
+/** Options of this package's schedules. */
 export interface ScheduleOptions {
-  /** Default 'positive'. */
+  /** The form of the warmup. Default 'positive'. */
   readonly warmup?: Warmup;
 }
 
-/** Falls to 0 in even steps: 1 - progress; with transformers' warm-up its `get_linear_schedule_with_warmup`. */
+/** Falls linearly to 0: 1 - progress. With transformers' warmup it is `get_linear_schedule_with_warmup`. */
 export function linear(options: ScheduleOptions = {}): Schedule {
   return { name: 'linear', ...parsed('linear', options), decay: (progress) => 1 - progress };
 }
 
-/** Falls to 0 along half a cosine: (1 + cos(pi progress)) / 2; with transformers' warm-up its `get_cosine_schedule_with_warmup`. */
+/**
+ * Falls to 0 along half a cosine: (1 + cos(pi progress)) / 2. With transformers' warmup it is
+ * `get_cosine_schedule_with_warmup`.
+ */
 export function cosine(options: ScheduleOptions = {}): Schedule {
   return {
     name: 'cosine',
@@ -43,19 +49,19 @@ export function cosine(options: ScheduleOptions = {}): Schedule {
   };
 }
 
-/** Stays at its peak; with transformers' warm-up its `get_constant_schedule_with_warmup`. */
+/** Stays at its peak. With transformers' warmup it is `get_constant_schedule_with_warmup`. */
 export function constant(options: ScheduleOptions = {}): Schedule {
   return { name: 'constant', ...parsed('constant', options), decay: () => 1 };
 }
 
 const named = { linear, cosine, constant };
 
-/** A schedule by its name alone. */
+/** The name of one of this package's schedules. */
 export type ScheduleName = keyof typeof named;
 
 /**
- * The schedule that is meant: one of ours by its name, or a user's own value.
- * @throws ConfigError for an unknown name, a value without a name, as a bare function is, and a decay that is none.
+ * Returns the schedule for a name, or checks a user's own.
+ * @throws ConfigError for an unknown name, a value without a name (e.g. a bare function), and an invalid decay.
  */
 export function resolveSchedule(schedule: ScheduleName | Schedule): ResolvedSchedule {
   if (typeof schedule === 'string') {
@@ -74,9 +80,9 @@ export function resolveSchedule(schedule: ScheduleName | Schedule): ResolvedSche
 }
 
 /**
- * The factor of the learning rate at step 1, 2, .. totalSteps: the warm-up, then the schedule's decay. With our own warm-up and
- * schedules every step has a factor above zero, the first and the last included.
- * @throws ConfigError when a user's decay gives no number of at least 0.
+ * Returns the factor of the learning rate at step 1, 2, .. totalSteps: first the warmup, then the schedule's decay.
+ * With the default warmup and this package's schedules, the factor is above zero at every step.
+ * @throws ConfigError when a user's decay does not return a number of at least 0.
  */
 export function learningRateFactor(
   schedule: ResolvedSchedule,

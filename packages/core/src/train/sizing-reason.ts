@@ -1,66 +1,84 @@
-/** What a stage of a run that chooses its size ended with: plain JSON. */
+/** The result of one stage of a run that chooses its adapter's size; plain JSON. */
 export interface SizingStage {
+  /** The stage's number, from 0. */
   readonly stage: number;
-  /** What it is for: without a limit, the same again, a quarter of the one before, between two others, or trained on as the smallest. */
+  /**
+   * What the stage does:
+   * - 'dense' trains without a limit
+   * - 'control' repeats that, to measure the effect of a restart
+   * - 'descent' keeps a quarter of the previous size
+   * - 'search' tries a size between two others
+   * - 'tuning' trains the smallest good adapter further
+   */
   readonly kind: 'dense' | 'control' | 'descent' | 'search' | 'tuning';
-  /** Parameters that it might store; null for no limit. */
+  /** The most parameters it may store; null for no limit. */
   readonly budget: number | null;
-  /** Scalars that the adapter needs on disk. */
+  /** Numbers that the adapter stores on disk. */
   readonly storedParameters: number;
-  /** The same, averaged over the steps of the stage. */
+  /** Stored parameters, averaged over the steps of the stage. */
   readonly meanParameters: number;
-  /** Ranks that are alive, by module path. */
+  /** Ranks alive, by module path. */
   readonly ranks: Readonly<Record<string, number>>;
   /** The primary metric on the selection data. */
   readonly score: number;
   /** The primary metric on `selection.trainSubset`; null without it. */
   readonly trainScore: number | null;
-  /** How much worse the score is than that of the dense adapter; below 0 where it is better. */
+  /** How much worse the score is than the dense adapter's; below 0 where it is better. */
   readonly worse: number;
-  /** How much worse it may be: the standard error of the difference, twice what the control lost where that is more, or the margin. */
+  /**
+   * How much worse it may be: the margin; without one, the standard error of the difference or, if larger, twice what
+   * the control lost.
+   */
   readonly allowed: number;
-  /** Whether its adapter may be chosen: it has not lost, and where it only trains another on it scores better than that. */
+  /**
+   * Whether its adapter may be chosen: its score is not too much worse, and a stage that removes nothing also beats the
+   * previous best.
+   */
   readonly held: boolean;
-  /** `trainScore` in percent of that of the dense adapter, inverted where less is better; null where there is nothing to compare with. */
+  /**
+   * `trainScore` in percent of the dense adapter's, inverted where lower is better; null where it cannot be compared.
+   */
   readonly memorization: number | null;
-  /** `score`, likewise. */
+  /** `score` in percent of the dense adapter's, in the same way. */
   readonly generalization: number | null;
 }
 
 /** How a run chose the size of its adapter. */
 export interface Sizing {
-  /** In the order in which they were trained. */
+  /** All stages, in the order of training. */
   readonly stages: readonly SizingStage[];
-  /** The stage that the adapter ended as. */
+  /** The number of the stage whose adapter was chosen. */
   readonly chosen: number;
-  /** Why this one, in a sentence. */
+  /** A sentence that explains the choice. */
   readonly reason: string;
 }
 
-/** What the chosen adapter's head does by itself. */
+/** The score of the chosen adapter's head alone, without any rank. */
 export interface WithoutRanks {
+  /** The primary metric on the selection data. */
   readonly score: number;
-  /** As of a stage. */
+  /** How much worse it is than the dense adapter's score. */
   readonly worse: number;
   /** Two standard errors of the difference, or the margin. */
   readonly allowed: number;
 }
 
-/** What a reason is told of the run beside its stages. */
+/** What an explanation needs besides the stages. */
 interface Circumstances {
   /** The name of the primary metric. */
   readonly metric: string;
-  /** What was given; null for one standard error. */
+  /** The margin from the options; null for one standard error. */
   readonly margin: number | null;
+  /** The score without any rank. */
   readonly bare: WithoutRanks;
 }
 
-/** Whether nothing was taken away until the end of a stage. */
+/** Returns whether a stage removed nothing. */
 export function isDense({ kind }: SizingStage): boolean {
   return kind === 'dense' || kind === 'control';
 }
 
-/** Why a stage was chosen, in a sentence or two. */
+/** Returns one or two sentences that explain why a stage was chosen. */
 export function reasonOf(
   stages: readonly SizingStage[],
   chosen: number,
@@ -72,7 +90,7 @@ export function reasonOf(
   const denseHas = `the dense adapter's ${shown(dense.score)} with ${count(dense.storedParameters)} parameters`;
   const nothing =
     bare.worse <= bare.allowed
-      ? ` Without any rank it is ${shown(bare.score)}, not told apart from the dense adapter's: these rows teach an adapter next to nothing, and the head alone may do as well.`
+      ? ` Without any rank it is ${shown(bare.score)}, indistinguishable from the dense adapter's: these rows teach an adapter next to nothing, and the head alone may do as well.`
       : '';
   const below = stages
     .filter(({ held, storedParameters: stored }) => !held && stored < stage.storedParameters)
@@ -89,7 +107,7 @@ export function reasonOf(
       : `no worse than ${denseHas}`;
   const kept = `With ${count(stage.storedParameters)} parameters ${metric} is ${shown(stage.score)}: ${how}.`;
   if (nothing) return `${kept}${nothing}`;
-  if (!below) return `${kept} It is the smallest there is.`;
+  if (!below) return `${kept} No smaller one exists.`;
   return `${kept} With ${count(below.storedParameters)} it is ${shown(below.score)}, more than ${limit(below.allowed)} worse.`;
 }
 

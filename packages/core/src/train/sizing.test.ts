@@ -3,7 +3,7 @@ import { toyEvaluationData } from '../testing/index.js';
 import { nextStage, pairedError } from './sizing.js';
 import { reasonOf, type SizingStage } from './sizing-reason.js';
 
-/** What one rank stores. */
+/** The number of parameters of one rank. */
 const UNIT = 10;
 
 const stage = (kind: SizingStage['kind'], ranks: number, held: boolean, score = 0.9): SizingStage => ({
@@ -22,7 +22,7 @@ const stage = (kind: SizingStage['kind'], ranks: number, held: boolean, score = 
   generalization: null,
 });
 
-/** Every stage of a run in which adapters of at least so many ranks do not lose: its kinds, and its ranks. */
+/** The kinds and ranks of all stages of a run in which adapters of at least `enough` ranks do not lose. */
 const course = (enough: number, { ranks, margin = null }: { ranks: number; margin?: number | null }) => {
   const stages: SizingStage[] = [];
   for (let next = nextStage(stages, { unit: UNIT, margin }); next; next = nextStage(stages, { unit: UNIT, margin })) {
@@ -35,7 +35,7 @@ const course = (enough: number, { ranks, margin = null }: { ranks: number; margi
 };
 
 describe('the stages', () => {
-  it('go down by quarters until two in a row have lost, and search between the smallest good and the next', () => {
+  it('shrink to a quarter each until two in a row have lost, then search between the smallest good size and the next', () => {
     expect(course(20, { ranks: 64 })).toEqual([
       'dense 64',
       'control 64',
@@ -51,7 +51,7 @@ describe('the stages', () => {
   it('end at one rank where nothing loses, and need no control with a margin', () => {
     expect(course(0, { ranks: 20, margin: 0.01 })).toEqual(['dense 20', 'descent 5', 'descent 1', 'tuning 1']);
   });
-  it('end with the dense adapter where everything loses', () => {
+  it('end with the dense adapter where everything else loses', () => {
     expect(course(8, { ranks: 8 })).toEqual(['dense 8', 'control 8', 'descent 2', 'descent 1', 'search 4', 'search 5', 'search 6', 'search 7']); // prettier-ignore
   });
   it.each([1, 2, 3, 5, 7, 11, 13])('find %i of 16 ranks', (enough) => {
@@ -79,7 +79,7 @@ it('the error of a difference is its standard error over rows', () => {
 });
 
 describe('the reason', () => {
-  const told = (
+  const explained = (
     stages: SizingStage[],
     chosen: number,
     { margin = null, bare = 0.4 }: { margin?: number | null; bare?: number } = {},
@@ -87,18 +87,18 @@ describe('the reason', () => {
     reasonOf(stages, chosen, { metric: 'accuracy', margin, bare: { score: 0.9 - bare, worse: bare, allowed: 0.04 } });
   const dense = stage('dense', 120, true);
   it('names what was kept, what it is compared with, and what was too small', () => {
-    expect(told([dense, stage('descent', 30, true, 0.89), stage('descent', 7, false, 0.8)], 1)).toBe(
+    expect(explained([dense, stage('descent', 30, true, 0.89), stage('descent', 7, false, 0.8)], 1)).toBe(
       "With 300 parameters accuracy is 0.89: 0.01 worse than the dense adapter's 0.9 with 1,200 parameters, within the error of the difference (0.02). With 70 it is 0.8, more than the error of the difference (0.02) worse.",
     );
   });
-  it('says that nothing is learnt where ranks are not needed', () => {
-    expect(told([dense, stage('descent', 1, true, 0.9)], 1, { bare: 0.03 })).toMatch(
+  it('says that an adapter learns nothing where ranks are not needed', () => {
+    expect(explained([dense, stage('descent', 1, true, 0.9)], 1, { bare: 0.03 })).toMatch(
       /no worse .* Without any rank it is 0.87, .* teach an adapter next to nothing/,
     );
-    expect(told([dense, stage('descent', 1, true, 0.9)], 1)).toMatch(/It is the smallest there is\.$/);
+    expect(explained([dense, stage('descent', 1, true, 0.9)], 1)).toMatch(/No smaller one exists\.$/);
   });
   it('says that nothing smaller will do', () => {
-    expect(told([dense, stage('descent', 30, false, 0.5)], 0, { margin: 0.01 })).toMatch(
+    expect(explained([dense, stage('descent', 30, false, 0.5)], 0, { margin: 0.01 })).toMatch(
       /^The dense adapter stays: .* with 300 parameters accuracy is 0.5, more than the margin of 0.01 worse\.$/,
     );
   });

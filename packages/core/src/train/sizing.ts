@@ -17,37 +17,41 @@ import { isDense, reasonOf, type SizingStage, type WithoutRanks } from './sizing
 import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js';
 
 /*
- * The size that chooses itself: the sparsifying schedule over sizes, for a configuration that asks for it (`PeftMethod.sizing`).
+ * Choosing an adapter's size by training: the sparsifying schedule applied to sizes, for a configuration that asks for
+ * it (`PeftMethod.sizing`).
  *
- *   dense     trains as the options say, without a limit on what is stored
- *   control   a stage of the same kind as those to come, a quarter as long, with nothing taken away: what a new optimizer and a short run
- *             do by themselves. Left out where a margin is given
- *   descent   stages as long; each goes on from the adapter of the one before, held to a quarter of what that stores, down to one
- *             rank; ends where two in a row have lost
- *   search    stages between the smallest that has not lost and the next smaller one that has, from the adapter of the former, each at
- *             their geometric mean
- *   tuning    a stage at the ranks of the smallest that has not lost; kept where it scores better
+ *   dense     trains with the given options, without a limit on what is stored
+ *   control   trains a quarter as long with nothing removed: measures what a new optimizer and a short run do by
+ *             themselves. Left out where a margin is given
+ *   descent   stages as long as the control; each continues from the previous adapter and keeps a quarter of its
+ *             stored parameters, down to one rank; ends when two in a row have lost
+ *   search    stages between the smallest adapter that has not lost and the next smaller one that has. Each starts from
+ *             the former, at the geometric mean of the two sizes
+ *   tuning    trains the smallest adapter that has not lost at its ranks; kept where it scores better
  *
- * A stage has lost when its score on the selection data is worse than the dense adapter's by more than the standard error of the
- * difference: both are scored on the same rows, drawn anew with replacement (a paired bootstrap). This is the rule of one standard error
- * (Breiman et al., 1984), for sizes. Where rows tell less apart than one training from the next, as with labels without noise, twice what
- * the control lost takes the place of that error.
+ * A stage has lost when its score on the selection data is worse than the dense adapter's by more than the standard
+ * error of the difference. Both are scored on the same rows, resampled with replacement (a paired bootstrap). This is
+ * the one-standard-error rule (Breiman et al., 1984), applied to sizes. Where rows vary less than repeated training
+ * does, as with labels without noise, the limit is twice what the control lost.
  */
 
-/** Of the parameters that a stage of the descent starts with, the share that it may keep. */
+/** The share of a descent stage's initial parameters that it may keep. */
 const DESCENT = 1 / 4;
-/** Stages that search between two of the descent, at most: they leave a sixteenth of the ratio of their sizes. */
+/** The most search stages between two sizes of the descent. They leave a sixteenth of the ratio of these sizes. */
 const SEARCHES = 4;
-/** Stages of the descent that lose in a row before it ends: one may have lost by chance. */
+/** The number of descent stages in a row that must lose to end the descent, because one may lose by chance. */
 const LOSSES = 2;
-/** Steps of a stage: a share of the dense one's, and no fewer than these where it has as many. */
+/**
+ * The length of a stage after the first: a share of the dense stage's steps, but at least STAGE_STEPS where the dense
+ * stage has as many.
+ */
 const STAGE_SHARE = 1 / 4;
 const STAGE_STEPS = 40;
-/** Times the control's loss that another stage may lose. */
+/** A stage may lose this many times what the control lost. */
 const RESTARTS = 2;
-/** Standard errors within which a model without its ranks is not told apart from the dense adapter. */
+/** The number of standard errors within which a model without its ranks counts as equal to the dense adapter. */
 const INDISTINCT = 2;
-/** Draws of the bootstrap: a standard error within about 5 %. */
+/** The number of bootstrap samples: they give a standard error within about 5 %. */
 const RESAMPLES = 200;
 
 type TrainStage = (
@@ -57,7 +61,7 @@ type TrainStage = (
   options: TrainOptions,
 ) => Promise<TrainResult>;
 
-/** A run between two stages. */
+/** The state of a run between two stages. */
 interface SizingRun {
   readonly peft: PeftModel;
   readonly data: TrainingData;
@@ -65,12 +69,14 @@ interface SizingRun {
   readonly selection: Selection;
   readonly lengths: Lengths;
   readonly stages: SizingStage[];
+  /** The dense adapter's predictions; null where a margin is given. */
   dense: RowPredictions | null;
+  /** The smallest adapter that has not lost. */
   smallest: Checkpoint | null;
   compileMs: number;
 }
 
-/** Trains in stages; `peft` ends as the chosen one, with its own configuration. */
+/** Trains in stages. `peft` ends as the chosen adapter, with its original configuration. */
 export async function trainToSize(
   peft: PeftModel,
   data: TrainingData,
@@ -113,46 +119,44 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
   return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
 }
 
-/** @throws ConfigError for options with which no size can be chosen. */
+/** Checks that a size can be chosen with these options. @throws ConfigError if not. */
 function assertSizable(method: string, { selection, earlyStopping }: TrainOptions): void {
   if (!selection) {
     throw new ConfigError(
-      `this ${method} chooses its size by scores on data of its own: give selection: { data }`,
+      `this ${method} chooses its size by scores on separate data: give selection: { data }`,
       'selection',
     );
   }
   const { data, margin = null } = selection;
   if (margin === null && !(data.predictions && data.scoreRows)) {
     throw new ConfigError(
-      'selection.data cannot score some of their rows, so that there is no standard error to choose a size by: give selection.margin',
+      'selection.data cannot score resampled rows, so there is no standard error to choose a size by: give selection.margin',
       'selection.margin',
     );
   }
   if (earlyStopping) {
-    throw new ConfigError(
-      `this ${method} trains in stages, whose lengths are fixed: leave out earlyStopping`,
-      'earlyStopping',
-    );
+    throw new ConfigError(`this ${method} trains in stages of fixed length: leave out earlyStopping`, 'earlyStopping');
   }
 }
 
-/** What is trained next. */
+/** The next stage to train. */
 export interface NextStage {
+  /** What the stage does. */
   readonly kind: SizingStage['kind'];
-  /** Parameters that may be stored; null for no limit. */
+  /** The most parameters it may store; null for no limit. */
   readonly budget: number | null;
-  /** The adapter that it goes on from. */
+  /** The adapter that it starts from. */
   readonly from: 'last' | 'smallest';
 }
 
 interface Rule {
-  /** What one rank stores. */
+  /** The number of parameters of one rank. */
   readonly unit: number;
-  /** As given; null for one standard error. */
+  /** The margin from the options; null for one standard error. */
   readonly margin: number | null;
 }
 
-/** The stage after those that are finished; null where there is none. */
+/** Returns the stage after the finished ones; null when the run is complete. */
 export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule): NextStage | null {
   const last = stages.at(-1);
   if (!last) return { kind: 'dense', budget: null, from: 'last' };
@@ -169,7 +173,10 @@ export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule
   return isDense(smallestHeld(stages)) ? null : { kind: 'tuning', budget: null, from: 'smallest' };
 }
 
-/** A size between the smallest that has not lost and the next smaller one that has; null where no rank fits between them. */
+/**
+ * Returns a size between the smallest adapter that has not lost and the next smaller one that has; null where no rank
+ * fits in between.
+ */
 function between(stages: readonly SizingStage[], unit: number): number | null {
   const high = smallestHeld(stages).storedParameters;
   const smaller = stages.filter(({ held, storedParameters: stored }) => !held && stored < high);
@@ -179,16 +186,21 @@ function between(stages: readonly SizingStage[], unit: number): number | null {
   return Math.round(Math.min(high - unit, Math.max(low + unit, Math.sqrt(low * high))));
 }
 
-/** Of several of the same size the last one. The dense stage has never lost. */
+/**
+ * Returns the smallest stage that has not lost; the last one if several have that size. The dense stage never loses.
+ */
 function smallestHeld(stages: readonly SizingStage[]): SizingStage {
   const held = stages.filter((stage) => stage.held);
   return held.reduce((best, stage) => (stage.storedParameters <= best.storedParameters ? stage : best));
 }
 
-/** Steps of the dense stage and of the others. */
+/** The lengths of the stages. */
 interface Lengths {
+  /** Steps of the dense stage. */
   readonly dense: number;
+  /** Steps of every other stage. */
   readonly stage: number;
+  /** Batches per step. */
   readonly batchesPerStep: number;
 }
 
@@ -201,14 +213,17 @@ function stepsBefore({ stages, lengths: { dense, stage } }: Pick<SizingRun, 'sta
   return stages.length === 0 ? 0 : dense + (stages.length - 1) * stage;
 }
 
-/** All of the data for the dense stage; then one epoch of so many steps, which goes on where the stage before ended. */
+/**
+ * Returns all of the data for the dense stage; for a later stage, one epoch of its length that starts where the
+ * previous stage ended.
+ */
 function stageData({ data, options, stages, lengths }: SizingRun): TrainingData {
   if (stages.length === 0) return data;
   const count = lengths.stage * lengths.batchesPerStep;
   return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
 }
 
-/** The most steps that a run may take: its descent ends at one rank, and it searches as often as it may. */
+/** Returns the largest possible number of steps: the descent reaches one rank, and every search runs. */
 function mostSteps({ lengths: { dense, stage }, peft }: SizingRun): number {
   const ranks = Math.max(1, totalRanks(activeAdapter(peft).layers));
   const descent = Math.ceil(Math.log(ranks) / -Math.log(DESCENT)) + 1;
@@ -249,7 +264,7 @@ function progressOf({ stages, dense, smallest, compileMs }: SizingRun): SizingPr
   return { stages: [...stages], dense, smallest: stored, compileMs };
 }
 
-/** Measures what a stage ended with, beside the dense adapter, and keeps it where it is the smallest that has not lost. */
+/** Scores a stage's result against the dense adapter, and keeps it if it is the smallest that has not lost. */
 async function judge(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<void> {
   const { peft, options, selection, stages } = run;
   const { data, margin = null, trainSubset } = selection;
@@ -295,15 +310,15 @@ async function judge(run: SizingRun, { kind, budget }: NextStage, trained: Train
   run.smallest = { ...selected, step, layers, values, storedParameters: stage.storedParameters, ranks: stage.ranks };
 }
 
-/** How much worse than the dense adapter a stage that predicts this may be. */
+/** Returns how much worse than the dense adapter a stage with these predictions may be. */
 function errorOf({ selection: { data }, dense, stages }: SizingRun, predictions: RowPredictions): number {
   const control = stages.find(({ kind }) => kind === 'control')?.worse ?? 0;
   return Math.max(pairedError(data, dense as RowPredictions, predictions), RESTARTS * control);
 }
 
 /**
- * The standard error of the difference of two scores on the same rows: its deviation over rows drawn with replacement, the same for both.
- * The same draws for every pair.
+ * Returns the standard error of the difference of two scores on the same rows: the standard deviation of the difference
+ * over samples of rows with replacement. Every pair is compared on the same samples.
  */
 export function pairedError(data: EvaluationData, a: RowPredictions, b: RowPredictions): number {
   const rng = createRng(0).fork('paired rows');
@@ -323,7 +338,7 @@ function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'v
   return { layers, values };
 }
 
-/** What the chosen adapter scores when none of its ranks acts, but its head does. */
+/** Returns the score of the chosen adapter's head with all ranks disabled. */
 async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
   const { peft, options, selection } = run;
   const { data, margin = null } = selection;
@@ -334,7 +349,7 @@ async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
   return { score, worse: worseBy(data, run.stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
 }
 
-/** How much worse a score is than another. */
+/** Returns how much worse a score is than another. */
 function worseBy(data: EvaluationData, than: number, score: number): number {
   return (data.lowerIsBetter ? -1 : 1) * (than - score);
 }

@@ -16,13 +16,13 @@ describe('a snapshot', () => {
   const withNumerics = (numerics: object): Uint8Array =>
     writeSafetensors(new Map(), { format: 'peftjs-training-3', run, ...numerics });
 
-  it('is read where it was written by the same numerics', async () => {
+  it('is read if it was written with the same numerics', async () => {
     expect(readSafetensors(writeSnapshot(snapshot)).size).toBe(0);
     expect(await readSnapshot(writeSnapshot(snapshot))).toEqual(snapshot);
     expect(await readSnapshot(withNumerics({ numerics: String(NUMERICS) }))).toEqual(snapshot);
   });
 
-  it('keeps the tensors of the best checkpoint beside those of the selected one', async () => {
+  it('keeps the tensors of both the best and the selected checkpoint', async () => {
     const checkpoint = (step: number) => ({
       ...{ step, metrics: { accuracy: 0.5 }, storedParameters: 1, ranks: { query: 1 } },
       values: { 'query.weight': hostTensor(Float32Array.of(step), [1]) },
@@ -31,17 +31,17 @@ describe('a snapshot', () => {
     expect(await readSnapshot(writeSnapshot(both))).toEqual(both);
   });
 
-  it('of an older version is refused, and says so', async () => {
+  it('of an older version is rejected with the reason', async () => {
     const older = writeSafetensors(new Map(), { format: 'peftjs-training-2', numerics: String(NUMERICS), run });
     await expect(readSnapshot(older, 'run.safetensors')).rejects.toThrow(
-      'run.safetensors cannot be resumed: another version of peftjs wrote it in format peftjs-training-2, this one reads peftjs-training-3; start the run anew',
+      'run.safetensors cannot be resumed: another version of peftjs wrote it in format peftjs-training-2, this one reads peftjs-training-3; start the run again',
     );
   });
 
   it.each([
-    ['of other numerics', { numerics: String(NUMERICS + 1) }, NUMERICS + 1],
-    ['from before there were numerics', {}, 0],
-  ])('%s is refused', async (_, numerics, named) => {
+    ['with another numerics version', { numerics: String(NUMERICS + 1) }, NUMERICS + 1],
+    ['without a numerics version', {}, 0],
+  ])('%s is rejected', async (_, numerics, named) => {
     const reading = readSnapshot(withNumerics(numerics), 'run.safetensors');
     await expect(reading).rejects.toThrow(CheckpointError);
     await expect(reading).rejects.toThrow(

@@ -6,42 +6,51 @@ import type { RowPredictions } from '../contracts/model.js';
 import type { SizingStage } from './sizing-reason.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 
-/** An adapter as it stood after a step. */
+/** An adapter after a step. */
 export interface Checkpoint {
+  /** The step, from 1. */
   readonly step: number;
+  /** The adapter's layers, by module path. */
   readonly layers: AdapterLayers;
+  /** Their tensors, by `<path>.<name>`. */
   readonly values: HostTensors;
-  /** Metrics on the selection data; empty without any. */
+  /** Metrics on the selection data; empty without such data. */
   readonly metrics: Readonly<Record<string, number>>;
+  /** Numbers that the adapter stores on disk, head excluded. */
   readonly storedParameters: number;
+  /** Ranks alive, by module path. */
   readonly ranks: Readonly<Record<string, number>>;
 }
 
-/** A checkpoint as a snapshot holds it: without its layers, which follow from the values. */
+/** A checkpoint in a snapshot: without its layers, which follow from the values. */
 export type StoredCheckpoint = Omit<Checkpoint, 'layers'>;
 
 /**
- * Everything that a run's numbers follow from, apart from the rows of its data and the executor: plain JSON by option, e.g.
- * `epochs`, `learningRates.gate`, `optimizer`, `optimizer.beta1`, `method.r`. A run resumes only with the same.
+ * Everything that determines a run's numbers, except the rows of its data and the executor. It is plain JSON by option,
+ * e.g. `epochs`, `learningRates.gate`, `optimizer`, `optimizer.beta1`, `method.r`. A run resumes only with the same
+ * definition.
  */
 export type RunDefinition = Readonly<Record<string, unknown>>;
 
-/** A training run between two steps: with the same data and options, `resume` goes on from it to the same end. */
+/** A training run between two steps. With the same data and options, `resume` continues it to the same end. */
 export interface TrainingSnapshot {
+  /** The number of steps done. */
   readonly step: number;
-  /** Steps before the optimizer's first: above 0 where a controller has let it begin anew. */
+  /** The step after which the optimizer last restarted; 0 unless a controller restarted it. */
   readonly optimizerStart: number;
-  /** What defines the run: it resumes with the same alone. */
+  /** The definition of the run; it resumes only with the same one. */
   readonly training: RunDefinition;
+  /** The adapter's tensors, by `<path>.<name>`. */
   readonly adapter: HostTensors;
   /** The optimizer's slots, each by the keys of the trained tensors. */
   readonly slots: Readonly<Record<string, HostTensors>>;
+  /** The controller's memory; null without a controller. */
   readonly controller: ControllerState | null;
   /** The best candidate so far. */
   readonly selected: StoredCheckpoint | null;
   /**
-   * What early stopping remembers: the best evaluated checkpoint, the metric to improve upon and the evaluations since. Null for a run
-   * without it.
+   * The state of early stopping: the best checkpoint evaluated, the metric's value to improve on, and the number of
+   * evaluations since then. Null for a run without it.
    */
   readonly stopping: {
     readonly best: StoredCheckpoint | null;
@@ -50,27 +59,32 @@ export interface TrainingSnapshot {
   } | null;
   /** Stored parameters of the adapter, as last counted. */
   readonly stored: number;
-  /** Sum over the steps of the adapter's stored parameters, for their mean over time. */
+  /** The sum over all steps of the adapter's stored parameters, for their mean. */
   readonly storedSum: number;
   /** Milliseconds spent compiling so far. */
   readonly compileMs: number;
-  /** Of a run that chooses its size, after the first stage: what it knows of the stages before. */
+  /**
+   * For a run that chooses its adapter's size: the results of the finished stages. Left out before the first is
+   * finished.
+   */
   readonly sizing?: SizingProgress;
 }
 
-/** What a run that chooses a size keeps between two steps, beside the stage that it is in. */
+/** What a run that chooses its adapter's size keeps of its finished stages. */
 export interface SizingProgress {
+  /** The finished stages. */
   readonly stages: readonly SizingStage[];
-  /** What the dense adapter predicts of the selection rows; null where a margin is given. */
+  /** The dense adapter's predictions for the selection rows; null where a margin is given. */
   readonly dense: RowPredictions | null;
   /** The smallest adapter that has not lost. */
   readonly smallest: StoredCheckpoint;
+  /** Milliseconds spent compiling in the finished stages. */
   readonly compileMs: number;
 }
 
 const FORMAT = 'peftjs-training-3';
 
-/** A snapshot as one safetensors file; `metadata` stands in its header, beside what is the snapshot's. */
+/** Writes a snapshot as one safetensors file; `metadata` is added to its header. */
 export function writeSnapshot(
   { adapter, slots, selected, stopping, sizing, ...progress }: TrainingSnapshot,
   metadata: Readonly<Record<string, string>> = {},
@@ -99,9 +113,9 @@ export function writeSnapshot(
 }
 
 /**
- * Reads what `writeSnapshot` wrote.
- * @throws CheckpointError when it is broken, something else, of another version's format, or of other `NUMERICS`: the rest of the run
- *   would not fit its beginning.
+ * Reads a snapshot written by `writeSnapshot`.
+ * @throws CheckpointError when the file is broken, is something else, or was written in another format or with other
+ * `NUMERICS`: the rest of the run would then not match its beginning.
  */
 export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Promise<TrainingSnapshot> {
   try {
@@ -131,13 +145,13 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
   }
 }
 
-/** What the header holds of the run of a snapshot. */
+/** Reads the run's data from the header. */
 function writtenRun(metadata: Readonly<Record<string, string | undefined>>, path: string): Written {
   const { format, numerics = '0', run } = metadata;
   if (format !== FORMAT || run === undefined) {
     const isOlder = format?.startsWith(FORMAT.slice(0, -1)) ?? false;
     const reason = isOlder
-      ? `another version of peftjs wrote it in format ${format}, this one reads ${FORMAT}; start the run anew`
+      ? `another version of peftjs wrote it in format ${format}, this one reads ${FORMAT}; start the run again`
       : `expected a file of format ${FORMAT}, got ${format ?? 'none'}`;
     throw new CheckpointError(reason, path);
   }
@@ -155,7 +169,7 @@ function withoutValues<C extends StoredCheckpoint | null>(checkpoint: C): Judgem
 
 type Judgement = Omit<StoredCheckpoint, 'values'>;
 
-/** What the header holds of a run. */
+/** The run's data in the header. */
 type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'selected' | 'stopping' | 'sizing'> & {
   readonly sizing?: Omit<SizingProgress, 'smallest'> & { readonly smallest: Judgement };
   readonly slots: readonly string[];

@@ -17,7 +17,7 @@ describe('sparsifyingLevels', () => {
     expect((levels[1] as number).toFixed(8)).toBe('0.00011667');
   });
 
-  it('trap 12: takes logarithms of evenly spaced exponentials, and the other way round', () => {
+  it('trap 12: takes logarithms of evenly spaced exponentials, and vice versa', () => {
     close(sparsifyingLevels('log_linear', 0, 2, 3), [0, Math.log((1 + Math.exp(2)) / 2), 2]);
     close(sparsifyingLevels('exp_linear', 1e-4, 1e-2, 3), [1e-4, 1e-3, 1e-2]);
   });
@@ -35,7 +35,7 @@ describe('sparsifyingLevels', () => {
     ['linear', 0, 1, 0, 'stages'],
     ['linear', 0, 1, 2.5, 'stages'],
     ['toString', 0, 1, 3, 'kind'],
-  ] as const)('trap 12: refuses %s from %f to %f in %f stages', (kind, from, to, stages, field) => {
+  ] as const)('trap 12: rejects %s from %f to %f in %f stages', (kind, from, to, stages, field) => {
     expect(() => sparsifyingLevels(kind as LevelSpacing, from, to, stages)).toThrow(
       expect.objectContaining({ code: new ConfigError('').code, path: field }),
     );

@@ -19,88 +19,93 @@ import { trainAfter } from './train.js';
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
  *
  *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
- *   stage i   goes on from the model of stage i - 1 at xi_i, with a new optimizer and the learning rate and its warm-up from the
- *             beginning
+ *   stage i   continues from the model of stage i - 1 at xi_i, with a new optimizer and a new
+ *             learning-rate schedule, warmup included
  *   M_i = 100 m_i / m_0   memorization, m the metric on a fixed part of the training rows
- *   G_i = 100 v_i / v_0   generalization, v the metric on rows that nothing is trained on
+ *   G_i = 100 v_i / v_0   generalization, v the metric on rows that are not trained on
  *
- * What a level is, the method says: `PeftMethod.atSparsity`.
+ * The method defines what a level means: `PeftMethod.atSparsity`.
  */
 
-/** Epochs of every stage after the first in the released code. */
+/** Epochs of every stage after the first, as in the released code. */
 const STAGE_EPOCHS = 15;
 
-/** What a sparsifying schedule reads. */
+/** The data of a sparsifying schedule. */
 export interface SparsifyData {
+  /** The training rows. */
   readonly train: TrainingData;
-  /** A fixed part of the training rows, on which memorization is measured. */
+  /** A fixed part of the training rows, to measure memorization on. */
   readonly trainSubset: EvaluationData;
-  /** Selects the checkpoint of stage 0. */
+  /** The data that selects the checkpoint of stage 0. */
   readonly validation: EvaluationData;
-  /** Measures generalization; left out, `validation` does that, too, as in the paper. */
+  /** The data to measure generalization on. Default: `validation`, as in the paper. */
   readonly reported?: EvaluationData;
 }
 
-/** What a stage ended with: plain JSON. */
+/** The result of a stage; plain JSON. */
 export interface StageRecord {
+  /** The stage's number, from 0. */
   readonly stage: number;
-  /** What the method made its configuration of. */
+  /** The level that the method made the stage's configuration for. */
   readonly level: number;
-  /** Gates that the adapter began the schedule with. */
+  /** The number of gates that the adapter started the schedule with. */
   readonly gates: number;
-  /** Ranks that are alive, by module path. */
+  /** Ranks alive, by module path. */
   readonly ranks: Readonly<Record<string, number>>;
-  /** Share of `gates` that is zero or removed, 0 to 1. */
+  /** The share of `gates` that is zero or removed, 0 to 1. */
   readonly sparsity: number;
-  /** Scalars that the adapter needs on disk. */
+  /** Numbers that the adapter stores on disk. */
   readonly storedParameters: number;
-  /** The same, averaged over the steps of the stage. */
+  /** Stored parameters, averaged over the steps of the stage. */
   readonly meanParameters: number;
   /** The primary metric on the train subset, m_i. */
   readonly trainMetric: number;
   /** The primary metric on the validation data. */
   readonly validationMetric: number;
-  /** The primary metric on the reported data, v_i; on the validation data where there is none. */
+  /** The primary metric on the reported data, v_i; on the validation data where none are given. */
   readonly reportedMetric: number;
-  /** 100 m_i / m_0, or 100 m_0 / m_i of a metric of which less is better; null where the divisor is not above zero. */
+  /** 100 m_i / m_0, or 100 m_0 / m_i for a metric where lower is better; null where the divisor is not above zero. */
   readonly memorization: number | null;
-  /** 100 v_i / v_0, likewise. */
+  /** 100 v_i / v_0, in the same way. */
   readonly generalization: number | null;
 }
 
 /** A sparsifying schedule in the middle of a stage. */
 export interface SparsifySnapshot {
-  /** The stages that are finished. */
+  /** The finished stages. */
   readonly stages: readonly StageRecord[];
-  /** The stage that is not, to be written by core's `writeSnapshot`. */
+  /** The unfinished stage; write it with `writeSnapshot`. */
   readonly training: TrainingSnapshot;
 }
 
-/** Stages have a length and an end of their own. */
+/** Options of `train` that do not apply: stages have fixed lengths and their own selection. */
 type NotOfStages = 'selection' | 'evaluateEvery' | 'earlyStopping';
 
-/** How a sparsifying schedule trains. What is not named here is the same for every stage, as in `train`. */
+/** Options of `sparsify`. Those not listed here are the options of `train` and apply to every stage. */
 export interface SparsifyOptions extends Omit<
   TrainOptions,
   NotOfStages | 'resume' | 'onStep' | 'onStage' | 'onSnapshot'
 > {
-  /** Epochs of stage 0. */
+  /** The number of epochs of stage 0. */
   readonly epochs: number;
-  /** A level for each stage: `sparsifyingLevels('linear', 0, 7e-4, 7)`, or a list of one's own. */
+  /** One level per stage, e.g. `sparsifyingLevels('linear', 0, 7e-4, 7)` or a list of your own. */
   readonly levels: readonly number[];
-  /** Epochs of every further stage. Default 15, as in the released code. */
+  /** The number of epochs of every later stage. Default 15, as in the released code. */
   readonly stageEpochs?: number;
-  /** Number of checkpoints that stage 0 selects from, as in `train`'s selection. */
+  /** The number of checkpoints that stage 0 selects from, as in `train`'s `selection`. Default 3. */
   readonly evaluations?: number;
-  /** Called after every step, and awaited. */
+  /** Called after every step and awaited. */
   readonly onStep?: (event: StepEvent, stage: number) => unknown;
-  /** Called after every stage with its training run, and awaited; the model then holds what the record describes. */
+  /**
+   * Called after every stage with its training run, and awaited. The model then holds the result that the record
+   * describes.
+   */
   readonly onStage?: (record: StageRecord, trained: TrainResult) => unknown;
-  /** As in `train`: when `saveEvery` is due, and when `signal` aborts. */
+  /** Called when `saveEvery` is due and when `signal` aborts, as in `train`. */
   readonly onSnapshot?: (snapshot: SparsifySnapshot) => unknown;
   /**
-   * The stages that are finished. With a snapshot of the next one, the schedule goes on from there; without, from the model as
-   * it stands, which must be as the last record left it.
+   * The finished stages. With a snapshot of the next stage the schedule continues from that snapshot; without one, from
+   * the current model, which must be the result of the last record.
    */
   readonly resume?: Pick<SparsifySnapshot, 'stages'> & Partial<SparsifySnapshot>;
 }
@@ -111,10 +116,11 @@ const NOT_OF_STAGES: readonly string[] = ['selection', 'evaluateEvery', 'earlySt
 const sparsifyOptionNames = [...trainOptionNames.filter((name) => !NOT_OF_STAGES.includes(name)), ...OWN_OPTIONS];
 
 /**
- * Trains an adapter at one sparsity level after another, in place, and records what it still knows at each.
+ * Trains an adapter, in place, at one sparsity level after another, and records its metrics at each.
  *
- * @returns a record for every stage, those of `resume` included
- * @throws ConfigError for unknown or impossible options, a method without such levels, or a configuration that sets its own.
+ * @returns one record per stage, those of `resume` included
+ * @throws ConfigError for unknown or impossible options, a method without sparsity levels, or a configuration that sets
+ * its own.
  * @throws CheckpointError when `resume` belongs to another schedule or another adapter.
  */
 export async function sparsify(peft: PeftModel, data: SparsifyData, options: SparsifyOptions): Promise<StageRecord[]> {
@@ -131,8 +137,8 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   for (const [stage, { level, config }] of [...configs.entries()].slice(records.length)) {
     replaceAdapter(peft, { config });
     const resume = snapshot && { resume: snapshot };
-    const told = { ...stageOptions(data, options, records), ...resume };
-    const trained = await trainAfter(stepsBefore(data, options, stage), peft, stageData(data, options, stage), told);
+    const given = { ...stageOptions(data, options, records), ...resume };
+    const trained = await trainAfter(stepsBefore(data, options, stage), peft, stageData(data, options, stage), given);
     snapshot = undefined;
     const { lowerIsBetter = false } = data.validation;
     const measured = await measure(peft, data, options.executor);
@@ -143,7 +149,7 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   return records;
 }
 
-/** A stage's epochs go on from those of the stages before, so that no order of the rows comes again. */
+/** Returns a stage's data. Its epochs continue those of the earlier stages, so that no order of the rows repeats. */
 function stageData({ train }: SparsifyData, options: SparsifyOptions, stage: number): TrainingData {
   return fromEpoch(train, epochsBefore(options, stage));
 }
@@ -152,13 +158,13 @@ function epochsBefore({ epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, s
   return stage === 0 ? 0 : epochs + (stage - 1) * stageEpochs;
 }
 
-/** Training steps before a stage; at least those, where rows are held out. */
+/** Returns the number of training steps before a stage: an upper bound where rows are held out. */
 function stepsBefore({ train }: SparsifyData, options: SparsifyOptions, stage: number): number {
   const { gradientAccumulationSteps = 1 } = options;
   return epochsBefore(options, stage) * Math.ceil(train.batchesPerEpoch / gradientAccumulationSteps);
 }
 
-/** What `train` is told of the stage after those recorded. */
+/** Returns the options of `train` for the stage after the recorded ones. */
 function stageOptions(
   { validation }: SparsifyData,
   {
@@ -198,14 +204,14 @@ async function primaryMetric(peft: PeftModel, data: EvaluationData, executor: Ex
   return primaryMetricOf(data, await evaluate(peft, data, { executor }));
 }
 
-/** What a stage ended with, beside what the first one did. */
+/** Describes a stage's result relative to the first stage's. */
 function describeStage(
   measured: Measured,
   at: Pick<StageRecord, 'gates' | 'level'> & {
     readonly peft: PeftModel;
     readonly trained: TrainResult;
     readonly records: readonly StageRecord[];
-    /** Of the metric. */
+    /** Whether a lower metric is better. */
     readonly lowerIsBetter: boolean;
   },
 ): StageRecord {
@@ -231,13 +237,15 @@ function total(ranks: Readonly<Record<string, number>>): number {
   return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 }
 
-/** The adapter's configuration at each level. @throws ConfigError for what would otherwise fail after hours. */
+/**
+ * Returns the adapter's configuration at each level. @throws ConfigError now for what would otherwise fail after hours.
+ */
 function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
   const { method, config } = activeAdapter(peft);
   const atSparsity = method.atSparsity?.bind(method);
   if (!atSparsity) {
     throw new ConfigError(
-      `${method.name} has no levels of sparsity; sparsify an adapter of a method that has`,
+      `${method.name} has no sparsity levels; sparsify an adapter of a method that has them`,
       'method',
     );
   }
@@ -280,12 +288,12 @@ function assertResumable(
   const ranks = activeRanks(layers, values);
   if (Object.entries({ ...ranks, ...last.ranks }).every(([path, rank]) => rank === (ranks[path] ?? 0))) return;
   throw new CheckpointError(
-    `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; give it as that stage left it`,
+    `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; pass that stage's adapter`,
     'resume',
   );
 }
 
-/** How the levels of successive stages are spaced. */
+/** The spacing of the levels of successive stages. */
 export type LevelSpacing = 'linear' | 'log_linear' | 'exp_linear';
 
 const spacings: Record<LevelSpacing, readonly [(level: number) => number, (level: number) => number]> = {
@@ -295,8 +303,8 @@ const spacings: Record<LevelSpacing, readonly [(level: number) => number, (level
 };
 
 /**
- * The sparsity levels of a sparsifying schedule, one a stage: `linear` evenly spaced; `log_linear` the logarithms of
- * evenly spaced exponentials; `exp_linear` geometric.
+ * Returns the levels of a sparsifying schedule, one per stage. `linear` spaces them evenly, `log_linear` takes
+ * logarithms of evenly spaced exponentials, and `exp_linear` spaces them geometrically.
  *
  * @param from first level; above zero for `exp_linear`
  * @param to last level

@@ -14,106 +14,125 @@ import { mapValues, sizeOf, tensorAt, type Tensors } from '../tensors.js';
  * A training step as pure functions of tensors:
  *
  *   O  = loss + the layers' own terms                 the objective
- *   dO, each layer's say in it, clipping              min(1, c / |dO|)
- *   the optimizer                                      what it proposes
- *   the layers' rules after it                         e.g. SoRA's proximal step
+ *   dO, each layer's `gradient` rule, clipping        min(1, c / |dO|)
+ *   the optimizer                                     proposes new values
+ *   the layers' rules after it                        e.g. SoRA's proximal step
  *
- * `trainStep` is all of it. With several batches to a step, `addPart` runs for each of them and `advance` at the end.
+ * `trainStep` does all of it. With several batches per step, `addPart` runs for each of them and `advance` at the end.
  */
 
-/** What a training step is made of, apart from its tensors. */
+/** Everything that defines a training step, except its tensors. */
 export interface StepDefinition {
+  /** The frozen network. */
   readonly model: Model;
-  /** Every layer that is trained, saved modules included. */
+  /** Every trained layer, saved modules included. */
   readonly layers: AdapterLayers;
-  /** Number of the adapter's own layers. */
+  /** The number of the adapter's own layers. */
   readonly adapted: number;
+  /** The loss to minimise. */
   readonly loss: Loss;
+  /** The optimizer. */
   readonly optimizer: Optimizer;
-  /** Largest global norm of the gradients; null for no clipping. */
+  /** The largest global norm of the gradients; null for no clipping. */
   readonly clipNorm: number | null;
-  /** Groups whose gradients neither count in the norm nor are clipped. */
+  /** Groups that are not clipped and do not count in the norm. */
   readonly unclippedGroups: readonly string[];
 }
 
 /** A batch, or a part of one, as tensors. */
 export interface BatchTensors {
-  /** The batch's inputs and host look-ups. */
+  /** The batch's inputs, and the rows gathered on the host. */
   readonly inputs: Tensors;
+  /** The labels, as in `Batch`. */
   readonly labels: Tensor;
+  /** 1 for a row of the data, 0 for a row that only fills the batch, [batch]. */
   readonly rowWeights: Tensor;
 }
 
-/** What forward and backward read. */
+/** The inputs of the forward and backward pass. */
 export interface GradientInputs {
+  /** The batch. */
   readonly batch: BatchTensors;
+  /** Frozen weights, by name. */
   readonly frozen: Tensors;
-  /** Trained and untrained tensors of the layers, by `<path>.<name>`. */
+  /** The layers' parameters and state, by `<path>.<name>`. */
   readonly adapter: Tensors;
-  /** The controller's, by name, and the integers that dropout is drawn from. */
+  /** The controller's scalars by name, and the integers that seed dropout. */
   readonly scalars: Tensors;
 }
 
-/** What the rest of a step reads. */
+/** The inputs of the rest of a step. */
 export interface UpdateInputs {
+  /** The layers' parameters and state, by `<path>.<name>`. */
   readonly adapter: Tensors;
   /** The optimizer's slots, each by the keys of `trainedTensors`. */
   readonly slots: Readonly<Record<string, Tensors>>;
-  /** The optimizer's own scalars. */
+  /** The optimizer's own scalars, by name. */
   readonly optimizer: Tensors;
-  /** Learning rates by group. */
+  /** Learning rates, by group. */
   readonly rates: Tensors;
+  /** The controller's scalars, by name. */
   readonly scalars: Tensors;
 }
 
 /** The tensors of a step, by kind and then by name. */
 export type StepInputs = GradientInputs & UpdateInputs;
 
-/** What a step ends with: its report, and the tensors that it changes. */
+/** The outputs of a step: its report, and the tensors that it changes. */
 export interface StepOutputs {
+  /** Tensors to report to the host. */
   readonly report: {
     /** The loss on the data alone. */
     readonly loss: Tensor;
-    /** What is minimised: the loss and the layers' own terms. */
+    /** The minimised value: the loss plus the layers' own terms. */
     readonly objective: Tensor;
-    /** Norm of each trained tensor's gradient before clipping, in the order of `trainedTensors`. */
+    /** The norm of each trained tensor's gradient before clipping, in the order of `trainedTensors`. */
     readonly gradientNorms: Tensor;
   };
+  /** New values of the layers' tensors, by `<path>.<name>`. */
   readonly adapter: Tensors;
+  /** New values of the optimizer's slots. */
   readonly slots: Readonly<Record<string, Tensors>>;
 }
 
-/** Loss, objective and gradients; of several parts summed by their shares. */
+/** Loss, objective and gradients; for several parts, their weighted sums. */
 export interface Gradients {
+  /** The loss on the data alone. */
   readonly loss: Tensor;
+  /** The minimised value. */
   readonly objective: Tensor;
   /** By the keys of `trainedTensors`. */
   readonly gradients: Tensors;
 }
 
-/** What a part of a step's batch is computed from. */
+/** The inputs for one part of a step's batch. */
 export interface PartInputs extends GradientInputs {
+  /** Numbers of this part. */
   readonly part: {
-    /** The part's own share in the whole: all of them sum to 1. */
+    /** The part's weight; the weights of all parts sum to 1. */
     readonly share: Tensor;
   };
-  /** Sums over the parts before. */
+  /** Sums over the previous parts. */
   readonly sums: Gradients;
 }
 
-/** What a step's end is computed from. */
+/** The inputs for the end of a step in parts. */
 export interface EndInputs extends UpdateInputs {
+  /** Sums over all parts. */
   readonly sums: Gradients;
 }
 
 /** A trained tensor and the layer it belongs to. */
 export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'> {
+  /** The tensor's name within the adapter, `<path>.<name>`. */
   readonly key: string;
+  /** The tensor's name within its layer. */
   readonly name: string;
+  /** The layer. */
   readonly layer: AdapterLayer;
 }
 
-/** The trained tensors of layers, in a fixed order. */
+/** Returns the trained tensors of layers, in a fixed order. */
 export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
   return Object.values(layers).flatMap((layer) =>
     Object.entries(layer.params)
@@ -122,12 +141,12 @@ export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
   );
 }
 
-/** One pure function from state to state. */
+/** Computes a whole training step on one batch. */
 export function trainStep(definition: StepDefinition, inputs: StepInputs): StepOutputs {
   return advance(definition, inputs, batchGradients(definition, inputs));
 }
 
-/** Forward and backward of a part of a step's batch, added to what the parts before came to. */
+/** Computes the gradients of a part of a step's batch, and adds them to those of the previous parts. */
 export function addPart(definition: StepDefinition, { part: { share }, sums, ...inputs }: PartInputs): Gradients {
   const { loss, objective, gradients } = batchGradients(definition, inputs);
   const added = (sum: Tensor, value: Tensor): Tensor => tf.add(sum, tf.mul(value, share));
@@ -138,7 +157,7 @@ export function addPart(definition: StepDefinition, { part: { share }, sums, ...
   };
 }
 
-/** The rest of a step, from the gradients on. */
+/** Computes the rest of a step from its gradients. */
 export function advance(definition: StepDefinition, inputs: UpdateInputs, found: Gradients): StepOutputs {
   const { layers, adapted } = definition;
   const trained = trainedTensors(layers);
@@ -174,8 +193,8 @@ function batchGradients(
 }
 
 /**
- * Loss, objective and its gradients at the trained tensors.
- * @param lossOf the loss on the data, computed from the tensors of `adapter`
+ * Computes the loss, the objective, and its gradients with respect to the trained tensors.
+ * @param lossOf computes the loss on the data from the tensors of `adapter`
  * @throws TrainingError for a trained tensor that the loss does not depend on.
  */
 export function objectiveGradients(
@@ -187,7 +206,7 @@ export function objectiveGradients(
   let loss: Tensor | undefined;
   const objectiveOf = (): Scalar => {
     const own = lossOf();
-    loss = tf.keep(tf.clone(own)); // survives the tape's scope; handed over below
+    loss = tf.keep(tf.clone(own)); // kept beyond the tape's scope; disposed below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
   };
@@ -204,12 +223,12 @@ export function objectiveGradients(
 function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): Tensor {
   if (gradient) return gradient;
   throw new TrainingError(
-    `'${layer.site.path}' is adapted, but the loss does not depend on it; leave it out by excludeModules`,
+    `'${layer.site.path}' is adapted, but the loss does not depend on it; list it in excludeModules`,
     key,
   );
 }
 
-/** Gradients after their layers' own say in them. */
+/** Applies each layer's `gradient` rule. */
 export function shapedGradients(trained: readonly TrainedTensor[], gradients: Tensors, adapter: Tensors): Tensors {
   return Object.fromEntries(
     trained.map(({ key, name, layer }) => {
@@ -219,12 +238,14 @@ export function shapedGradients(trained: readonly TrainedTensor[], gradients: Te
   );
 }
 
-/** `tf.norm` takes absolute values and powers first: two passes more over every gradient. */
+/**
+ * Computes the Euclidean norm. `tf.norm` takes absolute values and powers first: two more passes over every gradient.
+ */
 function euclideanNorm(x: Tensor): Scalar {
   return tf.sqrt(tf.sum<Scalar>(tf.square(x)));
 }
 
-/** What the gradients of each optimizer group are multiplied by; undefined for those that are not clipped. */
+/** Returns the clipping factor of each optimizer group; undefined for groups that are not clipped. */
 function clipFactors(
   { clipNorm, unclippedGroups }: StepDefinition,
   trained: readonly TrainedTensor[],
@@ -237,19 +258,22 @@ function clipFactors(
   return (group) => (unclippedGroups.includes(group) ? undefined : factor);
 }
 
-/** min(1, maxNorm / norm) for the norm over several tensors, as torch's `clip_grad_norm_` computes it. */
+/** Returns min(1, maxNorm / norm) for the norm over several tensors, as torch's `clip_grad_norm_` computes it. */
 export function clipFactor(norms: Tensor, maxNorm: number): Scalar {
   const total = tf.sqrt(tf.sum(tf.square(norms))); // [tensors] -> scalar
   return tf.minimum(1, tf.div(maxNorm, tf.add(total, 1e-6)));
 }
 
-/** Trained tensors that an optimizer moves alike. */
+/** Trained tensors that are updated together. */
 type UpdateGroup = readonly [TrainedTensor, ...TrainedTensor[]];
 
-/** Elements above which a tensor is not worth joining with others: copying it costs more than the operators that are saved. */
+/** The size above which a tensor is updated alone: copying it would cost more than the saved operators. */
 const LARGE = 1 << 16;
 
-/** Which tensors are updated as one vector: small ones of one rate and decay, where every element moves by itself. */
+/**
+ * Groups small tensors with the same rate and decay, to update them as one vector. Only for optimizers that update
+ * every element independently.
+ */
 function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[], adapter: Tensors): UpdateGroup[] {
   const groups = new Map<string, [TrainedTensor, ...TrainedTensor[]]>();
   for (const tensor of trained) {
@@ -263,7 +287,7 @@ function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[], a
   return [...groups.values()];
 }
 
-/** What the optimizer alone makes of a group of tensors, and their clipped gradients. */
+/** Runs the optimizer on a group of tensors. Returns their new values and slots, and their clipped gradients. */
 function updateTogether(
   optimizer: Optimizer,
   { adapter, slots, optimizer: scalars, rates }: UpdateInputs,
@@ -303,7 +327,7 @@ function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: T
   return rateFactor === 1 ? ofGroup : tf.mul<Scalar>(ofGroup, rateFactor);
 }
 
-/** The slots that a trained tensor has. */
+/** Returns the slots of a trained tensor. */
 export function slotsOf<T>(
   slots: Readonly<Record<string, Readonly<Record<string, T>>>>,
   key: string,
@@ -315,7 +339,7 @@ export function slotsOf<T>(
   return Object.fromEntries(own);
 }
 
-/** What the layers' rules after the optimizer change, e.g. SoRA's proximal step: new values by `tensorKey`. */
+/** Applies the layers' rules after the optimizer, e.g. SoRA's proximal step. Returns new values by `tensorKey`. */
 export function layerRules(
   layers: AdapterLayers,
   { previous, proposed, gradients }: Readonly<Record<'previous' | 'proposed' | 'gradients', Tensors>>,

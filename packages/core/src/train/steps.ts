@@ -41,53 +41,55 @@ import {
   type StepOutputs,
 } from './step.js';
 
-/** What a training run carries from step to step, as values of its executor. */
+/** The state that a training run carries from step to step, as values of its executor. */
 export interface TrainingState {
+  /** The layers' tensors, by `<path>.<name>`. */
   readonly adapter: Values;
   /** The optimizer's slots, each by the keys of the trained tensors. */
   readonly slots: Readonly<Record<string, Values>>;
 }
 
-/** A batch of a training step, or one of several that make one up, with random numbers of its own. */
+/** One batch of a training step, with random numbers of its own. */
 interface StepPart {
   readonly batch: Batch;
-  /** As `drawNoise` gives it. */
+  /** The integers from `drawNoise` that seed dropout. */
   readonly noise: HostTensors;
 }
 
-/** The numbers of one step. */
+/** The scalars of one step. */
 interface StepScalars {
-  /** The optimizer's own. */
+  /** The optimizer's own scalars, by name. */
   readonly optimizer: HostTensors;
-  /** Learning rates by group. */
+  /** Learning rates, by group. */
   readonly rates: HostTensors;
-  /** The controller's. */
+  /** The controller's scalars, by name. */
   readonly scalars: HostTensors;
 }
 
-/** What one step reports. */
+/** The report of one step. */
 export interface StepReport {
   /** The mean loss on the data alone. */
   readonly loss: number;
-  /** What is minimised: `loss` and the terms that the method adds. */
+  /** The minimised value: `loss` plus the terms that the method adds. */
   readonly objective: number;
-  /** Norm of each trained tensor's gradient before clipping, by name. */
+  /** The norm of each trained tensor's gradient before clipping, by name. */
   readonly gradientNorms: Readonly<Record<string, number>>;
 }
 
-/** Training steps of an adapter with one set of layers. */
+/** Training steps of an adapter with fixed layers. */
 export interface Steps {
-  /** One step on the batches of `parts`, as if they were one. Changes `state` in place. */
+  /** Runs one step on the batches of `parts`, as if they were one batch. Changes `state` in place. */
   take(state: TrainingState, parts: readonly StepPart[], scalars: StepScalars): Promise<StepReport>;
-  /** Milliseconds spent compiling so far. */
+  /** Returns the milliseconds spent compiling so far. */
   compileMs(): number;
+  /** Releases the compiled programs and the frozen weights. */
   close(): Promise<void>;
 }
 
-/** How an adapter is trained, apart from the model and its layers. */
+/** The settings of a step that do not depend on the model and its layers. */
 export type StepSettings = Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups'>;
 
-/** The steps of an adapter; the caller closes them. */
+/** Prepares the training steps of an adapter; the caller closes them. */
 export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 'saved'>, settings: StepSettings): Steps {
   const { executor } = runtime;
   const programs = openPrograms(runtime, allLayers(adapter), Object.keys(adapter.layers).length, settings);
@@ -100,8 +102,8 @@ export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 's
       const next = await (others.length === 0
         ? wholeStep(programs, state, first, numbers)
         : stepInParts(programs, state, parts, numbers));
-      moveOn(executor, state.adapter, next.adapter);
-      for (const [slot, values] of Object.entries(next.slots)) moveOn(executor, tensorAt(state.slots, slot), values);
+      swapIn(executor, state.adapter, next.adapter);
+      for (const [slot, values] of Object.entries(next.slots)) swapIn(executor, tensorAt(state.slots, slot), values);
       const report = await downloadAll(executor, next.report);
       releaseAll(executor, next.report);
       return reportOf(keys, report);
@@ -112,10 +114,10 @@ export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 's
 
 type Programs = ReturnType<typeof openPrograms>;
 
-/** Programs that stay compiled at once, where batches name no axes and each of their shapes needs its own. */
+/** The most programs that stay compiled: without named axes, each batch shape needs its own. */
 const PROGRAMS = 32;
 
-/** What the steps of an adapter compile: each program when it is first asked for. */
+/** Returns the programs of a step; each is compiled when it is first needed. */
 function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, settings: StepSettings) {
   const { executor, model } = runtime;
   const definition: StepDefinition = { model, layers, adapted, ...settings };
@@ -136,10 +138,10 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   return {
     executor,
     definition,
-    /** Specs of the trained tensors. */
+    /** The specs of the trained tensors. */
     trained,
     frozen: frozen.values,
-    /** A step on one batch. */
+    /** A step on a single batch. */
     whole: (fed: BatchSpecs, { optimizer, rates }: StepScalars) =>
       wholes.get(JSON.stringify(fed), () =>
         open<StepInputs, StepOutputs>((inputs) => trainStep(definition, inputs), {
@@ -150,7 +152,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
           rates: mapValues(rates, specOf),
         }),
       ),
-    /** One of several batches to a step. */
+    /** One batch of a step with several. */
     partial: (fed: BatchSpecs) =>
       partials.get(JSON.stringify(fed), () =>
         open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
@@ -161,7 +163,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
           sums,
         }),
       ),
-    /** The rest of such a step. */
+    /** The end of a step with several batches. */
     end: (numbers: StepScalars) =>
       (ending ??= open<EndInputs, StepOutputs>((inputs) => advance(definition, inputs, inputs.sums), {
         ...state,
@@ -211,7 +213,7 @@ async function stepInParts(
 
 type BatchSpecs = ReturnType<typeof fedBatch>['specs'];
 
-/** What a step is fed of a batch, and its specs with the axes left open whose sizes differ from batch to batch. */
+/** Returns the step's inputs for a batch, and their specs; axes whose size differs from batch to batch stay open. */
 function fedBatch({ model, layers }: StepDefinition, { batch, noise }: StepPart, controlled: HostTensors) {
   const { labels, rowWeights } = batch;
   const inputs = modelInputs(model, layers, batch);
@@ -228,7 +230,7 @@ type Opened = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
 
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
 
-/** Specs of an optimizer's slots, by slot and then by those trained tensors that have it. */
+/** Returns the specs of an optimizer's slots, by slot and then by the trained tensors that have it. */
 export function slotSpecs(
   { slots }: Optimizer,
   trained: Readonly<Record<string, TensorSpec>>,
@@ -243,7 +245,7 @@ export function slotSpecs(
   });
 }
 
-/** What each part counts in the whole; all of them alike where nothing counts. */
+/** Returns each part's weight in the step; equal weights where no row counts. */
 function sharesOf({ loss }: StepDefinition, parts: readonly StepPart[]): number[] {
   const weights = parts.map(({ batch }) => lossWeight(loss, batch));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
@@ -263,8 +265,8 @@ function releaseSums(executor: Runtime['executor'], { loss, objective, gradients
   releaseAll(executor, { loss, objective, ...gradients });
 }
 
-/** Puts new values in the place of those of the same names. */
-function moveOn(executor: Runtime['executor'], values: Values, next: Values): void {
+/** Replaces values by new ones of the same names and releases the old ones. */
+function swapIn(executor: Runtime['executor'], values: Values, next: Values): void {
   for (const [name, value] of Object.entries(next)) {
     executor.release(values[name]);
     values[name] = value;

@@ -27,7 +27,7 @@ const run = (peft: ReturnType<typeof toy>, options: Partial<TrainOptions> = {}) 
   train(peft, toyTrainingData(), { executor, epochs: 3, learningRate: 0.01, ...options });
 
 describe('train', () => {
-  it('leaves a frozen head as it was, and trains the adapter', async () => {
+  it('leaves a frozen head unchanged and trains the adapter', async () => {
     const method = defineMethod(wholeModules())({ targetModules: ['query'] });
     const peft = attach(toyModel(), method, { seed: 1, trainHead: false });
     const before = { ...activeAdapter(peft).values };
@@ -40,7 +40,7 @@ describe('train', () => {
     expect(Object.keys(before).filter((name) => name.startsWith('classifier.'))).not.toEqual([]);
   });
 
-  it('tells the controller beforehand which learning rates its steps will have', async () => {
+  it('gives the controller the learning rates of all steps in advance', async () => {
     const [foretold, seen]: [number[], number[]] = [[], []];
     const peft = toy(
       wholeModules(({ totalSteps, learningRates }) => {
@@ -58,7 +58,7 @@ describe('train', () => {
     expect(seen.slice(0, 4)).toEqual([0.125, 0.25, 0.375, 0.5]);
   });
 
-  it('lets the optimizer begin anew where the controller asks for it, as a run of its own does', async () => {
+  it('restarts the optimizer when the controller asks for it, as in a new run', async () => {
     const constant = { schedule: 'constant', warmupRatio: 0 } as const;
     const restarting = wholeModules(() => ({
       reads: (step) => (step === 4 ? ['encoder.layer.0.attention.query.bias'] : []),
@@ -76,7 +76,7 @@ describe('train', () => {
     expect(resumed.last.values).toEqual(last.values);
   });
 
-  it('moves a parameter that has a learning rate of its own by that, whatever the schedule', async () => {
+  it('uses the learning rate of a single parameter, whatever the schedule', async () => {
     const whole = wholeModules();
     const own: PeftMethod = {
       ...whole,
@@ -95,7 +95,7 @@ describe('train', () => {
     expect(Math.max(...moved)).toBeLessThan(1.1);
   });
 
-  it('tells of every step, with the schedule in its learning rates', async () => {
+  it('reports every step, with scheduled learning rates', async () => {
     const steps: StepEvent[] = [];
     await run(toy(wholeModules()), { warmupRatio: 0.25, onStep: (event) => steps.push(event) });
     expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, index) => index + 1));
@@ -105,7 +105,7 @@ describe('train', () => {
     expect(steps[11]?.learningRate).toBeCloseTo(0.01 / 9, 12);
   });
 
-  it('selects the best checkpoint among those of the final steps that hold the budget', async () => {
+  it('selects the best checkpoint of the final steps within the budget', async () => {
     const events: EvaluationEvent[] = [];
     const holdsFrom = 11;
     const peft = toy(wholeModules(() => ({ holdsBudget: (step) => step >= holdsFrom })));
@@ -136,7 +136,7 @@ describe('train', () => {
     expect(selected.step).toBe(expected);
   });
 
-  it('never selects a checkpoint whose metric is no number', async () => {
+  it('never selects a checkpoint whose metric is NaN', async () => {
     const values = [NaN, 7, NaN];
     const score = () => ({ made: values.shift() ?? NaN });
     const data = { ...toyEvaluationData(), primaryMetric: 'made', lowerIsBetter: true, score };
@@ -144,7 +144,7 @@ describe('train', () => {
     expect([selected.step, selected.metrics]).toEqual([10, { made: 7 }]);
   });
 
-  it('feeds the controller the tensors it asks for and takes over what it returns', async () => {
+  it('passes the controller the tensors it asks for and applies its changes', async () => {
     const seen: number[] = [];
     const key = 'encoder.layer.0.attention.query.bias';
     const peft = toy(
@@ -161,7 +161,7 @@ describe('train', () => {
     expect([...(last.values[key]?.data ?? [])]).toEqual(Array(8).fill(7));
   });
 
-  it('goes on with the layers that a controller resizes, moments carried along', async () => {
+  it('continues with the layers that a controller resizes and carries moments over', async () => {
     const path = 'encoder.layer.0.attention.query';
     const carried: string[] = [];
     const method = wholeModules(() => ({
@@ -199,7 +199,7 @@ describe('train', () => {
     await expect(run(peft)).rejects.toThrow(/step 1: the loss is NaN; the largest gradients are of .*\(NaN\)/);
   });
 
-  it('refuses a module that the loss does not depend on', async () => {
+  it('rejects a module that the loss does not depend on', async () => {
     const model = toyModel();
     const idle = {
       ...model,
@@ -210,7 +210,7 @@ describe('train', () => {
     await expect(run(peft)).rejects.toThrow(/'idle' is adapted, but the loss does not depend on it/);
   });
 
-  it('trap 27: keeps moments by name: a run goes on with its layers in another order', async () => {
+  it('trap 27: keeps moments by name: a run continues with its layers in another order', async () => {
     const snapshots: TrainingSnapshot[] = [];
     const options = {
       optimizer: adamW({ weightDecay: 0.1 }),
@@ -227,7 +227,7 @@ describe('train', () => {
     expect(farthestTensor(resumed.last.values, whole.last.values).distance).toBeLessThan(1e-6);
   });
 
-  it('trap 28: leaves every bit of the base as it was, whatever is trained', async () => {
+  it('trap 28: leaves every bit of the base unchanged, whatever is trained', async () => {
     const peft = toy(wholeModules());
     const copies = Object.entries(peft.model.weights).map(([name, { data }]) => [name, data.slice()] as const);
     await run(peft, { epochs: 4, optimizer: adamW({ weightDecay: 0.1 }) });
@@ -255,13 +255,13 @@ describe('train', () => {
     expect(frozen.map(([, { data }]) => uploads.get(data))).toEqual(frozen.map(() => 1));
   });
 
-  it('trains one adapter, enabled and not merged', async () => {
+  it('trains only a single adapter that is enabled and not merged', async () => {
     for (const state of [{ enabled: false }, { active: [] }, { merged: ['default'] }]) {
       await expect(run(Object.assign(toy(wholeModules()), state))).rejects.toThrow(ConfigError);
     }
   });
 
-  it('refuses to train nothing', async () => {
+  it('rejects a run that trains nothing', async () => {
     const nothing: PeftMethod = {
       ...wholeModules(),
       capabilities: { ...wholeModules().capabilities, kinds: [] },
@@ -283,12 +283,12 @@ describe('train', () => {
     [{ warmupRatio: 0.6, finalRatio: 0.6 }, 'finalRatio'],
     [{ clipNorm: 0 }, 'clipNorm'],
     [{ selection: { data: toyEvaluationData(), evaluations: 0 } }, 'selection.evaluations'],
-  ])('refuses %o', async (options, field) => {
+  ])('rejects %o', async (options, field) => {
     await expect(run(toy(wholeModules()), options)).rejects.toThrow(ConfigError);
     await expect(run(toy(wholeModules()), options)).rejects.toMatchObject({ path: field });
   });
 
-  it('leaves a group without clipping where it is told to', async () => {
+  it('does not clip a group in unclippedGroups', async () => {
     const moved = async (unclippedGroups: string[]): Promise<unknown> => {
       const { last } = await run(toy(wholeModules()), {
         epochs: 1,

@@ -18,13 +18,16 @@ import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
 
 /**
- * Trains an adapter and the head beside it. Changes `peft` in place: its adapter ends as the selected checkpoint. One that leaves its size
- * to training (`PeftMethod.sizing`) is trained in stages, and ends as the smallest that does not lose against the dense one.
+ * Trains an adapter and its head; changes `peft` in place, so that its adapter ends as the selected checkpoint. An
+ * adapter that leaves its size to training (`PeftMethod.sizing`) is trained in stages and ends as the smallest one that
+ * does not lose against the dense one.
  * @throws ConfigError for unknown or impossible options, and for data of an unknown kind.
  * @throws DataError for a label that no output of the model represents, before the first step of its epoch.
- * @throws CheckpointError for a snapshot of a run that another setting, method, model or kind of data defines; it names them.
+ * @throws CheckpointError when a setting, the method, the model or the kind of data differs from the snapshot's run; it
+ * names the differences.
  * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
- * @throws the reason of `signal`, once `onSnapshot` has what was reached; the model is then as it was. What a callback throws, likewise.
+ * @throws the reason of `signal`, after `onSnapshot` got the current state, and whatever a callback throws; the model
+ * is then unchanged.
  */
 export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const { method, config } = activeAdapter(peft);
@@ -32,7 +35,7 @@ export async function train(peft: PeftModel, data: TrainingData, options: TrainO
   return stages ? trainToSize(peft, data, options, stages, trainAfter) : trainAfter(0, peft, data, options);
 }
 
-/** The same after so many steps of earlier runs: its dropout goes on from there, and repeats none of theirs. */
+/** Trains after `stepsBefore` steps of earlier runs. Dropout continues from there, so that it never repeats theirs. */
 export async function trainAfter(
   stepsBefore: number,
   peft: PeftModel,
@@ -58,7 +61,10 @@ export async function trainAfter(
   }
 }
 
-/** A run before its first step: the controller knows the plan, and the plan the rows that its probes leave for training. */
+/**
+ * Sets up a run before its first step. The controller needs the plan, and the plan needs the number of rows that the
+ * controller's probes leave for training.
+ */
 function plannedRun(peft: PeftModel, data: TrainingData, options: TrainOptions) {
   const { method, config, layers } = activeAdapter(peft);
   const started = (settings: TrainSettings): Controller | undefined =>
@@ -79,14 +85,14 @@ function plannedRun(peft: PeftModel, data: TrainingData, options: TrainOptions) 
   return { settings: left, controller: started(left), data: rest, heldOut };
 }
 
-/** One adapter is trained, on the weights that the model came with, and it has something to train. */
+/** Checks that exactly one adapter is active and not merged, and that it has tensors to train. */
 function assertTrainable(peft: PeftModel): void {
   const { active, enabled, merged, model } = peft;
   if (enabled && active.length === 1 && merged.length === 0) {
     const adapter = activeAdapter(peft);
     if (trainedTensors(allLayers(adapter)).length > 0) return;
     throw new ConfigError(
-      `${adapter.method.name} trains nothing of ${model.name}, which has no head; name modulesToSave`,
+      `${adapter.method.name} trains nothing of ${model.name}, which has no head; set modulesToSave`,
       'head',
     );
   }
@@ -94,7 +100,7 @@ function assertTrainable(peft: PeftModel): void {
   throw new ConfigError(`training needs one active adapter, enabled and not merged; the model has ${found}`, 'active');
 }
 
-/** Steps between two counts of the stored parameters of a method whose ranks change. */
+/** Steps between two counts of the stored parameters, for methods whose ranks change. */
 const COUNT_EVERY = 10;
 
 async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): Promise<void> {
@@ -115,7 +121,7 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
   }
 }
 
-/** Keeps what was reached since the last snapshot, and throws the reason of the signal. */
+/** On abort, saves the steps since the last snapshot and throws the signal's reason. */
 async function endOnAbort(run: Run, options: TrainOptions): Promise<void> {
   if (options.signal?.aborted && run.step > run.savedStep) await save(run, options);
   options.signal?.throwIfAborted();
@@ -166,7 +172,7 @@ function partsOf({ noise, stepsBefore, step, adapter }: Run, batches: readonly B
   }));
 }
 
-/** Learning rates by group at this step; groups without tensors here are included, for controllers. */
+/** Returns the learning rates by group at this step. Groups without tensors are included, for controllers. */
 function ratesAt(settings: TrainSettings, groups: readonly string[], step: number): Record<string, number> {
   const factor = learningRateFactor(settings.schedule, step, settings.plan);
   const peaks = {

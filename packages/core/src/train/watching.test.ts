@@ -21,28 +21,28 @@ beforeAll(async () => {
 const toy = (method: PeftMethod = wholeModules()) =>
   attach(toyModel(), defineMethod(method)({ targetModules: ['query'] }), { seed: 1 });
 
-/** Twelve steps, four an epoch, of which the last three are the final ones. */
+/** Twelve steps, four per epoch; the last three are the final ones. */
 const run = (options: Partial<TrainOptions> = {}, peft = toy()) =>
   train(peft, toyTrainingData(), { executor, epochs: 3, learningRate: 0.05, ...options });
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 1));
 
-/** Data that score these values one after the other. */
+/** Data that return these scores one after the other. */
 function scoring(values: readonly number[], more: Partial<EvaluationData> = {}): EvaluationData {
   const left = [...values];
   return { ...toyEvaluationData(2, 1), primaryMetric: 'made', score: () => ({ made: left.shift() ?? NaN }), ...more };
 }
 
-/** What must be the same bit for bit, whoever watches. */
+/** The results that must be the same, bit for bit, whoever watches. */
 async function outcome(options: Partial<TrainOptions>) {
-  const told: Pick<StepEvent, 'step' | 'loss' | 'objective'>[] = [];
-  const onStep = ({ step, loss, objective }: StepEvent) => told.push({ step, loss, objective });
+  const events: Pick<StepEvent, 'step' | 'loss' | 'objective'>[] = [];
+  const onStep = ({ step, loss, objective }: StepEvent) => events.push({ step, loss, objective });
   const peft = toy();
   const result = await run({ onStep, ...options }, peft);
-  return { ...plain(result), values: activeAdapter(peft).values, told };
+  return { ...plain(result), values: activeAdapter(peft).values, events };
 }
 
-/** Without functions and times. */
+/** Drops functions and times. */
 function plain({ selected, last, compileMs: _, ...rest }: TrainResult) {
   return { ...rest, selected: { ...selected, layers: null }, last: { ...last, layers: null } };
 }
@@ -50,7 +50,7 @@ function plain({ selected, last, compileMs: _, ...rest }: TrainResult) {
 const selection = () => ({ data: toyEvaluationData(2, 1) });
 
 describe('watching a run', () => {
-  it('changes no bit of it: evaluations at any time, snapshots, patience that does not run out', async () => {
+  it('changes no bit of it: evaluations at any time, snapshots, unused patience', async () => {
     const alone = await outcome({ selection: selection() });
     const evaluated: number[] = [];
     const watched = {
@@ -67,7 +67,7 @@ describe('watching a run', () => {
     expect(evaluated).toEqual([4, 8, 10, 11, 12]);
   });
 
-  it('never selects what is only watched', async () => {
+  it('never selects a checkpoint of evaluateEvery', async () => {
     const best: boolean[] = [];
     const { selected } = await run({
       selection: { data: scoring([9, 9, 1, 2]), evaluations: 1 },
@@ -80,14 +80,14 @@ describe('watching a run', () => {
 
   it('waits for its callbacks', async () => {
     const order: string[] = [];
-    const told = (what: string) => async (event: { readonly step: number }) => {
+    const events = (what: string) => async (event: { readonly step: number }) => {
       order.push(`${what} ${event.step}`);
       await pause();
       order.push('heard');
     };
     await run({
       ...{ epochs: 1, selection: selection(), evaluateEvery: 2, saveEvery: { epochs: 1 } },
-      ...{ onStep: told('step'), onEvaluation: told('evaluation'), onSnapshot: told('snapshot') },
+      ...{ onStep: events('step'), onEvaluation: events('evaluation'), onSnapshot: events('snapshot') },
     });
     expect(order.filter((_, index) => index % 2 === 1).every((what) => what === 'heard')).toBe(true);
     expect(order.filter((what) => what !== 'heard')).toEqual([
@@ -100,14 +100,14 @@ describe('watching a run', () => {
     ]);
   });
 
-  it('ends with what a callback throws', async () => {
+  it('ends with the error that a callback throws', async () => {
     const onStep = () => Promise.reject(new DataError('the disk is full'));
     await expect(run({ onStep })).rejects.toThrow('the disk is full');
   });
 });
 
 describe('early stopping', () => {
-  it('ends the run after so many evaluations without an improvement, with the best of them', async () => {
+  it('ends the run after `patience` evaluations without improvement, with the best checkpoint', async () => {
     const snapshots: TrainingSnapshot[] = [];
     const whole = await run({ saveEvery: 1, onSnapshot: (at) => snapshots.push(at) });
     const steps: number[] = [];
@@ -126,15 +126,15 @@ describe('early stopping', () => {
     expect(result.selected.values).toEqual(snapshots[3]?.adapter);
     expect(result.last.values).toEqual(snapshots[7]?.adapter);
     expect(activeAdapter(peft).values).toEqual(result.selected.values);
-    expect(result.meanParameters).toBe(whole.meanParameters); // of a method whose count never changes
+    expect(result.meanParameters).toBe(whole.meanParameters); // this method's count never changes
     expect(whole.stoppedEarly).toBe(false);
   });
 
   it.each<[string, number[], Partial<TrainOptions['earlyStopping']>, Partial<EvaluationData>, number]>([
-    ['counts an improvement of more than minDelta alone', [1, 1.5, 2, 2], { minDelta: 1 }, {}, 3],
-    ['adds up small improvements until they are one', [1, 1.6, 2.2, 2, 2], { minDelta: 1 }, {}, 5],
-    ['follows a metric of which less is better', [3, 2, 2, 2], {}, { lowerIsBetter: true }, 4],
-    ['takes no number for no improvement', [NaN, NaN, 5], {}, {}, 2],
+    ['counts only improvements larger than minDelta', [1, 1.5, 2, 2], { minDelta: 1 }, {}, 3],
+    ['adds up small improvements until they exceed minDelta', [1, 1.6, 2.2, 2, 2], { minDelta: 1 }, {}, 5],
+    ['follows a metric where lower is better', [3, 2, 2, 2], {}, { lowerIsBetter: true }, 4],
+    ['counts NaN as no improvement', [NaN, NaN, 5], {}, {}, 2],
   ])('%s', async (_, values, stopping, data, expected) => {
     const { last } = await run({
       selection: { data: scoring(values, data), evaluations: 1 },
@@ -156,7 +156,7 @@ describe('early stopping', () => {
     expect(result).toMatchObject({ stoppedEarly: true, selected: { step: 8 }, last: { step: 8 } });
   });
 
-  it('waits for the budget: what does not hold it neither counts nor is kept', async () => {
+  it('waits for the budget: checkpoints over it neither count nor are kept', async () => {
     const peft = toy(wholeModules(() => ({ holdsBudget: (step) => step >= 7 })));
     const data = scoring([9, 8, 7, 3, 2, 1]); // after steps 2, 4, 6, 8, 10 and 11
     const result = await run(
@@ -166,21 +166,21 @@ describe('early stopping', () => {
     expect(result).toMatchObject({ stoppedEarly: true, selected: { step: 8 }, last: { step: 10 } });
   });
 
-  it('evaluates after every epoch when nobody says how often', async () => {
+  it('evaluates after every epoch by default', async () => {
     const { last } = await run({ selection: { data: scoring([2, 1]) }, earlyStopping: { patience: 1 } });
     expect(last.step).toBe(8);
   });
 
-  it('names the metrics that there are', async () => {
+  it('names the available metrics', async () => {
     const running = run({
       selection: { data: scoring([1]) },
       earlyStopping: { patience: 1, metric: 'mede' },
     });
     await expect(running).rejects.toThrow(ConfigError);
-    await expect(running).rejects.toThrow("is 'mede' (did you mean 'made'?); the selection data score made");
+    await expect(running).rejects.toThrow("is 'mede' (did you mean 'made'?); the selection data have made");
   });
 
-  it('goes on waiting from a snapshot', async () => {
+  it('keeps its count across a snapshot', async () => {
     const values = [1, 5, 4, 4.5, 4, 9]; // after steps 2, 4, 6, ..
     const stopping = { evaluateEvery: 2, earlyStopping: { patience: 3 } };
     const snapshots: TrainingSnapshot[] = [];
@@ -194,7 +194,7 @@ describe('early stopping', () => {
 });
 
 describe('a signal', () => {
-  /** A run that is aborted after a step, with what it gave away. */
+  /** A run that is aborted after a step, with the snapshots it handed out. */
   async function aborted(after: number, options: Partial<TrainOptions> = {}, reason?: Error) {
     const stop = new AbortController();
     const snapshots: TrainingSnapshot[] = [];
@@ -214,27 +214,27 @@ describe('a signal', () => {
     return { error, snapshots, isUntouched: activeAdapter(peft).values === before };
   }
 
-  it('ends the run between two steps, keeps what was reached, and leaves the model as it was', async () => {
+  it('ends the run between two steps, saves its state, and leaves the model unchanged', async () => {
     const { error, snapshots, isUntouched } = await aborted(5);
     expect(error).toMatchObject({ name: 'AbortError' });
     expect(snapshots.map(({ step }) => step)).toEqual([5]);
     expect(isUntouched).toBe(true);
   });
 
-  it.each([3, 8, 11])('after step %d: the run goes on to the end that it would have had', async (after) => {
+  it.each([3, 8, 11])('after step %d: the resumed run reaches the same end', async (after) => {
     const whole = await outcome({ selection: selection(), evaluateEvery: 4 });
     const { snapshots } = await aborted(after, { selection: selection(), evaluateEvery: 4 });
     const resume = await readSnapshot(writeSnapshot(snapshots[0] as TrainingSnapshot));
     const rest = await outcome({ selection: selection(), evaluateEvery: 4, resume });
-    expect(rest).toEqual({ ...whole, told: whole.told.slice(after) });
+    expect(rest).toEqual({ ...whole, events: whole.events.slice(after) });
   });
 
-  it('passes its own reason on, and needs nobody who keeps anything', async () => {
+  it('passes on its own reason, and does not need onSnapshot', async () => {
     const reason = new DataError('out of time');
     expect((await aborted(2, { onSnapshot: undefined } as object, reason)).error).toBe(reason);
   });
 
-  it('gives no snapshot twice, and none of a run that has not begun', async () => {
+  it('hands out no snapshot twice, and none of a run that has not started', async () => {
     const { snapshots } = await aborted(6, { saveEvery: 3 });
     expect(snapshots.map(({ step }) => step)).toEqual([3, 6]);
     const [resume] = snapshots as [TrainingSnapshot];
@@ -243,7 +243,7 @@ describe('a signal', () => {
     expect((await aborted(0, { signal: gone, resume })).snapshots).toEqual([]);
   });
 
-  it('comes too late after the last step', async () => {
+  it('has no effect after the last step', async () => {
     expect((await aborted(12)).error).toMatchObject({ last: { step: 12 } });
   });
 });

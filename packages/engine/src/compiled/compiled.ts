@@ -14,37 +14,39 @@ import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
-import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, raised, reasonOf } from './runtime.js';
+import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, asUnsigned, reasonOf } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 import { threadRuntime } from './thread.js';
 
 /** Options of {@link compiled}. */
 export interface CompiledOptions {
-  /** Threads of one run; all the machine has when left out. It changes the last bits of a result. */
+  /** The number of threads of a run. Default: all cores. The last bits of a result depend on it. */
   readonly threads?: number;
-  /** ONNX Runtime to use, e.g. onnxruntime-web in a page; onnxruntime-node when left out. */
+  /** The ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
   readonly runtime?: OrtRuntime;
-  /** Where ONNX Runtime computes, best first; 'cpu' in Node, 'wasm' for another runtime when left out. */
+  /** The execution providers, best first. Default: 'cpu' in Node, 'wasm' with a `runtime` of your own. */
   readonly executionProviders?: readonly ExecutionProvider[];
   /**
-   * What TensorFlow.js kernels become in the graph, by their names: kernels of your own, or others in the place of ours
-   * ({@link KernelTable}).
+   * Translations of TensorFlow.js kernels into graph nodes, by kernel name: they add to the built-in ones or replace
+   * them ({@link KernelTable}).
    */
   readonly kernels?: KernelTable;
   /**
-   * Whether graphs run in a thread of their own, and values stay there: the event loop is free meanwhile, the numbers are the same.
-   * Functions are still traced in the caller's thread. Node and its processor only.
+   * Whether graphs run, and values live, in a separate thread, so that the event loop stays free. The numbers are the
+   * same. Functions are still traced in the caller's thread. Only in Node, and only on the CPU. Default false.
    */
   readonly worker?: boolean;
 }
 
 /**
- * The executor that traces a pure function, its gradients included, into one ONNX graph and runs that. Tensors are passed
- * by reference: a frozen weight is uploaded once and shared by every function compiled. Axes with a name stay open: one graph
- * serves every size. Functions that compute the same share one session, whichever executor of the same settings compiled them.
+ * Creates the executor that traces a pure function, including its gradients, into one ONNX graph and runs that graph.
+ * Tensors are passed by reference: a frozen weight is uploaded once and shared by all compiled functions. Named axes
+ * stay open: one graph serves every size. Functions that compute the same share one session across all executors with
+ * the same settings.
  *
- * @throws ConfigError when `threads` is not a positive whole number, `executionProviders` no list of names, or `kernels` no record of
- * functions; for `worker` outside Node, with a runtime of the caller's, or with a provider that has memory of its own.
+ * @throws ConfigError when `threads` is not a positive whole number, `executionProviders` is not a list of names, or
+ * `kernels` is not a record of functions; for `worker` outside Node, with a `runtime`, or with a provider that has its
+ * own memory.
  */
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   const { threads = availableThreads(), kernels = {}, worker = false } = options;
@@ -90,7 +92,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         return openGraph(runtime, graph, { ...sessionOptions, ...locations });
       };
       const before = performance.now() - start;
-      const stored = memory ? {} : constants; // a device has nothing to prepare
+      const stored = memory ? {} : constants; // on a device, storing weights in the graph has no benefit
       const programs = await programsOf(fn, inputs, {
         runtime,
         tracing,
@@ -104,48 +106,46 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   };
 }
 
-/** Providers with ONNX Runtime's own product of integers; the others would bring every weight back to the processor for it. */
+/** Providers with an integer matrix product of their own; the others would copy every weight back to the CPU for it. */
 const MULTIPLIES_BYTES: readonly string[] = ['cpu', 'wasm'];
 
 const SESSION: InferenceSession.SessionOptions = {
   graphOptimizationLevel: 'all',
   executionMode: 'sequential',
   interOpNumThreads: 1,
-  // A second run would otherwise plan its memory in one piece, beside the pieces that the first one leaves: no faster, a fifth larger.
+  // The memory pattern makes the second run plan its memory as one block, on top of the first run's blocks: no faster,
+  // and a fifth larger.
   enableMemPattern: false,
-  // Nothing of ONNX Runtime goes to stderr: its errors are thrown, its warnings are nothing a user can act on.
+  // Nothing of ONNX Runtime goes to stderr: its errors are thrown, and users cannot act on its warnings.
   logSeverityLevel: 4,
-  // Threads of a session that has just run would otherwise spin on, in the way of the next one: evaluation, another program.
+  // After a run, the threads of a session would keep spinning and slow down the next session, e.g. evaluation.
   extra: { session: { force_spinning_stop: '1' } },
 };
 
-/** @throws ConfigError for what is no record of functions. */
+/** @throws ConfigError when `kernels` is not a record of functions. */
 function checkKernels(kernels: KernelTable): void {
   const [name] = Object.entries(kernels).find(([, kernel]) => typeof kernel !== 'function') ?? [];
   if (name === undefined) return;
   throw new ConfigError(
-    `kernels must be functions that add nodes to a graph, by name; '${name}' is none`,
+    `kernels must be functions that add nodes to a graph, by name; '${name}' is not`,
     `kernels.${name}`,
   );
 }
 
-/** @throws ConfigError for a thread that could not take the caller's runtime, or the values of a device. */
+/** @throws ConfigError when a worker thread cannot use the caller's runtime or the provider's memory. */
 function checkWorker(runtime: OrtRuntime | undefined, provider: ExecutionProvider): void {
   if (runtime) {
     throw new ConfigError(
-      'worker: true is for onnxruntime-node and takes no runtime; leave one out (a page calls peftjs within a Web Worker instead)',
+      'worker: true uses onnxruntime-node and takes no runtime; leave one out (in a page, call peftjs in a Web Worker)',
       'worker',
     );
   }
   if (hasMemory(provider)) {
-    throw new ConfigError(
-      `worker: true holds no values on '${providerName(provider)}'; leave one of both out`,
-      'worker',
-    );
+    throw new ConfigError(`worker: true does not support '${providerName(provider)}'; leave one of them out`, 'worker');
   }
 }
 
-/** Settings as text; objects that are more than data, e.g. a device, are told apart by who they are. */
+/** Returns the settings as text. Objects that hold more than data, e.g. a device, are identified by a number each. */
 function settingsKey(settings: object): string {
   return JSON.stringify(settings, (_, value: unknown) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
@@ -163,10 +163,16 @@ function identityOf(object: object): number {
 const identities = new WeakMap<object, number>();
 let identityCount = 0;
 
-/** What constants may take in one graph: protobuf holds 2 GB, and all of it exists twice while a session is made. */
+/**
+ * The most bytes of constants in one graph: protobuf holds 2 GB, and all constants exist twice while a session is
+ * created.
+ */
 const MOST_CONSTANT_BYTES = 2 ** 30;
 
-/** The graph with these inputs stored in it, as long as they fit. ONNX Runtime then packs weights for its products once. */
+/**
+ * Returns the graph with these inputs stored in it if they fit. ONNX Runtime then packs the weights for its matrix
+ * products once.
+ */
 async function withConstants(graph: RunGraph, constants: Values, Tensor: OrtRuntime['Tensor']): Promise<RunGraph> {
   const stored = await Promise.all(
     graph.inputs.flatMap(({ key, name, dtype }) => {
@@ -184,12 +190,12 @@ async function withConstants(graph: RunGraph, constants: Values, Tensor: OrtRunt
 }
 
 /**
- * @throws EngineError for constants that are no inputs or no live values.
+ * @throws EngineError for constants that are not inputs or not live values.
  * @throws ShapeError for constants of another type or shape.
  */
 function checkConstants(specs: Specs, constants: Values): void {
   const [unknown] = Object.keys(constants).filter((name) => !(name in specs));
-  if (unknown !== undefined) throw new EngineError(`constant '${unknown}' is no input of the function`, unknown);
+  if (unknown !== undefined) throw new EngineError(`constant '${unknown}' is not an input of the function`, unknown);
   checkInputs(
     Object.fromEntries(Object.keys(constants).map((name) => [name, specs[name] as InputSpec])),
     constants,
@@ -197,7 +203,7 @@ function checkConstants(specs: Specs, constants: Values): void {
   );
 }
 
-/** @throws EngineError when a run is passed another value than the function was compiled with. */
+/** @throws EngineError when a run passes another value than the function was compiled with. */
 function checkUnchanged(constants: Values, inputs: Values): void {
   const [changed] = Object.keys(constants).filter((name) => inputs[name] !== constants[name]);
   if (changed === undefined) return;
@@ -210,18 +216,18 @@ async function storedAs(
   value: OrtTensor,
   Tensor: OrtRuntime['Tensor'],
 ): Promise<GraphConstant> {
-  const taken = await asTaken(value, dtype, Tensor);
-  return { name, dtype, shape: taken.dims, data: (await taken.getData()) as ConstantData };
+  const converted = await asGraphType(value, dtype, Tensor);
+  return { name, dtype, shape: converted.dims, data: (await converted.getData()) as ConstantData };
 }
 
-/** Which values a graph stores. */
+/** Identifies the values that a graph stores. */
 function constantsKey(constants: Values): string {
   return Object.entries(constants)
     .map(([name, value]) => `${name} ${identityOf(value)}`)
     .join();
 }
 
-/** What a compiled function is made of. */
+/** The parts of a compiled function. */
 interface Parts {
   readonly programs: Programs;
   readonly memory: DeviceMemory | undefined;
@@ -262,7 +268,7 @@ function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTen
 async function runOn(parts: Parts, inputs: Values, sizes: Sizes): Promise<Record<string, OrtTensor>> {
   const { program, done } = await parts.programs.of(sizes);
   try {
-    const results = await program.session.run(await fed(program.graph, inputs, parts));
+    const results = await program.session.run(await feedsOf(program.graph, inputs, parts));
     return Object.fromEntries(program.graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
   } catch (cause) {
     if (cause instanceof EngineError) throw cause;
@@ -274,31 +280,31 @@ async function runOn(parts: Parts, inputs: Values, sizes: Sizes): Promise<Record
 
 type Values = Readonly<Record<string, OrtTensor>>;
 
-/** The graph's inputs by its own names. */
-async function fed(graph: RunGraph, inputs: Values, { memory, Tensor }: Parts): Promise<Feeds> {
+/** Maps the inputs to the graph's own names for them. */
+async function feedsOf(graph: RunGraph, inputs: Values, { memory, Tensor }: Parts): Promise<Feeds> {
   const feeds: Feeds = {};
   for (const { key, name, dtype } of graph.inputs) {
-    const value = await asTaken(inputs[key] as OrtTensor, dtype, Tensor);
-    feeds[name] = memory ? await memory.placed(value) : value;
+    const value = await asGraphType(inputs[key] as OrtTensor, dtype, Tensor);
+    feeds[name] = memory ? await memory.operand(value) : value;
   }
   return feeds;
 }
 
 type Feeds = Record<string, OrtTensor>;
 
-/** Bytes as the graph takes them; those of a weight are made once. */
-async function asTaken(value: OrtTensor, dtype: string, Tensor: OrtRuntime['Tensor']): Promise<OrtTensor> {
+/** Converts bytes to the type that the graph reads. The bytes of a weight are converted once. */
+async function asGraphType(value: OrtTensor, dtype: string, Tensor: OrtRuntime['Tensor']): Promise<OrtTensor> {
   if (dtype !== 'uint8' || value.type !== 'int8') return value;
-  const made = async () => new Tensor('uint8', raised((await value.getData()) as Int8Array), value.dims);
-  const found = withoutSign.get(value) ?? made();
-  withoutSign.set(value, found);
+  const convert = async () => new Tensor('uint8', asUnsigned((await value.getData()) as Int8Array), value.dims);
+  const found = unsignedCopies.get(value) ?? convert();
+  unsignedCopies.set(value, found);
   return found;
 }
 
-const withoutSign = new WeakMap<OrtTensor, Promise<OrtTensor>>();
+const unsignedCopies = new WeakMap<OrtTensor, Promise<OrtTensor>>();
 
 async function download(value: OrtTensor, memory: DeviceMemory | undefined): Promise<HostTensor> {
-  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');
+  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before you release it');
   const data = await (memory ? await memory.onHost(value) : value).getData();
   const shape = [...value.dims];
   if (data instanceof Float32Array) return { dtype: 'float32', shape, data };

@@ -1,10 +1,10 @@
 /**
- * Memory of a GPU. What a program uploads stays on the host at first: a batch, the scalars of a step. What it gives to a run a
- * second time, e.g. a frozen weight, moves to the device and is read there from then on; what a run returns stays there. Only
- * small tensors are not worth a place: loss and norms come straight to the host.
+ * The memory of a GPU. An uploaded tensor stays on the host at first, e.g. a batch or the scalars of a step. When it is
+ * passed to a run a second time, e.g. a frozen weight, it moves to the device and is read there from then on. Outputs
+ * of a run stay on the device, except small tensors (loss, norms), which come straight to the host.
  *
- * ONNX Runtime for Node can hold such tensors (`preferredOutputLocation: 'gpu-buffer'`, and as inputs), but neither make nor read
- * them: both are done by a graph that copies, whose input or output lies on the host.
+ * ONNX Runtime for Node can hold such tensors (`preferredOutputLocation: 'gpu-buffer'`, and as inputs), but can neither
+ * create nor read them. A graph that only copies does both: its input or its output is on the host.
  */
 import type { InferenceSession } from 'onnxruntime-common';
 import type { ElementType } from './graph.js';
@@ -18,30 +18,30 @@ type Location = 'cpu' | 'gpu-buffer';
 export interface DeviceMemory {
   /** Opens the device. @throws EngineError when the provider does not start here. */
   open(): Promise<void>;
-  /** What a run is given in the place of a value. */
-  placed(value: OrtTensor): Promise<OrtTensor>;
-  /** Where a run leaves its outputs, by their names. */
+  /** Returns what a run reads for a value: the value itself, or its copy on the device. */
+  operand(value: OrtTensor): Promise<OrtTensor>;
+  /** Returns where a run leaves its outputs, by their names. */
   locations(outputs: readonly ModelPort[]): Record<string, Location>;
-  /** A value on the host: itself, or a copy. */
+  /** Returns a value on the host: itself, or a copy. */
   onHost(value: OrtTensor): Promise<OrtTensor>;
-  /** Gives up what stands on the device for a value of the host. */
+  /** Frees the device copy of a host value. */
   release(value: OrtTensor): void;
 }
 
-/** Providers whose tensors ONNX Runtime's JavaScript can hold. */
-const HELD: readonly string[] = ['webgpu'];
+/** Providers whose tensors ONNX Runtime's JavaScript API can hold. */
+const WITH_MEMORY: readonly string[] = ['webgpu'];
 
-/** Elements up to which a tensor travels with every run. */
+/** Tensors of up to this many elements are copied with every run. */
 const SMALL = 256;
 
-/** Whether a provider computes in memory of its own that values can stay in. */
+/** Whether a provider has memory of its own that values can stay in. */
 export function hasMemory(provider: ExecutionProvider): boolean {
-  return HELD.includes(providerName(provider));
+  return WITH_MEMORY.includes(providerName(provider));
 }
 
 /**
- * Memory of the device that the providers compute on. One session stays open as long as it is in use: with the last one ONNX
- * Runtime would give up the device, the tensors on it, and the shaders it has compiled.
+ * Creates the memory of the device that the providers compute on. One session stays open for as long as the memory is
+ * in use: when the last session closes, ONNX Runtime frees the device, the tensors on it and its compiled shaders.
  */
 export function deviceMemory(
   runtime: () => Promise<OrtRuntime>,
@@ -74,7 +74,7 @@ export function deviceMemory(
     async open() {
       await copier('gpu-buffer', 'float32', 1);
     },
-    async placed(value) {
+    async operand(value) {
       if (value.location !== 'cpu' || isSmall(value.dims)) return value;
       if (!seen.has(value)) {
         seen.add(value);
@@ -101,12 +101,12 @@ export function deviceMemory(
 }
 
 const COPYING: InferenceSession.SessionOptions = {
-  // A graph that does nothing but pass its input on would have nothing left to copy.
+  // Optimization would remove the only node of a graph that just copies.
   graphOptimizationLevel: 'disabled',
   logSeverityLevel: 4,
 };
 
-/** Whether a tensor travels with every run; one whose size differs from run to run does not. */
+/** Whether a tensor is copied with every run; tensors whose size differs from run to run are not. */
 function isSmall(shape: readonly (number | string)[]): boolean {
   return shape.reduce<number>((size, dim) => size * (typeof dim === 'number' ? dim : Infinity), 1) <= SMALL;
 }

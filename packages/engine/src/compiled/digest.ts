@@ -1,6 +1,6 @@
 /**
- * A 128-bit hash of texts and memory, in four lanes of 32 bits mixed as in MurmurHash3 (Appleby, 2008). It tells programs of one process
- * apart; it is no protection against somebody who looks for two with one hash.
+ * A 128-bit hash of texts and memory, in four lanes of 32 bits mixed as in MurmurHash3 (Appleby, 2008). It
+ * distinguishes the programs of one process; it is not cryptographic.
  */
 export class Digest {
   #lanes: [number, number, number, number] = [0x9e3779b9, 0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f];
@@ -25,7 +25,7 @@ export class Digest {
     return this;
   }
 
-  /** 32 hexadecimal digits. */
+  /** The hash as 32 hexadecimal digits. */
   value(): string {
     let [a, b, c, d] = this.#lanes.map((lane) => finished(lane ^ this.#length)) as [number, number, number, number];
     a = (a + b + c + d) >>> 0;
@@ -37,7 +37,7 @@ export class Digest {
     let [a, b, c, d] = this.#lanes;
     for (let at = 0; at < words.length; at++) {
       const word = words[at] as number;
-      // Every lane sees every word, each with multipliers of its own, and the next one's state.
+      // Every lane mixes in every word, with its own multipliers, and the state of the next lane.
       a = Math.imul(rotated(a ^ Math.imul(word, 0x239b961b), 15) + b, 5) + 0x561ccd1b;
       b = Math.imul(rotated(b ^ Math.imul(word, 0xab0e9789 | 0), 17) + c, 5) + 0x0bcaa747;
       c = Math.imul(rotated(c ^ Math.imul(word, 0x38b34ae5), 13) + d, 5) + 0x96cd1c35;
@@ -54,7 +54,7 @@ function rotated(x: number, by: number): number {
   return (x << by) | (x >>> (32 - by));
 }
 
-/** MurmurHash3's last mixing of 32 bits. */
+/** MurmurHash3's final mix of 32 bits. */
 function finished(x: number): number {
   let h = x;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

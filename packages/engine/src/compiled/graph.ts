@@ -1,10 +1,13 @@
-/** What a TensorFlow.js tensor of a trace may hold. */
+/** The element types of TensorFlow.js tensors in a trace. */
 export type ValueType = 'float32' | 'int32' | 'bool';
 
-/** What an ONNX value of the graph may hold; int64 is for shapes, axes and row numbers, bytes are for products of integers. */
+/**
+ * The element types of ONNX values: int64 is for shapes, axes and row numbers, int8 and uint8 are for integer matrix
+ * products.
+ */
 export type ElementType = ValueType | 'int64' | 'int8' | 'uint8';
 
-/** The numbers by which ONNX knows the element types (TensorProto.DataType). */
+/** ONNX's numbers of the element types (TensorProto.DataType). */
 export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = {
   float32: 1,
   uint8: 2,
@@ -17,108 +20,129 @@ export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = {
 /** The memory of a constant. */
 export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
 
-/** An attribute of a node. A bare number is an integer; fractions are wrapped, as ONNX tells them apart. */
+/** An attribute of a node. A bare number is an integer; a float is wrapped, because ONNX distinguishes the two. */
 export type Attribute = number | string | readonly number[] | { readonly float: number };
 
 /** One operator of the graph. */
 export interface GraphNode {
+  /** The ONNX operator, e.g. 'MatMul'. */
   readonly op: string;
-  /** Empty for the standard operators. */
+  /** The operator's domain; empty for the standard operators. */
   readonly domain: string;
+  /** The names of the values that it reads. */
   readonly inputs: readonly string[];
+  /** The names of the values that it computes. */
   readonly outputs: readonly string[];
+  /** The operator's attributes, by name. */
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
 /** A tensor that was known when the graph was built. */
 export interface GraphConstant {
+  /** The graph's name for it. */
   readonly name: string;
+  /** The type of its elements. */
   readonly dtype: ElementType;
+  /** Its shape; empty for a scalar. */
   readonly shape: readonly number[];
+  /** Its elements, row-major. */
   readonly data: ConstantData;
 }
 
 /** An input or output of the graph. */
 export interface GraphPort {
-  /** What the traced function calls it. */
+  /** The traced function's name for it. */
   readonly key: string;
-  /** What the graph calls it. */
+  /** The graph's name for it. */
   readonly name: string;
+  /** The type of its elements. */
   readonly dtype: ElementType;
+  /** Its shape at the sizes of the trace. */
   readonly shape: readonly number[];
 }
 
 /**
- * A tensor of the trace. The ONNX value `name` has the shape `held`; `shape` is what the traced function sees. Where the two
- * differ, one of two things is still to be done, and often never has to be:
+ * A tensor of the trace. The ONNX value `name` has the shape `held`; the traced function sees the shape `shape`. Where
+ * the two differ, one of two operations is still pending, and often never has to be done:
  *
- * - a broadcast: ONNX operators broadcast by themselves, so a repeated value is written out only for one that does not;
- * - a view of a matrix: `[rows, features]` seen as `[.., features]`. Elementwise operators work on the matrix, next to the
- *   products that made it, which is what lets ONNX Runtime fuse them.
+ * - a broadcast: ONNX operators broadcast by themselves, so a repeated value is only written out for an operator that
+ *   does not;
+ * - a view of a matrix: `[rows, features]` seen as `[.., features]`. Elementwise operators then work on the matrix,
+ *   right after the product that computed it, so that ONNX Runtime can fuse them.
  */
 export interface Value {
+  /** The graph's name for it. */
   readonly name: string;
+  /** The type of its elements. */
   readonly dtype: ElementType;
+  /** The shape that the traced function sees. */
   readonly shape: readonly number[];
+  /** The shape of the ONNX value. */
   readonly held: readonly number[];
 }
 
-/** What comes out of a node of several outputs. */
+/** One output of a node with several outputs. */
 export type Output = Pick<Value, 'dtype' | 'shape'>;
 
 /** Options of {@link GraphBuilder.node}. */
 export interface NodeOptions {
-  /** Element type of the output; the first input's when left out. */
+  /** Element type of the output. Default: that of the first input. */
   readonly dtype?: ElementType;
+  /** The operator's attributes. Default: none. */
   readonly attributes?: Readonly<Record<string, Attribute>>;
+  /** The operator's domain. Default: the standard operators. */
   readonly domain?: string;
 }
 
 type Shape = readonly number[];
 
-/** Operands that leave the other one as it is; Mul and Add look at both sides, Sub and Div at the second. */
+/** Operands that leave the other operand unchanged: either operand of Mul and Add, the second one of Sub and Div. */
 const NEUTRAL: Readonly<Record<string, number>> = { Mul: 1, Div: 1, Add: 0, Sub: 0 };
 const COMMUTATIVE: ReadonlySet<string> = new Set(['Mul', 'Add']);
 
 /**
- * An ONNX graph under construction. Equal constants are held once, and a node that repeats an earlier one (same operator,
- * inputs and attributes) is the earlier one: everything here is pure.
+ * An ONNX graph under construction. Equal constants are stored once. A node that repeats an earlier one (same operator,
+ * inputs and attributes) is not added again: all operators are pure.
  */
 export class GraphBuilder {
+  /** The nodes, in the order of computation. */
   readonly nodes: GraphNode[] = [];
+  /** The inputs, in the order in which they were added. */
   readonly inputs: GraphPort[] = [];
+  /** The outputs, in the order in which they were added. */
   readonly outputs: GraphPort[] = [];
   readonly #constants = new Map<string, GraphConstant>();
   readonly #constantsByContent = new Map<string, GraphConstant[]>();
   readonly #beforeReshape = new Map<string, Value>();
   readonly #beforeTranspose = new Map<string, { readonly value: Value; readonly perm: readonly number[] }>();
   readonly #outputsBySignature = new Map<string, readonly string[]>();
-  /** Names of what nodes compute, up to those that are outputs already. */
+  /** Names of computed values that are not outputs yet. */
   readonly #computed = new Set<string>();
   #count = 0;
 
+  /** The constants of all nodes. */
   get constants(): readonly GraphConstant[] {
     return [...this.#constants.values()];
   }
 
-  /** A tensor that every run is given. */
+  /** Adds a tensor that is passed to every run. */
   input(key: string, dtype: ElementType, shape: Shape): Value {
     const name = `in:${key}`;
     this.inputs.push({ key, name, dtype, shape });
     return { name, dtype, shape, held: shape };
   }
 
-  /** A tensor that every run returns; bools come out as int32. */
+  /** Adds a tensor that every run returns; bools come out as int32. */
   output(key: string, x: Value): void {
     const { name, dtype, shape } = this.whole(x.dtype === 'bool' ? this.cast(x, 'int32') : x);
-    // An input, a constant or a value that is an output already is copied: ONNX wants a name of its own for each.
+    // Each ONNX output needs its own name: inputs, constants and values that already are outputs are copied.
     const isFree = this.#computed.delete(name);
     const own = isFree ? name : `out:${key}`;
     if (!isFree) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [own], attributes: {} });
     this.outputs.push({ key, name: own, dtype, shape });
   }
 
-  /** A tensor known now. When all its elements are equal it is held as a scalar. */
+  /** Adds a tensor of known values. If all its elements are equal, it is stored as a scalar. */
   constant(data: ConstantData, dtype: ElementType, shape: Shape): Value {
     const uniform = data.length > 0 && (data as Float32Array).every((value) => Object.is(value, data[0]));
     const held = uniform ? [] : shape;
@@ -126,23 +150,24 @@ export class GraphBuilder {
     return { name, dtype, shape, held };
   }
 
+  /** Adds a known number. */
   scalar(value: number, dtype: ValueType = 'float32'): Value {
     return this.constant(typedArray([value], dtype), dtype, []);
   }
 
-  /** A vector of integers as ONNX takes shapes, axes and bounds. */
+  /** Adds an int64 vector, the form in which ONNX reads shapes, axes and bounds. */
   ints(values: readonly number[]): Value {
     const shape = [values.length];
     const { name } = this.#constant(BigInt64Array.from(values, BigInt), 'int64', shape);
     return { name, dtype: 'int64', shape, held: shape };
   }
 
-  /** Elementwise, one operand. */
+  /** An elementwise operator with one operand. */
   map(op: string, x: Value, options: NodeOptions = {}): Value {
     return { ...this.#emit(op, [x], x.held, options), shape: x.shape };
   }
 
-  /** Elementwise, two operands that broadcast. */
+  /** An elementwise operator with two operands that broadcast. */
   zip(op: string, a: Value, b: Value, options: NodeOptions = {}): Value {
     const shape = broadcast([a.shape, b.shape]);
     const neutral = NEUTRAL[op];
@@ -157,6 +182,7 @@ export class GraphBuilder {
     return this.#elementwise('Where', [condition, yes, no], shape, { dtype: yes.dtype });
   }
 
+  /** Converts to another element type. */
   cast(x: Value, dtype: ElementType): Value {
     return x.dtype === dtype ? x : this.map('Cast', x, { dtype, attributes: { to: ELEMENT_NUMBERS[dtype] } });
   }
@@ -169,11 +195,15 @@ export class GraphBuilder {
     if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
     const last = shape.at(-1) ?? 0;
     if (shape.length < 3 || last === 0) return this.#reshaped(x, shape);
-    // A view again: elementwise operators and products take the matrix, the others make it whole from where it came.
+    // A view again: elementwise operators and matrix products read the matrix, other operators reshape it from its
+    // source.
     return { ...this.#reshaped(x, [sizeOf(shape) / last, last]), shape };
   }
 
-  /** The same elements with the axes in another order. One that undoes another leaves what was there before. */
+  /**
+   * The same elements with the axes in another order. A transpose that undoes an earlier one returns the earlier
+   * operand.
+   */
   transpose(x: Value, perm: readonly number[]): Value {
     const whole = this.whole(x);
     const before = this.#beforeTranspose.get(whole.name);
@@ -189,36 +219,36 @@ export class GraphBuilder {
     return this.reshape(x, [sizeOf(leading(x.shape)), x.shape.at(-1) ?? 1]);
   }
 
-  /** `x` repeated to a shape that it broadcasts to; written out only when an operator needs it whole. */
+  /** `x` repeated to a shape that it broadcasts to; only written out when an operator needs it whole. */
   expand(x: Value, shape: Shape): Value {
     return { ...(isView(x.held, x.shape) ? this.whole(x) : x), shape };
   }
 
-  /** Any operator with one output; its operands are written out whole. */
+  /** Adds an operator with one output; its operands are written out whole. */
   node(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions = {}): Value {
     const whole = operands.map((x) => this.whole(x));
     return this.#emit(op, whole, shape, options);
   }
 
-  /** Any operator with several outputs. */
+  /** Adds an operator with several outputs; its operands are written out whole. */
   nodeOf(op: string, operands: readonly Value[], outputs: readonly Output[], options: NodeOptions = {}): Value[] {
     const whole = operands.map((x) => this.whole(x));
     const names = this.#names(op, whole, outputs.length, options);
     return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, held: shape }));
   }
 
-  /** The same tensor with nothing left to do. */
+  /** The same tensor with no pending broadcast or view. */
   whole(x: Value): Value {
     if (same(x.held, x.shape)) return x;
     if (sizeOf(x.held) !== sizeOf(x.shape)) return this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
     return this.#reshaped(x, x.shape);
   }
 
-  /** Shapes in between leave no trace. */
+  /** Reshapes from the original value, skipping intermediate shapes. */
   #reshaped(x: Value, shape: Shape): Value {
     const source = this.#beforeReshape.get(x.name) ?? x;
     if (same(source.held, shape)) return { ...source, shape };
-    // A zero otherwise means: as before.
+    // Without allowzero, a 0 in ONNX's Reshape copies the old dimension.
     const attributes = shape.includes(0) ? { allowzero: 1 } : {};
     const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape, { attributes });
     this.#beforeReshape.set(reshaped.name, source);
@@ -231,17 +261,18 @@ export class GraphBuilder {
     return { ...this.#emit(op, aligned, broadcast(aligned.map(({ held }) => held)), options), shape };
   }
 
-  /** Operands as matrices of the same rows, if one is held so and the others can be. */
+  /** The operands as matrices with the same rows, if one is held as a matrix and the others can be. */
   #alignedRows(operands: readonly Value[], shape: Shape): Value[] | undefined {
     const rows = leading(shape);
     if (!operands.some((x) => isView(x.held, x.shape) && same(leading(x.shape), rows))) return undefined;
     const aligned = operands.flatMap((x) => this.#asRows(x, rows) ?? []);
-    // A last axis that all of them still have to repeat would leave two things to be done.
+    // If every operand still had to be repeated along the last axis, the result would have both a broadcast and a view
+    // pending.
     const isFull = aligned.some(({ held }) => (held.at(-1) ?? 1) === shape.at(-1));
     return isFull && aligned.length === operands.length ? aligned : undefined;
   }
 
-  /** `x` as a matrix of these rows, or a vector that meets each; undefined where broadcasting stands in the way. */
+  /** `x` as a matrix with these rows, or as a vector that broadcasts to each row; undefined if neither is possible. */
   #asRows(x: Value, rows: Shape): Value | undefined {
     if (x.held.length < 2) return x;
     if (!same(leading(x.shape), rows)) return undefined;
@@ -278,14 +309,14 @@ export class GraphBuilder {
     return constant;
   }
 
-  /** The number that a value is throughout, where the trace knows it. */
+  /** The one number that all elements of a value equal, if the trace knows it. */
   #known(x: Value): number | undefined {
     const constant = sizeOf(x.held) === 1 ? this.#constants.get(x.name) : undefined;
     return constant === undefined ? undefined : Number(constant.data[0]);
   }
 }
 
-/** The shape that shapes broadcast to. They are known to fit: TensorFlow.js has checked them. */
+/** The shape that shapes broadcast to. TensorFlow.js has already checked that they are compatible. */
 export function broadcast(shapes: readonly Shape[]): number[] {
   const rank = Math.max(...shapes.map(({ length }) => length));
   return Array.from({ length: rank }, (_, axis) => {
@@ -294,12 +325,12 @@ export function broadcast(shapes: readonly Shape[]): number[] {
   });
 }
 
-/** Whether a value held as a matrix is seen as `[.., features]`. */
+/** Whether a value held as a matrix `[rows, features]` is seen as `[.., features]`. */
 export function isView(held: Shape, shape: Shape): boolean {
   return held.length === 2 && shape.length !== 2 && held[1] === shape.at(-1) && sizeOf(held) === sizeOf(shape);
 }
 
-/** Numbers as the memory of an element type. */
+/** Converts numbers to the typed array of an element type. */
 export function typedArray(
   values: ArrayLike<number | boolean>,
   dtype: ValueType,
@@ -309,7 +340,7 @@ export function typedArray(
   return dtype === 'int32' ? Int32Array.from(numbers) : Uint8Array.from(numbers);
 }
 
-/** Attributes as text: most nodes have none. */
+/** Attributes as text; empty for none, which most nodes have. */
 export function shownAttributes(attributes: GraphNode['attributes']): string {
   for (const _ in attributes) return JSON.stringify(attributes);
   return '';

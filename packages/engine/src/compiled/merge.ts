@@ -6,25 +6,29 @@ import { NotOpen, OpenGraph, unifiedConstant } from './open-graph.js';
 import { constantOf, shownPolynomial } from './polynomial.js';
 import type { TracedGraph } from './trace.js';
 
-/** An input or output of a graph, by the function's name for it and by the graph's. */
+/** An input or output of a graph, with the function's name for it (`key`) and the graph's (`name`). */
 interface RunPort extends ModelPort {
   readonly key: string;
 }
 
-/** A graph that can be run: of one trace, or of several that were merged. */
+/** A graph that can be run: one trace, or several merged traces. */
 export interface RunGraph {
+  /** The nodes, in the order of computation. */
   readonly nodes: readonly GraphNode[];
+  /** The tensors stored in the graph. */
   readonly constants: readonly GraphConstant[];
+  /** The tensors that every run is passed. */
   readonly inputs: readonly RunPort[];
+  /** The tensors that every run returns. */
   readonly outputs: readonly RunPort[];
 }
 
 /**
- * What the traces of one function at several sizes have in common, as one graph for every size.
+ * Merges the traces of one function at several sizes into one graph for every size.
  *
  * @param specs the function's inputs, with names for the axes that differ
- * @param sizes those of each trace
- * @throws NotOpen when the function does something else for other sizes.
+ * @param sizes the sizes of the named axes in each trace
+ * @throws NotOpen when the function does something else at other sizes.
  */
 export function merged(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]): RunGraph {
   checkAlike(traces);
@@ -35,11 +39,11 @@ class Merge {
   readonly #traces: readonly TracedGraph[];
   readonly #specs: Specs;
   readonly #open: OpenGraph;
-  /** The constants of each trace by their names. */
+  /** The constants of each trace, by name. */
   readonly #constants: readonly ReadonlyMap<string, GraphConstant>[];
-  /** What the values of each trace are called in the merged graph. */
+  /** The merged graph's name for each value of each trace. */
   readonly #values: readonly Map<string, string>[];
-  /** What takes the place of constants, by their names. */
+  /** The values that replace constants, by the names of these constants. */
   readonly #held = new Map<string, Held>();
 
   constructor(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]) {
@@ -73,7 +77,7 @@ class Merge {
     twins.forEach(({ outputs }, trace) => {
       outputs.forEach((name, place) => this.#values[trace]?.set(name, node.outputs[place] as string));
     });
-    // A node's last outputs may be left out.
+    // Unused outputs at the end of a node are left out.
     const outputs = node.outputs.slice(0, node.outputs.findLastIndex((name) => used.has(name)) + 1);
     const attributes = inputs.some((input) => input.mayHoldZero)
       ? { ...node.attributes, allowzero: 1 }
@@ -81,11 +85,11 @@ class Merge {
     this.#open.nodes.push({ ...node, inputs: inputs.map(({ name }) => name), outputs, attributes });
   }
 
-  /** What takes the place of the constants that the traces read here; undefined where they read none. */
+  /** The value that replaces the constants that the traces read here; undefined where they read none. */
   #constant(node: GraphNode, slot: number, read: readonly string[]): Held | undefined {
     const constants = read.flatMap((name, trace) => this.#constants[trace]?.get(name) ?? []);
     if (constants.length === 0) return undefined;
-    if (constants.length < read.length) throw new NotOpen('something is a constant for some sizes only', node);
+    if (constants.length < read.length) throw new NotOpen('an operand is constant for some sizes only', node);
     const isShape = node.op === 'Reshape' && slot === 1;
     const key = `${isShape ? 'shape ' : ''}${read.join()}`;
     const held =
@@ -96,7 +100,7 @@ class Merge {
     return held;
   }
 
-  /** A new shape; undefined where it does not follow from the sizes. */
+  /** The new shape of a Reshape; undefined where it does not follow from the sizes. */
   #shape(constants: readonly GraphConstant[]): Held | undefined {
     const dims = constants.every(({ shape }) => shape[0] === constants[0]?.shape[0])
       ? this.#open.fitted(constants.map(({ data }) => data))
@@ -104,23 +108,26 @@ class Merge {
     if (typeof dims === 'string') return undefined;
     const known = dims.map(constantOf);
     const open = known.filter((dim) => dim === undefined).length;
-    // The one dimension that the sizes decide, ONNX works out by itself.
+    // If only one dimension depends on the sizes, ONNX infers it from -1.
     if (open === 1 && !known.includes(0)) {
       return { name: this.#open.integers(known.map((dim) => dim ?? -1)), mayHoldZero: false };
     }
     return { name: this.#open.vector(dims), mayHoldZero: open > 1 };
   }
 
-  /** What the values that the traces read here are called. @throws NotOpen unless it is one value. */
+  /**
+   * The merged graph's name for the value that the traces read here. @throws NotOpen when the traces read different
+   * values.
+   */
   #value(node: GraphNode | undefined, read: readonly string[]): string {
     const [first, ...others] = read.map((name, trace) => this.#values[trace]?.get(name));
     if (first !== undefined && others.every((other) => other === first)) return first;
-    throw new NotOpen('other values for other sizes', node);
+    throw new NotOpen('other sizes use other values', node);
   }
 
   #output(port: RunPort, index: number): RunPort {
     const ports = this.#traces.map(({ outputs }) => outputs[index]);
-    if (!ports.every((other) => other?.key === port.key)) throw new NotOpen('other outputs for other sizes');
+    if (!ports.every((other) => other?.key === port.key)) throw new NotOpen('other sizes have other outputs');
     const name = this.#value(
       undefined,
       ports.map((other) => other?.name ?? ''),
@@ -136,10 +143,11 @@ class Merge {
   }
 }
 
-/** What takes the place of constants. */
+/** A value that replaces constants. */
 interface Held {
+  /** The graph's name for it. */
   readonly name: string;
-  /** For the shape of a Reshape: whether a zero in it is a size, and not ONNX's "as before". */
+  /** For the shape of a Reshape: whether a zero in it is a size, rather than ONNX's "copy the old dimension". */
   readonly mayHoldZero: boolean;
 }
 
@@ -149,12 +157,12 @@ function checkAlike(traces: readonly TracedGraph[]): void {
   for (const { nodes, inputs } of others) {
     const index = first.nodes.findIndex((node, place) => !isTwin(node, nodes[place]));
     const node = first.nodes[index];
-    if (node) throw new NotOpen(`other operators follow for other sizes from node ${index} on`, node);
+    if (node) throw new NotOpen(`other sizes have other operators from node ${index} on`, node);
     if (nodes.length !== first.nodes.length) {
       throw new NotOpen(`${first.nodes.length} nodes for some sizes and ${nodes.length} for others`);
     }
     if (inputs.length !== first.inputs.length || !inputs.every(({ key }, place) => key === first.inputs[place]?.key)) {
-      throw new NotOpen('other inputs for other sizes');
+      throw new NotOpen('other sizes have other inputs');
     }
   }
 }

@@ -2,48 +2,56 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { ELEMENT_NUMBERS } from './graph.js';
 import type { Attribute, GraphConstant, GraphNode, GraphPort } from './graph.js';
 
-/** What a model file is made of. */
+/** The contents of a model file. */
 export interface ModelGraph {
+  /** The nodes, in the order of computation. */
   readonly nodes: readonly GraphNode[];
+  /** The tensors stored in the file. */
   readonly constants: readonly GraphConstant[];
+  /** The tensors that every run is passed. */
   readonly inputs: readonly ModelPort[];
+  /** The tensors that every run returns. */
   readonly outputs: readonly ModelPort[];
 }
 
-/** An input or output; a dimension with a name in place of a size may differ from run to run. */
+/** An input or output of a model. */
 export interface ModelPort extends Pick<GraphPort, 'name' | 'dtype'> {
+  /** Its dimensions; one with a name in place of a size may differ from run to run. */
   readonly shape: readonly (number | string)[];
 }
 
 /**
- * The graph as an ONNX model, written field by field (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Large constants
- * are copied once, into the file.
+ * Writes the graph as an ONNX model, field by field (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Large
+ * constants are copied only once, into the file.
  */
 export function writeModel(model: ModelGraph): Uint8Array {
   return written(model, new Map());
 }
 
-/** A model without its weights, and the files that these are in, by name. */
+/** A model whose large weights are in files of their own. */
 export interface ExternalModel {
+  /** The ONNX file. */
   readonly model: Uint8Array;
+  /** The files with the weights, by name. */
   readonly data: ReadonlyMap<string, Uint8Array>;
 }
 
-/** Where a constant's bytes are. */
+/** The file and byte offset of a constant. */
 interface Place {
   readonly file: string;
   readonly offset: number;
 }
 
-/** Constants of fewer bytes stay in the model, where ONNX Runtime looks for shapes. */
+/** Constants with fewer bytes stay in the model: ONNX Runtime reads shapes from it. */
 const SMALL_BYTES = 1024;
 
-/** Offsets that a system maps into memory as they are. */
+/** Constants start at multiples of a memory page, so that they can be mapped into memory. */
 const PAGE_BYTES = 4096;
 
 /**
- * The same with the large constants in files beside it, named as transformers.js looks for them: `<file>_data`, `<file>_data_1`, ..
- * @param maxBytes those of a file, unless one constant has more
+ * Writes the graph as an ONNX model with its large constants in separate files, named as transformers.js expects:
+ * `<file>_data`, `<file>_data_1`, ..
+ * @param maxBytes the most bytes of a file; a single larger constant still gets a file
  */
 export function writeExternally(graph: ModelGraph, file: string, maxBytes: number): ExternalModel {
   const places = new Map<string, Place>();
@@ -117,7 +125,7 @@ function writeOpset(to: BinaryWriter, domain: string, version: number): void {
   int(to, 2, version);
 }
 
-/** The parts of a message, with its field and length before them. */
+/** Puts the field number and the length before the parts of a message. */
 function sized(field: number, parts: readonly Uint8Array[]): Uint8Array[] {
   const to = new BinaryWriter();
   to.tag(field, WireType.LengthDelimited).uint32(lengthOf(parts));
@@ -174,7 +182,7 @@ function writeAttribute(to: BinaryWriter, name: string, value: Attribute): void 
 /** TensorProto.DataLocation. */
 const EXTERNAL = 1;
 
-/** A constant up to its numbers: these come last, as they are, or are in a file of their own. */
+/** Writes a constant's fields before its data. The data comes last, or is in a file of its own. */
 function writeHead(to: BinaryWriter, { name, dtype, shape, data }: GraphConstant, place: Place | undefined): void {
   for (const dim of shape) int(to, 1, dim);
   int(to, 2, ELEMENT_NUMBERS[dtype]);

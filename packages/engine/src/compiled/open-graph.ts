@@ -8,22 +8,23 @@ import { constantOf, Fitter, type Polynomial } from './polynomial.js';
 /** A constant without a name. */
 export type Numbers = Omit<GraphConstant, 'name'>;
 
-/** Thrown inside the engine for traces that are not one graph. */
+/** An error inside the engine: the traces cannot be merged into one graph. */
 export class NotOpen extends EngineError {
   /**
-   * @param what what the graph does that does not follow from the sizes
-   * @param mayFollow whether further traces might show how it does
+   * @param what the part of the graph that does not follow from the sizes
+   * @param node the node that reads it
+   * @param mayFollow whether more traces might show how it follows
    */
   constructor(
     what: string,
     readonly node?: Pick<GraphNode, 'op'>,
     readonly mayFollow = false,
   ) {
-    super(`${what}${node === undefined ? '' : `, which its node '${node.op}' reads`}`, node?.op);
+    super(`${what}${node === undefined ? '' : ` (at node '${node.op}')`}`, node?.op);
   }
 }
 
-/** Where an input of the graph has a named axis. */
+/** An input of the graph with a named axis. */
 interface Source {
   readonly input: string;
   readonly axis: number;
@@ -31,13 +32,13 @@ interface Source {
 }
 
 /**
- * A graph under construction whose named axes have a size in every run only. What it computes of them it computes once: each
- * polynomial is a handful of integers, added and multiplied before the nodes that read it.
+ * A graph under construction whose named axes only have a size in a run. Everything it computes from these sizes is
+ * computed once: each polynomial is a few integers, added and multiplied before the nodes that read it.
  */
 export class OpenGraph {
   readonly nodes: GraphNode[] = [];
   readonly constants: GraphConstant[] = [];
-  /** Inputs that are there for their sizes alone. */
+  /** Inputs that the graph reads only for their sizes. */
   readonly sizeInputs = new Map<string, ModelPort & { readonly key: string }>();
   readonly #specs: Specs;
   readonly #inputs: ReadonlyMap<string, string>;
@@ -47,8 +48,8 @@ export class OpenGraph {
 
   /**
    * @param specs the inputs of the function
-   * @param inputs what the graph calls those that it reads
-   * @param sizes those of each trace
+   * @param inputs the graph's names for the inputs that it reads, by the function's names
+   * @param sizes the sizes of the named axes in each trace
    */
   constructor(specs: Specs, inputs: ReadonlyMap<string, string>, sizes: readonly Sizes[]) {
     this.#specs = specs;
@@ -56,7 +57,9 @@ export class OpenGraph {
     this.#fitter = new Fitter(sizes);
   }
 
-  /** For each place of rows of one length, one row a trace, its polynomial; otherwise why there is none. */
+  /**
+   * Fits a polynomial at each index of rows of equal length, one row per trace; otherwise returns why there is none.
+   */
   fitted(rows: readonly ArrayLike<number | bigint>[]): Polynomial[] | 'none' | 'undetermined' {
     const [first] = rows as [ArrayLike<number | bigint>];
     const polynomials: Polynomial[] = [];
@@ -70,7 +73,7 @@ export class OpenGraph {
     return isOpen ? 'undetermined' : polynomials;
   }
 
-  /** The name of a constant; equal ones are held once. */
+  /** Adds a constant and returns its name; equal constants are stored once. */
   constant({ dtype, shape, data }: Numbers): string {
     const key = `${dtype}[${shape.join()}]${String(data[0])}`;
     const alike = this.#byContent.get(key) ?? [];
@@ -82,12 +85,12 @@ export class OpenGraph {
     return constant.name;
   }
 
-  /** A vector of integers: int64 [n]. */
+  /** Adds a vector of known integers: int64 [n]. */
   integers(values: readonly number[]): string {
     return this.constant({ dtype: 'int64', shape: [values.length], data: BigInt64Array.from(values, BigInt) });
   }
 
-  /** A node with one output, and that output's name. A second one that is the same is the first. */
+  /** Adds a node with one output and returns the output's name; an equal node is not added again. */
   node(op: string, inputs: readonly string[], attributes: GraphNode['attributes'] = {}): string {
     const key = JSON.stringify([op, inputs, attributes]);
     const known = this.#names.get(key);
@@ -98,7 +101,7 @@ export class OpenGraph {
     return name;
   }
 
-  /** A vector of integers that follow from the sizes: int64 [n]. */
+  /** Adds a vector of integers that follow from the sizes: int64 [n]. */
   vector(polynomials: readonly Polynomial[]): string {
     const known = polynomials.map(constantOf);
     if (known.every((value) => value !== undefined)) return this.integers(known);
@@ -106,7 +109,7 @@ export class OpenGraph {
     return parts.length === 1 ? (parts[0] as string) : this.node('Concat', parts, { axis: 0 });
   }
 
-  /** 0, 1, .. of a length that follows from the sizes: int64 [n]. */
+  /** Adds the numbers 0, 1, .. up to a length that follows from the sizes: int64 [n]. */
   range(length: Polynomial): string {
     const [zero, one] = [0, 1].map((value) => this.constant(scalar(value))) as [string, string];
     return this.node('Range', [zero, this.node('Squeeze', [this.vector([length])]), one]);
@@ -116,7 +119,7 @@ export class OpenGraph {
     return from === to ? name : this.node('Cast', [name], { to: ELEMENT_NUMBERS[to] });
   }
 
-  /** int64 [1] */
+  /** A polynomial's value: int64 [1] */
   #value(polynomial: Polynomial): string {
     const constant = constantOf(polynomial);
     if (constant !== undefined) return this.integers([constant]);
@@ -136,7 +139,10 @@ export class OpenGraph {
     return factor === 1 ? size : this.node('Div', [size, this.integers([factor])]);
   }
 
-  /** An input that has the axis: one that the graph reads anyway if there is one, and the axis itself rather than a multiple. */
+  /**
+   * Finds an input that has the axis. It prefers inputs that the graph reads anyway, and the axis itself to a multiple
+   * of it.
+   */
   #source(name: string): Source {
     const all = Object.entries(this.#specs).flatMap(([key, { shape }]) =>
       shape.flatMap((axis, place) => {
@@ -162,15 +168,15 @@ export class OpenGraph {
 }
 
 /**
- * A constant whose numbers or shape the sizes decide, made in the graph from what each trace holds in its place:
+ * Builds a constant whose numbers or shape depend on the sizes, from its value in each trace:
  *
- *   the same in all of them            a constant
+ *   the same in all traces             a constant
  *   integers of one shape              polynomials of the sizes
- *   start + sum of step_a * index_a    rows, columns, distances and flat numbers, from a range for each axis
- *   three numbers around a diagonal    masks of what comes later, identities: below, on and above it
+ *   start + sum of step_a * index_a    rows, columns, distances and flat indices, from one range per axis
+ *   three numbers around a diagonal    causal masks and identities: one number below, one on and one above the diagonal
  *
- * @returns the name of the value that takes the place of these constants
- * @throws NotOpen when they have nothing of this in common.
+ * @returns the name of the value that replaces these constants
+ * @throws NotOpen when none of these fits.
  */
 export function unifiedConstant(graph: OpenGraph, held: readonly GraphConstant[], node: GraphNode): string {
   const [first, ...others] = held as [GraphConstant, ...GraphConstant[]];
@@ -181,13 +187,13 @@ export function unifiedConstant(graph: OpenGraph, held: readonly GraphConstant[]
   if (isOneShape && others.every(({ data }) => equalNumbers(first.data, data))) return graph.constant(first);
   const made = isOneShape ? integersOf(graph, held) : (linear(graph, held) ?? aroundDiagonal(graph, held) ?? 'none');
   if (typeof made !== 'string') return made.name;
-  throw new NotOpen(`nothing is known of how the sizes decide the ${shown}`, node, made === 'undetermined');
+  throw new NotOpen(`it is unknown how the ${shown} depends on the sizes`, node, made === 'undetermined');
 }
 
 /** The name of a value, or why there is none. */
 type Made = { readonly name: string } | 'none' | 'undetermined';
 
-/** Integers of one shape, each a polynomial. */
+/** Integers of one shape; each is a polynomial. */
 function integersOf(graph: OpenGraph, held: readonly GraphConstant[]): Made {
   const [{ shape, dtype }] = held as [GraphConstant];
   const polynomials = graph.fitted(held.map(({ data }) => data));
@@ -197,7 +203,7 @@ function integersOf(graph: OpenGraph, held: readonly GraphConstant[]): Made {
   return { name: graph.cast(shaped, 'int64', dtype) };
 }
 
-/** start + the sum over axes of step * index, whole numbers; undefined where a trace holds something else. */
+/** start + the sum over axes of step * index, in whole numbers; undefined if a trace has something else. */
 function linear(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefined {
   const [{ shape, dtype }] = held as [GraphConstant];
   const forms = held.map(linearForm).filter((form) => form !== undefined);
@@ -221,7 +227,7 @@ function linear(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefi
   return { name: graph.cast(isWhole ? sum : graph.node('Expand', [sum, graph.vector(dims)]), 'int64', dtype) };
 }
 
-/** Start, and the step along each axis: of an axis of one element, 0. Undefined for numbers of another form. */
+/** The start and the step along each axis (0 for an axis of length 1); undefined for numbers of another form. */
 function linearForm({ data, shape }: GraphConstant): number[] | undefined {
   const strides = stridesOf(shape);
   const start = Number(data[0]);
@@ -244,7 +250,7 @@ function stridesOf(shape: readonly number[]): number[] {
   return shape.map((_, axis) => shape.slice(axis + 1).reduce((product, dim) => product * dim, 1));
 }
 
-/** [.., rows, columns] of three numbers: below the diagonal, on it and above it. */
+/** [.., rows, columns] of three numbers: one below the diagonal, one on it and one above it. */
 function aroundDiagonal(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefined {
   const [first] = held as [GraphConstant];
   const columns = first.shape.at(-1) as number;
@@ -256,7 +262,7 @@ function aroundDiagonal(graph: OpenGraph, held: readonly GraphConstant[]): Made 
   const [rowCount, columnCount] = dims.slice(-2) as [Polynomial, Polynomial];
   const rows = graph.node('Reshape', [graph.range(rowCount), graph.integers([-1, 1])]); // [rows, 1]
   const columnsOf = graph.range(columnCount); // [columns]
-  // ONNX Runtime chooses between numbers only.
+  // ONNX Runtime's Where takes numbers only, not bools.
   const dtype = first.dtype === 'bool' ? 'uint8' : first.dtype;
   const [below, on, above] = [columns, 0, 1].map((at) =>
     graph.constant({ dtype, shape: [], data: first.data.slice(at, at + 1) }),
@@ -280,7 +286,7 @@ function scalar(value: number): Numbers {
   return { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) };
 }
 
-/** Whether two constants hold the same numbers, -0 and 0 told apart. */
+/** Whether two constants hold the same numbers; -0 and 0 differ. */
 function equalNumbers(a: ConstantData, b: ConstantData): boolean {
   return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
 }

@@ -1,16 +1,16 @@
 /**
- * What the integers of a graph have to do with the sizes of its named axes. A function is traced at several sizes; an integer that
- * differs between the traces is taken for
+ * How the integers of a graph depend on the sizes of its named axes. A function is traced at several sizes. An integer
+ * that differs between the traces is assumed to be
  *
  *   (sum over m of c_m m) / d      m: products of axes, e.g. batch, batch * tokens, tokens^2; c_m whole, d 1 or 2
  *
- * of as few terms as possible. It must hold in at least one trace that did not determine it, and in two where the coefficients are
- * not small: the fewer traces it rests on, the more likely another formula fits by chance.
+ * with as few terms as possible. The formula must hold in at least one trace that did not determine it, and in two if
+ * its coefficients are not small: the fewer traces support it, the more likely another formula fits by chance.
  */
 
 import type { Sizes } from '../axes.js';
 
-/** One summand: coefficient * the product of the axes, of which each may occur more than once. None for a constant. */
+/** One summand: coefficient * the product of the axes. An axis may occur several times; a constant has none. */
 interface Term {
   readonly coefficient: number;
   readonly axes: readonly string[];
@@ -18,25 +18,27 @@ interface Term {
 
 /** An integer that follows from the sizes. Zero has no terms. */
 export interface Polynomial {
+  /** The summands. */
   readonly terms: readonly Term[];
+  /** The divisor of their sum. */
   readonly divisor: 1 | 2;
 }
 
-/** What the values of several traces say: a polynomial, that there is none, or nothing certain yet. */
+/** The result of a fit: a polynomial, 'none' if none exists, or 'undetermined' if more traces are needed. */
 export type Fit = Polynomial | 'none' | 'undetermined';
 
-/** What a polynomial comes to. */
+/** The value of a polynomial at the given sizes. */
 function valueAt({ terms, divisor }: Polynomial, sizes: Sizes): number {
   return terms.reduce((sum, term) => sum + term.coefficient * product(term.axes, sizes), 0) / divisor;
 }
 
-/** The number that a polynomial is whatever the sizes; undefined where it depends on them. */
+/** The value of a polynomial that does not depend on the sizes; undefined for any other. */
 export function constantOf({ terms: [first, ...others] }: Polynomial): number | undefined {
   if (first === undefined) return 0;
   return others.length === 0 && first.axes.length === 0 ? first.coefficient : undefined;
 }
 
-/** A polynomial as a name for an axis, e.g. `batch*tokens + -1`. */
+/** Writes a polynomial as the name of an axis, e.g. `batch*tokens + -1`. */
 export function shownPolynomial({ terms, divisor }: Polynomial): string {
   const sum = terms.map(({ coefficient, axes }) =>
     [...(coefficient === 1 && axes.length > 0 ? [] : [String(coefficient)]), ...axes].join('*'),
@@ -44,13 +46,16 @@ export function shownPolynomial({ terms, divisor }: Polynomial): string {
   return divisor === 1 ? sum.join(' + ') : `(${sum.join(' + ')})/${divisor}`;
 }
 
-/** Powers of one axis, and factors of one product, that are looked for. */
+/** The highest power of one axis in a product that is tried. */
 const HIGHEST_POWER = 2;
+// The most factors of a product that is tried.
 const MOST_FACTORS = 4;
-/** Terms of a sum that is looked for among many products; of few products all may take part. */
+/**
+ * The most terms of a sum if there are more than MANY_PRODUCTS products to choose from; otherwise all may take part.
+ */
 const MOST_TERMS = 3;
 const MANY_PRODUCTS = 30;
-/** Sum of coefficients up to which one trace is enough to check a formula. */
+/** The sum of coefficients up to which one trace is enough to check a formula. */
 const SMALL = 8;
 
 /** Finds polynomials for values at the sizes of the traces. */
@@ -59,7 +64,7 @@ export class Fitter {
   readonly #products: readonly Product[];
   readonly #known = new Map<string, Fit>();
 
-  /** @param sizes those of each trace, all of the same axes */
+  /** @param sizes the sizes of the same named axes in each trace */
   constructor(sizes: readonly Sizes[]) {
     this.#sizes = sizes;
     this.#products = productsOf(Object.keys(sizes[0] ?? {})).map((axes) => ({
@@ -68,7 +73,7 @@ export class Fitter {
     }));
   }
 
-  /** @param values one of each trace */
+  /** @param values one value per trace */
   fit(values: readonly number[]): Fit {
     if (!values.every(Number.isInteger)) return 'none';
     const [first = 0] = values;
@@ -97,7 +102,7 @@ export class Fitter {
     return 'undetermined';
   }
 
-  /** The sum of these products with the given values; undefined where there is none with such coefficients. */
+  /** The sum of these products that has the given values; undefined if no such coefficients exist. */
   #solved(chosen: readonly Product[], values: readonly number[]): Polynomial | undefined {
     const coefficients = solve(
       chosen.map((_, row) => [...chosen.map(({ at }) => at[row] as number), values[row] as number]),
@@ -129,7 +134,7 @@ function product(axes: readonly string[], sizes: Sizes): number {
   return axes.reduce((result, axis) => result * (sizes[axis] as number), 1);
 }
 
-/** The products of axes that are looked for, the smallest first: 1, a, b, a a, a b, .. */
+/** The products of axes that are tried, smallest first: 1, a, b, a a, a b, .. */
 function productsOf(axes: readonly string[]): string[][] {
   const all = axes.reduce<string[][]>(
     (products, axis) =>
@@ -141,7 +146,7 @@ function productsOf(axes: readonly string[]): string[][] {
   return all.filter(({ length }) => length <= MOST_FACTORS).sort((a, b) => a.length - b.length);
 }
 
-/** Every choice of `count` items, in their order. */
+/** All choices of `count` items, in order. */
 function* choices<T>(items: readonly T[], count: number, from = 0): Generator<T[]> {
   if (count === 0) {
     yield [];

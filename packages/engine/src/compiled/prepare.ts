@@ -1,4 +1,7 @@
-/** A pure function as a graph: traced once, or, where it has named axes, at several sizes that are then merged. */
+/**
+ * Turns a pure function into a graph: it is traced once, or, if it has named axes, at several sizes whose traces are
+ * merged.
+ */
 import { EngineError } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, namedAxes, sizedSpecs, type Sizes, type Specs } from '../axes.js';
@@ -9,17 +12,17 @@ import { merged, type RunGraph } from './merge.js';
 import { NotOpen } from './open-graph.js';
 import { traceWith, type TracedGraph, type Tracing } from './trace.js';
 
-/** A function that was traced as often as it takes to know it again. */
+/** A function that was traced often enough to identify it. */
 export interface Prepared {
-  /** Two functions with one digest compute the same. */
+  /** Identifies what the function computes: functions with the same digest compute the same. */
   readonly digest: string;
-  /** @throws NotOpen when it is not one graph for every size. */
+  /** The graph for every size. @throws NotOpen when there is no such graph. */
   graph(): Promise<RunGraph>;
 }
 
 /**
- * Sizes to trace at, in order of preference. Large ones tell formulas apart best, and those of the first kind can be halved; smaller
- * ones are for functions that refuse these, e.g. a network that reads few tokens.
+ * Sizes to trace at, in order of preference. Large sizes distinguish formulas best, and those of the first group can be
+ * halved. Smaller ones are for functions that reject large ones, e.g. a network with a short context.
  */
 const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: number }[] = [
   { sizes: [58, 74, 86, 106, 122, 62, 82, 94, 118], traces: 3 },
@@ -28,16 +31,16 @@ const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: numb
   { sizes: [3, 5, 4, 7, 6, 2], traces: 5 },
 ];
 
-/** Traces after which a function is given up. */
+/** The number of traces after which merging is given up. */
 const MOST_TRACES = 6;
-/** Sizes that a function may refuse before all of a kind are taken for refused. */
+/** The number of rejected sizes after which a whole group counts as rejected. */
 const MOST_REFUSED = 3;
-/** Traces that tell functions apart. */
-const TOLD_APART_BY = 2;
+/** The number of traces that a function's digest covers. */
+const DIGESTED_TRACES = 2;
 
 /**
- * Traces a function far enough to know it again.
- * @throws EngineError when it does what a graph cannot.
+ * Traces a function often enough to identify it.
+ * @throws EngineError when it does something that a graph cannot express.
  * @throws ShapeError when a spec is impossible.
  */
 export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs): Promise<Prepared> {
@@ -53,11 +56,11 @@ export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs):
     return { digest: digest.value(), graph: () => Promise.resolve(only) };
   }
   const open = await openTraces(tracing, fn, specs, names);
-  for (const trace of open.traces.slice(0, TOLD_APART_BY)) addTrace(digest, trace);
+  for (const trace of open.traces.slice(0, DIGESTED_TRACES)) addTrace(digest, trace);
   return { digest: digest.value(), graph: () => open.merge() };
 }
 
-/** Traces of one function, more and more of them. */
+/** The traces of one function; more are added when needed. */
 class Traces {
   readonly traces: TracedGraph[] = [];
   readonly #sizes: Sizes[] = [];
@@ -74,8 +77,9 @@ class Traces {
   }
 
   /**
-   * Traces until there are so many, at other sizes where the function refuses some.
-   * @throws EngineError when it does what a graph cannot, and its own error when it refuses too many.
+   * Traces until there are `count` traces; sizes that the function rejects are skipped.
+   * @throws EngineError when it does something that a graph cannot express; the function's own error when it rejects
+   * too many sizes.
    */
   async upTo(count: number): Promise<void> {
     while (this.traces.length < count) {
@@ -85,7 +89,7 @@ class Traces {
         this.traces.push(await this.trace(at));
         this.#sizes.push(at);
       } catch (error) {
-        // What a graph cannot do it cannot do at other sizes either.
+        // This does not depend on the sizes.
         if (error instanceof EngineError) throw error;
         this.#refused.push(error);
       }
@@ -107,14 +111,14 @@ class Traces {
   }
 }
 
-/** The first traces, of the first kind of sizes that the function does not refuse. */
+/** Makes the first traces, with the first group of sizes that the function accepts. */
 async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, names: readonly string[]): Promise<Traces> {
   const trace = (at: Sizes): Promise<TracedGraph> => traceWith(tracing, fn, sizedSpecs(specs, at));
   let refusal: unknown;
   for (const { sizes, traces: atFirst } of SIZES) {
-    const traces = new Traces(trace, specs, atFirst, tracedSizes(names, sizes, isTaken(specs)));
+    const traces = new Traces(trace, specs, atFirst, tracedSizes(names, sizes, isAmbiguous(specs)));
     try {
-      await traces.upTo(TOLD_APART_BY);
+      await traces.upTo(DIGESTED_TRACES);
       return traces;
     } catch (error) {
       if (error instanceof EngineError) throw error;
@@ -124,28 +128,33 @@ async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, name
   throw refusal;
 }
 
-/** Whether a size, or a multiple of it that an axis has, means something else already: it is one of a weight. */
-function isTaken(specs: Specs): (size: number) => boolean {
+/** Whether a size, or a multiple of it that an axis uses, is also the size of a weight and hence ambiguous. */
+function isAmbiguous(specs: Specs): (size: number) => boolean {
   const axes = Object.values(specs).flatMap(({ shape }) => shape);
-  const taken = new Set(axes);
+  const used = new Set(axes);
   const factors = [
     1,
     ...axes.flatMap((axis) => (typeof axis === 'string' ? namedAxes(axis).map(({ factor }) => factor) : [])),
   ];
-  return (size) => factors.some((factor) => taken.has(factor * size));
+  return (size) => factors.some((factor) => used.has(factor * size));
 }
 
 /**
- * Sizes of the axes for each trace: no axis has a size twice, no trace has a size twice, and sizes of weights come last.
- * @param isTaken whether a size means something else
+ * Sizes of the axes for each trace. No axis gets the same size in two traces, no two axes of a trace get the same size,
+ * and ambiguous sizes come last.
+ * @param isAmbiguous whether a size is ambiguous
  */
-function tracedSizes(names: readonly string[], sizes: readonly number[], isTaken: (size: number) => boolean): Sizes[] {
-  const best = [...sizes.filter((size) => !isTaken(size)), ...sizes.filter(isTaken)];
+function tracedSizes(
+  names: readonly string[],
+  sizes: readonly number[],
+  isAmbiguous: (size: number) => boolean,
+): Sizes[] {
+  const best = [...sizes.filter((size) => !isAmbiguous(size)), ...sizes.filter(isAmbiguous)];
   const left = names.map(() => [...best]);
   return best.map((_, trace) => {
     const here: number[] = [];
     left.forEach((own, axis) => {
-      // Axes go through the sizes in other orders, so that none is almost a function of another.
+      // Each axis goes through the sizes in a different order, so that no axis is almost a function of another.
       const [stride = 1] = STRIDES.slice(axis % STRIDES.length);
       const from = (stride * trace + 4 * axis) % own.length;
       const ahead = [...own.slice(from), ...own.slice(0, from)];
@@ -159,14 +168,14 @@ function tracedSizes(names: readonly string[], sizes: readonly number[], isTaken
 
 const STRIDES = [2, 7, 5, 1];
 
-/** Lets what waits on the event loop run between two traces. */
+/** Lets other tasks on the event loop run between two traces. */
 function otherWork(): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve);
   });
 }
 
-/** Adds what a trace computes: its operators and constants, and the names by which it is fed and read. */
+/** Adds what a trace computes to the digest: operators and constants, and the names of inputs and outputs. */
 function addTrace(digest: Digest, { nodes, constants, inputs, outputs }: TracedGraph): void {
   const lines = nodes.map(
     ({ op, domain, inputs, outputs, attributes }) =>

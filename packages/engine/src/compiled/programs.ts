@@ -1,6 +1,7 @@
 /**
- * Sessions of ONNX Runtime by what they compute. A function that computes what another does, of this or another executor of the same
- * settings, gets the same session. One that nobody uses stays for the next who asks, until others have been given up more recently.
+ * A cache of ONNX Runtime sessions. Functions that compute the same share a session, across executors with the same
+ * settings. Some sessions without users stay open for the next function that needs them, the most recently released
+ * ones.
  */
 import { warnOnce } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
@@ -17,15 +18,15 @@ interface Program {
   readonly session: OrtSession;
 }
 
-/** Sessions that nobody uses and that stay open. */
+/** The number of sessions without users that stay open. */
 const MOST_UNUSED = 8;
 
-/** What one ONNX Runtime has open. */
+/** The open sessions of one ONNX Runtime. */
 class OpenSessions {
-  /** The one given up last stands last. */
+  /** Sessions by key, the most recently released last. */
   readonly #known = new Map<string, { readonly program: Promise<Program>; users: number }>();
 
-  /** The program of a key, made where there is none. Give it up with `release`. */
+  /** Returns the program of a key, and makes it if there is none. Call `release` when done. */
   async acquire(key: string, make: () => Promise<Program>): Promise<Program> {
     const found = this.#known.get(key) ?? { program: make(), users: 0 };
     this.#known.set(key, found);
@@ -38,7 +39,7 @@ class OpenSessions {
     }
   }
 
-  /** @param keep whether the session stays for the next who asks */
+  /** Releases a program. @param keep whether its session may stay open for the next user */
   async release(key: string, keep: boolean): Promise<void> {
     const found = this.#known.get(key);
     if (found === undefined) return;
@@ -65,32 +66,37 @@ function sessionsOf(runtime: OrtRuntime): OpenSessions {
   return known;
 }
 
-/** What programs of one executor have in common. */
+/** Settings that the programs of one executor share. */
 export interface Settings {
+  /** The ONNX Runtime that opens the sessions. */
   readonly runtime: OrtRuntime;
+  /** The kernels and the byte type of traces. */
   readonly tracing: Tracing;
-  /** Tells the settings of sessions, and the constants that their graphs store, apart. */
+  /** Identifies the session settings and the constants that the graphs store. */
   readonly key: string;
-  /** Whether an unused session stays open. False for one that stores weights. */
+  /** Whether a session without users stays open. False for sessions that store weights. */
   readonly keepsUnused: boolean;
-  /** The graph as it is run. */
+  /** Turns a traced graph into the one that runs. */
   finish(graph: RunGraph): Promise<RunGraph>;
+  /** Opens a session. */
   open(graph: RunGraph): Promise<OrtSession>;
 }
 
-/** The programs of a pure function: one for every size of its named axes or, where that is not possible, one for each. */
+/**
+ * The programs of a pure function: one for every size of its named axes or, where that is not possible, one per size.
+ */
 export interface Programs {
-  /** The program for given sizes; it is used until `done`. */
+  /** Returns the program for the given sizes. Call `done` after the run. */
   of(sizes: Sizes): Promise<{ readonly program: Program; done(): void }>;
-  /** Milliseconds spent to prepare them. */
+  /** Milliseconds spent on preparing the programs. */
   milliseconds(): number;
-  /** Gives all of them up. Wait for what runs. */
+  /** Releases all programs. Await running calls first. */
   dispose(): Promise<void>;
 }
 
 /**
  * Prepares a function.
- * @throws EngineError when it does what a graph cannot, or ONNX Runtime does not take the graph.
+ * @throws EngineError when it does something that a graph cannot express, or ONNX Runtime rejects the graph.
  */
 export async function programsOf(fn: PureFunction, specs: Specs, settings: Settings): Promise<Programs> {
   const start = performance.now();
@@ -130,12 +136,12 @@ async function acquired(
   return { key, program };
 }
 
-/** Sizes for which a function stays compiled. */
+/** The number of sizes for which a function stays compiled. */
 const MOST_SIZES = 16;
 
-/** A program for each size that was asked for; of too many, those not used for longest are given up. */
+/** One program for each size in use; if there are too many, the least recently used ones are released. */
 class SizedPrograms implements Programs {
-  readonly #known = new Map<string, { readonly made: ReturnType<typeof acquired>; users: number }>(); // used last, stands last
+  readonly #known = new Map<string, { readonly made: ReturnType<typeof acquired>; users: number }>(); // most recently used last
   #milliseconds: number;
 
   constructor(

@@ -6,34 +6,40 @@ import type { ElementType } from './graph.js';
 import { writeModel } from './onnx.js';
 import type { ModelGraph } from './onnx.js';
 
-/** A tensor of ONNX Runtime: what peftjs uses of it. The numbers may lie on a device, or in another thread. */
+/** The part of an ONNX Runtime tensor that peftjs uses. The data may be on a device or in another thread. */
 export type OrtTensor = Pick<ort.Tensor, 'type' | 'dims' | 'location' | 'getData' | 'dispose'>;
 
-/** The memory of a tensor. */
+/** The data of a tensor. */
 export type OrtData = Exclude<ort.Tensor.DataType, string[]>;
 
-/** A session of ONNX Runtime: what peftjs uses of it. */
+/** The part of an ONNX Runtime session that peftjs uses. */
 export interface OrtSession {
+  /** The names of the graph's inputs. */
   readonly inputNames: readonly string[];
+  /** The names of the graph's outputs. */
   readonly outputNames: readonly string[];
-  /** Names and shapes of the inputs; an axis without a size of its own has a name. */
+  /** Names and shapes of the inputs; an axis of any size has a name. */
   readonly inputMetadata?: readonly { readonly name: string; readonly shape?: readonly (number | string)[] }[];
+  /** Runs the graph; inputs and outputs are by name. */
   run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
+  /** Closes the session. */
   release(): Promise<void>;
 }
 
-/** What peftjs uses of ONNX Runtime: onnxruntime-node and onnxruntime-web both fit. */
+/** The part of ONNX Runtime that peftjs uses; onnxruntime-node and onnxruntime-web both have it. */
 export interface OrtRuntime {
+  /** Opens sessions. */
   readonly InferenceSession: {
     create(model: Uint8Array, options?: ort.InferenceSession.SessionOptions): Promise<OrtSession>;
   };
+  /** Creates tensors on the host. */
   readonly Tensor: new (type: OrtTensor['type'], data: OrtData, dims: readonly number[]) => OrtTensor;
 }
 
-/** Where ONNX Runtime computes, in its own words: 'cpu', 'webgpu', 'cuda', or one with options. */
+/** An ONNX Runtime execution provider: 'cpu', 'webgpu', 'cuda', or an object with options. */
 export type ExecutionProvider = ort.InferenceSession.ExecutionProviderConfig;
 
-/** ONNX Runtime for Node. @throws EngineError where it is not installed. */
+/** Loads ONNX Runtime for Node. @throws EngineError when it is not installed. */
 export async function loadRuntime(): Promise<OrtRuntime> {
   try {
     return (await importOptional('onnxruntime-node')) as OrtRuntime;
@@ -42,6 +48,7 @@ export async function loadRuntime(): Promise<OrtRuntime> {
   }
 }
 
+/** Returns the error that says how to install ONNX Runtime. */
 export function notInstalled(cause: unknown): EngineError {
   return new EngineError(
     'onnxruntime-node could not be loaded; in Node install it (npm install onnxruntime-node), ' +
@@ -54,7 +61,7 @@ export function notInstalled(cause: unknown): EngineError {
 /**
  * Opens a session.
  *
- * @throws EngineError that names the provider where it does not start here, the graph's size where it does.
+ * @throws EngineError which names the provider if that does not start here, otherwise the size of the graph.
  */
 export async function openGraph(
   runtime: OrtRuntime,
@@ -74,8 +81,9 @@ export async function openGraph(
 }
 
 /**
- * ONNX Runtime (1.30) moves factors into the products that read them, and may drop a node that others read too, e.g. on the way back
- * through a layer's factor in Granite and LoRA's scaling behind it. It then calls the graph that it has made of ours invalid.
+ * ONNX Runtime (1.30) moves scaling factors into the products that read them and may drop a node that others still
+ * read, e.g. in the backward pass through a scaled layer of Granite followed by a scaled LoRA. It then rejects its own
+ * result as invalid.
  */
 function isMisfused(cause: unknown): boolean {
   return /Invalid model\. Node input '.*' is not a graph input, initializer, or output of a previous node/.test(
@@ -83,7 +91,7 @@ function isMisfused(cause: unknown): boolean {
   );
 }
 
-/** Without that optimisation: undefined where it was not to blame. */
+/** Opens the graph without that optimisation; undefined if it fails again. */
 async function openUnfused(
   runtime: OrtRuntime,
   graph: ModelGraph,
@@ -97,7 +105,7 @@ async function openUnfused(
   }
 }
 
-/** A graph that gives back its input `x`, of any sizes, as `y`. */
+/** A graph that copies its input `x`, of any size, to its output `y`. */
 export function copyGraph(dtype: ElementType, rank: number): ModelGraph {
   const shape = Array.from({ length: rank }, (_, axis) => `size${axis}`);
   return {
@@ -108,14 +116,14 @@ export function copyGraph(dtype: ElementType, rank: number): ModelGraph {
   };
 }
 
-/** What ONNX Runtime says went wrong, in one line and without its source files. */
+/** ONNX Runtime's error message, on one line and without its source files. */
 export function reasonOf(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
-  const said = message.split(' was false. ').at(-1) ?? message;
-  return said.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
+  const text = message.split(' was false. ').at(-1) ?? message;
+  return text.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
 }
 
-/** @throws ConfigError for what is no list of providers, best first. */
+/** @throws ConfigError unless the providers are a list of names. */
 export function checkProviders(providers: readonly ExecutionProvider[]): void {
   const list: readonly ExecutionProvider[] = Array.isArray(providers) ? providers : [];
   const names: unknown[] = list.map(providerName);
@@ -126,18 +134,18 @@ export function checkProviders(providers: readonly ExecutionProvider[]): void {
   );
 }
 
-/** A provider's name, with or without options. */
+/** The name of a provider given with or without options. */
 export function providerName(provider: ExecutionProvider): string {
   return typeof provider === 'string' ? provider : provider.name;
 }
 
-/** What has to be there besides ONNX Runtime. */
+/** What a provider needs besides ONNX Runtime. */
 const NEEDS: Readonly<Record<string, string>> = {
   webgpu: 'it needs a GPU and its driver for Vulkan, Metal or Direct3D 12',
   cuda: 'it needs CUDA, and its libraries: npm rebuild onnxruntime-node --ignore-scripts=false',
 };
 
-/** @throws EngineError where even the smallest graph cannot be opened: it is not the graph, then. */
+/** @throws EngineError when even the smallest graph cannot be opened, so the graph is not the cause. */
 async function assertProviderStarts(
   runtime: OrtRuntime,
   { executionProviders = [], logSeverityLevel = 4 }: ort.InferenceSession.SessionOptions,
@@ -149,7 +157,7 @@ async function assertProviderStarts(
   } catch (cause) {
     const names = executionProviders.map(providerName);
     const [name = ''] = names;
-    const advice = NEEDS[name] ?? 'listBackends() tells what this machine has';
+    const advice = NEEDS[name] ?? 'listBackends() lists what this machine has';
     throw new EngineError(
       `ONNX Runtime does not start on '${names.join("', '")}' here: ${reasonOf(cause)}; ${advice}`,
       name,
@@ -158,17 +166,17 @@ async function assertProviderStarts(
   }
 }
 
-/** How the bytes of a weight are multiplied: as they are, or without a sign, held 128 higher. */
+/** How weight bytes are passed to integer products: signed, or unsigned and raised by 128. */
 export type ByteType = 'int8' | 'uint8';
 
-const [ROWS, INNER, COLUMNS] = [3, 67, 35]; // whole vectors of every width, and what is left of them
+const [ROWS, INNER, COLUMNS] = [3, 67, 35]; // full SIMD vectors of every width, plus a remainder
 
 const known = new WeakMap<OrtRuntime, Promise<ByteType>>();
 
 /**
- * How ONNX Runtime multiplies bytes exactly on this machine. Processors without VNNI add pairs of products of uint8 and int8 in
- * 16 bits, where the largest of them do not fit; uint8 by uint8 is slower there, and exact. Asked once, of products of the largest
- * numbers there are.
+ * Finds out how ONNX Runtime multiplies bytes exactly on this machine. Processors without VNNI add pairs of uint8 x
+ * int8 products in 16 bits, where the largest overflow; uint8 x uint8 is slower there, but exact. Tested once per
+ * runtime, with the largest numbers.
  *
  * @throws EngineError when neither is exact.
  */
@@ -185,7 +193,7 @@ async function firstExact(runtime: OrtRuntime): Promise<ByteType> {
   );
 }
 
-/** Whether products of bytes come out as they do in JavaScript. */
+/** Whether ONNX Runtime's byte products equal those computed in JavaScript. */
 export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<boolean> {
   const rows = Uint8Array.from({ length: ROWS * INNER }, (_, at) => (at % INNER < INNER / 2 ? 255 : (at * 37) % 256));
   const weight = Int8Array.from({ length: INNER * COLUMNS }, (_, at) => (at % 3 === 0 ? ((at * 29) % 255) - 127 : 127));
@@ -198,7 +206,7 @@ export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<bool
   try {
     const { [graph.outputs[0]?.name ?? '']: y } = await session.run({
       [x.name]: new runtime.Tensor('uint8', rows, [ROWS, INNER]),
-      [q.name]: new runtime.Tensor(type, type === 'int8' ? weight : raised(weight), [INNER, COLUMNS]),
+      [q.name]: new runtime.Tensor(type, type === 'int8' ? weight : asUnsigned(weight), [INNER, COLUMNS]),
     });
     const product = await y?.getData();
     return exactProduct(rows, weight).every((sum, at) => sum === product?.[at]);
@@ -207,8 +215,8 @@ export async function isExact(runtime: OrtRuntime, type: ByteType): Promise<bool
   }
 }
 
-/** Bytes with a sign as bytes without, 128 higher. */
-export function raised(bytes: Int8Array): Uint8Array {
+/** Signed bytes as unsigned ones, raised by 128. */
+export function asUnsigned(bytes: Int8Array): Uint8Array {
   const higher = new Uint8Array(bytes.length);
   for (let at = 0; at < bytes.length; at++) higher[at] = (bytes[at] as number) + 128;
   return higher;

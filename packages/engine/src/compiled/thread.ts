@@ -1,10 +1,11 @@
 /**
- * ONNX Runtime in a thread of its own: sessions run there, and values stay there. To the rest of the engine it is one more ONNX
- * Runtime, whose tensors are handles. A process has one such thread: a run takes all the cores it is given, and two at a time would be
- * in each other's way.
+ * ONNX Runtime in a separate thread: sessions run there, and tensors live there. The rest of the engine sees one more
+ * ONNX Runtime, whose tensors are handles. A process has one such thread: a run uses all cores that it is given, so two
+ * runs at a time would slow each other down.
  *
- * The thread keeps the process alive only while an answer is awaited. It ends when nothing can reach its runtime, a session or a value
- * of it any more; a value that is forgotten without `dispose` is given up there when the garbage collector finds it here.
+ * The thread only keeps the process alive while an answer is pending. It ends when its runtime, sessions and tensors
+ * are all unreachable. A tensor that was never disposed of is released in the thread when its handle is
+ * garbage-collected.
  */
 import { ConfigError, EngineError } from '@peftjs/core/method';
 import { nodeModule } from '../host.js';
@@ -12,19 +13,19 @@ import { notInstalled, reasonOf } from './runtime.js';
 import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 
 /**
- * The process's thread as an ONNX Runtime. It starts when it is first needed; after one has ended there is a new one.
+ * Returns the process's thread as an ONNX Runtime. It starts on first use; after it has ended, a new one is made.
  *
- * @throws ConfigError where there are no threads of Node.
+ * @throws ConfigError where Node's worker threads are missing.
  */
 export function threadRuntime(): OrtRuntime {
   if (nodeModule('node:worker_threads') === undefined) {
     throw new ConfigError(
-      'worker: true needs the threads of Node; in a page leave it out, and call peftjs within a Web Worker',
+      "worker: true needs Node's threads; in a page, leave it out and call peftjs in a Web Worker",
       'worker',
     );
   }
   const known = current?.deref();
-  if (known?.line.hasEnded === false) return known;
+  if (known?.connection.hasEnded === false) return known;
   const made = new ThreadRuntime();
   current = new WeakRef(made);
   return made;
@@ -33,17 +34,17 @@ export function threadRuntime(): OrtRuntime {
 let current: WeakRef<ThreadRuntime> | undefined;
 
 class ThreadRuntime implements OrtRuntime {
-  readonly line = new Line();
+  readonly connection = new Connection();
   readonly Tensor = uploadsTo(this);
   readonly InferenceSession = {
     create: async (model: Uint8Array, options?: object): Promise<OrtSession> => {
-      const id = this.line.newId();
-      const opened = (await this.line.call('open', { id, model, options })) as SessionNames;
+      const id = this.connection.newId();
+      const opened = (await this.connection.call('open', { id, model, options })) as SessionNames;
       return {
         ...opened,
         run: (feeds) => this.#run(id, opened.outputNames, feeds),
         release: () => {
-          this.line.forget(id);
+          this.connection.release(id);
           return Promise.resolve();
         },
       };
@@ -51,20 +52,20 @@ class ThreadRuntime implements OrtRuntime {
   };
 
   constructor() {
-    unusedLines.register(this, this.line);
+    unreachableThreads.register(this, this.connection);
   }
 
   async #run(session: number, outputNames: readonly string[], feeds: Feeds): Promise<Record<string, OrtTensor>> {
     const given = Object.entries(feeds).map(([name, value]) => [name, this.#idOf(value)] as const);
-    const ids = outputNames.map((name) => [name, this.line.newId()] as const);
-    const results = (await this.line.call('run', { session, given, ids })) as Output[];
+    const ids = outputNames.map((name) => [name, this.connection.newId()] as const);
+    const results = (await this.connection.call('run', { session, given, ids })) as Output[];
     return Object.fromEntries(results.map(({ name, id, type, dims }) => [name, new Handle(this, id, type, dims)]));
   }
 
   #idOf(value: OrtTensor): number {
     if (value instanceof Handle && value.runtime === this) return value.id;
     throw new EngineError(
-      'a value is of another executor, or of a thread that has ended; download it there and upload it',
+      'a value belongs to another executor or to a thread that has ended; download it there and upload it here',
     );
   }
 }
@@ -77,7 +78,7 @@ interface Output extends Pick<OrtTensor, 'type' | 'dims'> {
   readonly id: number;
 }
 
-/** Stands for a tensor in the thread. */
+/** A handle to a tensor in the thread. */
 class Handle implements OrtTensor {
   location: OrtTensor['location'] = 'cpu';
 
@@ -87,44 +88,46 @@ class Handle implements OrtTensor {
     readonly type: OrtTensor['type'],
     readonly dims: readonly number[],
   ) {
-    forgotten.register(this, { line: runtime.line, id }, this);
+    unreachableValues.register(this, { connection: runtime.connection, id }, this);
   }
 
   async getData(): Promise<OrtData> {
-    return (await this.runtime.line.call('download', { id: this.id })) as OrtData;
+    return (await this.runtime.connection.call('download', { id: this.id })) as OrtData;
   }
 
   dispose(): void {
     if (this.location === 'none') return;
     this.location = 'none';
-    forgotten.unregister(this);
-    this.runtime.line.forget(this.id);
+    unreachableValues.unregister(this);
+    this.runtime.connection.release(this.id);
   }
 }
 
-/** What a constructor of tensors is to a thread: the memory is copied once, and the copy handed over. */
+/** The Tensor class of the thread's runtime: the data is copied once, and the copy is transferred to the thread. */
 function uploadsTo(runtime: ThreadRuntime): OrtRuntime['Tensor'] {
   return class extends Handle {
     constructor(type: OrtTensor['type'], data: OrtData, dims: readonly number[]) {
-      const id = runtime.line.newId();
+      const id = runtime.connection.newId();
       super(runtime, id, type, dims);
       const copy = data.slice();
-      runtime.line.send('upload', { id, type, dims, data: copy }, [copy.buffer]);
+      runtime.connection.send('upload', { id, type, dims, data: copy }, [copy.buffer]);
     }
   };
 }
 
-/** Ends threads whose runtime, sessions and values nothing can reach any more: all of these hold the runtime. */
-const unusedLines = new FinalizationRegistry<Line>((line) => {
-  line.end();
+/** Ends a thread whose runtime, sessions and tensors are all unreachable; sessions and tensors hold the runtime. */
+const unreachableThreads = new FinalizationRegistry<Connection>((connection) => {
+  connection.end();
 });
 
-/** Gives up values whose handles nothing can reach any more. */
-const forgotten = new FinalizationRegistry<{ readonly line: Line; readonly id: number }>(({ line, id }) => {
-  line.forget(id);
-});
+/** Releases tensors whose handles are unreachable. */
+const unreachableValues = new FinalizationRegistry<{ readonly connection: Connection; readonly id: number }>(
+  ({ connection, id }) => {
+    connection.release(id);
+  },
+);
 
-/** Of a thread of Node what is used here. */
+/** The part of a Node worker thread that is used here. */
 interface Worker {
   postMessage(message: object, transfer: readonly ArrayBufferLike[]): void;
   on(event: 'message', listener: (answer: Answer) => void): void;
@@ -137,7 +140,7 @@ interface Worker {
 interface Answer {
   readonly call: number;
   readonly result?: unknown;
-  /** What went wrong instead. */
+  /** The error of a call that failed. */
   readonly error?: Error;
 }
 
@@ -146,31 +149,37 @@ interface Call {
   reject(error: Error): void;
 }
 
-/** Messages to the thread, and its answers. It holds nothing of what sends them, which could not be collected otherwise. */
-class Line {
+/**
+ * The connection to the thread: sends commands, receives answers. It must not reference the objects that use it, or
+ * they could not be garbage-collected.
+ */
+class Connection {
   readonly #calls = new Map<number, Call>();
   #worker: Worker | undefined;
   #lastId = 0;
-  /** How it ended. */
+  /** How the thread ended. */
   #end: string | undefined;
 
   get hasEnded(): boolean {
     return this.#end !== undefined;
   }
 
-  /** A name for something in the thread. */
+  /** Returns a new id for a tensor, a session or a call. */
   newId(): number {
     return ++this.#lastId;
   }
 
-  /** Has the thread do something. @throws EngineError when it has ended. */
+  /** Sends a command without waiting for it. @throws EngineError when the thread has ended. */
   send(command: string, given: object, transfer: readonly ArrayBufferLike[] = [], call?: number): void {
     if (this.#end !== undefined) throw ended(this.#end);
     this.#worker ??= this.#start();
     this.#worker.postMessage({ command, given, call }, transfer);
   }
 
-  /** Has the thread answer something. @throws EngineError when it has ended, or ends before it has; otherwise what went wrong. */
+  /**
+   * Sends a command and returns its result. @throws EngineError when the thread has ended or ends meanwhile; otherwise
+   * the command's own error.
+   */
   call(command: string, given: object): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const call = this.newId();
@@ -180,8 +189,8 @@ class Line {
     });
   }
 
-  /** Gives up a value or a session. */
-  forget(id: number): void {
+  /** Releases a tensor or a session. */
+  release(id: number): void {
     if (!this.hasEnded) this.send('release', { id });
   }
 
@@ -191,10 +200,10 @@ class Line {
 
   #start(): Worker {
     const { Worker } = nodeModule('node:worker_threads') as { Worker: new (source: string, options: object) => Worker };
-    // Flags of this process, e.g. a loader of TypeScript, are nothing that the thread has a use for.
+    // The flags of this process, e.g. a TypeScript loader, are not passed on: the thread does not need them.
     const workerData = { runtime: pathOfRuntime(), state: new Int32Array(new SharedArrayBuffer(8)) };
     const worker = new Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData });
-    const atExit = lastsUntilIdle(workerData.state);
+    const atExit = waitForIdleAtExit(workerData.state);
     worker.on('message', ({ call, result, error }) => {
       const { resolve, reject } = this.#calls.get(call) as Call;
       this.#calls.delete(call);
@@ -220,15 +229,15 @@ class Line {
   }
 }
 
-/** Milliseconds that an exit waits for a run. */
+/** The most milliseconds that the exit of the process waits for a run. */
 const LONGEST_EXIT = 60_000;
 
 /**
- * Has the process, when it exits, wait for what the thread is doing: ONNX Runtime aborts the process when its thread is stopped in the
- * middle of a run.
- * @param state whether the thread is busy, and whether it may not go on to the next command
+ * Makes the process wait at its exit until the thread is idle: ONNX Runtime aborts the process when its thread is
+ * stopped during a run.
+ * @param state [whether the thread is busy, whether it must not start another command]
  */
-function lastsUntilIdle(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
+function waitForIdleAtExit(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
   const process = nodeModule('node:process') as Record<'on' | 'off', (event: 'exit', listener: () => void) => void>;
   const wait = (): void => {
     Atomics.store(state, 1, 1);
@@ -244,11 +253,14 @@ function lastsUntilIdle(state: Int32Array<SharedArrayBuffer>): { cancel(): void 
 
 function ended(how: string): EngineError {
   return new EngineError(
-    `the thread that runs graphs has ended (${how}), and its values are lost; go on with a new compiled({ worker: true })`,
+    `the thread that runs graphs has ended (${how}), and its values are lost; continue with a new compiled({ worker: true })`,
   );
 }
 
-/** Where this package finds ONNX Runtime: the thread is started from a text, which is nowhere. */
+/**
+ * The path of ONNX Runtime as this package resolves it: the thread's source is a string, which has no location to
+ * resolve from.
+ */
 function pathOfRuntime(): string {
   const { createRequire } = nodeModule('node:module') as {
     createRequire(from: string): { resolve(name: string): string };
@@ -261,8 +273,8 @@ function pathOfRuntime(): string {
 }
 
 /**
- * The thread. It is a text and no file, so that it is there whatever a bundler makes of this package. It does one thing after another,
- * as they were sent: a value may be given up right after the run that reads it was sent.
+ * The source of the thread. It is a string rather than a file so that it survives any bundler. Commands run one after
+ * another, in the order in which they were sent: a tensor may be released right after sending the run that reads it.
  */
 const SOURCE = `
 const { parentPort, workerData } = require('node:worker_threads');

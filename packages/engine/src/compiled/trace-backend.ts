@@ -7,24 +7,27 @@ import { dtypeFor } from './kernels/creation.js';
 import type { Kernel, KernelTable } from './kernels/kernel.js';
 import { quantized } from './kernels/quantized.js';
 
-/** A kernel of the table, and whether it is one of those that take a weight in 8 bits. */
+/** A kernel of the table, and whether it accepts 8-bit weights. */
 interface KernelOfTable {
   readonly kernel: Kernel;
   readonly takesBytes: boolean;
 }
 
-/** What stands behind a tensor of the trace; `known` when its numbers were given, not computed. */
+/** The graph's value of a tensor; `known` if its numbers were given, not computed. */
 interface Entry {
   readonly value: Value;
   readonly known?: ConstantData;
 }
 
-/** A TensorFlow.js backend that computes nothing: its tensors are values of an ONNX graph, its kernels add nodes to it. */
+/**
+ * A TensorFlow.js backend that computes nothing: its tensors are values of an ONNX graph, and its kernels add nodes to
+ * that graph.
+ */
 export class TraceBackend extends tf.KernelBackend {
   #graph: GraphBuilder | undefined;
   readonly #entries = new Map<object, Entry>();
 
-  /** Runs `body` with a new graph to build. @throws EngineError inside another trace. */
+  /** Runs `body` with a new graph. @throws EngineError inside another trace. */
   trace<T>(body: (graph: GraphBuilder) => T): T {
     if (this.#graph !== undefined) {
       throw new EngineError(
@@ -40,7 +43,10 @@ export class TraceBackend extends tf.KernelBackend {
     }
   }
 
-  /** A gradient that throws leaves the tensors it kept; nothing of a trace outlives it. */
+  /**
+   * Disposes of all tensors, so that nothing of a trace outlives it: a gradient that throws leaves the tensors that it
+   * kept.
+   */
   #disposeAll(): void {
     for (const [dataId, { value }] of this.#entries) {
       const dtype = isBytes(value) ? 'int32' : dtypeFor(value.dtype);
@@ -72,7 +78,7 @@ export class TraceBackend extends tf.KernelBackend {
     return { dataId, shape: [...value.shape], dtype: isBytes(value) ? 'int32' : dtypeFor(value.dtype) };
   }
 
-  /** The graph's value for a tensor; one that belongs to another backend is copied into the graph as a constant. */
+  /** The graph's value of a tensor; a tensor of another backend is copied into the graph as a constant. */
   valueFor({ dataId, shape, dtype }: TensorInfo): Value {
     const entry = this.#entries.get(dataId);
     if (entry !== undefined) return entry.value;
@@ -150,12 +156,12 @@ export class TraceBackend extends tf.KernelBackend {
   }
 }
 
-/** The tracing backends there are, one for each table of kernels. */
+/** The registered tracing backends, one for each table of kernels. */
 const registered: { readonly name: string; readonly table: KernelTable }[] = [];
 
 /**
- * The name of the tracing backend with these kernels, registered when such a table is first met. It never becomes the default
- * backend by itself.
+ * Returns the name of the tracing backend with these kernels, and registers it on first use. It never becomes the
+ * default backend.
  */
 export function traceBackendName(table: KernelTable): string {
   const known = registered.find((other) => isSameTable(other.table, table));
@@ -172,7 +178,7 @@ export function traceBackendName(table: KernelTable): string {
 
 const TRACE_BACKEND = 'peftjs-trace';
 
-/** A tracing backend by its name. */
+/** Returns a tracing backend by its name. */
 export function traceBackend(name: string): TraceBackend {
   const backend: unknown = tf.findBackend(name);
   return backend as TraceBackend;
@@ -192,14 +198,17 @@ function register(backendName: string, kernelName: string, kernel: Kernel): void
   });
 }
 
-/** A kernel known to TensorFlow.js but not to the table. */
+/** Stands in for a kernel that TensorFlow.js has but the table does not. */
 function refusal(kernelName: string): Kernel {
   return () => {
     throw missingKernel(kernelName);
   };
 }
 
-/** Numbers of a tensor that the function closes over. @throws EngineError where its backend reads only asynchronously. */
+/**
+ * The numbers of a tensor that the function closes over. @throws EngineError if its backend can only be read
+ * asynchronously.
+ */
 function foreignValues(dataId: object): BackendValues {
   try {
     return tf.engine().readSync(dataId);
@@ -218,16 +227,16 @@ function memoryOf(values: BackendValues, dtype: DataType): Float32Array | Int32A
   return values instanceof fits ? values : typedArray(values as ArrayLike<number>, type);
 }
 
-/** TensorFlow.js has no type for bytes: they go as int32, which nothing but the kernels for them may take them for. */
+/** TensorFlow.js has no byte type: bytes appear as int32, and only the kernels for 8-bit weights may read them. */
 function isBytes({ dtype }: Value): boolean {
   return dtype === 'int8' || dtype === 'uint8';
 }
 
-/** @throws EngineError for a weight in 8 bits where numbers are read. */
+/** @throws EngineError when a kernel for numbers would read an 8-bit weight. */
 function refuseBytes(values: Readonly<Record<string, Value>>): void {
   if (!Object.values(values).some(isBytes)) return;
   throw new EngineError(
-    `a compiled function reads a weight in 8 bits${askedBy()}; multiply by nn.quantizedLinear, or read nn.dequantized of it`,
+    `a compiled function reads a weight in 8 bits${askedBy()}; use nn.quantizedLinear or nn.dequantized`,
   );
 }
 
@@ -238,7 +247,7 @@ function isMany(outputs: Value | readonly Value[]): outputs is readonly Value[] 
 /** The error for a kernel that cannot be compiled. */
 export function missingKernel(kernelName: string): EngineError {
   return new EngineError(
-    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX twin; ` +
+    `the TensorFlow.js kernel '${kernelName}'${askedBy()} has no ONNX equivalent; ` +
       'compose the function from other ops, or run it with the eager executor',
     kernelName,
   );
@@ -257,13 +266,13 @@ const RANDOM_OPS: ReadonlySet<string> = new Set([
   'truncatedNormal',
 ]);
 
-/** The public ops that are running, outermost first: TensorFlow.js opens a scope for each. */
+/** The public ops that are running, outermost first: TensorFlow.js opens a scope for each op. */
 function runningOps(): string[] {
   const { scopeStack } = tf.engine().state;
   return scopeStack.flatMap(({ name }) => (name.endsWith(OP_SUFFIX) ? [name.slice(0, -OP_SUFFIX.length)] : []));
 }
 
-/** Who asked, for the middle of a sentence; empty where nobody knows. */
+/** The op that asked, as a parenthesis within a message; empty if unknown. */
 function askedBy(): string {
   const ops = runningOps();
   const isGradient = tf.engine().state.scopeStack.some(({ name }) => name === 'backward');
@@ -271,7 +280,9 @@ function askedBy(): string {
   return ` (asked for by tf.${ops.join(' > tf.')}${isGradient ? ', in a gradient' : ''})`;
 }
 
-/** Numbers drawn while the function is traced would be the same in every run. @throws EngineError inside a random op. */
+/**
+ * @throws EngineError inside a random op: its numbers would be drawn once, at tracing time, and repeat in every run.
+ */
 function refuseRandomness(): void {
   const op = runningOps().find((name) => RANDOM_OPS.has(name));
   if (op === undefined) return;

@@ -13,35 +13,39 @@ import type { TraceBackend } from './trace-backend.js';
 
 /** A pure function as an ONNX graph. */
 export interface TracedGraph {
+  /** The nodes that an output depends on, in the order of computation. */
   readonly nodes: readonly GraphNode[];
+  /** The constants that an output depends on. */
   readonly constants: readonly GraphConstant[];
   /** The inputs that an output depends on; the others are not in the graph. */
   readonly inputs: readonly GraphPort[];
+  /** The outputs of the function. */
   readonly outputs: readonly GraphPort[];
   /** The graph as an ONNX model file. */
   bytes(): Uint8Array;
 }
 
 /**
- * Runs a pure function once on symbolic tensors and returns the graph of what it did, its gradients included. Bools come out
- * as int32.
+ * Runs a pure function once on symbolic tensors and returns the graph of its operations, including its gradients. Bools
+ * come out as int32.
  *
- * @throws EngineError when the function does what a graph cannot: reads a tensor, draws random numbers, needs a kernel
- * without an ONNX twin, traces another function.
+ * @throws EngineError when the function does something that a graph cannot express: reads a tensor, draws random
+ * numbers, needs a kernel without an ONNX equivalent, or traces another function.
  * @throws ShapeError when a spec is impossible.
  */
 export async function trace(fn: PureFunction, inputs: Readonly<Record<string, TensorSpec>>): Promise<TracedGraph> {
   return traceWith({ table: kernelTable, bytes: 'int8' }, fn, inputs);
 }
 
-/** What a trace depends on besides the function. */
+/** Settings that a trace depends on. */
 export interface Tracing {
+  /** The kernels that can be compiled. */
   readonly table: KernelTable;
-  /** What the graph takes in the place of int8. */
+  /** The byte type that the graph uses for int8 inputs. */
   readonly bytes: ByteType;
 }
 
-/** {@link trace} with other kernels. */
+/** {@link trace} with a choice of kernels. */
 export async function traceWith(
   { table, bytes }: Tracing,
   fn: PureFunction,
@@ -49,7 +53,7 @@ export async function traceWith(
 ): Promise<TracedGraph> {
   checkFunction(fn);
   checkSpecs(inputs, ['float32', 'int32', 'int8']);
-  // A backend must have been chosen, and none be half started, for TensorFlow.js to come back to it.
+  // withBackend restores the current backend, so one must have been chosen and have started.
   await tf.ready();
   const name = traceBackendName(table);
   const backend = traceBackend(name);
@@ -83,7 +87,7 @@ function call(fn: PureFunction, inputs: Tensors): Tensors {
   return outputs;
 }
 
-/** TensorFlow.js's own complaint about a kernel that nobody registered, in our words. */
+/** Rewords TensorFlow.js's error about a kernel that is not registered. */
 function orMissingKernel<T>(body: () => T): T {
   try {
     return body();
@@ -94,10 +98,10 @@ function orMissingKernel<T>(body: () => T): T {
   }
 }
 
-/** Only what an output depends on. */
+/** Keeps only what an output depends on. */
 function pruned({ nodes, constants, inputs, outputs }: GraphBuilder): TracedGraph {
   const needed = new Set(outputs.map(({ name }) => name));
-  // Nodes stand in the order of computation, so that one look from the back finds all that is needed.
+  // Nodes are in the order of computation, so one pass from the back finds all that is needed.
   const live = nodes.toReversed().filter((node) => {
     const isLive = node.outputs.some((name) => needed.has(name));
     if (isLive) for (const name of node.inputs) needed.add(name);

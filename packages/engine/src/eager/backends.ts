@@ -8,17 +8,21 @@ import { writeTransposesOut } from './wasm-products.js';
 /** A TensorFlow.js backend that the eager executor can run on. */
 export type EagerBackend = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
+/** How to load and start a TensorFlow.js backend. */
 export interface BackendSource {
-  /** Makes TensorFlow.js know the backend; it may choose it for the process, which is undone. */
+  /**
+   * Registers the backend with TensorFlow.js. If this changes the process's current backend, the caller restores it.
+   */
   load(): unknown;
-  /** Threads it computes with, once started. */
+  /** The number of threads that it computes with, once started. */
   threads(): Promise<number>;
-  /** Versions of what no package.json of peftjs names, once started. */
+  /** Versions of libraries that no package.json of peftjs names, once started. */
   versions?(): Record<string, string>;
+  /** The command that installs it. */
   readonly install: string;
 }
 
-/** Fastest first: the order in which 'auto' looks. */
+/** Backends, fastest first: the order in which 'auto' tries them. */
 export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
   tensorflow: {
     load: loadTensorFlow,
@@ -44,12 +48,12 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
 };
 
 /**
- * Starts a backend without choosing it for the process.
+ * Starts a backend without making it the current one.
  *
  * @throws EngineError when it is not installed or does not start here.
  */
 export async function startBackend(name: EagerBackend): Promise<void> {
-  // The process's own choice comes first: a backend loaded later must not become the default.
+  // The process must have its own backend first: a backend loaded later must not become the default.
   await tf.ready();
   const chosen = tf.getBackend();
   const { load, install } = EAGER_BACKENDS[name];
@@ -68,7 +72,10 @@ export async function startBackend(name: EagerBackend): Promise<void> {
   }
 }
 
-/** Puts the backend into TensorFlow.js's registry by its own factory; `tf.setBackend` would choose it while it starts. */
+/**
+ * Adds the backend to TensorFlow.js's registry by its own factory; `tf.setBackend` would make it the current one while
+ * it starts.
+ */
 async function start(name: EagerBackend): Promise<void> {
   const { registry } = tf.engine();
   const factory = tf.findBackendFactory(name) as (() => tf.KernelBackend | Promise<tf.KernelBackend>) | null;
@@ -78,7 +85,7 @@ async function start(name: EagerBackend): Promise<void> {
   if (name === 'wasm') writeTransposesOut();
 }
 
-/** The cpu backend greets with a banner on its first write, unless TensorFlow.js believes itself in production. */
+/** Suppresses the banner that the cpu backend prints on its first write outside production mode. */
 function withoutBanner(): void {
   const isProduction = tf.env().getBool('PROD');
   tf.env().set('PROD', true);

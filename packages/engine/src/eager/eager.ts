@@ -11,13 +11,13 @@ import type { BackendSource, EagerBackend } from './backends.js';
 
 /** Options of {@link eager}. */
 export interface EagerOptions {
-  /** Where TensorFlow.js computes; 'auto', the default, is the fastest that starts here. */
+  /** The TensorFlow.js backend. Default 'auto': the fastest that starts here. */
   readonly backend?: EagerBackend | 'auto';
 }
 
 /**
- * The executor that runs a pure function op by op on a TensorFlow.js backend. Slower than `compiled`, but it runs whatever
- * TensorFlow.js runs. The process's own backend stays what it was.
+ * Creates the executor that runs a pure function op by op on a TensorFlow.js backend. It is slower than `compiled`, but
+ * supports everything that TensorFlow.js does. The process's current backend stays the same.
  *
  * @throws ConfigError for an unknown backend.
  * @throws EngineError when the backend does not start here, with the command that installs it.
@@ -83,7 +83,10 @@ function prepared(backend: EagerBackend, fn: PureFunction, specs: Specs): Compil
   };
 }
 
-/** Outputs as tensors of the caller's own, whatever they are in the function; bools come out as int32, as when compiled. */
+/**
+ * Copies the outputs, so that the caller owns them even where the function returned an input; bools come out as int32,
+ * as when compiled.
+ */
 function owned(outputs: Tensors): Tensors {
   checkOutputs(outputs);
   const own = (tensor: Tensor): Tensor =>
@@ -92,10 +95,10 @@ function owned(outputs: Tensors): Tensors {
 }
 
 async function download(value: Tensor): Promise<HostTensor> {
-  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before that');
+  if (specOf(value) === undefined) throw new EngineError('this value was released; download it before you release it');
   const values = await value.data();
   const shape = [...value.shape];
-  // TensorFlow.js casts to a wider type without touching the memory, so that its class may not be the type's.
+  // TensorFlow.js casts to a wider type without converting the memory, so the array's class may not match the dtype.
   if (value.dtype === 'int32')
     return { dtype: 'int32', shape, data: values instanceof Int32Array ? values : Int32Array.from(values) };
   return { dtype: 'float32', shape, data: values instanceof Float32Array ? values : Float32Array.from(values) };

@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import { EngineError } from '@peftjs/core/method';
 import { defaultEnvironment, environment, nodeModule } from '../host.js';
 
-/** The packages that bind TensorFlow; where both are installed, the one that also finds GPUs. */
+/** The packages that bind TensorFlow, in order of preference: the first also finds GPUs. */
 const PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
 
-/** How to get them: TensorFlow.js's own build of an older TensorFlow, or peftjs's of a current one. */
+/** How to install one: TensorFlow.js's own build of an older TensorFlow, or peftjs's build of a current one. */
 export const TENSORFLOW_INSTALL =
   'npm install @tensorflow/tfjs-node, or for a current TensorFlow, from a clone of peftjs: npx tsx tools/tfjs-node/build.ts --into DIR';
 
@@ -20,15 +20,15 @@ interface NodeModules {
 }
 
 /**
- * Makes TensorFlow.js know the backend 'tensorflow', from the folder that PEFTJS_TFJS_NODE names or else from where this package is
- * installed.
+ * Registers the backend 'tensorflow' with TensorFlow.js, from the folder in PEFTJS_TFJS_NODE, or else from where this
+ * package is installed.
  *
  * @throws EngineError when it is not installed, has no native addon, or does not load.
  */
 export function loadTensorFlow(): void {
   const { require, name } = findBinding();
   restoreUtilities();
-  defaultEnvironment('TF_CPP_MIN_LOG_LEVEL', '2'); // errors only; TensorFlow greets otherwise
+  defaultEnvironment('TF_CPP_MIN_LOG_LEVEL', '2'); // errors only, without TensorFlow's start-up messages
   shareTensorFlowJs(require, name);
   try {
     require(name);
@@ -42,7 +42,7 @@ export function loadTensorFlow(): void {
   }
 }
 
-/** Versions of the package that binds TensorFlow and of the library that it is bound to, once the backend is started. */
+/** Versions of the package that binds TensorFlow and of the TensorFlow library itself, once the backend has started. */
 export function tensorFlowVersions(): Record<string, string> {
   const { require, name } = findBinding();
   const { version } = require(name) as { readonly version: Readonly<Record<'tfjs-node', string>> };
@@ -50,12 +50,12 @@ export function tensorFlowVersions(): Record<string, string> {
   return { [name]: version['tfjs-node'], tensorflow: binding.TF_Version };
 }
 
-/** What the package's backend holds: its native addon. */
+/** The part of the backend that is used here: its native addon. */
 interface Bound {
   readonly binding: { readonly TF_Version: string };
 }
 
-/** The package that binds TensorFlow. @throws EngineError when none is installed. */
+/** Finds the package that binds TensorFlow. @throws EngineError when none is installed. */
 function findBinding(): { readonly require: Require; readonly name: string } {
   const folder = environment('PEFTJS_TFJS_NODE') ?? '';
   const require = requireFrom(folder);
@@ -64,7 +64,7 @@ function findBinding(): { readonly require: Require; readonly name: string } {
   throw new EngineError(`${PACKAGES.join(' and ')} are not installed${folder && ` in ${folder} (PEFTJS_TFJS_NODE)`}`);
 }
 
-/** Resolves as a file of that folder does; '' for this package. */
+/** Resolves modules from that folder; '' means from this package. */
 function requireFrom(folder: string): Require {
   const { createRequire } = (nodeModule('node:module') ?? {}) as Partial<NodeModules>;
   const { resolve } = (nodeModule('node:path') ?? {}) as { resolve?: (...parts: string[]) => string };
@@ -80,7 +80,7 @@ function resolved(require: Require, name: string, from?: string): string | undef
   }
 }
 
-/** Two functions that tfjs-node 4.22 calls, and that newer versions of Node warn of or no longer have. */
+/** Restores two functions that tfjs-node 4.22 calls, and that newer versions of Node deprecate or have removed. */
 function restoreUtilities(): void {
   const util = nodeModule('node:util') as Record<string, (value: unknown) => boolean>;
   util.isNullOrUndefined = (value) => value == null;
@@ -88,11 +88,11 @@ function restoreUtilities(): void {
 }
 
 /**
- * Gives the package, in a folder with a TensorFlow.js of its own, the one that this process has: a second one would put its
- * kernels in the place of the first one's, with a warning for each.
+ * Makes the package use this process's TensorFlow.js, even from a folder that has another copy: a second copy would
+ * replace the kernels of the first, with a warning for each.
  */
 function shareTensorFlowJs(require: Require, name: string): void {
-  const { default: exports = tf } = tf as { readonly default?: object }; // which holds the core's exports, too
+  const { default: exports = tf } = tf as { readonly default?: object }; // includes the exports of tfjs-core
   for (const part of ['@tensorflow/tfjs', '@tensorflow/tfjs-core']) {
     const theirs = resolved(require, part, resolved(require, name));
     if (theirs !== undefined) require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports };

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs';
 
-/** What the kernels of the WASM backend are called with, and what they return. */
+/** The call signature of the WASM backend's kernels. */
 type Kernel<Inputs, Attributes> = (call: {
   readonly inputs: Inputs;
   readonly attrs: Attributes;
@@ -19,8 +19,9 @@ type Transpose = Kernel<{ readonly x: TensorInfo }, { readonly perm: readonly nu
 const ours = new WeakSet<KernelFunc>();
 
 /**
- * Gives the WASM backend, for the whole process, a product of two matrices that writes a transposed operand out first. Its own
- * has fast code only for operands that lie straight, and is ten times slower on the others, which every backward pass has.
+ * Replaces the WASM backend's matrix product, for the whole process, by one that writes a transposed operand out first.
+ * The backend's own product is only fast for untransposed operands; it is ten times slower for transposed ones, which
+ * every backward pass has.
  */
 export function writeTransposesOut(): void {
   const { kernelFunc, ...config } = tf.getKernel('BatchMatMul', 'wasm');
@@ -32,7 +33,10 @@ export function writeTransposesOut(): void {
   tf.registerKernel({ ...config, kernelFunc: straightened });
 }
 
-/** The same product. Batches of matrices go as they came: the backend has one speed for them. */
+/**
+ * The same product, with transposed operands written out. Batches of matrices are passed on as they are: the backend is
+ * equally fast for all of them.
+ */
 function ofStraightOperands(product: Product, transpose: Transpose): Product {
   return (call) => {
     const { inputs, attrs, backend } = call;
@@ -51,7 +55,7 @@ function isBatch({ shape }: TensorInfo): boolean {
   return shape.slice(0, -2).some((dim) => dim !== 1);
 }
 
-/** The axes in order, but for the last two: 3 -> [0, 2, 1]. */
+/** The axes with the last two exchanged: rank 3 -> [0, 2, 1]. */
 function swapped(rank: number): number[] {
   return [...Array(rank - 2).keys(), rank - 1, rank - 2];
 }

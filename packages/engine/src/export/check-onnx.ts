@@ -5,20 +5,23 @@ import { compiled } from '../compiled/compiled.js';
 import { loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
 import { POSITIONS, TEXT_INPUTS, type OnnxDtype, type OnnxFiles, type TextInput } from './export-onnx.js';
 
-/** How an exported graph is held against its model. */
+/** Options of {@link checkOnnx}. */
 export interface OnnxCheckOptions {
-  /** Most tokens that the model reads. */
+  /** The most tokens that the model reads. */
   readonly maxTokens: number;
-  /** What the graph was exported with. Default 'fp32'. */
+  /** The dtype that the graph was exported with. Default 'fp32'. */
   readonly dtype?: OnnxDtype;
-  /** ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
+  /** The ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
   readonly runtime?: OrtRuntime;
 }
 
-/** Between two computations of one tensor, ||a - b|| / ||b||: of float32, and of what was rounded, where more is a fault and no rounding. */
+/**
+ * The largest acceptable relative error, ||a - b|| / ||b||: rounding errors of float32 and of 8-bit weights stay below
+ * it.
+ */
 const TOLERANCE: Readonly<Record<OnnxDtype, number>> = { fp32: 1e-4, q8: 0.5 };
 
-/** Batches of one row and of several, of one token and of several: [rows, tokens]. */
+/** Batch shapes [rows, tokens]: one row and several, one token and several. */
 const SHAPES: readonly (readonly [number, number])[] = [
   [1, 1],
   [2, 6],
@@ -26,11 +29,12 @@ const SHAPES: readonly (readonly [number, number])[] = [
 ];
 
 /**
- * Runs an exported graph and its model on the same drawn batches, padded ones among them; one that takes a past reads each text at
- * once, and in two halves.
- * @param graph what `exportOnnx` or `exportOnnxFiles` gave
- * @returns how far the outputs are from each other at most, ||a - b|| / ||b||
- * @throws EngineError beyond 1e-4, for weights in 8 bits beyond 0.5, or when ONNX Runtime does not take the graph.
+ * Runs an exported graph and its model on the same random batches, some of them padded. A graph with past keys and
+ * values reads each text both as a whole and in two halves.
+ * @param graph what `exportOnnx` or `exportOnnxFiles` returned
+ * @param source the model that was exported
+ * @returns the largest relative error of the outputs, ||a - b|| / ||b||
+ * @throws EngineError above 1e-4 (0.5 for 8-bit weights), or when ONNX Runtime rejects the graph.
  */
 export async function checkOnnx(
   graph: Uint8Array | OnnxFiles,
@@ -44,7 +48,7 @@ export async function checkOnnx(
   try {
     let worst = 0;
     for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= longest)) {
-      const batch = drawnBatch(source, rows, tokens);
+      const batch = randomBatch(source, rows, tokens);
       const expected = await predict(unpooled(source), [batch], { executor });
       const halves = takesPast(session) && tokens > 1 ? [[tokens], [Math.ceil(tokens / 2), tokens]] : [[tokens]];
       for (const ends of halves)
@@ -78,8 +82,8 @@ function takesPast({ inputNames }: Session): boolean {
 }
 
 /**
- * What a graph gives for a batch, row after row.
- * @param ends where the calls end in which it reads it, each with the keys and values of those before
+ * The graph's outputs for a batch, row after row.
+ * @param ends the end of each call, in tokens; a call gets the keys and values of the calls before it
  */
 async function outputsOf(
   ort: OrtRuntime,
@@ -107,7 +111,7 @@ async function outputsOf(
   return all;
 }
 
-/** No tokens yet. */
+/** Keys and values of zero tokens. */
 function emptyPast({ Tensor }: OrtRuntime, { inputMetadata = [] }: Session, rows: number): Record<string, OrtTensor> {
   const own = inputMetadata.filter(({ name }) => name.startsWith(PAST));
   return Object.fromEntries(
@@ -122,14 +126,14 @@ function baseOf(source: PeftModel | Model): Model {
   return 'adapters' in source ? source.model : source;
 }
 
-/** A model that gives what its graph does: of an embedder the embeddings of tokens. */
+/** Makes a model return what its graph returns: an embedder returns token embeddings. */
 function unpooled(source: PeftModel | Model): PeftModel | Model {
   if ('adapters' in source) return { ...source, model: unpooled(source.model) as Model };
   return source.tokenEmbeddings ? { ...source, forward: source.tokenEmbeddings } : source;
 }
 
-/** Rows of drawn ids, each shorter than the one before. */
-function drawnBatch(source: PeftModel | Model, rows: number, tokens: number): InputBatch {
+/** Rows of random ids, each shorter than the one before. */
+function randomBatch(source: PeftModel | Model, rows: number, tokens: number): InputBatch {
   const { sites } = baseOf(source);
   const words = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 1;
   const rng = createRng(0);
@@ -148,7 +152,7 @@ function drawnBatch(source: PeftModel | Model, rows: number, tokens: number): In
   };
 }
 
-/** The tokens of a batch from one place to another; the mask is of all before them too. */
+/** The tokens of a batch in a range of positions; the mask also covers all tokens before them. */
 function feeds(
   { Tensor }: OrtRuntime,
   names: readonly string[],
@@ -157,7 +161,7 @@ function feeds(
 ): Record<string, OrtTensor> {
   const [rows = 1, tokens = 1] = inputs.inputIds?.shape ?? [];
   const places = Array.from({ length: rows * tokens }, (_, place) => place);
-  const taken = (start: number, number: (place: number) => number): OrtTensor => {
+  const valuesAt = (start: number, number: (place: number) => number): OrtTensor => {
     const kept = places.filter((place) => place % tokens >= start && place % tokens < to);
     return new Tensor(
       'int64',
@@ -170,14 +174,14 @@ function feeds(
     const { data } = inputs[input] as HostTensor;
     return [
       TEXT_INPUTS[input].name,
-      taken(input === 'attentionMask' ? 0 : from, (place) => data[place] as number),
+      valuesAt(input === 'attentionMask' ? 0 : from, (place) => data[place] as number),
     ] as const;
   });
-  const positions = names.includes(POSITIONS) ? { [POSITIONS]: taken(from, (place) => place % tokens) } : {};
+  const positions = names.includes(POSITIONS) ? { [POSITIONS]: valuesAt(from, (place) => place % tokens) } : {};
   return { ...Object.fromEntries(own), ...positions };
 }
 
-/** Infinite for outputs of other sizes. */
+/** The relative error of the outputs; infinite when their sizes differ. */
 function distance(given: Float32Array, rows: readonly Float32Array[]): number {
   let [error, norm, place] = [0, 0, 0];
   for (const row of rows) {

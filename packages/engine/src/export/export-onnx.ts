@@ -29,14 +29,14 @@ import { prepare } from '../compiled/prepare.js';
 import type { RunGraph } from '../compiled/merge.js';
 import { quantizedGraph } from './quantize.js';
 
-/** Names of the open axes, as exporters of transformers have them: transformers.js makes an empty past by the first. */
+/** Names of the open axes, as in the exporters of transformers: transformers.js creates an empty past by the first. */
 const AXES = ['batch_size', 'sequence_length'];
 const PAST = 'past_sequence_length';
 
-/** What the positions of tokens are called that follow others. */
+/** The input with the positions of tokens that follow others. */
 export const POSITIONS = 'position_ids';
 
-/** What a text model may read, [batch, tokens], and what transformers calls it. */
+/** The inputs that a text model may read, [batch, tokens], and their names in transformers. */
 export const TEXT_INPUTS = {
   inputIds: { name: 'input_ids', dtype: 'int32' },
   attentionMask: { name: 'attention_mask', dtype: 'float32' },
@@ -46,41 +46,54 @@ export const TEXT_INPUTS = {
 /** An input of a text model. */
 export type TextInput = keyof typeof TEXT_INPUTS;
 
-/** What the weights of a file are: float32, or those of frozen linear modules and embeddings in 8 bits. */
+/** The weights of a file: all in float32, or frozen linear modules and embeddings in 8 bits. */
 export type OnnxDtype = 'fp32' | 'q8';
 
-/** How a model is exported. */
+/** Options of {@link exportOnnx}. */
 export interface OnnxOptions {
-  /** What the graph takes, as far as the model reads it. Default: ids, mask and token types. */
+  /** The inputs of the graph; those that the model does not read are left out. Default: ids, mask and token types. */
   readonly inputs?: readonly TextInput[];
-  /** Default 'fp32'. With 'q8' the file is a quarter of the size, and for ONNX Runtime alone; its outputs are rounded ones. */
+  /**
+   * Default 'fp32'. With 'q8' the file is a quarter of the size, only runs in ONNX Runtime, and its outputs have
+   * rounding errors.
+   */
   readonly dtype?: OnnxDtype;
 }
 
-/** How a model is exported into several files. */
+/** Options of {@link exportOnnxFiles}. */
 export interface OnnxFilesOptions extends OnnxOptions {
-  /** Bytes of a file, at most: of a larger model the weights go into files beside it. Default: what an ONNX file can hold, 2 GB. */
+  /**
+   * The most bytes of a file; the weights of a larger model go into separate files. Default: what an ONNX file can
+   * hold, 2 GB.
+   */
   readonly maxFileBytes?: number;
 }
 
-/** ONNX files by name: a graph and, where its weights are not in it, the files that they are in. */
+/** ONNX files by name: the graph, and the files with its weights, if these are separate. */
 export type OnnxFiles = ReadonlyMap<string, Uint8Array>;
 
-/** Where transformers.js looks for a graph. */
+/** The file names by which transformers.js finds a graph. */
 const FILES: Readonly<Record<OnnxDtype, string>> = { fp32: 'model.onnx', q8: 'model_quantized.onnx' };
 
 /**
- * A text model with its adapters as an ONNX file: inputs `input_ids`, `attention_mask` and `token_type_ids` int64 [batch, tokens] of
- * any size, as far as the model reads them, output `logits` float32; of a model for embeddings `last_hidden_state` [batch, tokens, width],
- * which transformers.js pools. A causal language model takes `position_ids` and the keys and values of the tokens before,
- * `past_key_values.<layer>.key` and `.value` [batch, heads, past, size], which may be empty, and its mask is of these tokens too; it
- * gives `present.<layer>.key` and `.value` for the next call. With `longrope` (Phi-3) texts end at the length of pretraining, where
- * transformers reads them anew: the runtime refuses a position beyond. In float32 the file has operators of the ONNX standard alone (opset 20).
- * What is merged is in the weights; other adapters come as nodes of their own.
+ * Exports a text model with its adapters as an ONNX file.
  *
- * @param source a model with adapters, of which the active ones act, or a plain one, e.g. a merged one.
+ * Inputs: `input_ids`, `attention_mask` and `token_type_ids`, int64 [batch, tokens] of any size, those that the model
+ * reads. Output: `logits` float32, or, for an embedding model, `last_hidden_state` [batch, tokens, width], which
+ * transformers.js pools.
+ *
+ * A causal language model also takes `position_ids`, and the keys and values of earlier tokens,
+ * `past_key_values.<layer>.key` and `.value` [batch, heads, past, size], which may be empty; its mask includes these
+ * tokens. It returns `present.<layer>.key` and `.value` for the next call. With `longrope` (Phi-3), texts are limited
+ * to the pretraining length, beyond which transformers would recompute them; the runtime rejects later positions.
+ *
+ * In float32, the file only uses operators of the ONNX standard (opset 20). Merged adapters are in the weights; other
+ * active adapters are nodes of their own.
+ *
+ * @param source a model with its active adapters, or a plain model, e.g. a merged one.
  * @throws UnsupportedError when weights are held in 8 bits: see `fullPrecision`.
- * @throws EngineError when a step of the model cannot be written for any size, naming it, or the file would exceed 2 GB.
+ * @throws EngineError when a step of the model cannot be written for any size (the error names it), or the file would
+ * exceed 2 GB.
  * @example
  * const bytes = await exportOnnx(mergeAndUnload(peft));
  */
@@ -88,21 +101,21 @@ export async function exportOnnx(source: PeftModel | Model, options: OnnxOptions
   return oneFile(await modelGraph(source, options));
 }
 
-/** @throws EngineError when it would exceed what a file can hold. */
+/** @throws EngineError when the graph exceeds the size limit of an ONNX file. */
 function oneFile(graph: ModelGraph): Uint8Array {
   const bytes = storedBytes(graph);
   if (bytes <= LARGEST_FILE) return writeModel(graph);
   throw new EngineError(
-    `an ONNX file holds at most 2 GB, and these weights have ${(bytes / 2 ** 30).toFixed(1)} GB; take exportOnnxFiles, which writes several files`,
+    `an ONNX file holds at most 2 GB, and these weights have ${(bytes / 2 ** 30).toFixed(1)} GB; use exportOnnxFiles, which writes several files`,
     'weights',
   );
 }
 
 /**
- * The same as files of the names by which transformers.js finds them, `model.onnx` or `model_quantized.onnx`: for `saveOnnx`, and for
- * models of more than 2 GB, whose weights go into `model.onnx_data`, `model.onnx_data_1`, ..
+ * Exports the same graph as files with the names that transformers.js expects, `model.onnx` or `model_quantized.onnx`:
+ * for `saveOnnx`, and for models of more than 2 GB, whose weights go into `model.onnx_data`, `model.onnx_data_1`, ..
  *
- * @throws UnsupportedError and EngineError as `exportOnnx`, but for the size.
+ * @throws UnsupportedError and EngineError as `exportOnnx`, except for the size.
  * @example
  * const files = [await exportOnnxFiles(merged), await exportOnnxFiles(merged, { dtype: 'q8' })];
  * await saveOnnx(merged, new Map(files.flatMap((each) => [...each])), 'for-the-web', { maxTokens });
@@ -134,7 +147,7 @@ async function modelGraph(
   return dtype === 'fp32' ? graph : quantizedGraph(graph, roundable(model, weights));
 }
 
-/** The weights that take little harm from 8 bits: those of frozen linear modules and embeddings, not of a head that is trained. */
+/** The weights that lose little in 8 bits: those of frozen linear modules and embeddings, but not of a trained head. */
 function roundable(model: Model, weights: HostTensors): HostTensors {
   const own = model.sites.filter(
     (site) => site.kind === 'embedding' || (takesQuantized(site) && !isOfHead(model, site.path)),
@@ -147,7 +160,7 @@ function storedBytes({ constants }: ModelGraph): number {
   return constants.reduce((sum, { data }) => sum + data.byteLength, 0);
 }
 
-/** What a graph that writes texts takes besides ids. */
+/** The inputs that a text-generating graph has besides ids. */
 function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string, OpenInput> {
   const shape = ['batch_size', keyHeads, PAST, headDim];
   const names = Array.from({ length: layers }, (_, layer) =>
@@ -160,10 +173,10 @@ function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string,
   };
 }
 
-/** The model's outputs as a pure function of its inputs and all that it holds. */
+/** The model's outputs as a pure function of its inputs, its weights and its adapters. */
 function inference(source: PeftModel | Model): { fn: PureFunction; weights: HostTensors } {
   const { model, layers, values } = actingParts(source);
-  const frozen = frozenWeights({ ...model, lookups: [] }, layers); // the tables are part of the graph
+  const frozen = frozenWeights({ ...model, lookups: [] }, layers); // lookup tables are part of the graph
   const adapter = Object.fromEntries(Object.entries(values).map(([name, value]) => [`${ADAPTER}${name}`, value]));
   const context = stepContext({}, Object.keys(layers).length, false);
   const outputs = outputsOf(model);
@@ -172,14 +185,20 @@ function inference(source: PeftModel | Model): { fn: PureFunction; weights: Host
   return { fn, weights: { ...frozen, ...adapter } };
 }
 
-/** What a graph gives, as exporters of transformers name it: what a head says, or what a network without one does. */
+/**
+ * The graph's outputs, named as in the exporters of transformers: the logits of a head, or the embeddings of a model
+ * without one.
+ */
 function outputsOf({ withPast, tokenEmbeddings, forward }: Model): (scope: Scope, inputs: Tensors) => Tensors {
   if (withPast) return (...pass) => withPast.forward(...pass);
   if (tokenEmbeddings) return (...pass) => ({ last_hidden_state: tokenEmbeddings(...pass) });
   return (...pass) => ({ logits: forward(...pass) });
 }
 
-/** Before the names of an adapter's tensors: a module trained whole has one of the same name as the weight that it replaces. */
+/**
+ * Prefix of an adapter's tensors: a fully trained module has a tensor with the same name as the frozen weight that it
+ * replaces.
+ */
 const ADAPTER = 'adapter:';
 
 function ofAdapter(all: Tensors): Tensors {
@@ -187,32 +206,34 @@ function ofAdapter(all: Tensors): Tensors {
   return Object.fromEntries(own.map(([name, tensor]) => [name.slice(ADAPTER.length), tensor]));
 }
 
-/** A pure function of batches of any size, and what else it reads. */
+/** A pure function of batches of any size, with its inputs and weights. */
 export interface OpenFunction {
+  /** The function. */
   readonly fn: PureFunction;
-  /** The inputs that may be read, by the names that the function has for them. */
+  /** The inputs that it may read, by its own names for them. */
   readonly inputs: Readonly<Record<string, OpenInput>>;
-  /** The tensors that are the same in every run: they are stored in the file. */
+  /** The tensors that are the same in every run; they are stored in the file. */
   readonly weights: HostTensors;
 }
 
 interface OpenInput {
-  /** What the graph calls it. */
+  /** The graph's name for it. */
   readonly name: string;
-  /** What the function reads. */
+  /** The type that the function reads. */
   readonly dtype: DType;
-  /** Default: [batch, tokens]. */
+  /** Default [batch, tokens]. */
   readonly shape?: readonly Axis[];
-  /** Whether the graph takes what the function reads. Default: it takes int64. */
+  /** Whether the graph takes `dtype` itself. Default: it takes int64 and casts. */
   readonly isFloat?: boolean;
 }
 
-/** What protobuf, and with it an ONNX file, can hold. */
+/** The most bytes that protobuf, and hence an ONNX file, can hold. */
 const LARGEST_FILE = 2 ** 31 - 1;
 
 /**
- * The function as an ONNX file with inputs of any size.
- * @throws EngineError when a step of it cannot be written for any size, naming it, or the file would exceed 2 GB.
+ * Writes a function as an ONNX file with inputs of any size.
+ * @throws EngineError when a step of it cannot be written for any size (the error names it), or the file would exceed 2
+ * GB.
  */
 export async function exportFunction(open: OpenFunction): Promise<Uint8Array> {
   return oneFile(await functionGraph(open));

@@ -1,12 +1,13 @@
 /**
- * Frozen matrices of a graph in 8 bits, in blocks of 32 numbers that have a scale each:
+ * Stores the frozen matrices of a graph in 8 bits, in blocks of 32 numbers that share a scale:
  *
- *   s = max |w| / 127     u = round(w / s) + 128     w ~ s (u - 128)     over a block of 32 of the numbers that make an output
+ *   s = max |w| / 127     u = round(w / s) + 128     w ~ s (u - 128)     a block is 32 of the inputs of one output
  *
- * Products are MatMulNBits of ONNX Runtime, which every device of its has, WebGPU among them, and which rounds the other operand in
- * blocks too. Scales for whole rows and columns (MatMulInteger) make three times the error in a small Llama, one scale for a whole
- * operand (DynamicQuantizeLinear) nine times; and their products of int8 are not exact on processors without VNNI. A table that is
- * the head as well is stored once: its rows are looked up in blocks.
+ * Products become ONNX Runtime's MatMulNBits, which all its devices support, including WebGPU, and which rounds the
+ * other operand in blocks, too. Alternatives: scales for whole rows and columns (MatMulInteger) have three times the
+ * error in a small Llama, one scale for a whole operand (DynamicQuantizeLinear) nine times; and their int8 products are
+ * not exact on processors without VNNI. An embedding table that is also the head is stored once: its rows are looked up
+ * in blocks.
  */
 import { floats, tensorAt, type HostTensors } from '@peftjs/core/method';
 import type { GraphConstant, GraphNode } from '../compiled/graph.js';
@@ -18,15 +19,15 @@ const LARGEST = 127;
 const ZERO_POINT = 128;
 
 /**
- * The graph with weights in 8 bits: those that it multiplies by, or looks up rows of, and reads in no other way.
- * @param weights the float32 matrices among its constants that may be rounded, by their names there
+ * Returns the graph with weights in 8 bits: those that it only multiplies by, or only looks up rows of.
+ * @param weights the float32 constants that may be rounded, by their names in the graph
  */
 export function quantizedGraph(graph: ModelGraph, weights: HostTensors): ModelGraph {
-  const turned = turnedWeights(graph, weights);
-  const uses = usesOf(graph, weights, turned);
+  const transposed = transposedWeights(graph, weights);
+  const uses = usesOf(graph, weights, transposed);
   const packed = new Map([...uses].map(([name, use]) => [name, pack(name, weights, use)]));
   const nodes = graph.nodes.flatMap((node, index): GraphNode[] => {
-    const matrix = packed.get(operandOf(node, turned)?.name ?? '');
+    const matrix = packed.get(operandOf(node, transposed)?.name ?? '');
     if (matrix === undefined) return [node];
     return node.op === 'Gather' ? lookUp(matrix, node, `rows_${index}`) : [product(matrix, node)];
   });
@@ -39,7 +40,7 @@ export function quantizedGraph(graph: ModelGraph, weights: HostTensors): ModelGr
   };
 }
 
-/** What a weight is to an output: a row of the table that it is, or a column of the matrix [in, out]. */
+/** How the weights of one output lie in a matrix: a row of a table, or a column of a matrix [in, out]. */
 type Use = 'row' | 'column';
 
 interface Operand {
@@ -47,48 +48,53 @@ interface Operand {
   readonly use: Use;
 }
 
-/** What transposed weights are called, and what they are transposed of. */
-function turnedWeights({ nodes }: ModelGraph, weights: HostTensors): ReadonlyMap<string, string> {
+/** Transposed weights: the name of the transposed value -> the name of the weight. */
+function transposedWeights({ nodes }: ModelGraph, weights: HostTensors): ReadonlyMap<string, string> {
   const own = nodes.filter(({ op, inputs: [name = ''] }) => op === 'Transpose' && weights[name]?.shape.length === 2);
-  return new Map(own.map(({ inputs: [name = ''], outputs: [turned = ''] }) => [turned, name]));
+  return new Map(own.map(({ inputs: [name = ''], outputs: [transposed = ''] }) => [transposed, name]));
 }
 
-/** The matrix that a node multiplies by or looks up rows of, if it is such a node. */
-function operandOf({ op, inputs, attributes }: GraphNode, turned: ReadonlyMap<string, string>): Operand | undefined {
+/** The matrix that a node multiplies by or looks up rows of; undefined for other nodes. */
+function operandOf(
+  { op, inputs, attributes }: GraphNode,
+  transposed: ReadonlyMap<string, string>,
+): Operand | undefined {
   const [first = '', second = ''] = inputs;
   if (op === 'Gather' && attributes.axis === 0) return { name: first, use: 'row' };
   if (op !== 'MatMul') return undefined;
-  const name = turned.get(second);
+  const name = transposed.get(second);
   return name === undefined ? { name: second, use: 'column' } : { name, use: 'row' };
 }
 
-/** How each matrix is used that is used in one way alone. */
-function usesOf(graph: ModelGraph, weights: HostTensors, turned: ReadonlyMap<string, string>): Map<string, Use> {
+/** How each matrix is used; those used in several ways are left out. */
+function usesOf(graph: ModelGraph, weights: HostTensors, transposed: ReadonlyMap<string, string>): Map<string, Use> {
   const uses = new Map<string, Use>();
-  const spoilt = new Set<string>();
+  const excluded = new Set<string>();
   for (const node of graph.nodes) {
-    const operand = operandOf(node, turned);
-    const read = node.inputs.map((input) => turned.get(input) ?? input);
-    const isTurning = turned.has(node.outputs[0] ?? '');
-    for (const name of isTurning ? [] : read) {
+    const operand = operandOf(node, transposed);
+    const read = node.inputs.map((input) => transposed.get(input) ?? input);
+    const isTranspose = transposed.has(node.outputs[0] ?? '');
+    for (const name of isTranspose ? [] : read) {
       if (weights[name]?.shape.length !== 2) continue;
       const use = operand?.name === name ? operand.use : undefined;
-      if (use === undefined || (uses.get(name) ?? use) !== use) spoilt.add(name);
+      if (use === undefined || (uses.get(name) ?? use) !== use) excluded.add(name);
       else uses.set(name, use);
     }
   }
-  return new Map([...uses].filter(([name]) => !spoilt.has(name)));
+  return new Map([...uses].filter(([name]) => !excluded.has(name)));
 }
 
-/** A matrix in 8 bits: the numbers of each of its outputs in blocks. */
+/** A matrix in 8 bits: one row of blocks per output. */
 interface Packed {
+  /** The number of outputs. */
   readonly outputs: number;
+  /** The number of inputs. */
   readonly inputs: number;
-  /** uint8 [outputs, blocks, 32]; the last block is filled up with zeros. */
+  /** uint8 [outputs, blocks, 32]; the last block is padded with zeros. */
   readonly values: GraphConstant;
   /** float32 [outputs, blocks] */
   readonly scales: GraphConstant;
-  /** `inputs`, as ONNX takes the end of a slice. */
+  /** `inputs`, as the end of a Slice. */
   readonly width: GraphConstant;
 }
 
@@ -131,7 +137,7 @@ function product({ outputs, inputs, values, scales }: Packed, node: GraphNode): 
     domain: 'com.microsoft',
     inputs: [x, values.name, scales.name],
     outputs: node.outputs,
-    // With products of int8, where the device has them.
+    // accuracy_level 4: int8 products where the device has them.
     attributes: { K: inputs, N: outputs, bits: 8, block_size: BLOCK, accuracy_level: 4 },
   };
 }

@@ -4,7 +4,7 @@ import type { HostTensor, HostTensors, Tensors } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { floats, integers } from '../cases.js';
 
-/** A function, what it gets, and the inputs whose gradients are compared too. */
+/** A function, its inputs, and the inputs whose gradients are compared as well. */
 export interface Case {
   readonly inputs: HostTensors;
   readonly fn: PureFunction;
@@ -30,7 +30,7 @@ const BROADCASTS: readonly Pair[] = [
   [[0, 3], [3]],
 ];
 
-/** Both operands of every pair of shapes. */
+/** Both operands, for every pair of shapes. */
 export function pairs(make: (shape: readonly number[], seed: number) => HostTensor): HostTensors {
   return Object.fromEntries(
     BROADCASTS.flatMap(([a, b], index) => [

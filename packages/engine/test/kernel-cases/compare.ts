@@ -9,10 +9,10 @@ import { layers } from './layers.js';
 import { reductions } from './reductions.js';
 import { shape } from './shape.js';
 
-/** Every case, by name. */
+/** All cases, by name. */
 export const CASES = { ...elementwise, ...reductions, ...shape, ...layers };
 
-/** Holds an executor's outputs and gradients against those of the cpu backend. */
+/** Compares an executor's outputs and gradients with those of the cpu backend. */
 export async function compare(onnx: Executor<OrtTensor>, cpu: Executor<Tensor>, given: Case): Promise<void> {
   const { inputs, fn, gradients = [], tolerance = 1e-5 } = given;
   const whole = gradients.length === 0 ? fn : withGradients(fn, gradients);

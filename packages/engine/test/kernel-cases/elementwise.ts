@@ -3,7 +3,7 @@ import { floats, integers } from '../cases.js';
 import { binary, binaryOfEqualShapes, get, isBool, logical, of, overPairs, pairs, unary } from './case.js';
 import type { Case } from './case.js';
 
-/** Kernels that look at one element of each operand. */
+/** Elementwise kernels. */
 export const elementwise: Readonly<Record<string, Case>> = {
   // arithmetic
   Add: binary(tf.add),

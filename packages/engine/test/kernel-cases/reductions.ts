@@ -3,7 +3,7 @@ import { integers } from '../cases.js';
 import { get, of } from './case.js';
 import type { Case } from './case.js';
 
-/** Kernels that look along axes. */
+/** Kernels that reduce or scan along axes. */
 export const reductions: Readonly<Record<string, Case>> = {
   // reductions
   Sum: of([2, 3, 4], (x) => [tf.sum(x), tf.sum(x, 1), tf.sum(x, [0, -1], true), tf.sum(x, []), tf.sum(tf.sum(x))]),

@@ -4,7 +4,7 @@ import { floats, integers } from '../cases.js';
 import { get, of } from './case.js';
 import type { Case } from './case.js';
 
-/** Kernels that move elements about, or make them. */
+/** Kernels that rearrange or create elements. */
 export const shape: Readonly<Record<string, Case>> = {
   // shape
   'Reshape, Identity': of([2, 3, 4], (x) => [
@@ -14,7 +14,7 @@ export const shape: Readonly<Record<string, Case>> = {
     tf.reshape(tf.exp(tf.reshape(x, [6, 4])), [2, 3, 4]),
     tf.reshape(tf.broadcastTo(tf.slice(x, [0, 0, 0], [1, 1, 1]), [2, 2, 1]), [4]),
   ]),
-  'Reshape of nothing': {
+  'Reshape of an empty tensor': {
     inputs: { x: floats([0, 3]) },
     fn: (t) => ({ y: tf.reshape(get(t, 'x'), [3, 0]), z: tf.reshape(tf.exp(get(t, 'x')), [2, 0, 5]) }),
   },
@@ -167,7 +167,7 @@ export const shape: Readonly<Record<string, Case>> = {
       integers: tf.oneHot(get(t, 'ids'), 4, 5, -1, 'int32'),
     }),
   },
-  'tensors of the function itself': of([2, 3], (x) => [
+  'tensors created by the function': of([2, 3], (x) => [
     tf.add(
       x,
       tf.tensor([

@@ -1,5 +1,5 @@
 /**
- * BERT (Devlin et al., 2019): the encoder of encoder.ts, x_L being what it ends with, and the heads of transformers. Module paths
+ * BERT (Devlin et al., 2019): the encoder of encoder.ts, with output x_L, and the heads of transformers. Module paths
  * are those of BertForSequenceClassification and BertForTokenClassification.
  *
  *   of a text   tanh(x_L[first token] W_p) W_c
@@ -20,28 +20,36 @@ import {
   type ModelType,
 } from '../transformers/config.js';
 
-/** The settings of config.json that the network depends on, under their names there. */
+/** The settings of config.json that the network depends on, with their names in camel case. */
 export interface BertConfig {
+  /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
+  /** The width of the hidden states, H. */
   readonly hiddenSize: number;
+  /** The number of transformer layers. */
   readonly numHiddenLayers: number;
-  /** Divides `hiddenSize`. */
+  /** The number of attention heads; must divide `hiddenSize`. */
   readonly numAttentionHeads: number;
+  /** The width inside the feed-forward module. */
   readonly intermediateSize: number;
+  /** The number of learned positions: the longest sequence, in tokens. */
   readonly maxPositionEmbeddings: number;
+  /** The number of token types. */
   readonly typeVocabSize: number;
+  /** Epsilon of every layer norm. */
   readonly layerNormEps: number;
+  /** The activation of the feed-forward module. */
   readonly hiddenAct: ActivationName;
 }
 
-/** What RoBERTa and ELECTRA share with BERT: names, and the modules that are adapted unless others are named. */
+/** What RoBERTa and ELECTRA share with BERT: module names and default target modules. */
 export const bertFamily: Pick<EncoderConfig, 'layers' | 'names'> & Pick<Architecture, 'defaultTargetModules'> = {
   layers: 'encoder.layer',
   names: bertLayerNames,
   defaultTargetModules: ['query', 'value'],
 };
 
-/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function bert(config: BertConfig, task: Task): Architecture {
   const { hiddenSize } = config;
   const encoder: EncoderConfig = { ...config, ...bertFamily, root: 'bert' };
@@ -70,7 +78,7 @@ function bert(config: BertConfig, task: Task): Architecture {
   );
 }
 
-/** BERT as transformers saves it: `BertModel`, `BertForSequenceClassification` and what else holds the whole encoder. */
+/** BERT as saved by transformers: `BertModel`, `BertForSequenceClassification` and any class with the whole encoder. */
 export const bertType: ModelType = {
   name: 'bert',
   savedBy: 'BertModel or BertForSequenceClassification',
@@ -86,18 +94,18 @@ export const bertType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in bert-base-uncased, as transformers has it. */
+/** Missing settings default to those of bert-base-uncased, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   return bert(bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 }), task);
 }
 
-/** Sizes that its kinds leave out of config.json each in their own way. */
+/** The sizes whose defaults differ between BERT and the models that share its settings. */
 type BertSizes = Pick<BertConfig, 'hiddenSize' | 'intermediateSize' | 'numAttentionHeads'>;
 
 /**
- * The settings of BERT and of those that share them.
- * @throws CheckpointError for a setting that is impossible, or that asks for what is not computed here.
+ * Reads the settings of BERT and of the models that share them.
+ * @throws CheckpointError for a setting that is invalid or not supported.
  */
 export function bertSettings(
   config: ConfigFile,

@@ -1,37 +1,40 @@
 /**
- * What DeBERTa's attention adds to the scores for the distance between two tokens (He et al., 2021):
+ * The term that DeBERTa adds to attention scores for the distance between two tokens (He et al., 2021):
  *
  *   b_ij = s (q_i . (r_d W_k) + k_j . (r_d W_q)),   d = i - j          content to position, and position to content
  *
- * r_d: a row of the table of relative positions, s: the scale of the scores. A distance beyond half the number of buckets shares
- * its row with others, the more the farther.
+ * r_d: a row of the table of relative positions; s: the scale of the scores. Distances beyond half the number of
+ * buckets share rows, in buckets that grow with the distance.
  *
- * Rows depend on i and j by i - j alone. So products are taken with one row for each distance, in the order in which they meet a
- * token, and each token's results are then moved by its own place.
+ * A row depends on i and j only through i - j. So products are computed once per distance, and each token's results are
+ * then shifted by its position.
  */
 import { splitHeads } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D } from '@tensorflow/tfjs';
 
-/** How distances are told apart. */
+/** How distances map to rows of the table. */
 export interface RelativeConfig {
-  /** Buckets on each side; distances are clipped instead where there are none. */
+  /** The number of buckets on each side. Null: distances are clipped instead. */
   readonly positionBuckets: number | null;
+  /** Distances are below this number, in tokens. */
   readonly maxRelativePositions: number;
 }
 
-/** Distances told apart on each side: half of the rows of the table. */
+/** Returns the number of distinct distances on each side: half of the table's rows. */
 export function relativeSpan({ positionBuckets, maxRelativePositions }: RelativeConfig): number {
   return positionBuckets ?? maxRelativePositions;
 }
 
-/** The row of the table for a distance. */
+/** Returns the row of the table for a distance in tokens. */
 export function relativeRow(distance: number, config: RelativeConfig): number {
   const span = relativeSpan(config);
   return Math.max(0, Math.min(span + bucketOf(distance, config), 2 * span - 1));
 }
 
-/** The bucket of a distance, computed in float32 as it is in transformers: near the edges the last digit decides. */
+/**
+ * Returns the bucket of a distance. Computed in float32 as in transformers: at a bucket's edge the last digit decides.
+ */
 function bucketOf(distance: number, { positionBuckets, maxRelativePositions }: RelativeConfig): number {
   if (positionBuckets === null) return distance;
   const middle = Math.floor(positionBuckets / 2);
@@ -42,18 +45,20 @@ function bucketOf(distance: number, { positionBuckets, maxRelativePositions }: R
   return Math.sign(distance) * (Math.ceil(Math.fround(share * (middle - 1))) + middle);
 }
 
-/** Rows of the table for each distance that a token meets, int32 [R]. */
+/** The row of the table for each distance to a token, int32 [R]. */
 export interface Distances {
-  /** From a query to the keys: for r = 0, 1, .. */
+  /** Distances from a query to the keys, for r = 0, 1, .. */
   readonly toKeys: Tensor;
-  /** From a key to the queries. */
+  /** Distances from a key to the queries. */
   readonly toQueries: Tensor;
 }
 
 /**
- * The distances of a row of tokens: R = 2 S, of which the last is never read; of its first token alone: R = S. They are a part of the
- * distances of the longest row there is, falling or rising.
- * @param most tokens of the longest row
+ * Returns the distances within a sequence: R = 2 S, the last of which is never read; R = S for its first token alone.
+ * They are a slice of the distances of the longest sequence, in falling or rising order.
+ * @param tokens S, the length of the sequence.
+ * @param queries The number of tokens that attend: all `tokens`, or 1 for the first.
+ * @param most The length of the longest sequence.
  */
 export function distances(tokens: number, queries: number, most: number, config: RelativeConfig): Distances {
   const rows = (distance: (r: number) => number): Tensor1D =>
@@ -70,13 +75,13 @@ export function distances(tokens: number, queries: number, most: number, config:
   return { toKeys: part(falling), toQueries: part(rows((r) => r - (most - 1))) };
 }
 
-/** q_i . p_d: q [B, Q, H], p [R, H], both of `heads` heads -> [B, heads, Q, S], S = `tokens`. */
+/** q_i . p_d for q [B, Q, H] and p [R, H], both with `heads` heads -> [B, heads, Q, S], S = `tokens`. */
 export function contentToPosition(q: Tensor, p: Tensor, heads: number, tokens: number): Tensor {
   const products = headProducts(q, p, heads); // [heads, B, Q, R]
   return tf.transpose(p.shape[0] === tokens ? products : aligned(products), [1, 0, 2, 3]);
 }
 
-/** k_j . p_d: k [B, S, H], p [R, H], both of `heads` heads -> [B, heads, Q, S]. */
+/** k_j . p_d for k [B, S, H] and p [R, H], both with `heads` heads -> [B, heads, Q, S]. */
 export function positionToContent(k: Tensor, p: Tensor, heads: number): Tensor {
   const [batch, tokens] = k.shape as [number, number];
   if (p.shape[0] !== tokens) return tf.transpose(aligned(headProducts(k, p, heads)), [1, 0, 3, 2]);
@@ -84,7 +89,7 @@ export function positionToContent(k: Tensor, p: Tensor, heads: number): Tensor {
   return tf.reshape(tf.sum(products, 3), [batch, heads, 1, tokens]);
 }
 
-/** Products of every token of x [B, T, H] with every row of p [R, H] within each head: [heads, B, T, R]. */
+/** Returns the products of each token of x [B, T, H] with each row of p [R, H], per head: [heads, B, T, R]. */
 function headProducts(x: Tensor, p: Tensor, heads: number): Tensor {
   const [batch, tokens, width] = x.shape as [number, number, number];
   const [rows, size] = [p.shape[0], width / heads];
@@ -104,6 +109,7 @@ function aligned(x: Tensor): Tensor {
   const [heads, batch, tokens] = x.shape as [number, number, number];
   const flat = tf.reshape(x, [heads * batch, 2 * tokens * tokens]);
   const moved = tf.slice(flat, [0, tokens - 1], [heads * batch, tokens * (2 * tokens - 1)]);
-  const rows = tf.reshape(moved, [heads, batch, tokens, 2 * tokens - 1]); // each begins one place earlier than the one before
+  // Each row starts one place earlier than the previous one.
+  const rows = tf.reshape(moved, [heads, batch, tokens, 2 * tokens - 1]);
   return tf.slice(rows, [0, 0, 0, 0], [heads, batch, tokens, tokens]);
 }

@@ -1,16 +1,16 @@
 /**
- * DeBERTa v2 and v3 (He et al., 2021): word pieces, then post-norm transformer layers whose attention tells content from
- * position, and the heads of transformers. Module paths are those of DebertaV2ForSequenceClassification and
+ * DeBERTa v2 and v3 (He et al., 2021): word pieces, then post-norm transformer layers whose attention separates content
+ * from position, and the heads of transformers. Module paths are those of DebertaV2ForSequenceClassification and
  * DebertaV2ForTokenClassification.
  *
- *   x0 = LN(w + p + t)                   rows of the word table; of positions and token types where there are tables of them
+ *   x0 = LN(w + p + t)                   rows of the word table; p and t only if the model has those tables
  *   c  = softmax(s q k^T + b) v          in each head; b: deberta-v2-relative.ts, of relative positions r = LN(R)
- *   x' = the rest of a layer, of x and c: encoder.ts
+ *   x' = the rest of the layer, from x and c: see encoder.ts
  *   of a text   act(x_L[first token] W_d) W_c     W_d: pooler.dense
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  *
- * s = 1 / sqrt(n H / heads), n: 1 and the number of terms of b.
+ * s = 1 / sqrt(n H / heads), n: 1 plus the number of terms in b.
  */
 import {
   CheckpointError,
@@ -58,27 +58,27 @@ import {
   type RelativeConfig,
 } from './deberta-v2-relative.js';
 
-/** The settings of config.json that the network depends on, under their names there. */
+/** The settings of config.json that the network depends on, with their names in camel case. */
 interface DebertaV2Config extends LayerConfig, RelativeConfig {
   readonly vocabSize: number;
   readonly numHiddenLayers: number;
-  /** Divides `hiddenSize`. */
+  /** Must divide `hiddenSize`. */
   readonly numAttentionHeads: number;
   readonly maxPositionEmbeddings: number;
-  /** Rows of the table of token types; 0 for none. */
+  /** The number of token types. 0: no token types. */
   readonly typeVocabSize: number;
-  /** Whether positions are added to the words too. */
+  /** Whether absolute positions are added to the word embeddings. */
   readonly positionBiasedInput: boolean;
-  /** Whether keys go to positions. */
+  /** Whether b has the content-to-position term. */
   readonly contentToPosition: boolean;
-  /** Whether queries come from positions. */
+  /** Whether b has the position-to-content term. */
   readonly positionToContent: boolean;
-  /** Whether positions go through the projections of the content, or have their own. */
+  /** Whether positions use the content's projections. If not, they have their own. */
   readonly shareAttKey: boolean;
-  /** Whether the table of relative positions is normalised. */
+  /** Whether the table of relative positions goes through a layer norm. */
   readonly normalisedPositions: boolean;
   readonly hiddenAct: ActivationName;
-  /** Of the head for texts. */
+  /** The activation of the text head. */
   readonly poolerHiddenAct: ActivationName;
 }
 
@@ -93,7 +93,7 @@ const names = {
   value: 'attention.self.value_proj',
 };
 
-/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function debertaV2(config: DebertaV2Config, task: Task): Architecture {
   const { hiddenSize, typeVocabSize } = config;
   const first: Features = (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
@@ -153,7 +153,7 @@ function embeddingSites(config: DebertaV2Config): Site[] {
   ];
 }
 
-/** A layer's modules; positions have projections of their own where they do not share those of the content. */
+/** The modules of a layer, including the projections of positions if they do not share those of the content. */
 function sitesOf(config: DebertaV2Config, layer: number): Site[] {
   const { hiddenSize, shareAttKey } = config;
   const place = placeOf(layer);
@@ -163,7 +163,7 @@ function sitesOf(config: DebertaV2Config, layer: number): Site[] {
   return [query, key, value, ...own, ...others].map((site) => (ofPositions.includes(site.path) ? shared(site) : site));
 }
 
-/** A module that positions go through, which all rows of a batch share. */
+/** Marks a module whose input is the same for all rows of a batch: it reads positions. */
 function shared(site: Site): Site {
   return { ...site, readsShared: true };
 }
@@ -172,7 +172,7 @@ function placeOf(layer: number): LayerPlace {
   return { path: `deberta.encoder.layer.${layer}`, names };
 }
 
-/** What makes keys and queries of positions, where there is need of them. */
+/** The paths of the key and query projections of positions, each undefined if its term is not used. */
 function positionPaths(config: DebertaV2Config, { path }: LayerPlace): (string | undefined)[] {
   const [key, query] = config.shareAttKey ? [names.key, names.query] : POSITION_PROJECTIONS;
   return [config.contentToPosition && key, config.positionToContent && query].map((name) =>
@@ -183,7 +183,7 @@ function positionPaths(config: DebertaV2Config, { path }: LayerPlace): (string |
 const POSITION_PROJECTIONS = ['attention.self.pos_key_proj', 'attention.self.pos_query_proj'] as const;
 
 /**
- * The last layer at the tokens that are read: it attends to all of them, and is computed for these alone.
+ * Computes the last layer only for the tokens that `read` selects. They attend to all tokens.
  * inputIds and tokenTypeIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
  */
 function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read: Reader): Tensor {
@@ -201,14 +201,20 @@ function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read
   return transformerLayer(config, scope, last, { queries, keys: x, mask: ofQueries, positions: few });
 }
 
-/** No token attends to padding, and padding to all alike, as the first token of a row may be: [B, S] -> [B, 1, S, S]. */
+/**
+ * No token attends to padding. Padding attends to all tokens equally: the first token of a row may be padding.
+ * [B, S] -> [B, 1, S, S]
+ */
 function pairBias(mask: Tensor): Tensor {
   const [batch, tokens] = mask.shape as [number, number];
   const pairs = tf.mul(tf.reshape(mask, [batch, 1, tokens, 1]), tf.reshape(mask, [batch, 1, 1, tokens]));
-  return tf.mul(tf.sub(1, pairs), -1e30); // so low that no score shows beside it
+  return tf.mul(tf.sub(1, pairs), -1e30); // low enough to hide any score
 }
 
-/** Words, and positions and types where they have tables, and zeros for padding: [B, S] -> [B, S, H]. */
+/**
+ * Sums the embeddings of words, positions and token types (if the model has them). Padding gets zeros.
+ * [B, S] -> [B, S, H]
+ */
 function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('deberta-v2', ids, config.maxPositionEmbeddings);
@@ -225,7 +231,7 @@ function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
   return tf.mul(scope.layerNorm(`${EMBEDDINGS}.LayerNorm`, x, config.layerNormEps), mask);
 }
 
-/** Rows of relative positions, as a layer reads them: [R, H]. */
+/** The rows of relative positions that a layer reads, [R, H]. */
 interface PositionRows {
   readonly toKeys: Tensor;
   readonly toQueries: Tensor;
@@ -239,7 +245,7 @@ function positionRows(config: DebertaV2Config, scope: Scope, { toKeys, toQueries
   return { toKeys: rows(toKeys), toQueries: rows(toQueries) };
 }
 
-/** What a layer computes with: the tokens that it is computed for [B, Q, H] and those they attend to [B, S, H]. */
+/** The inputs of a layer: the tokens it is computed for, [B, Q, H], and the tokens they attend to, [B, S, H]. */
 interface LayerInputs {
   readonly queries: Tensor;
   readonly keys: Tensor;
@@ -280,17 +286,17 @@ function transformerLayer(
   });
 }
 
-/** DeBERTa v2 and v3 as transformers saves them: `DebertaV2Model`, `DebertaV2ForSequenceClassification` and others. */
+/** DeBERTa v2 and v3 as saved by transformers: `DebertaV2Model`, `DebertaV2ForSequenceClassification` and others. */
 export const debertaV2Type: ModelType = {
   name: 'deberta-v2',
   savedBy: 'DebertaV2Model or DebertaV2ForSequenceClassification',
   prefix: 'deberta.',
-  inert: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is refused, and of the head for masked words
-  unread: ['embeddings.position_embeddings.weight'], // also where `position_biased_input` is false
+  inert: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is rejected, and of the masked-word head
+  unread: ['embeddings.position_embeddings.weight'], // saved even if `position_biased_input` is false
   architecture: (config, task) => debertaV2(settings(config), task),
 };
 
-/** What a config.json leaves out is as transformers has it, but that relative attention must be asked for. */
+/** Missing settings have the defaults of transformers, except that config.json must ask for relative attention. */
 function settings(config: ConfigFile): DebertaV2Config {
   refuseUnless(config, 'conv_kernel_size', 0);
   refuseUnless(config, 'relative_attention', true, false);
@@ -320,7 +326,7 @@ function settings(config: ConfigFile): DebertaV2Config {
   };
 }
 
-/** How distances are told apart; a number below 1 stands for none given. */
+/** How distances map to rows. A number below 1 counts as not given. */
 function distancesOf(
   config: ConfigFile,
   maxPositionEmbeddings: number,
@@ -332,7 +338,8 @@ function distancesOf(
   const maxRelativePositions = given('max_relative_positions', maxPositionEmbeddings) ?? maxPositionEmbeddings;
   const isGiven = setting(config, 'position_buckets') !== undefined;
   const positionBuckets = isGiven ? given('position_buckets', 1) : null;
-  const most = 2 * (maxRelativePositions - 1) - 1; // half of them are distances of their own, the others lie between it and the last
+  // Half of the buckets hold one distance each; the other half share the distances up to the last.
+  const most = 2 * (maxRelativePositions - 1) - 1;
   if (positionBuckets === null || (positionBuckets >= 2 && positionBuckets <= most)) {
     return { positionBuckets, maxRelativePositions };
   }
@@ -342,7 +349,7 @@ function distancesOf(
   );
 }
 
-/** The terms of the attention besides content to content. */
+/** Returns the terms of the attention other than content to content. */
 function attentionTerms(config: ConfigFile): readonly string[] {
   const terms = parts(config, 'pos_att_type', '');
   const unknown = terms.find((term) => term !== 'c2p' && term !== 'p2c');
@@ -353,7 +360,7 @@ function attentionTerms(config: ConfigFile): readonly string[] {
   );
 }
 
-/** A setting that is a list of words, or several with a bar between them. */
+/** Returns a setting that is a list of words, or words separated by `|`. */
 function parts(config: ConfigFile, name: string, fallback: string): string[] {
   const value = setting(config, name) ?? fallback;
   const words: unknown[] =

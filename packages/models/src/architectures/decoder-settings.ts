@@ -1,4 +1,4 @@
-/** The settings of config.json that decoders of Llama's form share. */
+/** The settings of config.json that Llama-style decoders share. */
 import { CheckpointError } from '@peftjs/core/method';
 import type { RotaryDecoderConfig, RotaryLayer } from '../rotary-decoder.js';
 import { ropeSettings, type RopeConfig } from '../rope.js';
@@ -13,25 +13,31 @@ import {
   type ConfigFile,
 } from '../transformers/config.js';
 
-/** What an architecture has where config.json leaves it out, as its class in transformers has it. */
+/** The values of settings that config.json leaves out, as in the architecture's class in transformers. */
 export interface DecoderDefaults {
+  /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
+  /** The width of the hidden states, H. */
   readonly hiddenSize: number;
+  /** The width inside the feed-forward module. */
   readonly intermediateSize: number;
+  /** The number of transformer layers. */
   readonly numHiddenLayers: number;
+  /** The number of query heads. */
   readonly numAttentionHeads: number;
-  /** Default: as many as heads. */
+  /** The number of key and value heads. Default: `numAttentionHeads`. */
   readonly numKeyValueHeads?: number;
-  /** Default: the hidden size, divided among the heads. */
+  /** The width of a head. Default: `hiddenSize / numAttentionHeads`. */
   readonly headDim?: number;
+  /** The longest sequence, in tokens. */
   readonly maxPositionEmbeddings: number;
-  /** Default 1e-6. */
+  /** Epsilon of the RMS norms. Default 1e-6. */
   readonly rmsNormEps?: number;
-  /** Default false. */
+  /** Whether the output layer uses the word embedding table. Default false. */
   readonly tieWordEmbeddings?: boolean;
 }
 
-/** What all of them read. */
+/** The settings that all Llama-style decoders read. */
 export type DecoderSettings = Pick<
   RotaryDecoderConfig,
   | 'vocabSize'
@@ -45,7 +51,7 @@ export type DecoderSettings = Pick<
   | 'tieWordEmbeddings'
 > & { readonly numHiddenLayers: number };
 
-/** @throws CheckpointError for a setting that is impossible. */
+/** Reads the shared settings. @throws CheckpointError for an invalid setting. */
 export function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): DecoderSettings {
   const hiddenSize = positiveInteger(config, 'hidden_size', defaults.hiddenSize);
   const isSized = defaults.headDim !== undefined || (setting(config, 'head_dim') ?? null) !== null;
@@ -72,21 +78,21 @@ export function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): 
   };
 }
 
-/** The norms of Llama: before attention and before the feed-forward module. */
+/** Llama's norms: before attention and before the feed-forward module. */
 export const PRE_NORMS = { beforeAttention: 'input_layernorm', beforeFeedForward: 'post_attention_layernorm' };
 
-/** The biases of attention that `attention_bias` switches on. */
+/** Returns the attention biases, which `attention_bias` switches on. */
 export function attentionBiases(config: ConfigFile): Pick<RotaryDecoderConfig, 'qkvBias' | 'outputBias'> {
   const attentionBias = boolean(config, 'attention_bias', false);
   return { qkvBias: attentionBias, outputBias: attentionBias };
 }
 
-/** Whether a layer attends to a window, or to everything before a token. */
+/** Whether a layer attends to a window or to all earlier tokens. */
 export type LayerType = 'sliding_attention' | 'full_attention';
 
 /**
- * The type of each layer: `layer_types`, or where that is left out what `usual` says of each.
- * @throws CheckpointError for a list of another length, and for types that are not computed here.
+ * Returns the type of each layer: `layer_types`, or `usual(layer)` if that is missing.
+ * @throws CheckpointError for a list of the wrong length or an unsupported type.
  */
 export function layerTypes(
   config: ConfigFile,
@@ -103,17 +109,17 @@ export function layerTypes(
   });
 }
 
-/** What layers are made of. */
+/** How each layer attends. */
 interface LayersOf {
   readonly types: readonly LayerType[];
-  /** How many tokens those attend to that slide; null where there is no window. */
+  /** The width of a sliding window in tokens. Null: no window. */
   readonly window: number | null;
   readonly rope: (type: LayerType, layer: number) => RopeConfig | undefined;
 }
 
 /**
- * Layers of these types; a window as wide as the longest text is none.
- * @throws CheckpointError where a layer slides and there is no window.
+ * Returns layers of the given types. A window as wide as the longest text is left out.
+ * @throws CheckpointError when a layer needs a sliding window and there is none.
  */
 export function typedLayers(
   { file }: ConfigFile,
@@ -131,7 +137,7 @@ export function typedLayers(
   });
 }
 
-/** Layers that are all alike. `window` null: each token attends to all before it. */
+/** Returns identical layers. With `window` null, each token attends to all earlier ones. */
 export function evenLayers(
   config: ConfigFile,
   settings: DecoderSettings,
@@ -143,8 +149,8 @@ export function evenLayers(
 }
 
 /**
- * The layers of Qwen2 and Qwen3: with `use_sliding_window` those from `max_window_layers` on have a window, or those that
- * `layer_types` names.
+ * Returns the layers of Qwen2 and Qwen3. With `use_sliding_window`, the layers from `max_window_layers` on have a
+ * window, or those that `layer_types` names.
  */
 export function qwenLayers(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
   const rope = ropeSettings(config, settings);

@@ -1,5 +1,5 @@
 /**
- * DistilBERT (Sanh et al., 2019): the encoder of encoder.ts, x_L being what it ends with, without token types, and the heads of
+ * DistilBERT (Sanh et al., 2019): the encoder of encoder.ts, with output x_L and no token types, and the heads of
  * transformers. Module paths are those of DistilBertForSequenceClassification and DistilBertForTokenClassification.
  *
  *   of a text   relu(x_L[first token] W_d) W_c      W_d: pre_classifier
@@ -13,12 +13,12 @@ import { denseHead, headFor, linearHead, noHead, type Architecture } from '../ar
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { activation, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 
-/** The settings of config.json that the network depends on, under their names there. */
+/** The settings of config.json that the network depends on, with their names in camel case. */
 interface DistilbertConfig {
   readonly vocabSize: number;
   readonly dim: number;
   readonly nLayers: number;
-  /** Divides `dim`. */
+  /** Must divide `dim`. */
   readonly nHeads: number;
   readonly hiddenDim: number;
   readonly maxPositionEmbeddings: number;
@@ -38,7 +38,7 @@ const layerNames = {
   outerNorm: 'output_layer_norm',
 };
 
-/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function distilbert(config: DistilbertConfig, task: Task): Architecture {
   const { dim } = config;
   const encoder: EncoderConfig = {
@@ -64,7 +64,7 @@ function distilbert(config: DistilbertConfig, task: Task): Architecture {
   return { ...encoderNetwork(encoder), head: headFor('distilbert', heads, task) };
 }
 
-/** DistilBERT as transformers saves it: `DistilBertModel`, `DistilBertForSequenceClassification` and others. */
+/** DistilBERT as saved by transformers: `DistilBertModel`, `DistilBertForSequenceClassification` and others. */
 export const distilbertType: ModelType = {
   name: 'distilbert',
   savedBy: 'DistilBertModel or DistilBertForSequenceClassification',
@@ -73,7 +73,10 @@ export const distilbertType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in distilbert-base-uncased, as transformers has it. Sinusoidal positions are a table too. */
+/**
+ * Missing settings default to those of distilbert-base-uncased, as in transformers. Sinusoidal positions are stored as
+ * a table too.
+ */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const dim = positiveInteger(config, 'dim', 768);
   return distilbert(

@@ -1,7 +1,7 @@
 /**
- * ELECTRA (Clark et al., 2020), the discriminator: the encoder of encoder.ts, x_L being what it ends with, whose tables may be
- * narrower than its layers, and the heads of transformers. Module paths are those of ElectraForSequenceClassification and
- * ElectraForTokenClassification.
+ * ELECTRA's discriminator (Clark et al., 2020): the encoder of encoder.ts, with output x_L and embedding tables that
+ * may be narrower than its layers, and the heads of transformers. Module paths are those of
+ * ElectraForSequenceClassification and ElectraForTokenClassification.
  *
  *   of a text   gelu(x_L[first token] W_d) W_o      W_d, W_o: classifier.dense, classifier.out_proj
  *   of tokens   x_L W_c
@@ -14,12 +14,12 @@ import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '
 import { positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings, type BertConfig } from './bert.js';
 
-/** The settings of config.json that the network depends on, under their names there. */
+/** The settings of config.json that the network depends on, with their names in camel case. */
 interface ElectraConfig extends BertConfig {
   readonly embeddingSize: number;
 }
 
-/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function electra(config: ElectraConfig, task: Task): Architecture {
   const encoder: EncoderConfig = { ...config, ...bertFamily, root: 'electra' };
   const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
@@ -31,7 +31,10 @@ function electra(config: ElectraConfig, task: Task): Architecture {
   return { ...encoderNetwork(encoder), head: headFor('electra', heads, task) };
 }
 
-/** ELECTRA's discriminator as transformers saves it: `ElectraForPreTraining`, `ElectraForSequenceClassification` and others. */
+/**
+ * ELECTRA's discriminator as saved by transformers: `ElectraForPreTraining`, `ElectraForSequenceClassification` and
+ * others.
+ */
 export const electraType: ModelType = {
   name: 'electra',
   savedBy: 'ElectraModel or ElectraForSequenceClassification',
@@ -40,7 +43,7 @@ export const electraType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in electra-small-discriminator, as transformers has it. */
+/** Missing settings default to those of electra-small-discriminator, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const hiddenSize = positiveInteger(config, 'hidden_size', 256);
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 1024, numAttentionHeads: 4 });

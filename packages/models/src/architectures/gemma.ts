@@ -14,8 +14,8 @@ import {
 import { attentionBiases, decoderSettings, evenLayers, PRE_NORMS, type DecoderSettings } from './decoder-settings.js';
 
 /**
- * Gemma as transformers saves it (Gemma Team, 2024): Llama's network with words times sqrt(H), norms by 1 + gain, GELU in the place of
- * SiLU, and a tied table.
+ * Gemma as saved by transformers (Gemma Team, 2024): Llama's network with word embeddings times sqrt(H), norms that
+ * scale by 1 + gain, GELU instead of SiLU, and tied embeddings.
  */
 export const gemmaType: ModelType = {
   name: 'gemma',
@@ -25,7 +25,7 @@ export const gemmaType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in Gemma 7B, as transformers has it. */
+/** Missing settings default to those of Gemma 7B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 256_000,
@@ -38,7 +38,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     maxPositionEmbeddings: 8192,
     tieWordEmbeddings: true,
   });
-  const isLegacy = setting(config, 'hidden_act') === 'gelu'; // so say the first files, and mean the approximation
+  const isLegacy = setting(config, 'hidden_act') === 'gelu'; // the first files say so, but mean the tanh approximation
   return rotaryDecoder(
     {
       ...gemmaSettings(config, settings),
@@ -51,7 +51,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   );
 }
 
-/** What every Gemma has. @throws CheckpointError for one whose tokens look ahead. */
+/** Returns the settings of every Gemma. @throws CheckpointError for bidirectional attention. */
 export function gemmaSettings(
   config: ConfigFile,
   settings: DecoderSettings,
@@ -65,7 +65,10 @@ export function gemmaSettings(
   };
 }
 
-/** The norms, scores and logits of Gemma 2 and 3. @param softcap of logits, where config.json leaves it out; null for none */
+/**
+ * Returns the norms, scores and logits of Gemma 2 and 3.
+ * @param softcap The soft cap of the logits if config.json has none; null for no cap.
+ */
 export function gemma2Settings(
   config: ConfigFile,
   softcap: number | null,

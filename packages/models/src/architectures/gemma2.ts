@@ -7,8 +7,8 @@ import { decoderSettings, layerTypes, typedLayers } from './decoder-settings.js'
 import { gemma2Settings, gemmaSettings } from './gemma.js';
 
 /**
- * Gemma 2 as transformers saves it (Gemma Team, 2024): Gemma with norms before and after both parts of a layer, a window in every
- * second layer, and soft-capped scores and logits.
+ * Gemma 2 as saved by transformers (Gemma Team, 2024): Gemma with norms before and after both parts of a layer, a
+ * sliding window in every second layer, and soft-capped scores and logits.
  */
 export const gemma2Type: ModelType = {
   name: 'gemma2',
@@ -18,7 +18,7 @@ export const gemma2Type: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in Gemma 2 2B, as transformers has it. */
+/** Missing settings default to those of Gemma 2 2B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 256_000,

@@ -1,7 +1,7 @@
 import type { Task } from '@peftjs/core/method';
 import type { Architecture } from '../architecture.js';
 import { rotaryDecoder } from '../rotary-decoder.js';
-import { ropeIn, type RopeConfig, type TurnedHeads } from '../rope.js';
+import { ropeIn, type RopeConfig, type RotaryHeads } from '../rope.js';
 import {
   positiveInteger,
   refuseUnless,
@@ -14,8 +14,8 @@ import { decoderSettings, layerTypes, typedLayers, type LayerType } from './deco
 import { gemma2Settings, gemmaSettings } from './gemma.js';
 
 /**
- * The text model of Gemma 3 as transformers saves it (Gemma Team, 2025): Gemma 2 with norms of each head's queries and keys in the
- * place of soft-capped scores, and frequencies of their own for layers with a window, which are five of six.
+ * The text model of Gemma 3 as saved by transformers (Gemma Team, 2025): Gemma 2 with norms of each head's queries and
+ * keys instead of soft-capped scores. Five of six layers have a sliding window, with RoPE frequencies of their own.
  */
 export const gemma3TextType: ModelType = {
   name: 'gemma3_text',
@@ -25,7 +25,7 @@ export const gemma3TextType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as transformers has it. */
+/** Missing settings have the defaults of transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 262_208,
@@ -58,16 +58,19 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   );
 }
 
-/** One for each type of layer. The earlier form has a scaling for those that attend to all tokens, and the base of the others apart. */
-function ropesOf(config: ConfigFile, heads: TurnedHeads): Readonly<Record<LayerType, RopeConfig>> {
+/**
+ * Returns the RoPE of each layer type. In the older form, `rope_scaling` is for full attention and the base of sliding
+ * layers is separate.
+ */
+function ropesOf(config: ConfigFile, heads: RotaryHeads): Readonly<Record<LayerType, RopeConfig>> {
   const rope = (own: ConfigFile, theta: number, thetaName: string): RopeConfig => {
-    refuseUnless(own, 'truncate', true); // transformers does not find it there
+    refuseUnless(own, 'truncate', true); // transformers does not read it from here
     return ropeIn(own, { config, heads, defaults: { theta, thetaName } });
   };
-  const [earlier, later] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
-  const [all, near] = [section(later, 'full_attention'), section(later, 'sliding_attention')];
+  const [older, current] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];
+  const [all, near] = [section(current, 'full_attention'), section(current, 'sliding_attention')];
   return {
-    full_attention: rope(setting(config, 'rope_scaling') ? earlier : all, 1_000_000, 'rope_theta'),
+    full_attention: rope(setting(config, 'rope_scaling') ? older : all, 1_000_000, 'rope_theta'),
     sliding_attention: rope(near, 10_000, 'rope_local_base_freq'),
   };
 }

@@ -1,6 +1,7 @@
 /**
- * GPT-2 (Radford et al., 2019): words and positions, then pre-norm transformer layers of which no token looks ahead, and the heads
- * of transformers. Module paths are those of GPT2ForSequenceClassification, GPT2ForTokenClassification and GPT2LMHeadModel.
+ * GPT-2 (Radford et al., 2019): words and positions, then pre-norm transformer layers with causal attention, and the
+ * heads of transformers. Module paths are those of GPT2ForSequenceClassification, GPT2ForTokenClassification and
+ * GPT2LMHeadModel.
  *
  *   x0 = w + p
  *   a  = x + Attention(LN(x)) W_o     softmax(q k^T / sqrt(H / heads)) v in each head; q, k, v = LN(x) W_qkv
@@ -8,10 +9,10 @@
  *   h  = LN(x_L)
  *   of a text       h[last token] W_s
  *   of tokens       h W_c
- *   the next token  h E^T             E: the table of words
+ *   the next token  h E^T             E: the word embedding table
  *   encode          h[last token]
  *
- * Every W has a bias but W_s.
+ * Every W except W_s has a bias.
  */
 import {
   embeddingSite,
@@ -41,13 +42,13 @@ import {
   type ModelType,
 } from '../transformers/config.js';
 
-/** The settings of config.json that the network depends on, under their names there. */
+/** The settings of config.json that the network depends on, with their names in camel case. */
 interface Gpt2Config {
   readonly vocabSize: number;
   readonly nPositions: number;
   readonly nEmbd: number;
   readonly nLayer: number;
-  /** Divides `nEmbd`. */
+  /** Must divide `nEmbd`. */
   readonly nHead: number;
   readonly nInner: number;
   readonly layerNormEpsilon: number;
@@ -59,7 +60,7 @@ const WORDS = 'transformer.wte';
 const POSITIONS = 'transformer.wpe';
 const FINAL_NORM = 'transformer.ln_f';
 
-/** The network of a configuration for a task. */
+/** Builds the network for a task. */
 function gpt2(config: Gpt2Config, task: Task): Architecture {
   const { nEmbd, nHead, nLayer, vocabSize, tieWordEmbeddings } = config;
   return decoder(
@@ -124,14 +125,14 @@ function everyHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context:
   return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context }));
 }
 
-/** The last layer but for its keys and values is computed for the last token alone: [B, S] -> [B, 1, H]. */
+/** Computes the last layer, except its keys and values, only for the last token: [B, S] -> [B, 1, H]. */
 function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
   const x = belowLast(config, scope, inputs, context);
   const { read } = lastToken(batchInput(inputs, 'attentionMask'));
   return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context, read }));
 }
 
-/** What the last layer is given: [B, S, H]. */
+/** Computes the input of the last layer: [B, S, H]. */
 function belowLast(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('gpt2', ids, config.nPositions);
@@ -145,11 +146,11 @@ function finished({ layerNormEpsilon }: Gpt2Config, scope: Scope, x: Tensor): Te
   return scope.layerNorm(FINAL_NORM, x, layerNormEpsilon);
 }
 
-/** What a layer computes with: all tokens [B, S, H], what they attend to, and the one that it is computed for. */
+/** The inputs of a layer: all tokens [B, S, H], their attention context, and the token it is computed for. */
 interface LayerInputs {
   readonly x: Tensor;
   readonly context: Context;
-  /** Reads the last token of each row. Default: the layer is computed for all of them. */
+  /** Selects the last token of each row. Default: the layer is computed for all tokens. */
   readonly read?: Reader;
 }
 
@@ -173,7 +174,7 @@ function transformerLayer(
   return tf.add(a, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
 }
 
-/** Settings of a head that is not here, GPT2DoubleHeadsModel's. */
+/** Settings of GPT2DoubleHeadsModel's summary head, which is not supported. */
 const SUMMARY = [
   'summary_activation',
   'summary_first_dropout',
@@ -182,7 +183,7 @@ const SUMMARY = [
   'summary_use_proj',
 ];
 
-/** GPT-2 as transformers saves it: `GPT2Model`, `GPT2LMHeadModel`, `GPT2ForSequenceClassification` and others. */
+/** GPT-2 as saved by transformers: `GPT2Model`, `GPT2LMHeadModel`, `GPT2ForSequenceClassification` and others. */
 export const gpt2Type: ModelType = {
   name: 'gpt2',
   savedBy: 'GPT2Model, GPT2LMHeadModel or GPT2ForSequenceClassification',
@@ -192,7 +193,7 @@ export const gpt2Type: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in gpt2, as transformers has it. */
+/** Missing settings default to those of gpt2, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   refuseUnless(config, 'scale_attn_weights', true);
   refuseUnless(config, 'scale_attn_by_inverse_layer_idx', false);

@@ -6,8 +6,8 @@ import { activation, boolean, positiveNumber, type ConfigFile, type ModelType } 
 import { attentionBiases, decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
 /**
- * Granite as transformers saves it (IBM Granite Team, 2024): Llama's network with factors for words, scores, what a layer adds, and
- * logits. Transformers has no classifiers of it.
+ * Granite as saved by transformers (IBM Granite Team, 2024): Llama's network with scale factors for word embeddings,
+ * scores, residuals and logits. Transformers has no classifiers for it.
  */
 export const graniteType: ModelType = {
   name: 'granite',
@@ -16,7 +16,7 @@ export const graniteType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as transformers has it. */
+/** Missing settings have the defaults of transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 32_000,

@@ -5,7 +5,7 @@ import { ropeSettings } from '../rope.js';
 import { activation, boolean, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { attentionBiases, decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
-/** Llama as transformers saves it, and SmolLM, which is one: `LlamaModel`, `LlamaForCausalLM` and others. */
+/** Llama, including SmolLM, as saved by transformers: `LlamaModel`, `LlamaForCausalLM` and others. */
 export const llamaType: ModelType = {
   name: 'llama',
   savedBy: 'LlamaModel, LlamaForCausalLM or LlamaForSequenceClassification',
@@ -14,7 +14,7 @@ export const llamaType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in Llama 2 7B, as transformers has it. */
+/** Missing settings default to those of Llama 2 7B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 32_000,

@@ -11,7 +11,10 @@ import {
 } from '../transformers/config.js';
 import { decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
-/** Mistral as transformers saves it: Llama's network, whose tokens attend to a window (Jiang et al., 2023), or to all where it is null. */
+/**
+ * Mistral as saved by transformers: Llama's network with a sliding window (Jiang et al., 2023), or full attention if
+ * that is null.
+ */
 export const mistralType: ModelType = {
   name: 'mistral',
   savedBy: 'MistralModel, MistralForCausalLM or MistralForSequenceClassification',
@@ -19,7 +22,7 @@ export const mistralType: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in Mistral 7B v0.1, as transformers has it. */
+/** Missing settings default to those of Mistral 7B v0.1, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 32_000,

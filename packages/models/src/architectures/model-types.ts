@@ -19,7 +19,7 @@ import { qwen3Type } from './qwen3.js';
 import { camembertType, robertaType, xlmRobertaType } from './roberta.js';
 import { smollm3Type } from './smollm3.js';
 
-/** Every `model_type` that is read. */
+/** Every supported `model_type` of config.json. */
 export const modelTypes: readonly ModelType[] = [
   bertType,
   distilbertType,

@@ -1,18 +1,18 @@
 /**
- * ModernBERT (Warner et al., 2024): words, then pre-norm transformer layers with rotary positions, of which some attend to all tokens
- * and others to those nearby, and the heads of transformers. Module paths are those of ModernBertForSequenceClassification and
- * ModernBertForTokenClassification.
+ * ModernBERT (Warner et al., 2024): words, then pre-norm transformer layers with rotary positions, some with full
+ * attention and some with a sliding window, and the heads of transformers. Module paths are those of
+ * ModernBertForSequenceClassification and ModernBertForTokenClassification.
  *
- *   x0 = LN(w)                                     rows of the table of words
- *   a  = x + Attention(LN(x)) W_o                  softmax(R q (R k)^T / sqrt(H / heads)) v; in the first layer without LN
+ *   x0 = LN(w)                                     w: rows of the word embedding table
+ *   a  = x + Attention(LN(x)) W_o                  softmax(R q (R k)^T / sqrt(H / heads)) v; no LN in the first layer
  *   x' = a + (act(m W_1) * m W_2) W_f              m = LN(a); W_1 and W_2 are the halves of mlp.Wi
  *   h  = LN(x_L)
- *   of a text   LN(act(p W_d)) W_c                 p: h[first token], or the mean of h over tokens; W_d, LN: head.dense, head.norm
+ *   of a text   LN(act(p W_d)) W_c                 p: h[first token] or the mean of h; W_d, LN: head.dense, head.norm
  *   of tokens   LN(act(h W_d)) W_c
  *   encode      mean over tokens of h
  *
- * R turns by the position, by other angles in layers of either kind; a layer that slides attends to the tokens that are at most half a
- * window away. Which W have a bias, and whether LN shifts, are settings.
+ * R rotates by position, with different angles for the two kinds of layers. A sliding layer attends to tokens at most
+ * half a window away. Settings decide which W have a bias and whether LN has one.
  */
 import {
   CheckpointError,
@@ -45,15 +45,15 @@ import {
 } from '../transformers/config.js';
 import { ropeAngles } from '../rope.js';
 
-/** Whether a layer attends to all tokens or to those nearby. */
+/** Whether a layer attends to all tokens or to nearby ones. */
 type LayerType = 'full_attention' | 'sliding_attention';
 
-/** The settings of config.json that the network depends on, under their names there. */
+/** The settings of config.json that the network depends on, with their names in camel case. */
 interface ModernBertConfig {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
-  /** Divides `hiddenSize`. */
+  /** Must divide `hiddenSize`. */
   readonly numAttentionHeads: number;
   readonly maxPositionEmbeddings: number;
   readonly normEps: number;
@@ -62,13 +62,13 @@ interface ModernBertConfig {
   readonly mlpBias: boolean;
   readonly hiddenActivation: ActivationName;
   readonly layerTypes: readonly LayerType[];
-  /** The window of layers that slide. */
+  /** The width of the sliding window, in tokens. */
   readonly localAttention: number;
   readonly ropeTheta: Readonly<Record<LayerType, number>>;
   readonly classifierPooling: 'cls' | 'mean';
   readonly classifierBias: boolean;
   readonly classifierActivation: ActivationName;
-  /** Whether the checkpoint's head for masked words, or for the task, is that of the task: it stays frozen then. */
+  /** Whether the checkpoint has the dense layer and norm of the head, which then stay frozen. */
   readonly isHeadThere: boolean;
 }
 
@@ -76,7 +76,7 @@ const WORDS = 'model.embeddings.tok_embeddings';
 const FIRST_NORM = 'model.embeddings.norm';
 const FINAL_NORM = 'model.final_norm';
 
-/** The network of a configuration for a task. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function modernbert(config: ModernBertConfig, task: Task): Architecture {
   const { vocabSize, hiddenSize, layerTypes } = config;
   const every: Features = (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
@@ -147,8 +147,8 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
 }
 
 /**
- * The head of transformers on features [.., H]: a dense module and a norm, which the head for masked words has too, and a linear one.
- * As in PEFT the first two stay frozen; where the checkpoint has none, they are trained.
+ * The head of transformers on features [.., H]: a dense module and a norm, shared with the masked-word head, then a
+ * linear module. As in PEFT, the first two stay frozen. They are trained only if the checkpoint lacks them.
  */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
   const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
@@ -168,7 +168,7 @@ function predictionHead(config: ModernBertConfig, features: Features): Head {
 }
 
 /**
- * The last layer and the norm after it at the tokens that are read.
+ * Computes the last layer and the norm after it for the tokens that `read` selects.
  * inputIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
  */
 function lastHidden(config: ModernBertConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
@@ -184,9 +184,9 @@ function lastHidden(config: ModernBertConfig, scope: Scope, inputs: Tensors, rea
   return scope.layerNorm(FINAL_NORM, x, normEps);
 }
 
-/** What tells layers of one kind from those of the other. */
+/** What differs between the two kinds of layers. */
 interface LayerKind {
-  /** [S, size / 2] */
+  /** The angles of rotation, [S, size / 2]. */
   readonly angles: RotaryOptions;
   /** Added to the scores: [B, 1, S, S]. */
   readonly bias: Tensor;
@@ -201,13 +201,13 @@ function kindsOf(
   const text = { reach: tokens, length: () => tf.scalar(tokens) };
   const angles = (theta: number): RotaryOptions =>
     ropeAngles({ theta, scaling: { kind: 'default' } }, hiddenSize / numAttentionHeads, text);
-  const places = tf.range(0, tokens, 1, 'float32'); // [S]
-  const distances = tf.abs(tf.sub(places, tf.expandDims(places, 1))); // [S, S]
+  const positions = tf.range(0, tokens, 1, 'float32'); // [S]
+  const distances = tf.abs(tf.sub(positions, tf.expandDims(positions, 1))); // [S, S]
   const isNear = tf.cast(tf.lessEqual(distances, Math.floor(localAttention / 2)), 'float32');
   const seen = tf.mul(isNear, tf.reshape(mask, [batch, 1, 1, tokens])); // [B, 1, S, S]
   return {
     full_attention: { angles: angles(ropeTheta.full_attention), bias: maskBias(mask) },
-    // So low that no score shows beside it: a token that is far from all others attends to all alike.
+    // Low enough to hide any score: a token with no token nearby attends to all equally.
     sliding_attention: { angles: angles(ropeTheta.sliding_attention), bias: tf.mul(tf.sub(1, seen), -1e30) },
   };
 }
@@ -226,34 +226,31 @@ function transformerLayer(
   const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
   const context = attention(read(rotary(q, angles)), rotary(k, angles), v, { heads, maskBias: own }); // [B, Q, H]
   const a = tf.add(read(x), scope.linear(`${path}.attn.Wo`, context));
-  const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 intermediate]
+  const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 inner]
   const [input, gate] = tf.split(wide, 2, 2) as [Tensor, Tensor];
   const inner = tf.mul(activations[config.hiddenActivation](input), gate);
   return tf.add(a, scope.linear(`${path}.mlp.Wo`, inner));
 }
 
-/** ModernBERT as transformers saves it: `ModernBertModel`, `ModernBertForMaskedLM` and others. */
+/** ModernBERT as saved by transformers: `ModernBertModel`, `ModernBertForMaskedLM` and others. */
 export const modernbertType: ModelType = {
   name: 'modernbert',
   savedBy: 'ModernBertModel or ModernBertForSequenceClassification',
   prefix: 'model.',
   inert: [
-    ...['decoder_bias', 'sparse_prediction', 'sparse_pred_ignore_index'], // of the head for masked words
-    ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // how it is computed
+    ...['decoder_bias', 'sparse_prediction', 'sparse_pred_ignore_index'], // of the masked-word head
+    ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // implementation choices
     ...['initializer_cutoff_factor', 'layer_norm_eps', 'mlp_dropout', 'position_embedding_type'],
   ],
   architecture: (config, task) => modernbert(settings(config, task), task),
 };
 
-/** What a config.json leaves out is as in ModernBERT-base, as transformers has it. */
+/** Missing settings default to those of ModernBERT-base, as in transformers. */
 function settings(config: ConfigFile, task: Task): ModernBertConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
-    throw new CheckpointError(
-      `${config.file}: 'hidden_size' must be even for each head, got ${hiddenSize}`,
-      config.file,
-    );
+    throw new CheckpointError(`${config.file}: 'hidden_size' must be even per head, got ${hiddenSize}`, config.file);
   }
   return {
     vocabSize: positiveInteger(config, 'vocab_size', 50_368),
@@ -276,14 +273,14 @@ function settings(config: ConfigFile, task: Task): ModernBertConfig {
   };
 }
 
-/** By the class that the checkpoint was saved from. */
+/** Decides by the class that saved the checkpoint. */
 function isHeadThere(config: ConfigFile, task: Task): boolean {
   const classes = setting(config, 'architectures');
   const ofTask = task === 'token-classification' ? 'TokenClassification' : 'SequenceClassification';
   return Array.isArray(classes) && ['MaskedLM', ofTask].some((name) => classes[0] === `ModernBertFor${name}`);
 }
 
-/** The kind of each layer: as listed, or every so many of them, the first among them, attend to all tokens. */
+/** Returns the type of each layer: as listed, or full attention in every n-th layer, starting with the first. */
 function layerTypes(config: ConfigFile, layers: number): LayerType[] {
   const every = positiveInteger(config, 'global_attn_every_n_layers', 3);
   const usual = Array.from({ length: layers }, (_, layer) => (layer % every ? 'sliding_attention' : 'full_attention'));
@@ -296,14 +293,16 @@ function layerTypes(config: ConfigFile, layers: number): LayerType[] {
   );
 }
 
-/** In today's form (`rope_parameters` of each kind) or the earlier one (`global_rope_theta`, `local_rope_theta`). */
+/**
+ * Reads the current form (`rope_parameters` per layer type) or the older one (`global_rope_theta`, `local_rope_theta`).
+ */
 function ropeThetas(config: ConfigFile): Record<LayerType, number> {
   refuseUnless(config, 'rope_scaling', undefined);
   const given = section(config, 'rope_parameters');
-  const theta = (type: LayerType, earlier: string, usual: number): number => {
+  const theta = (type: LayerType, older: string, usual: number): number => {
     const rope = section(given, type);
     refuseUnless(rope, 'rope_type', 'default');
-    return positiveNumber(rope, 'rope_theta', positiveNumber(config, earlier, usual));
+    return positiveNumber(rope, 'rope_theta', positiveNumber(config, older, usual));
   };
   return {
     full_attention: theta('full_attention', 'global_rope_theta', 160_000),

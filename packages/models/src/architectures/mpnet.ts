@@ -1,12 +1,12 @@
 /**
- * MPNet (Song et al., 2020): the encoder of encoder.ts, x_L being what it ends with, whose positions begin after that of padding, and
- * whose scores have a term for the distance of two tokens, the same in every layer; the heads of RoBERTa. Module paths are those of
- * MPNetForSequenceClassification and MPNetForTokenClassification.
+ * MPNet (Song et al., 2020): the encoder of encoder.ts, with positions that start after the padding ID, attention
+ * scores with a term for the distance of two tokens (the same in every layer), and the heads of RoBERTa. Module paths
+ * are those of MPNetForSequenceClassification and MPNetForTokenClassification.
  *
- *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, a number for each head
+ *   softmax(q_i k_j^T / sqrt(H / heads) + b[bucket(j - i)]) v     b: encoder.relative_attention_bias, one per head
  *
- * Distances up to 7 have a bucket each, those from 8 to 127 share eight, and all beyond share the last, on either side (T5's buckets,
- * Raffel et al., 2020).
+ * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the
+ * last (T5's buckets, Raffel et al., 2020).
  */
 import { CheckpointError, embeddingSite, type Site } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
@@ -20,16 +20,19 @@ import {
 } from '../transformers/config.js';
 import { withRobertaHead } from './roberta.js';
 
-/** Buckets of both sides that are computed with, whatever config.json says: a longer table has rows that are never read. */
+/**
+ * The number of buckets used on both sides together, whatever config.json says: a longer table has rows that are never
+ * read.
+ */
 const BUCKETS = 32;
-/** All distances from here on share a bucket. */
+/** All distances from this one on share a bucket. */
 const FARTHEST = 128;
-/** The id of padding, whatever config.json says. */
+/** The padding ID, whatever config.json says. */
 const PADDING = 1;
 
 const RELATIVE = 'mpnet.encoder.relative_attention_bias';
 
-/** MPNet as transformers saves it: also all-mpnet-base-v2 and others of sentence-transformers. */
+/** MPNet as saved by transformers, including sentence-transformers models such as all-mpnet-base-v2. */
 export const mpnetType: ModelType = {
   name: 'mpnet',
   savedBy: 'MPNetModel or MPNetForSequenceClassification',
@@ -37,7 +40,7 @@ export const mpnetType: ModelType = {
   architecture: (config, task) => withRobertaHead('mpnet', encoderConfig(config), task),
 };
 
-/** What a config.json leaves out is as transformers has it. */
+/** Missing settings have the defaults of transformers. */
 function encoderConfig(config: ConfigFile): EncoderConfig {
   const rows = positiveInteger(config, 'relative_attention_num_buckets', BUCKETS);
   if (rows < BUCKETS) {
@@ -74,7 +77,7 @@ function encoderConfig(config: ConfigFile): EncoderConfig {
   };
 }
 
-/** @param most tokens of the longest row */
+/** @param most The length of the longest sequence, in tokens. */
 function relativeBias(site: Site, most: number): RelativeBias {
   return {
     site: { ...site, readsShared: true },
@@ -82,15 +85,18 @@ function relativeBias(site: Site, most: number): RelativeBias {
       const all = Int32Array.from({ length: 2 * most - 1 }, (_, at) => relativeBucket(at - (most - 1)));
       const buckets = tf.slice(tf.tensor1d(all, 'int32'), [most - tokens], [2 * tokens - 1]); // of 1 - S, .., S - 1
       const rows = scope.embedding(RELATIVE, buckets); // [2 S - 1, heads]
-      const places = tf.range(0, tokens, 1, 'int32'); // [S]
-      const distances = tf.add(tf.sub(places, tf.expandDims(places, 1)), tokens - 1); // [S, S], from 0 on
+      const positions = tf.range(0, tokens, 1, 'int32'); // [S]
+      const distances = tf.add(tf.sub(positions, tf.expandDims(positions, 1)), tokens - 1); // [S, S], at least 0
       const scores = tf.gather(rows, tf.cast(distances, 'int32')); // [S, S, heads]
       return tf.expandDims(tf.transpose(scores, [2, 0, 1]), 0);
     },
   };
 }
 
-/** The bucket of a distance j - i, computed in float32 as it is in transformers: near the edges the last digit decides. */
+/**
+ * Returns the bucket of a distance j - i. Computed in float32 as in transformers: at a bucket's edge the last digit
+ * decides.
+ */
 export function relativeBucket(distance: number): number {
   const ofSide = BUCKETS / 2;
   const exact = ofSide / 2;

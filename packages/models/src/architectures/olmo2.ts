@@ -6,8 +6,8 @@ import { activation, type ConfigFile, type ModelType } from '../transformers/con
 import { attentionBiases, decoderSettings, evenLayers } from './decoder-settings.js';
 
 /**
- * OLMo 2 as transformers saves it (OLMo Team, 2025): Llama's network with norms after attention and the feed-forward module in the
- * place of before them, and norms of all queries and of all keys.
+ * OLMo 2 as saved by transformers (OLMo Team, 2025): Llama's network with norms after attention and the feed-forward
+ * module instead of before, and one norm over all queries and one over all keys.
  */
 export const olmo2Type: ModelType = {
   name: 'olmo2',
@@ -16,7 +16,7 @@ export const olmo2Type: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in OLMo 2 7B, as transformers has it. */
+/** Missing settings default to those of OLMo 2 7B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 50_304,

@@ -12,21 +12,21 @@ import {
 import { decoderSettings, evenLayers, PRE_NORMS } from './decoder-settings.js';
 
 /**
- * Phi-3 and Phi-4 as transformers saves them (Abdin et al., 2024): Llama's network with queries, keys and values in one module, the
- * gate and what it opens in another, and longrope.
+ * Phi-3 and Phi-4 as saved by transformers (Abdin et al., 2024): Llama's network with queries, keys and values in one
+ * module, the gate and up projections in another, and longrope.
  */
 export const phi3Type: ModelType = {
   name: 'phi3',
   savedBy: 'Phi3Model, Phi3ForCausalLM or Phi3ForSequenceClassification',
   prefix: 'model.',
-  inert: ['original_max_position_embeddings', 'interpolate_factor', 'full_attn_mod'], // the first is of longrope alone
+  inert: ['original_max_position_embeddings', 'interpolate_factor', 'full_attn_mod'], // the first is only for longrope
   architecture,
 };
 
-/** Earlier files call longrope otherwise. */
+/** Older files have other names for longrope. */
 const ROPE_KINDS = { default: 'default', longrope: 'longrope', su: 'longrope', yarn: 'longrope' } as const;
 
-/** What a config.json leaves out is as in Phi-3 mini, as transformers has it. */
+/** Missing settings default to those of Phi-3 mini, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 32_064,

@@ -4,7 +4,7 @@ import { rotaryDecoder } from '../rotary-decoder.js';
 import { activation, refuseUnless, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { decoderSettings, PRE_NORMS, qwenLayers } from './decoder-settings.js';
 
-/** Qwen2 and Qwen2.5 as transformers saves them: Llama's network with a bias on queries, keys and values. */
+/** Qwen2 and Qwen2.5 as saved by transformers: Llama's network with a bias on queries, keys and values. */
 export const qwen2Type: ModelType = {
   name: 'qwen2',
   savedBy: 'Qwen2Model, Qwen2ForCausalLM or Qwen2ForSequenceClassification',
@@ -12,7 +12,7 @@ export const qwen2Type: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in Qwen2 7B, as transformers has it. */
+/** Missing settings default to those of Qwen2 7B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   refuseUnless(config, 'use_mrope', false);
   const settings = decoderSettings(config, {

@@ -4,7 +4,7 @@ import { rotaryDecoder } from '../rotary-decoder.js';
 import { activation, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { attentionBiases, decoderSettings, PRE_NORMS, qwenLayers } from './decoder-settings.js';
 
-/** Qwen3 as transformers saves it: Llama's network with norms of each head's queries and keys. */
+/** Qwen3 as saved by transformers: Llama's network with norms of each head's queries and keys. */
 export const qwen3Type: ModelType = {
   name: 'qwen3',
   savedBy: 'Qwen3Model, Qwen3ForCausalLM or Qwen3ForSequenceClassification',
@@ -12,7 +12,7 @@ export const qwen3Type: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in Qwen3 8B, as transformers has it. */
+/** Missing settings default to those of Qwen3 8B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 151_936,

@@ -1,7 +1,8 @@
 /**
- * RoBERTa (Liu et al., 2019), and XLM-RoBERTa (Conneau et al., 2020) and CamemBERT (Martin et al., 2020), which are RoBERTa trained on
- * other texts: the encoder of encoder.ts, x_L being what it ends with, whose positions begin after that of padding, and the heads of
- * transformers. Module paths are those of RobertaForSequenceClassification and RobertaForTokenClassification.
+ * RoBERTa (Liu et al., 2019), and XLM-RoBERTa (Conneau et al., 2020) and CamemBERT (Martin et al., 2020), which are
+ * RoBERTa trained on other texts: the encoder of encoder.ts, with output x_L and positions that start after the padding
+ * ID, and the heads of transformers. Module paths are those of RobertaForSequenceClassification and
+ * RobertaForTokenClassification.
  *
  *   of a text   tanh(x_L[first token] W_d) W_o      W_d, W_o: classifier.dense, classifier.out_proj
  *   of tokens   x_L W_c
@@ -14,7 +15,7 @@ import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '
 import { positiveInteger, wholeNumber, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
 
-/** A network on which RoBERTa's heads stand. @throws UnsupportedError for a task that it has no head for. */
+/** Builds an encoder with RoBERTa's head for a task. @throws UnsupportedError when it has no head for the task. */
 export function withRobertaHead(name: string, encoder: EncoderConfig, task: Task): Architecture {
   const { hiddenSize } = encoder;
   const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
@@ -28,16 +29,18 @@ export function withRobertaHead(name: string, encoder: EncoderConfig, task: Task
   return task === 'feature-extraction' ? { ...network, pooler } : network;
 }
 
-/** RoBERTa as transformers saves it: `RobertaModel`, `RobertaForSequenceClassification` and what else holds the encoder. */
+/**
+ * RoBERTa as saved by transformers: `RobertaModel`, `RobertaForSequenceClassification` and any class with the encoder.
+ */
 export const robertaType = robertaLike('roberta', 'Roberta');
 
-/** XLM-RoBERTa as transformers saves it: also multilingual E5 and BGE-M3. */
+/** XLM-RoBERTa as saved by transformers, including multilingual E5 and BGE-M3. */
 export const xlmRobertaType = robertaLike('xlm-roberta', 'XLMRoberta');
 
-/** CamemBERT as transformers saves it. */
+/** CamemBERT as saved by transformers. */
 export const camembertType = robertaLike('camembert', 'Camembert');
 
-/** A type whose network, and the prefix of its modules, are RoBERTa's. */
+/** Returns a model type with RoBERTa's network and module prefix. */
 function robertaLike(name: string, stem: string): ModelType {
   return {
     name,
@@ -47,10 +50,10 @@ function robertaLike(name: string, stem: string): ModelType {
   };
 }
 
-/** What a config.json leaves out is as transformers has it. */
+/** Missing settings have the defaults of transformers. */
 function encoderConfig(config: ConfigFile): EncoderConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 });
-  const most = settings.maxPositionEmbeddings - 2; // a row of the table of positions is left for a token
+  const most = settings.maxPositionEmbeddings - 2; // leaves at least one position for a token
   return { ...settings, ...bertFamily, root: 'roberta', padTokenId: wholeNumber(config, 'pad_token_id', 1, { most }) };
 }

@@ -21,7 +21,9 @@ import {
   type DecoderSettings,
 } from './decoder-settings.js';
 
-/** SmolLM3 as transformers saves it: Llama's network, in which every fourth layer knows no positions (NoPE; Yang et al., 2025). */
+/**
+ * SmolLM3 as saved by transformers: Llama's network without positions in every fourth layer (NoPE; Yang et al., 2025).
+ */
 export const smollm3Type: ModelType = {
   name: 'smollm3',
   savedBy: 'SmolLM3Model, SmolLM3ForCausalLM or SmolLM3ForSequenceClassification',
@@ -30,7 +32,7 @@ export const smollm3Type: ModelType = {
   architecture,
 };
 
-/** What a config.json leaves out is as in SmolLM3 3B, as transformers has it. */
+/** Missing settings default to those of SmolLM3 3B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = decoderSettings(config, {
     vocabSize: 128_256,
@@ -58,17 +60,21 @@ function architecture(config: ConfigFile, task: Task): Architecture {
 
 function layersOf(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
   const rope = ropeSettings(config, settings, { theta: 2_000_000 });
-  const turns = turningLayers(config, settings);
+  const rotates = rotaryLayers(config, settings);
   const window = positiveIntegerOrNull(config, 'sliding_window', null);
   const slides = boolean(config, 'use_sliding_window', false) && window !== null;
   const types = layerTypes(config, settings, (layer) =>
-    slides && turns[layer] === 0 ? 'sliding_attention' : 'full_attention',
+    slides && rotates[layer] === 0 ? 'sliding_attention' : 'full_attention',
   );
-  return typedLayers(config, settings, { types, window, rope: (_, layer) => (turns[layer] === 1 ? rope : undefined) });
+  return typedLayers(config, settings, {
+    types,
+    window,
+    rope: (_, layer) => (rotates[layer] === 1 ? rope : undefined),
+  });
 }
 
-/** 1 for each layer that turns queries and keys: `no_rope_layers`, in spite of its name, or all but every n-th one. */
-function turningLayers(config: ConfigFile, { numHiddenLayers }: DecoderSettings): readonly number[] {
+/** Returns 1 for each layer with RoPE, else 0: `no_rope_layers` (despite its name), or 0 for every n-th layer. */
+function rotaryLayers(config: ConfigFile, { numHiddenLayers }: DecoderSettings): readonly number[] {
   const interval = positiveInteger(config, 'no_rope_layer_interval', 4);
   if ((setting(config, 'no_rope_layers') ?? null) === null) {
     return Array.from({ length: numHiddenLayers }, (_, layer) => ((layer + 1) % interval === 0 ? 0 : 1));

@@ -1,5 +1,6 @@
 /**
- * Universal Sentence Encoder Lite (Cer et al., 2018): word pieces, two pre-norm transformer layers, the mean over the tokens.
+ * Universal Sentence Encoder Lite (Cer et al., 2018): word pieces, two pre-norm transformer layers, the mean over the
+ * tokens.
  *
  *   x0 = 2 e + t                    e: word pieces, t: sines and cosines of the position
  *   h  = x W_r + Attention(LN(x))   W_r: 256 -> 512 in the first layer, the identity in the second
@@ -30,10 +31,10 @@ const HEADS = 4;
 const LAYERS = 2;
 const LAYER_NORM_EPSILON = 1e-6;
 
-/** Longest sequence the packaged graph reads; it drops what comes after. */
+/** The longest sequence that the packaged graph reads, in tokens; it drops the rest. */
 const MAX_TOKENS = 128;
 
-/** The network for a table of `vocabularySize` word pieces. @throws UnsupportedError for a task that it has no head for. */
+/** Builds the network for `vocabularySize` word pieces. @throws UnsupportedError when it has no head for the task. */
 export function useLite(vocabularySize: number, task: Task): Architecture {
   const pooler = linearSite('pooler', HIDDEN, HIDDEN);
   const isEmbedding = task === 'feature-extraction';
@@ -57,7 +58,7 @@ export function useLite(vocabularySize: number, task: Task): Architecture {
   };
 }
 
-/** Path of a transformer layer. */
+/** Returns the module path of a transformer layer. */
 export function layerPath(layer: number): string {
   return `encoder.layer.${layer}`;
 }
@@ -77,7 +78,9 @@ function layerSites(layer: number): Site[] {
   ];
 }
 
-/** inputIds [B, S] int32, attentionMask [B, S] float32 -> the mean over a row's tokens [B, 512]; zeros for an empty row. */
+/**
+ * inputIds [B, S] int32, attentionMask [B, S] float32 -> the mean over a row's tokens [B, 512]; zeros for an empty row.
+ */
 function features(scope: Scope, inputs: Tensors): Tensor {
   const mask = batchInput(inputs, 'attentionMask');
   const [batch, tokens] = mask.shape as [number, number];
@@ -87,14 +90,14 @@ function features(scope: Scope, inputs: Tensors): Tensor {
   return tokenMean(tf.reshape(x, [batch, tokens, HIDDEN]), mask);
 }
 
-/** The packaged graph's output: [B, 512], of length 1. */
+/** Computes the packaged graph's output: [B, 512], normalised to length 1. */
 function encode(scope: Scope, inputs: Tensors): Tensor {
   const pooled = tf.tanh(scope.linear('pooler', features(scope, inputs))); // [B, 512]
   const squares = tf.sum(tf.square(pooled), 1, true); // [B, 1]
   return tf.mul(pooled, tf.rsqrt(tf.maximum(squares, 1e-12)));
 }
 
-/** Word pieces and positions: [B, S] -> [B * S, 256]. The graph adds the pieces twice. */
+/** Sums word pieces and positions: [B, S] -> [B * S, 256]. The packaged graph adds the pieces twice. */
 function embed(scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   const [batch, tokens] = ids.shape as [number, number];
@@ -106,12 +109,13 @@ function embed(scope: Scope, inputs: Tensors): Tensor {
   return tf.reshape(tf.add(tf.mul(pieces, 2), signal), [batch * tokens, EMBEDDING]);
 }
 
-/** x [B * S, 256 or 512] -> [B * S, 512]; what stands at a padded position never reaches another one. */
+/** x [B * S, 256 or 512] -> [B * S, 512]. Values at padded positions never affect others. */
 function transformerLayer(scope: Scope, layer: number, x: Tensor, bias: Tensor): Tensor {
   const path = layerPath(layer);
   const residual = x.shape[1] === HIDDEN ? x : scope.linear(`${path}.residual`, x); // [B * S, 512]
   const attended = tf.add(selfAttention(scope, `${path}.attention`, x, bias), residual);
-  const inner = tf.relu(scope.linear(`${path}.ffn.in`, norm(scope, `${path}.ffn.layerNorm`, attended))); // [B * S, 1536]
+  // [B * S, 1536]
+  const inner = tf.relu(scope.linear(`${path}.ffn.in`, norm(scope, `${path}.ffn.layerNorm`, attended)));
   return tf.add(scope.linear(`${path}.ffn.out`, inner), attended);
 }
 
@@ -129,7 +133,10 @@ function norm(scope: Scope, path: string, x: Tensor): Tensor {
   return scope.layerNorm(path, x, LAYER_NORM_EPSILON);
 }
 
-/** Sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as the graph has them: [tokens * 256]. */
+/**
+ * Returns sines, then cosines, of position * 10000^(-i / 127), i = 0 .. 127, in float32 as in the graph:
+ * [tokens * 256].
+ */
 function timingSignal(tokens: number): Float32Array {
   const waves = EMBEDDING / 2;
   const signal = new Float32Array(tokens * EMBEDDING);

@@ -1,4 +1,7 @@
-/** What an exported folder holds beside weights and settings: what comes from where the model was loaded, and the model card. */
+/**
+ * The files of an exported folder other than weights and settings: those copied from the model's source, and the model
+ * card.
+ */
 import type { Model, Storage } from '@peftjs/core';
 import { cardHeader, CheckpointError } from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
@@ -11,22 +14,22 @@ import { embeddingFiles, PROMPTS_FILE, type Prompts } from '../transformers/sent
 import { GENERATION_CONFIG_FILE } from '../transformers/tokenizer.js';
 import { settingsOf } from './settings.js';
 
-/** Where a model is written, and what of it comes from where it was loaded. */
+/** Options of an export. */
 export interface ExportOptions extends SourceOptions {
-  /** What the model was loaded from: settings and tokenizer are taken from there. Default: its name. */
+  /** The model's source, from which settings and tokenizer are copied. Default: the model's name. */
   readonly source?: string;
-  /** Where that folder is read. Default: the disk. */
+  /** The storage of the source. Default: the disk. */
   readonly sourceStorage?: Storage;
-  /** Where the new folder is written. Default: the disk. */
+  /** The storage of the exported folder. Default: the disk. */
   readonly storage?: Storage;
-  /** Names of the classes, in the order of the outputs. Default: those of the model, else LABEL_0, .. */
+  /** The names of the classes, in the order of the outputs. Default: the model's, or LABEL_0, LABEL_1, .. */
   readonly labels?: readonly string[];
 }
 
 /**
- * Reads what an exported model takes from where it came from.
- * @throws CheckpointError when the folder is gone, broken or unknown.
- * @throws HubError when the model is of the hub, which cannot be reached.
+ * Reads the files that an exported model copies from its source.
+ * @throws CheckpointError when the folder is missing, broken or of an unknown format.
+ * @throws HubError when the model is from the hub and the hub cannot be reached.
  */
 export async function readSource(
   model: Pick<Model, 'name' | 'sites' | 'task' | 'tied'>,
@@ -39,7 +42,7 @@ export async function readSource(
   throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
 }
 
-/** The files with settings of a head of its own, where merging has given the model one in the place of the table of words. */
+/** Turns `tie_word_embeddings` off if merging has replaced the tied embedding table by a separate head. */
 function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles {
   const { transformers } = files;
   if (!transformers || tied?.length !== 0) return files;
@@ -47,15 +50,15 @@ function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles 
   return { ...files, transformers: { ...transformers, config: { ...transformers.config, settings } } };
 }
 
-/** Without the prompts, where a model embeds nothing. */
+/** Drops the prompts unless the model computes embeddings. */
 function ofTask(files: SourceFiles, task: Model['task']): SourceFiles {
   if (task === 'feature-extraction') return files;
   return { ...files, tokenizer: new Map([...files.tokenizer].filter(([file]) => file !== PROMPTS_FILE)) };
 }
 
 /**
- * The files of a tokenizer. For a model with a chat template their generation_config.json ends a text where `generate` ends it, so also
- * at the end of the assistant's turn.
+ * Returns the tokenizer's files. For a model with a chat template, generation_config.json gets the same end tokens as
+ * `generate`, including the end of the assistant's turn.
  */
 export function withEndings(
   files: SourceFiles['tokenizer'],
@@ -71,15 +74,16 @@ export function withEndings(
   return new Map(files).set(GENERATION_CONFIG_FILE, encodeJson(settings));
 }
 
-/** What transformers takes from config.json where there is no generation_config.json, and does not look for where there is one. */
+/** The settings that transformers reads from config.json only if there is no generation_config.json. */
 function generationDefaults(config?: ConfigFile): Record<string, unknown> {
   const ids = ['bos_token_id', 'pad_token_id'].map((name) => [name, field(config?.settings, name)] as const);
   return Object.fromEntries(ids.filter(([, id]) => typeof id === 'number'));
 }
 
-/** The model card, which the hub shows and finds a folder by. */
+/** The model card: the hub shows it and indexes folders by it. */
 export const CARD_FILE = 'README.md';
 
+/** Returns the model card of an exported model. */
 export function cardOf({ name, task }: Model, library: 'transformers' | 'transformers.js'): Uint8Array {
   const text = `${cardHeader({ baseModel: name, library, task })}# ${name}, adapted
 
@@ -88,7 +92,7 @@ Made with peftjs, for ${library}.
   return new TextEncoder().encode(text);
 }
 
-/** What sentence-transformers reads of a model for embeddings; nothing of others. */
+/** Returns the files that sentence-transformers reads, for an embedding model. Empty for other models. */
 export function sentenceFiles(
   model: Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>,
 ): Map<string, Uint8Array> {

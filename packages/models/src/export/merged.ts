@@ -1,4 +1,4 @@
-/** Writes a model as `save_pretrained` of transformers does. */
+/** Writes a model like `save_pretrained` in transformers. */
 import { diskStorage, type Model } from '@peftjs/core';
 import {
   assertFullPrecision,
@@ -23,13 +23,13 @@ import { described, mergedSettings, type Described, type Transformers } from './
 import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportOptions } from './files.js';
 
 /**
- * Writes a model, e.g. what `mergeAndUnload` gives, as a folder that transformers opens: model.safetensors in float32 under the
- * keys of transformers, config.json with the class and the labels of the head, and the files of the tokenizer. A save that is
- * cut short leaves a folder that says so when it is opened, never files of two saves.
+ * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with
+ * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. An
+ * interrupted save leaves a folder that reports it when opened, never a mix of two saves.
  *
- * @throws UnsupportedError for a model that transformers does not know, or whose weights are held in 8 bits.
- * @throws ConfigError for labels that are not as many as the outputs.
- * @throws CheckpointError when the files that the model came from are not its own any more, or nothing can be written.
+ * @throws UnsupportedError for a model that transformers does not support, or with 8-bit weights.
+ * @throws ConfigError when the number of labels is not the number of outputs.
+ * @throws CheckpointError when the source's files no longer match the model, or writing fails.
  * @example
  * await saveMerged(mergeAndUnload(peft), 'merged', { labels: ['bad', 'good'] });
  */
@@ -40,7 +40,7 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   const { tokenizer, transformers } = await readSource(model, options);
   const files = withEndings(tokenizer, model, transformers?.config);
   if (transformers === undefined) {
-    throw new UnsupportedError(`transformers knows no model like '${model.name}'; export it as ONNX`, model.name);
+    throw new UnsupportedError(`transformers does not support '${model.name}'; export it as ONNX`, model.name);
   }
   const head = described(model, options.labels);
   const config = encodeJson(mergedSettings(transformers, head), transformers.config.floats);
@@ -53,7 +53,7 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   });
 }
 
-/** The weights as torch holds them. @throws CheckpointError when the settings are those of another model. */
+/** Returns the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */
 function storedWeights(
   { weights }: Model,
   { config, type }: Transformers,
@@ -77,7 +77,7 @@ function specsOf(weights: HostTensors): Record<string, ReturnType<typeof specOf>
   return Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, specOf(weight)]));
 }
 
-/** [in, out] -> [out, in] for the weight of a linear module, but in transformers' Conv1D. */
+/** Transposes [in, out] -> [out, in] for the weight of a linear module, except transformers' Conv1D. */
 function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTensor): StoredTensor {
   const isTurned = kind === 'linear' && !fanInFanOut && name === `${path}.weight`;
   const { shape, ...turned } = isTurned ? transposed(tensor) : tensor;

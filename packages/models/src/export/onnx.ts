@@ -1,4 +1,4 @@
-/** Writes a model as transformers.js reads it. */
+/** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, UnsupportedError, writeFolder } from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
@@ -10,13 +10,13 @@ import { CONFIG_FILE } from '../transformers/config.js';
 import { described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
 import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportOptions } from './files.js';
 
-/** How a folder for transformers.js is written. */
+/** Options of an export for transformers.js. */
 export interface OnnxFolderOptions extends ExportOptions {
-  /** Most tokens that the graph takes: texts are cut there. */
+  /** The longest text that the graph accepts, in tokens: longer texts are truncated. */
   readonly maxTokens: number;
 }
 
-/** Where transformers.js looks for a graph. */
+/** The folder in which transformers.js looks for graphs. */
 const GRAPH_FOLDER = 'onnx';
 const GRAPH_FILE = 'model.onnx';
 const QUANTIZED_FILE = 'model_quantized.onnx';
@@ -24,21 +24,22 @@ const TOKENIZER_FILE = 'tokenizer.json';
 const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
 /**
- * How transformers.js runs a graph is decided by its model type. It has no classifiers of decoders, and none of models that
- * transformers does not know; with that of BERT it gives a graph what the graph asks for.
+ * The model type decides how transformers.js runs a graph. It has no classifiers for decoders or for models unknown to
+ * transformers. With BERT's type, it passes a graph the inputs that the graph declares.
  */
 const CLASSIFIER_TYPE = 'bert';
 
 /**
- * Writes a model as the folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json, tokenizer_config.json. With
- * graphs of both dtypes it takes the one in float32 in Node, and the one in 8 bits in a page, unless it is told which.
- * A save that is cut short leaves a folder that says so when it is opened, never files of two saves; nor is a graph written beside one
- * of an earlier save, which would stay.
+ * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json,
+ * tokenizer_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
+ * unless the caller chooses. An interrupted save leaves a folder that reports it when opened, never a mix of two saves.
+ * A folder with another graph from an earlier save is rejected, because that graph would remain.
  *
- * @param graph what `exportOnnx` of @peftjs/engine gives, in float32; or the files of `exportOnnxFiles`, of one dtype or of several
- * @throws ConfigError for labels that are not as many as the outputs, and for a folder with a graph that is not among these.
- * @throws UnsupportedError for embeddings that transformers.js cannot make: see `Pooling`.
- * @throws CheckpointError when the files that the model came from are gone, or nothing can be written.
+ * @param graph The float32 graph of `exportOnnx` of @peftjs/engine, or the files of `exportOnnxFiles`, in one or
+ * several dtypes.
+ * @throws ConfigError when the number of labels is not the number of outputs, or when the folder has another graph.
+ * @throws UnsupportedError for embeddings that transformers.js cannot compute: see `Pooling`.
+ * @throws CheckpointError when the source's files are missing, or writing fails.
  * @example
  * const { maxTokens } = model;
  * await saveOnnx(merged, await exportOnnx(merged), 'for-the-web', { maxTokens, labels: ['bad', 'good'] });
@@ -69,7 +70,7 @@ export async function saveOnnx(
   });
 }
 
-/** @throws ConfigError where a graph of another dtype would be left as an earlier save wrote it. */
+/** @throws ConfigError when a graph of another dtype from an earlier save would remain. */
 async function refuseOlderGraphs(
   storage: Storage,
   folder: string,
@@ -79,28 +80,28 @@ async function refuseOlderGraphs(
     const path = joined(folder, `${GRAPH_FOLDER}/${file}`);
     if (!(await storage.exists(path))) continue;
     throw new ConfigError(
-      `${path} is of an earlier save and would stay beside the new ${[...graphs.keys()].join(', ')}; ` +
-        'delete it, save both together, or name another folder',
+      `${path} is from an earlier save and would remain next to the new ${[...graphs.keys()].join(', ')}; ` +
+        'delete it, save both together, or use another folder',
       'folder',
     );
   }
 }
 
-/** How transformers.js can pool the tokens that a graph gives. */
+/** The poolings that transformers.js can apply to token embeddings. */
 const POOLED_THERE: readonly unknown[] = ['mean', 'cls'] satisfies PoolingMode[];
 
-/** @throws UnsupportedError for a model whose embeddings transformers.js cannot make of those of its tokens. */
+/** @throws UnsupportedError when transformers.js cannot compute the model's embeddings from its token embeddings. */
 function refuseUnpooled({ name, pooling: own }: Model & Partial<Pick<PretrainedModel, 'pooling'>>): void {
   const { pooling, modules = [] } = own ?? { pooling: 'mean' };
   const odd = modules[0]?.kind ?? (POOLED_THERE.includes(pooling) ? undefined : modesOf(pooling).join(' and '));
   if (odd === undefined) return;
   throw new UnsupportedError(
-    `'${name}' embeds with ${odd}, which transformers.js does not compute after its graph; export the merged folder`,
+    `'${name}' embeds with ${odd}, which transformers.js does not support; export the merged folder`,
     'pooling',
   );
 }
 
-/** @param graphs the names of the graphs and of the files with their weights */
+/** @param graphs The file names of the graphs and of their external weights. */
 function settings({ transformers }: SourceFiles, head: Described, graphs: readonly string[]): Record<string, unknown> {
   const own = transformers
     ? mergedSettings(transformers, head)
@@ -113,7 +114,7 @@ function settings({ transformers }: SourceFiles, head: Described, graphs: readon
   };
 }
 
-/** What transformers.js must know of the files of graphs: which there are, and those of the weights that are not in them. */
+/** Returns the settings that tell transformers.js which graphs exist and which have external weights. */
 function graphSettings(files: readonly string[]): Record<string, unknown> {
   const graphs = files.filter((file) => file.endsWith('.onnx'));
   const counts = graphs.map(
@@ -122,14 +123,16 @@ function graphSettings(files: readonly string[]): Record<string, unknown> {
   const external = counts.filter(([, count]) => count > 0);
   const dtype = graphs.includes(GRAPH_FILE) ? 'fp32' : 'q8';
   const own = {
-    // Where there are both, it takes float32 in Node, and 8 bits in a page.
+    // With both graphs, transformers.js uses float32 in Node and 8 bits in a web page.
     ...(graphs.length === 1 && { dtype }),
     ...(external.length > 0 && { use_external_data_format: Object.fromEntries(external) }),
   };
   return Object.keys(own).length > 0 ? { 'transformers.js_config': own } : {};
 }
 
-/** The settings beside tokenizer.json, made up where the source has none: token types are given to a graph that asks for them. */
+/**
+ * Returns tokenizer_config.json. If the source has none, BERT's tokenizer class makes transformers.js pass token types.
+ */
 function tokenizerSettings(
   { tokenizer, transformers }: SourceFiles,
   { task }: Pick<Model, 'task'>,
@@ -146,7 +149,8 @@ function tokenizerSettings(
     throw new CheckpointError(`${TOKENIZER_CONFIG}: expected settings of a tokenizer`, TOKENIZER_CONFIG);
   }
   const longest = field(own, 'model_max_length');
-  const pad = field(own, 'pad_token') ?? (task === 'causal-lm' ? field(own, 'eos_token') : undefined); // prompts of a batch are padded
+  // Batches of prompts need a padding token.
+  const pad = field(own, 'pad_token') ?? (task === 'causal-lm' ? field(own, 'eos_token') : undefined);
   return {
     ...own,
     ...(pad !== undefined && { pad_token: pad }),

@@ -1,4 +1,4 @@
-/** The config.json of an exported model: that of its source, with the head that the model has now. */
+/** The config.json of an exported model: its source's, updated for the current head. */
 import type { Model } from '@peftjs/core';
 import {
   assertLabelNames,
@@ -13,9 +13,10 @@ import type { SourceFiles } from '../checkpoint.js';
 import { field } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';
 
+/** The config.json and model type of a folder of transformers. */
 export type Transformers = NonNullable<SourceFiles['transformers']>;
 
-/** The settings of the source, with the head that the model has now and the type of its weights. */
+/** Returns the source's settings, updated for the current head and the dtype of the weights. */
 export function mergedSettings({ config, type }: Transformers, head: Described): Record<string, unknown> {
   const { _name_or_path: _, torch_dtype: __, ...settings } = settingsOf(config);
   return {
@@ -27,29 +28,32 @@ export function mergedSettings({ config, type }: Transformers, head: Described):
   };
 }
 
-/** The last token of a text is the one before padding: transformers must know which that is. */
+/** Returns the padding ID: transformers needs it to find the last token of a text. */
 function paddingSettings(settings: unknown): Record<string, unknown> {
   const end = field(settings, 'eos_token_id');
   const id: unknown = field(settings, 'pad_token_id') ?? (Array.isArray(end) ? end[0] : end);
   return { pad_token_id: id ?? null };
 }
 
-/** The settings of a config.json. @throws CheckpointError when it holds something else. */
+/** Returns the settings of a config.json. @throws CheckpointError when there is no `model_type`. */
 export function settingsOf({ file, settings }: ConfigFile): Record<string, unknown> {
   if (field(settings, 'model_type') !== undefined) return { ...(settings as Record<string, unknown>) };
   throw new CheckpointError(`${file}: expected settings with a 'model_type'`, file);
 }
 
-/** The model that a config.json is written for. */
+/** The head that a config.json describes. */
 export interface Described {
+  /** The task of the head. */
   readonly task: Task;
-  /** Outputs of its head. */
+  /** The number of outputs. */
   readonly outputs: number;
+  /** The names of the classes, in the order of the outputs. */
   readonly labels?: readonly string[] | undefined;
+  /** What the outputs mean. */
   readonly problemType: ProblemType;
 }
 
-/** The task of a model and the outputs of its head, and what they mean. */
+/** Describes a model's head. */
 export function described(
   { task = 'sequence-classification', sites, labels: own, problemType }: Model,
   labels = task === 'causal-lm' ? undefined : own,
@@ -59,14 +63,14 @@ export function described(
 }
 
 /**
- * What config.json says of the head: the names of the classes both ways, and what is told apart.
- * @throws ConfigError when there are not as many names as outputs.
+ * Returns the settings of the head: the class names in both directions and the problem type.
+ * @throws ConfigError when the number of names is not the number of outputs.
  */
 export function headSettings({ task, outputs, labels, problemType }: Described): Record<string, unknown> {
   if (task === 'causal-lm' || task === 'feature-extraction') {
     if (labels === undefined) return {};
-    const what = task === 'causal-lm' ? 'a causal language model has words' : 'a model for embeddings has numbers';
-    throw new ConfigError(`${what} and no labels; leave them out`, 'labels');
+    const what = task === 'causal-lm' ? 'a causal language model' : 'an embedding model';
+    throw new ConfigError(`${what} has no labels; omit them`, 'labels');
   }
   const names = labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
   assertLabelNames(names, outputs);
@@ -77,7 +81,7 @@ export function headSettings({ task, outputs, labels, problemType }: Described):
   };
 }
 
-/** The class of transformers that has a head for a task; undefined where the network has none for it. */
+/** Returns the class in transformers with a head for the task; undefined if there is none. */
 function className({ savedBy }: ModelType, task: Task): string | undefined {
   const classes = savedBy.match(/\w+/g) ?? [];
   const stem = (classes[0] ?? '').replace(/Model$/, '');
@@ -87,7 +91,7 @@ function className({ savedBy }: ModelType, task: Task): string | undefined {
   return classes.find((name) => /(LMHeadModel|ForCausalLM)$/.test(name));
 }
 
-/** Whether a network predicts the next word, so that its texts may lack a token for padding. */
+/** Whether the network is a language model. If so, it may have no padding token. */
 export function isDecoder(type: ModelType): boolean {
   return className(type, 'causal-lm') !== undefined;
 }

@@ -1,7 +1,7 @@
 /**
- * Texts written token by token. The prompts are read in one pass, which keeps the keys and values of their tokens; every token after
- * that is a pass over itself alone. Both passes have fixed shapes, so that each is compiled once: the prompts are padded at the end
- * to a power of two, and what is kept has room for one.
+ * Generates texts token by token. One pass reads the prompts and caches the keys and values of their tokens; then each
+ * new token is a pass over that token only. Both passes have fixed shapes, so each compiles once: prompts are padded at
+ * the end to a power of two, and the cache's capacity is a power of two.
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
@@ -41,12 +41,12 @@ import {
 } from './options.js';
 import { chatPrompt, textPrompt, writeText, type GenerateChatOptions, type GenerateTextOptions } from './text.js';
 
-/** Where a model writes. */
+/** The executor that runs a model. */
 interface OnExecutor {
   readonly executor: Executor;
 }
 
-/** A model that is ready to write, as it stood when it was opened. What it holds is given up by `dispose`. */
+/** A model opened for generation, with its weights as they were then. Call `dispose` to free its resources. */
 export interface TextGenerator {
   /** {@link generate} */
   generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<Generated[]>;
@@ -54,19 +54,21 @@ export interface TextGenerator {
   generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
   /** {@link generateChat} */
   generateChat(messages: readonly ChatMessage[], options?: GenerateChatOptions): Promise<ChatMessage>;
+  /** Frees the weights and compiled programs. */
   dispose(): Promise<void>;
 }
 
 /**
- * Goes on with prompts of token ids, of any lengths in one batch: `maxNewTokens` tokens, or up to one that ends a text, or to the
- * most that the model reads. The most likely token is taken unless `doSample` is set.
+ * Continues prompts of token IDs, of any lengths in one batch. A text ends after `maxNewTokens` tokens, at an end
+ * token, or at the model's maximum length. Each token is the most likely one unless `doSample` is set.
  *
- * @param model a causal language model, or one with adapters, of which the active ones act.
- * @throws UnsupportedError for a model that is none.
- * @throws ConfigError for a prompt without tokens, with too many or unknown ones, and for an impossible option.
+ * @param model A causal language model. The active adapters apply if it has any.
+ * @throws UnsupportedError when the model is not a causal language model.
+ * @throws ConfigError for a prompt that is empty, too long or has unknown tokens, and for an invalid option.
  * @throws EngineError when the model's outputs are not finite.
  * @example
- * const [{ ids }] = await generate(model, [model.tokenizer.encode('Once').ids], { executor: compiled(), maxNewTokens: 40 });
+ * const prompt = model.tokenizer.encode('Once').ids;
+ * const [{ ids }] = await generate(model, [prompt], { executor: compiled(), maxNewTokens: 40 });
  */
 export async function generate(
   model: PeftModel | Model,
@@ -77,12 +79,13 @@ export async function generate(
 }
 
 /**
- * What a model writes after a text, without that text: {@link generate} between the model's tokenizer's two ends.
+ * Returns the text that a model generates after a prompt, without the prompt. See {@link generate}.
  *
- * @throws UnsupportedError for a model that is no causal language model, or has no tokenizer.
- * @throws ConfigError for a text without tokens or with too many, and for an impossible option.
+ * @throws UnsupportedError when the model is not a causal language model or has no tokenizer.
+ * @throws ConfigError for a prompt that is empty or too long, and for an invalid option.
  * @example
- * await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText: (piece) => show(piece) });
+ * const onText = (piece) => show(piece);
+ * await generateText(peft, 'Once upon a time', { executor: compiled(), doSample: true, seed: 1, onText });
  */
 export async function generateText(
   model: PeftModel | Model,
@@ -93,15 +96,17 @@ export async function generateText(
 }
 
 /**
- * The assistant's next message in a conversation. The conversation is written by the model's own chat template, and the message ends
- * with the token that this template closes a turn with.
+ * Returns the assistant's next message in a conversation. The model's chat template renders the conversation, and the
+ * message ends at the template's end-of-turn token.
  *
- * @throws UnsupportedError for a model that is no causal language model, has no tokenizer, or neither has nor is given a template.
- * @throws DataError for a conversation that the chat template refuses.
- * @throws ConfigError for a conversation without messages or with too many tokens, and for an impossible option.
+ * @throws UnsupportedError when the model is not a causal language model, has no tokenizer, or there is no chat
+ * template.
+ * @throws DataError when the chat template rejects the conversation.
+ * @throws ConfigError for a conversation that is empty or too long, and for an invalid option.
  * @example
  * const messages = [{ role: 'user', content: 'What is an atom?' }];
- * const answer = await generateChat(peft, messages, { executor: compiled(), maxNewTokens: 80 }); // { role: 'assistant', content: .. }
+ * const answer = await generateChat(peft, messages, { executor: compiled(), maxNewTokens: 80 });
+ * // { role: 'assistant', content: .. }
  */
 export async function generateChat(
   model: PeftModel | Model,
@@ -125,8 +130,8 @@ async function withGenerator<T>(
 }
 
 /**
- * Opens a model to write more than once: its weights stay on the executor, and what was compiled for one prompt serves others.
- * @throws UnsupportedError for a model that is no causal language model.
+ * Opens a model for repeated generation: its weights stay on the executor, and compiled programs are reused.
+ * @throws UnsupportedError when the model is not a causal language model.
  */
 export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor): TextGenerator {
   const { model, layers, values } = actingParts(peft);
@@ -154,7 +159,7 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
   };
 }
 
-/** What writes: the passes, and what they run on. */
+/** The passes that generate text, and what they run on. */
 interface Writer {
   readonly decoding: Decoding;
   readonly runtime: Runtime;
@@ -162,12 +167,12 @@ interface Writer {
   readonly adapter: Values;
 }
 
-/** A text on its way. */
+/** A text in progress. */
 interface Text {
-  /** The number of its prompt. */
+  /** The index of its prompt. */
   readonly prompt: number;
   readonly promptLength: number;
-  /** The prompt and what was written after it. */
+  /** The prompt and the tokens generated so far. */
   readonly ids: number[];
   readonly rng: Rng;
   ended?: Generated['ended'];
@@ -215,7 +220,7 @@ async function writeAll(
   return texts.map(({ ids, promptLength, ended = 'length' }) => ({ ids: ids.slice(promptLength), ended }));
 }
 
-/** Chooses a text's next token, and sees whether it is its last. */
+/** Chooses the next token of a text and decides whether the text ends there. */
 async function writeOne(
   text: Text,
   logits: Float32Array,
@@ -233,7 +238,7 @@ async function writeOne(
   else if (written.length === settings.maxNewTokens || text.ids.length > decoding.maxTokens) text.ended = 'length';
 }
 
-/** What a pass gives: the logits [words] of a prompt's text by its number, and what the next pass reads. */
+/** The result of a pass: the logits [words] by prompt index, and the cache for the next pass. */
 interface Passed {
   readonly logits: (prompt: number) => Float32Array;
   readonly kept: Values;
@@ -252,7 +257,7 @@ function readPrompts(
   return passed(writer, pass, promptInputs(prompts, tokens));
 }
 
-/** Reads the last token of every text. One that has ended goes on as it is: nobody looks at it. */
+/** Reads the last token of every text. Texts that have ended are read too, and their results ignored. */
 function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capacity: number): Promise<Passed> {
   const { decoding } = writer;
   const shape = [texts.length, 1];
@@ -271,7 +276,7 @@ function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capaci
   return passed(writer, pass, inputs, { values: kept, specs: decoding.kept('batch', capacity) });
 }
 
-/** What a pass reads of the one before, and its specs. */
+/** The cache from the previous pass, and its specs. */
 interface Kept {
   readonly values: Values;
   readonly specs: Readonly<Record<string, InputSpec>>;
@@ -286,7 +291,7 @@ async function passed(
   const { executor, model } = runtime;
   const inputs = modelInputs(model, layers, { inputs: given });
   const [rows = 1, tokens = 1] = tensorAt(given, 'inputIds').shape;
-  // One token of each text is one at every size.
+  // A pass over one token per text has a fixed token axis.
   const open = { inputs: openSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }), kept: specs, rows: {} };
   const { program, frozen } = runtime.pass(layers, pass, open);
   const { logits, ...kept } = await program.run({ inputs, rows: {} }, { kept: values, frozen, adapter });

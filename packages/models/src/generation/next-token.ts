@@ -1,32 +1,36 @@
 /**
- * The choice of the next token from its logits z [words].
+ * Chooses the next token from its logits z [words].
  *
- *   repetition penalty p   z_t <- z_t / p where z_t > 0, else z_t p, for every token t of the text so far (Keskar et al., 2019)
+ *   repetition penalty p   z_t <- z_t / p if z_t > 0, else z_t p, for tokens t of the text so far (Keskar et al., 2019)
  *   greedy                 the largest z
  *   temperature T          z <- z / T
- *   top-k                  only the k largest (Fan et al., 2018), and those that are as large as the last of them
- *   top-p                  of these the fewest, the most likely first, whose probabilities softmax(z) reach p (Holtzman et al., 2020)
- *   sampling               a draw from softmax(z) over what is left
+ *   top-k                  the k largest, and all equal to the k-th (Fan et al., 2018)
+ *   top-p                  the fewest most likely of these whose softmax(z) sum to p or more (Holtzman et al., 2020)
+ *   sampling               a draw from softmax(z) over the remaining tokens
  *
- * In this order, which is that of transformers.
+ * The steps have this order, as in transformers.
  */
 import { EngineError, type Rng } from '@peftjs/core/method';
 
-/** How a token is drawn. */
+/** The settings of a draw. */
 export interface Sampling {
+  /** T: the logits are divided by it. */
   readonly temperature: number;
-  /** 0 for every token. */
+  /** k: the number of most likely tokens to draw from; 0 for all. */
   readonly topK: number;
+  /** p: the total probability of the tokens to draw from; 1 for all. */
   readonly topP: number;
 }
 
-/** A token that may come next. */
+/** A possible next token. */
 export interface Candidate {
+  /** The token's ID. */
   readonly id: number;
+  /** Its probability among all candidates. */
   readonly probability: number;
 }
 
-/** The scores [words] of a text that may not go on as it began: those of its tokens lowered. */
+/** Applies the repetition penalty to the scores [words] of the tokens in `seen`. */
 export function penalised(logits: Float32Array, seen: Iterable<number>, penalty: number): Float32Array {
   if (penalty === 1) return logits;
   const scores = logits.slice();
@@ -37,7 +41,10 @@ export function penalised(logits: Float32Array, seen: Iterable<number>, penalty:
   return scores;
 }
 
-/** The id of the largest score, the first of equals. @throws EngineError when it is no finite number, or any is none. */
+/**
+ * Returns the ID of the largest score, the first if equal.
+ * @throws EngineError when it is infinite or any score is NaN.
+ */
 export function mostLikely(scores: Float32Array): number {
   let best = 0;
   for (let id = 0; id < scores.length; id++) {
@@ -53,7 +60,10 @@ function notFinite(id: number, score: number | undefined): EngineError {
   return new EngineError(`the logit of token ${id} is ${score}: did training diverge, or are weights damaged?`);
 }
 
-/** What a draw is made from, the most likely first. @throws EngineError when no score is a finite number. */
+/**
+ * Returns the tokens to draw from, most likely first.
+ * @throws EngineError when the largest score is infinite or any is NaN.
+ */
 export function candidates(scores: Float32Array, { temperature, topK, topP }: Sampling): Candidate[] {
   const largest = scores[mostLikely(scores)] as number;
   const least = leastOf(scores, topK);
@@ -68,7 +78,7 @@ export function candidates(scores: Float32Array, { temperature, topK, topP }: Sa
   return nucleus.map(({ id, weight }) => ({ id, probability: weight / total }));
 }
 
-/** A token drawn by its probability. */
+/** Draws a token by its probability. */
 export function drawn(from: readonly Candidate[], rng: Rng): number {
   let left = rng.uniform();
   for (const { id, probability } of from) {
@@ -78,13 +88,13 @@ export function drawn(from: readonly Candidate[], rng: Rng): number {
   return (from.at(-1) as Candidate).id;
 }
 
-/** The least of the `count` largest scores. */
+/** Returns the smallest of the `count` largest scores. */
 function leastOf(scores: Float32Array, count: number): number {
   if (count === 0 || count >= scores.length) return -Infinity;
   return scores.slice().sort()[scores.length - count] as number;
 }
 
-/** How many of the first it takes to reach a share of the whole; at least one. */
+/** Returns how many of the first candidates reach `share` of the total weight; at least one. */
 function nucleusSize(kept: readonly { readonly weight: number }[], share: number): number {
   const wanted = share * totalOf(kept);
   let sum = 0;

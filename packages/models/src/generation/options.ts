@@ -13,53 +13,59 @@ import type { Decoding } from '../architecture.js';
 import { shown } from '../json.js';
 import type { Sampling } from './next-token.js';
 
-/** How texts are written; names and defaults are those of transformers.js. */
+/** Options of text generation. Names and defaults are those of transformers.js. */
 export interface GenerateOptions {
-  /** Tokens to write after each prompt, at most. Default 20. */
+  /** The maximum number of tokens generated per prompt. Default 20. */
   readonly maxNewTokens?: number;
-  /** Draws every token by its probability, where else the most likely one is taken. Default false. */
+  /** Whether to draw each token by its probability instead of choosing the most likely one. Default false. */
   readonly doSample?: boolean;
-  /** Below 1 what is likely becomes likelier, above 1 less so. Default 1. */
+  /** Divides the logits: values below 1 sharpen the distribution, values above 1 flatten it. Default 1. */
   readonly temperature?: number;
-  /** Draws from so many of the most likely tokens; 0 for all of them. Default 50. */
+  /** The number of most likely tokens to draw from; 0 for all. Default 50. */
   readonly topK?: number;
-  /** Draws from the fewest tokens that are so probable together. Default 1: from all of them. */
+  /** Draws from the fewest tokens whose total probability reaches this share. Default 1: all tokens. */
   readonly topP?: number;
-  /** Above 1 what stands in the text already becomes less likely, below 1 likelier. Default 1. */
+  /** Values above 1 make tokens that are already in the text less likely, values below 1 more likely. Default 1. */
   readonly repetitionPenalty?: number;
-  /** Of what is drawn: the same seed gives the same texts. Default 0. */
+  /** The seed of the draws: the same seed gives the same texts. Default 0. */
   readonly seed?: number;
-  /** The tokens that end a text, which they belong to. Default: the model's own; none for an empty list. */
+  /** The tokens that end a text; they are part of it. An empty list means none. Default: the model's own. */
   readonly eosTokenId?: number | readonly number[];
-  /** Whether a text, given what was written after its prompt and the prompt's number, is to end here. Asked after every token. */
+  /** Called after every token with the generated IDs and the prompt's index. Returns whether the text ends here. */
   readonly stoppingCriteria?: (ids: readonly number[], prompt: number) => boolean;
-  /** Told of every token as it is written; waited for. */
+  /** Called with every generated token, and awaited. */
   readonly onToken?: (token: WrittenToken) => unknown;
-  /** Ends the writing by throwing its reason. */
+  /** Aborts the generation by throwing the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** A token as it is written. */
+/** A generated token. */
 export interface WrittenToken {
-  /** The number of the prompt that it goes on with. */
+  /** The index of the prompt that it continues. */
   readonly prompt: number;
+  /** The token's ID. */
   readonly id: number;
 }
 
-/** What was written after a prompt. */
+/** The continuation of a prompt. */
 export interface Generated {
-  /** Without the prompt; a token that ends a text is the last of them. */
+  /** The generated tokens without the prompt, including the end token if there was one. */
   readonly ids: number[];
-  /** Why there is no more: a token that ends a text, the length asked for or the model's own, or a criterion of the caller's. */
+  /** Why the text ended: an end token, `maxNewTokens` or the model's maximum length, or `stoppingCriteria`. */
   readonly ended: 'eos' | 'length' | 'stopped';
 }
 
-/** Options that are numbers, filled in and checked. */
+/** The checked options, with defaults filled in. */
 export interface GenerationSettings extends Sampling {
+  /** See `GenerateOptions.maxNewTokens`. */
   readonly maxNewTokens: number;
+  /** See `GenerateOptions.doSample`. */
   readonly doSample: boolean;
+  /** See `GenerateOptions.repetitionPenalty`. */
   readonly repetitionPenalty: number;
+  /** See `GenerateOptions.seed`. */
   readonly seed: number;
+  /** The IDs of the tokens that end a text. */
   readonly eosTokenIds: ReadonlySet<number>;
 }
 
@@ -77,18 +83,19 @@ const numbers = {
 };
 
 /**
- * Fills in defaults. @param own the model's tokens that end a text
- * @throws ConfigError naming the option.
+ * Checks options and fills in defaults.
+ * @param own The end tokens of the model.
+ * @throws ConfigError naming the invalid option.
  */
 export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
   const { doSample = false, eosTokenId = own, stoppingCriteria: _, onToken: __, signal: ___, ...given } = options;
   const chosen = Object.entries<unknown>(given).filter(([, value]) => value !== undefined);
   const ofDraws = chosen.map(([name]) => name).filter((name) => OF_DRAWS.includes(name));
   if (!doSample && ofDraws.length > 0) {
-    warnOnce(`generate: ${ofDraws.join(', ')} changes nothing without doSample: the most likely token is taken`);
+    warnOnce(`generate: ${ofDraws.join(', ')} has no effect without doSample: the most likely token is used`);
   }
   const settings = parseOptions('generate', numbers, { ...DEFAULTS, ...Object.fromEntries(chosen) });
-  if (settings.topP > 1) throw refused('topP', settings.topP, 'a share of at most 1');
+  if (settings.topP > 1) throw refused('topP', settings.topP, 'at most 1');
   const eosTokenIds: unknown = typeof eosTokenId === 'number' ? [eosTokenId] : eosTokenId;
   if (!Array.isArray(eosTokenIds) || !eosTokenIds.every((id) => Number.isInteger(id))) {
     throw refused('eosTokenId', eosTokenId, 'the id of a token, or a list of ids');
@@ -100,31 +107,27 @@ function refused(option: string, value: unknown, expected: string): ConfigError 
   return new ConfigError(`generate: option '${option}' is ${shown(value)}; expected ${expected}`, option);
 }
 
-/** Least size of what is compiled for a number of tokens: prompts of many lengths then share it. */
+/** The minimum size of compiled shapes, in tokens, so that short prompts of different lengths share them. */
 const LEAST_TOKENS = 16;
 
-/** How a model goes on with a text. @throws UnsupportedError when it does not. */
+/** Returns how a model generates text. @throws UnsupportedError when it cannot. */
 export function decodingOf(model: Model & { readonly decoding?: Decoding }): Decoding {
   if (model.decoding) return model.decoding;
   throw new UnsupportedError(
-    `'${model.name}' does not say what comes next: load a decoder with the task 'causal-lm', this is for '${model.task ?? 'sequence-classification'}'`,
+    `'${model.name}' cannot generate text: load a decoder with the task 'causal-lm', this is for '${model.task ?? 'sequence-classification'}'`,
     'task',
   );
 }
 
-/** @throws ConfigError for prompts that a model cannot go on with, naming the first. */
+/** @throws ConfigError naming the first invalid prompt. */
 export function checkPrompts(prompts: readonly ArrayLike<number>[], { words, maxTokens }: Decoding): void {
   if (!Array.isArray(prompts) || prompts.length === 0) throw refusedPrompt('', prompts, 'a list of prompts');
   prompts.forEach((prompt: unknown, number) => {
     const name = ` ${number}`;
     if (!isList(prompt)) throw refusedPrompt(name, shown(prompt), 'a list of token ids');
-    if (prompt.length === 0) throw refusedPrompt(name, 'empty', 'at least one token, e.g. the one that begins a text');
+    if (prompt.length === 0) throw refusedPrompt(name, 'empty', 'at least one token, e.g. the start token');
     if (prompt.length > maxTokens) {
-      throw refusedPrompt(
-        name,
-        `${prompt.length} tokens long`,
-        `at most the ${maxTokens} that the model reads: cut its beginning`,
-      );
+      throw refusedPrompt(name, `${prompt.length} tokens long`, `at most ${maxTokens}: truncate its start`);
     }
     const odd = Array.from(prompt).find((id) => !Number.isInteger(id) || id < 0 || id >= words);
     if (odd !== undefined) throw refusedPrompt(name, `with the token ${odd}`, `ids from 0 to ${words - 1}`);
@@ -139,12 +142,12 @@ function refusedPrompt(name: string, got: unknown, expected: string): ConfigErro
   return new ConfigError(`generate: prompt${name} is ${String(got)}; expected ${expected}`, 'prompts');
 }
 
-/** The size that is compiled for a number of tokens: a power of two, or the most that the model reads. */
+/** Returns the compiled size for a number of tokens: the next power of two, at most the model's maximum. */
 export function roomFor(tokens: number, { maxTokens }: Pick<Decoding, 'maxTokens'>): number {
   return Math.min(maxTokens, Math.max(LEAST_TOKENS, 2 ** Math.ceil(Math.log2(tokens))));
 }
 
-/** What a model reads of prompts: `inputIds` and `attentionMask`, [prompts, tokens], padded at the end. */
+/** Returns the inputs for prompts: `inputIds` and `attentionMask`, [prompts, tokens], padded at the end. */
 export function promptInputs(prompts: readonly ArrayLike<number>[], tokens: number): HostTensors {
   const shape = [prompts.length, tokens];
   const ids = new Int32Array(prompts.length * tokens);

@@ -4,30 +4,33 @@ import { field, shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { Generated, GenerateOptions } from './options.js';
 
-/** How a text is written. */
+/** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
-  /** Ends the text where one of these has been written, which then is part of it. */
+  /** Strings that end the text once generated; they are part of it. Default: none. */
   readonly stopStrings?: readonly string[];
-  /** Told of every piece of text as soon as its last character is whole; waited for. */
+  /** Called with every new piece of text once its last character is complete, and awaited. */
   readonly onText?: (piece: string) => unknown;
 }
 
-/** How the assistant's next message is written. */
+/** Options of `generateChat`. */
 export interface GenerateChatOptions extends GenerateTextOptions {
-  /** Writes the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat template. */
+  /**
+   * Renders the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat
+   * template.
+   */
   readonly template?: ChatTemplate['render'];
 }
 
-/** What a text ends with while bytes of its last character are missing. */
+/** The end of a text whose last character still lacks bytes. */
 const INCOMPLETE = '\uFFFD';
 
-/** A prompt in tokens, and what turns tokens back into text. */
+/** A prompt as token IDs, and the tokenizer that decodes the answer. */
 interface TextPrompt {
   readonly tokenizer: Tokenizer;
   readonly ids: readonly number[];
 }
 
-/** What `write` writes after a prompt. */
+/** Returns the text that `write` generates after a prompt. */
 export async function writeText(
   write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<Generated[]>,
   { tokenizer, ids }: TextPrompt,
@@ -54,9 +57,9 @@ export async function writeText(
 }
 
 /**
- * A text as a prompt.
+ * Encodes a text as a prompt.
  * @throws UnsupportedError without a tokenizer.
- * @throws ConfigError for what is no text, and for one that is longer than the model reads.
+ * @throws ConfigError when the prompt is not a string or longer than the model's maximum.
  */
 export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): TextPrompt {
   if (typeof text !== 'string') {
@@ -66,10 +69,13 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
   const known = required(tokenizer);
   const { ids, truncated } = known.encode(text);
   if (!truncated) return { tokenizer: known, ids };
-  throw new ConfigError('generate: the prompt is longer than the model reads; cut its beginning', 'prompts');
+  throw new ConfigError('generate: the prompt is too long for the model; truncate its start', 'prompts');
 }
 
-/** A conversation as a prompt, and the token that closes a turn, where `template` has one. A template writes its own beginning. */
+/**
+ * Encodes a conversation as a prompt, and finds the template's end-of-turn token. The template adds its own start
+ * token.
+ */
 export function chatPrompt(
   tokenizer: Tokenizer | undefined,
   messages: unknown,
@@ -82,7 +88,7 @@ export function chatPrompt(
   }
   if (!template) {
     throw new UnsupportedError(
-      "the model has no chat template: give the one that it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
+      "the model has no chat template: pass the one it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
       'template',
     );
   }
@@ -96,7 +102,7 @@ export function chatPrompt(
 
 function required(tokenizer: Tokenizer | undefined): Tokenizer {
   if (tokenizer) return tokenizer;
-  throw new UnsupportedError('the model has no tokenizer: give token ids to `generate`', 'tokenizer');
+  throw new UnsupportedError('the model has no tokenizer: pass token ids to `generate`', 'tokenizer');
 }
 
 function isConversation(messages: unknown): messages is readonly ChatMessage[] {
@@ -105,21 +111,21 @@ function isConversation(messages: unknown): messages is readonly ChatMessage[] {
   return Array.isArray(messages) && messages.length > 0 && messages.every(isMessage);
 }
 
-/** Tells of a text as it grows. */
+/** Reports the new part of a growing text. */
 function inPieces(onText: NonNullable<GenerateTextOptions['onText']>): { upTo(text: string): Promise<void> } {
-  let told = 0;
+  let sent = 0;
   return {
     async upTo(text) {
-      const piece = text.slice(told);
-      told = text.length;
+      const piece = text.slice(sent);
+      sent = text.length;
       if (piece !== '') await onText(piece);
     },
   };
 }
 
 /**
- * The text of tokens after a prompt's: that of both less the prompt's, since some tokenizers take the blank from the first word of a
- * text.
+ * Returns the text of the tokens after a prompt. Prompt and tokens are decoded together, because some tokenizers drop
+ * the blank before the first word of a text.
  */
 function following(tokenizer: Tokenizer, prompt: readonly number[]): (ids: readonly number[]) => string {
   const before = tokenizer.decode(prompt).length;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { bringBlob } from './disk-cache.js';
 
-/** Of a process that there is none of here. */
+/** A process ID that does not exist on this machine. */
 const NO_PID = 2 ** 22 + 1;
 
 const container = vi.hoisted(() => ({ namespace: 'pid:[1]' }));
@@ -30,7 +30,7 @@ afterEach(async () => {
 
 const missing = () => ({ repo: 'a/b', blob: join(folder, file.hash), file });
 
-/** What a process that is killed in the middle of a download leaves behind. */
+/** Leaves the files of a process that was killed in the middle of a download. */
 async function leaveHalf(): Promise<void> {
   const half = content.slice(0, 4);
   await bringBlob(
@@ -48,8 +48,8 @@ async function leaveHalf(): Promise<void> {
 }
 
 it.each([
-  ['goes on with what a process of this container left', 'pid:[1]', 4],
-  ['leaves alone what a process of another container may be writing', 'pid:[2]', 0],
+  ['resumes the download of a dead process of this container', 'pid:[1]', 4],
+  ['does not touch the download of a process in another container', 'pid:[2]', 0],
 ])('%s', async (_, namespace, expected) => {
   container.namespace = namespace;
   Object.defineProperty(process, 'pid', { value: NO_PID });
@@ -68,7 +68,7 @@ it.each([
   expect(had).toBe(expected);
 });
 
-it('accepts the complete file of a process that was faster', async () => {
+it('accepts the complete file of a faster process', async () => {
   await bringBlob(
     missing(),
     async (part) => {

@@ -1,6 +1,6 @@
 /**
- * The cache of Python's huggingface_hub, on a disk: `blobs/<hash>` hold the bytes, `snapshots/<commit>/<path>` point to them,
- * `refs/<revision>` name commits. What Python has downloaded is found here, and the other way round.
+ * The disk cache of Python's huggingface_hub: `blobs/<hash>` hold the bytes, `snapshots/<commit>/<path>` link to them,
+ * and `refs/<revision>` name commits. Both libraries find each other's downloads.
  */
 import { diskStorage, PeftError } from '@peftjs/core';
 import { fileSource } from '@peftjs/safetensors';
@@ -12,7 +12,7 @@ import { isDead, ownIdentity, type ProcessIdentity } from './process-identity.js
 import { codeOf, HubError, type RepoType } from './request.js';
 import { isCommit, type ListedFile, type RepoFile } from './snapshot.js';
 
-/** The folder of one repository. */
+/** Opens the cache folder of one repository. */
 export async function diskCache(repo: string, type: RepoType, cacheDir: string | undefined): Promise<HubCache> {
   const { getHFHubCachePath, getRepoFolderName } = await import('@huggingface/hub');
   const root = joined(cacheDir ?? getHFHubCachePath(), getRepoFolderName({ type, name: repo }));
@@ -59,15 +59,15 @@ async function filesBelow(folder: string, modules: Modules): Promise<RepoFile[]>
   return files;
 }
 
-/** Bytes of a file, through a link as well; undefined where there is none. */
+/** Returns the size of a file in bytes, following links; undefined if there is no file. */
 async function sizeOf(path: string, { fs }: Modules): Promise<number | undefined> {
   const status = await fs.stat(path).catch(() => undefined);
   return status?.isFile() ? status.size : undefined;
 }
 
 /**
- * Makes a snapshot point to a blob, at once: by a relative link, so that the cache may move; where links are forbidden, by a
- * copy.
+ * Links a snapshot's file to a blob, atomically. The link is relative, so that the cache can be moved; where links are
+ * forbidden, the blob is copied.
  */
 async function point(pointer: string, blob: string, { path, hash, size }: ListedFile, modules: Modules): Promise<void> {
   if ((await sizeOf(pointer, modules)) === size) return;
@@ -85,7 +85,7 @@ async function onDisk<T>(root: string, work: () => Promise<T>): Promise<T> {
   } catch (cause) {
     if (cause instanceof HubError) throw cause;
     if (cause instanceof PeftError || (cause as { syscall?: unknown }).syscall !== undefined) {
-      throw new HubError(`cannot keep files in ${root} (${codeOf(cause)}): choose another folder with cacheDir`, {
+      throw new HubError(`cannot write files to ${root} (${codeOf(cause)}): choose another folder with cacheDir`, {
         path: root,
         cause,
       });
@@ -95,8 +95,8 @@ async function onDisk<T>(root: string, work: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Brings the bytes of a file to a disk: they go to a file that belongs to this process, are hashed, flushed and then renamed, so
- * that a blob is complete or absent. What a cut or killed download leaves is taken up by the next one.
+ * Downloads a file to the disk. The bytes go to a file owned by this process and are hashed, flushed and renamed, so a
+ * blob is either complete or absent. The next download resumes an interrupted one.
  */
 
 /** Node's modules, loaded when the disk is first used. */
@@ -105,24 +105,25 @@ interface Modules {
   readonly crypto: typeof import('node:crypto');
 }
 
-/** A file that is not here, and where it will be. */
+/** A file to download, and the path of its blob. */
 interface MissingBlob {
   readonly repo: string;
   readonly blob: string;
   readonly file: ListedFile;
 }
 
-/** As much of a file as is hashed at once. */
+/** The number of bytes hashed at once. */
 const PIECE_BYTES = 2 ** 20;
 
-/** Whose a file is that is not complete: a process's, by the parts of its name, or nobody's any more. */
+/** Matches an incomplete download. Its name identifies the process that owns it; without one, it has no owner. */
 const INCOMPLETE = /\.peftjs(?:-(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)-\w+)?\.incomplete$/;
-/** What stands in a name for what the system does not tell. */
+/** The placeholder in a name for a part that the system does not report. */
 const UNKNOWN = '0';
 
 /**
- * Completes a file and gives it its name. A rest that turns out to be damaged is forgotten and the file brought anew, once.
- * @throws HubError when the bytes do not have the file's hash.
+ * Completes a file and renames it to its blob. If a resumed download is damaged, it is deleted and downloaded once
+ * more.
+ * @throws HubError when the bytes do not match the file's hash.
  */
 export async function bringBlob(
   missing: MissingBlob,
@@ -139,7 +140,7 @@ export async function bringBlob(
   if (hash === file.hash) {
     await fs.rename(own, blob).catch(async (error: unknown) => {
       const there = await fs.stat(blob).catch(() => undefined);
-      if (codeOf(error) !== 'ENOENT' || there?.size !== file.size) throw error; // else another process has completed it
+      if (codeOf(error) !== 'ENOENT' || there?.size !== file.size) throw error; // else another process completed it
     });
     return;
   }
@@ -148,12 +149,12 @@ export async function bringBlob(
   return bringBlob(missing, fill, modules);
 }
 
-/** A name beside a blob that nobody else gives. */
+/** Returns a unique name for a temporary file next to a blob. */
 function temporaryName(blob: string, owner: string, kind: 'incomplete' | 'link'): string {
   return `${blob}.peftjs-${owner}-${Math.random().toString(36).slice(2)}.${kind}`;
 }
 
-/** Such a name of this process, with what an earlier one left behind where there is such a rest. */
+/** Returns the path of this process's incomplete download. Takes over an abandoned one if there is any. */
 async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
   const self = shortened(await ownIdentity(), crypto);
   const { pid, host, machine, boot, namespace, start } = self;
@@ -171,7 +172,10 @@ async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
   return own;
 }
 
-/** A process as it is written in a name: containers that share a cache give the same process numbers. */
+/**
+ * Shortens a process identity for file names. A process ID alone is ambiguous: containers that share a cache may reuse
+ * it.
+ */
 function shortened(
   { pid, host, machine, boot, namespace, start }: ProcessIdentity,
   crypto: Modules['crypto'],
@@ -218,7 +222,7 @@ async function filled(
   }
 }
 
-/** Hashes what is there already. @returns its length; a rest that is too long is thrown away. */
+/** Hashes the bytes downloaded so far and returns their number. A file that is too long is emptied. */
 async function hashed(handle: FileHandle, { size }: ListedFile, hash: Hash): Promise<number> {
   const { size: here } = await handle.stat();
   if (here > size) await handle.truncate(0);

@@ -1,13 +1,14 @@
-/** Brings a file here, and goes on where a connection was cut. */
+/** Downloads a file, and resumes when the connection breaks. */
 import type { ByteSource } from '@peftjs/safetensors';
 import type { HubSettings } from './options.js';
 import { ATTEMPTS, codeOf, HubError, hubFetch, labelOf, pause, waitBefore, type Subject } from './request.js';
 import type { ListedFile, RepoFile } from './snapshot.js';
 
-/** What is here of a file. */
+/** The part of a file that is already downloaded. */
 export interface Part {
-  /** Bytes that are here. */
+  /** The number of bytes downloaded. */
   readonly length: number;
+  /** Adds bytes at its end. */
   append(bytes: Uint8Array): Promise<void>;
 }
 
@@ -19,9 +20,9 @@ interface Wanted {
 }
 
 /**
- * Appends to a part what it lacks of its file. A cut connection is taken up where it broke, as long as attempts bring bytes.
- * @param onBytes told how many bytes are here.
- * @throws HubError when the hub refuses, gives other than the file it listed, or breaks off again and again.
+ * Downloads the rest of a file. Resumes broken connections as long as attempts make progress.
+ * @param onBytes Called with the number of bytes downloaded so far.
+ * @throws HubError when the hub refuses, sends a different file than it listed, or the connection keeps breaking.
  */
 export async function complete(
   part: Part,
@@ -32,24 +33,24 @@ export async function complete(
   const ask = hubFetch(settings, { ...subject, file: file.path });
   const url = addressOf(subject, commit, file.path, settings);
   onBytes(part.length);
-  for (let fruitless = 0; part.length < file.size;) {
+  for (let stalled = 0; part.length < file.size;) {
     const before = part.length;
     const headers: Record<string, string> = before === 0 ? {} : { range: `bytes=${before}-` };
     const cut = await receive(await ask(url, { headers }), part, { subject, file }, onBytes);
     if (part.length === file.size) return;
-    fruitless = part.length > before ? 0 : fruitless + 1;
-    if (fruitless === ATTEMPTS) throw broken(subject, part, file, cut);
-    await pause(waitBefore(fruitless));
+    stalled = part.length > before ? 0 : stalled + 1;
+    if (stalled === ATTEMPTS) throw broken(subject, part, file, cut);
+    await pause(waitBefore(stalled));
   }
 }
 
-/** Where a file lies. */
+/** Returns the URL of a file. */
 function addressOf({ repo, type }: Subject, commit: string, path: string, { endpoint }: HubSettings): string {
   const file = path.split('/').map(encodeURIComponent).join('/');
   return `${endpoint}/${type === 'dataset' ? 'datasets/' : ''}${repo}/resolve/${commit}/${file}`;
 }
 
-/** Appends a body to a part. @returns why it ended early, if it was cut. */
+/** Appends a response's body to a part. @returns The cause if the connection broke. */
 async function receive(
   response: Response,
   part: Part,
@@ -70,21 +71,21 @@ async function receive(
       onBytes(part.length);
     }
   } finally {
-    await reader.cancel().catch(() => undefined); // a broken body cannot be given back
+    await reader.cancel().catch(() => undefined); // a broken body cannot be cancelled
   }
 }
 
 /**
- * A server that knows no ranges begins at the beginning. A page may not be let see which range another server sends: then the hash
- * tells.
- * @throws HubError for a range that nobody asked for.
+ * Returns the number of bytes to skip: all that are here if the server ignores ranges and starts at the beginning. A
+ * page may not see the `content-range` of another origin; the hash then reveals a wrong range.
+ * @throws HubError for a range that was not requested.
  */
 function bytesToSkip({ status, headers }: Response, part: Part, { subject, file }: Omit<Wanted, 'commit'>): number {
   if (status !== 206) return part.length;
   const range = headers.get('content-range');
   if (range === null) return 0;
   if (range.startsWith(`bytes ${part.length}-`) && range.endsWith(`/${file.size}`)) return 0;
-  throw changed(subject, file, `the range '${range}' in place of 'bytes ${part.length}-${file.size - 1}/${file.size}'`);
+  throw changed(subject, file, `the range '${range}' instead of 'bytes ${part.length}-${file.size - 1}/${file.size}'`);
 }
 
 async function next(
@@ -100,7 +101,7 @@ async function next(
 
 function changed(subject: Subject, { path: file, size }: ListedFile, got: string): HubError {
   const path = labelOf({ ...subject, file });
-  return new HubError(`${path}: the hub lists ${size} bytes and sends ${got}: the file is not the one it promised`, {
+  return new HubError(`${path}: the hub listed ${size} bytes but sent ${got}: the file has changed`, {
     path,
   });
 }
@@ -108,46 +109,47 @@ function changed(subject: Subject, { path: file, size }: ListedFile, got: string
 function broken(subject: Subject, part: Part, { path: file, size }: ListedFile, cause: unknown): HubError {
   const path = labelOf({ ...subject, file });
   return new HubError(
-    `${path}: the connection was cut ${ATTEMPTS} times (${codeOf(cause ?? 'too few bytes')}) at ${part.length} of ${size} bytes; load it again to go on from there`,
+    `${path}: the connection was cut ${ATTEMPTS} times (${codeOf(cause ?? 'too few bytes')}) at ${part.length} of ${size} bytes; load it again to resume`,
     { path, cause, isOffline: true },
   );
 }
 
-/** Where the files of one repository are kept: complete and of the right hash, or not there. */
+/** The cache of one repository's files. Each is complete with the right hash, or absent. */
 export interface HubCache {
-  /** What messages call it. */
+  /** The name of the cache in messages. */
   readonly label: string;
-  /** The commit at which a branch or tag stood when it was last asked for. */
+  /** Returns the last known commit of a branch or tag; undefined if there is none. */
   commitOf(revision: string): Promise<string | undefined>;
+  /** Stores the current commit of a branch or tag. */
   remember(revision: string, commit: string): Promise<void>;
-  /** The files of a commit that are here. */
+  /** Returns the cached files of a commit. */
   filesAt(commit: string): Promise<readonly RepoFile[]>;
-  /** A file that is here; undefined where it is not. */
+  /** Opens a cached file; undefined if it is not cached. */
   open(commit: string, path: string): Promise<ByteSource | undefined>;
   /**
-   * Keeps a file of a commit. What another commit has alike is not asked for again.
-   * @param fill completes what is here of it.
-   * @throws HubError when its bytes do not have its hash, or cannot be kept.
+   * Adds a file of a commit to the cache. A file that another commit shares is not downloaded again.
+   * @param fill Downloads the missing bytes.
+   * @throws HubError when the bytes do not match the hash, or cannot be written.
    */
   keep(commit: string, file: ListedFile, fill: (part: Part) => Promise<void>): Promise<void>;
 }
 
-/** Whether the hash of a file is a SHA-256 of its bytes, and not git's SHA-1 of them as a blob. */
+/** Whether a file's hash is the SHA-256 of its bytes. If not, it is git's SHA-1 of the blob. */
 export function isSha256({ hash }: ListedFile): boolean {
   return hash.length === 64;
 }
 
-/** What git hashes before the bytes of a file. */
+/** Returns the prefix that git hashes before the bytes of a file. */
 export function gitPrefix({ size }: ListedFile): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new TextEncoder().encode(`blob ${size}\0`));
 }
 
-/** The error for bytes that are not those that were promised. */
+/** The error for bytes that do not match the listed hash. */
 export function mismatch(repo: string, file: ListedFile, got: string): HubError {
   const path = `${repo}/${file.path}`;
   const kind = isSha256(file) ? 'SHA-256' : "git's SHA-1";
   return new HubError(
-    `${path}: expected ${kind} ${file.hash}, got ${got}: the download is damaged and was thrown away; load it again`,
+    `${path}: expected ${kind} ${file.hash}, got ${got}: the download is damaged and was deleted; load it again`,
     { path },
   );
 }

@@ -8,34 +8,36 @@ import { HubError, labelOf, subjectOf, type RepoType, type Subject } from './req
 import { pageCache } from './page-cache.js';
 import { isCommit, snapshotOf, type ListedFile, type RepoFile } from './snapshot.js';
 
-/** Which repository of the hub, and how its files come. */
+/** Options of `hubFiles`. */
 export interface HubFilesOptions extends HubOptions {
-  /** `organisation/name`. */
+  /** The repository, `organisation/name`. */
   readonly repo: string;
-  /** Default 'model'. */
+  /** The type of repository. Default 'model'. */
   readonly type?: RepoType;
 }
 
-/** The files of a repository as it was at one commit. A file is downloaded when it is first asked for, and then kept. */
+/** The files of a repository at one commit. A file is downloaded on first use and then cached. */
 export interface HubFiles {
+  /** The repository, `organisation/name`. */
   readonly repo: string;
+  /** The type of the repository. */
   readonly type: RepoType;
-  /** What the revision stood at: name it as `revision` and you get the same bytes again. */
+  /** The commit of the revision. Pass it as `revision` to get the same bytes again. */
   readonly commit: string;
-  /** All of them; with localFilesOnly those that are here. */
+  /** All files of the commit; with `localFilesOnly`, only the cached ones. */
   readonly files: readonly RepoFile[];
-  /** The bytes of a file. @throws HubError when there is no such file, or it cannot be had. */
+  /** Returns the bytes of a file. @throws HubError when there is no such file, or it cannot be downloaded. */
   read(path: string): Promise<Uint8Array>;
-  /** A file to be read in pieces, which the caller closes. @throws HubError as `read` does. */
+  /** Opens a file to read in pieces; the caller closes it. @throws HubError like `read`. */
   open(path: string): Promise<ByteSource>;
 }
 
 /**
- * The files of a model or a data set of the Hugging Face hub. Environment: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE,
- * HF_HUB_OFFLINE.
+ * Opens the files of a model or a data set on the Hugging Face hub. Reads the environment variables HF_TOKEN,
+ * HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
  *
- * @throws ConfigError for an option, or a variable, that cannot be.
- * @throws HubError when the hub refuses, or cannot be reached and nothing is here.
+ * @throws ConfigError for an invalid option or environment variable.
+ * @throws HubError when the hub refuses, or cannot be reached and nothing is cached.
  * @example
  * const glue = await hubFiles({ repo: 'nyu-mll/glue', type: 'dataset' });
  * const rows = await glue.read('cola/train-00000-of-00001.parquet');
@@ -44,16 +46,17 @@ export async function hubFiles({ repo, type = 'model', ...options }: HubFilesOpt
   return (await openRepository(repo, type, options)).files();
 }
 
-/** A repository of which it is known what it holds. */
+/** A repository whose files are listed. */
 export interface Repository {
+  /** The name of the repository in messages. */
   readonly label: string;
-  /** What it holds. */
+  /** The files it has. */
   readonly listed: readonly RepoFile[];
-  /** Its files; `expected` are those that will be needed, for the sum of the progress. */
+  /** Opens its files. The total of the progress is the size of those in `expected`. */
   files(expected?: readonly RepoFile[]): HubFiles;
 }
 
-/** Finds out what a repository holds: from the hub, or without it from the cache. */
+/** Lists a repository's files, from the hub or, if that is not reachable, from the cache. */
 export async function openRepository(repo: string, type: RepoType, options: HubOptions): Promise<Repository> {
   const settings = hubSettings(options);
   const subject = subjectOf(repo, type, settings.revision);
@@ -68,7 +71,7 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
   };
 }
 
-/** What a repository holds at a commit; what the hub did not list has no hash, but is here. */
+/** The files of a repository at a commit. Files listed from the cache have no hash. */
 interface Holding {
   readonly commit: string;
   readonly files: readonly (ListedFile | RepoFile)[];
@@ -82,7 +85,7 @@ async function listed(subject: Subject, settings: HubSettings, cache: HubCache):
     const holding = await kept(subject, cache).catch(() => {
       throw error;
     });
-    warnOnce(`${subject.repo}: the hub cannot be reached; taken from ${cache.label} as it was downloaded before`);
+    warnOnce(`${subject.repo}: the hub cannot be reached; using the earlier download in ${cache.label}`);
     return holding;
   }
 }
@@ -93,7 +96,7 @@ async function kept(subject: Subject, cache: HubCache): Promise<Holding> {
   const files = commit === undefined ? [] : await cache.filesAt(commit);
   if (commit !== undefined && files.length > 0) return { commit, files };
   throw new HubError(
-    `${repo}: nothing of revision '${revision}' is in ${cache.label}: download it once without localFilesOnly`,
+    `${repo}: revision '${revision}' is not in ${cache.label}: download it once without localFilesOnly`,
     { path: repo },
   );
 }
@@ -147,7 +150,7 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
   };
 }
 
-/** A file that is here in full; of one that lost its end, nothing. */
+/** Opens a cached file if it is complete; undefined if it is truncated or absent. */
 async function whole({ path, size }: RepoFile, { cache, commit }: Opened): Promise<ByteSource | undefined> {
   const source = await cache.open(commit, path);
   if (source === undefined || source.size === size) return source;
@@ -159,7 +162,7 @@ function noSuchFile(path: string, { subject, commit, files }: Opened): HubError 
   const label = labelOf({ ...subject, file: path });
   const known = files.slice(0, 8).map((file) => file.path);
   return new HubError(
-    `${label}: there is no such file at ${commit.slice(0, 12)}; of ${files.length} files there are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
+    `${label}: no such file at ${commit.slice(0, 12)}; the ${files.length} files are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
     { path: label },
   );
 }

@@ -1,4 +1,4 @@
-/** Repositories of the hub as storages, for what reads models and adapters from folders. */
+/** Presents hub repositories as storages, for code that reads models and adapters from folders. */
 import type { Storage } from '@peftjs/core';
 import { UnsupportedError } from '@peftjs/core/method';
 import { checkMemory, joined } from '../folder.js';
@@ -8,24 +8,27 @@ import { HubError } from './request.js';
 import type { HubOptions } from './options.js';
 import type { RepoFile } from './snapshot.js';
 
-/** A repository of the hub: its files are below `path` of `storage`. */
+/** A hub repository as a folder. */
 export interface HubFolder {
+  /** The path of the files in `storage`. */
   readonly path: string;
+  /** Reads the repository's files. */
   readonly storage: Storage;
 }
 
-/** Names of transformers: settings, tokenizer, and weights in one file or in shards. */
+/** The file names in transformers: settings, tokenizer, and weights in one file or in shards. */
 const SETTINGS = ['config.json', 'tokenizer.json'];
 const WEIGHTS = 'model.safetensors';
 const SHARDS = /^model(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index\.json)?$/;
 
-/** No file of a tokenizer is larger. */
+/** The maximum size of a tokenizer file, in bytes. */
 const TOKENIZER_BYTES = 64 * 2 ** 20;
 
 /**
- * The model of a hub id. Its tokenizer comes at once, with the files of it that an export takes along: none is missing where the
- * hub cannot be reached later. The others come as they are asked for; weights that cannot fit into memory are refused before.
- * @throws HubError as `hubFiles` does; the message says that there is no folder either.
+ * Opens a model by its hub ID. The tokenizer's files, including those that an export copies, are downloaded at once, so
+ * none is missing if the hub cannot be reached later. The others are downloaded on first use; weights that do not fit
+ * into memory are rejected before that.
+ * @throws HubError like `hubFiles`; the message says that there is no local folder either.
  */
 export async function hubModel(
   id: string,
@@ -33,17 +36,17 @@ export async function hubModel(
 ): Promise<HubFolder> {
   const repository = await opened(id, options);
   const needed = neededFiles(repository.listed, subfolder);
-  const beside = tokenizerFiles(repository.listed, subfolder);
-  const files = repository.files([...needed, ...beside]);
-  const gone = await bring(files, beside);
+  const tokenizer = tokenizerFiles(repository.listed, subfolder);
+  const files = repository.files([...needed, ...tokenizer]);
+  const missing = await downloadAll(files, tokenizer);
   const weightBytes = needed.reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0);
   const check = (path: string): void => {
     if (path.endsWith('.safetensors')) checkMemory('the model', weightBytes, memoryLimit, path);
   };
-  return { path: joined(id, subfolder).replace(/\/$/, ''), storage: storageOf(files, { check, gone }) };
+  return { path: joined(id, subfolder).replace(/\/$/, ''), storage: storageOf(files, { check, missing }) };
 }
 
-/** The repository of a hub id, of which nothing comes before it is asked for. @throws HubError as `hubModel` does. */
+/** Opens a repository by its hub ID. Files are downloaded on first use. @throws HubError like `hubModel`. */
 export async function hubFolder(id: string, options: HubOptions): Promise<HubFolder> {
   return { path: id, storage: storageOf((await opened(id, options)).files()) };
 }
@@ -60,7 +63,7 @@ interface HubModelOptions {
   readonly memoryLimit?: number | undefined;
 }
 
-/** What reading a folder of transformers will ask for. */
+/** Returns the files that a folder of transformers needs. */
 function neededFiles(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
   const inFolder = listed.filter(({ path }) => folderOf(path) === subfolder);
   const named = (names: readonly string[]) => inFolder.filter(({ path }) => names.includes(nameOf(path)));
@@ -69,7 +72,7 @@ function neededFiles(listed: readonly RepoFile[], subfolder: string): RepoFile[]
   return [...named(SETTINGS), ...weights];
 }
 
-/** What a tokenizer has beside tokenizer.json. */
+/** Returns the tokenizer's files other than tokenizer.json. */
 function tokenizerFiles(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
   const isOther = (name: string): boolean => TOKENIZER_FILES.includes(name) && !SETTINGS.includes(name);
   return listed.filter(
@@ -77,18 +80,18 @@ function tokenizerFiles(listed: readonly RepoFile[], subfolder: string): RepoFil
   );
 }
 
-/** Downloads what is not here yet. Gives the paths that the hub lists and does not have. */
-async function bring(files: HubFiles, wanted: readonly RepoFile[]): Promise<Set<string>> {
-  const gone = new Set<string>();
+/** Downloads the files that are not cached. Returns the paths that the hub lists but does not have. */
+async function downloadAll(files: HubFiles, wanted: readonly RepoFile[]): Promise<Set<string>> {
+  const missing = new Set<string>();
   for (const { path } of wanted) {
     try {
       await (await files.open(path)).close?.();
     } catch (error) {
       if (!(error instanceof HubError && error.status === 404)) throw error;
-      gone.add(path);
+      missing.add(path);
     }
   }
-  return gone;
+  return missing;
 }
 
 function folderOf(path: string): string {
@@ -102,13 +105,13 @@ function nameOf(path: string): string {
 interface Reading {
   /** Called before a file is read. */
   readonly check?: (path: string) => void;
-  /** Paths that are listed and not there. */
-  readonly gone?: ReadonlySet<string>;
+  /** The paths that the hub lists but does not have. */
+  readonly missing?: ReadonlySet<string>;
 }
 
-/** Reads a repository by paths that begin with its id, as messages show them. */
-function storageOf(files: HubFiles, { check = () => undefined, gone = new Set() }: Reading = {}): Storage {
-  const paths = new Set(files.files.map(({ path }) => path).filter((path) => !gone.has(path)));
+/** Returns a storage for a repository. Its paths start with the repository's ID, also in messages. */
+function storageOf(files: HubFiles, { check = () => undefined, missing = new Set() }: Reading = {}): Storage {
+  const paths = new Set(files.files.map(({ path }) => path).filter((path) => !missing.has(path)));
   const inRepo = (path: string): string => path.slice(files.repo.length + 1);
   return {
     exists: (path) => Promise.resolve(paths.has(inRepo(path))),
@@ -121,6 +124,6 @@ function storageOf(files: HubFiles, { check = () => undefined, gone = new Set() 
       return files.open(inRepo(path));
     },
     write: (path) =>
-      Promise.reject(new UnsupportedError(`${path} is on the hub, where nothing is written; write to a folder`, path)),
+      Promise.reject(new UnsupportedError(`${path} is on the hub, which is read-only; write to a folder`, path)),
   };
 }

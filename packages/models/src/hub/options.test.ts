@@ -5,7 +5,7 @@ import { tokenOf } from './options.js';
 const environment = { HF_TOKEN: 'hf_secret' };
 
 it.each(['https://huggingface.co', 'http://localhost:8080', 'http://127.0.0.1', 'http://[::1]:80'])(
-  'gives the token to %s',
+  'sends the token to %s',
   (endpoint) => {
     expect(tokenOf(environment, endpoint)).toBe('hf_secret');
   },

@@ -1,42 +1,52 @@
 import { ConfigError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 
-/** How files come from the Hugging Face hub: the options of transformers.js, those of several words in camel case as well. */
+/**
+ * Options of downloads from the Hugging Face hub, as in transformers.js. Names of several words also work in camel
+ * case.
+ */
 export interface HubOptions {
   /** A branch, a tag or a commit. Default 'main'. */
   readonly revision?: string;
   /**
-   * Where files are kept. Default: where Python's huggingface_hub keeps them (HF_HUB_CACHE, else HF_HOME/hub), each finding what
-   * the other has downloaded. A page has its Cache API instead, or memory.
+   * The folder of downloaded files. Default: the cache of Python's huggingface_hub (HF_HUB_CACHE, else HF_HOME/hub), so
+   * both share downloads. A web page uses its Cache API instead, or memory.
    */
   readonly cacheDir?: string;
+  /** Another name of `cacheDir`. */
   readonly cache_dir?: string;
-  /** Only what is here already: the hub is not asked. Default: whether HF_HUB_OFFLINE is set. */
+  /** Whether to use only cached files, without a request to the hub. Default: whether HF_HUB_OFFLINE is set. */
   readonly localFilesOnly?: boolean;
+  /** Another name of `localFilesOnly`. */
   readonly local_files_only?: boolean;
-  /** The address of the hub. Default: HF_ENDPOINT, of which a page knows nothing, else https://huggingface.co. */
+  /** The hub's URL. Default: HF_ENDPOINT (not in a web page), else https://huggingface.co. */
   readonly hubUrl?: string;
-  /** Told of each file. */
+  /** Called with the progress of each file. */
   readonly progressCallback?: ProgressCallback;
+  /** Another name of `progressCallback`. */
   readonly progress_callback?: ProgressCallback;
 }
 
-/** What the options and the environment come to. */
+/** The settings that result from the options and the environment. */
 export interface HubSettings {
-  /** The hub's address, without a slash at its end. */
+  /** The hub's URL, without a trailing slash. */
   readonly endpoint: string;
-  /** Sent to the hub and to nobody else. */
+  /** The access token, sent only to the hub. */
   readonly token: string | undefined;
+  /** A branch, a tag or a commit. */
   readonly revision: string;
+  /** The folder of downloaded files; undefined for the default. */
   readonly cacheDir: string | undefined;
+  /** Whether to use only cached files. */
   readonly localFilesOnly: boolean;
+  /** Called with the progress of each file. */
   readonly progress: ProgressCallback;
 }
 
-/** A path below a folder: no way up, no drive, nothing that an address reads otherwise. */
+/** Matches a path below a folder, without `..`, a drive, or characters with a meaning in URLs. */
 const PLAIN_PATH = /^(?!\.{1,2}(?:\/|$))[\w.+-]+(?:\/(?!\.{1,2}(?:\/|$))[\w.+-]+)*$/;
 
-/** @throws ConfigError naming the option, or the variable of the environment, that cannot be. */
+/** Checks options and environment. @throws ConfigError naming the invalid option or environment variable. */
 export function hubSettings(options: HubOptions): HubSettings {
   const environment = nodeEnvironment();
   const { revision = 'main' } = options;
@@ -58,7 +68,7 @@ export function hubSettings(options: HubOptions): HubSettings {
   };
 }
 
-/** @throws ConfigError unless the option's value stays below the folder that it is taken from. */
+/** @throws ConfigError when an option's value is not a plain path below its folder. */
 export function checkPlainPath(option: string, value: unknown, what: string): void {
   check(isText(value) && value.length <= 250 && PLAIN_PATH.test(value), option, value, what);
 }
@@ -73,24 +83,27 @@ function check(isFit: boolean, option: string, value: unknown, what: string): vo
 
 const HUB = 'https://huggingface.co';
 
-/** Addresses of this very machine. */
+/** Matches host names of this machine. */
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
-/** Variables by name. */
+/** Environment variables by name. */
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Whether this is a Node process, and no page that has been given something alike. */
+/** Whether this is a Node process, not a web page with a polyfill. */
 export function isNode(): boolean {
   const { process } = globalThis as { process?: { versions?: { node?: string } } };
   return process?.versions?.node !== undefined && !('document' in globalThis);
 }
 
-/** The variables of a Node process. A page has none, and so never a token. */
+/** Returns the environment variables of a Node process. A web page has none, and so never a token. */
 function nodeEnvironment(): Environment {
   return isNode() ? globalThis.process.env : {};
 }
 
-/** The address of the hub, without a slash at its end: the one given, else HF_ENDPOINT. @throws ConfigError when that is none. */
+/**
+ * Returns the hub's URL, without a trailing slash: the option, else HF_ENDPOINT.
+ * @throws ConfigError for an invalid URL.
+ */
 function endpointOf(given: string | undefined, environment: Environment): string {
   const endpoint = given ?? (environment.HF_ENDPOINT?.trim() || HUB);
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
@@ -98,13 +111,13 @@ function endpointOf(given: string | undefined, environment: Environment): string
     return url.href.replace(/\/+$/, '');
   }
   const name = given === undefined ? 'HF_ENDPOINT' : 'hubUrl';
-  throw new ConfigError(`${name} must be an address like ${HUB}, without a password`, name);
+  throw new ConfigError(`${name} must be a URL like ${HUB}, without a password`, name);
 }
 
 /**
- * HF_TOKEN, else HF_ACCESS_TOKEN.
- * @param endpoint where it would be sent
- * @throws ConfigError, which does not show it, when it cannot be a token, or would go over a network unencrypted.
+ * Returns the token in HF_TOKEN, else in HF_ACCESS_TOKEN.
+ * @param endpoint The URL that it would be sent to.
+ * @throws ConfigError, without the value, when it is not a token or would be sent unencrypted.
  */
 export function tokenOf(environment: Environment, endpoint: string): string | undefined {
   const name = environment.HF_TOKEN?.trim() ? 'HF_TOKEN' : 'HF_ACCESS_TOKEN';
@@ -112,27 +125,29 @@ export function tokenOf(environment: Environment, endpoint: string): string | un
   if (!token) return undefined;
   const { protocol, hostname } = new URL(endpoint);
   if (protocol !== 'https:' && !LOOPBACK.test(hostname)) {
-    throw new ConfigError(`${name} would go to ${endpoint} unencrypted: give an https address, or unset ${name}`, name);
+    throw new ConfigError(`${name} would go to ${endpoint} unencrypted: use an https URL, or unset ${name}`, name);
   }
   if (/^hf_\w+$/.test(token)) return token;
-  throw new ConfigError(
-    `${name} must be a token of the hub: 'hf_' and letters or digits; its value is not shown`,
-    name,
-  );
+  throw new ConfigError(`${name} must be a hub token: 'hf_' and letters or digits; its value is not shown`, name);
 }
 
-/** Whether HF_HUB_OFFLINE forbids to ask the hub. */
+/** Whether HF_HUB_OFFLINE forbids requests to the hub. */
 function isKeptOffline({ HF_HUB_OFFLINE = '' }: Environment): boolean {
   return ['1', 'ON', 'YES', 'TRUE'].includes(HF_HUB_OFFLINE.toUpperCase());
 }
 
-/** How much of a file is here, in bytes. */
+/** The progress of a file. */
 export interface FileProgress {
+  /** The number of bytes loaded. */
   readonly loaded: number;
+  /** The size in bytes. */
   readonly total: number;
 }
 
-/** How loading goes, in the events of transformers.js. `name` is the repository, `progress` a percentage. */
+/**
+ * An event of loading, as in transformers.js. `name` is the repository, `file` the path of the file in it, and
+ * `progress` a percentage from 0 to 100.
+ */
 export type ProgressInfo =
   | { readonly status: 'initiate' | 'download' | 'done'; readonly name: string; readonly file: string }
   | ({
@@ -145,31 +160,32 @@ export type ProgressInfo =
       readonly status: 'progress_total';
       readonly name: string;
       readonly progress: number;
-      /** Every file that will be needed. */
+      /** The progress of every file that will be needed. */
       readonly files: Readonly<Record<string, FileProgress>>;
     } & FileProgress)
   | { readonly status: 'ready'; readonly task: string; readonly model: string };
 
-/** Told how loading goes: `initiate`, `download` unless the file was here, `progress`, `done`; at the end `ready`. */
+/**
+ * Called for each event: `initiate`, `download` (unless the file is cached), `progress`, `done`; at the end `ready`.
+ */
 export type ProgressCallback = (info: ProgressInfo) => void;
 
-/** Tells of one file. */
+/** Reports the events of one file. */
 interface FileReporter {
-  /** It is asked for. */
   initiate(): void;
-  /** It is not here yet. */
   download(): void;
+  /** Reports the number of bytes loaded so far. */
   loaded(bytes: number): void;
   done(): void;
 }
 
-/** As fine as a progress bar shows it: a large file is no reason for a million events. */
+/** The number of progress steps reported per file. */
 const STEPS = 1000;
 
-/** Makes reporters; `expected` are the sizes of the files that will be needed, as far as that is known. */
+/** Creates reporters of files. `expected` has the sizes of the files that will be needed, as far as known. */
 export function progressReporter(
   name: string,
-  tell: ProgressCallback,
+  report: ProgressCallback,
   expected: ReadonlyMap<string, number> = new Map(),
 ): (file: string, total: number) => FileReporter {
   const files = new Map<string, FileProgress>([...expected].map(([file, total]) => [file, { loaded: 0, total }]));
@@ -177,21 +193,21 @@ export function progressReporter(
     let step = -1;
     return {
       initiate() {
-        tell({ status: 'initiate', name, file });
+        report({ status: 'initiate', name, file });
       },
       download() {
-        tell({ status: 'download', name, file });
+        report({ status: 'download', name, file });
       },
       loaded(loaded) {
         const reached = Math.floor(STEPS * share(loaded, total));
         if (reached === step) return;
         step = reached;
         files.set(file, { loaded, total });
-        tell({ status: 'progress_total', name, ...totals(files) });
-        tell({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
+        report({ status: 'progress_total', name, ...totals(files) });
+        report({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
       },
       done() {
-        tell({ status: 'done', name, file });
+        report({ status: 'done', name, file });
       },
     };
   };
@@ -203,7 +219,7 @@ function totals(files: ReadonlyMap<string, FileProgress>) {
   return { progress: 100 * share(loaded, total), loaded, total, files: Object.fromEntries(files) };
 }
 
-/** An empty file is here as soon as it is asked for. */
+/** Returns the loaded share. An empty file counts as loaded. */
 function share(loaded: number, total: number): number {
   return total === 0 ? 1 : loaded / total;
 }

@@ -1,4 +1,4 @@
-/** Keeps files in a page: in its Cache API where it has one (over HTTPS or on localhost), else in memory. */
+/** Caches files in a web page: in its Cache API if it has one (over HTTPS or on localhost), else in memory. */
 import type { ByteSource } from '@peftjs/safetensors';
 import { hexDigest } from '../fingerprint.js';
 import { reasonOf } from '../json.js';
@@ -8,14 +8,14 @@ import { isCommit, type ListedFile } from './snapshot.js';
 
 const CACHE_NAME = 'peftjs-hub';
 
-/** The Cache API as far as it is used, and what stands in for it. */
+/** The part of the Cache API used here, or its replacement in memory. */
 interface PageStore {
   get(url: string): Promise<Blob | undefined>;
   put(url: string, content: Blob): Promise<void>;
   urls(): Promise<readonly string[]>;
 }
 
-/** The files of one repository, by addresses that only this cache uses. */
+/** Opens the cache of one repository. Its URLs are keys that only this cache uses. */
 export async function pageCache(repo: string, type: RepoType, endpoint: string): Promise<HubCache> {
   const { get, put, urls } = await pageStore();
   const root = `${endpoint}/peftjs/${type}s/${repo}`;
@@ -48,13 +48,13 @@ export async function pageCache(repo: string, type: RepoType, endpoint: string):
       if (hash !== file.hash) throw mismatch(repo, file, hash);
       await put(addressOf(commit, file.path), content).catch((cause: unknown) => {
         const path = `${repo}/${file.path}`;
-        throw new HubError(`${path}: the page cannot keep it: ${reasonOf(cause)}`, { path, cause });
+        throw new HubError(`${path}: the page cannot cache it: ${reasonOf(cause)}`, { path, cause });
       });
     },
   };
 }
 
-/** Reads a Blob in pieces; what the Cache API gives stays on the disk until it is read. */
+/** Reads a Blob in pieces. A Blob from the Cache API stays on the disk until it is read. */
 function blobSource(content: Blob): ByteSource {
   return {
     size: content.size,
@@ -83,7 +83,7 @@ async function hashOf(content: Blob, file: ListedFile): Promise<string> {
   return hexDigest(isSha256(file) ? 'SHA-256' : 'SHA-1', new Uint8Array(await hashed.arrayBuffer()));
 }
 
-/** The Cache API as the standard has it. */
+/** The standard Cache API. */
 interface Caches {
   open(name: string): Promise<{
     match(url: string): Promise<Response | undefined>;

@@ -4,38 +4,42 @@ import { reasonOf, shown } from '../json.js';
 import { hubSettings, type HubSettings } from './options.js';
 import { HubError, hubFetch, isHubId, subjectOf, type Subject } from './request.js';
 
-/** How a folder is pushed to the hub. */
+/** Options of a push to the hub. */
 export interface PushOptions {
-  /** Whether a repository that is made for it is seen by its owners alone. Default false. One that is there stays as it is. */
+  /** Whether a newly created repository is private. An existing one does not change. Default false. */
   readonly private?: boolean;
-  /** What the commit says. Default 'Upload with peftjs'. */
+  /** The commit message. Default 'Upload with peftjs'. */
   readonly commitMessage?: string;
-  /** The branch that it goes to. Default 'main'. */
+  /** The branch to push to. Default 'main'. */
   readonly revision?: string;
-  /** The address of the hub. Default: HF_ENDPOINT, else https://huggingface.co. */
+  /** The hub's URL. Default: HF_ENDPOINT, else https://huggingface.co. */
   readonly hubUrl?: string;
 }
 
-/** What was pushed. */
+/** The result of a push. */
 export interface Pushed {
-  /** Where people see it. */
+  /** The repository's page. */
   readonly url: string;
+  /** The hash of the new commit. */
   readonly commit: string;
 }
 
-/** The files by which a folder is known to be a whole adapter or model. */
+/** The files that identify a complete adapter or model. */
 const MARKERS = ['adapter_config.json', 'config.json'];
 
 /**
- * Puts a folder on the Hugging Face hub as it is, in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`) or a
- * folder for transformers.js (`saveOnnx`). The repository is made where there is none. Files whose names begin with a dot stay here.
+ * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`)
+ * or a folder for transformers.js (`saveOnnx`). Creates the repository if needed. Skips files whose names start with a
+ * dot.
  *
- * The token comes from the environment (HF_TOKEN), goes to the hub alone and is never shown; so a page cannot push.
+ * The token comes from the environment (HF_TOKEN), is sent only to the hub and is never shown. A web page therefore
+ * cannot push.
  *
- * @param repo `organisation/name`
- * @throws ConfigError for an impossible option, and where there is no token; nothing has been sent then.
- * @throws CheckpointError for a folder that is none of these, or cannot be read.
- * @throws HubError when the hub refuses, or cannot be reached.
+ * @param folder The path of the folder on the disk.
+ * @param repo The repository, `organisation/name`.
+ * @throws ConfigError for an invalid option or a missing token, before anything is sent.
+ * @throws CheckpointError when the folder has neither an adapter nor a model, or cannot be read.
+ * @throws HubError when the hub refuses or cannot be reached.
  * @example
  * await savePretrained(peft, 'my-adapter');
  * const { url } = await pushToHub('my-adapter', 'me/my-adapter', { private: true });
@@ -56,31 +60,31 @@ export async function pushToHub(folder: string, repo: string, options: PushOptio
       if (!(error instanceof HubError && error.status === ALREADY_THERE)) throw error;
     });
     const operations = files.map(({ path, content }) => ({ operation: 'addOrUpdate' as const, path, content }));
-    // The hub's newer protocol, xet, needs a server of its own that tests here do not have; the hub takes both.
+    // The hub accepts both protocols. The newer one, xet, needs a separate server, which the tests do not have.
     const made = await commit({ ...asking, title, branch: settings.revision, operations, useXet: false });
     return { url: `${settings.endpoint}/${repo}`, commit: made?.commit.oid ?? '' };
   } catch (cause) {
     if (cause instanceof PeftError) throw cause;
-    throw new HubError(`${repo}: the hub at ${settings.endpoint} took no files: ${reasonOf(cause)}`, {
+    throw new HubError(`${repo}: the hub at ${settings.endpoint} rejected the files: ${reasonOf(cause)}`, {
       path: repo,
       cause,
     });
   }
 }
 
-/** The hub's answer to who makes a repository a second time. */
+/** The hub's status for a repository that already exists. */
 const ALREADY_THERE = 409;
 
 /**
- * Checks what a push needs before anything is computed or sent.
- * @throws ConfigError for an impossible option, and where there is no token.
+ * Checks the options of a push before anything is computed or sent.
+ * @throws ConfigError for an invalid option or a missing token.
  */
 export function pushSettings(
   repo: string,
   { private: isPrivate = false, commitMessage: title = 'Upload with peftjs', revision, hubUrl }: PushOptions = {},
 ): { readonly title: string; readonly settings: HubSettings & { readonly token: string }; readonly subject: Subject } {
   if (!isHubId(repo)) {
-    throw new ConfigError(`a push goes to a repository of the hub, organisation/name, got ${shown(repo)}`, 'repo');
+    throw new ConfigError(`expected a hub repository, organisation/name, got ${shown(repo)}`, 'repo');
   }
   if (typeof isPrivate !== 'boolean') {
     throw new ConfigError(`option 'private' is ${shown(isPrivate)}; expected true or false`, 'private');
@@ -93,11 +97,10 @@ export function pushSettings(
     ...(hubUrl !== undefined && { hubUrl }),
   });
   const { token, localFilesOnly } = settings;
-  if (localFilesOnly)
-    throw new ConfigError('HF_HUB_OFFLINE forbids to ask the hub: unset it to push', 'HF_HUB_OFFLINE');
+  if (localFilesOnly) throw new ConfigError('HF_HUB_OFFLINE is set: unset it to push', 'HF_HUB_OFFLINE');
   if (token === undefined) {
     throw new ConfigError(
-      `a push to ${repo} needs a token that may write: set HF_TOKEN to one, from ${settings.endpoint}/settings/tokens`,
+      `a push to ${repo} needs a token that can write: set HF_TOKEN to one from ${settings.endpoint}/settings/tokens`,
       'HF_TOKEN',
     );
   }
@@ -109,12 +112,12 @@ export function pushSettings(
 }
 
 interface PushedFile {
-  /** Below the folder, with slashes. */
+  /** The path below the folder, with slashes. */
   readonly path: string;
   readonly content: URL;
 }
 
-/** The files of a folder, in order. @throws CheckpointError when it is none that anybody opens. */
+/** Returns the files of a folder, sorted. @throws CheckpointError when it has neither an adapter nor a model. */
 async function filesOf(folder: string): Promise<PushedFile[]> {
   const [{ readdir }, { pathToFileURL }] = await Promise.all([fileSystem(), import(/* @vite-ignore */ 'node:url')]);
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
@@ -128,7 +131,7 @@ async function filesOf(folder: string): Promise<PushedFile[]> {
     .sort();
   if (!MARKERS.some((marker) => paths.includes(marker))) {
     throw new CheckpointError(
-      `${folder} holds neither an adapter nor a model: expected ${MARKERS.join(' or ')}; push what savePretrained, saveMerged or saveOnnx wrote`,
+      `${folder} has neither an adapter nor a model: expected ${MARKERS.join(' or ')}; push a folder of savePretrained, saveMerged or saveOnnx`,
       folder,
     );
   }
@@ -139,6 +142,6 @@ async function fileSystem(): Promise<typeof import('node:fs/promises')> {
   try {
     return await import(/* @vite-ignore */ 'node:fs/promises');
   } catch (cause) {
-    throw new UnsupportedError('there is no folder to push in a page: push it from Node', undefined, cause);
+    throw new UnsupportedError('a web page cannot push a folder: push it from Node', undefined, cause);
   }
 }

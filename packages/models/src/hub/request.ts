@@ -1,24 +1,27 @@
-/** Asks the hub: the token goes to it alone, a busy hub is waited for, and every refusal is one clear line. */
+/**
+ * Sends requests to the hub. The token is sent only to the hub, a busy hub is retried, and each refusal becomes one
+ * clear line.
+ */
 import { PeftError } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 import type { HubSettings } from './options.js';
 
-/** Attempts at one request, and at one file without a byte of progress. */
+/** The maximum number of attempts at one request, and at one file without progress. */
 export const ATTEMPTS = 5;
 
 const LONGEST_WAIT_SECONDS = 60;
 const FIRST_WAIT_SECONDS = 0.25;
 
-/** The hub is busy, or what stands before it cannot reach it. */
-const PASSING: readonly number[] = [429, 500, 502, 503, 504];
+/** The statuses of a hub that is busy or temporarily unavailable. */
+const TRANSIENT: readonly number[] = [429, 500, 502, 503, 504];
 
-/** A connection that broke, as Node calls it. */
+/** Node's codes of broken connections. */
 const BROKEN: readonly string[] = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET', 'UND_ERR_CONNECT_TIMEOUT'];
 
 /**
- * A `fetch` for one subject: an answer that it gives is a good one.
- * @throws HubError for any other, and where nobody answers.
+ * Returns a `fetch` for one subject. It only returns successful responses.
+ * @throws HubError for any other response, and when the hub cannot be reached.
  */
 export function hubFetch(settings: HubSettings, subject: Subject): typeof fetch {
   return async (input, init = {}) => {
@@ -27,11 +30,11 @@ export function hubFetch(settings: HubSettings, subject: Subject): typeof fetch 
     for (let attempt = 1; ; attempt++) {
       const response = await reach(url, { ...init, headers }, { settings, subject, attempt });
       if (response?.ok) return response;
-      const wait = response ? secondsAsked(response.headers, Date.now()) : undefined;
+      const wait = response ? requestedWait(response.headers, Date.now()) : undefined;
       if (response) {
         const isFinal =
-          !PASSING.includes(response.status) || attempt === ATTEMPTS || (wait ?? 0) > LONGEST_WAIT_SECONDS;
-        const said = isFinal && subject.isWritten ? await whatItSays(response) : undefined;
+          !TRANSIENT.includes(response.status) || attempt === ATTEMPTS || (wait ?? 0) > LONGEST_WAIT_SECONDS;
+        const said = isFinal && subject.isWritten ? await errorText(response) : undefined;
         if (said === undefined) await response.body?.cancel();
         if (isFinal) throw refusal(response, wait, { settings, subject, said });
       }
@@ -40,24 +43,24 @@ export function hubFetch(settings: HubSettings, subject: Subject): typeof fetch 
   };
 }
 
-/** The reason that the hub gives in an answer, as one short line. */
-async function whatItSays(response: Response): Promise<string> {
+/** Returns the hub's own error message in a response, as one short line. */
+async function errorText(response: Response): Promise<string> {
   const text = await response.text().catch(() => '');
   const reason = /"(?:error|message)"\s*:\s*"((?:[^"\\]|\\.){1,300})/.exec(text.slice(0, 10_000))?.[1] ?? '';
   return reason.replaceAll(/\\[nrt]|\s+/g, ' ').trim();
 }
 
-/** Waits that double. */
+/** Returns the seconds to wait before an attempt. They double each time. */
 export function waitBefore(attempt: number): number {
   return FIRST_WAIT_SECONDS * 2 ** (attempt - 1);
 }
 
-/** Waits. */
+/** Resolves after that many seconds. */
 export function pause(seconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 }
 
-/** A list of files may lead to a next page elsewhere, and a file to where it is stored: neither is told the token. */
+/** Adds the token for the hub's own origin only. Lists of files and downloads may continue at other servers. */
 function withToken(given: RequestInit['headers'], url: URL, { endpoint, token }: HubSettings): Headers {
   const headers = new Headers(given);
   if (token !== undefined && url.origin === new URL(endpoint).origin) headers.set('authorization', `Bearer ${token}`);
@@ -70,7 +73,7 @@ interface Asking {
   readonly attempt: number;
 }
 
-/** The answer; undefined where the connection broke and another attempt is worth it. */
+/** Returns the response; undefined if the connection broke and the request should be retried. */
 async function reach(
   url: URL,
   init: RequestInit,
@@ -83,13 +86,13 @@ async function reach(
     if (BROKEN.includes(code) && attempt < ATTEMPTS) return undefined;
     throw new HubError(
       `${labelOf(subject)}: the hub at ${settings.endpoint} cannot be reached (${code}): check the network and HF_ENDPOINT; ` +
-        'what was downloaded before is read with localFilesOnly',
+        'localFilesOnly reads earlier downloads',
       { path: labelOf(subject), cause, isOffline: true },
     );
   }
 }
 
-/** The short name of a network failure, which `fetch` keeps as the cause of its own. */
+/** Returns the code of a network failure, which `fetch` stores in the error's cause. */
 export function codeOf(failure: unknown): string {
   for (let error = failure; error instanceof Error; error = error.cause) {
     const { code } = error as { code?: unknown };
@@ -98,15 +101,15 @@ export function codeOf(failure: unknown): string {
   return failure instanceof Error ? failure.message : String(failure);
 }
 
-/** The seconds after which to ask again, where an answer says so: in Retry-After, or as `t` of the hub's own RateLimit. */
-function secondsAsked(headers: Headers, now: number): number | undefined {
+/** Returns the wait in seconds that a response asks for, in Retry-After or as `t` in the hub's RateLimit header. */
+function requestedWait(headers: Headers, now: number): number | undefined {
   const after = headers.get('retry-after') ?? /;\s*t=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1];
   if (after === undefined) return undefined;
   const seconds = /^\d+$/.test(after) ? Number(after) : (Date.parse(after) - now) / 1000;
   return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
 }
 
-/** @throws nothing: gives the error for an answer that is none. */
+/** Returns the error for an unsuccessful response. */
 function refusal(
   response: Response,
   wait: number | undefined,
@@ -115,7 +118,7 @@ function refusal(
   const { status } = response;
   const path = labelOf(subject);
   const refused = { settings, subject, code: response.headers.get('x-error-code') };
-  const reason = (subject.isWritten && whyNotWritten(status, subject)) || reasonOf(status, wait, refused);
+  const reason = (subject.isWritten && writeRefusal(status, subject)) || reasonOf(status, wait, refused);
   const why = said ? `${reason} (it says: ${said})` : reason;
   return new HubError(`${path}: the hub at ${settings.endpoint} answers ${status}: ${why}`, { path, status });
 }
@@ -123,7 +126,7 @@ function refusal(
 interface Refused {
   readonly settings: HubSettings;
   readonly subject: Subject;
-  /** What the hub itself calls the error. */
+  /** The hub's own error code. */
   readonly code: string | null;
 }
 
@@ -131,8 +134,8 @@ function reasonOf(status: number, wait: number | undefined, { settings, subject,
   const { what, revision } = subject;
   const byToken =
     settings.token === undefined
-      ? 'set HF_TOKEN to a token that may read it'
-      : 'HF_TOKEN is not valid or may not read it';
+      ? 'set HF_TOKEN to a token that can read it'
+      : 'HF_TOKEN is not valid or cannot read it';
   switch (status) {
     case 401:
       return `there is no such ${what}, or it is private or gated; check the id, and ${byToken}`;
@@ -145,48 +148,48 @@ function reasonOf(status: number, wait: number | undefined, { settings, subject,
     case 429:
       return `too many requests; ${wait === undefined ? 'wait a few minutes' : `it asks to wait ${Math.ceil(wait)} s`}, or set HF_TOKEN, which raises the limit`;
     default:
-      return PASSING.includes(status)
+      return TRANSIENT.includes(status)
         ? `it failed ${ATTEMPTS} times; try again later`
         : 'expected a file; is HF_ENDPOINT a hub?';
   }
 }
 
-/** Why files are refused; undefined for what is no matter of writing. */
-function whyNotWritten(status: number, { repo, revision }: Subject): string | undefined {
+/** Returns why the hub refused a write; undefined if the status has no special meaning for writes. */
+function writeRefusal(status: number, { repo, revision }: Subject): string | undefined {
   switch (status) {
     case 400:
-      return 'it refuses the files or their model card';
+      return 'it rejected the files or their model card';
     case 401:
-      return 'HF_TOKEN is not valid: make one that may write';
+      return 'HF_TOKEN is not valid: use one that can write';
     case 403:
-      return `HF_TOKEN may not write to ${repo}: give it that right, or push to a name of your own`;
+      return `HF_TOKEN cannot write to ${repo}: give it write access, or push to your own name`;
     case 404:
-      return `there is no such repository, or no branch '${revision}', or HF_TOKEN may not see it`;
+      return `there is no such repository, or no branch '${revision}', or HF_TOKEN cannot see it`;
     case 409:
     case 412:
-      return `'${revision}' has changed meanwhile: push again`;
+      return `'${revision}' has changed: push again`;
     case 413:
-      return 'a file is larger than it takes';
+      return 'a file is too large';
     default:
       return undefined;
   }
 }
 
-/** What is known of a failure besides its message. */
+/** The details of a failure other than its message. */
 interface HubFailure {
   readonly path?: string | undefined;
   readonly cause?: unknown;
-  /** Of the answer, where there was one. */
+  /** The HTTP status, if there was a response. */
   readonly status?: number | undefined;
-  /** Nobody answered. */
+  /** Whether the hub could not be reached. Default false. */
   readonly isOffline?: boolean;
 }
 
-/** The Hugging Face hub gave no file: it refused, was out of reach, or what it sent is not what it promised. */
+/** A failed request to the Hugging Face hub: it refused, could not be reached, or sent unexpected data. */
 export class HubError extends PeftError {
-  /** The HTTP status; undefined where the hub did not answer, or answered well and wrongly. */
+  /** The HTTP status; undefined if there was no response, or a successful one with wrong data. */
   readonly status: number | undefined;
-  /** Whether nobody answered, so that the same call may work with a network. */
+  /** Whether the hub could not be reached. If so, the same call may succeed later. */
   readonly isOffline: boolean;
 
   constructor(message: string, { path, cause, status, isOffline = false }: HubFailure = {}) {
@@ -196,43 +199,46 @@ export class HubError extends PeftError {
   }
 }
 
-/** What a repository of the hub holds. */
+/** The type of a hub repository. */
 export type RepoType = 'model' | 'dataset';
 
-/** What the hub is asked for, as messages name it. */
+/** The subject of a request, for messages. */
 export interface Subject {
+  /** The repository, `organisation/name`. */
   readonly repo: string;
+  /** The type of the repository. */
   readonly type: RepoType;
-  /** 'model' or 'data set'. */
+  /** The type in words: 'model' or 'data set'. */
   readonly what: string;
+  /** A branch, a tag or a commit. */
   readonly revision: string;
-  /** Whether it is written to. */
+  /** Whether the request writes to the repository. Default false. */
   readonly isWritten?: boolean;
-  /** The file, where it is one. */
+  /** The path of the file. Absent if the request is not for one file. */
   readonly file?: string;
 }
 
-/** Names as the hub allows them: no dots or hyphens at the ends, none of them twice. */
+/** Matches the names that the hub allows: no dot or hyphen at either end, and no `..` or `--`. */
 const NAME = /^(?!.*(?:--|\.\.))(?!.*\.git$)[\w](?:[\w.-]{0,94}[\w])?$/;
 
-/** Whether a source reads as `organisation/name`, which neither a package nor a plain word does. */
+/** Whether a source has the form `organisation/name`, unlike an npm package or a plain word. */
 export function isHubId(source: string): boolean {
   const parts = source.split('/');
   return parts.length === 2 && parts.every((part) => NAME.test(part));
 }
 
-/** A repository at a revision. @throws ConfigError for what cannot be one. */
+/** Returns the subject for a repository at a revision. @throws ConfigError for an invalid type or repository. */
 export function subjectOf(repo: string, type: RepoType, revision: string): Subject {
   if (type !== 'model' && (type as string) !== 'dataset') {
     throw new ConfigError(`option 'type' is ${shown(type)}; expected 'model' or 'dataset'`, 'type');
   }
   if (!isHubId(repo) && !(typeof repo === 'string' && NAME.test(repo))) {
-    throw new ConfigError(`option 'repo' is ${shown(repo)}; expected an id of the hub, organisation/name`, 'repo');
+    throw new ConfigError(`option 'repo' is ${shown(repo)}; expected a hub id, organisation/name`, 'repo');
   }
   return { repo, type, revision, what: type === 'model' ? 'model' : 'data set' };
 }
 
-/** What messages call it: `organisation/name`, or a file of it. */
+/** Returns the name of a subject in messages: `organisation/name`, or the path of a file in it. */
 export function labelOf({ repo, file }: Subject): string {
   return file === undefined ? repo : `${repo}/${file}`;
 }

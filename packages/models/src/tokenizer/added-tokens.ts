@@ -1,21 +1,26 @@
-/** Tokens that were added to a vocabulary, e.g. `<mask>`: they are found in a text before it is cut into words. */
+/** Tokens added to a vocabulary, e.g. `<mask>`. They are found in a text before it is split into words. */
 import { field } from '../json.js';
 import { WORD } from './parts.js';
 
-/** A token that was added, as a tokenizer.json has it. */
+/** An added token in a tokenizer.json. */
 export interface AddedToken {
+  /** The text of the token. */
   readonly content: string;
+  /** Its ID. */
   readonly id: number;
+  /** Whether it is a special token, which `decode` omits. */
   readonly special: boolean;
-  /** Whether it is looked for in the normalised text, and normalised itself. */
+  /** Whether it is normalised, and matched in the normalised text. */
   readonly normalized: boolean;
-  /** Whether it is found only where no word goes on. */
+  /** Whether it only matches whole words. */
   readonly singleWord: boolean;
-  /** Whether the blanks on a side belong to it. */
+  /** Whether it includes the blanks to its left. */
   readonly lstrip: boolean;
+  /** Whether it includes the blanks to its right. */
   readonly rstrip: boolean;
 }
 
+/** Parses an added token of a tokenizer.json. */
 export function addedTokenOf(token: unknown): AddedToken {
   const special = field(token, 'special') === true;
   const normalized = field(token, 'normalized');
@@ -30,10 +35,13 @@ export function addedTokenOf(token: unknown): AddedToken {
   };
 }
 
-/** An added token, or a text between two. */
+/** An added token in a text, or the text between two. */
 export interface Section {
+  /** The added token. Absent for the text between two. */
   readonly token?: AddedToken;
+  /** The text of the section. */
   readonly text: string;
+  /** The position of its first character, in UTF-16 units. */
   readonly start: number;
 }
 
@@ -46,7 +54,7 @@ const ENDS_WITH_WORD = new RegExp(`[${WORD}]$`, 'u');
 const BEGINS_WITH_WORD = new RegExp(`^[${WORD}]`, 'u');
 const BLANK = /\p{White_Space}/u;
 
-/** Makes the function that cuts a text at tokens, given the text that each is found by: at each place the longest. */
+/** Returns a function that splits a text at added tokens, given by the text that they match. The longest match wins. */
 export function sectionFinder(tokens: ReadonlyMap<string, AddedToken>): (text: string) => Section[] {
   const root: Node = { next: new Map() };
   for (const [content, token] of tokens) if (content !== '') insert(root, content, token);

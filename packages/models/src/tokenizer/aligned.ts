@@ -1,18 +1,23 @@
 /**
- * A text that was made from another one, and what each part of it came from, as Hugging Face's tokenizers keep it in their
- * `NormalizedString`. Units are those of UTF-16.
+ * A text derived from another one, with the origin of each UTF-16 unit, like `NormalizedString` in Hugging Face's
+ * tokenizers. Unit i came from `original.slice(starts[i], ends[i])`.
  */
 export interface Aligned {
+  /** The derived text. */
   readonly text: string;
-  /** The characters that each unit came from: `original.slice(starts[i], ends[i])`. */
+  /** The start of each unit's origin. */
   readonly starts: readonly number[];
+  /** The end of each unit's origin (exclusive). */
   readonly ends: readonly number[];
 }
 
-/** A character of the new text: in the place of the next one (0), put after the one before it (1), or of several more (-1, ..). */
+/**
+ * A character of the new text, and what it replaces: the next old character (0), nothing, because it is inserted after
+ * the last one (1), or the next n + 1 old ones (-n).
+ */
 export type Change = readonly [character: string, change: number];
 
-/** A text as it is. */
+/** Returns a text aligned with itself. */
 export function unchanged(text: string): Aligned {
   const starts: number[] = [];
   const ends: number[] = [];
@@ -26,12 +31,12 @@ export function unchanged(text: string): Aligned {
   return { text, starts, ends };
 }
 
-/** A part of a text, by its units. */
+/** Returns a part of a text, by its units. */
 export function part({ text, starts, ends }: Aligned, from: number, to: number): Aligned {
   return { text: text.slice(from, to), starts: starts.slice(from, to), ends: ends.slice(from, to) };
 }
 
-/** Builds a text from characters, each with the unit of `from` whose origin it shares. */
+/** Builds a text from characters. Each is given with a unit of `from`, and has the same origin. */
 function rebuilt(from: Aligned, characters: Iterable<readonly [character: string, unit: number]>): Aligned {
   const texts: string[] = [];
   const starts: number[] = [];
@@ -46,7 +51,7 @@ function rebuilt(from: Aligned, characters: Iterable<readonly [character: string
   return { text: texts.join(''), starts, ends };
 }
 
-/** The text with other characters in the place of its own, as `changes` say. */
+/** Replaces the characters of a text by those of `changes`. */
 export function transformed(from: Aligned, changes: Iterable<Change>): Aligned {
   const units: number[] = [];
   let unit = 0;
@@ -64,7 +69,7 @@ export function transformed(from: Aligned, changes: Iterable<Change>): Aligned {
   return rebuilt(from, placed);
 }
 
-/** The text with another one in the place of each character. */
+/** Replaces each character by a text. */
 export function byCharacter(from: Aligned, change: (character: string) => string): Aligned {
   const placed: [string, number][] = [];
   let unit = 0;
@@ -75,7 +80,7 @@ export function byCharacter(from: Aligned, change: (character: string) => string
   return rebuilt(from, placed);
 }
 
-/** The text with `content` in the place of what a pattern matches; it counts as the last character that it replaces. */
+/** Replaces each match of a pattern by `content`, whose origin is the last character of the match. */
 export function withReplaced(from: Aligned, pattern: RegExp, content: string): Aligned {
   const placed: [string, number][] = [];
   let at = 0;
@@ -94,7 +99,7 @@ export function withReplaced(from: Aligned, pattern: RegExp, content: string): A
   return rebuilt(from, placed);
 }
 
-/** The text with another one before it, which counts as its first character. */
+/** Puts a prefix before a text. Its origin is the text's first character. */
 export function withPrefix(from: Aligned, prefix: string): Aligned {
   const before = rebuilt(
     from,
@@ -107,40 +112,43 @@ export function withPrefix(from: Aligned, prefix: string): Aligned {
   };
 }
 
-/** Unicode's normal forms. Marks change places, and characters are composed: that counts as the first of them. */
+/**
+ * Converts a text to a Unicode normal form. Marks may be reordered, and a composed character has the origin of its
+ * first part.
+ */
 export function inForm(from: Aligned, form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Aligned {
   const apart = form === 'NFC' ? 'NFD' : form === 'NFKC' ? 'NFKD' : form;
-  const waiting = new Map<string, number[]>();
+  const pending = new Map<string, number[]>();
   for (const character of from.text) {
-    Array.from(character.normalize(apart)).forEach((own, place) => {
-      const changes = waiting.get(own) ?? [];
-      waiting.set(own, changes);
-      changes.push(Math.min(place, 1));
+    Array.from(character.normalize(apart)).forEach((own, index) => {
+      const changes = pending.get(own) ?? [];
+      pending.set(own, changes);
+      changes.push(Math.min(index, 1));
     });
   }
   const next = new Map<string, number>();
-  const taken = (character: string): number => {
+  const nextChange = (character: string): number => {
     const at = next.get(character) ?? 0;
     next.set(character, at + 1);
-    return waiting.get(character)?.[at] ?? 0;
+    return pending.get(character)?.[at] ?? 0;
   };
-  const changes = Array.from(from.text.normalize(apart), (character): Change => [character, taken(character)]);
+  const changes = Array.from(from.text.normalize(apart), (character): Change => [character, nextChange(character)]);
   return transformed(from, apart === form ? changes : composed(from.text.normalize(form), changes));
 }
 
-/** The changes of composed characters: each takes the next of the characters that it is made of. */
+/** Returns the changes of composed characters. Each uses up the next of its parts in `apart`. */
 function composed(text: string, apart: readonly Change[]): Change[] {
-  const isTaken = new Array<boolean>(apart.length).fill(false);
+  const isUsed = new Array<boolean>(apart.length).fill(false);
   let first = 0;
   return Array.from(text, (character): Change => {
     let total = 0;
     const parts = Array.from(character.normalize('NFD'));
     for (const own of parts) {
       let at = first;
-      while (at < apart.length && (isTaken[at] || apart[at]?.[0] !== own)) at++;
+      while (at < apart.length && (isUsed[at] || apart[at]?.[0] !== own)) at++;
       total += apart[at]?.[1] ?? 0;
-      isTaken[at] = true;
-      while (isTaken[first]) first++;
+      isUsed[at] = true;
+      while (isUsed[first]) first++;
     }
     return [character, total - (parts.length - 1)];
   });

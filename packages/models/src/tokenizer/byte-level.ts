@@ -1,4 +1,4 @@
-/** Bytes written as characters, as GPT-2 has them: those that cannot be seen are written by characters from 256 on. */
+/** Maps bytes to printable characters, as in GPT-2. Unprintable bytes become characters from 256 on. */
 
 const CHARACTERS: string[] = [];
 for (let byte = 0, unseen = 256; byte < 256; byte++) {
@@ -9,18 +9,18 @@ const BYTES = new Map(CHARACTERS.map((character, byte) => [character, byte]));
 
 const encoder = new TextEncoder();
 
-/** The bytes of a text, each written as a character. */
+/** Returns the bytes of a text, each as a character. */
 export function bytesAsCharacters(text: string): string {
   if (/^[!-~]*$/.test(text)) return text;
   return Array.from(encoder.encode(text), (byte) => CHARACTERS[byte]).join('');
 }
 
-/** The byte of a character in a vocabulary of bytes; -1 for a character that stands for none. */
+/** Returns the byte of a character; -1 if it represents none. */
 function byteOf(character: string): number {
   return BYTES.get(character) ?? -1;
 }
 
-/** The text of tokens in a vocabulary of bytes; a piece that is no such token is a text. */
+/** Decodes tokens of a byte-level vocabulary to text. A piece with other characters is taken as plain text. */
 export function bytesJoined(pieces: readonly string[]): string {
   const bytes = pieces.flatMap((piece) => {
     const own = Array.from(piece, byteOf);

@@ -1,12 +1,12 @@
-/** How a tokenizer.json makes a text of tokens again, as Hugging Face's tokenizers 0.23 does. */
+/** The decoders of a tokenizer.json, which turn tokens back into text, as in Hugging Face's tokenizers 0.23. */
 import { field, listField } from '../json.js';
 import { bytesJoined } from './byte-level.js';
 import { compiledPattern, unknownPart } from './parts.js';
 
-/** Changes tokens to pieces of the text, which are then put together. */
+/** Converts tokens to pieces of text, which are then concatenated. */
 export type Decoder = (tokens: readonly string[]) => readonly string[];
 
-/** Null for a tokenizer without one. @throws CheckpointError for one that is not known or broken. */
+/** Returns the decoder; null for a tokenizer without one. @throws CheckpointError when it is unknown or broken. */
 export function decoderOf(definition: unknown, file: string): Decoder | null {
   if (definition === null || definition === undefined) return null;
   const type = String(field(definition, 'type'));
@@ -56,8 +56,8 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Deco
     const cleans = field(definition, 'cleanup') !== false;
     return (tokens) =>
       tokens.map((token, at) => {
-        const goesOn = token.startsWith(prefix);
-        const piece = at === 0 ? token : goesOn ? token.slice(prefix.length) : ` ${token}`;
+        const continues = token.startsWith(prefix);
+        const piece = at === 0 ? token : continues ? token.slice(prefix.length) : ` ${token}`;
         return cleans ? cleaned(piece) : piece;
       });
   },
@@ -68,7 +68,7 @@ function text(definition: unknown, name: string, otherwise: string): string {
   return typeof value === 'string' ? value : otherwise;
 }
 
-/** Tokens of bytes in a row are a text in UTF-8, or, where they are none, each an unknown character. */
+/** Decodes each run of byte tokens as UTF-8. If it is invalid, each byte becomes a replacement character. */
 function byteFallback(tokens: readonly string[]): string[] {
   const pieces: string[] = [];
   let bytes: number[] = [];
@@ -96,7 +96,7 @@ function utf8(bytes: readonly number[]): string | undefined {
   }
 }
 
-/** Without so many of a character at either end. */
+/** Removes up to `start` and `stop` copies of a character from the two ends. */
 function stripped(characters: readonly string[], content: string, start: number, stop: number): string {
   let from = 0;
   while (from < start && characters[from] === content) from++;
@@ -105,7 +105,7 @@ function stripped(characters: readonly string[], content: string, start: number,
   return characters.slice(from, to).join('');
 }
 
-/** English without the blanks that cutting it into words has left. */
+/** Removes the blanks that tokenising English leaves before punctuation. */
 function cleaned(piece: string): string {
   return CLEANED.reduce((now, [from, to]) => now.replaceAll(from, to), piece);
 }

@@ -1,10 +1,10 @@
-/** The models of a tokenizer.json: the tokens of a word. */
+/** The models of a tokenizer.json, which split words into tokens. */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
 import { library, type TokenModel } from './parts.js';
 import { unigram } from './unigram.js';
 
-/** @throws CheckpointError for a model that is not known or broken. */
+/** Returns the model. @throws CheckpointError when it is unknown or broken. */
 export function modelOf(definition: unknown, file: string): TokenModel {
   const type = field(definition, 'type') ?? untagged(definition);
   const make = typeof type === 'string' && Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
@@ -15,7 +15,7 @@ export function modelOf(definition: unknown, file: string): TokenModel {
   return make(definition, file);
 }
 
-/** Old files leave out what kind a model is. */
+/** Infers the type of a model, which old files omit. */
 function untagged(definition: unknown): string {
   if (Array.isArray(field(definition, 'vocab'))) return 'Unigram';
   if (field(definition, 'merges') !== undefined) return 'BPE';
@@ -61,22 +61,24 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
       ...vocabularyOf(definition),
       tokensOf: (word) => words([word]),
       endsOf(word, tokens) {
-        if (tokens.length === 1) return [word.length]; // the word, or what stands for an unknown one
+        if (tokens.length === 1) return [word.length]; // the word, or the unknown token
         let at = 0;
-        return tokens.map((token, place) => (at += token.length - (place === 0 ? 0 : marked.length)));
+        return tokens.map((token, index) => (at += token.length - (index === 0 ? 0 : marked.length)));
       },
     };
   },
 };
 
-/** Where tokens end that are texts of the word, bytes of its characters, or stand for unknown characters. */
+/**
+ * Returns where each token ends in a word. A token is a part of the word, a byte of a character, or an unknown token.
+ */
 function endsInWord(
   word: string,
   tokens: readonly string[],
   { isKnown, isFused }: { isKnown: (character: string) => boolean; isFused: boolean },
 ): number[] {
   let at = 0;
-  let bytes = 0; // of the character at `at` that tokens have already had
+  let bytes = 0; // of the character at `at`, covered by earlier tokens
   const characterAt = (): string => String.fromCodePoint(word.codePointAt(at) as number);
   return tokens.map((token) => {
     while (at < word.length && bytes === 0 && !word.startsWith(token, at)) {

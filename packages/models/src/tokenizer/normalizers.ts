@@ -1,13 +1,13 @@
 /**
- * The normalisers of a tokenizer.json, as Hugging Face's tokenizers 0.23 computes them. Characters that Unicode has gained since 2016
- * may count as another kind of mark or punctuation there: its tables are of Unicode 8.
+ * The normalisers of a tokenizer.json, as in Hugging Face's tokenizers 0.23. That library uses the tables of Unicode 8,
+ * so characters added since 2016 may have another category there.
  */
 import { field, listField } from '../json.js';
 import { byCharacter, inForm, part, withPrefix, withReplaced } from './aligned.js';
 import { precompiled } from './precompiled.js';
 import { compiledPattern, unknownPart, type Normalizer } from './parts.js';
 
-/** @throws CheckpointError for one that is not known or broken. */
+/** Returns the normaliser; null for a tokenizer without one. @throws CheckpointError when it is unknown or broken. */
 export function normalizerOf(definition: unknown, file: string): Normalizer | null {
   if (definition === null || definition === undefined) return null;
   const type = String(field(definition, 'type'));
@@ -27,7 +27,7 @@ function inARow(steps: readonly Normalizer[]): Normalizer {
   };
 }
 
-/** Each character becomes what it would alone. */
+/** Returns a normaliser that changes each character independently. */
 function characterwise(normalize: Normalizer['normalize']): Normalizer {
   return { normalize, aligned: (text) => byCharacter(text, normalize) };
 }
@@ -73,25 +73,26 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Norm
 
 const BLANK = /\p{White_Space}/u;
 
-/** Where a text ends without blanks; a regular expression would begin anew at every blank. */
+/** Returns the end of a text without trailing blanks. A regular expression would restart at every blank. */
 function endOf(text: string): number {
   let end = text.length;
   while (end > 0 && BLANK.test(text.charAt(end - 1))) end--;
   return end;
 }
 
-/** Character by character: a sigma that ends a word is one like others. */
+/** Lowercases character by character, so that a final sigma gets no special form. */
 function lowercased(text: string): string {
   const lower = text.toLowerCase();
   return lower.includes('ς') ? Array.from(text, (character) => character.toLowerCase()).join('') : lower;
 }
 
-/** Characters that are removed, but for tab and newlines; those that Unicode has since 2016 stay. */
+/** The characters to remove. Tabs, newlines and characters added to Unicode since 2016 stay. */
 const CONTROLS = /(?![\t\n\r\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}])[\ufffd\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 
 /**
- * Ideographs, each of them a word; the range from U+2B920 on is Hugging Face's. (The BertNormalizer of @huggingface/tokenizers 0.2.0 looks for
- * them with `charCodeAt` in single UTF-16 units, and so finds none above U+FFFF: `for (const char of text)` and `codePointAt` would.)
+ * Ideographs, each of which is a word. The range from U+2B920 on is Hugging Face's. (The BertNormalizer of
+ * @huggingface/tokenizers 0.2.0 tests single UTF-16 units with `charCodeAt`, so it misses those above U+FFFF, which
+ * `codePointAt` in `for (const char of text)` would find.)
  */
 const IDEOGRAPHS =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
@@ -108,11 +109,11 @@ function bertNormalizer(definition: unknown): Normalizer {
   return inARow(steps.flatMap(([on, ...changes]) => (on ? changes : [])));
 }
 
-/* eslint-disable-next-line no-control-regex -- these are what is removed */
+/* eslint-disable-next-line no-control-regex -- control characters are what it removes */
 const NMT_REMOVED = /[\u0001-\u0008\u000b\u000e-\u001f\u007f\u008f\u009f]/g;
 const NMT_BLANKS = /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g;
 
-/** What neural machine translation takes for nothing, and for blanks. */
+/** Removes control characters and replaces special blanks, as in neural machine translation. */
 function nmt(text: string): string {
   return text.replace(NMT_REMOVED, '').replace(NMT_BLANKS, ' ');
 }

@@ -1,44 +1,53 @@
-/** What the parts of a tokenizer.json share. */
+/** Shared types and functions of the parts of a tokenizer.json. */
 import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 import type { Aligned } from './aligned.js';
 
-/** The models and regular expressions of a library, typed here: its own declarations name files in a way that NodeNext does not follow. */
+/**
+ * The library's models and patterns. Typed here because NodeNext cannot resolve the imports in the library's own
+ * declarations.
+ */
 export const library = huggingFace as unknown as {
   readonly BPE: new (definition: unknown) => LibraryModel;
   readonly WordPiece: new (definition: unknown) => LibraryModel;
   readonly SplitPreTokenizer: new (definition: object) => { readonly pattern: RegExp | null };
 };
 
-/** A model of the library: the tokens of words. */
+/** A model of the library: splits words into tokens. */
 export type LibraryModel = (words: string[]) => string[];
 
-/** Changes a text before it is cut into words. */
+/** Changes a text before it is split into words. */
 export interface Normalizer {
+  /** Returns the normalised text. */
   normalize(text: string): string;
-  /** The same, of a text that knows where it is from. */
+  /** Returns the normalised text with the origin of each unit. */
   aligned(text: Aligned): Aligned;
 }
 
-/** A vocabulary, and how a word is made of it. */
+/** A vocabulary, and the algorithm that splits words into its tokens. */
 export interface TokenModel {
+  /** The token IDs by token. */
   readonly ids: Map<string, number>;
+  /** The ID of the unknown token, if there is one. */
   readonly unknownId: number | undefined;
-  /** The tokens of a word; a text that is none stands for an unknown one. */
+  /** Returns the tokens of a word. A result that is not in the vocabulary is an unknown token. */
   tokensOf(word: string): readonly string[];
-  /** Where each of these tokens ends in the word, in its units; the next one begins there. */
+  /** Returns where each of these tokens ends in the word, in UTF-16 units. The next token starts there. */
   endsOf(word: string, tokens: readonly string[]): readonly number[];
 }
 
-/** A pattern of text or of a regular expression in Oniguruma's syntax. @throws CheckpointError for none. */
+/**
+ * Compiles a pattern: a text, or a regular expression in Oniguruma's syntax.
+ * @throws CheckpointError when it is neither.
+ */
 export function compiledPattern(pattern: unknown, file: string): RegExp {
   const compiled = new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true }).pattern;
   if (compiled) return compiled;
   throw new CheckpointError(`${file}: expected a pattern of a String or a Regex, got ${shown(pattern)}`, file);
 }
 
-/** The error for a part of a kind that is not computed here. */
+/** The error for a part of an unsupported type. */
 export function unknownPart(part: string, type: string, known: readonly string[], file: string): CheckpointError {
   return new CheckpointError(
     `${file}: not a tokenizer: unknown ${part} '${type}'; known ones are ${known.join(', ')}, Sequence`,
@@ -46,5 +55,5 @@ export function unknownPart(part: string, type: string, known: readonly string[]
   );
 }
 
-/** A character that is a word's, as Rust's regular expressions have it. */
+/** The word characters of Rust's regular expressions. */
 export const WORD = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;

@@ -1,17 +1,19 @@
-/** What a tokenizer.json puts around a text and its pair, as Hugging Face's tokenizers 0.23 does. */
+/** The post-processors of a tokenizer.json, which add special tokens, as in Hugging Face's tokenizers 0.23. */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, listField, shown } from '../json.js';
 
-/** Ids of a text and its pair in one sequence, and the names of the special tokens around them. */
+/** A text and its pair in one sequence. */
 export interface Sequence {
+  /** The IDs of the texts' tokens and the names of special tokens, in order. */
   readonly tokens: readonly (number | string)[];
+  /** The type of each token. */
   readonly types: number[];
 }
 
-/** Puts a text and its pair, null where there is none, in one sequence. */
+/** Combines a text and its pair (or null) in one sequence. */
 export type PostProcessor = (first: readonly number[], second: readonly number[] | null) => Sequence;
 
-/** A place in a sequence: a special token by name, a text, or its pair; and its type. */
+/** An item of a sequence and its token type: a special token by name, a text, or its pair. */
 interface Place {
   readonly item: string | { readonly text: 0 | 1 };
   readonly type: number;
@@ -30,7 +32,10 @@ const PLAIN: Templates = {
   ],
 };
 
-/** Without one a pair stands behind its text. @throws CheckpointError for one that is not known or broken. */
+/**
+ * Returns the post-processor. Without one, a pair follows its text.
+ * @throws CheckpointError when it is unknown or broken.
+ */
 export function postProcessorOf(definition: unknown, file: string): PostProcessor {
   const { single, pair } = templatesOf(definition, file) ?? PLAIN;
   return (first, second) => {
@@ -45,7 +50,7 @@ export function postProcessorOf(definition: unknown, file: string): PostProcesso
   };
 }
 
-/** Undefined for what puts nothing around a text. */
+/** Returns the templates; undefined if there are no special tokens. */
 function templatesOf(definition: unknown, file: string): Templates | undefined {
   if (definition === null || definition === undefined) return undefined;
   const type = String(field(definition, 'type'));
@@ -53,7 +58,7 @@ function templatesOf(definition: unknown, file: string): Templates | undefined {
     const steps = listField(definition, 'processors', file).map((one) => templatesOf(one, file));
     const [only, ...others] = steps.filter((step) => step !== undefined);
     if (others.length === 0) return only;
-    throw new CheckpointError(`${file}: a post_processor that puts tokens around a text twice is not supported`, file);
+    throw new CheckpointError(`${file}: a post_processor that adds special tokens twice is not supported`, file);
   }
   if (type === 'ByteLevel') return undefined;
   if (type === 'TemplateProcessing') return written(definition, file);

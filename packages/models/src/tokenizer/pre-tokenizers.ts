@@ -1,26 +1,33 @@
-/** How a tokenizer.json cuts a normalised text into words, as Hugging Face's tokenizers 0.23 does. */
+/**
+ * The pre-tokenizers of a tokenizer.json, which split a normalised text into words, as in Hugging Face's tokenizers
+ * 0.23.
+ */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, listField, shown } from '../json.js';
 import { byCharacter, part, withPrefix, type Aligned } from './aligned.js';
 import { bytesAsCharacters } from './byte-level.js';
 import { compiledPattern, unknownPart, WORD } from './parts.js';
 
-/** A piece of a text, and whether the text that was given begins with it. */
+/** A piece of a text, and whether it is the first. */
 interface Piece {
   readonly text: string;
   readonly isFirst: boolean;
 }
 
-/** Cuts a text into words. */
+/** Splits a text into words. */
 export interface PreTokenizer {
+  /** Returns the words of a piece. */
   words(piece: Piece): Iterable<string>;
-  /** The same words, which know where they are from. */
+  /** Returns the same words with the origin of each unit. */
   aligned(piece: Aligned & Pick<Piece, 'isFirst'>): readonly Aligned[];
 }
 
 type Cut = (piece: Piece) => readonly string[];
 
-/** Without one a text is a word. @throws CheckpointError for one that is not known or broken. */
+/**
+ * Returns the pre-tokenizer. Without one, a text is a single word.
+ * @throws CheckpointError when it is unknown or broken.
+ */
 export function preTokenizerOf(definition: unknown, file: string): PreTokenizer {
   if (definition === null || definition === undefined) return inARow([]);
   const type = String(field(definition, 'type'));
@@ -30,11 +37,11 @@ export function preTokenizerOf(definition: unknown, file: string): PreTokenizer 
   const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!make) throw unknownPart('pre_tokenizer', type, Object.keys(KINDS), file);
   const cut = make(definition, file);
-  const place = type === 'ByteLevel' ? placedBytes : type === 'Metaspace' ? placedAfterPrefix : placed;
-  return { words: cut, aligned: (piece) => place(piece, cut(piece)) };
+  const align = type === 'ByteLevel' ? placedBytes : type === 'Metaspace' ? placedAfterPrefix : placed;
+  return { words: cut, aligned: (piece) => align(piece, cut(piece)) };
 }
 
-/** One after the other, word by word, so that a reader who has enough stops them all. */
+/** Chains pre-tokenizers lazily, word by word, so that a caller can stop early. */
 function inARow([step, ...others]: readonly PreTokenizer[]): PreTokenizer {
   if (!step) return { words: ({ text }) => [text], aligned: (piece) => [piece] };
   if (others.length === 0) return step;
@@ -52,7 +59,7 @@ function inARow([step, ...others]: readonly PreTokenizer[]): PreTokenizer {
   };
 }
 
-/** Words of a text in their order. */
+/** Aligns words with the text that contains them in that order. */
 function placed(piece: Aligned, words: readonly string[]): Aligned[] {
   let at = 0;
   return words.map((word) => {
@@ -62,7 +69,7 @@ function placed(piece: Aligned, words: readonly string[]): Aligned[] {
   });
 }
 
-/** Words that are all of a text, with a mark put before it or not, and other characters in the place of blanks. */
+/** Aligns words that make up a whole text, possibly after a mark, with blanks replaced by other characters. */
 function placedAfterPrefix(piece: Aligned, words: readonly string[]): Aligned[] {
   const text = words.join('');
   const put = text.length - piece.text.length;
@@ -70,7 +77,7 @@ function placedAfterPrefix(piece: Aligned, words: readonly string[]): Aligned[] 
   return placed({ text, starts, ends }, words);
 }
 
-/** Words in bytes that are all of a text, with a blank put before it or not. */
+/** Aligns byte-level words that make up a whole text, possibly after a blank. */
 function placedBytes(piece: Aligned, words: readonly string[]): Aligned[] {
   const text = words.join('');
   const own = byCharacter(piece, bytesAsCharacters);
@@ -118,10 +125,10 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Cut>
   WhitespaceSplit: () => (piece) => piece.text.match(/\P{White_Space}+/gu) ?? [],
 };
 
-/** How GPT-2 cuts. */
+/** GPT-2's pattern of words. */
 const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
-/** Blanks written as `▁`, each the beginning of a word, and one put before the text. */
+/** Replaces blanks by `▁`, which starts a word, and puts one before the text. */
 function metaspace(definition: unknown, file: string): Cut {
   const own = field(definition, 'replacement');
   const mark = typeof own === 'string' ? own : '▁';
@@ -139,8 +146,8 @@ function metaspace(definition: unknown, file: string): Cut {
       : split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
   return ({ text, isFirst }) => {
     const marked = text.replaceAll(' ', () => mark);
-    const isPut = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
-    const whole = isPut ? mark + marked : marked;
+    const addsMark = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
+    const whole = addsMark ? mark + marked : marked;
     return cut ? cut({ text: whole, isFirst }) : [whole];
   };
 }
@@ -149,12 +156,12 @@ function escaped(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
 }
 
-/** The matches of a pattern and what is between them, each a word. */
+/** Splits a text into matches of a pattern and the texts between them. */
 function isolated(text: string, pattern: RegExp): string[] {
   return partsOf(text, pattern).map(({ text: part }) => part);
 }
 
-/** A part of a text: a match of a pattern, or what is between two. */
+/** A part of a text: a match of a pattern, or the text between two. */
 interface Part {
   readonly text: string;
   readonly isMatch: boolean;
@@ -175,7 +182,10 @@ function partsOf(text: string, pattern: RegExp, invert = false): Part[] {
   return parts;
 }
 
-/** What becomes of a match: it is removed, a word, or goes with its neighbours. @throws CheckpointError for an unknown behaviour. */
+/**
+ * Splits at a pattern. `behavior` decides whether a match is removed, is a word, or joins its neighbours.
+ * @throws CheckpointError for an unknown behaviour.
+ */
 function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string): Cut {
   const name = String(behavior).toLowerCase();
   const join = Object.hasOwn(BEHAVIOURS, name) ? BEHAVIOURS[name] : undefined;
@@ -194,11 +204,11 @@ const BEHAVIOURS: Readonly<Record<string, (parts: readonly Part[]) => string[]>>
   mergedwithnext: (parts) => joined(parts, (part, before) => before.isMatch && !part.isMatch),
 };
 
-/** The parts, each with the one before it where they belong together. */
+/** Merges each part with the previous one if `together` says so. */
 function joined(parts: readonly Part[], together: (part: Part, before: Part) => boolean): string[] {
   const words: string[] = [];
-  parts.forEach((part, place) => {
-    const before = parts[place - 1];
+  parts.forEach((part, index) => {
+    const before = parts[index - 1];
     if (before && together(part, before)) words.push((words.pop() ?? '') + part.text);
     else words.push(part.text);
   });

@@ -1,16 +1,17 @@
 /**
- * SentencePiece's table of replacements: `precompiled_charsmap`, in base64. It holds the size of a trie in bytes, the trie as a double
- * array of 32-bit units (Darts), and texts that end with a zero byte, by their place.
+ * SentencePiece's table of replacements: `precompiled_charsmap`, in base64. It contains the size of a trie in bytes,
+ * the trie as a double array of 32-bit units (Darts), and zero-terminated texts, found by their offset.
  *
- * As in Hugging Face's tokenizers, a grapheme of fewer than 6 bytes becomes what its *shortest* beginning in the table stands for, and
- * what follows in it is lost; other graphemes are replaced character by character. SentencePiece itself takes the longest beginning.
+ * As in Hugging Face's tokenizers, a grapheme of fewer than 6 bytes becomes the replacement of its *shortest* prefix in
+ * the table, and the rest of it is lost. Other graphemes are replaced character by character. SentencePiece itself uses
+ * the longest prefix.
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { shown } from '../json.js';
 import { transformed, type Change } from './aligned.js';
 import type { Normalizer } from './parts.js';
 
-/** Makes the normaliser. Without a table nothing is replaced. @throws CheckpointError for a broken table. */
+/** Returns the normaliser. Without a table, it changes nothing. @throws CheckpointError for a broken table. */
 export function precompiled(charsmap: unknown, file: string): Normalizer {
   if (charsmap === null || charsmap === undefined || charsmap === '') {
     return { normalize: (text) => text, aligned: (text) => text };
@@ -43,19 +44,19 @@ export function precompiled(charsmap: unknown, file: string): Normalizer {
   };
 }
 
-/** A part of a text, and what stands in its place; nothing where it stays. */
+/** A part of a text and its replacement; undefined if it stays. */
 interface Part {
   readonly old: string;
   readonly text: string | undefined;
 }
 
-/** Characters more than before are put in; those fewer are taken with the last one. */
+/** Returns the changes of characters. Additional ones are inserted; missing ones are merged into the last. */
 function changesOf(parts: readonly Part[]): Change[] {
   const changes: Change[] = [];
   for (const { old, text } of parts) {
     const before = Array.from(old).length;
     const characters = Array.from(text ?? old);
-    characters.forEach((character, place) => changes.push([character, place < before ? 0 : 1]));
+    characters.forEach((character, index) => changes.push([character, index < before ? 0 : 1]));
     const last = changes.pop();
     if (last) changes.push([last[0], last[1] + Math.min(0, characters.length - before)]);
   }
@@ -63,10 +64,10 @@ function changesOf(parts: readonly Part[]): Change[] {
 }
 
 const encoder = new TextEncoder();
-/** Graphemes whose replacements are kept, at most. */
+/** The maximum number of graphemes whose replacements are cached. */
 const MOST_KEPT = 2 ** 14;
 
-/** What the shortest beginning of bytes that the table has stands for. */
+/** Returns a function that finds the replacement of the shortest prefix of bytes in the table. */
 function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string | undefined {
   const bytes = typeof charsmap === 'string' ? fromBase64(charsmap) : undefined;
   const size = bytes && bytes.length >= 4 ? new DataView(bytes.buffer).getUint32(0, true) : 0;
@@ -94,7 +95,7 @@ function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string
   };
 }
 
-/** Where a unit's children are, relative to it. */
+/** Returns the offset of a unit's children, relative to the unit. */
 function offsetOf(unit: number): number {
   return (unit >>> 10) << ((unit & (1 << 9)) >>> 6);
 }

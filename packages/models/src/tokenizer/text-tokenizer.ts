@@ -1,4 +1,6 @@
-/** A tokenizer.json as functions: added tokens are found, the rest is normalised and cut into words, and each word into tokens. */
+/**
+ * Runs a tokenizer.json: finds added tokens, normalises the rest, splits it into words, and splits words into tokens.
+ */
 import { listField } from '../json.js';
 import { addedTokenOf, sectionFinder, type AddedToken } from './added-tokens.js';
 import { decoderOf } from './decoders.js';
@@ -9,32 +11,40 @@ import { normalizerOf } from './normalizers.js';
 import { postProcessorOf, type PostProcessor } from './post-processors.js';
 import { preTokenizerOf } from './pre-tokenizers.js';
 
-/** A token, and where it is from in the text. */
+/** A token and its position in the text. */
 export interface PlacedToken {
+  /** The token. */
   readonly token: string;
-  /** The text of an added token, which may have blanks around it. */
+  /** The text of an added token, including blanks that it matched. */
   readonly text?: string;
+  /** The first character that it covers, in UTF-16 units. */
   readonly start: number;
+  /** The end of the characters that it covers (exclusive). */
   readonly end: number;
 }
 
-/** The parts of a tokenizer, put together. */
+/** A tokenizer, assembled from its parts. */
 export interface TextTokenizer {
+  /** The ID of the unknown token, if there is one. */
   readonly unknownId: number | undefined;
+  /** Returns the ID of a token; undefined if it is not in the vocabulary. */
   idOf(token: string): number | undefined;
-  /** The tokens of a text word by word, each when it is asked for. */
+  /** Returns the tokens of a text, lazily and word by word. */
   words(text: string): Iterable<readonly string[]>;
-  /** The same tokens with their places, as Hugging Face's tokenizers give them: some may cover nothing, or the same as the one before. */
+  /**
+   * Returns the same tokens with their positions. As in Hugging Face's tokenizers, some cover nothing or repeat the
+   * previous span.
+   */
   placed(text: string): Iterable<readonly PlacedToken[]>;
-  /** Puts special tokens around ids. */
+  /** Adds special tokens to IDs. */
   readonly around: PostProcessor;
-  /** The text of ids without special tokens; ids of no token are passed over. */
+  /** Returns the text of IDs without special tokens. Unknown IDs are skipped. */
   decode(ids: readonly number[]): string;
-  /** The text of tokens. */
+  /** Returns the text of tokens. */
   join(tokens: readonly string[]): string;
 }
 
-/** @throws CheckpointError for a definition that is broken or has a part that is not known. */
+/** Assembles a tokenizer. @throws CheckpointError when the definition is broken or has an unknown part. */
 export function openTextTokenizer(definition: Readonly<Record<string, unknown>>, file: string): TextTokenizer {
   const normalizer = normalizerOf(definition.normalizer, file);
   const cut = preTokenizerOf(definition.pre_tokenizer, file);
@@ -88,8 +98,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
           const piece = part(whole, section.start, section.start + section.text.length);
           const isFirst = outer.start === 0 && section.start === 0;
           if (section.token) {
-            const place = placedAt(section.token.content, piece, [0, piece.text.length], outer.start);
-            yield [{ ...place, text: section.text }];
+            const placedToken = placedAt(section.token.content, piece, [0, piece.text.length], outer.start);
+            yield [{ ...placedToken, text: section.text }];
           } else for (const word of cut.aligned({ ...piece, isFirst })) yield placedTokens(model, word, outer.start);
         }
       }
@@ -97,20 +107,20 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   };
 }
 
-/** The tokens of a word whose text begins at `offset`. */
+/** Returns the tokens of a word with their positions in a text that starts at `offset`. */
 function placedTokens(model: TokenModel, word: Aligned, offset: number): PlacedToken[] {
   const tokens = model.tokensOf(word.text);
   const ends = model.endsOf(word.text, tokens);
   let [from, before] = [0, 0];
-  return tokens.map((token, place) => {
-    const end = ends[place] as number;
-    if (end !== before) from = before; // several tokens of one character are all of its units
+  return tokens.map((token, index) => {
+    const end = ends[index] as number;
+    if (end !== before) from = before; // tokens of the same character all cover it
     before = end;
     return placedAt(token, word, [from, end], offset);
   });
 }
 
-/** A token of the units of a text that begins at `offset`. */
+/** Returns a token with its position, given the units that it covers in a text that starts at `offset`. */
 function placedAt(
   token: string,
   { starts, ends }: Aligned,

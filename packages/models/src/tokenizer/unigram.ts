@@ -1,7 +1,7 @@
 /**
- * SentencePiece's unigram model (Kudo, 2018): of all ways to cut a word into pieces of the vocabulary the one whose scores, logarithms of
- * probabilities, have the largest sum; of equal ones that with the longer pieces at the end. A character without a piece scores 10 less
- * than the worst piece.
+ * SentencePiece's unigram model (Kudo, 2018): splits a word into pieces of the vocabulary with the largest sum of
+ * scores, which are log probabilities. Of equal splits, it prefers the one with longer pieces at the end. A character
+ * without a piece scores 10 less than the worst piece.
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
@@ -9,7 +9,7 @@ import type { TokenModel } from './parts.js';
 
 const UNKNOWN_PENALTY = 10;
 
-/** @throws CheckpointError for pieces without a score. */
+/** Returns the model. @throws CheckpointError for pieces without a score. */
 export function unigram(definition: unknown, file: string): TokenModel {
   const pieces = piecesOf(definition, file);
   const unk = field(definition, 'unk_id');
@@ -21,7 +21,7 @@ export function unigram(definition: unknown, file: string): TokenModel {
   const fallsBack = field(definition, 'byte_fallback') === true;
   const fuses = field(definition, 'fuse_unk') !== false;
 
-  /** Where the pieces of a word begin, and whether each is of the vocabulary. */
+  /** Returns the pieces of a word, and whether each is in the vocabulary. */
   const cuts = (word: string): readonly (readonly [text: string, isKnown: boolean])[] => {
     const best = new Float64Array(word.length + 1).fill(-Infinity);
     const starts = new Int32Array(word.length + 1).fill(-1);
@@ -100,7 +100,7 @@ function piecesOf(definition: unknown, file: string): readonly (readonly [string
   throw new CheckpointError(`${file}: not a tokenizer: expected pieces with scores, got ${shown(vocabulary)}`, file);
 }
 
-/** The length of the longest piece, by the character it begins with. */
+/** Returns the length of the longest piece by its first character. */
 function longestByStart(pieces: readonly (readonly [string, number])[]): Map<number, number> {
   const longest = new Map<number, number>();
   for (const [piece] of pieces) {

@@ -1,13 +1,13 @@
 /**
- * A network without the name that transformers' classes with a head put before its modules: `BertModel` has 'encoder.layer.0..' where
- * `BertForSequenceClassification` has 'bert.encoder.layer.0..'. A model for embeddings is the network itself, and PEFT names the
- * modules of its adapters accordingly.
+ * Removes the prefix of module paths in transformers' classes with a head: `BertModel` has 'encoder.layer.0..' where
+ * `BertForSequenceClassification` has 'bert.encoder.layer.0..'. An embedding model is the bare network, and PEFT names
+ * the modules of its adapters accordingly.
  */
 import type { Scope, Site, Task } from '@peftjs/core/method';
 import type { Architecture, Head } from '../architecture.js';
 import type { ConfigFile, ModelType } from './config.js';
 
-/** The network and head of a model type for a task, its modules named as in the class of transformers for that task. */
+/** Builds the network and head for a task, with module paths as in transformers' class for that task. */
 export function architectureFor(type: ModelType, config: ConfigFile, task: Task): Architecture {
   const architecture = type.architecture(config, task);
   return task === 'feature-extraction' ? withoutPrefix(architecture, type.prefix) : architecture;

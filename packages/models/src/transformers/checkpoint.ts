@@ -20,12 +20,12 @@ import type { Tokenizer } from '../tokenizer.js';
 import { readWeights } from './weights.js';
 
 /**
- * A folder as transformers' `save_pretrained` writes it: config.json, model.safetensors (or shards) and tokenizer.json.
- * @param own - networks beside those of this package; one of a name that is here already takes its place.
- * @throws ConfigError for what is no network.
+ * The format of transformers' `save_pretrained`: config.json, model.safetensors (or shards) and tokenizer.json.
+ * @param own - Additional networks. One with the name of a built-in network replaces it.
+ * @throws ConfigError when `own` is not a list of networks with unique names.
  */
 export function transformersFormat(own: readonly ModelType[] = []): CheckpointFormat {
-  const known = laidOver(own);
+  const known = withBuiltIn(own);
   return {
     name: `a folder of transformers (${known.map(({ name }) => name).join(', ')})`,
     marker: CONFIG_FILE,
@@ -34,14 +34,17 @@ export function transformersFormat(own: readonly ModelType[] = []): CheckpointFo
   };
 }
 
-/** The networks of others, then those of this package that they leave in place. @throws ConfigError for what is no network. */
-function laidOver(own: readonly ModelType[]): readonly ModelType[] {
+/**
+ * Returns additional networks, then the built-in ones that they do not replace.
+ * @throws ConfigError for an invalid list.
+ */
+function withBuiltIn(own: readonly ModelType[]): readonly ModelType[] {
   const given: unknown = own;
   const isList = Array.isArray(given) && given.every(isModelType);
   const names = new Set(isList ? own.map(({ name }) => name) : []);
   if (isList && names.size === own.length) return [...own, ...modelTypes.filter(({ name }) => !names.has(name))];
   throw new ConfigError(
-    `option 'modelTypes' is ${shown(own)}; expected a list of networks of different names: { name, savedBy, prefix, architecture }`,
+    `option 'modelTypes' is ${shown(own)}; expected a list of networks with unique names: { name, savedBy, prefix, architecture }`,
     'modelTypes',
   );
 }
@@ -81,37 +84,40 @@ async function readTransformers(
   };
 }
 
-/** @throws UnsupportedError for a tokenizer that tells capitals apart where sentence-transformers takes them away. */
+/** @throws UnsupportedError when sentence-transformers lowercases texts and the tokenizer does not. */
 function refuseUnlessLowercase(tokenizer: Tokenizer, path: string): void {
   if (tokenizer.tokenIds('ABC Def').join() === tokenizer.tokenIds('abc def').join()) return;
   throw new UnsupportedError(
-    `${path}: sentence_bert_config.json has 'do_lower_case' true, and tokenizer.json keeps capitals: put a Lowercase normalizer there`,
+    `${path}: sentence_bert_config.json has 'do_lower_case' true, but tokenizer.json keeps capitals: add a Lowercase normalizer`,
     'do_lower_case',
   );
 }
 
-/** An architecture that reads fewer tokens. */
+/** Limits the number of tokens that an architecture reads. */
 function cutTo(maxTokens = Infinity, architecture: Architecture): Architecture {
   return { ...architecture, maxTokens: Math.min(maxTokens, architecture.maxTokens) };
 }
 
-/** What a config.json says of the outputs; LABEL_0, .. are no labels, for transformers makes them up. */
+/**
+ * Returns what config.json says about the outputs. LABEL_0, .. do not count as labels: they are transformers'
+ * placeholders.
+ */
 function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
   const labels = labelsIn(field(settings, 'id2label'));
-  const isMadeUp = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
+  const isPlaceholder = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
   return meaningOf({
-    labels: isMadeUp ? undefined : labels,
+    labels: isPlaceholder ? undefined : labels,
     problemType: problemTypeIn(field(settings, 'problem_type')),
   });
 }
 
-/** What the classes of transformers whose heads go by the same names are for. */
+/** The tasks of transformers' classes whose heads may have the same names. */
 const CLASSES: readonly (readonly [suffix: string, task: Task])[] = [
   ['ForSequenceClassification', 'sequence-classification'],
   ['ForTokenClassification', 'token-classification'],
 ];
 
-/** Whether the head of the class that a config.json names is one for the task; also where it names none. */
+/** Whether the class in config.json has a head for the task. True if it names no known class. */
 function isFor({ settings }: ConfigFile, task: Task): boolean {
   const names = field(settings, 'architectures');
   const [name] = Array.isArray(names) ? (names as unknown[]) : [];
@@ -128,7 +134,7 @@ async function transformersFiles(folder: ModelFolder, known: readonly ModelType[
   return { tokenizer, transformers: { config, type: modelTypeOf(config, known) } };
 }
 
-/** @throws CheckpointError for one that is not known. */
+/** Returns the model type in config.json. @throws CheckpointError when it is unknown. */
 function modelTypeOf({ file, settings }: ConfigFile, known: readonly ModelType[]): ModelType {
   const name = field(settings, 'model_type');
   const modelType = known.find((type) => type.name === name);

@@ -4,55 +4,64 @@ import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
 import { field, shown } from '../json.js';
 
-/** A `model_type` of transformers. One of your own is passed to `fromPretrained` as `modelTypes`. */
+/** A `model_type` of transformers. Pass your own to `fromPretrained` as `modelTypes`. */
 export interface ModelType {
-  /** What config.json calls it. */
+  /** The `model_type` in config.json. */
   readonly name: string;
-  /** The classes whose checkpoints hold the network, as messages name them. */
+  /** The classes whose checkpoints contain the network, for messages. */
   readonly savedBy: string;
-  /** What every key of the network begins with, but in a checkpoint of the bare network. */
+  /** The prefix of the network's weight names, absent in checkpoints of the bare network. */
   readonly prefix: string;
-  /** Settings that config.json may hold for it and that change nothing computed here, beside those that all networks share. */
+  /**
+   * Settings of config.json that do not affect the network here, in addition to those shared by all networks. Default:
+   * none.
+   */
   readonly inert?: readonly string[];
-  /** Weights that its checkpoints may hold and that its network never reads: what their names end with, e.g. 'attn.bias'. */
+  /** The suffixes of checkpoint weights that the network does not use, e.g. 'attn.bias'. Default: none. */
   readonly unread?: readonly string[];
   /**
-   * The network that a config.json describes, with its head for a task.
-   * @throws CheckpointError for a setting that is impossible or not computed here.
-   * @throws UnsupportedError for a task that it has no head for.
+   * Builds the network that a config.json describes, with its head for a task.
+   * @throws CheckpointError for a setting that is invalid or not supported.
+   * @throws UnsupportedError when it has no head for the task.
    */
   architecture(config: ConfigFile, task: Task): Architecture;
 }
 
-/** The file that says what a folder of transformers holds. */
+/** The file that identifies a folder of transformers and describes its model. */
 export const CONFIG_FILE = 'config.json';
 
-/** A few lines, and a line for each label. */
+/** The maximum size of config.json, which has a line for each label. */
 const CONFIG_BYTES = 16 * 2 ** 20;
 
-/** More rows or columns than any network has. */
+/** The maximum number of rows or columns, above that of any network. */
 const LARGEST_SIZE = 2 ** 24;
 
 /** A parsed config.json. */
 export interface ConfigFile {
-  /** Its path, as messages show it. */
+  /** Its path, for messages. */
   readonly file: string;
+  /** The parsed settings. */
   readonly settings: unknown;
-  /** The names of the settings that were read; those of a {@link section} follow its name and a dot. What is left is refused. */
+  /**
+   * The names of the settings read so far, with `section.` before those of a {@link section}. Unread settings are
+   * rejected.
+   */
   readonly read: Set<string>;
-  /** Names of settings that stand as floats though they are whole numbers, where the file is written anew. */
+  /**
+   * The names of settings that are written as floats although they are whole numbers. Only needed to export the file.
+   */
   readonly floats?: ReadonlySet<string>;
-  /** What the names of a {@link section} begin with in `read`. */
+  /** The prefix of a {@link section}'s names in `read`. Default: none. */
   readonly within?: string;
 }
 
-/** A setting as it stands, noted as read. */
+/** Returns a setting and marks it as read. */
 export function setting({ settings, read, within = '' }: ConfigFile, name: string): unknown {
   read.add(within + name);
   return field(settings, name);
 }
 
-/** The settings that stand in one of the file, noted as read; none where it is left out. */
+/** Returns a nested section of settings and marks it as read. Empty if it is missing. */
 export function section(config: ConfigFile, name: string): ConfigFile {
   const settings = setting(config, name) ?? {};
   const within = `${config.within ?? ''}${name}.`;
@@ -60,7 +69,10 @@ export function section(config: ConfigFile, name: string): ConfigFile {
   return { ...config, settings, within };
 }
 
-/** @throws CheckpointError when it is missing, too large or no JSON, or when a save into the folder was cut short. */
+/**
+ * Reads config.json.
+ * @throws CheckpointError when it is missing, too large or not JSON, or when a save was interrupted.
+ */
 export async function readConfig(folder: ModelFolder): Promise<ConfigFile> {
   const file = folder.pathOf(CONFIG_FILE);
   const settings = await folder.json(CONFIG_FILE, CONFIG_BYTES);
@@ -69,18 +81,21 @@ export async function readConfig(folder: ModelFolder): Promise<ConfigFile> {
   return { file, settings, read: new Set() };
 }
 
-/** Bounds of an integer. */
+/** The bounds of an integer: at most `most`, and a divisor of `divides`. */
 interface Bounds {
   readonly most?: number;
   readonly divides?: number;
 }
 
-/** A setting that counts something; one without fallback must be there. @throws CheckpointError unless it is a positive integer within bounds. */
+/**
+ * Returns a positive integer. Without `fallback`, it is required.
+ * @throws CheckpointError when it is not an integer within bounds.
+ */
 export function positiveInteger(config: ConfigFile, name: string, fallback?: number, bounds: Bounds = {}): number {
   return integer(config, name, fallback, { least: 1, ...bounds });
 }
 
-/** A setting that counts something of which there may be none. @throws CheckpointError unless it is an integer within bounds. */
+/** Returns an integer of at least 0. @throws CheckpointError when it is not an integer within bounds. */
 export function wholeNumber(config: ConfigFile, name: string, fallback: number, bounds: Bounds = {}): number {
   return integer(config, name, fallback, { least: 0, ...bounds });
 }
@@ -102,7 +117,7 @@ function integer(
   );
 }
 
-/** A setting that counts something, or null for none. @throws CheckpointError unless it is a positive integer or null. */
+/** Returns a positive integer or null. @throws CheckpointError when it is neither. */
 export function positiveIntegerOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
   const value = setting(config, name);
   if (value === null || (value === undefined && fallback === null)) return null;
@@ -110,8 +125,9 @@ export function positiveIntegerOrNull(config: ConfigFile, name: string, fallback
 }
 
 /**
- * A setting with a value for each of `length` places.
- * @throws CheckpointError unless it is a list of that length whose values are all as `isValue` has them, `expected` in words.
+ * Returns a list of `length` values.
+ * @throws CheckpointError when it is not a list of that length, or `isValue` is false for a value. `expected` names the
+ * values.
  */
 export function listOf<T>(
   config: ConfigFile,
@@ -127,21 +143,24 @@ export function listOf<T>(
   );
 }
 
-/** A setting that is on or off. @throws CheckpointError unless it is one. */
+/** Returns a boolean setting. @throws CheckpointError when it is not a boolean. */
 export function boolean(config: ConfigFile, name: string, fallback: boolean): boolean {
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'boolean') return value;
   throw new CheckpointError(`${config.file}: '${name}' must be true or false, got ${shown(value)}`, config.file);
 }
 
-/** A setting above 0; one without fallback must be there. @throws CheckpointError unless it is one. */
+/**
+ * Returns a number above 0. Without `fallback`, it is required.
+ * @throws CheckpointError when it is not a number above 0.
+ */
 export function positiveNumber(config: ConfigFile, name: string, fallback?: number): number {
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
   throw new CheckpointError(`${config.file}: '${name}' must be a number above 0, got ${shown(value)}`, config.file);
 }
 
-/** An activation of transformers by its name. @throws CheckpointError for a name that has none here. */
+/** Returns the name of an activation. @throws CheckpointError when it is not supported. */
 export function activation(config: ConfigFile, name: string, fallback: ActivationName): ActivationName {
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'string' && Object.hasOwn(activations, value)) return value as ActivationName;
@@ -149,12 +168,12 @@ export function activation(config: ConfigFile, name: string, fallback: Activatio
   throw new CheckpointError(`${config.file}: '${name}' must be one of ${known}, got ${shown(value)}`, config.file);
 }
 
-/** An activation among the settings that a network's identity is made of: `usual` is none of them. */
+/** Returns the activation as a setting of a network's identity. Empty for the `usual` one. */
 export function ownActivation(name: ActivationName, usual: ActivationName): Readonly<Record<string, number>> {
   return name === usual ? {} : { [`activation.${name}`]: 1 };
 }
 
-/** A setting above 0, or null for none. @throws CheckpointError unless it is one. */
+/** Returns a number above 0 or null. @throws CheckpointError when it is neither. */
 export function positiveNumberOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
   const value = setting(config, name);
   if (value === null || (value === undefined && fallback === null)) return null;
@@ -162,8 +181,9 @@ export function positiveNumberOrNull(config: ConfigFile, name: string, fallback:
 }
 
 /**
- * Refuses a setting that asks for another network than the one that is computed here.
- * @param fallback what it is where config.json leaves it out
+ * Rejects a setting whose value is not supported.
+ * @param expected The only supported value.
+ * @param fallback The value if config.json has none. Default: `expected`.
  * @throws CheckpointError naming it.
  */
 export function refuseUnless(config: ConfigFile, name: string, expected: unknown, fallback: unknown = expected): void {
@@ -176,8 +196,8 @@ export function refuseUnless(config: ConfigFile, name: string, expected: unknown
 }
 
 /**
- * Refuses what a network was not asked about: a setting that was neither read nor is known to change nothing.
- * @param inert names that this network's files may hold and that change nothing computed here
+ * Rejects unknown settings: those that were not read and are not known to have no effect.
+ * @param inert The settings of this network that have no effect here.
  * @throws CheckpointError naming the settings.
  */
 export function refuseUnread(config: ConfigFile, network: string, inert: readonly string[] = []): void {
@@ -189,12 +209,12 @@ export function refuseUnread(config: ConfigFile, network: string, inert: readonl
   if (unknown.length === 0) return;
   const names = unknown.map((name) => `'${name}'`).join(', ');
   throw new CheckpointError(
-    `${config.file}: ${network} does not know ${names}, which may change what it computes; delete what changes nothing from the file`,
+    `${config.file}: ${network} does not know ${names}, which may change its outputs; delete those without effect from the file`,
     config.file,
   );
 }
 
-/** The settings, and those of sections, that nobody read and that have a value. */
+/** Returns the names of settings, including those of sections, that have a value and were not read. */
 function unread(settings: unknown, read: ReadonlySet<string>, within: string): string[] {
   if (typeof settings !== 'object' || settings === null) return [];
   return Object.entries(settings).flatMap(([key, value]: [string, unknown]) => {
@@ -205,7 +225,7 @@ function unread(settings: unknown, read: ReadonlySet<string>, within: string): s
   });
 }
 
-/** What transformers lets every network be set to, and no network of ours is unless it says so. */
+/** Settings of any network in transformers, with the only values supported unless the network reads them. */
 const FIXED: readonly (readonly [name: string, expected: unknown])[] = [
   ['is_encoder_decoder', false],
   ['add_cross_attention', false],
@@ -213,8 +233,8 @@ const FIXED: readonly (readonly [name: string, expected: unknown])[] = [
 ];
 
 /**
- * What transformers writes into every config.json, whatever the network: where it comes from, its labels and tokens, how it is
- * trained, run and asked to write. None of it changes what a trained network computes. Names that begin with '_' are of this kind too.
+ * The settings that transformers writes into any config.json: origin, labels, tokens, and options of training,
+ * inference and generation. None of them changes what a trained network computes, nor do names that start with '_'.
  */
 const BOOKKEEPING: ReadonlySet<string> = new Set(
   `

@@ -33,7 +33,7 @@ const matrix = hostTensor(values, [OUTER, WIDTH]);
 it.each([
   { isTransposed: false, expected: matrix },
   { isTransposed: true, expected: transposed(matrix) },
-])('a weight of several pieces is the same, transposed $isTransposed', async ({ isTransposed, expected }) => {
+])('reads a weight in several pieces, transposed $isTransposed', async ({ isTransposed, expected }) => {
   const weight = await read(values, 'fp32', isTransposed);
   expect(weight.shape).toEqual(expected.shape);
   expect(same(weight.data, expected.data)).toBe(true);
@@ -46,7 +46,7 @@ it.each([
 it.each([
   { isTransposed: false, position: WIDTH + 2 },
   { isTransposed: true, position: 2 * OUTER + 1 },
-])('a NaN is named by where it stands in the weight, transposed $isTransposed', async ({ isTransposed, position }) => {
+])('reports the position of a NaN in the weight, transposed $isTransposed', async ({ isTransposed, position }) => {
   const broken = values.slice();
   broken[WIDTH + 2] = NaN;
   await expect(read(broken, 'q8', isTransposed)).rejects.toThrow(

@@ -1,30 +1,32 @@
-/** Reads a weight in pieces straight into the memory that it is held in: beside it there are never more than a few MB of it. */
+/** Reads a weight in pieces directly into its final memory, with only a few MB of additional memory. */
 import { hostTensor } from '@peftjs/core';
 import { isQuantized, quantizedColumns, sizeOf, type HostTensor } from '@peftjs/core/method';
 import { toFloat32, type SafetensorsFile, type TensorSpec } from '@peftjs/safetensors';
 import { firstNotFinite, notFinite } from '../architecture.js';
 import type { Precision } from '../checkpoint.js';
 
-/** A weight as the file holds it; that of a linear module is [out, in] there, but in transformers' Conv1D. */
+/** A weight in a file. */
 export interface StoredWeight extends TensorSpec {
+  /** The name of the tensor in the file. */
   readonly key: string;
+  /** Whether it is stored as [out, in], like all linear modules except transformers' Conv1D. */
   readonly transposed: boolean;
 }
 
-/** What a weight is called, in which file, and how it is held. */
+/** The name of a weight, its file, and how it is held in memory. */
 interface Wanted {
   readonly name: string;
   readonly path: string;
   readonly precision: Precision;
 }
 
-/** One weight as it is held, [in, out]. @throws CheckpointError when it is not finite. */
+/** Reads a weight as [in, out]. @throws CheckpointError when a value is not finite. */
 export async function readWeight(
   file: SafetensorsFile,
   stored: StoredWeight,
   { name, path, precision }: Wanted,
 ): Promise<HostTensor> {
-  const { add, weight } = begun(stored, precision.quantizes(name));
+  const { add, weight } = writerOf(stored, precision.quantizes(name));
   let memory: Float32Array | undefined;
   for await (const { start, rows } of file.pieces(stored.key)) {
     const values = toFloat32(rows, memory);
@@ -36,14 +38,18 @@ export async function readWeight(
   return isQuantized(weight) ? weight : precision.hold(name, weight);
 }
 
-/** A weight that takes its stored rows, of which `start` is the first. */
-interface Begun {
+/** A weight that is filled row by row. */
+interface WeightWriter {
   readonly weight: HostTensor;
+  /** Writes stored rows, from row `start` on. */
   add(rows: Float32Array, start: number): void;
 }
 
-/** The scales of 8 bits are those of stored rows; a matrix that is stored as it is held is quantised when all of it is there. */
-function begun({ shape, transposed }: StoredWeight, quantizes: boolean): Begun {
+/**
+ * Scales of 8-bit weights are per output. If outputs are stored rows, they are quantised while reading, otherwise at
+ * the end.
+ */
+function writerOf({ shape, transposed }: StoredWeight, quantizes: boolean): WeightWriter {
   const [outer = 1, width = 1] = shape;
   if (transposed && quantizes) return quantizedColumns(width, outer);
   const data = new Float32Array(sizeOf(shape));
@@ -62,7 +68,7 @@ function begun({ shape, transposed }: StoredWeight, quantizes: boolean): Begun {
   };
 }
 
-/** Where a value of a piece stands in the weight as it is held. */
+/** Returns the position in the weight as held in memory of a value in a piece. */
 function positionOf({ shape, transposed }: StoredWeight, start: number, at: number): number {
   const [outer = 1, ...row] = shape;
   const width = sizeOf(row);

@@ -1,4 +1,7 @@
-/** The files that sentence-transformers puts beside those of transformers: which modules follow the network, and how they are set. */
+/**
+ * The files that sentence-transformers adds to those of transformers: the modules after the network, and their
+ * settings.
+ */
 import {
   CheckpointError,
   tensorAt,
@@ -27,33 +30,33 @@ const LENGTH_FILE = 'sentence_bert_config.json';
 const TOKENIZER_SETTINGS = 'tokenizer_config.json';
 const SETTINGS_BYTES = 2 ** 20;
 
-/** What says which texts are put before others; a tokenizer's settings in other versions. */
+/** The file with the prompts. Other versions have them in the tokenizer's settings. */
 export const PROMPTS_FILE = 'config_sentence_transformers.json';
 
-/** Texts that are put before those to embed, e.g. `query: `. */
+/** Prompts: texts put before the text to embed, e.g. `query: `. */
 export interface Prompts {
-  /** Texts by name. */
+  /** The prompts by name. Default: none. */
   readonly prompts?: Readonly<Record<string, string>>;
-  /** The one that is used where a call names none. */
+  /** The name of the prompt to use if a call names none. Default: no prompt. */
   readonly defaultPromptName?: string;
-  /** Whether the tokens of a prompt are pooled with the others. Default true. */
+  /** Whether the pooling includes the tokens of the prompt. Default true. */
   readonly includePrompt?: boolean;
 }
 
-/** What a folder of sentence-transformers says of embeddings. */
+/** The embedding settings of a sentence-transformers folder. */
 export interface EmbeddingSettings extends Pooling, Prompts {
-  /** Texts are cut there. */
+  /** The maximum number of tokens: longer texts are truncated. Default: the network's. */
   readonly maxTokens?: number;
-  /** Whether texts are to be in lower case before the tokenizer reads them. */
+  /** Whether texts must be lowercased before they are tokenised. Default false. */
   readonly lowercase?: boolean;
   /** The weights of `modules`. */
   readonly weights: HostTensors;
 }
 
 /**
- * How the model of a folder embeds texts; undefined where it is none of sentence-transformers.
- * @throws UnsupportedError for modules that are not computed here, and settings that ask for something else, naming them.
- * @throws CheckpointError for settings and weights that are broken.
+ * Reads how the model of a folder embeds texts. Undefined if the folder is not from sentence-transformers.
+ * @throws UnsupportedError naming a module or setting that is not supported.
+ * @throws CheckpointError for broken settings or weights.
  */
 export async function readEmbeddingSettings(folder: ModelFolder): Promise<EmbeddingSettings | undefined> {
   if (!(await folder.exists(MODULES_FILE))) return undefined;
@@ -70,8 +73,8 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   }
   const normalize = after.at(-1) === 'Normalize';
   const modules: EmbeddingModule[] = [];
-  for (const [place, kind] of (normalize ? after.slice(0, -1) : after).entries()) {
-    const path = kind === 'Normalize' ? '' : pathOf(list[place + 2], file);
+  for (const [index, kind] of (normalize ? after.slice(0, -1) : after).entries()) {
+    const path = kind === 'Normalize' ? '' : pathOf(list[index + 2], file);
     modules.push(await READERS[kind as keyof typeof READERS](folder, path));
   }
   const own = await readPooling(folder, pathOf(list[1], file), modules);
@@ -89,21 +92,21 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   };
 }
 
-/** The class of a module: the end of its path in Python, which versions move. */
+/** Returns the class name of a module without its Python path, which changes between versions. */
 function kindOf(module: unknown, file: string): string {
   const type = field(module, 'type');
   if (typeof type === 'string') return type.split('.').at(-1) ?? type;
   throw new CheckpointError(`${file}: expected modules with a 'type', got ${shown(module)}`, file);
 }
 
-/** The folder of a module, which is one inside. */
+/** Returns the folder of a module, which must be directly inside. */
 function pathOf(module: unknown, file: string): string {
   const path = field(module, 'path');
   if (typeof path === 'string' && /^[\w-]+$/.test(path)) return path;
   throw new CheckpointError(`${file}: expected a module's 'path' to be a folder here, got ${shown(path)}`, file);
 }
 
-/** How the settings of each module are read. */
+/** The functions that read the settings of each kind of module. */
 const READERS = {
   async Dense(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
     const { file, settings } = await settingsOf(folder, path);
@@ -152,7 +155,7 @@ function refuseUnless(file: string, settings: unknown, name: string, known: read
   throw new UnsupportedError(`${file}: '${name}' is ${shown(value)}; expected ${shown(known[0])}`, file);
 }
 
-/** The weights of a module and their shapes, as torch has them: linear ones are [out, in]. */
+/** Returns the shapes of a module's weights in PyTorch's layout: [out, in] for linear ones. */
 function shapesOf(module: Exclude<EmbeddingModule, { kind: 'Normalize' }>): Record<string, readonly number[]> {
   if (module.kind === 'LayerNorm') return { 'norm.weight': [module.features], 'norm.bias': [module.features] };
   const { inFeatures, outFeatures, bias, residual } = module;
@@ -200,7 +203,9 @@ const SWITCHES: Readonly<Record<PoolingMode, string>> = {
   lasttoken: 'pooling_mode_lasttoken',
 };
 
-/** Settings since version 6 name the modes; those before have a switch for each. Without any it is the mean. */
+/**
+ * Reads the pooling. Since version 6, settings name the modes; before, they have a switch for each. Default: the mean.
+ */
 async function readPooling(
   folder: ModelFolder,
   path: string,
@@ -225,20 +230,23 @@ async function readPooling(
   };
 }
 
-/** Holds each module to reading what the one before it gives. @throws CheckpointError naming the first that does not. */
+/** @throws CheckpointError naming the first module whose input width is not the previous module's output width. */
 function checkWidths(pooledWidth: number | undefined, modules: readonly EmbeddingModule[], file: string): void {
   let width = pooledWidth;
   for (const module of modules) {
     if (module.kind === 'Normalize') continue;
     const reads = module.kind === 'Dense' ? module.inFeatures : module.features;
     if (width !== undefined && width !== reads) {
-      throw new CheckpointError(`${file}: '${module.path}' reads ${reads} features, and gets ${width}`, module.path);
+      throw new CheckpointError(`${file}: '${module.path}' reads ${reads} features but gets ${width}`, module.path);
     }
     width = module.kind === 'Dense' ? module.outFeatures : width;
   }
 }
 
-/** Most tokens, by the settings of the network, since version 6 by those of the tokenizer. @throws UnsupportedError for other networks. */
+/**
+ * Reads the maximum length from the network's settings or, since version 6, the tokenizer's.
+ * @throws UnsupportedError for other kinds of networks.
+ */
 async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 'maxTokens' | 'lowercase'>> {
   const own = (await folder.exists(LENGTH_FILE)) ? await folder.json(LENGTH_FILE, SETTINGS_BYTES) : {};
   const file = folder.pathOf(LENGTH_FILE);
@@ -276,20 +284,20 @@ async function readPrompts(folder: ModelFolder): Promise<Prompts> {
   };
 }
 
-/** What `embeddingFiles` writes. */
+/** The embedding model that `embeddingFiles` writes. */
 interface Embedder extends Pooling, Prompts {
-  /** Features of a token. */
+  /** The width of a token embedding. */
   readonly width: number;
   readonly maxTokens: number;
   readonly weights: HostTensors;
 }
 
-/** The files of a model that embeds, as all versions of sentence-transformers read them, by name. */
+/** Returns the files of an embedding model by name, in the form that all versions of sentence-transformers read. */
 export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
   const { pooling, normalize, modules = [], width, maxTokens, weights } = embedder;
   const all = [...modules, ...(normalize ? [{ kind: 'Normalize' } as const] : [])];
   const kinds = ['Transformer', 'Pooling', ...all.map(({ kind }) => kind)];
-  const folders = kinds.map((kind, place) => (place === 0 ? '' : `${place}_${kind}`));
+  const folders = kinds.map((kind, index) => (index === 0 ? '' : `${index}_${kind}`));
   const files = new Map([
     [
       MODULES_FILE,
@@ -305,9 +313,9 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
     [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, embedder.includePrompt))],
     [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
   ]);
-  modules.forEach((module, place) => {
+  modules.forEach((module, index) => {
     if (module.kind === 'Normalize') return;
-    const folder = folders[place + 2] as string;
+    const folder = folders[index + 2] as string;
     files.set(`${folder}/config.json`, encodeJson(moduleSettings(module)));
     const tensors = Object.entries(shapesOf(module)).map(([key, shape]): [string, StoredTensor] => {
       const tensor = tensorAt(weights, `${module.path}.${key}`);
@@ -319,7 +327,10 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
   return files;
 }
 
-/** Switches, which all versions read; modes in another order than theirs by name, which those since version 6 read. */
+/**
+ * Writes switches, which all versions read. Modes in another order are written by name, which only versions since 6
+ * read.
+ */
 function poolingSettings(modes: readonly PoolingMode[], width: number, includePrompt = true): Record<string, unknown> {
   const isInOrder = modes.join() === POOLING_MODES.filter((mode) => modes.includes(mode)).join();
   const always: readonly PoolingMode[] = ['cls', 'mean', 'max', 'mean_sqrt_len_tokens'];

@@ -8,10 +8,12 @@ import type { ConfigFile } from './config.js';
 
 const TOKENIZER_FILE = 'tokenizer.json';
 
-/** How a model is to write, where it says so itself. */
+/** The file with a model's generation settings. */
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
 
-/** Files of transformers that belong to a tokenizer, or say when a text ends: those that are read, and what others may ask for. */
+/**
+ * The files of transformers that belong to a tokenizer or define the end of a text. Some are only for other libraries.
+ */
 export const TOKENIZER_FILES: readonly string[] = [
   TOKENIZER_FILE,
   GENERATION_CONFIG_FILE,
@@ -30,8 +32,8 @@ export const TOKENIZER_FILES: readonly string[] = [
 const TOKENIZER_BYTES = 64 * 2 ** 20;
 
 /**
- * The tokenizer of tokenizer.json, with the special tokens that the settings beside it name.
- * @throws CheckpointError when it is missing or broken, or has ids beyond the embedding table.
+ * Reads the tokenizer of tokenizer.json, with the special tokens named in the other settings.
+ * @throws CheckpointError when it is missing or broken, or has IDs outside the embedding table.
  */
 export async function readTokenizer(folder: ModelFolder, network: Network, config: ConfigFile): Promise<Tokenizer> {
   const file = folder.pathOf(TOKENIZER_FILE);
@@ -51,14 +53,14 @@ export async function readTokenizer(folder: ModelFolder, network: Network, confi
   return createTokenizer(definition as TokenizerDefinition, { maxTokens, vocabularySize, tokenTypes, special, file });
 }
 
-/** Whether the tokenizer gives types of tokens to a network that has some; where it does not, all of them are of type 0. */
+/** Whether the tokenizer returns token types. If not, all tokens have type 0. */
 async function readsTokenTypes(folder: ModelFolder): Promise<boolean> {
   const [settings] = await readTokenizerSettings(folder);
   const inputs = field(settings, 'model_input_names');
   return !Array.isArray(inputs) || inputs.includes('token_type_ids');
 }
 
-/** Every token and its id, which is a row of the embedding table. */
+/** Returns the IDs of all tokens. @throws CheckpointError for an ID outside the embedding table. */
 function checkedIds(definition: unknown, rows: number, file: string): Map<string, number> {
   const ids = new Map<string, number>();
   for (const [token, id] of tokenIds(definition, file)) {
@@ -73,7 +75,7 @@ function checkedIds(definition: unknown, rows: number, file: string): Map<string
   return ids;
 }
 
-/** Every token and its id: those of the model, by name or by place, then those that were added to them. */
+/** Returns every token with its ID: the model's tokens, by name or by position, then the added ones. */
 function tokenIds(definition: unknown, file: string): [token: unknown, id: unknown][] {
   const vocabulary = field(field(definition, 'model'), 'vocab');
   if (typeof vocabulary !== 'object' || vocabulary === null) {
@@ -86,26 +88,24 @@ function tokenIds(definition: unknown, file: string): [token: unknown, id: unkno
   return [...own, ...added.map((token): [unknown, unknown] => [field(token, 'content'), field(token, 'id')])];
 }
 
-/** Which tokens begin, end and fill up a text: by their text in the tokenizer's settings, or by their id in config.json. */
-
-/** Settings of a tokenizer, the later version of transformers first. */
+/** The files of tokenizer settings, from newer to older versions of transformers. */
 const SETTINGS_FILES = ['tokenizer_config.json', 'special_tokens_map.json'];
 
-/** A template for conversations may be long, and every added token has its lines. */
+/** The maximum size of tokenizer settings: a chat template may be long, and each added token takes several lines. */
 const SETTINGS_BYTES = 32 * 2 ** 20;
 
-/** The vocabulary that the tokens are of. */
+/** The vocabulary of the tokens. */
 interface Vocabulary {
-  /** Ids by token. */
+  /** The IDs by token. */
   readonly ids: ReadonlyMap<string, number>;
-  /** Rows of the embedding table. */
+  /** The number of rows of the embedding table. */
   readonly rows: number;
 }
 
 /**
- * The ids of a folder's special tokens. A token that the vocabulary lacks, or an id without a row in the embedding table, counts as
- * none: what comes next is asked.
- * @throws CheckpointError when settings are too large or no JSON.
+ * Reads the IDs of the start, end and padding tokens: by text in the tokenizer's settings, or by ID in config.json. A
+ * token outside the vocabulary, or an ID outside the embedding table, is ignored, and the next file is tried.
+ * @throws CheckpointError when settings are too large or not JSON.
  */
 async function readSpecialIds(folder: ModelFolder, config: ConfigFile, vocabulary: Vocabulary): Promise<SpecialIds> {
   const settings = await readTokenizerSettings(folder);
@@ -118,8 +118,8 @@ async function readSpecialIds(folder: ModelFolder, config: ConfigFile, vocabular
 }
 
 /**
- * What tokenizer_config.json and special_tokens_map.json hold; undefined where there is no such file.
- * @throws CheckpointError when one is too large or no JSON.
+ * Reads tokenizer_config.json and special_tokens_map.json; undefined for a missing file.
+ * @throws CheckpointError when one is too large or not JSON.
  */
 async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
   const settings: unknown[] = [];
@@ -129,26 +129,26 @@ async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
   return settings;
 }
 
-/** A token stands as its text, or as an object with that. */
+/** Returns the text of a token, which is a string or an object with `content`. */
 function contentOf(token: unknown): string | undefined {
   const content = typeof token === 'string' ? token : field(token, 'content');
   return typeof content === 'string' ? content : undefined;
 }
 
-/** An id, or the first of several. */
+/** Returns an ID in config.json, or the first of several. */
 function idIn({ settings }: ConfigFile, name: string, { rows }: Vocabulary): number | undefined {
   const value = field(settings, name);
   const id: unknown = Array.isArray(value) ? value[0] : value;
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < rows ? (id as number) : undefined;
 }
 
-/** A few lines. */
+/** The maximum size of generation_config.json, which is normally a few lines. */
 const GENERATION_CONFIG_BYTES = 2 ** 20;
 
 /**
- * The ids of the tokens that end what a model writes: those of generation_config.json, else of config.json, else of the tokenizer, and
- * the one that closes the assistant's turn in its chat template. Ids outside the vocabulary are left out.
- * @throws CheckpointError when generation_config.json is too large or no JSON.
+ * Reads the IDs of the tokens that end a generated text: from generation_config.json, else config.json, else the
+ * tokenizer, plus the end-of-turn token of the chat template. IDs outside the vocabulary are ignored.
+ * @throws CheckpointError when generation_config.json is too large or not JSON.
  */
 export async function readEosTokenIds(
   folder: ModelFolder,
@@ -165,14 +165,14 @@ export async function readEosTokenIds(
   return [...ids].filter((id): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < words);
 }
 
-/** A template that stands alone; it comes before one in the settings. */
+/** The file of a separate template, which takes precedence over one in the settings. */
 const TEMPLATE_FILE = 'chat_template.jinja';
 const SETTINGS_FILE = 'tokenizer_config.json';
 
 /**
- * The chat template of a folder: chat_template.jinja, else `chat_template` of tokenizer_config.json, of several the one that is named
- * 'default'. Undefined where there is none.
- * @throws CheckpointError for a file that is too large or no text, and settings that are no JSON.
+ * Reads the chat template of a folder: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several,
+ * the one named 'default'). Undefined if there is none.
+ * @throws CheckpointError for a file that is too large or not UTF-8, and for settings that are not JSON.
  */
 export async function readChatTemplate(folder: ModelFolder): Promise<ChatTemplate | undefined> {
   const settings = await readTokenizerSettings(folder);
@@ -196,7 +196,7 @@ async function templateFile(folder: ModelFolder): Promise<string> {
   }
 }
 
-/** A template, or the default one of a list of `{ name, template }`. */
+/** Returns a template, or the default one in a list of `{ name, template }`. */
 function templateIn(setting: unknown): string | undefined {
   const chosen: unknown = Array.isArray(setting)
     ? field(
@@ -207,7 +207,7 @@ function templateIn(setting: unknown): string | undefined {
   return typeof chosen === 'string' && chosen.trim() !== '' ? chosen : undefined;
 }
 
-/** The tokens that settings name, the first settings first. */
+/** Returns the special tokens by name. Earlier settings take precedence. */
 function specialTokens(settings: readonly unknown[]): Record<string, string> {
   const tokens: Record<string, string> = {};
   for (const one of settings) {

@@ -1,4 +1,4 @@
-/** Reads the weights of transformers: safetensors with torch's names and orientation, in one file or in shards. */
+/** Reads the weights of transformers: safetensors with PyTorch's names and layout, in one file or in shards. */
 import { openSafetensors, openSharded, SafetensorsError, type SafetensorsFile } from '@peftjs/safetensors';
 import { CheckpointError, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
 import {
@@ -14,27 +14,31 @@ import type { ModelFolder } from '../folder.js';
 import type { ModelType } from './config.js';
 import { readWeight, type StoredWeight } from './pieces.js';
 
-/** The file with all weights of a model that is not cut into shards. */
+/** The file with all weights of a model without shards. */
 export const WEIGHTS_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 
-/** Stored types that become float32. */
+/** The stored dtypes that are converted to float32. */
 const FLOATS: readonly string[] = ['F32', 'F16', 'BF16', 'F64'];
 
-/** What is known of a checkpoint before its weights are opened. */
+/** What is known about a checkpoint before its weights are opened. */
 interface Expected {
   readonly modelType: ModelType;
-  /** Whether a head in it is one for the task. */
+  /** Whether its head, if any, is for the task. */
   readonly holdsHead: boolean;
   readonly dtype: WeightDtype;
 }
 
-/** What is read of a checkpoint, and for which architecture: see `Architecture.pooler`. */
+/**
+ * The weights of a checkpoint and the architecture they are for, which depends on the pooler: see
+ * `Architecture.pooler`.
+ */
 type ReadWeights = Pick<Checkpoint, 'architecture' | 'weights' | 'head' | 'carried'>;
 
 /**
- * The weights of a network by module path, [in, out], and those of its head that the checkpoint has.
- * @throws CheckpointError for weights that are missing, broken, of another shape or not finite.
+ * Reads the weights of a network by module path, with matrices as [in, out], and those weights of its head that the
+ * checkpoint has.
+ * @throws CheckpointError for weights that are missing, broken, not finite or of the wrong shape.
  */
 export async function readWeights(
   folder: ModelFolder,
@@ -61,11 +65,12 @@ export async function readWeights(
   });
 }
 
-/** Where a checkpoint lies, and who is told how far it has been read. */
+/** The path of a checkpoint, and callbacks of reading it. */
 interface Reading {
   readonly path: string;
-  /** Told what the weights will take, before any is read. */
+  /** Called with the memory that the weights need, in bytes, before they are read. */
   onSize(totalBytes: number): void;
+  /** Called after each weight. */
   onRead(loadedBytes: number, totalBytes: number): void;
 }
 
@@ -94,7 +99,7 @@ async function weightsIn(
   };
 }
 
-/** The architecture whose pooler is new where the checkpoint has none, and the pooler that a network carries along without reading it. */
+/** Makes the pooler new if the checkpoint lacks it. Returns a pooler that the network does not read as `carried`. */
 function withPooler(
   file: SafetensorsFile,
   architecture: Architecture,
@@ -109,7 +114,7 @@ function withPooler(
   const isRead = sites.some((site) => site.path === pooler.path);
   if (isThere || !isRead) return { architecture, carried: isThere && !isRead ? [pooler] : [] };
   warnOnce(
-    `${path} has no '${pooler.path}', which a classifier of texts reads: it begins with random values, and is trained and saved with the head`,
+    `${path} has no '${pooler.path}', which a text classifier reads: it starts with random values, and is trained and saved with the head`,
   );
   return { architecture: withNewPooler(architecture, pooler), carried: [] };
 }
@@ -128,7 +133,7 @@ function openWeights(folder: ModelFolder, name: string): Promise<SafetensorsFile
   return openSharded(name, source);
 }
 
-/** The modules of the head that are in a checkpoint; the last of them tells itself how many outputs it has. */
+/** Returns the head's modules in the checkpoint. The shape of the last one decides the number of outputs. */
 function storedHead(file: SafetensorsFile, { head }: Architecture): Site[] {
   const key = ({ path }: Site): string => `${path}.weight`;
   const last = head.sites(1).at(-1);
@@ -154,15 +159,15 @@ function storedWeights(
   });
 }
 
-/** What a weight may be called: with or without the prefix, layer norms as today or as in the first checkpoints. */
+/** Returns the possible names of a weight: with or without the prefix, and with current or old names of layer norms. */
 function spellings(name: string, prefix: string): string[] {
   const old = name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
   return [name, old].flatMap((key) => [key, key.startsWith(prefix) ? key.slice(prefix.length) : prefix + key]);
 }
 
 /**
- * Refuses weights of the network that it does not have here: their checkpoint is of a network that computes more. Other heads and the
- * buffers of torch are left alone.
+ * Rejects weights that the network does not have here: their checkpoint is of a network that computes something else.
+ * Other heads and PyTorch's buffers are ignored.
  * @throws CheckpointError naming them.
  */
 function refuseUnread(
@@ -187,18 +192,18 @@ function refuseUnread(
   const [first = ''] = unknown;
   const more = unknown.length > 1 ? ` and ${unknown.length - 1} more` : '';
   throw new CheckpointError(
-    `${path}: '${first}'${more} is no weight of ${name}, and would change what it computes; expected a checkpoint of ${name} alone`,
+    `${path}: '${first}'${more} is not a weight of ${name} and would change its outputs; expected a checkpoint of only ${name}`,
     first,
   );
 }
 
-/** What torch keeps beside weights: positions, token types and the frequencies of rotary positions. */
+/** Matches PyTorch's buffers: positions, token types and RoPE frequencies. */
 const BUFFER = /(?:^|\.)(?:position_ids|token_type_ids|(?:\w+_)?inv_freq)$/;
 
-/** What stands on many encoders, and only some heads read. */
+/** The name of the pooler, which many encoders have and only some heads read. */
 const POOLER = 'pooler';
 
-/** The weight as the architecture asks for it. */
+/** Returns a weight's dtype and shape in the architecture's layout. */
 function declared({ dtype, shape, transposed }: StoredWeight): DeclaredWeight {
   return { dtype: FLOATS.includes(dtype) ? 'float32' : dtype, shape: transposed ? [...shape].reverse() : shape };
 }
@@ -222,7 +227,7 @@ async function readAll(
   return weights;
 }
 
-/** The safetensors reader names what is wrong with a file; as a model it is a checkpoint. */
+/** Converts errors of the safetensors reader to CheckpointErrors. */
 async function inCheckpoint<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -1,19 +1,24 @@
 import { DataError, ShapeError } from '@peftjs/core/method';
 import { sum } from './values.js';
 
-/** The tags of some sentences, a list of tags each: `[['B-PER', 'O'], ['O']]`. */
+/** The tags of several sentences, one list of tags per sentence: `[['B-PER', 'O'], ['O']]`. */
 export type Taggings = readonly (readonly string[])[];
 
-/** How well entities were found, each 0 where it is undefined; `support` counts the actual entities. */
+/** The quality of predicted entities; each score is 0 where it is undefined. */
 export interface EntityScore {
+  /** The share of the predicted entities that are right. */
   readonly precision: number;
+  /** The share of the actual entities that were found. */
   readonly recall: number;
+  /** The harmonic mean of precision and recall. */
   readonly f1: number;
+  /** The number of actual entities. */
   readonly support: number;
 }
 
-/** Scores over all entities (micro average), and of each type of entity that is predicted or there, by name. */
+/** Scores over all entities (micro average). */
 export interface EntityScores extends EntityScore {
+  /** The scores of each predicted or actual entity type, by name. */
   readonly byType: ReadonlyMap<string, EntityScore>;
 }
 
@@ -23,10 +28,10 @@ export function entityF1(predicted: Taggings, actual: Taggings): number {
 }
 
 /**
- * Precision, recall and F1 of entities, as seqeval's default (conlleval-compatible) mode computes them. An entity is right if its
- * type, start and end are. Reads IOB1, IOB2, IOE1, IOE2 and IOBES, with the type after the tag (`B-PER`), and repairs malformed
- * sequences as seqeval does: an `I-PER` after `O` or after another type starts an entity.
- * @throws ShapeError unless both have the same sentences of the same lengths.
+ * Precision, recall and F1 of entities, as in seqeval's default (conlleval-compatible) mode. An entity is right if its
+ * type, start and end are right. Reads IOB1, IOB2, IOE1, IOE2 and IOBES, with the type after the tag (`B-PER`), and
+ * repairs malformed sequences as seqeval does: an `I-PER` after `O` or after another type starts an entity.
+ * @throws ShapeError unless both have the same sentences with the same lengths.
  * @throws DataError for an empty tag.
  */
 export function entityScores(predicted: Taggings, actual: Taggings): EntityScores {
@@ -56,7 +61,9 @@ function scoreOf({ right, found, wanted }: Count): EntityScore {
   return { precision, recall, f1, support: wanted };
 }
 
-/** The `start-end` of all entities by type. Sentences are joined with an `O` between them, so that positions are unique. */
+/**
+ * The `start-end` of all entities, by type. Sentences are joined with an `O` in between, so that positions are unique.
+ */
 function entitiesIn(taggings: Taggings): Map<string, Set<string>> {
   const entities = new Map<string, Set<string>>();
   let before: Tag = { tag: 'O', type: '' };
@@ -74,7 +81,7 @@ function entitiesIn(taggings: Taggings): Map<string, Set<string>> {
   return entities;
 }
 
-/** `B-PER` is tag B of type PER; the type of a tag without one is `_`, as in seqeval. */
+/** The tag and the type of `B-PER` are B and PER; without a type, the type is `_`, as in seqeval. */
 interface Tag {
   readonly tag: string;
   readonly type: string;
@@ -99,7 +106,7 @@ function starts(before: Tag, now: Tag): boolean {
   return isInside(now) && before.type !== now.type;
 }
 
-/** A dot is outside as well, as in conlleval. */
+/** A dot counts as outside, as in conlleval. */
 function isInside({ tag }: Tag): boolean {
   return tag !== 'O' && tag !== '.';
 }
@@ -111,6 +118,6 @@ function checkSameLengths(predicted: Taggings, actual: Taggings): void {
   actual.forEach(({ length }, index) => {
     const got = predicted[index]?.length ?? 0;
     if (got === length) return;
-    throw new ShapeError(`expected ${length} predicted tags for sentence ${index + 1}, one a word, got ${got}`);
+    throw new ShapeError(`expected ${length} predicted tags for sentence ${index + 1}, one per word, got ${got}`);
   });
 }

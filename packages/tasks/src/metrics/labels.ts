@@ -1,11 +1,12 @@
 import { ShapeError } from '@peftjs/core/method';
 import { f1, mean } from './values.js';
 
-/** Several labels a row: 1 where a row has the label, 0 where it does not; `[rows][labels]`. */
+/** Multi-label rows: 1 where a row has the label, otherwise 0; `[rows][labels]`. */
 export type LabelRows = readonly (readonly number[])[];
 
 /**
- * F1 over the decisions of all rows and labels: 2 TP / (2 TP + FP + FN), as scikit-learn's micro average; 0 where it is undefined.
+ * F1 over the decisions of all rows and labels: 2 TP / (2 TP + FP + FN), scikit-learn's micro average; 0 where it is
+ * undefined.
  * @throws ShapeError unless both have the same rows and labels.
  */
 export function microF1(predicted: LabelRows, actual: LabelRows): number {
@@ -14,7 +15,7 @@ export function microF1(predicted: LabelRows, actual: LabelRows): number {
 }
 
 /**
- * The mean of the F1 of every label, as scikit-learn's macro average: a label that no row has counts as 0.
+ * The mean F1 of all labels, scikit-learn's macro average: a label that no row has counts as 0.
  * @throws ShapeError unless both have the same rows and labels.
  */
 export function macroF1OfLabels(predicted: LabelRows, actual: LabelRows): number {
@@ -22,7 +23,7 @@ export function macroF1OfLabels(predicted: LabelRows, actual: LabelRows): number
 }
 
 /**
- * The F1 of each label, in the order of the columns; 0 for a label that is neither predicted nor there, as in scikit-learn.
+ * The F1 of each label, in column order; 0 for a label that is neither predicted nor present, as in scikit-learn.
  * @throws ShapeError unless both have the same rows and labels.
  */
 export function f1OfLabels(predicted: LabelRows, actual: LabelRows): number[] {

@@ -1,17 +1,16 @@
 import { DataError } from '@peftjs/core/method';
 import { mean, sum } from './values.js';
 
-/** What was found for one query. */
+/** The search results of one query. */
 export interface Ranking<Id = number> {
-  /** Documents, the best first; ten are enough for {@link retrievalMetrics}. */
+  /** The found documents, best first; {@link retrievalMetrics} needs ten. */
   readonly ranked: readonly Id[];
   /** The documents that answer the query, in any order. */
   readonly relevant: Iterable<Id>;
 }
 
 /**
- * Documents by their scores, the best first: `[.2, .9]` becomes `[1, 0]`. Of equal scores the first document comes first, and NaN
- * comes last.
+ * Ranks documents by their scores, best first: `[.2, .9]` becomes `[1, 0]`. Ties keep their order, and NaN comes last.
  */
 export function rankByScore(scores: ArrayLike<number>): number[] {
   const ranks = Array.from(scores, (score) => (Number.isNaN(score) ? -Infinity : score));
@@ -20,7 +19,7 @@ export function rankByScore(scores: ArrayLike<number>): number[] {
   );
 }
 
-/** The metrics of a retriever by name: `recallAt1`, `recallAt10`, `mrr` (over the first ten) and `ndcgAt10`. */
+/** The metrics of a retriever, by name: `recallAt1`, `recallAt10`, `mrr` (over the first ten) and `ndcgAt10`. */
 export function retrievalMetrics<Id>(rankings: readonly Ranking<Id>[]): Record<string, number> {
   return {
     recallAt1: recallAt(1, rankings),
@@ -35,14 +34,14 @@ export function recallAt<Id>(k: number, rankings: readonly Ranking<Id>[]): numbe
   return averaged(k, rankings, (hits, relevant) => sum(hits) / relevant);
 }
 
-/** 1 / the rank of the first relevant document, 0 if it is not among the first k, averaged over queries. */
+/** 1 / the rank of the first relevant document, or 0 if none is among the first k, averaged over queries. */
 export function meanReciprocalRank<Id>(rankings: readonly Ranking<Id>[], k = 10): number {
   return averaged(k, rankings, (hits) => (hits.includes(1) ? 1 / (1 + hits.indexOf(1)) : 0));
 }
 
 /**
- * Normalised discounted cumulative gain: a relevant document at rank r, from 1, gains 1 / log2(r + 1); the sum over the first k is
- * divided by that of the best order; averaged over queries.
+ * Normalised discounted cumulative gain: a relevant document at rank r (from 1) gains 1 / log2(r + 1); the sum over the
+ * first k ranks is divided by that of the best possible order, and averaged over queries.
  */
 export function ndcgAt<Id>(k: number, rankings: readonly Ranking<Id>[]): number {
   return averaged(k, rankings, (hits, relevant) => {
@@ -56,8 +55,9 @@ function gain(hits: readonly number[]): number {
 }
 
 /**
- * The mean over the queries with a relevant document (sentence-transformers leaves out the others too), 0 if there is none.
- * `metric` gets 1 for a relevant and 0 for another document at each of the first k ranks, and the number of relevant documents.
+ * The mean over the queries with relevant documents (sentence-transformers leaves out the others, too); 0 if there are
+ * none. `metric` gets 1 for each relevant and 0 for each other document at the first k ranks, and the number of
+ * relevant documents.
  */
 function averaged<Id>(
   k: number,

@@ -1,16 +1,16 @@
 /**
- * Metrics of predictions against labels, row by row, with the values of scikit-learn and SciPy, also where a metric is undefined:
- * those of classes are 0 there, as scikit-learn has it, the correlations NaN, as SciPy has it. Without any row those of classes
- * and the error are 0. A value that is NaN makes the correlations and the error NaN.
+ * Metrics of predictions against labels, row by row. Values match scikit-learn and SciPy, even where a metric is
+ * undefined: metrics of classes are then 0, as in scikit-learn, and correlations NaN, as in SciPy. Without rows, the
+ * metrics of classes and the error are 0. A NaN value makes the correlations and the error NaN.
  */
 import { ShapeError } from '@peftjs/core/method';
 
-/** Share of rows whose class is right; 0 without rows. */
+/** The share of rows with the right class; 0 without rows. */
 export function accuracy(predicted: readonly number[], actual: readonly number[]): number {
   return mean(matched(predicted, actual).map(([a, b]) => (a === b ? 1 : 0)));
 }
 
-/** F1 of one class, 2 TP / (2 TP + FP + FN); 0 when it is neither predicted nor there, as in scikit-learn. */
+/** F1 of one class, 2 TP / (2 TP + FP + FN); 0 if it is neither predicted nor present, as in scikit-learn. */
 export function f1(predicted: readonly number[], actual: readonly number[], positive = 1): number {
   let truePositives = 0;
   let named = 0;
@@ -21,16 +21,16 @@ export function f1(predicted: readonly number[], actual: readonly number[], posi
   return named === 0 ? 0 : (2 * truePositives) / named;
 }
 
-/** The mean of F1 over every class that is predicted or there. */
+/** The mean F1 of all classes that are predicted or present. */
 export function macroF1(predicted: readonly number[], actual: readonly number[]): number {
   const classes = [...new Set([...predicted, ...actual])];
   return mean(classes.map((positive) => f1(predicted, actual, positive)));
 }
 
 /**
- * Matthews correlation for any number of classes (Gorodkin, 2004): with c right rows of s, p_k predicted and t_k present,
- * (c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)); 0 when all predictions or all labels are one class, as in
- * scikit-learn.
+ * Matthews correlation for any number of classes (Gorodkin, 2004): with s rows, of which c are right, and p_k
+ * predictions and t_k labels of class k, (c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)); 0 if all
+ * predictions or all labels are of one class, as in scikit-learn.
  */
 export function matthewsCorrelation(predicted: readonly number[], actual: readonly number[]): number {
   const rows = predicted.length;
@@ -42,7 +42,7 @@ export function matthewsCorrelation(predicted: readonly number[], actual: readon
   return scale === 0 ? 0 : (right * rows - both) / Math.sqrt(scale);
 }
 
-/** Linear correlation; NaN when either side is constant, or has fewer than two rows, as in SciPy. */
+/** Linear correlation; NaN if either side is constant or has fewer than two rows, as in SciPy. */
 export function pearson(predicted: readonly number[], actual: readonly number[]): number {
   const pairs = matched(predicted, actual);
   if (isConstant(predicted) || isConstant(actual)) return NaN;
@@ -54,18 +54,18 @@ export function pearson(predicted: readonly number[], actual: readonly number[])
   return Math.max(-1, Math.min(1, correlation));
 }
 
-/** Correlation of the ranks, equal values sharing their average rank; NaN when either side is constant, as in SciPy. */
+/** Correlation of the ranks; ties get their average rank. NaN if either side is constant, as in SciPy. */
 export function spearman(predicted: readonly number[], actual: readonly number[]): number {
   if ([...predicted, ...actual].some(Number.isNaN)) return NaN;
   return pearson(averageRanks(predicted), averageRanks(actual));
 }
 
-/** Mean of the squared differences; 0 without rows. */
+/** The mean of the squared differences; 0 without rows. */
 export function meanSquaredError(predicted: readonly number[], actual: readonly number[]): number {
   return mean(matched(predicted, actual).map(([a, b]) => (a - b) ** 2));
 }
 
-/** Ranks from 1; of equal values each gets the mean of the ranks they take up. */
+/** Ranks from 1; ties get their average rank. */
 function averageRanks(values: readonly number[]): number[] {
   const order = [...values.keys()].sort((a, b) => (values[a] as number) - (values[b] as number));
   const ranks = values.map(() => 0);
@@ -78,7 +78,7 @@ function averageRanks(values: readonly number[]): number[] {
   return ranks;
 }
 
-/** @throws ShapeError unless there is one prediction for each label. */
+/** @throws ShapeError unless there is one prediction per label. */
 function matched(predicted: readonly number[], actual: readonly number[]): [predicted: number, actual: number][] {
   if (predicted.length !== actual.length) {
     throw new ShapeError(`expected a prediction for each of ${actual.length} labels, got ${predicted.length}`);
@@ -92,12 +92,12 @@ function counts(labels: readonly number[]): Map<number, number> {
   return found;
 }
 
-/** Whether all values are one, as they are without any. */
+/** Whether all values are equal; true for none. */
 export function isConstant(values: readonly number[]): boolean {
   return values.every((value) => value === values[0]);
 }
 
-/** 0 without values. */
+/** The mean; 0 without values. */
 export function mean(values: readonly number[]): number {
   return values.length === 0 ? 0 : sum(values) / values.length;
 }

@@ -4,18 +4,19 @@ import { textWidth, WIDTH } from './draw.js';
 import { layerOf, shortened } from './ranks.js';
 
 const LABEL_SIZE = 12;
-/** Up to this many modules each has its name; more are named by layer. */
+/** With at most this many modules, each has its name; otherwise only layers are named. */
 const MOST_NAMED = 16;
-/** Between the columns of two tasks, in px. */
+/** The gap between the columns of two tasks, in px. */
 const GAP = 8;
 const TOP = 20;
 
-/** One column: the ranks that one trial ended with. */
+/** One column: the final ranks of one trial. */
 export type Trial = Pick<DoneTrial, 'task' | 'seed' | 'ranks'>;
 
 /**
- * Which modules keep ranks in every trial of an arm: modules down, trials across, one block of seeds a task; the darker, the more.
- * Columns that are alike within a block follow the task, columns that repeat from block to block the seed.
+ * A map of the modules that keep ranks in every trial of an arm: modules down, trials across, with one block of seeds
+ * per task; darker means more ranks. Columns that are alike within a block depend on the task, columns that repeat
+ * across blocks on the seed.
  */
 export function choiceMap(description: string, trials: readonly Trial[]): Markup {
   const modules = [...new Set(trials.flatMap(({ ranks }) => Object.keys(ranks)))];
@@ -54,7 +55,7 @@ export function choiceMap(description: string, trials: readonly Trial[]): Markup
   );
 }
 
-/** A name for each module, or one where a layer begins. */
+/** A label for each module, or one where each layer begins. */
 function rowNames(modules: readonly string[]): { row: number; text: string }[] {
   if (modules.length <= MOST_NAMED) {
     const short = shortened(modules);
@@ -70,7 +71,7 @@ function textAt(x: number, y: number, text: string, anchor: 'start' | 'end'): st
   return `<text x="${digits(x)}" y="${y}" text-anchor="${anchor}" fill="var(--soft)">${escapeHtml(text)}</text>`;
 }
 
-/** As much of a text as fits. */
+/** Cuts a text to a width. */
 function fitting(text: string, width: number): string {
   if (textWidth(text, LABEL_SIZE) <= width) return text;
   const characters = Array.from(text);

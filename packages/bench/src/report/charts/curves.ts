@@ -4,23 +4,27 @@ import { formatCount } from '../format.js';
 import { colorScale, dashScale, HEIGHT, WIDTH, type Chart } from './draw.js';
 
 const BINS = 48;
-/** With more series than this their bands would hide one another. */
+/** With more series than this, their bands would hide one another. */
 const MOST_BANDS = 5;
 
 /** A point of a curve over several seeds. */
 export interface CurvePoint {
+  /** The step. */
   readonly step: number;
+  /** The mean over seeds. */
   readonly mean: number;
+  /** The lowest value of a seed. */
   readonly low: number;
+  /** The highest value of a seed. */
   readonly high: number;
 }
 
-/** Training loss over steps. */
+/** The training loss over steps. */
 export function lossChart(title: string, entries: readonly Entry[]): Chart {
   return curveChart(`Training loss on ${title}`, 'training loss', entries, (row) => row.loss);
 }
 
-/** The metric on the selection split over steps. */
+/** The primary metric on the selection split over steps. */
 export function metricChart(title: string, entries: readonly Entry[]): Chart {
   const metric = entries[0]?.row.metric ?? '';
   const direction = entries[0]?.row.lowerIsBetter ? ', less is better' : '';
@@ -52,12 +56,12 @@ export function parameterChart(title: string, entries: readonly Entry[], group: 
   };
 }
 
-/** Whether curves of these series are drawn with the range of their seeds. */
+/** Whether the curves of these series show the range of their seeds. */
 export function hasBands(series: readonly Series[]): boolean {
   return series.length <= MOST_BANDS;
 }
 
-/** The mean over seeds and its range, at most 48 points: within a point, a seed's rows are averaged. What is infinite has no place. */
+/** The mean and range over seeds, in at most 48 points, each averaging a seed's rows. Infinite values are left out. */
 export function seedCurve(trials: readonly DoneTrial[], pick: (row: HistoryRow) => number | undefined): CurvePoint[] {
   const last = Math.max(1, ...trials.map(({ history }) => history.at(-1)?.step ?? 0));
   return Array.from({ length: BINS }, (_, bin) => {
@@ -152,7 +156,7 @@ function isFinite(value: number | undefined): value is number {
   return Number.isFinite(value);
 }
 
-/** The mean of some values, or nothing of none. */
+/** The mean of some values as an array; empty if there are none. */
 function mean(values: readonly number[]): number[] {
   return values.length === 0 ? [] : [values.reduce((sum, value) => sum + value, 0) / values.length];
 }

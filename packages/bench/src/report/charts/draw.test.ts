@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { spread, uncrossed } from './draw.js';
 
 describe('spread', () => {
-  it('keeps places that are far enough apart, and parts the others within the bounds', () => {
+  it('keeps positions that are far enough apart, and separates the others within the bounds', () => {
     expect(spread([1, 5, 9], { gap: 1, low: 0, high: 10 })).toEqual([1, 5, 9]);
     const places = spread([9.8, 9.9, 10, 0], { gap: 2, low: 0, high: 10 });
     expect(places).toEqual([6, 8, 10, 0]);
@@ -19,12 +19,12 @@ describe('uncrossed', () => {
   ];
   const places = [0, 15, 30, 45, 60];
 
-  it('gives every anchor a place of its own, and no two lines cross', () => {
-    const taken = uncrossed(anchors, places, 100);
-    expect([...taken].sort()).toEqual([0, 1, 2, 3, 4]);
+  it('gives every anchor its own position, and no two lines cross', () => {
+    const assigned = uncrossed(anchors, places, 100);
+    expect([...assigned].sort()).toEqual([0, 1, 2, 3, 4]);
     const heightAt = (anchor: number, x: number): number => {
       const { x: from, y } = anchors[anchor] as { x: number; y: number };
-      return y + (((places[taken[anchor] as number] as number) - y) * (x - from)) / (100 - from);
+      return y + (((places[assigned[anchor] as number] as number) - y) * (x - from)) / (100 - from);
     };
     for (let a = 0; a < anchors.length; a++) {
       for (let b = 0; b < a; b++) {
@@ -35,7 +35,7 @@ describe('uncrossed', () => {
     }
   });
 
-  it('leaves lines alone that do not cross', () => {
+  it('keeps lines that do not cross', () => {
     expect(
       uncrossed(
         [

@@ -46,11 +46,11 @@ const job = {
 };
 
 describe('readJob', () => {
-  it('takes what a run asks', () => {
+  it('accepts the jobs of a run', () => {
     expect(readJob('a-1', job)).toEqual(job);
   });
 
-  it('takes data without a development file, and columns by name', () => {
+  it('accepts data without a development file, and column names', () => {
     const columns = { kind: 'multi-label', textColumn: 'a', labelColumn: 'b', labelSeparator: '|' };
     const own = { ...job, data: { kind: 'files', train: 'train/a.csv', columns } };
     expect(readJob('a-1', own)).toEqual(own);
@@ -60,20 +60,20 @@ describe('readJob', () => {
     ['nothing', null],
     ['a path that leaves the folder', { ...job, files: [{ path: '../a.tsv', sha256: hash, bytes: 3 }] }],
     ['an absolute path', { ...job, files: [{ path: '/etc/passwd', sha256: hash, bytes: 3 }] }],
-    ['a path of another system', { ...job, files: [{ path: 'a\\b', sha256: hash, bytes: 3 }] }],
-    ['data outside of their folder', { ...job, data: { kind: 'files', train: '../../a.tsv', dev: 'dev/b.tsv' } }],
-    ['a lone file outside of its folder', { ...job, data: { kind: 'files', train: '../a.tsv' } }],
+    ['a path with a backslash', { ...job, files: [{ path: 'a\\b', sha256: hash, bytes: 3 }] }],
+    ['data outside the folder', { ...job, data: { kind: 'files', train: '../../a.tsv', dev: 'dev/b.tsv' } }],
+    ['a single file outside the folder', { ...job, data: { kind: 'files', train: '../a.tsv' } }],
     ['columns of an unknown kind', { ...job, data: { ...data, columns: { kind: 'x' } } }],
     ['an id that is a path', { ...job, trial: { ...job.trial, id: '../x' } }],
     ['another trial', { ...job, trial: { ...job.trial, id: 'a-2' } }],
-    ['a hash that is none', { ...job, files: [{ path: 'a', sha256: '../../x', bytes: 3 }] }],
+    ['an invalid hash', { ...job, files: [{ path: 'a', sha256: '../../x', bytes: 3 }] }],
   ])('refuses %s', (_, content) => {
     expect(() => readJob('a-1', content)).toThrow(DataError);
   });
 });
 
-describe('readJob of data', () => {
-  it('refuses more than goes through Redis, whatever the sender says', () => {
+describe('readJob with data', () => {
+  it('refuses more data than may go through Redis, whatever the sender says', () => {
     const files = Array.from({ length: 2 }, (_, index) => ({ path: `a${index}`, sha256: hash, bytes: 26 * 2 ** 20 }));
     expect(() => readJob('a-1', { ...job, files })).toThrow(DataError);
   });
@@ -84,13 +84,13 @@ describe('readOutcome', () => {
   const { id, arm, method, model, task, seed, judgedOn, engine, versions, budget } = result;
   const trial = { id, arm, method, model, task, seed, judgedOn, engine, versions, budget: budget.spec } as Trial;
 
-  it('takes a result, or why there is none', () => {
+  it('accepts a result or an error', () => {
     expect(readOutcome(trial, { type: 'done', result })).toEqual({ type: 'done', result });
     const failed = { type: 'failed', error: { code: 'PEFT_TRAINING', message: 'the loss is not finite' } };
     expect(readOutcome(trial, failed)).toEqual(failed);
   });
 
-  it('takes numbers that JSON does not have by their names, in the training curve', () => {
+  it('accepts the names of non-finite numbers in the training curve', () => {
     const [first] = result.history;
     const diverged = { ...result, history: [{ ...first, loss: 'NaN', metrics: { perplexity: 'Infinity' } }] };
     expect(readOutcome(trial, { type: 'done', result: diverged })).toMatchObject({
@@ -100,7 +100,7 @@ describe('readOutcome', () => {
 
   it.each<[string, unknown]>([
     ['nothing', undefined],
-    ['a failure as a result', { type: 'done', result: failedTrial(result, 'no') }],
+    ['a failure marked as done', { type: 'done', result: failedTrial(result, 'no') }],
     ['a result that breaks its contract', { type: 'done', result: { ...result, metrics: {} } }],
     ['an infinite metric', { type: 'done', result: { ...result, metrics: { accuracy: 'Infinity' } } }],
   ])('refuses %s', (_, value) => {
@@ -118,9 +118,9 @@ describe('readOutcome', () => {
     ['budget', { budget: { ...budget, spec: 'r=8' } }],
     ['engine', { engine: { ...engine, dtype: 'q8' } }],
     ['versions', { versions: { ...versions, node: '99.0.0' } }],
-  ])('refuses a result with another %s, which it names', (field, other) => {
+  ])('refuses a result with another %s, and names the field', (field, other) => {
     expect(() => readOutcome(trial, { type: 'done', result: { ...result, ...other } })).toThrow(
-      new RegExp(`^a worker's answer is not of this trial: its ${field} is .*, and .* was asked for$`),
+      new RegExp(`^a worker's answer is not for this trial: its ${field} is .*, expected .*$`),
     );
   });
 });
@@ -128,7 +128,7 @@ describe('readOutcome', () => {
 describe('readProgress', () => {
   const step = { step: 3, totalSteps: 9, epoch: 0.5, epochs: 2, loss: 0.7, storedParameters: 96 };
 
-  it('takes a step, also one that diverges', () => {
+  it('accepts a step, even if it diverges', () => {
     expect(readProgress(step)).toEqual(step);
     const diverging = { ...step, loss: 'Infinity', metric: { name: 'perplexity', value: 'NaN' } };
     expect(readProgress(diverging)).toEqual({
@@ -139,7 +139,7 @@ describe('readProgress', () => {
   });
 
   it.each<[string, unknown]>([
-    ['what a job has before its first word', 0],
+    ['the initial progress of a job', 0],
     ['null', null],
     ['a loss that is null', { ...step, loss: null }],
     ['a metric that is null', { ...step, metric: { name: 'perplexity', value: null } }],

@@ -12,34 +12,39 @@ import type { Trial } from '../../study/trials.js';
 import type { TrialProgress } from '../recorder.js';
 import type { WorkerFailure } from '../runner.js';
 
-/* What the process that asks for trials and those that run them have to agree on. */
+/* The protocol between the process that queues trials and the workers that run them. */
 
-/** Every key in Redis begins like this. */
+/** The start of every key in Redis. */
 export const PREFIX = 'peft-bench';
-/** The queues that somebody asks, by when. */
+/** The queues with open requests, by the time of the last request. */
 export const QUEUES_KEY = `${PREFIX}:queues`;
 
 /**
- * A worker that says nothing for so long has lost its trial to another one: long enough for a busy machine and a slow network, short
- * enough not to be waited for. Losing a trial by mistake costs the steps since its last checkpoint, never a number.
+ * A worker that is silent for this long, in milliseconds, loses its trial to another one. That is long enough for a
+ * busy machine and a slow network, and short enough not to delay a run. Losing a trial by mistake costs the steps since
+ * its last checkpoint, never a number.
  */
 export const LOCK_MS = 8_000;
-/** How often a worker says that it is still at a trial: three times in the time of a lock. */
+/** How often a worker confirms that it is still running a trial, in milliseconds: three times per lock. */
 export const LOCK_RENEWAL_MS = 2_500;
-/** How often workers look for trials whose worker is gone. */
+/** How often workers look for trials of vanished workers, in milliseconds. */
 export const STALLED_MS = 2_000;
-/** Runs of a trial whose process dies: of too little memory, say. A trial that fails by itself fails again, and is run once. */
+/**
+ * Runs of a trial whose process dies, e.g. because memory ran out. A trial that fails with an error would fail again,
+ * so it runs once.
+ */
 const ATTEMPTS = 3;
 /**
- * Workers that may vanish under one trial: machines come and go, which is no fault of the trial's. The limit is for the one that takes
- * its machine along.
+ * Workers that may vanish during one trial. Machines come and go, which is not the trial's fault; the limit is for a
+ * trial that takes down its machine.
  */
 export const MAX_STALLED = 25;
-/** Bytes of a trial's data that go through Redis; more is better read from a path that all machines share. */
+/** The most bytes of a trial's data that go through Redis; more should be on a path that all machines share. */
 export const MOST_BYTES = 50 * 2 ** 20;
-/** Results that nobody fetches, and the data of trials, are thrown away after a week. */
+/** Unclaimed results and the data of trials are removed after a week. */
 export const KEEP_SECONDS = 7 * 24 * 3600;
 
+/** BullMQ's options for the jobs of trials. */
 export const JOB_OPTIONS: JobsOptions = {
   attempts: ATTEMPTS,
   backoff: { type: 'fixed', delay: 1_000 },
@@ -48,33 +53,40 @@ export const JOB_OPTIONS: JobsOptions = {
   stackTraceLimit: 0,
 };
 
-/** A file that goes through Redis. */
-export interface TravellingFile {
-  /** Where it lies below the folder of the task, with '/'. */
+/** A file that is sent through Redis. */
+export interface SentFile {
+  /** Its path below the task's folder, with '/'. */
   readonly path: string;
+  /** The hash of its content, in hexadecimal. */
   readonly sha256: string;
+  /** Its size. */
   readonly bytes: number;
 }
 
-/** What a worker is given: a trial, and where its model and data are. */
+/** A job for a worker: a trial, and where its model and data are. */
 export interface TrialJob {
+  /** The trial. */
   readonly trial: Trial;
-  /** The model as a worker finds it: an absolute path, where the plan names a folder. */
+  /** The model as a worker finds it: an absolute path if the plan names a folder. */
   readonly model: string;
-  /** The data as a worker finds them; paths are relative to where `files` are unpacked, and absolute where there are none. */
+  /**
+   * The data as a worker finds them. Paths are relative to the folder of the unpacked `files`, or absolute if there are
+   * none.
+   */
   readonly data: DataSource;
-  readonly files: readonly TravellingFile[];
-  /** Steps between two checkpoints; the default where it is left out. */
+  /** Files that are sent through Redis. */
+  readonly files: readonly SentFile[];
+  /** Steps between checkpoints. Default the worker's. */
   readonly checkpointEvery?: number;
 }
 
-/** How a trial ended for good. */
+/** The final outcome of a trial. */
 export type TrialOutcome =
   { readonly type: 'done'; readonly result: DoneTrial } | { readonly type: 'failed'; readonly error: WorkerFailure };
 
 /**
- * The queue of a trial: trials that need the same of a worker (model, data, method and versions) share one, so that a worker that
- * lacks something leaves the whole queue to others.
+ * The queue of a trial. Trials with the same needs (model, data, method and versions) share a queue, so a worker that
+ * lacks something can leave the whole queue to others.
  */
 export function queueOf({ model, fingerprints, task, method, engine, versions }: Trial): string {
   const needs = canonical([model, fingerprints, task, method, engine, versions]);
@@ -84,7 +96,7 @@ export function queueOf({ model, fingerprints, task, method, engine, versions }:
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
 const id = v.pipe(v.string(), v.maxLength(200), v.regex(/^[A-Za-z0-9][\w.-]*$/));
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
-/** Below a folder, whatever the folder. */
+/** Whether a path stays below its folder. */
 const isInside = (path: string): boolean =>
   path.split('/').every((part) => !['', '.', '..'].includes(part) && !/[\\\0]/.test(part));
 const inside = v.pipe(v.string(), v.maxLength(1_000), v.check(isInside));
@@ -118,11 +130,11 @@ const jobSchema = v.pipe(
   v.check(
     ({ data, files }) =>
       files.length === 0 || data.kind !== 'files' || [data.train, data.dev ?? data.train].every(isInside),
-    'data that travel must stay in their folder',
+    'data sent through Redis must stay in their folder',
   ),
   v.check(
     ({ files }) => files.reduce((sum, { bytes }) => sum + bytes, 0) <= MOST_BYTES,
-    `at most ${MOST_BYTES} bytes may travel`,
+    `at most ${MOST_BYTES} bytes may be sent`,
   ),
 );
 
@@ -131,36 +143,36 @@ const outcomeSchema = v.variant('type', [
   v.object({ type: v.literal('failed'), error: v.object({ code: text, message: v.string() }) }),
 ]);
 
-/** Reads the job of a trial. @throws DataError when it is none, or one that would leave its folder. */
+/** Parses the job of a trial. @throws DataError if it is invalid, or if its paths would leave their folder. */
 export function readJob(id: string, data: unknown): TrialJob {
   const job = v.safeParse(jobSchema, data, { abortEarly: true });
   if (job.success && job.output.trial.id === id) return data as TrialJob;
-  if (job.success) throw new DataError(`the job ${id} is the trial ${job.output.trial.id}`);
-  throw new DataError(`this is no trial: '${v.getDotPath(job.issues[0]) ?? 'the whole'}' is not what it should be`);
+  if (job.success) throw new DataError(`the job ${id} has another trial, ${job.output.trial.id}`);
+  throw new DataError(`the job is invalid: '${v.getDotPath(job.issues[0]) ?? 'the whole'}' is not as expected`);
 }
 
 /**
- * Reads what a worker says of a trial.
- * @throws DataError when it is no outcome, or a result that is not of this trial, whatever id it bears.
+ * Parses a worker's answer about a trial.
+ * @throws DataError if it is not an outcome, or if the result belongs to another trial, whatever its id.
  */
 export function readOutcome(trial: Trial, value: unknown): TrialOutcome {
   const outcome = v.safeParse(outcomeSchema, value, { abortEarly: true });
   if (!outcome.success) {
     const [issue] = outcome.issues;
-    throw new DataError(`a worker's answer is no result: '${v.getDotPath(issue) ?? 'the whole'}': ${issue.message}`);
+    throw new DataError(`a worker's answer is not a result: '${v.getDotPath(issue) ?? 'the whole'}': ${issue.message}`);
   }
   const { output } = outcome;
   if (output.type === 'failed') return { type: 'failed', error: { ...output.error } };
   const { result } = output;
-  if (result.status !== 'done') throw new DataError("a worker's answer is a failure that is called done");
+  if (result.status !== 'done') throw new DataError("a worker's answer is a failure marked as done");
   assertAsked(trial, result);
   return { type: 'done', result };
 }
 
-/** What a result repeats of its trial. */
+/** The fields of a trial that its result repeats. */
 const REPEATED = ['id', 'arm', 'method', 'model', 'task', 'seed', 'judgedOn', 'engine', 'versions'] as const;
 
-/** @throws DataError naming the first field in which a result is another trial's. */
+/** @throws DataError naming the first field in which the result differs from the trial. */
 function assertAsked(trial: Trial, result: DoneTrial): void {
   const budget = trial.budget ?? 'none';
   const other = REPEATED.find((field) => !isDeepStrictEqual(result[field], trial[field]));
@@ -168,7 +180,7 @@ function assertAsked(trial: Trial, result: DoneTrial): void {
   const [field, given, asked] =
     other === undefined ? ['budget', result.budget.spec, budget] : [other, result[other], trial[other]];
   throw new DataError(
-    `a worker's answer is not of this trial: its ${field} is ${shown(given)}, and ${shown(asked)} was asked for`,
+    `a worker's answer is not for this trial: its ${field} is ${shown(given)}, expected ${shown(asked)}`,
     field,
   );
 }
@@ -189,14 +201,14 @@ const progressSchema = v.object({
   metric: v.exactOptional(metric),
 });
 
-/** Reads how far a trial is; undefined for anything else: it is for the eye alone, and the next word of it will do. */
+/** Parses a trial's progress; undefined if invalid. It is only displayed, and more will follow. */
 export function readProgress(value: unknown): TrialProgress | undefined {
   const progress = v.safeParse(progressSchema, value, { abortEarly: true });
   return progress.success ? progress.output : undefined;
 }
 
 const NAMES_KEY = `${PREFIX}:workers`;
-/** A worker that has not been heard of for so long is not there. */
+/** A worker that is silent for this many seconds counts as gone. */
 const PRESENT_SECONDS = 10;
 
 const line = v.pipe(v.string(), v.maxLength(4_000));
@@ -206,10 +218,10 @@ const presence = v.object({
   refused: v.record(line, line),
 });
 
-/** What a worker lets others know. */
+/** What a worker announces about itself. */
 export type Presence = v.InferOutput<typeof presence>;
 
-/** Says that a worker is there; to be said again every few seconds. */
+/** Announces a worker; to be repeated every few seconds. */
 export async function announce(redis: Redis, worker: Presence): Promise<void> {
   await redis
     .multi()
@@ -218,12 +230,12 @@ export async function announce(redis: Redis, worker: Presence): Promise<void> {
     .exec();
 }
 
-/** Says that a worker is gone. */
+/** Removes a worker's announcement. */
 export async function leave(redis: Redis, name: string): Promise<void> {
   await redis.multi().srem(NAMES_KEY, name).del(keyOf(name)).exec();
 }
 
-/** The workers that are there; what is no word of a worker counts as none. */
+/** Lists the workers that are present; invalid announcements are ignored. */
 export async function presentWorkers(redis: Redis): Promise<Presence[]> {
   const names = await redis.smembers(NAMES_KEY);
   if (names.length === 0) return [];
@@ -242,24 +254,25 @@ function keyOf(name: string): string {
   return `${PREFIX}:worker:${name}`;
 }
 
-/** A Redis, and how messages name it: without its password. */
+/** The address of a Redis, and the form without password that messages show. */
 export interface RedisAddress {
+  /** The address to connect to. */
   readonly url: string;
-  /** `redis://host:port/db`. */
+  /** `redis://host:port/db`, without credentials. */
   readonly shown: string;
 }
 
 /**
- * Reads what `--queue` says: `redis://host:port`, or `rediss://` where the connection is encrypted, with `user:password@` before the
- * host and `/db` behind the port where they are needed.
- * @throws ConfigError for anything else; a password is not repeated.
+ * Parses `--queue`: `redis://host:port`, or `rediss://` for TLS, optionally with `user:password@` before the host and
+ * `/db` after the port.
+ * @throws ConfigError for anything else; the message hides a password.
  */
 export function parseAddress(text: string): RedisAddress {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const isRedis = url !== undefined && ['redis:', 'rediss:'].includes(url.protocol) && url.hostname !== '';
   if (!isRedis || !/^\/?\d*$/.test(url.pathname) || url.search !== '' || url.hash !== '') {
     throw new ConfigError(
-      `--queue is '${withoutPassword(text)}'; expected redis://host:port, with /db behind it for another database than 0, or rediss:// for TLS`,
+      `--queue is '${withoutPassword(text)}'; expected redis://host:port, or rediss:// for TLS, and /db after the port for a database other than 0`,
       'queue',
     );
   }
@@ -269,7 +282,7 @@ export function parseAddress(text: string): RedisAddress {
   };
 }
 
-/** What stands before an @ is nobody's business. */
+/** Redacts the credentials before an @. */
 function withoutPassword(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?.*@/is, (_, scheme: string | undefined) => `${scheme ?? ''}…@`);
 }

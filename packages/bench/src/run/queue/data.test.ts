@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('packData', () => {
-  it('keeps two files of one name apart', async () => {
+  it('keeps two files of the same name apart', async () => {
     const data = { kind: 'files', train: file('a/rows.tsv'), dev: file('b/rows.tsv') } as const;
     const packed = await packData({ task: 'rows', data, protocol });
     expect(packed.data).toEqual({ kind: 'files', train: 'train/rows.tsv', dev: 'dev/rows.tsv' });
@@ -35,7 +35,7 @@ describe('packData', () => {
     ]);
   });
 
-  it('takes a training file without a development file, and what its columns mean', async () => {
+  it('accepts a training file without a development file, and column options', async () => {
     const columns = { textColumn: 'text' };
     const packed = await packData({
       task: 'rows',
@@ -46,7 +46,7 @@ describe('packData', () => {
     expect(packed.files.map(({ path }) => path)).toEqual(['train/rows.tsv']);
   });
 
-  it('takes what the task reads of a folder, and sends equal files once', async () => {
+  it('packs the files of a folder that the task reads, and sends equal files once', async () => {
     const data = { kind: 'folder', folder: file('tasks') } as const;
     const packed = await packData({ task: 'mine', data, protocol });
     expect(packed.files.map(({ path }) => path)).toEqual(['mine/train.tsv', 'mine/dev.tsv']);
@@ -54,15 +54,15 @@ describe('packData', () => {
     for (const [, content] of packed.contents) expect(new TextDecoder().decode(content)).toBe(rows);
   });
 
-  it('leaves too much where it is, by its full path, and says what to do', async () => {
-    const said: string[] = [];
-    const restore = onWarning((line) => said.push(line));
+  it('leaves large data in place, by full path, and says what to do', async () => {
+    const warnings: string[] = [];
+    const restore = onWarning((line) => warnings.push(line));
     onTestFinished(restore);
     const data = { kind: 'folder', folder: relative(process.cwd(), file('tasks')) } as const;
     const packed = await packData({ task: 'mine', data, protocol }, 2 * rows.length - 1);
     expect(packed).toEqual({ data: { kind: 'folder', folder: file('tasks') }, files: [], contents: new Map() });
-    expect(said).toHaveLength(1);
-    expect(said[0]).toMatch(/workers read them from .*tasks; put them on a path that all machines share/);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/workers read them from .*tasks; put them on a path that all machines share/);
   });
 });
 
@@ -75,7 +75,7 @@ afterEach(() => rm(scratch, { recursive: true }));
 const there = async (): Promise<string[]> => (await readdir(join(scratch, 'data'))).sort();
 
 describe('dataFolders', () => {
-  it('removes what nobody has asked for since yesterday', async () => {
+  it('removes folders unused for a day', async () => {
     const folders = dataFolders(scratch);
     const old = await folders.folderOf('old');
     await writeFile(join(old, 'train.tsv'), 'text');
@@ -85,7 +85,7 @@ describe('dataFolders', () => {
     expect(await there()).toEqual(['new']);
   });
 
-  it('keeps 20 sets of files, those asked for last', async () => {
+  it('keeps the 20 sets of files that were used last', async () => {
     const folders = dataFolders(scratch);
     for (let set = 0; set < 21; set++) {
       const folder = await folders.folderOf(`set-${set}`);
@@ -96,7 +96,7 @@ describe('dataFolders', () => {
     expect(await there()).not.toContain('set-0');
   });
 
-  it('removes at its close what its worker has used, and nothing else', async () => {
+  it('on close, removes only the folders of its own worker', async () => {
     await dataFolders(scratch).folderOf('of another worker');
     const folders = dataFolders(scratch);
     await folders.folderOf('own');

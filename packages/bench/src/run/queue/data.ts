@@ -7,23 +7,24 @@ import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError, warnOnce } from '@peftjs/core/method';
 import { loadTask, type DataSource } from '../../registry/tasks.js';
 import type { Trial, TrialProtocol } from '../../study/trials.js';
-import { KEEP_SECONDS, MOST_BYTES, PREFIX, type TravellingFile, type TrialJob } from './contract.js';
+import { KEEP_SECONDS, MOST_BYTES, PREFIX, type SentFile, type TrialJob } from './contract.js';
 
-/* How the data of a trial come to another machine: through Redis, by the hash of their content. */
+/* Sends the data of a trial to other machines: through Redis, keyed by the hash of their content. */
 
-/** The data of a task, ready to go. */
+/** The data of a task, ready to send. */
 export interface PackedData {
-  /** As `TrialJob` has them. */
+  /** The data with paths as `TrialJob` has them. */
   readonly data: DataSource;
-  readonly files: readonly TravellingFile[];
-  /** By hash. */
+  /** The files to send. */
+  readonly files: readonly SentFile[];
+  /** The files' contents, by hash. */
   readonly contents: ReadonlyMap<string, Uint8Array>;
 }
 
-/** What says which files a trial reads. */
+/** The settings that decide which files a trial reads. */
 type TrialFiles = Pick<Trial, 'task' | 'data'> & { readonly protocol: Pick<TrialProtocol, 'split'> };
 
-/** The files that a trial reads. Too large ones stay where they are, which is said once. */
+/** Packs the files that a trial reads. Files that are too large stay in place, with a warning. */
 export async function packData(trial: TrialFiles, mostBytes = MOST_BYTES): Promise<PackedData> {
   const { task, data } = trial;
   if (data.kind === 'embedded') return { data, files: [], contents: new Map() };
@@ -32,12 +33,12 @@ export async function packData(trial: TrialFiles, mostBytes = MOST_BYTES): Promi
   if (total > mostBytes) {
     const stays = inPlace(data);
     warnOnce(
-      `the files of ${task} have ${Math.ceil(total / 2 ** 20)} MiB, more than the ${Math.floor(mostBytes / 2 ** 20)} that go through Redis: ` +
-        `workers read them from ${placeOf(stays)}; put them on a path that all machines share and name it by --data`,
+      `the files of ${task} have ${Math.ceil(total / 2 ** 20)} MiB, more than the ${Math.floor(mostBytes / 2 ** 20)} MiB that go through Redis, so ` +
+        `workers read them from ${placeOf(stays)}; put them on a path that all machines share, and give it with --data`,
     );
     return { data: stays, files: [], contents: new Map() };
   }
-  const paths = travellingPaths(data);
+  const paths = sentPaths(data);
   const contents = new Map(read.map(({ content }) => [hashOf(content), content] as const));
   const files = read.map(({ path, content }) => ({
     path: paths.name(path),
@@ -47,7 +48,7 @@ export async function packData(trial: TrialFiles, mostBytes = MOST_BYTES): Promi
   return { data: paths.data, files, contents };
 }
 
-/** Puts files into Redis where they are not there yet. */
+/** Puts files into Redis, unless they are there already. */
 export async function sendData(redis: Redis, { contents }: Pick<PackedData, 'contents'>): Promise<void> {
   for (const [hash, content] of contents) {
     const isThere = await redis.expire(keyOf(hash), KEEP_SECONDS);
@@ -56,8 +57,8 @@ export async function sendData(redis: Redis, { contents }: Pick<PackedData, 'con
 }
 
 /**
- * Where the data of a job are on this machine, fetched if need be. Files are readable by their owner alone.
- * @throws DataError when Redis has them no longer, or others than the job names.
+ * Returns where a job's data are on this machine, and fetches them if needed. Only their owner can read the files.
+ * @throws DataError if Redis no longer has them, or has others than the job names.
  */
 export async function unpackData(redis: Redis, { data, files }: TrialJob, folders: DataFolders): Promise<DataSource> {
   if (files.length === 0 || data.kind === 'embedded') return data;
@@ -66,12 +67,12 @@ export async function unpackData(redis: Redis, { data, files }: TrialJob, folder
   return data.kind === 'files' ? { ...data, ...filesAt(data, (path) => join(folder, path)) } : { ...data, folder };
 }
 
-async function fetchFile(redis: Redis, { path, sha256, bytes }: TravellingFile, target: string): Promise<void> {
+async function fetchFile(redis: Redis, { path, sha256, bytes }: SentFile, target: string): Promise<void> {
   if (existsSync(target) && hashOf(await readFile(target)) === sha256) return;
-  const isAsLong = (await redis.strlen(keyOf(sha256))) === bytes; // asked first: what is longer is not even fetched
+  const isAsLong = (await redis.strlen(keyOf(sha256))) === bytes; // checked first, so that longer content is not fetched
   const content = isAsLong ? await redis.getBuffer(keyOf(sha256)) : null;
   if (content === null || hashOf(content) !== sha256) {
-    throw new DataError(`${path} is not in Redis as the run has it`, path);
+    throw new DataError(`${path} is missing in Redis, or differs from the run's`, path);
   }
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
   const temporary = `${target}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
@@ -79,7 +80,7 @@ async function fetchFile(redis: Redis, { path, sha256, bytes }: TravellingFile, 
   await rename(temporary, target);
 }
 
-/** Reads a task once more, and keeps what is read. */
+/** Loads a task to see which files it reads, and keeps their content. */
 async function filesRead({ task, data, protocol }: TrialFiles) {
   const read = new Map<string, Uint8Array>();
   const disk = diskStorage();
@@ -96,8 +97,10 @@ async function filesRead({ task, data, protocol }: TrialFiles) {
   return [...read].map(([path, content]) => ({ path, content }));
 }
 
-/** Two files of one name stay apart; what lies in a folder keeps its place there. */
-function travellingPaths(source: Exclude<DataSource, { kind: 'embedded' }>): {
+/**
+ * The paths under which files are sent. Files of the same name stay apart; files in a folder keep their relative paths.
+ */
+function sentPaths(source: Exclude<DataSource, { kind: 'embedded' }>): {
   readonly data: DataSource;
   name(path: string): string;
 } {
@@ -117,7 +120,7 @@ function inPlace(data: Exclude<DataSource, { kind: 'embedded' }>): Exclude<DataS
     : { ...data, ...filesAt(data, (path) => resolve(path)) };
 }
 
-/** The files of a task elsewhere. */
+/** The files of a task, with their paths changed by `place`. */
 function filesAt(
   { train, dev }: { readonly train: string; readonly dev?: string | undefined },
   place: (path: string) => string,
@@ -137,16 +140,16 @@ function keyOf(hash: string): string {
   return `${PREFIX}:data:${hash}`;
 }
 
-/** Folders that are kept, of at most 50 MiB each. */
+/** The number of folders to keep, of at most 50 MiB each. */
 const MOST_FOLDERS = 20;
-/** What no trial has asked for so long is removed. */
+/** Folders that no trial has used for this many milliseconds are removed. */
 const KEPT_MS = 24 * 3600 * 1000;
 
-/** Where a worker keeps the users' files that came through Redis: one folder for each set of them. */
+/** The folders of user files that came through Redis, one per set of files. */
 export interface DataFolders {
-  /** The folder of a set of files, readable by its owner alone. Those that are old, or too many, are removed. */
+  /** Returns the folder of a set of files, readable only by its owner. Removes folders that are old or too many. */
   folderOf(set: string): Promise<string>;
-  /** Removes the folders that this worker has used. Another worker of the machine fetches them again. */
+  /** Removes the folders that this worker has used. Other workers of the machine fetch them again. */
   close(): Promise<void>;
 }
 

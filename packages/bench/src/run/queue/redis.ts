@@ -4,26 +4,29 @@ import { Redis } from 'ioredis';
 import { ConfigError, warnOnce } from '@peftjs/core/method';
 import type { RedisAddress } from './contract.js';
 
-/** The first Redis whose scripts can do what BullMQ asks of them. */
+/** The oldest major version of Redis whose scripts support BullMQ. */
 const OLDEST_REDIS = 5;
+/** Milliseconds to wait for a connection. */
 const CONNECT_MS = 5_000;
-/** Longest pause between two tries to reach a Redis that went away. */
+/** The longest pause between attempts to reconnect, in milliseconds. */
 const LONGEST_PAUSE_MS = 2_000;
 
-/** Told when the connection goes and comes back. */
+/** Callbacks for a connection that is lost and restored. */
 export interface ConnectionEvents {
+  /** Called once when the connection is lost, with the reason. */
   readonly onLost: (reason: string) => void;
+  /** Called when it is restored. */
   readonly onBack: () => void;
 }
 
 /**
- * Connects to a Redis. Once connected it comes back by itself whenever the Redis does; what is asked meanwhile waits.
- * @throws ConfigError when there is no Redis, when it wants another password, or when it is too old.
+ * Connects to a Redis. After that it reconnects by itself whenever needed; commands wait meanwhile.
+ * @throws ConfigError if there is no Redis, it needs another password, or it is too old.
  */
 export async function connectRedis(address: RedisAddress, events: ConnectionEvents): Promise<Redis> {
   await assertUsable(address);
   const redis = new Redis(address.url, {
-    lazyConnect: true, // nothing stays open before something is asked
+    lazyConnect: true, // opens no connection before the first command
     maxRetriesPerRequest: null,
     retryStrategy: (tries) => Math.min(100 * tries, LONGEST_PAUSE_MS),
   });
@@ -43,7 +46,7 @@ export async function connectRedis(address: RedisAddress, events: ConnectionEven
   return redis;
 }
 
-/** One try. */
+/** Tries to connect once, and checks the version. */
 async function assertUsable({ url, shown }: RedisAddress): Promise<void> {
   const redis = new Redis(url, {
     lazyConnect: true,
@@ -72,34 +75,40 @@ function assertRecent(info: string, shown: string): void {
   throw new ConfigError(`--queue ${shown} is Redis ${version}; expected ${OLDEST_REDIS}.0 or newer`, 'queue');
 }
 
-/** A Redis that throws keys away when memory is short forgets jobs; they are asked for again, but why let it. */
+/**
+ * Warns of a Redis that evicts keys when memory is short, and so loses jobs. The run queues them again, which takes
+ * time.
+ */
 function warnOfEviction(info: string, shown: string): void {
   const policy = /^maxmemory_policy:(.+)$/m.exec(info)?.[1]?.trim();
   if (policy === undefined || policy === 'noeviction') return;
-  warnOnce(`${shown} has the maxmemory-policy ${policy} and may forget trials; noeviction is the one for a queue`);
+  warnOnce(`${shown} has the maxmemory-policy ${policy} and may lose trials; set it to noeviction`);
 }
 
-/** Errors of a connection to several addresses of one host have their reasons inside. */
+/** The reason of a connection error. If a host has several addresses, the reasons are nested. */
 function reasonOf(error: unknown): string {
   const { message, code, errors } = error as { message?: string; code?: string; errors?: Error[] };
   return message || errors?.[0]?.message || code || String(error);
 }
 
-/** What is asked of a Redis that is away is given up after so long, when a run or a worker ends. */
+/** Milliseconds to wait for an unreachable Redis when a run or a worker ends. */
 export const CLOSING_MS = 3_000;
 
-/** Waits, or is woken by a signal. */
+/** Waits for some milliseconds, or until the signal. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await timer(ms, undefined, { signal }).catch(() => undefined);
 }
 
-/** Waits for work, but no longer than until a signal; what becomes of it then is nobody's concern. @throws what the work throws. */
+/**
+ * Waits for work to end, or for the signal, whichever is first; then ignores the work's outcome.
+ * @throws what the work throws before the signal.
+ */
 export async function unlessAborted(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
   work.catch(() => undefined); // it may fail after the signal
   await Promise.race([work, ...(signal.aborted ? [true] : [once(signal, 'abort')])]);
 }
 
-/** Waits for work, but no longer than so many milliseconds, and whether it fails or not. */
+/** Waits for work to end or fail, but at most `ms` milliseconds. */
 export async function within(ms: number, work: Promise<unknown>): Promise<void> {
   const over = new AbortController();
   await Promise.race([work.catch(() => undefined), pause(ms, over.signal)]);

@@ -23,24 +23,25 @@ import {
 import { packData, sendData, type PackedData } from './data.js';
 import { CLOSING_MS, connectRedis, pause, unlessAborted, within } from './redis.js';
 
-/** How often trials are looked at. */
+/** Milliseconds between polls of the trials. */
 const TICK_MS = 1_000;
-/** Waiting trials that are looked at in one tick; those that are being run are always looked at. */
-const LOOKS = 200;
+/** The most waiting trials to poll per tick; running trials are always polled. */
+const POLLED_PER_TICK = 200;
 
-/** A run as its trials see it while they are with the workers. */
-interface Asked {
+/** The state of a run whose trials are with the workers. */
+interface RunState {
+  /** Where to report events. */
   readonly events: TrialEvents;
-  /** The trials without an outcome, by id, the one that was not looked at for longest first. */
+  /** The trials without an outcome, by id, with the one polled longest ago first. */
   readonly pending: Map<string, Trial>;
-  /** Of those, the ones that a worker is at, and the last that was heard of them. */
+  /** The pending trials that a worker runs, with their last reported progress. */
   readonly running: Map<string, string>;
 }
 
 /**
- * Hands trials to the workers of a Redis, and takes their results back. Redis is a messenger and nothing more: what it forgets is
- * asked for again, and a result counts once, when it is in the folder of the run.
- * @throws ConfigError when there is no usable Redis.
+ * Sends trials to the workers of a Redis, and collects their results. Redis is only a messenger: what it loses is
+ * queued again, and a result counts once, when it is in the folder of the run.
+ * @throws ConfigError if there is no usable Redis.
  */
 export async function queueRunner(
   address: RedisAddress,
@@ -48,16 +49,21 @@ export async function queueRunner(
 ): Promise<TrialRunner> {
   let note: TrialEvents['onNote'] = () => undefined;
   const redis = await connectRedis(address, {
-    onLost: (reason) => note(`lost ${address.shown} (${reason}); the run goes on when it is back`),
-    onBack: () => note(`${address.shown} is back`),
+    onLost: (reason) =>
+      note(`lost the connection to ${address.shown} (${reason}); the run will continue once it is back`),
+    onBack: () => note(`connected to ${address.shown} again`),
   });
   const queues = openQueues(redis, keeping);
   return {
     async run(trials, events, signal) {
       note = events.onNote;
-      const asked: Asked = { events, pending: new Map(trials.map((trial) => [trial.id, trial])), running: new Map() };
-      await unlessAborted(signal, ask(queues, asked, address, signal));
-      if (signal.aborted) await within(CLOSING_MS, withdraw(queues, asked));
+      const state: RunState = {
+        events,
+        pending: new Map(trials.map((trial) => [trial.id, trial])),
+        running: new Map(),
+      };
+      await unlessAborted(signal, pollUntilDone(queues, state, address, signal));
+      if (signal.aborted) await within(CLOSING_MS, withdraw(queues, state));
     },
     async close() {
       note = () => undefined;
@@ -67,40 +73,45 @@ export async function queueRunner(
   };
 }
 
-/** Looks at the trials again and again until each has an outcome. */
-async function ask(queues: Queues, asked: Asked, { shown }: RedisAddress, signal: AbortSignal): Promise<void> {
-  const whyIdle = idleReasons(queues.redis, shown);
+/** Polls the trials until each has an outcome. */
+async function pollUntilDone(
+  queues: Queues,
+  state: RunState,
+  { shown }: RedisAddress,
+  signal: AbortSignal,
+): Promise<void> {
+  const newReasons = idleReasons(queues.redis, shown);
   let refusal = '';
-  while (asked.pending.size > 0 && !signal.aborted) {
+  while (state.pending.size > 0 && !signal.aborted) {
     try {
-      await queues.keepOpen(asked.pending.values());
-      for (const trial of nextToLookAt(asked)) await look(queues, trial, asked);
-      for (const reason of await whyIdle(idleQueues(asked))) asked.events.onNote(reason);
+      await queues.keepOpen(state.pending.values());
+      for (const trial of nextToPoll(state)) await poll(queues, trial, state);
+      for (const reason of await newReasons(idleQueues(state))) state.events.onNote(reason);
     } catch (error) {
       const { name, message } = error as Error;
       if (name !== 'ReplyError') throw error;
-      if (message !== refusal) asked.events.onNote(`${shown} refuses: ${message}; the run tries again`); // it is full, say
+      if (message !== refusal) state.events.onNote(`${shown} refuses: ${message}; the run will retry`); // e.g. its memory is full
       refusal = message;
     }
-    if (asked.pending.size > 0) await pause(TICK_MS, signal);
+    if (state.pending.size > 0) await pause(TICK_MS, signal);
   }
 }
 
-/** Those that are being run, and as many of the others as one tick can look at; they come last in the next one. */
-function nextToLookAt({ pending, running }: Asked): Trial[] {
-  const [atWork, waiting] = [true, false].map((isRunning) =>
+/** The running trials, and as many waiting ones as one tick may poll. The latter move to the end of the queue. */
+function nextToPoll({ pending, running }: RunState): Trial[] {
+  const [active, waiting] = [true, false].map((isRunning) =>
     [...pending.values()].filter(({ id }) => running.has(id) === isRunning),
   ) as [Trial[], Trial[]];
-  const next = waiting.slice(0, LOOKS);
+  const next = waiting.slice(0, POLLED_PER_TICK);
   for (const trial of next) {
     pending.delete(trial.id);
     pending.set(trial.id, trial);
   }
-  return [...atWork, ...next];
+  return [...active, ...next];
 }
 
-/** The queues with trials that wait, and none that a worker is at; a trial of each. */
-function idleQueues({ pending, running }: Asked): Map<string, Trial> {
+/** The queues whose trials wait while no worker runs any of them, each with one of its trials. */
+function idleQueues({ pending, running }: RunState): Map<string, Trial> {
   const idle = new Map([...pending.values()].map((trial) => [queueOf(trial), trial] as const));
   for (const id of running.keys()) {
     const trial = pending.get(id);
@@ -109,25 +120,25 @@ function idleQueues({ pending, running }: Asked): Map<string, Trial> {
   return idle;
 }
 
-/** Takes what there is of a trial: nothing, its progress, or its outcome. */
-async function look(queues: Queues, trial: Trial, asked: Asked): Promise<void> {
+/** Polls a trial: queues it, or handles its progress or outcome. */
+async function poll(queues: Queues, trial: Trial, state: RunState): Promise<void> {
   const job = await jobOf(queues, trial);
   if (job instanceof SyntaxError) {
-    await giveUp(queues, trial, job, asked);
+    await giveUp(queues, trial, job, state);
   } else if (!job) {
-    asked.running.delete(trial.id);
+    state.running.delete(trial.id);
     await queues.add(trial);
   } else if (job.finishedOn !== undefined) {
-    await settle(job, trial, asked);
+    await settle(job, trial, state);
   } else if (job.processedOn !== undefined && (await job.isActive())) {
-    follow(job, trial, asked);
-  } else if (asked.running.delete(trial.id)) {
-    const message = `${job.failedReason || 'its worker let it go'}; it waits for a worker again`;
-    asked.events.onRetry(trial, { code: WORKER_DIED, message });
+    follow(job, trial, state);
+  } else if (state.running.delete(trial.id)) {
+    const message = `${job.failedReason || 'its worker released it'}; it is waiting for a worker again`;
+    state.events.onRetry(trial, { code: WORKER_DIED, message });
   }
 }
 
-/** A trial's job; a SyntaxError where Redis holds something for it that BullMQ did not write. */
+/** The job of a trial; a SyntaxError if Redis holds something there that BullMQ did not write. */
 async function jobOf(queues: Queues, trial: Trial): Promise<Job<TrialJob, unknown> | SyntaxError | undefined> {
   try {
     return await Job.fromId<TrialJob, unknown>(queues.of(trial), trial.id);
@@ -137,40 +148,46 @@ async function jobOf(queues: Queues, trial: Trial): Promise<Job<TrialJob, unknow
   }
 }
 
-async function giveUp(queues: Queues, trial: Trial, reason: SyntaxError, asked: Asked): Promise<void> {
-  const { pending, running, events } = asked;
+/** Fails a trial whose job cannot be read, and removes the job. */
+async function giveUp(queues: Queues, trial: Trial, reason: SyntaxError, state: RunState): Promise<void> {
+  const { pending, running, events } = state;
   if (!running.has(trial.id)) events.onStart(trial);
   await events.onFailed(trial, {
     code: 'PEFT_DATA',
-    message: `what Redis holds of it cannot be read: ${reason.message}`,
+    message: `its job in Redis cannot be read: ${reason.message}`,
   });
   pending.delete(trial.id);
   running.delete(trial.id);
   await queues.of(trial).remove(trial.id);
 }
 
-function follow({ progress }: Job, trial: Trial, { running, events }: Asked): void {
+/** Reports the progress of a running trial, if it has changed. */
+function follow({ progress }: Job, trial: Trial, { running, events }: RunState): void {
   if (!running.has(trial.id)) events.onStart(trial);
-  const said = JSON.stringify(progress);
-  const step = running.get(trial.id) === said ? undefined : readProgress(progress);
+  const latest = JSON.stringify(progress);
+  const step = running.get(trial.id) === latest ? undefined : readProgress(progress);
   if (step) events.onProgress(trial, step);
-  running.set(trial.id, said);
+  running.set(trial.id, latest);
 }
 
-/** The outcome of a trial counts once: it is taken, then forgotten by Redis. */
-async function settle(job: Job<TrialJob, unknown>, trial: Trial, { pending, running, events }: Asked): Promise<void> {
+/** Records the outcome of a trial once, then removes its job from Redis. */
+async function settle(
+  job: Job<TrialJob, unknown>,
+  trial: Trial,
+  { pending, running, events }: RunState,
+): Promise<void> {
   if (!running.has(trial.id)) events.onStart(trial);
   const outcome = outcomeOf(job, trial);
   if (outcome.type === 'done') await events.onDone(trial, outcome.result);
   else await events.onFailed(trial, outcome.error);
   pending.delete(trial.id);
   running.delete(trial.id);
-  await job.remove().catch(() => undefined); // another run may have taken it
+  await job.remove().catch(() => undefined); // another run may have removed it
 }
 
 function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, trial: Trial): TrialOutcome {
   if (returnvalue === null || returnvalue === undefined) {
-    return { type: 'failed', error: { code: WORKER_DIED, message: failedReason || 'its worker went away' } };
+    return { type: 'failed', error: { code: WORKER_DIED, message: failedReason || 'its worker disappeared' } };
   }
   try {
     return readOutcome(trial, returnvalue);
@@ -180,8 +197,8 @@ function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, trial:
   }
 }
 
-/** Takes back what no worker has begun. What one is at goes on; the same run finds its result. */
-async function withdraw(queues: Queues, { pending }: Asked): Promise<void> {
+/** Removes the jobs that no worker has started. Running ones continue, and a rerun finds their results. */
+async function withdraw(queues: Queues, { pending }: RunState): Promise<void> {
   for (const trial of pending.values()) {
     const job = await jobOf(queues, trial);
     if (job instanceof SyntaxError) continue;
@@ -189,19 +206,21 @@ async function withdraw(queues: Queues, { pending }: Asked): Promise<void> {
   }
 }
 
-/** The queues of a run's trials, and what goes to Redis with them. */
+/** The queues of a run's trials, with the data that they need. */
 interface Queues {
+  /** The connection. */
   readonly redis: Redis;
+  /** The queue of a trial. */
   of(trial: Trial): Queue;
-  /** Asks for a trial; one that is asked for already is not asked for twice. */
+  /** Queues a trial. A trial that is queued already is not queued again. */
   add(trial: Trial): Promise<void>;
-  /** Tells workers which queues are asked, those of the earlier trials first, and sees to it that the data are there. */
+  /** Announces the trials' queues to workers, in the order of the trials, and keeps their data in Redis. */
   keepOpen(trials: Iterable<Trial>): Promise<void>;
-  /** Leaves nothing behind of queues that are empty. */
+  /** Closes the queues, and removes those that are empty. */
   close(): Promise<void>;
 }
 
-/** The queues of one run in a Redis. */
+/** Opens the queues of one run in a Redis. */
 function openQueues(redis: Redis, keeping: Pick<TrialJob, 'checkpointEvery'>): Queues {
   const open = new Map<string, Queue>();
   const packed = new Map<string, Promise<PackedData>>();
@@ -235,7 +254,7 @@ function openQueues(redis: Redis, keeping: Pick<TrialJob, 'checkpointEvery'>): Q
 
 function openQueue(redis: Redis, name: string): Queue {
   const queue = new Queue(name, { connection: redis, prefix: PREFIX, skipVersionCheck: true });
-  return queue.on('error', () => undefined); // the connection itself tells, once for all queues
+  return queue.on('error', () => undefined); // the connection reports errors once for all queues
 }
 
 async function closeQueue(redis: Redis, queue: Queue): Promise<void> {
@@ -252,16 +271,16 @@ function newJob(trial: Trial, { data, files }: PackedData): TrialJob {
   return { trial, model: existsSync(model) ? resolve(model) : model, data, files };
 }
 
-/** How long trials may wait without a word. */
+/** Milliseconds that trials may wait before the reason is reported. */
 const PATIENCE_MS = 5_000;
 
 /**
- * Finds out why trials wait that no worker takes. Each answer is given once, and again when it has changed.
- * @returns what to say of the queues that are idle, each with one of its trials.
+ * Explains why trials wait without a worker. Each reason is given once, and again after it has changed.
+ * @returns a function that maps idle queues, each with one of its trials, to new reasons.
  */
 function idleReasons(redis: Redis, shown: string): (idle: ReadonlyMap<string, Trial>) => Promise<string[]> {
   const since = new Map<string, number>();
-  let said = new Set<string>();
+  let reported = new Set<string>();
   return async (idle) => {
     const now = performance.now();
     for (const name of since.keys()) if (!idle.has(name)) since.delete(name);
@@ -269,14 +288,15 @@ function idleReasons(redis: Redis, shown: string): (idle: ReadonlyMap<string, Tr
     const long = [...idle].filter(([name]) => now - (since.get(name) ?? now) >= PATIENCE_MS);
     if (long.length === 0) return [];
     const reasons = reasonsOf(long, await presentWorkers(redis), shown);
-    const news = reasons.filter((reason) => !said.has(reason));
-    said = new Set(reasons);
+    const news = reasons.filter((reason) => !reported.has(reason));
+    reported = new Set(reasons);
     return news;
   };
 }
 
 function reasonsOf(idle: readonly (readonly [string, Trial])[], workers: readonly Presence[], shown: string): string[] {
-  if (workers.length === 0) return [`no worker is at ${shown}; start one: ${commandName} worker --queue ${shown}`];
+  if (workers.length === 0)
+    return [`there is no worker at ${shown}; start one with ${commandName} worker --queue ${shown}`];
   return idle.flatMap(([name, { arm, task, model }]) => {
     const refusals = workers.map(({ refused, name: worker }) => ({ reason: refused[name], worker }));
     const [first] = refusals;

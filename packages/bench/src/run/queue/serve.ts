@@ -26,55 +26,57 @@ import {
 import { dataFolders, unpackData, type DataFolders } from './data.js';
 import { CLOSING_MS, pause, unlessAborted, within } from './redis.js';
 
-/** How long a worker rests when no trial waits. */
+/** Milliseconds between checks for trials when none waits. */
 const IDLE_MS = 500;
-/** How often a worker says that it is there. */
+/** Milliseconds between announcements of a worker. */
 const ANNOUNCE_MS = 3_000;
 
-/** How a worker works. */
+/** The settings of a worker. */
 export interface ServeOptions {
+  /** The worker's name in messages. */
   readonly name: string;
-  /** Trials at a time. */
+  /** The number of trials at a time. */
   readonly workers: number;
-  /** Folder for checkpoints and data; workers of one machine share it, and go on there with each other's trials. */
+  /** Folder for checkpoints and data. Workers of one machine share it, and resume each other's trials from it. */
   readonly scratch: string;
-  /** Told in one line what happens. */
+  /** Reports an event in one line. */
   readonly say: (line: string) => void;
-  /** Ends it; trials under way are given back. */
+  /** Ends the worker; running trials are given back. */
   readonly signal: AbortSignal;
 }
 
-type PlaceOptions = ServeOptions & { readonly inbox: Inbox; readonly folders: DataFolders };
+/** Settings that the slots of a worker share. */
+type SlotOptions = ServeOptions & { readonly source: TrialSource; readonly folders: DataFolders };
 
-/** Runs the trials of all runs that ask a Redis, each in a process of its own, until the signal. */
+/** Runs the trials of all runs that use a Redis, each in its own process, until the signal. */
 export async function serve(redis: Redis, options: ServeOptions): Promise<void> {
   const { name, workers, signal, scratch } = options;
-  const inbox = openInbox(redis, options);
+  const source = openSource(redis, options);
   const folders = dataFolders(scratch);
-  const hello = (): void => void announce(redis, { name, refused: inbox.refused() }).catch(() => undefined);
-  hello();
-  const presence = setInterval(hello, ANNOUNCE_MS);
-  const places = Promise.all(Array.from({ length: workers }, () => runPlace(redis, { ...options, inbox, folders })));
+  const announceSelf = (): void => void announce(redis, { name, refused: source.refused() }).catch(() => undefined);
+  announceSelf();
+  const presence = setInterval(announceSelf, ANNOUNCE_MS);
+  const slots = Promise.all(Array.from({ length: workers }, () => runSlot(redis, { ...options, source, folders })));
   try {
-    await unlessAborted(signal, places);
+    await unlessAborted(signal, slots);
   } finally {
     clearInterval(presence);
-    await within(CLOSING_MS, places);
-    await within(CLOSING_MS, Promise.all([leave(redis, name), inbox.close(), folders.close()]));
+    await within(CLOSING_MS, slots);
+    await within(CLOSING_MS, Promise.all([leave(redis, name), source.close(), folders.close()]));
   }
 }
 
-/** One place of a worker: a process that is replaced when it dies. */
-async function runPlace(redis: Redis, options: PlaceOptions): Promise<void> {
-  const { signal, inbox, say } = options;
+/** Runs trials one after another in a process, which is replaced if it dies. */
+async function runSlot(redis: Redis, options: SlotOptions): Promise<void> {
+  const { signal, source, say } = options;
   let child: Process | undefined;
   while (!signal.aborted) {
-    const taken = await inbox.next().catch((error: unknown) => {
-      say(`Redis refuses to give trials: ${(error as Error).message}`);
+    const claimed = await source.next().catch((error: unknown) => {
+      say(`Redis gives no trials: ${(error as Error).message}`);
     });
-    if (taken) {
+    if (claimed) {
       child = livingWorker(child);
-      await runTaken(redis, child, taken, options);
+      await runClaimed(redis, child, claimed, options);
     } else {
       await pause(IDLE_MS, signal);
     }
@@ -82,41 +84,43 @@ async function runPlace(redis: Redis, options: PlaceOptions): Promise<void> {
   if (child?.process.connected) child.process.disconnect();
 }
 
-/** Runs a trial, unless it is lost or the worker is stopped, and says how it ended. */
-async function runTaken(redis: Redis, child: Process, taken: TakenTrial, options: PlaceOptions): Promise<void> {
+/** Runs a trial unless it is lost or the worker is stopped, and reports how it ended. */
+async function runClaimed(redis: Redis, child: Process, claimed: ClaimedTrial, options: SlotOptions): Promise<void> {
   const { say, signal } = options;
   const started = performance.now();
-  const stop = AbortSignal.any([signal, taken.lost]);
+  const stop = AbortSignal.any([signal, claimed.lost]);
   const kill = (): void => void child.process.kill('SIGKILL');
   stop.addEventListener('abort', kill);
-  say(`took ${taken.id}`);
-  const outcome = stop.aborted ? STOPPED : await outcomeOf(redis, child, taken, options);
+  say(`started ${claimed.id}`);
+  const outcome = stop.aborted ? STOPPED : await outcomeOf(redis, child, claimed, options);
   stop.removeEventListener('abort', kill);
-  const how = await letGo(taken, outcome, options);
-  say(`${taken.lost.aborted ? 'lost' : how} ${taken.id} after ${formatDuration((performance.now() - started) / 1000)}`);
+  const how = await release(claimed, outcome, options);
+  say(
+    `${claimed.lost.aborted ? 'lost' : how} ${claimed.id} after ${formatDuration((performance.now() - started) / 1000)}`,
+  );
 }
 
-/** Tells Redis how a trial ended, or that others may have it. */
-async function letGo(
-  taken: TakenTrial,
+/** Reports a trial's outcome to Redis, or returns the trial to its queue. */
+async function release(
+  claimed: ClaimedTrial,
   outcome: WorkerOutcome,
-  { signal, inbox, scratch }: PlaceOptions,
+  { signal, source, scratch }: SlotOptions,
 ): Promise<string> {
   if (signal.aborted) {
-    await within(CLOSING_MS, taken.giveBack());
+    await within(CLOSING_MS, claimed.giveBack());
     return 'gave back';
   }
   if (outcome.type === 'refused') {
-    inbox.refuse(taken.queue, outcome.reason);
-    await taken.giveBack();
+    source.refuse(claimed.queue, outcome.reason);
+    await claimed.giveBack();
     return 'gave back';
   }
   if (outcome.type === 'failed' && outcome.error.code === WORKER_DIED) {
-    await taken.fail(outcome.error.message);
+    await claimed.fail(outcome.error.message);
     return `failed (${outcome.error.message})`;
   }
-  if (outcome.type !== 'started') await taken.settle(outcome);
-  if (!taken.lost.aborted) await rm(checkpointPath(checkpointsIn(scratch), taken.id), { force: true });
+  if (outcome.type !== 'started') await claimed.settle(outcome);
+  if (!claimed.lost.aborted) await rm(checkpointPath(checkpointsIn(scratch), claimed.id), { force: true });
   return outcome.type;
 }
 
@@ -125,15 +129,15 @@ const STOPPED: WorkerOutcome = { type: 'failed', error: { code: WORKER_DIED, mes
 async function outcomeOf(
   redis: Redis,
   child: Process,
-  taken: TakenTrial,
-  { scratch, folders }: PlaceOptions,
+  claimed: ClaimedTrial,
+  { scratch, folders }: SlotOptions,
 ): Promise<WorkerOutcome> {
   try {
-    const job = readJob(taken.id, taken.content);
+    const job = readJob(claimed.id, claimed.content);
     const data = await unpackData(redis, job, folders);
     const { trial, model, checkpointEvery } = job;
     const keeping = { checkpoints: checkpointsIn(scratch), ...(checkpointEvery && { checkpointEvery }) };
-    return await askWorker(child, { trial, ...keeping, at: { model, data } }, taken.progress);
+    return await askWorker(child, { trial, ...keeping, at: { model, data } }, claimed.progress);
   } catch (error) {
     return { type: 'refused', reason: (error as Error).message };
   }
@@ -143,22 +147,23 @@ function checkpointsIn(scratch: string): string {
   return join(scratch, 'checkpoints');
 }
 
-/** What a worker cannot run today it may be able to run in a while: a folder is there, the network is back. */
+/** How long a worker refuses a queue, in milliseconds: a missing folder may appear, or the network may recover. */
 const REFUSAL_MS = 5 * 60_000;
 
-/** The trials that a worker may take, from all queues of a Redis. */
-interface Inbox {
-  /** The next trial, locked for this worker; undefined where none waits. */
-  next(): Promise<TakenTrial | undefined>;
-  /** Leaves the trials of a queue to others for a while; says so once. */
+/** The source of trials for a worker: all queues of a Redis. */
+interface TrialSource {
+  /** Claims the next trial for this worker; undefined if none waits. */
+  next(): Promise<ClaimedTrial | undefined>;
+  /** Leaves the trials of a queue to others for a while; reports each reason once. */
   refuse(queue: string, reason: string): void;
-  /** Why trials are left to others, by queue. */
+  /** The reasons for refused queues, by queue. */
   refused(): Record<string, string>;
+  /** Closes all queues. */
   close(): Promise<void>;
 }
 
-/** Opens the queues that are asked, and follows as they come and go. */
-function openInbox(redis: Redis, { name, say }: { name: string; say: (line: string) => void }): Inbox {
+/** Opens queues as runs announce them, and closes them when they end. */
+function openSource(redis: Redis, { name, say }: { name: string; say: (line: string) => void }): TrialSource {
   const queues = new Map<string, QueueWorker<TrialJob>>();
   const refusals = openRefusals(say);
   let turn = 0;
@@ -174,18 +179,18 @@ function openInbox(redis: Redis, { name, say }: { name: string; say: (line: stri
     const closed = [...queues].filter(([queue]) => !names.includes(queue));
     for (const [queue] of closed) queues.delete(queue);
     await Promise.all(closed.map(([, worker]) => worker.close(true)));
-    if (closed.length > 0) await redis.del(closed.map(([, worker]) => worker.toKey('meta'))); // it outlives the queue
+    if (closed.length > 0) await redis.del(closed.map(([, worker]) => worker.toKey('meta'))); // this key outlives the queue
   };
   return {
     async next() {
-      const asked = await redis.zrange(QUEUES_KEY, 0, -1);
-      await closeAllBut(asked);
-      const names = asked.filter((queue) => !refusals.has(queue));
+      const announced = await redis.zrange(QUEUES_KEY, 0, -1);
+      await closeAllBut(announced);
+      const names = announced.filter((queue) => !refusals.has(queue));
       for (let tried = 0; tried < names.length; tried++) {
-        const queue = names[turn++ % names.length] as string; // the queues in turn, each from its oldest trial on
+        const queue = names[turn++ % names.length] as string; // round-robin over queues, oldest trial first
         const token = randomUUID();
         const job = await (await open(queue)).getNextJob(token, { block: false });
-        if (job) return takenTrial(job, queue, token);
+        if (job) return claimedTrial(job, queue, token);
       }
       return undefined;
     },
@@ -195,17 +200,17 @@ function openInbox(redis: Redis, { name, say }: { name: string; say: (line: stri
   };
 }
 
-/** Queues that are left to others, and why. */
+/** The queues that this worker leaves to others, with the reasons. */
 function openRefusals(say: (line: string) => void) {
   const refusals = new Map<string, { readonly reason: string; readonly until: number }>();
-  const said = new Set<string>();
+  const reported = new Set<string>();
   const has = (queue: string): boolean => (refusals.get(queue)?.until ?? 0) > performance.now();
   return {
     has,
     add(queue: string, reason: string): void {
       refusals.set(queue, { reason, until: performance.now() + REFUSAL_MS });
-      if (!said.has(`${queue} ${reason}`)) say(reason);
-      said.add(`${queue} ${reason}`);
+      if (!reported.has(`${queue} ${reason}`)) say(reason);
+      reported.add(`${queue} ${reason}`);
     },
     current(): Record<string, string> {
       return Object.fromEntries(
@@ -226,33 +231,36 @@ function openWorker(redis: Redis, queue: string, name: string): QueueWorker<Tria
     maxStalledCount: MAX_STALLED,
     skipVersionCheck: true,
   });
-  return worker.on('error', () => undefined); // the connection itself tells, once for all queues
+  return worker.on('error', () => undefined); // the connection reports errors once for all queues
 }
 
-/** Between two words of a running trial's progress. */
+/** Milliseconds between reports of a running trial's progress. */
 const PROGRESS_MS = 1_000;
 
-/** A trial that a worker has until it settles it, gives it back, or loses it to another one. */
-interface TakenTrial {
+/** A trial that a worker holds until it settles it, gives it back, or loses it to another worker. */
+interface ClaimedTrial {
+  /** The id of the trial. */
   readonly id: string;
+  /** The name of its queue. */
   readonly queue: string;
-  /** As it came from Redis. */
+  /** The job's data as they came from Redis, unchecked. */
   readonly content: unknown;
-  /** Aborted when Redis no longer knows that this worker has it. */
+  /** Aborted when Redis no longer counts this worker as the holder. */
   readonly lost: AbortSignal;
+  /** Reports progress, at most once per second. */
   progress(progress: TrialProgress): void;
-  /** How it ended for good. */
+  /** Reports the final outcome. */
   settle(outcome: TrialOutcome): Promise<void>;
-  /** The process that ran it died: it is run again, a few times at most. */
+  /** Reports that the trial's process died; it will be run again, up to a limit. */
   fail(message: string): Promise<void>;
-  /** Lets another worker have it, as if it had not been taken. */
+  /** Returns the trial to its queue, as if it had not been claimed. */
   giveBack(): Promise<void>;
 }
 
-/** Keeps a job locked: says again and again that somebody is at it, until it is let go. */
-function takenTrial(job: Job<TrialJob>, queue: string, token: string): TakenTrial {
+/** Holds a job by renewing its lock until it is released. */
+function claimedTrial(job: Job<TrialJob>, queue: string, token: string): ClaimedTrial {
   const lost = new AbortController();
-  let renewing = false; // what is asked of a Redis that is away waits, and once is enough
+  let renewing = false; // while Redis is unreachable, one waiting request is enough
   const renewal = setInterval(() => {
     if (renewing) return;
     renewing = true;
@@ -269,13 +277,13 @@ function takenTrial(job: Job<TrialJob>, queue: string, token: string): TakenTria
     clearInterval(renewal);
     lost.abort();
   };
-  /** Redis refuses what comes from a worker that has lost the trial. */
-  const letGo = async (change: () => Promise<unknown>): Promise<void> => {
+  /** Ends the renewal, then changes the job. Redis refuses changes by a worker that has lost the trial. */
+  const release = async (change: () => Promise<unknown>): Promise<void> => {
     clearInterval(renewal);
     if (!lost.signal.aborted) await change().catch(lose);
   };
-  const tell = throttled((progress: TrialProgress) => {
-    job.updateProgress(asJson(progress) as object).catch(() => undefined); // the next one will do
+  const report = throttled((progress: TrialProgress) => {
+    job.updateProgress(asJson(progress) as object).catch(() => undefined); // the next report will follow
   }, PROGRESS_MS);
   return {
     id: job.id ?? '',
@@ -283,10 +291,10 @@ function takenTrial(job: Job<TrialJob>, queue: string, token: string): TakenTria
     content: job.data,
     lost: lost.signal,
     progress(progress) {
-      if (!lost.signal.aborted) tell(progress);
+      if (!lost.signal.aborted) report(progress);
     },
-    settle: (outcome) => letGo(() => job.moveToCompleted(asJson(outcome), token, false)),
-    fail: (message) => letGo(() => job.moveToFailed(new PeftError(WORKER_DIED, message), token, false)),
-    giveBack: () => letGo(() => job.moveToWait(token)),
+    settle: (outcome) => release(() => job.moveToCompleted(asJson(outcome), token, false)),
+    fail: (message) => release(() => job.moveToFailed(new PeftError(WORKER_DIED, message), token, false)),
+    giveBack: () => release(() => job.moveToWait(token)),
   };
 }

@@ -7,15 +7,15 @@ import type { TargetConfig } from '../../contracts/method.js';
 import { toyEvaluationData, toyModel } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 
-/** The largest share of a budget that meets it. */
+/** The largest ratio of stored parameters to a budget that still meets it. */
 const MOST = 1.02;
 
-/** A budget is met where a checkpoint may be selected, and exceeded by no more than counts as met. */
+/** Tests that a budget is met at every checkpoint that may be selected. */
 export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
   const { method, config, budgets } = suite;
   const fitBudget = method.fitBudget;
   if (!fitBudget || budgets.length === 0) {
-    it.skip(`stores the budget it is fitted to (skipped: ${method.name} takes none so configured)`);
+    it.skip(`stores the budget it is fitted to (skipped: ${method.name} has none in this configuration)`);
     return;
   }
   it('stores the budget it is fitted to', async () => {
@@ -27,7 +27,7 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       const peft = await attached(fitted, { model });
       const judged: number[] = [];
       const { last } = await trainToy(peft, fitted, {
-        epochs: method.controller ? 3 : 1, // without one nothing is chosen on the way
+        epochs: method.controller ? 3 : 1, // without a controller, nothing changes during training
         selection: { data: toyEvaluationData(2, 1), evaluations: 5 },
         onEvaluation({ storedParameters: stored, best }) {
           if (best) judged.push(stored);
@@ -46,7 +46,7 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });
-  it.each(['stored', 'trained'] as const)('refuses a budget that the modules cannot hold, %s', (matchOn) => {
+  it.each(['stored', 'trained'] as const)('rejects a budget larger than the modules can hold, %s', (matchOn) => {
     const { matched } = adaptedSites(toyModel(), method, method.parseConfig({}));
     expect(() => fitBudget(matched, 1e9, method.parseConfig(config), matchOn)).toThrow(
       expect.objectContaining({ path: 'budget', message: expect.stringMatching(/hold at most \d+/) as string }),

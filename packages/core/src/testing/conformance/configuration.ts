@@ -6,7 +6,7 @@ import { ConfigError } from '../../errors.js';
 import { toyModel } from '../toy-model.js';
 import type { ConformanceOptions } from './suite.js';
 
-/** Options: defaults, JSON, unknown and impossible ones. */
+/** Tests options: defaults, JSON, unknown and impossible ones. */
 export function testConfiguration<C extends TargetConfig>(
   method: CallableMethod<C>,
   { configs, invalid }: ConformanceOptions<C>,
@@ -17,7 +17,7 @@ export function testConfiguration<C extends TargetConfig>(
       expect(method.parseConfig(JSON.parse(JSON.stringify(parsed)))).toEqual(parsed);
     }
   });
-  it('refuses an option that it does not know', () => {
+  it('rejects an unknown option', () => {
     expect(() => method.parseConfig({ noSuchOption: 1 })).toThrow(
       expect.objectContaining({ code: new ConfigError('').code, path: 'noSuchOption' }),
     );
@@ -30,7 +30,7 @@ export function testConfiguration<C extends TargetConfig>(
     });
   }
   it.each(invalid.map(({ options, field }) => [JSON.stringify(options), options, field] as const))(
-    'refuses %s',
+    'rejects %s',
     (_, options, field) => {
       expect(() => method.parseConfig(options)).toThrow(
         expect.objectContaining({ code: new ConfigError('').code, path: field }),

@@ -21,12 +21,12 @@ import { hostTensor, hostZeros, tensorAt, type HostTensors } from '../../tensors
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 import { twoAdapters } from './several.js';
 
-/** Adapters as state dicts, as sums of others, as plain LoRA, and in another's place. */
+/** Tests state dicts, weighted sums of adapters, conversion to plain LoRA, and hot swapping. */
 export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
   const fresh = twoAdapters(suite);
   const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
 
-  it('gives its values as a state dict and takes them back', async () => {
+  it('returns its values as a state dict and restores them from it', async () => {
     const peft = await fresh();
     const [adapted, dict] = [await outputs(peft), getPeftModelStateDict(peft)];
     expect(Object.keys(dict).every((key) => key.startsWith('base_model.'))).toBe(true);
@@ -46,7 +46,7 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
   testHotSwap(suite, outputs);
 }
 
-/** The adapter's values with every trained tensor halved. */
+/** Returns the adapter's values with every trained tensor halved. */
 function halved(peft: PeftModel): HostTensors {
   const adapter = activeAdapter(peft);
   const values = { ...adapter.values };
@@ -72,7 +72,7 @@ function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Output
     );
     return;
   }
-  it('converts to a LoRA of enough ranks without a change, and of few with a small one', async () => {
+  it('converts exactly to a LoRA with enough ranks, and approximately to one with few', async () => {
     const peft = await trained(suite);
     const adapted = await outputs(peft);
     expectClose(await outputs(convertToLora(peft, { method, energy: 1 })), adapted, 1e-4);
@@ -91,7 +91,7 @@ function testWeighted<C extends TargetConfig>(
   fresh: () => Promise<PeftModel<C>>,
   outputs: Outputs,
 ): void {
-  it(`is combined with others by weights, where it is plain LoRA on disk (${config})`, async () => {
+  it(`can be combined with others by weights, if it is plain LoRA on disk (${config})`, async () => {
     const peft = await fresh();
     const isPlain = Object.values(activeAdapter(peft).layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
     const shared = { adapters: ['default', 'second'], modulesFrom: 'default' };
@@ -128,8 +128,8 @@ function testWeighted<C extends TargetConfig>(
 }
 
 function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
-  it('takes the place of another in a running model, where it is A and B alone', async () => {
-    // Of one start: ranks that are chosen by gradients depend on the head, which the seed draws.
+  it('can replace another adapter in a running model, if it is only A and B', async () => {
+    // The same seed for both: ranks chosen by gradients depend on the head, which the seed initialises.
     const [peft, other] = [await attached(suite, { seed: 9 }), await trained(suite, 2, 9)];
     const storage = memoryStorage();
     await savePretrained(other, 'other', { storage, pruned: false });

@@ -8,7 +8,7 @@ import { memoryStorage, type Storage } from '../../storage.js';
 import { toyModel } from '../toy-model.js';
 import { expectClose, outputsOf, saved, type Suite } from './suite.js';
 
-/** What is saved comes back, and what is broken is refused. */
+/** Tests that a saved adapter can be loaded, and that a broken one is rejected. */
 export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
   const load = (storage: Storage): Promise<PeftModel> =>
     loadPretrained(toyModel(), 'adapter', { methods: [suite.method], storage });
@@ -38,14 +38,14 @@ export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
       expect(await second.read(`adapter/${file}`)).toEqual(await first.read(`adapter/${file}`));
     }
   });
-  it('goes on with the seed that it is given', async () => {
+  it('continues with the given seed', async () => {
     const { storage } = await saved(suite, false);
     const loaded = (options: { readonly seed?: number }): Promise<PeftModel> =>
       loadPretrained(toyModel(), 'adapter', { methods: [suite.method], storage, ...options });
     expect((await loaded({})).seed).toBe(0);
     expect((await loaded({ seed: 5 })).seed).toBe(5);
   });
-  it('refuses a broken adapter with one clear error', async () => {
+  it('rejects a broken adapter with one clear error', async () => {
     const { storage } = await saved(suite, true);
     const weights = await storage.read(`adapter/${ADAPTER_WEIGHTS}`);
     await storage.write(`adapter/${ADAPTER_WEIGHTS}`, weights.subarray(0, weights.length - 3));

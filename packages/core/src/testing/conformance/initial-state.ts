@@ -5,7 +5,7 @@ import type { HostTensors } from '../../tensors.js';
 import { gradientsByTape, slopesByDifferences } from '../gradients.js';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
-/** What an adapter is before training, and its gradients. */
+/** Tests an adapter before training, and its gradients. */
 export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void {
   it(
     suite.identityAtInit ? 'leaves the output unchanged before training' : 'changes the output before training',
@@ -23,7 +23,7 @@ export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void 
     expect(await values(3)).not.toEqual(await values(4));
   });
   const skipped = suite.detached && ` (skipped: the backward pass holds ${suite.detached} constant)`;
-  it.skipIf(skipped)(`has the gradients that finite differences give${skipped ?? ''}`, async () => {
+  it.skipIf(skipped)(`has the gradients of finite differences${skipped ?? ''}`, async () => {
     const peft = await trained(suite);
     const byTape = gradientsByTape(peft);
     for (const { kind, direction, value } of slopesByDifferences(peft)) {

@@ -14,12 +14,12 @@ import { floats, hostTensor } from '../../tensors.js';
 import { canActTogether, quietly, twoAdapters } from './several.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
-/** An adapter that is a change of weights becomes part of them and comes out again; another one says that it is not. */
+/** Tests merging and unmerging, or that a method that cannot be merged says so. */
 export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
   const { method } = suite;
   const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
   if (!method.capabilities.mergeable) {
-    it('refuses to be merged, as it is more than a change of weights', async () => {
+    it('rejects merging, because it does more than change weights', async () => {
       const peft = await trained(suite);
       expect(() => mergeAndUnload(peft)).toThrow(UnsupportedError);
       expect(() => {
@@ -35,10 +35,10 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     const peft = await fresh();
     const [merged, adapted] = [await outputs(mergeAndUnload(peft)), await outputs(peft)];
     expectClose(merged, adapted);
-    if (Object.keys(activeAdapter(peft).layers).length === 0) return; // nothing but a head
+    if (Object.keys(activeAdapter(peft).layers).length === 0) return; // only a head
     expectApart(merged, await outputs(withAdapter(peft, { layers: {} })));
   });
-  it('is merged in place, once, and unmerged to the last bit', async () => {
+  it('merges in place, once, and unmerges bit for bit', async () => {
     const peft = await fresh();
     const adapted = await outputs(peft);
     mergeAdapter(peft);
@@ -52,7 +52,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     unmergeAdapter(peft);
     expect(await outputs(peft)).toEqual(adapted);
   });
-  it('merges several at once as one after the other, and as they act side by side', async () => {
+  it('merges several at once as in turn, with the outputs of all acting together', async () => {
     const [atOnce, inTurn] = [await fresh(), await fresh()];
     if (!canActTogether(atOnce)) {
       expect(() => {
@@ -68,7 +68,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     for (const name of ['default', 'second']) mergeAdapter(inTurn, { adapterNames: [name] });
     expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
   });
-  it('does not lose an adapter that is merged', async () => {
+  it('does not delete a merged adapter', async () => {
     const peft = await fresh();
     mergeAdapter(peft);
     expect(() => {
@@ -76,9 +76,9 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     }).toThrow(ConfigError);
     expect([...peft.adapters.keys()]).toEqual(['default', 'second']);
   });
-  it('refuses to merge what is not finite, and changes nothing', async () => {
+  it('rejects merged weights that are not finite, and changes nothing', async () => {
     const peft = broken(await fresh());
-    if (!peft) return; // nothing but a head
+    if (!peft) return; // only a head
     expect(() => {
       mergeAdapter(peft);
     }).toThrow(CheckpointError);
@@ -88,7 +88,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
   });
 }
 
-/** The model with a NaN in every trained tensor of the first adapter's layers; undefined where it has none. */
+/** Returns the model with NaN in every trained tensor of the first adapter's layers; undefined where it has none. */
 function broken<C extends TargetConfig>(peft: PeftModel<C>): PeftModel<C> | undefined {
   const keys = Object.values(activeAdapter(peft).layers).flatMap((layer) =>
     Object.keys(layer.params).map((name) => tensorKey(layer, name)),

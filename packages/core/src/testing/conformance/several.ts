@@ -13,7 +13,7 @@ import { expectApart, expectClose, outputsOf, trained, type Suite } from './suit
 
 const { batches } = toyEvaluationData(2, 2);
 
-/** A model with two trained adapters, 'default' and 'second', of which the first acts; anew at every call. */
+/** Returns a function that makes a model with two trained adapters, 'default' (active) and 'second'. */
 export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Promise<PeftModel<C>> {
   return async () => {
     const [peft, second] = await Promise.all([trained(suite), trained(suite, 2, 9)]);
@@ -24,19 +24,22 @@ export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Prom
   };
 }
 
-/** Does something without what it warns of. */
+/** Runs `act` without printing its warnings. */
 export function quietly(act: () => void): void {
   const restore = onWarning(() => undefined);
   act();
   restore();
 }
 
-/** Whether two adapters of this model can act at once: not where they train a module whole, or its bias. */
+/**
+ * Returns whether this model's two adapters can be active together. They cannot if they train a module in full, or its
+ * bias.
+ */
 export function canActTogether({ adapters }: PeftModel): boolean {
   return [...adapters.values()].every(({ layers }) => Object.values(layers).every(({ startsAnew }) => !startsAnew));
 }
 
-/** Adapters beside one another: which acts, which is left, which row goes by which. */
+/** Tests several adapters on one model: activation, deletion, mixed batches and folders. */
 export function testSeveralAdapters<C extends TargetConfig>(suite: Suite<C>): void {
   const fresh = twoAdapters(suite);
   const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
@@ -50,7 +53,7 @@ type Fresh = () => Promise<PeftModel>;
 type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
 
 function testActivation(fresh: Fresh, outputs: Outputs): void {
-  it('lets the adapter act that is set, and no other', async () => {
+  it('activates the adapter that is set, and no other', async () => {
     const peft = await fresh();
     const first = await outputs(peft);
     setAdapter(peft, 'second');
@@ -59,7 +62,7 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
     setAdapter(peft, 'default');
     expect(await outputs(peft)).toEqual(first);
   });
-  it('refuses a name that is taken or unknown, and changes nothing', async () => {
+  it('rejects a name that is in use or unknown, and changes nothing', async () => {
     const peft = await fresh();
     const before = { ...peft, adapters: new Map(peft.adapters) };
     const { method, config } = activeAdapter(peft);
@@ -74,7 +77,7 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
     }).toThrow(ConfigError);
     expect({ ...peft }).toEqual({ ...before });
   });
-  it('lets both act, one building on the other, or says that they cannot', async () => {
+  it('activates both, one building on the other, or says that it cannot', async () => {
     const peft = await fresh();
     if (!canActTogether(peft)) {
       expect(() => {
@@ -88,12 +91,12 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
     const both = await outputs(peft);
     expect(both.every(Number.isFinite)).toBe(true);
     if (Object.keys(activeAdapter(peft).layers).length > 0) expectApart(both, first);
-    else expect(both).toEqual(first); // nothing but a head, the first one's
+    else expect(both).toEqual(first); // only a head, the first one's
   });
 }
 
 function testRemoval(fresh: Fresh, outputs: Outputs): void {
-  it('is the frozen model while disabled, also within another such scope, and then as it was', async () => {
+  it('is the frozen model while disabled, also in nested scopes, and unchanged afterwards', async () => {
     const peft = await fresh();
     const [before, base] = [await outputs(peft), await outputs(peft.model)];
     const [outer, inner] = await disableAdapter(peft, async () => [
@@ -103,7 +106,7 @@ function testRemoval(fresh: Fresh, outputs: Outputs): void {
     expect([outer, inner]).toEqual([base, base]);
     expect(await outputs(peft)).toEqual(before);
   });
-  it('lives on without a deleted adapter, and without any', async () => {
+  it('works after an adapter is deleted, and after all are', async () => {
     const peft = await fresh();
     const first = await outputs(peft);
     deleteAdapter(peft, 'second');
@@ -118,7 +121,7 @@ function testRemoval(fresh: Fresh, outputs: Outputs): void {
     expect(await outputs(other)).toEqual(await outputs(other.model));
     expect(() => activeAdapter(other)).toThrow(ConfigError);
   });
-  it('leaves the model as it was, unloaded', async () => {
+  it('returns the original model from unload', async () => {
     const peft = await fresh();
     const bare = unload(peft);
     expect(bare.weights).toEqual(toyModel().weights);
@@ -127,7 +130,7 @@ function testRemoval(fresh: Fresh, outputs: Outputs): void {
 }
 
 function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
-  it('sends each row of a mixed batch to its own adapter', async () => {
+  it('applies to each row of a mixed batch its own adapter', async () => {
     const peft = await fresh();
     const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
     const adapterNames = Array.from({ length: count }, (_, row) => ['default', 'second', BASE][row % 3] as string);
@@ -150,7 +153,7 @@ function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
 }
 
 function testFolders<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh, outputs: Outputs): void {
-  it('saves the adapters that are selected, each in a folder of its name', async () => {
+  it('saves the selected adapters, each in a folder of its name', async () => {
     const peft = await fresh();
     const storage = memoryStorage();
     await savePretrained(peft, 'all', { storage, pruned: false });
@@ -162,7 +165,7 @@ function testFolders<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh, outp
       expectClose(await outputs(again), await outputs(peft));
     }
   });
-  it('says how its modules and the whole stand', async () => {
+  it('reports the status of its modules and of the model', async () => {
     const peft = await fresh();
     const layers = layerStatus(peft);
     expect(layers.map(({ path }) => path).sort()).toEqual(Object.keys(activeAdapter(peft).layers).sort());

@@ -15,45 +15,57 @@ import { relativeDistance } from '../closeness.js';
 import { referenceExecutor } from '../reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
 
-/** What the conformance suite needs to know of a method. */
+/** Options of the conformance suite for a method. */
 export interface ConformanceOptions<C extends TargetConfig> {
-  /** Named configurations to run everything with. */
+  /** Named configurations; every test runs with each of them. */
   readonly configs: Readonly<Record<string, Partial<C>>>;
-  /** Names of configurations that change the output before training, of a method that by default does not. */
+  /**
+   * Names of configurations that change the output before training, for a method that by default does not. Default:
+   * none.
+   */
   readonly randomAtInit?: readonly string[];
-  /** Names of configurations that hold a part constant in the backward pass, with what it is: finite differences skip them. */
+  /**
+   * Names of configurations whose backward pass holds something constant, with a description of it. Finite differences
+   * are skipped for them. Default: none.
+   */
   readonly detached?: Readonly<Record<string, string>>;
   /**
-   * Budgets of configurations, in what LoRA stores of one rank; an empty list for one that keeps none. Default 2, and of the
-   * first configuration also 1.
+   * Budgets by configuration, in multiples of what a LoRA of rank 1 stores; an empty list for a configuration without
+   * budgets. Default: 2, and for the first configuration also 1.
    */
   readonly budgets?: Readonly<Record<string, readonly number[]>>;
-  /** Options that must be refused, and the field the error must name. */
+  /** Options that must be rejected, and the field that the error must name. */
   readonly invalid: readonly { readonly options: Record<string, unknown>; readonly field: string }[];
-  /** Learning rate at which the toy task is learnt. Default 0.02. */
+  /** The learning rate for the toy task. Default 0.02. */
   readonly learningRate?: number;
-  /** Default: TensorFlow.js's own JavaScript backend. */
+  /** Makes the executor. Default: TensorFlow.js's JavaScript backend. */
   readonly executor?: () => Promise<Executor>;
 }
 
 /** A method with one of its configurations. */
 export interface Suite<C extends TargetConfig = TargetConfig> {
+  /** The method. */
   readonly method: CallableMethod<C>;
+  /** The configuration's name. */
   readonly name: string;
+  /** The configuration. */
   readonly config: Partial<C>;
+  /** The learning rate for the toy task. */
   readonly learningRate: number;
+  /** Whether the untrained adapter leaves the outputs unchanged. */
   readonly identityAtInit: boolean;
-  /** What the backward pass holds constant, if anything. */
+  /** A description of what the backward pass holds constant, if anything. */
   readonly detached: string | undefined;
-  /** In what LoRA stores of one rank. */
+  /** Budgets, in multiples of what a LoRA of rank 1 stores. */
   readonly budgets: readonly number[];
+  /** Makes the executor. */
   executor(): Promise<Executor>;
 }
 
-/** Outputs of two float32 computations of one network are this close. */
+/** The largest relative distance of two float32 computations of one network's outputs. */
 const OUTPUT_TOLERANCE = 1e-5;
 
-/** The suite of one configuration. */
+/** Returns the suite of one configuration. */
 export function suiteOf<C extends TargetConfig>(
   method: CallableMethod<C>,
   name: string,
@@ -71,7 +83,7 @@ export function suiteOf<C extends TargetConfig>(
   };
 }
 
-/** The method on a toy model, calibrated where its initial values are computed from data. */
+/** Attaches the method to a toy model; calibrates it if its initial values are computed from data. */
 export async function attached<C extends TargetConfig>(
   { method, config }: Suite<C>,
   { seed = 3, model = toyModel() }: { readonly seed?: number; readonly model?: Model } = {},
@@ -99,17 +111,17 @@ export async function trainToy<C extends TargetConfig>(
 
 const trainedBefore = new WeakMap<object, Map<string, Promise<PeftModel>>>();
 
-/** A trained adapter, in a model of its own at every call; trained once. */
+/** Returns a model with a trained adapter: a new copy at every call, trained only once. */
 export async function trained<C extends TargetConfig>(suite: Suite<C>, epochs = 4, seed = 3): Promise<PeftModel<C>> {
   const made = trainedBefore.get(suite) ?? new Map<string, Promise<PeftModel>>();
   trainedBefore.set(suite, made);
   const key = `${epochs} epochs, seed ${seed}`;
-  const peft = made.get(key) ?? trainedAnew(suite, epochs, seed);
+  const peft = made.get(key) ?? newlyTrained(suite, epochs, seed);
   made.set(key, peft);
   return withAdapter((await peft) as PeftModel<C>, {});
 }
 
-async function trainedAnew<C extends TargetConfig>(
+async function newlyTrained<C extends TargetConfig>(
   suite: Suite<C>,
   epochs: number,
   seed: number,
@@ -119,7 +131,7 @@ async function trainedAnew<C extends TargetConfig>(
   return peft;
 }
 
-/** A trained adapter and the storage that it is saved in, as the folder `adapter`. */
+/** Returns a trained adapter and the storage with its saved folder `adapter`. */
 export async function saved<C extends TargetConfig>(
   suite: Suite<C>,
   pruned: boolean,
@@ -130,7 +142,7 @@ export async function saved<C extends TargetConfig>(
   return { peft, storage };
 }
 
-/** Outputs on rows that were not trained on, one after the other. */
+/** Returns the concatenated outputs on rows that were not trained on. */
 export async function outputsOf(
   model: PeftModel | Model,
   suite: Pick<Suite, 'executor'>,
@@ -140,7 +152,7 @@ export async function outputsOf(
   return rows.flatMap((row) => [...row]);
 }
 
-/** Two outputs are equal but for rounding. */
+/** Expects two outputs to be equal except for rounding. */
 export function expectClose(
   actual: readonly number[],
   expected: readonly number[],
@@ -149,7 +161,7 @@ export function expectClose(
   expect(relativeDistance(actual, expected)).toBeLessThan(tolerance);
 }
 
-/** Two outputs are of different networks. */
+/** Expects two outputs to be of different networks. */
 export function expectApart(actual: readonly number[], expected: readonly number[]): void {
   expect(relativeDistance(actual, expected)).toBeGreaterThan(1e-3);
 }

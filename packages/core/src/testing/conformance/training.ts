@@ -10,11 +10,11 @@ import { relativeDistance } from '../closeness.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
 import { attached, trained, trainToy, type Suite } from './suite.js';
 
-/** What training moves and what it leaves, that it learns, repeats itself, resumes and leaks nothing. */
+/** Tests that training changes the right tensors, learns, is repeatable, resumes and leaks no memory. */
 export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
   const whole = once(() => wholeRun(suite));
 
-  it('trains every tensor it declares and nothing of the base', async () => {
+  it('trains every tensor it declares and no base weight', async () => {
     const { model, layers, start, end } = await whole();
     expect(checksums(model.weights)).toEqual(checksums(toyModel().weights));
     for (const layer of Object.values(layers)) {
@@ -31,11 +31,11 @@ export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
     const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
     expect(mean(losses.slice(-4))).toBeLessThan(0.85 * mean(losses.slice(0, 4)));
   });
-  it('gives the same numbers twice, evaluated on the way or not', async () => {
+  it('gives the same numbers twice, with or without evaluations', async () => {
     const { values } = activeAdapter(await trained(suite, EPOCHS));
     expect(values).toEqual((await whole()).end.last.values);
   });
-  it('goes on from a snapshot to the same end', async () => {
+  it('continues from a snapshot to the same end', async () => {
     const { snapshots, end } = await whole();
     expect(snapshots.map(({ step }) => step)).toEqual([SNAPSHOT]);
     const resume = await readSnapshot(writeSnapshot(snapshots[0] as TrainingSnapshot));
@@ -47,7 +47,7 @@ export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
   it('trap 31: leaks no tensor over many steps', async () => {
     const counts = (await whole()).steps.map(({ tensors }) => tensors);
     expect(counts).toHaveLength(EPOCHS * toyTrainingData().batchesPerEpoch);
-    const settled = counts.slice(SNAPSHOT); // the evaluation's weights are there by then
+    const settled = counts.slice(SNAPSHOT); // the evaluation's weights are uploaded by then
     expect(Math.max(...settled)).toBeLessThanOrEqual(settled[0] as number);
   });
 }
@@ -56,19 +56,19 @@ const EPOCHS = 4;
 /** A step between two evaluations, past the middle. */
 const SNAPSHOT = 9;
 
-/** Several tests look at one run. */
+/** Runs a function once and shares the result among several tests. */
 function once<T>(run: () => Promise<T>): () => Promise<T> {
   let result: Promise<T> | undefined;
   return () => (result ??= run());
 }
 
-/** A run that is judged on the way. */
+/** The options of a run with evaluations. */
 const judged = (): Pick<TrainOptions, 'epochs' | 'selection'> => ({
   epochs: EPOCHS,
   selection: { data: toyEvaluationData(2, 1) },
 });
 
-/** A run from its start to its end, with a snapshot on the way, and the loss and the number of tensors after each step. */
+/** Runs a whole training with a snapshot on the way. Records the loss and the number of tensors after each step. */
 async function wholeRun<C extends TargetConfig>(suite: Suite<C>) {
   const model = toyModel();
   const peft = await attached(suite, { model });

@@ -5,7 +5,7 @@ import type { GraphBuilder, Value, ValueType } from '../graph.js';
 import { indices } from './kernel.js';
 import type { KernelTable, Unary } from './kernel.js';
 
-/** Kernels that make tensors from numbers known now. */
+/** Kernels that create tensors from numbers known at tracing time. */
 export const creation: KernelTable = {
   Fill: (g, _: unknown, { shape, value, dtype }: FillAttrs) => filled(g, Number(value), dtypeFor(dtype), shape),
   ZerosLike: (g, { x }: Unary) => filled(g, 0, dtypeFor(x.dtype), x.shape),
@@ -20,11 +20,11 @@ export const creation: KernelTable = {
   OneHot: oneHot,
 };
 
-/** An element type of a trace. @throws EngineError for strings and complex numbers. */
+/** Checks the element type of a trace. @throws EngineError for strings and complex numbers. */
 export function dtypeFor(dtype: string): ValueType {
   if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return dtype;
   throw new EngineError(
-    `a compiled function holds float32, int32 and bool tensors, got ${dtype}; use the eager executor`,
+    `a compiled function supports float32, int32 and bool tensors, got ${dtype}; use the eager executor`,
   );
 }
 
@@ -36,7 +36,7 @@ function vector(g: GraphBuilder, values: readonly number[], dtype: ValueType): V
   return g.constant(typedArray(values, dtype), dtype, [values.length]);
 }
 
-/** Numbers from `start` to before `stop`; none when the step leads away from it. */
+/** Numbers from `start` up to but excluding `stop`; empty when the step leads away from it. */
 function range(g: GraphBuilder, _: unknown, { start, stop, step, dtype }: RangeAttrs): Value {
   const stride = stop < start && step === 1 ? -1 : step;
   const count = Math.max(0, Math.ceil((stop - start) / stride));

@@ -3,7 +3,7 @@ import type { Attribute, GraphBuilder, Value } from '../graph.js';
 import { numberType } from './kernel.js';
 import type { Binary, Kernel, KernelTable, Unary } from './kernel.js';
 
-/** Kernels that look at one element of each operand; operands broadcast. */
+/** Elementwise kernels; their operands broadcast. */
 export const elementwise: KernelTable = {
   // arithmetic
   Add: arithmetic('Add'),
@@ -83,8 +83,8 @@ export const elementwise: KernelTable = {
 };
 
 /**
- * Sines and cosines from arithmetic alone, to 2e-7, or to 1e-6 for |x| up to 1e5. Cephes' sinf: of x = k pi/2 + r, with pi/2 in three parts of which
- * k times the first is exact, a polynomial of r in [-pi/4, pi/4].
+ * Sine and cosine from arithmetic alone, to 2e-7, or to 1e-6 for |x| up to 1e5. This is Cephes' sinf: with x = k pi/2 +
+ * r, a polynomial of r in [-pi/4, pi/4]. pi/2 is split into three parts; k times the first part is exact.
  */
 export const ownSines: KernelTable = { Sin: composed((g, x) => sine(g, x, 0)), Cos: composed((g, x) => sine(g, x, 1)) };
 
@@ -131,7 +131,7 @@ export function square(g: GraphBuilder, x: Value): Value {
   return g.zip('Mul', x, x);
 }
 
-/** Two numbers to one of the same type; ONNX has no arithmetic of bools, so they go through integers. */
+/** Two numbers to one of the same type. ONNX has no arithmetic for bools, so they are computed as integers. */
 function arithmetic(op: string): Kernel<Binary> {
   return (g, { a, b }) => {
     if (a.dtype !== 'bool') return g.zip(op, a, b);
@@ -144,22 +144,22 @@ function comparison(op: string): Kernel<Binary> {
   return (g, { a, b }) => g.zip(op, ordered(g, a), ordered(g, b), { dtype: 'bool' });
 }
 
-/** ONNX orders numbers only. */
+/** ONNX only orders numbers, not bools. */
 function ordered(g: GraphBuilder, x: Value): Value {
   return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
 }
 
-/** One number to one of the same type, where ONNX knows the operator for integers too. */
+/** One number to one of the same type, by an ONNX operator that also takes integers. */
 function integral(op: string): Kernel<Unary> {
   return (g, { x }) => g.map(op, x);
 }
 
-/** One number to one of the same type, where ONNX knows the operator for fractions only. */
+/** One number to one of the same type, by an ONNX operator that only takes floats. */
 function real(op: string, attributes: Readonly<Record<string, Attribute>> = {}): Kernel<Unary> {
   return composed((g, x) => g.map(op, x, { attributes }));
 }
 
-/** The same for several nodes; `body` sees float32. */
+/** Several nodes as one kernel; `body` gets float32, and the result is cast back. */
 function composed(body: (g: GraphBuilder, x: Value) => Value): Kernel<Unary> {
   return (g, { x }) => g.cast(body(g, g.cast(x, 'float32')), x.dtype);
 }

@@ -2,7 +2,7 @@ import type { GraphBuilder, Value } from '../graph.js';
 import { hardSigmoid, square } from './elementwise.js';
 import type { KernelTable, Unary } from './kernel.js';
 
-/** Whole layers of `@peftjs/core/nn` as the nodes that ONNX Runtime has for them. */
+/** Kernels that compile whole layers of `@peftjs/core/nn` to ONNX Runtime's fused operators. */
 export const fused: KernelTable = {
   PeftLayerNorm: layerNorm,
   PeftGelu: (g, { x }: Unary) => g.map('Gelu', x),
@@ -13,7 +13,7 @@ export const fused: KernelTable = {
   PeftSilu: (g, { x }: Unary) => g.map('QuickGelu', x, { domain: MICROSOFT, attributes: { alpha: { float: 1 } } }),
 };
 
-/** Operators that ONNX Runtime has besides the standard ones. */
+/** The domain of ONNX Runtime's own operators. */
 const MICROSOFT = 'com.microsoft';
 
 /** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
@@ -55,7 +55,10 @@ interface RotaryInputs extends Unary {
   readonly positions?: Value;
 }
 
-/** Heads turned by the angles of their positions; the one number 0 stands for 0, 1, .. */
+/**
+ * Rotates heads by the angles of their positions. Without `positions`, these are 0, 1, ..: ONNX Runtime reads a single
+ * 0 as this.
+ */
 function rotary(g: GraphBuilder, { x, cos, sin, positions }: RotaryInputs): Value {
   const places = positions === undefined ? g.ints([0]) : g.cast(positions, 'int64');
   const attributes = { interleaved: 0 };

@@ -1,8 +1,8 @@
 import type { GraphBuilder, Value, ValueType } from '../graph.js';
 
 /**
- * What a TensorFlow.js kernel becomes: it computes nothing, it adds nodes to the graph and says what shape comes out.
- * Each names the inputs and attributes it reads; TensorFlow.js hands them over by these names.
+ * Translates a TensorFlow.js kernel: adds nodes to the graph and returns the resulting value or values. Each kernel
+ * names the inputs and attributes that it reads; TensorFlow.js passes them by these names.
  */
 export type Kernel<Inputs = never, Attributes = never> = (
   g: GraphBuilder,
@@ -10,21 +10,24 @@ export type Kernel<Inputs = never, Attributes = never> = (
   attributes: Attributes,
 ) => Value | readonly Value[];
 
-/** Kernels by the name under which TensorFlow.js calls them. */
+/** Kernels by their TensorFlow.js names. */
 export type KernelTable = Readonly<Record<string, Kernel>>;
 
-/** Inputs of a kernel of one tensor. */
+/** Inputs of a kernel with one tensor. */
 export interface Unary {
+  /** The operand. */
   readonly x: Value;
 }
 
-/** Inputs of a kernel of two tensors. */
+/** Inputs of a kernel with two tensors. */
 export interface Binary {
+  /** The first operand. */
   readonly a: Value;
+  /** The second operand. */
   readonly b: Value;
 }
 
-/** An axis counted from the front. */
+/** Converts an axis that may count from the back to one that counts from the front. */
 export function positive(axis: number, rank: number): number {
   return axis < 0 ? axis + rank : axis;
 }
@@ -39,7 +42,7 @@ export function indices(length: number): number[] {
   return Array.from({ length }, (_, index) => index);
 }
 
-/** The type of a constant that meets `x` in arithmetic. */
+/** The element type of a constant that is combined with `x` in arithmetic. */
 export function numberType(x: Value): ValueType {
   return x.dtype === 'float32' ? 'float32' : 'int32';
 }

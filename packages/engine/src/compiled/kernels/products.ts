@@ -19,7 +19,7 @@ function matMul(g: GraphBuilder, a: Value, b: Value): Value {
   return g.node('MatMul', [a, b], [...batch, ...a.shape.slice(-2, -1), ...b.shape.slice(-1)]);
 }
 
-/** The last two axes exchanged. ONNX Runtime folds the node into the product that reads it. */
+/** The last two axes exchanged. ONNX Runtime folds the transpose into the product that reads it. */
 function swapped(g: GraphBuilder, x: Value): Value {
   const rank = x.shape.length;
   return g.transpose(x, [...indices(rank - 2), rank - 1, rank - 2]);

@@ -1,16 +1,16 @@
 /**
- * Products of a matrix with a frozen weight in 8 bits, W = s Q (`@peftjs/core/nn`, quantizedLinear), by ONNX Runtime's product of
- * uint8 and int8 with exact sums:
+ * Products of a matrix with a frozen 8-bit weight, W = s Q (`@peftjs/core/nn`, quantizedLinear), by ONNX Runtime's
+ * product of uint8 and int8 with exact sums:
  *
  *   x row by row as r (u - 128), u in 1..255, r = max |x| / 127
  *   y  = r s ((u - 128) Q)        dx = r' ((u' - 128) Q^T) with u', r' of dy s
  *
- * The weight is an input of the graph in one copy; the backward pass transposes its bytes.
+ * The weight is one input of the graph; the backward pass transposes its bytes.
  */
 import type { GraphBuilder, Value } from '../graph.js';
 import type { KernelTable } from './kernel.js';
 
-/** Kernels that take a weight in 8 bits; no other does. */
+/** The only kernels that read an 8-bit weight. */
 export const quantized: KernelTable = {
   PeftInt8MatMul: (g, { x, values, scale }: QuantizedInputs<'x'>) => integerProduct(g, x, values, scale),
   PeftInt8MatMulGrad: (g, { dy, values, scale }: QuantizedInputs<'dy'>) =>
@@ -22,7 +22,7 @@ type QuantizedInputs<Name extends string> = Readonly<Record<Name | 'values' | 's
 
 const ZERO_POINT = 128;
 const LARGEST = 127;
-/** Keeps a row of zeros from a scale of zero; no row that matters is as small. */
+/** Avoids a scale of zero for a row of zeros; every row that matters is larger. */
 const SMALLEST_SCALE = 1e-30;
 
 /** x `[rows, inner]` times bytes `[inner, columns]` and the scale of each column -> `[rows, columns]` */
@@ -31,7 +31,7 @@ function integerProduct(g: GraphBuilder, x: Value, bytes: Value, scale: Value): 
   const [rows = 1] = integers.shape;
   const columns = bytes.shape[1] as number;
   const zero = g.constant(Uint8Array.of(ZERO_POINT), 'uint8', []);
-  // Bytes without a sign are held 128 higher, where the machine's product of the others is not exact.
+  // Where the processor's int8 product is not exact, weights are uint8, raised by 128.
   const weightZero = bytes.dtype === 'uint8' ? [zero] : [];
   const operands = [integers, bytes, g.scalar(1), scale, zero, ...weightZero];
   const options = { domain: 'com.microsoft', dtype: 'float32' } as const;
@@ -43,7 +43,7 @@ function integerProduct(g: GraphBuilder, x: Value, bytes: Value, scale: Value): 
 function rounded(g: GraphBuilder, x: Value): { integers: Value; scales: Value } {
   const [rows = 1] = x.shape;
   const extreme = (op: string): Value => g.node(op, [x, g.ints([1])], [rows], { attributes: { keepdims: 0 } });
-  // One look at each extreme costs less than a look at the absolute values, which would be written out.
+  // The two extremes cost less than the largest absolute value, which would write out the absolute values.
   const largest = g.node('Max', [extreme('ReduceMax'), g.map('Neg', extreme('ReduceMin'))], [rows]);
   const scales = g.zip('Add', g.zip('Mul', largest, g.scalar(1 / LARGEST)), g.scalar(SMALLEST_SCALE)); // [rows]
   const zeros = g.constant(new Uint8Array(rows).fill(ZERO_POINT), 'uint8', [rows]);
@@ -52,7 +52,7 @@ function rounded(g: GraphBuilder, x: Value): { integers: Value; scales: Value } 
   return { integers, scales: g.reshape(scales, [rows, 1]) };
 }
 
-/** Bytes as floats, with their sign. */
+/** Bytes as floats, with the sign restored. */
 function signed(g: GraphBuilder, bytes: Value): Value {
   const numbers = g.cast(bytes, 'float32');
   return bytes.dtype === 'uint8' ? g.zip('Sub', numbers, g.scalar(ZERO_POINT)) : numbers;

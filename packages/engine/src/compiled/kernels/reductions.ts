@@ -5,7 +5,7 @@ import type { GraphBuilder, Value } from '../graph.js';
 import { indices, numberType, positive, spliced } from './kernel.js';
 import type { Kernel, KernelTable, Unary } from './kernel.js';
 
-/** Kernels that look along axes. */
+/** Kernels that reduce or scan along axes. */
 export const reductions: KernelTable = {
   Sum: (g, { x }: Unary, at: SumAttrs) => reduce(g, 'ReduceSum', numeric(g, x), at.axis, at.keepDims),
   Mean: (g, { x }: Unary, at: SumAttrs) => reduce(g, 'ReduceMean', g.cast(x, 'float32'), at.axis, at.keepDims),
@@ -24,7 +24,7 @@ export const reductions: KernelTable = {
   Cumprod: cumprod,
 };
 
-/** A reduction over axes; over no axis it is the tensor itself. */
+/** A reduction over axes; over no axes it returns the tensor itself. */
 function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], keepDims: boolean): Value {
   const axes = tf.util.parseAxisParam(axis, [...x.shape]);
   if (axes.length === 0) return x;
@@ -36,12 +36,12 @@ function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], 
   return g.node(op, [x, g.ints(axes)], shape, { attributes: { keepdims: keepDims ? 1 : 0 } });
 }
 
-/** Bools are counted as integers. */
+/** Converts bools to integers. */
 function numeric(g: GraphBuilder, x: Value): Value {
   return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
 }
 
-/** The same, with a result of the operand's type. */
+/** Applies `body` to numbers and casts the result back to the type of `x`. */
 function through(g: GraphBuilder, x: Value, body: (x: Value) => Value): Value {
   return g.cast(body(numeric(g, x)), x.dtype);
 }
@@ -54,7 +54,7 @@ function extremum(op: string): Kernel<Unary, { axis: number | number[] }> {
   };
 }
 
-/** The k largest of the last axis and where they stand. */
+/** The k largest values along the last axis, and their positions. */
 function topK(g: GraphBuilder, { x }: Unary, { k, sorted }: TopKAttrs): Value[] {
   const last = x.shape.length - 1;
   const shape = spliced(x.shape, last, k);
@@ -70,7 +70,10 @@ function cumsum(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: Cum
   return g.node('CumSum', [x, along], x.shape, { attributes });
 }
 
-/** ONNX has no running product: element i multiplies what a triangular mask leaves of a copy of the axis. */
+/**
+ * ONNX has no cumulative product: the axis is copied once for each output element, and a triangular mask selects its
+ * factors.
+ */
 function cumprod(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: CumsumAttrs): Value {
   const along = positive(axis, x.shape.length);
   const length = x.shape[along] ?? 1;

@@ -26,7 +26,7 @@ import type { Kernel, KernelTable, Unary } from './kernel.js';
 
 type Many = Readonly<Record<string, Value>>;
 
-/** Kernels that move elements about. */
+/** Kernels that rearrange elements. */
 export const shape: KernelTable = {
   Identity: (_, { x }: Unary) => x,
   Cast: (g, { x }: Unary, { dtype }: CastAttrs) => g.cast(x, dtypeFor(dtype)),
@@ -37,7 +37,7 @@ export const shape: KernelTable = {
   Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) => g.transpose(x, perm),
   Tile: tile,
 
-  // parts
+  // slicing and splitting
   Slice: slice,
   StridedSlice: stridedSlice,
   Reverse: (g, { x }: Unary, { dims }: ReverseAttrs) => reverse(g, x, dims),
@@ -46,7 +46,7 @@ export const shape: KernelTable = {
   GatherV2: gather,
   GatherNd: gatherNd,
 
-  // wholes
+  // joining and padding
   Concat: (g, parts: Many, { axis }: ConcatAttrs) => concat(g, Object.values(parts), axis),
   Pack: (g, parts: Many, { axis }: PackAttrs) => pack(g, Object.values(parts), axis),
   PadV2: (g, { x }: Unary, { paddings, constantValue }: PadV2Attrs) => pad(g, x, paddings, constantValue),
@@ -55,7 +55,7 @@ export const shape: KernelTable = {
   UnsortedSegmentSum: segmentSum,
 };
 
-/** A repetition of axes of length 1 is a broadcast and costs nothing. */
+/** Repeating axes of length 1 is a broadcast and costs nothing. */
 function tile(g: GraphBuilder, { x }: Unary, { reps }: TileAttrs): Value {
   const shape = x.shape.map((dim, axis) => dim * (reps[axis] ?? 1));
   if (x.shape.every((dim, axis) => dim === 1 || reps[axis] === 1)) return g.expand(x, shape);
@@ -86,7 +86,7 @@ function stridedSlice(g: GraphBuilder, { x }: Unary, at: StridedSliceAttrs): Val
   return g.reshape(cut(g, x, begin, ends, sizes, strides), finalShape);
 }
 
-/** An end that a negative step reaches only after the first element; ONNX counts -1 from the back. */
+/** The end of a slice with a negative step that includes the first element; ONNX would count -1 from the back. */
 const BEFORE_FIRST = -(2 ** 31);
 
 function cut(
@@ -107,7 +107,7 @@ function reverse(g: GraphBuilder, x: Value, dims: number | number[]): Value {
   return g.node('Slice', [x, all(-1), all(BEFORE_FIRST), g.ints(axes), all(-1)], x.shape);
 }
 
-/** Splits that give at most so many parts at once, and what is left in several. */
+/** Splits a tensor. A node gives at most `most` parts; more parts are split in several steps. */
 export function splitting(most: number): Kernel<Unary, SplitVAttrs> {
   return (g, { x }, { numOrSizeSplits, axis }) => {
     const along = positive(axis, x.shape.length);
@@ -135,13 +135,13 @@ function parts(g: GraphBuilder, x: Value, { sizes, axis, most }: Split): readonl
   return g.nodeOf('Split', [x, g.ints(sizes)], shapes, { attributes: { axis } });
 }
 
-/** Where an operator works along the last axis, a tensor may as well be a matrix: it often is held as one. */
+/** An operator along the last axis can work on the matrix `[rows, features]`, since a tensor is often held as one. */
 function asRows(g: GraphBuilder, x: Value, axis: number): { rows: Value; axis: number } {
   const isLast = x.shape.length > 2 && axis === x.shape.length - 1;
   return isLast ? { rows: g.rows(x), axis: 1 } : { rows: x, axis };
 }
 
-/** Unpacks at most so many tensors at once. */
+/** Unpacks a tensor, with at most `most` outputs of a node. */
 export function unpacking(most: number): Kernel<{ readonly value: Value }, UnpackAttrs> {
   return (g, { value }, { axis }) => {
     const along = positive(axis, value.shape.length);
@@ -183,10 +183,10 @@ function pad(
 
 function mirrorPad(g: GraphBuilder, { x }: Unary, { paddings, mode }: MirrorPadAttrs): Value {
   if (mode === 'reflect') return pad(g, x, paddings, 0, mode);
-  throw new EngineError(`tf.mirrorPad can be compiled with mode 'reflect', got '${mode}'; use the eager executor`);
+  throw new EngineError(`tf.mirrorPad can only be compiled with mode 'reflect', got '${mode}'; use the eager executor`);
 }
 
-/** Rows of `x` along an axis; the first `batchDims` axes of x and indices go together. */
+/** Rows of `x` along an axis; the first `batchDims` axes of x and indices are paired. */
 function gather(g: GraphBuilder, { x, indices: at }: Unary & { readonly indices: Value }, attrs: GatherV2Attrs): Value {
   const { batchDims } = attrs;
   const axis = positive(attrs.axis, x.shape.length);
@@ -195,14 +195,14 @@ function gather(g: GraphBuilder, { x, indices: at }: Unary & { readonly indices:
   if (batchDims === 0) return g.node('Gather', [x, rows], shape, { attributes: { axis } });
   if (batchDims !== axis) {
     throw new EngineError(
-      `tf.gather can be compiled with batchDims = axis, got ${batchDims} and ${axis}; transpose first`,
+      `tf.gather can only be compiled with batchDims = axis, got ${batchDims} and ${axis}; transpose first`,
     );
   }
   const tuples = g.cast(g.reshape(rows, [...rows.shape, 1]), 'int64'); // [.., 1]
   return g.node('GatherND', [x, tuples], shape, { attributes: { batch_dims: batchDims } });
 }
 
-/** Slices of `params` at tuples of indices: `[.., depth]` -> `[.., ..params.shape after depth]`. */
+/** Slices of `params` at index tuples: `[.., depth]` -> `[.., ..params.shape after depth]`. */
 function gatherNd(
   g: GraphBuilder,
   { params, indices: at }: { readonly params: Value; readonly indices: Value },
@@ -211,7 +211,7 @@ function gatherNd(
   return g.node('GatherND', [params, g.cast(at, 'int64')], [...at.shape.slice(0, -1), ...params.shape.slice(depth)]);
 }
 
-/** Zeros with `updates` added at tuples of indices `[.., depth]`. */
+/** Zeros with `updates` added at index tuples `[.., depth]`. */
 function scatterNd(
   g: GraphBuilder,
   inputs: { readonly indices: Value; readonly updates: Value },
@@ -246,7 +246,9 @@ function segmentSum(
   return addRows(g, inside, kept, numSegments, row);
 }
 
-/** `total[ids[i]] += rows[i]`. ScatterElements adds in order; ScatterND's threads may meet in one row. */
+/**
+ * `total[ids[i]] += rows[i]`. ScatterElements adds in order; with ScatterND, threads may write to the same row at once.
+ */
 function addRows(g: GraphBuilder, ids: Value, rows: Value, count: number, row: readonly number[]): Value {
   const width = tf.util.sizeFromShape([...row]);
   const updates = g.reshape(rows, [...ids.shape, width]); // [n, width]

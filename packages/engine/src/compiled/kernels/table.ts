@@ -7,7 +7,7 @@ import { quantized } from './quantized.js';
 import { reductions } from './reductions.js';
 import { shape, splitting, unpacking } from './shape.js';
 
-/** Every TensorFlow.js kernel that can be compiled, family by family. */
+/** The kernels of all TensorFlow.js ops that can be compiled, by family. */
 export const kernelTable: KernelTable = {
   ...elementwise,
   ...reductions,
@@ -18,18 +18,24 @@ export const kernelTable: KernelTable = {
   ...quantized,
 };
 
-/** Layers that only ONNX Runtime has an operator for. */
+/** Layers that ONNX Runtime has an operator for, but the ONNX standard does not. */
 const BEYOND_ONNX: ReadonlySet<string> = new Set(['PeftRmsNorm', 'PeftRotary', 'PeftSilu']);
 
-/** The same table without them: they then come as the plain operators that they are composed of, which every runtime knows. */
+/**
+ * The table without these: their layers compile to the standard operators that they are composed of, which every
+ * runtime knows.
+ */
 export const standardTable: KernelTable = Object.fromEntries(
   Object.entries(kernelTable).filter(([name]) => !BEYOND_ONNX.has(name)),
 );
 
-/** Buffers that WebGPU promises to a shader: a tensor and its parts. */
+/** The storage buffers that WebGPU guarantees to a shader: here, for a tensor and its parts. */
 const BUFFERS = 8;
 
-/** The table for WebGPU, whose sines are good to 2^-11 only, and where ONNX Runtime's own norm gives a mean for 1 / rms (1.30). */
+/**
+ * The table for WebGPU: its sine is only accurate to 2^-11, and ONNX Runtime's own norm (1.30) returns a mean instead
+ * of 1 / rms.
+ */
 export const webgpuTable: KernelTable = {
   ...standardTable,
   ...ownSines,
