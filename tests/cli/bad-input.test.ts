@@ -64,12 +64,12 @@ const cases: [string, string, RegExp][] = [
   [
     'shards of a study that tunes',
     'run --preset standard --shard 0/2 --out <out>',
-    /shares tunes no learning rates.*--queue/,
+    /shares cannot tune learning rates.*--queue/,
   ],
   [
     'a manifest of a study that tunes',
     'manifest --kubernetes --image x --preset standard --out <out>',
-    /shares tunes no learning rates/,
+    /shares cannot tune learning rates/,
   ],
   ['a budget twice', 'run --budget r=2,r=2 --out <out>', /'r=2' twice/],
   ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
@@ -127,8 +127,8 @@ const cases: [string, string, RegExp][] = [
     'run --train <good.tsv> --dev <strange-label.tsv> --out <out>',
     /strange-label\.tsv.*7/,
   ],
-  ['a study file that is not JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
-  ['a study file that is a list', 'run --config <list.json> --out <out>', /list\.json: expected an object/],
+  ['a study file that is no JSON', 'run --config <broken.json> --out <out>', /broken\.json/],
+  ['a study file that is a list', 'run --config <list.json> --out <out>', /list\.json: expected a JSON object/],
   ['a study file with a wrong field', 'run --config <wrong.json> --out <out>', /protocol\.epochs/],
   [
     'a study file with an unknown field',

@@ -104,7 +104,7 @@ describe('a budget that the modules cannot hold is rejected, with the largest po
 describe('names of methods', () => {
   it('are those of packages, in any case', async () => {
     const { code, stderr } = await peftBench(['train', '--method', 'LoRA', ...task, '--out', path('trained')]);
-    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('saved in') as string });
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('saved to') as string });
   });
 
   it('may only appear once, in any case', async () => {

@@ -203,7 +203,7 @@ describe.skipIf(process.platform !== 'linux')(
       expect(started).toContain(Number(refusal.exec(second.stderr.trim().split('\n').at(-1) ?? '')?.[1]));
       expect(await run.ended()).toBe(0);
       expect(run.stderr()).toMatch(
-        /! +lora .*killed by SIGKILL, probably because memory ran out; it will be started again, by itself/,
+        /! +lora .*killed by SIGKILL, probably because memory ran out; it will be retried alone/,
       );
       expect(await numbers(out)).toEqual(undisturbed);
     });

@@ -117,7 +117,7 @@ describe('peft-bench train', () => {
       '--out',
       file('texts'),
     ]);
-    expect(texts.stderr).toContain('texts: there is no development file: 1 of 12 rows');
+    expect(texts.stderr).toContain('texts: no development file, so results are reported on 1 of the 12 rows');
     expect(texts.code, texts.stderr).toBe(0);
   });
 });
@@ -186,7 +186,7 @@ describe('bad input', () => {
     [
       'columns of language data',
       ['train', '--train', 'texts.jsonl', '--label-separator', '|'],
-      /for a language model, and has no columns; leave out --label-separator/,
+      /for a language model and has no columns; leave out --label-separator/,
     ],
     [
       'columns of embedded tasks',

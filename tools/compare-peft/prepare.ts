@@ -1,8 +1,8 @@
 /*
  * npx tsx --conditions @peftjs/source tools/compare-peft/prepare.ts --model DIR --data DIR --work DIR [--tasks rte,mrpc]
  *
- * Writes what both sides of the comparison train on: each task in tokens, the batches of every seed, and the adapter and head
- * that a seed starts from, in PEFT's format.
+ * Writes what both sides of the comparison train on: each task as tokens, the batches of every seed, and each seed's
+ * initial adapter and head in PEFT format.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -65,7 +65,7 @@ async function prepareRun(
   await writeFile(`${to}/batches.json`, JSON.stringify(planOf(name, dataOf(name, task, seed))));
 }
 
-/** A GLUE task from the folder of the data, or one that comes with an npm package. */
+/** Reads a GLUE task from the data folder, or one from an npm package. */
 function readTask(name: string): Promise<Task<LabelKind>> {
   const embedded = embeddedTasks.get(name);
   if (!embedded) return glueTask(name, flags.data, diskStorage());

@@ -1,46 +1,61 @@
-/** What both sides train on, as prepare.ts writes it: tokens, the batches of every epoch, and the adapter to start from. */
+/**
+ * The training data of both sides, as prepare.ts writes them: tokens, the batches of every epoch, and the initial
+ * adapter.
+ */
 import { readFile } from 'node:fs/promises';
 import type { TrainingData, EvaluationData } from '@peftjs/core';
 import { evaluationData, glueName, glueTasks, trainingData, type EncodedData, type LabelKind } from '@peftjs/tasks';
 import { settings, taskSettings } from './settings.js';
 
-/** A task in tokens. */
+/** A task as tokens. */
 export interface PreparedTask {
+  /** The kind of task. */
   readonly kind: 'classification' | 'regression';
+  /** The names of the classes; empty for regression. */
   readonly classes: readonly string[];
+  /** Rows to train on. */
   readonly train: readonly PreparedRow[];
+  /** Rows to evaluate on. */
   readonly dev: readonly PreparedRow[];
 }
 
-/** A row in tokens. */
+/** A row as tokens. */
 export interface PreparedRow {
+  /** Token ids. */
   readonly ids: readonly number[];
+  /** Token type ids. */
   readonly typeIds: readonly number[];
+  /** The class index, or the value. */
   readonly label: number;
 }
 
-/** Which rows are trained on together, and how long they are padded. */
+/** The rows of a batch, and its padded length. */
 export interface PlannedBatch {
+  /** The indices of the rows. */
   readonly rows: readonly number[];
+  /** The length that rows are padded to, in tokens. */
   readonly tokens: number;
 }
 
 /** The batches of a run. */
 export interface PreparedRun {
+  /** The training batches, by epoch. */
   readonly epochs: readonly (readonly PlannedBatch[])[];
+  /** The evaluation batches. */
   readonly dev: readonly PlannedBatch[];
 }
 
-/** Where the files of a task and of its runs lie. */
+/** The path of a task's file. */
 export const taskFile = (work: string, task: string): string => `${work}/${task}/task.json`;
+/** The folder of a task's run. */
 export const runFolder = (work: string, task: string, seed: number): string => `${work}/${task}/seed-${seed}`;
 
-/** A file of prepare.ts. */
+/** Reads a file of prepare.ts. */
 export async function readPrepared<T>(path: string): Promise<T> {
   return JSON.parse(await readFile(path, 'utf8')) as T;
 }
 
-/** The training batches and the development batches of a task, as peftjs cuts them; judged by GLUE's metrics. */
+/** The training and development batches of a task, as peftjs makes them, evaluated with GLUE's metrics. */
 export function dataOf(
   name: string,
   { kind, train, dev }: Pick<PreparedTask, 'kind' | 'train' | 'dev'>,
@@ -55,7 +70,7 @@ export function dataOf(
   };
 }
 
-/** The same batches as row numbers and lengths. */
+/** The same batches as row indices and lengths. */
 export function planOf(task: string, { train, dev }: ReturnType<typeof dataOf>): PreparedRun {
   const { epochs } = taskSettings(task);
   return {

@@ -1,7 +1,7 @@
 /*
  * npx tsx --conditions @peftjs/source tools/compare-peft/report.ts [--results DIR] [--page docs/benchmarks/peft-parity.md]
  *
- * Writes the table of all pairs that have run into the page, between its marks, and the same numbers into summary.json.
+ * Writes the table of all finished pairs into the page, between its marks, and the same numbers into summary.json.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -10,7 +10,7 @@ import { settings, sides, tableTasks, type RunResult, type Side } from './settin
 import { scoresChart, type ScorePoint } from './scores-chart.js';
 import { meanInterval } from './statistics.js';
 
-/** Both sides of a task and a seed. */
+/** The results of both sides for a task and seed. */
 type Pair = Readonly<Record<Side, RunResult>>;
 
 const NAMES: Readonly<Record<string, string>> = {
@@ -58,7 +58,7 @@ function summarise(all: readonly Pair[]) {
     plannedPairs: tableTasks.length * settings.seeds.length,
     difference: meanInterval(all.map(difference)),
     firstLossesRelative: max(all.map(lossDistance)),
-    // PEFT's wall time divided by peftjs's
+    // PEFT's wall time divided by that of peftjs
     timeRatio: { geometricMean: geometricMean(ratios), least: min(ratios), most: max(ratios) },
     peakRssBytes: Object.fromEntries(sides.map((side) => [side, max(all.map((pair) => pair[side].peakRssBytes))])),
   };
@@ -75,7 +75,7 @@ function tableOf(all: readonly Pair[]): string {
   return [...head, ...rows.map(taskRow), totalRow(all)].join('\n');
 }
 
-/** How much of the plan has run, and where. */
+/** A sentence on how much of the plan has run, and on which machine. */
 function stateOf(all: readonly Pair[]): string {
   const runs = all.flatMap(({ peftjs, peft }) => [peftjs, peft]);
   const loads = runs.flatMap(({ load }) => [load.before, load.after]);
@@ -105,7 +105,7 @@ function totalRow(all: readonly Pair[]): string {
   return row(['**all**', '', `${all.length} pairs`, '', '', `**${centre}${interval}**`, ...rest]);
 }
 
-/** Difference, distance of the first losses, wall time, its ratio and memory, over pairs. */
+/** The difference, the distance of the first losses, wall times, their ratio and memory, over some pairs. */
 function shared(some: readonly Pair[]): string[] {
   const times = sides.map((side) => mean(some.map((pair) => pair[side].seconds.total)).toFixed(0));
   const memory = sides.map((side) => (max(some.map((pair) => pair[side].peakRssBytes)) / 1e9).toFixed(2));
@@ -134,7 +134,7 @@ function timeRatio({ peftjs, peft }: Pair): number {
   return peft.seconds.total / peftjs.seconds.total;
 }
 
-/** The largest relative difference of a loss. */
+/** The largest relative difference of the recorded losses. */
 function lossDistance({ peftjs, peft }: Pair): number {
   return max(peft.losses.map((loss, step) => Math.abs((peftjs.losses[step] ?? NaN) - loss) / loss));
 }
@@ -143,7 +143,10 @@ function signed(value: number): string {
   return `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(5)}`;
 }
 
-/** The page with a new table between its marks, which Prettier leaves as it is. @throws RangeError when it has no marks. */
+/**
+ * Replaces the table between the page's marks, which Prettier leaves unformatted.
+ * @throws RangeError if the page has no marks.
+ */
 function withTable(text: string, table: string): string {
   const [start, end] = ['<!-- prettier-ignore-start -->', '<!-- prettier-ignore-end -->'];
   const [before, rest] = text.split(start);

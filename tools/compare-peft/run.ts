@@ -1,7 +1,7 @@
 /*
  * npx tsx --conditions @peftjs/source tools/compare-peft/run.ts --model DIR --work DIR --task rte --seed 1 --out FILE
  *
- * One run of peftjs on what prepare.ts wrote; peer.py is the same of Hugging Face PEFT.
+ * Trains with peftjs on the files of prepare.ts, once; peer.py does the same with Hugging Face PEFT.
  */
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
@@ -71,11 +71,11 @@ async function run(name: string, number: number, at: { model: string; work: stri
   };
 }
 
-/** What is trained on here is what peer.py reads from the file. */
+/** Checks that the batches here are those that peer.py reads from the file. */
 async function assertSameBatches(name: string, data: ReturnType<typeof dataOf>, file: string): Promise<void> {
   const written = await readPrepared<PreparedRun>(file);
   if (JSON.stringify(written) === JSON.stringify(planOf(name, data))) return;
-  throw new RangeError(`${file} has other batches than peftjs cuts now; run prepare.ts again`);
+  throw new RangeError(`${file} does not match the batches that peftjs makes now; run prepare.ts again`);
 }
 
 function median(values: readonly number[]): number {

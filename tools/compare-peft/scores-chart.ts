@@ -1,17 +1,20 @@
-/** A pair of runs. */
+/** The scores of a pair of runs. */
 export interface ScorePoint {
+  /** The task. */
   readonly task: string;
+  /** The score of PEFT. */
   readonly peft: number;
+  /** The score of peftjs. */
   readonly peftjs: number;
 }
 
-/** Side of the square that scores from 0 to 1 are drawn in, and what lies around it. */
+/** The side of the square for scores from 0 to 1, in px. */
 const SIZE = 360;
 const MARGIN = 56;
 const LEGEND = 200;
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00'];
 
-/** An SVG of peftjs's score against PEFT's; points on the diagonal are equal. */
+/** Draws peftjs's scores against PEFT's as SVG; points on the diagonal are equal. */
 export function scoresChart(points: readonly ScorePoint[]): string {
   const tasks = [...new Set(points.map(({ task }) => task))];
   const width = SIZE + 2 * MARGIN + LEGEND;

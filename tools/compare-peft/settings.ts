@@ -1,17 +1,23 @@
 import { readFileSync } from 'node:fs';
 
-/** Everything that both sides of the comparison share; settings.json, which peer.py reads too. */
+/** The settings that both sides of the comparison share, from settings.json, which peer.py also reads. */
 interface Settings {
+  /** The seeds. */
   readonly seeds: readonly number[];
+  /** Rows per batch. */
   readonly batchSize: number;
+  /** The most tokens of a row. */
   readonly maxTokens: number;
+  /** Threads per run. */
   readonly threads: number;
+  /** The options of LoRA, on both sides. */
   readonly lora: {
     readonly r: number;
     readonly loraAlpha: number;
     readonly loraDropout: number;
     readonly targetModules: readonly string[];
   };
+  /** The options of the optimizer and its schedule. */
   readonly optimizer: {
     readonly learningRate: number;
     readonly beta1: number;
@@ -21,25 +27,29 @@ interface Settings {
     readonly warmupRatio: number;
     readonly clipNorm: number;
   };
-  /** Losses of the first steps that a result holds. */
+  /** The number of first steps whose losses are recorded. */
   readonly recordedLosses: number;
+  /** Settings by task. */
   readonly tasks: Readonly<Record<string, TaskSettings>>;
 }
 
+/** The settings of a task. */
 interface TaskSettings {
+  /** Passes over the training rows. */
   readonly epochs: number;
-  /** Training rows, from the first on. Default: all. */
+  /** Use only the first rows of the training file. Default all. */
   readonly firstRows?: number;
-  /** Whether it is run only when it is named. */
+  /** Whether the task runs only if it is named. Default false. */
   readonly outOfTable?: boolean;
 }
 
+/** The settings of settings.json. */
 export const settings = JSON.parse(readFileSync(new URL('settings.json', import.meta.url), 'utf8')) as Settings;
 
-/** The tasks of the table, in the order in which they are run. */
+/** The tasks of the table, in the order in which they run. */
 export const tableTasks = Object.keys(settings.tasks).filter((task) => !settings.tasks[task]?.outOfTable);
 
-/** The settings of a task. @throws RangeError for an unknown one. */
+/** Returns the settings of a task. @throws RangeError for an unknown task. */
 export function taskSettings(task: string): TaskSettings {
   const found = settings.tasks[task];
   if (found) return found;
@@ -48,34 +58,49 @@ export function taskSettings(task: string): TaskSettings {
 
 /** The two sides of the comparison. */
 export const sides = ['peftjs', 'peft'] as const;
+/** A side of the comparison. */
 export type Side = (typeof sides)[number];
 
-/** What a run writes, in TypeScript and in Python alike. */
+/** The result of a run, the same in TypeScript and Python. */
 export interface RunResult {
+  /** The side. */
   readonly side: Side;
+  /** The task. */
   readonly task: string;
+  /** The seed. */
   readonly seed: number;
-  /** Of the last checkpoint on the development set. */
+  /** Metrics of the last checkpoint on the development set. */
   readonly metrics: Readonly<Record<string, number>>;
-  /** The one that GLUE reports. */
+  /** The metric that GLUE reports. */
   readonly primaryMetric: string;
-  /** Of the first steps. */
+  /** The losses of the first steps. */
   readonly losses: readonly number[];
+  /** The number of training steps. */
   readonly steps: number;
+  /** Durations. */
   readonly seconds: {
-    /** Of the process, start-up and loading included. */
+    /** The whole process, including start-up and loading. */
     readonly total: number;
-    /** Of all training steps; compilation included. */
+    /** All training steps, including compilation. */
     readonly train: number;
+    /** Compilation. */
     readonly compile: number;
+    /** Evaluation. */
     readonly evaluate: number;
+    /** The median step. */
     readonly stepMedian: number;
   };
-  /** Of the process, at its highest. */
+  /** The peak memory of the process. */
   readonly peakRssBytes: number;
+  /** Threads of the run. */
   readonly threads: number;
-  /** Processes that wanted a core, over the minute before the run and over its last one; the run's own threads are in the second. */
+  /**
+   * The load average over the minute before the run, and over its last minute. The second includes the run's own
+   * threads.
+   */
   readonly load: { readonly before: number; readonly after: number };
+  /** The name of the processor. */
   readonly cpu: string;
+  /** Versions of the libraries, by name. */
   readonly versions: Readonly<Record<string, string>>;
 }

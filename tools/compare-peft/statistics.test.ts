@@ -2,18 +2,18 @@ import { describe, expect, it } from 'vitest';
 import { meanInterval } from './statistics.js';
 
 describe('meanInterval', () => {
-  it('is as wide as t says', () => {
+  it('has the width of the t distribution', () => {
     const { mean, low, high } = meanInterval([1, 2, 3]);
     expect(mean).toBe(2);
     expect(high - mean).toBeCloseTo(4.303 / Math.sqrt(3), 6); // t with 2 degrees of freedom, standard deviation 1
     expect(mean - low).toBeCloseTo(high - mean, 12);
   });
 
-  it('knows nothing of the spread of one value', () => {
+  it('has no bounds for one value', () => {
     expect(meanInterval([0.5])).toEqual({ mean: 0.5, low: -Infinity, high: Infinity });
   });
 
-  it('takes a wider quantile where its table ends', () => {
+  it('uses a slightly wide quantile beyond its table', () => {
     const many = Array.from({ length: 200 }, (_, index) => index % 2);
     expect(meanInterval(many).high - 0.5).toBeGreaterThan((1.97 * 0.5) / Math.sqrt(200));
   });

@@ -6,21 +6,24 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startRedis, type RedisOptions, type RedisServer } from './redis.js';
 
-/** A process of peft-bench: the one that does the work, not the one that npx starts. */
+/** A peft-bench process, started without npx, so that it is the one that does the work. */
 export interface Bench {
+  /** The process. */
   readonly process: ChildProcess;
-  /** The exit code; null where it was killed. */
+  /** The exit code; null if it was killed. */
   readonly ended: Promise<number | null>;
+  /** Everything on stdout so far. */
   stdout(): string;
+  /** Everything on stderr so far. */
   stderr(): string;
 }
 
 const inBench = (path: string): string => fileURLToPath(new URL(`../../packages/bench/${path}`, import.meta.url));
-/** The command, as it is published where PEFTJS_BUILT says that the packages are built. */
+/** The command: the published one if PEFTJS_BUILT says that the packages are built, otherwise the sources. */
 const COMMAND = process.env['PEFTJS_BUILT']
   ? [inBench('dist/cli.js')]
   : ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`, inBench('src/cli.ts')];
-/** A random BERT of three layers, 32 wide. */
+/** The folder of a random BERT with three layers of width 32. */
 export const TINY_MODEL = fileURLToPath(new URL('../../tests/models/fixtures/bert-tiny', import.meta.url));
 
 /** Starts peft-bench. */
@@ -46,31 +49,34 @@ export function startWorker(url: string, scratch: string): Bench {
   return startBench(['worker', '--queue', url, '--workers', '1', '--scratch', scratch]);
 }
 
-/** The exit code where a process ends within so many milliseconds, null where it was killed; undefined where it goes on. */
+/** The exit code if a process ends within `ms` milliseconds, null if it was killed; undefined if it still runs. */
 export function endedWithin({ ended }: Bench, ms: number): Promise<number | null | undefined> {
   return Promise.race([ended, setTimeout(ms, undefined, { ref: false })]);
 }
 
-/** Waits for the end of a run. @throws PeftError with what it said when it fails. */
+/** Waits for a run to end. @throws PeftError with its stderr if it fails. */
 export async function succeeded({ ended, stderr }: Bench): Promise<void> {
   const code = await ended;
   if (code !== 0) throw new PeftError('PEFT_FAULTS', `the run ended with ${code}: ${stderr()}`);
 }
 
-/** Writes a study over the preset `smoke`; gives the command that runs it on a tiny model, without where and on what. */
+/**
+ * Writes a study over the preset `smoke`. Returns the command that runs it on a tiny model, without `--out` and the
+ * like.
+ */
 export async function writeStudy(folder: string, methods: string, study: object): Promise<string[]> {
   const config = join(folder, 'study.json');
   await writeFile(config, JSON.stringify(study));
   return ['run', '--preset', 'smoke', '--config', config, '--model', TINY_MODEL, '--method', methods];
 }
 
-/** kill -9, and nothing else: what it started has to see to itself. */
+/** Kills a process by kill -9, but not its children: they must end by themselves. */
 export async function kill({ process: child, ended }: Bench): Promise<void> {
   child.kill('SIGKILL');
   await ended;
 }
 
-/** The results of a run by id, without what two runs may differ in: time, memory and dates. */
+/** The results of a run by id, without the fields that may differ between runs: time, memory and dates. */
 export async function comparable(out: string): Promise<Map<string, string>> {
   const folder = join(out, 'results');
   const files = (await readdir(folder)).filter((file) => file.endsWith('.json')).sort();
@@ -84,17 +90,20 @@ export async function comparable(out: string): Promise<Map<string, string>> {
 
 const MAY_DIFFER = ['time', 'memory', 'startedAt', 'finishedAt'];
 
-/** What two runs of one plan do not have in common, in words; nothing where they are equal. */
+/** The differences between two runs of one plan, in words; empty if they are equal. */
 export function differences(expected: ReadonlyMap<string, string>, got: ReadonlyMap<string, string>): string[] {
   const ids = new Set([...expected.keys(), ...got.keys()]);
   return [...ids].flatMap((id) => {
-    if (!got.has(id)) return [`${id} is lost`];
-    if (!expected.has(id)) return [`${id} is one too many`];
-    return got.get(id) === expected.get(id) ? [] : [`${id} has other numbers`];
+    if (!got.has(id)) return [`${id} is missing`];
+    if (!expected.has(id)) return [`${id} is unexpected`];
+    return got.get(id) === expected.get(id) ? [] : [`${id} has different numbers`];
   });
 }
 
-/** A Redis with two workers, as long as something needs them; workers that are put into the places of others end with it, too. */
+/**
+ * Runs `use` with a Redis and two workers, and stops them afterwards, including workers that replaced others in the
+ * array.
+ */
 export async function withWorkers<T>(
   scratch: string,
   options: RedisOptions,

@@ -15,26 +15,26 @@ describe('kill -9 at a random moment', () => {
   });
   afterAll(() => rm(subject.folder, { recursive: true }));
 
-  const isUnharmed = async (target: Target): Promise<void> => {
+  const expectUnharmed = async (target: Target): Promise<void> => {
     const { kills, trials, differences } = await killAtRandom(target, subject, { kills: 1, seed: 4 });
     expect(differences).toEqual([]);
     expect({ kills, trials }).toEqual({ kills: 1, trials: 2 });
   };
 
-  it.concurrent('of the run loses no trial, and changes no number', () => isUnharmed('parent'));
+  it.concurrent('of the run loses no trial and changes no number', () => expectUnharmed('parent'));
 
   it.skipIf(!hasRedis).concurrent.each<Target>(['worker', 'forgetful-redis'])(
-    `of the %s of a queue loses no trial, and changes no number${withoutRedis}`,
-    isUnharmed,
+    `of the %s of a queue loses no trial and changes no number${withoutRedis}`,
+    expectUnharmed,
   );
 });
 
-describe.skipIf(!hasRedis)(`many trials over two workers that are killed again and again${withoutRedis}`, () => {
-  it('have one result each, and are told of once', async () => {
-    const { exitCode, kills, told, kept } = await manyTrials({ trials: 8, everySeconds: 4, seed: 1 });
+describe.skipIf(!hasRedis)(`many trials over two workers that are killed repeatedly${withoutRedis}`, () => {
+  it('have one result each, and are reported once', async () => {
+    const { exitCode, kills, reported, kept } = await manyTrials({ trials: 8, everySeconds: 4, seed: 1 });
     expect(exitCode).toBe(0);
     expect(kills).toBeGreaterThan(0);
     expect(kept).toHaveLength(8);
-    expect([...told].sort()).toEqual(kept);
+    expect([...reported].sort()).toEqual(kept);
   });
 });

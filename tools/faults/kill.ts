@@ -7,9 +7,9 @@ import { killAtRandom, TARGETS, undisturbed, type Target } from './kills.js';
 /*
  *   npx tsx --conditions @peftjs/source tools/faults/kill.ts [parent|parent-of-queue|worker|redis|forgetful-redis ..] [--kills 10] [--seed 1]
  *
- * kill -9 at random moments. After each kill the same command runs again, or what was killed is started again, until the study is
- * done; then its results are compared with those of an undisturbed run. Ends with 1 on any difference. Takes minutes, and needs
- * redis-server.
+ * kill -9 at random moments. After each kill the same command runs again, or the killed process is restarted, until the
+ * study is done. Then its results are compared with those of an undisturbed run. Exits with 1 on any difference. Takes
+ * minutes, and needs redis-server.
  */
 
 const { values: flags, positionals } = parseArgs({

@@ -14,32 +14,43 @@ import {
   type Bench,
 } from './bench.js';
 
-/** What is killed: a run with processes of its own, a run that has a queue, a worker of the queue, or Redis. */
+/**
+ * What is killed: a run with its own processes, a run with a queue, a worker of the queue, or Redis, which may lose its
+ * data.
+ */
 export const TARGETS = ['parent', 'parent-of-queue', 'worker', 'redis', 'forgetful-redis'] as const;
+/** What is killed. */
 export type Target = (typeof TARGETS)[number];
 
-/** How kills at random moments went. */
+/** The outcome of kills at random moments. */
 export interface Outcome {
+  /** What was killed. */
   readonly target: Target;
+  /** The number of kills. */
   readonly kills: number;
-  /** Runs of the study that it took to have so many moments. */
+  /** The number of runs of the study that these kills needed. */
   readonly rounds: number;
+  /** The number of trials per run. */
   readonly trials: number;
+  /** The duration. */
   readonly seconds: number;
-  /** What is not as in an undisturbed run. */
+  /** The differences from an undisturbed run. */
   readonly differences: readonly string[];
 }
 
 /** A study that has run once, undisturbed. */
 export interface Subject {
+  /** The folder of all runs. */
   readonly folder: string;
-  /** The command, without where it runs. */
+  /** The command, without its output folder. */
   readonly command: readonly string[];
+  /** The results of the undisturbed run, by id. */
   readonly expected: ReadonlyMap<string, string>;
+  /** The duration of the undisturbed run. */
   readonly milliseconds: number;
 }
 
-/** Writes a study, some seconds long, and runs it once. */
+/** Writes a study that takes some seconds, and runs it once. */
 export async function undisturbed(
   folder: string,
   { seeds, epochs }: { seeds: number; epochs: number },
@@ -52,7 +63,7 @@ export async function undisturbed(
   return { folder, command, expected: await comparable(out), milliseconds: performance.now() - started };
 }
 
-/** Kills until there were so many, and compares every run with the one that nothing disturbed. */
+/** Kills at random moments, `kills` times in all, and compares every run with the undisturbed one. */
 export async function killAtRandom(
   target: Target,
   { folder, command, expected, milliseconds }: Subject,
@@ -73,18 +84,21 @@ export async function killAtRandom(
   return { target, kills: killed, rounds, trials: expected.size, seconds, differences: wrong };
 }
 
-/** One run of the study, and what disturbs it. */
+/** One run of the study, and how it is disturbed. */
 interface Round {
+  /** The command. */
   readonly command: readonly string[];
+  /** The output folder. */
   readonly out: string;
+  /** The scratch folder of the workers. */
   readonly scratch: string;
-  /** Milliseconds until the next kill. */
+  /** Returns the milliseconds until the next kill. */
   readonly moment: () => number;
-  /** Kills that are left. */
+  /** The number of kills left. */
   readonly most: number;
 }
 
-/** Runs a study to its end and tells how often something was killed meanwhile. */
+/** Runs a study to its end, and returns how often something was killed meanwhile. */
 const ROUNDS: Readonly<Record<Target, (round: Round) => Promise<number>>> = {
   parent: ({ command, out, ...round }) => killParent([...command, '--workers', '2', '--out', out], round),
   'parent-of-queue': ({ command, out, ...round }) =>
@@ -116,7 +130,7 @@ async function killParent(args: readonly string[], { moment, most }: Pick<Round,
 function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promise<number> {
   return withWorkers(round.scratch, { persistent: !forgetful }, async (redis) => {
     const run = startBench([...command, '--queue', redis.url, '--out', out]);
-    await untilConnected(run); // before that a run refuses a Redis that does not answer, and says so
+    await untilConnected(run); // before that, a run refuses an unreachable Redis
     return whileRunning(run, round, async () => {
       await redis.kill();
       await setTimeout(round.moment() / 10);
@@ -125,12 +139,12 @@ function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promi
   });
 }
 
-/** A run loads its model once it has reached its queue. */
+/** Waits until a run loads its model, which it does after reaching its queue. */
 async function untilConnected(run: Bench): Promise<void> {
   while (!run.stderr().includes(': loading ') && (await endedWithin(run, 50)) === undefined);
 }
 
-/** Disturbs a run at moments, from when it is in the middle of it, until it ends. */
+/** Disturbs a run at random moments until it ends. Returns how often. */
 async function whileRunning(
   run: Bench,
   { moment, most }: Pick<Round, 'moment' | 'most'>,

@@ -4,8 +4,9 @@ import { manyTrials } from './trials.js';
 /*
  *   npx tsx --conditions @peftjs/source tools/faults/many-trials.ts [--trials 200] [--every 4] [--seed 1]
  *
- * Many tiny trials over two workers through Redis; every few seconds (a mean, drawn) one of the workers is killed by kill -9, and
- * another started. Ends with 1 unless each trial has one result and was told of once. Takes minutes, and needs redis-server.
+ * Runs many tiny trials over two workers through Redis. Every few seconds (random, with the given mean) a worker is
+ * killed by kill -9, and another one started. Exits with 1 unless each trial has one result and was reported once.
+ * Takes minutes, and needs redis-server.
  */
 
 const { values: flags } = parseArgs({
@@ -16,14 +17,14 @@ const { values: flags } = parseArgs({
   },
 });
 
-const { trials, kills, seconds, exitCode, told, kept } = await manyTrials({
+const { trials, kills, seconds, exitCode, reported, kept } = await manyTrials({
   trials: Number(flags.trials),
   everySeconds: Number(flags.every),
   seed: Number(flags.seed),
 });
-const distinct = new Set(told).size;
+const distinct = new Set(reported).size;
 process.stdout.write(
-  `${trials} trials, ${kept.length} result files, ${told.length} results told of, ${distinct} of them distinct; ` +
+  `${trials} trials, ${kept.length} result files, ${reported.length} results reported, ${distinct} of them distinct; ` +
     `${kills} workers killed in ${seconds.toFixed(0)} s; exit code ${exitCode}\n`,
 );
-if (exitCode !== 0 || [kept.length, told.length, distinct].some((count) => count !== trials)) process.exitCode = 1;
+if (exitCode !== 0 || [kept.length, reported.length, distinct].some((count) => count !== trials)) process.exitCode = 1;

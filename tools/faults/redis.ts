@@ -6,22 +6,27 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { PeftError } from '@peftjs/core';
 
-/** A Redis of our own, on a free port, with a folder of its own. */
+/** A Redis server of its own, with a free port and a temporary folder. */
 export interface RedisServer {
+  /** Its address. */
   readonly url: string;
+  /** Its port. */
   readonly port: number;
-  /** kill -9. */
+  /** Kills it by kill -9. */
   kill(): Promise<void>;
-  /** Starts it again on the same port, with what it wrote to its folder, or with nothing. */
+  /** Starts it again on the same port: with the data in its folder, or without any if `forgetful`. */
   restart(options?: { readonly forgetful?: boolean }): Promise<void>;
+  /** Kills it and removes its folder. */
   stop(): Promise<void>;
 }
 
+/** The settings of a Redis server. */
 export interface RedisOptions {
-  /** Whether every change is written to a file at once. Default: nothing is written. */
+  /** Whether every change is written to a file at once. Default false: nothing is written. */
   readonly persistent?: boolean;
+  /** The password. Default none. */
   readonly password?: string;
-  /** More options of the command line. */
+  /** More command-line options. Default none. */
   readonly options?: readonly string[];
 }
 

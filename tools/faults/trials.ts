@@ -13,19 +13,23 @@ import {
   type Bench,
 } from './bench.js';
 
-/** How many trials with dying workers went. */
+/** The outcome of trials with dying workers. */
 export interface ManyTrials {
+  /** The number of trials. */
   readonly trials: number;
+  /** The number of workers killed. */
   readonly kills: number;
+  /** The duration. */
   readonly seconds: number;
+  /** The exit code of the run; null if it was killed. */
   readonly exitCode: number | null;
-  /** The id of every result that the run told of on stdout. */
-  readonly told: readonly string[];
-  /** The id of every result file. */
+  /** The ids of the results that the run reported on stdout. */
+  readonly reported: readonly string[];
+  /** The ids of the result files. */
   readonly kept: readonly string[];
 }
 
-/** Runs tiny trials over two workers of a Redis, and kills one of them again and again until all is done. */
+/** Runs tiny trials over two workers of a Redis, and kills a worker every few seconds until all trials are done. */
 export async function manyTrials(options: {
   readonly trials: number;
   readonly everySeconds: number;
@@ -48,7 +52,7 @@ export async function manyTrials(options: {
         kills,
         seconds: (performance.now() - started) / 1000,
         exitCode,
-        told: lines.map((line) => (JSON.parse(line) as { id: string }).id),
+        reported: lines.map((line) => (JSON.parse(line) as { id: string }).id),
         kept: [...(await comparable(out)).keys()],
       };
     });
@@ -57,7 +61,7 @@ export async function manyTrials(options: {
   }
 }
 
-/** Kills one of the workers every few seconds and starts another, until the run ends; tells how many. */
+/** Kills a worker every few seconds and starts another, until the run ends. Returns the number of kills. */
 async function killEvery(
   seconds: number,
   { run, workers, seed, start }: { run: Bench; workers: Bench[]; seed: number; start: () => Bench },

@@ -1,4 +1,4 @@
-"""Activations of transformers, by their names there, and their derivatives.
+"""Activation functions of transformers, by their names there, and their derivatives.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
     venv/bin/python tools/golden/activations.py > packages/engine/test/fixtures/activations.json
@@ -15,9 +15,9 @@ import torch
 import transformers
 from transformers.activations import ACT2CLS, ACT2FN
 
-# No point at which a derivative jumps.
+# None of these points is at a jump of a derivative.
 POINTS = [-12.0, -6.5, -3.25, -1.0, -0.3, -0.001, 0.002, 0.2, 0.7, 2.5, 3.5, 5.9, 7.0, 12.0]
-# They have weights of their own.
+# Left out because they have weights.
 LEFT_OUT = {"prelu", "xielu"}
 
 values = {}

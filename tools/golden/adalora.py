@@ -3,13 +3,13 @@
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 numpy==2.4.6
     venv/bin/python tools/golden/adalora.py && npx prettier --write packages/adalora/test/fixtures/allocator.json
 
-Weights and gradients are drawn, rounded and written; before each call of the allocator the weights take a step of plain
-gradient descent. Tensors are torch's A [r, in], E [r, 1] and B [out, r], row after row.
+Weights and gradients are random, rounded and written to the file. Before each call of the allocator the weights take a
+step of plain gradient descent. Tensors are torch's A [r, in], E [r, 1] and B [out, r], in row-major order.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 import warnings
@@ -80,7 +80,7 @@ def numbers(tensor):
 
 
 def key(name):
-    """`a.lora_A.default` or `model.a.lora_A.default` as `a.lora_A`."""
+    """Shortens `a.lora_A.default` or `model.a.lora_A.default` to `a.lora_A`."""
     return ".".join(name.split(".")[-3:-1])
 
 

@@ -1,10 +1,11 @@
-"""Makes tests/models/fixtures/<network>-tiny with transformers and PEFT: small random networks, and what these say of them.
+"""Makes tests/models/fixtures/<network>-tiny with transformers and PEFT: small random networks and their outputs.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     /tmp/golden/bin/python tools/golden/architectures.py && npx prettier --write 'tests/models/fixtures/*-tiny/*.json' 'packages/models/test/fixtures/*.json'
 
-The versions that made the committed files stand in each expected.json. All weights are drawn, biases and norms too, wide enough
-that a mistake in any of them shows in the logits, and held in bfloat16, so that the files are small. A folder holds
+Each expected.json records the versions that made the committed files. All weights are random, including biases and
+norms, and large enough that a mistake in any of them shows in the logits. They are stored in bfloat16 to keep the files
+small. A folder holds
 
     config.json, model.safetensors   the network with its head for three classes, as save_pretrained writes them
     heads.safetensors                the heads of its other classes: <head>/<key>
@@ -15,7 +16,7 @@ that a mistake in any of them shows in the logits, and held in bfloat16, so that
 import sys
 from pathlib import Path
 
-# safetensors.py beside this script would hide the library.
+# safetensors.py next to this script would hide the library.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 import json
@@ -109,7 +110,7 @@ VERSIONS = {
 
 VOCABULARY = 80
 PADDING = 0
-# Lengths of the rows of each batch, from one token to beyond the last bucket of DeBERTa's distances below.
+# The lengths of the rows of each batch, from one token to beyond the last bucket of DeBERTa's distances below.
 BATCHES = [[1], [2, 7, 4], [40, 1, 23]]
 # The batch whose gradients are kept.
 GRADIENTS = 1
@@ -121,7 +122,7 @@ DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
 LLAMA = {**BERT, "num_key_value_heads": 2}
 BUCKETS = {"position_buckets": 8, "max_relative_positions": 32}
 
-# Of each network its configuration, and its classes for texts, tokens and the next token.
+# The configuration of each network, and its classes for texts, tokens and the next token.
 NETWORKS = {
     "distilbert": (
         DistilBertConfig(vocab_size=VOCABULARY, max_position_embeddings=48, **DISTILBERT),
@@ -135,7 +136,7 @@ NETWORKS = {
         ElectraConfig(vocab_size=VOCABULARY, max_position_embeddings=48, embedding_size=16, **BERT),
         (ElectraForSequenceClassification, ElectraForTokenClassification),
     ),
-    # As deberta-v3-base has them.
+    # The settings of deberta-v3-base.
     "deberta-v3": (
         DebertaV2Config(
             vocab_size=VOCABULARY,
@@ -150,7 +151,7 @@ NETWORKS = {
         ),
         (DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification),
     ),
-    # Every other setting: tables of positions and types, distances clipped, projections of their own, one term.
+    # All other settings: position and type embeddings, clipped distances, separate projections, and one attention term.
     "deberta-v2": (
         DebertaV2Config(
             vocab_size=VOCABULARY,
@@ -167,7 +168,7 @@ NETWORKS = {
         MPNetConfig(vocab_size=VOCABULARY, max_position_embeddings=42, **BERT),
         (MPNetForSequenceClassification, MPNetForTokenClassification),
     ),
-    # As ModernBERT-base has them; the longest row is longer than the window.
+    # The settings of ModernBERT-base; the longest row is longer than the window.
     "modernbert": (
         ModernBertConfig(
             vocab_size=VOCABULARY,
@@ -183,7 +184,7 @@ NETWORKS = {
         ),
         (ModernBertForSequenceClassification, ModernBertForTokenClassification),
     ),
-    # Every other setting: a mean, biases, another activation, layers of either kind in another order.
+    # All other settings: mean pooling, biases, another activation, and another order of the two kinds of layer.
     "modernbert-biased": (
         ModernBertConfig(
             vocab_size=VOCABULARY,
@@ -225,7 +226,7 @@ NETWORKS = {
         ),
         (GPT2ForSequenceClassification, GPT2ForTokenClassification, GPT2LMHeadModel),
     ),
-    # With heads of a size of their own, and a tied table as SmolLM has it.
+    # With a separate head size, and tied embeddings as in SmolLM.
     "llama": (
         LlamaConfig(
             vocab_size=VOCABULARY,
@@ -243,7 +244,8 @@ NETWORKS = {
     ),
 }
 
-# Of the form of Llama, with sizes that are no powers of two and windows that the longer batches go beyond.
+# Networks similar to Llama, with sizes that are not powers of two, and windows that are shorter than the longer
+# batches.
 DECODER = {
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 48,
@@ -278,12 +280,12 @@ DECODERS = {
         MistralConfig(sliding_window=5, **DECODER),
         (MistralForSequenceClassification, MistralForTokenClassification, MistralForCausalLM),
     ),
-    # The second layer knows no positions, and has a window.
+    # The second layer has no positions, but a window.
     "smollm3": (
         SmolLM3Config(no_rope_layers=[1, 0], use_sliding_window=True, sliding_window=7, **DECODER),
         (SmolLM3ForSequenceClassification, SmolLM3ForTokenClassification, SmolLM3ForCausalLM),
     ),
-    # Ten of the sixteen features of a head are turned.
+    # Ten of the sixteen features of a head are rotated.
     "phi3": (
         Phi3Config(
             original_max_position_embeddings=16,
@@ -341,7 +343,7 @@ DECODERS = {
 
 NETWORKS |= DECODERS
 
-# PEFT has no default modules for these.
+# PEFT has no default target modules for these.
 TARGETS = {
     "distilbert": ["q_lin", "v_lin"],
     "mpnet": ["q", "v"],
@@ -351,10 +353,10 @@ TARGETS = {
     **{name: ["q_proj", "v_proj"] for name in ("smollm3", "olmo2", "granite")},
 }
 
-# A head for a number is one for classes with another width: the first networks have shown it.
+# A regression head is a classification head of another width: the first networks have tested it.
 WITHOUT_NUMBER = {"mpnet", "modernbert", "modernbert-biased", *DECODERS}
 
-# What the heads are called in the files, the class of each, its labels and its type in PEFT.
+# The name of each head in the files, with its class, its number of labels and its task type in PEFT.
 HEADS = {
     "classes": (0, 3, TaskType.SEQ_CLS),
     "number": (0, 1, TaskType.SEQ_CLS),
@@ -364,27 +366,27 @@ HEADS = {
 
 
 def draw(name, shape, centre=0.0):
-    """The same numbers for the same name and shape, as bfloat16 holds them."""
+    """Returns random numbers rounded to bfloat16, the same for the same name and shape."""
     seed = sum((place + 1) * ord(letter) for place, letter in enumerate(name))
     values = centre + STD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return values.to(torch.bfloat16).float()
 
 
 def heads_of(name):
-    """The heads that transformers has for a network, the one that its folder is saved with first."""
+    """Returns the heads that transformers has for a network; its folder is saved with the first one."""
     classes = NETWORKS[name][1]
     heads = [head for head, (kind, *_) in HEADS.items() if kind < len(classes) and classes[kind] is not None]
     return [head for head in heads if head != "number" or name not in WITHOUT_NUMBER]
 
 
 def network(name, head):
-    """A network with drawn weights, in evaluation mode: nothing is dropped."""
+    """Returns a network with random weights, in evaluation mode, that is without dropout."""
     config, classes = NETWORKS[name]
     kind, labels, _ = HEADS[head]
     config = type(config).from_dict({**config.to_dict(), **({"num_labels": labels} if labels else {})})
     config._attn_implementation = "eager"
     model = classes[kind](config).eval()
-    centre = 0.0 if name.startswith("gemma") else 1.0  # Gemma adds the 1 itself
+    centre = 0.0 if name.startswith("gemma") else 1.0  # Gemma adds 1 to its gains
     norms = {key for key, module in model.named_modules() if "norm" in type(module).__name__.lower()}
     with torch.no_grad():
         for key, parameter in model.named_parameters():
@@ -394,7 +396,7 @@ def network(name, head):
 
 
 def batch(name, number):
-    """Token ids with padding at the end of each row, and token types where the network has two."""
+    """Returns token ids with padding at the end of each row, and token types if the network has two."""
     lengths = BATCHES[number]
     config, _ = NETWORKS[name]
     generator = torch.Generator().manual_seed(number)
@@ -408,7 +410,7 @@ def batch(name, number):
 
 
 def labels(head, inputs):
-    """Labels of a batch; -100 for padding and, of tokens, for some others."""
+    """Returns the labels of a batch; -100 for padding and, for token labels, also for some other tokens."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     rows = torch.arange(len(ids))
     return {
@@ -420,7 +422,8 @@ def labels(head, inputs):
 
 
 def outputs(name, head):
-    """<head>/<batch>/logits of each batch, all tokens of a task of tokens; those of the next token only of short batches."""
+    """Returns the logits of each batch as <head>/<batch>/logits, for every token of a token task. Next-token logits
+    only of short batches."""
     model = network(name, head)
     logits = {}
     for number, lengths in enumerate(BATCHES):
@@ -432,7 +435,7 @@ def outputs(name, head):
 
 
 def hidden_states(name):
-    """<batch>/hidden: what the last layer, and the norm after it, leave of each token; 0 for padding."""
+    """Returns <batch>/hidden: the output of the last layer and its norm for each token; 0 for padding."""
     body = network(name, heads_of(name)[-1]).base_model
     hidden = {}
     for number in range(len(BATCHES)):
@@ -443,7 +446,8 @@ def hidden_states(name):
 
 
 def gradients(name, head):
-    """With PEFT's LoRA on its default modules, A and B drawn: the loss of one batch and the gradients of A and B."""
+    """Returns the loss of one batch and the gradients of A and B, with PEFT's LoRA on its default modules and random A
+    and B."""
     config = LoraConfig(task_type=HEADS[head][2], r=RANK, lora_alpha=ALPHA, target_modules=TARGETS.get(name))
     model = get_peft_model(network(name, head), config).eval()
     kept = {}
@@ -463,7 +467,7 @@ def gradients(name, head):
 
 
 def tied_gradient(name):
-    """The gradient of a table of words that is the head of the language model too, and so is reached at both ends."""
+    """Returns the gradient of an embedding table that is also the language-model head, so that both uses contribute."""
     model = network(name, "next")
     inputs = batch(name, GRADIENTS)
     model(**inputs, labels=labels("next", inputs)).loss.backward()
@@ -471,7 +475,7 @@ def tied_gradient(name):
 
 
 def norm_gradient(name):
-    """The gradient of the last norm's weight, which is not the gain itself in every network."""
+    """Returns the gradient of the last norm's weight, which in some networks differs from the gain."""
     model = network(name, "next")
     inputs = batch(name, GRADIENTS)
     model(**inputs, labels=labels("next", inputs)).loss.backward()
@@ -500,7 +504,7 @@ def write(name):
                 others[f"{head}/{key}"] = tensor.to(torch.bfloat16)
         expected.update(outputs(name, head))
         if head == "tokens" and name in DECODERS:
-            continue  # the gradients under its other heads pass through the same network
+            continue  # the gradients under its other heads test the same network
         expected.update({f"{head}/labels": labels(head, batch(name, GRADIENTS))})
         expected.update(gradients(name, head))
     if NETWORKS[name][0].tie_word_embeddings:
@@ -528,7 +532,7 @@ ROPES = [
     },
     {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
     {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
-    # As Qwen3 has it for long texts.
+    # The settings of Qwen3 for long texts.
     {"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0, "original_max_position_embeddings": 32768},
     {
         "rope_type": "yarn",
@@ -553,7 +557,8 @@ LONGEST = 131072
 
 
 def frequencies(rope):
-    """Of heads of 64 features, with the factor of cosines and sines; where they differ for the longest texts, theirs too."""
+    """Returns the frequencies of heads of 64 features and the factor of cosines and sines; for longrope also those of
+    the longest texts."""
     given = dict(rope)
     config = LlamaConfig(hidden_size=2048, num_attention_heads=32, max_position_embeddings=LONGEST, rope_parameters=rope)
     embedding = LlamaRotaryEmbedding(config)
@@ -571,13 +576,14 @@ def rows(buckets, most):
 
 
 def write_tables():
-    """What tiny networks do not show, for packages/models/test."""
+    """Writes tables that tiny networks do not cover, for packages/models/test."""
     for name, values in {
-        # The rows of the table of relative positions for the distances -600 to 600, first as deberta-v3-base has them.
+        # The rows of the table of relative positions for the distances -600 to 600; the first table is that of
+        # deberta-v3-base.
         "relative": {"tables": [rows(buckets, most) for buckets, most in ((256, 512), (8, 32), (5, 20))]},
         # The buckets of MPNet for the distances -600 to 600.
         "mpnet-buckets": {"tables": MPNetEncoder.relative_position_bucket(torch.arange(-600, 601)).tolist()},
-        # The frequencies of heads of 64 features, the second as Llama 3.2 1B has them.
+        # The frequencies of heads of 64 features; the second table is that of Llama 3.2 1B.
         "rope": {"tables": [frequencies(rope) for rope in ROPES]},
     }.items():
         content = {"maker": "tools/golden/architectures.py", "versions": VERSIONS, **values}

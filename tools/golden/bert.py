@@ -1,16 +1,17 @@
-"""Makes tests/models/fixtures/bert-tiny with transformers: a small random BERT for sequence classification, and what it says.
+"""Makes tests/models/fixtures/bert-tiny with transformers: a small random BERT for sequence classification, and its
+outputs.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0
     /tmp/golden/bin/python tools/golden/bert.py && npx prettier --write tests/models/fixtures/bert-tiny
 
-The versions that made the committed files stand in expected.json. All weights are drawn, biases and layer norms too, and
-wide enough that a mistake in any of them shows in the logits.
+expected.json records the versions that made the committed files. All weights are random, including biases and layer
+norms, and large enough that a mistake in any of them shows in the logits.
 """
 
 import sys
 from pathlib import Path
 
-# safetensors.py beside this script would hide the library.
+# safetensors.py next to this script would hide the library.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 import json
@@ -79,13 +80,13 @@ BATCHES = [[0], [0, 1, 2, 3, 4, 5], [6, 8, 1, 7], [9, 10, 0], [11, 12]]
 
 CUTS = [16, 9, 8, 4]
 
-# Settings that no shape shows, unlike those of the folder.
+# Settings that do not affect shapes, different from those of the folder.
 OTHER_SETTINGS = {"num_attention_heads": 2, "layer_norm_eps": 0.01}
 
 
 def vocabulary():
-    """The alphabet, first letters and continuations, common endings and the most frequent words: no trainer, whose ties fall
-    differently from run to run."""
+    """Returns a vocabulary of the alphabet as first letters and continuations, common endings and the most frequent
+    words. A trainer is not used, because it breaks ties differently from run to run."""
     words = re.findall(r"[a-z]+", " ".join(SENTENCES).lower())
     alphabet = string.ascii_lowercase
     pieces = [*SPECIAL_TOKENS, *",.?!;'", *alphabet, *(f"##{letter}" for letter in alphabet)]
@@ -96,7 +97,7 @@ def vocabulary():
 
 
 def word_pieces():
-    """BERT's pipeline around that vocabulary."""
+    """Returns BERT's tokenization pipeline with that vocabulary."""
     vocab = vocabulary()
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     tokenizer.add_special_tokens(SPECIAL_TOKENS)
@@ -112,7 +113,7 @@ def word_pieces():
 
 
 def network(vocabulary, **settings):
-    """The network, the same weights whatever the further settings."""
+    """Returns the network, with the same weights whatever the further settings."""
     config = BertConfig(
         vocab_size=vocabulary,
         hidden_size=32,
@@ -138,7 +139,7 @@ def encoded(tokenizer, texts, max_tokens=MAX_TOKENS):
 
 
 def outputs(model, tokenizer, rows):
-    """Of a batch of texts, padded to its longest."""
+    """Returns the outputs for a batch of texts, padded to its longest."""
     first = [TEXTS[row][0] for row in rows]
     second = [TEXTS[row][1] if len(TEXTS[row]) > 1 else None for row in rows]
     encodings = [
@@ -157,13 +158,13 @@ def outputs(model, tokenizer, rows):
 
 
 def token_mean(hidden, mask):
-    """[rows, tokens, hidden] -> [rows, hidden]: the mean over the tokens that are no padding."""
+    """[rows, tokens, hidden] -> [rows, hidden]: the mean over the tokens that are not padding."""
     weights = mask[:, :, None].float()
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def values(tensor):
-    """float32 in the nine digits that hold it exactly."""
+    """Formats float32 with nine significant digits, which represent it exactly."""
     return [[float(f"{value:.9g}") for value in row] for row in tensor.numpy().astype(np.float32)]
 
 

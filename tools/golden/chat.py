@@ -1,16 +1,17 @@
-"""Makes packages/models/test/fixtures/chat-templates.json: what transformers makes of conversations by templates of known forms.
+"""Makes packages/models/test/fixtures/chat-templates.json: how transformers renders conversations with templates of
+known models.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 jinja2==3.1.6
     /tmp/golden/bin/python tools/golden/chat.py && npx prettier --write packages/models/test/fixtures/chat-templates.json
 
-The versions that made the committed file stand in it. The templates are written after those of the models that they are named after,
-which differ from one another in what matters: who writes the first token, a system message of its own or in the first question, roles
-under other names, contents trimmed, and conversations refused.
+The file records the versions that made it. The templates follow those of the models that they are named after. They
+differ in what matters: whether the template writes the first token, whether a system message is separate or part of the
+first question, the names of roles, trimming of contents, and conversations that are refused.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 

@@ -1,14 +1,16 @@
-"""Opens tests/peft/fixtures/embedder, an adapter for embeddings that peftjs wrote, in Hugging Face PEFT: every key must find its place.
+"""Opens tests/peft/fixtures/embedder, an embedding adapter that peftjs wrote, in Hugging Face PEFT. Every key must be
+recognised.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     venv/bin/python tools/golden/embedder.py
 
-The class that PEFT takes, the mean of the last hidden states over the tokens of each text, and the versions go to opened.json there.
+Writes PEFT's class, the mean of the last hidden states over the tokens of each text, and the versions to opened.json in
+that folder.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import os
 import warnings

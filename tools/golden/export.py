@@ -1,16 +1,17 @@
-"""Opens merged models that peftjs wrote in transformers: every key must find its place, and the logits must be those of peftjs with
-the adapter beside the weights.
+"""Opens merged models that peftjs wrote in transformers. Every key must be recognised, and the logits must equal those
+of peftjs with the unmerged adapter.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
     venv/bin/python tools/golden/export.py FOLDER OPENED
 
-FOLDER is what tools/golden/write-exports.ts writes. Hashes of the files, transformers' own logits, how far those of peftjs are from
-them, and the versions go to the file OPENED. Ends with an error at the first model that does not open as it was meant.
+FOLDER is the output of tools/golden/write-exports.ts. Hashes of the files, transformers' own logits, their distance
+from those of peftjs, and the versions are written to the file OPENED. Fails at the first model that does not open as
+intended.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import hashlib
 import json
@@ -44,7 +45,7 @@ CLASSES = {
 
 
 def opened(folder, head):
-    """The model of a folder, in the type that its config.json names."""
+    """Opens the model of a folder, and checks that it has the class named in config.json."""
     config = AutoConfig.from_pretrained(folder)
     model, info = CLASSES[head].from_pretrained(folder, output_loading_info=True)
     wrong = {kind: keys for kind, keys in info.items() if keys}
@@ -55,7 +56,7 @@ def opened(folder, head):
 
 
 def logits(model, batch, head):
-    """Row after row; of a task of tokens, those of tokens that are no padding."""
+    """Returns logits row by row; for a token task, only those of tokens that are not padding."""
     inputs = {name: torch.tensor(rows, dtype=torch.int64) for name, rows in batch.items()}
     with torch.no_grad():
         outputs = model(**inputs).logits
@@ -68,7 +69,7 @@ def relative_distance(a, b):
 
 
 def opens_tokenizer(folder):
-    """Texts go in and come out again with the same tokens, padded to one length."""
+    """Checks that the tokenizer opens and pads two texts to one length."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(["a b", "a"], padding=True, return_tensors="pt")
     return batch["input_ids"].shape[0] == 2

@@ -1,16 +1,17 @@
-"""Makes tests/peft/fixtures/from-peft with Hugging Face PEFT: adapters on the small BERT of tests/models/fixtures, and the
-logits that PEFT has when it opens them again. Makes tests/peft/fixtures/batches.json, too, which every maker and test here reads.
+"""Makes tests/peft/fixtures/from-peft with Hugging Face PEFT: adapters on the small BERT of tests/models/fixtures, and
+PEFT's logits after opening them again. Also makes tests/peft/fixtures/batches.json, which every script and test here
+reads.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     PYTHONHASHSEED=0 venv/bin/python tools/golden/from_peft.py && npx prettier --write tests/peft/fixtures
 
-The versions that made the committed files stand in expected.json. Every trained tensor is moved away from where PEFT starts
-it, so that a mistake in any of them shows in the logits.
+expected.json records the versions that made the committed files. Every trained tensor is moved away from its initial
+value, so that a mistake in any of them shows in the logits.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import shutil
 
@@ -167,7 +168,8 @@ CONFIGS = {
 
 
 def random_batch(generator):
-    """Rows of [CLS] words [SEP], half of them with a second text, padded to TOKENS; row 0 is full, row 1 is empty."""
+    """Returns rows of [CLS] words [SEP], half of them with a second text, padded to TOKENS; row 0 is full, row 1 is
+    empty."""
     batch = {"inputIds": [], "attentionMask": [], "tokenTypeIds": [], "labels": []}
     for row in range(ROWS):
         integer = lambda low, high: int(torch.randint(low, high, (), generator=generator))
@@ -195,13 +197,13 @@ def move_away(model, generator):
 
 
 def halve(model):
-    """Halves the precision of everything that PEFT trains."""
+    """Converts everything that PEFT trains to half precision."""
     for parameter in trained(model):
         parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def allocate(model):
-    """Lets PEFT's allocator take triplets away until the budget is met; at least one module has none left."""
+    """Lets PEFT's allocator prune triplets until the budget is met; at least one module has none left."""
     config = model.peft_config["default"]
     optimizer = torch.optim.SGD(trained(model), lr=0.05)
     for step, batch in enumerate(batches(), 1):

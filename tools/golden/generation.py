@@ -1,23 +1,24 @@
-"""Makes tests/models/fixtures/<network>-tiny/generation.safetensors with transformers: what the networks of architectures.py write.
+"""Makes tests/models/fixtures/<network>-tiny/generation.safetensors with transformers: texts that the networks of
+architectures.py generate.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     /tmp/golden/bin/python tools/golden/generation.py && npx prettier --write packages/models/test/fixtures/sampling.json
 
-The versions that made the committed files stand in the metadata of each. A file holds, of the network with its head for the next token,
+The metadata of each file records the versions that made it. A file holds, for the network with its next-token head,
 
     prompt/<n>             token ids
-    alone/<n>/ids          what follows, taken greedily
+    alone/<n>/ids          the continuation, by greedy decoding
     batch/ids, /logits     the same for all prompts in one batch padded on the left, with the logits [prompts, tokens, words] of each step
-    penalty/ids            of the longest prompt, with a repetition penalty
-    ended/ids, /eos        of the same, with two tokens that end a text
-    long/prompt, /ids      of a prompt so long that the network's positions run out
+    penalty/ids            the continuation of the longest prompt with a repetition penalty
+    ended/ids, /eos        its continuation with two tokens that end a text
+    long/prompt, /ids      a prompt so long that the network's positions run out
 
-and packages/models/test/fixtures/sampling.json what the processors of transformers make of some logits.
+Also makes packages/models/test/fixtures/sampling.json: what transformers' logits processors make of some logits.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 
@@ -35,7 +36,7 @@ from transformers import (
 NETWORKS = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma3", "phi3")
 LENGTHS = (1, 9, 5)
 LONGEST = 1
-# Of prompts after which every network writes several words, none of them nearly as likely as another.
+# Gives prompts after which every network writes several different words, none nearly as likely as another.
 SEED = 23
 MARGIN = 1e-3
 NEW_TOKENS = 24
@@ -44,7 +45,7 @@ POSITIONS = 48
 LONG = 40
 
 LOGITS = 30
-# Tokens that stand in the text already, and the settings of a draw.
+# Tokens already in the text, and settings of sampling.
 SEEN = [3, 4, 3, 11]
 SETTINGS = [
     {},
@@ -63,7 +64,7 @@ def prompts():
 
 
 def written(model, rows, new_tokens=NEW_TOKENS, **settings):
-    """New ids [rows, tokens] and logits [rows, tokens, words] of rows padded on the left."""
+    """Returns new ids [rows, tokens] and logits [rows, tokens, words] for rows padded on the left."""
     longest = max(map(len, rows))
     ids = torch.stack([torch.cat([torch.full((longest - len(row),), made.PADDING), row]) for row in rows])
     mask = torch.stack([torch.arange(longest) >= longest - len(row) for row in rows]).long()
@@ -97,7 +98,7 @@ def write(name):
     expected["ended/eos"] = torch.tensor(eos)
     expected["ended/ids"] = written(model, [rows[LONGEST]], eos_token_id=eos)[0][0]
     expected["long/prompt"], expected["long/ids"] = long, written(model, [long], POSITIONS - LONG + 1)[0][0]
-    # With longrope the longest text of a batch decides how all of them are turned.
+    # With longrope, the longest text of a batch determines the rotation of all of them.
     for number in range(len(rows)) if name != "phi3" else []:
         assert expected["batch/ids"][number].tolist() == expected[f"alone/{number}/ids"].tolist(), (name, number)
     first, second = expected["batch/logits"].topk(2, -1).values.unbind(-1)
@@ -108,7 +109,7 @@ def write(name):
 
 
 def processed(logits, settings):
-    """The probability of every token once transformers has processed the logits."""
+    """Returns the probability of every token after transformers' logits processors."""
     steps = LogitsProcessorList()
     if "repetitionPenalty" in settings:
         steps.append(RepetitionPenaltyLogitsProcessor(settings["repetitionPenalty"]))

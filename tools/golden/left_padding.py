@@ -1,9 +1,11 @@
-"""What transformers makes of rows with padding before them, for the networks of tests/models/fixtures: tests/models/fixtures/left-padding.
+"""Makes tests/models/fixtures/left-padding: transformers' outputs for rows with padding on the left, for the networks
+of tests/models/fixtures.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
     venv/bin/python tools/golden/left_padding.py && npx prettier --write tests/models/fixtures/left-padding.json
 
-The rows are those of batch 2, each moved to the end. left-padding.safetensors holds `<network>/logits` of the head for three classes.
+The rows are those of batch 2, each shifted to the right. left-padding.safetensors holds `<network>/logits` of the head
+for three classes.
 """
 
 import sys
@@ -26,7 +28,7 @@ BATCH = 2
 
 
 def moved(rows, mask):
-    """Every row with what follows its tokens before them."""
+    """Moves the padding of every row to its front."""
     return torch.stack([torch.roll(row, int((own == 0).sum())) for row, own in zip(rows, mask, strict=True)])
 
 

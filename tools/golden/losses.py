@@ -1,11 +1,12 @@
-"""Losses of torch and of sentence-transformers, and their gradients.
+"""Makes golden values of the losses of torch and sentence-transformers, and their gradients.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 sentence-transformers==6.2.0
     venv/bin/python tools/golden/losses.py > packages/core/test/fixtures/losses.json
     npx prettier --write packages/core/test/fixtures/losses.json
 
-Embeddings are rows of four texts each for three columns: anchors, positives, negatives. Numbers are rounded to five digits before use. A loss of
-embeddings is that of the released class, whose model returns the embeddings it is given.
+Embeddings are rows of four texts for each of three columns: anchors, positives, negatives. Numbers are rounded to five
+digits before use. Losses of embeddings come from the released classes, with a model that returns the embeddings it is
+given.
 """
 
 import sys
@@ -28,7 +29,7 @@ def draw(*shape):
 
 
 class Given(SentenceTransformer):
-    """A model whose embeddings are what it is fed."""
+    """A model that returns its input as the embeddings."""
 
     def __init__(self):
         super().__init__(modules=[torch.nn.Identity()])

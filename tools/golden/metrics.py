@@ -17,7 +17,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, mean_squared_error
 
 
-warnings.simplefilter("ignore")  # of metrics that are undefined: what they are then is what is wanted
+warnings.simplefilter("ignore")  # undefined metrics are intended here
 
 
 def classification(name, predicted, actual):
@@ -51,12 +51,13 @@ def case(name, predicted, actual, values):
 
 
 def number(value):
-    """JSON has no NaN."""
+    """Converts NaN to None, since JSON has no NaN."""
     return None if math.isnan(value) else float(value)
 
 
 def language(name, logits, labels):
-    """Rows of logits [tokens, vocabulary] and labels [tokens]; a token's logits are held against the label of the next."""
+    """A case of rows of logits [tokens, vocabulary] and labels [tokens]; a token's logits predict the label of the next
+    one."""
     losses = [
         -log_softmax(np.asarray(row, np.float64)[token])[label[token + 1]]
         for row, label in zip(logits, labels)

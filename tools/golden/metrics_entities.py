@@ -1,10 +1,10 @@
-"""Golden values of entity precision, recall and F1 on 1,000 random taggings, from seqeval.
+"""Makes golden values of entity precision, recall and F1 on 1,000 random taggings, from seqeval.
 
     pip install seqeval==1.2.2
     python tools/golden/metrics_entities.py > packages/tasks/test/fixtures/metrics-entities.json
 
-A fifth of the taggings is arbitrary, the others are well formed in one of the schemes; predictions are copies with errors.
-A sentence is a text with one letter a tag: its place in `tags`.
+A fifth of the taggings is arbitrary; the others are well formed in one of the schemes. Predictions are copies with
+errors. A sentence is a string with one letter per tag, which encodes its index in `tags`.
 """
 
 import json
@@ -69,7 +69,8 @@ def tagging():
     return {
         "actual": encode(actual),
         "predicted": encode(predicted),
-        # Precision, recall and F1 of all, then precision, recall, F1 and support of each type, in the order of their names.
+        # Precision, recall and F1 of all types together, then precision, recall, F1 and support of each type, sorted by
+        # name.
         "scores": rounded(micro) + [value for of in zip(precision, recall, f1, support) for value in rounded(of)],
     }
 

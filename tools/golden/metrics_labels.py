@@ -1,4 +1,4 @@
-"""Golden values of F1 with several labels a row, from scikit-learn.
+"""Makes golden values of F1 with several labels per row, from scikit-learn.
 
     pip install numpy==2.4.6 scikit-learn==1.9.1
     python tools/golden/metrics_labels.py > packages/tasks/test/fixtures/metrics-labels.json

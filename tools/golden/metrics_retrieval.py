@@ -1,9 +1,9 @@
-"""Golden values of retrieval metrics, from the InformationRetrievalEvaluator of sentence-transformers.
+"""Makes golden values of retrieval metrics, from the InformationRetrievalEvaluator of sentence-transformers.
 
     pip install sentence-transformers==6.2.0 torch==2.15.0 numpy==2.4.6
     python tools/golden/metrics_retrieval.py > packages/tasks/test/fixtures/metrics-retrieval.json
 
-Scores are small integers, so that many documents are equal.
+Scores are small integers, so that many documents tie.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 
 from importlib.metadata import version
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ rng = np.random.default_rng(0)
 
 
 class Scores:
-    """A model whose query vectors are rows of the table of scores, and whose documents are unit vectors."""
+    """A model whose query vectors are rows of the score table, and whose documents are unit vectors."""
 
     def __init__(self, scores):
         self.scores = torch.tensor(scores, dtype=torch.float32)

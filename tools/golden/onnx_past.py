@@ -1,18 +1,19 @@
-"""Holds exported language models against transformers: random checkpoints, whose ONNX graphs run here in onnxruntime.
+"""Compares exported language models with transformers: random checkpoints, whose ONNX graphs run here in onnxruntime.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 onnxruntime==1.32.0
     venv/bin/python tools/golden/onnx_past.py make FOLDER
     npx tsx --conditions @peftjs/source tools/golden/write-onnx.ts FOLDER
     venv/bin/python tools/golden/onnx_past.py check FOLDER
 
-`make` writes a checkpoint of each architecture, of unusual sizes; write-onnx.ts exports each in float32 and in 8 bits, and writes 64
-tokens with it; `check` runs batches of 1 to 7 texts of 1 to 128 tokens, padded on the left, at once and in two calls, and the 64
-tokens one by one. Ends with an error at the first graph whose logits are further from those of transformers than 1e-4.
+`make` writes a checkpoint of each architecture, with unusual sizes. write-onnx.ts exports each in float32 and in 8
+bits, and generates 64 tokens with it. `check` runs batches of 1 to 7 texts of 1 to 128 tokens, padded on the left, in
+one call and in two, and generates the 64 tokens one by one. Fails at the first graph whose logits differ from those of
+transformers by more than 1e-4.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 from pathlib import Path
@@ -66,7 +67,7 @@ CONFIGS = {
     "olmo2": dict(SIZES),
     "granite": dict(SIZES, attention_multiplier=0.3, embedding_multiplier=1.5, residual_multiplier=0.4, logits_scaling=2.0),
 }
-# A tokenizer that nobody asks here.
+# A tokenizer, required but unused here.
 TOKENIZER = {
     "version": "1.0",
     "added_tokens": [{"id": 2, "content": "<pad>", "special": True}],
@@ -83,7 +84,7 @@ def make(folder):
         torch.manual_seed(number)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **settings)).eval()
         with torch.no_grad():
-            for parameter in model.parameters():  # norms and biases begin as ones and zeros
+            for parameter in model.parameters():  # norms and biases are ones and zeros at first
                 if parameter.dim() == 1:
                     parameter.add_(0.2 * torch.randn_like(parameter))
         model.save_pretrained(folder / name)
@@ -98,7 +99,7 @@ def relative_distance(a, b):
 
 
 class Graph:
-    """A graph as transformers.js asks it."""
+    """A graph, called as transformers.js calls it."""
 
     def __init__(self, path, name):
         options = onnxruntime.SessionOptions()
@@ -113,15 +114,15 @@ class Graph:
     def run(self, ids, mask, past):
         positions = np.where(mask == 0, 1, self.first + np.cumsum(mask, 1) - 1)[:, -ids.shape[1] :]
         feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **past}
-        taken = {one.name for one in self.session.get_inputs()}
+        accepted = {one.name for one in self.session.get_inputs()}
         names = [one.name for one in self.session.get_outputs()]
-        outputs = dict(zip(names, self.session.run(None, {key: value for key, value in feeds.items() if key in taken})))
+        outputs = dict(zip(names, self.session.run(None, {key: value for key, value in feeds.items() if key in accepted})))
         logits = outputs.pop("logits")
         return logits, {key.replace("present", "past_key_values"): value for key, value in outputs.items()}
 
 
 def batches(seed):
-    """Ids and masks [rows, tokens], padded on the left."""
+    """Yields ids and masks [rows, tokens], padded on the left."""
     random = np.random.default_rng(seed)
     for rows in range(1, 8):
         for tokens in LENGTHS:
@@ -139,7 +140,7 @@ def theirs(model, ids, mask):
 
 
 def distances(model, graph, seed):
-    """Of what is read at once, and of what is read in two calls."""
+    """Returns the distances of logits computed in one call, and in two calls."""
     random = np.random.default_rng(seed)
     whole, halves = 0, 0
     for ids, mask in batches(seed):

@@ -1,16 +1,17 @@
-"""Opens adapters that peftjs wrote in Hugging Face PEFT: every key must find its place, and the logits must be those of peftjs,
-before and after PEFT has merged them.
+"""Opens adapters that peftjs wrote in Hugging Face PEFT. Every key must be recognised, and the logits must equal those
+of peftjs, before and after PEFT has merged them.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     venv/bin/python tools/golden/open_in_peft.py FOLDER
 
-FOLDER is what tools/golden/write-adapters.ts writes. PEFT's own logits, how far those of peftjs are from them and from the merged
-model's, and the versions go to FOLDER/opened.json. Ends with an error at the first adapter that PEFT does not open as it was meant.
+FOLDER is the output of tools/golden/write-adapters.ts. PEFT's own logits, the distance of peftjs's logits from them and
+from the merged model's, and the versions are written to FOLDER/opened.json. Fails at the first adapter that PEFT does
+not open as intended.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 import warnings
@@ -26,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 def opened(folder):
-    """The model with the adapter of a folder. PEFT warns of keys that are missing, and keeps silent about unexpected ones."""
+    """Opens the adapter of a folder. PEFT warns about missing keys, but not about unexpected ones."""
     results = []
     load_adapter = PeftModel.load_adapter
 
@@ -37,13 +38,13 @@ def opened(folder):
     with patch.object(PeftModel, "load_adapter", recording), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("error", RuntimeWarning)
-        warnings.filterwarnings("ignore", r"Unexpected keyword arguments \['id2label', 'label2id'\]")  # told, and left out
-        warnings.filterwarnings("ignore", "Unsupported layer type .*LayerNorm")  # of LN_TUNING, which adapts nothing else
-        warnings.filterwarnings("ignore", "The following rank_pattern keys .*lora_E")  # of AdaLoRA, its own as well
+        warnings.filterwarnings("ignore", r"Unexpected keyword arguments \['id2label', 'label2id'\]")  # PEFT reports and drops them
+        warnings.filterwarnings("ignore", "Unsupported layer type .*LayerNorm")  # LN_TUNING adapts nothing else
+        warnings.filterwarnings("ignore", "The following rank_pattern keys .*lora_E")  # PEFT's own AdaLoRA files cause it, too
         model = PeftModel.from_pretrained(bert(), folder).eval()
     [result] = results
     assert not result.missing_keys, f"{folder}: PEFT misses {result.missing_keys}"
-    assert not result.unexpected_keys, f"{folder}: PEFT has no place for {result.unexpected_keys}"
+    assert not result.unexpected_keys, f"{folder}: PEFT does not expect {result.unexpected_keys}"
     return model
 
 

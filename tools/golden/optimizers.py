@@ -1,18 +1,19 @@
-"""Steps of torch's AdamW and SGD, transformers' Adafactor and lion-pytorch's Lion, and transformers' schedules.
+"""Makes golden values of steps of torch's AdamW and SGD, transformers' Adafactor and lion-pytorch's Lion, and of
+transformers' schedules.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 lion-pytorch==0.2.5
     venv/bin/python tools/golden/optimizers.py > packages/core/test/fixtures/optimizers.json
     npx prettier --write packages/core/test/fixtures/optimizers.json
 
-Ten steps of a matrix with weight decay, a matrix without and a vector without. Matrices are `[in, out]` in the file; torch steps
-their transposes, as the weights of its linear layers are. Gradients are given, rounded to five digits, and span some decades.
-The learning rate falls linearly from its peak. Tensors are recorded after steps 1, 2 and 10. A schedule's factors are those of
-steps 1, 2, .. of the plan. The versions stand in the file.
+Ten steps of a matrix with weight decay, a matrix without and a vector without. Matrices are `[in, out]` in the file;
+torch optimizes their transposes, the layout of its linear weights. Gradients are given, rounded to five digits, and
+span several orders of magnitude. The learning rate decays linearly from its peak. Tensors are recorded after steps 1, 2
+and 10. A schedule's factors are those of steps 1, 2, .. of the plan. The file records the versions that made it.
 """
 
 import sys
 
-sys.path.pop(0)  # peft.py and safetensors.py beside this script would pass for the libraries
+sys.path.pop(0)  # safetensors.py next to this script would hide the library
 
 import json
 
@@ -58,7 +59,7 @@ def adafactor(**given):
     return lambda groups: Adafactor(groups, lr=None if options["relative_step"] else 1.0, **options)
 
 
-# Our name, our settings, the peak of the learning rate (None: a constant 1), the reference.
+# peftjs's name and settings, the peak learning rate (None for a constant 1), and the reference implementation.
 CASES = [
     ("adamW", {}, 1e-2, lambda groups: torch.optim.AdamW(groups, foreach=False)),
     (

@@ -1,4 +1,5 @@
-"""Parquet files as the hub has them, from the hand-made TSV files in the layout of the GLUE site, and some in other forms.
+"""Makes Parquet files as on the hub from the hand-made TSV files in the layout of the GLUE site, and some in other
+forms.
 
     pip install pyarrow==18.1.0
     python tools/golden/parquet.py packages/tasks/test/fixtures
@@ -79,7 +80,7 @@ def trec():
 
 
 def forms():
-    """One table of a user's in many forms, and some that cannot be read."""
+    """Writes one user table in many forms, and some files that cannot be read."""
     texts = ["good", "bad", "naïve 日本 😀", "good", "bad, \"very\"\tbad", "fine"]
     table = pa.table({
         "id": pa.array(range(6), pa.int32()),

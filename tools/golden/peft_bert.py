@@ -1,6 +1,7 @@
-"""What the makers of tests/peft/fixtures share: the small BERT of tests/models/fixtures, fixed batches, and how values are written.
+"""Shared by the scripts that make tests/peft/fixtures: the small BERT of tests/models/fixtures, fixed batches, and
+number formatting.
 
-Imported by from_peft.py, peft_steps.py, peft_weighted.py and open_in_peft.py, whose first lines say how they are run.
+Imported by from_peft.py, peft_steps.py, peft_weighted.py and open_in_peft.py, whose docstrings say how to run them.
 """
 
 import json
@@ -31,14 +32,15 @@ VERSIONS = {
 
 
 def bert():
-    """The model of the fixtures in evaluation mode: nothing is dropped. Its path is written into adapters, so it is relative."""
+    """Returns the model of the fixtures in evaluation mode, that is without dropout. Its path is written into adapters,
+    so it is relative."""
     os.chdir(ROOT)
     torch.use_deterministic_algorithms(True)
     return AutoModelForSequenceClassification.from_pretrained(MODEL, attn_implementation="eager").eval()
 
 
 def batches():
-    """The batches of batches.json as transformers takes them."""
+    """Returns the batches of batches.json in the form that transformers expects."""
     return [tensors(batch) for batch in json.loads(BATCHES.read_text())["batches"]]
 
 
@@ -52,7 +54,8 @@ def tensors(batch):
 
 
 def logits(model, batch):
-    """[rows, labels]. Without the labels: PEFT's AdaLoRA, once it is not trained, fails when there is a loss."""
+    """Returns logits [rows, labels]. Labels are not passed: PEFT's AdaLoRA fails to compute a loss unless it is
+    training."""
     with torch.no_grad():
         return model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
 
@@ -63,7 +66,7 @@ def relative_distance(a, b):
 
 
 def values(tensor):
-    """float32 in the nine digits that hold it exactly."""
+    """Formats float32 with nine significant digits, which represent it exactly."""
     return [[float(f"{value:.9g}") for value in row] for row in tensor.numpy().astype(np.float32)]
 
 

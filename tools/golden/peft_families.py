@@ -1,21 +1,23 @@
-"""Makes tests/peft/fixtures/families with Hugging Face PEFT: adapters on the small networks of tests/models/fixtures, one for each
-way in which a family of models or an option of PEFT makes a file special, and the outputs that PEFT has when it opens them again.
+"""Makes tests/peft/fixtures/families with Hugging Face PEFT: adapters on the small networks of tests/models/fixtures,
+one for each way in which a model family or a PEFT option makes a file special, and PEFT's outputs after opening them
+again.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_families.py && npx prettier --write tests/peft/fixtures/families
 
-What peftjs writes of the same adapters is opened by PEFT with
+To let PEFT open the same adapters as written by peftjs:
 
     WRITE_FAMILIES=/tmp/families npx vitest run tests/peft/families.test.ts
     venv/bin/python tools/golden/peft_families.py /tmp/families
 
-The versions that made the committed files stand in expected.json. Every trained tensor is moved away from where PEFT starts it.
+expected.json records the versions that made the committed files. Every trained tensor is moved away from its initial
+value.
 """
 
 import sys
 from pathlib import Path
 
-# safetensors.py beside this script would hide the library.
+# safetensors.py next to this script would hide the library.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 import importlib.util
@@ -46,7 +48,7 @@ def words(**options):
     return LoraConfig(task_type="CAUSAL_LM", r=1, **options)
 
 
-# Of each adapter its network, the head of that and PEFT's configuration.
+# For each adapter: the network, its head and PEFT's configuration.
 ADAPTERS = {
     "deberta-all-linear": ("deberta-v3", "classes", classes(target_modules="all-linear")),
     "deberta-pooler": ("deberta-v2", "classes", classes(target_modules=["pooler.dense"])),
@@ -115,7 +117,7 @@ ADAPTERS = {
 }
 
 
-# Of these the first steps of a training are kept.
+# The losses of the first training steps are recorded for these.
 TRAINED = ("tokens-tied", "tied-head-lora", "tied-together")
 STEPS, RATE = 3, 0.01
 
@@ -128,7 +130,8 @@ def network(name, head):
 
 
 def outputs(model, name):
-    """Logits [rows, classes]; of a language model those of the first tokens [rows, TOKENS, words]; the mean of a bare network's tokens."""
+    """Returns logits [rows, classes]; of a language model those of the first tokens [rows, TOKENS, words]; of a bare
+    network its mean token."""
     inputs = architectures.batch(name, BATCH)
     with torch.no_grad():
         result = model(**inputs)
@@ -139,7 +142,7 @@ def outputs(model, name):
 
 
 def move_away(model, generator):
-    """Adds noise to everything that PEFT trains, and halves its precision, so that the files are small."""
+    """Adds noise to everything that PEFT trains, and converts it to half precision to keep the files small."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             noise = STD * torch.randn(parameter.shape, generator=generator)
@@ -147,20 +150,21 @@ def move_away(model, generator):
 
 
 def losses(name):
-    """Those of the first steps of AdamW on one batch, from an adapter's files: they hold the gradients."""
+    """Returns the losses of the first steps of AdamW on one batch, starting from an adapter's files. They depend on the
+    gradients."""
     family, head, _ = ADAPTERS[name]
     model = PeftModel.from_pretrained(network(family, head), FOLDER / name, is_trainable=True).eval()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0)
     batch = architectures.batch(family, BATCH)
-    course = []
+    recorded = []
     for _ in range(STEPS):
         loss = model(**batch, labels=architectures.labels(head, batch)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        course.append(loss.item())
-    return course
+        recorded.append(loss.item())
+    return recorded
 
 
 def main():
@@ -186,7 +190,8 @@ def main():
 
 
 def check(folder):
-    """Opens what peftjs wrote of the same adapters: the outputs must be those of the fixtures, and no warning of keys."""
+    """Opens the same adapters as written by peftjs. The outputs must equal those of the fixtures; prints warnings about
+    keys."""
     expected = load_file(FOLDER / "expected.safetensors")
     for name, (family, head, _) in ADAPTERS.items():
         if not (folder / name).exists():
@@ -194,9 +199,9 @@ def check(folder):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model = PeftModel.from_pretrained(network(family, head), folder / name).eval()
-        told = [str(each.message) for each in caught if "keys" in str(each.message) or "fan_in" in str(each.message)]
+        warned = [str(each.message) for each in caught if "keys" in str(each.message) or "fan_in" in str(each.message)]
         distance = torch.linalg.norm(outputs(model, family) - expected[name]) / torch.linalg.norm(expected[name])
-        print(f"{name}: {distance:.1e}", *told)
+        print(f"{name}: {distance:.1e}", *warned)
         assert distance < 1e-5, name
 
 

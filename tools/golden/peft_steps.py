@@ -1,16 +1,17 @@
-"""Makes tests/peft/fixtures/steps with Hugging Face PEFT: adapters on the small BERT of tests/models/fixtures as PEFT starts
-them, and every trained tensor after 1, 5 and 10 steps of torch's AdamW on the batches of batches.json.
+"""Makes tests/peft/fixtures/steps with Hugging Face PEFT: initial adapters on the small BERT of tests/models/fixtures,
+and every trained tensor after 1, 5 and 10 steps of torch's AdamW on the batches of batches.json.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_steps.py && npx prettier --write tests/peft/fixtures
 
-No dropout, no clipping, a constant learning rate. AdaLoRA's allocator is called as PEFT's documentation says, after the
-optimizer. `objective` is what is minimised, AdaLoRA's orthogonality term included; `loss` is without it.
+No dropout, no clipping, a constant learning rate. AdaLoRA's allocator is called after the optimizer, as PEFT's
+documentation says. `objective` is the minimised objective, including AdaLoRA's orthogonality term; `loss` is without
+it.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import shutil
 
@@ -41,7 +42,7 @@ CONFIGS = {
 
 
 def parameter_groups(trained):
-    """What decays here is what peftjs decays: all but biases and norms."""
+    """Groups parameters by weight decay as peftjs does: all decay but biases and norms."""
     groups = {WEIGHT_DECAY: [], 0.0: []}
     for name, parameter in trained.items():
         groups[0.0 if name.endswith(NOT_DECAYED) else WEIGHT_DECAY].append(parameter)
@@ -49,7 +50,7 @@ def parameter_groups(trained):
 
 
 def trained_parameters(model):
-    """By the names that PEFT gives them on disk."""
+    """Returns the trained parameters under PEFT's names on disk."""
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {on_disk(name): parameter for name, parameter in parameters.items()}
 
@@ -59,7 +60,7 @@ def on_disk(name):
 
 
 def train(model, folder):
-    """Ten steps; returns the losses."""
+    """Trains for ten steps. Returns the losses."""
     trained = trained_parameters(model)
     optimizer = torch.optim.AdamW(parameter_groups(trained), **OPTIMIZER)
     losses = {"loss": [], "objective": []}

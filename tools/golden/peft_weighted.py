@@ -1,16 +1,16 @@
-"""Makes tests/peft/fixtures/weighted with Hugging Face PEFT: three LoRA adapters on the small BERT of tests/models/fixtures, and
-the logits of what `add_weighted_adapter` combines them to.
+"""Makes tests/peft/fixtures/weighted with Hugging Face PEFT: three LoRA adapters on the small BERT of
+tests/models/fixtures, and the logits of their combinations by `add_weighted_adapter`.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_weighted.py && npx prettier --write tests/peft/fixtures
 
-The adapters share some modules and have others alone, and scale them by different factors. They have no task type: PEFT does
-not combine adapters that save the same module, and a classifier's adapters all save the classifier.
+The adapters share some modules but not all, and have different scaling factors. They have no task type: PEFT does not
+combine adapters that save the same module, and all adapters of a classifier save the classifier.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import shutil
 from itertools import combinations
@@ -47,7 +47,7 @@ CASES = [
 
 
 def adapted():
-    """The model with all three adapters, none of whose tensors is where PEFT starts it."""
+    """Returns the model with all three adapters, with every tensor away from its initial value."""
     generator = torch.Generator().manual_seed(0)
     (first, config), *others = CONFIGS.items()
     model = get_peft_model(bert(), config, adapter_name=first)
@@ -73,7 +73,7 @@ def main():
         outputs[name] = logits(model, batch)
         case["logits"] = values(outputs[name])
     for (a, ours), (b, theirs) in combinations(outputs.items(), 2):
-        assert relative_distance(ours, theirs) > 0.01, f"{a} cannot be told from {b}"
+        assert relative_distance(ours, theirs) > 0.01, f"{a} and {b} are too close"
     write_json(FOLDER / "expected.json", {"maker": "tools/golden/peft_weighted.py", "versions": VERSIONS, "cases": CASES})
 
 

@@ -1,16 +1,18 @@
-"""Makes tests/pipelines/fixtures: small random models, and what the pipelines of transformers and sentence-transformers make of texts.
+"""Makes tests/pipelines/fixtures: small random models, and the results of the pipelines of transformers and
+sentence-transformers.
 
     python3 -m venv /tmp/golden
     /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 tokenizers==0.23.3 sentence-transformers==6.2.0
     /tmp/golden/bin/python tools/golden/pipelines.py && npx prettier --write tests/pipelines/fixtures
 
-The versions that made the committed files stand in expected.json. The tokenizers are those of packages/models/test/fixtures/token-spans.json.
-Offsets are converted from code points to UTF-16 units, which JavaScript counts in.
+expected.json records the versions that made the committed files. The tokenizers are those of
+packages/models/test/fixtures/token-spans.json. Offsets are converted from code points to UTF-16 units, which JavaScript
+counts.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 import os
@@ -84,7 +86,7 @@ def saved(name, model, own):
 
 
 def in_units(text, offset):
-    """A number of code points as a number of UTF-16 units."""
+    """Converts an offset from code points to UTF-16 units."""
     return len(text[:offset].encode("utf-16-le")) // 2
 
 
@@ -126,7 +128,7 @@ def classified():
 
 def ranked():
     folder = saved("reranker", bert(BertForSequenceClassification, 4, num_labels=1), BERT)
-    with open(f"{folder}/tokenizer_config.json", "r+") as file:  # the class that BERT's tokenizers have gives token types by itself
+    with open(f"{folder}/tokenizer_config.json", "r+") as file:  # BERT's own tokenizer class would add token types by itself
         settings = {**json.load(file), "model_input_names": BERT.model_input_names}
         file.seek(0)
         json.dump(settings, file)

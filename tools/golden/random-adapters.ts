@@ -1,13 +1,14 @@
 /**
- * Exchanges random adapters with PEFT in both directions: those that PEFT wrote are opened here, and on the same networks others are
- * trained here for PEFT to open. Their outputs must be PEFT's, unmerged and merged, within 1e-4, or the adapter must be refused in one
- * line. Prints a line for each adapter and direction, then the worst errors of each family and type.
+ * Exchanges random adapters with PEFT in both directions: opens those that PEFT wrote, and trains others on the same
+ * networks for PEFT to open. Their outputs must equal PEFT's within 1e-4, unmerged and merged, or the adapter must be
+ * refused with a one-line message. Prints a line for each adapter and direction, then the worst errors of each family
+ * and type.
  *
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
  *   PEFTJS_PYTHON=venv/bin/python npx tsx --conditions @peftjs/source tools/golden/random-adapters.ts --families bert,llama --seeds 0-9
  *
- * Families are those of random_models.py; by default all of them, with the seeds 0 to 299. With --keep FOLDER the adapters stay
- * there, and those that are there already are not made again.
+ * Families are those of random_models.py; by default all, with the seeds 0 to 299. With --keep FOLDER the adapters stay
+ * in that folder, and existing ones are not made again.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -49,17 +50,22 @@ const { values: options } = parseArgs({
 });
 const python = process.env.PEFTJS_PYTHON;
 if (python === undefined)
-  throw new ConfigError('PEFTJS_PYTHON: name a Python with transformers and PEFT', 'PEFTJS_PYTHON');
+  throw new ConfigError('set PEFTJS_PYTHON to a Python that has transformers and PEFT', 'PEFTJS_PYTHON');
 const [first = 0, last = first] = options.seeds.split('-').map(Number);
 const folder = options.keep ?? (await mkdtemp(join(tmpdir(), 'peftjs-random-')));
 const executor = compiled({ threads: 1 });
 
-/** What became of an adapter: how far outputs are from PEFT's, or why there are none. */
+/** The outcome of an adapter in one direction. */
 interface Outcome {
+  /** The family of the network. */
   readonly family: string;
+  /** The type of the adapter. */
   readonly kind: string;
+  /** Which library wrote the adapter. */
   readonly direction: 'written by PEFT' | 'written here';
+  /** The relative distances from PEFT's outputs; empty if the adapter was refused. */
   readonly errors: readonly number[];
+  /** Why it was refused or failed, or warnings. */
   readonly reason?: string;
 }
 
@@ -73,6 +79,7 @@ for (const [name, each] of ours) checkOpened(name, each);
 summarise();
 if (options.keep === undefined) await rm(folder, { recursive: true });
 
+/** Runs random_adapters.py. @throws ConfigError if it fails. */
 function inPython(...parameters: readonly string[]): void {
   const script = fileURLToPath(new URL('random_adapters.py', import.meta.url));
   const [what = '', ...rest] = parameters;
@@ -86,13 +93,13 @@ async function checkCase(name: string): Promise<void> {
   const own = JSON.parse(readFileSync(join(folder, name, 'case.json'), 'utf8')) as AdapterCase;
   await attempt(name, { family: own.family, kind: own.kind, direction: 'written by PEFT' }, own.options, async () => {
     const { unmerged, merged, warnings } = await adapterOutcome(join(folder, name), { methods, executor });
-    const told = [merged, ...warnings].filter((each) => typeof each === 'string').join('; ');
-    return { errors: [unmerged, merged].filter((each) => typeof each === 'number'), reason: told };
+    const notes = [merged, ...warnings].filter((each) => typeof each === 'string').join('; ');
+    return { errors: [unmerged, merged].filter((each) => typeof each === 'number'), reason: notes };
   });
   await writeOurs(name);
 }
 
-/** Reports what was computed, or the one line of what is refused; anything else is a fault. */
+/** Reports the result of a computation, or its one-line refusal; any other error is a failure. */
 async function attempt(
   name: string,
   what: Pick<Outcome, 'family' | 'kind' | 'direction'>,
@@ -109,11 +116,11 @@ async function attempt(
   }
 }
 
-/** Trains an adapter on the network of a case and writes it with its outputs, unmerged and, where it can be merged, merged. */
+/** Trains an adapter on the network of a case and writes it with its outputs, unmerged and, if possible, merged. */
 async function writeOurs(name: string): Promise<void> {
   const path = join(folder, name);
   const { own, model } = await openCase(path).catch(() => ({ own: undefined, model: undefined }));
-  if (!own) return; // told of already
+  if (!own) return; // already reported
   const { method, options: drawn } = drawnAdapter(Number(name.slice(0, 3)), model, methods);
   const settings = JSON.stringify(drawn);
   await attempt(name, { family: own.family, kind: method.name, direction: 'written here' }, settings, async () => {
@@ -145,7 +152,7 @@ async function mergedOutputs(path: string, peft: PeftModel): Promise<Record<stri
   }
 }
 
-/** A few steps; without labels, values that are drawn. */
+/** Trains for a few steps; if there are no labels, adds noise instead. */
 async function trained(peft: PeftModel, path: string, { head }: AdapterCase): Promise<PeftModel> {
   const { kind } = heads[head];
   if (kind === 'pairs') return moved(peft);
@@ -159,7 +166,7 @@ async function trained(peft: PeftModel, path: string, { head }: AdapterCase): Pr
   return peft;
 }
 
-/** What is trained away from where it starts. */
+/** Adds noise to everything that is trained. */
 function moved(peft: PeftModel): PeftModel {
   const { layers, saved, values } = activeAdapter(peft);
   const rng = createRng(1);
@@ -208,17 +215,17 @@ function isEqual({ errors }: Outcome): boolean {
 function summarise(): void {
   for (const direction of ['written by PEFT', 'written here'] as const) {
     const own = outcomes.filter((outcome) => outcome.direction === direction);
-    print(`\n${direction}: ${told(own)}`);
+    print(`\n${direction}: ${countsOf(own)}`);
     for (const by of ['family', 'kind'] as const) {
       for (const value of new Set(own.map((outcome) => outcome[by]).sort())) {
-        print(`  ${value.padEnd(16)} ${told(own.filter((outcome) => outcome[by] === value))}`);
+        print(`  ${value.padEnd(16)} ${countsOf(own.filter((outcome) => outcome[by] === value))}`);
       }
     }
   }
   if (!outcomes.every(isEqual)) process.exitCode = 1;
 }
 
-function told(own: readonly Outcome[]): string {
+function countsOf(own: readonly Outcome[]): string {
   const computed = own.filter(({ errors }) => errors.length > 0);
   const equal = computed.filter(isEqual);
   const worst = Math.max(0, ...equal.flatMap(({ errors }) => errors));

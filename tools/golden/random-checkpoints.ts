@@ -1,13 +1,13 @@
 /**
- * Compares peftjs with transformers and PEFT on random checkpoints: hidden states, logits, greedy texts, LoRA's gradients, and 30
- * steps of AdamW. One line for each checkpoint, then the worst error of each family. A checkpoint that peftjs refuses is named with the
- * reason. Ends with an error where anything is further apart than 1e-4.
+ * Compares peftjs with transformers and PEFT on random checkpoints: hidden states, logits, greedy texts, LoRA's
+ * gradients, and 30 steps of AdamW. Prints one line for each checkpoint, then the worst error of each family.
+ * Checkpoints that peftjs refuses are listed with the reason. Fails if anything differs by more than 1e-4.
  *
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
  *   PEFTJS_PYTHON=venv/bin/python npx tsx --conditions @peftjs/source tools/golden/random-checkpoints.ts --families bert,llama --seeds 0-9
  *
- * Families are those of random_models.py; by default all of them, with the seeds 0 to 2. With --keep FOLDER the checkpoints stay
- * there, and those that are there already are not made again.
+ * Families are those of random_models.py; by default all, with the seeds 0 to 2. With --keep FOLDER the checkpoints
+ * stay in that folder, and existing ones are not made again.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
 });
 const python = process.env.PEFTJS_PYTHON;
 if (python === undefined)
-  throw new ConfigError('PEFTJS_PYTHON: name a Python with transformers and PEFT', 'PEFTJS_PYTHON');
+  throw new ConfigError('set PEFTJS_PYTHON to a Python that has transformers and PEFT', 'PEFTJS_PYTHON');
 const [first = 0, last = first] = options.seeds.split('-').map(Number);
 const folder = options.keep ?? (await mkdtemp(join(tmpdir(), 'peftjs-random-')));
 const executor = compiled({ threads: 1 });
@@ -45,6 +45,7 @@ const made = spawnSync(
 );
 if (made.status !== 0) throw new ConfigError(`${maker} ended with ${made.status}`, maker);
 
+/** The outcome of a checkpoint. */
 interface Outcome {
   readonly family: string;
   readonly errors?: Errors;

@@ -1,16 +1,21 @@
-/** Random options of the methods whose adapters PEFT reads, in the names of code: what random-adapters.ts trains and lets PEFT open. */
+/**
+ * Random options of the methods whose adapters PEFT reads, in code's spelling: random-adapters.ts trains with them for
+ * PEFT to open.
+ */
 import type { Model } from '@peftjs/core';
 import { ConfigError, createRng, type PeftMethod, type Rng } from '@peftjs/core/method';
 
 type Options = Record<string, unknown>;
 
-/** A method and its options, drawn. */
+/** A random method with random options. */
 interface Drawn {
+  /** The method. */
   readonly method: PeftMethod;
+  /** Its options. */
   readonly options: Options;
 }
 
-/** The same for the same seed and model. */
+/** Draws a method and its options, the same for the same seed and model. */
 export function drawnAdapter(seed: number, model: Model, methods: readonly PeftMethod[]): Drawn {
   const draw = drawing(createRng(seed).fork('adapter'));
   const known = methods.flatMap((method) => {
@@ -21,11 +26,13 @@ export function drawnAdapter(seed: number, model: Model, methods: readonly PeftM
   return { method, options: options(draw, namesOf(model)) };
 }
 
+/** Random choices. */
 interface Draw {
+  /** Returns one of some values. */
   one<T>(values: readonly T[]): T;
-  /** Some of them, at least one. */
+  /** Returns some of the values, at least one. */
   some<T>(values: readonly T[], most?: number): T[];
-  /** What is made, with a probability. */
+  /** Returns the result of `make` with a probability, otherwise nothing. */
   maybe(probability: number, make: () => Options): Options;
 }
 
@@ -44,14 +51,19 @@ function drawing(rng: Rng): Draw {
   };
 }
 
-/** What options may name. */
+/** The names that options may use. */
 interface Names {
-  /** Last names of linear modules in layers, their paths, last names of tables and norms, and the ends of any path. */
+  /** Last names of the linear modules in layers. */
   readonly linear: readonly string[];
+  /** Paths of these modules. */
   readonly paths: readonly string[];
+  /** Last names of embedding tables. */
   readonly tables: readonly string[];
+  /** Last names of norms. */
   readonly norms: readonly string[];
+  /** Ends of the paths of all modules. */
   readonly suffixes: readonly string[];
+  /** The number of layers. */
   readonly layers: number;
 }
 
@@ -105,7 +117,7 @@ function patterns(draw: Draw, { linear, paths }: Names): Options {
 
 const starts = [true, true, true, true, false, 'gaussian', 'pissa', 'olora', 'orthogonal'];
 
-/** Of each method how often it is drawn, and its options. */
+/** How often each method is drawn, and the function that draws its options. */
 const table: Readonly<Record<string, readonly [share: number, options: (draw: Draw, names: Names) => Options]>> = {
   lora: [8, lora],
   adalora: [

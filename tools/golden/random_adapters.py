@@ -1,23 +1,23 @@
-"""Writes random adapters with PEFT, of all its types and options, and opens those that peftjs wrote. Run by random-adapters.ts.
+"""Writes random PEFT adapters of all types and options, and opens those that peftjs wrote. Run by random-adapters.ts.
 
     venv/bin/python tools/golden/random_adapters.py write FOLDER FIRST_SEED COUNT FAMILY..
     venv/bin/python tools/golden/random_adapters.py open FOLDER
 
-`write` makes FOLDER/<seed>-<family>, unless it is there, with
+`write` makes each FOLDER/<seed>-<family> that does not exist yet, with
 
     config.json, model.safetensors   a random network with its head
-    adapter/                         an adapter on it, every trained value drawn
+    adapter/                         an adapter on it, with random values in every trained tensor
     case.json                        the head, and PEFT's type and options
-    expected.safetensors             batches, and the outputs with the adapter as PEFT opens it again, unmerged and merged
+    expected.safetensors             batches, and the outputs of the reopened adapter, unmerged and merged
 
-`open` reads ours/ and ours.safetensors in each: an adapter of peftjs and its outputs. Whether PEFT has a place for every tensor,
-and how far its outputs are away, goes to opened.json.
+`open` reads ours/ and ours.safetensors of each folder: an adapter that peftjs wrote, and its outputs. It writes to
+opened.json whether PEFT accepts every tensor, and how far its outputs differ.
 """
 
 import sys
 from pathlib import Path
 
-# safetensors.py beside this script would hide the library.
+# safetensors.py next to this script would hide the library.
 sys.path.append(sys.path.pop(0))
 
 import json
@@ -48,12 +48,12 @@ def sample(draw, names, most=3):
 
 
 def chance(draw, probability, make):
-    """The options that `make` gives, now and then."""
+    """Returns the options that `make` makes with this probability, otherwise none."""
     return make() if draw.random() < probability else {}
 
 
 class Modules:
-    """What the options of an adapter on a network may name."""
+    """The module names that an adapter's options may use."""
 
     def __init__(self, model):
         self.linear = linear_names(model)
@@ -66,7 +66,7 @@ class Modules:
         [self.layers_name] = {name.split(".")[at - 1] for name in self.paths for at, part in enumerate(name.split(".")) if part.isdigit()}
 
     def suffix(self, draw):
-        """The end of a module's path, whole names."""
+        """Returns the end of a random module's path, in whole names."""
         parts = draw.choice(self.leaves).split(".")
         return ".".join(parts[-draw.randint(1, min(3, len(parts))) :])
 
@@ -84,7 +84,7 @@ def targets(draw, modules, kinds=("names", "names", "names", "paths", "pattern",
 
 
 def where(draw, modules):
-    """Target modules, some of them left out."""
+    """Draws target modules, sometimes with exclusions."""
     target = targets(draw, modules)
     options = {"target_modules": target}
     options.update(chance(draw, 0.2, lambda: {"exclude_modules": draw.choice([sample(draw, modules.linear, 2), sample(draw, modules.paths, 2), rf".*\.0\..*", r"(?i).*POOLER.*"])}))
@@ -212,7 +212,7 @@ def oft(draw, modules):
 
 
 def small(**options):
-    """A type that peftjs does not read: it must say so."""
+    """Options of a type that peftjs does not read and must reject."""
     return lambda draw, modules: {**options, "target_modules": sample(draw, modules.linear)}
 
 
@@ -220,7 +220,7 @@ def prompts(**options):
     return lambda draw, modules: {"num_virtual_tokens": 3, **options}
 
 
-# Of PEFT's types how often each is drawn, its configuration and its options.
+# For each of PEFT's types: how often it is drawn, its configuration class and its options.
 KINDS = {
     "LORA": (42, peft.LoraConfig, lora),
     "ADALORA": (6, peft.AdaLoraConfig, adalora),
@@ -253,7 +253,8 @@ def drawn_config(draw, model, head):
 
 
 def write_adapter(folder, base, case, draw):
-    """The first configuration drawn that PEFT makes, saves and opens again. Adds what it is to the case; returns what is expected."""
+    """Draws configurations until PEFT makes, saves and reopens one. Records it in the case and returns the expected
+    tensors."""
     for attempt in range(ATTEMPTS):
         kind, config, options = drawn_config(draw, base(), case["head"])
         try:
@@ -272,7 +273,7 @@ def write_adapter(folder, base, case, draw):
 
 
 def move(model, case):
-    """Away from where PEFT starts it; of AdaLoRA some triplets are taken away."""
+    """Moves the adapter away from its initial values, and prunes some of AdaLoRA's triplets."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -286,7 +287,7 @@ def move(model, case):
 
 
 def opened_outputs(base, folder, case):
-    """Of the adapter of a folder, unmerged and, where PEFT can merge it, merged."""
+    """Returns the outputs of the adapter in a folder, unmerged and, where PEFT can merge it, merged."""
     model = PeftModel.from_pretrained(base(), folder).eval()
     config = model.config
     expected = outputs(model, config, case, "unmerged")
@@ -345,7 +346,7 @@ def read(folder, case):
 
 
 def opened(model, folder):
-    """The model with the adapter of a folder, and what PEFT says of its tensors."""
+    """Returns the model with the adapter of a folder, and PEFT's report on the adapter's tensors."""
     results = []
     load_adapter = PeftModel.load_adapter
 
@@ -358,7 +359,7 @@ def opened(model, folder):
 
 
 def open_ours(folder):
-    """PEFT keeps silent about tensors that it has no place for, and warns of missing ones; here both are errors."""
+    """PEFT ignores unexpected tensors and only warns of missing ones; here both are errors."""
     case = json.loads((folder / "case.json").read_text())
     ours = load_file(folder / "ours.safetensors")
     try:
@@ -378,7 +379,7 @@ def open_ours(folder):
 
 
 def farthest(case, config, kind, ours, theirs):
-    """max |a - b| / max |b| over all batches, padding left out."""
+    """Returns max |a - b| / max |b| over all batches, without padding."""
     difference = size = 0.0
     for number in BATCHES:
         expected = theirs[f"{kind}/{number}"]

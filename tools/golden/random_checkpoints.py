@@ -1,20 +1,20 @@
-"""Writes random checkpoints with transformers, and what transformers and PEFT say of them. Run by random-checkpoints.ts, which checks
-what peftjs makes of the same files.
+"""Writes random checkpoints with transformers, and the results of transformers and PEFT on them. Run by
+random-checkpoints.ts, which compares them with peftjs's results on the same files.
 
     venv/bin/python tools/golden/random_checkpoints.py FOLDER FIRST_SEED COUNT FAMILY..
 
-Each FOLDER/<family>-<seed>, which is made unless it is there, holds
+Makes each FOLDER/<family>-<seed> that does not exist yet, with
 
-    config.json, model.safetensors   the network, in one of three precisions, now and then in shards or without its head
-    adapter/                         PEFT's LoRA on it, before training
-    case.json                        what the case is, and the losses of 30 steps of torch's AdamW
-    expected.safetensors             batches, hidden states, logits, gradients, and every tensor of the adapter after these steps
+    config.json, model.safetensors   the network, in one of three precisions, sometimes in shards or without its head
+    adapter/                         a LoRA adapter of PEFT, before training
+    case.json                        the case's settings, and the losses of 30 steps of torch's AdamW
+    expected.safetensors             batches, hidden states, logits, gradients, and every adapter tensor after these steps
 """
 
 import sys
 from pathlib import Path
 
-# safetensors.py beside this script would hide the library.
+# safetensors.py next to this script would hide the library.
 sys.path.append(sys.path.pop(0))
 
 import copy
@@ -54,15 +54,15 @@ TASKS = {"tokens": TaskType.TOKEN_CLS, "next": TaskType.CAUSAL_LM}
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 PROMPTS = [1, 5, 12]
 NEW_TOKENS = 24
-# A token is certain where its logit is further above the next best than rounding reaches.
+# A token is certain if its logit exceeds the next best by more than rounding can change.
 MARGIN = 1e-3
-# How far trainings that begin a rounding apart may end apart.
+# The largest relative difference after trainings whose initial values differ by a rounding.
 ROUNDING, STABLE = 1e-7, 1e-5
 ATTEMPTS = 20
 
 
 def tokenizer(config):
-    """Of as many words as the network has."""
+    """Returns a tokenizer with as many words as the network."""
     words = {f"w{number}": number for number in range(config.vocab_size)}
     return {
         "version": "1.0",
@@ -76,14 +76,14 @@ def tokenizer(config):
 
 
 def write_checkpoint(folder, case, model):
-    """Writes the network, and returns it as it is then read in single precision."""
+    """Writes the network and returns it as read back in single precision."""
     saved = copy.deepcopy(model.base_model if case["isBare"] else model)
     saved.to(DTYPES[case["dtype"]]).save_pretrained(folder, **({"max_shard_size": "20KB"} if case["isSharded"] else {}))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer(model.config)))
     rounded = type(saved).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     if not case["isBare"]:
         return rounded
-    model.base_model.load_state_dict(rounded.state_dict(), strict=False)  # read alone, it may have a pooler
+    model.base_model.load_state_dict(rounded.state_dict(), strict=False)  # without its head it may have a pooler
     return model
 
 
@@ -105,10 +105,10 @@ def drawn_case(family, seed):
 
 
 def lora(case, model, attempt):
-    """On some of the modules of every layer, A and B drawn, and the head where PEFT trains it."""
+    """Adds LoRA to some modules of every layer, with random A and B, and trains the head where PEFT does."""
     draw = drawing("lora", case["family"], case["seed"], attempt)
     names = linear_names(model)
-    # peftjs trains all of a head, PEFT its last module unless it is told.
+    # peftjs trains the whole head; PEFT trains only its last module unless modules_to_save says otherwise.
     head = {"deberta-v2": ["pooler"] if case["head"] in OF_TEXTS else None, "modernbert": ["head"]}.get(case["family"])
     config = LoraConfig(
         task_type=TASKS.get(case["head"], TaskType.SEQ_CLS),
@@ -127,7 +127,7 @@ def lora(case, model, attempt):
 
 
 def nudged(model):
-    """The model with everything that is trained moved by a rounding."""
+    """Returns the model with every trained value changed by about one rounding."""
     with torch.no_grad():
         for name, parameter in trained_parameters(model).items():
             parameter.mul_(1 + ROUNDING * noise(parameter.shape, name))
@@ -135,7 +135,8 @@ def nudged(model):
 
 
 def write_training(folder, case, model):
-    """The first drawn adapter whose training does not blow up roundings: of others no two programs agree after 30 steps."""
+    """Writes the first random adapter whose training does not amplify roundings; no two programs agree on the others
+    after 30 steps."""
     for attempt in range(ATTEMPTS):
         adapted = lora(case, copy.deepcopy(model), attempt)
         save_adapter(adapted, folder)
@@ -147,7 +148,7 @@ def write_training(folder, case, model):
 
 
 def save_adapter(model, folder):
-    """Without where on this machine the network lies."""
+    """Saves the adapter without the network's path on this machine."""
     model.peft_config["default"].base_model_name_or_path = folder.name
     model.save_pretrained(folder / "adapter")
     (folder / "adapter/README.md").unlink()
@@ -158,7 +159,7 @@ def distance(a, b):
 
 
 def train(case, model):
-    """Gradients of the first step, losses of all, and the tensors after the last."""
+    """Returns the losses of all steps, the gradients of the first, and the tensors after the last."""
     trained = trained_parameters(model)
     optimizer = torch.optim.AdamW(parameter_groups(trained), **OPTIMIZER)
     losses, expected = [], {}
@@ -179,7 +180,7 @@ def train(case, model):
 
 
 def outputs(case, model):
-    """Hidden states of the network's last layer, and the logits of its head where the checkpoint holds it."""
+    """Returns the hidden states of the last layer, and the logits if the checkpoint holds the head."""
     expected = {}
     for number in range(len(BATCHES)):
         inputs = batch(model.config, number, case["seed"])
@@ -192,7 +193,7 @@ def outputs(case, model):
 
 
 def written(case, model):
-    """What a decoder writes after some prompts: tokens up to the first that is not certain."""
+    """Generates text from some prompts: the tokens up to the first uncertain one."""
     expected = {}
     for number, length in enumerate(PROMPTS):
         inputs = batch(model.config, 2, f"{case['seed']}/prompt/{number}")

@@ -1,8 +1,8 @@
-"""Random small networks of every architecture that peftjs reads: what random_checkpoints.py and random_adapters.py are about.
+"""Random small networks of every architecture that peftjs reads, for random_checkpoints.py and random_adapters.py.
 
-A new architecture is one entry of FAMILIES: a function that draws the settings of its config.json. Sizes are odd on purpose, windows
-and tables of distances are shorter than the longest batch, and every setting that changes the network takes each of its values.
-The same family and seed give the same network.
+A new architecture is one entry of FAMILIES: a function that draws the settings of its config.json. Sizes are odd on
+purpose, windows and tables of distances are shorter than the longest batch, and every setting that changes the network
+takes each of its values. The same family and seed give the same network.
 """
 
 import random
@@ -19,7 +19,8 @@ from transformers import (
 
 STD = 0.2
 MAX_POSITIONS = 64
-# Lengths of the rows of each batch: alone, mixed, and beyond every window below. The first is too short to train on the next token.
+# The lengths of the rows of each batch: single, mixed, and longer than every window below. The first is too short for
+# next-token training.
 BATCHES = [[1], [2, 7, 4], [41, 1, 23], [9, 16]]
 
 AUTO = {
@@ -43,7 +44,7 @@ def divisor(draw, number):
 
 
 def sizes(draw, head_sizes=(4, 6, 7, 10)):
-    """Of an encoder."""
+    """Draws the sizes of an encoder."""
     heads = draw.choice([1, 2, 3, 4])
     return {
         "vocab_size": draw.randint(50, 130),
@@ -55,7 +56,7 @@ def sizes(draw, head_sizes=(4, 6, 7, 10)):
     }
 
 
-# Every name that transformers' encoders take for a pointwise activation, the usual one most often.
+# Every pointwise activation name that transformers' encoders accept; the usual one is drawn most often.
 ACTIVATIONS = ["gelu"] * 4 + ["gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu", "relu", "relu2", "silu", "swish", "tanh"]
 GATES = ["silu"] * 6 + ["gelu", "gelu_pytorch_tanh", "relu", "relu2"]
 
@@ -99,7 +100,7 @@ def electra(draw):
 
 
 def deberta(draw):
-    """Version 3 as released, version 2 as released, or anything between."""
+    """Draws settings of version 3 as released, version 2 as released, or any mixture."""
     own = sizes(draw)
     relative = draw.choice([-1, 16, 32])
     return {
@@ -120,7 +121,7 @@ def mpnet(draw):
     return {
         **sizes(draw),
         "hidden_act": draw.choice(ACTIVATIONS),
-        "relative_attention_num_buckets": 32,  # transformers computes 32 buckets whatever it says
+        "relative_attention_num_buckets": 32,  # transformers always computes 32 buckets
         "layer_norm_eps": draw.choice([1e-12, 1e-5]),
         "pad_token_id": 1,
         **wide_table(1),
@@ -174,7 +175,7 @@ def gpt2(draw):
 
 
 def decoder(draw, own_head_dim=True):
-    """What Llama and its relatives share; heads of a size of their own where the family has them."""
+    """Draws the settings that Llama and its relatives share, with a separate head size where the family supports it."""
     heads = draw.choice([2, 3, 4, 6])
     size = draw.choice([4, 6, 8, 10])
     is_own = own_head_dim and draw.random() < 0.5
@@ -213,7 +214,7 @@ def rope(draw, kinds=("default", "default", "linear", "llama3", "dynamic", "yarn
 
 
 def finished_rope(draw, settings):
-    """The factors of longrope are as many as a head has pairs of features."""
+    """Adds longrope's factors: one for each pair of features of a head."""
     parameters = settings.get("rope_parameters") or {}
     if parameters.get("rope_type") != "longrope":
         return settings
@@ -238,7 +239,7 @@ def mistral(draw):
 
 
 def windowed(draw, settings):
-    """Windows as Qwen has them: in the upper layers, or in those that are named."""
+    """Adds sliding windows as Qwen does: in the upper layers, or in the layers given by layer_types."""
     kind = draw.choice(["none", "upper", "named"])
     if kind == "none":
         return {**settings, "use_sliding_window": False}
@@ -269,7 +270,7 @@ def smollm3(draw):
 
 def gemma(draw):
     own = {**finished_rope(draw, decoder(draw)), "attention_bias": draw.choice([False, False, True])}
-    # transformers takes "gelu" for its approximation, which "gelu_pytorch_tanh" says outright.
+    # transformers treats "gelu" as its approximation, "gelu_pytorch_tanh".
     return {**own, "hidden_act": draw.choice(["gelu", "gelu_pytorch_tanh", "gelu_pytorch_tanh", "silu"])}
 
 
@@ -373,13 +374,14 @@ def config_of(family, draw):
 
 
 def heads_of(family, config):
-    """The heads that transformers has for a family and peftjs reads."""
+    """Returns the heads of a family that transformers has and peftjs reads."""
     wanted = [*OF_TEXTS, "tokens", *(["next"] if family in DECODERS else [])]
     return [head for head in wanted if type(config) in AUTO[head]._model_mapping]
 
 
 def network(config, head, labels, seed):
-    """A network with drawn weights, wide enough that a mistake in any of them shows in the logits, in evaluation mode."""
+    """Returns a network in evaluation mode whose random weights are large enough that an error in any of them shows in
+    the logits."""
     own = type(config).from_dict(config.to_dict())
     if head in (*OF_TEXTS, "tokens"):
         own.num_labels = labels
@@ -394,7 +396,7 @@ def network(config, head, labels, seed):
 
 
 def noise(shape, *names):
-    """The same numbers for the same names."""
+    """Returns the same numbers for the same names."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(number_of(*names)))
 
 
@@ -407,7 +409,8 @@ def drawing(*names):
 
 
 def batch(config, number, seed):
-    """Token ids with padding at the end of each row, and token types where the network has several. No token is padding or an end."""
+    """Returns token ids, padded on the right, and token types if the network has several. No real token is the padding
+    or end token."""
     lengths = BATCHES[number]
     shape = (len(lengths), max(lengths))
     generator = torch.Generator().manual_seed(number_of(seed, "batch", number))
@@ -422,7 +425,7 @@ def batch(config, number, seed):
 
 
 def labels_of(head, labels, inputs, seed):
-    """Labels of a batch; -100 for padding and, of tokens, for some others."""
+    """Returns the labels of a batch: -100 for padding and, for token labels, for some other tokens too."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     rows = len(ids)
     generator = torch.Generator().manual_seed(number_of(seed, "labels"))
@@ -438,7 +441,7 @@ def labels_of(head, labels, inputs, seed):
 
 
 def linear_names(model):
-    """The last names of the modules that LoRA can adapt in every layer of a network."""
+    """Returns the last names of the modules that LoRA can adapt in every layer."""
     names = set()
     for name, module in model.base_model.named_modules():
         is_linear = isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"

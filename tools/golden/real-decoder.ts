@@ -1,5 +1,6 @@
 /**
- * Compares greedy texts of a real decoder with those of transformers, token for token, alone and in one batch, and the ids of the prompts.
+ * Compares greedy generation of a real decoder with that of transformers, token for token, alone and in one batch, and
+ * the ids of the prompts.
  *
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
  *   PEFTJS_PYTHON=venv/bin/python npx tsx --conditions @peftjs/source tools/golden/real-decoder.ts SmolLM2-135M
@@ -15,19 +16,22 @@ const NEW_TOKENS = 64;
 const [folder] = process.argv.slice(2);
 const python = process.env.PEFTJS_PYTHON;
 if (folder === undefined || python === undefined) {
-  throw new ConfigError('name the folder of a decoder, and in PEFTJS_PYTHON a Python with transformers', 'folder');
+  throw new ConfigError(
+    'name the folder of a decoder, and set PEFTJS_PYTHON to a Python that has transformers',
+    'folder',
+  );
 }
 const script = fileURLToPath(new URL('real_decoder.py', import.meta.url));
 const { status, stdout } = spawnSync(python, [script, folder, String(NEW_TOKENS)], {
   encoding: 'utf8',
   stdio: ['ignore', 'pipe', 'inherit'],
 });
-if (status !== 0) throw new ConfigError(`${script} ended with ${status}`, script);
+if (status !== 0) throw new ConfigError(`${script} exited with status ${status}`, script);
 
 interface Text {
   readonly text: string;
   readonly prompt: readonly number[];
-  /** The tokens that transformers is certain of. */
+  /** The generated tokens up to the first uncertain one. */
   readonly written: readonly number[];
 }
 

@@ -1,12 +1,12 @@
-"""Prints what transformers writes, greedily, with a decoder in a folder: one JSON of prompts and texts in token ids, each text up to
-the first token that rounding could decide. Run by real-decoder.ts.
+"""Prints the greedy generation of transformers with a decoder from a folder, as one JSON of prompts and texts in token
+ids. Each text ends before the first token that rounding could change. Run by real-decoder.ts.
 
     venv/bin/python tools/golden/real_decoder.py FOLDER TOKENS
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 
@@ -21,7 +21,7 @@ PROMPTS = [
     "Water boils at",
     "Dear Sir or Madam,",
 ]
-# A token is certain where its logit is further above the next best than rounding reaches.
+# A token is certain if its logit exceeds the next best by more than rounding can change.
 MARGIN = 1e-3
 
 

@@ -3,7 +3,7 @@
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install safetensors==0.8.0 numpy==2.4.6 ml_dtypes==0.6.0
     /tmp/golden/bin/python tools/golden/safetensors.py && npx prettier --write packages/safetensors/test/fixtures
 
-The versions that made the committed files stand in expected.json and in the files' metadata.
+expected.json and the files' metadata record the versions that made the committed files.
 """
 
 import sys
@@ -45,7 +45,7 @@ def samples(name):
 
 
 def every_dtype():
-    """Each dtype as a vector, a scalar and an empty matrix, and names that sort or escape in uncommon ways."""
+    """Returns each dtype as a vector, a scalar and an empty matrix, and names that sort or escape in uncommon ways."""
     tensors = {}
     for name, dtype in DTYPES.items():
         values = np.array(samples(name), dtype)
@@ -59,7 +59,7 @@ def every_dtype():
 
 
 def adapter():
-    """A small LoRA adapter as PEFT stores one."""
+    """Returns a small LoRA adapter as PEFT stores it."""
     path = "base_model.model.encoder.layer.0.attention.query"
     return {
         f"{path}.lora_B.weight": np.arange(8, dtype=np.float32).reshape(4, 2) / 8,
@@ -68,7 +68,7 @@ def adapter():
 
 
 def unaligned():
-    """A layout that the library reads but no longer writes: a float32 that begins at an odd byte."""
+    """Returns a layout that the library reads but no longer writes: a float32 tensor at an odd byte offset."""
     tensors = {"bytes": np.array([1, 2, 3], np.uint8), "floats": np.array([0.5, -2.0], np.float32)}
     header = {
         "bytes": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
@@ -94,7 +94,8 @@ def expected_tensor(tensor):
 
 
 def all_patterns_hash(dtype):
-    """SHA-256 of the float32 values of all 65,536 bit patterns, every NaN made the quiet one."""
+    """Returns the SHA-256 of the float32 values of all 65,536 bit patterns, with every NaN replaced by the quiet one.
+    """
     with np.errstate(invalid="ignore"):
         values = np.arange(2**16, dtype=np.uint16).view(dtype).astype(np.float32)
     values.view(np.uint32)[np.isnan(values)] = 0x7FC00000
@@ -102,7 +103,7 @@ def all_patterns_hash(dtype):
 
 
 def write_sharded(tensors):
-    """The two matrices in a file each, with the index that transformers writes."""
+    """Writes the two matrices to separate files, with the index that transformers writes."""
     folder = FIXTURES / "sharded"
     folder.mkdir(exist_ok=True)
     weight_map = {}

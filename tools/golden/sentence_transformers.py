@@ -1,15 +1,15 @@
-"""Embeddings of sentence-transformers on the tiny BERT: every pooling, modules after it, and prompts.
+"""Embeddings of sentence-transformers on the tiny BERT: every pooling mode, modules after it, and prompts.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 sentence-transformers==6.2.0
     venv/bin/python tools/golden/sentence_transformers.py && npx prettier --write tests/models/fixtures/bert-tiny/embedders.json
 
-For each model the files that are written beside those of transformers, safetensors in base64, and the embeddings of the texts. With
-`--open FOLDER` it prints the embeddings of a folder that peftjs wrote instead.
+Holds, for each model, the files written in addition to those of transformers, with safetensors files in base64, and the
+embeddings of the texts. With `--open FOLDER` it prints the embeddings of a folder that peftjs wrote instead.
 """
 
 import sys
 
-sys.path.pop(0)  # scripts beside this one would hide libraries: safetensors.py, sentence_transformers.py
+sys.path.pop(0)  # scripts next to this one would hide libraries: safetensors.py, sentence_transformers.py
 
 import argparse
 import base64

@@ -4,16 +4,16 @@
     venv/bin/python tools/golden/sora.py > packages/sora/test/fixtures/released-optimizer.json
     npx prettier --write packages/sora/test/fixtures/released-optimizer.json
 
-Transformers' old AdamW without decay, then three edits by mask, one after the other, so that the third sees what the first
-two have done:
+AdamW of older transformers without decay, then three masked edits one after the other, so that the third sees the
+results of the first two:
 
     m = b1 m + (1 - b1) g          v = b2 v + (1 - b2) g^2
     p = p - lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)
     p > xi: p = p - xi             p < -xi: p = p + xi             |p| < xi: p = 0
 
-The learning rate rises linearly from 0 in the first 3 of 50 steps and falls linearly to 0. Gradients are rounded to five
-digits. The golden values are in single precision, operation by operation, as the released code computes; the same in double
-precision must agree on every zero, so that no gate is decided by a rounding error.
+The learning rate rises linearly from 0 in the first 3 of 50 steps and falls linearly to 0. Gradients are rounded to
+five digits. The golden values are in single precision, operation by operation, as in the released code. The same
+computation in double precision must agree on every zero, so that rounding decides no gate.
 """
 
 import json

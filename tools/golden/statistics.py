@@ -25,7 +25,7 @@ SAMPLES = [
     *[[int(k) / 300 for k in rng.integers(-4, 9, size)] for size in (4, 5, 6, 8, 10, 12)],
     [float(x) for x in rng.normal(0.5, 1, 10)],
 ]
-# Paired differences on several tasks, of as many seeds or not; the mean of the tasks' means is tested.
+# Paired differences on several tasks, with equal and unequal numbers of seeds; the mean of the tasks' means is tested.
 BY_TASK = [
     [[int(k) / 300 for k in rng.integers(-3, 9, size)] for size in sizes] for sizes in ([6, 6], [4, 6, 3], [5, 1], [8, 8])
 ]
@@ -68,7 +68,7 @@ def percentile_interval(values):
     return [float(interval.low), float(interval.high)]
 
 
-# Paired differences and margins, equivalent and not; margins at which p is near 5 % among them.
+# Paired differences and margins, equivalent and not, including margins where p is near 5 %.
 TO_MARGINS = [(sample, margin) for sample in SAMPLES if numpy.std(sample) > 0 for margin in (0.005, 0.02)]
 
 
@@ -86,7 +86,7 @@ def equivalence(differences, margin):
 
 
 def equivalence_over_tasks(by_task, margin):
-    # The mean of k means with the degrees of freedom of Welch and Satterthwaite: of two tasks scipy has it as the two-sample test.
+    # The mean of k means with Welch-Satterthwaite degrees of freedom; for two tasks this is scipy's two-sample test.
     first, second = (numpy.array(task) for task in by_task)
     tests = [
         stats.ttest_ind(first + 2 * side, -second, equal_var=False, alternative=alternative).pvalue

@@ -1,15 +1,16 @@
-"""Makes packages/models/test/fixtures/token-spans.json: which characters of a text each token covers, by the tokenizers library.
+"""Makes packages/models/test/fixtures/token-spans.json: the characters that each token of a text covers, by the
+tokenizers library.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 tokenizers==0.23.3
     /tmp/golden/bin/python tools/golden/token_spans.py && npx prettier --write packages/models/test/fixtures/token-spans.json
 
-The versions that made the committed file stand in it. The tokenizers are trained on the sentences below, one of each form that
-published models have. Offsets are converted from code points to UTF-16 units, which JavaScript counts in.
+The committed file records the versions that made it. The tokenizers are trained on the sentences below, one for each
+form that published models have. Offsets are converted from code points to UTF-16 units, as JavaScript counts.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 
@@ -130,12 +131,12 @@ def unigram():
 
 
 def in_units(text, offset):
-    """A number of code points as a number of UTF-16 units."""
+    """Converts a number of code points to a number of UTF-16 units."""
     return len(text[:offset].encode("utf-16-le")) // 2
 
 
 def spans(tokenizer, text, second=None):
-    """Id, start and end of each token, one after the other; -1 and -1 for one that is put around the texts."""
+    """Returns the id, start and end of each token in one list, with -1 and -1 for special tokens around the texts."""
     encoding = tokenizer.encode(text, second) if second else tokenizer.encode(text)
     texts = {0: text, 1: second}
     numbers = []

@@ -1,20 +1,22 @@
-"""Tokenizers of the kinds that published models have, over random texts: ids, spans, pairs and decoded texts by Hugging Face's tokenizers.
+"""Tokenizers of the kinds that published models have, on random texts: ids, spans, pairs and decoded texts by Hugging
+Face's tokenizers.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3
     /tmp/golden/bin/python tools/golden/tokenizers.py && npx prettier --write packages/models/test/fixtures/tokenizers.json
 
-makes the sample that `npm test` runs, and a larger run is
+makes the sample that `npm test` runs. For a larger run:
 
     /tmp/golden/bin/python tools/golden/tokenizers.py --texts 2000 /tmp/random-tokenizers.json
     PEFTJS_TOKENIZERS=/tmp/random-tokenizers.json npx vitest run packages/models/test/tokenizers.test.ts
 
-The sample has a small table of replacements, the large run SentencePiece's own nmt_nfkc. Texts are of characters that Unicode has had since
-2002 (version 3.2): the tables of Hugging Face's tokenizers and of JavaScript are of different versions. Offsets are UTF-16 units.
+The sample has a small table of replacements; the large run has SentencePiece's nmt_nfkc. Texts consist of characters
+that Unicode has had since 2002 (version 3.2), because the tables of Hugging Face's tokenizers and of JavaScript differ
+in version. Offsets are UTF-16 units.
 """
 
 import sys
 
-sys.path.pop(0)  # scripts beside this one would hide libraries: safetensors.py, tokenizers.py
+sys.path.pop(0)  # scripts next to this one would hide libraries: safetensors.py, tokenizers.py
 
 import argparse
 import base64
@@ -41,12 +43,12 @@ CORPUS = [
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-# A table of replacements for the sample: composed, compatible and blank characters.
+# A table of replacements for the sample: composed, compatibility and blank characters.
 RULES = {"Ａ": "A", "ａ": "a", "ﬁ": "fi", "½": "1⁄2", "①": "1", "é": "e\u0301", "e\u0301": "é", "\u3000": " ", "\t": " ", "\n": " ", "\u00ad": "", "ｶﾞ": "ガ"}
 
 
 def charsmap(rules=None):
-    """SentencePiece's table: nmt_nfkc, or of rules."""
+    """Returns SentencePiece's table: nmt_nfkc, or a table of these rules."""
     with tempfile.TemporaryDirectory() as folder:
         options = {"normalization_rule_name": "nmt_nfkc"}
         if rules is not None:
@@ -240,7 +242,7 @@ def llama(scheme):
 
 
 def classic():
-    """Parts that older models have."""
+    """Returns a tokenizer of the parts that older models use."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="?"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Strip()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Punctuation("contiguous")])
@@ -295,7 +297,7 @@ def random_text(draw):
     return "".join(parts)
 
 
-# Kinds that the sample leaves out: each part of them is in another one.
+# Kinds that the sample leaves out because other kinds cover each of their parts.
 LARGE_RUN_ONLY = {"DeBERTa v3", "BERT, cased", "RoBERTa", "Llama 3", "SmolLM3", "Llama, always", "Llama, never"}
 
 

@@ -1,4 +1,4 @@
-"""What torch.randperm gives for a seed: published splits of data sets are told by nothing else.
+"""Results of torch.randperm for given seeds, which alone define some published splits of data sets.
 
     pip install torch
     python tools/golden/torch_permutation.py > packages/tasks/test/fixtures/torch-permutation.json

@@ -4,12 +4,12 @@
     venv/bin/python tools/golden/vera.py > packages/vera/test/fixtures/peft.json
     npx prettier --write packages/vera/test/fixtures/peft.json
 
-Two modules of different shapes share A and B, which are as wide as the wider one. The versions stand in the file.
+Two modules of different shapes share A and B, which are as wide as the wider one. The file records the versions.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 

@@ -3,15 +3,15 @@
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 tokenizers==0.23.3
     /tmp/golden/bin/python tools/golden/word_tokens.py && npx prettier --write packages/models/test/fixtures/word-tokens.json
 
-Reads the tokenizers of token-spans.json. Byte-level ones put a blank before each word, as with `add_prefix_space=True`, which
-transformers has for all but those of a sequence of steps (Qwen2's): they are left out. The labels are
-those of `tokenize_and_align_labels` of transformers' token classification example: the first token of a word has the word's label. The
-versions that made the committed file stand in it.
+Reads the tokenizers of token-spans.json. Byte-level ones put a blank before each word, as with `add_prefix_space=True`,
+which transformers supports except for sequences of steps (Qwen2's): those are left out. The labels are those of
+`tokenize_and_align_labels` in transformers' token classification example: the first token of a word has the word's
+label. The committed file records the versions that made it.
 """
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # safetensors.py beside this script would hide the library
+sys.path.append(sys.path.pop(0))  # safetensors.py next to this script would hide the library
 
 import json
 
@@ -33,7 +33,7 @@ MAX_LENGTH = 16
 
 
 def prefixed(definition):
-    """The definition as transformers changes it for `add_prefix_space=True`."""
+    """Returns the definition as transformers changes it for `add_prefix_space=True`."""
     changed = json.loads(json.dumps(definition))
     cut = changed["pre_tokenizer"]
     if cut and "add_prefix_space" in cut:

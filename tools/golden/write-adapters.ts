@@ -1,6 +1,6 @@
 /**
- * Writes the adapters of tests/peft/adapters.ts, for Hugging Face PEFT to open: the folder and what PEFT sees in it are the
- * fixtures from-peftjs.
+ * Writes the adapters of tests/peft/adapters.ts for Hugging Face PEFT to open. The folder and PEFT's reading of it are
+ * the fixtures from-peftjs.
  *
  *   npx tsx --conditions @peftjs/source tools/golden/write-adapters.ts tests/peft/fixtures/from-peftjs
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2

@@ -1,5 +1,6 @@
 /**
- * Writes the merged models of tests/export/exports.ts, for transformers to open: what it says of them is the fixture opened.json.
+ * Writes the merged models of tests/export/exports.ts for transformers to open. Its outputs on them are the fixture
+ * opened.json.
  *
  *   npx tsx --conditions @peftjs/source tools/golden/write-exports.ts results/exports
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0

@@ -1,6 +1,7 @@
 /**
- * Exports the checkpoints that tools/golden/onnx_past.py made, each into its folder `web`, and writes 64 tokens with it (`ours.json`).
- * Where PEFTJS_TRANSFORMERS_JS names a folder in which @huggingface/transformers is installed, its tokens must be the same.
+ * Exports the checkpoints that tools/golden/onnx_past.py made, each into its folder `web`, and generates 64 tokens with
+ * each (`ours.json`). If PEFTJS_TRANSFORMERS_JS names a folder where @huggingface/transformers is installed, its tokens
+ * must be the same.
  *
  *   npx tsx --conditions @peftjs/source tools/golden/write-onnx.ts FOLDER
  */
@@ -14,7 +15,7 @@ import { fromPretrained, generate, saveOnnx } from '@peftjs/models';
 const [target] = process.argv.slice(2);
 if (target === undefined) throw new ConfigError('name the folder of the checkpoints', 'folder');
 
-/** What is used of @huggingface/transformers. */
+/** The part of @huggingface/transformers used here. */
 interface TransformersJs {
   readonly env: { allowRemoteModels: boolean; localModelPath: string };
   readonly Tensor: new (type: 'int64', data: BigInt64Array, dims: readonly number[]) => unknown;

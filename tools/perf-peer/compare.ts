@@ -2,9 +2,10 @@
  * npx tsx --conditions @peftjs/source tools/perf-peer/compare.ts --python venv/bin/python [--rounds 3] [--threads 2]
  *     [--only minilm] [--without torch-bf16] [--results docs/benchmarks/results/speed]
  *
- * The LoRA step of peftjs and that of PyTorch + Hugging Face PEFT, one after the other, round after round: only numbers of one round
- * are compared. Each run is a process of its own. `--without` leaves a side out: bfloat16 takes minutes a step on processors that lack it.
- * Writes speed.json; report.ts makes the page of it.
+ * Compares the LoRA step of peftjs with that of PyTorch + Hugging Face PEFT. Sides run one after the other, round after
+ * round, and only numbers of the same round are compared. Each run is a separate process. `--without` leaves a side
+ * out: bfloat16 takes minutes a step on processors that lack it. Writes speed.json, from which report.ts makes the
+ * page.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
@@ -45,7 +46,7 @@ try {
   await rm(folder, { recursive: true });
 }
 
-/** Every side of a shape, in turn. */
+/** Runs every side of a shape in turn. */
 function oneRound(shape: ComparedShape): Round {
   const load = loadavg()[0] ?? NaN;
   const runs = Object.fromEntries(
@@ -69,7 +70,7 @@ function ours(shape: ComparedShape, side: Side): Run {
   return { stepMedianMs, peakRssBytes, startSeconds: firstStepSeconds };
 }
 
-/** A run of `npm run perf`'s script. */
+/** Runs the script of `npm run perf` and returns its output. */
 function perf(args: readonly string[]): string {
   return printedBy(process.execPath, [...process.execArgv, PERF, ...args]);
 }

@@ -1,7 +1,8 @@
 """
-An epoch of LoRA on real text with PyTorch + Hugging Face PEFT on the CPU, from the rows to the last step; epoch.ts is the same of peftjs.
-By default batches hold rows in random order, padded to the longest row of the batch, as DataCollatorWithPadding does. --group-by-length
-batches rows of similar length, and --bf16 runs the model under bfloat16 autocast: together they are the fastest that PyTorch offers here.
+An epoch of LoRA on real text with PyTorch + Hugging Face PEFT on the CPU, from the rows to the last step; epoch.ts does
+the same with peftjs. By default batches hold rows in random order, padded to the longest row of the batch, as
+DataCollatorWithPadding does. --group-by-length batches rows of similar length, and --bf16 runs the model under bfloat16
+autocast: together they are the fastest settings of PyTorch here.
 
 python epoch.py --model DIR --data GLUE --task cola|sst2 --threads 2 [--group-by-length] [--bf16]
 

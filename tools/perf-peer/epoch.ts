@@ -1,8 +1,9 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/epoch.ts --model DIR --data GLUE --task cola|sst2 [--dtype q8] [--threads 2]
  *
- * An epoch of LoRA on real text with peftjs, from the rows to the last step; epoch.py is the same of Hugging Face PEFT. Batches are of
- * rows of like length, in an order of the seed, and padded to their longest. Prints one JSON object.
+ * An epoch of LoRA on real text with peftjs, from the rows to the last step; epoch.py does the same with Hugging Face
+ * PEFT. Each batch holds rows of similar length, padded to its longest; the order of batches depends on the seed.
+ * Prints one JSON object.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';

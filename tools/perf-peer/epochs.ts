@@ -2,8 +2,8 @@
  * npx tsx --conditions @peftjs/source tools/perf-peer/epochs.ts --python venv/bin/python --model DIR --data GLUE [--rounds 3]
  *     [--threads 2] [--results docs/benchmarks/results/speed]
  *
- * An epoch of LoRA on real text with peftjs, and with PyTorch + Hugging Face PEFT as it pads by default, one after the other, round
- * after round. Writes epochs.json; report.ts makes the page of it.
+ * Compares an epoch of LoRA on real text with peftjs and with PyTorch + Hugging Face PEFT, which pads as by default,
+ * one after the other, round after round. Writes epochs.json, from which report.ts makes the page.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';

@@ -1,9 +1,9 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/predict.ts --model DIR --transformers-js DIR [--rounds 3] [--threads 2]
  *
- * Texts classified by `predict` and by `pipeline` with the LoRA merged and beside the weights, and by transformers.js on the merged
- * model's ONNX export: the median time of one text after the first call, tokenisation included, and texts a second in batches of 32 of
- * different lengths, side by side in every round. Ends with the largest difference of a score.
+ * Classifies texts with `predict` and `pipeline`, with merged and unmerged LoRA, and with transformers.js on the merged
+ * model's ONNX export, all in every round. Prints the median time of one text after the first call, tokenisation
+ * included, and texts per second in batches of 32 of different lengths. Ends with the largest difference of a score.
  *
  *   npm install --ignore-scripts --prefix DIR @huggingface/transformers@4.3.1
  */
@@ -39,7 +39,7 @@ const { values: flags } = parseArgs({
 });
 if (!flags.model || !flags['transformers-js']) throw new RangeError('expected --model DIR --transformers-js DIR');
 
-/** What is used of @huggingface/transformers. */
+/** The part of @huggingface/transformers used here. */
 interface TransformersJs {
   readonly env: { allowRemoteModels: boolean; localModelPath: string };
   pipeline(
@@ -63,7 +63,7 @@ const data = await createDataSet({
 });
 const CALLS = 100;
 
-/** Texts of 3 to 34 words, in an order without pattern. */
+/** Texts of 3 to 34 words, in mixed order. */
 const WORDS = TEXT.split(' ');
 const TEXTS = Array.from({ length: 32 }, (_, text) =>
   Array.from({ length: 3 + ((text * 13) % 32) }, (_, word) => WORDS[(text * 7 + word) % WORDS.length]).join(' '),
@@ -123,12 +123,12 @@ try {
       return Math.abs(mine.score - score);
     }),
   );
-  console.log(`the same labels; scores differ by at most ${Math.max(...distances).toExponential(1)}`);
+  console.log(`labels are equal; scores differ by at most ${Math.max(...distances).toExponential(1)}`);
 } finally {
   await rm(folder, { recursive: true });
 }
 
-/** Writes measurements, each also as a multiple of the first one. */
+/** Prints measurements, each also as a multiple of the first one. */
 function say(what: string, unit: string, measured: Readonly<Record<string, number>>): void {
   const [reference = NaN] = Object.values(measured);
   const shown = Object.entries(measured).map(
@@ -137,7 +137,7 @@ function say(what: string, unit: string, measured: Readonly<Record<string, numbe
   console.log(`load ${loadavg()[0]?.toFixed(1)}, ${what}: ${shown.join(', ')}`);
 }
 
-/** Milliseconds of a call, the first one left out. */
+/** Returns the median milliseconds of a call, without the first one. */
 async function medianOf(calls: number, call: () => Promise<unknown>): Promise<number> {
   const times: number[] = [];
   await call();

@@ -1,8 +1,8 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/report.ts [--results docs/benchmarks/results/speed] [--page docs/benchmarks/speed.md]
  *
- * Writes the tables of speed.json, speed-avx2.json, profile.json, epochs.json, precision.json and perf.json, as far as they are there, into the
- * page, between their marks, and the chart beside them.
+ * Writes the tables of speed.json, speed-avx2.json, profile.json, epochs.json, precision.json and perf.json, if they
+ * exist, into the page between their marks, and the chart next to the results.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';

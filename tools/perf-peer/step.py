@@ -1,10 +1,12 @@
 """
-Times a LoRA step of PyTorch + Hugging Face PEFT on the CPU: the work of `npm run perf`'s cases of the same names.
+Times a LoRA step of PyTorch + Hugging Face PEFT on the CPU: the same work as the cases of the same names in `npm run
+perf`.
 
 python step.py --shape minilm|minilm-short|bert-base|deberta-v3-base --precision fp32|bf16|compile --threads 2 --steps 25
 
-Prints one JSON object: versions, the median step in milliseconds, the time to the first step, and the peak of memory in bytes.
-bf16 is autocast: products in bfloat16, weights in float32. compile is torch.compile of the model in float32.
+Prints one JSON object: versions, the median step in milliseconds, the time to the end of the first step, and peak
+memory in bytes. bf16 is autocast: products in bfloat16, weights in float32. compile is torch.compile of the model in
+float32.
 """
 
 import argparse
@@ -24,7 +26,7 @@ WARM_UP_STEPS = 3
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of an encoder and of its batches."""
+    """The sizes of an encoder and of its batches."""
 
     config: transformers.PretrainedConfig
     targets: tuple[str, ...]
@@ -81,7 +83,7 @@ def batch(shape: Shape) -> dict[str, torch.Tensor]:
 
 
 def timed_steps(shape: Shape, precision: str, steps: int) -> tuple[list[float], float]:
-    """Seconds of each step after the warm-up, and from the first call to its end."""
+    """Returns the seconds of each step after the warm-up, and of the first step."""
     torch.manual_seed(0)
     base = AutoModelForSequenceClassification.from_config(shape.config)
     config = peft.LoraConfig(r=8, lora_alpha=16, target_modules=list(shape.targets), task_type="SEQ_CLS")

@@ -19,7 +19,7 @@ import {
   type SpeedResults,
 } from './results.js';
 
-/** What a side is called. */
+/** The name of each side in tables and charts. */
 const SIDE_NAMES: Readonly<Record<Side, string>> = {
   'peftjs-fp32': 'peftjs, float32',
   'peftjs-q8': 'peftjs, frozen base in 8 bits',
@@ -33,12 +33,12 @@ const SHAPES: Readonly<Record<ComparedShape, string>> = {
   'bert-base': 'BERT-base, 8 x 64 tokens',
 };
 
-/** A table for each shape, and the machine. */
+/** Returns a table for each shape, and a line on the machine. */
 export function stepTables(results: SpeedResults): string {
   return [...shapesOf(results).map((shape) => stepTable(results, shape)), stateOf(results)].join('\n\n');
 }
 
-/** The median steps, to be drawn. */
+/** Returns the median steps as groups of bars for the chart. */
 export function stepGroups(results: SpeedResults): SpeedGroup[] {
   return shapesOf(results).map((shape) => ({
     title: SHAPES[shape],
@@ -50,7 +50,7 @@ export function stepGroups(results: SpeedResults): SpeedGroup[] {
   }));
 }
 
-/** The median of ratios, and the least and the most of them. */
+/** Returns the median of ratios, with the smallest and largest. */
 function spread(ratios: readonly number[]): string {
   const values = [...ratios];
   return `${median(values).toFixed(2)} (${min(values).toFixed(2)} to ${max(values).toFixed(2)})`;
@@ -60,10 +60,10 @@ function shapesOf({ rounds }: SpeedResults): ComparedShape[] {
   return (Object.keys(compared) as ComparedShape[]).filter((shape) => rounds.some((round) => round.shape === shape));
 }
 
-/** What others are compared with, where it was run. */
+/** The sides that the others are compared with, if they were run. */
 const PEERS = ['torch-fp32', 'torch-bf16'] as const satisfies readonly Side[];
 
-/** The sides that were run. */
+/** Returns the sides that were run. */
 function sidesOf({ rounds }: SpeedResults, shape: ComparedShape): Side[] {
   const own = rounds.filter((round) => round.shape === shape);
   return compared[shape].filter((side) => own.every(({ runs }) => runs[side] !== undefined));
@@ -94,7 +94,7 @@ function stepTable(results: SpeedResults, shape: ComparedShape): string {
   return [`**${SHAPES[shape]}**`, markdownTable(['', ...head], rows)].join('\n\n');
 }
 
-/** How much faster a side is than a peer of the same round. */
+/** Returns how many times faster a side is than a peer of the same round. */
 function ratios(results: SpeedResults, shape: ComparedShape, side: Side, peer: Side): string {
   if (side === peer) return '1';
   const own = stepsOf(results, shape, side);
@@ -105,7 +105,7 @@ function stepsOf(results: SpeedResults, shape: ComparedShape, side: Side): numbe
   return valuesOf(results, shape, side, ({ stepMedianMs }) => stepMedianMs);
 }
 
-/** One number of a side, round by round. */
+/** Returns one number of a side for each round. */
 function valuesOf({ rounds }: SpeedResults, shape: ComparedShape, side: Side, value: (run: Run) => number): number[] {
   const own = rounds.filter((round: Round) => round.shape === shape);
   return own.map(({ runs }) => value(runs[side] as Run));
@@ -118,19 +118,22 @@ function stateOf({ cpu, threads, node, peak, rounds }: SpeedResults): string {
   return `Processor: ${cpu}, ${threads} threads (${peakText(peak)}). Node ${node}; ${peers.join(', ')}. Load of the machine before a round: ${min(loads).toFixed(1)} to ${max(loads).toFixed(1)}.`;
 }
 
-/** What `npm run perf -- --json` prints. */
+/** The output of `npm run perf -- --json`. */
 export interface PerfResults {
+  /** The machine: processor, cores, memory in bytes and version of Node. */
   readonly machine: {
     readonly cpu: string;
     readonly cores: number;
     readonly memoryBytes: number;
     readonly node: string;
   };
+  /** The machine's best rates of matrix products. */
   readonly peak: Peak;
+  /** The result of every case. */
   readonly cases: readonly CaseResult[];
 }
 
-/** Every case of `npm run perf`, and the machine. */
+/** Returns the table of every case of `npm run perf`, and a line on the machine. */
 export function caseTables({ machine, peak, cases }: PerfResults): string {
   const rows = cases.map((one) => [
     one.name,
@@ -151,7 +154,7 @@ export function caseTables({ machine, peak, cases }: PerfResults): string {
 
 const TASKS = { cola: 'CoLA', sst2: 'SST-2, first 10,000 rows' } as const;
 
-/** Every task's epochs, side by side. */
+/** Returns the table of every task's epochs, one row per side. */
 export function epochTable({ rounds }: EpochResults): string {
   const rows = EPOCH_TASKS.flatMap((task) => {
     const own = rounds.filter((round) => round.task === task);
@@ -173,7 +176,7 @@ export function epochTable({ rounds }: EpochResults): string {
   return markdownTable(['', 'epoch', 'times faster than PyTorch', 'padding', 'peak memory', 'steps'], rows);
 }
 
-/** Both precisions, task by task, and their difference with its 95 % interval. */
+/** Returns the table of both precisions for each task, and their difference with its 95 % interval. */
 export function precisionTable({ tasks, difference }: PrecisionResults): string {
   const rows = tasks.map(({ task, metric, fp32, q8, difference: own }) => [
     task,
@@ -198,10 +201,10 @@ function signed(value: number): string {
 }
 
 const KINDS: readonly Kind[] = ['frozen products', 'attention', 'adapters and head', 'no product'];
-/** Operators that are named under what is no product. */
+/** How many operators without a matrix product the table names. */
 const NAMED = 6;
 
-/** Where the time of each profiled step goes, and the processor. */
+/** Returns the table of where each profiled step spends its time, and a line on the processor. */
 export function profileTable(profiles: readonly Profile[]): string {
   const head = profiles.map(({ shape, dtype }) => `${shape}, ${dtype}`);
   const kinds = KINDS.map((kind) => [
@@ -222,7 +225,7 @@ function cell(shares: readonly Share[]): string {
   return `${(100 * shares.reduce((sum, { share }) => sum + share, 0)).toFixed(1)} %`;
 }
 
-/** The operators without a product that take most of all steps together. */
+/** Returns the operators without a matrix product that take the most time over all steps. */
 function costliest(profiles: readonly Profile[]): string[] {
   const sums = new Map<string, number>();
   for (const { kind, operator, share } of profiles.flatMap(({ shares }) => shares)) {
@@ -234,14 +237,14 @@ function costliest(profiles: readonly Profile[]): string[] {
     .map(([name]) => name);
 }
 
-/** A step of one side. */
+/** One side's median step, as a bar of the chart. */
 interface SpeedBar {
   readonly label: string;
   readonly milliseconds: number;
   readonly isOurs: boolean;
 }
 
-/** The steps of one shape. */
+/** The bars of one shape. */
 interface SpeedGroup {
   readonly title: string;
   readonly bars: readonly SpeedBar[];
@@ -256,7 +259,7 @@ const TITLE = 44;
 const OURS = '#0072b2';
 const THEIRS = '#999999';
 
-/** An SVG of horizontal bars, one group below the other, each on a scale of its own that begins at 0. */
+/** Returns an SVG of horizontal bars, one group below the other, each on its own scale from 0. */
 export function speedChart(groups: readonly SpeedGroup[]): string {
   const heights = groups.map(({ bars }) => TITLE + bars.length * STEP);
   const height = heights.reduce((sum, each) => sum + each, 16);
@@ -301,7 +304,7 @@ function between(whole: string, page: string, name: string, text: string): strin
   return `${whole.slice(0, start + begin.length)}\n\n${text}\n\n${whole.slice(stop)}`;
 }
 
-/** A table of Markdown: the first column to the left, the others to the right. */
+/** Returns a Markdown table with the first column aligned left and the others right. */
 function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const align = head.map((_, column) => (column === 0 ? '---' : '--:'));
   return [head, align, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');

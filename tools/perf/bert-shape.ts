@@ -15,21 +15,26 @@ import {
 } from '@peftjs/core/method';
 import { attention, gelu, maskBias } from '@peftjs/core/nn';
 
-/** The size of a BERT-like encoder. */
+/** The sizes of a BERT-like encoder. */
 export interface BertShape {
+  /** Number of layers. */
   readonly layers: number;
+  /** Width of the hidden states. */
   readonly hidden: number;
+  /** Width of the feed-forward layers. */
   readonly ffn: number;
+  /** Attention heads in each layer. */
   readonly heads: number;
+  /** Number of token embeddings. */
   readonly vocabulary: number;
 }
 
-/** all-MiniLM-L6: 6 layers of 384. */
+/** all-MiniLM-L6: 6 layers of width 384. */
 export const MINILM: BertShape = { layers: 6, hidden: 384, ffn: 1536, heads: 12, vocabulary: 30_522 };
 
 const EPSILON = 1e-12;
 
-/** A BERT-like classifier of a given size with random weights: real shapes for timings, no use for anything else. */
+/** Returns a BERT-like classifier of a given size with random weights, only for timings. */
 export function bertShaped(shape: BertShape, tokens: number): Model {
   const sites = sitesOf(shape);
   return {
@@ -70,7 +75,7 @@ function forward({ layers, hidden, heads }: BertShape, scope: Scope, { inputIds,
   const embedded = tf.add(scope.embedding('embeddings', inputIds as Tensor), scope.weight('positions.weight'));
   let x = scope.layerNorm('embeddings.norm', embedded, EPSILON); // [batch, tokens, hidden]
   for (let layer = 0; layer < layers; layer++) {
-    // The classifier reads the first position: of the last layer nothing else is needed.
+    // The classifier reads only the first position, so the last layer computes nothing else.
     const queries = layer === layers - 1 ? firstPosition(x) : x; // [batch, 1 or tokens, hidden]
     x = encoderLayer(scope, `encoder.layer.${layer}`, { x, queries, heads, bias });
   }

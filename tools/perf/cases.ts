@@ -7,7 +7,7 @@ import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { sora } from '@peftjs/sora';
 import { mkdir, writeFile } from 'node:fs/promises';
 
-/** The size of an encoder of transformers, and of the batches it is timed with. */
+/** The type and the sizes of an encoder of transformers. */
 interface EncoderShape {
   readonly type: 'bert' | 'deberta-v2';
   readonly layers: number;
@@ -16,21 +16,20 @@ interface EncoderShape {
   readonly vocabulary: number;
 }
 
-/** The encoders that are timed, by name. */
+/** The timed encoders, by name. */
 const encoders = {
   minilm: { type: 'bert', layers: 6, hidden: 384, ffn: 1536, vocabulary: 30_522 },
   'bert-base': { type: 'bert', layers: 12, hidden: 768, ffn: 3072, vocabulary: 30_522 },
   'deberta-v3-base': { type: 'deberta-v2', layers: 12, hidden: 768, ffn: 3072, vocabulary: 128_100 },
 } as const satisfies Record<string, EncoderShape>;
 
+/** The name of a timed encoder. */
 export type EncoderName = keyof typeof encoders;
 
 const HEADS = 12;
 const POSITIONS = 512;
 
-/**
- * Writes an encoder as transformers saves it, with random weights: real sizes for timings, no use for anything else.
- */
+/** Writes an encoder as transformers saves it, with random weights, only for timings. */
 export async function writeCheckpoint(name: EncoderName, folder: string): Promise<void> {
   const shape: EncoderShape = encoders[name];
   const shapes = shape.type === 'bert' ? bertShapes(shape) : debertaShapes(shape);
@@ -41,7 +40,7 @@ export async function writeCheckpoint(name: EncoderName, folder: string): Promis
   await writeFile(`${folder}/config.json`, JSON.stringify(config(shape)));
 }
 
-/** A tokenizer that nobody asks: batches are random token numbers. */
+/** A placeholder tokenizer: batches are random token ids. */
 export const tokenizer = {
   version: '1.0',
   added_tokens: [],
@@ -79,7 +78,7 @@ function config({ type, layers, hidden, ffn, vocabulary }: EncoderShape): Record
 
 type Shapes = Record<string, readonly number[]>;
 
-/** The tensors of a BERT without a head, by their keys. */
+/** Returns the shapes of the tensors of a BERT without a head, by their keys. */
 export function bertShapes({ layers, hidden, ffn, vocabulary }: Omit<EncoderShape, 'type'>): Shapes {
   const names = { query: 'query', key: 'key', value: 'value' };
   return {
@@ -130,7 +129,7 @@ function norm(path: string, width: number): Shapes {
   return { [`${path}.weight`]: [width], [`${path}.bias`]: [width] };
 }
 
-/** Gains of one, biases of zero, and weights from -0.03 to 0.03. */
+/** Returns gains of one, biases of zero, or weights from -0.03 to 0.03. */
 function randomTensor(key: string, shape: readonly number[]): StoredTensor {
   const data = new Float32Array(sizeOf(shape));
   if (/LayerNorm\.weight$/.test(key)) data.fill(1);
@@ -141,28 +140,36 @@ function randomTensor(key: string, shape: readonly number[]): StoredTensor {
   return { dtype: 'F32', shape, data };
 }
 
-/** What a case trains: an encoder above, or the embedded model. */
+/** The model that a case trains: an encoder above, or the embedded model. */
 export type ModelName = EncoderName | 'use-lite';
+/** The precision of the frozen weights. */
 export type Dtype = 'fp32' | 'q8';
+/** The method that a case trains with. */
 export type Method = 'lora' | 'adalora' | 'sora';
 
-/** One timing: a model of some shape, a method on it, and what runs the step. */
+/** One timing: a model, a method on it, and the executor of its steps. */
 export interface PerfCase {
+  /** The case's name, which --only filters. */
   readonly name: string;
+  /** The model. */
   readonly model: ModelName;
+  /** The method. */
   readonly method: Method;
+  /** The precision of the frozen weights. */
   readonly dtype: Dtype;
   /** Rows and tokens of the batch. */
   readonly batch: readonly [number, number];
+  /** Number of threads. */
   readonly threads: number;
-  /** The layer that is computed for one position only. */
+  /** The layer that is computed for one position only, if any. */
   readonly pooledLayer?: number;
-  /** Steps that are timed, after the first one. */
+  /** The number of timed steps, after the first one. */
   readonly steps: number;
+  /** Opens the executor. */
   executor(): Promise<Executor>;
 }
 
-/** A method on the query and value of every layer (all that is joined, in the embedded model), of rank 8. */
+/** Attaches each method with rank 8 to the default modules: query and value, fused in the embedded model. */
 export const onModel: Readonly<Record<Method, (model: Model) => PeftModel>> = {
   lora: (model) => attach(model, lora({ r: 8, loraAlpha: 16 })),
   adalora: (model) => attach(model, adalora({ initR: 8, targetR: 4, loraAlpha: 16 })),
@@ -196,7 +203,7 @@ export function perfCases(threads: number, steps: number): PerfCase[] {
   return [...onCompiled, ...eagerCases(threads)];
 }
 
-/** TensorFlow.js as it comes: one thread of WebAssembly, and TensorFlow where it is installed. */
+/** TensorFlow.js without the compiled engine: one thread of WebAssembly, and TensorFlow if it is installed. */
 function eagerCases(threads: number): PerfCase[] {
   const [minilm, , bertBase] = SIZES as [Sizes, Sizes, Sizes];
   const on = (sizes: Sizes, backend: 'wasm' | 'tensorflow', threads: number, steps: number): PerfCase => {
@@ -218,7 +225,7 @@ function timed({ name, model, batch }: Sizes, timing: Timing): PerfCase {
   return { name: `${name}-${timing.method}-${timing.dtype}`, model, batch, ...pooled, ...timing };
 }
 
-/** A batch of random tokens without padding. */
+/** Returns a batch of random tokens without padding. */
 export function randomBatch([rows, tokens]: readonly [number, number]): Batch {
   const rng = createRng(3);
   return {

@@ -2,10 +2,11 @@
  * npx tsx --conditions @peftjs/source tools/perf/compaction.ts --model DIR --data GLUE [--task sst2] [--rows 2000] [--epochs 3]
  *     [--seeds 3] [--threads 2] [--results FILE]
  *
- * What it saves that dead ranks leave the tensors: SoRA on all linear modules, from 8 ranks to about half of them, with and without
- * compaction, and AdaLoRA from as many to as many. Writes one JSON object: of each run the metric, the ranks and the seconds, and
- * of each adapter that came of it the step of a batch of one shape. What the adapters take of that step is what it takes longer
- * than the step of one rank of the lowest module, which has the same backward pass through the frozen network.
+ * Measures what compaction of pruned ranks saves: SoRA on all linear modules, from 8 ranks to about half, with and
+ * without compaction, and AdaLoRA and LoRA from the same number. Writes one JSON object: the metric, ranks and seconds
+ * of each run, and the step time of each trained adapter on a batch of one shape. The adapters' share of a step is the
+ * difference from the step with one rank on the lowest module, which has the same backward pass through the frozen
+ * network.
  */
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
@@ -44,7 +45,10 @@ if (!flags.model || !flags.data) throw new RangeError('expected --model DIR --da
 
 const RANKS = 8;
 const LEARNING_RATE = 1e-3;
-/** Gates move faster than the factors, as in the paper's scripts, or few would cross the way from N(0, 1) to zero. */
+/**
+ * Gates have a higher learning rate than the factors, as in the paper's scripts; otherwise few would get from N(0, 1)
+ * to zero.
+ */
 const GATE_LEARNING_RATE = 1e-2;
 const SPARSE_LAMBDA = 0.9;
 const BATCH_SIZE = 32;
@@ -89,9 +93,9 @@ else process.stdout.write(text);
 
 interface SeedResult {
   readonly seed: number;
-  /** Of the machine, before the seed's runs ended. */
+  /** Load average of the machine after the floor and all runs of the seed. */
   readonly load: number;
-  /** The step of one rank of the lowest module. */
+  /** The step time with one rank on the lowest module, in milliseconds. */
   readonly floorStepMs: number;
   readonly runs: readonly RunResult[];
 }
@@ -99,14 +103,16 @@ interface SeedResult {
 interface RunResult {
   readonly name: Name;
   readonly metric: number;
-  /** Ranks in the end, of all modules, and how many modules have none. */
+  /** Final ranks over all modules. */
   readonly ranks: number;
+  /** Number of modules without ranks. */
   readonly withoutRanks: number;
-  /** Of the whole run, compilation included. */
+  /** Seconds of the whole run, including compilation. */
   readonly seconds: number;
   readonly compileSeconds: number;
-  /** Median step of the timed batch, with the adapter that the run ended with, and the adapters' part of it. */
+  /** Median step of the timed batch with the trained adapter, in milliseconds. */
   readonly stepMs: number;
+  /** The adapters' part of that step, in milliseconds. */
   readonly adapterMs: number;
 }
 
@@ -137,7 +143,7 @@ async function oneRun(name: Name, seed: number, floor: number): Promise<RunResul
   return run;
 }
 
-/** A step of the timed batch that changes nothing: at a learning rate of 0 no gate moves. */
+/** Returns the step time of the timed batch. The learning rate is 0, so that no gate moves. */
 async function stepOf(peft: PeftModel): Promise<number> {
   const { times } = await timeSteps({ ...TIMED, learningRate: 0 }, peft, compiled({ threads }));
   return median(times);

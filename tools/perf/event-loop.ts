@@ -1,9 +1,10 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf/event-loop.ts [--model FOLDER] [--dtype q8] [--steps 25] [--rounds 3] [--threads 2]
  *
- * How long the event loop waits while LoRA trains MiniLM, with and without a thread for the graphs: milliseconds beyond the millisecond
- * that is asked for. What comes before the second step (upload, tracing, the session) is told apart by its longest wait. The losses of
- * both must be the same to the bit. A loop that has nothing to do is measured beside: what it waits for is the machine.
+ * Measures how long the event loop is blocked while LoRA trains MiniLM, with and without a worker thread for the
+ * graphs: milliseconds beyond the requested one. The time before the second step (upload, tracing, the session) is
+ * reported separately, by its longest delay. Both must have bit-identical losses. An idle loop is measured too, as the
+ * machine's own delay.
  */
 import { train, type Executor } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
@@ -85,7 +86,7 @@ function shown(delay: IntervalHistogram): string {
   return `p50 ${p50} ms, p99 ${p99} ms, longest ${milliseconds(delay.max).toFixed(1)} ms`;
 }
 
-/** What was waited beyond the resolution. */
+/** Returns the delay beyond the resolution. */
 function milliseconds(nanoseconds: number): number {
   return Math.max(0, nanoseconds / 1e6 - RESOLUTION);
 }

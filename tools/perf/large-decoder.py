@@ -1,4 +1,5 @@
-"""The checkpoint of tools/perf/large-decoder.ts in PyTorch and PEFT: peak memory and time to load it, and of LoRA steps of 4 x 128 tokens.
+"""Measures PyTorch and PEFT on the checkpoint of tools/perf/large-decoder.ts: time and peak memory of loading it, and
+of LoRA steps of 4 x 128 tokens.
 
     venv/bin/python tools/perf/large-decoder.py FOLDER
 """
@@ -16,7 +17,7 @@ ROWS, TOKENS, STEPS = 4, 128, 3
 
 
 def peak():
-    """Of this process's resident memory, in MB."""
+    """Returns this process's peak resident memory, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,10 +1,11 @@
 /**
- * A decoder of the shape of Qwen3 0.6B with random weights: what memory and time it takes to load, and a LoRA step of 4 x 128 tokens.
- * Each in a process of its own, as the peak of its resident memory says.
+ * Measures time and memory of a decoder of the shape of Qwen3 0.6B with random weights: loading it, and LoRA steps of 4
+ * x 128 tokens. Each measurement is a separate process, because the peak of resident memory is per process.
  *
  *   npx tsx --conditions @peftjs/source tools/perf/large-decoder.ts FOLDER
  *
- * FOLDER gets the checkpoint, 1.2 GB in bfloat16, unless it is there; tools/perf/large-decoder.py measures PyTorch and PEFT on it.
+ * Writes the checkpoint to FOLDER unless it exists: 1.2 GB in bfloat16. tools/perf/large-decoder.py measures PyTorch
+ * and PEFT on it.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -43,7 +44,7 @@ const TOKENIZER = {
   model: { type: 'WordPiece', unk_token: 'a', vocab: { a: 0, b: 1 } },
 };
 
-/** Every weight by its key, as transformers has them. */
+/** Returns the shape of every weight by its key in transformers. */
 function shapes(): Map<string, number[]> {
   const { hidden_size: hidden, intermediate_size: inner, head_dim: size } = CONFIG;
   const [queries, keys] = [CONFIG.num_attention_heads * size, CONFIG.num_key_value_heads * size];
@@ -70,7 +71,7 @@ function shapes(): Map<string, number[]> {
 
 const BLOCK = 2 ** 20;
 
-/** Writes the weights tensor by tensor, from one block of drawn numbers. */
+/** Writes the weights tensor by tensor, from one block of random numbers. */
 async function make(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const rng = createRng(0);
@@ -99,12 +100,12 @@ async function make(folder: string): Promise<void> {
   await writeFile(join(folder, 'config.json'), JSON.stringify(CONFIG));
 }
 
-/** Peak of this process's resident memory, in MB. */
+/** Returns this process's peak resident memory, in MB. */
 function peakMegabytes(): number {
   return process.resourceUsage().maxRSS / 1024;
 }
 
-/** Resident memory of this process now, in MB, without what is garbage where the process was started with --expose-gc. */
+/** Returns this process's current resident memory in MB, after a garbage collection if --expose-gc was given. */
 function residentMegabytes(): number {
   (globalThis as { readonly gc?: () => void }).gc?.();
   return process.memoryUsage().rss / 2 ** 20;
@@ -128,7 +129,7 @@ function data(): TrainingData {
   return { kind: 'causal-lm', epoch: () => [batch], batchesPerEpoch: 1 };
 }
 
-/** Loads the model, and takes three steps if it is told to; says what that took. */
+/** Loads the model, takes these steps, and prints time and memory. */
 async function measure(folder: string, dtype: 'fp32' | 'q8', steps: number): Promise<void> {
   const start = performance.now();
   const model = await fromPretrained(folder, { task: 'causal-lm', dtype });

@@ -4,35 +4,45 @@ import { fromPretrained } from '@peftjs/models';
 import { median } from 'simple-statistics';
 import { onModel, randomBatch, type Dtype, type PerfCase } from './cases.js';
 
-/** What `npm run perf -- --json` says of a case. */
+/** One case in the output of `npm run perf -- --json`. */
 export interface CaseResult {
+  /** The case's name. */
   readonly name: string;
+  /** The method. */
   readonly method: string;
   /** Rows x tokens. */
   readonly shape: string;
+  /** The executor's name. */
   readonly executor: string;
+  /** The executor's backend. */
   readonly backend: string;
+  /** The precision of the frozen weights. */
   readonly dtype: Dtype;
+  /** Number of threads. */
   readonly threads: number;
+  /** Median time of a step, in milliseconds. */
   readonly stepMedianMs: number;
-  /** Of the frozen network's matrix products, forward and backward. */
+  /** Rate of the frozen network's matrix products, forward and backward, in GFLOP/s. */
   readonly gflops: number;
-  /** Share of the machine's peak in such products. */
+  /** That rate as a share of the machine's peak, 0 to 1. */
   readonly efficiency: number;
+  /** Tokens trained on per second, including padding. */
   readonly tokensPerSecond: number;
-  /** To read the model. */
+  /** Seconds to read the model. */
   readonly loadSeconds: number;
+  /** Seconds of compilation. */
   readonly compileSeconds: number;
-  /** From the call of `train` to the end of the first step. */
+  /** Seconds from the call of `train` to the end of the first step. */
   readonly firstStepSeconds: number;
+  /** Peak memory of the process, in bytes. */
   readonly peakRssBytes: number;
 }
 
 /**
- * Times training steps of a case in this process, what the method does between them included.
+ * Times training steps of a case in this process, including the method's work between steps.
  *
  * @param model the folder or the package of the model
- * @param peak GFLOP/s of the machine
+ * @param peak the machine's peak rate, in GFLOP/s
  */
 export async function measureCase(perfCase: PerfCase, model: string, peak: number): Promise<CaseResult> {
   const started = performance.now();
@@ -62,7 +72,7 @@ export async function measureCase(perfCase: PerfCase, model: string, peak: numbe
   };
 }
 
-/** Milliseconds from one step's end to the next one's, and to the end of the first one, which compiles. */
+/** Returns the milliseconds from each step's end to the next, and to the end of the first step, which compiles. */
 export async function timeSteps(
   { batch, steps, learningRate }: Pick<PerfCase, 'batch' | 'steps'> & { readonly learningRate: number },
   peft: PeftModel,
@@ -79,8 +89,9 @@ export async function timeSteps(
 }
 
 /**
- * Floating-point operations of the frozen linear modules that a step needs: forward, and backward to their inputs, except
- * where those come from nothing but frozen modules; of a pooled last layer one position but for keys and values.
+ * The floating-point operations of the frozen linear modules in a step: the forward pass, and the backward pass to
+ * their inputs unless those depend only on frozen modules. In a pooled last layer only keys and values are computed for
+ * all positions.
  */
 function baseFlops({ model }: PeftModel, { batch: [rows, tokens], pooledLayer }: PerfCase): number {
   const inBlocks = model.sites.filter(({ kind, layer }) => kind === 'linear' && layer !== undefined);
@@ -91,7 +102,7 @@ function baseFlops({ model }: PeftModel, { batch: [rows, tokens], pooledLayer }:
   }, 0);
 }
 
-/** Whether a module's input is the embeddings: every case here adapts the first layer's first modules. */
+/** Whether a module's input is the embeddings: every case here adapts the first modules of the first layer. */
 function readsEmbeddings({ layer, role }: Site): boolean {
   return layer === 0 && (role === 'other' || (role.startsWith('attention.') && role !== 'attention.output'));
 }

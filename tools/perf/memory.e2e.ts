@@ -12,11 +12,11 @@ const executors: Record<string, Executor> = {
   'eager on wasm': await eager({ backend: 'wasm' }),
 };
 
-describe.each(Object.entries(executors))('what is held of %s', (_, real) => {
+describe.each(Object.entries(executors))('the resources of %s', (_, real) => {
   it.each([
     [100, 1],
     [20, 2],
-  ])('does not grow over %i steps of %i batches, with lengths and ranks that change', async (steps, parts) => {
+  ])('do not grow over %i steps of %i batches with changing lengths and ranks', async (steps, parts) => {
     const { executor, held } = counted(real);
     const peft = attach(toyModel(), sora({ r: 4, sparseLambda: 1, compactEvery: 5 }), { seed: 1 });
     const seen: { values: number; tensors: number; stored: number }[] = [];
@@ -34,11 +34,11 @@ describe.each(Object.entries(executors))('what is held of %s', (_, real) => {
     await releaseRuntimes(executor);
     expect(held).toMatchObject({ values: 0, functions: 0 });
     expect(tf.memory().numTensors).toBe(before);
-    // Frozen weights, the adapter and what the optimizer keeps of it, and nothing of the steps before.
+    // Frozen weights, the adapter and its optimizer state, and nothing of earlier steps.
     const [first] = seen;
     expect(Math.max(...seen.map(({ values }) => values))).toBe(first?.values);
     expect(Math.max(...seen.map(({ tensors }) => tensors))).toBe(first?.tensors);
     expect(seen.at(-1)?.stored).toBeLessThan(first?.stored ?? 0);
-    expect(held.compiled).toBeLessThan(12); // anew for other ranks, and not for other lengths
+    expect(held.compiled).toBeLessThan(12); // recompiled when ranks change, not when lengths do
   });
 });

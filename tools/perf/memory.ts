@@ -11,8 +11,8 @@ import { counted, variedData } from './varied.js';
 /*
  * node --expose-gc --import tsx --conditions @peftjs/source tools/perf/memory.ts [--executor compiled] [--steps 2000]
  *
- * Whether memory grows over many steps in which everything changes: lengths of batches and ranks.
- * Prints what the process holds now and then, and how it grew over the second half.
+ * Checks that memory does not grow over many steps with changing batch lengths and ranks.
+ * Prints the process's memory at intervals, and its growth over the second half.
  */
 
 const executors: Record<string, () => Promise<Executor> | Executor> = {
@@ -54,7 +54,7 @@ const later = readings.filter(({ step }) => step > steps / 2);
 const slope = (of: (reading: Reading) => number): number => linearRegression(later.map((at) => [at.step, of(at)])).m;
 console.log(`\nover the second half: RSS ${(slope(({ rss }) => rss) / 1024).toFixed(2)} KB a step`);
 console.log(`tensors of TensorFlow.js ${slope(({ tensors }) => tensors).toFixed(4)} a step`);
-console.log(`in the end ${held.values} values and ${held.functions} functions are held`);
+console.log(`at the end ${held.values} values and ${held.functions} functions are unreleased`);
 
 function read(step: number): void {
   (globalThis as { gc?: () => void }).gc?.();

@@ -6,7 +6,7 @@ import type { Tensor2D } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
 import { max, min } from 'simple-statistics';
 
-/** Rows, inner and columns of the products that are tried: those of a step's modules, and a square one. */
+/** Rows, inner size and columns of the measured products: those of a step's modules, and a square one. */
 const SHAPES = [
   [1024, 384, 1536],
   [1024, 1536, 384],
@@ -15,10 +15,11 @@ const SHAPES = [
 type Shape = (typeof SHAPES)[number];
 const REPEATS = 40;
 
-/** The best rates of a product on this machine, of every shape that is tried. */
+/** The machine's best rates of matrix products over the measured shapes. */
 export interface Peak {
+  /** Rate in float32, in GFLOP/s. */
   readonly fp32Gflops: number;
-  /** uint8 by int8, into int32. */
+  /** Rate of uint8 by int8 into int32, in GOP/s. */
   readonly int8Gops: number;
 }
 
@@ -72,7 +73,7 @@ async function bestSeconds(run: () => Promise<unknown>): Promise<number> {
   return min(times);
 }
 
-/** Both rates of a machine, in words. */
+/** Formats both rates of a machine. */
 export function peakText({ fp32Gflops, int8Gops }: Peak): string {
   return `${fp32Gflops.toFixed(0)} GFLOP/s in float32, ${int8Gops.toFixed(0)} GOP/s in 8 bits`;
 }
@@ -81,7 +82,7 @@ export function peakText({ fp32Gflops, int8Gops }: Peak): string {
 
 const ELEMENT = { uint8: 2, int8: 3, int32: 6 } as const;
 
-/** An ONNX model that multiplies uint8 [rows, inner] by int8 [inner, columns] into int32. */
+/** Returns an ONNX model that multiplies uint8 [rows, inner] by int8 [inner, columns] into int32. */
 function integerProductModel(rows: number, inner: number, columns: number): Uint8Array {
   const node = message((at) => {
     for (const input of ['a', 'b']) text(at, 1, input);

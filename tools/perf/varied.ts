@@ -2,7 +2,7 @@ import { hostTensor, type Batch, type Executor, type TrainingData } from '@peftj
 import { createRng, hostIntegers, type HostTensor } from '@peftjs/core/method';
 import { toyTrainingData } from '@peftjs/core/testing';
 
-/** Toy batches in `lengths` lengths, in an order that is drawn. */
+/** Returns toy batches of `lengths` different lengths, in random order. */
 export function variedData(steps: number, lengths: number): TrainingData {
   const made = toyTrainingData(1, 4).epoch(0);
   const rng = createRng(3);
@@ -12,7 +12,7 @@ export function variedData(steps: number, lengths: number): TrainingData {
   return { kind: 'classification', batchesPerEpoch: steps, epoch: () => batches };
 }
 
-/** The batch with more padding. */
+/** Returns the batch with more padding. */
 function lengthened(batch: Batch, padding: number): Batch {
   const { inputIds, attentionMask } = batch.inputs as Record<'inputIds' | 'attentionMask', HostTensor>;
   const [rows = 0, tokens = 0] = inputIds.shape;
@@ -31,17 +31,19 @@ function lengthened(batch: Batch, padding: number): Batch {
   };
 }
 
-/** What somebody holds of an executor's. */
+/** The unreleased resources of an executor. */
 export interface Held {
-  /** Values that were uploaded or returned, and not released. */
+  /** Values uploaded or returned and not yet released. */
   values: number;
-  /** Functions that were compiled and not disposed of, and the most there were at once. */
+  /** Functions compiled and not yet disposed of. */
   functions: number;
+  /** The largest number of such functions at a time. */
   mostFunctions: number;
+  /** Number of compilations so far. */
   compiled: number;
 }
 
-/** The executor, and what is held of it. */
+/** Wraps an executor to count its unreleased resources. */
 export function counted<V>(executor: Executor<V>): { executor: Executor<V>; held: Held } {
   const held: Held = { values: 0, functions: 0, mostFunctions: 0, compiled: 0 };
   const counting: Executor<V> = {

@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** The plain files of a tar archive, by path. */
+/** Yields the plain files of a tar archive, by path. */
 function* filesOf(tar: Buffer): Generator<[path: string, content: Buffer]> {
   const text = (from: number, length: number): string =>
     tar
@@ -30,14 +30,20 @@ function* filesOf(tar: Buffer): Generator<[path: string, content: Buffer]> {
   }
 }
 
-/** What the statistics have since then, and the adjusted p: arms without a budget are compared at every budget since, not at 'none'. */
+/**
+ * Fields added to the statistics since then, and the adjusted p: arms without a budget are now compared at every
+ * budget, not at 'none'.
+ */
 const SINCE = ['pHolm', 'equivalence', 'resampledRows'];
 
-/** What a published summary and one of today say in the same words. The ends of intervals are apart: they hang on drawn samples. */
+/**
+ * Returns what a published summary and a new one must share exactly, and separately the ends of intervals, which depend
+ * on random resamples.
+ */
 function comparable({ rows, overall, comparisons }: Summary, other: Summary) {
   const ends: number[] = [];
   const known = new Set(other.comparisons.map(nameOf));
-  const told = JSON.parse(
+  const shared = JSON.parse(
     JSON.stringify(
       {
         rows,
@@ -53,11 +59,11 @@ function comparable({ rows, overall, comparisons }: Summary, other: Summary) {
       },
     ),
   ) as Pick<Summary, 'rows' | 'comparisons'>;
-  const named = told.rows.map(({ parameters: { stored, base }, ...row }) => [
+  const named = shared.rows.map(({ parameters: { stored, base }, ...row }) => [
     JSON.stringify(row.trials),
     { ...row, stored, base },
   ]);
-  return { told: { ...told, rows: Object.fromEntries(named) as unknown }, ends };
+  return { shared: { ...shared, rows: Object.fromEntries(named) as unknown }, ends };
 }
 
 function byName(a: Summary['comparisons'][number], b: Summary['comparisons'][number]): number {
@@ -68,14 +74,17 @@ function nameOf({ model, task, budget, a, b }: Summary['comparisons'][number]): 
   return JSON.stringify([model, task, budget, a, b]);
 }
 
-/** Between two ends of one interval from other samples of ten thousand, in units of a metric. */
+/**
+ * The largest difference between the ends of one interval from different sets of ten thousand resamples, in units of
+ * the metric.
+ */
 const DRAWN = 0.005;
 
-it('there are archives', () => {
+it('finds the archives', () => {
   expect(runs).toContain('standard');
 });
 
-it.each(runs)("the archive of '%s' is read, and summarised as it was published", { timeout: 60_000 }, async (name) => {
+it.each(runs)("reads the archive of '%s' and summarises it as published", { timeout: 60_000 }, async (name) => {
   for (const [path, content] of filesOf(gunzipSync(await readFile(join(publishedFolder, name, 'run.tar.gz'))))) {
     await mkdir(join(folder, name, dirname(path)), { recursive: true });
     await writeFile(join(folder, name, path), content);
@@ -86,16 +95,16 @@ it.each(runs)("the archive of '%s' is read, and summarised as it was published",
   const { reference } = then;
   const now = summarise(results, { reference });
   const [today, published] = [comparable(now, then), comparable(then, now)];
-  expect(published.told.comparisons.length).toBeGreaterThan(
+  expect(published.shared.comparisons.length).toBeGreaterThan(
     then.comparisons.filter(({ budget }) => budget !== 'none').length - 1,
   );
-  expect(today.told).toEqual(published.told);
+  expect(today.shared).toEqual(published.shared);
   expect(today.ends).toHaveLength(published.ends.length);
   today.ends.forEach((end, at) => expect(Math.abs(end - (published.ends[at] as number))).toBeLessThan(DRAWN));
   for (const { judgedOn } of await readResults(join(folder, name, 'tuning'))) expect(judgedOn).toBe('selection');
 });
 
-it("the archive 'standard' says what its page and SoRA's do of the choice of ranks", async () => {
+it("the archive 'standard' has the stability of ranks that its page and SoRA's page report", async () => {
   const { stability } = summarise(await readResults(join(folder, 'standard')), { reference: 'lora' });
   const said = stability.map(({ label, budget, verdict, ...row }) => [
     `${label} ${budget.spec}: ${verdict}`,

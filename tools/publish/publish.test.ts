@@ -9,18 +9,18 @@ const published = readdirSync(`${benchmarks}results`).filter((name) =>
   readdirSync(`${benchmarks}results/${name}`).includes('run.tar.gz'),
 );
 
-it('finds what is published', () => {
+it('finds the published results', () => {
   expect(published).toContain('standard');
 });
 
-it.each(published)("the page of '%s' says what its run says", (name) => {
+it.each(published)("the page of '%s' matches its run", (name) => {
   const page = readFileSync(`${benchmarks}${name}.md`, 'utf8');
   const summary = JSON.parse(readFileSync(`${benchmarks}results/${name}/summary.json`, 'utf8')) as Published;
   expect(page).toBe(withRegions(page, summary));
   expect(page).toContain(`](results/${name}/report.html)`);
 });
 
-it('makes a chart of a report a file of its own, with all the colours that it names', () => {
+it('extracts a chart of a report with all the colours that it uses', () => {
   const report = readFileSync(`${benchmarks}results/standard/report.html`, 'utf8');
   const svg = standaloneSvg(report, 'Mean over the tasks');
   expect(svg).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg" /);
@@ -29,7 +29,7 @@ it('makes a chart of a report a file of its own, with all the colours that it na
   expect(() => standaloneSvg(report, 'A chart that is not there')).toThrow(/got none/);
 });
 
-it('writes verdict and scores into a new page, and nothing into a page without a place for them', () => {
+it('writes verdict and scores into a new page, and rejects a page without marks for them', () => {
   const summary = JSON.parse(readFileSync(`${benchmarks}results/standard/summary.json`, 'utf8')) as Published;
   const verdict = { model: 'm', task: null, budget: 'r=4', sentences: ['No reliable winner.', 'a_b is first.'] };
   const judged = { ...summary, margin: null, claims: [], verdicts: [{ ...verdict, ...NOTHING }] };

@@ -1,9 +1,9 @@
 /*
  * npx tsx --conditions @peftjs/source tools/publish/publish.ts RUN NAME [--chart FILE=DESCRIPTION]..
  *
- * Publishes a run that has ended: its report, tables and packed result files go to docs/benchmarks/results/NAME, charts of the report
- * (those whose descriptions begin so) beside them, and verdict and scores into docs/benchmarks/NAME.md, between its marks. A page that is
- * not there yet is begun, and lacks its prose.
+ * Publishes a finished run: copies its report, tables and packed result files to docs/benchmarks/results/NAME, writes
+ * the report's charts whose descriptions start with DESCRIPTION next to them, and writes verdict and scores between the
+ * marks of docs/benchmarks/NAME.md. If that page does not exist, it is created without prose.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -22,7 +22,10 @@ const { positionals, values: flags } = parseArgs({
 });
 const [run, name] = positionals;
 if (!run || !name || !existsSync(`${run}/summary.json`)) {
-  throw new PeftError('PEFT_PUBLISH', `expected a run that has ended and a name, got '${positionals.join(' ')}'`);
+  throw new PeftError(
+    'PEFT_PUBLISH',
+    `expected the folder of a finished run and a name, got '${positionals.join(' ')}'`,
+  );
 }
 await publish(run, name);
 
@@ -49,7 +52,7 @@ async function writeCharts(report: string, into: string): Promise<void> {
   }
 }
 
-/** The name of a chart's file, in `FILE=DESCRIPTION`. */
+/** Returns the FILE of `FILE=DESCRIPTION`. */
 function fileOf(chart: string): string {
   return chart.split('=')[0] ?? '';
 }

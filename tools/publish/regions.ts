@@ -2,10 +2,10 @@ import { PeftError } from '@peftjs/core';
 import { verdictMarkdown, type Summary } from '@peftjs/bench';
 import { scoresOf } from './scores.js';
 
-/** What a published summary holds; those of before this version have no verdicts. */
+/** A published summary. Older ones have no verdicts. */
 export type Published = Omit<Summary, 'verdicts'> & Partial<Pick<Summary, 'verdicts'>>;
 
-/** A page with what its run says between its marks. @throws PeftError where marks are missing. */
+/** Returns a page with its run's scores and verdict between the marks. @throws PeftError where marks are missing. */
 export function withRegions(page: string, summary: Published): string {
   const { verdicts } = summary;
   const withScores = withRegion(page, 'scores', scoresOf(summary));
@@ -22,7 +22,7 @@ function withRegion(page: string, name: string, text: string): string {
   return `${before}${start}\n<!-- prettier-ignore-start -->\n\n${text}\n\n<!-- prettier-ignore-end -->\n${end}${after}`;
 }
 
-/** A page that has all but its prose. */
+/** Returns a new page with everything but prose. */
 export function newPage(name: string, charts: readonly string[]): string {
   const region = (of: string): string => `<!-- ${of}: written by tools/publish -->\n<!-- /${of} -->`;
   return `# ${name}

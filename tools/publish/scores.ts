@@ -1,9 +1,9 @@
 import type { Summary } from '@peftjs/bench';
 
-/** Scores of one task, or over all of them: a row of the summary, whatever it is taken over. */
+/** A row of the summary, of one task or over all tasks. */
 type Scored = Pick<Summary['overall'][number], 'label' | 'budget' | 'score' | 'difference' | 'baseline'>;
 
-/** The tables of a run: over all tasks where there are several, then of each task. */
+/** Returns the tables of a run: over all tasks if there are several, then of each task. */
 export function scoresOf({ rows, overall }: Pick<Summary, 'rows' | 'overall'>): string {
   const tasks = [...new Set(rows.map(({ task }) => task))].map((task) => rows.filter((row) => row.task === task));
   const sections = tasks.map((ofTask) => {
@@ -15,7 +15,10 @@ export function scoresOf({ rows, overall }: Pick<Summary, 'rows' | 'overall'>): 
   );
 }
 
-/** Arms down, budgets across: mean with its 95 % interval, in bold the best of each budget; arms without a budget come first. */
+/**
+ * Returns a table with a row per arm and a column per budget: the mean with its 95 % interval, the best of each budget
+ * in bold. Arms without a budget come first.
+ */
 function scoreTable(rows: readonly Scored[], lowerIsBetter = false): string {
   const budgets = [...new Set(rows.map(({ budget }) => budget.spec))].filter((spec) => spec !== 'none');
   const arms = [...new Set(rows.map(({ label }) => label))];

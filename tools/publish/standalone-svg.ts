@@ -1,8 +1,8 @@
 import { PeftError } from '@peftjs/core';
 
 /**
- * The chart of a report whose description begins so, as a file of its own that is light or dark like its reader's screen; of one that the
- * report has in two widths the narrow one, which a page's column holds.
+ * Returns the chart of a report whose description starts with `description`, as an SVG file that follows the reader's
+ * light or dark screen. Of a chart in two widths it returns the narrow one, which fits a page's column.
  */
 export function standaloneSvg(report: string, description: string): string {
   const widthOf = (svg: string): number => Number(/width="(\d+)"/.exec(svg)?.[1]);
@@ -20,7 +20,7 @@ export function standaloneSvg(report: string, description: string): string {
     .replace('>', `><style>${coloursOf(report)}</style>${ground}`);
 }
 
-/** The report's colours, light and dark. */
+/** Returns the report's colours, light and dark. */
 function coloursOf(report: string): string {
   const [light, dark] = [...report.matchAll(/:root\{[^}]*\}/g)].map(([rule]) => rule);
   if (!light || !dark)

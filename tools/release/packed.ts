@@ -1,11 +1,11 @@
 /**
- * The packages as npm would publish them, for tests that stand where a user stands: in an empty folder, with tarballs in the
- * registry's place.
+ * The packages as npm would publish them, for tests that install tarballs into an empty folder as a user would install
+ * from the registry.
  *
  *   const packed = await packPackages(folder);
  *   await npmInstall(project, [...tarballsOf(packed, ['@peftjs/core', '@peftjs/sora']), '@tensorflow/tfjs@^4.22.0']);
  *
- * What is packed is what was built: `npm run build` comes before, so that it is done once for all of them.
+ * Run `npm run build` first: it is not part of packing, so that the packages are built only once for all tests.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -20,6 +20,7 @@ const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url))
 
 /** A package as npm would publish it. */
 export interface PackedPackage {
+  /** The package's name. */
   readonly name: string;
   /** Path of its tarball. */
   readonly tarball: string;
@@ -27,18 +28,20 @@ export interface PackedPackage {
   readonly size: number;
   /** Paths inside it. */
   readonly files: readonly string[];
-  /** The packages of this repository that it depends on. */
+  /** The names of the packages of this repository that it depends on. */
   readonly siblings: readonly string[];
 }
 
-/** Why there is nothing to pack yet; undefined when every package has a build that is newer than its sources. */
+/**
+ * Returns why packing is not possible yet, or undefined if every package has a build that is newer than its sources.
+ */
 export function missingBuild(): string | undefined {
   for (const folder of publishedFolders()) {
     const build = join(folder, 'dist', 'index.js');
-    if (!existsSync(build)) return 'the packages are not built: npm run build';
+    if (!existsSync(build)) return 'the packages are not built; run: npm run build';
     const { mtimeMs } = statSync(build);
     if (sourcesOf(folder).some((file) => statSync(file).mtimeMs > mtimeMs)) {
-      return 'the packages have changed since they were built: npm run build';
+      return 'the packages have changed since they were built; run: npm run build';
     }
   }
   return undefined;
@@ -67,12 +70,15 @@ export async function packPackages(into: string): Promise<PackedPackage[]> {
   }));
 }
 
-/** The tarballs of packages and of all that they need of this repository: what `npm install` has to be given. */
+/**
+ * Returns the tarballs of some packages and of the packages of this repository that they need, as arguments of `npm
+ * install`.
+ */
 export function tarballsOf(packed: readonly PackedPackage[], names: readonly string[]): string[] {
   const needed = new Set<string>();
   const need = (name: string): void => {
     const found = packed.find((each) => each.name === name);
-    if (!found) throw new ConfigError(`no package of this repository is called '${name}'`, name);
+    if (!found) throw new ConfigError(`this repository has no package '${name}'`, name);
     if (needed.has(found.tarball)) return;
     needed.add(found.tarball);
     found.siblings.forEach(need);
@@ -81,7 +87,7 @@ export function tarballsOf(packed: readonly PackedPackage[], names: readonly str
   return [...needed];
 }
 
-/** `npm install` of tarballs and of packages of the registry, without their install scripts. */
+/** Runs `npm install` on tarballs and packages of the registry, without install scripts. */
 export async function npmInstall(folder: string, specs: readonly string[]): Promise<void> {
   const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
   await npm(['install', ...quiet, ...specs], folder);

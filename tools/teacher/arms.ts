@@ -6,31 +6,36 @@ import { sora } from '@peftjs/sora';
 import { TARGETS } from './encoder.js';
 import type { Ranks } from './allocations.js';
 
-/** A student: a method with options, and how it is trained. Plain data, so that arms can be written down in a file. */
+/** A student: a method with options and training settings. Plain data, so that a file can hold arms. */
 export interface Arm {
+  /** The arm's name in flags and tables. */
   readonly name: string;
+  /** The method. */
   readonly method: 'lora' | 'truncated-lora' | 'adalora' | 'sora';
-  /** Options of the method; they hold against what its `fitBudget` chooses for the true total rank. */
+  /** Options of the method. They override the options that `fitBudget` chooses for the true total rank. */
   readonly options?: Readonly<Record<string, unknown>>;
-  /** Default `RATE`. */
+  /** Peak learning rate. Default `RATE`. */
   readonly learningRate?: number;
-  /** By optimizer group, e.g. `{ gate: 0.02 }`. */
+  /** Learning rates by optimizer group, e.g. `{ gate: 0.02 }`. */
   readonly learningRates?: Readonly<Record<string, number>>;
   /** Other options of `train`: schedule, warmupRatio, finalRatio, clipNorm, unclippedGroups. */
   readonly training?: Readonly<Record<string, unknown>>;
-  /** `'true-ranks'`: every module has its true rank; `'oracle'`: trains all ranks, then keeps those that the teacher tells apart. */
+  /**
+   * `'true-ranks'`: every module has its true rank. `'oracle'`: trains all ranks, then prunes those that the teacher's
+   * logits need least.
+   */
   readonly knows?: 'true-ranks' | 'oracle';
 }
 
-/** Peak learning rate of an arm that names none. */
+/** The default peak learning rate of an arm. */
 export const RATE = 1e-2;
-/** The rank that adaptive arms begin with in every module: eight times the average, and more than any true rank. */
+/** The initial rank of adaptive arms in every module: eight times the mean rank, and more than any true rank. */
 export const MOST_RANKS = 8;
-/** The change is scaled by 2 in every arm: alpha / r where r is `MOST_RANKS` ranks or one. */
+/** The update is scaled by 2 in every arm: alpha / r, whether r is `MOST_RANKS` or one. */
 const ALPHA = 2;
 const FULL = { r: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS };
 
-/** The arms there are, by name. */
+/** The built-in arms. */
 export const ARMS: readonly Arm[] = [
   { name: 'oracle', method: 'lora', knows: 'oracle', options: FULL },
   { name: 'true-ranks', method: 'lora', knows: 'true-ranks' },
@@ -47,7 +52,10 @@ const METHODS = { lora, 'truncated-lora': truncatedLora, adalora, sora } as unkn
   Record<Arm['method'], PeftMethod>
 >;
 
-/** The method of an arm, with a budget of the true total rank. @throws ConfigError for options that the method does not have. */
+/**
+ * Returns the method of an arm, with a budget of the true total rank.
+ * @throws ConfigError for options that the method does not have.
+ */
 export function configuredArm(
   { method: name, options = {}, knows }: Arm,
   sites: readonly Site[],
@@ -62,7 +70,7 @@ export function configuredArm(
   return { method, config: method.parseConfig({ ...fitted, ...options, ...known }) };
 }
 
-/** LoRA with the true ranks alone, all changes scaled alike. */
+/** Returns options of LoRA with the true ranks, all updates scaled alike. */
 function trueRanks(truth: Ranks): Readonly<Record<string, unknown>> {
   const known = Object.entries(truth).filter(([, rank]) => rank > 0);
   return {

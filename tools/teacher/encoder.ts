@@ -6,36 +6,39 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bertShapes, tokenizer } from '../perf/cases.js';
 
-/** The size of the random encoder that teacher and student share. */
+/** The sizes of the random encoder that teacher and student share. */
 export interface EncoderSize {
+  /** Number of layers. */
   readonly layers: number;
-  /** Also the width between the two linear modules of a feed-forward layer: a rank costs the same in every module. */
+  /** Width of the hidden states and of the feed-forward layers, so that a rank costs the same in every module. */
   readonly hidden: number;
+  /** Attention heads in each layer. */
   readonly heads: number;
+  /** Number of token embeddings. */
   readonly vocabulary: number;
-  /** Outputs of the head. */
+  /** Number of outputs of the head. */
   readonly outputs: number;
 }
 
-/** The encoder of the tables: 24 modules. */
+/** The encoder behind the published tables, with 24 modules. */
 export const STANDARD: EncoderSize = { layers: 4, hidden: 32, heads: 4, vocabulary: 256, outputs: 8 };
 
-/** The modules of an encoder that are adapted: all linear ones but the pooler, which belongs to no layer. */
+/** The adapted modules of an encoder: all linear ones except the pooler, which belongs to no layer. */
 export const TARGETS = { targetModules: 'all-linear', excludeModules: ['bert.pooler.dense'] } as const;
 
 /**
- * Standard deviation of a weight, times the square root of what it sums over: 1 keeps the size of what goes through. Rows have to
- * stay apart on their way: where everything in the last layers is nearly the same for all of them, a change of one module
- * does what that of any other can do.
+ * Standard deviations of weights, times the square root of the number of summed inputs; 1 keeps the size of the hidden
+ * states. Rows must stay distinct through the layers: if the last layers' inputs were nearly equal for all rows, a
+ * change of one module could be replaced by a change of any other.
  */
 const GAINS: readonly (readonly [RegExp, number])[] = [
-  [/\.(query|key)\.weight$/, 1.5], // scores with a deviation of 2.25: attention is far from uniform
-  [/\d\.output\.dense\.weight$/, 0.5], // gelu's mean is that of no row in particular
-  [/(position|token_type)_embeddings\.weight$/, 0.1], // they are the same in all rows
-  [/^classifier\.weight$/, 2], // what tanh takes from the pooler's output: logits have a deviation of about 1
+  [/\.(query|key)\.weight$/, 1.5], // scores have a standard deviation of 2.25: attention is far from uniform
+  [/\d\.output\.dense\.weight$/, 0.5], // the mean of gelu's outputs is common to all rows
+  [/(position|token_type)_embeddings\.weight$/, 0.1], // they are common to all rows
+  [/^classifier\.weight$/, 2], // makes up for the pooler's tanh: logits have a standard deviation of about 1
 ];
 
-/** A random BERT with a trained head, from a checkpoint as transformers saves it. */
+/** Returns a random BERT with a random head, read from a checkpoint as transformers saves it. */
 export async function randomEncoder(size: EncoderSize, seed = 7): Promise<PretrainedModel> {
   const { layers, hidden, heads, vocabulary, outputs } = size;
   const shapes = {
@@ -65,18 +68,18 @@ export async function randomEncoder(size: EncoderSize, seed = 7): Promise<Pretra
   }
 }
 
-/** The modules of `TARGETS`, in the order of the forward pass. */
+/** Returns the modules of `TARGETS`, in the order of the forward pass. */
 export function adaptedModules({ sites }: Pick<PretrainedModel, 'sites'>): Site[] {
   return sites.filter(({ kind, layer }) => kind === 'linear' && layer !== undefined);
 }
 
-/** A tensor as transformers orients it, [out, in]: gains of one, biases of zero, normal weights. */
+/** Returns a tensor in transformers' orientation, [out, in]: gains of one, biases of zero, or normal weights. */
 function drawn(key: string, shape: readonly number[], seed: number): StoredTensor {
   const data = new Float32Array(sizeOf(shape));
   if (/LayerNorm\.weight$/.test(key)) return { dtype: 'F32', shape, data: data.fill(1) };
   if (key.endsWith('.bias')) return { dtype: 'F32', shape, data };
   const rng = createRng(seed).fork(key);
   const gain = GAINS.find(([pattern]) => pattern.test(key))?.[1] ?? 1;
-  const std = key.includes('embeddings') ? gain : gain / Math.sqrt(shape[1] as number); // a table's rows are not summed over
+  const std = key.includes('embeddings') ? gain : gain / Math.sqrt(shape[1] as number); // not a sum over rows
   return { dtype: 'F32', shape, data: data.map(() => std * rng.normal()) };
 }

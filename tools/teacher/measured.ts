@@ -3,21 +3,21 @@ import type { Task } from './tasks.js';
 
 /** How well outputs fit the teacher's own logits. */
 export interface Measured {
-  /** The squared error over that of a student that learns nothing; of classes the cross-entropy. */
+  /** Squared error as a share of that of a student that learns nothing, or with classes the cross-entropy. */
   readonly loss: number;
-  /** Share of rows whose greatest output is the teacher's. */
+  /** Share of rows whose largest output is the teacher's largest, 0 to 1. */
   readonly accuracy: number;
 }
 
-/** Measures outputs, `[outputs]` each, against the clean logits of rows of a task. */
+/** Measures outputs, `[outputs]` each, against the noise-free logits of a task's rows. */
 export function measured(outputs: readonly Float32Array[], { clean }: Rows, { settings, signal }: Task): Measured {
   const hits = outputs.filter((row, at) => argmax(row) === argmax(clean[at] as Float32Array)).length;
-  const loss = settings.labels === 'logits' ? meanSquaredError(outputs, clean) / signal : surprise(outputs, clean);
+  const loss = settings.labels === 'logits' ? meanSquaredError(outputs, clean) / signal : crossEntropy(outputs, clean);
   return { loss, accuracy: hits / outputs.length };
 }
 
-/** Mean of -log softmax(outputs)[class]. */
-function surprise(outputs: readonly Float32Array[], clean: readonly Float32Array[]): number {
+/** Returns the mean of -log softmax(outputs)[class]. */
+function crossEntropy(outputs: readonly Float32Array[], clean: readonly Float32Array[]): number {
   const each = outputs.map((row, at) => {
     const greatest = Math.max(...row);
     const total = row.reduce((sum, value) => sum + Math.exp(value - greatest), 0);

@@ -6,15 +6,15 @@ import { logitsOf } from './rows.js';
 import type { Task } from './tasks.js';
 
 /*
- * Backward elimination by someone who sees the teacher. In each round
+ * Backward elimination with access to the teacher. Each round
  *
- *   1. A B = U S V^T in every module becomes A = U S^(1/2), B = S^(1/2) V^T: what one rank is, training leaves open
- *   2. the loss on the teacher's own logits is measured without each of the ranks that are left
- *   3. the ranks go without which it is least
- *   4. the others are trained on
+ *   1. rewrites A B = U S V^T in every module as A = U S^(1/2), B = S^(1/2) V^T: training leaves single ranks open
+ *   2. measures the loss on the teacher's logits without each remaining rank
+ *   3. removes the ranks whose removal raises the loss least
+ *   4. trains the others further
  */
 
-/** Shares of the surplus ranks that are still there after each round. */
+/** Shares of the surplus ranks that remain after each round. */
 const ROUNDS = [0.5, 0.25, 0.1, 0.03, 0];
 
 /** One rank of a module: a column of A [in, r] and a row of B [r, out]. */
@@ -24,9 +24,9 @@ interface Rank {
 }
 
 /**
- * Changes `peft`, a trained LoRA, in place: it ends with as many ranks as the teacher has; the others are zeros.
- * @param relearn trains it on
- * @returns the ranks that are left
+ * Prunes `peft`, a trained LoRA, in place to as many ranks as the teacher has; the other ranks become zeros.
+ * @param relearn trains it further
+ * @returns the ranks that remain
  */
 export async function oracleRanks(
   peft: PeftModel,
@@ -60,19 +60,19 @@ export async function oracleRanks(
   return kept;
 }
 
-/** After `separated` the ranks that are left are the first ones. */
+/** Lists the remaining ranks, which `separated` puts first. */
 function ranksOf(kept: Ranks): Rank[] {
   return Object.entries(kept).flatMap(([path, count]) => Array.from({ length: count }, (_, rank) => ({ path, rank })));
 }
 
-/** The values with the singular vectors of A B in the place of a module's A and B. */
+/** Returns the values with a module's A and B replaced by the singular vectors of A B. */
 function separated(values: HostTensors, path: string): HostTensors {
   const [A, B] = [`${path}.loraA`, `${path}.loraB`];
   const { loraA, loraB } = singularFactors({ loraA: tensorAt(values, A), loraB: tensorAt(values, B), scaling: 1 });
   return { ...values, [A]: loraA, [B]: loraB };
 }
 
-/** The values with zeros for a rank: A and B then give each other no gradient. */
+/** Returns the values with one rank set to zero; its A and B then get no gradient from each other. */
 function without(values: HostTensors, { path, rank }: Rank): HostTensors {
   const [a, b] = [tensorAt(values, `${path}.loraA`), tensorAt(values, `${path}.loraB`)];
   const [ranks, width] = b.shape as [number, number];

@@ -4,13 +4,17 @@ import type { Outcome, StudentSettings } from './student.js';
 import type { Ranks } from './allocations.js';
 import type { TaskSettings } from './tasks.js';
 
-/** One student of one task, as `--out` keeps it. */
+/** The result of one student on one task, as stored in `--out`. */
 export interface RunRecord {
+  /** The arm. */
   readonly arm: Arm;
+  /** The task's settings. */
   readonly task: TaskSettings;
+  /** The student's settings. */
   readonly student: StudentSettings;
-  /** True ranks of every module. */
+  /** The true rank of every module. */
   readonly truth: Ranks;
+  /** The kept ranks and the measures. */
   readonly outcome: Outcome;
 }
 
@@ -29,7 +33,10 @@ const COLUMNS = [
 ];
 const AGREEMENT = ['between seeds', 'between tasks (of the truth)'];
 
-/** A table in Markdown: a line for each arm and task, over its seeds, and where there are several tasks one for all of them. */
+/**
+ * Returns a Markdown table with a line for each arm and task over the seeds, and with several tasks also one over all
+ * of them.
+ */
 export function table(runs: readonly RunRecord[]): string {
   const conditions = groups(runs, ({ task, student }) => [
     task.labels,
@@ -48,7 +55,7 @@ export function table(runs: readonly RunRecord[]): string {
   return [header, header.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 
-/** @param tasks the same runs by task */
+/** Returns the cells of a line. @param tasks the same runs by task */
 function line(runs: readonly RunRecord[], tasks: readonly (readonly RunRecord[])[]): string[] {
   const { arm, task, student } = runs[0] as RunRecord;
   const found = runs.map(({ outcome, truth }) => recovery(outcome.ranks, truth));
@@ -78,7 +85,7 @@ function shown(value: Average | null, digits: number): string {
   return value ? `${value.mean.toFixed(digits)} ± ${value.error.toFixed(digits)}` : '-';
 }
 
-/** Items with equal keys together, in the order of the first of each. */
+/** Groups items with equal keys, in order of first appearance. */
 function groups<T>(items: readonly T[], keyOf: (item: T) => unknown): T[][] {
   const found = new Map<string, T[]>();
   for (const item of items) {

@@ -1,25 +1,27 @@
 import { hostTensor, predict, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
 import { hostIntegers, type HostTensor, type Rng } from '@peftjs/core/method';
 
-/** What a student is told: the teacher's logits, or which of them is the greatest. */
+/** The labels that a student learns from: the teacher's logits, or the index of the largest. */
 export type LabelKind = 'logits' | 'classes';
+/** All kinds of labels. */
 export const LABELS: readonly LabelKind[] = ['logits', 'classes'];
 
 /** Labelled rows of random tokens. */
 export interface Rows {
+  /** The token ids of each row. */
   readonly ids: readonly Int32Array[];
   /** The teacher's logits without noise, [outputs] each. */
   readonly clean: readonly Float32Array[];
-  /** What is learnt, [outputs] each. */
+  /** The logits that labels are made from, [outputs] each. */
   readonly logits: readonly Float32Array[];
 }
 
-/** Least and most tokens of a row. */
+/** The smallest and largest number of tokens in a row. */
 const TOKENS = [6, 16] as const;
-/** Rows that are predicted at once. */
+/** Number of rows predicted at once. */
 const PREDICTED = 256;
 
-/** Token numbers of rows, of as many tokens as `TOKENS` allows. */
+/** Draws rows of random token ids with lengths in the range of `TOKENS`. */
 export function drawnRows(model: Model, count: number, rng: Rng): Int32Array[] {
   const words = model.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const [least, most] = TOKENS;
@@ -28,7 +30,7 @@ export function drawnRows(model: Model, count: number, rng: Rng): Int32Array[] {
   );
 }
 
-/** A model's logits for rows without labels, [outputs] each. */
+/** Returns a model's logits for rows without labels, [outputs] each. */
 export async function logitsOf(
   model: Model | PeftModel,
   ids: readonly Int32Array[],
@@ -44,12 +46,12 @@ export async function logitsOf(
 
 const noLabels = (rows: readonly number[]): HostTensor => hostIntegers(new Int32Array(rows.length), [rows.length]);
 
-/** Row numbers in groups of a size, the last one smaller. */
+/** Splits row numbers into batches of a size; the last may be smaller. */
 export function batchesOf(rows: readonly number[], size: number, make: (rows: readonly number[]) => Batch): Batch[] {
   return Array.from({ length: Math.ceil(rows.length / size) }, (_, at) => make(rows.slice(at * size, (at + 1) * size)));
 }
 
-/** A batch of labelled rows. */
+/** Returns a batch of labelled rows. */
 export function labelledBatch(rows: readonly number[], { ids, logits }: Rows, labels: LabelKind): Batch {
   const own = rows.map((row) => logits[row] as Float32Array);
   const outputs = own[0]?.length ?? 0;
@@ -62,7 +64,7 @@ export function labelledBatch(rows: readonly number[], { ids, logits }: Rows, la
   );
 }
 
-/** All batches have the same number of tokens. */
+/** Returns a batch. All batches are padded to the same number of tokens. */
 function batchOf(rows: readonly number[], ids: readonly Int32Array[], labels: HostTensor): Batch {
   const tokens = TOKENS[1];
   const inputIds = new Int32Array(rows.length * tokens);
@@ -83,12 +85,12 @@ function batchOf(rows: readonly number[], ids: readonly Int32Array[], labels: Ho
   };
 }
 
-/** The index of the greatest value, the first of equal ones. */
+/** Returns the index of the largest value, the first of equal ones. */
 export function argmax(values: Float32Array): number {
   return values.indexOf(Math.max(...values));
 }
 
-/** Over all elements of all rows. */
+/** Returns the mean squared error over all elements of all rows. */
 export function meanSquaredError(a: readonly Float32Array[], b: readonly Float32Array[]): number {
   let [sum, count] = [0, 0];
   a.forEach((row, at) =>

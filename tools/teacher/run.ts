@@ -3,17 +3,20 @@
  *     [--noise 0] [--labels logits] [--teachers 1] [--arms adalora,sora] [--arms-file ARMS.json]
  *     [--learning-rate 0.01] [--effect 0.05] [--rows 16384] [--out FILE]
  *
- * Which of the ranks that a teacher has in fact do students keep? A teacher is a random encoder with changes of known rank in known
- * modules; a student starts from the same encoder and head, and learns the teacher's outputs. Prints a table:
+ * Measures which of a teacher's true ranks students keep. A teacher is a random encoder with changes of known rank in
+ * known modules; a student starts from the same encoder and head, and learns the teacher's outputs. Prints a table:
  *
  *   correlation    of kept and true ranks over modules; F1 is 2 sum min(kept, true) / (sum kept + sum true)
- *   loss           on clean rows, 1 for a student that learns nothing; of `--labels classes` the cross-entropy
- *   between seeds  mean correlation of kept ranks of one task; between tasks: of one seed
+ *   loss           on noise-free rows, 1 for a student that learns nothing; with `--labels classes` the cross-entropy
+ *   between seeds  mean correlation of the ranks kept on one task; between tasks: with one seed
  *
- * Every flag takes a list, but --seeds, --learning-rate (of arms that name none), --effect, --rows and the files. An arm is data, see
- * arms.ts; --arms-file adds a list of one's own, which run beside the others or as --arms names them:
- * `[{ "name": "wide", "method": "sora", "options": { "r": 8, "loraAlpha": 16 }, "learningRates": { "gate": 0.04 } }]`.
- * With --out every run is written when it is done. Rerun the same command to resume.
+ * Every flag accepts a list except --seeds, --learning-rate (for arms that name none), --effect, --rows and the files.
+ * An arm is data, see arms.ts. --arms-file adds a list of arms, which run with the built-in ones or as selected by
+ * --arms:
+ *
+ *   [{ "name": "wide", "method": "sora", "options": { "r": 8, "loraAlpha": 16 }, "learningRates": { "gate": 0.04 } }]
+ *
+ * With --out every run is written as soon as it finishes. Rerun the same command to resume.
  */
 import { compiled } from '@peftjs/engine';
 import { existsSync } from 'node:fs';
@@ -55,7 +58,7 @@ const wanted: RunRecord[] = [];
 
 const executor = compiled({ threads: 1 });
 const model = await randomEncoder(STANDARD);
-for (const arm of arms) configuredArm(arm, adaptedModules(model), { one: 1 }); // a wrong option ends it here
+for (const arm of arms) configuredArm(arm, adaptedModules(model), { one: 1 }); // fails early on a wrong option
 const [seeds = 0] = numbers('seeds');
 const students = numbers('steps').flatMap((steps) =>
   Array.from({ length: seeds }, (_, index) => ({ steps, seed: index + 1 })),
@@ -90,14 +93,14 @@ function taskSettings(): TaskSettings[] {
   );
 }
 
-/** The list in a flag. @throws RangeError for what is not known. */
+/** Returns the names listed in a flag. @throws RangeError for an unknown name. */
 function among<T extends string>(flag: 'labels' | 'allocations', known: readonly T[]): T[] {
   const unknown = flags[flag].split(',').find((name) => !known.includes(name as T));
   if (unknown === undefined) return flags[flag].split(',') as T[];
   throw new RangeError(`--${flag}: expected some of ${known.join(', ')}, got '${unknown}'`);
 }
 
-/** The numbers in a flag. @throws RangeError for one that is none or below 0. */
+/** Returns the numbers listed in a flag. @throws RangeError for anything that is not a number of at least 0. */
 function numbers(flag: 'steps' | 'seeds' | 'noise' | 'teachers' | 'effect' | 'rows' | 'learning-rate'): number[] {
   return flags[flag].split(',').map((text) => {
     const value = Number(text);
@@ -106,7 +109,7 @@ function numbers(flag: 'steps' | 'seeds' | 'noise' | 'teachers' | 'effect' | 'ro
   });
 }
 
-/** @throws RangeError for a name that no arm has. */
+/** Returns the arms of these names, by default all. @throws RangeError for an unknown name. */
 function armsNamed(names: readonly string[] | undefined, all: readonly Arm[]): readonly Arm[] {
   return (
     names?.map((name) => {
@@ -117,12 +120,12 @@ function armsNamed(names: readonly string[] | undefined, all: readonly Arm[]): r
   );
 }
 
-/** What makes a run the same as another. */
+/** Returns the key that identifies a run. */
 function keyOf({ arm, task, student }: Pick<RunRecord, 'arm' | 'task' | 'student'>): string {
   return JSON.stringify([arm, task, student]);
 }
 
-/** Written whole or not at all. */
+/** Writes all runs atomically. */
 async function keep(runs: readonly RunRecord[]): Promise<void> {
   if (!flags.out) return;
   await writeFile(`${flags.out}.tmp`, JSON.stringify(runs));

@@ -20,7 +20,10 @@ beforeAll(async () => {
   path = adaptedModules(model).find(({ role }) => role === 'attention.value')?.path ?? '';
 });
 
-/** Trains a SoRA of 16 ranks in the one module that a teacher changed, on its classes or on drawn ones, without saying how large. */
+/**
+ * Trains a SoRA of 16 ranks with automatic budget in the one module that a teacher changed, on its classes or on random
+ * ones.
+ */
 async function sized(trueRank: number, { drawn = false } = {}): Promise<{ found: number; sizing: Sizing }> {
   const rng = createRng(5);
   const probed = drawnRows(model, 256, rng.fork('probed'));
@@ -50,7 +53,7 @@ async function sized(trueRank: number, { drawn = false } = {}): Promise<{ found:
     { executor, epochs: 12, learningRate: 0.01, selection: { data: judgedOn(await rowsOf('selection', 2048)) } },
   );
   const { layers, values } = activeAdapter(peft);
-  return { found: activeRanks(layers, values)[path] ?? 0, sizing: sizing ?? expect.fail('no size was chosen') };
+  return { found: activeRanks(layers, values)[path] ?? 0, sizing: sizing ?? expect.fail('expected a chosen size') };
 }
 
 function judgedOn(rows: Rows): EvaluationData {
@@ -67,13 +70,13 @@ function judgedOn(rows: Rows): EvaluationData {
   };
 }
 
-describe("the size that SoRA chooses by budget: 'auto'", () => {
-  it.each([2, 4])("is the teacher's rank, %i, to within one", async (rank) => {
+describe("the size that SoRA chooses with budget: 'auto'", () => {
+  it.each([2, 4])("is within one of the teacher's rank of %i", async (rank) => {
     const { found } = await sized(rank);
     expect(Math.abs(found - rank)).toBeLessThanOrEqual(1);
   });
 
-  it('is next to nothing where labels are drawn at random, and it says so', async () => {
+  it('is at most 2 for random labels, and the reason says so', async () => {
     const { found, sizing } = await sized(1, { drawn: true });
     expect(found).toBeLessThanOrEqual(2);
     expect(sizing.reason).toContain('teach an adapter next to nothing');

@@ -19,21 +19,23 @@ import type { Ranks } from './allocations.js';
 import { batchesOf, labelledBatch, logitsOf, type LabelKind, type Rows } from './rows.js';
 import type { Task } from './tasks.js';
 
-/** What a student ends with. */
+/** The result of a student. */
 export interface Outcome extends Measured {
-  /** Kept ranks of every module. */
+  /** The kept rank of every module. */
   readonly ranks: Ranks;
+  /** Seconds of training and measuring. */
   readonly seconds: number;
 }
 
-/** How long a student learns. */
+/** The length and the seed of a student's training. */
 export interface StudentSettings {
+  /** Number of training steps. */
   readonly steps: number;
-  /** Of its initial values and of the order of the rows. */
+  /** The seed of its initial values and of the order of the rows. */
   readonly seed: number;
 }
 
-/** After each of its rounds the oracle learns for this part of the steps. */
+/** After each of its rounds the oracle trains for the steps divided by this. */
 const RELEARNT = 4;
 const BATCH = 64;
 
@@ -74,8 +76,9 @@ function liveRanks(peft: PeftModel): Ranks {
 }
 
 /**
- * (output - label)^2 / signal of outputs `[batch, outputs]` and labels `[batch, 1, outputs]`, averaged over outputs and the rows that
- * count: like a cross-entropy it starts at about one, which is what the terms that methods add to a loss are made for.
+ * Returns the loss (output - label)^2 / signal of outputs `[batch, outputs]` and labels `[batch, 1, outputs]`, averaged
+ * over outputs and weighted rows. Like a cross-entropy it starts near one, the scale that the loss terms of methods
+ * assume.
  */
 export function logitError(signal: number): Loss {
   return {
@@ -89,7 +92,7 @@ export function logitError(signal: number): Loss {
   };
 }
 
-/** One epoch of so many steps: the rows in a seeded order, all of them again and again in another one. */
+/** Returns data with one epoch of so many steps: all rows in a seeded order, repeated in other orders as needed. */
 function trainingData(
   rows: Rows,
   labels: LabelKind,

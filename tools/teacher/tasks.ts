@@ -5,38 +5,44 @@ import { adaptedModules } from './encoder.js';
 import { drawnRows, logitsOf, meanSquaredError, type LabelKind, type Rows } from './rows.js';
 import { makeTeacher } from './teacher.js';
 
-/** A task whose rank allocation is known. */
+/** The settings of a task with known rank allocation. */
 export interface TaskSettings {
+  /** The pattern of the teacher's ranks. */
   readonly allocation: Allocation;
+  /** The kind of labels. */
   readonly labels: LabelKind;
-  /** Deviation of the Gaussian noise on the logits that labels are made of, against that of what the teacher changes in them. */
+  /**
+   * Standard deviation of the Gaussian noise on the training logits, relative to that of the teacher's changes of the
+   * logits.
+   */
   readonly noise: number;
-  /** Draws the teacher's changes, the rows and the noise. */
+  /** Seed of the teacher's changes, the rows and the noise. */
   readonly teacher: number;
-  /** Deviation of what each rank-one change makes of the logits by itself, against that of the logits. */
+  /** Standard deviation of the logits' change by each rank-one change alone, relative to that of the logits. */
   readonly effect: number;
   /** Number of training rows. */
   readonly rows: number;
 }
 
-/** A teacher, and rows with its labels. */
+/** A teacher with labelled rows. */
 export interface Task {
+  /** The settings. */
   readonly settings: TaskSettings;
-  /** True ranks; as many in all as there are modules. */
+  /** The true rank of every module; their sum is the number of modules. */
   readonly ranks: Ranks;
-  /** Training rows with labels from noisy logits. */
+  /** Training rows, with labels from noisy logits. */
   readonly training: Rows;
-  /** Other rows with labels from clean logits: students are measured on them. */
+  /** Test rows, with labels from noise-free logits. */
   readonly test: Rows;
-  /** More of these, which the oracle decides by. */
+  /** More rows like the test rows, by which the oracle prunes. */
   readonly oracle: Rows;
-  /** Mean square of what the teacher changes in the logits: the error of a student that learns nothing. */
+  /** Mean square of the teacher's changes of the logits: the error of a student that learns nothing. */
   readonly signal: number;
 }
 
-/** Rows that students are measured on. */
+/** Number of test rows. */
 const TEST = 1024;
-/** Rows that effects are measured on, and that the oracle decides by: hundreds of times. */
+/** Number of rows for measuring effects and for the oracle, which evaluates them hundreds of times. */
 const PROBED = 256;
 
 /** Draws a teacher and its rows. */

@@ -27,13 +27,13 @@ beforeAll(async () => {
 const logitsOfTest = (changed: Model | PeftModel) => logitsOf(changed, easy.test.ids.slice(0, 256), executor);
 
 describe('a teacher', () => {
-  it.each(ALLOCATIONS)('has one rank for each module, put %s', (allocation) => {
+  it.each(ALLOCATIONS)('has one rank per module on average with the allocation %s', (allocation) => {
     const ranks = trueRanks(adaptedModules(model), allocation, createRng(1));
     expect(Object.keys(ranks)).toHaveLength(12);
     expect(Object.values(ranks).reduce((sum, rank) => sum + rank, 0)).toBe(12);
   });
 
-  it('differs from its model by exactly the true ranks', async () => {
+  it('changes its model by exactly the true ranks', async () => {
     const [path] = Object.keys(easy.ranks) as [string];
     const teacher = await makeTeacher(model, { [path]: 3 }, 0.1, createRng(1), logitsOfTest);
     const merged = mergeAndUnload(teacher);
@@ -44,7 +44,7 @@ describe('a teacher', () => {
     expect(s[3]).toBeLessThan(1e-5);
   });
 
-  it.each(['query', 'value'])('changes the logits as much as asked for by a rank of the %s', async (module) => {
+  it.each(['query', 'value'])('changes the logits by the requested effect with a rank of the %s', async (module) => {
     const path = Object.keys(easy.ranks).find((name) => name.endsWith(module)) as string;
     const teacher = await makeTeacher(model, { [path]: 1 }, 0.1, createRng(1), logitsOfTest);
     const untouched = await logitsOfTest(model);
@@ -53,7 +53,7 @@ describe('a teacher', () => {
     expect(effect / deviation).toBeCloseTo(0.1, 3);
   });
 
-  it('labels test rows by its own logits, and training rows with noise of the size asked for', async () => {
+  it('labels test rows with its own logits, and training rows with noise of the requested size', async () => {
     expect(easy.training.logits).toBe(easy.training.clean);
     const noisy = await makeTask(model, { ...EASY, noise: 2 }, executor);
     expect(noisy.training.clean).toEqual(easy.training.clean);
@@ -64,22 +64,22 @@ describe('a teacher', () => {
   });
 });
 
-it('the loss on logits is the mean square over outputs and over the rows that count, against the signal', () => {
+it('the loss on logits is the mean squared error over outputs and weighted rows, relative to the signal', () => {
   const batch = { labels: tf.tensor3d([[[1, 2]], [[0, 0]]]), rowWeights: tf.tensor1d([1, 0]), inputs: {} };
   expect(logitError(3).loss(tf.tensor2d([[4, 2], [9, 9]]), batch).dataSync()[0]).toBeCloseTo(9 / 2 / 3, 6); // prettier-ignore
 });
 
-describe('what is recovered of an easy teacher', () => {
+describe('recovery of an easy teacher', () => {
   const armNamed = (name: string): Arm => ARMS.find((arm) => arm.name === name) as Arm;
   const small = (arm: Arm): Arm => ({ ...arm, options: { ...arm.options, r: 4, loraAlpha: 8 } });
 
-  it('by the oracle is nearly everything', async () => {
+  it('is nearly complete with the oracle', async () => {
     const { ranks, loss } = await runStudent(model, easy, small(armNamed('oracle')), { steps: 120, seed: 1 }, executor);
     expect(recovery(ranks, easy.ranks).correlation).toBeGreaterThan(0.9);
     expect(loss).toBeLessThan(0.1);
   });
 
-  it("by SoRA is nearly everything in a run too short for the paper's gates", async () => {
+  it("is high with SoRA in a run too short for the paper's gates", async () => {
     const found = async (name: string): Promise<number> => {
       const arm = { ...armNamed(name), learningRate: 5e-3 };
       const { ranks } = await runStudent(model, easy, arm, { steps: 200, seed: 1 }, executor);
@@ -89,7 +89,7 @@ describe('what is recovered of an easy teacher', () => {
     expect(await found('sora-paper')).toBeLessThan(0.5);
   });
 
-  it('by gates drawn at random is nearly nothing', async () => {
+  it('is near zero with random gates', async () => {
     const correlations: (number | null)[] = [];
     for (const seed of [1, 2, 3, 4]) {
       const { ranks } = await runStudent(model, easy, small(armNamed('sora-random')), { steps: 10, seed }, executor);

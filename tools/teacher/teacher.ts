@@ -6,20 +6,22 @@ import type { Ranks } from './allocations.js';
 import { meanSquaredError } from './rows.js';
 
 /*
- * W + sum_i c_i u_i v_i^T in every module, all u_i and all v_i of a module orthonormal. Modules differ in what a change of one size
- * does to the logits, by ten times and more, and a rank that does nothing is one that nobody can find: c_i is such that each
- * change by itself has the same effect.
+ * W + sum_i c_i u_i v_i^T in every module, with all u_i and all v_i of a module orthonormal. The effect on the logits
+ * of changes of the same size differs between modules by ten times and more, and no method can find a rank without
+ * effect. Therefore c_i is chosen such that each change alone has the same effect.
  */
 
-/** Largest c_i, as a share of the weight's Frobenius norm. */
+/** The largest c_i, as a share of the weight's Frobenius norm. */
 const LARGEST = 0.5;
-/** c_i where its effect is first measured, and how often it is corrected for not being in proportion. */
+/**
+ * The first c_i whose effect is measured, and the number of corrections, because the effect is not proportional to c_i.
+ */
 const [FIRST, CORRECTIONS] = [0.05, 3];
 
 /**
- * The model with changes of these ranks.
- * @param effect deviation of what each change makes of the logits by itself, against that of the logits
- * @param logits of some rows, [outputs] each, from a model with changes
+ * Returns the model with changes of these ranks.
+ * @param effect standard deviation of the logits' change by each change alone, relative to that of the logits
+ * @param logits returns the logits of some rows, [outputs] each, from a changed model
  */
 export async function makeTeacher(
   model: Model,
@@ -67,7 +69,7 @@ export async function makeTeacher(
   return withAdapter(peft, { values: { ...values, ...changes } });
 }
 
-/** A matrix [rows, columns] of orthonormal columns. */
+/** Returns a matrix [rows, columns] with orthonormal columns. */
 function orthonormal(rows: number, columns: number, rng: Rng): HostTensor {
   const gaussian = Float32Array.from({ length: rows * columns }, () => rng.normal());
   return qr(hostTensor(gaussian, [rows, columns])).q;

@@ -24,7 +24,7 @@ const wheel: Wheel = { filename: 'a.whl', url: 'https://files/a.whl', sha256: 'a
 const entriesOf = (names: readonly string[]) => names.map((fileName) => ({ fileName }));
 
 describe('wantedEntries', () => {
-  it('are the libraries and the headers of the C interface, wherever a version has them', () => {
+  it('finds the libraries and the headers of the C interface in the layout of every version', () => {
     const headers = [
       'tensorflow/c/c_api.h',
       'tensorflow/tsl/c/tsl_status.h',
@@ -50,12 +50,12 @@ describe('wantedEntries', () => {
     ]);
   });
 
-  it('are all there, or the build ends', () => {
+  it('fails unless all of them are there', () => {
     expect(() => wantedEntries(entriesOf(needed.slice(1)))).toThrow('the wheel has no lib/libtensorflow_cc.so.2;');
   });
 });
 
-it('the compiler is told where everything lies and will lie', () => {
+it('the compiler gets the paths of headers and sources, and the final path of the libraries', () => {
   const args = compilerArguments({ headers: '/node', binding: '/package/binding', deps: '/package/deps.partial' });
   expect(args).toEqual(
     expect.arrayContaining(['-I/node', '-I/package/deps.partial/include', '-L/package/deps.partial/lib']),
@@ -83,7 +83,7 @@ describe('an addon', () => {
   };
   const addon = 'echo built > deps.partial/tfjs_binding.node';
 
-  it('takes its place with its libraries, without their headers, once it is compiled', async () => {
+  it('is placed with its libraries and without their headers after compilation', async () => {
     await compileAddon(await compiler(`cd ${folder}; ${addon}`), '/node', folder);
     expect(await isBuilt(folder, wheel)).toBe(false);
     await placeAddon(folder, wheel, '2.18.1');
@@ -94,7 +94,7 @@ describe('an addon', () => {
     await expect(readFile(join(folder, 'deps', 'include', 'tensorflow', 'c', 'eager', 'c_api.h'))).rejects.toThrow();
   });
 
-  it('takes the place of an earlier one', async () => {
+  it('replaces an earlier one', async () => {
     await mkdir(join(folder, 'deps', 'lib'), { recursive: true });
     await writeFile(join(folder, 'deps', 'lib', 'old'), '');
     await compileAddon(await compiler(`cd ${folder}; ${addon}`), '/node', folder);
@@ -102,14 +102,14 @@ describe('an addon', () => {
     await expect(readFile(join(folder, 'deps', 'lib', 'old'))).rejects.toThrow();
   });
 
-  it('is not there when the compiler fails, whose first error is told', async () => {
+  it('is absent if the compiler fails, and the message has the first error', async () => {
     const failing = await compiler('echo "x.cc:1: note" >&2; echo "x.cc:2: error: no" >&2; exit 1');
-    await expect(compileAddon(failing, '/node', folder)).rejects.toThrow(/compiler fails: x\.cc:2: error: no$/);
-    await expect(compileAddon(join(folder, 'none'), '/node', folder)).rejects.toThrow(/none fails: no reason given$/);
+    await expect(compileAddon(failing, '/node', folder)).rejects.toThrow(/compiler failed: x\.cc:2: error: no$/);
+    await expect(compileAddon(join(folder, 'none'), '/node', folder)).rejects.toThrow(/none failed: no reason given$/);
     expect(await isBuilt(folder, wheel)).toBe(false);
   });
 
-  it('is tried in the end', async () => {
+  it('is loaded as the last check', async () => {
     await writeFile(join(folder, 'index.js'), 'throw new TypeError("libcudart.so.12: not found");');
     expect(() => loadedVersion(folder)).toThrow('does not load: TypeError: libcudart.so.12: not found');
   });

@@ -12,10 +12,12 @@ const LIBRARIES = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'];
 const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
 const ADDON = 'tfjs_binding.node';
 
-/** The C interface, wherever a version has its parts, and the strings that the package looks into: 14 headers of thousands. */
+/** The headers of the C interface in any version's layout, and of TensorFlow's strings: 14 headers of thousands. */
 const HEADERS = /^(?:(?:tensorflow|tensorflow\/tsl|xla\/tsl)\/c\/.+|.+\/platform\/ctstring(?:_internal)?)\.h$/;
 
-/** What of a wheel goes where: libraries and C headers, each to a path below the folder `deps` of the package. */
+/**
+ * Returns the needed entries of a wheel, libraries and C headers, each with its path below the package's folder `deps`.
+ */
 export function wantedEntries<E extends Pick<Entry, 'fileName'>>(entries: readonly E[]): Map<E, string> {
   const targets = new Map<E, string>();
   for (const entry of entries) {
@@ -30,10 +32,13 @@ export function wantedEntries<E extends Pick<Entry, 'fileName'>>(entries: readon
     (target) => !found.includes(target),
   );
   if (lacking.length === 0) return targets;
-  throw new BuildError('failed', `the wheel has no ${lacking.join(', ')}; another version of TensorFlow may`);
+  throw new BuildError('failed', `the wheel has no ${lacking.join(', ')}; try another version of TensorFlow`);
 }
 
-/** What the C++ compiler is asked for. `deps` holds lib and include; the addon finds its libraries from where it will lie. */
+/**
+ * Returns the arguments of the C++ compiler. `deps` holds lib and include; the addon finds its libraries relative to
+ * its final path.
+ */
 export function compilerArguments(at: { headers: string; binding: string; deps: string }): string[] {
   return [
     ...['-std=c++17', '-O2', '-fPIC', '-shared', '-DNAPI_VERSION=8'],
@@ -45,21 +50,24 @@ export function compilerArguments(at: { headers: string; binding: string; deps: 
   ];
 }
 
-/** What is noted beside a finished addon. */
+/** The note stored with a finished addon. */
 interface BuildNote {
   readonly tensorflow: string;
   readonly wheel: string;
   readonly sha256: string;
 }
 
-/** Whether a package already has the addon that this wheel gives. */
+/** Whether a package already has the addon of this wheel. */
 export async function isBuilt(folder: string, { sha256 }: Wheel): Promise<boolean> {
   if (!existsSync(addonOf(folder))) return false;
   const note = await readFile(noteOf(folder), 'utf8').catch(() => '{}');
   return (JSON.parse(note) as Partial<BuildNote>).sha256 === sha256;
 }
 
-/** Unpacks the wheel's libraries and headers beside the package's own. @throws BuildError without the space for it. */
+/**
+ * Unpacks the wheel's libraries and headers into a staging folder in the package.
+ * @throws BuildError without enough disk space.
+ */
 export async function unpackWheel(archive: string, folder: string): Promise<void> {
   const { entries, extract, close } = await openArchive(archive);
   try {
@@ -79,7 +87,10 @@ export async function unpackWheel(archive: string, folder: string): Promise<void
   }
 }
 
-/** Compiles the package's sources against what `unpackWheel` left. @throws BuildError with what the compiler says. */
+/**
+ * Compiles the package's sources against the output of `unpackWheel`.
+ * @throws BuildError with the compiler's first error.
+ */
 export async function compileAddon(compiler: string, headers: string, folder: string): Promise<void> {
   const staged = stagedDeps(folder);
   const args = compilerArguments({ headers, binding: join(folder, 'binding'), deps: staged });
@@ -89,10 +100,10 @@ export async function compileAddon(compiler: string, headers: string, folder: st
   const status = await new Promise((done) => run.on('close', done).on('error', () => done(null)));
   if (status === 0) return;
   const [first = 'no reason given'] = said.split('\n').filter((line) => /error|cannot/i.test(line));
-  throw new BuildError('failed', `${compiler} fails: ${first}`);
+  throw new BuildError('failed', `${compiler} failed: ${first}`);
 }
 
-/** Puts everything in its place, the addon last: a package with an addon is whole. */
+/** Moves everything to its final path, the addon last, so that a package with an addon is complete. */
 export async function placeAddon(folder: string, { filename, sha256 }: Wheel, tensorflow: string): Promise<void> {
   const note: BuildNote = { tensorflow, wheel: filename, sha256 };
   const [staged, deps, addon] = [stagedDeps(folder), join(folder, 'deps'), addonOf(folder)];
@@ -105,7 +116,10 @@ export async function placeAddon(folder: string, { filename, sha256 }: Wheel, te
   await rename(join(deps, ADDON), addon);
 }
 
-/** Loads the package in a process of its own: the version of its TensorFlow. @throws BuildError when it does not work. */
+/**
+ * Loads the package in a separate process and returns its version of TensorFlow.
+ * @throws BuildError if it does not work.
+ */
 export function loadedVersion(folder: string): string {
   const script = `
     const util = require('node:util');
@@ -118,7 +132,7 @@ export function loadedVersion(folder: string): string {
   const env = { ...process.env, TF_CPP_MIN_LOG_LEVEL: process.env.TF_CPP_MIN_LOG_LEVEL ?? '2' };
   const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script, folder], { encoding: 'utf8', env });
   if (status === 0) return stdout;
-  const reason = /^\w*Error: .*/m.exec(stderr)?.[0] ?? `it ends with ${status}`;
+  const reason = /^\w*Error: .*/m.exec(stderr)?.[0] ?? `exit status ${status}`;
   throw new BuildError('failed', `the addon is built, but does not load: ${reason}`);
 }
 
@@ -126,7 +140,7 @@ function stagedDeps(folder: string): string {
   return join(folder, 'deps.partial');
 }
 
-/** Where the package looks for it: N-API 8 is the newest that it names. */
+/** The path where the package looks for the addon: N-API 8 is the newest that it names. */
 function addonOf(folder: string): string {
   return join(folder, 'lib', 'napi-v8', ADDON);
 }

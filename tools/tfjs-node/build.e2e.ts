@@ -12,7 +12,7 @@ interface Ended {
   readonly lines: readonly string[];
 }
 
-/** Runs the command with an environment of its own. */
+/** Runs the command with this environment only. */
 function run(args: readonly string[], environment: Readonly<Record<string, string>>): Promise<Ended> {
   const script = fileURLToPath(new URL('build.ts', import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
@@ -44,16 +44,16 @@ describe.skipIf(process.platform !== 'linux' || process.arch !== 'x64')('build.t
     await rm(folder, { recursive: true });
   });
 
-  // Something to find as compiler and headers; the build ends before either is used.
+  // Stand-ins for compiler and headers; the build ends before it uses either.
   const ready = { CXX: process.execPath, PATH: '/nowhere' };
   const args = (...more: string[]) => ['--into', folder, '--headers', join(import.meta.dirname, 'fixtures'), ...more];
 
-  it('ends with 3 and one line on a machine without a compiler', async () => {
+  it('exits with 3 and one line on a machine without a compiler', async () => {
     const { code, lines } = await run(['--into', folder], { PATH: '/nowhere' });
     expect([code, lines]).toEqual([3, [expect.stringMatching(/^build\.ts: no C\+\+ compiler in PATH/)]]);
   });
 
-  it('ends with 2 and the usage when asked for what there is not', async () => {
+  it('exits with 2 and the usage for an unknown version', async () => {
     const { code, lines } = await run(['--into', folder, '--tensorflow', '3.0.0'], ready);
     expect([code, lines[0], lines[1]]).toEqual([
       2,
@@ -62,12 +62,12 @@ describe.skipIf(process.platform !== 'linux' || process.arch !== 'x64')('build.t
     ]);
   });
 
-  it('ends with 1 when the index offers another wheel than the pinned one, before it is fetched', async () => {
+  it('exits with 1 before the download if the index offers another wheel than the pinned one', async () => {
     const { code, lines } = await run(args(), { ...ready, PIP_INDEX_URL: index });
     expect([code, lines]).toEqual([1, [expect.stringContaining('expected sha256 8e0f27db')]]);
   });
 
-  it('ends with 1 when the index does not have the version, and with 3 when it is not there', async () => {
+  it('exits with 1 if the index lacks the version, and with 3 if the index cannot be reached', async () => {
     const none = await run(args('--tensorflow', '2.20.0', '--index', index), ready);
     expect([none.code, none.lines]).toEqual([1, [expect.stringContaining('no wheel of tensorflow-cpu 2.20.0')]]);
     const away = await run(args('--index', 'http://127.0.0.1:9/simple'), ready);

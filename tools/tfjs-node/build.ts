@@ -1,10 +1,10 @@
 /**
  * Builds the native addon of @tensorflow/tfjs-node 4.22.0 (or tfjs-node-gpu) from the sources in its npm package, against the
- * TensorFlow of a wheel from PyPI. See the README beside this file.
+ * TensorFlow of a wheel from PyPI. See README.md in this folder.
  *
  *   npx tsx tools/tfjs-node/build.ts --into DIR [--package tfjs-node|tfjs-node-gpu] [--tensorflow 2.18.1]
  *
- * Ends with 0 when the package in DIR works, 1 when the build fails, 2 on bad usage, 3 when this machine lacks something.
+ * Exits with 0 if the package in DIR works, 1 if the build fails, 2 on bad usage, 3 if this machine lacks something.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -43,7 +43,7 @@ async function build(options: BuildOptions): Promise<void> {
   if (version !== tensorflow) {
     throw new BuildError('failed', `@tensorflow/${packageName} runs on TensorFlow ${version}; expected ${tensorflow}`);
   }
-  say(`@tensorflow/${packageName} runs on TensorFlow ${version}. For peftjs to find it outside of ${into}:`);
+  say(`@tensorflow/${packageName} runs on TensorFlow ${version}. To use it outside of ${into}:`);
   process.stdout.write(`export PEFTJS_TFJS_NODE=${into}\n`);
 }
 
@@ -58,11 +58,11 @@ async function fetchWheel(wheel: Wheel, archive: string): Promise<void> {
   const cache = join(archive, '..');
   await mkdir(cache, { recursive: true });
   await checkSpace(cache, wheel.bytes ?? 0);
-  let told = 0;
+  let reported = 0;
   await timed(wheel.filename, () =>
     download(wheel, archive, (done, total) => {
-      if (done - told < 50e6) return;
-      told = done;
+      if (done - reported < 50e6) return;
+      reported = done;
       say(`  ${megabytes(done)}${total === undefined ? '' : ` of ${megabytes(total)}`}`);
     }),
   );

@@ -14,7 +14,7 @@ const sha256 = createHash('sha256').update(content).digest('hex');
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** All of the file, or the range that is asked for. */
+/** Sends the file, or the requested range. */
 const whole: Answer = ({ headers: { range } }, response) => {
   const start = Number(/bytes=(\d+)-/.exec(range ?? '')?.[1] ?? 0);
   const rest = content.subarray(start);
@@ -52,7 +52,7 @@ describe('download', () => {
 
   const partial = (): string => `${file}.partial`;
 
-  /** So many bytes more, and the end of the connection once they are written. */
+  /** Sends this many more bytes, and then closes the connection. */
   const cut =
     (bytes: number): Answer =>
     ({ headers: { range } }, response) => {
@@ -70,7 +70,7 @@ describe('download', () => {
     expect((await readFile(file)).equals(content)).toBe(true);
   };
 
-  it('fetches a file once, and again when it is no longer what it was', async () => {
+  it('fetches a file once, and again if its content has changed', async () => {
     const seen: number[] = [];
     await download({ url, sha256 }, file, (done, total) => seen.push(done / (total ?? NaN)));
     await expectContent();
@@ -82,48 +82,50 @@ describe('download', () => {
     await expectContent();
   });
 
-  it('goes on where the connection broke', async () => {
+  it('resumes where the connection broke', async () => {
     answers = [cut(50_000), cut(70_000)];
     await download({ url, sha256 }, file);
     expect(ranges).toEqual([undefined, 'bytes=50000-', 'bytes=120000-']);
     await expectContent();
   });
 
-  it('goes on where an earlier call gave up, which left no file behind', async () => {
+  it('resumes where an earlier call gave up without leaving a file', async () => {
     answers = [cut(50_000), cut(0)];
-    await expect(download({ url, sha256 }, file)).rejects.toThrow(/broke off after 50000 bytes; run the command again/);
+    await expect(download({ url, sha256 }, file)).rejects.toThrow(
+      /was interrupted after 50000 bytes; run the command again/,
+    );
     expect([existsSync(file), sizeOf(partial())]).toEqual([false, 50_000]);
     await download({ url, sha256 }, file);
     expect(ranges.at(-1)).toBe('bytes=50000-');
     await expectContent();
   });
 
-  it('starts anew with a server that knows no ranges', async () => {
+  it('starts from the beginning with a server that does not support ranges', async () => {
     answers = [cut(50_000), (_, response) => response.writeHead(200).end(content)];
     await download({ url, sha256 }, file);
     await expectContent();
   });
 
-  it('keeps nothing of a file with another checksum', async () => {
+  it('deletes a file with another checksum', async () => {
     answers = [(_, response) => response.end('<html>')];
     const got = createHash('sha256').update('<html>').digest('hex');
     await expect(download({ url, sha256 }, file)).rejects.toThrow(`expected sha256 ${sha256}, got ${got}`);
     expect([existsSync(file), existsSync(partial())]).toEqual([false, false]);
   });
 
-  it('takes what is already whole, and drops what is too long', async () => {
+  it('accepts a partial file that is already complete, and deletes one that is too long', async () => {
     answers = [cut(content.length), (_, response) => response.writeHead(416).end()];
     await download({ url, sha256 }, file);
     await expectContent();
     await rm(file);
     await writeFile(partial(), Buffer.concat([content, content]));
     answers = [(_, response) => response.writeHead(416).end()];
-    await expect(download({ url, sha256 }, file)).rejects.toThrow(/is not what it should be/);
+    await expect(download({ url, sha256 }, file)).rejects.toThrow(/has the wrong content/);
     await download({ url, sha256 }, file);
     await expectContent();
   });
 
-  it('says who refuses and who cannot be reached, without passwords', async () => {
+  it('names a host that refuses or cannot be reached, without passwords', async () => {
     answers = [(_, response) => response.writeHead(404).end()];
     const secret = url.replace('127', 'user:secret@127');
     const refusal = await fetchText(secret, 'text/html').catch((error: unknown) => error);
@@ -134,7 +136,7 @@ describe('download', () => {
     );
   });
 
-  it('asks again when the connection is closed without an answer, and twice is too often', async () => {
+  it('retries once when the connection is closed without an answer', async () => {
     const hangUp: Answer = ({ socket }) => void socket.destroy();
     answers = [hangUp];
     await download({ url, sha256 }, file);

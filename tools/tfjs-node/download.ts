@@ -8,20 +8,23 @@ import { EnvHttpProxyAgent, fetch, type Response } from 'undici';
 import { BuildError } from './build-error.js';
 import { mismatch } from './wheels.js';
 
-/** A file somewhere else, and its checksum. */
+/** A remote file and its checksum. */
 export interface Source {
+  /** The URL of the file. */
   readonly url: string;
+  /** Its SHA-256 in hexadecimal. */
   readonly sha256: string;
 }
 
-/** How far a download is. */
+/** Reports a download's progress: the bytes so far, and the total if known. */
 export type OnProgress = (done: number, total: number | undefined) => void;
 
 /**
- * Fetches a file unless it lies there already. What has come is kept beside it as `.partial`, and the next call goes on from
- * there; the file takes its name when it is whole and its checksum right.
+ * Fetches a file unless it exists with this checksum. Received bytes are kept next to it as `.partial`, so that the
+ * next call resumes there. The file gets its name when it is complete and its checksum is right.
  *
- * @throws BuildError when the server cannot be reached, breaks off without sending more, or sends something else.
+ * @throws BuildError if the server cannot be reached, repeatedly closes the connection without sending more, or sends
+ * other content.
  */
 export async function download(source: Source, file: string, onProgress: OnProgress = () => undefined): Promise<void> {
   if ((await sha256Of(file)) === source.sha256) return;
@@ -35,23 +38,23 @@ export async function download(source: Source, file: string, onProgress: OnProgr
   const got = (await sha256Of(partial)) ?? 'nothing';
   if (got !== source.sha256) {
     await rm(partial, { force: true });
-    throw new BuildError('failed', `${source.url} is not what it should be: ${mismatch(source.sha256, got)}`);
+    throw new BuildError('failed', `${source.url} has the wrong content: ${mismatch(source.sha256, got)}`);
   }
   await rename(partial, file);
 }
 
-/** The text at an address, and its type. @throws BuildError when there is none. */
+/** Fetches the text at a URL and its content type. @throws BuildError if there is none. */
 export async function fetchText(url: string, accept: string): Promise<{ body: string; contentType: string }> {
   const response = await request(url, { accept });
   if (!response.ok) throw refused(url, response);
   return { body: await response.text(), contentType: response.headers.get('content-type') ?? '' };
 }
 
-/** Appends what is missing; false when the connection broke before the end. */
+/** Appends the missing bytes; returns false if the connection broke before the end. */
 async function isWhole({ url }: Source, partial: string, onProgress: OnProgress): Promise<boolean> {
   const start = await sizeOf(partial);
   const response = await request(url, start > 0 ? { range: `bytes=${start}-` } : {});
-  if (response.status === 416) return true; // there is nothing behind `start`
+  if (response.status === 416) return true; // nothing follows `start`
   if (!response.ok || response.body === null) throw refused(url, response);
   const isContinued = response.status === 206;
   let done = isContinued ? start : 0;
@@ -80,7 +83,7 @@ function isDiskError(error: unknown): error is NodeJS.ErrnoException {
   return ['ENOSPC', 'EACCES', 'EROFS', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
-/** Proxies as HTTP_PROXY, HTTPS_PROXY and NO_PROXY name them. */
+/** Uses the proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
 const agent = new EnvHttpProxyAgent({
   headersTimeout: 60_000,
   bodyTimeout: 60_000,
@@ -90,7 +93,7 @@ const agent = new EnvHttpProxyAgent({
 async function request(address: string, headers: Record<string, string>): Promise<Response> {
   const url = new URL(address);
   const { username, password } = url;
-  // `fetch` takes no credentials in an address; package indexes have them there.
+  // `fetch` does not accept credentials in a URL, where package indexes have them.
   const authorization = `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}`;
   url.username = url.password = '';
   const answer = () => fetch(url, { headers: username ? { ...headers, authorization } : headers, dispatcher: agent });
@@ -105,7 +108,7 @@ async function request(address: string, headers: Record<string, string>): Promis
   }
 }
 
-/** Whether the other side closed the connection without an answer, as it may just when a kept connection is used again. */
+/** Whether the server closed the connection without an answer, as can happen when a kept-alive connection is reused. */
 function wasClosed(error: unknown): boolean {
   const { cause } = error as { cause?: { code?: string } };
   return ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'].includes(cause?.code ?? '');
@@ -120,7 +123,7 @@ function brokenOff({ url }: Source, bytes: number): BuildError {
   const { host } = new URL(url);
   return new BuildError(
     'missing',
-    `the download from ${host} broke off after ${bytes} bytes; run the command again, it goes on from there`,
+    `the download from ${host} was interrupted after ${bytes} bytes; run the command again to resume it`,
   );
 }
 
@@ -128,7 +131,7 @@ async function sizeOf(file: string): Promise<number> {
   return (await stat(file).catch(() => undefined))?.size ?? 0;
 }
 
-/** Undefined for a file that is not there. */
+/** Returns a file's SHA-256; undefined if it does not exist. */
 async function sha256Of(file: string): Promise<string | undefined> {
   if ((await stat(file).catch(() => undefined)) === undefined) return undefined;
   const hash = createHash('sha256');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { BuildError } from './build-error.js';
 import type { PackageName } from './options.js';
 
-/** The version of both packages, and the checksums that npm knows their archives by. */
+/** The version of both packages, and npm's checksums of their archives. */
 const VERSION = '4.22.0';
 const INTEGRITY: Readonly<Record<PackageName, string>> = {
   'tfjs-node': 'sha512-uHrXeUlfgkMxTZqHkESSV7zSdKdV0LlsBeblqkuKU9nnfxB1pC6DtoyYVaLxznzZy7WQSegjcohxxCjAf6Dc7w==',
@@ -13,10 +13,10 @@ const INTEGRITY: Readonly<Record<PackageName, string>> = {
 };
 
 /**
- * Installs the package, without its install script, unless it is there; npm's own settings say from where.
+ * Installs the package without its install script, unless it exists; npm's own settings decide from where.
  *
  * @returns its folder
- * @throws BuildError when npm is missing or fails, or what is installed is not the archive that is known.
+ * @throws BuildError if npm is missing or fails, or the installed package is not the known archive.
  */
 export async function installPackage(packageName: PackageName, into: string): Promise<string> {
   const name = `@tensorflow/${packageName}`;
@@ -38,21 +38,21 @@ function runNpm(args: readonly string[], folder: string): void {
   const lines = stderr.split('\n').map((line) => line.replace(/^npm (error|ERR!) ?/, '').trim());
   const isOffline = /E(NOTFOUND|AI_AGAIN|CONNREFUSED|TIMEDOUT)/.test(stderr);
   const said = lines.filter(Boolean).slice(0, 3).join('; ');
-  throw new BuildError(isOffline ? 'missing' : 'failed', `npm ${args.join(' ')} fails: ${said}`);
+  throw new BuildError(isOffline ? 'missing' : 'failed', `npm ${args.join(' ')} failed: ${said}`);
 }
 
-/** What npm noted of the packages that it installed into a folder. */
+/** Reads npm's lockfile of the packages in a folder. */
 async function installedLock(into: string): Promise<string> {
   return readFile(join(into, 'node_modules', '.package-lock.json'), 'utf8').catch((cause: unknown) => {
     throw new BuildError(
       'usage',
-      `${into} was not filled by npm, so that nobody knows what lies there; build in a folder of its own`,
+      `${into} has no lockfile of npm, so its packages cannot be verified; build in another folder`,
       cause,
     );
   });
 }
 
-/** @throws BuildError when the lockfile says that another archive was installed. */
+/** Checks the installed version and archive. @throws BuildError if the lockfile names another one. */
 export function checkIntegrity(lockfile: string, packageName: PackageName): void {
   const { packages } = JSON.parse(lockfile) as {
     packages: Readonly<Record<string, { readonly version?: string; readonly integrity?: string } | undefined>>;
@@ -67,6 +67,6 @@ export function checkIntegrity(lockfile: string, packageName: PackageName): void
   if (integrity === INTEGRITY[packageName]) return;
   throw new BuildError(
     'failed',
-    `@tensorflow/${packageName} is not what it should be: expected ${INTEGRITY[packageName]}, got ${integrity}`,
+    `@tensorflow/${packageName} has the wrong content: expected ${INTEGRITY[packageName]}, got ${integrity}`,
   );
 }

@@ -5,7 +5,7 @@ import { BuildError } from './build-error.js';
 import { parseOptions } from './options.js';
 
 describe('parseOptions', () => {
-  it('builds the package for CPUs on the pinned TensorFlow, from PyPI, where nothing is said', () => {
+  it('builds the package for CPUs on the pinned TensorFlow from PyPI by default', () => {
     expect(parseOptions(['--into', '/tmp/there'], {})).toEqual({
       packageName: 'tfjs-node',
       tensorflow: '2.18.1',
@@ -16,7 +16,7 @@ describe('parseOptions', () => {
     });
   });
 
-  it('takes the index and the cache that pip and the desktop have, unless a flag says otherwise', () => {
+  it('uses the index of pip and the cache of the desktop unless a flag overrides them', () => {
     const environment = { PIP_INDEX_URL: 'http://mirror/simple', XDG_CACHE_HOME: '/cache' };
     expect(parseOptions(['--into', 'x'], environment)).toMatchObject({
       index: 'http://mirror/simple',
@@ -34,14 +34,14 @@ describe('parseOptions', () => {
   it.each([
     [[], /--into is missing/],
     [['--into', 'x', '--package', 'tfjs'], /--package is 'tfjs'; expected tfjs-node or tfjs-node-gpu/],
-    [['--into', 'x', '--tensorflow', '2.11.0'], /'2\.11\.0'; tfjs-node takes a release from 2\.12\.0 to 2\.21\.x/],
+    [['--into', 'x', '--tensorflow', '2.11.0'], /'2\.11\.0'; tfjs-node supports releases from 2\.12\.0 to 2\.21\.x/],
     [['--into', 'x', '--tensorflow', '2.18'], /'2\.18'/],
     [['--into', 'x', '--tensorflow', '1.15.0'], /'1\.15\.0'/],
-    [['--into', 'x', '--package', 'tfjs-node-gpu', '--tensorflow', '2.14.0'], /tfjs-node-gpu takes .* 2\.15\.0/],
+    [['--into', 'x', '--package', 'tfjs-node-gpu', '--tensorflow', '2.14.0'], /tfjs-node-gpu supports .* 2\.15\.0/],
     [['--into', 'x', '--index', 'pypi.org'], /the package index is 'pypi\.org'/],
     [['--onto', 'x'], /'--onto'/],
     [['x'], /x/],
-  ])('refuses %j in one line', (args, words) => {
+  ])('rejects %j in one line', (args, words) => {
     const refused = (() => {
       try {
         return parseOptions(args, {});

@@ -3,31 +3,36 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { BuildError } from './build-error.js';
 
-/** What is to be built, and where. */
+/** The options of a build. */
 export interface BuildOptions {
+  /** The package to build. */
   readonly packageName: PackageName;
   /** Version of TensorFlow, e.g. `2.18.1`. */
   readonly tensorflow: string;
-  /** Folder whose node_modules the package lies in. */
+  /** Folder whose node_modules holds the package. */
   readonly into: string;
   /** Folder that keeps downloaded wheels. */
   readonly cache: string;
-  /** Folder with node_api.h, where it is not beside Node. */
+  /** Folder with node_api.h, if it is not next to Node. */
   readonly headers: string | undefined;
-  /** Package index that speaks PyPI's simple API. */
+  /** URL of a package index with PyPI's simple API. */
   readonly index: string;
 }
 
-/** What TensorFlow.js calls its bindings to TensorFlow. */
+/** TensorFlow.js's bindings to TensorFlow, for CPUs or GPUs. */
 export type PackageName = 'tfjs-node' | 'tfjs-node-gpu';
 
+/** The usage, printed after a wrong command line. */
 export const USAGE = `usage: npx tsx tools/tfjs-node/build.ts --into DIR [--package tfjs-node|tfjs-node-gpu] [--tensorflow 2.18.1]
                                        [--cache DIR] [--headers DIR] [--index URL]`;
 
-/** Minor versions of TensorFlow 2 whose wheels hold a library to link with; for GPUs, one built with CUDA 12. */
+/**
+ * Lowest and highest minor version of TensorFlow 2 whose wheels have a library to link with; for GPUs, one built with
+ * CUDA 12.
+ */
 const MINORS = { 'tfjs-node': [12, 21], 'tfjs-node-gpu': [15, 21] } as const;
 
-/** The options of a command line. @throws BuildError for a flag or value that there is not. */
+/** Parses a command line. @throws BuildError for an unknown flag or a wrong value. */
 export function parseOptions(
   args: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
@@ -38,7 +43,7 @@ export function parseOptions(
     throw new BuildError('usage', `--package is '${packageName}'; expected tfjs-node or tfjs-node-gpu`);
   }
   if (flags.into === undefined) {
-    throw new BuildError('usage', '--into is missing; expected the folder to build in, which is made if need be');
+    throw new BuildError('usage', '--into is missing; expected the folder to build in, which is created if needed');
   }
   return {
     packageName,
@@ -75,7 +80,7 @@ function checkedVersion(version: string, packageName: PackageName): string {
   if (minor >= lowest && minor <= highest) return version;
   throw new BuildError(
     'usage',
-    `--tensorflow is '${version}'; ${packageName} takes a release from 2.${lowest}.0 to 2.${highest}.x, e.g. 2.18.1`,
+    `--tensorflow is '${version}'; ${packageName} supports releases from 2.${lowest}.0 to 2.${highest}.x, e.g. 2.18.1`,
   );
 }
 

@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-it('only Linux on x64 with glibc will do', () => {
+it('accepts only Linux on x64 with glibc', () => {
   const fits = { platform: 'linux', arch: 'x64', glibc: '2.36' };
   expect(() => checkPlatform(fits)).not.toThrow();
   expect(() => checkPlatform({ ...fits, platform: 'darwin' })).toThrow(/this is darwin\/x64; .* linux\/x64/);
@@ -23,36 +23,34 @@ it('only Linux on x64 with glibc will do', () => {
 });
 
 describe('findCompiler', () => {
-  it('takes the first executable of the usual names', async () => {
+  it('returns the first executable of the usual names', async () => {
     expect(await findCompiler({ PATH: `/nowhere:${folder}` })).toBe(join(folder, 'clang++'));
   });
 
-  it('takes what CXX names, as a name or a path', async () => {
+  it('returns the compiler in CXX, a name or a path', async () => {
     expect(await findCompiler({ PATH: folder, CXX: 'clang++' })).toBe(join(folder, 'clang++'));
     expect(await findCompiler({ CXX: join(folder, 'clang++') })).toBe(join(folder, 'clang++'));
   });
 
-  it('says what to install where there is none', async () => {
+  it('says what to install if there is none', async () => {
     await expect(findCompiler({ PATH: '/nowhere' })).rejects.toThrow(
       /no C\+\+ compiler in PATH .* apt-get install g\+\+/,
     );
-    await expect(findCompiler({ PATH: folder, CXX: 'icpc' })).rejects.toThrow(
-      /CXX is 'icpc', which is not to be found/,
-    );
+    await expect(findCompiler({ PATH: folder, CXX: 'icpc' })).rejects.toThrow(/CXX is 'icpc', which cannot be found/);
   });
 });
 
 describe('findHeaders', () => {
-  it('looks where they are installed by npm, and nowhere else when a folder is named', async () => {
+  it('looks in npm packages, and in a named folder only', async () => {
     const include = join(folder, 'node_modules', 'node-api-headers', 'include');
     expect(() => findHeaders(include, '/n/bin/node', folder)).toThrow(
-      `node_api.h is not in ${include}; get it by: npm`,
+      `node_api.h is not in ${include}; install it with: npm`,
     );
     await writeFile(join(include, 'node_api.h'), '');
     expect(findHeaders(include, '/n/bin/node', '/nowhere')).toBe(include);
   });
 
-  it('prefers those beside Node', async () => {
+  it('prefers those next to Node', async () => {
     const beside = join(folder, 'include', 'node');
     await mkdir(beside, { recursive: true });
     await writeFile(join(beside, 'node_api.h'), '');
@@ -60,7 +58,7 @@ describe('findHeaders', () => {
   });
 });
 
-it('a disk that is too small is named, with both figures', async () => {
+it('reports a disk that is too small, with both sizes', async () => {
   await expect(checkSpace(folder, 1)).resolves.toBeUndefined();
   await expect(checkSpace(folder, 1e18)).rejects.toThrow(/ needs 1000000000000 MB of disk space, \d+ MB are free$/);
 });

@@ -3,31 +3,33 @@ import { access, constants, statfs } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { BuildError } from './build-error.js';
 
-/** What a program runs on. */
+/** The platform of a process. */
 export interface Platform {
+  /** The operating system, as `process.platform`. */
   readonly platform: string;
+  /** The processor architecture, as `process.arch`. */
   readonly arch: string;
-  /** Version of glibc; undefined where the system has another C library. */
+  /** Version of glibc; undefined if the system has another C library. */
   readonly glibc: string | undefined;
 }
 
-/** What this process runs on. */
+/** Returns the platform of this process. */
 export function thisPlatform(): Platform {
   const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
   return { platform: process.platform, arch: process.arch, glibc: header.glibcVersionRuntime };
 }
 
-/** @throws BuildError for anything but Linux on x64 with glibc. */
+/** Checks the platform. @throws BuildError for anything but Linux on x64 with glibc. */
 export function checkPlatform({ platform, arch, glibc }: Platform): void {
   if (platform === 'linux' && arch === 'x64' && glibc !== undefined) return;
   const library = platform === 'linux' && glibc === undefined ? ' without glibc' : '';
   throw new BuildError(
     'missing',
-    `this is ${platform}/${arch}${library}; TensorFlow is built here for linux/x64 with glibc only`,
+    `this is ${platform}/${arch}${library}; this script builds for linux/x64 with glibc only`,
   );
 }
 
-/** The C++ compiler: `CXX`, or the first of the usual names in `PATH`. @throws BuildError when there is none. */
+/** Returns the C++ compiler: `CXX`, or the first of the usual names in `PATH`. @throws BuildError if there is none. */
 export async function findCompiler({ CXX, PATH = '' }: Readonly<Record<string, string | undefined>>): Promise<string> {
   const names = CXX ? [CXX] : ['g++', 'clang++', 'c++'];
   for (const name of names) {
@@ -36,7 +38,7 @@ export async function findCompiler({ CXX, PATH = '' }: Readonly<Record<string, s
     );
     if (found !== undefined) return found;
   }
-  const where = CXX ? `CXX is '${CXX}', which is not to be found` : `no C++ compiler in PATH (${names.join(', ')})`;
+  const where = CXX ? `CXX is '${CXX}', which cannot be found` : `no C++ compiler in PATH (${names.join(', ')})`;
   throw new BuildError('missing', `${where}; install one, e.g. apt-get install g++`);
 }
 
@@ -52,10 +54,10 @@ async function firstExecutable(files: readonly string[]): Promise<string | undef
 }
 
 /**
- * The folder of node_api.h: what `--headers` names, or where Node's archives, Debian's libnode-dev and the npm package
- * node-api-headers put it.
+ * Returns the folder of node_api.h: the one in `--headers`, or where Node's archives, Debian's libnode-dev or the npm
+ * package node-api-headers put it.
  *
- * @throws BuildError when it is in none of them.
+ * @throws BuildError if it is in none of them.
  */
 export function findHeaders(named: string | undefined, node: string, into: string): string {
   const folders = named
@@ -69,11 +71,11 @@ export function findHeaders(named: string | undefined, node: string, into: strin
   if (found !== undefined) return found;
   throw new BuildError(
     'missing',
-    `node_api.h is not in ${folders.join(', ')}; get it by: npm install --prefix ${into} node-api-headers`,
+    `node_api.h is not in ${folders.join(', ')}; install it with: npm install --prefix ${into} node-api-headers`,
   );
 }
 
-/** @throws BuildError when a folder's disk has less room than is needed. */
+/** Checks the free disk space of a folder. @throws BuildError if it is less than needed. */
 export async function checkSpace(folder: string, neededBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
@@ -84,7 +86,7 @@ export async function checkSpace(folder: string, neededBytes: number): Promise<v
   );
 }
 
-/** A size for people. */
+/** Formats a size in MB. */
 export function megabytes(bytes: number): string {
   return `${Math.ceil(bytes / 1e6)} MB`;
 }

@@ -37,7 +37,7 @@ describe('offeredWheels', () => {
     ]);
   });
 
-  it('refuses what is no page of an index', () => {
+  it('rejects a page that is not an index', () => {
     expect(() => offeredWheels('{"message":"hello"}', 'application/json', PAGE)).toThrow(BuildError);
     expect(offeredWheels('<p>Sign in</p>', 'text/html', PAGE)).toEqual([]);
   });
@@ -46,7 +46,7 @@ describe('offeredWheels', () => {
 describe('chooseWheel', () => {
   const pinned = { [nameOf('cp311')]: OLD };
 
-  it('takes the pinned wheel, and else the one for the newest Python', () => {
+  it('returns the pinned wheel, otherwise the one for the newest Python', () => {
     const offered = [wheel(nameOf('cp39'), OTHER), wheel(nameOf('cp311'), OLD), wheel(nameOf('cp312'), NEW)];
     expect(chooseWheel(offered, 'tensorflow-cpu', '2.18.1', pinned)).toMatchObject({ filename: nameOf('cp311') });
     expect(chooseWheel(offered, 'tensorflow-cpu', '2.18.1', {})).toMatchObject({
@@ -55,7 +55,7 @@ describe('chooseWheel', () => {
     });
   });
 
-  it('takes no other version, project or platform', () => {
+  it('ignores other versions, projects and platforms', () => {
     const offered = [
       wheel(nameOf('cp312').replace('2.18.1', '2.18.10'), NEW),
       wheel(nameOf('cp312').replace('_cpu', ''), NEW),
@@ -67,14 +67,14 @@ describe('chooseWheel', () => {
     );
   });
 
-  it('holds the pinned checksum against what the index says, which may say nothing', () => {
+  it('compares the pinned checksum with the one of the index, if there is one', () => {
     const choose = (sha256?: string) =>
       chooseWheel([wheel(nameOf('cp311'), sha256)], 'tensorflow-cpu', '2.18.1', pinned);
     expect(choose()).toMatchObject({ sha256: OLD });
-    expect(() => choose(NEW)).toThrow(`another ${nameOf('cp311')}: expected sha256 ${OLD}, got ${NEW}`);
+    expect(() => choose(NEW)).toThrow(`a different ${nameOf('cp311')}: expected sha256 ${OLD}, got ${NEW}`);
   });
 
-  it('takes no wheel that nobody knows the checksum of', () => {
-    expect(() => chooseWheel([wheel(nameOf('cp312'))], 'tensorflow-cpu', '2.18.1', {})).toThrow(/tells no sha256/);
+  it('rejects a wheel without a known checksum', () => {
+    expect(() => chooseWheel([wheel(nameOf('cp312'))], 'tensorflow-cpu', '2.18.1', {})).toThrow(/gives no sha256/);
   });
 });

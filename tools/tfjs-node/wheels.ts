@@ -1,21 +1,25 @@
 import { BuildError } from './build-error.js';
 import type { PackageName } from './options.js';
 
-/** A wheel that an index offers. */
+/** A wheel in a package index. */
 export interface OfferedWheel {
+  /** The file name, which holds version, Python and platform. */
   readonly filename: string;
+  /** The URL of the file. */
   readonly url: string;
-  /** Undefined where the index tells none. */
+  /** Its SHA-256; undefined if the index gives none. */
   readonly sha256: string | undefined;
+  /** Its size in bytes; undefined if the index gives none. */
   readonly bytes: number | undefined;
 }
 
-/** A wheel and what it must be. */
+/** A wheel with a known checksum. */
 export interface Wheel extends OfferedWheel {
+  /** The SHA-256 that the file must have. */
   readonly sha256: string;
 }
 
-/** The wheels of these names are built with; of others the index's own checksum counts. */
+/** The checksums of tested wheels, by file name; for others the index's checksum is used. */
 const PINNED: Readonly<Record<string, string>> = {
   'tensorflow_cpu-2.12.1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl':
     '7ffb595707a8fb376deaddc768784c7a0242b16cbc6e06393b1733b2ce19f855',
@@ -29,17 +33,17 @@ const PINNED: Readonly<Record<string, string>> = {
     'e9d8da8dcab9650efb45f032ba70af2f016f907e6e0c6bda29dd101bba945406',
 };
 
-/** What the index calls the library that a package is linked with: the build with CUDA has the plain name. */
+/** Returns the index's name of the library that a package links with; the build with CUDA has the plain name. */
 export function projectOf(packageName: PackageName): string {
   return packageName === 'tfjs-node-gpu' ? 'tensorflow' : 'tensorflow-cpu';
 }
 
 /**
- * The wheels in a project's page of an index.
+ * Parses the wheels in a project's page of an index.
  *
- * @param contentType JSON (PEP 691) where it says so, otherwise HTML (PEP 503)
- * @param url of the page: what links are relative to
- * @throws BuildError when the page is neither.
+ * @param contentType decides the format: JSON (PEP 691) if it says so, otherwise HTML (PEP 503)
+ * @param url of the page, to which links are relative
+ * @throws BuildError if the page is not an index
  */
 export function offeredWheels(body: string, contentType: string, url: string): OfferedWheel[] {
   return contentType.includes('json') ? fromJson(body, url) : fromHtml(body, url);
@@ -62,7 +66,7 @@ function fromJson(body: string, url: string): OfferedWheel[] {
       bytes: size,
     }));
   } catch (cause) {
-    throw new BuildError('failed', `${url} is no page of a package index: ${(cause as Error).message}`, cause);
+    throw new BuildError('failed', `${url} is not a page of a package index: ${(cause as Error).message}`, cause);
   }
 }
 
@@ -78,9 +82,10 @@ function fromHtml(body: string, url: string): OfferedWheel[] {
 }
 
 /**
- * The wheel of a version for Linux on x64: the pinned one, else that for the newest Python. All of them hold the same library.
+ * Returns the wheel of a version for Linux on x64: the pinned one, otherwise the one for the newest Python. All hold
+ * the same library.
  *
- * @throws BuildError when there is none, or its checksum is unknown or not the pinned one.
+ * @throws BuildError if there is none, or its checksum is unknown or differs from the pinned one.
  */
 export function chooseWheel(
   offered: readonly OfferedWheel[],
@@ -99,18 +104,18 @@ export function chooseWheel(
   }
   const expected = pinned[wheel.filename] ?? wheel.sha256;
   if (expected === undefined) {
-    throw new BuildError('failed', `the package index tells no sha256 of ${wheel.filename}, and none is known here`);
+    throw new BuildError('failed', `the package index gives no sha256 of ${wheel.filename}, and none is pinned`);
   }
   if (wheel.sha256 !== undefined && wheel.sha256 !== expected) {
     throw new BuildError(
       'failed',
-      `the package index offers another ${wheel.filename}: ${mismatch(expected, wheel.sha256)}`,
+      `the package index offers a different ${wheel.filename}: ${mismatch(expected, wheel.sha256)}`,
     );
   }
   return { ...wheel, sha256: expected };
 }
 
-/** Both checksums, as an error shows them. */
+/** Formats both checksums for an error message. */
 export function mismatch(expected: string, got: string): string {
   return `expected sha256 ${expected}, got ${got}`;
 }

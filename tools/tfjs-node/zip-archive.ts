@@ -1,15 +1,17 @@
 import { buffer } from 'node:stream/consumers';
 import { ZipFile } from 'yazl';
 
-/** A file to be packed. */
+/** A file to pack. */
 export interface Packed {
+  /** Its path in the archive. */
   readonly name: string;
+  /** Its content. */
   readonly content: Buffer;
-  /** Deflated, or as it is. */
+  /** Whether to deflate it rather than store it. */
   readonly compress: boolean;
 }
 
-/** A zip file, for tests. */
+/** Returns a zip file with these files, for tests. */
 export function zipArchive(files: readonly Packed[]): Promise<Buffer> {
   const zip = new ZipFile();
   for (const { name, content, compress } of files) zip.addBuffer(content, name, { compress });

@@ -13,7 +13,7 @@ const files = [
   { name: 'tensorflow/empty', content: Buffer.alloc(0), compress: false },
 ];
 
-/** Where an entry of the table of contents says how the file is packed, and how long it is. */
+/** Offsets of the compression method and the uncompressed size in an entry of the table of contents. */
 const [METHOD, BYTES] = [10, 24];
 
 describe('a zip file', () => {
@@ -29,7 +29,7 @@ describe('a zip file', () => {
     return openArchive(archive);
   };
 
-  /** Unpacks all of an archive's files. */
+  /** Unpacks all files of an archive. */
   const unpacked = async (bytes: Buffer): Promise<Buffer[]> => {
     const { entries, extract, close } = await opened(bytes);
     try {
@@ -40,7 +40,7 @@ describe('a zip file', () => {
     }
   };
 
-  /** An archive of one file whose table of contents was changed. */
+  /** Returns an archive of one file with a changed table of contents. */
   const changed = async (file: (typeof files)[number], change: (entry: Buffer) => void): Promise<Buffer> => {
     const bytes = await zipArchive([file]);
     change(bytes.subarray(bytes.lastIndexOf('PK\x01\x02')));
@@ -49,7 +49,7 @@ describe('a zip file', () => {
 
   const [deflated, stored] = files as [(typeof files)[number], (typeof files)[number]];
 
-  it('gives its files back', async () => {
+  it('returns its files', async () => {
     const bytes = await zipArchive(files);
     const { entries, close } = await opened(bytes);
     close();
@@ -59,7 +59,7 @@ describe('a zip file', () => {
     expect(await unpacked(bytes)).toEqual(files.map(({ content }) => content));
   });
 
-  it('is none when it is something else, and is found out when it was cut', async () => {
+  it('is rejected if it is another file, truncated or damaged', async () => {
     const whole = await zipArchive(files);
     const noArchive = /a\.whl: .*not a zip file, or file is truncated/;
     await expect(opened(Buffer.from('<html>'))).rejects.toThrow(noArchive);
@@ -70,7 +70,7 @@ describe('a zip file', () => {
     await expect(opened(broken)).rejects.toThrow(/a\.whl: invalid central directory file header signature/);
   });
 
-  it('refuses other ways of packing, and files of another length', async () => {
+  it('rejects other compression methods, and files of another length', async () => {
     const odd = await changed(deflated, (entry) => entry.writeUInt16LE(14, METHOD));
     await expect(unpacked(odd)).rejects.toThrow(/'tensorflow\/deflated': unsupported compression method: 14/);
     const longer = await changed(deflated, (entry) => entry.writeUInt32LE(1, BYTES));
@@ -81,13 +81,13 @@ describe('a zip file', () => {
     await expect(opened(other)).rejects.toThrow(/size mismatch for stored file/);
   });
 
-  it('is not written further than it may be long', async () => {
+  it('is not unpacked beyond the stated length', async () => {
     const bomb = { name: 'bomb', content: Buffer.alloc(5e7), compress: true };
     await expect(unpacked(await changed(bomb, (entry) => entry.writeUInt32LE(9, BYTES)))).rejects.toThrow(BuildError);
     expect((await readFile(join(folder, '0'))).length).toBeLessThan(1e6);
   });
 
-  it('refuses files that are damaged', async () => {
+  it('rejects damaged files', async () => {
     const damaged = await zipArchive([deflated]);
     damaged.fill(0xff, damaged.indexOf(deflated.name) + deflated.name.length, damaged.indexOf('PK\x01\x02'));
     await expect(unpacked(damaged)).rejects.toThrow(/'tensorflow\/deflated': invalid/);
@@ -95,7 +95,7 @@ describe('a zip file', () => {
   });
 
   it.each(['../../etc/passwd', '/etc/passwd', 'a/../../b', 'C:/windows', 'a\\..\\..\\b'])(
-    'refuses %s, which leads out of the folder that it is unpacked in',
+    'rejects %s, which leads out of the target folder',
     async (name) => {
       const harmless = 'x'.repeat(name.length);
       const archive = await zipArchive([{ name: harmless, content: Buffer.from('evil'), compress: false }]);

@@ -3,16 +3,23 @@ import { pipeline } from 'node:stream/promises';
 import { openPromise, type Entry } from 'yauzl';
 import { BuildError } from './build-error.js';
 
-/** A zip file whose table of contents has been read. */
+/** An open zip file whose table of contents has been read. */
 export interface Archive {
-  /** Its files. No name leads out of the folder that they would be unpacked in. */
+  /** Its files. No name leads out of the target folder. */
   readonly entries: readonly Entry[];
-  /** Unpacks one file, piece by piece. @throws BuildError when it is damaged, or longer or shorter than the archive says. */
+  /**
+   * Unpacks one file as a stream.
+   * @throws BuildError if it is damaged, or longer or shorter than the archive states.
+   */
   extract(entry: Entry, target: string): Promise<void>;
+  /** Closes the file. */
   close(): void;
 }
 
-/** Opens an archive. @throws BuildError when it is none, is damaged, or has names that lead elsewhere. */
+/**
+ * Opens an archive.
+ * @throws BuildError if the file is not one, is damaged, or has names that lead out of the target folder.
+ */
 export async function openArchive(path: string): Promise<Archive> {
   const opened = await openPromise(path, { autoClose: false }).catch(failure(path));
   const close = (): void => {
@@ -36,7 +43,7 @@ export async function openArchive(path: string): Promise<Archive> {
   }
 }
 
-/** Ends the build with what was wrong with the archive, or with one of its files. */
+/** Returns a handler that ends the build with the cause and the archive or file that it affects. */
 function failure(where: string): (cause: Error) => never {
   return (cause) => {
     throw new BuildError('failed', `${where}: ${cause.message}`, cause);

@@ -1,10 +1,11 @@
 /**
- * Steps into every known trap and tells whether a test of its name sees it.
+ * Applies the mutation of every known trap and checks that a test named after the trap fails.
  *
  *   npx tsx --conditions @peftjs/source tools/traps/check.ts [numbers of traps]
  *
- * One mutation of mutations.json after the other is applied to a copy of the working tree, where the tests run that are named
- * after its trap; they must pass unbroken and fail broken. Ends with 1 if a mutation is not caught. Takes minutes.
+ * Applies the mutations of mutations.json one after the other to a copy of the working tree and runs the tests named
+ * after the trap there. They must pass without the mutation and fail with it. Exits with 1 if a mutation is not caught.
+ * Takes minutes.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -23,18 +24,18 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The code as it would be, had nobody known of the trap. */
+/** The code as someone unaware of the trap would write it. */
 interface Mutation {
   readonly trap: number;
   readonly file: string;
-  /** Stands once in the file. */
+  /** Code that occurs once in the file. */
   readonly search: string;
   readonly replace: string;
-  /** The file whose tests of the trap's name are to fail. */
+  /** The test file whose tests of the trap's name must fail. */
   readonly test: string;
 }
 
-/** A test that has run. */
+/** The outcome of a test. */
 interface Outcome {
   readonly file: string;
   readonly name: string;
@@ -51,7 +52,7 @@ const uncovered = numbers.filter((number) => !chosen.some(({ trap }) => trap ===
 for (const number of uncovered) say(`trap ${number}: NOT CAUGHT: it has no mutation`);
 process.exitCode = inCopy((copy) => checkAll(copy, chosen)) && uncovered.length === 0 ? 0 : 1;
 
-/** Whether every mutation is caught; a line of each. */
+/** Whether every mutation is caught; prints a line for each. */
 function checkAll(copy: string, tried: readonly Mutation[]): boolean {
   const unbroken = outcomes(copy, [...new Set(tried.map(({ test }) => test))], '\\d+');
   const lines = tried.map((mutation) => {
@@ -70,13 +71,13 @@ function verdict(copy: string, mutation: Mutation, unbroken: readonly Outcome[])
   if (own.length === 0) return missed(`${test} has no test of its name`);
   if (own.some(({ failed }) => failed)) return missed('its tests fail on the code as it is');
   const places = readFileSync(join(copy, file), 'utf8').split(search).length - 1;
-  if (places !== 1) return missed(`${JSON.stringify(search)} stands there ${places} times, not once`);
+  if (places !== 1) return missed(`${JSON.stringify(search)} occurs ${places} times, not once`);
   const [first, ...others] = broken(copy, mutation).filter(({ failed }) => failed);
-  if (!first) return missed(`the tests of ${test} pass all the same`);
+  if (!first) return missed(`the tests of ${test} still pass`);
   return `caught by '${first.name}'${others.length === 0 ? '' : ` and ${others.length} more`} (${file})`;
 }
 
-/** What the trap's tests say with the mutation in place. */
+/** Returns the outcomes of the trap's tests with the mutation applied. */
 function broken(copy: string, { trap, file, search, replace, test }: Mutation): Outcome[] {
   const path = join(copy, file);
   const text = readFileSync(path, 'utf8');
@@ -88,12 +89,12 @@ function broken(copy: string, { trap, file, search, replace, test }: Mutation): 
   }
 }
 
-/** The titles of a trap's tests, e.g. 'trap 7: ..' or 'traps 5, 6 and 7: ..', as a regular expression. */
+/** Returns a regular expression for the titles of a trap's tests, e.g. 'trap 7: ..' or 'traps 5, 6 and 7: ..'. */
 function titles(number: string): string {
   return `traps? [\\d, and]*\\b${number}\\b[\\d, and]*:`;
 }
 
-/** The tests of some files that are named after a trap. */
+/** Runs the tests of some files that are named after a trap. */
 function outcomes(copy: string, files: readonly string[], number: string): Outcome[] {
   const report = join(copy, 'report.json');
   rmSync(report, { force: true });
@@ -111,7 +112,10 @@ function outcomes(copy: string, files: readonly string[], number: string): Outco
   });
 }
 
-/** Runs work in a copy of the working tree, ignored files left out, whose packages find one another and not the checkout's. */
+/**
+ * Runs work in a copy of the working tree without ignored files, whose packages resolve to each other and not to the
+ * checkout's.
+ */
 function inCopy<T>(work: (copy: string) => T): T {
   const copy = mkdtempSync(join(tmpdir(), 'peftjs-traps-'));
   try {

@@ -6,21 +6,21 @@ import { describe, expect, it } from 'vitest';
 
 const source = new URL('../src/run/end-with-parent.ts', import.meta.url).href;
 
-/** A process that hears of nothing for a minute, as in a native call. */
+/** A process whose main thread is blocked for a minute, as in a native call. */
 const busy = `
   const { endWithParent } = await import('${source}');
   endWithParent();
   process.stdout.write(process.pid + '\\n', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000));
 `;
 
-/** A process that has ended may leave its number behind for a while, but no command line. */
+/** A process that has ended may keep its entry for a while, but without a command line. */
 function isAlive(pid: string): boolean {
   const file = `/proc/${pid}/cmdline`;
   return existsSync(file) && readFileSync(file, 'utf8') !== '';
 }
 
-describe.skipIf(process.platform !== 'linux')('endWithParent (seen by /proc, which Linux has)', () => {
-  it('ends a process whose parent is killed, whatever keeps its main thread', async () => {
+describe.skipIf(process.platform !== 'linux')('endWithParent (observed in /proc, on Linux)', () => {
+  it('ends a process whose parent is killed, even if its main thread is blocked', async () => {
     const command = `"${process.execPath}" --import="${import.meta.resolve('tsx')}" --input-type=module -e "$BUSY" & wait`;
     const parent = spawn('sh', ['-c', command], {
       env: { ...process.env, BUSY: busy },

@@ -1,14 +1,17 @@
 import { createRng, type Rng } from '@peftjs/core/method';
 import type { DoneTrial, FailedTrial, HistoryRow, SparsityStage, TrialResult } from '../src/results/schema.js';
 
-/** How a made-up method behaves. */
+/** The properties of a synthetic method. */
 interface Behaviour {
+  /** The gain over the baseline's score. */
   readonly gain: number;
+  /** The learning rate. */
   readonly learningRate: number;
+  /** Seconds per trial. */
   readonly seconds: number;
-  /** Live rank of a module as a share of the budget's rank; the mean over modules is 1. */
+  /** The live rank of a module as a share of the budget's rank; the mean over modules is 1. */
   readonly share: (module: number) => number;
-  /** Stored parameters on the way, as a multiple of the budget. */
+  /** Stored parameters during training, as a multiple of the budget. */
   readonly inflation: (progress: number) => number;
 }
 
@@ -55,24 +58,30 @@ const METHODS: Record<string, Behaviour> = {
   },
 };
 
-/** What is trained where nobody says. */
+/** The methods used by default. */
 const USUAL_METHODS = ['head', 'lora', 'adalora', 'sora'];
 
-/** As many arms as the study `standard` has, most of them behaving like LoRA. */
+/** As many arms as the preset `standard` has, most of them behaving like LoRA. */
 export const STANDARD_ARMS = [
   ...USUAL_METHODS,
   ...['bitfit', 'houlsby', 'pfeiffer', 'dora', 'lora-truncated', 'random-gates'],
 ];
 
+/** The settings of synthetic results. */
 export interface SyntheticOptions {
+  /** The tasks. Default both. */
   readonly tasks?: readonly string[];
+  /** The methods. Default `USUAL_METHODS`. */
   readonly methods?: readonly string[];
+  /** The ranks of the budgets. Default [4]. */
   readonly ranks?: readonly number[];
+  /** The number of seeds. Default 2. */
   readonly seeds?: number;
+  /** The number of layers. Default 2. */
   readonly layers?: number;
 }
 
-/** Made-up results that look like real ones: every task, method, budget and seed. */
+/** Makes results that look like real ones, for every task, method, budget and seed. */
 export function syntheticResults({
   tasks = Object.keys(TASKS),
   methods = USUAL_METHODS,
@@ -89,7 +98,7 @@ export function syntheticResults({
   );
 }
 
-/** One finished trial. */
+/** Makes one finished trial. */
 export function syntheticTrial(at: {
   task: string;
   method: string;
@@ -168,16 +177,17 @@ export function syntheticTrial(at: {
   };
 }
 
-/** What a test says of an arm. */
+/** The scores of an arm in a test. */
 export interface Scored {
-  /** A score for each seed, the same on every task. */
+  /** One score per seed, the same on every task. */
   readonly scores: readonly number[];
-  /** Whether it has no budget; left out, it is trained at r = 4. */
+  /** Whether it has no budget. Default false: trained at r = 4. */
   readonly isFree?: boolean;
+  /** Stored parameters. Default those of the synthetic trial. */
   readonly stored?: number;
 }
 
-/** Trials of arms whose scores are given; `head` stores nothing. */
+/** Trials of arms with given scores; `head` stores nothing. */
 export function trialsOf(arms: Readonly<Record<string, Scored>>): DoneTrial[] {
   return Object.keys(TASKS).flatMap((task) =>
     Object.entries(arms).flatMap(([method, { scores, isFree = false, stored }]) =>
@@ -190,12 +200,12 @@ export function trialsOf(arms: Readonly<Record<string, Scored>>): DoneTrial[] {
   );
 }
 
-/** Six scores around a mean, above and below it in turn; with `first` -1 the other way round. */
+/** Six scores around a mean, alternately above and below it; `first` -1 reverses that. */
 export function around(mean: number, spread: number, first = 1): number[] {
   return [1, -1, 0.5, -0.5, 0.2, -0.2].map((way) => mean + first * way * spread);
 }
 
-/** A trial that stopped. */
+/** The same trial as if it had failed. */
 export function failedTrial(trial: DoneTrial, message: string): FailedTrial {
   const { parameters, ranks, metrics, last, selection, history, stages, time, memory, ...known } = trial;
   return {
@@ -214,7 +224,7 @@ export function withNames(
   return results.map((result) => ({ ...result, ...names }));
 }
 
-/** The same trial as if it had been trained in stages: what was learnt by heart goes first. */
+/** The same trial as if it had been trained in stages: memorization is lost first. */
 export function withStages(trial: DoneTrial, levels: readonly number[] = [0, 0.2, 0.4, 0.6, 0.8, 1, 1.2]): DoneTrial {
   const rng = createRng(trial.seed).fork('stages');
   const records = levels.map((level, stage): SparsityStage => {
@@ -268,7 +278,7 @@ function curve(
   });
 }
 
-/** Ranks on the way to those of the end. */
+/** Ranks during training, from the final ranks. */
 function inflated(live: Readonly<Record<string, number>>, by: number): Record<string, number> {
   return Object.fromEntries(Object.entries(live).map(([path, rank]) => [path, Math.round(rank * by + (by - 1))]));
 }

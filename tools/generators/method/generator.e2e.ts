@@ -11,7 +11,7 @@ import { regionsOf, runRegions, unrunPrograms } from '../../../tests/docs/region
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
-/** What a command prints; where it fails, all of that is the error. */
+/** Runs a command and returns its stdout; if it fails, all its output becomes the error. */
 async function run(command: string, args: readonly string[], cwd: string): Promise<string> {
   try {
     return (await execute(command, [...args], { cwd })).stdout;
@@ -32,7 +32,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
 
   const timeout = 300_000; // two compilations and a whole suite, on a busy machine
   it(
-    'makes a package that passes the type checker and the conformance suite, and edits no shared source',
+    'makes a package that passes the type checker and the conformance suite, without editing shared sources',
     { timeout },
     async () => {
       await run('npx', ['--no', 'nx', 'g', '@peftjs/tools:method', 'probe'], copy);
@@ -51,7 +51,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
     },
   );
 
-  it('has a README whose lines its tests run', async () => {
+  it('has a README whose code its tests run', async () => {
     const [readme = '', test = ''] = await Promise.all(
       ['README.md', 'test/readme.test.ts'].map((path) => readFile(join(copy, 'packages/probe', path), 'utf8')),
     );
@@ -68,11 +68,11 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
   });
 });
 
-/** What is installed, built or only looked at by other tests is not copied. */
+/** Leaves out what is installed, built, or used only by other tests. */
 const isCopied = (path: string): boolean =>
   !/(?:^|[/\\])(?:node_modules|dist|coverage|fixtures|presets|traps)(?:[/\\]|$)/.test(path);
 
-/** The files of a workspace that the generator, the type checker and the new package's tests need, by path. */
+/** The files of a workspace that the generator, the type checker and the new package's tests need, as sorted paths. */
 async function filesBelow(workspace: string): Promise<string[]> {
   const below = async (path: string): Promise<string[]> => {
     const entries = await readdir(join(workspace, path), { withFileTypes: true });

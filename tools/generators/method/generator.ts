@@ -4,19 +4,21 @@ import { fileURLToPath } from 'node:url';
 import { formatFiles, generateFiles, readJson, updateJson, type GeneratorCallback, type Tree } from '@nx/devkit';
 import { methodNames } from './names.js';
 
-/** Options of `npx nx g @peftjs/tools:method`. */
+/** The options of `npx nx g @peftjs/tools:method`. */
 export interface MethodOptions {
+  /** The name of the method, e.g. `my-method`. */
   readonly name: string;
 }
 
 const FILES = fileURLToPath(new URL('files', import.meta.url));
 
 /**
- * Makes packages/<name>, its page and its changeset, and makes it known to peft-bench and to the lockfile. What it makes is LoRA
- * under another name: it builds and passes the conformance suite, and its author puts the mathematics in LoRA's place.
+ * Makes packages/<name>, its page and its changeset, and adds the package to peft-bench and the lockfile. The new
+ * method is LoRA under another name: it builds and passes the conformance suite, and its author then replaces the
+ * mathematics.
  *
- * @returns what links the package into node_modules, as `npm install` would
- * @throws NameError when the name is not one, or is taken.
+ * @returns a callback that links the package into node_modules, as `npm install` would
+ * @throws NameError if the name is invalid or already in use.
  */
 export async function methodGenerator(tree: Tree, options: MethodOptions): Promise<GeneratorCallback> {
   const names = methodNames(tree, options.name);
@@ -32,7 +34,7 @@ export async function methodGenerator(tree: Tree, options: MethodOptions): Promi
 
 const BENCH = 'packages/bench/package.json';
 
-/** What a lockfile repeats of a package.json, in its order. */
+/** The fields of a package.json that a lockfile repeats, in its order. */
 const LOCKED = [
   'name',
   'version',
@@ -43,9 +45,10 @@ const LOCKED = [
   'peerDependencies',
 ] as const;
 
+/** A package.json with dependencies. */
 type Manifest = { readonly dependencies: Record<string, string> } & Readonly<Record<string, unknown>>;
 
-/** peft-bench finds the methods of its own dependencies. */
+/** Adds the package to peft-bench's dependencies, among which it finds methods. */
 function offerToBench(tree: Tree, name: string, version: string): void {
   updateJson<Manifest>(tree, BENCH, (manifest) => ({
     ...manifest,
@@ -53,7 +56,7 @@ function offerToBench(tree: Tree, name: string, version: string): void {
   }));
 }
 
-/** What `npm install` would write. */
+/** Updates the lockfile as `npm install` would. */
 function lock(tree: Tree, name: string): void {
   const folder = `packages/${name}`;
   const { dependencies: ofBench } = readJson<Manifest>(tree, BENCH);
@@ -69,7 +72,7 @@ function lock(tree: Tree, name: string): void {
   }));
 }
 
-/** In npm's order. */
+/** Sorts keys in npm's order. */
 function sorted<T>(table: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(table).sort(([a], [b]) => a.localeCompare(b, 'en')));
 }

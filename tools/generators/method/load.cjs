@@ -1,4 +1,4 @@
-// nx requires its generators; on Node 20 it needs a helper to read TypeScript.
+// nx loads generators by require(), which needs a helper for TypeScript on Node 20.
 const { require: load } = require('tsx/cjs/api');
 
 module.exports = load('./generator.ts', __filename).methodGenerator;

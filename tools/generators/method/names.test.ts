@@ -11,7 +11,7 @@ describe('the name of a new method', () => {
   tree.write('docs/package.json', '{ "name": "@peftjs/docs" }');
   tree.write('docs/methods/controls.md', '# Controls');
 
-  it('gives those of its export and its types', () => {
+  it('determines the names of its export and its types', () => {
     expect(methodNames(tree, 'my-method-2')).toEqual({
       name: 'my-method-2',
       exportName: 'myMethod2',
@@ -22,20 +22,20 @@ describe('the name of a new method', () => {
   it.each([
     [
       'MyMethod',
-      "'MyMethod' is no name for a method; use lower-case letters, digits and single hyphens, e.g. 'my-method'",
+      "'MyMethod' is not a valid method name; use lower-case letters, digits and single hyphens, e.g. 'my-method'",
     ],
-    ['../up', "'../up' is no name"],
-    ['two words', "'two words' is no name"],
-    ['2nd', "'2nd' is no name"],
-    ['a--b', "'a--b' is no name"],
-    ['', "'' is no name"],
-    ['class', "'class' is a word of JavaScript and cannot be exported; choose another name"],
-    ['await', "'await' is a word of JavaScript"],
-    ['interface', "'interface' is a word of JavaScript"],
-    ['baselines', "'baselines' is taken by packages/baselines; choose another name"],
-    ['ia3', "'ia3' is taken by a method of packages/baselines; choose another name"],
-    ['docs', "'docs' is taken by docs; choose another name"],
-    ['controls', "'controls' is taken by docs/methods/controls.md; choose another name"],
+    ['../up', "'../up' is not a valid method name"],
+    ['two words', "'two words' is not a valid method name"],
+    ['2nd', "'2nd' is not a valid method name"],
+    ['a--b', "'a--b' is not a valid method name"],
+    ['', "'' is not a valid method name"],
+    ['class', "'class' is a reserved word of JavaScript and cannot be exported; choose another name"],
+    ['await', "'await' is a reserved word of JavaScript"],
+    ['interface', "'interface' is a reserved word of JavaScript"],
+    ['baselines', "'baselines' is already used by packages/baselines; choose another name"],
+    ['ia3', "'ia3' is already used by a method of packages/baselines; choose another name"],
+    ['docs', "'docs' is already used by docs; choose another name"],
+    ['controls', "'controls' is already used by docs/methods/controls.md; choose another name"],
   ])("is refused in one line: '%s'", (name, message) => {
     const refused = (): unknown => methodNames(tree, name);
     expect(refused).toThrow(message);

@@ -1,40 +1,41 @@
 import { names, readJson, type Tree } from '@nx/devkit';
 import ts from 'typescript';
 
-/** A method cannot be called so; nx prints the message. */
+/** An invalid name of a method; nx prints the message. */
 class NameError extends Error {
   override readonly name = 'NameError';
 }
 
-/** What a new method is called, where it is named. */
+/** The names of a new method in different places. */
 export interface MethodNames {
-  /** On the command line and in packages/: `my-method`. */
+  /** The name on the command line and in packages/, e.g. `my-method`. */
   readonly name: string;
-  /** The export: `myMethod`. */
+  /** The name of the export, e.g. `myMethod`. */
   readonly exportName: string;
-  /** Of its types: `MyMethod`. */
+  /** The start of type names, e.g. `MyMethod`. */
   readonly typeName: string;
 }
 
-/** Words that TypeScript reads as names, but that no module may bind. */
+/** Words that TypeScript scans as identifiers, but that modules must not bind. */
 const UNBINDABLE: readonly string[] = ['arguments', 'await', 'eval'];
 
 /**
- * The names of a new method.
- * @throws NameError when the name is not one, is a word of JavaScript, or is taken by a package, a method or a page.
+ * Derives the names of a new method.
+ * @throws NameError if the name is invalid, is a reserved word of JavaScript, or is already used by a package, a method
+ * or a page.
  */
 export function methodNames(tree: Tree, name: string): MethodNames {
   if (!/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(name)) {
     throw new NameError(
-      `'${name}' is no name for a method; use lower-case letters, digits and single hyphens, e.g. 'my-method'`,
+      `'${name}' is not a valid method name; use lower-case letters, digits and single hyphens, e.g. 'my-method'`,
     );
   }
   const { propertyName, className } = names(name);
   if (isReserved(propertyName)) {
-    throw new NameError(`'${name}' is a word of JavaScript and cannot be exported; choose another name`);
+    throw new NameError(`'${name}' is a reserved word of JavaScript and cannot be exported; choose another name`);
   }
   const owner = ownerOf(tree, name);
-  if (owner !== undefined) throw new NameError(`'${name}' is taken by ${owner}; choose another name`);
+  if (owner !== undefined) throw new NameError(`'${name}' is already used by ${owner}; choose another name`);
   return { name, exportName: propertyName, typeName: className };
 }
 
@@ -45,7 +46,7 @@ function isReserved(word: string): boolean {
   return isKeyword || UNBINDABLE.includes(word);
 }
 
-/** What has the name already. */
+/** The owner of a name that is already in use; undefined if it is free. */
 function ownerOf(tree: Tree, name: string): string | undefined {
   const workspaces = ['docs', 'examples', 'tests', 'tools'];
   const folders = [...tree.children('packages').map((folder) => `packages/${folder}`), ...workspaces];

@@ -4,10 +4,22 @@ import type { GivenText } from './texts.js';
 
 /** What a model predicts for a text: labels, entities, a vector or the generated text. */
 export type Answer =
-  | { readonly labels: readonly LabelScore[] }
-  | { readonly entities: readonly EntityGroup[] }
-  | { readonly embedding: readonly number[] }
-  | { readonly generated: string };
+  | {
+      /** The labels with their scores. */
+      readonly labels: readonly LabelScore[];
+    }
+  | {
+      /** The entities found in the text. */
+      readonly entities: readonly EntityGroup[];
+    }
+  | {
+      /** The text's vector. */
+      readonly embedding: readonly number[];
+    }
+  | {
+      /** The generated text. */
+      readonly generated: string;
+    };
 
 /** A text with the model's prediction. */
 type Answered = GivenText & Answer;

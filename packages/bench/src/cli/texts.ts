@@ -68,7 +68,7 @@ export async function* portions(
 
 /** A line of a file or of stdin. */
 interface Line {
-  /** Without its line break. */
+  /** The line without its line break. */
   readonly line: string;
   /** The number of the line, from 1. */
   readonly number: number;

@@ -3,7 +3,7 @@ import { syntheticTrial } from '../../test/synthetic-results.js';
 import { columnsFor, seriesByLabel } from './contents.js';
 import { summarise } from './statistics/summary.js';
 
-it('the mean of what is stored stands under stored, and under trained what is trained', () => {
+it('the stored column has the mean of stored parameters, the trained column those trained', () => {
   const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
   const parameters = {
     ...{ trainableAtStart: 1111, storedMean: 2222, stored: 3333 },
@@ -18,7 +18,7 @@ it('the mean of what is stored stands under stored, and under trained what is tr
   expect(trained).not.toContain('2,222');
 });
 
-it('an arm that is compared with itself at another budget looks like itself, and the baseline like none', () => {
+it('an arm at another budget keeps its look, which differs from the look of the baseline', () => {
   const trials = ['head', 'sora'].map((method) =>
     syntheticTrial({ task: 'uci-sentiment', method, rank: method === 'head' ? null : 4, seed: 1 }),
   );

@@ -18,43 +18,57 @@ import { grouped } from './statistics/comparisons.js';
 import type { Difference, SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
 
-/** What one arm is called and how it looks in every chart. */
+/** The name and look of an arm, the same in every chart. */
 export interface Series {
+  /** The name of the arm. */
   readonly label: string;
+  /** The look of the arm. */
   readonly look: Look;
 }
 
-/** A row with what lies behind it. */
+/** A row of the summary with its trials. */
 export interface Entry {
+  /** The row. */
   readonly row: SummaryRow;
+  /** The name and look of the arm. */
   readonly series: Series;
+  /** The trials behind the row. */
   readonly trials: readonly DoneTrial[];
 }
 
-/** Everything about one task. */
+/** Everything in the report about one task. */
 export interface Panel {
+  /** The task, with the model if there are several. */
   readonly title: string;
+  /** The model. */
   readonly model: string;
+  /** The task. */
   readonly task: string;
+  /** The primary metric. */
   readonly metric: string;
-  /** Whether less of the metric is better. */
+  /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
-  /** Without a budget first, then by budget; best first. */
+  /** The rows: first those without a budget, then by budget, best first. */
   readonly entries: readonly Entry[];
+  /** The frozen baseline, if there is one. */
   readonly baseline: Entry | undefined;
+  /** The entries by budget. */
   readonly budgets: readonly BudgetGroup[];
 }
 
-/** What was trained at one budget. */
+/** The entries of one budget. */
 export interface BudgetGroup {
+  /** The budget as typed. */
   readonly spec: string;
+  /** The requested number of parameters; null without a budget. */
   readonly requested: number | null;
-  /** Which parameters are as many. */
+  /** The parameters that the budget counts. */
   readonly matchedOn: SummaryRow['budget']['matchedOn'];
+  /** The entries, best first. */
   readonly entries: readonly [Entry, ...Entry[]];
 }
 
-/** The report's contents, one panel per task (and model, where there are several). */
+/** The panels of the report: one per task, or per model and task if there are several models. */
 export function panelsOf(results: readonly TrialResult[], summary: Summary): Panel[] {
   const trials = new Map(results.flatMap((result) => (result.status === 'done' ? [[result.id, result]] : [])));
   const seriesOf = seriesByLabel(summary.rows);
@@ -84,10 +98,10 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
   });
 }
 
-/** The same items in the order of the palette. */
+/** Sorts items in the order of the palette. */
 export function bySeries<Item extends { readonly series: Series }>(items: readonly Item[]): Item[] {
-  const place = ({ series: { look } }: Item): number => look.hue * 100 + look.shape;
-  return [...items].sort((a, b) => place(a) - place(b));
+  const position = ({ series: { look } }: Item): number => look.hue * 100 + look.shape;
+  return [...items].sort((a, b) => position(a) - position(b));
 }
 
 /** Each series once, in the order of the palette. */
@@ -95,7 +109,10 @@ export function seriesOfEntries(entries: readonly Entry[]): Series[] {
   return [...new Map(bySeries(entries).map(({ series }) => [series.label, series])).values()];
 }
 
-/** The baseline is the neutral one; the others look as they do everywhere, whatever budget their label names. */
+/**
+ * Returns the look of arms by label. The baseline is neutral; other arms look the same everywhere, whatever budget
+ * their label names.
+ */
 export function seriesByLabel(rows: readonly SummaryRow[]): (label: string) => Series {
   const baselines = new Set(rows.filter(({ baseline }) => baseline).map(({ label }) => label));
   const looks = looksOf(rows.filter(({ label }) => !baselines.has(label)));
@@ -103,18 +120,23 @@ export function seriesByLabel(rows: readonly SummaryRow[]): (label: string) => S
   return (label) => ({ label, look: lookOf(label) ?? NEUTRAL });
 }
 
-/** What a cell says: the figure, and what belongs to it in smaller type. */
+/** The text of a cell: the main value, and details in smaller type. */
 export interface Cell {
+  /** The main value. */
   readonly main: string;
+  /** Details in smaller type. */
   readonly detail?: string;
-  /** The most needed part of the detail. */
+  /** The most important part of the details. */
   readonly brief?: string;
 }
 
-/** A column of the results table, the same in the page, in Markdown and in the terminal. */
+/** A column of the results table, the same in HTML, in Markdown and in the terminal. */
 export interface Column {
+  /** The key of the column. */
   readonly key: 'method' | 'score' | 'difference' | 'stored' | 'trained' | 'rate' | 'time' | 'seeds' | 'budget';
+  /** The heading. */
   readonly title: string;
+  /** Returns the cell of a row. */
   cell(row: SummaryRow): Cell;
 }
 
@@ -153,7 +175,7 @@ function scoreCell({ score }: SummaryRow): Cell {
   return { main: formatMetric(score.mean), detail: `${brief} ${formatInterval(score.interval)}`, brief };
 }
 
-/** A paired difference with its interval and its p, adjusted where that changes it. */
+/** A paired difference with its interval and p, and the adjusted p if it differs. */
 export function differenceCell(difference: Omit<Difference, 'to'>): Cell {
   const brief = formatP(difference.p);
   const interval = difference.interval ? `${formatInterval(difference.interval, formatSigned)}, ` : '';

@@ -2,62 +2,82 @@ import { grouped, type Comparison } from './statistics/comparisons.js';
 import type { Interval } from './statistics/estimates.js';
 import { meritOf, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
 
-/** What p must be below for a pair to be called different, equivalent or no worse. */
+/** The level of all tests: a pair counts as different, equivalent or no worse if p is below it. */
 export const LEVEL = 0.05;
-/** Sizes this close count as one, as they do for a budget. */
+/** Sizes within this factor count as equal, as for budgets. */
 const SAME_SIZE = 1.02;
 
-/** An arm that takes part in a contest. */
+/** An arm in a contest. */
 export interface Contender {
+  /** The arm's label, unique in the contest. */
   readonly label: string;
+  /** The method of the arm. */
   readonly method: string;
+  /** Whether it is the frozen baseline. */
   readonly baseline: boolean;
-  /** Null: an arm that has no budget, and takes part at each. */
+  /** The requested number of parameters; null for an arm without a budget, which takes part at every budget. */
   readonly requested: number | null;
+  /** The stored parameters. */
   readonly stored: number;
+  /** The score with its interval. */
   readonly score: SummaryRow['score'];
-  /** More is better, whatever the metric. */
+  /** The mean score, negated if lower is better. */
   readonly merit: number;
-  /** Why it has no rank though it has a budget; null where it has one. */
+  /** Why an arm with a budget has no rank; null if it has one. */
   readonly unranked: string | null;
 }
 
-/** Who can be compared at one budget, on one task or over all of them. */
+/** All arms that can be compared at one budget, on one task or over all tasks. */
 export interface Contest {
+  /** The model. */
   readonly model: string;
-  /** Null: over all tasks. */
+  /** The task; null for the mean over all tasks. */
   readonly task: string | null;
+  /** The names of the tasks. */
   readonly tasks: readonly string[];
+  /** The primary metric. */
   readonly metric: string;
+  /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
+  /** The budget. */
   readonly budget: SummaryRow['budget'];
   /** Every arm of this budget, and those without one; best mean first. */
   readonly arms: readonly Contender[];
+  /** The paired comparisons of these arms. */
   readonly pairs: readonly Comparison[];
 }
 
-/** One arm against another, so that more is better whatever the metric. */
+/** The comparison of one arm with another, oriented so that higher is better. */
 export interface Standing {
+  /** The mean gain over the other arm. */
   readonly gain: number;
-  /** 95 % interval of the gain; null of one seed. */
+  /** The 95 % interval of the gain; null for one seed. */
   readonly interval: Interval | null;
+  /** The p-value of the difference. */
   readonly p: number;
+  /** The p-value, Holm-adjusted. */
   readonly pHolm: number;
+  /** Whether the arm is reliably better. */
   readonly isBetter: boolean;
+  /** Whether the arm is reliably worse. */
   readonly isWorse: boolean;
+  /** Whether the two are equivalent within the margin. */
   readonly isEquivalent: boolean;
-  /** Shown not to be worse by the margin or more. */
+  /** Whether the arm is shown not to be worse by the margin or more. */
   readonly isNoWorse: boolean;
 }
 
-/** What is in a summary of scores and pairs. */
+/** The scores and comparisons of a summary. */
 export interface Compared {
+  /** Rows by task. */
   readonly rows: readonly SummaryRow[];
+  /** Rows over all tasks. */
   readonly overall: readonly OverallRow[];
+  /** Paired comparisons. */
   readonly comparisons: readonly Comparison[];
 }
 
-/** A row of a task or over the tasks. */
+/** An arm with its contest: a row of a task or over all tasks. */
 interface Place extends Contender {
   readonly model: string;
   readonly task: string | null;
@@ -67,7 +87,10 @@ interface Place extends Contender {
   readonly budget: SummaryRow['budget'];
 }
 
-/** Every contest: over the tasks first, then task by task; by budget. Without any budget the arms meet in one contest. */
+/**
+ * Returns every contest: first over the tasks, then by task; each by budget. If no arm has a budget, all meet in one
+ * contest.
+ */
 export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] {
   const places = [...overall.map((row) => overallPlace(row, rows)), ...rows.map(taskPlace)];
   return grouped(places, ({ model, task }) => [model, task]).flatMap((ofScope) => {
@@ -91,7 +114,7 @@ export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] 
   });
 }
 
-/** Arms without a budget; one of a name that has one, too, says so, as in the comparisons. */
+/** Arms without a budget. If an arm of the same name has one, the label says so, as in the comparisons. */
 function freeBeside(free: readonly Place[], budgeted: readonly Place[]): Place[] {
   const labels = new Set(budgeted.map(({ label }) => label));
   return free.map((arm) => (labels.has(arm.label) ? { ...arm, label: `${arm.label} (${arm.budget.spec})` } : arm));
@@ -117,7 +140,7 @@ function overallPlace(row: OverallRow, rows: readonly SummaryRow[]): Place {
   };
 }
 
-/** The arms that a budget leaves to choose from, best mean first: those trained at it, and those that store no more. */
+/** The arms to choose from at a budget, best mean first: those trained at it, and those that store no more. */
 export function candidatesOf({ arms, budget: { requested } }: Contest): Contender[] {
   return arms.filter(
     (arm) =>
@@ -127,12 +150,12 @@ export function candidatesOf({ arms, budget: { requested } }: Contest): Contende
   );
 }
 
-/** Whether one arm stores less than another, by more than budgets differ. */
+/** Whether one arm stores less than another, by more than the tolerance of budgets. */
 export function isSmaller(a: Contender, b: Contender): boolean {
   return a.stored * SAME_SIZE < b.stored;
 }
 
-/** How `a` stands to `b`; undefined where they were not trained on the same seeds under the same circumstances. */
+/** Compares `a` with `b`; undefined if they were not trained with the same seeds under the same conditions. */
 export function standing({ pairs, lowerIsBetter }: Contest, a: Contender, b: Contender): Standing | undefined {
   const found = pairs.find(
     (pair) => (pair.a === a.label && pair.b === b.label) || (pair.a === b.label && pair.b === a.label),
@@ -140,9 +163,9 @@ export function standing({ pairs, lowerIsBetter }: Contest, a: Contender, b: Con
   if (!found) return undefined;
   const { mean, interval, p, pHolm, equivalence } = found.a === a.label ? found : reversed(found);
   const gain = lowerIsBetter ? 0 - mean : mean;
-  const turned = interval && lowerIsBetter ? { low: 0 - interval.high, high: 0 - interval.low } : interval;
+  const oriented = interval && lowerIsBetter ? { low: 0 - interval.high, high: 0 - interval.low } : interval;
   return {
-    ...{ gain, interval: turned, p, pHolm },
+    ...{ gain, interval: oriented, p, pHolm },
     isBetter: pHolm < LEVEL && gain > 0,
     isWorse: pHolm < LEVEL && gain < 0,
     isEquivalent: equivalence !== null && equivalence.pHolm <= LEVEL,
@@ -150,7 +173,10 @@ export function standing({ pairs, lowerIsBetter }: Contest, a: Contender, b: Con
   };
 }
 
-/** Groups of arms of which every pair is equivalent, at least two each and no arm in two: the best mean's group first. */
+/**
+ * Groups arms such that every pair within a group is equivalent. Each group has at least two arms, no arm is in two
+ * groups, and the group of the best mean comes first.
+ */
 export function equivalentGroups(contest: Contest, arms: readonly Contender[]): [Contender, ...Contender[]][] {
   const groups: [Contender, ...Contender[]][] = [];
   for (const arm of arms) {

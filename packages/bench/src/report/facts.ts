@@ -2,23 +2,29 @@ import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
 import { grouped } from './statistics/comparisons.js';
 
-/** A term and what is to be said about it. */
+/** A term and its value. */
 export interface Fact {
+  /** The term. */
   readonly term: string;
+  /** The value, formatted. */
   readonly value: string;
 }
 
-/** Where the data of a task comes from. */
+/** The origin of a task's data. */
 export interface Source {
+  /** The task. */
   readonly task: string;
+  /** Where the data come from, in words. */
   readonly source: string;
+  /** The licence. */
   readonly licence: string;
+  /** The number of rows by set, formatted. */
   readonly rows: string;
-  /** What they lost to their maximum length; empty where that is nothing, or not known. */
+  /** What the rows lost to the maximal length; empty if nothing, or if unknown. */
   readonly lost: string;
 }
 
-/** What was run, in a line of facts. */
+/** The scope of a run: models, tasks, methods, budgets, seeds and trials. */
 export function scopeOf(results: readonly TrialResult[]): Fact[] {
   const done = results.filter(({ status }) => status === 'done').length;
   const budgeted = results.filter(({ budget }) => budget.requested !== null);
@@ -50,7 +56,7 @@ export function scopeOf(results: readonly TrialResult[]): Fact[] {
   ].filter(({ value }) => value !== '');
 }
 
-/** How every number came about; what differs between trials says between which. */
+/** The settings behind all numbers. Where trials differ, the value says which trials have it. */
 export function protocolOf(done: readonly DoneTrial[]): Fact[] {
   const protocolKeys = distinct(done.flatMap(({ protocol }) => Object.keys(protocol))).filter(
     (key) => key !== 'data' && key !== 'learningRate' && key !== 'stages',
@@ -84,7 +90,7 @@ function stagesOf({ protocol: { stages } }: DoneTrial): string {
   return `${levels.length} at levels ${shown}; ${stageEpochs} epochs in each after the first; memorization on ${formatCount(memorizationRows)} training rows at most`;
 }
 
-/** Every method's configuration. */
+/** The configuration of every arm. */
 export function configurationsOf(done: readonly DoneTrial[]): Fact[] {
   return grouped(done, ({ arm }) => arm).map(([first, ...rest]) =>
     fact(first.arm, [first, ...rest], ({ methodConfig }) => inline(methodConfig)),
@@ -126,7 +132,7 @@ function lostRows({ truncated = {}, leftOut = {} }: DoneTrial['protocol']['data'
   ].join('; ');
 }
 
-/** One value for all trials, or each value with the trials that have it, named as briefly as keeps them apart. */
+/** One value for all trials, or each value with its trials, which are named as briefly as possible. */
 function fact(term: string, trials: readonly DoneTrial[], pick: (trial: DoneTrial) => string): Fact {
   const groups = grouped(trials, pick);
   const [first] = groups;
@@ -138,9 +144,9 @@ function fact(term: string, trials: readonly DoneTrial[], pick: (trial: DoneTria
     ({ arm, budget }) => `${arm} at ${budget.spec}`,
     ({ arm, task, budget }) => `${arm} at ${budget.spec} on ${task}`,
   ];
-  const apart = (naming: (trial: DoneTrial) => string): boolean =>
+  const separates = (naming: (trial: DoneTrial) => string): boolean =>
     groups.flatMap((group) => distinct(group.map(naming))).length === distinct(trials.map(naming)).length;
-  const naming = namings.find(apart) ?? (({ id }: DoneTrial) => id);
+  const naming = namings.find(separates) ?? (({ id }: DoneTrial) => id);
   return {
     term,
     value: groups.map((group) => `${pick(group[0])} (${distinct(group.map(naming)).join(', ')})`).join('; '),
@@ -161,12 +167,12 @@ function minute(date: string | undefined): string {
   return date === undefined ? '–' : `${date.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
-/** `selectedOn` -> `selected on`. */
+/** Splits a key into words: `selectedOn` becomes `selected on`. */
 function words(key: string): string {
   return key.replace(/([a-z])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`);
 }
 
-/** The values themselves, or their number where there are many. */
+/** The values, or their number if there are many. */
 function counted(noun: string, all: readonly string[]): Fact {
   const values = distinct(all);
   const term = values.length === 1 ? noun : `${noun}s`;

@@ -10,8 +10,8 @@ import type { StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
 
 /**
- * Writes DIR/summary.json, report.html, report.md, results.csv and summary.csv, each complete or not at all.
- * @throws CheckpointError when the folder cannot be written.
+ * Writes DIR/summary.json, report.html, report.md, results.csv and summary.csv, each atomically.
+ * @throws CheckpointError if the folder cannot be written.
  */
 export async function writeReport(
   dir: string,
@@ -32,7 +32,7 @@ export async function writeReport(
 
 type Value = string | number | boolean | null;
 
-/** One line per trial: what a spreadsheet or a data frame needs. */
+/** Renders one line per trial, for a spreadsheet or a data frame. */
 export function renderCsv(results: readonly TrialResult[]): string {
   const metrics = [
     ...new Set(results.flatMap((result) => (result.status === 'done' ? Object.keys(result.metrics) : []))),
@@ -42,8 +42,8 @@ export function renderCsv(results: readonly TrialResult[]): string {
 }
 
 /**
- * One line per arm, budget and task, and per arm and budget over the tasks: what the report's tables hold, unrounded. How stable the
- * choice of ranks is stands in the lines over the tasks; in those of the task where there is only one.
+ * Renders one line per arm, budget and task, and one per arm and budget over the tasks: the report's tables, unrounded.
+ * The stability of rank choices is in the lines over the tasks, or in those of the task if there is only one.
  */
 export function renderSummaryCsv({ rows, overall, stability }: Summary): string {
   const choiceOf = ({
@@ -98,17 +98,17 @@ function stabilityOf(row: StabilityRow | undefined): Record<string, Value> {
   };
 }
 
-/** The columns of all lines in the order in which they appear. */
+/** Renders lines as CSV, with all their columns in order of first appearance. */
 function csvTable(lines: readonly Readonly<Record<string, Value>>[]): string {
   const columns = [...new Set(lines.flatMap((line) => Object.keys(line)))];
   const data = lines.map((line) => columns.map((column) => withoutFormula(line[column] ?? null)));
   return `${Papa.unparse({ fields: columns, data }, { newline: '\r\n' })}\r\n`;
 }
 
-/** What a spreadsheet would take for a formula; a scoped package name is none. */
+/** Matches text that a spreadsheet would treat as a formula, but not a scoped package name. */
 const FORMULA = /^(?:[=+\-\t\r]|@(?![\w-]+\/[\w.-]+$))/;
 
-/** Text that looks like a formula gets an apostrophe. */
+/** Puts an apostrophe before text that looks like a formula. */
 function withoutFormula(value: Value): Value {
   return typeof value === 'string' && FORMULA.test(value) ? `'${value}` : value;
 }

@@ -19,13 +19,13 @@ describe('formatMetric', () => {
     [Infinity, '∞'],
     [-Infinity, '−∞'],
     [NaN, 'NaN'],
-  ])('shows what is no finite number, %s, as %s', (value, text) => {
+  ])('shows the non-finite %s as %s', (value, text) => {
     expect(formatMetric(value)).toBe(text);
   });
 });
 
 describe('formatDuration', () => {
-  it('shows a time that is not known as none', () => {
+  it('shows a dash for an unknown time', () => {
     expect(formatDuration(Infinity)).toBe('–');
   });
 });
@@ -42,7 +42,7 @@ describe('formatBytes', () => {
 });
 
 describe('metricTitle', () => {
-  it('says where less is better', () => {
+  it('says whether less is better', () => {
     expect(metricTitle({ metric: 'perplexity', lowerIsBetter: true })).toBe('perplexity (less is better)');
     expect(metricTitle({ metric: 'accuracy', lowerIsBetter: false })).toBe('accuracy');
   });

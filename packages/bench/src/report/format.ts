@@ -1,28 +1,28 @@
 import stringWidth from 'string-width';
 import wrapAnsi from 'wrap-ansi';
 
-/** A whole number for reading: `6,144`. */
+/** A whole number with separators: `6,144`. */
 export function formatCount(value: number | null): string {
   return value === null ? NONE : Math.round(value).toLocaleString('en-US');
 }
 
-/** A count in little room: `6.1k`, `6.8M`. */
+/** A short count: `6.1k`, `6.8M`. */
 export function formatShortCount(value: number): string {
   const [divisor, unit] = value >= 1e6 ? [1e6, 'M'] : value >= 1e4 ? [1e3, 'k'] : [1, ''];
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
 }
 
-/** What stands where there is no number. */
+/** The placeholder for a missing number. */
 const NONE = '–';
 
-/** A metric or a loss, to three decimals; a large one, e.g. a perplexity, to four digits. */
+/** A metric or a loss, to three decimals; a large one, such as a perplexity, to four digits. */
 export function formatMetric(value: number | null): string {
   if (value === null) return NONE;
   if (Math.abs(value) < 100) return minus(value.toFixed(3));
   return Math.abs(value) < 1e4 ? minus(value.toPrecision(4)) : minus(formatCount(value));
 }
 
-/** What a metric is called where values of it are compared. */
+/** The title of a metric in tables and charts. */
 export function metricTitle({
   metric,
   lowerIsBetter,
@@ -33,7 +33,7 @@ export function metricTitle({
   return lowerIsBetter ? `${metric} (less is better)` : metric;
 }
 
-/** A difference, with its sign. */
+/** A difference with its sign. */
 export function formatSigned(value: number): string {
   const text = formatMetric(value);
   return value > 0 && Number(value.toFixed(3)) !== 0 ? `+${text}` : text.replace(/^−(0\.000)$/, '$1');
@@ -47,36 +47,36 @@ export function formatInterval(
   return `[${format(low)},\u00a0${format(high)}]`;
 }
 
-/** `p = 0.031`. */
+/** A p-value: `p = 0.031`. */
 export function formatP(p: number): string {
   return p < 0.001 ? 'p\u00a0<\u00a00.001' : `p\u00a0=\u00a0${formatPlainP(p)}`;
 }
 
-/** A p on its own: `0.031`, `< 0.001`. */
+/** A p-value without a label: `0.031`, `< 0.001`. */
 export function formatPlainP(p: number): string {
   return p < 0.001 ? '<\u00a00.001' : String(Number(p.toPrecision(2)));
 }
 
-/** A p adjusted by Holm's method: `adj. 0.062`. */
+/** A Holm-adjusted p-value: `adj. 0.062`. */
 export function formatAdjustedP(p: number): string {
   return `adj.\u00a0${formatPlainP(p)}`;
 }
 
-/** A learning rate or another small number, as short as it goes: `0.002`, `5e-4`. */
+/** A learning rate or another small number, as short as possible: `0.002`, `5e-4`. */
 export function formatSmall(value: number): string {
   if (!Number.isFinite(value)) return formatCount(value);
   const short = Number(value.toPrecision(3));
   return short !== 0 && Math.abs(short) < 1e-3 ? short.toExponential() : String(short);
 }
 
-/** A duration: `0.42 s`, `12.3 s`, `2:05 min`, `1:02:05 h`. */
+/** A duration with its unit: `0.42 s`, `12.3 s`, `2:05 min`, `1:02:05 h`. */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return NONE;
   if (seconds < 60) return seconds < 10 ? `${seconds.toFixed(2)} s` : `${seconds.toFixed(1)} s`;
   return `${formatClock(seconds)} ${seconds < 3600 ? 'min' : 'h'}`;
 }
 
-/** A duration as a clock shows it: `0:07`, `2:05`, `1:02:05`. */
+/** A duration as on a clock: `0:07`, `2:05`, `1:02:05`. */
 export function formatClock(seconds: number): string {
   const whole = Math.round(seconds);
   const twoDigits = (value: number): string => String(value).padStart(2, '0');
@@ -85,17 +85,17 @@ export function formatClock(seconds: number): string {
   return hours > 0 ? `${hours}:${twoDigits(minutes)}:${twoDigits(whole % 60)}` : `${minutes}:${twoDigits(whole % 60)}`;
 }
 
-/** Milliseconds of a step. */
+/** A step's duration in milliseconds. */
 export function formatMilliseconds(value: number): string {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 
-/** A share as per cent, to two digits that count. */
+/** A share in percent, to two significant digits. */
 export function formatShare(share: number): string {
   return `${Number((100 * share).toPrecision(2))}\u00a0%`;
 }
 
-/** Bytes in the unit that suits them: `480 B`, `12 KiB`, `3.5 MiB`. */
+/** Bytes in a suitable unit: `480 B`, `12 KiB`, `3.5 MiB`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${formatCount(bytes)}\u00a0B`;
   const [value, unit] = bytes < 1024 ** 2 ? [bytes / 1024, 'KiB'] : [bytes / 1024 ** 2, 'MiB'];
@@ -107,45 +107,45 @@ export function formatMebibytes(bytes: number): string {
   return `${formatCount(bytes / 1024 ** 2)} MiB`;
 }
 
-/** Any plain value of a configuration on one line. */
+/** Any plain value of a configuration, on one line. */
 export function formatValue(value: unknown): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number') return Number.isInteger(value) ? formatCount(value) : formatSmall(value);
   return JSON.stringify(value);
 }
 
-/** A typographic minus, as wide as a plus. */
+/** Replaces the hyphen by a minus sign, which is as wide as a plus. */
 function minus(text: string): string {
   return text.replace('-', '−');
 }
 
-/** What a terminal or a line of text may show: no control characters, no changes of direction. */
+/** Replaces characters that must not reach a terminal or a line of text: controls, and changes of direction. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');
 }
 
-/** The same of several lines: names of tensors, say, from a stranger's file. */
+/** The same for several lines, such as tensor names from an untrusted file. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
-/** The text, or as much of its beginning as fits with an ellipsis. */
+/** Cuts a text to `columns`, ending with an ellipsis. */
 export function fitted(text: string, columns: number): string {
   if (stringWidth(text) <= columns) return text;
   const anywhere = { hard: true, wordWrap: false, trim: false };
   const [start = ''] = wrapAnsi(text, Math.max(1, columns - 1), anywhere).split('\n');
   if (columns < 1) return '';
-  return stringWidth(start) < columns ? `${start.trimEnd()}…` : '…'; // a wide character may leave no room for it
+  return stringWidth(start) < columns ? `${start.trimEnd()}…` : '…'; // a wide character may leave no room for the ellipsis
 }
 
-/** The text filled up with spaces. */
+/** Pads a text with spaces. */
 export function padded(text: string, columns: number): string {
   return text + ' '.repeat(Math.max(0, columns - stringWidth(text)));
 }
 
 const GAP = '  ';
 
-/** A plain table: every column as wide as its widest cell, the columns of `numbers` flush right. */
+/** A plain text table. Every column is as wide as its widest cell; the columns `numbers` are right-aligned. */
 export function textTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],

@@ -1,23 +1,24 @@
 import type { Fact } from './facts.js';
 
-/** Markup that is safe to show: made by `html`, or vouched for by `trusted`. */
+/** Markup that is safe to show: made by `html`, or by `trusted`. */
 export class Markup {
+  /** @param text The HTML. */
   constructor(readonly text: string) {}
 }
 
 type Part = string | number | null | Markup | readonly Part[];
 
-/** A template whose values are escaped, unless they are markup already; lists are joined, null is nothing. */
+/** An HTML template. Values are escaped unless they are markup; arrays are joined, and null gives nothing. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
   return new Markup(strings.reduce((text, string, index) => text + rendered(parts[index - 1] ?? null) + string));
 }
 
-/** Markup that was made elsewhere and holds no outside text unescaped. */
+/** Declares a text as markup: one that was made elsewhere and contains no unescaped outside text. */
 export function trusted(text: string): Markup {
   return new Markup(text);
 }
 
-/** Outside text on its own: no character of it changes the direction of what stands around it. */
+/** Shows outside text in isolation, so that it cannot change the text direction around it. */
 export function name(text: string): Markup {
   return html`<bdi>${text}</bdi>`;
 }
@@ -37,12 +38,12 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Text for an element or a quoted attribute. */
+/** Escapes text for an element or a quoted attribute. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
 }
 
-/** Terms and what is said about them. */
+/** A list of terms with their values. */
 export function factList(facts: readonly Fact[]): Markup {
   return html`<dl>
     ${facts.map(
@@ -53,7 +54,7 @@ export function factList(facts: readonly Fact[]): Markup {
   </dl>`;
 }
 
-/** What a reader opens at will; the first of several is open. */
+/** A section that readers can open and close. */
 export function disclosure(title: string, content: Markup, isOpen: boolean): Markup {
   const summary = html`<summary><h3>${name(title)}</h3></summary>`;
   return isOpen

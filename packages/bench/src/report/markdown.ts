@@ -22,7 +22,7 @@ import { choiceOf, noiseNote, ratesOf, scoreOf, tunedRows } from './tuning.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
 import { verdictParagraphs } from './verdict.js';
 
-/** The report as Markdown: the tables and what one must know to read them. */
+/** Renders the report as Markdown: its tables, and what is needed to read them. */
 export function renderMarkdown(results: readonly TrialResult[], summary: Summary): string {
   const panels = panelsOf(results, summary);
   const done = results.filter((result) => result.status === 'done');
@@ -63,7 +63,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
     .concat('\n');
 }
 
-/** What the run says, as paragraphs of Markdown. */
+/** The verdicts of a run as paragraphs of Markdown. */
 export function verdictMarkdown(summary: Parameters<typeof verdictParagraphs>[0]): string {
   return verdictParagraphs(summary)
     .map(([first = '', ...others]) => `**${escaped(first)}** ${escaped(others.join(' '))}`.trim())
@@ -101,20 +101,20 @@ function stability({ stability: rows }: Summary): string[] {
   ];
 }
 
-/** The pairs that differ by chance in less than one case of twenty, once for both orders; else what is to be said of all. */
+/** Tables of the pairs with p < 0.05 or equivalence, each pair once; if there are none, a sentence. */
 function whoDiffers(summary: Summary, model: string, task: string | null): string[] {
   const contests = contestsOf(summary).filter((each) => each.model === model && each.task === task);
   return contests.flatMap(({ budget, pairs }) => {
     const nothing = nothingDiffers(pairs);
     if (nothing !== null) return [escaped(`${budget.requested === null ? '' : `At ${budget.spec}: `}${nothing}`)];
-    const told = pairs.filter((pair) => pair.p < LEVEL || isEquivalent(pair));
-    const rows = told.map((pair) => [
+    const shown = pairs.filter((pair) => pair.p < LEVEL || isEquivalent(pair));
+    const rows = shown.map((pair) => [
       ...[budget.spec, pair.a, pair.b, formatSigned(pair.mean), formatPlainP(pair.p), formatPlainP(pair.pHolm)],
       isEquivalent(pair) ? 'yes' : '',
     ]);
     if (rows.length === 0) return [];
     return [
-      `Pairs of arms with p < 0.05 or equivalent, ${told.length} of ${pairs.length}:`,
+      `Pairs of arms with p < 0.05 or equivalent, ${shown.length} of ${pairs.length}:`,
       markdownTable(['budget', 'arm', 'minus', 'difference', 'p', 'adjusted p', 'equivalent'], rows),
     ];
   });
@@ -168,7 +168,7 @@ function table(panel: Panel, reference: string): string {
   );
 }
 
-/** What every arm in stages still knows after each. */
+/** The memorization and generalization of every arm in stages, after each stage. */
 function stageTables(panel: Panel): string[] {
   return panel.entries.flatMap(({ row, trials }) => {
     const stages = stageSummaries(trials);
@@ -182,7 +182,7 @@ function stageTables(panel: Panel): string[] {
   });
 }
 
-/** What every arm that chose its size went through, by seed. */
+/** The stages of every arm that chose its size, by seed. */
 function sizingTables(panel: Panel): string[] {
   return sizedArms(panel).flatMap(({ label, trials }) => [
     `### The size that ${escaped(label)} chose`,
@@ -207,7 +207,7 @@ function factList(facts: readonly Fact[]): string {
   return facts.map(({ term, value }) => `- ${escaped(term)}: ${escaped(value)}`).join('\n');
 }
 
-/** Outside text as text: nothing in it is markup, a link, a cell or a line. */
+/** Escapes outside text, so that it cannot be markup, a link, a table cell or a new line. */
 function escaped(text: string): string {
   return printable(text).replace(/[\\`*_[\]<>|#~&]/g, (character) =>
     character === '<' ? '&lt;' : character === '&' ? '&amp;' : `\\${character}`,

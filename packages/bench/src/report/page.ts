@@ -11,12 +11,12 @@ import { tuningSection } from './tuning.js';
 import { twoRunsSection } from './two-runs.js';
 import { verdictParagraphs } from './verdict.js';
 
-/** Whole, because the policy names what stands between the tags by its hash. */
+/** The style block, kept whole: the policy identifies its content by a hash. */
 const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
 
 /**
- * The report as one HTML page: no script, no request to anywhere, and a content security policy that would stop both.
- * Every name in it is taken for hostile and escaped.
+ * Renders the report as one HTML page. It has no scripts and makes no requests, and its content security policy forbids
+ * both. Every name in it is treated as hostile and escaped.
  */
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
   const panels = panelsOf(results, summary);
@@ -60,13 +60,13 @@ function titleOf(panels: readonly Panel[]): string {
   return panels.length === 0 ? 'No finished trial' : 'Which method at this budget?';
 }
 
-/** Nothing may load; the one style block is named by its hash. */
+/** The content security policy: nothing may load, and the one style block is identified by its hash. */
 function policy(): string {
   const hash = createHash('sha256').update(STYLE).digest('base64');
   return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
 }
 
-/** How the numbers came about. */
+/** The notes, settings and data behind the numbers. */
 function protocolSection(done: readonly DoneTrial[], summary: Summary): Markup {
   return html`<section>
     <h2>What to bear in mind</h2>

@@ -4,7 +4,7 @@ import { html, name, type Markup } from './html.js';
 import type { Comparison } from './statistics/comparisons.js';
 import { reversed } from './statistics/rows.js';
 
-/** Every pair of a contest: a table, or a sentence where nothing is told apart. */
+/** All pairs of a contest: a table, or a sentence if no pair differs reliably. */
 export function pairsPart(contest: Contest): Markup | null {
   const { pairs, budget, arms } = contest;
   if (pairs.length === 0) return null;
@@ -24,7 +24,7 @@ export function pairsPart(contest: Contest): Markup | null {
     </div>`;
 }
 
-/** What is to be said of pairs of which none is told apart or equivalent; null where one is. */
+/** A sentence for pairs of which none is reliably different or equivalent; null if one is. */
 export function nothingDiffers(pairs: readonly Comparison[]): string | null {
   if (pairs.some((pair) => pair.pHolm < LEVEL || isEquivalent(pair))) return null;
   const closest = [...pairs].sort((x, y) => x.p - y.p)[0];
@@ -42,7 +42,7 @@ export function isEquivalent({ equivalence }: Comparison): boolean {
   return equivalence !== null && equivalence.pHolm <= LEVEL;
 }
 
-/** How to read the table. */
+/** Explains how to read the table. */
 function caption({ task, pairs }: Contest): string {
   const family = task === null ? 'the pairs of this table' : 'the tasks';
   const equivalent = pairs.some(isEquivalent) ? ' ≈ marks a pair that is equivalent within the margin.' : '';
@@ -50,8 +50,8 @@ function caption({ task, pairs }: Contest): string {
 }
 
 /**
- * Every pair of arms in a table: the mean difference, row minus column, over p and its Holm-adjusted form. The colour says which way,
- * as the sign does, and how far to trust it, as both p do.
+ * A table of every pair of arms: the mean difference, row minus column, above p and the Holm-adjusted p. The colour
+ * shows the direction, like the sign, and the strength of evidence, like the p-values.
  */
 function pairsTable(labels: readonly string[], pairs: readonly Comparison[]): Markup {
   return html`<div class="scroll">

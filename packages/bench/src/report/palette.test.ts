@@ -1,19 +1,19 @@
 import { expect, it } from 'vitest';
 import { HUES, looksOf, type Look } from './palette.js';
 
-/** The arms of the study `glue`. */
+/** The arms of the preset `glue`. */
 const ARMS = [
   ...['full', 'lora', 'adalora', 'sora', 'sora-paper', 'auto', 'l1ra', 'dynamic-dora', 'alora'],
   ...['bayes-lora', 'gora', 'ela-lora', 'truncated-lora', 'random-gates', 'ia3', 'houlsby', 'bitfit', 'pfeiffer'],
 ].map((label) => ({ label, method: label }));
 
-it('an arm looks the same whatever stands beside it, and no two look alike', () => {
+it('an arm looks the same in any company, and no two look alike', () => {
   const whole = looksOf(ARMS);
   expect(new Set([...whole.values()].map(({ hue, shape }) => `${hue} ${shape}`)).size).toBe(ARMS.length);
   for (const arm of ARMS) expect(looksOf([arm]).get(arm.label)).toEqual(whole.get(arm.label));
 });
 
-it('an arm that nobody knows takes the colour of its method, and none looks like another', () => {
+it('an unknown arm gets the colour of its method, and no two look alike', () => {
   const strangers = ['mine', 'yours', 'sora-slow'].map((label) => ({
     label,
     method: label === 'sora-slow' ? 'sora' : label,
@@ -23,14 +23,16 @@ it('an arm that nobody knows takes the colour of its method, and none looks like
   expect(new Set([...looks.values()].map(({ hue, shape }) => `${hue} ${shape}`)).size).toBe(ARMS.length + 3);
 });
 
-/** Linear RGB to what is left of it without one kind of cones, in full (Machado, Oliveira and Fernandes 2009). */
+/**
+ * Matrices from linear RGB to the colours seen with one kind of cones missing (Machado, Oliveira and Fernandes 2009).
+ */
 const DEFICIENCIES = {
   none: [1, 0, 0, 0, 1, 0, 0, 0, 1],
   protan: [0.152286, 1.052583, -0.204868, 0.114503, 0.786281, 0.099216, -0.003882, -0.048116, 1.051998],
   deutan: [0.367322, 0.860646, -0.227968, 0.280085, 0.672501, 0.047413, -0.01182, 0.04294, 0.968881],
 };
 
-/** A colour in Oklab (Ottosson 2020), as someone with a deficiency sees it. */
+/** A colour in Oklab (Ottosson 2020), as seen with a colour vision deficiency. */
 function seen(hex: string, matrix: readonly number[]): number[] {
   const rgb = [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16) / 255).map((value) => value ** 2.2);
   const times = (m: readonly number[], v: readonly number[]): number[] =>
@@ -53,7 +55,7 @@ function seen(hex: string, matrix: readonly number[]): number[] {
 }
 
 it.each(['light', 'dark'] as const)(
-  'two arms of one shape have colours that everyone tells apart, on %s paper',
+  'two arms of one shape have colours that everyone can distinguish in the %s theme',
   (paper) => {
     const looks = [...looksOf(ARMS)];
     const colour = ({ hue }: Look): string => HUES[hue]?.[paper] ?? '';

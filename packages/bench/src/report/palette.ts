@@ -2,17 +2,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../registry/packages.js';
 
-/** How a series is drawn, the same in every chart of every report and page: a colour, a shape and a dash. */
+/** The look of a series, the same in every chart of every report and page: colour, shape and dash. */
 export interface Look {
-  /** Index into the colours; 0 is the neutral one of the frozen baseline. */
+  /** The index of the colour; 0 is the neutral one of the frozen baseline. */
   readonly hue: number;
-  /** Index into the shapes, and into the dashes of lines. */
+  /** The index of the shape, and of the dash of lines. */
   readonly shape: number;
 }
 
 /**
- * Okabe and Ito's palette, safe for the colour-blind, tuned for white and for dark paper. Where two of them are close to each other
- * for some reader, the shapes are not.
+ * Okabe and Ito's palette, safe for colour-blind readers, adjusted for light and dark themes. Where some readers may
+ * confuse two colours, the shapes differ.
  */
 export const HUES: readonly { readonly light: string; readonly dark: string }[] = [
   { light: '#6b7280', dark: '#9aa3b2' },
@@ -25,7 +25,7 @@ export const HUES: readonly { readonly light: string; readonly dark: string }[] 
   { light: '#7a4b1e', dark: '#c99a6b' },
 ];
 
-/** Outlines of about the same area, in a box from -1 to 1. */
+/** Outlines of about equal area, in a box from -1 to 1. */
 const SHAPES = [
   'M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0Z',
   'M-.9,-.9h1.8v1.8h-1.8Z',
@@ -48,21 +48,26 @@ const DASHES: readonly (readonly number[])[] = [
   [12, 3, 4, 3],
 ];
 
-/** Arms of known studies by their colour, related ones together; no two of a colour have one shape. Data, so that no code names a method. */
+/**
+ * Known arms by colour, with related ones together; within a colour all shapes differ. It is a data file, so that no
+ * code names a method.
+ */
 const KNOWN = JSON.parse(readFileSync(join(packageRoot, 'looks.json'), 'utf8')) as readonly (readonly string[])[];
 
 /** The look of the frozen baseline. */
 export const NEUTRAL: Look = { hue: 0, shape: 0 };
 
-/** An arm as a report knows it. */
+/** An arm of a report. */
 export interface Named {
+  /** The name of the arm. */
   readonly label: string;
+  /** Its method. */
   readonly method: string;
 }
 
 /**
- * The look of every arm, by its label. Known arms look the same wherever they appear; another one takes its method's colour, or the
- * next one, and a shape that no arm of this colour has.
+ * The look of every arm, by label. Known arms look the same everywhere. Another arm gets its method's colour, or the
+ * next colour, and a shape that no arm of this colour has.
  */
 export function looksOf(arms: readonly Named[]): Map<string, Look> {
   const looks = new Map(arms.flatMap(({ label }) => knownLook(label) ?? []));
@@ -85,20 +90,20 @@ function hueOf(name: string): number | undefined {
   return hue < 0 ? undefined : hue;
 }
 
-/** Each colour begins with another shape. */
-function shapeAt(hue: number, place: number): number {
-  return (Math.max(0, hue - 1) + place) % SHAPES.length;
+/** The shape at a position within a colour. Each colour starts with a different shape. */
+function shapeAt(hue: number, position: number): number {
+  return (Math.max(0, hue - 1) + position) % SHAPES.length;
 }
 
-/** The last shape of the colour that neither a known arm of it has nor one of these; round again where all are taken. */
+/** The last shape that neither a known arm of the colour nor one of `looks` has; if all are in use, they repeat. */
 function freeShape(hue: number, looks: readonly Look[]): number {
-  const taken = new Set(looks.filter((look) => look.hue === hue).map(({ shape }) => shape));
-  const places = SHAPES.map((_, place) => SHAPES.length - 1 - place);
-  const free = places.find((place) => !taken.has(shapeAt(hue, place)));
-  return shapeAt(hue, free ?? taken.size);
+  const used = new Set(looks.filter((look) => look.hue === hue).map(({ shape }) => shape));
+  const positions = SHAPES.map((_, index) => SHAPES.length - 1 - index);
+  const free = positions.find((position) => !used.has(shapeAt(hue, position)));
+  return shapeAt(hue, free ?? used.size);
 }
 
-/** The colour as a page's variable, the outline, and the dash of lines. */
+/** The colour as a CSS variable of the page, the outline, and the dash of lines. */
 export function drawnAs({ hue, shape }: Look): { color: string; outline: string; dash: number[] } {
   return {
     color: `var(--series-${hue})`,

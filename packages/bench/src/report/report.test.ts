@@ -29,7 +29,7 @@ function count(text: string, part: string): number {
   return text.split(part).length - 1;
 }
 
-/** The figures of a page by their title. */
+/** The figures of a page with a given title. */
 function figures(page: string, title: string): string[] {
   const all = [...page.matchAll(/<figure[\s\S]*?<\/figure>/g)].map(([figure]) => figure);
   return all.filter((figure) => figure.includes(`<strong>${title}`));
@@ -51,7 +51,7 @@ describe('renderReport', () => {
     expect(page).toContain('Time of a step');
   });
 
-  it('gives each method one colour in all charts, the baseline the neutral one', async () => {
+  it('gives each method one colour in all charts, and the baseline the neutral one', async () => {
     const page = await reportOf(results);
     const legends = [
       ...page.matchAll(
@@ -64,7 +64,7 @@ describe('renderReport', () => {
     expect(new Set(colors.values()).size).toBe(4);
   });
 
-  it('tells means, spread, differences, budgets, rates, sources and licences', async () => {
+  it('shows means, spread, differences, budgets, rates, sources and licences', async () => {
     const page = await reportOf(results);
     for (const row of summary.rows) {
       expect(page).toContain(`<bdi>${formatMetric(row.score.mean)}</bdi>`);
@@ -84,7 +84,7 @@ describe('renderReport', () => {
     }
   });
 
-  it('shows what an arm in stages still knows, as a picture and as a table', async () => {
+  it('shows memorization and generalization of an arm in stages, as a chart and as a table', async () => {
     const staged = syntheticResults({ methods: ['sora'], seeds: 3 }).map((trial) => withStages(trial));
     const page = await reportOf([...results, ...staged], 'sora');
     const shown = figures(page, 'Memorization and generalization');
@@ -102,7 +102,7 @@ describe('renderReport', () => {
     expect(await reportOf(results)).not.toContain('Memorization');
   });
 
-  it('loads nothing, runs nothing, and says so in its policy', async () => {
+  it('loads nothing, runs nothing, and forbids both in its policy', async () => {
     const page = await reportOf(results);
     expect(
       /<script|<link|<img|<iframe|<object| on\w+=|javascript:|url\(|@import| style=| id=|https?:/i.exec(page)?.[0],
@@ -119,7 +119,7 @@ describe('renderReport', () => {
     expect([...colors].filter((color) => !/^(var\(--[\w-]+\)|none|transparent)$/.test(color))).toEqual([]);
   });
 
-  it('escapes whatever a name holds', async () => {
+  it('escapes everything in names', async () => {
     const named = withNames(syntheticResults({ tasks: ['uci-sentiment'] }), { task: HOSTILE }).map((result) => ({
       ...result,
       method: result.method === 'sora' ? HOSTILE : result.method,
@@ -144,7 +144,7 @@ describe('renderReport', () => {
     expect([...tags].filter((tag) => !known.split(' ').includes(tag))).toEqual([]);
   });
 
-  it('has a panel per budget, and a grid per method where there are many modules', async () => {
+  it('has a panel per budget, and a grid per method if there are many modules', async () => {
     const many = syntheticResults({ tasks: ['uci-sentiment'], ranks: [2, 4], layers: 12 });
     const page = await reportOf(many);
     expect(figures(page, 'Training loss')).toHaveLength(2);
@@ -152,7 +152,7 @@ describe('renderReport', () => {
     expect(page).toContain('>layer 11</text>');
   });
 
-  it('makes do with one seed, without a baseline, without a budget, and without a result', async () => {
+  it('works with one seed, without a baseline, without a budget, and without a result', async () => {
     const sparse = syntheticResults({ seeds: 1 });
     expect(await reportOf(sparse)).toContain('one seed');
     expect(await reportOf(sparse.filter(({ method }) => method === 'sora'))).not.toContain('Dotted:');
@@ -162,7 +162,7 @@ describe('renderReport', () => {
     expect(none).toContain('the loss is not finite');
   });
 
-  it('says where less is better, and joins the lowest means', async () => {
+  it('says whether less is better, and joins the lowest means', async () => {
     const turned = syntheticResults({ tasks: ['uci-sentiment'], ranks: [2, 4] }).map((trial) => ({
       ...trial,
       selection: { ...trial.selection, lowerIsBetter: true },
@@ -189,7 +189,7 @@ describe('renderReport', () => {
     expect(await reportOf(untrained)).toContain('Dotted: the frozen model. Less');
   });
 
-  it('shows the learning rates that were tried, and which was chosen', async () => {
+  it('shows the learning rates that were tried, and the chosen one', async () => {
     const tuning = {
       tried: [
         { learningRate: 5e-4, score: null, error: 'NaN' },
@@ -212,7 +212,7 @@ describe('renderReport', () => {
     expect(await reportOf(results)).not.toContain('Learning rates tried');
   });
 
-  it('says which parameters a budget is of, and how large the state of the optimizer is', async () => {
+  it('says which parameters a budget counts, and the size of the optimizer state', async () => {
     const page = await reportOf(results);
     expect(page).toContain('r=4: 57,344 stored parameters');
     expect(page).toContain('480\u00a0KiB of moments'); // two float32 of 57,344 + 4,104 trained parameters
@@ -238,7 +238,7 @@ describe('renderReport', () => {
   });
 });
 
-/** The points that the steps of the score chart join. */
+/** The points of the score chart's step line. */
 function stepsOf(panel: Panel): readonly { readonly value: number }[] {
   const { layer } = scoreChart(panel, [], NARROW).spec as unknown as {
     layer: readonly { mark: { interpolate?: string }; data: { values: readonly { value: number }[] } }[];
@@ -266,14 +266,14 @@ describe('seedCurve', () => {
     expect(curve.at(-1)?.step).toBe(400);
   });
 
-  it('leaves out what was not measured', () => {
+  it('leaves out steps without a measurement', () => {
     const evaluated = seedCurve([first, second] as DoneTrial[], ({ metrics }) => metrics?.accuracy);
     expect(evaluated.map(({ step }) => step)).toEqual([25, 50, 75, 100, 125, 150, 175, 200, 225]);
   });
 });
 
 describe('panelsOf', () => {
-  it('names the model only where there are several', () => {
+  it('names the model only if there are several', () => {
     expect(panelsOf(results, summary).map(({ title }) => title)).toEqual(['uci-sentiment', 'wordnet-supersense']);
     const both = [
       ...results,
@@ -289,7 +289,7 @@ describe('a study of many arms and budgets', () => {
   const study = syntheticResults({ methods: STANDARD_ARMS, ranks: [1, 2, 4, 8], seeds: 6, layers: 6 });
   const whole = summarise(study, { reference: 'lora' });
 
-  it('has the mean over tasks and every pair of arms, with the numbers in the cells', async () => {
+  it('has the mean over tasks and every pair of arms, with numbers in the cells', async () => {
     const page = await renderReport(study, whole);
     expect(count(page, '<table class="matrix">')).toBe(4); // over the tasks, by budget
     expect(count(page, 'is told apart after correction.')).toBe(2 * 4); // with six seeds none is on a single task
@@ -309,7 +309,7 @@ describe('a study of many arms and budgets', () => {
     expect(page.length).toBeLessThan(4e6);
   });
 
-  it('names each arm once at the edge of the front, no two names on one another', () => {
+  it('labels each arm once at the edge of the chart, without overlap', () => {
     const [panel] = panelsOf(study, whole);
     const { layer, height } = scoreChart(panel as Panel, whole.verdicts, WIDE).spec as unknown as {
       height: number;
@@ -328,7 +328,7 @@ describe('a study of many arms and budgets', () => {
     expect(height).toBeGreaterThan(16 * names.length);
   });
 
-  it('tells in Markdown who differs, and in CSV every adjusted p', () => {
+  it('lists the differing pairs in Markdown, and every adjusted p in CSV', () => {
     expect(renderMarkdown(study, whole)).toMatch(/Pairs of arms with p < 0\.05|Pairs of arms with p &lt; 0.05/);
     const [header = '', ...lines] = renderSummaryCsv(whole).trim().split('\r\n');
     const at = header.split(',').indexOf('pHolm');
@@ -346,7 +346,7 @@ describe('two runs compared', () => {
   const [, ...fewer] = results.map((trial) => ({ ...trial, versions: { ...trial.versions, peftjs: '0.2.0' } }));
   const compared = { ...summary, against: compareRuns(results, fewer, HOSTILE) };
 
-  it('are in the page, in Markdown and in the terminal, with what has no pair and what differs', async () => {
+  it('appear on the page, in Markdown and in the terminal, with unpaired trials and differences', async () => {
     const texts = [
       await renderReport(results, compared),
       renderMarkdown(results, compared),
@@ -371,7 +371,7 @@ describe('renderMarkdown', () => {
     expect(text).toContain('WordNet licence');
   });
 
-  it('takes no markup, cell or line from a name', () => {
+  it('lets no name add markup, a cell or a line', () => {
     const named = withNames(syntheticResults({ tasks: ['uci-sentiment'] }), { task: `a|b\n# [x](y)${HOSTILE}` });
     const text = renderMarkdown(named, summarise(named, { reference: 'lora' }));
     expect(text).not.toMatch(/^# \[/m);
@@ -393,7 +393,7 @@ describe('renderCsv', () => {
     expect(at(lines[0] as string, 'requested')).toBe('');
   });
 
-  it('quotes what needs it and disarms formulas', () => {
+  it('quotes fields where needed and disarms formulas', () => {
     const named = withNames(results.slice(0, 1), { task: '=HYPERLINK("x"),\n1' });
     expect(renderCsv(named)).toContain(`"'=HYPERLINK(""x""),\n1"`);
   });

@@ -25,10 +25,10 @@ import { meritOf, type OverallRow, type SummaryRow } from './statistics/rows.js'
 import type { Summary } from './statistics/summary.js';
 import { isOnTop, mainVerdicts, type Verdict } from './verdict.js';
 
-/** On a phone up to this many rows are shown as a card each; more of them stay a table that scrolls. */
+/** Up to this many rows are shown as cards on a phone; more are a scrollable table. */
 const MOST_CARDS = 12;
 
-/** Everything about one task: its table and its charts. */
+/** The section of one task: its table and its charts. */
 export async function taskSection(panel: Panel, summary: Summary): Promise<Markup> {
   const scope = scopeOf(summary, panel.model, panel.task);
   const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
@@ -50,11 +50,13 @@ export async function taskSection(panel: Panel, summary: Summary): Promise<Marku
   </section>`;
 }
 
-/** What the summary says of one task of a model, or over all of them. */
+/** The part of the summary about one task of a model, or about all its tasks. */
 interface Scope {
+  /** The contests. */
   readonly contests: readonly Contest[];
+  /** The verdicts, one per contest. */
   readonly verdicts: readonly Verdict[];
-  /** Whether its verdicts are those of the whole run. */
+  /** Whether these are the verdicts of the whole run. */
   readonly isMain: boolean;
 }
 
@@ -70,7 +72,7 @@ function scopeOf(summary: Summary, model: string, task: string | null): Scope {
   };
 }
 
-/** What was found, in paragraphs that begin with what matters most. */
+/** The findings, in paragraphs that start with the most important sentence. */
 export function verdictCard(paragraphs: readonly (readonly string[])[]): Markup {
   return html`<div class="card short">
     ${paragraphs.map(
@@ -79,7 +81,7 @@ export function verdictCard(paragraphs: readonly (readonly string[])[]): Markup 
   </div>`;
 }
 
-/** What was found on a task besides what was found over all of them. */
+/** The findings on a task, beyond those over all tasks. */
 function taskVerdict({ verdicts, isMain }: Scope): Markup | null {
   if (isMain) return null;
   const isOpen = verdicts.every(
@@ -90,7 +92,7 @@ function taskVerdict({ verdicts, isMain }: Scope): Markup | null {
     : verdictCard(verdicts.map(({ sentences }) => sentences));
 }
 
-/** The arms of every budget in one chart each, side by side; of a single budget across the page. */
+/** The arms of every budget in one chart each, side by side; for a single budget, one wide chart. */
 async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Summary): Promise<Markup> {
   const seriesOf = seriesByLabel(rows);
   const domain = domainOf(contests);
@@ -108,9 +110,9 @@ async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Su
   return html`<div class="grid small">${await Promise.all(figures)}</div>`;
 }
 
-/** Four stand side by side on a desk. */
+/** The width in px of which four charts fit side by side on a desktop screen. */
 const FOREST_WIDTH = 300;
-/** Beside the table of the only budget. */
+/** The width of a chart next to the table of the only budget, in px. */
 const FOREST_BESIDE = 820;
 
 function forestCaption({ equivalent, worse, best }: Verdict, margin: number | null): string {
@@ -248,7 +250,7 @@ function budgetTitle({ spec, requested, matchedOn }: BudgetGroup): string {
   return spec === String(requested) ? size : `${spec}: ${size}`;
 }
 
-/** The mean over the tasks of each model that has several. */
+/** The sections over all tasks, for each model with several tasks. */
 export async function overallSections(summary: Summary): Promise<Markup[]> {
   const { rows: all, overall, reference } = summary;
   const seriesOf = seriesByLabel(all);
@@ -284,12 +286,12 @@ export async function overallSections(summary: Summary): Promise<Markup[]> {
 const CHART_CAPTION =
   'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, whether or not it is told apart from others; faint is what is reliably worse than the best at its budget, on one band what is equivalent.';
 
-/** Arms down, budgets across. */
+/** A table with arms down and budgets across. */
 function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[]): Markup {
-  const [free, asked] = [true, false].map((isFree) =>
+  const [free, budgeted] = [true, false].map((isFree) =>
     rows.filter(({ budget }) => (budget.requested === null) === isFree),
   );
-  const budgets = grouped([...(asked ?? []), ...(free ?? [])], ({ budget }) => budget.spec).map(
+  const budgets = grouped([...(budgeted ?? []), ...(free ?? [])], ({ budget }) => budget.spec).map(
     ([{ budget }]) => budget,
   );
   const labels = [...new Set([...rows].sort((a, b) => meritOf(b) - meritOf(a)).map(({ label }) => label))];

@@ -40,7 +40,7 @@ const sizing: TrialSizing = {
   reason: 'With 1,600 parameters <b>it</b> is enough.',
 };
 
-it('a size that chose itself is shown from much to little, with the choice and its reason', () => {
+it('an automatic choice of size is shown from large to small, with the choice and its reason', () => {
   expect(sizingText(sizing).split('\n').map((line) => line.trim().split(/\s{2,}/))).toEqual([
     ['stage', 'stored', 'ranks', 'score', 'worse by', 'may be', 'memorization, %', 'generalization, %'],
     ['dense', '4,000', '5', '0.900', '–', '–', '100.0', '100.0'],
@@ -51,7 +51,7 @@ it('a size that chose itself is shown from much to little, with the choice and i
   ]); // prettier-ignore
 });
 
-it('a report draws it and gives the reason', async () => {
+it('a report shows the stages and the reason', async () => {
   const trial = { ...syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 }), sizing };
   const summary = summarise([trial], { reference: 'sora' });
   const page = await renderReport([trial], summary);
@@ -60,13 +60,13 @@ it('a report draws it and gives the reason', async () => {
   expect(renderMarkdown([trial], summary)).toMatch(/Seed 1: With 1,600 .*\n\n\| stage \| stored /);
 });
 
-it('an adapter has it beside it, and an adapter that takes its place has none', async () => {
+it('it is stored next to an adapter, and removed when another adapter replaces that', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'sizing-'));
   try {
     await writeSizing(folder, sizing);
     expect(await readSizing(folder, diskStorage())).toEqual(sizing);
     await writeFile(join(folder, 'sizing.json'), '{"stages": [], "chosen": 7}');
-    await expect(readSizing(folder, diskStorage())).rejects.toThrow(/sizing.json does not say/);
+    await expect(readSizing(folder, diskStorage())).rejects.toThrow(/sizing.json is not a valid record/);
     await writeSizing(folder, undefined);
     expect(await readSizing(folder, diskStorage())).toBeUndefined();
   } finally {

@@ -6,13 +6,13 @@ import { html, name, type Markup } from './html.js';
 import { drawnAs } from './palette.js';
 import { GENERALIZATION, MEMORIZATION } from './stages.js';
 
-/** What is followed through the stages. */
+/** The curves of the chart. */
 const SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];
 
-/** The columns that hold numbers. */
+/** The indices of the columns with numbers. */
 const NUMBERS = [1, 2, 3, 4, 5, 6, 7];
 
-/** The stages of a trial that chose its size, from much to little; the chosen one is marked. */
+/** The stages of a trial that chose its size, from large to small, with the chosen one marked. */
 export function sizingTable({ stages, chosen }: TrialSizing): { readonly titles: string[]; readonly rows: string[][] } {
   const ordered = [...stages].sort((a, b) => b.storedParameters - a.storedParameters || a.stage - b.stage);
   return {
@@ -31,7 +31,7 @@ export function sizingTable({ stages, chosen }: TrialSizing): { readonly titles:
   };
 }
 
-/** The same for a terminal, with the reason. */
+/** The same for a terminal, with the reason of the choice. */
 export function sizingText(sizing: TrialSizing): string {
   const { titles, rows } = sizingTable(sizing);
   return `${textTable(titles, rows, NUMBERS)}${printable(sizing.reason)}\n`;
@@ -41,7 +41,7 @@ function percent(value: number | null): string {
   return value === null ? '–' : value.toFixed(1);
 }
 
-/** The trials of every arm that chose their size. */
+/** The arms with trials that chose their size. */
 export function sizedArms(panel: Panel): { readonly label: string; readonly trials: readonly SizedTrial[] }[] {
   return bySeries(panel.entries).flatMap(({ row, trials }) => {
     const sized = trials.filter((trial): trial is SizedTrial => trial.sizing !== undefined);
@@ -52,7 +52,7 @@ export function sizedArms(panel: Panel): { readonly label: string; readonly tria
 /** A trial that chose its size. */
 type SizedTrial = DoneTrial & { readonly sizing: TrialSizing };
 
-/** What every arm that chose its size still knew as it shrank, and what it chose; nothing where there is none. */
+/** Figures of every arm that chose its size: memorization and generalization as it shrank, and its choice. */
 export function sizingFigures(panel: Panel): Promise<Markup[]> {
   return Promise.all(sizedArms(panel).map(({ label, trials }) => sizingFigure(panel, label, trials)));
 }
@@ -75,7 +75,7 @@ async function sizingFigure(panel: Panel, label: string, trials: readonly SizedT
   </figure>`;
 }
 
-/** Memorization and generalization against stored parameters, which fall from left to right by ratios. */
+/** Memorization and generalization against stored parameters, which decrease from left to right on a log scale. */
 function sizingChart(title: string, trials: readonly SizedTrial[]): Chart {
   const points = trials.flatMap(({ seed, sizing: { stages, chosen } }) =>
     stages.flatMap(({ stage, storedParameters: stored, memorization, generalization }) =>

@@ -9,7 +9,7 @@ import { summarise } from './statistics/summary.js';
 const TITLE = 'What decides which ranks are kept?';
 const TASKS = ['uci-sentiment', 'wordnet-supersense'];
 
-/** Trials whose ranks depend on the seed, as SoRA's do, or on the task, as AdaLoRA's. */
+/** Trials whose ranks depend on the seed, as SoRA's do, or on the task, as AdaLoRA's do. */
 const results = syntheticResults({ methods: ['lora', 'sora', 'adalora'], seeds: 4 }).map((trial): DoneTrial => {
   if (trial.arm === 'lora') return trial;
   const shift = trial.arm === 'sora' ? trial.seed : TASKS.indexOf(trial.task);
@@ -19,12 +19,12 @@ const results = syntheticResults({ methods: ['lora', 'sora', 'adalora'], seeds: 
 
 const summaryOf = (trials: readonly TrialResult[]) => summarise(trials, { reference: 'lora' });
 
-/** The section of the page; empty where there is none. */
+/** The section of the page; empty if there is none. */
 function sectionOf(trials: readonly TrialResult[]): string {
   return stabilitySection(trials, summaryOf(trials))?.text ?? '';
 }
 
-/** The cells of the section's table in Markdown, a list for each arm and budget. */
+/** The cells of the section's table in Markdown: one array per arm and budget. */
 function rowsOf(trials: readonly TrialResult[]): string[][] {
   const [, section = ''] = renderMarkdown(trials, summaryOf(trials)).split(`## ${TITLE}`);
   const [, , table = ''] = section.split('\n\n');
@@ -35,7 +35,7 @@ function rowsOf(trials: readonly TrialResult[]): string[][] {
     .map((cells) => cells.map((cell) => cell.trim()));
 }
 
-it('the report says of each adaptive arm what decides its ranks', () => {
+it('the report says for each adaptive arm what decides its ranks', () => {
   const [adalora = [], sora = [], ...others] = rowsOf(results);
   expect(others).toEqual([]);
   expect(adalora.slice(0, 3)).toEqual(['adalora', 'r=4', '1.000 (Jaccard\u00a01.000;\u00a012\u00a0pairs)']);
@@ -50,14 +50,14 @@ it('the report says of each adaptive arm what decides its ranks', () => {
   expect(section.split('<svg')).toHaveLength(1 + 2);
 });
 
-it('the report has no such section where every arm keeps one rank everywhere', () => {
+it('the report has no such section if every arm keeps one rank everywhere', () => {
   const uniform = syntheticResults({ methods: ['head', 'lora'] });
   expect(summaryOf(uniform).stability).toEqual([]);
   expect(renderMarkdown(uniform, summaryOf(uniform))).not.toContain(TITLE);
   expect(sectionOf(uniform)).toBe('');
 });
 
-it('the report says why it cannot tell', () => {
+it('the report says why a verdict is impossible', () => {
   const saying = (keep: (trial: DoneTrial) => boolean): string | undefined =>
     rowsOf(results.filter((trial) => trial.arm === 'sora' && keep(trial)))[0]?.at(-1);
   expect(saying(({ seed }) => seed <= 2)).toBe('Not told apart: it takes 3 seeds at least.');
@@ -76,7 +76,7 @@ it('the report counts pairs without a correlation, and leaves out failed trials'
   expect(row[3]).toMatch(/;\s3\spairs, 1 without a\scorrelation\)$/);
 });
 
-it('the section names networks where there are several, and no name is markup', () => {
+it('the section names models if there are several, and escapes names', () => {
   const other = withNames(results, { model: '<b>other</b>' }).map((trial) => ({ ...trial, id: `o${trial.id}` }));
   const both = [...results, ...other];
   expect(rowsOf(both)).toHaveLength(4);
@@ -92,16 +92,16 @@ it('summary.csv has the agreement in the lines over the tasks, or in those of th
       return Object.fromEntries(cells);
     });
   };
-  const told = (lines: readonly Record<string, string>[]): unknown[][] =>
+  const verdicts = (lines: readonly Record<string, string>[]): unknown[][] =>
     lines.flatMap(({ task, arm, ranksVerdict, ranksOfSeedsJaccard, ranksOfTasksJaccard }) =>
       ranksVerdict === '' ? [] : [[task, arm, ranksVerdict, ranksOfSeedsJaccard === '1', ranksOfTasksJaccard]],
     );
   const [, onlyFirst] = TASKS.map((task) => results.filter((trial) => trial.task !== task));
-  expect(told(table(results)).sort()).toEqual([
+  expect(verdicts(table(results)).sort()).toEqual([
     ['', 'adalora', 'task', true, expect.stringMatching(/^0\.\d+$/) as unknown],
     ['', 'sora', 'draw', false, '1'],
   ]);
-  expect(told(table(onlyFirst ?? [])).sort()).toEqual([
+  expect(verdicts(table(onlyFirst ?? [])).sort()).toEqual([
     [TASKS[0], 'adalora', 'same', true, ''],
     [TASKS[0], 'sora', 'open', false, ''],
   ]);

@@ -7,20 +7,22 @@ import { disclosure, html, name, type Markup } from './html.js';
 import type { Agreement, StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
 
-/** What the section is called, in the page and in Markdown. */
+/** The title of the section, in the page and in Markdown. */
 export const STABILITY_TITLE = 'What decides which ranks are kept?';
 
-/** How to read the table. */
+/** Explains how to read the table. */
 export const STABILITY_NOTE =
   'Of arms whose modules end with different ranks: how alike the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is that of the correlations, seeds minus tasks; where its 95 % jackknife interval over the seeds leaves out 0, the last column says which agree more.';
 
 /** A column of the table, the same in the page and in Markdown. */
 interface StabilityColumn {
+  /** The heading. */
   readonly title: string;
+  /** Returns the cell of a row. */
   cell(row: StabilityRow): Cell;
 }
 
-/** The columns; models are named where there are several. */
+/** The columns of the table; models are named if there are several. */
 export function stabilityColumns(rows: readonly StabilityRow[]): StabilityColumn[] {
   const severalModels = new Set(rows.map(({ model }) => model)).size > 1;
   return [
@@ -49,10 +51,10 @@ function differenceCell({ difference }: StabilityRow): Cell {
   return difference.interval ? { main, detail: formatInterval(difference.interval, formatSigned) } : { main };
 }
 
-/** The fewest seeds with which pairs are left when one is taken out. */
+/** The fewest seeds for an interval: leaving one out must leave pairs. */
 const SEEDS_FOR_INTERVAL = 3;
 
-/** What the row says, in a sentence. */
+/** The verdict of a row, in a sentence. */
 function sayingOf({ verdict, betweenSeeds, betweenTasks, seeds }: StabilityRow): string {
   if (verdict === 'same') return 'Every trial kept the same ranks.';
   if (verdict === 'task') return 'Seeds agree more than tasks do: the choice follows the task.';
@@ -66,7 +68,10 @@ function sayingOf({ verdict, betweenSeeds, betweenTasks, seeds }: StabilityRow):
     : 'Not told apart.';
 }
 
-/** Whether the task or the seed decides which ranks are kept, a line for each adaptive arm and budget; nothing without one. */
+/**
+ * The section on whether the task or the seed decides which ranks are kept, with a row for each adaptive arm and
+ * budget; null if there is none.
+ */
 export function stabilitySection(results: readonly TrialResult[], summary: Summary): Markup | null {
   const { stability: rows } = summary;
   if (rows.length === 0) return null;
@@ -95,7 +100,7 @@ export function stabilitySection(results: readonly TrialResult[], summary: Summa
   </section>`;
 }
 
-/** The ranks that every trial ended with, a map for each arm and budget. */
+/** Maps of the final ranks of every trial, one for each arm and budget. */
 function choiceMaps(results: readonly TrialResult[], { stability, rows }: Summary): Markup {
   const done = new Map(results.flatMap((result) => (result.status === 'done' ? [[result.id, result]] : [])));
   const severalModels = new Set(stability.map(({ model }) => model)).size > 1;

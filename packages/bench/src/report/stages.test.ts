@@ -7,7 +7,7 @@ const trials = [1, 2, 3].map((seed) =>
 );
 
 describe('stageSummaries', () => {
-  it('are the means over the seeds, stage by stage, with an interval around them', () => {
+  it('are means over the seeds, stage by stage, with intervals', () => {
     const summaries = stageSummaries(trials);
     expect(summaries).toHaveLength(trials[0]?.stages?.length ?? NaN);
     for (const [stage, summary] of summaries.entries()) {
@@ -22,7 +22,7 @@ describe('stageSummaries', () => {
     expect(summaries[0]?.generalization?.mean).toBe(100);
   });
 
-  it('have no mean of what no seed has, and none at all of trials without stages', () => {
+  it('have no mean if no seed has a value, and are empty for trials without stages', () => {
     const trial = trials[0] ?? expect.fail('no trial');
     const without = { ...trial, stages: (trial.stages ?? []).map((stage) => ({ ...stage, memorization: null })) };
     expect(stageSummaries([without])).toHaveLength(7);

@@ -7,22 +7,29 @@ import { html, name, type Markup } from './html.js';
 import { drawnAs } from './palette.js';
 import { estimate, type Estimate } from './statistics/estimates.js';
 
-/** What a stage of the sparsifying schedule ended with, over the seeds of an arm. */
+/** The results of one stage of the sparsifying schedule, over the seeds of an arm. */
 export interface StageSummary {
+  /** The stage, from 0. */
   readonly stage: number;
+  /** The level of the method's sparsity. */
   readonly level: number;
+  /** The number of seeds. */
   readonly seeds: number;
-  /** Means over the seeds. */
+  /** The share of gates that is zero or removed, averaged over seeds. */
   readonly sparsity: number;
+  /** Stored parameters, averaged over seeds. */
   readonly storedParameters: number;
+  /** The primary metric on a sample of the training rows, averaged over seeds. */
   readonly trainMetric: number;
+  /** The primary metric on the reported rows, averaged over seeds. */
   readonly devMetric: number;
-  /** In percent of the first stage, over the seeds where it is finite; null where there is none. */
+  /** The training metric in percent of the first stage's, over seeds with a finite value; null if none has one. */
   readonly memorization: Estimate | null;
+  /** The reported metric in percent of the first stage's, over seeds with a finite value; null if none has one. */
   readonly generalization: Estimate | null;
 }
 
-/** The stages of trials that differ in their seed only; none where they were not trained in stages. */
+/** Summarises the stages of trials that differ only in their seed; empty for trials without stages. */
 export function stageSummaries(trials: readonly DoneTrial[]): StageSummary[] {
   const schedules = trials.flatMap(({ stages }) => (stages ? [stages] : []));
   const count = Math.min(...schedules.map(({ length }) => length));
@@ -36,7 +43,7 @@ function summaryOf(records: readonly SparsityStage[]): StageSummary {
   const { stage = 0, level = 0 } = records[0] ?? {};
   const meanOf = (pick: (record: SparsityStage) => number): number => {
     const values = records.map(pick);
-    return values.includes(Infinity) ? Infinity : mean(values); // whose compensated sum makes NaN of Infinity
+    return values.includes(Infinity) ? Infinity : mean(values); // simple-statistics' compensated sum would turn Infinity into NaN
   };
   return {
     stage,
@@ -58,11 +65,13 @@ function estimateOf(records: readonly SparsityStage[], quantity: 'memorization' 
 
 /** The stages of an arm as a table, the same in the page and in Markdown. */
 export interface StageTable {
+  /** The headings. */
   readonly titles: readonly string[];
+  /** The cells, row by row. */
   readonly rows: readonly (readonly Cell[])[];
 }
 
-/** One row a stage; `metric` is the primary one. */
+/** The table of stages, with one row per stage; `metric` is the primary one. */
 export function stageTable(stages: readonly StageSummary[], metric: string): StageTable {
   return {
     titles: [
@@ -88,7 +97,7 @@ export function stageTable(stages: readonly StageSummary[], metric: string): Sta
   };
 }
 
-/** What is left after the last stage, in a sentence. */
+/** What remains after the last stage, in a sentence. */
 export function lastStage(stages: readonly StageSummary[]): string {
   const [first, last] = [stages[0], stages.at(-1)];
   if (!first || !last) return '';
@@ -113,13 +122,15 @@ function formatPercent(value: number): string {
   return value.toFixed(1);
 }
 
-/** What is followed through the stages, and how it looks in every such chart. */
+/** The curve of memorization, with its look in every chart. */
 export const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
+/** The curve of generalization, with its look in every chart. */
 export const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
 
 /** The curves of the chart. */
 const STAGE_SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];
 
+/** A point of a curve. */
 interface Point {
   readonly series: string;
   readonly stored: number;
@@ -128,7 +139,10 @@ interface Point {
   readonly high: number;
 }
 
-/** Memorization and generalization, in percent of the first stage, against what the adapter stores: from much to little. */
+/**
+ * Memorization and generalization, in percent of the first stage, against stored parameters, which decrease from left
+ * to right.
+ */
 function stageChart(title: string, stages: readonly StageSummary[]): Chart {
   const points = stages.flatMap((stage) => [
     ...pointOf(MEMORIZATION, stage, stage.memorization),
@@ -167,7 +181,7 @@ function pointOf(
   return [{ series: label, stored, mean, low: interval?.low ?? mean, high: interval?.high ?? mean }];
 }
 
-/** All of the curves, and never so little that noise looks like a fall. */
+/** A range that holds all curves, and is wide enough that noise does not look like a drop. */
 function rangeOf(points: readonly Point[]): [number, number] {
   const low = Math.min(90, ...points.map((point) => point.low));
   const high = Math.max(102, ...points.map((point) => point.high));
@@ -175,7 +189,7 @@ function rangeOf(points: readonly Point[]): [number, number] {
   return [low - room, high + room];
 }
 
-/** What the first stage has. */
+/** A line at 100 %, the first stage. */
 function wholeLayer(): object {
   return {
     data: { values: [{ mean: 100 }] },
@@ -215,7 +229,7 @@ function colorOf(): object {
   return { field: 'series', type: 'nominal', scale: colorScale(STAGE_SERIES), legend: null };
 }
 
-/** What every arm in stages still knows as its ranks vanish; nothing where there is none. */
+/** Figures of every arm in stages: memorization and generalization as its ranks are pruned. */
 export async function stageFigures(panel: Panel): Promise<Markup[]> {
   const staged = bySeries(panel.entries).flatMap(({ row, trials }) => {
     const stages = stageSummaries(trials);

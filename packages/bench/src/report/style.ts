@@ -1,6 +1,6 @@
 import { COLOR_VARIABLES } from './charts/draw.js';
 
-/** The page's style: no outside font, no image; light or dark as the reader's system is. */
+/** The style of the page. It loads no font and no image, and follows the reader's light or dark theme. */
 export const STYLE = `
 :root{color-scheme:light dark;${COLOR_VARIABLES.light}}
 @media (prefers-color-scheme:dark){:root{${COLOR_VARIABLES.dark}}}

@@ -11,7 +11,7 @@ const summary = summarise(results, { reference: 'lora' });
 describe('renderTable', () => {
   const [first] = summary.verdicts.filter(({ task }) => task === null);
 
-  it('fits the terminal, says what was found, and keeps the scores', () => {
+  it('fits the terminal, states the verdict, and keeps the scores', () => {
     for (const columns of [40, 60, 80, 120, 200]) {
       const lines = renderTable(summary, { columns }).split('\n');
       for (const line of lines) expect(stringWidth(line)).toBeLessThanOrEqual(columns);
@@ -24,13 +24,13 @@ describe('renderTable', () => {
       expect(renderTable(summary, { columns: 200 })).toContain(formatMetric(score.mean));
   });
 
-  it('has a table with every column where there is one task', () => {
+  it('has a table with every column for a single task', () => {
     const onOne = summarise(syntheticResults({ tasks: ['uci-sentiment'] }), { reference: 'lora' });
     expect(renderTable(onOne, { columns: 200 })).toContain('learning rate');
     expect(renderTable(onOne, { columns: 40 })).toContain(formatMetric(onOne.rows[0]?.score.mean ?? NaN));
   });
 
-  it('lets no control character through', () => {
+  it('removes control characters', () => {
     const named = withNames(results, { task: 'x\u001b[31m\u202e' });
     const text = renderTable(summarise(named, { reference: 'lora' }));
     expect(text).not.toContain('\u001b');

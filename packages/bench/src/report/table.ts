@@ -19,15 +19,22 @@ import type { RunComparison } from './statistics/two-runs.js';
 import { changedFacts, RUN_COLUMNS, unpairedNames } from './two-runs.js';
 import { verdictParagraphs } from './verdict.js';
 
-/** A column of the table, and its cell of a row. */
+/** A column of the table. */
 interface TextColumn<Row> {
-  /** Columns of the least weight are left out first where the terminal is narrow; those of Infinity never. */
+  /**
+   * The importance of the column: on a narrow terminal the columns of least weight are dropped first, those of Infinity
+   * never.
+   */
   readonly weight: number;
+  /** The heading. */
   readonly title: string;
+  /** Returns the cell of a row. */
   cell(row: Row): Cell;
 }
 
-/** What the run says, the results as a table for the terminal, and how to read it, no line wider than `columns`. */
+/**
+ * Renders the verdict, the results as a table for the terminal, and how to read it. No line is wider than `columns`.
+ */
 export function renderTable(summary: Summary, { columns = 120 }: { columns?: number } = {}): string {
   const models = grouped(summary.rows, ({ model }) => model);
   const tables = models.flatMap(([{ model }]) => {
@@ -45,7 +52,7 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
   return [...verdict, ...tables, ...compared, ...wrapped(readingOf(summary), columns)].join('\n');
 }
 
-/** How to read the table, in a line. */
+/** Explains the table in one line. */
 function readingOf({ overall, reference, rows }: Summary): string {
   if (rows.length === 0) return 'No trial has finished.';
   const interval = overall.length > 0 ? ' [95 % interval]' : ' ± standard deviation';
@@ -56,7 +63,7 @@ const WEIGHTS: Readonly<Partial<Record<Column['key'], number>>> = {
   ...{ method: Infinity, score: Infinity, stored: 7, difference: 6, budget: 5, time: 4, rate: 3, seeds: 2, trained: 1 },
 };
 
-/** A table for each task. */
+/** One table for each task. */
 function taskLines(rows: readonly SummaryRow[], reference: string, columns: number): string[] {
   return grouped(rows, ({ task, metric }) => [task, metric]).flatMap((ofTask) => {
     const [first] = ofTask;
@@ -72,7 +79,7 @@ function taskLines(rows: readonly SummaryRow[], reference: string, columns: numb
   });
 }
 
-/** One table: the mean over the tasks, and the mean on each. */
+/** One table of the mean over the tasks and the mean on each task. */
 function overallLines(
   overall: readonly OverallRow[],
   rows: readonly SummaryRow[],
@@ -151,7 +158,7 @@ function runLines({ against, rows, changed, unpaired }: RunComparison, columns: 
   ];
 }
 
-/** The rows with as many columns as fit, whole or in brief. */
+/** The rows with as many columns as fit, with full or brief cells. */
 function tableLines<Row>(rows: readonly Row[], all: readonly TextColumn<Row>[], columns: number): string[] {
   const fits = (lines: readonly string[]): boolean => lines.every((text) => stringWidth(text) <= columns);
   const dispensable = [...all].filter(({ weight }) => weight < Infinity).sort((a, b) => a.weight - b.weight);
@@ -173,7 +180,7 @@ function aligned<Row>(rows: readonly Row[], columns: readonly TextColumn<Row>[],
 
 function cellText(cell: Cell, part: 'detail' | 'brief'): string {
   const { main, brief, [part]: small } = cell;
-  // What has a brief form matters enough for a line of text.
+  // A cell with a brief form is important enough to show it on a line.
   return printable(brief !== undefined && small !== undefined ? `${main} ${small}` : main);
 }
 

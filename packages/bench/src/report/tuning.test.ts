@@ -9,7 +9,7 @@ const tried = [
   { learningRate: 0.004, score: 0.87, standardError: null },
   { learningRate: 0.008, score: null, standardError: null, error: 'NaN' },
 ];
-const told = { tried, tied: [0.004], chosen: 0.004 };
+const clear = { tried, tied: [0.004], chosen: 0.004 };
 const byNoise = { tried, tied: [0.002, 0.004], chosen: 0.002 };
 const tuned = (tuning: DoneTrial['tuning'], method = 'lora'): DoneTrial => ({
   ...syntheticTrial({ task: 'uci-sentiment', method, rank: 4, seed: 1 }),
@@ -18,7 +18,7 @@ const tuned = (tuning: DoneTrial['tuning'], method = 'lora'): DoneTrial => ({
 const section = (...trials: DoneTrial[]): string => tuningSection(trials)?.text ?? '';
 
 describe('the chart of an arm', () => {
-  it('marks the chosen rate, what noise does not tell from the best one, and what failed', () => {
+  it('marks the chosen rate, rates tied with the best one, and failed rates', () => {
     const chart = section(tuned(byNoise));
     expect(
       chart.match(/<circle[^>]*>/g)?.map((circle) => /r="([\d.]+)" fill="var\(--(\w+)\)"/.exec(circle)?.slice(1)),
@@ -34,25 +34,25 @@ describe('the chart of an arm', () => {
     expect(chart).toContain('0.002, the lower of 2 that noise does not tell apart');
   });
 
-  it('has a bar of one standard error that reaches the line where the rate may be as good', () => {
+  it('has a bar of one standard error that reaches the line if the rate may be as good', () => {
     const chart = section(tuned(byNoise));
     const [line] = /(?<=M52,)[\d.]+(?=H)/.exec(chart)?.map(Number) ?? [];
     const bars = [...chart.matchAll(/M[\d.]+,([\d.]+)V([\d.]+)/g)].map(([, low, high]) => [Number(low), Number(high)]);
     expect(bars.map(([, high = NaN]) => high <= (line ?? NaN))).toEqual([false, true]);
   });
 
-  it('is there for an arm of which every rate failed, too', () => {
+  it('also exists for an arm whose rates all failed', () => {
     const failed = tried.map((rate) => ({ ...rate, score: null }));
     expect(section(tuned({ tried: failed, tied: [], chosen: null })).match(/stroke="var\(--bad\)"/g)).toHaveLength(4);
   });
 });
 
 describe('noiseNote', () => {
-  it('says how many choices noise decided', () => {
+  it('says how many choices were decided by noise', () => {
     const note = (...trials: DoneTrial[]) => noiseNote(tunedRows(trials)).join();
-    expect(note(tuned(byNoise), tuned(told, 'sora'))).toMatch(/^Noise decided 1 of 2 choices/);
+    expect(note(tuned(byNoise), tuned(clear, 'sora'))).toMatch(/^Noise decided 1 of 2 choices/);
     expect(note(tuned(byNoise))).toMatch(/^Noise decided every choice/);
-    expect(note(tuned(told))).toMatch(/^Noise decided no choice/);
+    expect(note(tuned(clear))).toMatch(/^Noise decided no choice/);
     expect(note(tuned({ tried, chosen: 0.004 }))).toBe('');
   });
 });

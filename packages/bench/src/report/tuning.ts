@@ -4,13 +4,15 @@ import { formatMetric, formatSmall } from './format.js';
 import { html, name, type Markup } from './html.js';
 import { grouped } from './statistics/comparisons.js';
 
-/** What tuning tried for an arm, and the tasks that its choice was for. */
+/** The tuning of an arm, with the tasks that it was for. */
 export interface TunedRow extends NonNullable<TrialResult['tuning']> {
+  /** The name of the arm. */
   readonly label: string;
+  /** The tasks. */
   readonly tasks: readonly string[];
 }
 
-/** Every choice of a learning rate once, by arm; none where none was tuned. */
+/** The tuning of every arm, each distinct one once; empty if nothing was tuned. */
 export function tunedRows(results: readonly TrialResult[]): TunedRow[] {
   const tuned = results.flatMap(({ arm, task, tuning }) => (tuning ? [{ arm, task, tuning }] : []));
   return grouped(tuned, ({ arm, tuning }) => [arm, tuning])
@@ -24,14 +26,14 @@ export function ratesOf(rows: readonly TunedRow[]): number[] {
   return [...rates].sort((a, b) => a - b);
 }
 
-/** What a learning rate scored on the selection rows; nothing where it is not in the arm's grid. */
+/** The score of a learning rate on the selection rows; empty if the arm's grid lacks it. */
 export function scoreOf({ tried }: TunedRow, rate: number): string {
   const found = tried.find(({ learningRate }) => learningRate === rate);
   if (!found) return '';
   return found.score === null ? 'failed' : formatMetric(found.score);
 }
 
-/** Whether the best rate could not be told from others, so that the middle one was taken. */
+/** Whether other rates were tied with the best one, so that the middle one was chosen. */
 function isByNoise({ tied = [] }: TunedRow): boolean {
   return tied.length > 1;
 }
@@ -46,7 +48,7 @@ export function choiceOf(row: TunedRow): string {
     : chosen;
 }
 
-/** Where noise decided, in a sentence; nothing for files from before it was told. */
+/** A sentence on the choices that noise decided; empty for older files without that information. */
 export function noiseNote(rows: readonly TunedRow[]): string[] {
   if (rows.every(({ tied }) => tied === undefined)) return [];
   if (!rows.some(isByNoise))
@@ -58,7 +60,7 @@ export function noiseNote(rows: readonly TunedRow[]): string[] {
   ];
 }
 
-/** The learning rates that were tried for each arm, and the one that was chosen; nothing where none was tuned. */
+/** The section on the learning rates that were tried for each arm, and the chosen ones; null if nothing was tuned. */
 export function tuningSection(results: readonly TrialResult[]): Markup | null {
   const rows = tunedRows(results);
   if (rows.length === 0) return null;

@@ -13,13 +13,15 @@ import {
 import { factList, html, name, type Markup } from './html.js';
 import type { Change, Changed, RunComparison, RunDifference, Unpaired } from './statistics/two-runs.js';
 
-/** A column of the table that compares two runs, the same in the page, in Markdown and in the terminal. */
+/** A column of the table that compares two runs, the same in HTML, in Markdown and in the terminal. */
 export interface RunColumn {
+  /** The heading. */
   readonly title: string;
+  /** Returns the cell of a row. */
   cell(row: RunDifference): Cell;
 }
 
-/** What is compared of two runs. */
+/** The columns of the comparison. */
 export const RUN_COLUMNS: readonly RunColumn[] = [
   { title: 'task', cell: ({ task }) => ({ main: task }) },
   { title: 'arm', cell: ({ label, budget }) => ({ main: label, detail: budget }) },
@@ -33,7 +35,7 @@ export const RUN_COLUMNS: readonly RunColumn[] = [
   { title: 'seeds', cell: ({ seeds }) => ({ main: String(seeds.length) }) },
 ];
 
-/** What differs between two runs besides their numbers. */
+/** The differences between two runs besides their numbers. */
 export function changedFacts(changed: readonly Changed[]): Fact[] {
   return changed.map(({ what, here, there, labels }) => ({
     term: what,
@@ -41,7 +43,7 @@ export function changedFacts(changed: readonly Changed[]): Fact[] {
   }));
 }
 
-/** Trials that have no pair, in words. */
+/** Unpaired trials, in words. */
 export function unpairedNames(unpaired: readonly Unpaired[]): string[] {
   return unpaired.map(
     ({ in: side, label, task, budget, seeds }) =>
@@ -49,7 +51,7 @@ export function unpairedNames(unpaired: readonly Unpaired[]): string[] {
   );
 }
 
-/** The figure here, and how far it is from the one there, with the interval of the difference. */
+/** The value here, with its difference from the value there and the interval of that difference. */
 function changeCell(change: Change, format: (value: number) => string): Cell {
   const { here, there, mean, interval, p } = change;
   if (mean === 0 && (interval === null || (interval.low === 0 && interval.high === 0)))
@@ -60,7 +62,7 @@ function changeCell(change: Change, format: (value: number) => string): Cell {
   return { main: format(here), detail: `${share}${spread}, ${formatP(p)}`, brief: share };
 }
 
-/** This run beside another one of the same study. */
+/** The section that compares this run with another run of the same study. */
 export function twoRunsSection({ against, rows, unpaired, changed }: RunComparison): Markup {
   return html`<section>
     <h2>Compared with ${name(against)}</h2>

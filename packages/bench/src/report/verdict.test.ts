@@ -14,7 +14,7 @@ function verdictOf(trials: readonly TrialResult[], how: Stated = stated): Verdic
 
 const HEAD = { scores: around(0.7, 0.002) };
 
-it('names the one reliable winner, and by how much it is ahead', () => {
+it('names the reliable winner, and its lead', () => {
   const verdict = verdictOf(
     trialsOf({ head: HEAD, lora: { scores: around(0.8, 0.003) }, sora: { scores: around(0.85, 0.003, -1) } }),
   );
@@ -26,7 +26,7 @@ it('names the one reliable winner, and by how much it is ahead', () => {
   ]);
 });
 
-it('never takes what is not told apart for equal', () => {
+it('never calls arms equal that are merely not reliably different', () => {
   const verdict = verdictOf(
     trialsOf({ head: HEAD, lora: { scores: around(0.8, 0.04) }, sora: { scores: around(0.805, 0.04, -1) } }),
   );
@@ -38,7 +38,7 @@ it('never takes what is not told apart for equal', () => {
   expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
 });
 
-it('groups what is equivalent, and names the smallest method that is no worse', () => {
+it('groups equivalent arms, and names the smallest method that is no worse', () => {
   const verdict = verdictOf(
     trialsOf({
       head: HEAD,
@@ -59,7 +59,7 @@ it('groups what is equivalent, and names the smallest method that is no worse', 
   ]);
 });
 
-it('says of a difference that is reliable and small that it is both', () => {
+it('says so if a difference is both reliable and small', () => {
   const { sentences, isReliable } = verdictOf(
     trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.803, 0.002) } }),
   );
@@ -68,7 +68,7 @@ it('says of a difference that is reliable and small that it is both', () => {
   expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: the lead is reliable, and small.');
 });
 
-it('says where nothing beats the head, and without a margin that equivalence was not tested', () => {
+it('says if nothing beats the head, and, without a margin, that equivalence was not tested', () => {
   const trials = trialsOf({
     head: { scores: around(0.8, 0.01) },
     lora: { scores: around(0.8, 0.01, -1) },
@@ -83,7 +83,7 @@ it('says where nothing beats the head, and without a margin that equivalence was
   expect(untested?.[0]).toBe('Equivalence was not tested:');
 });
 
-it('says how many seeds it takes, and names a single task', () => {
+it('says how many seeds are needed, and names a single task', () => {
   const few = trialsOf({ head: { scores: [0.7, 0.71] }, lora: { scores: [0.8, 0.81] }, sora: { scores: [0.9, 0.91] } });
   expect(verdictOf(few).sentences[1]).toBe(
     'Too few seeds: with 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; it takes 4 seeds.',
@@ -95,7 +95,7 @@ it('says how many seeds it takes, and names a single task', () => {
   ]);
 });
 
-it('leaves out who lacks a seed or missed the budget, and counts failed trials', () => {
+it('leaves out arms that lack a seed or missed the budget, and counts failed trials', () => {
   const trials = trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.9, 0.002) } });
   const at = trials.findIndex(({ arm, seed }) => arm === 'sora' && seed === 3);
   const some: TrialResult[] = trials.map((trial, index) => (index === at ? failedTrial(trial, 'NaN') : trial));
@@ -114,7 +114,7 @@ it('leaves out who lacks a seed or missed the budget, and counts failed trials',
   expect(none.verdicts).toEqual([]);
 });
 
-it('takes the lowest mean where less is better', () => {
+it('prefers the lowest mean if less is better', () => {
   const trials = trialsOf({ lora: { scores: around(5, 0.1) }, sora: { scores: around(4, 0.1, -1) } }).map((trial) => ({
     ...trial,
     selection: { ...trial.selection, lowerIsBetter: true },
@@ -123,7 +123,7 @@ it('takes the lowest mean where less is better', () => {
   expect(sentences[0]).toMatch(/^sora is the reliable winner .* mean accuracy 4\.000, ahead of lora by 1\.000/);
 });
 
-it('says of what was stated before the run whether it is shown', () => {
+it('says for each claim stated before the run whether it is shown', () => {
   const trials = trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.8, 0.002, -1) } });
   const claim = { arm: 'sora', budget: 'r=4', noWorseThan: 'lora', itsBudget: 'r=4' };
   const claims = [claim, { ...claim, margin: 0.0001 }, { ...claim, arm: 'vera' }];

@@ -16,43 +16,50 @@ import { grouped } from './statistics/comparisons.js';
 import { seedsToReach } from './statistics/estimates.js';
 import type { Failure } from './statistics/rows.js';
 
-/** What a run says of one budget, on one task or over all of them. */
+/** The verdict on one budget, on one task or over all tasks. */
 export interface Verdict {
+  /** The model. */
   readonly model: string;
-  /** Null: over all tasks. */
+  /** The task; null for all tasks. */
   readonly task: string | null;
+  /** The budget as typed. */
   readonly budget: string;
-  /** The arm with the best mean; null where none can be ranked. */
+  /** The arm with the best mean; null if none can be ranked. */
   readonly best: string | null;
-  /** Whether the best mean is reliably better than every other arm's at the budget. */
+  /** Whether the best arm is reliably better than every other arm at the budget. */
   readonly isReliable: boolean;
-  /** Groups of arms of which every pair is equivalent within the margin. */
+  /** Groups of arms in which every pair is equivalent within the margin. */
   readonly equivalent: readonly (readonly string[])[];
-  /** Neither reliably worse than the best nor shown to be equivalent to it. */
+  /** Arms that are neither reliably worse than the best nor equivalent to it. */
   readonly open: readonly string[];
-  /** Reliably worse than the best, and not equivalent to it. */
+  /** Arms that are reliably worse than the best, and not equivalent to it. */
   readonly worse: readonly string[];
-  /** Reliably better than the frozen baseline. */
+  /** Arms that are reliably better than the frozen baseline. */
   readonly aboveBaseline: readonly string[];
-  /** The arm with the fewest stored parameters that is shown not to be worse than the best by the margin; null without one. */
+  /**
+   * The arm with the fewest stored parameters that is shown not to be worse than the best by the margin; null if there
+   * is none.
+   */
   readonly smallest: string | null;
+  /** The verdict in words. */
   readonly sentences: readonly string[];
 }
 
+/** The comparisons that verdicts are based on. */
 type Unjudged = Compared & { readonly margin: number | null };
 
-/** What a run says, budget by budget: over the tasks, where there are several, and task by task. */
+/** The verdicts of a run, by budget: over the tasks, if there are several, and for each task. */
 export function verdictsOf({ margin, ...summary }: Unjudged): Verdict[] {
   return contestsOf(summary).map((contest) => verdictOn(contest, margin));
 }
 
-/** Those of the whole run: over all tasks of each model that has several, else of its tasks. */
+/** The verdicts on the whole run: over all tasks for each model with several, else on its tasks. */
 export function mainVerdicts(verdicts: readonly Verdict[]): Verdict[] {
   const overTasks = new Set(verdicts.flatMap(({ model, task }) => (task === null ? [model] : [])));
   return verdicts.filter(({ model, task }) => (task === null) === overTasks.has(model));
 }
 
-/** Whether an arm is the reliable winner at a budget, or one of the group of equivalent arms that has the best mean. */
+/** Whether an arm is the reliable winner at a budget, or belongs to the best arm's group of equivalent arms. */
 export function isOnTop(verdicts: readonly Verdict[], label: string, budget: string): boolean {
   return verdicts.some(({ best, isReliable, equivalent, budget: spec }) => {
     const group = equivalent.find((labels) => best !== null && labels.includes(best));
@@ -60,8 +67,10 @@ export function isOnTop(verdicts: readonly Verdict[], label: string, budget: str
   });
 }
 
-/** What a run says, in paragraphs of sentences: of each budget, of what was stated before the run, of what failed. */
-export function verdictParagraphs({ verdicts, margin, claims, failed }: Said): string[][] {
+/**
+ * The findings of a run as paragraphs of sentences: on each budget, on claims stated before the run, and on failures.
+ */
+export function verdictParagraphs({ verdicts, margin, claims, failed }: Findings): string[][] {
   const main = mainVerdicts(verdicts);
   const severalModels = new Set(main.map(({ model }) => model)).size > 1;
   const said = main.map(({ model, sentences: [first = '', ...others] }) => [
@@ -72,21 +81,25 @@ export function verdictParagraphs({ verdicts, margin, claims, failed }: Said): s
   return [...said, ...(isOpen ? [UNTESTED] : []), ...claims.map(claimSentences), ...failureSentences(failed)];
 }
 
-/** The parts of a summary that have something to say. */
-interface Said {
+/** The parts of a summary that the paragraphs are about. */
+interface Findings {
+  /** The verdicts. */
   readonly verdicts: readonly Verdict[];
+  /** The equivalence margin; null if none was stated. */
   readonly margin: number | null;
+  /** The tested claims. */
   readonly claims: readonly ClaimOutcome[];
+  /** The failed trials. */
   readonly failed: readonly Failure[];
 }
 
-/** Said where a margin could have told more. */
+/** Added if arms could not be separated and no margin was stated. */
 const UNTESTED = [
   'Equivalence was not tested:',
   'no margin was stated before the run. A study states one as `margin`, in the primary metric.',
 ];
 
-/** What was stated before the run, and whether it is shown. */
+/** A claim stated before the run, and whether it is shown. */
 function claimSentences(claim: ClaimOutcome): string[] {
   const { arm, budget, noWorseThan, itsBudget, margin, tasks, difference, test, shown, untested } = claim;
   const at = (label: string, spec: string | null): string =>
@@ -102,7 +115,7 @@ function claimSentences(claim: ClaimOutcome): string[] {
     : ['Stated before the run, and not shown:', `${what} (${seen}).`, 'That does not show the contrary.'];
 }
 
-/** Whose trials failed; nothing where none did. */
+/** The arms with failed trials; empty if there are none. */
 function failureSentences(failed: readonly Failure[]): string[][] {
   if (failed.length === 0) return [];
   const arms = grouped(failed, ({ arm, budget }) => [arm, budget]).map(
@@ -116,19 +129,23 @@ function failureSentences(failed: readonly Failure[]): string[][] {
   ];
 }
 
-/** A contest as its sentences need it. */
+/** A contest with everything that its sentences need. */
 interface Judged {
+  /** The contest. */
   readonly contest: Contest;
+  /** The equivalence margin; null if none was stated. */
   readonly margin: number | null;
+  /** The arm with the best mean. */
   readonly best: Contender;
-  /** The others that the budget leaves to choose from, best mean first. */
+  /** The other candidates at the budget, best mean first. */
   readonly others: readonly Contender[];
+  /** The groups of equivalent arms. */
   readonly groups: readonly (readonly [Contender, ...Contender[]])[];
-  /** Which of the others are reliably behind the best one. */
+  /** The others that are reliably worse than the best. */
   readonly behind: readonly Contender[];
-  /** Those behind that are not in its group of equivalent ones. */
+  /** The arms of `behind` that are not equivalent to the best. */
   readonly worse: readonly Contender[];
-  /** Neither behind it nor in its group. */
+  /** The others that are neither in `behind` nor equivalent to the best. */
   readonly open: readonly Contender[];
 }
 
@@ -178,20 +195,20 @@ function judge(contest: Contest, margin: number | null, best: Contender, others:
   return { contest, margin, best, others, groups, behind, worse, open };
 }
 
-/** Where a verdict holds: ` at r = 4, over 4 tasks`. */
+/** Where a verdict holds, e.g. ` at r = 4, over 4 tasks`. */
 function placeOf({ task, tasks, budget: { spec, requested } }: Contest): string {
   const where = task === null ? `over ${tasks.length} tasks` : `on ${task}`;
   if (requested === null) return ` ${where}`;
   return ` at ${budgetName(spec)}, ${where}`;
 }
 
-/** `r = 4`, `50,000 parameters`. */
+/** Formats a budget, e.g. `r = 4` or `50,000 parameters`. */
 function budgetName(spec: string): string {
   const count = Number(spec);
   return Number.isInteger(count) ? `${formatCount(count)} parameters` : spec.replace(/^r=/, 'r = ');
 }
 
-/** Who wins, or why nobody does. */
+/** The winner, or why there is none. */
 function headline(judged: Judged): string[] {
   const { contest, best, others, behind } = judged;
   const place = placeOf(contest);
@@ -212,7 +229,7 @@ function headline(judged: Judged): string[] {
   ];
 }
 
-/** Why no pair of a contest could be called different; nothing where one could. */
+/** Says if no pair of a contest could be found different, for lack of seeds; empty otherwise. */
 function tooFewSeeds({ pairs, tasks }: Contest): string[] {
   if (pairs.length === 0) return ['No two arms can be compared seed by seed.'];
   const differences = Math.min(...pairs.map((pair) => pair.pairs));
@@ -235,7 +252,7 @@ function groupSentence(group: readonly [Contender, ...Contender[]], judged: Judg
     : `${are}, though some of them differ reliably.`;
 }
 
-/** Those of which it is not known whether they differ. */
+/** Names the arms that may or may not differ from the best. */
 function openSentence({ contest, best, open }: Judged): string[] {
   const standings = open.flatMap((arm) => standing(contest, arm, best) ?? []);
   const ends = standings.flatMap(({ interval }) => (interval ? [Math.abs(interval.low), Math.abs(interval.high)] : []));
@@ -257,10 +274,10 @@ function aboveBaseline({ contest, best, others }: Judged): Contender[] {
   return baseline ? [best, ...others].filter((arm) => standing(contest, arm, baseline)?.isBetter) : [];
 }
 
-/** Of more arms than this that are no news only the number is given. */
+/** With more unremarkable arms than this, only their number is given. */
 const MOST_NAMED = 4;
 
-/** Who beats the frozen baseline. */
+/** Compares the arms with the frozen baseline. */
 function baselineSentences(judged: Judged): string[] {
   const { contest, best, others } = judged;
   const baseline = contest.arms.find((arm) => arm.baseline);
@@ -285,7 +302,7 @@ function baselineSentences(judged: Judged): string[] {
   return [`${who} ${beat} ${head} by ${gains(above)}${open}.`, ...worse];
 }
 
-/** The arm that stores least of those that are shown not to be worse than the best by the margin. */
+/** The arm that stores least among those shown not to be worse than the best by the margin. */
 function smallestNoWorse({ contest, best, others, margin }: Judged): Contender | undefined {
   if (margin === null) return undefined;
   const baseline = contest.arms.filter((arm) => arm.baseline);
@@ -307,7 +324,7 @@ function smallestSentence(judged: Judged): string[] {
   return smaller.length === 0 ? [] : [`No method that stores less is shown to be no worse ${than}.`];
 }
 
-/** Arms that do not fit in the budget and are better than what does. */
+/** Arms over the budget that are reliably better than the best within it. */
 function largerSentence({ contest, best, others }: Judged): string[] {
   const larger = contest.arms.filter(
     (arm) => arm !== best && !arm.baseline && arm.requested === null && !others.includes(arm),
@@ -324,7 +341,7 @@ function unranked({ arms }: Contest): string[] {
   return left.length === 0 ? [] : [`Not ranked: ${listed(left)}.`];
 }
 
-/** How much one is ahead, or behind: `0.010 to 0.030`. */
+/** The range of gains or losses, e.g. `0.010 to 0.030`. */
 function rangeOf(standings: readonly Standing[]): string {
   const sizes = standings.map(({ gain }) => Math.abs(gain));
   const [least, most] = [formatMetric(Math.min(...sizes)), formatMetric(Math.max(...sizes))];
@@ -341,7 +358,7 @@ function named(arms: readonly Contender[]): string {
 
 const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
 
-/** `a, b and c`. */
+/** Joins names, e.g. `a, b and c`. */
 function listed(names: readonly string[]): string {
   return LIST.format(names);
 }

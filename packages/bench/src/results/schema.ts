@@ -51,7 +51,7 @@ type JsonValue = string | number | boolean | null | readonly JsonValue[] | { rea
 const budget = v.object({
   /** The requested number of parameters; null for a method without budget. */
   requested: v.nullable(count),
-  /** The parameters that the budget counts: stored in the end, or trained at the start. */
+  /** The parameters that the budget counts: stored at the end, or trained at the start. */
   matchedOn: v.picklist(['stored', 'trained']),
   /** The budget as typed: `60000`, `0.8%`, `r=4`. */
   spec: v.pipe(v.string(), v.maxLength(MAX_NAME)),

@@ -102,7 +102,7 @@ function repeated(data: TrainingData, batch: Batch): TrainingData {
   };
 }
 
-/** Only the first batch: its score does not matter. */
+/** Returns evaluation data of the first batch only, since only the time matters and not the score. */
 function ofOneBatch({ batches, primaryMetric, summarise }: EvaluationData): EvaluationData {
   return {
     batches: batches.slice(0, 1),

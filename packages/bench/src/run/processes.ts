@@ -172,7 +172,7 @@ async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSi
     retries.push(trial);
     events.onRetry(trial, {
       ...error,
-      message: `${error.message}; it will be started again, by itself, after the others`,
+      message: `${error.message}; it will be retried alone, after the others`,
     });
   }
 }

@@ -3,10 +3,10 @@ import stringWidth from 'string-width';
 import { fitted, formatClock, formatMetric, formatShortCount, printable } from '../report/format.js';
 
 /** The properties of the terminal that a display writes to. */
-/** Width in characters. */
 export interface Terminal {
-  /** Whether to use colours. */
+  /** Width in characters. */
   readonly columns: number;
+  /** Whether to use colours. */
   readonly color: boolean;
 }
 

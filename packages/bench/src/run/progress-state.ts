@@ -10,14 +10,19 @@ export interface TrialLabel {
   readonly budget: string | null;
 }
 
-/** Events of a run. */
+/**
+ * Events of a run: a trial starts, takes a step, ends, fails, is skipped because it already has a result, or is tried
+ * again; or the run prints a note. `id` is the trial's id.
+ */
 export type ProgressEvent =
   | { readonly type: 'trial-start'; readonly id: string; readonly label: TrialLabel; readonly totalSteps: number }
   | StepEvent
   | {
       readonly type: 'trial-done';
       readonly id: string;
+      /** The trial's scores, by metric. */
       readonly metrics: Readonly<Record<string, number>>;
+      /** Duration of the trial. */
       readonly seconds: number;
     }
   | { readonly type: 'trial-failed'; readonly id: string; readonly message: string }

@@ -26,7 +26,7 @@ export interface TrialRequest {
 interface ProgressReply {
   /** The kind of reply. */
   readonly type: 'progress';
-  /** How far the trial is. */
+  /** The trial's progress. */
   readonly progress: TrialProgress;
 }
 

@@ -115,7 +115,7 @@ const protocolEntries = {
   rows: v.nullish(integerFrom(2), null),
   /** The number of reported rows, a seeded sample; null for all. Default null. */
   devRows: v.nullish(integerFrom(1), null),
-  /** The parameters that a budget counts: those stored in the end, or those trained at the start. Default `stored`. */
+  /** The parameters that a budget counts: those stored at the end, or those trained at the start. Default `stored`. */
   matchOn: v.optional(v.picklist(['stored', 'trained']), 'stored'),
   /**
    * The selection and reported rows of a published task: as published, or halved as in the SoRA paper's code. Default
@@ -158,7 +158,7 @@ const tuningEntries = {
   budget: v.nullish(name, null),
   /** The number of seeds behind a score; none is a seed of the study. Default 1. */
   seeds: v.optional(integerFrom(1), 1),
-  /** The tasks whose mean score chooses one rate for all tasks; null to tune each task by itself. Default null. */
+  /** The tasks whose mean score chooses one rate for all tasks; null to tune each task separately. Default null. */
   tasks: v.nullish(names, null),
   /** How often every arm may get one more rate because some arm's best rate is at the edge of its grid. Default 0. */
   extensions: v.optional(v.pipe(integerFrom(0), v.maxValue(5)), 0),
@@ -282,7 +282,7 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
 
 /**
  * Drops the claims and tuning tasks that will not run: flags may have picked some of a preset's arms and tasks.
- * @throws ConfigError for names that are in no layer.
+ * @throws ConfigError for names that match no layer.
  */
 function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
   const { methods, tasks, tuning, claims } = study;

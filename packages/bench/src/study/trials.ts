@@ -56,9 +56,9 @@ export interface Trial {
 
 /** Content hashes of what a run's trials read. */
 interface Fingerprints {
-  /** Of the model's files. */
+  /** The hash of the model's files. */
   readonly model: string;
-  /** Of each task's data, by task. */
+  /** The hash of each task's data, by task. */
   readonly data: Readonly<Record<string, string>>;
 }
 

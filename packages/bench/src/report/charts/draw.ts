@@ -3,13 +3,15 @@ import type { Series } from '../contents.js';
 import { escapeHtml, html, trusted, type Markup } from '../html.js';
 import { drawnAs, HUES } from '../palette.js';
 
-/** A chart to draw: a vega-lite unit or layer without its configuration, and what it shows in words. */
+/** A chart to draw. */
 export interface Chart {
+  /** What the chart shows, in words. */
   readonly description: string;
+  /** A vega-lite unit or layer spec without its configuration. */
   readonly spec: Omit<TopLevelSpec, 'config'>;
 }
 
-/** Draws a chart as SVG that takes colours and type from the page around it. */
+/** Draws a chart as SVG, whose colours and fonts come from the page. */
 export async function renderChart({ description, spec }: Chart): Promise<Markup> {
   const { vega, compile } = await (drawing ??= loadDrawing());
   const logger = vega.logger(vega.Error);
@@ -23,7 +25,7 @@ export async function renderChart({ description, spec }: Chart): Promise<Markup>
   }
 }
 
-/** A chart with its title, caption and key. */
+/** A chart with title, caption and legend. */
 export async function figure(title: string, caption: string, series: readonly Series[], chart: Chart): Promise<Markup> {
   return html`<figure>
     <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
@@ -31,7 +33,7 @@ export async function figure(title: string, caption: string, series: readonly Se
   </figure>`;
 }
 
-/** A chart as wide as the page, and a narrower one of the same for a phone. */
+/** A chart as wide as the page, and a narrower version for phones. */
 export async function wideFigure(
   title: string,
   caption: string,
@@ -51,7 +53,9 @@ export function grid(figures: readonly Markup[]): Markup {
   return html`<div class="grid">${figures}</div>`;
 }
 
-/** Without what only vega's own styling and interaction need, and in hundredths of a pixel: a third of the size. */
+/**
+ * Removes what only vega's styling and interaction need, and rounds numbers to 0.01 px: a third of the size remains.
+ */
 function trimmed(svg: string): string {
   return svg
     .replace(/<path class="(?:fore|back)ground"[^>]*?(?: d="(?:M0,0h0v0h0Z)?"[^>]*| display="none")\/>/g, '')
@@ -62,8 +66,8 @@ function trimmed(svg: string): string {
     );
 }
 
-// Vega has no canvas in Node and takes every character to be 0.8 em wide. These are the widths of a wide face (DejaVu Sans), in em,
-// so that nothing is clipped in a narrower one.
+// Vega has no canvas in Node and takes every character to be 0.8 em wide. These are the widths, in em, of a wide
+// typeface (DejaVu Sans), so that nothing is clipped in narrower ones.
 const CHARACTER_WIDTHS: readonly (readonly [RegExp, number])[] = [
   [/[ijl.,:;|'!I()[\]]/, 0.36],
   [/[mwMW@%]/, 0.95],
@@ -71,61 +75,65 @@ const CHARACTER_WIDTHS: readonly (readonly [RegExp, number])[] = [
   [/[A-Z]/, 0.74],
 ];
 
-/** Width of a text in px. */
+/** The width of a text in px. */
 export function textWidth(text: string, fontSize: number): number {
   const widthOf = (character: string): number => CHARACTER_WIDTHS.find(([group]) => group.test(character))?.[1] ?? 1;
   return fontSize * Array.from(text).reduce((sum, character) => sum + widthOf(character), 0);
 }
 
-/** Places as near as can be to those wished for, at least `gap` apart, between `low` and `high` where all of them fit. */
+/**
+ * Returns the positions nearest to the wished ones that are at least `gap` apart and, if they all fit, between `low`
+ * and `high`.
+ */
 export function spread(
   wished: readonly number[],
   { gap, low, high }: { readonly gap: number; readonly low: number; readonly high: number },
 ): number[] {
   const order = wished.map((_, index) => index).sort((a, b) => (wished[a] as number) - (wished[b] as number));
-  const places = [...wished];
+  const positions = [...wished];
   let above = low - gap;
-  for (const index of order) above = places[index] = Math.max(places[index] as number, above + gap);
+  for (const index of order) above = positions[index] = Math.max(positions[index] as number, above + gap);
   let below = high + gap;
-  for (const index of order.reverse()) below = places[index] = Math.min(places[index] as number, below - gap);
-  return places;
+  for (const index of order.reverse()) below = positions[index] = Math.min(positions[index] as number, below - gap);
+  return positions;
 }
 
 /**
- * Which of some places at a right edge each anchor gets, so that no two straight lines from the anchors to their places cross: two
- * places are changed as long as that makes the lines shorter, which it does wherever two of them cross.
+ * Assigns each anchor a position at the right edge such that no two straight lines from anchors to their positions
+ * cross. It swaps two positions as long as that shortens the lines in total, as it does wherever two of them cross.
  */
 export function uncrossed(
   anchors: readonly { readonly x: number; readonly y: number }[],
-  places: readonly number[],
+  positions: readonly number[],
   edge: number,
 ): number[] {
-  const taken = places.map((_, index) => index);
-  const length = (anchor: number, place: number): number => {
+  const assigned = positions.map((_, index) => index);
+  const length = (anchor: number, position: number): number => {
     const { x, y } = anchors[anchor] as { x: number; y: number };
-    return Math.hypot(edge - x, (places[place] as number) - y);
+    return Math.hypot(edge - x, (positions[position] as number) - y);
   };
-  const changeOne = (): boolean => {
-    for (let a = 0; a < taken.length; a++) {
-      for (let b = a + 1; b < taken.length; b++) {
-        const [ofA, ofB] = [taken[a] as number, taken[b] as number];
+  const swapOne = (): boolean => {
+    for (let a = 0; a < assigned.length; a++) {
+      for (let b = a + 1; b < assigned.length; b++) {
+        const [ofA, ofB] = [assigned[a] as number, assigned[b] as number];
         if (length(a, ofB) + length(b, ofA) >= length(a, ofA) + length(b, ofB) - 1e-9) continue;
-        taken[a] = ofB;
-        taken[b] = ofA;
+        assigned[a] = ofB;
+        assigned[b] = ofA;
         return true;
       }
     }
     return false;
   };
-  while (changeOne());
-  return taken;
+  while (swapOne());
+  return assigned;
 }
 
+/** The libraries that draw charts. */
 type Drawing = { readonly vega: typeof import('vega'); readonly compile: (typeof import('vega-lite'))['compile'] };
 
 let drawing: Promise<Drawing> | undefined;
 
-/** Vega and Vega-Lite are most of what this package would load, and only a report needs them. */
+/** Loads Vega and Vega-Lite on demand: they are large, and only reports need them. */
 async function loadDrawing(): Promise<Drawing> {
   const [vega, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
   const { textMetrics } = vega as unknown as { readonly textMetrics: TextMetrics };
@@ -133,26 +141,30 @@ async function loadDrawing(): Promise<Drawing> {
   return { vega, compile };
 }
 
-// Vega exports the object for this purpose, but its types leave it out.
+// Vega exports this object to be changed, but its types leave it out.
 interface TextMetrics {
   width: (item: { readonly fontSize?: number }, text: string | number | null | undefined) => number;
 }
 
-/** Natural size of a chart in px: it fills a phone, and two or three stand side by side on a desk. */
+/** The width of a chart in px: it fills a phone, and two or three fit side by side on a desktop screen. */
 export const WIDTH = 420;
+/** The height of a chart in px. */
 export const HEIGHT = 264;
 
-/** Width and height of a chart in px, its axes included. */
+/** The size of a chart in px, including its axes. */
 export interface Size {
+  /** Width in px. */
   readonly width: number;
+  /** Height in px. */
   readonly height: number;
 }
 
-/** Of a chart across the whole page, and of the same one on a phone. */
+/** The size of a chart across the whole page. */
 export const WIDE: Size = { width: 1296, height: 440 };
+/** The size of such a chart on a phone. */
 export const NARROW: Size = { width: WIDTH, height: 400 };
 
-/** The colours of the page and its charts as CSS variables, for light and dark paper. */
+/** The colours of the page and its charts as CSS variables, for the light and dark themes. */
 export const COLOR_VARIABLES = {
   light: variables('light', {
     paper: '#ffffff',
@@ -188,17 +200,17 @@ export const COLOR_VARIABLES = {
   }),
 };
 
-/** A colour scale over these series. */
+/** The colour scale of some series. */
 export function colorScale(series: readonly Series[]): { domain: string[]; range: string[] } {
   return { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look).color) };
 }
 
-/** A dash scale over these series. */
+/** The dash scale of some series. */
 export function dashScale(series: readonly Series[]): { domain: string[]; range: number[][] } {
   return { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look).dash) };
 }
 
-/** The key of a chart, in HTML, so that it wraps. */
+/** The legend of a chart, in HTML so that it wraps. */
 export function legend(series: readonly Series[]): Markup {
   const keys = series.map(({ label, look }) => {
     const { color, outline, dash } = drawnAs(look);
@@ -211,7 +223,7 @@ export function legend(series: readonly Series[]): Markup {
   return trusted(`<ul class="legend">${keys.join('')}</ul>`);
 }
 
-/** The manner of every chart: quiet axes, no frame, type and colours of the page. */
+/** The style of every chart: light axes, no frame, fonts and colours of the page. */
 const THEME: Config = {
   aria: false,
   background: 'transparent',

@@ -7,13 +7,13 @@ import type { Chart } from './draw.js';
 
 const ROW = 22;
 const LABEL_SIZE = 13;
-/** How strongly an arm is drawn that is reliably worse than the best one. */
+/** The opacity of an arm that is reliably worse than the best one. */
 const FAINT = 0.4;
 
-/** The range of scores that charts beside one another share. */
+/** The range of scores that neighbouring charts share. */
 export type Domain = readonly [number, number];
 
-/** What holds all means and intervals of some contests. */
+/** A range that holds all means and intervals of some contests. */
 export function domainOf(contests: readonly Contest[]): Domain {
   const ends = contests.flatMap(({ arms }) =>
     arms.flatMap(({ score: { mean, interval } }) => [mean, interval?.low ?? mean, interval?.high ?? mean]),
@@ -23,7 +23,7 @@ export function domainOf(contests: readonly Contest[]): Domain {
   return [least - margin, most + margin];
 }
 
-/** Arms down, best mean first, with their means and intervals; those that are equivalent stand together on one band. */
+/** Arms as rows, best mean first, with means and intervals. Equivalent arms share one band. */
 export function forestChart(
   contest: Contest,
   { equivalent, worse }: Verdict,
@@ -61,12 +61,14 @@ export function forestChart(
   };
 }
 
-/** What the axis shows. */
+/** The title of the axis. */
 function titleOf({ task, metric, lowerIsBetter }: Contest): string {
   return metricTitle({ metric: task === null ? `mean ${metric}` : metric, lowerIsBetter });
 }
 
-/** Equivalent arms next to one another, where the best of them stands; then what does not fit in the budget. */
+/**
+ * Sorts arms so that equivalent ones are adjacent, at the position of their best one; arms over the budget come last.
+ */
 function inGroups(contest: Contest, equivalent: Verdict['equivalent']): Contender[] {
   const candidates = candidatesOf(contest);
   const grouped = candidates.flatMap((arm) => {
@@ -77,7 +79,7 @@ function inGroups(contest: Contest, equivalent: Verdict['equivalent']): Contende
   return [...grouped, ...contest.arms.filter((arm) => !arm.baseline && !candidates.includes(arm))];
 }
 
-/** A band across the rows of each group, marked at its right. */
+/** A band across the rows of each equivalence group, marked at its right. */
 function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent']): object[] {
   return equivalent.flatMap((labels) => {
     const rows = arms.flatMap(({ label }, index) => (labels.includes(label) ? [index] : []));
@@ -98,7 +100,7 @@ function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent'
   });
 }
 
-/** The frozen baseline: a line across all rows on its interval. */
+/** The frozen baseline: a line across all rows, with a band for its interval. */
 function baselineLayers({ label, score: { mean, interval } }: Contender): object[] {
   const line = [{ mean, low: interval?.low ?? mean, high: interval?.high ?? mean, text: label }];
   const tall = { y: { value: 0 }, y2: { value: 'height' } };

@@ -19,7 +19,7 @@ const [contest] = contestsOf(summary);
 const [verdict] = summary.verdicts;
 const seriesOf = seriesByLabel(summary.rows);
 
-/** The data of a layer by its mark. */
+/** A layer of a chart: its mark, encoding and data. */
 interface Layer {
   readonly mark: { readonly type: string; readonly filled?: boolean; readonly color?: string };
   readonly encoding: Readonly<Record<string, { readonly value?: number }>>;
@@ -30,7 +30,7 @@ function layersOf(spec: object): readonly Layer[] {
   return (spec as { layer: readonly Layer[] }).layer;
 }
 
-it('equivalent arms stand next to one another on one band, and only what is reliably worse is faint', () => {
+it('equivalent arms are adjacent on one band, and only reliably worse arms are faint', () => {
   if (!contest || !verdict) expect.fail('no contest');
   expect(verdict).toMatchObject({ equivalent: [['sora', 'lora']], open: ['adalora'], worse: ['l1ra'] });
   const layers = layersOf(forestChart(contest, verdict, { seriesOf, domain: domainOf([contest]), width: 300 }).spec);
@@ -45,7 +45,7 @@ it('equivalent arms stand next to one another on one band, and only what is reli
   expect(bands.map(({ encoding }) => [encoding.y?.value, encoding.y2?.value])).toEqual([[1, 2 * 22 - 1]]);
 });
 
-it('the chart of sizes has the same bands, with no other arm on them', () => {
+it('the size chart has the same bands, with no other arm on them', () => {
   const main = summary.verdicts.filter(({ task }) => task === null);
   const layers = layersOf(overallChart(summary.overall, seriesOf, main, WIDE).spec);
   const [band, ...others] = layers.find(({ mark }) => mark.color === 'var(--band)')?.data.values ?? [];

@@ -2,26 +2,35 @@ import type { DoneTrial } from '../../results/schema.js';
 import { bySeries, type Entry } from '../contents.js';
 import { textWidth, WIDTH, type Chart } from './draw.js';
 
-/** Above this many modules a method gets a grid of its own: layers down, modules across. */
+/** With more modules than this, each method gets its own grid: layers down, modules across. */
 const MAX_ROWS = 28;
-/** Above this many arms a map is no longer readable. */
+/** The most arms in one map. */
 const MAX_COLUMNS = 8;
 
 /** A cell of the heat map. */
 interface ModuleCell {
+  /** The label of the row. */
   readonly row: string;
+  /** The label of the column. */
   readonly column: string;
+  /** The mean rank. */
   readonly rank: number;
 }
 
-/** A map of ranks, and what it is of. */
+/** A map of ranks with its title and caption. */
 interface RankMap {
+  /** The title. */
   readonly about: string;
+  /** The caption. */
   readonly caption: string;
+  /** The chart. */
   readonly chart: Chart;
 }
 
-/** Live ranks at the selected checkpoints, mean over seeds; one map, or one per arm where there are many modules. */
+/**
+ * Maps of live ranks at the selected checkpoints, averaged over seeds: one map, or one per arm if there are many
+ * modules.
+ */
 export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] {
   const ranked = bySeries(entries)
     .map((entry) => ({ label: entry.series.label, ranks: meanRanks(entry) }))
@@ -47,14 +56,14 @@ export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] 
   });
 }
 
-/** The items in as few lists as can be, of about the same length. */
+/** Splits items into as few chunks as possible, of about equal length. */
 function inChunks<Item>(items: readonly Item[], most: number): Item[][] {
   const count = Math.ceil(items.length / most);
   const bound = (chunk: number): number => Math.round((chunk * items.length) / count);
   return Array.from({ length: count }, (_, chunk) => items.slice(bound(chunk), bound(chunk + 1)));
 }
 
-/** One arm: layers down, modules across. */
+/** A map for one arm: layers down, modules across. */
 function layerMap(title: string, label: string, ranks: ReadonlyMap<string, number>, most: number): RankMap {
   return {
     about: `Rank per module: ${label}`,
@@ -63,7 +72,7 @@ function layerMap(title: string, label: string, ranks: ReadonlyMap<string, numbe
   };
 }
 
-/** The same rank everywhere needs no map. */
+/** Whether all modules have the same rank, so that no map is needed. */
 function isEven(ranks: ReadonlyMap<string, number>): boolean {
   return new Set(ranks.values()).size === 1;
 }
@@ -106,7 +115,9 @@ function heatMap(description: string, cells: readonly ModuleCell[], most: number
   };
 }
 
-/** The darker, the more of the largest rank; the figure stays readable on it. */
+/**
+ * The opacity of a cell, which grows with its share of the largest rank, and a text colour that stays readable on it.
+ */
 function paint(share: number): { opacity: number; ink: string } {
   const opacity = 0.06 + 0.94 * share;
   return { opacity, ink: opacity > 0.72 ? 'var(--on-strong)' : 'var(--ink)' };
@@ -133,16 +144,18 @@ function layerCells(ranks: ReadonlyMap<string, number>): ModuleCell[] {
 }
 
 const HEIGHT = 264;
-/** Columns of the map at most: with more, seeds and modules are still told apart but the page grows. */
+/** The most columns of the map: more would only make the page larger. */
 const MOST_COLUMNS = 24;
 
-/** Live ranks of every module at one step, mean over seeds. */
+/** Live ranks of every module at one step, averaged over seeds. */
 interface Moment {
+  /** The step. */
   readonly step: number;
+  /** Mean ranks by module path. */
   readonly ranks: ReadonlyMap<string, number>;
 }
 
-/** Live ranks of every module over the steps, for each arm whose ranks change. */
+/** Charts of the live ranks of every module over the steps, for each arm whose ranks change. */
 export function gateCharts(title: string, entries: readonly Entry[]): { about: string; most: number; chart: Chart }[] {
   return bySeries(entries)
     .map(({ series, trials }) => ({ series, moments: momentsOf(trials) }))
@@ -209,6 +222,7 @@ function mapSpec(moments: readonly Moment[], most: number): Chart['spec'] {
   } as Chart['spec'];
 }
 
+/** The rank of one module over an interval of steps. */
 interface TimeCell {
   readonly from: number;
   readonly to: number;
@@ -216,7 +230,7 @@ interface TimeCell {
   readonly opacity: number;
 }
 
-/** Neighbours in time of one rank as one cell: the page stays small. */
+/** Merges cells of the same module and rank that follow each other in time, which keeps the page small. */
 function joined<Each extends TimeCell>(cells: readonly Each[]): Each[] {
   const kept: Each[] = [];
   const byRow = [...cells].sort((a, b) => a.row - b.row || a.from - b.from);
@@ -228,7 +242,7 @@ function joined<Each extends TimeCell>(cells: readonly Each[]): Each[] {
   return kept;
 }
 
-/** A tick where a layer begins, with its number; none where paths name no layers. */
+/** Axis ticks where layers begin, with the layers' numbers; none if the paths have no layers. */
 function layerTicks(modules: readonly string[]): object {
   const layers = modules.map((path) => layerOf(path)?.layer);
   const starts = layers.flatMap((layer, row) => (layer !== undefined && layer !== layers[row - 1] ? [row] : []));
@@ -244,7 +258,10 @@ function layerTicks(modules: readonly string[]): object {
 
 const MAX_LABEL = 30;
 
-/** Splits `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a number. */
+/**
+ * Splits e.g. `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a
+ * number.
+ */
 export function layerOf(path: string): { layer: number; module: string } | undefined {
   const parts = path.split('.');
   const at = parts.findIndex((part) => /^\d+$/.test(part));
@@ -252,14 +269,14 @@ export function layerOf(path: string): { layer: number; module: string } | undef
   return { layer: Number(parts[at]), module: parts.filter((_, index) => index !== at).join('.') };
 }
 
-/** Module paths without the parts that all of them begin with, and with the middle left out where they are long. */
+/** Shortens module paths: removes their common beginning, and the middle of long ones. */
 export function shortened(paths: readonly string[]): Map<string, string> {
   const split = paths.map((path) => path.split('.'));
   const [first = []] = split;
   const differing = first.findIndex((part, index) =>
     split.some((parts) => parts[index] !== part || parts.length <= index + 1),
   );
-  // A bare number says little: `layer.0.query` rather than `0.query`.
+  // A number alone is unclear: `layer.0.query` rather than `0.query`.
   const from = Math.max(0, /^\d+$/.test(first[differing] ?? '') ? differing - 1 : differing);
   const short = split.map((parts) => middleOut(parts.slice(from).join('.')));
   const distinct = new Set(short).size === paths.length;

@@ -5,44 +5,55 @@ import { meritOf, type OverallRow, type SummaryRow } from '../statistics/rows.js
 import type { Verdict } from '../verdict.js';
 import { spread, textWidth, uncrossed, type Chart, type Size } from './draw.js';
 
-/** Height of the axis below the plot, in px. */
+/** The height of the x axis, in px. */
 const AXIS = 46;
-/** Width of the axis beside the plot, in px. */
+/** The width of the y axis, in px. */
 const Y_AXIS = 62;
 const LABEL_SIZE = 13;
 const LABEL_DISTANCE = 14;
-/** Between arms that stand side by side, in px at most. */
+/** The most distance between neighbouring arms of one budget, in px. */
 const MOST_DISTANCE = 16;
-/** How much of the way to the next budget arms at one budget take. */
+/** The share of the distance between budgets that the arms of one budget occupy. */
 const CLUSTER = 0.7;
-/** How far past the largest size the front is drawn, so that it passes under points that stand side by side. */
+/** How far past the largest size the front extends, as a factor, so that it passes under all points. */
 const PAST_LAST = 1.15;
-/** With more points than this, single seeds would hide them. */
+/** With more points than this, single seeds are not drawn, since they would hide the points. */
 const MOST_POINTS_WITH_SEEDS = 16;
-/** How strongly an arm is drawn that is reliably worse than the best one at its budget. */
+/** The opacity of an arm that is reliably worse than the best one at its budget. */
 const FAINT = 0.35;
 
-/** What one arm gets for what it stores. */
+/** The score of one arm at its stored size. */
 interface Point {
+  /** The arm's name and look. */
   readonly series: Series;
+  /** The budget as typed. */
   readonly spec: string;
+  /** The requested number of parameters; null without a budget. */
   readonly requested: number | null;
+  /** The stored parameters. */
   readonly stored: number;
+  /** The mean score. */
   readonly value: number;
+  /** The mean score, negated if lower is better. */
   readonly merit: number;
+  /** The 95 % interval of the mean. */
   readonly interval: SummaryRow['score']['interval'];
-  /** Of single seeds. */
+  /** The scores of single seeds. */
   readonly values: readonly number[];
 }
 
-/** A point and where it stands. */
+/** A point with its position. */
 interface Placed extends Point {
-  /** Where on the axis it stands, in parameters: its size, or beside it. */
+  /** The position on the size axis, in parameters: the point's size, or next to it. */
   readonly at: number;
+  /** Whether the arm is drawn faint. */
   readonly isFaint: boolean;
 }
 
-/** The metric against what is stored: the mean with its interval, the front of the best ones, the frozen baseline as a line. */
+/**
+ * The metric against stored parameters: means with intervals, the front of the best means, and the frozen baseline as a
+ * line.
+ */
 export function scoreChart(panel: Panel, verdicts: readonly Verdict[], size: Size): Chart {
   const points = panel.entries.filter((entry) => entry !== panel.baseline).map(pointOfEntry);
   const baseline = panel.baseline && pointOfEntry(panel.baseline);
@@ -52,7 +63,7 @@ export function scoreChart(panel: Panel, verdicts: readonly Verdict[], size: Siz
   };
 }
 
-/** The same for means over tasks; `seriesOf` says how an arm looks. */
+/** The same chart for means over tasks; `seriesOf` gives the look of an arm. */
 export function overallChart(
   rows: readonly OverallRow[],
   seriesOf: (label: string) => Series,
@@ -105,7 +116,7 @@ function chartSpec(
   );
   return {
     ...size,
-    autosize: { type: 'fit', contains: 'padding' }, // the names at the edge count as content
+    autosize: { type: 'fit', contains: 'padding' }, // the labels at the edge count as content
     data: { values: [] },
     encoding: {
       x: { field: 'at', type: 'quantitative', title: 'stored parameters', ...axis.encoding },
@@ -121,15 +132,15 @@ function chartSpec(
   } as Chart['spec'];
 }
 
-/** What the axis and the names leave of the width, in px. */
+/** The width of the plot without the axis and the labels, in px. */
 function plotWidth(points: readonly Point[], size: Size): number {
   const names = Math.max(0, ...points.map(({ series }) => textWidth(series.label, LABEL_SIZE)));
   return size.width - Y_AXIS - LABEL_DISTANCE - Math.min(names, size.width / 3);
 }
 
 /**
- * Arms at one budget store all but the same number: they stand side by side, those that are equivalent next to one another, else by
- * their means.
+ * Places the points. Arms at one budget store almost the same number of parameters, so they are drawn next to each
+ * other: equivalent arms together, otherwise by their means.
  */
 function placedPoints(
   points: readonly Point[],
@@ -138,7 +149,7 @@ function placedPoints(
 ): Placed[] {
   const requested = [...new Set(points.flatMap((point) => point.requested ?? []))];
   const budgets = requested.map((size) => axis.place(size) * width).sort((a, b) => a - b);
-  const gaps = budgets.slice(1).map((place, index) => place - (budgets[index] as number));
+  const gaps = budgets.slice(1).map((position, index) => position - (budgets[index] as number));
   const room = CLUSTER * Math.min(width, ...gaps);
   return points.map((point): Placed => {
     if (point.requested === null) return { ...point, at: point.stored, isFaint: false };
@@ -176,7 +187,7 @@ function baselineLayers({ series, value, interval }: Point): object[] {
   ];
 }
 
-/** Bands behind the intervals of arms that are equivalent. */
+/** Bands behind the intervals of equivalent arms. */
 function bandLayer(
   groups: readonly (readonly Placed[])[],
   shareOf: (px: number) => number,
@@ -187,8 +198,8 @@ function bandLayer(
     .filter(({ length }) => length > 1)
     .map((group) => {
       const ends = group.flatMap(({ value, interval }) => [interval?.low ?? value, interval?.high ?? value]);
-      const places = group.map(({ at }) => place(at));
-      const [at, to] = [Math.min(...places) - margin, Math.max(...places) + margin].map(sizeAt);
+      const positions = group.map(({ at }) => place(at));
+      const [at, to] = [Math.min(...positions) - margin, Math.max(...positions) + margin].map(sizeAt);
       return { at, to, value: Math.min(...ends), high: Math.max(...ends) };
     });
   return {
@@ -198,7 +209,7 @@ function bandLayer(
   };
 }
 
-/** The best mean at each size or below it. */
+/** A step line of the best mean up to each size. */
 function frontLayers(points: readonly Point[]): object[] {
   if (new Set(points.map(({ spec }) => spec)).size < 2) return [];
   const isBeaten = ({ stored, merit }: Point): boolean =>
@@ -213,13 +224,15 @@ function frontLayers(points: readonly Point[]): object[] {
   return [{ data: { values: [...front, ...last] }, mark }];
 }
 
-/** A name at the right edge, and the height that it stands at. */
+/** A label at the right edge. */
 interface Label {
+  /** The point that it names. */
   readonly point: Placed;
+  /** Its vertical position, in units of the metric. */
   readonly height: number;
 }
 
-/** The names of all series at the right edge, none on another, their lines without a crossing. */
+/** The labels of all series at the right edge, placed so that no two overlap and no two leader lines cross. */
 function labelsOf(
   points: readonly Placed[],
   plot: {
@@ -239,11 +252,11 @@ function labelsOf(
     { gap: ((high - low) * 1.2 * LABEL_SIZE) / pxHeight, low, high },
   );
   const anchors = labelled.map(({ at, value }) => ({ x: axis.place(at) * width, y: y(value) }));
-  const taken = uncrossed(anchors, heights.map(y), width);
-  return labelled.map((point, index) => ({ point, height: heights[taken[index] as number] as number }));
+  const assigned = uncrossed(anchors, heights.map(y), width);
+  return labelled.map((point, index) => ({ point, height: heights[assigned[index] as number] as number }));
 }
 
-/** A field that is drawn as it stands. */
+/** An encoding whose values are used without a scale. */
 function plain(field: string, type: 'nominal' | 'quantitative' = 'nominal'): object {
   return { field, type, scale: null, legend: null };
 }
@@ -303,18 +316,19 @@ function pointLayers(points: readonly Placed[], isSeeds: boolean): object[] {
   ];
 }
 
-/** The largest point of each series, which carries its name. */
+/** The largest point of each series, which gets the label. */
 function lastOfEachSeries(points: readonly Placed[]): Placed[] {
   const largest = new Map([...points].sort((a, b) => a.stored - b.stored).map((point) => [point.series.label, point]));
   return [...largest.values()];
 }
 
-/** The axis of sizes. */
+/** The axis of stored parameters. */
 interface ParameterAxis {
+  /** The vega-lite encoding. */
   readonly encoding: object;
-  /** Where on it a size lies, from 0 to 1. */
+  /** Maps a size to its position, from 0 to 1. */
   readonly place: (stored: number) => number;
-  /** The size that lies there. */
+  /** Maps a position to its size. */
   readonly sizeAt: (place: number) => number;
 }
 

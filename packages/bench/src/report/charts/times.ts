@@ -3,13 +3,15 @@ import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.j
 import { grouped } from '../statistics/comparisons.js';
 import { colorScale, WIDTH, type Chart } from './draw.js';
 
-/** What is measured of a trial besides its score. */
+/** A measurement of a trial besides its score. */
 interface Measure {
+  /** Returns the value of an entry. */
   readonly of: (entry: Entry) => number;
+  /** Formats a value. */
   readonly format: (value: number) => string;
 }
 
-/** Seconds that a whole trial took, mean over seeds. */
+/** Seconds per trial, averaged over seeds. */
 export function trialTimeChart(panel: Panel): Chart {
   return barChart(panel, `Seconds per trial on ${panel.title}`, {
     of: ({ row }) => row.time.totalSeconds,
@@ -17,7 +19,7 @@ export function trialTimeChart(panel: Panel): Chart {
   });
 }
 
-/** Milliseconds of the median step, mean over seeds. */
+/** Milliseconds of the median step, averaged over seeds. */
 export function stepTimeChart(panel: Panel): Chart {
   return barChart(panel, `Median step time on ${panel.title}`, {
     of: ({ row }) => row.time.stepMedianMs,
@@ -25,7 +27,7 @@ export function stepTimeChart(panel: Panel): Chart {
   });
 }
 
-/** Peak resident memory of the process, the largest of the seeds. */
+/** Peak resident memory of the process: the maximum over seeds. */
 export function memoryChart(panel: Panel): Chart {
   return barChart(panel, `Peak memory on ${panel.title}`, {
     of: ({ row }) => row.peakRssBytes,
@@ -33,7 +35,7 @@ export function memoryChart(panel: Panel): Chart {
   });
 }
 
-/** A bar per arm: the mean over its budgets, with a line from the least to the most. */
+/** One bar per arm: the mean over its budgets, with a line from the smallest to the largest. */
 function barChart(panel: Panel, description: string, measure: Measure): Chart {
   const series = seriesOfEntries(panel.entries);
   const bars = grouped(bySeries(panel.entries), (entry) => entry.series.label).map((entries) =>
@@ -68,6 +70,7 @@ function barChart(panel: Panel, description: string, measure: Measure): Chart {
   };
 }
 
+/** A bar of the chart. */
 interface Bar {
   readonly name: string;
   readonly series: string;
@@ -89,7 +92,7 @@ function barOf(entries: readonly [Entry, ...Entry[]], { of, format }: Measure): 
   };
 }
 
-/** `31.2 – 36.0 s`: the unit once, where both have the same. */
+/** Formats a range, e.g. `31.2 – 36.0 s`, with a common unit only once. */
 function range(least: string, greatest: string): string {
   const unit = / \D+$/.exec(greatest)?.[0] ?? '';
   return `${least.endsWith(unit) ? least.slice(0, least.length - unit.length) : least} – ${greatest}`;

@@ -2,21 +2,22 @@ import type { TrialResult } from '../../results/schema.js';
 import { formatMetric, formatSmall } from '../format.js';
 import { escapeHtml, trusted, type Markup } from '../html.js';
 
-/** Of one chart in px: as wide as three of them stand side by side on a desk. */
+/** The size of one chart in px: three fit side by side on a desktop screen. */
 const SIZE = { width: 380, height: 150 };
-/** Room for numbers at the left and below, and for circles at the other sides. */
+/** Margins in px: for numbers at the left and bottom, and for circles at the other sides. */
 const MARGIN = { left: 52, right: 16, top: 12, bottom: 26 };
 const LABEL_SIZE = 12;
 
-/** What was tried for an arm. */
+/** The learning rates that were tried for an arm. */
 interface TunedArm extends NonNullable<TrialResult['tuning']> {
+  /** The arm's label. */
   readonly label: string;
 }
 
 /**
- * What every learning rate of an arm scored, from the smallest rate to the largest: the circle of the chosen one is large, those that
- * noise does not tell from the best one are full, a rate that failed is a cross. A line is at the best score; the bar at a rate is one standard
- * error of its difference to the best, so that a bar which reaches the line is a rate that may be as good.
+ * Draws the score of every learning rate of an arm, from the smallest rate. The chosen rate has a large circle; rates
+ * tied with the best one are filled; a failed rate is a cross. The dashed line is at the best score. The bar at a rate
+ * is one standard error of its difference to the best, so a rate whose bar reaches the line may be as good.
  */
 export function tuningChart(arm: TunedArm): Markup {
   const { tried, tied = [], chosen } = arm;
@@ -65,7 +66,7 @@ function described({ label, tried, chosen }: TunedArm): string {
   return `${label} by learning rate: ${scores.join(', ')}; chosen ${chosen === null ? 'none' : formatSmall(chosen)}`;
 }
 
-/** Where a score is, in px from the top. */
+/** Returns a function from a score to its position, in px from the top. */
 function scale(scored: readonly { readonly score: number; readonly error: number }[]): (score: number) => number {
   const low = Math.min(...scored.map(({ score, error }) => score - error));
   const high = Math.max(...scored.map(({ score, error }) => score + error));

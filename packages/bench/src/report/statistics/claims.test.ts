@@ -6,7 +6,7 @@ import { armsOf } from './comparisons.js';
 
 const results = syntheticResults({ methods: ['head', 'lora', 'sora'], seeds: 4 });
 
-/** SoRA that is `by` better than LoRA in every seed, give or take a little. */
+/** Trials in which SoRA is better than LoRA by about `by` in every seed. */
 const soraBetterBy = (by: number): DoneTrial[] =>
   results.map((trial) => {
     const twin = results.find(
@@ -20,8 +20,8 @@ const soraBetterBy = (by: number): DoneTrial[] =>
 const claim: Claim = { arm: 'sora', budget: 'r=4', noWorseThan: 'lora', itsBudget: 'r=4' };
 
 it.each([
-  ['is shown where the arm is worse by less than the margin', -0.005, true],
-  ['is not where it is worse by more', -0.02, false],
+  ['is shown if the arm is worse by less than the margin', -0.005, true],
+  ['is not shown if it is worse by more', -0.02, false],
 ])('a claim %s', (_, by, shown) => {
   const [outcome] = testClaims([claim], armsOf(soraBetterBy(by)), 0.01);
   expect(outcome).toMatchObject({
@@ -33,14 +33,14 @@ it.each([
   expect(outcome?.difference?.mean).toBeCloseTo(by + 0.00025, 10);
 });
 
-it('a margin of its own counts before that of the study, and Holm over all claims', () => {
+it('a margin of the claim itself overrides the one of the study, and Holm covers all claims', () => {
   const claims = [{ ...claim, margin: 0.03 }, claim, { ...claim, arm: 'gone' }];
   const [wide, narrow, gone] = testClaims(claims, armsOf(soraBetterBy(-0.02)), 0.01);
   expect([wide?.shown, narrow?.shown, gone?.shown]).toEqual([true, false, false]);
   expect(wide?.test?.pHolm).toBeCloseTo(3 * (wide?.test?.p ?? 0), 12);
 });
 
-it('an arm without a budget is found without one', () => {
+it('an arm without a budget is found', () => {
   const [outcome] = testClaims([{ ...claim, noWorseThan: 'head', itsBudget: null }], armsOf(results), 0.01);
   expect(outcome).toMatchObject({ shown: true, untested: null });
 });

@@ -3,32 +3,42 @@ import { LEVEL, meanWithError, testEquivalence, type NonInferiority } from './eq
 import { holm } from './estimates.js';
 import { differencesOf, type Sample } from './resampling.js';
 
-/** What a study states before it is run: `arm` is not worse than `noWorseThan` by the margin or more. */
+/** A claim stated before a run: `arm` is not worse than `noWorseThan` by the margin or more. */
 export interface Claim {
+  /** The arm that the claim is about. */
   readonly arm: string;
-  /** As typed; null for an arm without a budget. */
+  /** Its budget as typed; null for an arm without a budget. */
   readonly budget: string | null;
+  /** The arm to compare with. */
   readonly noWorseThan: string;
+  /** The budget of the other arm as typed; null for an arm without a budget. */
   readonly itsBudget: string | null;
-  /** In the primary metric; left out, that of the study. */
+  /** The margin, in units of the primary metric. Default the study's. */
   readonly margin?: number;
 }
 
-/** What the results say of a claim, over all tasks that any arm was trained on, each counting alike. */
+/** The outcome of a claim over all tasks that any arm was trained on, with equal weight for each. */
 export interface ClaimOutcome extends Omit<Claim, 'margin'> {
+  /** The margin that was tested; null if none was stated. */
   readonly margin: number | null;
+  /** The tasks. */
   readonly tasks: readonly string[];
+  /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
-  /** The primary metric of `arm` minus that of `noWorseThan`; null where `untested` says why. */
+  /** The primary metric of `arm` minus that of `noWorseThan`; null if the claim was not tested. */
   readonly difference: PairedDifference | null;
-  /** The one-sided test, adjusted over the claims of the study. */
+  /** The one-sided test, Holm-adjusted over the study's claims; null if the claim was not tested. */
   readonly test: NonInferiority | null;
-  /** Whether the claim is shown: its adjusted p is at most 5 %. Where it is not, it is not refuted either. */
+  /** Whether the claim is shown, that is, its adjusted p is at most 5 %. A claim that is not shown is not refuted. */
   readonly shown: boolean;
+  /** Why the claim was not tested; null if it was. */
   readonly untested: string | null;
 }
 
-/** Tests what was stated before the run. A claim that cannot be tested counts in Holm's family as one that failed. */
+/**
+ * Tests claims that were stated before the run. In Holm's correction, a claim that cannot be tested counts as one with
+ * p = 1.
+ */
 export function testClaims(claims: readonly Claim[], arms: readonly Arm[], margin: number | null): ClaimOutcome[] {
   const outcomes = claims.map((claim) => outcomeOf({ ...claim, margin: claim.margin ?? margin }, arms));
   const adjusted = holm(outcomes.map(({ test }) => test?.p ?? 1));
@@ -69,7 +79,7 @@ function outcomeOf(
   return { ...outcome, difference, test: { p, pHolm: p }, shown: false, untested: null };
 }
 
-/** The arm of a name at a budget on a task; of several configurations the newest. */
+/** The arm of a name at a budget on a task; the newest one of several configurations. */
 function newest(arms: readonly Arm[], onTask: string, name: string, budget: string | null): Arm | undefined {
   return arms.findLast(({ trials: [{ task, arm, budget: of }] }) => {
     const isAtBudget = budget === null ? of.requested === null : of.spec === budget;

@@ -8,34 +8,34 @@ const [one, two] = [1, 2].map((seed) => syntheticTrial({ task: 'uci-sentiment', 
   DoneTrial,
 ];
 
-/** The same record with its fields, and those within, in the opposite order. */
-function turned<T>(value: T): T {
+/** The same value with its fields, also nested ones, in reverse order. */
+function reversed<T>(value: T): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  const fields = Object.entries(value).map(([key, inner]) => [key, turned(inner)] as const);
+  const fields = Object.entries(value).map(([key, inner]) => [key, reversed(inner)] as const);
   return Object.fromEntries(fields.reverse()) as T;
 }
 
 describe('arms', () => {
   it.each(['protocol', 'engine', 'versions', 'methodConfig'] as const)(
-    'are one where the fields of %s are in another order',
+    'are one if the fields of %s are in another order',
     (field) => {
-      const arms = armsOf([one, { ...two, [field]: turned(two[field]) }]);
+      const arms = armsOf([one, { ...two, [field]: reversed(two[field]) }]);
       expect(arms.map(({ label, trials }) => [label, trials.length])).toEqual([['sora', 2]]);
     },
   );
 
-  it('are two where a value is another one', () => {
+  it('are two if a value differs', () => {
     const other = { ...two, methodConfig: { ...two.methodConfig, loraAlpha: 1 } };
     expect(armsOf([one, other]).map(({ label }) => label)).toEqual(['sora (1)', 'sora (2)']);
   });
 });
 
-it('trials are comparable whatever the order of the fields of their engines', () => {
-  expect(comparable(one, { ...two, engine: turned(two.engine) })).toBe(true);
+it('trials are comparable whatever the field order of their engines', () => {
+  expect(comparable(one, { ...two, engine: reversed(two.engine) })).toBe(true);
   expect(comparable(one, { ...two, engine: { ...two.engine, threads: 2 } })).toBe(false);
 });
 
-it('keys of groups are compared by content', () => {
+it('group keys are compared by content', () => {
   expect(
     grouped(
       [

@@ -10,20 +10,23 @@ import {
 import { estimate, holm, signFlipTest, signFlipTestOverTasks, type Estimate } from './estimates.js';
 import { differencesOf, estimateOf, type Sample } from './resampling.js';
 
-/** Trials that differ in nothing but their seed. */
+/** Trials that differ only in their seed. */
 export interface Arm {
-  /** Counts the arms of one name, budget and task, which differ in configuration, protocol or engine; oldest first. */
+  /**
+   * The number of the variant, from 1, among arms with the same name, budget and task but another configuration,
+   * protocol or engine; oldest first.
+   */
   readonly variant: number;
-  /** The arm's name, with the variant where there are several. */
+  /** The arm's name, with the variant if there are several. */
   readonly label: string;
-  /** One trial a seed, by seed. */
+  /** One trial per seed, sorted by seed. */
   readonly trials: readonly [DoneTrial, ...DoneTrial[]];
 }
 
-/** Sorts finished trials into arms. */
+/** Groups finished trials into arms. */
 export function armsOf(results: readonly TrialResult[]): Arm[] {
   const done = results.filter((result) => result.status === 'done').sort(byDate);
-  // Task by task, whose rows are resampled alike.
+  // Task by task, since the rows of a task share their resamples.
   const contests = grouped(done, ({ model, task }) => [model, task]).flatMap((onTask) =>
     grouped(onTask, ({ arm, budget }) => [arm, budget.spec]),
   );
@@ -37,7 +40,10 @@ export function armsOf(results: readonly TrialResult[]): Arm[] {
   });
 }
 
-/** Lists of what has the same key, in order of appearance. A key is plain data; the order of its fields does not count. */
+/**
+ * Groups items with equal keys, in order of first appearance. A key is plain data; the order of its fields does not
+ * matter.
+ */
 export function grouped<Item>(items: readonly Item[], key: (item: Item) => unknown): [Item, ...Item[]][] {
   const groups = new Map<string, [Item, ...Item[]]>();
   for (const item of items) {
@@ -50,8 +56,8 @@ export function grouped<Item>(items: readonly Item[], key: (item: Item) => unkno
 }
 
 /**
- * Whether numbers of two trials may be compared seed by seed: all but the method and its configuration is the same. A trial
- * names the versions of what it used, so that each may name a package that the other does not.
+ * Whether numbers of two trials may be compared seed by seed, that is, everything but the method and its configuration
+ * is the same. Each trial may record versions of packages that the other does not use.
  */
 export function comparable(a: DoneTrial, b: DoneTrial): boolean {
   const agrees = ([name, version]: [string, string | number]): boolean => (b.versions[name] ?? version) === version;
@@ -77,36 +83,40 @@ function byDate(a: DoneTrial, b: DoneTrial): number {
   return Date.parse(a.finishedAt) - Date.parse(b.finishedAt);
 }
 
-/** A paired difference, one value for each seed (and task) that both sides have, and whether it can be chance. */
+/** A paired difference with its test: one value per seed (and task) that both sides have. */
 export interface PairedDifference extends Estimate {
+  /** The number of pairs. */
   readonly pairs: number;
-  /** Exact two-sided sign-flip permutation p. */
+  /** The two-sided p of the exact sign-flip permutation test. */
   readonly p: number;
 }
 
 /**
- * Two arms at one budget, or one of them or both without a budget: the primary metric of `a` minus that of `b`. Arms without a budget
- * are compared at every one.
+ * The primary metric of arm `a` minus that of arm `b` at one budget. Arms without a budget are compared at every
+ * budget.
  */
 export interface Comparison extends PairedDifference {
+  /** The model. */
   readonly model: string;
+  /** The budget as typed. */
   readonly budget: string;
-  /** Null: over all tasks, each counting alike. */
+  /** The task; null for all tasks with equal weight. */
   readonly task: string | null;
-  /** Whether a negative difference is the good one. */
+  /** Whether lower values of the metric are better, so that a negative difference favours `a`. */
   readonly lowerIsBetter: boolean;
-  /** Labels of the arms. */
+  /** The label of the first arm. */
   readonly a: string;
+  /** The label of the second arm. */
   readonly b: string;
-  /** `p` by Holm's method over the pairs at this budget, on this task or over the tasks. */
+  /** `p`, Holm-adjusted over the pairs at this budget, on this task or over the tasks. */
   readonly pHolm: number;
-  /** Null where no margin was stated, or an arm has one seed. */
+  /** The test of equivalence; null if no margin was stated, or if an arm has only one seed. */
   readonly equivalence: Equivalence | null;
 }
 
 type Unadjusted = Omit<Comparison, 'pHolm' | 'equivalence'> & { readonly equivalence: UnadjustedEquivalence | null };
 
-/** What is compared at one budget, on one task or on several. */
+/** The arms that meet at one budget, on one or several tasks. */
 interface Contest {
   readonly model: string;
   readonly budget: string;
@@ -114,8 +124,8 @@ interface Contest {
 }
 
 /**
- * Every pair of arms at each budget, on each task and, of several, over them.
- * @param margin within which arms count as equivalent, in the primary metric; null where none was stated
+ * Compares every pair of arms at each budget: on each task and, if there are several, over the tasks.
+ * @param margin the equivalence margin, in units of the primary metric; null if none was stated
  */
 export function compareArms(inAnyOrder: readonly Arm[], margin: number | null = null): Comparison[] {
   const contests = contestsOf([...inAnyOrder].sort(byBudgetAndLabel));
@@ -130,7 +140,7 @@ export function compareArms(inAnyOrder: readonly Arm[], margin: number | null = 
   return [...onTasks, ...overTasks].flatMap(adjusted);
 }
 
-/** The arms of each model and budget, with those that have no budget; of a model without budgets all of them. */
+/** The arms of each model and budget, with those that have no budget; for a model without budgets, all its arms. */
 function contestsOf(arms: readonly Arm[]): Contest[] {
   return grouped(arms, ({ trials: [{ model }] }) => model).flatMap((ofModel) => {
     const [{ model, budget }] = ofModel[0].trials;
@@ -145,19 +155,22 @@ function contestsOf(arms: readonly Arm[]): Contest[] {
   });
 }
 
-/** An arm that is at this budget, too, such as SoRA of a given size beside SoRA that chooses its own. */
+/**
+ * Adds the budget to an arm's label, to distinguish e.g. an arm that chooses its size from the same arm at a given
+ * budget.
+ */
 function withSpec(arm: Arm): Arm {
   return { ...arm, label: `${arm.label} (${arm.trials[0].budget.spec})` };
 }
 
-/** What paired differences say. */
+/** Summarises and tests paired differences. */
 export function pairedDifference(differences: readonly number[]): PairedDifference {
   return { pairs: differences.length, ...estimate(differences), p: signFlipTest(differences) };
 }
 
 /**
- * What paired differences on one or several tasks say of the mean of the tasks' means: under the null hypothesis each seed of each task
- * could as well have had the other sign.
+ * Summarises and tests paired differences on one or several tasks by the mean of the tasks' means. Under the null
+ * hypothesis, each seed of each task could equally well have had the opposite sign.
  */
 export function pairedDifferenceOverTasks(byTask: readonly Sample[]): PairedDifference {
   const values = byTask.map((sample) => sample.values);
@@ -170,7 +183,7 @@ function onTask(a: Arm, b: Arm, contest: Contest, margin: number | null): Unadju
   return compared([a, b], [differencesOf(a.trials, b.trials)], { ...contest, task: trial.task }, margin);
 }
 
-/** One comparison where both arms were trained, under the same circumstances, on every task of the contest. */
+/** One comparison, if both arms were trained under the same conditions on every task of the contest. */
 function overAllTasks(
   a: readonly [Arm, ...Arm[]],
   b: readonly [Arm, ...Arm[]],
@@ -179,7 +192,7 @@ function overAllTasks(
 ): Unadjusted[] {
   const tasks = [...new Set(contest.arms.map(({ trials: [{ task }] }) => task))].sort();
   const directions = new Set(contest.arms.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
-  if (tasks.length < 2 || directions.size > 1) return []; // metrics of which more and less is better have no mean
+  if (tasks.length < 2 || directions.size > 1) return []; // metrics with opposite directions cannot be averaged
   const byTask = tasks.flatMap((task) => {
     const [ofA, ofB] = [a, b].map((arms) => arms.find(({ trials: [trial] }) => trial.task === task));
     return ofA && ofB && comparable(ofA.trials[0], ofB.trials[0]) ? [differencesOf(ofA.trials, ofB.trials)] : [];
@@ -205,7 +218,7 @@ function compared(
   ];
 }
 
-/** A family of comparisons, adjusted for how many there are; what could not be tested counts as one that failed. */
+/** Adjusts a family of comparisons for multiple testing; a missing test counts as p = 1. */
 function adjusted(family: readonly Unadjusted[]): Comparison[] {
   const ps = holm(family.map(({ p }) => p));
   const equivalent = holm(family.map(({ equivalence }) => equivalence?.p ?? 1));
@@ -241,7 +254,7 @@ function byBudgetAndLabel(a: Arm, b: Arm): number {
   );
 }
 
-/** Each pair once, the items in their order. */
+/** Each unordered pair once, with the items in order. */
 export function pairsOf<Item>(items: readonly Item[]): [Item, Item][] {
   return items.flatMap((first, index) => items.slice(index + 1).map((second): [Item, Item] => [first, second]));
 }

@@ -39,7 +39,7 @@ describe("Student's t", () => {
 });
 
 describe('equivalence', () => {
-  it('of paired differences has the p values of statsmodels and the margin of scipy', () => {
+  it('of paired differences has the p-values of statsmodels and the margin of scipy', () => {
     for (const { differences, margin, ...expected } of golden.equivalence) {
       const { p, aNoWorse, bNoWorse, smallestMargin } = testEquivalence(meanOf([differences]), margin, false);
       expect(p).toBeCloseTo(expected.p, 10);
@@ -54,7 +54,7 @@ describe('equivalence', () => {
       expect(testEquivalence(meanOf(byTask), margin, false).p).toBeCloseTo(p, 10);
   });
 
-  it('changes sides where less of the metric is better', () => {
+  it('swaps sides if less of the metric is better', () => {
     const difference = meanOf([[0.02, 0.03, 0.01, 0.04]]);
     const [more, less] = [false, true].map((lower) => testEquivalence(difference, 0.02, lower));
     expect(less).toEqual({ ...more, aNoWorse: more?.bNoWorse, bNoWorse: more?.aNoWorse });
@@ -68,7 +68,7 @@ describe('equivalence', () => {
     expect(testEquivalence(difference, smallestMargin, false).p).toBeCloseTo(0.05, 10);
   });
 
-  it('of arms that score alike in every seed is certain, and of one seed unknown', () => {
+  it('is certain for arms with equal scores in every seed, and unknown for one seed', () => {
     expect(testEquivalence(meanOf([[0, 0, 0]]), 0.01, false)).toMatchObject({ p: 0, smallestMargin: 0 });
     expect(meanOf([[0.1]])).toBeNull();
   });
@@ -86,13 +86,13 @@ describe('equivalence', () => {
 });
 
 describe('holmOfBothSides', () => {
-  it('counts the pairs of which a test is left', () => {
+  it('counts the pairs with a test left', () => {
     const adjusted = holmOfBothSides([
       [0.001, 0.01],
       [0.02, 0.6],
       [0.004, 0.04],
     ]);
-    // In order: .001 and .004 of three pairs, .01 ends the first pair, .02 and .04 of two, .6 of one.
+    // In order: .001 and .004 times three pairs; .01 ends the first pair; .02 and .04 times two; .6 times one.
     expect(adjusted).toEqual([
       [0.003, 0.03],
       [0.04, 0.6],
@@ -100,7 +100,7 @@ describe('holmOfBothSides', () => {
     ]);
   });
 
-  it('is Holm where one side of every pair is certain', () => {
+  it('equals Holm if one side of every pair is certain', () => {
     const ps = [0.01, 0.04, 0.03, 0.005];
     expect(holmOfBothSides(ps.map((p) => [p, 0])).map(([p]) => p)).toEqual(holm(ps));
   });

@@ -5,44 +5,52 @@ import { studentQuantile, studentTail } from './student.js';
 /** The level of both one-sided tests, and so of equivalence. */
 export const LEVEL = 0.05;
 
-/** A mean with its standard error, by Student's t. */
+/** A mean with its standard error and degrees of freedom for Student's t. */
 export interface MeanWithError {
+  /** The mean. */
   readonly mean: number;
+  /** Its standard error. */
   readonly standardError: number;
+  /** The degrees of freedom. */
   readonly degrees: number;
 }
 
-/** A one-sided test that a method is not worse than another one by the margin or more. */
+/** A one-sided test that an arm is not worse than another by the margin or more. */
 export interface NonInferiority {
+  /** The p-value. */
   readonly p: number;
-  /** Adjusted over the pairs. */
+  /** The p-value, adjusted over the pairs. */
   readonly pHolm: number;
 }
 
-/** Whether two arms differ by less than a margin, by two one-sided t tests on paired differences. */
+/** A test that two arms differ by less than a margin: two one-sided t tests on paired differences. */
 export interface Equivalence {
+  /** The margin, in units of the primary metric. */
   readonly margin: number;
-  /** The larger p of both one-sided tests: at most 5 %, and the arms are equivalent within the margin. */
+  /** The larger p of the two one-sided tests. At most 5 % means equivalence within the margin. */
   readonly p: number;
-  /** `p` by Holm's method over the pairs. */
+  /** `p`, Holm-adjusted over the pairs. */
   readonly pHolm: number;
-  /** That a is not worse than b by the margin or more, whichever direction of the metric is better. */
+  /** The test that a is not worse than b by the margin or more, in the metric's direction. */
   readonly aNoWorse: NonInferiority;
+  /** The test that b is not worse than a by the margin or more. */
   readonly bNoWorse: NonInferiority;
-  /** The margin at which the pair would just be called equivalent at 5 %, without Holm's correction. */
+  /** The smallest margin at which the pair would be equivalent at 5 %, without Holm's correction. */
   readonly smallestMargin: number;
 }
 
-/** An equivalence before Holm's correction. */
+/** An equivalence test before Holm's correction. */
 export interface UnadjustedEquivalence extends Omit<Equivalence, 'pHolm' | 'aNoWorse' | 'bNoWorse'> {
+  /** The p of the test that a is not worse. */
   readonly aNoWorse: number;
+  /** The p of the test that b is not worse. */
   readonly bNoWorse: number;
 }
 
 /**
- * The mean of the means of samples, each task's counting alike. Its variance is the sum of those of seeds and, where they are known, rows
- * of each task; its degrees of freedom are Welch's and Satterthwaite's of these parts, n - 1 of one task's seeds alone. Null where a
- * sample has fewer than two seeds.
+ * The mean of the samples' means, with equal weight for each task. Its variance adds the variance over seeds and, if
+ * known, over rows of each task; its degrees of freedom follow Welch and Satterthwaite, or are n - 1 for the seeds of a
+ * single task. Null if a sample has fewer than two seeds.
  */
 export function meanWithError(samples: readonly Sample[]): MeanWithError | null {
   const parts = samples.flatMap((sample) => {
@@ -59,7 +67,7 @@ export function meanWithError(samples: readonly Sample[]): MeanWithError | null 
   return { mean: mean(samples.map(({ values }) => mean([...values]))), ...pooledError(known) };
 }
 
-/** The standard error of a sum of independent parts, and its degrees of freedom by Welch and Satterthwaite. */
+/** The standard error of a sum of independent parts, with degrees of freedom by Welch and Satterthwaite. */
 export function pooledError(
   parts: readonly { readonly variance: number; readonly degrees: number }[],
 ): Pick<MeanWithError, 'standardError' | 'degrees'> {
@@ -69,8 +77,8 @@ export function pooledError(
 }
 
 /**
- * Two one-sided tests (Schuirmann 1987) of a mean paired difference, a minus b, against a margin.
- * @param lowerIsBetter whether a positive difference says that a is the worse one
+ * Tests a mean paired difference, a minus b, against a margin by two one-sided tests (Schuirmann 1987).
+ * @param lowerIsBetter whether a positive difference means that a is worse
  */
 export function testEquivalence(
   difference: MeanWithError,
@@ -85,20 +93,21 @@ export function testEquivalence(
   };
 }
 
-/** The margin at which a difference would just be called equivalent at a level: the farther end of an interval of 1 - 2 levels. */
+/** The smallest margin at which a difference is equivalent at a level: the farther end of its 1 - 2 level interval. */
 export function smallestMargin({ mean: difference, standardError, degrees }: MeanWithError, level: number): number {
   return Math.abs(difference) + (standardError === 0 ? 0 : studentQuantile(level, degrees) * standardError);
 }
 
-/** The p of a test that the true mean is above a bound. */
+/** The p of the test that the true mean is above a bound. */
 function tailBeyond({ mean: difference, standardError, degrees }: MeanWithError, bound: number): number {
   if (standardError === 0) return difference > bound ? 0 : 1;
   return studentTail((difference - bound) / standardError, degrees);
 }
 
 /**
- * Holm's adjustment of the one-sided tests of some pairs, two a pair: that neither is worse. At most one of the two null hypotheses of a
- * pair can hold, so that each step counts the pairs of which a test is left, not the tests (Shaffer, JASA 1986).
+ * Adjusts the one-sided tests of some pairs by Holm's method; each pair has two tests, that neither arm is worse. At
+ * most one of a pair's two null hypotheses can hold, so each step counts the pairs with a test left, not the tests
+ * (Shaffer, JASA 1986).
  */
 export function holmOfBothSides(pairs: readonly (readonly [number, number])[]): [number, number][] {
   const adjusted = pairs.map(([a, b]): [number, number] => [a, b]);

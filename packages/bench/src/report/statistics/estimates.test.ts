@@ -15,11 +15,11 @@ interface Golden {
 const golden = JSON.parse(
   readFileSync(new URL('../../../test/fixtures/statistics.json', import.meta.url), 'utf8'),
 ) as Golden;
-/** Differences on tasks whose rows are not known. */
+/** Differences on tasks whose rows are unknown. */
 const samples = (byTask: readonly (readonly number[])[]): Sample[] =>
   byTask.map((values) => ({ values, onRows: null, rows: 0 }));
 
-/** Accuracies on 300 rows: whole multiples, so that ties are common. */
+/** Accuracies on 300 rows: multiples of 1/300, so that ties are common. */
 const scores = (atLeast: number): fc.Arbitrary<number[]> =>
   fc.array(
     fc.integer({ min: 0, max: 300 }).map((right) => right / 300),
@@ -54,7 +54,7 @@ describe('signFlipTest', () => {
     expect(ofSigns(42, 14)).toBeCloseTo(2 * 0.0217793, 2);
   });
 
-  it('is 1 where two methods scored alike in every seed', () => {
+  it('is 1 if two methods have equal scores in every seed', () => {
     fc.assert(
       fc.property(scores(1), (values) => {
         const paired = pairedDifference(values.map((value) => value - value));
@@ -64,7 +64,7 @@ describe('signFlipTest', () => {
     );
   });
 
-  it('finds a planted difference: 2 / 2^n where every seed agrees', () => {
+  it('detects a planted difference: 2 / 2^n if every seed agrees', () => {
     fc.assert(
       fc.property(scores(1), fc.double({ min: 0.001, max: 1, noNaN: true }), (values, gain) => {
         const differences = values.map((value) => value + gain + 0.1 * value - value);
@@ -90,7 +90,7 @@ describe('pairedDifferenceOverTasks', () => {
     expect(pairedDifferenceOverTasks(samples(byTask)).p).toBeCloseTo(p, 12);
   });
 
-  it('counts each task alike, however many seeds it has', () => {
+  it('weights all tasks equally, however many seeds they have', () => {
     const overall = pairedDifferenceOverTasks(
       samples([
         [0.1, 0.1, 0.1, 0.1],
@@ -101,24 +101,24 @@ describe('pairedDifferenceOverTasks', () => {
     expect(overall).toMatchObject({ pairs: 6, p: 1, sd: null });
   });
 
-  it('is the test of the one task where there is one', () => {
+  it('equals the test on the task if there is only one', () => {
     const differences = [0.1, -0.2, 0.3, 0.05];
     expect(pairedDifferenceOverTasks(samples([differences])).p).toBe(signFlipTest(differences));
   });
 });
 
-it.each([1, 2, 78])('seeds reach significance in a family of %i where one fewer do not', (family) => {
+it.each([1, 2, 78])('seeds can reach significance in a family of %i, and one fewer cannot', (family) => {
   const seeds = seedsToReach(family);
   expect((family * 2) / 2 ** seeds).toBeLessThan(0.05);
   expect((family * 2) / 2 ** (seeds - 1)).toBeGreaterThanOrEqual(0.05);
 });
 
 describe('holm', () => {
-  it.each(golden.holm)('gives the p values of statsmodels: $adjusted', ({ p, adjusted }) => {
+  it.each(golden.holm)('gives the p-values of statsmodels: $adjusted', ({ p, adjusted }) => {
     for (const [index, value] of holm(p).entries()) expect(value).toBeCloseTo(adjusted[index] as number, 12);
   });
 
-  it('lowers no p, keeps their order, and is Bonferroni for the smallest', () => {
+  it('lowers no p, keeps the order, and equals Bonferroni for the smallest', () => {
     fc.assert(
       fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 20 }), (ps) => {
         const adjusted = holm(ps);
@@ -133,7 +133,7 @@ describe('holm', () => {
 });
 
 describe('bootstrapInterval', () => {
-  it.each(golden.bootstrap)('is near the one of scipy: $interval', ({ values, interval: [low, high] }) => {
+  it.each(golden.bootstrap)('is close to that of scipy: $interval', ({ values, interval: [low, high] }) => {
     const interval = bootstrapInterval([values]);
     const tolerance = 0.06 * (high - low);
     expect(Math.abs(interval.low - low)).toBeLessThan(tolerance);
@@ -144,13 +144,13 @@ describe('bootstrapInterval', () => {
     expect(bootstrapInterval([[1, 3]])).toEqual({ low: 1, high: 3 });
   });
 
-  it('of b - a is that of a - b turned round', () => {
+  it('of b - a mirrors that of a - b', () => {
     const values = [0.1, 0.4, -0.2, 0.3, 0.05];
     const { low, high } = bootstrapInterval([values]);
     expect(bootstrapInterval([values.map((value) => -value)])).toEqual({ low: -high, high: -low });
   });
 
-  it('resamples within each task, and the tasks apart', () => {
+  it('resamples within each task, independently of other tasks', () => {
     const [first, second] = [
       [1, 2, 3, 4, 5, 6],
       [0, 0, 0, 0, 0, 0],
@@ -159,7 +159,7 @@ describe('bootstrapInterval', () => {
     const halved = bootstrapInterval([first, second]);
     expect(halved.low).toBeCloseTo(alone.low / 2, 12);
     expect(halved.high).toBeCloseTo(alone.high / 2, 12);
-    const both = bootstrapInterval([first, first]); // independent: narrower by the root of two
+    const both = bootstrapInterval([first, first]); // independent, so narrower by a factor of sqrt(2)
     expect((both.high - both.low) / (alone.high - alone.low)).toBeCloseTo(Math.SQRT1_2, 1);
   });
 });
@@ -169,11 +169,11 @@ describe('estimate', () => {
     expect(estimate([0.5])).toEqual({ mean: 0.5, sd: null, interval: null });
   });
 
-  it('takes the sample standard deviation', () => {
+  it('uses the sample standard deviation', () => {
     expect(estimate([1, 2, 3, 4]).sd).toBeCloseTo(Math.sqrt(5 / 3), 12);
   });
 
-  it('over tasks is the mean of means, without an interval where a task has one seed', () => {
+  it('over tasks is the mean of means, without an interval if a task has one seed', () => {
     expect(estimateOf(samples([[1, 2, 3], [4]]))).toEqual({ mean: 3, sd: null, interval: null });
   });
 });
@@ -193,7 +193,7 @@ describe('jackknifeInterval', () => {
     expect(Math.abs((high - low) / 2 / reach - 1)).toBeLessThan(0.01);
   });
 
-  it('has no width where no unit matters', () => {
+  it('has zero width if no unit matters', () => {
     expect(jackknifeInterval(0.5, [0.5, 0.5, 0.5])).toEqual({ low: 0.5, high: 0.5 });
   });
 });

@@ -2,24 +2,30 @@ import { mean, quantileSorted, sampleStandardDeviation } from 'simple-statistics
 import { createRng } from '@peftjs/core/method';
 import { studentQuantile } from './student.js';
 
-/** Resamples behind every interval. */
+/** The number of resamples behind every interval. */
 export const RESAMPLES = 10_000;
 
+/** An interval of values. */
 export interface Interval {
+  /** The lower end. */
   readonly low: number;
+  /** The upper end. */
   readonly high: number;
 }
 
-/** What a handful of seeds say; one seed says nothing about the spread. */
+/** The mean over seeds, with its spread; a single seed has no spread. */
 export interface Estimate {
+  /** The mean. */
   readonly mean: number;
-  /** Sample standard deviation (n - 1); null of a mean over tasks, whose spreads have nothing in common. */
+  /**
+   * The sample standard deviation (n - 1); null for one seed, and for a mean over tasks, whose spreads are unrelated.
+   */
   readonly sd: number | null;
-  /** 95 % bootstrap interval of the mean. */
+  /** The 95 % bootstrap interval of the mean; null for one seed. */
   readonly interval: Interval | null;
 }
 
-/** Mean, spread and interval of at least one value. */
+/** The mean, spread and interval of at least one value. */
 export function estimate(values: readonly number[]): Estimate {
   const sample = [...values];
   if (sample.length < 2) return { mean: mean(sample), sd: null, interval: null };
@@ -27,8 +33,8 @@ export function estimate(values: readonly number[]): Estimate {
 }
 
 /**
- * The percentile bootstrap of a mean of strata's means: 95 % of what comes of samples drawn with replacement within each stratum.
- * Samples of one size are resampled alike, so that the interval of `b - a` is that of `a - b` turned round.
+ * The 95 % percentile bootstrap interval of a mean of strata's means, by drawing with replacement within each stratum.
+ * Samples of the same size share their resamples, so the interval of `b - a` mirrors that of `a - b`.
  */
 export function bootstrapInterval(strata: readonly (readonly number[])[]): Interval {
   const means = new Float64Array(RESAMPLES);
@@ -47,7 +53,7 @@ export function bootstrapInterval(strata: readonly (readonly number[])[]): Inter
 
 const resamples = new Map<string, Uint16Array>();
 
-/** Which values the resamples take, [RESAMPLES x size]: the same for every sample of a size. */
+/** The indices that the resamples draw, [RESAMPLES x size]: the same for all samples of one size. */
 export function resamplesOf(size: number, stratum: number): Uint16Array {
   const key = `${stratum} of ${size}`;
   const known = resamples.get(key);
@@ -59,8 +65,8 @@ export function resamplesOf(size: number, stratum: number): Uint16Array {
 }
 
 /**
- * A statistic of independent units, give or take what leaving out each of them does to it: `without` holds its values without the
- * first, the second, .. unit, at least two. Tukey's jackknife, 95 % by Student's t; of a mean it is the usual t interval.
+ * The 95 % interval of a statistic of independent units by Tukey's jackknife and Student's t. `without` holds the
+ * values with the first, the second, .. unit left out, at least two. For a mean it is the usual t interval.
  */
 export function jackknifeInterval(whole: number, without: readonly number[]): Interval {
   const units = without.length;
@@ -70,25 +76,27 @@ export function jackknifeInterval(whole: number, without: readonly number[]): In
   return { low: whole - reach, high: whole + reach };
 }
 
-/** Up to this many pairs every one of the 2^n sign patterns is counted. */
+/** Up to this many pairs, all 2^n sign patterns are counted. */
 const EXACT_PAIRS = 40;
+/** The number of sign patterns sampled beyond that. */
 const SAMPLED_FLIPS = 100_000;
-/** Signs that one draw of 32 bits gives. */
+/** The number of signs that one 32-bit draw gives. */
 const SIGNS_PER_DRAW = 32;
 
-/** The fewest pairs whose smallest possible p, 2 / 2^n, is below 0.05 where Holm's correction counts a family in full. */
+/** The fewest pairs whose smallest possible p, 2 / 2^n, is below 0.05 after Holm's correction for a whole family. */
 export function seedsToReach(family: number): number {
   return Math.floor(Math.log2((2 * family) / 0.05)) + 1;
 }
 
 /**
- * Two-sided sign-flip permutation test: were the two methods alike, each paired difference could as well have had the
- * other sign. p = the share of sign patterns whose sum is at least as far from zero as the one seen. Exact up to 40 pairs;
- * beyond, 100,000 patterns, the same for the same number of pairs (with the one seen counted in, so p is never zero).
+ * The two-sided sign-flip permutation test. If two methods are equal, each paired difference could equally well have
+ * the opposite sign; p is the share of sign patterns whose sum is at least as far from zero as the observed one. Exact
+ * up to 40 pairs. Beyond that it samples 100,000 patterns, the same for the same number of pairs, and counts the
+ * observed one too, so that p is never zero.
  */
 export function signFlipTest(differences: readonly number[]): number {
   const size = differences.reduce((sum, difference) => sum + Math.abs(difference), 0);
-  // Sums that are equal but for rounding are ties.
+  // Sums that differ only by rounding are ties.
   const seen = Math.abs(differences.reduce((sum, difference) => sum + difference, 0)) - 1e-12 * size;
   if (seen <= 0) return 1;
   if (differences.length <= EXACT_PAIRS) return (2 * countAtLeast(seen, differences)) / 2 ** differences.length;
@@ -96,8 +104,8 @@ export function signFlipTest(differences: readonly number[]): number {
 }
 
 /**
- * The sign patterns whose sum is at least `seen`: each is a pattern of the first half and one of the second, and of both the sums are in
- * order, so that 2 x 2^(n/2) sums are looked at in place of 2^n.
+ * Counts the sign patterns whose sum is at least `seen`. Each pattern combines one of the first half with one of the
+ * second; both halves' sums are sorted, so 2 x 2^(n/2) sums are visited instead of 2^n.
  */
 function countAtLeast(seen: number, values: readonly number[]): number {
   const half = values.length >> 1;
@@ -112,12 +120,12 @@ function countAtLeast(seen: number, values: readonly number[]): number {
   return found;
 }
 
-/** The sums of all 2^n sign patterns, ascending. */
+/** The sums of all 2^n sign patterns, in ascending order. */
 function signedSums(values: readonly number[]): Float64Array {
   return values.reduce<Float64Array>((sums, value) => merged(sums, Math.abs(value)), new Float64Array(1));
 }
 
-/** Every sum minus and plus a size, ascending. */
+/** Every sum minus and plus a size, in ascending order. */
 function merged(sums: Float64Array, size: number): Float64Array {
   const both = new Float64Array(2 * sums.length);
   let at = 0;
@@ -131,7 +139,7 @@ function merged(sums: Float64Array, size: number): Float64Array {
   return both;
 }
 
-/** The sign-flip test of the mean of tasks' means: each seed of each task could as well have had the other sign. */
+/** The sign-flip test of the mean of tasks' means: the sign of each seed of each task may flip. */
 export function signFlipTestOverTasks(byTask: readonly (readonly number[])[]): number {
   return signFlipTest(byTask.flatMap((values) => values.map((value) => value / values.length / byTask.length)));
 }
@@ -152,9 +160,9 @@ function countSampled(values: readonly number[], holds: (sum: number) => boolean
 }
 
 /**
- * Holm's step-down adjustment of a family of p values, in their order: the i-th smallest of m is multiplied by m - i + 1, and none
- * is below a smaller one's. Reject where the adjusted p is below a level, and the chance of any false rejection in the family
- * is below it (Holm, Scandinavian Journal of Statistics 1979).
+ * Holm's step-down adjustment of a family of p-values, returned in the given order: the i-th smallest of m is
+ * multiplied by m - i + 1, and none falls below that of a smaller one. Rejecting where the adjusted p is below a level
+ * keeps the chance of any false rejection in the family below it (Holm, Scandinavian Journal of Statistics 1979).
  */
 export function holm(ps: readonly number[]): number[] {
   const ascending = ps.map((_, index) => index).sort((a, b) => (ps[a] as number) - (ps[b] as number));

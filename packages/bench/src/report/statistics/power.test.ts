@@ -10,7 +10,7 @@ import { reachOf, spreadsOf, type Design, type Spread } from './power.js';
 const alike = (tasks: number, spread: Spread): Design['spreads'] => Array.from({ length: tasks }, () => spread);
 
 const TABLES = 2000;
-/** How often something happens at most, or at least, that has a probability of 5 % or 80 %: the binomial 99 % bound. */
+/** 99 % binomial bounds on the count of events with a probability of at most 5 %, or at least 80 %. */
 const [AT_MOST, AT_LEAST] = [
   TABLES * 0.05 + 2.326 * Math.sqrt(TABLES * 0.05 * 0.95),
   TABLES * 0.8 - 2.326 * Math.sqrt(TABLES * 0.8 * 0.2),
@@ -19,7 +19,7 @@ const [AT_MOST, AT_LEAST] = [
 const [TASKS, SEEDS, ARMS] = [2, 6, 5];
 const SD = 0.01;
 
-/** A table of scores, [arm][task][seed]: independent noise, and what the first arm gains. */
+/** A table of scores, [arm][task][seed]: independent noise, plus a gain for the first arm. */
 function table(rng: Rng, gain = 0): number[][][] {
   return Array.from({ length: ARMS }, (_, arm) =>
     Array.from({ length: TASKS }, () =>
@@ -31,27 +31,27 @@ function table(rng: Rng, gain = 0): number[][][] {
 const differences = (a: number[][], b: number[][]): number[][] =>
   a.map((scores, task) => scores.map((score, seed) => score - ((b[task] as number[])[seed] as number)));
 
-/** Adjusted p of every pair, the first arm with the second one first. */
+/** The adjusted p of every pair, that of the first two arms first. */
 const adjustedPs = (scores: number[][][]): number[] =>
   holm(pairsOf(scores).map(([a, b]) => signFlipTestOverTasks(differences(a, b))));
 
 const meanOf = (byTask: number[][]): MeanWithError =>
   meanWithError(byTask.map((values) => ({ values, onRows: null, rows: 0 }))) as MeanWithError;
 
-/** In how many of the tables something happens. */
+/** Counts the tables in which something happens. */
 function howOften(label: string, happens: (rng: Rng) => boolean): number {
   const rng = createRng(0).fork(label);
   return Array.from({ length: TABLES }, () => happens(rng)).filter(Boolean).length;
 }
 
 describe('of 2,000 simulated studies', () => {
-  it('at most 5 % call any of several methods different that are alike', () => {
+  it('at most 5 % find a difference among methods that are equal', () => {
     const different = howOften('alike', (rng) => adjustedPs(table(rng)).some((p) => p < 0.05));
     expect(different).toBeLessThan(AT_MOST);
     expect(different).toBeGreaterThan(0.01 * TABLES); // the tests have not lost all power
   });
 
-  it('at most 5 % call two methods equivalent that differ by the margin', () => {
+  it('at most 5 % find two methods equivalent that differ by the margin', () => {
     const equivalent = howOften('at the margin', (rng) => {
       const [a, b] = table(rng, 0.01) as [number[][], number[][]];
       return testEquivalence(meanOf(differences(a, b)), 0.01, false).p <= 0.05;
@@ -60,7 +60,7 @@ describe('of 2,000 simulated studies', () => {
     expect(equivalent).toBeGreaterThan(0.01 * TABLES);
   });
 
-  it('nor where other rows would move the difference as well', () => {
+  it('the same holds if other rows would also shift the difference', () => {
     const rows = { variance: 0.006 ** 2, degrees: 499 };
     const equivalent = howOften('rows', (rng) => {
       const [a, b] = table(rng, 0.02) as [number[][], number[][]];
@@ -74,14 +74,14 @@ describe('of 2,000 simulated studies', () => {
   const pairs = (ARMS * (ARMS - 1)) / 2;
   const reach = reachOf({ seeds: SEEDS, pairs, spreads: alike(TASKS, { seeds: SD, rows: null }) });
 
-  it('at least 80 % find a difference of the size that is promised, and fewer a smaller one', () => {
+  it('at least 80 % detect a difference of the promised size, and fewer a smaller one', () => {
     const found = (gain: number): number =>
       howOften('gain', (rng) => (adjustedPs(table(rng, gain))[0] as number) < 0.05);
     expect(found(reach.difference ?? 0)).toBeGreaterThan(AT_LEAST);
     expect(found(0.8 * (reach.difference ?? 0))).toBeLessThan(AT_LEAST);
   });
 
-  it('at least 80 % call methods without a difference equivalent within the margin that is promised', () => {
+  it('at least 80 % find equal methods equivalent within the promised margin', () => {
     const margin = reach.margin ?? 0;
     const equivalent = howOften('margin', (rng) => {
       const [a, b] = table(rng) as [number[][], number[][]];
@@ -92,13 +92,13 @@ describe('of 2,000 simulated studies', () => {
 });
 
 describe('reachOf', () => {
-  it('says that six seeds of a single task cannot pass the correction, and how many can', () => {
+  it('says that six seeds on a single task cannot pass the correction, and how many can', () => {
     expect(reachOf({ seeds: 6, pairs: 78, spreads: alike(1, { seeds: SD, rows: null }) })).toMatchObject({
       ...{ leastP: 2 / 2 ** 6, leastPHolm: 1, seedsNeeded: 12, difference: null },
     });
   });
 
-  it('grows with the spread, and its margin with what other rows would give', () => {
+  it('grows with the spread, and the margin also with the variation over rows', () => {
     const of = (spread: Spread) => reachOf({ seeds: 8, pairs: 2, spreads: alike(1, spread) });
     const [one, two, rows] = [
       of({ seeds: 0.01, rows: null }),
@@ -111,7 +111,7 @@ describe('reachOf', () => {
   });
 });
 
-it('the spread of an earlier run is that of its paired differences, task by task', () => {
+it('the spread of an earlier run comes from its paired differences, by task', () => {
   const scored = (task: string, method: string, scores: number[]): DoneTrial[] =>
     scores.map((accuracy, index) => ({
       ...syntheticTrial({ task, method, rank: 4, seed: index + 1 }),

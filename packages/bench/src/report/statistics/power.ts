@@ -6,45 +6,51 @@ import { LEVEL, pooledError, smallestMargin } from './equivalence.js';
 import { seedsToReach, signFlipTest } from './estimates.js';
 import { differencesOf, variancesOf } from './resampling.js';
 
-/** With which probability a planned difference is found. */
+/** The probability with which a planned difference is detected. */
 export const POWER = 0.8;
 
-/** Studies that are simulated. */
+/** The number of simulated studies. */
 const SIMULATIONS = 2000;
 
-/** By what two arms differ that are alike in expectation. */
+/** How much two arms differ by chance if they are equal in expectation. */
 export interface Spread {
-  /** Standard deviation over seeds of the paired difference of the primary metric. */
+  /** The standard deviation over seeds of the paired difference of the primary metric. */
   readonly seeds: number;
-  /** Standard error of the mean difference by the rows that were drawn to judge on, and how many they are; null where it is not known. */
+  /**
+   * The standard error of the mean difference due to the choice of evaluated rows, and the number of rows; null if
+   * unknown.
+   */
   readonly rows: { readonly standardError: number; readonly count: number } | null;
 }
 
-/** What is compared at one budget, before it is run. */
+/** A planned comparison at one budget. */
 export interface Design {
+  /** The number of seeds. */
   readonly seeds: number;
-  /** Pairs that Holm's correction counts. */
+  /** The number of pairs in Holm's correction. */
   readonly pairs: number;
-  /** One a task. */
+  /** The spread on each task. */
   readonly spreads: readonly Spread[];
 }
 
 /** What the tests of a design can show. */
 export interface Reach {
-  /** The smallest p that there is, 2 / 2^n, and what it is where Holm's correction counts every pair. */
+  /** The smallest possible p, 2 / 2^n. */
   readonly leastP: number;
+  /** The smallest possible p after Holm's correction for every pair. */
   readonly leastPHolm: number;
-  /** Seeds on every task from which on the test can pass Holm's correction at all. */
+  /** The fewest seeds per task with which the test can pass Holm's correction. */
   readonly seedsNeeded: number;
-  /** The smallest true difference that is found with 80 % probability; null where the seeds cannot show any. */
+  /** The smallest true difference that is detected with 80 % probability; null if the seeds cannot show any. */
   readonly difference: number | null;
-  /** The smallest margin within which two arms without a difference are called equivalent with 80 % probability; null of one seed. */
+  /** The smallest margin within which two equal arms are found equivalent with 80 % probability; null for one seed. */
   readonly margin: number | null;
 }
 
 /**
- * What the sign-flip test and both one-sided tests can show, Holm's correction counted in full: the pair passes the first of Holm's steps,
- * and so it is found whatever the other pairs do. By simulation of normal differences with the given spread, the same at every call.
+ * Estimates what the sign-flip test and the two one-sided tests can show with Holm's full correction: a pair that
+ * passes Holm's first step passes whatever the other pairs do. It simulates normal differences with the given spread,
+ * the same ones in every call.
  */
 export function reachOf({ seeds, pairs, spreads }: Design): Reach {
   const leastP = leastPOf(seeds * spreads.length);
@@ -71,7 +77,7 @@ function leastPOf(pairs: number): number {
   return 2 / 2 ** pairs;
 }
 
-/** The smallest margin at which one study calls arms without a difference equivalent. */
+/** The smallest margin at which one study finds equal arms equivalent. */
 function marginOf(
   study: readonly { readonly noise: readonly number[]; readonly shift: number }[],
   spreads: readonly Spread[],
@@ -89,8 +95,8 @@ function marginOf(
 }
 
 /**
- * The smallest true difference that enough studies find, by bisection to half a percent. A study that finds a difference finds every
- * larger one: whatever signs are flipped, the sum as seen gains the most.
+ * The smallest true difference that enough studies detect, by bisection to half a percent. A study that detects a
+ * difference detects every larger one: the observed sum gains more than that of any other sign pattern.
  */
 function smallestFound(studies: readonly (readonly number[])[], pairs: number): number {
   const isFound = (noise: readonly number[], by: number): boolean => {
@@ -99,7 +105,7 @@ function smallestFound(studies: readonly (readonly number[])[], pairs: number): 
   };
   const size = Math.max(...studies.map((noise) => Math.max(...noise.map(Math.abs))));
   let [low, high] = [0, size];
-  /** Studies that find no difference of `low`, and each of `high`. */
+  /** Studies that do not detect a difference of `low`, but one of `high`. */
   let open = studies.filter((noise) => isFound(noise, high));
   let missing = POWER * studies.length;
   while (high - low > 0.005 * high) {
@@ -118,8 +124,8 @@ function smallestFound(studies: readonly (readonly number[])[], pairs: number): 
 }
 
 /**
- * The spread of paired differences in an earlier run, by task: the root of the mean variance over all pairs of arms at one budget. A task
- * without two seeds of two arms is not in it.
+ * The spread of paired differences in an earlier run, by task: the root of the mean variance over all pairs of arms at
+ * one budget. Tasks without two seeds of two arms are left out.
  */
 export function spreadsOf(results: readonly TrialResult[]): Map<string, Spread> {
   const byTask = grouped(armsOf(results), ({ trials: [{ task }] }) => task);

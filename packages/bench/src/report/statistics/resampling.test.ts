@@ -7,7 +7,7 @@ import { differencesOf, pairedStandardError, scoresOf } from './resampling.js';
 const ROWS = 400;
 const actual = Array.from({ length: ROWS }, (_, row) => row % 2);
 
-/** A trial that is right on a share of the rows, drawn anew for each arm and seed. */
+/** A trial that is right on a share of the rows, drawn independently for each arm and seed. */
 function trialOn(arm: string, seed: number, { rows = true, share = 0.8 } = {}): DoneTrial {
   const rng = createRng(seed).fork(arm);
   const predicted = actual.map((value) => (rng.uniform() < share ? value : 1 - value));
@@ -22,19 +22,19 @@ function trialOn(arm: string, seed: number, { rows = true, share = 0.8 } = {}): 
 const arm = (name: string, seeds: readonly number[], of = {}): DoneTrial[] =>
   seeds.map((seed) => trialOn(name, seed, of));
 
-/** Of the mean of some values. */
+/** The standard error of the mean of some values. */
 function standardError(values: readonly number[]): number {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1) / values.length);
 }
 
 describe('pairedStandardError', () => {
-  it('without rows is that of the differences over the seeds that both arms have', () => {
+  it('without rows comes from the differences over the seeds that both arms have', () => {
     const [a, b] = [arm('a', [1, 2, 3], { rows: false }), arm('b', [3, 1, 2, 4], { rows: false })];
     expect(pairedStandardError(a, b)).toBeCloseTo(standardError(differencesOf(a, b).values), 12);
   });
 
-  it('of one seed is that of the rows: the differences row by row', () => {
+  it('for one seed comes from the rows: the differences row by row', () => {
     const [a, b] = [arm('a', [1]), arm('b', [1])];
     const right = ([trial]: DoneTrial[]): number[] =>
       (trial?.rows?.predicted ?? []).map((value, row) => Number(value === actual[row]));
@@ -48,12 +48,12 @@ describe('pairedStandardError', () => {
     const [c, d] = [arm('a', [1, 2, 3, 4], { rows: false }), arm('b', [1, 2, 3, 4], { rows: false })];
     const seeds = pairedStandardError(c, d);
     const both = pairedStandardError(a, b);
-    // All seeds differ on other rows here, so that both variances are of one size.
+    // All seeds err on different rows here, so both variances are of similar size.
     expect(both / seeds).toBeGreaterThan(1.2);
     expect(both / seeds).toBeLessThan(1.8);
   });
 
-  it('is 0 between an arm and itself, the same in either direction, and NaN where nothing is known', () => {
+  it('is 0 between an arm and itself, the same in either direction, and NaN if nothing is known', () => {
     const [a, b] = [arm('a', [1, 2]), arm('b', [1, 2])];
     expect(pairedStandardError(a, a)).toBe(0);
     expect(pairedStandardError(a, b)).toBe(pairedStandardError(b, a));
@@ -63,12 +63,12 @@ describe('pairedStandardError', () => {
 });
 
 describe('rows are resampled only', () => {
-  it('where all trials have the same ones', () => {
+  it('if all trials have the same ones', () => {
     expect(scoresOf(arm('a', [1, 2])).rows).toBe(ROWS);
     expect(scoresOf([...arm('a', [1]), ...arm('a', [2], { rows: false })]).onRows).toBeNull();
   });
 
-  it('where they give the metric that the file has', () => {
+  it('if they reproduce the metric in the file', () => {
     const [trial] = arm('a', [1]) as [DoneTrial];
     expect(scoresOf([{ ...trial, metrics: { accuracy: 0.123 } }]).onRows).toBeNull();
   });

@@ -4,15 +4,16 @@ import { primaryMetric, type DoneTrial } from '../../results/schema.js';
 import { bootstrapInterval, resamplesOf, type Estimate, type Interval } from './estimates.js';
 import { weightedMetric } from './row-metrics.js';
 
-/** Resamples of the rows of a task: the same ones for every trial that was judged on these rows. */
+/** The number of resamples of a task's rows, shared by every trial that was evaluated on these rows. */
 export const ROW_RESAMPLES = 2000;
 
 /** The primary metric of some trials, or its paired differences, by seed. */
 export interface Sample {
+  /** One value per seed. */
   readonly values: readonly number[];
-  /** The values of each seed on every resample of the rows; null where the files do not hold the rows. */
+  /** The values of each seed on every resample of the rows; null if the result files lack the rows. */
   readonly onRows: readonly Float64Array[] | null;
-  /** Rows that were judged; 0 where they are not known. */
+  /** The number of evaluated rows; 0 if unknown. */
   readonly rows: number;
 }
 
@@ -44,10 +45,10 @@ export function differencesOf(a: readonly DoneTrial[], b: readonly DoneTrial[]):
 }
 
 /**
- * The standard error of the mean paired difference of the primary metric of two arms, `a` minus `b`, over the seeds that both have and over
- * the rows that they were judged on: the root of the sum of both variances. That of the rows comes of resampling them, the same rows for
- * all seeds and both arms; it is left out where the result files do not hold the same rows. That of the seeds is left out of one seed.
- * NaN where neither is known.
+ * The standard error of the mean paired difference of the primary metric, `a` minus `b`, over the seeds that both have
+ * and over the evaluated rows: the root of the sum of both variances. The variance over rows comes from resampling
+ * them, the same rows for all seeds and both arms; it is left out if the result files do not hold the same rows. The
+ * variance over seeds is left out for one seed. NaN if neither is known.
  */
 export function pairedStandardError(a: readonly DoneTrial[], b: readonly DoneTrial[]): number {
   const { seeds, rows } = variancesOf(differencesOf(a, b));
@@ -55,8 +56,9 @@ export function pairedStandardError(a: readonly DoneTrial[], b: readonly DoneTri
 }
 
 /**
- * The mean of the means of samples, of one or of several tasks, each counting alike. The 95 % interval is of other seeds and, of tasks
- * whose rows are known, of other rows: a percentile bootstrap that draws both anew, independently (Owen, Annals of Applied Statistics 2007).
+ * The mean of the samples' means, of one or several tasks with equal weight. The 95 % interval covers other seeds and,
+ * for tasks whose rows are known, other rows: a percentile bootstrap draws both independently (Owen, Annals of Applied
+ * Statistics 2007).
  */
 export function estimateOf(samples: readonly Sample[]): Estimate {
   const [{ values }] = samples as readonly [Sample, ...Sample[]];
@@ -87,7 +89,7 @@ function intervalOf(samples: readonly Sample[]): Interval {
   return { low: quantileSorted(sorted, 0.025), high: quantileSorted(sorted, 0.975) };
 }
 
-/** What the mean of a sample would vary by, had there been other seeds, and other rows; null where that is not known. */
+/** The variance of a sample's mean over other seeds, and over other rows; null if unknown. */
 export function variancesOf({ values, onRows }: Sample): { seeds: number | null; rows: number | null } {
   return {
     seeds: values.length < 2 ? null : sampleVariance([...values]) / values.length,
@@ -99,7 +101,7 @@ function meanOn(onRows: readonly Float64Array[], resample: number): number {
   return onRows.reduce((sum, scores) => sum + (scores[resample] as number), 0) / onRows.length;
 }
 
-/** A sample with its rows where every value has the same ones. */
+/** A sample with its rows, if every value has the same rows. */
 function sampleOf(
   values: readonly number[],
   judged: readonly (JudgedRows | undefined)[],
@@ -111,10 +113,11 @@ function sampleOf(
   return isShared ? { values, onRows: known.map(scored), rows: first.rows } : { values, onRows: null, rows: 0 };
 }
 
-/** What a trial's rows say. */
+/** The evaluated rows of a trial. */
 interface JudgedRows {
+  /** The number of rows. */
   readonly rows: number;
-  /** What the rows are: equal where two trials were judged on the same ones. */
+  /** The true values of the rows as text: equal if two trials were evaluated on the same rows. */
   readonly actual: string;
   /** The primary metric on each resample. */
   readonly scores: Float64Array;
@@ -122,7 +125,7 @@ interface JudgedRows {
 
 const judgedRowsOf = new WeakMap<DoneTrial, JudgedRows | null>();
 
-/** The rows of a trial, resampled once; undefined where its file has none, or not those behind its metric. */
+/** The rows of a trial, resampled once; undefined if its file has none, or not those behind its metric. */
 function judgedRows(trial: DoneTrial): JudgedRows | undefined {
   const known = judgedRowsOf.get(trial);
   if (known !== undefined) return known ?? undefined;
@@ -147,7 +150,10 @@ function resampled(trial: DoneTrial): JudgedRows | undefined {
 
 let drawn = { key: '', weights: new Uint8Array() };
 
-/** How often each resample takes each row, [ROW_RESAMPLES x rows]. Kept for one task: trials come task by task. */
+/**
+ * How often each resample draws each row, [ROW_RESAMPLES x rows]. Kept for one task at a time, since trials come task
+ * by task.
+ */
 function weightsOf(task: string, rows: number): Uint8Array {
   const key = `${rows} rows of ${task}`;
   if (drawn.key === key) return drawn.weights;

@@ -33,7 +33,7 @@ const cases: readonly [metric: string, predicted: () => RowValue, actual: () => 
   ['recallAt10', ranked, relevant],
 ];
 
-it.each(cases)('%s of weighted rows is that of the rows, each as often as its weight says', (name, ofRow, actualOf) => {
+it.each(cases)('%s of weighted rows equals that of the rows, each repeated by its weight', (name, ofRow, actualOf) => {
   const [predicted, actual] = [many(ofRow), many(actualOf)];
   const weighted = weightedMetric(name, { predicted, actual });
   const metric = metricNamed(name) as Metric<RowValue>;
@@ -49,11 +49,11 @@ it.each(cases)('%s of weighted rows is that of the rows, each as often as its we
   }
 });
 
-it.each(['pearson', 'spearman'])('%s is 0 where the rows that are taken are all alike', (name) => {
+it.each(['pearson', 'spearman'])('%s is 0 if all drawn rows are equal', (name) => {
   const weighted = weightedMetric(name, { predicted: [0.1, 0.3, 0.2], actual: [0.7, 0.7, 0.1] });
   expect(weighted?.(new Uint8Array([1, 2, 0]))).toBe(0);
 });
 
-it('there is none of a metric that rows do not make up', () => {
+it('there is no weighted form of a metric that is not computed from rows', () => {
   expect(weightedMetric('perplexity', { predicted: [1], actual: [1] })).toBeUndefined();
 });

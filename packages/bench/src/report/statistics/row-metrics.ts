@@ -1,12 +1,13 @@
 import type { RowPredictions, RowValue } from '@peftjs/core';
 import { entityScores, metricNamed, type Metric, type Taggings } from '@peftjs/tasks';
 
-/** A metric of some rows, each as often as its weight says: one weight a row, as many in all as there are rows. */
+/** A metric of some rows, each repeated by its weight: one weight per row, which sum to the number of rows. */
 export type WeightedMetric = (weights: Uint8Array) => number;
 
 /**
- * A metric as a function of how often each row is taken, which a bootstrap over rows asks for thousands of times: what rows contribute is
- * computed once. Values are those of `metricNamed` on the rows themselves. Undefined for a metric that rows do not make up.
+ * A metric as a function of how often each row is drawn, for a bootstrap over rows, which calls it thousands of times:
+ * what rows contribute is computed once. Values equal those of `metricNamed` on the repeated rows. Undefined for a
+ * metric that is not computed from rows.
  */
 export function weightedMetric(name: string, { predicted, actual }: RowPredictions): WeightedMetric | undefined {
   const metric = metricNamed(name) as Metric<RowValue> | undefined;
@@ -20,12 +21,16 @@ export function weightedMetric(name: string, { predicted, actual }: RowPredictio
   return undefined;
 }
 
-/** What a row adds to the numerator and to the denominator of a metric that is a ratio of sums; 0 where the latter is 0. */
+/**
+ * What a row adds to the numerator and denominator of a metric that is a ratio of sums; the metric is 0 if the
+ * denominator is 0.
+ */
 type Parts = (predicted: RowValue, actual: RowValue, metric: Metric<RowValue>) => readonly [number, number];
 
+/** Classes, tags or labels of one row. */
 type Texts = readonly (string | number)[];
 
-/** A metric that is a mean over rows, or over queries that have an answer. */
+/** A metric that is a mean over rows, or over queries with an answer. */
 const meanOfRows: Parts = (predicted, actual, metric) =>
   Array.isArray(actual) && actual.length === 0 ? [0, 0] : [metric([predicted], [actual]), 1];
 
@@ -68,7 +73,7 @@ function ratioOfSums(parts: readonly (readonly [number, number])[]): WeightedMet
   };
 }
 
-/** The sum over rows; most metrics have few rows that differ from the most common value, and only those are visited. */
+/** The sum over rows. For most metrics few rows differ from the most common value, and only those are visited. */
 function weightedSum(values: readonly number[]): WeightedMetric {
   const common = mostCommon(values);
   const rows = Int32Array.from([...values.keys()].filter((row) => values[row] !== common));
@@ -88,7 +93,7 @@ function mostCommon(values: readonly number[]): number {
   return [...counts].reduce((most, one) => (one[1] > most[1] ? one : most), [0, 0])[0];
 }
 
-/** How often each of `classes` was predicted for each, [actual x predicted]. */
+/** A metric of a confusion matrix: counts are [actual x predicted], with `classes` classes. */
 type OfConfusion = (counts: Float64Array, classes: number) => number;
 
 function ofConfusion(predicted: readonly RowValue[], actual: readonly RowValue[], of: OfConfusion): WeightedMetric {
@@ -112,7 +117,7 @@ function ofConfusion(predicted: readonly RowValue[], actual: readonly RowValue[]
   };
 }
 
-/** Rows that are of each class and rows that are predicted to be, and those of which both hold. */
+/** Counts for each class the rows of the class, the rows predicted as it, and the rows that are both. */
 function totals(counts: Float64Array, classes: number): { actual: number; predicted: number; both: number }[] {
   return Array.from({ length: classes }, (_, name) => {
     let [actual, predicted] = [0, 0];
@@ -142,42 +147,47 @@ function macroF1(counts: Float64Array, classes: number): number {
   return seen.reduce((sum, { actual, predicted, both }) => sum + (2 * both) / (actual + predicted), 0) / seen.length;
 }
 
-/** Values that are the same whatever the weights, or ranks that follow from them; written into `into`. */
+/**
+ * Values that are independent of the weights, or ranks that depend on them; the result may be reused by the next call.
+ */
 type Valued = (values: readonly number[]) => (weights: Uint8Array) => Float64Array;
 
-/** The values themselves, around their mean, so that sums of squares lose nothing. */
+/** The values minus their mean, so that sums of squares lose no precision. */
 const weightedMoments: Valued = (values) => {
   const centre = values.reduce((sum, value) => sum + value, 0) / values.length;
   const centred = Float64Array.from(values, (value) => value - centre);
   return () => centred;
 };
 
-/** Ranks among the rows that are taken, equal values sharing their average rank; those of rows that are not taken mean nothing. */
+/**
+ * Ranks among the drawn rows; equal values share their average rank. The ranks of rows that are not drawn are
+ * meaningless.
+ */
 const weightedRanks: Valued = (values) => {
   const distinct = [...new Set(values)].sort((a, b) => a - b);
-  const places = new Map(distinct.map((value, place) => [value, place] as const));
-  const placeOf = Int32Array.from(values, (value) => places.get(value) as number);
+  const indices = new Map(distinct.map((value, index) => [value, index] as const));
+  const indexOf = Int32Array.from(values, (value) => indices.get(value) as number);
   const ranks = new Float64Array(values.length);
-  const ofPlace = new Float64Array(distinct.length);
+  const shared = new Float64Array(distinct.length);
   return (weights) => {
-    ofPlace.fill(0);
-    for (let row = 0; row < placeOf.length; row++) {
-      const place = placeOf[row] as number;
-      ofPlace[place] = (ofPlace[place] as number) + (weights[row] as number);
+    shared.fill(0);
+    for (let row = 0; row < indexOf.length; row++) {
+      const index = indexOf[row] as number;
+      shared[index] = (shared[index] as number) + (weights[row] as number);
     }
-    let taken = 0;
-    for (let place = 0; place < ofPlace.length; place++) {
-      const tied = ofPlace[place] as number;
-      // Around the mean rank, so that sums of squares lose nothing.
-      ofPlace[place] = taken + (tied - values.length) / 2;
-      taken += tied;
+    let below = 0;
+    for (let index = 0; index < shared.length; index++) {
+      const tied = shared[index] as number;
+      // Relative to the mean rank, so that sums of squares lose no precision.
+      shared[index] = below + (tied - values.length) / 2;
+      below += tied;
     }
-    for (let row = 0; row < ranks.length; row++) ranks[row] = ofPlace[placeOf[row] as number] as number;
+    for (let row = 0; row < ranks.length; row++) ranks[row] = shared[indexOf[row] as number] as number;
     return ranks;
   };
 };
 
-/** Pearson's correlation of weighted rows; 0 where either side is constant. */
+/** Pearson's correlation of weighted rows; 0 if either side is constant. */
 function correlation(predicted: readonly number[], actual: readonly number[], valued: Valued): WeightedMetric {
   const [ofPredicted, ofActual] = [valued(predicted), valued(actual)];
   const rows = actual.length;
@@ -201,7 +211,7 @@ function correlation(predicted: readonly number[], actual: readonly number[], va
       products += weightedX * y;
     }
     const [spreadA, spreadB] = [squaresA - sumA ** 2 / rows, squaresB - sumB ** 2 / rows];
-    // What is left of a constant side is rounding.
+    // A constant side leaves only rounding errors.
     if (spreadA <= 1e-12 * squaresA || spreadB <= 1e-12 * squaresB) return 0;
     return (products - (sumA * sumB) / rows) / Math.sqrt(spreadA * spreadB);
   };

@@ -5,97 +5,130 @@ import type { Estimate } from './estimates.js';
 import { estimateOf, type Sample } from './resampling.js';
 
 /**
- * The paired difference of the primary metric to the reference: this arm minus the reference, seed by seed. Where less of
- * the metric is better, so is a negative difference.
+ * The paired difference of the primary metric to the reference, seed by seed: this arm minus the reference. If lower is
+ * better, negative differences are good.
  */
 export interface Difference extends PairedDifference {
-  /** Label of the reference. */
+  /** The label of the reference. */
   readonly to: string;
-  /** `p` by Holm's method over the pairs of this task and budget. */
+  /** `p`, Holm-adjusted over the pairs of this task and budget. */
   readonly pHolm: number;
 }
 
 /** One arm at one budget on one task, over its seeds. */
 export interface SummaryRow {
+  /** The model. */
   readonly model: string;
+  /** The task. */
   readonly task: string;
   /** The primary metric. */
   readonly metric: string;
-  /** Whether less of it is better. */
+  /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
+  /** The name of the arm. */
   readonly arm: string;
+  /** The method of the arm. */
   readonly method: string;
+  /** The number of the configuration, from 1, if a folder holds several of the arm. */
   readonly variant: number;
-  /** The arm's name, with a number where a folder holds several configurations of it. */
+  /** The arm's name, with the variant if there are several. */
   readonly label: string;
+  /** The budget; `met` if every seed met it. */
   readonly budget: Pick<DoneTrial['budget'], 'requested' | 'spec' | 'matchedOn' | 'met'>;
-  /** Trains nothing but the head. */
+  /** Whether it stores nothing but the head. */
   readonly baseline: boolean;
-  /** Result files behind the row, by seed; `values` holds their primary metric. */
+  /** The ids of the trials behind the row, sorted by seed. */
   readonly trials: readonly string[];
+  /** The seeds. */
   readonly seeds: readonly number[];
+  /** The primary metric of each trial. */
   readonly values: readonly number[];
+  /** The mean of the primary metric, with its spread. */
   readonly score: Estimate;
+  /** The difference to the reference; null if there is none. */
   readonly difference: Difference | null;
-  /** Rows of the task that the intervals are resampled from beside the seeds; 0 where the result files do not hold them. */
+  /** The number of rows that the intervals resample, besides the seeds; 0 if the result files lack them. */
   readonly resampledRows: number;
-  /** Place among the rows of the same task and budget; null where `unranked` says why. */
+  /** The rank among the rows of the same task and budget; null if unranked. */
   readonly rank: number | null;
+  /** Why the row is unranked; null if it is ranked. */
   readonly unranked: string | null;
-  /** Means over the seeds. */
+  /** Parameter counts, averaged over seeds. */
   readonly parameters: DoneTrial['parameters'];
+  /** The peak learning rate. */
   readonly learningRate: number;
-  /** Means over the seeds. */
+  /** Durations, averaged over seeds. */
   readonly time: DoneTrial['time'];
+  /** The largest peak memory of the seeds, in bytes. */
   readonly peakRssBytes: number;
 }
 
-/** A trial without a number. */
+/** A failed trial. */
 export interface Failure {
+  /** The id of the trial. */
   readonly id: string;
+  /** The name of the arm. */
   readonly arm: string;
+  /** The method of the arm. */
   readonly method: string;
+  /** The task. */
   readonly task: string;
+  /** The budget as typed. */
   readonly budget: string;
+  /** The seed. */
   readonly seed: number;
+  /** The error message. */
   readonly message: string;
 }
 
-/** How good a row's mean is: more is better, whatever the metric. */
+/** The mean score of a row, negated if lower is better. */
 export function meritOf({ lowerIsBetter, score }: Pick<SummaryRow, 'lowerIsBetter' | 'score'>): number {
   return lowerIsBetter ? -score.mean : score.mean;
 }
 
-/** One arm at one budget over all tasks of a model, each counting alike. */
+/** One arm at one budget over all tasks of a model, with equal weight for each. */
 export interface OverallRow {
+  /** The model. */
   readonly model: string;
+  /** The tasks. */
   readonly tasks: readonly string[];
-  /** The tasks' primary metrics, each once. */
+  /** The primary metrics of the tasks, each once. */
   readonly metrics: readonly string[];
+  /** Whether lower values of the metrics are better. */
   readonly lowerIsBetter: boolean;
+  /** The label of the arm. */
   readonly label: string;
+  /** The budget; `met` if it was met on every task. */
   readonly budget: SummaryRow['budget'];
+  /** Whether it is the frozen baseline on every task. */
   readonly baseline: boolean;
-  /** Mean of the tasks' means; the interval is of other seeds on these tasks. */
+  /** The mean of the tasks' means; its interval covers other seeds on these tasks. */
   readonly score: Estimate;
-  /** To the reference at the same budget; its Holm family are all pairs of this budget. */
+  /**
+   * The difference to the reference at the same budget, Holm-adjusted over all pairs of this budget; null if there is
+   * none.
+   */
   readonly difference: Difference | null;
-  /** Place among the rows of the same budget; null where the arm is not ranked on some task. */
+  /** The rank among the rows of the same budget; null if the arm is unranked on some task. */
   readonly rank: number | null;
-  /** Mean over the tasks. */
+  /** Stored parameters, averaged over tasks. */
   readonly stored: number;
 }
 
+/** The settings of `overTasks`. */
 interface OverTasksOptions {
+  /** All comparisons. */
   readonly comparisons: readonly Comparison[];
+  /** The label of the reference. */
   readonly reference: string;
-  /** What a row's estimate is made of. */
+  /** Returns the scores behind a row. */
   readonly scores: (row: SummaryRow) => Sample;
 }
 
+/** A row before ranking. */
 type Unplaced = OverallRow & { readonly isRanked: boolean };
 
-/** Means over tasks of the arms that were trained on all of them, in the rows' order of budgets, best first. */
+/** Averages over tasks the arms that were trained on all of them, in the order of budgets, best first. */
 export function overTasks(
   rows: readonly SummaryRow[],
   { comparisons, reference, scores }: OverTasksOptions,
@@ -104,7 +137,7 @@ export function overTasks(
     const tasks = new Set(ofModel.map(({ task }) => task)).size;
     const directions = new Set(ofModel.map(({ lowerIsBetter }) => lowerIsBetter)).size;
     if (tasks < 2 || directions > 1) return [];
-    // A row without a budget has a difference for each budget of a reference that has some.
+    // A row without a budget has a difference for each budget of a reference that has budgets.
     const isOpen = ofModel.some((row) => row.label === reference && row.budget.requested === null);
     const unplaced = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
@@ -134,8 +167,8 @@ function overallRow(
 }
 
 /**
- * A row's difference to the reference, on its task or (null) over the tasks. One between two arms without a budget is compared at every
- * budget, and has the largest adjusted p of those.
+ * A row's difference to the reference, on its task or over the tasks (null). Two arms without a budget are compared at
+ * every budget; the largest adjusted p counts.
  */
 export function differenceTo(
   reference: string,
@@ -153,7 +186,7 @@ export function differenceTo(
   return { to: reference, pairs, mean: difference, sd, interval, p, pHolm };
 }
 
-/** The same comparison seen from the other side. */
+/** The same comparison with its sides swapped. */
 export function reversed(comparison: Comparison): Comparison {
   const { a, b, mean: difference, interval, equivalence } = comparison;
   return {

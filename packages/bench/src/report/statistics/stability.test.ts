@@ -10,22 +10,22 @@ const map = (...ranks: number[]): Record<string, number> =>
 const ranks = fc.array(fc.integer({ min: 0, max: 8 }), { minLength: 2, maxLength: 12 });
 
 describe('rankCorrelation', () => {
-  it('is that of the closed form', () => {
+  it('equals the closed form', () => {
     // Deviations (-1.5, -.5, .5, 1.5) and (-1, 0, -1, 2): their product sums to 4, the squares to 5 and 6.
     expect(rankCorrelation(map(1, 2, 3, 4), map(0, 1, 0, 3))).toBeCloseTo(4 / Math.sqrt(5 * 6), 12);
   });
 
-  it('does not depend on the order of modules, and takes one that is missing for rank 0', () => {
+  it('does not depend on the order of modules, and treats a missing one as rank 0', () => {
     const reversed = Object.fromEntries(Object.entries(map(3, 1, 0)).reverse());
     expect(rankCorrelation(map(2, 0, 0), reversed)).toBeCloseTo(rankCorrelation(map(2), map(3, 1, 0)) ?? 0, 12);
   });
 
-  it('is not defined for a map that is constant', () => {
+  it('is undefined for a constant map', () => {
     expect(rankCorrelation(map(2, 2, 2), map(1, 2, 3))).toBeNull();
     expect(rankCorrelation(map(1, 2, 3), map(0, 0, 0))).toBeNull();
   });
 
-  it('is 1 of a map and its multiple', () => {
+  it('is 1 for a map and its multiple', () => {
     fc.assert(
       fc.property(ranks, fc.integer({ min: 1, max: 4 }), (values, by) => {
         fc.pre(new Set(values).size > 1);
@@ -36,20 +36,20 @@ describe('rankCorrelation', () => {
 });
 
 describe('rankJaccard', () => {
-  it('is the sum of the smaller ranks over that of the larger', () => {
+  it('is the sum of the smaller ranks over the sum of the larger', () => {
     expect(rankJaccard(map(4, 0, 1), map(2, 1, 3))).toBe((2 + 0 + 1) / (4 + 1 + 3));
   });
 
-  it('is that of sets where every rank is 0 or 1', () => {
+  it('equals the index of sets if every rank is 0 or 1', () => {
     expect(rankJaccard(map(1, 1, 0, 1), map(0, 1, 1, 1))).toBe(2 / 4);
   });
 
-  it('is 0 of maps without a common module, and not defined where no rank is left', () => {
+  it('is 0 for maps without a common module, and undefined if no rank is left', () => {
     expect(rankJaccard({ query: 2 }, { value: 3 })).toBe(0);
     expect(rankJaccard(map(0, 0), map(0, 0))).toBeNull();
   });
 
-  it('is 1 for equal maps only, and the same for both orders', () => {
+  it('is 1 only for equal maps, and symmetric', () => {
     fc.assert(
       fc.property(ranks, ranks, (a, b) => {
         fc.pre([...a, ...b].some((rank) => rank > 0));
@@ -64,14 +64,14 @@ describe('rankJaccard', () => {
 
 type Trial = Parameters<typeof stabilityOfTrials>[0][number];
 
-/** A trial for every task and seed. */
+/** One trial for every task and seed. */
 function trials(tasks: readonly string[], seeds: number, ranksOf: (task: number, seed: number) => number[]): Trial[] {
   return tasks.flatMap((task, index) =>
     Array.from({ length: seeds }, (_, seed) => ({ task, seed, ranks: map(...ranksOf(index, seed)) })),
   );
 }
 
-/** Three choices, each as far from the others: r = -1/2, J = 1/5. */
+/** Three choices, equally far from each other: r = -1/2, J = 1/5. */
 const CHOICES = [
   [2, 1, 0],
   [0, 2, 1],
@@ -80,7 +80,7 @@ const CHOICES = [
 const choice = (index: number): number[] => CHOICES[index % 3] as number[];
 
 describe('stabilityOfTrials', () => {
-  it('tells a choice that follows the task', () => {
+  it('recognises a choice that follows the task', () => {
     const row = stabilityOfTrials(trials(['a', 'b', 'c'], 3, choice));
     expect(row).toMatchObject({ tasks: ['a', 'b', 'c'], seeds: [0, 1, 2], verdict: 'task' });
     expect(row.betweenSeeds).toMatchObject({ pairs: 9, uncorrelated: 0, jaccard: 1 });
@@ -91,24 +91,24 @@ describe('stabilityOfTrials', () => {
     expect(row.difference?.mean).toBeCloseTo(3 / 2, 12);
   });
 
-  it('tells a choice that follows the draw', () => {
+  it('recognises a choice that follows the initial draw', () => {
     const row = stabilityOfTrials(trials(['a', 'b'], 3, (_, seed) => choice(seed)));
     expect(row.verdict).toBe('draw');
     expect(row.betweenTasks.correlation).toBeCloseTo(1, 12);
     expect(row.difference?.mean).toBeCloseTo(-3 / 2, 12);
   });
 
-  it('does not tell apart what follows both', () => {
+  it('is open if the choice follows both', () => {
     const both = stabilityOfTrials(trials(['a', 'b', 'c'], 3, (task, seed) => choice(task + seed)));
     expect(both).toMatchObject({ verdict: 'open', betweenSeeds: both.betweenTasks });
   });
 
-  it('takes no rounding for a difference, where all maps are one and its multiple', () => {
+  it('does not mistake rounding for a difference if all maps are multiples of one', () => {
     const grown = trials(['a', 'b'], 3, (task) => [5, 2, 1].map((rank) => (task === 0 ? 1 : 5) * rank));
     expect(stabilityOfTrials(grown).verdict).toBe('open');
   });
 
-  it('tells nothing by two seeds, one seed or one task', () => {
+  it('is open for two seeds, one seed or one task', () => {
     const two = stabilityOfTrials(trials(['a', 'b'], 2, choice));
     expect(two).toMatchObject({ verdict: 'open', difference: { interval: null } });
     expect(two.difference?.mean).toBeCloseTo(3 / 2, 12);
@@ -122,12 +122,12 @@ describe('stabilityOfTrials', () => {
     expect(stabilityOfTrials([...some].reverse())).toEqual(stabilityOfTrials(some));
   });
 
-  it('says where every trial kept the same ranks', () => {
+  it('says if every trial kept the same ranks', () => {
     expect(stabilityOfTrials(trials(['a', 'b'], 2, () => [1, 2, 4])).verdict).toBe('same');
   });
 
-  it('leaves out pairs with a constant map, counts them, and counts each task alike', () => {
-    // On task a the pairs of seeds correlate by -1/2; on b one of three pairs is left, with a correlation of 1.
+  it('leaves out pairs with a constant map, counts them, and weights all tasks equally', () => {
+    // On task a the pairs of seeds correlate by -1/2; on b one of three pairs remains, with a correlation of 1.
     const on = { a: CHOICES, b: [choice(0), choice(0), [1, 1, 1]] };
     const row = stabilityOfTrials(trials(['a', 'b'], 3, (task, seed) => on[task === 0 ? 'a' : 'b'][seed] as number[]));
     expect(row.betweenSeeds).toMatchObject({ pairs: 6, uncorrelated: 2 });
@@ -138,7 +138,7 @@ describe('stabilityOfTrials', () => {
 });
 
 describe('stabilityOf', () => {
-  it('has a row for each budget of an arm whose ranks differ, and none for uniform ranks or none', () => {
+  it('has a row for each budget of an arm whose ranks differ, but none for arms with uniform or no ranks', () => {
     const methods = ['head', 'lora', 'sora', 'adalora'];
     const rows = stabilityOf(armsOf(syntheticResults({ methods, ranks: [4, 8], seeds: 3 })));
     expect(rows.map(({ label, budget, tasks, seeds }) => [label, budget.spec, tasks.length, seeds.length])).toEqual(
@@ -146,7 +146,7 @@ describe('stabilityOf', () => {
     );
   });
 
-  it('keeps networks and configurations of one name apart', () => {
+  it('separates models, and configurations of the same name', () => {
     const one = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
     const two = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 2 });
     const rows = stabilityOf(armsOf([one, { ...two, methodConfig: {} }, { ...one, model: 'other' }]));

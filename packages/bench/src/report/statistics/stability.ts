@@ -4,8 +4,8 @@ import { grouped, type Arm } from './comparisons.js';
 import { jackknifeInterval, type Interval } from './estimates.js';
 
 /*
- * How stable the choice of an adaptive arm is: whether trials that share their task keep the same ranks, and whether trials that share
- * their seed do. a_i and b_i are the ranks that two trials keep in module i.
+ * The stability of an adaptive arm's choice of ranks: whether trials with the same task keep the same ranks, and
+ * whether trials with the same seed do. a_i and b_i are the ranks that two trials keep in module i.
  *
  *   Pearson   r(a, b) = sum (a_i - mean a) (b_i - mean b) / sqrt(sum (a_i - mean a)^2 sum (b_i - mean b)^2)
  *   Jaccard   J(a, b) = sum min(a_i, b_i) / sum max(a_i, b_i)      the weighted index, after Ruzicka (Biologia 1958)
@@ -14,34 +14,47 @@ import { jackknifeInterval, type Interval } from './estimates.js';
 /** The kept rank of each module, by path. */
 type Ranks = DoneTrial['ranks'];
 
-/** How alike the rank maps of two trials are, over the pairs of a kind. */
+/** How similar the rank maps of two trials are, over the pairs of one kind. */
 export interface Agreement {
+  /** The number of pairs. */
   readonly pairs: number;
-  /** Pairs left out of `correlation`: a map that keeps the same rank everywhere correlates with nothing. */
+  /** Pairs left out of `correlation`, because a map with the same rank everywhere has no correlation. */
   readonly uncorrelated: number;
-  /** Means over the pairs of a group, each group counting alike; null where no pair has a value. */
+  /** The mean correlation of groups, with equal weight for each group; null if no pair has a value. */
   readonly correlation: number | null;
+  /** The mean Jaccard index of groups, likewise. */
   readonly jaccard: number | null;
 }
 
-/** How stable the choice of one arm at one budget is. */
+/** The stability of the choice of one arm at one budget. */
 export interface StabilityRow {
+  /** The model. */
   readonly model: string;
+  /** The label of the arm. */
   readonly label: string;
+  /** The budget. */
   readonly budget: Pick<DoneTrial['budget'], 'requested' | 'spec'>;
+  /** The tasks. */
   readonly tasks: readonly string[];
+  /** The seeds. */
   readonly seeds: readonly number[];
-  /** Pairs of seeds on one task; the groups are the tasks. */
+  /** The agreement of pairs of seeds on one task, grouped by task. */
   readonly betweenSeeds: Agreement;
-  /** Pairs of tasks with one seed; the groups are the seeds. */
+  /** The agreement of pairs of tasks with one seed, grouped by seed. */
   readonly betweenTasks: Agreement;
-  /** The correlation between seeds minus that between tasks, with its 95 % jackknife interval over the seeds. */
+  /**
+   * The correlation between seeds minus that between tasks, with its 95 % jackknife interval over seeds; null if either
+   * is undefined.
+   */
   readonly difference: { readonly mean: number; readonly interval: Interval | null } | null;
-  /** Which of the two agrees more, where the interval excludes 0; `same` where several seeds kept the same ranks everywhere. */
+  /**
+   * What the choice follows if the interval excludes 0: the task or the initial draw. `same` if all trials kept the
+   * same ranks; `open` otherwise.
+   */
   readonly verdict: 'task' | 'draw' | 'same' | 'open';
 }
 
-/** A row for each arm and budget whose modules end with different ranks; none where a method keeps one rank everywhere. */
+/** A row for each arm and budget whose modules end with different ranks. */
 export function stabilityOf(arms: readonly Arm[]): StabilityRow[] {
   const ofOneChoice = grouped(arms, ({ label, trials: [{ model, budget }] }) => [model, label, budget.spec]);
   return ofOneChoice
@@ -56,7 +69,7 @@ export function stabilityOf(arms: readonly Arm[]): StabilityRow[] {
     .sort(inReadingOrder);
 }
 
-/** The same of the trials of one arm at one budget, one for each task and seed, whatever their order. */
+/** The same for the trials of one arm at one budget, one for each task and seed, in any order. */
 export function stabilityOfTrials(
   inAnyOrder: readonly Pick<DoneTrial, 'task' | 'seed' | 'ranks'>[],
 ): Omit<StabilityRow, 'model' | 'label' | 'budget'> {
@@ -76,13 +89,15 @@ export function stabilityOfTrials(
   };
 }
 
-/** Pearson's correlation of two rank maps, a module that one lacks having rank 0 there; null where one is constant. */
+/** Pearson's correlation of two rank maps. A module missing in one has rank 0 there. Null if one is constant. */
 export function rankCorrelation(a: Ranks, b: Ranks): number | null {
   const [as, bs] = aligned(a, b);
   return isConstant(as) || isConstant(bs) ? null : sampleCorrelation(as, bs);
 }
 
-/** The weighted Jaccard index of two rank maps: 1 where they are equal, 0 where no module is in both; null where both are empty. */
+/**
+ * The weighted Jaccard index of two rank maps: 1 if they are equal, 0 if no module is in both; null if both are empty.
+ */
 export function rankJaccard(a: Ranks, b: Ranks): number | null {
   const [as, bs] = aligned(a, b);
   const sumOf = (pick: (x: number, y: number) => number): number =>
@@ -91,7 +106,7 @@ export function rankJaccard(a: Ranks, b: Ranks): number | null {
   return union === 0 ? null : sumOf(Math.min) / union;
 }
 
-/** Ranks by module in one order. */
+/** The ranks of two maps by module, in the same order. */
 function aligned(a: Ranks, b: Ranks): [number[], number[]] {
   const paths = [...new Set([...Object.keys(a), ...Object.keys(b)])];
   return [paths.map((path) => a[path] ?? 0), paths.map((path) => b[path] ?? 0)];
@@ -139,8 +154,8 @@ function meanOf(pairs: readonly Pair[], quantity: 'correlation' | 'jaccard'): nu
 }
 
 /**
- * Pairs that share a seed depend on each other, so that the interval is not taken over pairs: it comes of leaving out one seed at a
- * time.
+ * The difference of the correlations. Pairs that share a seed depend on each other, so the interval comes from leaving
+ * out one seed at a time, not from the pairs.
  */
 function differenceOf(
   ofTasks: readonly Pair[],
@@ -163,7 +178,7 @@ function differenceOf(
   return { mean: whole, interval: isComplete ? jackknifeInterval(whole, without) : null };
 }
 
-/** Correlations of equal maps differ from 1 by rounding. */
+/** Rounding error: correlations of equal maps may differ from 1 by this much. */
 const ROUNDING = 1e-9;
 
 function verdictOn(interval: Interval | null): StabilityRow['verdict'] {

@@ -1,13 +1,13 @@
 import { gammaln } from 'simple-statistics';
 
-/** P(T >= t) of Student's t with any positive number of degrees of freedom. */
+/** P(T >= t) of Student's t, for any positive number of degrees of freedom. */
 export function studentTail(t: number, degrees: number): number {
   if (t < 0) return 1 - studentTail(-t, degrees);
   if (t === Infinity) return 0;
   return incompleteBeta(degrees / (degrees + t * t), degrees / 2, 1 / 2) / 2;
 }
 
-/** The t that Student's t exceeds with a probability of `tail`, at most one half. */
+/** The t that Student's t exceeds with probability `tail`, which is at most one half. */
 export function studentQuantile(tail: number, degrees: number): number {
   let high = 1;
   while (studentTail(high, degrees) > tail) high *= 2;
@@ -29,7 +29,7 @@ function incompleteBeta(x: number, a: number, b: number): number {
   return front / (a * betaFraction(x, a, b));
 }
 
-/** 1 + d1 / (1 + d2 / (1 + ..)), by Steed's method. */
+/** The continued fraction 1 + d1 / (1 + d2 / (1 + ..)), by Steed's method. */
 function betaFraction(x: number, a: number, b: number): number {
   let [value, numerator, denominator] = [1, 1, 0];
   for (let k = 1; k <= 1000; k++) {

@@ -42,7 +42,7 @@ describe('summarise', () => {
     expect(rowOf(rows, 'sora').difference).toMatchObject({ to: 'sora-hard', mean: 0, p: 1 });
   });
 
-  it('pairs differences by seed, in whatever order the files come', () => {
+  it('pairs differences by seed, whatever the order of the files', () => {
     const { difference } = rowOf(summarise([...results].reverse(), { reference }).rows, 'sora');
     const of = (method: string, seed: number): number =>
       primaryMetric(results.find((trial) => trial.method === method && trial.seed === seed) as DoneTrial);
@@ -51,12 +51,12 @@ describe('summarise', () => {
     expect(difference?.mean).toBeCloseTo(expected, 12);
   });
 
-  it('compares a method without a budget with the reference only where that is unambiguous', () => {
+  it('compares a method without a budget with the reference only if that is unambiguous', () => {
     expect(rowOf(summarise(results, { reference: 'head' }).rows, 'lora').difference?.to).toBe('head');
     expect(rowOf(summarise(results, { reference }).rows, 'head').difference).toBeNull();
   });
 
-  it('ranks by the mean, and only rows whose budget is met in every seed', () => {
+  it('ranks by the mean, and only rows that met their budget in every seed', () => {
     const best = summarise(results, { reference }).rows.find(({ rank }) => rank === 1);
     const spoiled = results.map((trial) =>
       trial.method === best?.method && trial.seed === 2 ? { ...trial, budget: { ...trial.budget, met: false } } : trial,
@@ -68,20 +68,20 @@ describe('summarise', () => {
     expect(rowOf(rows, 'head').unranked).toBe('no budget');
   });
 
-  it('ranks the lowest mean first where less is better; differences keep their sign', () => {
-    const [rows, turned] = [results, results.map(lowerIsBetter)].map((of) => summarise(of, { reference }).rows) as [
+  it('ranks the lowest mean first if less is better; differences keep their sign', () => {
+    const [rows, reversed] = [results, results.map(lowerIsBetter)].map((of) => summarise(of, { reference }).rows) as [
       SummaryRow[],
       SummaryRow[],
     ];
     const ranked = (of: readonly SummaryRow[]): string[] => of.flatMap(({ rank, label }) => (rank ? [label] : []));
     expect(ranked(rows)).toHaveLength(3);
-    expect(ranked(turned)).toEqual(ranked(rows).reverse());
-    expect(turned.map(({ lowerIsBetter }) => lowerIsBetter)).toEqual(turned.map(() => true));
-    expect(rowOf(turned, 'sora').rank).toBe(4 - (rowOf(rows, 'sora').rank ?? 0));
-    expect(rowOf(turned, 'sora').difference).toEqual(rowOf(rows, 'sora').difference);
+    expect(ranked(reversed)).toEqual(ranked(rows).reverse());
+    expect(reversed.map(({ lowerIsBetter }) => lowerIsBetter)).toEqual(reversed.map(() => true));
+    expect(rowOf(reversed, 'sora').rank).toBe(4 - (rowOf(rows, 'sora').rank ?? 0));
+    expect(rowOf(reversed, 'sora').difference).toEqual(rowOf(rows, 'sora').difference);
   });
 
-  it('does not rank a row that lacks seeds, and names what failed', () => {
+  it('does not rank a row that lacks seeds, and lists failed trials', () => {
     const [first, ...rest] = results.filter(({ method }) => method === 'sora');
     if (!first) expect.fail('no trial');
     const others = results.filter(({ method }) => method !== 'sora');
@@ -100,7 +100,7 @@ describe('summarise', () => {
     ]);
   });
 
-  it('keeps configurations apart and numbers them, oldest first', () => {
+  it('separates configurations and numbers them, oldest first', () => {
     const slower = results
       .filter(({ method }) => method === 'sora')
       .map((trial) => ({ ...trial, id: `${trial.id}-b`, learningRate: 1e-4, finishedAt: '2027-01-01T00:00:00.000Z' }));
@@ -148,7 +148,7 @@ describe('summarise', () => {
     expect(overall.find(({ label }) => label === 'twin')?.difference).toMatchObject({ ...nothing, pairs: 12 });
   });
 
-  it('finds a planted difference; Holm is over the pairs of a budget, on each task and over the tasks', () => {
+  it('detects a planted difference; Holm covers the pairs of a budget, on each task and over the tasks', () => {
     const trials = syntheticResults({ methods: ['lora', 'adalora', 'sora'], seeds: 6 }).map((trial) =>
       trial.arm === 'sora' ? { ...trial, metrics: { accuracy: primaryMetric(trial) + 0.2 } } : trial,
     );
@@ -166,7 +166,7 @@ describe('summarise', () => {
     });
   });
 
-  it('averages over tasks only arms that were trained on all of them, and metrics of one direction', () => {
+  it('averages over tasks only arms trained on all of them, and metrics of one direction', () => {
     const both = syntheticResults({ seeds: 2 });
     const partly = both.filter(({ arm, task }) => arm !== 'sora' || task === 'uci-sentiment');
     const labels = (of: readonly DoneTrial[]): string[] => summarise(of, { reference }).overall.map((row) => row.label);
@@ -178,7 +178,7 @@ describe('summarise', () => {
     expect(summarise(mixed, { reference }).notes.join(' ')).toContain('no mean over tasks');
   });
 
-  it('compares every pair of a budget, and the arms without one at each, whatever the order of the files', () => {
+  it('compares every pair at a budget, arms without a budget at each, whatever the order of the files', () => {
     const trials = syntheticResults({ ranks: [2, 4], seeds: 3 });
     const { comparisons } = summarise(trials, { reference });
     expect(comparisons).toHaveLength(2 * 6 * 3); // budgets x pairs x (tasks and over them)
@@ -188,7 +188,7 @@ describe('summarise', () => {
     expect(summarise([...trials].reverse(), { reference }).comparisons).toEqual(comparisons);
   });
 
-  it('tells an arm that chooses its size from the one at a budget', () => {
+  it('distinguishes an arm that chooses its size from the same arm at a budget', () => {
     const auto = results
       .filter(({ arm }) => arm === 'sora')
       .map((trial) => ({

@@ -11,44 +11,48 @@ import { differenceTo, meritOf, overTasks, type Failure, type OverallRow, type S
 import { stabilityOf, type StabilityRow } from './stability.js';
 import type { RunComparison } from './two-runs.js';
 
-/** What DIR/summary.json holds. */
+/** The content of DIR/summary.json. */
 export interface Summary {
+  /** The arm that differences are taken against. */
   readonly reference: string;
-  /** Within which difference in the primary metric two arms count as equivalent, stated before the run; null where none was. */
+  /** The equivalence margin, in units of the primary metric, stated before the run; null if none was. */
   readonly margin: number | null;
-  /** What the study stated before the run, and whether the results show it. */
+  /** The claims stated before the run, with their outcomes. */
   readonly claims: readonly ClaimOutcome[];
-  /** What the intervals are of: other seeds, or other seeds and other rows; `mixed` where only some files hold their rows. */
+  /** What the intervals resample: seeds, or seeds and rows; `mixed` if only some files hold their rows. */
   readonly resampled: 'seeds' | 'seeds and rows' | 'mixed';
-  /** By model, task and budget; best first. */
+  /** Rows by model, task and budget; best first. */
   readonly rows: readonly SummaryRow[];
-  /** The same over all tasks, each counting alike; none of a single task. */
+  /** Rows over all tasks with equal weight; empty for a single task. */
   readonly overall: readonly OverallRow[];
-  /** Every pair of arms at each budget, on each task and over them. */
+  /** Every pair of arms at each budget, on each task and over the tasks. */
   readonly comparisons: readonly Comparison[];
-  /** What they say, budget by budget: over the tasks, where there are several, and on each. */
+  /** The verdicts, by budget: over the tasks, if there are several, and on each. */
   readonly verdicts: readonly Verdict[];
-  /** Of every arm and budget whose modules end with different ranks: whether the task or the seed decides which. */
+  /** For every arm and budget whose modules end with different ranks: whether the task or the seed decides them. */
   readonly stability: readonly StabilityRow[];
+  /** The failed trials. */
   readonly failed: readonly Failure[];
-  /** What a reader must bear in mind. */
+  /** Notes that readers must keep in mind. */
   readonly notes: readonly string[];
-  /** Another run beside this one, where one is asked for. */
+  /** The comparison with another run, if one was requested. */
   readonly against?: RunComparison;
 }
 
+/** A row before ranking. */
 type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;
 
-/** What a study says before it is run, which its results do not hold. */
+/** What a study states before it runs, which its results do not hold. */
 export interface Stated {
-  /** The arm that the others are compared with. */
+  /** The arm that differences are taken against. */
   readonly reference: string;
-  /** Default null. */
+  /** The equivalence margin, in units of the primary metric. Default null. */
   readonly margin?: number | null;
+  /** The claims to test. Default []. */
   readonly claims?: readonly Claim[];
 }
 
-/** Statistics per arm, budget and task, over the tasks, and of every pair. */
+/** Computes statistics by arm, budget and task, over the tasks, and for every pair of arms. */
 export function summarise(results: readonly TrialResult[], { reference, margin = null, claims = [] }: Stated): Summary {
   const arms = armsOf(results);
   const scores = new Map(arms.map(({ trials }) => [trials[0].id, scoresOf(trials)]));
@@ -108,7 +112,7 @@ function rowOf(arm: Arm, scores: Sample): Unplaced {
   };
 }
 
-/** The reference arm at the same budget, or without one; of several the one trained under the same protocol. */
+/** The reference arm at the same budget, or without one; of several, the one trained under the same protocol. */
 function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | undefined {
   const [trial] = arm.trials;
   if (trial.arm === reference) return undefined;
@@ -170,10 +174,10 @@ function pick({ id, arm, method, task, seed }: TrialResult): Pick<Failure, 'id' 
   return { id, arm, method, task, seed };
 }
 
-/** What notes are about. */
+/** The parts of a summary that notes refer to. */
 type Noted = Omit<Summary, 'notes' | 'verdicts' | 'stability' | 'against'>;
 
-/** What a reader must bear in mind about a summary, one sentence each. */
+/** The notes on a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {
   const { rows, failed } = summary;
   return [
@@ -214,13 +218,13 @@ function comparisonNotes({ rows, comparisons, reference }: Noted): string[] {
   ];
 }
 
-/** The families of comparisons that are of one task. */
+/** The families of comparisons on a single task. */
 function onTasks(comparisons: readonly Comparison[]): Comparison[][] {
   const single = comparisons.filter(({ task }) => task !== null);
   return grouped(single, ({ model, budget, task }) => [model, budget, task]);
 }
 
-/** What the number of seeds cannot show. */
+/** Notes on what the number of seeds cannot show. */
 function reachNotes(seeds: number, family: number): string[] {
   const least = 2 / 2 ** seeds;
   if (seeds < seedsToReach(1)) {

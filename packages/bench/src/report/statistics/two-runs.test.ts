@@ -6,7 +6,7 @@ import { compareRuns } from './two-runs.js';
 const here = syntheticResults({ methods: ['lora', 'sora'], seeds: 6 });
 
 describe('compareRuns', () => {
-  it('finds nothing between a run and itself', () => {
+  it('finds no difference between a run and itself', () => {
     const { rows, unpaired, changed } = compareRuns(here, [...here].reverse(), 'there');
     expect(rows).toHaveLength(4);
     for (const { score, totalSeconds, stored, seeds } of rows) {
@@ -18,7 +18,7 @@ describe('compareRuns', () => {
     expect({ unpaired, changed }).toEqual({ unpaired: [], changed: [] });
   });
 
-  it('finds a planted difference of score and time, here minus there', () => {
+  it('detects a planted difference of score and time, here minus there', () => {
     const there = here.map((trial) => ({
       ...trial,
       metrics: { ...trial.metrics, accuracy: primaryMetric(trial) - 0.01 },
@@ -31,7 +31,7 @@ describe('compareRuns', () => {
     expect(row?.totalSeconds.p).toBe(2 / 2 ** 6);
   });
 
-  it('names the trials that have no pair, of either run', () => {
+  it('lists the unpaired trials of either run', () => {
     const there = here.filter(({ arm, task, seed }) => !(arm === 'sora' && task === 'uci-sentiment' && seed > 4));
     const fewer = here.filter(({ arm, task }) => !(arm === 'lora' && task === 'wordnet-supersense'));
     expect(compareRuns(fewer, there, 'there').unpaired).toEqual([

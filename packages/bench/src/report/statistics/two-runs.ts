@@ -4,58 +4,83 @@ import { primaryMetric, type DoneTrial, type TrialResult } from '../../results/s
 import { armsOf, grouped, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
 import { holm } from './estimates.js';
 
-/** A measure of the same trials in two runs: means of both, and the paired difference, here minus there. */
+/** A measure of the same trials in two runs: both means, and the paired difference, here minus there. */
 export interface Change extends PairedDifference {
+  /** The mean of this run. */
   readonly here: number;
+  /** The mean of the other run. */
   readonly there: number;
 }
 
 /** One arm at one budget on one task in both runs, over the seeds that both have. */
 export interface RunDifference {
+  /** The model. */
   readonly model: string;
+  /** The task. */
   readonly task: string;
+  /** The budget as typed. */
   readonly budget: string;
+  /** The label of the arm. */
   readonly label: string;
+  /** The primary metric. */
   readonly metric: string;
+  /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
+  /** The seeds of both runs. */
   readonly seeds: readonly number[];
-  /** The primary metric; `pHolm` is over the tasks, for each arm and budget. */
+  /** The primary metric; `pHolm` is adjusted over the tasks, for each arm and budget. */
   readonly score: Change & { readonly pHolm: number };
+  /** Stored parameters. */
   readonly stored: Change;
+  /** Seconds per trial. */
   readonly totalSeconds: Change;
+  /** Milliseconds of the median step. */
   readonly stepMedianMs: Change;
+  /** Peak memory, in bytes. */
   readonly peakRssBytes: Change;
 }
 
-/** Trials that one run has and the other has not. */
+/** Trials that only one of the runs has. */
 export interface Unpaired {
+  /** Which run has them. */
   readonly in: 'here' | 'there';
+  /** The model. */
   readonly model: string;
+  /** The task. */
   readonly task: string;
+  /** The budget as typed. */
   readonly budget: string;
+  /** The label of the arm. */
   readonly label: string;
+  /** The seeds that only this run has. */
   readonly seeds: readonly number[];
 }
 
-/** A version, an option or a circumstance that is not the same in both runs; null where a run has none. */
+/** A version, an option or another setting that differs between the runs; null in a run that lacks it. */
 export interface Changed {
+  /** The name of the setting. */
   readonly what: string;
+  /** Its value in this run. */
   readonly here: string | null;
+  /** Its value in the other run. */
   readonly there: string | null;
-  /** The arms of which it holds. */
+  /** The arms that it concerns. */
   readonly labels: readonly string[];
 }
 
-/** Two runs of one study, trial by trial: the same arm, task, budget and seed. */
+/** The comparison of two runs of one study, trial by trial: same arm, task, budget and seed. */
 export interface RunComparison {
-  /** The other folder. */
+  /** The other run's folder. */
   readonly against: string;
+  /** The differences. */
   readonly rows: readonly RunDifference[];
+  /** The unpaired trials. */
   readonly unpaired: readonly Unpaired[];
+  /** The settings that differ. */
   readonly changed: readonly Changed[];
 }
 
-/** Compares the results `here` with those of another run. */
+/** Compares the results `here` with those of another run, `there`, whose folder is `against`. */
 export function compareRuns(
   here: readonly TrialResult[],
   there: readonly TrialResult[],
@@ -133,7 +158,7 @@ function unpairedOf(
   });
 }
 
-/** Versions, circumstances and settings that differ, each once with the arms of which it holds. */
+/** Versions and settings that differ, each once with the arms that it concerns. */
 function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]): Changed[] {
   const all = both.flatMap(({ arm, other }) => {
     const [here, there] = [factsOf(arm.trials[0]), factsOf(other.trials[0])];
@@ -165,9 +190,9 @@ function factsOf({
   return { method, 'learning rate': String(learningRate), ...Object.fromEntries(named) };
 }
 
-type Place = Pick<RunDifference, 'model' | 'task' | 'budget' | 'label'>;
+type SortKeys = Pick<RunDifference, 'model' | 'task' | 'budget' | 'label'>;
 
-function inReadingOrder(a: Place, b: Place): number {
+function inReadingOrder(a: SortKeys, b: SortKeys): number {
   const order = new Intl.Collator('en', { numeric: true });
   const keys = ['model', 'task', 'budget', 'label'] as const;
   return keys.reduce((before, key) => before || order.compare(a[key], b[key]), 0);

@@ -20,7 +20,7 @@ export interface ConnectionEvents {
 }
 
 /**
- * Connects to a Redis. After that it reconnects by itself whenever needed; commands wait meanwhile.
+ * Connects to a Redis. If the connection is lost, it reconnects automatically; commands wait meanwhile.
  * @throws ConfigError if there is no Redis, it needs another password, or it is too old.
  */
 export async function connectRedis(address: RedisAddress, events: ConnectionEvents): Promise<Redis> {
