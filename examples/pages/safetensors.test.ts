@@ -23,7 +23,6 @@ const halves = writeSafetensors({
 it('files, in memory and on disk', async () => {
   const log = heard('log');
   await writeFile('model.safetensors', halves);
-  // #region files
   // A file in memory: every tensor.
   const bytes = writeSafetensors(
     { 'encoder.lora_A.weight': { dtype: 'F32', shape: [2, 3], data: new Float32Array(6) } },
@@ -36,7 +35,6 @@ it('files, in memory and on disk', async () => {
   console.log(file.names, file.metadata, file.spec('encoder.weight'));
   const weight = toFloat32(await file.read('encoder.weight')); // F16, BF16 -> Float32Array, exactly
   await file.close();
-  // #endregion files
   expect(log.mock.calls[0]).toEqual(['encoder.lora_A.weight', 'F32', [2, 3], 6]);
   expect(log).toHaveBeenCalledTimes(2);
   expect(weight).toEqual(Float32Array.of(1, -2));

@@ -25,12 +25,18 @@ function anchorsOf(markdown: string): Set<string> {
   return new Set(headings.map(([, heading = '']) => anchorOf(heading)));
 }
 
+/** Our files by address, as the READMEs that npm shows link them. */
+const ADDRESS =
+  /^https:\/\/(?:github\.com\/peftjs\/peftjs\/(?:blob|tree)|raw\.githubusercontent\.com\/peftjs\/peftjs)\/main\//;
+
 /** Broken links of a page within the repository; links to the web are not checked. */
 function brokenLinks(page: string, markdown: string): string[] {
   return targetsOf(markdown).filter((target) => {
-    if (/^[a-z]+:/i.test(target)) return false;
-    const [path = '', anchor] = target.split('#');
-    const file = path === '' ? page : normalize(join(dirname(page), decodeURI(path)));
+    const isOurs = ADDRESS.test(target);
+    if (!isOurs && /^[a-z]+:/i.test(target)) return false;
+    const [path = '', anchor] = target.replace(ADDRESS, '').split('#');
+    const from = isOurs ? '.' : dirname(page);
+    const file = path === '' ? page : normalize(join(from, decodeURI(path)));
     if (!existsSync(join(root, file))) return true;
     return anchor !== undefined && file.endsWith('.md') && !anchorsOf(textOf(file)).has(anchor);
   });
@@ -46,6 +52,7 @@ describe('links inside the repository', () => {
       '[a](nowhere.md) [b](docs/package.json "title") ![c](docs/no.svg) [d](https://example.org)',
       '[e](#heading) [f](#nothing) <img src="no.png"> `[g](code.md)`',
       '[h]: docs/none.md',
+      '[j](https://github.com/peftjs/peftjs/blob/main/none.md) [k](https://github.com/peftjs/peftjs/tree/main/docs)',
       '# Heading',
       '```\n[i](code.md)\n```',
     ].join('\n');
@@ -54,6 +61,7 @@ describe('links inside the repository', () => {
       'docs/no.svg',
       '#heading',
       '#nothing',
+      'https://github.com/peftjs/peftjs/blob/main/none.md',
       'docs/none.md',
       'no.png',
     ]);

@@ -25,6 +25,15 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
     expect(filesBelow(`packages/${folder}/src`).filter((path) => path.endsWith('.e2e.ts'))).toEqual([]); // these are not excluded from the package
   });
 
+  it('says on npm what it is', () => {
+    expect(manifest.description).toMatch(/^.{20,140}$/);
+    expect(manifest.description).not.toContain(': what it does');
+  });
+
+  it('has a README whose first screen installs it, runs a program and links its page', () => {
+    expect(faultsOf(textOf(`packages/${folder}/README.md`), manifest.name)).toEqual([]);
+  });
+
   it('has a source for each entry, which is found before its build', () => {
     for (const [subpath, target] of Object.entries(manifest.exports)) {
       if (typeof target === 'string') continue;
@@ -39,11 +48,43 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
   });
 });
 
-it("shows the project's README on the npm page of peftjs, with links that work there", () => {
+/** What the first screen of a README lacks, and its links that npm would break. */
+function faultsOf(readme: string, name: string): string[] {
+  const lines = readme.split('\n');
+  const second = lines.flatMap((line, index) => (line.startsWith('## ') ? [index] : []))[1];
+  const screen = lines.slice(0, Math.min(second ?? Infinity, 60)).join('\n');
+  const targets = [...readme.replace(/^```[\s\S]*?^```/gm, '').matchAll(/\]\(([^)\s]+)/g)].map(([, to = '']) => to);
+  const lacks = [
+    [!new RegExp(`^npm install (?:\\S+ )*${name}(?: |$)`, 'm').test(screen), `no 'npm install ${name}'`],
+    [!/^```ts$/m.test(screen), 'no program'],
+    [!screen.includes(DOCS), `no link to a page of ${DOCS}`],
+    [readme.includes('for peftjs: what it does'), 'what it does is left open'],
+  ] as const;
+  return [
+    ...lacks.flatMap(([isMissing, fault]) => (isMissing ? [fault] : [])),
+    ...targets.filter((to) => !/^(?:https:\/\/|#)/.test(to)).map((to) => `the relative link ${to}`),
+  ];
+}
+
+const DOCS = 'https://github.com/peftjs/peftjs/blob/main/docs/';
+
+it('and a README without these would be found', () => {
+  const readme = [
+    '# @peftjs/x',
+    'It does [this](docs/x.md).',
+    '```sh\nnpm install @peftjs/xy\n```',
+    '## Use\n## More\n```ts\nx();\n```',
+  ].join('\n');
+  expect(faultsOf(readme, '@peftjs/x')).toEqual([
+    "no 'npm install @peftjs/x'",
+    'no program',
+    `no link to a page of ${DOCS}`,
+    'the relative link docs/x.md',
+  ]);
+});
+
+it("shows the project's README on the npm page of peftjs", () => {
   const readme = textOf('README.md');
   expect(textOf('packages/peftjs/README.md')).toBe(readme);
-  expect(
-    [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target).filter((to) => !to?.startsWith('https://')),
-  ).toEqual([]);
   expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(120);
 });

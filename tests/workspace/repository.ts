@@ -7,6 +7,7 @@ interface Manifest {
   readonly name: string;
   readonly private?: boolean;
   readonly license: string;
+  readonly description?: string;
   readonly homepage?: string;
   readonly keywords?: readonly string[];
   readonly files: readonly string[];

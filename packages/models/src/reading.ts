@@ -51,7 +51,10 @@ export function positionsOfTokens(ids: Tensor, padTokenId: number): Tensor {
   return tf.cast(tf.add(counted, padTokenId), 'int32');
 }
 
-/** @throws ShapeError when the rows of a batch [B, S] are longer than the network's maximum. */
+/**
+ * Checks the length of the rows of a batch, ids [B, S].
+ * @throws ShapeError when they are longer than the network's maximum.
+ */
 export function checkTokens(network: string, ids: Tensor, maxTokens: number): void {
   const tokens = ids.shape[1] as number;
   if (tokens <= maxTokens) return;

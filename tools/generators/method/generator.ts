@@ -35,7 +35,15 @@ export async function methodGenerator(tree: Tree, options: MethodOptions): Promi
 const BENCH = 'packages/bench/package.json';
 
 /** The fields of a package.json that a lockfile repeats, in its order. */
-const LOCKED = ['name', 'version', 'license', 'dependencies', 'engines', 'peerDependencies'] as const;
+const LOCKED = [
+  'name',
+  'version',
+  'license',
+  'dependencies',
+  'devDependencies',
+  'engines',
+  'peerDependencies',
+] as const;
 
 /** A package.json with dependencies. */
 type Manifest = { readonly dependencies: Record<string, string> } & Readonly<Record<string, unknown>>;
