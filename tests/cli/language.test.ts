@@ -65,7 +65,7 @@ describe('peft-bench run on texts', () => {
   let results: Result[] = [];
   beforeAll(async () => {
     const files = ['--train', at('notes.txt'), '--dev', at('notes-dev.txt')];
-    const flags = ['--budget', 'r=4', '--max-tokens', '32', '--epochs', '3'];
+    const flags = ['--budget', 'r=4', '--max-tokens', '32', '--epochs', '3', '--learning-rate', '0.004'];
     results = await run('notes', '--model', at('gpt2'), ...files, '--method', methods, ...flags);
   });
   const resultOf = (method: string): Result =>

@@ -32,7 +32,7 @@ describe("the reason why the backend 'tensorflow' does not start", () => {
     const words = `The Node.js native addon module (tfjs_binding.node) can not be found at path: ${path}. \nPlease run command ..`;
     await install('tfjs-node', `throw new Error(${JSON.stringify(words)});`);
     await expect(starting()).rejects.toThrow(
-      /: @tensorflow\/tfjs-node is installed without its native addon; to install it: npm install .*build\.ts --into DIR$/,
+      /: @tensorflow\/tfjs-node is installed without its native addon; to install it: npm install .*build\.ts --into DIR \(for a GPU: --package tfjs-node-gpu\)$/,
     );
   });
 

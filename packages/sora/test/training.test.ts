@@ -234,7 +234,7 @@ describe('training', () => {
     const restore = onWarning((message) => warnings.push(message));
     mergeAdapter(peft);
     restore();
-    expect(warnings).toEqual([expect.stringContaining('merged already')]);
+    expect(warnings).toEqual([expect.stringContaining('already merged')]);
     expect(await outputsOf(peft)).toEqual(merged);
 
     unmergeAdapter(peft);
