@@ -15,7 +15,7 @@ export type Defaults = ReadonlyMap<string, string>;
 /** What TypeDoc calls a parameter that a function takes apart in its signature. */
 const NAMELESS = '__namedParameters';
 
-/** Types that are their first argument but for which fields it has. */
+/** Utility types that change only which fields their first argument has, or whether these are optional or readonly. */
 export const wrappers = ['Pick', 'Omit', 'Partial', 'Required', 'Readonly'];
 
 /** Reads the defaults of every parameter's fields, and gives a name to parameters that have none. */

@@ -29,7 +29,7 @@ const purposes: readonly (readonly [purpose: string, paths: RegExp])[] = [
   ['Pipelines', /^(?:pipeline|inference|call-options)/],
 ];
 
-/** What a declaration is for: by where it is below the folder of the entry's source or of its own package. */
+/** Returns the purpose of a declaration, from the path of its source below the entry's folder or its own package. */
 export function purposeOf(entry: Entry, { sources }: DeclarationReflection): string {
   const file = sources?.[0]?.fileName ?? '';
   const [packages = '', own = '', src = ''] = file.split('/');

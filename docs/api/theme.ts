@@ -23,7 +23,7 @@ export interface Material {
 /** The parts of the plugin's pages that we have in their own way. */
 type Ours = 'body' | 'breadcrumbs' | 'declaration' | 'parametersTable' | 'propertiesTable' | 'sources';
 
-/** Gives the application our pages: the plugin's, but for indexes by purpose, tables of options and examples. */
+/** Defines the theme: the plugin's pages, with indexes by purpose, tables of options, and examples of our own. */
 export function defineReference(app: Application, material: Material): void {
   const { markdownHooks } = app.renderer as MarkdownRenderer;
   markdownHooks.on('page.begin', (context) => frontmatter(context, material));

@@ -84,7 +84,7 @@ describe('each tutorial, followed from an empty folder', () => {
   });
 });
 
-it("the README, on the reader's own text", { timeout: 400_000 }, async () => {
+it('the README, from an empty folder', { timeout: 400_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-readme-'));
   expect(await follow('README.md', folder)).toMatch(/^\S+ 0\.\d{3} +The soup was cold\.$/m);
   expect(await readdir(join(folder, 'my-adapter'))).toContain('adapter_model.safetensors');

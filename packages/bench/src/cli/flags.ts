@@ -231,15 +231,15 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   if (needsData && data.kind === 'embedded') {
     throw new ConfigError(`--preset ${name} needs your own data; name its folder with --data`, 'data');
   }
-  const layers = full && wantsFull ? [study, full] : [study];
-  if (full !== null || !wantsFull) {
-    return needsData || data.kind === 'embedded' ? layers : [...layers.map(withoutRates), WHOLE];
+  if (wantsFull && !full) {
+    const sized = presets().filter((preset) => preset.full);
+    throw new ConfigError(
+      `--full: the preset '${name}' has only one size; expected ${sized.map((preset) => preset.name).join(', ')}`,
+      'full',
+    );
   }
-  const sized = presets().filter((preset) => preset.full);
-  throw new ConfigError(
-    `--full: the preset '${name}' has only one size; expected ${sized.map((preset) => preset.name).join(', ')}`,
-    'full',
-  );
+  const layers = wantsFull && full ? [study, full] : [study];
+  return needsData || data.kind === 'embedded' ? layers : [...layers.map(withoutRates), WHOLE];
 }
 
 function flagInput(flags: StudyFlags): StudyInput {

@@ -26,7 +26,7 @@ export function gpuVerdict({ backends, error }: GpuFindings): { readonly isReady
 }
 
 function namesOf(backends: readonly GpuCheck[]): string {
-  return backends.map(({ executor, backend }) => `${executor} on ${backend}`).join(', ');
+  return backends.map(nameOf).join(', ');
 }
 
 /** The findings as text: a verdict, then the machine and each backend. */
