@@ -40,7 +40,7 @@ ${region('scores')}
 The [full report](results/${name}/report.html) has every pair of arms, training curves, ranks, times and memory;
 [summary.csv](results/${name}/summary.csv) and [results.csv](results/${name}/results.csv) have the numbers.
 
-## What was run
+## Setup
 
 ## Limitations
 `;

@@ -49,7 +49,7 @@ export function renderMarkdown(results: readonly TrialResult[], summary: Summary
       ...whoDiffers(summary, panel.model, panel.task),
     ]),
     ...tuning(results),
-    '## What to bear in mind',
+    '## Limitations',
     summary.notes.map((note) => `- ${escaped(note)}`).join('\n'),
     ...(failed.length > 0 ? ['## Failed trials', factList(failed)] : []),
     '## Protocol',

@@ -69,17 +69,16 @@ function policy(): string {
 /** The notes, settings and data behind the numbers. */
 function protocolSection(done: readonly DoneTrial[], summary: Summary): Markup {
   return html`<section>
-    <h2>What to bear in mind</h2>
+    <h2>Limitations</h2>
     <div class="card">
       <ul class="notes">
         ${summary.notes.map((note) => html`<li>${note}</li>`)}
         <li>
-          Checkpoints were selected on a split of their own; the metric is that of the reported split. It says how these
-          methods do on these data, not on others.
+          Checkpoints were selected on separate rows; scores are from the reported rows. They say how these methods do
+          on these data, not on others.
         </li>
         <li>
-          Times are of the machine that ran them, with as many trials side by side as it had room for: compare them
-          within this report only.
+          Times were measured on one machine, with several trials running at once: compare them within this report only.
         </li>
       </ul>
     </div>

@@ -31,10 +31,13 @@ export function nothingDiffers(pairs: readonly Comparison[]): string | null {
   if (!closest) return null;
   const ends = pairs.flatMap(({ interval }) => (interval ? [Math.abs(interval.low), Math.abs(interval.high)] : []));
   const { a, b, mean, p, pHolm } = closest;
-  const which = pairs.length === 1 ? 'The one pair is not told apart' : `None of ${pairs.length} pairs is told apart`;
+  const which =
+    pairs.length === 1
+      ? 'The only pair does not differ significantly'
+      : `None of the ${pairs.length} pairs differs significantly`;
   const bound =
-    ends.length === 0 ? '' : ` By their 95 % intervals they may differ by up to ${formatMetric(Math.max(...ends))}.`;
-  return `${which} after correction. The least p is that of ${a} minus ${b}: ${formatSigned(mean)}, p ${formatPlainP(p)}, adjusted ${formatPlainP(pHolm)}.${bound}`;
+    ends.length === 0 ? '' : ` By the 95 % intervals, a difference may be up to ${formatMetric(Math.max(...ends))}.`;
+  return `${which} after correction. The smallest p belongs to ${a} minus ${b}: ${formatSigned(mean)}, p ${formatPlainP(p)}, adjusted ${formatPlainP(pHolm)}.${bound}`;
 }
 
 /** Whether a pair is shown to be equivalent within the margin. */

@@ -179,7 +179,7 @@ describe('renderReport', () => {
       Math.min(...own.rows.filter(({ baseline }) => !baseline).map(({ score }) => score.mean)),
     );
     expect(page).toContain(
-      `The lowest mean accuracy, ${formatMetric(best?.score.mean ?? NaN)}, is that of ${String(best?.label)}.`,
+      `${String(best?.label)} has the lowest mean accuracy, ${formatMetric(best?.score.mean ?? NaN)}.`,
     );
     expect(page).not.toContain('highest');
     for (const columns of [40, 200]) expect(renderTable(own, { columns })).toContain('accuracy (less');
@@ -292,7 +292,7 @@ describe('a study of many arms and budgets', () => {
   it('has the mean over tasks and every pair of arms, with numbers in the cells', async () => {
     const page = await renderReport(study, whole);
     expect(count(page, '<table class="matrix">')).toBe(4); // over the tasks, by budget
-    expect(count(page, 'is told apart after correction.')).toBe(2 * 4); // with six seeds none is on a single task
+    expect(count(page, 'differs significantly after correction.')).toBe(2 * 4); // with six seeds none is on a single task
     expect(page).toContain('<h2>Over all tasks</h2>'.replace('Over all tasks', '<bdi>Over all tasks</bdi>'));
     const pair = whole.comparisons.find(
       ({ task, budget, a, b }) => !task && budget === 'r=8' && a === 'bitfit' && b === 'sora',

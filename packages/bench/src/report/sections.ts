@@ -230,8 +230,8 @@ function scoreCaption(panel: Panel): string {
   return [
     `The mean and its 95 % interval${showsSeeds(panel) ? '; small: single seeds' : ''}.`,
     several
-      ? 'The steps join the best mean at each size, told apart or not; faint is what is reliably worse than the best at its budget.'
-      : 'At one budget the arms stand side by side.',
+      ? 'The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint.'
+      : 'With one budget, the arms are drawn side by side.',
     baseline
       ? `Dotted: the frozen model${baseline.row.parameters.trainableAtStart > 0 ? ' with a trained head' : ''}.`
       : '',
@@ -268,7 +268,7 @@ export async function overallSections(summary: Summary): Promise<Markup[]> {
       return html`<section>
         <h2>${name(title)}</h2>
         <p class="note">
-          The mean of ${tasks.length} tasks, each counting alike: ${name(tasks.join(', '))}. Below it, its interval, and
+          The mean of ${tasks.length} tasks with equal weights: ${name(tasks.join(', '))}. Below it, its interval, and
           the difference to ${name(reference)} with p adjusted over the pairs of the budget.
         </p>
         ${
@@ -284,7 +284,7 @@ export async function overallSections(summary: Summary): Promise<Markup[]> {
 }
 
 const CHART_CAPTION =
-  'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, whether or not it is told apart from others; faint is what is reliably worse than the best at its budget, on one band what is equivalent.';
+  'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint, and equivalent arms share a band.';
 
 /** A table with arms down and budgets across. */
 function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[]): Markup {

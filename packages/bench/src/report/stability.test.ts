@@ -60,9 +60,9 @@ it('the report has no such section if every arm keeps one rank everywhere', () =
 it('the report says why a verdict is impossible', () => {
   const saying = (keep: (trial: DoneTrial) => boolean): string | undefined =>
     rowsOf(results.filter((trial) => trial.arm === 'sora' && keep(trial)))[0]?.at(-1);
-  expect(saying(({ seed }) => seed <= 2)).toBe('Not told apart: it takes 3 seeds at least.');
-  expect(saying(({ seed }) => seed === 1)).toBe('Not told apart: there are no two seeds of one task.');
-  expect(saying(({ task }) => task === TASKS[0])).toBe('Not told apart: there are no two tasks of one seed.');
+  expect(saying(({ seed }) => seed <= 2)).toBe('Open: at least 3 seeds are needed.');
+  expect(saying(({ seed }) => seed === 1)).toBe('Open: no two seeds share a task.');
+  expect(saying(({ task }) => task === TASKS[0])).toBe('Open: no two tasks share a seed.');
   const fixed = results.filter(({ arm, task, seed }) => arm === 'adalora' && task === TASKS[0] && seed < 3);
   expect(rowsOf(fixed)[0]?.at(-1)).toBe('Every trial kept the same ranks.');
 });

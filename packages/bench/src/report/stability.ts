@@ -12,7 +12,7 @@ export const STABILITY_TITLE = 'What decides which ranks are kept?';
 
 /** Explains how to read the table. */
 export const STABILITY_NOTE =
-  'Of arms whose modules end with different ranks: how alike the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is that of the correlations, seeds minus tasks; where its 95 % jackknife interval over the seeds leaves out 0, the last column says which agree more.';
+  'For arms whose modules end with different ranks: how similar the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is between the correlations, seeds minus tasks; if its 95 % jackknife interval over the seeds excludes 0, the last column says which agree more.';
 
 /** A column of the table, the same in the page and in Markdown. */
 interface StabilityColumn {
@@ -31,7 +31,7 @@ export function stabilityColumns(rows: readonly StabilityRow[]): StabilityColumn
     { title: 'seeds of one task', cell: ({ betweenSeeds }) => agreementCell(betweenSeeds) },
     { title: 'tasks of one seed', cell: ({ betweenTasks }) => agreementCell(betweenTasks) },
     { title: 'difference', cell: differenceCell },
-    { title: 'what it says', cell: (row) => ({ main: sayingOf(row) }) },
+    { title: 'conclusion', cell: (row) => ({ main: sayingOf(row) }) },
   ];
 }
 
@@ -61,11 +61,11 @@ function sayingOf({ verdict, betweenSeeds, betweenTasks, seeds }: StabilityRow):
   if (verdict === 'draw') {
     return 'Tasks of one seed agree more than seeds of one task: the initial draw decides.';
   }
-  if (betweenTasks.pairs === 0) return 'Not told apart: there are no two tasks of one seed.';
-  if (betweenSeeds.pairs === 0) return 'Not told apart: there are no two seeds of one task.';
+  if (betweenTasks.pairs === 0) return 'Open: no two tasks share a seed.';
+  if (betweenSeeds.pairs === 0) return 'Open: no two seeds share a task.';
   return seeds.length < SEEDS_FOR_INTERVAL
-    ? `Not told apart: it takes ${SEEDS_FOR_INTERVAL} seeds at least.`
-    : 'Not told apart.';
+    ? `Open: at least ${SEEDS_FOR_INTERVAL} seeds are needed.`
+    : 'Open: the difference is not significant.';
 }
 
 /**

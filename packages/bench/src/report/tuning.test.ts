@@ -31,7 +31,7 @@ describe('the chart of an arm', () => {
     expect(chart).toContain(
       'aria-label="lora by learning rate: 0.001 0.810, 0.002 0.860, 0.004 0.870, 0.008 failed; chosen 0.002"',
     );
-    expect(chart).toContain('0.002, the lower of 2 that noise does not tell apart');
+    expect(chart).toContain('0.002, the lower of 2 that differ by no more than noise');
   });
 
   it('has a bar of one standard error that reaches the line if the rate may be as good', () => {

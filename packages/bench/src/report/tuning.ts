@@ -44,7 +44,7 @@ export function choiceOf(row: TunedRow): string {
   const chosen = formatSmall(row.chosen);
   const { length } = row.tied ?? [];
   return isByNoise(row)
-    ? `${chosen}, the ${length === 2 ? 'lower' : 'middle'} of ${length} that noise does not tell apart`
+    ? `${chosen}, the ${length === 2 ? 'lower' : 'middle'} of ${length} that differ by no more than noise`
     : chosen;
 }
 
@@ -56,7 +56,7 @@ export function noiseNote(rows: readonly TunedRow[]): string[] {
   const { length } = rows.filter(isByNoise);
   return [
     `Noise decided ${length === rows.length ? 'every choice' : `${length} of ${rows.length} choices`}: there the best rate is no more than ` +
-      'one standard error better than others, paired over seeds and rows, and the middle one of these was taken.',
+      'one standard error better than others, paired over seeds and rows, and the middle one of these was chosen.',
   ];
 }
 

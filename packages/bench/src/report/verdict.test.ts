@@ -33,7 +33,7 @@ it('never calls arms equal that are merely not reliably different', () => {
   expect(verdict).toMatchObject({ isReliable: false, equivalent: [], open: ['lora'], worse: [] });
   expect(verdict.sentences[0]).toBe('No reliable winner at r = 4, over 2 tasks.');
   expect(verdict.sentences[2]).toMatch(
-    /^lora is not told apart from sora; it may differ from it by up to 0\.0[2-6]\d\.$/,
+    /^lora is not significantly different from sora; the difference may be up to 0\.0[2-6]\d\.$/,
   );
   expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
 });
@@ -51,11 +51,11 @@ it('groups equivalent arms, and names the smallest method that is no worse', () 
   expect(verdict.equivalent).toEqual([['sora', 'lora', 'ia3']]);
   expect(verdict.sentences).toEqual([
     'No reliable winner at r = 4, over 2 tasks.',
-    'The highest mean accuracy, 0.800, is that of sora.',
+    'sora has the highest mean accuracy, 0.800.',
     'sora, lora and ia3 are equivalent within 0.01.',
     'Each of them beats head (0.700) by 0.099 to 0.101.',
     'Smallest method shown to be no worse than sora by 0.01 or more: ia3 (5,376 parameters).',
-    'Beyond the budget, full (6,800,000 parameters) is reliably better than sora, by 0.080.',
+    'Above the budget, full (6,800,000 parameters) is reliably better than sora, by 0.080.',
   ]);
 });
 
@@ -65,7 +65,7 @@ it('says so if a difference is both reliable and small', () => {
   );
   expect(isReliable).toBe(true);
   expect(sentences[0]).toContain('sora is the reliable winner');
-  expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: the lead is reliable, and small.');
+  expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: the lead is reliable but small.');
 });
 
 it('says if nothing beats the head, and, without a margin, that equivalence was not tested', () => {
@@ -86,12 +86,12 @@ it('says if nothing beats the head, and, without a margin, that equivalence was 
 it('says how many seeds are needed, and names a single task', () => {
   const few = trialsOf({ head: { scores: [0.7, 0.71] }, lora: { scores: [0.8, 0.81] }, sora: { scores: [0.9, 0.91] } });
   expect(verdictOf(few).sentences[1]).toBe(
-    'Too few seeds: with 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; it takes 4 seeds.',
+    'Too few seeds: with 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; 4 seeds are needed.',
   );
   const onOne = verdictOf(few.filter(({ task }) => task === 'uci-sentiment'));
   expect(onOne.sentences.slice(0, 2)).toEqual([
     'No reliable winner at r = 4, on uci-sentiment.',
-    'Too few seeds: with 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; it takes 7 seeds.',
+    'Too few seeds: with 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; 7 seeds are needed.',
   ]);
 });
 
@@ -102,10 +102,10 @@ it('leaves out arms that lack a seed or missed the budget, and counts failed tri
   const summary = summarise(some, stated);
   expect(verdictParagraphs(summary)).toEqual([
     [
-      'lora alone was trained at r = 4, over 2 tasks: mean accuracy 0.800.',
+      'Only lora was trained at r = 4, over 2 tasks: mean accuracy 0.800.',
       'Not ranked: sora (5 of 6 seeds on uci-sentiment).',
     ],
-    ['1 trial failed and is in no number: sora at r = 4 (1).'],
+    ['1 trial failed and is excluded from all numbers: sora at r = 4 (1).'],
   ]);
   const none = summarise(
     trials.map((trial) => failedTrial(trial, 'NaN')),
@@ -129,15 +129,15 @@ it('says for each claim stated before the run whether it is shown', () => {
   const claims = [claim, { ...claim, margin: 0.0001 }, { ...claim, arm: 'vera' }];
   const [, kept, open, untested] = verdictParagraphs(summarise(trials, { ...stated, claims }));
   expect(kept).toEqual([
-    'Stated before the run, and kept:',
+    'Stated before the run and confirmed:',
     expect.stringMatching(
       /^sora at r = 4 is not worse than lora at r = 4 by 0\.01 or more \(difference 0\.000 \[.*\], adjusted p .*, over 2 tasks\)\.$/,
     ) as string,
   ]);
-  expect(open?.[0]).toBe('Stated before the run, and not shown:');
-  expect(open?.at(-1)).toBe('That does not show the contrary.');
+  expect(open?.[0]).toBe('Stated before the run but not confirmed:');
+  expect(open?.at(-1)).toBe('This does not show the opposite.');
   expect(untested).toEqual([
-    'Stated before the run, and not tested:',
+    'Stated before the run but not tested:',
     'vera at r = 4 is not worse than lora at r = 4 by 0.01 or more; vera has no result on uci-sentiment.',
   ]);
 });

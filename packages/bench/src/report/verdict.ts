@@ -106,13 +106,13 @@ function claimSentences(claim: ClaimOutcome): string[] {
     spec === null ? label : `${label} at ${budgetName(spec)}`;
   const what = `${at(arm, budget)} is not worse than ${at(noWorseThan, itsBudget)}${margin === null ? '' : ` by ${formatSmall(margin)} or more`}`;
   if (untested !== null || !difference || !test) {
-    return ['Stated before the run, and not tested:', `${what}; ${untested ?? 'there is no difference'}.`];
+    return ['Stated before the run but not tested:', `${what}; ${untested ?? 'there is no difference'}.`];
   }
   const interval = difference.interval ? ` ${formatInterval(difference.interval, formatSigned)}` : '';
   const seen = `difference ${formatSigned(difference.mean)}${interval}, adjusted p ${formatPlainP(test.pHolm)}, over ${counted(tasks.length, 'task')}`;
   return shown
-    ? ['Stated before the run, and kept:', `${what} (${seen}).`]
-    : ['Stated before the run, and not shown:', `${what} (${seen}).`, 'That does not show the contrary.'];
+    ? ['Stated before the run and confirmed:', `${what} (${seen}).`]
+    : ['Stated before the run but not confirmed:', `${what} (${seen}).`, 'This does not show the opposite.'];
 }
 
 /** The arms with failed trials; empty if there are none. */
@@ -124,7 +124,7 @@ function failureSentences(failed: readonly Failure[]): string[][] {
   );
   return [
     [
-      `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} in no number: ${listed(arms)}.`,
+      `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers: ${listed(arms)}.`,
     ],
   ];
 }
@@ -213,7 +213,7 @@ function headline(judged: Judged): string[] {
   const { contest, best, others, behind } = judged;
   const place = placeOf(contest);
   const mean = formatMetric(best.score.mean);
-  if (others.length === 0) return [`${best.label} alone was trained${place}: mean ${contest.metric} ${mean}.`];
+  if (others.length === 0) return [`Only ${best.label} was trained${place}: mean ${contest.metric} ${mean}.`];
   if (behind.length === others.length) {
     const standings = others.flatMap((arm) => standing(contest, best, arm) ?? []);
     const p = Math.max(...standings.map(({ pHolm }) => pHolm));
@@ -225,7 +225,7 @@ function headline(judged: Judged): string[] {
   return [
     `No reliable winner${place}.`,
     ...tooFewSeeds(contest),
-    `The ${contest.lowerIsBetter ? 'lowest' : 'highest'} mean ${contest.metric}, ${mean}, is that of ${best.label}.`,
+    `${best.label} has the ${contest.lowerIsBetter ? 'lowest' : 'highest'} mean ${contest.metric}, ${mean}.`,
   ];
 }
 
@@ -239,7 +239,7 @@ function tooFewSeeds({ pairs, tasks }: Contest): string[] {
   const needed = Math.ceil(seedsToReach(pairs.length) / tasks.length);
   const correction = pairs.length === 1 ? '' : `, corrected for ${pairs.length} pairs,`;
   return [
-    `Too few seeds: with ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the least possible p${correction} is ${formatPlainP(least)}; it takes ${needed} seeds.`,
+    `Too few seeds: with ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the least possible p${correction} is ${formatPlainP(least)}; ${needed} seeds are needed.`,
   ];
 }
 
@@ -248,7 +248,7 @@ function groupSentence(group: readonly [Contender, ...Contender[]], judged: Judg
   const are = `${named(group)} are equivalent within ${formatSmall(margin ?? NaN)}`;
   if (!group.includes(best) || !group.some((arm) => behind.includes(arm))) return `${are}.`;
   return behind.length === others.length
-    ? `${are} all the same: the lead is reliable, and small.`
+    ? `${are} all the same: the lead is reliable but small.`
     : `${are}, though some of them differ reliably.`;
 }
 
@@ -258,8 +258,8 @@ function openSentence({ contest, best, open }: Judged): string[] {
   const ends = standings.flatMap(({ interval }) => (interval ? [Math.abs(interval.low), Math.abs(interval.high)] : []));
   if (open.length === 0 || standings.length === 0) return [];
   const [are, they] = open.length === 1 ? ['is', 'it'] : ['are', 'they'];
-  const bound = ends.length === 0 ? '' : `; ${they} may differ from it by up to ${formatMetric(Math.max(...ends))}`;
-  return [`${named(open)} ${are} not told apart from ${best.label}${bound}.`];
+  const bound = ends.length === 0 ? '' : `; the difference may be up to ${formatMetric(Math.max(...ends))}`;
+  return [`${named(open)} ${are} not significantly different from ${best.label}${bound}.`];
 }
 
 function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
@@ -298,7 +298,7 @@ function baselineSentences(judged: Judged): string[] {
   const who = above.length === all.length && all.length > 1 ? 'Each of them' : named(above);
   const beat = above.length === 1 || above.length === all.length ? 'beats' : 'beat';
   const unshown = rest.length > MOST_NAMED ? `the other ${rest.length}` : named(rest);
-  const open = rest.length === 0 ? '' : `; of ${unshown} that is not shown`;
+  const open = rest.length === 0 ? '' : `; for ${unshown} this is not shown`;
   return [`${who} ${beat} ${head} by ${gains(above)}${open}.`, ...worse];
 }
 
@@ -332,7 +332,7 @@ function largerSentence({ contest, best, others }: Judged): string[] {
   const better = larger.filter((arm) => standing(contest, arm, best)?.isBetter);
   return better.map((arm) => {
     const [found] = [standing(contest, arm, best)].flatMap((each) => each ?? []);
-    return `Beyond the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found?.gain ?? NaN)}.`;
+    return `Above the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found?.gain ?? NaN)}.`;
   });
 }
 

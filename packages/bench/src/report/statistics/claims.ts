@@ -73,7 +73,7 @@ function outcomeOf(
     byTask.push(differencesOf(ours.trials, theirs.trials));
   }
   const mean = meanWithError(byTask);
-  if (!mean) return refused('it takes two seeds that both arms have');
+  if (!mean) return refused('both arms need two seeds in common');
   const { aNoWorse: p } = testEquivalence(mean, claim.margin, lowerIsBetter);
   const difference = pairedDifferenceOverTasks(byTask);
   return { ...outcome, difference, test: { p, pHolm: p }, shown: false, untested: null };

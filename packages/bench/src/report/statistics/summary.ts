@@ -253,10 +253,10 @@ function overallNotes({ rows, overall, comparisons }: Noted): string[] {
   if (overall.length === 0) return [];
   const mixed = metrics.length > 1 ? `, though they are of ${metrics.join(', ')}` : '';
   const pairs = comparisons.some(({ task }) => task === null)
-    ? " p is of all signs of all seeds and tasks, its adjusted form Holm's over the pairs of arms at a budget."
+    ? ' p comes from a sign-flip test over all seeds and tasks; the adjusted p is Holm-corrected over the pairs of arms at a budget.'
     : '';
   return [
-    `Over the tasks, each counts alike${mixed}; the interval says what other seeds would give on these tasks, not what other tasks would.${pairs}`,
+    `Means over tasks weight every task equally${mixed}; the interval covers other seeds on these tasks, not other tasks.${pairs}`,
   ];
 }
 
@@ -270,7 +270,7 @@ function budgetNotes(rows: readonly SummaryRow[]): string[] {
 function failureNotes(failed: Summary['failed']): string[] {
   return failed.length === 0
     ? []
-    : [`${count(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} in no number.`];
+    : [`${count(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers.`];
 }
 
 function count(amount: number, noun: string): string {
