@@ -25,8 +25,8 @@ const contents = sections().map(({ text, items }) => ({
   ...(text === 'API' && { collapsed: true }),
 }));
 
-/** What the bar at the top has room for on a tablet, beside the live page: where to begin. The sidebar has every page. */
-const bar = ['Tutorials', 'Methods', 'Reference', 'Benchmarks'];
+/** The sections that the bar at the top has room for on a tablet, next to the live page. The sidebar has every page. */
+const bar = ['Guides', 'Methods', 'Benchmarks', 'Reference'];
 const pages = contents.flatMap(({ text, items: [first] }) =>
   first && bar.includes(text) ? [{ text, link: first.link, activeMatch: `^${dirname(first.link)}/` }] : [],
 );
@@ -54,7 +54,7 @@ export default defineConfig({
   },
   themeConfig: {
     logo: '/logo.svg',
-    nav: [{ text: 'Live', link: '/live' }, ...pages],
+    nav: [{ text: 'Get started', link: '/install' }, ...pages, { text: 'Live', link: '/live' }],
     sidebar: { ...apiSidebars(apiContents()), '/': contents },
     outline: { level: [2, 3] },
     search,

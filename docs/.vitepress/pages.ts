@@ -9,37 +9,45 @@ export interface Section {
   readonly items: readonly { readonly text: string; readonly link: string }[];
 }
 
-/** The one list of what the site holds, in reading order. A folder's pages that are not named here follow, by name. */
-const contents: readonly { text: string; folder: string; first: readonly string[] }[] = [
-  { text: 'Start', folder: '.', first: ['the-whole-idea', 'install', 'live'] },
+/** A section of the site: pages named in reading order, then the other pages of its folder by name. */
+interface Contents {
+  readonly text: string;
+  readonly folder: string;
+  /** Pages below docs, without the ending. Pages named here may be from other folders. */
+  readonly first: readonly string[];
+}
+
+/** Every section of the site, in reading order. */
+const contents: readonly Contents[] = [
+  { text: 'Getting started', folder: 'tutorials', first: ['install', 'tutorials/lora', 'tutorials/sora', 'live'] },
   {
-    text: 'Tutorials',
-    folder: 'tutorials',
+    text: 'Guides',
+    folder: 'guides',
     first: [
-      'lora',
-      'adalora',
-      'sora',
-      'retrieval',
-      'rerank',
-      'tag-entities',
-      'chat',
-      'serve',
-      'long-training',
-      'own-model',
-      'own-layers-model',
-      'adapter-to-transformers-js',
-      'compiled-training',
-      'gpu',
+      'guides/serve',
+      'guides/retrieval',
+      'guides/rerank',
+      'guides/tag-entities',
+      'guides/chat',
+      'guides/own-model',
+      'guides/own-layers-model',
+      'guides/adapter-to-transformers-js',
+      'guides/long-training',
     ],
   },
-  { text: 'Methods', folder: 'methods', first: ['lora', 'adalora', 'sora'] },
+  { text: 'Concepts', folder: 'concepts', first: ['concepts/the-whole-idea', 'concepts/ranks-and-budgets'] },
+  { text: 'Methods', folder: 'methods', first: ['methods/sora', 'methods/lora', 'methods/adalora'] },
+  { text: 'Benchmarks', folder: 'benchmarks', first: ['benchmarks/standard'] },
   {
     text: 'Reference',
     folder: 'reference',
-    first: ['cli', 'training', 'loading-models', 'tasks', 'pipelines', 'generation'],
+    first: ['cli', 'training', 'loading-models', 'tasks', 'pipelines', 'generation'].map((page) => `reference/${page}`),
   },
-  { text: 'Benchmarks', folder: 'benchmarks', first: ['standard'] },
-  { text: 'Contributing', folder: 'contributing', first: ['style', 'testing', 'add-a-method', 'add-a-network'] },
+  {
+    text: 'Contributing',
+    folder: 'contributing',
+    first: ['style', 'testing', 'add-a-method', 'add-a-network'].map((page) => `contributing/${page}`),
+  },
 ];
 
 const docs = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -53,11 +61,11 @@ export function sections(): Section[] {
 
 function pagesOf(folder: string, first: readonly string[]): Section['items'] {
   const names = readdirSync(join(docs, folder))
-    .filter((file) => file.endsWith('.md') && file !== 'index.md')
-    .map((file) => file.slice(0, -'.md'.length))
+    .filter((file) => file.endsWith('.md'))
+    .map((file) => join(folder, file.slice(0, -'.md'.length)))
     .sort();
-  const ordered = [...first, ...names.filter((name) => !first.includes(name))];
-  return ordered.map((name) => ({ text: headingOf(join(folder, `${name}.md`)), link: `/${join(folder, name)}` }));
+  const pages = [...first, ...names.filter((name) => !first.includes(name))];
+  return pages.map((page) => ({ text: headingOf(`${page}.md`), link: `/${page}` }));
 }
 
 function headingOf(page: string): string {

@@ -16,9 +16,9 @@ describe('the contents of the site', () => {
         .find(({ text }) => text === 'Methods')
         ?.items.slice(0, 3),
     ).toEqual([
+      { text: 'SoRA', link: '/methods/sora' },
       { text: 'LoRA', link: '/methods/lora' },
       { text: 'AdaLoRA', link: '/methods/adalora' },
-      { text: 'SoRA', link: '/methods/sora' },
     ]);
   });
 });
@@ -47,7 +47,7 @@ describe('the page of a method', () => {
 describe('a link on a page', () => {
   it.each([
     ['sora.md#options', 'sora.md#options'],
-    ['../the-whole-idea.md', '../the-whole-idea.md'],
+    ['../concepts/the-whole-idea.md', '../concepts/the-whole-idea.md'],
     ['#options', '#options'],
     ['https://arxiv.org/abs/2311.11696', 'https://arxiv.org/abs/2311.11696'],
     ['../../packages/lora/README.md#use', `${repository}/blob/main/packages/lora/README.md#use`],

@@ -132,7 +132,7 @@ describe(`every page, ${inChromium}`, () => {
       await page.locator('.VPLocalSearchBox a.result').first().waitFor();
       const links = await page.evaluate<string[]>(resultLinks);
       await page.context().close();
-      expect(links[0]).toMatch(/^\/(?:install|tutorials|methods|reference(?!\/api))/);
+      expect(links[0]).toMatch(/^\/(?:install|tutorials|guides|concepts|methods|reference(?!\/api))/);
       expect(links.map(isOfApi)).toEqual(links.map(isOfApi).sort());
     },
   );

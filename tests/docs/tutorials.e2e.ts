@@ -66,16 +66,16 @@ const CHATML = `{% for message in messages %}<|im_start|>{{ message.role }}
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}`;
 
-const tutorials = filesBelow('docs/tutorials').filter((path) => path.endsWith('.md'));
+const guided = ['docs/tutorials', 'docs/guides'].flatMap(filesBelow).filter((path) => path.endsWith('.md'));
 
-describe('each tutorial, followed from an empty folder', () => {
+describe('each tutorial and guide, followed from an empty folder', () => {
   let folder: string;
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'peftjs-tutorials-'));
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it.each(tutorials)('%s', { timeout: 400_000 }, async (page) => {
+  it.each(guided)('%s', { timeout: 400_000 }, async (page) => {
     const name = basename(page, '.md');
     const own = join(folder, name);
     await mkdir(own);
