@@ -1,24 +1,24 @@
 import type { LiveSession } from './session.js';
 
-/** Where the page stands, in a line. */
+/** Returns the state of the run in one line. */
 export function statusOf({ phase, share, progress, device }: LiveSession): string {
   const percent = `${Math.round(100 * share)} %`;
   switch (phase) {
     case 'idle':
-      return 'Training loads about 43 MB from this site: the model, and ONNX Runtime.';
+      return 'Training first downloads about 43 MB from this site: the model and ONNX Runtime.';
     case 'loading':
       return `Loading: ${percent}`;
     case 'preparing':
-      return `First a head alone, on the frozen encoder: ${percent}`;
+      return `Training a head on the frozen encoder first: ${percent}`;
     case 'training':
       if (!progress) return 'Training';
       return `Step ${progress.step} of ${progress.totalSteps}, ${Math.round(progress.milliseconds)} ms${on(device)}`;
     case 'finished':
-      return `Finished after ${progress?.totalSteps ?? 0} steps. The adapter is yours.`;
+      return `Finished after ${progress?.totalSteps ?? 0} steps. You can download the adapter.`;
     case 'stopped':
-      return progress ? `Stopped at step ${progress.step}; what is learnt so far stays.` : 'Stopped.';
+      return progress ? `Stopped at step ${progress.step}. The adapter keeps what it has learned.` : 'Stopped.';
     case 'failed':
-      return 'Not trained.';
+      return 'Training failed.';
   }
 }
 

@@ -95,23 +95,23 @@ describe('a session', () => {
 
 describe('the status line', () => {
   it.each<[string, LiveSession]>([
-    ['Training loads about 43 MB from this site: the model, and ONNX Runtime.', untrained],
+    ['Training first downloads about 43 MB from this site: the model and ONNX Runtime.', untrained],
     ['Loading: 25 %', told({ kind: 'loading', loadedBytes: 1, totalBytes: 4 })],
-    ['First a head alone, on the frozen encoder: 50 %', told({ kind: 'preparing', step: 2, totalSteps: 4 })],
+    ['Training a head on the frozen encoder first: 50 %', told({ kind: 'preparing', step: 2, totalSteps: 4 })],
     [
       'Step 1 of 4, 210 ms on WebAssembly, 1 thread',
       told({ kind: 'device', device }, { kind: 'progress', ...progress }),
     ],
     [
-      'Finished after 4 steps. The adapter is yours.',
+      'Finished after 4 steps. You can download the adapter.',
       told({ kind: 'progress', ...progress }, { kind: 'ended', how: 'finished' }),
     ],
     [
-      'Stopped at step 1; what is learnt so far stays.',
+      'Stopped at step 1. The adapter keeps what it has learned.',
       told({ kind: 'progress', ...progress }, { kind: 'ended', how: 'stopped' }),
     ],
     ['Stopped.', told({ kind: 'ended', how: 'stopped' })],
-    ['Not trained.', told({ kind: 'failed', reason: '' })],
+    ['Training failed.', told({ kind: 'failed', reason: '' })],
   ])('says: %s', (line, session) => {
     expect(statusOf(session)).toBe(line);
   });
