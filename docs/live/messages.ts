@@ -1,23 +1,23 @@
 /*
- * What the live page and its worker say to each other. The page holds no tensor and computes nothing: it sends sentences and
- * settings, and draws what comes back. Nothing of it leaves the tab.
+ * The messages between the live page and its worker. The page holds no tensors and computes nothing: it sends sentences
+ * and settings, and draws the results. Nothing leaves the tab.
  */
 
-/** The methods that the page offers; `sora-auto` is SoRA that chooses its size. */
+/** The methods that the page offers; `sora-auto` is SoRA with an automatically chosen size. */
 export type MethodName = 'sora' | 'sora-auto' | 'adalora' | 'lora';
 
-/** Labelled sentences as the reader edits them: TSV with the columns `label` and `text`. */
+/** Labelled sentences in editable form: TSV with the columns `label` and `text`. */
 export interface Sentences {
   readonly train: string;
   readonly heldOut: string;
 }
 
-/** How to train. */
+/** The settings of a training run. */
 export interface TrainingRequest {
   readonly method: MethodName;
   readonly epochs: number;
   readonly seed: number;
-  /** What SoRA takes from every gate at every step. */
+  /** The amount by which SoRA shrinks each gate at every step. */
   readonly threshold: number;
   readonly sentences: Sentences;
 }
@@ -27,15 +27,16 @@ export type ToWorker =
   | ({ readonly kind: 'train' } & TrainingRequest)
   | { readonly kind: 'threshold'; readonly threshold: number }
   | { readonly kind: 'stop' }
-  /** A prediction of the newest text asked about; older questions that still wait are dropped. */
+  /** Requests a prediction; replaces earlier requests that are still waiting. */
   | { readonly kind: 'predict'; readonly text: string }
+  /** Requests the adapter as a zip file. */
   | { readonly kind: 'save' };
 
-/** What computes here, and why it is nothing faster. */
+/** The device that computes, and why no faster one is used. */
 export interface DeviceReport {
   readonly backend: 'webgpu' | 'wasm';
   readonly threads: number;
-  /** One clear line for each thing that this browser or this address lacks. */
+  /** One line for each feature that the browser or the address lacks. */
   readonly notes: readonly string[];
 }
 
@@ -45,46 +46,47 @@ export interface Scores {
   readonly macroF1: number;
 }
 
-/** How large the ranks of a module are. */
+/** The sizes of the ranks of a module. */
 export interface ModuleRanks {
   readonly path: string;
   readonly layer: number;
-  /** A size of each rank; exactly 0 for one that is gone. */
+  /** One size per rank; exactly 0 for a pruned rank. */
   readonly sizes: readonly number[];
 }
 
-/** A training run after a step. */
+/** The state of a training run after a step. */
 export interface Progress {
   readonly step: number;
   readonly totalSteps: number;
   readonly loss: number;
   readonly milliseconds: number;
-  /** Parameters that the adapter stores, head left out. */
+  /** Parameters that the adapter stores, without the head. */
   readonly parameters: number;
   readonly modules: readonly ModuleRanks[];
 }
 
-/** What a stage of an adapter that chooses its size ended with. */
+/** The result of one stage of the search for the adapter's size. */
 export interface SizePoint {
   readonly parameters: number;
-  /** In percent of the dense adapter: of some training sentences, and of the held-out ones. Null where there is nothing to compare with. */
+  /** The score on a sample of the training sentences, in percent of the dense adapter; null if there is none. */
   readonly memorization: number | null;
+  /** The same on the held-out sentences. */
   readonly generalization: number | null;
 }
 
-/** The size that an adapter chose. */
+/** The size that the search chose. */
 export interface SizeChoice {
   readonly parameters: number;
   readonly reason: string;
 }
 
-/** What a text is taken for: probabilities by class, the same order as `classes`. */
+/** The predictions for a text: one probability per class, in the order of `classes`. */
 export interface Prediction {
   readonly text: string;
   readonly classes: readonly string[];
-  /** Of the frozen encoder with a trained head. */
+  /** Predicted by the frozen encoder with a trained head. */
   readonly before: readonly number[];
-  /** With the adapter as it stands; undefined before there is one. */
+  /** Predicted with the current adapter; undefined before there is one. */
   readonly after?: readonly number[];
 }
 
@@ -92,7 +94,7 @@ export interface Prediction {
 export type FromWorker =
   | { readonly kind: 'loading'; readonly loadedBytes: number; readonly totalBytes: number }
   | { readonly kind: 'device'; readonly device: DeviceReport }
-  /** The head is trained on the frozen encoder, for comparison. */
+  /** Progress of training a head on the frozen encoder, for comparison. */
   | { readonly kind: 'preparing'; readonly step: number; readonly totalSteps: number }
   | { readonly kind: 'frozen'; readonly scores: Scores; readonly baseParameters: number }
   | ({ readonly kind: 'progress' } & Progress)

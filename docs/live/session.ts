@@ -9,7 +9,7 @@ import type {
   SizePoint,
 } from './messages.js';
 
-/** Where the page stands. `preparing`: a head is trained on the frozen encoder. */
+/** The state of the page. `preparing`: training a head on the frozen encoder. */
 type Phase = 'idle' | 'loading' | 'preparing' | 'training' | 'finished' | 'stopped' | 'failed';
 
 /** A value at a step of the training. */
@@ -18,17 +18,17 @@ export interface Point {
   readonly value: number;
 }
 
-/** What the frozen encoder, with a head trained on it, reaches. */
+/** The result of the frozen encoder with a trained head. */
 interface FrozenReport {
   readonly scores: Scores;
   /** Parameters of the encoder. */
   readonly baseParameters: number;
 }
 
-/** Everything that the page shows of what the worker does. */
+/** The worker's state that the page shows. */
 export interface LiveSession {
   readonly phase: Phase;
-  /** How far loading or preparing is, from 0 to 1. */
+  /** The progress of the current phase, from 0 to 1. */
   readonly share: number;
   readonly device?: DeviceReport;
   readonly frozen?: FrozenReport;
@@ -37,16 +37,17 @@ export interface LiveSession {
   readonly losses: readonly Point[];
   readonly accuracies: readonly Point[];
   readonly macroF1s: readonly Point[];
-  /** Of an adapter that chooses its size: its stages so far, and what it chose. */
+  /** The stages of the search for the adapter's size so far; empty unless the method searches. */
   readonly sizes: readonly SizePoint[];
   readonly choice?: SizeChoice;
   readonly prediction?: Prediction;
   /** Why the newest text could not be predicted. */
   readonly unpredictable?: string;
-  /** Why the training failed. */
+  /** Why training failed. */
   readonly failure?: string;
 }
 
+/** The session before the first training run. */
 export const untrained: LiveSession = {
   phase: 'idle',
   share: 0,
@@ -57,12 +58,12 @@ export const untrained: LiveSession = {
   sizes: [],
 };
 
-/** A training begins: what is known of the device stays, the rest starts anew. */
+/** Returns the session at the start of a training run: only the device is kept. */
 export function started({ device }: LiveSession): LiveSession {
   return { ...untrained, phase: 'loading', ...(device && { device }) };
 }
 
-/** Whether the worker is busy with a training. */
+/** Whether the worker is loading or training. */
 export function isBusy({ phase }: LiveSession): boolean {
   return phase === 'loading' || phase === 'preparing' || phase === 'training';
 }
@@ -72,7 +73,7 @@ export function hasAdapter({ progress }: LiveSession): boolean {
   return progress !== undefined;
 }
 
-/** The session after a message of the worker. What it packs goes to the reader and leaves the session as it is. */
+/** Returns the session after a message from the worker. A packed adapter does not change it. */
 export function after(session: LiveSession, message: FromWorker): LiveSession {
   switch (message.kind) {
     case 'loading':
@@ -126,7 +127,7 @@ function advanced(session: LiveSession, { modules, ...progress }: Progress): Liv
   return { ...session, phase: 'training', share: step / totalSteps, progress, modules, losses };
 }
 
-/** Ranks that are alive, and all of them. */
+/** Returns the number of active ranks and of all ranks. */
 export function countRanks(modules: readonly ModuleRanks[]): { readonly alive: number; readonly all: number } {
   const sizes = modules.flatMap((module) => module.sizes);
   return { alive: sizes.filter((size) => size > 0).length, all: sizes.length };

@@ -1,6 +1,6 @@
 import type { LiveSession } from './session.js';
 
-/** Returns the state of the run in one line. */
+/** Returns the page's status line. */
 export function statusOf({ phase, share, progress, device }: LiveSession): string {
   const percent = `${Math.round(100 * share)} %`;
   switch (phase) {

@@ -2,19 +2,19 @@ import { onBeforeUnmount, shallowRef, type ShallowRef } from 'vue';
 import type { FromWorker, ToWorker, TrainingRequest } from './messages.js';
 import { after, started, untrained, type LiveSession } from './session.js';
 
-/** The page's side of the worker. */
+/** The worker as the page sees it. */
 export interface Live {
   readonly session: ShallowRef<LiveSession>;
   train(request: TrainingRequest): void;
   stop(): void;
-  /** Moves SoRA's threshold, at once if it trains. */
+  /** Sets SoRA's threshold, also during training. */
   steer(threshold: number): void;
   predict(text: string): void;
-  /** Has the adapter packed; the browser then saves it. */
+  /** Requests the adapter as a zip file, which the browser then saves. */
   download(): void;
 }
 
-/** Opens the worker when it is first needed, and ends it with the page. */
+/** Starts the worker at the first training run, and terminates it when the page closes. */
 export function useLive(): Live {
   const session = shallowRef(untrained);
   let worker: Worker | undefined;
@@ -32,7 +32,7 @@ export function useLive(): Live {
     const opened = new Worker(new URL('./worker/worker.ts', import.meta.url), { type: 'module', name: 'peftjs' });
     opened.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => receive(data));
     opened.addEventListener('error', ({ message }) =>
-      fail(`The page's worker failed (${message || 'it did not load'}): reload the page, or use a current browser.`),
+      fail(`The page's worker failed (${message || 'it did not load'}). Reload the page, or use a current browser.`),
     );
     return opened;
   };
@@ -46,7 +46,7 @@ export function useLive(): Live {
       try {
         worker ??= open();
       } catch {
-        fail('This browser has no workers, or they are switched off: the page cannot train without one.');
+        fail('Web workers are missing or disabled in this browser, and training needs one.');
       }
       post({ kind: 'train', ...request });
     },
@@ -57,7 +57,7 @@ export function useLive(): Live {
   };
 }
 
-/** Gives the reader a file. */
+/** Downloads bytes as a file. */
 function offer(name: string, bytes: Uint8Array<ArrayBuffer>): void {
   const address = URL.createObjectURL(new Blob([bytes], { type: 'application/zip' }));
   const link = Object.assign(document.createElement('a'), { href: address, download: name });

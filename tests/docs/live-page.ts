@@ -29,9 +29,9 @@ const valueOf = async (page: Page, name: string) => Number(await at(page, name).
 const phase = (page: Page, ...names: string[]) =>
   page.waitForSelector(names.map((name) => `[data-test=status][data-phase=${name}]`).join(','), { timeout: 900_000 });
 
-/** Fills in the tables and uses few epochs: the tests are not about accuracy. */
+/** Replaces the sentences of the page. */
 async function replaceSentences(page: Page, train: string, heldOut = train): Promise<void> {
-  await page.locator('summary', { hasText: 'The sentences' }).click();
+  await page.locator('summary', { hasText: 'Sentences:' }).click();
   await at(page, 'train').fill(train);
   await at(page, 'heldOut').fill(heldOut);
   await at(page, 'heldOut').blur();
@@ -145,7 +145,7 @@ export function describeLivePage(site: () => string): void {
         await page.waitForSelector('[data-test=answers], [role=alert]');
       }
       await at(page, 'question').fill('   ');
-      await page.getByText('Type something').waitFor();
+      await page.getByText('Type a sentence to classify it.').waitFor();
       expect(await page.evaluate('[window.harmed, document.querySelectorAll("img[src=x]").length]')).toEqual([
         undefined,
         0,

@@ -16,14 +16,14 @@ const modules = [{ path: 'encoder.layer.0.ffn.in', layer: 0, sizes: [0.5, 0, 1] 
 const progress: Progress = { step: 1, totalSteps: 4, loss: 0.7, milliseconds: 210.4, parameters: 2048, modules };
 const prediction = { text: 'good', classes: ['bad', 'good'], before: [0.4, 0.6] };
 
-function told(...messages: readonly FromWorker[]): LiveSession {
+function afterMessages(...messages: readonly FromWorker[]): LiveSession {
   return messages.reduce(after, started(untrained));
 }
 
 describe('a session', () => {
   it('collects the sizes that were tried, and the chosen one', () => {
     const point = { parameters: 64, memorization: 98, generalization: null };
-    const { sizes, choice } = told(
+    const { sizes, choice } = afterMessages(
       { kind: 'size', ...point },
       { kind: 'chosen', parameters: 64, reason: 'it will do' },
     );
@@ -66,18 +66,18 @@ describe('a session', () => {
   });
 
   it('has an adapter after the first step, even if it was stopped', () => {
-    expect(hasAdapter(told({ kind: 'ended', how: 'stopped' }))).toBe(false);
-    const stopped = told({ kind: 'progress', ...progress }, { kind: 'ended', how: 'stopped' });
+    expect(hasAdapter(afterMessages({ kind: 'ended', how: 'stopped' }))).toBe(false);
+    const stopped = afterMessages({ kind: 'progress', ...progress }, { kind: 'ended', how: 'stopped' });
     expect([hasAdapter(stopped), isBusy(stopped)]).toEqual([true, false]);
   });
 
   it('starts a second training from scratch, on the same device', () => {
-    const again = started(told({ kind: 'device', device }, { kind: 'progress', ...progress }));
+    const again = started(afterMessages({ kind: 'device', device }, { kind: 'progress', ...progress }));
     expect(again).toEqual({ ...untrained, phase: 'loading', device });
   });
 
   it('says why a training or a prediction failed, until the next one', () => {
-    const failed = told({ kind: 'failed', reason: 'no memory' });
+    const failed = afterMessages({ kind: 'failed', reason: 'no memory' });
     expect(failed).toMatchObject({ phase: 'failed', failure: 'no memory' });
     expect(started(failed).failure).toBeUndefined();
     const refused = after(failed, { kind: 'unpredictable', text: ' ', reason: 'no token' });
@@ -96,22 +96,22 @@ describe('a session', () => {
 describe('the status line', () => {
   it.each<[string, LiveSession]>([
     ['Training first downloads about 43 MB from this site: the model and ONNX Runtime.', untrained],
-    ['Loading: 25 %', told({ kind: 'loading', loadedBytes: 1, totalBytes: 4 })],
-    ['Training a head on the frozen encoder first: 50 %', told({ kind: 'preparing', step: 2, totalSteps: 4 })],
+    ['Loading: 25 %', afterMessages({ kind: 'loading', loadedBytes: 1, totalBytes: 4 })],
+    ['Training a head on the frozen encoder first: 50 %', afterMessages({ kind: 'preparing', step: 2, totalSteps: 4 })],
     [
       'Step 1 of 4, 210 ms on WebAssembly, 1 thread',
-      told({ kind: 'device', device }, { kind: 'progress', ...progress }),
+      afterMessages({ kind: 'device', device }, { kind: 'progress', ...progress }),
     ],
     [
       'Finished after 4 steps. You can download the adapter.',
-      told({ kind: 'progress', ...progress }, { kind: 'ended', how: 'finished' }),
+      afterMessages({ kind: 'progress', ...progress }, { kind: 'ended', how: 'finished' }),
     ],
     [
       'Stopped at step 1. The adapter keeps what it has learned.',
-      told({ kind: 'progress', ...progress }, { kind: 'ended', how: 'stopped' }),
+      afterMessages({ kind: 'progress', ...progress }, { kind: 'ended', how: 'stopped' }),
     ],
-    ['Stopped.', told({ kind: 'ended', how: 'stopped' })],
-    ['Training failed.', told({ kind: 'failed', reason: '' })],
+    ['Stopped.', afterMessages({ kind: 'ended', how: 'stopped' })],
+    ['Training failed.', afterMessages({ kind: 'failed', reason: '' })],
   ])('says: %s', (line, session) => {
     expect(statusOf(session)).toBe(line);
   });

@@ -118,7 +118,7 @@ describe('the trainer of the live page', () => {
     },
   );
 
-  it('stops, keeps what it has learnt, answers, and trains again', async () => {
+  it('stops, keeps the trained values, still predicts and saves, and trains again', async () => {
     const trainer = trainerWith();
     trainer.on('progress', () => void trainer.handle({ kind: 'stop' }));
     await trainer.handle({ kind: 'train', ...request, epochs: 50 });
@@ -155,10 +155,10 @@ describe('the trainer of the live page', () => {
   it('says why it cannot predict', async () => {
     const trainer = trainerWith();
     await trainer.handle({ kind: 'predict', text: 'the soup' });
-    expect(trainer.all('unpredictable')[0]?.reason).toBe('Train first: there is no model to ask yet.');
+    expect(trainer.all('unpredictable')[0]?.reason).toBe('Train first: there is no model yet.');
   });
 
-  it('says what the device lacks, and tries again', async () => {
+  it('reports why a device does not open, and tries again at the next request', async () => {
     const answers = [
       new EngineError('no WebAssembly'),
       new RangeError('WebAssembly.Memory(): could not allocate memory'),

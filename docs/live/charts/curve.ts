@@ -1,6 +1,6 @@
 import type { Point } from '../session.js';
 
-/** The place of a chart in its drawing, in px. */
+/** The size of a drawing and the margins around its chart, in px. */
 export interface Frame {
   readonly width: number;
   readonly height: number;
@@ -16,12 +16,13 @@ export interface Range {
   readonly high: number;
 }
 
-/** Where a step and a value stand in a chart. */
+/** The positions of a step and of a value in a chart, in px. */
 export interface Scales {
   x(step: number): number;
   y(value: number): number;
 }
 
+/** Returns the scales of a chart with steps from 0 to `lastStep` and values in `range`. */
 export function scalesOf(frame: Frame, lastStep: number, { low, high }: Range): Scales {
   const across = frame.width - frame.left - frame.right;
   const down = frame.height - frame.top - frame.bottom;
@@ -31,12 +32,15 @@ export function scalesOf(frame: Frame, lastStep: number, { low, high }: Range): 
   };
 }
 
-/** An SVG path through points, in tenths of a px; empty for none. */
+/** Returns an SVG path through the points, rounded to 0.1 px; an empty string for no points. */
 export function linePath(points: readonly Point[], { x, y }: Scales): string {
   return points.map(({ step, value }, index) => `${index ? 'L' : 'M'}${tenth(x(step))},${tenth(y(value))}`).join('');
 }
 
-/** The points with each value replaced by a mean in which older ones fade: 0 fades at once, 1 never. */
+/**
+ * Returns the points with each value replaced by an exponential moving average, corrected for bias at the start.
+ * @param memory weight of the previous average, from 0 (no smoothing) to 1 (the plain mean of all values so far)
+ */
 export function smoothed(points: readonly Point[], memory = 0.85): Point[] {
   let sum = 0;
   let weight = 0;
@@ -47,7 +51,10 @@ export function smoothed(points: readonly Point[], memory = 0.85): Point[] {
   });
 }
 
-/** The smallest range of whole `unit`s that holds all values, and not only one; `fallback` of none. */
+/**
+ * Returns the smallest range of whole `unit`s that contains all values and is at least one `unit` wide.
+ * @param fallback the range of no values
+ */
 export function rangeOf(values: readonly number[], unit: number, fallback: Range): Range {
   if (values.length === 0) return fallback;
   const low = Math.floor(Math.min(...values) / unit) * unit;
@@ -55,7 +62,7 @@ export function rangeOf(values: readonly number[], unit: number, fallback: Range
   return { low, high: high > low ? high : low + unit };
 }
 
-/** About `count` round values within a range. */
+/** Returns about `count` round values within a range. */
 export function ticksOf({ low, high }: Range, count = 4): number[] {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));

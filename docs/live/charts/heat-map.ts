@@ -5,16 +5,17 @@ interface Cell {
   readonly rank: number;
   readonly size: number;
   readonly isAlive: boolean;
-  /** From 0 for a rank that is gone to 1 for the largest one of all modules. */
+  /** The cell's opacity: 0 for a pruned rank, 1 for the largest rank of all modules. */
   readonly strength: number;
 }
 
 /** A module as a row of cells. */
 interface HeatRow {
   readonly path: string;
-  /** The module without the layer that it is in. */
+  /** The module's path within its layer. */
   readonly name: string;
   readonly cells: readonly Cell[];
+  /** The number of active ranks. */
   readonly alive: number;
 }
 
@@ -24,10 +25,10 @@ export interface HeatLayer {
   readonly rows: readonly HeatRow[];
 }
 
-/** The least strength of a rank that is alive: it must not look like one that is gone. */
+/** The minimum strength of an active rank, so that it does not look pruned. */
 const FAINTEST = 0.14;
 
-/** Layer x module x rank. */
+/** Returns the cells by layer, module and rank. */
 export function heatMap(modules: readonly ModuleRanks[]): HeatLayer[] {
   const largest = Math.max(0, ...modules.flatMap(({ sizes }) => sizes));
   const layers = [...new Set(modules.map(({ layer }) => layer))].sort((a, b) => a - b);

@@ -1,12 +1,12 @@
 import type { SizePoint } from '../messages.js';
 import { scalesOf, type Frame, type Range } from './curve.js';
 
-/** Stages from much to little. */
+/** Returns the stages sorted by parameters, largest first. */
 export function sizesInOrder(sizes: readonly SizePoint[]): SizePoint[] {
   return [...sizes].sort((a, b) => b.parameters - a.parameters);
 }
 
-/** Where sizes and percentages stand: sizes by their logarithms, the largest at the left. */
+/** Returns the scales of the size chart: parameters on a logarithmic axis, largest at the left, and percentages. */
 export function sizeScales(
   frame: Frame,
   ordered: readonly SizePoint[],

@@ -1,7 +1,7 @@
 import { memoryStorage, savePretrained, type PeftModel } from '@peftjs/core';
 import { zipSync } from 'fflate';
 
-/** The adapter in PEFT's format, its files in one archive: adapter_config.json, adapter_model.safetensors and a model card. */
+/** Returns a zip of the adapter in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. */
 export async function adapterZip(peft: PeftModel): Promise<Uint8Array<ArrayBuffer>> {
   const storage = memoryStorage();
   await savePretrained(peft, FOLDER, { storage });

@@ -1,7 +1,10 @@
 import type { Executor } from '@peftjs/core';
 import type { CompiledFunction } from '@peftjs/core/runtime';
 
-/** The executor, with time for the worker's messages before every run: WebAssembly's own runs would leave them none. */
+/**
+ * Returns an executor that lets the worker handle messages before every run. Without these pauses, back-to-back
+ * WebAssembly runs would block them.
+ */
 export function attentive(executor: Executor): Executor {
   return {
     ...executor,

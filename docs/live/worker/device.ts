@@ -5,24 +5,24 @@ import * as tf from '@tensorflow/tfjs';
 import type { Env } from 'onnxruntime-common';
 import type { Device } from './live-trainer.js';
 
-/** More threads than this gain nothing on matrices of this size. */
+/** More threads do not speed up matrices of this size. */
 const MOST_THREADS = 4;
 
 const ONE_THREAD =
-  'One thread: this address is served without the headers COOP and COEP that browsers ask for before they share memory ' +
-  'between threads. Training takes longer; nothing else changes.';
-const NO_WEBGPU = 'No WebGPU in this browser: the processor computes, through WebAssembly.';
+  'One thread: this address is served without the headers COOP and COEP that browsers require for threads. ' +
+  'Training takes longer; nothing else changes.';
+const NO_WEBGPU = 'No WebGPU in this browser: training runs on the CPU, through WebAssembly.';
 const NO_GPU =
-  'WebGPU without a GPU in this browser: the processor computes, through WebAssembly, which is faster there.';
+  'WebGPU without a GPU in this browser: training runs on the CPU, through WebAssembly, which beats a software GPU.';
 
 /**
- * Opens WebGPU where this browser has it, else WebAssembly, with as many threads as it may have.
+ * Opens WebGPU if the browser has a GPU, otherwise WebAssembly with as many threads as allowed.
  * @param runtimeFiles address of the folder with ONNX Runtime's WebAssembly files, with a slash at its end
- * @throws EngineError, in one clear line, where neither starts.
+ * @throws EngineError if neither starts
  */
 export async function openDevice(runtimeFiles: string): Promise<Device> {
   if (typeof WebAssembly === 'undefined') {
-    throw new EngineError('This browser has no WebAssembly, or it is switched off: the page cannot train without it.');
+    throw new EngineError('This browser has no WebAssembly, or it is disabled, and training needs it.');
   }
   const threads = availableThreads();
   const missing = await whyNoWebgpu();
@@ -31,32 +31,32 @@ export async function openDevice(runtimeFiles: string): Promise<Device> {
     try {
       return { backend: 'webgpu', threads, notes, executor: await onWebgpu(runtimeFiles, threads) };
     } catch (error) {
-      notes.unshift(`WebGPU did not start (${messageOf(error)}): the processor computes, through WebAssembly.`);
+      notes.unshift(`WebGPU did not start (${messageOf(error)}): training runs on the CPU, through WebAssembly.`);
     }
   }
   try {
     return { backend: 'wasm', threads, notes, executor: await onWasm(runtimeFiles, threads) };
   } catch (error) {
     throw new EngineError(
-      `WebAssembly did not start here: ${messageOf(error)}. A current browser, with some memory free, can train.`,
+      `WebAssembly did not start here: ${messageOf(error)}. Use a current browser, and free some memory.`,
       undefined,
       error,
     );
   }
 }
 
-/** Threads to compute with: one core is left to the page. */
+/** The number of threads to compute with; one core is left for the page. */
 function availableThreads(): number {
   if (!crossOriginIsolated) return 1;
   return Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency - 1));
 }
 
-/** A GPU as a browser offers it; a fallback is the processor, which plays one. */
+/** A browser's GPU adapter; a fallback adapter is software on the CPU. */
 interface GpuAdapter {
   readonly info?: { readonly isFallbackAdapter?: boolean };
 }
 
-/** Why there is no WebGPU here; undefined where there is. */
+/** Why WebGPU cannot be used; undefined if it can. */
 async function whyNoWebgpu(): Promise<string | undefined> {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<GpuAdapter | null> } };
   const adapter = await gpu?.requestAdapter().catch(() => null);
@@ -74,13 +74,13 @@ async function onWasm(runtimeFiles: string, threads: number): Promise<Executor> 
   return tried(compiled({ runtime, threads }));
 }
 
-/** ONNX Runtime takes its files from the site, never from its makers' host. */
+/** Makes ONNX Runtime load its files from this site, never from its default CDN. */
 function prepared<R extends OrtRuntime & { readonly env: Env }>(runtime: R, files: string, threads: number): R {
   Object.assign(runtime.env.wasm, { wasmPaths: files, numThreads: threads });
   return runtime;
 }
 
-/** The executor, once it has computed something. @throws EngineError when it cannot. */
+/** Returns the executor after a test computation. @throws EngineError if the result is wrong */
 async function tried(executor: Executor): Promise<Executor> {
   const x = executor.upload({ dtype: 'float32', shape: [2], data: Float32Array.of(1, 2) });
   const double = await executor.compile(({ x }) => ({ y: tf.mul(x as tf.Tensor, 2) }), {

@@ -9,14 +9,15 @@ import {
 import type { HostTensors } from '@peftjs/core/method';
 import type { Scores } from '../messages.js';
 
-/** A model that learns: compiled once, and asked again and again while its adapter's values change. */
+/** A model whose adapter changes during training; it is compiled once for all predictions. */
 export interface Learner {
   /** The model with the newest values. */
   readonly peft: PeftModel;
-  /** Takes over newer values. */
+  /** Replaces the adapter's values. */
   learn(values: HostTensors): void;
+  /** Evaluates the model. */
   scores(data: EvaluationData): Promise<Scores>;
-  /** The probability of each class for the one row of a batch. */
+  /** Returns the probability of each class for the single row of a batch. */
   probabilities(question: InputBatch): Promise<number[]>;
 }
 

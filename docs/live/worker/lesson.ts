@@ -3,37 +3,37 @@ import type { PretrainedModel } from '@peftjs/models';
 import { createDataSet, encodeRows, evaluationData, readTable, trainingData, type DataSet } from '@peftjs/tasks';
 import type { Sentences } from '../messages.js';
 
-/** Sentences made ready for a model that has an output for each of their classes. */
+/** Tokenized sentences, and a model with one output per class. */
 export interface Lesson {
   readonly model: PretrainedModel;
   readonly classes: readonly string[];
   readonly train: TrainingData;
   readonly heldOut: EvaluationData;
-  /** Some of the training sentences, on which memorization is measured. */
+  /** A sample of the training sentences, to measure memorization on. */
   readonly trainSubset: EvaluationData;
-  /** A batch of one text. @throws DataError for a text without a token. */
+  /** Returns a batch of one text. @throws DataError if the text has no tokens */
   question(text: string): Promise<Batch>;
 }
 
-/** Longer sentences are cut. */
+/** Longer sentences are truncated. */
 const MAX_TOKENS = 32;
 const BATCH_SIZE = 16;
-/** Training sentences that memorization is measured on. */
+/** The number of training sentences to measure memorization on. */
 const MEMORIZED = 100;
 
-/** The reader's sentences as they are trained on and judged by. */
+/** The parsed training and held-out sentences. */
 export interface LessonData {
   readonly train: DataSet;
   readonly heldOut: DataSet;
 }
 
-/** @throws DataError for the first thing that is wrong with the sentences, naming the line. */
+/** Parses both tables. @throws DataError for the first error, naming its line */
 export async function readSentences(sentences: Sentences): Promise<LessonData> {
   const train = await read(sentences.train, 'training sentences');
   return { train, heldOut: await read(sentences.heldOut, 'held-out sentences', train) };
 }
 
-/** Cuts the sentences into tokens and batches. @throws DataError for one without a token. */
+/** Tokenizes and batches the sentences. @throws DataError for a sentence without tokens */
 export function prepareLesson({ train, heldOut }: LessonData, model: PretrainedModel, seed: number): Lesson {
   const { classes } = train;
   const maxTokens = Math.min(MAX_TOKENS, model.maxTokens);

@@ -9,33 +9,33 @@ import { recipeFor } from './methods.js';
 import { reasonOf } from './reason.js';
 import { startAdapter, trainAdapter, trainHead } from './training.js';
 
-/** What a tab computes on. */
+/** The device that a tab computes on. */
 export interface Device extends DeviceReport {
   readonly executor: Executor;
 }
 
-/** What the trainer finds around it: a browser's worker, or a test. */
+/** What the trainer needs from its environment: a browser's worker, or a test. */
 export interface Surroundings {
   openDevice(): Promise<Device>;
   loadModel(labels: readonly string[]): Promise<PretrainedModel>;
 }
 
-/** What has been learnt: the frozen encoder with a head, and the adapter. */
-interface Learnt {
+/** The models of the current run: the frozen encoder with a head, and the adapted model. */
+interface Trained {
   lesson?: Lesson;
   frozen?: Learner;
   adapted?: Learner;
 }
 
-/** What the page asked for and did not get yet. */
-interface Wishes {
+/** Requests of the page that are not answered yet: the text to predict, and whether to pack the adapter. */
+interface Pending {
   text?: string;
   adapter?: boolean;
 }
 
 /**
- * Does what the page asks for: trains, and between two steps predicts, saves, moves the threshold and stops. A training that
- * is asked for while another one runs begins when that one has stopped.
+ * Handles the page's messages: trains and, between two steps, predicts, packs the adapter, changes the threshold or
+ * stops. A request to train stops the current run and starts after it.
  */
 export function liveTrainer(
   surroundings: Surroundings,
@@ -43,18 +43,18 @@ export function liveTrainer(
 ): (message: ToWorker) => Promise<void> {
   let threshold = 0;
   let stopper = new AbortController();
-  let trainings = 0; // that run or wait
-  let learnt: Learnt = {};
-  let wishes: Wishes = {};
+  let trainings = 0; // running or waiting
+  let trained: Trained = {};
+  let pending: Pending = {};
 
   const inTurn = oneByOne((error) => tell({ kind: 'failed', reason: reasonOf(error) }));
   const openDevice = untilItSucceeds(surroundings.openDevice);
 
-  const grantWishes = async (): Promise<void> => {
-    const { text, adapter } = wishes;
-    wishes = {};
-    if (text !== undefined) tell(await predicted(text, learnt));
-    if (adapter && learnt.adapted) tell(await saved(learnt.adapted));
+  const answerPending = async (): Promise<void> => {
+    const { text, adapter } = pending;
+    pending = {};
+    if (text !== undefined) tell(await predicted(text, trained));
+    if (adapter && trained.adapted) tell(await saved(trained.adapted));
   };
 
   const learn = async (request: TrainingRequest, signal: AbortSignal): Promise<void> => {
@@ -64,14 +64,14 @@ export function liveTrainer(
     tell({ kind: 'device', device: report });
     const model = await surroundings.loadModel(data.train.classes);
     const lesson = prepareLesson(data, model, request.seed);
-    learnt = { lesson };
+    trained = { lesson };
     const { epochs, seed } = request;
     const reportEvery = report.backend === 'webgpu' ? 5 : 1;
     const plan = { lesson, executor: attentive(own), epochs, seed, reportEvery, signal, tell };
-    learnt.frozen = await trainHead(plan);
+    trained.frozen = await trainHead(plan);
     const recipe = recipeFor(request.method, () => threshold);
-    learnt.adapted = startAdapter(plan, recipe);
-    await trainAdapter(learnt.adapted, recipe, plan, grantWishes);
+    trained.adapted = startAdapter(plan, recipe);
+    await trainAdapter(trained.adapted, recipe, plan, answerPending);
   };
 
   const run = async (request: TrainingRequest, signal: AbortSignal): Promise<void> => {
@@ -81,7 +81,7 @@ export function liveTrainer(
     } catch (error) {
       tell(signal.aborted ? { kind: 'ended', how: 'stopped' } : { kind: 'failed', reason: reasonOf(error) });
     }
-    await grantWishes();
+    await answerPending();
   };
 
   const start = async (request: TrainingRequest): Promise<void> => {
@@ -105,22 +105,22 @@ export function liveTrainer(
         stopper.abort();
         return;
       case 'predict':
-        wishes.text = message.text;
+        pending.text = message.text;
         break;
       case 'save':
-        wishes.adapter = true;
+        pending.adapter = true;
     }
-    if (trainings === 0) await inTurn(grantWishes);
+    if (trainings === 0) await inTurn(answerPending);
   };
 }
 
-/** Runs one task after the other: ONNX Runtime's sessions take no two runs at once. */
+/** Runs tasks one after another, because an ONNX Runtime session cannot run twice at once. */
 function oneByOne(onError: (error: unknown) => void): (task: () => Promise<void>) => Promise<void> {
   let last = Promise.resolve();
   return (task) => (last = last.then(task).catch(onError));
 }
 
-/** Opens once, and again where that failed. */
+/** Caches the result of `open`; after a failure, the next call tries again. */
 function untilItSucceeds<T>(open: () => Promise<T>): () => Promise<T> {
   let opened: Promise<T> | undefined;
   return async () => {
@@ -134,8 +134,8 @@ function untilItSucceeds<T>(open: () => Promise<T>): () => Promise<T> {
   };
 }
 
-async function predicted(text: string, { lesson, frozen, adapted }: Learnt): Promise<FromWorker> {
-  if (!lesson || !frozen) return { kind: 'unpredictable', text, reason: 'Train first: there is no model to ask yet.' };
+async function predicted(text: string, { lesson, frozen, adapted }: Trained): Promise<FromWorker> {
+  if (!lesson || !frozen) return { kind: 'unpredictable', text, reason: 'Train first: there is no model yet.' };
   try {
     const question = await lesson.question(text);
     const before = await frozen.probabilities(question);

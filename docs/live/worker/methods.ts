@@ -5,22 +5,25 @@ import { lora } from '@peftjs/lora';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import type { MethodName } from '../messages.js';
 
-/** A method with the rates it is trained at. */
+/** A configured method with its learning rates. */
 export interface Recipe {
   readonly configured: ConfiguredMethod;
   readonly rates: Pick<TrainOptions, 'learningRate' | 'learningRates'>;
 }
 
-/** Ranks that every module starts with. */
+/** The number of ranks that each module starts with. */
 const RANKS = 8;
 
-/** @param threshold what SoRA takes from every gate at the step that is being taken */
+/**
+ * Returns the recipe of a method.
+ * @param threshold returns the amount by which SoRA shrinks each gate at the current step
+ */
 export function recipeFor(name: MethodName, threshold: () => number): Recipe {
   switch (name) {
     case 'sora': {
       const configured = sora({ r: RANKS, thresholdMode: 'constant', sparseLambda: threshold() });
       return {
-        configured: steered(configured, threshold),
+        configured: withThreshold(configured, threshold),
         rates: { learningRate: 2e-3, learningRates: { gate: 1e-2 } },
       };
     }
@@ -38,8 +41,8 @@ export function recipeFor(name: MethodName, threshold: () => number): Recipe {
   }
 }
 
-/** SoRA with a threshold that is asked for anew at every step, so that a slider moves it while it trains. */
-function steered({ method, config }: ConfiguredMethod<SoraConfig>, threshold: () => number): ConfiguredMethod {
+/** Returns SoRA with a threshold that is read at every step, so that a slider can change it during training. */
+function withThreshold({ method, config }: ConfiguredMethod<SoraConfig>, threshold: () => number): ConfiguredMethod {
   const controller = (): Controller => ({
     scalars: () => ({ threshold: threshold() }),
     reads: () => [],

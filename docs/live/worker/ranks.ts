@@ -2,8 +2,8 @@ import { floats, rowNorms, transposed, valuesOf, type AdapterContents, type Host
 import type { ModuleRanks } from '../messages.js';
 
 /**
- * The sizes of the ranks of every module: SoRA's gates |g|, AdaLoRA's singular values |E|, and of LoRA, which has neither,
- * ||A_i|| ||B_i||.
+ * Returns the sizes of the ranks of every module: SoRA's gates |g|, AdaLoRA's singular values |E|, or, for LoRA, which
+ * has neither, ||A_i|| ||B_i||.
  */
 export function moduleRanks({ layers, values }: Pick<AdapterContents, 'layers' | 'values'>): ModuleRanks[] {
   return Object.values(layers).map((layer) => ({

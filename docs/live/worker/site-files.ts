@@ -3,8 +3,8 @@ import { CheckpointError } from '@peftjs/core/method';
 import type { FileSizes } from '../lesson-files.js';
 
 /**
- * The site's own files as a storage to load models from. What is there is known beforehand: a page that asks for a file to see
- * whether it exists would fill the console with errors.
+ * Returns the site's files as a storage to load models from. The list of files is known in advance, because probing for
+ * missing files would log errors in the browser's console.
  * @param root address of the folder, with a slash at its end
  * @param sizes bytes of every file in it, by path
  */
@@ -15,11 +15,11 @@ export function siteFiles(root: URL, sizes: FileSizes): Storage {
       if (!(path in sizes)) throw new CheckpointError(`this site has no ${path}: reload the page`, path);
       return fetchBytes(new URL(path, root));
     },
-    write: (path) => Promise.reject(new CheckpointError(`cannot write ${path}: a site is only read`, path)),
+    write: (path) => Promise.reject(new CheckpointError(`cannot write ${path}: this site is read-only`, path)),
   };
 }
 
-/** A file of the site. @throws CheckpointError when it does not come. */
+/** Downloads a file of the site. @throws CheckpointError if that fails */
 export async function fetchBytes(url: URL): Promise<Uint8Array> {
   try {
     const response = await fetch(url);

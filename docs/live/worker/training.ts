@@ -8,24 +8,24 @@ import type { Lesson } from './lesson.js';
 import type { Recipe } from './methods.js';
 import { moduleRanks } from './ranks.js';
 
-/** What a model is trained on, with, and how long. */
+/** The data, device and settings of a training run. */
 export interface Training {
   readonly lesson: Lesson;
   readonly executor: Executor;
   readonly epochs: number;
   readonly seed: number;
-  /** Steps between two reports: each one brings all values to the host, which takes a while from a GPU. */
+  /** Steps between two reports. Each report copies all values to the host, which is slow on a GPU. */
   readonly reportEvery: number;
   readonly signal: AbortSignal;
   readonly tell: (message: FromWorker) => void;
 }
 
-/** The head alone, on the frozen encoder, is trained at this rate. */
+/** The learning rate of the head on the frozen encoder. */
 const HEAD_RATE = 1e-2;
-/** How often the held-out sentences are scored. */
+/** Evaluations of the held-out sentences per epoch. */
 const SCORES_PER_EPOCH = 2;
 
-/** Trains a head on the frozen encoder: what every adapter has to beat. */
+/** Trains a head on the frozen encoder: the baseline for every adapter. */
 export async function trainHead({ lesson, executor, epochs, seed, signal, tell }: Training): Promise<Learner> {
   const peft = attach(lesson.model, head(), { seed });
   await train(peft, lesson.train, {
@@ -41,14 +41,14 @@ export async function trainHead({ lesson, executor, epochs, seed, signal, tell }
   return learner;
 }
 
-/** An untrained adapter on the model. */
+/** Attaches an untrained adapter to the model. */
 export function startAdapter({ lesson, executor, seed }: Training, { configured }: Recipe): Learner {
   return openLearner(attach(lesson.model, configured, { seed }), executor);
 }
 
 /**
- * Trains an adapter, and the head with it; the learner has the newest values at every report.
- * @param betweenSteps what else the worker was asked for meanwhile
+ * Trains an adapter together with the head, and updates the learner before every report.
+ * @param betweenSteps answers requests that arrived during the last steps
  */
 export async function trainAdapter(
   learner: Learner,

@@ -1,4 +1,4 @@
-/** The worker of the live page: a trainer between the page's messages and the site's files. */
+/** The worker of the live page: connects the trainer to the page's messages and the site's files. */
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { LESSON, MODEL, type FileSizes } from '../lesson-files.js';
 import type { FromWorker, ToWorker } from '../messages.js';
@@ -12,7 +12,7 @@ function tell(message: FromWorker): void {
   self.postMessage(message, { transfer: message.kind === 'adapter' ? [message.zip.buffer] : [] });
 }
 
-/** The model that was loaded last. */
+/** The most recently loaded model. */
 let newest: PretrainedModel | undefined;
 
 async function loadModel(labels: readonly string[]): Promise<PretrainedModel> {
