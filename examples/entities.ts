@@ -1,4 +1,4 @@
-// Trains a tagger on a CoNLL file, and finds places and people in sentences of one's own.
+// Trains a tagger on a CoNLL file, and finds places and people in your own sentences.
 import {
   attach,
   compiled,

@@ -8,7 +8,7 @@ import { fineTune, type Review } from './fine-tune.js';
 const folder = await mkdtemp(join(tmpdir(), 'peftjs-example-'));
 afterAll(() => rm(folder, { recursive: true }));
 
-it('fine-tunes on real reviews, saves, loads and is better than guessing', async () => {
+it('fine-tunes on real reviews, saves, loads and beats guessing', async () => {
   const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');
   const rows = JSON.parse(await readFile(file, 'utf8')) as { text: string; class: 0 | 1 }[];
   const reviews = rows.slice(0, 300).map(({ text, class: label }): Review => [text, label]);

@@ -1,4 +1,4 @@
-// The whole of it: a pretrained model, an adapter, labelled text, training, saving, loading.
+// The whole workflow: load a model, attach an adapter, train it on labelled text, save and load it.
 // #region fine-tune
 import { attach, countParameters, evaluate, loadPretrained, savePretrained, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
@@ -18,7 +18,7 @@ export async function fineTune(reviews: readonly Review[], folder: string) {
   const encode = (part: typeof data) => encodeRows(part, model.tokenizer, { maxTokens: 32 });
   const heldOut = evaluationData(encode(split.selection), { batchSize: 32 });
 
-  // Every module starts with 8 ranks; training keeps those that 50,000 parameters pay for.
+  // Every module starts with 8 ranks; training prunes them until the adapter has 50,000 parameters.
   const peft = attach(model, sora({ r: 8, budget: 50_000 }), { seed: 1 });
   await train(peft, trainingData(encode(split.train), { batchSize: 16, seed: 1 }), {
     executor: compiled(),

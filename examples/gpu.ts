@@ -1,11 +1,11 @@
-// Trains on a GPU if one starts, otherwise on the processor.
+// Trains on a GPU if one is usable, otherwise on the CPU.
 import { attach, evaluate, train, type Executor } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { reviews } from './reviews.js';
 
-/** The executor on the first provider that starts here. Only compiling a function shows whether it does. */
+/** Returns an executor on the first provider that works here, which only compiling a function shows. */
 async function firstThatStarts(providers: readonly string[]): Promise<Executor> {
   for (const provider of providers) {
     const executor = compiled({ executionProviders: [provider] });
@@ -14,7 +14,7 @@ async function firstThatStarts(providers: readonly string[]): Promise<Executor> 
       await dispose();
       return executor;
     } catch (error) {
-      console.log(error instanceof Error ? error.message : error); // what is missing, and how to install it
+      console.log(error instanceof Error ? error.message : error); // names what is missing and how to install it
     }
   }
   throw new Error(`none of ${providers.join(', ')} starts`);

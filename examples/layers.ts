@@ -1,4 +1,4 @@
-// LoRA on a LayersModel of your own: a small network that reads digits learns to read them lying on their side.
+// LoRA on your own LayersModel: a small network that classifies digits learns to classify rotated ones.
 import { createRequire } from 'node:module';
 import { countParameters, savePretrained } from '@peftjs/core';
 import { attachLayers, mergeLayers } from '@peftjs/layers';
@@ -9,7 +9,7 @@ const { IMAGES = '100', EPOCHS = '10' } = process.env;
 const count = Number(IMAGES);
 const PIXELS = 28 * 28;
 
-/** `count` images of every digit, [10 count, 14, 14], and their classes [10 count, 10]. */
+/** Returns `count` images of every digit, [10 count, 14, 14], and their classes [10 count, 10]. */
 function digits(from: number, turned = false) {
   const require = createRequire(import.meta.url);
   const images = Array.from({ length: 10 }, (_, digit) => {
@@ -39,10 +39,10 @@ console.log('turned digits, before', accuracy(model, heldOut));
 
 const peft = attachLayers(model, lora({ r: 4 }), { seed: 1 });
 console.log(countParameters(peft));
-model.compile({ optimizer: tf.train.adam(1e-2), ...settings }); // anew: other weights are trained
+model.compile({ optimizer: tf.train.adam(1e-2), ...settings }); // compile again: other weights are trained now
 await model.fit(turned.x, turned.y, { epochs: Number(EPOCHS) });
 console.log('turned digits, after', accuracy(model, heldOut));
 
 await savePretrained(peft, 'turned-digits');
-mergeLayers(model); // from here on a plain LayersModel again
+mergeLayers(model); // a plain LayersModel again
 console.log('merged', accuracy(model, heldOut));

@@ -1,8 +1,8 @@
-// An adapter in PEFT's format, from the live page, from train or from Hugging Face PEFT, and what it says of a sentence.
+// Loads an adapter in PEFT's format (from the live page, peftjs or Hugging Face PEFT) and classifies a sentence.
 // #region load
 import { pipeline } from 'peftjs';
 
-/** The labels of a sentence with their probabilities, the likeliest first: `[{ label: 'negative', score: 0.98 }, ..]`. */
+/** Returns the labels with their probabilities, the most likely first: `[{ label: 'negative', score: 0.98 }, ..]`. */
 export async function classify(text: string, folder: string) {
   const classifier = await pipeline('text-classification', folder);
   const labels = await classifier(text, { topK: 2 });

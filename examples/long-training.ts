@@ -1,4 +1,4 @@
-// A training that ends when it no longer improves, stops at Ctrl-C or after MINUTES, and goes on from there when it is started again.
+// Trains until the score no longer improves. Ctrl-C or MINUTES stop the run; running it again resumes it.
 import {
   attach,
   compiled,
@@ -29,14 +29,14 @@ const begun = await storage.exists(SNAPSHOT);
 try {
   await train(peft, data.train, {
     executor,
-    epochs: Number(EPOCHS), // at most
+    epochs: Number(EPOCHS), // the maximum
     learningRate: 1e-3,
-    schedule: 'constant', // nobody knows yet which step is the last
+    schedule: 'constant', // the last step is not known in advance
     selection: { data: data.selection },
     evaluateEvery: { epochs: 1 },
     earlyStopping: { patience: 3 },
     signal: AbortSignal.any([interrupted.signal, AbortSignal.timeout(60_000 * Number(MINUTES))]),
-    saveEvery: { epochs: 1 }, // and when it stops
+    saveEvery: { epochs: 1 }, // a last snapshot is saved when the run stops
     onSnapshot: (snapshot) => storage.write(SNAPSHOT, writeSnapshot(snapshot)),
     resume: begun ? await readSnapshot(await storage.read(SNAPSHOT)) : null,
     onEvaluation: ({ step, metrics }) => {
@@ -45,7 +45,7 @@ try {
   });
 } catch (error) {
   if (!interrupted.signal.aborted && (error as Error).name !== 'TimeoutError') throw error;
-  console.log(`Stopped. Start again to go on from ${SNAPSHOT}.`);
+  console.log(`Stopped. Run again to resume from ${SNAPSHOT}.`);
   process.exit();
 }
 console.log(await evaluate(peft, data.reported, { executor }));

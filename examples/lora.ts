@@ -1,4 +1,4 @@
-// LoRA on a pretrained sentence encoder: attach, train, judge, save, ask.
+// LoRA on a pretrained sentence encoder: attach, train, evaluate, save, classify.
 import {
   attach,
   compiled,

@@ -1,4 +1,4 @@
-// A method of one's own: every output of a module is scaled by a learnt factor, y = (x W0 + b) * (1 + s), s = 0 at the start.
+// Your own method: scales each output of a module by a learned factor, y = (x W0 + b) * (1 + s), initially s = 0.
 import { hostTensor } from '@peftjs/core';
 import {
   adaptedPaths,
@@ -16,7 +16,7 @@ import {
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 
-/** Output scaling: one number for each output of a module. */
+/** Output scaling: one factor per output of a module. */
 export const scale: CallableMethod = defineMethod<TargetConfig>({
   name: 'scale',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },

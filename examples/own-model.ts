@@ -1,4 +1,4 @@
-// A model of your own, from a folder, an npm package or the Hugging Face hub.
+// Fine-tunes your own model, from a folder, an npm package or the Hugging Face hub.
 import { attach, describeParameters, evaluate, savePretrained, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -12,7 +12,7 @@ const model = await fromPretrained(source, {
 });
 for (const { path, role, inFeatures, outFeatures } of model.sites)
   console.log(path, role, `${inFeatures} × ${outFeatures}`);
-console.log('adapted unless you say otherwise:', model.defaultTargetModules);
+console.log('default target modules:', model.defaultTargetModules);
 
 const executor = compiled();
 const data = await reviews(model);

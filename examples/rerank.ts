@@ -1,4 +1,4 @@
-// Trains a cross-encoder, which reads a definition and a word together, and lets it put candidates in order.
+// Trains a cross-encoder on pairs of a definition and a word, and ranks candidate words with it.
 import {
   attach,
   compiled,
@@ -31,7 +31,7 @@ await train(peft, trainingData(data, { batchSize: 16, seed: 1 }), {
 await savePretrained(peft, 'reranker');
 
 const rerank = await pipeline('text-ranking', 'reranker', { executor });
-const rows = task.dev.rows as readonly Row[]; // four words for each definition, the right one first
+const rows = task.dev.rows as readonly Row[]; // four words per definition, the right one first
 const definitions = rows.filter((_, row) => row % 4 === 0);
 const rankings = await Promise.all(
   definitions.map(async ({ text }, place) => {

@@ -1,4 +1,4 @@
-// Fine-tunes an embedding model to find the word for a definition, compares it with the model as it was, and searches.
+// Fine-tunes an embedding model to find the word for a definition, evaluates it before and after, and searches.
 import {
   attach,
   compiled,
@@ -26,7 +26,7 @@ const encode = (rows: DataSet) => encodeRows(rows, model.tokenizer, { maxTokens:
 const heldOut = evaluationData(encode(task.dev), { batchSize: 32 });
 
 const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-console.log('before', await evaluate(peft, heldOut, { executor })); // an adapter begins as no change
+console.log('before', await evaluate(peft, heldOut, { executor })); // a new adapter changes nothing
 await train(peft, trainingData(encode(task.train), { batchSize: 32, seed: 1 }), {
   executor,
   epochs: Number(EPOCHS),

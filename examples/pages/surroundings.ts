@@ -1,4 +1,4 @@
-// Where the lines of a page run: an empty folder, and a console that is listened to.
+// The environment of code blocks: an empty folder, and a recorded console.
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ export function useFolder(): void {
   });
 }
 
-/** What a test says on the console, which stays silent until the test ends. */
+/** Records what a test prints; the console stays silent until the test ends. */
 export function heard(method: 'log' | 'error'): MockInstance {
   const spy = vi.spyOn(console, method).mockImplementation(() => undefined);
   onTestFinished(() => {

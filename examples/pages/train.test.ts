@@ -1,4 +1,4 @@
-// What the page on training shows, in its order.
+// Code blocks of the page on training, in order.
 import { trainingProgress } from '@peftjs/bench/progress';
 import {
   activeAdapter,
@@ -22,7 +22,7 @@ import { batchesFor, smallBert } from './given.js';
 
 const executor = compiled({ threads: 1 });
 
-/** A small BERT with an adapter, and what to train and judge it on: two batches an epoch. */
+/** A small BERT with an adapter, and its training and evaluation data: two batches per epoch. */
 async function adapted() {
   const model = await smallBert();
   const { train: data, validation } = await batchesFor(model);
@@ -36,7 +36,7 @@ const peaking = (data: EvaluationData): EvaluationData => {
 };
 
 describe('training', () => {
-  it('takes a model with an adapter, and data', async () => {
+  it('trains an adapted model on data', async () => {
     const { model, data } = await adapted();
     // #region first
     const peft = attach(model, lora({ r: 2 }), { seed: 1 });
@@ -47,7 +47,7 @@ describe('training', () => {
     expect(trained.every(([, { data: numbers }]) => numbers.some((value) => value !== 0))).toBe(true);
   });
 
-  it('is told how every step is taken', async () => {
+  it('has options for the training step', async () => {
     const { peft, data } = await adapted();
     const rates: number[] = [];
     const onStep = ({ learningRate }: StepEvent) => rates.push(learningRate);
@@ -55,15 +55,15 @@ describe('training', () => {
     await train(peft, data, {
       executor,
       epochs: 10, // passes over the data
-      gradientAccumulationSteps: 2, // batches to a step
-      learningRate: 1e-3, // the peak of every group of tensors ..
-      learningRates: { head: 5e-4 }, // .. that has none of its own
-      warmupRatio: 0.2, // the rates rise in the first fifth of the steps,
-      schedule: 'cosine', // and fall along half a cosine
+      gradientAccumulationSteps: 2, // batches per step
+      learningRate: 1e-3, // the peak learning rate
+      learningRates: { head: 5e-4 }, // the head has a different peak
+      warmupRatio: 0.2, // rates rise during the first fifth of the steps,
+      schedule: 'cosine', // then fall along half a cosine
       optimizer: adamW({ weightDecay: 0.01 }),
-      loss: crossEntropy({ classWeights: [1, 4] }), // a row of the second, rare class counts as four
-      clipNorm: 0.5, // the largest norm of all gradients together,
-      unclippedGroups: ['head'], // of which the head's are left out
+      loss: crossEntropy({ classWeights: [1, 4] }), // a row of the second class counts four times
+      clipNorm: 0.5, // the maximum norm of all gradients together,
+      unclippedGroups: ['head'], // excluding the head's
       onStep,
     });
     // #endregion steps
@@ -72,15 +72,15 @@ describe('training', () => {
     expect(rates.at(-1)).toBeCloseTo(0.5e-3 * (1 + Math.cos((Math.PI * 7) / 8)), 12);
   });
 
-  it('keeps the best checkpoint of the final steps', async () => {
+  it('selects the best checkpoint', async () => {
     const { peft, data, validation } = await adapted();
     // #region selection
     const { selected, last, totalSteps } = await train(peft, data, {
       executor,
       epochs: 10,
       learningRate: 1e-3,
-      finalRatio: 0.5, // the second half of the steps: budgets hold from here on,
-      selection: { data: validation, evaluations: 5 }, // and five checkpoints are candidates
+      finalRatio: 0.5, // candidates come from the second half of the steps, where budgets are met
+      selection: { data: validation, evaluations: 5 }, // five candidates
     });
     // #endregion selection
     expect([last.step, totalSteps]).toEqual([20, 20]);
@@ -88,7 +88,7 @@ describe('training', () => {
     expect(activeAdapter(peft).values).toEqual(selected.values);
   });
 
-  it('is watched on the way', async () => {
+  it('is evaluated during training', async () => {
     const { peft, data, validation } = await adapted();
     const curve: [number, number | undefined][] = [];
     // #region evaluate
@@ -125,9 +125,9 @@ describe('training', () => {
     });
   });
 
-  it('is stopped, and goes on', async () => {
+  it('is stopped and resumed', async () => {
     const storage = memoryStorage();
-    /** The program of the page. @param stopAfter a step after which it is stopped */
+    /** Runs the page's program. @param stopAfter the step after which to stop it */
     const program = async (stopAfter?: number) => {
       const { peft, data } = await adapted();
       const taken: number[] = [];
@@ -145,8 +145,8 @@ describe('training', () => {
         executor,
         epochs: 3,
         learningRate: 1e-3,
-        signal: stop.signal, // stops after the step that is being taken, with a last snapshot
-        saveEvery: 2, // steps between two snapshots, or { epochs: 1 }, for a machine that fails
+        signal: stop.signal, // stops after the current step, with a last snapshot
+        saveEvery: 2, // steps between snapshots, or { epochs: 1 }
         onSnapshot: (snapshot) => storage.write(file, writeSnapshot(snapshot)),
         resume: begun ? await readSnapshot(await storage.read(file)) : null,
         onStep,
@@ -160,7 +160,7 @@ describe('training', () => {
     expect(await program()).toEqual({ taken: [4, 5, 6], values });
   });
 
-  it('tells a terminal and a file', async () => {
+  it('prints progress to a terminal and a file', async () => {
     const { peft, data, validation } = await adapted();
     const folder = await mkdtemp(join(tmpdir(), 'peftjs-events-'));
     const events = join(folder, 'events.jsonl');
@@ -172,7 +172,7 @@ describe('training', () => {
       },
     }) as unknown as NodeJS.WriteStream;
     // #region watch
-    const progress = trainingProgress({ name: 'reviews', stream }); // left out, process.stderr
+    const progress = trainingProgress({ name: 'reviews', stream }); // stream defaults to process.stderr
     const log = jsonLines((line) => appendFile(events, line));
     await train(peft, data, {
       executor,
@@ -199,7 +199,7 @@ describe('training', () => {
   });
 });
 
-it('every option stands in an example of the page', async () => {
+it('the page has an example of every option', async () => {
   const { peft, data } = await adapted();
   const unknown: object = { everyOption: true };
   const refusing = train(peft, data, { executor, epochs: 1, learningRate: 1, ...unknown });

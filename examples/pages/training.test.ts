@@ -1,4 +1,4 @@
-// What the pages on optimizers, on programs and on adding a method show, and what the README of the engine says of sizes and kernels.
+// Code blocks of the pages on optimizers, programs and adding a method, and the engine README's on shapes and kernels.
 import {
   activeAdapter,
   adamW,
@@ -38,14 +38,14 @@ import { batchesFor, smallBert } from './given.js';
 
 const executor: Executor = compiled({ threads: 1 });
 
-/** A small BERT with an adapter, and what to train and judge it on. */
+/** A small BERT with an adapter, and its training and evaluation data. */
 async function adapted() {
   const model = await smallBert();
   const { train: data, validation } = await batchesFor(model);
   return { model, peft: attach(model, lora({ r: 2 }), { seed: 1 }), data, validation };
 }
 
-describe('what train is told by values', () => {
+describe('options of train that are objects or functions', () => {
   it('an optimizer, a schedule and a loss', async () => {
     const { peft, data } = await adapted();
     const before = activeAdapter(peft).values;
@@ -70,9 +70,9 @@ describe('what train is told by values', () => {
       executor,
       epochs: 3,
       learningRate: 1e-3,
-      loss: crossEntropy({ labelSmoothing: 0.1 }), // left out: the loss for the kind of the data
-      optimizer: adamW({ weightDecay: 0.01 }), // or sgd({ momentum: 0.9 }), lion(), adafactor(), or one of your own
-      schedule: linear({ warmup: 'transformers' }), // or 'linear', 'cosine', 'constant', or one of your own
+      loss: crossEntropy({ labelSmoothing: 0.1 }), // default: the loss for the kind of data
+      optimizer: adamW({ weightDecay: 0.01 }), // or sgd({ momentum: 0.9 }), lion(), adafactor(), or your own
+      schedule: linear({ warmup: 'transformers' }), // or 'linear', 'cosine', 'constant', or your own
     });
     // #endregion train
     expect(activeAdapter(peft).values).not.toEqual(before);
@@ -180,8 +180,8 @@ describe('programs', () => {
 
     let weights = { w: executor.upload(hostZeros([2, 1])) };
     for (const rows of [3, 8, 5, 8]) {
-      const batch = batchOf(rows); // tensors at rest, x [rows, 2] and y [rows, 1]
-      const next = await step.run({ batch, rate: hostScalar(0.1) }, { weights }); // fed and given up; held, and still yours
+      const batch = batchOf(rows); // host tensors: x [rows, 2] and y [rows, 1]
+      const next = await step.run({ batch, rate: hostScalar(0.1) }, { weights }); // the first are freed after the run; the second are kept
       releaseAll(executor, { ...weights, loss: next.loss });
       weights = next.weights;
     }
@@ -213,7 +213,7 @@ describe('programs', () => {
     const [batch] = validation.batches;
     if (!batch) return expect.unreachable();
     // #region runtime
-    const { model, layers, values } = actingParts(peft); // what acts: the model, its layers, and their tensors
+    const { model, layers, values } = actingParts(peft); // the active parts: the model, its layers, and their tensors
     const runtime = openRuntime(model, executor);
     const adapter = uploadAll(executor, values);
 
@@ -221,11 +221,11 @@ describe('programs', () => {
       name: 'log-softmax',
       compute: (scope, inputs) => ({ logShares: tf.logSoftmax(model.forward(scope, inputs)) }),
     };
-    const inputs = modelInputs(model, layers, batch); // its tensors, and the rows of embeddings that stay on the host
+    const inputs = modelInputs(model, layers, batch); // the batch's tensors, and looked-up rows of embeddings kept on the host
     const [rows, tokens] = tensorAt(batch.inputs, 'inputIds').shape as [number, number];
     const specs = { inputs: openSpecs(inputs, { rows, tokens }), rows: {}, kept: {} };
 
-    const { program, frozen } = runtime.pass(layers, pass, specs); // prepared once; the weights are uploaded once
+    const { program, frozen } = runtime.pass(layers, pass, specs); // compiled and uploaded only once
     const { logShares } = await program.run({ inputs }, { frozen, adapter, rows: {}, kept: {} });
     const shares = await executor.download(logShares);
 
@@ -289,16 +289,16 @@ describe('the engine', () => {
 });
 
 describe('a controller', () => {
-  it('asks what the loss would be with other tensors', async () => {
+  it('measures the loss with other tensors', async () => {
     const { model, data } = await adapted();
     const asked: Record<string, number>[] = [];
     // #region probes
-    /** Asks every `every` steps for the loss without each module's factors, and sets those to 0 that are missed least. */
+    /** Every `every` steps, measures the loss without each module's factors and zeros the least important ones. */
     function ablating(names: readonly string[], every: number): Controller {
       return {
-        probeRows: 4, // training rows that are kept from training, to measure the losses on
+        probeRows: 4, // training rows held out to measure the losses on
         scalars: () => ({}),
-        reads: (step) => (step % every === 0 ? names : []), // of every `<path>.<tensor>` its values
+        reads: (step) => (step % every === 0 ? names : []), // the tensors to read, named `<path>.<tensor>`
         probes: (step, values): Record<string, HostTensors> =>
           step % every === 0
             ? Object.fromEntries(names.map((name) => [name, { [name]: hostZeros(tensorAt(values, name).shape) }]))

@@ -9,7 +9,7 @@ import { follow, type Variables } from './followed.js';
 /** What the reader sees at the end, by tutorial. */
 const seen: Readonly<Record<string, RegExp>> = {
   adalora: /encoder\S* +█+ \d+$/m,
-  'adapter-to-transformers-js': /farthest logits, relatively: \d/,
+  'adapter-to-transformers-js': /largest relative difference of the logits: \d/,
   'compare-methods': /report\.html/,
   chat: /^\[.*"role":"assistant","content":/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
