@@ -10,5 +10,5 @@ const peft = await loadPretrained(model, 'my-adapter', { methods: [lora] });
 const maxTokens = 64;
 const merged = mergeAndUnload(peft);
 const graph = await exportOnnx(merged);
-console.log('largest relative difference of the logits:', await checkOnnx(graph, peft, { maxTokens }));
+console.log('largest relative error of the logits:', await checkOnnx(graph, peft, { maxTokens }));
 await saveOnnx(merged, graph, 'web', { maxTokens }); // class names come from the adapter

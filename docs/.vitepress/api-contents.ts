@@ -2,10 +2,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { DefaultTheme } from 'vitepress';
 
-/** What docs/api/generate.ts has written: the entries of the packages with the pages of their exports. */
+/** The output of docs/api/generate.ts: the entry points of the packages with the pages of their exports. */
 export type ApiContents = readonly {
   readonly text: string;
-  /** Below docs/reference/api. */
+  /** Path below docs/reference/api. */
   readonly folder: string;
   readonly groups: readonly {
     readonly text: string;
@@ -16,18 +16,18 @@ export type ApiContents = readonly {
 const base = '/reference/api';
 const file = fileURLToPath(new URL(`..${base}/contents.json`, import.meta.url));
 
-/** The contents of the reference; none before it is generated. */
+/** Returns the contents of the API reference; empty before it is generated. */
 export function apiContents(): ApiContents {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ApiContents) : [];
 }
 
-/** Where the index of all packages and that of each entry is. */
+/** Returns links to the index of all packages and to the index of each entry point. */
 export function apiIndexes(contents: ApiContents): { text: string; link: string }[] {
   const indexes = contents.map(({ text, folder }) => ({ text, link: `${base}/${folder}/` }));
   return indexes.length > 0 ? [{ text: 'All packages', link: `${base}/` }, ...indexes] : [];
 }
 
-/** A sidebar for the pages of each entry: its exports are listed, of other entries the index alone. */
+/** Returns a sidebar per entry point, with its exports and links to the other entry points. */
 export function apiSidebars(contents: ApiContents): DefaultTheme.SidebarMulti {
   const indexes = apiIndexes(contents);
   const sidebars = contents.map(({ folder, groups }): [string, DefaultTheme.SidebarItem[]] => {

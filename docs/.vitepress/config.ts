@@ -8,7 +8,7 @@ import { sections } from './pages.js';
 import { search } from './search.js';
 import { vite } from './vite.js';
 
-/** Rewrites the links of each page by `siteLink`, before VitePress looks at them. */
+/** Rewrites the links of each page with `siteLink`, before VitePress checks them. */
 function linkOut(md: MarkdownRenderer): void {
   md.core.ruler.push('link-out', (state) => {
     const { relativePath } = state.env as { readonly relativePath: string };
@@ -25,7 +25,7 @@ const contents = sections().map(({ text, items }) => ({
   ...(text === 'API' && { collapsed: true }),
 }));
 
-/** The sections that the bar at the top has room for on a tablet, next to the live page. The sidebar has every page. */
+/** The sections in the top bar, as many as fit on a tablet. The sidebar has every page. */
 const bar = ['Guides', 'Methods', 'Benchmarks', 'Reference'];
 const pages = contents.flatMap(({ text, items: [first] }) =>
   first && bar.includes(text) ? [{ text, link: first.link, activeMatch: `^${dirname(first.link)}/` }] : [],
@@ -42,7 +42,7 @@ export default defineConfig({
     ['meta', { property: 'og:description', content: description }],
   ],
   vite,
-  metaChunk: true, // what every page has in common, sidebars among it, is loaded once
+  metaChunk: true, // shared data such as the sidebars is loaded once
   sitemap: { hostname: home },
   buildEnd: writeLlms,
   markdown: {

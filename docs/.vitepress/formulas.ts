@@ -2,15 +2,15 @@ import { katex } from '@mdit/plugin-katex';
 import type { MarkdownRenderer } from 'vitepress';
 
 /**
- * Typesets `$...$` in a line and `$$...$$` in a block, which GitHub shows too. Vue takes the result as it is.
- * @throws SyntaxError where a formula has a mistake: the site is not built.
+ * Typesets `$...$` in a line and `$$...$$` in a block, the syntax of GitHub. Vue does not interpolate the result.
+ * @throws SyntaxError if a formula is invalid, which fails the build
  */
 export function typesetFormulas(md: MarkdownRenderer): void {
-  // The plugin has its types of markdown-it from another package than VitePress.
+  // The plugin and VitePress import markdown-it's types from different packages.
   katex(md as never, {
     throwOnError: true,
     transformer: (html) => {
-      if (html.includes('katex-error')) throw new SyntaxError(`a formula cannot be read: ${html}`);
+      if (html.includes('katex-error')) throw new SyntaxError(`invalid formula: ${html}`);
       return html.replace(/^<\w+/, '$& v-pre');
     },
   });

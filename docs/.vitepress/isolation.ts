@@ -1,4 +1,4 @@
-/** The headers that a browser asks for before it shares memory between the threads of a page. */
+/** The headers that browsers require before threads of a page may share memory. */
 export const isolation = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',

@@ -1,12 +1,12 @@
 import { dirname, join, normalize } from 'node:path/posix';
 
-/** Where the repository is published. */
+/** The address of the repository. */
 export const repository = 'https://github.com/peftjs/peftjs';
 
-/** Where these pages are published, by .github/workflows/docs.yml. */
+/** The address of the site, published by .github/workflows/docs.yml. */
 export const home = 'https://peftjs.github.io/peftjs/';
 
-/** The anchor of a heading, as GitHub makes it: a link into a page works in the repository and on the site. */
+/** Returns GitHub's anchor of a heading, so that links to headings work in the repository and on the site. */
 export function anchorOf(heading: string): string {
   return heading
     .trim()
@@ -15,7 +15,7 @@ export function anchorOf(heading: string): string {
     .replace(/\s/g, '-');
 }
 
-/** A link of a page below docs as the site needs it: what is no page of the site is shown by the repository. */
+/** Returns a link of a page below docs for the site: links to other files lead to the repository. */
 export function siteLink(page: string, target: string): string {
   const [path = '', anchor] = target.split('#');
   if (/^(?:[a-z]+:|\/|$)/i.test(path)) return target;

@@ -3,17 +3,17 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { apiContents, apiIndexes } from './api-contents.js';
 
-/** Pages that belong together: the first heading of each, and its file below docs without the ending. */
+/** A section of pages: the first heading of each, and its path below docs without the extension. */
 export interface Section {
   readonly text: string;
   readonly items: readonly { readonly text: string; readonly link: string }[];
 }
 
-/** A section of the site: pages named in reading order, then the other pages of its folder by name. */
+/** A section's pages: those of `first` in reading order, then the other pages of its folder by name. */
 interface Contents {
   readonly text: string;
   readonly folder: string;
-  /** Pages below docs, without the ending. Pages named here may be from other folders. */
+  /** Paths below docs, without the extension; they may be from other folders. */
   readonly first: readonly string[];
 }
 
@@ -52,7 +52,7 @@ const contents: readonly Contents[] = [
 
 const docs = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Every page but the start page, of the API the indexes: the sidebar and the bar at the top are made of these. */
+/** Returns all pages except the start page, for the sidebar and the top bar; the API has only its indexes. */
 export function sections(): Section[] {
   const written = contents.map(({ text, folder, first }) => ({ text, items: pagesOf(folder, first) }));
   const place = contents.findIndex(({ text }) => text === 'Reference') + 1;

@@ -1,7 +1,7 @@
 import type { UserConfig } from 'vitepress';
 import { isolation } from './isolation.js';
 
-/** How the live page is built: the packages from their sources, ONNX Runtime's WebAssembly as files of the site. */
+/** Vite options of the live page: builds packages from source, and serves ONNX Runtime's WebAssembly as files. */
 export const vite: NonNullable<UserConfig['vite']> = {
   resolve: { conditions: ['@peftjs/source', 'onnxruntime-web-use-extern-wasm'] },
   worker: { format: 'es' },

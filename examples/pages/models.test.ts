@@ -256,7 +256,7 @@ describe('the engine', () => {
     const { model, peft } = await adapted();
     // #region graph
     const graph = await exportOnnx(mergeAndUnload(peft)); // an ONNX file for any batch size and length
-    const distance = await checkOnnx(graph, peft, { maxTokens: model.maxTokens }); // largest relative difference; throws above 1e-4
+    const distance = await checkOnnx(graph, peft, { maxTokens: model.maxTokens }); // largest relative error; throws above 1e-4
     // #endregion graph
     expect(distance).toBeLessThan(1e-4);
   });

@@ -181,7 +181,7 @@ describe('programs', () => {
     let weights = { w: executor.upload(hostZeros([2, 1])) };
     for (const rows of [3, 8, 5, 8]) {
       const batch = batchOf(rows); // host tensors: x [rows, 2] and y [rows, 1]
-      const next = await step.run({ batch, rate: hostScalar(0.1) }, { weights }); // the first are freed after the run; the second are kept
+      const next = await step.run({ batch, rate: hostScalar(0.1) }, { weights }); // fed: uploaded for this call; held: yours to release
       releaseAll(executor, { ...weights, loss: next.loss });
       weights = next.weights;
     }

@@ -4,14 +4,14 @@ import { blocksOf, regionsOf, runRegions, unrunPrograms } from './regions.js';
 
 const pages = filesBelow('.').filter((path) => path.endsWith('.md') && blocksOf(textOf(path)).length > 0);
 
-describe('every TypeScript block is, word for word, run by a test', () => {
+describe('a test runs every TypeScript block, word for word', () => {
   const regions = runRegions();
 
   it.each(pages)('%s', (page) => {
     expect(unrunPrograms(textOf(page), regions)).toEqual([]);
   });
 
-  it('a block that no test runs would be found', () => {
+  it('finds a block that no test runs', () => {
     const run = regionsOf(
       `
       import { a, type B } from 'x';

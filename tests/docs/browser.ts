@@ -3,10 +3,10 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 
 const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
 
-/** Whether pages cannot be opened here. */
+/** Whether Chromium is missing on this machine. */
 export const withoutChromium = !existsSync(executablePath);
 
-/** The part of a test's title that says where it runs, or why it is skipped. */
+/** A suffix for test titles: where the test runs, or why it is skipped. */
 export const inChromium = withoutChromium ? `skipped: there is no ${executablePath}` : 'in Chromium';
 
 /** Chromium with a software WebGPU. */
@@ -17,7 +17,7 @@ export function openBrowser(args: readonly string[] = ['--disable-gpu']): Promis
   return chromium.launch({ executablePath, args: ['--no-sandbox', ...args] });
 }
 
-/** What a page printed and requested since it was opened, in a browser context of its own. */
+/** An open page in a separate browser context, with its console errors and foreign requests. */
 export interface Visited {
   readonly page: Page;
   /** Errors and warnings of the console, and uncaught errors. */

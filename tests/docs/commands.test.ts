@@ -7,7 +7,7 @@ import { commandsOf, started } from './typed.js';
 
 const pages = filesBelow('.').filter((path) => path.endsWith('.md') && /^ *```(?:sh|bash|shell)$/m.test(textOf(path)));
 
-/** The faults of a page's commands. */
+/** Returns the faults of a page's commands. */
 async function faultsOf(markdown: string): Promise<string[]> {
   const written = actionsOf(markdown).flatMap((action) => ('file' in action ? [basename(action.file)] : []));
   const place: Place = { written, made: new Set() };
@@ -40,7 +40,7 @@ describe('every command on a page exists', () => {
     ['npm install @peftjs/core @peftjs/none', 'nothing here depends on @peftjs/none'],
     ['node none.mjs', 'there is no none.mjs'],
     ['npx none', "npx finds no 'none' here"],
-  ])('"%s" would be found', async (line, fault) => {
+  ])('finds the fault of "%s"', async (line, fault) => {
     expect(await faultsOf(`\`\`\`sh\n${line}\n\`\`\`\n`)).toEqual([expect.stringContaining(fault)]);
   });
 });

@@ -9,8 +9,8 @@ import { root, textOf } from '../workspace/repository.js';
 export type Action = { readonly file: string } | { readonly commands: string };
 
 /**
- * The actions of a page in order: files shown in full (`<<< path`) and blocks of `sh`. A block after `<!-- elsewhere
- * -->` is for other machines.
+ * Returns the actions of a page in order: files shown in full (`<<< path`) and `sh` blocks. Skips blocks after
+ * `<!-- elsewhere -->`, which are for other machines.
  */
 export function actionsOf(markdown: string): Action[] {
   const pattern = /^<<< ([^\s{]+)(?:\{\w+\})?$|^(<!-- elsewhere -->\n\n)?```sh\n([\s\S]*?)^```$/gm;
@@ -44,8 +44,8 @@ export async function follow(page: string, folder: string, variables: Variables 
 }
 
 /**
- * Where packages are installed from: the workspace, run from source or, with PEFTJS_BUILT=1, from builds; or the
- * project that PEFTJS_PACKED names, into which the packed packages are installed.
+ * The source of installed packages: the workspace (its sources or, with PEFTJS_BUILT=1, its builds), or the project of
+ * PEFTJS_PACKED, which has the packed packages installed.
  */
 const packed = process.env.PEFTJS_PACKED;
 const compiled = packed !== undefined || process.env.PEFTJS_BUILT === '1';
@@ -80,10 +80,10 @@ async function install(names: string, folder: string): Promise<void> {
   }
 }
 
-/** The package of each program that pages start. */
+/** The package of each program that pages run. */
 const OWNERS = { tsx: 'tsx', vitest: 'vitest', 'peft-bench': '@peftjs/bench', peftjs: 'peftjs' };
 
-/** What npm would put into the folder's node_modules: the dependencies and peers of our packages. */
+/** Returns packages with the dependencies that npm would install. */
 function withDependencies(names: readonly string[]): Set<string> {
   const all = new Set(names);
   for (const name of all) {

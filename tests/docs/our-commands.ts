@@ -8,7 +8,7 @@ import { offeredMethods } from '../../packages/bench/src/registry/methods.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';
 
-/** The place where a command is typed. */
+/** The context in which a command is typed. */
 export interface Place {
   /** The files that the page asks its reader to write, by name. */
   readonly written: readonly string[];
@@ -16,7 +16,7 @@ export interface Place {
   readonly made: Set<string>;
 }
 
-/** What is wrong with a command of a page, as far as it starts our programs; undefined if nothing is. */
+/** Returns the fault of a page's command; undefined if it has none or starts a program that is not ours. */
 export async function faultOf([name = '', ...args]: Command, place: Place): Promise<string | undefined> {
   const check = starters[name];
   const fault = await check?.(args, place);
@@ -25,12 +25,12 @@ export async function faultOf([name = '', ...args]: Command, place: Place): Prom
 
 type Check = (args: readonly string[], place: Place) => Promise<string | undefined> | string | undefined;
 
-/** How our programs are started. Other programs are not checked. */
+/** Checks by program. Other programs are not checked. */
 const starters: Readonly<Record<string, Check>> = {
   node: ([file = ''], place) => missingFile(file, place),
   npm([command = '', ...args]) {
     const check = npmCommands[command];
-    return check ? check(args) : `npm ${command} is no command that pages use`;
+    return check ? check(args) : `npm ${command} is not a command that pages use`;
   },
   async npx(args, place) {
     const inside = args.indexOf('-c');
@@ -62,7 +62,7 @@ const manifests = ['.', 'tests', 'tools', 'docs', 'examples']
   .map((path) => ({ folder: path.replace('/package.json', ''), ...(json(path) as Manifest) }));
 const scripts = (json('package.json') as Manifest).scripts ?? {};
 
-/** Our packages, their dependencies, and the packages of an example reader. */
+/** Our packages, their dependencies, and packages that readers install. */
 const installable = new Set([
   ...manifests.flatMap(({ name, dependencies, devDependencies, peerDependencies }) => [
     name,
@@ -133,8 +133,8 @@ async function benchFault(args: readonly string[], place: Place): Promise<string
 }
 
 /**
- * Whether rows are for a language model depends on the JSONL file, which the reader has; the name of a table implies
- * labels.
+ * Replaces JSONL files by tables. Only the content of a JSONL file shows whether it is for a language model, and the
+ * reader's file does not exist here; a table always has labels.
  */
 function withoutOwnRows({ train, dev, ...flags }: StudyFlags): StudyFlags {
   const named = (file: string): string => file.replace(/\.jsonl$/, '.tsv');
@@ -145,7 +145,7 @@ function withoutOwnRows({ train, dev, ...flags }: StudyFlags): StudyFlags {
   };
 }
 
-/** An unknown method, task or budget. @throws PeftError for flags that make no study. */
+/** Returns the unknown methods and tasks of a study. @throws PeftError for invalid flags or budgets */
 async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | undefined> {
   const { study, data } = await studyFromFlags(withoutOwnRows(flags));
   for (const budget of study.budgets) parseBudget(budget);

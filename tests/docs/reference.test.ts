@@ -20,25 +20,25 @@ describe('the first sentence of a paragraph', () => {
 });
 
 describe('a page in llms.txt', () => {
-  it('is its heading, its address and its first sentence, in plain words', () => {
+  it('has its heading, its address and its first sentence without markup', () => {
     const page = '# Install\n\n![picture](a.svg)\n\n**Of [npm](x.md).** And more.\n';
     expect(lineOf('install.md', page)).toBe(`- [Install](${home}install.html): Of npm.`);
   });
 
-  it('has its description where there is one', () => {
+  it('prefers its description', () => {
     const page = '---\neditLink: false\ndescription: "What it is."\n---\n\n[API](x.md)\n\n# train()\n\nMore.\n';
     expect(lineOf('reference/api/core/index.md', page)).toBe(`- [train()](${home}reference/api/core/): What it is.`);
   });
 });
 
 describe('the API', () => {
-  it('has every entry of every package, those of users first', () => {
+  it('has every entry point of every package, user-facing ones first', () => {
     const specifiers = allEntries().map(({ specifier }) => specifier);
     expect(specifiers.slice(0, 3)).toEqual(['peftjs', '@peftjs/core', '@peftjs/core/method']);
     expect(specifiers).toEqual(expect.arrayContaining(['@peftjs/bench/progress', '@peftjs/safetensors']));
   });
 
-  it('has a sidebar for each entry, in which the others are closed', () => {
+  it('has a sidebar per entry point, with the others collapsed', () => {
     const entry = (folder: string) => ({
       text: folder,
       folder,
@@ -62,14 +62,14 @@ describe('the API', () => {
     ]);
   });
 
-  it('shows blocks of pages that call a function and import it', () => {
+  it('shows code blocks of pages that import and call a function', () => {
     const examples = allExamples();
     expect(exampleOf('attach', examples)?.code).toMatch(/\battach\(/);
     expect(exampleOf('attach', examples)?.link).toMatch(/^\/[\w/-]+\.md$/);
     expect(exampleOf('nobodyCallsThis', examples)).toBeUndefined();
   });
 
-  it('is found last', () => {
+  it('ranks last in the search', () => {
     const { boostDocument } = search.options.miniSearch.searchOptions;
     const [api, method] = ['/peftjs/reference/api/core/functions/train.html#train', '/peftjs/methods/sora.html'];
     expect(boostDocument(api)).toBeLessThan(boostDocument(method) / 10);

@@ -1,6 +1,6 @@
 import { filesBelow, textOf } from '../workspace/repository.js';
 
-/** Lines of a program that a page shows: those between `// #region name` and `// #endregion name`. */
+/** The lines of a program between `// #region name` and `// #endregion name`, for a page to show. */
 interface Region {
   readonly lines: string;
   /** The imports of the program. */
@@ -8,8 +8,7 @@ interface Region {
 }
 
 /**
- * The regions of everything that CI runs: tests, `examples`, which have the lines of pages, and sources, which have
- * tests.
+ * Returns the regions of everything that CI runs: tests, examples and package sources.
  */
 export function runRegions(): Region[] {
   const files = ['examples', 'packages'].flatMap(filesBelow);
@@ -31,7 +30,7 @@ export function blocksOf(markdown: string): { language: string; code: string }[]
   return [...blocks].map(([, language = '', code = '']) => ({ language, code }));
 }
 
-/** The programs that a block shows: for a diff the ones before and after it, otherwise just one. */
+/** Returns the programs that a block shows: two for a diff (before and after), otherwise one. */
 function programsOf({ language, code }: { language: string; code: string }): string[] {
   if (language !== 'diff') return [code];
   const without = (sign: string) => code.replace(new RegExp(`^[${sign}].*\n`, 'gm'), '').replace(/^./gm, '');
@@ -39,7 +38,8 @@ function programsOf({ language, code }: { language: string; code: string }): str
 }
 
 /**
- * The programs of a page that are not, word for word, a region; their imports may be elsewhere in the region's program.
+ * Returns the programs of a page that match no region word for word. Their imports may be elsewhere in the region's
+ * file.
  */
 export function unrunPrograms(markdown: string, regions: readonly Region[]): string[] {
   const isRun = (program: string): boolean => {

@@ -22,7 +22,7 @@ interface Visit extends Pick<Visited, 'complaints' | 'foreign'> {
   readonly tooWide: readonly number[];
 }
 
-/** The site that .ci/check has built, so that it is not built again. */
+/** The site that .ci/check has already built, if any. */
 const built = process.env.PEFTJS_SITE;
 
 let site: string;
@@ -39,7 +39,7 @@ afterAll(async () => {
   if (built === undefined) await rm(site, { recursive: true });
 });
 
-it('the site is built, with an index for every package and a page for every export', () => {
+it('the site has an index for every package and a page for every export', () => {
   expect(pages).toEqual(
     expect.arrayContaining([
       'index.html',
@@ -51,13 +51,13 @@ it('the site is built, with an index for every package and a page for every expo
   );
 });
 
-it('pages that are generated have no link to edit them, and no parameter without a name', async () => {
+it('generated pages have no edit link and no unnamed parameter', async () => {
   const text = (path: string) => readFile(join(site, path), 'utf8');
   expect(await text('methods/sora.html')).toContain('Edit this page');
   for (const path of pages.filter(isOfApi)) expect(await text(path)).not.toMatch(/Edit this page|__namedParameters/);
 });
 
-it('the page of a function says what it takes, gives and throws, where it is used and where its source is', async () => {
+it('the page of a function has parameters, options, returns, throws, uses and a link to the source', async () => {
   const { ids, links } = await readPage(join(site, 'reference/api/core/functions/train.html'));
   expect(ids).toEqual(expect.arrayContaining(['parameters', 'options', 'returns', 'throws', 'in-use']));
   expect(links).toContainEqual(
@@ -87,9 +87,9 @@ describe(`every page, ${inChromium}`, () => {
     browser = await openBrowser();
     const opened = [...pages.filter((path) => !isOfApi(path)), ...sampleOf(pages.filter(isOfApi))];
     for (const path of pages) if (!opened.includes(path)) visits.set(`/${path}`, await readPage(join(site, path)));
-    const waiting = [...opened];
+    const queue = [...opened];
     const tour = async (browser: Browser) => {
-      for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+      for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
         visits.set(`/${path}`, await lookAt(await visit(browser, origin() + path)));
       }
     };
@@ -153,12 +153,12 @@ function isOfApi(path: string): boolean {
   return /^\/?reference\/api\//.test(path);
 }
 
-/** The pages of some exports; the same ones each time. */
+/** Returns a fixed random sample of pages. */
 function sampleOf(paths: readonly string[]): string[] {
   return [...createRng(7).permutation(paths.length).slice(0, 40)].map((index) => paths[index] as string);
 }
 
-/** What a page holds, without a browser. */
+/** Reads the ids and links of a page without a browser. */
 async function readPage(file: string): Promise<Visit> {
   const html = await readFile(file, 'utf8');
   const attributes = (pattern: RegExp) =>
@@ -189,7 +189,7 @@ async function lookAt({ page, complaints, foreign }: Visited): Promise<Visit> {
 const WIDTHS = [390, 768, 1280];
 const isTooWide = 'document.documentElement.scrollWidth > document.documentElement.clientWidth';
 
-/** Runs in the page, as what follows does. */
+/** Runs in the page, as does `lookRound`. */
 const resultLinks = `[...document.querySelectorAll('.VPLocalSearchBox a.result')].map((link) => link.getAttribute('href'))`;
 
 const lookRound = `({

@@ -6,10 +6,10 @@ import { characterDecoder } from '../models/characters.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { follow, type Variables } from './followed.js';
 
-/** What the reader sees at the end, by tutorial. */
+/** The expected final output, by tutorial. */
 const seen: Readonly<Record<string, RegExp>> = {
   adalora: /encoder\S* +█+ \d+$/m,
-  'adapter-to-transformers-js': /largest relative difference of the logits: \d/,
+  'adapter-to-transformers-js': /largest relative error of the logits: \d/,
   'compare-methods': /report\.html/,
   chat: /^\[.*"role":"assistant","content":/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
@@ -27,22 +27,22 @@ const seen: Readonly<Record<string, RegExp>> = {
   'write-a-method': /trainable params: [\d,]+/,
 };
 
-/** A small random encoder as the reader's own; a trained one if there is one. */
+/** The encoder of the reader: small and random, unless PEFTJS_MINILM names a trained one. */
 const encoder = process.env.PEFTJS_MINILM ?? join(root, 'tests/models/fixtures/bert-tiny');
 
 /**
- * Environment variables of programs: models instead of those on the hub, a free port, a run long enough to be stopped.
+ * Environment variables of programs: local models instead of the hub's, a free port, a run long enough to be stopped.
  */
 const variables: Readonly<Record<string, Variables>> = {
   chat: { MODEL: 'small-decoder' },
-  gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // without a driver that computes on the processor
+  gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // hides software GPU drivers
   'long-training': { ROWS: '400', EPOCHS: '12' },
   rerank: { MODEL: encoder },
   serve: { PORT: '0' },
   'tag-entities': { MODEL: encoder },
 };
 
-/** Files that a tutorial finds in its folder: a model of the reader's own. */
+/** Prepares the files that a tutorial expects in its folder, such as the reader's own model. */
 const given: Readonly<Record<string, (folder: string) => Promise<void>>> = {
   chat: async (folder) => writeDecoder(join(folder, 'small-decoder')),
   'own-model': (folder) =>

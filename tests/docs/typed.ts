@@ -4,26 +4,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** A command as a shell starts it: a program and its arguments. */
+/** A command: a program and its arguments. */
 export type Command = readonly string[];
 
-/** The separator of arguments. No page contains it. */
+/** The separator of arguments, which no page contains. */
 const END = '\x1f';
 
 /**
- * A shell that finds no programs, and prints for each how it would have been started. Loops, functions and variables
- * work as usual; a stub answers for Python.
+ * Makes a shell print the commands of programs instead of running them. Loops, functions and variables work as usual; a
+ * stub replaces Python.
  */
 const prelude = `
 PATH=/nowhere
-command_not_found_handle() { printf -v line '%s${END}' "$@"; printf '%s\\n' "$line" >&3; } # at one go: in a pipe two speak at once
+command_not_found_handle() { printf -v line '%s${END}' "$@"; printf '%s\\n' "$line" >&3; } # one write: commands of a pipe run in parallel
 venv/bin/python() { echo answer; }
 exec 3>&1
 `;
 
 /**
- * The commands that the `sh` blocks of a page ask its reader to type, in order, both with and without `<!-- elsewhere
- * -->`.
+ * Returns the commands of a page's `sh` blocks in order, including blocks after `<!-- elsewhere -->`.
  */
 export async function commandsOf(markdown: string): Promise<Command[]> {
   const blocks = [...markdown.matchAll(/^ *```(?:sh|bash|shell)\n([\s\S]*?)^ *```$/gm)];
@@ -31,12 +30,12 @@ export async function commandsOf(markdown: string): Promise<Command[]> {
   return commands.flat();
 }
 
-/** The commands that a script starts. Nothing is written to files. */
+/** Returns the commands that a script would start. Writes no files. */
 export async function started(script: string): Promise<Command[]> {
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-typed-'));
   const quiet = script.replace(/\s>\s*[\w$][^\s;|&)]*/g, ' >/dev/null');
   const shell = promisify(execFile)('bash', ['-c', prelude + quiet], { cwd: folder });
-  // Since nothing is done, `mkdir a && cd a` fails; the following commands run anyway.
+  // No command has an effect, so `mkdir a && cd a` fails; the following commands are still recorded.
   const stdout = await shell.then(
     (result) => result.stdout,
     (error: unknown) => (error as { readonly stdout: string }).stdout,

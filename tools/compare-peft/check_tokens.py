@@ -1,5 +1,5 @@
-"""Compares the tokens that prepare.ts wrote with those of transformers' tokenizer, for every row. It reads the files
-independently, splitting only at tabs and newlines, since their quotes are unbalanced.
+"""Compares the tokens that prepare.ts wrote with those of transformers' tokenizer, for every row. It parses the files
+independently and splits only at tabs and newlines, because their quotes are unbalanced.
 
     venv/bin/python tools/compare-peft/check_tokens.py --model DIR --data DIR --work DIR
 """

@@ -1,8 +1,8 @@
 /*
  * npx tsx --conditions @peftjs/source tools/compare-peft/prepare.ts --model DIR --data DIR --work DIR [--tasks rte,mrpc]
  *
- * Writes what both sides of the comparison train on: each task as tokens, the batches of every seed, and each seed's
- * initial adapter and head in PEFT format.
+ * Writes the inputs of both sides of the comparison: each task as tokens, the batches of every seed, and each seed's
+ * initial adapter and head in PEFT's format.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';

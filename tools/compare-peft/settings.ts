@@ -6,7 +6,7 @@ interface Settings {
   readonly seeds: readonly number[];
   /** Rows per batch. */
   readonly batchSize: number;
-  /** The most tokens of a row. */
+  /** The maximum number of tokens per row. */
   readonly maxTokens: number;
   /** Threads per run. */
   readonly threads: number;
@@ -39,7 +39,7 @@ interface TaskSettings {
   readonly epochs: number;
   /** Use only the first rows of the training file. Default all. */
   readonly firstRows?: number;
-  /** Whether the task runs only if it is named. Default false. */
+  /** Whether the task runs only if `--tasks` names it. Default false. */
   readonly outOfTable?: boolean;
 }
 

@@ -163,7 +163,7 @@ async function measure(folder: string, dtype: 'fp32' | 'q8', steps: number): Pro
 }
 
 const [folder, dtype, steps = '0'] = process.argv.slice(2);
-if (folder === undefined) throw new ConfigError('name the folder of the checkpoint', 'folder');
+if (folder === undefined) throw new ConfigError('expected the folder of the checkpoint', 'folder');
 if (dtype === 'fp32' || dtype === 'q8') await measure(folder, dtype, Number(steps));
 else {
   if (!existsSync(join(folder, 'config.json'))) await make(folder);

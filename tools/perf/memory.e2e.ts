@@ -34,7 +34,7 @@ describe.each(Object.entries(executors))('the resources of %s', (_, real) => {
     await releaseRuntimes(executor);
     expect(held).toMatchObject({ values: 0, functions: 0 });
     expect(tf.memory().numTensors).toBe(before);
-    // Frozen weights, the adapter and its optimizer state, and nothing of earlier steps.
+    // Only frozen weights, the adapter and its optimizer state; nothing of earlier steps.
     const [first] = seen;
     expect(Math.max(...seen.map(({ values }) => values))).toBe(first?.values);
     expect(Math.max(...seen.map(({ tensors }) => tensors))).toBe(first?.tensors);

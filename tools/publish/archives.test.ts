@@ -31,14 +31,14 @@ function* filesOf(tar: Buffer): Generator<[path: string, content: Buffer]> {
 }
 
 /**
- * Fields added to the statistics since then, and the adjusted p: arms without a budget are now compared at every
- * budget, not at 'none'.
+ * Fields that published summaries lack, and the adjusted p, which has changed: arms without a budget are now compared
+ * at every budget, not at 'none'.
  */
 const SINCE = ['pHolm', 'equivalence', 'resampledRows'];
 
 /**
- * Returns what a published summary and a new one must share exactly, and separately the ends of intervals, which depend
- * on random resamples.
+ * Returns the parts of a summary that must be equal in the published and the new one and, separately, the ends of
+ * intervals, which depend on random resamples.
  */
 function comparable({ rows, overall, comparisons }: Summary, other: Summary) {
   const ends: number[] = [];
@@ -106,13 +106,13 @@ it.each(runs)("reads the archive of '%s' and summarises it as published", { time
 
 it("the archive 'standard' has the stability of ranks that its page and SoRA's page report", async () => {
   const { stability } = summarise(await readResults(join(folder, 'standard')), { reference: 'lora' });
-  const said = stability.map(({ label, budget, verdict, ...row }) => [
+  const reported = stability.map(({ label, budget, verdict, ...row }) => [
     `${label} ${budget.spec}: ${verdict}`,
     ...[row.betweenSeeds, row.betweenTasks].map(({ correlation, jaccard }) =>
       [correlation, jaccard].map((value) => value?.toFixed(2)).join(' '),
     ),
   ]);
-  expect(said).toEqual([
+  expect(reported).toEqual([
     ['adalora r=1: open', '0.44 0.64', '0.28 0.60'],
     ['adalora r=2: open', '0.24 0.72', '-0.00 0.64'],
     ['adalora r=4: open', '0.67 0.83', '0.64 0.82'],

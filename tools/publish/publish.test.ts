@@ -26,10 +26,10 @@ it('extracts a chart of a report with all the colours that it uses', () => {
   expect(svg).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg" /);
   const named = new Set([...svg.matchAll(/var\((--[a-z0-9-]+)\)/g)].map(([, colour]) => colour));
   for (const colour of named) expect(svg).toContain(`${colour}:#`);
-  expect(() => standaloneSvg(report, 'A chart that is not there')).toThrow(/got none/);
+  expect(() => standaloneSvg(report, 'A missing chart')).toThrow(/got none/);
 });
 
-it('writes verdict and scores into a new page, and rejects a page without marks for them', () => {
+it('writes verdict and scores into a new page, and rejects a page without marks', () => {
   const summary = JSON.parse(readFileSync(`${benchmarks}results/standard/summary.json`, 'utf8')) as Published;
   const verdict = { model: 'm', task: null, budget: 'r=4', sentences: ['No reliable winner.', 'a_b is first.'] };
   const judged = { ...summary, margin: null, claims: [], verdicts: [{ ...verdict, ...NOTHING }] };

@@ -33,7 +33,7 @@ ${charts.map((file) => `![${file}](results/${name}/${file}.svg)`).join(' ')}
 
 ## Scores
 
-The mean of the seeds with its 95 % interval. Bold is the best mean of each budget, whatever the intervals say: what is reliable stands above.
+The mean of the seeds with its 95 % interval. The best mean of each budget is bold, even if the difference is not significant.
 
 ${region('scores')}
 

@@ -2,7 +2,7 @@ import { PeftError } from '@peftjs/core';
 
 /**
  * Returns the chart of a report whose description starts with `description`, as an SVG file that follows the reader's
- * light or dark screen. Of a chart in two widths it returns the narrow one, which fits a page's column.
+ * light or dark screen. If a chart exists in two widths, it returns the narrow one, which fits a page's column.
  */
 export function standaloneSvg(report: string, description: string): string {
   const widthOf = (svg: string): number => Number(/width="(\d+)"/.exec(svg)?.[1]);

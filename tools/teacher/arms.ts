@@ -21,8 +21,8 @@ export interface Arm {
   /** Other options of `train`: schedule, warmupRatio, finalRatio, clipNorm, unclippedGroups. */
   readonly training?: Readonly<Record<string, unknown>>;
   /**
-   * `'true-ranks'`: every module has its true rank. `'oracle'`: trains all ranks, then prunes those that the teacher's
-   * logits need least.
+   * Knowledge of the teacher. `'true-ranks'`: every module has its true rank. `'oracle'`: trains all ranks, then prunes
+   * those that matter least for the teacher's logits. Default none.
    */
   readonly knows?: 'true-ranks' | 'oracle';
 }

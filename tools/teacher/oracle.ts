@@ -8,7 +8,8 @@ import type { Task } from './tasks.js';
 /*
  * Backward elimination with access to the teacher. Each round
  *
- *   1. rewrites A B = U S V^T in every module as A = U S^(1/2), B = S^(1/2) V^T: training leaves single ranks open
+ *   1. rewrites A B = U S V^T in every module as A = U S^(1/2), B = S^(1/2) V^T, because training does not determine
+ *      single ranks
  *   2. measures the loss on the teacher's logits without each remaining rank
  *   3. removes the ranks whose removal raises the loss least
  *   4. trains the others further

@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 
 /**
- * Trains a SoRA of 16 ranks with automatic budget in the one module that a teacher changed, on its classes or on random
- * ones.
+ * Trains SoRA with 16 ranks and an automatic budget on the one module that a teacher changed, with the teacher's
+ * classes or random ones as labels.
  */
 async function sized(trueRank: number, { drawn = false } = {}): Promise<{ found: number; sizing: Sizing }> {
   const rng = createRng(5);

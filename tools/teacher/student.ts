@@ -35,7 +35,7 @@ export interface StudentSettings {
   readonly seed: number;
 }
 
-/** After each of its rounds the oracle trains for the steps divided by this. */
+/** After each round, the oracle trains for the student's steps divided by this. */
 const RELEARNT = 4;
 const BATCH = 64;
 
@@ -62,7 +62,7 @@ export async function runStudent(
   };
   await learn(steps);
   const relearn = (): Promise<void> => learn(Math.ceil(steps / RELEARNT));
-  const ranks = arm.knows === 'oracle' ? await oracleRanks(peft, task, executor, relearn) : liveRanks(peft);
+  const ranks = arm.knows === 'oracle' ? await oracleRanks(peft, task, executor, relearn) : ranksOf(peft);
   return {
     ranks: Object.fromEntries(Object.keys(task.ranks).map((path) => [path, ranks[path] ?? 0])),
     ...measured(await logitsOf(peft, task.test.ids, executor), task.test, task),
@@ -70,7 +70,7 @@ export async function runStudent(
   };
 }
 
-function liveRanks(peft: PeftModel): Ranks {
+function ranksOf(peft: PeftModel): Ranks {
   const { layers, values } = activeAdapter(peft);
   return activeRanks(layers, values);
 }
@@ -92,7 +92,7 @@ export function logitError(signal: number): Loss {
   };
 }
 
-/** Returns data with one epoch of so many steps: all rows in a seeded order, repeated in other orders as needed. */
+/** Returns data with one epoch of `steps` steps: all rows in a seeded order, reshuffled and repeated as needed. */
 function trainingData(
   rows: Rows,
   labels: LabelKind,

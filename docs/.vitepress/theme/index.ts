@@ -6,7 +6,7 @@ import idea from '../../images/start.svg';
 import './style.css';
 
 const IDEA =
-  'A frozen weight of millions of numbers, and beside it eight narrow ranks with a gate each, of which training has closed five';
+  'A frozen weight matrix and an adapter of eight narrow ranks, each with a gate; training has pruned five of them';
 
 export default {
   extends: DefaultTheme,
