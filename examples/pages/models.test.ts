@@ -221,7 +221,7 @@ describe('the engine', () => {
     expect(activeAdapter(peft).values).not.toEqual(before);
   });
 
-  it('trains it in a thread of its own', async () => {
+  it('trains it in a worker thread', async () => {
     const { peft, data } = await adapted();
     const before = activeAdapter(peft).values;
     // #region worker

@@ -104,7 +104,7 @@ describe('options of train that are objects or functions', () => {
     expect(first).toBeGreaterThan(losses[0] ?? Infinity);
   });
 
-  it('an optimizer of its own', async () => {
+  it('your own optimizer', async () => {
     const { peft, data } = await adapted();
     // #region optimizer
     /** Adagrad (Duchi et al., 2011): s <- s + g^2, theta <- theta - eta_t g / (sqrt(s) + epsilon). */
@@ -136,7 +136,7 @@ describe('options of train that are objects or functions', () => {
     expect(adagrad().update(at).value.dataSync()[0]).toBeCloseTo(1 - (0.5 * 3) / 5, 6);
   });
 
-  it('a schedule of its own', async () => {
+  it('your own schedule', async () => {
     const { peft, data } = await adapted();
     const rates: number[] = [];
     const onStep = ({ learningRate }: StepEvent): void => void rates.push(learningRate);

@@ -195,7 +195,7 @@ export function describeLivePage(site: () => string): void {
   });
 }
 
-/** What the page says about the browser when training starts. */
+/** Returns the page's notes about the browser, shown when training starts. */
 async function notesOf({ page }: Visited): Promise<string> {
   await replaceSentences(page, FEW);
   await at(page, 'start').click();
@@ -204,7 +204,7 @@ async function notesOf({ page }: Visited): Promise<string> {
   return notes;
 }
 
-/** What the page says when training cannot start. */
+/** Returns the page's message if training cannot start. */
 async function failureOf({ page }: Visited): Promise<string> {
   await at(page, 'start').click();
   await phase(page, 'failed', 'finished');

@@ -201,7 +201,7 @@ function signed(value: number): string {
 }
 
 const KINDS: readonly Kind[] = ['frozen products', 'attention', 'adapters and head', 'no product'];
-/** How many operators without a matrix product the table names. */
+/** The number of operators without a matrix product in the table. */
 const NAMED = 6;
 
 /** Returns the table of where each profiled step spends its time, and a line on the processor. */

@@ -70,7 +70,7 @@ export function configuredArm(
   return { method, config: method.parseConfig({ ...fitted, ...options, ...known }) };
 }
 
-/** Returns options of LoRA with the true ranks, all updates scaled alike. */
+/** Returns options of LoRA with the true ranks and the same scale for all updates. */
 function trueRanks(truth: Ranks): Readonly<Record<string, unknown>> {
   const known = Object.entries(truth).filter(([, rank]) => rank > 0);
   return {
