@@ -40,6 +40,8 @@ export default defineConfig({
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${base}logo.svg` }],
     ['meta', { property: 'og:title', content: title }],
     ['meta', { property: 'og:description', content: description }],
+    ['meta', { property: 'og:image', content: `${home}social.png` }], // rendered from images/social.svg
+    ['meta', { name: 'twitter:card', content: 'summary_large_image' }],
   ],
   vite,
   metaChunk: true, // what every page has in common, sidebars among it, is loaded once

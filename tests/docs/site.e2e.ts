@@ -76,6 +76,13 @@ it('llms.txt and sitemap.xml name every page', async () => {
   }
 });
 
+it('a link to a page is shown with a picture of the size that social networks ask for', async () => {
+  const html = await readFile(join(site, 'methods/sora.html'), 'utf8');
+  const [, address = ''] = /property="og:image" content="([^"]+)"/.exec(html) ?? [];
+  const png = await readFile(join(site, address.slice(home.length)));
+  expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([1200, 630]); // width and height of the PNG header
+});
+
 describe(`every page, ${inChromium}`, () => {
   let server: PreviewServer | undefined;
   let browser: Browser | undefined;
