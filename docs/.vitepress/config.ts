@@ -48,6 +48,7 @@ export default defineConfig({
   sitemap: { hostname: home },
   buildEnd: writeLlms,
   markdown: {
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' }, // the default misses AA contrast
     anchor: { slugify: anchorOf },
     config: (md) => {
       linkOut(md);
