@@ -40,12 +40,15 @@ export default defineConfig({
     ['link', { rel: 'icon', type: 'image/svg+xml', href: `${base}logo.svg` }],
     ['meta', { property: 'og:title', content: title }],
     ['meta', { property: 'og:description', content: description }],
+    ['meta', { property: 'og:image', content: `${home}social.png` }], // rendered from images/social.svg
+    ['meta', { name: 'twitter:card', content: 'summary_large_image' }],
   ],
   vite,
   metaChunk: true, // shared data such as the sidebars is loaded once
   sitemap: { hostname: home },
   buildEnd: writeLlms,
   markdown: {
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' }, // the default misses AA contrast
     anchor: { slugify: anchorOf },
     config: (md) => {
       linkOut(md);
