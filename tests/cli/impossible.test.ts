@@ -38,11 +38,6 @@ describe('the nearest name is suggested', () => {
     ['a method', 'run --method lroa --out @out', /--method 'lroa' is unknown \(did you mean 'lora'\?\); known are/],
     ['a method in any case', 'train --method Lroa --out @out', /--method 'Lroa' is unknown \(did you mean 'lora'\?\)/],
     ['a task', 'run --task uci-sentimnet --out @out', /did you mean 'uci-sentiment'/],
-    [
-      'a model',
-      'run --model @energetic-ai/model-embedings-en --out @out',
-      /did you mean '@energetic-ai\/model-embeddings-en'/,
-    ],
     ['a preset', 'run --preset quik --out @out', /did you mean 'quick'/],
     ['an engine', 'run --engine compield --out @out', /compiled, eager \(did you mean 'compiled'\?\)/],
     ['a backend', 'run --backend webgup --out @out', /did you mean 'webgpu'/],

@@ -3,7 +3,7 @@ import { closingLines } from './train.js';
 
 type Ended = Parameters<typeof closingLines>[0];
 
-const lines = ({ steps = 180, requested = 50_000 as number | null, met = true, head = 1026, epochs = 0 } = {}) =>
+const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs = 0 } = {}) =>
   closingLines({
     result: {
       parameters: { stored: 49_920 },

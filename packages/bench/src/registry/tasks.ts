@@ -187,6 +187,7 @@ async function embedded(name: string): Promise<LabelledTask> {
   const task = embeddedTasks.get(name);
   if (!task) {
     const known = [...embeddedTasks.keys()];
+    if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
     throw new ConfigError(
       `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own file with --train`,
       'task',
