@@ -3,7 +3,15 @@ import { closingLines } from './train.js';
 
 type Ended = Parameters<typeof closingLines>[0];
 
-const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs = 0 } = {}) =>
+interface Case {
+  readonly steps?: number;
+  readonly requested?: number | null;
+  readonly met?: boolean;
+  readonly head?: number;
+  readonly epochs?: number;
+}
+
+const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs }: Case = {}) =>
   closingLines({
     result: {
       parameters: { stored: 49_920 },
@@ -12,7 +20,7 @@ const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epoch
       protocol: { epochs: 2 },
     },
     head,
-    flags: { out: 'mine', ...(epochs > 0 && { epochs }) },
+    flags: { out: 'mine', ...(epochs !== undefined && { epochs }) },
   } as unknown as Ended);
 
 const USE = 'saved to mine; to use it: npx peft-bench predict mine "some text"';
