@@ -106,7 +106,7 @@ const cases: [string, string, RegExp][] = [
   [
     'missing rows',
     'run --model <gpt2> --train <none.jsonl> --dev <texts.jsonl> --out <out>',
-    /cannot read .*none\.jsonl/,
+    /no such file or folder: --train .*none\.jsonl/,
   ],
   [
     'tasks of both language models and encoders',

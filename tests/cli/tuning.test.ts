@@ -1,6 +1,6 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import type { Ended } from './command.js';
@@ -89,7 +89,7 @@ describe('peft-bench run of a study that tunes', () => {
       arms: (Tried & { arm: string })[];
     };
     expect(arms).toMatchObject([
-      { arm: 'lora', tasks: ['train'], budget: 'r=2', seeds: [1001], metric: 'accuracy', chosen: 0.01 },
+      { arm: 'lora', tasks: [basename(folder)], budget: 'r=2', seeds: [1001], metric: 'accuracy', chosen: 0.01 },
       { arm: 'wild', chosen: null },
     ]);
   });

@@ -19,8 +19,8 @@ export function warnOfShortRun(layers: AdapterLayers, config: SoraConfig, plan: 
   for (let step = warmupSteps + 1; step <= until; step++) distance += gateRate(learningRates(step));
   if (sizes.length === 0 || distance >= spread) return;
   warnOnce(
-    `SoRA: gates can move by ${distance.toPrecision(2)} in this run but start ${spread.toPrecision(2)} apart, so the initial draw ` +
-      "decides which ranks stay: set variant: 'choosing', or train longer",
+    `SoRA: gates can move by ${distance.toPrecision(2)} in this run but start ${spread.toPrecision(2)} apart, so their random ` +
+      "initial values decide which ranks stay: set variant: 'choosing', the default with a budget, or train longer",
   );
 }
 

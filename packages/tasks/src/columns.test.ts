@@ -19,4 +19,13 @@ describe('the columns of a table', () => {
   it('must be different', () => {
     expect(() => layoutOf(table(['text', 'label', 'id', 'x', 'id']), {}, 'wide.tsv')).toThrow('got "id" twice');
   });
+
+  it.each([
+    [['review', 'mood'], {}, /the lists .*, got "review", "mood"; rename them, or set .*--text-column, --label-column/],
+    [['review', 'mood'], { textColumn: 'review' }, /expected a column "label", got "review", "mood"; .*--label-column/],
+    [['review', 'mood'], { labelColumn: 'mood' }, /expected a column "text" .*, got "review", "mood"; .*--text-column/],
+    [['text;label'], {}, /got "text;label"; cells are separated by tabs in a \.tsv file, and by commas, semicolons/],
+  ])('that are unknown are listed with what to do: %j, %j', (columns, options, message) => {
+    expect(() => layoutOf(table(columns), options, 'mine.tsv')).toThrow(message);
+  });
 });

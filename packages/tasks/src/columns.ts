@@ -105,7 +105,14 @@ export function layoutOf(
   }
   const layout = found(table, options);
   if (layout && (options.kind === undefined || fits(layout, options.kind))) return layout;
-  throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}`);
+  throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}; ${remedy(columns)}`);
+}
+
+/** What to do about columns that have no known names. */
+function remedy(columns: readonly string[]): string {
+  return columns.length === 1 && /[,;\t]/.test(columns[0] as string)
+    ? 'cells are separated by tabs in a .tsv file, and by commas, semicolons or tabs in a .csv file'
+    : 'rename them, or set textColumn and labelColumn (--text-column, --label-column)';
 }
 
 /** The layout that the columns and options determine; undefined if there is none. */
@@ -190,8 +197,8 @@ const expectations: Readonly<Record<TaskKind, string>> = {
 /** The columns that were expected. */
 function expectation({ kind, textColumn, labelColumn }: Parameters<typeof layoutOf>[1]): string {
   if (kind !== undefined) return expectations[kind];
-  if (textColumn !== undefined) return 'the columns of the text and of its label, "label" unless you name it';
-  if (labelColumn !== undefined) return 'the column "text" (or "text_a" and "text_b"), or the one that you name';
+  if (textColumn !== undefined) return 'a column "label"';
+  if (labelColumn !== undefined) return 'a column "text" (or "text_a" and "text_b")';
   return `${LABELLED}, "anchor" and "positive", or the lists "tokens" and "ner_tags"`;
 }
 

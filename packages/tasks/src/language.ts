@@ -191,7 +191,8 @@ export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOp
   if (fields === undefined || isTableHeader(fields)) return false;
   if (LANGUAGE_FIELDS.some((name) => fields.includes(name))) return true;
   const found = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
-  const forms = '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name';
+  const forms =
+    '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name (--text-column, --label-column)';
   throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${found}`);
 }
 

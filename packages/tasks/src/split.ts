@@ -106,7 +106,8 @@ export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' 
   const count = Math.max(1, Math.round(DEV_SHARE * rows.length));
   const drawn = new Set(drawRows(units, count, createRng(DEV_SEED).fork('dev')));
   if (drawn.size === 0 || drawn.size === rows.length) {
-    const way = 'give a development file, or split the text into documents';
+    const way =
+      'give a development file (--dev) or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
     throw new DataError(`${name}: expected enough rows to hold out a tenth, got ${rows.length}; ${way}`, name);
   }
   const part = (isDrawn: boolean) => rows.filter((_, row) => drawn.has(row) === isDrawn) as LanguageSet['rows'];

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ConfigError, didYouMean, warnOnce } from '@peftjs/core/method';
+import { ConfigError, didYouMean } from '@peftjs/core/method';
 import { taskKinds, type DocumentEnd, type TaskKind } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { offeredMethods } from '../registry/methods.js';
@@ -369,27 +369,4 @@ export function choice(flags: string, about: string, names: readonly string[]): 
     if (names.includes(value)) return value;
     throw new InvalidArgumentError(`Allowed choices are ${names.join(', ')}${didYouMean(value, names)}.`);
   });
-}
-
-/** The exit code after Ctrl-C. */
-export const INTERRUPTED = 130;
-
-/** Aborts the current work on the next SIGINT or SIGTERM. */
-let current: AbortController | undefined;
-
-/**
- * Runs `work` with a signal that Ctrl-C or a SIGTERM aborts; a second one ends this process at once with exit code 130.
- * The handlers stay until the process ends: without them, a signal after the end of `work` would give another exit
- * code.
- */
-export async function untilSignal<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  if (current === undefined) process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  current = new AbortController();
-  return work(current.signal);
-}
-
-function onSignal(): void {
-  if (current?.signal.aborted) process.exit(INTERRUPTED);
-  warnOnce('stopping; press Ctrl-C again to end at once');
-  current?.abort();
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
@@ -34,6 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 /** Prints one line that says what went wrong, and returns the exit code. */
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
+  if (error instanceof CommanderError && error.code === 'commander.help') return BAD_INPUT; // no command: the help is printed
   const { code, message } = failureOf(error);
   const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
   process.stderr.write(`${commandName}: ${printable(line)}\n`);
@@ -65,22 +66,24 @@ export function program(): Command {
   for (const add of commands) add(root);
   for (const command of root.commands) {
     command.exitOverride().configureOutput({ outputError: () => undefined });
-    askMandatoryLast(command);
   }
-  return root;
+  return root.hook('preSubcommand', (_, command) => {
+    checkLast(command);
+  });
 }
 
 /**
- * Reports everything that a command lacks on one line, after unknown options are refused: so `--ouput x` is reported as
- * unknown, not as a missing `--out`.
+ * Reports arguments that belong to nothing, then everything that a command lacks, each on one line, after unknown options
+ * are refused: so `--ouput x` is reported as unknown, not as a missing `--out`. The help of all commands is not changed.
  */
-function askMandatoryLast(command: Command): void {
-  command.usage(command.usage()); // before the arguments become optional
+function checkLast(command: Command): void {
+  command.usage(command.usage()).allowExcessArguments(); // the usage before the arguments become optional
   const args = command.registeredArguments.map((argument) => ({ argument, required: argument.required }));
   const options = command.options.filter(({ mandatory }) => mandatory);
   for (const { argument } of args) argument.required = false;
   for (const option of options) option.mandatory = false;
   command.hook('preAction', (_, called) => {
+    refuseExcess(called);
     const given = (option: string): boolean => called.getOptionValue(option) !== undefined;
     const missing = [
       ...args.flatMap(({ argument, required }, at) =>
@@ -94,4 +97,14 @@ function askMandatoryLast(command: Command): void {
       code: 'commander.missingMandatoryOptionValue',
     });
   });
+}
+
+/** Refuses an argument that a command does not take. In place of a file, it is often a forgotten `--train`. */
+function refuseExcess(command: Command): void {
+  const { registeredArguments, args } = command;
+  const extra = registeredArguments.at(-1)?.variadic ? undefined : args[registeredArguments.length];
+  if (extra === undefined) return;
+  const takesFile = command.options.some(({ long }) => long === '--train') && existsSync(extra);
+  const remedy = takesFile ? `to train on this file: --train ${extra}` : `see ${commandName} ${command.name()} --help`;
+  command.error(`error: unexpected argument '${extra}'; ${remedy}`, { code: 'commander.excessArguments' });
 }

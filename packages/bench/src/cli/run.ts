@@ -29,15 +29,15 @@ import {
   count,
   countFromZero,
   defaultWorkers,
-  INTERRUPTED,
   queueOption,
   studyFromFlags,
-  untilSignal,
   withRunFlags,
   type RunFlags,
 } from './flags.js';
+import { assertInputs } from './inputs.js';
 import { checkOut, FORCE, type OutFlags } from './out-folder.js';
 import { checkPlanFlags, planOf, sayPlan, type PlanFlags } from './plan.js';
+import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench run`. */
 interface Flags extends RunFlags, OutFlags, PlanFlags {
@@ -80,12 +80,12 @@ export function addRunCommand(program: Command): void {
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
   checkPlanFlags(flags);
+  assertInputs(flags);
   if (flags.plan) return plan(flags, signal);
   checkOut(flags, 'results');
   const openRunner = await runnerFromFlags(flags);
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   if (shard) assertSharable(composed.study);
-  process.stderr.write(`${commandName}: loading ${composed.study.model}\n`);
   const planned = await planRun(composed);
   const lock = await claimFolder(out, { isShared: shard !== undefined });
   try {
@@ -104,7 +104,6 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
 /** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
 async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
-  process.stderr.write(`${commandName}: loading ${composed.study.model}\n`);
   const { engine, plan: context } = await planRun(composed);
   const workers = Math.max(1, flags.workers ?? defaultWorkers(engine));
   try {

@@ -1,15 +1,19 @@
 import type { Command } from 'commander';
 import { countParameters, describeParameters, savePretrained } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
+import { formatCount } from '../report/format.js';
 import { sizingText } from '../report/sizing.js';
+import type { DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/sizing-file.js';
 import { openProgress } from '../run/progress.js';
 import { runTrial } from '../run/trial.js';
 import { planTrials } from '../study/trials.js';
 import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import { assertInputs } from './inputs.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
 
 /** The flags of `peft-bench train`. */
@@ -31,6 +35,7 @@ async function trainOne(flags: TrainFlags): Promise<void> {
   for (const flag of ['method', 'budget', 'task'] as const) {
     if (flags[flag]?.includes(',')) throw new ConfigError(`train expects one --${flag}, got '${flags[flag]}'`, flag);
   }
+  assertInputs(flags);
   checkOut(flags, 'adapter');
   const composed = await studyFromFlags(flags, {
     seeds: flags.seed,
@@ -61,8 +66,40 @@ async function trainOne(flags: TrainFlags): Promise<void> {
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
     progress.close();
     const size = result.sizing ? `\n${sizingText(result.sizing)}\n` : '';
-    process.stderr.write(`${size}${describeParameters(peft)}\nsaved to ${flags.out}\n`);
+    const lines = [describeParameters(peft), ...closingLines({ result, head: saved, flags })];
+    process.stderr.write(`${size}${lines.join('\n')}\n`);
   } finally {
     progress.close();
   }
+}
+
+/** What the last lines of `train` are about. */
+interface Ended {
+  /** The result of the trial. */
+  readonly result: Pick<DoneTrial, 'parameters' | 'budget' | 'history' | 'protocol'>;
+  /** The number of parameters of the head that were trained. */
+  readonly head: number;
+  /** The flags of the command. */
+  readonly flags: Pick<TrainFlags, 'out' | 'epochs'>;
+}
+
+/** Fewer steps than this rarely change a model much. */
+const FEW_STEPS = 100;
+
+/** Returns the lines that say what was stored, whether the training was very short, and how to use the adapter. */
+export function closingLines({ result, head, flags: { out, epochs: asked } }: Ended): string[] {
+  const { parameters, budget, history, protocol } = result;
+  const { requested, met } = budget;
+  const asBudgeted = requested === null ? '' : `, for a budget of ${formatCount(requested)}${met ? '' : ' (not met)'}`;
+  const ofHead = head === 0 ? '' : `, and ${formatCount(head)} in the head`;
+  const steps = history.at(-1)?.step ?? 0;
+  const { epochs } = protocol;
+  const enough = Math.ceil((epochs * FEW_STEPS) / steps);
+  return [
+    `stored params: ${formatCount(parameters.stored)} in the adapter${asBudgeted}${ofHead}`,
+    ...(asked === undefined && steps > 0 && steps < FEW_STEPS
+      ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
+      : []),
+    `saved to ${out}; to use it: npx ${commandName} predict ${out} "some text"`,
+  ];
 }

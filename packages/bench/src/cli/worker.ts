@@ -6,7 +6,8 @@ import { diskStorage } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { parseAddress } from '../run/queue/contract.js';
-import { count, INTERRUPTED, queueOption, untilSignal } from './flags.js';
+import { count, queueOption } from './flags.js';
+import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench worker`. */
 interface WorkerFlags {

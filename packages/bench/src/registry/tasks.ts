@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
 import {
@@ -173,17 +173,23 @@ async function fromPublished(
   return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
 }
 
-/** The task name for a training file: its name without extension. */
+/** Names of files and folders that do not say what the data are, such as those of the hub's files. */
+const SAYS_NOTHING = /^(train|training|data|dataset|default)(-\d+-of-\d+)?$/i;
+
+/** The task name for a training file: the name of the file, or of the nearest folder if the file is called `train` or the like. */
 export function taskName(train: string): string {
-  return basename(train).replace(/\.[^.]*$/, '');
+  const name = basename(train).replace(/\.[^.]*$/, '');
+  const folders = dirname(resolve(train)).split(sep).reverse();
+  return [name, ...folders].find((part) => part !== '' && !SAYS_NOTHING.test(part)) ?? name;
 }
 
 async function embedded(name: string): Promise<LabelledTask> {
   const task = embeddedTasks.get(name);
   if (!task) {
     const known = [...embeddedTasks.keys()];
+    if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
     throw new ConfigError(
-      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own files with --train and --dev`,
+      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own file with --train`,
       'task',
     );
   }

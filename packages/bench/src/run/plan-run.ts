@@ -1,6 +1,16 @@
-import { ConfigError, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
+import { existsSync } from 'node:fs';
+import { PeftError } from '@peftjs/core';
+import {
+  CheckpointError,
+  ConfigError,
+  didYouMean,
+  UnsupportedError,
+  warnOnce,
+  type PeftMethod,
+} from '@peftjs/core/method';
 import { assertReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
+import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { everyMethod, isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
@@ -8,6 +18,7 @@ import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
 import { pathOfNoJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
+import { presets } from '../study/presets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../study/study.js';
 import { numericVersions, type TrialContext } from '../study/trials.js';
 import { dataFingerprint } from './as-planned.js';
@@ -26,7 +37,8 @@ export interface PlannedRun {
 }
 
 /**
- * Loads the methods, the model and the data of a study, and tries every configuration.
+ * Loads the methods, the data and the model of a study, and tries every configuration. Says on stderr that it loads the
+ * model, which may take a while.
  * @throws PeftError for the first problem found.
  */
 export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
@@ -43,6 +55,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     if (study.protocol.loss !== undefined) assertReads(lossNamed(study.protocol.loss), task.kind);
     tasks.set(name, task);
   }
+  process.stderr.write(`${commandName}: loading ${study.model}\n`);
   const model = await modelFor([...tasks.values()], study.model, engine);
   tryConfigs(study, methods, model);
   const maxTokens: Record<string, number> = {};
@@ -156,7 +169,7 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
   }
   return fromPretrained(name, { resolvePackage: packageFolder, dtype: weightDtype(engine), task }).catch(
     (error: unknown) => {
-      if (!(error instanceof UnsupportedError)) throw error;
+      if (!(error instanceof UnsupportedError)) throw withNearestModel(error, name);
       const way =
         task === 'causal-lm'
           ? `needs a language model, and ${name} is not one (${error.message}); give a decoder with --model, or files with labels`
@@ -164,6 +177,14 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
       throw new UnsupportedError(`'${first.name}' ${way}`, 'model', error);
     },
   );
+}
+
+/** Adds to the error of a model that is not found the model of a preset with nearly that name, if there is one. */
+function withNearestModel(error: unknown, name: string): unknown {
+  if (!(error instanceof PeftError) || existsSync(name)) return error;
+  const known = presets().flatMap(({ study }) => (study.model === undefined ? [] : [study.model]));
+  const hint = known.includes(name) ? '' : didYouMean(name, known);
+  return hint === '' ? error : new CheckpointError(`--model ${name}${hint}: ${error.message}`, name, error);
 }
 
 async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {

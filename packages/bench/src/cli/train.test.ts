@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { closingLines } from './train.js';
+
+type Ended = Parameters<typeof closingLines>[0];
+
+interface Case {
+  readonly steps?: number;
+  readonly requested?: number | null;
+  readonly met?: boolean;
+  readonly head?: number;
+  readonly epochs?: number;
+}
+
+const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs }: Case = {}) =>
+  closingLines({
+    result: {
+      parameters: { stored: 49_920 },
+      budget: { requested, met },
+      history: [{ step: steps }],
+      protocol: { epochs: 2 },
+    },
+    head,
+    flags: { out: 'mine', ...(epochs !== undefined && { epochs }) },
+  } as unknown as Ended);
+
+const USE = 'saved to mine; to use it: npx peft-bench predict mine "some text"';
+
+describe('the last lines of train', () => {
+  it('say what is stored, for which budget, and how to use it', () => {
+    expect(lines()).toEqual([
+      'stored params: 49,920 in the adapter, for a budget of 50,000, and 1,026 in the head',
+      USE,
+    ]);
+    expect(lines({ requested: null, head: 0 })).toEqual(['stored params: 49,920 in the adapter', USE]);
+    expect(lines({ met: false })[0]).toContain('for a budget of 50,000 (not met)');
+  });
+
+  it('say that the training was short, with epochs that give a hundred steps, unless the user chose them', () => {
+    expect(lines({ steps: 6 })[1]).toBe('trained for only 6 steps (--epochs 2); if the score is low, try --epochs 34');
+    expect(lines({ steps: 6, epochs: 2 })).toHaveLength(2);
+  });
+});
