@@ -6,7 +6,7 @@ import shared from './vitest.shared.js';
 const ofBackends = ['packages/engine/**/*.e2e.ts'];
 
 /** What takes minutes: begun last, one of them would keep a single core busy in the end. */
-const long = /\/(?:tutorials|site|faults|interrupt|interrupted-study|project)\.e2e\.ts$/;
+const long = /\/(?:tutorials|site|faults|interrupt|interrupted-study|project|dry)\.e2e\.ts$/;
 
 class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

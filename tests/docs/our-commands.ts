@@ -77,10 +77,6 @@ const npmCommands: Readonly<Record<string, (args: readonly string[]) => string |
   run: (args) => missingScript(args.find((arg) => !arg.startsWith('-')) ?? ''),
   install: notInstallable,
   rebuild: notInstallable,
-  pack(args) {
-    const workspace = args[args.indexOf('--workspace') + 1] ?? '';
-    return manifests.some(({ folder }) => folder === workspace) ? undefined : `there is no workspace ${workspace}`;
-  },
 };
 
 function notInstallable(names: readonly string[]): string | undefined {

@@ -16,12 +16,14 @@ import { ConfigError } from '@peftjs/core/method';
 
 const run = promisify(execFile);
 
-const packagesFolder = fileURLToPath(new URL('../../packages', import.meta.url));
+const repository = fileURLToPath(new URL('../..', import.meta.url));
 
 /** A package as npm would publish it. */
 export interface PackedPackage {
   /** The package's name. */
   readonly name: string;
+  /** The version of the package. */
+  readonly version: string;
   /** Path of its tarball. */
   readonly tarball: string;
   /** Bytes of the tarball. */
@@ -36,7 +38,7 @@ export interface PackedPackage {
  * Returns why packing is not possible yet, or undefined if every package has a build that is newer than its sources.
  */
 export function missingBuild(): string | undefined {
-  for (const folder of publishedFolders()) {
+  for (const folder of publishedFolders(repository)) {
     const build = join(folder, 'dist', 'index.js');
     if (!existsSync(build)) return 'the packages are not built; run: npm run build';
     const { mtimeMs } = statSync(build);
@@ -47,22 +49,28 @@ export function missingBuild(): string | undefined {
   return undefined;
 }
 
-/** Packs every published package into a folder. */
-export async function packPackages(into: string): Promise<PackedPackage[]> {
-  const { stdout } = await npm(['pack', ...publishedFolders(), '--json', '--pack-destination', into], into);
+/** Packs every published package, or only some, of this repository or a copy of it, into a folder. */
+export async function packPackages(
+  into: string,
+  { from = repository, only }: { readonly from?: string; readonly only?: readonly string[] } = {},
+): Promise<PackedPackage[]> {
+  const folders = publishedFolders(from).filter((folder) => only?.includes(manifestOf(folder).name) ?? true);
+  const { stdout } = await npm(['pack', ...folders, '--json', '--pack-destination', into], into);
   const packed = JSON.parse(stdout) as {
     readonly name: string;
+    readonly version: string;
     readonly filename: string;
     readonly size: number;
     readonly files: readonly { readonly path: string }[];
   }[];
-  const manifests = publishedFolders().map(manifestOf);
+  const manifests = publishedManifests(from);
   const own = new Set(manifests.map(({ name }) => name));
   const siblings = new Map(
     manifests.map(({ name, dependencies = {} }) => [name, Object.keys(dependencies).filter((other) => own.has(other))]),
   );
-  return packed.map(({ name, filename, size, files }) => ({
+  return packed.map(({ name, version, filename, size, files }) => ({
     name,
+    version,
     tarball: join(into, filename),
     size,
     files: files.map(({ path }) => path).sort(),
@@ -97,13 +105,20 @@ function npm(args: readonly string[], cwd: string): Promise<{ stdout: string }> 
   return run('npm', [...args], { cwd, maxBuffer: 1 << 26 });
 }
 
-function publishedFolders(): string[] {
-  return readdirSync(packagesFolder).map((name) => join(packagesFolder, name));
-}
-
+/** The parts of a package.json that a release reads. */
 interface Manifest {
   readonly name: string;
+  readonly version: string;
   readonly dependencies?: Readonly<Record<string, string>>;
+}
+
+/** The package.json of every package that is published from a repository. */
+export function publishedManifests(from: string): Manifest[] {
+  return publishedFolders(from).map(manifestOf);
+}
+
+function publishedFolders(from: string): string[] {
+  return readdirSync(join(from, 'packages')).map((name) => join(from, 'packages', name));
 }
 
 function manifestOf(folder: string): Manifest {

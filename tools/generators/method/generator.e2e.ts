@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, readlink, realpath, rm, symlink } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, readlink, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { PeftError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { linkInstalled } from '../../release/linked.js';
 import { regionsOf, runRegions, unrunPrograms } from '../../../tests/docs/regions.js';
 
 const execute = promisify(execFile);
@@ -91,12 +92,5 @@ async function filesBelow(workspace: string): Promise<string[]> {
 
 async function copyWorkspace(copy: string): Promise<void> {
   for (const path of await filesBelow(root)) await cp(join(root, path), join(copy, path));
-  const modules = join(copy, 'node_modules');
-  await mkdir(join(modules, '@peftjs'), { recursive: true });
-  for (const name of await readdir(join(root, 'node_modules'))) {
-    if (name !== '@peftjs') await symlink(join(root, 'node_modules', name), join(modules, name));
-  }
-  for (const name of await readdir(join(root, 'node_modules/@peftjs'))) {
-    await symlink(await readlink(join(root, 'node_modules/@peftjs', name)), join(modules, '@peftjs', name));
-  }
+  await linkInstalled(root, copy);
 }
