@@ -12,12 +12,12 @@ import {
 } from '@peftjs/core';
 import { defineMethod, hostScalar, hostZeros, tensorAt, type Controller, type HostTensors } from '@peftjs/core/method';
 import {
-  actingParts,
+  activeParts,
   downloadAll,
   modelInputs,
   openProgram,
   openRuntime,
-  openSpecs,
+  dynamicSpecs,
   releaseAll,
   uploadAll,
   type Loss,
@@ -213,7 +213,7 @@ describe('programs', () => {
     const [batch] = validation.batches;
     if (!batch) return expect.unreachable();
     // #region runtime
-    const { model, layers, values } = actingParts(peft); // what acts: the model, its layers, and their tensors
+    const { model, layers, values } = activeParts(peft); // what acts: the model, its layers, and their tensors
     const runtime = openRuntime(model, executor);
     const adapter = uploadAll(executor, values);
 
@@ -223,7 +223,7 @@ describe('programs', () => {
     };
     const inputs = modelInputs(model, layers, batch); // its tensors, and the rows of embeddings that stay on the host
     const [rows, tokens] = tensorAt(batch.inputs, 'inputIds').shape as [number, number];
-    const specs = { inputs: openSpecs(inputs, { rows, tokens }), rows: {}, kept: {} };
+    const specs = { inputs: dynamicSpecs(inputs, { rows, tokens }), rows: {}, kept: {} };
 
     const { program, frozen } = runtime.pass(layers, pass, specs); // prepared once; the weights are uploaded once
     const { logShares } = await program.run({ inputs }, { frozen, adapter, rows: {}, kept: {} });

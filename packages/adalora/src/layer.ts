@@ -3,7 +3,7 @@ import {
   foldDiagonal,
   hostZeros,
   kaimingUniform,
-  nonZeros,
+  nonZeroIndices,
   normalValues,
   pickColumns,
   pickRows,
@@ -116,7 +116,7 @@ function masked(proposed: Tensors, { previous, ctx }: UpdateContext): Tensor {
 }
 
 function liveTriplets(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'loraE')).length;
+  return nonZeroIndices(tensorAt(values, 'loraE')).length;
 }
 
 /*
@@ -265,5 +265,5 @@ export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
 }
 
 function liveDoublets(values: HostTensors): number[] {
-  return nonZeros(tensorAt(values, 'mask'));
+  return nonZeroIndices(tensorAt(values, 'mask'));
 }

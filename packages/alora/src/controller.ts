@@ -1,13 +1,13 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartsWithin,
+  assertStartWithinBudget,
   allocatedRanks,
   changeRanks,
   createRng,
-  cutStep,
+  pruneStep,
   floats,
   keepRanks,
-  missedCut,
+  missedStep,
   rankCost,
   rankedPaths,
   tensorAt,
@@ -40,7 +40,7 @@ import { aloraLayer, newRanks } from './layer.js';
  */
 export function aloraController(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): Controller | undefined {
   const { budget } = config;
-  if (budget !== null) assertStartsWithin(layers, budget);
+  if (budget !== null) assertStartWithinBudget(layers, budget);
   const steps = roundSteps(config, plan);
   const last = steps.at(-1);
   if (last === undefined) return undefined;
@@ -53,7 +53,7 @@ export function aloraController(layers: AdapterLayers, config: AloraConfig, plan
     probeRows: config.probeRows,
     scalars(step) {
       const due = steps[done];
-      if (due !== undefined && due < step) throw missedCut('a round of ALoRA was skipped', step, due);
+      if (due !== undefined && due < step) throw missedStep('a round of ALoRA was skipped', step, due);
       return {};
     },
     reads: (step) => (steps.includes(step) ? rankedPaths(held).map((path) => `${path}.gate`) : []),
@@ -86,7 +86,7 @@ export function roundSteps(
 ): number[] {
   const { totalSteps, warmupSteps } = plan;
   const first = Math.max(Math.round(firstRound * totalSteps), warmupSteps + 1);
-  const cut = cutStep(plan);
+  const cut = pruneStep(plan);
   const steps = Array.from({ length: rounds }, (_, round) =>
     Math.min(cut, first + Math.round(round * roundInterval * totalSteps)),
   );

@@ -4,7 +4,7 @@
  *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
  */
 import { ShapeError, UnsupportedError } from './errors.js';
-import { isOfHead } from './head.js';
+import { isInHead } from './head.js';
 import type { Model } from './contracts/model.js';
 import type { Site } from './contracts/site.js';
 import { floats, tensorAt, type HostTensor } from './tensors.js';
@@ -82,7 +82,7 @@ export function isQuantized(tensor: HostTensor): tensor is QuantizedTensor {
  * changed.
  */
 export function quantizedModel<M extends Model>(model: M): M {
-  const own = model.sites.filter((site) => takesQuantized(site) && !isOfHead(model, site.path));
+  const own = model.sites.filter((site) => canQuantize(site) && !isInHead(model, site.path));
   const weights = own.map(({ path }): [string, HostTensor] => {
     const name = `${path}.weight`;
     return [name, quantized(tensorAt(model.weights, name))];
@@ -104,7 +104,7 @@ export function assertFullPrecision({ weights }: Pick<Model, 'weights'>): void {
 }
 
 /** Returns whether a module multiplies by a matrix that can be held in 8 bits. */
-export function takesQuantized({ kind, kernel }: Site): boolean {
+export function canQuantize({ kind, kernel }: Site): boolean {
   return kind === 'linear' && kernel === undefined;
 }
 

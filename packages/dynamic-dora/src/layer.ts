@@ -2,7 +2,7 @@ import {
   foldDiagonal,
   hostZeros,
   kaimingUniform,
-  nonZeros,
+  nonZeroIndices,
   rankCost,
   scaled,
   tensorAt,
@@ -119,5 +119,5 @@ function shares(p: Tensors): Tensor {
 }
 
 function liveRanks(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'gate')).length;
+  return nonZeroIndices(tensorAt(values, 'gate')).length;
 }

@@ -1,14 +1,14 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartsWithin,
+  assertStartWithinBudget,
   allocatedCost,
   allocatedRanks,
   changeRanks,
   createRng,
-  cutStep,
+  pruneStep,
   floats,
   isNearBudget,
-  missedCut,
+  missedStep,
   pickColumns,
   pickRows,
   qr,
@@ -49,7 +49,7 @@ import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 /** Returns ElaLoRA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertStartsWithin(layers, budget);
+  if (budget !== null) assertStartWithinBudget(layers, budget);
   const schedule = scheduleOf(config, plan);
   const { end } = schedule;
   const rng = createRng(plan.seed ?? 0).fork('new ranks');
@@ -57,7 +57,7 @@ export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, 
   const isMissing = (): boolean => budget !== null && !isFilled && !isNearBudget(allocatedCost(held), budget);
   return {
     scalars(step) {
-      if (step > end && isMissing()) throw missedCut("ElaLoRA's budget was not filled", step, end);
+      if (step > end && isMissing()) throw missedStep("ElaLoRA's budget was not filled", step, end);
       return {};
     },
     reads: (step) =>
@@ -117,7 +117,7 @@ interface Schedule {
 function scheduleOf({ startRatio, rankUpdateRatio, movedRanks }: ElaLoraConfig, plan: TrainPlan): Schedule {
   return {
     start: Math.max(plan.warmupSteps, Math.round(startRatio * plan.totalSteps)),
-    end: cutStep(plan),
+    end: pruneStep(plan),
     interval: Math.max(1, Math.round(rankUpdateRatio * plan.totalSteps)),
     most: movedRanks,
   };

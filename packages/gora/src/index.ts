@@ -2,7 +2,7 @@ import {
   defineMethod,
   loraFile,
   moduleRank,
-  narrowedTo,
+  narrowTargets,
   patternValue,
   rankCost,
   rankPatterns,
@@ -62,7 +62,7 @@ function fitBudget(sites: readonly Site[], budget: number, config: GoraConfig): 
   const least = kept.reduce((sum, site) => sum + rankCost(site), 0);
   const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least));
   return {
-    ...narrowedTo(kept, config, sites),
+    ...narrowTargets(kept, config, sites),
     r,
     budget: Math.max(budget, least),
     ...(config.initLoraWeights === 'stored' && { rankPattern }),

@@ -2,7 +2,7 @@ import {
   compactPattern,
   ConfigError,
   isNearBudget,
-  narrowedTo,
+  narrowTargets,
   selectWithinBudget,
   sitesForBudget,
   type Site,
@@ -65,7 +65,7 @@ function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig):
     kept.map(({ path }) => [path, above.some((item) => item.path === path) ? r + 1 : r]),
   );
   return {
-    config: { ...narrowedTo(kept, config, sites), r, rankPattern: compactPattern(ranks, r) },
+    config: { ...narrowTargets(kept, config, sites), r, rankPattern: compactPattern(ranks, r) },
     stored: above.reduce((sum, item) => sum + item.cost, stored),
   };
 }

@@ -1,7 +1,7 @@
 import {
   ConfigError,
   defineMethod,
-  narrowedTo,
+  narrowTargets,
   rankCost,
   ranksForBudget,
   sitesForBudget,
@@ -68,7 +68,7 @@ function fittedToBudget(
   const { r, rankPattern } = ranksForBudget(kept, Math.max(left, sum(kept, unitCost)), unitCost);
   const ranks = Object.entries(rankPattern).map(([pattern, rank]) => [pattern, step * rank] as const);
   return {
-    ...narrowedTo(kept, config, sites),
+    ...narrowTargets(kept, config, sites),
     r: step * r,
     rankPattern: Object.fromEntries(ranks),
     evaConfig: config.evaConfig && { ...config.evaConfig, budgetUnit: 'parameters' },

@@ -4,7 +4,7 @@ import {
   ConfigError,
   floats,
   hostZeros,
-  isTrainedWhole,
+  isModuleToSave,
   loraDelta,
   rankCost,
   rowNorms,
@@ -149,7 +149,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
   return {
     ...layer,
     params: { ...layer.params, bias: biasSpec(initial, layer.upRate) },
-    startsAnew: true,
+    ignoresBase: true,
     forward: (x, p, at) => layer.forward(x, p, { ...at, base: () => at.run({ bias: tensorAt(p, 'bias') }) }),
     mergedBias(values, module) {
       const bias = tensorAt(values, 'bias');
@@ -161,7 +161,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
 
 /** Returns a layer for the bias of every module that is neither adapted nor fully trained. */
 export function biasLayers(adapted: AdapterLayers, config: LoraConfig, init: Init): AdapterLayers {
-  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isTrainedWhole(path, name));
+  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isModuleToSave(path, name));
   const layers: Record<string, AdapterLayer> = {};
   for (const site of init.sites) {
     if (!site.hasBias || site.path in adapted || saved(site.path)) continue;

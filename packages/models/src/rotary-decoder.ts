@@ -20,7 +20,7 @@ import {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Scope,
   type Site,
   type Task,
@@ -201,11 +201,11 @@ function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
   const [queries, keys] = widths(config);
   const norm = (name: string | undefined, width = hiddenSize): Site[] =>
     name === undefined ? [] : [rmsNormSite(`${path}.${name}`, width, { layer })];
-  const linear = (name: string, sizes: readonly [number, number], role: Place['role'], hasBias: boolean): Site => ({
-    ...linearSite(`${path}.${name}`, ...sizes, { role, layer } as Place),
+  const linear = (name: string, sizes: readonly [number, number], role: SitePosition['role'], hasBias: boolean): Site => ({
+    ...linearSite(`${path}.${name}`, ...sizes, { role, layer } as SitePosition),
     hasBias,
   });
-  const qkv = (name: string, width: number, role: Place['role']): Site =>
+  const qkv = (name: string, width: number, role: SitePosition['role']): Site =>
     linear(`self_attn.${name}`, [hiddenSize, width], role, config.qkvBias ?? false);
   const inner = (name: string, width: number): Site => linear(`mlp.${name}`, [hiddenSize, width], 'ffn.in', mlpBias);
   const isByHead = queryKeyNorm === 'head';
@@ -241,8 +241,8 @@ function widths({ numAttentionHeads, numKeyValueHeads, headDim }: RotaryDecoderC
 }
 
 /** Returns the module of a norm with a gain and no bias. */
-function rmsNormSite(path: string, width: number, place: Place = {}): Site {
-  return { ...layerNormSite(path, width, place), hasBias: false };
+function rmsNormSite(path: string, width: number, position: SitePosition = {}): Site {
+  return { ...layerNormSite(path, width, position), hasBias: false };
 }
 
 function layerPath(layer: number): string {

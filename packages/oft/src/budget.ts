@@ -1,4 +1,4 @@
-import { ConfigError, isNearBudget, narrowedTo, sitesForBudget, type Site } from '@peftjs/core/method';
+import { ConfigError, isNearBudget, narrowTargets, sitesForBudget, type Site } from '@peftjs/core/method';
 import { rotatedFeatures, storedIn, type OftConfig } from './config.js';
 
 /** The smallest share of a budget that counts as fitted. */
@@ -34,7 +34,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: OftCon
   }
   const fitted = sizesOf(sites).flatMap((size) => fittedWith(sites, budget, size, config));
   const best = fitted.sort((a, b) => order(a, b, budget))[0];
-  if (best) return { ...narrowedTo(best.kept, config, sites), r: 0, oftBlockSize: best.size };
+  if (best) return { ...narrowTargets(best.kept, config, sites), r: 0, oftBlockSize: best.size };
   throw new ConfigError(
     `budget is ${budget}; that is less than OFT stores in one module with blocks of two features`,
     'budget',

@@ -5,14 +5,14 @@ import {
   matrixOf,
   tensorAt,
   UnsupportedError,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
 import type { OftConfig } from './config.js';
 import { TENSOR } from './layer.js';
-import { projectedAtRest } from './rotation.js';
+import { projectedOnHost } from './rotation.js';
 
 /** PEFT's suffixes of the tensor after the module's path. */
 const SUFFIX = '.oft_R.weight';
@@ -72,14 +72,14 @@ export function readOftFile({ config, tensors }: AdapterFile): { config: Partial
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const { biases, rotations } = splitTensors(config, tensors, paths);
-  refuseOtherTensors(rotations, paths, SUFFIXES);
+  assertNoOtherTensors(rotations, paths, SUFFIXES);
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
   // Their values are validated with the other options.
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   const values: HostTensors = biases;
   for (const path of paths) {
     const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : OF_EMBEDDING));
-    values[`${path}.${TENSOR}`] = config.coft === true ? projectedAtRest(vectors, radiusIn(config)) : vectors;
+    values[`${path}.${TENSOR}`] = config.coft === true ? projectedOnHost(vectors, radiusIn(config)) : vectors;
   }
   return { config: { ...options, targetModules: paths }, values };
 }

@@ -91,10 +91,10 @@ function inverseOf(q: Tensor, size: number): Tensor {
 }
 
 /** Returns R of each block on the host, in double precision. */
-export function rotationsAtRest(vectors: HostTensor, size: number, options: RotationOptions): Matrix[] {
+export function rotationsOnHost(vectors: HostTensor, size: number, options: RotationOptions): Matrix[] {
   const { places, signs } = layout(size);
   const [blocks, numbers] = vectors.shape as [number, number];
-  const values = floats(options.coft ? projectedAtRest(vectors, options.eps) : vectors);
+  const values = floats(options.coft ? projectedOnHost(vectors, options.eps) : vectors);
   return Array.from({ length: blocks }, (_, block) => {
     const q = new Matrix(size, size);
     places.forEach((place, entry) => {
@@ -144,7 +144,7 @@ function withinBall(vectors: Tensor, eps: number): Tensor {
 const SLACK = 1e-6;
 
 /** Does the same as `projected` on the host. */
-export function projectedAtRest(vectors: HostTensor, eps: number): HostTensor {
+export function projectedOnHost(vectors: HostTensor, eps: number): HostTensor {
   const [blocks, numbers] = vectors.shape as [number, number];
   const radius = eps / Math.sqrt(blocks);
   const values = floats(vectors);

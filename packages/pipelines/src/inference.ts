@@ -8,7 +8,7 @@ import {
   problemTypeOf,
   type ProblemType,
 } from '@peftjs/core/method';
-import { actingParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
+import { activeParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
 import type { Encoding, Tokenizer } from '@peftjs/models';
 import { inputBatches } from '@peftjs/tasks';
 
@@ -25,14 +25,14 @@ export interface CallOptions {
 }
 
 /** A model with or without adapters. */
-export type Acting = PeftModel | Model;
+export type LoadedModel = PeftModel | Model;
 
 /** The parts of a pipeline. */
 export interface Parts {
   /** The pipeline's task, for messages. */
   readonly task: string;
   /** The model. */
-  readonly acting: Acting;
+  readonly loadedModel: LoadedModel;
   /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
   /** The maximum number of tokens: longer texts are truncated. */
@@ -62,22 +62,22 @@ export interface Inference extends Parts {
   /** Returns the outputs for each text, in the given order. */
   outputs(texts: readonly Encoding[], choice: Choice): Promise<Float32Array[]>;
   /** Returns the model with only this adapter active, or with the active ones. Keeps it prepared. */
-  model(adapter: string | undefined): Acting;
+  model(adapter: string | undefined): LoadedModel;
   /** Frees the model's resources. */
   release(): Promise<void>;
 }
 
 /** Opens a model. It stays prepared until it is released, whatever else runs on the executor. */
 export function openInference(parts: Parts): Inference {
-  const { acting, executor, batchSize, tokenizer } = parts;
+  const { loadedModel, executor, batchSize, tokenizer } = parts;
   const held = new Map<Model, () => Promise<void>>();
-  const hold = (model: Acting): void => {
-    const { model: network } = actingParts(model);
+  const hold = (model: LoadedModel): void => {
+    const { model: network } = activeParts(model);
     if (!held.has(network)) held.set(network, openRuntime(network, executor).close);
   };
-  const alone = new Map<string, Acting>();
-  const model = (adapter: string | undefined): Acting => {
-    const found = adapter === undefined ? acting : (alone.get(adapter) ?? withOne(acting, adapter));
+  const alone = new Map<string, LoadedModel>();
+  const model = (adapter: string | undefined): LoadedModel => {
+    const found = adapter === undefined ? loadedModel : (alone.get(adapter) ?? withOne(loadedModel, adapter));
     if (adapter !== undefined) alone.set(adapter, found);
     hold(found);
     return found;
@@ -109,16 +109,16 @@ export function openInference(parts: Parts): Inference {
 const NONE_MERGED = {};
 
 /** Returns the model with only this adapter active and nothing merged. */
-function withOne(acting: Acting, adapter: string): Acting {
-  if (!('adapters' in acting)) return acting;
-  if (adapter === BASE) return acting.model;
-  return { ...acting, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
+function withOne(loadedModel: LoadedModel, adapter: string): LoadedModel {
+  if (!('adapters' in loadedModel)) return loadedModel;
+  if (adapter === BASE) return loadedModel.model;
+  return { ...loadedModel, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
 }
 
 /** Returns the meaning of the model's outputs with this adapter. */
-export function outputMeaning(acting: Acting, adapter: string | undefined): Meaning {
-  const { model } = actingParts(acting);
-  const own = 'adapters' in acting ? acting.adapters.get(adapter ?? acting.active[0] ?? '') : undefined;
+export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefined): Meaning {
+  const { model } = activeParts(loadedModel);
+  const own = 'adapters' in loadedModel ? loadedModel.adapters.get(adapter ?? loadedModel.active[0] ?? '') : undefined;
   const outputs = outputsOf(model) ?? 0;
   const labels = own?.labels ?? model.labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
   const problemType = own?.problemType ?? problemTypeOf(model);
@@ -129,10 +129,10 @@ export function outputMeaning(acting: Acting, adapter: string | undefined): Mean
  * Returns the adapters that the option `adapter` chooses for a number of texts.
  * @throws ConfigError for an unknown name, and for a list whose length is not the number of texts.
  */
-export function chosenAdapters({ task, acting }: Parts, adapter: unknown, texts: number): Choice {
+export function chosenAdapters({ task, loadedModel }: Parts, adapter: unknown, texts: number): Choice {
   if (adapter === undefined) return undefined;
   const names: readonly unknown[] = Array.isArray(adapter) ? adapter : [adapter];
-  const known = 'adapters' in acting ? [...acting.adapters.keys(), BASE] : [BASE];
+  const known = 'adapters' in loadedModel ? [...loadedModel.adapters.keys(), BASE] : [BASE];
   const odd = names.find((name) => typeof name !== 'string' || !known.includes(name));
   if (odd !== undefined) {
     throw new ConfigError(

@@ -80,7 +80,7 @@ export async function classify(inference: Inference, input: unknown, options: un
   const outputs = await inference.outputs(encoded(inference, list), choice);
   const most = topK === undefined ? (threshold === undefined ? 1 : null) : topK;
   const results = outputs.map((logits, text) => {
-    const { labels, problemType } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[text] : choice);
+    const { labels, problemType } = outputMeaning(inference.loadedModel, typeof choice === 'object' ? choice[text] : choice);
     const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
     return bestFirst(scores)
       .slice(0, most ?? labels.length)

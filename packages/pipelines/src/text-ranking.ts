@@ -63,8 +63,8 @@ export async function rank(
 }
 
 /** @throws ConfigError when the model is not a cross-encoder: it must have one or two outputs. */
-export function assertCrossEncoder({ acting }: Inference): void {
-  const { labels } = outputMeaning(acting, undefined);
+export function assertCrossEncoder({ loadedModel }: Inference): void {
+  const { labels } = outputMeaning(loadedModel, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
     `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${labels.join(', ')}`,

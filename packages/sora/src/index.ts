@@ -5,7 +5,7 @@ import {
   gatedLoraFiles,
   rankCost,
   ranksForBudget,
-  rankToChooseFrom,
+  startingRankForBudget,
   type CallableMethod,
   type MatchOn,
   type Site,
@@ -73,7 +73,7 @@ function fitBudget(
   }
   assertOneRank(sites, budget);
   const variant = variantOf({ ...config, budget });
-  const r = rankToChooseFrom(sites, budget, variant === 'paper' ? 1 : undefined);
+  const r = startingRankForBudget(sites, budget, variant === 'paper' ? 1 : undefined);
   const fitted = { ...config, variant, r, rankPattern: {}, budget };
   return { ...fitted, ...choiceOf(fitted) };
 }

@@ -5,7 +5,7 @@ import {
   describe,
   fanInFanOut,
   matrixOf,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   sizeOf,
   tensorAt,
   transposed,
@@ -71,7 +71,7 @@ export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; 
     throw new CheckpointError(`the file holds no tensor '<module>${OF_MODULE.veraLambdaD}'`, OF_MODULE.veraLambdaD);
   }
   const { vera_A: veraA, vera_B: veraB, ...own } = tensors;
-  refuseOtherTensors(own, paths, SUFFIXES);
+  assertNoOtherTensors(own, paths, SUFFIXES);
   const values: HostTensors = {};
   for (const path of paths) {
     const [d, b] = [vectorOf(own, path + OF_MODULE.veraLambdaD), vectorOf(own, path + OF_MODULE.veraLambdaB)];

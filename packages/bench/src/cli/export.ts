@@ -130,7 +130,7 @@ async function exportAdapter(
     adapters: {},
     loading: { resolvePackage: packageFolder },
   });
-  const loaded = opened.acting as PeftModel;
+  const loaded = opened.loadedModel as PeftModel;
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtypes: DTYPES[dtype] });
   process.stderr.write(`wrote ${written} to ${out}\n`);

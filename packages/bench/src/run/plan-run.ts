@@ -1,5 +1,5 @@
 import { ConfigError, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
-import { assertReads } from '@peftjs/core/runtime';
+import { assertLossReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
@@ -40,7 +40,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   for (const name of study.tasks) {
     const task = await loadTask(name, data, study.protocol.split);
     assertFlips(task, study.protocol);
-    if (study.protocol.loss !== undefined) assertReads(lossNamed(study.protocol.loss), task.kind);
+    if (study.protocol.loss !== undefined) assertLossReads(lossNamed(study.protocol.loss), task.kind);
     tasks.set(name, task);
   }
   const model = await modelFor([...tasks.values()], study.model, engine);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { adamW } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { NUMERICS, plainNamed, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
+import { NUMERICS, nameAndSettings, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
@@ -151,8 +151,8 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   const content = { ...rest, protocol: withoutNew(protocol) };
   // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
   const training = {
-    optimizer: plainNamed(optimizerOf(trial.protocol)),
-    schedule: plainNamed(resolveSchedule(trial.protocol.schedule)),
+    optimizer: nameAndSettings(optimizerOf(trial.protocol)),
+    schedule: nameAndSettings(resolveSchedule(trial.protocol.schedule)),
   };
   const digest = createHash('sha256')
     .update(canonical({ ...content, training }))

@@ -1,7 +1,7 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import { isOfHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
+import { isInHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
 import type { AdapterContents, AdapterFile, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model, type ProblemType, type Task } from '../contracts/model.js';
 import { frozenModule } from '../adapter/attach.js';
@@ -9,7 +9,7 @@ import { TOKEN_ROWS, trainsTokens } from '../adapter/token-rows.js';
 import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
 import { incompleteSave } from '../storage.js';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
-import { isTrainedWhole } from '../adapter/targets.js';
+import { isModuleToSave } from '../adapter/targets.js';
 import type { Site } from '../contracts/site.js';
 
 /*
@@ -106,8 +106,8 @@ export function taskIn(taskType: unknown): Task | undefined {
 /** Returns the names of the modules trained in full, the head's as the model names them. */
 function savedNames(model: Model, saved: AdapterLayers): readonly string[] | null {
   const paths = Object.keys(saved).filter((path) => !trainsTokens(tensorAt(saved, path)));
-  const others = paths.filter((path) => !isOfHead(model, path));
-  const heads = model.head.filter((name) => paths.some((path) => isOfHead({ head: [name] }, path)));
+  const others = paths.filter((path) => !isInHead(model, path));
+  const heads = model.head.filter((name) => paths.some((path) => isInHead({ head: [name] }, path)));
   const names = [...others, ...heads];
   return names.length === 0 ? null : names;
 }
@@ -332,7 +332,7 @@ export function splitSaved(tensors: HostTensors, model: Model, names: readonly s
     const { path } = site;
     const rows = tensors[path + TOKEN_SUFFIX];
     if (rows) saved[`${path}.${TOKEN_ROWS}`] = rows;
-    if (!isOfHead(model, path) && !names.some((name) => isTrainedWhole(path, name))) continue;
+    if (!isInHead(model, path) && !names.some((name) => isModuleToSave(path, name))) continue;
     for (const name of ['weight', 'bias']) {
       const tensor = tensors[`${path}.${name}`];
       if (!tensor) continue;
@@ -353,7 +353,7 @@ export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'ti
 }
 
 /** Removes an adapter's tensors for modules that no output depends on, with a warning. */
-export function withoutUnread(tensors: HostTensors, { name, unread = [] }: Model, source: string): HostTensors {
+export function withoutUnused(tensors: HostTensors, { name, unread = [] }: Model, source: string): HostTensors {
   const moduleOf = (key: string) => unread.find((path) => key.startsWith(`${path}.`));
   const dropped = new Set(Object.keys(tensors).flatMap((key) => moduleOf(key) ?? []));
   for (const path of dropped) {

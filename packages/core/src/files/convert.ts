@@ -1,5 +1,5 @@
 import { deltaWeight, mergedModule } from '../adapter/adapters.js';
-import { fewerRanks, nearestFactors, type RankChoice } from '../adapter/factors.js';
+import { reduceRank, nearestFactors, type RankChoice } from '../adapter/factors.js';
 import {
   activeAdapter,
   adapterNamed,
@@ -69,7 +69,7 @@ function approximated(model: Model, layer: AdapterLayer, values: HostTensors, ch
 }
 
 function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): LoraFactors {
-  if (layer.toLora) return fewerRanks(layer.toLora(values), choice);
+  if (layer.toLora) return reduceRank(layer.toLora(values), choice);
   if (!layer.deltaWeight) return noChange(layer.site);
   const { inFeatures, outFeatures } = layer.site;
   return nearestFactors(hostTensor(deltaWeight(model, layer, values), [inFeatures, outFeatures]), choice);

@@ -109,7 +109,7 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   const { config, tensors } = file;
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
-  refuseOtherTensors(tensors, paths, SUFFIXES);
+  assertNoOtherTensors(tensors, paths, SUFFIXES);
   const { loraA: needed } = OF_LINEAR;
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   const values: HostTensors = {};
@@ -176,7 +176,7 @@ export function assertFeatures(
  * Checks that a file has only tensors of the modules at `paths`: ignoring others would change the outputs.
  * @throws UnsupportedError naming the first other tensor.
  */
-export function refuseOtherTensors(tensors: HostTensors, paths: readonly string[], suffixes: readonly string[]): void {
+export function assertNoOtherTensors(tensors: HostTensors, paths: readonly string[], suffixes: readonly string[]): void {
   const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
   const other = Object.keys(tensors).find((key) => !known.has(key));
   if (other === undefined) return;

@@ -156,7 +156,7 @@ const losses: Readonly<Record<DataKind, () => Loss>> = {
 };
 
 /** Returns the default loss for a kind of data. @throws ConfigError for an unknown kind, with the nearest one. */
-export function lossFor(kind: DataKind): Loss {
+export function defaultLoss(kind: DataKind): Loss {
   assertOneOf('kind', kind, Object.keys(losses));
   return losses[kind]();
 }

@@ -1,7 +1,7 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { rankCost } from '../adapter/budget.js';
 import { totalRanks, rankedPaths } from '../adapter/ranks.js';
-import { activeAdapter, layersFitting, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
 import type { SizeStages } from '../contracts/method.js';
 import { ConfigError } from '../errors.js';
@@ -115,7 +115,7 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
   const run = { peft, data, options, selection: selection as Selection, lengths: lengthsOf(plan.totalSteps, options) };
   if (!resume) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
   const { stages = [], dense = null, smallest = null, compileMs = 0 } = resume.sizing ?? {};
-  const restored = smallest && { ...smallest, layers: layersFitting(activeAdapter(peft), smallest.values) };
+  const restored = smallest && { ...smallest, layers: fitLayers(activeAdapter(peft), smallest.values) };
   return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
 }
 

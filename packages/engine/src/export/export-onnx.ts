@@ -2,9 +2,9 @@ import type { Model, PeftModel } from '@peftjs/core';
 import {
   assertFullPrecision,
   EngineError,
-  isOfHead,
+  isInHead,
   specOf,
-  takesQuantized,
+  canQuantize,
   type DType,
   type HostTensors,
   type PastDecoding,
@@ -12,7 +12,7 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import {
-  actingParts,
+  activeParts,
   frozenWeights,
   peftScope,
   stepContext,
@@ -136,7 +136,7 @@ async function modelGraph(
   { inputs = Object.keys(TEXT_INPUTS) as TextInput[], dtype = 'fp32' }: OnnxOptions,
 ): Promise<ModelGraph> {
   assertFullPrecision('adapters' in source ? source.model : source);
-  const { model } = actingParts(source);
+  const { model } = activeParts(source);
   const taken = Object.fromEntries(inputs.map((input) => [input, TEXT_INPUTS[input]]));
   const { weights, fn } = inference(source);
   const graph = await functionGraph({
@@ -150,7 +150,7 @@ async function modelGraph(
 /** The weights that lose little in 8 bits: those of frozen linear modules and embeddings, but not of a trained head. */
 function roundable(model: Model, weights: HostTensors): HostTensors {
   const own = model.sites.filter(
-    (site) => site.kind === 'embedding' || (takesQuantized(site) && !isOfHead(model, site.path)),
+    (site) => site.kind === 'embedding' || (canQuantize(site) && !isInHead(model, site.path)),
   );
   const names = new Set(own.map(({ path }) => `${path}.weight`));
   return Object.fromEntries(Object.entries(weights).filter(([name]) => names.has(name)));
@@ -175,7 +175,7 @@ function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string,
 
 /** The model's outputs as a pure function of its inputs, its weights and its adapters. */
 function inference(source: PeftModel | Model): { fn: PureFunction; weights: HostTensors } {
-  const { model, layers, values } = actingParts(source);
+  const { model, layers, values } = activeParts(source);
   const frozen = frozenWeights({ ...model, lookups: [] }, layers); // lookup tables are part of the graph
   const adapter = Object.fromEntries(Object.entries(values).map(([name, value]) => [`${ADAPTER}${name}`, value]));
   const context = stepContext({}, Object.keys(layers).length, false);

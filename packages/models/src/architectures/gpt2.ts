@@ -18,7 +18,7 @@ import {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Scope,
   type Site,
   type Task,
@@ -111,8 +111,8 @@ function layerSites({ nEmbd, nInner }: Gpt2Config, layer: number): Site[] {
   ];
 }
 
-function conv1d(path: string, inFeatures: number, outFeatures: number, place: Place): Site {
-  return { ...linearSite(path, inFeatures, outFeatures, place), fanInFanOut: true };
+function conv1d(path: string, inFeatures: number, outFeatures: number, position: SitePosition): Site {
+  return { ...linearSite(path, inFeatures, outFeatures, position), fanInFanOut: true };
 }
 
 function layerPath(layer: number): string {

@@ -19,7 +19,7 @@ import {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Scope,
   type Site,
   type Task,
@@ -121,8 +121,8 @@ function settingsOf(config: ModernBertConfig): Record<string, number> {
   };
 }
 
-function normSite({ hiddenSize, normBias }: ModernBertConfig, path: string, place: Place = {}): Site {
-  return { ...layerNormSite(path, hiddenSize, place), hasBias: normBias };
+function normSite({ hiddenSize, normBias }: ModernBertConfig, path: string, position: SitePosition = {}): Site {
+  return { ...layerNormSite(path, hiddenSize, position), hasBias: normBias };
 }
 
 function layerPath(layer: number): string {
@@ -152,12 +152,12 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
  */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
   const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
-  const place: Place = { role: isHeadThere ? 'other' : 'head' };
+  const position: SitePosition = { role: isHeadThere ? 'other' : 'head' };
   return {
     trained: isHeadThere ? ['classifier'] : ['head', 'classifier'],
     sites: (outputs) => [
-      { ...linearSite('head.dense', hiddenSize, hiddenSize, place), hasBias: classifierBias },
-      normSite(config, 'head.norm', place),
+      { ...linearSite('head.dense', hiddenSize, hiddenSize, position), hasBias: classifierBias },
+      normSite(config, 'head.norm', position),
       linearSite('classifier', hiddenSize, outputs, { role: 'head' }),
     ],
     forward(scope, inputs) {

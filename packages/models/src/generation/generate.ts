@@ -14,10 +14,10 @@ import {
   type Rng,
 } from '@peftjs/core/method';
 import {
-  actingParts,
+  activeParts,
   modelInputs,
   openRuntime,
-  openSpecs,
+  dynamicSpecs,
   releaseAll,
   uploadAll,
   type InputSpec,
@@ -134,7 +134,7 @@ async function withGenerator<T>(
  * @throws UnsupportedError when the model is not a causal language model.
  */
 export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor): TextGenerator {
-  const { model, layers, values } = actingParts(peft);
+  const { model, layers, values } = activeParts(peft);
   const decoding = decodingOf(model);
   const runtime = openRuntime(model, executor);
   const adapter = uploadAll(executor, values);
@@ -292,7 +292,7 @@ async function passed(
   const inputs = modelInputs(model, layers, { inputs: given });
   const [rows = 1, tokens = 1] = tensorAt(given, 'inputIds').shape;
   // A pass over one token per text has a fixed token axis.
-  const open = { inputs: openSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }), kept: specs, rows: {} };
+  const open = { inputs: dynamicSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }), kept: specs, rows: {} };
   const { program, frozen } = runtime.pass(layers, pass, open);
   const { logits, ...kept } = await program.run({ inputs, rows: {} }, { kept: values, frozen, adapter });
   const all = floats(await executor.download(logits)); // [texts, words]

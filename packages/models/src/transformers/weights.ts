@@ -88,13 +88,13 @@ async function weightsIn(
   refuseUnread(file, network, stored, { modelType, path: reading.path });
   const all = await readAll(file, stored, precisionOf(dtype, architecture), reading);
   const of = (sites: readonly Site[]) => (name: string) => sites.some((site) => name.startsWith(`${site.path}.`));
-  const [isOfHead, isCarried] = [of(headSites), of(carried)];
+  const [isInHead, isCarried] = [of(headSites), of(carried)];
   const some = (isWanted: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(all).filter(([name]) => isWanted(name)));
   return {
     architecture,
-    weights: some((name) => !isOfHead(name) && !isCarried(name)),
-    head: some(isOfHead),
+    weights: some((name) => !isInHead(name) && !isCarried(name)),
+    head: some(isInHead),
     carried: some(isCarried),
   };
 }
