@@ -23,7 +23,7 @@ import {
   type Loss,
   type LossFunction,
   type Optimizer,
-  type Pass,
+  type ForwardPass,
   type PureFunction,
   type Schedule,
   type StepEvent,
@@ -217,16 +217,16 @@ describe('programs', () => {
     const runtime = openRuntime(model, executor);
     const adapter = uploadAll(executor, values);
 
-    const pass: Pass = {
+    const pass: ForwardPass = {
       name: 'log-softmax',
       compute: (scope, inputs) => ({ logShares: tf.logSoftmax(model.forward(scope, inputs)) }),
     };
     const inputs = modelInputs(model, layers, batch); // its tensors, and the rows of embeddings that stay on the host
     const [rows, tokens] = tensorAt(batch.inputs, 'inputIds').shape as [number, number];
-    const specs = { inputs: dynamicSpecs(inputs, { rows, tokens }), rows: {}, kept: {} };
+    const specs = { inputs: dynamicSpecs(inputs, { rows, tokens }), rows: {}, cache: {} };
 
     const { program, frozen } = runtime.pass(layers, pass, specs); // prepared once; the weights are uploaded once
-    const { logShares } = await program.run({ inputs }, { frozen, adapter, rows: {}, kept: {} });
+    const { logShares } = await program.run({ inputs }, { frozen, adapter, rows: {}, cache: {} });
     const shares = await executor.download(logShares);
 
     releaseAll(executor, { ...adapter, logShares });

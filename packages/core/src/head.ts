@@ -21,7 +21,7 @@ export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>):
 export type OutputMeaning = Pick<Model, 'labels' | 'problemType'>;
 
 /** Picks the fields that give the outputs' meaning, where they are known. */
-export function meaningOf({
+export function outputMeaning({
   labels,
   problemType,
 }: {

@@ -94,7 +94,7 @@ export {
   isInHead,
   labelFields,
   labelsIn,
-  meaningOf,
+  outputMeaning,
   outputsOf,
   problemTypeIn,
   problemTypeOf,

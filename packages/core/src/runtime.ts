@@ -18,10 +18,10 @@ export {
   openRuntime,
   releaseRuntimes,
   type FrozenValues,
-  type Pass,
+  type ForwardPass,
   type PassInputs,
   type PassSpecs,
-  type ReadyPass,
+  type PreparedPass,
   type Runtime,
 } from './runtime/runtime.js';
 export { modelInputs, dynamicSpecs, type BatchSizes } from './runtime/inputs.js';

@@ -28,7 +28,7 @@ export interface CallOptions {
 export type LoadedModel = PeftModel | Model;
 
 /** The parts of a pipeline. */
-export interface Parts {
+export interface PipelineParts {
   /** The pipeline's task, for messages. */
   readonly task: string;
   /** The model. */
@@ -44,10 +44,10 @@ export interface Parts {
 }
 
 /** The adapters of a call: undefined for the active ones, one for all texts, or one for each. */
-export type Choice = undefined | string | readonly string[];
+export type AdapterChoice = undefined | string | readonly string[];
 
 /** The meaning of an adapter's outputs. */
-export interface Meaning {
+export interface OutputMeaning {
   /** The labels, in the order of the outputs. */
   readonly labels: readonly string[];
   /** Whether the outputs are one class, several classes or a regression. */
@@ -58,9 +58,9 @@ export interface Meaning {
 const BASE = '__base__';
 
 /** Runs texts through a model. */
-export interface Inference extends Parts {
+export interface Inference extends PipelineParts {
   /** Returns the outputs for each text, in the given order. */
-  outputs(texts: readonly Encoding[], choice: Choice): Promise<Float32Array[]>;
+  outputs(texts: readonly Encoding[], choice: AdapterChoice): Promise<Float32Array[]>;
   /** Returns the model with only this adapter active, or with the active ones. Keeps it prepared. */
   model(adapter: string | undefined): LoadedModel;
   /** Frees the model's resources. */
@@ -68,7 +68,7 @@ export interface Inference extends Parts {
 }
 
 /** Opens a model. It stays prepared until it is released, whatever else runs on the executor. */
-export function openInference(parts: Parts): Inference {
+export function openInference(parts: PipelineParts): Inference {
   const { loadedModel, executor, batchSize, tokenizer } = parts;
   const held = new Map<Model, () => Promise<void>>();
   const hold = (model: LoadedModel): void => {
@@ -116,7 +116,7 @@ function withOne(loadedModel: LoadedModel, adapter: string): LoadedModel {
 }
 
 /** Returns the meaning of the model's outputs with this adapter. */
-export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefined): Meaning {
+export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefined): OutputMeaning {
   const { model } = activeParts(loadedModel);
   const own = 'adapters' in loadedModel ? loadedModel.adapters.get(adapter ?? loadedModel.active[0] ?? '') : undefined;
   const outputs = outputsOf(model) ?? 0;
@@ -129,7 +129,7 @@ export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefi
  * Returns the adapters that the option `adapter` chooses for a number of texts.
  * @throws ConfigError for an unknown name, and for a list whose length is not the number of texts.
  */
-export function chosenAdapters({ task, loadedModel }: Parts, adapter: unknown, texts: number): Choice {
+export function chosenAdapters({ task, loadedModel }: PipelineParts, adapter: unknown, texts: number): AdapterChoice {
   if (adapter === undefined) return undefined;
   const names: readonly unknown[] = Array.isArray(adapter) ? adapter : [adapter];
   const known = 'adapters' in loadedModel ? [...loadedModel.adapters.keys(), BASE] : [BASE];
@@ -150,7 +150,7 @@ export function chosenAdapters({ task, loadedModel }: Parts, adapter: unknown, t
  * @throws DataError for a value that is not a text, an empty text and a text without tokens, naming its position.
  */
 export function encoded(
-  { task, tokenizer, maxTokens }: Parts,
+  { task, tokenizer, maxTokens }: PipelineParts,
   texts: readonly unknown[],
   { prompt = '', ...options }: { readonly spans?: boolean; readonly prompt?: string } = {},
 ): Encoding[] {

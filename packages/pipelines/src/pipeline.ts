@@ -160,7 +160,8 @@ export async function pipeline<T extends keyof Pipelines>(
   const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
   const kind = KINDS[task];
   const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters: own.adapters, loading });
-  const { maxTokens: most = Infinity } = 'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
+  const { maxTokens: most = Infinity } =
+    'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
   const inference = openInference({
     task,
     ...opened,

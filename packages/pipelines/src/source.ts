@@ -238,7 +238,11 @@ async function outputsIn(adapter: Found, { head, sites }: Model): Promise<number
 }
 
 /** Adds adapters from folders to a model. Copies a model that already has adapters. */
-async function withAdapters(loadedModel: LoadedModel, found: readonly Found[], methods: readonly PeftMethod[]): Promise<LoadedModel> {
+async function withAdapters(
+  loadedModel: LoadedModel,
+  found: readonly Found[],
+  methods: readonly PeftMethod[],
+): Promise<LoadedModel> {
   let peft = 'adapters' in loadedModel ? { ...loadedModel, adapters: new Map(loadedModel.adapters) } : undefined;
   if (found.length === 0) return loadedModel;
   for (const adapter of found) {

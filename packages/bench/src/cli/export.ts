@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
-import { assertLabelNames, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
+import { assertLabelNames, ConfigError, outputMeaning, outputsOf } from '@peftjs/core/method';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
@@ -85,7 +85,7 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
       distances.push(shownDistance(dtype, await checkOnnx(files, source, { maxTokens, dtype })));
       for (const [file, bytes] of files) graphs.set(file, bytes);
     }
-    const meant = { ...peft.model, ...meaningOf(activeAdapter(peft)) };
+    const meant = { ...peft.model, ...outputMeaning(activeAdapter(peft)) };
     await saveOnnx('adapters' in source ? meant : source, graphs, out, { maxTokens, resolvePackage: packageFolder });
     const { maxTokens: longest } = model.withPast ?? {};
     const limit = longest === undefined ? '' : ` for texts of at most ${longest} tokens, prompts included,`;

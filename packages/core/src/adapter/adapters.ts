@@ -2,7 +2,7 @@ import { warnOnce } from '../config.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, ConfiguredMethod, FrozenModule, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import { meaningOf } from '../head.js';
+import { outputMeaning } from '../head.js';
 import { activeParts, inOrder, partOf, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
@@ -150,7 +150,7 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
     }),
     weights: { ...model.weights, ...folded },
     pretrainedHead: true,
-    ...(headOf && meaningOf(headOf)),
+    ...(headOf && outputMeaning(headOf)),
   };
 }
 

@@ -20,7 +20,7 @@ import { assertWithinModules, assertWithinBase } from './budget.js';
 import { isModuleToSave, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullLayer } from './layers.js';
 import { tokenLayers } from './token-rows.js';
-import { isInHead, isPretrained, meaningOf } from '../head.js';
+import { isInHead, isPretrained, outputMeaning } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
 
 /** How to add an adapter to a model. */
@@ -104,7 +104,7 @@ export function createAdapter<C extends TargetConfig>(
   const saved = { ...kept, ...tokens };
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
-  return { name: adapterName, method, config, targets, layers, saved, values, ...meaningOf(model) };
+  return { name: adapterName, method, config, targets, layers, saved, values, ...outputMeaning(model) };
 }
 
 /** Checks that a name can be a folder name: each adapter is saved in a folder of its name. */

@@ -254,7 +254,11 @@ export function assertPrunable(layers: AdapterLayers, budget: number, plan: Trai
  * @param values `<path>.<name>` of the layers that have ranks
  * @throws UnsupportedError when a layer is not a low-rank change of its weight.
  */
-export function truncateToBudget(layers: AdapterLayers, values: HostTensors, budget: number): Record<string, ResizedLayer> {
+export function truncateToBudget(
+  layers: AdapterLayers,
+  values: HostTensors,
+  budget: number,
+): Record<string, ResizedLayer> {
   const ranked = rankedPaths(layers).map((path) => [path, factorsOf(tensorAt(layers, path), values)] as const);
   const bases = mapValues(Object.fromEntries(ranked), singularFactors);
   const energies = mapValues(bases, ({ singularValues }) => singularValues.map((value) => value ** 2));

@@ -1,7 +1,15 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import { isInHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
+import {
+  isInHead,
+  labelFields,
+  labelsIn,
+  outputMeaning,
+  outputsOf,
+  problemTypeIn,
+  type OutputMeaning,
+} from '../head.js';
 import type { AdapterContents, AdapterFile, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model, type ProblemType, type Task } from '../contracts/model.js';
 import { frozenModule } from '../adapter/attach.js';
@@ -64,7 +72,7 @@ export function tokenFields({ trainableTokenIndices, ensureWeightTying }: Target
 export function storedMeaning({ id2label, problem_type: problemType }: ConfigFields, model: Model): OutputMeaning {
   const { task = 'sequence-classification' } = model;
   if (task === 'causal-lm' || task === 'feature-extraction') return {};
-  return meaningOf({
+  return outputMeaning({
     labels: isLeftOut(id2label) ? undefined : storedLabels(id2label, model),
     problemType: isLeftOut(problemType) ? undefined : storedProblemType(problemType),
   });

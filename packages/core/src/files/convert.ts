@@ -12,7 +12,7 @@ import {
 import { UnsupportedError } from '../errors.js';
 import type { AdapterFile, AdapterLayer, FrozenModule, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import { meaningOf } from '../head.js';
+import { outputMeaning } from '../head.js';
 import type { Site } from '../contracts/site.js';
 import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
 import { lowRankLayer } from '../adapter/layers.js';
@@ -127,7 +127,7 @@ export function loraAdapter(
     file: hasBiases ? withBiases(file, modules, model) : file,
     saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
     savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
-    ...meaningOf(savedFrom),
+    ...outputMeaning(savedFrom),
     source: `the adapter '${name}'`,
   });
 }

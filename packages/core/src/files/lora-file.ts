@@ -176,7 +176,11 @@ export function assertFeatures(
  * Checks that a file has only tensors of the modules at `paths`: ignoring others would change the outputs.
  * @throws UnsupportedError naming the first other tensor.
  */
-export function assertNoOtherTensors(tensors: HostTensors, paths: readonly string[], suffixes: readonly string[]): void {
+export function assertNoOtherTensors(
+  tensors: HostTensors,
+  paths: readonly string[],
+  suffixes: readonly string[],
+): void {
   const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
   const other = Object.keys(tensors).find((key) => !known.has(key));
   if (other === undefined) return;

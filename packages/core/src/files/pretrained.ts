@@ -30,7 +30,7 @@ import {
   type ConfigFields,
 } from './adapter-file.js';
 import { createAdapter } from '../adapter/attach.js';
-import { isInHead, isPretrained, meaningOf, type OutputMeaning } from '../head.js';
+import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import { warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
@@ -212,7 +212,7 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   });
   const ofHead = adaptedHead(model, targetModules, source);
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name }, ofHead);
-  const adapter = { ...created, ...meaningOf(stored), layers: fitLayers(created, read.values) };
+  const adapter = { ...created, ...outputMeaning(stored), layers: fitLayers(created, read.values) };
   const initial = initialHead(model, adapter, saved, source);
   return { ...adapter, values: checkedValues(adapter, { ...initial, ...read.values, ...saved }, source) };
 }

@@ -1,4 +1,4 @@
-import { meaningOf } from '../head.js';
+import { outputMeaning } from '../head.js';
 import {
   activeAdapter,
   adapterNamed,
@@ -105,7 +105,7 @@ export async function hotswapAdapter(
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
     ...Object.values(current.saved).map((layer) => savedValues(current, incoming, layer)),
   ) as HostTensors;
-  peft.adapters.set(current.name, { ...current, values, ...meaningOf(incoming) });
+  peft.adapters.set(current.name, { ...current, values, ...outputMeaning(incoming) });
 }
 
 function assertSubset(current: Adapter, incoming: Adapter, source: string): void {

@@ -59,10 +59,7 @@ export type CarryKind = 'value' | 'gradient' | 'squaredGradient';
  * @param slots all slots of the tensor before the change; not to be modified
  * @param carry converts a tensor from the trained tensor's old shape to its new one
  */
-export type CarrySlot = (
-  slots: HostTensors,
-  carry: (tensor: HostTensor, kind: CarryKind) => HostTensor,
-) => HostTensor;
+export type CarrySlot = (slots: HostTensors, carry: (tensor: HostTensor, kind: CarryKind) => HostTensor) => HostTensor;
 
 /** Applies decoupled weight decay: theta (1 - eta_t lambda); theta itself where lambda is 0. */
 export function decayed(value: Tensor, learningRate: Scalar, weightDecay: number): Tensor {

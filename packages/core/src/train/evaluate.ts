@@ -9,7 +9,7 @@ import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
 import { modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { releaseAll, uploadAll, type Values } from '../runtime/program.js';
-import { openRuntime, type Pass, type Runtime } from '../runtime/runtime.js';
+import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
@@ -94,7 +94,7 @@ export async function outputsWith(
   data: Pick<EvaluationData, 'batches' | 'summarise'>,
   { rowsOf = () => ({}), holdsFrozen = false }: OutputOptions = {},
 ): Promise<Float32Array[]> {
-  const prediction: Pass = {
+  const prediction: ForwardPass = {
     name: 'predict',
     holdsFrozen,
     compute: (scope, inputs) => ({ outputs: runtime.model.forward(scope, inputs) }),
@@ -125,7 +125,7 @@ function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBat
   return own;
 }
 
-interface OutputOptions extends Pick<Pass, 'holdsFrozen'> {
+interface OutputOptions extends Pick<ForwardPass, 'holdsFrozen'> {
   /** Returns the masks of a mixed batch. Default: none. */
   readonly rowsOf?: (batch: InputBatch) => HostTensors;
 }
@@ -138,7 +138,7 @@ export async function meanLoss(
   batches: readonly Batch[],
   loss: Loss,
 ): Promise<number> {
-  const measuring: Pass = {
+  const measuring: ForwardPass = {
     name: `loss ${describeNamed(loss)}`,
     compute: (scope, inputs) => {
       const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
@@ -165,15 +165,15 @@ async function downloadPass(
   runtime: Runtime,
   layers: AdapterLayers,
   adapter: Values,
-  pass: Pass,
+  pass: ForwardPass,
   { inputs, rows }: Readonly<Record<'inputs' | 'rows', HostTensors>>,
   batch: InputBatch,
 ): Promise<HostTensor> {
   const { executor, model } = runtime;
   const sizes = sizesOf(batch);
-  const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), rows: dynamicSpecs(rows, sizes), kept: {} };
+  const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), rows: dynamicSpecs(rows, sizes), cache: {} };
   const { program, frozen } = runtime.pass(layers, pass, specs);
-  const { outputs } = await program.run({ inputs, rows }, { kept: {}, frozen, adapter });
+  const { outputs } = await program.run({ inputs, rows }, { cache: {}, frozen, adapter });
   const onHost = await executor.download(outputs);
   executor.release(outputs);
   return onHost;

@@ -252,7 +252,10 @@ function sharesOf({ loss }: StepDefinition, parts: readonly StepPart[]): number[
   return weights.map((weight) => (total === 0 ? 1 / parts.length : weight / total));
 }
 
-function uploadedSums(executor: Runtime['executor'], trained: Readonly<Record<string, TensorSpec>>): OnDevice<Gradients> {
+function uploadedSums(
+  executor: Runtime['executor'],
+  trained: Readonly<Record<string, TensorSpec>>,
+): OnDevice<Gradients> {
   const zeros = mapValues(trained, ({ shape }) => hostZeros(shape));
   return {
     loss: executor.upload(hostScalar(0)),

@@ -9,14 +9,14 @@ import { checkFunction, checkSpecs } from '../checks.js';
 import { Digest } from './digest.js';
 import { shownAttributes } from './graph.js';
 import { merged, type RunGraph } from './merge.js';
-import { NotOpen } from './open-graph.js';
+import { NotDynamic } from './dynamic-graph.js';
 import { traceWith, type TracedGraph, type Tracing } from './trace.js';
 
 /** A function that was traced often enough to identify it. */
 export interface Prepared {
   /** Identifies what the function computes: functions with the same digest compute the same. */
   readonly digest: string;
-  /** The graph for every size. @throws NotOpen when there is no such graph. */
+  /** The graph for every size. @throws NotDynamic when there is no such graph. */
   graph(): Promise<RunGraph>;
 }
 
@@ -97,7 +97,7 @@ class Traces {
     }
   }
 
-  /** @throws NotOpen */
+  /** @throws NotDynamic */
   async merge(): Promise<RunGraph> {
     for (let count = this.atFirst; ; count++) {
       await this.upTo(count);
@@ -105,7 +105,7 @@ class Traces {
         return merged(this.traces, this.specs, this.#sizes);
       } catch (error) {
         const isOver = count >= MOST_TRACES || this.#left.length === 0;
-        if (!(error instanceof NotOpen && error.mayFollow) || isOver) throw error;
+        if (!(error instanceof NotDynamic && error.mayFollow) || isOver) throw error;
       }
     }
   }

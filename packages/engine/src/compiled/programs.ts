@@ -7,7 +7,7 @@ import { warnOnce } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import type { RunGraph } from './merge.js';
-import { NotOpen } from './open-graph.js';
+import { NotDynamic } from './dynamic-graph.js';
 import { prepare } from './prepare.js';
 import type { OrtRuntime, OrtSession } from './runtime.js';
 import type { Tracing } from './trace.js';
@@ -109,7 +109,7 @@ export async function programsOf(fn: PureFunction, specs: Specs, settings: Setti
       dispose: () => giveUp(key, settings),
     };
   } catch (error) {
-    if (!(error instanceof NotOpen)) throw error;
+    if (!(error instanceof NotDynamic)) throw error;
     const names = axisNames(specs).map((name) => `'${name}'`);
     warnOnce(
       `a compiled function is not one graph for every size of ${names.join(' and ')}: ${error.message}; it is compiled once for each size`,

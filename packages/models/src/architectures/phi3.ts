@@ -53,7 +53,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
       isFused: true,
       hiddenAct: activation(config, 'hidden_act', 'silu'),
       layers: evenLayers(config, settings, { rope, window }),
-      ...(scaling.kind === 'longrope' && { rereadAt: scaling.originalMaxPositionEmbeddings + 1 }),
+      ...(scaling.kind === 'longrope' && { rebuildCacheAt: scaling.originalMaxPositionEmbeddings + 1 }),
     },
     task,
   );

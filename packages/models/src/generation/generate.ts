@@ -21,7 +21,7 @@ import {
   releaseAll,
   uploadAll,
   type InputSpec,
-  type Pass,
+  type ForwardPass,
   type Runtime,
   type Values,
 } from '@peftjs/core/runtime';
@@ -194,9 +194,9 @@ async function writeAll(
   });
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = roomFor(Math.min(longest + settings.maxNewTokens - 1, decoding.maxTokens), decoding);
-  const readAll = (rows: readonly ArrayLike<number>[], tokens: number): Promise<Passed> =>
+  const readAll = (rows: readonly ArrayLike<number>[], tokens: number): Promise<PassResult> =>
     readPrompts(writer, rows, roomFor(tokens, decoding), capacity);
-  let { logits, kept } = await readAll(prompts, longest);
+  let { logits, cache } = await readAll(prompts, longest);
   try {
     for (let tokens = longest + 1; ; tokens++) {
       options.signal?.throwIfAborted();
@@ -205,17 +205,17 @@ async function writeAll(
       }
       if (texts.every(({ ended }) => ended)) break;
       const next =
-        tokens === decoding.rereadAt
+        tokens === decoding.rebuildCacheAt
           ? await readAll(
               texts.map(({ ids }) => ids),
               tokens,
             )
-          : await readTokens(writer, texts, kept, capacity);
-      releaseAll(executor, kept);
-      ({ logits, kept } = next);
+          : await readTokens(writer, texts, cache, capacity);
+      releaseAll(executor, cache);
+      ({ logits, cache } = next);
     }
   } finally {
-    releaseAll(executor, kept);
+    releaseAll(executor, cache);
   }
   return texts.map(({ ids, promptLength, ended = 'length' }) => ({ ids: ids.slice(promptLength), ended }));
 }
@@ -239,9 +239,9 @@ async function writeOne(
 }
 
 /** The result of a pass: the logits [words] by prompt index, and the cache for the next pass. */
-interface Passed {
+interface PassResult {
   readonly logits: (prompt: number) => Float32Array;
-  readonly kept: Values;
+  readonly cache: Values;
 }
 
 function readPrompts(
@@ -249,20 +249,20 @@ function readPrompts(
   prompts: readonly ArrayLike<number>[],
   tokens: number,
   capacity: number,
-): Promise<Passed> {
-  const pass: Pass = {
+): Promise<PassResult> {
+  const pass: ForwardPass = {
     name: `prompt for ${capacity}`,
     compute: (scope, inputs) => writer.decoding.readPrompt(scope, inputs, capacity),
   };
-  return passed(writer, pass, promptInputs(prompts, tokens));
+  return runPass(writer, pass, promptInputs(prompts, tokens));
 }
 
 /** Reads the last token of every text. Texts that have ended are read too, and their results ignored. */
-function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capacity: number): Promise<Passed> {
+function readTokens(writer: Writer, texts: readonly Text[], cache: Values, capacity: number): Promise<PassResult> {
   const { decoding } = writer;
   const shape = [texts.length, 1];
   const positions = texts.map(({ ids }) => Math.min(ids.length, capacity) - 1);
-  const pass: Pass = {
+  const pass: ForwardPass = {
     name: `token for ${capacity}`,
     compute: (scope, inputs) => decoding.readToken(scope, inputs, capacity),
   };
@@ -273,29 +273,33 @@ function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capaci
     ),
     positions: hostIntegers(Int32Array.from(positions), shape),
   };
-  return passed(writer, pass, inputs, { values: kept, specs: decoding.kept('batch', capacity) });
+  return runPass(writer, pass, inputs, { values: cache, specs: decoding.cacheSpecs('batch', capacity) });
 }
 
 /** The cache from the previous pass, and its specs. */
-interface Kept {
+interface Cache {
   readonly values: Values;
   readonly specs: Readonly<Record<string, InputSpec>>;
 }
 
-async function passed(
+async function runPass(
   { decoding: { words }, runtime, layers, adapter }: Writer,
-  pass: Pass,
+  pass: ForwardPass,
   given: HostTensors,
-  { values, specs }: Kept = { values: {}, specs: {} },
-): Promise<Passed> {
+  { values, specs }: Cache = { values: {}, specs: {} },
+): Promise<PassResult> {
   const { executor, model } = runtime;
   const inputs = modelInputs(model, layers, { inputs: given });
   const [rows = 1, tokens = 1] = tensorAt(given, 'inputIds').shape;
   // A pass over one token per text has a fixed token axis.
-  const open = { inputs: dynamicSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }), kept: specs, rows: {} };
+  const open = {
+    inputs: dynamicSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }),
+    cache: specs,
+    rows: {},
+  };
   const { program, frozen } = runtime.pass(layers, pass, open);
-  const { logits, ...kept } = await program.run({ inputs, rows: {} }, { kept: values, frozen, adapter });
+  const { logits, ...cache } = await program.run({ inputs, rows: {} }, { cache: values, frozen, adapter });
   const all = floats(await executor.download(logits)); // [texts, words]
   executor.release(logits);
-  return { logits: (prompt) => all.subarray(prompt * words, (prompt + 1) * words), kept };
+  return { logits: (prompt) => all.subarray(prompt * words, (prompt + 1) * words), cache };
 }

@@ -2,7 +2,7 @@ import {
   CheckpointError,
   ConfigError,
   labelsIn,
-  meaningOf,
+  outputMeaning,
   problemTypeIn,
   UnsupportedError,
   type Task,
@@ -105,7 +105,7 @@ function cutTo(maxTokens = Infinity, architecture: Architecture): Architecture {
 function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
   const labels = labelsIn(field(settings, 'id2label'));
   const isPlaceholder = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
-  return meaningOf({
+  return outputMeaning({
     labels: isPlaceholder ? undefined : labels,
     problemType: problemTypeIn(field(settings, 'problem_type')),
   });
