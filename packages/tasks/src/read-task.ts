@@ -5,7 +5,7 @@ import type { TaskKind } from './data-set.js';
 import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';
 import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
 import { holdOutDev, holdOutLanguage } from './split.js';
-import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
+import { metricsFor, metricsWithPrimary, type Task, taskOf } from './task.js';
 
 /** The files of a task, and how to read them. */
 export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
@@ -41,7 +41,7 @@ export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskO
   const { train, dev } =
     devPath === undefined ? await holdOutDev(whole) : { train: whole, dev: await read(devPath, whole) };
   const { classes } = train;
-  const metrics = metric === undefined ? metricsFor(train.kind, classes) : metricsLedBy(metric, train);
+  const metrics = metric === undefined ? metricsFor(train.kind, classes) : metricsWithPrimary(metric, train);
   return taskOf(name ?? fileStem(trainPath), train, dev, metrics);
 }
 

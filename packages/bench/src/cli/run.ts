@@ -8,8 +8,8 @@ import { compareRuns } from '../report/statistics/two-runs.js';
 import { renderTable } from '../report/table.js';
 import {
   foreignNumerics,
-  leftOutNotes,
-  ofNewestNumerics,
+  exclusionNotes,
+  keepNewestNumerics,
   readResults,
   runFileIn,
   writeRunFile,
@@ -229,18 +229,18 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
   });
   const whole = {
     ...summary,
-    notes: [...leftOutNotes(pooled), ...summary.notes],
+    notes: [...exclusionNotes(pooled), ...summary.notes],
     ...(against !== undefined && other && { against: compareRuns(results, other, against) }),
   };
   await writeReport(folder, results, whole);
   const table = renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 });
-  process.stderr.write(`\n${[table, ...leftOutNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
+  process.stderr.write(`\n${[table, ...exclusionNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
 }
 
 /** The results of a folder that can be pooled. @throws DataError if there are none. */
 async function existingResults(folder: string): Promise<Poolable> {
   const results = await readResults(folder);
-  if (results.length > 0) return ofNewestNumerics(results);
+  if (results.length > 0) return keepNewestNumerics(results);
   throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
 }
 

@@ -207,25 +207,25 @@ export interface Poolable {
   /** Results of the newest numerics. */
   readonly results: readonly TrialResult[];
   /** Results of older numerics. */
-  readonly leftOut: readonly TrialResult[];
+  readonly excluded: readonly TrialResult[];
 }
 
 /** Splits results by `versions.numerics`: differences between numerics say nothing about methods. */
-export function ofNewestNumerics(results: readonly TrialResult[]): Poolable {
+export function keepNewestNumerics(results: readonly TrialResult[]): Poolable {
   const newest = Math.max(...results.map(numericsOf));
   return {
     results: results.filter((result) => numericsOf(result) === newest),
-    leftOut: results.filter((result) => numericsOf(result) !== newest),
+    excluded: results.filter((result) => numericsOf(result) !== newest),
   };
 }
 
 /** The sentence of a report about results that it leaves out; empty if there are none. */
-export function leftOutNotes({ results, leftOut }: Poolable): string[] {
-  if (leftOut.length === 0) return [];
-  const are = leftOut.length === 1 ? 'is' : 'are';
+export function exclusionNotes({ results, excluded }: Poolable): string[] {
+  if (excluded.length === 0) return [];
+  const are = excluded.length === 1 ? 'is' : 'are';
   return [
-    `${counted(leftOut.length, 'result')} of ${named(leftOut.map(numericsOf))} ${are} left out: another version computed ` +
-      `${leftOut.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
+    `${counted(excluded.length, 'result')} of ${named(excluded.map(numericsOf))} ${are} left out: another version computed ` +
+      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
   ];
 }
 

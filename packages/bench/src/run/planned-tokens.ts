@@ -1,12 +1,12 @@
 import { warnOnce } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
 import {
-  areChats,
-  areTexts,
+  isChatSet,
+  isTextSet,
   chatML,
   encodeLanguage,
   encodeRows,
-  fittingTokens,
+  chooseMaxTokens,
   rowLength,
   type DataSet,
 } from '@peftjs/tasks';
@@ -46,10 +46,10 @@ function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: n
 }
 
 function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Reader, most: number): number {
-  if (areTexts(train)) return Math.min(PACKED, most);
+  if (isTextSet(train)) return Math.min(PACKED, most);
   const template = tokenizer.chatTemplate?.render ?? chatML;
   const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
-  return fittingTokens(
+  return chooseMaxTokens(
     rows.map(({ ids }) => ids.length),
     most,
   );
@@ -57,12 +57,12 @@ function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Read
 
 function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: number): number {
   const { rows } = encodeRows(train, tokenizer, { maxTokens: most });
-  return fittingTokens(rows.map(rowLength), most);
+  return chooseMaxTokens(rows.map(rowLength), most);
 }
 
 /** A warning that conversations are written in a format which the model may not know. */
 function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer }: Reader): string | undefined {
-  if (tokenizer.chatTemplate || ![train, dev].some(areChats)) return undefined;
+  if (tokenizer.chatTemplate || ![train, dev].some(isChatSet)) return undefined;
   return `${name}: the model has no chat template, so conversations are written as ChatML`;
 }
 

@@ -215,11 +215,11 @@ function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
 /**
  * The rows to evaluate on: the selection rows for a tuning trial, since reported rows must not influence any choice.
  */
-function judgedRows({ judgedOn }: Trial, { selection, dev, alsoReported }: PreparedTrial): JudgedRows {
-  return judgedOn === 'selection' ? { dev: selection, alsoReported: {} } : { dev, alsoReported };
+function judgedRows({ judgedOn }: Trial, { selection, dev, extraDevSets }: PreparedTrial): JudgedRows {
+  return judgedOn === 'selection' ? { dev: selection, extraDevSets: {} } : { dev, extraDevSets };
 }
 
-type JudgedRows = Pick<PreparedTrial, 'dev' | 'alsoReported'>;
+type JudgedRows = Pick<PreparedTrial, 'dev' | 'extraDevSets'>;
 
 /** The metrics of a trial, and the selected checkpoint's prediction for every reported row. */
 interface Judgement extends Pick<DoneTrial, 'rows'> {
@@ -235,7 +235,7 @@ interface Judgement extends Pick<DoneTrial, 'rows'> {
  */
 async function judge(
   peft: PeftModel,
-  { dev, alsoReported }: JudgedRows,
+  { dev, extraDevSets }: JudgedRows,
   executor: Executor,
   { selected, last }: TrainedWhole,
 ): Promise<Judgement> {
@@ -243,7 +243,7 @@ async function judge(
     const model = withAdapter(peft, { layers, values });
     const outputs = await evaluationOutputs(model, dev, { executor });
     const metrics = dev.score(outputs);
-    for (const [set, data] of Object.entries(alsoReported)) {
+    for (const [set, data] of Object.entries(extraDevSets)) {
       const own = Object.entries(data.score(await evaluationOutputs(model, data, { executor })));
       for (const [name, value] of own) metrics[`${name}.${set}`] = value;
     }

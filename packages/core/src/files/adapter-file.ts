@@ -361,8 +361,8 @@ export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'ti
 }
 
 /** Removes an adapter's tensors for modules that no output depends on, with a warning. */
-export function withoutUnused(tensors: HostTensors, { name, unread = [] }: Model, source: string): HostTensors {
-  const moduleOf = (key: string) => unread.find((path) => key.startsWith(`${path}.`));
+export function withoutUnused(tensors: HostTensors, { name, unused = [] }: Model, source: string): HostTensors {
+  const moduleOf = (key: string) => unused.find((path) => key.startsWith(`${path}.`));
   const dropped = new Set(Object.keys(tensors).flatMap((key) => moduleOf(key) ?? []));
   for (const path of dropped) {
     warnOnce(

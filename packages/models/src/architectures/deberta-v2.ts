@@ -43,9 +43,9 @@ import {
   ownActivation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   setting,
-  wholeNumber,
+  nonNegativeInteger,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -291,19 +291,19 @@ export const debertaV2Type: ModelType = {
   name: 'deberta-v2',
   savedBy: 'DebertaV2Model or DebertaV2ForSequenceClassification',
   prefix: 'deberta.',
-  inert: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is rejected, and of the masked-word head
-  unread: ['embeddings.position_embeddings.weight'], // saved even if `position_biased_input` is false
+  ignoredSettings: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is rejected, and of the masked-word head
+  unusedWeights: ['embeddings.position_embeddings.weight'], // saved even if `position_biased_input` is false
   architecture: (config, task) => debertaV2(settings(config), task),
 };
 
 /** Missing settings have the defaults of transformers, except that config.json must ask for relative attention. */
 function settings(config: ConfigFile): DebertaV2Config {
-  refuseUnless(config, 'conv_kernel_size', 0);
-  refuseUnless(config, 'relative_attention', true, false);
+  assertSetting(config, 'conv_kernel_size', 0);
+  assertSetting(config, 'relative_attention', true, false);
   const hiddenSize = positiveInteger(config, 'hidden_size', 1536);
-  for (const width of ['embedding_size', 'pooler_hidden_size']) refuseUnless(config, width, hiddenSize);
+  for (const width of ['embedding_size', 'pooler_hidden_size']) assertSetting(config, width, hiddenSize);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 24, { divides: hiddenSize });
-  refuseUnless(config, 'attention_head_size', hiddenSize / numAttentionHeads);
+  assertSetting(config, 'attention_head_size', hiddenSize / numAttentionHeads);
   const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
   const terms = attentionTerms(config);
   return {
@@ -316,7 +316,7 @@ function settings(config: ConfigFile): DebertaV2Config {
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
     poolerHiddenAct: activation(config, 'pooler_hidden_act', 'gelu'),
     maxPositionEmbeddings,
-    typeVocabSize: wholeNumber(config, 'type_vocab_size', 0),
+    typeVocabSize: nonNegativeInteger(config, 'type_vocab_size', 0),
     positionBiasedInput: boolean(config, 'position_biased_input', true),
     contentToPosition: terms.includes('c2p'),
     positionToContent: terms.includes('p2c'),

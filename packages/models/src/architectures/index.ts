@@ -56,10 +56,10 @@ export {
   positiveIntegerOrNull,
   positiveNumber,
   positiveNumberOrNull,
-  refuseUnless,
+  assertSetting,
   section,
   setting,
-  wholeNumber,
+  nonNegativeInteger,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';

@@ -37,7 +37,7 @@ import {
   ownActivation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   section,
   setting,
   type ConfigFile,
@@ -237,7 +237,7 @@ export const modernbertType: ModelType = {
   name: 'modernbert',
   savedBy: 'ModernBertModel or ModernBertForSequenceClassification',
   prefix: 'model.',
-  inert: [
+  ignoredSettings: [
     ...['decoder_bias', 'sparse_prediction', 'sparse_pred_ignore_index'], // of the masked-word head
     ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // implementation choices
     ...['initializer_cutoff_factor', 'layer_norm_eps', 'mlp_dropout', 'position_embedding_type'],
@@ -297,11 +297,11 @@ function layerTypes(config: ConfigFile, layers: number): LayerType[] {
  * Reads the current form (`rope_parameters` per layer type) or the older one (`global_rope_theta`, `local_rope_theta`).
  */
 function ropeThetas(config: ConfigFile): Record<LayerType, number> {
-  refuseUnless(config, 'rope_scaling', undefined);
+  assertSetting(config, 'rope_scaling', undefined);
   const given = section(config, 'rope_parameters');
   const theta = (type: LayerType, older: string, usual: number): number => {
     const rope = section(given, type);
-    refuseUnless(rope, 'rope_type', 'default');
+    assertSetting(rope, 'rope_type', 'default');
     return positiveNumber(rope, 'rope_theta', positiveNumber(config, older, usual));
   };
   return {

@@ -28,14 +28,14 @@ import {
 import type { Decoding } from '../architecture.js';
 import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
-import { candidates, drawn, mostLikely, penalised } from './next-token.js';
+import { candidates, sampleToken, argMax, applyRepetitionPenalty } from './next-token.js';
 import {
   checkPrompts,
   decodingOf,
   generationSettings,
   promptInputs,
   roomFor,
-  type Generated,
+  type GenerationResult,
   type GenerateOptions,
   type GenerationSettings,
 } from './options.js';
@@ -49,7 +49,7 @@ interface OnExecutor {
 /** A model opened for generation, with its weights as they were then. Call `dispose` to free its resources. */
 export interface TextGenerator {
   /** {@link generate} */
-  generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<Generated[]>;
+  generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<GenerationResult[]>;
   /** {@link generateText} */
   generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
   /** {@link generateChat} */
@@ -74,7 +74,7 @@ export async function generate(
   model: PeftModel | Model,
   prompts: readonly ArrayLike<number>[],
   { executor, ...options }: GenerateOptions & OnExecutor,
-): Promise<Generated[]> {
+): Promise<GenerationResult[]> {
   return withGenerator(model, executor, (generator) => generator.generate(prompts, options));
 }
 
@@ -175,7 +175,7 @@ interface Text {
   /** The prompt and the tokens generated so far. */
   readonly ids: number[];
   readonly rng: Rng;
-  ended?: Generated['ended'];
+  ended?: GenerationResult['ended'];
 }
 
 async function writeAll(
@@ -183,7 +183,7 @@ async function writeAll(
   prompts: readonly ArrayLike<number>[],
   settings: GenerationSettings,
   options: GenerateOptions,
-): Promise<Generated[]> {
+): Promise<GenerationResult[]> {
   const {
     decoding,
     runtime: { executor },
@@ -228,8 +228,8 @@ async function writeOne(
   settings: GenerationSettings,
   { onToken, stoppingCriteria }: GenerateOptions,
 ): Promise<void> {
-  const scores = penalised(logits, text.ids, settings.repetitionPenalty);
-  const id = settings.doSample ? drawn(candidates(scores, settings), text.rng) : mostLikely(scores);
+  const scores = applyRepetitionPenalty(logits, text.ids, settings.repetitionPenalty);
+  const id = settings.doSample ? sampleToken(candidates(scores, settings), text.rng) : argMax(scores);
   text.ids.push(id);
   await onToken?.({ prompt: text.prompt, id });
   const written = text.ids.slice(text.promptLength);

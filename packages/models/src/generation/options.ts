@@ -34,13 +34,13 @@ export interface GenerateOptions {
   /** Called after every token with the generated IDs and the prompt's index. Returns whether the text ends here. */
   readonly stoppingCriteria?: (ids: readonly number[], prompt: number) => boolean;
   /** Called with every generated token, and awaited. */
-  readonly onToken?: (token: WrittenToken) => unknown;
+  readonly onToken?: (token: GeneratedToken) => unknown;
   /** Aborts the generation by throwing the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
 /** A generated token. */
-export interface WrittenToken {
+export interface GeneratedToken {
   /** The index of the prompt that it continues. */
   readonly prompt: number;
   /** The token's ID. */
@@ -48,7 +48,7 @@ export interface WrittenToken {
 }
 
 /** The continuation of a prompt. */
-export interface Generated {
+export interface GenerationResult {
   /** The generated tokens without the prompt, including the end token if there was one. */
   readonly ids: number[];
   /** Why the text ended: an end token, `maxNewTokens` or the model's maximum length, or `stoppingCriteria`. */
