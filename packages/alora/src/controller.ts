@@ -21,7 +21,7 @@ import {
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
-import { allocated, type Allocation, type Scores } from './allocation.js';
+import { allocateRanks, type Allocation, type Scores } from './allocation.js';
 import type { AloraConfig } from './config.js';
 import { aloraLayer, newRanks } from './layer.js';
 
@@ -60,7 +60,7 @@ export function aloraController(layers: AdapterLayers, config: AloraConfig, plan
     probes: (step, values) => (steps.includes(step) ? probesOf(values) : {}),
     afterStep(step, values, losses = {}) {
       const isLast = step === last;
-      const decided = allocated(scoresOf(values, losses), { count, budget, isLast, cost });
+      const decided = allocateRanks(scoresOf(values, losses), { count, budget, isLast, cost });
       const resized = changesFor(held, decided, rng.fork(String(step)));
       held = withResized(held, resized);
       done++;

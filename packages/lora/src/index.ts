@@ -13,7 +13,7 @@ import {
 } from '@peftjs/core/method';
 import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
-import { startsOf } from './starts.js';
+import { initialFactors } from './starts.js';
 import { biasLayers, loraLayer } from './variants.js';
 
 /**
@@ -34,7 +34,7 @@ export const lora: CallableMethod<LoraConfig> = defineMethod<LoraConfig>({
 });
 
 function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterLayers {
-  const starts = startsOf(sites, config, init);
+  const starts = initialFactors(sites, config, init);
   const adapted = Object.fromEntries(
     sites.flatMap((site) => {
       const start = starts[site.path];

@@ -39,7 +39,7 @@ import {
 import type { LoraChange, Start } from './layer.js';
 
 /** Returns the initial factors of all modules by path. A module to which EVA gives no rank has no entry. */
-export function startsOf(sites: readonly Site[], config: LoraConfig, init: Init): Record<string, Start> {
+export function initialFactors(sites: readonly Site[], config: LoraConfig, init: Init): Record<string, Start> {
   const { evaConfig } = config;
   const byEva = evaConfig ? sites.filter(({ kind }) => kind === 'linear') : [];
   const others = sites.filter((site) => !byEva.includes(site));
@@ -326,7 +326,7 @@ function scales(
 }
 
 /** Returns the change with the frozen module's s A0 B0 subtracted, and A0 and B0 as state. */
-export function withKeptStart(change: LoraChange, start: LoraFactors): LoraChange {
+export function subtractStart(change: LoraChange, start: LoraFactors): LoraChange {
   const { scaling } = change;
   const taken = (values: HostTensors): LoraFactors => {
     const { startA, startB } = tensorsAt(values, 'startA', 'startB');

@@ -32,7 +32,7 @@ import {
 import * as v from 'valibot';
 import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
 import { changeOf, plainLayer } from './layer.js';
-import { startsOf } from './starts.js';
+import { initialFactors } from './starts.js';
 
 /**
  * A control for methods that choose ranks during training: a LoRA of high rank that is cut once to a budget, by the
@@ -74,7 +74,7 @@ function fitBudget(
 
 function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraConfig, init: Init): AdapterLayers {
   const plain = parseLoraConfig(config);
-  const starts = startsOf(sites, plain, init);
+  const starts = initialFactors(sites, plain, init);
   return Object.fromEntries(
     sites.map((site) => [site.path, resizable(plainLayer(changeOf(site, plain, tensorAt(starts, site.path))))]),
   );

@@ -27,11 +27,11 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';
 import { changeOf, plainLayer, type LoraChange, type LoraLayer, type Start } from './layer.js';
-import { withKeptStart } from './starts.js';
+import { subtractStart } from './starts.js';
 
 /** Returns the layer of an adapted module, with the variants that the configuration selects. */
 export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: FrozenModule): LoraLayer {
-  const change = start.kept ? withKeptStart(changeOf(site, config, start), start) : changeOf(site, config, start);
+  const change = start.kept ? subtractStart(changeOf(site, config, start), start) : changeOf(site, config, start);
   let layer = config.useDora ? doraLayer(change, frozen) : plainLayer(change);
   if (config.loraBias) layer = withOwnBias(layer);
   if (config.bias !== 'none' && frozen.bias) layer = withTrainedBias(layer, frozen.bias);

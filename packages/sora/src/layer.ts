@@ -97,7 +97,7 @@ export function gateCount(site: Site, { r, rankPattern }: SoraConfig): number {
 }
 
 /** Returns the initial number of gates of an adapter on these modules. */
-export function gatesAtStart(sites: readonly Site[], config: SoraConfig): number {
+export function initialGateCount(sites: readonly Site[], config: SoraConfig): number {
   return sites.reduce((sum, site) => sum + gateCount(site, config), 0);
 }
 

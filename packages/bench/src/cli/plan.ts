@@ -243,7 +243,7 @@ function count(amount: number, noun: string): string {
 }
 
 /** Writes a plan: a line of JSON on stdout, or words on stderr. */
-export function sayPlan(plan: Plan, asJson: boolean): void {
+export function printPlan(plan: Plan, asJson: boolean): void {
   if (asJson) process.stdout.write(`${JSON.stringify(plan)}\n`);
   else process.stderr.write(`${commandName}: the plan (nothing is run or written)\n${describePlan(plan)}\n`);
 }

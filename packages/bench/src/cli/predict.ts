@@ -17,7 +17,7 @@ import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count } from './flags.js';
 import { adapterConfig, isAdapter, taskOf } from './inspect.js';
-import { checkTextSource, portions, type GivenText, type TextSource } from './texts.js';
+import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peft-bench predict`. */
 interface PredictFlags {
@@ -78,7 +78,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
     ? jsonLines
     : table(process.stdout.isTTY ? process.stdout.columns : Infinity);
   try {
-    for await (const portion of portions(given, subject.task === 'text-generation' ? 1 : PORTION)) {
+    for await (const portion of textBatches(given, subject.task === 'text-generation' ? 1 : PORTION)) {
       const answers = await predictor.answer(portion);
       await write(written(portion.map((text, index) => ({ ...text, ...(answers[index] as Answer) }))));
     }

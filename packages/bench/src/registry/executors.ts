@@ -21,14 +21,14 @@ const BACKENDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Whether the flags accept an engine's backend. */
-export function isOffered({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
+export function isSelectable({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
   return backendsOf(executor).includes(backend);
 }
 
 /** Parses the engine flags. @throws ConfigError for a backend that the engine does not have. */
 export function engineFromFlags(flags: { engine: string; backend: string; dtype: string }): EnginePlan {
   const { engine: executor, backend, dtype } = flags;
-  if (!isOffered({ executor, backend })) {
+  if (!isSelectable({ executor, backend })) {
     const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
     const hint = other === undefined ? '' : ` (--engine ${other} has '${backend}')`;
     throw new ConfigError(

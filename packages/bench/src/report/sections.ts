@@ -21,7 +21,7 @@ import { sizingFigures } from './sizing.js';
 import { stageFigures } from './stages.js';
 import { pairsPart } from './pairs.js';
 import { grouped } from './statistics/comparisons.js';
-import { meritOf, type OverallRow, type SummaryRow } from './statistics/rows.js';
+import { orientedScore, type OverallRow, type SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
 import { isOnTop, mainVerdicts, type Verdict } from './verdict.js';
 
@@ -294,7 +294,7 @@ function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[])
   const budgets = grouped([...(budgeted ?? []), ...(free ?? [])], ({ budget }) => budget.spec).map(
     ([{ budget }]) => budget,
   );
-  const labels = [...new Set([...rows].sort((a, b) => meritOf(b) - meritOf(a)).map(({ label }) => label))];
+  const labels = [...new Set([...rows].sort((a, b) => orientedScore(b) - orientedScore(a)).map(({ label }) => label))];
   const rowOf = (label: string, spec: string): OverallRow | undefined =>
     rows.find((row) => row.label === label && row.budget.spec === spec);
   return html`<table class="overall">

@@ -193,7 +193,7 @@ async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFil
  * Dates a result after all others of its folder, even if the clock was set back: of equal trials the newest counts,
  * which is the one that ended last.
  */
-export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
+export function withNewestDate(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
   const newest = Math.max(...[...others].map(({ finishedAt }) => Date.parse(finishedAt)));
   if (Date.parse(result.finishedAt) > newest) return result;
   return { ...result, finishedAt: new Date(Math.min(newest + 1, LAST)).toISOString() };
@@ -203,7 +203,7 @@ export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): 
 const LAST = Date.UTC(10_000, 0) - 1;
 
 /** Results that may be pooled, and those that may not. */
-export interface Poolable {
+export interface PooledResults {
   /** Results of the newest numerics. */
   readonly results: readonly TrialResult[];
   /** Results of older numerics. */
@@ -211,7 +211,7 @@ export interface Poolable {
 }
 
 /** Splits results by `versions.numerics`: differences between numerics say nothing about methods. */
-export function keepNewestNumerics(results: readonly TrialResult[]): Poolable {
+export function keepNewestNumerics(results: readonly TrialResult[]): PooledResults {
   const newest = Math.max(...results.map(numericsOf));
   return {
     results: results.filter((result) => numericsOf(result) === newest),
@@ -220,7 +220,7 @@ export function keepNewestNumerics(results: readonly TrialResult[]): Poolable {
 }
 
 /** The sentence of a report about results that it leaves out; empty if there are none. */
-export function exclusionNotes({ results, excluded }: Poolable): string[] {
+export function exclusionNotes({ results, excluded }: PooledResults): string[] {
   if (excluded.length === 0) return [];
   const are = excluded.length === 1 ? 'is' : 'are';
   return [

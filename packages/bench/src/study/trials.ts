@@ -81,7 +81,7 @@ export interface TrialContext {
   /** The methods that support budgets; others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train only the head, at the protocol's rate, so there is nothing to tune. */
-  readonly headAlone: ReadonlySet<string>;
+  readonly headOnly: ReadonlySet<string>;
   /** The learning rates that methods name for themselves, by method. */
   readonly defaultRates: ReadonlyMap<string, number>;
 }
@@ -140,8 +140,8 @@ export function trialOf(
 }
 
 /** The rate of an arm that has none of its own; null for the protocol's. */
-function defaultRate({ study, headAlone, defaultRates }: TrialContext, method: string): number | null {
-  if (study.protocol.learningRate !== null || headAlone.has(method)) return null;
+function defaultRate({ study, headOnly, defaultRates }: TrialContext, method: string): number | null {
+  if (study.protocol.learningRate !== null || headOnly.has(method)) return null;
   return defaultRates.get(method) ?? METHOD_RATE;
 }
 

@@ -1,9 +1,9 @@
 import type { Entry, Panel, Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
-import { meritOf, type OverallRow, type SummaryRow } from '../statistics/rows.js';
+import { orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
-import { spread, textWidth, uncrossed, type Chart, type Size } from './draw.js';
+import { spread, textWidth, uncrossedPositions, type Chart, type Size } from './draw.js';
 
 /** The height of the x axis, in px. */
 const AXIS = 46;
@@ -35,7 +35,7 @@ interface Point {
   /** The mean score. */
   readonly value: number;
   /** The mean score, negated if lower is better. */
-  readonly merit: number;
+  readonly orientedScore: number;
   /** The 95 % interval of the mean. */
   readonly interval: SummaryRow['score']['interval'];
   /** The scores of single seeds. */
@@ -89,7 +89,7 @@ function pointOfEntry({ row, series }: Entry): Point {
   const { budget, parameters, score, values } = row;
   return {
     ...{ series, spec: budget.spec, requested: budget.requested, stored: parameters.stored, values },
-    ...{ value: score.mean, interval: score.interval, merit: meritOf(row) },
+    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
   };
 }
 
@@ -97,7 +97,7 @@ function pointOfRow(row: OverallRow, seriesOf: (label: string) => Series): Point
   const { budget, stored, score } = row;
   return {
     ...{ series: seriesOf(row.label), spec: budget.spec, requested: budget.requested, stored, values: [] },
-    ...{ value: score.mean, interval: score.interval, merit: meritOf(row) },
+    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
   };
 }
 
@@ -160,7 +160,7 @@ function placedPoints(
     };
     const rivals = points
       .filter(({ spec }) => spec === point.spec)
-      .sort((a, b) => group(a) - group(b) || b.merit - a.merit);
+      .sort((a, b) => group(a) - group(b) || b.orientedScore - a.orientedScore);
     const distance = Math.min(MOST_DISTANCE, room / rivals.length);
     const offset = (rivals.indexOf(point) - (rivals.length - 1) / 2) * distance;
     const at = axis.sizeAt(axis.place(point.stored) + offset / width);
@@ -212,8 +212,8 @@ function bandLayer(
 /** A step line of the best mean up to each size. */
 function frontLayers(points: readonly Point[]): object[] {
   if (new Set(points.map(({ spec }) => spec)).size < 2) return [];
-  const isBeaten = ({ stored, merit }: Point): boolean =>
-    points.some((other) => other.merit > merit && other.stored <= stored * 1.02);
+  const isBeaten = ({ stored, orientedScore }: Point): boolean =>
+    points.some((other) => other.orientedScore > orientedScore && other.stored <= stored * 1.02);
   const front = points
     .filter((point) => !isBeaten(point))
     .sort((a, b) => a.stored - b.stored)
@@ -252,7 +252,7 @@ function labelsOf(
     { gap: ((high - low) * 1.2 * LABEL_SIZE) / pxHeight, low, high },
   );
   const anchors = labelled.map(({ at, value }) => ({ x: axis.place(at) * width, y: y(value) }));
-  const assigned = uncrossed(anchors, heights.map(y), width);
+  const assigned = uncrossedPositions(anchors, heights.map(y), width);
   return labelled.map((point, index) => ({ point, height: heights[assigned[index] as number] as number }));
 }
 
