@@ -230,12 +230,12 @@ function changesFor(
 }
 
 /** The upper limit of E of a new rank. */
-const MOST_NEW = 1e-13;
+const MAX_NEW = 1e-13;
 
 /** Returns `count` new ranks for a module that keeps the ranks `kept`. */
 function newRanks(path: string, values: HostTensors, kept: readonly number[], count: number, rng: Rng): HostTensors {
   const read = (name: string): HostTensor => tensorAt(values, `${path}.${name}`);
-  const smallest = Math.min(MOST_NEW, ...floats(read('gate')).map(Math.abs));
+  const smallest = Math.min(MAX_NEW, ...floats(read('gate')).map(Math.abs));
   const loraA = orthogonalDirections(pickColumns(read('loraA'), kept), count, rng.fork('loraA')); // [in, count]
   const loraB = transposed(orthogonalDirections(transposed(pickRows(read('loraB'), kept)), count, rng.fork('loraB')));
   const gate = hostTensor(new Float32Array(count).fill(smallest), [count]);

@@ -81,8 +81,8 @@ function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): S
   assertRank(site, config, at);
   const { weight } = init.frozen(site.path);
   const factors = config.initLoraWeights === 'olora' ? oloraFactors(weight, at) : pissaFactors(weight, at);
-  const taken = loraDelta(factors);
-  const left = floats(weight).map((value, index) => value - (taken[index] as number));
+  const subtracted = loraDelta(factors);
+  const left = floats(weight).map((value, index) => value - (subtracted[index] as number));
   return { ...factors, residual: hostTensor(left, weight.shape) };
 }
 
@@ -189,7 +189,7 @@ function product(left: HostTensor, right: HostTensor): HostTensor {
  */
 
 /** The share of a budget in parameters that the selected directions have to fill, if possible. */
-const FILLED = 0.99;
+const MIN_FILLED_SHARE = 0.99;
 
 /** A module and its candidate directions, best first. */
 interface Candidate {
@@ -244,7 +244,11 @@ function redistributedRanks(candidates: readonly Candidate[], { budgetUnit }: Ev
   const offered = candidates.flatMap(({ site, explained }, module) =>
     explained.map((value) => ({ module, value, cost: costOf(site) })),
   );
-  const selected = selectWithinBudget(offered, budget, budgetUnit === 'ranks' ? {} : { atLeast: FILLED * budget });
+  const selected = selectWithinBudget(
+    offered,
+    budget,
+    budgetUnit === 'ranks' ? {} : { atLeast: MIN_FILLED_SHARE * budget },
+  );
   return candidates.map((_, index) => offered.filter(({ module }, item) => module === index && selected[item]).length);
 }
 
@@ -328,7 +332,7 @@ function scales(
 /** Returns the change with the frozen module's s A0 B0 subtracted, and A0 and B0 as state. */
 export function subtractStart(change: LoraChange, start: LoraFactors): LoraChange {
   const { scaling } = change;
-  const taken = (values: HostTensors): LoraFactors => {
+  const subtracted = (values: HostTensors): LoraFactors => {
     const { startA, startB } = tensorsAt(values, 'startA', 'startB');
     return { loraA: startA, loraB: startB, scaling: -scaling };
   };
@@ -346,6 +350,6 @@ export function subtractStart(change: LoraChange, start: LoraFactors): LoraChang
         weight: () => tf.sub(at.weight(), tf.mul(tf.matMul(startA, startB), scaling)), // [in, out]
       };
     },
-    factors: (values) => joinFactors(change.trainedFactors(values), taken(values)),
+    factors: (values) => joinFactors(change.trainedFactors(values), subtracted(values)),
   };
 }

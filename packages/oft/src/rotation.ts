@@ -101,11 +101,11 @@ export function rotationsOnHost(vectors: HostTensor, size: number, options: Rota
       const value = (signs[entry] as number) * (values[block * numbers + place] as number);
       q.set(Math.floor(entry / size), entry % size, value);
     });
-    return options.useCayleyNeumann ? neumannAtRest(q, options.numCayleyNeumannTerms) : cayleyAtRest(q);
+    return options.useCayleyNeumann ? neumannOnHost(q, options.numCayleyNeumannTerms) : cayleyOnHost(q);
   });
 }
 
-function neumannAtRest(q: Matrix, terms: number): Matrix {
+function neumannOnHost(q: Matrix, terms: number): Matrix {
   const sum = Matrix.eye(q.rows);
   let power = q;
   powersOf(terms).forEach((factor, exponent) => {
@@ -116,7 +116,7 @@ function neumannAtRest(q: Matrix, terms: number): Matrix {
   return sum;
 }
 
-function cayleyAtRest(q: Matrix): Matrix {
+function cayleyOnHost(q: Matrix): Matrix {
   const identity = Matrix.eye(q.rows);
   return inverse(Matrix.add(identity, q)).mul(2).sub(identity);
 }

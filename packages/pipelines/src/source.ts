@@ -172,11 +172,11 @@ async function loaded(task: Task, base: Base, adapter: Found | undefined): Promi
 }
 
 /** The options that only apply when a model is loaded. */
-const OF_LOADED = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 'revision', 'subfolder'] as const;
+const LOADING_OPTIONS = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 'revision', 'subfolder'] as const;
 
 /** @throws ConfigError when one of them is given. */
 function assertNotLoaded(loading: PretrainedOptions): void {
-  const odd = OF_LOADED.find((option) => loading[option] !== undefined);
+  const odd = LOADING_OPTIONS.find((option) => loading[option] !== undefined);
   if (odd === undefined) return;
   throw new ConfigError(`option '${odd}' is for loading a model, but this one is in memory: omit it`, odd);
 }

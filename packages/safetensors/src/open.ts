@@ -190,7 +190,7 @@ async function attempt(source: ByteSource, offset: number, length: number, memor
 }
 
 /** The maximum number of bytes that one read reliably returns on every operating system. */
-const MOST_BYTES = 2 ** 30;
+const MAX_BYTES = 2 ** 30;
 
 async function fill(
   bytes: Uint8Array,
@@ -198,7 +198,7 @@ async function fill(
 ): Promise<number> {
   let at = 0;
   while (at < bytes.byteLength) {
-    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, MOST_BYTES));
+    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, MAX_BYTES));
     if (bytesRead === 0) break;
     at += bytesRead;
   }

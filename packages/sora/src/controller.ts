@@ -108,7 +108,7 @@ function separationChanges(layers: AdapterLayers, values: HostTensors): Controll
  */
 
 /** The number of gate readings in the steering phase, and the most steps between two of them. */
-const READINGS = 40;
+const GATE_READINGS = 40;
 const MAX_INTERVAL = 5;
 
 /**
@@ -184,7 +184,7 @@ function budgetSchedule(from: number, until: number, budget: number): BudgetSche
   const length = Math.max(1, until - from);
   return {
     from,
-    interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / READINGS))),
+    interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / GATE_READINGS))),
     budget,
     share(step) {
       const progress = Math.min(1, Math.max(0, (step - from) / length));

@@ -149,10 +149,10 @@ export function metricsWithPrimary(
 }
 
 /** The most classes that have an F1 of their own, and the longest name of such a class, in characters. */
-const MOST_OWN_SCORES = 100;
+const MAX_OWN_SCORES = 100;
 
 function ownScores(classes: readonly string[]): readonly string[] {
-  return classes.length <= MOST_OWN_SCORES && classes.every(({ length }) => length <= MOST_OWN_SCORES) ? classes : [];
+  return classes.length <= MAX_OWN_SCORES && classes.every(({ length }) => length <= MAX_OWN_SCORES) ? classes : [];
 }
 
 const ofRows: Readonly<Record<string, Metric<never>>> = {

@@ -77,7 +77,7 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
   async onnx({ model, peft, out, dtypes }) {
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // if not mergeable, the adapter's layers become part of the graph
-    const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
+    const maxTokens = Math.min(model.maxTokens, MAX_TOKENS);
     const graphs = new Map<string, Uint8Array>();
     const distances: string[] = [];
     for (const dtype of dtypes) {
@@ -100,7 +100,7 @@ function shownDistance(dtype: OnnxDtype, distance: number): string {
 }
 
 /** The longest input, in tokens, that a graph is exported for: its position tables grow with it. */
-const MOST_TOKENS = 4096;
+const MAX_TOKENS = 4096;
 
 /**
  * Returns the graph's inputs. Token types only where the tokenizer has them, since transformers.js passes no others.

@@ -66,8 +66,8 @@ function contentOf(folder: string): string | undefined {
   const kind = KINDS.find(([, files]) => files.some((file) => existsSync(join(folder, file))));
   if (kind) return kind[0];
   const files = readdirSync(folder).filter((name) => !name.startsWith('.') && !UNFINISHED_FILE.test(name));
-  const more = files.length > MOST_NAMED ? ', ..' : '';
-  return files.length === 0 ? undefined : `other files (${files.slice(0, MOST_NAMED).join(', ')}${more})`;
+  const more = files.length > MAX_NAMED ? ', ..' : '';
+  return files.length === 0 ? undefined : `other files (${files.slice(0, MAX_NAMED).join(', ')}${more})`;
 }
 
-const MOST_NAMED = 3;
+const MAX_NAMED = 3;

@@ -26,7 +26,7 @@ import type { Summary } from './statistics/summary.js';
 import { isOnTop, mainVerdicts, type Verdict } from './verdict.js';
 
 /** Up to this many rows are shown as cards on a phone; more are a scrollable table. */
-const MOST_CARDS = 12;
+const MAX_CARDS = 12;
 
 /** The section of one task: its table and its charts. */
 export async function taskSection(panel: Panel, summary: Summary): Promise<Markup> {
@@ -125,7 +125,7 @@ function forestCaption({ equivalent, worse, best }: Verdict, margin: number | nu
 
 function resultsTable(panel: Panel, columns: readonly Column[], verdicts: readonly Verdict[]): Markup {
   const isTop = ({ label, budget }: SummaryRow): boolean => isOnTop(verdicts, label, budget.spec);
-  return html`<table class="${panel.entries.length > MOST_CARDS ? 'results' : 'results cards'}">
+  return html`<table class="${panel.entries.length > MAX_CARDS ? 'results' : 'results cards'}">
     <thead>
       <tr>
         ${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}

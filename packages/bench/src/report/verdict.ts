@@ -277,7 +277,7 @@ function aboveBaseline({ contest, best, others }: Judged): Contender[] {
 }
 
 /** With more unremarkable arms than this, only their number is given. */
-const MOST_NAMED = 4;
+const MAX_NAMED = 4;
 
 /** Compares the arms with the frozen baseline. */
 function baselineSentences(judged: Judged): string[] {
@@ -299,7 +299,7 @@ function baselineSentences(judged: Judged): string[] {
   if (above.length === 0) return [`Nothing is reliably better than ${head}.`, ...worse];
   const who = above.length === all.length && all.length > 1 ? 'Each of them' : named(above);
   const beat = above.length === 1 || above.length === all.length ? 'beats' : 'beat';
-  const unshown = rest.length > MOST_NAMED ? `the other ${rest.length}` : named(rest);
+  const unshown = rest.length > MAX_NAMED ? `the other ${rest.length}` : named(rest);
   const open = rest.length === 0 ? '' : `; of ${unshown} that is not shown`;
   return [`${who} ${beat} ${head} by ${gains(above)}${open}.`, ...worse];
 }

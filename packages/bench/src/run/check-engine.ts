@@ -63,7 +63,7 @@ export const TIMED_SIZES = {
 export type TimedSize = keyof typeof TIMED_SIZES;
 
 /** Steps that are timed, at most. */
-const MOST_STEPS = 20;
+const MAX_STEPS = 20;
 /** No step starts later than this after the first one has ended. */
 const TIMED_MS = 15_000;
 
@@ -110,7 +110,7 @@ async function attached(name: string, shape: EncoderShape, tokens: number): Prom
 }
 
 async function timeSteps(timed: TimedEncoder, peft: PeftModel, executor: Executor): Promise<StepTime> {
-  const batches = randomBatches(timed.shape, { count: MOST_STEPS + 1, ...timed.batch });
+  const batches = randomBatches(timed.shape, { count: MAX_STEPS + 1, ...timed.batch });
   const enough = new AbortController();
   const ends: number[] = [];
   const onStep = (): void => {

@@ -15,7 +15,7 @@ import type { StudyProtocol } from '../study/study.js';
 import { describeLosses, encodeLabelledTask, encodeLanguageTask, splitRows, type SplitRows } from './prepare.js';
 
 /** The most tokens of a row by default: the memory and time of a step grow with them, whatever the model's limit. */
-const MOST_BY_ITSELF = 512;
+const MAX_BY_ITSELF = 512;
 /** Tokens of a row of packed texts, which lose nothing at any length. */
 const PACKED = 128;
 
@@ -42,7 +42,7 @@ export async function plannedTokens(task: LoadedTask, model: Reader, protocol: S
 
 function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: number) => number): number {
   if (maxTokens !== null) return Math.min(maxTokens, model.maxTokens);
-  return fitting(Math.min(MOST_BY_ITSELF, model.maxTokens));
+  return fitting(Math.min(MAX_BY_ITSELF, model.maxTokens));
 }
 
 function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Reader, most: number): number {

@@ -67,14 +67,14 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
     const load: LoadNetwork = (task) => keptIn(networks, task, () => loadNetwork(trial, task));
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
     const shared = keptIn(tasks, key, () => loadTrialData(trial, load));
-    for (const oldest of [...tasks.keys()].slice(0, -MOST_TASKS)) tasks.delete(oldest);
+    for (const oldest of [...tasks.keys()].slice(0, -MAX_TASKS)) tasks.delete(oldest);
     const { trainingData: batches, ...rest } = await shared;
     return { ...rest, train: batches(trial.seed) };
   };
 }
 
 /** The number of tasks and protocols whose rows are kept. */
-const MOST_TASKS = 4;
+const MAX_TASKS = 4;
 
 /** Loads a network for a task. */
 type LoadNetwork = (task: ModelTask) => Promise<PretrainedModel>;

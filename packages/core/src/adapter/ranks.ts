@@ -156,7 +156,7 @@ function joinRanks(name: string, first: HostTensor, second: HostTensor): HostTen
  */
 
 /** The share of a budget that the kept ranks must fill where they can. */
-const FILLED = 0.99;
+const MIN_FILLED_SHARE = 0.99;
 
 /** The share by which a budget may exceed the cost of all ranks. */
 const TOLERANCE = 0.01;
@@ -175,7 +175,7 @@ export function selectRanks(layers: AdapterLayers, scores: RankScores, budget: n
     const cost = rankCost(tensorAt(layers, path).site);
     return Array.from(values, (value, rank) => ({ path, rank, value, cost }));
   });
-  const selected = selectWithinBudget(offered, budget, { atLeast: FILLED * budget });
+  const selected = selectWithinBudget(offered, budget, { atLeast: MIN_FILLED_SHARE * budget });
   const kept = Object.fromEntries(Object.keys(scores).map((path) => [path, [] as number[]]));
   offered.forEach(({ path, rank }, index) => {
     if (selected[index]) kept[path]?.push(rank);

@@ -200,8 +200,8 @@ export function stringList(value: unknown): string[] {
 }
 
 /** PEFT's prefix of every module path, and of the names of tensors that belong to no module. */
-const OF_MODULE = 'base_model.model.';
-const OF_ADAPTER = 'base_model.';
+const MODULE_PREFIX = 'base_model.model.';
+const ADAPTER_PREFIX = 'base_model.';
 
 /** The longest axis of a tensor without elements. */
 const MAX_EMPTY_AXIS = 1 << 20;
@@ -209,7 +209,10 @@ const MAX_EMPTY_AXIS = 1 << 20;
 /** Adds PEFT's prefixes to tensor names: module path and suffix, or a name without a dot. */
 export function withPrefix(tensors: HostTensors): HostTensors {
   return Object.fromEntries(
-    Object.entries(tensors).map(([name, tensor]) => [(name.includes('.') ? OF_MODULE : OF_ADAPTER) + name, tensor]),
+    Object.entries(tensors).map(([name, tensor]) => [
+      (name.includes('.') ? MODULE_PREFIX : ADAPTER_PREFIX) + name,
+      tensor,
+    ]),
   );
 }
 
@@ -224,7 +227,7 @@ const TRAINED_COPY = '.modules_to_save.';
 export function withoutPrefix(tensors: HostTensors): HostTensors {
   const named = Object.fromEntries(
     Object.entries(tensors).map(([key, tensor]) => {
-      const prefix = [OF_MODULE, OF_ADAPTER].find((each) => key.startsWith(each)) ?? '';
+      const prefix = [MODULE_PREFIX, ADAPTER_PREFIX].find((each) => key.startsWith(each)) ?? '';
       return [key.slice(prefix.length), tensor];
     }),
   );

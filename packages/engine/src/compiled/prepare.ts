@@ -32,9 +32,9 @@ const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: numb
 ];
 
 /** The number of traces after which merging is given up. */
-const MOST_TRACES = 6;
+const MAX_TRACES = 6;
 /** The number of rejected sizes after which a whole group counts as rejected. */
-const MOST_REFUSED = 3;
+const MAX_REFUSED = 3;
 /** The number of traces that a function's digest covers. */
 const DIGESTED_TRACES = 2;
 
@@ -84,7 +84,7 @@ class Traces {
   async upTo(count: number): Promise<void> {
     while (this.traces.length < count) {
       const at = this.#left.shift();
-      if (at === undefined || this.#refused.length > MOST_REFUSED) throw this.#refused[0];
+      if (at === undefined || this.#refused.length > MAX_REFUSED) throw this.#refused[0];
       try {
         this.traces.push(await this.trace(at));
         this.#sizes.push(at);
@@ -104,7 +104,7 @@ class Traces {
       try {
         return merged(this.traces, this.specs, this.#sizes);
       } catch (error) {
-        const isOver = count >= MOST_TRACES || this.#left.length === 0;
+        const isOver = count >= MAX_TRACES || this.#left.length === 0;
         if (!(error instanceof NotDynamic && error.mayFollow) || isOver) throw error;
       }
     }

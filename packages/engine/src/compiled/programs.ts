@@ -19,7 +19,7 @@ interface Program {
 }
 
 /** The number of sessions without users that stay open. */
-const MOST_UNUSED = 8;
+const MAX_UNUSED = 8;
 
 /** The open sessions of one ONNX Runtime. */
 class OpenSessions {
@@ -52,7 +52,7 @@ class OpenSessions {
     this.#known.set(key, found);
     const unused = [...this.#known].filter(([, { users }]) => users === 0);
     const [oldest] = unused;
-    if (oldest === undefined || unused.length <= MOST_UNUSED) return;
+    if (oldest === undefined || unused.length <= MAX_UNUSED) return;
     this.#known.delete(oldest[0]);
     await (await oldest[1].program).session.release();
   }
@@ -137,7 +137,7 @@ async function acquired(
 }
 
 /** The number of sizes for which a function stays compiled. */
-const MOST_SIZES = 16;
+const MAX_SIZES = 16;
 
 /** One program for each size in use; if there are too many, the least recently used ones are released. */
 class SizedPrograms implements Programs {
@@ -193,7 +193,7 @@ class SizedPrograms implements Programs {
   }
 
   async #giveUpOldest(): Promise<void> {
-    if (this.#known.size <= MOST_SIZES) return;
+    if (this.#known.size <= MAX_SIZES) return;
     const oldest = [...this.#known].find(([, { users }]) => users === 0);
     if (oldest === undefined) return;
     this.#known.delete(oldest[0]);

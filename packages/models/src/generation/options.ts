@@ -71,7 +71,7 @@ export interface GenerationSettings extends Sampling {
 
 const DEFAULTS = { maxNewTokens: 20, temperature: 1, topK: 50, topP: 1, repetitionPenalty: 1, seed: 0 };
 
-const OF_DRAWS: readonly string[] = ['temperature', 'topK', 'topP'];
+const SAMPLING_OPTIONS: readonly string[] = ['temperature', 'topK', 'topP'];
 
 const numbers = {
   maxNewTokens: integerFrom(1),
@@ -90,9 +90,9 @@ const numbers = {
 export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
   const { doSample = false, eosTokenId = own, stoppingCriteria: _, onToken: __, signal: ___, ...given } = options;
   const chosen = Object.entries<unknown>(given).filter(([, value]) => value !== undefined);
-  const ofDraws = chosen.map(([name]) => name).filter((name) => OF_DRAWS.includes(name));
-  if (!doSample && ofDraws.length > 0) {
-    warnOnce(`generate: ${ofDraws.join(', ')} has no effect without doSample: the most likely token is used`);
+  const samplingOptions = chosen.map(([name]) => name).filter((name) => SAMPLING_OPTIONS.includes(name));
+  if (!doSample && samplingOptions.length > 0) {
+    warnOnce(`generate: ${samplingOptions.join(', ')} has no effect without doSample: the most likely token is used`);
   }
   const settings = parseOptions('generate', numbers, { ...DEFAULTS, ...Object.fromEntries(chosen) });
   if (settings.topP > 1) throw refused('topP', settings.topP, 'at most 1');
@@ -108,7 +108,7 @@ function refused(option: string, value: unknown, expected: string): ConfigError 
 }
 
 /** The minimum size of compiled shapes, in tokens, so that short prompts of different lengths share them. */
-const LEAST_TOKENS = 16;
+const MIN_TOKENS = 16;
 
 /** Returns how a model generates text. @throws UnsupportedError when it cannot. */
 export function decodingOf(model: Model & { readonly decoding?: Decoding }): Decoding {
@@ -144,7 +144,7 @@ function refusedPrompt(name: string, got: unknown, expected: string): ConfigErro
 
 /** Returns the compiled size for a number of tokens: the next power of two, at most the model's maximum. */
 export function roomFor(tokens: number, { maxTokens }: Pick<Decoding, 'maxTokens'>): number {
-  return Math.min(maxTokens, Math.max(LEAST_TOKENS, 2 ** Math.ceil(Math.log2(tokens))));
+  return Math.min(maxTokens, Math.max(MIN_TOKENS, 2 ** Math.ceil(Math.log2(tokens))));
 }
 
 /** Returns the inputs for prompts: `inputIds` and `attentionMask`, [prompts, tokens], padded at the end. */
