@@ -91,7 +91,7 @@ function budgets(
   const unit = costs.reduce((sum, cost) => sum + cost, 0);
   const initialBudget = initR * unit;
   const targetBudget = budget ?? targetR * unit;
-  if (targetBudget < Math.min(...costs) || targetBudget * MIN_FILLED_SHARE > initialBudget) {
+  if (targetBudget < Math.min(...costs) || targetBudget * FILLED > initialBudget) {
     throw new ConfigError(
       `adalora: budget is ${targetBudget}; expected ${Math.min(...costs)} (one rank) to ${initialBudget} (initR)`,
       'budget',
@@ -151,7 +151,7 @@ export function rankBudget(
 }
 
 /** The share of a budget in parameters that the final mask has to fill, if possible. */
-const MIN_FILLED_SHARE = 0.99;
+const FILLED = 0.99;
 
 /** A rank that may be kept, with its importance and cost. */
 interface Candidate extends BudgetItem {
@@ -222,7 +222,7 @@ function selected(
   forGood: boolean,
 ): boolean[] {
   if (budgetUnit === 'parameters') {
-    return selectWithinBudget(items, budget, forGood ? { atLeast: MIN_FILLED_SHARE * budget } : {});
+    return selectWithinBudget(items, budget, forGood ? { atLeast: FILLED * budget } : {});
   }
   const choose = allocator === 'paper' ? greatest : aboveThreshold;
   return choose(

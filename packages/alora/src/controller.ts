@@ -1,6 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartWithinBudget,
+  assertStartFits,
   allocatedRanks,
   changeRanks,
   createRng,
@@ -40,7 +40,7 @@ import { aloraLayer, newRanks } from './layer.js';
  */
 export function aloraController(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): Controller | undefined {
   const { budget } = config;
-  if (budget !== null) assertStartWithinBudget(layers, budget);
+  if (budget !== null) assertStartFits(layers, budget);
   const steps = roundSteps(config, plan);
   const last = steps.at(-1);
   if (last === undefined) return undefined;

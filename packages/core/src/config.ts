@@ -108,13 +108,13 @@ function expectation(issue: v.BaseIssue<unknown>): string {
 }
 
 /** The number of characters of a value that a message shows. */
-const MAX_SHOWN = 80;
+const SHOWN = 80;
 
 /** Formats a value for an error message. */
 export function describe(value: unknown): string {
-  if (typeof value === 'string') return value.length > MAX_SHOWN ? `'${value.slice(0, MAX_SHOWN)}..'` : `'${value}'`;
+  if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
   if (value === undefined) return 'missing';
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
-  return JSON.stringify(value).slice(0, MAX_SHOWN);
+  return JSON.stringify(value).slice(0, SHOWN);
 }

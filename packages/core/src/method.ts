@@ -145,7 +145,7 @@ export {
   allocatedCost,
   allocatedRanks,
   assertPrunable,
-  assertStartWithinBudget,
+  assertStartFits,
   changeRanks,
   pruneStep,
   keepRanks,

@@ -23,7 +23,7 @@ export interface QuantizedTensor extends HostTensor {
 }
 
 /** The largest 8-bit value. -128 is not used, to keep the range symmetric. */
-const MAX_INT8 = 127;
+const INT8_MAX = 127;
 
 /** Returns a matrix `[in, out]` in 8 bits. @throws ShapeError when it is not a matrix of floats. */
 export function quantized(weight: HostTensor): QuantizedTensor {
@@ -120,7 +120,7 @@ function columnScales(from: Float32Array, rows: number, columns: number): Float3
       if (size > (largest[column] as number)) largest[column] = size;
     }
   }
-  return largest.map((size) => size / MAX_INT8);
+  return largest.map((size) => size / INT8_MAX);
 }
 
 function quantizedTensor(values: Int8Array, scale: Float32Array, shape: readonly number[]): QuantizedTensor {

@@ -1,6 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartWithinBudget,
+  assertStartFits,
   allocatedCost,
   allocatedRanks,
   changeRanks,
@@ -49,7 +49,7 @@ import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 /** Returns ElaLoRA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertStartWithinBudget(layers, budget);
+  if (budget !== null) assertStartFits(layers, budget);
   const schedule = scheduleOf(config, plan);
   const { end } = schedule;
   const rng = createRng(plan.seed ?? 0).fork('new ranks');

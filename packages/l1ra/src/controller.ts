@@ -1,5 +1,5 @@
 import {
-  assertStartWithinBudget,
+  assertStartFits,
   changeRanks,
   createRng,
   pruneStep,
@@ -33,7 +33,7 @@ import { l1raLayer, newRanks } from './layer.js';
 /** Returns L1RA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertStartWithinBudget(layers, budget);
+  if (budget !== null) assertStartFits(layers, budget);
   const every = Math.max(1, Math.floor(config.rankUpdateRatio * plan.totalSteps));
   const last = budget === null ? plan.totalSteps - 1 : pruneStep(plan);
   const isFilling = (step: number): boolean => budget !== null && step === last;

@@ -14,7 +14,7 @@ import { sidesOf, storedAt } from './shapes.js';
 const FACTORS = [16, 8, 4, 2, 1];
 
 /** The smallest share of a budget that counts as fitted. */
-const MIN_FILLED_SHARE = 0.9;
+const FILLED = 0.9;
 
 /** A configuration and its size. */
 interface Fitted {
@@ -39,7 +39,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: LokrCo
     if (!best || fitted.stored > best.stored) best = fitted;
     if (isNearBudget(best.stored, budget)) return best.config;
   }
-  if (best && best.stored >= MIN_FILLED_SHARE * budget) return best.config;
+  if (best && best.stored >= FILLED * budget) return best.config;
   throw new ConfigError(
     `budget is ${budget}; LoKr stores at most ${best?.stored ?? 0} parameters in these ${sites.length} modules: lower it or adapt more modules`,
     'budget',

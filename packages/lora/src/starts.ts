@@ -189,7 +189,7 @@ function product(left: HostTensor, right: HostTensor): HostTensor {
  */
 
 /** The share of a budget in parameters that the selected directions have to fill, if possible. */
-const MIN_FILLED_SHARE = 0.99;
+const FILLED = 0.99;
 
 /** A module and its candidate directions, best first. */
 interface Candidate {
@@ -244,11 +244,7 @@ function redistributedRanks(candidates: readonly Candidate[], { budgetUnit }: Ev
   const offered = candidates.flatMap(({ site, explained }, module) =>
     explained.map((value) => ({ module, value, cost: costOf(site) })),
   );
-  const selected = selectWithinBudget(
-    offered,
-    budget,
-    budgetUnit === 'ranks' ? {} : { atLeast: MIN_FILLED_SHARE * budget },
-  );
+  const selected = selectWithinBudget(offered, budget, budgetUnit === 'ranks' ? {} : { atLeast: FILLED * budget });
   return candidates.map((_, index) => offered.filter(({ module }, item) => module === index && selected[item]).length);
 }
 

@@ -2,7 +2,7 @@ import { ConfigError, isNearBudget, narrowTargets, sitesForBudget, type Site } f
 import { rotatedFeatures, storedIn, type OftConfig } from './config.js';
 
 /** The smallest share of a budget that counts as fitted. */
-const MIN_FILLED_SHARE = 0.9;
+const FILLED = 0.9;
 
 /** A block size, and the modules to adapt with it. */
 interface Fitted {
@@ -26,7 +26,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: OftCon
     throw new ConfigError("oft: bias 'all' trains unadapted modules, so rotations cannot meet a budget", 'bias');
   }
   const most = sites.reduce((sum, site) => sum + storedAt(site, rotatedFeatures(site), config), 0);
-  if (most < MIN_FILLED_SHARE * budget) {
+  if (most < FILLED * budget) {
     throw new ConfigError(
       `budget is ${budget}; OFT stores at most ${most} parameters in these ${sites.length} modules: lower it or adapt more modules`,
       'budget',

@@ -31,7 +31,7 @@ export function activeParts(peft: PeftModel | Model): ActiveParts {
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
   if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
   const active = peft.active.map((name) => adapterNamed(peft, name));
-  return remembered(memoActive, active, [peft.model, peft.mergedWeights, peft.merged.join()], () =>
+  return remembered(lastActive, active, [peft.model, peft.mergedWeights, peft.merged.join()], () =>
     partsOfActive(peft, active),
   );
 }
@@ -54,7 +54,7 @@ function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActiveParts
  */
 export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActiveParts {
   const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
-  return remembered(memoMixed, adapters, [model], () => ({
+  return remembered(lastMixed, adapters, [model], () => ({
     model,
     ...byModule(parts, (own) => {
       assertOfRows(own);
@@ -67,8 +67,8 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
 /** The last result by the first of its adapters, with all the inputs it was made from. */
 type Remembered = WeakMap<Adapter, { readonly inputs: readonly unknown[]; readonly parts: ActiveParts }>;
 
-const memoActive: Remembered = new WeakMap();
-const memoMixed: Remembered = new WeakMap();
+const lastActive: Remembered = new WeakMap();
+const lastMixed: Remembered = new WeakMap();
 
 /**
  * Returns the last result if it was made from the same adapters and `others`. Adapters are replaced, never modified.
@@ -137,10 +137,10 @@ function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => Activ
     const { path } = part.layer.site;
     modules.set(path, [...(modules.get(path) ?? []), part]);
   }
-  const combinedParts = [...modules].map(([path, own]) => [path, act(own)] as const);
+  const entries = [...modules].map(([path, own]) => [path, act(own)] as const);
   return {
-    layers: Object.fromEntries(combinedParts.map(([path, { layer }]) => [path, layer])),
-    values: Object.assign({}, ...combinedParts.map(([, { values }]) => values)) as HostTensors,
+    layers: Object.fromEntries(entries.map(([path, { layer }]) => [path, layer])),
+    values: Object.assign({}, ...entries.map(([, { values }]) => values)) as HostTensors,
   };
 }
 

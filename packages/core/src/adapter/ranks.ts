@@ -156,7 +156,7 @@ function joinRanks(name: string, first: HostTensor, second: HostTensor): HostTen
  */
 
 /** The share of a budget that the kept ranks must fill where they can. */
-const MIN_FILLED_SHARE = 0.99;
+const FILLED = 0.99;
 
 /** The share by which a budget may exceed the cost of all ranks. */
 const TOLERANCE = 0.01;
@@ -175,7 +175,7 @@ export function selectRanks(layers: AdapterLayers, scores: RankScores, budget: n
     const cost = rankCost(tensorAt(layers, path).site);
     return Array.from(values, (value, rank) => ({ path, rank, value, cost }));
   });
-  const selected = selectWithinBudget(offered, budget, { atLeast: MIN_FILLED_SHARE * budget });
+  const selected = selectWithinBudget(offered, budget, { atLeast: FILLED * budget });
   const kept = Object.fromEntries(Object.keys(scores).map((path) => [path, [] as number[]]));
   offered.forEach(({ path, rank }, index) => {
     if (selected[index]) kept[path]?.push(rank);
@@ -208,7 +208,7 @@ export function missedStep(what: string, step: number, due: number): TrainingErr
  * Checks that a method that only moves ranks starts within its budget. @throws ConfigError when the ranks store over 2
  * % more.
  */
-export function assertStartWithinBudget(layers: AdapterLayers, budget: number): void {
+export function assertStartFits(layers: AdapterLayers, budget: number): void {
   const held = allocatedCost(layers);
   if (held <= budget || isNearBudget(held, budget)) return;
   throw new ConfigError(

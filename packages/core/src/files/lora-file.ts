@@ -30,15 +30,15 @@ interface FactorNames {
   readonly loraB: string;
 }
 
-const LINEAR_SUFFIXES: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
-const EMBEDDING_SUFFIXES: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
-const SUFFIXES = [LINEAR_SUFFIXES, EMBEDDING_SUFFIXES].flatMap(({ loraA, loraB }) => [loraA, loraB]);
+const LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
+const EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
+const SUFFIXES = [LINEAR, EMBEDDING].flatMap(({ loraA, loraB }) => [loraA, loraB]);
 
 /**
  * Tensors that PEFT can store besides A and B and that change the outputs. Methods that support them remove them before
  * A and B are read.
  */
-const DORA_OR_BIAS = /\.(lora_magnitude_vector|bias)$/;
+const EXTRA_TENSORS = /\.(lora_magnitude_vector|bias)$/;
 const ANNOUNCEMENTS = ['use_dora', 'lora_bias'];
 
 /** Variants of LoRA in PEFT that no method here supports. Their outputs would differ. */
@@ -58,7 +58,7 @@ const UNKNOWN_VARIANTS = [
  * Initialisations in PEFT that change the frozen weight and cannot be recomputed; PEFT draws the last one at random at
  * every load.
  */
-const UNRECORDED_INIT = /^(corda|loftq|pissa_niter_\d+)$/;
+const LOST_INIT = /^(corda|loftq|pissa_niter_\d+)$/;
 
 /**
  * Converts an adapter whose layers have `toLora` to PEFT's LORA format. PEFT computes a module's scaling as alpha /
@@ -77,7 +77,7 @@ export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'v
   const tensors: HostTensors = {};
   for (const [path, { loraA, loraB }] of Object.entries(kept)) {
     const { kind, kernel } = (layers[path] as AdapterLayer).site;
-    const names = kind === 'embedding' ? EMBEDDING_SUFFIXES : LINEAR_SUFFIXES;
+    const names = kind === 'embedding' ? EMBEDDING : LINEAR;
     tensors[path + names.loraA] = convolutionA(transposed(loraA), kernel); // [in, r] -> [r, in]
     tensors[path + names.loraB] = convolutionB(transposed(loraB), kernel); // [r, out] -> [out, r]
   }
@@ -110,7 +110,7 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
   assertNoOtherTensors(tensors, paths, SUFFIXES);
-  const { loraA: needed } = LINEAR_SUFFIXES;
+  const { loraA: needed } = LINEAR;
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   const values: HostTensors = {};
   const ranks: Record<string, number> = {};
@@ -200,7 +200,7 @@ export function assertKnownVariant(config: AdapterFile['config']): void {
     throw new UnsupportedError(`the adapter uses '${variant}', which is not supported`, variant);
   }
   const init = config.init_lora_weights;
-  if (typeof init !== 'string' || !UNRECORDED_INIT.test(init)) return;
+  if (typeof init !== 'string' || !LOST_INIT.test(init)) return;
   throw new UnsupportedError(
     `init_lora_weights is '${init}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
     'init_lora_weights',
@@ -267,8 +267,8 @@ function mostCommon(values: Readonly<Record<string, number>>): number {
 
 function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {
   const { tensors } = file;
-  const isEmbedding = path + EMBEDDING_SUFFIXES.loraA in tensors || path + EMBEDDING_SUFFIXES.loraB in tensors;
-  const names = isEmbedding ? EMBEDDING_SUFFIXES : LINEAR_SUFFIXES;
+  const isEmbedding = path + EMBEDDING.loraA in tensors || path + EMBEDDING.loraB in tensors;
+  const names = isEmbedding ? EMBEDDING : LINEAR;
   const loraA = matrixOf(tensors, path + names.loraA); // [r, in]
   const loraB = matrixOf(tensors, path + names.loraB); // [out, r]
   assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
@@ -309,7 +309,7 @@ export function moduleTable(config: AdapterFile['config'], field: string): (path
 function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
   assertKnownVariant(config);
   const field = ANNOUNCEMENTS.find((name) => config[name] === true);
-  const found = field ?? Object.keys(tensors).find((key) => DORA_OR_BIAS.test(key));
+  const found = field ?? Object.keys(tensors).find((key) => EXTRA_TENSORS.test(key));
   if (found === undefined) return;
   throw new UnsupportedError(
     `the adapter has '${found}', which this method does not read; it reads only A and B`,

@@ -17,8 +17,8 @@ export type OnHost<S> = Leaves<S, Tensor, HostTensor>;
 /** A pure function between nested records of tensors, on an executor. It is compiled at its first run. */
 export interface Program<I, O> {
   /**
-   * Runs the function once. Tensors in `uploads` are uploaded for this run and then released; values in `onDevice` are not
-   * changed. The caller owns the returned values.
+   * Runs the function once. Tensors in `uploads` are uploaded for this run and then released; values in `onDevice` are
+   * not changed. The caller owns the returned values.
    */
   run<F extends keyof I>(
     uploads: { readonly [K in F]: OnHost<I[K]> },

@@ -36,7 +36,7 @@ import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js
  */
 
 /** The share of a descent stage's initial parameters that it may keep. */
-const KEPT_PER_DESCENT = 1 / 4;
+const DESCENT = 1 / 4;
 /** The most search stages between two sizes of the descent. They leave a sixteenth of the ratio of these sizes. */
 const SEARCHES = 4;
 /** The number of descent stages in a row that must lose to end the descent, because one may lose by chance. */
@@ -50,7 +50,7 @@ const STAGE_STEPS = 40;
 /** A stage may lose this many times what the control lost. */
 const RESTARTS = 2;
 /** The number of standard errors within which a model without its ranks counts as equal to the dense adapter. */
-const EQUAL_WITHIN_ERRORS = 2;
+const TIE_ERRORS = 2;
 /** The number of bootstrap samples: they give a standard error within about 5 %. */
 const RESAMPLES = 200;
 
@@ -167,7 +167,7 @@ export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule
   if (last.kind !== 'search' && !hasLost && last.storedParameters > unit) {
     return {
       kind: 'descent',
-      budget: Math.max(unit, Math.round(KEPT_PER_DESCENT * last.storedParameters)),
+      budget: Math.max(unit, Math.round(DESCENT * last.storedParameters)),
       from: 'last',
     };
   }
@@ -230,7 +230,7 @@ function stageData({ data, options, stages, lengths }: SizingRun): TrainingData 
 /** Returns the largest possible number of steps: the descent reaches one rank, and every search runs. */
 function mostSteps({ lengths: { dense, stage }, peft }: SizingRun): number {
   const ranks = Math.max(1, totalRanks(activeAdapter(peft).layers));
-  const descent = Math.ceil(Math.log(ranks) / -Math.log(KEPT_PER_DESCENT)) + 1;
+  const descent = Math.ceil(Math.log(ranks) / -Math.log(DESCENT)) + 1;
   return dense + (1 + descent + SEARCHES + 1) * stage;
 }
 
@@ -349,9 +349,7 @@ async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
   const outputs = await evaluationOutputs(withAdapter(peft, { layers: {} }), data, { executor: options.executor });
   const score = primaryMetricOf(data, data.score(outputs));
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
-  const allowed = predictions
-    ? EQUAL_WITHIN_ERRORS * pairedError(data, run.dense as RowPredictions, predictions)
-    : margin;
+  const allowed = predictions ? TIE_ERRORS * pairedError(data, run.dense as RowPredictions, predictions) : margin;
   return { score, worse: worseBy(data, run.stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
 }
 
@@ -362,15 +360,15 @@ function worseBy(data: EvaluationData, than: number, score: number): number {
 
 function outcomeOf(run: SizingRun, selected: Checkpoint, bare: WithoutRanks): TrainResult {
   const { stages, lengths, selection } = run;
-  const stepsTaken = stepsBefore(run);
+  const taken = stepsBefore(run);
   const steps = (stage: SizingStage): number => (stage.stage === 0 ? lengths.dense : lengths.stage);
   const chosen = smallestHeld(stages).stage;
   return {
     totalSteps: mostSteps(run),
     stoppedEarly: false,
     selected,
-    last: { ...selected, step: stepsTaken },
-    meanParameters: stages.reduce((sum, stage) => sum + steps(stage) * stage.meanParameters, 0) / stepsTaken,
+    last: { ...selected, step: taken },
+    meanParameters: stages.reduce((sum, stage) => sum + steps(stage) * stage.meanParameters, 0) / taken,
     compileMs: run.compileMs,
     sizing: {
       stages,

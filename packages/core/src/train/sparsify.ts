@@ -111,9 +111,9 @@ export interface SparsifyOptions extends Omit<
 }
 
 const OWN_OPTIONS = ['levels', 'stageEpochs', 'evaluations', 'onStage'] satisfies (keyof SparsifyOptions)[];
-const EXCLUDED_OPTIONS: readonly string[] = ['selection', 'evaluateEvery', 'earlyStopping'] satisfies NotOfStages[];
+const EXCLUDED: readonly string[] = ['selection', 'evaluateEvery', 'earlyStopping'] satisfies NotOfStages[];
 
-const sparsifyOptionNames = [...trainOptionNames.filter((name) => !EXCLUDED_OPTIONS.includes(name)), ...OWN_OPTIONS];
+const sparsifyOptionNames = [...trainOptionNames.filter((name) => !EXCLUDED.includes(name)), ...OWN_OPTIONS];
 
 /**
  * Trains an adapter, in place, at one sparsity level after another, and records its metrics at each.
