@@ -15,7 +15,7 @@ export interface Example {
 }
 
 /** More lines than these show something else. */
-const MOST_LINES = 30;
+const MAX_LINES = 30;
 
 /** The blocks of all pages, then of the packages' README files; each time the shortest first. */
 export function allExamples(): Example[] {
@@ -23,7 +23,7 @@ export function allExamples(): Example[] {
     filesBelow(folder)
       .filter((path) => path.endsWith('.md'))
       .flatMap(examplesOn)
-      .filter(({ code }) => linesOf(code) <= MOST_LINES)
+      .filter(({ code }) => linesOf(code) <= MAX_LINES)
       .sort((one, other) => linesOf(one.code) - linesOf(other.code)),
   );
 }

@@ -12,18 +12,18 @@ import {
 } from '@peftjs/core';
 import { defineMethod, hostScalar, hostZeros, tensorAt, type Controller, type HostTensors } from '@peftjs/core/method';
 import {
-  actingParts,
+  activeParts,
   downloadAll,
   modelInputs,
   openProgram,
   openRuntime,
-  openSpecs,
+  dynamicSpecs,
   releaseAll,
   uploadAll,
   type Loss,
   type LossFunction,
   type Optimizer,
-  type Pass,
+  type ForwardPass,
   type PureFunction,
   type Schedule,
   type StepEvent,
@@ -213,20 +213,20 @@ describe('programs', () => {
     const [batch] = validation.batches;
     if (!batch) return expect.unreachable();
     // #region runtime
-    const { model, layers, values } = actingParts(peft); // the active parts: the model, its layers, and their tensors
+    const { model, layers, values } = activeParts(peft); // the active parts: the model, its layers, and their tensors
     const runtime = openRuntime(model, executor);
     const adapter = uploadAll(executor, values);
 
-    const pass: Pass = {
+    const pass: ForwardPass = {
       name: 'log-softmax',
       compute: (scope, inputs) => ({ logShares: tf.logSoftmax(model.forward(scope, inputs)) }),
     };
     const inputs = modelInputs(model, layers, batch); // the batch's tensors, and looked-up rows of embeddings kept on the host
     const [rows, tokens] = tensorAt(batch.inputs, 'inputIds').shape as [number, number];
-    const specs = { inputs: openSpecs(inputs, { rows, tokens }), rows: {}, kept: {} };
+    const specs = { inputs: dynamicSpecs(inputs, { rows, tokens }), rows: {}, cache: {} };
 
     const { program, frozen } = runtime.pass(layers, pass, specs); // compiled and uploaded only once
-    const { logShares } = await program.run({ inputs }, { frozen, adapter, rows: {}, kept: {} });
+    const { logShares } = await program.run({ inputs }, { frozen, adapter, rows: {}, cache: {} });
     const shares = await executor.download(logShares);
 
     releaseAll(executor, { ...adapter, logShares });

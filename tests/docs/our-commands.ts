@@ -4,7 +4,7 @@ import { embeddedTasks, glueName } from '@peftjs/tasks';
 import { studyFromFlags, type StudyFlags } from '../../packages/bench/src/cli/flags.js';
 import { parseBudget } from '../../packages/bench/src/study/budgets.js';
 import { program } from '../../packages/bench/src/cli/main.js';
-import { offeredMethods } from '../../packages/bench/src/registry/methods.js';
+import { availableMethods } from '../../packages/bench/src/registry/methods.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';
 
@@ -145,7 +145,7 @@ function withoutOwnRows({ train, dev, ...flags }: StudyFlags): StudyFlags {
 async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | undefined> {
   const { study, data } = await studyFromFlags(withoutOwnRows(flags));
   for (const budget of study.budgets) parseBudget(budget);
-  const methods = new Set([...(await offeredMethods()).map(({ name }) => name), ...made]);
+  const methods = new Set([...(await availableMethods()).map(({ name }) => name), ...made]);
   const unknown = Object.values(study.methods).flatMap(({ method }) => (methods.has(method) ? [] : [method]));
   const tasks = study.tasks.filter((task) => {
     if (data.kind === 'embedded') return !embeddedTasks.has(task);

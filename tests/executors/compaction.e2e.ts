@@ -1,6 +1,6 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { activeAdapter, attach, predict, train, type Executor, type PeftModel } from '@peftjs/core';
-import { floats, nonZeros, tensorAt } from '@peftjs/core/method';
+import { floats, nonZeroIndices, tensorAt } from '@peftjs/core/method';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
@@ -23,7 +23,7 @@ describe.each(executors)('AdaLoRA after its final mask is compacted, %s', (_, op
       expect(relativeDistance(await outputs(compacted.peft), await outputs(whole.peft))).toBeLessThan(1e-5);
       const { layers, values } = activeAdapter(whole.peft);
       const counts = Object.keys(layers).map((path) => {
-        const kept = nonZeros(tensorAt(values, `${path}.mask`));
+        const kept = nonZeroIndices(tensorAt(values, `${path}.mask`));
         const mask = activeAdapter(compacted.peft).values[`${path}.mask`];
         expect(mask ? [...floats(mask)] : []).toEqual(kept.map(() => 1));
         return kept.length;

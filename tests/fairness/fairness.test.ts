@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
 import { presetNamed } from '../../packages/bench/src/study/presets.js';
 import { composeStudy } from '../../packages/bench/src/study/study.js';
-import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
+import { availableMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
 import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
 import { summarise } from '../../packages/bench/src/report/statistics/summary.js';
 import { fitConfig } from '../../packages/bench/src/study/budgets.js';
@@ -15,7 +15,7 @@ import { runTrial } from '../../packages/bench/src/run/trial.js';
 
 /** The smoke study with all methods and two seeds. */
 async function everyTrial(): Promise<Trial[]> {
-  const methods = (await offeredMethods()).map(({ name }) => name);
+  const methods = (await availableMethods()).map(({ name }) => name);
   const resolved = await Promise.all(methods.map(async (name) => [name, (await resolveMethod(name)).method] as const));
   return planTrials({
     study: composeStudy([presetNamed('smoke').study, { methods, seeds: 2 }]),
@@ -25,7 +25,7 @@ async function everyTrial(): Promise<Trial[]> {
     methodVersions: new Map(),
     fingerprints: { model: '', data: {} },
     maxTokens: { 'uci-sentiment': 24 },
-    headAlone: new Set(['head']),
+    headOnly: new Set(['head']),
     defaultRates: new Map(),
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),
   });

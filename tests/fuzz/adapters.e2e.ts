@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 const COUNT = 10_000;
 /** The milliseconds after which a silent process counts as hanging. */
 const SILENCE_MS = 10_000;
-const MOST_BYTES = 500e6;
+const MAX_BYTES = 500e6;
 const LOOK_MS = 50;
 
 const folder = mkdtempSync(join(tmpdir(), 'peftjs-fuzz-'));
@@ -35,7 +35,7 @@ async function watched(child: ChildProcess): Promise<string> {
   child.stderr?.on('data', (text) => (complaints += String(text)));
   const watch = setInterval(() => {
     const bytes = residentBytes(child);
-    if (bytes > MOST_BYTES) problem ||= `has ${bytes} bytes`;
+    if (bytes > MAX_BYTES) problem ||= `has ${bytes} bytes`;
     if (Date.now() - heard > SILENCE_MS) problem ||= `is silent for ${SILENCE_MS} ms`;
     if (problem !== '') child.kill('SIGKILL');
   }, LOOK_MS);

@@ -19,7 +19,7 @@ const load = (storage: Storage): Promise<PretrainedModel> => fromPretrained('tin
 const counting: Decoding = {
   words: WORDS,
   maxTokens: 48,
-  kept: () => ({}),
+  cacheSpecs: () => ({}),
   readPrompt(_, { inputIds, attentionMask }) {
     const [ids, mask] = [inputIds as tf.Tensor, attentionMask as tf.Tensor];
     const places = tf.range(0, ids.shape[1] as number, 1, 'float32');

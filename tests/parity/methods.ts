@@ -14,7 +14,7 @@ import { lora, truncatedLora } from '@peftjs/lora';
 import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
-import { offeredMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
+import { availableMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
 
 /** A method with options, and the family of methods with the same mathematics. The first of a family represents it. */
 export interface ParityMethod {
@@ -76,7 +76,7 @@ export const parityMethods: readonly ParityMethod[] = [...known, ...(await witho
 
 async function withoutLine(): Promise<ParityMethod[]> {
   const names = new Set(known.map(({ configured }) => configured.method.name));
-  const others = (await offeredMethods()).filter(({ name }) => !names.has(name));
+  const others = (await availableMethods()).filter(({ name }) => !names.has(name));
   return Promise.all(
     others.map(async ({ name }) => {
       const { method } = await resolveMethod(name);

@@ -34,7 +34,7 @@ beforeAll(async () => {
       fingerprints: { model: '', data: {} },
       maxTokens: { train: 24 },
       budgeted: new Set(['lora']),
-      headAlone: new Set(),
+      headOnly: new Set(),
       defaultRates: new Map(),
     },
     { arm: 'lora', settings, task: 'train', budget: 'r=1', seed: 1 },

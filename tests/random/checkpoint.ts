@@ -26,7 +26,7 @@ import {
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { farthestTensor } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
-import { fromPretrained, generate, type Generated, type PretrainedModel } from '@peftjs/models';
+import { fromPretrained, generate, type GenerationResult, type PretrainedModel } from '@peftjs/models';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { outputsOf, tokenRows, withoutHead } from '../models/tiny.js';
 
@@ -168,7 +168,7 @@ export function batchOf(expected: HostTensors, number: number): Batch {
 async function wrongTokens(model: PretrainedModel, expected: HostTensors, executor: Executor): Promise<number> {
   const prompts = Object.values(within(expected, 'prompt/')).map(({ data }) => data);
   const theirs = Object.values(within(expected, 'written/')).map(({ data }) => [...data]);
-  const written: Generated[] = [];
+  const written: GenerationResult[] = [];
   // One by one, as in transformers: with longrope, the longest text of a batch decides the rotary angles of all.
   for (const prompt of prompts) {
     written.push(...(await generate(model, [prompt], { executor, maxNewTokens: 24, eosTokenId: [] })));

@@ -12,7 +12,7 @@ import { createRng } from '../../packages/core/src/rng.js';
 const [dict = 'package/dict', out = 'data'] = process.argv.slice(2);
 const ROWS = { train: 3000, dev: 1000 };
 const SEED = 7;
-const FEWEST_WORDS = 5;
+const MIN_WORDS = 5;
 
 interface Sense {
   readonly definition: string;
@@ -32,7 +32,7 @@ function senseIn(line: string): Sense[] {
   );
   const definition = (gloss.split(/; "/)[0] ?? '').replace(/^\(.*?\) /, '').trim();
   const namesWord = words.some((word) => definition.toLowerCase().includes(word.toLowerCase()));
-  if (namesWord || definition.split(' ').length < FEWEST_WORDS || /["\t]/.test(definition)) return [];
+  if (namesWord || definition.split(' ').length < MIN_WORDS || /["\t]/.test(definition)) return [];
   return [{ definition, words: words.join(', ') }];
 }
 

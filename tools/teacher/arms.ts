@@ -30,17 +30,17 @@ export interface Arm {
 /** The default peak learning rate of an arm. */
 export const RATE = 1e-2;
 /** The initial rank of adaptive arms in every module: eight times the mean rank, and more than any true rank. */
-export const MOST_RANKS = 8;
-/** The update is scaled by 2 in every arm: alpha / r, whether r is `MOST_RANKS` or one. */
+export const MAX_RANKS = 8;
+/** The update is scaled by 2 in every arm: alpha / r, whether r is `MAX_RANKS` or one. */
 const ALPHA = 2;
-const FULL = { r: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS };
+const FULL = { r: MAX_RANKS, loraAlpha: ALPHA * MAX_RANKS };
 
 /** The built-in arms. */
 export const ARMS: readonly Arm[] = [
   { name: 'oracle', method: 'lora', knows: 'oracle', options: FULL },
   { name: 'true-ranks', method: 'lora', knows: 'true-ranks' },
   { name: 'lora', method: 'lora', options: { loraAlpha: ALPHA } },
-  { name: 'adalora', method: 'adalora', options: { initR: MOST_RANKS, loraAlpha: ALPHA * MOST_RANKS } },
+  { name: 'adalora', method: 'adalora', options: { initR: MAX_RANKS, loraAlpha: ALPHA * MAX_RANKS } },
   { name: 'truncated-lora', method: 'truncated-lora', options: FULL },
   { name: 'sora', method: 'sora', options: FULL },
   { name: 'sora-paper', method: 'sora', options: { ...FULL, variant: 'paper' } },

@@ -6,7 +6,7 @@ import type { Env } from 'onnxruntime-common';
 import type { Device } from './live-trainer.js';
 
 /** More threads do not speed up matrices of this size. */
-const MOST_THREADS = 4;
+const MAX_THREADS = 4;
 
 const ONE_THREAD =
   'One thread: this address is served without the headers COOP and COEP that browsers require for threads. ' +
@@ -48,7 +48,7 @@ export async function openDevice(runtimeFiles: string): Promise<Device> {
 /** The number of threads to compute with; one core is left for the page. */
 function availableThreads(): number {
   if (!crossOriginIsolated) return 1;
-  return Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency - 1));
+  return Math.max(1, Math.min(MAX_THREADS, navigator.hardwareConcurrency - 1));
 }
 
 /** A browser's GPU adapter; a fallback adapter is software on the CPU. */

@@ -3,7 +3,7 @@ import {
   ConfigError,
   floats,
   keepRanks,
-  nonZeros,
+  nonZeroIndices,
   rankCost,
   rankedPaths,
   selectWithinBudget,
@@ -210,7 +210,7 @@ function candidates(layers: AdapterLayers, values: HostTensors, { parametrizatio
   return rankedPaths(layers).flatMap((path) => {
     const cost = rankCost(tensorAt(layers, path).site);
     const importance = floats(tensorAt(values, `${path}.importance`));
-    const ranks = parametrization === 'svd' ? [...importance.keys()] : nonZeros(tensorAt(values, `${path}.mask`));
+    const ranks = parametrization === 'svd' ? [...importance.keys()] : nonZeroIndices(tensorAt(values, `${path}.mask`));
     return ranks.map((rank) => ({ path, rank, value: importance[rank] as number, cost }));
   });
 }
@@ -262,7 +262,7 @@ function aboveThreshold(values: readonly number[], count: number): boolean[] {
  * @param masks `<path>.mask` [r] of every layer that has ranks
  */
 function compaction(layers: AdapterLayers, masks: HostTensors): Pick<ControllerChanges, 'resized'> {
-  const kept = rankedPaths(layers).map((path) => [path, nonZeros(tensorAt(masks, `${path}.mask`))] as const);
+  const kept = rankedPaths(layers).map((path) => [path, nonZeroIndices(tensorAt(masks, `${path}.mask`))] as const);
   const resized = keepRanks(layers, Object.fromEntries(kept));
   const nothingLeft = kept.every(([, ranks]) => ranks.length === 0);
   return nothingLeft || Object.keys(resized).length === 0 ? {} : { resized };

@@ -15,7 +15,7 @@ import {
   placeColumns,
   placeRows,
   readLoraFile,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   scaled,
   tensorAt,
   transposed,
@@ -105,7 +105,7 @@ export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraCon
   const parsed = parseAdaloraConfig(options);
   const { suffixes } = FORMATS[parsed.parametrization];
   const paths = adaptedPaths(tensors, suffixes);
-  refuseOtherTensors(tensors, paths, suffixes);
+  assertNoOtherTensors(tensors, paths, suffixes);
   assertFewMasked(tensors, paths, parsed.initR);
   const values = Object.assign({}, ...paths.map((path) => readModule(file, path, parsed))) as HostTensors;
   return { config: { ...options, targetModules: paths }, values };

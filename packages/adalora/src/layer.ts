@@ -3,7 +3,7 @@ import {
   foldDiagonal,
   hostZeros,
   kaimingUniform,
-  nonZeros,
+  nonZeroIndices,
   normalValues,
   pickColumns,
   pickRows,
@@ -116,7 +116,7 @@ function masked(proposed: Tensors, { previous, ctx }: UpdateContext): Tensor {
 }
 
 function liveTriplets(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'loraE')).length;
+  return nonZeroIndices(tensorAt(values, 'loraE')).length;
 }
 
 /*
@@ -138,7 +138,7 @@ const FACTORS: Record<AdaloraConfig['parametrization'], readonly Factor[]> = {
 };
 
 /** Reduces a factor's scores to one score per rank, [r]. */
-const OF_RANKS: Record<Factor, (scores: Tensor) => Tensor> = {
+const RANK_SUMS: Record<Factor, (scores: Tensor) => Tensor> = {
   loraE: (scores) => scores, // [r]
   loraA: (scores) => tf.mean(scores, 0), // [in, r] -> [r]
   loraB: (scores) => tf.mean(scores, 1), // [r, out] -> [r]
@@ -175,7 +175,7 @@ function scored(config: AdaloraConfig, proposed: Tensors, at: UpdateContext): Te
     case 'magnitude':
       return { importance: held(tf.abs(tensorAt(proposed, 'loraE'))) };
     case 'sensitivity':
-      return { importance: held(ofRanks(config, sensitivity)) };
+      return { importance: held(rankScores(config, sensitivity)) };
     case 'smoothed-sensitivity': {
       const { importance, averages } = smoothedScores(config, at.previous, scoring, sensitivity);
       return { ...averages, importance: held(importance) };
@@ -191,7 +191,7 @@ function smoothedScores(
 ): { importance: Tensor; averages: Tensors } {
   const [rate1, rate2] = [tf.mul(scoring, 1 - config.beta1), tf.mul(scoring, 1 - config.beta2)];
   const averages: Tensors = {};
-  const importance = ofRanks(config, (factor) => {
+  const importance = rankScores(config, (factor) => {
     const raw = sensitivity(factor);
     const smoothed = towards(tensorAt(previous, smoothedName(factor)), raw, rate1);
     const deviation = tf.abs(tf.sub(raw, smoothed));
@@ -204,8 +204,8 @@ function smoothedScores(
 }
 
 /** Sums the scores of A [in, r], E [r] and B [r, out] to one score per rank, [r]. */
-function ofRanks({ parametrization }: AdaloraConfig, scores: (factor: Factor) => Tensor): Tensor {
-  return FACTORS[parametrization].map((factor) => OF_RANKS[factor](scores(factor))).reduce((a, b) => tf.add(a, b));
+function rankScores({ parametrization }: AdaloraConfig, scores: (factor: Factor) => Tensor): Tensor {
+  return FACTORS[parametrization].map((factor) => RANK_SUMS[factor](scores(factor))).reduce((a, b) => tf.add(a, b));
 }
 
 /** Returns from + rate (to - from). */
@@ -265,5 +265,5 @@ export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
 }
 
 function liveDoublets(values: HostTensors): number[] {
-  return nonZeros(tensorAt(values, 'mask'));
+  return nonZeroIndices(tensorAt(values, 'mask'));
 }

@@ -17,7 +17,7 @@ import {
   allocatedRanks,
   hostZeros,
   keepRanks,
-  nonZeros,
+  nonZeroIndices,
   replaceAdapter,
   storedParameters,
   tensorAt,
@@ -56,7 +56,7 @@ const heldOf = (peft: PeftModel): Record<string, number> =>
 
 /** Returns the tensors of full layers, reduced to the ranks that their masks keep. */
 const cut = (layers: AdapterLayers, tensors: HostTensors, masks: HostTensors): HostTensors => {
-  const kept = Object.keys(layers).map((path) => [path, nonZeros(tensorAt(masks, `${path}.mask`))] as const);
+  const kept = Object.keys(layers).map((path) => [path, nonZeroIndices(tensorAt(masks, `${path}.mask`))] as const);
   const left = { ...tensors };
   for (const [path, { layer, carry }] of Object.entries(keepRanks(layers, Object.fromEntries(kept)))) {
     for (const name of Object.keys({ ...layers[path]?.params, ...layers[path]?.state })) {

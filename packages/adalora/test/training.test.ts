@@ -12,7 +12,7 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { floats, nonZeros, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { floats, nonZeroIndices, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
 import type { StepEvent, TrainingSnapshot } from '@peftjs/core/runtime';
 import {
   gradientsByTape,
@@ -27,7 +27,7 @@ import { attached, outputsOf, trainToy } from './harness.js';
 /** Returns the live triplets as text, such as `path: 0,2; ..`. */
 const liveOf = (peft: PeftModel, values: HostTensors): string =>
   Object.keys(activeAdapter(peft).layers)
-    .map((path) => `${path}: ${nonZeros(tensorAt(values, `${path}.loraE`)).join()}`)
+    .map((path) => `${path}: ${nonZeroIndices(tensorAt(values, `${path}.loraE`)).join()}`)
     .join('; ');
 
 describe('training', () => {

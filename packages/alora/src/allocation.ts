@@ -34,7 +34,7 @@ export interface RoundTerms {
 }
 
 /** Returns the ranks of every module after a round. Ties: the first module's first ranks are pruned first. */
-export function allocated(scores: Scores, terms: RoundTerms): Allocation {
+export function allocateRanks(scores: Scores, terms: RoundTerms): Allocation {
   const kept = keptRanks(scores, terms.count);
   const { budget, isLast, cost } = terms;
   const byMean = pathsByMean(scores);

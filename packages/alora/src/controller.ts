@@ -1,13 +1,13 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartsWithin,
+  assertStartFits,
   allocatedRanks,
   changeRanks,
   createRng,
-  cutStep,
+  pruneStep,
   floats,
   keepRanks,
-  missedCut,
+  missedStep,
   rankCost,
   rankedPaths,
   tensorAt,
@@ -21,7 +21,7 @@ import {
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
-import { allocated, type Allocation, type Scores } from './allocation.js';
+import { allocateRanks, type Allocation, type Scores } from './allocation.js';
 import type { AloraConfig } from './config.js';
 import { aloraLayer, newRanks } from './layer.js';
 
@@ -40,7 +40,7 @@ import { aloraLayer, newRanks } from './layer.js';
  */
 export function aloraController(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): Controller | undefined {
   const { budget } = config;
-  if (budget !== null) assertStartsWithin(layers, budget);
+  if (budget !== null) assertStartFits(layers, budget);
   const steps = roundSteps(config, plan);
   const last = steps.at(-1);
   if (last === undefined) return undefined;
@@ -53,14 +53,14 @@ export function aloraController(layers: AdapterLayers, config: AloraConfig, plan
     probeRows: config.probeRows,
     scalars(step) {
       const due = steps[done];
-      if (due !== undefined && due < step) throw missedCut('a round of ALoRA was skipped', step, due);
+      if (due !== undefined && due < step) throw missedStep('a round of ALoRA was skipped', step, due);
       return {};
     },
     reads: (step) => (steps.includes(step) ? rankedPaths(held).map((path) => `${path}.gate`) : []),
     probes: (step, values) => (steps.includes(step) ? probesOf(values) : {}),
     afterStep(step, values, losses = {}) {
       const isLast = step === last;
-      const decided = allocated(scoresOf(values, losses), { count, budget, isLast, cost });
+      const decided = allocateRanks(scoresOf(values, losses), { count, budget, isLast, cost });
       const resized = changesFor(held, decided, rng.fork(String(step)));
       held = withResized(held, resized);
       done++;
@@ -86,7 +86,7 @@ export function roundSteps(
 ): number[] {
   const { totalSteps, warmupSteps } = plan;
   const first = Math.max(Math.round(firstRound * totalSteps), warmupSteps + 1);
-  const cut = cutStep(plan);
+  const cut = pruneStep(plan);
   const steps = Array.from({ length: rounds }, (_, round) =>
     Math.min(cut, first + Math.round(round * roundInterval * totalSteps)),
   );

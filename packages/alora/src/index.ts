@@ -1,7 +1,7 @@
 import {
   defineMethod,
   gatedLoraFiles,
-  withRanksFor,
+  withRanksForBudget,
   startingRank,
   startingScaling,
   type CallableMethod,
@@ -58,7 +58,7 @@ function fitBudget(
   matchOn: MatchOn = 'stored',
 ): AloraConfig {
   return {
-    ...withRanksFor(sites, budget, config),
+    ...withRanksForBudget(sites, budget, config),
     budget: matchOn === 'stored' ? budget : null,
   };
 }

@@ -3,7 +3,7 @@ import {
   foldDiagonal,
   hostZeros,
   kaimingUniform,
-  nonZeros,
+  nonZeroIndices,
   rankCost,
   tensorAt,
   tensorsAt,
@@ -70,5 +70,5 @@ export function newRanks({ inFeatures, outFeatures }: Site, count: number, rng: 
 }
 
 function liveGates(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'gate')).length;
+  return nonZeroIndices(tensorAt(values, 'gate')).length;
 }

@@ -4,7 +4,7 @@ import {
   CheckpointError,
   defineMethod,
   parseOptions,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   targetEntries,
   tensorAt,
   type AdapterContents,
@@ -72,7 +72,7 @@ function bitfitFile({ layers, values }: AdapterContents): AdapterFile {
 
 function readBitfitFile({ tensors }: AdapterFile): { config: Partial<BitfitConfig>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [SUFFIX]);
-  refuseOtherTensors(tensors, paths, [SUFFIX]);
+  assertNoOtherTensors(tensors, paths, [SUFFIX]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const values = Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(tensors, path + SUFFIX)]));
   return { config: { targetModules: paths }, values };

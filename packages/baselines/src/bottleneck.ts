@@ -9,13 +9,13 @@ import {
   isNearBudget,
   matches,
   matrixOf,
-  narrowedTo,
+  narrowTargets,
   normalValues,
   parseOptions,
   patternValue,
   positive,
   ranksForBudget,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   sitesForBudget,
   targetEntries,
   tensorAt,
@@ -191,7 +191,7 @@ interface Sizes extends Pick<BottleneckConfig, 'bottleneck' | 'bottleneckPattern
 function fittedToBudget(sites: readonly Site[], budget: number, config: BottleneckConfig): BottleneckConfig {
   const kept = sitesForBudget(sites, budget, unitCost);
   const { stored: _, ...sizes } = nearestSizes(kept, budget);
-  return { ...narrowedTo(kept, config, sites), ...sizes };
+  return { ...narrowTargets(kept, config, sites), ...sizes };
 }
 
 /** Returns the sizes with the fewest biases left out that are within 2 % of a budget, or else the nearest ones. */
@@ -262,7 +262,7 @@ function readBottleneckFile(file: AdapterFile): {
 } {
   const { config, tensors } = file;
   const paths = adaptedPaths(tensors, SUFFIXES);
-  refuseOtherTensors(tensors, paths, SUFFIXES);
+  assertNoOtherTensors(tensors, paths, SUFFIXES);
   const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
   const values: HostTensors = {};
   const widths: Record<string, number> = {};

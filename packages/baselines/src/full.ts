@@ -2,9 +2,9 @@ import {
   adaptedPaths,
   CheckpointError,
   defineMethod,
-  fullModule,
+  fullLayer,
   parseOptions,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   targetEntries,
   tensorAt,
   transposed,
@@ -39,7 +39,7 @@ export const full: CallableMethod<FullConfig> = defineMethod<FullConfig>({
   defaultLearningRate: 1e-4,
   parseConfig: (input): FullConfig => withTargets(parseOptions('full', targetEntries, input)),
   adapt: (sites, _config, { frozen }) =>
-    Object.fromEntries(sites.map((site) => [site.path, fullModule(site, frozen(site.path), 'default')])),
+    Object.fromEntries(sites.map((site) => [site.path, fullLayer(site, frozen(site.path), 'default')])),
   peftTypes: ['FULL'],
   toFile: fullFile,
   fromFile: readFullFile,
@@ -69,7 +69,7 @@ function fullFile({ layers, values }: AdapterContents): AdapterFile {
 
 function readFullFile({ config, tensors }: AdapterFile): { config: Partial<FullConfig>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [WEIGHT]);
-  refuseOtherTensors(tensors, paths, [WEIGHT, BIAS]);
+  assertNoOtherTensors(tensors, paths, [WEIGHT, BIAS]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${WEIGHT}'`, WEIGHT);
   const tables = Array.isArray(config.embedding_modules) ? (config.embedding_modules as unknown[]) : [];
   const values: HostTensors = {};

@@ -8,7 +8,7 @@ import {
   matches,
   matrixOf,
   parseOptions,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   sizeOf,
   targetEntries,
   tensorAt,
@@ -86,7 +86,7 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
 function inputScaling(site: Site): AdapterLayer {
   return {
     ...scaling(site, site.inFeatures),
-    startsAnew: true,
+    ignoresBase: true,
     forward: (x, p, at) => at.run({ x: tf.mul(x, tensorAt(p, 'ia3L')) }), // [rows, in] * [in] -> [rows, out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (input) => input),
   };
@@ -175,7 +175,7 @@ function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): Adapte
 /** Reads PEFT's IA3. The shape of a vector shows whether it scales the input. */
 function readIa3File({ tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
   const paths = adaptedPaths(tensors, [SUFFIX]);
-  refuseOtherTensors(tensors, paths, [SUFFIX]);
+  assertNoOtherTensors(tensors, paths, [SUFFIX]);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const values = Object.fromEntries(paths.map((path) => [`${path}.ia3L`, vectorOf(tensors, path + SUFFIX)]));
   const feedforwardModules = paths.filter((path) => tensorAt(tensors, path + SUFFIX).shape[0] === 1);

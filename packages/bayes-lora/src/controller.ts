@@ -1,11 +1,11 @@
 import {
   allocatedRanks,
-  assertCuttable,
-  cutStep,
+  assertPrunable,
+  pruneStep,
   firstWithinBudget,
   floats,
   keepRanks,
-  missedCut,
+  missedStep,
   rankCost,
   rankedPaths,
   tensorAt,
@@ -28,13 +28,13 @@ import { EPSILON } from './layer.js';
  */
 export function bayesLoraController(layers: AdapterLayers, config: BayesLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertCuttable(layers, budget, plan);
-  const last = cutStep(plan);
+  if (budget !== null) assertPrunable(layers, budget, plan);
+  const last = pruneStep(plan);
   const due = new Set(pruneSteps(config, plan));
   let [held, isCut] = [layers, false];
   return {
     scalars(step) {
-      if (budget !== null && step > last && !isCut) throw missedCut("BayesLoRA's ranks were not cut", step, last);
+      if (budget !== null && step > last && !isCut) throw missedStep("BayesLoRA's ranks were not cut", step, last);
       return {};
     },
     reads: (step) => (due.has(step) ? rankedPaths(held).flatMap(tensorsOf) : []),
@@ -63,7 +63,7 @@ function pruneSteps(
   { pruneEvents, budget }: Pick<BayesLoraConfig, 'pruneEvents' | 'budget'>,
   plan: TrainPlan,
 ): number[] {
-  const last = cutStep(plan);
+  const last = pruneStep(plan);
   const evenly = Array.from({ length: pruneEvents }, (_, index) =>
     Math.min(last, Math.ceil(((index + 1) * plan.totalSteps) / (pruneEvents + 1))),
   );

@@ -4,7 +4,7 @@ import {
   loraFile,
   rankCost,
   ranksForBudget,
-  rankToChooseFrom,
+  startingRankForBudget,
   readLoraFile,
   type AdapterFile,
   type CallableMethod,
@@ -50,7 +50,7 @@ function fitBudget(
     return { ...config, r, rankPattern, budget: null };
   }
   assertOneRank(sites, budget);
-  return { ...config, r: rankToChooseFrom(sites, budget), rankPattern: {}, budget };
+  return { ...config, r: startingRankForBudget(sites, budget), rankPattern: {}, budget };
 }
 
 /** A LoRA file holds only the means; the variances start from their initial value. */

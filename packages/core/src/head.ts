@@ -3,7 +3,7 @@ import { describe } from './config.js';
 import { ConfigError } from './errors.js';
 
 /** Returns whether a module belongs to the model's head, which every method trains. */
-export function isOfHead({ head }: Pick<Model, 'head'>, path: string): boolean {
+export function isInHead({ head }: Pick<Model, 'head'>, path: string): boolean {
   return head.some((name) => path === name || path.startsWith(`${name}.`));
 }
 
@@ -21,7 +21,7 @@ export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>):
 export type OutputMeaning = Pick<Model, 'labels' | 'problemType'>;
 
 /** Picks the fields that give the outputs' meaning, where they are known. */
-export function meaningOf({
+export function outputMeaning({
   labels,
   problemType,
 }: {

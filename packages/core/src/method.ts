@@ -47,7 +47,7 @@ export {
   quantized,
   quantizedColumns,
   quantizedModel,
-  takesQuantized,
+  canQuantize,
   type QuantizedTensor,
 } from './quantized.js';
 export type { DataKind, Lookup, PastDecoding, ProblemType, Scope, Task, TiedModule } from './contracts/model.js';
@@ -55,7 +55,7 @@ export {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Site,
   type SiteKind,
   type SiteRole,
@@ -91,10 +91,10 @@ export {
 } from './contracts/method.js';
 export {
   assertLabelNames,
-  isOfHead,
+  isInHead,
   labelFields,
   labelsIn,
-  meaningOf,
+  outputMeaning,
   outputsOf,
   problemTypeIn,
   problemTypeOf,
@@ -102,16 +102,16 @@ export {
 } from './head.js';
 export { adaptedSites, defineMethod, type AttachOptions } from './adapter/attach.js';
 export {
-  isTrainedWhole,
+  isModuleToSave,
   matches,
-  narrowedTo,
+  narrowTargets,
   patternValue,
   selectSites,
   targetEntries,
   tokenEntries,
   type TargetReport,
 } from './adapter/targets.js';
-export { biasLayer, fullModule } from './adapter/layers.js';
+export { biasLayer, fullLayer } from './adapter/layers.js';
 export { replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {
@@ -127,7 +127,7 @@ export {
   joinFactors,
   kaimingUniform,
   loraDelta,
-  nonZeros,
+  nonZeroIndices,
   normalValues,
   pickColumns,
   pickRows,
@@ -144,18 +144,18 @@ export {
 export {
   allocatedCost,
   allocatedRanks,
-  assertCuttable,
-  assertStartsWithin,
+  assertPrunable,
+  assertStartFits,
   changeRanks,
-  cutStep,
+  pruneStep,
   keepRanks,
-  missedCut,
+  missedStep,
   rankedPaths,
   selectRanks,
-  truncated,
+  truncateToBudget,
   withRankCounts,
   withResized,
-  type OfRanks,
+  type RankScores,
   type RankChange,
 } from './adapter/ranks.js';
 export {
@@ -164,7 +164,7 @@ export {
   compactPattern,
   rankCost,
   ranksForBudget,
-  rankToChooseFrom,
+  startingRankForBudget,
   rankUnit,
   RANKS_PER_KEPT_RANK,
   sitesForBudget,
@@ -174,7 +174,7 @@ export {
   type ModuleRank,
   startingRank,
   startingScaling,
-  withRanksFor,
+  withRanksForBudget,
 } from './adapter/budget.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
 export {
@@ -186,7 +186,7 @@ export {
   matrixOf,
   moduleTable,
   readLoraFile,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   type LoraFileContents,
 } from './files/lora-file.js';
 export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/lora-gates.js';

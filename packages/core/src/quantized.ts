@@ -4,7 +4,7 @@
  *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
  */
 import { ShapeError, UnsupportedError } from './errors.js';
-import { isOfHead } from './head.js';
+import { isInHead } from './head.js';
 import type { Model } from './contracts/model.js';
 import type { Site } from './contracts/site.js';
 import { floats, tensorAt, type HostTensor } from './tensors.js';
@@ -23,7 +23,7 @@ export interface QuantizedTensor extends HostTensor {
 }
 
 /** The largest 8-bit value. -128 is not used, to keep the range symmetric. */
-const LARGEST = 127;
+const INT8_MAX = 127;
 
 /** Returns a matrix `[in, out]` in 8 bits. @throws ShapeError when it is not a matrix of floats. */
 export function quantized(weight: HostTensor): QuantizedTensor {
@@ -82,7 +82,7 @@ export function isQuantized(tensor: HostTensor): tensor is QuantizedTensor {
  * changed.
  */
 export function quantizedModel<M extends Model>(model: M): M {
-  const own = model.sites.filter((site) => takesQuantized(site) && !isOfHead(model, site.path));
+  const own = model.sites.filter((site) => canQuantize(site) && !isInHead(model, site.path));
   const weights = own.map(({ path }): [string, HostTensor] => {
     const name = `${path}.weight`;
     return [name, quantized(tensorAt(model.weights, name))];
@@ -104,7 +104,7 @@ export function assertFullPrecision({ weights }: Pick<Model, 'weights'>): void {
 }
 
 /** Returns whether a module multiplies by a matrix that can be held in 8 bits. */
-export function takesQuantized({ kind, kernel }: Site): boolean {
+export function canQuantize({ kind, kernel }: Site): boolean {
   return kind === 'linear' && kernel === undefined;
 }
 
@@ -120,7 +120,7 @@ function columnScales(from: Float32Array, rows: number, columns: number): Float3
       if (size > (largest[column] as number)) largest[column] = size;
     }
   }
-  return largest.map((size) => size / LARGEST);
+  return largest.map((size) => size / INT8_MAX);
 }
 
 function quantizedTensor(values: Int8Array, scale: Float32Array, shape: readonly number[]): QuantizedTensor {

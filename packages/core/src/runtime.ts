@@ -6,8 +6,8 @@ export {
   openProgram,
   releaseAll,
   uploadAll,
-  type AtRest,
-  type Held,
+  type OnHost,
+  type OnDevice,
   type Leaves,
   type Program,
   type Specs,
@@ -18,23 +18,23 @@ export {
   openRuntime,
   releaseRuntimes,
   type FrozenValues,
-  type Pass,
+  type ForwardPass,
   type PassInputs,
   type PassSpecs,
-  type ReadyPass,
+  type PreparedPass,
   type Runtime,
 } from './runtime/runtime.js';
-export { modelInputs, openSpecs, type BatchSizes } from './runtime/inputs.js';
+export { modelInputs, dynamicSpecs, type BatchSizes } from './runtime/inputs.js';
 export { stepContext } from './runtime/context.js';
 export { drawNoise } from './runtime/noise.js';
-export { actingParts, type ActingParts } from './adapter/acting.js';
+export { activeParts, type ActiveParts } from './adapter/active-parts.js';
 export { forward, peftScope, type ForwardTensors } from './adapter/scope.js';
-export { plainNamed, type Named, type Settings } from './settings.js';
-export { assertReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
+export { nameAndSettings, type Named, type Settings } from './settings.js';
+export { assertLossReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
 export type { MarginOptions, MultipleNegativesRankingOptions } from './losses/embeddings.js';
 export type { BinaryCrossEntropyOptions, CrossEntropyOptions } from './losses/losses.js';
-export { lossFor } from './losses/losses.js';
-export type { CarriedKind, CarriedLike, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
+export { defaultLoss } from './losses/losses.js';
+export type { CarryKind, CarryRule, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
 export type { AdafactorOptions } from './optimizers/adafactor.js';
 export type { AdamWOptions } from './optimizers/adamw.js';
 export type { LionOptions } from './optimizers/lion.js';
@@ -48,9 +48,9 @@ export {
   type Warmup,
 } from './train/schedules.js';
 export {
-  layerRules,
+  applyLayerRules,
   objectiveGradients,
-  shapedGradients,
+  applyGradientRules,
   trainedTensors,
   type Gradients,
   type TrainedTensor,

@@ -42,7 +42,7 @@ export function assertNamed(what: string, value: unknown): asserts value is Name
 }
 
 /** Returns only the name and the settings of a value, as they are written and compared. */
-export function plainNamed({ name, settings = {} }: Named): Required<Named> {
+export function nameAndSettings({ name, settings = {} }: Named): Required<Named> {
   return { name, settings };
 }
 

@@ -2,14 +2,14 @@ import { hostTensor } from '@peftjs/core';
 import {
   allocatedCost,
   allocatedRanks,
-  assertCuttable,
+  assertPrunable,
   ConfigError,
-  cutStep,
+  pruneStep,
   firstWithinBudget,
   floats,
   isNearBudget,
   keepRanks,
-  missedCut,
+  missedStep,
   rankCost,
   rankedPaths,
   rankUnit,
@@ -51,7 +51,7 @@ export function dynamicDoraController(layers: AdapterLayers, config: DynamicDora
   let [held, isCut] = [layers, false];
   return {
     scalars(step) {
-      if (step > end && !isCut) throw missedCut("Dynamic DoRA's ranks were not chosen", step, end);
+      if (step > end && !isCut) throw missedStep("Dynamic DoRA's ranks were not chosen", step, end);
       return { dem: step > end ? 0 : 1 };
     },
     reads: (step) => (isDue(step) ? rankedPaths(held).flatMap((path) => [`${path}.importance`, `${path}.gate`]) : []),
@@ -92,14 +92,14 @@ function pruningSteps(
   plan: TrainPlan,
 ): { start: number; end: number; interval: number } {
   const first = Math.ceil(startRatio * plan.totalSteps);
-  const end = Math.min(first + Math.floor((endRatio - startRatio) * plan.totalSteps), cutStep(plan));
+  const end = Math.min(first + Math.floor((endRatio - startRatio) * plan.totalSteps), pruneStep(plan));
   const start = Math.min(end, Math.max(1, first, plan.warmupSteps));
   return { start, end, interval: Math.max(1, Math.round(rankUpdateRatio * plan.totalSteps)) };
 }
 
 function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, plan: TrainPlan, end: number): void {
   const all = allocatedCost(layers);
-  if (budget !== null) assertCuttable(layers, isNearBudget(all, budget) ? Math.min(all, budget) : budget, plan);
+  if (budget !== null) assertPrunable(layers, isNearBudget(all, budget) ? Math.min(all, budget) : budget, plan);
   if (end >= 1) return;
   throw new ConfigError(
     `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,

@@ -2,7 +2,7 @@ import {
   foldDiagonal,
   hostZeros,
   kaimingUniform,
-  nonZeros,
+  nonZeroIndices,
   rankCost,
   scaled,
   tensorAt,
@@ -39,7 +39,7 @@ import type { DynamicDoraConfig } from './config.js';
 const DROPOUT = 'loraDropout';
 
 /** e, which avoids a division by zero. */
-const LEAST_NORM = 1e-8;
+const MIN_NORM = 1e-8;
 
 /**
  * Returns the Dynamic DoRA layer of one module.
@@ -115,9 +115,9 @@ function shares(p: Tensors): Tensor {
   const norms = tf.mul(tf.abs(gate), tf.sqrt(tf.mul(tf.sum(tf.square(loraA), 0), tf.sum(tf.square(loraB), 1)))); // [r]
   const products = tf.mul(tf.matMul(loraA, loraA, true, false), tf.matMul(loraB, loraB, false, true)); // [r, r]
   const squared = tf.sum(tf.mul(products, tf.mul(tf.expandDims(gate, 0), tf.expandDims(gate, 1))));
-  return tf.div(norms, tf.add(tf.sqrt(tf.maximum(squared, 0)), LEAST_NORM));
+  return tf.div(norms, tf.add(tf.sqrt(tf.maximum(squared, 0)), MIN_NORM));
 }
 
 function liveRanks(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'gate')).length;
+  return nonZeroIndices(tensorAt(values, 'gate')).length;
 }

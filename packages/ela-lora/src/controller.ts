@@ -1,14 +1,14 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartsWithin,
+  assertStartFits,
   allocatedCost,
   allocatedRanks,
   changeRanks,
   createRng,
-  cutStep,
+  pruneStep,
   floats,
   isNearBudget,
-  missedCut,
+  missedStep,
   pickColumns,
   pickRows,
   qr,
@@ -49,7 +49,7 @@ import { elaLoraLayer, initialTensors, noScores } from './layer.js';
 /** Returns ElaLoRA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertStartsWithin(layers, budget);
+  if (budget !== null) assertStartFits(layers, budget);
   const schedule = scheduleOf(config, plan);
   const { end } = schedule;
   const rng = createRng(plan.seed ?? 0).fork('new ranks');
@@ -57,7 +57,7 @@ export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, 
   const isMissing = (): boolean => budget !== null && !isFilled && !isNearBudget(allocatedCost(held), budget);
   return {
     scalars(step) {
-      if (step > end && isMissing()) throw missedCut("ElaLoRA's budget was not filled", step, end);
+      if (step > end && isMissing()) throw missedStep("ElaLoRA's budget was not filled", step, end);
       return {};
     },
     reads: (step) =>
@@ -117,7 +117,7 @@ interface Schedule {
 function scheduleOf({ startRatio, rankUpdateRatio, movedRanks }: ElaLoraConfig, plan: TrainPlan): Schedule {
   return {
     start: Math.max(plan.warmupSteps, Math.round(startRatio * plan.totalSteps)),
-    end: cutStep(plan),
+    end: pruneStep(plan),
     interval: Math.max(1, Math.round(rankUpdateRatio * plan.totalSteps)),
     most: movedRanks,
   };
@@ -230,12 +230,12 @@ function changesFor(
 }
 
 /** The upper limit of E of a new rank. */
-const MOST_NEW = 1e-13;
+const MAX_NEW = 1e-13;
 
 /** Returns `count` new ranks for a module that keeps the ranks `kept`. */
 function newRanks(path: string, values: HostTensors, kept: readonly number[], count: number, rng: Rng): HostTensors {
   const read = (name: string): HostTensor => tensorAt(values, `${path}.${name}`);
-  const smallest = Math.min(MOST_NEW, ...floats(read('gate')).map(Math.abs));
+  const smallest = Math.min(MAX_NEW, ...floats(read('gate')).map(Math.abs));
   const loraA = orthogonalDirections(pickColumns(read('loraA'), kept), count, rng.fork('loraA')); // [in, count]
   const loraB = transposed(orthogonalDirections(transposed(pickRows(read('loraB'), kept)), count, rng.fork('loraB')));
   const gate = hostTensor(new Float32Array(count).fill(smallest), [count]);

@@ -3,7 +3,7 @@ import {
   gatedLoraFiles,
   rankCost,
   tensorAt,
-  withRanksFor,
+  withRanksForBudget,
   startingRank,
   startingScaling,
   type CallableMethod,
@@ -80,7 +80,7 @@ function fitBudget(
 ): ElaLoraConfig {
   const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
   return {
-    ...withRanksFor(sites, budget, config, costOf),
+    ...withRanksForBudget(sites, budget, config, costOf),
     budget: matchOn === 'stored' ? budget : null,
   };
 }

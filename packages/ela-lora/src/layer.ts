@@ -2,7 +2,7 @@ import {
   foldDiagonal,
   hostZeros,
   normalValues,
-  nonZeros,
+  nonZeroIndices,
   rankCost,
   tensorAt,
   tensorsAt,
@@ -135,7 +135,7 @@ function mixed(old: Tensor, next: Tensor, beta: number): Tensor {
 }
 
 function liveRanks(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'gate')).length;
+  return nonZeroIndices(tensorAt(values, 'gate')).length;
 }
 
 function smoothedName(factor: Factor): string {

@@ -12,7 +12,7 @@ export type {
   GraphNode,
   GraphPort,
   NodeOptions,
-  Output,
+  NodeOutput,
   Value,
   ValueType,
 } from './compiled/graph.js';

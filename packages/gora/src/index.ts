@@ -2,7 +2,7 @@ import {
   defineMethod,
   loraFile,
   moduleRank,
-  narrowedTo,
+  narrowTargets,
   patternValue,
   rankCost,
   rankPatterns,
@@ -18,7 +18,7 @@ import {
 } from '@peftjs/core/method';
 import { parseGoraConfig, type GoraConfig } from './config.js';
 import { goraLayer, initialTensors } from './layer.js';
-import { importanceOf, sharedRanks } from './ranks.js';
+import { importanceOf, distributeRanks } from './ranks.js';
 
 /**
  * GoRA (He et al., 2025): LoRA that distributes ranks by the gradients over some batches and starts with a step down
@@ -46,7 +46,7 @@ function adapt(sites: readonly Site[], config: GoraConfig, init: Init): AdapterL
   );
   const ranks = isStored
     ? sites.map(({ path }) => patternValue(config.rankPattern, path) ?? config.r)
-    : sharedRanks(sites, importance, config);
+    : distributeRanks(sites, importance, config);
   return Object.fromEntries(
     sites.map((site, index) => {
       const rng = init.rng.fork(site.path);
@@ -62,7 +62,7 @@ function fitBudget(sites: readonly Site[], budget: number, config: GoraConfig): 
   const least = kept.reduce((sum, site) => sum + rankCost(site), 0);
   const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least));
   return {
-    ...narrowedTo(kept, config, sites),
+    ...narrowTargets(kept, config, sites),
     r,
     budget: Math.max(budget, least),
     ...(config.initLoraWeights === 'stored' && { rankPattern }),

@@ -16,7 +16,7 @@ import type { GoraConfig } from './config.js';
  *   I_k = mean |W0 * G|                      importanceOf     over the entries of module k's weight
  *   a_k = I_k / sum I
  *   t_k = b a_k / sqrt(in + out)             targets          b = sum sqrt(in + out) r
- *   r_k                                      sharedRanks      near t_k, in [ceil(r / 2), 4 r] and within the budget
+ *   r_k                                      distributeRanks      near t_k, in [ceil(r / 2), 4 r] and within the budget
  *
  * The paper rounds t_k, which may store a tenth more or less than rank r everywhere. Here every module starts from the
  * lowest rank. The module whose target is farthest above its rank gets another rank, repeatedly, while the budget pays
@@ -35,7 +35,7 @@ export function importanceOf(weight: HostTensor, gradient: HostTensor): number {
  * @throws ConfigError when all gradients are zero, when the lowest ranks exceed the budget, or when the highest ranks
  * do not reach it.
  */
-export function sharedRanks(
+export function distributeRanks(
   sites: readonly Site[],
   importance: readonly number[],
   config: Pick<GoraConfig, 'r' | 'minR' | 'maxR' | 'budget'>,

@@ -1,11 +1,11 @@
 import {
-  assertStartsWithin,
+  assertStartFits,
   changeRanks,
   createRng,
-  cutStep,
+  pruneStep,
   floats,
   allocatedRanks,
-  missedCut,
+  missedStep,
   rankCost,
   selectWithinBudget,
   tensorAt,
@@ -33,9 +33,9 @@ import { l1raLayer, newRanks } from './layer.js';
 /** Returns L1RA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
 export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertStartsWithin(layers, budget);
+  if (budget !== null) assertStartFits(layers, budget);
   const every = Math.max(1, Math.floor(config.rankUpdateRatio * plan.totalSteps));
-  const last = budget === null ? plan.totalSteps - 1 : cutStep(plan);
+  const last = budget === null ? plan.totalSteps - 1 : pruneStep(plan);
   const isFilling = (step: number): boolean => budget !== null && step === last;
   const isDue = (step: number): boolean => step % every === 0 && step > plan.warmupSteps && step <= last;
   const rng = createRng(plan.seed ?? 0).fork('new ranks');
@@ -43,7 +43,7 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
   return {
     scalars(step) {
       const isFinal = budget !== null && step > last;
-      if (isFinal && !isFilled) throw missedCut("L1RA's budget was not filled", step, last);
+      if (isFinal && !isFilled) throw missedStep("L1RA's budget was not filled", step, last);
       return { leastGate: isFinal ? config.pruneThreshold : 0 };
     },
     reads: (step) => (isDue(step) || isFilling(step) ? Object.keys(held).map((path) => `${path}.gate`) : []),

@@ -2,7 +2,7 @@ import {
   defineMethod,
   gatedLoraFiles,
   rankCost,
-  withRanksFor,
+  withRanksForBudget,
   startingRank,
   startingScaling,
   type CallableMethod,
@@ -61,7 +61,7 @@ function fitBudget(
 ): L1raConfig {
   const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
   return {
-    ...withRanksFor(sites, budget, config, costOf),
+    ...withRanksForBudget(sites, budget, config, costOf),
     budget: matchOn === 'stored' ? budget : null,
   };
 }

@@ -2,7 +2,7 @@ import { hostTensor } from '@peftjs/core';
 import {
   foldDiagonal,
   hostZeros,
-  nonZeros,
+  nonZeroIndices,
   normalValues,
   rankCost,
   tensorAt,
@@ -76,5 +76,5 @@ export function newRanks(site: Site, count: number, { r }: Pick<L1raConfig, 'r'>
 }
 
 function liveGates(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'gate')).length;
+  return nonZeroIndices(tensorAt(values, 'gate')).length;
 }

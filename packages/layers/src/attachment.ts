@@ -12,7 +12,7 @@ import {
   type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
-import { actingParts, stepContext } from '@peftjs/core/runtime';
+import { activeParts, stepContext } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';
 import { layersOf, type Module, type Placed } from './modules.js';
@@ -127,18 +127,18 @@ function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.
   const names = { weight: `${site.path}.weight`, bias: `${site.path}.bias` };
   return (inputs, kwargs) => {
     const { layers, variables, replaced } = attachment.mounted();
-    const acting = layers[site.path];
-    const isUnchanged = !acting && !(names.weight in replaced) && !(names.bias in replaced);
+    const adapterLayer = layers[site.path];
+    const isUnchanged = !adapterLayer && !(names.weight in replaced) && !(names.bias in replaced);
     // In training, the layer's own fused product would also compute the gradient of its frozen kernel.
     if (isUnchanged && !attachment.step) return call(inputs, kwargs);
-    if (acting && !attachment.step) warnOfLostRules(attachment, acting);
+    if (adapterLayer && !attachment.step) warnOfLostRules(attachment, adapterLayer);
     return tf.tidy(() => {
       const frozen: Frozen = {
         weight: replaced[names.weight] ?? tf.reshape(internals.kernel.read(), [site.inFeatures, site.outFeatures]),
         bias: replaced[names.bias] ?? internals.bias?.read(),
       };
       const { run, rows, output } = productOf((Array.isArray(inputs) ? inputs[0] : inputs) as Tensor, frozen);
-      const y = acting?.forward(rows(), read(valuesOf(acting, variables)), {
+      const y = adapterLayer?.forward(rows(), read(valuesOf(adapterLayer, variables)), {
         base: () => run({}),
         run,
         weight: () => frozen.weight,
@@ -187,17 +187,17 @@ interface Mounted {
 
 /** Adds the variables of the active adapters to their layers. */
 function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
-  const { layers, values, model } = actingParts(peft);
+  const { layers, values, model } = activeParts(peft);
   const trained = trainedAdapter(peft);
   const variables: Record<string, tf.LayerVariable> = {};
   const undo = modules.flatMap(({ layer, site: { path } }) => {
-    const acting = layers[path];
-    if (!acting) return [];
-    const names = Object.keys({ ...acting.params, ...acting.state });
+    const adapterLayer = layers[path];
+    if (!adapterLayer) return [];
+    const names = Object.keys({ ...adapterLayer.params, ...adapterLayer.state });
     return names.flatMap((name) => {
-      const key = tensorKey(acting, name);
+      const key = tensorKey(adapterLayer, name);
       if (key in variables) return []; // shared with an earlier module
-      const trainable = trained !== undefined && (acting.params[name]?.trainable ?? false);
+      const trainable = trained !== undefined && (adapterLayer.params[name]?.trainable ?? false);
       const variable = variableFor(values[key] as HostTensor, `${path}/${name}`, trainable);
       variables[key] = variable;
       return [addTo(layer, variable)];
@@ -272,7 +272,7 @@ function liveAdapter(adapter: Adapter, variables: Mounted['variables']): { adapt
     );
     for (const [key, variable] of changed) read.set(key, variableOf(variable).dataId);
     if (changed.length > 0)
-      values = { ...values, ...Object.fromEntries(changed.map(([key, at]) => [key, atRest(at)])) };
+      values = { ...values, ...Object.fromEntries(changed.map(([key, at]) => [key, onHost(at)])) };
     return values;
   };
   return {
@@ -289,6 +289,6 @@ function liveAdapter(adapter: Adapter, variables: Mounted['variables']): { adapt
   };
 }
 
-function atRest(variable: tf.LayerVariable): HostTensor {
+function onHost(variable: tf.LayerVariable): HostTensor {
   return hostTensor(variable.read().dataSync<'float32'>(), variable.shape as number[]);
 }

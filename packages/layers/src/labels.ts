@@ -3,14 +3,14 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 
 /** The loss on class indices. It silently treats an index without an output as a row without a class. */
-const OF_CLASSES = 'sparseCategoricalCrossentropy';
+const CLASS_INDEX_LOSS = 'sparseCategoricalCrossentropy';
 
 /** The targets of `fit`: of the only output, of each output, or by the outputs' names. */
 type Targets = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
 /** Whether a model is compiled with a loss on class indices at one of its outputs. */
 export function learnsClasses({ loss }: tf.LayersModel): boolean {
-  return Object.values(typeof loss === 'object' ? loss : [loss]).includes(OF_CLASSES);
+  return Object.values(typeof loss === 'object' ? loss : [loss]).includes(CLASS_INDEX_LOSS);
 }
 
 /**
@@ -21,7 +21,7 @@ export async function assertClasses(model: tf.LayersModel, targets: Targets): Pr
   for (const [index, { shape }] of model.outputs.entries()) {
     const name = model.outputNames[index] ?? '';
     const target = targets instanceof tf.Tensor ? targets : (own(targets, index, name) as Tensor | undefined);
-    if (target === undefined || own(model.loss, index, name) !== OF_CLASSES) continue;
+    if (target === undefined || own(model.loss, index, name) !== CLASS_INDEX_LOSS) continue;
     const outputs = shape.at(-1) ?? Infinity;
     const labels = await target.data();
     const place = labels.findIndex((label) => !(Number.isInteger(label) && label >= 0 && label < outputs));

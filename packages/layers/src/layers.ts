@@ -224,19 +224,19 @@ function weightsAtRest(layers: readonly Placed[], modules: readonly Module[]): H
   const adaptable = new Set(modules.map(({ layer }) => layer));
   for (const { site, layer } of modules) {
     const { kernel, bias } = kernelLayer(layer);
-    weights[`${site.path}.weight`] = atRest(kernel, [site.inFeatures, site.outFeatures]);
-    if (bias) weights[`${site.path}.bias`] = atRest(bias, [site.outFeatures]);
+    weights[`${site.path}.weight`] = onHost(kernel, [site.inFeatures, site.outFeatures]);
+    if (bias) weights[`${site.path}.bias`] = onHost(bias, [site.outFeatures]);
   }
   for (const { path, layer } of layers) {
     if (adaptable.has(layer)) continue;
     for (const weight of layer.weights) {
-      weights[`${path}.${weight.originalName}`] = atRest(weight, weight.shape as number[]);
+      weights[`${path}.${weight.originalName}`] = onHost(weight, weight.shape as number[]);
     }
   }
   return weights;
 }
 
-function atRest(weight: tf.LayerVariable, shape: readonly number[]): HostTensor {
+function onHost(weight: tf.LayerVariable, shape: readonly number[]): HostTensor {
   let data: Float32Array | undefined;
   return {
     dtype: 'float32',

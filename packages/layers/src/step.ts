@@ -10,9 +10,9 @@ import {
 } from '@peftjs/core/method';
 import {
   drawNoise,
-  layerRules,
+  applyLayerRules,
   objectiveGradients,
-  shapedGradients,
+  applyGradientRules,
   stepContext,
   trainedTensors,
   type TrainedTensor,
@@ -47,13 +47,13 @@ export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, 
     try {
       const trained = trainedTensors(layers);
       const found = objectiveGradients(layers, p, ctx, lossOf);
-      const gradients = shapedGradients(trained, found.gradients, p);
+      const gradients = applyGradientRules(trained, found.gradients, p);
       const previous = Object.fromEntries(Object.entries(p).map(([key, value]) => [key, tf.clone(value)]));
       optimizer.applyGradients(
         trained.map(({ key }) => ({ name: tensorAt(p, key).name, tensor: tensorAt(gradients, key) })),
       );
       assign(variables, rescaledSteps(run, optimizer, trained, previous, p));
-      assign(variables, layerRules(layers, { previous, proposed: p, gradients }, ctx));
+      assign(variables, applyLayerRules(layers, { previous, proposed: p, gradients }, ctx));
       if (run.controller) applyController(run.controller, step, optimizer, variables, p);
       return found.loss as Scalar;
     } finally {

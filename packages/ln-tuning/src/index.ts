@@ -2,12 +2,12 @@ import {
   adaptedPaths,
   CheckpointError,
   defineMethod,
-  fullModule,
+  fullLayer,
   parseOptions,
   targetEntries,
   tensorAt,
   UnsupportedError,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayers,
@@ -55,7 +55,7 @@ export const lnTuning: CallableMethod<LnTuningConfig> = defineMethod<LnTuningCon
 });
 
 function adapt(sites: readonly Site[], _config: LnTuningConfig, { frozen }: Init): AdapterLayers {
-  return Object.fromEntries(sites.map((site) => [site.path, fullModule(site, frozen(site.path), 'default')]));
+  return Object.fromEntries(sites.map((site) => [site.path, fullLayer(site, frozen(site.path), 'default')]));
 }
 
 /** Writes PEFT's LN_TUNING: g and b of each module, [width]. */
@@ -89,7 +89,7 @@ function fromFile({ tensors, sites }: AdapterFile): { config: Partial<LnTuningCo
       other.path,
     );
   }
-  refuseOtherTensors(tensors, paths, suffixes);
+  assertNoOtherTensors(tensors, paths, suffixes);
   const values: HostTensors = {};
   for (const path of paths) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {

@@ -9,7 +9,7 @@ import {
   rankPatterns,
   tensorAt,
   transposed,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
@@ -70,7 +70,7 @@ export function readLohaFile(file: AdapterFile): { config: Partial<LohaConfig>; 
   if (paths.length === 0) {
     throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.hadaW1A}'`, SUFFIXES.hadaW1A);
   }
-  refuseOtherTensors(tensors, paths, suffixes);
+  assertNoOtherTensors(tensors, paths, suffixes);
   const alphaPattern = moduleTable(config, 'alpha_pattern');
   const values: HostTensors = {};
   const modules: Record<string, ModuleRank> = {};

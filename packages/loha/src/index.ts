@@ -1,4 +1,4 @@
-import { defineMethod, withRanksFor, type CallableMethod, type Site } from '@peftjs/core/method';
+import { defineMethod, withRanksForBudget, type CallableMethod, type Site } from '@peftjs/core/method';
 import { parseLohaConfig, type LohaConfig } from './config.js';
 import { lohaFile, readLohaFile } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
@@ -23,7 +23,7 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
 
 /** Returns ranks that store `budget` parameters together. Adapts fewer modules if one rank for each is too much. */
 function fitBudget(sites: readonly Site[], budget: number, config: LohaConfig): LohaConfig {
-  return withRanksFor(sites, budget, config, lohaCost);
+  return withRanksForBudget(sites, budget, config, lohaCost);
 }
 
 export type { LohaConfig } from './config.js';

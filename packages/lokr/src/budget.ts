@@ -2,7 +2,7 @@ import {
   compactPattern,
   ConfigError,
   isNearBudget,
-  narrowedTo,
+  narrowTargets,
   selectWithinBudget,
   sitesForBudget,
   type Site,
@@ -14,7 +14,7 @@ import { sidesOf, storedAt } from './shapes.js';
 const FACTORS = [16, 8, 4, 2, 1];
 
 /** The smallest share of a budget that counts as fitted. */
-const LEAST = 0.9;
+const FILLED = 0.9;
 
 /** A configuration and its size. */
 interface Fitted {
@@ -39,7 +39,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: LokrCo
     if (!best || fitted.stored > best.stored) best = fitted;
     if (isNearBudget(best.stored, budget)) return best.config;
   }
-  if (best && best.stored >= LEAST * budget) return best.config;
+  if (best && best.stored >= FILLED * budget) return best.config;
   throw new ConfigError(
     `budget is ${budget}; LoKr stores at most ${best?.stored ?? 0} parameters in these ${sites.length} modules: lower it or adapt more modules`,
     'budget',
@@ -65,7 +65,7 @@ function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig):
     kept.map(({ path }) => [path, above.some((item) => item.path === path) ? r + 1 : r]),
   );
   return {
-    config: { ...narrowedTo(kept, config, sites), r, rankPattern: compactPattern(ranks, r) },
+    config: { ...narrowTargets(kept, config, sites), r, rankPattern: compactPattern(ranks, r) },
     stored: above.reduce((sum, item) => sum + item.cost, stored),
   };
 }

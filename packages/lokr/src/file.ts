@@ -8,7 +8,7 @@ import {
   rankPatterns,
   tensorAt,
   transposed,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
@@ -74,7 +74,7 @@ export function readLokrFile({ config, tensors }: AdapterFile): { config: Partia
   if (paths.length === 0) {
     throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.lokrW1}'`, SUFFIXES.lokrW1);
   }
-  refuseOtherTensors(tensors, paths, suffixes);
+  assertNoOtherTensors(tensors, paths, suffixes);
   const values: HostTensors = {};
   for (const path of paths) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {

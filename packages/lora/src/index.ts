@@ -1,7 +1,7 @@
 import {
   ConfigError,
   defineMethod,
-  narrowedTo,
+  narrowTargets,
   rankCost,
   ranksForBudget,
   sitesForBudget,
@@ -13,7 +13,7 @@ import {
 } from '@peftjs/core/method';
 import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
-import { startsOf } from './starts.js';
+import { initialFactors } from './starts.js';
 import { biasLayers, loraLayer } from './variants.js';
 
 /**
@@ -34,7 +34,7 @@ export const lora: CallableMethod<LoraConfig> = defineMethod<LoraConfig>({
 });
 
 function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterLayers {
-  const starts = startsOf(sites, config, init);
+  const starts = initialFactors(sites, config, init);
   const adapted = Object.fromEntries(
     sites.flatMap((site) => {
       const start = starts[site.path];
@@ -68,7 +68,7 @@ function fittedToBudget(
   const { r, rankPattern } = ranksForBudget(kept, Math.max(left, sum(kept, unitCost)), unitCost);
   const ranks = Object.entries(rankPattern).map(([pattern, rank]) => [pattern, step * rank] as const);
   return {
-    ...narrowedTo(kept, config, sites),
+    ...narrowTargets(kept, config, sites),
     r: step * r,
     rankPattern: Object.fromEntries(ranks),
     evaConfig: config.evaConfig && { ...config.evaConfig, budgetUnit: 'parameters' },

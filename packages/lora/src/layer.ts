@@ -83,7 +83,7 @@ export function plainLayer(change: LoraChange): LoraLayer {
 export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChange {
   const { loraA, loraB, residual, scaling } = start;
   const r = loraA.shape[1] as number;
-  const taken = { loraA, loraB, scaling: -scaling };
+  const subtracted = { loraA, loraB, scaling: -scaling };
   const upRate = site.kind === 'embedding' ? 1 : config.loraplusLrRatio;
   const rate = site.kind === 'embedding' ? 0 : config.loraDropout;
   const trainedFactors: LoraChange['trainedFactors'] = (values) => ({
@@ -106,7 +106,7 @@ export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChan
       return tf.mul(linear(down(site, read, loraA), loraB), scaling); // [rows, r] -> [rows, out]
     },
     trainedFactors,
-    factors: residual ? (values) => joinFactors(trainedFactors(values), taken) : trainedFactors,
+    factors: residual ? (values) => joinFactors(trainedFactors(values), subtracted) : trainedFactors,
   };
 }
 

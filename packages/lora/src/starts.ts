@@ -39,7 +39,7 @@ import {
 import type { LoraChange, Start } from './layer.js';
 
 /** Returns the initial factors of all modules by path. A module to which EVA gives no rank has no entry. */
-export function startsOf(sites: readonly Site[], config: LoraConfig, init: Init): Record<string, Start> {
+export function initialFactors(sites: readonly Site[], config: LoraConfig, init: Init): Record<string, Start> {
   const { evaConfig } = config;
   const byEva = evaConfig ? sites.filter(({ kind }) => kind === 'linear') : [];
   const others = sites.filter((site) => !byEva.includes(site));
@@ -81,8 +81,8 @@ function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): S
   assertRank(site, config, at);
   const { weight } = init.frozen(site.path);
   const factors = config.initLoraWeights === 'olora' ? oloraFactors(weight, at) : pissaFactors(weight, at);
-  const taken = loraDelta(factors);
-  const left = floats(weight).map((value, index) => value - (taken[index] as number));
+  const subtracted = loraDelta(factors);
+  const left = floats(weight).map((value, index) => value - (subtracted[index] as number));
   return { ...factors, residual: hostTensor(left, weight.shape) };
 }
 
@@ -326,9 +326,9 @@ function scales(
 }
 
 /** Returns the change with the frozen module's s A0 B0 subtracted, and A0 and B0 as state. */
-export function withKeptStart(change: LoraChange, start: LoraFactors): LoraChange {
+export function subtractStart(change: LoraChange, start: LoraFactors): LoraChange {
   const { scaling } = change;
-  const taken = (values: HostTensors): LoraFactors => {
+  const subtracted = (values: HostTensors): LoraFactors => {
     const { startA, startB } = tensorsAt(values, 'startA', 'startB');
     return { loraA: startA, loraB: startB, scaling: -scaling };
   };
@@ -346,6 +346,6 @@ export function withKeptStart(change: LoraChange, start: LoraFactors): LoraChang
         weight: () => tf.sub(at.weight(), tf.mul(tf.matMul(startA, startB), scaling)), // [in, out]
       };
     },
-    factors: (values) => joinFactors(change.trainedFactors(values), taken(values)),
+    factors: (values) => joinFactors(change.trainedFactors(values), subtracted(values)),
   };
 }

@@ -1,20 +1,20 @@
 import {
-  assertCuttable,
+  assertPrunable,
   assertOneRank,
-  cutStep,
+  pruneStep,
   defineMethod,
   loraFile,
-  missedCut,
+  missedStep,
   parseOptions,
   positive,
   rankCost,
   rankedPaths,
   ranksForBudget,
-  rankToChooseFrom,
+  startingRankForBudget,
   RANKS_PER_KEPT_RANK,
   readLoraFile,
   tensorAt,
-  truncated,
+  truncateToBudget,
   withRankCounts,
   type AdapterContents,
   type AdapterLayer,
@@ -32,7 +32,7 @@ import {
 import * as v from 'valibot';
 import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
 import { changeOf, plainLayer } from './layer.js';
-import { startsOf } from './starts.js';
+import { initialFactors } from './starts.js';
 
 /**
  * A control for methods that choose ranks during training: a LoRA of high rank that is cut once to a budget, by the
@@ -69,12 +69,12 @@ function fitBudget(
     const { cost, ...ranks } = ranksForBudget(sites, budget);
     return { ...config, ...ranks, budget: Math.round(cost / RANKS_PER_KEPT_RANK) };
   }
-  return { ...config, r: rankToChooseFrom(sites, budget), rankPattern: {}, budget };
+  return { ...config, r: startingRankForBudget(sites, budget), rankPattern: {}, budget };
 }
 
 function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraConfig, init: Init): AdapterLayers {
   const plain = parseLoraConfig(config);
-  const starts = startsOf(sites, plain, init);
+  const starts = initialFactors(sites, plain, init);
   return Object.fromEntries(
     sites.map((site) => [site.path, resizable(plainLayer(changeOf(site, plain, tensorAt(starts, site.path))))]),
   );
@@ -111,18 +111,18 @@ function parseTruncatedConfig(input: unknown): TruncatedLoraConfig {
  * @throws ConfigError when the budget is out of reach or no step comes before the cut.
  */
 function truncationController(layers: AdapterLayers, budget: number, plan: TrainPlan): Controller {
-  assertCuttable(layers, budget, plan);
-  const due = cutStep(plan);
+  assertPrunable(layers, budget, plan);
+  const due = pruneStep(plan);
   const memory = { cut: false };
   return {
     scalars(step) {
-      if (step > due && !memory.cut) throw missedCut('the adapter was not cut to its budget', step, due);
+      if (step > due && !memory.cut) throw missedStep('the adapter was not cut to its budget', step, due);
       return {};
     },
     reads: (step) => (step === due ? rankedPaths(layers).flatMap((path) => [`${path}.loraA`, `${path}.loraB`]) : []),
     afterStep(_step, values): ControllerChanges {
       memory.cut = true;
-      return { resized: truncated(layers, values, budget) };
+      return { resized: truncateToBudget(layers, values, budget) };
     },
     holdsBudget: (step) => memory.cut && step >= due,
     snapshot: () => ({ ...memory }),

@@ -4,7 +4,7 @@ import {
   ConfigError,
   floats,
   hostZeros,
-  isTrainedWhole,
+  isModuleToSave,
   loraDelta,
   rankCost,
   rowNorms,
@@ -27,11 +27,11 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { LoraConfig } from './config.js';
 import { changeOf, plainLayer, type LoraChange, type LoraLayer, type Start } from './layer.js';
-import { withKeptStart } from './starts.js';
+import { subtractStart } from './starts.js';
 
 /** Returns the layer of an adapted module, with the variants that the configuration selects. */
 export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: FrozenModule): LoraLayer {
-  const change = start.kept ? withKeptStart(changeOf(site, config, start), start) : changeOf(site, config, start);
+  const change = start.kept ? subtractStart(changeOf(site, config, start), start) : changeOf(site, config, start);
   let layer = config.useDora ? doraLayer(change, frozen) : plainLayer(change);
   if (config.loraBias) layer = withOwnBias(layer);
   if (config.bias !== 'none' && frozen.bias) layer = withTrainedBias(layer, frozen.bias);
@@ -149,7 +149,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
   return {
     ...layer,
     params: { ...layer.params, bias: biasSpec(initial, layer.upRate) },
-    startsAnew: true,
+    ignoresBase: true,
     forward: (x, p, at) => layer.forward(x, p, { ...at, base: () => at.run({ bias: tensorAt(p, 'bias') }) }),
     mergedBias(values, module) {
       const bias = tensorAt(values, 'bias');
@@ -161,7 +161,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
 
 /** Returns a layer for the bias of every module that is neither adapted nor fully trained. */
 export function biasLayers(adapted: AdapterLayers, config: LoraConfig, init: Init): AdapterLayers {
-  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isTrainedWhole(path, name));
+  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isModuleToSave(path, name));
   const layers: Record<string, AdapterLayer> = {};
   for (const site of init.sites) {
     if (!site.hasBias || site.path in adapted || saved(site.path)) continue;

@@ -60,7 +60,7 @@ describe('bias', () => {
       const expected = tf.add(tf.matMul(x, tf.tensor2d(foldedWeight(on, values), [6, 10])), bias?.data ?? []);
       expect(relativeDistance(numbers(outputOn(on, tensorsOf(values), x)), numbers(expected))).toBeLessThan(1e-5);
       expect(on.layer.mergedBias?.(values, on.frozen)).toEqual(bias);
-      expect(on.layer.startsAnew).toBe(true);
+      expect(on.layer.ignoresBase).toBe(true);
     },
   );
 });

@@ -67,9 +67,9 @@ export interface Decoding {
   /** The longest text it accepts, in tokens. */
   readonly maxTokens: number;
   /** When the longest text reaches this many tokens, the cache is rebuilt from the full texts. Absent: never. */
-  readonly rereadAt?: number;
+  readonly rebuildCacheAt?: number;
   /** Returns the specs of the cached tensors, by name, for a batch of texts of at most `capacity` tokens. */
-  kept(batch: Axis, capacity: number): Readonly<Record<string, InputSpec>>;
+  cacheSpecs(batch: Axis, capacity: number): Readonly<Record<string, InputSpec>>;
   /**
    * Reads prompts: `inputIds` int32 and `attentionMask` float32, [batch, tokens], padded at the end. Returns the
    * `logits` [batch, words] of the token after each prompt, and the cached tensors.

@@ -30,7 +30,7 @@ export interface ChatTemplate {
 
 /** A conversation that ends with an answer, used to find the text that a template writes after one. */
 const ANSWER = 'answer0answer';
-const ANSWERED: readonly ChatMessage[] = [
+const ANSWERED_CHAT: readonly ChatMessage[] = [
   { role: 'user', content: 'question' },
   { role: 'assistant', content: ANSWER },
 ];
@@ -53,7 +53,7 @@ export function endOfTurnId(
 /** Returns the text after the assistant's words. Empty for a broken template, which is reported when it is used. */
 function afterAnswer(render: ChatTemplate['render']): string {
   try {
-    const text = render(ANSWERED, { addGenerationPrompt: false });
+    const text = render(ANSWERED_CHAT, { addGenerationPrompt: false });
     const at = text.lastIndexOf(ANSWER);
     return at < 0 ? '' : text.slice(at + ANSWER.length);
   } catch (error) {

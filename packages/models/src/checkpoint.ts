@@ -3,7 +3,7 @@ import {
   ConfigError,
   quantized,
   sizeOf,
-  takesQuantized,
+  canQuantize,
   type HostTensor,
   type HostTensors,
   type ProblemType,
@@ -92,7 +92,7 @@ export function precisionOf(
   dtype: WeightDtype,
   { sites, encodeOnly }: Pick<Network, 'sites' | 'encodeOnly'>,
 ): Precision {
-  const own = dtype === 'q8' ? [...sites, ...encodeOnly].filter(takesQuantized) : [];
+  const own = dtype === 'q8' ? [...sites, ...encodeOnly].filter(canQuantize) : [];
   const names = new Set(own.map(({ path }) => `${path}.weight`));
   const scales = (shape: readonly number[]): number => (shape.at(-1) ?? 0) * Float32Array.BYTES_PER_ELEMENT;
   return {

@@ -75,10 +75,10 @@ export function wholeText(
 }
 
 /**
- * Returns the context of prompts. Writes their keys and values to `kept`, named by {@link keptNames}, with room for
+ * Returns the context of prompts. Writes their keys and values to `cache`, named by {@link cacheNames}, with room for
  * `capacity` tokens.
  */
-export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Context {
+export function cachedPrompt(inputs: Tensors, capacity: number, cache: Tensors): Context {
   const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
   const tokens = mask.shape[1] as number;
   const widened = (x: Tensor): Tensor =>
@@ -88,17 +88,17 @@ export function keptPrompt(inputs: Tensors, capacity: number, kept: Tensors): Co
       [0, 0],
     ]); // [B, S, width] -> [B, capacity, width]
   return wholeText(inputs, (layer, { keys, values }) => {
-    const names = keptNames(layer);
-    kept[names.keys] = widened(keys);
-    kept[names.values] = widened(values);
+    const names = cacheNames(layer);
+    cache[names.keys] = widened(keys);
+    cache[names.values] = widened(values);
   });
 }
 
 /**
  * Returns the context of one more token: inputs `positions` [B, 1] and the cached tensors. Writes the updated ones to
- * `kept`.
+ * `cache`.
  */
-export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Context {
+export function nextToken(inputs: Tensors, capacity: number, cache: Tensors): Context {
   const positions = batchInput(inputs, 'positions');
   const slots = tf.range(0, capacity, 1, 'float32'); // [capacity]
   const at = tf.cast(positions, 'float32');
@@ -106,7 +106,7 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
   const isWritten = tf.lessEqual(slots, at); // [B, capacity]
   const bias = maskBias(tf.cast(isWritten, 'float32')); // [B, 1, 1, capacity]
   const written = (name: string, own: Tensor): Tensor =>
-    (kept[name] = tf.add(batchInput(inputs, name), tf.mul(isOwn, own))); // [B, capacity, 1] x [B, 1, width]
+    (cache[name] = tf.add(batchInput(inputs, name), tf.mul(isOwn, own))); // [B, capacity, 1] x [B, 1, width]
   return {
     positions,
     reach: capacity,
@@ -119,7 +119,7 @@ export function nextToken(inputs: Tensors, capacity: number, kept: Tensors): Con
     },
     length: () => tf.add(tf.max(at), 1),
     attended(layer, { keys, values }) {
-      const names = keptNames(layer);
+      const names = cacheNames(layer);
       return { keys: written(names.keys, keys), values: written(names.values, values) };
     },
   };
@@ -160,6 +160,6 @@ export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, m
 }
 
 /** Returns the names of a layer's cached keys and values. */
-export function keptNames(layer: number): { readonly keys: string; readonly values: string } {
+export function cacheNames(layer: number): { readonly keys: string; readonly values: string } {
   return { keys: `keys.${layer}`, values: `values.${layer}` };
 }

@@ -12,7 +12,7 @@ import {
   type Head,
   type Network,
 } from './architecture.js';
-import { afterPast, keptNames, keptPrompt, nextToken, wholeText, type Context } from './context.js';
+import { afterPast, cacheNames, cachedPrompt, nextToken, wholeText, type Context } from './context.js';
 import { onlyToken } from './reading.js';
 
 /** Computes a decoder's hidden states. */
@@ -48,7 +48,7 @@ interface DecoderHeads {
    * The text length from which transformers uses other position angles: cached keys and values become invalid, so the
    * text is read again from its start.
    */
-  readonly rereadAt?: number;
+  readonly rebuildCacheAt?: number;
 }
 
 const LANGUAGE_MODEL_HEAD = 'lm_head';
@@ -92,36 +92,36 @@ function languageModel(network: Network, heads: DecoderHeads, every: Features): 
 }
 
 function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
-  const { last, every, layers, keyHeads, headDim, words, rereadAt } = heads;
+  const { last, every, layers, keyHeads, headDim, words, rebuildCacheAt } = heads;
   // hidden [B, Q, width] -> [B, Q, words]
   const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs);
   return {
     words,
     maxTokens,
-    ...(rereadAt !== undefined && { rereadAt }),
-    kept(batch, capacity) {
+    ...(rebuildCacheAt !== undefined && { rebuildCacheAt }),
+    cacheSpecs(batch, capacity) {
       const spec: InputSpec = { dtype: 'float32', shape: [batch, capacity, keyHeads * headDim] };
-      const names = Array.from({ length: layers }, (_, layer) => Object.values(keptNames(layer))).flat();
+      const names = Array.from({ length: layers }, (_, layer) => Object.values(cacheNames(layer))).flat();
       return Object.fromEntries(names.map((name) => [name, spec]));
     },
     readPrompt(scope, inputs, capacity) {
-      const kept: Tensors = {};
-      const hidden = last(scope, inputs, keptPrompt(inputs, capacity, kept));
-      return { logits: onlyToken(logits(scope, inputs, hidden)), ...kept };
+      const cache: Tensors = {};
+      const hidden = last(scope, inputs, cachedPrompt(inputs, capacity, cache));
+      return { logits: onlyToken(logits(scope, inputs, hidden)), ...cache };
     },
     readToken(scope, inputs, capacity) {
-      const kept: Tensors = {};
-      const hidden = every(scope, inputs, nextToken(inputs, capacity, kept));
-      return { logits: onlyToken(logits(scope, inputs, hidden)), ...kept };
+      const cache: Tensors = {};
+      const hidden = every(scope, inputs, nextToken(inputs, capacity, cache));
+      return { logits: onlyToken(logits(scope, inputs, hidden)), ...cache };
     },
     withPast: {
       layers,
       keyHeads,
       headDim,
-      ...(rereadAt !== undefined && { maxTokens: rereadAt - 1 }), // a past cannot be read again
+      ...(rebuildCacheAt !== undefined && { maxTokens: rebuildCacheAt - 1 }), // a past cannot be read again
       forward(scope, inputs) {
         const present: Tensors = {};
-        const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present, rereadAt && rereadAt - 1));
+        const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present, rebuildCacheAt && rebuildCacheAt - 1));
         return { logits: logits(scope, inputs, hidden), ...present };
       },
     },

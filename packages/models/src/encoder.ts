@@ -79,7 +79,7 @@ export function encoderNetwork(config: EncoderConfig): Network {
     sites: [
       ...embeddingSites(config),
       ...Array.from({ length: config.numHiddenLayers }, (_, layer) =>
-        layerSites(placeOf(config, layer), config, layer),
+        layerSites(locationOf(config, layer), config, layer),
       ).flat(),
     ],
     encodeOnly: [],
@@ -104,7 +104,7 @@ function maxTokens({ maxPositionEmbeddings, padTokenId = -1 }: EncoderConfig): n
   return maxPositionEmbeddings - (padTokenId + 1);
 }
 
-function placeOf({ root, layers, names }: EncoderConfig, layer: number): LayerPlace {
+function locationOf({ root, layers, names }: EncoderConfig, layer: number): LayerLocation {
   return { path: `${root}.${layers}.${layer}`, names };
 }
 
@@ -180,14 +180,14 @@ function transformerLayer(
   layer: number,
   { queries, keys, bias }: LayerInputs,
 ): Tensor {
-  const place = placeOf(config, layer);
+  const location = locationOf(config, layer);
   const context = attention(
-    scope.linear(`${place.path}.${place.names.query}`, queries),
-    scope.linear(`${place.path}.${place.names.key}`, keys),
-    scope.linear(`${place.path}.${place.names.value}`, keys),
+    scope.linear(`${location.path}.${location.names.query}`, queries),
+    scope.linear(`${location.path}.${location.names.key}`, keys),
+    scope.linear(`${location.path}.${location.names.value}`, keys),
     { heads: config.numAttentionHeads, maskBias: bias },
   ); // [B, Q, H]
-  return afterAttention(scope, place, config, { x: queries, context });
+  return afterAttention(scope, location, config, { x: queries, context });
 }
 
 /**
@@ -244,7 +244,7 @@ export interface LayerConfig {
 }
 
 /** The location of a layer's modules. */
-export interface LayerPlace {
+export interface LayerLocation {
   /** The module path of the layer. */
   readonly path: string;
   /** The names of its modules. */
@@ -252,7 +252,7 @@ export interface LayerPlace {
 }
 
 /** Returns the modules of the layer with index `layer`, in forward order. */
-export function layerSites({ path, names }: LayerPlace, config: LayerConfig, layer: number): Site[] {
+export function layerSites({ path, names }: LayerLocation, config: LayerConfig, layer: number): Site[] {
   const { hiddenSize, intermediateSize } = config;
   return [
     linearSite(`${path}.${names.query}`, hiddenSize, hiddenSize, { role: 'attention.query', layer }),
@@ -269,7 +269,7 @@ export function layerSites({ path, names }: LayerPlace, config: LayerConfig, lay
 /** Computes the rest of a layer from hidden states x and the attention's output, both [B, Q, H] -> [B, Q, H]. */
 export function afterAttention(
   scope: Scope,
-  { path, names }: LayerPlace,
+  { path, names }: LayerLocation,
   { layerNormEps, hiddenAct = 'gelu' }: LayerConfig,
   { x, context }: { readonly x: Tensor; readonly context: Tensor },
 ): Tensor {

@@ -198,7 +198,7 @@ function withHead(
   const problemType = asked ?? (outputs === outputsOf(head, trained) ? own.problemType : undefined);
   const sites = head.sites(outputs);
   const fitting = sites.filter((site) => isTrained(site, trained));
-  const isUnread = pooler && ![...architecture.sites, ...sites].some(({ path }) => path === pooler.path);
+  const isPoolerUnused = pooler && ![...architecture.sites, ...sites].some(({ path }) => path === pooler.path);
   const modules = sites.map((site) => (fitting.includes(site) ? modulesWeights(site, trained) : newModule(site)));
   return {
     ...identity,
@@ -215,7 +215,7 @@ function withHead(
     defaultTargetModules: architecture.defaultTargetModules,
     lookups: architecture.lookups,
     ...(architecture.tied && { tied: architecture.tied }),
-    ...(isUnread && { unread: [pooler.path] }),
+    ...(isPoolerUnused && { unused: [pooler.path] }),
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
     forward: (scope, inputs) => head.forward(scope, inputs),

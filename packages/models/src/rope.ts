@@ -22,7 +22,7 @@ import {
   listOf,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   section,
   setting,
   type ConfigFile,
@@ -233,8 +233,8 @@ export function ropeSettings(config: ConfigFile, heads: RotaryHeads, defaults: R
 export function ropeIn(rope: ConfigFile, context: RopeContext): RopeConfig {
   const { config, heads, defaults } = context;
   const { theta = 10_000, thetaName = 'rope_theta', isPartial = false } = defaults;
-  refuseUnless(config, 'rope_interleaved', false);
-  if (!isPartial) for (const source of [config, rope]) refuseUnless(source, 'partial_rotary_factor', 1);
+  assertSetting(config, 'rope_interleaved', false);
+  if (!isPartial) for (const source of [config, rope]) assertSetting(source, 'partial_rotary_factor', 1);
   const share = isPartial ? partialFactor(rope, context) : 1;
   const base = positiveNumber(config, thetaName, theta);
   const turned = {

@@ -20,7 +20,7 @@ import {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Scope,
   type Site,
   type Task,
@@ -98,7 +98,7 @@ export interface RotaryDecoderConfig {
   /**
    * The text length from which the cache is invalid and the text is read again: see {@link decoder}. Default: never.
    */
-  readonly rereadAt?: number;
+  readonly rebuildCacheAt?: number;
 }
 
 /** The settings that may differ between layers. */
@@ -122,7 +122,7 @@ const FINAL_NORM = 'model.norm';
 
 /** Builds the network for a task. */
 export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architecture {
-  const { hiddenSize, layers, numKeyValueHeads, headDim, vocabSize, tieWordEmbeddings, rereadAt } = config;
+  const { hiddenSize, layers, numKeyValueHeads, headDim, vocabSize, tieWordEmbeddings, rebuildCacheAt } = config;
   const { texts, tokens } = config.classifies ?? { texts: true, tokens: true };
   return decoder(
     network(config),
@@ -139,7 +139,7 @@ export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architec
       words: vocabSize,
       tied: tieWordEmbeddings,
       finish: (logits) => finished(config, logits),
-      ...(rereadAt !== undefined && { rereadAt }),
+      ...(rebuildCacheAt !== undefined && { rebuildCacheAt }),
     },
     task,
   );
@@ -201,11 +201,16 @@ function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
   const [queries, keys] = widths(config);
   const norm = (name: string | undefined, width = hiddenSize): Site[] =>
     name === undefined ? [] : [rmsNormSite(`${path}.${name}`, width, { layer })];
-  const linear = (name: string, sizes: readonly [number, number], role: Place['role'], hasBias: boolean): Site => ({
-    ...linearSite(`${path}.${name}`, ...sizes, { role, layer } as Place),
+  const linear = (
+    name: string,
+    sizes: readonly [number, number],
+    role: SitePosition['role'],
+    hasBias: boolean,
+  ): Site => ({
+    ...linearSite(`${path}.${name}`, ...sizes, { role, layer } as SitePosition),
     hasBias,
   });
-  const qkv = (name: string, width: number, role: Place['role']): Site =>
+  const qkv = (name: string, width: number, role: SitePosition['role']): Site =>
     linear(`self_attn.${name}`, [hiddenSize, width], role, config.qkvBias ?? false);
   const inner = (name: string, width: number): Site => linear(`mlp.${name}`, [hiddenSize, width], 'ffn.in', mlpBias);
   const isByHead = queryKeyNorm === 'head';
@@ -241,8 +246,8 @@ function widths({ numAttentionHeads, numKeyValueHeads, headDim }: RotaryDecoderC
 }
 
 /** Returns the module of a norm with a gain and no bias. */
-function rmsNormSite(path: string, width: number, place: Place = {}): Site {
-  return { ...layerNormSite(path, width, place), hasBias: false };
+function rmsNormSite(path: string, width: number, position: SitePosition = {}): Site {
+  return { ...layerNormSite(path, width, position), hasBias: false };
 }
 
 function layerPath(layer: number): string {
@@ -267,7 +272,7 @@ function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tens
 function belowLast(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): LayerInputs {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens(config.name, ids, config.maxPositionEmbeddings);
-  const pass = passOf(config, context);
+  const pass = passValues(config, context);
   let x = scaled(scope.embedding(WORDS, ids), config.embeddingScale); // [B, S, H]
   for (let layer = 0; layer < config.layers.length - 1; layer++) {
     x = transformerLayer(config, scope, layer, { x, pass });
@@ -276,13 +281,13 @@ function belowLast(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, c
 }
 
 /** The values that layers share, computed once per pass. */
-interface Pass {
+interface PassValues {
   readonly context: Context;
   readonly angles: ReadonlyMap<RopeConfig, RotaryOptions>;
   readonly within: ReadonlyMap<number, Biases>;
 }
 
-function passOf({ layers, headDim }: RotaryDecoderConfig, context: Context): Pass {
+function passValues({ layers, headDim }: RotaryDecoderConfig, context: Context): PassValues {
   const ropes = new Set(layers.flatMap(({ rope }) => (rope ? [rope] : [])));
   const windows = new Set(layers.flatMap(({ window }) => (window === undefined ? [] : [window])));
   return {
@@ -296,7 +301,7 @@ function passOf({ layers, headDim }: RotaryDecoderConfig, context: Context): Pas
 interface LayerInputs {
   /** The hidden states of all tokens, [B, S, H]. */
   readonly x: Tensor;
-  readonly pass: Pass;
+  readonly pass: PassValues;
   /** The token that the layer is computed for. Default: all tokens. */
   readonly only?: LastToken;
 }

@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { createRng, EngineError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { candidates, drawn, mostLikely, penalised, type Sampling } from '../src/generation/next-token.js';
+import {
+  candidates,
+  sampleToken,
+  argMax,
+  applyRepetitionPenalty,
+  type Sampling,
+} from '../src/generation/next-token.js';
 
 type Settings = Partial<Sampling> & { readonly repetitionPenalty?: number };
 
@@ -13,7 +19,7 @@ const { logits, seen, cases } = JSON.parse(
 const everything = { temperature: 1, topK: 0, topP: 1 };
 
 function probabilities({ repetitionPenalty = 1, ...sampling }: Settings): number[] {
-  const scores = penalised(Float32Array.from(logits), seen, repetitionPenalty);
+  const scores = applyRepetitionPenalty(Float32Array.from(logits), seen, repetitionPenalty);
   const own = Array.from(logits, () => 0);
   for (const { id, probability } of candidates(scores, { ...everything, ...sampling })) own[id] = probability;
   return own;
@@ -39,7 +45,7 @@ describe('the probabilities of the next token', () => {
 
   it('do not change the given logits', () => {
     const given = Float32Array.from(logits);
-    expect(penalised(given, seen, 2)).not.toEqual(given);
+    expect(applyRepetitionPenalty(given, seen, 2)).not.toEqual(given);
     expect(given).toEqual(Float32Array.from(logits));
   });
 });
@@ -49,7 +55,7 @@ it('draws tokens in proportion to their probabilities', () => {
   const rng = createRng(1);
   const counts = [0, 0, 0];
   for (let draw = 0; draw < 20_000; draw++) {
-    const id = drawn(from, rng);
+    const id = sampleToken(from, rng);
     counts[id] = (counts[id] as number) + 1;
   }
   [0.5, 0.2, 0.3].forEach((share, id) => {
@@ -58,8 +64,8 @@ it('draws tokens in proportion to their probabilities', () => {
 });
 
 it('chooses the first of the largest logits, and rejects NaN and infinite ones', () => {
-  expect(mostLikely(Float32Array.of(1, 3, 3, -Infinity))).toBe(1);
-  expect(() => mostLikely(Float32Array.of(1, NaN, 5))).toThrow(EngineError);
-  expect(() => mostLikely(Float32Array.of(1, NaN, 5))).toThrow('the logit of token 1 is NaN');
-  expect(() => mostLikely(Float32Array.of(-Infinity, -Infinity))).toThrow(EngineError);
+  expect(argMax(Float32Array.of(1, 3, 3, -Infinity))).toBe(1);
+  expect(() => argMax(Float32Array.of(1, NaN, 5))).toThrow(EngineError);
+  expect(() => argMax(Float32Array.of(1, NaN, 5))).toThrow('the logit of token 1 is NaN');
+  expect(() => argMax(Float32Array.of(-Infinity, -Infinity))).toThrow(EngineError);
 });

@@ -1,8 +1,8 @@
-import { ConfigError, isNearBudget, narrowedTo, sitesForBudget, type Site } from '@peftjs/core/method';
+import { ConfigError, isNearBudget, narrowTargets, sitesForBudget, type Site } from '@peftjs/core/method';
 import { rotatedFeatures, storedIn, type OftConfig } from './config.js';
 
 /** The smallest share of a budget that counts as fitted. */
-const LEAST = 0.9;
+const FILLED = 0.9;
 
 /** A block size, and the modules to adapt with it. */
 interface Fitted {
@@ -26,7 +26,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: OftCon
     throw new ConfigError("oft: bias 'all' trains unadapted modules, so rotations cannot meet a budget", 'bias');
   }
   const most = sites.reduce((sum, site) => sum + storedAt(site, rotatedFeatures(site), config), 0);
-  if (most < LEAST * budget) {
+  if (most < FILLED * budget) {
     throw new ConfigError(
       `budget is ${budget}; OFT stores at most ${most} parameters in these ${sites.length} modules: lower it or adapt more modules`,
       'budget',
@@ -34,7 +34,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: OftCon
   }
   const fitted = sizesOf(sites).flatMap((size) => fittedWith(sites, budget, size, config));
   const best = fitted.sort((a, b) => order(a, b, budget))[0];
-  if (best) return { ...narrowedTo(best.kept, config, sites), r: 0, oftBlockSize: best.size };
+  if (best) return { ...narrowTargets(best.kept, config, sites), r: 0, oftBlockSize: best.size };
   throw new ConfigError(
     `budget is ${budget}; that is less than OFT stores in one module with blocks of two features`,
     'budget',

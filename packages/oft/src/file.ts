@@ -5,19 +5,19 @@ import {
   matrixOf,
   tensorAt,
   UnsupportedError,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
 import type { OftConfig } from './config.js';
 import { TENSOR } from './layer.js';
-import { projectedAtRest } from './rotation.js';
+import { projectedOnHost } from './rotation.js';
 
 /** PEFT's suffixes of the tensor after the module's path. */
 const SUFFIX = '.oft_R.weight';
-const OF_EMBEDDING = '.oft_embedding_R.weight';
-const SUFFIXES = [SUFFIX, OF_EMBEDDING];
+const EMBEDDING_SUFFIX = '.oft_embedding_R.weight';
+const SUFFIXES = [SUFFIX, EMBEDDING_SUFFIX];
 /** The suffixes of a trained bias, in an adapted module and in another one. */
 const BIAS = '.base_layer.bias';
 const OTHER_BIAS = '.bias';
@@ -44,7 +44,7 @@ export function oftFile({ config, layers, values }: AdapterContents<OftConfig>):
   const adapted = Object.keys(layers).filter((path) => TENSOR in tensorAt(layers, path).params);
   for (const [path, { site, params }] of Object.entries(layers)) {
     const isAdapted = TENSOR in params;
-    const suffix = site.kind === 'embedding' ? OF_EMBEDDING : SUFFIX;
+    const suffix = site.kind === 'embedding' ? EMBEDDING_SUFFIX : SUFFIX;
     if (isAdapted) tensors[path + suffix] = tensorAt(values, `${path}.${TENSOR}`);
     if ('bias' in params) tensors[path + (isAdapted ? BIAS : OTHER_BIAS)] = tensorAt(values, `${path}.bias`);
   }
@@ -72,14 +72,14 @@ export function readOftFile({ config, tensors }: AdapterFile): { config: Partial
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const { biases, rotations } = splitTensors(config, tensors, paths);
-  refuseOtherTensors(rotations, paths, SUFFIXES);
+  assertNoOtherTensors(rotations, paths, SUFFIXES);
   const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
   // Their values are validated with the other options.
   const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   const values: HostTensors = biases;
   for (const path of paths) {
-    const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : OF_EMBEDDING));
-    values[`${path}.${TENSOR}`] = config.coft === true ? projectedAtRest(vectors, radiusIn(config)) : vectors;
+    const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : EMBEDDING_SUFFIX));
+    values[`${path}.${TENSOR}`] = config.coft === true ? projectedOnHost(vectors, radiusIn(config)) : vectors;
   }
   return { config: { ...options, targetModules: paths }, values };
 }

@@ -19,7 +19,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { Matrix } from 'ml-matrix';
 import { blocksAt, storedIn, type OftConfig } from './config.js';
-import { projected, projectedAtRest, rotations, rotationsAtRest } from './rotation.js';
+import { projected, projectedOnHost, rotations, rotationsOnHost } from './rotation.js';
 
 /*
  * OFT, orthogonal fine-tuning (Qiu et al., 2023, arXiv 2306.07280), in row vectors, as PEFT 0.21.2 computes it:
@@ -73,22 +73,22 @@ function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
   const shape = [config.blockShare ? 1 : count, (size * (size - 1)) / 2];
   const start = config.initWeights ? hostZeros(shape) : normalValues(rng.fork(TENSOR), shape, STD);
   const blocks = (p: Tensors): Tensor => rotations(tensorAt(p, TENSOR), size, config);
-  const atRest = (values: HostTensors): Matrix[] => rotationsAtRest(tensorAt(values, TENSOR), size, config);
+  const onHost = (values: HostTensors): Matrix[] => rotationsOnHost(tensorAt(values, TENSOR), size, config);
   return {
     site,
-    params: { [TENSOR]: trained(config.coft ? projectedAtRest(start, config.eps) : start) },
+    params: { [TENSOR]: trained(config.coft ? projectedOnHost(start, config.eps) : start) },
     ...(config.coft && {
       update: (proposed) => ({ [TENSOR]: projected(tensorAt(proposed, TENSOR), config.eps) }),
     }),
     ...(site.kind === 'embedding'
       ? {
           forward: (_x, p, at) => rotated(at.base(), blocks(p)),
-          deltaWeight: (values, { weight }) => rotatedColumns(weight, atRest(values)),
+          deltaWeight: (values, { weight }) => rotatedColumns(weight, onHost(values)),
         }
       : {
-          startsAnew: true,
+          ignoresBase: true,
           forward: (x, p, at) => at.run({ x: rotated(x, blocks(p)) }),
-          deltaWeight: (values, { weight }) => rotatedRows(weight, atRest(values)),
+          deltaWeight: (values, { weight }) => rotatedRows(weight, onHost(values)),
         }),
     counted: [],
     storedParameters: () => storedIn({ size, count }, config),

@@ -91,21 +91,21 @@ function inverseOf(q: Tensor, size: number): Tensor {
 }
 
 /** Returns R of each block on the host, in double precision. */
-export function rotationsAtRest(vectors: HostTensor, size: number, options: RotationOptions): Matrix[] {
+export function rotationsOnHost(vectors: HostTensor, size: number, options: RotationOptions): Matrix[] {
   const { places, signs } = layout(size);
   const [blocks, numbers] = vectors.shape as [number, number];
-  const values = floats(options.coft ? projectedAtRest(vectors, options.eps) : vectors);
+  const values = floats(options.coft ? projectedOnHost(vectors, options.eps) : vectors);
   return Array.from({ length: blocks }, (_, block) => {
     const q = new Matrix(size, size);
     places.forEach((place, entry) => {
       const value = (signs[entry] as number) * (values[block * numbers + place] as number);
       q.set(Math.floor(entry / size), entry % size, value);
     });
-    return options.useCayleyNeumann ? neumannAtRest(q, options.numCayleyNeumannTerms) : cayleyAtRest(q);
+    return options.useCayleyNeumann ? neumannOnHost(q, options.numCayleyNeumannTerms) : cayleyOnHost(q);
   });
 }
 
-function neumannAtRest(q: Matrix, terms: number): Matrix {
+function neumannOnHost(q: Matrix, terms: number): Matrix {
   const sum = Matrix.eye(q.rows);
   let power = q;
   powersOf(terms).forEach((factor, exponent) => {
@@ -116,7 +116,7 @@ function neumannAtRest(q: Matrix, terms: number): Matrix {
   return sum;
 }
 
-function cayleyAtRest(q: Matrix): Matrix {
+function cayleyOnHost(q: Matrix): Matrix {
   const identity = Matrix.eye(q.rows);
   return inverse(Matrix.add(identity, q)).mul(2).sub(identity);
 }
@@ -144,7 +144,7 @@ function withinBall(vectors: Tensor, eps: number): Tensor {
 const SLACK = 1e-6;
 
 /** Does the same as `projected` on the host. */
-export function projectedAtRest(vectors: HostTensor, eps: number): HostTensor {
+export function projectedOnHost(vectors: HostTensor, eps: number): HostTensor {
   const [blocks, numbers] = vectors.shape as [number, number];
   const radius = eps / Math.sqrt(blocks);
   const values = floats(vectors);

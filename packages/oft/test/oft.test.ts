@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import { Matrix } from 'ml-matrix';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { blocksAt } from '../src/config.js';
-import { projected, rotations, rotationsAtRest } from '../src/rotation.js';
+import { projected, rotations, rotationsOnHost } from '../src/rotation.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
@@ -41,7 +41,7 @@ function both(scale: number, changed: Partial<OftConfig>): { step: number[]; res
   const { v } = tensorsOf({ v: vectors(scale) });
   return {
     step: [...rotations(v as tf.Tensor, 3, own).dataSync()],
-    rest: rotationsAtRest(vectors(scale), 3, own),
+    rest: rotationsOnHost(vectors(scale), 3, own),
   };
 }
 
@@ -70,7 +70,7 @@ describe('the Cayley transform', () => {
     const at = (place: number, shift: number): number => {
       const moved = vectors(1);
       moved.data[place] = (moved.data[place] as number) + shift;
-      const r = flat(rotationsAtRest(moved, 3, { ...options, useCayleyNeumann: false }));
+      const r = flat(rotationsOnHost(moved, 3, { ...options, useCayleyNeumann: false }));
       return r.reduce((sum, value, index) => sum + value * (towards.dataSync()[index] as number), 0);
     };
     const slopes = [...gradient].map((_, place) => (at(place, 1e-3) - at(place, -1e-3)) / 2e-3);

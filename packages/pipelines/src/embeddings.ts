@@ -55,14 +55,14 @@ function pooledBy(mode: PoolingMode, outputs: Float32Array, tokens: number, widt
 }
 
 /** The minimum divisor, as in PyTorch. */
-const LEAST_NORM = 1e-12;
+const MIN_NORM = 1e-12;
 
 /** Scales each row of `width` numbers to length 1. A row of zeros stays zero. */
 export function normalized(rows: Float32Array, width: number): Float32Array {
   const result = new Float32Array(rows.length);
   for (let start = 0; start < rows.length; start += width) {
     const row = rows.subarray(start, start + width);
-    const norm = Math.max(Math.hypot(...row), LEAST_NORM);
+    const norm = Math.max(Math.hypot(...row), MIN_NORM);
     result.set(
       row.map((value) => value / norm),
       start,

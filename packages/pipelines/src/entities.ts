@@ -1,6 +1,6 @@
 /** Combines the tokens of a text into entities, exactly as transformers' `TokenClassificationPipeline` does. */
 import type { TokenSpan } from '@peftjs/models';
-import { best } from './scores.js';
+import { argMax } from './scores.js';
 
 /**
  * How tokens are combined into entities.
@@ -52,7 +52,7 @@ export interface ScoredToken {
 }
 
 /** The names of labels and the text of tokens. */
-export interface Naming {
+export interface EntityOptions {
   /** The labels, in the order of the outputs. */
   readonly labels: readonly string[];
   /** Joins vocabulary pieces to a text. */
@@ -66,7 +66,7 @@ type Tagged = Omit<TokenEntity, 'index'>;
 export function entitiesOf(
   tokens: readonly ScoredToken[],
   strategy: AggregationStrategy,
-  naming: Naming,
+  naming: EntityOptions,
 ): TokenEntity[] | EntityGroup[] {
   const { labels } = naming;
   if (strategy === 'none')
@@ -86,7 +86,7 @@ export function entitiesOf(
 
 function tagged(tokens: readonly ScoredToken[], scores: readonly number[], labels: readonly string[]): Tagged {
   const [first, last] = [tokens[0], tokens.at(-1)] as [ScoredToken, ScoredToken];
-  const label = best(scores);
+  const label = argMax(scores);
   return {
     entity: labels[label] as string,
     score: scores[label] as number,
@@ -124,7 +124,7 @@ function mean(values: readonly number[]): number {
 }
 
 /** Joins each part with the previous one if they have the same tag and the part does not start an entity. */
-function grouped(parts: readonly Tagged[], { join }: Naming): EntityGroup[] {
+function grouped(parts: readonly Tagged[], { join }: EntityOptions): EntityGroup[] {
   const groups: [Tagged, ...Tagged[]][] = [];
   for (const part of parts) {
     const group = groups.at(-1);

@@ -1,6 +1,6 @@
 import type { Model } from '@peftjs/core';
 import { ConfigError, describe, parseOptions, UnsupportedError } from '@peftjs/core/method';
-import { actingParts } from '@peftjs/core/runtime';
+import { activeParts } from '@peftjs/core/runtime';
 import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
@@ -49,7 +49,7 @@ export function openEmbedding(inference: Inference): {
   readonly embed: (input: unknown, options: unknown) => Promise<Embeddings>;
   readonly release: () => Promise<void>;
 } {
-  const { model } = actingParts(inference.acting);
+  const { model } = activeParts(inference.loadedModel);
   const embedder = model as Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>;
   const own: Pooling = embedder.pooling ?? { pooling: 'mean', normalize: false };
   const tokens = openTokens(inference);
@@ -115,17 +115,17 @@ function fixedPooling(name: string, modules: NonNullable<Pooling['modules']>): U
 
 /** Returns an inference whose outputs are token embeddings instead of text embeddings. */
 function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'> {
-  const { acting } = inference;
+  const { loadedModel } = inference;
   let network: Model | undefined;
   let held: Inference | undefined;
   return {
     async outputs(texts, choice) {
-      network ??= withTokens('adapters' in acting ? acting.model : acting);
-      held ??= openInference({ ...inference, acting: network });
+      network ??= withTokens('adapters' in loadedModel ? loadedModel.model : loadedModel);
+      held ??= openInference({ ...inference, loadedModel: network });
       held.model(undefined); // keeps it prepared between calls
       const now = openInference({
         ...inference,
-        acting: 'adapters' in acting ? { ...acting, model: network } : network,
+        loadedModel: 'adapters' in loadedModel ? { ...loadedModel, model: network } : network,
       });
       try {
         return await now.outputs(texts, choice);

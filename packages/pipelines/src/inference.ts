@@ -8,7 +8,7 @@ import {
   problemTypeOf,
   type ProblemType,
 } from '@peftjs/core/method';
-import { actingParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
+import { activeParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
 import type { Encoding, Tokenizer } from '@peftjs/models';
 import { inputBatches } from '@peftjs/tasks';
 
@@ -25,14 +25,14 @@ export interface CallOptions {
 }
 
 /** A model with or without adapters. */
-export type Acting = PeftModel | Model;
+export type LoadedModel = PeftModel | Model;
 
 /** The parts of a pipeline. */
-export interface Parts {
+export interface PipelineParts {
   /** The pipeline's task, for messages. */
   readonly task: string;
   /** The model. */
-  readonly acting: Acting;
+  readonly loadedModel: LoadedModel;
   /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
   /** The maximum number of tokens: longer texts are truncated. */
@@ -44,10 +44,10 @@ export interface Parts {
 }
 
 /** The adapters of a call: undefined for the active ones, one for all texts, or one for each. */
-export type Choice = undefined | string | readonly string[];
+export type AdapterChoice = undefined | string | readonly string[];
 
 /** The meaning of an adapter's outputs. */
-export interface Meaning {
+export interface OutputMeaning {
   /** The labels, in the order of the outputs. */
   readonly labels: readonly string[];
   /** Whether the outputs are one class, several classes or a regression. */
@@ -58,26 +58,26 @@ export interface Meaning {
 const BASE = '__base__';
 
 /** Runs texts through a model. */
-export interface Inference extends Parts {
+export interface Inference extends PipelineParts {
   /** Returns the outputs for each text, in the given order. */
-  outputs(texts: readonly Encoding[], choice: Choice): Promise<Float32Array[]>;
+  outputs(texts: readonly Encoding[], choice: AdapterChoice): Promise<Float32Array[]>;
   /** Returns the model with only this adapter active, or with the active ones. Keeps it prepared. */
-  model(adapter: string | undefined): Acting;
+  model(adapter: string | undefined): LoadedModel;
   /** Frees the model's resources. */
   release(): Promise<void>;
 }
 
 /** Opens a model. It stays prepared until it is released, whatever else runs on the executor. */
-export function openInference(parts: Parts): Inference {
-  const { acting, executor, batchSize, tokenizer } = parts;
+export function openInference(parts: PipelineParts): Inference {
+  const { loadedModel, executor, batchSize, tokenizer } = parts;
   const held = new Map<Model, () => Promise<void>>();
-  const hold = (model: Acting): void => {
-    const { model: network } = actingParts(model);
+  const hold = (model: LoadedModel): void => {
+    const { model: network } = activeParts(model);
     if (!held.has(network)) held.set(network, openRuntime(network, executor).close);
   };
-  const alone = new Map<string, Acting>();
-  const model = (adapter: string | undefined): Acting => {
-    const found = adapter === undefined ? acting : (alone.get(adapter) ?? withOne(acting, adapter));
+  const alone = new Map<string, LoadedModel>();
+  const model = (adapter: string | undefined): LoadedModel => {
+    const found = adapter === undefined ? loadedModel : (alone.get(adapter) ?? withOne(loadedModel, adapter));
     if (adapter !== undefined) alone.set(adapter, found);
     hold(found);
     return found;
@@ -109,16 +109,16 @@ export function openInference(parts: Parts): Inference {
 const NONE_MERGED = {};
 
 /** Returns the model with only this adapter active and nothing merged. */
-function withOne(acting: Acting, adapter: string): Acting {
-  if (!('adapters' in acting)) return acting;
-  if (adapter === BASE) return acting.model;
-  return { ...acting, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
+function withOne(loadedModel: LoadedModel, adapter: string): LoadedModel {
+  if (!('adapters' in loadedModel)) return loadedModel;
+  if (adapter === BASE) return loadedModel.model;
+  return { ...loadedModel, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
 }
 
 /** Returns the meaning of the model's outputs with this adapter. */
-export function outputMeaning(acting: Acting, adapter: string | undefined): Meaning {
-  const { model } = actingParts(acting);
-  const own = 'adapters' in acting ? acting.adapters.get(adapter ?? acting.active[0] ?? '') : undefined;
+export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefined): OutputMeaning {
+  const { model } = activeParts(loadedModel);
+  const own = 'adapters' in loadedModel ? loadedModel.adapters.get(adapter ?? loadedModel.active[0] ?? '') : undefined;
   const outputs = outputsOf(model) ?? 0;
   const labels = own?.labels ?? model.labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
   const problemType = own?.problemType ?? problemTypeOf(model);
@@ -129,10 +129,10 @@ export function outputMeaning(acting: Acting, adapter: string | undefined): Mean
  * Returns the adapters that the option `adapter` chooses for a number of texts.
  * @throws ConfigError for an unknown name, and for a list whose length is not the number of texts.
  */
-export function chosenAdapters({ task, acting }: Parts, adapter: unknown, texts: number): Choice {
+export function chosenAdapters({ task, loadedModel }: PipelineParts, adapter: unknown, texts: number): AdapterChoice {
   if (adapter === undefined) return undefined;
   const names: readonly unknown[] = Array.isArray(adapter) ? adapter : [adapter];
-  const known = 'adapters' in acting ? [...acting.adapters.keys(), BASE] : [BASE];
+  const known = 'adapters' in loadedModel ? [...loadedModel.adapters.keys(), BASE] : [BASE];
   const odd = names.find((name) => typeof name !== 'string' || !known.includes(name));
   if (odd !== undefined) {
     throw new ConfigError(
@@ -150,7 +150,7 @@ export function chosenAdapters({ task, acting }: Parts, adapter: unknown, texts:
  * @throws DataError for a value that is not a text, an empty text and a text without tokens, naming its position.
  */
 export function encoded(
-  { task, tokenizer, maxTokens }: Parts,
+  { task, tokenizer, maxTokens }: PipelineParts,
   texts: readonly unknown[],
   { prompt = '', ...options }: { readonly spans?: boolean; readonly prompt?: string } = {},
 ): Encoding[] {

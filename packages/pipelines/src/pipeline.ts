@@ -95,8 +95,8 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
   },
 };
 
-const OWN = ['methods', 'executor', 'model', 'adapters', 'tokenizer', 'maxTokens', 'batchSize'];
-const OF_LOADING = [
+const PIPELINE_OPTIONS = ['methods', 'executor', 'model', 'adapters', 'tokenizer', 'maxTokens', 'batchSize'];
+const LOADING_OPTIONS = [
   'storage',
   'resolvePackage',
   'subfolder',
@@ -153,14 +153,15 @@ export async function pipeline<T extends keyof Pipelines>(
       'task',
     );
   }
-  assertKnownOptions('pipeline', options, [...OWN, ...OF_LOADING]);
+  assertKnownOptions('pipeline', options, [...PIPELINE_OPTIONS, ...LOADING_OPTIONS]);
   const { methods, executor, model, adapters, tokenizer, maxTokens, batchSize, ...loading } = options;
   assertGiven('methods', Array.isArray(methods), 'a list of methods of the adapters', methods);
   assertGiven('executor', isExecutor(executor), "an executor, e.g. compiled() of '@peftjs/engine'", executor);
   const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
   const kind = KINDS[task];
   const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters: own.adapters, loading });
-  const { maxTokens: most = Infinity } = 'adapters' in opened.acting ? opened.acting.model : opened.acting;
+  const { maxTokens: most = Infinity } =
+    'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
   const inference = openInference({
     task,
     ...opened,

@@ -20,11 +20,11 @@ function softmax(values: readonly number[]): number[] {
 }
 
 /** Returns the indices of scores from highest to lowest; equal scores keep their order. */
-export function bestFirst(scores: readonly number[]): number[] {
+export function descendingOrder(scores: readonly number[]): number[] {
   return [...scores.keys()].sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
 }
 
 /** Returns the index of the highest score; the first one if equal. */
-export function best(scores: readonly number[]): number {
+export function argMax(scores: readonly number[]): number {
   return scores.indexOf(Math.max(...scores));
 }

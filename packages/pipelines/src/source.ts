@@ -23,7 +23,7 @@ import {
   type Tokenizer,
 } from '@peftjs/models';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
-import type { Acting } from './inference.js';
+import type { LoadedModel } from './inference.js';
 
 /**
  * What a pipeline runs: the folder, package or hub ID of an adapter or a model, a model, or a model with adapters, of
@@ -48,7 +48,7 @@ export interface SourceSettings {
 /** A loaded source. */
 export interface OpenedSource {
   /** The model, with or without adapters. */
-  readonly acting: Acting;
+  readonly loadedModel: LoadedModel;
   /** The tokenizer. */
   readonly tokenizer: Tokenizer;
 }
@@ -83,8 +83,8 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
     ...(subfolder !== undefined && { subfolder }),
   };
   const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, ofModel);
-  const acting = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
-  return { acting, tokenizer: settings.tokenizer ?? tokenizerOf(acting) };
+  const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
+  return { loadedModel, tokenizer: settings.tokenizer ?? tokenizerOf(loadedModel) };
 }
 
 async function namedAdapters(adapters: SourceSettings['adapters'], loading: PretrainedOptions): Promise<Found[]> {
@@ -135,7 +135,7 @@ function otherTask(name: string, own: Task): ConfigError {
 
 /** The base model of adapters. */
 interface Base {
-  readonly model: string | Acting;
+  readonly model: string | LoadedModel;
   /** The options to load it with if it is not in memory. */
   readonly loading: PretrainedOptions;
   /** The adapter whose configuration names it. */
@@ -158,7 +158,7 @@ function withoutBase(source: PipelineSource, model: string | Model | undefined, 
 }
 
 /** Loads the base model with a head like the adapter's. */
-async function loaded(task: Task, base: Base, adapter: Found | undefined): Promise<Acting> {
+async function loaded(task: Task, base: Base, adapter: Found | undefined): Promise<LoadedModel> {
   const { model, loading } = base;
   if (typeof model !== 'string') {
     assertNotLoaded(loading);
@@ -172,11 +172,11 @@ async function loaded(task: Task, base: Base, adapter: Found | undefined): Promi
 }
 
 /** The options that only apply when a model is loaded. */
-const OF_LOADED = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 'revision', 'subfolder'] as const;
+const LOADING_OPTIONS = ['labels', 'problemType', 'pooling', 'normalize', 'dtype', 'revision', 'subfolder'] as const;
 
 /** @throws ConfigError when one of them is given. */
 function assertNotLoaded(loading: PretrainedOptions): void {
-  const odd = OF_LOADED.find((option) => loading[option] !== undefined);
+  const odd = LOADING_OPTIONS.find((option) => loading[option] !== undefined);
   if (odd === undefined) return;
   throw new ConfigError(`option '${odd}' is for loading a model, but this one is in memory: omit it`, odd);
 }
@@ -192,20 +192,20 @@ function explained(error: unknown, { model, of }: Base): unknown {
 }
 
 /** Returns a model. @throws ConfigError when the value is not a model, or is for another task. */
-function assertModel(task: Task, model: unknown): Acting {
+function assertModel(task: Task, model: unknown): LoadedModel {
   if (typeof model !== 'object' || model === null || !('adapters' in model || 'forward' in model)) {
     throw notASource(model);
   }
-  const acting = model as Acting;
-  const { name, task: own = 'sequence-classification' } = 'adapters' in acting ? acting.model : acting;
+  const loadedModel = model as LoadedModel;
+  const { name, task: own = 'sequence-classification' } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
   if (own !== task) throw otherTask(name, own);
-  return acting;
+  return loadedModel;
 }
 
 /** Returns the model with the same number of outputs as an adapter. */
-async function fitting(acting: Acting, adapter: Found | undefined): Promise<Acting> {
-  if (!adapter || 'adapters' in acting || !('withLabels' in acting)) return acting;
-  const model = acting as PretrainedModel;
+async function fitting(loadedModel: LoadedModel, adapter: Found | undefined): Promise<LoadedModel> {
+  if (!adapter || 'adapters' in loadedModel || !('withLabels' in loadedModel)) return loadedModel;
+  const model = loadedModel as PretrainedModel;
   const labels = await outputsIn(adapter, model);
   if (labels === undefined || count(labels) === outputsOf(model)) return model;
   const problemType = problemTypeIn(adapter.config.problem_type);
@@ -238,15 +238,19 @@ async function outputsIn(adapter: Found, { head, sites }: Model): Promise<number
 }
 
 /** Adds adapters from folders to a model. Copies a model that already has adapters. */
-async function withAdapters(acting: Acting, found: readonly Found[], methods: readonly PeftMethod[]): Promise<Acting> {
-  let peft = 'adapters' in acting ? { ...acting, adapters: new Map(acting.adapters) } : undefined;
-  if (found.length === 0) return acting;
+async function withAdapters(
+  loadedModel: LoadedModel,
+  found: readonly Found[],
+  methods: readonly PeftMethod[],
+): Promise<LoadedModel> {
+  let peft = 'adapters' in loadedModel ? { ...loadedModel, adapters: new Map(loadedModel.adapters) } : undefined;
+  if (found.length === 0) return loadedModel;
   for (const adapter of found) {
     const { name, folder } = adapter;
-    await assertFits(adapter, peft?.model ?? (acting as Model));
+    await assertFits(adapter, peft?.model ?? (loadedModel as Model));
     const options = { methods, storage: folder.storage, adapterName: name };
     if (peft) await loadAdapter(peft, folder.path, options);
-    else peft = await loadPretrained(acting as Model, folder.path, options);
+    else peft = await loadPretrained(loadedModel as Model, folder.path, options);
   }
   return peft as PeftModel;
 }
@@ -263,8 +267,8 @@ async function assertFits(adapter: Found, model: Model): Promise<void> {
 }
 
 /** Returns the model's tokenizer. @throws UnsupportedError when it has none. */
-function tokenizerOf(acting: Acting): Tokenizer {
-  const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in acting ? acting.model : acting;
+function tokenizerOf(loadedModel: LoadedModel): Tokenizer {
+  const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
   if (model.tokenizer) return model.tokenizer;
   throw new UnsupportedError(`'${model.name}' has no tokenizer: pass one as 'tokenizer'`, 'tokenizer');
 }

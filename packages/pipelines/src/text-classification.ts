@@ -8,10 +8,10 @@ import {
   outputMeaning,
   type CallOptions,
   type Inference,
-  type Meaning,
+  type OutputMeaning,
   type TextInput,
 } from './inference.js';
-import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
+import { descendingOrder, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A label and its score. */
 export interface LabelScore {
@@ -65,7 +65,7 @@ const settings = {
   functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
 };
 
-const DEFAULT_SCORING: Readonly<Record<Meaning['problemType'], ScoreFunction>> = {
+const DEFAULT_SCORING: Readonly<Record<OutputMeaning['problemType'], ScoreFunction>> = {
   single_label_classification: 'softmax',
   multi_label_classification: 'sigmoid',
   regression: 'none',
@@ -80,9 +80,12 @@ export async function classify(inference: Inference, input: unknown, options: un
   const outputs = await inference.outputs(encoded(inference, list), choice);
   const most = topK === undefined ? (threshold === undefined ? 1 : null) : topK;
   const results = outputs.map((logits, text) => {
-    const { labels, problemType } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[text] : choice);
+    const { labels, problemType } = outputMeaning(
+      inference.loadedModel,
+      typeof choice === 'object' ? choice[text] : choice,
+    );
     const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
-    return bestFirst(scores)
+    return descendingOrder(scores)
       .slice(0, most ?? labels.length)
       .map((index) => ({ label: labels[index] as string, score: scores[index] as number }))
       .filter(({ score }) => threshold === undefined || score >= threshold);

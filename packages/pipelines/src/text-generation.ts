@@ -38,7 +38,7 @@ export interface TextGenerationPipeline {
   dispose(): Promise<void>;
 }
 
-const OF_GENERATION = [
+const GENERATION_OPTIONS = [
   'maxNewTokens',
   'doSample',
   'temperature',
@@ -52,7 +52,7 @@ const OF_GENERATION = [
   'onText',
   'template',
 ];
-const OPTIONS = [...OF_GENERATION, 'returnFullText', 'adapter'];
+const OPTIONS = [...GENERATION_OPTIONS, 'returnFullText', 'adapter'];
 
 const settings = { returnFullText: v.optional(v.boolean(), true) };
 

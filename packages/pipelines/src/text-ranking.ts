@@ -2,7 +2,7 @@ import { ConfigError, DataError, describe, integerFrom, parseOptions } from '@pe
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
-import { bestFirst, scoresOf, type ScoreFunction } from './scores.js';
+import { descendingOrder, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A ranked document. */
 export interface RankedDocument {
@@ -57,14 +57,14 @@ export async function rank(
     const own = scoresOf(logits, functionToApply ?? (logits.length === 1 ? 'sigmoid' : 'softmax'));
     return own.at(-1) as number;
   });
-  return bestFirst(scores)
+  return descendingOrder(scores)
     .slice(0, topK ?? scores.length)
     .map((index) => ({ index, score: scores[index] as number }));
 }
 
 /** @throws ConfigError when the model is not a cross-encoder: it must have one or two outputs. */
-export function assertCrossEncoder({ acting }: Inference): void {
-  const { labels } = outputMeaning(acting, undefined);
+export function assertCrossEncoder({ loadedModel }: Inference): void {
+  const { labels } = outputMeaning(loadedModel, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
     `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${labels.join(', ')}`,

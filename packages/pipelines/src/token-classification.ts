@@ -63,7 +63,7 @@ export async function tag(inference: Inference, input: unknown, options: unknown
   const texts = encoded(inference, list, { spans: true });
   const outputs = await inference.outputs(texts, choice);
   const results = texts.map((text, index) => {
-    const { labels } = outputMeaning(inference.acting, typeof choice === 'object' ? choice[index] : choice);
+    const { labels } = outputMeaning(inference.loadedModel, typeof choice === 'object' ? choice[index] : choice);
     const tokens = scored(text, outputs[index] as Float32Array, labels.length);
     const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
     return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));

@@ -9,7 +9,7 @@ export const MAX_HEADER_BYTES = 100_000_000;
 export const METADATA_KEY = '__metadata__';
 
 /** A tensor and the position of its bytes. */
-export interface TensorPlace extends TensorSpec {
+export interface TensorLocation extends TensorSpec {
   /** The first byte, counted from the end of the header. */
   readonly begin: number;
   /** The end of the bytes (exclusive), counted from the end of the header. */
@@ -19,7 +19,7 @@ export interface TensorPlace extends TensorSpec {
 /** The header of a file. */
 export interface Header {
   /** The tensors by name, in the order of their bytes. */
-  readonly places: ReadonlyMap<string, TensorPlace>;
+  readonly locations: ReadonlyMap<string, TensorLocation>;
   /** The metadata by key. */
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -58,19 +58,19 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
 export function parseHeader(json: Uint8Array, dataBytes: number): Header {
   if (json[0] !== 0x7b) throw new SafetensorsError("the header must start with '{': this is not a safetensors file");
   const reader = new JsonReader(json, 'header');
-  const places: [string, TensorPlace][] = [];
+  const locations: [string, TensorLocation][] = [];
   let metadata: Record<string, string> = bareRecord();
   reader.object((key) => {
     if (key === METADATA_KEY) metadata = readMetadata(reader);
-    else places.push([key, readPlace(reader, key)]);
+    else locations.push([key, readLocation(reader, key)]);
   });
   reader.end();
-  places.sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
-  checkCoverage(places, dataBytes);
-  return { places: new Map(places), metadata };
+  locations.sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+  checkCoverage(locations, dataBytes);
+  return { locations: new Map(locations), metadata };
 }
 
-function readPlace(reader: JsonReader, name: string): TensorPlace {
+function readLocation(reader: JsonReader, name: string): TensorLocation {
   const fields: { dtype?: string; shape?: number[]; offsets?: number[] } = {};
   reader.object((field) => {
     if (field === 'dtype') fields.dtype = reader.string();
@@ -85,7 +85,7 @@ function readPlace(reader: JsonReader, name: string): TensorPlace {
   return checkedSize(name, { dtype: dtypeNamed(dtype, name), shape, begin, end });
 }
 
-function checkedSize(name: string, place: TensorPlace): TensorPlace {
+function checkedSize(name: string, place: TensorLocation): TensorLocation {
   const needed = byteLengthOf(name, place);
   if (place.end - place.begin === needed) return place;
   const { dtype, shape, begin, end } = place;
@@ -103,9 +103,9 @@ function readMetadata(reader: JsonReader): Record<string, string> {
   return metadata;
 }
 
-function checkCoverage(places: readonly (readonly [string, TensorPlace])[], dataBytes: number): void {
+function checkCoverage(locations: readonly (readonly [string, TensorLocation])[], dataBytes: number): void {
   let covered = 0;
-  for (const [name, { begin, end }] of places) {
+  for (const [name, { begin, end }] of locations) {
     if (begin !== covered) {
       const fault = begin < covered ? 'overlaps the tensor before it' : 'leaves a gap before it';
       throw new SafetensorsError(

@@ -1,5 +1,5 @@
 import { inFile, quote, reason, SafetensorsError } from './errors.js';
-import { headerLength, parseHeader, PREFIX_BYTES, type Header, type TensorPlace } from './header.js';
+import { headerLength, parseHeader, PREFIX_BYTES, type Header, type TensorLocation } from './header.js';
 import { tensorOver, type StoredTensor, type TensorSpec } from './tensor.js';
 
 /** Some rows of a tensor. */
@@ -63,12 +63,12 @@ const PIECE_BYTES = 2 ** 20;
 
 function lazyFile(source: ByteSource, header: Header, dataStart: number, label: string | undefined): SafetensorsFile {
   let open = true;
-  const placeOf = (name: string): TensorPlace => {
-    const place = header.places.get(name);
+  const locationOf = (name: string): TensorLocation => {
+    const place = header.locations.get(name);
     if (place) return place;
-    throw inFile(label, new SafetensorsError(`there is no tensor ${quote(name)} among ${header.places.size}`, name));
+    throw inFile(label, new SafetensorsError(`there is no tensor ${quote(name)} among ${header.locations.size}`, name));
   };
-  const readPlace = async (name: string, place: TensorPlace, memory?: Uint8Array): Promise<StoredTensor> => {
+  const readTensorAt = async (name: string, place: TensorLocation, memory?: Uint8Array): Promise<StoredTensor> => {
     try {
       if (!open) throw new SafetensorsError(`cannot read tensor ${quote(name)}: the file is closed`, name);
       const length = place.end - place.begin;
@@ -78,15 +78,15 @@ function lazyFile(source: ByteSource, header: Header, dataStart: number, label: 
     }
   };
   return {
-    names: [...header.places.keys()],
+    names: [...header.locations.keys()],
     metadata: header.metadata,
     spec(name) {
-      const { dtype, shape } = placeOf(name);
+      const { dtype, shape } = locationOf(name);
       return { dtype, shape };
     },
-    read: async (name) => readPlace(name, placeOf(name)),
+    read: async (name) => readTensorAt(name, locationOf(name)),
     async *pieces(name) {
-      const { dtype, shape, begin, end } = placeOf(name);
+      const { dtype, shape, begin, end } = locationOf(name);
       const [count = 1, ...row] = shape;
       const rowBytes = (end - begin) / count;
       const most = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
@@ -94,7 +94,7 @@ function lazyFile(source: ByteSource, header: Header, dataStart: number, label: 
       for (let start = 0; start < count; start += most) {
         const rows = Math.min(most, count - start);
         const place = { dtype, shape: shape.length === 0 ? [] : [rows, ...row], begin: begin + start * rowBytes };
-        yield { start, rows: await readPlace(name, { ...place, end: place.begin + rows * rowBytes }, memory) };
+        yield { start, rows: await readTensorAt(name, { ...place, end: place.begin + rows * rowBytes }, memory) };
       }
     },
     async close() {
@@ -112,9 +112,9 @@ function lazyFile(source: ByteSource, header: Header, dataStart: number, label: 
  */
 export function readSafetensors(bytes: Uint8Array): Map<string, StoredTensor> {
   const dataStart = PREFIX_BYTES + headerLength(bytes, bytes.byteLength);
-  const { places } = parseHeader(bytes.subarray(PREFIX_BYTES, dataStart), bytes.byteLength - dataStart);
+  const { locations } = parseHeader(bytes.subarray(PREFIX_BYTES, dataStart), bytes.byteLength - dataStart);
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, place] of places) {
+  for (const [name, place] of locations) {
     tensors.set(name, tensorOver(place, bytes.subarray(dataStart + place.begin, dataStart + place.end)));
   }
   return tensors;
@@ -190,7 +190,7 @@ async function attempt(source: ByteSource, offset: number, length: number, memor
 }
 
 /** The maximum number of bytes that one read reliably returns on every operating system. */
-const MOST_BYTES = 2 ** 30;
+const MAX_BYTES = 2 ** 30;
 
 async function fill(
   bytes: Uint8Array,
@@ -198,7 +198,7 @@ async function fill(
 ): Promise<number> {
   let at = 0;
   while (at < bytes.byteLength) {
-    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, MOST_BYTES));
+    const { bytesRead } = await readPiece(at, Math.min(bytes.byteLength - at, MAX_BYTES));
     if (bytesRead === 0) break;
     at += bytesRead;
   }

@@ -1,11 +1,11 @@
 import {
   allocatedRanks,
-  assertCuttable,
+  assertPrunable,
   createRng,
-  cutStep,
+  pruneStep,
   allocatedCost,
   keepRanks,
-  missedCut,
+  missedStep,
   rankedPaths,
   withRankCounts,
   withResized,
@@ -14,7 +14,7 @@ import {
   type Controller,
   type ControllerChanges,
   type HostTensors,
-  type OfRanks,
+  type RankScores,
   type TrainPlan,
 } from '@peftjs/core/method';
 import { choiceOf, type SoraConfig } from './config.js';
@@ -108,7 +108,7 @@ function separationChanges(layers: AdapterLayers, values: HostTensors): Controll
  */
 
 /** The number of gate readings in the steering phase, and the most steps between two of them. */
-const READINGS = 40;
+const GATE_READINGS = 40;
 const MAX_INTERVAL = 5;
 
 /**
@@ -122,8 +122,8 @@ const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
  * step to prune in.
  */
 function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
-  assertCuttable(layers, budget, plan);
-  const until = cutStep(plan);
+  assertPrunable(layers, budget, plan);
+  const until = pruneStep(plan);
   const separation = separationStep(config, plan, until);
   const schedule = budgetSchedule(separation ?? plan.warmupSteps, until, budget);
   const steers = (step: number): boolean =>
@@ -137,7 +137,7 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
   return {
     scalars(step, rates) {
       memory.learningRate = gateRate(rates);
-      if (step > until && !memory.frozen) throw missedCut("SoRA's budget was not applied", step, until);
+      if (step > until && !memory.frozen) throw missedStep("SoRA's budget was not applied", step, until);
       const threshold = memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates);
       if (separation !== null) memory.taken += threshold;
       return { threshold };
@@ -184,7 +184,7 @@ function budgetSchedule(from: number, until: number, budget: number): BudgetSche
   const length = Math.max(1, until - from);
   return {
     from,
-    interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / READINGS))),
+    interval: Math.min(MAX_INTERVAL, Math.max(1, Math.round(length / GATE_READINGS))),
     budget,
     share(step) {
       const progress = Math.min(1, Math.max(0, (step - from) / length));
@@ -193,7 +193,7 @@ function budgetSchedule(from: number, until: number, budget: number): BudgetSche
   };
 }
 
-function scoresOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): OfRanks {
+function scoresOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): RankScores {
   return config.selection === 'importance'
     ? importances(layers, values)
     : randomScores(layers, createRng(seed).fork('selection'));

@@ -12,7 +12,7 @@ import {
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
-  type OfRanks,
+  type RankScores,
   type Rng,
 } from '@peftjs/core/method';
 
@@ -109,7 +109,7 @@ const DEAD_SIZE = 1e-9;
  * Returns the importance of all ranks by module path: their share in the weight's change, |g_i| ||A_i|| ||B_i||.
  * @throws ShapeError when a tensor is missing.
  */
-export function importances(layers: AdapterLayers, values: HostTensors): OfRanks {
+export function importances(layers: AdapterLayers, values: HostTensors): RankScores {
   const sizes = Object.entries(rankSizes({ layers, values }));
   return Object.fromEntries(
     sizes.map(([path, ranks]) => [
@@ -120,7 +120,7 @@ export function importances(layers: AdapterLayers, values: HostTensors): OfRanks
 }
 
 /** Draws a score for every rank: its cost times a uniform number in [0, 1), so that its size makes no difference. */
-export function randomScores(layers: AdapterLayers, rng: Rng): OfRanks {
+export function randomScores(layers: AdapterLayers, rng: Rng): RankScores {
   return Object.fromEntries(
     rankedPaths(layers).map((path) => {
       const layer = tensorAt(layers, path);
@@ -140,7 +140,7 @@ export function randomScores(layers: AdapterLayers, rng: Rng): OfRanks {
 export function selectGates(
   layers: AdapterLayers,
   values: HostTensors,
-  scores: OfRanks,
+  scores: RankScores,
   budget: number,
   refund = 0,
 ): HostTensors {

@@ -5,7 +5,7 @@ import {
   gatedLoraFiles,
   rankCost,
   ranksForBudget,
-  rankToChooseFrom,
+  startingRankForBudget,
   type CallableMethod,
   type MatchOn,
   type Site,
@@ -13,7 +13,7 @@ import {
 } from '@peftjs/core/method';
 import { choiceOf, parseSoraConfig, variantOf, type SoraConfig } from './config.js';
 import { resumedLayers, soraController } from './controller.js';
-import { alphaOf, gateCount, gatesAtStart, initialTensors, soraLayer } from './layer.js';
+import { alphaOf, gateCount, initialGateCount, initialTensors, soraLayer } from './layer.js';
 
 /** A pruned SoRA is saved as PEFT's LORA. An adapter to be trained further is saved as SORA, with its gates. */
 const soraFiles = gatedLoraFiles<SoraConfig>({
@@ -50,7 +50,7 @@ export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
   atSparsity,
   sizing,
   adapt(sites, config, { rng }) {
-    const gates = gatesAtStart(sites, config);
+    const gates = initialGateCount(sites, config);
     const layer = (site: Site) => soraLayer(site, config, gates, initialTensors(site, config, rng.fork(site.path)));
     return Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
   },
@@ -73,7 +73,7 @@ function fitBudget(
   }
   assertOneRank(sites, budget);
   const variant = variantOf({ ...config, budget });
-  const r = rankToChooseFrom(sites, budget, variant === 'paper' ? 1 : undefined);
+  const r = startingRankForBudget(sites, budget, variant === 'paper' ? 1 : undefined);
   const fitted = { ...config, variant, r, rankPattern: {}, budget };
   return { ...fitted, ...choiceOf(fitted) };
 }

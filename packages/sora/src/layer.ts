@@ -3,7 +3,7 @@ import {
   foldDiagonal,
   hostZeros,
   kaimingUniform,
-  nonZeros,
+  nonZeroIndices,
   normalValues,
   patternValue,
   rankCost,
@@ -97,7 +97,7 @@ export function gateCount(site: Site, { r, rankPattern }: SoraConfig): number {
 }
 
 /** Returns the initial number of gates of an adapter on these modules. */
-export function gatesAtStart(sites: readonly Site[], config: SoraConfig): number {
+export function initialGateCount(sites: readonly Site[], config: SoraConfig): number {
   return sites.reduce((sum, site) => sum + gateCount(site, config), 0);
 }
 
@@ -112,7 +112,7 @@ function ones(r: number): HostTensor {
 }
 
 function liveGates(values: HostTensors): number {
-  return nonZeros(tensorAt(values, 'gate')).length;
+  return nonZeroIndices(tensorAt(values, 'gate')).length;
 }
 
 /** sum |x| with a zero gradient at zero. The gradient of `tf.abs` is -1 there, which would push pruned gates up. */

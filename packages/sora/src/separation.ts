@@ -2,7 +2,7 @@ import { hostTensor } from '@peftjs/core';
 import {
   floats,
   foldDiagonal,
-  nonZeros,
+  nonZeroIndices,
   rankedPaths,
   rowNorms,
   scaleRows,
@@ -62,7 +62,7 @@ function moduleOf(values: HostTensors, path: string): Module {
     gate,
     loraA: tensorAt(values, `${path}.loraA`),
     loraB: tensorAt(values, `${path}.loraB`),
-    live: nonZeros(gate),
+    live: nonZeroIndices(gate),
   };
 }
 

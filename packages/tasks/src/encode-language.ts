@@ -1,6 +1,6 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
 import { checkPositive, IGNORED } from './encode.js';
-import { areChats, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
+import { isChatSet, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
 /** A tokenizer of a causal language model. */
 export interface CausalTokenizer {
@@ -55,8 +55,8 @@ export function encodeLanguage(
       set.name,
     );
   }
-  const [truncated, leftOut] = [countTruncated(kept), rows.length - kept.length];
-  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, leftOut };
+  const [truncated, dropped] = [countTruncated(kept), rows.length - kept.length];
+  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, dropped };
 }
 
 function shortened(row: CausalRow, maxTokens: number): CausalRow {
@@ -82,7 +82,7 @@ function marksOf({ eosTokenId, bosTokenId, addBosToken = true }: CausalTokenizer
 
 function templateOf(set: LanguageSet, { chatTemplate }: CausalTokenizer): ChatTemplate {
   if (chatTemplate) return chatTemplate.render;
-  if (areChats(set)) {
+  if (isChatSet(set)) {
     warnOnce('the model has no chat template of its own: conversations are written as ChatML');
   }
   return chatML;
@@ -158,7 +158,7 @@ export interface CausalData {
    * The number of rows that were left out, as they have no token to learn: rows truncated too early, and a single last
    * token of packed texts.
    */
-  readonly leftOut: number;
+  readonly dropped: number;
 }
 
 /** The tokens of a row, and the tokens to predict at the same positions. */

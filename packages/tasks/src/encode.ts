@@ -272,7 +272,7 @@ const MULTIPLE = 8;
  * @param counts the number of tokens of each row
  * @param most the upper limit; also the result for no rows
  */
-export function fittingTokens(counts: readonly number[], most: number): number {
+export function chooseMaxTokens(counts: readonly number[], most: number): number {
   const ascending = Float64Array.from(counts).sort();
   const percentile = ascending[Math.ceil((PERCENT * ascending.length) / 100) - 1] ?? most;
   return Math.min(most, Math.ceil(percentile / MULTIPLE) * MULTIPLE);

@@ -8,7 +8,7 @@ import { readBytes } from './read-table.js';
 import { decodeText, parseTsv } from './table.js';
 
 /** The training split, by its name in either layout. */
-const train: GlueDev = { file: 'train', hub: 'train' };
+const train: GlueSplit = { file: 'train', hub: 'train' };
 
 /**
  * Reads a GLUE task from a folder with the suite: `CoLA/train.tsv` etc. as on the GLUE site (or only that task's
@@ -22,7 +22,7 @@ export async function glueTask(
   options: PublishedTaskOptions = {},
 ): Promise<Task<LabelKind>> {
   const entry = glueEntry(name);
-  const read = async (split: GlueDev) => {
+  const read = async (split: GlueSplit) => {
     const path = await firstFile(splitPaths(entry, split), folder, storage);
     return readSplit(await readBytes(storage, path), entry, { name: splitName(entry, split), path });
   };
@@ -40,7 +40,7 @@ export async function readHubGlue(
   options: PublishedTaskOptions = {},
 ): Promise<Task<LabelKind>> {
   const entry = glueEntry(name);
-  const read = async (split: GlueDev) => {
+  const read = async (split: GlueSplit) => {
     const path = hubPath(entry, split);
     return readSplit(await readFile(path), entry, { name: splitName(entry, split), path });
   };
@@ -61,14 +61,14 @@ export async function readGlueFile(
 
 async function assemble(
   entry: GlueEntry,
-  read: (split: GlueDev) => Promise<DataSet<LabelKind>>,
+  read: (split: GlueSplit) => Promise<DataSet<LabelKind>>,
   { split = 'official', seed }: PublishedTaskOptions,
 ): Promise<Task<LabelKind>> {
-  const [first, ...others] = entry.devs as [GlueDev, ...GlueDev[]];
+  const [first, ...others] = entry.devs as [GlueSplit, ...GlueSplit[]];
   const task = taskOf(entry.name, await read(train), await read(first), entry.metrics);
   const also = await Promise.all(others.map(async (dev) => [dev.file.replace('dev_', ''), await read(dev)] as const));
-  const whole = also.length > 0 ? { ...task, alsoReported: Object.fromEntries(also) } : task;
-  return applySplit(whole, split, { halved: entry.halved, seed });
+  const whole = also.length > 0 ? { ...task, extraDevSets: Object.fromEntries(also) } : task;
+  return applySplit(whole, split, { selectionFrom: entry.selectionFrom, seed });
 }
 
 async function readSplit(
@@ -90,17 +90,17 @@ async function readSplit(
  * The possible paths of a split. MRPC's files are called `.raw.tsv` if they were made from the original, untokenised
  * sentences.
  */
-function splitPaths(entry: GlueEntry, split: GlueDev): string[] {
+function splitPaths(entry: GlueEntry, split: GlueSplit): string[] {
   const files = [`${split.file}.tsv`, `${split.file}.raw.tsv`];
   return [...files.map((file) => `${entry.folder}/${file}`), ...files, hubPath(entry, split)];
 }
 
-function hubPath({ folder, name }: GlueEntry, { hub }: GlueDev): string {
+function hubPath({ folder, name }: GlueEntry, { hub }: GlueSplit): string {
   const configuration = folder === 'MNLI' ? 'mnli' : name;
   return `${configuration}/${hub}-00000-of-00001.parquet`;
 }
 
-function splitName({ name }: GlueEntry, { file }: GlueDev): string {
+function splitName({ name }: GlueEntry, { file }: GlueSplit): string {
   return `${name}/${file}`;
 }
 
@@ -138,9 +138,9 @@ export interface GlueEntry {
   /** The published metrics; the primary one selects a checkpoint. */
   readonly metrics: MetricSet;
   /** The development sets, the reported one first. */
-  readonly devs: readonly GlueDev[];
+  readonly devs: readonly GlueSplit[];
   /** The set from which the half-dev split takes its selection rows. */
-  readonly halved: 'dev' | 'train';
+  readonly selectionFrom: 'dev' | 'train';
   /** The number of published rows. */
   readonly rows: { readonly train: number; readonly dev: number };
   /** The licence of the data. */
@@ -148,16 +148,16 @@ export interface GlueEntry {
 }
 
 /** A split, by its name in either layout. */
-export interface GlueDev {
+export interface GlueSplit {
   /** The name of its TSV file, without extension. */
   readonly file: string;
   /** Its name on the hub. */
   readonly hub: string;
 }
 
-const dev: readonly GlueDev[] = [{ file: 'dev', hub: 'validation' }];
-const matched: GlueDev = { file: 'dev_matched', hub: 'validation_matched' };
-const mismatched: GlueDev = { file: 'dev_mismatched', hub: 'validation_mismatched' };
+const dev: readonly GlueSplit[] = [{ file: 'dev', hub: 'validation' }];
+const matched: GlueSplit = { file: 'dev_matched', hub: 'validation_matched' };
+const mismatched: GlueSplit = { file: 'dev_mismatched', hub: 'validation_mismatched' };
 const sentences = { text: 'sentence1', pair: 'sentence2' };
 const entailment = ['entailment', 'not_entailment'];
 
@@ -170,7 +170,7 @@ const mnli: GlueEntry = {
   hub: { text: 'premise', pair: 'hypothesis' },
   metrics: metricSet('accuracy'),
   devs: [matched, mismatched],
-  halved: 'dev',
+  selectionFrom: 'dev',
   rows: { train: 392_702, dev: 9_815 },
   licence: "OANC's, CC BY 3.0 and CC BY-SA 3.0, by genre",
 };
@@ -186,7 +186,7 @@ const entries: readonly GlueEntry[] = [
     hub: { text: 'sentence' },
     metrics: metricSet('matthewsCorrelation'),
     devs: dev,
-    halved: 'dev',
+    selectionFrom: 'dev',
     rows: { train: 8_551, dev: 1_043 },
     licence: 'texts from linguistics publications, released for research',
   },
@@ -199,7 +199,7 @@ const entries: readonly GlueEntry[] = [
     hub: { text: 'sentence' },
     metrics: metricSet('accuracy'),
     devs: dev,
-    halved: 'train',
+    selectionFrom: 'train',
     rows: { train: 67_349, dev: 872 },
     licence: 'none stated by its authors',
   },
@@ -212,7 +212,7 @@ const entries: readonly GlueEntry[] = [
     hub: sentences,
     metrics: metricSet('f1', 'accuracy'),
     devs: dev,
-    halved: 'dev',
+    selectionFrom: 'dev',
     rows: { train: 3_668, dev: 408 },
     licence: "Microsoft Research's data licence, for research",
   },
@@ -226,7 +226,7 @@ const entries: readonly GlueEntry[] = [
     hub: { text: 'question1', pair: 'question2' },
     metrics: metricSet('accuracy', 'f1'),
     devs: dev,
-    halved: 'train',
+    selectionFrom: 'train',
     rows: { train: 363_846, dev: 40_430 },
     licence: "Quora's terms, non-commercial",
   },
@@ -239,7 +239,7 @@ const entries: readonly GlueEntry[] = [
     hub: sentences,
     metrics: metricSet('pearson', 'spearman'),
     devs: dev,
-    halved: 'dev',
+    selectionFrom: 'dev',
     rows: { train: 5_749, dev: 1_500 },
     licence: 'scores CC BY-SA 4.0, texts under their own terms',
   },
@@ -254,7 +254,7 @@ const entries: readonly GlueEntry[] = [
     hub: { text: 'question', pair: 'sentence' },
     metrics: metricSet('accuracy'),
     devs: dev,
-    halved: 'train',
+    selectionFrom: 'train',
     rows: { train: 104_743, dev: 5_463 },
     licence: 'CC BY-SA 4.0',
   },
@@ -267,7 +267,7 @@ const entries: readonly GlueEntry[] = [
     hub: sentences,
     metrics: metricSet('accuracy'),
     devs: dev,
-    halved: 'dev',
+    selectionFrom: 'dev',
     rows: { train: 2_490, dev: 277 },
     licence: 'none stated by its authors',
   },
@@ -280,7 +280,7 @@ const entries: readonly GlueEntry[] = [
     hub: sentences,
     metrics: metricSet('accuracy'),
     devs: dev,
-    halved: 'dev',
+    selectionFrom: 'dev',
     rows: { train: 635, dev: 71 },
     licence: 'CC BY 4.0',
   },

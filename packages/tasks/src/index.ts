@@ -21,7 +21,7 @@ export {
   glueName,
   glueTasks,
   type GlueColumns,
-  type GlueDev,
+  type GlueSplit,
   type GlueEntry,
   type GlueName,
   glueTask,
@@ -62,12 +62,12 @@ export {
   type Tokenizer,
   type Truncation,
   type WordTokens,
-  fittingTokens,
+  chooseMaxTokens,
   rowLength,
 } from './encode.js';
 export {
-  areChats,
-  areTexts,
+  isChatSet,
+  isTextSet,
   languageSet,
   readLanguageSet,
   type ChatRow,
@@ -101,7 +101,7 @@ export {
 } from './causal-evaluation.js';
 export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics/values.js';
-export { entityF1, entityScores, type EntityScore, type EntityScores, type Taggings } from './metrics/entities.js';
+export { entityF1, entityScores, type EntityScore, type EntityScores, type TagSequences } from './metrics/entities.js';
 export { f1OfLabels, macroF1OfLabels, microF1, type LabelRows } from './metrics/labels.js';
 export {
   meanReciprocalRank,

@@ -69,12 +69,12 @@ export interface LanguageSetOptions {
 }
 
 /** Whether the rows of a set are texts, which are packed into rows of tokens. */
-export function areTexts({ rows }: Pick<LanguageSet, 'rows'>): boolean {
+export function isTextSet({ rows }: Pick<LanguageSet, 'rows'>): boolean {
   return rows[0] !== undefined && 'text' in rows[0];
 }
 
 /** Whether the rows of a set are conversations, which need a chat template. */
-export function areChats({ rows }: Pick<LanguageSet, 'rows'>): boolean {
+export function isChatSet({ rows }: Pick<LanguageSet, 'rows'>): boolean {
   return rows[0] !== undefined && 'messages' in rows[0];
 }
 

@@ -15,7 +15,7 @@ export type PublishedSplit = 'official' | 'half-dev';
 /** Options of {@link halfDev}. */
 export interface HalfDevOptions {
   /** The set from which the selection rows are taken. */
-  readonly halved: 'dev' | 'train';
+  readonly selectionFrom: 'dev' | 'train';
   /** The seed of the shuffle. Default 42, the published one. */
   readonly seed?: number | undefined;
 }
@@ -34,28 +34,28 @@ export async function applySplit<K extends TaskKind>(
 
 /**
  * The split of the SoRA paper's code (Ding et al., 2023), which takes it from earlier work on adapters. Rows are
- * shuffled like `torch.randperm`. For a small task (`halved: 'dev'`), the first half of the development set, rounded
- * down, selects checkpoints, and the rest is reported. For a large task (`'train'`), the first 1000 training rows
- * select checkpoints, the others are trained on, and the whole development set is reported. Rows and their order are
- * the same as in that code.
+ * shuffled like `torch.randperm`. For a small task (`selectionFrom: 'dev'`), the first half of the development set,
+ * rounded down, selects checkpoints, and the rest is reported. For a large task (`'train'`), the first 1000 training
+ * rows select checkpoints, the others are trained on, and the whole development set is reported. Rows and their order
+ * are the same as in that code.
  * @throws DataError when there are too few rows.
  */
 export async function halfDev<K extends TaskKind>(
   task: Task<K>,
-  { halved, seed = 42 }: HalfDevOptions,
+  { selectionFrom, seed = 42 }: HalfDevOptions,
 ): Promise<Task<K>> {
-  if (halved === 'train') {
+  if (selectionFrom === 'train') {
     const { first, rest } = await shuffledParts(task.train, selectionRows, seed);
     return { ...task, selection: first, train: rest };
   }
   const { first, rest } = await shuffledParts(task.dev, Math.floor(task.dev.rows.length / 2), seed);
   const half = { ...task, selection: first, dev: rest };
-  if (!task.alsoReported) return half;
-  const others = Object.entries(task.alsoReported).map(async ([name, other]) => {
+  if (!task.extraDevSets) return half;
+  const others = Object.entries(task.extraDevSets).map(async ([name, other]) => {
     const parts = await shuffledParts(other, Math.floor(other.rows.length / 2), seed);
     return [name, parts.rest] as const;
   });
-  return { ...half, alsoReported: Object.fromEntries(await Promise.all(others)) };
+  return { ...half, extraDevSets: Object.fromEntries(await Promise.all(others)) };
 }
 
 async function shuffledParts<K extends TaskKind>(

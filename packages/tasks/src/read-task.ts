@@ -5,7 +5,7 @@ import type { TaskKind } from './data-set.js';
 import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';
 import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
 import { holdOutDev, holdOutLanguage } from './split.js';
-import { metricsFor, metricsLedBy, type Task, taskOf } from './task.js';
+import { metricsFor, metricsWithPrimary, type Task, taskOf } from './task.js';
 
 /** The files of a task, and how to read them. */
 export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
@@ -25,7 +25,7 @@ export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOp
   readonly readers?: readonly TableReader[] | undefined;
 }
 
-const OF_FILES = ['train', 'dev', 'storage', 'name'];
+const FILE_OPTIONS = ['train', 'dev', 'storage', 'name'];
 
 /**
  * Reads a task of your own: one or two files in the formats of `readTable`.
@@ -33,7 +33,7 @@ const OF_FILES = ['train', 'dev', 'storage', 'name'];
  * option, or a metric that does not fit.
  */
 export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskOptions<K>): Promise<Task<K>> {
-  assertKnownOptions('readTask', options, [...COLUMN_OPTIONS, ...OF_FILES, 'kind', 'metric', 'readers']);
+  assertKnownOptions('readTask', options, [...COLUMN_OPTIONS, ...FILE_OPTIONS, 'kind', 'metric', 'readers']);
   const { train: trainPath, dev: devPath, storage, name, kind, metric, ...reading } = options;
   const read = async (path: string, like?: Awaited<ReturnType<typeof readTable<K>>>) =>
     readTable(await readBytes(storage, path), { ...reading, path, kind, like });
@@ -41,7 +41,7 @@ export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskO
   const { train, dev } =
     devPath === undefined ? await holdOutDev(whole) : { train: whole, dev: await read(devPath, whole) };
   const { classes } = train;
-  const metrics = metric === undefined ? metricsFor(train.kind, classes) : metricsLedBy(metric, train);
+  const metrics = metric === undefined ? metricsFor(train.kind, classes) : metricsWithPrimary(metric, train);
   return taskOf(name ?? fileStem(trainPath), train, dev, metrics);
 }
 
@@ -66,7 +66,7 @@ export interface LanguageTaskFiles {
  * @throws DataError when a file is missing or malformed, or has too few rows to hold some out.
  */
 export async function readLanguageTask(files: LanguageTaskFiles): Promise<LanguageTask> {
-  assertKnownOptions('readLanguageTask', files, [...OF_FILES, 'documentEnd']);
+  assertKnownOptions('readLanguageTask', files, [...FILE_OPTIONS, 'documentEnd']);
   const { train: trainPath, dev: devPath, storage, name, documentEnd } = files;
   const read = async (path: string) => readLanguageSet(await readBytes(storage, path), { path, documentEnd });
   const whole = await read(trainPath);

@@ -1,6 +1,6 @@
 import { ConfigError, didYouMean } from '@peftjs/core/method';
 import type { DataSet, TaskKind } from './data-set.js';
-import { entityF1, entityScores, type Taggings } from './metrics/entities.js';
+import { entityF1, entityScores, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
 import { meanReciprocalRank, ndcgAt, type Ranking, recallAt } from './metrics/retrieval.js';
 import {
@@ -32,7 +32,7 @@ export interface Task<K extends TaskKind = TaskKind> {
    */
   readonly selection?: DataSet<K>;
   /** Other sets that are reported in addition to `dev`, by name, e.g. the mismatched set of MNLI. */
-  readonly alsoReported?: Readonly<Record<string, DataSet<K>>>;
+  readonly extraDevSets?: Readonly<Record<string, DataSet<K>>>;
   /** The metrics of the task. */
   readonly metrics: MetricSet<never>;
   /** The name of the metric that selects a checkpoint; higher is better. */
@@ -132,7 +132,7 @@ export function metricSet(primary: string, ...others: readonly string[]): Metric
  * second of two classes.
  * @throws ConfigError for a metric that does not suit the data, or of which lower is better.
  */
-export function metricsLedBy(
+export function metricsWithPrimary(
   primary: string,
   { kind, classes }: Pick<DataSet<TaskKind>, 'kind' | 'classes'>,
 ): MetricSet<never> {
@@ -149,10 +149,10 @@ export function metricsLedBy(
 }
 
 /** The most classes that have an F1 of their own, and the longest name of such a class, in characters. */
-const MOST_OWN_SCORES = 100;
+const MAX_OWN_SCORES = 100;
 
 function ownScores(classes: readonly string[]): readonly string[] {
-  return classes.length <= MOST_OWN_SCORES && classes.every(({ length }) => length <= MOST_OWN_SCORES) ? classes : [];
+  return classes.length <= MAX_OWN_SCORES && classes.every(({ length }) => length <= MAX_OWN_SCORES) ? classes : [];
 }
 
 const ofRows: Readonly<Record<string, Metric<never>>> = {
@@ -194,8 +194,8 @@ function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
   ]);
   const metrics = {
     entityF1,
-    entityPrecision: (predicted: Taggings, actual: Taggings) => entityScores(predicted, actual).precision,
-    entityRecall: (predicted: Taggings, actual: Taggings) => entityScores(predicted, actual).recall,
+    entityPrecision: (predicted: TagSequences, actual: TagSequences) => entityScores(predicted, actual).precision,
+    entityRecall: (predicted: TagSequences, actual: TagSequences) => entityScores(predicted, actual).recall,
     tokenAccuracy,
   };
   return { primary: 'entityF1', metrics: { ...metrics, ...Object.fromEntries(own) } };
@@ -205,7 +205,7 @@ function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
 const ENTITY = /^[BIES]-./;
 
 /** The share of words with the right tag; 0 without words. */
-function tokenAccuracy(predicted: Taggings, actual: Taggings): number {
+function tokenAccuracy(predicted: TagSequences, actual: TagSequences): number {
   const words = actual.flatMap((tags, row) => tags.map((tag, word) => Number(predicted[row]?.[word] === tag)));
   return words.length === 0 ? 0 : words.reduce((sum, right) => sum + right, 0) / words.length;
 }

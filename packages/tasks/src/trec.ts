@@ -58,7 +58,7 @@ async function assemble(
   { split = 'official', seed }: PublishedTaskOptions,
 ): Promise<Task<LabelKind>> {
   const task = taskOf('trec', await read('train'), await read('test'));
-  return applySplit(task, split, { halved: 'dev', seed });
+  return applySplit(task, split, { selectionFrom: 'dev', seed });
 }
 
 async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet<LabelKind>> {

@@ -39,7 +39,7 @@ describe('texts', () => {
       ['e$fg', 'e$fg'],
       ['$hij', '$hij'],
     ]);
-    expect(data).toMatchObject({ name: 'notes', kind: 'causal-lm', maxTokens: 4, truncated: 0, leftOut: 1 }); // the last $
+    expect(data).toMatchObject({ name: 'notes', kind: 'causal-lm', maxTokens: 4, truncated: 0, dropped: 1 }); // the last $
   });
 
   it("begin with the tokenizer's first token", async () => {
@@ -67,7 +67,7 @@ describe('texts', () => {
         const data = await encode(texts.map((text) => ({ text })), maxTokens); // prettier-ignore
         const whole = `${texts.join('$')}$`;
         const packed = data.rows.map(({ ids }) => shown(ids)).join('');
-        expect(packed).toBe(data.leftOut === 1 ? whole.slice(0, -1) : whole);
+        expect(packed).toBe(data.dropped === 1 ? whole.slice(0, -1) : whole);
         expect(data.rows.slice(0, -1).every(({ ids }) => ids.length === maxTokens)).toBe(true);
       }),
     );
@@ -98,7 +98,7 @@ describe('instructions', () => {
       ['qyes', '.yes'],
       ['x$', 'x$'],
     ]);
-    expect([data.truncated, data.leftOut]).toEqual([1, 1]);
+    expect([data.truncated, data.dropped]).toEqual([1, 1]);
     await expect(encode(rows.slice(1, 2), 4)).rejects.toBeInstanceOf(DataError);
     await expect(encode(rows.slice(1, 2), 4)).rejects.toThrow(/notes: expected tokens to learn, got none within 4/);
   });
@@ -222,7 +222,7 @@ describe('causalEvaluation', () => {
     const { evaluation, logits } = await prepared();
     expect(() => evaluation.score(logits.slice(1))).toThrow(ShapeError);
     expect(() => evaluation.score(logits.map((row) => row.subarray(1)))).toThrow(ShapeError);
-    expect(() => causalEvaluation({ name: 'x', kind: 'causal-lm', rows: [], maxTokens: 4, truncated: 0, leftOut: 0 }, { batchSize: 0 })).toThrow(ConfigError); // prettier-ignore
+    expect(() => causalEvaluation({ name: 'x', kind: 'causal-lm', rows: [], maxTokens: 4, truncated: 0, dropped: 0 }, { batchSize: 0 })).toThrow(ConfigError); // prettier-ignore
   });
 });
 

@@ -19,7 +19,7 @@ const folder = `${fixtureFolder}/glue`;
 const names = [...glueTasks.keys()];
 const readFixture = (path: string) => fixture(`hub/${path}`);
 const labelsOf = ({ rows }: DataSet<LabelKind>) => rows.map(({ label }) => label);
-const setsOf = ({ train, dev, alsoReported = {} }: Task<LabelKind>) => [train, dev, ...Object.values(alsoReported)];
+const setsOf = ({ train, dev, extraDevSets = {} }: Task<LabelKind>) => [train, dev, ...Object.values(extraDevSets)];
 
 describe('the tasks of the suite', () => {
   it('are nine, with MNLI reported on either development set', () => {
@@ -128,14 +128,14 @@ describe('rows', () => {
   });
 
   it("of MNLI, with the hub's classes and both development sets", async () => {
-    const { train, dev, classes, alsoReported } = await task('mnli');
+    const { train, dev, classes, extraDevSets } = await task('mnli');
     expect(classes).toEqual(['entailment', 'neutral', 'contradiction']);
     expect(labelsOf(train)).toEqual([0, 2, 1]);
     expect(labelsOf(dev)).toEqual([1, 0]);
-    expect(Object.keys(alsoReported ?? {})).toEqual(['mismatched']);
+    expect(Object.keys(extraDevSets ?? {})).toEqual(['mismatched']);
     const mismatched = await task('mnli-mm');
-    expect(mismatched.dev.rows).toEqual(alsoReported?.['mismatched']?.rows);
-    expect([mismatched.alsoReported, mismatched.train.fingerprint]).toEqual([undefined, train.fingerprint]);
+    expect(mismatched.dev.rows).toEqual(extraDevSets?.['mismatched']?.rows);
+    expect([mismatched.extraDevSets, mismatched.train.fingerprint]).toEqual([undefined, train.fingerprint]);
   });
 
   it('of QNLI and RTE, where entailment is class 0', async () => {

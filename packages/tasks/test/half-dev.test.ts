@@ -43,7 +43,7 @@ describe('the half-dev split', () => {
   const halved = golden.cases.filter(({ length }) => length >= 2 * 24 && length < 2000);
 
   it.each(halved)('splits $length rows by seed $seed like torch', async ({ length, seed, first, last }) => {
-    const { train, selection, dev } = await halfDev(await numbered(2, length), { halved: 'dev', seed });
+    const { train, selection, dev } = await halfDev(await numbered(2, length), { selectionFrom: 'dev', seed });
     const [selected, reported] = [numbersOf(selection), numbersOf(dev)];
     expect([train.rows.length, selected.length, reported.length]).toEqual([
       2,
@@ -58,7 +58,7 @@ describe('the half-dev split', () => {
   it('takes 1000 training rows if the development set stays whole', async () => {
     const [{ first, last } = { first: [], last: [] }] = golden.cases.filter(({ length }) => length === 67349);
     const task = await numbered(67349, 5);
-    const { train, selection, dev } = await halfDev(task, { halved: 'train' });
+    const { train, selection, dev } = await halfDev(task, { selectionFrom: 'train' });
     expect(numbersOf(selection).slice(0, 24)).toEqual(first);
     expect(numbersOf(train).slice(-24)).toEqual(last);
     expect([selection?.rows.length, train.rows.length, dev]).toEqual([1000, 66349, task.dev]);
@@ -77,7 +77,7 @@ describe('the half-dev split', () => {
     ['rte', 'dev'],
     ['wnli', 'dev'],
   ])('of %s takes its selection rows from %s', (name, part) => {
-    expect(glueTasks.get(name)?.halved).toBe(part);
+    expect(glueTasks.get(name)?.selectionFrom).toBe(part);
   });
 
   it('is an option of every published task', async () => {
@@ -97,17 +97,17 @@ describe('the half-dev split', () => {
   it('halves both development sets of MNLI', async () => {
     const task = await glueTask('mnli', `${fixtureFolder}/glue`, diskStorage(), { split: 'half-dev' });
     expect([task.selection?.rows.length, task.dev.rows.length]).toEqual([1, 1]);
-    expect(task.alsoReported?.['mismatched']?.rows).toHaveLength(2);
+    expect(task.extraDevSets?.['mismatched']?.rows).toHaveLength(2);
   });
 
   it('rejects a task with too few rows', async () => {
-    await expectDataError(halfDev(await numbered(1000, 5), { halved: 'train' }), 'sst2/train', '1000');
-    await expectDataError(halfDev(await numbered(2, 1), { halved: 'dev' }), 'sst2/dev', 'got 1');
+    await expectDataError(halfDev(await numbered(1000, 5), { selectionFrom: 'train' }), 'sst2/train', '1000');
+    await expectDataError(halfDev(await numbered(2, 1), { selectionFrom: 'dev' }), 'sst2/dev', 'got 1');
   });
 
   it('names its parts, and keeps the metrics', async () => {
     const task = await numbered(4, 4);
-    const half = await halfDev(task, { halved: 'dev' });
+    const half = await halfDev(task, { selectionFrom: 'dev' });
     expect([half.selection?.name, half.dev.name, half.metrics]).toEqual([
       'sst2/dev/selection',
       'sst2/dev/rest',

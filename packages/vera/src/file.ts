@@ -5,7 +5,7 @@ import {
   describe,
   fanInFanOut,
   matrixOf,
-  refuseOtherTensors,
+  assertNoOtherTensors,
   sizeOf,
   tensorAt,
   transposed,
@@ -18,10 +18,10 @@ import {
 import type { VeraConfig } from './config.js';
 
 /** PEFT's suffixes of d and b after the module's path, and PEFT's names of the shared matrices. */
-const OF_MODULE = { veraLambdaD: '.vera_lambda_d', veraLambdaB: '.vera_lambda_b' } as const;
+const MODULE_SUFFIXES = { veraLambdaD: '.vera_lambda_d', veraLambdaB: '.vera_lambda_b' } as const;
 const SHARED = { veraA: 'vera_A', veraB: 'vera_B' } as const;
 
-const SUFFIXES = Object.values(OF_MODULE);
+const SUFFIXES = Object.values(MODULE_SUFFIXES);
 
 /** PEFT's fields and their options. */
 const FIELDS = {
@@ -39,7 +39,7 @@ const FIELDS = {
 export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>): AdapterFile {
   const tensors: HostTensors = {};
   for (const path of Object.keys(layers)) {
-    for (const [name, suffix] of Object.entries(OF_MODULE))
+    for (const [name, suffix] of Object.entries(MODULE_SUFFIXES))
       tensors[path + suffix] = tensorAt(values, `${path}.${name}`);
   }
   if (config.saveProjection) {
@@ -68,13 +68,19 @@ export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; 
   assertNoBias(config);
   const paths = adaptedPaths(tensors, SUFFIXES);
   if (paths.length === 0) {
-    throw new CheckpointError(`the file holds no tensor '<module>${OF_MODULE.veraLambdaD}'`, OF_MODULE.veraLambdaD);
+    throw new CheckpointError(
+      `the file holds no tensor '<module>${MODULE_SUFFIXES.veraLambdaD}'`,
+      MODULE_SUFFIXES.veraLambdaD,
+    );
   }
   const { vera_A: veraA, vera_B: veraB, ...own } = tensors;
-  refuseOtherTensors(own, paths, SUFFIXES);
+  assertNoOtherTensors(own, paths, SUFFIXES);
   const values: HostTensors = {};
   for (const path of paths) {
-    const [d, b] = [vectorOf(own, path + OF_MODULE.veraLambdaD), vectorOf(own, path + OF_MODULE.veraLambdaB)];
+    const [d, b] = [
+      vectorOf(own, path + MODULE_SUFFIXES.veraLambdaD),
+      vectorOf(own, path + MODULE_SUFFIXES.veraLambdaB),
+    ];
     assertFeatures(file, path, { outFeatures: sizeOf(b.shape) });
     Object.assign(values, { [`${path}.veraLambdaD`]: d, [`${path}.veraLambdaB`]: b });
   }
@@ -106,8 +112,8 @@ function rankOf(config: AdapterFile['config'], paths: readonly string[], values:
   throw new CheckpointError(
     odd === undefined
       ? `r is ${describe(config.r)}, but the tensors hold ${r} ranks`
-      : `'${odd}${OF_MODULE.veraLambdaD}' holds ${rankAt(odd)} ranks; expected ${r}, as in '${paths[0] as string}'`,
-    odd === undefined ? 'r' : odd + OF_MODULE.veraLambdaD,
+      : `'${odd}${MODULE_SUFFIXES.veraLambdaD}' holds ${rankAt(odd)} ranks; expected ${r}, as in '${paths[0] as string}'`,
+    odd === undefined ? 'r' : odd + MODULE_SUFFIXES.veraLambdaD,
   );
 }
 

@@ -1,4 +1,4 @@
-import { defineMethod, narrowedTo, sitesForBudget, type CallableMethod, type Site } from '@peftjs/core/method';
+import { defineMethod, narrowTargets, sitesForBudget, type CallableMethod, type Site } from '@peftjs/core/method';
 import { parseVeraConfig, type VeraConfig } from './config.js';
 import { readVeraFile, veraFile } from './file.js';
 import { drawProjections, storedAt, veraLayer } from './layer.js';
@@ -35,7 +35,7 @@ function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConf
   const kept = sitesForBudget(sites, budget, (site) => storedAt(site, 1));
   const withoutRanks = kept.reduce((sum, site) => sum + storedAt(site, 0), 0);
   const r = Math.max(1, Math.floor((budget - withoutRanks) / kept.length));
-  return { ...narrowedTo(kept, config, sites), r };
+  return { ...narrowTargets(kept, config, sites), r };
 }
 
 export type { VeraConfig } from './config.js';

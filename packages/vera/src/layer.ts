@@ -91,7 +91,7 @@ function indices(count: number): number[] {
 }
 
 /** The most values of the two matrices together: 512 MB. */
-const MOST_NUMBERS = 2 ** 27;
+const MAX_NUMBERS = 2 ** 27;
 
 /** The frozen matrices that all modules share. */
 interface Projections {
@@ -110,8 +110,8 @@ interface Projections {
 export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }: VeraConfig): Projections {
   const [inFeatures, outFeatures] = widest(sites);
   const numbers = r * (inFeatures + outFeatures);
-  if (numbers > MOST_NUMBERS) {
-    const most = Math.floor(MOST_NUMBERS / (inFeatures + outFeatures));
+  if (numbers > MAX_NUMBERS) {
+    const most = Math.floor(MAX_NUMBERS / (inFeatures + outFeatures));
     throw new ConfigError(`vera: r is ${r}; the shared matrices of these modules allow at most ${most}`, 'r');
   }
   const uniform = torchUniform(projectionPrngKey);

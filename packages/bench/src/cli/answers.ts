@@ -31,14 +31,14 @@ export type AnswerWriter = (answers: readonly Answered[]) => string;
 export const jsonLines: AnswerWriter = (answers) => answers.map((answer) => `${JSON.stringify(answer)}\n`).join('');
 
 /** The least width of the first column, in characters. It keeps the columns of successive portions of texts aligned. */
-const LEAST_WIDTH = 12;
+const MIN_WIDTH = 12;
 
 /**
  * Formats predictions for people, up to `columns` characters wide. Labels, or the first numbers of a vector, come
  * before the text. Entities, with the offsets of their first and last characters, and generated text come below it.
  */
 export function table(columns: number): AnswerWriter {
-  let width = LEAST_WIDTH;
+  let width = MIN_WIDTH;
   return (answers) => {
     const firsts = answers.map(firstColumn);
     width = Math.max(width, ...firsts.map((first) => first?.length ?? 0));

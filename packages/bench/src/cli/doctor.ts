@@ -3,8 +3,8 @@ import type { Command } from 'commander';
 import { ConfigError } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import { commandName } from '../registry/command-name.js';
-import { engineFromFlags, isOffered, isOnDevice } from '../registry/executors.js';
-import { offeredMethods } from '../registry/methods.js';
+import { engineFromFlags, isSelectable, isOnDevice } from '../registry/executors.js';
+import { availableMethods } from '../registry/methods.js';
 import { checkGpus } from '../run/check-gpus.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
@@ -48,7 +48,7 @@ function gib(bytes: number): string {
 async function diagnose({ json }: DoctorFlags): Promise<void> {
   if (json) throw new ConfigError('--json is for doctor --gpu; add --gpu, or leave --json out', 'json');
   const backends = await offeredBackends();
-  const methods = await offeredMethods();
+  const methods = await availableMethods();
   const { isReady, line } = verdictOf(backends, methods.length);
   process.stdout.write(`${line}\n\n`);
   if (!isReady) process.exitCode = NOT_READY;
@@ -109,7 +109,7 @@ export function verdictOf(
  * The backends that `--backend` accepts. A device is only detected by starting it: installed libraries do not prove it.
  */
 async function offeredBackends(): Promise<BackendReport[]> {
-  const reports = (await listBackends()).filter(isOffered);
+  const reports = (await listBackends()).filter(isSelectable);
   return Promise.all(reports.map(async (report) => (isOnDevice(report) ? started(report) : report)));
 }
 

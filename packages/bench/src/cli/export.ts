@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
-import { assertLabelNames, ConfigError, meaningOf, outputsOf } from '@peftjs/core/method';
+import { assertLabelNames, ConfigError, outputMeaning, outputsOf } from '@peftjs/core/method';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
@@ -77,7 +77,7 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
   async onnx({ model, peft, out, dtypes }) {
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // if not mergeable, the adapter's layers become part of the graph
-    const maxTokens = Math.min(model.maxTokens, MOST_TOKENS);
+    const maxTokens = Math.min(model.maxTokens, MAX_TOKENS);
     const graphs = new Map<string, Uint8Array>();
     const distances: string[] = [];
     for (const dtype of dtypes) {
@@ -85,7 +85,7 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
       distances.push(shownDistance(dtype, await checkOnnx(files, source, { maxTokens, dtype })));
       for (const [file, bytes] of files) graphs.set(file, bytes);
     }
-    const meant = { ...peft.model, ...meaningOf(activeAdapter(peft)) };
+    const meant = { ...peft.model, ...outputMeaning(activeAdapter(peft)) };
     await saveOnnx('adapters' in source ? meant : source, graphs, out, { maxTokens, resolvePackage: packageFolder });
     const { maxTokens: longest } = model.withPast ?? {};
     const limit = longest === undefined ? '' : ` for texts of at most ${longest} tokens, prompts included,`;
@@ -100,7 +100,7 @@ function shownDistance(dtype: OnnxDtype, distance: number): string {
 }
 
 /** The longest input, in tokens, that a graph is exported for: its position tables grow with it. */
-const MOST_TOKENS = 4096;
+const MAX_TOKENS = 4096;
 
 /**
  * Returns the graph's inputs. Token types only where the tokenizer has them, since transformers.js passes no others.
@@ -130,7 +130,7 @@ async function exportAdapter(
     adapters: {},
     loading: { resolvePackage: packageFolder },
   });
-  const loaded = opened.acting as PeftModel;
+  const loaded = opened.loadedModel as PeftModel;
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtypes: DTYPES[dtype] });
   process.stderr.write(`wrote ${written} to ${out}\n`);

@@ -4,9 +4,9 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, didYouMean } from '@peftjs/core/method';
 import { taskKinds, type DocumentEnd, type TaskKind } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
-import { offeredMethods } from '../registry/methods.js';
+import { availableMethods } from '../registry/methods.js';
 import {
-  areLanguageTasks,
+  hasLanguageTasks,
   columnFlags,
   publishedTasksIn,
   taskName,
@@ -17,7 +17,7 @@ import { presetNamed, presets } from '../study/presets.js';
 import {
   composeStudy,
   languageStudy,
-  methodsOver,
+  mergeMethods,
   readStudyFile,
   type ComposedStudy,
   type Study,
@@ -181,7 +181,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const tasks = list('task', flags.task) ?? (await tasksOf(data, file.tasks, usual));
   const over = [file, { ...flagInput({ ...flags, method }), ...optional('tasks', tasks) }, above];
   const labelled = composeStudy([...preset, ...over]);
-  const isLanguage = await areLanguageTasks(labelled.tasks, data);
+  const isLanguage = await hasLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
   const engine = engineFromFlags({ dtype, ...flags });
   return { study: withoutOwn(study, flags), data, engine };
@@ -190,8 +190,8 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
 /** Spells the names in `--method` as the study's arms or the installed methods do: case is ignored. */
 async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
   if (names === undefined) return undefined;
-  const arms = below.flatMap(({ methods }) => Object.keys(methodsOver({}, methods)));
-  const known = [...arms, ...(await offeredMethods()).map(({ name }) => name)];
+  const arms = below.flatMap(({ methods }) => Object.keys(mergeMethods({}, methods)));
+  const known = [...arms, ...(await availableMethods()).map(({ name }) => name)];
   const spelled = (name: string): string =>
     known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
   return names
@@ -211,7 +211,7 @@ function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
 
 /** Removes a preset's learning rates, which are for the embedded tasks: other data use each method's default. */
 function withoutRates(study: StudyInput): StudyInput {
-  const arms = Object.entries(methodsOver({}, study.methods));
+  const arms = Object.entries(mergeMethods({}, study.methods));
   const methods = Object.fromEntries(
     arms.map(([arm, settings]) => [arm, { ...(settings as object), learningRate: null }]),
   );

@@ -1,4 +1,4 @@
-import { TIMED, type TimedSize } from '../run/check-engine.js';
+import { TIMED_SIZES, type TimedSize } from '../run/check-engine.js';
 import type { GpuCheck, GpuFindings, MethodCheck, Timing } from '../run/check-gpus.js';
 
 /** The machine and the versions of what computes on it. */
@@ -85,8 +85,8 @@ function size(distance: number): string {
 }
 
 function timeLines({ backends, cpu }: GpuFindings): string[] {
-  return (Object.keys(TIMED) as TimedSize[]).flatMap((name) => {
-    const { shape, batch } = TIMED[name];
+  return (Object.keys(TIMED_SIZES) as TimedSize[]).flatMap((name) => {
+    const { shape, batch } = TIMED_SIZES[name];
     return [
       `${shape.layers} layers of ${shape.hidden}, ${batch.rows} x ${batch.tokens} tokens`,
       ...backends.flatMap((backend) => (backend.steps ? [`  ${timeLine(nameOf(backend), backend.steps[name])}`] : [])),

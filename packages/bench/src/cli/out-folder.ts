@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { commandName } from '../registry/command-name.js';
 import { ADAPTER_CONFIG, ConfigError } from '@peftjs/core/method';
-import { HALF_WRITTEN } from '../results/folder.js';
+import { UNFINISHED_FILE } from '../results/folder.js';
 
 /** Adds the flags of a command that writes a folder, and returns the command. */
 export function withOutFlags(command: Command, about: string): Command {
@@ -65,9 +65,9 @@ const KINDS: readonly (readonly [content: string, files: readonly string[]])[] =
 function contentOf(folder: string): string | undefined {
   const kind = KINDS.find(([, files]) => files.some((file) => existsSync(join(folder, file))));
   if (kind) return kind[0];
-  const files = readdirSync(folder).filter((name) => !name.startsWith('.') && !HALF_WRITTEN.test(name));
-  const more = files.length > MOST_NAMED ? ', ..' : '';
-  return files.length === 0 ? undefined : `other files (${files.slice(0, MOST_NAMED).join(', ')}${more})`;
+  const files = readdirSync(folder).filter((name) => !name.startsWith('.') && !UNFINISHED_FILE.test(name));
+  const more = files.length > MAX_NAMED ? ', ..' : '';
+  return files.length === 0 ? undefined : `other files (${files.slice(0, MAX_NAMED).join(', ')}${more})`;
 }
 
-const MOST_NAMED = 3;
+const MAX_NAMED = 3;

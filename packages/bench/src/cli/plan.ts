@@ -2,7 +2,7 @@ import { ConfigError, DataError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { formatDuration, formatSmall } from '../report/format.js';
 import { POWER, reachOf, spreadsOf, type Reach, type Spread } from '../report/statistics/power.js';
-import { ofNewestNumerics, readResults } from '../results/files.js';
+import { keepNewestNumerics, readResults } from '../results/files.js';
 import { measureTasks, MEASURED_STEPS, type MeasuredTask } from '../run/measure-steps.js';
 import { planTrials, type Trial, type TrialContext } from '../study/trials.js';
 import { countTuning, planTuning, trialsOf } from '../study/tuning.js';
@@ -80,7 +80,7 @@ export async function knownSpreads(
 ): Promise<Record<string, Spread> | null> {
   if (spread !== undefined) return Object.fromEntries(tasks.map((task) => [task, { seeds: spread, rows: null }]));
   const results = await readResults(spreadFrom ?? out);
-  const found = results.length === 0 ? new Map<string, Spread>() : spreadsOf(ofNewestNumerics(results).results);
+  const found = results.length === 0 ? new Map<string, Spread>() : spreadsOf(keepNewestNumerics(results).results);
   if (found.size > 0) return Object.fromEntries(tasks.map((task) => [task, found.get(task) ?? typical(found)]));
   if (spreadFrom === undefined) return null;
   throw new DataError(`${spreadFrom} gives no spread; it needs results of at least two arms and two seeds`, spreadFrom);
@@ -243,7 +243,7 @@ function count(amount: number, noun: string): string {
 }
 
 /** Writes a plan: a line of JSON on stdout, or words on stderr. */
-export function sayPlan(plan: Plan, asJson: boolean): void {
+export function printPlan(plan: Plan, asJson: boolean): void {
   if (asJson) process.stdout.write(`${JSON.stringify(plan)}\n`);
   else process.stderr.write(`${commandName}: the plan (nothing is run or written)\n${describePlan(plan)}\n`);
 }

@@ -17,7 +17,7 @@ import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count } from './flags.js';
 import { adapterConfig, isAdapter, taskOf } from './inspect.js';
-import { checkTextSource, portions, type GivenText, type TextSource } from './texts.js';
+import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peft-bench predict`. */
 interface PredictFlags {
@@ -78,7 +78,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
     ? jsonLines
     : table(process.stdout.isTTY ? process.stdout.columns : Infinity);
   try {
-    for await (const portion of portions(given, subject.task === 'text-generation' ? 1 : PORTION)) {
+    for await (const portion of textBatches(given, subject.task === 'text-generation' ? 1 : PORTION)) {
       const answers = await predictor.answer(portion);
       await write(written(portion.map((text, index) => ({ ...text, ...(answers[index] as Answer) }))));
     }
@@ -156,7 +156,7 @@ function taskOfModel(source: string, { architectures }: Readonly<Record<string, 
 }
 
 /** The flags that apply to only one task. */
-const OF_TASK = {
+const TASK_FLAGS = {
   pairs: ['--pairs', 'text-classification'],
   topK: ['--top-k', 'text-classification'],
   threshold: ['--threshold', 'text-classification'],
@@ -166,8 +166,8 @@ const OF_TASK = {
 
 /** @throws ConfigError for a flag of another task. */
 function checkFlags(flags: PredictFlags, { source, task }: Subject): void {
-  for (const [name, [flag, own]] of Object.entries(OF_TASK)) {
-    if (flags[name as keyof typeof OF_TASK] === undefined || own === task) continue;
+  for (const [name, [flag, own]] of Object.entries(TASK_FLAGS)) {
+    if (flags[name as keyof typeof TASK_FLAGS] === undefined || own === task) continue;
     throw new ConfigError(`${flag} is for ${own}; the task of ${source} is ${task}`, name);
   }
 }
@@ -204,12 +204,12 @@ async function opened<T extends PredictTask>(
 const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) => text);
 
 /** The default threshold for multi-label models: a label counts if it is more likely than not. */
-const LIKELIER_THAN_NOT = 0.5;
+const DEFAULT_THRESHOLD = 0.5;
 
 const OPENERS: Readonly<Record<PredictTask, (subject: Subject, flags: PredictFlags) => Promise<Predictor>>> = {
   async 'text-classification'(subject, flags) {
     const classify = await opened('text-classification', subject, flags);
-    const usual = subject.isMultiLabel && flags.topK === undefined ? LIKELIER_THAN_NOT : undefined;
+    const usual = subject.isMultiLabel && flags.topK === undefined ? DEFAULT_THRESHOLD : undefined;
     const { topK, threshold = usual } = flags;
     const options = {
       topK: topK ?? (threshold === undefined ? 1 : null),

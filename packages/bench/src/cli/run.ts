@@ -8,12 +8,12 @@ import { compareRuns } from '../report/statistics/two-runs.js';
 import { renderTable } from '../report/table.js';
 import {
   foreignNumerics,
-  leftOutNotes,
-  ofNewestNumerics,
+  exclusionNotes,
+  keepNewestNumerics,
   readResults,
   runFileIn,
   writeRunFile,
-  type Poolable,
+  type PooledResults,
 } from '../results/files.js';
 import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints, tuningFolder } from '../results/folder.js';
 import { toJson } from '../results/json.js';
@@ -21,7 +21,7 @@ import type { TrialResult } from '../results/schema.js';
 import { planRun, type PlannedRun } from '../run/plan-run.js';
 import { inProcessRunner, localRunner } from '../run/processes.js';
 import { parseAddress } from '../run/queue/contract.js';
-import { runTrials, tune, withoutHopeless } from '../run/run-trials.js';
+import { runTrials, tune, failUntunableTrials } from '../run/run-trials.js';
 import type { TrialRunner } from '../run/runner.js';
 import { assertSharable, parseShard, planTrials, shardOf, type Shard, type TrialContext } from '../study/trials.js';
 import {
@@ -36,7 +36,7 @@ import {
 } from './flags.js';
 import { assertInputs } from './inputs.js';
 import { checkOut, FORCE, type OutFlags } from './out-folder.js';
-import { checkPlanFlags, planOf, sayPlan, type PlanFlags } from './plan.js';
+import { checkPlanFlags, planOf, printPlan, type PlanFlags } from './plan.js';
 import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench run`. */
@@ -107,7 +107,7 @@ async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
   const { engine, plan: context } = await planRun(composed);
   const workers = Math.max(1, flags.workers ?? defaultWorkers(engine));
   try {
-    sayPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
+    printPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
     return 0;
   } catch (error) {
     if (signal.aborted) return INTERRUPTED;
@@ -120,7 +120,7 @@ async function runPlanned(
   { engine, tasks, plan }: PlannedRun,
   { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
-  const runner = withoutHopeless(openRunner(engine));
+  const runner = failUntunableTrials(openRunner(engine));
   const context = { out, runner, tasks, signal };
   try {
     const foreign = await foreignNumerics(out);
@@ -150,11 +150,11 @@ type OpenRunner = (engine: EnginePlan) => TrialRunner;
 
 /** Decides where the trials run. An unreachable Redis is reported before anything is loaded. */
 async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: Flags): Promise<OpenRunner> {
-  const keeping = checkpointEvery === undefined ? {} : { checkpointEvery };
+  const checkpointing = checkpointEvery === undefined ? {} : { checkpointEvery };
   if (queue === undefined) {
     const checkpoints = checkpointFolder(out);
-    if (workers === 0) return () => inProcessRunner({ checkpoints, ...keeping });
-    return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...keeping });
+    if (workers === 0) return () => inProcessRunner({ checkpoints, ...checkpointing });
+    return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...checkpointing });
   }
   if (workers !== undefined) {
     throw new ConfigError(
@@ -166,7 +166,7 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
     throw new ConfigError('--shard and --queue both distribute the trials; leave one out', 'shard');
   }
   const { queueRunner } = await import('../run/queue/runner.js');
-  const runner = await queueRunner(parseAddress(queue), keeping);
+  const runner = await queueRunner(parseAddress(queue), checkpointing);
   return () => runner;
 }
 
@@ -228,18 +228,18 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
   });
   const whole = {
     ...summary,
-    notes: [...leftOutNotes(pooled), ...summary.notes],
+    notes: [...exclusionNotes(pooled), ...summary.notes],
     ...(against !== undefined && other && { against: compareRuns(results, other, against) }),
   };
   await writeReport(folder, results, whole);
   const table = renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 });
-  process.stderr.write(`\n${[table, ...leftOutNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
+  process.stderr.write(`\n${[table, ...exclusionNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
 }
 
 /** The results of a folder that can be pooled. @throws DataError if there are none. */
-async function existingResults(folder: string): Promise<Poolable> {
+async function existingResults(folder: string): Promise<PooledResults> {
   const results = await readResults(folder);
-  if (results.length > 0) return ofNewestNumerics(results);
+  if (results.length > 0) return keepNewestNumerics(results);
   throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
 }
 

@@ -43,11 +43,11 @@ export function checkTextSource({ texts, file, pairs = false }: TextSource): voi
 }
 
 /**
- * Yields texts in portions of at most `most`, as they arrive: of a file or a pipe, only as much is read as is asked
+ * Yields texts in batches of at most `most`, as they arrive: of a file or a pipe, only as much is read as is asked
  * for. Skips blank lines.
  * @throws DataError for a line that is too long, not UTF-8 or not two texts; it gives the line's number.
  */
-export async function* portions(
+export async function* textBatches(
   { texts, file, pairs = false }: TextSource,
   most: number,
 ): AsyncGenerator<readonly GivenText[]> {

@@ -21,14 +21,14 @@ const BACKENDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Whether the flags accept an engine's backend. */
-export function isOffered({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
+export function isSelectable({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): boolean {
   return backendsOf(executor).includes(backend);
 }
 
 /** Parses the engine flags. @throws ConfigError for a backend that the engine does not have. */
 export function engineFromFlags(flags: { engine: string; backend: string; dtype: string }): EnginePlan {
   const { engine: executor, backend, dtype } = flags;
-  if (!isOffered({ executor, backend })) {
+  if (!isSelectable({ executor, backend })) {
     const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
     const hint = other === undefined ? '' : ` (--engine ${other} has '${backend}')`;
     throw new ConfigError(
@@ -82,12 +82,12 @@ interface ResolvedEngine {
 export async function resolveEngine(plan: EnginePlan): Promise<ResolvedEngine> {
   const { info, uploadBytes } = await openExecutor(plan);
   const { backend, threads, versions = {} } = info;
-  const dtype = plan.dtype === 'q8' && !uploadBytes ? WRITTEN_OUT : plan.dtype;
+  const dtype = plan.dtype === 'q8' && !uploadBytes ? EXPANDED_Q8 : plan.dtype;
   return { engine: { ...plan, backend, threads, dtype }, versions };
 }
 
 /** The format of 8-bit weights that are expanded to float32. */
-const WRITTEN_OUT = 'q8 as fp32';
+const EXPANDED_Q8 = 'q8 as fp32';
 
 /** The weight format in which to load the model of a plan. */
 export function weightDtype({ dtype }: Pick<EnginePlan, 'dtype'>): 'fp32' | 'q8' {

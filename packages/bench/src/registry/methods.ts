@@ -3,7 +3,7 @@ import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core/method';
 import { findPackage, packageEntry, packageRoot, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */
-export interface OfferedMethod {
+export interface AvailableMethod {
   /** The command-line name. */
   readonly name: string;
   /** The name of the package. */
@@ -21,7 +21,7 @@ export interface ResolvedMethod {
   /** The method. */
   readonly method: PeftMethod;
   /** The package that offers it. */
-  readonly offer: OfferedMethod;
+  readonly offer: AvailableMethod;
 }
 
 /** Functions that every method has. */
@@ -31,7 +31,7 @@ const FUNCTIONS = ['parseConfig', 'adapt', 'toFile', 'fromFile'] as const satisf
  * Lists the available methods: those of peft-bench's own dependencies, then those of the dependencies of the project in
  * the working directory.
  */
-export async function offeredMethods(): Promise<OfferedMethod[]> {
+export async function availableMethods(): Promise<AvailableMethod[]> {
   const own = await readManifest(packageRoot);
   const project = await readManifest(process.cwd());
   const packages = new Set(
@@ -60,18 +60,18 @@ export async function resolveMethod(name: string): Promise<ResolvedMethod> {
 
 /** Loads every available method, for opening adapters of any of them. */
 export async function everyMethod(): Promise<PeftMethod[]> {
-  const offers = await offeredMethods();
+  const offers = await availableMethods();
   const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
   return resolved.map(({ method }) => method);
 }
 
 /** Whether a method adapts no module, so that only the head is trained. */
-export function isHeadAlone({ capabilities }: PeftMethod): boolean {
+export function isHeadOnly({ capabilities }: PeftMethod): boolean {
   return capabilities.kinds.length === 0;
 }
 
-async function findOffer(name: string): Promise<OfferedMethod> {
-  const byName = await offeredMethods();
+async function findOffer(name: string): Promise<AvailableMethod> {
+  const byName = await availableMethods();
   const claims = byName.filter((offer) => offer.name === name);
   const [claim] = claims.length > 0 ? claims : await methodsOf(name);
   if (claims.length > 1) {
@@ -86,7 +86,7 @@ async function findOffer(name: string): Promise<OfferedMethod> {
   );
 }
 
-async function methodsOf(packageName: string): Promise<OfferedMethod[]> {
+async function methodsOf(packageName: string): Promise<AvailableMethod[]> {
   const folder = findPackage(packageName);
   const manifest = folder === undefined ? undefined : await readManifest(folder);
   if (folder === undefined || manifest === undefined) return [];
@@ -100,7 +100,7 @@ async function methodsOf(packageName: string): Promise<OfferedMethod[]> {
 }
 
 /** @returns the URL of the package's entry, in the folder whose manifest made the offer rather than in another copy. */
-function entryOf({ packageName, folder }: OfferedMethod): string {
+function entryOf({ packageName, folder }: AvailableMethod): string {
   const entry = packageEntry(packageName, folder);
   if (entry !== undefined) return pathToFileURL(entry).href;
   throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');

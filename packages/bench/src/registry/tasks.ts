@@ -101,7 +101,7 @@ function originOf({ train, dev }: TaskFiles): Origin {
  * Whether tasks are for a language model. Missing files count as no: `loadTask` reports them.
  * @throws ConfigError if the tasks are of both kinds.
  */
-export async function areLanguageTasks(names: readonly string[], data: DataSource): Promise<boolean> {
+export async function hasLanguageTasks(names: readonly string[], data: DataSource): Promise<boolean> {
   const kinds = new Map<string, boolean>();
   for (const name of names) kinds.set(name, await isLanguageTask(name, data));
   const [language, other] = [true, false].map((kind) => names.find((name) => kinds.get(name) === kind));

@@ -1,6 +1,6 @@
 import { grouped, type Comparison } from './statistics/comparisons.js';
 import type { Interval } from './statistics/estimates.js';
-import { meritOf, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
+import { orientedScore, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
 
 /** The level of all tests: a pair counts as different, equivalent or no worse if p is below it. */
 export const LEVEL = 0.05;
@@ -22,7 +22,7 @@ export interface Contender {
   /** The score with its interval. */
   readonly score: SummaryRow['score'];
   /** The mean score, negated if lower is better. */
-  readonly merit: number;
+  readonly orientedScore: number;
   /** Why an arm with a budget has no rank; null if it has one. */
   readonly unranked: string | null;
 }
@@ -48,7 +48,7 @@ export interface Contest {
 }
 
 /** The comparison of one arm with another, oriented so that higher is better. */
-export interface Standing {
+export interface Advantage {
   /** The mean gain over the other arm. */
   readonly gain: number;
   /** The 95 % interval of the gain; null for one seed. */
@@ -78,7 +78,7 @@ export interface Compared {
 }
 
 /** An arm with its contest: a row of a task or over all tasks. */
-interface Place extends Contender {
+interface ContestEntry extends Contender {
   readonly model: string;
   readonly task: string | null;
   readonly tasks: readonly string[];
@@ -92,8 +92,8 @@ interface Place extends Contender {
  * contest.
  */
 export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] {
-  const places = [...overall.map((row) => overallPlace(row, rows)), ...rows.map(taskPlace)];
-  return grouped(places, ({ model, task }) => [model, task]).flatMap((ofScope) => {
+  const entries = [...overall.map((row) => overallEntry(row, rows)), ...rows.map(taskEntry)];
+  return grouped(entries, ({ model, task }) => [model, task]).flatMap((ofScope) => {
     const free = ofScope.filter(({ requested }) => requested === null);
     const budgeted = grouped(
       ofScope.filter(({ requested }) => requested !== null),
@@ -102,40 +102,40 @@ export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] 
     const fields =
       budgeted.length === 0 ? [ofScope] : budgeted.map((ofBudget) => [...freeBeside(free, ofBudget), ...ofBudget]);
     return fields.map((field): Contest => {
-      const { model, task, tasks, metric, lowerIsBetter, budget } = field.at(-1) as Place;
+      const { model, task, tasks, metric, lowerIsBetter, budget } = field.at(-1) as ContestEntry;
       const pairs = comparisons.filter(
         (pair) => pair.model === model && pair.task === task && (budgeted.length === 0 || pair.budget === budget.spec),
       );
       return {
         ...{ model, task, tasks, metric, lowerIsBetter, budget, pairs },
-        arms: [...field].sort((a, b) => b.merit - a.merit),
+        arms: [...field].sort((a, b) => b.orientedScore - a.orientedScore),
       };
     });
   });
 }
 
 /** Arms without a budget. If an arm of the same name has one, the label says so, as in the comparisons. */
-function freeBeside(free: readonly Place[], budgeted: readonly Place[]): Place[] {
+function freeBeside(free: readonly ContestEntry[], budgeted: readonly ContestEntry[]): ContestEntry[] {
   const labels = new Set(budgeted.map(({ label }) => label));
   return free.map((arm) => (labels.has(arm.label) ? { ...arm, label: `${arm.label} (${arm.budget.spec})` } : arm));
 }
 
-function taskPlace(row: SummaryRow): Place {
+function taskEntry(row: SummaryRow): ContestEntry {
   const { model, task, metric, lowerIsBetter, label, method, budget, baseline, score, parameters, unranked } = row;
   return {
     ...{ model, task, tasks: [task], metric, lowerIsBetter, label, method, budget, baseline, score },
-    ...{ requested: budget.requested, stored: parameters.stored, merit: meritOf(row) },
+    ...{ requested: budget.requested, stored: parameters.stored, orientedScore: orientedScore(row) },
     unranked: budget.requested === null ? null : unranked,
   };
 }
 
-function overallPlace(row: OverallRow, rows: readonly SummaryRow[]): Place {
+function overallEntry(row: OverallRow, rows: readonly SummaryRow[]): ContestEntry {
   const { model, tasks, metrics, lowerIsBetter, label, budget, baseline, score, stored } = row;
   const own = rows.filter((each) => each.model === model && each.label === label && each.budget.spec === budget.spec);
   const reasons = own.flatMap(({ task, unranked }) => (unranked === null ? [] : [`${unranked} on ${task}`]));
   return {
     ...{ model, task: null, tasks, metric: metrics.join(', '), lowerIsBetter, label, budget, baseline, score, stored },
-    ...{ method: own[0]?.method ?? label, requested: budget.requested, merit: meritOf(row) },
+    ...{ method: own[0]?.method ?? label, requested: budget.requested, orientedScore: orientedScore(row) },
     unranked: budget.requested === null || row.rank !== null ? null : (reasons[0] ?? 'not ranked'),
   };
 }
@@ -156,7 +156,7 @@ export function isSmaller(a: Contender, b: Contender): boolean {
 }
 
 /** Compares `a` with `b`; undefined if they were not trained with the same seeds under the same conditions. */
-export function standing({ pairs, lowerIsBetter }: Contest, a: Contender, b: Contender): Standing | undefined {
+export function advantage({ pairs, lowerIsBetter }: Contest, a: Contender, b: Contender): Advantage | undefined {
   const found = pairs.find(
     (pair) => (pair.a === a.label && pair.b === b.label) || (pair.a === b.label && pair.b === a.label),
   );
@@ -180,7 +180,7 @@ export function standing({ pairs, lowerIsBetter }: Contest, a: Contender, b: Con
 export function equivalentGroups(contest: Contest, arms: readonly Contender[]): [Contender, ...Contender[]][] {
   const groups: [Contender, ...Contender[]][] = [];
   for (const arm of arms) {
-    const joined = groups.find((group) => group.every((other) => standing(contest, arm, other)?.isEquivalent));
+    const joined = groups.find((group) => group.every((other) => advantage(contest, arm, other)?.isEquivalent));
     if (joined) joined.push(arm);
     else groups.push([arm]);
   }

@@ -15,7 +15,7 @@ import {
 import { isEquivalent, nothingDiffers } from './pairs.js';
 import { STABILITY_NOTE, STABILITY_TITLE, stabilityColumns } from './stability.js';
 import { sizedArms, sizingTable } from './sizing.js';
-import { lastStage, stageSummaries, stageTable } from './stages.js';
+import { lastStageSentence, stageSummaries, stageTable } from './stages.js';
 import type { Summary } from './statistics/summary.js';
 import type { RunComparison } from './statistics/two-runs.js';
 import { choiceOf, noiseNote, ratesOf, scoreOf, tunedRows } from './tuning.js';
@@ -178,7 +178,7 @@ function stageTables(panel: Panel): string[] {
       titles,
       rows.map((cells) => cells.map(cellText)),
     );
-    return [`### Memorization and generalization: ${escaped(row.label)}`, escaped(lastStage(stages)), table];
+    return [`### Memorization and generalization: ${escaped(row.label)}`, escaped(lastStageSentence(stages)), table];
   });
 }
 

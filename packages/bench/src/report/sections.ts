@@ -21,12 +21,12 @@ import { sizingFigures } from './sizing.js';
 import { stageFigures } from './stages.js';
 import { pairsPart } from './pairs.js';
 import { grouped } from './statistics/comparisons.js';
-import { meritOf, type OverallRow, type SummaryRow } from './statistics/rows.js';
+import { orientedScore, type OverallRow, type SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
 import { isOnTop, mainVerdicts, type Verdict } from './verdict.js';
 
 /** Up to this many rows are shown as cards on a phone; more are a scrollable table. */
-const MOST_CARDS = 12;
+const MAX_CARDS = 12;
 
 /** The section of one task: its table and its charts. */
 export async function taskSection(panel: Panel, summary: Summary): Promise<Markup> {
@@ -125,7 +125,7 @@ function forestCaption({ equivalent, worse, best }: Verdict, margin: number | nu
 
 function resultsTable(panel: Panel, columns: readonly Column[], verdicts: readonly Verdict[]): Markup {
   const isTop = ({ label, budget }: SummaryRow): boolean => isOnTop(verdicts, label, budget.spec);
-  return html`<table class="${panel.entries.length > MOST_CARDS ? 'results' : 'results cards'}">
+  return html`<table class="${panel.entries.length > MAX_CARDS ? 'results' : 'results cards'}">
     <thead>
       <tr>
         ${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}
@@ -294,7 +294,7 @@ function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[])
   const budgets = grouped([...(budgeted ?? []), ...(free ?? [])], ({ budget }) => budget.spec).map(
     ([{ budget }]) => budget,
   );
-  const labels = [...new Set([...rows].sort((a, b) => meritOf(b) - meritOf(a)).map(({ label }) => label))];
+  const labels = [...new Set([...rows].sort((a, b) => orientedScore(b) - orientedScore(a)).map(({ label }) => label))];
   const rowOf = (label: string, spec: string): OverallRow | undefined =>
     rows.find((row) => row.label === label && row.budget.spec === spec);
   return html`<table class="overall">

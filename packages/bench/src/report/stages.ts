@@ -98,7 +98,7 @@ export function stageTable(stages: readonly StageSummary[], metric: string): Sta
 }
 
 /** What remains after the last stage, in a sentence. */
-export function lastStage(stages: readonly StageSummary[]): string {
+export function lastStageSentence(stages: readonly StageSummary[]): string {
   const [first, last] = [stages[0], stages.at(-1)];
   if (!first || !last) return '';
   const kept = [
@@ -273,5 +273,5 @@ async function stageFigure(panel: Panel, label: string, stages: readonly StageSu
 function captionOf(stages: readonly StageSummary[]): string {
   const seeds = Math.max(...stages.map((stage) => stage.seeds));
   const spread = seeds > 1 ? `, mean over ${seeds} seeds with its 95 % interval` : ', one seed';
-  return `What it still knows of training rows and of the reported ones, in percent of the first stage${spread}. ${lastStage(stages)}`;
+  return `What it still knows of training rows and of the reported ones, in percent of the first stage${spread}. ${lastStageSentence(stages)}`;
 }

@@ -11,7 +11,7 @@ import {
   formatShare,
 } from './format.js';
 import { factList, html, name, type Markup } from './html.js';
-import type { Change, Changed, RunComparison, RunDifference, Unpaired } from './statistics/two-runs.js';
+import type { Change, ChangedSetting, RunComparison, RunDifference, UnpairedTrials } from './statistics/two-runs.js';
 
 /** A column of the table that compares two runs, the same in HTML, in Markdown and in the terminal. */
 export interface RunColumn {
@@ -36,7 +36,7 @@ export const RUN_COLUMNS: readonly RunColumn[] = [
 ];
 
 /** The differences between two runs besides their numbers. */
-export function changedFacts(changed: readonly Changed[]): Fact[] {
+export function changedFacts(changed: readonly ChangedSetting[]): Fact[] {
   return changed.map(({ what, here, there, labels }) => ({
     term: what,
     value: `${here ?? 'none'} here, ${there ?? 'none'} there (${labels.join(', ')})`,
@@ -44,7 +44,7 @@ export function changedFacts(changed: readonly Changed[]): Fact[] {
 }
 
 /** Unpaired trials, in words. */
-export function unpairedNames(unpaired: readonly Unpaired[]): string[] {
+export function unpairedNames(unpaired: readonly UnpairedTrials[]): string[] {
   return unpaired.map(
     ({ in: side, label, task, budget, seeds }) =>
       `only ${side}: ${label} on ${task}, ${budget}, ${seeds.length === 1 ? 'seed' : 'seeds'} ${seeds.join(', ')}`,

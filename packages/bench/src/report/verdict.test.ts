@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
 import { around, failedTrial, trialsOf } from '../../test/synthetic-results.js';
 import type { TrialResult } from '../results/schema.js';
-import { summarise, type Stated } from './statistics/summary.js';
+import { summarise, type AnalysisPlan } from './statistics/summary.js';
 import { mainVerdicts, verdictParagraphs, type Verdict } from './verdict.js';
 
-const stated: Stated = { reference: 'lora', margin: 0.01 };
+const stated: AnalysisPlan = { reference: 'lora', margin: 0.01 };
 
-function verdictOf(trials: readonly TrialResult[], how: Stated = stated): Verdict {
+function verdictOf(trials: readonly TrialResult[], how: AnalysisPlan = stated): Verdict {
   const [verdict, ...others] = mainVerdicts(summarise(trials, how).verdicts);
   expect(others).toEqual([]);
   return verdict ?? expect.fail('no verdict');

@@ -4,11 +4,11 @@ import {
   equivalentGroups,
   isSmaller,
   LEVEL,
-  standing,
+  advantage,
   type Compared,
   type Contender,
   type Contest,
-  type Standing,
+  type Advantage,
 } from './contest.js';
 import { formatCount, formatInterval, formatMetric, formatPlainP, formatSigned, formatSmall } from './format.js';
 import type { ClaimOutcome } from './statistics/claims.js';
@@ -189,7 +189,7 @@ const NOTHING = {
 function judge(contest: Contest, margin: number | null, best: Contender, others: readonly Contender[]): Judged {
   const groups = equivalentGroups(contest, [best, ...others]);
   const equal: readonly Contender[] = groups.find((group) => group.includes(best)) ?? [];
-  const behind = others.filter((arm) => standing(contest, arm, best)?.isWorse);
+  const behind = others.filter((arm) => advantage(contest, arm, best)?.isWorse);
   const worse = behind.filter((arm) => !equal.includes(arm));
   const open = others.filter((arm) => !behind.includes(arm) && !equal.includes(arm));
   return { contest, margin, best, others, groups, behind, worse, open };
@@ -215,11 +215,11 @@ function headline(judged: Judged): string[] {
   const mean = formatMetric(best.score.mean);
   if (others.length === 0) return [`Only ${best.label} was trained${place}: mean ${contest.metric} ${mean}.`];
   if (behind.length === others.length) {
-    const standings = others.flatMap((arm) => standing(contest, best, arm) ?? []);
-    const p = Math.max(...standings.map(({ pHolm }) => pHolm));
+    const advantages = others.flatMap((arm) => advantage(contest, best, arm) ?? []);
+    const p = Math.max(...advantages.map(({ pHolm }) => pHolm));
     const rivals = others.length === 1 ? (others[0]?.label ?? '') : `each of the other ${others.length} methods`;
     return [
-      `${best.label} is the reliable winner${place}: mean ${contest.metric} ${mean}, ahead of ${rivals} by ${rangeOf(standings)} (adjusted p ${atMost(p)}).`,
+      `${best.label} is the reliable winner${place}: mean ${contest.metric} ${mean}, ahead of ${rivals} by ${rangeOf(advantages)} (adjusted p ${atMost(p)}).`,
     ];
   }
   return [
@@ -254,9 +254,11 @@ function groupSentence(group: readonly [Contender, ...Contender[]], judged: Judg
 
 /** Names the arms that may or may not differ from the best. */
 function openSentence({ contest, best, open }: Judged): string[] {
-  const standings = open.flatMap((arm) => standing(contest, arm, best) ?? []);
-  const ends = standings.flatMap(({ interval }) => (interval ? [Math.abs(interval.low), Math.abs(interval.high)] : []));
-  if (open.length === 0 || standings.length === 0) return [];
+  const advantages = open.flatMap((arm) => advantage(contest, arm, best) ?? []);
+  const ends = advantages.flatMap(({ interval }) =>
+    interval ? [Math.abs(interval.low), Math.abs(interval.high)] : [],
+  );
+  if (open.length === 0 || advantages.length === 0) return [];
   const [are, they] = open.length === 1 ? ['is', 'it'] : ['are', 'they'];
   const bound = ends.length === 0 ? '' : `; the difference may be up to ${formatMetric(Math.max(...ends))}`;
   return [`${named(open)} ${are} not significantly different from ${best.label}${bound}.`];
@@ -264,31 +266,31 @@ function openSentence({ contest, best, open }: Judged): string[] {
 
 function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
   if (worse.length === 0 || behind.length === others.length) return [];
-  const standings = worse.flatMap((arm) => standing(contest, best, arm) ?? []);
+  const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
   const each = worse.length === 1 ? 'is' : 'are';
-  return [`${named(worse)} ${each} reliably worse than ${best.label}, by ${rangeOf(standings)}.`];
+  return [`${named(worse)} ${each} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }
 
 function aboveBaseline({ contest, best, others }: Judged): Contender[] {
   const baseline = contest.arms.find((arm) => arm.baseline);
-  return baseline ? [best, ...others].filter((arm) => standing(contest, arm, baseline)?.isBetter) : [];
+  return baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)?.isBetter) : [];
 }
 
 /** With more unremarkable arms than this, only their number is given. */
-const MOST_NAMED = 4;
+const MAX_NAMED = 4;
 
 /** Compares the arms with the frozen baseline. */
 function baselineSentences(judged: Judged): string[] {
   const { contest, best, others } = judged;
   const baseline = contest.arms.find((arm) => arm.baseline);
-  const all = baseline ? [best, ...others].filter((arm) => standing(contest, arm, baseline)) : [];
+  const all = baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)) : [];
   if (!baseline || all.length === 0) return [];
   const head = `${baseline.label} (${formatMetric(baseline.score.mean)})`;
   const above = aboveBaseline(judged);
-  const below = all.filter((arm) => standing(contest, arm, baseline)?.isWorse);
+  const below = all.filter((arm) => advantage(contest, arm, baseline)?.isWorse);
   const rest = all.filter((arm) => !above.includes(arm) && !below.includes(arm));
   const gains = (arms: readonly Contender[]): string =>
-    rangeOf(arms.flatMap((arm) => standing(contest, arm, baseline) ?? []));
+    rangeOf(arms.flatMap((arm) => advantage(contest, arm, baseline) ?? []));
   const worse =
     below.length === 0
       ? []
@@ -297,7 +299,7 @@ function baselineSentences(judged: Judged): string[] {
   if (above.length === 0) return [`Nothing is reliably better than ${head}.`, ...worse];
   const who = above.length === all.length && all.length > 1 ? 'Each of them' : named(above);
   const beat = above.length === 1 || above.length === all.length ? 'beats' : 'beat';
-  const unshown = rest.length > MOST_NAMED ? `the other ${rest.length}` : named(rest);
+  const unshown = rest.length > MAX_NAMED ? `the other ${rest.length}` : named(rest);
   const open = rest.length === 0 ? '' : `; for ${unshown} this is not shown`;
   return [`${who} ${beat} ${head} by ${gains(above)}${open}.`, ...worse];
 }
@@ -306,7 +308,7 @@ function baselineSentences(judged: Judged): string[] {
 function smallestNoWorse({ contest, best, others, margin }: Judged): Contender | undefined {
   if (margin === null) return undefined;
   const baseline = contest.arms.filter((arm) => arm.baseline);
-  const shown = [...others, ...baseline].filter((arm) => standing(contest, arm, best)?.isNoWorse);
+  const shown = [...others, ...baseline].filter((arm) => advantage(contest, arm, best)?.isNoWorse);
   return [best, ...shown].reduce((least, arm) => (isSmaller(arm, least) ? arm : least));
 }
 
@@ -320,7 +322,7 @@ function smallestSentence(judged: Judged): string[] {
       `Smallest method shown to be no worse ${than}: ${smallest.label} (${formatCount(smallest.stored)} parameters).`,
     ];
   }
-  const smaller = contest.arms.filter((arm) => isSmaller(arm, best) && standing(contest, arm, best));
+  const smaller = contest.arms.filter((arm) => isSmaller(arm, best) && advantage(contest, arm, best));
   return smaller.length === 0 ? [] : [`No method that stores less is shown to be no worse ${than}.`];
 }
 
@@ -329,9 +331,9 @@ function largerSentence({ contest, best, others }: Judged): string[] {
   const larger = contest.arms.filter(
     (arm) => arm !== best && !arm.baseline && arm.requested === null && !others.includes(arm),
   );
-  const better = larger.filter((arm) => standing(contest, arm, best)?.isBetter);
+  const better = larger.filter((arm) => advantage(contest, arm, best)?.isBetter);
   return better.map((arm) => {
-    const [found] = [standing(contest, arm, best)].flatMap((each) => each ?? []);
+    const [found] = [advantage(contest, arm, best)].flatMap((each) => each ?? []);
     return `Above the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found?.gain ?? NaN)}.`;
   });
 }
@@ -342,8 +344,8 @@ function unranked({ arms }: Contest): string[] {
 }
 
 /** The range of gains or losses, e.g. `0.010 to 0.030`. */
-function rangeOf(standings: readonly Standing[]): string {
-  const sizes = standings.map(({ gain }) => Math.abs(gain));
+function rangeOf(advantages: readonly Advantage[]): string {
+  const sizes = advantages.map(({ gain }) => Math.abs(gain));
   const [least, most] = [formatMetric(Math.min(...sizes)), formatMetric(Math.max(...sizes))];
   return least === most ? least : `${least} to ${most}`;
 }

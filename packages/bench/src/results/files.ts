@@ -193,7 +193,7 @@ async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFil
  * Dates a result after all others of its folder, even if the clock was set back: of equal trials the newest counts,
  * which is the one that ended last.
  */
-export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
+export function withNewestDate(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
   const newest = Math.max(...[...others].map(({ finishedAt }) => Date.parse(finishedAt)));
   if (Date.parse(result.finishedAt) > newest) return result;
   return { ...result, finishedAt: new Date(Math.min(newest + 1, LAST)).toISOString() };
@@ -203,29 +203,29 @@ export function datedAfter(others: Iterable<TrialResult>, result: TrialResult): 
 const LAST = Date.UTC(10_000, 0) - 1;
 
 /** Results that may be pooled, and those that may not. */
-export interface Poolable {
+export interface PooledResults {
   /** Results of the newest numerics. */
   readonly results: readonly TrialResult[];
   /** Results of older numerics. */
-  readonly leftOut: readonly TrialResult[];
+  readonly excluded: readonly TrialResult[];
 }
 
 /** Splits results by `versions.numerics`: differences between numerics say nothing about methods. */
-export function ofNewestNumerics(results: readonly TrialResult[]): Poolable {
+export function keepNewestNumerics(results: readonly TrialResult[]): PooledResults {
   const newest = Math.max(...results.map(numericsOf));
   return {
     results: results.filter((result) => numericsOf(result) === newest),
-    leftOut: results.filter((result) => numericsOf(result) !== newest),
+    excluded: results.filter((result) => numericsOf(result) !== newest),
   };
 }
 
 /** The sentence of a report about results that it leaves out; empty if there are none. */
-export function leftOutNotes({ results, leftOut }: Poolable): string[] {
-  if (leftOut.length === 0) return [];
-  const are = leftOut.length === 1 ? 'is' : 'are';
+export function exclusionNotes({ results, excluded }: PooledResults): string[] {
+  if (excluded.length === 0) return [];
+  const are = excluded.length === 1 ? 'is' : 'are';
   return [
-    `${counted(leftOut.length, 'result')} of ${named(leftOut.map(numericsOf))} ${are} left out: another version computed ` +
-      `${leftOut.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
+    `${counted(excluded.length, 'result')} of ${named(excluded.map(numericsOf))} ${are} left out: another version computed ` +
+      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
   ];
 }
 

@@ -88,11 +88,11 @@ export async function removeFinishedCheckpoints(folder: string, done: ReadonlySe
 }
 
 /** Matches the names of files that `diskStorage` has not finished. */
-export const HALF_WRITTEN = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
+export const UNFINISHED_FILE = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
 
 async function removeHalfWritten(folder: string): Promise<void> {
   for (const file of await filesIn(folder)) {
-    if (HALF_WRITTEN.test(file)) await rm(`${folder}/${file}`, { force: true });
+    if (UNFINISHED_FILE.test(file)) await rm(`${folder}/${file}`, { force: true });
   }
 }
 

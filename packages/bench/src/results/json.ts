@@ -20,7 +20,7 @@ export function asJson(value: object): unknown {
 }
 
 /** A reviver that converts the names back to numbers, for data in which no string equals one of them. */
-export function withNumbers(_key: string, value: unknown): unknown {
+export function reviveNumbers(_key: string, value: unknown): unknown {
   return NAMES.some((name) => name === value) ? Number(value) : value;
 }
 
@@ -32,12 +32,12 @@ function byName(_key: string, value: unknown): unknown {
  * Finds the path of a value that JSON cannot hold, such as a function, NaN or a Map; undefined if there is none. Fields
  * that are undefined count as absent.
  */
-export function pathOfNoJson(value: unknown, path = ''): string | undefined {
+export function findNonJson(value: unknown, path = ''): string | undefined {
   if (value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value)) return undefined;
   if (!isPlain(value)) return path;
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined && !Array.isArray(value)) continue;
-    const found = pathOfNoJson(inner, path === '' ? key : `${path}.${key}`);
+    const found = findNonJson(inner, path === '' ? key : `${path}.${key}`);
     if (found !== undefined) return found;
   }
   return undefined;

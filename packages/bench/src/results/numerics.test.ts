@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
-import { leftOutNotes, ofNewestNumerics } from './files.js';
+import { exclusionNotes, keepNewestNumerics } from './files.js';
 import type { DoneTrial } from './schema.js';
 
 const computedBy = (numerics: number, seed: number): DoneTrial => {
@@ -11,16 +11,16 @@ const computedBy = (numerics: number, seed: number): DoneTrial => {
 describe('results of several numerics', () => {
   it('keep the newest, and name the rest in one sentence', () => {
     const [old, older, now] = [computedBy(1, 1), computedBy(0, 2), computedBy(2, 3)];
-    const pooled = ofNewestNumerics([old, older, now]);
-    expect(pooled).toEqual({ results: [now], leftOut: [old, older] });
-    expect(leftOutNotes(pooled)).toEqual([
+    const pooled = keepNewestNumerics([old, older, now]);
+    expect(pooled).toEqual({ results: [now], excluded: [old, older] });
+    expect(exclusionNotes(pooled)).toEqual([
       '2 results of numerics 0, 1 are left out: another version computed them, and only numbers of one version can be pooled, here numerics 2.',
     ]);
   });
 
   it('need no note if all are the same', () => {
     const all = [computedBy(0, 1), computedBy(0, 2)];
-    expect(ofNewestNumerics(all)).toEqual({ results: all, leftOut: [] });
-    expect(leftOutNotes(ofNewestNumerics(all))).toEqual([]);
+    expect(keepNewestNumerics(all)).toEqual({ results: all, excluded: [] });
+    expect(exclusionNotes(keepNewestNumerics(all))).toEqual([]);
   });
 });

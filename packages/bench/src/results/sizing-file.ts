@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import * as v from 'valibot';
-import { toJson, withNumbers } from './json.js';
+import { toJson, reviveNumbers } from './json.js';
 import { sizingSchema, type TrialSizing } from './schema.js';
 
 /** The file next to an adapter that says how it chose its size. */
@@ -30,7 +30,7 @@ export async function readSizing(folder: string, storage: Storage): Promise<Tria
 /** Parses JSON; undefined if it is invalid. */
 function parsedJson(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder().decode(bytes), withNumbers);
+    return JSON.parse(new TextDecoder().decode(bytes), reviveNumbers);
   } catch {
     return undefined;
   }

@@ -7,7 +7,7 @@ import { renderCsv, renderSummaryCsv } from '../report/files.js';
 import { renderMarkdown } from '../report/markdown.js';
 import { renderReport } from '../report/page.js';
 import { summarise } from '../report/statistics/summary.js';
-import { datedAfter, readResults, resultPath, writeResult } from './files.js';
+import { withNewestDate, readResults, resultPath, writeResult } from './files.js';
 import type { DoneTrial } from './schema.js';
 
 const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
@@ -69,10 +69,10 @@ describe('writeResult', () => {
   });
 });
 
-describe('datedAfter', () => {
+describe('withNewestDate', () => {
   it('gives a valid date even after a result with the last possible date', async () => {
     const last = { ...failedTrial(trial, 'no'), id: 'last', finishedAt: '9999-12-31T23:59:59.999Z' };
-    const result = await writeResult(dir, datedAfter([last], trial));
+    const result = await writeResult(dir, withNewestDate([last], trial));
     expect(result.finishedAt).toBe('9999-12-31T23:59:59.999Z');
   });
 });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
-import { areChats, type DataSet, type LanguageSet } from '@peftjs/tasks';
+import { isChatSet, type DataSet, type LanguageSet } from '@peftjs/tasks';
 import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
@@ -84,8 +84,8 @@ export function dataFingerprint(task: LoadedTask, model: PretrainedModel): strin
 /** Every data set that a task's numbers depend on. */
 function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
   if (task.kind === 'causal-lm') return [task.train, task.dev];
-  const { train, dev, selection, alsoReported = {} } = task;
-  return [train, dev, ...(selection ? [selection] : []), ...Object.values(alsoReported)];
+  const { train, dev, selection, extraDevSets = {} } = task;
+  return [train, dev, ...(selection ? [selection] : []), ...Object.values(extraDevSets)];
 }
 
 /**
@@ -95,6 +95,6 @@ function marksOf(task: LoadedTask, { tokenizer }: PretrainedModel): string[] {
   if (task.kind !== 'causal-lm') return [];
   const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;
   const around = `${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`;
-  if (!chatTemplate || ![task.train, task.dev].some(areChats)) return [around];
+  if (!chatTemplate || ![task.train, task.dev].some(isChatSet)) return [around];
   return [around, createHash('sha256').update(chatTemplate.source).digest('hex')];
 }

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { attach, train, type Executor, type PeftModel } from '@peftjs/core';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import { median } from 'simple-statistics';
-import { isOffered, openExecutor, type EnginePlan } from '../registry/executors.js';
+import { isSelectable, openExecutor, type EnginePlan } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
 import { packageRoot } from '../registry/packages.js';
 import { loadedDrivers } from './devices.js';
-import { farthestOf, measure, type Farthest, type Subject, type Tolerance } from './parity.js';
+import { largestDistance, measure, type LargestDistance, type Subject, type Tolerance } from './parity.js';
 import { randomBatches, randomEncoder, type EncoderShape } from './random-encoder.js';
 
 /** Methods with their options: each is one correctness check. Steps are timed with the first one. */
@@ -20,7 +20,7 @@ export const checkedMethods: readonly string[] = Object.keys(CHECKS);
 
 /** How far a backend is from the reference on one method, and what it runs on. */
 export interface EngineCheck {
-  readonly farthest: Readonly<Record<keyof Tolerance, Farthest>>;
+  readonly farthest: Readonly<Record<keyof Tolerance, LargestDistance>>;
   /** Versions of libraries that the executor has found on the machine. */
   readonly versions: Readonly<Record<string, string>>;
   /** Graphics drivers in this process, by the names of their files. Only known on Linux. */
@@ -48,7 +48,7 @@ interface TimedEncoder {
 }
 
 /** A small encoder, where the start of each operation takes most of the time, and one of the shape of all-MiniLM-L6. */
-export const TIMED = {
+export const TIMED_SIZES = {
   small: {
     shape: { layers: 2, hidden: 64, ffn: 256, heads: 4, vocabulary: 1000, weights: 0.2 },
     batch: { rows: 4, tokens: 16 },
@@ -60,10 +60,10 @@ export const TIMED = {
 } as const satisfies Record<string, TimedEncoder>;
 
 /** The name of an encoder that steps are timed on. */
-export type TimedSize = keyof typeof TIMED;
+export type TimedSize = keyof typeof TIMED_SIZES;
 
 /** Steps that are timed, at most. */
-const MOST_STEPS = 20;
+const MAX_STEPS = 20;
 /** No step starts later than this after the first one has ended. */
 const TIMED_MS = 15_000;
 
@@ -72,7 +72,7 @@ const REFERENCE: EnginePlan = { executor: 'eager', backend: 'cpu', threads: 1, d
 
 /** The backends that `--backend` can name and that can use a GPU. */
 export async function gpuBackends(): Promise<BackendReport[]> {
-  return (await listBackends()).filter((report) => report.gpu !== 'none' && isOffered(report));
+  return (await listBackends()).filter((report) => report.gpu !== 'none' && isSelectable(report));
 }
 
 /** Trains one method for a few steps on a small random encoder, on a backend and on the reference. */
@@ -87,7 +87,7 @@ export async function checkEngine(plan: EnginePlan, method: string): Promise<Eng
   const actual = await measure(subject, executor);
   const expected = await measure(subject, await openExecutor(REFERENCE));
   return {
-    farthest: farthestOf(actual, expected),
+    farthest: largestDistance(actual, expected),
     versions: executor.info.versions ?? {},
     drivers: loadedDrivers(),
   };
@@ -96,7 +96,7 @@ export async function checkEngine(plan: EnginePlan, method: string): Promise<Eng
 /** Times training steps of the first method. */
 export async function timeEngine(plan: EnginePlan, size: TimedSize): Promise<StepTime> {
   const [method = ''] = checkedMethods;
-  const timed: TimedEncoder = TIMED[size];
+  const timed: TimedEncoder = TIMED_SIZES[size];
   return timeSteps(timed, await attached(method, timed.shape, timed.batch.tokens), await openExecutor(plan));
 }
 
@@ -110,7 +110,7 @@ async function attached(name: string, shape: EncoderShape, tokens: number): Prom
 }
 
 async function timeSteps(timed: TimedEncoder, peft: PeftModel, executor: Executor): Promise<StepTime> {
-  const batches = randomBatches(timed.shape, { count: MOST_STEPS + 1, ...timed.batch });
+  const batches = randomBatches(timed.shape, { count: MAX_STEPS + 1, ...timed.batch });
   const enough = new AbortController();
   const ends: number[] = [];
   const onStep = (): void => {

@@ -4,7 +4,7 @@ import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
 import { checkedMethods, type EngineCheck, type StepTime, type TimedSize } from './check-engine.js';
 import { deviceNames, isSoftware } from './devices.js';
 import { FLOAT32, type Tolerance } from './parity.js';
-import { askWithin, endWorker, startWorker } from './processes.js';
+import { askWorkerWithin, endWorker, startWorker } from './processes.js';
 import { WORKER_DIED, type WorkerOutcome, type WorkerRequest } from './runner.js';
 
 /** How a backend does on one method. */
@@ -99,7 +99,7 @@ async function withWorker<T>(
 ): Promise<T> {
   const worker = startWorker(env);
   try {
-    return await use((request) => askWithin(worker, request, answerMs));
+    return await use((request) => askWorkerWithin(worker, request, answerMs));
   } finally {
     endWorker(worker);
   }

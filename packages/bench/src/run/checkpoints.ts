@@ -4,7 +4,7 @@ import { CheckpointError, warnOnce } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import { checkpointPath } from '../results/folder.js';
-import { toJson, withNumbers } from '../results/json.js';
+import { toJson, reviveNumbers } from '../results/json.js';
 import type { StoredTrialRecord, TrialRecorder } from './recorder.js';
 
 /** Where and how often to write trials' checkpoints. They affect no number. */
@@ -28,7 +28,7 @@ export interface TrialCheckpoints {
 }
 
 /** The recorder and checkpoints of a trial, and the checkpoint to resume from. */
-export interface Keeping {
+export interface TrialRecording {
   /** Records the training history. */
   readonly recorder: TrialRecorder;
   /** Writes checkpoints. */
@@ -154,7 +154,7 @@ export async function readCheckpoint(
   if (sealOf(bytes, seal) !== seal) {
     throw new CheckpointError(`${path} is damaged: its content does not match its hash`, path);
   }
-  const { id: owner, ...rest } = JSON.parse(trial, withNumbers) as Omit<TrialCheckpoint, 'training'> & { id: string };
+  const { id: owner, ...rest } = JSON.parse(trial, reviveNumbers) as Omit<TrialCheckpoint, 'training'> & { id: string };
   if (owner !== id) throw new CheckpointError(`${path} is the checkpoint of another trial, ${owner}`, path);
   return { ...rest, training: await readSnapshot(bytes, path) };
 }

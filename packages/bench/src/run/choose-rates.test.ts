@@ -24,7 +24,7 @@ const context = (above: StudyInput = {}): TrialContext => ({
   fingerprints: { model: 'm', data: { a: 'a', b: 'b' } },
   maxTokens: { a: 16, b: 24 },
   budgeted: new Set(['lora', 'sora']),
-  headAlone: new Set(['head']),
+  headOnly: new Set(['head']),
   defaultRates: new Map(),
 });
 

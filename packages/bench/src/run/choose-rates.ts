@@ -2,7 +2,7 @@ import { mean } from 'simple-statistics';
 import { pairedStandardError } from '../report/statistics/resampling.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { TriedRate, TunedArm } from '../study/trials.js';
-import { meritOf, type Candidates } from '../study/tuning.js';
+import { orientedScore, type Candidates } from '../study/tuning.js';
 
 /**
  * Chooses a learning rate for every arm from the results of its candidates. The best rate has the best mean score; of
@@ -34,13 +34,13 @@ function chosenOf(
   direction: Pick<TunedArm, 'lowerIsBetter'>,
 ): Pick<TunedArm, 'tried' | 'tied' | 'chosen'> {
   const scored = outcomes.map((outcome) => ({ outcome, rate: triedRate(outcome) }));
-  const merit = (rate: Pick<TriedRate, 'score'>): number => meritOf(rate, direction);
-  const best = scored.reduce((winner, each) => (merit(each.rate) > merit(winner.rate) ? each : winner));
+  const oriented = (rate: Pick<TriedRate, 'score'>): number => orientedScore(rate, direction);
+  const best = scored.reduce((winner, each) => (oriented(each.rate) > oriented(winner.rate) ? each : winner));
   const tried = scored.map(({ outcome, rate }) => ({
     ...rate,
     standardError: rate.score === null || outcome === best.outcome ? null : standardError(outcome, best.outcome),
   }));
-  const isTied = (rate: TriedRate): boolean => merit(best.rate) - merit(rate) <= (rate.standardError ?? 0);
+  const isTied = (rate: TriedRate): boolean => oriented(best.rate) - oriented(rate) <= (rate.standardError ?? 0);
   const tied = tried.filter((rate) => rate.score !== null && isTied(rate)).map(({ learningRate }) => learningRate);
   return { tried, tied, chosen: tied[Math.floor((tied.length - 1) / 2)] ?? null };
 }

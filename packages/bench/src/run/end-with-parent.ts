@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 
 /** Milliseconds between checks of the parent. */
-const LOOK_MS = 500;
+const CHECK_MS = 500;
 
 /**
  * Ends this process soon after its parent has ended. A separate thread checks the parent's process id, since no event
@@ -9,6 +9,6 @@ const LOOK_MS = 500;
  */
 export function endWithParent(): void {
   const look = `if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL');`;
-  const thread = new Worker(`setInterval(() => { ${look} }, ${LOOK_MS});`, { eval: true, execArgv: [], env: {} });
+  const thread = new Worker(`setInterval(() => { ${look} }, ${CHECK_MS});`, { eval: true, execArgv: [], env: {} });
   thread.unref();
 }

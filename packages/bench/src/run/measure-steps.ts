@@ -50,7 +50,7 @@ async function measureTask(trial: Trial, prepared: PreparedTrial, signal: AbortS
     train: repeated(prepared.train, batch),
     selection: ofOneBatch(prepared.selection),
     dev: ofOneBatch(prepared.dev),
-    alsoReported: {},
+    extraDevSets: {},
   };
   const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few, {
     signal,

@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/core/testing';
 import { expect, it } from 'vitest';
-import { distancesOf, farthestOf } from './parity.js';
+import { distancesOf, largestDistance } from './parity.js';
 
 const vector = (...values: number[]) => hostTensor(Float32Array.from(values), [values.length]);
 const [given, wanted] = [vector(1, 2.5, -3), vector(1, 2, -3)];
@@ -20,7 +20,7 @@ it('a tensor is infinitely far if one side lacks it, if the sizes differ, or if 
 it('the farthest tensor of each kind is named', () => {
   const expected = { outputs: { y: wanted }, gradients: { p: wanted, q: wanted }, steps: { p: wanted } };
   const actual = { ...expected, gradients: { p: wanted, q: given } };
-  expect(farthestOf(actual, expected)).toMatchObject({
+  expect(largestDistance(actual, expected)).toMatchObject({
     outputs: { distance: 0 },
     gradients: { tensor: 'q' },
     steps: { distance: 0 },

@@ -48,7 +48,7 @@ export interface Subject {
 export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
 
 /** The tensor that is farthest from the reference, by name, with its distance ||a - b|| / ||b||. */
-export interface Farthest {
+export interface LargestDistance {
   readonly tensor: string;
   readonly distance: number;
 }
@@ -93,8 +93,8 @@ export function distancesOf(actual: HostTensors, expected: HostTensors): Record<
 }
 
 /** The farthest tensor of each kind. A distance that is not a number counts as infinite. */
-export function farthestOf(actual: Measured, expected: Measured): Record<keyof Tolerance, Farthest> {
-  const farthest = (kind: keyof Tolerance): Farthest => {
+export function largestDistance(actual: Measured, expected: Measured): Record<keyof Tolerance, LargestDistance> {
+  const farthest = (kind: keyof Tolerance): LargestDistance => {
     const distances = Object.entries(distancesOf(actual[kind], expected[kind]));
     const [tensor, distance] = distances.reduce((most, next) => (next[1] > most[1] ? next : most), ['', 0]);
     return { tensor, distance };

@@ -8,15 +8,15 @@ import {
   warnOnce,
   type PeftMethod,
 } from '@peftjs/core/method';
-import { assertReads } from '@peftjs/core/runtime';
+import { assertLossReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
-import { everyMethod, isHeadAlone, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
+import { everyMethod, isHeadOnly, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LoadedTask } from '../registry/tasks.js';
-import { pathOfNoJson } from '../results/json.js';
+import { findNonJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../study/study.js';
@@ -52,7 +52,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   for (const name of study.tasks) {
     const task = await loadTask(name, data, study.protocol.split);
     assertFlips(task, study.protocol);
-    if (study.protocol.loss !== undefined) assertReads(lossNamed(study.protocol.loss), task.kind);
+    if (study.protocol.loss !== undefined) assertLossReads(lossNamed(study.protocol.loss), task.kind);
     tasks.set(name, task);
   }
   process.stderr.write(`${commandName}: loading ${study.model}\n`);
@@ -68,7 +68,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     data,
     engine,
     budgeted: namesOf(({ fitBudget }) => fitBudget !== undefined),
-    headAlone: namesOf(isHeadAlone),
+    headOnly: namesOf(isHeadOnly),
     defaultRates: new Map(
       [...methods].flatMap(([name, { method }]) =>
         method.defaultLearningRate === undefined ? [] : [[name, method.defaultLearningRate] as const],
@@ -135,7 +135,7 @@ function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, 
 
 /** @throws ConfigError naming the option that a result file cannot hold. */
 function assertWritable(method: string, config: object): void {
-  const option = pathOfNoJson(config);
+  const option = findNonJson(config);
   if (option === undefined) return;
   throw new ConfigError(
     `--method ${method}: its option '${option}' cannot be written to a result file as JSON; expected strings, finite numbers, booleans, null, and arrays and plain objects of them`,

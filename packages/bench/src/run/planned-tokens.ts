@@ -1,12 +1,12 @@
 import { warnOnce } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
 import {
-  areChats,
-  areTexts,
+  isChatSet,
+  isTextSet,
   chatML,
   encodeLanguage,
   encodeRows,
-  fittingTokens,
+  chooseMaxTokens,
   rowLength,
   type DataSet,
 } from '@peftjs/tasks';
@@ -15,7 +15,7 @@ import type { StudyProtocol } from '../study/study.js';
 import { describeLosses, encodeLabelledTask, encodeLanguageTask, splitRows, type SplitRows } from './prepare.js';
 
 /** The most tokens of a row by default: the memory and time of a step grow with them, whatever the model's limit. */
-const MOST_BY_ITSELF = 512;
+const MAX_BY_ITSELF = 512;
 /** Tokens of a row of packed texts, which lose nothing at any length. */
 const PACKED = 128;
 
@@ -42,14 +42,14 @@ export async function plannedTokens(task: LoadedTask, model: Reader, protocol: S
 
 function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: number) => number): number {
   if (maxTokens !== null) return Math.min(maxTokens, model.maxTokens);
-  return fitting(Math.min(MOST_BY_ITSELF, model.maxTokens));
+  return fitting(Math.min(MAX_BY_ITSELF, model.maxTokens));
 }
 
 function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Reader, most: number): number {
-  if (areTexts(train)) return Math.min(PACKED, most);
+  if (isTextSet(train)) return Math.min(PACKED, most);
   const template = tokenizer.chatTemplate?.render ?? chatML;
   const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
-  return fittingTokens(
+  return chooseMaxTokens(
     rows.map(({ ids }) => ids.length),
     most,
   );
@@ -57,12 +57,12 @@ function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Read
 
 function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: number): number {
   const { rows } = encodeRows(train, tokenizer, { maxTokens: most });
-  return fittingTokens(rows.map(rowLength), most);
+  return chooseMaxTokens(rows.map(rowLength), most);
 }
 
 /** A warning that conversations are written in a format which the model may not know. */
 function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer }: Reader): string | undefined {
-  if (tokenizer.chatTemplate || ![train, dev].some(areChats)) return undefined;
+  if (tokenizer.chatTemplate || ![train, dev].some(isChatSet)) return undefined;
   return `${name}: the model has no chat template, so conversations are written as ChatML`;
 }
 

@@ -2,7 +2,7 @@ import type { EvaluationData, TrainingData } from '@peftjs/core';
 import type { Task as ModelTask } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
-  areTexts,
+  isTextSet,
   causalEvaluation,
   chatML,
   encodeLanguage,
@@ -40,7 +40,7 @@ export interface PreparedTrial {
   /** Returns a sample of the training rows, drawn with the data's seed; all of them if there are fewer. */
   trainSubset(rows: number): Promise<EvaluationData>;
   /** More reported rows, by name, e.g. a second test set. */
-  readonly alsoReported: Readonly<Record<string, EvaluationData>>;
+  readonly extraDevSets: Readonly<Record<string, EvaluationData>>;
   /** The number of rows, by set. */
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
   /** The rows that are cut or left out. */
@@ -67,14 +67,14 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
     const load: LoadNetwork = (task) => keptIn(networks, task, () => loadNetwork(trial, task));
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
     const shared = keptIn(tasks, key, () => loadTrialData(trial, load));
-    for (const oldest of [...tasks.keys()].slice(0, -MOST_TASKS)) tasks.delete(oldest);
+    for (const oldest of [...tasks.keys()].slice(0, -MAX_TASKS)) tasks.delete(oldest);
     const { trainingData: batches, ...rest } = await shared;
     return { ...rest, train: batches(trial.seed) };
   };
 }
 
 /** The number of tasks and protocols whose rows are kept. */
-const MOST_TASKS = 4;
+const MAX_TASKS = 4;
 
 /** Loads a network for a task. */
 type LoadNetwork = (task: ModelTask) => Promise<PretrainedModel>;
@@ -128,7 +128,7 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
   const split = await splitRows(task, protocol);
   const encoded = encodeLabelledTask(split, model, protocol);
   const { train, selection, dev } = encoded;
-  const others = Object.entries(encoded.alsoReported);
+  const others = Object.entries(encoded.extraDevSets);
   const judging = { batchSize: evaluationBatchSize, metrics: task.metrics };
   const subset = async (count: number): Promise<EncodedData> =>
     encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
@@ -139,7 +139,7 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
     selection: evaluationData(selection, judging),
     dev: evaluationData(dev, judging),
     trainSubset: async (count) => evaluationData(await subset(count), judging),
-    alsoReported: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
+    extraDevSets: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
     losses: lossesOf(encoded),
   };
@@ -154,7 +154,7 @@ export interface SplitRows {
   /** Rows that results are reported on. */
   readonly dev: DataSet;
   /** More reported rows, by name. */
-  readonly alsoReported: Readonly<Record<string, DataSet>>;
+  readonly extraDevSets: Readonly<Record<string, DataSet>>;
 }
 
 /** What a protocol says of rows. */
@@ -166,7 +166,7 @@ type RowsProtocol = Omit<StudyProtocol, 'maxTokens' | 'learningRate'>;
  * @throws ConfigError for flipped labels in rows without classes.
  */
 export async function splitRows(
-  { train, selection, dev, alsoReported = {} }: LabelledTask,
+  { train, selection, dev, extraDevSets = {} }: LabelledTask,
   protocol: RowsProtocol,
 ): Promise<SplitRows> {
   const { devRows, dataSeed: seed, flippedLabels } = protocol;
@@ -176,7 +176,7 @@ export async function splitRows(
     ? { train: await sliced(train, protocol.rows), selection }
     : await setAside(await sliced(train, rowsToSplit(protocol)), protocol);
   const learnt = flippedLabels == null ? split.train : await flipLabels(split.train, { share: flippedLabels, seed });
-  return { ...split, train: learnt, dev: await sliced(dev, devRows), alsoReported };
+  return { ...split, train: learnt, dev: await sliced(dev, devRows), extraDevSets };
 }
 
 function setAside(training: DataSet, protocol: RowsProtocol): Promise<SelectionSplit> {
@@ -198,18 +198,18 @@ function selectionShare(rows: number, { selectionRows, selectionShare: share }: 
 
 /** Encodes the rows of a labelled task as tokens. */
 export function encodeLabelledTask(
-  { train, selection, dev, alsoReported }: SplitRows,
+  { train, selection, dev, extraDevSets }: SplitRows,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
   protocol: Pick<TrialProtocol, 'maxTokens'>,
 ): EncodedTask<EncodedData> {
   const maxTokens = Math.min(protocol.maxTokens, most);
   const encode = (rows: DataSet): EncodedData => encodeRows(rows, tokenizer, { maxTokens });
-  const others = Object.entries(alsoReported).map(([name, rows]) => [name, encode(rows)] as const);
+  const others = Object.entries(extraDevSets).map(([name, rows]) => [name, encode(rows)] as const);
   return {
     train: encode(train),
     selection: encode(selection),
     dev: encode(dev),
-    alsoReported: Object.fromEntries(others),
+    extraDevSets: Object.fromEntries(others),
   };
 }
 
@@ -228,7 +228,7 @@ async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load:
     selection: judge(selection),
     dev: judge(dev),
     trainSubset: (count) => Promise.resolve(judge(sliceCausal(train, count, protocol.dataSeed))),
-    alsoReported: {},
+    extraDevSets: {},
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
     losses: lossesOf(encoded),
   };
@@ -248,12 +248,12 @@ export function encodeLanguageTask(
     const set = { ...task[name], name: `${task.name}/${name}` };
     const template = tokenizer.chatTemplate?.render ?? chatML; // `plannedTokens` warns about the fallback
     const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
-    const whole = areTexts(set) ? { ...rows, leftOut: 0 } : rows; // the last token of packed texts does not count as lost
+    const whole = isTextSet(set) ? { ...rows, dropped: 0 } : rows; // the last token of packed texts does not count as lost
     return count === null ? whole : sliceCausal(whole, count, seed);
   };
   const training = encode('train', rowsToSplit(protocol));
   const split = splitCausal(training, { share: selectionShare(training.rows.length, protocol), seed });
-  return { ...split, dev: encode('dev', protocol.devRows), alsoReported: {} };
+  return { ...split, dev: encode('dev', protocol.devRows), extraDevSets: {} };
 }
 
 /** The encoded rows of a task: of tables, or of texts for a language model. */
@@ -265,7 +265,7 @@ export interface EncodedTask<Data extends EncodedData | CausalData = EncodedData
   /** Rows that results are reported on. */
   readonly dev: Data;
   /** More reported rows, by name. */
-  readonly alsoReported: Readonly<Record<string, Data>>;
+  readonly extraDevSets: Readonly<Record<string, Data>>;
 }
 
 /** What a task's rows lose to the maximal length. */
@@ -277,19 +277,19 @@ interface Losses {
 }
 
 /** Counts the rows that are cut or left out. */
-function lossesOf({ train, selection, dev, alsoReported }: EncodedTask): Losses {
-  const sets = Object.entries({ train, selection, dev, ...alsoReported });
+function lossesOf({ train, selection, dev, extraDevSets }: EncodedTask): Losses {
+  const sets = Object.entries({ train, selection, dev, ...extraDevSets });
   const truncated = Object.fromEntries(sets.map(([set, data]) => [set, data.truncated]));
-  if (!('leftOut' in train && 'leftOut' in dev)) return { truncated };
-  return { truncated, leftOut: { train: train.leftOut, dev: dev.leftOut } };
+  if (!('dropped' in train && 'dropped' in dev)) return { truncated };
+  return { truncated, leftOut: { train: train.dropped, dev: dev.dropped } };
 }
 
 /** Describes what a task loses in one line; undefined if nothing. `most` is the model's own limit. */
 export function describeLosses(name: string, encoded: EncodedTask, most: number): string | undefined {
-  const { train, selection, dev, alsoReported } = encoded;
+  const { train, selection, dev, extraDevSets } = encoded;
   const { maxTokens } = train;
   const { leftOut = { train: 0, dev: 0 } } = lossesOf(encoded);
-  const cut = Object.entries({ training: train, selection, dev, ...alsoReported })
+  const cut = Object.entries({ training: train, selection, dev, ...extraDevSets })
     .filter(([, { truncated }]) => truncated > 0)
     .map(([set, { truncated, rows }]) => `${truncated} of ${rows.length} ${set} rows`);
   const out = Object.entries({ training: leftOut.train, dev: leftOut.dev })

@@ -43,7 +43,7 @@ export function startWorker(env: Readonly<Record<string, string>> = {}): Worker 
 }
 
 /** Returns the same worker if it is still alive, otherwise a new one. */
-export function livingWorker(worker: Worker | undefined): Worker {
+export function ensureAlive(worker: Worker | undefined): Worker {
   return worker && isAlive(worker) ? worker : startWorker();
 }
 
@@ -76,7 +76,7 @@ export function askWorker(
 }
 
 /** Asks a worker, and kills it if it has not answered within `ms` milliseconds: it has then failed like one that died. */
-export async function askWithin(worker: Worker, request: WorkerRequest, ms: number): Promise<WorkerOutcome> {
+export async function askWorkerWithin(worker: Worker, request: WorkerRequest, ms: number): Promise<WorkerOutcome> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<WorkerOutcome>((resolve) => {
     timer = setTimeout(() => {
@@ -136,12 +136,12 @@ export interface LocalOptions extends Omit<TrialRequest, 'trial'> {
 const ATTEMPTS = 2;
 
 /** Runs trials in processes of this machine, in order, each on the next free process. */
-export function localRunner({ workers, ...keeping }: LocalOptions): TrialRunner {
+export function localRunner({ workers, ...checkpointing }: LocalOptions): TrialRunner {
   return {
     async run(trials, events, signal) {
       let pending = [...trials];
       for (let attempt = 1; pending.length > 0 && !signal.aborted; attempt++) {
-        const queue = { pending, events, keeping, retries: [], isLastAttempt: attempt === ATTEMPTS };
+        const queue = { pending, events, checkpointing, retries: [], isLastAttempt: attempt === ATTEMPTS };
         await runQueue(queue, attempt === 1 ? workers : 1, signal);
         pending = queue.retries;
       }
@@ -154,7 +154,7 @@ export function localRunner({ workers, ...keeping }: LocalOptions): TrialRunner 
 interface Queue {
   readonly pending: Trial[];
   readonly events: TrialEvents;
-  readonly keeping: Omit<TrialRequest, 'trial'>;
+  readonly checkpointing: Omit<TrialRequest, 'trial'>;
   /** Trials whose process died, to be started again after the others. Empty in the last attempt. */
   readonly retries: Trial[];
   readonly isLastAttempt: boolean;
@@ -181,7 +181,7 @@ async function runWorker(queue: Queue, signal: AbortSignal): Promise<void> {
   signal.addEventListener('abort', stop);
   try {
     for (let trial = pending.shift(); trial && !signal.aborted; trial = pending.shift()) {
-      worker = livingWorker(worker);
+      worker = ensureAlive(worker);
       events.onStart(trial);
       await runOn(worker, trial, queue, signal);
     }
@@ -193,8 +193,8 @@ async function runWorker(queue: Queue, signal: AbortSignal): Promise<void> {
 
 /** Runs a trial in a process, and reports how it ended. */
 async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSignal): Promise<void> {
-  const { events, keeping, retries, isLastAttempt } = queue;
-  const outcome = await askWorker(worker, { trial, ...keeping }, (progress) => {
+  const { events, checkpointing, retries, isLastAttempt } = queue;
+  const outcome = await askWorker(worker, { trial, ...checkpointing }, (progress) => {
     events.onProgress(trial, progress);
   });
   if (signal.aborted) return;
@@ -202,7 +202,7 @@ async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSi
   if (outcome.type !== 'failed') return;
   const { error } = outcome;
   if (error.code !== WORKER_DIED) await events.onFailed(trial, error);
-  else if (isLastAttempt) await events.onFailed(trial, { ...error, message: `${error.message}, ${HOPELESS}` });
+  else if (isLastAttempt) await events.onFailed(trial, { ...error, message: `${error.message}, ${GIVEN_UP}` });
   else {
     retries.push(trial);
     events.onRetry(trial, {
@@ -212,7 +212,7 @@ async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSi
   }
 }
 
-const HOPELESS = `${ATTEMPTS} times, the last time with no other trial running; smaller batches or shorter rows need less memory`;
+const GIVEN_UP = `${ATTEMPTS} times, the last time with no other trial running; smaller batches or shorter rows need less memory`;
 
 /**
  * Starts an engine in a separate process, since drivers may write to the output or crash.
@@ -226,13 +226,13 @@ export async function assertStarts(engine: EnginePlan): Promise<void> {
 }
 
 /** Runs trials one after another in this process, for debuggers and tests. A crash ends the whole run. */
-export function inProcessRunner(keeping: Omit<TrialRequest, 'trial'>): TrialRunner {
+export function inProcessRunner(checkpointing: Omit<TrialRequest, 'trial'>): TrialRunner {
   const prepare = trialPreparer();
   const runOne = async (trial: Trial, events: TrialEvents, signal: AbortSignal): Promise<void> => {
     events.onStart(trial);
     const onProgress = events.onProgress.bind(events, trial);
     const outcome = await prepare(trial)
-      .then((prepared) => performTrial({ trial, ...keeping }, prepared, onProgress, signal))
+      .then((prepared) => performTrial({ trial, ...checkpointing }, prepared, onProgress, signal))
       .catch(failureOf);
     if (signal.aborted) return;
     if ('status' in outcome) await events.onDone(trial, outcome);

@@ -29,7 +29,7 @@ const BAR_WIDTHS = [24, 16, 8];
 /**
  * A line with the widest progress bar that fits. If none fits, it has the narrowest bar and drops dispensable parts.
  */
-export function barredLine(head: Part, share: number, details: readonly Part[], terminal: Terminal): string {
+export function progressBarLine(head: Part, share: number, details: readonly Part[], terminal: Terminal): string {
   const percent: Part = { text: `${Math.floor(100 * share)} %`.padStart(5), dispensable: 5 };
   const candidates = BAR_WIDTHS.map((width) => [head, bar(share, width), percent, ...details]);
   return line(

@@ -2,7 +2,7 @@ import { createLogUpdate } from 'log-update';
 import stringWidth from 'string-width';
 import { commandName } from '../registry/command-name.js';
 import { formatClock, formatDuration, formatMetric, padded, printable } from '../report/format.js';
-import { barredLine, detailsOf, line, terminalOf, type Part, type Terminal } from './progress-line.js';
+import { progressBarLine, detailsOf, line, terminalOf, type Part, type Terminal } from './progress-line.js';
 import {
   advance,
   initialProgress,
@@ -97,7 +97,12 @@ function renderStep(trial: RunningTrial, state: ProgressState, terminal: Termina
 }
 
 function trialLine(trial: RunningTrial, name: string, now: number, terminal: Terminal): string {
-  return barredLine({ text: name, tone: 'bold', dispensable: 0 }, shareOf(trial), trialDetails(trial, now), terminal);
+  return progressBarLine(
+    { text: name, tone: 'bold', dispensable: 0 },
+    shareOf(trial),
+    trialDetails(trial, now),
+    terminal,
+  );
 }
 
 function trialDetails(trial: RunningTrial, now: number): Part[] {
@@ -115,7 +120,7 @@ function planLine(state: ProgressState, terminal: Terminal): string {
     { text: `${formatClock((state.now - state.startedAt) / 1000)} elapsed`, tone: 'dim', dispensable: 3 },
     ...(left === undefined ? [] : [{ text: `${formatClock(left)} left`, tone: 'yellow', dispensable: 2 } as const]),
   ];
-  return barredLine({ text: 'all trials', tone: 'bold', dispensable: 6 }, overallShare(state), details, terminal);
+  return progressBarLine({ text: 'all trials', tone: 'bold', dispensable: 6 }, overallShare(state), details, terminal);
 }
 
 function sign(text: string, tone: NonNullable<Part['tone']>): Part {

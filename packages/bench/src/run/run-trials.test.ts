@@ -23,7 +23,7 @@ const context: TrialContext = {
   fingerprints: { model: '', data: {} },
   maxTokens: { mine: 24 },
   budgeted: new Set(['lora']),
-  headAlone: new Set(),
+  headOnly: new Set(),
   defaultRates: new Map(),
 };
 const settings = study.methods['lora'];

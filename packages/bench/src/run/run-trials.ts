@@ -3,7 +3,7 @@ import { NUMERICS } from '@peftjs/core/runtime';
 import { commandName } from '../registry/command-name.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import { printable } from '../report/format.js';
-import { datedAfter, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
+import { withNewestDate, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
 import { removeCheckpoint, tuningFolder } from '../results/folder.js';
 import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { Trial, TrialContext, TunedArm } from '../study/trials.js';
@@ -42,7 +42,7 @@ export async function runTrials(
     return known?.status === 'done' && numericsOf(known) === NUMERICS;
   };
   const keep = async (ended: TrialResult): Promise<void> => {
-    const result = await writeResult(folder, datedAfter(results.values(), ended));
+    const result = await writeResult(folder, withNewestDate(results.values(), ended));
     results.set(result.id, result);
     if (result.status === 'done') await removeCheckpoint(out, result.id);
     onResult?.(result);
@@ -174,7 +174,7 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
 }
 
 /** Wraps a runner so that trials whose learning rates all failed in tuning fail at once, without a run. */
-export function withoutHopeless(runner: TrialRunner): TrialRunner {
+export function failUntunableTrials(runner: TrialRunner): TrialRunner {
   return {
     async run(trials, events, signal) {
       for (const trial of trials.filter(({ tuning }) => tuning?.chosen === null)) {

@@ -10,7 +10,7 @@ import {
 } from '@peftjs/core/runtime';
 import type { SparsityStage } from '../results/schema.js';
 import { epochsBefore, type Stages } from '../study/study.js';
-import type { Keeping } from './checkpoints.js';
+import type { TrialRecording } from './checkpoints.js';
 import type { PreparedTrial } from './prepare.js';
 
 /** The training options that all stages share. */
@@ -20,10 +20,10 @@ export type StageTraining = Omit<
 >;
 
 /** The result of a training run that takes all its planned steps. */
-export type TrainedWhole = Omit<TrainResult, 'stoppedEarly'>;
+export type TrainedAtOnce = Omit<TrainResult, 'stoppedEarly'>;
 
 /** The result of training in stages. The selected checkpoint is the last one, which the model's adapter holds. */
-export interface TrainedInStages extends TrainedWhole {
+export interface TrainedInStages extends TrainedAtOnce {
   /** The results of the stages. */
   readonly stages: SparsityStage[];
 }
@@ -37,7 +37,7 @@ export async function trainInStages(
   { train, trainSubset, selection, dev }: PreparedTrial,
   stages: Stages,
   training: StageTraining,
-  { recorder, checkpoints, from }: Keeping,
+  { recorder, checkpoints, from }: TrialRecording,
 ): Promise<TrainedInStages> {
   const { levels, stageEpochs, memorizationRows } = stages;
   const stepsBefore = (stage: number): number => train.batchesPerEpoch * epochsBefore(stage, stages, training.epochs);

@@ -3,7 +3,7 @@ import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
 import { createLogUpdate } from 'log-update';
 import * as v from 'valibot';
 import { printable } from '../report/format.js';
-import { barredLine, detailsOf, line, terminalOf, type Part, type RunDetails } from './progress-line.js';
+import { progressBarLine, detailsOf, line, terminalOf, type Part, type RunDetails } from './progress-line.js';
 
 /** The settings of a progress line. */
 export interface TrainingProgressOptions {
@@ -96,7 +96,7 @@ type Show = (head: Part, at: Pick<StepEvent, 'step' | 'totalSteps'>, details: re
 function liveLine(stream: NodeJS.WriteStream): Show {
   const log = createLogUpdate(stream, { showCursor: true });
   return (head, { step, totalSteps }, details) => {
-    log(barredLine(head, step / totalSteps, details, terminalOf(stream)));
+    log(progressBarLine(head, step / totalSteps, details, terminalOf(stream)));
   };
 }
 

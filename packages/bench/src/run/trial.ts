@@ -21,7 +21,7 @@ import {
 } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
-import { isHeadAlone, resolveMethod } from '../registry/methods.js';
+import { isHeadOnly, resolveMethod } from '../registry/methods.js';
 import {
   RESULT_FORMAT,
   storablePredictions,
@@ -33,11 +33,11 @@ import {
 import { fitConfig, parseBudget, type FittedConfig } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
-import { noCheckpoints, resumed, trialCheckpoints, type Keeping, type TrialCheckpoints } from './checkpoints.js';
+import { noCheckpoints, resumed, trialCheckpoints, type TrialRecording, type TrialCheckpoints } from './checkpoints.js';
 import type { PreparedTrial } from './prepare.js';
 import { trialRecorder, type TrialProgress } from './recorder.js';
 import type { TrialRequest } from './runner.js';
-import { trainInStages, type TrainedInStages, type TrainedWhole } from './train-in-stages.js';
+import { trainInStages, type TrainedInStages, type TrainedAtOnce } from './train-in-stages.js';
 
 /** The settings of `runTrial`. */
 export interface RunTrialOptions {
@@ -71,7 +71,7 @@ export async function runTrial(
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
   const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
   const trained: Trained =
-    trainableAtStart + trainedHead === 0 && isHeadAlone(method)
+    trainableAtStart + trainedHead === 0 && isHeadOnly(method)
       ? untrained(peft)
       : await resumed(trial, checkpoints, recorder, (from) =>
           trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
@@ -131,7 +131,7 @@ async function attachCalibrated(
 }
 
 /** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
-function untrained(peft: PeftModel): TrainedWhole {
+function untrained(peft: PeftModel): TrainedAtOnce {
   const { layers, values } = activeAdapter(peft);
   const original = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
   return { totalSteps: 0, selected: original, last: original, meanParameters: 0, compileMs: 0 };
@@ -151,7 +151,7 @@ type Optimization = Pick<
 >;
 
 /** The result of training a trial, with its stages if it has some. */
-type Trained = TrainedWhole & Partial<TrainedInStages> & Pick<TrainResult, 'sizing'>;
+type Trained = TrainedAtOnce & Partial<TrainedInStages> & Pick<TrainResult, 'sizing'>;
 
 /** Trains a trial, with the sparsifying schedule if its arm has stages. */
 async function trainTrial(
@@ -159,16 +159,22 @@ async function trainTrial(
   prepared: PreparedTrial,
   peft: PeftModel,
   executor: Executor,
-  keeping: Keeping,
+  recording: TrialRecording,
   signal?: AbortSignal,
 ): Promise<Trained> {
   const { epochs, evaluations } = trial.protocol;
   const { stages } = trial.settings;
   const shared = { ...optimization(trial), executor, ...(signal && { signal }) };
   if (stages) {
-    return trainInStages(peft, prepared, stages, { ...shared, epochs: stages.epochs ?? epochs, evaluations }, keeping);
+    return trainInStages(
+      peft,
+      prepared,
+      stages,
+      { ...shared, epochs: stages.epochs ?? epochs, evaluations },
+      recording,
+    );
   }
-  const { recorder, checkpoints, from } = keeping;
+  const { recorder, checkpoints, from } = recording;
   return train(peft, prepared.train, {
     ...shared,
     epochs,
@@ -215,11 +221,11 @@ function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
 /**
  * The rows to evaluate on: the selection rows for a tuning trial, since reported rows must not influence any choice.
  */
-function judgedRows({ judgedOn }: Trial, { selection, dev, alsoReported }: PreparedTrial): JudgedRows {
-  return judgedOn === 'selection' ? { dev: selection, alsoReported: {} } : { dev, alsoReported };
+function judgedRows({ judgedOn }: Trial, { selection, dev, extraDevSets }: PreparedTrial): JudgedRows {
+  return judgedOn === 'selection' ? { dev: selection, extraDevSets: {} } : { dev, extraDevSets };
 }
 
-type JudgedRows = Pick<PreparedTrial, 'dev' | 'alsoReported'>;
+type JudgedRows = Pick<PreparedTrial, 'dev' | 'extraDevSets'>;
 
 /** The metrics of a trial, and the selected checkpoint's prediction for every reported row. */
 interface Judgement extends Pick<DoneTrial, 'rows'> {
@@ -235,15 +241,15 @@ interface Judgement extends Pick<DoneTrial, 'rows'> {
  */
 async function judge(
   peft: PeftModel,
-  { dev, alsoReported }: JudgedRows,
+  { dev, extraDevSets }: JudgedRows,
   executor: Executor,
-  { selected, last }: TrainedWhole,
+  { selected, last }: TrainedAtOnce,
 ): Promise<Judgement> {
   const judged = async ({ layers, values }: Checkpoint) => {
     const model = withAdapter(peft, { layers, values });
     const outputs = await evaluationOutputs(model, dev, { executor });
     const metrics = dev.score(outputs);
-    for (const [set, data] of Object.entries(alsoReported)) {
+    for (const [set, data] of Object.entries(extraDevSets)) {
       const own = Object.entries(data.score(await evaluationOutputs(model, data, { executor })));
       for (const [name, value] of own) metrics[`${name}.${set}`] = value;
     }

@@ -91,7 +91,7 @@ describe('planTrials', () => {
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
     maxTokens: { 'uci-sentiment': 40, 'wordnet-supersense': 24 },
     budgeted: new Set(['lora', 'adalora', 'sora']),
-    headAlone: new Set(['head']),
+    headOnly: new Set(['head']),
     defaultRates: new Map(),
   };
   const idsOf = (changed: Partial<TrialContext>): string[] =>

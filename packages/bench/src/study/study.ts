@@ -271,7 +271,7 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
       ...below,
       ...defined(above),
       protocol: { ...below.protocol, ...defined(above.protocol ?? {}) },
-      methods: methodsOver(below.methods ?? {}, above.methods),
+      methods: mergeMethods(below.methods ?? {}, above.methods),
     }),
     {},
   );
@@ -286,7 +286,7 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
  */
 function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
   const { methods, tasks, tuning, claims } = study;
-  const arms = [...new Set(layers.flatMap((layer) => Object.keys(methodsOver({}, layer.methods))))];
+  const arms = [...new Set(layers.flatMap((layer) => Object.keys(mergeMethods({}, layer.methods))))];
   const everyTask = [...new Set(layers.flatMap((layer) => layer.tasks ?? []))];
   claims.forEach(({ arm, noWorseThan }, index) => {
     assertKnown(arm, arms, `claims.${index}.arm`);
@@ -341,7 +341,7 @@ function assertEqualTuning({ methods, tuning }: Study): void {
 }
 
 /** The arms that `above` names; settings that it leaves out come from `below`. */
-export function methodsOver(
+export function mergeMethods(
   below: StudyInput['methods'] & object,
   above: StudyInput['methods'],
 ): Record<string, unknown> {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { adamW } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { NUMERICS, plainNamed, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
+import { NUMERICS, nameAndSettings, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
@@ -81,7 +81,7 @@ export interface TrialContext {
   /** The methods that support budgets; others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train only the head, at the protocol's rate, so there is nothing to tune. */
-  readonly headAlone: ReadonlySet<string>;
+  readonly headOnly: ReadonlySet<string>;
   /** The learning rates that methods name for themselves, by method. */
   readonly defaultRates: ReadonlyMap<string, number>;
 }
@@ -140,8 +140,8 @@ export function trialOf(
 }
 
 /** The rate of an arm that has none of its own; null for the protocol's. */
-function defaultRate({ study, headAlone, defaultRates }: TrialContext, method: string): number | null {
-  if (study.protocol.learningRate !== null || headAlone.has(method)) return null;
+function defaultRate({ study, headOnly, defaultRates }: TrialContext, method: string): number | null {
+  if (study.protocol.learningRate !== null || headOnly.has(method)) return null;
   return defaultRates.get(method) ?? METHOD_RATE;
 }
 
@@ -151,8 +151,8 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   const content = { ...rest, protocol: withoutNew(protocol) };
   // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
   const training = {
-    optimizer: plainNamed(optimizerOf(trial.protocol)),
-    schedule: plainNamed(resolveSchedule(trial.protocol.schedule)),
+    optimizer: nameAndSettings(optimizerOf(trial.protocol)),
+    schedule: nameAndSettings(resolveSchedule(trial.protocol.schedule)),
   };
   const digest = createHash('sha256')
     .update(canonical({ ...content, training }))

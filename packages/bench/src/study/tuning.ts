@@ -16,7 +16,7 @@ export function planTuning(context: TrialContext): Candidates[] {
   const { tuning, tasks, methods } = context.study;
   if (!tuning) return [];
   const seeds = Array.from({ length: tuning.seeds }, (_, index) => MAX_SEEDS + 1 + index);
-  const arms = Object.entries(methods).filter(([, { method }]) => !context.headAlone.has(method));
+  const arms = Object.entries(methods).filter(([, { method }]) => !context.headOnly.has(method));
   const groups = tuning.tasks === null ? tasks.map((task) => [task]) : [tuning.tasks];
   return groups.flatMap((on) =>
     arms.map(([arm, settings]): Candidates => {
@@ -101,23 +101,23 @@ function byRate(a: { readonly learningRate: number }, b: { readonly learningRate
 /** Whether the best rate is the first or the last one, and no inner rate is as good. */
 function isAtEdge(arm: TunedArm): boolean {
   const { tried } = arm;
-  const merits = tried.map((rate) => meritOf(rate, arm));
-  const best = Math.max(...merits);
-  return !merits.slice(1, -1).includes(best) || best === -Infinity;
+  const scores = tried.map((rate) => orientedScore(rate, arm));
+  const best = Math.max(...scores);
+  return !scores.slice(1, -1).includes(best) || best === -Infinity;
 }
 
 function nextRate(arm: TunedArm): number {
   const rates = arm.tried.map(({ learningRate }) => learningRate);
-  const merits = arm.tried.map((rate) => meritOf(rate, arm));
-  const best = merits.indexOf(Math.max(...merits));
+  const scores = arm.tried.map((rate) => orientedScore(rate, arm));
+  const best = scores.indexOf(Math.max(...scores));
   const [below, above] = [best, rates.length - 1 - best];
-  const isUp = above < below || (above === below && (merits[best + 1] ?? -Infinity) > (merits[best - 1] ?? -Infinity));
+  const isUp = above < below || (above === below && (scores[best + 1] ?? -Infinity) > (scores[best - 1] ?? -Infinity));
   const [edge, inner] = (isUp ? rates.slice(-2).reverse() : rates.slice(0, 2)) as [number, number];
   return Number(((edge * edge) / inner).toPrecision(12)); // removes rounding noise, as of 3 * 0.1
 }
 
 /** The score of a rate, negated if lower is better; -Infinity if the rate failed. */
-export function meritOf(
+export function orientedScore(
   { score }: Pick<TriedRate, 'score'>,
   { lowerIsBetter }: Pick<TunedArm, 'lowerIsBetter'>,
 ): number {

@@ -1,7 +1,7 @@
 import type { AdapterContents, AdapterLayer, AdapterLayers } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
-import { isOfHead } from '../head.js';
+import { isInHead } from '../head.js';
 import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
 
@@ -34,7 +34,7 @@ export function countParameters(peft: PeftModel): ParameterCount {
 
 /** Returns the number of parameters of a model, head excluded. */
 export function baseParameters(model: Model): number {
-  const outsideHead = Object.entries(model.weights).filter(([name]) => !isOfHead(model, name));
+  const outsideHead = Object.entries(model.weights).filter(([name]) => !isInHead(model, name));
   return sum(outsideHead, ([, { shape }]) => sizeOf(shape));
 }
 

@@ -4,7 +4,7 @@ import { attach, defineMethod } from './attach.js';
 import type { AdapterLayer, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { toyModel } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
-import { actingParts } from './acting.js';
+import { activeParts } from './active-parts.js';
 import { addAdapter, deleteAdapter, fullPrecision, mergeAdapter, setAdapter } from './adapters.js';
 import { lowRankLayer } from './layers.js';
 import { replaceAdapter } from './peft-model.js';
@@ -47,7 +47,7 @@ describe('setAdapter', () => {
     addAdapter(peft, configured, { adapterName: 'b' });
     setAdapter(peft, 'b');
     expect(peft.active).toEqual(['b']);
-    expect(Object.keys(actingParts(peft).layers)).toContain('encoder.layer.0.attention.query');
+    expect(Object.keys(activeParts(peft).layers)).toContain('encoder.layer.0.attention.query');
   });
 });
 
@@ -73,13 +73,13 @@ describe('mergeAdapter', () => {
   });
 });
 
-describe('actingParts', () => {
+describe('activeParts', () => {
   it('returns the model itself where nothing is merged, and the same layers while the adapters are the same', () => {
     const peft = attached();
-    const [first, again] = [actingParts(peft), actingParts(peft)];
+    const [first, again] = [activeParts(peft), activeParts(peft)];
     expect(first.model).toBe(peft.model);
     for (const [path, layer] of Object.entries(first.layers)) expect(again.layers[path]).toBe(layer);
     mergeAdapter(peft);
-    expect(actingParts(peft).model.weights).toMatchObject(peft.mergedWeights);
+    expect(activeParts(peft).model.weights).toMatchObject(peft.mergedWeights);
   });
 });

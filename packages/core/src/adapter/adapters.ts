@@ -2,8 +2,8 @@ import { warnOnce } from '../config.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, ConfiguredMethod, FrozenModule, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import { meaningOf } from '../head.js';
-import { actingParts, inOrder, partOf, type Part } from './acting.js';
+import { outputMeaning } from '../head.js';
+import { activeParts, inOrder, partOf, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from './factors.js';
@@ -45,7 +45,7 @@ export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: 
 export function setAdapter(peft: PeftModel, names: string | readonly string[]): void {
   const active = typeof names === 'string' ? [names] : [...new Set(names)];
   for (const name of active) adapterNamed(peft, name);
-  actingParts({ ...peft, active, merged: [], mergedWeights: {} });
+  activeParts({ ...peft, active, merged: [], mergedWeights: {} });
   if (peft.merged.length > 0) {
     warnOnce(`setAdapter unmerges the merged adapters: ${peft.merged.join(', ')}`);
     unmergeAdapter(peft);
@@ -150,7 +150,7 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
     }),
     weights: { ...model.weights, ...folded },
     pretrainedHead: true,
-    ...(headOf && meaningOf(headOf)),
+    ...(headOf && outputMeaning(headOf)),
   };
 }
 

@@ -17,10 +17,10 @@ import { hostTensor, hostZeros, mapValues, sizeOf, transposed, type HostTensor }
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from './budget.js';
-import { isTrainedWhole, reportTargets, selectSites, type TargetReport } from './targets.js';
-import { fullModule } from './layers.js';
+import { isModuleToSave, reportTargets, selectSites, type TargetReport } from './targets.js';
+import { fullLayer } from './layers.js';
 import { tokenLayers } from './token-rows.js';
-import { isOfHead, isPretrained, meaningOf } from '../head.js';
+import { isInHead, isPretrained, outputMeaning } from '../head.js';
 import { allLayers, BASE, initialValues, peftModel, type Adapter, type PeftModel } from './peft-model.js';
 
 /** How to add an adapter to a model. */
@@ -104,7 +104,7 @@ export function createAdapter<C extends TargetConfig>(
   const saved = { ...kept, ...tokens };
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
-  return { name: adapterName, method, config, targets, layers, saved, values, ...meaningOf(model) };
+  return { name: adapterName, method, config, targets, layers, saved, values, ...outputMeaning(model) };
 }
 
 /** Checks that a name can be a folder name: each adapter is saved in a folder of its name. */
@@ -142,7 +142,7 @@ export function adaptedSites<C extends TargetConfig>(
 ): TargetReport {
   const { kinds } = method.capabilities;
   const { sites, defaultTargetModules: defaults } = model;
-  const whole = sites.filter(({ path }) => isOfHead(model, path) && !ofHead.includes(path));
+  const whole = sites.filter(({ path }) => isInHead(model, path) && !ofHead.includes(path));
   const offered = config.targetModules === EVERY_MODULE ? sites : allSites(model);
   return selectSites(offered, config, { kinds, head: whole.map(({ path }) => path), defaults });
 }
@@ -200,7 +200,7 @@ function tiedWeight({ tied = [], weights }: Model, path: string): HostTensor | u
 export function savedModules(model: Model, config: TargetConfig, rng: Rng, trainHead = true): AdapterLayers {
   const names = config.modulesToSave ?? [];
   const sites = allSites(model);
-  const unknown = names.find((name) => !sites.some(({ path }) => isTrainedWhole(path, name)));
+  const unknown = names.find((name) => !sites.some(({ path }) => isModuleToSave(path, name)));
   if (unknown !== undefined) {
     const paths = sites.map(({ path }) => path);
     throw new ConfigError(
@@ -210,10 +210,10 @@ export function savedModules(model: Model, config: TargetConfig, rng: Rng, train
   }
   const saved: Record<string, AdapterLayer> = {};
   for (const site of sites) {
-    const isHead = isOfHead(model, site.path);
-    if (!isHead && !names.some((name) => isTrainedWhole(site.path, name))) continue;
+    const isHead = isInHead(model, site.path);
+    if (!isHead && !names.some((name) => isModuleToSave(site.path, name))) continue;
     const initial = isHead ? initialHead(model, site, rng) : frozenModule(model, site.path);
-    const layer = fullModule(site, initial, 'head');
+    const layer = fullLayer(site, initial, 'head');
     saved[site.path] = isHead && !trainHead ? untrained(layer) : layer;
   }
   return withTied(model, saved, config);
@@ -227,7 +227,7 @@ function withTied(model: Model, saved: AdapterLayers, { ensureWeightTying = fals
     const own = others[table];
     if (ensureWeightTying && (own ?? ofHead)) {
       const words = model.sites.find(({ path }) => path === table) as Site;
-      layers = { ...others, [table]: own ?? fullModule(words, frozenModule(model, table), 'head') };
+      layers = { ...others, [table]: own ?? fullLayer(words, frozenModule(model, table), 'head') };
     } else if (own) layers = { ...layers, [table]: { ...own, replacesModule: false } };
   }
   return layers;

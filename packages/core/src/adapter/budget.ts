@@ -1,8 +1,8 @@
 import { ConfigError } from '../errors.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { narrowedTo, patternValue } from './targets.js';
-import { isNearBudget, NEAR, selectWithinBudget } from './within-budget.js';
+import { narrowTargets, patternValue } from './targets.js';
+import { isNearBudget, NEAR_SHARE, selectWithinBudget } from './within-budget.js';
 
 /** Returns the number of parameters of one rank of a module: a column of A and a row of B. */
 export function rankCost({ inFeatures, outFeatures }: Site): number {
@@ -21,7 +21,7 @@ export const RANKS_PER_KEPT_RANK = 1.5;
  * The least starting rank. At first a rank sees the gradient along one random direction of A. With two ranks it is luck
  * how much of the gradient a module sees; with eight, less so.
  */
-const FEWEST_TO_CHOOSE_FROM = 8;
+const MIN_RANK = 8;
 
 /**
  * Returns the starting rank of every module, for a method that chooses which ranks to keep within a budget. It is at
@@ -29,7 +29,7 @@ const FEWEST_TO_CHOOSE_FROM = 8;
  * @param budget parameters to store
  * @param fewest the least starting rank
  */
-export function rankToChooseFrom(sites: readonly Site[], budget: number, fewest = FEWEST_TO_CHOOSE_FROM): number {
+export function startingRankForBudget(sites: readonly Site[], budget: number, fewest = MIN_RANK): number {
   const possible = Math.min(...sites.map(({ inFeatures, outFeatures }) => Math.min(inFeatures, outFeatures)));
   return Math.max(Math.min(fewest, possible), Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)));
 }
@@ -84,10 +84,10 @@ export function sitesForBudget(
   budget: number,
   leastCost: (site: Site) => number,
 ): readonly Site[] {
-  if (sites.length > 0 && total(sites, leastCost) <= (1 + NEAR) * budget) return sites;
+  if (sites.length > 0 && total(sites, leastCost) <= (1 + NEAR_SHARE) * budget) return sites;
   const fromAbove = [...sites].reverse();
   const items = fromAbove.map((site) => ({ value: 1, cost: leastCost(site) }));
-  const selected = selectWithinBudget(items, budget || 0, { atLeast: (1 - NEAR) * budget });
+  const selected = selectWithinBudget(items, budget || 0, { atLeast: (1 - NEAR_SHARE) * budget });
   const kept = fromAbove.filter((_, index) => selected[index]).reverse();
   if (kept.length > 0) return kept;
   const least = Math.min(...sites.map(leastCost));
@@ -112,7 +112,7 @@ export function ranksForBudget(
 ): RankTable {
   const within = ranksWithin(sites, budget, unitCost);
   if (within && isNearBudget(within.cost, budget)) return within;
-  const above = ranksWithin(sites, (1 + NEAR) * budget, unitCost);
+  const above = ranksWithin(sites, (1 + NEAR_SHARE) * budget, unitCost);
   if (within && above) return above.cost - budget < budget - within.cost ? above : within;
   if (above) return above;
   throw new ConfigError(
@@ -140,7 +140,7 @@ function ranksWithin(sites: readonly Site[], budget: number, unitCost: (site: Si
  * @param unitCost the cost of one rank of a module; default in + out
  * @throws ConfigError when the budget does not pay for one rank of one module.
  */
-export function withRanksFor<C extends TargetConfig>(
+export function withRanksForBudget<C extends TargetConfig>(
   sites: readonly Site[],
   budget: number,
   config: C,
@@ -148,7 +148,7 @@ export function withRanksFor<C extends TargetConfig>(
 ): C & Pick<RankTable, 'r' | 'rankPattern'> {
   const kept = sitesForBudget(sites, budget, unitCost);
   const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, total(kept, unitCost)), unitCost);
-  return { ...narrowedTo(kept, config, sites), r, rankPattern };
+  return { ...narrowTargets(kept, config, sites), r, rankPattern };
 }
 
 function total(sites: readonly Site[], cost: (site: Site) => number): number {
@@ -244,7 +244,7 @@ function extraRanks(
       left,
     );
     const stored = extra.reduce((sum, count, index) => sum + count * unitCost(sites[index] as Site), 0);
-    if (left - stored <= NEAR * budget) break;
+    if (left - stored <= NEAR_SHARE * budget) break;
   }
   return extra;
 }

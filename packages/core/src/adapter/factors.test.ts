@@ -5,7 +5,7 @@ import {
   joinFactors,
   kaimingUniform,
   loraDelta,
-  nonZeros,
+  nonZeroIndices,
   normalValues,
   pickColumns,
   pickRows,
@@ -71,7 +71,7 @@ describe('factors', () => {
   });
 
   it('picks, places and measures', () => {
-    expect(nonZeros(hostTensor(Float32Array.of(0, 3, -0, -1), [4]))).toEqual([1, 3]);
+    expect(nonZeroIndices(hostTensor(Float32Array.of(0, 3, -0, -1), [4]))).toEqual([1, 3]);
     expect([...pickColumns(loraA, [1]).data]).toEqual([2, 4, 6]);
     expect([...pickRows(loraB, [1]).data]).toEqual([0, 1, 1, 3]);
     expect([...placeRows(pickRows(loraB, [1]), [1], 2).data]).toEqual([0, 0, 0, 0, 0, 1, 1, 3]);

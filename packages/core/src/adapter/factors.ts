@@ -35,7 +35,7 @@ export function loraDelta({ loraA, loraB, scaling }: LoraFactors): Float32Array 
  * into B. The weight's change and the scaling stay the same.
  */
 export function foldDiagonal(factors: LoraFactors, diagonal: HostTensor): LoraFactors {
-  const kept = nonZeros(diagonal);
+  const kept = nonZeroIndices(diagonal);
   const entries = kept.map((rank) => floats(diagonal)[rank] as number);
   const loraB = scaleRows(pickRows(factors.loraB, kept), entries); // [r, out] -> [kept, out]
   return { ...factors, loraA: pickColumns(factors.loraA, kept), loraB };
@@ -57,7 +57,7 @@ export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactor
 }
 
 /** Returns the indices of the entries that are not exactly zero. */
-export function nonZeros(tensor: HostTensor): number[] {
+export function nonZeroIndices(tensor: HostTensor): number[] {
   return [...tensor.data].flatMap((value, index) => (value === 0 ? [] : [index]));
 }
 
@@ -194,7 +194,7 @@ export function nearestFactors(matrix: HostTensor, choice: RankChoice): LoraFact
  * Reduces the rank of factors in the same way, by the SVD of the small matrix between their orthonormal bases: A B =
  * Q_A (R_A R_B^T) Q_B^T.
  */
-export function fewerRanks({ loraA, loraB, scaling }: LoraFactors, choice: RankChoice): LoraFactors {
+export function reduceRank({ loraA, loraB, scaling }: LoraFactors, choice: RankChoice): LoraFactors {
   assertChoice(choice);
   if (loraA.shape[1] === 0) return { loraA, loraB, scaling };
   const left = qr(loraA); // [in, k], [k, r]

@@ -7,7 +7,7 @@ import * as nn from '../nn/index.js';
 import { rankCost } from './budget.js';
 
 /** Makes a layer that trains a module of any kind in full: for the head, `modulesToSave` and full fine-tuning. */
-export function fullModule(site: Site, initial: FrozenModule, group: string): AdapterLayer {
+export function fullLayer(site: Site, initial: FrozenModule, group: string): AdapterLayer {
   const params: Record<string, ParamSpec> = {
     weight: { initial: initial.weight, trainable: true, group, decay: site.kind !== 'layerNorm' },
   };
@@ -17,7 +17,7 @@ export function fullModule(site: Site, initial: FrozenModule, group: string): Ad
     site,
     params,
     replacesModule: true,
-    startsAnew: true,
+    ignoresBase: true,
     forward: (_x, p, at) => at.run({ weight: tensorAt(p, 'weight'), ...(p.bias && { bias: p.bias }) }),
     deltaWeight(values, { weight }) {
       const frozen = floats(weight);
@@ -35,7 +35,7 @@ export function biasLayer(site: Site, { bias }: FrozenModule, group: string): Ad
   return {
     site,
     params: { bias: { initial: bias, trainable: true, group, decay: false } },
-    startsAnew: true,
+    ignoresBase: true,
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
     counted: [],

@@ -92,7 +92,7 @@ function namesOf(adapters: PeftModel['adapters']): string {
 }
 
 /** Returns the adapter's layers, resized where needed to fit these values. */
-export function layersFitting(adapter: Adapter, values: HostTensors): AdapterLayers {
+export function fitLayers(adapter: Adapter, values: HostTensors): AdapterLayers {
   return adapter.method.resumedLayers?.({ ...adapter, values }) ?? adapter.layers;
 }
 

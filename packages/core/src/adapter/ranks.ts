@@ -1,4 +1,4 @@
-import type { CarriedKind } from '../optimizers/optimizer.js';
+import type { CarryKind } from '../optimizers/optimizer.js';
 import { CheckpointError, ConfigError, TrainingError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, LoraFactors, ResizedLayer, TrainPlan } from '../contracts/method.js';
 import {
@@ -162,7 +162,7 @@ const FILLED = 0.99;
 const TOLERANCE = 0.01;
 
 /** A number for every rank, by module path. */
-export type OfRanks = Readonly<Record<string, ArrayLike<number>>>;
+export type RankScores = Readonly<Record<string, ArrayLike<number>>>;
 
 /**
  * Returns the ranks of all layers whose total score is highest within a budget. They fill at least 99 % of it where
@@ -170,7 +170,7 @@ export type OfRanks = Readonly<Record<string, ArrayLike<number>>>;
  * @param scores one per rank, at least zero
  * @returns the indices of the kept ranks by path, ascending
  */
-export function selectRanks(layers: AdapterLayers, scores: OfRanks, budget: number): Record<string, number[]> {
+export function selectRanks(layers: AdapterLayers, scores: RankScores, budget: number): Record<string, number[]> {
   const offered = Object.entries(scores).flatMap(([path, values]) => {
     const cost = rankCost(tensorAt(layers, path).site);
     return Array.from(values, (value, rank) => ({ path, rank, value, cost }));
@@ -189,7 +189,7 @@ export function allocatedCost(layers: AdapterLayers): number {
 }
 
 /** Returns the step after which a run with a budget prunes its ranks: the last one before the final phase. */
-export function cutStep({ totalSteps, finalSteps }: TrainPlan): number {
+export function pruneStep({ totalSteps, finalSteps }: TrainPlan): number {
   return totalSteps - finalSteps;
 }
 
@@ -197,7 +197,7 @@ export function cutStep({ totalSteps, finalSteps }: TrainPlan): number {
  * Returns the error for a training loop that never called the controller, so that ranks were not pruned when due.
  * @param what the start of the message: what did not happen
  */
-export function missedCut(what: string, step: number, due: number): TrainingError {
+export function missedStep(what: string, step: number, due: number): TrainingError {
   return new TrainingError(
     `${what}: step ${step} begins, but 'afterStep' was not called after step ${due}`,
     String(step),
@@ -208,7 +208,7 @@ export function missedCut(what: string, step: number, due: number): TrainingErro
  * Checks that a method that only moves ranks starts within its budget. @throws ConfigError when the ranks store over 2
  * % more.
  */
-export function assertStartsWithin(layers: AdapterLayers, budget: number): void {
+export function assertStartFits(layers: AdapterLayers, budget: number): void {
   const held = allocatedCost(layers);
   if (held <= budget || isNearBudget(held, budget)) return;
   throw new ConfigError(
@@ -222,7 +222,7 @@ export function assertStartsWithin(layers: AdapterLayers, budget: number): void 
  * @throws ConfigError for a budget that exceeds what they store or that does not pay for one rank, and when there is no
  * step before the final phase.
  */
-export function assertCuttable(layers: AdapterLayers, budget: number, plan: TrainPlan): void {
+export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan): void {
   const all = allocatedCost(layers);
   const least = Math.min(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
   if (budget < least || budget * (1 - TOLERANCE) > all) {
@@ -231,7 +231,7 @@ export function assertCuttable(layers: AdapterLayers, budget: number, plan: Trai
       'budget',
     );
   }
-  if (cutStep(plan) < 1) {
+  if (pruneStep(plan) < 1) {
     throw new ConfigError(
       `a budget needs steps before the final ${plan.finalSteps}, got ${plan.totalSteps} steps in all; train longer`,
       'budget',
@@ -254,7 +254,11 @@ export function assertCuttable(layers: AdapterLayers, budget: number, plan: Trai
  * @param values `<path>.<name>` of the layers that have ranks
  * @throws UnsupportedError when a layer is not a low-rank change of its weight.
  */
-export function truncated(layers: AdapterLayers, values: HostTensors, budget: number): Record<string, ResizedLayer> {
+export function truncateToBudget(
+  layers: AdapterLayers,
+  values: HostTensors,
+  budget: number,
+): Record<string, ResizedLayer> {
   const ranked = rankedPaths(layers).map((path) => [path, factorsOf(tensorAt(layers, path), values)] as const);
   const bases = mapValues(Object.fromEntries(ranked), singularFactors);
   const energies = mapValues(bases, ({ singularValues }) => singularValues.map((value) => value ** 2));
@@ -275,7 +279,7 @@ function factorsOf(layer: AdapterLayer, values: HostTensors): LoraFactors {
 function turned(
   name: string,
   tensor: HostTensor,
-  kind: CarriedKind,
+  kind: CarryKind,
   { loraA, loraB, turnA, turnB }: SingularFactors,
   kept: readonly number[],
 ): HostTensor {

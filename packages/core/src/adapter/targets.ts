@@ -3,7 +3,7 @@ import { integerFrom, warnOnce } from '../config.js';
 import type { TargetConfig } from '../contracts/method.js';
 import { ConfigError, nearestPaths, TargetModuleError } from '../errors.js';
 import type { Site, SiteKind } from '../contracts/site.js';
-import { isOfHead } from '../head.js';
+import { isInHead } from '../head.js';
 
 const moduleNames = v.nullish(v.union([v.string(), v.array(v.string())]), null);
 
@@ -55,13 +55,13 @@ export interface Selectable {
 export function selectSites(sites: readonly Site[], config: TargetConfig, from: Selectable): TargetReport {
   const wanted = config.targetModules ?? from.defaults;
   if (from.kinds.length > 0) checkTargets(config, wanted);
-  const adaptable = sites.filter(({ path, kind }) => !isOfHead(from, path) && from.kinds.includes(kind));
+  const adaptable = sites.filter(({ path, kind }) => !isInHead(from, path) && from.kinds.includes(kind));
   const matched = adaptable.filter(
     (site) =>
       matches(site, wanted) &&
       (wanted.includes(site.path) || isChosenLayer(site, config)) &&
       !(config.excludeModules && matches(site, config.excludeModules)) &&
-      !config.modulesToSave?.some((name) => isTrainedWhole(site.path, name)),
+      !config.modulesToSave?.some((name) => isModuleToSave(site.path, name)),
   );
   if (matched.length === 0 && from.kinds.length > 0) throw nothingMatches(adaptable, wanted, from.kinds);
   const named = typeof config.targetModules === 'string' || from.kinds.length === 0 ? [] : config.targetModules;
@@ -73,7 +73,7 @@ export function selectSites(sites: readonly Site[], config: TargetConfig, from: 
 }
 
 /** Narrows a configuration that matches `sites` to the kept ones, by listing their paths. */
-export function narrowedTo<C extends TargetConfig>(kept: readonly Site[], config: C, sites: readonly Site[]): C {
+export function narrowTargets<C extends TargetConfig>(kept: readonly Site[], config: C, sites: readonly Site[]): C {
   if (kept.length === sites.length) return config;
   return { ...config, targetModules: kept.map(({ path }) => path), layersToTransform: null, layersPattern: null };
 }
@@ -88,7 +88,7 @@ function isNamed(path: string, name: string): boolean {
  * part of, ends in the name, even in the middle of a word. So 'norm' covers every norm of a Llama, and 'classifier'
  * also 'pre_classifier'.
  */
-export function isTrainedWhole(path: string, name: string): boolean {
+export function isModuleToSave(path: string, name: string): boolean {
   return `${path}.`.includes(`${name}.`);
 }
 

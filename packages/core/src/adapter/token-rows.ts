@@ -4,7 +4,7 @@ import { ConfigError, nearestPaths } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import type { Site } from '../contracts/site.js';
-import { isOfHead } from '../head.js';
+import { isInHead } from '../head.js';
 import * as nn from '../nn/index.js';
 import { floats, tensorAt, transposed, type HostTensor } from '../tensors.js';
 import { pickRows } from './factors.js';
@@ -80,7 +80,7 @@ function tableOf({ name, sites }: Model): string {
 function namedTables(model: Model, name: string): string[] {
   const sites = allSites(model).filter(({ path }) => path.endsWith(name));
   const odd = sites.find(({ path, kind, hasBias }) => {
-    return isOfHead(model, path) || hasBias || !(kind === 'embedding' || kind === 'linear');
+    return isInHead(model, path) || hasBias || !(kind === 'embedding' || kind === 'linear');
   });
   if (sites.length > 0 && !odd) return sites.map(({ path }) => path);
   const paths = allSites(model).map(({ path }) => path);

@@ -8,7 +8,7 @@ import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTen
 import { rankCost } from './budget.js';
 import { loraDelta, normalValues, product, singularFactors } from './factors.js';
 import { lowRankLayer } from './layers.js';
-import { selectRanks, truncated } from './ranks.js';
+import { selectRanks, truncateToBudget } from './ranks.js';
 
 const rng = createRng(7);
 const drawn = (name: string, shape: readonly number[]): HostTensor => normalValues(rng.fork(name), shape, 1);
@@ -70,7 +70,7 @@ describe('singularFactors', () => {
   });
 });
 
-describe('truncated', () => {
+describe('truncateToBudget', () => {
   const costs = Object.values(layers).map(({ site }) => rankCost(site));
   const spectra = Object.values(factors).map((each) =>
     new SingularValueDecomposition(dense(each)).diagonal.slice(0, each.loraA.shape[1]),
@@ -96,7 +96,7 @@ describe('truncated', () => {
   };
 
   it.each([79, 98, 139])('is the best approximation that stores %i parameters', (budget) => {
-    const resized = truncated(layers, values, budget);
+    const resized = truncateToBudget(layers, values, budget);
     let [error, stored] = [0, 0];
     for (const [path, each] of Object.entries(factors)) {
       const { layer, carry } = resized[path] ?? {};
@@ -113,7 +113,7 @@ describe('truncated', () => {
   });
 
   it('transforms the moments with the factors: the first as gradients, the second as their squares', () => {
-    const { carry } = truncated(layers, values, 98).wide ?? expect.fail('the widest module lost nothing');
+    const { carry } = truncateToBudget(layers, values, 98).wide ?? expect.fail('the widest module lost nothing');
     const { turnA } = singularFactors(tensorAt(factors, 'wide'));
     const moment = drawn('moment', [8, 4]);
     const kept = carry('loraA', moment, 'value').shape[1] ?? NaN;

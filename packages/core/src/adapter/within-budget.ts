@@ -1,11 +1,11 @@
 import { ConfigError } from '../errors.js';
 
 /** How close a total should come to a budget, as a share of it. */
-export const NEAR = 0.02;
+export const NEAR_SHARE = 0.02;
 
 /** Returns whether a total is within 2 % of a budget. */
 export function isNearBudget(total: number, budget: number): boolean {
-  return Math.abs(total - budget) <= NEAR * budget;
+  return Math.abs(total - budget) <= NEAR_SHARE * budget;
 }
 
 /** An item that can be selected. */

@@ -1,5 +1,5 @@
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import type { CarriedKind } from '../optimizers/optimizer.js';
+import type { CarryKind } from '../optimizers/optimizer.js';
 import type { Rng } from '../rng.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 import type { Site, SiteKind } from './site.js';
@@ -207,7 +207,7 @@ export interface AdapterLayer {
    * Whether the output does not build on `base()`. Such a layer comes before those of other adapters, and a module has
    * at most one. Default false.
    */
-  readonly startsAnew?: boolean;
+  readonly ignoresBase?: boolean;
   /** Names of the layer's dropout masks, which it requests as `<path>.<name>`. The trainer supplies them at every step. */
   readonly noise?: readonly string[];
   /** Computes the module's output `[rows, out]` for x `[rows, in]` (for an embedding, x holds row numbers). */
@@ -400,5 +400,5 @@ export interface ResizedLayer {
   /**
    * Returns the same tensor with the new layer's ranks. It is called for values and for the optimizer's state of them.
    */
-  carry(name: string, tensor: HostTensor, kind: CarriedKind): HostTensor;
+  carry(name: string, tensor: HostTensor, kind: CarryKind): HostTensor;
 }

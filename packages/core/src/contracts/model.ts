@@ -36,7 +36,7 @@ export interface Model {
    * Modules that no output depends on, e.g. the pooler of an embedding network. They are not sites. PEFT can adapt
    * them; an adapter file's tensors for them are skipped with a warning.
    */
-  readonly unread?: readonly string[];
+  readonly unused?: readonly string[];
   /** Loads the same model with its original float32 weights, where these are held in 8 bits. See `fullPrecision`. */
   readonly fullPrecision?: () => Promise<Model>;
   /** The task the outputs are for. Default 'sequence-classification'. */

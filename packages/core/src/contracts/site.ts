@@ -47,7 +47,7 @@ export interface Site {
 }
 
 /** The position of a module in the network. */
-export interface Place {
+export interface SitePosition {
   /** The part it plays in its layer. Default 'other'. */
   readonly role?: SiteRole;
   /** The index of its transformer layer. */
@@ -55,13 +55,13 @@ export interface Place {
 }
 
 /** Describes a linear module with a bias: y = x W + b, W [inFeatures, outFeatures]. */
-export function linearSite(path: string, inFeatures: number, outFeatures: number, place: Place = {}): Site {
-  return { path, kind: 'linear', role: 'other', ...place, inFeatures, outFeatures, hasBias: true };
+export function linearSite(path: string, inFeatures: number, outFeatures: number, position: SitePosition = {}): Site {
+  return { path, kind: 'linear', role: 'other', ...position, inFeatures, outFeatures, hasBias: true };
 }
 
 /** Describes a layer normalisation of vectors of `width`, with scale and bias. */
-export function layerNormSite(path: string, width: number, place: Place = {}): Site {
-  return { path, kind: 'layerNorm', role: 'other', ...place, inFeatures: width, outFeatures: width, hasBias: true };
+export function layerNormSite(path: string, width: number, position: SitePosition = {}): Site {
+  return { path, kind: 'layerNorm', role: 'other', ...position, inFeatures: width, outFeatures: width, hasBias: true };
 }
 
 /** Describes an embedding table [rows, width]. */

@@ -1,7 +1,15 @@
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import { isOfHead, labelFields, labelsIn, meaningOf, outputsOf, problemTypeIn, type OutputMeaning } from '../head.js';
+import {
+  isInHead,
+  labelFields,
+  labelsIn,
+  outputMeaning,
+  outputsOf,
+  problemTypeIn,
+  type OutputMeaning,
+} from '../head.js';
 import type { AdapterContents, AdapterFile, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model, type ProblemType, type Task } from '../contracts/model.js';
 import { frozenModule } from '../adapter/attach.js';
@@ -9,7 +17,7 @@ import { TOKEN_ROWS, trainsTokens } from '../adapter/token-rows.js';
 import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
 import { incompleteSave } from '../storage.js';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
-import { isTrainedWhole } from '../adapter/targets.js';
+import { isModuleToSave } from '../adapter/targets.js';
 import type { Site } from '../contracts/site.js';
 
 /*
@@ -64,7 +72,7 @@ export function tokenFields({ trainableTokenIndices, ensureWeightTying }: Target
 export function storedMeaning({ id2label, problem_type: problemType }: ConfigFields, model: Model): OutputMeaning {
   const { task = 'sequence-classification' } = model;
   if (task === 'causal-lm' || task === 'feature-extraction') return {};
-  return meaningOf({
+  return outputMeaning({
     labels: isLeftOut(id2label) ? undefined : storedLabels(id2label, model),
     problemType: isLeftOut(problemType) ? undefined : storedProblemType(problemType),
   });
@@ -106,8 +114,8 @@ export function taskIn(taskType: unknown): Task | undefined {
 /** Returns the names of the modules trained in full, the head's as the model names them. */
 function savedNames(model: Model, saved: AdapterLayers): readonly string[] | null {
   const paths = Object.keys(saved).filter((path) => !trainsTokens(tensorAt(saved, path)));
-  const others = paths.filter((path) => !isOfHead(model, path));
-  const heads = model.head.filter((name) => paths.some((path) => isOfHead({ head: [name] }, path)));
+  const others = paths.filter((path) => !isInHead(model, path));
+  const heads = model.head.filter((name) => paths.some((path) => isInHead({ head: [name] }, path)));
   const names = [...others, ...heads];
   return names.length === 0 ? null : names;
 }
@@ -192,8 +200,8 @@ export function stringList(value: unknown): string[] {
 }
 
 /** PEFT's prefix of every module path, and of the names of tensors that belong to no module. */
-const OF_MODULE = 'base_model.model.';
-const OF_ADAPTER = 'base_model.';
+const MODULE_PREFIX = 'base_model.model.';
+const ADAPTER_PREFIX = 'base_model.';
 
 /** The longest axis of a tensor without elements. */
 const MAX_EMPTY_AXIS = 1 << 20;
@@ -201,7 +209,10 @@ const MAX_EMPTY_AXIS = 1 << 20;
 /** Adds PEFT's prefixes to tensor names: module path and suffix, or a name without a dot. */
 export function withPrefix(tensors: HostTensors): HostTensors {
   return Object.fromEntries(
-    Object.entries(tensors).map(([name, tensor]) => [(name.includes('.') ? OF_MODULE : OF_ADAPTER) + name, tensor]),
+    Object.entries(tensors).map(([name, tensor]) => [
+      (name.includes('.') ? MODULE_PREFIX : ADAPTER_PREFIX) + name,
+      tensor,
+    ]),
   );
 }
 
@@ -216,7 +227,7 @@ const TRAINED_COPY = '.modules_to_save.';
 export function withoutPrefix(tensors: HostTensors): HostTensors {
   const named = Object.fromEntries(
     Object.entries(tensors).map(([key, tensor]) => {
-      const prefix = [OF_MODULE, OF_ADAPTER].find((each) => key.startsWith(each)) ?? '';
+      const prefix = [MODULE_PREFIX, ADAPTER_PREFIX].find((each) => key.startsWith(each)) ?? '';
       return [key.slice(prefix.length), tensor];
     }),
   );
@@ -332,7 +343,7 @@ export function splitSaved(tensors: HostTensors, model: Model, names: readonly s
     const { path } = site;
     const rows = tensors[path + TOKEN_SUFFIX];
     if (rows) saved[`${path}.${TOKEN_ROWS}`] = rows;
-    if (!isOfHead(model, path) && !names.some((name) => isTrainedWhole(path, name))) continue;
+    if (!isInHead(model, path) && !names.some((name) => isModuleToSave(path, name))) continue;
     for (const name of ['weight', 'bias']) {
       const tensor = tensors[`${path}.${name}`];
       if (!tensor) continue;
@@ -353,8 +364,8 @@ export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'ti
 }
 
 /** Removes an adapter's tensors for modules that no output depends on, with a warning. */
-export function withoutUnread(tensors: HostTensors, { name, unread = [] }: Model, source: string): HostTensors {
-  const moduleOf = (key: string) => unread.find((path) => key.startsWith(`${path}.`));
+export function withoutUnused(tensors: HostTensors, { name, unused = [] }: Model, source: string): HostTensors {
+  const moduleOf = (key: string) => unused.find((path) => key.startsWith(`${path}.`));
   const dropped = new Set(Object.keys(tensors).flatMap((key) => moduleOf(key) ?? []));
   for (const path of dropped) {
     warnOnce(

@@ -1,5 +1,5 @@
 import { deltaWeight, mergedModule } from '../adapter/adapters.js';
-import { fewerRanks, nearestFactors, type RankChoice } from '../adapter/factors.js';
+import { reduceRank, nearestFactors, type RankChoice } from '../adapter/factors.js';
 import {
   activeAdapter,
   adapterNamed,
@@ -12,7 +12,7 @@ import {
 import { UnsupportedError } from '../errors.js';
 import type { AdapterFile, AdapterLayer, FrozenModule, LoraFactors, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import { meaningOf } from '../head.js';
+import { outputMeaning } from '../head.js';
 import type { Site } from '../contracts/site.js';
 import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
 import { lowRankLayer } from '../adapter/layers.js';
@@ -69,7 +69,7 @@ function approximated(model: Model, layer: AdapterLayer, values: HostTensors, ch
 }
 
 function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): LoraFactors {
-  if (layer.toLora) return fewerRanks(layer.toLora(values), choice);
+  if (layer.toLora) return reduceRank(layer.toLora(values), choice);
   if (!layer.deltaWeight) return noChange(layer.site);
   const { inFeatures, outFeatures } = layer.site;
   return nearestFactors(hostTensor(deltaWeight(model, layer, values), [inFeatures, outFeatures]), choice);
@@ -127,7 +127,7 @@ export function loraAdapter(
     file: hasBiases ? withBiases(file, modules, model) : file,
     saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
     savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
-    ...meaningOf(savedFrom),
+    ...outputMeaning(savedFrom),
     source: `the adapter '${name}'`,
   });
 }

@@ -30,15 +30,15 @@ interface FactorNames {
   readonly loraB: string;
 }
 
-const OF_LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
-const OF_EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
-const SUFFIXES = [OF_LINEAR, OF_EMBEDDING].flatMap(({ loraA, loraB }) => [loraA, loraB]);
+const LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
+const EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
+const SUFFIXES = [LINEAR, EMBEDDING].flatMap(({ loraA, loraB }) => [loraA, loraB]);
 
 /**
  * Tensors that PEFT can store besides A and B and that change the outputs. Methods that support them remove them before
  * A and B are read.
  */
-const BESIDES = /\.(lora_magnitude_vector|bias)$/;
+const EXTRA_TENSORS = /\.(lora_magnitude_vector|bias)$/;
 const ANNOUNCEMENTS = ['use_dora', 'lora_bias'];
 
 /** Variants of LoRA in PEFT that no method here supports. Their outputs would differ. */
@@ -58,7 +58,7 @@ const UNKNOWN_VARIANTS = [
  * Initialisations in PEFT that change the frozen weight and cannot be recomputed; PEFT draws the last one at random at
  * every load.
  */
-const LOST_START = /^(corda|loftq|pissa_niter_\d+)$/;
+const LOST_INIT = /^(corda|loftq|pissa_niter_\d+)$/;
 
 /**
  * Converts an adapter whose layers have `toLora` to PEFT's LORA format. PEFT computes a module's scaling as alpha /
@@ -77,7 +77,7 @@ export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'v
   const tensors: HostTensors = {};
   for (const [path, { loraA, loraB }] of Object.entries(kept)) {
     const { kind, kernel } = (layers[path] as AdapterLayer).site;
-    const names = kind === 'embedding' ? OF_EMBEDDING : OF_LINEAR;
+    const names = kind === 'embedding' ? EMBEDDING : LINEAR;
     tensors[path + names.loraA] = convolutionA(transposed(loraA), kernel); // [in, r] -> [r, in]
     tensors[path + names.loraB] = convolutionB(transposed(loraB), kernel); // [r, out] -> [out, r]
   }
@@ -109,8 +109,8 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   const { config, tensors } = file;
   assertReadable(config, tensors);
   const paths = adaptedPaths(tensors, SUFFIXES);
-  refuseOtherTensors(tensors, paths, SUFFIXES);
-  const { loraA: needed } = OF_LINEAR;
+  assertNoOtherTensors(tensors, paths, SUFFIXES);
+  const { loraA: needed } = LINEAR;
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   const values: HostTensors = {};
   const ranks: Record<string, number> = {};
@@ -176,7 +176,11 @@ export function assertFeatures(
  * Checks that a file has only tensors of the modules at `paths`: ignoring others would change the outputs.
  * @throws UnsupportedError naming the first other tensor.
  */
-export function refuseOtherTensors(tensors: HostTensors, paths: readonly string[], suffixes: readonly string[]): void {
+export function assertNoOtherTensors(
+  tensors: HostTensors,
+  paths: readonly string[],
+  suffixes: readonly string[],
+): void {
   const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
   const other = Object.keys(tensors).find((key) => !known.has(key));
   if (other === undefined) return;
@@ -196,7 +200,7 @@ export function assertKnownVariant(config: AdapterFile['config']): void {
     throw new UnsupportedError(`the adapter uses '${variant}', which is not supported`, variant);
   }
   const init = config.init_lora_weights;
-  if (typeof init !== 'string' || !LOST_START.test(init)) return;
+  if (typeof init !== 'string' || !LOST_INIT.test(init)) return;
   throw new UnsupportedError(
     `init_lora_weights is '${init}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
     'init_lora_weights',
@@ -263,8 +267,8 @@ function mostCommon(values: Readonly<Record<string, number>>): number {
 
 function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {
   const { tensors } = file;
-  const ofEmbedding = path + OF_EMBEDDING.loraA in tensors || path + OF_EMBEDDING.loraB in tensors;
-  const names = ofEmbedding ? OF_EMBEDDING : OF_LINEAR;
+  const isEmbedding = path + EMBEDDING.loraA in tensors || path + EMBEDDING.loraB in tensors;
+  const names = isEmbedding ? EMBEDDING : LINEAR;
   const loraA = matrixOf(tensors, path + names.loraA); // [r, in]
   const loraB = matrixOf(tensors, path + names.loraB); // [out, r]
   assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
@@ -305,7 +309,7 @@ export function moduleTable(config: AdapterFile['config'], field: string): (path
 function assertReadable(config: AdapterFile['config'], tensors: HostTensors): void {
   assertKnownVariant(config);
   const field = ANNOUNCEMENTS.find((name) => config[name] === true);
-  const found = field ?? Object.keys(tensors).find((key) => BESIDES.test(key));
+  const found = field ?? Object.keys(tensors).find((key) => EXTRA_TENSORS.test(key));
   if (found === undefined) return;
   throw new UnsupportedError(
     `the adapter has '${found}', which this method does not read; it reads only A and B`,

@@ -2,7 +2,7 @@ import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
 import {
   adapterNamed,
   allLayers,
-  layersFitting,
+  fitLayers,
   peftModel,
   tensorKey,
   type Adapter,
@@ -25,12 +25,12 @@ import {
   withoutBaseWeights,
   withoutPrefix,
   withoutTied,
-  withoutUnread,
+  withoutUnused,
   withPrefix,
   type ConfigFields,
 } from './adapter-file.js';
 import { createAdapter } from '../adapter/attach.js';
-import { isOfHead, isPretrained, meaningOf, type OutputMeaning } from '../head.js';
+import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import { warnOnce } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
@@ -152,7 +152,7 @@ export async function readAdapter(
   const config = await readAdapterConfig(folder, storage);
   const method = methodFor(config, methods, folder);
   const decoded = withoutPrefix(decodeTensors(await readWeights(folder, storage), source));
-  const tensors = withoutUnread(decoded, model, source);
+  const tensors = withoutUnused(decoded, model, source);
   const { own, saved, paths } = splitSaved(
     config.ensure_weight_tying === true ? withoutTied(tensors, model) : tensors,
     model,
@@ -202,7 +202,7 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   const targetModules = modulesOf(file, model, source);
   const read = method.fromFile({ ...file, sites: allSites(model) });
   const modulesToSave = stored.savedPaths.filter(
-    (path) => !isOfHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
+    (path) => !isInHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
   );
   const config = method.parseConfig({
     ...(targetModules.length > 0 && { targetModules }),
@@ -212,9 +212,9 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   });
   const ofHead = adaptedHead(model, targetModules, source);
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name }, ofHead);
-  const adapter = { ...created, ...meaningOf(stored), layers: layersFitting(created, read.values) };
+  const adapter = { ...created, ...outputMeaning(stored), layers: fitLayers(created, read.values) };
   const initial = initialHead(model, adapter, saved, source);
-  return { ...adapter, values: fittingValues(adapter, { ...initial, ...read.values, ...saved }, source) };
+  return { ...adapter, values: checkedValues(adapter, { ...initial, ...read.values, ...saved }, source) };
 }
 
 /**
@@ -237,7 +237,7 @@ function tokenOptions({ file: { config }, method, source }: StoredAdapter): Part
  * Checks that the values are exactly the adapter's tensors. @throws CheckpointError for a missing, unknown or
  * mis-shaped one.
  */
-export function fittingValues(adapter: Adapter, values: HostTensors, source: string): HostTensors {
+export function checkedValues(adapter: Adapter, values: HostTensors, source: string): HostTensors {
   const expected = new Map(
     Object.values(allLayers(adapter)).flatMap((layer) =>
       Object.entries({ ...layer.params, ...layer.state }).map(
@@ -297,7 +297,7 @@ function otherBase(key: string, { name }: Model, config: AdapterFile['config'], 
 
 /** Returns the tensors of the head that the adapter's file lacks. */
 function initialHead(model: Model, { saved, values }: Adapter, stored: HostTensors, source: string): HostTensors {
-  const layers = Object.values(saved).filter(({ site }) => isOfHead(model, site.path));
+  const layers = Object.values(saved).filter(({ site }) => isInHead(model, site.path));
   const missing = layers.flatMap((layer) =>
     Object.keys(layer.params).flatMap((name) => (tensorKey(layer, name) in stored ? [] : { layer, name })),
   );
@@ -314,7 +314,7 @@ function initialHead(model: Model, { saved, values }: Adapter, stored: HostTenso
  * @throws CheckpointError for one without frozen weights in the model.
  */
 function adaptedHead(model: Model, targetModules: readonly string[], source: string): string[] {
-  const paths = targetModules.filter((path) => isOfHead(model, path));
+  const paths = targetModules.filter((path) => isInHead(model, path));
   const untrained = paths.find((path) => !isPretrained(model, path));
   if (untrained === undefined) return paths;
   throw new CheckpointError(

@@ -1,4 +1,4 @@
-import { meaningOf } from '../head.js';
+import { outputMeaning } from '../head.js';
 import {
   activeAdapter,
   adapterNamed,
@@ -11,7 +11,7 @@ import {
 } from '../adapter/peft-model.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
-import { fittingValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
+import { checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
 import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-file.js';
 import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
 import type { AdapterLayer } from '../contracts/method.js';
@@ -58,7 +58,7 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
   const { config } = adapter.method.toFile(adapter, { pruned: false });
   const read = adapter.method.fromFile({ config, tensors: own });
   const kept = Object.entries(adapter.values).filter(([key]) => isSaved(adapter, key));
-  const values = fittingValues(adapter, { ...Object.fromEntries(kept), ...read.values, ...saved }, 'the state dict');
+  const values = checkedValues(adapter, { ...Object.fromEntries(kept), ...read.values, ...saved }, 'the state dict');
   peft.adapters.set(adapter.name, { ...adapter, values });
 }
 
@@ -105,7 +105,7 @@ export async function hotswapAdapter(
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
     ...Object.values(current.saved).map((layer) => savedValues(current, incoming, layer)),
   ) as HostTensors;
-  peft.adapters.set(current.name, { ...current, values, ...meaningOf(incoming) });
+  peft.adapters.set(current.name, { ...current, values, ...outputMeaning(incoming) });
 }
 
 function assertSubset(current: Adapter, incoming: Adapter, source: string): void {

@@ -52,7 +52,7 @@ function distances(x: Tensor, y: Tensor): Tensor {
 }
 
 /** A logit that excludes an entry from a softmax. */
-const NEVER = -1e9;
+const MASKED = -1e9;
 
 /**
  * Multiple negatives ranking (Henderson et al., 2017, arXiv 1705.00652, eq. 4). Rows are (anchor, positive) or (anchor,
@@ -70,7 +70,7 @@ export function multipleNegativesRanking({ scale = 20 }: MultipleNegativesRankin
       const rows = anchors.shape[0];
       const scores = tf.mul(tf.matMul(l2Normalize(anchors), l2Normalize(tf.concat(candidates)), false, true), scale);
       const isText = tf.tile(batch.rowWeights, [candidates.length]); // [candidates]
-      const offered = tf.where(tf.greater(isText, 0), scores, tf.fill(scores.shape, NEVER)); // [rows, candidates]
+      const offered = tf.where(tf.greater(isText, 0), scores, tf.fill(scores.shape, MASKED)); // [rows, candidates]
       const own = tf.oneHot(tf.range(0, rows, 1, 'int32'), rows * candidates.length);
       const surprise = tf.neg(tf.sum(tf.mul(tf.logSoftmax(offered), own), -1)); // [rows]
       return weightedMean(surprise, batch.rowWeights);

@@ -24,7 +24,7 @@ export interface Loss extends Named {
 export type LossFunction = Loss['loss'];
 
 /** Wraps a loss function as a loss. Its name is the function's, which is compared when a run is resumed. */
-export function lossOf(loss: Loss | LossFunction): Loss {
+export function asLoss(loss: Loss | LossFunction): Loss {
   return typeof loss === 'function' ? { name: loss.name || 'own', loss } : loss;
 }
 
@@ -42,7 +42,7 @@ export interface LossBatch {
  * Checks that a loss reads the labels of a kind of data.
  * @throws ConfigError naming both.
  */
-export function assertReads({ name, labels }: Loss, kind: DataKind): void {
+export function assertLossReads({ name, labels }: Loss, kind: DataKind): void {
   const kinds = [labels ?? kind].flat();
   if (kinds.includes(kind)) return;
   throw new ConfigError(`the loss '${name}' reads ${kinds.join(' or ')}, the data are ${kind}`, 'loss');

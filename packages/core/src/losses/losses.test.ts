@@ -5,7 +5,7 @@ import type { Batch, DataKind } from '../contracts/model.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { hostIntegers, hostTensor } from '../tensors.js';
 import { lossWeight, type Loss } from './loss.js';
-import { crossEntropy, lossFor, nextToken, squaredError, tokenCrossEntropy } from './losses.js';
+import { crossEntropy, defaultLoss, nextToken, squaredError, tokenCrossEntropy } from './losses.js';
 
 beforeAll(async () => {
   await referenceExecutor();
@@ -137,19 +137,19 @@ describe.each(kinds)('the loss of %s', (kind) => {
 
   it('is 0 with gradient 0 where all weights are 0', () => {
     const none = { ...tensors(), rowWeights: tf.tensor1d([0, 0]), inputs: {} };
-    const { value, grad } = tf.valueAndGrad((x: Tensor) => lossFor(kind).loss(x, none))(tf.tensor(outputs));
+    const { value, grad } = tf.valueAndGrad((x: Tensor) => defaultLoss(kind).loss(x, none))(tf.tensor(outputs));
     expect(valueOf(value)).toBe(0);
     expect(tf.max(tf.abs(grad)).dataSync()[0]).toBe(0);
-    if (labels === LABELS) expect(ofTokens(lossFor(kind), NONE)).toBe(0);
+    if (labels === LABELS) expect(ofTokens(defaultLoss(kind), NONE)).toBe(0);
   });
 
   it('reads its labels', () => {
-    expect(lossFor(kind).labels).toBe(kind);
+    expect(defaultLoss(kind).labels).toBe(kind);
   });
 });
 
 it('an unknown kind of data has no loss', () => {
-  expect(() => lossFor('token-clasification' as DataKind)).toThrow(
+  expect(() => defaultLoss('token-clasification' as DataKind)).toThrow(
     "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, multi-label, regression, token-classification, causal-lm, pairs, triplets, scored-pairs",
   );
 });
@@ -176,6 +176,6 @@ describe('the weight of a batch among others', () => {
     ['tokens after the first, without padding', 'causal-lm', batch(LABELS, [1, 1], SHORT), 1],
     ['nothing', 'causal-lm', batch(LABELS, [0, 0]), 0],
   ])('is its %s', (_, kind, given, expected) => {
-    expect(lossWeight(lossFor(kind), given)).toBe(expected);
+    expect(lossWeight(defaultLoss(kind), given)).toBe(expected);
   });
 });

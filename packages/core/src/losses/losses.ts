@@ -6,7 +6,7 @@ import type { Batch, DataKind } from '../contracts/model.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 import { cosineSimilarity, multipleNegativesRanking } from './embeddings.js';
 import type { Loss, LossBatch } from './loss.js';
-import { LEAST, weightedMean } from './means.js';
+import { MIN_SUM, weightedMean } from './means.js';
 
 /** Options of `crossEntropy`. */
 export interface CrossEntropyOptions {
@@ -46,7 +46,7 @@ export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyO
       const surprise = tf.neg(tf.sum(tf.mul(tf.logSoftmax(logits), target), -1)); // [batch]
       if (!classWeights) return weightedMean(surprise, rowWeights);
       const counted = tf.mul(tf.sum(weighted(chosen), -1), rowWeights); // [batch]
-      return tf.div(tf.sum(tf.mul(surprise, rowWeights)), tf.maximum(tf.sum(counted), LEAST));
+      return tf.div(tf.sum(tf.mul(surprise, rowWeights)), tf.maximum(tf.sum(counted), MIN_SUM));
     },
     ...(classWeights && {
       weight: ({ labels, rowWeights }) =>
@@ -156,7 +156,7 @@ const losses: Readonly<Record<DataKind, () => Loss>> = {
 };
 
 /** Returns the default loss for a kind of data. @throws ConfigError for an unknown kind, with the nearest one. */
-export function lossFor(kind: DataKind): Loss {
+export function defaultLoss(kind: DataKind): Loss {
   assertOneOf('kind', kind, Object.keys(losses));
   return losses[kind]();
 }

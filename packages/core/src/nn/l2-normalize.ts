@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 
 /** The smallest divisor, as in torch's `normalize`. */
-const LEAST_NORM = 1e-12;
+const MIN_NORM = 1e-12;
 
 /** Returns x / max(||x||, 1e-12) of each row: x `[.., width]` -> `[.., width]`; a row of zeros stays zero. */
 export function l2Normalize(x: Tensor): Tensor {
   const squares = tf.sum(tf.square(x), -1, true); // [.., 1]
-  return tf.mul(x, tf.rsqrt(tf.maximum(squares, LEAST_NORM ** 2)));
+  return tf.mul(x, tf.rsqrt(tf.maximum(squares, MIN_NORM ** 2)));
 }

@@ -42,27 +42,24 @@ export interface Slot {
    */
   shape?(shape: readonly number[]): readonly number[] | null;
   /** How the slot is carried over when the ranks of a layer change. */
-  readonly carried: CarriedLike | CarrySlot;
+  readonly carried: CarryRule | CarrySlot;
 }
 
 /**
  * How a slot is carried over, element by element: like the tensor itself, like its gradient or like its gradient's
  * square; or whether it restarts with zeros.
  */
-export type CarriedLike = CarriedKind | 'restart';
+export type CarryRule = CarryKind | 'restart';
 
 /** The content of a tensor that is carried over to a layer of other ranks. */
-export type CarriedKind = 'value' | 'gradient' | 'squaredGradient';
+export type CarryKind = 'value' | 'gradient' | 'squaredGradient';
 
 /**
  * Carries a slot over in its own way.
  * @param slots all slots of the tensor before the change; not to be modified
  * @param carry converts a tensor from the trained tensor's old shape to its new one
  */
-export type CarrySlot = (
-  slots: HostTensors,
-  carry: (tensor: HostTensor, kind: CarriedKind) => HostTensor,
-) => HostTensor;
+export type CarrySlot = (slots: HostTensors, carry: (tensor: HostTensor, kind: CarryKind) => HostTensor) => HostTensor;
 
 /** Applies decoupled weight decay: theta (1 - eta_t lambda); theta itself where lambda is 0. */
 export function decayed(value: Tensor, learningRate: Scalar, weightDecay: number): Tensor {

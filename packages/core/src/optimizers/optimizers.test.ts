@@ -8,7 +8,7 @@ import { hostTensor, mapValues, type HostTensor } from '../tensors.js';
 import { adafactor } from './adafactor.js';
 import { adamW } from './adamw.js';
 import { lion } from './lion.js';
-import type { CarriedKind, Optimizer } from './optimizer.js';
+import type { CarryKind, Optimizer } from './optimizer.js';
 import { sgd } from './sgd.js';
 
 const makers: Readonly<Record<string, (options?: never) => Optimizer>> = { adamW, sgd, lion, adafactor };
@@ -209,7 +209,7 @@ describe('adafactor', () => {
   describe('carries its factors by their product', () => {
     const rows = hostTensor(Float32Array.of(1, 3), [2]);
     const columns = hostTensor(Float32Array.of(2, 1, 3), [3]); // r c / mean(r): [[1, 0.5, 1.5], [3, 1.5, 4.5]]
-    const carriedBy = (carry: (tensor: HostTensor, kind: CarriedKind) => HostTensor) =>
+    const carriedBy = (carry: (tensor: HostTensor, kind: CarryKind) => HostTensor) =>
       [slots.rows, slots.columns].map((slot) => {
         const { carried } = slot ?? {};
         if (typeof carried !== 'function') throw new Error('a factor is carried by a function');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
 import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
-import { fullModule } from '../adapter/layers.js';
+import { fullLayer } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
 import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '../tensors.js';
@@ -18,7 +18,7 @@ describe('frozenWeights', () => {
   it('leaves out tables on the host and modules trained in full, but not names with the same prefix', () => {
     const weights = { ...model.weights, 'embeddings.norm.weight': hostZeros([8]) };
     const site = tensorAt(Object.fromEntries(model.sites.map((each) => [each.path, each])), 'classifier');
-    const whole = { classifier: fullModule(site, frozenModule(model, 'classifier'), 'head') };
+    const whole = { classifier: fullLayer(site, frozenModule(model, 'classifier'), 'head') };
     const names = Object.keys(frozenWeights({ ...model, weights }, whole));
     expect(names).not.toContain('embeddings.weight');
     expect(names).not.toContain('classifier.bias');

@@ -75,7 +75,7 @@ export interface BatchSizes {
  * Returns the specs of a batch's tensors. Axes as long as its rows, the texts of its rows, or its tokens are named.
  * @param axes the model's own names for the axes of its inputs
  */
-export function openSpecs<K extends string>(
+export function dynamicSpecs<K extends string>(
   tensors: Readonly<Record<K, HostTensor>>,
   { rows, tokens, columns = 1 }: BatchSizes,
   axes: Model['axes'] = {},

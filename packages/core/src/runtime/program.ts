@@ -9,21 +9,21 @@ export type Leaves<S, From, To> = S extends From ? To : { readonly [K in keyof S
 export type Specs<S> = Leaves<S, Tensor, InputSpec>;
 
 /** An executor's values for a nested record of tensors. */
-export type Held<S> = Leaves<S, Tensor, unknown>;
+export type OnDevice<S> = Leaves<S, Tensor, unknown>;
 
 /** The host tensors for a nested record of tensors. */
-export type AtRest<S> = Leaves<S, Tensor, HostTensor>;
+export type OnHost<S> = Leaves<S, Tensor, HostTensor>;
 
 /** A pure function between nested records of tensors, on an executor. It is compiled at its first run. */
 export interface Program<I, O> {
   /**
-   * Runs the function once. Tensors in `fed` are uploaded for this run and then released; values in `held` are not
-   * changed. The caller owns the returned values.
+   * Runs the function once. Tensors in `uploads` are uploaded for this run and then released; values in `onDevice` are
+   * not changed. The caller owns the returned values.
    */
   run<F extends keyof I>(
-    fed: { readonly [K in F]: AtRest<I[K]> },
-    held: { readonly [K in Exclude<keyof I, F>]: Held<I[K]> },
-  ): Promise<Held<O>>;
+    uploads: { readonly [K in F]: OnHost<I[K]> },
+    onDevice: { readonly [K in Exclude<keyof I, F>]: OnDevice<I[K]> },
+  ): Promise<OnDevice<O>>;
   /** Returns the milliseconds spent compiling so far. */
   compileMs(): number;
   /** Frees the compiled function. */
@@ -39,7 +39,7 @@ export function openProgram<I extends object, O extends object>(
   executor: Executor,
   fn: (inputs: I) => O,
   specs: Specs<I>,
-  constants: Partial<Held<I>> = {},
+  constants: Partial<OnDevice<I>> = {},
 ): Program<I, O> {
   const keys = keysOf(specs, isSpec);
   let results: Nested<string> = {};
@@ -67,12 +67,12 @@ export function openProgram<I extends object, O extends object>(
 
   return {
     compileMs: () => made?.compileMs ?? 0,
-    async run(fed, held) {
+    async run(uploads, onDevice) {
       const { run } = await ready();
-      const uploaded = uploadAll(executor, flat(fed as Nested<HostTensor>, keys));
+      const uploaded = uploadAll(executor, flat(uploads as Nested<HostTensor>, keys));
       try {
-        const outputs = await run({ ...flat(held as Nested<unknown>, keys), ...uploaded });
-        return nested(results, (name) => outputs[name]) as Held<O>;
+        const outputs = await run({ ...flat(onDevice as Nested<unknown>, keys), ...uploaded });
+        return nested(results, (name) => outputs[name]) as OnDevice<O>;
       } finally {
         releaseAll(executor, uploaded);
       }

@@ -21,7 +21,7 @@ import { openProgram, releaseAll, type Program, type Values } from './program.js
  * A computation over the model's modules: named tensors in (including gathered rows of frozen embeddings), named
  * tensors out.
  */
-export interface Pass {
+export interface ForwardPass {
   /** Passes with the same name, layers and inputs share one program. */
   readonly name: string;
   /**
@@ -38,7 +38,7 @@ export interface PassInputs {
   /** The inputs of the batch, by name. */
   readonly inputs: Tensors;
   /** Values kept from an earlier run, by name. */
-  readonly kept: Tensors;
+  readonly cache: Tensors;
   /** Row masks of a mixed batch, by `rowsKey`. */
   readonly rows: Tensors;
   /** Frozen weights, by name. */
@@ -48,7 +48,7 @@ export interface PassInputs {
 }
 
 /** The specs that differ between passes. */
-export type PassSpecs = Readonly<Record<'inputs' | 'kept' | 'rows', Readonly<Record<string, InputSpec>>>>;
+export type PassSpecs = Readonly<Record<'inputs' | 'cache' | 'rows', Readonly<Record<string, InputSpec>>>>;
 
 /** The frozen weights that a forward pass reads, as an executor's values. */
 export interface FrozenValues {
@@ -69,13 +69,13 @@ export interface Runtime {
   /** Returns the frozen weights for these layers; uploads those that are missing. */
   frozen(layers: AdapterLayers): FrozenValues;
   /** Returns a pass with the layers acting, and the frozen weights that it reads; compiled once. */
-  pass(layers: AdapterLayers, pass: Pass, specs: PassSpecs): ReadyPass;
+  pass(layers: AdapterLayers, pass: ForwardPass, specs: PassSpecs): PreparedPass;
   /** Ends this use of the runtime. */
   close(): Promise<void>;
 }
 
 /** A pass that is ready to run. */
-export interface ReadyPass {
+export interface PreparedPass {
   /** The program. */
   readonly program: Program<PassInputs, Tensors>;
   /** The frozen weights to run it with. */
@@ -190,7 +190,7 @@ function makeShared(model: Model, executor: Executor): Shared {
   };
 }
 
-interface KeptPass extends ReadyPass {
+interface KeptPass extends PreparedPass {
   readonly signature: string;
   readonly layers: AdapterLayers;
   dispose(): Promise<void>;
@@ -200,7 +200,7 @@ function preparePass(
   executor: Executor,
   model: Model,
   given: Pick<KeptPass, 'signature' | 'layers'> & {
-    readonly pass: Pass;
+    readonly pass: ForwardPass;
     readonly open: PassSpecs;
     readonly frozen: FrozenValues;
   },
@@ -208,8 +208,8 @@ function preparePass(
   const { signature, layers, pass, open, frozen } = given;
   const program = openProgram(
     executor,
-    ({ inputs, kept, rows, ...tensors }: PassInputs) => {
-      const all = { ...inputs, ...kept };
+    ({ inputs, cache, rows, ...tensors }: PassInputs) => {
+      const all = { ...inputs, ...cache };
       return pass.compute(peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
     },
     { ...open, frozen: frozen.specs, adapter: layerSpecs(layers).all },

@@ -5,7 +5,7 @@ import { activeAdapter, allLayers, valuesOf, type Adapter, type PeftModel } from
 import { TrainingError } from '../errors.js';
 import { createRng, type Rng } from '../rng.js';
 import { floats, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
-import { lossFor } from '../losses/losses.js';
+import { defaultLoss } from '../losses/losses.js';
 import { stepContext } from '../runtime/context.js';
 import { modelInputs } from '../runtime/inputs.js';
 import { drawNoise } from '../runtime/noise.js';
@@ -102,7 +102,7 @@ function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
   const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
   return (values) => {
     const outputs = forward(model, layers, { inputs, frozen, adapter: values }, ctx);
-    const own = lossFor('classification').loss(outputs, {
+    const own = defaultLoss('classification').loss(outputs, {
       inputs,
       labels: labels as tf.Tensor,
       rowWeights: rowWeights as tf.Tensor,

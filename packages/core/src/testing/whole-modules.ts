@@ -1,4 +1,4 @@
-import { fullModule } from '../adapter/layers.js';
+import { fullLayer } from '../adapter/layers.js';
 import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
 import type { Controller, PeftMethod, TrainPlan } from '../contracts/method.js';
@@ -19,7 +19,7 @@ export function wholeModules(controller?: (plan: TrainPlan) => Partial<Controlle
     capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
     parseConfig: (input) => parseOptions('whole', targetEntries, input),
     adapt: (sites, _, init) =>
-      Object.fromEntries(sites.map((site) => [site.path, fullModule(site, init.frozen(site.path), 'default')])),
+      Object.fromEntries(sites.map((site) => [site.path, fullLayer(site, init.frozen(site.path), 'default')])),
     peftTypes: [],
     toFile: () => {
       throw new UnsupportedError('only trained here');

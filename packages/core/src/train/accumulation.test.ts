@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { fullModule } from '../adapter/layers.js';
+import { fullLayer } from '../adapter/layers.js';
 import { targetEntries } from '../adapter/targets.js';
 import type { AdapterLayer, TargetConfig } from '../contracts/method.js';
 import { parseOptions } from '../config.js';
@@ -37,7 +37,7 @@ const whole = defineMethod<TargetConfig & { readonly dropout: boolean }>({
   adapt: (sites, { dropout }, init) =>
     Object.fromEntries(
       sites.map((site): [string, AdapterLayer] => {
-        const layer = fullModule(site, init.frozen(site.path), 'default');
+        const layer = fullLayer(site, init.frozen(site.path), 'default');
         const forward: AdapterLayer['forward'] = (x, p, { run, ctx }) =>
           run({ ...p, x: ctx.dropout(`${site.path}.drop`, x, 0.5) });
         return [site.path, dropout ? { ...layer, noise: ['drop'], forward } : layer];

@@ -14,12 +14,12 @@ import type {
   TargetConfig,
 } from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
-import { assertReads, lossOf, type Loss, type LossFunction } from '../losses/loss.js';
-import { lossFor } from '../losses/losses.js';
+import { asLoss, assertLossReads, type Loss, type LossFunction } from '../losses/loss.js';
+import { defaultLoss } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { stepContext } from '../runtime/context.js';
-import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
+import { layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
@@ -53,8 +53,8 @@ export async function calibrate<C extends TargetConfig>(
 ): Promise<Calibration> {
   assertKnownOptions('calibrate', options, ['executor', 'batches', 'seed', 'loss']);
   const { executor, batches = 8, seed = 0 } = options;
-  const loss = lossOf(options.loss ?? lossFor(data.kind));
-  assertReads(loss, data.kind);
+  const loss = asLoss(options.loss ?? defaultLoss(data.kind));
+  assertLossReads(loss, data.kind);
   const kind = method.calibration?.(config);
   if (!kind) throw new ConfigError(`${method.name}: this configuration needs no calibration`, 'calibration');
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
@@ -173,7 +173,7 @@ async function summed(
       const { labels, rowWeights } = batch;
       const inputs = modelInputs(model, saved, batch);
       const sizes = sizesOf(batch);
-      const specs = { inputs: openSpecs(inputs, sizes, model.axes), ...openSpecs({ labels, rowWeights }, sizes) };
+      const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), ...dynamicSpecs({ labels, rowWeights }, sizes) };
       const program = programs.get(JSON.stringify(specs), () =>
         openProgram(executor, measure, {
           batch: specs,

@@ -1,4 +1,4 @@
-import { actingParts, mixedParts, type ActingParts } from '../adapter/acting.js';
+import { activeParts, mixedParts, type ActiveParts } from '../adapter/active-parts.js';
 import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
@@ -7,9 +7,9 @@ import type { AdapterLayers } from '../contracts/method.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
-import { modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
+import { modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { releaseAll, uploadAll, type Values } from '../runtime/program.js';
-import { openRuntime, type Pass, type Runtime } from '../runtime/runtime.js';
+import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
@@ -48,7 +48,7 @@ export async function predict(
 ): Promise<Float32Array[]> {
   assertKnownOptions('predict', options, ['executor', 'adapterNames']);
   const { executor, adapterNames } = options;
-  const parts = adapterNames ? mixed(model, batches, adapterNames) : actingParts(model);
+  const parts = adapterNames ? mixed(model, batches, adapterNames) : activeParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
     outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, rowsOf: rowMasks(adapterNames) }),
   );
@@ -78,7 +78,7 @@ export async function evaluationOutputs(
   data: EvaluationData,
   { executor }: EvaluateOptions,
 ): Promise<Float32Array[]> {
-  const parts = actingParts(model);
+  const parts = activeParts(model);
   assertLabels(parts.model, data.batches);
   return onRuntime(parts, executor, (runtime, values) => outputsWith(runtime, parts.layers, values, data));
 }
@@ -94,7 +94,7 @@ export async function outputsWith(
   data: Pick<EvaluationData, 'batches' | 'summarise'>,
   { rowsOf = () => ({}), holdsFrozen = false }: OutputOptions = {},
 ): Promise<Float32Array[]> {
-  const prediction: Pass = {
+  const prediction: ForwardPass = {
     name: 'predict',
     holdsFrozen,
     compute: (scope, inputs) => ({ outputs: runtime.model.forward(scope, inputs) }),
@@ -125,7 +125,7 @@ function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBat
   return own;
 }
 
-interface OutputOptions extends Pick<Pass, 'holdsFrozen'> {
+interface OutputOptions extends Pick<ForwardPass, 'holdsFrozen'> {
   /** Returns the masks of a mixed batch. Default: none. */
   readonly rowsOf?: (batch: InputBatch) => HostTensors;
 }
@@ -138,7 +138,7 @@ export async function meanLoss(
   batches: readonly Batch[],
   loss: Loss,
 ): Promise<number> {
-  const measuring: Pass = {
+  const measuring: ForwardPass = {
     name: `loss ${describeNamed(loss)}`,
     compute: (scope, inputs) => {
       const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
@@ -165,28 +165,28 @@ async function downloadPass(
   runtime: Runtime,
   layers: AdapterLayers,
   adapter: Values,
-  pass: Pass,
+  pass: ForwardPass,
   { inputs, rows }: Readonly<Record<'inputs' | 'rows', HostTensors>>,
   batch: InputBatch,
 ): Promise<HostTensor> {
   const { executor, model } = runtime;
   const sizes = sizesOf(batch);
-  const specs = { inputs: openSpecs(inputs, sizes, model.axes), rows: openSpecs(rows, sizes), kept: {} };
+  const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), rows: dynamicSpecs(rows, sizes), cache: {} };
   const { program, frozen } = runtime.pass(layers, pass, specs);
-  const { outputs } = await program.run({ inputs, rows }, { kept: {}, frozen, adapter });
-  const atRest = await executor.download(outputs);
+  const { outputs } = await program.run({ inputs, rows }, { cache: {}, frozen, adapter });
+  const onHost = await executor.download(outputs);
   executor.release(outputs);
-  return atRest;
+  return onHost;
 }
 
 /** Runs `use` with a model's values, on the runtime shared per executor. */
 async function onRuntime<T>(
-  { model, values: atRest }: ActingParts,
+  { model, values: onHost }: ActiveParts,
   executor: Executor,
   use: (runtime: Runtime, values: Values) => Promise<T>,
 ): Promise<T> {
   const runtime = openRuntime(model, executor);
-  const values = uploadAll(executor, atRest);
+  const values = uploadAll(executor, onHost);
   try {
     return await use(runtime, values);
   } finally {
@@ -195,7 +195,7 @@ async function onRuntime<T>(
   }
 }
 
-function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: readonly string[]): ActingParts {
+function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: readonly string[]): ActiveParts {
   if (!('adapters' in model)) throw new ConfigError('adapterNames needs a model with adapters', 'adapterNames');
   const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
   if (names.length !== count) {

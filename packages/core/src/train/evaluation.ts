@@ -66,11 +66,11 @@ function waitForBetter(run: Run, data: EvaluationData, measured: Checkpoint): vo
 
 /** Compares by the primary metric. A checkpoint whose metric is NaN is never better. */
 function isBetter(data: EvaluationData, measured: Checkpoint, than: Checkpoint | null): boolean {
-  return meritOf(data, measured.metrics) > meritOf(data, than?.metrics);
+  return orientedScore(data, measured.metrics) > orientedScore(data, than?.metrics);
 }
 
 /** Returns the primary metric with its sign set so that higher is better; -Infinity where it is missing. */
-function meritOf(
+function orientedScore(
   { primaryMetric, lowerIsBetter = false }: EvaluationData,
   metrics: Checkpoint['metrics'] = {},
 ): number {

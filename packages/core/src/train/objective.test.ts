@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { fullModule } from '../adapter/layers.js';
+import { fullLayer } from '../adapter/layers.js';
 import { targetEntries } from '../adapter/targets.js';
 import type { CallableMethod, TargetConfig } from '../contracts/method.js';
 import { parseOptions } from '../config.js';
@@ -25,7 +25,7 @@ function penalised(term: number): CallableMethod<TargetConfig> {
       Object.fromEntries(
         sites.map((site) => [
           site.path,
-          { ...fullModule(site, frozen(site.path), 'default'), loss: () => tf.scalar(term) },
+          { ...fullLayer(site, frozen(site.path), 'default'), loss: () => tf.scalar(term) },
         ]),
       ),
     peftTypes: [],

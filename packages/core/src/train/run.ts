@@ -3,7 +3,7 @@ import { withResized } from '../adapter/ranks.js';
 import {
   activeAdapter,
   allLayers,
-  layersFitting,
+  fitLayers,
   tensorKey,
   tensorNames,
   type Adapter,
@@ -12,7 +12,7 @@ import {
 import { TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
 import type { Batch, Model } from '../contracts/model.js';
-import type { CarriedKind, Optimizer } from '../optimizers/optimizer.js';
+import type { CarryKind, Optimizer } from '../optimizers/optimizer.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
@@ -88,12 +88,12 @@ export function startRun(
   const { model, seed } = peft;
   const { settings, controller } = plan;
   const adapter = activeAdapter(peft);
-  const layers = resume ? layersFitting(adapter, resume.adapter) : adapter.layers;
+  const layers = resume ? fitLayers(adapter, resume.adapter) : adapter.layers;
   const resumed = { ...adapter, layers };
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
   const restored = (stored: StoredCheckpoint | null | undefined): Checkpoint | null =>
-    stored ? { ...stored, layers: layersFitting(adapter, stored.values) } : null;
+    stored ? { ...stored, layers: fitLayers(adapter, stored.values) } : null;
   const runtime = openRuntime(model, executor);
   return {
     ...plan,
@@ -264,7 +264,7 @@ function carriedTensors(
       const kept = tensorNames(layer).includes(name);
       replace(adapter, key, kept, (tensor) => carry(name, tensor, 'value'));
       const own = slotsOf(former.slots, key);
-      const carryOf = (tensor: HostTensor, kind: CarriedKind) => carry(name, tensor, kind);
+      const carryOf = (tensor: HostTensor, kind: CarryKind) => carry(name, tensor, kind);
       for (const [slot, tensors] of Object.entries(slots)) {
         replace(tensors, key, kept, () => carriedSlot(optimizer, slot, own, carryOf));
       }
@@ -284,7 +284,7 @@ function carriedSlot(
   { slots: kinds }: Optimizer,
   slot: string,
   slots: HostTensors,
-  carry: (tensor: HostTensor, kind: CarriedKind) => HostTensor,
+  carry: (tensor: HostTensor, kind: CarryKind) => HostTensor,
 ): HostTensor {
   const { carried } = tensorAt(kinds, slot);
   const tensor = tensorAt(slots, slot);

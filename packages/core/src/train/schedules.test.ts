@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { describeNamed, plainNamed } from '../settings.js';
+import { describeNamed, nameAndSettings } from '../settings.js';
 import { constant, cosine, learningRateFactor, linear, resolveSchedule } from './schedules.js';
 import type { Schedule, ScheduleName } from './schedules.js';
 
@@ -65,15 +65,15 @@ describe('the factor of the learning rate', () => {
 
 describe('a schedule', () => {
   it('can be given by name', () => {
-    expect(plainNamed(resolveSchedule('cosine'))).toEqual(plainNamed(resolveSchedule(cosine())));
+    expect(nameAndSettings(resolveSchedule('cosine'))).toEqual(nameAndSettings(resolveSchedule(cosine())));
   });
 
   it("includes its warm-up in its settings, also a user's own", () => {
     const own = { name: 'square', settings: { power: 2 }, decay: () => 1 };
     expect(resolveSchedule(own).settings).toEqual({ power: 2, warmup: 'positive' });
     expect(describeNamed(resolveSchedule(linear({ warmup: 'transformers' })))).toBe('linear (warmup "transformers")');
-    expect(plainNamed(resolveSchedule(own))).not.toEqual(
-      plainNamed(resolveSchedule({ ...own, warmup: 'transformers' })),
+    expect(nameAndSettings(resolveSchedule(own))).not.toEqual(
+      nameAndSettings(resolveSchedule({ ...own, warmup: 'transformers' })),
     );
   });
 

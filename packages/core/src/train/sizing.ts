@@ -1,7 +1,7 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { rankCost } from '../adapter/budget.js';
 import { totalRanks, rankedPaths } from '../adapter/ranks.js';
-import { activeAdapter, layersFitting, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
 import type { SizeStages } from '../contracts/method.js';
 import { ConfigError } from '../errors.js';
@@ -50,7 +50,7 @@ const STAGE_STEPS = 40;
 /** A stage may lose this many times what the control lost. */
 const RESTARTS = 2;
 /** The number of standard errors within which a model without its ranks counts as equal to the dense adapter. */
-const INDISTINCT = 2;
+const TIE_ERRORS = 2;
 /** The number of bootstrap samples: they give a standard error within about 5 %. */
 const RESAMPLES = 200;
 
@@ -115,7 +115,7 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
   const run = { peft, data, options, selection: selection as Selection, lengths: lengthsOf(plan.totalSteps, options) };
   if (!resume) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
   const { stages = [], dense = null, smallest = null, compileMs = 0 } = resume.sizing ?? {};
-  const restored = smallest && { ...smallest, layers: layersFitting(activeAdapter(peft), smallest.values) };
+  const restored = smallest && { ...smallest, layers: fitLayers(activeAdapter(peft), smallest.values) };
   return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
 }
 
@@ -165,7 +165,11 @@ export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule
   const descent = stages.filter(({ kind }) => kind === 'descent');
   const hasLost = descent.length >= LOSSES && descent.slice(-LOSSES).every(({ held }) => !held);
   if (last.kind !== 'search' && !hasLost && last.storedParameters > unit) {
-    return { kind: 'descent', budget: Math.max(unit, Math.round(DESCENT * last.storedParameters)), from: 'last' };
+    return {
+      kind: 'descent',
+      budget: Math.max(unit, Math.round(DESCENT * last.storedParameters)),
+      from: 'last',
+    };
   }
   const searches = stages.filter(({ kind }) => kind === 'search').length;
   const budget = searches < SEARCHES ? between(stages, unit) : null;
@@ -345,7 +349,7 @@ async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
   const outputs = await evaluationOutputs(withAdapter(peft, { layers: {} }), data, { executor: options.executor });
   const score = primaryMetricOf(data, data.score(outputs));
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
-  const allowed = predictions ? INDISTINCT * pairedError(data, run.dense as RowPredictions, predictions) : margin;
+  const allowed = predictions ? TIE_ERRORS * pairedError(data, run.dense as RowPredictions, predictions) : margin;
   return { score, worse: worseBy(data, run.stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
 }
 

@@ -111,9 +111,9 @@ export interface SparsifyOptions extends Omit<
 }
 
 const OWN_OPTIONS = ['levels', 'stageEpochs', 'evaluations', 'onStage'] satisfies (keyof SparsifyOptions)[];
-const NOT_OF_STAGES: readonly string[] = ['selection', 'evaluateEvery', 'earlyStopping'] satisfies NotOfStages[];
+const EXCLUDED: readonly string[] = ['selection', 'evaluateEvery', 'earlyStopping'] satisfies NotOfStages[];
 
-const sparsifyOptionNames = [...trainOptionNames.filter((name) => !NOT_OF_STAGES.includes(name)), ...OWN_OPTIONS];
+const sparsifyOptionNames = [...trainOptionNames.filter((name) => !EXCLUDED.includes(name)), ...OWN_OPTIONS];
 
 /**
  * Trains an adapter, in place, at one sparsity level after another, and records its metrics at each.

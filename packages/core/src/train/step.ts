@@ -162,7 +162,7 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
   const { layers, adapted } = definition;
   const trained = trainedTensors(layers);
   const ctx = stepContext(inputs.scalars, adapted, true);
-  const gradients = shapedGradients(trained, found.gradients, inputs.adapter);
+  const gradients = applyGradientRules(trained, found.gradients, inputs.adapter);
   const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(tensorAt(gradients, key)))); // [tensors]
   const factors = clipFactors(definition, trained, gradientNorms);
   const next = { adapter: {} as Tensors, slots: mapValues(definition.optimizer.slots, (): Tensors => ({})) };
@@ -173,7 +173,7 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
     Object.assign(clipped, moved.gradients);
     for (const [slot, values] of Object.entries(moved.slots)) Object.assign(tensorAt(next.slots, slot), values);
   }
-  const ruled = layerRules(layers, { previous: inputs.adapter, proposed: next.adapter, gradients: clipped }, ctx);
+  const ruled = applyLayerRules(layers, { previous: inputs.adapter, proposed: next.adapter, gradients: clipped }, ctx);
   const { loss, objective } = found;
   return {
     report: { loss, objective, gradientNorms },
@@ -229,7 +229,7 @@ function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): T
 }
 
 /** Applies each layer's `gradient` rule. */
-export function shapedGradients(trained: readonly TrainedTensor[], gradients: Tensors, adapter: Tensors): Tensors {
+export function applyGradientRules(trained: readonly TrainedTensor[], gradients: Tensors, adapter: Tensors): Tensors {
   return Object.fromEntries(
     trained.map(({ key, name, layer }) => {
       const gradient = tensorAt(gradients, key);
@@ -340,7 +340,7 @@ export function slotsOf<T>(
 }
 
 /** Applies the layers' rules after the optimizer, e.g. SoRA's proximal step. Returns new values by `tensorKey`. */
-export function layerRules(
+export function applyLayerRules(
   layers: AdapterLayers,
   { previous, proposed, gradients }: Readonly<Record<'previous' | 'proposed' | 'gradients', Tensors>>,
   ctx: StepContext,

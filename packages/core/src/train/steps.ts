@@ -5,14 +5,14 @@ import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { layerSpecs, modelInputs, openSpecs, sizesOf } from '../runtime/inputs.js';
+import { layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import {
   downloadAll,
   openProgram,
   recentlyUsed,
   releaseAll,
   uploadAll,
-  type Held,
+  type OnDevice,
   type Program,
   type Specs,
   type Values,
@@ -185,7 +185,7 @@ async function wholeStep(
   state: TrainingState,
   part: StepPart,
   numbers: StepScalars,
-): Promise<Held<StepOutputs>> {
+): Promise<OnDevice<StepOutputs>> {
   const { fed, specs } = fedBatch(programs.definition, part, numbers.scalars);
   const { optimizer, rates } = numbers;
   return programs.whole(specs, numbers).run({ ...fed, optimizer, rates }, { frozen: programs.frozen, ...state });
@@ -196,7 +196,7 @@ async function stepInParts(
   state: TrainingState,
   parts: readonly StepPart[],
   numbers: StepScalars,
-): Promise<Held<StepOutputs>> {
+): Promise<OnDevice<StepOutputs>> {
   const { executor, definition, frozen, trained } = programs;
   let sums = uploadedSums(executor, trained);
   for (const [index, share] of sharesOf(definition, parts).entries()) {
@@ -219,7 +219,7 @@ function fedBatch({ model, layers }: StepDefinition, { batch, noise }: StepPart,
   const inputs = modelInputs(model, layers, batch);
   const scalars = { ...controlled, ...noise };
   const sizes = sizesOf(batch);
-  const specs = { inputs: openSpecs(inputs, sizes, model.axes), ...openSpecs({ labels, rowWeights }, sizes) };
+  const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), ...dynamicSpecs({ labels, rowWeights }, sizes) };
   return {
     fed: { batch: { inputs, labels, rowWeights }, scalars },
     specs: { batch: specs, scalars: mapValues(scalars, specOf) },
@@ -252,7 +252,10 @@ function sharesOf({ loss }: StepDefinition, parts: readonly StepPart[]): number[
   return weights.map((weight) => (total === 0 ? 1 / parts.length : weight / total));
 }
 
-function uploadedSums(executor: Runtime['executor'], trained: Readonly<Record<string, TensorSpec>>): Held<Gradients> {
+function uploadedSums(
+  executor: Runtime['executor'],
+  trained: Readonly<Record<string, TensorSpec>>,
+): OnDevice<Gradients> {
   const zeros = mapValues(trained, ({ shape }) => hostZeros(shape));
   return {
     loss: executor.upload(hostScalar(0)),
@@ -261,7 +264,7 @@ function uploadedSums(executor: Runtime['executor'], trained: Readonly<Record<st
   };
 }
 
-function releaseSums(executor: Runtime['executor'], { loss, objective, gradients }: Held<Gradients>): void {
+function releaseSums(executor: Runtime['executor'], { loss, objective, gradients }: OnDevice<Gradients>): void {
   releaseAll(executor, { loss, objective, ...gradients });
 }
 

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { activeAdapter, replaceAdapter } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { fullModule } from '../adapter/layers.js';
+import { fullLayer } from '../adapter/layers.js';
 import { ConfigError, TrainingError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { PeftMethod, TargetConfig } from '../contracts/method.js';
@@ -170,7 +170,7 @@ describe('train', () => {
         const site = toyModel().sites.find((candidate) => candidate.path === path);
         const weight = toyModel().weights[`${path}.weight`];
         if (!site || !weight) throw new RangeError('the toy model has changed');
-        const withoutBias = fullModule(site, { weight }, 'default');
+        const withoutBias = fullLayer(site, { weight }, 'default');
         return {
           resized: {
             [path]: {

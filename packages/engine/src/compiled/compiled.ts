@@ -167,7 +167,7 @@ let identityCount = 0;
  * The most bytes of constants in one graph: protobuf holds 2 GB, and all constants exist twice while a session is
  * created.
  */
-const MOST_CONSTANT_BYTES = 2 ** 30;
+const MAX_CONSTANT_BYTES = 2 ** 30;
 
 /**
  * Returns the graph with these inputs stored in it if they fit. ONNX Runtime then packs the weights for its matrix
@@ -181,7 +181,7 @@ async function withConstants(graph: RunGraph, constants: Values, Tensor: OrtRunt
     }),
   );
   const bytes = stored.reduce((sum, { data }) => sum + data.byteLength, 0);
-  if (bytes > MOST_CONSTANT_BYTES) return graph;
+  if (bytes > MAX_CONSTANT_BYTES) return graph;
   return {
     ...graph,
     constants: [...graph.constants, ...stored],

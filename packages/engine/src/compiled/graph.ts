@@ -62,7 +62,7 @@ export interface GraphPort {
 }
 
 /**
- * A tensor of the trace. The ONNX value `name` has the shape `held`; the traced function sees the shape `shape`. Where
+ * A tensor of the trace. The ONNX value `name` has the shape `onnxShape`; the traced function sees `shape`. Where
  * the two differ, one of two operations is still pending, and often never has to be done:
  *
  * - a broadcast: ONNX operators broadcast by themselves, so a repeated value is only written out for an operator that
@@ -78,11 +78,11 @@ export interface Value {
   /** The shape that the traced function sees. */
   readonly shape: readonly number[];
   /** The shape of the ONNX value. */
-  readonly held: readonly number[];
+  readonly onnxShape: readonly number[];
 }
 
 /** One output of a node with several outputs. */
-export type Output = Pick<Value, 'dtype' | 'shape'>;
+export type NodeOutput = Pick<Value, 'dtype' | 'shape'>;
 
 /** Options of {@link GraphBuilder.node}. */
 export interface NodeOptions {
@@ -129,7 +129,7 @@ export class GraphBuilder {
   input(key: string, dtype: ElementType, shape: Shape): Value {
     const name = `in:${key}`;
     this.inputs.push({ key, name, dtype, shape });
-    return { name, dtype, shape, held: shape };
+    return { name, dtype, shape, onnxShape: shape };
   }
 
   /** Adds a tensor that every run returns; bools come out as int32. */
@@ -145,9 +145,9 @@ export class GraphBuilder {
   /** Adds a tensor of known values. If all its elements are equal, it is stored as a scalar. */
   constant(data: ConstantData, dtype: ElementType, shape: Shape): Value {
     const uniform = data.length > 0 && (data as Float32Array).every((value) => Object.is(value, data[0]));
-    const held = uniform ? [] : shape;
-    const { name } = this.#constant(uniform ? data.slice(0, 1) : data, dtype, held);
-    return { name, dtype, shape, held };
+    const onnxShape = uniform ? [] : shape;
+    const { name } = this.#constant(uniform ? data.slice(0, 1) : data, dtype, onnxShape);
+    return { name, dtype, shape, onnxShape };
   }
 
   /** Adds a known number. */
@@ -159,12 +159,12 @@ export class GraphBuilder {
   ints(values: readonly number[]): Value {
     const shape = [values.length];
     const { name } = this.#constant(BigInt64Array.from(values, BigInt), 'int64', shape);
-    return { name, dtype: 'int64', shape, held: shape };
+    return { name, dtype: 'int64', shape, onnxShape: shape };
   }
 
   /** An elementwise operator with one operand. */
   map(op: string, x: Value, options: NodeOptions = {}): Value {
-    return { ...this.#emit(op, [x], x.held, options), shape: x.shape };
+    return { ...this.#emit(op, [x], x.onnxShape, options), shape: x.shape };
   }
 
   /** An elementwise operator with two operands that broadcast. */
@@ -190,9 +190,9 @@ export class GraphBuilder {
   /** The same elements in another shape. */
   reshape(x: Value, shape: Shape): Value {
     if (same(x.shape, shape)) return x;
-    if (x.held.length === 0) return { ...x, shape };
-    if (sizeOf(x.held) !== sizeOf(shape)) return this.reshape(this.whole(x), shape);
-    if (same(x.held, shape) || isView(x.held, shape)) return { ...x, shape };
+    if (x.onnxShape.length === 0) return { ...x, shape };
+    if (sizeOf(x.onnxShape) !== sizeOf(shape)) return this.reshape(this.whole(x), shape);
+    if (same(x.onnxShape, shape) || isView(x.onnxShape, shape)) return { ...x, shape };
     const last = shape.at(-1) ?? 0;
     if (shape.length < 3 || last === 0) return this.#reshaped(x, shape);
     // A view again: elementwise operators and matrix products read the matrix, other operators reshape it from its
@@ -221,7 +221,7 @@ export class GraphBuilder {
 
   /** `x` repeated to a shape that it broadcasts to; only written out when an operator needs it whole. */
   expand(x: Value, shape: Shape): Value {
-    return { ...(isView(x.held, x.shape) ? this.whole(x) : x), shape };
+    return { ...(isView(x.onnxShape, x.shape) ? this.whole(x) : x), shape };
   }
 
   /** Adds an operator with one output; its operands are written out whole. */
@@ -231,23 +231,23 @@ export class GraphBuilder {
   }
 
   /** Adds an operator with several outputs; its operands are written out whole. */
-  nodeOf(op: string, operands: readonly Value[], outputs: readonly Output[], options: NodeOptions = {}): Value[] {
+  nodeOf(op: string, operands: readonly Value[], outputs: readonly NodeOutput[], options: NodeOptions = {}): Value[] {
     const whole = operands.map((x) => this.whole(x));
     const names = this.#names(op, whole, outputs.length, options);
-    return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, held: shape }));
+    return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, onnxShape: shape }));
   }
 
   /** The same tensor with no pending broadcast or view. */
   whole(x: Value): Value {
-    if (same(x.held, x.shape)) return x;
-    if (sizeOf(x.held) !== sizeOf(x.shape)) return this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
+    if (same(x.onnxShape, x.shape)) return x;
+    if (sizeOf(x.onnxShape) !== sizeOf(x.shape)) return this.#emit('Expand', [x, this.ints(x.shape)], x.shape);
     return this.#reshaped(x, x.shape);
   }
 
   /** Reshapes from the original value, skipping intermediate shapes. */
   #reshaped(x: Value, shape: Shape): Value {
     const source = this.#beforeReshape.get(x.name) ?? x;
-    if (same(source.held, shape)) return { ...source, shape };
+    if (same(source.onnxShape, shape)) return { ...source, shape };
     // Without allowzero, a 0 in ONNX's Reshape copies the old dimension.
     const attributes = shape.includes(0) ? { allowzero: 1 } : {};
     const reshaped = this.#emit('Reshape', [source, this.ints(shape)], shape, { attributes });
@@ -256,33 +256,33 @@ export class GraphBuilder {
   }
 
   #elementwise(op: string, operands: readonly Value[], shape: Shape, options: NodeOptions): Value {
-    const unrolled = (): Value[] => operands.map((x) => (isView(x.held, x.shape) ? this.whole(x) : x));
+    const unrolled = (): Value[] => operands.map((x) => (isView(x.onnxShape, x.shape) ? this.whole(x) : x));
     const aligned = this.#alignedRows(operands, shape) ?? unrolled();
-    return { ...this.#emit(op, aligned, broadcast(aligned.map(({ held }) => held)), options), shape };
+    return { ...this.#emit(op, aligned, broadcast(aligned.map(({ onnxShape }) => onnxShape)), options), shape };
   }
 
   /** The operands as matrices with the same rows, if one is held as a matrix and the others can be. */
   #alignedRows(operands: readonly Value[], shape: Shape): Value[] | undefined {
     const rows = leading(shape);
-    if (!operands.some((x) => isView(x.held, x.shape) && same(leading(x.shape), rows))) return undefined;
+    if (!operands.some((x) => isView(x.onnxShape, x.shape) && same(leading(x.shape), rows))) return undefined;
     const aligned = operands.flatMap((x) => this.#asRows(x, rows) ?? []);
     // If every operand still had to be repeated along the last axis, the result would have both a broadcast and a view
     // pending.
-    const isFull = aligned.some(({ held }) => (held.at(-1) ?? 1) === shape.at(-1));
+    const isFull = aligned.some(({ onnxShape }) => (onnxShape.at(-1) ?? 1) === shape.at(-1));
     return isFull && aligned.length === operands.length ? aligned : undefined;
   }
 
   /** `x` as a matrix with these rows, or as a vector that broadcasts to each row; undefined if neither is possible. */
   #asRows(x: Value, rows: Shape): Value | undefined {
-    if (x.held.length < 2) return x;
+    if (x.onnxShape.length < 2) return x;
     if (!same(leading(x.shape), rows)) return undefined;
-    if (isView(x.held, x.shape)) return x;
-    return same(x.held, x.shape) ? { ...this.rows(x), shape: x.shape } : undefined;
+    if (isView(x.onnxShape, x.shape)) return x;
+    return same(x.onnxShape, x.shape) ? { ...this.rows(x), shape: x.shape } : undefined;
   }
 
-  #emit(op: string, operands: readonly Value[], held: Shape, options: NodeOptions = {}): Value {
+  #emit(op: string, operands: readonly Value[], onnxShape: Shape, options: NodeOptions = {}): Value {
     const [name = ''] = this.#names(op, operands, 1, options);
-    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: held, held };
+    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: onnxShape, onnxShape };
   }
 
   #names(op: string, operands: readonly Value[], count: number, options: NodeOptions): readonly string[] {
@@ -311,7 +311,7 @@ export class GraphBuilder {
 
   /** The one number that all elements of a value equal, if the trace knows it. */
   #known(x: Value): number | undefined {
-    const constant = sizeOf(x.held) === 1 ? this.#constants.get(x.name) : undefined;
+    const constant = sizeOf(x.onnxShape) === 1 ? this.#constants.get(x.name) : undefined;
     return constant === undefined ? undefined : Number(constant.data[0]);
   }
 }
@@ -326,8 +326,10 @@ export function broadcast(shapes: readonly Shape[]): number[] {
 }
 
 /** Whether a value held as a matrix `[rows, features]` is seen as `[.., features]`. */
-export function isView(held: Shape, shape: Shape): boolean {
-  return held.length === 2 && shape.length !== 2 && held[1] === shape.at(-1) && sizeOf(held) === sizeOf(shape);
+export function isView(onnxShape: Shape, shape: Shape): boolean {
+  return (
+    onnxShape.length === 2 && shape.length !== 2 && onnxShape[1] === shape.at(-1) && sizeOf(onnxShape) === sizeOf(shape)
+  );
 }
 
 /** Converts numbers to the typed array of an element type. */

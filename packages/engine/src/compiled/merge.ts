@@ -2,7 +2,7 @@ import type { Sizes, Specs } from '../axes.js';
 import { shownAttributes } from './graph.js';
 import type { GraphConstant, GraphNode } from './graph.js';
 import type { ModelPort } from './onnx.js';
-import { NotOpen, OpenGraph, unifiedConstant } from './open-graph.js';
+import { NotDynamic, DynamicGraph, unifiedConstant } from './dynamic-graph.js';
 import { constantOf, shownPolynomial } from './polynomial.js';
 import type { TracedGraph } from './trace.js';
 
@@ -28,7 +28,7 @@ export interface RunGraph {
  *
  * @param specs the function's inputs, with names for the axes that differ
  * @param sizes the sizes of the named axes in each trace
- * @throws NotOpen when the function does something else at other sizes.
+ * @throws NotDynamic when the function does something else at other sizes.
  */
 export function merged(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]): RunGraph {
   checkAlike(traces);
@@ -38,24 +38,24 @@ export function merged(traces: readonly TracedGraph[], specs: Specs, sizes: read
 class Merge {
   readonly #traces: readonly TracedGraph[];
   readonly #specs: Specs;
-  readonly #open: OpenGraph;
+  readonly #open: DynamicGraph;
   /** The constants of each trace, by name. */
   readonly #constants: readonly ReadonlyMap<string, GraphConstant>[];
   /** The merged graph's name for each value of each trace. */
   readonly #values: readonly Map<string, string>[];
   /** The values that replace constants, by the names of these constants. */
-  readonly #held = new Map<string, Held>();
+  readonly #replacement = new Map<string, Replacement>();
 
   constructor(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]) {
     const [first] = traces as [TracedGraph];
     this.#traces = traces;
     this.#specs = specs;
-    this.#open = new OpenGraph(specs, new Map(first.inputs.map(({ key, name }) => [key, name])), sizes);
+    this.#open = new DynamicGraph(specs, new Map(first.inputs.map(({ key, name }) => [key, name])), sizes);
     this.#constants = traces.map((trace) => new Map(trace.constants.map((constant) => [constant.name, constant])));
     this.#values = traces.map((trace) => new Map(trace.inputs.map(({ name }) => [name, name])));
   }
 
-  /** @throws NotOpen */
+  /** @throws NotDynamic */
   graph(): RunGraph {
     const [first] = this.#traces as [TracedGraph];
     const used = new Set([...first.nodes.flatMap(({ inputs }) => inputs), ...first.outputs.map(({ name }) => name)]);
@@ -86,22 +86,22 @@ class Merge {
   }
 
   /** The value that replaces the constants that the traces read here; undefined where they read none. */
-  #constant(node: GraphNode, slot: number, read: readonly string[]): Held | undefined {
+  #constant(node: GraphNode, slot: number, read: readonly string[]): Replacement | undefined {
     const constants = read.flatMap((name, trace) => this.#constants[trace]?.get(name) ?? []);
     if (constants.length === 0) return undefined;
-    if (constants.length < read.length) throw new NotOpen('an operand is constant for some sizes only', node);
+    if (constants.length < read.length) throw new NotDynamic('an operand is constant for some sizes only', node);
     const isShape = node.op === 'Reshape' && slot === 1;
     const key = `${isShape ? 'shape ' : ''}${read.join()}`;
-    const held =
-      this.#held.get(key) ??
+    const replacement =
+      this.#replacement.get(key) ??
       (isShape ? this.#shape(constants) : undefined) ??
-      ({ name: unifiedConstant(this.#open, constants, node), mayHoldZero: false } satisfies Held);
-    this.#held.set(key, held);
-    return held;
+      ({ name: unifiedConstant(this.#open, constants, node), mayHoldZero: false } satisfies Replacement);
+    this.#replacement.set(key, replacement);
+    return replacement;
   }
 
   /** The new shape of a Reshape; undefined where it does not follow from the sizes. */
-  #shape(constants: readonly GraphConstant[]): Held | undefined {
+  #shape(constants: readonly GraphConstant[]): Replacement | undefined {
     const dims = constants.every(({ shape }) => shape[0] === constants[0]?.shape[0])
       ? this.#open.fitted(constants.map(({ data }) => data))
       : 'none';
@@ -116,18 +116,18 @@ class Merge {
   }
 
   /**
-   * The merged graph's name for the value that the traces read here. @throws NotOpen when the traces read different
+   * The merged graph's name for the value that the traces read here. @throws NotDynamic when the traces read different
    * values.
    */
   #value(node: GraphNode | undefined, read: readonly string[]): string {
     const [first, ...others] = read.map((name, trace) => this.#values[trace]?.get(name));
     if (first !== undefined && others.every((other) => other === first)) return first;
-    throw new NotOpen('other sizes use other values', node);
+    throw new NotDynamic('other sizes use other values', node);
   }
 
   #output(port: RunPort, index: number): RunPort {
     const ports = this.#traces.map(({ outputs }) => outputs[index]);
-    if (!ports.every((other) => other?.key === port.key)) throw new NotOpen('other sizes have other outputs');
+    if (!ports.every((other) => other?.key === port.key)) throw new NotDynamic('other sizes have other outputs');
     const name = this.#value(
       undefined,
       ports.map((other) => other?.name ?? ''),
@@ -139,30 +139,30 @@ class Merge {
       return { ...port, name, shape: dims.map((dim) => constantOf(dim) ?? shownPolynomial(dim)) };
     }
     const mayFollow = dims === 'undetermined';
-    throw new NotOpen(`the shape of the output '${port.key}' does not follow from the sizes`, undefined, mayFollow);
+    throw new NotDynamic(`the shape of the output '${port.key}' does not follow from the sizes`, undefined, mayFollow);
   }
 }
 
 /** A value that replaces constants. */
-interface Held {
+interface Replacement {
   /** The graph's name for it. */
   readonly name: string;
   /** For the shape of a Reshape: whether a zero in it is a size, rather than ONNX's "copy the old dimension". */
   readonly mayHoldZero: boolean;
 }
 
-/** @throws NotOpen unless the traces have the same inputs, and the same operators in the same order. */
+/** @throws NotDynamic unless the traces have the same inputs, and the same operators in the same order. */
 function checkAlike(traces: readonly TracedGraph[]): void {
   const [first, ...others] = traces as [TracedGraph, ...TracedGraph[]];
   for (const { nodes, inputs } of others) {
     const index = first.nodes.findIndex((node, place) => !isTwin(node, nodes[place]));
     const node = first.nodes[index];
-    if (node) throw new NotOpen(`other sizes have other operators from node ${index} on`, node);
+    if (node) throw new NotDynamic(`other sizes have other operators from node ${index} on`, node);
     if (nodes.length !== first.nodes.length) {
-      throw new NotOpen(`${first.nodes.length} nodes for some sizes and ${nodes.length} for others`);
+      throw new NotDynamic(`${first.nodes.length} nodes for some sizes and ${nodes.length} for others`);
     }
     if (inputs.length !== first.inputs.length || !inputs.every(({ key }, place) => key === first.inputs[place]?.key)) {
-      throw new NotOpen('other sizes have other inputs');
+      throw new NotDynamic('other sizes have other inputs');
     }
   }
 }

@@ -49,11 +49,11 @@ export function shownPolynomial({ terms, divisor }: Polynomial): string {
 /** The highest power of one axis in a product that is tried. */
 const HIGHEST_POWER = 2;
 // The most factors of a product that is tried.
-const MOST_FACTORS = 4;
+const MAX_FACTORS = 4;
 /**
  * The most terms of a sum if there are more than MANY_PRODUCTS products to choose from; otherwise all may take part.
  */
-const MOST_TERMS = 3;
+const MAX_TERMS = 3;
 const MANY_PRODUCTS = 30;
 /** The sum of coefficients up to which one trace is enough to check a formula. */
 const SMALL = 8;
@@ -86,7 +86,7 @@ export class Fitter {
 
   #search(values: readonly number[]): Fit {
     const traces = values.length;
-    const most = this.#products.length > MANY_PRODUCTS ? Math.min(MOST_TERMS, traces - 1) : traces - 1;
+    const most = this.#products.length > MANY_PRODUCTS ? Math.min(MAX_TERMS, traces - 1) : traces - 1;
     for (let count = 1; count <= most; count++) {
       const found: Polynomial[] = [];
       for (const chosen of choices(this.#products, count)) {
@@ -143,7 +143,7 @@ function productsOf(axes: readonly string[]): string[][] {
       ),
     [[]],
   );
-  return all.filter(({ length }) => length <= MOST_FACTORS).sort((a, b) => a.length - b.length);
+  return all.filter(({ length }) => length <= MAX_FACTORS).sort((a, b) => a.length - b.length);
 }
 
 /** All choices of `count` items, in order. */

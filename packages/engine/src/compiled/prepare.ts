@@ -9,14 +9,14 @@ import { checkFunction, checkSpecs } from '../checks.js';
 import { Digest } from './digest.js';
 import { shownAttributes } from './graph.js';
 import { merged, type RunGraph } from './merge.js';
-import { NotOpen } from './open-graph.js';
+import { NotDynamic } from './dynamic-graph.js';
 import { traceWith, type TracedGraph, type Tracing } from './trace.js';
 
 /** A function that was traced often enough to identify it. */
 export interface Prepared {
   /** Identifies what the function computes: functions with the same digest compute the same. */
   readonly digest: string;
-  /** The graph for every size. @throws NotOpen when there is no such graph. */
+  /** The graph for every size. @throws NotDynamic when there is no such graph. */
   graph(): Promise<RunGraph>;
 }
 
@@ -32,9 +32,9 @@ const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: numb
 ];
 
 /** The number of traces after which merging is given up. */
-const MOST_TRACES = 6;
+const MAX_TRACES = 6;
 /** The number of rejected sizes after which a whole group counts as rejected. */
-const MOST_REFUSED = 3;
+const MAX_REFUSED = 3;
 /** The number of traces that a function's digest covers. */
 const DIGESTED_TRACES = 2;
 
@@ -84,7 +84,7 @@ class Traces {
   async upTo(count: number): Promise<void> {
     while (this.traces.length < count) {
       const at = this.#left.shift();
-      if (at === undefined || this.#refused.length > MOST_REFUSED) throw this.#refused[0];
+      if (at === undefined || this.#refused.length > MAX_REFUSED) throw this.#refused[0];
       try {
         this.traces.push(await this.trace(at));
         this.#sizes.push(at);
@@ -97,15 +97,15 @@ class Traces {
     }
   }
 
-  /** @throws NotOpen */
+  /** @throws NotDynamic */
   async merge(): Promise<RunGraph> {
     for (let count = this.atFirst; ; count++) {
       await this.upTo(count);
       try {
         return merged(this.traces, this.specs, this.#sizes);
       } catch (error) {
-        const isOver = count >= MOST_TRACES || this.#left.length === 0;
-        if (!(error instanceof NotOpen && error.mayFollow) || isOver) throw error;
+        const isOver = count >= MAX_TRACES || this.#left.length === 0;
+        if (!(error instanceof NotDynamic && error.mayFollow) || isOver) throw error;
       }
     }
   }

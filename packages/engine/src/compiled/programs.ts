@@ -7,7 +7,7 @@ import { warnOnce } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import type { RunGraph } from './merge.js';
-import { NotOpen } from './open-graph.js';
+import { NotDynamic } from './dynamic-graph.js';
 import { prepare } from './prepare.js';
 import type { OrtRuntime, OrtSession } from './runtime.js';
 import type { Tracing } from './trace.js';
@@ -19,7 +19,7 @@ interface Program {
 }
 
 /** The number of sessions without users that stay open. */
-const MOST_UNUSED = 8;
+const MAX_UNUSED = 8;
 
 /** The open sessions of one ONNX Runtime. */
 class OpenSessions {
@@ -52,7 +52,7 @@ class OpenSessions {
     this.#known.set(key, found);
     const unused = [...this.#known].filter(([, { users }]) => users === 0);
     const [oldest] = unused;
-    if (oldest === undefined || unused.length <= MOST_UNUSED) return;
+    if (oldest === undefined || unused.length <= MAX_UNUSED) return;
     this.#known.delete(oldest[0]);
     await (await oldest[1].program).session.release();
   }
@@ -109,7 +109,7 @@ export async function programsOf(fn: PureFunction, specs: Specs, settings: Setti
       dispose: () => giveUp(key, settings),
     };
   } catch (error) {
-    if (!(error instanceof NotOpen)) throw error;
+    if (!(error instanceof NotDynamic)) throw error;
     const names = axisNames(specs).map((name) => `'${name}'`);
     warnOnce(
       `a compiled function is not one graph for every size of ${names.join(' and ')}: ${error.message}; it is compiled once for each size`,
@@ -137,7 +137,7 @@ async function acquired(
 }
 
 /** The number of sizes for which a function stays compiled. */
-const MOST_SIZES = 16;
+const MAX_SIZES = 16;
 
 /** One program for each size in use; if there are too many, the least recently used ones are released. */
 class SizedPrograms implements Programs {
@@ -193,7 +193,7 @@ class SizedPrograms implements Programs {
   }
 
   async #giveUpOldest(): Promise<void> {
-    if (this.#known.size <= MOST_SIZES) return;
+    if (this.#known.size <= MAX_SIZES) return;
     const oldest = [...this.#known].find(([, { users }]) => users === 0);
     if (oldest === undefined) return;
     this.#known.delete(oldest[0]);

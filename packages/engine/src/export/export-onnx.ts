@@ -2,9 +2,9 @@ import type { Model, PeftModel } from '@peftjs/core';
 import {
   assertFullPrecision,
   EngineError,
-  isOfHead,
+  isInHead,
   specOf,
-  takesQuantized,
+  canQuantize,
   type DType,
   type HostTensors,
   type PastDecoding,
@@ -12,7 +12,7 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import {
-  actingParts,
+  activeParts,
   frozenWeights,
   peftScope,
   stepContext,
@@ -23,7 +23,7 @@ import {
 import type { GraphNode } from '../compiled/graph.js';
 import { standardTable } from '../compiled/kernels/table.js';
 import { ELEMENT_NUMBERS } from '../compiled/graph.js';
-import { NotOpen } from '../compiled/open-graph.js';
+import { NotDynamic } from '../compiled/dynamic-graph.js';
 import { writeExternally, writeModel, type ModelGraph } from '../compiled/onnx.js';
 import { prepare } from '../compiled/prepare.js';
 import type { RunGraph } from '../compiled/merge.js';
@@ -136,13 +136,13 @@ async function modelGraph(
   { inputs = Object.keys(TEXT_INPUTS) as TextInput[], dtype = 'fp32' }: OnnxOptions,
 ): Promise<ModelGraph> {
   assertFullPrecision('adapters' in source ? source.model : source);
-  const { model } = actingParts(source);
-  const taken = Object.fromEntries(inputs.map((input) => [input, TEXT_INPUTS[input]]));
+  const { model } = activeParts(source);
+  const readInputs = Object.fromEntries(inputs.map((input) => [input, TEXT_INPUTS[input]]));
   const { weights, fn } = inference(source);
   const graph = await functionGraph({
     fn,
     weights,
-    inputs: { ...taken, ...(model.withPast && pastInputs(model.withPast)) },
+    inputs: { ...readInputs, ...(model.withPast && pastInputs(model.withPast)) },
   });
   return dtype === 'fp32' ? graph : quantizedGraph(graph, roundable(model, weights));
 }
@@ -150,7 +150,7 @@ async function modelGraph(
 /** The weights that lose little in 8 bits: those of frozen linear modules and embeddings, but not of a trained head. */
 function roundable(model: Model, weights: HostTensors): HostTensors {
   const own = model.sites.filter(
-    (site) => site.kind === 'embedding' || (takesQuantized(site) && !isOfHead(model, site.path)),
+    (site) => site.kind === 'embedding' || (canQuantize(site) && !isInHead(model, site.path)),
   );
   const names = new Set(own.map(({ path }) => `${path}.weight`));
   return Object.fromEntries(Object.entries(weights).filter(([name]) => names.has(name)));
@@ -161,7 +161,7 @@ function storedBytes({ constants }: ModelGraph): number {
 }
 
 /** The inputs that a text-generating graph has besides ids. */
-function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string, OpenInput> {
+function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string, DynamicInput> {
   const shape = ['batch_size', keyHeads, PAST, headDim];
   const names = Array.from({ length: layers }, (_, layer) =>
     ['key', 'value'].map((kind) => `past_key_values.${layer}.${kind}`),
@@ -175,7 +175,7 @@ function pastInputs({ layers, keyHeads, headDim }: PastDecoding): Record<string,
 
 /** The model's outputs as a pure function of its inputs, its weights and its adapters. */
 function inference(source: PeftModel | Model): { fn: PureFunction; weights: HostTensors } {
-  const { model, layers, values } = actingParts(source);
+  const { model, layers, values } = activeParts(source);
   const frozen = frozenWeights({ ...model, lookups: [] }, layers); // lookup tables are part of the graph
   const adapter = Object.fromEntries(Object.entries(values).map(([name, value]) => [`${ADAPTER}${name}`, value]));
   const context = stepContext({}, Object.keys(layers).length, false);
@@ -207,16 +207,16 @@ function ofAdapter(all: Tensors): Tensors {
 }
 
 /** A pure function of batches of any size, with its inputs and weights. */
-export interface OpenFunction {
+export interface DynamicFunction {
   /** The function. */
   readonly fn: PureFunction;
   /** The inputs that it may read, by its own names for them. */
-  readonly inputs: Readonly<Record<string, OpenInput>>;
+  readonly inputs: Readonly<Record<string, DynamicInput>>;
   /** The tensors that are the same in every run; they are stored in the file. */
   readonly weights: HostTensors;
 }
 
-interface OpenInput {
+interface DynamicInput {
   /** The graph's name for it. */
   readonly name: string;
   /** The type that the function reads. */
@@ -235,29 +235,29 @@ const LARGEST_FILE = 2 ** 31 - 1;
  * @throws EngineError when a step of it cannot be written for any size (the error names it), or the file would exceed 2
  * GB.
  */
-export async function exportFunction(open: OpenFunction): Promise<Uint8Array> {
+export async function exportFunction(open: DynamicFunction): Promise<Uint8Array> {
   return oneFile(await functionGraph(open));
 }
 
-async function functionGraph({ fn, inputs, weights }: OpenFunction): Promise<ModelGraph> {
+async function functionGraph({ fn, inputs, weights }: DynamicFunction): Promise<ModelGraph> {
   const specs: Record<string, InputSpec> = {};
   for (const [key, { dtype, shape = AXES }] of Object.entries(inputs)) specs[key] = { dtype, shape };
   for (const [key, tensor] of Object.entries(weights)) specs[key] = specOf(tensor);
-  const graph = await openGraph(fn, specs);
-  const taken = graph.inputs.flatMap(({ key, name }) => (inputs[key] ? [{ ...inputs[key], value: name }] : []));
-  if (taken.length === 0) throw new EngineError('the function reads none of its inputs', 'inputs');
+  const graph = await dynamicGraph(fn, specs);
+  const readInputs = graph.inputs.flatMap(({ key, name }) => (inputs[key] ? [{ ...inputs[key], value: name }] : []));
+  if (readInputs.length === 0) throw new EngineError('the function reads none of its inputs', 'inputs');
   const stored = graph.inputs.flatMap(({ key, name }) =>
     weights[key] ? [{ key, value: name, tensor: weights[key] }] : [],
   );
   const renamed = new Map([
-    ...taken.flatMap(({ name, value, isFloat }) => (isFloat ? [[value, name] as const] : [])),
+    ...readInputs.flatMap(({ name, value, isFloat }) => (isFloat ? [[value, name] as const] : [])),
     ...stored.map(({ key, value }) => [value, key] as const),
     ...graph.outputs.map(({ key, name }) => [name, key] as const),
   ]);
   const nameOf = (name: string): string => renamed.get(name) ?? name;
   return {
     nodes: [
-      ...taken.flatMap(({ name, dtype, value, isFloat }) =>
+      ...readInputs.flatMap(({ name, dtype, value, isFloat }) =>
         isFloat ? [] : [cast(name, value, ELEMENT_NUMBERS[dtype])],
       ),
       ...graph.nodes.map((node) => ({
@@ -267,17 +267,21 @@ async function functionGraph({ fn, inputs, weights }: OpenFunction): Promise<Mod
       })),
     ],
     constants: [...stored.map(({ key, tensor }) => ({ ...tensor, name: key })), ...graph.constants],
-    inputs: taken.map(({ name, dtype, shape = AXES, isFloat }) => ({ name, dtype: isFloat ? dtype : 'int64', shape })),
+    inputs: readInputs.map(({ name, dtype, shape = AXES, isFloat }) => ({
+      name,
+      dtype: isFloat ? dtype : 'int64',
+      shape,
+    })),
     outputs: graph.outputs.map((port) => ({ ...port, name: port.key })),
   };
 }
 
-async function openGraph(fn: PureFunction, specs: Record<string, InputSpec>): Promise<RunGraph> {
+async function dynamicGraph(fn: PureFunction, specs: Record<string, InputSpec>): Promise<RunGraph> {
   const prepared = await prepare({ table: standardTable, bytes: 'int8' }, fn, specs);
   try {
     return await prepared.graph();
   } catch (error) {
-    if (!(error instanceof NotOpen)) throw error;
+    if (!(error instanceof NotDynamic)) throw error;
     const message = `the graph cannot be written for any batch and any number of tokens: ${error.message}`;
     throw new EngineError(message, error.node?.op, error);
   }

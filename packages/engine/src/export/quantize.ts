@@ -15,7 +15,7 @@ import { ELEMENT_NUMBERS } from '../compiled/graph.js';
 import type { ModelGraph } from '../compiled/onnx.js';
 
 const BLOCK = 32;
-const LARGEST = 127;
+const INT8_MAX = 127;
 const ZERO_POINT = 128;
 
 /**
@@ -113,7 +113,7 @@ function pack(name: string, weights: HostTensors, use: Use): Packed {
     const start = output * outputStep + first * inputStep;
     let largest = 0;
     for (let at = 0; at < count; at++) largest = Math.max(largest, Math.abs(from[start + at * inputStep] as number));
-    const scale = Math.fround(largest / LARGEST);
+    const scale = Math.fround(largest / INT8_MAX);
     scales[block] = scale;
     if (scale === 0) continue;
     for (let at = 0; at < count; at++) {

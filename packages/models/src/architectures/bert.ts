@@ -15,7 +15,7 @@ import {
   activation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -83,7 +83,7 @@ export const bertType: ModelType = {
   name: 'bert',
   savedBy: 'BertModel or BertForSequenceClassification',
   prefix: 'bert.',
-  inert: [
+  ignoredSettings: [
     'directionality',
     'pooler_fc_size',
     'pooler_num_attention_heads',
@@ -111,8 +111,8 @@ export function bertSettings(
   config: ConfigFile,
   { hiddenSize, intermediateSize, numAttentionHeads }: BertSizes,
 ): BertConfig {
-  refuseUnless(config, 'position_embedding_type', 'absolute');
-  refuseUnless(config, 'is_decoder', false);
+  assertSetting(config, 'position_embedding_type', 'absolute');
+  assertSetting(config, 'is_decoder', false);
   return {
     vocabSize: positiveInteger(config, 'vocab_size', 30_522),
     hiddenSize,

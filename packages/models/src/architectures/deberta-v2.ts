@@ -34,7 +34,7 @@ import {
   type Architecture,
   type Features,
 } from '../architecture.js';
-import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerPlace } from '../encoder.js';
+import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerLocation } from '../encoder.js';
 import { shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
@@ -43,9 +43,9 @@ import {
   ownActivation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   setting,
-  wholeNumber,
+  nonNegativeInteger,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -156,10 +156,10 @@ function embeddingSites(config: DebertaV2Config): Site[] {
 /** The modules of a layer, including the projections of positions if they do not share those of the content. */
 function sitesOf(config: DebertaV2Config, layer: number): Site[] {
   const { hiddenSize, shareAttKey } = config;
-  const place = placeOf(layer);
-  const ofPositions = positionPaths(config, place).flatMap((path) => path ?? []);
+  const location = locationOf(layer);
+  const ofPositions = positionPaths(config, location).flatMap((path) => path ?? []);
   const own = shareAttKey ? [] : ofPositions.map((path) => linearSite(path, hiddenSize, hiddenSize, { layer }));
-  const [query, key, value, ...others] = layerSites(place, config, layer) as [Site, Site, Site, ...Site[]];
+  const [query, key, value, ...others] = layerSites(location, config, layer) as [Site, Site, Site, ...Site[]];
   return [query, key, value, ...own, ...others].map((site) => (ofPositions.includes(site.path) ? shared(site) : site));
 }
 
@@ -168,12 +168,12 @@ function shared(site: Site): Site {
   return { ...site, readsShared: true };
 }
 
-function placeOf(layer: number): LayerPlace {
+function locationOf(layer: number): LayerLocation {
   return { path: `deberta.encoder.layer.${layer}`, names };
 }
 
 /** The paths of the key and query projections of positions, each undefined if its term is not used. */
-function positionPaths(config: DebertaV2Config, { path }: LayerPlace): (string | undefined)[] {
+function positionPaths(config: DebertaV2Config, { path }: LayerLocation): (string | undefined)[] {
   const [key, query] = config.shareAttKey ? [names.key, names.query] : POSITION_PROJECTIONS;
   return [config.contentToPosition && key, config.positionToContent && query].map((name) =>
     name ? `${path}.${name}` : undefined,
@@ -262,15 +262,15 @@ function transformerLayer(
   { queries, keys, mask, positions }: LayerInputs,
 ): Tensor {
   const { numAttentionHeads: heads, hiddenSize } = config;
-  const place = placeOf(layer);
+  const location = locationOf(layer);
   const [q, k, v] = [
-    scope.linear(`${place.path}.${names.query}`, queries), // [B, Q, H]
-    scope.linear(`${place.path}.${names.key}`, keys), // [B, S, H]
-    scope.linear(`${place.path}.${names.value}`, keys), // [B, S, H]
+    scope.linear(`${location.path}.${names.query}`, queries), // [B, Q, H]
+    scope.linear(`${location.path}.${names.key}`, keys), // [B, S, H]
+    scope.linear(`${location.path}.${names.value}`, keys), // [B, S, H]
   ];
   const terms = 1 + Number(config.contentToPosition) + Number(config.positionToContent);
   const scale = 1 / Math.sqrt((terms * hiddenSize) / heads);
-  const [toKeys, toQueries] = positionPaths(config, place);
+  const [toKeys, toQueries] = positionPaths(config, location);
   let bias = mask;
   if (toKeys !== undefined) {
     const p = tf.mul(scope.linear(toKeys, positions.toKeys), scale); // [R, H]
@@ -280,7 +280,7 @@ function transformerLayer(
     const p = tf.mul(scope.linear(toQueries, positions.toQueries), scale); // [R, H]
     bias = tf.add(positionToContent(k, p, heads), bias); // [B, heads, Q, S]
   }
-  return afterAttention(scope, place, config, {
+  return afterAttention(scope, location, config, {
     x: queries,
     context: attention(q, k, v, { heads, maskBias: bias, scale }),
   });
@@ -291,19 +291,19 @@ export const debertaV2Type: ModelType = {
   name: 'deberta-v2',
   savedBy: 'DebertaV2Model or DebertaV2ForSequenceClassification',
   prefix: 'deberta.',
-  inert: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is rejected, and of the masked-word head
-  unread: ['embeddings.position_embeddings.weight'], // saved even if `position_biased_input` is false
+  ignoredSettings: ['conv_act', 'conv_groups', 'legacy'], // of the convolution, which is rejected, and of the masked-word head
+  unusedWeights: ['embeddings.position_embeddings.weight'], // saved even if `position_biased_input` is false
   architecture: (config, task) => debertaV2(settings(config), task),
 };
 
 /** Missing settings have the defaults of transformers, except that config.json must ask for relative attention. */
 function settings(config: ConfigFile): DebertaV2Config {
-  refuseUnless(config, 'conv_kernel_size', 0);
-  refuseUnless(config, 'relative_attention', true, false);
+  assertSetting(config, 'conv_kernel_size', 0);
+  assertSetting(config, 'relative_attention', true, false);
   const hiddenSize = positiveInteger(config, 'hidden_size', 1536);
-  for (const width of ['embedding_size', 'pooler_hidden_size']) refuseUnless(config, width, hiddenSize);
+  for (const width of ['embedding_size', 'pooler_hidden_size']) assertSetting(config, width, hiddenSize);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 24, { divides: hiddenSize });
-  refuseUnless(config, 'attention_head_size', hiddenSize / numAttentionHeads);
+  assertSetting(config, 'attention_head_size', hiddenSize / numAttentionHeads);
   const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
   const terms = attentionTerms(config);
   return {
@@ -316,7 +316,7 @@ function settings(config: ConfigFile): DebertaV2Config {
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
     poolerHiddenAct: activation(config, 'pooler_hidden_act', 'gelu'),
     maxPositionEmbeddings,
-    typeVocabSize: wholeNumber(config, 'type_vocab_size', 0),
+    typeVocabSize: nonNegativeInteger(config, 'type_vocab_size', 0),
     positionBiasedInput: boolean(config, 'position_biased_input', true),
     contentToPosition: terms.includes('c2p'),
     positionToContent: terms.includes('p2c'),

@@ -9,7 +9,7 @@ import {
   positiveIntegerOrNull,
   positiveNumber,
   setting,
-  wholeNumber,
+  nonNegativeInteger,
   type ConfigFile,
 } from '../transformers/config.js';
 
@@ -156,7 +156,7 @@ export function qwenLayers(config: ConfigFile, settings: DecoderSettings): Rotar
   const rope = ropeSettings(config, settings);
   const given = positiveIntegerOrNull(config, 'sliding_window', 4096);
   const window = boolean(config, 'use_sliding_window', false) ? given : null;
-  const first = wholeNumber(config, 'max_window_layers', 28);
+  const first = nonNegativeInteger(config, 'max_window_layers', 28);
   const types = layerTypes(config, settings, (layer) =>
     window !== null && layer >= first ? 'sliding_attention' : 'full_attention',
   );

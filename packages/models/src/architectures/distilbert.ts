@@ -69,7 +69,7 @@ export const distilbertType: ModelType = {
   name: 'distilbert',
   savedBy: 'DistilBertModel or DistilBertForSequenceClassification',
   prefix: 'distilbert.',
-  inert: ['qa_dropout', 'seq_classif_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
+  ignoredSettings: ['qa_dropout', 'seq_classif_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
   architecture,
 };
 

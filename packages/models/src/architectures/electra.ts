@@ -39,7 +39,7 @@ export const electraType: ModelType = {
   name: 'electra',
   savedBy: 'ElectraModel or ElectraForSequenceClassification',
   prefix: 'electra.',
-  inert: ['generator_size', 'summary_activation', 'summary_last_dropout', 'summary_type', 'summary_use_proj'],
+  ignoredSettings: ['generator_size', 'summary_activation', 'summary_last_dropout', 'summary_type', 'summary_use_proj'],
   architecture,
 };
 

@@ -6,7 +6,7 @@ import {
   activation,
   positiveNumber,
   positiveNumberOrNull,
-  refuseUnless,
+  assertSetting,
   setting,
   type ConfigFile,
   type ModelType,
@@ -21,7 +21,7 @@ export const gemmaType: ModelType = {
   name: 'gemma',
   savedBy: 'GemmaModel, GemmaForCausalLM or GemmaForSequenceClassification',
   prefix: 'model.',
-  inert: ['hidden_activation'], // transformers reads `hidden_act`
+  ignoredSettings: ['hidden_activation'], // transformers reads `hidden_act`
   architecture,
 };
 
@@ -56,7 +56,7 @@ export function gemmaSettings(
   config: ConfigFile,
   settings: DecoderSettings,
 ): DecoderSettings & Pick<RotaryDecoderConfig, 'normOffset' | 'embeddingScale' | 'qkvBias' | 'outputBias'> {
-  refuseUnless(config, 'use_bidirectional_attention', false);
+  assertSetting(config, 'use_bidirectional_attention', false);
   return {
     ...settings,
     ...attentionBiases(config),

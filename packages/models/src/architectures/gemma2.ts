@@ -14,7 +14,7 @@ export const gemma2Type: ModelType = {
   name: 'gemma2',
   savedBy: 'Gemma2Model, Gemma2ForCausalLM or Gemma2ForSequenceClassification',
   prefix: 'model.',
-  inert: ['hidden_act', 'cache_implementation'], // transformers reads `hidden_activation`
+  ignoredSettings: ['hidden_act', 'cache_implementation'], // transformers reads `hidden_activation`
   architecture,
 };
 

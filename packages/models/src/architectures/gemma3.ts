@@ -4,7 +4,7 @@ import { rotaryDecoder } from '../rotary-decoder.js';
 import { ropeIn, type RopeConfig, type RotaryHeads } from '../rope.js';
 import {
   positiveInteger,
-  refuseUnless,
+  assertSetting,
   section,
   setting,
   type ConfigFile,
@@ -21,7 +21,7 @@ export const gemma3TextType: ModelType = {
   name: 'gemma3_text',
   savedBy: 'Gemma3TextModel, Gemma3ForCausalLM or Gemma3TextForSequenceClassification',
   prefix: 'model.',
-  inert: ['hidden_act', 'cache_implementation'], // transformers reads `hidden_activation`
+  ignoredSettings: ['hidden_act', 'cache_implementation'], // transformers reads `hidden_activation`
   architecture,
 };
 
@@ -38,7 +38,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     maxPositionEmbeddings: 131_072,
     tieWordEmbeddings: true,
   });
-  refuseUnless(config, 'attn_logit_softcapping', null);
+  assertSetting(config, 'attn_logit_softcapping', null);
   const pattern = positiveInteger(config, 'sliding_window_pattern', 6);
   const types = layerTypes(config, settings, (layer) =>
     (layer + 1) % pattern === 0 ? 'full_attention' : 'sliding_attention',
@@ -64,7 +64,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
  */
 function ropesOf(config: ConfigFile, heads: RotaryHeads): Readonly<Record<LayerType, RopeConfig>> {
   const rope = (own: ConfigFile, theta: number, thetaName: string): RopeConfig => {
-    refuseUnless(own, 'truncate', true); // transformers does not read it from here
+    assertSetting(own, 'truncate', true); // transformers does not read it from here
     return ropeIn(own, { config, heads, defaults: { theta, thetaName } });
   };
   const [older, current] = [section(config, 'rope_scaling'), section(config, 'rope_parameters')];

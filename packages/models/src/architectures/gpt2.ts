@@ -18,7 +18,7 @@ import {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Scope,
   type Site,
   type Task,
@@ -37,7 +37,7 @@ import {
   ownActivation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -111,8 +111,8 @@ function layerSites({ nEmbd, nInner }: Gpt2Config, layer: number): Site[] {
   ];
 }
 
-function conv1d(path: string, inFeatures: number, outFeatures: number, place: Place): Site {
-  return { ...linearSite(path, inFeatures, outFeatures, place), fanInFanOut: true };
+function conv1d(path: string, inFeatures: number, outFeatures: number, position: SitePosition): Site {
+  return { ...linearSite(path, inFeatures, outFeatures, position), fanInFanOut: true };
 }
 
 function layerPath(layer: number): string {
@@ -188,16 +188,16 @@ export const gpt2Type: ModelType = {
   name: 'gpt2',
   savedBy: 'GPT2Model, GPT2LMHeadModel or GPT2ForSequenceClassification',
   prefix: 'transformer.',
-  inert: ['n_ctx', 'reorder_and_upcast_attn', ...SUMMARY],
-  unread: ['attn.bias', 'attn.masked_bias'],
+  ignoredSettings: ['n_ctx', 'reorder_and_upcast_attn', ...SUMMARY],
+  unusedWeights: ['attn.bias', 'attn.masked_bias'],
   architecture,
 };
 
 /** Missing settings default to those of gpt2, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
-  refuseUnless(config, 'scale_attn_weights', true);
-  refuseUnless(config, 'scale_attn_by_inverse_layer_idx', false);
-  refuseUnless(config, 'add_cross_attention', false);
+  assertSetting(config, 'scale_attn_weights', true);
+  assertSetting(config, 'scale_attn_by_inverse_layer_idx', false);
+  assertSetting(config, 'add_cross_attention', false);
   const nEmbd = positiveInteger(config, 'n_embd', 768);
   return gpt2(
     {

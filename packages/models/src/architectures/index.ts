@@ -11,8 +11,8 @@ export {
 } from '../architecture.js';
 export type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';
 export {
-  keptNames,
-  keptPrompt,
+  cacheNames,
+  cachedPrompt,
   nextToken,
   wholeText,
   type Biases,
@@ -30,7 +30,7 @@ export {
   type EncoderConfig,
   type LayerConfig,
   type LayerNames,
-  type LayerPlace,
+  type LayerLocation,
 } from '../encoder.js';
 export type { ModelFolder } from '../folder.js';
 export {
@@ -56,10 +56,10 @@ export {
   positiveIntegerOrNull,
   positiveNumber,
   positiveNumberOrNull,
-  refuseUnless,
+  assertSetting,
   section,
   setting,
-  wholeNumber,
+  nonNegativeInteger,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';

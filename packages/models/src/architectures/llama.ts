@@ -10,7 +10,7 @@ export const llamaType: ModelType = {
   name: 'llama',
   savedBy: 'LlamaModel, LlamaForCausalLM or LlamaForSequenceClassification',
   prefix: 'model.',
-  inert: ['pretraining_tp', 'is_llama_config', 'max_sequence_length'],
+  ignoredSettings: ['pretraining_tp', 'is_llama_config', 'max_sequence_length'],
   architecture,
 };
 

@@ -5,7 +5,7 @@ import { ropeSettings } from '../rope.js';
 import {
   activation,
   positiveIntegerOrNull,
-  refuseUnless,
+  assertSetting,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -33,7 +33,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     numKeyValueHeads: 8,
     maxPositionEmbeddings: 131_072,
   });
-  refuseUnless(config, 'attention_bias', false);
+  assertSetting(config, 'attention_bias', false);
   const rope = ropeSettings(config, settings);
   const window = positiveIntegerOrNull(config, 'sliding_window', 4096);
   return rotaryDecoder(

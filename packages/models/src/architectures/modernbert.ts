@@ -19,7 +19,7 @@ import {
   embeddingSite,
   layerNormSite,
   linearSite,
-  type Place,
+  type SitePosition,
   type Scope,
   type Site,
   type Task,
@@ -37,7 +37,7 @@ import {
   ownActivation,
   positiveInteger,
   positiveNumber,
-  refuseUnless,
+  assertSetting,
   section,
   setting,
   type ConfigFile,
@@ -121,8 +121,8 @@ function settingsOf(config: ModernBertConfig): Record<string, number> {
   };
 }
 
-function normSite({ hiddenSize, normBias }: ModernBertConfig, path: string, place: Place = {}): Site {
-  return { ...layerNormSite(path, hiddenSize, place), hasBias: normBias };
+function normSite({ hiddenSize, normBias }: ModernBertConfig, path: string, position: SitePosition = {}): Site {
+  return { ...layerNormSite(path, hiddenSize, position), hasBias: normBias };
 }
 
 function layerPath(layer: number): string {
@@ -152,12 +152,12 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
  */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
   const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
-  const place: Place = { role: isHeadThere ? 'other' : 'head' };
+  const position: SitePosition = { role: isHeadThere ? 'other' : 'head' };
   return {
     trained: isHeadThere ? ['classifier'] : ['head', 'classifier'],
     sites: (outputs) => [
-      { ...linearSite('head.dense', hiddenSize, hiddenSize, place), hasBias: classifierBias },
-      normSite(config, 'head.norm', place),
+      { ...linearSite('head.dense', hiddenSize, hiddenSize, position), hasBias: classifierBias },
+      normSite(config, 'head.norm', position),
       linearSite('classifier', hiddenSize, outputs, { role: 'head' }),
     ],
     forward(scope, inputs) {
@@ -237,7 +237,7 @@ export const modernbertType: ModelType = {
   name: 'modernbert',
   savedBy: 'ModernBertModel or ModernBertForSequenceClassification',
   prefix: 'model.',
-  inert: [
+  ignoredSettings: [
     ...['decoder_bias', 'sparse_prediction', 'sparse_pred_ignore_index'], // of the masked-word head
     ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // implementation choices
     ...['initializer_cutoff_factor', 'layer_norm_eps', 'mlp_dropout', 'position_embedding_type'],
@@ -297,11 +297,11 @@ function layerTypes(config: ConfigFile, layers: number): LayerType[] {
  * Reads the current form (`rope_parameters` per layer type) or the older one (`global_rope_theta`, `local_rope_theta`).
  */
 function ropeThetas(config: ConfigFile): Record<LayerType, number> {
-  refuseUnless(config, 'rope_scaling', undefined);
+  assertSetting(config, 'rope_scaling', undefined);
   const given = section(config, 'rope_parameters');
   const theta = (type: LayerType, older: string, usual: number): number => {
     const rope = section(given, type);
-    refuseUnless(rope, 'rope_type', 'default');
+    assertSetting(rope, 'rope_type', 'default');
     return positiveNumber(rope, 'rope_theta', positiveNumber(config, older, usual));
   };
   return {

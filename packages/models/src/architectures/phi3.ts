@@ -5,7 +5,7 @@ import { ropeSettings } from '../rope.js';
 import {
   activation,
   positiveIntegerOrNull,
-  refuseUnless,
+  assertSetting,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -19,7 +19,7 @@ export const phi3Type: ModelType = {
   name: 'phi3',
   savedBy: 'Phi3Model, Phi3ForCausalLM or Phi3ForSequenceClassification',
   prefix: 'model.',
-  inert: ['original_max_position_embeddings', 'interpolate_factor', 'full_attn_mod'], // the first is only for longrope
+  ignoredSettings: ['original_max_position_embeddings', 'interpolate_factor', 'full_attn_mod'], // the first is only for longrope
   architecture,
 };
 
@@ -37,7 +37,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     maxPositionEmbeddings: 4096,
     rmsNormEps: 1e-5,
   });
-  for (const name of ['attention_bias', 'mlp_bias', 'lm_head_bias']) refuseUnless(config, name, false);
+  for (const name of ['attention_bias', 'mlp_bias', 'lm_head_bias']) assertSetting(config, name, false);
   const rope = ropeSettings(config, settings, {
     isPartial: true,
     kinds: ROPE_KINDS,
@@ -53,7 +53,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
       isFused: true,
       hiddenAct: activation(config, 'hidden_act', 'silu'),
       layers: evenLayers(config, settings, { rope, window }),
-      ...(scaling.kind === 'longrope' && { rereadAt: scaling.originalMaxPositionEmbeddings + 1 }),
+      ...(scaling.kind === 'longrope' && { rebuildCacheAt: scaling.originalMaxPositionEmbeddings + 1 }),
     },
     task,
   );

@@ -1,7 +1,7 @@
 import type { Task } from '@peftjs/core/method';
 import type { Architecture } from '../architecture.js';
 import { rotaryDecoder } from '../rotary-decoder.js';
-import { activation, refuseUnless, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { activation, assertSetting, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { decoderSettings, PRE_NORMS, qwenLayers } from './decoder-settings.js';
 
 /** Qwen2 and Qwen2.5 as saved by transformers: Llama's network with a bias on queries, keys and values. */
@@ -14,7 +14,7 @@ export const qwen2Type: ModelType = {
 
 /** Missing settings default to those of Qwen2 7B, as in transformers. */
 function architecture(config: ConfigFile, task: Task): Architecture {
-  refuseUnless(config, 'use_mrope', false);
+  assertSetting(config, 'use_mrope', false);
   const settings = decoderSettings(config, {
     vocabSize: 151_936,
     hiddenSize: 4096,

@@ -12,7 +12,7 @@ import { linearSite, type Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { denseHead, headFor, linearHead, noHead, type Architecture, type Head } from '../architecture.js';
 import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
-import { positiveInteger, wholeNumber, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { positiveInteger, nonNegativeInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
 
 /** Builds an encoder with RoBERTa's head for a task. @throws UnsupportedError when it has no head for the task. */
@@ -55,5 +55,10 @@ function encoderConfig(config: ConfigFile): EncoderConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 });
   const most = settings.maxPositionEmbeddings - 2; // leaves at least one position for a token
-  return { ...settings, ...bertFamily, root: 'roberta', padTokenId: wholeNumber(config, 'pad_token_id', 1, { most }) };
+  return {
+    ...settings,
+    ...bertFamily,
+    root: 'roberta',
+    padTokenId: nonNegativeInteger(config, 'pad_token_id', 1, { most }),
+  };
 }

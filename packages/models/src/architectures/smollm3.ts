@@ -28,7 +28,7 @@ export const smollm3Type: ModelType = {
   name: 'smollm3',
   savedBy: 'SmolLM3Model, SmolLM3ForCausalLM or SmolLM3ForSequenceClassification',
   prefix: 'model.',
-  inert: ['max_window_layers', 'pretraining_tp'],
+  ignoredSettings: ['max_window_layers', 'pretraining_tp'],
   architecture,
 };
 

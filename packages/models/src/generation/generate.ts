@@ -14,28 +14,28 @@ import {
   type Rng,
 } from '@peftjs/core/method';
 import {
-  actingParts,
+  activeParts,
   modelInputs,
   openRuntime,
-  openSpecs,
+  dynamicSpecs,
   releaseAll,
   uploadAll,
   type InputSpec,
-  type Pass,
+  type ForwardPass,
   type Runtime,
   type Values,
 } from '@peftjs/core/runtime';
 import type { Decoding } from '../architecture.js';
 import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
-import { candidates, drawn, mostLikely, penalised } from './next-token.js';
+import { candidates, sampleToken, argMax, applyRepetitionPenalty } from './next-token.js';
 import {
   checkPrompts,
   decodingOf,
   generationSettings,
   promptInputs,
   roomFor,
-  type Generated,
+  type GenerationResult,
   type GenerateOptions,
   type GenerationSettings,
 } from './options.js';
@@ -49,7 +49,7 @@ interface OnExecutor {
 /** A model opened for generation, with its weights as they were then. Call `dispose` to free its resources. */
 export interface TextGenerator {
   /** {@link generate} */
-  generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<Generated[]>;
+  generate(prompts: readonly ArrayLike<number>[], options?: GenerateOptions): Promise<GenerationResult[]>;
   /** {@link generateText} */
   generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
   /** {@link generateChat} */
@@ -74,7 +74,7 @@ export async function generate(
   model: PeftModel | Model,
   prompts: readonly ArrayLike<number>[],
   { executor, ...options }: GenerateOptions & OnExecutor,
-): Promise<Generated[]> {
+): Promise<GenerationResult[]> {
   return withGenerator(model, executor, (generator) => generator.generate(prompts, options));
 }
 
@@ -134,7 +134,7 @@ async function withGenerator<T>(
  * @throws UnsupportedError when the model is not a causal language model.
  */
 export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor): TextGenerator {
-  const { model, layers, values } = actingParts(peft);
+  const { model, layers, values } = activeParts(peft);
   const decoding = decodingOf(model);
   const runtime = openRuntime(model, executor);
   const adapter = uploadAll(executor, values);
@@ -175,7 +175,7 @@ interface Text {
   /** The prompt and the tokens generated so far. */
   readonly ids: number[];
   readonly rng: Rng;
-  ended?: Generated['ended'];
+  ended?: GenerationResult['ended'];
 }
 
 async function writeAll(
@@ -183,7 +183,7 @@ async function writeAll(
   prompts: readonly ArrayLike<number>[],
   settings: GenerationSettings,
   options: GenerateOptions,
-): Promise<Generated[]> {
+): Promise<GenerationResult[]> {
   const {
     decoding,
     runtime: { executor },
@@ -194,9 +194,9 @@ async function writeAll(
   });
   const longest = Math.max(...prompts.map(({ length }) => length));
   const capacity = roomFor(Math.min(longest + settings.maxNewTokens - 1, decoding.maxTokens), decoding);
-  const readAll = (rows: readonly ArrayLike<number>[], tokens: number): Promise<Passed> =>
+  const readAll = (rows: readonly ArrayLike<number>[], tokens: number): Promise<PassResult> =>
     readPrompts(writer, rows, roomFor(tokens, decoding), capacity);
-  let { logits, kept } = await readAll(prompts, longest);
+  let { logits, cache } = await readAll(prompts, longest);
   try {
     for (let tokens = longest + 1; ; tokens++) {
       options.signal?.throwIfAborted();
@@ -205,17 +205,17 @@ async function writeAll(
       }
       if (texts.every(({ ended }) => ended)) break;
       const next =
-        tokens === decoding.rereadAt
+        tokens === decoding.rebuildCacheAt
           ? await readAll(
               texts.map(({ ids }) => ids),
               tokens,
             )
-          : await readTokens(writer, texts, kept, capacity);
-      releaseAll(executor, kept);
-      ({ logits, kept } = next);
+          : await readTokens(writer, texts, cache, capacity);
+      releaseAll(executor, cache);
+      ({ logits, cache } = next);
     }
   } finally {
-    releaseAll(executor, kept);
+    releaseAll(executor, cache);
   }
   return texts.map(({ ids, promptLength, ended = 'length' }) => ({ ids: ids.slice(promptLength), ended }));
 }
@@ -228,8 +228,8 @@ async function writeOne(
   settings: GenerationSettings,
   { onToken, stoppingCriteria }: GenerateOptions,
 ): Promise<void> {
-  const scores = penalised(logits, text.ids, settings.repetitionPenalty);
-  const id = settings.doSample ? drawn(candidates(scores, settings), text.rng) : mostLikely(scores);
+  const scores = applyRepetitionPenalty(logits, text.ids, settings.repetitionPenalty);
+  const id = settings.doSample ? sampleToken(candidates(scores, settings), text.rng) : argMax(scores);
   text.ids.push(id);
   await onToken?.({ prompt: text.prompt, id });
   const written = text.ids.slice(text.promptLength);
@@ -239,9 +239,9 @@ async function writeOne(
 }
 
 /** The result of a pass: the logits [words] by prompt index, and the cache for the next pass. */
-interface Passed {
+interface PassResult {
   readonly logits: (prompt: number) => Float32Array;
-  readonly kept: Values;
+  readonly cache: Values;
 }
 
 function readPrompts(
@@ -249,20 +249,20 @@ function readPrompts(
   prompts: readonly ArrayLike<number>[],
   tokens: number,
   capacity: number,
-): Promise<Passed> {
-  const pass: Pass = {
+): Promise<PassResult> {
+  const pass: ForwardPass = {
     name: `prompt for ${capacity}`,
     compute: (scope, inputs) => writer.decoding.readPrompt(scope, inputs, capacity),
   };
-  return passed(writer, pass, promptInputs(prompts, tokens));
+  return runPass(writer, pass, promptInputs(prompts, tokens));
 }
 
 /** Reads the last token of every text. Texts that have ended are read too, and their results ignored. */
-function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capacity: number): Promise<Passed> {
+function readTokens(writer: Writer, texts: readonly Text[], cache: Values, capacity: number): Promise<PassResult> {
   const { decoding } = writer;
   const shape = [texts.length, 1];
   const positions = texts.map(({ ids }) => Math.min(ids.length, capacity) - 1);
-  const pass: Pass = {
+  const pass: ForwardPass = {
     name: `token for ${capacity}`,
     compute: (scope, inputs) => decoding.readToken(scope, inputs, capacity),
   };
@@ -273,29 +273,33 @@ function readTokens(writer: Writer, texts: readonly Text[], kept: Values, capaci
     ),
     positions: hostIntegers(Int32Array.from(positions), shape),
   };
-  return passed(writer, pass, inputs, { values: kept, specs: decoding.kept('batch', capacity) });
+  return runPass(writer, pass, inputs, { values: cache, specs: decoding.cacheSpecs('batch', capacity) });
 }
 
 /** The cache from the previous pass, and its specs. */
-interface Kept {
+interface Cache {
   readonly values: Values;
   readonly specs: Readonly<Record<string, InputSpec>>;
 }
 
-async function passed(
+async function runPass(
   { decoding: { words }, runtime, layers, adapter }: Writer,
-  pass: Pass,
+  pass: ForwardPass,
   given: HostTensors,
-  { values, specs }: Kept = { values: {}, specs: {} },
-): Promise<Passed> {
+  { values, specs }: Cache = { values: {}, specs: {} },
+): Promise<PassResult> {
   const { executor, model } = runtime;
   const inputs = modelInputs(model, layers, { inputs: given });
   const [rows = 1, tokens = 1] = tensorAt(given, 'inputIds').shape;
   // A pass over one token per text has a fixed token axis.
-  const open = { inputs: openSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }), kept: specs, rows: {} };
+  const open = {
+    inputs: dynamicSpecs(inputs, { rows, tokens: tokens > 1 ? tokens : undefined }),
+    cache: specs,
+    rows: {},
+  };
   const { program, frozen } = runtime.pass(layers, pass, open);
-  const { logits, ...kept } = await program.run({ inputs, rows: {} }, { kept: values, frozen, adapter });
+  const { logits, ...cache } = await program.run({ inputs, rows: {} }, { cache: values, frozen, adapter });
   const all = floats(await executor.download(logits)); // [texts, words]
   executor.release(logits);
-  return { logits: (prompt) => all.subarray(prompt * words, (prompt + 1) * words), kept };
+  return { logits: (prompt) => all.subarray(prompt * words, (prompt + 1) * words), cache };
 }

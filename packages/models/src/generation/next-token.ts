@@ -31,7 +31,7 @@ export interface Candidate {
 }
 
 /** Applies the repetition penalty to the scores [words] of the tokens in `seen`. */
-export function penalised(logits: Float32Array, seen: Iterable<number>, penalty: number): Float32Array {
+export function applyRepetitionPenalty(logits: Float32Array, seen: Iterable<number>, penalty: number): Float32Array {
   if (penalty === 1) return logits;
   const scores = logits.slice();
   for (const id of new Set(seen)) {
@@ -45,7 +45,7 @@ export function penalised(logits: Float32Array, seen: Iterable<number>, penalty:
  * Returns the ID of the largest score, the first if equal.
  * @throws EngineError when it is infinite or any score is NaN.
  */
-export function mostLikely(scores: Float32Array): number {
+export function argMax(scores: Float32Array): number {
   let best = 0;
   for (let id = 0; id < scores.length; id++) {
     const score = scores[id] as number;
@@ -65,7 +65,7 @@ function notFinite(id: number, score: number | undefined): EngineError {
  * @throws EngineError when the largest score is infinite or any is NaN.
  */
 export function candidates(scores: Float32Array, { temperature, topK, topP }: Sampling): Candidate[] {
-  const largest = scores[mostLikely(scores)] as number;
+  const largest = scores[argMax(scores)] as number;
   const least = leastOf(scores, topK);
   const kept: { id: number; weight: number }[] = [];
   for (let id = 0; id < scores.length; id++) {
@@ -79,7 +79,7 @@ export function candidates(scores: Float32Array, { temperature, topK, topP }: Sa
 }
 
 /** Draws a token by its probability. */
-export function drawn(from: readonly Candidate[], rng: Rng): number {
+export function sampleToken(from: readonly Candidate[], rng: Rng): number {
   let left = rng.uniform();
   for (const { id, probability } of from) {
     left -= probability;

@@ -34,13 +34,13 @@ export interface GenerateOptions {
   /** Called after every token with the generated IDs and the prompt's index. Returns whether the text ends here. */
   readonly stoppingCriteria?: (ids: readonly number[], prompt: number) => boolean;
   /** Called with every generated token, and awaited. */
-  readonly onToken?: (token: WrittenToken) => unknown;
+  readonly onToken?: (token: GeneratedToken) => unknown;
   /** Aborts the generation by throwing the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
 /** A generated token. */
-export interface WrittenToken {
+export interface GeneratedToken {
   /** The index of the prompt that it continues. */
   readonly prompt: number;
   /** The token's ID. */
@@ -48,7 +48,7 @@ export interface WrittenToken {
 }
 
 /** The continuation of a prompt. */
-export interface Generated {
+export interface GenerationResult {
   /** The generated tokens without the prompt, including the end token if there was one. */
   readonly ids: number[];
   /** Why the text ended: an end token, `maxNewTokens` or the model's maximum length, or `stoppingCriteria`. */
@@ -71,7 +71,7 @@ export interface GenerationSettings extends Sampling {
 
 const DEFAULTS = { maxNewTokens: 20, temperature: 1, topK: 50, topP: 1, repetitionPenalty: 1, seed: 0 };
 
-const OF_DRAWS: readonly string[] = ['temperature', 'topK', 'topP'];
+const SAMPLING_OPTIONS: readonly string[] = ['temperature', 'topK', 'topP'];
 
 const numbers = {
   maxNewTokens: integerFrom(1),
@@ -90,9 +90,9 @@ const numbers = {
 export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
   const { doSample = false, eosTokenId = own, stoppingCriteria: _, onToken: __, signal: ___, ...given } = options;
   const chosen = Object.entries<unknown>(given).filter(([, value]) => value !== undefined);
-  const ofDraws = chosen.map(([name]) => name).filter((name) => OF_DRAWS.includes(name));
-  if (!doSample && ofDraws.length > 0) {
-    warnOnce(`generate: ${ofDraws.join(', ')} has no effect without doSample: the most likely token is used`);
+  const samplingOptions = chosen.map(([name]) => name).filter((name) => SAMPLING_OPTIONS.includes(name));
+  if (!doSample && samplingOptions.length > 0) {
+    warnOnce(`generate: ${samplingOptions.join(', ')} has no effect without doSample: the most likely token is used`);
   }
   const settings = parseOptions('generate', numbers, { ...DEFAULTS, ...Object.fromEntries(chosen) });
   if (settings.topP > 1) throw refused('topP', settings.topP, 'at most 1');
@@ -108,7 +108,7 @@ function refused(option: string, value: unknown, expected: string): ConfigError 
 }
 
 /** The minimum size of compiled shapes, in tokens, so that short prompts of different lengths share them. */
-const LEAST_TOKENS = 16;
+const MIN_TOKENS = 16;
 
 /** Returns how a model generates text. @throws UnsupportedError when it cannot. */
 export function decodingOf(model: Model & { readonly decoding?: Decoding }): Decoding {
@@ -144,7 +144,7 @@ function refusedPrompt(name: string, got: unknown, expected: string): ConfigErro
 
 /** Returns the compiled size for a number of tokens: the next power of two, at most the model's maximum. */
 export function roomFor(tokens: number, { maxTokens }: Pick<Decoding, 'maxTokens'>): number {
-  return Math.min(maxTokens, Math.max(LEAST_TOKENS, 2 ** Math.ceil(Math.log2(tokens))));
+  return Math.min(maxTokens, Math.max(MIN_TOKENS, 2 ** Math.ceil(Math.log2(tokens))));
 }
 
 /** Returns the inputs for prompts: `inputIds` and `attentionMask`, [prompts, tokens], padded at the end. */

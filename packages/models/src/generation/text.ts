@@ -2,7 +2,7 @@ import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { endOfTurnId, type ChatMessage, type ChatTemplate } from '../chat-template.js';
 import { field, shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
-import type { Generated, GenerateOptions } from './options.js';
+import type { GenerationResult, GenerateOptions } from './options.js';
 
 /** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
@@ -32,7 +32,7 @@ interface TextPrompt {
 
 /** Returns the text that `write` generates after a prompt. */
 export async function writeText(
-  write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<Generated[]>,
+  write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<GenerationResult[]>,
   { tokenizer, ids }: TextPrompt,
   { stopStrings = [], onText, onToken, stoppingCriteria, ...options }: GenerateTextOptions,
 ): Promise<string> {

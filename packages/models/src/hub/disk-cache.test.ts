@@ -3,7 +3,7 @@ import * as fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { bringBlob } from './disk-cache.js';
+import { completeBlob } from './disk-cache.js';
 
 /** A process ID that does not exist on this machine. */
 const NO_PID = 2 ** 22 + 1;
@@ -33,7 +33,7 @@ const missing = () => ({ repo: 'a/b', blob: join(folder, file.hash), file });
 /** Leaves the files of a process that was killed in the middle of a download. */
 async function leaveHalf(): Promise<void> {
   const half = content.slice(0, 4);
-  await bringBlob(
+  await completeBlob(
     missing(),
     async (part) => {
       await part.append(half);
@@ -57,7 +57,7 @@ it.each([
   container.namespace = 'pid:[1]';
   Object.defineProperty(process, 'pid', { value: pid });
   let had = -1;
-  await bringBlob(
+  await completeBlob(
     missing(),
     async (part) => {
       had = part.length;
@@ -69,7 +69,7 @@ it.each([
 });
 
 it('accepts the complete file of a faster process', async () => {
-  await bringBlob(
+  await completeBlob(
     missing(),
     async (part) => {
       await part.append(content);

@@ -38,7 +38,7 @@ export async function diskCache(repo: string, type: RepoType, cacheDir: string |
       onDisk(root, async () => {
         const blob = `${root}/blobs/${file.hash}`;
         await modules.fs.mkdir(`${root}/blobs`, { recursive: true });
-        if ((await sizeOf(blob, modules)) !== file.size) await bringBlob({ repo, blob, file }, fill, modules);
+        if ((await sizeOf(blob, modules)) !== file.size) await completeBlob({ repo, blob, file }, fill, modules);
         await point(pointer(commit, file.path), blob, file, modules);
       }),
   };
@@ -125,7 +125,7 @@ const UNKNOWN = '0';
  * more.
  * @throws HubError when the bytes do not match the file's hash.
  */
-export async function bringBlob(
+export async function completeBlob(
   missing: MissingBlob,
   fill: (part: Part) => Promise<void>,
   modules: Modules,
@@ -146,7 +146,7 @@ export async function bringBlob(
   }
   await fs.rm(own, { force: true });
   if (!resumed) throw mismatch(repo, file, hash);
-  return bringBlob(missing, fill, modules);
+  return completeBlob(missing, fill, modules);
 }
 
 /** Returns a unique name for a temporary file next to a blob. */

@@ -17,7 +17,7 @@ export interface PushOptions {
 }
 
 /** The result of a push. */
-export interface Pushed {
+export interface PushResult {
   /** The repository's page. */
   readonly url: string;
   /** The hash of the new commit. */
@@ -44,7 +44,7 @@ const MARKERS = ['adapter_config.json', 'config.json'];
  * await savePretrained(peft, 'my-adapter');
  * const { url } = await pushToHub('my-adapter', 'me/my-adapter', { private: true });
  */
-export async function pushToHub(folder: string, repo: string, options: PushOptions = {}): Promise<Pushed> {
+export async function pushToHub(folder: string, repo: string, options: PushOptions = {}): Promise<PushResult> {
   const { title, settings, subject } = pushSettings(repo, options);
   const files = await filesOf(folder);
   const { commit, createRepo } = await import('@huggingface/hub');

@@ -27,7 +27,7 @@ export function precompiled(charsmap: unknown, file: string): Normalizer {
       whole === undefined
         ? Array.from(grapheme, (one) => ({ old: one, text: replacementOf(encoder.encode(one)) }))
         : [{ old: grapheme, text: whole }];
-    if (known.size === MOST_KEPT) known.clear();
+    if (known.size === MAX_KEPT) known.clear();
     known.set(grapheme, parts);
     return parts;
   };
@@ -65,7 +65,7 @@ function changesOf(parts: readonly Part[]): Change[] {
 
 const encoder = new TextEncoder();
 /** The maximum number of graphemes whose replacements are cached. */
-const MOST_KEPT = 2 ** 14;
+const MAX_KEPT = 2 ** 14;
 
 /** Returns a function that finds the replacement of the shortest prefix of bytes in the table. */
 function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string | undefined {

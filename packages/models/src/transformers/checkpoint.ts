@@ -2,7 +2,7 @@ import {
   CheckpointError,
   ConfigError,
   labelsIn,
-  meaningOf,
+  outputMeaning,
   problemTypeIn,
   UnsupportedError,
   type Task,
@@ -12,7 +12,14 @@ import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
 import { field, floatFields, shown } from '../json.js';
-import { CONFIG_FILE, readConfig, refuseUnless, refuseUnread, type ConfigFile, type ModelType } from './config.js';
+import {
+  CONFIG_FILE,
+  readConfig,
+  assertSetting,
+  assertAllSettingsRead,
+  type ConfigFile,
+  type ModelType,
+} from './config.js';
 import { modelTypes } from '../architectures/model-types.js';
 import { architectureFor } from './bare.js';
 import { PROMPTS_FILE, readEmbeddingSettings } from './sentence-transformers.js';
@@ -62,10 +69,10 @@ async function readTransformers(
 ): Promise<Checkpoint> {
   const config = await readConfig(folder);
   const modelType = modelTypeOf(config, known);
-  refuseUnless(config, 'quantization_config', undefined);
+  assertSetting(config, 'quantization_config', undefined);
   const embedding = task === 'feature-extraction' ? await readEmbeddingSettings(folder) : undefined;
   const architecture = cutTo(embedding?.maxTokens, architectureFor(modelType, config, task));
-  refuseUnread(config, modelType.name, modelType.inert);
+  assertAllSettingsRead(config, modelType.name, modelType.ignoredSettings);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
   const chatTemplate = decoding && (await readChatTemplate(folder));
@@ -105,7 +112,7 @@ function cutTo(maxTokens = Infinity, architecture: Architecture): Architecture {
 function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
   const labels = labelsIn(field(settings, 'id2label'));
   const isPlaceholder = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
-  return meaningOf({
+  return outputMeaning({
     labels: isPlaceholder ? undefined : labels,
     problemType: problemTypeIn(field(settings, 'problem_type')),
   });

@@ -16,9 +16,9 @@ export interface ModelType {
    * Settings of config.json that do not affect the network here, in addition to those shared by all networks. Default:
    * none.
    */
-  readonly inert?: readonly string[];
+  readonly ignoredSettings?: readonly string[];
   /** The suffixes of checkpoint weights that the network does not use, e.g. 'attn.bias'. Default: none. */
-  readonly unread?: readonly string[];
+  readonly unusedWeights?: readonly string[];
   /**
    * Builds the network that a config.json describes, with its head for a task.
    * @throws CheckpointError for a setting that is invalid or not supported.
@@ -96,7 +96,7 @@ export function positiveInteger(config: ConfigFile, name: string, fallback?: num
 }
 
 /** Returns an integer of at least 0. @throws CheckpointError when it is not an integer within bounds. */
-export function wholeNumber(config: ConfigFile, name: string, fallback: number, bounds: Bounds = {}): number {
+export function nonNegativeInteger(config: ConfigFile, name: string, fallback: number, bounds: Bounds = {}): number {
   return integer(config, name, fallback, { least: 0, ...bounds });
 }
 
@@ -186,7 +186,7 @@ export function positiveNumberOrNull(config: ConfigFile, name: string, fallback:
  * @param fallback The value if config.json has none. Default: `expected`.
  * @throws CheckpointError naming it.
  */
-export function refuseUnless(config: ConfigFile, name: string, expected: unknown, fallback: unknown = expected): void {
+export function assertSetting(config: ConfigFile, name: string, expected: unknown, fallback: unknown = expected): void {
   const value = setting(config, name) ?? fallback;
   if (value === expected) return;
   throw new CheckpointError(
@@ -197,15 +197,20 @@ export function refuseUnless(config: ConfigFile, name: string, expected: unknown
 
 /**
  * Rejects unknown settings: those that were not read and are not known to have no effect.
- * @param inert The settings of this network that have no effect here.
+ * @param ignoredSettings The settings of this network that have no effect here.
  * @throws CheckpointError naming the settings.
  */
-export function refuseUnread(config: ConfigFile, network: string, inert: readonly string[] = []): void {
+export function assertAllSettingsRead(
+  config: ConfigFile,
+  network: string,
+  ignoredSettings: readonly string[] = [],
+): void {
   for (const [name, expected] of FIXED) {
-    if (!config.read.has(name)) refuseUnless(config, name, expected);
+    if (!config.read.has(name)) assertSetting(config, name, expected);
   }
-  const isKnown = (name: string): boolean => name.startsWith('_') || BOOKKEEPING.has(name) || inert.includes(name);
-  const unknown = unread(config.settings, config.read, '').filter((name) => !isKnown(name));
+  const isKnown = (name: string): boolean =>
+    name.startsWith('_') || BOOKKEEPING.has(name) || ignoredSettings.includes(name);
+  const unknown = unreadSettings(config.settings, config.read, '').filter((name) => !isKnown(name));
   if (unknown.length === 0) return;
   const names = unknown.map((name) => `'${name}'`).join(', ');
   throw new CheckpointError(
@@ -215,13 +220,13 @@ export function refuseUnread(config: ConfigFile, network: string, inert: readonl
 }
 
 /** Returns the names of settings, including those of sections, that have a value and were not read. */
-function unread(settings: unknown, read: ReadonlySet<string>, within: string): string[] {
+function unreadSettings(settings: unknown, read: ReadonlySet<string>, within: string): string[] {
   if (typeof settings !== 'object' || settings === null) return [];
   return Object.entries(settings).flatMap(([key, value]: [string, unknown]) => {
     const name = within + key;
     if (value === null || value === undefined) return [];
     if (!read.has(name)) return [name];
-    return read.has(`${name}.`) ? unread(value, read, `${name}.`) : [];
+    return read.has(`${name}.`) ? unreadSettings(value, read, `${name}.`) : [];
   });
 }
 

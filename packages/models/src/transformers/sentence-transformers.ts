@@ -111,7 +111,7 @@ const READERS = {
   async Dense(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
     const { file, settings } = await settingsOf(folder, path);
     for (const name of ['module_input_name', 'module_output_name']) {
-      refuseUnless(file, settings, name, ['sentence_embedding', null, undefined]);
+      assertField(file, settings, name, ['sentence_embedding', null, undefined]);
     }
     const type = field(settings, 'activation_function') ?? 'torch.nn.modules.activation.Tanh';
     const [, activation = ''] = typeof type === 'string' ? (/^torch\.nn\.(?:\w+\.)*(\w+)$/.exec(type) ?? []) : [];
@@ -149,7 +149,7 @@ function count(file: string, settings: unknown, name: string): number {
   throw new CheckpointError(`${file}: '${name}' must be a positive integer, got ${shown(value)}`, file);
 }
 
-function refuseUnless(file: string, settings: unknown, name: string, known: readonly unknown[]): void {
+function assertField(file: string, settings: unknown, name: string, known: readonly unknown[]): void {
   const value = field(settings, name);
   if (known.includes(value)) return;
   throw new UnsupportedError(`${file}: '${name}' is ${shown(value)}; expected ${shown(known[0])}`, file);
@@ -250,10 +250,10 @@ function checkWidths(pooledWidth: number | undefined, modules: readonly Embeddin
 async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 'maxTokens' | 'lowercase'>> {
   const own = (await folder.exists(LENGTH_FILE)) ? await folder.json(LENGTH_FILE, SETTINGS_BYTES) : {};
   const file = folder.pathOf(LENGTH_FILE);
-  refuseUnless(file, own, 'transformer_task', ['feature-extraction', undefined]);
-  refuseUnless(file, own, 'module_output_name', ['token_embeddings', undefined]);
+  assertField(file, own, 'transformer_task', ['feature-extraction', undefined]);
+  assertField(file, own, 'module_output_name', ['token_embeddings', undefined]);
   const output = field(field(field(own, 'modality_config'), 'text'), 'method_output_name');
-  refuseUnless(file, { method_output_name: output }, 'method_output_name', ['last_hidden_state', undefined]);
+  assertField(file, { method_output_name: output }, 'method_output_name', ['last_hidden_state', undefined]);
   const hasTokenizer = await folder.exists(TOKENIZER_SETTINGS);
   const ofTokenizer = hasTokenizer ? await folder.json(TOKENIZER_SETTINGS, 32 * SETTINGS_BYTES) : {};
   const length = field(own, 'max_seq_length') ?? field(ofTokenizer, 'model_max_length');

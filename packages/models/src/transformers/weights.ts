@@ -85,16 +85,16 @@ async function weightsIn(
   const network = { ...architecture, sites: [...architecture.sites, ...headSites, ...carried] };
   const stored = storedWeights(file, network, modelType, reading.path);
   checkShapes(network, mapped(stored, declared), reading.path);
-  refuseUnread(file, network, stored, { modelType, path: reading.path });
+  assertNoUnknownWeights(file, network, stored, { modelType, path: reading.path });
   const all = await readAll(file, stored, precisionOf(dtype, architecture), reading);
   const of = (sites: readonly Site[]) => (name: string) => sites.some((site) => name.startsWith(`${site.path}.`));
-  const [isOfHead, isCarried] = [of(headSites), of(carried)];
+  const [isInHead, isCarried] = [of(headSites), of(carried)];
   const some = (isWanted: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(all).filter(([name]) => isWanted(name)));
   return {
     architecture,
-    weights: some((name) => !isOfHead(name) && !isCarried(name)),
-    head: some(isOfHead),
+    weights: some((name) => !isInHead(name) && !isCarried(name)),
+    head: some(isInHead),
     carried: some(isCarried),
   };
 }
@@ -170,11 +170,11 @@ function spellings(name: string, prefix: string): string[] {
  * Other heads and PyTorch's buffers are ignored.
  * @throws CheckpointError naming them.
  */
-function refuseUnread(
+function assertNoUnknownWeights(
   file: SafetensorsFile,
   { name, sites }: Network,
   stored: Readonly<Record<string, StoredWeight>>,
-  { modelType: { prefix, unread = [] }, path }: Pick<Expected, 'modelType'> & Pick<Reading, 'path'>,
+  { modelType: { prefix, unusedWeights = [] }, path }: Pick<Expected, 'modelType'> & Pick<Reading, 'path'>,
 ): void {
   const read = new Set(Object.values(stored).map(({ key }) => key));
   const below = (key: string): string => (key.startsWith(prefix) ? key.slice(prefix.length) : key);
@@ -186,7 +186,7 @@ function refuseUnread(
     (isBare && roots.has(rootOf(key))) ||
     sites.some((site) => key.startsWith(`${site.path}.`));
   const isKnown = (key: string): boolean =>
-    read.has(key) || BUFFER.test(key) || unread.some((end) => key.endsWith(end));
+    read.has(key) || BUFFER.test(key) || unusedWeights.some((end) => key.endsWith(end));
   const unknown = file.names.filter((key) => isOwn(key) && !isKnown(key));
   if (unknown.length === 0) return;
   const [first = ''] = unknown;

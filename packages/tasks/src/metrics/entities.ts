@@ -2,7 +2,7 @@ import { DataError, ShapeError } from '@peftjs/core/method';
 import { sum } from './values.js';
 
 /** The tags of several sentences, one list of tags per sentence: `[['B-PER', 'O'], ['O']]`. */
-export type Taggings = readonly (readonly string[])[];
+export type TagSequences = readonly (readonly string[])[];
 
 /** The quality of predicted entities; each score is 0 where it is undefined. */
 export interface EntityScore {
@@ -23,7 +23,7 @@ export interface EntityScores extends EntityScore {
 }
 
 /** F1 over all entities (micro average); see {@link entityScores}. */
-export function entityF1(predicted: Taggings, actual: Taggings): number {
+export function entityF1(predicted: TagSequences, actual: TagSequences): number {
   return entityScores(predicted, actual).f1;
 }
 
@@ -34,7 +34,7 @@ export function entityF1(predicted: Taggings, actual: Taggings): number {
  * @throws ShapeError unless both have the same sentences with the same lengths.
  * @throws DataError for an empty tag.
  */
-export function entityScores(predicted: Taggings, actual: Taggings): EntityScores {
+export function entityScores(predicted: TagSequences, actual: TagSequences): EntityScores {
   checkSameLengths(predicted, actual);
   const [found, wanted] = [entitiesIn(predicted), entitiesIn(actual)];
   const types = [...new Set([...found.keys(), ...wanted.keys()])].sort();
@@ -64,7 +64,7 @@ function scoreOf({ right, found, wanted }: Count): EntityScore {
 /**
  * The `start-end` of all entities, by type. Sentences are joined with an `O` in between, so that positions are unique.
  */
-function entitiesIn(taggings: Taggings): Map<string, Set<string>> {
+function entitiesIn(taggings: TagSequences): Map<string, Set<string>> {
   const entities = new Map<string, Set<string>>();
   let before: Tag = { tag: 'O', type: '' };
   let start = 0;
@@ -111,7 +111,7 @@ function isInside({ tag }: Tag): boolean {
   return tag !== 'O' && tag !== '.';
 }
 
-function checkSameLengths(predicted: Taggings, actual: Taggings): void {
+function checkSameLengths(predicted: TagSequences, actual: TagSequences): void {
   if (predicted.length !== actual.length) {
     throw new ShapeError(`expected the predicted tags of ${actual.length} sentences, got ${predicted.length}`);
   }

@@ -5,7 +5,7 @@ import { layerOf, shortened } from './ranks.js';
 
 const LABEL_SIZE = 12;
 /** With at most this many modules, each has its name; otherwise only layers are named. */
-const MOST_NAMED = 16;
+const MAX_NAMED = 16;
 /** The gap between the columns of two tasks, in px. */
 const GAP = 8;
 const TOP = 20;
@@ -26,7 +26,7 @@ export function choiceMap(description: string, trials: readonly Trial[]): Markup
   const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, LABEL_SIZE)));
   const [wide, high] = [
     (WIDTH - left - GAP * (tasks.length - 1)) / columns.length,
-    modules.length > MOST_NAMED ? 8 : 16,
+    modules.length > MAX_NAMED ? 8 : 16,
   ];
   const height = TOP + high * modules.length;
   const at = (column: number): number => left + column * wide + GAP * tasks.indexOf(columns[column]?.task ?? '');
@@ -47,7 +47,7 @@ export function choiceMap(description: string, trials: readonly Trial[]): Markup
     return textAt(from, TOP - 6, fitting(task, at(own.at(-1) ?? 0) + wide - from), 'start');
   });
   const labels = names.map(({ row, text }) =>
-    textAt(left - 6, TOP + row * high + (modules.length > MOST_NAMED ? 10 : 12), text, 'end'),
+    textAt(left - 6, TOP + row * high + (modules.length > MAX_NAMED ? 10 : 12), text, 'end'),
   );
   return trusted(
     `<svg role="img" aria-label="${escapeHtml(description)}" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-size="${LABEL_SIZE}">` +
@@ -57,7 +57,7 @@ export function choiceMap(description: string, trials: readonly Trial[]): Markup
 
 /** A label for each module, or one where each layer begins. */
 function rowNames(modules: readonly string[]): { row: number; text: string }[] {
-  if (modules.length <= MOST_NAMED) {
+  if (modules.length <= MAX_NAMED) {
     const short = shortened(modules);
     return modules.map((path, row) => ({ row, text: short.get(path) ?? path }));
   }

@@ -5,7 +5,7 @@ import { colorScale, dashScale, HEIGHT, WIDTH, type Chart } from './draw.js';
 
 const BINS = 48;
 /** With more series than this, their bands would hide one another. */
-const MOST_BANDS = 5;
+const MAX_BANDS = 5;
 
 /** A point of a curve over several seeds. */
 export interface CurvePoint {
@@ -58,7 +58,7 @@ export function parameterChart(title: string, entries: readonly Entry[], group: 
 
 /** Whether the curves of these series show the range of their seeds. */
 export function hasBands(series: readonly Series[]): boolean {
-  return series.length <= MOST_BANDS;
+  return series.length <= MAX_BANDS;
 }
 
 /** The mean and range over seeds, in at most 48 points, each averaging a seed's rows. Infinite values are left out. */

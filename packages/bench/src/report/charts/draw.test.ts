@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { spread, uncrossed } from './draw.js';
+import { spread, uncrossedPositions } from './draw.js';
 
 describe('spread', () => {
   it('keeps positions that are far enough apart, and separates the others within the bounds', () => {
@@ -9,7 +9,7 @@ describe('spread', () => {
   });
 });
 
-describe('uncrossed', () => {
+describe('uncrossedPositions', () => {
   const anchors = [
     { x: 10, y: 0 },
     { x: 90, y: 20 },
@@ -20,7 +20,7 @@ describe('uncrossed', () => {
   const places = [0, 15, 30, 45, 60];
 
   it('gives every anchor its own position, and no two lines cross', () => {
-    const assigned = uncrossed(anchors, places, 100);
+    const assigned = uncrossedPositions(anchors, places, 100);
     expect([...assigned].sort()).toEqual([0, 1, 2, 3, 4]);
     const heightAt = (anchor: number, x: number): number => {
       const { x: from, y } = anchors[anchor] as { x: number; y: number };
@@ -37,7 +37,7 @@ describe('uncrossed', () => {
 
   it('keeps lines that do not cross', () => {
     expect(
-      uncrossed(
+      uncrossedPositions(
         [
           { x: 0, y: 0 },
           { x: 0, y: 9 },

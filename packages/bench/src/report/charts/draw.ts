@@ -102,7 +102,7 @@ export function spread(
  * Assigns each anchor a position at the right edge such that no two straight lines from anchors to their positions
  * cross. It swaps two positions as long as that shortens the lines in total, as it does wherever two of them cross.
  */
-export function uncrossed(
+export function uncrossedPositions(
   anchors: readonly { readonly x: number; readonly y: number }[],
   positions: readonly number[],
   edge: number,

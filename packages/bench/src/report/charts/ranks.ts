@@ -145,7 +145,7 @@ function layerCells(ranks: ReadonlyMap<string, number>): ModuleCell[] {
 
 const HEIGHT = 264;
 /** The most columns of the map: more would only make the page larger. */
-const MOST_COLUMNS = 24;
+const MAX_STEP_COLUMNS = 24;
 
 /** Live ranks of every module at one step, averaged over seeds. */
 interface Moment {
@@ -176,7 +176,7 @@ function momentsOf(trials: readonly DoneTrial[]): Moment[] {
 }
 
 function thinned(steps: readonly number[]): number[] {
-  const stride = Math.ceil(steps.length / MOST_COLUMNS);
+  const stride = Math.ceil(steps.length / MAX_STEP_COLUMNS);
   return steps.filter((_, index) => (steps.length - 1 - index) % stride === 0);
 }
 

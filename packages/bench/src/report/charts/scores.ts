@@ -1,9 +1,9 @@
 import type { Entry, Panel, Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
-import { meritOf, type OverallRow, type SummaryRow } from '../statistics/rows.js';
+import { orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
-import { spread, textWidth, uncrossed, type Chart, type Size } from './draw.js';
+import { spread, textWidth, uncrossedPositions, type Chart, type Size } from './draw.js';
 
 /** The height of the x axis, in px. */
 const AXIS = 46;
@@ -12,13 +12,13 @@ const Y_AXIS = 62;
 const LABEL_SIZE = 13;
 const LABEL_DISTANCE = 14;
 /** The most distance between neighbouring arms of one budget, in px. */
-const MOST_DISTANCE = 16;
+const MAX_DISTANCE = 16;
 /** The share of the distance between budgets that the arms of one budget occupy. */
 const CLUSTER = 0.7;
 /** How far past the largest size the front extends, as a factor, so that it passes under all points. */
-const PAST_LAST = 1.15;
+const FRONT_EXTENSION = 1.15;
 /** With more points than this, single seeds are not drawn, since they would hide the points. */
-const MOST_POINTS_WITH_SEEDS = 16;
+const MAX_POINTS_WITH_SEEDS = 16;
 /** The opacity of an arm that is reliably worse than the best one at its budget. */
 const FAINT = 0.35;
 
@@ -35,7 +35,7 @@ interface Point {
   /** The mean score. */
   readonly value: number;
   /** The mean score, negated if lower is better. */
-  readonly merit: number;
+  readonly orientedScore: number;
   /** The 95 % interval of the mean. */
   readonly interval: SummaryRow['score']['interval'];
   /** The scores of single seeds. */
@@ -82,14 +82,14 @@ export function overallChart(
 
 /** Whether single seeds are drawn. */
 export function showsSeeds({ entries }: Panel): boolean {
-  return entries.length <= MOST_POINTS_WITH_SEEDS;
+  return entries.length <= MAX_POINTS_WITH_SEEDS;
 }
 
 function pointOfEntry({ row, series }: Entry): Point {
   const { budget, parameters, score, values } = row;
   return {
     ...{ series, spec: budget.spec, requested: budget.requested, stored: parameters.stored, values },
-    ...{ value: score.mean, interval: score.interval, merit: meritOf(row) },
+    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
   };
 }
 
@@ -97,7 +97,7 @@ function pointOfRow(row: OverallRow, seriesOf: (label: string) => Series): Point
   const { budget, stored, score } = row;
   return {
     ...{ series: seriesOf(row.label), spec: budget.spec, requested: budget.requested, stored, values: [] },
-    ...{ value: score.mean, interval: score.interval, merit: meritOf(row) },
+    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
   };
 }
 
@@ -127,7 +127,7 @@ function chartSpec(
       bandLayer(groups, (px) => px / width, axis),
       ...frontLayers(points),
       ...labelLayers(labelsOf(placed, { low, high, width, size, axis })),
-      ...pointLayers(placed, points.length <= MOST_POINTS_WITH_SEEDS),
+      ...pointLayers(placed, points.length <= MAX_POINTS_WITH_SEEDS),
     ],
   } as Chart['spec'];
 }
@@ -160,8 +160,8 @@ function placedPoints(
     };
     const rivals = points
       .filter(({ spec }) => spec === point.spec)
-      .sort((a, b) => group(a) - group(b) || b.merit - a.merit);
-    const distance = Math.min(MOST_DISTANCE, room / rivals.length);
+      .sort((a, b) => group(a) - group(b) || b.orientedScore - a.orientedScore);
+    const distance = Math.min(MAX_DISTANCE, room / rivals.length);
     const offset = (rivals.indexOf(point) - (rivals.length - 1) / 2) * distance;
     const at = axis.sizeAt(axis.place(point.stored) + offset / width);
     return { ...point, at, isFaint: worse.includes(point.series.label) };
@@ -212,13 +212,13 @@ function bandLayer(
 /** A step line of the best mean up to each size. */
 function frontLayers(points: readonly Point[]): object[] {
   if (new Set(points.map(({ spec }) => spec)).size < 2) return [];
-  const isBeaten = ({ stored, merit }: Point): boolean =>
-    points.some((other) => other.merit > merit && other.stored <= stored * 1.02);
+  const isBeaten = ({ stored, orientedScore }: Point): boolean =>
+    points.some((other) => other.orientedScore > orientedScore && other.stored <= stored * 1.02);
   const front = points
     .filter((point) => !isBeaten(point))
     .sort((a, b) => a.stored - b.stored)
     .map(({ stored, value }) => ({ at: stored, value }));
-  const most = Math.max(...points.map(({ stored }) => stored)) * PAST_LAST;
+  const most = Math.max(...points.map(({ stored }) => stored)) * FRONT_EXTENSION;
   const last = front.slice(-1).map(({ value }) => ({ at: most, value }));
   const mark = { type: 'line', color: 'var(--ink)', opacity: 0.4, strokeWidth: 1.5, interpolate: 'step-after' };
   return [{ data: { values: [...front, ...last] }, mark }];
@@ -252,7 +252,7 @@ function labelsOf(
     { gap: ((high - low) * 1.2 * LABEL_SIZE) / pxHeight, low, high },
   );
   const anchors = labelled.map(({ at, value }) => ({ x: axis.place(at) * width, y: y(value) }));
-  const assigned = uncrossed(anchors, heights.map(y), width);
+  const assigned = uncrossedPositions(anchors, heights.map(y), width);
   return labelled.map((point, index) => ({ point, height: heights[assigned[index] as number] as number }));
 }
 
@@ -358,7 +358,7 @@ function parameterAxis(points: readonly Point[]): ParameterAxis {
 function valueRange(points: readonly Point[]): [number, number] {
   const values = points.flatMap(({ value, values: seeds, interval }) => [
     value,
-    ...(points.length > MOST_POINTS_WITH_SEEDS ? [] : seeds),
+    ...(points.length > MAX_POINTS_WITH_SEEDS ? [] : seeds),
     ...(interval ? [interval.low, interval.high] : []),
   ]);
   const [least, most] = [Math.min(...values), Math.max(...values)];

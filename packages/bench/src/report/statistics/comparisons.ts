@@ -134,10 +134,10 @@ export function compareArms(inAnyOrder: readonly Arm[], margin: number | null = 
       pairsOf(arms).flatMap(([a, b]) => onTask(a, b, contest, margin)),
     ),
   );
-  const overTasks = contests.map((contest) =>
+  const averageOverTasks = contests.map((contest) =>
     pairsOf(grouped(contest.arms, ({ label }) => label)).flatMap(([a, b]) => overAllTasks(a, b, contest, margin)),
   );
-  return [...onTasks, ...overTasks].flatMap(adjusted);
+  return [...onTasks, ...averageOverTasks].flatMap(adjusted);
 }
 
 /** The arms of each model and budget, with those that have no budget; for a model without budgets, all its arms. */

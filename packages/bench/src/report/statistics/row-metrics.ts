@@ -1,5 +1,5 @@
 import type { RowPredictions, RowValue } from '@peftjs/core';
-import { entityScores, metricNamed, type Metric, type Taggings } from '@peftjs/tasks';
+import { entityScores, metricNamed, type Metric, type TagSequences } from '@peftjs/tasks';
 
 /** A metric of some rows, each repeated by its weight: one weight per row, which sum to the number of rows. */
 export type WeightedMetric = (weights: Uint8Array) => number;
@@ -43,7 +43,7 @@ const partsByMetric: Readonly<Record<string, Parts>> = {
   recallAt10: meanOfRows,
   f1: (predicted, actual) => f1Parts([predicted as number], [actual as number]),
   microF1: (predicted, actual) => f1Parts(predicted as Texts, actual as Texts),
-  entityF1: (predicted, actual) => entityParts([predicted] as Taggings, [actual] as Taggings),
+  entityF1: (predicted, actual) => entityParts([predicted] as TagSequences, [actual] as TagSequences),
   tokenAccuracy: (predicted, actual) => {
     const tags = actual as Texts;
     return [tags.filter((tag, word) => (predicted as Texts)[word] === tag).length, tags.length];
@@ -55,7 +55,7 @@ function f1Parts(predicted: Texts, actual: Texts): readonly [number, number] {
   return [2 * truePositives, ones(predicted) + ones(actual)];
 }
 
-function entityParts(predicted: Taggings, actual: Taggings): readonly [number, number] {
+function entityParts(predicted: TagSequences, actual: TagSequences): readonly [number, number] {
   const { recall, support } = entityScores(predicted, actual);
   return [2 * Math.round(recall * support), entityScores(predicted, predicted).support + support];
 }

@@ -82,7 +82,7 @@ export interface Failure {
 }
 
 /** The mean score of a row, negated if lower is better. */
-export function meritOf({ lowerIsBetter, score }: Pick<SummaryRow, 'lowerIsBetter' | 'score'>): number {
+export function orientedScore({ lowerIsBetter, score }: Pick<SummaryRow, 'lowerIsBetter' | 'score'>): number {
   return lowerIsBetter ? -score.mean : score.mean;
 }
 
@@ -115,8 +115,8 @@ export interface OverallRow {
   readonly stored: number;
 }
 
-/** The settings of `overTasks`. */
-interface OverTasksOptions {
+/** The settings of `averageOverTasks`. */
+interface AverageOverTasksOptions {
   /** All comparisons. */
   readonly comparisons: readonly Comparison[];
   /** The label of the reference. */
@@ -126,12 +126,12 @@ interface OverTasksOptions {
 }
 
 /** A row before ranking. */
-type Unplaced = OverallRow & { readonly isRanked: boolean };
+type UnrankedRow = OverallRow & { readonly isRanked: boolean };
 
 /** Averages over tasks the arms that were trained on all of them, in the order of budgets, best first. */
-export function overTasks(
+export function averageOverTasks(
   rows: readonly SummaryRow[],
-  { comparisons, reference, scores }: OverTasksOptions,
+  { comparisons, reference, scores }: AverageOverTasksOptions,
 ): OverallRow[] {
   return grouped(rows, ({ model }) => model).flatMap((ofModel) => {
     const tasks = new Set(ofModel.map(({ task }) => task)).size;
@@ -139,17 +139,17 @@ export function overTasks(
     if (tasks < 2 || directions > 1) return [];
     // A row without a budget has a difference for each budget of a reference that has budgets.
     const isOpen = ofModel.some((row) => row.label === reference && row.budget.requested === null);
-    const unplaced = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
+    const unrankedRows = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
       .map((byTask) => overallRow(byTask, { comparisons, reference, scores, isOpen }));
-    return unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
+    return unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
   });
 }
 
 function overallRow(
   byTask: readonly [SummaryRow, ...SummaryRow[]],
-  { comparisons, reference, scores, isOpen }: OverTasksOptions & { readonly isOpen: boolean },
-): Unplaced {
+  { comparisons, reference, scores, isOpen }: AverageOverTasksOptions & { readonly isOpen: boolean },
+): UnrankedRow {
   const [{ model, lowerIsBetter, label, budget }] = byTask;
   const isComparable = isOpen || budget.requested !== null;
   return {
@@ -199,10 +199,10 @@ export function reversed(comparison: Comparison): Comparison {
   };
 }
 
-function placed({ isRanked, ...row }: Unplaced, all: readonly Unplaced[]): OverallRow {
+function withRank({ isRanked, ...row }: UnrankedRow, all: readonly UnrankedRow[]): OverallRow {
   if (!isRanked) return row;
   const better = all.filter(
-    (other) => other.isRanked && other.budget.spec === row.budget.spec && meritOf(other) > meritOf(row),
+    (other) => other.isRanked && other.budget.spec === row.budget.spec && orientedScore(other) > orientedScore(row),
   );
   return { ...row, rank: better.length + 1 };
 }
@@ -211,7 +211,7 @@ function inReadingOrder(a: OverallRow, b: OverallRow): number {
   return (
     (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
     (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    meritOf(b) - meritOf(a) ||
+    orientedScore(b) - orientedScore(a) ||
     a.label.localeCompare(b.label, 'en')
   );
 }

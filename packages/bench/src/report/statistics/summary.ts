@@ -7,7 +7,14 @@ import { armsOf, comparable, compareArms, grouped, type Arm, type Comparison } f
 import { LEVEL } from './equivalence.js';
 import { RESAMPLES, seedsToReach } from './estimates.js';
 import { estimateOf, ROW_RESAMPLES, scoresOf, type Sample } from './resampling.js';
-import { differenceTo, meritOf, overTasks, type Failure, type OverallRow, type SummaryRow } from './rows.js';
+import {
+  differenceTo,
+  orientedScore,
+  averageOverTasks,
+  type Failure,
+  type OverallRow,
+  type SummaryRow,
+} from './rows.js';
 import { stabilityOf, type StabilityRow } from './stability.js';
 import type { RunComparison } from './two-runs.js';
 
@@ -40,10 +47,10 @@ export interface Summary {
 }
 
 /** A row before ranking. */
-type Unplaced = Omit<SummaryRow, 'rank' | 'unranked'>;
+type UnrankedRow = Omit<SummaryRow, 'rank' | 'unranked'>;
 
 /** What a study states before it runs, which its results do not hold. */
-export interface Stated {
+export interface AnalysisPlan {
   /** The arm that differences are taken against. */
   readonly reference: string;
   /** The equivalence margin, in units of the primary metric. Default null. */
@@ -53,18 +60,21 @@ export interface Stated {
 }
 
 /** Computes statistics by arm, budget and task, over the tasks, and for every pair of arms. */
-export function summarise(results: readonly TrialResult[], { reference, margin = null, claims = [] }: Stated): Summary {
+export function summarise(
+  results: readonly TrialResult[],
+  { reference, margin = null, claims = [] }: AnalysisPlan,
+): Summary {
   const arms = armsOf(results);
   const scores = new Map(arms.map(({ trials }) => [trials[0].id, scoresOf(trials)]));
   const scoresIn = (id: string | undefined): Sample => scores.get(id ?? '') as Sample;
   const comparisons = compareArms(arms, margin);
-  const unplaced = arms.map((arm): Unplaced => {
+  const unrankedRows = arms.map((arm): UnrankedRow => {
     const row = rowOf(arm, scoresIn(arm.trials[0].id));
     const to = referenceOf(arm, arms, reference);
     return { ...row, difference: to ? differenceTo(to.label, row, row.task, comparisons) : null };
   });
-  const rows = unplaced.map((row) => placed(row, unplaced)).sort(inReadingOrder);
-  const overall = overTasks(rows, { comparisons, reference, scores: ({ trials: [first] }) => scoresIn(first) });
+  const rows = unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
+  const overall = averageOverTasks(rows, { comparisons, reference, scores: ({ trials: [first] }) => scoresIn(first) });
   const failed = results.flatMap((result): Failure[] =>
     result.status === 'done' ? [] : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
   );
@@ -81,7 +91,7 @@ function resampledIn(rows: readonly SummaryRow[]): Summary['resampled'] {
   return known === rows.length ? 'seeds and rows' : 'mixed';
 }
 
-function rowOf(arm: Arm, scores: Sample): Unplaced {
+function rowOf(arm: Arm, scores: Sample): UnrankedRow {
   const [first] = arm.trials;
   return {
     model: first.model,
@@ -126,22 +136,24 @@ function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | u
   return candidates.find(({ trials }) => canonical(trials[0].protocol) === protocol) ?? candidates[0];
 }
 
-function placed(row: Unplaced, rows: readonly Unplaced[]): SummaryRow {
+function withRank(row: UnrankedRow, rows: readonly UnrankedRow[]): SummaryRow {
   const rivals = rows.filter((other) => sameContest(other, row));
   const unranked = reasonAgainst(row, rivals);
   if (unranked !== null) return { ...row, rank: null, unranked };
-  const better = rivals.filter((other) => reasonAgainst(other, rivals) === null && meritOf(other) > meritOf(row));
+  const better = rivals.filter(
+    (other) => reasonAgainst(other, rivals) === null && orientedScore(other) > orientedScore(row),
+  );
   return { ...row, rank: better.length + 1, unranked: null };
 }
 
-function reasonAgainst(row: Unplaced, rivals: readonly Unplaced[]): string | null {
+function reasonAgainst(row: UnrankedRow, rivals: readonly UnrankedRow[]): string | null {
   if (row.budget.requested === null) return 'no budget';
   if (!row.budget.met) return 'budget missed';
   const seeds = Math.max(...rivals.map(({ seeds }) => seeds.length));
   return row.seeds.length < seeds ? `${row.seeds.length} of ${seeds} seeds` : null;
 }
 
-function sameContest(a: Unplaced, b: Unplaced): boolean {
+function sameContest(a: UnrankedRow, b: UnrankedRow): boolean {
   return a.model === b.model && a.task === b.task && a.metric === b.metric && sameBudget(a.budget, b.budget);
 }
 
@@ -155,7 +167,7 @@ function inReadingOrder(a: SummaryRow, b: SummaryRow): number {
     a.task.localeCompare(b.task, 'en') ||
     (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
     (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    meritOf(b) - meritOf(a) ||
+    orientedScore(b) - orientedScore(a) ||
     a.label.localeCompare(b.label, 'en')
   );
 }

@@ -41,7 +41,7 @@ export interface RunDifference {
 }
 
 /** Trials that only one of the runs has. */
-export interface Unpaired {
+export interface UnpairedTrials {
   /** Which run has them. */
   readonly in: 'here' | 'there';
   /** The model. */
@@ -57,7 +57,7 @@ export interface Unpaired {
 }
 
 /** A version, an option or another setting that differs between the runs; null in a run that lacks it. */
-export interface Changed {
+export interface ChangedSetting {
   /** The name of the setting. */
   readonly what: string;
   /** Its value in this run. */
@@ -75,9 +75,9 @@ export interface RunComparison {
   /** The differences. */
   readonly rows: readonly RunDifference[];
   /** The unpaired trials. */
-  readonly unpaired: readonly Unpaired[];
+  readonly unpaired: readonly UnpairedTrials[];
   /** The settings that differ. */
-  readonly changed: readonly Changed[];
+  readonly changed: readonly ChangedSetting[];
 }
 
 /** Compares the results `here` with those of another run, `there`, whose folder is `against`. */
@@ -146,10 +146,10 @@ function withHolm(rows: readonly RunDifference[]): RunDifference[] {
 }
 
 function unpairedOf(
-  side: Unpaired['in'],
+  side: UnpairedTrials['in'],
   arms: ReadonlyMap<string, Arm>,
   others: ReadonlyMap<string, Arm>,
-): Unpaired[] {
+): UnpairedTrials[] {
   return [...arms].flatMap(([key, { label, trials }]) => {
     const paired = new Set(others.get(key)?.trials.map(({ seed }) => seed));
     const seeds = trials.map(({ seed }) => seed).filter((seed) => !paired.has(seed));
@@ -159,7 +159,7 @@ function unpairedOf(
 }
 
 /** Versions and settings that differ, each once with the arms that it concerns. */
-function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]): Changed[] {
+function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]): ChangedSetting[] {
   const all = both.flatMap(({ arm, other }) => {
     const [here, there] = [factsOf(arm.trials[0]), factsOf(other.trials[0])];
     return [...new Set([...Object.keys(here), ...Object.keys(there)])]

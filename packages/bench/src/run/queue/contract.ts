@@ -40,7 +40,7 @@ const ATTEMPTS = 3;
  */
 export const MAX_STALLED = 25;
 /** The most bytes of a trial's data that go through Redis; more should be on a path that all machines share. */
-export const MOST_BYTES = 50 * 2 ** 20;
+export const MAX_BYTES = 50 * 2 ** 20;
 /** Unclaimed results and the data of trials are removed after a week. */
 export const KEEP_SECONDS = 7 * 24 * 3600;
 
@@ -133,8 +133,8 @@ const jobSchema = v.pipe(
     'data sent through Redis must stay in their folder',
   ),
   v.check(
-    ({ files }) => files.reduce((sum, { bytes }) => sum + bytes, 0) <= MOST_BYTES,
-    `at most ${MOST_BYTES} bytes may be sent`,
+    ({ files }) => files.reduce((sum, { bytes }) => sum + bytes, 0) <= MAX_BYTES,
+    `at most ${MAX_BYTES} bytes may be sent`,
   ),
 );
 

@@ -7,7 +7,7 @@ import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError, warnOnce } from '@peftjs/core/method';
 import { loadTask, type DataSource } from '../../registry/tasks.js';
 import type { Trial, TrialProtocol } from '../../study/trials.js';
-import { KEEP_SECONDS, MOST_BYTES, PREFIX, type SentFile, type TrialJob } from './contract.js';
+import { KEEP_SECONDS, MAX_BYTES, PREFIX, type SentFile, type TrialJob } from './contract.js';
 
 /* Sends the data of a trial to other machines: through Redis, keyed by the hash of their content. */
 
@@ -25,7 +25,7 @@ export interface PackedData {
 type TrialFiles = Pick<Trial, 'task' | 'data'> & { readonly protocol: Pick<TrialProtocol, 'split'> };
 
 /** Packs the files that a trial reads. Files that are too large stay in place, with a warning. */
-export async function packData(trial: TrialFiles, mostBytes = MOST_BYTES): Promise<PackedData> {
+export async function packData(trial: TrialFiles, mostBytes = MAX_BYTES): Promise<PackedData> {
   const { task, data } = trial;
   if (data.kind === 'embedded') return { data, files: [], contents: new Map() };
   const read = await filesRead(trial);
@@ -141,7 +141,7 @@ function keyOf(hash: string): string {
 }
 
 /** The number of folders to keep, of at most 50 MiB each. */
-const MOST_FOLDERS = 20;
+const MAX_FOLDERS = 20;
 /** Folders that no trial has used for this many milliseconds are removed. */
 const KEPT_MS = 24 * 3600 * 1000;
 
@@ -176,7 +176,7 @@ async function removeUnused(root: string): Promise<void> {
   const folders = await Promise.all((await readdir(root)).map((name) => lastUse(join(root, name))));
   const newestFirst = folders.sort((a, b) => b.at - a.at);
   for (const [index, { path, at }] of newestFirst.entries()) {
-    if (index >= MOST_FOLDERS || Date.now() - at > KEPT_MS) await remove(path);
+    if (index >= MAX_FOLDERS || Date.now() - at > KEPT_MS) await remove(path);
   }
 }
 

@@ -103,13 +103,13 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
  * Waits for work to end, or for the signal, whichever is first; then ignores the work's outcome.
  * @throws what the work throws before the signal.
  */
-export async function unlessAborted(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
+export async function waitUnlessAborted(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
   work.catch(() => undefined); // it may fail after the signal
   await Promise.race([work, ...(signal.aborted ? [true] : [once(signal, 'abort')])]);
 }
 
 /** Waits for work to end or fail, but at most `ms` milliseconds. */
-export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+export async function waitAtMost(ms: number, work: Promise<unknown>): Promise<void> {
   const over = new AbortController();
   await Promise.race([work.catch(() => undefined), pause(ms, over.signal)]);
   over.abort();

@@ -21,7 +21,7 @@ import {
   type TrialOutcome,
 } from './contract.js';
 import { packData, sendData, type PackedData } from './data.js';
-import { CLOSING_MS, connectRedis, pause, unlessAborted, within } from './redis.js';
+import { CLOSING_MS, connectRedis, pause, waitUnlessAborted, waitAtMost } from './redis.js';
 
 /** Milliseconds between polls of the trials. */
 const TICK_MS = 1_000;
@@ -45,7 +45,7 @@ interface RunState {
  */
 export async function queueRunner(
   address: RedisAddress,
-  keeping: Pick<TrialJob, 'checkpointEvery'> = {},
+  checkpointing: Pick<TrialJob, 'checkpointEvery'> = {},
 ): Promise<TrialRunner> {
   let note: TrialEvents['onNote'] = () => undefined;
   const redis = await connectRedis(address, {
@@ -53,7 +53,7 @@ export async function queueRunner(
       note(`lost the connection to ${address.shown} (${reason}); the run will continue once it is back`),
     onBack: () => note(`connected to ${address.shown} again`),
   });
-  const queues = openQueues(redis, keeping);
+  const queues = openQueues(redis, checkpointing);
   return {
     async run(trials, events, signal) {
       note = events.onNote;
@@ -62,12 +62,12 @@ export async function queueRunner(
         pending: new Map(trials.map((trial) => [trial.id, trial])),
         running: new Map(),
       };
-      await unlessAborted(signal, pollUntilDone(queues, state, address, signal));
-      if (signal.aborted) await within(CLOSING_MS, withdraw(queues, state));
+      await waitUnlessAborted(signal, pollUntilDone(queues, state, address, signal));
+      if (signal.aborted) await waitAtMost(CLOSING_MS, withdraw(queues, state));
     },
     async close() {
       note = () => undefined;
-      await within(CLOSING_MS, queues.close());
+      await waitAtMost(CLOSING_MS, queues.close());
       redis.disconnect();
     },
   };
@@ -221,7 +221,7 @@ interface Queues {
 }
 
 /** Opens the queues of one run in a Redis. */
-function openQueues(redis: Redis, keeping: Pick<TrialJob, 'checkpointEvery'>): Queues {
+function openQueues(redis: Redis, checkpointing: Pick<TrialJob, 'checkpointEvery'>): Queues {
   const open = new Map<string, Queue>();
   const packed = new Map<string, Promise<PackedData>>();
   const of = (trial: Trial): Queue => {
@@ -237,7 +237,11 @@ function openQueues(redis: Redis, keeping: Pick<TrialJob, 'checkpointEvery'>): Q
       const pack = packed.get(trial.task) ?? packData(trial);
       packed.set(trial.task, pack);
       await sendData(redis, await pack);
-      await of(trial).add('trial', { ...newJob(trial, await pack), ...keeping }, { ...JOB_OPTIONS, jobId: trial.id });
+      await of(trial).add(
+        'trial',
+        { ...newJob(trial, await pack), ...checkpointing },
+        { ...JOB_OPTIONS, jobId: trial.id },
+      );
     },
     async keepOpen(trials) {
       const now = Date.now();

@@ -7,7 +7,7 @@ import { PeftError } from '@peftjs/core';
 import { formatDuration } from '../../report/format.js';
 import { checkpointPath } from '../../results/folder.js';
 import { asJson } from '../../results/json.js';
-import { askWorker, livingWorker, type Worker as Process } from '../processes.js';
+import { askWorker, ensureAlive, type Worker as Process } from '../processes.js';
 import { throttled, type TrialProgress } from '../recorder.js';
 import { WORKER_DIED, type WorkerOutcome } from '../runner.js';
 import {
@@ -24,7 +24,7 @@ import {
   type TrialOutcome,
 } from './contract.js';
 import { dataFolders, unpackData, type DataFolders } from './data.js';
-import { CLOSING_MS, pause, unlessAborted, within } from './redis.js';
+import { CLOSING_MS, pause, waitUnlessAborted, waitAtMost } from './redis.js';
 
 /** Milliseconds between checks for trials when none waits. */
 const IDLE_MS = 500;
@@ -58,11 +58,11 @@ export async function serve(redis: Redis, options: ServeOptions): Promise<void> 
   const presence = setInterval(announceSelf, ANNOUNCE_MS);
   const slots = Promise.all(Array.from({ length: workers }, () => runSlot(redis, { ...options, source, folders })));
   try {
-    await unlessAborted(signal, slots);
+    await waitUnlessAborted(signal, slots);
   } finally {
     clearInterval(presence);
-    await within(CLOSING_MS, slots);
-    await within(CLOSING_MS, Promise.all([leave(redis, name), source.close(), folders.close()]));
+    await waitAtMost(CLOSING_MS, slots);
+    await waitAtMost(CLOSING_MS, Promise.all([leave(redis, name), source.close(), folders.close()]));
   }
 }
 
@@ -75,7 +75,7 @@ async function runSlot(redis: Redis, options: SlotOptions): Promise<void> {
       say(`Redis gives no trials: ${(error as Error).message}`);
     });
     if (claimed) {
-      child = livingWorker(child);
+      child = ensureAlive(child);
       await runClaimed(redis, child, claimed, options);
     } else {
       await pause(IDLE_MS, signal);
@@ -107,7 +107,7 @@ async function release(
   { signal, source, scratch }: SlotOptions,
 ): Promise<string> {
   if (signal.aborted) {
-    await within(CLOSING_MS, claimed.giveBack());
+    await waitAtMost(CLOSING_MS, claimed.giveBack());
     return 'gave back';
   }
   if (outcome.type === 'refused') {
@@ -136,8 +136,8 @@ async function outcomeOf(
     const job = readJob(claimed.id, claimed.content);
     const data = await unpackData(redis, job, folders);
     const { trial, model, checkpointEvery } = job;
-    const keeping = { checkpoints: checkpointsIn(scratch), ...(checkpointEvery && { checkpointEvery }) };
-    return await askWorker(child, { trial, ...keeping, at: { model, data } }, claimed.progress);
+    const checkpointing = { checkpoints: checkpointsIn(scratch), ...(checkpointEvery && { checkpointEvery }) };
+    return await askWorker(child, { trial, ...checkpointing, at: { model, data } }, claimed.progress);
   } catch (error) {
     return { type: 'refused', reason: (error as Error).message };
   }

@@ -8,7 +8,7 @@ import { toyEvaluationData, toyModel } from '../toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 
 /** The largest ratio of stored parameters to a budget that still meets it. */
-const MOST = 1.02;
+const MAX_SHARE = 1.02;
 
 /** Tests that a budget is met at every checkpoint that may be selected. */
 export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
@@ -35,9 +35,9 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       });
       const stored = storedParameters(last.layers, last.values);
       expect(stored / budget).toBeGreaterThan(0.9); // a toy rank is up to a tenth of the budget
-      expect(stored).toBeLessThanOrEqual(MOST * budget);
+      expect(stored).toBeLessThanOrEqual(MAX_SHARE * budget);
       expect(judged.length).toBeGreaterThan(0);
-      for (const selected of judged) expect(selected).toBeLessThanOrEqual(MOST * budget);
+      for (const selected of judged) expect(selected).toBeLessThanOrEqual(MAX_SHARE * budget);
     }
   });
   it('says so when no adapter is small enough', () => {

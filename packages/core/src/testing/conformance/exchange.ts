@@ -102,7 +102,7 @@ function testWeighted<C extends TargetConfig>(
       expect(peft.adapters.has('sum')).toBe(false);
       return;
     }
-    const headAlone = await outputs(withAdapter(peft, { layers: {} }));
+    const headOnly = await outputs(withAdapter(peft, { layers: {} }));
     const both = { ...peft, active: ['default', 'second'] };
     addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'cat', combinationType: 'cat' });
     setAdapter(peft, 'cat');
@@ -110,7 +110,7 @@ function testWeighted<C extends TargetConfig>(
     const zero = { adapters: ['default', 'default'], weights: [1, -1], combinationType: 'cat' } as const;
     addWeightedAdapter(peft, { ...zero, adapterName: 'zero' });
     setAdapter(peft, 'zero');
-    expectClose(await outputs(peft), headAlone, 1e-4);
+    expectClose(await outputs(peft), headOnly, 1e-4);
     for (const wrong of [
       { weights: [1] },
       { weights: [1, NaN] },

@@ -36,7 +36,7 @@ export function quietly(act: () => void): void {
  * bias.
  */
 export function canActTogether({ adapters }: PeftModel): boolean {
-  return [...adapters.values()].every(({ layers }) => Object.values(layers).every(({ startsAnew }) => !startsAnew));
+  return [...adapters.values()].every(({ layers }) => Object.values(layers).every(({ ignoresBase }) => !ignoresBase));
 }
 
 /** Tests several adapters on one model: activation, deletion, mixed batches and folders. */

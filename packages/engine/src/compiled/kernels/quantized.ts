@@ -21,7 +21,7 @@ export const quantized: KernelTable = {
 type QuantizedInputs<Name extends string> = Readonly<Record<Name | 'values' | 'scale', Value>>;
 
 const ZERO_POINT = 128;
-const LARGEST = 127;
+const INT8_MAX = 127;
 /** Avoids a scale of zero for a row of zeros; every row that matters is larger. */
 const SMALLEST_SCALE = 1e-30;
 
@@ -45,7 +45,7 @@ function rounded(g: GraphBuilder, x: Value): { integers: Value; scales: Value } 
   const extreme = (op: string): Value => g.node(op, [x, g.ints([1])], [rows], { attributes: { keepdims: 0 } });
   // The two extremes cost less than the largest absolute value, which would write out the absolute values.
   const largest = g.node('Max', [extreme('ReduceMax'), g.map('Neg', extreme('ReduceMin'))], [rows]);
-  const scales = g.zip('Add', g.zip('Mul', largest, g.scalar(1 / LARGEST)), g.scalar(SMALLEST_SCALE)); // [rows]
+  const scales = g.zip('Add', g.zip('Mul', largest, g.scalar(1 / INT8_MAX)), g.scalar(SMALLEST_SCALE)); // [rows]
   const zeros = g.constant(new Uint8Array(rows).fill(ZERO_POINT), 'uint8', [rows]);
   const options = { dtype: 'uint8', attributes: { axis: 0 } } as const;
   const integers = g.node('QuantizeLinear', [x, scales, zeros], x.shape, options);

@@ -28,7 +28,7 @@ export const reductions: KernelTable = {
 function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], keepDims: boolean): Value {
   const axes = tf.util.parseAxisParam(axis, [...x.shape]);
   if (axes.length === 0) return x;
-  const isAlongRows = axes.length === 1 && axes[0] === x.shape.length - 1 && keepDims && isView(x.held, x.shape);
+  const isAlongRows = axes.length === 1 && axes[0] === x.shape.length - 1 && keepDims && isView(x.onnxShape, x.shape);
   const shape = keepDims
     ? x.shape.map((dim, index) => (axes.includes(index) ? 1 : dim))
     : x.shape.filter((_, index) => !axes.includes(index));

@@ -11,10 +11,10 @@ import * as nn from '../nn/index.js';
 import { lowRankLayer } from './layers.js';
 
 /** What computes a model's outputs: its weights and the adapter layers that act on them. */
-export interface ActingParts {
+export interface ActiveParts {
   /** The network, merged adapters included. */
   readonly model: Model;
-  /** The acting layers, by module path. */
+  /** The layers of active adapters, by module path. */
   readonly layers: AdapterLayers;
   /** Their tensors, by `<path>.<name>`. */
   readonly values: HostTensors;
@@ -27,16 +27,16 @@ export interface ActingParts {
  * same objects, so that nothing is compiled again.
  * @throws ConfigError when two active adapters replace the same module.
  */
-export function actingParts(peft: PeftModel | Model): ActingParts {
+export function activeParts(peft: PeftModel | Model): ActiveParts {
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
   if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
   const active = peft.active.map((name) => adapterNamed(peft, name));
-  return remembered(acting, active, [peft.model, peft.mergedWeights, peft.merged.join()], () =>
+  return remembered(lastActive, active, [peft.model, peft.mergedWeights, peft.merged.join()], () =>
     partsOfActive(peft, active),
   );
 }
 
-function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActingParts {
+function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActiveParts {
   const model =
     peft.merged.length === 0
       ? peft.model
@@ -52,9 +52,9 @@ function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActingParts
  * Returns the layers for a mixed batch, in which each row uses its own adapter.
  * @throws UnsupportedError when an adapter acts on values that all rows share.
  */
-export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActingParts {
+export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActiveParts {
   const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
-  return remembered(mixed, adapters, [model], () => ({
+  return remembered(lastMixed, adapters, [model], () => ({
     model,
     ...byModule(parts, (own) => {
       assertOfRows(own);
@@ -65,10 +65,10 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
 }
 
 /** The last result by the first of its adapters, with all the inputs it was made from. */
-type Remembered = WeakMap<Adapter, { readonly inputs: readonly unknown[]; readonly parts: ActingParts }>;
+type Remembered = WeakMap<Adapter, { readonly inputs: readonly unknown[]; readonly parts: ActiveParts }>;
 
-const acting: Remembered = new WeakMap();
-const mixed: Remembered = new WeakMap();
+const lastActive: Remembered = new WeakMap();
+const lastMixed: Remembered = new WeakMap();
 
 /**
  * Returns the last result if it was made from the same adapters and `others`. Adapters are replaced, never modified.
@@ -77,8 +77,8 @@ function remembered(
   made: Remembered,
   adapters: readonly Adapter[],
   others: readonly unknown[],
-  make: () => ActingParts,
-): ActingParts {
+  make: () => ActiveParts,
+): ActiveParts {
   const [first] = adapters;
   if (!first) return make();
   const inputs = [...adapters, ...others];
@@ -105,7 +105,7 @@ function partsOf(kind: 'layers' | 'saved'): (adapter: Adapter) => Part[] {
 }
 
 /** A layer and its values, by `<path>.<name>`. */
-interface Acting {
+interface ActivePart {
   readonly layer: AdapterLayer;
   readonly values: HostTensors;
 }
@@ -119,7 +119,7 @@ function sharesTensors({ state = {} }: AdapterLayer): boolean {
  * Combines the parts of one module into one layer. A single part acts unchanged if nothing is merged into its weight
  * and no other adapter uses its tensors' names. Otherwise the parts act one after the other.
  */
-function combined(model: Model, parts: readonly Part[], isAlone: boolean): Acting {
+function combined(model: Model, parts: readonly Part[], isAlone: boolean): ActivePart {
   const [only, ...others] = parts as readonly [Part, ...Part[]];
   if (others.length === 0 && isAlone) {
     const { layer, values } = only;
@@ -131,16 +131,16 @@ function combined(model: Model, parts: readonly Part[], isAlone: boolean): Actin
   return { layer: chained(changes), values: compositeValues(changes) };
 }
 
-function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => Acting): Omit<ActingParts, 'model'> {
+function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => ActivePart): Omit<ActiveParts, 'model'> {
   const modules = new Map<string, Part[]>();
   for (const part of parts) {
     const { path } = part.layer.site;
     modules.set(path, [...(modules.get(path) ?? []), part]);
   }
-  const acting = [...modules].map(([path, own]) => [path, act(own)] as const);
+  const entries = [...modules].map(([path, own]) => [path, act(own)] as const);
   return {
-    layers: Object.fromEntries(acting.map(([path, { layer }]) => [path, layer])),
-    values: Object.assign({}, ...acting.map(([, { values }]) => values)) as HostTensors,
+    layers: Object.fromEntries(entries.map(([path, { layer }]) => [path, layer])),
+    values: Object.assign({}, ...entries.map(([, { values }]) => values)) as HostTensors,
   };
 }
 
@@ -169,7 +169,7 @@ export function partOf({ name, values }: Pick<Adapter, 'name' | 'values'>, layer
  * @throws ConfigError when two of them replace the module.
  */
 export function inOrder(parts: readonly Part[]): Part[] {
-  const alone = parts.filter(({ layer }) => layer.startsAnew);
+  const alone = parts.filter(({ layer }) => layer.ignoresBase);
   if (alone.length > 1) {
     const [first, second] = alone.map(({ adapter }) => `'${adapter}'`);
     throw new ConfigError(
@@ -177,7 +177,7 @@ export function inOrder(parts: readonly Part[]): Part[] {
       'active',
     );
   }
-  return [...alone, ...parts.filter(({ layer }) => !layer.startsAnew)];
+  return [...alone, ...parts.filter(({ layer }) => !layer.ignoresBase)];
 }
 
 /**
@@ -215,7 +215,7 @@ function weightChange({ adapter, layer, values }: Part, frozen: FrozenModule): P
 function withBias(layer: AdapterLayer): AdapterLayer {
   return {
     ...layer,
-    startsAnew: true,
+    ignoresBase: true,
     forward: (x, p, at) => layer.forward(x, p, { ...at, base: () => at.run({ bias: tensorAt(p, 'bias') }) }),
   };
 }

@@ -6,10 +6,10 @@ import type { ModelPort } from './onnx.js';
 import { constantOf, Fitter, type Polynomial } from './polynomial.js';
 
 /** A constant without a name. */
-export type Numbers = Omit<GraphConstant, 'name'>;
+export type UnnamedConstant = Omit<GraphConstant, 'name'>;
 
 /** An error inside the engine: the traces cannot be merged into one graph. */
-export class NotOpen extends EngineError {
+export class NotDynamic extends EngineError {
   /**
    * @param what the part of the graph that does not follow from the sizes
    * @param node the node that reads it
@@ -35,7 +35,7 @@ interface Source {
  * A graph under construction whose named axes only have a size in a run. Everything it computes from these sizes is
  * computed once: each polynomial is a few integers, added and multiplied before the nodes that read it.
  */
-export class OpenGraph {
+export class DynamicGraph {
   readonly nodes: GraphNode[] = [];
   readonly constants: GraphConstant[] = [];
   /** Inputs that the graph reads only for their sizes. */
@@ -74,7 +74,7 @@ export class OpenGraph {
   }
 
   /** Adds a constant and returns its name; equal constants are stored once. */
-  constant({ dtype, shape, data }: Numbers): string {
+  constant({ dtype, shape, data }: UnnamedConstant): string {
     const key = `${dtype}[${shape.join()}]${String(data[0])}`;
     const alike = this.#byContent.get(key) ?? [];
     const known = alike.find((constant) => equalNumbers(constant.data, data));
@@ -176,25 +176,25 @@ export class OpenGraph {
  *   three numbers around a diagonal    causal masks and identities: one number below, one on and one above the diagonal
  *
  * @returns the name of the value that replaces these constants
- * @throws NotOpen when none of these fits.
+ * @throws NotDynamic when none of these fits.
  */
-export function unifiedConstant(graph: OpenGraph, held: readonly GraphConstant[], node: GraphNode): string {
+export function unifiedConstant(graph: DynamicGraph, held: readonly GraphConstant[], node: GraphNode): string {
   const [first, ...others] = held as [GraphConstant, ...GraphConstant[]];
   const shown = `${first.dtype} [${first.shape.join(', ')}]`;
   const isAlike = others.every(({ dtype, shape }) => dtype === first.dtype && shape.length === first.shape.length);
-  if (!isAlike) throw new NotOpen(`a ${shown} has another type or rank for other sizes`, node);
+  if (!isAlike) throw new NotDynamic(`a ${shown} has another type or rank for other sizes`, node);
   const isOneShape = others.every(({ shape }) => shape.every((dim, axis) => dim === first.shape[axis]));
   if (isOneShape && others.every(({ data }) => equalNumbers(first.data, data))) return graph.constant(first);
   const made = isOneShape ? integersOf(graph, held) : (linear(graph, held) ?? aroundDiagonal(graph, held) ?? 'none');
   if (typeof made !== 'string') return made.name;
-  throw new NotOpen(`it is unknown how the ${shown} depends on the sizes`, node, made === 'undetermined');
+  throw new NotDynamic(`it is unknown how the ${shown} depends on the sizes`, node, made === 'undetermined');
 }
 
 /** The name of a value, or why there is none. */
 type Made = { readonly name: string } | 'none' | 'undetermined';
 
 /** Integers of one shape; each is a polynomial. */
-function integersOf(graph: OpenGraph, held: readonly GraphConstant[]): Made {
+function integersOf(graph: DynamicGraph, held: readonly GraphConstant[]): Made {
   const [{ shape, dtype }] = held as [GraphConstant];
   const polynomials = graph.fitted(held.map(({ data }) => data));
   if (typeof polynomials === 'string') return polynomials;
@@ -204,7 +204,7 @@ function integersOf(graph: OpenGraph, held: readonly GraphConstant[]): Made {
 }
 
 /** start + the sum over axes of step * index, in whole numbers; undefined if a trace has something else. */
-function linear(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefined {
+function linear(graph: DynamicGraph, held: readonly GraphConstant[]): Made | undefined {
   const [{ shape, dtype }] = held as [GraphConstant];
   const forms = held.map(linearForm).filter((form) => form !== undefined);
   if (forms.length < held.length) return undefined;
@@ -251,7 +251,7 @@ function stridesOf(shape: readonly number[]): number[] {
 }
 
 /** [.., rows, columns] of three numbers: one below the diagonal, one on it and one above it. */
-function aroundDiagonal(graph: OpenGraph, held: readonly GraphConstant[]): Made | undefined {
+function aroundDiagonal(graph: DynamicGraph, held: readonly GraphConstant[]): Made | undefined {
   const [first] = held as [GraphConstant];
   const columns = first.shape.at(-1) as number;
   const three = [first.data[columns], first.data[0], first.data[1]];
@@ -282,7 +282,7 @@ function isAround({ data, shape }: GraphConstant, [below, on, above]: readonly u
   });
 }
 
-function scalar(value: number): Numbers {
+function scalar(value: number): UnnamedConstant {
   return { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) };
 }
 
