@@ -259,7 +259,7 @@ function openSentence({ contest, best, open }: Judged): string[] {
     interval ? [Math.abs(interval.low), Math.abs(interval.high)] : [],
   );
   if (open.length === 0 || advantages.length === 0) return [];
-  const [are, they] = open.length === 1 ? ['is', 'it'] : ['are', 'they'];
+  const are = open.length === 1 ? 'is' : 'are';
   const bound = ends.length === 0 ? '' : `; the difference may be up to ${formatMetric(Math.max(...ends))}`;
   return [`${named(open)} ${are} not significantly different from ${best.label}${bound}.`];
 }
