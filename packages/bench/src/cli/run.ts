@@ -23,7 +23,7 @@ import { inProcessRunner, localRunner } from '../run/processes.js';
 import { parseAddress } from '../run/queue/contract.js';
 import { runTrials, tune, failUntunableTrials } from '../run/run-trials.js';
 import type { TrialRunner } from '../run/runner.js';
-import { assertSharable, parseShard, planTrials, shardOf, type Shard, type TrialContext } from '../study/trials.js';
+import { assertSharable, parseShard, planTrials, referenceOf, shardOf, type Shard } from '../study/trials.js';
 import {
   amount,
   count,
@@ -137,12 +137,6 @@ async function runPlanned(
   } finally {
     await runner.close();
   }
-}
-
-/** The arm that differences are taken against: the study's, or the first one with a budget. */
-function referenceOf(plan: TrialContext): string {
-  const trials = planTrials(plan);
-  return plan.study.reference ?? (trials.find(({ budget }) => budget !== null) ?? trials[0])?.arm ?? '';
 }
 
 /** Makes the runner of the trials, for an engine. */

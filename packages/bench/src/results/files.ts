@@ -7,7 +7,8 @@ import { NUMERICS } from '@peftjs/core/runtime';
 import { openSafetensors } from '@peftjs/safetensors';
 import { checkpointFolder, checkpointOwner, tuningFolder } from './folder.js';
 import { asJson, toJson } from './json.js';
-import { formatOf, migrated, RESULT_FORMAT, trialResultSchema, type TrialResult } from './schema.js';
+import { formatOf, migrated } from './migrate.js';
+import { RESULT_FORMAT, trialResultSchema, type TrialResult } from './schema.js';
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 

@@ -3,7 +3,7 @@ import { ConfigError } from '@peftjs/core/method';
 import { budgetCount, parseBudget } from './budgets.js';
 import { presetNamed } from './presets.js';
 import { composeStudy } from './study.js';
-import { planTrials, type TrialContext } from './trials.js';
+import { planTrials, referenceOf, type TrialContext } from './trials.js';
 
 const preset = presetNamed('quick').study;
 
@@ -105,6 +105,16 @@ describe('planTrials', () => {
     expect(new Set(trials.map(({ id }) => id)).size).toBe(trials.length);
     expect(new Set(trials.map(({ arm, method }) => arm === method))).toEqual(new Set([true]));
     expect(trials[0]?.id).toMatch(/^head-uci_sentiment-any-s1-[0-9a-f]{12}$/);
+  });
+
+  it.each([
+    ['lora', ['head', 'sora', 'lora'], 'lora'],
+    ['lora', ['sora', 'head'], 'head'],
+    ['lora', ['sora'], 'sora'],
+    [null, ['head', 'sora', 'lora'], 'sora'],
+  ])('compares with %s, or what is run of it: %j', (reference, methods, expected) => {
+    const study = { ...composeStudy([preset, { methods, budgets: ['r=4'] }]), reference };
+    expect(referenceOf({ ...context, study })).toBe(expected);
   });
 
   it("trains at the study's rate, else at each method's own, and the head always alike", () => {

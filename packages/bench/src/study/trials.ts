@@ -103,6 +103,18 @@ export function planTrials(context: TrialContext, tuned: readonly TunedArm[] = [
   );
 }
 
+/**
+ * The arm that differences are taken against: the study's. Without one, it is the first arm with a budget; if the
+ * study's is not run, the head alone.
+ */
+export function referenceOf(context: TrialContext): string {
+  const trials = planTrials(context);
+  const { reference } = context.study;
+  const stated = trials.find(({ arm }) => arm === reference);
+  const headOnly = reference === null ? undefined : trials.find(({ method }) => context.headOnly.has(method));
+  return (stated ?? headOnly ?? trials.find(({ budget }) => budget !== null) ?? trials[0])?.arm ?? '';
+}
+
 /** What distinguishes a trial from others of its study. */
 interface Choice extends Pick<Trial, 'arm' | 'task' | 'budget' | 'seed'> {
   /** The arm's settings. */
