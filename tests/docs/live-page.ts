@@ -29,6 +29,9 @@ const valueOf = async (page: Page, name: string) => Number(await at(page, name).
 const phase = (page: Page, ...names: string[]) =>
   page.waitForSelector(names.map((name) => `[data-test=status][data-phase=${name}]`).join(','), { timeout: 900_000 });
 
+/** The type of the focused control and the style of its outline. */
+const focused = '[document.activeElement.type, getComputedStyle(document.activeElement).outlineStyle]';
+
 /** Replaces the sentences of the page. */
 async function replaceSentences(page: Page, train: string, heldOut = train): Promise<void> {
   await page.locator('summary', { hasText: 'Sentences:' }).click();
@@ -113,6 +116,22 @@ export function describeLivePage(site: () => string): void {
       expect(Math.abs((best?.score ?? NaN) - Number(await answer.getAttribute('data-share')))).toBeLessThan(1e-4);
       expect(await answer.innerText()).toContain(best?.label);
       expect({ complaints, foreign }).toEqual({ complaints: [], foreign: [] });
+      await page.context().close();
+    });
+
+    it('starts and stops from the keyboard, which keeps its focus and shows it', async () => {
+      const { page } = await visit(browser, addressIn(server));
+      await replaceSentences(page, FEW);
+      await page.locator('input[type=number]').first().focus();
+      for (const expected of ['number', 'range', 'submit']) {
+        await page.keyboard.press('Tab');
+        expect(await page.evaluate(focused)).toEqual([expected, 'solid']);
+      }
+      await page.keyboard.press('Enter');
+      await phase(page, 'preparing', 'training');
+      expect(await page.evaluate(focused)).toEqual(['button', 'solid']);
+      await page.keyboard.press('Enter');
+      await phase(page, 'stopped');
       await page.context().close();
     });
 
