@@ -122,7 +122,7 @@ describe('peft-bench run on texts', () => {
       6,
     );
     const report = await readFile(at('notes/report.md'), 'utf8');
-    expect(report).toContain('The lowest mean perplexity, ');
+    expect(report).toContain('sora has the lowest mean perplexity, ');
     expect(report).toContain('perplexity (less is better)');
     expect(await readFile(at('notes/report.html'), 'utf8')).toContain('Dotted: the frozen model. Less is better.');
   });

@@ -116,7 +116,7 @@ describe('an adapter folder', () => {
       'lost/adapter_config.json',
       new TextEncoder().encode('{"peft_type": "LORA", "base_model_name_or_path": "gone/", "task_type": "SEQ_CLS"}'),
     );
-    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; pass the option 'model'$/);
+    await expect(open('lost')).rejects.toThrow(/^the base model of lost: .*; pass it as 'model' \(--model\)$/);
   });
 
   it('gives the same outputs as its merged folder, and as a model in memory', async () => {

@@ -147,7 +147,7 @@ function baseOf({ source, config }: Found, model: string | Model | undefined, lo
   const { base_model_name_or_path: named, revision } = config;
   if (model !== undefined) return { model, loading };
   if (typeof named !== 'string' || named === '') {
-    throw new ConfigError(`${source} does not name its base model: pass the option 'model'`, 'model');
+    throw new ConfigError(`${source} does not name its base model: pass it as 'model' (--model)`, 'model');
   }
   return { model: named, of: source, loading: typeof revision === 'string' ? { ...loading, revision } : loading };
 }
@@ -187,7 +187,7 @@ function explained(error: unknown, { model, of }: Base): unknown {
   const message =
     of === undefined
       ? `expected an adapter, with ${ADAPTER_CONFIG}, or a model: ${error.message}`
-      : `the base model of ${of}: ${error.message}; pass the option 'model'`;
+      : `the base model of ${of}: ${error.message}; pass it as 'model' (--model)`;
   return new CheckpointError(message, error.path, error);
 }
 
