@@ -57,7 +57,7 @@ export default defineConfig({
   },
   themeConfig: {
     logo: '/logo.svg',
-    nav: [{ text: 'Get started', link: '/install' }, ...pages, { text: 'Live', link: '/live' }],
+    nav: [...pages, { text: 'Live', link: '/live' }],
     sidebar: { ...apiSidebars(apiContents()), '/': contents },
     outline: { level: [2, 3] },
     search,

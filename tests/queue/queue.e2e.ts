@@ -130,6 +130,8 @@ describe.skipIf(!hasRedis)(title, () => {
     first.process.kill('SIGINT');
     expect(await first.ended).toBe(130);
     expect(first.stderr()).toMatch(/gave back lora-/);
+    const [checkpoint = ''] = await readdir(join(scratch, 'checkpoints'));
+    await writeFile(join(scratch, 'checkpoints', `${checkpoint}.k3x9.tmp`), ''); // as a process killed while it writes
     const second = worker(url, 'second', scratch);
     await said(second, /done lora-/);
     await kill(second);

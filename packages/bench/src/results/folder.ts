@@ -73,9 +73,10 @@ async function makeFolder(path: string): Promise<void> {
 /** About the size of a result: on a full disk, an empty file could still be written. */
 const PROBE_BYTES = 16 * 1024;
 
-/** Removes the checkpoint of a trial, if there is one. */
-export async function removeCheckpoint(folder: string, id: string): Promise<void> {
-  await rm(checkpointPath(checkpointFolder(folder), id), { force: true }).catch(() => undefined); // the next run will remove it
+/** Removes the checkpoint of a trial, and what is left of one whose process was killed while it wrote. */
+export async function removeCheckpoint(checkpoints: string, id: string): Promise<void> {
+  const own = (await filesIn(checkpoints)).filter((file) => file.startsWith(`${id}${CHECKPOINT}`));
+  for (const file of own) await rm(`${checkpoints}/${file}`, { force: true }).catch(() => undefined); // the next run will remove it
 }
 
 /** Removes the checkpoints of finished trials, and the folder if nothing else is in it. */

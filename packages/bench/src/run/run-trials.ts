@@ -4,7 +4,7 @@ import { commandName } from '../registry/command-name.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import { printable } from '../report/format.js';
 import { withNewestDate, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
-import { removeCheckpoint, tuningFolder } from '../results/folder.js';
+import { checkpointFolder, removeCheckpoint, tuningFolder } from '../results/folder.js';
 import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { Trial, TrialContext, TunedArm } from '../study/trials.js';
 import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
@@ -44,7 +44,7 @@ export async function runTrials(
   const keep = async (ended: TrialResult): Promise<void> => {
     const result = await writeResult(folder, withNewestDate(results.values(), ended));
     results.set(result.id, result);
-    if (result.status === 'done') await removeCheckpoint(out, result.id);
+    if (result.status === 'done') await removeCheckpoint(checkpointFolder(out), result.id);
     onResult?.(result);
   };
   const progress = openProgress(trials.length);

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker as QueueWorker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { PeftError } from '@peftjs/core';
 import { formatDuration } from '../../report/format.js';
-import { checkpointPath } from '../../results/folder.js';
+import { removeCheckpoint } from '../../results/folder.js';
 import { asJson } from '../../results/json.js';
 import { askWorker, ensureAlive, type Worker as Process } from '../processes.js';
 import { throttled, type TrialProgress } from '../recorder.js';
@@ -120,7 +119,7 @@ async function release(
     return `failed (${outcome.error.message})`;
   }
   if (outcome.type === 'done' || outcome.type === 'failed') await claimed.settle(outcome);
-  if (!claimed.lost.aborted) await rm(checkpointPath(checkpointsIn(scratch), claimed.id), { force: true });
+  if (!claimed.lost.aborted) await removeCheckpoint(checkpointsIn(scratch), claimed.id);
   return outcome.type;
 }
 
