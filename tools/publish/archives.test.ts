@@ -91,7 +91,7 @@ it.each(runs)("reads the archive of '%s' and summarises it as published", { time
   }
   const then = JSON.parse(await readFile(join(publishedFolder, name, 'summary.json'), 'utf8')) as Summary;
   const results = await readResults(join(folder, name));
-  expect(new Set(results.map(({ format, versions }) => `${format}, ${versions.numerics}`))).toEqual(new Set(['2, 0']));
+  expect(new Set(results.map(({ versions }) => versions.numerics)).size).toBe(1);
   const { reference } = then;
   const now = summarise(results, { reference });
   const [today, published] = [comparable(now, then), comparable(then, now)];
