@@ -144,7 +144,7 @@ async function step<T>(name: string, work: () => Promise<T>, whatToDo: string): 
 /** Runs a command and returns its output; where the command fails, the output is the error's message. */
 function run([command = '', ...args]: readonly string[], cwd: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    // In a group of its own, which an interrupt ends as a whole before the copy is removed.
+    // Starts a new process group: an interrupt ends all of its processes before the copy is removed.
     const child = spawn(command, args, { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     const end = (): void => {
       if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid);

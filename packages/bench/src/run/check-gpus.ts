@@ -66,8 +66,8 @@ export interface GpuCheckOptions {
 }
 
 /**
- * Checks and times every backend that can use a GPU, one after the other, each in a process of its own: a backend that crashes or hangs
- * is reported as failed, and no two of them share the memory of the GPU.
+ * Checks and times every backend that can use a GPU, one after the other, each in a separate process: a backend that
+ * crashes or hangs is reported as failed, and no two of them share the memory of the GPU.
  */
 export async function checkGpus({ onBegin, answerMs = ANSWER_MS }: GpuCheckOptions): Promise<GpuFindings> {
   const lending: Lending = (use, env) => withWorker(use, answerMs, env);
@@ -89,7 +89,7 @@ export async function checkGpus({ onBegin, answerMs = ANSWER_MS }: GpuCheckOptio
 /** Asks a process for something; a process that dies or takes too long has failed. */
 type Ask = (request: WorkerRequest) => Promise<WorkerOutcome>;
 
-/** Lends a new process, with variables of its own in its environment. */
+/** Starts a process with `env` added to its environment, and ends it after `use`. */
 type Lending = <T>(use: (ask: Ask) => Promise<T>, env?: Readonly<Record<string, string>>) => Promise<T>;
 
 async function withWorker<T>(
