@@ -61,33 +61,37 @@ export {
   type SiteRole,
 } from './contracts/site.js';
 export {
+  type Controller,
+  type ControllerChanges,
+  type ControllerState,
+  type ResizedLayer,
+  type TrainPlan,
+} from './contracts/controller.js';
+export {
   trained,
-  type AdapterContents,
-  type AdapterFile,
   type AdapterLayer,
   type AdapterLayers,
+  type ForwardContext,
+  type FrozenModule,
+  type LoraFactors,
+  type ParamSpec,
+  type StateSpec,
+  type StepContext,
+  type UpdateContext,
+} from './contracts/layer.js';
+export {
+  type AdapterContents,
+  type AdapterFile,
   type Calibration,
   type CalibrationKind,
   type CallableMethod,
   type Capabilities,
   type ConfiguredMethod,
-  type Controller,
-  type ControllerChanges,
-  type ControllerState,
-  type ForwardContext,
-  type FrozenModule,
   type Init,
-  type LoraFactors,
   type MatchOn,
-  type ParamSpec,
   type PeftMethod,
   type SizeStages,
-  type ResizedLayer,
-  type StateSpec,
-  type StepContext,
   type TargetConfig,
-  type TrainPlan,
-  type UpdateContext,
 } from './contracts/method.js';
 export {
   assertLabelNames,
@@ -197,7 +201,7 @@ export {
   type LoadOptions,
   type SaveOptions,
 } from './files/pretrained.js';
-export { taskIn } from './files/adapter-file.js';
+export { taskIn } from './files/adapter-config.js';
 export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';

@@ -14,7 +14,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { CheckpointError } from '@peftjs/core/method';
-import type { RotaryOptions } from '@peftjs/core/nn';
+import { rotary, type RotaryOptions } from '@peftjs/core/nn';
 import type { Context } from './context.js';
 import { shown } from './json.js';
 import {
@@ -145,6 +145,18 @@ export function ropeAngles(rope: RopeConfig, size: number, context: Reach): Rota
   const [cos, sin] = [tf.cos(angles), tf.sin(angles)];
   const factor = attentionFactorOf(rope);
   return factor === 1 ? { cos, sin } : { cos: tf.mul(cos, factor), sin: tf.mul(sin, factor) };
+}
+
+/** Rotates the first features of each head, as many as there are angles for: [B, S, heads * headDim]. */
+export function rotatedHeads(headDim: number, states: Tensor, angles: RotaryOptions): Tensor {
+  const width = 2 * (angles.cos.shape[1] as number);
+  if (width === headDim) return rotary(states, angles);
+  const [batch, tokens, features] = states.shape as [number, number, number];
+  const count = features / headDim;
+  const heads = tf.reshape(states, [batch, tokens, count, headDim]);
+  const [first, rest] = tf.split(heads, [width, headDim - width], 3) as [Tensor, Tensor];
+  const rotated = rotary(tf.reshape(first, [batch, tokens, count * width]), angles);
+  return tf.reshape(tf.concat([tf.reshape(rotated, [batch, tokens, count, width]), rest], 3), states.shape);
 }
 
 /** [width / 2] */

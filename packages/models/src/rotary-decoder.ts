@@ -26,11 +26,11 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { activations, attention, rotary, softCapped, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
+import { activations, attention, softCapped, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from './architecture.js';
-import { ropeAngles, ropeNumbers, type RopeConfig } from './rope.js';
+import { ropeAngles, ropeNumbers, rotatedHeads, type RopeConfig } from './rope.js';
 import type { Biases, Context } from './context.js';
 import { decoder } from './decoder.js';
 import { checkTokens, lastToken, type LastToken } from './reading.js';
@@ -340,7 +340,7 @@ function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inpu
   const { window, rope } = config.layers[layer] as RotaryLayer;
   const rotated = (states: Tensor, positions = context.positions): Tensor => {
     const own = rope && angles.get(rope);
-    return own ? rotatedHeads(config, states, { ...own, ...(positions && { positions }) }) : states;
+    return own ? rotatedHeads(config.headDim, states, { ...own, ...(positions && { positions }) }) : states;
   };
   const { q, k, v } = projected(config, scope, layer, inputs);
   const { keys, values } = context.attended(layer, { keys: rotated(k), values: v }); // [B, keys, keyHeads * size]
@@ -384,18 +384,6 @@ function normedHeads(config: RotaryDecoderConfig, scope: Scope, path: string, st
   const [batch, tokens, features] = states.shape as [number, number, number];
   const heads = tf.reshape(states, [batch, tokens, features / config.headDim, config.headDim]);
   return tf.reshape(normed(config, scope, path, heads), states.shape);
-}
-
-/** Rotates the first features of each head, as many as there are angles for: [B, S, heads * size]. */
-function rotatedHeads({ headDim }: RotaryDecoderConfig, states: Tensor, angles: RotaryOptions): Tensor {
-  const width = 2 * (angles.cos.shape[1] as number);
-  if (width === headDim) return rotary(states, angles);
-  const [batch, tokens, features] = states.shape as [number, number, number];
-  const count = features / headDim;
-  const heads = tf.reshape(states, [batch, tokens, count, headDim]);
-  const [first, rest] = tf.split(heads, [width, headDim - width], 3) as [Tensor, Tensor];
-  const rotated = rotary(tf.reshape(first, [batch, tokens, count * width]), angles);
-  return tf.reshape(tf.concat([tf.reshape(rotated, [batch, tokens, count, width]), rest], 3), states.shape);
 }
 
 function normed({ rmsNormEps, normOffset }: RotaryDecoderConfig, scope: Scope, path: string, x: Tensor): Tensor {

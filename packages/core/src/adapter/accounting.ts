@@ -1,4 +1,5 @@
-import type { AdapterContents, AdapterLayer, AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
+import type { AdapterContents } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { ConfigError, UnsupportedError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
 import { hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { frozenModule } from './attach.js';

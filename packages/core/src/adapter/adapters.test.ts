@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onWarning, parseOptions } from '../config.js';
 import { attach, defineMethod } from './attach.js';
-import type { AdapterLayer, PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { AdapterLayer } from '../contracts/layer.js';
+import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { toyModel } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
 import { activeParts } from './active-parts.js';

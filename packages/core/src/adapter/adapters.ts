@@ -1,6 +1,7 @@
 import { warnOnce } from '../config.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
-import type { AdapterLayer, ConfiguredMethod, FrozenModule, TargetConfig } from '../contracts/method.js';
+import type { AdapterLayer, FrozenModule } from '../contracts/layer.js';
+import type { ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
 import { activeParts, inOrder, partOf, type Part } from './active-parts.js';

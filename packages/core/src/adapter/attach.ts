@@ -1,12 +1,10 @@
 import { assertKnownOptions } from '../config.js';
 import { ConfigError, nearestPaths, TargetModuleError, UnsupportedError } from '../errors.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule } from '../contracts/layer.js';
 import type {
-  AdapterLayer,
-  AdapterLayers,
   Calibration,
   CallableMethod,
   ConfiguredMethod,
-  FrozenModule,
   Init,
   PeftMethod,
   TargetConfig,

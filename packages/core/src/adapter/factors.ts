@@ -1,5 +1,5 @@
 import { ConfigError, ShapeError } from '../errors.js';
-import type { LoraFactors } from '../contracts/method.js';
+import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
 import { floats, hostTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
 import { qr } from '../linalg/qr.js';

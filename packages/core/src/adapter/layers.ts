@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, FrozenModule, LoraFactors, ParamSpec } from '../contracts/method.js';
+import type { AdapterLayer, FrozenModule, LoraFactors, ParamSpec } from '../contracts/layer.js';
 import type { Site } from '../contracts/site.js';
 import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors.js';
 import * as nn from '../nn/index.js';

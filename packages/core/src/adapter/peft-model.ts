@@ -1,5 +1,6 @@
 import { ConfigError } from '../errors.js';
-import type { AdapterContents, AdapterLayer, AdapterLayers, PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
+import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { OutputMeaning } from '../head.js';
 import type { TargetReport } from './targets.js';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { trained, type AdapterLayer } from '../contracts/method.js';
+import { trained, type AdapterLayer } from '../contracts/layer.js';
 import { linearSite } from '../contracts/site.js';
 import { hostTensor, tensorAt, type HostTensor } from '../tensors.js';
 import { changeRanks, allocatedRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './ranks.js';

@@ -1,6 +1,7 @@
 import type { CarryKind } from '../optimizers/optimizer.js';
 import { CheckpointError, ConfigError, TrainingError, UnsupportedError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, LoraFactors, ResizedLayer, TrainPlan } from '../contracts/method.js';
+import type { ResizedLayer, TrainPlan } from '../contracts/controller.js';
+import type { AdapterLayer, AdapterLayers, LoraFactors } from '../contracts/layer.js';
 import {
   floats,
   hostTensor,

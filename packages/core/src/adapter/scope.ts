@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import * as nn from '../nn/index.js';
 import type { Tensors } from '../tensors.js';

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe } from '../config.js';
 import { ConfigError, nearestPaths } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, FrozenModule, TargetConfig } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule } from '../contracts/layer.js';
+import type { TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import type { Site } from '../contracts/site.js';
 import { isInHead } from '../head.js';

@@ -1,7 +1,7 @@
 import { Matrix, SingularValueDecomposition } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
 import { linearSite } from '../contracts/site.js';
-import type { AdapterLayers, LoraFactors } from '../contracts/method.js';
+import type { AdapterLayers, LoraFactors } from '../contracts/layer.js';
 import { createRng } from '../rng.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';

@@ -10,7 +10,8 @@ import {
   type PeftModel,
 } from '../adapter/peft-model.js';
 import { UnsupportedError } from '../errors.js';
-import type { AdapterFile, AdapterLayer, FrozenModule, LoraFactors, PeftMethod } from '../contracts/method.js';
+import type { AdapterLayer, FrozenModule, LoraFactors } from '../contracts/layer.js';
+import type { AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
 import type { Site } from '../contracts/site.js';
@@ -18,7 +19,7 @@ import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../ten
 import { lowRankLayer } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import { LORA, loraFile, readsLora } from './lora-file.js';
-import { tokenFields } from './adapter-file.js';
+import { tokenFields } from './adapter-config.js';
 import { restoreAdapter } from './pretrained.js';
 
 /** Options of `convertToLora`: the adapter to convert, and the ranks to keep. */

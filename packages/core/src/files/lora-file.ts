@@ -2,14 +2,8 @@ import { valuesOf } from '../adapter/peft-model.js';
 import { compactPattern } from '../adapter/budget.js';
 import { describe } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import type {
-  AdapterContents,
-  AdapterFile,
-  AdapterLayer,
-  AdapterLayers,
-  LoraFactors,
-  PeftMethod,
-} from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, LoraFactors } from '../contracts/layer.js';
+import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { hostZeros, mapValues, sizeOf, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { patternTable } from './module-pattern.js';

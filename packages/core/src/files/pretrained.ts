@@ -14,21 +14,23 @@ import { diskStorage, writeFolder, type Storage } from '../storage.js';
 import {
   configFields,
   decodeConfig,
-  decodeTensors,
   encodeConfig,
-  encodeTensors,
   methodFor,
-  savedModuleTensors,
-  splitSaved,
   storedMeaning,
   stringList,
+  type ConfigFields,
+} from './adapter-config.js';
+import {
+  decodeTensors,
+  encodeTensors,
+  savedModuleTensors,
+  splitSaved,
   withoutBaseWeights,
   withoutPrefix,
   withoutTied,
   withoutUnused,
   withPrefix,
-  type ConfigFields,
-} from './adapter-file.js';
+} from './adapter-tensors.js';
 import { createAdapter } from '../adapter/attach.js';
 import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';

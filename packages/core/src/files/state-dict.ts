@@ -12,9 +12,9 @@ import {
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
 import { checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
-import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-file.js';
+import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-tensors.js';
 import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
-import type { AdapterLayer } from '../contracts/method.js';
+import type { AdapterLayer } from '../contracts/layer.js';
 
 /** Options that name an adapter. */
 export interface StateDictOptions {

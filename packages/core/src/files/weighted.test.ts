@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
-import type { LoraFactors } from '../contracts/method.js';
+import type { LoraFactors } from '../contracts/layer.js';
 import { createRng } from '../rng.js';
 import { hostTensor } from '../tensors.js';
 import { relativeDistance } from '../testing/closeness.js';

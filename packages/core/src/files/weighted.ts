@@ -2,7 +2,7 @@ import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
 import { adapterNamed, allLayers, valuesOf, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError, ShapeError, UnsupportedError } from '../errors.js';
 import { allSites } from '../contracts/model.js';
-import type { AdapterLayer, LoraFactors } from '../contracts/method.js';
+import type { AdapterLayer, LoraFactors } from '../contracts/layer.js';
 import { loraAdapter, type ModuleFactors } from './convert.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
 import { joinFactors, loraDelta, nearestFactors, scaled } from '../adapter/factors.js';

@@ -1,5 +1,5 @@
 import type { Scalar } from '@tensorflow/tfjs';
-import type { StepContext } from '../contracts/method.js';
+import type { StepContext } from '../contracts/layer.js';
 import { TrainingError } from '../errors.js';
 import { tensorAt, type Tensors } from '../tensors.js';
 import { dropoutFrom, noiseKey } from './noise.js';

@@ -1,6 +1,6 @@
 import { ShapeError } from '../errors.js';
 import type { Axis, InputSpec } from '../contracts/executor.js';
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import type { InputBatch, Model } from '../contracts/model.js';
 import { tensorKey } from '../adapter/peft-model.js';
 import {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import { linearSite } from '../contracts/site.js';
 import { createRng } from '../rng.js';
 import { tensorAt, type HostTensor } from '../tensors.js';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import { dropout } from '../nn/dropout.js';
 import type { Rng } from '../rng.js';
 import { hostTensor, type HostTensors } from '../tensors.js';

@@ -1,7 +1,7 @@
 import { peftScope, scaleOf } from '../adapter/scope.js';
 import { describe } from '../config.js';
 import type { Executor, InputSpec } from '../contracts/executor.js';
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import { ConfigError } from '../errors.js';
 import { isQuantized } from '../quantized.js';

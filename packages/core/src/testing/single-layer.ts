@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { ConfigError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, PeftMethod, StepContext, TargetConfig } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, StepContext } from '../contracts/layer.js';
+import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { linearSite, type Site } from '../contracts/site.js';
 import { hostZeros, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { createRng } from '../rng.js';

@@ -1,7 +1,8 @@
 import { fullLayer } from '../adapter/layers.js';
 import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
-import type { Controller, PeftMethod, TrainPlan } from '../contracts/method.js';
+import type { Controller, TrainPlan } from '../contracts/controller.js';
+import type { PeftMethod } from '../contracts/method.js';
 import { UnsupportedError } from '../errors.js';
 
 /** Makes a method that trains its modules in full, with a controller of the test's choice. */

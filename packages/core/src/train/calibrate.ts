@@ -6,13 +6,8 @@ import { forward, peftScope } from '../adapter/scope.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import type {
-  AdapterLayers,
-  Calibration,
-  CalibrationKind,
-  ConfiguredMethod,
-  TargetConfig,
-} from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
+import type { Calibration, CalibrationKind, ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
 import { asLoss, assertLossReads, type Loss, type LossFunction } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';

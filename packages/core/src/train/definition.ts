@@ -1,5 +1,5 @@
 import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
-import type { AdapterLayer, AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { TrainingData } from '../contracts/model.js';
 import { describe } from '../config.js';
 import { CheckpointError } from '../errors.js';

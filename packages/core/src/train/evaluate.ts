@@ -3,7 +3,7 @@ import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';

@@ -1,6 +1,6 @@
 import { assertKnownOptions, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
-import type { TrainPlan } from '../contracts/method.js';
+import type { TrainPlan } from '../contracts/controller.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { asLoss, assertLossReads, type Loss } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';

@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
-import type { Controller, PeftMethod, TrainPlan } from '../contracts/method.js';
+import type { Controller, TrainPlan } from '../contracts/controller.js';
+import type { PeftMethod } from '../contracts/method.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { ConfigError, DataError, TrainingError } from '../errors.js';
 import { floats, hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensors } from '../tensors.js';

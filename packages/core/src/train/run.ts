@@ -10,7 +10,7 @@ import {
   type PeftModel,
 } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/method.js';
+import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/controller.js';
 import type { Batch, Model } from '../contracts/model.js';
 import type { CarryKind, Optimizer } from '../optimizers/optimizer.js';
 import { createRng, type Rng } from '../rng.js';

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { assertOneOf, describe, parseOptions } from '../config.js';
-import type { TrainPlan } from '../contracts/method.js';
+import type { TrainPlan } from '../contracts/controller.js';
 import { ConfigError } from '../errors.js';
 import { assertNamed, type Named } from '../settings.js';
 

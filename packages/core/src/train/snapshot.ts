@@ -1,7 +1,8 @@
 import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { CheckpointError } from '../errors.js';
 import { NUMERICS } from '../numerics.js';
-import type { AdapterLayers, ControllerState } from '../contracts/method.js';
+import type { ControllerState } from '../contracts/controller.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import type { RowPredictions } from '../contracts/model.js';
 import type { SizingStage } from './sizing-reason.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';

@@ -3,7 +3,7 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
 import { tensorKey, valuesOf } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/method.js';
+import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
 import type { Loss } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';

@@ -1,5 +1,5 @@
 import type { InputSpec } from '../contracts/executor.js';
-import type { AdapterLayers } from '../contracts/method.js';
+import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch } from '../contracts/model.js';
 import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';

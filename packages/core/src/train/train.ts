@@ -1,6 +1,6 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError, TrainingError } from '../errors.js';
-import type { Controller } from '../contracts/method.js';
+import type { Controller } from '../contracts/controller.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../tensors.js';
 import { drawNoise } from '../runtime/noise.js';
