@@ -33,7 +33,7 @@ export function summaryOf({ helpers }: MarkdownThemeContext, member: Declaration
   return comment ? (helpers.getCommentParts(comment.summary).split('\n\n', 1)[0] ?? '') : '';
 }
 
-/** Properties or options; with their defaults where the source or the comment gives any. */
+/** Properties or options. A type is below its name, so that the descriptions fit on a phone. */
 export function fieldsTable(
   { partials, router }: MarkdownThemeContext,
   fields: readonly DeclarationReflection[],
@@ -42,30 +42,17 @@ export function fieldsTable(
   const rows = fields.map((field) => {
     const comment = field.comment ?? field.signatures?.[0]?.comment;
     const said = comment ? partials.comment(comment, { isTableColumn: true }) : '';
-    const value = defaults?.get(field.name) ?? defaultIn(said);
     const type = field.type ? partials.someType(field.type) : partials.functionType(field.signatures ?? []);
     const anchor = anchors && router.hasUrl(field) ? `<a id="${router.getAnchor(field) ?? ''}"></a> ` : '';
-    return {
-      name: `${anchor}\`${field.name}${field.flags.isOptional ? '?' : ''}\``,
-      type: type.replace(/^\s*\\\| /, ''),
-      value: value === undefined ? '' : `\`${value}\``,
-      // A sentence that says nothing but the default is said by the column.
-      description: value === undefined ? said : said.replace(/\bDefault \S+\.$/, ''),
-    };
+    const name = `${anchor}\`${field.name}${field.flags.isOptional ? '?' : ''}\``;
+    return [`${name}<br>${type.replace(/^\s*\\\| /, '')}`, withDefault(said, defaults?.get(field.name))];
   });
-  const withDefaults = rows.some(({ value }) => value !== '');
-  return table(
-    ['Name', 'Type', ...(withDefaults ? ['Default'] : []), 'Description'],
-    rows.map(({ name, type, value, description }) => [name, type, ...(withDefaults ? [value] : []), description]),
-  );
+  return table(['Name and type', 'Description'], rows);
 }
 
-/** A default that a comment names: in a code span, or a literal. */
-const NAMED_DEFAULT = /\bDefault:? (?:`([^`]+)`|('[^']+'|\[\]|\{\}|null|true|false|-?\d[\w.+-]*?))(?=[,;:]|\.(?:\s|$))/;
-
-function defaultIn(comment: string): string | undefined {
-  const [, code, literal] = NAMED_DEFAULT.exec(comment.replace(/\\(?=[{}[\]])/g, '')) ?? [];
-  return code ?? literal;
+/** Names the default that the source has, unless the description names one. */
+function withDefault(description: string, value: string | undefined): string {
+  return value === undefined || /\bDefault\b/.test(description) ? description : `${description} Default \`${value}\`.`;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
