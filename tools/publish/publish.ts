@@ -4,6 +4,8 @@
  * Publishes a finished run: copies its report, tables and packed result files to docs/benchmarks/results/NAME, writes
  * the report's charts whose descriptions start with DESCRIPTION next to them, and writes verdict and scores between the
  * marks of docs/benchmarks/NAME.md. If that page does not exist, it is created without prose.
+ *
+ * Of a run without a report, it only packs the trials, as unfinished.tar.gz: another machine can resume them.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -21,28 +23,33 @@ const { positionals, values: flags } = parseArgs({
   options: { chart: { type: 'string', multiple: true, default: [] } },
 });
 const [run, name] = positionals;
-if (!run || !name || !existsSync(`${run}/summary.json`)) {
-  throw new PeftError(
-    'PEFT_PUBLISH',
-    `expected the folder of a finished run and a name, got '${positionals.join(' ')}'`,
-  );
+if (!run || !name || !packedIn(run).some((each) => /^(?:results|tuning)$/.test(each))) {
+  throw new PeftError('PEFT_PUBLISH', `expected the folder of a run and a name, got '${positionals.join(' ')}'`);
 }
 await publish(run, name);
 
 async function publish(from: string, page: string): Promise<void> {
   const into = `docs/benchmarks/results/${page}`;
   await mkdir(into, { recursive: true });
+  if (!existsSync(`${from}/summary.json`)) return pack(from, `${into}/unfinished.tar.gz`);
+  pack(from, `${into}/run.tar.gz`);
   for (const file of COPIED.filter((each) => existsSync(`${from}/${each}`))) {
     await copyFile(`${from}/${file}`, `${into}/${file}`);
   }
-  const packed = PACKED.filter((each) => existsSync(`${from}/${each}`));
-  const plain = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0'];
-  execFileSync('tar', ['-czf', `${into}/run.tar.gz`, ...plain, '-C', from, ...packed]);
   await writeCharts(await readFile(`${from}/report.html`, 'utf8'), into);
   const summary = JSON.parse(await readFile(`${from}/summary.json`, 'utf8')) as Published;
   const path = `docs/benchmarks/${page}.md`;
   const text = existsSync(path) ? await readFile(path, 'utf8') : newPage(page, flags.chart.map(fileOf));
   await writeFile(path, withRegions(text, summary));
+}
+
+function pack(from: string, archive: string): void {
+  const plain = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0'];
+  execFileSync('tar', ['-czf', archive, ...plain, '-C', from, ...packedIn(from)]);
+}
+
+function packedIn(from: string): string[] {
+  return PACKED.filter((each) => existsSync(`${from}/${each}`));
 }
 
 async function writeCharts(report: string, into: string): Promise<void> {
