@@ -3,7 +3,9 @@ import { commandName } from '../registry/command-name.js';
 import { formatDuration, formatSmall } from '../report/format.js';
 import { POWER, reachOf, spreadsOf, type Reach, type Spread } from '../report/statistics/power.js';
 import { keepNewestNumerics, readResults } from '../results/files.js';
-import { measureTasks, MEASURED_STEPS, type MeasuredTask } from '../run/measure-steps.js';
+import { MEASURED_STEPS } from '../run/measure-steps.js';
+import { measureTasks } from '../run/measure-tasks.js';
+import type { MeasuredTask } from '../run/runner.js';
 import { planTrials, type Trial, type TrialContext } from '../study/trials.js';
 import { countTuning, planTuning, trialsOf } from '../study/tuning.js';
 
@@ -118,7 +120,7 @@ export async function planOf(
   const spreads = await knownSpreads(source, plan.study.tasks);
   const reported = planTrials(plan);
   const tuning = countTuning(plan);
-  const measured = await measureTasks(typicalTrials(reported, plan.study.reference), signal);
+  const measured = await measureTasks(typicalTrials(reported, plan.study.reference), workers, signal);
   const secondsOf = (trials: readonly Trial[]): number =>
     trials.reduce((sum, { task }) => sum + (measured.find((of) => of.task === task)?.trialSeconds ?? 0), 0) / workers;
   const [ofReported, ofTuning] = [secondsOf(reported), secondsOf(trialsOf(planTuning(plan)))];

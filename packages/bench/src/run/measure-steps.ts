@@ -1,48 +1,21 @@
 import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
 import type { Stages } from '../study/study.js';
 import type { Trial } from '../study/trials.js';
-import { trialPreparer, type PreparedTrial } from './prepare.js';
+import type { PreparedTrial } from './prepare.js';
+import type { MeasuredTask } from './runner.js';
 import { runTrial } from './trial.js';
 
 /** The number of steps to measure. */
 export const MEASURED_STEPS = 8;
 
-/** The measured cost of a task's trial. */
-export interface MeasuredTask {
-  /** The name of the task. */
-  readonly task: string;
-  /** The arm that was measured; the task's other arms are assumed to be as fast. */
-  readonly arm: string;
-  /** The median duration of a step, in milliseconds. */
-  readonly stepMedianMs: number;
-  /** The duration of compilation, in seconds. */
-  readonly compileSeconds: number;
-  /** Rows of the measured batch. */
-  readonly rows: number;
-  /** Tokens that each of these rows is padded to. */
-  readonly tokens: number;
-  /**
-   * The estimated duration of a whole trial in seconds: compilation, training steps, and evaluated rows at a third of
-   * the cost of trained ones.
-   */
-  readonly trialSeconds: number;
-}
-
 /**
- * The cost of evaluating a row relative to training on it: one forward pass, against one forward and a backward pass
- * that costs two.
+ * The cost of evaluating a row relative to training on it: one forward pass, against a forward pass and a backward pass
+ * through frozen weights, which have no gradients.
  */
-const FORWARD = 1 / 3;
+const FORWARD = 1 / 2;
 
-/** Trains each trial for a few steps on its batch of median length, one after another in this process. */
-export async function measureTasks(trials: readonly Trial[], signal: AbortSignal): Promise<MeasuredTask[]> {
-  const prepare = trialPreparer();
-  const measured: MeasuredTask[] = [];
-  for (const trial of trials) measured.push(await measureTask(trial, await prepare(trial), signal));
-  return measured;
-}
-
-async function measureTask(trial: Trial, prepared: PreparedTrial, signal: AbortSignal): Promise<MeasuredTask> {
+/** Trains a prepared trial for a few steps in this process. */
+export async function measureTask(trial: Trial, prepared: PreparedTrial): Promise<MeasuredTask> {
   const { task, arm, protocol } = trial;
   const batch = medianOf(prepared.train.epoch(0));
   const few: PreparedTrial = {
@@ -52,9 +25,7 @@ async function measureTask(trial: Trial, prepared: PreparedTrial, signal: AbortS
     dev: ofOneBatch(prepared.dev),
     extraDevSets: {},
   };
-  const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few, {
-    signal,
-  });
+  const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few);
   const { stepMedianMs, compileSeconds } = result.time;
   const rowsAtOnce = rowsOf(batch);
   const steps = epochsOf(trial) * prepared.train.batchesPerEpoch;

@@ -6,8 +6,11 @@ import type { TrialPaths } from './as-planned.js';
 import type { EngineCheck, StepTime, TimedSize } from './check-engine.js';
 import type { TrialProgress } from './recorder.js';
 
-/** What the parent asks of a worker process: to run a trial, to start an engine, or a question about engines. */
-export type WorkerRequest = TrialRequest | { readonly engine: EnginePlan } | EngineQuestion;
+/** What the parent asks of a worker process. */
+export type WorkerRequest = TrialRequest | MeasureRequest | { readonly engine: EnginePlan } | EngineQuestion;
+
+/** A request to load what a trial needs, or to measure a few of its steps. */
+type MeasureRequest = { readonly prepare: Trial } | { readonly measure: Trial };
 
 /** A question about the engines of this machine: which can use a GPU, how exact one is, and how fast. */
 export type EngineQuestion =
@@ -50,6 +53,8 @@ interface WarningReply {
 export type WorkerOutcome =
   | { readonly type: 'done'; readonly result: DoneTrial }
   | { readonly type: 'started' }
+  | { readonly type: 'prepared' }
+  | { readonly type: 'measured'; readonly measured: MeasuredTask }
   | EngineAnswer
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: WorkerFailure };
@@ -59,6 +64,27 @@ type EngineAnswer =
   | { readonly type: 'listed'; readonly backends: readonly BackendReport[] }
   | { readonly type: 'checked'; readonly check: EngineCheck }
   | { readonly type: 'timed'; readonly time: StepTime };
+
+/** The measured cost of a task's trial. */
+export interface MeasuredTask {
+  /** The name of the task. */
+  readonly task: string;
+  /** The arm that was measured; the task's other arms are assumed to be as fast. */
+  readonly arm: string;
+  /** The median duration of a step, in milliseconds. */
+  readonly stepMedianMs: number;
+  /** The duration of compilation, in seconds. */
+  readonly compileSeconds: number;
+  /** Rows of the measured batch. */
+  readonly rows: number;
+  /** Tokens that each of these rows is padded to. */
+  readonly tokens: number;
+  /**
+   * The estimated duration of a whole trial in seconds: compilation, training steps, and evaluated rows at half the
+   * cost of trained ones.
+   */
+  readonly trialSeconds: number;
+}
 
 export type WorkerReply = ProgressReply | WarningReply | WorkerOutcome;
 

@@ -1,8 +1,10 @@
 import { onWarning } from '@peftjs/core';
 import { startEngine, type EnginePlan } from '../registry/executors.js';
+import type { Trial } from '../study/trials.js';
 import { prepareAsPlanned } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
 import { endWithParent } from './end-with-parent.js';
+import { measureTask } from './measure-steps.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
 import { failureOf, type EngineQuestion, type TrialRequest, type WorkerReply, type WorkerRequest } from './runner.js';
@@ -34,6 +36,8 @@ async function answer(request: WorkerRequest): Promise<void> {
 
 function outcomeOf(request: WorkerRequest): Promise<WorkerReply> {
   if ('trial' in request) return done(request);
+  if ('prepare' in request) return prepared(request.prepare);
+  if ('measure' in request) return measured(request.measure);
   return 'engine' in request ? started(request.engine) : answered(request);
 }
 
@@ -52,6 +56,15 @@ async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<
     reply({ type: 'progress', progress });
   }, PROGRESS_MS);
   return { type: 'done', result: await performTrial(request, prepared, onProgress) };
+}
+
+async function prepared(trial: Trial): Promise<WorkerReply> {
+  await prepare(trial);
+  return { type: 'prepared' };
+}
+
+async function measured(trial: Trial): Promise<WorkerReply> {
+  return { type: 'measured', measured: await measureTask(trial, await prepare(trial)) };
 }
 
 async function started(engine: EnginePlan): Promise<WorkerReply> {

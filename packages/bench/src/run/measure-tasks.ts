@@ -1,0 +1,42 @@
+import { EngineError } from '@peftjs/core/method';
+import type { Trial } from '../study/trials.js';
+import { askWorker, endWorker, startWorker, type Worker } from './processes.js';
+import type { MeasuredTask, WorkerOutcome, WorkerRequest } from './runner.js';
+
+/**
+ * Trains each trial for a few steps on its batch of median length, in as many processes at a time as the study will
+ * use: they share the processor's cores, caches and memory.
+ * @throws EngineError if a process fails.
+ */
+export async function measureTasks(
+  trials: readonly Trial[],
+  workers: number,
+  signal: AbortSignal,
+): Promise<MeasuredTask[]> {
+  const pool = Array.from({ length: workers }, () => startWorker());
+  const stop = (): void => pool.forEach(({ process: child }) => child.kill('SIGKILL'));
+  signal.addEventListener('abort', stop);
+  try {
+    const measured: MeasuredTask[] = [];
+    for (const trial of trials) measured.push(await measureIn(pool, trial));
+    return measured;
+  } finally {
+    signal.removeEventListener('abort', stop);
+    pool.forEach(endWorker);
+  }
+}
+
+/** Measures the same trial in all processes at the same time. @returns the measurement with the median step. */
+async function measureIn(pool: readonly Worker[], trial: Trial): Promise<MeasuredTask> {
+  await askAll(pool, { prepare: trial });
+  const outcomes = await askAll(pool, { measure: trial });
+  const measured = outcomes.flatMap((outcome) => (outcome.type === 'measured' ? [outcome.measured] : []));
+  measured.sort((a, b) => a.stepMedianMs - b.stepMedianMs);
+  return measured[measured.length >> 1] as MeasuredTask;
+}
+
+async function askAll(pool: readonly Worker[], request: WorkerRequest): Promise<WorkerOutcome[]> {
+  const outcomes = await Promise.all(pool.map((worker) => askWorker(worker, request)));
+  for (const outcome of outcomes) if (outcome.type === 'failed') throw new EngineError(outcome.error.message);
+  return outcomes;
+}
