@@ -4,15 +4,15 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** What programs can import. */
+/** An entry point: a module that programs can import. */
 export interface Entry {
-  /** As it is imported: '@peftjs/core/nn'. */
+  /** The import specifier, e.g. '@peftjs/core/nn'. */
   readonly specifier: string;
-  /** Its folder in the reference: 'core/nn'. */
+  /** The folder in the reference, e.g. 'core/nn'. */
   readonly name: string;
-  /** Path of its source in the repository. */
+  /** The path of the source in the repository. */
   readonly source: string;
-  /** What it holds, in a line. */
+  /** A one-line description. */
   readonly description: string;
 }
 
@@ -22,7 +22,7 @@ interface Manifest {
   readonly exports: Readonly<Record<string, string | { readonly '@peftjs/source': string }>>;
 }
 
-/** The entries of every package in the order of the reference: those that most programs start with come first. */
+/** Returns the entry points of all packages in the order of the reference: the ones most programs start with first. */
 export function allEntries(): Entry[] {
   const folders = readdirSync(join(root, 'packages'));
   const first = ['peftjs', 'core'];
@@ -43,7 +43,7 @@ function entriesOf(folder: string): Entry[] {
   });
 }
 
-/** What the first line of a source says of it. */
+/** Returns the comment on the first line of a source, if there is one. */
 function openingComment(source: string): string | undefined {
   return /^\/\/ (.+)/.exec(readFileSync(join(root, source), 'utf8'))?.[1];
 }

@@ -3,21 +3,21 @@ import { blocksOf } from '../../tests/docs/regions.js';
 import { filesBelow, textOf } from '../../tests/workspace/repository.js';
 import { repository } from '../.vitepress/links.js';
 
-/** Lines of a page that call a function. A test runs them: tests/docs/blocks.test.ts holds each page to that. */
+/** A code block of a page. Tests run all of them (tests/docs/blocks.test.ts). */
 export interface Example {
   readonly code: string;
-  /** What the page is called. */
+  /** The title of the page. */
   readonly title: string;
-  /** Where it is, from the root of the site or whole. */
+  /** The link to the page: from the root of the site, or absolute. */
   readonly link: string;
-  /** What is imported from our packages somewhere on the page. */
+  /** Everything that the page imports from peftjs packages. */
   readonly imports: ReadonlySet<string>;
 }
 
-/** More lines than these show something else. */
+/** Longer blocks are whole programs rather than examples of one function. */
 const MAX_LINES = 30;
 
-/** The blocks of all pages, then of the packages' README files; each time the shortest first. */
+/** Returns the blocks of all pages, then those of the packages' READMEs; the shortest first in both. */
 export function allExamples(): Example[] {
   return ['docs', 'packages'].flatMap((folder) =>
     filesBelow(folder)
@@ -28,7 +28,7 @@ export function allExamples(): Example[] {
   );
 }
 
-/** The first example that calls a function of our packages. */
+/** Returns the first example that imports a function from our packages and calls it. */
 export function exampleOf(name: string, examples: readonly Example[]): Example | undefined {
   const called = new RegExp(String.raw`(?<![.\w])${name}\(`);
   return examples.find(({ code, imports }) => imports.has(name) && called.test(code));

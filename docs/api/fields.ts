@@ -9,7 +9,7 @@ import {
 } from 'typedoc';
 import { wrappers } from './parameters.js';
 
-/** The fields of a type that is, by its name, an object of options; none of another type. */
+/** Returns the fields of a type whose name ends in Options or Config; none for other types. */
 export function optionsIn(type: SomeType | undefined): DeclarationReflection[] {
   if (type instanceof IntersectionType || type instanceof UnionType) return type.types.flatMap(optionsIn);
   if (!(type instanceof ReferenceType)) return [];
@@ -24,7 +24,7 @@ export function optionsIn(type: SomeType | undefined): DeclarationReflection[] {
   });
 }
 
-/** The fields of the configuration that a method is called with. */
+/** Returns the fields of a method's configuration. */
 export function configurationOf({ type }: DeclarationReflection): DeclarationReflection[] {
   const [configuration] =
     type instanceof ReferenceType && type.name === 'CallableMethod' ? (type.typeArguments ?? []) : [];

@@ -1,5 +1,5 @@
-// Writes docs/reference/api: a page for every export of every package and an index for every entry, made of the sources'
-// documentation comments, and contents.json, of which the sidebar is made.
+// Generates docs/reference/api from the doc comments of the sources: a page per export, an index per entry point, and
+// contents.json, from which the sidebar is made.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Application, Converter, type ProjectReflection } from 'typedoc';
@@ -33,7 +33,7 @@ const markdown: Partial<PluginOptions> = {
 const app = await Application.bootstrapWithPlugins({
   name: 'API',
   outputs: [{ name: 'markdown', path: folder }],
-  // What several entries export is described where it comes from: `peftjs` has what others describe.
+  // An export gets its page at the first of these that has it. `peftjs` is last, as it only re-exports.
   entryPoints: [...entries].reverse().map(({ source }) => join(root, source)),
   tsconfig: join(root, 'tsconfig.json'),
   plugin: ['typedoc-plugin-markdown'],
@@ -62,7 +62,7 @@ const project = await app.convert();
 if (project) await app.generateOutputs(project);
 if (!project || app.logger.hasErrors() || app.logger.hasWarnings()) process.exitCode = 1;
 
-/** What the sidebar lists. */
+/** Returns the content of the sidebar. */
 function contentsOf(project: ProjectReflection): ApiContents {
   return entries.map((entry) => ({
     text: entry.specifier,

@@ -2,14 +2,14 @@ import { DeclarationReflection, ReferenceReflection, ReferenceType, ReflectionKi
 import type { Entry } from './entries.js';
 import { purposeOf } from './purposes.js';
 
-/** Exports of one sort, by what they are for. */
+/** Exports of one kind, grouped by purpose. */
 export interface Group {
   readonly title: string;
   readonly purposes: readonly Purpose[];
 }
 
 interface Purpose {
-  /** Empty where there is only one. */
+  /** The heading; empty if there is only one purpose. */
   readonly title: string;
   readonly members: readonly DeclarationReflection[];
 }
@@ -21,13 +21,13 @@ const sorts: Readonly<Record<string, (member: DeclarationReflection) => boolean>
   Errors: isError,
 };
 
-/** So many are seen at a glance. */
+/** Lists up to this length are not divided by purpose. */
 const FEW = 8;
 
-/** Fewer have no heading of their own. */
+/** A purpose with fewer exports gets no heading. */
 const ENOUGH = 3;
 
-/** The exports of an entry: functions first, errors last, each by its purpose. What is only passed on is among them. */
+/** Returns the exports of an entry point, re-exports included, by kind and purpose: functions first, errors last. */
 export function grouped(entry: Entry, module: Reflection | undefined): Group[] {
   const members = module instanceof DeclarationReflection ? (module.children ?? []).map(described) : [];
   const sorted = members.sort((one, other) => one.name.localeCompare(other.name, 'en'));
@@ -36,7 +36,7 @@ export function grouped(entry: Entry, module: Reflection | undefined): Group[] {
     .filter(({ purposes }) => purposes.length > 0);
 }
 
-/** Where an export is described. */
+/** Returns the declaration behind a re-export. */
 function described(member: DeclarationReflection): DeclarationReflection {
   const target = member instanceof ReferenceReflection ? member.getTargetReflectionDeep() : member;
   return target instanceof DeclarationReflection ? target : member;

@@ -9,16 +9,16 @@ import {
   type SomeType,
 } from 'typedoc';
 
-/** What the fields of a parameter are where a call does not give them, as the source has it. */
+/** The defaults of a parameter's fields, as source text by field name. */
 export type Defaults = ReadonlyMap<string, string>;
 
-/** What TypeDoc calls a parameter that a function takes apart in its signature. */
+/** TypeDoc's name for a parameter that is destructured in the signature. */
 const NAMELESS = '__namedParameters';
 
-/** Utility types that change only which fields their first argument has, or whether these are optional or readonly. */
+/** Utility types that select fields of their first argument, or make them optional, required or readonly. */
 export const wrappers = ['Pick', 'Omit', 'Partial', 'Required', 'Readonly'];
 
-/** Reads the defaults of every parameter's fields, and gives a name to parameters that have none. */
+/** Reads the defaults of every parameter's fields, and names the parameters that TypeDoc could not. */
 export function readParameters(app: Application): ReadonlyMap<ParameterReflection, Defaults> {
   const found = new Map<ParameterReflection, Defaults>();
   app.converter.on(Converter.EVENT_CREATE_PARAMETER, (context, parameter) => {
@@ -33,29 +33,29 @@ export function readParameters(app: Application): ReadonlyMap<ParameterReflectio
   return found;
 }
 
-/** The defaults of a parameter that is taken apart where it is declared, or at once by the function's body. */
+/** Returns the defaults of a parameter that is destructured in the signature or in the function's body. */
 function defaultsOf(parameter: ts.ParameterDeclaration): Defaults {
   const body = 'body' in parameter.parent ? parameter.parent.body : undefined;
   const statements: readonly ts.Statement[] = body && ts.isBlock(body) ? [...body.statements] : [];
-  const takenApart = statements
+  const destructured = statements
     .filter(ts.isVariableStatement)
     .flatMap(({ declarationList }) => declarationList.declarations)
     .filter(({ initializer }) => initializer?.getText() === parameter.name.getText())
     .map(({ name }) => name);
-  const elements = [parameter.name, ...takenApart].filter(ts.isObjectBindingPattern).flatMap((name) => name.elements);
+  const elements = [parameter.name, ...destructured].filter(ts.isObjectBindingPattern).flatMap((name) => name.elements);
   return new Map(
     elements.flatMap(({ propertyName, name, initializer }) =>
-      initializer && isTelling(initializer) ? [[(propertyName ?? name).getText(), initializer.getText()]] : [],
+      initializer && isClear(initializer) ? [[(propertyName ?? name).getText(), initializer.getText()]] : [],
     ),
   );
 }
 
-/** Whether a default says something to who does not read the source: a literal, or what a call without arguments gives. */
-function isTelling(initializer: ts.Expression): boolean {
+/** Whether a default is clear without the rest of the source: a literal, or a call without arguments. */
+function isClear(initializer: ts.Expression): boolean {
   return /^(?:'[^']*'|-?\d[\w.-]*|true|false|null|\[\]|\{\}|\w+\(\))$/.test(initializer.getText());
 }
 
-/** A name by the parameter's type, which no parameter beside it has. */
+/** Returns a name for a parameter, after its type, that none of the function's other parameters has. */
 function freeName(parameter: ParameterReflection): string {
   const name = nameFor(parameter.type);
   const beside = parameter.parent?.parameters ?? [];

@@ -2,7 +2,7 @@ import { dirname, join, relative } from 'node:path/posix';
 import type { DeclarationReflection } from 'typedoc';
 import type { Entry } from './entries.js';
 
-/** What exports are for, by the folder or file of the sources that they are in. Others are called as their file is. */
+/** Purposes by path of the source. Any other export's purpose is the name of its folder or package. */
 const purposes: readonly (readonly [purpose: string, paths: RegExp])[] = [
   ['Ranks and budgets', /^adapter\/(?:ranks|budget|within-budget)/],
   ['Counting', /^adapter\/accounting/],

@@ -5,7 +5,7 @@ import type { Entry } from './entries.js';
 import type { Group } from './groups.js';
 import type { Defaults } from './parameters.js';
 
-/** The contents of the reference. */
+/** Returns the table of all entry points. */
 export function entriesTable(entries: readonly Entry[]): string {
   return table(
     ['Import', 'What it holds'],
@@ -13,7 +13,7 @@ export function entriesTable(entries: readonly Entry[]): string {
   );
 }
 
-/** The contents of an entry. */
+/** Returns the table of an entry point's exports. */
 export function indexOf(context: MarkdownThemeContext, groups: readonly Group[]): string {
   const rows = (members: readonly DeclarationReflection[]) =>
     members.map((member) => [`[${member.name}](${context.urlTo(member)})`, firstSentence(summaryOf(context, member))]);
@@ -27,13 +27,13 @@ export function indexOf(context: MarkdownThemeContext, groups: readonly Group[])
   return parts.join('\n\n');
 }
 
-/** The first paragraph of what the source says of a declaration. */
+/** Returns the first paragraph of a declaration's doc comment. */
 export function summaryOf({ helpers }: MarkdownThemeContext, member: DeclarationReflection): string {
   const comment = member.comment ?? member.signatures?.[0]?.comment;
   return comment ? (helpers.getCommentParts(comment.summary).split('\n\n', 1)[0] ?? '') : '';
 }
 
-/** Properties or options. A type is below its name, so that the descriptions fit on a phone. */
+/** Returns the table of properties or options. Types are below the names, so that descriptions fit on a phone. */
 export function fieldsTable(
   { partials, router }: MarkdownThemeContext,
   fields: readonly DeclarationReflection[],
@@ -50,7 +50,7 @@ export function fieldsTable(
   return table(['Name and type', 'Description'], rows);
 }
 
-/** Names the default that the source has, unless the description names one. */
+/** Adds the default from the source, unless the description already states one. */
 function withDefault(description: string, value: string | undefined): string {
   return value === undefined || /\bDefault\b/.test(description) ? description : `${description} Default \`${value}\`.`;
 }

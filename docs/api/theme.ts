@@ -13,17 +13,17 @@ import { grouped } from './groups.js';
 import type { Defaults } from './parameters.js';
 import { entriesTable, fieldsTable, indexOf, summaryOf } from './tables.js';
 
-/** What pages are made of beside TypeDoc's reflections. */
+/** What the pages contain in addition to TypeDoc's reflections. */
 export interface Material {
   readonly entries: readonly Entry[];
   readonly examples: readonly Example[];
   readonly defaults: ReadonlyMap<ParameterReflection, Defaults>;
 }
 
-/** The parts of the plugin's pages that we have in their own way. */
+/** The parts of the plugin's pages that are replaced. */
 type Ours = 'body' | 'breadcrumbs' | 'declaration' | 'parametersTable' | 'propertiesTable' | 'sources';
 
-/** Defines the theme: the plugin's pages, with indexes by purpose, tables of options, and examples of our own. */
+/** Defines the theme: the plugin's pages with indexes by purpose, tables of options, and examples from the docs. */
 export function defineReference(app: Application, material: Material): void {
   const { markdownHooks } = app.renderer as MarkdownRenderer;
   markdownHooks.on('page.begin', (context) => frontmatter(context, material));
@@ -74,7 +74,7 @@ function referenceContext(context: MarkdownThemeContext, { entries, defaults }: 
     },
     propertiesTable: (model) =>
       fieldsTable(context, context.helpers.getFlattenedDeclarations(model), { anchors: true }),
-    // The source of the page, not of each of its parts.
+    // Links the source once per page, not for each member.
     sources: (model, options) =>
       model === context.page.model || model.parent?.kindOf(ReflectionKind.Function) ? sources(model, options) : '',
   };
@@ -82,14 +82,14 @@ function referenceContext(context: MarkdownThemeContext, { entries, defaults }: 
   return context;
 }
 
-/** The page has no source to edit; what it says first stands beside its link elsewhere. */
+/** Generated pages have no edit link. The description is shown in search results and llms.txt. */
 function frontmatter(context: MarkdownThemeContext, { entries }: Material): string {
   const { model } = context.page;
   const said = entryOf(model, entries)?.description ?? (model.isDeclaration() ? summaryOf(context, model) : '');
   return ['---', 'editLink: false', `description: ${JSON.stringify(firstSentence(said))}`, '---'].join('\n');
 }
 
-/** What stands below the title: what an entry holds, or how an export is imported. */
+/** Returns the text below the title: an entry point's description, or the import of an export. */
 function opening(model: Reflection, { entries }: Material): string {
   const entry = entryOf(model, entries);
   if (entry) return entry.description;
@@ -99,7 +99,7 @@ function opening(model: Reflection, { entries }: Material): string {
   return `\`\`\`ts\nimport { ${type}${model.name} } from '${from.specifier}';\n\`\`\``;
 }
 
-/** Where an export is used. */
+/** Returns an example of an export from the docs. */
 function example(model: Reflection, { examples }: Material): string {
   if (!model.kindOf([ReflectionKind.Function, ReflectionKind.Variable])) return '';
   const found = exampleOf(model.name, examples);

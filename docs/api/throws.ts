@@ -9,7 +9,7 @@ import {
 
 type Parts = CommentDisplayPart[];
 
-/** Makes one list of all that a function throws, in which our errors lead to their pages. */
+/** Joins the `@throws` tags of each function into one list, and links peftjs's errors to their pages. */
 export function listThrows(app: Application): void {
   app.converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
     const errors = new Map(project.getReflectionsByKind(ReflectionKind.Class).map((error) => [error.name, error]));
