@@ -1,7 +1,8 @@
-import { attach, train, type Executor } from '@peftjs/core';
-import { quantizedModel } from '@peftjs/core/method';
+import { attach, calibrate, train, type Executor } from '@peftjs/core';
+import { floats, quantizedModel, tensorAt } from '@peftjs/core/method';
 import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/core/testing';
 import { compiled, eager } from '@peftjs/engine';
+import { gora } from '@peftjs/gora';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';
 
@@ -19,6 +20,13 @@ describe('training with 8-bit weights', () => {
     return seen;
   }
 
+  /** The model whose weights are the float32 values of its 8-bit weights. */
+  function expanded(): typeof model {
+    const { weights } = quantizedModel(model);
+    const written = Object.entries(weights).map(([name, { dtype, shape, data }]) => [name, { dtype, shape, data }]);
+    return { ...model, weights: Object.fromEntries(written) as typeof model.weights };
+  }
+
   it('follows float32 training up to rounding', async () => {
     const executor = compiled({ threads: 1 });
     const whole = await losses(model, executor);
@@ -29,13 +37,20 @@ describe('training with 8-bit weights', () => {
   });
 
   it('is training with the dequantized weights on executors that do not multiply bytes', async () => {
-    const held = quantizedModel(model);
-    const written = Object.entries(held.weights).map(([name, { dtype, shape, data }]) => [
-      name,
-      { dtype, shape, data },
-    ]);
-    const out = { ...model, weights: Object.fromEntries(written) as typeof model.weights };
     const wasm = await eager({ backend: 'wasm' });
-    expect(await losses(held, wasm)).toEqual(await losses(out, wasm));
+    expect(await losses(quantizedModel(model), wasm)).toEqual(await losses(expanded(), wasm));
+  });
+
+  it('calibrates on gradients of the dequantized weights', async () => {
+    const gradients = async (of: typeof model) => {
+      const executor = compiled({ threads: 1 });
+      const { values } = await calibrate(of, gora({ targetModules: 'all-linear' }), toyTrainingData(), { executor });
+      return values;
+    };
+    const [held, wanted] = [await gradients(quantizedModel(model)), await gradients(expanded())];
+    expect(Object.keys(held)).toHaveLength(10);
+    for (const [path, tensor] of Object.entries(wanted)) {
+      expect(relativeDistance(floats(tensorAt(held, path)), floats(tensor))).toBeLessThan(1e-5);
+    }
   });
 });

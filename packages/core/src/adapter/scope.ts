@@ -4,7 +4,7 @@ import { ShapeError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import * as nn from '../nn/index.js';
-import type { Tensors } from '../tensors.js';
+import { tensorAt, type Tensors } from '../tensors.js';
 import { valuesOf } from './peft-model.js';
 
 /** Every tensor that a forward pass reads. */
@@ -28,6 +28,13 @@ export function scaleOf(name: string): string {
   return `${name}_scale`;
 }
 
+/** Returns a frozen weight as floats, expanded where it is held in 8 bits. */
+export function floatWeight(frozen: Tensors, name: string): Tensor {
+  const scale = frozen[scaleOf(name)];
+  const values = tensorAt(frozen, name);
+  return scale ? nn.dequantized({ values, scale }) : values;
+}
+
 /** A module's own operation, with some of its tensors replaced. */
 type Operation = ForwardContext['run'];
 
@@ -44,10 +51,7 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
     if (!tensor) throw new ShapeError(`the forward pass reads '${name}', which the model does not have`, name);
     return tensor;
   };
-  const weight = (name: string): Tensor => {
-    const scale = frozen[scaleOf(name)];
-    return scale ? nn.dequantized({ values: tensorOf(name), scale }) : tensorOf(name);
-  };
+  const weight = (name: string): Tensor => (name in frozen ? floatWeight(frozen, name) : tensorOf(name));
   const tableOf = (path: string): string | undefined => tiedTable(model, frozen, path);
   const multiply = (path: string, x: Tensor, bias: Tensor | undefined): Tensor => {
     const table = tableOf(path);

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
-import { forward, peftScope } from '../adapter/scope.js';
+import { floatWeight, forward, peftScope, scaleOf } from '../adapter/scope.js';
 import { assertKnownOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
@@ -17,7 +17,7 @@ import { stepContext } from '../runtime/context.js';
 import { layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
-import { hostTensor, tensorsAt, type HostTensor, type Tensors } from '../tensors.js';
+import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
 import type { BatchTensors, GradientInputs } from './step.js';
 
@@ -127,14 +127,16 @@ function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: Batc
   return rows % batch === 0 ? tf.reshape(tf.tile(ofBatch, [1, rows / batch]), [rows, 1]) : tf.ones([rows, 1]);
 }
 
-/** Returns dL/dW0 `[in, out]` by path. */
+/** Returns dL/dW0 `[in, out]` by path. Measured weights in 8 bits are expanded: their products have no gradient. */
 function weightGradients(
   { model, saved, paths, loss }: Measured,
   { batch, frozen: weights, adapter }: Parameters<Measure>[0],
 ): Tensors {
-  const at = tensorsAt(weights, ...paths.map((path) => `${path}.weight`));
+  const names = paths.map((path) => `${path}.weight`);
+  const at = Object.fromEntries(names.map((name) => [name, floatWeight(weights, name)]));
   // Tensors in `frozen` have no gradient, so the measured weights are passed among the adapter's tensors.
-  const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => !(name in at)));
+  const left = new Set([...names, ...names.map(scaleOf)]);
+  const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => !left.has(name)));
   const differentiable = { inputs: batch.inputs, frozen, adapter: { ...adapter, ...at } };
   const lossOf = (): Scalar => loss.loss(forward(model, saved, differentiable, stepContext({}, 0, false)), batch);
   const tensors = Object.values(at);
