@@ -67,6 +67,18 @@ describe('peft-bench in a separate process, with trials in others', () => {
     expect(apart.map(numbersOf)).toEqual(here.map(numbersOf));
   });
 
+  it('plans with as many processes as the study will use', async () => {
+    const study = ['run', ...(await tinyTask(folder, 48)), '--method', 'head,lora', '--seeds', '2', '--json'];
+    const planOn = async (workers: number): Promise<unknown> => {
+      const { code, stdout } = await peftBench([...study, '--plan', '--workers', String(workers), '--out', at('plan')]);
+      expect(code).toBe(0);
+      return JSON.parse(stdout) as unknown;
+    };
+    const measured = [{ arm: 'lora', rows: 16, stepMedianMs: expect.any(Number) as number }];
+    expect(await planOn(2)).toMatchObject({ seconds: { workers: 2 }, measured });
+    expect(await planOn(0)).toMatchObject({ seconds: { workers: 1 }, measured });
+  });
+
   it("trains on the user's files, with the default model and methods", async () => {
     const rows = (count: number, from: number): string =>
       Array.from({ length: count }, (_, row) =>

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
 const folders = await readdir(publishedFolder, { recursive: true });
 const runs = folders.filter((path) => path.endsWith('run.tar.gz')).map(dirname);
+const unfinished = folders.filter((path) => path.endsWith('unfinished.tar.gz')).map(dirname);
 
 let folder = '';
 beforeAll(async () => {
@@ -28,6 +29,16 @@ function* filesOf(tar: Buffer): Generator<[path: string, content: Buffer]> {
     if (text(at + 156, 1) === '0') yield [text(at, 100), tar.subarray(at + 512, at + 512 + size)];
     at += 512 + 512 * Math.ceil(size / 512);
   }
+}
+
+/** Unpacks an archive of a study. @returns the folder of its run */
+async function unpacked(name: string, archive: string): Promise<string> {
+  const into = join(folder, archive, name);
+  for (const [path, content] of filesOf(gunzipSync(await readFile(join(publishedFolder, name, archive))))) {
+    await mkdir(join(into, dirname(path)), { recursive: true });
+    await writeFile(join(into, path), content);
+  }
+  return into;
 }
 
 /**
@@ -82,21 +93,22 @@ const DRAWN = 0.005;
 
 /** The format and the numerics of the results of each archive. */
 const WRITTEN_IN: Readonly<Record<string, string>> = { standard: '2, 0', sparsity: '2, 6' };
+/** Those of today's results: only such trials can be resumed. */
+const TODAY = '2, 6';
+
+function writtenIn(results: Awaited<ReturnType<typeof readResults>>): string[] {
+  return [...new Set(results.map(({ format, versions }) => `${format}, ${versions.numerics}`))];
+}
 
 it('finds the archives', () => {
   expect(runs).toContain('standard');
 });
 
 it.each(runs)("reads the archive of '%s' and summarises it as published", { timeout: 60_000 }, async (name) => {
-  for (const [path, content] of filesOf(gunzipSync(await readFile(join(publishedFolder, name, 'run.tar.gz'))))) {
-    await mkdir(join(folder, name, dirname(path)), { recursive: true });
-    await writeFile(join(folder, name, path), content);
-  }
+  const run = await unpacked(name, 'run.tar.gz');
   const then = JSON.parse(await readFile(join(publishedFolder, name, 'summary.json'), 'utf8')) as Summary;
-  const results = await readResults(join(folder, name));
-  expect(new Set(results.map(({ format, versions }) => `${format}, ${versions.numerics}`))).toEqual(
-    new Set([WRITTEN_IN[name]]),
-  );
+  const results = await readResults(run);
+  expect(writtenIn(results)).toEqual([WRITTEN_IN[name]]);
   const { reference } = then;
   const now = summarise(results, { reference });
   const [today, published] = [comparable(now, then), comparable(then, now)];
@@ -106,11 +118,17 @@ it.each(runs)("reads the archive of '%s' and summarises it as published", { time
   expect(today.shared).toEqual(published.shared);
   expect(today.ends).toHaveLength(published.ends.length);
   today.ends.forEach((end, at) => expect(Math.abs(end - (published.ends[at] as number))).toBeLessThan(DRAWN));
-  for (const { judgedOn } of await readResults(join(folder, name, 'tuning'))) expect(judgedOn).toBe('selection');
+  for (const { judgedOn } of await readResults(join(run, 'tuning'))) expect(judgedOn).toBe('selection');
+});
+
+it.each(unfinished)("the unfinished run of '%s' can be resumed", async (name) => {
+  const run = await unpacked(name, 'unfinished.tar.gz');
+  const trials = [...(await readResults(run)), ...(await readResults(join(run, 'tuning')))];
+  expect(writtenIn(trials)).toEqual([TODAY]);
 });
 
 it("the archive 'standard' has the stability of ranks that its page and SoRA's page report", async () => {
-  const { stability } = summarise(await readResults(join(folder, 'standard')), { reference: 'lora' });
+  const { stability } = summarise(await readResults(join(folder, 'run.tar.gz', 'standard')), { reference: 'lora' });
   const reported = stability.map(({ label, budget, verdict, ...row }) => [
     `${label} ${budget.spec}: ${verdict}`,
     ...[row.betweenSeeds, row.betweenTasks].map(({ correlation, jaccard }) =>

@@ -31,8 +31,9 @@ await publish(run, name);
 async function publish(from: string, page: string): Promise<void> {
   const into = `docs/benchmarks/results/${page}`;
   await mkdir(into, { recursive: true });
-  if (!existsSync(`${from}/summary.json`)) return pack(from, `${into}/unfinished.tar.gz`);
-  pack(from, `${into}/run.tar.gz`);
+  const isFinished = existsSync(`${from}/summary.json`);
+  pack(from, `${into}/${isFinished ? 'run' : 'unfinished'}.tar.gz`);
+  if (!isFinished) return;
   for (const file of COPIED.filter((each) => existsSync(`${from}/${each}`))) {
     await copyFile(`${from}/${file}`, `${into}/${file}`);
   }

@@ -121,13 +121,14 @@ export async function planOf(
   const reported = planTrials(plan);
   const tuning = countTuning(plan);
   const measured = await measureTasks(typicalTrials(reported, plan.study.reference), workers, signal);
+  const atATime = Math.max(1, workers);
   const secondsOf = (trials: readonly Trial[]): number =>
-    trials.reduce((sum, { task }) => sum + (measured.find((of) => of.task === task)?.trialSeconds ?? 0), 0) / workers;
+    trials.reduce((sum, { task }) => sum + (measured.find((of) => of.task === task)?.trialSeconds ?? 0), 0) / atATime;
   const [ofReported, ofTuning] = [secondsOf(reported), secondsOf(trialsOf(planTuning(plan)))];
   const widest = tuning.planned === 0 ? 0 : (ofTuning * tuning.most) / tuning.planned;
   return {
     trials: { reported: reported.length, tuning: tuning.planned, tuningAtMost: tuning.most },
-    seconds: { planned: ofReported + ofTuning, most: ofReported + widest, workers },
+    seconds: { planned: ofReported + ofTuning, most: ofReported + widest, workers: atATime },
     measured,
     margin: plan.study.margin,
     spreads,

@@ -105,7 +105,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
 async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
   const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
   const { engine, plan: context } = await planRun(composed);
-  const workers = Math.max(1, flags.workers ?? defaultWorkers(engine));
+  const workers = flags.workers ?? defaultWorkers(engine);
   try {
     printPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
     return 0;

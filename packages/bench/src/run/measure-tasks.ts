@@ -1,11 +1,13 @@
 import { EngineError } from '@peftjs/core/method';
 import type { Trial } from '../study/trials.js';
+import { measureTask } from './measure-steps.js';
+import { trialPreparer } from './prepare.js';
 import { askWorker, endWorker, startWorker, type Worker } from './processes.js';
 import type { MeasuredTask, WorkerOutcome, WorkerRequest } from './runner.js';
 
 /**
  * Trains each trial for a few steps on its batch of median length, in as many processes at a time as the study will
- * use: they share the processor's cores, caches and memory.
+ * use, since they share the processor's cores, caches and memory; without workers, in this process.
  * @throws EngineError if a process fails.
  */
 export async function measureTasks(
@@ -13,6 +15,7 @@ export async function measureTasks(
   workers: number,
   signal: AbortSignal,
 ): Promise<MeasuredTask[]> {
+  if (workers === 0) return measureHere(trials);
   const pool = Array.from({ length: workers }, () => startWorker());
   const stop = (): void => pool.forEach(({ process: child }) => child.kill('SIGKILL'));
   signal.addEventListener('abort', stop);
@@ -24,6 +27,13 @@ export async function measureTasks(
     signal.removeEventListener('abort', stop);
     pool.forEach(endWorker);
   }
+}
+
+async function measureHere(trials: readonly Trial[]): Promise<MeasuredTask[]> {
+  const prepare = trialPreparer();
+  const measured: MeasuredTask[] = [];
+  for (const trial of trials) measured.push(await measureTask(trial, await prepare(trial)));
+  return measured;
 }
 
 /** Measures the same trial in all processes at the same time. @returns the measurement with the median step. */
