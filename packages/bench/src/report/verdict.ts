@@ -96,7 +96,7 @@ interface Findings {
 /** Added if arms could not be separated and no margin was stated. */
 const UNTESTED = [
   'Equivalence was not tested:',
-  'no margin was stated before the run. A study states one as `margin`, in the primary metric.',
+  'no margin was stated before the run. A study file can state one, in units of the primary metric.',
 ];
 
 /** A claim stated before the run, and whether it is shown. */
