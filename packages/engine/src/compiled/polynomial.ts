@@ -48,7 +48,7 @@ export function shownPolynomial({ terms, divisor }: Polynomial): string {
 
 /** The highest power of one axis in a product that is tried. */
 const HIGHEST_POWER = 2;
-// The most factors of a product that is tried.
+// The largest number of factors to try.
 const MAX_FACTORS = 4;
 /**
  * The most terms of a sum if there are more than MANY_PRODUCTS products to choose from; otherwise all may take part.
