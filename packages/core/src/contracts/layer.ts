@@ -100,7 +100,7 @@ export interface ParamSpec {
   readonly decay: boolean;
   /** A factor on its group's learning rate. Default 1. */
   readonly rateFactor?: number;
-  /** A learning rate of its own, the same at every step, whatever its group's is. */
+  /** A constant learning rate that replaces its group's. */
   readonly learningRate?: number;
 }
 
