@@ -1,4 +1,4 @@
-import { EngineError } from '@peftjs/core/method';
+import { PeftError } from '@peftjs/core';
 import type { Trial } from '../study/trials.js';
 import { measureTask } from './measure-steps.js';
 import { trialPreparer } from './prepare.js';
@@ -8,7 +8,7 @@ import type { MeasuredTask, WorkerOutcome, WorkerRequest } from './runner.js';
 /**
  * Trains each trial for a few steps on its batch of median length, in as many processes at a time as the study will
  * use, since they share the processor's cores, caches and memory; without workers, in this process.
- * @throws EngineError if a process fails.
+ * @throws PeftError with the code and message of a process that fails.
  */
 export async function measureTasks(
   trials: readonly Trial[],
@@ -47,6 +47,8 @@ async function measureIn(pool: readonly Worker[], trial: Trial): Promise<Measure
 
 async function askAll(pool: readonly Worker[], request: WorkerRequest): Promise<WorkerOutcome[]> {
   const outcomes = await Promise.all(pool.map((worker) => askWorker(worker, request)));
-  for (const outcome of outcomes) if (outcome.type === 'failed') throw new EngineError(outcome.error.message);
+  for (const outcome of outcomes) {
+    if (outcome.type === 'failed') throw new PeftError(outcome.error.code, outcome.error.message);
+  }
   return outcomes;
 }
