@@ -12,7 +12,6 @@ import {
   savePretrained,
   train,
   type Batch,
-  type TrainingData,
 } from '@peftjs/core';
 import { checkOnnx, compiled, exportOnnx, exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -46,7 +45,6 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { FIRST, bertRepo, useHub } from '../../tests/hub/harness.js';
 import { bertFiles, bertFolder } from '../../tests/models/bert-tiny.js';
 import { characterDecoder, sonnet } from '../../tests/models/characters.js';
-import { findExecutor } from '../../tests/parity/executors.js';
 import { root } from '../../tests/workspace/repository.js';
 import { batchesFor, sentences, smallBert } from './given.js';
 import { useFolder } from './surroundings.js';
@@ -56,7 +54,6 @@ const use = useHub();
 
 const executor = compiled({ threads: 1 });
 const fixtures = join(root, 'packages/tasks/test/fixtures');
-const { skipped: withoutWebgpu } = await findExecutor('compiled on WebGPU');
 
 const text = `Once upon a time\n${sonnet}`;
 /** A small random Llama with the characters of that text as its vocabulary: files by name. */
@@ -222,27 +219,6 @@ describe('the engine', () => {
   });
 
   it('trains it in a worker thread', async () => {
-    const { peft, data } = await adapted();
-    const before = activeAdapter(peft).values;
-    // #region worker
-    const executor = compiled({ worker: true });
-    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // this thread stays free to answer requests
-    // #endregion worker
-    expect(activeAdapter(peft).values).not.toEqual(before);
-  });
-
-  it.skipIf(withoutWebgpu)(`trains it on a GPU${withoutWebgpu ? ` (${withoutWebgpu})` : ''}`, async () => {
-    const { peft, data: all } = await adapted();
-    const data: TrainingData = { kind: all.kind, batchesPerEpoch: 1, epoch: (index) => all.epoch(index).slice(0, 1) }; // this machine's GPU may be software on the CPU
-    const before = activeAdapter(peft).values;
-    // #region webgpu
-    const executor = compiled({ executionProviders: ['webgpu'] });
-    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 });
-    // #endregion webgpu
-    expect(activeAdapter(peft).values).not.toEqual(before);
-  });
-
-  it('trains it in a thread', async () => {
     const { peft, data } = await adapted();
     const before = activeAdapter(peft).values;
     // #region worker

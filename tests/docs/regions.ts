@@ -13,7 +13,7 @@ interface Region {
 export function runRegions(): Region[] {
   const files = ['examples', 'packages'].flatMap(filesBelow);
   return files
-    .filter((path) => path.endsWith('.test.ts') || /^packages\/[^/]+\/src\/.*\.ts$/.test(path))
+    .filter((path) => /\.(?:test|e2e)\.ts$/.test(path) || /^packages\/[^/]+\/src\/.*\.ts$/.test(path))
     .flatMap((path) => regionsOf(textOf(path)));
 }
 

@@ -14,7 +14,7 @@ describe('every known trap has a test with its name', () => {
   const named = new Map<number, string[]>();
   for (const file of [...filesBelow('packages'), ...filesBelow('tests')]) {
     if (file.includes('node_modules') || file.includes('/dist/')) continue;
-    const isTest = file.endsWith('.test.ts') || file.includes('/testing/conformance/');
+    const isTest = /\.(?:test|e2e)\.ts$/.test(file) || file.includes('/testing/conformance/');
     for (const trap of isTest ? trapsIn(textOf(file)) : []) named.set(trap, [...(named.get(trap) ?? []), file]);
   }
 
@@ -46,7 +46,7 @@ describe('every known trap has a mutation', () => {
   it.each(mutations)('in $file, for trap $trap: its text is there exactly once', ({ file, search, replace, test }) => {
     expect(textOf(file).split(search), search).toHaveLength(2);
     expect(replace).not.toBe(search);
-    expect(test).toMatch(/\.test\.ts$/); // `npm test` catches it
+    expect(test).toMatch(/\.(?:test|e2e)\.ts$/);
     expect(textOf(test)).toMatch(/\b(?:it|describe|testMethod)\b/);
   });
 });

@@ -97,11 +97,19 @@ function titles(number: string): string {
 /** Runs the tests of some files that are named after a trap. */
 function outcomes(copy: string, files: readonly string[], number: string): Outcome[] {
   const report = join(copy, 'report.json');
-  rmSync(report, { force: true });
   const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
   const options = ['-t', titles(number), '--reporter=json', `--outputFile=${report}`];
-  spawnSync(process.execPath, [vitest, 'run', ...files, ...options], { cwd: copy, timeout: RUN_MILLISECONDS });
-  if (!existsSync(report)) return [];
+  return ['vitest.config.ts', 'vitest.e2e.config.ts'].flatMap((config) => {
+    const own = files.filter((file) => file.endsWith('.e2e.ts') === config.includes('.e2e.'));
+    if (own.length === 0) return [];
+    const command = [vitest, 'run', '--config', config, ...own, ...options];
+    rmSync(report, { force: true });
+    spawnSync(process.execPath, command, { cwd: copy, timeout: RUN_MILLISECONDS });
+    return existsSync(report) ? readOutcomes(copy, report) : [];
+  });
+}
+
+function readOutcomes(copy: string, report: string): Outcome[] {
   const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as {
     testResults: { name: string; assertionResults: { fullName: string; status: string }[] }[];
   };

@@ -4,18 +4,8 @@ import { testMethod } from '@peftjs/core/testing';
 testMethod(adalora, {
   configs: {
     default: { initR: 4, targetR: 3 },
-    released: {
-      initR: 4,
-      targetR: 3,
-      orthRegularizer: 'unsquared-mean',
-      orthRegWeight: 0.1,
-      allocator: 'released',
-      deltaT: 2,
-    },
-    magnitude: { initR: 4, targetR: 3, importance: 'magnitude', orthRegWeight: 0, deltaT: 3 },
     parameters: { initR: 4, targetR: 3, budgetUnit: 'parameters', tinit: 2, tfinal: 3, loraDropout: 0.2 },
     compacted: { initR: 4, targetR: 1, tfinal: 4, orthRegWeight: 0.1, loraDropout: 0.2, compact: true },
-    'compacted doublets': { parametrization: 'lora', initR: 4, targetR: 2, compact: true },
   },
   learningRate: 0.03,
   invalid: [

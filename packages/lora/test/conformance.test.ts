@@ -1,41 +1,19 @@
 import { testMethod } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 
-const norm = "DoRA's norm";
-
 testMethod(lora, {
   configs: {
     default: {},
     uneven: { r: 3, rankPattern: { value: 1 }, alphaPattern: { 'ffn.in': 4 }, useRslora: true, loraDropout: 0.2 },
-    random: { r: 2, initLoraWeights: false, loraplusLrRatio: 4 },
-    orthogonal: { r: 4, initLoraWeights: 'orthogonal' },
     embeddings: { r: 3, targetModules: ['embeddings', 'query'], initLoraWeights: 'gaussian' },
     dora: { r: 3, useDora: true },
-    'dora of embeddings': { r: 2, targetModules: ['embeddings', 'value'], useDora: true, loraDropout: 0.1 },
     pissa: { r: 2, initLoraWeights: 'pissa' },
-    'pissa with dora': { r: 2, initLoraWeights: 'pissa_niter_4', useDora: true },
-    olora: { r: 3, initLoraWeights: 'olora', loraAlpha: 3 },
-    'lora-ga': { r: 2, initLoraWeights: 'lora_ga' },
-    'lora-ga with dora': { r: 2, initLoraWeights: 'lora_ga', useDora: true, loraDropout: 0.1 },
     eva: { r: 2, initLoraWeights: 'eva' },
     'lora-fa': { r: 4, loraFa: true },
     'biases of adapted modules': { r: 2, bias: 'lora_only', loraBias: true, targetModules: ['query', 'ffn.in'] },
-    'all biases': { r: 2, bias: 'all', targetModules: ['query', 'value'] },
   },
-  randomAtInit: ['random'],
-  detached: { dora: norm, 'dora of embeddings': norm, 'pissa with dora': norm, 'lora-ga with dora': norm },
-  budgets: {
-    orthogonal: [4],
-    dora: [3],
-    'dora of embeddings': [3],
-    pissa: [4],
-    'pissa with dora': [5],
-    olora: [4],
-    'lora-ga': [4],
-    'lora-ga with dora': [5],
-    'biases of adapted modules': [4],
-    'all biases': [],
-  },
+  detached: { dora: "DoRA's norm" },
+  budgets: { dora: [3], pissa: [4], 'biases of adapted modules': [4] },
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: 'much' }, field: 'loraAlpha' },

@@ -4,10 +4,7 @@ import { sora } from '@peftjs/sora';
 testMethod(sora, {
   configs: {
     default: {},
-    budgeted: { r: 4, budget: 400, variant: 'paper' },
-    released: { r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 },
     compacted: { r: 4, sparseLambda: 1, compactEvery: 4, loraDropout: 0.2 },
-    'compacted to a budget': { r: 4, budget: 400, compactEvery: 1 },
     'choosing, compacted': { r: 4, variant: 'choosing', sparseLambda: 1, compactEvery: 4 },
     uneven: { r: 3, rankPattern: { value: 2 }, alphaPattern: { 'ffn.in': 4 }, gateInit: 'ones' },
   },

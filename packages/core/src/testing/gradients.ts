@@ -59,10 +59,15 @@ export function slopesByDifferences(peft: PeftModel): Slope[] {
   });
 }
 
-/** Groups the keys of the trained tensors by name and kind of module. */
+/**
+ * Groups the keys of the trained tensors by name and kind of module. The head is the same with every method: it is only
+ * included if there is nothing else.
+ */
 function trainedKinds(peft: PeftModel): Record<string, string[]> {
   const kinds: Record<string, string[]> = {};
-  for (const { key, name, layer } of trainedTensors(allLayers(activeAdapter(peft)))) {
+  const adapter = activeAdapter(peft);
+  const own = Object.keys(adapter.layers).length > 0 ? adapter.layers : allLayers(adapter);
+  for (const { key, name, layer } of trainedTensors(own)) {
     (kinds[`${name} of ${layer.site.kind}`] ??= []).push(key);
   }
   return kinds;

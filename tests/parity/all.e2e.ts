@@ -4,4 +4,4 @@ import { moreNetworks, parityNetworks } from './networks.js';
 import { methodSubjects, networkSubjects } from './subjects.js';
 
 const networks = await networkSubjects([...parityNetworks, ...moreNetworks]);
-await testParity(await findExecutors({ isOptional: true }), (found) => [...methodSubjects(found), ...networks(found)]);
+await testParity(await findExecutors('e2e'), (found) => [...methodSubjects(found), ...networks(found)]);
