@@ -18,9 +18,10 @@ describe('parseOptions', () => {
     [{ r: 0 }, 'r', /'r' is 0; expected >=1/],
     [{ r: 2.5 }, 'r', /'r' is 2\.5/],
     [{ r: '8' }, 'r', /'r' is '8'; expected number/],
+    [{ r: 8n }, 'r', /'r' is 8; expected number/],
     [{ alpha: NaN }, 'alpha', /'alpha' is NaN/],
     [{ mode: 'c' }, 'mode', /'mode' is 'c'; expected \("a" \| "b"\)/],
-  ])('rejects %j in one line that names the field', (input, path, message) => {
+  ])('rejects %o in one line that names the field', (input, path, message) => {
     expect(() => parse(input)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path, message: expect.stringMatching(message) as string }),
     );
