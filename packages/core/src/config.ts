@@ -115,6 +115,6 @@ export function describe(value: unknown): string {
   if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
   if (value === undefined) return 'missing';
   if (typeof value === 'function') return 'a function';
-  if (typeof value === 'object' && value !== null) return JSON.stringify(value).slice(0, SHOWN);
-  return String(value as bigint | boolean | number | symbol | null);
+  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'symbol') return value.toString();
+  return JSON.stringify(value).slice(0, SHOWN);
 }
