@@ -59,15 +59,10 @@ export function slopesByDifferences(peft: PeftModel): Slope[] {
   });
 }
 
-/**
- * Groups the keys of the trained tensors by name and kind of module. The head is the same with every method: it is only
- * included if there is nothing else.
- */
+/** Groups the keys of the trained tensors by name and kind of module. */
 function trainedKinds(peft: PeftModel): Record<string, string[]> {
   const kinds: Record<string, string[]> = {};
-  const adapter = activeAdapter(peft);
-  const own = Object.keys(adapter.layers).length > 0 ? adapter.layers : allLayers(adapter);
-  for (const { key, name, layer } of trainedTensors(own)) {
+  for (const { key, name, layer } of trainedTensors(allLayers(activeAdapter(peft)))) {
     (kinds[`${name} of ${layer.site.kind}`] ??= []).push(key);
   }
   return kinds;
