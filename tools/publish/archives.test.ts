@@ -92,13 +92,16 @@ function nameOf({ model, task, budget, a, b }: Summary['comparisons'][number]): 
 const DRAWN = 0.005;
 
 /** The format and the numerics of the results of each archive. */
-const WRITTEN_IN: Readonly<Record<string, string>> = { standard: '2, 0', sparsity: '2, 6' };
+const WRITTEN_IN: Readonly<Record<string, string>> = { standard: '2, 6', sparsity: '2, 6' };
 /** Those of today's results: only such trials can be resumed. */
 const TODAY = '2, 6';
 
 function writtenIn(results: Awaited<ReturnType<typeof readResults>>): string[] {
   return [...new Set(results.map(({ format, versions }) => `${format}, ${versions.numerics}`))];
 }
+
+/** Today's summary of each archive. */
+const summaries = new Map<string, Summary>();
 
 it('finds the archives', () => {
   expect(runs).toContain('standard');
@@ -111,6 +114,7 @@ it.each(runs)("reads the archive of '%s' and summarises it as published", { time
   expect(writtenIn(results)).toEqual([WRITTEN_IN[name]]);
   const { reference } = then;
   const now = summarise(results, { reference });
+  summaries.set(name, now);
   const [today, published] = [comparable(now, then), comparable(then, now)];
   expect(published.shared.comparisons.length).toBeGreaterThan(
     then.comparisons.filter(({ budget }) => budget !== 'none').length - 1,
@@ -127,8 +131,8 @@ it.each(unfinished)("the unfinished run of '%s' can be resumed", async (name) =>
   expect(writtenIn(trials)).toEqual([TODAY]);
 });
 
-it("the archive 'standard' has the stability of ranks that its page and SoRA's page report", async () => {
-  const { stability } = summarise(await readResults(join(folder, 'run.tar.gz', 'standard')), { reference: 'lora' });
+it("the archive 'standard' has the stability of ranks that its page reports", () => {
+  const { stability = [] } = summaries.get('standard') ?? {};
   const reported = stability.map(({ label, budget, verdict, ...row }) => [
     `${label} ${budget.spec}: ${verdict}`,
     ...[row.betweenSeeds, row.betweenTasks].map(({ correlation, jaccard }) =>
@@ -136,16 +140,30 @@ it("the archive 'standard' has the stability of ranks that its page and SoRA's p
     ),
   ]);
   expect(reported).toEqual([
-    ['adalora r=1: open', '0.44 0.64', '0.28 0.60'],
-    ['adalora r=2: open', '0.24 0.72', '-0.00 0.64'],
-    ['adalora r=4: open', '0.67 0.83', '0.64 0.82'],
-    ['adalora r=8: open', '0.75 0.87', '0.63 0.82'],
-    ['random-gates r=4: draw', '0.11 0.76', '1.00 1.00'],
-    ['sora r=1: draw', '-0.10 0.47', '0.90 0.94'],
-    ['sora r=2: draw', '0.08 0.67', '0.84 0.91'],
-    ['sora r=4: draw', '0.05 0.76', '0.93 0.98'],
-    ['sora r=8: draw', '0.05 0.80', '0.99 1.00'],
-    ['sora-frozen-head r=4: draw', '0.06 0.75', '0.88 0.94'],
-    ['truncated-lora r=4: open', '0.64 0.86', '0.65 0.76'],
+    ['adalora r=1: open', '0.01 0.57', '0.01 0.54'],
+    ['adalora r=4: open', '0.47 0.80', '0.33 0.75'],
+    ['adalora r=8: task', '0.85 0.89', '0.79 0.86'],
+    ['alora r=1: open', '0.09 0.44', '-0.13 0.42'],
+    ['alora r=4: open', '0.01 0.68', '0.18 0.69'],
+    ['alora r=8: open', '0.21 0.66', '-0.12 0.58'],
+    ['bayes-lora r=1: open', '0.87 0.69', '0.86 0.69'],
+    ['bayes-lora r=4: open', '0.94 0.88', '0.90 0.84'],
+    ['bayes-lora r=8: open', '0.94 0.91', '0.90 0.88'],
+    ['dynamic-dora r=1: open', ' 0.97', ' 0.97'],
+    ['dynamic-dora r=4: open', '0.04 0.80', '0.41 0.86'],
+    ['dynamic-dora r=8: open', '0.15 0.83', '0.06 0.82'],
+    ['ela-lora r=4: open', '0.32 0.82', '-0.03 0.80'],
+    ['ela-lora r=8: open', '0.27 0.87', '0.16 0.86'],
+    ['gora r=4: task', '1.00 0.97', '0.98 0.93'],
+    ['gora r=8: task', '1.00 0.96', '0.98 0.93'],
+    ['random-gates r=4: draw', '-0.10 0.66', '1.00 1.00'],
+    ['sora r=1: open', '0.39 0.69', '0.34 0.65'],
+    ['sora r=4: open', '0.81 0.85', '0.66 0.72'],
+    ['sora r=8: open', '0.96 0.93', '0.95 0.84'],
+    ['sora-frozen-head r=4: task', '0.75 0.85', '0.49 0.62'],
+    ['sora-paper r=1: draw', '0.17 0.56', '0.95 0.96'],
+    ['sora-paper r=4: draw', '0.19 0.78', '0.84 0.93'],
+    ['sora-paper r=8: draw', '0.01 0.84', '0.93 0.97'],
+    ['truncated-lora r=4: open', '0.78 0.84', '0.67 0.73'],
   ]);
 });
