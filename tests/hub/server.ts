@@ -354,7 +354,7 @@ function sendFile(response: ServerResponse, { request, one, bytes, etag, how, co
     response.write(body.subarray(0, how.stallAfter));
   } else if (how && 'cutAfter' in how) {
     one.sent = Math.min(how.cutAfter, body.length);
-    response.write(body.subarray(0, how.cutAfter), () => setTimeout(() => response.destroy(), 20));
+    response.write(body.subarray(0, how.cutAfter), () => response.socket?.end()); // destroying it could lose what was sent
   } else {
     one.sent = body.length;
     response.end(body);
