@@ -273,14 +273,15 @@ describe('a broken connection', () => {
 
   it('is an error if it breaks again and again, and the next call resumes', async () => {
     shortenWaits();
-    use.hub.disturb(STORED, { cutAfter: 70_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
+    // Less than the 64 KiB that arrive at once: fetch drops a second part if the connection breaks while the first is written.
+    use.hub.disturb(STORED, { cutAfter: 60_000 }, ...Array.from({ length: 5 }, () => ({ cutAfter: 0 })));
     const error = await failure(fromPretrained(BERT));
     expect(error.message).toMatch(
-      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 70000 of 146644 bytes; load it again to resume$/,
+      /^peftjs-tests\/bert-tiny\/model\.safetensors: the connection was cut 5 times \(.+\) at 60000 of 146644 bytes; load it again to resume$/,
     );
     use.hub.seen.length = 0;
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
-    expect(sentFrom(STORED)).toBe(weights.length - 70_000);
+    expect(sentFrom(STORED)).toBe(weights.length - 60_000);
     expect((await blobs()).filter((name) => name.endsWith('.incomplete'))).toEqual([]);
   });
 });
