@@ -6,10 +6,10 @@ import { FLOAT32, type Tolerance } from '../../packages/bench/src/run/parity.js'
 interface ParityExecutor {
   readonly name: string;
   readonly tolerance: Tolerance;
-  /** All cases or, to save time, one case of each family of methods and of networks. */
+  /** What `npm run test:e2e` tests: all cases or, on a slow executor, one of each family of methods and of networks. */
   readonly cases: 'all' | 'one of each family';
-  /** Whether it is tested in `npm test` or, for lack of time, in `npm run test:e2e`. */
-  readonly suite: 'test' | 'e2e';
+  /** Whether `npm test` also tests it, with one case of each family. */
+  readonly inNpmTest?: boolean;
   /** Whether it needs something that a machine may lack. It is then skipped by name, with the reason. */
   readonly isOptional?: boolean;
   /** Starts it. @throws if something is missing. */
@@ -22,13 +22,12 @@ const exact: Tolerance = { outputs: 0, gradients: 0, steps: 0 };
 /** All executors. A new one only needs one line. */
 // prettier-ignore
 const parityExecutors: readonly ParityExecutor[] = [
-  { name: 'compiled on the CPU', tolerance: FLOAT32, cases: 'one of each family', suite: 'test', open: () => opened(compiled({ threads: 1 })) },
-  { name: 'compiled on the CPU', tolerance: FLOAT32, cases: 'all', suite: 'e2e', open: () => opened(compiled({ threads: 1 })) },
-  { name: 'compiled on WebGPU', tolerance: FLOAT32, cases: 'one of each family', suite: 'e2e', isOptional: true, open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
-  { name: 'compiled on WebAssembly', tolerance: FLOAT32, cases: 'one of each family', suite: 'e2e', open: async () => opened(compiled({ threads: 1, runtime: await onnxruntimeWeb() })) },
-  { name: 'eager on TensorFlow', tolerance: FLOAT32, cases: 'all', suite: 'e2e', isOptional: true, open: () => eager({ backend: 'tensorflow' }) },
-  { name: 'eager on WebAssembly', tolerance: FLOAT32, cases: 'all', suite: 'e2e', open: () => eager({ backend: 'wasm' }) },
-  { name: 'eager on the CPU', tolerance: exact, cases: 'one of each family', suite: 'test', open: () => eager({ backend: 'cpu' }) },
+  { name: 'compiled on the CPU', tolerance: FLOAT32, cases: 'all', inNpmTest: true, open: () => opened(compiled({ threads: 1 })) },
+  { name: 'compiled on WebGPU', tolerance: FLOAT32, cases: 'one of each family', isOptional: true, open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },
+  { name: 'compiled on WebAssembly', tolerance: FLOAT32, cases: 'one of each family', open: async () => opened(compiled({ threads: 1, runtime: await onnxruntimeWeb() })) },
+  { name: 'eager on TensorFlow', tolerance: FLOAT32, cases: 'all', isOptional: true, open: () => eager({ backend: 'tensorflow' }) },
+  { name: 'eager on WebAssembly', tolerance: FLOAT32, cases: 'all', open: () => eager({ backend: 'wasm' }) },
+  { name: 'eager on the CPU', tolerance: exact, cases: 'one of each family', inNpmTest: true, open: () => eager({ backend: 'cpu' }) },
 ];
 
 /** An executor of this machine, or the reason why it is skipped. */
@@ -37,11 +36,12 @@ export interface Found extends ParityExecutor {
   readonly skipped?: string;
 }
 
-/** The executors of a suite, each of them tried. */
-export async function findExecutors(suite: ParityExecutor['suite']): Promise<Found[]> {
+/** The executors that `npm test` or `npm run test:e2e` tests, each of them tried. */
+export async function findExecutors(run: 'test' | 'e2e'): Promise<Found[]> {
   const found: Found[] = [];
   for (const candidate of parityExecutors) {
-    if (candidate.suite === suite) found.push(await tried(candidate));
+    if (run === 'e2e') found.push(await tried(candidate));
+    else if (candidate.inNpmTest) found.push({ ...(await tried(candidate)), cases: 'one of each family' });
   }
   return found;
 }
