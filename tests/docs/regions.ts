@@ -1,4 +1,4 @@
-import { filesBelow, textOf } from '../workspace/repository.js';
+import { filesBelow, isTestFile, textOf } from '../workspace/repository.js';
 
 /** The lines of a program between `// #region name` and `// #endregion name`, for a page to show. */
 interface Region {
@@ -13,7 +13,7 @@ interface Region {
 export function runRegions(): Region[] {
   const files = ['examples', 'packages'].flatMap(filesBelow);
   return files
-    .filter((path) => /\.(?:test|e2e)\.ts$/.test(path) || /^packages\/[^/]+\/src\/.*\.ts$/.test(path))
+    .filter((path) => isTestFile(path) || /^packages\/[^/]+\/src\/.*\.ts$/.test(path))
     .flatMap((path) => regionsOf(textOf(path)));
 }
 

@@ -31,6 +31,11 @@ export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 const generated = /(?:^|\/)(?:node_modules|dist|coverage)$|^results$|^docs\/reference\/api$/;
 
+/** Whether a file holds tests, of `npm test` or of `npm run test:e2e`. */
+export function isTestFile(path: string): boolean {
+  return /\.(?:test|e2e)\.ts$/.test(path);
+}
+
 /** The files in a folder of the repository, by path from its root, without generated and hidden ones. */
 export function filesBelow(folder: string): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {

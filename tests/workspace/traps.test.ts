@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { filesBelow, textOf } from './repository.js';
+import { filesBelow, isTestFile, textOf } from './repository.js';
 
 /** The known ways to get these methods wrong are numbered; each has a test that is named after it. */
 const TRAPS = Array.from({ length: 32 }, (_, index) => index + 1);
@@ -14,7 +14,7 @@ describe('every known trap has a test with its name', () => {
   const named = new Map<number, string[]>();
   for (const file of [...filesBelow('packages'), ...filesBelow('tests')]) {
     if (file.includes('node_modules') || file.includes('/dist/')) continue;
-    const isTest = /\.(?:test|e2e)\.ts$/.test(file) || file.includes('/testing/conformance/');
+    const isTest = isTestFile(file) || file.includes('/testing/conformance/');
     for (const trap of isTest ? trapsIn(textOf(file)) : []) named.set(trap, [...(named.get(trap) ?? []), file]);
   }
 
@@ -46,7 +46,7 @@ describe('every known trap has a mutation', () => {
   it.each(mutations)('in $file, for trap $trap: its text is there exactly once', ({ file, search, replace, test }) => {
     expect(textOf(file).split(search), search).toHaveLength(2);
     expect(replace).not.toBe(search);
-    expect(test).toMatch(/\.(?:test|e2e)\.ts$/);
+    expect(isTestFile(test)).toBe(true);
     expect(textOf(test)).toMatch(/\b(?:it|describe|testMethod)\b/);
   });
 });
