@@ -21,6 +21,20 @@ describe('the columns of a table', () => {
   });
 
   it.each([
+    [
+      ['text', 'text_b', 'label'],
+      ['text', 'text_b'],
+    ],
+    [
+      ['text_b', 'text_a', 'label'],
+      ['text_a', 'text_b'],
+    ],
+    [['text', 'text_a', 'label'], ['text']],
+  ])('%j hold the texts %j', (columns, texts) => {
+    expect(layoutOf(table(columns), {}, 'pairs.tsv').texts).toEqual(texts);
+  });
+
+  it.each([
     [['review', 'mood'], {}, /the lists .*, got "review", "mood"; rename them, or set .*--text-column, --label-column/],
     [['review', 'mood'], { textColumn: 'review' }, /expected a column "label", got "review", "mood"; .*--label-column/],
     [['review', 'mood'], { labelColumn: 'mood' }, /expected a column "text" .*, got "review", "mood"; .*--text-column/],

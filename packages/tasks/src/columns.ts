@@ -40,8 +40,9 @@ export interface Layout {
 const WORDS = [TOKENS, 'words'];
 const TAG_LISTS = [TAGS, 'tags'];
 const LABELS = ['label', 'labels'];
+const SECOND = 'text_b';
 const PAIRS = [
-  ['text_a', 'text_b'],
+  ['text_a', SECOND],
   ['sentence1', 'sentence2'],
 ] as const;
 const ANCHORS = ['anchor', 'query', 'question'];
@@ -153,7 +154,7 @@ function knownTexts(columns: readonly string[], kind: TaskKind | undefined): rea
   const has = (name: string): boolean => columns.includes(name);
   const words = WORDS.find(has);
   if (words !== undefined && (TAG_LISTS.some(has) || kind === 'token-classification' || !has('text'))) return [words];
-  if (has('text')) return ['text'];
+  if (has('text')) return has(SECOND) ? ['text', SECOND] : ['text'];
   const pair = PAIRS.find((names) => names.every(has));
   if (pair) return pair;
   const [anchor, positive] = [ANCHORS.find(has), POSITIVES.find(has)];

@@ -69,7 +69,7 @@ const EXTENSIONS: Readonly<Record<string, TableFormat>> = {
  *
  * | columns | kind |
  * | --- | --- |
- * | `text`, or `text_a` and `text_b`; `label` | classification or regression |
+ * | `text`, or `text` (`text_a`) and `text_b`; `label` | classification or regression |
  * | the same; `labels`, a list or separated by `labelSeparator` | multi-label |
  * | the lists `tokens` and `ner_tags` (or `tags`); CoNLL | token-classification |
  * | `anchor` and `positive`; with `negative` | pairs; triplets |
