@@ -222,8 +222,10 @@ function withoutRates(study: StudyInput): StudyInput {
   };
 }
 
-/** Uses all rows and tokens of the user's own data, whatever a preset limits built-in data to. */
-const WHOLE: StudyInput = { protocol: { rows: null, devRows: null, maxTokens: null, selectionRows: null } };
+/** Uses all rows and tokens of the user's own data, and the epochs that they need, whatever a preset says of built-in data. */
+const WHOLE: StudyInput = {
+  protocol: { rows: null, devRows: null, maxTokens: null, epochs: null, selectionRows: null },
+};
 
 /** @throws ConfigError for an unknown preset, one without a full size if `--full` is given, or one that needs data. */
 function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {

@@ -22,7 +22,7 @@ const context = (above: StudyInput = {}): TrialContext => ({
   versions: { numerics: 1 },
   methodVersions: new Map(),
   fingerprints: { model: 'm', data: { a: 'a', b: 'b' } },
-  maxTokens: { a: 16, b: 24 },
+  lengths: { a: { maxTokens: 16, epochs: 3 }, b: { maxTokens: 24, epochs: 3 } },
   budgeted: new Set(['lora', 'sora']),
   headOnly: new Set(['head']),
   defaultRates: new Map(),

@@ -1,6 +1,5 @@
 import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
-import type { Stages } from '../study/study.js';
-import type { Trial } from '../study/trials.js';
+import { epochsOf, type Trial } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 import type { MeasuredTask } from './runner.js';
 import { runTrial } from './trial.js';
@@ -33,13 +32,6 @@ export async function measureTask(trial: Trial, prepared: PreparedTrial): Promis
   const batches = steps + (FORWARD * judged) / rowsAtOnce;
   const trialSeconds = compileSeconds + (batches * stepMedianMs) / 1000;
   return { task, arm, stepMedianMs, compileSeconds, rows: rowsAtOnce, tokens: tokensOf(batch), trialSeconds };
-}
-
-/** The epochs of a whole trial, in all its stages. */
-function epochsOf({ protocol, settings }: Pick<Trial, 'protocol' | 'settings'>): number {
-  const stages: Stages | undefined = settings.stages;
-  if (!stages) return protocol.epochs;
-  return (stages.epochs ?? protocol.epochs) + (stages.levels.length - 1) * stages.stageEpochs;
 }
 
 /** The full batch of median length. */

@@ -20,9 +20,9 @@ import { findNonJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../study/study.js';
-import { numericVersions, type TrialContext } from '../study/trials.js';
+import { numericVersions, type Lengths, type TrialContext } from '../study/trials.js';
 import { dataFingerprint } from './as-planned.js';
-import { plannedTokens } from './planned-tokens.js';
+import { plannedLengths } from './planned-lengths.js';
 import { modelTaskOf } from './prepare.js';
 import { assertStarts } from './processes.js';
 
@@ -58,8 +58,8 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
   process.stderr.write(`${commandName}: loading ${study.model}\n`);
   const model = await modelFor([...tasks.values()], study.model, engine);
   tryConfigs(study, methods, model);
-  const maxTokens: Record<string, number> = {};
-  for (const [name, task] of tasks) maxTokens[name] = await plannedTokens(task, model, study.protocol);
+  const lengths: Record<string, Lengths> = {};
+  for (const [name, task] of tasks) lengths[name] = await plannedLengths(task, model, study.protocol);
   for (const task of tasks.values()) sayHeldOut(task);
   const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
     new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
@@ -75,7 +75,7 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
       ),
     ),
     versions: { ...(await numericVersions()), ...versions },
-    maxTokens,
+    lengths,
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,

@@ -23,7 +23,7 @@ import { weightDtype } from '../registry/executors.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask } from '../registry/tasks.js';
 import type { StudyProtocol } from '../study/study.js';
-import type { Trial, TrialProtocol } from '../study/trials.js';
+import type { Lengths, Trial, TrialProtocol } from '../study/trials.js';
 
 /** The model and data of a trial. */
 export interface PreparedTrial {
@@ -158,7 +158,7 @@ export interface SplitRows {
 }
 
 /** What a protocol says of rows. */
-type RowsProtocol = Omit<StudyProtocol, 'maxTokens' | 'learningRate'>;
+type RowsProtocol = Omit<StudyProtocol, keyof Lengths | 'learningRate'>;
 
 /**
  * Samples and splits the rows of a task as a protocol says.

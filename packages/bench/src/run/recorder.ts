@@ -1,8 +1,7 @@
 import { median } from 'simple-statistics';
 import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
 import { boundedHistory, type DoneTrial, type HistoryRow } from '../results/schema.js';
-import { epochsBefore } from '../study/study.js';
-import type { Trial } from '../study/trials.js';
+import { epochsOf, type Trial } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 
 /** Records a training run for the result file. Its clock starts when it is made. */
@@ -43,7 +42,7 @@ export interface StoredTrialRecord {
 
 /** Makes a recorder of a trial that also reports progress. */
 export function trialRecorder(
-  { protocol, settings: { stages } }: Trial,
+  trial: Trial,
   { selection }: Pick<PreparedTrial, 'selection'>,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): TrialRecorder {
@@ -55,7 +54,7 @@ export function trialRecorder(
   let peak = 0;
   let metric: TrialProgress['metric'];
   const spent = (): number => spentBefore + performance.now() - made.clock;
-  const epochs = stages ? epochsBefore(stages.levels.length, stages, protocol.epochs) : protocol.epochs;
+  const epochs = epochsOf(trial);
   return {
     onStep(
       { step, totalSteps, epoch, loss, objective, learningRate, storedParameters, ranks, milliseconds: ms },

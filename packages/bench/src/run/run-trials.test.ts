@@ -21,7 +21,7 @@ const context: TrialContext = {
   versions: { numerics: NUMERICS },
   methodVersions: new Map(),
   fingerprints: { model: '', data: {} },
-  maxTokens: { mine: 24 },
+  lengths: { mine: { maxTokens: 24, epochs: 2 } },
   budgeted: new Set(['lora']),
   headOnly: new Set(),
   defaultRates: new Map(),

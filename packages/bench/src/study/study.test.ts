@@ -89,7 +89,10 @@ describe('planTrials', () => {
     versions: { numerics: 1, node: '20' },
     methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
-    maxTokens: { 'uci-sentiment': 40, 'wordnet-supersense': 24 },
+    lengths: {
+      'uci-sentiment': { maxTokens: 40, epochs: 2 },
+      'wordnet-supersense': { maxTokens: 24, epochs: 2 },
+    },
     budgeted: new Set(['lora', 'adalora', 'sora']),
     headOnly: new Set(['head']),
     defaultRates: new Map(),
@@ -176,9 +179,12 @@ describe('planTrials', () => {
       14,
     );
     expect(shared({ methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.1' }]]) })).toBe(28 - 8);
-    expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { epochs: 9 } }]) })).toBe(0);
     const trained = composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { matchOn: 'trained' } }]);
     expect(shared({ study: trained })).toBe(0);
-    expect(shared({ maxTokens: { ...context.maxTokens, 'wordnet-supersense': 32 } })).toBe(14);
+    for (const changed of [
+      { maxTokens: 32, epochs: 2 },
+      { maxTokens: 24, epochs: 9 },
+    ])
+      expect(shared({ lengths: { ...context.lengths, 'wordnet-supersense': changed } })).toBe(14);
   });
 });

@@ -100,8 +100,8 @@ const armEntries = {
 };
 
 const protocolEntries = {
-  /** Passes over the training rows. Default 3. */
-  epochs: v.optional(integerFrom(1), 3),
+  /** Passes over the training rows; null for at least 3, and more for few labelled rows. Default null. */
+  epochs: v.nullish(integerFrom(1), null),
   /** Rows per training batch. Default 32. */
   batchSize: v.optional(integerFrom(1), 32),
   /** Rows per evaluation batch. Default 64. */

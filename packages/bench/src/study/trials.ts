@@ -6,15 +6,22 @@ import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
 import { canonical } from '../results/json.js';
-import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
+import { budgetsOf, epochsBefore, type ArmSettings, type Study, type StudyProtocol } from './study.js';
+
+/** How long the rows of a task are and how long it is trained, chosen or found when the run was planned. */
+export interface Lengths {
+  /** The length at which rows are cut, in tokens. */
+  readonly maxTokens: number;
+  /** Passes over the training rows. */
+  readonly epochs: number;
+}
 
 /** A study's protocol in which nothing is left to defaults. */
-export type TrialProtocol = Omit<StudyProtocol, 'maxTokens' | 'learningRate'> & {
-  /** The length at which the rows of the task are cut, chosen or found when the run was planned. */
-  readonly maxTokens: number;
-  /** Peak learning rate of the head, and of an arm that has none of its own. */
-  readonly learningRate: number;
-};
+export type TrialProtocol = Omit<StudyProtocol, keyof Lengths | 'learningRate'> &
+  Lengths & {
+    /** Peak learning rate of the head, and of an arm that has none of its own. */
+    readonly learningRate: number;
+  };
 
 /** Peak learning rates where neither the study nor the method names one. */
 const HEAD_RATE = 2e-3;
@@ -76,8 +83,8 @@ export interface TrialContext {
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
   /** Content hashes of the model and data. */
   readonly fingerprints: Fingerprints;
-  /** The maximal row length in tokens, by task. */
-  readonly maxTokens: Readonly<Record<string, number>>;
+  /** The lengths of rows and training, by task. */
+  readonly lengths: Readonly<Record<string, Lengths>>;
   /** The methods that support budgets; others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train only the head, at the protocol's rate, so there is nothing to tune. */
@@ -129,7 +136,7 @@ export function trialOf(
   { settings: { method, tuning: _grid, budgets: _budgets, ...settings }, judgedOn = 'dev', ...choice }: Choice,
   tuning: TunedRate | null = null,
 ): Trial {
-  const { data, engine, versions, methodVersions, fingerprints, maxTokens } = context;
+  const { data, engine, versions, methodVersions, fingerprints, lengths } = context;
   const { model, protocol } = context.study;
   const learningRate = tuning?.chosen ?? settings.learningRate ?? defaultRate(context, method);
   return withId({
@@ -141,7 +148,7 @@ export function trialOf(
     model,
     protocol: {
       ...protocol,
-      maxTokens: maxTokens[choice.task] as number,
+      ...(lengths[choice.task] as Lengths),
       learningRate: protocol.learningRate ?? HEAD_RATE,
     },
     data,
@@ -189,6 +196,11 @@ export function optimizerOf({ weightDecay }: Pick<StudyProtocol, 'weightDecay'>)
 
 function plain(text: string): string {
   return text.replace(/[^A-Za-z0-9.]+/g, '_').replace(/^[._]+/, '');
+}
+
+/** The epochs of a whole trial, in all its stages. */
+export function epochsOf({ protocol: { epochs }, settings: { stages } }: Pick<Trial, 'protocol' | 'settings'>): number {
+  return stages ? epochsBefore(stages.levels.length, stages, epochs) : epochs;
 }
 
 /** A learning rate that was tried. */

@@ -12,6 +12,7 @@ import {
 } from '@peftjs/tasks';
 import type { LoadedLanguageTask, LoadedTask } from '../registry/tasks.js';
 import type { StudyProtocol } from '../study/study.js';
+import type { Lengths } from '../study/trials.js';
 import { describeLosses, encodeLabelledTask, encodeLanguageTask, splitRows, type SplitRows } from './prepare.js';
 
 /** The most tokens of a row by default: the memory and time of a step grow with them, whatever the model's limit. */
@@ -19,25 +20,34 @@ const MAX_BY_ITSELF = 512;
 /** Tokens of a row of packed texts, which lose nothing at any length. */
 const PACKED = 128;
 
+/** Steps that a small task is trained for: with fewer, the methods that learn slowly end little above chance. */
+const MIN_STEPS = 200;
+const [MIN_EPOCHS, MAX_EPOCHS] = [3, 20];
+
 type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>;
 
 /**
- * Returns the maximal row length of a task, for every trial of a run: the protocol's, or else what the training rows
- * need. Warns once about what rows lose at that length, and about classes that only selection rows have.
+ * Returns the maximal row length of a task and its epochs, for every trial of a run: the protocol's, or else what the
+ * training rows need. Warns once about what rows lose at that length, and about classes that only selection rows have.
  * @throws PeftError for rows that cannot be encoded.
  */
-export async function plannedTokens(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<number> {
+export async function plannedLengths(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<Lengths> {
   if (task.kind === 'causal-lm') {
     warnOf(describeTemplate(task, model));
     const maxTokens = lengthOf(model, protocol, (most) => languageTokens(task, model, most));
     warnOf(describeLosses(task.name, encodeLanguageTask(task, model, { ...protocol, maxTokens }), model.maxTokens));
-    return maxTokens;
+    return { maxTokens, epochs: protocol.epochs ?? MIN_EPOCHS };
   }
   const split = await splitRows(task, protocol);
   const maxTokens = lengthOf(model, protocol, (most) => labelledTokens(split, model, most));
   warnOf(describeLosses(task.name, encodeLabelledTask(split, model, { maxTokens }), model.maxTokens));
   warnOf(describeLostClasses(task.name, split));
-  return maxTokens;
+  return { maxTokens, epochs: protocol.epochs ?? epochsFor(split.train.rows.length, protocol) };
+}
+
+function epochsFor(rows: number, { batchSize }: StudyProtocol): number {
+  const needed = Math.ceil(MIN_STEPS / Math.ceil(rows / batchSize));
+  return Math.min(MAX_EPOCHS, Math.max(MIN_EPOCHS, needed));
 }
 
 function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: number) => number): number {

@@ -4,7 +4,7 @@ import type { PretrainedModel } from '@peftjs/models';
 import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet, type LabelKind } from '@peftjs/tasks';
 import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
 import { composeStudy, type StudyProtocol } from '../study/study.js';
-import { plannedTokens } from './planned-tokens.js';
+import { plannedLengths } from './planned-lengths.js';
 
 let warnings: string[] = [];
 let restore = (): void => undefined;
@@ -54,18 +54,21 @@ async function language(rows: LanguageSet['rows']): Promise<LoadedLanguageTask> 
 
 const times = (count: number, length: number): number[] => Array.from({ length: count }, () => length);
 
+const maxTokensOf = async (...given: Parameters<typeof plannedLengths>): Promise<number> =>
+  (await plannedLengths(...given)).maxTokens;
+
 describe('the maximal row length of a task', () => {
   it('is what the training rows need, without a warning', async () => {
-    expect(await plannedTokens(await labelled(times(30, 99)), reader(256), protocol())).toBe(104);
+    expect(await maxTokensOf(await labelled(times(30, 99)), reader(256), protocol())).toBe(104);
     expect(warnings).toEqual([]);
   });
 
   it('is at most 512 tokens and the limit of the model, unless the protocol sets it', async () => {
     const task = await labelled(times(30, 2000));
-    expect(await plannedTokens(task, reader(4096), protocol())).toBe(512);
-    expect(await plannedTokens(task, reader(256), protocol())).toBe(256);
-    expect(await plannedTokens(task, reader(4096), protocol({ maxTokens: 1024 }))).toBe(1024);
-    expect(await plannedTokens(task, reader(256), protocol({ maxTokens: 1024 }))).toBe(256);
+    expect(await maxTokensOf(task, reader(4096), protocol())).toBe(512);
+    expect(await maxTokensOf(task, reader(256), protocol())).toBe(256);
+    expect(await maxTokensOf(task, reader(4096), protocol({ maxTokens: 1024 }))).toBe(1024);
+    expect(await maxTokensOf(task, reader(256), protocol({ maxTokens: 1024 }))).toBe(256);
     expect(warnings.map((line) => line.split('; ').at(-1))).toEqual([
       'raise the length with --max-tokens N',
       "this is the model's limit",
@@ -75,19 +78,19 @@ describe('the maximal row length of a task', () => {
 
   it('depends only on the rows that are trained on', async () => {
     const task = await labelled([...times(3, 200), ...times(197, 9)]);
-    expect(await plannedTokens(task, reader(256), protocol())).toBe(200);
-    expect(await plannedTokens(task, reader(256), protocol({ rows: 20, dataSeed: 2 }))).toBe(16);
+    expect(await maxTokensOf(task, reader(256), protocol())).toBe(200);
+    expect(await maxTokensOf(task, reader(256), protocol({ rows: 20, dataSeed: 2 }))).toBe(16);
   });
 
   it('is what prompts and completions need', async () => {
     const rows = times(20, 300).map((length, row) => ({ prompt: String(row).padEnd(length, '.'), completion: 'yes' }));
-    expect(await plannedTokens(await language(rows), reader(1024), protocol())).toBe(304);
+    expect(await maxTokensOf(await language(rows), reader(1024), protocol())).toBe(304);
     expect(warnings).toEqual([]);
   });
 
   it('is 128 tokens for texts, which are packed and lose nothing', async () => {
     const rows = times(9, 300).map((length, row) => ({ text: String(row).padEnd(length, '.') }));
-    expect(await plannedTokens(await language(rows), reader(1024), protocol())).toBe(128);
+    expect(await maxTokensOf(await language(rows), reader(1024), protocol())).toBe(128);
     expect(warnings).toEqual([]);
   });
 
@@ -96,9 +99,31 @@ describe('the maximal row length of a task', () => {
       prompt: 'p'.repeat(length) + String(row),
       completion: 'yes',
     }));
-    await plannedTokens(await language(rows), reader(1024), protocol({ maxTokens: 22 }));
+    await maxTokensOf(await language(rows), reader(1024), protocol({ maxTokens: 22 }));
     expect(warnings).toEqual([
       'talk: rows longer than 22 tokens are cut: 1 of 4 training rows; left out, because their first 22 tokens have nothing to learn: 1 training row; raise the length with --max-tokens N',
     ]);
+  });
+});
+
+describe('the epochs of a task', () => {
+  const epochsOf = async (rows: number, changed: Partial<StudyProtocol> = {}): Promise<number> =>
+    (await plannedLengths(await labelled(times(rows, 4)), reader(16), protocol(changed))).epochs;
+
+  it('are three, or as many as make 200 steps of the rows that are trained on, at most 20', async () => {
+    const batches = { batchSize: 16 };
+    expect(await epochsOf(2000, batches)).toBe(3); // 1,800 rows, 113 steps an epoch
+    expect(await epochsOf(600, batches)).toBe(6); // 540 rows, 34 steps an epoch
+    expect(await epochsOf(2000, { ...batches, rows: 600 })).toBe(6);
+    expect(await epochsOf(40, batches)).toBe(20);
+  });
+
+  it("are the protocol's, if it sets them", async () => {
+    expect(await epochsOf(40, { epochs: 1 })).toBe(1);
+  });
+
+  it('are three for a language model', async () => {
+    const rows = times(9, 300).map((length, row) => ({ text: String(row).padEnd(length, '.') }));
+    expect(await plannedLengths(await language(rows), reader(1024), protocol())).toMatchObject({ epochs: 3 });
   });
 });
