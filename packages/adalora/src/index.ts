@@ -23,7 +23,7 @@ const INITIAL_PER_TARGET = 1.5;
 export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig>({
   name: 'adalora',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
-  defaultLearningRate: 5e-3,
+  defaultLearningRate: 8e-3,
   parseConfig: parseAdaloraConfig,
   fitBudget,
   adapt(sites, config, { rng }) {

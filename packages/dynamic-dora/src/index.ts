@@ -43,6 +43,7 @@ const files = gatedLoraFiles<DynamicDoraConfig>({
 export const dynamicDora: CallableMethod<DynamicDoraConfig> = defineMethod<DynamicDoraConfig>({
   name: 'dynamic-dora',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  defaultLearningRate: 4e-3,
   parseConfig: parseDynamicDoraConfig,
   fitBudget,
   adapt(sites, config, { rng }) {

@@ -44,6 +44,7 @@ const files = gatedLoraFiles<ElaLoraConfig>({
 export const elaLora: CallableMethod<ElaLoraConfig> = defineMethod<ElaLoraConfig>({
   name: 'ela-lora',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  defaultLearningRate: 4e-3,
   parseConfig: parseElaLoraConfig,
   fitBudget,
   adapt(sites, config, { rng }) {

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import * as ort from 'onnxruntime-node';
@@ -8,6 +10,8 @@ import type { InputSpec, PureFunction } from '@peftjs/core/runtime';
 import { compiled, type OrtTensor } from '@peftjs/engine';
 import { floats, runOnce, runWith } from './cases.js';
 
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 const executor = compiled({ threads: 1 });
 const at = (t: Tensors, name: string): Tensor => t[name] as Tensor;
 const dim = (x: Tensor, axis: number): number => x.shape[axis] as number;
@@ -37,6 +41,7 @@ describe('programs are identified by what they compute', () => {
     (by: number): PureFunction =>
     (t) => ({ y: tf.mul(at(t, 'x'), by) });
   const specs = { x: f('batch', 3) };
+  const matrix = { x: f('batch', 3), w: f(3, 3) };
 
   it('the same step of a second trial opens no session', async () => {
     const { create, make } = counted();
@@ -54,11 +59,25 @@ describe('programs are identified by what they compute', () => {
     expect(create).toHaveBeenCalledTimes(1);
   });
 
+  it('the session of a function that is dropped without being disposed of is released, but not before', async () => {
+    const { released, make } = counted();
+    const w = executor.upload(floats([3, 3]));
+    const dropOne = async (): Promise<void> => {
+      await make().compile((t) => ({ y: tf.matMul(at(t, 'x'), at(t, 'w')) }), matrix, { w });
+    };
+    const { run } = await make().compile(scaled(7), specs);
+    await dropOne();
+    await vi.waitFor(() => {
+      collectGarbage();
+      expect(released).toHaveBeenCalledTimes(1);
+    });
+    expect(Object.keys(await run({ x: executor.upload(floats([2, 3])) }))).toEqual(['y']);
+  });
+
   it('constants are stored in a separate session, which is closed with its function', async () => {
     const { create, released, make } = counted();
     const maker = make();
     const fn: PureFunction = (t) => ({ y: tf.matMul(at(t, 'x'), at(t, 'w')) });
-    const matrix = { x: f('batch', 3), w: f(3, 3) };
     const [x, w, other] = [floats([2, 3]), floats([3, 3], -1, 1, 1), floats([3, 3], -1, 1, 2)].map((tensor) =>
       maker.upload(tensor),
     ) as [OrtTensor, OrtTensor, OrtTensor];

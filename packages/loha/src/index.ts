@@ -12,6 +12,7 @@ import { lohaCost, lohaLayer } from './layer.js';
 export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   name: 'loha',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  defaultLearningRate: 4e-3,
   parseConfig: parseLohaConfig,
   fitBudget,
   adapt: (sites, config, { rng }) =>

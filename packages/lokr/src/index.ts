@@ -13,6 +13,7 @@ import { lokrLayer } from './layer.js';
 export const lokr: CallableMethod<LokrConfig> = defineMethod<LokrConfig>({
   name: 'lokr',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
+  defaultLearningRate: 4e-3,
   parseConfig: parseLokrConfig,
   fitBudget,
   adapt: (sites, config, { rng }) =>

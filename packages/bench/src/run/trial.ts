@@ -14,6 +14,7 @@ import {
 import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
 import {
   evaluationOutputs,
+  releaseRuntimes,
   type Checkpoint,
   type Selection,
   type Sizing,
@@ -61,11 +62,24 @@ export interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
+  options: RunTrialOptions = {},
+): Promise<FinishedTrial> {
+  const executor = await openExecutor(trial.engine);
+  try {
+    return await runOn(executor, trial, prepared, options);
+  } finally {
+    await releaseRuntimes(executor);
+  }
+}
+
+async function runOn(
+  executor: Executor,
+  trial: Trial,
+  prepared: PreparedTrial,
+  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions,
 ): Promise<FinishedTrial> {
   const recorder = trialRecorder(trial, prepared, onProgress);
   const { method } = await resolveMethod(trial.method);
-  const executor = await openExecutor(trial.engine);
   const fitted = fitConfig(method, prepared.model, trial);
   const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);

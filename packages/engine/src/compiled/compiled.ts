@@ -236,10 +236,19 @@ interface Parts {
   readonly constants: Values;
 }
 
+/**
+ * Releases the programs of functions that were dropped without being disposed of, for example with an executor that was
+ * made for one evaluation. JavaScript frees only their handles: their sessions would stay open.
+ */
+const dropped = new FinalizationRegistry<Programs>((programs) => {
+  programs.dispose().catch(() => undefined); // nobody waits for it
+});
+
 function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTensor> {
   const { programs, specs, constants } = parts;
   const running = new Set<Promise<unknown>>();
   let isDisposed = false;
+  dropped.register(running, programs, programs); // every method holds `running`, also one taken out of the object
   return {
     get compileMs() {
       return before + programs.milliseconds();
@@ -259,6 +268,7 @@ function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTen
     async dispose() {
       if (isDisposed) return;
       isDisposed = true;
+      dropped.unregister(programs);
       await Promise.allSettled(running);
       await programs.dispose();
     },
