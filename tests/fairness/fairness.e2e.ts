@@ -24,7 +24,7 @@ async function everyTrial(): Promise<Trial[]> {
     versions: { numerics: 1 },
     methodVersions: new Map(),
     fingerprints: { model: '', data: {} },
-    maxTokens: { 'uci-sentiment': 24 },
+    lengths: { 'uci-sentiment': { maxTokens: 24, epochs: 2 } },
     headOnly: new Set(['head']),
     defaultRates: new Map(),
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),

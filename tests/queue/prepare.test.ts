@@ -32,7 +32,7 @@ beforeAll(async () => {
       versions: await numericVersions(),
       methodVersions: new Map([['lora', { [offer.packageName]: offer.version }]]),
       fingerprints: { model: '', data: {} },
-      maxTokens: { train: 24 },
+      lengths: { train: { maxTokens: 24, epochs: 1 } },
       budgeted: new Set(['lora']),
       headOnly: new Set(),
       defaultRates: new Map(),

@@ -91,6 +91,9 @@ function nameOf({ model, task, budget, a, b }: Summary['comparisons'][number]): 
  */
 const DRAWN = 0.005;
 
+/** The 97.5 % quantile of Student's t with 6 degrees of freedom. */
+const T_OF_6 = 2.4469;
+
 /** The format and the numerics of the results of each archive. */
 const WRITTEN_IN: Readonly<Record<string, string>> = { standard: '2, 6', sparsity: '2, 6' };
 /** Those of today's results: only such trials can be resumed. */
@@ -129,6 +132,33 @@ it.each(unfinished)("the unfinished run of '%s' can be resumed", async (name) =>
   const run = await unpacked(name, 'unfinished.tar.gz');
   const trials = [...(await readResults(run)), ...(await readResults(join(run, 'tuning')))];
   expect(writtenIn(trials)).toEqual([TODAY]);
+});
+
+const accuracyOf = (trial: Awaited<ReturnType<typeof readResults>>[number]): number =>
+  (trial.status === 'done' ? trial.metrics.accuracy : undefined) ?? expect.fail(`${trial.id} has no accuracy`);
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+it("the archive 'standard' differs from its float32 trials by what its page reports", async () => {
+  const eightBits = await readResults(await unpacked('standard', 'run.tar.gz'));
+  const pairs = (await readResults(await unpacked('standard', 'float32.tar.gz'))).map((exact) => {
+    const isSame = (other: (typeof eightBits)[number]): boolean =>
+      (['arm', 'task', 'seed', 'learningRate'] as const).every((field) => other[field] === exact[field]) &&
+      other.budget.spec === exact.budget.spec;
+    const rounded = eightBits.find(isSame);
+    if (!rounded) expect.fail(`no trial like ${exact.id}`);
+    expect(exact.engine.dtype).toBe('fp32');
+    return { arm: exact.arm, seed: exact.seed, difference: accuracyOf(exact) - accuracyOf(rounded) };
+  });
+  const reported = ['head', 'lora', 'sora'].map((arm) => {
+    const ofSeeds = [1, 2, 3, 4, 5, 6, 7].map((seed) =>
+      mean(pairs.filter((pair) => pair.arm === arm && pair.seed === seed).map(({ difference }) => difference)),
+    );
+    const variance = mean(ofSeeds.map((value) => (value - mean(ofSeeds)) ** 2)) / (ofSeeds.length - 1); // of the mean
+    const halfWidth = T_OF_6 * Math.sqrt(variance);
+    return `${arm} ${mean(ofSeeds).toFixed(3)} ± ${halfWidth.toFixed(3)}`;
+  });
+  expect(pairs).toHaveLength(3 * 2 * 7);
+  expect(reported).toEqual(['head 0.001 ± 0.003', 'lora 0.000 ± 0.003', 'sora 0.001 ± 0.002']);
 });
 
 it("the archive 'standard' has the stability of ranks that its page reports", () => {
