@@ -38,6 +38,15 @@ it('never calls arms equal that are merely not reliably different', () => {
   expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
 });
 
+it('counts the arms that are not reliably different if there are many, after those that are worse', () => {
+  const arms = ['lora', 'sora', 'adalora', 'l1ra', 'gora', 'vera'].map(
+    (label, at) => [label, { scores: around(0.8, 0.04 * (at - 2.5)) }] as const,
+  );
+  const { sentences } = verdictOf(trialsOf({ ...Object.fromEntries(arms), oft: { scores: around(0.6, 0.002) } }));
+  expect(sentences[2]).toMatch(/^oft is reliably worse than \w+, by 0\.\d{3}\.$/);
+  expect(sentences[3]).toMatch(/^5 other arms are not significantly different from \w+; the difference may be up to/);
+});
+
 it('groups equivalent arms, and names the smallest method that is no worse', () => {
   const verdict = verdictOf(
     trialsOf({

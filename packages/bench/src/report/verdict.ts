@@ -172,8 +172,8 @@ function verdictOn(contest: Contest, margin: number | null): Verdict {
     sentences: [
       ...headline(judged),
       ...groups.map((group) => groupSentence(group, judged)),
-      ...openSentence(judged),
       ...worseSentence(judged),
+      ...openSentence(judged),
       ...baselineSentences(judged),
       ...smallestSentence(judged),
       ...largerSentence(judged),
@@ -252,7 +252,10 @@ function groupSentence(group: readonly [Contender, ...Contender[]], judged: Judg
     : `${are}, though some of them differ reliably.`;
 }
 
-/** Names the arms that may or may not differ from the best. */
+/** With more unremarkable arms than this, only their number is given. */
+const MAX_NAMED = 4;
+
+/** Says which arms may or may not differ from the best. */
 function openSentence({ contest, best, open }: Judged): string[] {
   const advantages = open.flatMap((arm) => advantage(contest, arm, best) ?? []);
   const ends = advantages.flatMap(({ interval }) =>
@@ -261,7 +264,8 @@ function openSentence({ contest, best, open }: Judged): string[] {
   if (open.length === 0 || advantages.length === 0) return [];
   const are = open.length === 1 ? 'is' : 'are';
   const bound = ends.length === 0 ? '' : `; the difference may be up to ${formatMetric(Math.max(...ends))}`;
-  return [`${named(open)} ${are} not significantly different from ${best.label}${bound}.`];
+  const who = open.length > MAX_NAMED ? `${open.length} other arms` : named(open);
+  return [`${who} ${are} not significantly different from ${best.label}${bound}.`];
 }
 
 function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
@@ -275,9 +279,6 @@ function aboveBaseline({ contest, best, others }: Judged): Contender[] {
   const baseline = contest.arms.find((arm) => arm.baseline);
   return baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)?.isBetter) : [];
 }
-
-/** With more unremarkable arms than this, only their number is given. */
-const MAX_NAMED = 4;
 
 /** Compares the arms with the frozen baseline. */
 function baselineSentences(judged: Judged): string[] {
