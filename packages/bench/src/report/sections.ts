@@ -1,5 +1,5 @@
 import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
-import { figure, grid, wideFigure, type Chart } from './charts/draw.js';
+import { figure, grid, WIDTH, wideFigure, type Chart } from './charts/draw.js';
 import { domainOf, forestChart } from './charts/forest.js';
 import { gateCharts, rankCharts } from './charts/ranks.js';
 import { overallChart, scoreChart, showsSeeds } from './charts/scores.js';
@@ -106,12 +106,14 @@ async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Su
   if (only && shown.length === 1) {
     return wideFigure(only.title, only.caption, ({ width }) => only.chart(width), { width: FOREST_BESIDE, height: 0 });
   }
-  const figures = shown.map(({ title, caption, chart }) => figure(title, caption, [], chart(FOREST_WIDTH)));
-  return html`<div class="grid small">${await Promise.all(figures)}</div>`;
+  const isMany = shown.length > 3;
+  const width = isMany ? SMALL_WIDTH : WIDTH;
+  const figures = await Promise.all(shown.map(({ title, caption, chart }) => figure(title, caption, [], chart(width))));
+  return isMany ? html`<div class="grid small">${figures}</div>` : grid(figures);
 }
 
 /** The width in px of which four charts fit side by side on a desktop screen. */
-const FOREST_WIDTH = 300;
+const SMALL_WIDTH = 300;
 /** The width of a chart next to the table of the only budget, in px. */
 const FOREST_BESIDE = 820;
 
