@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { readResults, summarise, type Summary } from '@peftjs/bench';
+import { readResults, summarise, type Summary, type TrialResult } from '@peftjs/bench';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
@@ -99,12 +99,12 @@ const WRITTEN_IN: Readonly<Record<string, string>> = { standard: '2, 6', sparsit
 /** Those of today's results: only such trials can be resumed. */
 const TODAY = '2, 6';
 
-function writtenIn(results: Awaited<ReturnType<typeof readResults>>): string[] {
+function writtenIn(results: readonly TrialResult[]): string[] {
   return [...new Set(results.map(({ format, versions }) => `${format}, ${versions.numerics}`))];
 }
 
-/** Today's summary of each archive. */
-const summaries = new Map<string, Summary>();
+/** The trials of each archive, and their summary today. */
+const archives = new Map<string, { readonly results: TrialResult[]; readonly summary: Summary }>();
 
 it('finds the archives', () => {
   expect(runs).toContain('standard');
@@ -117,7 +117,7 @@ it.each(runs)("reads the archive of '%s' and summarises it as published", { time
   expect(writtenIn(results)).toEqual([WRITTEN_IN[name]]);
   const { reference } = then;
   const now = summarise(results, { reference });
-  summaries.set(name, now);
+  archives.set(name, { results, summary: now });
   const [today, published] = [comparable(now, then), comparable(then, now)];
   expect(published.shared.comparisons.length).toBeGreaterThan(
     then.comparisons.filter(({ budget }) => budget !== 'none').length - 1,
@@ -134,14 +134,14 @@ it.each(unfinished)("the unfinished run of '%s' can be resumed", async (name) =>
   expect(writtenIn(trials)).toEqual([TODAY]);
 });
 
-const accuracyOf = (trial: Awaited<ReturnType<typeof readResults>>[number]): number =>
+const accuracyOf = (trial: TrialResult): number =>
   (trial.status === 'done' ? trial.metrics.accuracy : undefined) ?? expect.fail(`${trial.id} has no accuracy`);
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 it("the archive 'standard' differs from its float32 trials by what its page reports", async () => {
-  const eightBits = await readResults(await unpacked('standard', 'run.tar.gz'));
+  const eightBits = archives.get('standard')?.results ?? [];
   const pairs = (await readResults(await unpacked('standard', 'float32.tar.gz'))).map((exact) => {
-    const isSame = (other: (typeof eightBits)[number]): boolean =>
+    const isSame = (other: TrialResult): boolean =>
       (['arm', 'task', 'seed', 'learningRate'] as const).every((field) => other[field] === exact[field]) &&
       other.budget.spec === exact.budget.spec;
     const rounded = eightBits.find(isSame);
@@ -162,7 +162,7 @@ it("the archive 'standard' differs from its float32 trials by what its page repo
 });
 
 it("the archive 'standard' has the stability of ranks that its page reports", () => {
-  const { stability = [] } = summaries.get('standard') ?? {};
+  const { stability = [] } = archives.get('standard')?.summary ?? {};
   const reported = stability.map(({ label, budget, verdict, ...row }) => [
     `${label} ${budget.spec}: ${verdict}`,
     ...[row.betweenSeeds, row.betweenTasks].map(({ correlation, jaccard }) =>

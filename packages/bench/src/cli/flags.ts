@@ -222,7 +222,7 @@ function withoutRates(study: StudyInput): StudyInput {
   };
 }
 
-/** Uses all rows and tokens of the user's own data, and the epochs that they need, whatever a preset says of built-in data. */
+/** Uses all rows and tokens of the user's own data, for as many epochs as they need, whatever a preset says. */
 const WHOLE: StudyInput = {
   protocol: { rows: null, devRows: null, maxTokens: null, epochs: null, selectionRows: null },
 };

@@ -241,7 +241,7 @@ interface Parts {
  * made for one evaluation. JavaScript frees only their handles: their sessions would stay open.
  */
 const dropped = new FinalizationRegistry<Programs>((programs) => {
-  programs.dispose().catch(() => undefined); // nobody waits for it
+  programs.dispose().catch(() => undefined); // no caller awaits it: an error would be an unhandled rejection
 });
 
 function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTensor> {
