@@ -261,12 +261,18 @@ async function numericsOfCheckpoints(folder: string): Promise<number[]> {
   const found = files
     .filter((file) => checkpointOwner(file) !== undefined)
     .map((file) =>
-      openSafetensors(`${checkpoints}/${file}`).then(
-        ({ metadata: { numerics = '0' } }) => [Number(numerics)],
+      numericsOfCheckpoint(`${checkpoints}/${file}`).then(
+        (numerics) => [numerics],
         () => [], // damaged: its trial reports that
       ),
     );
   return (await Promise.all(found)).flat();
+}
+
+async function numericsOfCheckpoint(path: string): Promise<number> {
+  const { metadata, close } = await openSafetensors(path);
+  await close();
+  return Number(metadata.numerics ?? '0');
 }
 
 /** Formats revisions, e.g. `numerics 0, 1`. */
