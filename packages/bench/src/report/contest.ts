@@ -35,7 +35,7 @@ export interface Contest {
   readonly task: string | null;
   /** The names of the tasks. */
   readonly tasks: readonly string[];
-  /** The primary metric. */
+  /** The primary metric; `score` for a mean over tasks with different ones. */
   readonly metric: string;
   /** Whether lower values of the metric are better. */
   readonly lowerIsBetter: boolean;
@@ -131,10 +131,11 @@ function taskEntry(row: SummaryRow): ContestEntry {
 
 function overallEntry(row: OverallRow, rows: readonly SummaryRow[]): ContestEntry {
   const { model, tasks, metrics, lowerIsBetter, label, budget, baseline, score, stored } = row;
+  const [metric = 'score'] = metrics.length === 1 ? metrics : [];
   const own = rows.filter((each) => each.model === model && each.label === label && each.budget.spec === budget.spec);
   const reasons = own.flatMap(({ task, unranked }) => (unranked === null ? [] : [`${unranked} on ${task}`]));
   return {
-    ...{ model, task: null, tasks, metric: metrics.join(', '), lowerIsBetter, label, budget, baseline, score, stored },
+    ...{ model, task: null, tasks, metric, lowerIsBetter, label, budget, baseline, score, stored },
     ...{ method: own[0]?.method ?? label, requested: budget.requested, orientedScore: orientedScore(row) },
     unranked: budget.requested === null || row.rank !== null ? null : (reasons[0] ?? 'not ranked'),
   };

@@ -38,6 +38,17 @@ it('never calls arms equal that are merely not reliably different', () => {
   expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
 });
 
+it('calls the mean of different metrics a score', () => {
+  const trials = trialsOf({ lora: { scores: around(0.8, 0.002) } }).map((trial) =>
+    trial.task === 'uci-sentiment'
+      ? trial
+      : { ...trial, metrics: { f1: 0.8 }, selection: { ...trial.selection, metric: 'f1' } },
+  );
+  expect(verdictOf(trials).sentences[0]).toMatch(
+    /^Only lora was trained at r = 4, over 2 tasks: mean score 0\.\d{3}\.$/,
+  );
+});
+
 it('counts the arms that are not reliably different if there are many, after those that are worse', () => {
   const arms = ['lora', 'sora', 'adalora', 'l1ra', 'gora', 'vera'].map(
     (label, at) => [label, { scores: around(0.8, 0.04 * (at - 2.5)) }] as const,
