@@ -1,6 +1,6 @@
 import { grouped, type Comparison } from './statistics/comparisons.js';
 import type { Interval } from './statistics/estimates.js';
-import { orientedScore, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
+import { meanMetric, orientedScore, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
 
 /** The level of all tests: a pair counts as different, equivalent or no worse if p is below it. */
 export const LEVEL = 0.05;
@@ -130,12 +130,11 @@ function taskEntry(row: SummaryRow): ContestEntry {
 }
 
 function overallEntry(row: OverallRow, rows: readonly SummaryRow[]): ContestEntry {
-  const { model, tasks, metrics, lowerIsBetter, label, budget, baseline, score, stored } = row;
-  const [metric = 'score'] = metrics.length === 1 ? metrics : [];
+  const { model, tasks, lowerIsBetter, label, budget, baseline, score, stored } = row;
   const own = rows.filter((each) => each.model === model && each.label === label && each.budget.spec === budget.spec);
   const reasons = own.flatMap(({ task, unranked }) => (unranked === null ? [] : [`${unranked} on ${task}`]));
   return {
-    ...{ model, task: null, tasks, metric, lowerIsBetter, label, budget, baseline, score, stored },
+    ...{ model, task: null, tasks, metric: meanMetric(row), lowerIsBetter, label, budget, baseline, score, stored },
     ...{ method: own[0]?.method ?? label, requested: budget.requested, orientedScore: orientedScore(row) },
     unranked: budget.requested === null || row.rank !== null ? null : (reasons[0] ?? 'not ranked'),
   };

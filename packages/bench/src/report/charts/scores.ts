@@ -1,7 +1,7 @@
 import type { Entry, Panel, Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
-import { orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
+import { meanMetric, orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
 import { spread, textWidth, uncrossedPositions, type Chart, type Size } from './draw.js';
 
@@ -72,8 +72,8 @@ export function overallChart(
 ): Chart {
   const baseline = rows.find((row) => row.baseline);
   const points = rows.filter((row) => row !== baseline).map((row) => pointOfRow(row, seriesOf));
-  const [{ metrics, lowerIsBetter } = { metrics: [], lowerIsBetter: false }] = rows;
-  const yTitle = metricTitle({ metric: `mean ${metrics.join(', ')}`, lowerIsBetter });
+  const [first = { metrics: [], lowerIsBetter: false }] = rows;
+  const yTitle = metricTitle({ metric: `mean ${meanMetric(first)}`, lowerIsBetter: first.lowerIsBetter });
   return {
     description: `Mean over the tasks against the number of stored parameters, one point per arm and budget`,
     spec: chartSpec(points, baseline && pointOfRow(baseline, seriesOf), verdicts, { size, yTitle }),

@@ -215,3 +215,9 @@ function inReadingOrder(a: OverallRow, b: OverallRow): number {
     a.label.localeCompare(b.label, 'en')
   );
 }
+
+/** The metric of a mean over tasks; `score` if the tasks have different ones. */
+export function meanMetric({ metrics }: Pick<OverallRow, 'metrics'>): string {
+  const [metric, ...others] = metrics;
+  return metric === undefined || others.length > 0 ? 'score' : metric;
+}
