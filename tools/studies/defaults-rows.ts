@@ -19,24 +19,25 @@ type Row = Readonly<Record<'text' | 'label', string>> | Readonly<Record<'text_a'
 
 /** Reads lines of `number text`. The number becomes the name of a class: numbers as labels would mean regression. */
 function labelledLines(file: string, encoding: BufferEncoding): Row[] {
-  const lines = readFileSync(join(sentences, file), encoding).split('\n');
-  return lines
-    .filter((line) => line.trim() !== '')
-    .map((line) => {
-      const [head = '', ...words] = line.split(' ');
-      return { text: words.join(' ').trim(), label: `class ${head}` };
-    });
+  return linesOf(join(sentences, file), encoding).map((line) => {
+    const [head = '', ...words] = line.split(' ');
+    return { text: words.join(' ').trim(), label: `class ${head}` };
+  });
 }
 
 /** Reads the pairs of QNLI: index, question, sentence and label, with tabs between them. */
 function pairs(): Row[] {
-  const lines = readFileSync(join(qnli, 'dev.tsv'), 'utf8').split('\n').slice(1);
-  return lines
-    .filter((line) => line.trim() !== '')
-    .map((line) => {
-      const [, text_a = '', text_b = '', label = ''] = line.split('\t');
-      return { text_a, text_b, label: label.trim() };
-    });
+  const [, ...lines] = linesOf(join(qnli, 'dev.tsv'), 'utf8');
+  return lines.map((line) => {
+    const [, text_a = '', text_b = '', label = ''] = line.split('\t');
+    return { text_a, text_b, label: label.trim() };
+  });
+}
+
+function linesOf(path: string, encoding: BufferEncoding): string[] {
+  return readFileSync(path, encoding)
+    .split('\n')
+    .filter((line) => line.trim() !== '');
 }
 
 function shuffled(rows: readonly Row[]): Row[] {
@@ -44,7 +45,7 @@ function shuffled(rows: readonly Row[]): Row[] {
 }
 
 /** Splits the rows of a single file. */
-function halves(rows: readonly Row[]): [train: Row[], dev: Row[]] {
+function trainAndDev(rows: readonly Row[]): [train: Row[], dev: Row[]] {
   const all = shuffled(rows);
   return [all.slice(ROWS.dev), all.slice(0, ROWS.dev)];
 }
@@ -62,5 +63,5 @@ write('questions', [
   shuffled(labelledLines('TREC.test.all', 'latin1')),
 ]);
 write('stars', [shuffled(labelledLines('stsa.fine.train', 'utf8')), shuffled(labelledLines('stsa.fine.dev', 'utf8'))]);
-write('reviews', halves(labelledLines('rt-polarity.all', 'latin1')));
-write('answers', halves(pairs()));
+write('reviews', trainAndDev(labelledLines('rt-polarity.all', 'latin1')));
+write('answers', trainAndDev(pairs()));
