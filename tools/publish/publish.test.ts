@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Summary } from '@peftjs/bench';
 import { expect, it } from 'vitest';
 import { newPage, withRegions, type Published } from './regions.js';
+import { scoresOf } from './scores.js';
 import { standaloneSvg } from './standalone-svg.js';
 
 const benchmarks = fileURLToPath(new URL('../../docs/benchmarks/', import.meta.url));
@@ -28,6 +30,34 @@ it('extracts a chart of a report with all the colours that it uses', () => {
   for (const colour of named) expect(svg).toContain(`${colour}:#`);
   expect(() => standaloneSvg(report, 'A missing chart')).toThrow(/got none/);
 });
+
+it('tabulates tasks of one budget side by side, with differences from the reference, for each model', () => {
+  const models = ['small', 'large'].map((model, index) => {
+    const rows = ['a', 'b'].flatMap((task) => [scored({ model, task }), scored({ model, task, gain: index - 0.25 })]);
+    return { rows, overall: [scored({ model, gain: index - 0.25 }), scored({ model })] };
+  });
+  const [rows, overall] = [models.flatMap((each) => each.rows), models.flatMap((each) => each.overall)];
+  expect(scoresOf({ rows, overall })).toBe(`### small
+
+| arm | mean | a | b |
+| --- | --: | --: | --: |
+| lora | 0.250 (−0.250) | 0.250 (−0.250) | 0.250 (−0.250) |
+| head | 0.500 | 0.500 | 0.500 |
+
+### large
+
+| arm | mean | a | b |
+| --- | --: | --: | --: |
+| lora | 1.250 (+0.750) | 1.250 (+0.750) | 1.250 (+0.750) |
+| head | 0.500 | 0.500 | 0.500 |`);
+});
+
+/** A row of a summary: of the head, or of LoRA that is better by `gain`. */
+function scored({ model = '', task = '', gain = 0 }): Summary['rows'][number] & Summary['overall'][number] {
+  const arm = gain === 0 ? { label: 'head', budget: { spec: 'none' } } : { label: 'lora', budget: { spec: 'r=4' } };
+  const difference = gain === 0 ? null : { mean: gain };
+  return { model, task, ...arm, difference, score: { mean: 0.5 + gain, interval: null } } as ReturnType<typeof scored>;
+}
 
 it('writes verdict and scores into a new page, and rejects a page without marks', () => {
   const summary = JSON.parse(readFileSync(`${benchmarks}results/standard/summary.json`, 'utf8')) as Published;

@@ -3,16 +3,16 @@
  *
  *   npx tsx tools/studies/defaults-rows.ts SENTENCES QNLI data
  *
- * SENTENCES is a folder with `TREC.train.all`, `TREC.test.all`, `stsa.fine.train`, `stsa.fine.dev` and
- * `rt-polarity.all`, QNLI one with GLUE's `dev.tsv`. Writes `train.jsonl` and `dev.jsonl` of each task into a subfolder
+ * SENTENCES is a folder with `TREC.train.all`, `TREC.test.all`, `stsa.fine.train`, `stsa.fine.test` and
+ * `rt-polarity.all`, QNLI one with GLUE's `dev.tsv`. Different rows of a task are pooled and shuffled. Writes `train.jsonl` and `dev.jsonl` of each task into a subfolder
  * of data. It does not have the task's name: `--data` reads a folder named `trec` or `qnli` as the published files.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createRng } from '../../packages/core/src/rng.js';
 
 const [sentences = '.', qnli = '.', out = 'data'] = process.argv.slice(2);
-const ROWS = { train: 1500, dev: 500 };
+const ROWS = { train: 1500, dev: 2000 };
 const SEED = 7;
 
 type Row = Readonly<Record<'text' | 'label', string>> | Readonly<Record<'text_a' | 'text_b' | 'label', string>>;
@@ -40,28 +40,21 @@ function linesOf(path: string, encoding: BufferEncoding): string[] {
     .filter((line) => line.trim() !== '');
 }
 
-function shuffled(rows: readonly Row[]): Row[] {
-  return Array.from(createRng(SEED).permutation(rows.length), (index) => rows[index] as Row);
+/** Draws the rows of a task from its pool and writes them. */
+function draw(task: string, pool: readonly Row[]): void {
+  const rows = [...new Map(pool.map((row) => [JSON.stringify({ ...row, label: '' }), row])).values()];
+  const order = Array.from(createRng(SEED).permutation(rows.length), (index) => rows[index] as Row);
+  write(join(out, task, 'dev.jsonl'), order.slice(0, ROWS.dev));
+  write(join(out, task, 'train.jsonl'), order.slice(ROWS.dev, ROWS.dev + ROWS.train));
 }
 
-/** Splits the rows of a single file. */
-function trainAndDev(rows: readonly Row[]): [train: Row[], dev: Row[]] {
-  const all = shuffled(rows);
-  return [all.slice(ROWS.dev), all.slice(0, ROWS.dev)];
+function write(file: string, rows: readonly Row[]): void {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  process.stdout.write(`${file}: ${rows.length} rows\n`);
 }
 
-function write(task: string, [train, dev]: readonly [train: Row[], dev: Row[]]): void {
-  mkdirSync(join(out, task), { recursive: true });
-  for (const [split, rows] of Object.entries({ train: train.slice(0, ROWS.train), dev: dev.slice(0, ROWS.dev) })) {
-    writeFileSync(join(out, task, `${split}.jsonl`), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-    process.stdout.write(`${join(out, task, split)}.jsonl: ${rows.length} rows\n`);
-  }
-}
-
-write('questions', [
-  shuffled(labelledLines('TREC.train.all', 'latin1')),
-  shuffled(labelledLines('TREC.test.all', 'latin1')),
-]);
-write('stars', [shuffled(labelledLines('stsa.fine.train', 'utf8')), shuffled(labelledLines('stsa.fine.dev', 'utf8'))]);
-write('reviews', trainAndDev(labelledLines('rt-polarity.all', 'latin1')));
-write('answers', trainAndDev(pairs()));
+draw('questions', [...labelledLines('TREC.train.all', 'latin1'), ...labelledLines('TREC.test.all', 'latin1')]);
+draw('stars', [...labelledLines('stsa.fine.train', 'utf8'), ...labelledLines('stsa.fine.test', 'utf8')]);
+draw('reviews', labelledLines('rt-polarity.all', 'latin1'));
+draw('answers', pairs());
