@@ -1,4 +1,4 @@
-import { isNearBudget, selectWithinBudget } from '@peftjs/core/method';
+import { dealRanks, isNearBudget, ranksThatFill, type RankCost } from '@peftjs/core/method';
 
 /*
  * How ranks move in one round (Liu et al., 2024):
@@ -29,8 +29,8 @@ export interface RoundTerms {
   readonly budget: number | null;
   /** Whether this round has to fill the budget. */
   readonly isLast: boolean;
-  /** Returns the number of parameters that one rank of a module stores. */
-  cost(path: string): number;
+  /** The parameters of a rank. */
+  readonly cost: RankCost;
 }
 
 /** Returns the ranks of every module after a round. Ties: the first module's first ranks are pruned first. */
@@ -39,10 +39,9 @@ export function allocateRanks(scores: Scores, terms: RoundTerms): Allocation {
   const { budget, isLast, cost } = terms;
   const byMean = pathsByMean(scores);
   const intact = byMean.filter((path) => kept[path]?.length === scores[path]?.length);
-  if (budget === null) return { kept, added: dealt(intact, terms.count, Infinity, cost) };
-  const room = budget - storedBy(kept, cost);
-  if (!isLast) return { kept, added: dealt(intact, terms.count, room, cost) };
-  const added = dealt(intact.length > 0 ? intact : byMean, Infinity, room, cost);
+  const room = budget === null ? Infinity : budget - storedBy(kept, cost);
+  if (budget === null || !isLast) return { kept, added: dealRanks(intact, { count: terms.count, room, cost }) };
+  const added = dealRanks(intact.length > 0 ? intact : byMean, { count: Infinity, room, cost });
   for (const path of filling(byMean, { budget, room: room - storedBy(added, cost), cost })) {
     added[path] = (added[path] ?? 0) + 1;
   }
@@ -65,28 +64,6 @@ function pathsByMean(scores: Scores): string[] {
   return means.sort((a, b) => b.mean - a.mean).map(({ path }) => path);
 }
 
-/** Deals ranks to the modules in turn, one at a time, until no rank is left or none can be paid for. */
-function dealt(
-  paths: readonly string[],
-  count: number,
-  room: number,
-  cost: RoundTerms['cost'],
-): Record<string, number> {
-  const added: Record<string, number> = {};
-  let [ranks, parameters] = [count, room];
-  for (let dealtAny = true; dealtAny;) {
-    dealtAny = false;
-    for (const path of paths) {
-      if (ranks < 1 || cost(path) > parameters) continue;
-      added[path] = (added[path] ?? 0) + 1;
-      ranks -= 1;
-      parameters -= cost(path);
-      dealtAny = true;
-    }
-  }
-  return added;
-}
-
 /** How far above a budget still counts as met, as a share of it. */
 const ABOVE = 0.02;
 
@@ -95,20 +72,12 @@ function filling(
   paths: readonly string[],
   { budget, room, cost }: Pick<RoundTerms, 'cost'> & { readonly budget: number; readonly room: number },
 ): string[] {
-  const within = bestFill(paths, room, cost);
+  const within = ranksThatFill(paths, room, cost);
   const left = within.reduce((sum, path) => sum - cost(path), room);
-  return isNearBudget(budget - left, budget) ? within : bestFill(paths, room + ABOVE * budget, cost);
+  return isNearBudget(budget - left, budget) ? within : ranksThatFill(paths, room + ABOVE * budget, cost);
 }
 
-function bestFill(paths: readonly string[], room: number, cost: RoundTerms['cost']): string[] {
-  const offered = paths.flatMap((path) =>
-    Array.from({ length: Math.max(0, Math.floor(room / cost(path))) }, () => ({ path, value: 0, cost: cost(path) })),
-  );
-  const selected = selectWithinBudget(offered, room);
-  return offered.filter((_, index) => selected[index]).map(({ path }) => path);
-}
-
-function storedBy(ranks: Readonly<Record<string, number | readonly number[]>>, cost: RoundTerms['cost']): number {
+function storedBy(ranks: Readonly<Record<string, number | readonly number[]>>, cost: RankCost): number {
   return Object.entries(ranks).reduce(
     (sum, [path, own]) => sum + (typeof own === 'number' ? own : own.length) * cost(path),
     0,

@@ -180,6 +180,7 @@ export {
   startingScaling,
   withRanksForBudget,
 } from './adapter/budget.js';
+export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './adapter/added-ranks.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
 export {
   adaptedPaths,

@@ -2,12 +2,13 @@ import {
   assertStartFits,
   changeRanks,
   createRng,
+  dealRanks,
   pruneStep,
   floats,
   allocatedRanks,
   missedStep,
   rankCost,
-  selectWithinBudget,
+  ranksThatFill,
   tensorAt,
   withResized,
   type AdapterContents,
@@ -16,6 +17,7 @@ import {
   type ControllerChanges,
   type HostTensors,
   type RankChange,
+  type RankCost,
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
@@ -127,18 +129,18 @@ function reassigned(layers: AdapterLayers, gates: Gates, config: L1raConfig): Re
   const receivers = receiversOf(gates, config);
   const pruned = rankCount(gates) - rankCount(kept);
   if (pruned === 0) return { kept, added: {} };
-  const spare = config.budget === null ? pruned : Infinity;
-  return { kept, added: dealt(receivers, spare, roomFor(config, layers, kept), costsOf(layers)) };
+  const count = config.budget === null ? pruned : Infinity;
+  return { kept, added: dealRanks(receivers, { count, room: roomFor(config, layers, kept), cost: costOf(layers) }) };
 }
 
 /** Does the same as `reassigned`, and then adds ranks to any modules that fill the rest of the budget. */
 function filled(layers: AdapterLayers, gates: Gates, config: L1raConfig, budget: number): Reassignment {
   const kept = keptRanks(gates, config.pruneThreshold);
-  const costs = costsOf(layers);
+  const cost = costOf(layers);
   const room = roomFor({ budget }, layers, kept);
-  const added = dealt(receiversOf(gates, config), Infinity, room, costs);
-  const left = room - Object.entries(added).reduce((sum, [path, count]) => sum + count * costs(path), 0);
-  for (const path of filling(Object.keys(layers), left, costs)) added[path] = (added[path] ?? 0) + 1;
+  const added = dealRanks(receiversOf(gates, config), { count: Infinity, room, cost });
+  const left = room - Object.entries(added).reduce((sum, [path, count]) => sum + count * cost(path), 0);
+  for (const path of ranksThatFill(Object.keys(layers), left, cost)) added[path] = (added[path] ?? 0) + 1;
   return { kept, added };
 }
 
@@ -161,45 +163,14 @@ function receiversOf(gates: Gates, { pruneThreshold, excludePruned }: L1raConfig
     .map(({ path }) => path);
 }
 
-/** Deals ranks to the receivers in turn, one at a time, until no rank is left or none can be paid for. */
-function dealt(
-  receivers: readonly string[],
-  spare: number,
-  room: number,
-  costs: (path: string) => number,
-): Record<string, number> {
-  const added: Record<string, number> = {};
-  let [ranks, parameters] = [spare, room];
-  for (let dealtAny = true; dealtAny;) {
-    dealtAny = false;
-    for (const path of receivers) {
-      if (ranks < 1 || costs(path) > parameters) continue;
-      added[path] = (added[path] ?? 0) + 1;
-      ranks -= 1;
-      parameters -= costs(path);
-      dealtAny = true;
-    }
-  }
-  return added;
-}
-
-/** Returns the paths of ranks that fill `left` best. */
-function filling(paths: readonly string[], left: number, costs: (path: string) => number): string[] {
-  const offered = paths.flatMap((path) =>
-    Array.from({ length: Math.max(0, Math.floor(left / costs(path))) }, () => ({ path, value: 0, cost: costs(path) })),
-  );
-  const selected = selectWithinBudget(offered, left);
-  return offered.filter((_, index) => selected[index]).map(({ path }) => path);
-}
-
 /** Returns the parameters of a budget that the kept ranks leave; Infinity without a budget. */
 function roomFor({ budget }: Pick<L1raConfig, 'budget'>, layers: AdapterLayers, kept: Reassignment['kept']): number {
   if (budget === null) return Infinity;
-  const costs = costsOf(layers);
-  return budget - Object.entries(kept).reduce((sum, [path, ranks]) => sum + ranks.length * costs(path), 0);
+  const cost = costOf(layers);
+  return budget - Object.entries(kept).reduce((sum, [path, ranks]) => sum + ranks.length * cost(path), 0);
 }
 
-function costsOf(layers: AdapterLayers): (path: string) => number {
+function costOf(layers: AdapterLayers): RankCost {
   return (path) => rankCost(tensorAt(layers, path).site);
 }
 
