@@ -2,6 +2,8 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeResult } from '../../packages/bench/src/results/files.js';
+import { syntheticTrial } from '../../packages/bench/test/synthetic-results.js';
 import { peftBench } from './in-process.js';
 
 let folder = '';
@@ -33,6 +35,7 @@ beforeAll(async () => {
   await mkdir(file('adapter'));
   await writeFile(file('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
   await writeFile(file('adapter/adapter_model.safetensors'), Uint8Array.of(1, 2, 3));
+  await writeResult(file('results'), syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 4, seed: 1 }));
   await mkdir(file('empty-model'));
   await writeFile(file('a-file'), '');
 });
@@ -54,6 +57,16 @@ const cases: [string, string, RegExp][] = [
     /'soar' is unknown \(did you mean 'sora'\?\); known are .*lora/,
   ],
   ['a method twice', 'run --method sora,sora --out <out>', /'sora' twice/],
+  [
+    'a reference that is not run',
+    'run --method head,lora --reference lorra --out <out>',
+    /--reference is 'lorra' \(did you mean 'lora'\?\); expected an arm of the run: head, lora$/,
+  ],
+  [
+    'a reference that a report lacks',
+    'report <results> --reference full',
+    /--reference is 'full'; expected an arm of the run: lora$/,
+  ],
   ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
   ['a budget of zero', 'run --budget 0 --out <out>', /'0'; expected/],
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { engineFromFlags } from '../registry/executors.js';
-import { defaultWorkers, studyFromFlags } from './flags.js';
+import { defaultWorkers, runStudyFromFlags, studyFromFlags } from './flags.js';
 
 it('starts one process per core, or one in all for a device, which processes would share', () => {
   const workers = (engine: string, backend: string): number =>
@@ -26,4 +26,13 @@ describe('learning rates', () => {
   it('are that of --learning-rate for every arm', async () => {
     expect(await ratesOf({ learningRate: 3e-4 })).toEqual([3e-4, null, null]);
   });
+});
+
+it("the reference is that of --reference, else the preset's", async () => {
+  const referenceOf = async (flags: object) => {
+    const run = { preset: 'quick', engine: 'compiled', backend: 'auto', out: 'mine', ...flags };
+    return (await runStudyFromFlags(run)).study.reference;
+  };
+  expect(await referenceOf({})).toBe('lora');
+  expect(await referenceOf({ reference: 'head' })).toBe('head');
 });

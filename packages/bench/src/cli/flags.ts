@@ -148,6 +148,8 @@ export function withStudyFlags(command: Command): Command {
 export interface RunFlags extends StudyFlags {
   /** The number of seeds, from 1. Default the preset's. */
   readonly seeds?: number;
+  /** The arm that differences are taken against. Default the study's. */
+  readonly reference?: string;
   /** The folder for results and the report. */
   readonly out: string;
 }
@@ -156,6 +158,7 @@ export interface RunFlags extends StudyFlags {
 export function withRunFlags(command: Command): Command {
   return withStudyFlags(command)
     .option('--seeds <n>', 'number of seeds: trains with seeds 1 to n', count)
+    .option('--reference <arm>', "arm that differences are taken against (default: the study's)")
     .requiredOption('--out <folder>', 'folder for results and the report');
 }
 
@@ -185,6 +188,22 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
   const engine = engineFromFlags({ dtype, ...flags });
   return { study: withoutOwn(study, flags), data, engine };
+}
+
+/** Composes the study of a run. @throws ConfigError where `studyFromFlags` does, and for a reference that is not run. */
+export async function runStudyFromFlags({ seeds, reference, ...flags }: RunFlags): Promise<ComposedStudy> {
+  const composed = await studyFromFlags(flags, { ...optional('seeds', seeds), ...optional('reference', reference) });
+  if (reference !== undefined) assertReference(reference, Object.keys(composed.study.methods));
+  return composed;
+}
+
+/** @throws ConfigError unless `--reference` names one of the arms. */
+export function assertReference(reference: string, arms: readonly string[]): void {
+  if (arms.includes(reference)) return;
+  throw new ConfigError(
+    `--reference is '${reference}'${didYouMean(reference, arms)}; expected an arm of the run: ${arms.join(', ')}`,
+    'reference',
+  );
 }
 
 /** Spells the names in `--method` as the study's arms or the installed methods do: case is ignored. */

@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander';
 import type { Job } from 'kubernetes-types/batch/v1.d.ts';
 import { ConfigError, DataError } from '@peftjs/core/method';
 import { assertSharable } from '../study/trials.js';
-import { count, studyFromFlags, withRunFlags, type RunFlags } from './flags.js';
+import { count, runStudyFromFlags, withRunFlags, type RunFlags } from './flags.js';
 
 /** The flags of `peft-bench manifest`. */
 interface ManifestFlags extends RunFlags {
@@ -47,8 +47,8 @@ export function addManifestCommand(program: Command): void {
 /**
  * @throws ConfigError for whatever `run` would refuse. Missing data is accepted: it may exist only where the pods run.
  */
-async function assertStudy({ seeds, ...flags }: ManifestFlags): Promise<void> {
-  const composed = await studyFromFlags(flags, seeds === undefined ? {} : { seeds }).catch((error: unknown) => {
+async function assertStudy(flags: ManifestFlags): Promise<void> {
+  const composed = await runStudyFromFlags(flags).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
   });
   if (composed) assertSharable(composed.study);

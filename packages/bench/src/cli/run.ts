@@ -26,11 +26,12 @@ import type { TrialRunner } from '../run/runner.js';
 import { assertSharable, parseShard, planTrials, referenceOf, shardOf, type Shard } from '../study/trials.js';
 import {
   amount,
+  assertReference,
   count,
   countFromZero,
   defaultWorkers,
   queueOption,
-  studyFromFlags,
+  runStudyFromFlags,
   withRunFlags,
   type RunFlags,
 } from './flags.js';
@@ -84,7 +85,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   if (flags.plan) return plan(flags, signal);
   checkOut(flags, 'results');
   const openRunner = await runnerFromFlags(flags);
-  const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
+  const composed = await runStudyFromFlags(flags);
   if (shard) assertSharable(composed.study);
   const planned = await planRun(composed);
   const lock = await claimFolder(out, { isShared: shard !== undefined });
@@ -103,7 +104,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
 
 /** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
 async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
-  const composed = await studyFromFlags(flags, flags.seeds === undefined ? {} : { seeds: flags.seeds });
+  const composed = await runStudyFromFlags(flags);
   const { engine, plan: context } = await planRun(composed);
   const workers = flags.workers ?? defaultWorkers(engine);
   try {
@@ -214,6 +215,7 @@ export function addReportCommand(program: Command): void {
 async function reportOn(folder: string, { reference, against }: ReportOptions = {}): Promise<void> {
   const pooled = await existingResults(folder);
   const { results } = pooled;
+  if (reference !== undefined) assertReference(reference, [...new Set(results.map(({ arm }) => arm))]);
   const other = against === undefined ? undefined : (await existingResults(against)).results;
   const stated = await runFileIn(folder);
   const summary = summarise(results, {
