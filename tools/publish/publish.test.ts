@@ -34,15 +34,15 @@ it('extracts a chart of a report with all the colours that it uses', () => {
 it('tabulates tasks of one budget side by side, with differences from the reference, for each model', () => {
   const models = ['small', 'large'].map((model, index) => {
     const rows = ['a', 'b'].flatMap((task) => [scored({ model, task }), scored({ model, task, gain: index - 0.25 })]);
-    return { rows, overall: [scored({ model, gain: index - 0.25 }), scored({ model })] };
+    return { rows, overall: [scored({ model }), scored({ model, gain: index - 0.25 })] };
   });
   const [rows, overall] = [models.flatMap((each) => each.rows), models.flatMap((each) => each.overall)];
   expect(scoresOf({ rows, overall })).toBe(`### small
 
 | arm | mean | a | b |
 | --- | --: | --: | --: |
-| lora | 0.250 (−0.250) | 0.250 (−0.250) | 0.250 (−0.250) |
 | head | 0.500 | 0.500 | 0.500 |
+| lora | 0.250 (−0.250) | 0.250 (−0.250) | 0.250 (−0.250) |
 
 ### large
 

@@ -38,6 +38,7 @@ function tablesOf({ rows, overall }: Rows): string {
  */
 function taskTable(tasks: readonly Summary['rows'][], overall: Summary['overall']): string {
   const columns: readonly (readonly Scored[])[] = [overall, ...tasks];
+  const arms = overall.toSorted((a, b) => (b.score.mean - a.score.mean) * (a.lowerIsBetter ? -1 : 1));
   const cell = (label: string, column: readonly Scored[]): string => {
     const row = column.find((each) => each.label === label);
     if (!row) return '';
@@ -47,7 +48,7 @@ function taskTable(tasks: readonly Summary['rows'][], overall: Summary['overall'
   return [
     `| arm | mean | ${tasks.map(([row]) => row?.task).join(' | ')} |`,
     `| --- |${columns.map(() => ' --: |').join('')}`,
-    ...overall.map(({ label }) => `| ${label} | ${columns.map((column) => cell(label, column)).join(' | ')} |`),
+    ...arms.map(({ label }) => `| ${label} | ${columns.map((column) => cell(label, column)).join(' | ')} |`),
   ].join('\n');
 }
 
