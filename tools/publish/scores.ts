@@ -37,24 +37,18 @@ function tablesOf({ rows, overall }: Rows): string {
  * the reference.
  */
 function taskTable(tasks: readonly Summary['rows'][], overall: Summary['overall']): string {
-  const columns: readonly (readonly Scored[])[] = [overall, ...tasks];
   const arms = overall.toSorted((a, b) => (b.score.mean - a.score.mean) * (a.lowerIsBetter ? -1 : 1));
-  const cell = (label: string, column: readonly Scored[]): string => {
-    const row = column.find((each) => each.label === label);
-    if (!row) return '';
-    const { score, difference } = row;
-    return difference ? `${digits(score.mean)} (${signed(difference.mean)})` : digits(score.mean);
-  };
-  return [
-    `| arm | mean | ${tasks.map(([row]) => row?.task).join(' | ')} |`,
-    `| --- |${columns.map(() => ' --: |').join('')}`,
-    ...arms.map(({ label }) => `| ${label} | ${columns.map((column) => cell(label, column)).join(' | ')} |`),
-  ].join('\n');
-}
-
-/** Returns the budgets of rows, without those of arms that have none. */
-function budgetsOf(rows: readonly Scored[]): string[] {
-  return [...new Set(rows.map(({ budget }) => budget.spec))].filter((spec) => spec !== 'none');
+  const column = (title: string, rows: readonly Scored[]): Column => ({
+    title,
+    cell: (arm) => {
+      const row = rows.find(({ label }) => label === arm);
+      return row ? withDifference(row) : '';
+    },
+  });
+  return table(
+    arms.map(({ label }) => label),
+    [column('mean', overall), ...tasks.map((ofTask) => column(ofTask[0]?.task ?? '', ofTask))],
+  );
 }
 
 /**
@@ -62,18 +56,39 @@ function budgetsOf(rows: readonly Scored[]): string[] {
  * in bold. Arms without a budget come first.
  */
 function scoreTable(rows: readonly Scored[], lowerIsBetter = false): string {
-  const budgets = budgetsOf(rows);
   const arms = [...new Set(rows.map(({ label }) => label))];
-  const cell = (arm: string, spec: string): string => {
-    const row = rows.find(({ label, budget }) => label === arm && budget.spec === spec);
-    return row ? emphasised(row, rows, lowerIsBetter) : '';
-  };
-  const columns = rows.some(({ budget }) => budget.spec === 'none') ? ['none', ...budgets] : budgets;
+  const column = (title: string, spec: string): Column => ({
+    title,
+    cell: (arm) => {
+      const row = rows.find(({ label, budget }) => label === arm && budget.spec === spec);
+      return row ? emphasised(row, rows, lowerIsBetter) : '';
+    },
+  });
+  const open = rows.some(({ budget }) => budget.spec === 'none') ? [column('no budget', 'none')] : [];
+  return table(arms, [...open, ...budgetsOf(rows).map((spec) => column(spec, spec))]);
+}
+
+/** Returns the budgets of rows, without those of arms that have none. */
+function budgetsOf(rows: readonly Scored[]): string[] {
+  return [...new Set(rows.map(({ budget }) => budget.spec))].filter((spec) => spec !== 'none');
+}
+
+/** A column of a table of arms. */
+interface Column {
+  readonly title: string;
+  readonly cell: (arm: string) => string;
+}
+
+function table(arms: readonly string[], columns: readonly Column[]): string {
   return [
-    `| arm | ${columns.map((spec) => (spec === 'none' ? 'no budget' : spec)).join(' | ')} |`,
+    `| arm | ${columns.map(({ title }) => title).join(' | ')} |`,
     `| --- |${columns.map(() => ' --: |').join('')}`,
-    ...arms.map((arm) => `| ${arm} | ${columns.map((spec) => cell(arm, spec)).join(' | ')} |`),
+    ...arms.map((arm) => `| ${arm} | ${columns.map(({ cell }) => cell(arm)).join(' | ')} |`),
   ].join('\n');
+}
+
+function withDifference({ score, difference }: Scored): string {
+  return difference ? `${digits(score.mean)} (${signed(difference.mean)})` : digits(score.mean);
 }
 
 function emphasised(row: Scored, rows: readonly Scored[], lowerIsBetter: boolean): string {
