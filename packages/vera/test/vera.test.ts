@@ -6,6 +6,7 @@ import {
   getPeftModelStateDict,
   loadPretrained,
   memoryStorage,
+  onWarning,
   predict,
   savePretrained,
   setAdapter,
@@ -38,6 +39,17 @@ describe('the stored parameters', () => {
     expect(small?.targetModules).toEqual(['layer.11.query', 'layer.11.value']);
     expect(small?.r).toBe(232);
     expect(() => vera.fitBudget?.(sites, 768, config)).toThrow(expect.objectContaining({ path: 'budget' }));
+  });
+
+  it('warn of a budget that makes r larger than the modules', () => {
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    const config = vera.parseConfig({});
+    for (const budget of [36_864, 36_888]) vera.fitBudget?.(roberta(12, 768), budget, config); // r = 768, 769
+    restore();
+    expect(warnings).toEqual([
+      expect.stringMatching(/36888 .* r is 769, above the 768 features .* without .* r is 256/),
+    ]);
   });
 
   it('include one A and one B for all modules in memory and on disk, or none if the seed is enough', () => {
