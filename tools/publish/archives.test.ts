@@ -250,6 +250,30 @@ it("the archive 'auto' has the times, compared with LoRA at four ranks, and the 
   ]);
 });
 
+it("the archive 'auto' has the accuracies and sizes with 500 selection rows that its page reports", async () => {
+  const trials = await readResults(await unpacked('auto', 'selection-500.tar.gz'));
+  const arms = [...new Set(trials.map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`))].sort();
+  const reported = arms.map((name) => {
+    const ofArm = trials
+      .filter(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}` === name)
+      .sort((a, b) => a.seed - b.seed);
+    const sizes = new Set(ofArm.map((trial) => (trial.status === 'done' ? trial.parameters.stored : NaN)));
+    return `${name}: ${mean(ofArm.map(accuracyOf)).toFixed(3)} of ${ofArm.length}, ${[...sizes].join(' ')}`;
+  });
+  expect(reported).toEqual([
+    'questions auto auto: 0.857 of 3, 2048 4096',
+    'questions auto auto:0.005: 0.876 of 3, 39680 18176 33280',
+    'questions head none: 0.841 of 3, 0',
+    'questions lora r=1: 0.876 of 3, 13056',
+    'questions lora r=8: 0.881 of 3, 104448',
+    'stars auto auto: 0.369 of 3, 2048 30720',
+    'stars auto auto:0.005: 0.367 of 3, 30720 73472',
+    'stars head none: 0.380 of 3, 0',
+    'stars lora r=1: 0.392 of 3, 13056',
+    'stars lora r=8: 0.390 of 3, 104448',
+  ]);
+});
+
 it("the archive 'standard' has the stability of ranks that its page reports", () => {
   expect(stabilityOf('standard')).toEqual([
     ['adalora r=1: open', '0.01 0.57', '0.01 0.54'],
