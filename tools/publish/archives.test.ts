@@ -202,6 +202,19 @@ it("the archive 'defaults' has the differences from the head that its page repor
   ]);
 });
 
+it("the unfinished run of 'defaults' has the differences from the head that its page reports", async () => {
+  const trials = await readResults(await unpacked('defaults', 'unfinished.tar.gz'));
+  const head = accuracyOf(trials.find(({ arm }) => arm === 'head') ?? expect.fail('no head'));
+  const gains = trials.filter(({ arm }) => arm !== 'head').map((trial) => accuracyOf(trial) - head);
+  expect(trials.filter(({ task, seed }) => task !== 'questions' || seed !== 1)).toEqual([]);
+  expect([head, gains.length, Math.min(...gains), Math.max(...gains)].map((value) => value.toFixed(3))).toEqual([
+    '0.303',
+    '18.000',
+    '0.557',
+    '0.614',
+  ]);
+});
+
 it("the archive 'glue' has the training times, compared with AdaLoRA's, that its page reports", async () => {
   const done = (await readResults(await unpacked('glue', 'times.tar.gz'))).filter((each) => each.status === 'done');
   const shares = done
