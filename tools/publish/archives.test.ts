@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { readResults, summarise, type Summary, type TrialResult } from '@peftjs/bench';
+import { readResults, summarise, type DoneTrial, type Summary, type TrialResult } from '@peftjs/bench';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
@@ -142,6 +142,7 @@ it.each(unfinished)("the unfinished run of '%s' can be resumed", async (name) =>
 
 const accuracyOf = (trial: TrialResult): number =>
   (trial.status === 'done' ? trial.metrics.accuracy : undefined) ?? expect.fail(`${trial.id} has no accuracy`);
+const doneOf = (trials: readonly TrialResult[]): DoneTrial[] => trials.filter((each) => each.status === 'done');
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 it("the archive 'standard' differs from its float32 trials by what its page reports", async () => {
@@ -207,16 +208,13 @@ it("the unfinished run of 'defaults' has the differences from the head that its 
   const head = accuracyOf(trials.find(({ arm }) => arm === 'head') ?? expect.fail('no head'));
   const gains = trials.filter(({ arm }) => arm !== 'head').map((trial) => accuracyOf(trial) - head);
   expect(trials.filter(({ task, seed }) => task !== 'questions' || seed !== 1)).toEqual([]);
-  expect([head, gains.length, Math.min(...gains), Math.max(...gains)].map((value) => value.toFixed(3))).toEqual([
-    '0.303',
-    '18.000',
-    '0.557',
-    '0.614',
-  ]);
+  expect(gains).toHaveLength(18);
+  const reported = [head, Math.min(...gains), Math.max(...gains)].map((value) => value.toFixed(3));
+  expect(reported).toEqual(['0.303', '0.557', '0.614']);
 });
 
 it("the archive 'glue' has the training times, compared with AdaLoRA's, that its page reports", async () => {
-  const done = (await readResults(await unpacked('glue', 'times.tar.gz'))).filter((each) => each.status === 'done');
+  const done = doneOf(await readResults(await unpacked('glue', 'times.tar.gz')));
   const shares = done
     .filter(({ arm }) => arm !== 'adalora')
     .map(({ arm, budget, task, seed, time }) => {
@@ -241,16 +239,14 @@ it("the archive 'glue' has the training times, compared with AdaLoRA's, that its
 
 it("the archive 'auto' has the times, compared with LoRA at four ranks, and the sizes that its page reports", () => {
   const { results } = archives.get('auto') ?? expect.fail('no such archive');
-  const done = results.filter((each) => each.status === 'done');
-  const spent = (of: readonly TrialResult[], part: 'totalSeconds' | 'trainSeconds'): number =>
-    of.reduce((sum, trial) => sum + (trial.status === 'done' ? trial.time[part] : NaN), 0);
+  const done = doneOf(results);
   const reported = done
     .filter(({ arm }) => arm === 'auto')
     .map((auto) => {
       const four = done.filter(({ arm, task, seed }) => arm === 'lora' && task === auto.task && seed === auto.seed);
       expect(four).toHaveLength(4);
       const share = (part: 'totalSeconds' | 'trainSeconds'): string =>
-        (spent([auto], part) / spent(four, part)).toFixed(2);
+        (auto.time[part] / four.reduce((sum, { time }) => sum + time[part], 0)).toFixed(2);
       return `${auto.task} ${auto.seed}: ${share('trainSeconds')} ${share('totalSeconds')} ${auto.parameters.stored}`;
     });
   expect(reported.sort()).toEqual([
@@ -264,13 +260,13 @@ it("the archive 'auto' has the times, compared with LoRA at four ranks, and the 
 });
 
 it("the archive 'auto' has the accuracies and sizes with 500 selection rows that its page reports", async () => {
-  const trials = await readResults(await unpacked('auto', 'selection-500.tar.gz'));
+  const trials = doneOf(await readResults(await unpacked('auto', 'selection-500.tar.gz')));
   const arms = [...new Set(trials.map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`))].sort();
   const reported = arms.map((name) => {
     const ofArm = trials
       .filter(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}` === name)
       .sort((a, b) => a.seed - b.seed);
-    const sizes = new Set(ofArm.map((trial) => (trial.status === 'done' ? trial.parameters.stored : NaN)));
+    const sizes = new Set(ofArm.map(({ parameters }) => parameters.stored));
     return `${name}: ${mean(ofArm.map(accuracyOf)).toFixed(3)} of ${ofArm.length}, ${[...sizes].join(' ')}`;
   });
   expect(reported).toEqual([
