@@ -285,6 +285,18 @@ describe('panelsOf', () => {
   });
 });
 
+it('the charts over all tasks name their model', async () => {
+  const both = [
+    ...results,
+    ...withNames(results, { model: 'other' }).map((trial) => ({ ...trial, id: `o${trial.id}` })),
+  ];
+  const page = await reportOf(both);
+  for (const model of [summary.rows[0]?.model, 'other']) {
+    expect(page).toContain(`aria-label="Mean over the tasks with ${model} against`);
+    expect(page).toContain(`aria-label="Scores at r=4 on the mean over tasks with ${model}: `);
+  }
+});
+
 describe('a study of many arms and budgets', () => {
   const study = syntheticResults({ methods: STANDARD_ARMS, ranks: [1, 2, 4, 8], seeds: 6, layers: 6 });
   const whole = summarise(study, { reference: 'lora' });

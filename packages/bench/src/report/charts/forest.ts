@@ -35,7 +35,7 @@ export function forestChart(
   const where = contest.task ?? 'the mean over tasks';
   const shown = arms.map(({ label, score }) => `${label} ${formatMetric(score.mean)}`);
   return {
-    description: `Scores at ${contest.budget.spec} on ${where}: ${shown.join(', ')}`,
+    description: `Scores at ${contest.budget.spec} on ${where} with ${contest.model}: ${shown.join(', ')}`,
     spec: {
       width,
       height: ROW * arms.length,

@@ -72,10 +72,10 @@ export function overallChart(
 ): Chart {
   const baseline = rows.find((row) => row.baseline);
   const points = rows.filter((row) => row !== baseline).map((row) => pointOfRow(row, seriesOf));
-  const [first = { metrics: [], lowerIsBetter: false }] = rows;
+  const [first = { model: '', metrics: [], lowerIsBetter: false }] = rows;
   const yTitle = metricTitle({ metric: `mean ${meanMetric(first)}`, lowerIsBetter: first.lowerIsBetter });
   return {
-    description: `Mean over the tasks against the number of stored parameters, one point per arm and budget`,
+    description: `Mean over the tasks with ${first.model} against the number of stored parameters, one point per arm and budget`,
     spec: chartSpec(points, baseline && pointOfRow(baseline, seriesOf), verdicts, { size, yTitle }),
   };
 }
