@@ -228,6 +228,15 @@ it("the archive 'defaults' has the accuracies of MiniLM's head alone at larger r
   ]);
 });
 
+it("the unfinished run of 'defaults' has the accuracies that its page reports", async () => {
+  const trials = doneOf(await readResults(await unpacked('defaults', 'unfinished.tar.gz')));
+  expect(trials.filter(({ task, seed }) => task !== 'answers' || seed !== 1)).toEqual([]);
+  const sorted = trials.sort((a, b) => accuracyOf(a) - accuracyOf(b));
+  const [first, second, third, fourth, ...others] = sorted.map((each) => `${each.arm} ${accuracyOf(each).toFixed(3)}`);
+  expect([first, second, third, fourth]).toEqual(['ela-lora 0.496', 'adalora 0.496', 'head 0.498', 'oft 0.610']);
+  expect([others.length, others.at(-1)]).toEqual([14, 'ia3 0.799']);
+});
+
 it("the archive 'glue' has the training times, compared with AdaLoRA's, that its page reports", async () => {
   const done = doneOf(await readResults(await unpacked('glue', 'times.tar.gz')));
   const shares = done
