@@ -1,6 +1,6 @@
 /**
  * Llama-style decoders (Touvron et al., 2023): words, then transformer layers with rotary positions and causal
- * attention, and the heads of transformers. Settings cover what differs between models: a norm, a window, a factor.
+ * attention, and the heads of transformers. Settings cover what differs between models: more norms, a window, a factor.
  *
  *   x0 = e w                                             w: rows of the word embedding table
  *   a  = x + r N2(Attention(N1(x)) W_o)                  softmax(s q' k'^T + bias) v in each head; q' = R Nq(q),

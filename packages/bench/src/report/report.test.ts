@@ -19,6 +19,8 @@ import { renderTable } from './table.js';
 const HOSTILE = `</title></svg><script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e|=1+1`;
 const results = syntheticResults({ seeds: 2 });
 const summary = summarise(results, { reference: 'lora' });
+/** The same results of two models. */
+const both = [...results, ...withNames(results, { model: 'other' }).map((trial) => ({ ...trial, id: `o${trial.id}` }))];
 const usual = renderReport(results, summary);
 
 function reportOf(trials: readonly TrialResult[], reference = 'lora'): Promise<string> {
@@ -275,10 +277,6 @@ describe('seedCurve', () => {
 describe('panelsOf', () => {
   it('names the model only if there are several', () => {
     expect(panelsOf(results, summary).map(({ title }) => title)).toEqual(['uci-sentiment', 'wordnet-supersense']);
-    const both = [
-      ...results,
-      ...withNames(results, { model: 'other' }).map((result) => ({ ...result, id: `o${result.id}` })),
-    ];
     expect(panelsOf(both, summarise(both, { reference: 'lora' })).map(({ title }) => title)).toContain(
       'uci-sentiment · other',
     );
@@ -286,10 +284,6 @@ describe('panelsOf', () => {
 });
 
 it('the charts over all tasks name their model', async () => {
-  const both = [
-    ...results,
-    ...withNames(results, { model: 'other' }).map((trial) => ({ ...trial, id: `o${trial.id}` })),
-  ];
   const page = await reportOf(both);
   for (const model of [summary.rows[0]?.model, 'other']) {
     expect(page).toContain(`aria-label="Mean over the tasks with ${model} against`);
