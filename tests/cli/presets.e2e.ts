@@ -107,6 +107,22 @@ describe("rows of the user's data", () => {
   });
 });
 
+describe('an arm without options', () => {
+  const optionsOf = async (flags: object): Promise<object | undefined> => {
+    const smoke = { preset: 'smoke', engine: 'compiled', backend: 'cpu', dtype: 'fp32' };
+    const { plan } = await planRun(await studyFromFlags({ ...smoke, ...flags }));
+    return planTrials(plan).find(({ arm }) => arm === 'adalora')?.settings.options;
+  };
+
+  it("gets those that its method recommends for short runs on the user's data, where the study sets none", async () => {
+    const own = { train: at('train.tsv'), dev: at('dev.tsv') };
+    await writeFile(at('gamma.json'), JSON.stringify({ methods: { adalora: { options: { orthRegWeight: 0.3 } } } }));
+    expect(await optionsOf(own)).toEqual({ loraAlpha: 32, orthRegWeight: 0 });
+    expect(await optionsOf({ ...own, config: at('gamma.json') })).toEqual({ loraAlpha: 32, orthRegWeight: 0.3 });
+    expect(await optionsOf({})).toEqual({});
+  });
+});
+
 describe('a folder of published tasks', () => {
   it('gives a preset its own tasks, if it has some of them', async () => {
     for (const task of ['RTE', 'WNLI']) await cp(at('glue', 'RTE'), at('more', task), { recursive: true });

@@ -237,6 +237,15 @@ it("the unfinished run of 'defaults' has the accuracies that its page reports", 
   expect([others.length, others.at(-1)]).toEqual([14, 'ia3 0.799']);
 });
 
+it("the archive 'glue' has the constant answers of AdaLoRA with its orthogonality term that its page reports", async () => {
+  const trials = doneOf(await readResults(join(await unpacked('glue', 'orthogonality.tar.gz'), 'tuning')));
+  const constant = (of: string): boolean[] =>
+    trials.filter(({ task }) => task === of).map(({ rows }) => new Set(rows?.predicted).size === 1);
+  expect([...new Set(trials.map(({ learningRate }) => learningRate))].sort()).toEqual([0.0005, 0.001, 0.002]);
+  expect(constant('cola').filter(Boolean)).toHaveLength(9);
+  expect(constant('mrpc').sort()).toEqual([false, ...Array.from({ length: 8 }, () => true)]);
+});
+
 it("the archive 'glue' has the training times, compared with AdaLoRA's, that its page reports", async () => {
   const done = doneOf(await readResults(await unpacked('glue', 'times.tar.gz')));
   const shares = done

@@ -24,6 +24,7 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   name: 'adalora',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
   defaultLearningRate: 8e-3,
+  shortRunOptions: { loraAlpha: 32, orthRegWeight: 0 },
   parseConfig: parseAdaloraConfig,
   fitBudget,
   adapt(sites, config, { rng }) {

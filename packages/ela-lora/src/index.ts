@@ -45,6 +45,7 @@ export const elaLora: CallableMethod<ElaLoraConfig> = defineMethod<ElaLoraConfig
   name: 'ela-lora',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
+  shortRunOptions: { orthRegWeight: 0 },
   parseConfig: parseElaLoraConfig,
   fitBudget,
   adapt(sites, config, { rng }) {

@@ -41,12 +41,13 @@ export interface PlannedRun {
  * model, which may take a while.
  * @throws PeftError for the first problem found.
  */
-export async function planRun({ study, data, engine: asked }: ComposedStudy): Promise<PlannedRun> {
-  for (const settings of Object.values(study.methods)) triedBudgets(settings, study).forEach(parseBudget);
-  const { engine, versions } = await resolveEngine(asked);
+export async function planRun({ study: asked, data, engine: wanted }: ComposedStudy): Promise<PlannedRun> {
+  for (const settings of Object.values(asked.methods)) triedBudgets(settings, asked).forEach(parseBudget);
+  const { engine, versions } = await resolveEngine(wanted);
   if (isOnDevice(engine)) await assertStarts(engine);
-  const arms = Object.values(study.methods);
+  const arms = Object.values(asked.methods);
   const methods = await resolveAll(arms.map(({ method }) => method));
+  const study = data.kind === 'embedded' ? asked : withShortRunOptions(asked, methods);
   await assertChoosing(study, methods);
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) {
@@ -83,6 +84,15 @@ export async function planRun({ study, data, engine: asked }: ComposedStudy): Pr
     },
   };
   return { engine, plan, tasks };
+}
+
+/** Adds the options that methods recommend for short runs to the arms that do not set them. */
+function withShortRunOptions(study: Study, methods: ReadonlyMap<string, ResolvedMethod>): Study {
+  const arms = Object.entries(study.methods).map(([arm, settings]) => {
+    const { shortRunOptions } = methods.get(settings.method)?.method ?? {};
+    return [arm, { ...settings, options: { ...shortRunOptions, ...settings.options } }] as const;
+  });
+  return { ...study, methods: Object.fromEntries(arms) };
 }
 
 /** @throws ConfigError for flipped labels in a task without classes. */

@@ -57,6 +57,11 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   readonly capabilities: Capabilities;
   /** The peak learning rate (AdamW) that a command trains with when the user names none. Default 1e-3. */
   readonly defaultLearningRate?: number;
+  /**
+   * Options that a command trains the user's own data with when the user names none, where the paper's defaults suit
+   * only longer runs.
+   */
+  readonly shortRunOptions?: Partial<C>;
   /** Validates options and fills in defaults. @throws ConfigError naming the field. */
   parseConfig(input: unknown): C;
   /** Returns which calibration the initial values need besides the weights; null for none. */
