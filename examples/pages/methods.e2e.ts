@@ -39,7 +39,8 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
-      const peft = attach(model, adalora({ initR: 12, targetR: 8, targetModules: 'all-linear' }), { seed: 1 });
+      const method = adalora({ initR: 12, targetR: 8, orthRegWeight: 0, targetModules: 'all-linear' });
+      const peft = attach(model, method, { seed: 1 });
       await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 4e-3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's ADALORA
       console.log(countParameters(peft).stored); // the adapter's parameters
@@ -124,7 +125,8 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const rows = encodeRows(task.train, model.tokenizer, { maxTokens: 64 });
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
-      const peft = attach(model, elaLora({ r: 8, rankUpdateRatio: 0.2, targetModules: 'all-linear' }), { seed: 1 });
+      const method = elaLora({ r: 8, rankUpdateRatio: 0.2, orthRegWeight: 0, targetModules: 'all-linear' });
+      const peft = attach(model, method, { seed: 1 });
       await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters

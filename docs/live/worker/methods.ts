@@ -33,7 +33,7 @@ export function recipeFor(name: MethodName, threshold: () => number): Recipe {
         rates: { learningRate: 2e-3, learningRates: { gate: 1e-2 } },
       };
     case 'adalora': {
-      const configured = adalora({ initR: RANKS, targetR: RANKS / 2, loraAlpha: 32, orthRegWeight: 0.1 });
+      const configured = adalora({ initR: RANKS, targetR: RANKS / 2, loraAlpha: 32, orthRegWeight: 0 });
       return { configured, rates: { learningRate: 4e-3 } };
     }
     case 'lora':
