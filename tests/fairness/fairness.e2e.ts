@@ -26,7 +26,6 @@ async function everyTrial(): Promise<Trial[]> {
     fingerprints: { model: '', data: {} },
     lengths: { 'uci-sentiment': { maxTokens: 24, epochs: 2 } },
     headOnly: new Set(['head']),
-    defaultRates: new Map(),
     budgeted: new Set(resolved.filter(([, { fitBudget }]) => fitBudget).map(([name]) => name)),
   });
 }

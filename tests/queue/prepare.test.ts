@@ -35,7 +35,6 @@ beforeAll(async () => {
       lengths: { train: { maxTokens: 24, epochs: 1 } },
       budgeted: new Set(['lora']),
       headOnly: new Set(),
-      defaultRates: new Map(),
     },
     { arm: 'lora', settings, task: 'train', budget: 'r=1', seed: 1 },
   );

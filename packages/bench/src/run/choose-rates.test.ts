@@ -25,7 +25,6 @@ const context = (above: StudyInput = {}): TrialContext => ({
   lengths: { a: { maxTokens: 16, epochs: 3 }, b: { maxTokens: 24, epochs: 3 } },
   budgeted: new Set(['lora', 'sora']),
   headOnly: new Set(['head']),
-  defaultRates: new Map(),
 });
 
 /** The tuning candidates of an arm on a task. */
@@ -88,7 +87,7 @@ describe('planTuning', () => {
     ]);
     const trials = planTrials(of, chooseRates([row], resultsOf(row, [0.5, 0.6])));
     expect(rateOf(trials, 'lora', 'a')).toEqual([0.2]);
-    expect(rateOf(trials, 'hard', 'a')).toEqual([1e-3]);
+    expect(rateOf(trials, 'hard', 'a')).toEqual([null]);
   });
 
   it('counts the planned trials, and the most with wider grids', () => {

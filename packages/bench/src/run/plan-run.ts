@@ -22,6 +22,7 @@ import { presets } from '../study/presets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study } from '../study/study.js';
 import { numericVersions, type Lengths, type TrialContext } from '../study/trials.js';
 import { dataFingerprint } from './as-planned.js';
+import { withMethodDefaults } from './method-defaults.js';
 import { plannedLengths } from './planned-lengths.js';
 import { modelTaskOf } from './prepare.js';
 import { assertStarts } from './processes.js';
@@ -47,7 +48,7 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
   if (isOnDevice(engine)) await assertStarts(engine);
   const arms = Object.values(asked.methods);
   const methods = await resolveAll(arms.map(({ method }) => method));
-  const study = data.kind === 'embedded' ? asked : withShortRunOptions(asked, methods);
+  const study = withMethodDefaults(asked, data, methods);
   await assertChoosing(study, methods);
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) {
@@ -70,11 +71,6 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
     engine,
     budgeted: namesOf(({ fitBudget }) => fitBudget !== undefined),
     headOnly: namesOf(isHeadOnly),
-    defaultRates: new Map(
-      [...methods].flatMap(([name, { method }]) =>
-        method.defaultLearningRate === undefined ? [] : [[name, method.defaultLearningRate] as const],
-      ),
-    ),
     versions: { ...(await numericVersions()), ...versions },
     lengths,
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
@@ -84,15 +80,6 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
     },
   };
   return { engine, plan, tasks };
-}
-
-/** Adds the options that methods recommend for short runs to the arms that do not set them. */
-function withShortRunOptions(study: Study, methods: ReadonlyMap<string, ResolvedMethod>): Study {
-  const arms = Object.entries(study.methods).map(([arm, settings]) => {
-    const { shortRunOptions } = methods.get(settings.method)?.method ?? {};
-    return [arm, { ...settings, options: { ...shortRunOptions, ...settings.options } }] as const;
-  });
-  return { ...study, methods: Object.fromEntries(arms) };
 }
 
 /** @throws ConfigError for flipped labels in a task without classes. */

@@ -24,7 +24,6 @@ const context: TrialContext = {
   lengths: { mine: { maxTokens: 24, epochs: 2 } },
   budgeted: new Set(['lora']),
   headOnly: new Set(),
-  defaultRates: new Map(),
 };
 const settings = study.methods['lora'];
 if (!settings) throw new RangeError('the study has no arm');

@@ -95,7 +95,6 @@ describe('planTrials', () => {
     },
     budgeted: new Set(['lora', 'adalora', 'sora']),
     headOnly: new Set(['head']),
-    defaultRates: new Map(),
   };
   const idsOf = (changed: Partial<TrialContext>): string[] =>
     planTrials({ ...context, ...changed }).map(({ id }) => id);
@@ -118,30 +117,6 @@ describe('planTrials', () => {
   ])('compares with %s, or what is run of it: %j', (reference, methods, expected) => {
     const study = { ...composeStudy([preset, { methods, budgets: ['r=4'] }]), reference };
     expect(referenceOf({ ...context, study })).toBe(expected);
-  });
-
-  it("trains at the study's rate, else at each method's own, and the head always alike", () => {
-    const rates = (learningRate: number | null) =>
-      planTrials({
-        ...context,
-        study: composeStudy([
-          preset,
-          { methods: ['head', 'lora', 'sora'], budgets: ['r=4'], seeds: 1, protocol: { learningRate } },
-        ]),
-        defaultRates: new Map([['sora', 5e-3]]),
-      })
-        .filter(({ task }) => task === 'uci-sentiment')
-        .map(({ arm, settings, protocol }) => [arm, settings.learningRate, protocol.learningRate]);
-    expect(rates(3e-4)).toEqual([
-      ['head', null, 3e-4],
-      ['lora', null, 3e-4],
-      ['sora', null, 3e-4],
-    ]);
-    expect(rates(null)).toEqual([
-      ['head', null, 2e-3],
-      ['lora', 1e-3, 2e-3],
-      ['sora', 5e-3, 2e-3],
-    ]);
   });
 
   it('names trials of two arms of one method after the arms', () => {

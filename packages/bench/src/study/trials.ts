@@ -23,9 +23,8 @@ export type TrialProtocol = Omit<StudyProtocol, keyof Lengths | 'learningRate'> 
     readonly learningRate: number;
   };
 
-/** Peak learning rates where neither the study nor the method names one. */
+/** The head's peak learning rate in a study that names none. */
 const HEAD_RATE = 2e-3;
-const METHOD_RATE = 1e-3;
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
@@ -89,8 +88,6 @@ export interface TrialContext {
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train only the head, at the protocol's rate, so there is nothing to tune. */
   readonly headOnly: ReadonlySet<string>;
-  /** The learning rates that methods name for themselves, by method. */
-  readonly defaultRates: ReadonlyMap<string, number>;
 }
 
 /**
@@ -138,7 +135,7 @@ export function trialOf(
 ): Trial {
   const { data, engine, versions, methodVersions, fingerprints, lengths } = context;
   const { model, protocol } = context.study;
-  const learningRate = tuning?.chosen ?? settings.learningRate ?? defaultRate(context, method);
+  const learningRate = tuning?.chosen ?? settings.learningRate;
   return withId({
     ...choice,
     method,
@@ -156,12 +153,6 @@ export function trialOf(
     versions: { ...versions, ...methodVersions.get(method) },
     fingerprints: { model: fingerprints.model, data: fingerprints.data[choice.task] ?? '' },
   });
-}
-
-/** The rate of an arm that has none of its own; null for the protocol's. */
-function defaultRate({ study, headOnly, defaultRates }: TrialContext, method: string): number | null {
-  if (study.protocol.learningRate !== null || headOnly.has(method)) return null;
-  return defaultRates.get(method) ?? METHOD_RATE;
 }
 
 function withId(trial: Omit<Trial, 'id'>): Trial {
