@@ -6,7 +6,7 @@ import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { toyModel } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
 import { activeParts } from './active-parts.js';
-import { addAdapter, deleteAdapter, fullPrecision, mergeAdapter, setAdapter } from './adapters.js';
+import { addAdapter, deleteAdapter, fullPrecision, mergeAdapter, setAdapter, unmergeAdapter } from './adapters.js';
 import { lowRankLayer } from './layers.js';
 import { replaceAdapter } from './peft-model.js';
 import { targetEntries } from './targets.js';
@@ -71,6 +71,16 @@ describe('mergeAdapter', () => {
     mergeAdapter(twice, { adapterNames: ['a', 'a'] });
     expect(twice.merged).toEqual(['a']);
     expect(twice.mergedWeights).toEqual(once.mergedWeights);
+  });
+});
+
+describe('unmergeAdapter', () => {
+  it('keeps what is compiled if no adapter is merged, and says so', () => {
+    const peft = attached();
+    const before = activeParts(peft);
+    unmergeAdapter(peft);
+    expect(activeParts(peft)).toBe(before);
+    expect(warnings).toEqual(['unmergeAdapter: no adapter is merged, nothing done']);
   });
 });
 

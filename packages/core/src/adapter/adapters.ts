@@ -126,7 +126,10 @@ export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }
 
 /** Takes every merged adapter out of the weights again; changes `peft` in place. */
 export function unmergeAdapter(peft: PeftModel): void {
-  if (peft.merged.length === 0) warnOnce('unmergeAdapter: no adapter is merged, nothing done');
+  if (peft.merged.length === 0) {
+    warnOnce('unmergeAdapter: no adapter is merged, nothing done');
+    return;
+  }
   peft.merged = [];
   peft.mergedWeights = {};
 }
