@@ -129,6 +129,21 @@ describe.skipIf(process.platform === 'win32')('a stopped run', () => {
     expect(await readdir(out)).not.toContain('checkpoints');
   });
 
+  it('says that it was tuning, and runs no other trial', async () => {
+    const out = join(folder, 'tuning');
+    const study = join(folder, 'tuned.json');
+    await writeFile(study, JSON.stringify({ tuning: { learningRates: [1e-3, 2e-3, 4e-3], seeds: 3 } }));
+    const run = start(['run', '--preset', 'smoke', '--config', study, '--method', 'head,lora', '--out', out]);
+    await until(said(run, /✓ +lora/));
+    run.child.kill('SIGINT');
+    expect(await run.ended()).toBe(130);
+    expect(run.stderr()).toContain(
+      `stopped while tuning learning rates; the finished trials are in ${out}. Rerun the same command to resume.`,
+    );
+    expect(await resultsIn(out)).toEqual([]);
+    expect(await resultsIn(join(out, 'tuning'))).not.toEqual([]);
+  });
+
   it('ends at once when it is stopped twice', async () => {
     await withSilentHub(async (hub, asked) => {
       const args = ['run', '--preset', 'smoke', '--model', 'some/model', '--out', join(folder, 'twice')];

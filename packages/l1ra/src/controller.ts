@@ -10,6 +10,7 @@ import {
   rankCost,
   ranksThatFill,
   tensorAt,
+  warnOnce,
   withResized,
   type AdapterContents,
   type AdapterLayers,
@@ -38,10 +39,11 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
   if (budget !== null) assertStartFits(layers, budget);
   const every = Math.max(1, Math.floor(config.rankUpdateRatio * plan.totalSteps));
   const last = budget === null ? plan.totalSteps - 1 : pruneStep(plan);
+  const lastLook = budget === null ? last - (last % every) : last;
   const isFilling = (step: number): boolean => budget !== null && step === last;
   const isDue = (step: number): boolean => step % every === 0 && step > plan.warmupSteps && step <= last;
   const rng = createRng(plan.seed ?? 0).fork('new ranks');
-  let [held, isFilled] = [layers, false];
+  let [held, isFilled, hasPruned] = [layers, false, false];
   return {
     scalars(step) {
       const isFinal = budget !== null && step > last;
@@ -52,18 +54,26 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
     afterStep(step, values) {
       const gates = gatesOf(values);
       const decided = isFilling(step) ? filled(held, gates, config, budget ?? 0) : reassigned(held, gates, config);
+      hasPruned ||= rankCount(decided.kept) < rankCount(gates);
+      if (!hasPruned && step === lastLook) warnOnce(nothingMoved(config, plan));
       const changes = changesFor(held, decided, config, rng.fork(String(step)));
       held = withResized(held, changes.resized);
       isFilled ||= isFilling(step);
       return changes;
     },
     holdsBudget: (step) => budget === null || step > last,
-    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks), isFilled }),
+    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks), isFilled, hasPruned }),
     restore(state) {
       if (Array.isArray(state.ranks)) held = layersOfRanks(layers, config, state.ranks as readonly number[]);
       isFilled = state.isFilled === true;
+      hasPruned = state.hasPruned === true;
     },
   };
+}
+
+function nothingMoved({ etaC, l1raLambda }: L1raConfig, { totalSteps }: TrainPlan): string {
+  const shrinkage = (etaC * l1raLambda * totalSteps).toPrecision(2);
+  return `l1ra: no gate reached zero in ${totalSteps} steps, so no rank moved; train longer, or raise l1raLambda (${l1raLambda} shrinks a gate by ${shrinkage} in such a run)`;
 }
 
 /** Resizes layers to the values of a later step or a file. Ranks may have come and gone. */

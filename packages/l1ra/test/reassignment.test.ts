@@ -1,4 +1,4 @@
-import { activeRanks, hostTensor } from '@peftjs/core';
+import { activeRanks, hostTensor, onWarning } from '@peftjs/core';
 import {
   linearSite,
   storedParameters,
@@ -76,6 +76,43 @@ describe('ranks', () => {
     const steps = Array.from({ length: plan.totalSteps }, (_, index) => index + 1);
     const looked = steps.filter((step) => (controller?.reads(step) ?? []).length > 0);
     expect(looked).toEqual([30, 40, 50, 60, 70, 80, 90]);
+  });
+});
+
+describe('a run in which no rank moves', () => {
+  const gates = (least: number) => ({ a: [least, 1, 1], b: [1, 1, 1], c: [1, 1, 1] });
+
+  /** Returns the warnings of a run of 100 steps with these smallest gates at each look, stopped and resumed midway. */
+  function warningsOf(looks: Readonly<Record<number, number>>, options: Partial<L1raConfig> = {}): string[] {
+    const warnings: string[] = [];
+    const restore = onWarning((line) => warnings.push(line));
+    const config = l1ra.parseConfig({ r: 3, ...options });
+    const layers = layersOf(l1ra, sites, config);
+    let controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
+    for (const [step, least] of Object.entries(looks)) {
+      const read = Object.entries(gates(least)).map(
+        ([path, gate]) => [`${path}.gate`, hostTensor(Float32Array.from(gate), [3])] as const,
+      );
+      controller.afterStep(Number(step), Object.fromEntries(read));
+      const state = controller.snapshot();
+      controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
+      controller.restore(state);
+    }
+    restore();
+    return warnings;
+  }
+
+  it('says so after its last look at the gates, also if it was resumed', () => {
+    expect(warningsOf({ 10: 0.5, 80: 0.5 })).toEqual([]);
+    expect(warningsOf({ 10: 0, 90: 0.5 })).toEqual([]);
+    expect(warningsOf({ 10: 0.5, 70: 0.5 }, { budget: 90 })).toEqual([]);
+    expect(warningsOf({ 10: 0, 80: 0.5 }, { budget: 90 })).toEqual([]);
+    expect(warningsOf({ 10: 0.5, 90: 0.5 })).toEqual([
+      'l1ra: no gate reached zero in 100 steps, so no rank moved; train longer, or raise l1raLambda (0.001 shrinks a gate by 0.0020 in such a run)',
+    ]);
+    expect(warningsOf({ 10: 0.5, 80: 0.5 }, { budget: 90, etaC: 0.1 })).toEqual([
+      'l1ra: no gate reached zero in 100 steps, so no rank moved; train longer, or raise l1raLambda (0.001 shrinks a gate by 0.010 in such a run)',
+    ]);
   });
 });
 

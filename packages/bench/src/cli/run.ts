@@ -127,11 +127,13 @@ async function runPlanned(
     const foreign = await foreignNumerics(out);
     if (foreign !== undefined) process.stderr.write(`${commandName}: ${foreign}\n`);
     await writeRunFile(out, { reference: referenceOf(plan), margin: plan.study.margin, claims: plan.study.claims });
-    const all = planTrials(plan, await tune(plan, context));
+    const tuned = await tune(plan, context);
+    if (!tuned) return interrupted(out, ' while tuning learning rates; the finished trials are');
+    const all = planTrials(plan, tuned);
     const trials = shard ? shardOf(all, shard) : all;
     const results = await runTrials(out, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
     await removeCheckpointsOfDone(out);
-    if (signal.aborted) return interrupted(out, results.length, trials.length);
+    if (signal.aborted) return interrupted(out, `; ${results.length} of ${trials.length} trials are`);
     if (shard) sayShard(shard, results.length, out);
     else await reportOn(out);
     return results.every(({ status }) => status === 'done') ? 0 : 1;
@@ -181,10 +183,8 @@ function printResult(result: TrialResult): void {
   process.stdout.write(`${toJson(result)}\n`);
 }
 
-function interrupted(out: string, ended: number, all: number): number {
-  process.stderr.write(
-    `${commandName}: stopped; ${ended} of ${all} trials are in ${out}. Rerun the same command to resume.\n`,
-  );
+function interrupted(out: string, kept: string): number {
+  process.stderr.write(`${commandName}: stopped${kept} in ${out}. Rerun the same command to resume.\n`);
   return INTERRUPTED;
 }
 

@@ -123,7 +123,7 @@ describe('tune', () => {
     const run = { out: folder, runner, tasks, signal: new AbortController().signal };
     const [first, again] = [await tune(plan, run), await tune(plan, run)];
     expect(started).toEqual([[0.01, 0.02], [0.04], [], []]);
-    expect(first.map(({ tried, chosen }) => [tried.length, chosen])).toEqual([[3, 0.04]]);
+    expect(first?.map(({ tried, chosen }) => [tried.length, chosen])).toEqual([[3, 0.04]]);
     expect(again).toEqual(first);
     expect(JSON.parse(await readFile(join(folder, 'tuning.json'), 'utf8'))).toEqual({ arms: first });
   });
@@ -138,7 +138,7 @@ describe('tune', () => {
       close: () => Promise.resolve(),
     };
     const run = { out: folder, runner: stopping, tasks, signal: stop.signal };
-    expect(await tune(plan, run)).toEqual([]);
+    expect(await tune(plan, run)).toBeUndefined();
     await expect(readFile(join(folder, 'tuning.json'))).rejects.toThrow('ENOENT');
   });
 });

@@ -148,9 +148,9 @@ function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, star
 /**
  * Tunes the learning rates of a study. The trials are kept in OUT/tuning/results, apart from reported ones, and resumed
  * from there. OUT/tuning.json records what was tried.
- * @returns an empty array if the study does not tune, or if the run was stopped.
+ * @returns an empty array if the study does not tune; undefined if the run was stopped meanwhile
  */
-export async function tune(plan: TrialContext, run: RunContext): Promise<TunedArm[]> {
+export async function tune(plan: TrialContext, run: RunContext): Promise<TunedArm[] | undefined> {
   let candidates = planTuning(plan);
   if (candidates.length === 0) return [];
   const results: TrialResult[] = [];
@@ -168,7 +168,7 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
     candidates = wider;
     tuned = await tryOut('a best learning rate is at the edge of its grid, so every arm gets one more', candidates);
   }
-  if (run.signal.aborted) return [];
+  if (run.signal.aborted) return undefined;
   await writeJson(`${run.out}/tuning.json`, { arms: tuned });
   return tuned;
 }
