@@ -18,12 +18,12 @@ export function withMethodDefaults(
   const arms = Object.entries(study.methods).map(([arm, settings]) => {
     const { method } = methods.get(settings.method) ?? {};
     if (!method) return [arm, settings] as const;
-    const isProtocols = study.protocol.learningRate !== null || isHeadOnly(method);
+    const hasProtocolRate = study.protocol.learningRate !== null || isHeadOnly(method);
     return [
       arm,
       {
         ...settings,
-        learningRate: settings.learningRate ?? (isProtocols ? null : (method.defaultLearningRate ?? METHOD_RATE)),
+        learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? METHOD_RATE)),
         options: { ...(kind !== 'embedded' && method.shortRunOptions), ...settings.options },
       },
     ] as const;
