@@ -16,6 +16,13 @@ import { describe, expect, it } from 'vitest';
 const sites = ['a', 'b', 'c'].map((path) => linearSite(path, 4, 6));
 const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
 
+/** Returns the gates of every module, by path, as a controller reads them. */
+function readOf(gates: Readonly<Record<string, number[]>>): HostTensors {
+  return Object.fromEntries(
+    Object.entries(gates).map(([path, gate]) => [`${path}.gate`, hostTensor(Float32Array.from(gate), [gate.length])]),
+  );
+}
+
 /** Returns the decision for these gates, after 10 of 100 steps by default. */
 function decided(
   gates: Readonly<Record<string, number[]>>,
@@ -25,11 +32,9 @@ function decided(
   const config = l1ra.parseConfig({ r: 3, ...options });
   const layers = layersOf(l1ra, of, config);
   const controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
-  const read = Object.entries(gates).map(
-    ([path, gate]) => [`${path}.gate`, hostTensor(Float32Array.from(gate), [gate.length])] as const,
-  );
-  expect(controller.reads(step)).toEqual(read.map(([name]) => name));
-  const changes: ControllerChanges = controller.afterStep(step, Object.fromEntries(read)) ?? {};
+  const read = readOf(gates);
+  expect(controller.reads(step)).toEqual(Object.keys(read));
+  const changes: ControllerChanges = controller.afterStep(step, read) ?? {};
   return { changes, layers: withResized(layers, changes.resized), controller };
 }
 
@@ -80,8 +85,6 @@ describe('ranks', () => {
 });
 
 describe('a run in which no rank moves', () => {
-  const gates = (least: number) => ({ a: [least, 1, 1], b: [1, 1, 1], c: [1, 1, 1] });
-
   /** Returns the warnings of a run of 100 steps with these smallest gates at each look, stopped and resumed midway. */
   function warningsOf(looks: Readonly<Record<number, number>>, options: Partial<L1raConfig> = {}): string[] {
     const warnings: string[] = [];
@@ -90,10 +93,7 @@ describe('a run in which no rank moves', () => {
     const layers = layersOf(l1ra, sites, config);
     let controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
     for (const [step, least] of Object.entries(looks)) {
-      const read = Object.entries(gates(least)).map(
-        ([path, gate]) => [`${path}.gate`, hostTensor(Float32Array.from(gate), [3])] as const,
-      );
-      controller.afterStep(Number(step), Object.fromEntries(read));
+      controller.afterStep(Number(step), readOf({ a: [least, 1, 1], b: [1, 1, 1], c: [1, 1, 1] }));
       const state = controller.snapshot();
       controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
       controller.restore(state);

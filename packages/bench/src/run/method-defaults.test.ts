@@ -13,14 +13,19 @@ async function filled(learningRate: number | null, kind: 'embedded' | 'folder', 
   return Object.fromEntries(arms.map(([arm, settings]) => [arm, [settings.learningRate, settings.options]]));
 }
 
-const arms = { head: {}, lora: {}, adalora: {}, own: { method: 'adalora', learningRate: 2e-4, options: { gamma: 1 } } };
+const arms = {
+  head: {},
+  lora: {},
+  adalora: {},
+  own: { method: 'adalora', learningRate: 2e-4, options: { loraAlpha: 16 } },
+};
 
 it("trains each adapter at its method's rate, the head at the protocol's, and keeps what an arm states", async () => {
   expect(await filled(null, 'embedded', arms)).toEqual({
     head: [null, {}],
     lora: [1e-3, {}],
     adalora: [8e-3, {}],
-    own: [2e-4, { gamma: 1 }],
+    own: [2e-4, { loraAlpha: 16 }],
   });
 });
 
@@ -29,7 +34,7 @@ it("prefers the study's rate for all to the methods' own", async () => {
     head: [null, {}],
     lora: [null, {}],
     adalora: [null, {}],
-    own: [2e-4, { gamma: 1 }],
+    own: [2e-4, { loraAlpha: 16 }],
   });
 });
 

@@ -119,6 +119,15 @@ describe('planTrials', () => {
     expect(referenceOf({ ...context, study })).toBe(expected);
   });
 
+  it.each([
+    [3e-4, 3e-4],
+    [null, 2e-3],
+  ])("trains every arm's head alike: a study's rate of %s is %s", (learningRate, expected) => {
+    const study = composeStudy([preset, { methods: ['head', 'lora', 'sora'], protocol: { learningRate } }]);
+    const rates = planTrials({ ...context, study }).map(({ arm, protocol }) => `${arm} ${protocol.learningRate}`);
+    expect(new Set(rates)).toEqual(new Set(['head', 'lora', 'sora'].map((arm) => `${arm} ${expected}`)));
+  });
+
   it('names trials of two arms of one method after the arms', () => {
     const study = composeStudy([
       preset,
