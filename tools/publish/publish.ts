@@ -16,7 +16,7 @@ import { newPage, withRegions, type Published } from './regions.js';
 import { standaloneSvg } from './standalone-svg.js';
 
 const COPIED = ['report.html', 'summary.json', 'summary.csv', 'results.csv', 'tuning.json'];
-const PACKED = ['results', 'run.json', 'summary.json', 'tuning'];
+const PACKED = ['results', 'run.json', 'tuning'];
 
 const { positionals, values: flags } = parseArgs({
   allowPositionals: true,

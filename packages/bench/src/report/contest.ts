@@ -1,4 +1,4 @@
-import { grouped, type Comparison } from './statistics/comparisons.js';
+import { grouped, withSpecs, type Comparison } from './statistics/comparisons.js';
 import type { Interval } from './statistics/estimates.js';
 import { meanMetric, orientedScore, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
 
@@ -23,8 +23,16 @@ export interface Contender {
   readonly score: SummaryRow['score'];
   /** The mean score, negated if lower is better. */
   readonly orientedScore: number;
-  /** Why an arm with a budget has no rank; null if it has one. */
+  /** Why it is not ranked: it missed its budget, or lacks seeds of its rivals. Null if it is, and for the baseline. */
   readonly unranked: string | null;
+}
+
+/** An arm that lacks a result on some task, and so has no mean over the tasks. */
+export interface Absent {
+  /** The arm's label. */
+  readonly label: string;
+  /** What it lacks. */
+  readonly reason: string;
 }
 
 /** All arms that can be compared at one budget, on one task or over all tasks. */
@@ -43,6 +51,8 @@ export interface Contest {
   readonly budget: SummaryRow['budget'];
   /** Every arm of this budget, and those without one; best mean first. */
   readonly arms: readonly Contender[];
+  /** The arms that have results on some of its tasks only. */
+  readonly absent: readonly Absent[];
   /** The paired comparisons of these arms. */
   readonly pairs: readonly Comparison[];
 }
@@ -77,13 +87,17 @@ export interface Compared {
   readonly comparisons: readonly Comparison[];
 }
 
+/** The scope of a contest: a task or all tasks of a model, at a budget. */
+type Scope = Pick<Contest, 'model' | 'task' | 'tasks' | 'metric' | 'lowerIsBetter' | 'budget'>;
+
 /** An arm with its contest: a row of a task or over all tasks. */
-interface ContestEntry extends Contender {
-  readonly model: string;
-  readonly task: string | null;
-  readonly tasks: readonly string[];
-  readonly metric: string;
-  readonly lowerIsBetter: boolean;
+interface ContestEntry extends Contender, Scope {
+  /** The number of its seeds on each task, in the order of `tasks`. */
+  readonly seeds: readonly number[];
+}
+
+/** An arm without a mean over the tasks, with the contest that it is absent from. */
+interface AbsentEntry extends Absent {
   readonly budget: SummaryRow['budget'];
 }
 
@@ -94,30 +108,58 @@ interface ContestEntry extends Contender {
 export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] {
   const entries = [...overall.map((row) => overallEntry(row, rows)), ...rows.map(taskEntry)];
   return grouped(entries, ({ model, task }) => [model, task]).flatMap((ofScope) => {
-    const free = ofScope.filter(({ requested }) => requested === null);
-    const budgeted = grouped(
-      ofScope.filter(({ requested }) => requested !== null),
-      ({ budget }) => budget.spec,
-    );
-    const fields =
-      budgeted.length === 0 ? [ofScope] : budgeted.map((ofBudget) => [...freeBeside(free, ofBudget), ...ofBudget]);
-    return fields.map((field): Contest => {
-      const { model, task, tasks, metric, lowerIsBetter, budget } = field.at(-1) as ContestEntry;
-      const pairs = comparisons.filter(
-        (pair) => pair.model === model && pair.task === task && (budgeted.length === 0 || pair.budget === budget.spec),
-      );
+    const absent = absentFrom(ofScope, rows);
+    const all = [...ofScope, ...absent];
+    const budgets = grouped(
+      all.flatMap(({ budget }) => (budget.requested === null ? [] : [budget])),
+      ({ spec }) => spec,
+    ).map(([budget]) => budget);
+    const open = budgets.length === 0;
+    return (open ? [ofScope[0].budget] : budgets).map((budget): Contest => {
+      const { model, task, tasks, metric, lowerIsBetter } = ofScope[0];
+      const isHere = (each: { readonly budget: SummaryRow['budget'] }): boolean =>
+        open || each.budget.requested === null || each.budget.spec === budget.spec;
+      const field = withSpecs(ofScope.filter(isHere), (arm) => arm.budget);
       return {
-        ...{ model, task, tasks, metric, lowerIsBetter, budget, pairs },
-        arms: [...field].sort((a, b) => b.orientedScore - a.orientedScore),
+        ...{ model, task, tasks, metric, lowerIsBetter, budget },
+        arms: withSeedReasons(field).sort((a, b) => b.orientedScore - a.orientedScore),
+        absent: absent.filter(isHere),
+        pairs: comparisons.filter(
+          (pair) => pair.model === model && pair.task === task && (open || pair.budget === budget.spec),
+        ),
       };
     });
   });
 }
 
-/** Arms without a budget. If an arm of the same name has one, the label says so, as in the comparisons. */
-function freeBeside(free: readonly ContestEntry[], budgeted: readonly ContestEntry[]): ContestEntry[] {
-  const labels = new Set(budgeted.map(({ label }) => label));
-  return free.map((arm) => (labels.has(arm.label) ? { ...arm, label: `${arm.label} (${arm.budget.spec})` } : arm));
+/** The arms that have rows on some tasks of a contest over all tasks, but not on all; empty for a single task. */
+function absentFrom(
+  [{ model, task, tasks }]: readonly [ContestEntry, ...ContestEntry[]],
+  rows: readonly SummaryRow[],
+): AbsentEntry[] {
+  if (task !== null) return [];
+  const own = rows.filter((row) => row.model === model && !row.baseline);
+  return grouped(own, ({ label, budget }) => [label, budget.spec]).flatMap((byTask) => {
+    const missing = tasks.filter((each) => byTask.every((row) => row.task !== each));
+    const [{ label, budget }] = byTask;
+    return missing.length === 0 ? [] : [{ label, budget, reason: `no result on ${missing.join(', ')}` }];
+  });
+}
+
+/** Says of arms that lack seeds of their rivals, those with a budget or, if there are none, all but the baseline. */
+function withSeedReasons(field: readonly ContestEntry[]): ContestEntry[] {
+  const budgeted = field.filter(({ requested }) => requested !== null);
+  const rivals = budgeted.length > 0 ? budgeted : field.filter(({ baseline }) => !baseline);
+  return field.map((arm) => {
+    if (arm.baseline || arm.unranked !== null) return arm;
+    const lacks = arm.seeds.flatMap((count, index) => {
+      const most = Math.max(...rivals.map(({ seeds }) => seeds[index] ?? 0));
+      return count < most
+        ? [`${count} of ${most} seeds${arm.task === null ? ` on ${arm.tasks[index] ?? ''}` : ''}`]
+        : [];
+    });
+    return { ...arm, unranked: lacks[0] ?? null };
+  });
 }
 
 function taskEntry(row: SummaryRow): ContestEntry {
@@ -126,6 +168,7 @@ function taskEntry(row: SummaryRow): ContestEntry {
     ...{ model, task, tasks: [task], metric, lowerIsBetter, label, method, budget, baseline, score },
     ...{ requested: budget.requested, stored: parameters.stored, orientedScore: orientedScore(row) },
     unranked: budget.requested === null ? null : unranked,
+    seeds: [row.seeds.length],
   };
 }
 
@@ -137,6 +180,7 @@ function overallEntry(row: OverallRow, rows: readonly SummaryRow[]): ContestEntr
     ...{ model, task: null, tasks, metric: meanMetric(row), lowerIsBetter, label, budget, baseline, score, stored },
     ...{ method: own[0]?.method ?? label, requested: budget.requested, orientedScore: orientedScore(row) },
     unranked: budget.requested === null || row.rank !== null ? null : (reasons[0] ?? 'not ranked'),
+    seeds: tasks.map((task) => own.find((each) => each.task === task)?.seeds.length ?? 0),
   };
 }
 

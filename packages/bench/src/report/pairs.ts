@@ -46,10 +46,9 @@ export function isEquivalent({ equivalence }: Comparison): boolean {
 }
 
 /** Explains how to read the table. */
-function caption({ task, pairs }: Contest): string {
-  const family = task === null ? 'the pairs of this table' : 'the tasks';
+function caption({ pairs }: Contest): string {
   const equivalent = pairs.some(isEquivalent) ? ' ≈ marks a pair that is equivalent within the margin.' : '';
-  return `Row minus column, the p of this difference, and p adjusted by Holm over ${family}. Blue where the row is better and orange where the column is: pale where p is below ${LEVEL}, full where the adjusted p is, too.${equivalent}`;
+  return `Row minus column, the p of this difference, and p adjusted by Holm over the pairs of this table. Blue where the row is better and orange where the column is: pale where p is below ${LEVEL}, full where the adjusted p is, too.${equivalent}`;
 }
 
 /**

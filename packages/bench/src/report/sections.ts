@@ -96,11 +96,12 @@ function taskVerdict({ verdicts, isMain }: Scope): Markup | null {
 async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Summary): Promise<Markup> {
   const seriesOf = seriesByLabel(rows);
   const domain = domainOf(contests);
-  const shown = contests.map((contest, index) => {
+  const shown = contests.flatMap((contest, index) => {
+    if (contest.arms.length === 0) return [];
     const verdict = verdicts[index] as Verdict;
     const title = contest.budget.requested === null ? 'Scores' : `Scores at ${contest.budget.spec}`;
     const chart = (width: number): Chart => forestChart(contest, verdict, { seriesOf, domain, width });
-    return { title, caption: forestCaption(verdict, margin), chart };
+    return [{ title, caption: forestCaption(verdict, margin), chart }];
   });
   const [only] = shown;
   if (only && shown.length === 1) {

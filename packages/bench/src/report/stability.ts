@@ -12,7 +12,7 @@ export const STABILITY_TITLE = 'What decides which ranks are kept?';
 
 /** Explains how to read the table. */
 export const STABILITY_NOTE =
-  'For arms whose modules end with different ranks: how similar the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is between the correlations, seeds minus tasks; if its 95 % jackknife interval over the seeds excludes 0, the last column says which agree more.';
+  'Arms that are missing here ended with the same rank in every module. For the others: how similar the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is between the correlations, seeds minus tasks; if its 95 % jackknife interval over the seeds excludes 0, the last column says which agree more.';
 
 /** A column of the table, the same in the page and in Markdown. */
 interface StabilityColumn {

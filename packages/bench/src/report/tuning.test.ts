@@ -54,5 +54,8 @@ describe('noiseNote', () => {
     expect(note(tuned(byNoise))).toMatch(/^Noise decided every choice/);
     expect(note(tuned(clear))).toMatch(/^Noise decided no choice/);
     expect(note(tuned({ tried, chosen: 0.004 }))).toBe('');
+    const ofOneSeed = tried.map((rate) => ({ ...rate, standardError: null }));
+    expect(note(tuned({ ...clear, tried: ofOneSeed }))).toMatch(/unknown, with one tuning seed/);
+    expect(note(tuned({ tried: [], tied: [], chosen: null }))).toBe('');
   });
 });

@@ -48,9 +48,17 @@ export function choiceOf(row: TunedRow): string {
     : chosen;
 }
 
-/** A sentence on the choices that noise decided; empty for older files without that information. */
-export function noiseNote(rows: readonly TunedRow[]): string[] {
-  if (rows.every(({ tied }) => tied === undefined)) return [];
+/** Whether another rate may be as good as the best one for all that is known: one seed has no standard error. */
+function isOfOneSeed({ tried }: TunedRow): boolean {
+  const scored = tried.filter(({ score }) => score !== null);
+  return scored.filter(({ standardError }) => standardError === null).length > 1; // the best rate has none either
+}
+
+/** Sentences on the choices that noise decided or may have; empty for older files without that information. */
+export function noiseNote(all: readonly TunedRow[]): string[] {
+  const rows = all.filter(({ tied, chosen }) => tied !== undefined && chosen !== null);
+  if (rows.length === 0) return [];
+  if (rows.some(isOfOneSeed)) return ['How much noise there is in the scores is unknown, with one tuning seed.'];
   if (!rows.some(isByNoise))
     return ['Noise decided no choice: every best rate is better than the others by more than one standard error.'];
   const { length } = rows.filter(isByNoise);

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { around, failedTrial, trialsOf } from '../../test/synthetic-results.js';
-import type { TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { summarise, type AnalysisPlan } from './statistics/summary.js';
 import { mainVerdicts, verdictParagraphs, type Verdict } from './verdict.js';
 
@@ -33,7 +33,7 @@ it('never calls arms equal that are merely not reliably different', () => {
   expect(verdict).toMatchObject({ isReliable: false, equivalent: [], open: ['lora'], worse: [] });
   expect(verdict.sentences[0]).toBe('No reliable winner at r = 4, over 2 tasks.');
   expect(verdict.sentences[2]).toMatch(
-    /^lora is not significantly different from sora; the difference may be up to 0\.0[2-6]\d\.$/,
+    /^lora is not significantly different from sora; by the 95 % interval, the difference may be up to 0\.0[2-6]\d\.$/,
   );
   expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
 });
@@ -55,7 +55,9 @@ it('counts the arms that are not reliably different if there are many, after tho
   );
   const { sentences } = verdictOf(trialsOf({ ...Object.fromEntries(arms), oft: { scores: around(0.6, 0.002) } }));
   expect(sentences[2]).toMatch(/^oft is reliably worse than \w+, by 0\.\d{3}\.$/);
-  expect(sentences[3]).toMatch(/^5 other arms are not significantly different from \w+; the difference may be up to/);
+  expect(sentences[3]).toMatch(
+    /^5 other arms are not significantly different from \w+; by the 95 % intervals, the difference may be up to/,
+  );
 });
 
 it('groups equivalent arms, and names the smallest method that is no worse', () => {
@@ -64,7 +66,7 @@ it('groups equivalent arms, and names the smallest method that is no worse', () 
       head: HEAD,
       lora: { scores: around(0.8, 0.002) },
       sora: { scores: around(0.8005, 0.002, -1) },
-      ia3: { scores: around(0.799, 0.002), isFree: true, stored: 5376 },
+      ia3: { scores: around(0.799, 0.0015), isFree: true, stored: 5376 },
       full: { scores: around(0.88, 0.002), isFree: true, stored: 6_800_000 },
     }),
   );
@@ -81,7 +83,7 @@ it('groups equivalent arms, and names the smallest method that is no worse', () 
 
 it('says so if a difference is both reliable and small', () => {
   const { sentences, isReliable } = verdictOf(
-    trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.803, 0.002) } }),
+    trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.803, 0.0015) } }),
   );
   expect(isReliable).toBe(true);
   expect(sentences[0]).toContain('sora is the reliable winner');
@@ -122,7 +124,7 @@ it('leaves out arms that lack a seed or missed the budget, and counts failed tri
   const summary = summarise(some, stated);
   expect(verdictParagraphs(summary)).toEqual([
     [
-      'Only lora was trained at r = 4, over 2 tasks: mean accuracy 0.800.',
+      'Only lora can be ranked at r = 4, over 2 tasks: mean accuracy 0.800.',
       'Not ranked: sora (5 of 6 seeds on uci-sentiment).',
     ],
     ['1 trial failed and is excluded from all numbers: sora at r = 4 (1).'],
@@ -132,6 +134,90 @@ it('leaves out arms that lack a seed or missed the budget, and counts failed tri
     stated,
   );
   expect(none.verdicts).toEqual([]);
+});
+
+it('does not rank arms without a budget that lack a seed, however good the others are', () => {
+  const [high, low] = [around(0.9, 0.002), around(0.6, 0.002)];
+  const trials = trialsOf({
+    lora: { scores: [...high.slice(0, 4), ...low.slice(0, 2)] },
+    ia3: { scores: high.slice(0, 4).map((score) => score - 0.02), isFree: true, stored: 5376 },
+  });
+  const verdict = verdictOf(trials);
+  expect(verdict.best).toBe('lora');
+  expect(verdict.sentences.at(-1)).toBe('Not ranked: ia3 (4 of 6 seeds on uci-sentiment).');
+  expect(verdict.sentences.join(' ')).not.toMatch(/Too few seeds|not significantly different/);
+  const [alone] = verdictParagraphs(
+    summarise(
+      trials.filter(({ arm, seed }) => arm === 'ia3' || seed === 1),
+      stated,
+    ),
+  );
+  expect(alone?.[0]).toMatch(/^No reliable winner/); // more seeds than its rival are no reason against an arm
+});
+
+it('says which arms were trained under other conditions, instead of comparing them', () => {
+  const trials = trialsOf({
+    lora: { scores: around(0.8, 0.03) },
+    sora: { scores: around(0.801, 0.03, -1) },
+    vera: { scores: around(0.5, 0.002) },
+    dora: { scores: around(0.4, 0.002) },
+  }).map((trial): DoneTrial => {
+    if (trial.arm === 'vera') return { ...trial, engine: { ...trial.engine, dtype: 'q8' } };
+    return trial.arm === 'dora' ? { ...trial, protocol: { ...trial.protocol, epochs: 30 } } : trial;
+  });
+  const verdict = verdictOf(trials);
+  expect(verdict).toMatchObject({ best: 'sora', isReliable: false, open: ['lora'], worse: [] });
+  expect(verdict.sentences).toContain(
+    'vera and dora were trained under other conditions than sora, and not compared with it.',
+  );
+  expect(verdict.sentences.join(' ')).toMatch(/lora is not significantly different from sora; .* up to 0\.0[2-4]\d/);
+});
+
+it('names the arms and budgets without results on every task', () => {
+  const trials = trialsOf({
+    lora: { scores: around(0.8, 0.002) },
+    adalora: { scores: around(0.7, 0.003) },
+    sora: { scores: around(0.9, 0.002) },
+  });
+  const isLost = ({ arm, task }: TrialResult): boolean => arm === 'sora' && task === 'uci-sentiment';
+  const atEight = trials
+    .filter(({ arm, task }) => arm === 'lora' && task !== 'uci-sentiment')
+    .map((trial) => ({ ...trial, id: `${trial.id}-8`, budget: { ...trial.budget, spec: 'r=8', requested: 9e5 } }));
+  const [atFour, alone] = verdictParagraphs(summarise([...trials.filter((each) => !isLost(each)), ...atEight], stated));
+  expect(atFour?.[0]).toMatch(/^lora is the reliable winner at r = 4/);
+  expect(atFour?.at(-1)).toBe('Not ranked: sora (no result on uci-sentiment).');
+  expect(alone).toEqual([
+    'No arm can be ranked at r = 8, over 2 tasks.',
+    'Not ranked: lora (no result on uci-sentiment).',
+  ]);
+});
+
+it('does not say that no smaller method is good enough of one that is not ranked', () => {
+  const small = { scores: around(0.8, 0.0015), stored: 20_000 };
+  const trials = trialsOf({ lora: { scores: around(0.801, 0.002) }, dora: { scores: around(0.801, 0.001) }, sora: small })
+    .map((trial) => (trial.arm === 'sora' ? { ...trial, budget: { ...trial.budget, met: false } } : trial)); // prettier-ignore
+  expect(verdictOf(trials).sentences.join(' ')).not.toMatch(/No method that stores less/);
+});
+
+it('gives two arms of one name that choose their size different names', () => {
+  const trials = trialsOf({
+    lora: { scores: around(0.8, 0.002) },
+    sora: { scores: around(0.801, 0.003), isFree: true, stored: 5376 },
+  });
+  const withSpec = (trial: DoneTrial, spec: string, by: number): DoneTrial => ({
+    ...trial,
+    id: `${trial.id}-${spec}`,
+    budget: { ...trial.budget, spec },
+    metrics: { accuracy: (trial.metrics.accuracy ?? NaN) - by },
+  });
+  const both = trials.flatMap((trial) =>
+    trial.arm === 'sora' ? [withSpec(trial, 'auto', 0), withSpec(trial, 'auto:0.05', 0.2)] : [trial],
+  );
+  expect(verdictOf(both)).toMatchObject({
+    best: 'sora (auto)',
+    worse: ['sora (auto:0.05)'],
+    equivalent: [['sora (auto)', 'lora']],
+  });
 });
 
 it('prefers the lowest mean if less is better', () => {

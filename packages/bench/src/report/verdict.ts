@@ -30,7 +30,7 @@ export interface Verdict {
   readonly isReliable: boolean;
   /** Groups of arms in which every pair is equivalent within the margin. */
   readonly equivalent: readonly (readonly string[])[];
-  /** Arms that are neither reliably worse than the best nor equivalent to it. */
+  /** Arms that are compared with the best, and neither reliably different from it nor equivalent to it. */
   readonly open: readonly string[];
   /** Arms that are reliably worse than the best, and not equivalent to it. */
   readonly worse: readonly string[];
@@ -73,12 +73,17 @@ export function isOnTop(verdicts: readonly Verdict[], label: string, budget: str
 export function verdictParagraphs({ verdicts, margin, claims, failed }: Findings): string[][] {
   const main = mainVerdicts(verdicts);
   const severalModels = new Set(main.map(({ model }) => model)).size > 1;
-  const said = main.map(({ model, sentences: [first = '', ...others] }) => [
+  const withModel = (model: string, [first = '', ...others]: readonly string[]): string[] => [
     severalModels ? `${model}: ${first}` : first,
     ...others,
-  ]);
+  ];
   const isOpen = margin === null && main.some(({ open }) => open.length > 0);
-  return [...said, ...(isOpen ? [UNTESTED] : []), ...claims.map(claimSentences), ...failureSentences(failed)];
+  return [
+    ...main.map(({ model, sentences }) => withModel(model, sentences)),
+    ...(isOpen ? [UNTESTED] : []),
+    ...claims.map((claim) => withModel(claim.model, claimSentences(claim))),
+    ...failureSentences(failed),
+  ];
 }
 
 /** The parts of a summary that the paragraphs are about. */
@@ -145,8 +150,10 @@ interface Judged {
   readonly behind: readonly Contender[];
   /** The arms of `behind` that are not equivalent to the best. */
   readonly worse: readonly Contender[];
-  /** The others that are neither in `behind` nor equivalent to the best. */
+  /** The others that are compared with the best, and neither reliably different from it nor equivalent to it. */
   readonly open: readonly Contender[];
+  /** The others that cannot be compared with the best, since they were trained under other conditions. */
+  readonly apart: readonly Contender[];
 }
 
 function verdictOn(contest: Contest, margin: number | null): Verdict {
@@ -174,6 +181,7 @@ function verdictOn(contest: Contest, margin: number | null): Verdict {
       ...groups.map((group) => groupSentence(group, judged)),
       ...worseSentence(judged),
       ...openSentence(judged),
+      ...apartSentence(judged),
       ...baselineSentences(judged),
       ...smallestSentence(judged),
       ...largerSentence(judged),
@@ -191,8 +199,12 @@ function judge(contest: Contest, margin: number | null, best: Contender, others:
   const equal: readonly Contender[] = groups.find((group) => group.includes(best)) ?? [];
   const behind = others.filter((arm) => advantage(contest, arm, best)?.isWorse);
   const worse = behind.filter((arm) => !equal.includes(arm));
-  const open = others.filter((arm) => !behind.includes(arm) && !equal.includes(arm));
-  return { contest, margin, best, others, groups, behind, worse, open };
+  const compared = others.filter((arm) => advantage(contest, arm, best));
+  const open = compared.filter(
+    (arm) => !behind.includes(arm) && !equal.includes(arm) && !advantage(contest, arm, best)?.isBetter,
+  );
+  const apart = others.filter((arm) => !compared.includes(arm));
+  return { contest, margin, best, others, groups, behind, worse, open, apart };
 }
 
 /** Where a verdict holds, e.g. ` at r = 4, over 4 tasks`. */
@@ -213,7 +225,10 @@ function headline(judged: Judged): string[] {
   const { contest, best, others, behind } = judged;
   const place = placeOf(contest);
   const mean = formatMetric(best.score.mean);
-  if (others.length === 0) return [`Only ${best.label} was trained${place}: mean ${contest.metric} ${mean}.`];
+  if (others.length === 0) {
+    const isAlone = contest.absent.length === 0 && contest.arms.every(({ unranked }) => unranked === null);
+    return [`Only ${best.label} ${isAlone ? 'was trained' : 'can be ranked'}${place}: mean ${contest.metric} ${mean}.`];
+  }
   if (behind.length === others.length) {
     const advantages = others.flatMap((arm) => advantage(contest, best, arm) ?? []);
     const p = Math.max(...advantages.map(({ pHolm }) => pHolm));
@@ -232,7 +247,7 @@ function headline(judged: Judged): string[] {
 /** Says if no pair of a contest could be found different, for lack of seeds; empty otherwise. */
 function tooFewSeeds({ pairs, tasks }: Contest): string[] {
   if (pairs.length === 0) return ['No two arms can be compared seed by seed.'];
-  const differences = Math.min(...pairs.map((pair) => pair.pairs));
+  const differences = Math.max(...pairs.map((pair) => pair.pairs));
   const least = Math.min(1, (2 / 2 ** differences) * pairs.length);
   if (least < LEVEL) return [];
   const seeds = Math.ceil(differences / tasks.length);
@@ -261,11 +276,21 @@ function openSentence({ contest, best, open }: Judged): string[] {
   const ends = advantages.flatMap(({ interval }) =>
     interval ? [Math.abs(interval.low), Math.abs(interval.high)] : [],
   );
-  if (open.length === 0 || advantages.length === 0) return [];
+  if (open.length === 0) return [];
   const are = open.length === 1 ? 'is' : 'are';
-  const bound = ends.length === 0 ? '' : `; the difference may be up to ${formatMetric(Math.max(...ends))}`;
+  const bound =
+    ends.length === 0
+      ? ''
+      : `; by the 95 % ${open.length === 1 ? 'interval' : 'intervals'}, the difference may be up to ${formatMetric(Math.max(...ends))}`;
   const who = open.length > MAX_NAMED ? `${open.length} other arms` : named(open);
   return [`${who} ${are} not significantly different from ${best.label}${bound}.`];
+}
+
+/** Names the arms that no test compares with the best. */
+function apartSentence({ contest, best, apart }: Judged): string[] {
+  if (apart.length === 0 || contest.pairs.length === 0) return [];
+  const were = apart.length === 1 ? 'was' : 'were';
+  return [`${named(apart)} ${were} trained under other conditions than ${best.label}, and not compared with it.`];
 }
 
 function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
@@ -324,13 +349,15 @@ function smallestSentence(judged: Judged): string[] {
     ];
   }
   const smaller = contest.arms.filter((arm) => isSmaller(arm, best) && advantage(contest, arm, best));
-  return smaller.length === 0 ? [] : [`No method that stores less is shown to be no worse ${than}.`];
+  if (smaller.every(({ unranked }) => unranked !== null)) return [];
+  const ranked = smaller.some(({ unranked }) => unranked !== null) ? 'ranked ' : '';
+  return [`No ${ranked}method that stores less is shown to be no worse ${than}.`];
 }
 
 /** Arms over the budget that are reliably better than the best within it. */
 function largerSentence({ contest, best, others }: Judged): string[] {
   const larger = contest.arms.filter(
-    (arm) => arm !== best && !arm.baseline && arm.requested === null && !others.includes(arm),
+    (arm) => arm !== best && !arm.baseline && arm.requested === null && arm.unranked === null && !others.includes(arm),
   );
   const better = larger.filter((arm) => advantage(contest, arm, best)?.isBetter);
   return better.map((arm) => {
@@ -339,8 +366,9 @@ function largerSentence({ contest, best, others }: Judged): string[] {
   });
 }
 
-function unranked({ arms }: Contest): string[] {
-  const left = arms.flatMap(({ label, unranked: reason }) => (reason === null ? [] : [`${label} (${reason})`]));
+function unranked({ arms, absent }: Contest): string[] {
+  const reasons = [...arms.map(({ label, unranked: reason }) => ({ label, reason })), ...absent];
+  const left = reasons.flatMap(({ label, reason }) => (reason === null ? [] : [`${label} (${reason})`]));
   return left.length === 0 ? [] : [`Not ranked: ${listed(left)}.`];
 }
 

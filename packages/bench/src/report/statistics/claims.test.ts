@@ -54,4 +54,17 @@ it('a claim that cannot be tested says why', () => {
   expect(testClaims([claim], armsOf(results.filter(({ seed }) => seed === 1)), 0.01)[0]?.untested).toContain(
     'two seeds',
   );
+  const lost = results.filter(({ arm, seed }) => arm !== 'sora' || seed < 3);
+  expect(testClaims([claim], armsOf(lost), 0.01)[0]?.untested).toBe('sora has 2 of 4 seeds on uci-sentiment');
+  const missed = results.map((trial) => ({ ...trial, budget: { ...trial.budget, met: trial.arm !== 'lora' } }));
+  expect(testClaims([claim], armsOf(missed), 0.01)[0]?.untested).toBe('lora missed its budget on uci-sentiment');
+});
+
+it('a claim is tested on each model', () => {
+  const worse = soraBetterBy(-0.1).map((trial) => ({ ...trial, model: 'worse', id: `w${trial.id}` }));
+  const outcomes = testClaims([claim], armsOf([...soraBetterBy(0), ...worse]), 0.01);
+  expect(outcomes.map(({ model, shown }) => [model, shown])).toEqual([
+    [results[0]?.model, true],
+    ['worse', false],
+  ]);
 });

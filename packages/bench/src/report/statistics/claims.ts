@@ -1,4 +1,4 @@
-import { comparable, pairedDifferenceOverTasks, type Arm, type PairedDifference } from './comparisons.js';
+import { comparable, grouped, pairedDifferenceOverTasks, type Arm, type PairedDifference } from './comparisons.js';
 import { LEVEL, meanWithError, testEquivalence, type NonInferiority } from './equivalence.js';
 import { holm } from './estimates.js';
 import { differencesOf, type Sample } from './resampling.js';
@@ -19,6 +19,8 @@ export interface Claim {
 
 /** The outcome of a claim over all tasks that any arm was trained on, with equal weight for each. */
 export interface ClaimOutcome extends Omit<Claim, 'margin'> {
+  /** The model. */
+  readonly model: string;
   /** The margin that was tested; null if none was stated. */
   readonly margin: number | null;
   /** The tasks. */
@@ -36,11 +38,13 @@ export interface ClaimOutcome extends Omit<Claim, 'margin'> {
 }
 
 /**
- * Tests claims that were stated before the run. In Holm's correction, a claim that cannot be tested counts as one with
- * p = 1.
+ * Tests claims that were stated before the run, on each model. In Holm's correction, which covers all models, a claim
+ * that cannot be tested counts as one with p = 1.
  */
 export function testClaims(claims: readonly Claim[], arms: readonly Arm[], margin: number | null): ClaimOutcome[] {
-  const outcomes = claims.map((claim) => outcomeOf({ ...claim, margin: claim.margin ?? margin }, arms));
+  const outcomes = grouped(arms, ({ trials: [{ model }] }) => model).flatMap((ofModel) =>
+    claims.map((claim) => outcomeOf({ ...claim, margin: claim.margin ?? margin }, ofModel)),
+  );
   const adjusted = holm(outcomes.map(({ test }) => test?.p ?? 1));
   return outcomes.map((outcome, index) => {
     const pHolm = adjusted[index] as number;
@@ -50,12 +54,12 @@ export function testClaims(claims: readonly Claim[], arms: readonly Arm[], margi
 
 function outcomeOf(
   claim: Omit<Claim, 'margin'> & { readonly margin: number | null },
-  arms: readonly Arm[],
+  arms: readonly [Arm, ...Arm[]],
 ): ClaimOutcome {
   const tasks = [...new Set(arms.map(({ trials: [{ task }] }) => task))].sort();
   const directions = new Set(arms.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
   const lowerIsBetter = directions.has(true);
-  const outcome = { ...claim, tasks, lowerIsBetter };
+  const outcome = { ...claim, model: arms[0].trials[0].model, tasks, lowerIsBetter };
   const refused = (untested: string): ClaimOutcome => ({
     ...outcome,
     ...{ difference: null, test: null, shown: false, untested },
@@ -69,14 +73,24 @@ function outcomeOf(
       newest(arms, task, claim.noWorseThan, claim.itsBudget),
     ];
     if (!ours || !theirs) return refused(`${ours ? claim.noWorseThan : claim.arm} has no result on ${task}`);
+    const lack = [ours, theirs].flatMap((arm) => lackOf(arm, arms))[0];
+    if (lack !== undefined) return refused(`${lack} on ${task}`);
     if (!comparable(ours.trials[0], theirs.trials[0])) return refused(`the circumstances on ${task} are not the same`);
     byTask.push(differencesOf(ours.trials, theirs.trials));
   }
   const mean = meanWithError(byTask);
-  if (!mean) return refused('both arms need two seeds in common');
+  if (!mean) return refused('both arms need two seeds in common, with different scores');
   const { aNoWorse: p } = testEquivalence(mean, claim.margin, lowerIsBetter);
   const difference = pairedDifferenceOverTasks(byTask);
   return { ...outcome, difference, test: { p, pHolm: p }, shown: false, untested: null };
+}
+
+/** Why an arm cannot stand for its budget, or for all seeds of its task; empty if it can. */
+function lackOf({ label, trials }: Arm, arms: readonly Arm[]): string[] {
+  const [{ task }] = trials;
+  if (!trials.every(({ budget }) => budget.met)) return [`${label} missed its budget`];
+  const seeds = Math.max(...arms.filter((arm) => arm.trials[0].task === task).map((arm) => arm.trials.length));
+  return trials.length < seeds ? [`${label} has ${trials.length} of ${seeds} seeds`] : [];
 }
 
 /** The arm of a name at a budget on a task; the newest one of several configurations. */

@@ -1,5 +1,5 @@
 import { canonical } from '../../results/json.js';
-import type { DoneTrial, TrialResult } from '../../results/schema.js';
+import type { DoneTrial, Protocol, TrialResult } from '../../results/schema.js';
 import {
   holmOfBothSides,
   meanWithError,
@@ -61,16 +61,30 @@ export function grouped<Item>(items: readonly Item[], key: (item: Item) => unkno
  */
 export function comparable(a: DoneTrial, b: DoneTrial): boolean {
   const agrees = ([name, version]: [string, string | number]): boolean => (b.versions[name] ?? version) === version;
-  return canonical(circumstances(a)) === canonical(circumstances(b)) && Object.entries(a.versions).every(agrees);
+  const inStages = Boolean(a.protocol.stages ?? b.protocol.stages);
+  return (
+    canonical(circumstances(a, inStages)) === canonical(circumstances(b, inStages)) &&
+    Object.entries(a.versions).every(agrees)
+  );
 }
 
-function circumstances({ model, task, selection, engine, budget }: DoneTrial): unknown {
-  return [model, task, selection.metric, engine, budget.matchedOn];
+function circumstances({ model, task, selection, engine, budget, protocol }: DoneTrial, inStages: boolean): unknown {
+  return [model, task, selection.metric, engine, budget.matchedOn, sharedProtocol(protocol, inStages)];
+}
+
+/**
+ * The protocol without what an arm chooses for itself (its head, its stages and, in stages, its epochs), learning
+ * rates, and words. A setting that is null counts as absent.
+ */
+function sharedProtocol({ data, ...protocol }: Protocol, inStages: boolean): unknown {
+  const own = ['head', 'stages', 'learningRate', 'selectedOn', ...(inStages ? ['epochs'] : [])];
+  const settings = Object.entries(protocol).filter(([name, value]) => value !== null && !own.includes(name));
+  return [Object.fromEntries(settings), data.rows];
 }
 
 function fixedFacts(trial: DoneTrial): unknown {
   const { method, versions, methodConfig, learningRate, protocol } = trial;
-  return [circumstances(trial), method, versions, methodConfig, learningRate, protocol];
+  return [circumstances(trial, false), method, versions, methodConfig, learningRate, protocol];
 }
 
 function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {
@@ -146,21 +160,31 @@ function contestsOf(arms: readonly Arm[]): Contest[] {
     const [{ model, budget }] = ofModel[0].trials;
     const open = ofModel.filter(({ trials: [trial] }) => trial.budget.requested === null);
     const budgeted = ofModel.filter((arm) => !open.includes(arm));
-    if (budgeted.length === 0) return [{ model, budget: budget.spec, arms: open }];
-    return grouped(budgeted, ({ trials: [trial] }) => trial.budget.spec).map((atBudget): Contest => {
-      const labels = new Set(atBudget.map(({ label }) => label));
-      const others = open.map((arm) => (labels.has(arm.label) ? withSpec(arm) : arm));
-      return { model, budget: atBudget[0].trials[0].budget.spec, arms: [...others, ...atBudget].sort(byTaskAndLabel) };
-    });
+    if (budgeted.length === 0) return [{ model, budget: budget.spec, arms: withSpecs(open, budgetOf) }];
+    return grouped(budgeted, ({ trials: [trial] }) => trial.budget.spec).map((atBudget): Contest => ({
+      ...{ model, budget: atBudget[0].trials[0].budget.spec },
+      arms: withSpecs([...open, ...atBudget], budgetOf).sort(byTaskAndLabel),
+    }));
   });
 }
 
+function budgetOf({ trials: [{ budget }] }: Arm): DoneTrial['budget'] {
+  return budget;
+}
+
 /**
- * Adds the budget to an arm's label, to distinguish e.g. an arm that chooses its size from the same arm at a given
- * budget.
+ * Adds the budget to the label of each arm without a fixed one that shares its label with another arm, such as one that
+ * chooses its size next to the same arm at a given budget.
  */
-function withSpec(arm: Arm): Arm {
-  return { ...arm, label: `${arm.label} (${arm.trials[0].budget.spec})` };
+export function withSpecs<Item extends { readonly label: string }>(
+  arms: readonly Item[],
+  budgetOf: (arm: Item) => Pick<DoneTrial['budget'], 'requested' | 'spec'>,
+): Item[] {
+  return arms.map((arm) => {
+    const { requested, spec } = budgetOf(arm);
+    const isTwin = (other: Item): boolean => other.label === arm.label && budgetOf(other).spec !== spec;
+    return requested === null && arms.some(isTwin) ? { ...arm, label: `${arm.label} (${spec})` } : arm;
+  });
 }
 
 /** Summarises and tests paired differences. */

@@ -68,9 +68,13 @@ describe('equivalence', () => {
     expect(testEquivalence(difference, smallestMargin, false).p).toBeCloseTo(0.05, 10);
   });
 
-  it('is certain for arms with equal scores in every seed, and unknown for one seed', () => {
-    expect(testEquivalence(meanOf([[0, 0, 0]]), 0.01, false)).toMatchObject({ p: 0, smallestMargin: 0 });
+  it('is certain for arms that agree on every row, and unknown for one seed, or for equal scores of unknown rows', () => {
+    const onRows = [0, 0, 0].map(() => new Float64Array(ROW_RESAMPLES));
+    const difference = meanWithError([{ values: [0, 0, 0], onRows, rows: 500 }]) as MeanWithError;
+    expect(testEquivalence(difference, 0.01, false)).toMatchObject({ p: 0, smallestMargin: 0 });
     expect(meanOf([[0.1]])).toBeNull();
+    expect(meanOf([[0, 0, 0]])).toBeNull();
+    expect(meanOf([[0.1 + 0.2, 0.3]])).toBeNull();
   });
 
   it('adds the variance of the rows to that of the seeds', () => {

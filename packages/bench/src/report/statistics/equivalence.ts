@@ -4,6 +4,8 @@ import { studentQuantile, studentTail } from './student.js';
 
 /** The level of both one-sided tests, and so of equivalence. */
 export const LEVEL = 0.05;
+/** A smaller standard error of a metric is a rounding error. */
+const ROUNDING = 1e-9;
 
 /** A mean with its standard error and degrees of freedom for Student's t. */
 export interface MeanWithError {
@@ -50,7 +52,8 @@ export interface UnadjustedEquivalence extends Omit<Equivalence, 'pHolm' | 'aNoW
 /**
  * The mean of the samples' means, with equal weight for each task. Its variance adds the variance over seeds and, if
  * known, over rows of each task; its degrees of freedom follow Welch and Satterthwaite, or are n - 1 for the seeds of a
- * single task. Null if a sample has fewer than two seeds.
+ * single task. Null if it is unknown: if a sample has fewer than two seeds, or if there is no variance and the rows,
+ * which would show whether that is a coincidence, are unknown.
  */
 export function meanWithError(samples: readonly Sample[]): MeanWithError | null {
   const parts = samples.flatMap((sample) => {
@@ -64,7 +67,9 @@ export function meanWithError(samples: readonly Sample[]): MeanWithError | null 
     variance === null ? [] : [{ variance: variance / samples.length ** 2, degrees }],
   );
   if (known.length < parts.length) return null;
-  return { mean: mean(samples.map(({ values }) => mean([...values]))), ...pooledError(known) };
+  const error = pooledError(known);
+  if (error.standardError < ROUNDING && samples.some(({ onRows }) => onRows === null)) return null;
+  return { mean: mean(samples.map(({ values }) => mean([...values]))), ...error };
 }
 
 /** The standard error of a sum of independent parts, with degrees of freedom by Welch and Satterthwaite. */

@@ -226,7 +226,7 @@ function comparisonNotes({ rows, comparisons, reference }: Noted): string[] {
     ...alone,
     'Differences are paired by seed; p is the exact two-sided sign-flip permutation p. ' +
       `The adjusted p is Holm's over the ${count(family, 'pair')} of arms at a budget on a task; the numbers of tasks and of budgets are not corrected for.`,
-    ...reachNotes(Math.min(...ofTasks.map(({ pairs }) => pairs)), family),
+    ...reachNotes(Math.max(...ofTasks.map(({ pairs }) => pairs)), family),
   ];
 }
 
