@@ -9,7 +9,7 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of BayesLoRA. Names follow the released code where it has them; defaults are those of its GLUE runs. */
+/** The options of BayesLoRA. Names follow the released code where it has them, and defaults are its own. */
 export interface BayesLoraConfig extends TargetConfig {
   /** The initial rank of every module. Default 8. */
   readonly r: number;

@@ -28,7 +28,7 @@ import { EPSILON } from './layer.js';
  */
 export function bayesLoraController(layers: AdapterLayers, config: BayesLoraConfig, plan: TrainPlan): Controller {
   const { budget } = config;
-  if (budget !== null) assertPrunable(layers, budget, plan);
+  if (budget !== null) assertPrunable(layers, budget, plan, 0.02);
   const last = pruneStep(plan);
   const due = new Set(pruneSteps(config, plan));
   let [held, isCut] = [layers, false];

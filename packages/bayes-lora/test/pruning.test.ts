@@ -1,4 +1,4 @@
-import { attach, hostTensor, train } from '@peftjs/core';
+import { attach, countParameters, hostTensor, train } from '@peftjs/core';
 import {
   allocatedCost,
   allocatedRanks,
@@ -168,6 +168,29 @@ describe('a budget', () => {
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });
+});
+
+it('trains again after its cut to a budget that its ranks meet within 2 %', async () => {
+  const peft = attach(toyModel(), bayesLora({ r: 3, targetModules: ['query', 'in'], budget: 89 }), { seed: 1 });
+  const training = { executor: await referenceExecutor(), epochs: 3, learningRate: 0.02 };
+  await train(peft, toyTrainingData(), training);
+  const { stored } = countParameters(peft);
+  expect(stored).toBeLessThan(0.99 * 89);
+  await train(peft, toyTrainingData(), training);
+  expect(countParameters(peft).stored).toBe(stored);
+});
+
+it('says so if it has pruned everything that was trained', async () => {
+  const options = { r: 3, targetModules: ['query', 'in'], logAlphaThreshold: -100 };
+  const peft = attach(toyModel(), bayesLora(options), { seed: 1, trainHead: false });
+  const training = { executor: await referenceExecutor(), epochs: 3, learningRate: 0.02 };
+  await expect(train(peft, toyTrainingData(), training)).rejects.toThrow(
+    expect.objectContaining({
+      code: 'PEFT_TRAINING',
+      message:
+        'the bayes-lora adapter has nothing left to train: no module has a rank, and no head is trained; prune less, or train the head',
+    }),
+  );
 });
 
 it('resumes from a snapshot before or after an event with the same result', async () => {

@@ -1,18 +1,17 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  allocatedCost,
   allocatedRanks,
   assertPrunable,
   ConfigError,
   pruneStep,
   firstWithinBudget,
   floats,
-  isNearBudget,
   keepRanks,
   missedStep,
   rankCost,
   rankedPaths,
   rankUnit,
+  startingRank,
   tensorAt,
   withRankCounts,
   withResized,
@@ -35,7 +34,7 @@ import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
  *
  * The pruned share is a cubic that starts slowly, where AdaLoRA's starts fast. Until the end the optimizer may revive a
  * component, because its A_i and B_i are kept. At the end, pruned components are removed from the tensors and the
- * moments, which does not change the outputs.
+ * moments, which gives the outputs that zeros of their c_i would.
  */
 
 /**
@@ -98,8 +97,7 @@ function pruningSteps(
 }
 
 function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, plan: TrainPlan, end: number): void {
-  const all = allocatedCost(layers);
-  if (budget !== null) assertPrunable(layers, isNearBudget(all, budget) ? Math.min(all, budget) : budget, plan);
+  if (budget !== null) assertPrunable(layers, budget, plan, 0.02);
   if (end >= 1) return;
   throw new ConfigError(
     `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,
@@ -108,12 +106,17 @@ function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, pl
 }
 
 /** Returns N - bT, rounded down to whole components. */
-function surplusOf(layers: AdapterLayers, { targetR, budget }: DynamicDoraConfig): number {
-  const modules = Object.values(layers);
-  const all = modules.reduce((sum, layer) => sum + allocatedRanks(layer), 0);
-  const target = budget === null ? targetR : budget / rankUnit(modules.map(({ site }) => site));
-  const left = target === null ? all / STARTING_PER_TARGET : target * modules.length;
-  return Math.max(0, all - Math.max(1, Math.ceil(left - ROUNDING)));
+function surplusOf(layers: AdapterLayers, config: DynamicDoraConfig): number {
+  const all = Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
+  return Math.max(0, all - Math.max(1, Math.ceil(targetRanks(layers, config) - ROUNDING)));
+}
+
+/** Returns bT, the number of components left at the end. It does not change as components are pruned. */
+export function targetRanks(layers: AdapterLayers, config: DynamicDoraConfig): number {
+  const sites = Object.values(layers).map(({ site }) => site);
+  if (config.budget !== null) return (config.budget / rankUnit(sites)) * sites.length;
+  if (config.targetR !== null) return config.targetR * sites.length;
+  return sites.reduce((sum, site) => sum + startingRank(site, config), 0) / STARTING_PER_TARGET;
 }
 
 /** The rounding error to ignore in a number of components. */

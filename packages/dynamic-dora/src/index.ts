@@ -3,16 +3,18 @@ import {
   defineMethod,
   gatedLoraFiles,
   hostZeros,
+  rankedPaths,
   rankUnit,
   startingRank,
   startingScaling,
+  type AdapterContents,
   type CallableMethod,
   type HostTensors,
   type MatchOn,
   type Site,
 } from '@peftjs/core/method';
 import { parseDynamicDoraConfig, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
-import { dynamicDoraController, resumedLayers } from './controller.js';
+import { dynamicDoraController, resumedLayers, targetRanks } from './controller.js';
 import { dynamicDoraLayer, initialTensors } from './layer.js';
 
 /** A pruned adapter is saved as PEFT's LORA. One to be trained further is saved as DYNAMIC_DORA, with its gates. */
@@ -56,11 +58,23 @@ export const dynamicDora: CallableMethod<DynamicDoraConfig> = defineMethod<Dynam
   resumedLayers,
   peftTypes: ['DYNAMIC_DORA', 'LORA'],
   ...files,
+  toFile: (adapter, options) => files.toFile({ ...adapter, config: withTarget(adapter) }, options),
   fromFile(file) {
     const { config, values } = files.fromFile(file);
     return { config, values: { ...values, ...noScores(values) } };
   },
 });
+
+/**
+ * States the target in the configuration of a file, whose modules are those with ranks left: a file does not say how
+ * many ranks its modules started with.
+ */
+function withTarget({ config, layers }: AdapterContents<DynamicDoraConfig>): DynamicDoraConfig {
+  const modules = rankedPaths(layers).length;
+  return config.budget !== null || modules === 0
+    ? config
+    : { ...config, targetR: targetRanks(layers, config) / modules };
+}
 
 /** Returns zero scores for an adapter from a file, which contains none. */
 function noScores(values: HostTensors): HostTensors {

@@ -1,4 +1,13 @@
-import { activeAdapter, attach, hostTensor, train } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  savePretrained,
+  train,
+  type PeftModel,
+} from '@peftjs/core';
 import {
   allocatedRanks,
   createRng,
@@ -186,6 +195,22 @@ describe('a budget', () => {
     const { resized } = after(50, (path, rank) => (path === 'small' ? 2 : 1) - rank / 10);
     expect(ranksOf(withResized(layers, resized))).toEqual({ small: 1, wide: 1 });
   });
+});
+
+it('prunes to the same target when it is trained again, also from a file for further training', async () => {
+  const executor = await referenceExecutor();
+  const training = { executor, epochs: 4, learningRate: 0.02 };
+  const options = { r: 3, startRatio: 0.25, endRatio: 0.26, targetModules: ['query', 'in'] };
+  const countOf = (peft: PeftModel): number =>
+    Object.values(ranksOf(activeAdapter(peft).layers)).reduce((sum, ranks) => sum + ranks, 0);
+  const peft = attach(toyModel(), dynamicDora(options), { seed: 1 });
+  await train(peft, toyTrainingData(), training);
+  const file = memoryStorage();
+  await savePretrained(peft, 'adapter', { storage: file, pruned: false });
+  await train(peft, toyTrainingData(), training);
+  const loaded = await loadPretrained(toyModel(), 'adapter', { storage: file, methods: [dynamicDora] });
+  await train(loaded, toyTrainingData(), training);
+  expect([countOf(peft), countOf(loaded)]).toEqual([8, 8]); // two thirds of 12
 });
 
 it('resumes before and after the choice of ranks as if it had not stopped', async () => {

@@ -29,11 +29,14 @@ export interface L1raConfig extends TargetConfig {
   readonly rankUpdateRatio: number;
   /** Ranks whose gates are below this are pruned. Default 1e-10. */
   readonly pruneThreshold: number;
-  /** Whether pruned ranks go to other modules; if not, they are lost. Default true. */
+  /**
+   * Whether pruned ranks go to other modules; if not, they are lost. With a budget, the last reassignment fills it in
+   * any case. Default true.
+   */
   readonly reassign: boolean;
   /** Whether modules that have just lost ranks get none. Default true. */
   readonly excludePruned: boolean;
-  /** Parameters stored at the end, met within 1 %: ranks then move by their cost. Default null: ranks are counted. */
+  /** Parameters stored at the end, met within 2 %: ranks then move by their cost. Default null: ranks are counted. */
   readonly budget: number | null;
 }
 

@@ -48,14 +48,14 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
     scalars(step) {
       const isFinal = budget !== null && step > last;
       if (isFinal && !isFilled) throw missedStep("L1RA's budget was not filled", step, last);
-      return { leastGate: isFinal ? config.pruneThreshold : 0 };
+      return { leastGate: isFinal ? LEAST_GATE : 0 };
     },
     reads: (step) => (isDue(step) || isFilling(step) ? Object.keys(held).map((path) => `${path}.gate`) : []),
     afterStep(step, values) {
       const gates = gatesOf(values);
       const decided = isFilling(step) ? filled(held, gates, config, budget ?? 0) : reassigned(held, gates, config);
       hasPruned ||= rankCount(decided.kept) < rankCount(gates);
-      if (!hasPruned && step === lastLook) warnOnce(nothingMoved(config, plan));
+      if (!hasPruned && step === lastLook) warnOnce(nothingMoved(gates, config, plan));
       const changes = changesFor(held, decided, config, rng.fork(String(step)));
       held = withResized(held, changes.resized);
       isFilled ||= isFilling(step);
@@ -71,7 +71,13 @@ export function l1raController(layers: AdapterLayers, config: L1raConfig, plan: 
   };
 }
 
-function nothingMoved({ etaC, l1raLambda }: L1raConfig, { totalSteps }: TrainPlan): string {
+/** The smallest gate of the final phase with a budget: small enough to change no output. */
+const LEAST_GATE = 1e-10;
+
+function nothingMoved(gates: Gates, { etaC, l1raLambda }: L1raConfig, { totalSteps }: TrainPlan): string {
+  if (Object.values(gates).every(({ length }) => length < 2)) {
+    return 'l1ra: every module has one rank, and the last rank of a module never moves; start with more';
+  }
   const shrinkage = (etaC * l1raLambda * totalSteps).toPrecision(2);
   return `l1ra: no gate reached zero in ${totalSteps} steps, so no rank moved; train longer, or raise l1raLambda (${l1raLambda} shrinks a gate by ${shrinkage} in such a run)`;
 }

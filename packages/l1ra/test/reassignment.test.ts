@@ -116,6 +116,18 @@ describe('a run in which no rank moves', () => {
   });
 });
 
+it('a run with one rank per module says that none can move', () => {
+  const warnings: string[] = [];
+  const restore = onWarning((line) => warnings.push(line));
+  const config = l1ra.parseConfig({ r: 1 });
+  const controller = l1ra.controller?.(layersOf(l1ra, sites, config), config, plan);
+  controller?.afterStep(90, readOf({ a: [0], b: [0.5], c: [1] }));
+  restore();
+  expect(warnings).toEqual([
+    'l1ra: every module has one rank, and the last rank of a module never moves; start with more',
+  ]);
+});
+
 describe('a new rank', () => {
   const { changes } = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] });
   const { layer, carry } = tensorAt(changes.resized ?? {}, 'b');
@@ -170,6 +182,8 @@ describe('a budget', () => {
     expect(activeRanks(layers, values)).toEqual({ small: 3, wide: 3 });
     expect([80, 81].map((step) => controller.holdsBudget(step))).toEqual([false, true]);
     expect([80, 81].map((step) => controller.scalars(step, {}).leastGate)).toEqual([0, 1e-10]);
+    const high = decided(gates, { budget: 120, pruneThreshold: 0.1 }, { of: uneven, step: 80 });
+    expect(high.controller.scalars(81, {}).leastGate).toBe(1e-10);
   });
 
   it('throws if its filling was skipped, and if the initial ranks exceed it', () => {

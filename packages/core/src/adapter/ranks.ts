@@ -159,9 +159,6 @@ function joinRanks(name: string, first: HostTensor, second: HostTensor): HostTen
 /** The share of a budget that the kept ranks must fill where they can. */
 const FILLED = 0.99;
 
-/** The share by which a budget may exceed the cost of all ranks. */
-const TOLERANCE = 0.01;
-
 /** A number for every rank, by module path. */
 export type RankScores = Readonly<Record<string, ArrayLike<number>>>;
 
@@ -220,13 +217,14 @@ export function assertStartFits(layers: AdapterLayers, budget: number): void {
 
 /**
  * Checks that a run of this length can prune these layers to a budget.
- * @throws ConfigError for a budget that exceeds what they store or that does not pay for one rank, and when there is no
+ * @param tolerance the share by which a method may miss its budget
+ * @throws ConfigError for a budget further above what they store or that does not pay for one rank, and when there is no
  * step before the final phase.
  */
-export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan): void {
+export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan, tolerance = 0.01): void {
   const all = allocatedCost(layers);
   const least = Math.min(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
-  if (budget < least || budget * (1 - TOLERANCE) > all) {
+  if (budget < least || budget * (1 - tolerance) > all) {
     throw new ConfigError(
       `budget is ${budget}; these modules store from ${least} (one rank) to ${all} (all they start with)`,
       'budget',

@@ -90,6 +90,7 @@ export function startRun(
   const adapter = activeAdapter(peft);
   const layers = resume ? fitLayers(adapter, resume.adapter) : adapter.layers;
   const resumed = { ...adapter, layers };
+  assertTrains(resumed);
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
   const restored = (stored: StoredCheckpoint | null | undefined): Checkpoint | null =>
@@ -226,17 +227,28 @@ async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>)
   const { runtime, settings } = run;
   const { executor } = runtime;
   const before = run.adapter;
+  const next = { ...before, layers: withResized(before.layers, resized) };
+  assertTrains(next);
   const former = await downloadState(run);
   releaseState(run);
   run.earlierCompileMs += run.steps.compileMs();
   await run.steps.close();
-  run.adapter = { ...before, layers: withResized(before.layers, resized) };
+  run.adapter = next;
   run.steps = openSteps(runtime, run.adapter, settings);
   const carried = carriedTensors(before, resized, former, settings.optimizer);
   run.state = {
     adapter: uploadAll(executor, carried.adapter),
     slots: mapValues(carried.slots, (slot) => uploadAll(executor, slot)),
   };
+}
+
+/** @throws TrainingError for an adapter without a tensor to train. */
+function assertTrains(adapter: Adapter): void {
+  if (trainedTensors(allLayers(adapter)).length > 0) return;
+  throw new TrainingError(
+    `the ${adapter.method.name} adapter has nothing left to train: no module has a rank, and no head is trained; prune less, or train the head`,
+    'adapter',
+  );
 }
 
 async function downloadState({ runtime: { executor }, state }: Run): Promise<StateAtRest> {
