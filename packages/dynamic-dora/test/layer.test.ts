@@ -94,6 +94,16 @@ describe('the term of the loss', () => {
         (value, index) => ((0.3 / (2 * allRanks)) * 2 * (value - (means[index % 2] ?? 0))) / (site.inFeatures - 1),
       );
       expect(relativeDistance(tensorAt(gradients, `${path}.loraA`), expected), path).toBeLessThan(1e-5);
+      const b = floats(tensorAt(values, `${path}.loraB`)); // [2, out]
+      const meansOfB = [0, 1]
+        .map((rank) => b.slice(rank * site.outFeatures, (rank + 1) * site.outFeatures))
+        .map((row) => row.reduce((sum, value) => sum + value, 0) / site.outFeatures);
+      const ofB = b.map(
+        (value, index) =>
+          ((0.3 / (2 * allRanks)) * 2 * (value - (meansOfB[Math.floor(index / site.outFeatures)] ?? 0))) /
+          (site.outFeatures - 1),
+      );
+      expect(relativeDistance(tensorAt(gradients, `${path}.loraB`), ofB), path).toBeLessThan(1e-5);
     }
   });
 });

@@ -1,0 +1,91 @@
+import { readFileSync } from 'node:fs';
+import { hostTensor } from '@peftjs/core';
+import { allocatedRanks, linearSite, tensorAt, transposed, withResized, type HostTensor } from '@peftjs/core/method';
+import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
+import { elaLora } from '@peftjs/ela-lora';
+import * as tf from '@tensorflow/tfjs';
+import { expect, it } from 'vitest';
+
+type Matrix = readonly (readonly number[])[];
+type ByModule<Of> = Readonly<Record<string, Of>>;
+
+/** Values of the released code: tools/golden/rivals.py. Its A is [r, in], its B [out, r]. */
+const released = JSON.parse(readFileSync(new URL('fixtures/released.json', import.meta.url), 'utf8')) as {
+  readonly sizes: ByModule<[number, number, number]>;
+  readonly moves: readonly {
+    movedRanks: number;
+    candidateRanks: number;
+    scores: ByModule<readonly number[]>;
+    kept: ByModule<readonly number[]>;
+    ranks: ByModule<number>;
+  }[];
+  readonly schedule: readonly [step: number, movedRanks: number][];
+  readonly factors: ByModule<{ A: Matrix; B: Matrix }>;
+  readonly orthogonality: number;
+};
+const sizes = Object.entries(released.sizes);
+const sites = sizes.map(([path, [inputs, outputs]]) => linearSite(path, inputs, outputs));
+const rankPattern = Object.fromEntries(sizes.map(([path, [, , ranks]]) => [path, ranks]));
+
+/** A run in which ranks move after step 1, all of `movedRanks`. */
+const plan = { totalSteps: 1000, warmupSteps: 0, finalSteps: 100 };
+const early = { startRatio: 0, rankUpdateRatio: 0.001 };
+
+const vector = (values: readonly number[]): HostTensor => hostTensor(Float32Array.from(values), [values.length]);
+
+it.each(released.moves.map((move) => [move.movedRanks, move.candidateRanks, move] as const))(
+  'the move of %i ranks, with %i candidates per module, is that of the released code',
+  (movedRanks, candidateRanks, { scores, kept, ranks }) => {
+    const config = elaLora.parseConfig({ rankPattern, movedRanks, candidateRanks, ...early });
+    const layers = layersOf(elaLora, sites, config);
+    const controller = elaLora.controller?.(layers, config, plan) ?? expect.fail('no controller');
+    const values = Object.fromEntries(
+      Object.entries(layers).flatMap(([path, { params }]) => [
+        ...Object.entries(params).map(([name, { initial }]) => [`${path}.${name}`, initial] as const),
+        [`${path}.importance`, vector(tensorAt(scores, path))] as const,
+      ]),
+    );
+    const { resized = {} } = controller.afterStep(1, values) ?? {};
+    const counts = Object.entries(withResized(layers, resized)).map(([path, layer]) => [path, allocatedRanks(layer)]);
+    expect(Object.fromEntries(counts)).toEqual(ranks);
+    for (const [path, own] of Object.entries(kept)) {
+      const indices = vector(tensorAt(scores, path).map((_, rank) => rank + 1));
+      const carried = resized[path]?.carry('importance', indices, 'value').data ?? indices.data;
+      const old = [...carried].flatMap((index) => (index > 0 ? [index - 1] : [])); // new ranks have score 0
+      expect(old, path).toEqual(own);
+    }
+  },
+);
+
+it("the number of ranks that move falls over a run as in the released script's for RTE", () => {
+  const wide = [linearSite('a', 40, 50), linearSite('b', 40, 50)];
+  const rte = { totalSteps: 1950, warmupSteps: 117, finalSteps: 500 };
+  const moved = released.schedule.map(([step]) => {
+    const config = elaLora.parseConfig({ candidateRanks: 4 });
+    const layers = layersOf(elaLora, wide, config);
+    const values = Object.fromEntries(
+      Object.entries(layers).flatMap(([path, { params }]) => [
+        ...Object.entries(params).map(([name, { initial }]) => [`${path}.${name}`, initial] as const),
+        [`${path}.importance`, vector(Array<number>(10).fill(path === 'a' ? 1 : 2))] as const,
+      ]),
+    );
+    const controller = elaLora.controller?.(layers, config, rte) ?? expect.fail('no controller');
+    const { resized = {} } = controller.afterStep(step, values) ?? {};
+    return [step, allocatedRanks(withResized(layers, resized).b ?? expect.fail('no module')) - 10];
+  });
+  expect(moved).toEqual(released.schedule);
+});
+
+it('the orthogonality term equals that of the released code', async () => {
+  tf.env().set('PROD', true);
+  await tf.setBackend('cpu');
+  const turned = (rows: Matrix): HostTensor =>
+    transposed(hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]));
+  const factors = Object.values(released.factors);
+  const terms = factors.map(({ A, B }) => {
+    const layer = layerOf(elaLora, { r: A.length, orthRegWeight: 0.1 }, [A[0]?.length ?? 0, B.length]);
+    const values = tensorsOf({ loraA: turned(A), loraB: turned(B) });
+    return layer.loss?.(values, contextOf({}, factors.length)).dataSync()[0] ?? NaN;
+  });
+  expect(terms.reduce((sum, term) => sum + term, 0) / released.orthogonality).toBeCloseTo(1, 5);
+});
