@@ -75,6 +75,39 @@ it('an adapter that chooses its size is trained in stages and ends as the chosen
   expect(activeAdapter(resumed).values).toEqual(values);
 });
 
+it('resumes with ranks that compaction has removed, and saves at steps that are counted over all stages', async () => {
+  const options = { epochs: 2, selection: { ...selection, margin: 1 } };
+  const compacting = () =>
+    attached({ budget: 'auto', r: 2, compactEvery: 1, targetModules: ['query', 'value', 'in', 'out'] });
+  const snapshots: TrainingSnapshot[] = [];
+  const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
+  const peft = compacting();
+  const whole = await sized(peft, { ...options, saveEvery: 6, onSnapshot });
+  const places = snapshots.map(({ step, sizing }) => [sizing?.stages.length ?? 0, step]);
+  // Stages have 8 steps: the 6th, 12th and 18th step, the first one after the 24th, and the 30th.
+  expect(places.slice(0, 5)).toEqual([[0, 6], [1, 4], [2, 2], [3, 1], [3, 6]]); // prettier-ignore
+  for (const resume of snapshots.slice(1, 4)) {
+    const resumed = compacting();
+    expect((await sized(resumed, { ...options, resume })).sizing).toEqual(whole.sizing);
+    expect(activeAdapter(resumed).values).toEqual(activeAdapter(peft).values);
+  }
+  const [, ofSecond] = snapshots;
+  const longer = { ...ofSecond, sizing: { ...ofSecond?.sizing, denseSteps: 12 } } as TrainingSnapshot;
+  await expect(sized(compacting(), { ...options, resume: longer })).rejects.toThrow(
+    expect.objectContaining({
+      code: 'PEFT_CHECKPOINT',
+      message: expect.stringMatching(/had 12 .* now has 8/) as string,
+    }),
+  );
+});
+
+it('says so if the dense adapter has no score to compare with', async () => {
+  const data = { ...selection.data, score: () => ({ [selection.data.primaryMetric]: NaN }) };
+  await expect(sized(auto(), { selection: { data, margin: 1 } })).rejects.toThrow(
+    expect.objectContaining({ code: 'PEFT_TRAINING', message: expect.stringContaining('is NaN') as string }),
+  );
+});
+
 it('an aborted run leaves the model unchanged', async () => {
   const peft = auto();
   const before = activeAdapter(peft);

@@ -11,9 +11,9 @@ export function isEvaluationDue(run: Run): boolean {
   return run.settings.candidateSteps.has(run.step) || isPeriodic(run);
 }
 
-/** Returns whether early stopping ends the run here. */
-export function hasStopped({ settings: { earlyStopping }, stopping }: Run): boolean {
-  return earlyStopping !== null && stopping.waited >= earlyStopping.patience;
+/** Returns whether early stopping ends the run here, before its last step. */
+export function hasStopped({ settings: { earlyStopping, plan }, stopping, step }: Run): boolean {
+  return earlyStopping !== null && stopping.waited >= earlyStopping.patience && step < plan.totalSteps;
 }
 
 /** Returns the checkpoint that the run ends with; null where none qualified. */
@@ -24,13 +24,14 @@ export function selectedCheckpoint(run: Run): Checkpoint | null {
 /**
  * Evaluates the adapter on the selection data. It becomes the selected checkpoint if it is the best candidate within
  * its budget, and the one that early stopping keeps if it is the best of all within it.
- * @throws ConfigError when the scores lack the metric of early stopping.
+ * @throws ConfigError when the scores lack the primary metric or that of early stopping.
  */
 export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']): Promise<void> {
   const { selection, candidateSteps, earlyStopping } = run.settings;
   if (!selection) return;
   const { data } = selection;
   const metrics = data.score(await outputsWith(run.runtime, allLayers(run.adapter), run.state.adapter, data));
+  primaryMetricOf(data, metrics);
   const measured = { ...(await checkpoint(run)), metrics };
   const holdsBudget = run.controller?.holdsBudget(run.step) ?? true;
   const best = candidateSteps.has(run.step) && holdsBudget && isBetter(data, measured, run.selected);

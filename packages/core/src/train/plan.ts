@@ -110,12 +110,8 @@ function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: nu
     throw new ConfigError(`signal must be an AbortSignal, got ${describe(options.signal)}`, 'signal');
   }
   const selection = selectionSettings(options);
-  const { evaluateEvery = options.earlyStopping && { epochs: 1 }, saveEvery } = options;
-  if (saveEvery !== undefined && !options.onSnapshot) {
-    throw new ConfigError('saveEvery saves nothing without onSnapshot: give both, or neither', 'saveEvery');
-  }
-  const isSaveDue =
-    typeof saveEvery === 'function' ? saveEvery : everySteps(stepsOf('saveEvery', saveEvery, stepsPerEpoch));
+  const { evaluateEvery = options.earlyStopping && { epochs: 1 } } = options;
+  const isSaveDue = saveRule(options, stepsPerEpoch);
   return {
     selection,
     candidateSteps: selection ? candidateSteps(plan, selection.evaluations) : new Set(),
@@ -123,6 +119,19 @@ function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: nu
     earlyStopping: earlyStoppingSettings(options),
     isSaveDue: (step) => step < plan.totalSteps && isSaveDue(step),
   };
+}
+
+/** Returns whether a snapshot is due after a step. */
+export function saveRule(
+  { saveEvery, onSnapshot }: Pick<TrainOptions, 'saveEvery' | 'onSnapshot'>,
+  stepsPerEpoch: number,
+): (step: number) => boolean {
+  if (saveEvery !== undefined && !onSnapshot) {
+    throw new ConfigError('saveEvery saves nothing without onSnapshot: give both, or neither', 'saveEvery');
+  }
+  if (typeof saveEvery === 'function') return saveEvery;
+  const steps = stepsOf('saveEvery', saveEvery, stepsPerEpoch);
+  return (step) => steps !== null && step % steps === 0;
 }
 
 function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOptions): TrainSettings['selection'] {
@@ -168,10 +177,6 @@ function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: n
   assertKnownOptions(`train: ${field}`, interval, ['epochs']);
   atLeast(`${field}.epochs`, interval.epochs, 1, true);
   return interval.epochs * stepsPerEpoch;
-}
-
-function everySteps(steps: number | null): (step: number) => boolean {
-  return (step) => steps !== null && step % steps === 0;
 }
 
 /** Returns `count` steps spread evenly over the final ones; the last step is always included. */

@@ -90,7 +90,6 @@ export function startRun(
   const adapter = activeAdapter(peft);
   const layers = resume ? fitLayers(adapter, resume.adapter) : adapter.layers;
   const resumed = { ...adapter, layers };
-  assertTrains(resumed);
   if (resume?.controller) controller?.restore(resume.controller);
   const values = resume?.adapter ?? adapter.values;
   const restored = (stored: StoredCheckpoint | null | undefined): Checkpoint | null =>

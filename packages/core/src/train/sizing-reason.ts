@@ -96,10 +96,10 @@ export function reasonOf(
     .filter(({ held, storedParameters: stored }) => !held && stored < stage.storedParameters)
     .sort((a, b) => b.storedParameters - a.storedParameters)[0];
   if (isDense(stage)) {
-    const nearest = below
-      ? `: with ${count(below.storedParameters)} parameters ${metric} is ${shown(below.score)}, more than ${limit(below.allowed)} worse`
-      : '';
-    return `The dense adapter stays: every smaller one loses against ${denseHas}${nearest}.${nothing}`;
+    const why = below
+      ? `every smaller one loses against ${denseHas}: with ${count(below.storedParameters)} parameters ${metric} is ${shown(below.score)}, more than ${limit(below.allowed)} worse`
+      : 'no smaller one exists';
+    return `The dense adapter stays: ${why}.${nothing}`;
   }
   const how =
     stage.worse > 0

@@ -97,7 +97,8 @@ describe('the reason', () => {
     );
     expect(explained([dense, stage('descent', 1, true, 0.9)], 1)).toMatch(/No smaller one exists\.$/);
   });
-  it('says that nothing smaller will do', () => {
+  it('says that nothing smaller will do, or that there is nothing smaller', () => {
+    expect(explained([stage('dense', 1, true)], 0)).toBe('The dense adapter stays: no smaller one exists.');
     expect(explained([dense, stage('descent', 30, false, 0.5)], 0, { margin: 0.01 })).toMatch(
       /^The dense adapter stays: .* with 300 parameters accuracy is 0.5, more than the margin of 0.01 worse\.$/,
     );

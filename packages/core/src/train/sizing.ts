@@ -4,14 +4,14 @@ import { totalRanks, rankedPaths } from '../adapter/ranks.js';
 import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
 import type { SizeStages } from '../contracts/method.js';
-import { ConfigError } from '../errors.js';
+import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { tensorAt } from '../tensors.js';
 import { batchesFrom } from './epochs.js';
 import { evaluationOutputs } from './evaluate.js';
 import { keptPercent, primaryMetricOf } from './evaluation.js';
 import type { Selection, TrainOptions } from './options.js';
-import { trainSettings } from './plan.js';
+import { saveRule, trainSettings } from './plan.js';
 import type { TrainResult } from './result.js';
 import { isDense, reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
 import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js';
@@ -68,11 +68,15 @@ interface SizingRun {
   readonly options: TrainOptions;
   readonly selection: Selection;
   readonly lengths: Lengths;
+  /** The largest possible number of steps. */
+  readonly mostSteps: number;
   readonly stages: SizingStage[];
   /** The dense adapter's predictions; null where a margin is given. */
   dense: RowPredictions | null;
   /** The smallest adapter that has not lost. */
   smallest: Checkpoint | null;
+  /** The checkpoint after the last step of the last stage. */
+  last: Checkpoint | null;
   compileMs: number;
 }
 
@@ -89,6 +93,8 @@ export async function trainToSize(
   const unit = Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
   let resume = options.resume ?? undefined;
   try {
+    // A stage's controller is made for the ranks that the stage starts with.
+    if (resume?.adapter) replaceAdapter(peft, { layers: fitLayers(activeAdapter(peft), resume.adapter) });
     const following = (): NextStage | null => nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
     for (let next = following(); next; next = following()) {
       if (!resume && next.from === 'smallest' && run.smallest) replaceAdapter(peft, partsOf(run.smallest));
@@ -112,10 +118,19 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
   const { method } = activeAdapter(peft);
   const { plan } = trainSettings(options, data);
   assertSizable(method.name, options);
-  const run = { peft, data, options, selection: selection as Selection, lengths: lengthsOf(plan.totalSteps, options) };
-  if (!resume) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
-  const { stages = [], dense = null, smallest = null, compileMs = 0 } = resume.sizing ?? {};
-  const restored = smallest && { ...smallest, layers: fitLayers(activeAdapter(peft), smallest.values) };
+  const lengths = lengthsOf(plan.totalSteps, options);
+  const mostSteps = mostStepsOf(lengths, totalRanks(activeAdapter(peft).layers));
+  const run = { peft, data, options, selection: selection as Selection, lengths, mostSteps, last: null };
+  const finished = resume?.sizing;
+  if (!finished) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
+  const { stages, dense, smallest, compileMs, denseSteps } = finished;
+  if (denseSteps !== lengths.dense) {
+    throw new CheckpointError(
+      `resume: the first stage had ${denseSteps} steps and now has ${lengths.dense}. Resume with the original data and epochs, or start again without resume`,
+      'resume',
+    );
+  }
+  const restored = { ...smallest, layers: fitLayers(activeAdapter(peft), smallest.values) };
   return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
 }
 
@@ -228,15 +243,15 @@ function stageData({ data, options, stages, lengths }: SizingRun): TrainingData 
 }
 
 /** Returns the largest possible number of steps: the descent reaches one rank, and every search runs. */
-function mostSteps({ lengths: { dense, stage }, peft }: SizingRun): number {
-  const ranks = Math.max(1, totalRanks(activeAdapter(peft).layers));
-  const descent = Math.ceil(Math.log(ranks) / -Math.log(DESCENT)) + 1;
+function mostStepsOf({ dense, stage }: Lengths, ranks: number): number {
+  const descent = Math.ceil(Math.log(Math.max(1, ranks)) / -Math.log(DESCENT)) + 1;
   return dense + (1 + descent + SEARCHES + 1) * stage;
 }
 
 function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
   const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
-  const [before, totalSteps, stage] = [stepsBefore(run), mostSteps(run), run.stages.length];
+  const [before, totalSteps, stage] = [stepsBefore(run), run.mostSteps, run.stages.length];
+  const isSaveDue = saveRule(run.options, run.lengths.dense / run.options.epochs);
   const epochOf = (step: number): number =>
     Math.floor(((step - 1) * run.lengths.batchesPerStep) / run.data.batchesPerEpoch);
   const sizing = progressOf(run);
@@ -244,6 +259,10 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
     ...shared,
     ...(stage > 0 && { epochs: 1 }),
     ...(resume && { resume }),
+    // No snapshot is saved at the end of a stage, since it would lack the stage's result.
+    ...(onSnapshot && {
+      saveEvery: (step) => isSaveDue(before + step) || (step === 1 && before > 0 && isSaveDue(before)),
+    }),
     ...(onStep && {
       onStep: (event) => {
         const step = before + event.step;
@@ -262,10 +281,10 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
   };
 }
 
-function progressOf({ stages, dense, smallest, compileMs }: SizingRun): SizingProgress | null {
+function progressOf({ stages, dense, smallest, compileMs, lengths }: SizingRun): SizingProgress | null {
   if (!smallest) return null;
   const { layers: _, ...stored } = smallest;
-  return { stages: [...stages], dense, smallest: stored, compileMs };
+  return { stages: [...stages], dense, smallest: stored, compileMs, denseSteps: lengths.dense };
 }
 
 /** Scores a stage's result against the dense adapter, and keeps it if it is the smallest that has not lost. */
@@ -275,6 +294,12 @@ async function judge(run: SizingRun, { kind, budget }: NextStage, trained: Train
   const { executor } = options;
   const outputs = await evaluationOutputs(peft, data, { executor });
   const score = primaryMetricOf(data, data.score(outputs));
+  if (stages.length === 0 && !Number.isFinite(score)) {
+    throw new TrainingError(
+      `no size can be compared with the dense adapter: its ${data.primaryMetric} on the selection data is ${score}; change the learning rate or train longer`,
+      'selection',
+    );
+  }
   const trainScore = trainSubset
     ? primaryMetricOf(trainSubset, trainSubset.score(await evaluationOutputs(peft, trainSubset, { executor })))
     : null;
@@ -307,17 +332,20 @@ async function judge(run: SizingRun, { kind, budget }: NextStage, trained: Train
         : keptPercent(first.trainScore, trainScore, lowerIsBetter),
     generalization: keptPercent(first.score, score, lowerIsBetter),
   };
+  const before = stepsBefore(run);
   stages.push(stage);
+  run.last = { ...trained.last, step: before + trained.last.step };
   if (smallestHeld(stages) !== stage) return;
+  const { storedParameters: stored, ranks } = stage;
   const { selected } = trained;
-  const step = stepsBefore({ ...run, stages: stages.slice(0, -1) }) + selected.step;
-  run.smallest = { ...selected, step, layers, values, storedParameters: stage.storedParameters, ranks: stage.ranks };
+  run.smallest = { ...selected, step: before + selected.step, layers, values, storedParameters: stored, ranks };
 }
 
 /** Returns how much worse than the dense adapter a stage with these predictions may be. */
 function errorOf({ selection: { data }, dense, stages }: SizingRun, predictions: RowPredictions): number {
-  const control = stages.find(({ kind }) => kind === 'control')?.worse ?? 0;
-  return Math.max(pairedError(data, dense as RowPredictions, predictions), RESTARTS * control);
+  const lost = stages.find(({ kind }) => kind === 'control')?.worse ?? 0;
+  const error = pairedError(data, dense as RowPredictions, predictions);
+  return Number.isFinite(lost) ? Math.max(error, RESTARTS * lost) : error;
 }
 
 /**
@@ -364,10 +392,10 @@ function outcomeOf(run: SizingRun, selected: Checkpoint, bare: WithoutRanks): Tr
   const steps = (stage: SizingStage): number => (stage.stage === 0 ? lengths.dense : lengths.stage);
   const chosen = smallestHeld(stages).stage;
   return {
-    totalSteps: mostSteps(run),
+    totalSteps: run.mostSteps,
     stoppedEarly: false,
     selected,
-    last: { ...selected, step: taken },
+    last: run.last ?? selected,
     meanParameters: stages.reduce((sum, stage) => sum + steps(stage) * stage.meanParameters, 0) / taken,
     compileMs: run.compileMs,
     sizing: {

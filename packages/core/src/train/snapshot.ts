@@ -81,6 +81,8 @@ export interface SizingProgress {
   readonly smallest: StoredCheckpoint;
   /** Milliseconds spent compiling in the finished stages. */
   readonly compileMs: number;
+  /** The steps of the first stage, from which the lengths of the others follow. */
+  readonly denseSteps: number;
 }
 
 const FORMAT = 'peftjs-training-3';

@@ -107,6 +107,21 @@ describe('watching a run', () => {
 });
 
 describe('early stopping', () => {
+  it('does not end a run whose patience runs out at its last step: it ends as it would without', async () => {
+    const data = () => scoring([3, 2, 1, 1, 1, 1]);
+    const { stoppedEarly, selected } = await run({
+      ...{ selection: { data: data(), evaluations: 1 }, evaluateEvery: 4, earlyStopping: { patience: 2 } },
+    });
+    expect([stoppedEarly, selected.step]).toEqual([false, 12]);
+  });
+
+  it('needs the primary metric among the scores', async () => {
+    const data = { ...selection().data, primaryMetric: 'acc' };
+    await expect(run({ selection: { data } })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'primaryMetric' }),
+    );
+  });
+
   it('ends the run after `patience` evaluations without improvement, with the best checkpoint', async () => {
     const snapshots: TrainingSnapshot[] = [];
     const whole = await run({ saveEvery: 1, onSnapshot: (at) => snapshots.push(at) });
