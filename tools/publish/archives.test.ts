@@ -166,6 +166,7 @@ function stabilityOf(name: string): string[][] {
 it("the archive 'glue' has the stability of ranks that its page reports", () => {
   expect(stabilityOf('glue')).toEqual([
     ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
+    ['ela-lora r=4: task', '0.49 0.70', '0.38 0.66'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
   ]);
@@ -178,14 +179,16 @@ it("the archive 'glue' has the runs with constant answers that its page reports"
   const done = doneOf(archives.get('glue')?.results ?? []);
   const adapters = done.filter(({ arm }) => arm !== 'head');
   const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(5 * 4 * 6);
+  expect(adapters).toHaveLength(6 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
+    'cola ela-lora r=4',
     'cola lora r=4',
     'cola sora 118272',
     'cola sora 118272',
     'cola sora r=4',
     'cola sora r=4',
+    'mrpc ela-lora r=4',
   ]);
 });
 
