@@ -14,3 +14,13 @@ it.each([
   const words = text.split(' ').filter((word) => word !== '');
   expect(tokenizer.encode(text).ids).toEqual(tokenizer.encodeWords(words).ids);
 });
+
+it('reads a word completely after a call that truncated it', async () => {
+  const { tokenizer } = await fromPretrained(bertFolder);
+  const text = 'http://a.b.c/d-e-f/g see';
+  const apart = text.replace(/\W/g, ' $& ');
+  tokenizer.encode(text, undefined, { maxTokens: 6 });
+  expect(tokenizer.tokenIds(text)).toEqual(tokenizer.tokenIds(apart));
+  expect(tokenizer.encode(text)).toEqual(tokenizer.encode(apart));
+  expect(tokenizer.encodeWords(text.split(' ')).ids).toEqual(tokenizer.encode(apart).ids);
+});

@@ -15,6 +15,7 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
+import { hostZeros } from '@peftjs/core/method';
 import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
@@ -156,6 +157,12 @@ describe('single tokens', () => {
     const loading = loadPretrained(model, `${fixtures}/families/tokens`, { methods: [sora] });
     await expect(loading).rejects.toThrow(/'sora' does not have 'trainable_token_indices'/);
   });
+});
+
+it('an unknown tensor is rejected, also one named like a function of all objects', async () => {
+  const peft = attach(await load(tiny('llama'), 'next'), lora({ r: 1, targetModules: ['q_proj'] }));
+  const tensors = { ...getPeftModelStateDict(peft), toString: hostZeros([1]) };
+  expect(() => setPeftModelStateDict(peft, tensors)).toThrow(/holds 'toString', which this method does not read/);
 });
 
 describe('an unreadable folder', () => {

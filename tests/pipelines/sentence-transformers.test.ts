@@ -78,8 +78,10 @@ describe('the modules after the pooling', () => {
     const embed = await opened(folderOf(last));
     await expect(embed(texts, { pooling: 'max' })).rejects.toThrow('has modules after its pooling (Dense, LayerNorm)');
     await expect(embed(texts, { promptName: 'passage' })).rejects.toThrow(
-      "option 'promptName' is 'passage'; 'st' has query",
+      "option 'promptName' is 'passage'; 'st' has document, query",
     );
+    const empty = await embed(texts, { promptName: 'document' });
+    expect(relativeDistance([...empty.data], last.without)).toBeLessThan(TOLERANCE);
     expect((await embed(texts[0] as string, { pooling: 'none' })).dims[2]).toBe(32);
     await embed.dispose();
   });

@@ -246,13 +246,12 @@ function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: add
 function byWords(inOnePiece: IdReader): IdReader {
   const known = new Map<string, readonly number[]>();
   const idsOf = (word: string, most: number): readonly number[] => {
+    if (word.length > KEPT_CHARACTERS) return inOnePiece(word, most);
     const kept = known.get(word);
     if (kept) return kept;
-    const ids = inOnePiece(word, most);
-    if (word.length <= KEPT_CHARACTERS) {
-      if (known.size === KEPT_WORDS) known.clear();
-      known.set(word, ids);
-    }
+    const ids = inOnePiece(word, Infinity); // a later call may need all of them
+    if (known.size === KEPT_WORDS) known.clear();
+    known.set(word, ids);
     return ids;
   };
   return (text, most) => {

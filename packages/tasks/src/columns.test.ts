@@ -20,6 +20,10 @@ describe('the columns of a table', () => {
     expect(() => layoutOf(table(['text', 'label', 'id', 'x', 'id']), {}, 'wide.tsv')).toThrow('got "id" twice');
   });
 
+  it('may have no name, which are not read', () => {
+    expect(layoutOf(table(['text', 'label', '', '']), {}, 'wide.csv')).toMatchObject({ texts: ['text'] });
+  });
+
   it.each([
     [
       ['text', 'text_b', 'label'],

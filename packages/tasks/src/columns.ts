@@ -105,8 +105,18 @@ export function layoutOf(
     throw errorAt(path, line, `expected a column ${excerpt(column)}${hint}, got ${listed(columns)}`);
   }
   const layout = found(table, options);
+  if (layout && options.kind === undefined) assertLabelsUsed(layout, table, path);
   if (layout && (options.kind === undefined || fits(layout, options.kind))) return layout;
   throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}; ${remedy(columns)}`);
+}
+
+/** @throws DataError for labels next to pairs or triplets: without them, wrong answers would be trained as right ones. */
+function assertLabelsUsed({ form, texts }: Layout, { columns, line }: Table<unknown>, path: string): void {
+  const label = LABELS.find((name) => columns.includes(name));
+  if (label === undefined || (form !== 'pairs' && form !== 'triplets')) return;
+  const way = `set labelColumn (--label-column ${label}) to learn the labels, or kind '${form}' (--kind ${form}) to ignore them`;
+  const given = `${listed(texts)} and ${excerpt(label)}`;
+  throw errorAt(path, line, `expected labelColumn or kind for the columns ${given}, got neither; ${way}`);
 }
 
 /** What to do about columns that have no known names. */
@@ -203,9 +213,10 @@ function expectation({ kind, textColumn, labelColumn }: Parameters<typeof layout
   return `${LABELLED}, "anchor" and "positive", or the lists "tokens" and "ner_tags"`;
 }
 
+/** Columns without a name, as spreadsheets write them behind a table, are never read. */
 function assertDistinct(columns: readonly string[], line: number, path: string): void {
   const seen = new Set<string>();
-  const repeated = columns.find((name) => seen.size === seen.add(name).size);
+  const repeated = columns.find((name) => name !== '' && seen.size === seen.add(name).size);
   if (repeated !== undefined) throw errorAt(path, line, `expected each column once, got ${excerpt(repeated)} twice`);
 }
 

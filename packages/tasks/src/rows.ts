@@ -160,7 +160,7 @@ function shown(value: unknown): string {
 /**
  * Decides the meaning of a training file's labels: regression if the caller says so, or if all labels are numbers and
  * one has decimals; otherwise the distinct labels are classes, ordered by value if all are numbers, else by code point.
- * @throws DataError when all rows have the same label, or none has any.
+ * @throws DataError when all rows have the same label or none has any, and when most labels are numbers with decimals.
  */
 function schemeOf(rows: readonly RawRow[], kind: TaskKind | undefined, path: string): Scheme {
   const names = [...new Set(rows.flatMap(({ labels }) => labels.map(className)))];
@@ -175,8 +175,25 @@ function schemeOf(rows: readonly RawRow[], kind: TaskKind | undefined, path: str
   const numeric = names.every(isNumeric);
   const decimals = numeric && names.some((label) => !Number.isInteger(Number(label)));
   if (kind === 'regression' || (kind === undefined && decimals)) return { kind: 'regression', classes: [] };
+  if (kind === undefined) assertNoNumbers(rows, names, path);
   const order = numeric ? (a: string, b: string) => Number(a) - Number(b) || byCodePoint(a, b) : byCodePoint;
   return { kind: kind ?? 'classification', classes: names.sort(order) };
+}
+
+/** With more classes than this, labels of which most are numbers with decimals were not meant as classes. */
+const MAX_NUMERIC_CLASSES = 20;
+
+/** @throws DataError for classes that are likely numbers of which some are missing or have decimal commas. */
+function assertNoNumbers(rows: readonly RawRow[], names: readonly string[], path: string): void {
+  const numbers = names.filter((name) => isNumeric(name.replace(',', '.')));
+  const decimals = numbers.some((name) => !Number.isInteger(Number(name))); // also if it has a comma
+  if (!decimals || numbers.length <= names.length / 2 || names.length <= MAX_NUMERIC_CLASSES) return;
+  const odd = rows.find(({ labels: [label = ''] }) => !isNumeric(label));
+  throw errorAt(
+    path,
+    odd?.line ?? 1,
+    `expected the label to be a number, as most are, got ${excerpt(odd?.labels[0] ?? '')}; write decimals with a point and remove rows without a number, or say that labels are classes (kind, --kind classification)`,
+  );
 }
 
 /** Turns a label into its number. @param what the subject of the label, for messages */

@@ -41,7 +41,7 @@ export interface SelectionSplit<K extends TaskKind = TaskKind> {
 
 /**
  * Sets a share of a training set aside for selecting checkpoints: drawn by the seed, with each class in proportion, and
- * rows with the same texts on the same side. Default share 0.1.
+ * rows whose texts are all the same on the same side. Default share 0.1.
  * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty, or the training rows would
  * have only one class.
  */
@@ -84,7 +84,7 @@ const DEV_SEED = 0;
 
 /**
  * Holds out a tenth of a file's rows to report results on: always the same rows, each class in proportion, and rows
- * with the same texts on the same side.
+ * whose texts are all the same on the same side.
  * @throws DataError when one side would be empty, or the training rows would have only one class.
  */
 export async function holdOutDev<K extends TaskKind>(

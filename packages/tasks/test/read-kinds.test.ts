@@ -201,7 +201,6 @@ describe('texts to embed', () => {
     ['a.tsv', 'anchor\tpositive\nq\tp\n'],
     ['query.csv', 'query,positive\nq,p\n'],
     ['answers.jsonl', jsonl({ question: 'q', answer: 'p', id: 7 })],
-    ['with a label.csv', 'anchor,positive,label\nq,p,1\n'],
   ])('are pairs in %s', async (path, text) => {
     expect(await read(path, text)).toMatchObject({ kind: 'pairs', classes: [], rows: [{ texts: ['q', 'p'] }] });
   });
@@ -216,6 +215,20 @@ describe('texts to embed', () => {
     ['sentences.jsonl', jsonl({ sentence1: 'a', sentence2: 'b', score: 0.5, genre: 'x' })],
   ])('have a score in %s', async (path, text) => {
     expect(await read(path, text)).toMatchObject({ kind: 'scored-pairs', rows: [{ texts: ['a', 'b'], score: 0.5 }] });
+  });
+
+  it.each([
+    ['pairs', 'question,answer,label\nq,p,1\n', '"question", "answer" and "label"'],
+    ['triplets', 'anchor,positive,negative,labels\nq,p,n,1\n', '"anchor", "positive", "negative" and "labels"'],
+  ] as const)('do not ignore a label, unless the kind is given: %s', async (kind, text, columns) => {
+    await expectDataError(read('a.csv', text), 'a.csv:1', columns, 'labelColumn', `--kind ${kind}`);
+    expect(await read('a.csv', text, { kind })).toMatchObject({ kind, rows: [{}] });
+  });
+
+  it('are classified by a named label', async () => {
+    const text = 'question,answer,label\nq,p,1\nq,n,0\n';
+    const { kind, rows } = await read('a.csv', text, { labelColumn: 'label' });
+    expect({ kind, rows }).toMatchObject({ kind: 'classification', rows: [{ text: 'q', pair: 'p', label: 1 }, {}] });
   });
 
   it('have scores on another scale', async () => {

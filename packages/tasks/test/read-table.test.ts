@@ -100,6 +100,22 @@ describe('labels', () => {
     expect(dataSet.rows.map(({ label }) => label)).toEqual([5, 2.6, -0.1, 0.5]);
   });
 
+  it('rejects many classes that are mostly numbers with decimals, unless they are said to be classes', async () => {
+    const points = Array.from({ length: 30 }, (_, row) => `${row}.5`);
+    await expectDataError(labelled([...points, 'NaN']), ':32:', 'a number, as most are, got "NaN"');
+    const commas = points.map((label) => label.replace('.', ','));
+    await expectDataError(labelled(commas), ':2:', 'got "0,5"; write decimals with a point');
+    expect((await labelled([...points, 'NaN'], { kind: 'classification' })).classes).toHaveLength(31);
+    const integers = points.map((_, row) => String(row));
+    for (const legitimate of [
+      ['1', '2', '3', 'n/a'],
+      ['1.5', '2.5', 'none'],
+      [...integers, 'other'],
+    ]) {
+      expect((await labelled(legitimate)).classes).toHaveLength(legitimate.length);
+    }
+  });
+
   it('uses the kind that the caller names', async () => {
     expect(await numbers([3, 1, 2], { kind: 'regression' })).toEqual([3, 1, 2]);
     expect((await labelled(['1.5', '0.5', '10.5'], { kind: 'classification' })).classes).toEqual([

@@ -166,7 +166,7 @@ export function splitSaved(tensors: HostTensors, model: Model, names: readonly s
     }
   }
   const own = Object.fromEntries(
-    Object.entries(tensors).filter(([key]) => !(key in saved) && !key.endsWith(TOKEN_SUFFIX)),
+    Object.entries(tensors).filter(([key]) => !Object.hasOwn(saved, key) && !key.endsWith(TOKEN_SUFFIX)),
   );
   return { own, saved, paths: [...paths] };
 }

@@ -97,12 +97,22 @@ describe('readLoraFile', () => {
   it('rejects unknown tensors and variants', () => {
     const tensors = { ...pair(), 'q.unheard_of': hostZeros([1]) };
     expect(() => readLoraFile({ config, tensors })).toThrow(/holds 'q\.unheard_of', which this method does not read/);
-    expect(() => readLoraFile({ config: { ...config, kasa_config: {} }, tensors: pair() })).toThrow(/'kasa_config'/);
+    for (const field of ['kasa_config', 'monteclora_config', 'velora_config']) {
+      expect(() => readLoraFile({ config: { ...config, [field]: {} }, tensors: pair() })).toThrow(`uses '${field}'`);
+    }
     for (const init of ['corda', 'pissa_niter_4']) {
       expect(() => readLoraFile({ config: { ...config, init_lora_weights: init }, tensors: pair() })).toThrow(
         `'${init}', which changed the model's weights`,
       );
     }
+  });
+
+  it.each(['target_parameters', 'layer_replication', 'arrow_config', 'use_bdlora'])('reads an empty %s', (field) => {
+    for (const empty of [[], {}]) {
+      expect(readLoraFile({ config: { ...config, [field]: empty }, tensors: pair() }).r).toBe(4);
+    }
+    const used = { ...config, [field]: { nblocks: 2 } };
+    expect(() => readLoraFile({ config: used, tensors: pair() })).toThrow(`uses '${field}'`);
   });
 
   it.each([

@@ -48,6 +48,9 @@ const UNKNOWN_VARIANTS = [
   'velora_config',
 ];
 
+/** For these, PEFT takes an empty object as the variant with its defaults. */
+const WITH_DEFAULTS = /^(kasa|monteclora|velora)_config$/;
+
 /**
  * Initialisations in PEFT that change the frozen weight and cannot be recomputed; PEFT draws the last one at random at
  * every load.
@@ -189,7 +192,9 @@ export function assertNoOtherTensors(
  * @throws UnsupportedError naming the field.
  */
 export function assertKnownVariant(config: AdapterFile['config']): void {
-  const variant = UNKNOWN_VARIANTS.find((field) => config[field]);
+  const variant = UNKNOWN_VARIANTS.find(
+    (field) => config[field] && (WITH_DEFAULTS.test(field) || !isEmpty(config[field])),
+  );
   if (variant !== undefined) {
     throw new UnsupportedError(`the adapter uses '${variant}', which is not supported`, variant);
   }
@@ -199,6 +204,10 @@ export function assertKnownVariant(config: AdapterFile['config']): void {
     `init_lora_weights is '${init}', which changed the model's weights; let PEFT convert the adapter to plain LoRA`,
     'init_lora_weights',
   );
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === 'object' && Object.keys(value ?? {}).length === 0;
 }
 
 /** Returns PEFT's `fan_in_fan_out`: whether the last adapted linear module stores its weight as [in, out] on disk. */

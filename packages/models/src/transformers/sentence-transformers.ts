@@ -269,7 +269,7 @@ async function readPrompts(folder: ModelFolder): Promise<Prompts> {
   const file = folder.pathOf(PROMPTS_FILE);
   const settings = await folder.json(PROMPTS_FILE, SETTINGS_BYTES);
   const named = field(settings, 'prompts') ?? {};
-  const entries = Object.entries(named).filter(([, prompt]) => prompt !== null && prompt !== '');
+  const entries = Object.entries(named).filter(([, prompt]) => prompt !== null);
   if (!entries.every(([, prompt]) => typeof prompt === 'string')) {
     throw new CheckpointError(`${file}: 'prompts' must be texts by name, got ${shown(named)}`, file);
   }
