@@ -1,5 +1,7 @@
-import { availableParallelism } from 'node:os';
-import { describe, expect, it } from 'vitest';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { engineFromFlags } from '../registry/executors.js';
 import { defaultWorkers, runStudyFromFlags, studyFromFlags } from './flags.js';
 
@@ -25,6 +27,32 @@ describe('learning rates', () => {
 
   it('are that of --learning-rate for every arm', async () => {
     expect(await ratesOf({ learningRate: 3e-4 })).toEqual([3e-4, null, null]);
+  });
+
+  it('cannot be given for a run that tunes them; train does not tune', async () => {
+    const flags = { preset: 'standard', engine: 'compiled', backend: 'auto', out: 'mine', learningRate: 3e-4 };
+    await expect(runStudyFromFlags(flags)).rejects.toThrow('--learning-rate: this study tunes the learning rate');
+    expect((await studyFromFlags(flags)).study.protocol.learningRate).toBe(3e-4);
+  });
+});
+
+describe('published tasks', () => {
+  const glue = { preset: 'glue', data: 'nowhere', engine: 'compiled', backend: 'auto' };
+
+  it('have one name however they are written, also in a study file, and in tuning', async () => {
+    const { study } = await studyFromFlags({ ...glue, task: 'MRPC,RTE,STS-B,trec' });
+    expect([study.tasks, study.tuning?.tasks]).toEqual([['mrpc', 'rte', 'stsb', 'trec'], ['mrpc']]);
+    const folder = await mkdtemp(join(tmpdir(), 'peft-bench-flags-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const config = join(folder, 'study.json');
+    await writeFile(config, '{"tasks": ["RTE", "mine"], "tuning": {"learningRates": [0.1], "tasks": ["Rte"]}}');
+    const methods = { config, method: 'lora' };
+    const written = (await studyFromFlags({ ...glue, ...methods, preset: 'quick' })).study;
+    expect([written.tasks, written.tuning?.tasks]).toEqual([['rte', 'mine'], ['rte']]);
+  });
+
+  it('may only appear once, however they are written', async () => {
+    await expect(studyFromFlags({ ...glue, task: 'rte,RTE' })).rejects.toThrow("--task 'rte,RTE' has 'rte' twice");
   });
 });
 

@@ -8,6 +8,7 @@ import { availableMethods } from '../registry/methods.js';
 import {
   hasLanguageTasks,
   columnFlags,
+  publishedName,
   publishedTasksIn,
   taskName,
   type DataSource,
@@ -19,11 +20,13 @@ import {
   languageStudy,
   mergeMethods,
   readStudyFile,
+  withPublishedNames,
   type ComposedStudy,
   type Study,
   type StudyInput,
   type StudyProtocol,
 } from '../study/study.js';
+import { assertUntuned } from '../study/tuning.js';
 
 /** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
 export interface StudyFlags {
@@ -69,9 +72,9 @@ export interface StudyFlags {
   readonly batchSize?: number;
   /** The most tokens of a row. */
   readonly maxTokens?: number;
-  /** The peak learning rate of the methods that set none. */
+  /** The peak learning rate of every arm and of the head. */
   readonly learningRate?: number;
-  /** The number of training rows: a seeded sample. */
+  /** The number of training rows: a seeded sample, of which a part selects unless the study has `selectionRows`. */
   readonly rows?: number;
   /** The engine: `compiled` or `eager`. */
   readonly engine: string;
@@ -127,10 +130,10 @@ export function withStudyFlags(command: Command): Command {
     )
     .option(
       '--learning-rate <rate>',
-      'peak learning rate of every arm (default: what the preset says; for your own data, what suits the method)',
+      'peak learning rate of every arm and of the head (default: what the preset says; for your own data, what suits the method)',
       amount,
     )
-    .option('--rows <n>', 'train on a seeded sample of this many rows', count)
+    .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
     .addOption(
       choice('--engine <name>', 'engine that runs the training step', ['compiled', 'eager']).default('compiled'),
     )
@@ -177,11 +180,11 @@ const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
   const preset = presetLayers(flags, data);
-  const file = flags.config === undefined ? {} : await readStudyFile(flags.config);
+  const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
   const method = await spelledMethods(flags.method, [...preset, file]);
   const { study: named, needsData, dtype } = presetNamed(flags.preset);
   const usual = needsData ? (named.tasks ?? []) : [];
-  const tasks = list('task', flags.task) ?? (await tasksOf(data, file.tasks, usual));
+  const tasks = list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual));
   const over = [file, { ...flagInput({ ...flags, method }), ...optional('tasks', tasks) }, above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await hasLanguageTasks(labelled.tasks, data);
@@ -190,9 +193,10 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   return { study: withoutOwn(study, flags), data, engine };
 }
 
-/** Composes the study of a run. @throws ConfigError where `studyFromFlags` does, and for a reference that is not run. */
+/** Composes the study of a run. @throws ConfigError where `studyFromFlags` does, and for flags that do not apply to it. */
 export async function runStudyFromFlags({ seeds, reference, ...flags }: RunFlags): Promise<ComposedStudy> {
   const composed = await studyFromFlags(flags, { ...optional('seeds', seeds), ...optional('reference', reference) });
+  if (flags.learningRate !== undefined) assertUntuned(composed.study);
   if (reference !== undefined) assertReference(reference, Object.keys(composed.study.methods));
   return composed;
 }
@@ -295,7 +299,7 @@ async function tasksOf(
   const published = await publishedTasksIn(data.folder);
   const meant = usual.filter((task) => published.includes(task));
   if (meant.length > 0) return meant;
-  return published.length > 0 ? published : [basename(resolve(data.folder))];
+  return published.length > 0 ? published : [publishedName(basename(resolve(data.folder)))];
 }
 
 function dataSource(flags: StudyFlags): DataSource {
@@ -340,10 +344,10 @@ function readingOf(flags: StudyFlags): Reading {
   };
 }
 
-/** The items of a comma-separated flag. @throws ConfigError for an empty or repeated item. */
-function list(flag: string, text: string | undefined): string[] | undefined {
+/** The items of a comma-separated flag, as `spelled`. @throws ConfigError for an empty or repeated item. */
+function list(flag: string, text: string | undefined, spelled = (item: string) => item): string[] | undefined {
   if (text === undefined) return undefined;
-  const items = text.split(',').map((item) => item.trim());
+  const items = text.split(',').map((item) => spelled(item.trim()));
   const repeated = items.find((item, index) => items.indexOf(item) !== index);
   if (items.includes('') || repeated !== undefined) {
     const problem = repeated === undefined || repeated === '' ? 'an empty item' : `'${repeated}' twice`;

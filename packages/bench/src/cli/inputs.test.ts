@@ -29,6 +29,15 @@ describe('the files that flags name', () => {
     }).toThrow(new DataError(expected, at('x.json')));
   });
 
+  it('include the folder of --spread-from', () => {
+    expect(() => {
+      assertInputs({ spreadFrom: at('nosuch') });
+    }).toThrow(`no such file or folder: --spread-from ${at('nosuch')}`);
+    expect(() => {
+      assertInputs({ spreadFrom: at('reviews.csv') });
+    }).toThrow(`--spread-from ${at('reviews.csv')} is a file, expected a folder`);
+  });
+
   it.each([
     ['train', 'folder, expected a file; to use the files in it: --data'],
     ['dev', 'folder, expected a file'],

@@ -2,12 +2,19 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, parse } from 'node:path';
 import { DataError, didYouMean } from '@peftjs/core/method';
 import type { StudyFlags } from './flags.js';
-
-/** The flags that name a file. */
-const FILES = ['config', 'train', 'dev'] as const;
+import type { PlanFlags } from './plan.js';
 
 /** The flags that name files and folders to read. */
-type InputFlags = Pick<StudyFlags, (typeof FILES)[number] | 'data'>;
+type InputFlags = Pick<StudyFlags & PlanFlags, 'config' | 'train' | 'dev' | 'data' | 'spreadFrom'>;
+
+/** The flags that name a folder; the others name a file. */
+const FOLDERS = ['data', 'spread-from'];
+
+/** Flags for a file in place of a folder, and for a folder in place of a file. */
+const HINTS: Readonly<Record<string, string>> = {
+  data: 'to train on it: --train',
+  train: 'to use the files in it: --data',
+};
 
 /**
  * Checks that every file and folder that the flags name exists, before anything is loaded.
@@ -15,24 +22,20 @@ type InputFlags = Pick<StudyFlags, (typeof FILES)[number] | 'data'>;
  * of a file.
  */
 export function assertInputs(flags: InputFlags): void {
-  const given = [...FILES, 'data' as const].flatMap((flag) => {
-    const path = flags[flag];
-    return path === undefined ? [] : [{ flag, path }];
-  });
+  const { config, train, dev, data, spreadFrom } = flags;
+  const named = { config, train, dev, data, 'spread-from': spreadFrom };
+  const given = Object.entries(named).flatMap(([flag, path]) => (path === undefined ? [] : [{ flag, path }]));
   const missing = given.filter(({ path }) => !existsSync(path));
   if (missing.length > 0) {
     const names = missing.map(({ flag, path }) => `--${flag} ${path}${nearestTo(path)}`);
     throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.path);
   }
   for (const { flag, path } of given) {
-    if ((flag === 'data') === statSync(path).isDirectory()) continue;
-    const hint = flag === 'train' ? `; to use the files in it: --data ${path}` : '';
-    throw new DataError(
-      flag === 'data'
-        ? `--data ${path} is a file, expected a folder; to train on it: --train ${path}`
-        : `--${flag} ${path} is a folder, expected a file${hint}`,
-      path,
-    );
+    const isFolder = FOLDERS.includes(flag);
+    if (isFolder === statSync(path).isDirectory()) continue;
+    const problem = isFolder ? 'a file, expected a folder' : 'a folder, expected a file';
+    const hint = HINTS[flag] === undefined ? '' : `; ${HINTS[flag]} ${path}`;
+    throw new DataError(`--${flag} ${path} is ${problem}${hint}`, path);
   }
 }
 

@@ -104,11 +104,19 @@ function classLine(labels: readonly string[] | undefined): string {
   return `classes: ${quoted.join(', ')}\n`;
 }
 
-/** Groups tensor names by module path, which is the part of a name before the adapter's suffix. */
+/** What follows a module's path in a name: a tensor of the module, or of a part that the adapter adds to it. */
+const OWN_TENSOR = /(?:\.(?:\w+_[A-Z]|lora_\w+|adapter_\w+|base_layer|ln_tuning_layers|token_adapter))?\.\w+$/;
+
+/** The path of the module that a tensor of an adapter belongs to; the name of a tensor that all modules share. */
+export function moduleOf(tensor: string): string {
+  return tensor.replace(/^base_model\.(model\.)?/, '').replace(OWN_TENSOR, '');
+}
+
+/** Groups tensor names by module path. */
 function modulesOf(file: SafetensorsFile): Map<string, string[]> {
   const modules = new Map<string, string[]>();
   for (const name of file.names) {
-    const path = name.replace(/^base_model\.model\./, '').replace(/\.(lora_\w+|gate|weight|bias)(\.\w+)?$/, '');
+    const path = moduleOf(name);
     modules.set(path, [...(modules.get(path) ?? []), name]);
   }
   return new Map([...modules].sort(([a], [b]) => (a < b ? -1 : 1)));

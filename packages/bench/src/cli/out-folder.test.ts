@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkOut } from './out-folder.js';
 
@@ -13,23 +13,39 @@ afterAll(() => rm(top, { recursive: true }));
 async function folderWith(...names: readonly string[]): Promise<string> {
   const out = await mkdtemp(join(top, 'out-'));
   for (const name of names) {
-    if (name.endsWith('/')) await mkdir(join(out, name));
-    else await writeFile(join(out, name), '');
+    await mkdir(join(out, name.endsWith('/') ? name : dirname(name)), { recursive: true });
+    if (!name.endsWith('/')) await writeFile(join(out, name), '');
   }
   return out;
 }
 
 describe('resumes what a killed run left behind:', () => {
-  it.each([[['.lock']], [['checkpoints/']], [['run.json.k3x9.tmp']], [['checkpoints/', 'results/', 'run.json']]])(
-    '%o',
-    async (names) => {
-      const out = await folderWith(...names);
-      expect(() => {
-        checkOut({ out }, 'results');
-      }).not.toThrow();
-    },
-  );
+  it.each([
+    [['.lock']],
+    [['.lock', 'results/']],
+    [['checkpoints/']],
+    [['run.json.k3x9.tmp']],
+    [['checkpoints/', 'results/', 'run.json']],
+    [['results/lora-rte-r_4-s1-0123456789ab.json', 'summary.json', 'notes.txt']],
+    [['results/', 'checkpoints/lora-rte-r_4-s1-0123456789ab.safetensors']],
+    [['results/', 'tuning/results/lora-rte-r_4-s1001-0123456789ab.json', 'tuning.json']],
+  ])('%o', async (names) => {
+    const out = await folderWith(...names);
+    expect(() => {
+      checkOut({ out }, 'results');
+    }).not.toThrow();
+  });
 });
+
+it.each([[['results/table.csv']], [['results/', 'checkpoints/', 'thesis.tex']], [['checkpoints/model.safetensors']]])(
+  'refuses a folder that only has names of a run: %o',
+  async (names) => {
+    const out = await folderWith(...names);
+    expect(() => {
+      checkOut({ out }, 'results');
+    }).toThrow(/holds other files \((?:checkpoints|results)/);
+  },
+);
 
 it('refuses a folder with other files, unless forced', async () => {
   const out = await folderWith('thesis.tex', '.lock');

@@ -50,11 +50,9 @@ const RESULTS = 'the results of a run';
 const ADAPTER = 'an adapter';
 
 /**
- * Kinds of folder by files that only they have. A command that was killed may have left only checkpoints, or only the
- * weights of an adapter.
+ * Kinds of folder by files that only they have. A command that was killed may have left only the weights of an adapter.
  */
 const KINDS: readonly (readonly [content: string, files: readonly string[]])[] = [
-  [RESULTS, ['results', 'run.json', 'checkpoints', 'tuning']],
   [ADAPTER, [ADAPTER_CONFIG, 'adapter_model.safetensors']],
   ['a model', ['config.json']],
 ];
@@ -63,11 +61,31 @@ const KINDS: readonly (readonly [content: string, files: readonly string[]])[] =
  * Describes a folder's contents; undefined if there are only hidden files and half-written ones of a killed command.
  */
 function contentOf(folder: string): string | undefined {
-  const kind = KINDS.find(([, files]) => files.some((file) => existsSync(join(folder, file))));
+  const files = filesIn(folder);
+  if (isOfRun(folder, files)) return RESULTS;
+  const kind = KINDS.find(([, own]) => own.some((file) => files.includes(file)));
   if (kind) return kind[0];
-  const files = readdirSync(folder).filter((name) => !name.startsWith('.') && !UNFINISHED_FILE.test(name));
   const more = files.length > MAX_NAMED ? ', ..' : '';
   return files.length === 0 ? undefined : `other files (${files.slice(0, MAX_NAMED).join(', ')}${more})`;
 }
 
 const MAX_NAMED = 3;
+
+/** The folders of a run, and where they hold files of trials. */
+const RUN_FOLDERS = ['results', 'checkpoints', 'tuning'];
+const TRIAL_FOLDERS = ['results', 'checkpoints', 'tuning/results'];
+/** The files of trials, by the hash at the end of an id. */
+const TRIAL_FILE = /-[0-9a-f]{12}\.(?:json|safetensors)$/;
+
+/** Whether a run wrote a folder. Older versions wrote no run.json, and a run that was killed may have left no file. */
+function isOfRun(folder: string, files: readonly string[]): boolean {
+  const holds = (part: string): boolean => filesIn(join(folder, part)).some((name) => TRIAL_FILE.test(name));
+  const isEmpty = (name: string): boolean => RUN_FOLDERS.includes(name) && filesIn(join(folder, name)).length === 0;
+  return files.includes('run.json') || TRIAL_FOLDERS.some(holds) || (files.length > 0 && files.every(isEmpty));
+}
+
+/** The entries of a folder, without hidden and half-written ones; none if there is no such folder. */
+function filesIn(folder: string): string[] {
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
+  return readdirSync(folder).filter((name) => !name.startsWith('.') && !UNFINISHED_FILE.test(name));
+}

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { syntheticResults } from '../../test/synthetic-results.js';
 import { writeResult } from '../results/files.js';
 import type { Trial } from '../study/trials.js';
-import { checkPlanFlags, describePlan, knownSpreads, plannedBudgets, type Plan } from './plan.js';
+import { checkPlanFlags, describePlan, knownSpreads, plannedBudgets, secondsOf, type Plan } from './plan.js';
 
 /** Trials with the fields that a plan reads. */
 const trials = (arms: Record<string, (string | null)[]>, tasks = ['a', 'b'], seeds = 6): Trial[] =>
@@ -33,6 +33,16 @@ describe('plannedBudgets', () => {
   it('has no comparison over tasks for a single task', () => {
     expect(plannedBudgets(trials({ lora: ['r=4'], sora: ['r=4'] }, ['a']), null)[0]?.overTasks).toBeNull();
   });
+});
+
+it('a study takes at least as long as its longest trial, however many workers there are', () => {
+  const measured = [
+    { task: 'a', trialSeconds: 10 },
+    { task: 'b', trialSeconds: 30 },
+  ];
+  const tasks = [{ task: 'a' }, { task: 'b' }];
+  expect([1, 2, 8].map((workers) => secondsOf(tasks, measured, workers))).toEqual([40, 30, 30]);
+  expect(secondsOf([], measured, 8)).toBe(0);
 });
 
 describe('describePlan', () => {
@@ -100,6 +110,8 @@ describe('the spread', () => {
     [{ spread: 0.01 }, '--spread is for --plan'],
     [{ spreadFrom: 'x' }, '--spread-from is for --plan'],
     [{ plan: true, spread: 0.01, spreadFrom: 'x' }, 'leave one out'],
+    [{ plan: true, shard: { index: 0, of: 2 } }, 'leave out --shard'],
+    [{ plan: true, queue: 'redis://host' }, 'leave out --queue, or unset PEFT_BENCH_QUEUE'],
   ])('refuses flags that have no effect: %j', (flags, message) => {
     expect(() => checkPlanFlags(flags)).toThrow(message);
   });

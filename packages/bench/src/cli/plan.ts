@@ -17,6 +17,10 @@ export interface PlanFlags {
   readonly spread?: number;
   /** A results folder to estimate that spread from. */
   readonly spreadFrom?: string;
+  /** The share of the trials to run. */
+  readonly shard?: unknown;
+  /** The Redis that gives out the trials. */
+  readonly queue?: string;
 }
 
 /** What a study costs and what it can show, estimated before it runs. */
@@ -59,14 +63,20 @@ interface PlannedBudget {
   readonly onTask: Reach;
 }
 
-/** @throws ConfigError for plan flags without `--plan`, and for two spreads. */
-export function checkPlanFlags({ plan, spread, spreadFrom }: PlanFlags): void {
+/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
+export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
   if (spread !== undefined && spreadFrom !== undefined) {
     throw new ConfigError('--spread and --spread-from both give the spread; leave one out', 'spread');
   }
+  if (plan && shard !== undefined) throw elsewhere('shard', 'leave out --shard');
+  if (plan && queue !== undefined) throw elsewhere('queue', 'leave out --queue, or unset PEFT_BENCH_QUEUE');
   if (plan || (spread === undefined && spreadFrom === undefined)) return;
   const flag = spread === undefined ? 'spread-from' : 'spread';
   throw new ConfigError(`--${flag} is for --plan, which estimates what a study can show; add --plan`, flag);
+}
+
+function elsewhere(flag: string, remedy: string): ConfigError {
+  return new ConfigError(`--plan estimates the whole study on this machine; ${remedy}`, flag);
 }
 
 /** Where a plan takes the spread of differences from. */
@@ -122,9 +132,8 @@ export async function planOf(
   const tuning = countTuning(plan);
   const measured = await measureTasks(typicalTrials(reported, plan.study.reference), workers, signal);
   const atATime = Math.max(1, workers);
-  const secondsOf = (trials: readonly Trial[]): number =>
-    trials.reduce((sum, { task }) => sum + (measured.find((of) => of.task === task)?.trialSeconds ?? 0), 0) / atATime;
-  const [ofReported, ofTuning] = [secondsOf(reported), secondsOf(trialsOf(planTuning(plan)))];
+  const ofReported = secondsOf(reported, measured, atATime);
+  const ofTuning = secondsOf(trialsOf(planTuning(plan)), measured, atATime);
   const widest = tuning.planned === 0 ? 0 : (ofTuning * tuning.most) / tuning.planned;
   return {
     trials: { reported: reported.length, tuning: tuning.planned, tuningAtMost: tuning.most },
@@ -134,6 +143,16 @@ export async function planOf(
     spreads,
     budgets: plannedBudgets(reported, spreads),
   };
+}
+
+/** Estimates how long trials take, `atATime` of them at a time: at least as long as the longest one. */
+export function secondsOf(
+  trials: readonly Pick<Trial, 'task'>[],
+  measured: readonly Pick<MeasuredTask, 'task' | 'trialSeconds'>[],
+  atATime: number,
+): number {
+  const seconds = trials.map(({ task }) => measured.find((of) => of.task === task)?.trialSeconds ?? 0);
+  return Math.max(0, ...seconds, seconds.reduce((sum, each) => sum + each, 0) / atATime);
 }
 
 /** Picks a typical trial for each task: of the reference arm, or of an arm with a budget. */

@@ -1,5 +1,6 @@
+import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { closingLines } from './train.js';
+import { addTrainCommand, closingLines } from './train.js';
 
 type Ended = Parameters<typeof closingLines>[0];
 
@@ -9,9 +10,10 @@ interface Case {
   readonly met?: boolean;
   readonly head?: number;
   readonly epochs?: number;
+  readonly hasPairs?: boolean;
 }
 
-const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs }: Case = {}) =>
+const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs, hasPairs = false }: Case = {}) =>
   closingLines({
     result: {
       parameters: { stored: 49_920 },
@@ -20,6 +22,7 @@ const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epoch
       protocol: { epochs: 2 },
     },
     head,
+    hasPairs,
     flags: { out: 'mine', ...(epochs !== undefined && { epochs }) },
   } as unknown as Ended);
 
@@ -35,8 +38,21 @@ describe('the last lines of train', () => {
     expect(lines({ met: false })[0]).toContain('for a budget of 50,000 (not met)');
   });
 
+  it('say how to predict for pairs', () => {
+    expect(lines({ hasPairs: true }).at(-1)).toBe(
+      'saved to mine; to use it: npx peft-bench predict mine --pairs --file FILE, with two texts per line, separated by a tab',
+    );
+  });
+
   it('say that the training was short, with epochs that give a hundred steps, unless the user chose them', () => {
     expect(lines({ steps: 6 })[1]).toBe('trained for only 6 steps (--epochs 2); if the score is low, try --epochs 34');
     expect(lines({ steps: 6, epochs: 2 })).toHaveLength(2);
   });
+});
+
+it('refuses a seed above the largest one of a study, by its flag', () => {
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
+  addTrainCommand(program);
+  const train = () => program.parse(['train', '--method', 'lora', '--out', 'mine', '--seed', '1001'], { from: 'user' });
+  expect(train).toThrow("option '--seed <n>' argument '1001' is invalid. Expected an integer from 1 to 1000.");
 });

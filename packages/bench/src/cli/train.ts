@@ -1,8 +1,9 @@
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { countParameters, describeParameters, savePretrained } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
+import type { LoadedTask } from '../registry/tasks.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { formatCount } from '../report/format.js';
@@ -11,6 +12,7 @@ import type { DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/sizing-file.js';
 import { openProgress } from '../run/progress.js';
 import { runTrial } from '../run/trial.js';
+import { MAX_SEEDS } from '../study/study.js';
 import { planTrials } from '../study/trials.js';
 import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
 import { assertInputs } from './inputs.js';
@@ -27,8 +29,15 @@ export function addTrainCommand(program: Command): void {
   const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
   command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
-  command.option('--seed <n>', 'seed of the initial values and the order of rows', count, 1);
+  command.option('--seed <n>', `seed of the initial values and the order of rows, up to ${MAX_SEEDS}`, seedIn, 1);
   withOutFlags(command, 'folder for the adapter').action(trainOne);
+}
+
+/** Parses a seed. @throws InvalidArgumentError for a seed that no study has. */
+function seedIn(text: string): number {
+  const seed = count(text);
+  if (seed <= MAX_SEEDS) return seed;
+  throw new InvalidArgumentError(`Expected an integer from 1 to ${MAX_SEEDS}.`);
 }
 
 async function trainOne(flags: TrainFlags): Promise<void> {
@@ -66,7 +75,10 @@ async function trainOne(flags: TrainFlags): Promise<void> {
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
     progress.close();
     const size = result.sizing ? `\n${sizingText(result.sizing)}\n` : '';
-    const lines = [describeParameters(peft), ...closingLines({ result, head: saved, flags })];
+    const lines = [
+      describeParameters(peft),
+      ...closingLines({ result, head: saved, hasPairs: isOfPairs(prepared.task), flags }),
+    ];
     process.stderr.write(`${size}${lines.join('\n')}\n`);
   } finally {
     progress.close();
@@ -79,15 +91,25 @@ interface Ended {
   readonly result: Pick<DoneTrial, 'parameters' | 'budget' | 'history' | 'protocol'>;
   /** The number of parameters of the head that were trained. */
   readonly head: number;
+  /** Whether each row has two texts that are read together. */
+  readonly hasPairs: boolean;
   /** The flags of the command. */
   readonly flags: Pick<TrainFlags, 'out' | 'epochs'>;
+}
+
+function isOfPairs({ train }: LoadedTask): boolean {
+  const [row] = train.rows;
+  return row !== undefined && 'pair' in row;
 }
 
 /** Fewer steps than this rarely change a model much. */
 const FEW_STEPS = 100;
 
+/** What `predict` takes for pairs. */
+const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
+
 /** Returns the lines that say what was stored, whether the training was very short, and how to use the adapter. */
-export function closingLines({ result, head, flags: { out, epochs: asked } }: Ended): string[] {
+export function closingLines({ result, head, hasPairs, flags: { out, epochs: asked } }: Ended): string[] {
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;
   const asBudgeted = requested === null ? '' : `, for a budget of ${formatCount(requested)}${met ? '' : ' (not met)'}`;
@@ -100,6 +122,6 @@ export function closingLines({ result, head, flags: { out, epochs: asked } }: En
     ...(asked === undefined && steps > 0 && steps < FEW_STEPS
       ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
       : []),
-    `saved to ${out}; to use it: npx ${commandName} predict ${out} "some text"`,
+    `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : '"some text"'}`,
   ];
 }

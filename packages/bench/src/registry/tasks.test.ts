@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { taskName } from './tasks.js';
+import { memoryStorage } from '@peftjs/core';
+import { loadTask, taskName } from './tasks.js';
 
 describe('the name of a task', () => {
   it.each([
@@ -17,4 +18,15 @@ describe('the name of a task', () => {
     expect(taskName('train.tsv')).toBe(basename(process.cwd()));
     expect(taskName(join('.', 'train.jsonl'))).toBe(basename(process.cwd()));
   });
+});
+
+it('the selection rows of a published task come from the file that its split takes them from', async () => {
+  const row = (index: number): string => `${index}\ta ${index}\tb\tentailment\n`;
+  const text = `index\tsentence1\tsentence2\tlabel\n${[1, 2, 3, 4].map(row).join('')}`;
+  const bytes = new TextEncoder().encode(text);
+  const storage = memoryStorage(new Map(['train', 'dev'].map((file) => [`glue/RTE/${file}.tsv`, bytes])));
+  const selectionFrom = async (split: 'official' | 'half-dev') =>
+    (await loadTask('rte', { kind: 'folder', folder: 'glue' }, split, storage)).selectionFrom;
+  expect(await selectionFrom('half-dev')).toBe('dev');
+  expect(await selectionFrom('official')).toBeUndefined();
 });

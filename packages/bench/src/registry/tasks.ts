@@ -49,6 +49,8 @@ interface Origin {
   readonly licence: string;
   /** Whether the reported rows are part of the training file. */
   readonly heldOut?: boolean;
+  /** The file that the selection rows of a published split are part of. Default `train`. */
+  readonly selectionFrom?: 'train' | 'dev';
 }
 
 /** A task with rows from tables: labelled texts or words, or texts to embed. */
@@ -137,7 +139,16 @@ function withLabels(task: LabelledTask, data: DataSource): LabelledTask {
 }
 
 function isPublished(name: string): boolean {
-  return glueName(name) !== undefined || name.toLowerCase() === 'trec';
+  return glueName(name) !== undefined || isTrec(name);
+}
+
+/** The one name of a published task, `rte` for `RTE`: names are part of trials' ids. Other names stay as they are. */
+export function publishedName(name: string): string {
+  return isTrec(name) ? 'trec' : (glueName(name) ?? name);
+}
+
+function isTrec(name: string): boolean {
+  return name.toLowerCase() === 'trec';
 }
 
 /** The GLUE tasks in a folder that are complete, each in its own subfolder, sorted by name. */
@@ -166,11 +177,13 @@ async function fromPublished(
   const glue = glueName(name);
   if (glue) {
     const task = await glueTask(glue, folder, storage, { split });
-    return { ...task, source: `GLUE's ${glue}, given by the user`, licence: glueTasks.get(glue)?.licence ?? '' };
+    const { licence = '', selectionFrom = 'train' } = glueTasks.get(glue) ?? {};
+    return { ...task, source: `GLUE's ${glue}, given by the user`, licence, ...(task.selection && { selectionFrom }) };
   }
   if (!isPublished(name)) return undefined;
   const task = await trecTask(folder, storage, { split });
-  return { ...task, source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
+  const origin = { source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
+  return { ...task, ...origin, ...(task.selection && { selectionFrom: 'dev' as const }) };
 }
 
 /** Names of files and folders that do not say what the data are, such as those of the hub's files. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core/method';
 import { ownIdentity, type ProcessIdentity } from '@peftjs/models';
-import { lockFolder } from './folder.js';
+import { claimFolder, lockFolder } from './folder.js';
 
 let folder = '';
 let own: ProcessIdentity;
@@ -92,4 +92,10 @@ describe('the lock of a folder', () => {
     lock.release();
     expect(await holder()).toContain('another-machine');
   });
+});
+
+it('a folder is made once by shares that start together', async () => {
+  const shared = join(folder, 'runs', 'shared');
+  await Promise.all(Array.from({ length: 8 }, () => claimFolder(shared, { isShared: true })));
+  expect(await readdir(shared)).toEqual(['results']);
 });

@@ -51,12 +51,17 @@ function isAlive({ process: { connected, exitCode, signalCode } }: Worker): bool
   return connected && exitCode === null && signalCode === null;
 }
 
-/** Sends a request to a process and waits for its reply, or for the process to end. */
+/** Sends a request to a process and waits for its reply, or for the process to end. One that has ended fails at once. */
 export function askWorker(
-  { process: child, lastLine }: Worker,
+  worker: Worker,
   request: WorkerRequest,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): Promise<WorkerOutcome> {
+  const { process: child, lastLine } = worker;
+  if (!isAlive(worker)) {
+    const message = 'the worker process has ended';
+    return Promise.resolve({ type: 'failed', error: { code: WORKER_DIED, message } });
+  }
   return new Promise((resolve) => {
     const onMessage = (reply: WorkerReply): void => {
       if (reply.type === 'progress') onProgress(reply.progress);
@@ -85,14 +90,8 @@ export async function askWorkerWithin(worker: Worker, request: WorkerRequest, ms
       resolve({ type: 'failed', error: { code: WORKER_DIED, message } });
     }, ms);
   });
-  const answer = isAlive(worker)
-    ? askWorker(worker, request)
-    : Promise.resolve({
-        type: 'failed',
-        error: { code: WORKER_DIED, message: 'the worker process has ended' },
-      } as const);
   try {
-    return await Promise.race([answer, late]);
+    return await Promise.race([askWorker(worker, request), late]);
   } finally {
     clearTimeout(timer);
   }

@@ -328,11 +328,15 @@ function inStages(protocol: TrialProtocol, { epochs, ...stages }: Stages): Pick<
 
 function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, rows, losses }: Described): Protocol {
   const percent = Math.round(100 * protocol.finalRatio);
+  const source =
+    task.selectionFrom === 'dev'
+      ? 'of the development file, which are not reported'
+      : 'set aside from the training file';
   return {
     ...protocol,
     head,
     ...(stages && inStages(protocol, stages)),
-    selectedOn: `${rows.selection} rows set aside from the training file, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
+    selectedOn: `${rows.selection} rows ${source}, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
     data: { source: task.source, licence: task.licence, rows, ...losses },
   };
 }

@@ -142,6 +142,13 @@ describe('planTrials', () => {
     expect(trials[1]?.versions).toHaveProperty('@peftjs/sora');
   });
 
+  it('gives ids that are file names whatever the names of arms', () => {
+    const methods = { β: { method: 'lora' }, '.-': { method: 'lora' }, 'é-lora': { method: 'lora' } };
+    const study = composeStudy([preset, { methods, seeds: 1, tasks: ['uci-sentiment'] }]);
+    const ids = planTrials({ ...context, study }).map(({ id }) => id.replace(/-[0-9a-f]{12}$/, ''));
+    expect(ids).toEqual(['arm', 'arm', 'lora'].map((arm) => `${arm}-uci_sentiment-r_4-s1`));
+  });
+
   it('gives the same trials the same names', () => {
     expect(shared({})).toBe(28);
     expect(shared({ data: { kind: 'folder', folder: 'elsewhere' } })).toBe(28);

@@ -12,7 +12,7 @@ import {
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { lossNames } from '../registry/losses.js';
-import type { DataSource } from '../registry/tasks.js';
+import { publishedName, type DataSource } from '../registry/tasks.js';
 import { MAX_STAGES } from '../results/schema.js';
 
 const listed = v.pipe(v.array(nonNegative), v.minLength(1), v.maxLength(MAX_STAGES));
@@ -259,6 +259,17 @@ export async function readStudyFile(path: string): Promise<StudyInput> {
   }
   if (isObject(study)) return study;
   throw new DataError(`--config ${path}: expected a JSON object with fields of a study, such as {"seeds": 6}`, path);
+}
+
+/** Gives published tasks that a study file names, in any spelling, their one name. Its fields are not checked yet. */
+export function withPublishedNames(study: StudyInput, { kind }: DataSource): StudyInput {
+  if (kind !== 'folder') return study;
+  const spelled = (names: unknown): unknown =>
+    Array.isArray(names)
+      ? names.map((task: unknown) => (typeof task === 'string' ? publishedName(task) : task))
+      : names;
+  const own = <T>(part: T): T => (isObject(part) && 'tasks' in part ? { ...part, tasks: spelled(part.tasks) } : part);
+  return { ...own(study), ...(study.tuning !== undefined && { tuning: own(study.tuning) }) };
 }
 
 /**

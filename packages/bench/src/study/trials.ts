@@ -167,7 +167,8 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   const digest = createHash('sha256')
     .update(canonical({ ...content, training }))
     .digest('hex');
-  const prefix = [trial.arm, trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain).join('-');
+  const arm = plain(trial.arm) || 'arm'; // an id starts with a letter or a digit
+  const prefix = [arm, ...[trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain)].join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
 }
 

@@ -1,4 +1,5 @@
-import { budgetsOf, gridOf, MAX_SEEDS, type ArmSettings } from './study.js';
+import { ConfigError } from '@peftjs/core/method';
+import { budgetsOf, gridOf, MAX_SEEDS, type ArmSettings, type Study } from './study.js';
 import { trialOf, type Trial, type TrialContext, type TriedRate, type TunedArm } from './trials.js';
 
 /** The learning rates to try for one arm. */
@@ -25,6 +26,15 @@ export function planTuning(context: TrialContext): Candidates[] {
       const row = { arm, tasks: on, forAllTasks: tuning.tasks !== null, budget, seeds };
       return { ...row, rates: gridOf(settings, tuning).map((rate) => tryouts(context, settings, row, rate)) };
     }),
+  );
+}
+
+/** @throws ConfigError if a study tunes: `--learning-rate` would set the head's rate only. */
+export function assertUntuned({ tuning }: Study): void {
+  if (!tuning) return;
+  throw new ConfigError(
+    '--learning-rate: this study tunes the learning rate of every arm; leave it out, or set "tuning" to null in a study file (--config)',
+    'learning-rate',
   );
 }
 

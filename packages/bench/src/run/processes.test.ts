@@ -1,0 +1,13 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { expect, it } from 'vitest';
+import { askWorker } from './processes.js';
+
+it('a request to a process that has ended fails at once', async () => {
+  const child = spawn(process.execPath, ['--eval', ''], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+  await once(child, 'exit');
+  expect(await askWorker({ process: child, lastLine: () => '' }, { question: 'list' })).toMatchObject({
+    type: 'failed',
+    error: { code: 'PEFT_WORKER' },
+  });
+});
