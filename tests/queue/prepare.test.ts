@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { composeStudy } from '../../packages/bench/src/study/study.js';
 import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/study/trials.js';
 import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import { prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
+import { assertAsPlanned, dataFingerprint, prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
 import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tinyTask } from '../cli/tiny-task.js';
@@ -60,6 +60,18 @@ describe('trialPreparer', () => {
     for (const batchSize of [4, 5, 6, 7]) await prepare(under({ batchSize }));
     expect((await prepare(trial)).dev).not.toBe(first.dev);
   });
+});
+
+it('a trial whose model or rows have changed since it was planned does not run', async () => {
+  const prepared = await trialPreparer()(trial);
+  const { fingerprint: model } = prepared.model;
+  const data = dataFingerprint(prepared.task, prepared.model);
+  const check = (fingerprints: Trial['fingerprints']) => () => {
+    assertAsPlanned({ ...trial, fingerprints }, prepared);
+  };
+  expect(check({ model, data })).not.toThrow();
+  expect(check({ model: 'other', data })).toThrow(/the model .* has changed since the run was planned/);
+  expect(check({ model, data: 'other' })).toThrow(/the rows of train have changed since the run was planned/);
 });
 
 describe('prepareAsPlanned', () => {

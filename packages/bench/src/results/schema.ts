@@ -226,6 +226,8 @@ const circumstances = {
   tuning: v.nullable(tuning),
   engine: v.object({ executor: name, backend: name, threads: count, dtype: name }),
   versions,
+  /** A hash of the content of the model and of the task's rows. Absent in older files. */
+  content: v.exactOptional(name),
   learningRate: amount,
   protocol,
   startedAt: date,

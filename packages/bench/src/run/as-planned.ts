@@ -28,14 +28,34 @@ export async function prepareAsPlanned(
 ): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
-  const { fingerprints } = trial;
-  if (prepared.model.fingerprint !== fingerprints.model) {
+  const changed = changeOf(trial, prepared);
+  if (changed === 'model') {
     throw new CheckpointError(`the model ${at.model} here differs from the one where the run was planned`, at.model);
   }
-  if (dataFingerprint(prepared.task, prepared.model) !== fingerprints.data) {
+  if (changed === 'rows') {
     throw new DataError(`the rows of ${trial.task} here differ from those where the run was planned`, trial.task);
   }
   return prepared;
+}
+
+/**
+ * Checks that a trial planned on this machine reads what it was planned with.
+ * @throws CheckpointError or DataError if the model or the rows have changed since.
+ */
+export function assertAsPlanned(trial: Trial, prepared: PreparedTrial): void {
+  const changed = changeOf(trial, prepared);
+  if (changed === null) return;
+  const [what, Failure] =
+    changed === 'model'
+      ? [`the model ${trial.model} has`, CheckpointError]
+      : [`the rows of ${trial.task} have`, DataError];
+  throw new Failure(`${what} changed since the run was planned; rerun the command to plan it anew`, trial.task);
+}
+
+/** What of a prepared trial is not as planned; null if nothing. */
+function changeOf({ fingerprints }: Trial, { model, task }: PreparedTrial): 'model' | 'rows' | null {
+  if (model.fingerprint !== fingerprints.model) return 'model';
+  return dataFingerprint(task, model) === fingerprints.data ? null : 'rows';
 }
 
 /**

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   activeAdapter,
   activeRanks,
@@ -34,6 +35,7 @@ import {
 import { fitConfig, parseBudget, type FittedConfig } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
+import { assertAsPlanned } from './as-planned.js';
 import { noCheckpoints, resumed, trialCheckpoints, type TrialRecording, type TrialCheckpoints } from './checkpoints.js';
 import type { PreparedTrial } from './prepare.js';
 import { trialRecorder, type TrialProgress } from './recorder.js';
@@ -314,11 +316,20 @@ export function describeCircumstances(
     tuning: tuning && { tried: [...tuning.tried], tied: [...tuning.tied], chosen: tuning.chosen },
     engine,
     versions: { ...versions },
+    content: contentOf(trial),
     learningRate: settings.learningRate ?? protocol.learningRate,
     protocol: protocolOf(trial, prepared),
     startedAt: startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),
   };
+}
+
+/** A short hash of the model and the rows. */
+function contentOf({ fingerprints: { model, data } }: Trial): string {
+  return createHash('sha256')
+    .update(JSON.stringify([model, data]))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 /** The protocol of a trial in stages; `epochs` are those of the first stage. */
@@ -348,6 +359,7 @@ export async function performTrial(
   onProgress: (progress: TrialProgress) => void,
   signal?: AbortSignal,
 ): Promise<DoneTrial> {
+  assertAsPlanned(trial, prepared);
   const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
   const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
   const { result } = await runTrial(trial, prepared, { onProgress, checkpoints, ...(signal && { signal }) });

@@ -28,6 +28,15 @@ describe('arms', () => {
     const other = { ...two, methodConfig: { ...two.methodConfig, loraAlpha: 1 } };
     expect(armsOf([one, other]).map(({ label }) => label)).toEqual(['sora (1)', 'sora (2)']);
   });
+
+  it('are not of rows that have changed; files without a hash of the rows are like those with one', () => {
+    const sizes = (...trials: DoneTrial[]) => armsOf(trials).map((arm) => arm.trials.length);
+    const three = { ...one, id: 'three', seed: 3 };
+    expect(sizes({ ...one, content: 'a' }, { ...two, content: 'b' })).toEqual([1, 1]);
+    expect(sizes({ ...one, content: 'a' }, two, { ...three, content: 'a' })).toEqual([3]);
+    expect(sizes({ ...one, content: 'a' }, two, { ...three, content: 'b' })).toEqual([1, 1, 1]);
+    expect(comparable({ ...one, content: 'a' }, { ...two, content: 'b' })).toBe(false);
+  });
 });
 
 it('trials are comparable whatever the field order of their engines', () => {

@@ -25,7 +25,7 @@ export interface Arm {
 
 /** Groups finished trials into arms. */
 export function armsOf(results: readonly TrialResult[]): Arm[] {
-  const done = results.filter((result) => result.status === 'done').sort(byDate);
+  const done = withContent(results.filter((result) => result.status === 'done').sort(byDate));
   // Task by task, since the rows of a task share their resamples.
   const contests = grouped(done, ({ model, task }) => [model, task]).flatMap((onTask) =>
     grouped(onTask, ({ arm, budget }) => [arm, budget.spec]),
@@ -37,6 +37,17 @@ export function armsOf(results: readonly TrialResult[]): Arm[] {
       label: variants.length > 1 ? `${trials[0].arm} (${index + 1})` : trials[0].arm,
       trials: newestOfEachSeed(trials),
     }));
+  });
+}
+
+/**
+ * Fills in the content of trials in older files that do not state it: that of the other trials on their task, if these
+ * agree.
+ */
+function withContent(trials: readonly DoneTrial[]): DoneTrial[] {
+  return grouped(trials, ({ model, task }) => [model, task]).flatMap((onTask) => {
+    const [content, ...others] = new Set(onTask.flatMap((trial) => trial.content ?? []));
+    return content === undefined || others.length > 0 ? onTask : onTask.map((trial) => ({ ...trial, content }));
   });
 }
 
@@ -68,8 +79,9 @@ export function comparable(a: DoneTrial, b: DoneTrial): boolean {
   );
 }
 
-function circumstances({ model, task, selection, engine, budget, protocol }: DoneTrial, inStages: boolean): unknown {
-  return [model, task, selection.metric, engine, budget.matchedOn, sharedProtocol(protocol, inStages)];
+function circumstances(trial: DoneTrial, inStages: boolean): unknown {
+  const { model, task, content = null, selection, engine, budget, protocol } = trial;
+  return [model, task, content, selection.metric, engine, budget.matchedOn, sharedProtocol(protocol, inStages)];
 }
 
 /**
