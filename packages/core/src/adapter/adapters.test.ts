@@ -6,7 +6,15 @@ import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { toyModel } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
 import { activeParts } from './active-parts.js';
-import { addAdapter, deleteAdapter, fullPrecision, mergeAdapter, setAdapter, unmergeAdapter } from './adapters.js';
+import {
+  addAdapter,
+  deleteAdapter,
+  disableAdapter,
+  fullPrecision,
+  mergeAdapter,
+  setAdapter,
+  unmergeAdapter,
+} from './adapters.js';
 import { lowRankLayer } from './layers.js';
 import { replaceAdapter } from './peft-model.js';
 import { targetEntries } from './targets.js';
@@ -93,4 +101,16 @@ describe('activeParts', () => {
     mergeAdapter(peft);
     expect(activeParts(peft).model.weights).toMatchObject(peft.mergedWeights);
   });
+});
+
+it('adapters are enabled again after the last of several scopes that disable them', async () => {
+  const peft = attached();
+  const release: (() => void)[] = [];
+  const scopes = [0, 1].map(() => disableAdapter(peft, () => new Promise<void>((done) => release.push(done))));
+  release[0]?.();
+  await scopes[0];
+  expect(peft.enabled).toBe(false);
+  release[1]?.();
+  await scopes[1];
+  expect(peft.enabled).toBe(true);
 });

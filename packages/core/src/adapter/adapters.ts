@@ -77,17 +77,26 @@ export function deleteAdapter(peft: PeftModel, name: string): void {
   }
 }
 
+/** The scopes that disable a model's adapters now, and whether they were enabled before the first. */
+const disabling = new WeakMap<PeftModel, { scopes: number; readonly before: boolean }>();
+
 /**
- * Disables all adapters of `peft`, merged ones included, while `scope` runs, and restores the state afterwards.
+ * Disables all adapters of `peft`, merged ones included, while `scope` runs, and restores the state afterwards: after
+ * the last one, if several run at a time.
  * @returns the result of `scope`
  */
 export async function disableAdapter<T>(peft: PeftModel, scope: () => T | Promise<T>): Promise<T> {
-  const before = peft.enabled;
+  const state = disabling.get(peft) ?? { scopes: 0, before: peft.enabled };
+  disabling.set(peft, state);
+  state.scopes++;
   peft.enabled = false;
   try {
     return await scope();
   } finally {
-    peft.enabled = before;
+    if (--state.scopes === 0) {
+      disabling.delete(peft);
+      peft.enabled = state.before;
+    }
   }
 }
 

@@ -67,15 +67,15 @@ export function activeAdapter<C extends TargetConfig>(peft: Pick<PeftModel<C>, '
 }
 
 /**
- * Replaces parts of the first active adapter of `peft`, in place. The adapter keeps its name.
- * @throws ConfigError when none is active.
+ * Replaces parts of an adapter of `peft`, the first active one by default, in place. The adapter keeps its name.
+ * @throws ConfigError when there is none.
  */
 export function replaceAdapter<C extends TargetConfig>(
   peft: PeftModel<C>,
   parts: Partial<Omit<Adapter<C>, 'name'>>,
+  name: string = activeAdapter(peft).name,
 ): void {
-  const { name, ...own } = activeAdapter(peft);
-  peft.adapters.set(name, { ...own, ...parts, name });
+  peft.adapters.set(name, { ...adapterNamed(peft, name), ...parts, name });
 }
 
 /** Returns an adapter by name. @throws ConfigError when there is none. */

@@ -50,7 +50,7 @@ export interface Executor<Value = unknown> {
    * The memory may be shared: do not change it afterwards.
    */
   uploadBytes?(bytes: HostBytes): Value;
-  /** Copies a value to the host. */
+  /** Returns a value's numbers on the host. The memory may be shared: do not change it. */
   download(value: Value): Promise<HostTensor>;
   /** Frees a value that `upload` or `run` returned. */
   release(value: Value): void;

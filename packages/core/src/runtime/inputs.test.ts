@@ -8,7 +8,7 @@ import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { scaleOf } from '../adapter/scope.js';
 import { quantized } from '../quantized.js';
-import { modelInputs } from './inputs.js';
+import { axesOfLabels, dynamicSpecs, modelInputs } from './inputs.js';
 import { frozenWeights, openRuntime } from './runtime.js';
 
 const model = toyModel();
@@ -24,6 +24,14 @@ describe('frozenWeights', () => {
     expect(names).not.toContain('classifier.bias');
     expect(names).toContain('embeddings.norm.weight');
   });
+});
+
+it('labels have a number per token if they are whole, else one per class, though there be as many tokens', () => {
+  const sizes = { rows: 4, tokens: 3 };
+  const shapeOf = (labels: HostTensor) => dynamicSpecs({ labels }, sizes, axesOfLabels('labels', labels)).labels.shape;
+  expect(shapeOf(hostIntegers(new Int32Array(12), [4, 3]))).toEqual(['batch', 'tokens']);
+  expect(shapeOf(hostZeros([4, 3]))).toEqual(['batch', 3]);
+  expect(shapeOf(hostZeros([4]))).toEqual(['batch']);
 });
 
 describe('a frozen weight in 8 bits', () => {

@@ -91,6 +91,14 @@ export function dynamicSpecs<K extends string>(
   }));
 }
 
+/**
+ * Names the axes of labels that are not whole numbers: they have one number per class, even in a batch with as many
+ * tokens as there are classes.
+ */
+export function axesOfLabels(name: string, { dtype, shape }: HostTensor): NonNullable<Model['axes']> {
+  return dtype === 'int32' ? {} : { [name]: ['batch', ...shape.slice(1)] };
+}
+
 /** Returns the sizes of a batch. */
 export function sizesOf({ inputs, rowWeights, columns }: Omit<InputBatch, 'rows'>): BatchSizes {
   return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1], columns };

@@ -102,6 +102,40 @@ describe('calibrate', () => {
     expect(relativeDistance(floats(tensorAt(values, path)), mean)).toBeLessThan(1e-5);
   });
 
+  it('measures every text of pairs, column after column, but not those of rows that only fill a batch', async () => {
+    const model: Model = {
+      ...toyModel(),
+      forward(scope, inputs) {
+        const ids = inputs.inputIds as tf.Tensor; // [columns * batch, tokens]
+        return tf.mean(scope.linear(path, scope.embedding('embeddings', ids)), 1);
+      },
+    };
+    const ids = Int32Array.of(3, 4, 5, 6, 7, 7, 8, 9, 10, 11, 7, 7); // the third row of either column fills the batch
+    const batch: Batch = {
+      inputs: {
+        inputIds: hostIntegers(ids, [6, 2]),
+        attentionMask: hostTensor(new Float32Array(12).fill(1), [6, 2]),
+      },
+      labels: hostIntegers(new Int32Array(3), [3]),
+      rowWeights: hostTensor(Float32Array.of(1, 1, 0), [3]),
+      rows: [0, 1],
+      columns: 2,
+    };
+    const pairs: TrainingData = { kind: 'pairs', batchesPerEpoch: 1, epoch: () => [batch] };
+    const { values } = await calibrate(model, looking('activations'), pairs, { executor });
+    const table = floats(tensorAt(model.weights, 'embeddings.weight'));
+    const read = [3, 4, 5, 6, 8, 9, 10, 11];
+    const mean = Float64Array.from(
+      { length: 64 },
+      (_, cell) =>
+        read.reduce(
+          (sum, id) => sum + (table[8 * id + (cell >> 3)] as number) * (table[8 * id + (cell & 7)] as number),
+          0,
+        ) / read.length,
+    );
+    expect(relativeDistance(floats(tensorAt(values, path)), mean)).toBeLessThan(1e-5);
+  });
+
   it.each([true, false])('leaves out rows that only fill a batch, with or without a mask: %s', async (hasMask) => {
     const model: Model = {
       ...toyModel(),

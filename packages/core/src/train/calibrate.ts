@@ -14,7 +14,7 @@ import { defaultLoss } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { stepContext } from '../runtime/context.js';
-import { layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
+import { axesOfLabels, layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
@@ -117,14 +117,14 @@ function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapt
 
 /**
  * Returns the weight of each row that a module reads, `[rows, 1]`: 0 for padding, and for rows that only fill the
- * batch. If there are as many rows as tokens, the rows are the tokens; otherwise each row of the batch accounts for an
+ * batch. If there are as many rows as tokens, the rows are the tokens; otherwise each text of the batch accounts for an
  * equal part of them.
  */
 function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: BatchTensors): Tensor {
-  const batch = rowWeights.size;
-  const ofBatch = tf.reshape(rowWeights, [batch, 1]);
-  if (attentionMask?.size === rows) return tf.reshape(tf.mul(attentionMask, ofBatch), [rows, 1]);
-  return rows % batch === 0 ? tf.reshape(tf.tile(ofBatch, [1, rows / batch]), [rows, 1]) : tf.ones([rows, 1]);
+  const texts = attentionMask?.shape[0] ?? rowWeights.size;
+  const ofTexts = tf.reshape(tf.tile(rowWeights, [texts / rowWeights.size]), [texts, 1]); // text by text of the rows
+  if (attentionMask?.size === rows) return tf.reshape(tf.mul(attentionMask, ofTexts), [rows, 1]);
+  return rows % texts === 0 ? tf.reshape(tf.tile(ofTexts, [1, rows / texts]), [rows, 1]) : tf.ones([rows, 1]);
 }
 
 /** Returns dL/dW0 `[in, out]` by path. Measured weights in 8 bits are expanded: their products have no gradient. */
@@ -170,7 +170,10 @@ async function summed(
       const { labels, rowWeights } = batch;
       const inputs = modelInputs(model, saved, batch);
       const sizes = sizesOf(batch);
-      const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), ...dynamicSpecs({ labels, rowWeights }, sizes) };
+      const specs = {
+        inputs: dynamicSpecs(inputs, sizes, model.axes),
+        ...dynamicSpecs({ labels, rowWeights }, sizes, axesOfLabels('labels', labels)),
+      };
       const program = programs.get(JSON.stringify(specs), () =>
         openProgram(executor, measure, {
           batch: specs,

@@ -106,6 +106,15 @@ describe('a second call on the same executor', () => {
   const rows = data.batches.reduce((sum, batch) => sum + batch.rows.length, 0);
   const adapterNames = Array.from({ length: rows }, (_, row) => ['default', 'other', '__base__'][row % 3] as string);
 
+  it('needs the batches of all rows for an adapter for each', async () => {
+    const [, ...others] = data.batches;
+    const left = others.reduce((sum, batch) => sum + batch.rows.length, 0);
+    const { executor } = counting();
+    await expect(predict(two(), others, { executor, adapterNames: adapterNames.slice(0, left) })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'adapterNames' }),
+    );
+  });
+
   it.each<[string, () => PeftModel | Model, string[]?]>([
     ['a plain model', toyModel],
     ['one adapter', two],

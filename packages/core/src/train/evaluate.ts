@@ -7,7 +7,7 @@ import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
-import { modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
+import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { releaseAll, uploadAll, type Values } from '../runtime/program.js';
 import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
@@ -139,7 +139,7 @@ export async function meanLoss(
   loss: Loss,
 ): Promise<number> {
   const measuring: ForwardPass = {
-    name: `loss ${describeNamed(loss)}`,
+    name: `loss ${identityOf(loss.loss)} ${describeNamed(loss)}`,
     compute: (scope, inputs) => {
       const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
       return { outputs: loss.loss(runtime.model.forward(scope, inputs), { inputs, labels, rowWeights }) };
@@ -150,11 +150,22 @@ export async function meanLoss(
     const weight = lossWeight(loss, batch);
     const read = modelInputs(runtime.model, layers, batch);
     const inputs = { ...read, [LABELS]: batch.labels, [ROW_WEIGHTS]: batch.rowWeights };
-    const { data } = await downloadPass(runtime, layers, adapter, measuring, { inputs, rows: {} }, batch);
+    const axes = axesOfLabels(LABELS, batch.labels);
+    const { data } = await downloadPass(runtime, layers, adapter, measuring, { inputs, rows: {}, axes }, batch);
     sum += weight * (data[0] as number);
     total += weight;
   }
   return sum / total;
+}
+
+/** Numbers of loss functions: a runtime keeps a pass by its name, which functions may share. */
+const identities = new WeakMap<Loss['loss'], number>();
+let functions = 0;
+
+function identityOf(loss: Loss['loss']): number {
+  const known = identities.get(loss) ?? ++functions;
+  identities.set(loss, known);
+  return known;
 }
 
 /** Names that no input of a model has. */
@@ -166,12 +177,16 @@ async function downloadPass(
   layers: AdapterLayers,
   adapter: Values,
   pass: ForwardPass,
-  { inputs, rows }: Readonly<Record<'inputs' | 'rows', HostTensors>>,
+  { inputs, rows, axes = {} }: Readonly<Record<'inputs' | 'rows', HostTensors>> & Pick<Model, 'axes'>,
   batch: InputBatch,
 ): Promise<HostTensor> {
   const { executor, model } = runtime;
   const sizes = sizesOf(batch);
-  const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), rows: dynamicSpecs(rows, sizes), cache: {} };
+  const specs = {
+    inputs: dynamicSpecs(inputs, sizes, { ...model.axes, ...axes }),
+    rows: dynamicSpecs(rows, sizes),
+    cache: {},
+  };
   const { program, frozen } = runtime.pass(layers, pass, specs);
   const { outputs } = await program.run({ inputs, rows }, { cache: {}, frozen, adapter });
   const onHost = await executor.download(outputs);
@@ -186,8 +201,9 @@ async function onRuntime<T>(
   use: (runtime: Runtime, values: Values) => Promise<T>,
 ): Promise<T> {
   const runtime = openRuntime(model, executor);
-  const values = uploadAll(executor, onHost);
+  let values: Values = {};
   try {
+    values = uploadAll(executor, onHost);
     return await use(runtime, values);
   } finally {
     releaseAll(executor, values);
@@ -200,6 +216,12 @@ function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: 
   const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
   if (names.length !== count) {
     throw new ConfigError(`adapterNames has ${names.length} names; the batches have ${count} rows`, 'adapterNames');
+  }
+  if (batches.some(({ rows }) => rows.some((row) => row >= count))) {
+    throw new ConfigError(
+      'adapterNames has a name for each row of the data, in order: give the batches of all rows',
+      'adapterNames',
+    );
   }
   return mixedParts(
     model,

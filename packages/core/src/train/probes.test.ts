@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
@@ -82,6 +83,26 @@ describe('probes', () => {
       expect(losses.shifted).toBeCloseTo(await lossByHand({ ...values, ...shifted(values, 2) }, heldOut), 5);
       expect(losses.shifted).not.toBeCloseTo(losses['as it is'] as number, 3);
     }
+  });
+
+  it('are measured with the loss of their own run, whatever an earlier one of that name was', async () => {
+    const peft = toy(() => ({ probes: () => ({ 'as it is': {} }) }));
+    const calls = [0, 0];
+    const counting = (index: 0 | 1): TrainOptions['loss'] => {
+      const loss: TrainOptions['loss'] = (outputs, { labels }) => {
+        calls[index] = (calls[index] ?? 0) + 1;
+        return tf.mean(
+          tf.square(tf.sub(tf.slice(outputs, [0, 0], [-1, 1]), tf.cast(tf.expandDims(labels, 1), 'float32'))),
+        );
+      };
+      return loss;
+    };
+    for (const index of [0, 1] as const) {
+      const before = calls[0];
+      await run(peft, { loss: counting(index) as NonNullable<TrainOptions['loss']> });
+      if (index === 1) expect(calls[0]).toBe(before);
+    }
+    expect(calls[1]).toBeGreaterThan(0);
   });
 
   it('are measured on rows that are not trained on', async () => {

@@ -206,6 +206,12 @@ export function objectiveGradients(
   let loss: Tensor | undefined;
   const objectiveOf = (): Scalar => {
     const own = lossOf();
+    if (own.rank > 0) {
+      throw new TrainingError(
+        `the loss must be one number, got a tensor [${own.shape.join(', ')}]: take its mean`,
+        'loss',
+      );
+    }
     loss = tf.keep(tf.clone(own)); // kept beyond the tape's scope; disposed below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);
     return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);

@@ -5,7 +5,7 @@ import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
+import { axesOfLabels, layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import {
   downloadAll,
   openProgram,
@@ -219,7 +219,10 @@ function fedBatch({ model, layers }: StepDefinition, { batch, noise }: StepPart,
   const inputs = modelInputs(model, layers, batch);
   const scalars = { ...controlled, ...noise };
   const sizes = sizesOf(batch);
-  const specs = { inputs: dynamicSpecs(inputs, sizes, model.axes), ...dynamicSpecs({ labels, rowWeights }, sizes) };
+  const specs = {
+    inputs: dynamicSpecs(inputs, sizes, model.axes),
+    ...dynamicSpecs({ labels, rowWeights }, sizes, axesOfLabels('labels', labels)),
+  };
   return {
     fed: { batch: { inputs, labels, rowWeights }, scalars },
     specs: { batch: specs, scalars: mapValues(scalars, specOf) },

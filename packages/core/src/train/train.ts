@@ -46,6 +46,7 @@ export async function trainAfter(
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
   if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
+  const { name } = activeAdapter(peft);
   const definition = runDefinition(peft, settings, data);
   if (options.resume) assertSameRun(options.resume, definition);
   const run = startRun(peft, { settings, definition, controller, heldOut, stepsBefore }, options);
@@ -53,7 +54,7 @@ export async function trainAfter(
     await runEpochs(run, data, options);
     const last = await checkpoint(run);
     const selected = selectedCheckpoint(run) ?? last;
-    replaceAdapter(peft, { layers: selected.layers, values: selected.values });
+    replaceAdapter(peft, { layers: selected.layers, values: selected.values }, name);
     const outcome = { totalSteps: settings.plan.totalSteps, stoppedEarly: hasStopped(run), compileMs: compileMs(run) };
     return { ...outcome, selected, last, meanParameters: run.storedSum / run.step };
   } finally {

@@ -1,5 +1,7 @@
+import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { activeAdapter } from '../adapter/peft-model.js';
+import { addAdapter, setAdapter } from '../adapter/adapters.js';
+import { activeAdapter, adapterNamed } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData } from '../contracts/model.js';
@@ -104,6 +106,28 @@ describe('watching a run', () => {
     const onStep = () => Promise.reject(new DataError('the disk is full'));
     await expect(run({ onStep })).rejects.toThrow('the disk is full');
   });
+});
+
+it('the result goes to the adapter that was trained, even if another one is active at the end', async () => {
+  const peft = toy();
+  const { name: trained, values: before } = activeAdapter(peft);
+  addAdapter(peft, defineMethod(wholeModules())({ targetModules: ['value'] }), { adapterName: 'other' });
+  const { values: ofOther } = adapterNamed(peft, 'other');
+  setAdapter(peft, trained);
+  const { last } = await run({ epochs: 1, onStep: () => setAdapter(peft, 'other') }, peft);
+  expect(adapterNamed(peft, trained).values).toEqual(last.values);
+  expect(last.values).not.toEqual(before);
+  expect(adapterNamed(peft, 'other').values).toEqual(ofOther);
+});
+
+it('the loss must be one number', async () => {
+  const loss: TrainOptions['loss'] = (outputs) => tf.mean(outputs, 1) as unknown as tf.Scalar;
+  await expect(run({ loss })).rejects.toThrow(
+    expect.objectContaining({
+      code: 'PEFT_TRAINING',
+      message: expect.stringContaining('must be one number') as string,
+    }),
+  );
 });
 
 describe('early stopping', () => {
