@@ -12,6 +12,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
+import { folder, tiny } from '../models/tiny.js';
 
 const labels = ['angry', 'calm', 'glad'];
 const id2label = { 0: 'angry', 1: 'calm', 2: 'glad' };
@@ -135,4 +136,12 @@ describe('the meaning of outputs', () => {
     await expect(loadedWith({ id2label: false })).rejects.toThrow('id2label is false');
     await expect(loadedWith({ problem_type: '' })).rejects.toThrow("problem_type is ''");
   });
+});
+
+it('a merged model is not saved without a bias that its adapter added', async () => {
+  const source = folder(tiny('llama'), 'next');
+  const llama = await fromPretrained('tiny', { storage: source, task: 'causal-lm' });
+  const peft = attach(llama, lora({ r: 2, loraBias: true, targetModules: ['q_proj'] }));
+  const saving = saveMerged(mergeAndUnload(peft), 'merged', { sourceStorage: source, storage: memoryStorage() });
+  await expect(saving).rejects.toThrow(/adds a bias, and this model stores none there/);
 });

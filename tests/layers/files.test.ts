@@ -117,6 +117,14 @@ describe('save', () => {
 });
 
 describe('mergeLayers', () => {
+  it('refuses a bias for a layer without one, and changes nothing', () => {
+    const model = tf.sequential({ layers: [tf.layers.dense({ units: 3, useBias: false, inputShape: [4] })] });
+    attachLayers(model, lora({ r: 2, loraBias: true }));
+    const before = model.getWeights().map((weight) => [...weight.dataSync()]);
+    expect(() => mergeLayers(model)).toThrow(/adds a bias, and the layer has none/);
+    expect(model.getWeights().map((weight) => [...weight.dataSync()])).toEqual(before);
+  });
+
   it('folds the adapter into the layers, which the model then trains again', async () => {
     const { model, outputs } = await trained(lora({ r: 2 }), 'dense2');
     mergeLayers(model);

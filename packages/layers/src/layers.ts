@@ -173,6 +173,11 @@ function mergeIntoLayers(attachment: Attachment, options: MergeOptions): void {
 /** Returns the weights that merging changes, by the original weight. The caller disposes of them. */
 function mergedWeights({ peft, modules }: Attachment, options?: MergeOptions): Map<tf.LayerVariable, tf.Tensor> {
   const { weights } = mergeAndUnload(peft, options);
+  const added = modules.find(({ layer, site: { path } }) => !kernelLayer(layer).bias && weights[`${path}.bias`]);
+  if (added) {
+    const { path } = added.site;
+    throw new UnsupportedError(`the adapter of '${path}' adds a bias, and the layer has none to merge it into`, path);
+  }
   const changed = (name: string): HostTensor | undefined =>
     weights[name] === (peft.model.weights as Partial<HostTensors>)[name] ? undefined : weights[name];
   return new Map(

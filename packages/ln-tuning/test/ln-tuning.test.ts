@@ -14,6 +14,11 @@ it('trains the scale and the shift of every normalization, and the scale of an R
   expect(Object.keys(rms?.params ?? {})).toEqual(['weight']);
 });
 
+it('trains those of chosen layers', () => {
+  const { layers } = activeAdapter(attach(toyModel(), lnTuning({ layersToTransform: [1] })));
+  expect(Object.keys(layers)).toEqual(norms.slice(1));
+});
+
 it('starts from the values of the model', () => {
   const model = toyModel();
   const { values } = activeAdapter(attach(model, lnTuning({ targetModules: ['layer.1.norm'] })));

@@ -124,7 +124,9 @@ function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['
 function optionsOf(config: AdapterFile['config']): Partial<LoraConfig> {
   const given = Object.entries({ use_dora: 'useDora', lora_bias: 'loraBias', bias: 'bias', ...TRAINING_FIELDS });
   const present = given.filter(([field]) => config[field] != null);
-  const init = config.init_lora_weights as InitLoraWeights;
+  const { init_lora_weights: named } = config;
+  // PEFT compares 'olora' in lower case.
+  const init = (named === 'OLoRA' ? 'olora' : named) as InitLoraWeights;
   return {
     ...Object.fromEntries(present.map(([field, option]) => [option, config[field]])),
     ...(isPartOfWeight(init) && { initLoraWeights: init }),

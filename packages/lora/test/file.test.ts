@@ -126,6 +126,12 @@ describe('a file', () => {
     expect(lora.fromFile(file)).toMatchObject({ config: { initLoraWeights }, values: adapter.values });
   });
 
+  it("reads PEFT's other spelling of olora", () => {
+    const { config, tensors } = lora.toFile(adapterOf({ r: 2, initLoraWeights: 'olora' }), { pruned: false });
+    const read = lora.fromFile({ config: { ...config, init_lora_weights: 'OLoRA' }, tensors });
+    expect(read.config.initLoraWeights).toBe('olora');
+  });
+
   it('unpruned of pissa_niter_N is a file of pissa, which PEFT computes exactly too', () => {
     const file = lora.toFile(adapterOf({ r: 2, initLoraWeights: 'pissa_niter_4' }), { pruned: false });
     expect(file.config).toMatchObject({ init_lora_weights: 'pissa' });

@@ -34,7 +34,7 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
 // #endregion method
 
 /**
- * Returns the configuration that stores, and trains, at most `budget` parameters: b stores one value per output, and
+ * Returns the configuration that stores, and trains, `budget` parameters, within 2 %: b stores one value per output, and
  * the rest is r for every module. Adapts fewer modules if b alone is too much, and warns of a rank that makes steps slow.
  * @throws ConfigError when not even one module fits.
  */

@@ -68,7 +68,10 @@ describe('selectSites', () => {
   });
 
   it('rejects a layer number with a pattern, and a broken pattern', () => {
-    expect(() => paths({ targetModules: '.*', layersToTransform: [0] })).toThrow(ConfigError);
+    expect(() => paths({ targetModules: '.*query', layersToTransform: [0] })).toThrow(ConfigError);
+    expect(paths({ targetModules: '.*', layersToTransform: [0] }).every((path) => path.includes('layer.0.'))).toBe(
+      true,
+    );
     expect(() => paths({ targetModules: '(' })).toThrow(ConfigError);
   });
 });

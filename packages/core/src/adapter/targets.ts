@@ -134,9 +134,12 @@ function isChosenLayer({ path, layer }: Site, { layersToTransform, layersPattern
   return chosen.length === 0 || (index !== undefined && chosen.includes(index));
 }
 
+/** The pattern of methods that adapt all modules by a rule of theirs; layers may be chosen among these. */
+const EVERY_PATH = '.*';
+
 function checkTargets(config: TargetConfig, wanted: string | readonly string[]): void {
   for (const field of ['layersToTransform', 'layersPattern'] as const) {
-    if (config[field] != null && typeof wanted === 'string') {
+    if (config[field] != null && typeof wanted === 'string' && wanted !== EVERY_PATH) {
       throw new ConfigError(`${field} needs targetModules as a list, got the pattern '${wanted}'`, field);
     }
   }

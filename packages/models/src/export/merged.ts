@@ -63,6 +63,14 @@ function storedWeights(
   const carried = pooler && weights[`${pooler.path}.weight`] && task === 'feature-extraction' ? [pooler] : [];
   const sites = [...network.sites, ...carried, ...head.sites(outputs)];
   checkShapes({ ...network, sites }, specsOf(weights), config.file);
+  for (const site of sites) {
+    const added = `${site.path}.bias`;
+    if (!weights[added] || added in weightShapes({ sites: [site], encodeOnly: [] })) continue;
+    throw new UnsupportedError(
+      `an adapter was merged into '${site.path}' that adds a bias, and this model stores none there`,
+      added,
+    );
+  }
   return new Map(
     sites.flatMap((site) =>
       Object.keys(weightShapes({ sites: [site], encodeOnly: [] })).map((name) => [
