@@ -169,6 +169,7 @@ it("the archive 'glue' has the stability of ranks that its page reports", () => 
     ['ela-lora r=4: task', '0.49 0.70', '0.38 0.66'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
+    ['sora-paper r=4: draw', '0.10 0.75', '0.95 0.98'],
   ]);
 });
 
@@ -179,7 +180,7 @@ it("the archive 'glue' has the runs with constant answers that its page reports"
   const done = doneOf(archives.get('glue')?.results ?? []);
   const adapters = done.filter(({ arm }) => arm !== 'head');
   const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(6 * 4 * 6);
+  expect(adapters).toHaveLength(7 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
     'cola ela-lora r=4',
@@ -188,6 +189,7 @@ it("the archive 'glue' has the runs with constant answers that its page reports"
     'cola sora 118272',
     'cola sora r=4',
     'cola sora r=4',
+    'cola sora-paper r=4',
     'mrpc ela-lora r=4',
   ]);
 });
