@@ -28,7 +28,7 @@ export interface Contender {
 }
 
 /** An arm that lacks a result on some task, and so has no mean over the tasks. */
-export interface Absent {
+interface Absent {
   /** The arm's label. */
   readonly label: string;
   /** What it lacks. */
