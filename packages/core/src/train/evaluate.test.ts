@@ -106,13 +106,16 @@ describe('a second call on the same executor', () => {
   const rows = data.batches.reduce((sum, batch) => sum + batch.rows.length, 0);
   const adapterNames = Array.from({ length: rows }, (_, row) => ['default', 'other', '__base__'][row % 3] as string);
 
-  it('needs the batches of all rows for an adapter for each', async () => {
-    const [, ...others] = data.batches;
-    const left = others.reduce((sum, batch) => sum + batch.rows.length, 0);
+  it('gives the adapters of rows in the order of the rows, also for a part of the batches', async () => {
     const { executor } = counting();
-    await expect(predict(two(), others, { executor, adapterNames: adapterNames.slice(0, left) })).rejects.toThrow(
-      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'adapterNames' }),
-    );
+    const [, ...others] = data.batches;
+    const left = others.flatMap((batch) => [...batch.rows]).sort((a, b) => a - b);
+    const whole = await predict(two(), data.batches, { executor, adapterNames });
+    const part = await predict(two(), others, {
+      executor,
+      adapterNames: left.map((row) => adapterNames[row] as string),
+    });
+    for (const row of left) expect(part[row], `row ${row}`).toEqual(whole[row]);
   });
 
   it.each<[string, () => PeftModel | Model, string[]?]>([

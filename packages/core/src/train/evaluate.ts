@@ -50,7 +50,13 @@ export async function predict(
   const { executor, adapterNames } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : activeParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
-    outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, rowsOf: rowMasks(adapterNames) }),
+    outputsWith(
+      runtime,
+      parts.layers,
+      values,
+      { batches },
+      { holdsFrozen: true, rowsOf: rowMasks(batches, adapterNames) },
+    ),
   );
 }
 
@@ -217,12 +223,6 @@ function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: 
   if (names.length !== count) {
     throw new ConfigError(`adapterNames has ${names.length} names; the batches have ${count} rows`, 'adapterNames');
   }
-  if (batches.some(({ rows }) => rows.some((row) => row >= count))) {
-    throw new ConfigError(
-      'adapterNames has a name for each row of the data, in order: give the batches of all rows',
-      'adapterNames',
-    );
-  }
   return mixedParts(
     model,
     adaptersIn(names).map((name) => adapterNamed(model, name)),
@@ -237,12 +237,14 @@ function adaptersIn(names: readonly string[]): string[] {
  * Returns a function from a batch to each adapter's mask of its texts, `[columns * batch, 1]`. Rows that only fill the
  * batch belong to none.
  */
-function rowMasks(names: readonly string[] = []): (batch: InputBatch) => HostTensors {
+function rowMasks(batches: readonly InputBatch[], names: readonly string[] = []): (batch: InputBatch) => HostTensors {
   const adapters = adaptersIn(names);
+  const inOrder = batches.flatMap(({ rows }) => [...rows]).sort((a, b) => a - b);
+  const nameOf = new Map(inOrder.map((row, place) => [row, names[place]]));
   return ({ rows, rowWeights, columns = 1 }) => {
     const batch = rowWeights.shape[0] as number;
     const masks = adapters.map((adapter) => {
-      const isOwn = (row: number): boolean => names[rows[row] ?? -1] === adapter;
+      const isOwn = (row: number): boolean => nameOf.get(rows[row] ?? -1) === adapter;
       const mask = Float32Array.from({ length: columns * batch }, (_, text) => Number(isOwn(text % batch)));
       return [rowsKey(adapter), hostTensor(mask, [columns * batch, 1])] as const;
     });
