@@ -10,11 +10,12 @@ import {
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
-import type { TrainingSnapshot } from '@peftjs/core/runtime';
+
 import {
   initialOf,
   layersOf,
   referenceExecutor,
+  resumedAroundResize,
   relativeDistance,
   toyEvaluationData,
   toyModel,
@@ -172,27 +173,16 @@ describe('a run', () => {
   });
 
   it('resumes right before and after a round as if it had not stopped', async () => {
-    const executor = await referenceExecutor();
-    const run = async (resume?: TrainingSnapshot, snapshots: TrainingSnapshot[] = []) => {
-      const own = { r: 2, rounds: 1, firstRound: 0.25, movedShare: 0.25, probeRows: 8, targetModules: ['query', 'in'] };
-      const { last } = await train(attach(toyModel(), alora(own), { seed: 1 }), toyTrainingData(), {
-        ...{ executor, epochs: 4, learningRate: 0.02, saveEvery: 1 },
-        ...(resume && { resume }),
-        onSnapshot: (at) => void snapshots.push(at),
-      });
-      return last;
+    const options = {
+      r: 2,
+      rounds: 1,
+      firstRound: 0.25,
+      movedShare: 0.25,
+      probeRows: 8,
+      targetModules: ['query', 'in'],
     };
-    const snapshots: TrainingSnapshot[] = [];
-    const whole = await run(undefined, snapshots);
-    const shapes = snapshots.map(({ adapter }) =>
-      Object.values(adapter)
-        .map(({ shape }) => shape.join())
-        .join(' '),
-    );
-    const event = shapes.findIndex((each) => each !== shapes[0]);
-    expect(event).toBeGreaterThan(0);
-    for (const resume of snapshots.slice(event - 1, event + 1))
-      expect((await run(resume)).values).toEqual(whole.values);
+    const { whole, resumed } = await resumedAroundResize(alora(options));
+    expect(resumed).toEqual([whole.values, whole.values]);
   });
 
   it('throws after a skipped round, and for a budget that the initial ranks exceed', () => {

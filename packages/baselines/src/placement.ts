@@ -1,13 +1,8 @@
-import { TargetModuleError, type Site, type TargetConfig } from '@peftjs/core/method';
+import { EVERY_MODULE, TargetModuleError, type Site, type TargetConfig } from '@peftjs/core/method';
 
-/**
- * The `targetModules` of a configuration that sets none: it matches all modules, and the method's rule picks from them.
- */
-const BY_RULE = '.*';
-
-/** Sets `targetModules` to `BY_RULE` if the configuration sets none. */
+/** Sets `targetModules` to all modules, of which the method's rule picks some, if the configuration sets none. */
 export function withTargets<C extends TargetConfig>(config: C): C {
-  return { ...config, targetModules: config.targetModules ?? BY_RULE };
+  return { ...config, targetModules: config.targetModules ?? EVERY_MODULE };
 }
 
 /** A method's rule for the modules to adapt when none are named. */
@@ -27,7 +22,7 @@ export function placed(
   { targetModules }: TargetConfig,
   { picks, words }: PlacementRule,
 ): readonly Site[] {
-  const chosen = targetModules === BY_RULE ? sites.filter(picks) : sites;
+  const chosen = targetModules === EVERY_MODULE ? sites.filter(picks) : sites;
   if (chosen.length > 0) return chosen;
   throw new TargetModuleError(`the model has no module ${words}; name the modules in targetModules`, 'targetModules');
 }

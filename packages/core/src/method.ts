@@ -106,6 +106,7 @@ export {
 } from './head.js';
 export { adaptedSites, defineMethod, type AttachOptions } from './adapter/attach.js';
 export {
+  EVERY_MODULE,
   isModuleToSave,
   matches,
   narrowTargets,

@@ -1,4 +1,4 @@
-import { attach, hostTensor, train } from '@peftjs/core';
+import { hostTensor, type TrainOptions } from '@peftjs/core';
 import {
   allocatedCost,
   allocatedRanks,
@@ -12,8 +12,8 @@ import {
   type Site,
   type TrainPlan,
 } from '@peftjs/core/method';
-import type { TrainingSnapshot } from '@peftjs/core/runtime';
-import { layersOf, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+
+import { layersOf, resumedAroundResize } from '@peftjs/core/testing';
 import { elaLora, type ElaLoraConfig } from '@peftjs/ela-lora';
 import { describe, expect, it } from 'vitest';
 
@@ -221,29 +221,14 @@ describe('a budget', () => {
   });
 });
 
-it('resumes before and after a move as if it had not stopped, at the rates of the schedule', async () => {
-  const executor = await referenceExecutor();
+it('resumes right before and after a move as if it had not stopped, at the rates of the schedule', async () => {
+  const options = { r: 2, startRatio: 0, rankUpdateRatio: 0.25, movedRanks: 1, targetModules: ['query', 'in'] };
   const rates: number[] = [];
-  const run = async (resume?: TrainingSnapshot) => {
-    const options = { r: 2, startRatio: 0, rankUpdateRatio: 0.25, targetModules: ['query', 'in'] };
-    const peft = attach(toyModel(), elaLora({ ...options, movedRanks: 1 }), { seed: 1 });
-    const snapshots: TrainingSnapshot[] = [];
-    const { last } = await train(peft, toyTrainingData(), {
-      executor,
-      epochs: 4,
-      learningRate: 0.02,
-      finalRatio: 0.6,
-      onStep: ({ learningRate }) => void rates.push(learningRate),
-      ...(resume ? { resume } : { saveEvery: 1, onSnapshot: (at: TrainingSnapshot) => void snapshots.push(at) }),
-    });
-    return { values: last.values, snapshots, ranks: Object.values(last.layers).map(allocatedRanks) };
-  };
-  const whole = await run();
-  expect([...whole.ranks].sort()).toEqual([1, 2, 2, 3]);
-  const falls = rates.slice(1).map((rate, index) => (rates[index] ?? NaN) - rate);
-  for (const fall of falls) expect(fall).toBeCloseTo(0.02 / 16, 9);
-  for (const step of [3, 4]) {
-    const resumed = await run(whole.snapshots.find((at) => at.step === step));
-    expect(resumed.values).toEqual(whole.values);
+  const onStep: TrainOptions['onStep'] = ({ learningRate }) => void rates.push(learningRate);
+  const { whole, resumed } = await resumedAroundResize(elaLora(options), { finalRatio: 0.6, onStep });
+  expect(Object.values(whole.layers).map(allocatedRanks).sort()).toEqual([1, 2, 2, 3]);
+  for (const fall of rates.slice(1, 16).map((rate, index) => (rates[index] ?? NaN) - rate)) {
+    expect(fall).toBeCloseTo(0.02 / 16, 9);
   }
+  expect(resumed).toEqual([whole.values, whole.values]);
 });

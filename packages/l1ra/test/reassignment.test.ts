@@ -1,4 +1,4 @@
-import { activeRanks, attach, hostTensor, onWarning, train } from '@peftjs/core';
+import { activeRanks, hostTensor, onWarning } from '@peftjs/core';
 import {
   linearSite,
   storedParameters,
@@ -9,8 +9,8 @@ import {
   type Site,
   type TrainPlan,
 } from '@peftjs/core/method';
-import type { TrainingSnapshot } from '@peftjs/core/runtime';
-import { layersOf, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+
+import { layersOf, resumedAroundResize } from '@peftjs/core/testing';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';
 import { describe, expect, it } from 'vitest';
 
@@ -164,26 +164,9 @@ describe('a new rank', () => {
 });
 
 it('a run resumes right before and after a reassignment as if it had not stopped', async () => {
-  const executor = await referenceExecutor();
-  const run = async (resume?: TrainingSnapshot, snapshots: TrainingSnapshot[] = []) => {
-    const options = { r: 3, l1raLambda: 0.7, etaC: 0.2, rankUpdateRatio: 0.25, targetModules: ['query', 'in'] };
-    const { last } = await train(attach(toyModel(), l1ra(options), { seed: 1 }), toyTrainingData(), {
-      ...{ executor, epochs: 4, learningRate: 0.02, saveEvery: 1 },
-      ...(resume && { resume }),
-      onSnapshot: (at) => void snapshots.push(at),
-    });
-    return last;
-  };
-  const snapshots: TrainingSnapshot[] = [];
-  const whole = await run(undefined, snapshots);
-  const shapes = snapshots.map(({ adapter }) =>
-    Object.values(adapter)
-      .map(({ shape }) => shape.join())
-      .join(' '),
-  );
-  const event = shapes.findIndex((each) => each !== shapes[0]);
-  expect(event).toBeGreaterThan(0);
-  for (const resume of snapshots.slice(event - 1, event + 1)) expect((await run(resume)).values).toEqual(whole.values);
+  const options = { r: 3, l1raLambda: 0.7, etaC: 0.2, rankUpdateRatio: 0.25, targetModules: ['query', 'in'] };
+  const { whole, resumed } = await resumedAroundResize(l1ra(options));
+  expect(resumed).toEqual([whole.values, whole.values]);
 });
 
 describe('a budget', () => {

@@ -2,6 +2,7 @@ import {
   adaptedPaths,
   CheckpointError,
   defineMethod,
+  EVERY_MODULE,
   fullLayer,
   parseOptions,
   targetEntries,
@@ -28,9 +29,6 @@ import {
 
 /** The options of LN tuning. `targetModules` restricts it to these normalizations. Default: all of them. */
 export type LnTuningConfig = TargetConfig;
-
-/** The `targetModules` of a configuration that sets none: it matches every normalization. */
-const EVERY_MODULE = '.*';
 
 /** PEFT's suffixes of g and b after the module's path. PEFT stores them in a copy of the module. */
 const SUFFIXES = { weight: '.ln_tuning_layers.weight', bias: '.ln_tuning_layers.bias' } as const;

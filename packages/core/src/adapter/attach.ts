@@ -15,7 +15,7 @@ import { hostTensor, hostZeros, mapValues, sizeOf, transposed, type HostTensor }
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from './budget.js';
-import { isModuleToSave, reportTargets, selectSites, type TargetReport } from './targets.js';
+import { EVERY_MODULE, isModuleToSave, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullLayer } from './layers.js';
 import { tokenLayers } from './token-rows.js';
 import { isInHead, isPretrained, outputMeaning } from '../head.js';
@@ -141,12 +141,10 @@ export function adaptedSites<C extends TargetConfig>(
   const { kinds } = method.capabilities;
   const { sites, defaultTargetModules: defaults } = model;
   const whole = sites.filter(({ path }) => isInHead(model, path) && !ofHead.includes(path));
+  // A pattern for all modules names none, so it does not untie a tied head from its table.
   const offered = config.targetModules === EVERY_MODULE ? sites : allSites(model);
   return selectSites(offered, config, { kinds, head: whole.map(({ path }) => path), defaults });
 }
-
-/** A pattern that matches every module. It names no module, so it does not untie a tied head from its table. */
-const EVERY_MODULE = '.*';
 
 /**
  * Checks that no module is changed in two ways, nor a table and its tied head.

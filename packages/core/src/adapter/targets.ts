@@ -5,6 +5,9 @@ import { ConfigError, nearestPaths, TargetModuleError } from '../errors.js';
 import type { Site, SiteKind } from '../contracts/site.js';
 import { isInHead } from '../head.js';
 
+/** The `targetModules` that matches every module. A method whose rule picks among all modules sets it. */
+export const EVERY_MODULE = '.*';
+
 const moduleNames = v.nullish(v.union([v.string(), v.array(v.string())]), null);
 
 /** The fields of `TargetConfig` as schema entries, for a method's own schema. */
@@ -134,12 +137,9 @@ function isChosenLayer({ path, layer }: Site, { layersToTransform, layersPattern
   return chosen.length === 0 || (index !== undefined && chosen.includes(index));
 }
 
-/** The pattern of methods that adapt all modules by a rule of theirs; layers may be chosen among these. */
-const EVERY_PATH = '.*';
-
 function checkTargets(config: TargetConfig, wanted: string | readonly string[]): void {
   for (const field of ['layersToTransform', 'layersPattern'] as const) {
-    if (config[field] != null && typeof wanted === 'string' && wanted !== EVERY_PATH) {
+    if (config[field] != null && typeof wanted === 'string' && wanted !== EVERY_MODULE) {
       throw new ConfigError(`${field} needs targetModules as a list, got the pattern '${wanted}'`, field);
     }
   }

@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.js';
 import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
-import type { InputBatch, Model } from '../contracts/model.js';
+import type { Batch, InputBatch, Model } from '../contracts/model.js';
 import { tensorKey } from '../adapter/peft-model.js';
 import {
   floats,
@@ -97,6 +97,18 @@ export function dynamicSpecs<K extends string>(
  */
 export function axesOfLabels(name: string, { dtype, shape }: HostTensor): NonNullable<Model['axes']> {
   return dtype === 'int32' ? {} : { [name]: ['batch', ...shape.slice(1)] };
+}
+
+/** Returns a batch as programs get it, and the specs of its tensors, of which no size that varies is fixed. */
+export function fedBatch(model: Model, layers: AdapterLayers, batch: Batch) {
+  const { labels, rowWeights } = batch;
+  const inputs = modelInputs(model, layers, batch);
+  const sizes = sizesOf(batch);
+  const specs = {
+    inputs: dynamicSpecs(inputs, sizes, model.axes),
+    ...dynamicSpecs({ labels, rowWeights }, sizes, axesOfLabels('labels', labels)),
+  };
+  return { fed: { inputs, labels, rowWeights }, specs };
 }
 
 /** Returns the sizes of a batch. */

@@ -14,7 +14,7 @@ import { defaultLoss } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { stepContext } from '../runtime/context.js';
-import { axesOfLabels, layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
+import { fedBatch, layerSpecs } from '../runtime/inputs.js';
 import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
@@ -167,13 +167,7 @@ async function summed(
   const sums: Record<string, Sum> = {};
   try {
     for (const batch of batches) {
-      const { labels, rowWeights } = batch;
-      const inputs = modelInputs(model, saved, batch);
-      const sizes = sizesOf(batch);
-      const specs = {
-        inputs: dynamicSpecs(inputs, sizes, model.axes),
-        ...dynamicSpecs({ labels, rowWeights }, sizes, axesOfLabels('labels', labels)),
-      };
+      const { fed, specs } = fedBatch(model, saved, batch);
       const program = programs.get(JSON.stringify(specs), () =>
         openProgram(executor, measure, {
           batch: specs,
@@ -181,8 +175,7 @@ async function summed(
           adapter: layerSpecs(saved).all,
         }),
       );
-      const fed = { batch: { inputs, labels, rowWeights } };
-      const result = await program.run(fed, { frozen: frozen.values, adapter });
+      const result = await program.run({ batch: fed }, { frozen: frozen.values, adapter });
       for (const [name, value] of Object.entries(await downloadAll(executor, result))) addTo(sums, name, value);
       releaseAll(executor, result);
     }

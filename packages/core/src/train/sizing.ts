@@ -13,7 +13,8 @@ import { keptPercent, primaryMetricOf } from './evaluation.js';
 import type { Selection, TrainOptions } from './options.js';
 import { saveRule, trainSettings } from './plan.js';
 import type { TrainResult } from './result.js';
-import { isDense, reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
+import { mostLaterStages, nextStage, smallestHeld, type NextStage } from './next-stage.js';
+import { reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
 import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js';
 
 /*
@@ -35,12 +36,6 @@ import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js
  * does, as with labels without noise, the limit is twice what the control lost.
  */
 
-/** The share of a descent stage's initial parameters that it may keep. */
-const DESCENT = 1 / 4;
-/** The most search stages between two sizes of the descent. They leave a sixteenth of the ratio of these sizes. */
-const SEARCHES = 4;
-/** The number of descent stages in a row that must lose to end the descent, because one may lose by chance. */
-const LOSSES = 2;
 /**
  * The length of a stage after the first: a share of the dense stage's steps, but at least STAGE_STEPS where the dense
  * stage has as many.
@@ -119,7 +114,7 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
   const { plan } = trainSettings(options, data);
   assertSizable(method.name, options);
   const lengths = lengthsOf(plan.totalSteps, options);
-  const mostSteps = mostStepsOf(lengths, totalRanks(activeAdapter(peft).layers));
+  const mostSteps = lengths.dense + mostLaterStages(totalRanks(activeAdapter(peft).layers)) * lengths.stage;
   const run = { peft, data, options, selection: selection as Selection, lengths, mostSteps, last: null };
   const finished = resume?.sizing;
   if (!finished) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
@@ -154,65 +149,6 @@ function assertSizable(method: string, { selection, earlyStopping }: TrainOption
   }
 }
 
-/** The next stage to train. */
-export interface NextStage {
-  /** What the stage does. */
-  readonly kind: SizingStage['kind'];
-  /** The most parameters it may store; null for no limit. */
-  readonly budget: number | null;
-  /** The adapter that it starts from. */
-  readonly from: 'last' | 'smallest';
-}
-
-interface Rule {
-  /** The number of parameters of one rank. */
-  readonly unit: number;
-  /** The margin from the options; null for one standard error. */
-  readonly margin: number | null;
-}
-
-/** Returns the stage after the finished ones; null when the run is complete. */
-export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule): NextStage | null {
-  const last = stages.at(-1);
-  if (!last) return { kind: 'dense', budget: null, from: 'last' };
-  if (last.kind === 'dense' && margin === null) return { kind: 'control', budget: null, from: 'last' };
-  if (last.kind === 'tuning') return null;
-  const descent = stages.filter(({ kind }) => kind === 'descent');
-  const hasLost = descent.length >= LOSSES && descent.slice(-LOSSES).every(({ held }) => !held);
-  if (last.kind !== 'search' && !hasLost && last.storedParameters > unit) {
-    return {
-      kind: 'descent',
-      budget: Math.max(unit, Math.round(DESCENT * last.storedParameters)),
-      from: 'last',
-    };
-  }
-  const searches = stages.filter(({ kind }) => kind === 'search').length;
-  const budget = searches < SEARCHES ? between(stages, unit) : null;
-  if (budget !== null) return { kind: 'search', budget, from: 'smallest' };
-  return isDense(smallestHeld(stages)) ? null : { kind: 'tuning', budget: null, from: 'smallest' };
-}
-
-/**
- * Returns a size between the smallest adapter that has not lost and the next smaller one that has; null where no rank
- * fits in between.
- */
-function between(stages: readonly SizingStage[], unit: number): number | null {
-  const high = smallestHeld(stages).storedParameters;
-  const smaller = stages.filter(({ held, storedParameters: stored }) => !held && stored < high);
-  if (smaller.length === 0) return null;
-  const low = Math.max(...smaller.map(({ storedParameters: stored }) => stored));
-  if (high - low < 2 * unit) return null;
-  return Math.round(Math.min(high - unit, Math.max(low + unit, Math.sqrt(low * high))));
-}
-
-/**
- * Returns the smallest stage that has not lost; the last one if several have that size. The dense stage never loses.
- */
-function smallestHeld(stages: readonly SizingStage[]): SizingStage {
-  const held = stages.filter((stage) => stage.held);
-  return held.reduce((best, stage) => (stage.storedParameters <= best.storedParameters ? stage : best));
-}
-
 /** The lengths of the stages. */
 interface Lengths {
   /** Steps of the dense stage. */
@@ -240,12 +176,6 @@ function stageData({ data, options, stages, lengths }: SizingRun): TrainingData 
   if (stages.length === 0) return data;
   const count = lengths.stage * lengths.batchesPerStep;
   return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
-}
-
-/** Returns the largest possible number of steps: the descent reaches one rank, and every search runs. */
-function mostStepsOf({ dense, stage }: Lengths, ranks: number): number {
-  const descent = Math.ceil(Math.log(Math.max(1, ranks)) / -Math.log(DESCENT)) + 1;
-  return dense + (1 + descent + SEARCHES + 1) * stage;
 }
 
 function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {

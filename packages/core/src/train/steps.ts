@@ -5,7 +5,7 @@ import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
-import { axesOfLabels, layerSpecs, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
+import { fedBatch, layerSpecs } from '../runtime/inputs.js';
 import {
   downloadAll,
   openProgram,
@@ -142,7 +142,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
     trained,
     frozen: frozen.values,
     /** A step on a single batch. */
-    whole: (fed: BatchSpecs, { optimizer, rates }: StepScalars) =>
+    whole: (fed: PartSpecs, { optimizer, rates }: StepScalars) =>
       wholes.get(JSON.stringify(fed), () =>
         open<StepInputs, StepOutputs>((inputs) => trainStep(definition, inputs), {
           ...fed,
@@ -153,7 +153,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
         }),
       ),
     /** One batch of a step with several. */
-    partial: (fed: BatchSpecs) =>
+    partial: (fed: PartSpecs) =>
       partials.get(JSON.stringify(fed), () =>
         open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
           ...fed,
@@ -186,7 +186,7 @@ async function wholeStep(
   part: StepPart,
   numbers: StepScalars,
 ): Promise<OnDevice<StepOutputs>> {
-  const { fed, specs } = fedBatch(programs.definition, part, numbers.scalars);
+  const { fed, specs } = fedPart(programs.definition, part, numbers.scalars);
   const { optimizer, rates } = numbers;
   return programs.whole(specs, numbers).run({ ...fed, optimizer, rates }, { frozen: programs.frozen, ...state });
 }
@@ -200,7 +200,7 @@ async function stepInParts(
   const { executor, definition, frozen, trained } = programs;
   let sums = uploadedSums(executor, trained);
   for (const [index, share] of sharesOf(definition, parts).entries()) {
-    const { fed, specs } = fedBatch(definition, parts[index] as StepPart, numbers.scalars);
+    const { fed, specs } = fedPart(definition, parts[index] as StepPart, numbers.scalars);
     const held = { frozen, adapter: state.adapter, sums };
     const next = await programs.partial(specs).run({ ...fed, part: { share: hostScalar(share) } }, held);
     releaseSums(executor, sums);
@@ -211,22 +211,13 @@ async function stepInParts(
   return result;
 }
 
-type BatchSpecs = ReturnType<typeof fedBatch>['specs'];
+type PartSpecs = ReturnType<typeof fedPart>['specs'];
 
-/** Returns the step's inputs for a batch, and their specs; axes whose size differs from batch to batch stay open. */
-function fedBatch({ model, layers }: StepDefinition, { batch, noise }: StepPart, controlled: HostTensors) {
-  const { labels, rowWeights } = batch;
-  const inputs = modelInputs(model, layers, batch);
+/** Returns a part of a step as programs get it, and its specs. */
+function fedPart({ model, layers }: StepDefinition, { batch, noise }: StepPart, controlled: HostTensors) {
+  const { fed, specs } = fedBatch(model, layers, batch);
   const scalars = { ...controlled, ...noise };
-  const sizes = sizesOf(batch);
-  const specs = {
-    inputs: dynamicSpecs(inputs, sizes, model.axes),
-    ...dynamicSpecs({ labels, rowWeights }, sizes, axesOfLabels('labels', labels)),
-  };
-  return {
-    fed: { batch: { inputs, labels, rowWeights }, scalars },
-    specs: { batch: specs, scalars: mapValues(scalars, specOf) },
-  };
+  return { fed: { batch: fed, scalars }, specs: { batch: specs, scalars: mapValues(scalars, specOf) } };
 }
 
 type Opened = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
