@@ -26,7 +26,7 @@ export interface Program<I, O> {
   ): Promise<OnDevice<O>>;
   /** Returns the milliseconds spent compiling so far. */
   compileMs(): number;
-  /** Frees the compiled function. */
+  /** Frees the compiled function after the runs in progress. */
   dispose(): Promise<void>;
 }
 
@@ -65,21 +65,33 @@ export function openProgram<I extends object, O extends object>(
     }
   };
 
+  const running = new Set<Promise<unknown>>();
+  const runOnce = async (uploads: Nested<HostTensor>, onDevice: Nested<unknown>): Promise<OnDevice<O>> => {
+    const { run } = await ready();
+    const uploaded = uploadAll(executor, flat(uploads, keys));
+    try {
+      const outputs = await run({ ...flat(onDevice, keys), ...uploaded });
+      return nested(results, (name) => outputs[name]) as OnDevice<O>;
+    } finally {
+      releaseAll(executor, uploaded);
+    }
+  };
+
   return {
     compileMs: () => made?.compileMs ?? 0,
     async run(uploads, onDevice) {
-      const { run } = await ready();
-      const uploaded = uploadAll(executor, flat(uploads as Nested<HostTensor>, keys));
+      const started = runOnce(uploads as Nested<HostTensor>, onDevice as Nested<unknown>);
+      running.add(started);
       try {
-        const outputs = await run({ ...flat(onDevice as Nested<unknown>, keys), ...uploaded });
-        return nested(results, (name) => outputs[name]) as OnDevice<O>;
+        return await started;
       } finally {
-        releaseAll(executor, uploaded);
+        running.delete(started);
       }
     },
     async dispose() {
       const former = compiled;
       compiled = undefined;
+      await Promise.allSettled(running);
       await (await former?.catch(() => undefined))?.dispose();
     },
   };

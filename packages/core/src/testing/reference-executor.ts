@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { Executor } from '../contracts/executor.js';
-import { mapValues, type HostTensor } from '../tensors.js';
+import type { CompiledFunction, Executor, PureFunction } from '../contracts/executor.js';
+import { EngineError } from '../errors.js';
+import { mapValues, type HostTensor, type Tensors } from '../tensors.js';
 
 /**
  * The simplest executor: runs the pure function itself on TensorFlow.js's JavaScript backend. It is slow, and the
@@ -21,12 +22,23 @@ export async function referenceExecutor(): Promise<Executor<Tensor>> {
     release: (value) => {
       value.dispose();
     },
-    compile: (fn) =>
-      Promise.resolve({
-        compileMs: 0,
-        // Cloned, because the caller owns even an output that is an input or another output.
-        run: (inputs) => Promise.resolve(tf.tidy(() => mapValues(fn({ ...inputs }), (tensor) => tf.clone(tensor)))),
-        dispose: () => Promise.resolve(),
-      }),
+    compile: (fn) => Promise.resolve(compiledOf(fn)),
+  };
+}
+
+function compiledOf(fn: PureFunction): CompiledFunction<Tensor> {
+  let isDisposed = false;
+  const run = (inputs: Tensors): Tensors => {
+    if (isDisposed) throw new EngineError('this compiled function was disposed');
+    // Cloned, because the caller owns even an output that is an input or another output.
+    return tf.tidy(() => mapValues(fn({ ...inputs }), (tensor) => tf.clone(tensor)));
+  };
+  return {
+    compileMs: 0,
+    run: (inputs) => Promise.resolve(inputs).then(run),
+    dispose() {
+      isDisposed = true;
+      return Promise.resolve();
+    },
   };
 }

@@ -63,27 +63,37 @@ describe('evaluate', () => {
   });
 });
 
-describe('a second call on the same executor', () => {
-  /** Adds a matrix of ones, scaled. */
-  const ones = (scaling: number) =>
-    defineMethod<TargetConfig>({
-      name: 'ones',
-      capabilities: { mergeable: true, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
-      parseConfig: (input) => parseOptions('ones', targetEntries, input),
-      adapt: (sites) =>
-        Object.fromEntries(
-          sites.map((site) => {
-            const vector = (length: number, shape: number[]) => hostTensor(new Float32Array(length).fill(1), shape);
-            const loraA = vector(site.inFeatures, [site.inFeatures, 1]);
-            const loraB = vector(site.outFeatures, [1, site.outFeatures]);
-            return [site.path, lowRankLayer(site, { loraA, loraB, scaling })];
-          }),
-        ),
-      peftTypes: [],
-      toFile: () => ({ config: {}, tensors: {} }),
-      fromFile: () => ({ config: {}, values: {} }),
-    })({ targetModules: ['query'] });
+/** Adds a matrix of ones, scaled. */
+const ones = (scaling: number) =>
+  defineMethod<TargetConfig>({
+    name: 'ones',
+    capabilities: { mergeable: true, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
+    parseConfig: (input) => parseOptions('ones', targetEntries, input),
+    adapt: (sites) =>
+      Object.fromEntries(
+        sites.map((site) => {
+          const vector = (length: number, shape: number[]) => hostTensor(new Float32Array(length).fill(1), shape);
+          const loraA = vector(site.inFeatures, [site.inFeatures, 1]);
+          const loraB = vector(site.outFeatures, [1, site.outFeatures]);
+          return [site.path, lowRankLayer(site, { loraA, loraB, scaling })];
+        }),
+      ),
+    peftTypes: [],
+    toFile: () => ({ config: {}, tensors: {} }),
+    fromFile: () => ({ config: {}, values: {} }),
+  })({ targetModules: ['query'] });
 
+it('predicts with more adapters at once than the executor keeps passes of', async () => {
+  const model = toyModel();
+  const { batches } = toyEvaluationData();
+  const pefts = Array.from({ length: 10 }, (_, index) => attach(model, ones(index), {}));
+  const together = await Promise.all(pefts.map((peft) => predict(peft, batches, { executor })));
+  for (const [index, peft] of pefts.entries()) {
+    expect(together[index]).toEqual(await predict(peft, batches, { executor }));
+  }
+});
+
+describe('a second call on the same executor', () => {
   const counting = () => {
     let count = 0;
     const counted: Executor = {

@@ -20,7 +20,7 @@ export interface TrainOptions {
   readonly gradientAccumulationSteps?: number;
   /** The peak learning rate of every group that `learningRates` does not name. */
   readonly learningRate: number;
-  /** Peak learning rates by optimizer group, e.g. `{ gate: 1e-2, head: 1e-3 }`. */
+  /** Peak learning rates by optimizer group: `default`, `head`, and those of the method, e.g. SoRA's `gate`. */
   readonly learningRates?: Readonly<Record<string, number>>;
   /**
    * The loss to minimise: one of this package's losses, or a function of the outputs and the batch's labels, weights

@@ -44,16 +44,16 @@ describe('train', () => {
     const [foretold, seen]: [number[], number[]] = [[], []];
     const peft = toy(
       wholeModules(({ totalSteps, learningRates }) => {
-        for (let step = 1; step <= totalSteps; step++) foretold.push(learningRates?.(step).gate ?? NaN);
+        for (let step = 1; step <= totalSteps; step++) foretold.push(learningRates?.(step).head ?? NaN);
         return {
           scalars(_, rates) {
-            seen.push(rates.gate ?? NaN);
+            seen.push(rates.head ?? NaN);
             return {};
           },
         };
       }),
     );
-    await run(peft, { learningRates: { gate: 0.5 }, warmupRatio: 0.25 });
+    await run(peft, { learningRates: { head: 0.5 }, warmupRatio: 0.25 });
     expect(foretold).toEqual(seen);
     expect(seen.slice(0, 4)).toEqual([0.125, 0.25, 0.375, 0.5]);
   });

@@ -1,5 +1,5 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
-import { ConfigError, TrainingError } from '../errors.js';
+import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller } from '../contracts/controller.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { mapValues } from '../tensors.js';
@@ -49,6 +49,7 @@ export async function trainAfter(
   const { name } = activeAdapter(peft);
   const definition = runDefinition(peft, settings, data);
   if (options.resume) assertSameRun(options.resume, definition);
+  assertGroups(peft, settings);
   const run = startRun(peft, { settings, definition, controller, heldOut, stepsBefore }, options);
   try {
     await runEpochs(run, data, options);
@@ -99,6 +100,24 @@ function assertTrainable(peft: PeftModel): void {
   }
   const found = enabled ? `active: ${active.join(', ') || 'none'}; merged: ${merged.join(', ') || 'none'}` : 'disabled';
   throw new ConfigError(`training needs one active adapter, enabled and not merged; the model has ${found}`, 'active');
+}
+
+/** Optimizer groups that every run may name, so that several methods can share options. */
+const COMMON_GROUPS = ['default', 'head'];
+
+/** Checks that the optimizer groups in the options exist. */
+function assertGroups(peft: PeftModel, { learningRates, unclippedGroups }: TrainSettings): void {
+  const adapter = activeAdapter(peft);
+  const params = Object.values(allLayers(adapter)).flatMap((layer) => Object.values(layer.params));
+  const groups = [...new Set([...COMMON_GROUPS, ...params.map(({ group }) => group)])];
+  for (const [option, names] of Object.entries({ learningRates: Object.keys(learningRates), unclippedGroups })) {
+    const unknown = names.find((name) => !groups.includes(name));
+    if (unknown === undefined) continue;
+    throw new ConfigError(
+      `${option} names the group '${unknown}'${didYouMean(unknown, groups)}; the optimizer groups of ${adapter.method.name} are ${groups.join(', ')}`,
+      option,
+    );
+  }
 }
 
 /** Steps between two counts of the stored parameters, for methods whose ranks change. */
