@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onWarning, parseOptions } from '../config.js';
-import { attach, defineMethod } from './attach.js';
+import { attach, defineMethod, frozenModule } from './attach.js';
 import type { AdapterLayer } from '../contracts/layer.js';
 import type { PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
 import { toyModel } from '../testing/toy-model.js';
 import { hostTensor } from '../tensors.js';
 import { activeParts } from './active-parts.js';
@@ -15,7 +16,7 @@ import {
   setAdapter,
   unmergeAdapter,
 } from './adapters.js';
-import { lowRankLayer } from './layers.js';
+import { biasLayer, fullLayer, lowRankLayer } from './layers.js';
 import { replaceAdapter } from './peft-model.js';
 import { targetEntries } from './targets.js';
 
@@ -79,6 +80,37 @@ describe('mergeAdapter', () => {
     mergeAdapter(twice, { adapterNames: ['a', 'a'] });
     expect(twice.merged).toEqual(['a']);
     expect(twice.mergedWeights).toEqual(once.mergedWeights);
+  });
+});
+
+describe('merging one of two active adapters', () => {
+  const both = (layerOf: (site: Site) => AdapterLayer) => {
+    const peft = attached();
+    const second = defineMethod({
+      ...method,
+      adapt: (sites) => Object.fromEntries(sites.map((s) => [s.path, layerOf(s)])),
+    });
+    addAdapter(peft, second({ targetModules: ['query'] }), { adapterName: 'b' });
+    setAdapter(peft, ['a', 'b']);
+    return peft;
+  };
+  const whole = (site: Site) => fullLayer(site, frozenModule(toyModel(), site.path), 'default');
+  const biased = (site: Site) => biasLayer(site, frozenModule(toyModel(), site.path), 'default');
+
+  it.each(['a', 'b'])('is refused for %s where the order matters, and changes nothing', (name) => {
+    const peft = both(whole);
+    expect(() => {
+      mergeAdapter(peft, { adapterNames: [name] });
+    }).toThrow(/query': '.' cannot be merged apart from '.', which also changes this module; use mergeAndUnload/);
+    expect([peft.merged, peft.mergedWeights]).toEqual([[], {}]);
+    mergeAdapter(peft);
+    expect(peft.merged).toEqual(['a', 'b']);
+  });
+
+  it('is possible where both just add: to the weight, and to the bias', () => {
+    const peft = both(biased);
+    mergeAdapter(peft, { adapterNames: ['a'] });
+    expect(peft.merged).toEqual(['a']);
   });
 });
 

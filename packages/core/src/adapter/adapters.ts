@@ -118,7 +118,8 @@ export interface MergeOptions {
  * extra time. The frozen weights are kept, and `unmergeAdapter` restores them bit by bit. The head stays the active
  * adapter's. Merging an adapter twice does nothing, with a warning.
  * @throws ConfigError for an unknown name, or when two adapters train one module in full or its bias.
- * @throws UnsupportedError when a method cannot be merged, or the weights are held in 8 bits: see `fullPrecision`.
+ * @throws UnsupportedError when a method cannot be merged, when it cannot be merged apart from another active adapter,
+ * or when the weights are held in 8 bits: see `fullPrecision`.
  * @throws CheckpointError when a merged weight is not finite.
  */
 export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): void {
@@ -129,8 +130,36 @@ export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }
     return;
   }
   const merged = [...peft.merged, ...fresh];
+  assertSeparable(peft, merged);
   peft.mergedWeights = foldedWeights(peft.model, layersOf(peft, merged), safeMerge);
   peft.merged = merged;
+}
+
+/**
+ * Checks that merging some of the active adapters keeps the outputs: a merged adapter acts before all others, so at a
+ * module that several change, it must not matter which acts first. @throws UnsupportedError if it does.
+ */
+function assertSeparable(peft: PeftModel, merged: readonly string[]): void {
+  const active = peft.active.map((name) => adapterNamed(peft, name));
+  const parts = [...active.slice(0, 1).flatMap(savedOf), ...active.flatMap(partsOf)];
+  const isMerged = ({ adapter, layer }: Part): boolean =>
+    merged.includes(adapter) && adapterNamed(peft, adapter).layers[layer.site.path] === layer;
+  for (const part of parts.filter(isMerged)) {
+    const { path } = part.layer.site;
+    const other = parts.find((each) => each.layer.site.path === path && !isMerged(each));
+    if (!other || canSwap(part.layer, other.layer)) continue;
+    throw new UnsupportedError(
+      `'${path}': '${part.adapter}' cannot be merged apart from '${other.adapter}', which also changes this module; use mergeAndUnload, or activate one of them`,
+      path,
+    );
+  }
+}
+
+/** Whether two layers of a module surely give the same output in both orders: each adds a change, not both to the bias. */
+function canSwap(a: AdapterLayer, b: AdapterLayer): boolean {
+  const justAdds = ({ toLora, deltaWeight, mergedBias }: AdapterLayer): boolean =>
+    toLora !== undefined || (deltaWeight === undefined && mergedBias !== undefined);
+  return justAdds(a) && justAdds(b) && !(a.mergedBias && b.mergedBias);
 }
 
 /** Takes every merged adapter out of the weights again; changes `peft` in place. */
@@ -183,12 +212,16 @@ export function mergedModule(model: Model, layer: AdapterLayer, values: HostTens
 function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
   return names.flatMap((name) => {
     const adapter = adapterNamed(peft, name);
-    const { method, layers } = adapter;
+    const { method } = adapter;
     if (!method.capabilities.mergeable) {
       throw new UnsupportedError(`${method.name} cannot be merged: it does more than change weights`);
     }
-    return Object.values(layers).map((layer) => partOf(adapter, layer));
+    return partsOf(adapter);
   });
+}
+
+function partsOf(adapter: Adapter): Part[] {
+  return Object.values(adapter.layers).map((layer) => partOf(adapter, layer));
 }
 
 function savedOf(adapter: Adapter): Part[] {
