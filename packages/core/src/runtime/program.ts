@@ -80,7 +80,7 @@ export function openProgram<I extends object, O extends object>(
   return {
     compileMs: () => made?.compileMs ?? 0,
     async run(uploads, onDevice) {
-      const started = runOnce(uploads as Nested<HostTensor>, onDevice as Nested<unknown>);
+      const started = runOnce(uploads, onDevice);
       running.add(started);
       try {
         return await started;
