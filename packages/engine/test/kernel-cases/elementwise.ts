@@ -78,6 +78,7 @@ export const elementwise: Readonly<Record<string, Case>> = {
       y: tf.where(tf.greater(get(t, 'c'), 0), get(t, 'a'), get(t, 'b')),
       broadcast: tf.where(tf.greater(get(t, 'n'), 0), get(t, 'a'), tf.scalar(0)),
       integers: tf.where(tf.greater(get(t, 'c'), 0), tf.scalar(1, 'int32'), tf.scalar(7, 'int32')),
+      bools: tf.where(tf.greater(get(t, 'c'), 0), tf.greater(get(t, 'a'), 0), tf.less(get(t, 'b'), 0)),
     }),
     gradients: ['a', 'b'],
   },
@@ -110,6 +111,10 @@ export const elementwise: Readonly<Record<string, Case>> = {
   Expm1: unary(tf.expm1, 0.1, 2),
   Log: unary(tf.log, 0.1, 3),
   Log1p: unary(tf.log1p, 0.1, 3),
+  'Exp and LeakyRelu of integers': {
+    inputs: { x: integers([2, 5], -4, 4) },
+    fn: (t) => ({ exp: tf.exp(get(t, 'x')), leaky: tf.leakyRelu(get(t, 'x'), 0.3) }),
+  },
   Erf: unary(tf.erf, -2, 2, 2e-5),
   Sin: unary(tf.sin),
   Cos: unary(tf.cos),

@@ -33,7 +33,7 @@ export const elementwise: KernelTable = {
   IsNan: test('IsNaN'),
   IsInf: test('IsInf'),
   IsFinite: (g, { x }: Unary) => g.map('Not', g.zip('Or', isIn(g, 'IsNaN', x), isIn(g, 'IsInf', x))),
-  Select: (g, { condition, t, e }: Record<'condition' | 't' | 'e', Value>) => g.where(condition, t, e),
+  Select: select,
 
   // signs, powers and rounding
   Abs: integral('Abs'),
@@ -50,7 +50,7 @@ export const elementwise: KernelTable = {
     clip(g, x, clipValueMin, clipValueMax),
 
   // exponentials and trigonometry
-  Exp: real('Exp'),
+  Exp: (g, { x }: Unary) => g.map('Exp', g.cast(x, 'float32')), // of integers too, a float
   Expm1: composed((g, x) => g.zip('Sub', g.map('Exp', x), g.scalar(1))),
   Log: real('Log'),
   Log1p: composed((g, x) => g.map('Log', g.zip('Add', x, g.scalar(1)))),
@@ -71,7 +71,7 @@ export const elementwise: KernelTable = {
   // activations
   Relu: integral('Relu'),
   Relu6: (g, { x }: Unary) => clip(g, x, 0, 6),
-  LeakyRelu: (g, { x }: Unary, { alpha }: LeakyReluAttrs) => activate(g, 'LeakyRelu', x, alpha),
+  LeakyRelu: (g, { x }: Unary, { alpha }: LeakyReluAttrs) => activate(g, 'LeakyRelu', g.cast(x, 'float32'), alpha),
   Prelu: (g, { x, alpha }: Unary & { readonly alpha: Value }) => g.zip('PRelu', x, alpha),
   Elu: real('Elu'),
   EluGrad: (g, { dy, y }: { readonly dy: Value; readonly y: Value }) =>
@@ -147,6 +147,11 @@ function comparison(op: string): Kernel<Binary> {
 /** ONNX only orders numbers, not bools. */
 function ordered(g: GraphBuilder, x: Value): Value {
   return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
+}
+
+/** ONNX Runtime only selects numbers, not bools. */
+function select(g: GraphBuilder, { condition, t, e }: Record<'condition' | 't' | 'e', Value>): Value {
+  return g.cast(g.where(condition, ordered(g, t), ordered(g, e)), t.dtype);
 }
 
 /** One number to one of the same type, by an ONNX operator that also takes integers. */
