@@ -166,6 +166,7 @@ function stabilityOf(name: string): string[][] {
 it("the archive 'glue' has the stability of ranks that its page reports", () => {
   expect(stabilityOf('glue')).toEqual([
     ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
+    ['auto auto: open', '0.25 0.28', '0.13 0.21'],
     ['ela-lora r=4: task', '0.49 0.70', '0.38 0.66'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
@@ -180,17 +181,42 @@ it("the archive 'glue' has the runs with constant answers that its page reports"
   const done = doneOf(archives.get('glue')?.results ?? []);
   const adapters = done.filter(({ arm }) => arm !== 'head');
   const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(7 * 4 * 6);
+  expect(adapters).toHaveLength(9 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
+    'cola auto auto',
+    'cola auto auto',
+    'cola auto auto',
     'cola ela-lora r=4',
     'cola lora r=4',
+    'cola lora r=8',
     'cola sora 118272',
     'cola sora 118272',
     'cola sora r=4',
     'cola sora r=4',
     'cola sora-paper r=4',
     'mrpc ela-lora r=4',
+  ]);
+});
+
+it("the archive 'glue' has the sizes and training times of 'auto' that its page reports, the times as multiples of LoRA's", () => {
+  const done = doneOf(archives.get('glue')?.results ?? []);
+  const of = (arm: string, spec: string, task: string): DoneTrial[] =>
+    done
+      .filter((each) => each.arm === arm && each.budget.spec === spec && each.task === task)
+      .sort((a, b) => a.seed - b.seed);
+  const reported = ['rte', 'mrpc', 'cola', 'stsb'].map((task) => {
+    const lora = of('lora', 'r=8', task);
+    const auto = of('auto', 'auto', task);
+    const times = auto.map(({ time }, at) => time.trainSeconds / (lora[at]?.time.trainSeconds ?? NaN));
+    const [least, most] = [Math.min(...times), Math.max(...times)].map((time) => time.toFixed(1));
+    return `${task}: ${auto.map(({ parameters }) => parameters.stored).join(' ')}; ${least} to ${most}`;
+  });
+  expect(reported).toEqual([
+    'rte: 6912 45696 2304 10368 2304 29568; 2.9 to 3.6',
+    'mrpc: 129024 12288 10368 108288 22656 38016; 3.5 to 3.8',
+    'cola: 17280 1920 20736 1920 1920 32256; 3.3 to 4.4',
+    'stsb: 38400 17280 31872 22656 63744 45312; 3.5 to 4.1',
   ]);
 });
 

@@ -108,7 +108,7 @@ const UNTESTED = [
 function claimSentences(claim: ClaimOutcome): string[] {
   const { arm, budget, noWorseThan, itsBudget, margin, tasks, difference, test, shown, untested } = claim;
   const at = (label: string, spec: string | null): string =>
-    spec === null ? label : `${label} at ${budgetName(spec)}`;
+    spec === null || spec === label ? label : `${label} at ${budgetName(spec)}`; // an arm may be named after its budget
   const what = `${at(arm, budget)} is not worse than ${at(noWorseThan, itsBudget)}${margin === null ? '' : ` by ${formatSmall(margin)} or more`}`;
   if (untested !== null || !difference || !test) {
     return ['Stated before the run but not tested:', `${what}; ${untested ?? 'there is no difference'}.`];

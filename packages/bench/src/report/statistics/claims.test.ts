@@ -40,8 +40,11 @@ it('a margin of the claim itself overrides the one of the study, and Holm covers
   expect(wide?.test?.pHolm).toBeCloseTo(3 * (wide?.test?.p ?? 0), 12);
 });
 
-it('an arm without a budget is found', () => {
-  const [outcome] = testClaims([{ ...claim, noWorseThan: 'head', itsBudget: null }], armsOf(results), 0.01);
+it('an arm without a budget is found, and has none to miss', () => {
+  const unlimited = results.map((trial) =>
+    trial.arm === 'head' ? { ...trial, budget: { ...trial.budget, requested: null, met: false } } : trial,
+  );
+  const [outcome] = testClaims([{ ...claim, noWorseThan: 'head', itsBudget: null }], armsOf(unlimited), 0.01);
   expect(outcome).toMatchObject({ shown: true, untested: null });
 });
 

@@ -88,7 +88,7 @@ function outcomeOf(
 /** Why an arm cannot stand for its budget, or for all seeds of its task; empty if it can. */
 function lackOf({ label, trials }: Arm, arms: readonly Arm[]): string[] {
   const [{ task }] = trials;
-  if (!trials.every(({ budget }) => budget.met)) return [`${label} missed its budget`];
+  if (trials.some(({ budget }) => budget.requested !== null && !budget.met)) return [`${label} missed its budget`];
   const seeds = Math.max(...arms.filter((arm) => arm.trials[0].task === task).map((arm) => arm.trials.length));
   return trials.length < seeds ? [`${label} has ${trials.length} of ${seeds} seeds`] : [];
 }
