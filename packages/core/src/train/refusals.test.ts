@@ -73,18 +73,6 @@ describe('before anything is computed', () => {
       'schedule',
       /'cosin' \(did you mean 'cosine'\?\); expected linear, cosine, constant/,
     ],
-    [
-      'a rate for an unknown group',
-      { learningRates: { heads: 1 } },
-      'learningRates',
-      /^learningRates names the group 'heads' \(did you mean 'head'\?\); the optimizer groups of whole are default, head$/,
-    ],
-    [
-      'an unclipped unknown group',
-      { unclippedGroups: ['gate'] },
-      'unclippedGroups',
-      /^unclippedGroups names .* 'gate'/,
-    ],
     ['a loss without a name', { loss: { loss: () => 0 } }, 'loss', /whose name is missing/],
     [
       'a loss for other data',

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { onWarning } from '../config.js';
 import { activeAdapter, replaceAdapter } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
 import { fullLayer } from '../adapter/layers.js';
@@ -56,6 +57,18 @@ describe('train', () => {
     await run(peft, { learningRates: { head: 0.5 }, warmupRatio: 0.25 });
     expect(foretold).toEqual(seen);
     expect(seen.slice(0, 4)).toEqual([0.125, 0.25, 0.375, 0.5]);
+  });
+
+  it('warns of optimizer groups that the adapter does not have', async () => {
+    const warnings: string[] = [];
+    const restore = onWarning((line) => warnings.push(line));
+    await run(toy(wholeModules()), { learningRates: { head: 0.1, heads: 0.1 }, unclippedGroups: ['gate', 'default'] });
+    restore();
+    const ending = 'which whole does not have: it has no effect; the groups are default, head';
+    expect(warnings).toEqual([
+      `learningRates names the group 'heads' (did you mean 'head'?), ${ending}`,
+      `unclippedGroups names the group 'gate', ${ending}`,
+    ]);
   });
 
   it('restarts the optimizer when the controller asks for it, as in a new run', async () => {

@@ -1,4 +1,5 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
+import { warnOnce } from '../config.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller } from '../contracts/controller.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
@@ -49,7 +50,7 @@ export async function trainAfter(
   const { name } = activeAdapter(peft);
   const definition = runDefinition(peft, settings, data);
   if (options.resume) assertSameRun(options.resume, definition);
-  assertGroups(peft, settings);
+  warnOfUnknownGroups(peft, settings);
   const run = startRun(peft, { settings, definition, controller, heldOut, stepsBefore }, options);
   try {
     await runEpochs(run, data, options);
@@ -102,21 +103,20 @@ function assertTrainable(peft: PeftModel): void {
   throw new ConfigError(`training needs one active adapter, enabled and not merged; the model has ${found}`, 'active');
 }
 
-/** Optimizer groups that every run may name, so that several methods can share options. */
+/** Optimizer groups that every run may name. */
 const COMMON_GROUPS = ['default', 'head'];
 
-/** Checks that the optimizer groups in the options exist. */
-function assertGroups(peft: PeftModel, { learningRates, unclippedGroups }: TrainSettings): void {
+/** Warns of optimizer groups in the options that the adapter does not have. Options may be shared by several methods. */
+function warnOfUnknownGroups(peft: PeftModel, { learningRates, unclippedGroups }: TrainSettings): void {
   const adapter = activeAdapter(peft);
   const params = Object.values(allLayers(adapter)).flatMap((layer) => Object.values(layer.params));
   const groups = [...new Set([...COMMON_GROUPS, ...params.map(({ group }) => group)])];
   for (const [option, names] of Object.entries({ learningRates: Object.keys(learningRates), unclippedGroups })) {
-    const unknown = names.find((name) => !groups.includes(name));
-    if (unknown === undefined) continue;
-    throw new ConfigError(
-      `${option} names the group '${unknown}'${didYouMean(unknown, groups)}; the optimizer groups of ${adapter.method.name} are ${groups.join(', ')}`,
-      option,
-    );
+    for (const name of names.filter((each) => !groups.includes(each))) {
+      warnOnce(
+        `${option} names the group '${name}'${didYouMean(name, groups)}, which ${adapter.method.name} does not have: it has no effect; the groups are ${groups.join(', ')}`,
+      );
+    }
   }
 }
 
