@@ -112,6 +112,15 @@ describe('merging one of two active adapters', () => {
     mergeAdapter(peft, { adapterNames: ['a'] });
     expect(peft.merged).toEqual(['a']);
   });
+
+  it('is refused for any other adapter of the module, not only the next', () => {
+    const peft = both(whole);
+    addAdapter(peft, configured, { adapterName: 'c' });
+    setAdapter(peft, ['a', 'c', 'b']);
+    expect(() => {
+      mergeAdapter(peft, { adapterNames: ['a'] });
+    }).toThrow(/'a' cannot be merged apart from 'b'/);
+  });
 });
 
 describe('unmergeAdapter', () => {

@@ -146,8 +146,9 @@ function assertSeparable(peft: PeftModel, merged: readonly string[]): void {
     merged.includes(adapter) && adapterNamed(peft, adapter).layers[layer.site.path] === layer;
   for (const part of parts.filter(isMerged)) {
     const { path } = part.layer.site;
-    const other = parts.find((each) => each.layer.site.path === path && !isMerged(each));
-    if (!other || canSwap(part.layer, other.layer)) continue;
+    const others = parts.filter((each) => each.layer.site.path === path && !isMerged(each));
+    const other = others.find(({ layer }) => !canSwap(part.layer, layer));
+    if (!other) continue;
     throw new UnsupportedError(
       `'${path}': '${part.adapter}' cannot be merged apart from '${other.adapter}', which also changes this module; use mergeAndUnload, or activate one of them`,
       path,
