@@ -41,8 +41,8 @@ function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActiveParts
     peft.merged.length === 0
       ? peft.model
       : { ...peft.model, weights: { ...peft.model.weights, ...peft.mergedWeights } };
-  const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(partsOf('layers'));
-  const saved = active.slice(0, 1).flatMap(partsOf('saved'));
+  const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(layerParts);
+  const saved = active.slice(0, 1).flatMap(savedParts);
   const isAlone =
     peft.merged.length === 0 && (active.length === 1 || !layers.some(({ layer }) => sharesTensors(layer)));
   return { model, ...byModule([...saved, ...layers], (parts) => combined(peft.model, parts, isAlone)) };
@@ -53,7 +53,7 @@ function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActiveParts
  * @throws UnsupportedError when an adapter acts on values that all rows share.
  */
 export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): ActiveParts {
-  const parts = adapters.flatMap((adapter) => [...partsOf('layers')(adapter), ...partsOf('saved')(adapter)]);
+  const parts = adapters.flatMap((adapter) => [...layerParts(adapter), ...savedParts(adapter)]);
   return remembered(lastMixed, adapters, [model], () => ({
     model,
     ...byModule(parts, (own) => {
@@ -98,10 +98,6 @@ function assertOfRows(parts: readonly Part[]): void {
     `'${site.path}' reads values that all rows of a batch share: predict with one adapter at a time`,
     site.path,
   );
-}
-
-function partsOf(kind: 'layers' | 'saved'): (adapter: Adapter) => Part[] {
-  return (adapter) => Object.values(adapter[kind]).map((layer) => partOf(adapter, layer));
 }
 
 /** A layer and its values, by `<path>.<name>`. */
@@ -159,8 +155,17 @@ export interface Part {
   readonly values: HostTensors;
 }
 
-/** Returns an adapter's layer with its values. */
-export function partOf({ name, values }: Pick<Adapter, 'name' | 'values'>, layer: AdapterLayer): Part {
+/** Returns the layers of an adapter's method. */
+export function layerParts(adapter: Adapter): Part[] {
+  return Object.values(adapter.layers).map((layer) => partOf(adapter, layer));
+}
+
+/** Returns the modules that an adapter trains in full. */
+export function savedParts(adapter: Adapter): Part[] {
+  return Object.values(adapter.saved).map((layer) => partOf(adapter, layer));
+}
+
+function partOf({ name, values }: Adapter, layer: AdapterLayer): Part {
   return { adapter: name, layer, values: valuesOf(layer, values) };
 }
 

@@ -4,7 +4,7 @@ import type { AdapterLayer, FrozenModule } from '../contracts/layer.js';
 import type { ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
-import { activeParts, inOrder, partOf, type Part } from './active-parts.js';
+import { activeParts, inOrder, layerParts, savedParts, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from './factors.js';
@@ -141,7 +141,7 @@ export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }
  */
 function assertSeparable(peft: PeftModel, merged: readonly string[]): void {
   const active = peft.active.map((name) => adapterNamed(peft, name));
-  const parts = [...active.slice(0, 1).flatMap(savedOf), ...active.flatMap(partsOf)];
+  const parts = [...active.slice(0, 1).flatMap(savedParts), ...active.flatMap(layerParts)];
   const isMerged = ({ adapter, layer }: Part): boolean =>
     merged.includes(adapter) && adapterNamed(peft, adapter).layers[layer.site.path] === layer;
   for (const part of parts.filter(isMerged)) {
@@ -182,7 +182,11 @@ export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames
   const names = [...new Set([...peft.merged, ...(adapterNames ?? peft.active)])];
   const [first] = peft.active;
   const headOf = first === undefined ? undefined : adapterNamed(peft, first);
-  const folded = foldedWeights(peft.model, [...(headOf ? savedOf(headOf) : []), ...layersOf(peft, names)], safeMerge);
+  const folded = foldedWeights(
+    peft.model,
+    [...(headOf ? savedParts(headOf) : []), ...layersOf(peft, names)],
+    safeMerge,
+  );
   const { model } = peft;
   const untied = (model.tied ?? []).filter(({ site }) => `${site.path}.weight` in folded);
   return {
@@ -217,16 +221,8 @@ function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
     if (!method.capabilities.mergeable) {
       throw new UnsupportedError(`${method.name} cannot be merged: it does more than change weights`);
     }
-    return partsOf(adapter);
+    return layerParts(adapter);
   });
-}
-
-function partsOf(adapter: Adapter): Part[] {
-  return Object.values(adapter.layers).map((layer) => partOf(adapter, layer));
-}
-
-function savedOf(adapter: Adapter): Part[] {
-  return Object.values(adapter.saved).map((layer) => partOf(adapter, layer));
 }
 
 /**
