@@ -27,7 +27,7 @@ const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).si
 it('the archive has the runs with constant answers that its page reports', () => {
   const adapters = done.filter(({ arm }) => arm !== 'head');
   const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(11 * 4 * 6);
+  expect(adapters).toHaveLength(12 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
     'cola auto auto',
@@ -37,6 +37,8 @@ it('the archive has the runs with constant answers that its page reports', () =>
     'cola ela-lora r=4',
     'cola lora r=4',
     'cola lora r=8',
+    'cola random-gates r=4',
+    'cola random-gates r=4',
     'cola sora 118272',
     'cola sora 118272',
     'cola sora r=4',
