@@ -150,12 +150,14 @@ it("the archive 'glue' has the stability of ranks that its page reports", () => 
     ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
     ['auto auto: open', '0.25 0.28', '0.13 0.21'],
     ['bayes-lora r=4: task', '0.82 0.72', '0.65 0.62'],
+    ['dynamic-dora r=4: task', '0.24 0.78', '0.11 0.76'],
     ['ela-lora r=4: task', '0.49 0.70', '0.38 0.66'],
     ['gora r=4: task', '0.99 0.96', '0.96 0.87'],
     ['random-gates r=4: draw', '0.04 0.68', '1.00 1.00'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
     ['sora-paper r=4: draw', '0.10 0.75', '0.95 0.98'],
+    ['truncated-lora r=4: open', '0.88 0.83', '0.85 0.80'],
   ]);
 });
 

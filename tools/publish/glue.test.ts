@@ -27,13 +27,14 @@ const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).si
 it('the archive has the runs with constant answers that its page reports', () => {
   const adapters = done.filter(({ arm }) => arm !== 'head');
   const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(12 * 4 * 6);
+  expect(adapters).toHaveLength(14 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
     'cola auto auto',
     'cola auto auto',
     'cola auto auto',
     'cola bayes-lora r=4',
+    'cola dynamic-dora r=4',
     'cola ela-lora r=4',
     'cola lora r=4',
     'cola lora r=8',
@@ -44,6 +45,7 @@ it('the archive has the runs with constant answers that its page reports', () =>
     'cola sora r=4',
     'cola sora r=4',
     'cola sora-paper r=4',
+    'cola truncated-lora r=4',
     'mrpc ela-lora r=4',
   ]);
 });
