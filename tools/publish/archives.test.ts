@@ -148,6 +148,7 @@ function stabilityOf(name: string): string[][] {
 it("the archive 'glue' has the stability of ranks that its page reports", () => {
   expect(stabilityOf('glue')).toEqual([
     ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
+    ['alora r=4: open', '0.15 0.59', '0.07 0.57'],
     ['auto auto: open', '0.25 0.28', '0.13 0.21'],
     ['bayes-lora r=4: task', '0.82 0.72', '0.65 0.62'],
     ['dynamic-dora r=4: task', '0.24 0.78', '0.11 0.76'],

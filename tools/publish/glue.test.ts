@@ -27,9 +27,11 @@ const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).si
 it('the archive has the runs with constant answers that its page reports', () => {
   const adapters = done.filter(({ arm }) => arm !== 'head');
   const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(14 * 4 * 6);
+  expect(adapters).toHaveLength(15 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
+    'cola alora r=4',
+    'cola alora r=4',
     'cola auto auto',
     'cola auto auto',
     'cola auto auto',
