@@ -52,6 +52,12 @@ it('the archive has the runs with constant answers that its page reports', () =>
   ]);
 });
 
+it('the archive has the times of ALoRA and LoRA truncated once that its page reports', () => {
+  const secondsOf = (arm: string): string =>
+    mean(done.filter((each) => each.arm === arm).map(({ time }) => time.totalSeconds)).toFixed(0);
+  expect(['alora', 'truncated-lora'].map(secondsOf)).toEqual(['125', '50']);
+});
+
 it("the archive has the sizes and training times of 'auto' that its page reports, the times as multiples of LoRA's", () => {
   const of = (arm: string, spec: string, task: string): DoneTrial[] =>
     done
