@@ -25,9 +25,9 @@ it('the archive has the ranks of GoRA and BayesLoRA that its page reports', () =
 const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).size === 1;
 
 it('the archive has the runs with constant answers that its page reports', () => {
-  const adapters = done.filter(({ arm }) => arm !== 'head');
-  const collapsed = adapters.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(adapters).toHaveLength(15 * 4 * 6);
+  const tuned = done.filter(({ arm }) => arm !== 'head');
+  const collapsed = tuned.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
+  expect(tuned).toHaveLength(16 * 4 * 6);
   expect(collapsed.sort()).toEqual([
     'cola adalora r=4',
     'cola alora r=4',
@@ -52,10 +52,10 @@ it('the archive has the runs with constant answers that its page reports', () =>
   ]);
 });
 
-it('the archive has the times of ALoRA and LoRA truncated once that its page reports', () => {
+it('the archive has the times of full fine-tuning, ALoRA and LoRA truncated once that its page reports', () => {
   const secondsOf = (arm: string): string =>
     mean(done.filter((each) => each.arm === arm).map(({ time }) => time.totalSeconds)).toFixed(0);
-  expect(['alora', 'truncated-lora'].map(secondsOf)).toEqual(['125', '50']);
+  expect(['full', 'alora', 'truncated-lora'].map(secondsOf)).toEqual(['162', '125', '50']);
 });
 
 it("the archive has the sizes and training times of 'auto' that its page reports, the times as multiples of LoRA's", () => {
