@@ -147,6 +147,7 @@ function stabilityOf(name: string): string[][] {
 
 it("the archive 'glue' has the stability of ranks that its page reports", () => {
   expect(stabilityOf('glue')).toEqual([
+    ['adalora r=1: task', '0.48 0.53', '0.36 0.46'],
     ['adalora r=4: task', '0.68 0.73', '0.55 0.65'],
     ['alora r=4: open', '0.15 0.59', '0.07 0.57'],
     ['auto auto: open', '0.25 0.28', '0.13 0.21'],
@@ -155,6 +156,7 @@ it("the archive 'glue' has the stability of ranks that its page reports", () => 
     ['ela-lora r=4: task', '0.49 0.70', '0.38 0.66'],
     ['gora r=4: task', '0.99 0.96', '0.96 0.87'],
     ['random-gates r=4: draw', '0.04 0.68', '1.00 1.00'],
+    ['sora r=1: task', '0.65 0.71', '0.51 0.62'],
     ['sora 118272: task', '0.86 0.80', '0.79 0.74'],
     ['sora r=4: task', '0.89 0.83', '0.83 0.79'],
     ['sora-paper r=4: draw', '0.10 0.75', '0.95 0.98'],

@@ -27,8 +27,13 @@ const isConstant = ({ rows }: DoneTrial): boolean => new Set(rows?.predicted).si
 it('the archive has the runs with constant answers that its page reports', () => {
   const tuned = done.filter(({ arm }) => arm !== 'head');
   const collapsed = tuned.filter(isConstant).map(({ task, arm, budget }) => `${task} ${arm} ${budget.spec}`);
-  expect(tuned).toHaveLength(16 * 4 * 6);
+  expect(tuned).toHaveLength(19 * 4 * 6);
   expect(collapsed.sort()).toEqual([
+    'cola adalora r=1',
+    'cola adalora r=1',
+    'cola adalora r=1',
+    'cola adalora r=1',
+    'cola adalora r=1',
     'cola adalora r=4',
     'cola alora r=4',
     'cola alora r=4',
@@ -44,6 +49,12 @@ it('the archive has the runs with constant answers that its page reports', () =>
     'cola random-gates r=4',
     'cola sora 118272',
     'cola sora 118272',
+    'cola sora r=1',
+    'cola sora r=1',
+    'cola sora r=1',
+    'cola sora r=1',
+    'cola sora r=1',
+    'cola sora r=1',
     'cola sora r=4',
     'cola sora r=4',
     'cola sora-paper r=4',
