@@ -203,6 +203,14 @@ describe('a list from a hostile hub is rejected', () => {
     use.hub.listing = () => [{ ...good, path: 'x'.repeat(65 * 2 ** 20) }];
     expect((await failure(hubFiles({ repo: BERT }))).message).toMatch(/more than 67108864 bytes in one answer/);
   });
+
+  it.each([
+    ['no file', () => [], /its list continues after a page without files; check HF_ENDPOINT$/],
+    ['the same file', () => [good], /at most 500 pages of files are read; check HF_ENDPOINT$/],
+  ])('endless pages of %s are rejected', async (_, listing, message) => {
+    Object.assign(use.hub, { pageSize: 0, listing }); // each page names itself as the next one
+    expect((await failure(hubFiles({ repo: BERT }))).message).toMatch(message);
+  });
 });
 
 describe('a damaged file', () => {
@@ -283,6 +291,17 @@ describe('a broken connection', () => {
     await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
     expect(sentFrom(STORED)).toBe(weights.length - 60_000);
     expect((await blobs()).filter((name) => name.endsWith('.incomplete'))).toEqual([]);
+  });
+});
+
+describe('a server that sends one byte per connection', () => {
+  it('is given up, and the next call resumes', async () => {
+    shortenWaits();
+    use.hub.disturb(STORED, { cutAfter: 60_000 }, ...Array.from({ length: 40 }, () => ({ cutAfter: 1 })));
+    const error = await failure(fromPretrained(BERT));
+    expect(error.message).toMatch(/the connection was cut 5 times \(.+\) at 60005 of 146644 bytes; load it again/);
+    use.hub.calm();
+    await expect(fromPretrained(BERT)).resolves.toMatchObject({ name: BERT });
   });
 });
 

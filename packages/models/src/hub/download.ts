@@ -20,6 +20,13 @@ interface Wanted {
 }
 
 /**
+ * The progress that a connection must make: at least so many bytes, and at least so large a share of the file, so that
+ * their number is bounded.
+ */
+const LEAST_BYTES = 4096;
+const LEAST_SHARE = 1e-4;
+
+/**
  * Downloads the rest of a file. Resumes broken connections as long as attempts make progress.
  * @param onBytes Called with the number of bytes downloaded so far.
  * @throws HubError when the hub refuses, sends a different file than it listed, or the connection keeps breaking.
@@ -32,13 +39,14 @@ export async function complete(
 ): Promise<void> {
   const ask = hubFetch(settings, { ...subject, file: file.path });
   const url = addressOf(subject, commit, file.path, settings);
+  const least = Math.max(LEAST_BYTES, LEAST_SHARE * file.size);
   onBytes(part.length);
   for (let stalled = 0; part.length < file.size;) {
     const before = part.length;
     const headers: Record<string, string> = before === 0 ? {} : { range: `bytes=${before}-` };
     const cut = await receive(await ask(url, { headers }), part, { subject, file }, onBytes);
     if (part.length === file.size) return;
-    stalled = part.length > before ? 0 : stalled + 1;
+    stalled = part.length - before >= least ? 0 : stalled + 1;
     if (stalled === ATTEMPTS) throw broken(subject, part, file, cut);
     await pause(waitBefore(stalled));
   }

@@ -27,6 +27,8 @@ export interface Snapshot {
 }
 
 const MAX_FILES = 100_000;
+/** The hub sends up to 1,000 files per page. */
+const MAX_PAGES = 500;
 const MAX_ANSWER_BYTES = 64 * 2 ** 20;
 const COMMIT = /^[0-9a-f]{40}$/;
 const HASH = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
@@ -65,15 +67,21 @@ async function commitOf(subject: Subject, settings: HubSettings): Promise<string
 async function filesAt(commit: string, subject: Subject, settings: HubSettings): Promise<ListedFile[]> {
   const { repo: name, type } = subject;
   const { listFiles } = await import('@huggingface/hub');
+  const ask = boundedFetch(subject, settings);
+  const files: ListedFile[] = [];
+  let [pages, count, countBefore] = [0, 0, -1];
   const entries = listFiles({
     repo: { type, name },
     recursive: true,
     revision: commit,
     hubUrl: settings.endpoint,
-    fetch: boundedFetch(subject, settings),
+    fetch(input, init) {
+      if (count === countBefore) throw oddAnswer(subject, settings, 'its list continues after a page without files');
+      if (++pages > MAX_PAGES) throw oddAnswer(subject, settings, `at most ${MAX_PAGES} pages of files are read`);
+      countBefore = count;
+      return ask(input, init);
+    },
   });
-  const files: ListedFile[] = [];
-  let count = 0;
   for await (const entry of entries) {
     if (++count > MAX_FILES) throw oddAnswer(subject, settings, `at most ${MAX_FILES} files are read`);
     if (entry.type !== 'file') continue;
