@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { composeStudy } from '../../packages/bench/src/study/study.js';
 import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/study/trials.js';
 import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import { assertAsPlanned, dataFingerprint, prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
+import { assertAsPlanned, dataFingerprint, plannedPreparer, prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
 import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tinyTask } from '../cli/tiny-task.js';
@@ -72,6 +72,28 @@ it('a trial whose model or rows have changed since it was planned does not run',
   expect(check({ model, data })).not.toThrow();
   expect(check({ model: 'other', data })).toThrow(/the model .* has changed since the run was planned/);
   expect(check({ model, data: 'other' })).toThrow(/the rows of train have changed since the run was planned/);
+});
+
+describe('plannedPreparer', () => {
+  it('prepares a refused trial once, and once more if the first time used what was read for an earlier one', async () => {
+    const prepared = await trialPreparer()(trial);
+    const fingerprints = { model: prepared.model.fingerprint, data: dataFingerprint(prepared.task, prepared.model) };
+    const reads: string[] = [];
+    let opened = 0;
+    const prepare = plannedPreparer(() => {
+      const preparer = ++opened;
+      return ({ id }) => {
+        reads.push(`${id} with ${preparer}`);
+        return Promise.resolve(prepared);
+      };
+    });
+    const refused = { ...trial, id: 'refused', fingerprints: { ...fingerprints, model: 'other' } };
+    await expect(prepare(refused, trial)).rejects.toThrow('differs from the one where the run was planned');
+    expect(reads.splice(0)).toEqual(['refused with 1']);
+    await prepare({ ...trial, id: 'good', fingerprints }, trial);
+    await expect(prepare(refused, trial)).rejects.toThrow('differs from the one where the run was planned');
+    expect(reads).toEqual(['good with 2', 'refused with 2', 'refused with 3']);
+  });
 });
 
 describe('prepareAsPlanned', () => {

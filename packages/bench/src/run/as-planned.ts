@@ -17,6 +17,29 @@ export interface TrialPaths {
   readonly data: DataSource;
 }
 
+/** Loads the model and data of a trial. */
+type Prepare = (trial: Trial) => Promise<PreparedTrial>;
+
+/**
+ * Prepares trials that were planned on other machines, with a preparer that keeps what it has read. Files may have been
+ * replaced since, so a trial that is refused is prepared once more without anything that was read for an earlier one.
+ */
+export function plannedPreparer(open: () => Prepare): (trial: Trial, at: TrialPaths) => Promise<PreparedTrial> {
+  let kept: Prepare | undefined;
+  return async function prepared(trial, at) {
+    const prepare = kept ?? open();
+    const isFresh = kept === undefined;
+    kept = prepare;
+    try {
+      return await prepareAsPlanned(trial, at, prepare);
+    } catch (error) {
+      kept = undefined;
+      if (isFresh) throw error;
+      return prepared(trial, at);
+    }
+  };
+}
+
 /**
  * Prepares a trial that was planned on another machine.
  * @throws PeftError if the versions, method, model or rows here differ from the plan.
@@ -24,7 +47,7 @@ export interface TrialPaths {
 export async function prepareAsPlanned(
   trial: Trial,
   at: TrialPaths,
-  prepare: (trial: Trial) => Promise<PreparedTrial>,
+  prepare: Prepare,
 ): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));

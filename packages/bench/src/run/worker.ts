@@ -1,7 +1,7 @@
 import { onWarning } from '@peftjs/core';
 import { startEngine, type EnginePlan } from '../registry/executors.js';
 import type { Trial } from '../study/trials.js';
-import { prepareAsPlanned, type TrialPaths } from './as-planned.js';
+import { plannedPreparer } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
 import { endWithParent } from './end-with-parent.js';
 import { measureTask } from './measure-steps.js';
@@ -15,7 +15,8 @@ import { performTrial } from './trial.js';
 /** Milliseconds between progress reports: steps can be shorter than a terminal can show. */
 const PROGRESS_MS = 50;
 
-let prepare = trialPreparer();
+const prepare = trialPreparer();
+const preparePlanned = plannedPreparer(trialPreparer);
 
 process.on('message', (request: WorkerRequest) => void answer(request));
 process.on('disconnect', () => process.exit());
@@ -43,16 +44,8 @@ function outcomeOf(request: WorkerRequest): Promise<WorkerReply> {
 
 async function done(request: TrialRequest): Promise<WorkerReply> {
   const { trial, at } = request;
-  const prepared = at ? await preparedFor(trial, at).catch(refusal) : await prepare(trial);
+  const prepared = at ? await preparePlanned(trial, at).catch(refusal) : await prepare(trial);
   return 'reason' in prepared ? prepared : trained(request, prepared);
-}
-
-/** Prepares another machine's trial. Files that this process has read before may have been replaced since. */
-function preparedFor(trial: Trial, at: TrialPaths): Promise<PreparedTrial> {
-  return prepareAsPlanned(trial, at, prepare).catch(() => {
-    prepare = trialPreparer();
-    return prepareAsPlanned(trial, at, prepare);
-  });
 }
 
 function refusal(error: unknown): WorkerReply & { type: 'refused' } {
