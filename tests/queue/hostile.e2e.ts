@@ -133,4 +133,28 @@ describe.skipIf(!hasRedis)(title, () => {
     expect(finished).toHaveLength(4);
     for (const id of finished) expect(got.get(id)).toBe(expected.get(id));
   });
+
+  it('opens few connections for thousands of queues that others announce, and still runs its own trials', async () => {
+    const url = `${redis.url}/1`;
+    const names = (count: number, nameOf: (index: number) => string): string[] =>
+      Array.from({ length: count }, (_, index) => ['0', nameOf(index)]).flat();
+    const hex = (index: number): string => index.toString(16).padStart(16, '0');
+    const pages = [names(1_500, (index) => `their-queue-${index}`), names(1_500, hex)];
+    await client.select(1);
+    for (const page of pages) await client.zadd('peft-bench:queues', ...page);
+    await client.select(0);
+    const worker = watched(startWorker(url, join(folder, 'scratch-of-few')));
+    const run = watched(startBench([...flags, '--method', 'head', '--queue', url, '--out', join(folder, 'few')]));
+    let most = 0;
+    const count = async (): Promise<void> => {
+      most = Math.max(most, (await client.client('LIST')).trim().split('\n').length);
+    };
+    const counting = setInterval(() => void count(), 100);
+    expect(await run.ended).toBe(0);
+    clearInterval(counting);
+    await count();
+    await kill(worker);
+    expect(most).toBeGreaterThan(2);
+    expect(most).toBeLessThan(150);
+  });
 });

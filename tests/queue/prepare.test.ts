@@ -87,11 +87,12 @@ describe('plannedPreparer', () => {
         return Promise.resolve(prepared);
       };
     });
+    const at = { model: trial.model, data: trial.data };
     const refused = { ...trial, id: 'refused', fingerprints: { ...fingerprints, model: 'other' } };
-    await expect(prepare(refused, trial)).rejects.toThrow('differs from the one where the run was planned');
+    await expect(prepare(refused, at)).rejects.toThrow('differs from the one where the run was planned');
     expect(reads.splice(0)).toEqual(['refused with 1']);
-    await prepare({ ...trial, id: 'good', fingerprints }, trial);
-    await expect(prepare(refused, trial)).rejects.toThrow('differs from the one where the run was planned');
+    await prepare({ ...trial, id: 'good', fingerprints }, at);
+    await expect(prepare(refused, at)).rejects.toThrow('differs from the one where the run was planned');
     expect(reads).toEqual(['good with 2', 'refused with 2', 'refused with 3']);
   });
 });

@@ -93,6 +93,11 @@ export function queueOf({ model, fingerprints, task, method, engine, versions }:
   return createHash('sha256').update(needs).digest('hex').slice(0, 16);
 }
 
+/** Whether a name is one of `queueOf`. Other programs may have written to the same list. */
+export function isQueue(name: string): boolean {
+  return /^[0-9a-f]{16}$/.test(name);
+}
+
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
 const id = v.pipe(v.string(), v.maxLength(200), v.regex(/^[A-Za-z0-9][\w.-]*$/));
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));

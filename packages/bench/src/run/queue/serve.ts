@@ -11,6 +11,7 @@ import { throttled, type TrialProgress } from '../recorder.js';
 import { WORKER_DIED, type WorkerOutcome } from '../runner.js';
 import {
   announce,
+  isQueue,
   leave,
   LOCK_MS,
   LOCK_RENEWAL_MS,
@@ -161,6 +162,9 @@ interface TrialSource {
   close(): Promise<void>;
 }
 
+/** The most queues to keep open: BullMQ opens a connection for each. */
+const MOST_QUEUES = 100;
+
 /** Opens queues as runs announce them, and closes them when they end. */
 function openSource(redis: Redis, { name, say }: { name: string; say: (line: string) => void }): TrialSource {
   const queues = new Map<string, QueueWorker<TrialJob>>();
@@ -182,9 +186,10 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
   };
   return {
     async next() {
-      const announced = await redis.zrange(QUEUES_KEY, 0, -1);
-      await closeAllBut(announced);
-      const names = announced.filter((queue) => !refusals.has(queue));
+      const announced = (await redis.zrange(QUEUES_KEY, 0, -1)).filter(isQueue);
+      const wanted = announced.filter((queue) => !refusals.has(queue));
+      const names = await mostUrgent(redis, wanted);
+      await closeAllBut(announced.length > MOST_QUEUES ? names : announced);
       for (let tried = 0; tried < names.length; tried++) {
         const queue = names[turn++ % names.length] as string; // round-robin over queues, oldest trial first
         const token = randomUUID();
@@ -197,6 +202,17 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
     refused: refusals.current,
     close: () => closeAllBut([]),
   };
+}
+
+/** At most `MOST_QUEUES` of some queues: those in which a job waits, then those whose jobs are running or delayed. */
+async function mostUrgent(redis: Redis, queues: readonly string[]): Promise<readonly string[]> {
+  if (queues.length <= MOST_QUEUES) return queues;
+  const having = async (...states: string[]): Promise<string[]> => {
+    const keys = queues.map((queue) => states.map((state) => `${PREFIX}:${queue}:${state}`));
+    const counts = await Promise.all(keys.map((some) => redis.exists(some)));
+    return queues.filter((_, index) => counts[index] !== 0);
+  };
+  return [...new Set([...(await having('wait')), ...(await having('active', 'delayed'))])].slice(0, MOST_QUEUES);
 }
 
 /** The queues that this worker leaves to others, with the reasons. */
