@@ -40,7 +40,8 @@ function isByNoise({ tied = [] }: TunedRow): boolean {
 
 /** The choice, in words. */
 export function choiceOf(row: TunedRow): string {
-  if (row.chosen === null) return 'none: every one failed';
+  if (row.chosen === null)
+    return row.tried.some(({ score }) => score !== null) ? 'none: a process died' : 'none: every one failed';
   const chosen = formatSmall(row.chosen);
   const { length } = row.tied ?? [];
   return isByNoise(row)

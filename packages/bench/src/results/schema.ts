@@ -216,7 +216,7 @@ const tuning = v.object({
   ),
   /** The rates within one standard error of the best one; the middle one is chosen. */
   tied: v.exactOptional(v.pipe(v.array(amount), v.maxLength(100))),
-  /** The chosen rate; null if every rate failed. */
+  /** The chosen rate; null if every rate failed, or if the process of a trial died. */
   chosen: v.nullable(amount),
 });
 

@@ -44,11 +44,7 @@ export function plannedPreparer(open: () => Prepare): (trial: Trial, at: TrialPa
  * Prepares a trial that was planned on another machine.
  * @throws PeftError if the versions, method, model or rows here differ from the plan.
  */
-export async function prepareAsPlanned(
-  trial: Trial,
-  at: TrialPaths,
-  prepare: Prepare,
-): Promise<PreparedTrial> {
+export async function prepareAsPlanned(trial: Trial, at: TrialPaths, prepare: Prepare): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
   const changed = changeOf(trial, prepared);

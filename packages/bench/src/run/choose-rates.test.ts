@@ -153,6 +153,19 @@ describe('chooseRates', () => {
     expect(choice([null, null, null])?.chosen).toBeNull();
   });
 
+  it('chooses none if the process of a trial died, which says nothing about its rate', () => {
+    const results = resultsOf(row, [0.1, null, 0.3]).map((result) =>
+      result.status === 'failed' ? { ...result, error: { code: 'PEFT_WORKER', message: 'killed' } } : result,
+    );
+    const [tuned] = chooseRates([row], results);
+    expect(tuned).toMatchObject({
+      chosen: null,
+      tied: [],
+      tried: [{ score: 0.1 }, { error: 'killed' }, { score: 0.3 }],
+    });
+    expect(widened(context(), [row], [tuned ?? expect.fail()])).toBeUndefined(); // 0.3 is at the edge only so far
+  });
+
   it('uses the chosen rate at every budget and seed of that task, and changes no other trial', () => {
     const before = planTrials(context({ methods: ['lora', 'head'] }));
     const after = planTrials(context({ methods: ['lora', 'head'] }), [choice([0.1, 0.3, 0.2]) ?? expect.fail()]);

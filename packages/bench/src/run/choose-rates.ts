@@ -3,10 +3,12 @@ import { pairedStandardError } from '../report/statistics/resampling.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { TriedRate, TunedArm } from '../study/trials.js';
 import { orientedScore, type Candidates } from '../study/tuning.js';
+import { WORKER_DIED } from './runner.js';
 
 /**
  * Chooses a learning rate for every arm from the results of its candidates. The best rate has the best mean score; of
- * the rates within one paired standard error of it, the middle one is chosen. A rate with a failed trial ranks last.
+ * the rates within one paired standard error of it, the middle one is chosen. A rate with a failed trial ranks last; if
+ * the process of a trial died, which says nothing about its rate, none is chosen, and a rerun tries that trial again.
  */
 export function chooseRates(candidates: readonly Candidates[], results: readonly TrialResult[]): TunedArm[] {
   const byId = new Map(results.map((result) => [result.id, result] as const));
@@ -19,7 +21,9 @@ export function chooseRates(candidates: readonly Candidates[], results: readonly
     const metrics = new Set(selections.map(({ metric }) => metric));
     const [metric = null] = metrics.size === 1 ? metrics : [];
     const lowerIsBetter = selections[0]?.lowerIsBetter ?? false;
-    return { ...arm, metric, lowerIsBetter, ...chosenOf(outcomes, { lowerIsBetter }) };
+    const chosen = chosenOf(outcomes, { lowerIsBetter });
+    const isJudged = !outcomes.some(({ results: ofRate }) => ofRate.some(hasDied));
+    return { ...arm, metric, lowerIsBetter, ...chosen, ...(!isJudged && { tied: [], chosen: null }) };
   });
 }
 
@@ -64,6 +68,10 @@ function standardError(a: Outcome, b: Outcome): number | null {
   const errors = tasks.map((task) => pairedStandardError(ofTask(a, task), ofTask(b, task)));
   const whole = Math.sqrt(errors.reduce((sum, error) => sum + error ** 2, 0)) / tasks.length;
   return Number.isFinite(whole) ? whole : null;
+}
+
+function hasDied(result: TrialResult): boolean {
+  return result.status === 'failed' && result.error.code === WORKER_DIED;
 }
 
 function isDone(result: TrialResult): result is DoneTrial {

@@ -7,8 +7,8 @@ import { syntheticTrial } from '../../test/synthetic-results.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import type { DoneTrial } from '../results/schema.js';
 import { composeStudy } from '../study/study.js';
-import { trialOf, type Trial, type TrialContext } from '../study/trials.js';
-import { runTrials, tune } from './run-trials.js';
+import { planTrials, trialOf, type Trial, type TrialContext } from '../study/trials.js';
+import { failUntunableTrials, runTrials, tune } from './run-trials.js';
 import type { TrialEvents, TrialRunner } from './runner.js';
 
 const study = composeStudy([
@@ -126,6 +126,35 @@ describe('tune', () => {
     expect(first?.map(({ tried, chosen }) => [tried.length, chosen])).toEqual([[3, 0.04]]);
     expect(again).toEqual(first);
     expect(JSON.parse(await readFile(join(folder, 'tuning.json'), 'utf8'))).toEqual({ arms: first });
+  });
+
+  it('fails the trials of an arm that has lost a process, and a rerun tries again', async () => {
+    const signal = new AbortController().signal;
+    let hasRoom = false;
+    const dying: TrialRunner = {
+      async run(trials, events, ends) {
+        const dies = ({ settings: { learningRate } }: Trial): boolean => learningRate === 0.02 && !hasRoom;
+        for (const trial of trials.filter(dies))
+          await events.onFailed(trial, { code: 'PEFT_WORKER', message: 'killed' });
+        await runner.run(
+          trials.filter((trial) => !dies(trial)),
+          events,
+          ends,
+        );
+      },
+      close: () => Promise.resolve(),
+    };
+    const run = { out: folder, runner: failUntunableTrials(dying), tasks, signal };
+    const once = planTrials(plan, await tune(plan, run));
+    const [failed] = await runTrials(folder, once, run);
+    expect(failed).toMatchObject({
+      status: 'failed',
+      error: {
+        message: expect.stringMatching(/^no learning rate was chosen, .* \(0\.02\); rerun .*: killed$/) as string,
+      },
+    });
+    hasRoom = true;
+    expect((await tune(plan, run))?.map(({ chosen }) => chosen)).toEqual([0.04]);
   });
 
   it('chooses nothing if the run is stopped before every rate has a result', async () => {

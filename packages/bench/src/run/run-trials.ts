@@ -6,7 +6,7 @@ import { printable } from '../report/format.js';
 import { withNewestDate, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
 import { checkpointFolder, removeCheckpoint, tuningFolder } from '../results/folder.js';
 import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
-import type { Trial, TrialContext, TunedArm } from '../study/trials.js';
+import type { TriedRate, Trial, TrialContext, TunedArm } from '../study/trials.js';
 import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
 import { chooseRates } from './choose-rates.js';
 import { openProgress, showWarningsBy, type Progress } from './progress.js';
@@ -173,14 +173,12 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
   return tuned;
 }
 
-/** Wraps a runner so that trials whose learning rates all failed in tuning fail at once, without a run. */
+/** Wraps a runner so that trials for which tuning chose no learning rate fail at once, without a run. */
 export function failUntunableTrials(runner: TrialRunner): TrialRunner {
   return {
     async run(trials, events, signal) {
       for (const trial of trials.filter(({ tuning }) => tuning?.chosen === null)) {
-        const tried = trial.tuning?.tried ?? [];
-        const rates = tried.map(({ learningRate }) => learningRate).join(', ');
-        const message = `all learning rates (${rates}) failed: ${tried[0]?.error ?? 'no error was recorded'}`;
+        const message = whyUntuned(trial.tuning?.tried ?? []);
         events.onStart(trial);
         await events.onFailed(trial, { code: 'PEFT_TRAINING', message });
       }
@@ -192,4 +190,14 @@ export function failUntunableTrials(runner: TrialRunner): TrialRunner {
     },
     close: () => runner.close(),
   };
+}
+
+function whyUntuned(tried: readonly TriedRate[]): string {
+  const failed = tried.filter(({ score }) => score === null);
+  const rates = failed.map(({ learningRate }) => learningRate).join(', ');
+  const what =
+    failed.length === tried.length
+      ? `all learning rates (${rates}) failed`
+      : `no learning rate was chosen, since a process died that tried one (${rates}); rerun the command to try again`;
+  return `${what}: ${failed[0]?.error ?? 'no error was recorded'}`;
 }

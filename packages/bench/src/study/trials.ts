@@ -222,7 +222,10 @@ export interface TunedRate {
    * them.
    */
   readonly tied: readonly number[];
-  /** The middle rate of `tied`, or the lower of two middle ones; null if every rate failed. */
+  /**
+   * The middle rate of `tied`, or the lower of two middle ones; null if every rate failed, or if the process of a trial
+   * died.
+   */
   readonly chosen: number | null;
 }
 

@@ -108,12 +108,13 @@ function byRate(a: { readonly learningRate: number }, b: { readonly learningRate
   return a.learningRate - b.learningRate;
 }
 
-/** Whether the best rate is the first or the last one, and no inner rate is as good. */
+/** Whether the best rate is known to be the first or the last one, and no inner rate is as good; or if all rates failed. */
 function isAtEdge(arm: TunedArm): boolean {
   const { tried } = arm;
   const scores = tried.map((rate) => orientedScore(rate, arm));
   const best = Math.max(...scores);
-  return !scores.slice(1, -1).includes(best) || best === -Infinity;
+  if (best === -Infinity) return true;
+  return arm.chosen !== null && !scores.slice(1, -1).includes(best);
 }
 
 function nextRate(arm: TunedArm): number {
