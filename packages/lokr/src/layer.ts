@@ -50,6 +50,7 @@ export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLaye
       return tf.add(at.base(), dropped(tf.mul(change, scaling), site, config, at.ctx));
     },
     deltaWeight: (values) => kronecker(factorOf(values, 'lokrW1'), factorOf(values, 'lokrW2'), scaling),
+    isIndependent: true,
     counted: [],
     storedParameters: () => storedAt(site, r, config),
   };

@@ -1,6 +1,17 @@
-import { hostTensor } from '@peftjs/core';
+import { addAdapter, attach, hostTensor, mergeAdapter, predict, setAdapter } from '@peftjs/core';
 import { linearSite, tensorAt, transposed, type HostTensor, type Site } from '@peftjs/core/method';
-import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import {
+  contextOf,
+  forwardOf,
+  initialOf,
+  layerOf,
+  layersOf,
+  referenceExecutor,
+  relativeDistance,
+  tensorsOf,
+  toyEvaluationData,
+  toyModel,
+} from '@peftjs/core/testing';
 import { lokr, type LokrConfig } from '@peftjs/lokr';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -139,4 +150,18 @@ describe('a file', () => {
       expect.objectContaining({ code: 'PEFT_CHECKPOINT', path }),
     );
   });
+});
+
+it.each(['default', 'second'])('%s of two active adapters is merged apart, with the same outputs', async (name) => {
+  const configured = lokr({ r: 1, initWeights: false, targetModules: ['query'] });
+  const peft = attach(toyModel(), configured, { seed: 1 });
+  addAdapter(peft, configured, { adapterName: 'second' });
+  setAdapter(peft, ['default', 'second']);
+  const outputs = async (): Promise<number[]> =>
+    (await predict(peft, toyEvaluationData(2, 1).batches, { executor: await referenceExecutor() })).flatMap((row) => [
+      ...row,
+    ]);
+  const before = await outputs();
+  mergeAdapter(peft, { adapterNames: [name] });
+  expect(relativeDistance(await outputs(), before)).toBeLessThan(1e-5);
 });

@@ -158,8 +158,8 @@ function assertSeparable(peft: PeftModel, merged: readonly string[]): void {
 
 /** Whether two layers of a module surely give the same output in both orders: each adds a change, not both to the bias. */
 function canSwap(a: AdapterLayer, b: AdapterLayer): boolean {
-  const justAdds = ({ toLora, deltaWeight, mergedBias }: AdapterLayer): boolean =>
-    toLora !== undefined || (deltaWeight === undefined && mergedBias !== undefined);
+  const justAdds = ({ toLora, isIndependent = toLora !== undefined, deltaWeight, mergedBias }: AdapterLayer): boolean =>
+    isIndependent || (deltaWeight === undefined && mergedBias !== undefined);
   return justAdds(a) && justAdds(b) && !(a.mergedBias && b.mergedBias);
 }
 

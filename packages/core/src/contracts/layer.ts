@@ -51,6 +51,11 @@ export interface AdapterLayer {
    */
   deltaWeight?(values: HostTensors, module: FrozenModule): Float32Array;
   /**
+   * Whether the layer adds the same change to whatever comes before it: neither `forward` nor `deltaWeight` reads the
+   * module's tensors. Default: whether it has `toLora`.
+   */
+  readonly isIndependent?: boolean;
+  /**
    * Returns the module's bias `[out]` with this layer merged, where the layer changes it. `module` as for
    * `deltaWeight`.
    */

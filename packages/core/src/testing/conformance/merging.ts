@@ -68,6 +68,18 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     for (const name of ['default', 'second']) mergeAdapter(inTurn, { adapterNames: [name] });
     expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
   });
+  it('merges one of two that act together with the same output, or refuses', async () => {
+    const peft = await fresh();
+    if (!canActTogether(peft)) return;
+    setAdapter(peft, ['default', 'second']);
+    const together = await outputs(peft);
+    try {
+      mergeAdapter(peft, { adapterNames: ['second'] });
+    } catch (error) {
+      expect(error).toBeInstanceOf(UnsupportedError);
+    }
+    expectClose(await outputs(peft), together);
+  });
   it('does not delete a merged adapter', async () => {
     const peft = await fresh();
     mergeAdapter(peft);
