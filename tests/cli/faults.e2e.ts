@@ -130,3 +130,20 @@ describe('a clock that is set back during a run', () => {
     expect(await readFile(join(out, 'report.md'), 'utf8')).not.toMatch(/-\d+(\.\d+)? ?s\b/);
   });
 });
+
+describe.skipIf(process.platform !== 'linux')('too few open files (with sh, on Linux)', () => {
+  // Running the sources needs some more before the first line of ours.
+  const few = process.env['PEFTJS_BUILT'] ? 30 : 60;
+
+  it('end the command in one line that says what to do', async () => {
+    const command = `ulimit -n ${few} && exec "${process.execPath}" "${BIN}" "$@"`;
+    const child = spawn('sh', ['-c', command, 'sh', ...flags, join(folder, 'few')], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    expect(await once(child, 'close')).toEqual([2, null]);
+    expect(said).toMatch(/^peft-bench: EMFILE: too many open files, .*\. Allow more open files \(ulimit -n\)\n$/);
+  });
+});

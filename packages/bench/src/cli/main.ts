@@ -6,6 +6,7 @@ import { commandName } from '../registry/command-name.js';
 import { packageRoot } from '../registry/packages.js';
 import { printable, printableLines } from '../report/format.js';
 import { showWarning } from '../run/progress.js';
+import { remedyFor } from '../results/remedies.js';
 import { failureOf } from '../run/runner.js';
 import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
@@ -37,8 +38,9 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.code === 'commander.help') return BAD_INPUT; // no command: the help is printed
   const { code, message } = failureOf(error);
   const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
-  process.stderr.write(`${commandName}: ${printable(line)}\n`);
-  if (!code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
+  const remedy = remedyFor(error);
+  process.stderr.write(`${commandName}: ${printable(line)}${remedy ? `. ${remedy}` : ''}\n`);
+  if (!remedy && !code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
     process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
   }
   return BAD_INPUT;

@@ -7,6 +7,7 @@ import * as v from 'valibot';
 import { diskStorage, PeftError } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { isDead, ownIdentity, type ProcessIdentity } from '@peftjs/models';
+import { remedyFor } from './remedies.js';
 
 /** The folder of a run's checkpoints. */
 export function checkpointFolder(folder: string): string {
@@ -107,20 +108,9 @@ async function filesIn(folder: string): Promise<string[]> {
   return readdir(folder).catch(() => []);
 }
 
-const REMEDIES: Readonly<Record<string, string>> = {
-  ENOSPC: 'Make room on the disk',
-  EDQUOT: 'Make room in the quota',
-  EROFS: 'Make the file system writable',
-  EACCES: 'Make the folder writable',
-  EPERM: 'Make the folder writable',
-  EMFILE: 'Allow more open files (ulimit -n)',
-  ENFILE: 'Allow more open files',
-};
-
 /** Says what to do about a file that could not be written. */
 export function remedyOf({ cause }: CheckpointError): string {
-  const { code } = (cause ?? {}) as { readonly code?: unknown };
-  return (typeof code === 'string' && REMEDIES[code]) || 'Fix that';
+  return remedyFor(cause) ?? 'Fix that';
 }
 
 /** The lock of one run on its folder. */

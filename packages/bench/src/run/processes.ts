@@ -39,6 +39,7 @@ export function startWorker(env: Readonly<Record<string, string>> = {}): Worker 
     serialization: 'advanced',
     env: { ...process.env, ...env },
   });
+  child.on('error', () => undefined); // `askWorker` says why a process cannot be started
   return { process: child, lastLine: lastOutput(child) };
 }
 
@@ -71,11 +72,15 @@ export function askWorker(
     const onExit = (code: number | null, killedBy: string | null): void => {
       settle({ type: 'failed', error: deathOf(code, killedBy, lastLine()) });
     };
+    const onError = ({ message }: Error): void => {
+      const error = { code: WORKER_DIED, message: `the worker process cannot be started: ${message}` };
+      if (child.pid === undefined) settle({ type: 'failed', error });
+    };
     const settle = (outcome: WorkerOutcome): void => {
-      child.off('message', onMessage).off('exit', onExit);
+      child.off('message', onMessage).off('exit', onExit).off('error', onError);
       resolve(outcome);
     };
-    child.on('message', onMessage).on('exit', onExit);
+    child.on('message', onMessage).on('exit', onExit).on('error', onError);
     child.send(request, () => undefined); // an unreachable process is reported by 'exit'
   });
 }
