@@ -211,7 +211,10 @@ function seedNotes({ rows, resampled }: Noted): string[] {
     'seeds and rows': `the mean: seeds and judged rows are drawn anew, the same rows for all arms of a task (${ROW_RESAMPLES} resamples)`,
     mixed: `the mean over seeds and, of tasks whose result files hold their rows, over rows`,
   };
-  const few = fewest > 3 ? '' : ` With ${fewest} seeds they are little more than the range seen.`;
+  const few =
+    fewest > 10
+      ? ''
+      : ` With ${fewest} seeds they are ${fewest > 3 ? 'too narrow' : 'little more than the range seen'}.`;
   return [`Intervals are 95 % percentile bootstrap intervals of ${of[resampled]}.${few}`];
 }
 
