@@ -147,7 +147,7 @@ describe.skipIf(!hasRedis)(title, () => {
     const run = watched(startBench([...flags, '--method', 'head', '--queue', url, '--out', join(folder, 'few')]));
     let most = 0;
     const count = async (): Promise<void> => {
-      most = Math.max(most, (await client.client('LIST')).trim().split('\n').length);
+      most = Math.max(most, ((await client.client('LIST')) as string).trim().split('\n').length);
     };
     const counting = setInterval(() => void count(), 100);
     expect(await run.ended).toBe(0);

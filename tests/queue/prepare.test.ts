@@ -6,7 +6,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { composeStudy } from '../../packages/bench/src/study/study.js';
 import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/study/trials.js';
 import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import { assertAsPlanned, dataFingerprint, plannedPreparer, prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
+import {
+  assertAsPlanned,
+  dataFingerprint,
+  plannedPreparer,
+  prepareAsPlanned,
+} from '../../packages/bench/src/run/as-planned.js';
 import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tinyTask } from '../cli/tiny-task.js';

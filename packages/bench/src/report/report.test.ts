@@ -206,11 +206,12 @@ describe('renderReport', () => {
     expect(page).toContain('uci-sentiment, wordnet-supersense');
     const markdown = renderMarkdown(tuned, summarise(tuned, { reference: 'lora' }));
     expect(markdown).toContain('| sora | uci-sentiment, wordnet-supersense | failed | 0.876 | 0.002 |');
-    const hopeless = failedTrial(
-      { ...(tuned.find(({ arm }) => arm === 'sora') as DoneTrial), tuning: { ...tuning, chosen: null } },
-      'NaN',
-    );
-    expect(await reportOf([...results, hopeless])).toContain('none: every one failed');
+    const untuned = (tried: typeof tuning.tried): TrialResult[] => {
+      const trial = tuned.find(({ arm }) => arm === 'sora') as DoneTrial;
+      return [...results, failedTrial({ ...trial, tuning: { tried, chosen: null } }, 'NaN')];
+    };
+    expect(await reportOf(untuned(tuning.tried.slice(0, 1)))).toContain('none: every one failed');
+    expect(await reportOf(untuned(tuning.tried))).toContain('none: a process died');
     expect(await reportOf(results)).not.toContain('Learning rates tried');
   });
 

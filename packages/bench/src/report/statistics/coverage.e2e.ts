@@ -25,7 +25,7 @@ function coverage(seeds: number, draw: (rng: Rng) => number, studies = 1_000): n
 
 it.each(stated)('intervals of %i seeds cover the mean as often as the page says', (seeds, ...percentages) => {
   for (const [index, draw] of distributions.entries()) {
-    expect(Math.abs(coverage(seeds as number, draw) - (percentages[index] as number))).toBeLessThan(3);
+    expect(Math.abs(coverage(seeds, draw) - (percentages[index] as number))).toBeLessThan(3);
   }
 });
 

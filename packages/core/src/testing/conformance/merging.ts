@@ -68,18 +68,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     for (const name of ['default', 'second']) mergeAdapter(inTurn, { adapterNames: [name] });
     expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
   });
-  it('merges one of two that act together with the same output, or refuses', async () => {
-    const peft = await fresh();
-    if (!canActTogether(peft)) return;
-    setAdapter(peft, ['default', 'second']);
-    const together = await outputs(peft);
-    try {
-      mergeAdapter(peft, { adapterNames: ['second'] });
-    } catch (error) {
-      expect(error).toBeInstanceOf(UnsupportedError);
-    }
-    expectClose(await outputs(peft), together);
-  });
+  testMergingApart(suite);
   it('does not delete a merged adapter', async () => {
     const peft = await fresh();
     mergeAdapter(peft);
@@ -97,6 +86,22 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     expect([peft.merged, peft.mergedWeights]).toEqual([[], {}]);
     expect(() => mergeAndUnload(peft)).toThrow(CheckpointError);
     expect(() => mergeAndUnload(peft, { safeMerge: false })).not.toThrow();
+  });
+}
+
+/** Tests that merging one of two active adapters keeps the outputs, or is refused. */
+function testMergingApart<C extends TargetConfig>(suite: Suite<C>): void {
+  it('merges one of two that act together with the same output, or refuses', async () => {
+    const peft = await twoAdapters(suite)();
+    if (!canActTogether(peft)) return;
+    setAdapter(peft, ['default', 'second']);
+    const together = await outputsOf(peft, suite);
+    try {
+      mergeAdapter(peft, { adapterNames: ['second'] });
+    } catch (error) {
+      expect(error).toBeInstanceOf(UnsupportedError);
+    }
+    expectClose(await outputsOf(peft, suite), together);
   });
 }
 
