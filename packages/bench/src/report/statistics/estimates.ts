@@ -34,7 +34,7 @@ export function estimate(values: readonly number[]): Estimate {
 
 /**
  * The 95 % percentile bootstrap interval of a mean of strata's means, by drawing with replacement within each stratum.
- * With few values it covers less: 88 % for 7 normal ones (`coverage.e2e.ts`).
+ * With few values it covers less: 88 % for 7 normal ones (`test/coverage.e2e.ts`).
  * Samples of the same size share their resamples, so the interval of `b - a` mirrors that of `a - b`.
  */
 export function bootstrapInterval(strata: readonly (readonly number[])[]): Interval {

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRng, type Rng } from '@peftjs/core/method';
 import { expect, it } from 'vitest';
-import { bootstrapInterval } from './estimates.js';
+import { bootstrapInterval } from '../src/report/statistics/estimates.js';
 
-const page = readFileSync(new URL('../../../../../docs/concepts/comparisons.md', import.meta.url), 'utf8');
+const page = readFileSync(new URL('../../../docs/concepts/comparisons.md', import.meta.url), 'utf8');
 /** Seeds, and the percentages that the page states for normal and for exponential differences. */
 const stated = [...page.matchAll(/^\| (\d+) +\| (\d+) % +\| (\d+) % +\|$/gm)].map((row) => row.slice(1).map(Number));
 
