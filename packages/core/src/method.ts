@@ -50,6 +50,13 @@ export {
   canQuantize,
   type QuantizedTensor,
 } from './quantized.js';
+export {
+  messageProblem,
+  toolsProblem,
+  type ChatMessage,
+  type ChatTool,
+  type ChatToolCall,
+} from './contracts/conversation.js';
 export type { DataKind, Lookup, PastDecoding, ProblemType, Scope, Task, TiedModule } from './contracts/model.js';
 export {
   embeddingSite,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { CheckpointError, DataError } from '@peftjs/core/method';
+import { CheckpointError, DataError, type ChatMessage } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { createChatTemplate, endOfTurnId, type ChatMessage } from '../src/chat-template.js';
+import { createChatTemplate, endOfTurnId } from '../src/chat-template.js';
 
 interface Golden {
   readonly name: string;

@@ -1,6 +1,6 @@
-import { ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { endOfTurnId, type ChatMessage, type ChatTemplate } from '../chat-template.js';
-import { field, shown } from '../json.js';
+import { ConfigError, messageProblem, toolsProblem, UnsupportedError, type ChatMessage, type ChatTool } from '@peftjs/core/method'; // prettier-ignore
+import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
+import { shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { GenerationResult, GenerateOptions } from './options.js';
 
@@ -18,7 +18,16 @@ export interface GenerateChatOptions extends GenerateTextOptions {
    * Renders the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat
    * template.
    */
-  readonly template?: ChatTemplate['render'];
+  readonly template?: ChatTemplate['render'] | undefined;
+  /** The tools that the assistant may call. A call is part of the answer's text, in the model's own form. Default: none. */
+  readonly tools?: readonly ChatTool[] | undefined;
+}
+
+/** What `generateChat` writes. */
+export interface Answer extends ChatMessage {
+  readonly role: 'assistant';
+  /** The text, up to the end of the turn. */
+  readonly content: string;
 }
 
 /** The end of a text whose last character still lacks bytes. */
@@ -79,13 +88,10 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
 export function chatPrompt(
   tokenizer: Tokenizer | undefined,
   messages: unknown,
-  template = tokenizer?.chatTemplate?.render,
+  { template = tokenizer?.chatTemplate?.render, tools }: Pick<GenerateChatOptions, 'template' | 'tools'>,
 ): TextPrompt & { readonly endOfTurn: readonly number[] } {
   const known = required(tokenizer);
-  if (!isConversation(messages)) {
-    const rule = 'expected a list of messages like { role: "user", content: "Who was it?" }';
-    throw new ConfigError(`generateChat: ${rule}, got ${shown(messages)}`, 'messages');
-  }
+  checkConversation(messages, tools);
   if (!template) {
     throw new UnsupportedError(
       "the model has no chat template: pass the one it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
@@ -95,7 +101,7 @@ export function chatPrompt(
   const endOfTurn = endOfTurnId(template, known.specialTokens);
   return {
     tokenizer: known,
-    ids: known.tokenIds(template(messages, { addGenerationPrompt: true })),
+    ids: known.tokenIds(template(messages, { addGenerationPrompt: true, ...(tools && { tools }) })),
     endOfTurn: endOfTurn === undefined ? [] : [endOfTurn],
   };
 }
@@ -105,10 +111,17 @@ function required(tokenizer: Tokenizer | undefined): Tokenizer {
   throw new UnsupportedError('the model has no tokenizer: pass token ids to `generate`', 'tokenizer');
 }
 
-function isConversation(messages: unknown): messages is readonly ChatMessage[] {
-  const isMessage = (one: unknown): boolean =>
-    typeof field(one, 'role') === 'string' && typeof field(one, 'content') === 'string';
-  return Array.isArray(messages) && messages.length > 0 && messages.every(isMessage);
+function checkConversation(messages: unknown, tools: unknown): asserts messages is readonly ChatMessage[] {
+  if (!Array.isArray(messages) || messages.length === 0) {
+    const rule = 'expected a list of messages like { role: "user", content: "Who was it?" }';
+    throw new ConfigError(`generateChat: ${rule}, got ${shown(messages)}`, 'messages');
+  }
+  for (const [index, message] of messages.entries()) {
+    const problem = messageProblem(message);
+    if (problem !== undefined) throw new ConfigError(`generateChat: message ${index + 1}: ${problem}`, 'messages');
+  }
+  const problem = toolsProblem(tools);
+  if (problem !== undefined) throw new ConfigError(`generateChat: ${problem}`, 'tools');
 }
 
 /** Reports the new part of a growing text. */
