@@ -98,11 +98,15 @@ describe('generateChat', () => {
     expect(await generateChat(model, messages, { ...options, template })).toEqual({ role: 'assistant', content });
   });
 
-  it.each([[[]], ['ab'], [[{ role: 'user' }]]])(
+  it.each([
+    [[], 'expected a list of messages like'],
+    ['ab', 'expected a list of messages like'],
+    [[{ role: 'user' }], "message 1: expected 'content' to be a string, got missing"],
+  ])(
     'rejects %j in place of messages, as generateText rejects messages',
-    async (bad) => {
+    async (bad, problem) => {
       const model = await load(settings(MARKED));
-      await expect(generateChat(model, bad as never, { executor })).rejects.toThrow('expected a list of messages like');
+      await expect(generateChat(model, bad as never, { executor })).rejects.toThrow(problem);
       const text = generateText(model, messages as never, { executor });
       await expect(text).rejects.toThrow('for the messages of a conversation use generateChat');
     },

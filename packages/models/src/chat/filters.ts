@@ -6,16 +6,22 @@ import { called, joinedTexts, pairsOf, replacedIn, strip } from './methods.js';
 import { escapedHtml, markedSafe } from './operators.js';
 import { jsonOf, textOf } from './printing.js';
 import { TESTS } from './tests.js';
-import { BLANKS } from './text.js';
+import { BLANKS, splitLines } from './text.js';
 import { compared, isEqual, isList, isMapping, isTrue, itemsOf, numberOf, sizeOf, typeName, type Runtime } from './values.js'; // prettier-ignore
 
 type Filter = (runtime: Runtime, value: Value, given: Arguments) => Value;
 
+/** The filters that apply another filter or a test to each item. */
+const PER_ITEM = /^(?:map|(?:select|reject)(?:attr)?)$/;
+
 /** Applies a filter. @throws Fault for one that is unknown. */
 export function filtered(runtime: Runtime, name: string, value: Value, args: readonly Value[]): Value {
   runtime.budget.items(1);
-  if (name === 'map') return runtime.make.list(itemsOf(runtime, value).map((item) => mapped(runtime, item, args)));
-  if (/^(?:select|reject)(?:attr)?$/.test(name)) return selected(runtime, name, value, args);
+  if (PER_ITEM.test(name)) {
+    const items = isTrue(value) ? itemsOf(runtime, value) : [];
+    if (name !== 'map') return selected(runtime, name, items, args);
+    return runtime.make.list(items.map((item) => mapped(runtime, item, args)));
+  }
   const filter = FILTERS.get(name);
   if (!filter) throw new Fault(`No filter named '${name}'`);
   const [parameters, run] = filter;
@@ -54,11 +60,12 @@ const indent: Filter = (runtime, value, given) => {
   const width = given.value('width');
   const unit = width?.type === 'StringValue' ? width.value : (indentOf(runtime, given.integer('width') ?? 4) ?? '');
   budget.codePoints(text.length);
-  const lines = text.split('\n');
+  const lines = splitLines(`${text}\n`, false);
   budget.items(lines.length);
   budget.characters(text.length + lines.length * unit.length);
   const [isBlankToo, isFirstToo] = [given.truth('blank'), given.truth('first')];
-  const written = lines.map((line, at) => ((at > 0 ? isBlankToo || line !== '' : isFirstToo) ? unit + line : line));
+  const isIndented = (line: string, at: number): boolean => (at === 0 ? isFirstToo : isBlankToo || line !== '');
+  const written = lines.map((line, at) => (isIndented(line, at) ? unit + line : line));
   return make.text(written.join('\n'));
 };
 
@@ -199,7 +206,7 @@ const title: Filter = (runtime, value) => {
 };
 
 /** `select`, `reject`, `selectattr` and `rejectattr`, whose arguments name a test and its argument. */
-function selected(runtime: Runtime, name: string, value: Value, args: readonly Value[]): Value {
+function selected(runtime: Runtime, name: string, items: readonly Value[], args: readonly Value[]): Value {
   const [attribute, rest] = name.endsWith('attr') ? [args[0], args.slice(1)] : [undefined, args];
   const [test, ...others] = rest;
   const testName = test === undefined ? undefined : textOf(runtime, test);
@@ -207,7 +214,7 @@ function selected(runtime: Runtime, name: string, value: Value, args: readonly V
     testName === undefined ? isTrue(part) : tested(runtime, testName, [part, ...others]);
   const isKept = (item: Value): boolean =>
     holds(attribute ? attributeOf(runtime, item, attribute) : item) !== name.startsWith('reject');
-  return runtime.make.list(itemsOf(runtime, value).filter(isKept));
+  return runtime.make.list(items.filter(isKept));
 }
 
 function mapped(runtime: Runtime, item: Value, args: readonly Value[]): Value {

@@ -26,7 +26,10 @@ interface Method<T> {
 
 /** Returns a method of a value; undefined if its type has none of this name. */
 export function methodOf(runtime: Runtime, self: Value, name: string): Value | undefined {
-  if (self.type === 'StringValue') return callable(runtime, self.value, name, TEXT_METHODS);
+  if (self.type === 'StringValue') {
+    if (name === 'format') return runtime.make.callable((args) => formatted(runtime, self.value, args));
+    return callable(runtime, self.value, name, TEXT_METHODS);
+  }
   if (isMapping(self)) return callable(runtime, self, name, DICT_METHODS);
   return isList(self) ? callable(runtime, self, name, LIST_METHODS) : undefined;
 }
@@ -200,6 +203,25 @@ export function joinedTexts(runtime: Runtime, items: readonly Value[], separator
   const length = texts.reduce((sum, text) => sum + text.length + separator.length, 0);
   runtime.budget.characters(length);
   return runtime.make.text(texts.join(separator));
+}
+
+/** Python's `str.format`, for fields without a format: `{}`, `{0}` and `{name}`. */
+function formatted(runtime: Runtime, self: string, args: readonly Value[]): Value {
+  runtime.budget.codePoints(self.length);
+  let [text, next, from] = ['', 0, 0];
+  for (const match of self.matchAll(/\{\{|\}\}|\{(\w*)\}|[{}]/g)) {
+    const [found, field] = match;
+    if (field === undefined && found.length === 1) throw new Fault('format() is supported for fields like {}, {0} and {name}');
+    const key = field === '' ? String(next++) : field;
+    const last = args.at(-1);
+    const named = last?.type === 'KeywordArgumentsValue' ? last.value : undefined;
+    const value = key === undefined ? undefined : /^\d+$/.test(key) ? args[Number(key)] : named?.get(key);
+    if (key !== undefined && !value) throw new Fault(`format() has no argument for the field '${key}'`);
+    text += self.slice(from, match.index) + (value ? textOf(runtime, value) : (found[0] ?? ''));
+    runtime.budget.length(text.length);
+    from = match.index + found.length;
+  }
+  return runtime.make.text(text + self.slice(from));
 }
 
 const TEXT_METHODS: ReadonlyMap<string, Method<string>> = new Map(
