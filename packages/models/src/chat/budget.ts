@@ -3,7 +3,7 @@
  * no single step of an untrusted template can take long.
  */
 
-/** The maximum work of a template, about half a second: 1 for each expression, item or 256 characters. */
+/** The maximum work of a template, at most about a second: 1 for each expression, item or 256 characters. */
 const MAX_WORK = 200_000;
 const CHARACTERS_OF_WORK = 256;
 /** Reading characters one by one takes longer. */

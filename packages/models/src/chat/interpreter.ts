@@ -81,6 +81,14 @@ class Jump extends Error {
   }
 }
 
+/** An error takes longer than an expression. */
+const JUMP_WORK = 8;
+
+function jump({ budget }: Machine, isBreak: boolean): never {
+  budget.items(JUMP_WORK);
+  throw new Jump(isBreak);
+}
+
 const STATEMENTS: ReadonlySet<string> = new Set(['Set', 'Macro', 'Comment']);
 
 /** Writes the text of a block. */
@@ -113,12 +121,8 @@ const HANDLERS: Readonly<Record<string, (machine: Machine, node: never, scope: S
   Block: (machine, { body }: Body, scope) => machine.make.text(block(machine, body, machine.inner(scope))),
   Macro: macro,
   CallStatement: callStatement,
-  Break: () => {
-    throw new Jump(true);
-  },
-  Continue: () => {
-    throw new Jump(false);
-  },
+  Break: (machine) => jump(machine, true),
+  Continue: (machine) => jump(machine, false),
 };
 
 interface Name extends Node {
