@@ -125,7 +125,9 @@ const REASONING = ['reasoning_content', 'thinking', 'reasoning'];
 
 /** Prepares a message as transformers does: without empty fields, and with its reasoning under two names. */
 function asTransformers(message: ChatMessage): Record<string, unknown> {
-  const filled = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== null && value !== undefined));
+  const filled = Object.fromEntries(
+    Object.entries(message).filter(([, value]) => value !== null && value !== undefined),
+  );
   const reasoning = REASONING.map((name) => filled[name]).find((value) => value !== undefined);
   return reasoning === undefined ? filled : { thinking: reasoning, ...filled, reasoning_content: reasoning };
 }

@@ -26,6 +26,11 @@ interface Golden {
   readonly cases: readonly Case[];
 }
 
+interface Known {
+  readonly conversations: readonly Conversation[];
+  readonly templates: readonly Golden[];
+}
+
 interface Drawn {
   readonly conversations: readonly Conversation[];
   readonly tokens: Readonly<Record<string, string>>;
@@ -34,13 +39,13 @@ interface Drawn {
   readonly cases: readonly (Case & { readonly template: string })[];
 }
 
-function fixture<T>(name: string): T {
+function fixture(name: string): unknown {
   const bytes = readFileSync(new URL(`fixtures/${name}.json.gz`, import.meta.url));
-  return JSON.parse(gunzipSync(bytes).toString('utf8')) as T;
+  return JSON.parse(gunzipSync(bytes).toString('utf8'));
 }
 
-const known = fixture<{ conversations: readonly Conversation[]; templates: readonly Golden[] }>('chat-templates');
-const drawn = fixture<Drawn>('chat-drawn');
+const known = fixture('chat-templates') as Known;
+const drawn = fixture('chat-drawn') as Drawn;
 
 const hello: readonly ChatMessage[] = [{ role: 'user', content: 'hello' }];
 const file = 'tokenizer_config.json';

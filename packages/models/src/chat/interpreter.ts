@@ -10,7 +10,7 @@ import { checkName, namespaceOf } from './globals.js';
 import { memberOf, sliceOf } from './members.js';
 import { COMPARISONS, OPERATORS, signed } from './operators.js';
 import { textOf } from './printing.js';
-import { isList, isMapping, isTrue, itemsOf, typeName, undefinedError, type Runtime } from './values.js';
+import { isMapping, isTrue, itemsOf, typeName, type Runtime } from './values.js';
 
 /** A parsed template. */
 export interface Program {
@@ -134,7 +134,8 @@ function variable({ make, budget, ...machine }: Machine, { value: name }: Name, 
   for (let one: Scope | undefined = scope; one; one = one.parent) {
     budget.items(1 / 8);
     const found = one.variables.get(name);
-    if (found && name === 'namespace' && found.type === 'FunctionValue') return namespaceOf({ make, budget, ...machine });
+    if (found && name === 'namespace' && found.type === 'FunctionValue')
+      return namespaceOf({ make, budget, ...machine });
     if (found) return found;
   }
   return make.missing(`'${name}' is undefined`);
@@ -162,9 +163,7 @@ function comparison(machine: Machine, node: Binary, scope: Scope): { readonly ho
   const { operator, left, right } = node;
   const before = left.type === 'BinaryExpression' ? (left as Binary) : undefined;
   const isChain = before && COMPARISONS[before.operator.value] && before.operator.within === operator.within;
-  const start = isChain
-    ? comparison(machine, before, scope)
-    : { holds: true, last: machine.evaluate(left, scope) };
+  const start = isChain ? comparison(machine, before, scope) : { holds: true, last: machine.evaluate(left, scope) };
   if (!start.holds) return start;
   const last = machine.evaluate(right, scope);
   return { holds: COMPARISONS[operator.value]?.(machine, start.last, last) ?? false, last };
@@ -222,7 +221,11 @@ function member(machine: Machine, { object, property, computed }: Member, scope:
 }
 
 /** Assigns. A block that is assigned has its own variables, and names in a namespace begin with a letter. */
-function set(machine: Machine, node: Node & Partial<Body> & { assignee: Node; value: Node | null }, scope: Scope): Value {
+function set(
+  machine: Machine,
+  node: Node & Partial<Body> & { assignee: Node; value: Node | null },
+  scope: Scope,
+): Value {
   const { assignee, value, body } = node;
   if (assignee.type === 'MemberExpression') checkName(((assignee as Member).property as Name).value);
   return machine.library(value ? node : ({ ...node, value: { type: 'Block', body } } as Node), scope);
@@ -237,7 +240,9 @@ interface Loop extends Body {
 /** Runs a loop. Each round has its own variables. */
 function loop(machine: Machine, { loopvar, iterable, body, defaultBlock }: Loop, scope: Scope): Value {
   const { lhs, test: condition } =
-    iterable.type === 'SelectExpression' ? (iterable as Node & { lhs: Node; test: Node }) : { lhs: iterable, test: undefined };
+    iterable.type === 'SelectExpression'
+      ? (iterable as Node & { lhs: Node; test: Node })
+      : { lhs: iterable, test: undefined };
   const all = itemsOf(machine, machine.evaluate(lhs, scope));
   const opened = (item: Value): Scope => {
     const inner = machine.inner(scope);
@@ -270,7 +275,8 @@ function assign(machine: Machine, target: Node, value: Value, scope: Scope): voi
   }
   const targets = (target as Node & { readonly value: readonly Node[] }).value;
   const items = itemsOf(machine, value);
-  if (items.length !== targets.length) throw new Fault(`expected ${targets.length} values to unpack, got ${items.length}`);
+  if (items.length !== targets.length)
+    throw new Fault(`expected ${targets.length} values to unpack, got ${items.length}`);
   targets.forEach((one, index) => {
     assign(machine, one, items[index] as Value, scope);
   });

@@ -46,7 +46,8 @@ function addText(
   { kind, sign }: { readonly kind?: string | undefined; readonly sign?: string | undefined },
 ): void {
   const text = reader.source.slice(reader.at, end);
-  const kept = sign === '-' ? stripEnd(text) : kind !== '{' && kind && sign !== '+' ? withoutIndent(reader, text) : text;
+  const kept =
+    sign === '-' ? stripEnd(text) : kind !== '{' && kind && sign !== '+' ? withoutIndent(reader, text) : text;
   if (kept !== '') reader.tokens.push({ type: 'Text', value: kept });
 }
 
@@ -149,7 +150,8 @@ function codeToken(source: string, at: number): (Token & { readonly length: numb
     return { type: 'NumericLiteral', value: integer.replaceAll('_', ''), length: integer.length };
   }
   const quoted = match(STRING, source, at);
-  if (quoted !== undefined) return { type: 'StringLiteral', value: unescaped(quoted.slice(1, -1)), length: quoted.length };
+  if (quoted !== undefined)
+    return { type: 'StringLiteral', value: unescaped(quoted.slice(1, -1)), length: quoted.length };
   const operator = match(OPERATOR, source, at);
   if (operator === undefined) return undefined;
   return { type: OPERATORS[operator] as string, value: operator, length: operator.length };

@@ -17,7 +17,8 @@ export interface Member {
  */
 export function memberOf(runtime: Runtime, owner: Value, { key, isName }: Member): Value {
   if (owner.type === 'UndefinedValue') throw undefinedError(owner);
-  const method = (): Value | undefined => (key.type === 'StringValue' ? methodOf(runtime, owner, key.value) : undefined);
+  const method = (): Value | undefined =>
+    key.type === 'StringValue' ? methodOf(runtime, owner, key.value) : undefined;
   const found = isName ? (method() ?? itemOf(runtime, owner, key)) : (itemOf(runtime, owner, key) ?? method());
   if (found) return found;
   const name = key.type === 'StringValue' ? `'${key.value}'` : String(numberOf(key) ?? typeName(key));

@@ -108,7 +108,8 @@ function edge(has: (text: string, other: string) => boolean): Method<string> {
       const other = given.required(FIRST);
       const options = isList(other) && other.type === 'TupleValue' ? itemsOf(runtime, other) : [other];
       const matches = options.some((option) => {
-        if (option.type !== 'StringValue') throw new Fault(`expected a text or a tuple of texts, got ${typeName(option)}`);
+        if (option.type !== 'StringValue')
+          throw new Fault(`expected a text or a tuple of texts, got ${typeName(option)}`);
         runtime.budget.characters(option.value.length);
         return has(self, option.value);
       });
@@ -157,7 +158,10 @@ function partitioning(find: (text: string, separator: string) => number, isFromE
   };
 }
 
-function removing(has: (text: string, part: string) => boolean, rest: (text: string, length: number) => string): Method<string> {
+function removing(
+  has: (text: string, part: string) => boolean,
+  rest: (text: string, length: number) => string,
+): Method<string> {
   return {
     parameters: NAMELESS(1),
     run({ make, budget }, self, given) {
@@ -211,7 +215,8 @@ function formatted(runtime: Runtime, self: string, args: readonly Value[]): Valu
   let [text, next, from] = ['', 0, 0];
   for (const match of self.matchAll(/\{\{|\}\}|\{(\w*)\}|[{}]/g)) {
     const [found, field] = match;
-    if (field === undefined && found.length === 1) throw new Fault('format() is supported for fields like {}, {0} and {name}');
+    if (field === undefined && found.length === 1)
+      throw new Fault('format() is supported for fields like {}, {0} and {name}');
     const key = field === '' ? String(next++) : field;
     const last = args.at(-1);
     const named = last?.type === 'KeywordArgumentsValue' ? last.value : undefined;

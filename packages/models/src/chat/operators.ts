@@ -81,7 +81,9 @@ function concatenate(runtime: Runtime, left: Value, right: Value): Value {
 
 /** Adds to a text that the filter `safe` marks as HTML: the other text is escaped. */
 function addHtml(runtime: Runtime, left: Value, right: Value): Value {
-  const [start, end] = [left, right].map((one) => (runtime.safe.has(one) ? textOf(runtime, one) : escapedHtml(runtime, one)));
+  const [start, end] = [left, right].map((one) =>
+    runtime.safe.has(one) ? textOf(runtime, one) : escapedHtml(runtime, one),
+  );
   return markedSafe(runtime, `${start ?? ''}${end ?? ''}`);
 }
 

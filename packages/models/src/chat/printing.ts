@@ -141,7 +141,7 @@ function jsonScalar(to: JsonWriter, value: Exclude<Value, List | Mapping>): stri
     case 'IntegerValue':
       return String(value.value);
     case 'FloatValue':
-      return Number.isFinite(value.value) ? floatText(value.value) : JSON_NUMBERS[floatText(value.value)] ?? '';
+      return Number.isFinite(value.value) ? floatText(value.value) : (JSON_NUMBERS[floatText(value.value)] ?? '');
     case 'BooleanValue':
       return String(value.value);
     case 'NullValue':

@@ -93,7 +93,7 @@ export function splitLines(text: string, keepEnds: boolean): string[] {
   return parts.at(-1) === '' ? lines.slice(0, -1) : lines;
 }
 
-const LINE_END = /(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])/;
+const LINE_END = new RegExp('(\\r\\n|[\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029])');
 
 /** Replaces the first `most` occurrences of a text; -1 for all. */
 export function replaced(text: string, from: string, to: string, most: number): string {
