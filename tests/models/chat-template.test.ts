@@ -99,7 +99,7 @@ describe('generateChat', () => {
   });
 
   it.each([
-    [[], 'expected a list of messages like'],
+    [[], 'expected messages, got none'],
     ['ab', 'expected a list of messages like'],
     [[{ role: 'user' }], "message 1: expected 'content' to be a string, got missing"],
   ])('rejects %j in place of messages, as generateText rejects messages', async (bad, problem) => {

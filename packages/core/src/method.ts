@@ -51,6 +51,7 @@ export {
   type QuantizedTensor,
 } from './quantized.js';
 export {
+  conversationProblem,
   messageProblem,
   toolsProblem,
   type ChatMessage,

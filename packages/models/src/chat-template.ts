@@ -4,7 +4,7 @@
  * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, DataError, messageProblem, toolsProblem, type ChatMessage, type ChatTool } from '@peftjs/core/method'; // prettier-ignore
+import { CheckpointError, DataError, conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/method';
 import { Fault, openBudget, Refusal } from './chat/budget.js';
 import { globalsOf, valueOf } from './chat/globals.js';
 import { openRuntime, parsed, rendered, type Program } from './chat/interpreter.js';
@@ -86,7 +86,8 @@ export async function createChatTemplate({ source, file, tokens }: ChatTemplateS
   return {
     source,
     render(messages, { addGenerationPrompt, tools }) {
-      checkConversation(messages, tools);
+      const problem = conversationProblem(messages, tools);
+      if (problem !== undefined) throw new DataError(`chat template: ${problem}`, 'messages');
       try {
         program ??= checkedProgram(jinja, source);
         const runtime = openRuntime(jinja, openBudget());
@@ -110,14 +111,6 @@ export async function createChatTemplate({ source, file, tokens }: ChatTemplateS
 function checkedProgram(jinja: Jinja, source: string): Program {
   if (source.length <= MAX_TEMPLATE) return parsed(jinja, source);
   throw new Fault(`expected at most ${MAX_TEMPLATE} characters, got ${source.length}`);
-}
-
-function checkConversation(messages: readonly ChatMessage[], tools: unknown): void {
-  const problems = [...messages.map(messageProblem), toolsProblem(tools)];
-  const at = problems.findIndex((problem) => problem !== undefined);
-  if (at < 0) return;
-  const where = at < messages.length ? `message ${at + 1}` : 'the tools';
-  throw new DataError(`${where} of the conversation: ${problems[at] ?? ''}`, 'messages');
 }
 
 /** The names under which a message's reasoning is known. */

@@ -148,13 +148,14 @@ describe('messages and tools', () => {
   });
 
   it.each<[string, unknown, unknown, string]>([
-    ['a message that is not one', [7], undefined, 'message 1 of the conversation: expected a message with a role'],
-    ['no content', [...hello, { role: 'user' }], undefined, "message 2 of the conversation: expected 'content' to be a string"], // prettier-ignore
+    ['no messages', null, undefined, 'chat template: expected a list of messages'],
+    ['a message that is not one', [7], undefined, 'message 1: expected a message with a role'],
+    ['no content', [...hello, { role: 'user' }], undefined, "message 2: expected 'content' to be a string"], // prettier-ignore
     ['tool calls that are no list', [{ role: 'assistant', tool_calls: call }], undefined, "expected 'tool_calls' to be a list"], // prettier-ignore
     ['a call without a function', [{ role: 'assistant', tool_calls: [call, {}] }], undefined, "expected 'tool_calls[1]' to be like"], // prettier-ignore
     ['a name that is no text', [{ ...hello[0], name: 7 }], undefined, "expected 'name' to be a string, got 7"],
     ['a function as a field', [{ ...hello[0], run: () => 1 }], undefined, 'a function is not JSON'],
-    ['tools that are no list', hello, tool, "the tools of the conversation: expected 'tools' to be a list"],
+    ['tools that are no list', hello, tool, "chat template: expected 'tools' to be a list"],
     ['a tool without a name', hello, [{ type: 'function', function: {} }], "expected 'tools[0]' to be like"],
   ])('are refused for %s', async (_, messages, tools, problem) => {
     const work = rendered('x', messages as ChatMessage[], tools as ChatTool[] | undefined);

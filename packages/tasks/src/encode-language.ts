@@ -1,4 +1,4 @@
-import { ConfigError, DataError, warnOnce, type ChatTool } from '@peftjs/core/method';
+import { ConfigError, conversationProblem, DataError, warnOnce, type ChatTool } from '@peftjs/core/method';
 import { checkPositive, IGNORED } from './encode.js';
 import { isChatSet, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
@@ -199,9 +199,12 @@ interface Segment {
 /**
  * ChatML: each message is written between `<|im_start|>`, followed by its role, and `<|im_end|>`. It has no form for
  * tools.
- * @throws DataError for a conversation with tools or tool calls.
+ * @throws DataError for a conversation with tools or tool calls, and for anything else than messages.
  */
-export const chatML: ChatTemplate = (messages, { addGenerationPrompt, tools }) => {
+export const chatML: ChatTemplate = (messages, options) => {
+  const problem = conversationProblem(messages);
+  if (problem !== undefined) throw new DataError(`ChatML: ${problem}`, 'messages');
+  const { addGenerationPrompt, tools } = { ...options };
   const calling = messages.find(({ tool_calls: calls }) => calls && calls.length > 0);
   if (calling || (tools && tools.length > 0)) {
     const found = calling ? "a message with 'tool_calls'" : "'tools'";

@@ -56,6 +56,16 @@ const TOOL = '{ "type": "function", "function": { "name": .., "parameters": .. }
 const CALL = '{ "type": "function", "function": { "name": .., "arguments": .. } }';
 const TEXTS = ['reasoning_content', 'tool_call_id', 'name'];
 
+/** Returns what is wrong with the messages of a conversation and its tools. Undefined if nothing is. */
+export function conversationProblem(messages: unknown, tools?: unknown): string | undefined {
+  if (!Array.isArray(messages)) {
+    return `expected a list of messages like { role: "user", content: "Who was it?" }, got ${describe(messages)}`;
+  }
+  const problems = messages.map(messageProblem);
+  const at = problems.findIndex((problem) => problem !== undefined);
+  return at < 0 ? toolsProblem(tools) : `message ${at + 1}: ${problems[at] ?? ''}`;
+}
+
 /** Returns what is wrong with a message, as "expected .., got ..". Undefined if nothing is. */
 export function messageProblem(message: unknown): string | undefined {
   if (!isRecord(message)) return `expected a message with a role and a content, got ${describe(message)}`;

@@ -7,7 +7,18 @@ import { escapedHtml, markedSafe } from './operators.js';
 import { jsonOf, textOf } from './printing.js';
 import { TESTS } from './tests.js';
 import { BLANKS, splitLines } from './text.js';
-import { compared, isEqual, isList, isMapping, isTrue, itemsOf, numberOf, sizeOf, typeName, type Runtime } from './values.js'; // prettier-ignore
+import {
+  compared,
+  isEqual,
+  isList,
+  isMapping,
+  isTrue,
+  itemsOf,
+  numberOf,
+  sizeOf,
+  typeName,
+  type Runtime,
+} from './values.js';
 
 type Filter = (runtime: Runtime, value: Value, given: Arguments) => Value;
 

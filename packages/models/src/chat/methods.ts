@@ -182,7 +182,11 @@ const replace: Method<string> = {
 export function replacedIn(
   { make, budget }: Runtime,
   text: string,
-  { from = '', to = '', most = -1 }: Partial<Readonly<Record<'from' | 'to', string | undefined>>> & { readonly most?: number | undefined }, // prettier-ignore
+  {
+    from = '',
+    to = '',
+    most = -1,
+  }: Partial<Readonly<Record<'from' | 'to', string | undefined>>> & { readonly most?: number | undefined },
 ): Value {
   budget.search(text.length, from.length);
   const found = from === '' ? text.length + 1 : text.split(from).length - 1;
@@ -235,7 +239,11 @@ const TEXT_METHODS: ReadonlyMap<string, Method<string>> = new Map(
     lower: mapping((text) => text.toLowerCase(), 3),
     upper: mapping((text) => text.toUpperCase(), 3),
     title: mapping(inTitleCase, 3),
-    swapcase: mapping((text) => text.replace(/\p{Cased}/gu, (one) => (one === one.toLowerCase() ? one.toUpperCase() : one.toLowerCase())), 3), // prettier-ignore
+    swapcase: mapping(
+      (text) =>
+        text.replace(/\p{Cased}/gu, (one) => (one === one.toLowerCase() ? one.toUpperCase() : one.toLowerCase())),
+      3,
+    ),
     strip: stripping(strip),
     lstrip: stripping(stripStart),
     rstrip: stripping(stripEnd),
@@ -269,8 +277,14 @@ const TEXT_METHODS: ReadonlyMap<string, Method<string>> = new Map(
     join,
     partition: partitioning((text, other) => text.indexOf(other), false),
     rpartition: partitioning((text, other) => text.lastIndexOf(other), true),
-    removeprefix: removing((text, part) => text.startsWith(part), (text, length) => text.slice(length)), // prettier-ignore
-    removesuffix: removing((text, part) => text.endsWith(part), (text, length) => text.slice(0, -length)), // prettier-ignore
+    removeprefix: removing(
+      (text, part) => text.startsWith(part),
+      (text, length) => text.slice(length),
+    ),
+    removesuffix: removing(
+      (text, part) => text.endsWith(part),
+      (text, length) => text.slice(0, -length),
+    ),
     isalpha: asking(/^\p{L}+$/u),
     isalnum: asking(/^[\p{L}\p{N}]+$/u),
     isdigit: asking(/^[\p{Nd}\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u2080-\u2089]+$/u),

@@ -2,7 +2,17 @@
 import { Fault } from './budget.js';
 import type { Value } from './jinja.js';
 import { textOf } from './printing.js';
-import { compared, isEqual, isList, isMapping, itemsOf, numberOf, typeName, undefinedError, type Runtime } from './values.js'; // prettier-ignore
+import {
+  compared,
+  isEqual,
+  isList,
+  isMapping,
+  itemsOf,
+  numberOf,
+  typeName,
+  undefinedError,
+  type Runtime,
+} from './values.js';
 
 type Operator = (runtime: Runtime, left: Value, right: Value) => Value;
 

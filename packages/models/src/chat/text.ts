@@ -93,7 +93,8 @@ export function splitLines(text: string, keepEnds: boolean): string[] {
   return parts.at(-1) === '' ? lines.slice(0, -1) : lines;
 }
 
-const LINE_END = new RegExp('(\\r\\n|[\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029])');
+const LINE_ENDS = '\\n-\\r\\x1c-\\x1e\\x85\\u2028\\u2029';
+const LINE_END = new RegExp(`(\\r\\n|[${LINE_ENDS}])`);
 
 /** Replaces the first `most` occurrences of a text; -1 for all. */
 export function replaced(text: string, from: string, to: string, most: number): string {
@@ -117,9 +118,6 @@ export function lengthOf(text: string): number {
   return text.length - pairs;
 }
 
-/** The position in code points of a position in UTF-16 units. */
-export const pointsBefore = (text: string, unit: number): number => lengthOf(text.slice(0, unit));
-
 /** The first character in title case, and the others in lower case. */
 export function capitalized(text: string): string {
   const [first = ''] = text;
@@ -128,7 +126,10 @@ export function capitalized(text: string): string {
 
 /** Python's `str.title`: each run of letters begins in title case. */
 export function inTitleCase(text: string): string {
-  return text.replace(/(\p{Cased})(\p{Cased}*)/gu, (_, first: string, rest: string) => titled(first) + lowerAfter(first, rest)); // prettier-ignore
+  return text.replace(
+    /(\p{Cased})(\p{Cased}*)/gu,
+    (_, first: string, rest: string) => titled(first) + lowerAfter(first, rest),
+  );
 }
 
 /** Lower case of a text after a character, which decides the form of a final sigma. */

@@ -39,7 +39,14 @@ import {
   type GenerateOptions,
   type GenerationSettings,
 } from './options.js';
-import { chatPrompt, textPrompt, writeText, type Answer, type GenerateChatOptions, type GenerateTextOptions } from './text.js'; // prettier-ignore
+import {
+  chatPrompt,
+  textPrompt,
+  writeText,
+  type Answer,
+  type GenerateChatOptions,
+  type GenerateTextOptions,
+} from './text.js';
 
 /** The executor that runs a model. */
 interface OnExecutor {

@@ -1,4 +1,10 @@
-import { ConfigError, messageProblem, toolsProblem, UnsupportedError, type ChatMessage, type ChatTool } from '@peftjs/core/method'; // prettier-ignore
+import {
+  ConfigError,
+  conversationProblem,
+  UnsupportedError,
+  type ChatMessage,
+  type ChatTool,
+} from '@peftjs/core/method';
 import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
 import { shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
@@ -87,11 +93,13 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
  */
 export function chatPrompt(
   tokenizer: Tokenizer | undefined,
-  messages: unknown,
+  messages: readonly ChatMessage[],
   { template = tokenizer?.chatTemplate?.render, tools }: Pick<GenerateChatOptions, 'template' | 'tools'>,
 ): TextPrompt & { readonly endOfTurn: readonly number[] } {
   const known = required(tokenizer);
-  checkConversation(messages, tools);
+  const problem =
+    conversationProblem(messages, tools) ?? (messages.length === 0 ? 'expected messages, got none' : undefined);
+  if (problem !== undefined) throw new ConfigError(`generateChat: ${problem}`, 'messages');
   if (!template) {
     throw new UnsupportedError(
       "the model has no chat template: pass the one it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
@@ -109,19 +117,6 @@ export function chatPrompt(
 function required(tokenizer: Tokenizer | undefined): Tokenizer {
   if (tokenizer) return tokenizer;
   throw new UnsupportedError('the model has no tokenizer: pass token ids to `generate`', 'tokenizer');
-}
-
-function checkConversation(messages: unknown, tools: unknown): asserts messages is readonly ChatMessage[] {
-  if (!Array.isArray(messages) || messages.length === 0) {
-    const rule = 'expected a list of messages like { role: "user", content: "Who was it?" }';
-    throw new ConfigError(`generateChat: ${rule}, got ${shown(messages)}`, 'messages');
-  }
-  for (const [index, message] of messages.entries()) {
-    const problem = messageProblem(message);
-    if (problem !== undefined) throw new ConfigError(`generateChat: message ${index + 1}: ${problem}`, 'messages');
-  }
-  const problem = toolsProblem(tools);
-  if (problem !== undefined) throw new ConfigError(`generateChat: ${problem}`, 'tools');
 }
 
 /** Reports the new part of a growing text. */
