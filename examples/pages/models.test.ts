@@ -25,6 +25,8 @@ import {
   pushToHub,
   saveMerged,
   saveOnnx,
+  type ChatMessage,
+  type ChatTool,
 } from '@peftjs/models';
 import {
   causalEvaluation,
@@ -140,6 +142,24 @@ describe('writing', () => {
     const answer = await generateChat(model, messages, { executor: compiled(), maxNewTokens: 40 }); // { role, content }
     const prompt = model.tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true }); // the prompt of the answer
     // #endregion answer
+    // #region tools
+    const tool: ChatTool = {
+      type: 'function',
+      function: {
+        name: 'weather',
+        description: 'The weather in a city',
+        parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+      },
+    };
+    const call = { type: 'function', function: { name: 'weather', arguments: { city: 'Lima' } } } as const;
+    const asked: ChatMessage[] = [
+      { role: 'user', content: 'Is it warm in Lima?' },
+      { role: 'assistant', tool_calls: [call] },
+      { role: 'tool', name: 'weather', content: '21 degrees' },
+    ];
+    const reply = await generateChat(model, asked, { executor: compiled(), tools: [tool] });
+    // #endregion tools
+    expect(reply.role).toBe('assistant');
     expect(prompt).toBe('What is an atom?: ');
     expect(answer).toMatchObject({ role: 'assistant', content: expect.stringMatching(/./) as string });
   });

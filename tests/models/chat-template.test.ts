@@ -98,16 +98,20 @@ describe('generateChat', () => {
     expect(await generateChat(model, messages, { ...options, template })).toEqual({ role: 'assistant', content });
   });
 
-  it.each([[[]], ['ab'], [[{ role: 'user' }]]])(
-    'rejects %j in place of messages, as generateText rejects messages',
-    async (bad) => {
-      const model = await load(settings(MARKED));
-      await expect(generateChat(model, bad as never, { executor })).rejects.toThrow('expected a list of messages like');
-      const text = generateText(model, messages as never, { executor });
-      await expect(text).rejects.toThrow('for the messages of a conversation use generateChat');
-    },
-  );
+  it.each([
+    [[], 'expected messages, got none'],
+    ['ab', 'expected a list of messages like'],
+    [[{ role: 'user' }], "message 1: expected 'content' to be a string, got missing"],
+  ])('rejects %j in place of messages, as generateText rejects messages', async (bad, problem) => {
+    const model = await load(settings(MARKED));
+    await expect(generateChat(model, bad as never, { executor })).rejects.toThrow(problem);
+    const text = generateText(model, messages as never, { executor });
+    await expect(text).rejects.toThrow('for the messages of a conversation use generateChat');
+  });
 });
+
+/** Found while loading, where nothing but the template's work can be limited. */
+const SHARED_LIST = '{% set a=[1,1] %}' + '{% set a=[a,a,a,a,a,a,a,a] %}'.repeat(9) + '{{ a|tojson }}';
 
 describe('the end of a turn', () => {
   it.each([
@@ -115,6 +119,7 @@ describe('the end of a turn', () => {
     ['the first one of several', CHATML.replace('<|im_end|>', '..<|im_start|><|im_end|>'), MARKS, [END, IM_START]],
     ['undefined if the vocabulary has no such token', CHATML, [], [END]],
     ['undefined if the template cannot be rendered', '{% for %}', MARKS, [END]],
+    ['undefined if the template prints a shared list of a billion numbers', SHARED_LIST, MARKS, [END]],
   ])('is %s', async (_, template, marks, ids) => {
     expect((await loadChatML(template, marks)).model.eosTokenIds).toEqual(ids);
   });

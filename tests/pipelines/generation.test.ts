@@ -3,7 +3,7 @@ import { replaceAdapter } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, generateChat, generateText, type ChatMessage, type PretrainedModel } from '@peftjs/models';
-import { pipeline, type Pipelines } from '@peftjs/pipelines';
+import { pipeline, type Pipelines, type TextGenerationOptions } from '@peftjs/pipelines';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { characterDecoder, sonnet } from '../models/characters.js';
 import { methods } from './tiny.js';
@@ -84,6 +84,20 @@ describe('conversations', () => {
   });
 });
 
+it('conversations are written with their tools', async () => {
+  const [name, messages] = ['Thou art more lovely', [{ role: 'user', content: 'Shall I' }]] as const;
+  const tools = [{ type: 'function', function: { name } }] as const;
+  const template: NonNullable<TextGenerationOptions['template']> = (_, { tools: given }) =>
+    given?.[0]?.function.name ?? 'Shall';
+  const options = { maxNewTokens: 5, template };
+  const answer = await generateText(model, name, { executor, maxNewTokens: 5 });
+  const content = (await generateChat(model, messages, { executor, ...options, tools })).content;
+  expect(content).toBe(answer);
+  expect(await write(messages, { ...options, tools })).toEqual([
+    { generated_text: [...messages, { role: 'assistant', content }] },
+  ]);
+});
+
 describe('bad input is rejected:', () => {
   it.each<[unknown, object, string]>([
     [
@@ -96,6 +110,8 @@ describe('bad input is rejected:', () => {
     ['Shall', { maxTokens: 4 }, "text-generation: option 'maxTokens' is unknown"],
     ['Shall', { maxNewTokens: 0 }, "option 'maxNewTokens' is 0"],
     ['Shall', { template: () => '' }, "text-generation: option 'template' is for conversations, got a text"],
+    ['Shall', { tools: [] }, "text-generation: option 'tools' is for conversations, got a text"],
+    [[{ role: 'user', content: 'Shall' }], { tools: [7] }, "generateChat: expected 'tools[0]' to be like"],
     ['Shall', { returnFullText: 1 }, "text-generation: option 'returnFullText' is 1"],
   ])('%j with %j', async (prompt, options, message) => {
     await expect(write(prompt as string, options)).rejects.toThrow(message);

@@ -50,6 +50,14 @@ export {
   canQuantize,
   type QuantizedTensor,
 } from './quantized.js';
+export {
+  conversationProblem,
+  messageProblem,
+  toolsProblem,
+  type ChatMessage,
+  type ChatTool,
+  type ChatToolCall,
+} from './contracts/conversation.js';
 export type { DataKind, Lookup, PastDecoding, ProblemType, Scope, Task, TiedModule } from './contracts/model.js';
 export {
   embeddingSite,

@@ -4,16 +4,12 @@
  * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, DataError } from '@peftjs/core/method';
+import { CheckpointError, DataError, conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/method';
+import { Fault, openBudget, Refusal } from './chat/budget.js';
+import { globalsOf, valueOf } from './chat/globals.js';
+import { openRuntime, parsed, rendered, type Program } from './chat/interpreter.js';
+import type { Jinja, Value } from './chat/jinja.js';
 import { reasonOf } from './json.js';
-
-/** One message of a conversation. */
-export interface ChatMessage {
-  /** Usually 'system', 'user', 'assistant' or 'tool': the template decides which roles exist. */
-  readonly role: string;
-  /** The text of the message. */
-  readonly content: string;
-}
 
 /** Renders conversations as a model reads them. */
 export interface ChatTemplate {
@@ -22,10 +18,18 @@ export interface ChatTemplate {
   /**
    * Renders a conversation as text, including its start and end tokens. With `addGenerationPrompt`, the text ends with
    * the opening of the assistant's next message.
-   * @throws DataError when the template rejects the conversation.
+   * @throws DataError when the template rejects the conversation, or a message or tool has another form.
    * @throws CheckpointError when the template is broken, too large, or exceeds its limits on work or output.
    */
-  readonly render: (messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }) => string;
+  readonly render: (messages: readonly ChatMessage[], options: RenderOptions) => string;
+}
+
+/** Options of a chat template's `render`. */
+export interface RenderOptions {
+  /** Whether the text ends with the opening of the assistant's next message. */
+  readonly addGenerationPrompt: boolean;
+  /** The tools that the assistant may call. Default: none. */
+  readonly tools?: readonly ChatTool[] | undefined;
 }
 
 /** A conversation that ends with an answer, used to find the text that a template writes after one. */
@@ -74,58 +78,25 @@ export interface ChatTemplateSource {
 
 /** The maximum size of a template in characters. The longest in use, with tools in four forms, have about 20,000. */
 export const MAX_TEMPLATE = 2 ** 16;
-/**
- * The maximum work of a template, about half a second. Each expression counts 1, plus 1 per item or 256 characters of
- * its result.
- */
-const MAX_WORK = 200_000;
-const CHARACTERS_OF_WORK = 256;
-/** The maximum length of one string, in characters. */
-const MAX_CHARACTERS = 2 ** 22;
-const MAX_RANGE = 100_000;
-
-/** A value in a running template. */
-interface Value {
-  readonly value: unknown;
-}
-
-interface Scope {
-  set(name: string, value: unknown): unknown;
-}
-
-/** Declared here because the package's own types import files without extensions, which NodeNext does not resolve. */
-interface Jinja {
-  readonly Environment: new () => Scope;
-  readonly Interpreter: new (scope: Scope) => {
-    evaluate(node: unknown, scope: unknown): Value;
-    run(program: unknown): Value;
-  };
-  tokenize(template: string, options: { readonly lstrip_blocks: boolean; readonly trim_blocks: boolean }): unknown[];
-  parse(tokens: unknown[]): unknown;
-}
-
-/** Thrown by a template's `raise_exception`. */
-class Refusal extends Error {}
-
-/** Thrown when a template exceeds its limits. */
-class Fault extends Error {}
 
 /** Creates a chat template. It is parsed on first use: a model with a broken template can still do other tasks. */
 export async function createChatTemplate({ source, file, tokens }: ChatTemplateSource): Promise<ChatTemplate> {
   const jinja = (await import('@huggingface/jinja')) as unknown as Jinja;
-  let program: unknown;
+  let program: Program | undefined;
   return {
     source,
-    render(messages, { addGenerationPrompt }) {
+    render(messages, { addGenerationPrompt, tools }) {
+      const problem = conversationProblem(messages, tools);
+      if (problem !== undefined) throw new DataError(`chat template: ${problem}`, 'messages');
       try {
-        program ??= parsed(jinja, source);
-        return rendered(jinja, program, {
-          ...tokens,
-          messages: messages.map(({ role, content }) => ({ role, content })),
-          add_generation_prompt: addGenerationPrompt,
-          tools: null,
-          documents: null,
-        });
+        program ??= checkedProgram(jinja, source);
+        const runtime = openRuntime(jinja, openBudget());
+        const given = { ...tokens, messages: messages.map(asTransformers), add_generation_prompt: addGenerationPrompt };
+        const variables: Record<string, Value> = globalsOf(runtime);
+        for (const [name, data] of Object.entries({ ...given, tools: tools ?? null, documents: null })) {
+          variables[name] = valueOf(runtime, data);
+        }
+        return rendered(jinja, program, { runtime, variables });
       } catch (cause) {
         const reason = reasonOf(cause instanceof Error ? cause.message : cause);
         if (cause instanceof Refusal) {
@@ -137,78 +108,19 @@ export async function createChatTemplate({ source, file, tokens }: ChatTemplateS
   };
 }
 
-function parsed(jinja: Jinja, source: string): unknown {
-  if (source.length > MAX_TEMPLATE) {
-    throw new Fault(`expected at most ${MAX_TEMPLATE} characters, got ${source.length}`);
-  }
-  return jinja.parse(jinja.tokenize(source, { lstrip_blocks: true, trim_blocks: true })); // as in transformers
+function checkedProgram(jinja: Jinja, source: string): Program {
+  if (source.length <= MAX_TEMPLATE) return parsed(jinja, source);
+  throw new Fault(`expected at most ${MAX_TEMPLATE} characters, got ${source.length}`);
 }
 
-function rendered({ Environment, Interpreter }: Jinja, program: unknown, variables: Record<string, unknown>): string {
-  const scope = new Environment();
-  for (const [name, value] of Object.entries({ ...GLOBALS, ...variables })) scope.set(name, value);
-  const interpreter = new Interpreter(scope);
-  const evaluate = interpreter.evaluate.bind(interpreter);
-  let work = 0;
-  interpreter.evaluate = (node, inner) => {
-    const result = evaluate(node, inner);
-    work += 1 + workOf(result);
-    if (work > MAX_WORK) throw new Fault('it runs too long');
-    return result;
-  };
-  return String(interpreter.run(program).value);
-}
+/** The names under which a message's reasoning is known. */
+const REASONING = ['reasoning_content', 'thinking', 'reasoning'];
 
-/** Returns the work that a result counts, on top of its expression. */
-function workOf({ value }: Value): number {
-  if (Array.isArray(value)) return value.length;
-  if (typeof value !== 'string') return 0;
-  if (value.length > MAX_CHARACTERS) throw new Fault(`it writes more than ${MAX_CHARACTERS} characters`);
-  return value.length / CHARACTERS_OF_WORK;
-}
-
-/** The globals that Jinja and transformers provide. */
-const GLOBALS: Readonly<Record<string, unknown>> = {
-  true: true,
-  false: false,
-  none: null,
-  True: true,
-  False: false,
-  None: null,
-  range,
-  raise_exception: (message: unknown) => {
-    throw new Refusal(String(message));
-  },
-  strftime_now: fixedDate,
-};
-
-function range(...limits: readonly unknown[]): number[] {
-  const numbers = limits.filter((limit) => typeof limit === 'number');
-  const [start, stop] = numbers.length > 1 ? (numbers as [number, number]) : [0, numbers[0] ?? 0];
-  const step = numbers[2] ?? 1;
-  const length = Math.max(0, Math.ceil((stop - start) / step));
-  if (!(length <= MAX_RANGE)) throw new Fault(`its range exceeds ${MAX_RANGE}`);
-  return Array.from({ length }, (_, index) => start + index * step);
-}
-
-/** 26 July 2024, the fallback date of templates. Today's date would make runs irreproducible. */
-const DATE: Readonly<Record<string, string>> = {
-  d: '26',
-  m: '07',
-  b: 'Jul',
-  B: 'July',
-  y: '24',
-  Y: '2024',
-  a: 'Fri',
-  A: 'Friday',
-  j: '208',
-  H: '00',
-  I: '12',
-  M: '00',
-  S: '00',
-  p: 'AM',
-};
-
-function fixedDate(format: unknown): string {
-  return String(format).replace(/%-?([A-Za-z])/g, (all, letter: string) => DATE[letter] ?? all);
+/** Prepares a message as transformers does: without empty fields, and with its reasoning under two names. */
+function asTransformers(message: ChatMessage): Record<string, unknown> {
+  const filled = Object.fromEntries(
+    Object.entries(message).filter(([, value]) => value !== null && value !== undefined),
+  );
+  const reasoning = REASONING.map((name) => filled[name]).find((value) => value !== undefined);
+  return reasoning === undefined ? filled : { thinking: reasoning, ...filled, reasoning_content: reasoning };
 }

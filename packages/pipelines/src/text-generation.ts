@@ -51,6 +51,7 @@ const GENERATION_OPTIONS = [
   'stopStrings',
   'onText',
   'template',
+  'tools',
 ];
 const OPTIONS = [...GENERATION_OPTIONS, 'returnFullText', 'adapter'];
 
@@ -88,8 +89,9 @@ async function written(
   isFull: boolean,
 ): Promise<Prompt> {
   if (typeof prompt !== 'string') return [...prompt, await generator.generateChat(prompt, settings)];
-  if (settings.template !== undefined) {
-    throw new ConfigError("text-generation: option 'template' is for conversations, got a text", 'template');
+  for (const option of ['template', 'tools'] as const) {
+    if (settings[option] === undefined) continue;
+    throw new ConfigError(`text-generation: option '${option}' is for conversations, got a text`, option);
   }
   const text = await generator.generateText(prompt, settings);
   return isFull ? prompt + text : text;

@@ -1,4 +1,4 @@
-import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
+import { ConfigError, conversationProblem, DataError, warnOnce, type ChatTool } from '@peftjs/core/method';
 import { checkPositive, IGNORED } from './encode.js';
 import { isChatSet, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
@@ -115,7 +115,7 @@ function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked
 }
 
 function segmentsOf(row: PromptRow | ChatRow, template: ChatTemplate, name: string): Segment[] {
-  if ('messages' in row) return chatSegments(row.messages, template, name);
+  if ('messages' in row) return chatSegments(row, template, name);
   return [
     { text: row.prompt, learnt: false },
     { text: row.completion, learnt: true },
@@ -185,7 +185,10 @@ function hasTargets({ labels }: CausalRow): boolean {
  * Writes a conversation in the model's format. With `addGenerationPrompt`, the text ends with the words that open the
  * assistant's next message. Adding messages must not change the text of earlier ones.
  */
-export type ChatTemplate = (messages: readonly Message[], options: { readonly addGenerationPrompt: boolean }) => string;
+export type ChatTemplate = (
+  messages: readonly Message[],
+  options: { readonly addGenerationPrompt: boolean; readonly tools?: readonly ChatTool[] | undefined },
+) => string;
 
 /** A piece of a text, and whether it is learnt. */
 interface Segment {
@@ -193,9 +196,21 @@ interface Segment {
   readonly learnt: boolean;
 }
 
-/** ChatML: each message is written between `<|im_start|>`, followed by its role, and `<|im_end|>`. */
-export const chatML: ChatTemplate = (messages, { addGenerationPrompt }) => {
-  const written = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
+/**
+ * ChatML: each message is written between `<|im_start|>`, followed by its role, and `<|im_end|>`. It has no form for
+ * tools.
+ * @throws DataError for a conversation with tools or tool calls, and for anything else than messages.
+ */
+export const chatML: ChatTemplate = (messages, options) => {
+  const problem = conversationProblem(messages);
+  if (problem !== undefined) throw new DataError(`ChatML: ${problem}`, 'messages');
+  const { addGenerationPrompt, tools } = { ...options };
+  const calling = messages.find(({ tool_calls: calls }) => calls && calls.length > 0);
+  if (calling || (tools && tools.length > 0)) {
+    const found = calling ? "a message with 'tool_calls'" : "'tools'";
+    throw new DataError(`ChatML has no form for tools, got ${found}; use a model with a chat template`, 'messages');
+  }
+  const written = messages.map(({ role, content }) => `<|im_start|>${role}\n${content ?? ''}<|im_end|>\n`).join('');
   return addGenerationPrompt ? `${written}<|im_start|>assistant\n` : written;
 };
 
@@ -204,7 +219,7 @@ export const chatML: ChatTemplate = (messages, { addGenerationPrompt }) => {
  * that closes them.
  * @throws DataError for a template that changes the text of earlier messages.
  */
-function chatSegments(messages: readonly Message[], template: ChatTemplate, name: string): Segment[] {
+function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name: string): Segment[] {
   const segments: Segment[] = [];
   let written = '';
   const add = (upTo: string, learnt: boolean): void => {
@@ -214,8 +229,10 @@ function chatSegments(messages: readonly Message[], template: ChatTemplate, name
   };
   messages.forEach(({ role }, index) => {
     if (role !== 'assistant') return;
-    add(template(messages.slice(0, index), { addGenerationPrompt: true }), false);
-    add(template(messages.slice(0, index + 1), { addGenerationPrompt: false }), true);
+    const write = (upTo: number, addGenerationPrompt: boolean): string =>
+      template(messages.slice(0, upTo), { addGenerationPrompt, ...(tools && { tools }) });
+    add(write(index, true), false);
+    add(write(index + 1, false), true);
   });
   return segments;
 }

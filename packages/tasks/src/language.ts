@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core/method';
+import { DataError, messageProblem, toolsProblem, type ChatMessage, type ChatTool } from '@peftjs/core/method';
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
@@ -22,14 +22,14 @@ export interface PromptRow {
 export interface ChatRow {
   /** The messages, oldest first. */
   readonly messages: readonly Message[];
+  /** The tools that the assistant may call. */
+  readonly tools?: readonly ChatTool[];
 }
 
 /** A message of a conversation. */
-export interface Message {
+export interface Message extends ChatMessage {
   /** The author of the message. */
   readonly role: Role;
-  /** The text of the message. */
-  readonly content: string;
 }
 
 /** The author of a message. */
@@ -82,7 +82,8 @@ const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisf
 
 /**
  * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, or `{"messages": [{"role",
- * "content"}]}`; other fields are ignored. Texts are not trimmed: blanks matter to a language model.
+ * "content"}]}`, also with `"tools"`. All fields of a message are kept for the chat template; other fields of a row are
+ * ignored. Texts are not trimmed: blanks matter to a language model.
  * @throws DataError for the first problem, in one line with the path and the line number.
  */
 export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOptions): Promise<LanguageSet> {
@@ -115,7 +116,7 @@ function documents(text: string, end: DocumentEnd): TextRow[] {
 function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   const [first] = lines;
   const has = (field: string) => first !== undefined && Object.hasOwn(first.object, field);
-  if (has('messages')) return lines.map((line) => ({ messages: messagesOf(line, path) }));
+  if (has('messages')) return lines.map((line) => chatRowOf(line, path));
   if (has('prompt') || has('completion')) {
     return lines.map((line) => ({
       prompt: stringOf(line, 'prompt', path),
@@ -134,21 +135,32 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   );
 }
 
+function chatRowOf(line: JsonLine, path: string): ChatRow {
+  const messages = messagesOf(line, path);
+  const tools = fieldOf(line, 'tools');
+  const problem = toolsProblem(tools);
+  if (problem !== undefined) throw errorAt(path, line.line, problem);
+  return Array.isArray(tools) ? { messages, tools: tools as ChatTool[] } : { messages };
+}
+
 function messagesOf(line: JsonLine, path: string): Message[] {
   const value = fieldOf(line, 'messages');
   if (!Array.isArray(value) || value.length === 0) {
     throw errorAt(path, line.line, `expected "messages" to be a list of messages, got ${shown(value)}`);
   }
-  const messages = value.map((message: unknown) => messageOf(message, line, path));
+  const messages = value.map((message: unknown, index) => messageOf(message, index, { line, path }));
   if (messages.some(({ role }) => role === 'assistant')) return messages;
   throw errorAt(path, line.line, 'expected a message with the role "assistant", which is learnt, got none');
 }
 
-function messageOf(message: unknown, { line }: JsonLine, path: string): Message {
-  const { role, content } = message !== null && typeof message === 'object' ? (message as Record<string, unknown>) : {};
-  if (roles.includes(role) && typeof content === 'string') return { role: role as Role, content };
-  const expected = `a message with a role (${roles.join(', ')}) and a string as content`;
-  throw errorAt(path, line, `expected ${expected}, got ${shown(message)}`);
+function messageOf(message: unknown, index: number, at: { readonly line: JsonLine; readonly path: string }): Message {
+  const problem = messageProblem(message) ?? roleProblem((message as ChatMessage).role);
+  if (problem === undefined) return message as Message;
+  throw errorAt(at.path, at.line.line, `message ${index + 1}: ${problem}`);
+}
+
+function roleProblem(role: string): string | undefined {
+  return roles.includes(role) ? undefined : `expected 'role' to be one of ${roles.join(', ')}, got ${excerpt(role)}`;
 }
 
 function filled(line: JsonLine, field: string, path: string): string {

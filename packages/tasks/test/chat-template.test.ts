@@ -43,6 +43,18 @@ describe('conversations for a model with a chat template', () => {
     expect(told).toEqual([]);
   });
 
+  it('reach the template with their tools, in every part of the row', async () => {
+    const tools = [{ type: 'function', function: { name: 'f' } }] as const;
+    const calls = [{ type: 'function', function: { name: 'f', arguments: {} } }] as const;
+    const naming: ChatTemplate = (all, { tools: given }) =>
+      `${given?.[0]?.function.name ?? '-'}:` +
+      all.map(({ content, tool_calls }) => content ?? `<${tool_calls?.[0]?.function.name ?? ''}>;`).join('');
+    const rows = [{ messages: [messages[0], { role: 'assistant', tool_calls: calls }] as const, tools }];
+    const [row] = encodeLanguage(await languageSet('calls', rows), talking, { maxTokens: 99, template: naming }).rows;
+    expect(written(row?.ids ?? [])).toBe('f:Hi?<f>;');
+    expect(written(row?.labels ?? [])).toBe('_____<f>;');
+  });
+
   it("are written by the caller's template if there is one", async () => {
     const shouted: ChatTemplate = (all, options) => marked(all, options).toUpperCase();
     const [row] = encodeLanguage(await chat, talking, { maxTokens: 99, template: shouted }).rows;
@@ -56,6 +68,15 @@ describe('conversations for a model without a chat template', () => {
     encodeLanguage(await languageSet('more', [{ messages }]), characters, { maxTokens: 99 });
     expect(written(row?.ids ?? [])).toMatch(/^<\|im_start\|>user\nHi\?<\|im_end\|>\n/);
     expect(told).toEqual(['the model has no chat template of its own: conversations are written as ChatML']);
+  });
+
+  it('are refused with tools or tool calls, which ChatML cannot write', async () => {
+    const tools = [{ type: 'function', function: { name: 'f' } }] as const;
+    const calls = [{ type: 'function', function: { name: 'f' } }] as const;
+    const withTools = await languageSet('tools', [{ messages, tools }]);
+    const withCalls = await languageSet('calls', [{ messages: [{ role: 'assistant', tool_calls: calls }] }]);
+    expect(() => encodeLanguage(withTools, characters, { maxTokens: 99 })).toThrow("no form for tools, got 'tools'");
+    expect(() => encodeLanguage(withCalls, characters, { maxTokens: 99 })).toThrow("a message with 'tool_calls'");
   });
 
   it('does not matter for prompts with completions', async () => {

@@ -48,6 +48,20 @@ describe('JSON lines', () => {
     expect((await read(lines({ messages, source: 'x' }))).rows).toEqual([{ messages }]);
   });
 
+  it('may have conversations with tools, whose fields are all kept', async () => {
+    const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }];
+    const call = { id: 'c1', type: 'function', function: { name: 'f', arguments: { a: 1 } } };
+    const calling = [
+      { role: 'user', content: 'a' },
+      { role: 'assistant', content: null, tool_calls: [call], thinking: 'hm' },
+      { role: 'tool', tool_call_id: 'c1', name: 'f', content: 'b' },
+    ];
+    const set = await read(lines({ messages: calling, tools, source: 'x' }));
+    expect(set.rows).toEqual([{ messages: calling, tools }]);
+    expect((await read(lines({ messages: calling }))).fingerprint).not.toBe(set.fingerprint);
+    expect((await read(lines({ messages, tools: null }))).rows).toEqual([{ messages }]);
+  });
+
   it('have the same fingerprint for the same content', async () => {
     const texts = await read(lines({ text: 'a' }, { text: 'b' }));
     expect(texts.fingerprint).toMatch(/^[0-9a-f]{64}$/);
@@ -73,6 +87,34 @@ describe('JSON lines', () => {
     ['no messages', lines({ messages: [] }), 'a.jsonl:1', 'a list of messages'],
     ['an unknown role', lines({ messages: [{ role: 'human', content: 'a' }] }), 'a.jsonl:1', 'assistant', 'human'],
     ['content in parts', lines({ messages: [{ role: 'user', content: [{ text: 'a' }] }] }), 'a.jsonl:1', 'a string'],
+    ['tools that are no list', lines({ messages }, { messages, tools: {} }), 'a.jsonl:2', "'tools' to be a list"],
+    [
+      'a tool without a name',
+      lines({ messages, tools: [{ type: 'function', function: {} }] }),
+      'a.jsonl:1',
+      "'tools[0]'",
+    ],
+    [
+      'tool calls that are no list',
+      lines({ messages: [{ role: 'assistant', tool_calls: 'f' }] }),
+      'a.jsonl:1',
+      'message 1',
+      "'tool_calls' to be a list",
+    ],
+    [
+      'a call without a function',
+      lines({ messages: [...messages, { role: 'assistant', tool_calls: [{}] }] }),
+      'a.jsonl:1',
+      'message 4',
+      "'tool_calls[0]'",
+    ],
+    [
+      'a message without content',
+      lines({ messages: [...messages, { role: 'user' }] }),
+      'a.jsonl:1',
+      'message 4',
+      "'content' to be a string",
+    ],
     ['a message that is null', lines({ messages: [null] }), 'a.jsonl:1', 'null'],
     ['nothing to learn', lines({ messages: [{ role: 'user', content: 'a' }] }), 'a.jsonl:1', '"assistant"', 'none'],
     ['an inherited field', '{"__proto__": {"text": "a"}}', 'a.jsonl:1', '"__proto__"'],

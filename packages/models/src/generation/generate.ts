@@ -10,6 +10,7 @@ import {
   hostIntegers,
   tensorAt,
   type AdapterLayers,
+  type ChatMessage,
   type HostTensors,
   type Rng,
 } from '@peftjs/core/method';
@@ -26,7 +27,6 @@ import {
   type Values,
 } from '@peftjs/core/runtime';
 import type { Decoding } from '../architecture.js';
-import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { candidates, sampleToken, argMax, applyRepetitionPenalty } from './next-token.js';
 import {
@@ -39,7 +39,14 @@ import {
   type GenerateOptions,
   type GenerationSettings,
 } from './options.js';
-import { chatPrompt, textPrompt, writeText, type GenerateChatOptions, type GenerateTextOptions } from './text.js';
+import {
+  chatPrompt,
+  textPrompt,
+  writeText,
+  type Answer,
+  type GenerateChatOptions,
+  type GenerateTextOptions,
+} from './text.js';
 
 /** The executor that runs a model. */
 interface OnExecutor {
@@ -53,7 +60,7 @@ export interface TextGenerator {
   /** {@link generateText} */
   generateText(prompt: string, options?: GenerateTextOptions): Promise<string>;
   /** {@link generateChat} */
-  generateChat(messages: readonly ChatMessage[], options?: GenerateChatOptions): Promise<ChatMessage>;
+  generateChat(messages: readonly ChatMessage[], options?: GenerateChatOptions): Promise<Answer>;
   /** Frees the weights and compiled programs. */
   dispose(): Promise<void>;
 }
@@ -112,7 +119,7 @@ export async function generateChat(
   model: PeftModel | Model,
   messages: readonly ChatMessage[],
   { executor, ...options }: GenerateChatOptions & OnExecutor,
-): Promise<ChatMessage> {
+): Promise<Answer> {
   return withGenerator(model, executor, (generator) => generator.generateChat(messages, options));
 }
 
@@ -147,8 +154,8 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
   return {
     generate: write,
     generateText: async (prompt, options = {}) => writeText(write, textPrompt(tokenizer, prompt), options),
-    async generateChat(messages, { template, ...options } = {}) {
-      const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, template);
+    async generateChat(messages, { template, tools, ...options } = {}) {
+      const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, { template, tools });
       const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
       return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };
     },

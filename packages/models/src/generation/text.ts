@@ -1,6 +1,12 @@
-import { ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { endOfTurnId, type ChatMessage, type ChatTemplate } from '../chat-template.js';
-import { field, shown } from '../json.js';
+import {
+  ConfigError,
+  conversationProblem,
+  UnsupportedError,
+  type ChatMessage,
+  type ChatTool,
+} from '@peftjs/core/method';
+import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
+import { shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
 import type { GenerationResult, GenerateOptions } from './options.js';
 
@@ -18,7 +24,16 @@ export interface GenerateChatOptions extends GenerateTextOptions {
    * Renders the conversation, e.g. `chatML` of '@peftjs/tasks' for a model trained with it. Default: the model's chat
    * template.
    */
-  readonly template?: ChatTemplate['render'];
+  readonly template?: ChatTemplate['render'] | undefined;
+  /** The tools that the assistant may call. A call is part of the answer's text, in the model's own form. Default: none. */
+  readonly tools?: readonly ChatTool[] | undefined;
+}
+
+/** What `generateChat` writes. */
+export interface Answer extends ChatMessage {
+  readonly role: 'assistant';
+  /** The text, up to the end of the turn. */
+  readonly content: string;
 }
 
 /** The end of a text whose last character still lacks bytes. */
@@ -78,14 +93,13 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
  */
 export function chatPrompt(
   tokenizer: Tokenizer | undefined,
-  messages: unknown,
-  template = tokenizer?.chatTemplate?.render,
+  messages: readonly ChatMessage[],
+  { template = tokenizer?.chatTemplate?.render, tools }: Pick<GenerateChatOptions, 'template' | 'tools'>,
 ): TextPrompt & { readonly endOfTurn: readonly number[] } {
   const known = required(tokenizer);
-  if (!isConversation(messages)) {
-    const rule = 'expected a list of messages like { role: "user", content: "Who was it?" }';
-    throw new ConfigError(`generateChat: ${rule}, got ${shown(messages)}`, 'messages');
-  }
+  const problem =
+    conversationProblem(messages, tools) ?? (messages.length === 0 ? 'expected messages, got none' : undefined);
+  if (problem !== undefined) throw new ConfigError(`generateChat: ${problem}`, 'messages');
   if (!template) {
     throw new UnsupportedError(
       "the model has no chat template: pass the one it was trained with as `template`, e.g. `chatML` of '@peftjs/tasks'",
@@ -95,7 +109,7 @@ export function chatPrompt(
   const endOfTurn = endOfTurnId(template, known.specialTokens);
   return {
     tokenizer: known,
-    ids: known.tokenIds(template(messages, { addGenerationPrompt: true })),
+    ids: known.tokenIds(template(messages, { addGenerationPrompt: true, ...(tools && { tools }) })),
     endOfTurn: endOfTurn === undefined ? [] : [endOfTurn],
   };
 }
@@ -103,12 +117,6 @@ export function chatPrompt(
 function required(tokenizer: Tokenizer | undefined): Tokenizer {
   if (tokenizer) return tokenizer;
   throw new UnsupportedError('the model has no tokenizer: pass token ids to `generate`', 'tokenizer');
-}
-
-function isConversation(messages: unknown): messages is readonly ChatMessage[] {
-  const isMessage = (one: unknown): boolean =>
-    typeof field(one, 'role') === 'string' && typeof field(one, 'content') === 'string';
-  return Array.isArray(messages) && messages.length > 0 && messages.every(isMessage);
 }
 
 /** Reports the new part of a growing text. */
