@@ -63,6 +63,21 @@ describe('evaluate', () => {
   });
 });
 
+it('leaves room for other events between two batches', async () => {
+  const order: string[] = [];
+  const [first, second] = toyEvaluationData().batches as [InputBatch, InputBatch];
+  const recorded = (batch: InputBatch): InputBatch => ({
+    ...batch,
+    get inputs() {
+      order.push('batch');
+      setImmediate(() => order.push('event'));
+      return batch.inputs;
+    },
+  });
+  await predict(toyModel(), [recorded(first), recorded(second)], { executor });
+  expect(new Set(order.slice(0, order.lastIndexOf('batch')))).toContain('event');
+});
+
 /** Adds a matrix of ones, scaled. */
 const ones = (scaling: number) =>
   defineMethod<TargetConfig>({
