@@ -19,7 +19,8 @@ export async function bundled(files: Readonly<Record<string, string>>): Promise<
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-page-')));
   const site = join(folder, 'site');
   const page = '<link rel="icon" href="data:," /><body><script type="module" src="/page.js"></script>';
-  for (const [name, text] of Object.entries({ 'index.html': page, ...files })) await writeFile(join(folder, name), text);
+  for (const [name, text] of Object.entries({ 'index.html': page, ...files }))
+    await writeFile(join(folder, name), text);
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
   await build({
     root: folder,

@@ -32,5 +32,7 @@ it('keeps the number that is already set, and says so if it is asked for another
   wasm.numThreads = 2;
   expect([threadsOf(), threadsOf(2), warnings]).toEqual([2, 2, []]);
   expect([threadsOf(3), wasm.numThreads]).toEqual([2, 2]);
-  expect(warnings).toEqual([expect.stringMatching(/^compiled: 2 threads instead of 3: .*numThreads, which is already 2$/)]);
+  expect(warnings).toEqual([
+    expect.stringMatching(/^compiled: 2 threads instead of 3: .*numThreads, which is already 2$/),
+  ]);
 });

@@ -185,7 +185,10 @@ describe('sources', () => {
 
   it('of transformers are found without looking for the files of another format', async () => {
     const [storage, asked] = [bertInMemory(), new Set<string>()];
-    const exists: Storage['exists'] = (path) => storage.exists(asked.add(path) && path);
+    const exists: Storage['exists'] = (path) => {
+      asked.add(path);
+      return storage.exists(path);
+    };
     await fromPretrained('bert', { storage: { ...storage, exists } });
     expect(asked).toContain('bert/config.json');
     expect(asked).not.toContain('bert/model.json'); // a page would log a 404

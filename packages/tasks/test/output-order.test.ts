@@ -35,7 +35,10 @@ describe('the order of outputs', () => {
     const training = trainingData(encodedRows([5, 1, 4, 2, 8, 3, 7, 6]), { batchSize: 3, seed: 1 }).epoch(0);
     for (const batch of training) expect(await numbersIn([batch])).toEqual(batch.rows);
     expect(await numbersIn(training)).toEqual(rowsOf(training));
-    const both = [[2, 1, 3], [3, 1]].flatMap((lengths) => inputBatches(encodedRows(lengths).rows, { batchSize: 2 }));
+    const both = [
+      [2, 1, 3],
+      [3, 1],
+    ].flatMap((lengths) => inputBatches(encodedRows(lengths).rows, { batchSize: 2 }));
     expect(await numbersIn(both)).toEqual([1, 0, 2, 1, 0]);
   });
 

@@ -54,13 +54,7 @@ export async function predict(
   const { executor, adapterNames } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : activeParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
-    outputsWith(
-      runtime,
-      parts.layers,
-      values,
-      { batches },
-      { holdsFrozen: true, adapterNames },
-    ),
+    outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, adapterNames }),
   );
 }
 

@@ -72,7 +72,12 @@ describe('the order of outputs', () => {
 
   const given = [4, 2, 0, 3, 1].map((number) => ({ number: number + 50, ids: [number + 1] }));
   const places = [[2, 0], [4, 1], [3]]; // of the rows in each batch
-  const sorted = places.map((own) => batchOf(own.map((place) => given[place] as Row), { places: own, of: 5 }));
+  const sorted = places.map((own) =>
+    batchOf(
+      own.map((place) => given[place] as Row),
+      { places: own, of: 5 },
+    ),
+  );
 
   it('is the one before sorting for all batches that were sorted together, in any order', async () => {
     await expectOutputsOf(given, await outputsOf(sorted));
