@@ -67,6 +67,15 @@ it('engine compiles a function', async () => {
   for (const value of trained.data) expect(Math.abs(value)).toBeLessThan(0.1);
 });
 
+it('compiled computes with the cores of a page', async () => {
+  // #region page
+  const runtime = await import('onnxruntime-web/wasm');
+  runtime.env.wasm.wasmPaths = '/runtime/';
+  const executor = compiled({ runtime });
+  // #endregion page
+  expect(runtime.env.wasm.numThreads).toBe(executor.info.threads);
+});
+
 it('layers adapts a tf.LayersModel', async () => {
   await onCpu();
   const log = heard('log');

@@ -36,7 +36,7 @@ describe('a model on the hub', () => {
     };
     use.hub.repos.splice(0, 1, bertRepo({ commits }));
     expect((await fromPretrained(BERT, { subfolder: 'deep/er' })).fingerprint).toBe(fingerprint);
-    await expect(fromPretrained(BERT)).rejects.toThrow(`no model in ${BERT}: expected model.json`);
+    await expect(fromPretrained(BERT)).rejects.toThrow(`no model in ${BERT}: expected config.json`);
     await expect(fromPretrained(BERT, { subfolder: '../er' })).rejects.toMatchObject({ code: 'PEFT_CONFIG' });
   });
 

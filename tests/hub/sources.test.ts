@@ -30,7 +30,7 @@ describe('a source of fromPretrained', () => {
 
   it('is never on the hub if there is a folder without a model', async () => {
     await mkdir(BERT, { recursive: true });
-    await expect(fromPretrained(BERT)).rejects.toThrow(`no model in ${BERT}: expected model.json`);
+    await expect(fromPretrained(BERT)).rejects.toThrow(`no model in ${BERT}: expected config.json`);
     await writeFile('a-file', 'x');
     await expect(fromPretrained('a-file')).rejects.toThrow(CheckpointError);
     expect(use.hub.seen).toEqual([]);

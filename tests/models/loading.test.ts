@@ -4,6 +4,7 @@ import { memoryStorage, type PeftError, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, type HostTensor } from '@peftjs/core/method';
 import { fromPretrained, type LoadProgress } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { bertInMemory } from './bert-tiny.js';
 import { modelFolder, packageFolder, packageName } from './use-lite.js';
 
 interface WeightEntry {
@@ -173,13 +174,24 @@ describe('sources', () => {
 
   it.each([
     ['@peftjs/no-such-package', /no model '@peftjs\/no-such-package': .* npm install @peftjs\/no-such-package/],
-    ['./no/such/folder', /no model in \.\/no\/such\/folder: expected model\.json/],
+    ['./no/such/folder', /no model in \.\/no\/such\/folder: expected config\.json/],
     ['../core', /no model in \.\.\/core/],
-    ['vitest', /no model in .*vitest: expected model\.json/],
+    ['vitest', /no model in .*vitest: expected config\.json/],
   ])('%s: says that there is no model', async (source, message) => {
     const error = await fromPretrained(source).catch((error: unknown) => error);
     expect(error).toBeInstanceOf(CheckpointError);
     expect((error as Error).message).toMatch(message);
+  });
+
+  it('of transformers are found without looking for the files of another format', async () => {
+    const [storage, asked] = [bertInMemory(), new Set<string>()];
+    const exists: Storage['exists'] = (path) => {
+      asked.add(path);
+      return storage.exists(path);
+    };
+    await fromPretrained('bert', { storage: { ...storage, exists } });
+    expect(asked).toContain('bert/config.json');
+    expect(asked).not.toContain('bert/model.json'); // a page would log a 404
   });
 
   it('report the bytes read', async () => {

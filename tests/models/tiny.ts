@@ -195,10 +195,8 @@ export async function outputsOfAll(
   batches: readonly Batch[],
   executor: Executor,
 ): Promise<readonly Float32Array[]> {
-  let count = 0;
-  const numbered = batches.map((batch) => ({ ...batch, rows: batch.rows.map(() => count++) }));
-  const rows = await predict(model, numbered, { executor });
-  return numbered.map((batch) => Float32Array.from(batch.rows.flatMap((row) => [...(rows[row] ?? [])])));
+  const outputs = await predict(model, batches, { executor });
+  return batches.map(({ rows }) => Float32Array.from(outputs.splice(0, rows.length).flatMap((row) => [...row])));
 }
 
 /** The model with the input of its head as its output, by the head's first module or a tied table. */

@@ -1,8 +1,7 @@
 import type { Executor } from '@peftjs/core';
 import { EngineError } from '@peftjs/core/method';
-import { compiled, type OrtRuntime } from '@peftjs/engine';
+import { compiled } from '@peftjs/engine';
 import * as tf from '@tensorflow/tfjs';
-import type { Env } from 'onnxruntime-common';
 import type { Device } from './live-trainer.js';
 
 /** More threads do not speed up matrices of this size. */
@@ -24,18 +23,17 @@ export async function openDevice(runtimeFiles: string): Promise<Device> {
   if (typeof WebAssembly === 'undefined') {
     throw new EngineError('This browser has no WebAssembly, or it is disabled, and training needs it.');
   }
-  const threads = availableThreads();
   const missing = await whyNoWebgpu();
   const notes = [...(missing === undefined ? [] : [missing]), ...(crossOriginIsolated ? [] : [ONE_THREAD])];
   if (missing === undefined) {
     try {
-      return { backend: 'webgpu', threads, notes, executor: await onWebgpu(runtimeFiles, threads) };
+      return deviceOf('webgpu', notes, await onWebgpu(runtimeFiles));
     } catch (error) {
       notes.unshift(`WebGPU did not start (${messageOf(error)}): training runs on the CPU, through WebAssembly.`);
     }
   }
   try {
-    return { backend: 'wasm', threads, notes, executor: await onWasm(runtimeFiles, threads) };
+    return deviceOf('wasm', notes, await onWasm(runtimeFiles));
   } catch (error) {
     throw new EngineError(
       `WebAssembly did not start here: ${messageOf(error)}. Use a current browser, and free some memory.`,
@@ -45,10 +43,13 @@ export async function openDevice(runtimeFiles: string): Promise<Device> {
   }
 }
 
-/** The number of threads to compute with; one core is left for the page. */
+function deviceOf(backend: Device['backend'], notes: readonly string[], executor: Executor): Device {
+  return { backend, threads: executor.info.threads, notes, executor };
+}
+
+/** The number of threads to compute with. */
 function availableThreads(): number {
-  if (!crossOriginIsolated) return 1;
-  return Math.max(1, Math.min(MAX_THREADS, navigator.hardwareConcurrency - 1));
+  return crossOriginIsolated ? Math.min(MAX_THREADS, navigator.hardwareConcurrency) : 1;
 }
 
 /** A browser's GPU adapter; a fallback adapter is software on the CPU. */
@@ -64,20 +65,16 @@ async function whyNoWebgpu(): Promise<string | undefined> {
   return adapter.info?.isFallbackAdapter ? NO_GPU : undefined;
 }
 
-async function onWebgpu(runtimeFiles: string, threads: number): Promise<Executor> {
-  const runtime = prepared(await import('onnxruntime-web/webgpu'), runtimeFiles, threads);
-  return tried(compiled({ runtime, threads, executionProviders: ['webgpu'] }));
+async function onWebgpu(runtimeFiles: string): Promise<Executor> {
+  const runtime = await import('onnxruntime-web/webgpu');
+  runtime.env.wasm.wasmPaths = runtimeFiles;
+  return tried(compiled({ runtime, threads: availableThreads(), executionProviders: ['webgpu'] }));
 }
 
-async function onWasm(runtimeFiles: string, threads: number): Promise<Executor> {
-  const runtime = prepared(await import('onnxruntime-web/wasm'), runtimeFiles, threads);
-  return tried(compiled({ runtime, threads }));
-}
-
-/** Makes ONNX Runtime load its files from this site, never from its default CDN. */
-function prepared<R extends OrtRuntime & { readonly env: Env }>(runtime: R, files: string, threads: number): R {
-  Object.assign(runtime.env.wasm, { wasmPaths: files, numThreads: threads });
-  return runtime;
+async function onWasm(runtimeFiles: string): Promise<Executor> {
+  const runtime = await import('onnxruntime-web/wasm');
+  runtime.env.wasm.wasmPaths = runtimeFiles;
+  return tried(compiled({ runtime, threads: availableThreads() }));
 }
 
 /** Returns the executor after a test computation. @throws EngineError if the result is wrong */

@@ -2,7 +2,6 @@ import { activeAdapter, type Executor } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
 import type { DeviceReport, FromWorker, ToWorker, TrainingRequest } from '../messages.js';
 import { adapterZip } from './adapter-zip.js';
-import { attentive } from './attentive.js';
 import type { Learner } from './learner.js';
 import { prepareLesson, readSentences, type Lesson } from './lesson.js';
 import { recipeFor } from './methods.js';
@@ -60,14 +59,14 @@ export function liveTrainer(
   const learn = async (request: TrainingRequest, signal: AbortSignal): Promise<void> => {
     const data = await readSentences(request.sentences);
     signal.throwIfAborted();
-    const { executor: own, ...report } = await openDevice();
+    const { executor, ...report } = await openDevice();
     tell({ kind: 'device', device: report });
     const model = await surroundings.loadModel(data.train.classes);
     const lesson = prepareLesson(data, model, request.seed);
     trained = { lesson };
     const { epochs, seed } = request;
     const reportEvery = report.backend === 'webgpu' ? 5 : 1;
-    const plan = { lesson, executor: attentive(own), epochs, seed, reportEvery, signal, tell };
+    const plan = { lesson, executor, epochs, seed, reportEvery, signal, tell };
     trained.frozen = await trainHead(plan);
     const recipe = recipeFor(request.method, () => threshold);
     trained.adapted = startAdapter(plan, recipe);

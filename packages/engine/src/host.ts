@@ -19,7 +19,18 @@ interface NodeProcess {
 const host = globalThis as {
   readonly process?: NodeProcess;
   readonly navigator?: { readonly hardwareConcurrency?: number };
+  readonly crossOriginIsolated?: boolean;
 };
+
+/** Whether this is a page or a worker of one. */
+export function isPage(): boolean {
+  return nodeModule('node:os') === undefined;
+}
+
+/** Whether threads of this page may share memory. */
+export function isIsolated(): boolean {
+  return host.crossOriginIsolated === true;
+}
 
 /** A built-in module of Node; undefined in a page. */
 export function nodeModule(name: string): object | undefined {

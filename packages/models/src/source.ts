@@ -126,9 +126,12 @@ function defaultStorage(source: string): Storage | undefined {
   return isNode() || !isHubId(source) ? diskStorage() : undefined;
 }
 
-/** Returns all formats in the order in which they are tried. @throws ConfigError for an invalid option. */
+/**
+ * Returns all formats in the order in which they are tried, the most common first: a browser logs each file that is
+ * missing. @throws ConfigError for an invalid option.
+ */
 function formatsOf({ formats = [], modelTypes }: SourceOptions): readonly CheckpointFormat[] {
-  return [...formats, useLiteFormat, transformersFormat(modelTypes)];
+  return [...formats, transformersFormat(modelTypes), useLiteFormat];
 }
 
 async function modelIn(

@@ -15,7 +15,7 @@ export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'
   readonly methods?: readonly PeftMethod[];
   /**
    * The executor. Default in Node: `compiled()`. A web page must pass
-   * `compiled({ runtime: await import('onnxruntime-web') })`.
+   * `compiled({ runtime: await import('onnxruntime-web/wasm') })`.
    */
   readonly executor?: Executor;
 }
@@ -57,7 +57,7 @@ function usualExecutor(): Executor {
   const { process } = globalThis as { readonly process?: { readonly versions?: { readonly node?: string } } };
   if (process?.versions?.node !== undefined) return compiled();
   throw new ConfigError(
-    "pipeline: expected the option 'executor' in a page, e.g. compiled({ runtime: await import('onnxruntime-web') })",
+    "pipeline: expected the option 'executor' in a page, e.g. compiled({ runtime: await import('onnxruntime-web/wasm') })",
     'executor',
   );
 }

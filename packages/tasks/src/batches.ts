@@ -106,8 +106,24 @@ function withoutRepeats(data: AnyData): (batches: number[][]) => number[][] {
 
 /** Batches of these rows from the shortest to the longest, the same at every call; the last may hold fewer rows. */
 export function batchesByLength(rows: Iterable<number>, data: AnyData, options: BatchOptions): Batch[] {
-  const sorted = sortedBy([...rows], (row) => lengthOf(data, row));
-  return cut(sorted, options.batchSize).map((batch) => batchOf(batch, data, options));
+  const given = [...rows];
+  return cutByLength(given, (row) => lengthOf(data, row), options).map(({ rows, ...sorted }) => ({
+    ...batchOf(rows, data, options),
+    ...sorted,
+  }));
+}
+
+/** Sorts rows by length and cuts them into batches, which know where their rows stood. */
+function cutByLength(
+  rows: readonly number[],
+  lengthOfRow: (row: number) => number,
+  { batchSize }: BatchOptions,
+): Required<Pick<InputBatch, 'rows' | 'sorted'>>[] {
+  const places = sortedBy([...rows.keys()], (place) => lengthOfRow(rows[place] as number));
+  return cut(places, batchSize).map((own) => ({
+    rows: own.map((place) => rows[place] as number),
+    sorted: { places: own, of: rows.length },
+  }));
 }
 
 /** The share of these batches' token positions that are padding. */
@@ -160,11 +176,11 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
 export function inputBatches(texts: readonly EncodedText[], options: BatchOptions): InputBatch[] {
   const { batchSize, padId = 0 } = options;
   checkPositive('batchSize', batchSize);
-  const sorted = sortedBy([...texts.keys()], (row) => texts[row]?.ids.length ?? 0);
-  return cut(sorted, batchSize).map((rows) => {
-    const own = rows.map((row) => texts[row] as EncodedText);
+  const lengthOfText = (text: number): number => texts[text]?.ids.length ?? 0;
+  return cutByLength([...texts.keys()], lengthOfText, options).map((batch) => {
+    const own = batch.rows.map((text) => texts[text] as EncodedText);
     const tokens = own.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
-    return { inputs: inputsOf(own, tokens, padId), rowWeights: onesOf(rows.length), rows };
+    return { inputs: inputsOf(own, tokens, padId), rowWeights: onesOf(own.length), ...batch };
   });
 }
 

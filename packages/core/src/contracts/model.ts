@@ -146,19 +146,35 @@ export interface Scope {
   weight(name: string): Tensor;
 }
 
-/** Rows that go through the network together, padded to one shape. */
+/**
+ * Rows that go through the network together, padded to one shape. Of a batch that you make yourself, `predict` and
+ * `evaluate` return the outputs in the order of `rows`.
+ */
 export interface InputBatch {
   /** The model's inputs, e.g. `inputIds` [batch, tokens] int32 and `attentionMask` [batch, tokens] float32. */
   readonly inputs: HostTensors;
   /** 1 for a row of the data, 0 for a row that only fills the batch, [batch]. */
   readonly rowWeights: HostTensor;
-  /** The rows' numbers in the data set. It is shorter than the batch where rows of weight 0 fill the batch. */
+  /**
+   * The rows' numbers in the data set, for messages and `EvaluationData.summarise`. It is shorter than the batch where
+   * rows of weight 0 fill the batch.
+   */
   readonly rows: readonly number[];
+  /** Set by functions that sort rows before they cut them into batches, so that outputs get their order back. */
+  readonly sorted?: SortedRows;
   /**
    * The number of texts per row, e.g. 2 for a pair. The model reads the first texts of all rows before the second ones:
    * inputs are [columns * batch, tokens]. Default 1.
    */
   readonly columns?: number;
+}
+
+/** Where the rows of a batch stood before they were sorted. */
+interface SortedRows {
+  /** The place of each row, from 0. */
+  readonly places: readonly number[];
+  /** The number of rows that were sorted together. */
+  readonly of: number;
 }
 
 /** A batch with labels. */
@@ -219,7 +235,7 @@ interface HeldOut {
  */
 export type RowValue = number | string | readonly (number | string)[];
 
-/** The predictions and the true labels of all rows, in the order of the rows. */
+/** The predictions and the true labels of all rows, in the order of the outputs. */
 export interface RowPredictions {
   /** The prediction for each row. */
   readonly predicted: readonly RowValue[];
@@ -237,15 +253,15 @@ export interface EvaluationData {
    */
   summarise?(row: number, outputs: Float32Array): Float32Array;
   /**
-   * Computes the metrics from the outputs `[classes]` of each row, in the order of the data set, or from what
-   * `summarise` returned.
+   * Computes the metrics from the outputs `[classes]` of each row, or from what `summarise` returned, in the order in
+   * which `predict` returns them for `batches`.
    */
   score(outputs: readonly Float32Array[]): Record<string, number>;
   /** Returns the predictions and true labels of all rows. Left out where rows are not judged one by one. */
   predictions?(outputs: readonly Float32Array[]): RowPredictions;
   /**
-   * Computes the metrics of these rows, given by number; a row counts as often as it is listed. Needed to resample
-   * rows. Left out where `predictions` is.
+   * Computes the metrics of these rows, given by their places in `of`; a row counts as often as it is listed. Needed to
+   * resample rows. Left out where `predictions` is.
    */
   scoreRows?(of: RowPredictions, rows: readonly number[]): Record<string, number>;
   /** The metric that selects a checkpoint. Higher is better unless `lowerIsBetter`. */

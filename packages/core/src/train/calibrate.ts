@@ -19,6 +19,7 @@ import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Pro
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
+import { nextTask } from './next-task.js';
 import type { BatchTensors, GradientInputs } from './step.js';
 
 /** Options of `calibrate`. */
@@ -178,6 +179,7 @@ async function summed(
       const result = await program.run({ batch: fed }, { frozen: frozen.values, adapter });
       for (const [name, value] of Object.entries(await downloadAll(executor, result))) addTo(sums, name, value);
       releaseAll(executor, result);
+      await nextTask();
     }
   } finally {
     releaseAll(executor, adapter);

@@ -7,7 +7,7 @@ import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import type { TargetConfig } from '../contracts/method.js';
-import type { EvaluationData, Model } from '../contracts/model.js';
+import type { EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { hostTensor } from '../tensors.js';
 import { referenceExecutor } from '../testing/reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
@@ -61,6 +61,21 @@ describe('evaluate', () => {
     expect(outputs).toEqual(await predict(toyModel(), data.batches, { executor }));
     expect(outputs.every(({ buffer, byteLength }) => buffer.byteLength === byteLength)).toBe(true);
   });
+});
+
+it('leaves room for other events between two batches', async () => {
+  const order: string[] = [];
+  const [first, second] = toyEvaluationData().batches as [InputBatch, InputBatch];
+  const recorded = (batch: InputBatch): InputBatch => ({
+    ...batch,
+    get inputs() {
+      order.push('batch');
+      setImmediate(() => order.push('event'));
+      return batch.inputs;
+    },
+  });
+  await predict(toyModel(), [recorded(first), recorded(second)], { executor });
+  expect(new Set(order.slice(0, order.lastIndexOf('batch')))).toContain('event');
 });
 
 /** Adds a matrix of ones, scaled. */
@@ -125,7 +140,20 @@ describe('a second call on the same executor', () => {
       executor,
       adapterNames: left.map((row) => adapterNames[row] as string),
     });
-    for (const row of left) expect(part[row], `row ${row}`).toEqual(whole[row]);
+    expect(part).toEqual(left.map((row) => whole[row]));
+  });
+
+  it('gives rows of the same number an adapter each', async () => {
+    const [first] = data.batches as [InputBatch];
+    const [own, other, base] = await Promise.all(
+      ['default', 'other', '__base__'].map((name) =>
+        predict(two(), [first], { executor, adapterNames: first.rows.map(() => name) }),
+      ),
+    );
+    const names = ['default', 'other', '__base__'].flatMap((name) => first.rows.map(() => name));
+    const outputs = await predict(two(), [first, first, first], { executor, adapterNames: names });
+    expect(outputs).toEqual([own, other, base].flat());
+    expect(own).not.toEqual(other);
   });
 
   it.each<[string, () => PeftModel | Model, string[]?]>([

@@ -13,14 +13,15 @@ import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
+import { nextTask } from './next-task.js';
 
 /** Options of `predict`. */
 export interface PredictOptions {
   /** Computes the outputs. */
   readonly executor: Executor;
   /**
-   * The adapter of each row of the data, or `'__base__'` for the frozen model; rows of one batch may use different
-   * ones. They need not be active, and active or merged adapters have no effect. Default: all rows use the model's
+   * The adapter of each row, in the order of the outputs, or `'__base__'` for the frozen model; rows of one batch may
+   * use different ones. They need not be active, and active or merged adapters have no effect. Default: all rows use the model's
    * current state.
    */
   readonly adapterNames?: readonly string[];
@@ -30,9 +31,12 @@ export interface PredictOptions {
 export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
 
 /**
- * Returns the outputs of every row, in the order of the batches' row numbers: one `[classes]` array per row,
- * `[tokens * classes]` for a token task, or `[columns * width]` for rows of several texts. Rows that only fill a batch
- * are left out.
+ * Returns the outputs of every row: one `[classes]` array per row, `[tokens * classes]` for a token task, or `[columns *
+ * width]` for rows of several texts. Rows that only fill a batch are left out.
+ *
+ * Outputs are in the order in which the batches list their rows, whatever the rows' numbers are: of one batch, output
+ * `i` belongs to `batch.rows[i]`. All batches of a function that sorts, such as `inputBatches`, `evaluationData` or the
+ * held-out rows of `trainingData`, give the outputs in the order of the rows handed to that function.
  *
  * A second call with the same adapters on the same executor compiles nothing.
  *
@@ -50,13 +54,7 @@ export async function predict(
   const { executor, adapterNames } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : activeParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
-    outputsWith(
-      runtime,
-      parts.layers,
-      values,
-      { batches },
-      { holdsFrozen: true, rowsOf: rowMasks(batches, adapterNames) },
-    ),
+    outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, adapterNames }),
   );
 }
 
@@ -75,8 +73,8 @@ export async function evaluate(
 }
 
 /**
- * Returns what `evaluate` scores: the outputs of every row, or their summaries (`EvaluationData.summarise`). Use it to
- * get metrics and predictions from one pass.
+ * Returns what `evaluate` scores: the outputs of every row, or their summaries (`EvaluationData.summarise`), in the
+ * order of `predict`. Use it to get metrics and predictions from one pass.
  * @throws DataError for a label that no output of the model represents, before anything is computed.
  */
 export async function evaluationOutputs(
@@ -98,23 +96,40 @@ export async function outputsWith(
   layers: AdapterLayers,
   adapter: Values,
   data: Pick<EvaluationData, 'batches' | 'summarise'>,
-  { rowsOf = () => ({}), holdsFrozen = false }: OutputOptions = {},
+  { adapterNames = [], holdsFrozen = false }: OutputOptions = {},
 ): Promise<Float32Array[]> {
   const prediction: ForwardPass = {
     name: 'predict',
     holdsFrozen,
     compute: (scope, inputs) => ({ outputs: runtime.model.forward(scope, inputs) }),
   };
-  const rows: Float32Array[] = [];
+  const places = placesOf(data.batches);
+  const found = new Array<Float32Array>(places.length);
+  let done = 0;
   for (const batch of data.batches) {
+    const own = places.slice(done, done + batch.rows.length);
+    done += own.length;
     const inputs = modelInputs(runtime.model, layers, batch);
-    const outputs = await downloadPass(runtime, layers, adapter, prediction, { inputs, rows: rowsOf(batch) }, batch);
-    batch.rows.forEach((row, index) => {
-      const own = outputsOfRow(outputs, batch, index);
-      rows[row] = data.summarise?.(row, own) ?? own.slice();
+    const rows = rowMasks(batch, own, adapterNames);
+    const outputs = await downloadPass(runtime, layers, adapter, prediction, { inputs, rows }, batch);
+    own.forEach((place, index) => {
+      const ofRow = outputsOfRow(outputs, batch, index);
+      found[place] = data.summarise?.(batch.rows[index] as number, ofRow) ?? ofRow.slice();
     });
+    await nextTask();
   }
-  return rows;
+  return found;
+}
+
+/**
+ * Returns the place of each row's output, in the order in which the batches list their rows: where the rows stood
+ * before they were sorted, if these are all batches of one sort, else where they are listed.
+ */
+function placesOf(batches: readonly InputBatch[]): readonly number[] {
+  const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
+  const places = batches.flatMap(({ sorted }) => (sorted?.of === count ? sorted.places : []));
+  const isWhole = places.length === count && new Set(places).size === count;
+  return isWhole ? places : Array.from({ length: count }, (_, place) => place);
 }
 
 /** Returns the outputs of one row of a batch; those of its texts are concatenated. */
@@ -132,8 +147,8 @@ function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBat
 }
 
 interface OutputOptions extends Pick<ForwardPass, 'holdsFrozen'> {
-  /** Returns the masks of a mixed batch. Default: none. */
-  readonly rowsOf?: (batch: InputBatch) => HostTensors;
+  /** The adapter of each row, in the order of the outputs. Default: the layers act on all rows. */
+  readonly adapterNames?: readonly string[] | undefined;
 }
 
 /** Returns the mean of a loss over batches, with the layers acting and without dropout. */
@@ -160,6 +175,7 @@ export async function meanLoss(
     const { data } = await downloadPass(runtime, layers, adapter, measuring, { inputs, rows: {}, axes }, batch);
     sum += weight * (data[0] as number);
     total += weight;
+    await nextTask();
   }
   return sum / total;
 }
@@ -234,20 +250,20 @@ function adaptersIn(names: readonly string[]): string[] {
 }
 
 /**
- * Returns a function from a batch to each adapter's mask of its texts, `[columns * batch, 1]`. Rows that only fill the
- * batch belong to none.
+ * Returns each adapter's mask of the texts of a batch, `[columns * batch, 1]`. Rows that only fill the batch belong to
+ * none.
+ * @param places the places of the batch's rows among the names
  */
-function rowMasks(batches: readonly InputBatch[], names: readonly string[] = []): (batch: InputBatch) => HostTensors {
-  const adapters = adaptersIn(names);
-  const inOrder = batches.flatMap(({ rows }) => [...rows]).sort((a, b) => a - b);
-  const nameOf = new Map(inOrder.map((row, place) => [row, names[place]]));
-  return ({ rows, rowWeights, columns = 1 }) => {
-    const batch = rowWeights.shape[0] as number;
-    const masks = adapters.map((adapter) => {
-      const isOwn = (row: number): boolean => nameOf.get(rows[row] ?? -1) === adapter;
-      const mask = Float32Array.from({ length: columns * batch }, (_, text) => Number(isOwn(text % batch)));
-      return [rowsKey(adapter), hostTensor(mask, [columns * batch, 1])] as const;
-    });
-    return Object.fromEntries(masks);
-  };
+function rowMasks(
+  { rowWeights, columns = 1 }: InputBatch,
+  places: readonly number[],
+  names: readonly string[],
+): HostTensors {
+  const batch = rowWeights.shape[0] as number;
+  const masks = adaptersIn(names).map((adapter) => {
+    const isOwn = (row: number): boolean => names[places[row] ?? -1] === adapter;
+    const mask = Float32Array.from({ length: columns * batch }, (_, text) => Number(isOwn(text % batch)));
+    return [rowsKey(adapter), hostTensor(mask, [columns * batch, 1])] as const;
+  });
+  return Object.fromEntries(masks);
 }

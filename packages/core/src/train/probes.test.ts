@@ -53,13 +53,11 @@ const shifted = (values: HostTensors, by: number): HostTensors => {
 async function lossByHand(values: HostTensors, batches: readonly Batch[]): Promise<number> {
   const model = { ...toyModel(), weights: { ...toyModel().weights, ...values } };
   const outputs = await predict(model, batches, { executor });
-  const losses = batches.flatMap(({ rows, labels }) =>
-    rows.map((row, place) => {
-      const logits = [...(outputs[row] ?? [])];
-      const label = logits[labels.data[place] as number] ?? NaN;
-      return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0)) - label;
-    }),
-  );
+  const labels = batches.flatMap((batch) => [...batch.labels.data]);
+  const losses = outputs.map((logits, place) => {
+    const label = logits[labels[place] as number] ?? NaN;
+    return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0)) - label;
+  });
   return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { forward } from '../adapter/scope.js';
 import { tensorKey, valuesOf } from '../adapter/peft-model.js';
-import { TrainingError } from '../errors.js';
+import { PeftError, TrainingError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
 import type { Loss } from '../losses/loss.js';
@@ -218,12 +218,35 @@ export function objectiveGradients(
   };
   const trained = trainedTensors(layers);
   const at = trained.map(({ key }) => tensorAt(adapter, key));
-  const { value: objective, grads } = tf.engine().gradients(objectiveOf, at, undefined, true);
+  const { value: objective, grads } = gradientsAt(at, objectiveOf, () => loss !== undefined);
   const kept = loss as unknown as Tensor;
   const reported = tf.clone(kept);
   kept.dispose();
   const gradients = trained.map((tensor, index) => [tensor.key, reached(tensor, grads[index])] as const);
   return { loss: reported, objective, gradients: Object.fromEntries(gradients) };
+}
+
+/** Runs the forward and the backward pass. @throws TrainingError for an op without a gradient that works. */
+function gradientsAt(at: Tensor[], objectiveOf: () => Scalar, isBackward: () => boolean) {
+  try {
+    return tf.engine().gradients(objectiveOf, at, undefined, true);
+  } catch (cause) {
+    throw isBackward() ? brokenGradient(cause) : cause;
+  }
+}
+
+/**
+ * Explains an error of the backward pass. A TypeError comes from a tensor that is gone: TensorFlow.js disposes of those
+ * that an op's gradient reads without having saved them, as that of `tf.logSigmoid`.
+ */
+function brokenGradient(cause: unknown): unknown {
+  const root = cause instanceof PeftError ? cause.cause : cause;
+  if (cause instanceof PeftError && !(root instanceof TypeError)) return cause;
+  const reason =
+    root instanceof TypeError
+      ? 'it reads a tensor that TensorFlow.js has disposed of, as that of tf.logSigmoid(x) does; write tf.neg(tf.softplus(tf.neg(x)))'
+      : String(root);
+  return new TrainingError(`the gradient of the loss cannot be computed: ${reason}`, 'loss', cause);
 }
 
 function reached({ key, layer }: TrainedTensor, gradient: Tensor | undefined): Tensor {

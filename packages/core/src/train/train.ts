@@ -9,6 +9,7 @@ import { hostScalar, type HostTensors } from '../tensors.js';
 import { assertSameRun, runDefinition } from './definition.js';
 import { evaluateRun, hasStopped, isEvaluationDue, selectedCheckpoint } from './evaluation.js';
 import { assertLabels } from './labels.js';
+import { nextTask } from './next-task.js';
 import type { TrainOptions } from './options.js';
 import { trainSettings, type TrainSettings } from './plan.js';
 import { checkpoint, closeRun, compileMs, recount, runController, snapshot, startRun, type Run } from './run.js';
@@ -141,8 +142,9 @@ async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): P
   }
 }
 
-/** On abort, saves the steps since the last snapshot and throws the signal's reason. */
+/** On abort, which may arrive here, saves the steps since the last snapshot and throws the signal's reason. */
 async function endOnAbort(run: Run, options: TrainOptions): Promise<void> {
+  await nextTask();
   if (options.signal?.aborted && run.step > run.savedStep) await save(run, options);
   options.signal?.throwIfAborted();
 }

@@ -268,6 +268,17 @@ describe('a signal', () => {
     expect(rest).toEqual({ ...whole, events: whole.events.slice(after) });
   });
 
+  it('may come from an event, such as a message or a timer: steps leave room for it', async () => {
+    const stop = new AbortController();
+    const steps: number[] = [];
+    const onStep: TrainOptions['onStep'] = ({ step }) => {
+      steps.push(step);
+      if (step === 2) setImmediate(() => stop.abort());
+    };
+    await expect(run({ signal: stop.signal, onStep })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(steps).toEqual([1, 2]);
+  });
+
   it('passes on its own reason, and does not need onSnapshot', async () => {
     const reason = new DataError('out of time');
     expect((await aborted(2, { onSnapshot: undefined } as object, reason)).error).toBe(reason);

@@ -5,7 +5,7 @@ import { ConfigError, EngineError, type HostBytes, type HostTensor } from '@peft
 import type { CompiledFunction, InputSpec } from '@peftjs/core/runtime';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
-import { availableThreads } from '../host.js';
+import { availableThreads, isPage } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
 import type { ConstantData, ElementType, GraphConstant } from './graph.js';
@@ -17,12 +17,19 @@ import type { Programs } from './programs.js';
 import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, asUnsigned, reasonOf } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 import { threadRuntime } from './thread.js';
+import { webThreads } from './web-threads.js';
 
 /** Options of {@link compiled}. */
 export interface CompiledOptions {
-  /** The number of threads of a run. Default: all cores. The last bits of a result depend on it. */
+  /**
+   * The number of threads of a run. Default: all cores. The last bits of a result depend on it.
+   *
+   * In a page it is set in the runtime, once for all executors: `env.wasm.numThreads`, if the page has not set that.
+   * More than one needs a page that is cross-origin isolated, and `env.wasm.wasmPaths`; otherwise runs have one thread,
+   * and a warning says what is missing. `info.threads` is the number in use.
+   */
   readonly threads?: number;
-  /** The ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
+  /** The ONNX Runtime to use, e.g. onnxruntime-web/wasm in a page. Default: onnxruntime-node. */
   readonly runtime?: OrtRuntime;
   /** The execution providers, best first. Default: 'cpu' in Node, 'wasm' with a `runtime` of your own. */
   readonly executionProviders?: readonly ExecutionProvider[];
@@ -49,16 +56,15 @@ export interface CompiledOptions {
  * own memory.
  */
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
-  const { threads = availableThreads(), kernels = {}, worker = false } = options;
-  if (!Number.isInteger(threads) || threads < 1) {
-    throw new ConfigError(`threads must be a positive whole number, got ${threads}`, 'threads');
-  }
+  const { kernels = {}, worker = false } = options;
+  checkThreads(options.threads);
   checkKernels(kernels);
   const executionProviders = options.executionProviders ?? [options.runtime === undefined ? 'cpu' : 'wasm'];
   checkProviders(executionProviders);
   const [provider = 'cpu'] = executionProviders;
   const backend = providerName(provider);
   if (worker) checkWorker(options.runtime, provider);
+  const threads = threadsOf(options, backend);
   const runtime = worker ? threadRuntime() : options.runtime;
   const Tensor: OrtRuntime['Tensor'] = runtime?.Tensor ?? CommonTensor;
   const load = async (): Promise<OrtRuntime> => runtime ?? loadRuntime();
@@ -121,6 +127,18 @@ const SESSION: InferenceSession.SessionOptions = {
   // After a run, the threads of a session would keep spinning and slow down the next session, e.g. evaluation.
   extra: { session: { force_spinning_stop: '1' } },
 };
+
+/** @throws ConfigError for an impossible number. */
+function checkThreads(threads: number | undefined): void {
+  if (threads === undefined || (Number.isInteger(threads) && threads > 0)) return;
+  throw new ConfigError(`threads must be a positive whole number, got ${threads}`, 'threads');
+}
+
+/** The number of threads of a run. WebAssembly computes for every provider of a page what the provider cannot. */
+function threadsOf({ runtime, threads }: CompiledOptions, backend: string): number {
+  const isWeb = backend === 'wasm' || isPage();
+  return runtime && isWeb ? webThreads(runtime, threads) : (threads ?? availableThreads());
+}
 
 /** @throws ConfigError when `kernels` is not a record of functions. */
 function checkKernels(kernels: KernelTable): void {

@@ -32,6 +32,8 @@ export interface OrtRuntime {
   readonly InferenceSession: {
     create(model: Uint8Array, options?: ort.InferenceSession.SessionOptions): Promise<OrtSession>;
   };
+  /** Settings of WebAssembly, in the builds for pages. */
+  readonly env?: { readonly wasm?: Pick<ort.Env.WebAssemblyFlags, 'initTimeout' | 'numThreads' | 'wasmPaths'> };
   /** Creates tensors on the host. */
   readonly Tensor: new (type: OrtTensor['type'], data: OrtData, dims: readonly number[]) => OrtTensor;
 }
@@ -52,7 +54,7 @@ export async function loadRuntime(): Promise<OrtRuntime> {
 export function notInstalled(cause: unknown): EngineError {
   return new EngineError(
     'onnxruntime-node could not be loaded; in Node install it (npm install onnxruntime-node), ' +
-      "in a page pass compiled({ runtime: await import('onnxruntime-web') })",
+      "in a page pass compiled({ runtime: await import('onnxruntime-web/wasm') })",
     undefined,
     cause,
   );
@@ -142,6 +144,7 @@ export function providerName(provider: ExecutionProvider): string {
 /** What a provider needs besides ONNX Runtime. */
 const NEEDS: Readonly<Record<string, string>> = {
   webgpu: 'it needs a GPU and its driver for Vulkan, Metal or Direct3D 12',
+  wasm: 'it needs the files that env.wasm.wasmPaths names, and for threads each with the headers of the page',
   cuda: 'it needs CUDA, and its libraries: npm rebuild onnxruntime-node --ignore-scripts=false',
 };
 

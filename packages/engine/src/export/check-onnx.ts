@@ -11,7 +11,7 @@ export interface OnnxCheckOptions {
   readonly maxTokens: number;
   /** The dtype that the graph was exported with. Default 'fp32'. */
   readonly dtype?: OnnxDtype;
-  /** The ONNX Runtime to use, e.g. onnxruntime-web in a page. Default: onnxruntime-node. */
+  /** The ONNX Runtime to use, e.g. onnxruntime-web/wasm in a page. Default: onnxruntime-node. */
   readonly runtime?: OrtRuntime;
 }
 
