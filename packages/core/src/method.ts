@@ -207,6 +207,7 @@ export { taskIn } from './files/adapter-config.js';
 export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';
+export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
 export { incompleteSave, writeFolder, type FolderFiles } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';
 export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';

@@ -5,8 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { diskStorage, PeftError } from '@peftjs/core';
-import { CheckpointError, ConfigError } from '@peftjs/core/method';
-import { isDead, ownIdentity, type ProcessIdentity } from '@peftjs/models';
+import { CheckpointError, ConfigError, isDead, ownIdentity, type ProcessIdentity } from '@peftjs/core/method';
 
 /** The folder of a run's checkpoints. */
 export function checkpointFolder(folder: string): string {
