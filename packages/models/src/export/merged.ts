@@ -7,7 +7,7 @@ import {
   tensorAt,
   transposed,
   UnsupportedError,
-  writeFolder,
+  writeFolders,
   type HostTensor,
   type HostTensors,
   type Site,
@@ -47,10 +47,12 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
   const card = cardOf(model, 'transformers');
   const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model), [CARD_FILE, card] as const];
-  await writeFolder(storage, {
-    config: { path: joined(folder, CONFIG_FILE), bytes: config },
-    others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
-  });
+  await writeFolders(storage, [
+    {
+      config: { path: joined(folder, CONFIG_FILE), bytes: config },
+      others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
+    },
+  ]);
 }
 
 /** Returns the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */

@@ -1,6 +1,6 @@
 /** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError, writeFolder } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError, writeFolders } from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';
@@ -62,12 +62,14 @@ export async function saveOnnx(
     TOKENIZER_CONFIG,
     encodeJson(tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity))),
   );
-  await writeFolder(storage, {
-    config: { path: joined(folder, CONFIG_FILE), bytes: config },
-    others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(
-      ([file, bytes]) => ({ path: joined(folder, file), bytes }),
-    ),
-  });
+  await writeFolders(storage, [
+    {
+      config: { path: joined(folder, CONFIG_FILE), bytes: config },
+      others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(
+        ([file, bytes]) => ({ path: joined(folder, file), bytes }),
+      ),
+    },
+  ]);
 }
 
 /** @throws ConfigError when a graph of another dtype from an earlier save would remain. */
