@@ -208,7 +208,6 @@ export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';
 export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
-export { isBeingSaved } from './disk/folder-save.js';
 export { UNFINISHED_FILE } from './disk/files.js';
 export { incompleteSave, writeFolders, type FolderFiles, type StoredFile } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';

@@ -22,7 +22,7 @@ export interface Storage {
 export interface FolderFiles {
   /** The configuration. A folder without it cannot be opened. */
   readonly config: StoredFile;
-  /** All other files, in this folder or in folders in it. */
+  /** All other files, in this folder or in a folder directly in it. */
   readonly others: readonly StoredFile[];
 }
 

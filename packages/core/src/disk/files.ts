@@ -1,7 +1,7 @@
 /** Node's file system. */
 export type FileSystem = Pick<
   typeof import('node:fs/promises'),
-  'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir'
+  'lstat' | 'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir'
 >;
 
 /** Matches the names of temporary files of `writeAtomically`, which a killed process leaves. */
@@ -48,4 +48,12 @@ export function folderOf(path: string): string {
 /** Returns the system's code of an error, e.g. 'ENOENT'. */
 export function codeOf(error: unknown): unknown {
   return (error as { readonly code?: unknown }).code;
+}
+
+/** Returns an error's message without the system call and the temporary file's name. */
+export function reason(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const { syscall } = cause as { readonly syscall?: unknown };
+  const end = typeof syscall === 'string' ? cause.message.lastIndexOf(`, ${syscall}`) : -1;
+  return end < 0 ? cause.message : cause.message.slice(0, end);
 }

@@ -51,17 +51,23 @@ const CHANGING = ['mkdir', 'open', 'rename', 'rm', 'rmdir'] as const;
 
 /** Node's file system, with a hook before each call. It flushes nothing, which would take most of the time. */
 function hooked(before: (name: keyof FileSystem) => void | Promise<void>): FileSystem {
-  const names = [...CHANGING, 'readdir', 'readFile'] as const;
-  const call = (name: keyof FileSystem) => async (...args: unknown[]) => {
-    await before(name);
-    const result = await (fs[name] as (...given: unknown[]) => unknown)(...args);
-    if (name === 'open') (result as fs.FileHandle).sync = () => Promise.resolve();
-    return result;
-  };
+  const names = [...CHANGING, 'lstat', 'readdir', 'readFile'] as const;
+  const call =
+    (name: keyof FileSystem) =>
+    async (...args: unknown[]) => {
+      await before(name);
+      const result = await (fs[name] as (...given: unknown[]) => unknown)(...args);
+      if (name === 'open') (result as fs.FileHandle).sync = () => Promise.resolve();
+      return result;
+    };
   return Object.fromEntries(names.map((name) => [name, call(name)])) as unknown as FileSystem;
 }
 
-const save = (...folders: FolderFiles[]): Promise<void> => replaceFolders(hooked(() => undefined), folders);
+const save = (...folders: FolderFiles[]): Promise<void> =>
+  replaceFolders(
+    hooked(() => undefined),
+    folders,
+  );
 
 /** The file system of a process that is killed before change number `n`, counted from 0. */
 function killedBefore(n: number): FileSystem {
@@ -125,6 +131,54 @@ describe('a save that is killed', () => {
   });
 });
 
+describe('a folder from elsewhere', () => {
+  const mark = JSON.stringify({ incomplete_save: 'yes' });
+  let outside = '';
+  let inside = '';
+  beforeEach(async () => {
+    [outside, inside] = [`${folder}/outside`, `${folder}/inside`];
+    for (const path of [`${outside}/x`, inside]) await fs.mkdir(path, { recursive: true });
+    await fs.writeFile(`${outside}/x/000001-adapter_config.json`, '{"by": "me"}');
+    await fs.writeFile(`${inside}/adapter_config.json`, mark);
+  });
+  const contentOutside = (): Promise<string[]> => fs.readdir(outside, { recursive: true });
+
+  it.each([
+    ['the save', () => fs.symlink('../outside', `${inside}/.peftjs-save`)],
+    [
+      'its files',
+      async () => {
+        await fs.mkdir(`${inside}/.peftjs-save`);
+        await fs.symlink('../../outside/x', `${inside}/.peftjs-save/x`);
+      },
+    ],
+    [
+      'a path',
+      async () => {
+        await fs.mkdir(`${inside}/.peftjs-save/x`, { recursive: true });
+        await fs.writeFile(`${inside}/.peftjs-save/x/000001-..%2Foutside%2Ffile`, '');
+        await fs.writeFile(`${inside}/.peftjs-save/x/000002-adapter_config.json`, '');
+      },
+    ],
+    [
+      'a folder',
+      async () => {
+        await fs.mkdir(`${inside}/.peftjs-save/x`, { recursive: true });
+        await fs.symlink('../outside', `${inside}/onnx`);
+        await fs.writeFile(`${inside}/.peftjs-save/x/000001-onnx%2Ffile`, '');
+        await fs.writeFile(`${inside}/.peftjs-save/x/000002-adapter_config.json`, '{"by": "them"}');
+      },
+    ],
+  ])('in which %s of a save leads out of it changes nothing there when it is read or replaced', async (_, prepare) => {
+    await prepare();
+    const before = await contentOutside();
+    await seen(ours, inside).catch(() => undefined);
+    expect(await contentOutside()).toEqual(before);
+    await save(saved('new', inside)).catch(() => undefined);
+    expect(await contentOutside()).toEqual(before);
+  });
+});
+
 describe('a save that fails', () => {
   it.each(['mkdir', 'open', 'rename'])('in %s leaves the old files and nothing else', async (failing) => {
     await save(saved('old'));
@@ -157,7 +211,7 @@ async function inRandomOrder(seed: number, names: readonly string[], mayDie: boo
   let wake = (): void => undefined;
   for (const name of names) {
     const turns = hooked((call) => {
-      if (call === 'open' || call === 'mkdir') return;
+      if (call === 'open' || call === 'mkdir' || call === 'lstat') return;
       return new Promise<void>((go) => {
         waiting.set(name, { call, go });
         wake();
@@ -169,7 +223,7 @@ async function inRandomOrder(seed: number, names: readonly string[], mayDie: boo
       wake();
     });
   }
-  for (let last = ''; running.size > 0; ) {
+  for (let last = ''; running.size > 0;) {
     while (waiting.size < running.size) await new Promise<void>((woken) => (wake = woken));
     if (last === 'rename') expect(['old', 'marked', ...names]).toContain(await seen(raw));
     const name = [...waiting.keys()][rng.integer(Math.max(1, waiting.size))] ?? '';

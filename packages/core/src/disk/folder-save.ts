@@ -11,9 +11,12 @@
  * may not write reads the files where they are. Other programs see the old files, the mark, or the new files. Every
  * file is moved once, however many processes try, because no other save has files of the same path. So there is no lock
  * that a killed process could leave.
+ *
+ * A folder may come from anywhere, so a save in it is only followed if nothing in it leads out of the folder.
  */
+import { CheckpointError } from '../errors.js';
 import { incompleteSave, stepsOf, type FolderFiles } from '../storage.js';
-import { codeOf, flushFolder, folderOf, writeFlushed, type FileSystem } from './files.js';
+import { codeOf, flushFolder, folderOf, reason, writeFlushed, type FileSystem } from './files.js';
 import { isDeadTag, ownTag } from './process-identity.js';
 
 /** The name of the folder whose files are being moved to their places. */
@@ -31,7 +34,10 @@ interface Save {
   readonly inner: string;
 }
 
-/** Replaces the files of folders. All of them are written before any folder changes. */
+/**
+ * Replaces the files of folders. All of them are written before any folder changes.
+ * @throws CheckpointError naming the folder that cannot be written.
+ */
 export async function replaceFolders(fs: FileSystem, folders: readonly FolderFiles[]): Promise<void> {
   const tag = await ownTag();
   const saves = folders.map((files): Save => {
@@ -40,21 +46,30 @@ export async function replaceFolders(fs: FileSystem, folders: readonly FolderFil
     const staged = `${folder}/${MOVING}-${tag}-${id}.tmp`;
     return { files, folder, staged, inner: `${staged}/${id}` };
   });
+  let at = '';
   try {
-    for (const save of saves) await stage(fs, save);
-    for (const save of saves) await commit(fs, save);
+    for (const write of [stage, commit]) {
+      for (const save of saves) {
+        at = save.folder;
+        await write(fs, save);
+      }
+    }
   } catch (cause) {
     for (const { staged } of saves) await fs.rm(staged, { recursive: true, force: true }).catch(() => undefined);
-    throw cause;
+    throw new CheckpointError(
+      `cannot save into ${at}: ${reason(cause)}; make room on the disk, make the folder writable or choose another one, then save again`,
+      at,
+      cause,
+    );
   }
 }
 
 async function stage(fs: FileSystem, { files, folder, staged, inner }: Save): Promise<void> {
   await fs.mkdir(folder, { recursive: true });
   await removeAbandoned(fs, folder);
-  await fs.mkdir(inner, { recursive: true });
+  for (const path of [staged, inner]) await fs.mkdir(path); // on a read-only disk, `recursive` gives the wrong reason
   for (const [index, { path, bytes }] of stepsOf(files).entries()) {
-    const file = encodeURIComponent(path.slice(files.config.path.lastIndexOf('/') + 1));
+    const file = path.slice(files.config.path.lastIndexOf('/') + 1).replace('/', SLASH);
     await writeFlushed(fs, `${inner}/${String(index).padStart(INDEX_DIGITS, '0')}-${file}`, bytes);
   }
   await flushFolder(fs, inner);
@@ -63,6 +78,10 @@ async function stage(fs: FileSystem, { files, folder, staged, inner }: Save): Pr
 
 /** The digits of a file's place in the order of moving, with which its name in the save's folder begins. */
 const INDEX_DIGITS = 6;
+/** What stands for a slash in that name. */
+const SLASH = '%2F';
+/** Matches the path of a file in a folder, or in a folder directly in it. */
+const INSIDE = /^[^./\\][^/\\]*(?:\/[^./\\][^/\\]*)?$/;
 
 /** Removes what killed processes have left. */
 async function removeAbandoned(fs: FileSystem, folder: string): Promise<void> {
@@ -91,9 +110,11 @@ async function commit(fs: FileSystem, { folder, staged }: Save): Promise<void> {
 /** Moves the files of the folder's save to their places, if there is one. */
 async function complete(fs: FileSystem, folder: string): Promise<void> {
   const save = await movingSave(fs, folder);
-  for (const { source, file } of save?.isReplaced === false ? save.steps : []) {
+  for (const { source, file } of save?.isVoid === false ? save.steps : []) {
     const target = `${folder}/${file}`;
     await fs.mkdir(folderOf(target), { recursive: true });
+    if (file.includes('/') && !(await isFolder(fs, folderOf(target))))
+      throw new CheckpointError(`${folderOf(target)} is a link`);
     await fs.rename(source, target).catch(unlessMissing); // another process has moved it
   }
   if (save) await fs.rm(save.path, { recursive: true, force: true });
@@ -116,12 +137,6 @@ export async function currentPath(fs: FileSystem, path: string): Promise<string>
   return path;
 }
 
-/** Whether a save into a folder was begun and is not complete. */
-export async function isBeingSaved(folder: string): Promise<boolean> {
-  const fs = await import(/* @vite-ignore */ 'node:fs/promises');
-  return (await movingSave(fs, folder)) !== undefined;
-}
-
 /** A file that is still to be moved to its place. */
 interface Step {
   readonly source: string;
@@ -136,8 +151,8 @@ interface MovingSave {
   readonly steps: readonly Step[];
   /** Whether the mark is in place. */
   readonly isDecided: boolean;
-  /** Whether another program has replaced the mark, so that the save is out of date. */
-  readonly isReplaced: boolean;
+  /** Whether it may not be completed: another program has replaced the mark since, or did not write it as we do. */
+  readonly isVoid: boolean;
 }
 
 async function movingSave(fs: FileSystem, folder: string): Promise<MovingSave | undefined> {
@@ -147,18 +162,26 @@ async function movingSave(fs: FileSystem, folder: string): Promise<MovingSave | 
   const names = (await namesIn(fs, path)).sort();
   const steps = names.map((name) => ({
     source: `${path}/${name}`,
-    file: decodeURIComponent(name.slice(INDEX_DIGITS + 1)),
+    file: name.slice(INDEX_DIGITS + 1).replace(SLASH, '/'),
   }));
+  const isOurs = steps.every(({ file }) => INSIDE.test(file));
   const isBegun = Number(names[0]?.slice(0, INDEX_DIGITS)) !== 0;
-  const isDecided = isBegun && (await isMarked(fs, `${folder}/${steps.at(-1)?.file ?? ''}`));
-  return { path, steps, isDecided, isReplaced: isBegun && !isDecided };
+  const isDecided = isOurs && isBegun && (await isMarked(fs, `${folder}/${steps.at(-1)?.file ?? ''}`));
+  return { path, steps, isDecided, isVoid: !isOurs || (isBegun && !isDecided) };
 }
 
+/** Returns the names in a folder; none for a link or a file, and if there is no such folder. */
 async function namesIn(fs: FileSystem, folder: string): Promise<string[]> {
-  return fs.readdir(folder).catch((error: unknown) => {
+  try {
+    return (await isFolder(fs, folder)) ? await fs.readdir(folder) : [];
+  } catch (error) {
     unlessMissing(error);
     return [];
-  });
+  }
+}
+
+async function isFolder(fs: FileSystem, path: string): Promise<boolean> {
+  return (await fs.lstat(path)).isDirectory();
 }
 
 async function isMarked(fs: FileSystem, config: string): Promise<boolean> {
