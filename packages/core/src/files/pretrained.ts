@@ -60,8 +60,9 @@ export interface SaveOptions {
 
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
- * 'default' goes into the folder itself, every other one into a subfolder of its name. Opening a folder whose save was
- * interrupted reports that; files of two saves are never mixed.
+ * 'default' goes into the folder itself, every other one into a subfolder of its name. A save that fails or is killed leaves
+ * the old files of a folder or the new ones, and several saves at once leave those of one; in a storage without
+ * `writeFolders`, opening a folder whose save was interrupted reports that.
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */

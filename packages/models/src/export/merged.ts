@@ -24,8 +24,8 @@ import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportO
 
 /**
  * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with
- * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. An
- * interrupted save leaves a folder that reports it when opened, never a mix of two saves.
+ * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. A
+ * save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
  *
  * @throws UnsupportedError for a model that transformers does not support, or with 8-bit weights.
  * @throws ConfigError when the number of labels is not the number of outputs.

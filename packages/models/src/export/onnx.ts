@@ -32,7 +32,7 @@ const CLASSIFIER_TYPE = 'bert';
 /**
  * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json,
  * tokenizer_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
- * unless the caller chooses. An interrupted save leaves a folder that reports it when opened, never a mix of two saves.
+ * unless the caller chooses. A save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
  * A folder with another graph from an earlier save is rejected, because that graph would remain.
  *
  * @param graph The float32 graph of `exportOnnx` of @peftjs/engine, or the files of `exportOnnxFiles`, in one or
