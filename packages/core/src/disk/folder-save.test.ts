@@ -209,6 +209,8 @@ async function inRandomOrder(seed: number, names: readonly string[], mayDie: boo
   const running = new Set(names);
   const ended: string[] = [];
   let wake = (): void => undefined;
+  let failure: unknown;
+  const fail = (error: unknown): void => void (failure ??= error);
   for (const name of names) {
     const turns = hooked((call) => {
       if (call === 'open' || call === 'mkdir' || call === 'lstat') return;
@@ -217,11 +219,12 @@ async function inRandomOrder(seed: number, names: readonly string[], mayDie: boo
         wake();
       });
     });
-    void replaceFolders(turns, [saved(name)]).then(() => {
-      running.delete(name);
-      ended.push(name);
-      wake();
-    });
+    void replaceFolders(turns, [saved(name)])
+      .then(() => ended.push(name), fail)
+      .finally(() => {
+        running.delete(name);
+        wake();
+      });
   }
   for (let last = ''; running.size > 0;) {
     while (waiting.size < running.size) await new Promise<void>((woken) => (wake = woken));
@@ -233,6 +236,7 @@ async function inRandomOrder(seed: number, names: readonly string[], mayDie: boo
     if (mayDie && rng.uniform() < 0.02) running.delete(name);
     else go?.();
   }
+  expect(failure).toBeUndefined();
   return ended;
 }
 
