@@ -95,11 +95,10 @@ describe('a save that is killed', () => {
         () => true,
       );
       const others = await seen(raw, into);
+      const mine = others === 'marked' ? 'new' : others;
       expect([old, 'marked', 'new']).toContain(others);
-      const onReadOnlyDisk = await seen(async (path) => raw(await currentPath(readOnly, path)), into);
-      if (others !== 'marked') expect(onReadOnlyDisk).toBe(others);
-      const mine = await seen(ours, into);
-      expect(mine).toBe(others === 'marked' ? 'new' : others);
+      expect(await seen(async (path) => raw(await currentPath(readOnly, path)), into)).toBe(mine);
+      expect(await seen(ours, into)).toBe(mine);
       expect(await seen(raw, into)).toBe(mine); // reading has completed the save
       outcomes.add(others);
 
@@ -112,14 +111,25 @@ describe('a save that is killed', () => {
     expect([...outcomes]).toEqual([old, 'marked', 'new']);
   });
 
-  it('and followed by a save of another program does not touch that', async () => {
-    await save(saved('old'));
-    let kills = 0;
-    while ((await seen(raw)) !== 'marked') {
-      await replaceFolders(killedBefore(kills++), [saved('new')]).catch(() => undefined);
+  it('and followed by a save of another program does not touch that, neither then nor in the next save', async () => {
+    let begun = 0; // the changes before the first file is moved
+    for (let kills = 0, isKilled = true; isKilled; kills++) {
+      const into = `${folder}/${kills}`;
+      await save(saved('old', into));
+      while ((await seen(raw, into)) !== 'marked') {
+        await replaceFolders(killedBefore(begun++), [saved('new', into)]).catch(() => undefined);
+      }
+      begun--;
+      const theirs = saved('theirs', into);
+      for (const { path, bytes } of [...theirs.others, theirs.config]) await fs.writeFile(path, bytes);
+      expect([await seen(ours, into), await seen(raw, into)]).toEqual(['theirs', 'theirs']);
+      isKilled = await replaceFolders(killedBefore(kills), [saved('next', into)]).then(
+        () => false,
+        () => true,
+      );
+      expect(['theirs', 'marked', 'next']).toContain(await seen(raw, into));
+      expect(['theirs', 'next']).toContain(await seen(ours, into));
     }
-    for (const { path, bytes } of [...saved('theirs').others, saved('theirs').config]) await fs.writeFile(path, bytes);
-    expect([await seen(ours), await seen(raw)]).toEqual(['theirs', 'theirs']);
   });
 
   it('leaves files that the next save removes, but not those of a process that lives', async () => {
@@ -141,7 +151,8 @@ describe('a folder from elsewhere', () => {
     await fs.writeFile(`${outside}/x/000001-adapter_config.json`, '{"by": "me"}');
     await fs.writeFile(`${inside}/adapter_config.json`, mark);
   });
-  const contentOutside = (): Promise<string[]> => fs.readdir(outside, { recursive: true });
+  const contentOutside = async (): Promise<string[]> =>
+    (await fs.readdir(folder, { recursive: true })).filter((path) => !path.startsWith('inside')).sort();
 
   it.each([
     ['the save', () => fs.symlink('../outside', `${inside}/.peftjs-save`)],
@@ -156,7 +167,7 @@ describe('a folder from elsewhere', () => {
       'a path',
       async () => {
         await fs.mkdir(`${inside}/.peftjs-save/x`, { recursive: true });
-        await fs.writeFile(`${inside}/.peftjs-save/x/000001-..%2Foutside%2Ffile`, '');
+        await fs.writeFile(`${inside}/.peftjs-save/x/000001-..%2Ffile`, '');
         await fs.writeFile(`${inside}/.peftjs-save/x/000002-adapter_config.json`, '');
       },
     ],
@@ -229,18 +240,18 @@ async function inRandomOrder(seed: number, names: readonly string[], mayDie: boo
   for (let last = ''; running.size > 0;) {
     while (waiting.size < running.size) await new Promise<void>((woken) => (wake = woken));
     if (last === 'rename') expect(['old', 'marked', ...names]).toContain(await seen(raw));
-    const name = [...waiting.keys()][rng.integer(Math.max(1, waiting.size))] ?? '';
+    const name = [...waiting.keys()].sort()[rng.integer(Math.max(1, waiting.size))] ?? '';
     const { call = '', go } = waiting.get(name) ?? {};
     waiting.delete(name);
     last = call;
-    if (mayDie && rng.uniform() < 0.02) running.delete(name);
+    if (mayDie && rng.uniform() < 0.05) running.delete(name);
     else go?.();
   }
   expect(failure).toBeUndefined();
   return ended;
 }
 
-const SEEDS = Number(process.env.SEEDS ?? 10);
+const SEEDS = 12;
 
 describe('several saves into one folder at once', () => {
   it.each([false, true])('end as one of them, complete, in whatever order they work (killed: %s)', async (mayDie) => {
@@ -250,11 +261,12 @@ describe('several saves into one folder at once', () => {
       const ended = await inRandomOrder(seed, ['a', 'b', 'c'], mayDie);
       const last = await seen(ours);
       winners.add(last);
+      expect(['old', 'a', 'b', 'c']).toContain(last);
       expect(await seen(raw)).toBe(last);
       if (mayDie) continue;
       expect(ended).toContain(last);
       expect((await fs.readdir(folder)).sort()).toEqual(FILES);
     }
-    expect([...winners].filter((name) => name !== 'old').sort()).toEqual(['a', 'b', 'c']);
+    expect(winners.size).toBeGreaterThan(2);
   });
 });

@@ -113,8 +113,9 @@ async function complete(fs: FileSystem, folder: string): Promise<void> {
   for (const { source, file } of save?.isVoid === false ? save.steps : []) {
     const target = `${folder}/${file}`;
     await fs.mkdir(folderOf(target), { recursive: true });
-    if (file.includes('/') && !(await isFolder(fs, folderOf(target))))
-      throw new CheckpointError(`${folderOf(target)} is a link`);
+    if (file.includes('/') && !(await isFolder(fs, folderOf(target)))) {
+      throw new CheckpointError(`${folderOf(target)} is a link`, target);
+    }
     await fs.rename(source, target).catch(unlessMissing); // another process has moved it
   }
   if (save) await fs.rm(save.path, { recursive: true, force: true });
@@ -166,7 +167,7 @@ async function movingSave(fs: FileSystem, folder: string): Promise<MovingSave | 
   }));
   const isOurs = steps.every(({ file }) => INSIDE.test(file));
   const isBegun = Number(names[0]?.slice(0, INDEX_DIGITS)) !== 0;
-  const isDecided = isOurs && isBegun && (await isMarked(fs, `${folder}/${steps.at(-1)?.file ?? ''}`));
+  const isDecided = isOurs && (await isMarked(fs, `${folder}/${steps.at(-1)?.file ?? ''}`));
   return { path, steps, isDecided, isVoid: !isOurs || (isBegun && !isDecided) };
 }
 
