@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   activeAdapter,
+  addAdapter,
   attach,
+  diskStorage,
   hostTensor,
   loadPretrained,
   memoryStorage,
@@ -15,17 +19,21 @@ import { CheckpointError, replaceAdapter } from '@peftjs/core/method';
 import { toyModel } from '@peftjs/core/testing';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-/** A storage that is killed before write number `n`, counted from 0. */
-function killedBefore(n: number, files: Map<string, Uint8Array>): Storage {
+/** A user's storage, which cannot replace files together. Write number `n`, counted from 0, fails if `fails(n)`. */
+function plainStorage(files: Map<string, Uint8Array>, fails: (n: number) => boolean = () => false): Storage {
   let writes = 0;
-  const storage = memoryStorage(files);
+  const { read, exists, write } = memoryStorage(files);
   return {
-    ...storage,
-    write: (path, bytes) => (writes++ < n ? storage.write(path, bytes) : Promise.reject(new Error('killed'))),
+    read,
+    exists,
+    write: (path, bytes) => (fails(writes++) ? Promise.reject(new Error('killed')) : write(path, bytes)),
   };
 }
+
+/** A storage that is killed before write number `n`. */
+const killedBefore = (n: number, files: Map<string, Uint8Array>): Storage => plainStorage(files, (write) => write >= n);
 
 const toy = toyModel();
 const withAlpha = (loraAlpha: number): PeftModel => attach(toy, lora({ r: 2, loraAlpha }), { seed: loraAlpha });
@@ -37,15 +45,18 @@ function seenIn(peft: PeftModel): unknown {
   return [adapter.values[`${path}.loraA`]?.data, (adapter.config as { loraAlpha?: number }).loraAlpha];
 }
 
-describe('an adapter saved over another', () => {
+const seenAt = async (folder: string, storage: Storage): Promise<unknown> =>
+  seenIn(await loadPretrained(toy, folder, { methods: [lora], storage }));
+
+describe('an adapter saved over another in a storage that cannot replace files together', () => {
   it.each([0, 1, 2, 3])('and killed after %i writes is the old one or rejected, never a mixture', async (writes) => {
     const files = new Map<string, Uint8Array>();
     await savePretrained(withAlpha(4), 'a', { storage: memoryStorage(files) });
     await expect(savePretrained(withAlpha(32), 'a', { storage: killedBefore(writes, files) })).rejects.toThrow(
       'killed',
     );
-    const loaded = loadPretrained(toy, 'a', { methods: [lora], storage: memoryStorage(files) });
-    if (writes === 0) expect(seenIn(await loaded)).toEqual(seenIn(withAlpha(4)));
+    const loaded = seenAt('a', memoryStorage(files));
+    if (writes === 0) expect(await loaded).toEqual(seenIn(withAlpha(4)));
     else await expect(loaded).rejects.toThrow(/a\/adapter_config\.json: a save into this folder was cut short/);
   });
 
@@ -54,9 +65,66 @@ describe('an adapter saved over another', () => {
     await savePretrained(withAlpha(4), 'a', { storage: memoryStorage(files) });
     await savePretrained(withAlpha(32), 'a', { storage: killedBefore(2, files) }).catch(() => undefined);
     await savePretrained(withAlpha(32), 'a', { storage: memoryStorage(files) });
-    const loaded = await loadPretrained(toy, 'a', { methods: [lora], storage: memoryStorage(files) });
-    expect(seenIn(loaded)).toEqual(seenIn(withAlpha(32)));
+    expect(await seenAt('a', memoryStorage(files))).toEqual(seenIn(withAlpha(32)));
   });
+
+  it('is the old one if its weights do not fit', async () => {
+    const files = new Map<string, Uint8Array>();
+    await savePretrained(withAlpha(4), 'a', { storage: memoryStorage(files) });
+    const storage = plainStorage(files, (write) => write === 1);
+    await expect(savePretrained(withAlpha(32), 'a', { storage })).rejects.toThrow('killed');
+    expect(await seenAt('a', storage)).toEqual(seenIn(withAlpha(4)));
+  });
+});
+
+describe('two saves into one folder at once', () => {
+  let folder = '';
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'peftjs-saves-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it.each([
+    ['on the disk', diskStorage()],
+    ['in memory', memoryStorage()],
+    ['in a storage that cannot replace files together', plainStorage(new Map())],
+  ])('end as one of them, complete, 20 times of 20 %s', async (_, storage) => {
+    const both = [withAlpha(4), withAlpha(32)];
+    const [first, second] = both.map(seenIn);
+    for (let round = 0; round < 20; round++) {
+      await Promise.all(both.map((peft) => savePretrained(peft, join(folder, 'a'), { storage })));
+      expect([first, second]).toContainEqual(await seenAt(join(folder, 'a'), storage));
+    }
+  });
+});
+
+it('an adapter that is replaced while it is read is the new one', async () => {
+  const files = new Map<string, Uint8Array>();
+  const storage = memoryStorage(files);
+  await savePretrained(withAlpha(4), 'a', { storage });
+  let reads = 0;
+  const read = async (path: string): Promise<Uint8Array> => {
+    if (reads++ === 1) await savePretrained(withAlpha(32), 'a', { storage });
+    return storage.read(path);
+  };
+  expect(await seenAt('a', { ...storage, read })).toEqual(seenIn(withAlpha(32)));
+});
+
+it('several adapters are all saved, or none of them', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'peftjs-saves-'));
+  try {
+    const peft = withAlpha(4);
+    await savePretrained(peft, folder);
+    const changed = withAlpha(32);
+    addAdapter(changed, lora({ r: 2 }), { adapterName: 'other' });
+    await writeFile(join(folder, 'other'), 'a file where the second adapter must go');
+    const saving = savePretrained(changed, folder);
+    await expect(saving).rejects.toThrow(CheckpointError);
+    await expect(saving).rejects.toThrow(/cannot save into .*other: .*choose another one, then save again$/);
+    expect(await seenAt(folder, diskStorage())).toEqual(seenIn(peft));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 describe('a merged model saved over another', () => {

@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { attach, loadPretrained, mergeAndUnload, predict, savePretrained } from '@peftjs/core';
+import { attach, loadPretrained, memoryStorage, mergeAndUnload, predict, savePretrained } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -28,11 +28,26 @@ beforeAll(async () => {
   await saveMerged(merged, path('merged'));
   await saveOnnx(merged, await exportOnnxFiles(merged, { dtype: 'q8' }), path('web'), model);
   await writeFile(path('adapter/.secret'), 'of this machine');
+  await writeFile(path('adapter/adapter_model.safetensors.k3x9.tmp'), 'of a killed save of an older version');
+  await mkdir(path('adapter/.peftjs-save-1-0-0-0-0-0-k3x9.tmp/k3x9'), { recursive: true });
+  await writeFile(path('adapter/.peftjs-save-1-0-0-0-0-0-k3x9.tmp/k3x9/000000-README.md'), 'of a killed save');
 });
 afterAll(() => rm(folder, { recursive: true }));
 beforeEach(() => {
   process.env.HF_TOKEN = TOKEN;
 });
+
+/** Returns what an interrupted save writes over the configuration in a storage that cannot replace files together. */
+async function markOfAnInterruptedSave(): Promise<Uint8Array> {
+  const { files, read, exists } = memoryStorage();
+  const adapter = memoryStorage(files);
+  await savePretrained(peft, 'a', { storage: adapter });
+  let writes = 0;
+  const write = (file: string, bytes: Uint8Array): Promise<void> =>
+    writes++ === 0 ? adapter.write(file, bytes) : Promise.reject(new Error('killed'));
+  await savePretrained(peft, 'a', { storage: { read, exists, write } }).catch(() => undefined);
+  return files.get('a/adapter_config.json') as Uint8Array;
+}
 
 const [batch] = trainingData.epoch(0);
 const outputs = async (of: Parameters<typeof predict>[0]) => predict(of, batch ? [batch] : [], { executor });
@@ -51,6 +66,17 @@ describe('a pushed folder', () => {
     expect(card).toMatch(
       /^---\nlibrary_name: peft\npipeline_tag: text-classification\ntags:\n- "peftjs"\n- "lora"\n---\n\n#/,
     );
+  });
+
+  it('can be a snapshot of the hub cache, whose files are links', async () => {
+    await mkdir(path('snapshot'));
+    const files = ['README.md', 'adapter_config.json', 'adapter_model.safetensors'];
+    for (const file of files) await symlink(`../adapter/${file}`, path(`snapshot/${file}`));
+    const { commit } = await pushToHub(path('snapshot'), 'me/snapshot');
+    expect(Object.keys(use.hub.repos.at(-1)?.commits[commit] ?? {}).sort()).toEqual(files);
+    const opened = await openFolder('me/snapshot');
+    const loaded = await loadPretrained(model, opened.path, { storage: opened.storage, methods: [lora] });
+    expect(await outputs(loaded)).toEqual(await outputs(peft));
   });
 
   it('can be a merged model, which opens here, with its weights stored as a large file', async () => {
@@ -120,6 +146,47 @@ describe('a push fails with a one-line message', () => {
     expect((await refusal(pushToHub(path('adapter'), 'me/adapter'))).message).toMatch(
       /400: it rejected the files or their model card \(it says: base_model is not valid\)$/,
     );
+  });
+
+  it.each([
+    [
+      'an adapter',
+      'adapter',
+      'adapter_model.safetensors',
+      /adapter_config\.json but no weights: expected adapter_model/,
+    ],
+    [
+      'a model',
+      'merged',
+      'model.safetensors',
+      /config\.json but no weights: expected a \.safetensors or \.onnx file; save/,
+    ],
+  ])('for %s without weights, before anything is sent', async (_, complete, weights, message) => {
+    const partial = path(`${complete}-without-weights`);
+    await cp(path(complete), partial, { recursive: true });
+    await rm(join(partial, weights));
+    const error = await refusal(pushToHub(partial, 'me/adapter'));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(message);
+    expect(use.hub.seen).toEqual([]);
+  });
+
+  it('after an interrupted save of one of its adapters, and for a link to a folder or to nothing', async () => {
+    const partial = path('partial');
+    await cp(path('adapter'), partial, { recursive: true });
+    await cp(path('adapter'), join(partial, 'other'), { recursive: true });
+    await writeFile(join(partial, 'other/adapter_config.json'), await markOfAnInterruptedSave());
+    const error = await refusal(pushToHub(partial, 'me/adapter'));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(/partial\/other\/adapter_config\.json: a save into this folder was cut short/);
+
+    await rm(join(partial, 'other'), { recursive: true });
+    await symlink('..', join(partial, 'link'));
+    expect((await refusal(pushToHub(partial, 'me/adapter'))).message).toMatch(/partial\/link is not a file: remove it/);
+    await rm(join(partial, 'link'));
+    await symlink('nothing', join(partial, 'link'));
+    expect((await refusal(pushToHub(partial, 'me/adapter'))).message).toMatch(/cannot read .*partial: .*ENOENT/);
+    expect(use.hub.seen).toEqual([]);
   });
 
   it('for a folder that is neither an adapter nor a model, and without a name', async () => {

@@ -12,7 +12,8 @@ export type {
   RowValue,
   TrainingData,
 } from './contracts/model.js';
-export { diskStorage, memoryStorage, type Storage } from './storage.js';
+export { diskStorage } from './disk/disk-storage.js';
+export { memoryStorage, type Storage } from './storage.js';
 export { attach } from './adapter/attach.js';
 export { activeAdapter, withAdapter, type PeftModel } from './adapter/peft-model.js';
 export {

@@ -1,5 +1,5 @@
-import { fileSource, type ByteSource } from '@peftjs/safetensors';
-import { CheckpointError, UnsupportedError } from './errors.js';
+import type { ByteSource } from '@peftjs/safetensors';
+import { CheckpointError } from './errors.js';
 
 /** A place where files are read and written, e.g. a disk, memory or a page's store. Paths use '/'. */
 export interface Storage {
@@ -11,35 +11,27 @@ export interface Storage {
   exists(path: string): Promise<boolean>;
   /** Writes a whole file. Readers see either all of it or none. */
   write(path: string, bytes: Uint8Array): Promise<void>;
+  /**
+   * Replaces the files of folders such that each folder holds either all of its old files or all of the new ones,
+   * whatever interrupts it: e.g. in one transaction. Without it, opening a folder whose save was interrupted reports that.
+   */
+  writeFolders?(folders: readonly FolderFiles[]): Promise<void>;
 }
 
-/** Returns a storage on disk. It loads Node's file system when first used. @throws UnsupportedError outside Node. */
-export function diskStorage(): Storage {
-  return {
-    async read(path) {
-      const { readFile } = await fileSystem();
-      try {
-        return await readFile(path);
-      } catch (cause) {
-        throw new CheckpointError(`cannot read ${path}: ${reason(cause)}`, path, cause);
-      }
-    },
-    open: fileSource,
-    async exists(path) {
-      const { access } = await fileSystem();
-      return access(path).then(
-        () => true,
-        () => false,
-      );
-    },
-    async write(path, bytes) {
-      try {
-        await writeAtomically(path, bytes);
-      } catch (cause) {
-        throw new CheckpointError(`cannot write ${path}: ${reason(cause)}`, path, cause);
-      }
-    },
-  };
+/** The files of a folder that belong together. */
+export interface FolderFiles {
+  /** The configuration. A folder without it cannot be opened. */
+  readonly config: StoredFile;
+  /** All other files, in this folder or in a folder directly in it. */
+  readonly others: readonly StoredFile[];
+}
+
+/** A file to write. */
+export interface StoredFile {
+  /** Its path in the storage. */
+  readonly path: string;
+  /** Its content. */
+  readonly bytes: Uint8Array;
 }
 
 /**
@@ -60,53 +52,11 @@ export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & 
       files.set(path, bytes.slice());
       return Promise.resolve();
     },
+    writeFolders(folders) {
+      for (const { path, bytes } of folders.flatMap(stepsOf)) files.set(path, bytes.slice());
+      return Promise.resolve();
+    },
   };
-}
-
-/** Writes a temporary file next to the target, flushes it, and renames it over the target. */
-async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
-  const { mkdir, open, rename, rm } = await fileSystem();
-  const folder = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '.';
-  await mkdir(folder || '/', { recursive: true });
-  const temporary = `${path}.${Math.random().toString(36).slice(2)}.tmp`;
-  try {
-    const file = await open(temporary, 'wx');
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-    await flushed(folder || '/');
-  } catch (cause) {
-    await rm(temporary, { force: true });
-    throw cause;
-  }
-}
-
-/** Makes a rename survive a power loss, on systems that can flush folders. */
-async function flushed(folder: string): Promise<void> {
-  const { open } = await fileSystem();
-  const handle = await open(folder, 'r').catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
-}
-
-async function fileSystem(): Promise<typeof import('node:fs/promises')> {
-  try {
-    return await import(/* @vite-ignore */ 'node:fs/promises');
-  } catch (cause) {
-    throw new UnsupportedError('there is no disk here: pass a `storage`, e.g. memoryStorage()', undefined, cause);
-  }
-}
-
-/** Returns an error's message without the system call and the temporary file's name. */
-function reason(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause);
-  const { syscall } = cause as { readonly syscall?: unknown };
-  const end = typeof syscall === 'string' ? cause.message.lastIndexOf(`, ${syscall}`) : -1;
-  return end < 0 ? cause.message : cause.message.slice(0, end);
 }
 
 /**
@@ -116,28 +66,50 @@ function reason(cause: unknown): string {
 const MARK = {
   peft_type: 'INCOMPLETE_SAVE',
   model_type: 'incomplete_save',
-  incomplete_save: 'a save into this folder was cut short: its files are of different saves; save it again',
+  incomplete_save: 'a save into this folder was cut short: open it with peftjs, which completes it, or save it again',
 };
 
-/** The files of a folder that belong together. */
-export interface FolderFiles {
-  /** The configuration. A folder without it cannot be opened. */
-  readonly config: { readonly path: string; readonly bytes: Uint8Array };
-  /** All other files, in the order of writing. */
-  readonly others: readonly { readonly path: string; readonly bytes: Uint8Array }[];
+/** The last save of each storage that has no `writeFolders`. */
+const lastSaves = new WeakMap<Storage, Promise<void>>();
+
+/**
+ * Replaces the files of folders such that a reader never mixes the files of two saves, also when several saves run at
+ * once. Nothing is lost when a save fails or is killed, if the storage has `writeFolders`, as the disk does.
+ * @throws CheckpointError when a file cannot be written.
+ */
+export async function writeFolders(storage: Storage, folders: readonly FolderFiles[]): Promise<void> {
+  if (storage.writeFolders) return storage.writeFolders(folders);
+  const before = lastSaves.get(storage) ?? Promise.resolve();
+  const save = before.catch(() => undefined).then(() => writeMarked(storage, folders));
+  lastSaves.set(storage, save);
+  return save;
 }
 
 /**
- * Writes a folder such that a reader never mixes the files of two saves: it first replaces an old configuration by a
- * mark, and writes the new one last. If the process is killed in between, opening the folder reports that.
- * @throws CheckpointError when a file cannot be written.
+ * Writes one file after the other, with a mark in the place of each configuration that is replaced. If the first file,
+ * usually the largest, cannot be written, the folder is as before.
  */
-export async function writeFolder(storage: Storage, { config, others }: FolderFiles): Promise<void> {
-  if (await storage.exists(config.path)) {
-    await storage.write(config.path, new TextEncoder().encode(`${JSON.stringify(MARK, null, 2)}\n`));
+async function writeMarked(storage: Storage, folders: readonly FolderFiles[]): Promise<void> {
+  for (const files of folders) {
+    const { path } = files.config;
+    const old = (await storage.exists(path)) ? await storage.read(path) : undefined;
+    const [mark, first, ...others] = stepsOf(files) as [StoredFile, StoredFile, ...StoredFile[]];
+    if (old) await storage.write(path, mark.bytes);
+    await storage.write(first.path, first.bytes).catch(async (error: unknown) => {
+      if (old) await storage.write(path, old).catch(() => undefined);
+      throw error;
+    });
+    for (const other of others) await storage.write(other.path, other.bytes);
   }
-  for (const { path, bytes } of others) await storage.write(path, bytes);
-  await storage.write(config.path, config.bytes);
+}
+
+/** Returns what to write, in this order: the mark in the place of the configuration, the others, the configuration. */
+export function stepsOf({ config, others }: FolderFiles): StoredFile[] {
+  return [
+    { path: config.path, bytes: new TextEncoder().encode(`${JSON.stringify(MARK, null, 2)}\n`) },
+    ...others,
+    config,
+  ];
 }
 
 /**
@@ -145,5 +117,5 @@ export async function writeFolder(storage: Storage, { config, others }: FolderFi
  */
 export function incompleteSave(config: unknown): string | undefined {
   const isMark = typeof config === 'object' && config !== null && 'incomplete_save' in config;
-  return isMark ? MARK.incomplete_save : undefined;
+  return isMark ? 'a save into this folder was cut short: its files are of different saves; save it again' : undefined;
 }

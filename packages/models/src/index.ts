@@ -18,7 +18,6 @@ export { isHubId, type RepoType } from './hub/request.js';
 export type { HubOptions } from './hub/options.js';
 export type { FileProgress, ProgressCallback, ProgressInfo } from './hub/options.js';
 export { HubError } from './hub/request.js';
-export { isDead, ownIdentity, type ProcessIdentity } from './hub/process-identity.js';
 export { saveMerged } from './export/merged.js';
 export { saveOnnx, type OnnxFolderOptions } from './export/onnx.js';
 export type { ExportOptions } from './export/files.js';

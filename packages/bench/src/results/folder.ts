@@ -5,9 +5,17 @@ import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { diskStorage, PeftError } from '@peftjs/core';
-import { CheckpointError, ConfigError } from '@peftjs/core/method';
-import { isDead, ownIdentity, type ProcessIdentity } from '@peftjs/models';
+import {
+  CheckpointError,
+  ConfigError,
+  isDead,
+  ownIdentity,
+  UNFINISHED_FILE,
+  type ProcessIdentity,
+} from '@peftjs/core/method';
 import { remedyFor } from './remedies.js';
+
+export { UNFINISHED_FILE };
 
 /** The folder of a run's checkpoints. */
 export function checkpointFolder(folder: string): string {
@@ -94,9 +102,6 @@ export async function removeFinishedCheckpoints(folder: string, done: ReadonlySe
   for (const file of finished) await rm(`${checkpoints}/${file}`, { force: true });
   if (finished.length === files.length) await rmdir(checkpoints).catch(() => undefined); // it may not exist
 }
-
-/** Matches the names of files that `diskStorage` has not finished. */
-export const UNFINISHED_FILE = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
 
 async function removeHalfWritten(folder: string): Promise<void> {
   for (const file of await filesIn(folder)) {

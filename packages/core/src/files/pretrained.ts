@@ -10,7 +10,8 @@ import {
 } from '../adapter/peft-model.js';
 import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
-import { diskStorage, writeFolder, type Storage } from '../storage.js';
+import { diskStorage } from '../disk/disk-storage.js';
+import { writeFolders, type FolderFiles, type Storage } from '../storage.js';
 import {
   configFields,
   decodeConfig,
@@ -59,8 +60,9 @@ export interface SaveOptions {
 
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
- * 'default' goes into the folder itself, every other one into a subfolder of its name. Opening a folder whose save was
- * interrupted reports that; files of two saves are never mixed.
+ * 'default' goes into the folder itself, every other one into a subfolder of its name. A save that fails or is killed leaves
+ * the old files of a folder or the new ones, and several saves at once leave those of one; in a storage without
+ * `writeFolders`, opening a folder whose save was interrupted reports that.
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */
@@ -69,30 +71,25 @@ export async function savePretrained(
   folder: string,
   { storage = diskStorage(), pruned = true, selectedAdapters = [...peft.adapters.keys()] }: SaveOptions = {},
 ): Promise<void> {
-  const selected = selectedAdapters.map((name) => adapterNamed(peft, name));
-  for (const adapter of selected) {
-    const own = adapter.name === DEFAULT_ADAPTER ? folder : `${folder}/${adapter.name}`;
-    await writeAdapter(peft.model, adapter, own, { storage, pruned });
-  }
+  const folders = selectedAdapters.map((name) => {
+    const adapter = adapterNamed(peft, name);
+    return adapterFiles(peft.model, adapter, name === DEFAULT_ADAPTER ? folder : `${folder}/${name}`, pruned);
+  });
+  await writeFolders(storage, folders);
 }
 
-async function writeAdapter(
-  model: Model,
-  adapter: Adapter,
-  folder: string,
-  { storage, pruned }: Required<Pick<SaveOptions, 'storage' | 'pruned'>>,
-): Promise<void> {
+function adapterFiles(model: Model, adapter: Adapter, folder: string, pruned: boolean): FolderFiles {
   const file = adapter.method.toFile(adapter, { pruned });
   const fields = configFields(model, adapter, file.config);
   const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(model, adapter) });
   const card = adapterCard(model, adapter, String(fields.peft_type));
-  await writeFolder(storage, {
+  return {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
     others: [
       { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors) },
       { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
     ],
-  });
+  };
 }
 
 /** Options of `loadPretrained` and `loadAdapter`. */
@@ -151,9 +148,9 @@ export async function readAdapter(
   { methods, storage = diskStorage(), adapterName = DEFAULT_ADAPTER }: LoadOptions,
 ): Promise<StoredAdapter> {
   const source = `${folder}/${ADAPTER_WEIGHTS}`;
-  const config = await readAdapterConfig(folder, storage);
+  const { config, weights } = await readFiles(folder, storage);
   const method = methodFor(config, methods, folder);
-  const decoded = withoutPrefix(decodeTensors(await readWeights(folder, storage), source));
+  const decoded = withoutPrefix(decodeTensors(weights, source));
   const tensors = withoutUnused(decoded, model, source);
   const { own, saved, paths } = splitSaved(
     config.ensure_weight_tying === true ? withoutTied(tensors, model) : tensors,
@@ -162,6 +159,21 @@ export async function readAdapter(
   );
   const file = { config, tensors: withoutBaseWeights(own, model) };
   return { name: adapterName, method, file, saved, savedPaths: paths, ...storedMeaning(config, model), source };
+}
+
+/** Reads a folder's files, again if a save has replaced them meanwhile. */
+async function readFiles(
+  folder: string,
+  storage: Storage,
+): Promise<{ readonly config: ConfigFields; readonly weights: Uint8Array }> {
+  const path = `${folder}/${ADAPTER_CONFIG}`;
+  const bytes = await storage.read(path);
+  const decoded = async () => ({ config: decodeConfig(bytes, path), weights: await readWeights(folder, storage) });
+  const [files] = await Promise.allSettled([decoded()]);
+  const now = await storage.read(path);
+  if (now.length !== bytes.length || now.some((byte, at) => byte !== bytes[at])) return readFiles(folder, storage);
+  if (files.status === 'rejected') throw files.reason;
+  return files.value;
 }
 
 /** Reads the bytes of a folder's tensors. @throws UnsupportedError for the pickle format of older versions of PEFT. */

@@ -7,7 +7,7 @@ import {
   tensorAt,
   transposed,
   UnsupportedError,
-  writeFolder,
+  writeFolders,
   type HostTensor,
   type HostTensors,
   type Site,
@@ -24,8 +24,8 @@ import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportO
 
 /**
  * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with
- * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. An
- * interrupted save leaves a folder that reports it when opened, never a mix of two saves.
+ * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. A
+ * save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
  *
  * @throws UnsupportedError for a model that transformers does not support, or with 8-bit weights.
  * @throws ConfigError when the number of labels is not the number of outputs.
@@ -47,10 +47,12 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
   const card = cardOf(model, 'transformers');
   const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model), [CARD_FILE, card] as const];
-  await writeFolder(storage, {
-    config: { path: joined(folder, CONFIG_FILE), bytes: config },
-    others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
-  });
+  await writeFolders(storage, [
+    {
+      config: { path: joined(folder, CONFIG_FILE), bytes: config },
+      others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
+    },
+  ]);
 }
 
 /** Returns the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */

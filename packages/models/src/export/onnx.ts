@@ -1,6 +1,6 @@
 /** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError, writeFolder } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError, writeFolders } from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';
@@ -32,7 +32,7 @@ const CLASSIFIER_TYPE = 'bert';
 /**
  * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json,
  * tokenizer_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
- * unless the caller chooses. An interrupted save leaves a folder that reports it when opened, never a mix of two saves.
+ * unless the caller chooses. A save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
  * A folder with another graph from an earlier save is rejected, because that graph would remain.
  *
  * @param graph The float32 graph of `exportOnnx` of @peftjs/engine, or the files of `exportOnnxFiles`, in one or
@@ -62,12 +62,14 @@ export async function saveOnnx(
     TOKENIZER_CONFIG,
     encodeJson(tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity))),
   );
-  await writeFolder(storage, {
-    config: { path: joined(folder, CONFIG_FILE), bytes: config },
-    others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(
-      ([file, bytes]) => ({ path: joined(folder, file), bytes }),
-    ),
-  });
+  await writeFolders(storage, [
+    {
+      config: { path: joined(folder, CONFIG_FILE), bytes: config },
+      others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(
+        ([file, bytes]) => ({ path: joined(folder, file), bytes }),
+      ),
+    },
+  ]);
 }
 
 /** @throws ConfigError when a graph of another dtype from an earlier save would remain. */

@@ -3,12 +3,12 @@
  * and `refs/<revision>` name commits. Both libraries find each other's downloads.
  */
 import { diskStorage, PeftError } from '@peftjs/core';
+import { isDeadTag, ownTag } from '@peftjs/core/method';
 import { fileSource } from '@peftjs/safetensors';
 import type { Hash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { joined } from '../folder.js';
 import { gitPrefix, isSha256, mismatch, type HubCache, type Part } from './download.js';
-import { isDead, ownIdentity, type ProcessIdentity } from './process-identity.js';
 import { codeOf, HubError, type RepoType } from './request.js';
 import { isCommit, type ListedFile, type RepoFile } from './snapshot.js';
 
@@ -116,9 +116,7 @@ interface MissingBlob {
 const PIECE_BYTES = 2 ** 20;
 
 /** Matches an incomplete download. Its name identifies the process that owns it; without one, it has no owner. */
-const INCOMPLETE = /\.peftjs(?:-(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)-\w+)?\.incomplete$/;
-/** The placeholder in a name for a part that the system does not report. */
-const UNKNOWN = '0';
+const INCOMPLETE = /\.peftjs(?:-([\w-]+)-\w+)?\.incomplete$/;
 
 /**
  * Completes a file and renames it to its blob. If a resumed download is damaged, it is deleted and downloaded once
@@ -155,14 +153,11 @@ function temporaryName(blob: string, owner: string, kind: 'incomplete' | 'link')
 }
 
 /** Returns the path of this process's incomplete download. Takes over an abandoned one if there is any. */
-async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
-  const self = shortened(await ownIdentity(), crypto);
-  const { pid, host, machine, boot, namespace, start } = self;
-  const owner = [pid, host, machine, boot, namespace, start].map((part) => part ?? UNKNOWN).join('-');
-  const own = temporaryName(blob, owner, 'incomplete');
+async function claimed(blob: string, { fs }: Modules): Promise<string> {
+  const own = temporaryName(blob, await ownTag(), 'incomplete');
   const [folder, name] = [blob.slice(0, blob.lastIndexOf('/')), blob.slice(blob.lastIndexOf('/') + 1)];
   for (const rest of await fs.readdir(folder)) {
-    if (!rest.startsWith(`${name}.`) || !(await isAbandoned(rest, self))) continue;
+    if (!rest.startsWith(`${name}.`) || !(await isAbandoned(rest))) continue;
     const isOurs = await fs.rename(`${folder}/${rest}`, own).then(
       () => true,
       () => false, // another process was faster
@@ -172,35 +167,9 @@ async function claimed(blob: string, { fs, crypto }: Modules): Promise<string> {
   return own;
 }
 
-/**
- * Shortens a process identity for file names. A process ID alone is ambiguous: containers that share a cache may reuse
- * it.
- */
-function shortened(
-  { pid, host, machine, boot, namespace, start }: ProcessIdentity,
-  crypto: Modules['crypto'],
-): ProcessIdentity {
-  const short = (text: string): string => crypto.createHash('sha256').update(text).digest('hex').slice(0, 12);
-  const shortOr = (text: string | null): string | null => (text === null ? null : short(text));
-  return {
-    pid,
-    host: short(host),
-    machine: shortOr(machine),
-    boot: shortOr(boot),
-    namespace: shortOr(namespace),
-    start,
-  };
-}
-
-async function isAbandoned(rest: string, self: ProcessIdentity): Promise<boolean> {
-  const owner = INCOMPLETE.exec(rest);
-  if (!owner) return false;
-  const [, pid, host = '', ...others] = owner;
-  if (pid === undefined) return true;
-  const [machine = null, boot = null, namespace = null, start = null] = others.map((part) =>
-    part === UNKNOWN ? null : part,
-  );
-  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, self);
+async function isAbandoned(rest: string): Promise<boolean> {
+  const [isIncomplete, owner] = INCOMPLETE.exec(rest) ?? [];
+  return isIncomplete !== undefined && (owner === undefined || isDeadTag(owner));
 }
 
 async function filled(

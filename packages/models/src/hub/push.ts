@@ -1,6 +1,15 @@
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { reasonOf, shown } from '../json.js';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  CheckpointError,
+  ConfigError,
+  incompleteSave,
+  UNFINISHED_FILE,
+  UnsupportedError,
+} from '@peftjs/core/method';
+import { parseJson, reasonOf, shown } from '../json.js';
+import { CONFIG_FILE } from '../transformers/config.js';
 import { hubSettings, type HubSettings } from './options.js';
 import { HubError, hubFetch, isHubId, subjectOf, type Subject } from './request.js';
 
@@ -24,13 +33,13 @@ export interface PushResult {
   readonly commit: string;
 }
 
-/** The files that identify a complete adapter or model. */
-const MARKERS = ['adapter_config.json', 'config.json'];
+/** The configurations of an adapter and of a model, and the weights that each needs. */
+const WEIGHTS = { [ADAPTER_CONFIG]: /^adapter_model\.safetensors$/, [CONFIG_FILE]: /\.(safetensors|onnx)$/ };
 
 /**
  * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`)
  * or a folder for transformers.js (`saveOnnx`). Creates the repository if needed. Skips files whose names start with a
- * dot.
+ * dot and temporary files of interrupted saves, and follows links to files.
  *
  * The token comes from the environment (HF_TOKEN), is sent only to the hub and is never shown. A web page therefore
  * cannot push.
@@ -38,7 +47,8 @@ const MARKERS = ['adapter_config.json', 'config.json'];
  * @param folder The path of the folder on the disk.
  * @param repo The repository, `organisation/name`.
  * @throws ConfigError for an invalid option or a missing token, before anything is sent.
- * @throws CheckpointError when the folder has neither an adapter nor a model, or cannot be read.
+ * @throws CheckpointError when the folder has neither an adapter nor a model with its weights, when a save into it was
+ * interrupted, or when it cannot be read.
  * @throws HubError when the hub refuses or cannot be reached.
  * @example
  * await savePretrained(peft, 'my-adapter');
@@ -117,28 +127,60 @@ interface PushedFile {
   readonly content: URL;
 }
 
-/** Returns the files of a folder, sorted. @throws CheckpointError when it has neither an adapter nor a model. */
+/** Returns the files of a folder, sorted. @throws CheckpointError unless it has a complete adapter or model. */
 async function filesOf(folder: string): Promise<PushedFile[]> {
-  const [{ readdir }, { pathToFileURL }] = await Promise.all([fileSystem(), import(/* @vite-ignore */ 'node:url')]);
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
-    throw new CheckpointError(`cannot read ${folder}: ${reasonOf(cause)}`, folder, cause);
-  });
+  const [fs, { pathToFileURL }] = await Promise.all([fileSystem(), import(/* @vite-ignore */ 'node:url')]);
   const root = folder.replace(/[/\\]+$/, '');
-  const paths = entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => `${entry.parentPath.slice(root.length)}/${entry.name}`.replaceAll('\\', '/').replace(/^\/+/, ''))
-    .filter((path) => !path.split('/').some((part) => part.startsWith('.')))
-    .sort();
-  if (!MARKERS.some((marker) => paths.includes(marker))) {
+  try {
+    const paths = await pathsIn(root, fs);
+    assertWeights(folder, paths);
+    for (const path of paths.filter(isConfig)) {
+      const file = `${root}/${path}`;
+      const incomplete = incompleteSave(parseJson(await fs.readFile(file), file));
+      if (incomplete !== undefined) throw new CheckpointError(`${file}: ${incomplete}`, file);
+    }
+    return paths.map((path) => ({ path, content: pathToFileURL(`${root}/${path}`) }));
+  } catch (cause) {
+    if (cause instanceof PeftError) throw cause;
+    throw new CheckpointError(`cannot read ${folder}: ${reasonOf(cause)}`, folder, cause);
+  }
+}
+
+async function pathsIn(root: string, { readdir, stat }: FileSystem): Promise<string[]> {
+  const paths: string[] = [];
+  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+    const path = `${entry.parentPath.slice(root.length)}/${entry.name}`.replaceAll('\\', '/').replace(/^\/+/, '');
+    if (path.split('/').some((part) => part.startsWith('.')) || UNFINISHED_FILE.test(path)) continue;
+    if (entry.isDirectory()) continue;
+    if (entry.isFile() || (await stat(`${root}/${path}`)).isFile()) paths.push(path);
+    else throw new CheckpointError(`${root}/${path} is not a file: remove it, or copy what it links to`, path);
+  }
+  return paths.sort();
+}
+
+function isConfig(path: string): boolean {
+  return path.slice(path.lastIndexOf('/') + 1) in WEIGHTS;
+}
+
+/** @throws CheckpointError when a folder has no adapter and no model, or one without weights. */
+function assertWeights(folder: string, paths: readonly string[]): void {
+  const wanted = Object.entries(WEIGHTS).filter(([config]) => paths.includes(config));
+  if (wanted.length === 0) {
     throw new CheckpointError(
-      `${folder} has neither an adapter nor a model: expected ${MARKERS.join(' or ')}; push a folder of savePretrained, saveMerged or saveOnnx`,
+      `${folder} has neither an adapter nor a model: expected ${Object.keys(WEIGHTS).join(' or ')}; push a folder of savePretrained, saveMerged or saveOnnx`,
       folder,
     );
   }
-  return paths.map((path) => ({ path, content: pathToFileURL(`${root}/${path}`) }));
+  for (const [config, weights] of wanted) {
+    if (paths.some((path) => weights.test(path))) continue;
+    const expected = config === ADAPTER_CONFIG ? ADAPTER_WEIGHTS : 'a .safetensors or .onnx file';
+    throw new CheckpointError(`${folder} has ${config} but no weights: expected ${expected}; save it again`, folder);
+  }
 }
 
-async function fileSystem(): Promise<typeof import('node:fs/promises')> {
+type FileSystem = typeof import('node:fs/promises');
+
+async function fileSystem(): Promise<FileSystem> {
   try {
     return await import(/* @vite-ignore */ 'node:fs/promises');
   } catch (cause) {

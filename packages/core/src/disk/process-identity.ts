@@ -72,3 +72,40 @@ async function contentOf(file: string): Promise<string | null> {
     () => null,
   );
 }
+
+/** The placeholder in a tag for a part that the system does not report. */
+const UNKNOWN = '0';
+const TAG = /^(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)$/;
+
+/** Returns the identity of this process as part of a file name. Only in Node. */
+export async function ownTag(): Promise<string> {
+  const { pid, host, machine, boot, namespace, start } = await shortened(await ownIdentity());
+  return [pid, host, machine, boot, namespace, start].map((part) => part ?? UNKNOWN).join('-');
+}
+
+/** Whether the process that a tag of `ownTag` names has certainly ended. False for any other text. */
+export async function isDeadTag(tag: string): Promise<boolean> {
+  const [, pid, host = '', ...others] = TAG.exec(tag) ?? [];
+  if (pid === undefined) return false;
+  const [machine = null, boot = null, namespace = null, start = null] = others.map((part) =>
+    part === UNKNOWN ? null : part,
+  );
+  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, await shortened(await ownIdentity()));
+}
+
+/**
+ * Shortens an identity for file names. A process ID alone is ambiguous: containers that share a folder may reuse it.
+ */
+async function shortened({ pid, host, machine, boot, namespace, start }: ProcessIdentity): Promise<ProcessIdentity> {
+  const { createHash } = await import(/* @vite-ignore */ 'node:crypto');
+  const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
+  const shortOr = (text: string | null): string | null => (text === null ? null : short(text));
+  return {
+    pid,
+    host: short(host),
+    machine: shortOr(machine),
+    boot: shortOr(boot),
+    namespace: shortOr(namespace),
+    start,
+  };
+}

@@ -2,8 +2,9 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CheckpointError } from './errors.js';
-import { diskStorage, memoryStorage } from './storage.js';
+import { CheckpointError } from '../errors.js';
+import { memoryStorage } from '../storage.js';
+import { diskStorage } from './disk-storage.js';
 
 let folder = '';
 beforeAll(async () => {
