@@ -2,9 +2,8 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { lockFolder } from '../../packages/bench/src/results/folder.js';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { checkpointOwners, lockFolder } from '../../packages/bench/src/results/folder.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
@@ -38,7 +37,7 @@ async function filesOf(out: string): Promise<Record<string, string>> {
 /** Starts a training, and stops it as Ctrl-C does once it has written a checkpoint. */
 async function interrupted(out: string, ...flags: readonly string[]): Promise<Ended> {
   const ended = train(out, '--checkpoint-every', '1', ...flags);
-  while ((await readdir(path(`${out}/.unfinished`)).catch(() => [])).length === 0) await setTimeout(1);
+  await vi.waitUntil(() => checkpointOwners(path(`${out}/.unfinished`)).length > 0, { interval: 1, timeout: 20_000 });
   process.emit('SIGINT');
   return ended;
 }

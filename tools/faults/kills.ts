@@ -49,7 +49,7 @@ export interface Subject {
   readonly read: (out: string) => Promise<ReadonlyMap<string, string>>;
   /** What the undisturbed run has left. */
   readonly expected: ReadonlyMap<string, string>;
-  /** The duration of the undisturbed run. */
+  /** The duration of the undisturbed run, once it loads its model. */
   readonly milliseconds: number;
 }
 
@@ -75,8 +75,10 @@ async function ranOnce(
   flags: readonly string[] = [],
 ): Promise<Subject> {
   const out = join(subject.folder, 'undisturbed');
+  const run = startBench([...subject.command, ...flags, '--out', out]);
+  await untilLoading(run);
   const started = performance.now();
-  await succeeded(startBench([...subject.command, ...flags, '--out', out]));
+  await succeeded(run);
   const milliseconds = performance.now() - started;
   return { ...subject, expected: await subject.read(out), milliseconds };
 }
@@ -132,12 +134,17 @@ const ROUNDS: Readonly<Record<Target, (round: Round) => Promise<number>>> = {
     }),
   redis: (round) => killRedis(round, false),
   'forgetful-redis': (round) => killRedis(round, true),
-  train: ({ command, out, ...round }) => killParent([...command, '--out', out], round),
+  train: ({ command, out, moment, most }) =>
+    killParent([...command, '--out', out], { moment, most: Math.min(most, KILLS_PER_TRAINING) }),
 };
+
+/** How often one training is killed, so that many are compared with the undisturbed one. */
+const KILLS_PER_TRAINING = 2;
 
 async function killParent(args: readonly string[], { moment, most }: Pick<Round, 'moment' | 'most'>): Promise<number> {
   for (let killed = 0; ; killed++) {
     const run = startBench(args);
+    await untilLoading(run);
     if (killed === most || (await endedWithin(run, moment())) !== undefined) {
       await succeeded(run);
       return killed;
@@ -149,7 +156,7 @@ async function killParent(args: readonly string[], { moment, most }: Pick<Round,
 function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promise<number> {
   return withWorkers(round.scratch, { persistent: !forgetful }, async (redis) => {
     const run = startBench([...command, '--queue', redis.url, '--out', out]);
-    await untilConnected(run); // before that, a run refuses an unreachable Redis
+    await untilLoading(run); // before that, a run refuses an unreachable Redis
     return whileRunning(run, round, async () => {
       await redis.kill();
       await setTimeout(round.moment() / 10);
@@ -158,8 +165,8 @@ function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promi
   });
 }
 
-/** Waits until a run loads its model, which it does after reaching its queue. */
-async function untilConnected(run: Bench): Promise<void> {
+/** Waits until a run loads its model, which it does after reaching its queue and before it writes anything. */
+async function untilLoading(run: Bench): Promise<void> {
   while (!run.stderr().includes(': loading ') && (await endedWithin(run, 50)) === undefined);
 }
 
