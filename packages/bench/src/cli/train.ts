@@ -12,7 +12,7 @@ import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder 
 import type { DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/sizing-file.js';
 import { assertAsPlanned } from '../run/as-planned.js';
-import { trialCheckpoints, type TrialCheckpoints } from '../run/checkpoints.js';
+import { trialCheckpoints, type TrialCheckpoint, type TrialCheckpoints } from '../run/checkpoints.js';
 import { withProgress } from '../run/progress.js';
 import type { TrialProgress } from '../run/recorder.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
@@ -71,16 +71,17 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
     checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
     await assertOwnTraining(flags, trial);
     const { checkpoints, place } = await openCheckpoints(flags, trial);
-    if (place() !== undefined) process.stderr.write(`Resuming at ${place()}.\n`);
+    const begun = place();
+    if (begun !== undefined) process.stderr.write(`Resuming at ${begun}.\n`);
     try {
       await trainAndSave(flags, trial, { checkpoints, signal });
       return 0;
     } catch (error) {
       if (error instanceof TrainingError) await removeCheckpoints(unfinishedFolder(out)); // it would fail again
       if (!signal.aborted || error !== signal.reason) throw error;
-      const stopped =
-        place() === undefined ? 'before the first step; nothing is saved' : `at ${place()}; ${rerun} to resume`;
-      process.stderr.write(`Stopped ${stopped}.\n`);
+      const at = place();
+      const saved = at === undefined ? 'before the first step: nothing is saved' : `at ${at}; ${rerun} to resume`;
+      process.stderr.write(`Stopped ${saved}.\n`);
       return INTERRUPTED;
     }
   });
@@ -107,17 +108,19 @@ async function openCheckpoints(
 ): Promise<{ readonly checkpoints: TrialCheckpoints; place(): string | undefined }> {
   const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
   const checkpoints = trialCheckpoints(id, { folder: unfinishedFolder(out), areRequired: true, ...every });
-  let last = await checkpoints.read();
+  const placeOf = ({ record: { rows, totalSteps } }: TrialCheckpoint): string =>
+    `step ${rows.at(-1)?.step ?? 0} of ${totalSteps}`;
+  const from = await checkpoints.read();
+  let place = from ? placeOf(from) : undefined;
   return {
     checkpoints: {
       ...checkpoints,
-      read: () => Promise.resolve(last),
       async write(checkpoint) {
         await checkpoints.write(checkpoint);
-        last = checkpoint;
+        place = placeOf(checkpoint);
       },
     },
-    place: () => last?.record && `step ${last.record.rows.at(-1)?.step ?? 0} of ${last.record.totalSteps}`,
+    place: () => place,
   };
 }
 

@@ -43,7 +43,7 @@ export function tuningFolder(folder: string): string {
 }
 
 /** The folders that a run writes files into, results first. */
-export function runFolders(folder: string): WrittenFolders {
+function runFolders(folder: string): WrittenFolders {
   return [`${folder}/results`, folder, `${tuningFolder(folder)}/results`, checkpointFolder(folder)];
 }
 
