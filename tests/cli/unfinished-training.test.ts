@@ -105,9 +105,11 @@ describe('a training that was stopped', () => {
   it('completes a save that was cut short', async () => {
     await cp(path('stopped'), path('cut'), { recursive: true });
     await writeFile(path('cut/adapter_config.json'), '{ "peft_type": "INCOMPLETE_SAVE", "incomplete_save": "cut" }');
-    await writeFile(path('cut/adapter_model.safetensors.abc.tmp'), 'half');
+    const halfWritten = ['adapter_model.safetensors.abc.tmp', '.writable.abc.tmp', '.unfinished/a.safetensors.abc.tmp'];
+    for (const name of halfWritten) await writeFile(path(`cut/${name}`), 'half');
     expect(await train('cut')).toMatchObject({ code: 0 });
     expect(await filesOf('cut')).toEqual(undisturbed);
+    expect(await readdir(path('cut'))).toEqual(Object.keys(undisturbed));
   });
 
   it('because it failed leaves nothing behind, so the next one may have other settings', async () => {

@@ -28,9 +28,13 @@ describe('kill -9 at a random moment', () => {
 
   it.concurrent('of the run loses no trial and changes no number', () => expectUnharmed('parent'));
 
-  it.concurrent(`of a training changes no byte of its adapter, ${TRAININGS_KILLED} times`, async () => {
-    await expectUnharmed('train', await undisturbedTraining(join(folder, 'train'), { epochs: 8 }), TRAININGS_KILLED);
-  });
+  it.concurrent(
+    `of a training changes no byte of its adapter, ${TRAININGS_KILLED} times`,
+    { timeout: 60_000 + 30_000 * TRAININGS_KILLED },
+    async () => {
+      await expectUnharmed('train', await undisturbedTraining(join(folder, 'train'), { epochs: 8 }), TRAININGS_KILLED);
+    },
+  );
 
   it.skipIf(!hasRedis).concurrent.each<Target>(['worker', 'forgetful-redis'])(
     `of the %s of a queue loses no trial and changes no number${withoutRedis}`,

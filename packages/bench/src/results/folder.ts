@@ -129,7 +129,7 @@ export async function removeCheckpoints(
 }
 
 /** Matches the names of files that `diskStorage` has not finished. */
-export const UNFINISHED_FILE = /\.(?:json|html|md|csv|safetensors)\.[a-z0-9]+\.tmp$/;
+export const UNFINISHED_FILE = /(?:\.(?:json|html|md|csv|safetensors)|^\.writable)\.[a-z0-9]+\.tmp$/;
 
 async function removeHalfWritten(folder: string): Promise<void> {
   for (const file of await filesIn(folder)) {
