@@ -11,10 +11,12 @@ import { BIN, peftBench } from './command.js';
 import { tinyTask } from './tiny-task.js';
 
 let folder = '';
+let task: readonly string[] = [];
 let flags: readonly string[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-faults-'));
-  flags = ['run', ...(await tinyTask(folder, 60)), '--method', 'head,lora', '--workers', '1', '--json', '--out'];
+  task = await tinyTask(folder, 60);
+  flags = ['run', ...task, '--method', 'head,lora', '--workers', '1', '--json', '--out'];
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -76,6 +78,56 @@ describe.skipIf(!mayMount)('a separate disk (mounted as root)', () => {
     const { code, stderr } = await peftBench([...flags, join(disk, 'another')]);
     expect(lastLine(stderr)).toMatch(/^peft-bench: --out .*another cannot be written: EROFS: read-only file system/);
     expect(code).toBe(2);
+  });
+});
+
+/** Runs a shell script with file systems of its own: what it mounts, no other process sees. */
+const unshared = (script: string): Promise<{ stdout: string }> =>
+  promisify(execFile)('unshare', ['-m', 'sh', '-c', script], { env: { ...process.env, NO_COLOR: '1' } });
+
+/** Whether this process may mount file systems for itself. */
+const mayUnshare = await unshared('mount -t tmpfs peft-bench /mnt').then(
+  () => true,
+  () => false,
+);
+const notPermitted = mayUnshare ? '' : ' (skipped: unshare and mount are not permitted)';
+
+describe.skipIf(!mayUnshare)(`the disk of a training${notPermitted}`, () => {
+  /** What a training prints into `disk/out`, and its exit code, after a disk is mounted there and after each `then`. */
+  const trained = async (mounted: string, ...then: readonly string[]): Promise<readonly string[]> => {
+    const disk = join(folder, 'training');
+    await mkdir(disk, { recursive: true });
+    const train = [process.execPath, BIN, 'train', ...task, '--method', 'lora', '--out', `${disk}/out`, '2>&1'].join(
+      ' ',
+    );
+    const steps = [mounted, ...then].map((step) => `cd ${disk}; ${step}; ${train}; echo "exit code $?"`);
+    const { stdout } = await unshared(steps.join('\n').replaceAll('DISK', disk));
+    return stdout.split(/^(?=exit code)/m);
+  };
+
+  it('is read-only: refused before the training', async () => {
+    const [said, code] = await trained('mount -t tmpfs -o ro peft-bench DISK');
+    expect(lastLine(said ?? '')).toMatch(/^peft-bench: --out .*out cannot be written: EROFS: read-only file system/);
+    expect(code).toBe('exit code 2\n');
+    expect(said).not.toContain('trainable params');
+  });
+
+  it.each([
+    ['is full: refused before the training', '8k', 2, /^peft-bench: --out .*out cannot be written: .*ENOSPC: /],
+    [
+      'is too small: reported as soon as a file does not fit',
+      '32k',
+      1,
+      /^peft-bench: cannot write .*\/out\/.*ENOSPC: no space left on device\. Make room on the disk, then rerun the same command to resume$/,
+    ],
+  ])('%s, and trained once there is room', async (_, size, code, line) => {
+    const [said, ...then] = await trained(
+      `mount -t tmpfs -o size=${size} peft-bench DISK`,
+      'find DISK -name *.tmp; mount -o remount,size=64m DISK',
+    );
+    expect(lastLine(said ?? '')).toMatch(line);
+    expect(then[0]).toMatch(new RegExp(`^exit code ${code}\npeft-bench: loading`)); // and no half-written file
+    expect(then[1]).toBe('exit code 0\n');
   });
 });
 

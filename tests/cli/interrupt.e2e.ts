@@ -13,6 +13,7 @@ import { tinyTask } from './tiny-task.js';
 import { numbersOf, resultsIn } from './results.js';
 
 let folder = '';
+let task: readonly string[] = [];
 let flags: readonly string[] = [];
 /** The results of an uninterrupted run. */
 let undisturbed: object[] = [];
@@ -20,7 +21,8 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-stop-'));
   // Enough epochs for a trial to be still running when a test has seen it and sent its signal.
   const study = ['--method', 'head,lora,sora', '--epochs', '60', '--checkpoint-every', '1', '--workers', '1', '--json'];
-  flags = ['run', ...(await tinyTask(folder, 160)), ...study, '--out'];
+  task = await tinyTask(folder, 160);
+  flags = ['run', ...task, ...study, '--out'];
   const out = join(folder, 'undisturbed');
   expect((await peftBench([...flags, out])).code).toBe(0);
   expect(await readdir(out)).not.toContain('checkpoints');
@@ -55,11 +57,13 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 
 const said = (run: Running, text: RegExp) => (): boolean => text.test(run.stderr());
 
-/** Whether a trial of an arm has written a checkpoint. */
-const hasCheckpoint = (out: string, arm: string) => async (): Promise<boolean> =>
-  (await readdir(join(out, 'checkpoints')).catch((): string[] => [])).some(
-    (file) => file.startsWith(arm) && file.endsWith('.safetensors'),
-  );
+/** Whether a trial of an arm, or a training, has written a checkpoint. */
+const hasCheckpoint =
+  (out: string, arm: string, where = 'checkpoints') =>
+  async (): Promise<boolean> =>
+    (await readdir(join(out, where)).catch((): string[] => [])).some(
+      (file) => file.startsWith(arm) && file.endsWith('.safetensors'),
+    );
 
 /** The child processes of a process, by /proc. */
 async function descendants(pid: number): Promise<number[]> {
@@ -144,17 +148,42 @@ describe.skipIf(process.platform === 'win32')('a stopped run', () => {
     expect(await resultsIn(join(out, 'tuning'))).not.toEqual([]);
   });
 
-  it('ends at once when it is stopped twice', async () => {
+  it.each(['run', 'train'])('ends at once when it is stopped twice: %s', async (command) => {
     await withSilentHub(async (hub, asked) => {
-      const args = ['run', '--preset', 'smoke', '--model', 'some/model', '--out', join(folder, 'twice')];
+      const study = ['--preset', 'smoke', '--method', 'lora', '--model', 'some/model'];
+      const args = [command, ...study, '--out', join(folder, 'twice')];
       const run = start(args, { HF_ENDPOINT: hub, HF_HOME: join(folder, 'hub') });
       await asked; // the run waits for a model that never arrives
       run.child.kill('SIGINT');
       await until(said(run, /stopping; press Ctrl-C again to end at once/));
       run.child.kill('SIGINT');
       expect(await run.ended()).toBe(130);
-      expect(run.stderr()).not.toContain('stopped');
+      expect(run.stderr()).not.toMatch(/stopped/i);
     });
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('a stopped training', () => {
+  const training = (out: string): string[] => ['train', ...task, '--method', 'lora', '--epochs', '200', '--out', out];
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('says what is saved and resumes by the same command: %s', async (signal) => {
+    const out = join(folder, signal);
+    const run = start(training(out));
+    await until(hasCheckpoint(out, 'lora', '.unfinished'));
+    const second = await peftBench(training(out));
+    expect(second.code).toBe(2);
+    expect(second.stderr).toMatch(
+      new RegExp(`^peft-bench: --out ${out} is in use by another run, process \\d+ on `, 'm'),
+    );
+    run.child.kill(signal);
+    expect(await run.ended()).toBe(130);
+    const [line, step] =
+      /^Stopped at step (\d+) of 3600; rerun the same command to resume\.$/m.exec(run.stderr()) ?? [];
+    expect(run.stderr().trim().split('\n').at(-1)).toBe(line);
+    const again = start(training(out));
+    await until(said(again, new RegExp(`^Resuming at step ${step} of 3600\\.$`, 'm')));
+    again.child.kill('SIGKILL');
+    await again.ended();
   });
 });
 

@@ -38,7 +38,7 @@ describe('a method from a package outside the repository', () => {
 
   it('can be named by its package, too, and is named in errors if it is broken or another is unknown', async () => {
     const flags = await tinyTask(project, 64);
-    const train = ['train', ...flags, '--out', 'adapter', '--method'];
+    const train = ['train', ...flags, '--out', 'adapter', '--force', '--method'];
     const named = await peftBench([...train, 'peft-method-theirs'], { cwd: project });
     expect(named).toMatchObject({ code: 0, stderr: expect.stringContaining('theirs') as string });
     const index = join(project, 'node_modules/peft-method-theirs/index.js');

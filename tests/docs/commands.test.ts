@@ -45,6 +45,20 @@ describe('every command on a page exists', () => {
   });
 });
 
+it('no page trains two adapters into one folder, by a command or a program', async () => {
+  const twice = [];
+  for (const page of pages) {
+    const text = textOf(page);
+    const commands = (await commandsOf(text)).filter((words) => words.includes('train') && words.includes('--out'));
+    const folders = [
+      ...commands.map((words) => words[words.indexOf('--out') + 1]),
+      ...[...text.matchAll(/savePretrained\(peft, '([^']+)'/g)].map(([, folder]) => folder),
+    ];
+    if (commands.length > 0 && new Set(folders).size < folders.length) twice.push(page);
+  }
+  expect(twice).toEqual([]);
+});
+
 it('a shell expands loops, functions and variables, and starts nothing', async () => {
   const script = `
     run() { npx tsx "tools/$1.ts" "\${@:2}" | jq .; } # a function

@@ -1,7 +1,7 @@
 import { PeftError } from '@peftjs/core';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startRedis, type RedisOptions, type RedisServer } from './redis.js';
@@ -61,13 +61,19 @@ export async function succeeded({ ended, stderr }: Bench): Promise<void> {
 }
 
 /**
- * Writes a study over the preset `smoke`. Returns the command that runs it on a tiny model, without `--out` and the
- * like.
+ * Writes a study over the preset `smoke`. Returns the command that runs it on a tiny model, or trains one adapter of it,
+ * without `--out` and the like.
  */
-export async function writeStudy(folder: string, methods: string, study: object): Promise<string[]> {
+export async function writeStudy(
+  folder: string,
+  methods: string,
+  study: object,
+  command: 'run' | 'train' = 'run',
+): Promise<string[]> {
+  await mkdir(folder, { recursive: true });
   const config = join(folder, 'study.json');
   await writeFile(config, JSON.stringify(study));
-  return ['run', '--preset', 'smoke', '--config', config, '--model', TINY_MODEL, '--method', methods];
+  return [command, '--preset', 'smoke', '--config', config, '--model', TINY_MODEL, '--method', methods];
 }
 
 /** Kills a process by kill -9, but not its children: they must end by themselves. */
@@ -90,13 +96,21 @@ export async function comparable(out: string): Promise<Map<string, string>> {
 
 const MAY_DIFFER = ['time', 'memory', 'startedAt', 'finishedAt'];
 
+/** The content of every file that a training leaves, by path. */
+export async function adapterFiles(out: string): Promise<Map<string, string>> {
+  const entries = await readdir(out, { recursive: true, withFileTypes: true });
+  const paths = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const files = paths.map(async (path) => [relative(out, path), await readFile(path, 'base64')] as const);
+  return new Map(await Promise.all(files));
+}
+
 /** The differences between two runs of one plan, in words; empty if they are equal. */
 export function differences(expected: ReadonlyMap<string, string>, got: ReadonlyMap<string, string>): string[] {
   const ids = new Set([...expected.keys(), ...got.keys()]);
   return [...ids].flatMap((id) => {
     if (!got.has(id)) return [`${id} is missing`];
     if (!expected.has(id)) return [`${id} is unexpected`];
-    return got.get(id) === expected.get(id) ? [] : [`${id} has different numbers`];
+    return got.get(id) === expected.get(id) ? [] : [`${id} differs`];
   });
 }
 

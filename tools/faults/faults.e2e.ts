@@ -2,30 +2,43 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { killAtRandom, undisturbed, type Subject, type Target } from './kills.js';
+import { killAtRandom, undisturbed, undisturbedTraining, type Subject, type Target } from './kills.js';
 import { hasRedis } from './redis.js';
 import { manyTrials } from './trials.js';
 
 const withoutRedis = hasRedis ? '' : ' (skipped: redis-server is not installed)';
 
-describe('kill -9 at a random moment', () => {
-  let subject: Subject;
-  beforeAll(async () => {
-    subject = await undisturbed(await mkdtemp(join(tmpdir(), 'peftjs-faults-')), { seeds: 1, epochs: 8 });
-  });
-  afterAll(() => rm(subject.folder, { recursive: true }));
+/** PEFTJS_KILLS is the number of times that a training is killed. */
+const TRAININGS_KILLED = Number(process.env['PEFTJS_KILLS'] ?? 8);
 
-  const expectUnharmed = async (target: Target): Promise<void> => {
-    const { kills, trials, differences } = await killAtRandom(target, subject, { kills: 1, seed: 4 });
+describe('kill -9 at a random moment', () => {
+  let folder = '';
+  let study: Subject;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'peftjs-faults-'));
+    study = await undisturbed(join(folder, 'study'), { seeds: 1, epochs: 8 });
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const expectUnharmed = async (target: Target, subject = study, most = 1): Promise<void> => {
+    const { kills, differences } = await killAtRandom(target, subject, { kills: most, seed: 4 });
     expect(differences).toEqual([]);
-    expect({ kills, trials }).toEqual({ kills: 1, trials: 2 });
+    expect({ kills, files: subject.expected.size }).toEqual({ kills: most, files: target === 'train' ? 4 : 2 });
   };
 
   it.concurrent('of the run loses no trial and changes no number', () => expectUnharmed('parent'));
 
+  it.concurrent(
+    `of a training changes no byte of its adapter, ${TRAININGS_KILLED} times`,
+    { timeout: 60_000 + 30_000 * TRAININGS_KILLED },
+    async () => {
+      await expectUnharmed('train', await undisturbedTraining(join(folder, 'train'), { epochs: 8 }), TRAININGS_KILLED);
+    },
+  );
+
   it.skipIf(!hasRedis).concurrent.each<Target>(['worker', 'forgetful-redis'])(
     `of the %s of a queue loses no trial and changes no number${withoutRedis}`,
-    expectUnharmed,
+    (target) => expectUnharmed(target),
   );
 });
 

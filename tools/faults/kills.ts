@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { createRng } from '@peftjs/core/method';
 import {
+  adapterFiles,
   comparable,
   differences,
   endedWithin,
@@ -15,10 +16,10 @@ import {
 } from './bench.js';
 
 /**
- * What is killed: a run with its own processes, a run with a queue, a worker of the queue, or Redis, which may lose its
- * data.
+ * What is killed: a run with its own processes, a run with a queue, a worker of the queue, Redis, which may lose its
+ * data, or the training of one adapter.
  */
-export const TARGETS = ['parent', 'parent-of-queue', 'worker', 'redis', 'forgetful-redis'] as const;
+export const TARGETS = ['parent', 'parent-of-queue', 'worker', 'redis', 'forgetful-redis', 'train'] as const;
 /** What is killed. */
 export type Target = (typeof TARGETS)[number];
 
@@ -28,25 +29,27 @@ export interface Outcome {
   readonly target: Target;
   /** The number of kills. */
   readonly kills: number;
-  /** The number of runs of the study that these kills needed. */
+  /** The number of runs of the command that these kills needed. */
   readonly rounds: number;
-  /** The number of trials per run. */
-  readonly trials: number;
+  /** The number of files that each run is compared by: one per trial, or those of the adapter. */
+  readonly files: number;
   /** The duration. */
   readonly seconds: number;
   /** The differences from an undisturbed run. */
   readonly differences: readonly string[];
 }
 
-/** A study that has run once, undisturbed. */
+/** A command that has run once, undisturbed. */
 export interface Subject {
   /** The folder of all runs. */
   readonly folder: string;
   /** The command, without its output folder. */
   readonly command: readonly string[];
-  /** The results of the undisturbed run, by id. */
+  /** Reads what is compared in an output folder, by name. */
+  readonly read: (out: string) => Promise<ReadonlyMap<string, string>>;
+  /** What the undisturbed run has left. */
   readonly expected: ReadonlyMap<string, string>;
-  /** The duration of the undisturbed run. */
+  /** The duration of the undisturbed run, once it loads its model. */
   readonly milliseconds: number;
 }
 
@@ -57,16 +60,33 @@ export async function undisturbed(
 ): Promise<Subject> {
   const protocol = { epochs, rows: 160, devRows: 64, batchSize: 8 };
   const command = await writeStudy(folder, 'lora,sora', { seeds, protocol });
-  const out = join(folder, 'undisturbed');
+  return ranOnce({ folder, command, read: comparable }, ['--workers', '2']);
+}
+
+/** Trains an adapter that chooses its size, so in stages, for some seconds. */
+export async function undisturbedTraining(folder: string, { epochs }: { epochs: number }): Promise<Subject> {
+  const protocol = { epochs, rows: 160, devRows: 64, batchSize: 8 };
+  const command = await writeStudy(folder, 'sora', { protocol }, 'train');
+  return ranOnce({ folder, command: [...command, '--budget', 'auto'], read: adapterFiles });
+}
+
+async function ranOnce(
+  subject: Pick<Subject, 'folder' | 'command' | 'read'>,
+  flags: readonly string[] = [],
+): Promise<Subject> {
+  const out = join(subject.folder, 'undisturbed');
+  const run = startBench([...subject.command, ...flags, '--out', out]);
+  await untilLoading(run);
   const started = performance.now();
-  await succeeded(startBench([...command, '--workers', '2', '--out', out]));
-  return { folder, command, expected: await comparable(out), milliseconds: performance.now() - started };
+  await succeeded(run);
+  const milliseconds = performance.now() - started;
+  return { ...subject, expected: await subject.read(out), milliseconds };
 }
 
 /** Kills at random moments, `kills` times in all, and compares every run with the undisturbed one. */
 export async function killAtRandom(
   target: Target,
-  { folder, command, expected, milliseconds }: Subject,
+  { folder, command, read, expected, milliseconds }: Subject,
   { kills, seed }: { readonly kills: number; readonly seed: number },
 ): Promise<Outcome> {
   const random = createRng(seed);
@@ -78,13 +98,13 @@ export async function killAtRandom(
     const place = join(folder, `${target}-${rounds++}`);
     const round = { command, out: join(place, 'out'), scratch: join(place, 'scratch'), moment, most: kills - killed };
     killed += await ROUNDS[target](round);
-    wrong.push(...differences(expected, await comparable(round.out)));
+    wrong.push(...differences(expected, await read(round.out)));
   }
   const seconds = (performance.now() - started) / 1000;
-  return { target, kills: killed, rounds, trials: expected.size, seconds, differences: wrong };
+  return { target, kills: killed, rounds, files: expected.size, seconds, differences: wrong };
 }
 
-/** One run of the study, and how it is disturbed. */
+/** One run of the command, and how it is disturbed. */
 interface Round {
   /** The command. */
   readonly command: readonly string[];
@@ -98,7 +118,7 @@ interface Round {
   readonly most: number;
 }
 
-/** Runs a study to its end, and returns how often something was killed meanwhile. */
+/** Runs a command to its end, and returns how often something was killed meanwhile. */
 const ROUNDS: Readonly<Record<Target, (round: Round) => Promise<number>>> = {
   parent: ({ command, out, ...round }) => killParent([...command, '--workers', '2', '--out', out], round),
   'parent-of-queue': ({ command, out, ...round }) =>
@@ -114,11 +134,17 @@ const ROUNDS: Readonly<Record<Target, (round: Round) => Promise<number>>> = {
     }),
   redis: (round) => killRedis(round, false),
   'forgetful-redis': (round) => killRedis(round, true),
+  train: ({ command, out, moment, most }) =>
+    killParent([...command, '--out', out], { moment, most: Math.min(most, KILLS_PER_TRAINING) }),
 };
+
+/** How often one training is killed, so that many are compared with the undisturbed one. */
+const KILLS_PER_TRAINING = 2;
 
 async function killParent(args: readonly string[], { moment, most }: Pick<Round, 'moment' | 'most'>): Promise<number> {
   for (let killed = 0; ; killed++) {
     const run = startBench(args);
+    await untilLoading(run);
     if (killed === most || (await endedWithin(run, moment())) !== undefined) {
       await succeeded(run);
       return killed;
@@ -130,7 +156,7 @@ async function killParent(args: readonly string[], { moment, most }: Pick<Round,
 function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promise<number> {
   return withWorkers(round.scratch, { persistent: !forgetful }, async (redis) => {
     const run = startBench([...command, '--queue', redis.url, '--out', out]);
-    await untilConnected(run); // before that, a run refuses an unreachable Redis
+    await untilLoading(run); // before that, a run refuses an unreachable Redis
     return whileRunning(run, round, async () => {
       await redis.kill();
       await setTimeout(round.moment() / 10);
@@ -139,8 +165,8 @@ function killRedis({ command, out, ...round }: Round, forgetful: boolean): Promi
   });
 }
 
-/** Waits until a run loads its model, which it does after reaching its queue. */
-async function untilConnected(run: Bench): Promise<void> {
+/** Waits until a run loads its model, which it does after reaching its queue and before it writes anything. */
+async function untilLoading(run: Bench): Promise<void> {
   while (!run.stderr().includes(': loading ') && (await endedWithin(run, 50)) === undefined);
 }
 

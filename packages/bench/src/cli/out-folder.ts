@@ -2,8 +2,16 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { commandName } from '../registry/command-name.js';
-import { ADAPTER_CONFIG, ConfigError } from '@peftjs/core/method';
-import { UNFINISHED_FILE } from '../results/folder.js';
+import { ADAPTER_CONFIG, CheckpointError, ConfigError } from '@peftjs/core/method';
+import {
+  checkpointOwners,
+  claimFolder,
+  remedyOf,
+  UNFINISHED_FILE,
+  unfinishedFolder,
+  type Claim,
+} from '../results/folder.js';
+import { count } from './flags.js';
 
 /** Adds the flags of a command that writes a folder, and returns the command. */
 export function withOutFlags(command: Command, about: string): Command {
@@ -12,6 +20,19 @@ export function withOutFlags(command: Command, about: string): Command {
 
 /** The `--force` flag and its help text. */
 export const FORCE = ['--force', 'write into --out even if it holds something else'] as const;
+
+/** The `--checkpoint-every` flag, its help text and its parser. */
+export const CHECKPOINT_EVERY = [
+  '--checkpoint-every <n>',
+  'steps between two checkpoints (default: 50)',
+  count,
+] as const;
+
+/** The flags of a command that writes checkpoints. */
+export interface CheckpointFlags {
+  /** Steps between two checkpoints. */
+  readonly checkpointEvery?: number;
+}
 
 /** The flags that say where a command writes. */
 export interface OutFlags {
@@ -25,8 +46,8 @@ export interface OutFlags {
 type Written = 'results' | 'adapter' | 'export';
 
 /**
- * Checks, before anything is computed, that `--out` is new, empty or the command's own. A run's results are resumed; an
- * adapter is replaced, which is announced; an export replaces nothing.
+ * Checks, before anything is computed, that `--out` is new, empty or to be resumed: a run may resume the results of a
+ * run, and a training an unfinished training.
  * @throws ConfigError for a file, or without `--force` for a folder that holds something else.
  */
 export function checkOut({ out, force = false }: OutFlags, written: Written): void {
@@ -35,19 +56,43 @@ export function checkOut({ out, force = false }: OutFlags, written: Written): vo
     throw new ConfigError(`--out ${out} is a file; name a folder for the ${written}`, 'out');
   }
   const content = contentOf(out);
-  if (content === undefined || (content === RESULTS && written === 'results')) return;
-  if (content === ADAPTER && written === 'adapter') {
-    process.stderr.write(`${commandName}: the new adapter will replace the one in ${out}; press Ctrl-C to keep it\n`);
-  } else if (!force) {
-    throw new ConfigError(
-      `--out ${out} holds ${content}; name another folder for the ${written}, or add --force to write into this one`,
-      'out',
-    );
-  }
+  if (force || content === undefined || content === RESUMED[written]) return;
+  const purpose = content === ADAPTER && written === 'adapter' ? 'replace it' : 'write into this one';
+  throw new ConfigError(
+    `--out ${out} holds ${content}; name another folder for the ${written}, or add --force to ${purpose}`,
+    'out',
+  );
 }
 
 const RESULTS = 'the results of a run';
+const TRAINING = 'an unfinished training';
 const ADAPTER = 'an adapter';
+
+/** What each kind of output resumes. */
+const RESUMED: Readonly<Partial<Record<Written, string>>> = { results: RESULTS, adapter: TRAINING };
+
+/**
+ * Runs `work` under the lock of `--out`, which it writes into as it goes.
+ * @param rerun how to resume if the folder can no longer be written
+ * @returns the exit code: that of `work`; 1 if the folder can no longer be written, which one line says.
+ * @throws CheckpointError if the folder cannot be written from the beginning, ConfigError if another run holds it.
+ */
+export async function inClaimedFolder(
+  out: string,
+  { rerun = 'rerun the same command', ...claim }: Claim & { readonly rerun?: string },
+  work: () => Promise<number>,
+): Promise<number> {
+  const lock = await claimFolder(out, claim);
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof CheckpointError && error.path?.startsWith(out))) throw error;
+    process.stderr.write(`${commandName}: ${error.message}. ${remedyOf(error)}, then ${rerun} to resume\n`);
+    return 1;
+  } finally {
+    lock?.release();
+  }
+}
 
 /**
  * Kinds of folder by files that only they have. A command that was killed may have left only the weights of an adapter.
@@ -62,6 +107,7 @@ const KINDS: readonly (readonly [content: string, files: readonly string[]])[] =
  */
 function contentOf(folder: string): string | undefined {
   const files = filesIn(folder);
+  if (checkpointOwners(unfinishedFolder(folder)).length > 0) return TRAINING;
   if (isOfRun(folder, files)) return RESULTS;
   const kind = KINDS.find(([, own]) => own.some((file) => files.includes(file)));
   if (kind) return kind[0];

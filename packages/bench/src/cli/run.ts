@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import { ConfigError, DataError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import type { EnginePlan } from '../registry/executors.js';
 import { writeReport } from '../report/files.js';
@@ -15,7 +15,7 @@ import {
   writeRunFile,
   type PooledResults,
 } from '../results/files.js';
-import { checkpointFolder, claimFolder, remedyOf, removeFinishedCheckpoints, tuningFolder } from '../results/folder.js';
+import { checkpointFolder, removeCheckpoints, tuningFolder } from '../results/folder.js';
 import { toJson } from '../results/json.js';
 import type { TrialResult } from '../results/schema.js';
 import { planRun, type PlannedRun } from '../run/plan-run.js';
@@ -27,7 +27,6 @@ import { assertSharable, parseShard, planTrials, referenceOf, shardOf, type Shar
 import {
   amount,
   assertReference,
-  count,
   countFromZero,
   defaultWorkers,
   queueOption,
@@ -36,16 +35,22 @@ import {
   type RunFlags,
 } from './flags.js';
 import { assertInputs } from './inputs.js';
-import { checkOut, FORCE, type OutFlags } from './out-folder.js';
+import {
+  CHECKPOINT_EVERY,
+  checkOut,
+  FORCE,
+  inClaimedFolder,
+  type CheckpointFlags,
+  type OutFlags,
+} from './out-folder.js';
 import { checkPlanFlags, planOf, printPlan, type PlanFlags } from './plan.js';
 import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench run`. */
-interface Flags extends RunFlags, OutFlags, PlanFlags {
+interface Flags extends RunFlags, OutFlags, CheckpointFlags, PlanFlags {
   readonly workers?: number;
   readonly queue?: string;
   readonly shard?: Shard;
-  readonly checkpointEvery?: number;
   readonly json?: boolean;
 }
 
@@ -59,7 +64,7 @@ export function addRunCommand(program: Command): void {
     )
     .addOption(queueOption('give the trials to the workers on a Redis: redis://host:port'))
     .option('--shard <i/n>', 'run one share of the trials: 0/4, 1/4, 2/4 and 3/4 together run all of them', parseShard)
-    .option('--checkpoint-every <steps>', 'steps between checkpoints of a trial (default: 50)', count)
+    .option(...CHECKPOINT_EVERY)
     .option(...FORCE)
     .option('--plan', 'only estimate what the study costs and what it can show, by measuring a few steps')
     .option(
@@ -88,18 +93,9 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const composed = await runStudyFromFlags(flags);
   if (shard) assertSharable(composed.study);
   const planned = await planRun(composed);
-  const lock = await claimFolder(out, { isShared: shard !== undefined });
-  try {
-    return await runPlanned(flags, planned, { openRunner, signal });
-  } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
-    process.stderr.write(
-      `${commandName}: ${error.message}. ${remedyOf(error)}, then rerun the same command to resume\n`,
-    );
-    return 1;
-  } finally {
-    lock?.release();
-  }
+  return inClaimedFolder(out, { isShared: shard !== undefined }, () =>
+    runPlanned(flags, planned, { openRunner, signal }),
+  );
 }
 
 /** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
@@ -176,7 +172,8 @@ function sayShard({ index, of }: Shard, ended: number, out: string): void {
 async function removeCheckpointsOfDone(out: string): Promise<void> {
   const results = [...(await readResults(out)), ...(await readResults(tuningFolder(out)))];
   const done = results.filter(({ status }) => status === 'done');
-  await removeFinishedCheckpoints(out, new Set(done.map(({ id }) => id)));
+  const ids = new Set(done.map(({ id }) => id));
+  await removeCheckpoints(checkpointFolder(out), (id) => ids.has(id));
 }
 
 function printResult(result: TrialResult): void {

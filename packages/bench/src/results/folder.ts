@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -22,6 +22,11 @@ export function checkpointFolder(folder: string): string {
   return `${folder}/checkpoints`;
 }
 
+/** The folder of an unfinished training's checkpoint, hidden in the folder of its adapter. */
+export function unfinishedFolder(folder: string): string {
+  return `${folder}/.unfinished`;
+}
+
 /** The path of a trial's checkpoint. */
 export function checkpointPath(checkpoints: string, id: string): string {
   return `${checkpoints}/${id}${CHECKPOINT}`;
@@ -32,6 +37,12 @@ export function checkpointOwner(file: string): string | undefined {
   return file.endsWith(CHECKPOINT) ? file.slice(0, -CHECKPOINT.length) : undefined;
 }
 
+/** The ids of the trials whose checkpoints are in a folder; none if there is no such folder. */
+export function checkpointOwners(checkpoints: string): string[] {
+  if (!isFolder(checkpoints)) return [];
+  return readdirSync(checkpoints).flatMap((file) => checkpointOwner(file) ?? []);
+}
+
 /** The extension of checkpoint files. */
 const CHECKPOINT = '.safetensors';
 
@@ -40,25 +51,46 @@ export function tuningFolder(folder: string): string {
   return `${folder}/tuning`;
 }
 
+/** The folders that a run writes files into, results first. */
+function runFolders(folder: string): WrittenFolders {
+  return [`${folder}/results`, folder, `${tuningFolder(folder)}/results`, checkpointFolder(folder)];
+}
+
+/** The folders that a training writes files into, that of its adapter first. */
+export function trainingFolders(folder: string): WrittenFolders {
+  return [folder, unfinishedFolder(folder)];
+}
+
+/** The folders that a command writes files into. The first one is made in advance. */
+type WrittenFolders = readonly [first: string, ...others: string[]];
+
+/** How to claim a folder. */
+export interface Claim {
+  /** The folders in it, and maybe itself, that files are written into. Default those of a run. */
+  readonly written?: WrittenFolders;
+  /** Whether other shares of the run write into the folder too. Default false. */
+  readonly isShared?: boolean;
+}
+
 /**
- * Prepares a run's output folder before anything is computed: locks it, checks that it can be written, and removes
- * half-written files of a killed run. A folder shared with other shares of the run is only checked: they write other
- * files, and may be writing right now.
+ * Prepares an output folder before anything is computed: locks it, checks that it can be written, and removes
+ * half-written files of a killed process. A folder shared with other shares of the run is only checked: they write
+ * other files, and may be writing right now.
  * @throws CheckpointError if it cannot be written.
  * @throws ConfigError if another run holds it.
  */
 export async function claimFolder(
   folder: string,
-  { isShared = false }: { readonly isShared?: boolean } = {},
+  { written = runFolders(folder), isShared = false }: Claim = {},
 ): Promise<FolderLock | undefined> {
+  const [first] = written;
   let lock: FolderLock | undefined;
   try {
-    await makeFolder(`${folder}/results`);
+    await makeFolder(first);
     if (!isShared) lock = await lockFolder(folder);
-    const probe = `${folder}/results/.writable`;
+    const probe = `${first}/.writable`;
     await diskStorage().write(probe, new Uint8Array(PROBE_BYTES));
     await rm(probe, { force: true });
-    const written = [folder, `${folder}/results`, `${tuningFolder(folder)}/results`, checkpointFolder(folder)];
     for (const part of isShared ? [] : written) await removeHalfWritten(part);
     return lock;
   } catch (cause) {
@@ -94,13 +126,15 @@ export async function removeCheckpoint(checkpoints: string, id: string): Promise
   for (const file of own) await rm(`${checkpoints}/${file}`, { force: true }).catch(() => undefined); // the next run will remove it
 }
 
-/** Removes the checkpoints of finished trials, and the folder if nothing else is in it. */
-export async function removeFinishedCheckpoints(folder: string, done: ReadonlySet<string>): Promise<void> {
-  const checkpoints = checkpointFolder(folder);
-  const files = await filesIn(checkpoints);
-  const finished = files.filter((file) => done.has(checkpointOwner(file) ?? ''));
-  for (const file of finished) await rm(`${checkpoints}/${file}`, { force: true });
-  if (finished.length === files.length) await rmdir(checkpoints).catch(() => undefined); // it may not exist
+/** Removes the checkpoints of finished trials, by default all, and the folder if nothing else is in it. */
+export async function removeCheckpoints(
+  checkpoints: string,
+  isFinished: (id: string) => boolean = () => true,
+): Promise<void> {
+  for (const id of checkpointOwners(checkpoints).filter(isFinished)) {
+    await rm(checkpointPath(checkpoints, id), { force: true });
+  }
+  await rmdir(checkpoints).catch(() => undefined); // it may not exist, or hold other files
 }
 
 async function removeHalfWritten(folder: string): Promise<void> {

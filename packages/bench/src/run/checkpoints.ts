@@ -7,23 +7,28 @@ import { checkpointPath } from '../results/folder.js';
 import { toJson, reviveNumbers } from '../results/json.js';
 import type { StoredTrialRecord, TrialRecorder } from './recorder.js';
 
-/** Where and how often to write trials' checkpoints. They affect no number. */
+/** Where and how often to write a trial's checkpoints. They affect no number. */
 interface CheckpointOptions {
   /** The folder of the checkpoints. */
   readonly folder: string;
   /** Steps between checkpoints. Default 50. */
   readonly every?: number;
+  /**
+   * Whether the trial ends with the error if a checkpoint cannot be written; the first one is then due after the first
+   * step. Default false: a warning is given once.
+   */
+  readonly areRequired?: boolean;
   /** Where to write. Default the disk. */
   readonly storage?: Storage;
 }
 
-/** The checkpoints of one trial. Their errors never end the trial: each is reported once as a warning. */
+/** The checkpoints of one trial. */
 export interface TrialCheckpoints {
   /** Whether a checkpoint is due after a step. */
   isDue(step: number): boolean;
-  /** Writes a checkpoint over the previous one. */
+  /** Writes a checkpoint over the previous one. @throws CheckpointError if that fails and checkpoints are required. */
   write(checkpoint: TrialCheckpoint): Promise<void>;
-  /** Reads the last checkpoint; null if none can be read. */
+  /** Reads the last checkpoint; null if none can be read, with a warning if it is damaged. */
   read(): Promise<TrialCheckpoint | null>;
 }
 
@@ -47,20 +52,22 @@ const WRITE_RATIO = 20;
 /** The checkpoints of a trial in a folder. */
 export function trialCheckpoints(
   id: string,
-  { folder, every = CHECKPOINT_EVERY, storage }: CheckpointOptions,
+  { folder, every = CHECKPOINT_EVERY, areRequired = false, storage }: CheckpointOptions,
 ): TrialCheckpoints {
   let last = performance.now();
   let cost = 0;
   return {
     isDue(step) {
       const waited = performance.now() - last;
-      return waited >= WRITE_RATIO * cost && (step % every === 0 || waited >= LONGEST_MS);
+      const isFirst = areRequired && step === 1;
+      return waited >= WRITE_RATIO * cost && (isFirst || step % every === 0 || waited >= LONGEST_MS);
     },
     async write(checkpoint) {
       const started = performance.now();
       try {
         await writeCheckpoint(folder, id, checkpoint, storage);
       } catch (error) {
+        if (areRequired) throw error;
         warnOnce(`${(error as Error).message}; the trial continues without this checkpoint`);
       }
       last = performance.now();
@@ -90,8 +97,7 @@ export const noCheckpoints: TrialCheckpoints = {
  */
 export async function resumed<T>(
   { id }: { readonly id: string },
-  checkpoints: TrialCheckpoints,
-  recorder: TrialRecorder,
+  { checkpoints, recorder, signal }: Omit<TrialRecording, 'from'> & { readonly signal?: AbortSignal | undefined },
   train: (from: TrialCheckpoint | null) => Promise<T>,
 ): Promise<T> {
   const checkpoint = await checkpoints.read();
@@ -100,7 +106,7 @@ export async function resumed<T>(
   try {
     return await train(checkpoint);
   } catch (error) {
-    if (recorder.stored().rows.length > checkpoint.record.rows.length) throw error;
+    if (signal?.aborted || recorder.stored().rows.length > checkpoint.record.rows.length) throw error;
     warnOnce(`${id}: its checkpoint does not fit (${(error as Error).message}); the trial starts from the beginning`);
     recorder.restore(null);
     return train(null);

@@ -147,6 +147,20 @@ export function openProgress(total: number, stream: NodeJS.WriteStream = process
   return stream.isTTY ? terminalDisplay(total, stream) : plainDisplay(total, stream);
 }
 
+/** Shows the progress of `total` trials while `work` runs, and warnings as notes among it. */
+export async function withProgress<T>(total: number, work: (progress: Progress) => Promise<T>): Promise<T> {
+  const progress = openProgress(total);
+  const asBefore = showWarningsBy((line) => {
+    progress.emit({ type: 'note', line });
+  });
+  try {
+    return await work(progress);
+  } finally {
+    asBefore();
+    progress.close();
+  }
+}
+
 /** Redraws one line per running trial and one for the plan; lines of finished trials stay above. */
 function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
   const log = createLogUpdate(stream);
@@ -233,7 +247,7 @@ export function showWarning(message: string): void {
  * repeat earlier ones.
  * @returns a function that restores the previous way.
  */
-export function showWarningsBy(shown: ShowWarning): () => void {
+function showWarningsBy(shown: ShowWarning): () => void {
   const before = show;
   show = shown;
   return () => {

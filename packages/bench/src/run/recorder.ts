@@ -32,6 +32,8 @@ export interface StoredTrialRecord {
   readonly startedAt: string;
   /** Time spent so far, in all attempts. */
   readonly milliseconds: number;
+  /** Steps in total, as known after the last step. */
+  readonly totalSteps: number;
   /** The steps of the training curve. */
   readonly rows: readonly HistoryRow[];
   /** The duration of each step. */
@@ -49,6 +51,7 @@ export function trialRecorder(
   const made = { at: new Date(), clock: performance.now() };
   let startedAt = made.at;
   let spentBefore = 0;
+  let total = 0;
   let rows: HistoryRow[] = [];
   let milliseconds: number[] = [];
   let peak = 0;
@@ -61,6 +64,7 @@ export function trialRecorder(
       stage,
     ) {
       const counted = ranks ? { ranks: { ...ranks } } : {};
+      total = totalSteps;
       rows.push({ step, epoch, loss, objective, learningRate, stored: storedParameters, ...counted });
       milliseconds.push(ms);
       peak = Math.max(peak, process.memoryUsage.rss());
@@ -88,6 +92,7 @@ export function trialRecorder(
     stored: () => ({
       startedAt: startedAt.toISOString(),
       milliseconds: spent(),
+      totalSteps: total,
       rows: [...rows],
       stepMilliseconds: [...milliseconds],
       peakRssBytes: peak,
@@ -95,6 +100,7 @@ export function trialRecorder(
     restore(record) {
       startedAt = record ? new Date(record.startedAt) : made.at;
       spentBefore = record?.milliseconds ?? 0;
+      total = record?.totalSteps ?? 0;
       rows = [...(record?.rows ?? [])];
       milliseconds = [...(record?.stepMilliseconds ?? [])];
       peak = record?.peakRssBytes ?? 0;

@@ -9,7 +9,7 @@ import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema
 import type { TriedRate, Trial, TrialContext, TunedArm } from '../study/trials.js';
 import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
 import { chooseRates } from './choose-rates.js';
-import { openProgress, showWarningsBy, type Progress } from './progress.js';
+import { withProgress, type Progress } from './progress.js';
 import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
 import { describeCircumstances } from './trial.js';
 
@@ -47,18 +47,11 @@ export async function runTrials(
     if (result.status === 'done') await removeCheckpoint(checkpointFolder(out), result.id);
     onResult?.(result);
   };
-  const progress = openProgress(trials.length);
-  const asBefore = showWarningsBy((line) => {
-    progress.emit({ type: 'note', line });
-  });
-  for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
-  try {
+  await withProgress(trials.length, async (progress) => {
+    for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
     const pending = trials.filter((trial) => !isDone(trial));
     await runner.run(pending, recording(keep, tasks, progress), signal);
-  } finally {
-    asBefore();
-    progress.close();
-  }
+  });
   return trials.flatMap(({ id }) => results.get(id) ?? []);
 }
 

@@ -89,7 +89,7 @@ async function runOn(
   const trained: Trained =
     trainableAtStart + trainedHead === 0 && isHeadOnly(method)
       ? untrained(peft)
-      : await resumed(trial, checkpoints, recorder, (from) =>
+      : await resumed(trial, { checkpoints, recorder, signal }, (from) =>
           trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
         );
   const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
