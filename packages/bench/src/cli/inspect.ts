@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   ADAPTER_CONFIG,
+  ADAPTER_METHOD,
   ADAPTER_WEIGHTS,
   CheckpointError,
   labelsIn,
@@ -53,13 +54,21 @@ async function inspectAdapter(folder: Folder): Promise<void> {
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
     say(
-      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
+      `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
     );
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
     say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
   });
   const sizing = await readSizing(folder.path, folder.storage);
   if (sizing) say(`\n${sizingText(sizing)}`);
+}
+
+/** Names an adapter by its type, and by the method that made it if that is another one. */
+function titleOf(type: string, method: string | undefined): string {
+  const letters = (name: string): string => name.replace(/\W/g, '').toLowerCase();
+  return method === undefined || letters(method) === letters(type)
+    ? `${type} adapter`
+    : `${method} adapter, stored as ${type},`;
 }
 
 async function inspectResult(path: string): Promise<void> {

@@ -89,7 +89,7 @@ async function writeAdapter(
   await writeFolder(storage, {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
     others: [
-      { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors) },
+      { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors, adapter.method.name) },
       { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
     ],
   });
