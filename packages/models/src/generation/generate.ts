@@ -5,6 +5,7 @@
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
+  assertKnownOptions,
   createRng,
   floats,
   hostIntegers,
@@ -39,7 +40,14 @@ import {
   type GenerateOptions,
   type GenerationSettings,
 } from './options.js';
-import { chatPrompt, textPrompt, writeText, type GenerateChatOptions, type GenerateTextOptions } from './text.js';
+import {
+  chatPrompt,
+  TEXT_OPTIONS,
+  textPrompt,
+  writeText,
+  type GenerateChatOptions,
+  type GenerateTextOptions,
+} from './text.js';
 
 /** The executor that runs a model. */
 interface OnExecutor {
@@ -146,8 +154,12 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
   };
   return {
     generate: write,
-    generateText: async (prompt, options = {}) => writeText(write, textPrompt(tokenizer, prompt), options),
+    async generateText(prompt, options = {}) {
+      assertKnownOptions('generateText', options, TEXT_OPTIONS);
+      return writeText(write, textPrompt(tokenizer, prompt), options);
+    },
     async generateChat(messages, { template, ...options } = {}) {
+      assertKnownOptions('generateChat', options, [...TEXT_OPTIONS, 'template']);
       const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, template);
       const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
       return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };

@@ -2,7 +2,7 @@ import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { endOfTurnId, type ChatMessage, type ChatTemplate } from '../chat-template.js';
 import { field, shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
-import type { GenerationResult, GenerateOptions } from './options.js';
+import { GENERATE_OPTIONS, type GenerationResult, type GenerateOptions } from './options.js';
 
 /** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
@@ -20,6 +20,9 @@ export interface GenerateChatOptions extends GenerateTextOptions {
    */
   readonly template?: ChatTemplate['render'];
 }
+
+/** The names of the options of `generateText`. */
+export const TEXT_OPTIONS: readonly string[] = [...GENERATE_OPTIONS, 'stopStrings', 'onText'];
 
 /** The end of a text whose last character still lacks bytes. */
 const INCOMPLETE = '\uFFFD';
