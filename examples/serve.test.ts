@@ -14,7 +14,10 @@ beforeAll(async () => {
   const { classify, server } = await import('./serve.js');
   if (!server.listening) await new Promise((resolve) => server.once('listening', resolve));
   address = `http://localhost:${(server.address() as AddressInfo).port}`;
-  stop = () => Promise.all([classify.dispose(), server.close()]);
+  stop = async () => {
+    server.close();
+    await classify.dispose();
+  };
 });
 afterAll(async () => {
   vi.unstubAllEnvs();

@@ -82,17 +82,17 @@ const MAX_FIELDS = 100_000;
 /** The longest key and length of a field, in bytes. */
 const HEAD_BYTES = 20;
 
-/** Reads the heads of a message's fields, without their content. @throws Error for a field that does not fit. */
+/** Reads the heads of a message's fields, without their content. @throws CheckpointError for a field that does not fit. */
 async function* fields(file: ByteSource, { from, to }: Range): AsyncGenerator<Field> {
   for (let at = from, count = 0; at < to; count++) {
-    if (count === MAX_FIELDS) throw new RangeError(`a message has more than ${MAX_FIELDS} fields`);
+    if (count === MAX_FIELDS) throw new CheckpointError(`expected at most ${MAX_FIELDS} fields in a message`);
     const head = await file.read(at, Math.min(HEAD_BYTES, to - at));
     const [key, keyBytes] = varint(head, 0);
     const [length, lengthBytes] = varint(head, keyBytes);
     const start = at + keyBytes;
     const ends: Readonly<Record<number, number>> = { 0: lengthBytes, 1: 8, 2: lengthBytes + length, 5: 4 };
     const end = start + (ends[key % 8] ?? Infinity);
-    if (end > to) throw new RangeError('a field is longer than its message');
+    if (end > to) throw new CheckpointError('expected fields within their message');
     yield { number: Math.floor(key / 8), value: length, from: start + (key % 8 === 2 ? lengthBytes : 0), to: end };
     at = end;
   }

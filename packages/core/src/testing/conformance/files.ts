@@ -3,7 +3,13 @@ import { countParameters } from '../../adapter/accounting.js';
 import type { PeftModel } from '../../adapter/peft-model.js';
 import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError } from '../../errors.js';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, readAdapter, savePretrained } from '../../files/pretrained.js';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  loadPretrained,
+  readAdapter,
+  savePretrained,
+} from '../../files/pretrained.js';
 import { memoryStorage, type Storage } from '../../storage.js';
 import { sizeOf } from '../../tensors.js';
 import { toyModel } from '../toy-model.js';
