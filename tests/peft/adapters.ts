@@ -73,7 +73,7 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   'dynamic-dora': dynamicDora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   'ela-lora': elaLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
-  alora: alora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  alora: alora({ r: 4, rounds: 0, targetModules: ['query', 'value', 'output.dense'] }),
   'bayes-lora': bayesLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   gora: gora({ initLoraWeights: 'stored', r: 2, targetModules: ['query', 'output.dense'], rankPattern: { query: 5 } }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
