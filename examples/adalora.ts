@@ -12,7 +12,7 @@ const data = await reviews(model);
 // Every module starts with 6 ranks. Pruning leaves 4 per module on average, and more in important modules.
 const ranks = { initR: 6, targetR: 4 };
 const peft = attach(model, adalora({ ...ranks, orthRegWeight: 0, targetModules: 'all-linear' }), { seed: 1 });
-console.log(`${countParameters(peft).stored} parameters`);
+console.log(`trains ${countParameters(peft).trainable} parameters`);
 
 let shown = 0;
 await train(peft, data.train, {

@@ -14,7 +14,7 @@ export const server = createServer((request, response) => {
   };
   json(request)
     .then(async (body) => {
-      const { texts, adapter = 'default' } = body as { texts: string[]; adapter?: string };
+      const { texts, adapter = 'default' } = Object(body) as { texts: string[]; adapter?: string };
       reply(200, await classify(texts, { adapter, topK: 2 }));
     })
     .catch((error: unknown) => {

@@ -31,7 +31,7 @@ beforeAll(givePrograms);
 const programs: readonly (readonly [name: string, type: string, program: () => Promise<void>])[] = [
   [
     'adalora',
-    'ADALORA',
+    'LORA',
     async () => {
       // #region adalora
       const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // your file with the columns text and label
@@ -42,7 +42,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const method = adalora({ initR: 12, targetR: 8, orthRegWeight: 0, targetModules: 'all-linear' });
       const peft = attach(model, method, { seed: 1 });
       await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 4e-3 });
-      await savePretrained(peft, 'my-adapter'); // PEFT's ADALORA
+      await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion adalora
     },

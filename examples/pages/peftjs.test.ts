@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import {
   attach,
   compiled,
+  createDataSet,
   diskStorage,
   encodeRows,
   fromPretrained,
@@ -14,6 +15,7 @@ import {
   trainingData,
 } from 'peftjs';
 import { expect, it } from 'vitest';
+import { wordTokenizer } from '../../packages/tasks/test/files.js';
 import { heard, useFolder } from './surroundings.js';
 
 useFolder();
@@ -38,6 +40,19 @@ it('trains on a file, saves and classifies', async () => {
   await classify.dispose();
   // #endregion train
   expect(log.mock.calls[0]).toMatchObject([[{ label: 'bad' }, { label: 'good' }]]);
+});
+
+it('makes a data set of rows in memory', async () => {
+  const model = { tokenizer: wordTokenizer() };
+  // #region rows
+  const rows = [
+    { text: 'the soup was cold', label: 0 },
+    { text: 'the service was great', label: 1 },
+  ];
+  const mine = await createDataSet({ name: 'mine', kind: 'classification', classes: ['bad', 'good'], rows });
+  const training = trainingData(encodeRows(mine, model.tokenizer, { maxTokens: 64 }), { batchSize: 16, seed: 1 });
+  // #endregion rows
+  expect(training).toMatchObject({ kind: 'classification', batchesPerEpoch: 1 });
 });
 
 function review(row: number): string {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeResult } from '../../packages/bench/src/results/files.js';
 import { syntheticTrial } from '../../packages/bench/test/synthetic-results.js';
+import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 
 let folder = '';
@@ -18,6 +19,8 @@ beforeAll(async () => {
   await writeFile(file('columns.tsv'), 'sentence\tlabel\nso good\t1\n');
   await writeFile(file('one-class.tsv'), 'text\tlabel\nso good\t1\nfine\t1\n');
   await writeFile(file('strange-label.tsv'), 'text\tlabel\nso good\t7\n');
+  const more = Array.from({ length: 40 }, (_, row) => `row ${row}\t${row % 2}\n`).join('');
+  await writeFile(file('holes.tsv'), `${good}a\t\nb\t\n${more}`);
   await writeFile(file('broken.json'), '{');
   await writeFile(file('wrong.json'), '{"protocol": {"epochs": "many"}}');
   await writeFile(file('list.json'), '[]');
@@ -171,6 +174,11 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a folder without a model', 'run --model <empty-model> --out <out>', /empty-model/],
   ['an output folder that is a file', 'run --preset smoke --out <a-file>', /a-file/],
+  [
+    'rows without a label',
+    'run --train <holes.tsv> --out <out>',
+    /holes\.tsv:6: the row has no label; .*--skip-unlabelled\) \(2 of 46 rows cannot be read, in the lines 6, 7\)$/,
+  ],
   ['two methods to train', 'train --method lora,sora --out <out>', /one --method/],
   ['no method to train', 'train --out <out>', /--method/],
   [
@@ -204,4 +212,11 @@ describe('peft-bench exits with 2 and prints one clear line for', () => {
     expect(stdout).toBe('');
     expect(await readdir(folder)).not.toContain('out');
   });
+});
+
+it('--skip-unlabelled leaves rows without a label out, and says how many', async () => {
+  const flags = ['--train', file('holes.tsv'), '--skip-unlabelled', '--model', bertFolder, '--plan'];
+  const { code, stderr } = await peftBench(['run', ...flags, '--out', file('planned')]);
+  expect(stderr).toContain('left out 2 of 46 rows, which have no label');
+  expect(code).toBe(0);
 });

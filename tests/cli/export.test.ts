@@ -1,4 +1,4 @@
-import { access, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,6 +6,7 @@ import { houlsby } from '@peftjs/baselines';
 import { attach, diskStorage, savePretrained, type Storage } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
+import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { folder as tinyFolder, tiny } from '../models/tiny.js';
 import { peftBench } from './in-process.js';
@@ -40,7 +41,7 @@ describe('peft-bench export', () => {
       ['export', pruned, '--model', bert, '--format', format, '--out', path(format)],
       { cwd: folder },
     );
-    expect(stderr).toMatch(/^wrote the .* to .*\n$/);
+    expect(stderr).toMatch(/^wrote the .* to .*\nnext: .*\n$/);
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
     expect((await readdir(path(format))).sort()).toEqual(files);
   });
@@ -48,7 +49,7 @@ describe('peft-bench export', () => {
   it('finds the model that the adapter names, and prints the error of the graph', async () => {
     const out = path('named');
     const { code, stderr } = await peftBench(['export', pruned, '--format', 'onnx', '--out', out], { cwd: root });
-    expect(stderr).toMatch(/outputs (equal|within \de-\d+ of) ours/);
+    expect(stderr).toMatch(/outputs (equal|are within \de-\d+ of) the adapter's/);
     expect(code).toBe(0);
     await access(join(out, 'onnx/model.onnx'));
   });
@@ -72,8 +73,66 @@ describe('peft-bench export', () => {
   it('writes an adapter that cannot be merged as layers of the graph', async () => {
     const line = ['export', path('houlsby'), '--format', 'onnx', '--out', path('with-layers')];
     const { code, stderr } = await peftBench(line);
-    expect(stderr).toMatch(/outputs .* ours/);
+    expect(stderr).toMatch(/outputs .* the adapter's/);
     expect(code).toBe(0);
+  });
+});
+
+describe('an ONNX export', () => {
+  beforeAll(async () => {
+    const names = ['--labels', 'a,b,c', '--dtype', 'both'];
+    const { code, stderr } = await peftBench([
+      'export',
+      pruned,
+      '--model',
+      bert,
+      '--format',
+      'onnx',
+      ...names,
+      '--out',
+      path('both'),
+    ]);
+    expect(stderr).toMatch(/in 8 bits \(its outputs differ from the adapter's for random tokens by [\d.]+ %\)/);
+    expect(stderr).toContain(`next: await pipeline('text-classification', '${path('both')}') in transformers.js`);
+    expect(code).toBe(0);
+  });
+
+  it('is described by inspect: what it takes, returns and means', async () => {
+    const { code, stdout } = await peftBench(['inspect', path('both')]);
+    expect(stdout).toMatch(
+      /^ONNX export of a bert model, tokenizer \w+, up to \d+ tokens\nclasses: 0 "a", 1 "b", 2 "c"\n/,
+    );
+    for (const graph of ['model', 'model_quantized'])
+      expect(stdout).toMatch(new RegExp(`^onnx/${graph}.onnx: [\\d,]+ bytes$`, 'm'));
+    expect(stdout).toMatch(/^input +input_ids +int64 +\[batch_size, sequence_length\]$/m);
+    expect(stdout).toMatch(/^output +logits +float32 +\[batch_size, 3\]$/m);
+    expect(code).toBe(0);
+  });
+
+  it('is described by one of its graphs', async () => {
+    const { stdout } = await peftBench(['inspect', path('both/onnx/model.onnx')]);
+    const { inputNames } = await InferenceSession.create(path('both/onnx/model.onnx'));
+    expect(Array.from(stdout.matchAll(/^input +(\S+)/gm), ([, name]) => name)).toEqual(inputNames);
+  });
+
+  it.each(['both', 'both/onnx/model.onnx'])('is refused by predict, which says where to use %s', async (source) => {
+    const { code, stderr } = await peftBench(['predict', path(source), 'so good']);
+    expect(stderr).toMatch(
+      /^peft-bench: .* is an ONNX export, .* await pipeline\('text-classification', '.*'\); .*\n$/,
+    );
+    expect(code).toBe(2);
+  });
+
+  it.each([
+    ['nothing', Uint8Array.of()],
+    ['text', new TextEncoder().encode('this is not a graph')],
+    ['a field longer than the file', Uint8Array.of(0x3a, 0xff, 0xff, 0xff, 0xff, 0x7f)],
+    ['too many fields', new Uint8Array(400_000).map((_, index) => (index % 2 === 0 ? 8 : 1))],
+  ])('is not %s', async (_, bytes) => {
+    await writeFile(path('broken.onnx'), bytes);
+    const { code, stderr } = await peftBench(['inspect', path('broken.onnx')]);
+    expect(stderr).toMatch(/^peft-bench: .*broken\.onnx: expected an ONNX file, got [^\n]*\n$/);
+    expect(code).toBe(2);
   });
 });
 

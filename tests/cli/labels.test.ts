@@ -1,9 +1,11 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { adalora } from '@peftjs/adalora';
 import { attach, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
+import { sora } from '@peftjs/sora';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
@@ -17,7 +19,10 @@ beforeAll(async () => {
   const task = await tinyTask(folder, 32);
   const trained = await peftBench(['train', '--method', 'lora', ...task, '--out', path('trained')]);
   expect(trained).toMatchObject({ code: 0 });
-  await savePretrained(attach(await fromPretrained(bertFolder), lora({ r: 2 })), path('unnamed')); // three outputs
+  const model = await fromPretrained(bertFolder); // three outputs
+  await savePretrained(attach(model, lora({ r: 2 })), path('unnamed'));
+  await savePretrained(attach(model, sora({ r: 2 })), path('pruned'));
+  await savePretrained(attach(model, adalora({ initR: 2, targetR: 1 })), path('singular'));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -38,6 +43,14 @@ describe('the classes of a training file', () => {
   it('are shown by inspect', async () => {
     const { stdout } = await peftBench(['inspect', path('trained')]);
     expect(stdout).toContain('classes: 0 "bad", 1 "good"\n');
+  });
+
+  it.each([
+    ['trained', /^LORA adapter for /],
+    ['pruned', /^sora adapter, stored as LORA, for /],
+    ['singular', /^adalora adapter, stored as LORA, for /],
+  ])('are shown below the method that made it: %s', async (name, title) => {
+    expect((await peftBench(['inspect', path(name)])).stdout).toMatch(title);
   });
 
   it('are in the config.json of exports, without --labels or with the same ones', async () => {

@@ -53,7 +53,7 @@ describe('peft-bench accepts hub ids', () => {
     ['onnx', ['README.md', 'config.json', 'onnx', 'tokenizer.json', 'tokenizer_config.json']],
   ])('to export an adapter as %s, with a model from the hub', async (format, files) => {
     const { code, stderr } = await run('export', ADAPTER, '--format', format, '--out', 'out');
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/^wrote the .* to out\n$/)]);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/^wrote the .* to out\nnext: .*\bout\b.*\n$/)]);
     expect((await readdir(join(use.home, 'out'))).sort()).toEqual(files);
     if (format === 'peft') return;
     const config = JSON.parse(await readFile(join(use.home, 'out/config.json'), 'utf8')) as Record<string, unknown>;

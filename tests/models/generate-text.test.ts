@@ -72,6 +72,13 @@ describe('a generated text', () => {
     expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
   });
 
+  it('is refused with an unknown option, and every known one is named', async () => {
+    const refused = generateText(await alphabet(), 'a', { executor, doSampel: true } as never);
+    await expect(refused).rejects.toThrow(
+      /'doSampel' is unknown \(did you mean 'doSample'\?\); known are (?=.*topP)(?=.*eosTokenId)(?=.*onToken)(?=.*signal)(?=.*stopStrings).*onText$/,
+    );
+  });
+
   it('begins with tokens that the model can read', async () => {
     const model = await alphabet();
     await expect(generateText(model, '', { executor })).rejects.toThrow(/prompt 0 is empty/);

@@ -67,15 +67,17 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
     useDora: true,
   }),
   adalora: adalora({ initR: 4, targetR: 2, loraAlpha: 6, targetModules: ['query', 'value', 'output.dense'] }),
+  'adalora-for-training': adalora({ initR: 4, targetR: 2, targetModules: ['key', 'output.dense'] }),
   sora: sora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   'sora-dead': sora({ r: 2, targetModules: ['query', 'key'] }),
   'dynamic-dora': dynamicDora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   'ela-lora': elaLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   l1ra: l1ra({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
-  alora: alora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
+  alora: alora({ r: 4, rounds: 0, targetModules: ['query', 'value', 'output.dense'] }),
   'bayes-lora': bayesLora({ r: 4, targetModules: ['query', 'value', 'output.dense'] }),
   gora: gora({ initLoraWeights: 'stored', r: 2, targetModules: ['query', 'output.dense'], rankPattern: { query: 5 } }),
   vera: vera({ r: 8, targetModules: ['query', 'output.dense'] }),
+  'vera-seed': vera({ r: 8, projectionPrngKey: 5, saveProjection: false, targetModules: ['query', 'output.dense'] }),
   'ln-tuning': lnTuning({ modulesToSave: ['pooler.dense'] }),
   loha: loha({
     r: 2,
@@ -160,11 +162,16 @@ function lastAlive(tensor: HostTensor, count: number): HostTensor {
   );
 }
 
+/** How an adapter is saved: as small as possible, or with all that further training needs. */
+export function savedAs(name: string): { readonly pruned: boolean } {
+  return { pruned: !name.endsWith('-for-training') };
+}
+
 /** Writes adapters into folders of their names, with their logits, for tools/golden/open_in_peft.py. */
 export async function writeAdapters(folder: string, adapters: readonly Named<PeftModel>[]): Promise<void> {
   const logits: Record<string, number[]> = {};
   for (const [name, peft] of adapters) {
-    await savePretrained(peft, `${folder}/${name}`);
+    await savePretrained(peft, `${folder}/${name}`, savedAs(name));
     await rm(`${folder}/${name}/README.md`);
     logits[name] = await logitsOf(peft);
   }

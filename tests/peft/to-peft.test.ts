@@ -9,7 +9,7 @@ import { attach, loadPretrained, memoryStorage, savePretrained, train, type Peft
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
-import { drawnAdapters, newAdapters, writeAdapters } from './adapters.js';
+import { drawnAdapters, newAdapters, savedAs, writeAdapters } from './adapters.js';
 import { executor, fixtures, logitsOf, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';
 
 const drawn = drawnAdapters();
@@ -27,7 +27,7 @@ describe.each(drawn)('%s, opened by PEFT', (name, peft) => {
 
   it('equals what is written today', async () => {
     const storage = memoryStorage();
-    await savePretrained(peft, name, { storage });
+    await savePretrained(peft, name, { storage, ...savedAs(name) });
     const weights = await storage.read(`${name}/${ADAPTER_WEIGHTS}`);
     const expected = await fixture(ADAPTER_WEIGHTS);
     expect(parsed(await storage.read(`${name}/${ADAPTER_CONFIG}`))).toEqual(parsed(await fixture(ADAPTER_CONFIG)));

@@ -192,7 +192,7 @@ describe('several adapters', () => {
       "text-classification: option 'adapter' is 'suport' (did you mean 'support'?); the pipeline has support, sales, __base__",
     );
     await expect(classify(TEXTS, { adapter: ['sales'] })).rejects.toThrow(
-      "option 'adapter' has 1 names; expected one or 4",
+      "option 'adapter' is a list of 1; expected one name, or a list of 4, one for each text",
     );
     await expect(open('classifier', { adapters: { support: 'nowhere' } })).rejects.toThrow(
       "adapter 'support': expected a folder with adapter_config.json, none in nowhere",

@@ -39,6 +39,7 @@ def opened(folder):
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("error", RuntimeWarning)
         warnings.filterwarnings("ignore", r"Unexpected keyword arguments \['id2label', 'label2id'\]")  # PEFT reports and drops them
+        warnings.filterwarnings("ignore", "Specified to not (save|load) vera_A")  # PEFT draws the same ones: the logits are compared
         warnings.filterwarnings("ignore", "Unsupported layer type .*LayerNorm")  # LN_TUNING adapts nothing else
         warnings.filterwarnings("ignore", "The following rank_pattern keys .*lora_E")  # PEFT's own AdaLoRA files cause it, too
         model = PeftModel.from_pretrained(bert(), folder).eval()

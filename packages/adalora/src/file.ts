@@ -53,7 +53,10 @@ const PEFT_FIELDS = {
   orth_reg_weight: 'orthRegWeight',
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
-/** The fields that PEFT does not have, and their options. Only further training needs them. */
+/**
+ * The fields that PEFT does not have, and their options. Only further training needs them. PEFT warns of unknown fields,
+ * so a default is not written.
+ */
 const OWN_FIELDS = {
   parametrization: 'parametrization',
   orth_regularizer: 'orthRegularizer',
@@ -65,30 +68,30 @@ const OWN_FIELDS = {
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
 /**
- * Writes the adapter as PEFT's ADALORA. Pruned, it contains only triplets that are live or that the mask keeps, and
- * `rank_pattern` lists which of `init_r` they are. If triplets have been removed, the remaining ones are the first.
- * Doublets are written as PEFT's LORA if pruned, and as ADALORA without `lora_E` if not.
+ * Writes the adapter: pruned as PEFT's LORA with the singular values folded in, otherwise as ADALORA with everything
+ * that further training needs. If ranks have been removed, the remaining ones are the first of `init_r`, and
+ * `rank_pattern` lists them; doublets have no `lora_E`.
  */
 export function adaloraFile(
   adapter: AdapterContents<AdaloraConfig>,
   { pruned }: { readonly pruned: boolean },
 ): AdapterFile {
+  if (pruned) return loraFile(adapter);
   const { config, layers, values } = adapter;
   const triplets = config.parametrization === 'svd';
-  if (pruned && !triplets) return loraFile(adapter);
   const tensors: HostTensors = {};
   const rankPattern: Record<string, boolean[]> = {};
   for (const [path, layer] of Object.entries(layers)) {
     const own = allocatedRanks(layer) > 0 ? valuesOf(layer, values) : withoutRanks(layer.site);
-    const kept = keptOf(own, config.initR, pruned);
+    const kept = keptOf(own, config.initR);
     const ranks = kept.flatMap((keep, rank) => (keep ? [rank] : []));
     tensors[`${path}.lora_A`] = transposed(pickColumns(tensorAt(own, 'loraA'), ranks)); // [in, r] -> [kept, in]
     if (triplets) tensors[`${path}.lora_E`] = pickRows(asColumn(tensorAt(own, 'loraE')), ranks); // [r] -> [kept, 1]
     tensors[`${path}.lora_B`] = transposed(pickRows(tensorAt(own, 'loraB'), ranks)); // [r, out] -> [out, kept]
     rankPattern[path + FORMATS[config.parametrization].ranked] = kept;
   }
-  const complete = triplets && !pruned && Object.values(rankPattern).flat().every(Boolean);
-  return { config: fileConfig(config, layers, complete ? null : rankPattern, pruned), tensors };
+  const complete = triplets && Object.values(rankPattern).flat().every(Boolean);
+  return { config: fileConfig(config, layers, complete ? null : rankPattern), tensors };
 }
 
 /**
@@ -117,15 +120,9 @@ function withoutRanks({ inFeatures, outFeatures }: Site): HostTensors {
   return { loraA: hostZeros([inFeatures, 0]), loraE: none, loraB: hostZeros([0, outFeatures]), mask: none };
 }
 
-/**
- * Returns for each of the `initR` ranks whether it is written: doublets that are kept; all triplets in the tensors, or,
- * when pruned, only those that are kept or live.
- */
-function keptOf(own: HostTensors, initR: number, pruned: boolean): boolean[] {
-  const [mask, loraE] = [tensorAt(own, 'mask'), own.loraE];
-  const held = [...mask.data].map(
-    (keep, rank) => keep !== 0 || (loraE !== undefined && (!pruned || loraE.data[rank] !== 0)),
-  );
+/** Returns for each of the `initR` ranks whether it is written: doublets that are kept; all triplets in the tensors. */
+function keptOf(own: HostTensors, initR: number): boolean[] {
+  const held = [...tensorAt(own, 'mask').data].map((keep) => keep !== 0 || own.loraE !== undefined);
   return Array.from({ length: initR }, (_, rank) => held[rank] ?? false);
 }
 
@@ -137,13 +134,13 @@ function fileConfig(
   config: AdaloraConfig,
   layers: AdapterLayers,
   rankPattern: Readonly<Record<string, readonly boolean[]>> | null,
-  pruned: boolean,
 ): AdapterFile['config'] {
   const [tinit, tfinal] = [config.tinit ?? 0, config.tfinal ?? 0];
-  const written = { ...PEFT_FIELDS, ...(pruned ? {} : OWN_FIELDS) };
+  const usual = parseAdaloraConfig({});
+  const own = Object.entries(OWN_FIELDS).filter(([, option]) => config[option] !== usual[option]);
   return {
     peft_type: 'ADALORA',
-    ...Object.fromEntries(Object.entries(written).map(([field, option]) => [field, config[option]])),
+    ...Object.fromEntries([...Object.entries(PEFT_FIELDS), ...own].map(([field, option]) => [field, config[option]])),
     tinit,
     tfinal,
     total_step: config.totalStep ?? leastTotal(tinit, tfinal),

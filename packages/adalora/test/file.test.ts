@@ -3,14 +3,20 @@ import { hostTensor, onWarning } from '@peftjs/core';
 import {
   createRng,
   hostZeros,
-  loraDelta,
-  normalValues,
-  tensorAt,
   linearSite,
+  loraDelta,
+  nonZeroIndices,
+  normalValues,
+  pickColumns,
+  pickRows,
+  readLoraFile,
+  storedParameters,
+  tensorAt,
+  type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { initialOf, layersOf } from '@peftjs/core/testing';
+import { initialOf, layersOf, relativeDistance } from '@peftjs/core/testing';
 
 const sites = [linearSite('enc.0', 3, 5), linearSite('enc.1', 5, 3), linearSite('enc.2', 3, 5)];
 const config = adalora.parseConfig({
@@ -46,7 +52,62 @@ beforeAll(() => onWarning((message) => expect.fail(message)));
 describe('a pruned file', () => {
   const file = adalora.toFile({ config, layers, values }, { pruned: true });
 
-  it("is PEFT's ADALORA: only kept triplets, listed in rank_pattern, with modules of rank zero", () => {
+  it("is PEFT's LORA with the singular values folded in, without modules of rank zero, and as large as counted", () => {
+    expect(file.config).toMatchObject({
+      peft_type: 'LORA',
+      r: 2,
+      rank_pattern: { 'enc.2': 1 },
+      target_modules: ['enc.0', 'enc.2'],
+      exclude_modules: ['enc.1'],
+    });
+    const shape = (name: string) => tensorAt(file.tensors, name).shape;
+    expect(Object.keys(file.tensors).map(shape)).toEqual([
+      [2, 3],
+      [5, 2],
+      [1, 3],
+      [5, 1],
+    ]);
+    const held = Object.values(file.tensors).reduce((sum, { data }) => sum + data.length, 0);
+    expect(storedParameters(layers, values)).toBe(held);
+  });
+
+  it('has the same change of every weight, with the scaling of the initial rank', () => {
+    const { values: read, alphaPattern, loraAlpha } = readLoraFile(file);
+    for (const path of ['enc.0', 'enc.2']) {
+      const [loraA, loraB] = [tensorAt(read, `${path}.loraA`), tensorAt(read, `${path}.loraB`)];
+      const scaling = (alphaPattern[path] ?? loraAlpha) / (loraA.shape[1] as number);
+      expect(relativeDistance(loraDelta({ loraA, loraB, scaling }), deltaOf(values, path))).toBeLessThan(1e-6);
+    }
+  });
+});
+
+/** What PEFT writes: an unpruned file without our own options, and only with the triplets that the masks keep. */
+function allocatedFile(): AdapterFile {
+  const { config: fields, tensors } = adalora.toFile({ config, layers, values }, { pruned: false });
+  const kept = (path: string): number[] => nonZeroIndices(tensorAt(values, `${path}.mask`));
+  const picked = sites.flatMap(({ path }) => [
+    [`${path}.lora_A`, pickRows(tensorAt(tensors, `${path}.lora_A`), kept(path))] as const,
+    [`${path}.lora_E`, pickRows(tensorAt(tensors, `${path}.lora_E`), kept(path))] as const,
+    [`${path}.lora_B`, pickColumns(tensorAt(tensors, `${path}.lora_B`), kept(path))] as const,
+  ]);
+  const pattern = sites.map(({ path }) => [`${path}.lora_E`, masks[path as keyof typeof masks].map(Boolean)] as const);
+  const { budget: _, budget_unit: __, ...theirs } = fields;
+  return { config: { ...theirs, rank_pattern: Object.fromEntries(pattern) }, tensors: Object.fromEntries(picked) };
+}
+
+it("PEFT's ADALORA with allocated ranks is read as the same change of every weight, with masks", () => {
+  const read = adalora.fromFile(allocatedFile());
+  for (const { path } of sites) {
+    expect(deltaOf(read.values, path)).toEqual(deltaOf(values, path));
+    expect(tensorAt(read.values, `${path}.mask`)).toEqual(tensorAt(values, `${path}.mask`));
+  }
+  expect(Object.keys(read.values).sort()).toEqual(Object.keys(values).sort());
+  expect(adalora.parseConfig(read.config)).toMatchObject({ initR: 3, targetR: 1, tinit: 10, tfinal: null });
+});
+
+describe('an unpruned file', () => {
+  it("is PEFT's ADALORA: everything except masks and scores, and the options that PEFT does not have", () => {
+    const file = adalora.toFile({ config, layers, values }, { pruned: false });
     expect(file.config).toMatchObject({
       peft_type: 'ADALORA',
       init_r: 3,
@@ -59,53 +120,12 @@ describe('a pruned file', () => {
       beta2: 0.85,
       orth_reg_weight: 0.5,
       target_modules: ['enc.0', 'enc.1', 'enc.2'],
-      rank_pattern: {
-        'enc.0.lora_E': [false, true, true],
-        'enc.1.lora_E': [false, false, false],
-        'enc.2.lora_E': [true, false, false],
-      },
+      rank_pattern: null,
+      budget_unit: 'parameters',
+      budget: 20,
     });
     const { tinit, tfinal, total_step: total } = file.config as Record<string, number>;
     expect(tinit).toBeLessThan((total ?? 0) - (tfinal ?? 0)); // PEFT rejects anything else
-    const shape = (name: string) => tensorAt(file.tensors, name).shape;
-    expect([shape('enc.0.lora_A'), shape('enc.0.lora_E'), shape('enc.0.lora_B')]).toEqual([
-      [2, 3],
-      [2, 1],
-      [5, 2],
-    ]);
-    expect([shape('enc.1.lora_A'), shape('enc.1.lora_E'), shape('enc.1.lora_B')]).toEqual([
-      [0, 5],
-      [0, 1],
-      [3, 0],
-    ]);
-    expect(Object.keys(file.config)).not.toContain('budget');
-  });
-
-  it('reads back as the same change of every weight, with the scaling of the initial rank', () => {
-    const read = adalora.fromFile(file);
-    for (const { path } of sites) {
-      expect(deltaOf(read.values, path)).toEqual(deltaOf(values, path));
-      expect(tensorAt(read.values, `${path}.mask`)).toEqual(tensorAt(values, `${path}.mask`));
-    }
-    expect(Object.keys(read.values).sort()).toEqual(Object.keys(values).sort());
-    expect(adalora.parseConfig(read.config)).toMatchObject({ initR: 3, targetR: 1, tinit: 10, tfinal: null });
-  });
-
-  it('keeps everything before ranks have been chosen', () => {
-    const untrained = Object.fromEntries(
-      Object.entries(layers).flatMap(([path, layer]) =>
-        Object.entries(initialOf(layer)).map(([name, value]) => [`${path}.${name}`, value] as const),
-      ),
-    );
-    const early = adalora.toFile({ config, layers, values: untrained }, { pruned: true });
-    expect(adalora.fromFile(early).values).toEqual(untrained);
-  });
-});
-
-describe('an unpruned file', () => {
-  it('holds everything except masks and scores, and the options that PEFT does not have', () => {
-    const file = adalora.toFile({ config, layers, values }, { pruned: false });
-    expect(file.config).toMatchObject({ rank_pattern: null, budget_unit: 'parameters', budget: 20 });
     const read = adalora.fromFile(file);
     for (const { path } of sites) {
       for (const name of ['loraA', 'loraE', 'loraB']) {
@@ -117,7 +137,7 @@ describe('an unpruned file', () => {
 });
 
 describe('a broken file', () => {
-  const { config: fields, tensors } = adalora.toFile({ config, layers, values }, { pruned: true });
+  const { config: fields, tensors } = allocatedFile();
   const drawn = normalValues(createRng(1), [2, 4], 1);
 
   it.each([

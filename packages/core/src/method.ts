@@ -211,6 +211,7 @@ export {
   type LoadOptions,
   type SaveOptions,
 } from './files/pretrained.js';
+export { ADAPTER_METHOD } from './files/adapter-tensors.js';
 export { taskIn } from './files/adapter-config.js';
 export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';

@@ -142,7 +142,10 @@ export function chosenAdapters({ task, loadedModel }: PipelineParts, adapter: un
   }
   if (typeof adapter === 'string') return adapter;
   if (names.length === texts) return names as readonly string[];
-  throw new ConfigError(`${task}: option 'adapter' has ${names.length} names; expected one or ${texts}`, 'adapter');
+  throw new ConfigError(
+    `${task}: option 'adapter' is a list of ${names.length}; expected one name, or a list of ${texts}, one for each text`,
+    'adapter',
+  );
 }
 
 /**

@@ -3,7 +3,7 @@ import type { TaskKind } from './data-set.js';
 import { TAGS, TOKENS } from './conll.js';
 import { errorAt, excerpt, type Table } from './table.js';
 
-/** How to read the rows of a table whose column names do not say it. */
+/** How to read the rows of a table, where its column names and cells do not say it. */
 export interface ColumnOptions {
   /** The column of the text, of the first of two texts, or of a sentence's words. Default: by its name. */
   readonly textColumn?: string | undefined;
@@ -15,6 +15,8 @@ export interface ColumnOptions {
   readonly labelSeparator?: string | undefined;
   /** Scores of pairs are divided by this number, e.g. 5 if the most similar pairs have a score of 5. Default 1. */
   readonly scoreScale?: number | undefined;
+  /** Whether to leave out rows without a label, tags or score, with a warning that says how many. Default false. */
+  readonly skipUnlabelled?: boolean | undefined;
 }
 
 /** The names of the column options. */
@@ -24,6 +26,7 @@ export const COLUMN_OPTIONS = [
   'labelColumn',
   'labelSeparator',
   'scoreScale',
+  'skipUnlabelled',
 ] as const satisfies readonly (keyof ColumnOptions)[];
 
 /** The columns that rows are read from. */
@@ -69,7 +72,7 @@ export function isTableHeader(fields: readonly string[]): boolean {
 
 /** @throws ConfigError for an impossible option. */
 export function assertColumnOptions(options: ColumnOptions): void {
-  const { textColumn, pairColumn, labelColumn, labelSeparator, scoreScale } = options;
+  const { textColumn, pairColumn, labelColumn, labelSeparator, scoreScale, skipUnlabelled } = options;
   const named = { textColumn, pairColumn, labelColumn };
   for (const [option, column] of Object.entries(named)) {
     if (column === undefined || (typeof column === 'string' && column.trim() !== '')) continue;
@@ -83,6 +86,12 @@ export function assertColumnOptions(options: ColumnOptions): void {
   }
   if (labelSeparator !== undefined && (typeof labelSeparator !== 'string' || labelSeparator === '')) {
     throw new ConfigError(`option 'labelSeparator' must be the text between labels, e.g. '|'`, 'labelSeparator');
+  }
+  if (skipUnlabelled !== undefined && typeof skipUnlabelled !== 'boolean') {
+    throw new ConfigError(
+      `option 'skipUnlabelled' must be true or false, got ${String(skipUnlabelled)}`,
+      'skipUnlabelled',
+    );
   }
   if (scoreScale === undefined || (Number.isFinite(scoreScale) && scoreScale > 0)) return;
   throw new ConfigError(`option 'scoreScale' must be a positive number, got ${scoreScale}`, 'scoreScale');

@@ -2,7 +2,7 @@ import { DataError, messageProblem, toolsProblem, type ChatMessage, type ChatToo
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
-import { decodeText, errorAt, excerpt, type JsonLine, jsonLines } from './table.js';
+import { decodeText, errorAt, excerpt, type JsonLine, jsonLines, readEach } from './table.js';
 
 /** A text; all of it is learnt. */
 export interface TextRow {
@@ -116,14 +116,14 @@ function documents(text: string, end: DocumentEnd): TextRow[] {
 function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   const [first] = lines;
   const has = (field: string) => first !== undefined && Object.hasOwn(first.object, field);
-  if (has('messages')) return lines.map((line) => chatRowOf(line, path));
+  if (has('messages')) return readEach(lines, path, (line) => chatRowOf(line, path));
   if (has('prompt') || has('completion')) {
-    return lines.map((line) => ({
+    return readEach(lines, path, (line) => ({
       prompt: stringOf(line, 'prompt', path),
       completion: filled(line, 'completion', path),
     }));
   }
-  if (has('text')) return lines.map((line) => ({ text: filled(line, 'text', path) }));
+  if (has('text')) return readEach(lines, path, (line) => ({ text: filled(line, 'text', path) }));
   const found = Object.keys(first?.object ?? {})
     .slice(0, 12)
     .map(excerpt)

@@ -4,7 +4,7 @@ import { mersenne } from 'pure-rand/generator/mersenne';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, type TaskKind } from './data-set.js';
 import type { Task } from './task.js';
 import { numberOf } from './rows.js';
-import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
+import { errorAt, excerpt, readEach, type Table, type TableRecord } from './table.js';
 
 /**
  * Which rows select a checkpoint, and which are reported. `'official'`: the published development set is reported, and
@@ -123,7 +123,7 @@ export async function publishedRows(
   if (table.records.length === 0) throw new DataError(`${path}: expected rows, got none`, path);
   const { classes } = layout;
   const kind = classes.length > 0 ? 'classification' : 'regression';
-  const rows = table.records.map((record) => rowOf(record, layout, path));
+  const rows = readEach(table.records, path, (record) => rowOf(record, layout, path));
   return createDataSet({ name, kind, classes, rows });
 }
 

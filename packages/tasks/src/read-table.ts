@@ -11,7 +11,7 @@ import {
 import { parseConll } from './conll.js';
 import { createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
-import { rowsOf } from './rows.js';
+import { rowsOf, withoutUnlabelled } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
 
 /** The table formats that `readTable` supports. */
@@ -76,21 +76,22 @@ const EXTENSIONS: Readonly<Record<string, TableFormat>> = {
  * | `text_a` and `text_b`; `score` | scored-pairs |
  *
  * Other columns are ignored, cells are trimmed, blank lines are skipped. `readers` add other formats.
- * @throws DataError for the first problem, in one line with the path and the line number; ConfigError for an impossible
- * option.
+ * @throws DataError for the first problem, in one line with the path and the line number, and for faulty rows with their
+ * number; ConfigError for an impossible option.
  */
 export async function readTable<K extends TaskKind = TaskKind>(
   bytes: Uint8Array,
   options: ReadTableOptions<K>,
 ): Promise<DataSet<K>> {
-  const { path, like, kind = like?.kind, labelSeparator, scoreScale } = options;
+  const { path, like, kind = like?.kind, labelSeparator, scoreScale, skipUnlabelled } = options;
   assertKnownOptions('readTable', options, [...COLUMN_OPTIONS, 'path', 'format', 'readers', 'kind', 'like']);
   assertColumnOptions(options);
   assertKind(kind);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);
   assertRecords(table, path);
-  const read = rowsOf(table, { layout, kind, like, labelSeparator, scoreScale, path });
+  const reading = { layout, kind, like, labelSeparator, scoreScale, path };
+  const read = rowsOf(skipUnlabelled ? withoutUnlabelled(table, reading) : table, reading);
   assertUsed('labelSeparator', labelSeparator, read.kind, 'multi-label');
   assertUsed('scoreScale', scoreScale, read.kind, 'scored-pairs');
   if (like) checkTexts(like.rows[0], read.rows[0], path);

@@ -1,7 +1,7 @@
-import { ConfigError, DataError } from '@peftjs/core/method';
+import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
 import type { ColumnOptions, Layout } from './columns.js';
 import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind, TextsRow } from './data-set.js';
-import { errorAt, excerpt, type Table, type TableRecord } from './table.js';
+import { errorAt, excerpt, readEach, type Table, type TableRecord } from './table.js';
 
 /** A row whose labels are still texts. */
 interface RawRow {
@@ -14,7 +14,7 @@ interface RawRow {
 type Scheme = Pick<DataSet<TaskKind>, 'kind' | 'classes'>;
 
 /** The rows to read, and how. */
-interface Reading extends Pick<ColumnOptions, 'labelSeparator' | 'scoreScale'> {
+export interface Reading extends Pick<ColumnOptions, 'labelSeparator' | 'scoreScale'> {
   readonly layout: Layout;
   /** The kind of the rows. Default: decided by the columns and the labels. */
   readonly kind?: TaskKind | undefined;
@@ -24,23 +24,64 @@ interface Reading extends Pick<ColumnOptions, 'labelSeparator' | 'scoreScale'> {
 }
 
 /**
+ * Leaves out the rows without a label, tags or score, and warns of how many there are.
+ * @throws DataError when no row has one, ConfigError for rows that need none.
+ */
+export function withoutUnlabelled(table: Table<unknown>, reading: Reading): Table<unknown> {
+  const { layout, path } = reading;
+  if (layout.label === undefined) {
+    throw new ConfigError(
+      `option 'skipUnlabelled' is for rows with labels, but these are ${layout.form}; leave it out`,
+      'skipUnlabelled',
+    );
+  }
+  const records = table.records.filter((record) => !isUnlabelled(record, reading));
+  const all = table.records.length;
+  if (records.length === 0) {
+    throw new DataError(`${path}: expected a value of ${excerpt(layout.label)} in some rows, got none in ${all}`, path);
+  }
+  const left = all - records.length;
+  if (left > 0) warnOnce(`${path}: left out ${left} of ${all} rows, which have no ${layout.label}`);
+  return { ...table, records };
+}
+
+/** Whether a row lacks its label, tags or score. With a separator, an empty text is a row with none of the labels. */
+function isUnlabelled({ cells }: TableRecord<unknown>, { layout: { label }, labelSeparator }: Reading): boolean {
+  const cell = label === undefined ? undefined : cells.get(label);
+  return label !== undefined && isEmpty(cell) && (labelSeparator === undefined || typeof cell !== 'string');
+}
+
+function assertLabelled(record: TableRecord<unknown>, reading: Reading): void {
+  if (!isUnlabelled(record, reading)) return;
+  throw errorAt(
+    reading.path,
+    record.line,
+    `the row has no ${reading.layout.label}; fill it in, remove the row, or leave out all such rows (skipUnlabelled, --skip-unlabelled)`,
+  );
+}
+
+/**
  * Reads the rows of a table and the meaning of their labels.
- * @throws DataError for the first row that does not match the columns, or for labels from which nothing can be learnt.
+ * @throws DataError for the rows that do not match the columns, or for labels from which nothing can be learnt.
  */
 export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
   const { layout, path } = reading;
   const kind = kindOf(table, reading);
   const { records } = table;
   if (kind === 'pairs' || kind === 'triplets') {
-    return { kind, classes: [], rows: records.map((record): TextsRow => ({ texts: textsOf(record, layout, path) })) };
+    return {
+      kind,
+      classes: [],
+      rows: readEach(records, path, (record): TextsRow => ({ texts: textsOf(record, layout, path) })),
+    };
   }
   if (kind === 'scored-pairs') {
-    return { kind, classes: [], rows: records.map((record) => scoredRow(record, reading)) };
+    return { kind, classes: [], rows: readEach(records, path, (record) => scoredRow(record, reading)) };
   }
-  const raw = records.map((record) => rawRow(record, kind, reading));
-  const scheme = reading.like ?? schemeOf(raw, kind, path);
-  const numbered = numbering(scheme, path);
-  return { kind: scheme.kind, classes: scheme.classes, rows: raw.map((row) => labelled(row, scheme.kind, numbered)) };
+  const raw = readEach(records, path, (record) => rawRow(record, kind, reading));
+  const { kind: meant, classes } = reading.like ?? schemeOf(raw, kind, path);
+  const numbered = numbering({ kind: meant, classes }, path);
+  return { kind: meant, classes, rows: readEach(raw, path, (row) => labelled(row, meant, numbered)) };
 }
 
 /** The kind of a table; undefined if its labels decide between classes and numbers. */
@@ -65,6 +106,7 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   const { layout, path, labelSeparator } = reading;
   const { line } = record;
   const label = layout.label ?? 'label';
+  assertLabelled(record, reading);
   if (kind === 'token-classification') {
     const [words, labels] = [listOf(record, layout.texts[0] ?? '', path), listOf(record, label, path)];
     if (words.length === 0) throw errorAt(path, line, `expected tokens, got an empty list; remove the row`);
@@ -84,14 +126,15 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
 
 function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string): string[] {
   return texts.map((column) => {
-    const value = present(record, column, path);
+    const value = record.cells.get(column);
+    if (isEmpty(value)) throw missing(record, column, path);
     if (typeof value === 'string') return value.trim();
     throw errorAt(path, record.line, `expected ${column} to be a string, got ${shown(value)}`);
   });
 }
 
 function oneLabel(record: TableRecord<unknown>, column: string, path: string): string {
-  const value = present(record, column, path);
+  const value = record.cells.get(column);
   if (isScalar(value)) return String(value).trim();
   throw errorAt(path, record.line, `expected ${column} to be a string, got ${shown(value)}`);
 }
@@ -122,7 +165,9 @@ function listOf(record: TableRecord<unknown>, column: string, path: string): str
   throw errorAt(path, record.line, `expected ${column} to be a list of texts or numbers, got ${shown(value)}`);
 }
 
-function scoredRow(record: TableRecord<unknown>, { layout, scoreScale = 1, path }: Reading): ScoredRow {
+function scoredRow(record: TableRecord<unknown>, reading: Reading): ScoredRow {
+  const { layout, scoreScale = 1, path } = reading;
+  assertLabelled(record, reading);
   const texts = textsOf(record, layout, path);
   const column = layout.label ?? 'score';
   const found = oneLabel(record, column, path);
@@ -135,13 +180,8 @@ function scoredRow(record: TableRecord<unknown>, { layout, scoreScale = 1, path 
   throw errorAt(path, record.line, `expected ${column} to lie between -1 and 1, as cosines do, got ${score}; ${way}`);
 }
 
-/** The value of a cell, which must not be empty. */
-function present(record: TableRecord<unknown>, column: string, path: string): unknown {
-  const value = record.cells.get(column);
-  if (value === undefined || value === null || (typeof value === 'string' && value.trim() === '')) {
-    throw missing(record, column, path);
-  }
-  return value;
+function isEmpty(cell: unknown): boolean {
+  return cell === undefined || cell === null || (typeof cell === 'string' && cell.trim() === '');
 }
 
 function missing({ line }: TableRecord<unknown>, column: string, path: string): DataError {

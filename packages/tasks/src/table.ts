@@ -24,6 +24,37 @@ export function errorAt(path: string, line: number, message: string, cause?: unk
   return new DataError(`${path}:${line}: ${message}`, path, cause);
 }
 
+/** The most lines that an error names. */
+const listedLines = 5;
+
+/**
+ * Reads each of a file's rows, so that all faulty ones are reported at once.
+ * @throws DataError for the first row that cannot be read, with the number of such rows and the first five lines.
+ */
+export function readEach<T extends { readonly line: number }, R>(
+  rows: readonly T[],
+  path: string,
+  read: (row: T) => R,
+): R[] {
+  const faulty: number[] = [];
+  let first: DataError | undefined;
+  const results = rows.flatMap((row) => {
+    try {
+      return [read(row)];
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      first ??= error;
+      faulty.push(row.line);
+      return [];
+    }
+  });
+  if (first === undefined) return results;
+  if (faulty.length === 1) throw first;
+  const lines = faulty.slice(0, listedLines).join(', ') + (faulty.length > listedLines ? ', ..' : '');
+  const counted = `${faulty.length} of ${rows.length} rows cannot be read, in the lines ${lines}`;
+  throw new DataError(`${first.message} (${counted})`, path, first);
+}
+
 /** The beginning of a text from a file, as JSON that fits on one line. */
 export function excerpt(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
@@ -163,7 +194,7 @@ function withHeader(lines: readonly DelimitedLine[], path: string): Table {
   const [header, ...filled] = lines.filter(({ cells }) => cells.length > 1 || cells[0]?.trim());
   if (!header) throw errorAt(path, 1, 'expected a header line that names the columns, got only blank lines');
   const columns = header.cells.map((name) => name.trim());
-  return { columns, line: header.line, records: filled.map((line) => recordOfLine(line, columns, path)) };
+  return { columns, line: header.line, records: readEach(filled, path, (line) => recordOfLine(line, columns, path)) };
 }
 
 function recordOfLine({ line, cells }: DelimitedLine, columns: readonly string[], path: string): TableRecord {
@@ -209,12 +240,13 @@ export function parseJsonLines(text: string, path: string): Table<unknown> {
  * @throws DataError for a line that is too long or not a JSON object, or when there is none.
  */
 export function jsonLines(text: string, path: string): JsonLine[] {
-  const objects = text
+  const filled = text
     .split('\n')
     .map((content, index) => ({ content, line: index + 1 }))
-    .filter(({ content }) => content.trim())
-    .map(({ content, line }) => ({ line, object: parseObject(content, line, path) }));
-  if (objects.length > 0) return objects;
+    .filter(({ content }) => content.trim());
+  if (filled.length > 0) {
+    return readEach(filled, path, ({ content, line }) => ({ line, object: parseObject(content, line, path) }));
+  }
   throw new DataError(`${path}: expected a JSON object in each line, got only blank lines`, path);
 }
 

@@ -1,3 +1,4 @@
+import { onWarning } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -229,5 +230,74 @@ describe('errors', () => {
   it('shortens a long header in the message', async () => {
     const work = read(`${'x'.repeat(100_000)}\ty\n1\t2\n`);
     await expect(work).rejects.toThrow(/^.{1,300}$/);
+  });
+});
+
+describe('faulty rows', () => {
+  const holes = `text,label\n${Array.from({ length: 20 }, (_, row) => `row ${row},${row % 4 === 0 ? row % 8 : ''}\n`).join('')}`;
+
+  it.each<[string, string, Options, ...string[]]>([
+    [
+      'holes.csv',
+      holes,
+      {},
+      'holes.csv:3: the row has no label',
+      '--skip-unlabelled',
+      '15 of 20',
+      ' 3, 4, 5, 7, 8, ..',
+    ],
+    ['few cells.tsv', 'text\tlabel\na\nb\t1\nc\n', {}, 'few cells.tsv:2', '2 of 3 rows', 'lines 2, 4)'],
+    ['broken.jsonl', '{"text":"a","label":1}\n{\n[]\n', {}, 'broken.jsonl:2', '2 of 3', 'lines 2, 3)'],
+    ['numbers.tsv', 'text\tlabel\na\t1\nb\tx\nc\ty\n', { kind: 'regression' }, ':3: ', '"x"', 'lines 3, 4)'],
+  ])('are reported together: %s', async (path, text, options, ...parts) => {
+    await expectDataError(read(text, path, options), ...parts);
+  });
+
+  it('of a development file are reported together', async () => {
+    const like = await read('text\tlabel\na\tx\nb\ty\n');
+    await expectDataError(
+      read('text\tlabel\na\tz\nb\ty\nc\tw\n', 'dev.tsv', { like }),
+      'dev.tsv:2',
+      '"z"',
+      'lines 2, 4)',
+    );
+  });
+
+  it('without a label are left out if asked, with a warning', async () => {
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    const skipped = await read(holes, 'holes.csv', { skipUnlabelled: true });
+    restore();
+    expect(skipped.rows.map(({ text, label }) => [text, label])).toEqual(
+      [0, 4, 8, 12, 16].map((row) => [`row ${row}`, (row % 8) / 4]),
+    );
+    expect(warnings).toEqual(['holes.csv: left out 15 of 20 rows, which have no label']);
+    const whole = await read(
+      `text,label\n${[0, 4, 8, 12, 16].map((row) => `row ${row},${row % 8}\n`).join('')}`,
+      'b.csv',
+    );
+    expect(skipped.fingerprint).toBe(whole.fingerprint);
+  });
+
+  it('without a label cannot be all rows, and other faults are still reported', async () => {
+    const skipUnlabelled = true;
+    await expectDataError(
+      read('text\tlabel\na\t\n', 'none.tsv', { skipUnlabelled }),
+      'expected a value of "label" in some rows, got none in 1',
+    );
+    await expectDataError(read('text\tlabel\na\t\n\t1\n', 'a.tsv', { skipUnlabelled }), 'a.tsv:3', 'no text');
+    await expect(read('anchor\tpositive\na\tb\n', 'a.tsv', { skipUnlabelled })).rejects.toThrow(/but these are pairs/);
+    await expect(read(holes, 'a.csv', { skipUnlabelled: 1 as never })).rejects.toThrow(/skipUnlabelled.*true or false/);
+  });
+
+  it('with none of several labels are kept, unless the cell is missing', async () => {
+    const separated = await readTable(bytesOf('text\tlabel\na\t\nb\tx|y\n'), {
+      path: 'a.tsv',
+      labelSeparator: '|',
+      skipUnlabelled: true,
+    });
+    expect(separated.rows).toHaveLength(2);
+    const lists = '{"text":"a","labels":["x"]}\n{"text":"b","labels":[]}\n{"text":"c","labels":null}\n';
+    expect((await readTable(bytesOf(lists), { path: 'a.jsonl', skipUnlabelled: true })).rows).toHaveLength(2);
   });
 });

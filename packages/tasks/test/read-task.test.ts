@@ -33,6 +33,13 @@ describe('readTask', () => {
     });
   });
 
+  it('leaves out rows without a label, of both files', async () => {
+    const files = { 'a.tsv': `${train}odd\t\n`, 'b.tsv': 'text\tlabel\nmeh\t\nso\tneg\n' };
+    await expectDataError(task(files), 'a.tsv:5', 'no label');
+    const read = await task(files, { skipUnlabelled: true });
+    expect([read.train.rows.length, read.dev.rows.length]).toEqual([3, 1]);
+  });
+
   it('accepts a name and a kind', async () => {
     const scores = 'text\tlabel\na\t1\nb\t3\n';
     const read = await task({ 'a.tsv': scores, 'b.tsv': scores }, { name: 'scores', kind: 'regression' });

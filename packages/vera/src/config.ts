@@ -7,8 +7,8 @@ export interface VeraConfig extends TargetConfig {
   readonly r: number;
   /** The seed of the shared matrices. PEFT draws the same values from it. Default 0. */
   readonly projectionPrngKey: number;
-  /** Whether files contain the shared matrices; if not, only their seed. Default true. */
-  readonly saveProjection: boolean;
+  /** Whether files contain the shared matrices, or only their seed. Default null: they do, unless a budget is given. */
+  readonly saveProjection: boolean | null;
   /** The dropout probability of each module's input, applied before A during training. Default 0. */
   readonly veraDropout: number;
   /** The initial value of all entries of d. Default 0.1. */
@@ -19,10 +19,15 @@ const entries = {
   ...targetEntries,
   r: v.optional(integerFrom(1), 256),
   projectionPrngKey: v.optional(integerFrom(0), 0),
-  saveProjection: v.optional(v.boolean(), true),
+  saveProjection: v.optional(v.nullable(v.boolean()), null),
   veraDropout: v.optional(dropoutRate, 0),
   dInitial: v.optional(v.pipe(v.number(), v.finite()), 0.1),
 };
+
+/** Returns whether files contain the shared matrices. */
+export function savesProjection({ saveProjection }: Pick<VeraConfig, 'saveProjection'>): boolean {
+  return saveProjection ?? true;
+}
 
 /** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
 export function parseVeraConfig(input: unknown): VeraConfig {

@@ -15,7 +15,7 @@ import {
   type HostTensor,
   type HostTensors,
 } from '@peftjs/core/method';
-import type { VeraConfig } from './config.js';
+import { savesProjection, type VeraConfig } from './config.js';
 
 /** PEFT's suffixes of d and b after the module's path, and PEFT's names of the shared matrices. */
 const MODULE_SUFFIXES = { veraLambdaD: '.vera_lambda_d', veraLambdaB: '.vera_lambda_b' } as const;
@@ -42,13 +42,14 @@ export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>
     for (const [name, suffix] of Object.entries(MODULE_SUFFIXES))
       tensors[path + suffix] = tensorAt(values, `${path}.${name}`);
   }
-  if (config.saveProjection) {
+  if (savesProjection(config)) {
     for (const [name, key] of Object.entries(SHARED)) tensors[key] = transposed(tensorAt(values, name));
   }
   return {
     config: {
       peft_type: 'VERA',
       ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
+      save_projection: savesProjection(config),
       target_modules: Object.keys(layers),
       bias: 'none',
       fan_in_fan_out: fanInFanOut(Object.values(layers).map(({ site }) => site)),

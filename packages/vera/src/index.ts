@@ -8,7 +8,7 @@ import {
 } from '@peftjs/core/method';
 import { parseVeraConfig, type VeraConfig } from './config.js';
 import { readVeraFile, veraFile } from './file.js';
-import { drawProjections, storedAt, veraLayer } from './layer.js';
+import { drawProjections, storedAt, veraLayer, widest } from './layer.js';
 
 /**
  * VeRA (Kopiczko et al., 2024): all modules share two frozen random matrices, and each module trains two vectors that
@@ -34,21 +34,25 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
 // #endregion method
 
 /**
- * Returns the configuration that stores, and trains, `budget` parameters, within 2 %: b stores one value per output, and
- * the rest is r for every module. Adapts fewer modules if b alone is too much, and warns of a rank that makes steps slow.
+ * Returns the configuration that stores `budget` parameters, within 2 %: b takes one per output, and each rank one per
+ * module. The shared matrices are left to their seed; with `saveProjection: true`, a rank also takes one row of A and
+ * one column of B. Adapts fewer modules if b alone is too much, and warns of a rank that makes steps slow.
  * @throws ConfigError when not even one module fits.
  */
 function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConfig): VeraConfig {
-  const kept = sitesForBudget(sites, budget, (site) => storedAt(site, 1));
+  const saveProjection = config.saveProjection ?? false;
+  const [widestIn, widestOut] = widest(sites);
+  const ofProjection = saveProjection ? widestIn + widestOut : 0;
+  const kept = sitesForBudget(sites, budget - ofProjection, (site) => storedAt(site, 1));
   const withoutRanks = kept.reduce((sum, site) => sum + storedAt(site, 0), 0);
-  const r = Math.max(1, Math.floor((budget - withoutRanks) / kept.length));
-  const widest = Math.max(...kept.flatMap(({ inFeatures, outFeatures }) => [inFeatures, outFeatures]));
-  if (r > widest) {
+  const r = Math.max(1, Math.floor((budget - withoutRanks) / (kept.length + ofProjection)));
+  const features = Math.max(...widest(kept));
+  if (r > features) {
     warnOnce(
-      `VeRA: for ${budget} parameters r is ${r}, above the ${widest} features of its widest module, so steps are many times slower than LoRA's; without a budget r is ${config.r}`,
+      `VeRA: for ${budget} parameters r is ${r}, above the ${features} features of its widest module, so steps are many times slower than LoRA's; without a budget r is ${config.r}`,
     );
   }
-  return { ...narrowTargets(kept, config, sites), r };
+  return { ...narrowTargets(kept, config, sites), r, saveProjection };
 }
 
 export type { VeraConfig } from './config.js';

@@ -17,7 +17,7 @@ import {
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { mersenne } from 'pure-rand/generator/mersenne';
-import type { VeraConfig } from './config.js';
+import { savesProjection, type VeraConfig } from './config.js';
 
 /*
  * VeRA (Kopiczko et al., 2024, arXiv 2310.11454), in row vectors:
@@ -39,6 +39,7 @@ const DROPOUT = 'veraDropout';
 export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Projections): AdapterLayer {
   const { inFeatures, outFeatures } = site;
   const r = config.r;
+  const inFile = savesProjection(config);
   return {
     site,
     params: {
@@ -46,8 +47,8 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
       veraLambdaB: trained(hostZeros([outFeatures])),
     },
     state: {
-      veraA: { initial: veraA, shared: 'veraA' },
-      veraB: { initial: veraB, shared: 'veraB' },
+      veraA: { initial: veraA, shared: 'veraA', inFile },
+      veraB: { initial: veraB, shared: 'veraB', inFile },
     },
     ...(config.veraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
@@ -76,7 +77,7 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
   };
 }
 
-/** Returns the number of a module's values on disk: d and b. A and B follow from the seed. */
+/** Returns the number of a module's own values on disk: d and b. */
 export function storedAt({ outFeatures }: Site, r: number): number {
   return r + outFeatures;
 }
@@ -125,7 +126,7 @@ export function drawProjections(sites: readonly Site[], { r, projectionPrngKey }
 }
 
 /** Returns the largest input and the largest output of all modules. */
-function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: number] {
+export function widest(sites: readonly Site[]): [inFeatures: number, outFeatures: number] {
   return [
     Math.max(...sites.map(({ inFeatures }) => inFeatures)),
     Math.max(...sites.map(({ outFeatures }) => outFeatures)),

@@ -34,11 +34,21 @@ describe('the stored parameters', () => {
   it('meet a budget by r alone, or with fewer modules if b is too much', () => {
     const sites = roberta(12, 768);
     const config = vera.parseConfig({});
-    expect(vera.fitBudget?.(sites, 36_864, config)).toMatchObject({ r: 768, targetModules: null });
+    expect(vera.fitBudget?.(sites, 36_864, config)).toMatchObject({
+      r: 768,
+      targetModules: null,
+      saveProjection: false,
+    });
     const small = vera.fitBudget?.(sites, 2_000, config);
     expect(small?.targetModules).toEqual(['layer.11.query', 'layer.11.value']);
     expect(small?.r).toBe(232);
     expect(() => vera.fitBudget?.(sites, 768, config)).toThrow(expect.objectContaining({ path: 'budget' }));
+  });
+
+  it('meet a budget with the shared matrices, if these are to be saved', () => {
+    const sites = roberta(12, 768);
+    const fitted = vera.fitBudget?.(sites, 36_864, vera.parseConfig({ saveProjection: true }));
+    expect(fitted).toMatchObject({ r: 11, saveProjection: true }); // 24 (11 + 768) + 11 (768 + 768) = 35,592
   });
 
   it('warn of a budget that makes r larger than the modules', () => {
@@ -60,9 +70,14 @@ describe('the stored parameters', () => {
     expect(tensorAt(dict, 'base_model.vera_A').shape).toEqual([5, 12]); // the widest of inputs 8 and 12
     expect(tensorAt(dict, 'base_model.vera_B').shape).toEqual([12, 5]);
     expect(tensorAt(dict, 'base_model.model.encoder.layer.0.ffn.in.vera_lambda_b').shape).toEqual([12]);
-    expect(countParameters(peft).trainable).toBe(countParameters(peft).stored);
-    const bare = getPeftModelStateDict(attach(toyModel(), vera({ r: 5, saveProjection: false })));
-    expect(Object.keys(bare).filter((key) => !key.includes('vera_lambda') && !key.includes('classifier'))).toEqual([]);
+    expect(countParameters(peft).stored).toBe(countParameters(peft).trainable + 5 * (12 + 12));
+    const bare = attach(toyModel(), vera({ r: 5, saveProjection: false }));
+    expect(countParameters(bare).stored).toBe(countParameters(bare).trainable);
+    expect(
+      Object.keys(getPeftModelStateDict(bare)).filter(
+        (key) => !key.includes('vera_lambda') && !key.includes('classifier'),
+      ),
+    ).toEqual([]);
   });
 });
 

@@ -4,11 +4,13 @@ import { assertLabelNames, ConfigError, outputMeaning, outputsOf } from '@peftjs
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
+import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { choice } from './flags.js';
 import { adapterConfig, taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
+import { PIPELINES } from './predict.js';
 
 /** The flags of `peft-bench export`. */
 interface ExportFlags extends OutFlags {
@@ -93,10 +95,20 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
   },
 };
 
+/** What to do with what has been written. */
+const NEXT: Readonly<Record<keyof typeof WRITERS, (out: string, task: string) => string>> = {
+  peft: (out) => `${commandName} predict ${out} "a text", or PeftModel.from_pretrained(model, '${out}') in PEFT`,
+  merged: (out, task) => `${commandName} predict ${out} "a text", or pipeline('${task}', '${out}') in transformers`,
+  onnx: (out, task) =>
+    `await pipeline('${task}', '${out}') in transformers.js; ${commandName} inspect ${out} describes it`,
+};
+
 /** Says how far the outputs of the graph are from the model's. */
 function shownDistance(dtype: OnnxDtype, distance: number): string {
-  if (dtype === 'q8') return `in 8 bits (outputs differ from ours by ${(100 * distance).toPrecision(2)} %)`;
-  return `in float32 (outputs ${distance === 0 ? 'equal ours' : `within ${distance.toExponential(0)} of ours`})`;
+  const adapter = "the adapter's for random tokens";
+  if (dtype === 'q8') return `in 8 bits (its outputs differ from ${adapter} by ${(100 * distance).toPrecision(2)} %)`;
+  const equal = distance === 0 ? 'equal' : `are within ${distance.toExponential(0)} of`;
+  return `in float32 (its outputs ${equal} ${adapter})`;
 }
 
 /** The longest input, in tokens, that a graph is exported for: its position tables grow with it. */
@@ -134,7 +146,10 @@ async function exportAdapter(
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtypes: DTYPES[dtype] });
   process.stderr.write(`wrote ${written} to ${out}\n`);
-  if (push === undefined) return;
+  if (push === undefined) {
+    process.stderr.write(`next: ${NEXT[format](out, PIPELINES[taskOf(type)])}\n`);
+    return;
+  }
   const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });
   process.stderr.write(`pushed to ${url}, commit ${commit.slice(0, 12)}\n`);
 }

@@ -66,6 +66,8 @@ export interface StudyFlags {
   readonly labelSeparator?: string;
   /** The divisor of the scores of pairs. */
   readonly scoreScale?: number;
+  /** Whether to leave out rows without a label. */
+  readonly skipUnlabelled?: boolean;
   /** Passes over the training rows. */
   readonly epochs?: number;
   /** Rows per batch. */
@@ -120,6 +122,7 @@ export function withStudyFlags(command: Command): Command {
     .option('--label-column <name>', 'column of the label, labels, tags or score (default: label)')
     .option('--label-separator <text>', 'separator of several labels in one cell, e.g. "|"')
     .option('--score-scale <number>', 'divisor of the scores of pairs, e.g. 5 (default: 1)', amount)
+    .option('--skip-unlabelled', 'leave out the rows of your files that have no label')
     .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', DOCUMENT_ENDS))
     .option('--epochs <n>', 'passes over the training rows', count)
     .option('--batch-size <n>', 'rows per batch', count)
@@ -329,7 +332,7 @@ function dataSource(flags: StudyFlags): DataSource {
 }
 
 function readingOf(flags: StudyFlags): Reading {
-  const { kind, textColumn, pairColumn, labelColumn, labelSeparator, scoreScale } = flags;
+  const { kind, textColumn, pairColumn, labelColumn, labelSeparator, scoreScale, skipUnlabelled } = flags;
   const columns = {
     ...optional('kind', kind as TaskKind | undefined),
     ...optional('textColumn', textColumn),
@@ -337,6 +340,7 @@ function readingOf(flags: StudyFlags): Reading {
     ...optional('labelColumn', labelColumn),
     ...optional('labelSeparator', labelSeparator),
     ...optional('scoreScale', scoreScale),
+    ...optional('skipUnlabelled', skipUnlabelled),
   };
   return {
     ...optional('documentEnd', flags.documentEnd as DocumentEnd | undefined),

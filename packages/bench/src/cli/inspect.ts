@@ -1,8 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   ADAPTER_CONFIG,
+  ADAPTER_METHOD,
   ADAPTER_WEIGHTS,
   CheckpointError,
   labelsIn,
@@ -19,12 +20,13 @@ import { formatMetric, printableLines, textTable } from '../report/format.js';
 import { sizingText } from '../report/sizing.js';
 import { readResult } from '../results/files.js';
 import { readSizing } from '../results/sizing-file.js';
+import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';
 
-/** `peft-bench inspect`: shows the contents of an adapter, a safetensors file, a model or a trial's result. */
+/** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect')
-    .description("show the contents of an adapter, a safetensors file, a model or a trial's result")
+    .description("show the contents of an adapter, a model, an ONNX export, a safetensors file or a trial's result")
     .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id (organisation/name)')
     .action(inspect);
 }
@@ -34,15 +36,20 @@ async function inspect(path: string): Promise<void> {
   const isFile = isThere && statSync(path).isFile();
   if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
   if (path.endsWith('.json') && isFile) return inspectResult(path);
-  if (!isFile && (isThere || isHubId(path))) {
-    const folder = await openFolder(path);
-    return (await isAdapter(folder)) ? inspectAdapter(folder) : inspectModel(path);
-  }
+  if (path.endsWith('.onnx') && isFile) return inspectGraphs(await openFolder(dirname(path)), [basename(path)]);
+  if (!isFile && (isThere || isHubId(path))) return inspectFolder(path);
   if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
   throw new CheckpointError(
-    `${path}: expected an adapter or a model (a folder, an npm package or a hub id such as organisation/name), a .safetensors file, or the .json file of a trial`,
+    `${path}: expected an adapter or a model (a folder, an npm package or a hub id such as organisation/name), a .safetensors or .onnx file, or the .json file of a trial`,
     path,
   );
+}
+
+async function inspectFolder(path: string): Promise<void> {
+  const folder = await openFolder(path);
+  if (await isAdapter(folder)) return inspectAdapter(folder);
+  const graphs = await exportedGraphs(folder);
+  return graphs.length > 0 ? inspectExport(folder, graphs) : inspectModel(path);
 }
 
 async function inspectAdapter(folder: Folder): Promise<void> {
@@ -53,13 +60,21 @@ async function inspectAdapter(folder: Folder): Promise<void> {
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
     say(
-      `${String(config.peft_type)} adapter for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
+      `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
     );
     const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
     say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
   });
   const sizing = await readSizing(folder.path, folder.storage);
   if (sizing) say(`\n${sizingText(sizing)}`);
+}
+
+/** Names an adapter by its type, and by the method that made it if that is another one. */
+function titleOf(type: string, method: string | undefined): string {
+  const letters = (name: string): string => name.replace(/\W/g, '').toLowerCase();
+  return method === undefined || letters(method) === letters(type)
+    ? `${type} adapter`
+    : `${method} adapter, stored as ${type},`;
 }
 
 async function inspectResult(path: string): Promise<void> {
@@ -95,6 +110,41 @@ async function inspectModel(path: string): Promise<void> {
   const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
   const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));
+}
+
+async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
+  const { model_type: type, id2label } = await settingsIn(folder, 'config.json');
+  const { tokenizer_class: tokenizer, model_max_length: most } = await settingsIn(folder, 'tokenizer_config.json');
+  const limit = typeof most === 'number' ? `, up to ${number(most)} tokens` : '';
+  say(
+    `ONNX export of a ${String(type)} model, tokenizer ${String(tokenizer)}${limit}\n${classLine(labelsIn(id2label))}\n`,
+  );
+  await inspectGraphs(folder, graphs);
+}
+
+async function inspectGraphs({ path, storage }: Folder, graphs: readonly string[]): Promise<void> {
+  for (const graph of graphs) {
+    const name = `${path}/${graph}`;
+    const file = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
+    try {
+      const { inputs, outputs } = await onnxSignature(file, name);
+      const row = (use: string) => (value: OnnxValue) => [use, value.name, value.type, `[${value.shape.join(', ')}]`];
+      say(`${graph}: ${number(file.size)} bytes\n`);
+      say(textTable(['', 'name', 'type', 'shape'], [...inputs.map(row('input')), ...outputs.map(row('output'))], []));
+    } finally {
+      await file.close?.();
+    }
+  }
+}
+
+/** Reads the settings in a JSON file of a folder. Empty if that fails, because they are only shown. */
+export async function settingsIn({ path, storage }: Folder, file: string): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const settings: unknown = JSON.parse(new TextDecoder().decode(await storage.read(`${path}/${file}`)));
+    return { ...(settings as object) };
+  } catch {
+    return {};
+  }
 }
 
 /** Lists the class names by index. They come from a file that may be hostile, so they are quoted. */

@@ -16,7 +16,8 @@ import { everyMethod } from '../registry/methods.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count } from './flags.js';
-import { adapterConfig, isAdapter, taskOf } from './inspect.js';
+import { adapterConfig, isAdapter, settingsIn, taskOf } from './inspect.js';
+import { exportedGraphs } from './onnx.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peft-bench predict`. */
@@ -115,27 +116,30 @@ async function subjectOf(source: string, wanted: PredictTask | undefined): Promi
   if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
     throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
   }
-  const config = isOne ? await adapterConfig(folder) : await modelConfig(folder);
+  if (!isOne) await refuseExport(source, folder, wanted);
+  const config = isOne ? await adapterConfig(folder) : await settingsIn(folder, 'config.json');
   const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : taskOfModel(source, config));
   return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
 }
 
-const PIPELINES = {
+/** @throws UnsupportedError for an ONNX export, which says where to use it. */
+async function refuseExport(source: string, folder: Folder, wanted: PredictTask | undefined): Promise<void> {
+  if (!source.endsWith('.onnx') && (await exportedGraphs(folder)).length === 0) return;
+  const task = wanted ?? knownTask(await settingsIn(folder, 'config.json')) ?? 'text-classification';
+  throw new UnsupportedError(
+    `${source} is an ONNX export, which transformers.js and ONNX Runtime run: await pipeline('${task}', '${source}'); ` +
+      'to predict here, name the adapter that it was made from',
+    'adapter',
+  );
+}
+
+/** The pipelines of transformers and transformers.js, by task. */
+export const PIPELINES = {
   'sequence-classification': 'text-classification',
   'token-classification': 'token-classification',
   'causal-lm': 'text-generation',
   'feature-extraction': 'feature-extraction',
 } as const;
-
-/** Reads a model's config.json. Empty if that fails: loading the model then explains why. */
-async function modelConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
-  try {
-    const bytes = await storage.read(`${path}/config.json`);
-    return JSON.parse(new TextDecoder().decode(bytes)) as Readonly<Record<string, unknown>>;
-  } catch {
-    return {};
-  }
-}
 
 /** The task of a transformers class, by the end of its name. */
 const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
@@ -145,14 +149,18 @@ const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
   [/Model$/, 'feature-extraction'],
 ];
 
-function taskOfModel(source: string, { architectures }: Readonly<Record<string, unknown>>): PredictTask {
-  const [name]: unknown[] = Array.isArray(architectures) ? (architectures as unknown[]) : [];
-  const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name));
-  if (known) return known[1];
+function taskOfModel(source: string, config: Readonly<Record<string, unknown>>): PredictTask {
+  const known = knownTask(config);
+  if (known) return known;
   throw new ConfigError(
     `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${TASKS.join(', ')}`,
     'task',
   );
+}
+
+function knownTask({ architectures }: Readonly<Record<string, unknown>>): PredictTask | undefined {
+  const [name]: unknown[] = Array.isArray(architectures) ? (architectures as unknown[]) : [];
+  return CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
 }
 
 /** The flags that apply to only one task. */

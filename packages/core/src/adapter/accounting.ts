@@ -5,6 +5,7 @@ import { sizeOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';
 import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
+import { rankCost } from './budget.js';
 
 /** The number of parameters of a model with an adapter, by kind. */
 export interface ParameterCount {
@@ -50,9 +51,21 @@ export function describeParameters(peft: PeftModel): string {
   return `trainable params: ${thousands(trained)} || all params: ${thousands(all)} || trainable%: ${((100 * trained) / all).toFixed(4)}`;
 }
 
-/** Returns how many numbers these layers store on disk, given their values (`<path>.<name>`). */
+/**
+ * Returns how many numbers these layers store on disk, given their values (`<path>.<name>`). PEFT has no adapter without
+ * modules, so one that has lost every rank stores one rank of its first module, all zeros.
+ */
 export function storedParameters(layers: AdapterLayers, values: HostTensors): number {
-  return sum(Object.values(layers), (layer) => layer.storedParameters(valuesOf(layer, values)));
+  const all = Object.values(layers);
+  const own = sum(all, (layer) => layer.storedParameters(valuesOf(layer, values)));
+  const [first] = all;
+  return own === 0 && first ? rankCost(first.site) : own + sharedParameters(all);
+}
+
+/** Returns how many numbers the layers' files hold once for all modules. */
+function sharedParameters(layers: readonly AdapterLayer[]): number {
+  const states = layers.flatMap(({ state = {} }) => Object.values(state)).filter(({ inFile }) => inFile);
+  return sum([...new Map(states.map((spec) => [spec.shared, spec])).values()], ({ initial }) => sizeOf(initial.shape));
 }
 
 /** Returns the number of ranks alive by module path, for layers that have ranks. */

@@ -62,7 +62,9 @@ export interface AdapterLayer {
   mergedBias?(values: HostTensors, module: FrozenModule): HostTensor;
   /** Names of the tensors that `storedParameters` and `rank` read. Default: all. */
   readonly counted?: readonly string[];
-  /** Counts the numbers on disk after gates or singular values are folded in and pruned ranks are dropped. */
+  /**
+   * Counts the layer's own numbers on disk, after gates or singular values are folded in and pruned ranks are dropped.
+   */
   storedParameters(values: HostTensors): number;
   /** Counts the ranks that are alive. Left out where a layer has no ranks. */
   rank?(values: HostTensors): number;
@@ -123,6 +125,8 @@ export interface StateSpec {
    * `initial`.
    */
   readonly shared?: string;
+  /** Whether the adapter's file holds a shared tensor, so that it counts as stored. Default false. */
+  readonly inFile?: boolean;
 }
 
 /** Values of a training step other than tensors of layers. */

@@ -63,14 +63,19 @@ function withoutCopy(name: string): string[] {
   return [rest, rest.slice(rest.indexOf('.') + 1)].map((suffix) => `${path}.${suffix}`);
 }
 
-/** Encodes float32 tensors as a safetensors file. @throws CheckpointError for a value that is not finite. */
-export function encodeTensors(tensors: HostTensors): Uint8Array {
+/** The key of the file's metadata under which the method that made the adapter is named. PEFT does not read it. */
+export const ADAPTER_METHOD = 'peftjs_method';
+
+/**
+ * Encodes a method's float32 tensors as a safetensors file. @throws CheckpointError for a value that is not finite.
+ */
+export function encodeTensors(tensors: HostTensors, method: string): Uint8Array {
   const entries = Object.entries(tensors).map(([key, tensor]) => {
     const data = floats(tensor, key);
     assertFinite(key, data);
     return [key, { dtype: 'F32', shape: tensor.shape, data }] as const;
   });
-  return writeSafetensors(new Map(entries), { format: 'pt' });
+  return writeSafetensors(new Map(entries), { format: 'pt', [ADAPTER_METHOD]: method });
 }
 
 /**

@@ -86,7 +86,7 @@ function adapterFiles(model: Model, adapter: Adapter, folder: string, pruned: bo
   return {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
     others: [
-      { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors) },
+      { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors, adapter.method.name) },
       { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
     ],
   };

@@ -5,6 +5,7 @@
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
+  assertKnownOptions,
   createRng,
   floats,
   hostIntegers,
@@ -41,6 +42,7 @@ import {
 } from './options.js';
 import {
   chatPrompt,
+  TEXT_OPTIONS,
   textPrompt,
   writeText,
   type Answer,
@@ -153,8 +155,12 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
   };
   return {
     generate: write,
-    generateText: async (prompt, options = {}) => writeText(write, textPrompt(tokenizer, prompt), options),
+    async generateText(prompt, options = {}) {
+      assertKnownOptions('generateText', options, TEXT_OPTIONS);
+      return writeText(write, textPrompt(tokenizer, prompt), options);
+    },
     async generateChat(messages, { template, tools, ...options } = {}) {
+      assertKnownOptions('generateChat', options, [...TEXT_OPTIONS, 'template', 'tools']);
       const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, { template, tools });
       const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
       return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };

@@ -1,5 +1,6 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
+  assertKnownOptions,
   ConfigError,
   hostIntegers,
   integerFrom,
@@ -82,12 +83,19 @@ const numbers = {
   seed: integerFrom(0),
 };
 
+/** The names of the options. */
+export const GENERATE_OPTIONS: readonly string[] = [
+  ...Object.keys(numbers),
+  ...(['doSample', 'eosTokenId', 'stoppingCriteria', 'onToken', 'signal'] satisfies (keyof GenerateOptions)[]),
+];
+
 /**
  * Checks options and fills in defaults.
  * @param own The end tokens of the model.
  * @throws ConfigError naming the invalid option.
  */
 export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
+  assertKnownOptions('generate', options, GENERATE_OPTIONS);
   const { doSample = false, eosTokenId = own, stoppingCriteria: _, onToken: __, signal: ___, ...given } = options;
   const chosen = Object.entries<unknown>(given).filter(([, value]) => value !== undefined);
   const samplingOptions = chosen.map(([name]) => name).filter((name) => SAMPLING_OPTIONS.includes(name));

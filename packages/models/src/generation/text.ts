@@ -8,7 +8,7 @@ import {
 import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
 import { shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
-import type { GenerationResult, GenerateOptions } from './options.js';
+import { GENERATE_OPTIONS, type GenerationResult, type GenerateOptions } from './options.js';
 
 /** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
@@ -35,6 +35,9 @@ export interface Answer extends ChatMessage {
   /** The text, up to the end of the turn. */
   readonly content: string;
 }
+
+/** The names of the options of `generateText`. */
+export const TEXT_OPTIONS: readonly string[] = [...GENERATE_OPTIONS, 'stopStrings', 'onText'];
 
 /** The end of a text whose last character still lacks bytes. */
 const INCOMPLETE = '\uFFFD';

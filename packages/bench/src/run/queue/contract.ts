@@ -115,6 +115,7 @@ const columns = v.exactOptional(
     labelColumn: v.optional(text),
     labelSeparator: v.optional(text),
     scoreScale: v.optional(v.number()),
+    skipUnlabelled: v.optional(v.boolean()),
   }),
 );
 const reading = { documentEnd, columns };

@@ -3,10 +3,17 @@ import { countParameters } from '../../adapter/accounting.js';
 import type { PeftModel } from '../../adapter/peft-model.js';
 import type { TargetConfig } from '../../contracts/method.js';
 import { CheckpointError } from '../../errors.js';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, loadPretrained, savePretrained } from '../../files/pretrained.js';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  loadPretrained,
+  readAdapter,
+  savePretrained,
+} from '../../files/pretrained.js';
 import { memoryStorage, type Storage } from '../../storage.js';
+import { sizeOf } from '../../tensors.js';
 import { toyModel } from '../toy-model.js';
-import { expectClose, outputsOf, saved, type Suite } from './suite.js';
+import { attached, expectClose, outputsOf, saved, trained, type Suite } from './suite.js';
 
 /** Tests that a saved adapter can be loaded, and that a broken one is rejected. */
 export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
@@ -18,6 +25,15 @@ export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
     const again = await load(storage);
     expectClose(await outputsOf(again, suite), await outputsOf(peft, suite));
     expect(countParameters(again).stored).toBe(countParameters(peft).stored);
+  });
+  it('counts as stored what its file holds, untrained and trained', async () => {
+    const storage = memoryStorage();
+    for (const peft of [await attached(suite), await trained(suite)]) {
+      await savePretrained(peft, 'adapter', { storage });
+      const { file } = await readAdapter(peft.model, 'adapter', { methods: [suite.method], storage });
+      const held = Object.values(file.tensors).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+      expect(countParameters(peft).stored).toBe(held);
+    }
   });
   it('writes the files of an adapter folder and nothing unsafe', async () => {
     const { storage } = await saved(suite, true);
