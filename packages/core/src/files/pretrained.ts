@@ -34,7 +34,9 @@ import {
 import { createAdapter } from '../adapter/attach.js';
 import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
-import { warnOnce } from '../config.js';
+import * as v from 'valibot';
+import { assertArgument, parseOptions, warnOnce } from '../config.js';
+import { aMethodList, aModel, anInteger, aPeftModel, aStorage, aText, aTextList } from '../kinds.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
 import { adapterCard } from './model-card.js';
@@ -57,6 +59,12 @@ export interface SaveOptions {
   readonly selectedAdapters?: readonly string[];
 }
 
+const saveEntries = {
+  storage: v.optional(aStorage),
+  pruned: v.optional(v.boolean(), true),
+  selectedAdapters: v.optional(aTextList),
+} satisfies Record<keyof SaveOptions, unknown>;
+
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
  * 'default' goes into the folder itself, every other one into a subfolder of its name. Opening a folder whose save was
@@ -67,8 +75,12 @@ export interface SaveOptions {
 export async function savePretrained(
   peft: PeftModel,
   folder: string,
-  { storage = diskStorage(), pruned = true, selectedAdapters = [...peft.adapters.keys()] }: SaveOptions = {},
+  options: SaveOptions = {},
 ): Promise<void> {
+  assertArgument('peft', peft, aPeftModel);
+  assertArgument('folder', folder, aText);
+  const parsed = parseOptions('savePretrained', saveEntries, options);
+  const { storage = diskStorage(), pruned, selectedAdapters = [...peft.adapters.keys()] } = parsed;
   const selected = selectedAdapters.map((name) => adapterNamed(peft, name));
   for (const adapter of selected) {
     const own = adapter.name === DEFAULT_ADAPTER ? folder : `${folder}/${adapter.name}`;
@@ -105,6 +117,12 @@ export interface LoadOptions {
   readonly adapterName?: string;
 }
 
+const loadEntries = {
+  methods: aMethodList,
+  storage: v.optional(aStorage),
+  adapterName: v.optional(aText),
+} satisfies Record<keyof LoadOptions, unknown>;
+
 /**
  * Returns a new model with the adapter in a folder, written by peftjs or PEFT, as its active adapter. `model` is not
  * changed.
@@ -114,8 +132,10 @@ export interface LoadOptions {
 export async function loadPretrained(
   model: Model,
   folder: string,
-  { seed = 0, ...options }: LoadOptions & { readonly seed?: number },
+  options: LoadOptions & { readonly seed?: number },
 ): Promise<PeftModel> {
+  assertArgument('model', model, aModel);
+  const { seed } = parseOptions('loadPretrained', { ...loadEntries, seed: v.optional(anInteger, 0) }, options);
   return peftModel(model, seed, restoreAdapter(model, seed, await readAdapter(model, folder, options)));
 }
 
@@ -129,9 +149,16 @@ export async function loadAdapter(
   folder: string,
   options: LoadOptions & Required<Pick<LoadOptions, 'adapterName'>>,
 ): Promise<void> {
+  assertArgument('peft', peft, aPeftModel);
+  assertLoadOptions('loadAdapter', options);
   assertFreeName(peft, options.adapterName);
   const stored = await readAdapter(peft.model, folder, options);
   insertAdapter(peft, restoreAdapter(peft.model, peft.seed, stored));
+}
+
+/** Checks the options of functions that need a name for what they load. @throws ConfigError naming the field. */
+export function assertLoadOptions(owner: string, options: LoadOptions): void {
+  parseOptions(owner, { ...loadEntries, adapterName: aText }, options);
 }
 
 /**
@@ -150,6 +177,7 @@ export async function readAdapter(
   folder: string,
   { methods, storage = diskStorage(), adapterName = DEFAULT_ADAPTER }: LoadOptions,
 ): Promise<StoredAdapter> {
+  assertArgument('folder', folder, aText);
   const source = `${folder}/${ADAPTER_WEIGHTS}`;
   const config = await readAdapterConfig(folder, storage);
   const method = methodFor(config, methods, folder);
