@@ -11,6 +11,7 @@ export {
   UnsupportedError,
 } from './errors.js';
 export {
+  assertArgument,
   assertKnownOptions,
   assertOneOf,
   describe,
@@ -23,6 +24,21 @@ export {
   warnOnce,
   type Warn,
 } from './config.js';
+export {
+  aFunction,
+  aList,
+  aMethodList,
+  aModel,
+  anInteger,
+  anyModel,
+  anything,
+  aRecord,
+  aSignal,
+  aStorage,
+  aText,
+  aTextList,
+  objectLike,
+} from './kinds.js';
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
@@ -206,7 +222,8 @@ export {
 export { taskIn } from './files/adapter-config.js';
 export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
-export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';
+export type { CombinationType } from './adapter/combination.js';
+export type { WeightedAdapterOptions } from './files/weighted.js';
 export { incompleteSave, writeFolder, type FolderFiles } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';
 export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';

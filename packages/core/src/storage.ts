@@ -1,4 +1,6 @@
 import { fileSource, type ByteSource } from '@peftjs/safetensors';
+import { assertArgument } from './config.js';
+import { objectLike } from './kinds.js';
 import { CheckpointError, UnsupportedError } from './errors.js';
 
 /** A place where files are read and written, e.g. a disk, memory or a page's store. Paths use '/'. */
@@ -42,11 +44,14 @@ export function diskStorage(): Storage {
   };
 }
 
+const aMap = objectLike<Map<string, Uint8Array>>('a Map of bytes by path', (value) => value instanceof Map);
+
 /**
  * Returns a storage in memory, for pages and tests.
  * @param files the files, by path
  */
 export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & { files: Map<string, Uint8Array> } {
+  assertArgument('files', files, aMap);
   return {
     files,
     read(path) {

@@ -1,5 +1,17 @@
 import { hostTensor, type Batch, type InputBatch, type TrainingData } from '@peftjs/core';
-import { ConfigError, createRng, hostIntegers, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import {
+  aList,
+  anInteger,
+  anything,
+  assertArgument,
+  ConfigError,
+  createRng,
+  hostIntegers,
+  parseOptions,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core/method';
+import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import {
@@ -12,6 +24,7 @@ import {
   IGNORED,
   rowLength,
 } from './encode.js';
+import { encodedRows } from './kinds.js';
 import { spreadRepeats } from './repeats.js';
 
 /**
@@ -39,6 +52,12 @@ export interface BatchOptions {
   readonly padId?: number | undefined;
 }
 
+/** The fields of `BatchOptions`. */
+export const batchEntries = {
+  batchSize: anything,
+  padId: v.optional(anInteger),
+} satisfies Record<keyof BatchOptions, unknown>;
+
 /** Options of training batches. */
 export interface TrainingOptions extends BatchOptions {
   /** The seed of the order of rows and batches. */
@@ -52,6 +71,8 @@ export interface TrainingOptions extends BatchOptions {
  * @throws ConfigError for an impossible option.
  */
 export function trainingData(data: AnyData, options: TrainingOptions): TrainingData {
+  assertArgument('data', data, encodedRows);
+  parseOptions('trainingData', { ...batchEntries, seed: anInteger }, options);
   checkPositive('batchSize', options.batchSize);
   return trainingOn([...data.rows.keys()], data, options);
 }
@@ -158,6 +179,8 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
  * @throws ConfigError for an impossible option.
  */
 export function inputBatches(texts: readonly EncodedText[], options: BatchOptions): InputBatch[] {
+  assertArgument('texts', texts, aList);
+  parseOptions('inputBatches', batchEntries, options);
   const { batchSize, padId = 0 } = options;
   checkPositive('batchSize', batchSize);
   const sorted = sortedBy([...texts.keys()], (row) => texts[row]?.ids.length ?? 0);

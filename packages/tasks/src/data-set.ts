@@ -1,4 +1,5 @@
-import type { DataKind } from '@peftjs/core/method';
+import { assertArgument, type DataKind } from '@peftjs/core/method';
+import { aDataSet } from './kinds.js';
 
 /** Kinds whose rows have one label: a class or a number. */
 export type LabelKind = 'classification' | 'regression';
@@ -88,6 +89,7 @@ export interface DataSet<K extends TaskKind = TaskKind> {
 
 /** Creates a data set and computes the fingerprint of its content. */
 export async function createDataSet<K extends TaskKind>(content: Omit<DataSet<K>, 'fingerprint'>): Promise<DataSet<K>> {
+  assertArgument('content', content, aDataSet);
   const { kind, classes, rows } = content;
   return { ...content, fingerprint: await fingerprintOf([kind, classes, rows.length], rows.map(entryOf)) };
 }

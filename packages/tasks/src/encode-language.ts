@@ -1,5 +1,18 @@
-import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
+import {
+  aFunction,
+  aList,
+  anything,
+  aRecord,
+  assertArgument,
+  ConfigError,
+  DataError,
+  objectLike,
+  parseOptions,
+  warnOnce,
+} from '@peftjs/core/method';
+import * as v from 'valibot';
 import { checkPositive, IGNORED } from './encode.js';
+import { aLanguageSet } from './kinds.js';
 import { isChatSet, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
 
 /** A tokenizer of a causal language model. */
@@ -15,6 +28,11 @@ export interface CausalTokenizer {
   /** The model's chat template, if it has one. */
   readonly chatTemplate?: { readonly render: ChatTemplate } | undefined;
 }
+
+const aCausalTokenizer = objectLike<CausalTokenizer>(
+  "a tokenizer with tokenIds, e.g. a causal language model's",
+  ({ tokenIds }) => typeof tokenIds === 'function',
+);
 
 /** Options of {@link encodeLanguage}. */
 export interface EncodeLanguageOptions {
@@ -39,6 +57,9 @@ export function encodeLanguage(
   tokenizer: CausalTokenizer,
   options: EncodeLanguageOptions,
 ): CausalData {
+  assertArgument('set', set, aLanguageSet);
+  assertArgument('tokenizer', tokenizer, aCausalTokenizer);
+  parseOptions('encodeLanguage', { maxTokens: anything, template: v.optional(aFunction) }, options);
   const { maxTokens } = options;
   checkPositive('maxTokens', maxTokens);
   if (maxTokens === 1)
@@ -194,9 +215,11 @@ interface Segment {
 }
 
 /** ChatML: each message is written between `<|im_start|>`, followed by its role, and `<|im_end|>`. */
-export const chatML: ChatTemplate = (messages, { addGenerationPrompt }) => {
+export const chatML: ChatTemplate = (messages, options) => {
+  assertArgument('messages', messages, aList);
+  assertArgument('options', options, aRecord);
   const written = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
-  return addGenerationPrompt ? `${written}<|im_start|>assistant\n` : written;
+  return options.addGenerationPrompt ? `${written}<|im_start|>assistant\n` : written;
 };
 
 /**

@@ -1,5 +1,6 @@
-import { ConfigError, DataError } from '@peftjs/core/method';
+import { aList, anything, assertArgument, ConfigError, DataError, describe, parseOptions } from '@peftjs/core/method';
 import type { DataSet, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
+import { aDataSet, aTokenizer } from './kinds.js';
 
 /**
  * Which text of a pair that is too long is truncated: always the longer one at the moment, only the first, or only the
@@ -124,7 +125,7 @@ export interface EncodedData<K extends TaskKind = TaskKind> {
 /** @throws ConfigError unless `value` is a positive integer. */
 export function checkPositive(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 1) return;
-  throw new ConfigError(`expected ${name} to be a positive integer, got ${value}`, name);
+  throw new ConfigError(`expected ${name} to be a positive integer, got ${describe(value)}`, name);
 }
 
 /**
@@ -139,6 +140,9 @@ export function encodeRows<K extends TaskKind>(
   tokenizer: Tokenizer,
   options: EncodeOptions,
 ): EncodedData<K> {
+  assertArgument('dataSet', dataSet, aDataSet);
+  assertArgument('tokenizer', tokenizer, aTokenizer);
+  parseOptions('encodeRows', { maxTokens: anything, truncation: anything }, options);
   const { maxTokens, truncation = 'longest_first' } = options;
   checkPositive('maxTokens', maxTokens);
   checkTruncation(truncation, dataSet, tokenizer);
@@ -162,8 +166,12 @@ export function encodeRows<K extends TaskKind>(
 export function encodeTexts(
   texts: readonly (string | readonly [text: string, pair: string])[],
   tokenizer: Tokenizer,
-  { maxTokens }: Pick<EncodeOptions, 'maxTokens'>,
+  options: Pick<EncodeOptions, 'maxTokens'>,
 ): EncodedText[] {
+  assertArgument('texts', texts, aList);
+  assertArgument('tokenizer', tokenizer, aTokenizer);
+  parseOptions('encodeTexts', { maxTokens: anything }, options);
+  const { maxTokens } = options;
   checkPositive('maxTokens', maxTokens);
   const encoder = { dataSet: { name: 'texts' }, tokenizer, limits: { maxTokens } };
   return texts.map((one, index) => {

@@ -1,9 +1,11 @@
 import type { Batch, EvaluationData, RowValue } from '@peftjs/core';
-import { ShapeError } from '@peftjs/core/method';
-import { type BatchOptions, batchesByLength } from './batches.js';
+import { assertArgument, objectLike, parseOptions, ShapeError } from '@peftjs/core/method';
+import * as v from 'valibot';
+import { batchEntries, type BatchOptions, batchesByLength } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
 import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
+import { encodedRows } from './kinds.js';
 import { type MetricSet, metricsFor } from './task.js';
 
 /** Options of {@link evaluationData}. */
@@ -11,6 +13,11 @@ export interface EvaluationOptions extends BatchOptions {
   /** The metrics. Default: `metricsFor` the kind of the data and its classes. */
   readonly metrics?: MetricSet<never> | undefined;
 }
+
+const someMetrics = objectLike<MetricSet<never>>(
+  'metrics by name with the name of the primary one, e.g. of metricsFor',
+  ({ primary, metrics }) => typeof primary === 'string' && Object(metrics) === metrics,
+);
 
 /** Labelled batches to evaluate a model on. */
 export interface LabelledEvaluation extends EvaluationData {
@@ -32,6 +39,8 @@ export function evaluationData(data: EncodedData<LabelledKind>, options: Evaluat
 /** The same for data of any kind; batches of pairs and triplets have no labels. */
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
+  assertArgument('data', data, encodedRows);
+  parseOptions('evaluationData', { ...batchEntries, metrics: v.optional(someMetrics) }, options);
   const { metrics = metricsFor(data.kind, data.classes) } = options;
   checkPositive('batchSize', options.batchSize);
   const { predicted, actual, ...computed } = judged(data, options);

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core/method';
+import { aList, assertArgument, aText, DataError } from '@peftjs/core/method';
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
@@ -94,6 +94,8 @@ export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOpt
 
 /** Creates a language set and computes the fingerprint of its rows. */
 export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
+  assertArgument('name', name, aText);
+  assertArgument('rows', rows, aList);
   return { name, rows, fingerprint: await fingerprintOf(['causal-lm', rows.length], rows) };
 }
 

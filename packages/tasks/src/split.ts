@@ -1,4 +1,13 @@
-import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method';
+import {
+  anInteger,
+  anything,
+  assertArgument,
+  ConfigError,
+  createRng,
+  DataError,
+  parseOptions,
+  type Rng,
+} from '@peftjs/core/method';
 import {
   createDataSet,
   type DataSet,
@@ -10,6 +19,7 @@ import {
 } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';
+import { aDataSet } from './kinds.js';
 import { type LanguageSet, languageSet } from './language.js';
 
 /**
@@ -47,8 +57,11 @@ export interface SelectionSplit<K extends TaskKind = TaskKind> {
  */
 export async function splitSelection<K extends TaskKind>(
   dataSet: DataSet<K>,
-  { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
+  options: { readonly share?: number | undefined; readonly seed: number },
 ): Promise<SelectionSplit<K>> {
+  assertArgument('dataSet', dataSet, aDataSet);
+  parseOptions('splitSelection', { share: anything, seed: anInteger }, options);
+  const { share = 0.1, seed } = options;
   const { train, aside } = await setAside(dataSet, 'selection', share, createRng(seed).fork('selection'));
   return { train, selection: aside };
 }

@@ -1,4 +1,4 @@
-import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { assertOneOf, ConfigError, didYouMean } from '@peftjs/core/method';
 import type { DataSet, TaskKind } from './data-set.js';
 import { entityF1, entityScores, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
@@ -118,6 +118,7 @@ export function metricsFor<K extends TaskKind>(
   kind: K,
   classes: readonly string[] = [],
 ): MetricSet<PredictionsByKind[K]> {
+  assertOneOf('kind', kind, Object.keys(metricSets));
   return metricSets[kind](classes);
 }
 

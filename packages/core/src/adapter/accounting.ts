@@ -1,8 +1,10 @@
+import { assertArgument } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { AdapterContents } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';
+import { aPeftModel, aRecord, namedTensors } from '../kinds.js';
 import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
 
@@ -23,13 +25,12 @@ export interface ParameterCount {
  * active.
  */
 export function countParameters(peft: PeftModel): ParameterCount {
-  const { model } = peft;
   const adapter = activeAdapter(peft);
   return {
     trainable: trainableOf(adapter.layers),
     saved: trainableOf(adapter.saved),
     stored: storedParameters(adapter.layers, adapter.values),
-    base: baseParameters(model),
+    base: baseParameters(peft.model),
   };
 }
 
@@ -57,6 +58,8 @@ export function storedParameters(layers: AdapterLayers, values: HostTensors): nu
 
 /** Returns the number of ranks alive by module path, for layers that have ranks. */
 export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<string, number> {
+  assertArgument('layers', layers, aRecord);
+  assertArgument('values', values, namedTensors);
   const ranks: Record<string, number> = {};
   for (const [path, layer] of Object.entries(layers)) {
     const rank = layer.rank?.(valuesOf(layer, values));
@@ -132,6 +135,7 @@ export interface ModelStatus {
  * merged and enabled are set for all modules at once.
  */
 export function layerStatus(peft: PeftModel): LayerStatus[] {
+  assertArgument('peft', peft, aPeftModel);
   const adapters = [...peft.adapters.values()];
   return allSites(peft.model).flatMap(({ path, kind }) => {
     const own = adapters.filter(({ layers }) => path in layers);
@@ -152,6 +156,7 @@ export function layerStatus(peft: PeftModel): LayerStatus[] {
 
 /** Returns the state of the model and its adapters as a whole. */
 export function modelStatus(peft: PeftModel): ModelStatus {
+  assertArgument('peft', peft, aPeftModel);
   const { model, enabled, adapters, active, merged } = peft;
   const { trainable, saved } = active.length > 0 ? countParameters(peft) : { trainable: 0, saved: 0 };
   return {

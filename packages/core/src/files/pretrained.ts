@@ -72,11 +72,7 @@ const saveEntries = {
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */
-export async function savePretrained(
-  peft: PeftModel,
-  folder: string,
-  options: SaveOptions = {},
-): Promise<void> {
+export async function savePretrained(peft: PeftModel, folder: string, options: SaveOptions = {}): Promise<void> {
   assertArgument('peft', peft, aPeftModel);
   assertArgument('folder', folder, aText);
   const parsed = parseOptions('savePretrained', saveEntries, options);

@@ -5,9 +5,14 @@
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
+  aFunction,
+  anything,
+  aRecord,
+  assertArgument,
   createRng,
   floats,
   hostIntegers,
+  parseOptions,
   tensorAt,
   type AdapterLayers,
   type HostTensors,
@@ -25,6 +30,7 @@ import {
   type Runtime,
   type Values,
 } from '@peftjs/core/runtime';
+import * as v from 'valibot';
 import type { Decoding } from '../architecture.js';
 import type { ChatMessage } from '../chat-template.js';
 import type { PretrainedModel } from '../pretrained.js';
@@ -73,9 +79,9 @@ export interface TextGenerator {
 export async function generate(
   model: PeftModel | Model,
   prompts: readonly ArrayLike<number>[],
-  { executor, ...options }: GenerateOptions & OnExecutor,
+  options: GenerateOptions & OnExecutor,
 ): Promise<GenerationResult[]> {
-  return withGenerator(model, executor, (generator) => generator.generate(prompts, options));
+  return withGenerator(model, options, (generator, own) => generator.generate(prompts, own));
 }
 
 /**
@@ -90,9 +96,9 @@ export async function generate(
 export async function generateText(
   model: PeftModel | Model,
   prompt: string,
-  { executor, ...options }: GenerateTextOptions & OnExecutor,
+  options: GenerateTextOptions & OnExecutor,
 ): Promise<string> {
-  return withGenerator(model, executor, (generator) => generator.generateText(prompt, options));
+  return withGenerator(model, options, (generator, own) => generator.generateText(prompt, own));
 }
 
 /**
@@ -111,19 +117,21 @@ export async function generateText(
 export async function generateChat(
   model: PeftModel | Model,
   messages: readonly ChatMessage[],
-  { executor, ...options }: GenerateChatOptions & OnExecutor,
+  options: GenerateChatOptions & OnExecutor,
 ): Promise<ChatMessage> {
-  return withGenerator(model, executor, (generator) => generator.generateChat(messages, options));
+  return withGenerator(model, options, (generator, own) => generator.generateChat(messages, own));
 }
 
-async function withGenerator<T>(
+async function withGenerator<O extends OnExecutor, T>(
   model: PeftModel | Model,
-  executor: Executor,
-  use: (generator: TextGenerator) => Promise<T>,
+  options: O,
+  use: (generator: TextGenerator, own: Omit<O, 'executor'>) => Promise<T>,
 ): Promise<T> {
+  assertArgument('options', options, aRecord);
+  const { executor, ...own } = options;
   const generator = openGenerator(model, { executor });
   try {
-    return await use(generator);
+    return await use(generator, own);
   } finally {
     await generator.dispose();
   }
@@ -133,7 +141,9 @@ async function withGenerator<T>(
  * Opens a model for repeated generation: its weights stay on the executor, and compiled programs are reused.
  * @throws UnsupportedError when the model is not a causal language model.
  */
-export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor): TextGenerator {
+export function openGenerator(peft: PeftModel | Model, options: OnExecutor): TextGenerator {
+  parseOptions('openGenerator', { executor: anything }, options);
+  const { executor } = options;
   const { model, layers, values } = activeParts(peft);
   const decoding = decodingOf(model);
   const runtime = openRuntime(model, executor);
@@ -148,6 +158,7 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
     generate: write,
     generateText: async (prompt, options = {}) => writeText(write, textPrompt(tokenizer, prompt), options),
     async generateChat(messages, { template, ...options } = {}) {
+      assertArgument('template', template, v.optional(aFunction));
       const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, template);
       const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
       return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };

@@ -1,8 +1,9 @@
-import { ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { aFunction, aTextList, ConfigError, parseOptions, UnsupportedError } from '@peftjs/core/method';
+import * as v from 'valibot';
 import { endOfTurnId, type ChatMessage, type ChatTemplate } from '../chat-template.js';
 import { field, shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
-import type { GenerationResult, GenerateOptions } from './options.js';
+import { generationEntries, type GenerationResult, type GenerateOptions } from './options.js';
 
 /** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
@@ -11,6 +12,12 @@ export interface GenerateTextOptions extends GenerateOptions {
   /** Called with every new piece of text once its last character is complete, and awaited. */
   readonly onText?: (piece: string) => unknown;
 }
+
+const textEntries = {
+  ...generationEntries,
+  stopStrings: v.optional(aTextList),
+  onText: v.optional(aFunction),
+} satisfies Record<keyof GenerateTextOptions, unknown>;
 
 /** Options of `generateChat`. */
 export interface GenerateChatOptions extends GenerateTextOptions {
@@ -34,8 +41,10 @@ interface TextPrompt {
 export async function writeText(
   write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<GenerationResult[]>,
   { tokenizer, ids }: TextPrompt,
-  { stopStrings = [], onText, onToken, stoppingCriteria, ...options }: GenerateTextOptions,
+  given: GenerateTextOptions,
 ): Promise<string> {
+  parseOptions('generateText', textEntries, given);
+  const { stopStrings = [], onText, onToken, stoppingCriteria, ...options } = given;
   const textOf = following(tokenizer, ids);
   const pieces = onText && inPieces(onText);
   const ownIds: number[] = [];
