@@ -138,20 +138,24 @@ const SHOWN = 80;
 
 /** Formats a value for an error message, in one line. Of an object it shows the first members only. */
 export function describe(value: unknown): string {
-  if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
+  if (typeof value === 'string') return `'${shortened(value)}'`;
   if (value === undefined) return 'missing';
   if (typeof value === 'function') return 'a function';
   if (typeof value !== 'object' || value === null) return String(value);
-  if (Array.isArray(value)) return `[${value.slice(0, SHOWN).map(describeMember).join()}]`.slice(0, SHOWN);
+  if (Array.isArray(value)) return shortened(`[${value.slice(0, SHOWN).map(describeMember).join()}]`);
   const { name } = (value.constructor as { readonly name?: string } | undefined) ?? {};
   if (name !== undefined && name !== 'Object') return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
   const members = Object.entries(value).slice(0, SHOWN);
-  return `{${members.map(([key, member]) => `"${key}":${describeMember(member)}`).join()}}`.slice(0, SHOWN);
+  return shortened(`{${members.map(([key, member]) => `"${key}":${describeMember(member)}`).join()}}`);
+}
+
+function shortened(text: string): string {
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}..` : text;
 }
 
 /** Formats what an object holds. It does not go deeper: a model may hold gigabytes, or itself. */
 function describeMember(member: unknown): string {
-  if (typeof member === 'string') return JSON.stringify(member.slice(0, SHOWN));
+  if (typeof member === 'string') return JSON.stringify(shortened(member));
   if (Array.isArray(member)) return member.length === 0 ? '[]' : '[..]';
   return typeof member === 'object' && member !== null ? '{..}' : describe(member);
 }

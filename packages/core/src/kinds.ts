@@ -21,6 +21,12 @@ export const aTextList = v.custom<readonly string[]>(
   'a list of texts',
 );
 
+/** A schema for lists of finite numbers. */
+export const aNumberList = v.custom<readonly number[]>(
+  (value) => Array.isArray(value) && value.every(Number.isFinite),
+  'a list of numbers',
+);
+
 /** A schema for integers. */
 export const anInteger = v.pipe(v.number(), v.integer());
 
@@ -40,7 +46,7 @@ export const aRecord = objectLike<Readonly<Record<string, unknown>>>('an object'
 export const namedTensors = objectLike<HostTensors>('tensors by name', isRecord);
 
 /** A schema for models without adapters. */
-export const aModel = objectLike<Model>('a model, e.g. of fromPretrained', isModel);
+export const aModel = objectLike<Model>('a model without adapters, e.g. of fromPretrained or mergeAndUnload', isModel);
 
 /** A schema for models with adapters. */
 export const aPeftModel = objectLike<PeftModel>('a model with adapters, as attach returns', hasAdapters);

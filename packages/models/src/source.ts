@@ -50,7 +50,7 @@ export const sourceEntries = {
   storage: v.optional(aStorage),
   resolvePackage: v.optional(aFunction),
   subfolder: anything,
-  modelTypes: v.optional(aList),
+  modelTypes: anything,
   formats: v.optional(aList),
   revision: anything,
   cacheDir: anything,

@@ -24,7 +24,8 @@ import {
   IGNORED,
   rowLength,
 } from './encode.js';
-import { encodedRows } from './kinds.js';
+import type { EvaluationOptions } from './evaluation.js';
+import { encodedRows, someMetrics } from './kinds.js';
 import { spreadRepeats } from './repeats.js';
 
 /**
@@ -52,11 +53,13 @@ export interface BatchOptions {
   readonly padId?: number | undefined;
 }
 
-/** The fields of `BatchOptions`. */
+/** The options of training and evaluation batches together, so that both can be made with the same ones. */
 export const batchEntries = {
   batchSize: anything,
   padId: v.optional(anInteger),
-} satisfies Record<keyof BatchOptions, unknown>;
+  seed: anything,
+  metrics: v.optional(someMetrics),
+} satisfies Record<keyof TrainingOptions | keyof EvaluationOptions, unknown>;
 
 /** Options of training batches. */
 export interface TrainingOptions extends BatchOptions {

@@ -16,6 +16,8 @@ export interface EncodeOptions {
   readonly truncation?: Truncation | undefined;
 }
 
+const entries = { maxTokens: anything, truncation: anything } satisfies Record<keyof EncodeOptions, unknown>;
+
 /** Turns a text, or a pair of texts, into token ids, including special tokens. */
 export interface Tokenizer {
   /**
@@ -142,7 +144,7 @@ export function encodeRows<K extends TaskKind>(
 ): EncodedData<K> {
   assertArgument('dataSet', dataSet, aDataSet);
   assertArgument('tokenizer', tokenizer, aTokenizer);
-  parseOptions('encodeRows', { maxTokens: anything, truncation: anything }, options);
+  parseOptions('encodeRows', entries, options);
   const { maxTokens, truncation = 'longest_first' } = options;
   checkPositive('maxTokens', maxTokens);
   checkTruncation(truncation, dataSet, tokenizer);
@@ -170,7 +172,7 @@ export function encodeTexts(
 ): EncodedText[] {
   assertArgument('texts', texts, aList);
   assertArgument('tokenizer', tokenizer, aTokenizer);
-  parseOptions('encodeTexts', { maxTokens: anything }, options);
+  parseOptions('encodeTexts', entries, options);
   const { maxTokens } = options;
   checkPositive('maxTokens', maxTokens);
   const encoder = { dataSet: { name: 'texts' }, tokenizer, limits: { maxTokens } };

@@ -1,6 +1,5 @@
 import type { Batch, EvaluationData, RowValue } from '@peftjs/core';
-import { assertArgument, objectLike, parseOptions, ShapeError } from '@peftjs/core/method';
-import * as v from 'valibot';
+import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
 import { batchEntries, type BatchOptions, batchesByLength } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
@@ -13,11 +12,6 @@ export interface EvaluationOptions extends BatchOptions {
   /** The metrics. Default: `metricsFor` the kind of the data and its classes. */
   readonly metrics?: MetricSet<never> | undefined;
 }
-
-const someMetrics = objectLike<MetricSet<never>>(
-  'metrics by name with the name of the primary one, e.g. of metricsFor',
-  ({ primary, metrics }) => typeof primary === 'string' && Object(metrics) === metrics,
-);
 
 /** Labelled batches to evaluate a model on. */
 export interface LabelledEvaluation extends EvaluationData {
@@ -40,7 +34,7 @@ export function evaluationData(data: EncodedData<LabelledKind>, options: Evaluat
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
   assertArgument('data', data, encodedRows);
-  parseOptions('evaluationData', { ...batchEntries, metrics: v.optional(someMetrics) }, options);
+  parseOptions('evaluationData', batchEntries, options);
   const { metrics = metricsFor(data.kind, data.classes) } = options;
   checkPositive('batchSize', options.batchSize);
   const { predicted, actual, ...computed } = judged(data, options);

@@ -3,6 +3,7 @@ import type { DataSet } from './data-set.js';
 import type { EncodedData, Tokenizer } from './encode.js';
 import type { CausalData } from './encode-language.js';
 import type { LanguageSet } from './language.js';
+import type { MetricSet } from './task.js';
 
 /* Schemas of the values that this package's functions take. */
 
@@ -28,4 +29,10 @@ export const encodedRows = objectLike<EncodedData | CausalData>(
 export const aTokenizer = objectLike<Tokenizer>(
   "a tokenizer, e.g. a model's",
   ({ encode }) => typeof encode === 'function',
+);
+
+/** A schema for sets of metrics. */
+export const someMetrics = objectLike<MetricSet<never>>(
+  'metrics by name with the name of the primary one, e.g. of metricsFor',
+  ({ primary, metrics }) => typeof primary === 'string' && Object(metrics) === metrics,
 );

@@ -225,8 +225,8 @@ export interface StoredAdapter extends OutputMeaning {
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
   const { method, file, saved, source } = stored;
+  const read = method.fromFile({ ...file, sites: allSites(model) }); // first, because some variants have other modules
   const targetModules = modulesOf(file, model, source);
-  const read = method.fromFile({ ...file, sites: allSites(model) });
   const modulesToSave = stored.savedPaths.filter(
     (path) => !isInHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
   );

@@ -9,11 +9,11 @@ import {
   type CombinationOptions,
   type CombinationType,
 } from '../adapter/combination.js';
-import { describe, finite, integerFrom, parseOptions } from '../config.js';
+import { describe, integerFrom, parseOptions } from '../config.js';
 import { ConfigError, UnsupportedError } from '../errors.js';
 import { allSites } from '../contracts/model.js';
 import type { AdapterLayer, LoraFactors } from '../contracts/layer.js';
-import { anInteger, aText, aTextList } from '../kinds.js';
+import { anInteger, aNumberList, aText, aTextList } from '../kinds.js';
 import { createRng } from '../rng.js';
 import { loraAdapter, type ModuleFactors } from './convert.js';
 
@@ -55,7 +55,7 @@ const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 
 const entries = {
   adapters: v.pipe(aTextList, v.nonEmpty()),
-  weights: v.array(finite),
+  weights: aNumberList,
   adapterName: aText,
   combinationType: v.optional(v.picklist(combinationTypes), 'svd'),
   svdRank: v.optional(integerFrom(1)),
