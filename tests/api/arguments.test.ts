@@ -1,11 +1,14 @@
 import { rmSync } from 'node:fs';
 import { onWarning } from '@peftjs/core';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exported, folder, valid } from './valid-arguments.js';
 
 const offline = process.env.HF_HUB_OFFLINE;
-process.env.HF_HUB_OFFLINE = '1'; // a model that is not in memory is refused rather than downloaded
-const restoreWarnings = onWarning(() => undefined);
+let restoreWarnings = () => undefined as void;
+beforeAll(() => {
+  process.env.HF_HUB_OFFLINE = '1'; // a model that is not in memory is refused rather than downloaded
+  restoreWarnings = onWarning(() => undefined);
+});
 afterAll(() => {
   restoreWarnings();
   if (offline === undefined) delete process.env.HF_HUB_OFFLINE;
@@ -20,7 +23,7 @@ const wrongValues = () => [undefined, null, {}, [], 'text', 7];
 async function thrownBy(name: string, given: readonly unknown[]): Promise<unknown> {
   const called = exported[name] as (...all: unknown[]) => unknown;
   try {
-    const result = await (name === 'PeftError' ? Reflect.construct(called, given) : called(...given));
+    const result: unknown = await (name === 'PeftError' ? Reflect.construct(called, given) : called(...given));
     if (name === 'onWarning') (result as () => void)();
     await (result as Partial<Record<'dispose', () => unknown>> | undefined)?.dispose?.();
     return undefined;
@@ -31,7 +34,7 @@ async function thrownBy(name: string, given: readonly unknown[]): Promise<unknow
 
 /** Whether an error, if any, is one that a user can act on. */
 function isCoded(error: unknown): boolean {
-  return error === undefined || String((error as { code?: unknown } | null)?.code).startsWith('PEFT_');
+  return error === undefined || (error as { code?: string } | null)?.code?.startsWith('PEFT_') === true;
 }
 
 function shown(value: unknown): string {

@@ -23,8 +23,9 @@ addAdapter(peft, lora({ r: 2 }), { adapterName: 'second' });
 /** A call with arguments that the function's types forbid. */
 const calling =
   (called: unknown, ...given: readonly unknown[]) =>
-  async () =>
-    (called as (...all: readonly unknown[]) => unknown)(...given);
+  async () => {
+    await (called as (...all: readonly unknown[]) => unknown)(...given);
+  };
 
 const weighted = { adapters: ['default', 'second'], weights: [1, 1], adapterName: 'sum' };
 const training = { executor, epochs: 1, learningRate: 1e-3 };

@@ -141,7 +141,8 @@ export function describe(value: unknown): string {
   if (typeof value === 'string') return `'${shortened(value)}'`;
   if (value === undefined) return 'missing';
   if (typeof value === 'function') return 'a function';
-  if (typeof value !== 'object' || value === null) return String(value);
+  if (value === null) return 'null';
+  if (typeof value !== 'object') return (value as number | bigint | boolean | symbol).toString();
   if (Array.isArray(value)) return shortened(`[${value.slice(0, SHOWN).map(describeMember).join()}]`);
   const { name } = (value.constructor as { readonly name?: string } | undefined) ?? {};
   if (name !== undefined && name !== 'Object') return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;

@@ -27,14 +27,11 @@ export {
 export {
   aFunction,
   aList,
-  aMethodList,
   aModel,
   anInteger,
-  anyModel,
   anything,
   aRecord,
   aSignal,
-  aStorage,
   aText,
   aTextList,
   objectLike,
@@ -133,7 +130,7 @@ export {
   type TargetReport,
 } from './adapter/targets.js';
 export { biasLayer, fullLayer } from './adapter/layers.js';
-export { replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
+export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {
   baseParameters,
@@ -224,7 +221,7 @@ export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType } from './adapter/combination.js';
 export type { WeightedAdapterOptions } from './files/weighted.js';
-export { incompleteSave, writeFolder, type FolderFiles } from './storage.js';
+export { aStorage, incompleteSave, writeFolder, type FolderFiles } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';
 export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';
 export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';

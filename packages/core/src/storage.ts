@@ -1,6 +1,6 @@
 import { fileSource, type ByteSource } from '@peftjs/safetensors';
 import { assertArgument } from './config.js';
-import { objectLike } from './kinds.js';
+import { aMap, objectLike } from './kinds.js';
 import { CheckpointError, UnsupportedError } from './errors.js';
 
 /** A place where files are read and written, e.g. a disk, memory or a page's store. Paths use '/'. */
@@ -14,6 +14,13 @@ export interface Storage {
   /** Writes a whole file. Readers see either all of it or none. */
   write(path: string, bytes: Uint8Array): Promise<void>;
 }
+
+/** A schema for storages. */
+export const aStorage = objectLike<Storage>('a storage, e.g. memoryStorage()', {
+  read: 'function',
+  exists: 'function',
+  write: 'function',
+});
 
 /** Returns a storage on disk. It loads Node's file system when first used. @throws UnsupportedError outside Node. */
 export function diskStorage(): Storage {
@@ -43,8 +50,6 @@ export function diskStorage(): Storage {
     },
   };
 }
-
-const aMap = objectLike<Map<string, Uint8Array>>('a Map of bytes by path', (value) => value instanceof Map);
 
 /**
  * Returns a storage in memory, for pages and tests.

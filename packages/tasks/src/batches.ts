@@ -7,6 +7,7 @@ import {
   ConfigError,
   createRng,
   hostIntegers,
+  objectLike,
   parseOptions,
   type HostTensor,
   type HostTensors,
@@ -24,9 +25,8 @@ import {
   IGNORED,
   rowLength,
 } from './encode.js';
-import type { EvaluationOptions } from './evaluation.js';
-import { encodedRows, someMetrics } from './kinds.js';
 import { spreadRepeats } from './repeats.js';
+import { someMetrics } from './task.js';
 
 /**
  * Training rows are sorted by their length times a random number from [1 - JITTER, 1 + JITTER). Without this, long rows
@@ -38,6 +38,9 @@ const JITTER = 0.04;
 /** Encoded rows of any kind. */
 type AnyData = EncodedData<TaskKind> | CausalData;
 type AnyRow = EncodedRowsByKind[TaskKind] | CausalRow;
+
+/** A schema for encoded rows of any kind. */
+export const encodedRows = objectLike<AnyData>('encoded rows, e.g. of encodeRows', { kind: 'string', rows: 'list' });
 
 /**
  * The most held-out rows in a batch: a few rows of similar length need little padding. In one batch of 32 rows of RTE,
@@ -59,7 +62,7 @@ export const batchEntries = {
   padId: v.optional(anInteger),
   seed: anything,
   metrics: v.optional(someMetrics),
-} satisfies Record<keyof TrainingOptions | keyof EvaluationOptions, unknown>;
+} satisfies Record<keyof TrainingOptions | 'metrics', unknown>;
 
 /** Options of training batches. */
 export interface TrainingOptions extends BatchOptions {

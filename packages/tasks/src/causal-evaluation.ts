@@ -1,9 +1,8 @@
 import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
-import { batchEntries, batchesByLength, type BatchOptions } from './batches.js';
+import { batchEntries, batchesByLength, type BatchOptions, encodedRows } from './batches.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import { checkPositive } from './encode.js';
 import type { LabelledEvaluation } from './evaluation.js';
-import { encodedRows } from './kinds.js';
 
 /** Batches to evaluate a language model on. */
 export interface CausalEvaluation extends LabelledEvaluation {

@@ -1,5 +1,4 @@
-import { assertArgument, type DataKind } from '@peftjs/core/method';
-import { aDataSet } from './kinds.js';
+import { assertArgument, objectLike, type DataKind } from '@peftjs/core/method';
 
 /** Kinds whose rows have one label: a class or a number. */
 export type LabelKind = 'classification' | 'regression';
@@ -86,6 +85,13 @@ export interface DataSet<K extends TaskKind = TaskKind> {
   /** SHA-256, in hexadecimal, of the kind, the classes and the rows. */
   readonly fingerprint: string;
 }
+
+/** A schema for data sets. */
+export const aDataSet = objectLike<DataSet>('a data set, e.g. of createDataSet: await it', {
+  kind: 'string',
+  classes: 'list',
+  rows: 'list',
+});
 
 /** Creates a data set and computes the fingerprint of its content. */
 export async function createDataSet<K extends TaskKind>(content: Omit<DataSet<K>, 'fingerprint'>): Promise<DataSet<K>> {

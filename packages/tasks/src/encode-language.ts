@@ -12,8 +12,15 @@ import {
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 import { checkPositive, IGNORED } from './encode.js';
-import { aLanguageSet } from './kinds.js';
-import { isChatSet, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
+import {
+  aLanguageSet,
+  isChatSet,
+  type ChatRow,
+  type LanguageSet,
+  type Message,
+  type PromptRow,
+  type TextRow,
+} from './language.js';
 
 /** A tokenizer of a causal language model. */
 export interface CausalTokenizer {
@@ -29,10 +36,9 @@ export interface CausalTokenizer {
   readonly chatTemplate?: { readonly render: ChatTemplate } | undefined;
 }
 
-const aCausalTokenizer = objectLike<CausalTokenizer>(
-  "a tokenizer with tokenIds, e.g. a causal language model's",
-  ({ tokenIds }) => typeof tokenIds === 'function',
-);
+const aCausalTokenizer = objectLike<CausalTokenizer>("a tokenizer with tokenIds, e.g. a causal language model's", {
+  tokenIds: 'function',
+});
 
 /** Options of {@link encodeLanguage}. */
 export interface EncodeLanguageOptions {

@@ -1,6 +1,14 @@
-import { aList, anything, assertArgument, ConfigError, DataError, describe, parseOptions } from '@peftjs/core/method';
-import type { DataSet, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
-import { aDataSet, aTokenizer } from './kinds.js';
+import {
+  aList,
+  anything,
+  assertArgument,
+  ConfigError,
+  DataError,
+  describe,
+  objectLike,
+  parseOptions,
+} from '@peftjs/core/method';
+import { aDataSet, type DataSet, type RowsByKind, type TaggedRow, type TaskKind } from './data-set.js';
 
 /**
  * Which text of a pair that is too long is truncated: always the longer one at the moment, only the first, or only the
@@ -32,6 +40,8 @@ export interface Tokenizer {
   /** The truncations that `encode` supports. Default: only 'longest_first'. */
   readonly truncations?: readonly Truncation[];
 }
+
+const aTokenizer = objectLike<Tokenizer>("a tokenizer, e.g. a model's", { encode: 'function' });
 
 /** The tokens of a text. */
 export interface TokenIds {

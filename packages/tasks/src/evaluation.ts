@@ -1,10 +1,9 @@
 import type { Batch, EvaluationData, RowValue } from '@peftjs/core';
 import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
-import { batchEntries, type BatchOptions, batchesByLength } from './batches.js';
+import { batchEntries, type BatchOptions, batchesByLength, encodedRows } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
 import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
-import { encodedRows } from './kinds.js';
 import { type MetricSet, metricsFor } from './task.js';
 
 /** Options of {@link evaluationData}. */

@@ -1,4 +1,4 @@
-import { aList, assertArgument, aText, DataError } from '@peftjs/core/method';
+import { aList, assertArgument, aText, DataError, objectLike } from '@peftjs/core/method';
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
@@ -44,6 +44,12 @@ export interface LanguageSet {
   /** SHA-256, in hexadecimal, of the rows. */
   readonly fingerprint: string;
 }
+
+/** A schema for language sets. */
+export const aLanguageSet = objectLike<LanguageSet>('a language set, e.g. of languageSet: await it', {
+  name: 'string',
+  rows: 'list',
+});
 
 /** A training set and a development set for a causal language model. */
 export interface LanguageTask {

@@ -9,6 +9,7 @@ import {
   type Rng,
 } from '@peftjs/core/method';
 import {
+  aDataSet,
   createDataSet,
   type DataSet,
   type Row,
@@ -19,7 +20,6 @@ import {
 } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
 import { checkPositive } from './encode.js';
-import { aDataSet } from './kinds.js';
 import { type LanguageSet, languageSet } from './language.js';
 
 /**

@@ -1,4 +1,4 @@
-import { assertOneOf, ConfigError, didYouMean } from '@peftjs/core/method';
+import { assertOneOf, ConfigError, didYouMean, objectLike } from '@peftjs/core/method';
 import type { DataSet, TaskKind } from './data-set.js';
 import { entityF1, entityScores, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
@@ -78,6 +78,12 @@ export interface MetricSet<P = number> {
   /** The metrics by name. */
   readonly metrics: Readonly<Record<string, Metric<P>>>;
 }
+
+/** A schema for sets of metrics. */
+export const someMetrics = objectLike<MetricSet<never>>(
+  'metrics by name with the name of the primary one, e.g. of metricsFor',
+  { primary: 'string', metrics: 'object' },
+);
 
 type Metrics<P> = MetricSet<P>['metrics'];
 

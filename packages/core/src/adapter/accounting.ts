@@ -4,8 +4,8 @@ import type { AdapterContents } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';
-import { aPeftModel, aRecord, namedTensors } from '../kinds.js';
-import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
+import { aRecord, namedTensors } from '../kinds.js';
+import { aPeftModel, activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
 
 /** The number of parameters of a model with an adapter, by kind. */

@@ -4,7 +4,8 @@ import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { OutputMeaning } from '../head.js';
-import { aPeftModel } from '../kinds.js';
+import * as v from 'valibot';
+import { aModel, objectLike } from '../kinds.js';
 import type { TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
@@ -31,6 +32,16 @@ export interface PeftModel<C extends TargetConfig = TargetConfig> {
   /** Weights that replace the model's own while adapters are merged, by name. */
   mergedWeights: HostTensors;
 }
+
+/** A schema for models with adapters. */
+export const aPeftModel = objectLike<PeftModel>('a model with adapters, as attach returns', { adapters: 'map' });
+
+/** A schema for models with or without adapters. */
+export const anyModel = objectLike<Model | PeftModel>(
+  'a model of fromPretrained, or one with adapters, as attach returns',
+  {},
+  (value) => v.is(aPeftModel, value) || v.is(aModel, value),
+);
 
 /**
  * An adapter on a model: a method's layers with their values, and the modules that are trained in full. The meaning of

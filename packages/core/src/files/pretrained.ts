@@ -1,5 +1,6 @@
 import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
 import {
+  aPeftModel,
   adapterNamed,
   allLayers,
   fitLayers,
@@ -10,7 +11,7 @@ import {
 } from '../adapter/peft-model.js';
 import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
-import { diskStorage, writeFolder, type Storage } from '../storage.js';
+import { aStorage, diskStorage, writeFolder, type Storage } from '../storage.js';
 import {
   configFields,
   decodeConfig,
@@ -36,7 +37,7 @@ import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../he
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import * as v from 'valibot';
 import { assertArgument, parseOptions, warnOnce } from '../config.js';
-import { aMethodList, aModel, anInteger, aPeftModel, aStorage, aText, aTextList } from '../kinds.js';
+import { aMethodList, aModel, anInteger, aText, aTextList } from '../kinds.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
 import { adapterCard } from './model-card.js';

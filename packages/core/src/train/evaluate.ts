@@ -1,12 +1,12 @@
 import { activeParts, mixedParts, type ActiveParts } from '../adapter/active-parts.js';
-import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
+import { anyModel, adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
 import * as v from 'valibot';
 import { assertArgument, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
-import { aBatchList, aTextList, anyModel, anything, someEvaluationData } from '../kinds.js';
+import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';

@@ -51,7 +51,8 @@ export interface CompiledOptions {
 
 const aRuntime = objectLike<OrtRuntime>(
   "ONNX Runtime, e.g. await import('onnxruntime-web')",
-  ({ InferenceSession, Tensor }) => InferenceSession !== undefined && typeof Tensor === 'function',
+  { Tensor: 'function' },
+  ({ InferenceSession }) => (InferenceSession as unknown) !== undefined,
 );
 
 const entries = {

@@ -34,6 +34,7 @@ export interface OnnxFolderOptions extends ExportOptions {
 
 const aGraph = objectLike<object>(
   'the bytes of exportOnnx or the files of exportOnnxFiles: await them',
+  {},
   (value) => value instanceof Uint8Array || value instanceof Map,
 );
 
