@@ -13,6 +13,7 @@ const { cases } = readJson('weighted/expected.json') as {
       combination_type: CombinationType;
       density?: number;
       svd_rank?: number;
+      svd_clamp?: number;
       majority_sign_method?: 'total' | 'frequency';
     };
     logits: number[][];
@@ -29,7 +30,7 @@ describe("PEFT's weighted adapters", () => {
   });
 
   it.each(cases)('have the same logits here: $adapters by $weights, $options', async (golden) => {
-    const { combination_type, svd_rank, density, majority_sign_method } = golden.options;
+    const { combination_type, svd_rank, svd_clamp, density, majority_sign_method } = golden.options;
     const adapterName = `combined-${cases.indexOf(golden)}`;
     addWeightedAdapter(peft, {
       adapters: golden.adapters,
@@ -37,6 +38,7 @@ describe("PEFT's weighted adapters", () => {
       adapterName,
       combinationType: combination_type,
       ...(svd_rank !== undefined && { svdRank: svd_rank }),
+      ...(svd_clamp !== undefined && { svdClamp: svd_clamp }),
       ...(density !== undefined && { density }),
       ...(majority_sign_method && { majoritySignMethod: majority_sign_method }),
     });

@@ -13,6 +13,7 @@ let warn: Warn = (message) => {
  * handler
  */
 export function onWarning(handler: Warn): () => void {
+  assertArgument('handler', handler, v.function());
   const before = { warn, warned };
   warn = handler;
   warned = new Set();
@@ -87,7 +88,7 @@ export function parseOptions<const S extends v.ObjectEntries>(
   assertKnownOptions(owner, input, Object.keys(entries));
   const result = v.safeParse(v.object(entries), input);
   if (result.success) return result.output;
-  const [issue] = result.issues;
+  const issue = reported(entries, result.issues[0]);
   const path = v.getDotPath(issue) ?? '';
   if (issue.expected === 'never') {
     throw new ConfigError(`${owner}: option '${path}' is unknown${issue.message}`, path);
@@ -96,12 +97,37 @@ export function parseOptions<const S extends v.ObjectEntries>(
   throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
 }
 
+/** Returns what an issue with a missing field is by the field's own schema: that of the object says only its name. */
+function reported(entries: v.ObjectEntries, issue: v.BaseIssue<unknown>): v.BaseIssue<unknown> {
+  const { input, path } = issue;
+  const entry = input === undefined ? entries[String(path?.[0].key)] : undefined;
+  const [own] = (entry && v.safeParse(entry, undefined).issues) ?? [];
+  return own && path ? { ...own, path } : issue;
+}
+
+/**
+ * Checks an argument with a schema.
+ * @param name the argument's name
+ * @throws ConfigError whose `path` is the name.
+ */
+export function assertArgument(name: string, value: unknown, schema: v.GenericSchema | FieldsSchema): void {
+  const result = v.safeParse(schema, value);
+  if (result.success) return;
+  const issue = 'entries' in schema ? reported(schema.entries, result.issues[0]) : result.issues[0];
+  const path = [name, ...(issue.path ?? []).map(({ key }) => String(key))].join('.');
+  throw new ConfigError(`${path} is ${describe(issue.input)}; ${expectation(issue)}`, path);
+}
+
+/** A schema of an object's fields, which ignores other fields. */
+type FieldsSchema = v.ObjectSchema<v.ObjectEntries, undefined>;
+
 /** Returns the names of a closed list that an issue quotes. */
 function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
   return [...(expected ?? '').matchAll(/"([^"]*)"/g)].map(([, name]) => name ?? '');
 }
 
 function expectation(issue: v.BaseIssue<unknown>): string {
+  if (issue.type === 'custom') return `expected ${issue.message}`;
   return issue.expected === null
     ? issue.message
     : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
@@ -110,11 +136,27 @@ function expectation(issue: v.BaseIssue<unknown>): string {
 /** The number of characters of a value that a message shows. */
 const SHOWN = 80;
 
-/** Formats a value for an error message. */
+/** Formats a value for an error message, in one line. Of an object it shows the first members only. */
 export function describe(value: unknown): string {
-  if (typeof value === 'string') return value.length > SHOWN ? `'${value.slice(0, SHOWN)}..'` : `'${value}'`;
+  if (typeof value === 'string') return `'${shortened(value)}'`;
   if (value === undefined) return 'missing';
   if (typeof value === 'function') return 'a function';
-  if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'symbol') return value.toString();
-  return JSON.stringify(value).slice(0, SHOWN);
+  if (value === null) return 'null';
+  if (typeof value !== 'object') return (value as number | bigint | boolean | symbol).toString();
+  if (Array.isArray(value)) return shortened(`[${value.slice(0, SHOWN).map(describeMember).join()}]`);
+  const { name } = (value.constructor as { readonly name?: string } | undefined) ?? {};
+  if (name !== undefined && name !== 'Object') return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
+  const members = Object.entries(value).slice(0, SHOWN);
+  return shortened(`{${members.map(([key, member]) => `"${key}":${describeMember(member)}`).join()}}`);
+}
+
+function shortened(text: string): string {
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}..` : text;
+}
+
+/** Formats what an object holds. It does not go deeper: a model may hold gigabytes, or itself. */
+function describeMember(member: unknown): string {
+  if (typeof member === 'string') return JSON.stringify(shortened(member));
+  if (Array.isArray(member)) return member.length === 0 ? '[]' : '[..]';
+  return typeof member === 'object' && member !== null ? '{..}' : describe(member);
 }

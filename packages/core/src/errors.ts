@@ -8,11 +8,11 @@ export class PeftError extends Error {
   /** The field, tensor, module or file at fault. */
   readonly path: string | undefined;
 
-  constructor(code: string, message: string, at: { path?: string | undefined; cause?: unknown } = {}) {
-    super(message, at.cause === undefined ? undefined : { cause: at.cause });
+  constructor(code: string, message: string, at?: { path?: string | undefined; cause?: unknown }) {
+    super(message, at?.cause === undefined ? undefined : { cause: at.cause });
     this.name = new.target.name;
     this.code = code;
-    this.path = at.path;
+    this.path = at?.path;
   }
 }
 

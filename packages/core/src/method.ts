@@ -11,6 +11,7 @@ export {
   UnsupportedError,
 } from './errors.js';
 export {
+  assertArgument,
   assertKnownOptions,
   assertOneOf,
   describe,
@@ -23,6 +24,18 @@ export {
   warnOnce,
   type Warn,
 } from './config.js';
+export {
+  aFunction,
+  aList,
+  aModel,
+  anInteger,
+  anything,
+  aRecord,
+  aSignal,
+  aText,
+  aTextList,
+  objectLike,
+} from './kinds.js';
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
@@ -125,7 +138,7 @@ export {
   type TargetReport,
 } from './adapter/targets.js';
 export { biasLayer, fullLayer } from './adapter/layers.js';
-export { replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
+export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {
   baseParameters,
@@ -215,10 +228,11 @@ export { ADAPTER_METHOD } from './files/adapter-tensors.js';
 export { taskIn } from './files/adapter-config.js';
 export type { ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
-export type { CombinationType, WeightedAdapterOptions } from './files/weighted.js';
+export type { CombinationType } from './adapter/combination.js';
+export type { WeightedAdapterOptions } from './files/weighted.js';
 export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
 export { UNFINISHED_FILE } from './disk/files.js';
-export { incompleteSave, writeFolders, type FolderFiles, type StoredFile } from './storage.js';
+export { aStorage, incompleteSave, writeFolders, type FolderFiles, type StoredFile } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';
 export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';
 export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';

@@ -1,5 +1,7 @@
 import type { ByteSource } from '@peftjs/safetensors';
+import { assertArgument } from './config.js';
 import { CheckpointError } from './errors.js';
+import { aMap, objectLike } from './kinds.js';
 
 /** A place where files are read and written, e.g. a disk, memory or a page's store. Paths use '/'. */
 export interface Storage {
@@ -34,11 +36,19 @@ export interface StoredFile {
   readonly bytes: Uint8Array;
 }
 
+/** A schema for storages. */
+export const aStorage = objectLike<Storage>('a storage, e.g. memoryStorage()', {
+  read: 'function',
+  exists: 'function',
+  write: 'function',
+});
+
 /**
  * Returns a storage in memory, for pages and tests.
  * @param files the files, by path
  */
 export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & { files: Map<string, Uint8Array> } {
+  assertArgument('files', files, aMap);
   return {
     files,
     read(path) {

@@ -109,6 +109,9 @@ export function tensorsAt<T, const K extends string>(
 }
 
 function checked(tensor: HostTensor): HostTensor {
+  if (!ArrayBuffer.isView(tensor.data) || !Array.isArray(tensor.shape)) {
+    throw new ShapeError('a tensor needs a typed array and a shape, e.g. new Float32Array(6) and [2, 3]');
+  }
   if (tensor.data.length !== sizeOf(tensor.shape)) {
     throw new ShapeError(
       `shape [${tensor.shape.join(', ')}] needs ${sizeOf(tensor.shape)} values, got ${tensor.data.length}`,

@@ -1,4 +1,4 @@
-export { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
+export { fromPretrained, pretrainedOptionNames, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 export type { WeightDtype } from './checkpoint.js';
 export type { EmbeddingModule, Pooling, PoolingMode } from './pooling.js';
 export type { Prompts } from './transformers/sentence-transformers.js';

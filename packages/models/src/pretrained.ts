@@ -1,5 +1,8 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
+  aFunction,
+  aList,
+  anything,
   assertLabelNames,
   ConfigError,
   createRng,
@@ -17,6 +20,7 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import type { Tensor } from '@tensorflow/tfjs';
+import * as v from 'valibot';
 import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
 import { freeMemory, modelFolder, type LoadProgress } from './folder.js';
@@ -24,7 +28,7 @@ import { shown } from './json.js';
 import { parsedDtype, type Checkpoint, type WeightDtype } from './checkpoint.js';
 import { modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
 import type { Prompts } from './transformers/sentence-transformers.js';
-import { locate, type SourceOptions } from './source.js';
+import { locate, sourceEntries, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** A pretrained network with a head for a task, and its tokenizer. */
@@ -92,6 +96,22 @@ export interface PretrainedOptions extends SourceOptions {
   readonly dtype?: WeightDtype;
 }
 
+const entries = {
+  ...sourceEntries,
+  task: anything,
+  numLabels: anything,
+  labels: v.optional(aList),
+  problemType: anything,
+  pooling: anything,
+  normalize: anything,
+  onProgress: v.optional(aFunction),
+  memoryLimit: anything,
+  dtype: anything,
+} satisfies Record<keyof PretrainedOptions, unknown>;
+
+/** The names of the options of `fromPretrained`. */
+export const pretrainedOptionNames: readonly string[] = Object.keys(entries);
+
 const HEAD_STD = 0.02;
 const DEFAULT_LABELS = 2;
 const MAX_LABELS = 100_000;
@@ -117,6 +137,7 @@ const TASKS: readonly Task[] = ['sequence-classification', 'token-classification
  * const embedder = await fromPretrained('sentence-transformers/all-MiniLM-L6-v2', { task: 'feature-extraction' });
  */
 export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
+  parseOptions('fromPretrained', entries, options);
   const { onProgress } = options;
   const wanted = parsedTask(options);
   const dtype = parsedDtype(options.dtype);

@@ -1,5 +1,15 @@
 import { diskStorage, type Storage } from '@peftjs/core';
-import { ADAPTER_CONFIG, CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import {
+  ADAPTER_CONFIG,
+  aFunction,
+  aList,
+  anything,
+  aStorage,
+  CheckpointError,
+  ConfigError,
+  UnsupportedError,
+} from '@peftjs/core/method';
+import * as v from 'valibot';
 import type { CheckpointFormat } from './checkpoint.js';
 import { joined } from './folder.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
@@ -34,6 +44,23 @@ export interface SourceOptions extends HubOptions {
    */
   readonly formats?: readonly CheckpointFormat[];
 }
+
+/** The fields of `SourceOptions`. Those of the hub are checked before a download. */
+export const sourceEntries = {
+  storage: v.optional(aStorage),
+  resolvePackage: v.optional(aFunction),
+  subfolder: anything,
+  modelTypes: anything,
+  formats: v.optional(aList),
+  revision: anything,
+  cacheDir: anything,
+  cache_dir: anything,
+  localFilesOnly: anything,
+  local_files_only: anything,
+  hubUrl: anything,
+  progressCallback: v.optional(aFunction),
+  progress_callback: v.optional(aFunction),
+} satisfies Record<keyof SourceOptions, unknown>;
 
 /** The location and format of a model. */
 interface Location {

@@ -1,5 +1,5 @@
 import type { Executor } from '@peftjs/core';
-import { ConfigError, type PeftMethod } from '@peftjs/core/method';
+import { aRecord, assertArgument, ConfigError, type PeftMethod } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import {
   pipeline as openPipeline,
@@ -37,8 +37,10 @@ export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'
 export async function pipeline<T extends keyof Pipelines>(
   task: T,
   source: PipelineSource,
-  { methods = [], executor = usualExecutor(), ...options }: PipelineOptions = {},
+  given: PipelineOptions = {},
 ): Promise<Pipelines[T]> {
+  assertArgument('options', given, aRecord);
+  const { methods = [], executor = usualExecutor(), ...options } = given;
   return openPipeline(task, source, { ...options, methods: withOurs(methods), executor });
 }
 

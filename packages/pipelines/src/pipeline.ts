@@ -9,7 +9,7 @@ import {
   type PeftMethod,
   type Task,
 } from '@peftjs/core/method';
-import type { PretrainedOptions, Tokenizer } from '@peftjs/models';
+import { pretrainedOptionNames, type PretrainedOptions, type Tokenizer } from '@peftjs/models';
 import * as v from 'valibot';
 import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';
 import { openInference, type Inference } from './inference.js';
@@ -96,28 +96,7 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
 };
 
 const PIPELINE_OPTIONS = ['methods', 'executor', 'model', 'adapters', 'tokenizer', 'maxTokens', 'batchSize'];
-const LOADING_OPTIONS = [
-  'storage',
-  'resolvePackage',
-  'subfolder',
-  'modelTypes',
-  'formats',
-  'revision',
-  'cacheDir',
-  'cache_dir',
-  'localFilesOnly',
-  'local_files_only',
-  'hubUrl',
-  'progressCallback',
-  'progress_callback',
-  'labels',
-  'problemType',
-  'pooling',
-  'normalize',
-  'onProgress',
-  'memoryLimit',
-  'dtype',
-];
+const LOADING_OPTIONS = pretrainedOptionNames.filter((name) => name !== 'task' && name !== 'numLabels');
 
 const settings = {
   adapters: v.optional(v.record(v.string(), v.string()), {}),

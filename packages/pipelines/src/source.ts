@@ -2,6 +2,8 @@ import { loadAdapter, loadPretrained, type Model, type PeftModel } from '@peftjs
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
+  assertArgument,
+  aStorage,
   CheckpointError,
   ConfigError,
   describe,
@@ -23,6 +25,7 @@ import {
   type Tokenizer,
 } from '@peftjs/models';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
+import * as v from 'valibot';
 import type { LoadedModel } from './inference.js';
 
 /**
@@ -105,6 +108,7 @@ async function namedAdapters(adapters: SourceSettings['adapters'], loading: Pret
 /** Finds the adapter in a folder or on the hub; undefined if there is none. @throws ConfigError for an empty source. */
 async function adapterIn(name: string, source: string, loading: PretrainedOptions): Promise<Found | undefined> {
   if (source === '') throw notASource(source);
+  assertArgument('storage', loading.storage, v.optional(aStorage));
   const { path: top, storage } = await openFolder(source, loading);
   const path = loading.subfolder ? `${top}/${loading.subfolder}` : top;
   if (!(await storage.exists(`${path}/${ADAPTER_CONFIG}`))) return undefined;

@@ -72,7 +72,7 @@ export async function write(inference: Inference, input: unknown, options: unkno
   const results: unknown[] = [];
   for (const [index, prompt] of prompts.entries()) {
     const model = inference.model(typeof choice === 'object' ? choice[index] : choice);
-    const generator = openGenerator(model, inference); // uses the adapters' current values
+    const generator = openGenerator(model, { executor: inference.executor }); // uses the adapters' current values
     try {
       results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);
     } finally {

@@ -1,5 +1,18 @@
 import { hostTensor, type Batch, type InputBatch, type TrainingData } from '@peftjs/core';
-import { ConfigError, createRng, hostIntegers, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import {
+  aList,
+  anInteger,
+  anything,
+  assertArgument,
+  ConfigError,
+  createRng,
+  hostIntegers,
+  objectLike,
+  parseOptions,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core/method';
+import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import {
@@ -13,6 +26,7 @@ import {
   rowLength,
 } from './encode.js';
 import { spreadRepeats } from './repeats.js';
+import { someMetrics } from './task.js';
 
 /**
  * Training rows are sorted by their length times a random number from [1 - JITTER, 1 + JITTER). Without this, long rows
@@ -24,6 +38,9 @@ const JITTER = 0.04;
 /** Encoded rows of any kind. */
 type AnyData = EncodedData<TaskKind> | CausalData;
 type AnyRow = EncodedRowsByKind[TaskKind] | CausalRow;
+
+/** A schema for encoded rows of any kind. */
+export const encodedRows = objectLike<AnyData>('encoded rows, e.g. of encodeRows', { kind: 'string', rows: 'list' });
 
 /**
  * The most held-out rows in a batch: a few rows of similar length need little padding. In one batch of 32 rows of RTE,
@@ -39,6 +56,14 @@ export interface BatchOptions {
   readonly padId?: number | undefined;
 }
 
+/** The options of training and evaluation batches together, so that both can be made with the same ones. */
+export const batchEntries = {
+  batchSize: anything,
+  padId: v.optional(anInteger),
+  seed: anything,
+  metrics: v.optional(someMetrics),
+} satisfies Record<keyof TrainingOptions | 'metrics', unknown>;
+
 /** Options of training batches. */
 export interface TrainingOptions extends BatchOptions {
   /** The seed of the order of rows and batches. */
@@ -52,6 +77,8 @@ export interface TrainingOptions extends BatchOptions {
  * @throws ConfigError for an impossible option.
  */
 export function trainingData(data: AnyData, options: TrainingOptions): TrainingData {
+  assertArgument('data', data, encodedRows);
+  parseOptions('trainingData', { ...batchEntries, seed: anInteger }, options);
   checkPositive('batchSize', options.batchSize);
   return trainingOn([...data.rows.keys()], data, options);
 }
@@ -174,6 +201,8 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
  * @throws ConfigError for an impossible option.
  */
 export function inputBatches(texts: readonly EncodedText[], options: BatchOptions): InputBatch[] {
+  assertArgument('texts', texts, aList);
+  parseOptions('inputBatches', batchEntries, options);
   const { batchSize, padId = 0 } = options;
   checkPositive('batchSize', batchSize);
   const lengthOfText = (text: number): number => texts[text]?.ids.length ?? 0;

@@ -1,5 +1,5 @@
-import { ShapeError } from '@peftjs/core/method';
-import { batchesByLength, type BatchOptions } from './batches.js';
+import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
+import { batchEntries, batchesByLength, type BatchOptions, encodedRows } from './batches.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import { checkPositive } from './encode.js';
 import type { LabelledEvaluation } from './evaluation.js';
@@ -22,6 +22,8 @@ export interface CausalEvaluation extends LabelledEvaluation {
  * @throws ConfigError for an impossible option.
  */
 export function causalEvaluation(data: CausalData, options: BatchOptions): CausalEvaluation {
+  assertArgument('data', data, encodedRows);
+  parseOptions('causalEvaluation', batchEntries, options);
   checkPositive('batchSize', options.batchSize);
   const batches = batchesByLength(data.rows.keys(), data, options);
   const padded = new Map(

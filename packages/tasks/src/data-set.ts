@@ -1,4 +1,4 @@
-import type { DataKind } from '@peftjs/core/method';
+import { assertArgument, objectLike, type DataKind } from '@peftjs/core/method';
 
 /** Kinds whose rows have one label: a class or a number. */
 export type LabelKind = 'classification' | 'regression';
@@ -86,8 +86,16 @@ export interface DataSet<K extends TaskKind = TaskKind> {
   readonly fingerprint: string;
 }
 
+/** A schema for data sets. */
+export const aDataSet = objectLike<DataSet>('a data set, e.g. of createDataSet: await it', {
+  kind: 'string',
+  classes: 'list',
+  rows: 'list',
+});
+
 /** Creates a data set and computes the fingerprint of its content. */
 export async function createDataSet<K extends TaskKind>(content: Omit<DataSet<K>, 'fingerprint'>): Promise<DataSet<K>> {
+  assertArgument('content', content, aDataSet);
   const { kind, classes, rows } = content;
   return { ...content, fingerprint: await fingerprintOf([kind, classes, rows.length], rows.map(entryOf)) };
 }

@@ -1,6 +1,27 @@
-import { ConfigError, conversationProblem, DataError, warnOnce, type ChatTool } from '@peftjs/core/method';
+import {
+  aFunction,
+  anything,
+  aRecord,
+  assertArgument,
+  ConfigError,
+  conversationProblem,
+  DataError,
+  objectLike,
+  parseOptions,
+  warnOnce,
+  type ChatTool,
+} from '@peftjs/core/method';
+import * as v from 'valibot';
 import { checkPositive, IGNORED } from './encode.js';
-import { isChatSet, type ChatRow, type LanguageSet, type Message, type PromptRow, type TextRow } from './language.js';
+import {
+  aLanguageSet,
+  isChatSet,
+  type ChatRow,
+  type LanguageSet,
+  type Message,
+  type PromptRow,
+  type TextRow,
+} from './language.js';
 
 /** A tokenizer of a causal language model. */
 export interface CausalTokenizer {
@@ -15,6 +36,10 @@ export interface CausalTokenizer {
   /** The model's chat template, if it has one. */
   readonly chatTemplate?: { readonly render: ChatTemplate } | undefined;
 }
+
+const aCausalTokenizer = objectLike<CausalTokenizer>("a tokenizer with tokenIds, e.g. a causal language model's", {
+  tokenIds: 'function',
+});
 
 /** Options of {@link encodeLanguage}. */
 export interface EncodeLanguageOptions {
@@ -39,6 +64,9 @@ export function encodeLanguage(
   tokenizer: CausalTokenizer,
   options: EncodeLanguageOptions,
 ): CausalData {
+  assertArgument('set', set, aLanguageSet);
+  assertArgument('tokenizer', tokenizer, aCausalTokenizer);
+  parseOptions('encodeLanguage', { maxTokens: anything, template: v.optional(aFunction) }, options);
   const { maxTokens } = options;
   checkPositive('maxTokens', maxTokens);
   if (maxTokens === 1)
@@ -202,6 +230,7 @@ interface Segment {
  * @throws DataError for a conversation with tools or tool calls, and for anything else than messages.
  */
 export const chatML: ChatTemplate = (messages, options) => {
+  assertArgument('options', options, aRecord);
   const problem = conversationProblem(messages);
   if (problem !== undefined) throw new DataError(`ChatML: ${problem}`, 'messages');
   const { addGenerationPrompt, tools } = { ...options };

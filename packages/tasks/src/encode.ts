@@ -1,5 +1,14 @@
-import { ConfigError, DataError } from '@peftjs/core/method';
-import type { DataSet, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
+import {
+  aList,
+  anything,
+  assertArgument,
+  ConfigError,
+  DataError,
+  describe,
+  objectLike,
+  parseOptions,
+} from '@peftjs/core/method';
+import { aDataSet, type DataSet, type RowsByKind, type TaggedRow, type TaskKind } from './data-set.js';
 
 /**
  * Which text of a pair that is too long is truncated: always the longer one at the moment, only the first, or only the
@@ -15,6 +24,8 @@ export interface EncodeOptions {
   readonly truncation?: Truncation | undefined;
 }
 
+const entries = { maxTokens: anything, truncation: anything } satisfies Record<keyof EncodeOptions, unknown>;
+
 /** Turns a text, or a pair of texts, into token ids, including special tokens. */
 export interface Tokenizer {
   /**
@@ -29,6 +40,8 @@ export interface Tokenizer {
   /** The truncations that `encode` supports. Default: only 'longest_first'. */
   readonly truncations?: readonly Truncation[];
 }
+
+const aTokenizer = objectLike<Tokenizer>("a tokenizer, e.g. a model's", { encode: 'function' });
 
 /** The tokens of a text. */
 export interface TokenIds {
@@ -124,7 +137,7 @@ export interface EncodedData<K extends TaskKind = TaskKind> {
 /** @throws ConfigError unless `value` is a positive integer. */
 export function checkPositive(name: string, value: number): void {
   if (Number.isInteger(value) && value >= 1) return;
-  throw new ConfigError(`expected ${name} to be a positive integer, got ${value}`, name);
+  throw new ConfigError(`expected ${name} to be a positive integer, got ${describe(value)}`, name);
 }
 
 /**
@@ -139,6 +152,9 @@ export function encodeRows<K extends TaskKind>(
   tokenizer: Tokenizer,
   options: EncodeOptions,
 ): EncodedData<K> {
+  assertArgument('dataSet', dataSet, aDataSet);
+  assertArgument('tokenizer', tokenizer, aTokenizer);
+  parseOptions('encodeRows', entries, options);
   const { maxTokens, truncation = 'longest_first' } = options;
   checkPositive('maxTokens', maxTokens);
   checkTruncation(truncation, dataSet, tokenizer);
@@ -162,8 +178,12 @@ export function encodeRows<K extends TaskKind>(
 export function encodeTexts(
   texts: readonly (string | readonly [text: string, pair: string])[],
   tokenizer: Tokenizer,
-  { maxTokens }: Pick<EncodeOptions, 'maxTokens'>,
+  options: Pick<EncodeOptions, 'maxTokens'>,
 ): EncodedText[] {
+  assertArgument('texts', texts, aList);
+  assertArgument('tokenizer', tokenizer, aTokenizer);
+  parseOptions('encodeTexts', entries, options);
+  const { maxTokens } = options;
   checkPositive('maxTokens', maxTokens);
   const encoder = { dataSet: { name: 'texts' }, tokenizer, limits: { maxTokens } };
   return texts.map((one, index) => {

@@ -1,6 +1,6 @@
 import type { Batch, EvaluationData, RowValue } from '@peftjs/core';
-import { ShapeError } from '@peftjs/core/method';
-import { type BatchOptions, batchesByLength } from './batches.js';
+import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
+import { batchEntries, type BatchOptions, batchesByLength, encodedRows } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
 import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
@@ -32,6 +32,8 @@ export function evaluationData(data: EncodedData<LabelledKind>, options: Evaluat
 /** The same for data of any kind; batches of pairs and triplets have no labels. */
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
+  assertArgument('data', data, encodedRows);
+  parseOptions('evaluationData', batchEntries, options);
   const { metrics = metricsFor(data.kind, data.classes) } = options;
   checkPositive('batchSize', options.batchSize);
   const { predicted, actual, ...computed } = judged(data, options);

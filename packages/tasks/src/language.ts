@@ -1,4 +1,14 @@
-import { DataError, messageProblem, toolsProblem, type ChatMessage, type ChatTool } from '@peftjs/core/method';
+import {
+  aList,
+  assertArgument,
+  aText,
+  DataError,
+  messageProblem,
+  objectLike,
+  toolsProblem,
+  type ChatMessage,
+  type ChatTool,
+} from '@peftjs/core/method';
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
@@ -44,6 +54,12 @@ export interface LanguageSet {
   /** SHA-256, in hexadecimal, of the rows. */
   readonly fingerprint: string;
 }
+
+/** A schema for language sets. */
+export const aLanguageSet = objectLike<LanguageSet>('a language set, e.g. of languageSet: await it', {
+  name: 'string',
+  rows: 'list',
+});
 
 /** A training set and a development set for a causal language model. */
 export interface LanguageTask {
@@ -95,6 +111,8 @@ export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOpt
 
 /** Creates a language set and computes the fingerprint of its rows. */
 export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
+  assertArgument('name', name, aText);
+  assertArgument('rows', rows, aList);
   return { name, rows, fingerprint: await fingerprintOf(['causal-lm', rows.length], rows) };
 }
 

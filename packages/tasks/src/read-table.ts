@@ -1,5 +1,14 @@
 import { PeftError, type Storage } from '@peftjs/core';
-import { assertKnownOptions, assertOneOf, CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import {
+  assertArgument,
+  assertKnownOptions,
+  assertOneOf,
+  aStorage,
+  aText,
+  CheckpointError,
+  ConfigError,
+  DataError,
+} from '@peftjs/core/method';
 import {
   assertColumnOptions,
   assertRecords,
@@ -174,6 +183,8 @@ function checkTexts(
 
 /** Reads the bytes of a file. @throws DataError when it is missing. */
 export async function readBytes(storage: Storage, path: string): Promise<Uint8Array> {
+  assertArgument('path', path, aText);
+  assertArgument('storage', storage, aStorage);
   try {
     return await storage.read(path);
   } catch (cause) {

@@ -1,5 +1,15 @@
-import { ConfigError, createRng, DataError, type Rng } from '@peftjs/core/method';
 import {
+  anInteger,
+  anything,
+  assertArgument,
+  ConfigError,
+  createRng,
+  DataError,
+  parseOptions,
+  type Rng,
+} from '@peftjs/core/method';
+import {
+  aDataSet,
   createDataSet,
   type DataSet,
   type Row,
@@ -47,8 +57,11 @@ export interface SelectionSplit<K extends TaskKind = TaskKind> {
  */
 export async function splitSelection<K extends TaskKind>(
   dataSet: DataSet<K>,
-  { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
+  options: { readonly share?: number | undefined; readonly seed: number },
 ): Promise<SelectionSplit<K>> {
+  assertArgument('dataSet', dataSet, aDataSet);
+  parseOptions('splitSelection', { share: anything, seed: anInteger }, options);
+  const { share = 0.1, seed } = options;
   const { train, aside } = await setAside(dataSet, 'selection', share, createRng(seed).fork('selection'));
   return { train, selection: aside };
 }

@@ -1,4 +1,4 @@
-import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { assertOneOf, ConfigError, didYouMean, objectLike } from '@peftjs/core/method';
 import type { DataSet, TaskKind } from './data-set.js';
 import { entityF1, entityScores, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
@@ -79,6 +79,12 @@ export interface MetricSet<P = number> {
   readonly metrics: Readonly<Record<string, Metric<P>>>;
 }
 
+/** A schema for sets of metrics. */
+export const someMetrics = objectLike<MetricSet<never>>(
+  'metrics by name with the name of the primary one, e.g. of metricsFor',
+  { primary: 'string', metrics: 'object' },
+);
+
 type Metrics<P> = MetricSet<P>['metrics'];
 
 const ofClasses: Metrics<number> = { accuracy, macroF1, f1: (a, b) => f1(a, b), matthewsCorrelation };
@@ -118,6 +124,7 @@ export function metricsFor<K extends TaskKind>(
   kind: K,
   classes: readonly string[] = [],
 ): MetricSet<PredictionsByKind[K]> {
+  assertOneOf('kind', kind, Object.keys(metricSets));
   return metricSets[kind](classes);
 }
 

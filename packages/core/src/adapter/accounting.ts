@@ -1,9 +1,11 @@
+import { assertArgument } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { AdapterContents } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';
-import { activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
+import { aRecord, namedTensors } from '../kinds.js';
+import { aPeftModel, activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
 import { rankCost } from './budget.js';
 
@@ -24,13 +26,12 @@ export interface ParameterCount {
  * active.
  */
 export function countParameters(peft: PeftModel): ParameterCount {
-  const { model } = peft;
   const adapter = activeAdapter(peft);
   return {
     trainable: trainableOf(adapter.layers),
     saved: trainableOf(adapter.saved),
     stored: storedParameters(adapter.layers, adapter.values),
-    base: baseParameters(model),
+    base: baseParameters(peft.model),
   };
 }
 
@@ -70,6 +71,8 @@ function sharedParameters(layers: readonly AdapterLayer[]): number {
 
 /** Returns the number of ranks alive by module path, for layers that have ranks. */
 export function activeRanks(layers: AdapterLayers, values: HostTensors): Record<string, number> {
+  assertArgument('layers', layers, aRecord);
+  assertArgument('values', values, namedTensors);
   const ranks: Record<string, number> = {};
   for (const [path, layer] of Object.entries(layers)) {
     const rank = layer.rank?.(valuesOf(layer, values));
@@ -145,6 +148,7 @@ export interface ModelStatus {
  * merged and enabled are set for all modules at once.
  */
 export function layerStatus(peft: PeftModel): LayerStatus[] {
+  assertArgument('peft', peft, aPeftModel);
   const adapters = [...peft.adapters.values()];
   return allSites(peft.model).flatMap(({ path, kind }) => {
     const own = adapters.filter(({ layers }) => path in layers);
@@ -165,6 +169,7 @@ export function layerStatus(peft: PeftModel): LayerStatus[] {
 
 /** Returns the state of the model and its adapters as a whole. */
 export function modelStatus(peft: PeftModel): ModelStatus {
+  assertArgument('peft', peft, aPeftModel);
   const { model, enabled, adapters, active, merged } = peft;
   const { trainable, saved } = active.length > 0 ? countParameters(peft) : { trainable: 0, saved: 0 };
   return {

@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
+import { assertArgument } from '../config.js';
 import { ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
 import { hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { frozenModule } from './attach.js';
-import { adapterNamed, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
+import { anyModel, adapterNamed, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { Site } from '../contracts/site.js';
 import * as nn from '../nn/index.js';
 import { lowRankLayer } from './layers.js';
@@ -25,9 +26,10 @@ export interface ActiveParts {
  * adapters are disabled. Merged adapters are in the weights; with none merged, the model is `peft.model` itself.
  * Modules trained in full are those of the first active adapter. While the same adapters are active, this returns the
  * same objects, so that nothing is compiled again.
- * @throws ConfigError when two active adapters replace the same module.
+ * @throws ConfigError for a value that is no model, and when two active adapters replace the same module.
  */
 export function activeParts(peft: PeftModel | Model): ActiveParts {
+  assertArgument('model', peft, anyModel);
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
   if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
   const active = peft.active.map((name) => adapterNamed(peft, name));

@@ -1,12 +1,14 @@
-import { warnOnce } from '../config.js';
+import * as v from 'valibot';
+import { assertArgument, parseOptions, warnOnce } from '../config.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, FrozenModule } from '../contracts/layer.js';
 import type { ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
+import { aFunction, aTextList } from '../kinds.js';
 import { activeParts, inOrder, layerParts, savedParts, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
-import { adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
+import { aPeftModel, adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from './factors.js';
 import { isQuantized } from '../quantized.js';
 import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
@@ -23,6 +25,7 @@ export function addAdapter<C extends TargetConfig>(
   configured: ConfiguredMethod<C>,
   options: AttachOptions & Required<Pick<AttachOptions, 'adapterName'>>,
 ): void {
+  assertArgument('peft', peft, aPeftModel);
   insertAdapter(peft, newAdapter(peft.model, configured, { seed: peft.seed, ...options }));
 }
 
@@ -44,6 +47,7 @@ export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: 
  * @throws ConfigError for an unknown name, or when two of them train the same module in full or its bias.
  */
 export function setAdapter(peft: PeftModel, names: string | readonly string[]): void {
+  assertArgument('names', names, v.union([v.string(), aTextList]));
   const active = typeof names === 'string' ? [names] : [...new Set(names)];
   for (const name of active) adapterNamed(peft, name);
   activeParts({ ...peft, active, merged: [], mergedWeights: {} });
@@ -86,6 +90,8 @@ const disabling = new WeakMap<PeftModel, { scopes: number; readonly before: bool
  * @returns the result of `scope`
  */
 export async function disableAdapter<T>(peft: PeftModel, scope: () => T | Promise<T>): Promise<T> {
+  assertArgument('peft', peft, aPeftModel);
+  assertArgument('scope', scope, aFunction);
   const state = disabling.get(peft) ?? { scopes: 0, before: peft.enabled };
   disabling.set(peft, state);
   state.scopes++;
@@ -101,8 +107,9 @@ export async function disableAdapter<T>(peft: PeftModel, scope: () => T | Promis
 }
 
 /** Returns the model without its adapters, as it was before `attach`. */
-export function unload({ model }: PeftModel): Model {
-  return model;
+export function unload(peft: PeftModel): Model {
+  assertArgument('peft', peft, aPeftModel);
+  return peft.model;
 }
 
 /** Options of merging. */
@@ -113,6 +120,11 @@ export interface MergeOptions {
   readonly adapterNames?: readonly string[];
 }
 
+const mergeEntries = {
+  safeMerge: v.optional(v.boolean(), true),
+  adapterNames: v.optional(aTextList),
+} satisfies Record<keyof MergeOptions, unknown>;
+
 /**
  * Merges adapters into the weights that `peft` computes with, W0 + dW and the new biases, in place; they then cost no
  * extra time. The frozen weights are kept, and `unmergeAdapter` restores them bit by bit. The head stays the active
@@ -122,7 +134,9 @@ export interface MergeOptions {
  * or when the weights are held in 8 bits: see `fullPrecision`.
  * @throws CheckpointError when a merged weight is not finite.
  */
-export function mergeAdapter(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): void {
+export function mergeAdapter(peft: PeftModel, options: MergeOptions = {}): void {
+  assertArgument('peft', peft, aPeftModel);
+  const { safeMerge, adapterNames } = parseOptions('mergeAdapter', mergeEntries, options);
   const wanted = [...new Set(adapterNames ?? peft.active)];
   const fresh = wanted.map((name) => adapterNamed(peft, name).name).filter((name) => !peft.merged.includes(name));
   if (fresh.length === 0) {
@@ -165,6 +179,7 @@ function canSwap(a: AdapterLayer, b: AdapterLayer): boolean {
 
 /** Takes every merged adapter out of the weights again; changes `peft` in place. */
 export function unmergeAdapter(peft: PeftModel): void {
+  assertArgument('peft', peft, aPeftModel);
   if (peft.merged.length === 0) {
     warnOnce('unmergeAdapter: no adapter is merged, nothing done');
     return;
@@ -178,7 +193,9 @@ export function unmergeAdapter(peft: PeftModel): void {
  * the head, `modulesToSave` and labels of the first active adapter. `peft` is not changed.
  * @throws the errors of `mergeAdapter`.
  */
-export function mergeAndUnload(peft: PeftModel, { safeMerge = true, adapterNames }: MergeOptions = {}): Model {
+export function mergeAndUnload(peft: PeftModel, options: MergeOptions = {}): Model {
+  assertArgument('peft', peft, aPeftModel);
+  const { safeMerge, adapterNames } = parseOptions('mergeAndUnload', mergeEntries, options);
   const names = [...new Set([...peft.merged, ...(adapterNames ?? peft.active)])];
   const [first] = peft.active;
   const headOf = first === undefined ? undefined : adapterNamed(peft, first);
@@ -233,6 +250,7 @@ function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
  * const merged = mergeAndUnload(await fullPrecision(peft));
  */
 export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
+  assertArgument('peft', peft, aPeftModel);
   const { model, adapters } = peft;
   return { ...peft, model: (await model.fullPrecision?.()) ?? model, adapters: new Map(adapters) };
 }

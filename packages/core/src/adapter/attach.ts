@@ -1,4 +1,5 @@
-import { assertKnownOptions } from '../config.js';
+import * as v from 'valibot';
+import { assertArgument, parseOptions } from '../config.js';
 import { ConfigError, nearestPaths, TargetModuleError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule } from '../contracts/layer.js';
 import type {
@@ -10,6 +11,7 @@ import type {
   TargetConfig,
 } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
+import { aCalibration, aCalledMethod, aModel, anInteger, aText } from '../kinds.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { hostTensor, hostZeros, mapValues, sizeOf, transposed, type HostTensor } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
@@ -43,7 +45,13 @@ export interface AttachOptions {
   readonly calibration?: Calibration;
 }
 
-const OPTIONS = ['seed', 'adapterName', 'strict', 'trainHead', 'calibration'] satisfies (keyof AttachOptions)[];
+const entries = {
+  seed: v.optional(anInteger, 0),
+  adapterName: v.optional(aText, 'default'),
+  strict: v.optional(v.boolean(), false),
+  trainHead: v.optional(v.boolean(), true),
+  calibration: v.optional(aCalibration),
+} satisfies Record<keyof AttachOptions, unknown>;
 
 /** Standard deviation of a new head's weights (BERT's `initializer_range`). */
 const HEAD_STD = 0.02;
@@ -60,7 +68,8 @@ export function attach<C extends TargetConfig>(
   configured: ConfiguredMethod<C>,
   options: AttachOptions = {},
 ): PeftModel<C> {
-  return peftModel(model, options.seed ?? 0, newAdapter(model, configured, options));
+  const adapter = newAdapter(model, configured, options);
+  return peftModel(model, options.seed ?? 0, adapter);
 }
 
 /** Creates an untrained adapter from a user's configuration. @throws the errors of `attach`. */
@@ -69,6 +78,8 @@ export function newAdapter<C extends TargetConfig>(
   configured: ConfiguredMethod<C>,
   options: AttachOptions = {},
 ): Adapter<C> {
+  assertArgument('model', model, aModel);
+  assertArgument('configured', configured, aCalledMethod);
   const { config, method }: ConfiguredMethod = configured;
   if ('budget' in config && typeof config.budget === 'number') {
     assertWithinModules(adaptedSites(model, method, config).matched, config.budget);
@@ -89,8 +100,7 @@ export function createAdapter<C extends TargetConfig>(
   options: AttachOptions = {},
   ofHead: readonly string[] = [],
 ): Adapter<C> {
-  assertKnownOptions('attach', options, OPTIONS);
-  const { seed = 0, adapterName = 'default', strict = false, trainHead = true, calibration } = options;
+  const { seed, adapterName, strict, trainHead, calibration } = parseOptions('attach', entries, options);
   assertAdapterName(adapterName);
   const rng = createRng(seed);
   const targets = adaptedSites(model, method, config, ofHead);

@@ -1,8 +1,11 @@
+import { assertArgument, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { OutputMeaning } from '../head.js';
+import * as v from 'valibot';
+import { aModel, objectLike } from '../kinds.js';
 import type { TargetReport } from './targets.js';
 import type { HostTensors } from '../tensors.js';
 
@@ -30,6 +33,16 @@ export interface PeftModel<C extends TargetConfig = TargetConfig> {
   mergedWeights: HostTensors;
 }
 
+/** A schema for models with adapters. */
+export const aPeftModel = objectLike<PeftModel>('a model with adapters, as attach returns', { adapters: 'map' });
+
+/** A schema for models with or without adapters. */
+export const anyModel = objectLike<Model | PeftModel>(
+  'a model of fromPretrained, or one with adapters, as attach returns',
+  {},
+  (value) => v.is(aPeftModel, value) || v.is(aModel, value),
+);
+
 /**
  * An adapter on a model: a method's layers with their values, and the modules that are trained in full. The meaning of
  * its outputs comes from the model it was attached to, or from its file.
@@ -56,11 +69,13 @@ export function peftModel<C extends TargetConfig>(model: Model, seed: number, ad
  * @throws ConfigError when none is active.
  */
 export function withAdapter<C extends TargetConfig>(peft: PeftModel<C>, parts: Partial<Adapter<C>>): PeftModel<C> {
-  return peftModel(peft.model, peft.seed, { ...activeAdapter(peft), ...parts });
+  const adapter = { ...activeAdapter(peft), ...parts };
+  return peftModel(peft.model, peft.seed, adapter);
 }
 
 /** Returns the first active adapter: the one that is trained. @throws ConfigError when none is active. */
 export function activeAdapter<C extends TargetConfig>(peft: Pick<PeftModel<C>, 'adapters' | 'active'>): Adapter<C> {
+  assertArgument('peft', peft, aPeftModel);
   const [name] = peft.active;
   if (name !== undefined) return adapterNamed(peft, name);
   throw new ConfigError(`no adapter is active; the model has ${namesOf(peft.adapters)}: call setAdapter`, 'active');
@@ -79,13 +94,12 @@ export function replaceAdapter<C extends TargetConfig>(
 }
 
 /** Returns an adapter by name. @throws ConfigError when there is none. */
-export function adapterNamed<C extends TargetConfig>(
-  { adapters }: Pick<PeftModel<C>, 'adapters'>,
-  name: string,
-): Adapter<C> {
+export function adapterNamed<C extends TargetConfig>(peft: Pick<PeftModel<C>, 'adapters'>, name: string): Adapter<C> {
+  assertArgument('peft', peft, aPeftModel);
+  const { adapters } = peft;
   const found = adapters.get(name);
   if (found) return found;
-  throw new ConfigError(`there is no adapter '${name}'; the model has ${namesOf(adapters)}`, 'adapterName');
+  throw new ConfigError(`there is no adapter ${describe(name)}; the model has ${namesOf(adapters)}`, 'adapterName');
 }
 
 function namesOf(adapters: PeftModel['adapters']): string {

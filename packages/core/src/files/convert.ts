@@ -9,7 +9,10 @@ import {
   type Adapter,
   type PeftModel,
 } from '../adapter/peft-model.js';
+import * as v from 'valibot';
+import { integerFrom, parseOptions } from '../config.js';
 import { UnsupportedError } from '../errors.js';
+import { aMethod, aText } from '../kinds.js';
 import type { AdapterLayer, FrozenModule, LoraFactors } from '../contracts/layer.js';
 import type { AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
@@ -30,6 +33,13 @@ export type ConvertOptions = RankChoice & {
   readonly adapterName?: string;
 };
 
+const entries = {
+  method: aMethod,
+  adapterName: v.optional(aText),
+  rank: v.optional(integerFrom(1)),
+  energy: v.optional(v.number()),
+};
+
 /**
  * Returns a new model with only one adapter: an adapter of any mergeable method, converted to LoRA. `peft` is not
  * changed. At every linear module and embedding, the LoRA is the best approximation of the weight's change by `rank`
@@ -38,7 +48,8 @@ export type ConvertOptions = RankChoice & {
  * @throws ConfigError for an unknown adapter or an impossible rank or energy.
  * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read the result.
  */
-export function convertToLora(peft: PeftModel, { method, adapterName, ...choice }: ConvertOptions): PeftModel {
+export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftModel {
+  const { method, adapterName } = parseOptions('convertToLora', entries, options);
   const adapter = adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
   if (!adapter.method.capabilities.mergeable) {
     throw new UnsupportedError(`${adapter.method.name} does more than change weights, so no LoRA can replace it`);
@@ -46,7 +57,7 @@ export function convertToLora(peft: PeftModel, { method, adapterName, ...choice 
   const layers = Object.values(adapter.layers);
   const modules = layers
     .filter(({ site }) => isMatrix(site))
-    .map((layer) => approximated(peft.model, layer, valuesOf(layer, adapter.values), choice));
+    .map((layer) => approximated(peft.model, layer, valuesOf(layer, adapter.values), options));
   if (modules.length === 0) {
     throw new UnsupportedError(`the ${adapter.method.name} adapter changes no matrix, so no LoRA can replace it`);
   }

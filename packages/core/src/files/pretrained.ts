@@ -1,5 +1,6 @@
 import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
 import {
+  aPeftModel,
   adapterNamed,
   allLayers,
   fitLayers,
@@ -11,7 +12,7 @@ import {
 import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { diskStorage } from '../disk/disk-storage.js';
-import { writeFolders, type FolderFiles, type Storage } from '../storage.js';
+import { aStorage, writeFolders, type FolderFiles, type Storage } from '../storage.js';
 import {
   configFields,
   decodeConfig,
@@ -35,7 +36,9 @@ import {
 import { createAdapter } from '../adapter/attach.js';
 import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
-import { warnOnce } from '../config.js';
+import * as v from 'valibot';
+import { assertArgument, parseOptions, warnOnce } from '../config.js';
+import { aMethodList, aModel, anInteger, aText, aTextList } from '../kinds.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
 import { adapterCard } from './model-card.js';
@@ -58,6 +61,12 @@ export interface SaveOptions {
   readonly selectedAdapters?: readonly string[];
 }
 
+const saveEntries = {
+  storage: v.optional(aStorage),
+  pruned: v.optional(v.boolean(), true),
+  selectedAdapters: v.optional(aTextList),
+} satisfies Record<keyof SaveOptions, unknown>;
+
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
  * 'default' goes into the folder itself, every other one into a subfolder of its name. A save that fails or is killed leaves
@@ -66,11 +75,11 @@ export interface SaveOptions {
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */
-export async function savePretrained(
-  peft: PeftModel,
-  folder: string,
-  { storage = diskStorage(), pruned = true, selectedAdapters = [...peft.adapters.keys()] }: SaveOptions = {},
-): Promise<void> {
+export async function savePretrained(peft: PeftModel, folder: string, options: SaveOptions = {}): Promise<void> {
+  assertArgument('peft', peft, aPeftModel);
+  assertArgument('folder', folder, aText);
+  const parsed = parseOptions('savePretrained', saveEntries, options);
+  const { storage = diskStorage(), pruned, selectedAdapters = [...peft.adapters.keys()] } = parsed;
   const folders = selectedAdapters.map((name) => {
     const adapter = adapterNamed(peft, name);
     return adapterFiles(peft.model, adapter, name === DEFAULT_ADAPTER ? folder : `${folder}/${name}`, pruned);
@@ -102,6 +111,12 @@ export interface LoadOptions {
   readonly adapterName?: string;
 }
 
+const loadEntries = {
+  methods: aMethodList,
+  storage: v.optional(aStorage),
+  adapterName: v.optional(aText),
+} satisfies Record<keyof LoadOptions, unknown>;
+
 /**
  * Returns a new model with the adapter in a folder, written by peftjs or PEFT, as its active adapter. `model` is not
  * changed.
@@ -111,8 +126,10 @@ export interface LoadOptions {
 export async function loadPretrained(
   model: Model,
   folder: string,
-  { seed = 0, ...options }: LoadOptions & { readonly seed?: number },
+  options: LoadOptions & { readonly seed?: number },
 ): Promise<PeftModel> {
+  assertArgument('model', model, aModel);
+  const { seed } = parseOptions('loadPretrained', { ...loadEntries, seed: v.optional(anInteger, 0) }, options);
   return peftModel(model, seed, restoreAdapter(model, seed, await readAdapter(model, folder, options)));
 }
 
@@ -126,9 +143,16 @@ export async function loadAdapter(
   folder: string,
   options: LoadOptions & Required<Pick<LoadOptions, 'adapterName'>>,
 ): Promise<void> {
+  assertArgument('peft', peft, aPeftModel);
+  assertLoadOptions('loadAdapter', options);
   assertFreeName(peft, options.adapterName);
   const stored = await readAdapter(peft.model, folder, options);
   insertAdapter(peft, restoreAdapter(peft.model, peft.seed, stored));
+}
+
+/** Checks the options of functions that need a name for what they load. @throws ConfigError naming the field. */
+export function assertLoadOptions(owner: string, options: LoadOptions): void {
+  parseOptions(owner, { ...loadEntries, adapterName: aText }, options);
 }
 
 /**
@@ -147,6 +171,7 @@ export async function readAdapter(
   folder: string,
   { methods, storage = diskStorage(), adapterName = DEFAULT_ADAPTER }: LoadOptions,
 ): Promise<StoredAdapter> {
+  assertArgument('folder', folder, aText);
   const source = `${folder}/${ADAPTER_WEIGHTS}`;
   const { config, weights } = await readFiles(folder, storage);
   const method = methodFor(config, methods, folder);
@@ -213,8 +238,8 @@ export interface StoredAdapter extends OutputMeaning {
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
   const { method, file, saved, source } = stored;
+  const read = method.fromFile({ ...file, sites: allSites(model) }); // first, because some variants have other modules
   const targetModules = modulesOf(file, model, source);
-  const read = method.fromFile({ ...file, sites: allSites(model) });
   const modulesToSave = stored.savedPaths.filter(
     (path) => !isInHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
   );

@@ -1,4 +1,7 @@
+import * as v from 'valibot';
+import { assertArgument, parseOptions } from '../config.js';
 import { outputMeaning } from '../head.js';
+import { aText, namedTensors } from '../kinds.js';
 import {
   activeAdapter,
   adapterNamed,
@@ -11,7 +14,7 @@ import {
 } from '../adapter/peft-model.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
-import { checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
+import { assertLoadOptions, checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
 import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-tensors.js';
 import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
 import type { AdapterLayer } from '../contracts/layer.js';
@@ -22,6 +25,8 @@ export interface StateDictOptions {
   readonly adapterName?: string;
 }
 
+const entries = { adapterName: v.optional(aText) } satisfies Record<keyof StateDictOptions, unknown>;
+
 /**
  * Returns an adapter's tensors with the names and orientation of adapter_model.safetensors
  * (`base_model.model.<module>..`), including the head and `modulesToSave`. `pruned` leaves out pruned ranks, as
@@ -30,9 +35,11 @@ export interface StateDictOptions {
  */
 export function getPeftModelStateDict(
   peft: PeftModel,
-  { pruned = false, ...options }: StateDictOptions & { readonly pruned?: boolean } = {},
+  options: StateDictOptions & { readonly pruned?: boolean } = {},
 ): HostTensors {
-  const adapter = adapterOf(peft, options);
+  const ownEntries = { ...entries, pruned: v.optional(v.boolean(), false) };
+  const { pruned, adapterName } = parseOptions('getPeftModelStateDict', ownEntries, options);
+  const adapter = adapterOf(peft, adapterName);
   return withPrefix({
     ...adapter.method.toFile(adapter, { pruned }).tensors,
     ...savedModuleTensors(peft.model, adapter),
@@ -46,7 +53,8 @@ export function getPeftModelStateDict(
  * @throws CheckpointError naming the tensor that is missing, unknown or of another shape; nothing has changed then.
  */
 export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, options: StateDictOptions = {}): void {
-  const adapter = adapterOf(peft, options);
+  assertArgument('tensors', tensors, namedTensors);
+  const adapter = adapterOf(peft, parseOptions('setPeftModelStateDict', entries, options).adapterName);
   assertNotMerged(peft, adapter.name);
   const { model } = peft;
   const named = withoutPrefix(tensors);
@@ -70,7 +78,7 @@ function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): v
   throw new ConfigError(`adapter '${name}' is merged into the weights: unmerge it before you change it`, 'adapterName');
 }
 
-function adapterOf(peft: PeftModel, { adapterName }: StateDictOptions): Adapter {
+function adapterOf(peft: PeftModel, adapterName: string | undefined): Adapter {
   return adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
 }
 
@@ -94,6 +102,7 @@ export async function hotswapAdapter(
   folder: string,
   options: LoadOptions & Required<Pick<LoadOptions, 'adapterName'>>,
 ): Promise<void> {
+  assertLoadOptions('hotswapAdapter', options);
   const current = adapterNamed(peft, options.adapterName);
   assertNotMerged(peft, current.name);
   const stored = await readAdapter(peft.model, folder, options);

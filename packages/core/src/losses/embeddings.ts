@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import { describe } from '../config.js';
-import { ConfigError } from '../errors.js';
+import * as v from 'valibot';
+import { parseOptions, positive } from '../config.js';
 import { l2Normalize } from '../nn/l2-normalize.js';
 import type { Loss, LossBatch } from './loss.js';
 import { weightedMean } from './means.js';
@@ -25,11 +25,6 @@ export interface MultipleNegativesRankingOptions {
 export interface MarginOptions {
   /** The distance, above 0, by which texts that do not belong together must be further apart. Default: see the loss. */
   readonly margin?: number;
-}
-
-function assertPositive(option: string, value: number): void {
-  if (Number.isFinite(value) && value > 0) return;
-  throw new ConfigError(`${option} must be a number above 0, got ${describe(value)}`, option);
 }
 
 /** Splits the outputs into the embeddings of each column, `[rows, width]`. */
@@ -59,8 +54,8 @@ const MASKED = -1e9;
  * positive, negative ..). It is the cross-entropy of scale * cos(anchor, candidate): each anchor must find its positive
  * among the positives and negatives of all rows of the batch. Labels are not read.
  */
-export function multipleNegativesRanking({ scale = 20 }: MultipleNegativesRankingOptions = {}): Loss {
-  assertPositive('scale', scale);
+export function multipleNegativesRanking(options: MultipleNegativesRankingOptions = {}): Loss {
+  const { scale } = parseOptions('multipleNegativesRanking', { scale: v.optional(positive, 20) }, options);
   return {
     name: 'multiple-negatives-ranking',
     labels: ['pairs', 'triplets'],
@@ -94,8 +89,8 @@ export function cosineSimilarity(): Loss {
  * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over rows by weight (Schroff et
  * al., 2015, arXiv 1503.03832, without the squares). Labels are not read. The margin is 5 by default.
  */
-export function triplet({ margin = 5 }: MarginOptions = {}): Loss {
-  assertPositive('margin', margin);
+export function triplet(options: MarginOptions = {}): Loss {
+  const { margin } = parseOptions('triplet', { margin: v.optional(positive, 5) }, options);
   return {
     name: 'triplet',
     labels: 'triplets',
@@ -112,8 +107,8 @@ export function triplet({ margin = 5 }: MarginOptions = {}): Loss {
  * Contrastive loss (Hadsell et al., 2006, eq. 4) with the distance d = 1 - cos: d^2 / 2 for pairs labelled 1,
  * max(margin - d, 0)^2 / 2 for pairs labelled 0, averaged over rows by weight. The margin is 0.5 by default.
  */
-export function contrastive({ margin = 0.5 }: MarginOptions = {}): Loss {
-  assertPositive('margin', margin);
+export function contrastive(options: MarginOptions = {}): Loss {
+  const { margin } = parseOptions('contrastive', { margin: v.optional(positive, 0.5) }, options);
   return {
     name: 'contrastive',
     labels: 'scored-pairs',

@@ -113,9 +113,9 @@ describe('weights of classes', () => {
   });
 
   it.each([
-    [{ labelSmoothing: 1 }, 'labelSmoothing must be a number from 0 to below 1, got 1'],
-    [{ labelSmoothing: NaN }, 'labelSmoothing must be a number from 0 to below 1, got NaN'],
-    [{ classWeights: [1, 0] }, 'classWeights must be a list of numbers above 0, got '],
+    [{ labelSmoothing: 1 }, "option 'labelSmoothing' is 1; expected <1"],
+    [{ labelSmoothing: NaN }, "option 'labelSmoothing' is NaN; expected number"],
+    [{ classWeights: [1, 0] }, "option 'classWeights.1' is 0; expected >0"],
   ])('and smoothing are rejected out of their range: %o', (options, message) => {
     expect(() => crossEntropy(options)).toThrow(message);
   });
@@ -129,9 +129,9 @@ describe('weights of classes', () => {
 });
 
 it.each([
-  [() => multipleNegativesRanking({ scale: 0 }), 'scale must be a number above 0, got 0'],
-  [() => triplet({ margin: NaN }), 'margin must be a number above 0, got NaN'],
-  [() => contrastive({ margin: -1 }), 'margin must be a number above 0, got -1'],
+  [() => multipleNegativesRanking({ scale: 0 }), "option 'scale' is 0; expected >0"],
+  [() => triplet({ margin: NaN }), "option 'margin' is NaN; expected number"],
+  [() => contrastive({ margin: -1 }), "option 'margin' is -1; expected >0"],
 ])('the losses of embeddings reject options out of their range: %s', (make, message) => {
   expect(make).toThrow(message);
 });

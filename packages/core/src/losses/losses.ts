@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import { assertOneOf, describe } from '../config.js';
+import * as v from 'valibot';
+import { assertOneOf, keptShare, parseOptions, positive } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
@@ -19,6 +20,11 @@ export interface CrossEntropyOptions {
   readonly classWeights?: readonly number[];
 }
 
+const crossEntropyEntries = {
+  labelSmoothing: v.optional(keptShare, 0),
+  classWeights: v.optional(v.array(positive)),
+} satisfies Record<keyof CrossEntropyOptions, unknown>;
+
 /**
  * Cross-entropy of logits `[batch, classes]` and class numbers y `[batch]`, as in torch:
  *
@@ -26,9 +32,8 @@ export interface CrossEntropyOptions {
  *
  * @throws ConfigError for options out of their range.
  */
-export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyOptions = {}): Loss {
-  assertSmoothing(labelSmoothing);
-  assertWeights('classWeights', classWeights);
+export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
+  const { labelSmoothing, classWeights } = parseOptions('crossEntropy', crossEntropyEntries, options);
   return {
     name: 'cross-entropy',
     ...((labelSmoothing > 0 || classWeights) && {
@@ -58,21 +63,6 @@ export function crossEntropy({ labelSmoothing = 0, classWeights }: CrossEntropyO
   };
 }
 
-function assertSmoothing(labelSmoothing: number): void {
-  if (labelSmoothing >= 0 && labelSmoothing < 1) return;
-  throw new ConfigError(
-    `labelSmoothing must be a number from 0 to below 1, got ${describe(labelSmoothing)}`,
-    'labelSmoothing',
-  );
-}
-
-function assertWeights(option: string, weights: readonly number[] | undefined): void {
-  if (weights === undefined) return;
-  const areWeights = Array.isArray(weights) && weights.every((weight) => Number.isFinite(weight) && weight > 0);
-  if (areWeights) return;
-  throw new ConfigError(`${option} must be a list of numbers above 0, got ${describe(weights)}`, option);
-}
-
 function assertOneEach(option: string, classes: number, weights: readonly number[] | undefined): void {
   if (weights === undefined || weights.length === classes) return;
   throw new ConfigError(`${option} must have one number for each of ${classes} classes, got ${weights.length}`, option);
@@ -87,13 +77,17 @@ export interface BinaryCrossEntropyOptions {
   readonly positiveWeights?: readonly number[];
 }
 
+const binaryCrossEntropyEntries = {
+  positiveWeights: v.optional(v.array(positive)),
+} satisfies Record<keyof BinaryCrossEntropyOptions, unknown>;
+
 /**
  * Binary cross-entropy of logits z `[batch, labels]` and labels y of 0 or 1 `[batch, labels]`, averaged over labels and
  * over rows by weight, as torch's `BCEWithLogitsLoss`: -[w y log s(z) + (1 - y) log(1 - s(z))], s the sigmoid.
  * @throws ConfigError for weights that are not above 0.
  */
-export function binaryCrossEntropy({ positiveWeights }: BinaryCrossEntropyOptions = {}): Loss {
-  assertWeights('positiveWeights', positiveWeights);
+export function binaryCrossEntropy(options: BinaryCrossEntropyOptions = {}): Loss {
+  const { positiveWeights } = parseOptions('binaryCrossEntropy', binaryCrossEntropyEntries, options);
   return {
     name: 'binary-cross-entropy',
     labels: 'multi-label',

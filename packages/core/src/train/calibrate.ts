@@ -3,12 +3,14 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { floatWeight, forward, peftScope, scaleOf } from '../adapter/scope.js';
-import { assertKnownOptions } from '../config.js';
+import * as v from 'valibot';
+import { assertArgument, integerFrom, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Calibration, CalibrationKind, ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
+import { aCalledMethod, aModel, anInteger, anything, someTrainingData } from '../kinds.js';
 import { asLoss, assertLossReads, type Loss, type LossFunction } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
@@ -34,6 +36,13 @@ export interface CalibrateOptions {
   readonly loss?: Loss | LossFunction;
 }
 
+const entries = {
+  executor: anything, // checked where it is used
+  batches: v.optional(integerFrom(1), 8),
+  seed: v.optional(anInteger, 0),
+  loss: anything,
+} satisfies Record<keyof CalibrateOptions, unknown>;
+
 /**
  * Measures on some batches what a configuration computes its initial values from: the second moment of each adapted
  * module's input, or the gradient of the loss with respect to its frozen weight. Pass the result to `attach`.
@@ -43,12 +52,16 @@ export interface CalibrateOptions {
  */
 export async function calibrate<C extends TargetConfig>(
   model: Model,
-  { method, config }: ConfiguredMethod<C>,
+  configured: ConfiguredMethod<C>,
   data: TrainingData,
   options: CalibrateOptions,
 ): Promise<Calibration> {
-  assertKnownOptions('calibrate', options, ['executor', 'batches', 'seed', 'loss']);
-  const { executor, batches = 8, seed = 0 } = options;
+  assertArgument('model', model, aModel);
+  assertArgument('configured', configured, aCalledMethod);
+  assertArgument('data', data, someTrainingData);
+  const { batches, seed } = parseOptions('calibrate', entries, options);
+  const { executor } = options;
+  const { method, config }: ConfiguredMethod<C> = configured;
   const loss = asLoss(options.loss ?? defaultLoss(data.kind));
   assertLossReads(loss, data.kind);
   const kind = method.calibration?.(config);

@@ -1,10 +1,12 @@
 import { activeParts, mixedParts, type ActiveParts } from '../adapter/active-parts.js';
-import { adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
-import { assertKnownOptions } from '../config.js';
+import { anyModel, adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
+import * as v from 'valibot';
+import { assertArgument, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
+import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
@@ -26,6 +28,14 @@ export interface PredictOptions {
    */
   readonly adapterNames?: readonly string[];
 }
+
+/** The executor is checked where it is used. */
+const evaluateEntries = { executor: anything } satisfies Record<keyof EvaluateOptions, unknown>;
+
+const predictEntries = {
+  ...evaluateEntries,
+  adapterNames: v.optional(aTextList),
+} satisfies Record<keyof PredictOptions, unknown>;
 
 /** Options of `evaluate`. */
 export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
@@ -50,8 +60,10 @@ export async function predict(
   batches: readonly InputBatch[],
   options: PredictOptions,
 ): Promise<Float32Array[]> {
-  assertKnownOptions('predict', options, ['executor', 'adapterNames']);
-  const { executor, adapterNames } = options;
+  assertArgument('model', model, anyModel);
+  assertArgument('batches', batches, aBatchList);
+  const { adapterNames } = parseOptions('predict', predictEntries, options);
+  const { executor } = options;
   const parts = adapterNames ? mixed(model, batches, adapterNames) : activeParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
     outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, adapterNames }),
@@ -68,8 +80,9 @@ export async function evaluate(
   data: EvaluationData,
   options: EvaluateOptions,
 ): Promise<Record<string, number>> {
-  assertKnownOptions('evaluate', options, ['executor']);
-  return data.score(await evaluationOutputs(model, data, options));
+  parseOptions('evaluate', evaluateEntries, options);
+  const outputs = await evaluationOutputs(model, data, options);
+  return data.score(outputs);
 }
 
 /**
@@ -82,6 +95,7 @@ export async function evaluationOutputs(
   data: EvaluationData,
   { executor }: EvaluateOptions,
 ): Promise<Float32Array[]> {
+  assertArgument('data', data, someEvaluationData);
   const parts = activeParts(model);
   assertLabels(parts.model, data.batches);
   return onRuntime(parts, executor, (runtime, values) => outputsWith(runtime, parts.layers, values, data));

@@ -1,3 +1,5 @@
+import { assertArgument } from '../config.js';
+import { aFunction } from '../kinds.js';
 import type { EvaluationEvent, StepEvent } from './options.js';
 
 /** Two callbacks for `train`. */
@@ -15,6 +17,7 @@ export interface EventLines {
  * @param write appends a line to a file, a stream or a page; awaited before training continues
  */
 export function jsonLines(write: (line: string) => unknown): EventLines {
+  assertArgument('write', write, aFunction);
   const writing = (event: string) => async (fields: object) => {
     await write(`${JSON.stringify({ event, ...fields })}\n`);
   };

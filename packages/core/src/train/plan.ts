@@ -1,7 +1,9 @@
-import { assertKnownOptions, describe } from '../config.js';
+import * as v from 'valibot';
+import { assertArgument, assertKnownOptions, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { TrainPlan } from '../contracts/controller.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
+import { aRecord, aSignal, aTextList } from '../kinds.js';
 import { asLoss, assertLossReads, type Loss } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';
 import { adamW } from '../optimizers/adamw.js';
@@ -57,6 +59,8 @@ export function trainSettings(
   const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3 } = options;
   atLeast('epochs', epochs, 1, true);
   atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
+  assertArgument('learningRates', learningRates, aRecord);
+  assertArgument('unclippedGroups', unclippedGroups, aTextList);
   for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
   assertNamed('loss', loss);
   assertLossReads(loss, data.kind);
@@ -106,9 +110,7 @@ function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: nu
       throw new ConfigError(`${name} must be a function, got ${describe(options[name])}`, name);
     }
   }
-  if (options.signal !== undefined && typeof options.signal.throwIfAborted !== 'function') {
-    throw new ConfigError(`signal must be an AbortSignal, got ${describe(options.signal)}`, 'signal');
-  }
+  assertArgument('signal', options.signal, v.optional(aSignal));
   const selection = selectionSettings(options);
   const { evaluateEvery = options.earlyStopping && { epochs: 1 } } = options;
   const isSaveDue = saveRule(options, stepsPerEpoch);

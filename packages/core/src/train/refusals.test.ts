@@ -86,7 +86,12 @@ describe('before anything is computed', () => {
     ['no executor', { executor: undefined }, 'executor', /come from an engine, e\.g\. compiled\(\), got missing$/],
     ['the promise of an executor', { executor: Promise.resolve(idle) }, 'executor', /got a promise: await it$/],
     ['a callback that is no function', { onStep: 'print' }, 'onStep', /^onStep must be a function, got 'print'$/],
-    ['an abort controller', { signal: new AbortController() }, 'signal', /^signal must be an AbortSignal, got \{\}$/],
+    [
+      'an abort controller',
+      { signal: new AbortController() },
+      'signal',
+      /^signal is an AbortController; expected an AbortSignal/,
+    ],
     ['half an epoch', { ...judged, evaluateEvery: { epochs: 0.5 } }, 'evaluateEvery.epochs', /an integer .* got 0\.5$/],
     [
       'evaluations without data',

@@ -1,5 +1,7 @@
 import { bytesSource, openSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
+import { assertArgument } from '../config.js';
 import { CheckpointError } from '../errors.js';
+import { objectLike } from '../kinds.js';
 import { NUMERICS } from '../numerics.js';
 import type { ControllerState } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
@@ -87,11 +89,15 @@ export interface SizingProgress {
 
 const FORMAT = 'peftjs-training-3';
 
+const aSnapshot = objectLike<TrainingSnapshot>('a snapshot, as onSnapshot gets it', {
+  adapter: 'object',
+  slots: 'object',
+});
+
 /** Writes a snapshot as one safetensors file; `metadata` is added to its header. */
-export function writeSnapshot(
-  { adapter, slots, selected, stopping, sizing, ...progress }: TrainingSnapshot,
-  metadata: Readonly<Record<string, string>> = {},
-): Uint8Array {
+export function writeSnapshot(snapshot: TrainingSnapshot, metadata: Readonly<Record<string, string>> = {}): Uint8Array {
+  assertArgument('snapshot', snapshot, aSnapshot);
+  const { adapter, slots, selected, stopping, sizing, ...progress } = snapshot;
   const ofSlots = Object.entries(slots).map(([slot, tensors]) => [`slots/${slot}`, tensors] as const);
   const checkpoints = {
     selected: selected?.values ?? {},

@@ -1,8 +1,9 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
-import { warnOnce } from '../config.js';
+import { assertArgument, warnOnce } from '../config.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller } from '../contracts/controller.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
+import { someTrainingData } from '../kinds.js';
 import { mapValues } from '../tensors.js';
 import { drawNoise } from '../runtime/noise.js';
 import { hostScalar, type HostTensors } from '../tensors.js';
@@ -33,6 +34,7 @@ import type { StepReport } from './steps.js';
  */
 export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
   const { method, config } = activeAdapter(peft);
+  assertArgument('data', data, someTrainingData);
   const stages = method.sizing?.(config);
   return stages ? trainToSize(peft, data, options, stages, trainAfter) : trainAfter(0, peft, data, options);
 }

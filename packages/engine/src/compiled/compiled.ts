@@ -1,8 +1,19 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import type { Executor } from '@peftjs/core';
-import { ConfigError, EngineError, type HostBytes, type HostTensor } from '@peftjs/core/method';
+import {
+  anything,
+  aRecord,
+  ConfigError,
+  describe,
+  EngineError,
+  objectLike,
+  parseOptions,
+  type HostBytes,
+  type HostTensor,
+} from '@peftjs/core/method';
 import type { CompiledFunction, InputSpec } from '@peftjs/core/runtime';
+import * as v from 'valibot';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads, isPage } from '../host.js';
@@ -45,6 +56,20 @@ export interface CompiledOptions {
   readonly worker?: boolean;
 }
 
+const aRuntime = objectLike<OrtRuntime>(
+  "ONNX Runtime, e.g. await import('onnxruntime-web')",
+  { Tensor: 'function' },
+  ({ InferenceSession }) => (InferenceSession as unknown) !== undefined,
+);
+
+const entries = {
+  threads: anything,
+  runtime: v.optional(aRuntime),
+  executionProviders: anything,
+  kernels: v.optional(aRecord),
+  worker: v.optional(v.boolean()),
+} satisfies Record<keyof CompiledOptions, unknown>;
+
 /**
  * Creates the executor that traces a pure function, including its gradients, into one ONNX graph and runs that graph.
  * Tensors are passed by reference: a frozen weight is uploaded once and shared by all compiled functions. Named axes
@@ -56,6 +81,7 @@ export interface CompiledOptions {
  * own memory.
  */
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
+  parseOptions('compiled', entries, options);
   const { kernels = {}, worker = false } = options;
   checkThreads(options.threads);
   checkKernels(kernels);

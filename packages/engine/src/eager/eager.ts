@@ -1,7 +1,15 @@
 import { Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 import type { Executor } from '@peftjs/core';
-import { ConfigError, EngineError, type HostTensor, type Tensors } from '@peftjs/core/method';
+import {
+  anything,
+  ConfigError,
+  describe,
+  EngineError,
+  parseOptions,
+  type HostTensor,
+  type Tensors,
+} from '@peftjs/core/method';
 import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 import type { Specs } from '../axes.js';
 import { checkFunction, checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';
@@ -23,6 +31,7 @@ export interface EagerOptions {
  * @throws EngineError when the backend does not start here, with the command that installs it.
  */
 export async function eager(options: EagerOptions = {}): Promise<Executor<Tensor>> {
+  parseOptions('eager', { backend: anything } satisfies Record<keyof EagerOptions, unknown>, options);
   const backend = await startedBackend(options.backend ?? 'auto');
   const source: BackendSource = EAGER_BACKENDS[backend];
   const threads = await source.threads();
@@ -47,7 +56,7 @@ async function startedBackend(name: EagerBackend | 'auto'): Promise<EagerBackend
   const names = Object.keys(EAGER_BACKENDS) as EagerBackend[];
   if (name === 'auto') return firstThatStarts(names);
   if (!names.includes(name)) {
-    throw new ConfigError(`backend must be 'auto', '${names.join("', '")}', got '${name as string}'`, 'backend');
+    throw new ConfigError(`backend must be 'auto', '${names.join("', '")}', got ${describe(name)}`, 'backend');
   }
   await startBackend(name);
   return name;

@@ -1,8 +1,12 @@
 import type { Model, PeftModel } from '@peftjs/core';
 import {
+  anyModel,
+  assertArgument,
   assertFullPrecision,
   EngineError,
+  integerFrom,
   isInHead,
+  parseOptions,
   specOf,
   canQuantize,
   type DType,
@@ -20,6 +24,7 @@ import {
   type InputSpec,
   type PureFunction,
 } from '@peftjs/core/runtime';
+import * as v from 'valibot';
 import type { GraphNode } from '../compiled/graph.js';
 import { standardTable } from '../compiled/kernels/table.js';
 import { ELEMENT_NUMBERS } from '../compiled/graph.js';
@@ -69,6 +74,14 @@ export interface OnnxFilesOptions extends OnnxOptions {
   readonly maxFileBytes?: number;
 }
 
+const entries = {
+  inputs: v.optional(
+    v.array(v.picklist(Object.keys(TEXT_INPUTS) as TextInput[])),
+    Object.keys(TEXT_INPUTS) as TextInput[],
+  ),
+  dtype: v.optional(v.picklist(['fp32', 'q8']), 'fp32'),
+} satisfies Record<keyof OnnxOptions, unknown>;
+
 /** ONNX files by name: the graph, and the files with its weights, if these are separate. */
 export type OnnxFiles = ReadonlyMap<string, Uint8Array>;
 
@@ -98,7 +111,7 @@ const FILES: Readonly<Record<OnnxDtype, string>> = { fp32: 'model.onnx', q8: 'mo
  * const bytes = await exportOnnx(mergeAndUnload(peft));
  */
 export async function exportOnnx(source: PeftModel | Model, options: OnnxOptions = {}): Promise<Uint8Array> {
-  return oneFile(await modelGraph(source, options));
+  return oneFile(await modelGraph(source, parseOptions('exportOnnx', entries, options)));
 }
 
 /** @throws EngineError when the graph exceeds the size limit of an ONNX file. */
@@ -120,21 +133,18 @@ function oneFile(graph: ModelGraph): Uint8Array {
  * const files = [await exportOnnxFiles(merged), await exportOnnxFiles(merged, { dtype: 'q8' })];
  * await saveOnnx(merged, new Map(files.flatMap((each) => [...each])), 'for-the-web', { maxTokens });
  */
-export async function exportOnnxFiles(
-  source: PeftModel | Model,
-  { maxFileBytes = LARGEST_FILE, ...options }: OnnxFilesOptions = {},
-): Promise<OnnxFiles> {
-  const file = FILES[options.dtype ?? 'fp32'];
-  const graph = await modelGraph(source, options);
+export async function exportOnnxFiles(source: PeftModel | Model, options: OnnxFilesOptions = {}): Promise<OnnxFiles> {
+  const ownEntries = { ...entries, maxFileBytes: v.optional(integerFrom(1), LARGEST_FILE) };
+  const { maxFileBytes, ...parsed } = parseOptions('exportOnnxFiles', ownEntries, options);
+  const file = FILES[parsed.dtype];
+  const graph = await modelGraph(source, parsed);
   if (storedBytes(graph) <= maxFileBytes) return new Map([[file, writeModel(graph)]]);
   const { model, data } = writeExternally(graph, file, maxFileBytes);
   return new Map([[file, model], ...data]);
 }
 
-async function modelGraph(
-  source: PeftModel | Model,
-  { inputs = Object.keys(TEXT_INPUTS) as TextInput[], dtype = 'fp32' }: OnnxOptions,
-): Promise<ModelGraph> {
+async function modelGraph(source: PeftModel | Model, { inputs, dtype }: Required<OnnxOptions>): Promise<ModelGraph> {
+  assertArgument('source', source, anyModel);
   assertFullPrecision('adapters' in source ? source.model : source);
   const { model } = activeParts(source);
   const readInputs = Object.fromEntries(inputs.map((input) => [input, TEXT_INPUTS[input]]));

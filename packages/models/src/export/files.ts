@@ -3,12 +3,13 @@
  * card.
  */
 import type { Model, Storage } from '@peftjs/core';
-import { cardHeader, CheckpointError } from '@peftjs/core/method';
+import { anything, assertArgument, aModel, aStorage, aText, cardHeader, CheckpointError } from '@peftjs/core/method';
+import * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
 import { modelFolder } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';
 import type { PretrainedModel } from '../pretrained.js';
-import { locate, type SourceOptions } from '../source.js';
+import { locate, sourceEntries, type SourceOptions } from '../source.js';
 import type { ConfigFile } from '../transformers/config.js';
 import { embeddingFiles, PROMPTS_FILE, type Prompts } from '../transformers/sentence-transformers.js';
 import { GENERATION_CONFIG_FILE } from '../transformers/tokenizer.js';
@@ -24,6 +25,25 @@ export interface ExportOptions extends SourceOptions {
   readonly storage?: Storage;
   /** The names of the classes, in the order of the outputs. Default: the model's, or LABEL_0, LABEL_1, .. */
   readonly labels?: readonly string[];
+}
+
+const exportEntries = {
+  ...sourceEntries,
+  source: v.optional(aText),
+  sourceStorage: v.optional(aStorage),
+  storage: v.optional(aStorage),
+  labels: anything,
+} satisfies Record<keyof ExportOptions, unknown>;
+
+/**
+ * Checks the arguments of an export. Options may have other fields, so that a model can be passed for its own.
+ * @param own the fields of the options besides `ExportOptions`
+ * @throws ConfigError naming the argument or the field.
+ */
+export function assertExport(model: Model, folder: string, options: ExportOptions, own: v.ObjectEntries = {}): void {
+  assertArgument('model', model, aModel);
+  assertArgument('folder', folder, aText);
+  assertArgument('options', options, v.object({ ...exportEntries, ...own }));
 }
 
 /**

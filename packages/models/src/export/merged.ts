@@ -20,7 +20,15 @@ import { architectureFor } from '../transformers/bare.js';
 import { CONFIG_FILE } from '../transformers/config.js';
 import { WEIGHTS_FILE } from '../transformers/weights.js';
 import { described, mergedSettings, type Described, type Transformers } from './settings.js';
-import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportOptions } from './files.js';
+import {
+  assertExport,
+  CARD_FILE,
+  cardOf,
+  readSource,
+  sentenceFiles,
+  withEndings,
+  type ExportOptions,
+} from './files.js';
 
 /**
  * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with
@@ -34,6 +42,7 @@ import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportO
  * await saveMerged(mergeAndUnload(peft), 'merged', { labels: ['bad', 'good'] });
  */
 export async function saveMerged(model: Model, folder: string, options: ExportOptions = {}): Promise<void> {
+  assertExport(model, folder, options);
   const { storage = diskStorage() } = options;
   assertFullPrecision(model);
   checkFinite(model.weights, model.name);

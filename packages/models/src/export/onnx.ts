@@ -1,6 +1,14 @@
 /** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError, writeFolders } from '@peftjs/core/method';
+import {
+  assertArgument,
+  CheckpointError,
+  ConfigError,
+  integerFrom,
+  objectLike,
+  UnsupportedError,
+  writeFolders,
+} from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';
@@ -8,13 +16,27 @@ import { modesOf, type PoolingMode } from '../pooling.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { CONFIG_FILE } from '../transformers/config.js';
 import { described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
-import { CARD_FILE, cardOf, readSource, sentenceFiles, withEndings, type ExportOptions } from './files.js';
+import {
+  assertExport,
+  CARD_FILE,
+  cardOf,
+  readSource,
+  sentenceFiles,
+  withEndings,
+  type ExportOptions,
+} from './files.js';
 
 /** Options of an export for transformers.js. */
 export interface OnnxFolderOptions extends ExportOptions {
   /** The longest text that the graph accepts, in tokens: longer texts are truncated. */
   readonly maxTokens: number;
 }
+
+const aGraph = objectLike<object>(
+  'the bytes of exportOnnx or the files of exportOnnxFiles: await them',
+  {},
+  (value) => value instanceof Uint8Array || value instanceof Map,
+);
 
 /** The folder in which transformers.js looks for graphs. */
 const GRAPH_FOLDER = 'onnx';
@@ -50,6 +72,8 @@ export async function saveOnnx(
   folder: string,
   options: OnnxFolderOptions,
 ): Promise<void> {
+  assertExport(model, folder, options, { maxTokens: integerFrom(1) });
+  assertArgument('graph', graph, aGraph);
   const { storage = diskStorage(), maxTokens } = options;
   refuseUnpooled(model);
   const graphs = graph instanceof Uint8Array ? new Map([[GRAPH_FILE, graph]]) : graph;

@@ -5,10 +5,14 @@
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
-  assertKnownOptions,
+  aFunction,
+  anything,
+  aRecord,
+  assertArgument,
   createRng,
   floats,
   hostIntegers,
+  parseOptions,
   tensorAt,
   type AdapterLayers,
   type ChatMessage,
@@ -27,6 +31,7 @@ import {
   type Runtime,
   type Values,
 } from '@peftjs/core/runtime';
+import * as v from 'valibot';
 import type { Decoding } from '../architecture.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { candidates, sampleToken, argMax, applyRepetitionPenalty } from './next-token.js';
@@ -42,7 +47,7 @@ import {
 } from './options.js';
 import {
   chatPrompt,
-  TEXT_OPTIONS,
+  chatEntries,
   textPrompt,
   writeText,
   type Answer,
@@ -82,9 +87,9 @@ export interface TextGenerator {
 export async function generate(
   model: PeftModel | Model,
   prompts: readonly ArrayLike<number>[],
-  { executor, ...options }: GenerateOptions & OnExecutor,
+  options: GenerateOptions & OnExecutor,
 ): Promise<GenerationResult[]> {
-  return withGenerator(model, executor, (generator) => generator.generate(prompts, options));
+  return withGenerator(model, options, (generator, own) => generator.generate(prompts, own));
 }
 
 /**
@@ -99,9 +104,9 @@ export async function generate(
 export async function generateText(
   model: PeftModel | Model,
   prompt: string,
-  { executor, ...options }: GenerateTextOptions & OnExecutor,
+  options: GenerateTextOptions & OnExecutor,
 ): Promise<string> {
-  return withGenerator(model, executor, (generator) => generator.generateText(prompt, options));
+  return withGenerator(model, options, (generator, own) => generator.generateText(prompt, own));
 }
 
 /**
@@ -120,19 +125,21 @@ export async function generateText(
 export async function generateChat(
   model: PeftModel | Model,
   messages: readonly ChatMessage[],
-  { executor, ...options }: GenerateChatOptions & OnExecutor,
+  options: GenerateChatOptions & OnExecutor,
 ): Promise<Answer> {
-  return withGenerator(model, executor, (generator) => generator.generateChat(messages, options));
+  return withGenerator(model, options, (generator, own) => generator.generateChat(messages, own));
 }
 
-async function withGenerator<T>(
+async function withGenerator<O extends OnExecutor, T>(
   model: PeftModel | Model,
-  executor: Executor,
-  use: (generator: TextGenerator) => Promise<T>,
+  options: O,
+  use: (generator: TextGenerator, own: Omit<O, 'executor'>) => Promise<T>,
 ): Promise<T> {
+  assertArgument('options', options, aRecord);
+  const { executor, ...own } = options;
   const generator = openGenerator(model, { executor });
   try {
-    return await use(generator);
+    return await use(generator, own);
   } finally {
     await generator.dispose();
   }
@@ -142,7 +149,9 @@ async function withGenerator<T>(
  * Opens a model for repeated generation: its weights stay on the executor, and compiled programs are reused.
  * @throws UnsupportedError when the model is not a causal language model.
  */
-export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor): TextGenerator {
+export function openGenerator(peft: PeftModel | Model, options: OnExecutor): TextGenerator {
+  parseOptions('openGenerator', { executor: anything }, options);
+  const { executor } = options;
   const { model, layers, values } = activeParts(peft);
   const decoding = decodingOf(model);
   const runtime = openRuntime(model, executor);
@@ -155,12 +164,10 @@ export function openGenerator(peft: PeftModel | Model, { executor }: OnExecutor)
   };
   return {
     generate: write,
-    async generateText(prompt, options = {}) {
-      assertKnownOptions('generateText', options, TEXT_OPTIONS);
-      return writeText(write, textPrompt(tokenizer, prompt), options);
-    },
-    async generateChat(messages, { template, tools, ...options } = {}) {
-      assertKnownOptions('generateChat', options, [...TEXT_OPTIONS, 'template', 'tools']);
+    generateText: async (prompt, options = {}) => writeText(write, textPrompt(tokenizer, prompt), options),
+    async generateChat(messages, given = {}) {
+      parseOptions('generateChat', chatEntries, given);
+      const { template, tools, ...options } = given;
       const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, { template, tools });
       const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
       return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };

@@ -1,6 +1,8 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
-  assertKnownOptions,
+  aFunction,
+  anything,
+  aSignal,
   ConfigError,
   hostIntegers,
   integerFrom,
@@ -10,6 +12,7 @@ import {
   warnOnce,
   type HostTensors,
 } from '@peftjs/core/method';
+import * as v from 'valibot';
 import type { Decoding } from '../architecture.js';
 import { shown } from '../json.js';
 import type { Sampling } from './next-token.js';
@@ -70,24 +73,22 @@ export interface GenerationSettings extends Sampling {
   readonly eosTokenIds: ReadonlySet<number>;
 }
 
-const DEFAULTS = { maxNewTokens: 20, temperature: 1, topK: 50, topP: 1, repetitionPenalty: 1, seed: 0 };
+const SAMPLING_OPTIONS = ['temperature', 'topK', 'topP'] as const;
 
-const SAMPLING_OPTIONS: readonly string[] = ['temperature', 'topK', 'topP'];
-
-const numbers = {
-  maxNewTokens: integerFrom(1),
-  temperature: positive,
-  topK: integerFrom(0),
-  topP: positive,
-  repetitionPenalty: positive,
-  seed: integerFrom(0),
-};
-
-/** The names of the options. */
-export const GENERATE_OPTIONS: readonly string[] = [
-  ...Object.keys(numbers),
-  ...(['doSample', 'eosTokenId', 'stoppingCriteria', 'onToken', 'signal'] satisfies (keyof GenerateOptions)[]),
-];
+/** The fields of `GenerateOptions`. */
+export const generationEntries = {
+  maxNewTokens: v.optional(integerFrom(1), 20),
+  doSample: v.optional(v.boolean(), false),
+  temperature: v.optional(positive, 1),
+  topK: v.optional(integerFrom(0), 50),
+  topP: v.optional(v.pipe(positive, v.maxValue(1)), 1),
+  repetitionPenalty: v.optional(positive, 1),
+  seed: v.optional(integerFrom(0), 0),
+  eosTokenId: anything,
+  stoppingCriteria: v.optional(aFunction),
+  onToken: v.optional(aFunction),
+  signal: v.optional(aSignal),
+} satisfies Record<keyof GenerateOptions, unknown>;
 
 /**
  * Checks options and fills in defaults.
@@ -95,15 +96,12 @@ export const GENERATE_OPTIONS: readonly string[] = [
  * @throws ConfigError naming the invalid option.
  */
 export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
-  assertKnownOptions('generate', options, GENERATE_OPTIONS);
-  const { doSample = false, eosTokenId = own, stoppingCriteria: _, onToken: __, signal: ___, ...given } = options;
-  const chosen = Object.entries<unknown>(given).filter(([, value]) => value !== undefined);
-  const samplingOptions = chosen.map(([name]) => name).filter((name) => SAMPLING_OPTIONS.includes(name));
+  const { doSample, ...settings } = parseOptions('generate', generationEntries, options);
+  const { eosTokenId = own } = options;
+  const samplingOptions = SAMPLING_OPTIONS.filter((name) => options[name] !== undefined);
   if (!doSample && samplingOptions.length > 0) {
     warnOnce(`generate: ${samplingOptions.join(', ')} has no effect without doSample: the most likely token is used`);
   }
-  const settings = parseOptions('generate', numbers, { ...DEFAULTS, ...Object.fromEntries(chosen) });
-  if (settings.topP > 1) throw refused('topP', settings.topP, 'at most 1');
   const eosTokenIds: unknown = typeof eosTokenId === 'number' ? [eosTokenId] : eosTokenId;
   if (!Array.isArray(eosTokenIds) || !eosTokenIds.every((id) => Number.isInteger(id))) {
     throw refused('eosTokenId', eosTokenId, 'the id of a token, or a list of ids');

@@ -1,14 +1,19 @@
 import {
+  aFunction,
+  anything,
+  aTextList,
   ConfigError,
   conversationProblem,
+  parseOptions,
   UnsupportedError,
   type ChatMessage,
   type ChatTool,
 } from '@peftjs/core/method';
+import * as v from 'valibot';
 import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
 import { shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
-import { GENERATE_OPTIONS, type GenerationResult, type GenerateOptions } from './options.js';
+import { generationEntries, type GenerationResult, type GenerateOptions } from './options.js';
 
 /** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
@@ -17,6 +22,12 @@ export interface GenerateTextOptions extends GenerateOptions {
   /** Called with every new piece of text once its last character is complete, and awaited. */
   readonly onText?: (piece: string) => unknown;
 }
+
+const textEntries = {
+  ...generationEntries,
+  stopStrings: v.optional(aTextList),
+  onText: v.optional(aFunction),
+} satisfies Record<keyof GenerateTextOptions, unknown>;
 
 /** Options of `generateChat`. */
 export interface GenerateChatOptions extends GenerateTextOptions {
@@ -29,15 +40,19 @@ export interface GenerateChatOptions extends GenerateTextOptions {
   readonly tools?: readonly ChatTool[] | undefined;
 }
 
+/** The fields of `GenerateChatOptions`. */
+export const chatEntries = {
+  ...textEntries,
+  template: v.optional(aFunction),
+  tools: anything,
+} satisfies Record<keyof GenerateChatOptions, unknown>;
+
 /** What `generateChat` writes. */
 export interface Answer extends ChatMessage {
   readonly role: 'assistant';
   /** The text, up to the end of the turn. */
   readonly content: string;
 }
-
-/** The names of the options of `generateText`. */
-export const TEXT_OPTIONS: readonly string[] = [...GENERATE_OPTIONS, 'stopStrings', 'onText'];
 
 /** The end of a text whose last character still lacks bytes. */
 const INCOMPLETE = '\uFFFD';
@@ -52,8 +67,10 @@ interface TextPrompt {
 export async function writeText(
   write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<GenerationResult[]>,
   { tokenizer, ids }: TextPrompt,
-  { stopStrings = [], onText, onToken, stoppingCriteria, ...options }: GenerateTextOptions,
+  given: GenerateTextOptions,
 ): Promise<string> {
+  parseOptions('generateText', textEntries, given);
+  const { stopStrings = [], onText, onToken, stoppingCriteria, ...options } = given;
   const textOf = following(tokenizer, ids);
   const pieces = onText && inPieces(onText);
   const ownIds: number[] = [];

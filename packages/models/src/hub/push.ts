@@ -2,9 +2,13 @@ import { PeftError } from '@peftjs/core';
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
+  anything,
+  assertArgument,
+  aText,
   CheckpointError,
   ConfigError,
   incompleteSave,
+  parseOptions,
   UNFINISHED_FILE,
   UnsupportedError,
 } from '@peftjs/core/method';
@@ -24,6 +28,13 @@ export interface PushOptions {
   /** The hub's URL. Default: HF_ENDPOINT, else https://huggingface.co. */
   readonly hubUrl?: string;
 }
+
+const entries = {
+  private: anything,
+  commitMessage: anything,
+  revision: anything,
+  hubUrl: anything,
+} satisfies Record<keyof PushOptions, unknown>;
 
 /** The result of a push. */
 export interface PushResult {
@@ -55,6 +66,7 @@ const WEIGHTS = { [ADAPTER_CONFIG]: /^adapter_model\.safetensors$/, [CONFIG_FILE
  * const { url } = await pushToHub('my-adapter', 'me/my-adapter', { private: true });
  */
 export async function pushToHub(folder: string, repo: string, options: PushOptions = {}): Promise<PushResult> {
+  assertArgument('folder', folder, aText);
   const { title, settings, subject } = pushSettings(repo, options);
   const files = await filesOf(folder);
   const { commit, createRepo } = await import('@huggingface/hub');
@@ -91,8 +103,10 @@ const ALREADY_THERE = 409;
  */
 export function pushSettings(
   repo: string,
-  { private: isPrivate = false, commitMessage: title = 'Upload with peftjs', revision, hubUrl }: PushOptions = {},
+  options: PushOptions = {},
 ): { readonly title: string; readonly settings: HubSettings & { readonly token: string }; readonly subject: Subject } {
+  parseOptions('pushToHub', entries, options);
+  const { private: isPrivate = false, commitMessage: title = 'Upload with peftjs', revision, hubUrl } = options;
   if (!isHubId(repo)) {
     throw new ConfigError(`expected a hub repository, organisation/name, got ${shown(repo)}`, 'repo');
   }

@@ -222,7 +222,8 @@ export interface Subject {
 const NAME = /^(?!.*(?:--|\.\.))(?!.*\.git$)[\w](?:[\w.-]{0,94}[\w])?$/;
 
 /** Whether a source has the form `organisation/name`, unlike an npm package or a plain word. */
-export function isHubId(source: string): boolean {
+export function isHubId(source: unknown): boolean {
+  if (typeof source !== 'string') return false;
   const parts = source.split('/');
   return parts.length === 2 && parts.every((part) => NAME.test(part));
 }

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core/method';
+import { aList, assertArgument, DataError } from '@peftjs/core/method';
 import { mean, sum } from './values.js';
 
 /** The search results of one query. */
@@ -64,6 +64,7 @@ function averaged<Id>(
   rankings: readonly Ranking<Id>[],
   metric: (hits: readonly number[], relevant: number) => number,
 ): number {
+  assertArgument('rankings', rankings, aList);
   const answered = rankings.map(({ ranked, relevant }, query) => {
     const first = ranked.slice(0, k);
     if (new Set(first).size < first.length) {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
-import { createRng } from '../rng.js';
-import { hostTensor } from '../tensors.js';
+import { createRng, type Rng } from '../rng.js';
+import { floats, hostTensor, type HostTensor } from '../tensors.js';
 import { relativeDistance } from '../testing/closeness.js';
-import { combined, type CombinationOptions } from './weighted.js';
-import { loraDelta, normalValues } from '../adapter/factors.js';
+import { combined, type CombinationOptions, type CombinationType } from './combination.js';
+import { loraDelta, nonZeroIndices, normalValues } from './factors.js';
 
 const rng = createRng(8);
 const factorsOf = (rank: number, scaling: number): LoraFactors => ({
@@ -14,7 +14,7 @@ const factorsOf = (rank: number, scaling: number): LoraFactors => ({
   scaling,
 });
 const [one, two, wide] = [factorsOf(2, 0.5), factorsOf(2, 3), factorsOf(3, 1)];
-const options: CombinationOptions = { rank: 5, density: 1, majoritySignMethod: 'total' };
+const options: CombinationOptions = { rank: 5, density: 1, majoritySignMethod: 'total', rng };
 /** sum w_i dW_i */
 const sumOf = (...parts: readonly (readonly [LoraFactors, number])[]): number[] =>
   Array.from({ length: 30 }, (_, index) =>
@@ -72,8 +72,8 @@ describe('changes of one weight, combined', () => {
     expect([...loraDelta(nothing)].every((value) => value === 0)).toBe(true);
   });
 
-  it('by linear or ties need equal ranks', () => {
-    for (const type of ['linear', 'ties'] as const) {
+  it('by a rule on A and B need equal ranks', () => {
+    for (const type of ['linear', 'ties', 'magnitude_prune', 'dare_linear', 'dare_ties'] as const) {
       expect(() => combined(type, parts, options)).toThrow(ShapeError);
     }
   });
@@ -129,5 +129,71 @@ describe('TIES', () => {
   it('applies weights after the election, and keeps nothing at density 0', () => {
     expect(merged([[2], [1]], [-4, 1])).toEqual([(-2 * 2 + 1) / 2]);
     expect(merged([[2], [1]], [1, 1], { density: 0 })).toEqual([0]);
+  });
+});
+
+describe('DARE', () => {
+  const wide = 100;
+  const parts = [3, 4].map((seed, index) => ({
+    factors: {
+      loraA: normalValues(createRng(seed), [wide, 2], 1),
+      loraB: normalValues(createRng(10 + seed), [2, wide], 1),
+      scaling: 0.5 + index,
+    },
+    weight: [0.7, -0.4][index] as number,
+  }));
+  const drawn = (type: CombinationType, seed: number, given: Partial<CombinationOptions> = {}) =>
+    combined(type, parts, { ...options, density: 0.3, rank: wide, ...given, rng: createRng(seed) });
+  /** The masks that a seed draws, as zeros and 1 / density in place of the entries. */
+  const masked = (tensor: HostTensor, draws: Rng, density: number): HostTensor =>
+    hostTensor(
+      floats(tensor).map((value) => (draws.uniform() < density ? value / density : 0)),
+      tensor.shape,
+    );
+  const dropped = (seed: number, density: number) =>
+    parts.map(({ factors, weight }, index) => {
+      const draws = (name: string): Rng => createRng(seed).fork(name).fork(String(index));
+      const loraA = masked(factors.loraA, draws('loraA'), density);
+      return { weight, factors: { ...factors, loraA, loraB: masked(factors.loraB, draws('loraB'), density) } };
+    });
+
+  it.each([
+    ['dare_linear', 'linear'],
+    ['dare_ties', 'ties'],
+  ] as const)('%s is %s of what its masks keep, divided by the density', (type, rule) => {
+    const kept = { ...options, density: 1 };
+    expect(drawn(type, 5)).toEqual(combined(rule, dropped(5, 0.3), kept));
+    expect(drawn(type, 5)).toEqual(drawn(type, 5));
+    expect(drawn(type, 5)).not.toEqual(drawn(type, 6));
+    expect(drawn(type, 5, { density: 1 })).toEqual(combined(rule, parts, kept));
+  });
+
+  it('keeps the given share of the entries, and the sum of the changes on average', () => {
+    const [one] = parts as [(typeof parts)[number]];
+    const change = loraDelta(one.factors);
+    const mean = new Float64Array(change.length);
+    let entries = 0;
+    const draws = 40;
+    for (let seed = 0; seed < draws; seed++) {
+      const drawn = combined('dare_linear', [one], { ...options, density: 0.3, rng: createRng(seed) });
+      entries += nonZeroIndices(drawn.loraA).length / drawn.loraA.data.length / draws;
+      loraDelta(drawn).forEach((value, index) => (mean[index] = (mean[index] as number) + value / draws));
+    }
+    expect(Math.abs(entries - 0.3)).toBeLessThan(4 * Math.sqrt((0.3 * 0.7) / (2 * wide * draws)));
+    // A and B are drawn independently, so the expectation of their product is the product
+    const projected = change.reduce((sum, value, index) => sum + value * (mean[index] as number), 0);
+    const norm = change.reduce((sum, value) => sum + value * value, 0);
+    expect(Math.abs(projected / norm / 0.7 - 1)).toBeLessThan(0.05);
+  });
+
+  it('draws the entries of the whole change where the type ends in _svd', () => {
+    const density = 0.3;
+    const changes = parts.map(({ factors, weight }, index) => {
+      const delta = hostTensor(loraDelta(factors), [wide, wide]);
+      return floats(masked(delta, createRng(5).fork(String(index)), density)).map((value) => weight * value);
+    });
+    const sum = (changes[0] as Float32Array).map((value, index) => value + (changes[1]?.[index] as number));
+    expect(relativeDistance(loraDelta(drawn('dare_linear_svd', 5)), sum)).toBeLessThan(1e-5);
+    expect(relativeDistance(loraDelta(drawn('dare_ties_svd', 5)), sum)).toBeGreaterThan(0.1);
   });
 });
