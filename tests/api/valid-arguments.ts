@@ -39,12 +39,13 @@ const language = await peftjs.languageSet('talk', [{ prompt: 'a', completion: 'b
 const causalTokenizer = { tokenIds: () => [1, 2], eosTokenId: 0 };
 const causal = peftjs.encodeLanguage(language, causalTokenizer, { maxTokens: 8 });
 const messages = [{ role: 'user', content: 'a' }] as const;
+const graph = await peftjs.exportOnnx(merged);
+const table = new TextEncoder().encode(
+  `text\tlabel\n${rows.map(({ text, label }) => `${text}\tc${label}`).join('\n')}`,
+);
 const files = peftjs.memoryStorage(
   new Map([
-    [
-      'rows.tsv',
-      new TextEncoder().encode(`text\tlabel\n${rows.map(({ text, label }) => `${text}\tc${label}`).join('\n')}`),
-    ],
+    ['rows.tsv', table],
     ['talk.jsonl', new TextEncoder().encode('{"prompt":"a","completion":"b"}\n'.repeat(4).replace('"b"', '"c"'))],
   ]),
 );
@@ -154,6 +155,7 @@ export const valid: Readonly<Record<string, Valid>> = {
   inputBatches: call(() => [[{ ids: Int32Array.of(1, 2) }]], { batchSize: 2 }),
   languageSet: call(() => ['talk', [{ text: 'a text' }]]),
   readLanguageTask: call(() => [], { train: 'talk.jsonl', storage: files }),
+  readTable: call(() => [table], { path: 'rows.tsv' }),
   readTask: call(() => [], { train: 'rows.tsv', dev: 'rows.tsv', storage: files }),
   retrievalMetrics: call(() => [[{ ranked: [1, 2], relevant: [1] }]]),
   splitSelection: call(() => [dataSet], { share: 0.5, seed: 1 }),
@@ -162,6 +164,9 @@ export const valid: Readonly<Record<string, Valid>> = {
   compiled: call(() => [], {}),
   eager: call(() => [], { backend: 'cpu' }),
   exportOnnx: call(() => [merged], {}),
+  exportOnnxFiles: call(() => [merged], {}),
+  checkOnnx: call(() => [graph, merged], { maxTokens: 2 }),
+  listBackends: call(() => []),
 };
 
 function exportedName(value: unknown): string {

@@ -5,7 +5,6 @@ import {
   anything,
   aRecord,
   ConfigError,
-  describe,
   EngineError,
   objectLike,
   parseOptions,

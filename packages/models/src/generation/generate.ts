@@ -5,7 +5,6 @@
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
-  aFunction,
   anything,
   aRecord,
   assertArgument,
@@ -31,7 +30,6 @@ import {
   type Runtime,
   type Values,
 } from '@peftjs/core/runtime';
-import * as v from 'valibot';
 import type { Decoding } from '../architecture.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { candidates, sampleToken, argMax, applyRepetitionPenalty } from './next-token.js';
