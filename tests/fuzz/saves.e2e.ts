@@ -138,7 +138,7 @@ const mayMount = ((): boolean => {
 
 describe.skipIf(!mayMount)('a save on a disk (mounted in a namespace of its own, as root)', () => {
   it.each([
-    ['full', 'cat /dev/zero > "$disk/other" 2> /dev/null || true; truncate -s -8192 "$disk/other"', 'ENOSPC'],
+    ['full', 'cat /dev/zero > "$disk/other" 2> /dev/null || true; truncate -s -4096 "$disk/other"', 'ENOSPC'],
     ['read-only', 'mount -o remount,ro "$disk"', 'EROFS'],
   ])('that is %s leaves the old adapter and says what to do', { timeout: 120_000 }, async (_, spoil, code) => {
     const { printed, copy } = onSmallDisk(`save 0; ${spoil}; save 1`);
