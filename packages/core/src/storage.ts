@@ -63,7 +63,8 @@ export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & 
       return Promise.resolve();
     },
     writeFolders(folders) {
-      for (const { path, bytes } of folders.flatMap(stepsOf)) files.set(path, bytes.slice());
+      const all = folders.flatMap(({ config, others }) => [...others, config]);
+      for (const { path, bytes } of all) files.set(path, bytes.slice());
       return Promise.resolve();
     },
   };

@@ -1,14 +1,16 @@
 import { PeftError, type Storage } from '@peftjs/core';
 import {
+  anything,
   assertArgument,
-  assertKnownOptions,
   assertOneOf,
   aStorage,
   aText,
   CheckpointError,
   ConfigError,
   DataError,
+  parseOptions,
 } from '@peftjs/core/method';
+import * as v from 'valibot';
 import {
   assertColumnOptions,
   assertRecords,
@@ -18,7 +20,7 @@ import {
   readColumns,
 } from './columns.js';
 import { parseConll } from './conll.js';
-import { createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
+import { aDataSet, createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
 import { rowsOf, withoutUnlabelled } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
@@ -54,6 +56,15 @@ export interface ReadTableOptions<K extends TaskKind = TaskKind> extends ColumnO
   /** The training set whose kind, classes and number of texts this file must have. */
   readonly like?: DataSet<K> | undefined;
 }
+
+const entries: v.ObjectEntries = {
+  ...Object.fromEntries(COLUMN_OPTIONS.map((name) => [name, anything])),
+  path: aText,
+  format: v.optional(v.picklist(['tsv', 'csv', 'jsonl', 'conll', 'parquet'])),
+  readers: anything,
+  kind: anything,
+  like: v.optional(aDataSet),
+};
 
 const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, path: string) => Table<unknown>>> = {
   tsv: parseTsv,
@@ -92,8 +103,9 @@ export async function readTable<K extends TaskKind = TaskKind>(
   bytes: Uint8Array,
   options: ReadTableOptions<K>,
 ): Promise<DataSet<K>> {
+  assertArgument('bytes', bytes, v.instance(Uint8Array, 'the bytes of a file'));
+  parseOptions('readTable', entries, options);
   const { path, like, kind = like?.kind, labelSeparator, scoreScale, skipUnlabelled } = options;
-  assertKnownOptions('readTable', options, [...COLUMN_OPTIONS, 'path', 'format', 'readers', 'kind', 'like']);
   assertColumnOptions(options);
   assertKind(kind);
   const table = await tableOf(bytes, options);

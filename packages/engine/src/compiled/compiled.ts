@@ -6,7 +6,6 @@ import {
   aRecord,
   ConfigError,
   EngineError,
-  objectLike,
   parseOptions,
   type HostBytes,
   type HostTensor,
@@ -24,7 +23,16 @@ import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
-import { checkProviders, exactBytes, loadRuntime, openGraph, providerName, asUnsigned, reasonOf } from './runtime.js';
+import {
+  aRuntime,
+  checkProviders,
+  exactBytes,
+  loadRuntime,
+  openGraph,
+  providerName,
+  asUnsigned,
+  reasonOf,
+} from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 import { threadRuntime } from './thread.js';
 import { webThreads } from './web-threads.js';
@@ -54,12 +62,6 @@ export interface CompiledOptions {
    */
   readonly worker?: boolean;
 }
-
-const aRuntime = objectLike<OrtRuntime>(
-  "ONNX Runtime, e.g. await import('onnxruntime-web')",
-  { Tensor: 'function' },
-  ({ InferenceSession }) => (InferenceSession as unknown) !== undefined,
-);
 
 const entries = {
   threads: anything,

@@ -1,5 +1,5 @@
 import type * as ort from 'onnxruntime-common';
-import { ConfigError, EngineError } from '@peftjs/core/method';
+import { ConfigError, EngineError, objectLike } from '@peftjs/core/method';
 import { importOptional } from '../host.js';
 import { GraphBuilder } from './graph.js';
 import type { ElementType } from './graph.js';
@@ -37,6 +37,13 @@ export interface OrtRuntime {
   /** Creates tensors on the host. */
   readonly Tensor: new (type: OrtTensor['type'], data: OrtData, dims: readonly number[]) => OrtTensor;
 }
+
+/** A schema for ONNX Runtimes. */
+export const aRuntime = objectLike<OrtRuntime>(
+  "ONNX Runtime, e.g. await import('onnxruntime-web')",
+  { Tensor: 'function' },
+  ({ InferenceSession }) => (InferenceSession as unknown) !== undefined,
+);
 
 /** An ONNX Runtime execution provider: 'cpu', 'webgpu', 'cuda', or an object with options. */
 export type ExecutionProvider = ort.InferenceSession.ExecutionProviderConfig;

@@ -1,8 +1,18 @@
 import { hostTensor, predict, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
-import { createRng, EngineError, hostIntegers, type HostTensor } from '@peftjs/core/method';
+import {
+  anyModel,
+  assertArgument,
+  createRng,
+  EngineError,
+  hostIntegers,
+  integerFrom,
+  parseOptions,
+  type HostTensor,
+} from '@peftjs/core/method';
 import { releaseRuntimes } from '@peftjs/core/runtime';
+import * as v from 'valibot';
 import { compiled } from '../compiled/compiled.js';
-import { loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
+import { aRuntime, loadRuntime, type OrtRuntime, type OrtTensor } from '../compiled/runtime.js';
 import { POSITIONS, TEXT_INPUTS, type OnnxDtype, type OnnxFiles, type TextInput } from './export-onnx.js';
 
 /** Options of {@link checkOnnx}. */
@@ -28,6 +38,17 @@ const SHAPES: readonly (readonly [number, number])[] = [
   [4, 21],
 ];
 
+const entries = {
+  maxTokens: integerFrom(1),
+  dtype: v.optional(v.picklist(['fp32', 'q8']), 'fp32'),
+  runtime: v.optional(aRuntime),
+} satisfies Record<keyof OnnxCheckOptions, unknown>;
+
+const aGraph = v.union(
+  [v.instance(Uint8Array), v.map(v.string(), v.instance(Uint8Array))],
+  'what exportOnnx or exportOnnxFiles returned',
+);
+
 /**
  * Runs an exported graph and its model on the same random batches, some of them padded. A graph with past keys and
  * values reads each text both as a whole and in two halves.
@@ -39,8 +60,11 @@ const SHAPES: readonly (readonly [number, number])[] = [
 export async function checkOnnx(
   graph: Uint8Array | OnnxFiles,
   source: PeftModel | Model,
-  { maxTokens, dtype = 'fp32', runtime }: OnnxCheckOptions,
+  options: OnnxCheckOptions,
 ): Promise<number> {
+  assertArgument('graph', graph, aGraph);
+  assertArgument('source', source, anyModel);
+  const { maxTokens, dtype, runtime } = parseOptions('checkOnnx', entries, options);
   const ort = runtime ?? (await loadRuntime());
   const session = await openFiles(ort, graph);
   const executor = compiled(runtime && { runtime });
