@@ -1,11 +1,14 @@
 /** Tokens added to a vocabulary, e.g. `<mask>`. They are found in a text before it is split into words. */
-import { field } from '../json.js';
+import { CheckpointError } from '@peftjs/core/method';
+import { field, shown } from '../json.js';
 import { WORD } from './parts.js';
 
 /** An added token in a tokenizer.json. */
 export interface AddedToken {
-  /** The text of the token. */
+  /** The name of the token. */
   readonly content: string;
+  /** The text that it matches and is decoded to: `content`, normalised if `normalized` is set. */
+  readonly text: string;
   /** Its ID. */
   readonly id: number;
   /** Whether it is a special token, which `decode` omits. */
@@ -20,15 +23,20 @@ export interface AddedToken {
   readonly rstrip: boolean;
 }
 
-/** Parses an added token of a tokenizer.json. */
-export function addedTokenOf(token: unknown): AddedToken {
+/** Parses an added token of a tokenizer.json. @throws CheckpointError when it has no text. */
+export function addedTokenOf(token: unknown, normalize: (text: string) => string, file: string): AddedToken {
+  const content = field(token, 'content');
+  if (typeof content !== 'string') {
+    throw new CheckpointError(`${file}: an added token needs a 'content', got ${shown(token)}`, file);
+  }
   const special = field(token, 'special') === true;
-  const normalized = field(token, 'normalized');
+  const normalized = field(token, 'normalized') ?? !special;
   return {
-    content: String(field(token, 'content')),
+    content,
+    text: normalized === true ? normalize(content) : content,
     id: Number(field(token, 'id')),
     special,
-    normalized: typeof normalized === 'boolean' ? normalized : !special,
+    normalized: normalized === true,
     singleWord: field(token, 'single_word') === true,
     lstrip: field(token, 'lstrip') === true,
     rstrip: field(token, 'rstrip') === true,
@@ -45,24 +53,33 @@ export interface Section {
   readonly start: number;
 }
 
-interface Node {
-  readonly next: Map<number, Node>;
-  token?: AddedToken;
+/** The tree of the tokens' texts, by UTF-16 unit: its nodes are numbered from the root, 0. */
+interface Tree {
+  /** The next node by `node * UNITS + unit`. */
+  readonly next: Map<number, number>;
+  /** The token whose text ends at a node. */
+  readonly tokens: Map<number, AddedToken>;
 }
+
+const UNITS = 2 ** 16;
+/** The maximum number of nodes: 65,536 tokens such as `<|s_12345|>` have 200,000. */
+const MAX_NODES = 2 ** 20;
 
 const ENDS_WITH_WORD = new RegExp(`[${WORD}]$`, 'u');
 const BEGINS_WITH_WORD = new RegExp(`^[${WORD}]`, 'u');
 const BLANK = /\p{White_Space}/u;
 
-/** Returns a function that splits a text at added tokens, given by the text that they match. The longest match wins. */
-export function sectionFinder(tokens: ReadonlyMap<string, AddedToken>): (text: string) => Section[] {
-  const root: Node = { next: new Map() };
-  for (const [content, token] of tokens) if (content !== '') insert(root, content, token);
+/**
+ * Returns a function that splits a text at added tokens. The longest match wins.
+ * @throws CheckpointError when the tokens' texts are too long.
+ */
+export function sectionFinder(tokens: readonly AddedToken[], file: string): (text: string) => Section[] {
+  const tree = treeOf(tokens, file);
   return (text) => {
     const sections: Section[] = [];
     let read = 0;
     for (let at = 0; at < text.length;) {
-      const found = longestAt(root, text, at);
+      const found = longestAt(tree, text, at);
       if (!found) {
         at++;
         continue;
@@ -82,23 +99,32 @@ export function sectionFinder(tokens: ReadonlyMap<string, AddedToken>): (text: s
   };
 }
 
-function insert(root: Node, content: string, token: AddedToken): void {
-  let node = root;
-  for (let at = 0; at < content.length; at++) {
-    const unit = content.charCodeAt(at);
-    let next = node.next.get(unit);
-    if (!next) node.next.set(unit, (next = { next: new Map() }));
-    node = next;
+/** Of tokens with the same text, the last one counts. */
+function treeOf(tokens: readonly AddedToken[], file: string): Tree {
+  const tree: Tree = { next: new Map(), tokens: new Map() };
+  for (const token of tokens) {
+    let node = 0;
+    for (let at = 0; at < token.text.length; at++) {
+      const key = node * UNITS + token.text.charCodeAt(at);
+      node = tree.next.get(key) ?? tree.next.size + 1;
+      tree.next.set(key, node);
+    }
+    if (tree.next.size > MAX_NODES) {
+      throw new CheckpointError(`${file}: the texts of the added tokens are too long, at ${shown(token.content)}`, file);
+    }
+    if (node !== 0) tree.tokens.set(node, token);
   }
-  node.token ??= token;
+  return tree;
 }
 
-function longestAt(root: Node, text: string, from: number): { token: AddedToken; end: number } | undefined {
+function longestAt(tree: Tree, text: string, from: number): { token: AddedToken; end: number } | undefined {
   let found: { token: AddedToken; end: number } | undefined;
-  let node = root.next.get(text.charCodeAt(from));
-  for (let end = from + 1; node; end++) {
-    if (node.token) found = { token: node.token, end };
-    node = end < text.length ? node.next.get(text.charCodeAt(end)) : undefined;
+  let node: number | undefined = 0;
+  for (let at = from; at < text.length; at++) {
+    node = tree.next.get(node * UNITS + text.charCodeAt(at));
+    if (node === undefined) break;
+    const token = tree.tokens.get(node);
+    if (token) found = { token, end: at + 1 };
   }
   return found;
 }
