@@ -53,33 +53,31 @@ export interface Section {
   readonly start: number;
 }
 
-/** The tree of the tokens' texts, by UTF-16 unit: its nodes are numbered from the root, 0. */
-interface Tree {
-  /** The next node by `node * UNITS + unit`. */
-  readonly next: Map<number, number>;
-  /** The token whose text ends at a node. */
-  readonly tokens: Map<number, AddedToken>;
+/** A range of sorted tokens: from `start` up to `end`. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
 }
-
-const UNITS = 2 ** 16;
-/** The maximum number of nodes: 65,536 tokens such as `<|s_12345|>` have 200,000. */
-const MAX_NODES = 2 ** 20;
 
 const ENDS_WITH_WORD = new RegExp(`[${WORD}]$`, 'u');
 const BEGINS_WITH_WORD = new RegExp(`^[${WORD}]`, 'u');
 const BLANK = /\p{White_Space}/u;
 
-/**
- * Returns a function that splits a text at added tokens. The longest match wins.
- * @throws CheckpointError when the tokens' texts are too long.
- */
-export function sectionFinder(tokens: readonly AddedToken[], file: string): (text: string) => Section[] {
-  const tree = treeOf(tokens, file);
+/** Returns a function that splits a text at added tokens. The longest match wins, and of equal ones the last token. */
+export function sectionFinder(tokens: readonly AddedToken[]): (text: string) => Section[] {
+  const byText = new Map(tokens.map((token) => [token.text, token]));
+  byText.delete('');
+  const sorted = [...byText.values()].sort((a, b) => (a.text < b.text ? -1 : 1));
+  const starts = new Map<number, Range>(); // most characters of a text begin no token
+  for (const [at, token] of sorted.entries()) {
+    const unit = token.text.charCodeAt(0);
+    starts.set(unit, { start: starts.get(unit)?.start ?? at, end: at + 1 });
+  }
   return (text) => {
     const sections: Section[] = [];
     let read = 0;
     for (let at = 0; at < text.length;) {
-      const found = longestAt(tree, text, at);
+      const found = longestAt(sorted, starts, text, at);
       if (!found) {
         at++;
         continue;
@@ -99,34 +97,36 @@ export function sectionFinder(tokens: readonly AddedToken[], file: string): (tex
   };
 }
 
-/** Of tokens with the same text, the last one counts. */
-function treeOf(tokens: readonly AddedToken[], file: string): Tree {
-  const tree: Tree = { next: new Map(), tokens: new Map() };
-  for (const token of tokens) {
-    let node = 0;
-    for (let at = 0; at < token.text.length; at++) {
-      const key = node * UNITS + token.text.charCodeAt(at);
-      node = tree.next.get(key) ?? tree.next.size + 1;
-      tree.next.set(key, node);
-    }
-    if (tree.next.size > MAX_NODES) {
-      throw new CheckpointError(`${file}: the texts of the added tokens are too long, at ${shown(token.content)}`, file);
-    }
-    if (node !== 0) tree.tokens.set(node, token);
-  }
-  return tree;
-}
-
-function longestAt(tree: Tree, text: string, from: number): { token: AddedToken; end: number } | undefined {
+/** Narrows a range of sorted tokens unit by unit. The first token of a range is the shortest. */
+function longestAt(
+  sorted: readonly AddedToken[],
+  starts: ReadonlyMap<number, Range>,
+  text: string,
+  from: number,
+): { token: AddedToken; end: number } | undefined {
   let found: { token: AddedToken; end: number } | undefined;
-  let node: number | undefined = 0;
-  for (let at = from; at < text.length; at++) {
-    node = tree.next.get(node * UNITS + text.charCodeAt(at));
-    if (node === undefined) break;
-    const token = tree.tokens.get(node);
-    if (token) found = { token, end: at + 1 };
+  let range = starts.get(text.charCodeAt(from));
+  for (let length = 1; range && range.start < range.end; length++) {
+    const token = sorted[range.start] as AddedToken;
+    if (token.text.length === length) found = { token, end: from + length };
+    if (from + length === text.length) break;
+    const unit = text.charCodeAt(from + length);
+    const start = firstFrom(sorted, range, length, unit);
+    range = { start, end: firstFrom(sorted, { ...range, start }, length, unit + 1) };
   }
   return found;
+}
+
+/** Returns the first token of a range whose unit at a place is at least `unit`. */
+function firstFrom(sorted: readonly AddedToken[], { start, end }: Range, place: number, unit: number): number {
+  let [low, high] = [start, end];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { text } = sorted[middle] as AddedToken;
+    if (place < text.length && text.charCodeAt(place) >= unit) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function isWithinWord(text: string, start: number, end: number): boolean {

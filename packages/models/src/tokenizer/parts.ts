@@ -42,8 +42,9 @@ export interface TokenModel {
  * @throws CheckpointError when it is neither.
  */
 export function compiledPattern(pattern: unknown, file: string): RegExp {
-  const compiled = new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true }).pattern;
-  if (compiled) return compiled;
+  const isPattern = ['Regex', 'String'].some((kind) => typeof field(pattern, kind) === 'string');
+  const split = isPattern && new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true });
+  if (split && split.pattern) return split.pattern;
   throw new CheckpointError(`${file}: expected a pattern of a String or a Regex, got ${shown(pattern)}`, file);
 }
 

@@ -60,11 +60,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   for (const { text, id } of tokens) texts.set(id, text);
   const special = new Set(tokens.filter((token) => token.special).map(({ content }) => content));
   const isNormalised = ({ normalized }: AddedToken): boolean => normalized && normalizer !== null;
-  const inText = sectionFinder(
-    tokens.filter((token) => !isNormalised(token)),
-    file,
-  );
-  const inNormalised = sectionFinder(tokens.filter(isNormalised), file);
+  const inText = sectionFinder(tokens.filter((token) => !isNormalised(token)));
+  const inNormalised = sectionFinder(tokens.filter(isNormalised));
   const join = (pieces: readonly string[]): string => decoder?.(pieces).join('') ?? pieces.join(' ');
   const textsOf = (own: readonly number[]): string[] => own.flatMap((id) => texts.get(id) ?? []);
 
