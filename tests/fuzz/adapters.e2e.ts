@@ -14,7 +14,8 @@ afterAll(() => {
 describe('10,000 damaged copies are each read or rejected, in bounded time and memory', () => {
   it.each(['config', 'weights'])('%s', { timeout: 600_000 }, async (damaged) => {
     const file = join(folder, damaged);
-    const { problem } = await watched(startChild('adapters-child.ts', [damaged, String(COUNT), '2', file]));
+    const script = new URL('adapters-child.ts', import.meta.url);
+    const { problem } = await watched(startChild(script, [damaged, String(COUNT), '2', file]));
     expect(problem && `${problem}; on ${readFileSync(file).toString('base64').slice(0, 4000)}`).toBe('');
   });
 });

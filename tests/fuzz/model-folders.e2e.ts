@@ -4,6 +4,7 @@ import { startChild, watched } from './watched.js';
 const COUNT = 5000;
 const CHILDREN = 2;
 const SEED = 2;
+const SCRIPT = new URL('model-folders-child.ts', import.meta.url);
 
 /** What became of some folders. */
 interface Results {
@@ -15,7 +16,7 @@ interface Results {
 /** Has children read the folders from one number up to another. A child that fails is replaced behind that folder. */
 async function readAll(from: number, to: number, results: Results): Promise<void> {
   for (let next = from; next < to;) {
-    const child = startChild('model-folders-child.ts', [String(next), String(to - next), String(SEED)]);
+    const child = startChild(SCRIPT, [String(next), String(to - next), String(SEED)]);
     const { problem, growth } = await watched(child, (line) => {
       const [number, outcome] = line.split(' ');
       if (outcome === undefined) return;

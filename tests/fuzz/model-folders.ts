@@ -111,7 +111,7 @@ function isSmall(files: ModelFiles): boolean {
     size += typeof value === 'string' ? value.length : 4;
     if (typeof value === 'object' && value !== null) Object.values(value).forEach(add);
   };
-  add(files as Json);
+  add(files);
   return size <= MAX_SIZE;
 }
 

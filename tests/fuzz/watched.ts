@@ -17,10 +17,10 @@ export interface Watched {
   readonly growth: number;
 }
 
-/** Starts a script of this folder with `gc` and a small heap. */
-export function startChild(script: string, args: readonly string[]): ChildProcess {
+/** Starts a script with `gc` and a small heap. */
+export function startChild(script: URL, args: readonly string[]): ChildProcess {
   const flags = ['--expose-gc', '--max-old-space-size=512', '--import', 'tsx', '--conditions', '@peftjs/source'];
-  return spawn(process.execPath, [...flags, fileURLToPath(new URL(script, import.meta.url)), ...args]);
+  return spawn(process.execPath, [...flags, fileURLToPath(script), ...args]);
 }
 
 /**

@@ -3,10 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { checkParts } from './tokenizer-patterns.js';
 
 const check = (Regex: string) => () => {
-  checkParts(
-    { pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex } }] } },
-    'file',
-  );
+  checkParts({ pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex } }] } }, 'file');
 };
 
 describe('accepts the patterns of real tokenizers', () => {

@@ -1,5 +1,4 @@
 import { CheckpointError } from '@peftjs/core/method';
-import { field } from './json.js';
 
 /*
  * The parts of a tokenizer.json other than its vocabulary are short and shallow, so every step and every text in them is

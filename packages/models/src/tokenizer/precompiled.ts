@@ -94,7 +94,10 @@ function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string
       const found = texts.subarray(start, start + MAX_REPLACEMENT + 1);
       const end = found.indexOf(0);
       if (end < 0 && found.length > MAX_REPLACEMENT) {
-        throw new CheckpointError(`${file}: the precompiled_charsmap replaces by more than ${MAX_REPLACEMENT} bytes`, file);
+        throw new CheckpointError(
+          `${file}: the precompiled_charsmap replaces by more than ${MAX_REPLACEMENT} bytes`,
+          file,
+        );
       }
       return decoder.decode(found.subarray(0, end < 0 ? found.length : end));
     }
