@@ -5,10 +5,17 @@ import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import fc from 'fast-check';
 import { edits, type Fields, type Json, type ModelFiles } from './model-edits.js';
 
-const read = (file: string): Fields =>
-  JSON.parse(readFileSync(new URL(`../../packages/models/test/fixtures/${file}`, import.meta.url), 'utf8')) as Fields;
-const definitions = Object.values(read('tokenizers.json').tokenizers as Record<string, { definition: Fields }>);
-const templates = read('chat-templates.json').templates as { template: string; tokens: Fields }[];
+const golden = new URL('../../packages/models/test/fixtures/tokenizers.json', import.meta.url);
+const { tokenizers } = JSON.parse(readFileSync(golden, 'utf8')) as {
+  tokenizers: Record<string, { definition: Fields }>;
+};
+
+const templates = [
+  // ChatML
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+  // with parts of Gemma's
+  "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] %}{% set rest = messages[1:] %}{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}{% for message in rest %}{{ '<turn>' + message.role + (first if loop.first else '') + message.content | trim + eos_token }}{% endfor %}",
+] as const;
 
 /** A decoder with a table for every id of these tokenizers. */
 const config: Fields = {
@@ -43,13 +50,17 @@ const weights = writeSafetensors(
 );
 
 /** A folder of each kind of tokenizer, with the chat templates in turn. */
-export const originals: readonly ModelFiles[] = definitions.map(({ definition }, index) => {
-  const { template, tokens } = templates[index % templates.length] as (typeof templates)[number];
+export const originals: readonly ModelFiles[] = Object.values(tokenizers).map(({ definition }, index) => {
+  const special = { bos_token: '<s>', eos_token: { content: '</s>', special: true } };
   return {
     'config.json': config,
     'tokenizer.json': definition,
-    'tokenizer_config.json': { ...tokens, chat_template: template, model_max_length: 64 },
-    'special_tokens_map.json': { ...tokens },
+    'tokenizer_config.json': {
+      ...special,
+      chat_template: templates[index % templates.length] as string,
+      model_max_length: 64,
+    },
+    'special_tokens_map.json': special,
     'generation_config.json': { eos_token_id: [1, 2] },
   };
 });
