@@ -105,7 +105,7 @@ function changes(): fc.Arbitrary<(value: Json) => Json> {
   const text = fc.oneof(
     fc.constantFrom(...REGEX, ...TYPES, '__proto__', '▁', ' ', 'a', '\u0301', 'NewWord', '<mask>', '{{'),
     fc
-      .tuple(fc.constantFrom('a', 'ab', '▁', '\ufdfa', ' '), fc.constantFrom(50, 5000, 500_000))
+      .tuple(fc.constantFrom('a', 'ab', '▁', '\ufdfa', ' '), fc.constantFrom(50, 5000, 100_000))
       .map(([one, n]) => one.repeat(n)),
   );
   const wrap = fc.constantFrom<((value: Json) => Json)[]>(
