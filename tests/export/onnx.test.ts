@@ -36,7 +36,10 @@ const shapesFor = ({ maxTokens }: { readonly maxTokens: number }): [number, numb
   [2, maxTokens],
 ];
 
-/** Rows of ids, each with more padding than the one before; the ids in padding do not matter. */
+/**
+ * Rows of ids, each with more padding than the one before; the ids in padding do not matter. The first row ends in the
+ * decoders' padding token.
+ */
 function batch(model: Model, rows: number, tokens: number): Batch {
   const words = model.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const shape = [rows, tokens];
@@ -45,7 +48,7 @@ function batch(model: Model, rows: number, tokens: number): Batch {
   return {
     inputs: {
       inputIds: hostIntegers(
-        Int32Array.from(places, (place) => (7 * place * place + 3 * place + 2) % words),
+        Int32Array.from(places, (place) => (place === tokens - 1 ? 0 : (7 * place * place + 3 * place + 2) % words)),
         shape,
       ),
       attentionMask: hostTensor(

@@ -22,6 +22,7 @@ import {
   tiny,
   tokenRows,
   variants,
+  endedBatch,
   withoutHead,
   type HeadName,
   type Tiny,
@@ -90,6 +91,16 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
     const actual = await outputsOf(await load(from, 'classes'), batch, executor);
     expect(relativeDistance(actual, expected)).toBeLessThan(TOLERANCE);
   });
+
+  it.runIf(from.keys.classes && from.keys.next)(
+    'reads texts that end in padding tokens, in the mask, like transformers',
+    async () => {
+      // Causal attention: the logits that transformers has for the same tokens as padding.
+      const expected = floats(golden(from, 'classes/2/logits') as HostTensor);
+      const actual = await outputsOf(await load(from, 'classes'), endedBatch(from), executor);
+      expect(relativeDistance(actual, expected)).toBeLessThan(TOLERANCE);
+    },
+  );
 
   it('gives the same outputs for any amount and content of padding', async () => {
     const [head] = headsOf(from);

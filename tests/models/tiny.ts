@@ -183,6 +183,14 @@ export function batchOf(from: Tiny, number: number, { further = 0, filler = 0, h
   };
 }
 
+/** Batch 2, whose shorter texts end in padding tokens that are in the mask. */
+export function endedBatch(from: Tiny): Batch {
+  const batch = batchOf(from, 2, { filler: from.config.pad_token_id as number });
+  const mask = tensorAt(batch.inputs, 'attentionMask');
+  const all = hostTensor(new Float32Array(mask.data.length).fill(1), mask.shape);
+  return { ...batch, inputs: { ...batch.inputs, attentionMask: all } };
+}
+
 /** The outputs of a model for a batch, row after row. */
 export async function outputsOf(model: Model | PeftModel, batch: Batch, executor: Executor): Promise<Float32Array> {
   const [outputs] = await outputsOfAll(model, [batch], executor);

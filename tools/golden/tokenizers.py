@@ -250,6 +250,26 @@ def classic():
     return tokenizer
 
 
+def spelled(normalizer, pre_tokenizer):
+    """Returns a tokenizer of single characters whose first mark depends on what the normaliser leaves of a text."""
+    characters = ["<unk>", "▁", *map(chr, range(33, 127))]
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(characters)}, merges=[], unk_token="<unk>"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.add_tokens([AddedToken("NewWord", normalized=True), AddedToken("1", normalized=True)])
+    return with_added(tokenizer, AddedToken("<Sep>", normalized=True), AddedToken("<cls>", normalized=True), "<PAD>")
+
+
+def spelled_with_mark():
+    steps = [normalizers.StripAccents(), normalizers.Lowercase()]
+    return spelled(normalizers.Sequence(steps), pre_tokenizers.Metaspace(prepend_scheme="first"))
+
+
+def spelled_in_steps():
+    cuts = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(True), pre_tokenizers.Metaspace(prepend_scheme="first")]
+    return spelled(normalizers.NFKD(), pre_tokenizers.Sequence(cuts))
+
+
 def built(table):
     return {
         "XLM-RoBERTa": xlm_roberta(table),
@@ -269,6 +289,8 @@ def built(table):
         "Llama, first": llama("first"),
         "Llama, never": llama("never"),
         "words": classic(),
+        "letters, first": spelled_with_mark(),
+        "letters, first of steps": spelled_in_steps(),
     }
 
 
@@ -277,6 +299,9 @@ CHARACTERS = [chr(code) for code in range(1, 0x30000) if OLD.category(chr(code))
 MARKS = [c for c in CHARACTERS if OLD.category(c).startswith("M")]
 ODD = [*" \t\n\r\u00a0\u0085\u200b\u200d\u2028\u3000\ufeff\u2581'.,!?-_<>[]▁½①ﬁİΣςéＡガ", "ｶﾞ", "e\u0301", "\r\n", "  ", "\n\n", "日", "𠀋", "\U0002b830", "😀", "👩‍👩‍👧", "🇩🇪", "한", "\u1112\u1161\u11ab", "क्षि", "ΟΔΟΣ", "12", "3.5", "1 234", "don't"]
 ADDED = ["<mask>", " <mask> ", "[MASK]", "<s>", "</s>", "[SEP]", "<think>", "<|im_end|>", "<|eot_id|>", "<|assistant|> \n", "<|word|>", "a<|word|>", "<0x41>", "<unk>", "<b>"]
+
+# Texts that begin with what normalisers remove, replace or split, and added tokens as they are and normalised.
+EDGES = ["\u0301ab a", " ab", "½x½", "¼", "\u0301NewWord a", "NewWord newword NEWWORDa", "<Sep> <sep> <cls> <PAD> <pad>", "21a 2b"]
 
 
 def random_text(draw):
@@ -318,7 +343,7 @@ def main():
     arguments = parser.parse_args()
     draw = random.Random(20)
     is_sample = arguments.out == SAMPLE
-    texts = [random_text(draw) for _ in range(arguments.texts)]
+    texts = [random_text(draw) for _ in range(arguments.texts)] + EDGES
     pairs = [["The quick fox", "didn't jump <mask>"], ["", "dog"], ["日本語", " naïve"]]
     result = {
         "maker": "tools/golden/tokenizers.py",

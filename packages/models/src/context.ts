@@ -13,7 +13,7 @@ import type { Tensor } from '@tensorflow/tfjs';
 import type { Tensors } from '@peftjs/core/method';
 import { causalBias, maskBias, mergeHeads, splitHeads } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';
-import { lastToken } from './reading.js';
+import { lastToken, lastTokenBeforePadding, type LastToken } from './reading.js';
 
 /** The keys and values of a layer's tokens. */
 export interface KeysAndValues {
@@ -27,7 +27,7 @@ export interface KeysAndValues {
 export interface Biases {
   /** The bias of all tokens, [B, 1, S, keys]. */
   readonly bias: Tensor;
-  /** The bias of the last token of each row, [B, 1, 1, keys]. */
+  /** The bias of the token of each row that {@link TextContext.last} reads, [B, 1, 1, keys]. */
   readonly lastBias: Tensor;
 }
 
@@ -45,26 +45,41 @@ export interface Context extends Biases {
   attended(layer: number, own: KeysAndValues): KeysAndValues;
 }
 
+/** The context of whole texts. */
+export interface TextContext extends Context {
+  /** Returns the last token of each row, which represents its text. */
+  last(): LastToken;
+}
+
 /**
  * Returns the context of whole texts: inputs `inputIds` and `attentionMask` [B, S].
  * @param keep Called with the keys and values of each layer.
+ * @param padTokenId The token that may not be the last one of a text. Default: none, so that it is the last in the mask.
  */
 export function wholeText(
   inputs: Tensors,
   keep: (layer: number, own: KeysAndValues) => void = () => undefined,
-): Context {
-  const tokens = batchInput(inputs, 'inputIds').shape[1] as number;
+  padTokenId?: number,
+): TextContext {
+  const ids = batchInput(inputs, 'inputIds');
+  const tokens = ids.shape[1] as number;
   const mask = batchInput(inputs, 'attentionMask'); // [B, S]
-  const lastBias = maskBias(mask); // [B, 1, 1, S]
   const range = (first: number): Tensor => tf.range(first, first + tokens, 1, 'float32'); // [S]
+  let kept: LastToken | undefined;
+  const last = (): LastToken =>
+    (kept ??= padTokenId === undefined ? lastToken(mask) : lastTokenBeforePadding(mask, ids, padTokenId));
+  const position = (): Tensor => tf.cast(last().positions, 'float32'); // [B, 1]
+  const textBias = maskBias(mask); // [B, 1, 1, S]
+  const isRead = (): Tensor => tf.mul(mask, tf.cast(tf.lessEqual(range(0), position()), 'float32')); // [B, S]
+  const lastBias = padTokenId === undefined ? textBias : maskBias(isRead()); // no token after the one that is read
   return {
+    last,
     reach: tokens,
-    bias: tf.add(causalBias(tokens), lastBias), // [1, 1, S, S] + [B, 1, 1, S]
+    bias: tf.add(causalBias(tokens), textBias), // [1, 1, S, S] + [B, 1, 1, S]
     lastBias,
     within(window) {
-      const last = tf.cast(lastToken(mask).positions, 'float32'); // [B, 1]
-      const isNear = tf.cast(tf.greater(range(0), tf.sub(last, window)), 'float32'); // [B, S]
-      return { bias: tf.add(causalBias(tokens, window), lastBias), lastBias: tf.add(lastBias, maskBias(isNear)) };
+      const isNear = tf.cast(tf.greater(range(0), tf.sub(position(), window)), 'float32'); // [B, S]
+      return { bias: tf.add(causalBias(tokens, window), textBias), lastBias: tf.add(lastBias, maskBias(isNear)) };
     },
     length: () => tf.max(tf.mul(mask, range(1))),
     attended(layer, own) {
@@ -78,7 +93,7 @@ export function wholeText(
  * Returns the context of prompts. Writes their keys and values to `cache`, named by {@link cacheNames}, with room for
  * `capacity` tokens.
  */
-export function cachedPrompt(inputs: Tensors, capacity: number, cache: Tensors): Context {
+export function cachedPrompt(inputs: Tensors, capacity: number, cache: Tensors): TextContext {
   const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
   const tokens = mask.shape[1] as number;
   const widened = (x: Tensor): Tensor =>

@@ -12,20 +12,30 @@ import {
   type Head,
   type Network,
 } from './architecture.js';
-import { afterPast, cacheNames, cachedPrompt, nextToken, wholeText, type Context } from './context.js';
+import {
+  afterPast,
+  cacheNames,
+  cachedPrompt,
+  nextToken,
+  wholeText,
+  type Context,
+  type TextContext,
+} from './context.js';
 import { onlyToken } from './reading.js';
 
 /** Computes a decoder's hidden states. */
-type Hidden = (scope: Scope, inputs: Tensors, context: Context) => Tensor;
+type Hidden<Of extends Context> = (scope: Scope, inputs: Tensors, context: Of) => Tensor;
 
 /** The parts that a decoder's heads need. */
 interface DecoderHeads {
   /** The width of the hidden states. */
   readonly width: number;
-  /** The hidden states of the last token of each row, [B, 1, width]. */
-  readonly last: Hidden;
+  /** The hidden states of the context's last token of each row, [B, 1, width]. */
+  readonly last: Hidden<TextContext>;
   /** The hidden states of every token, [B, S, width]. */
-  readonly every: Hidden;
+  readonly every: Hidden<Context>;
+  /** The token that a text classifier does not read: it reads the last other one. Default: the last one of all. */
+  readonly padTokenId?: number | undefined;
   /** The number of layers. */
   readonly layers: number;
   /** The number of key and value heads per layer. */
@@ -54,19 +64,22 @@ interface DecoderHeads {
 const LANGUAGE_MODEL_HEAD = 'lm_head';
 
 /**
- * A decoder with the head of transformers for a task: `score` on the last token of a text, a classifier on each token,
- * the frozen language model head, or no head and pooled tokens.
+ * A decoder with the head of transformers for a task: `score` on the last token of a text that is not padding, a
+ * classifier on each token, the frozen language model head, or no head and pooled tokens.
  */
 export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
   const { width, ofTexts = 'score', ofTokens } = heads;
-  const last: Features = (scope, inputs) => onlyToken(heads.last(scope, inputs, wholeText(inputs)));
+  const lastBefore =
+    (padTokenId?: number): Features =>
+    (scope, inputs) =>
+      onlyToken(heads.last(scope, inputs, wholeText(inputs, undefined, padTokenId)));
   const every: Features = (scope, inputs) => heads.every(scope, inputs, wholeText(inputs));
-  const network: Network = { ...body, encode: last };
+  const network: Network = { ...body, encode: lastBefore() };
   const make: Partial<Record<Task, () => Architecture>> = {
     ...(ofTexts !== null && {
       'sequence-classification': () => ({
         ...network,
-        head: linearHead({ path: ofTexts, hasBias: false }, width, last),
+        head: linearHead({ path: ofTexts, hasBias: false }, width, lastBefore(heads.padTokenId)),
       }),
     }),
     ...(ofTokens !== null && {

@@ -19,15 +19,29 @@ export interface LastToken {
   readonly positions: Tensor;
 }
 
-/** Returns the last token of each row of a mask [B, S] of 1 and 0. Reads zeros for a row without tokens. */
+/** Returns the last token of each row of a mask [B, S] of 1 and 0. It is the first one of a row without tokens. */
 export function lastToken(mask: Tensor): LastToken {
   const [batch, tokens] = mask.shape as [number, number];
   const indices = tf.range(0, tokens, 1, 'float32'); // [S]
-  const counted = tf.mul(mask, tf.add(indices, 1)); // [B, S]
-  const isLast = tf.cast(tf.equal(counted, tf.max(counted, 1, true)), 'float32');
-  const chosen = tf.mul(isLast, mask); // [B, S], one 1 in a row
-  const positions = tf.cast(tf.sum(tf.mul(chosen, indices), 1, true), 'int32');
-  return { positions, read: (x) => tf.matMul(tf.reshape(chosen, [batch, 1, tokens]), x) };
+  const last = tf.max(tf.mul(mask, indices), 1, true); // [B, 1]
+  const chosen = tf.cast(tf.equal(indices, last), 'float32'); // [B, S], one 1 in a row
+  return {
+    positions: tf.cast(last, 'int32'),
+    read: (x) => tf.matMul(tf.reshape(chosen, [batch, 1, tokens]), x),
+  };
+}
+
+/** Returns 1 for the tokens that are not padding, else 0: ids int32 [B, S] -> float32 [B, S]. */
+function tokenMask(ids: Tensor, padTokenId: number): Tensor {
+  return tf.cast(tf.notEqual(ids, tf.scalar(padTokenId, 'int32')), 'float32');
+}
+
+/**
+ * Returns the last token of each row in the mask [B, S] that is not `padTokenId`, as transformers' text classifiers do.
+ * It may also be the token that ends a text, which is then left out. ids int32 [B, S]
+ */
+export function lastTokenBeforePadding(mask: Tensor, ids: Tensor, padTokenId: number): LastToken {
+  return lastToken(tf.mul(mask, tokenMask(ids, padTokenId)));
 }
 
 /** Drops the axis of the single selected token: [B, 1, H] -> [B, H]. */
@@ -46,7 +60,7 @@ export function positionIds(tokens: number): Tensor {
  * ids int32 [B, S] -> int32 [B, S]
  */
 export function positionsOfTokens(ids: Tensor, padTokenId: number): Tensor {
-  const isToken = tf.cast(tf.notEqual(ids, tf.scalar(padTokenId, 'int32')), 'float32');
+  const isToken = tokenMask(ids, padTokenId);
   const counted = tf.mul(tf.cumsum(isToken, 1), isToken);
   return tf.cast(tf.add(counted, padTokenId), 'int32');
 }

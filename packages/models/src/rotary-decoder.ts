@@ -7,7 +7,7 @@
  *                                                        k' = R Nk(k), where R rotates by position
  *   x' = a + r N4((act(m W_g) * m W_u) W_d)              m = N3(a)
  *   h  = N(x_L)                                          N(x) = x / rms(x) * (gain + offset), or x without a norm
- *   of a text       h[last token] W_s
+ *   of a text       h[last token that is not padding] W_s
  *   of tokens       h W_c + b_c
  *   the next token  cap(h W_l / d)                       W_l: lm_head or the transposed word table;
  *                                                        cap(z) = c tanh(z / c)
@@ -30,9 +30,9 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from './architecture.js';
 import { ropeAngles, ropeNumbers, rotatedHeads, type RopeConfig } from './rope.js';
-import type { Biases, Context } from './context.js';
+import type { Biases, Context, TextContext } from './context.js';
 import { decoder } from './decoder.js';
-import { checkTokens, lastToken, type LastToken } from './reading.js';
+import { checkTokens, type LastToken } from './reading.js';
 import { ownActivation } from './transformers/config.js';
 
 /**
@@ -60,6 +60,8 @@ export interface RotaryDecoderConfig {
   readonly rmsNormEps: number;
   /** Whether the language model head uses the word embedding table. */
   readonly tieWordEmbeddings: boolean;
+  /** The padding token, which a text classifier does not read. Default: none. */
+  readonly padTokenId?: number | undefined;
   /** The activation of the feed-forward module. */
   readonly hiddenAct: ActivationName;
   /** The layers, from the first to the last. */
@@ -137,6 +139,7 @@ export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architec
       table: WORDS,
       words: vocabSize,
       tied: tieWordEmbeddings,
+      padTokenId: config.padTokenId,
       finish: (logits) => finished(config, logits),
       ...(rebuildCacheAt !== undefined && { rebuildCacheAt }),
     },
@@ -222,12 +225,8 @@ function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
           qkv('k_proj', keys, 'attention.key'),
           qkv('v_proj', keys, 'attention.value'),
         ]),
-    ...(queryKeyNorm
-      ? [
-          ...norm('self_attn.q_norm', isByHead ? config.headDim : queries),
-          ...norm('self_attn.k_norm', isByHead ? config.headDim : keys),
-        ]
-      : []),
+    ...norm(queryKeyNorm && 'self_attn.q_norm', isByHead ? config.headDim : queries),
+    ...norm(queryKeyNorm && 'self_attn.k_norm', isByHead ? config.headDim : keys),
     linear('self_attn.o_proj', [queries, hiddenSize], 'attention.output', outputBias),
     ...norm(afterAttention),
     ...norm(beforeFeedForward),
@@ -260,9 +259,9 @@ function everyHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors,
 }
 
 /** Computes the last layer, except its keys and values, only for the last token: [B, S] -> [B, 1, H]. */
-function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
+function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: TextContext): Tensor {
   const below = belowLast(config, scope, inputs, context);
-  const only = lastToken(batchInput(inputs, 'attentionMask'));
+  const only = context.last();
   const last = transformerLayer(config, scope, config.layers.length - 1, { ...below, only });
   return normed(config, scope, FINAL_NORM, last);
 }

@@ -32,29 +32,29 @@ const BLANK = ' ';
 
 /** Returns a function that finds the spans of the first tokens of a text, at most `count`. */
 export function spanFinder(
-  { placed, idOf, unknownId }: Pick<TextTokenizer, 'placed' | 'idOf' | 'unknownId'>,
+  { placed, idOf, textOf, unknownId }: Pick<TextTokenizer, 'placed' | 'idOf' | 'textOf' | 'unknownId'>,
   definition: Definition,
 ): (text: string, count: number) => TokenSpan[] {
   const { continuing_subword_prefix: mark } = definition.model;
   const prefix = typeof mark === 'string' ? mark : '';
-  const isUnknown = (token: string): boolean => unknownId !== undefined && (idOf(token) ?? unknownId) === unknownId;
   const trim = trimmer(definition);
 
   return (text, most) => {
     const tokens: PlacedToken[] = [];
     for (const own of placed(text)) {
-      tokens.push(...own);
+      for (const token of own) tokens.push(token);
       if (tokens.length >= most) break;
     }
     return tokens.slice(0, most).map(({ token, text: own = token, ...span }, index) => {
       const { start, end } = trim(span, own, index);
       const covered = text.slice(start, end);
-      if (isUnknown(token)) return { piece: covered, start, end, continuesWord: false };
+      const id = idOf(token) ?? unknownId;
+      if (id !== undefined && id === unknownId) return { piece: covered, start, end, continuesWord: false };
       const continuesWord =
         prefix === ''
           ? start > 0 && !text.slice(start - 1, start + 1).includes(BLANK)
           : count(token) !== count(covered);
-      return { piece: token, start, end, continuesWord };
+      return { piece: (id === undefined ? undefined : textOf(id)) ?? token, start, end, continuesWord };
     });
   };
 }

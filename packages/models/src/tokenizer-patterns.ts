@@ -1,10 +1,9 @@
 import { CheckpointError } from '@peftjs/core/method';
-import { field } from './json.js';
 
 /*
- * Regular expressions of a tokenizer.json run on every text in JavaScript's backtracking engine, where `(a+)+b` takes
- * twice as long for each additional character. Patterns accepted here are well known, or simple enough for at most
- * quadratic time.
+ * The parts of a tokenizer.json other than its vocabulary are short and shallow, so every step and every text in them is
+ * checked. Regular expressions run on every text in JavaScript's backtracking engine, where `(a+)+b` takes twice as long
+ * for each additional character. Patterns accepted here are well known, or simple enough for at most quadratic time.
  */
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -24,22 +23,35 @@ const KNOWN: ReadonlySet<string> = new Set([
   `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`, // Mistral's Tekken
 ]);
 
+const PARTS = ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'] as const;
+
+/** The fields whose sizes depend on the vocabulary, and which the functions that read them check. */
+const VOCABULARY = ['vocab', 'merges'];
+
+/** The maximum number of values in a part: a hundred steps, while published tokenizers have about ten. */
+const MAX_VALUES = 1000;
 const MAX_LENGTH = 2000;
+/** SentencePiece's largest table has 0.3 million characters. */
+const MAX_CHARSMAP = 2 ** 22;
 const MAX_DEPTH = 20;
-/** The maximum number of ways in which a pattern without unbounded repetitions may match at one place. */
+/** The maximum number of ways in which all patterns together may match at one place. */
 const MAX_WAYS = 1000;
+/** The same for alternatives with an unbounded repetition, which may take quadratic time; GPT-2's pattern has 8. */
+const MAX_ENDLESS_WAYS = 32;
 /** A repetition of more than this many times counts as unbounded. */
 const ENDLESS = 100;
 
 /**
- * Rejects regular expressions that may take exponential time on some texts.
- * @throws CheckpointError naming the pattern.
+ * Rejects parts that are larger than those of any known tokenizer, and regular expressions that may take exponential
+ * time on some texts.
+ * @throws CheckpointError naming the part or the pattern.
  */
-export function checkPatterns(definition: Readonly<Record<string, unknown>>, file: string): void {
-  for (const part of ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder']) {
-    for (const pattern of patternsIn(definition[part])) {
+export function checkParts(definition: Readonly<Record<string, unknown>>, file: string): void {
+  const total = { ways: 0, endless: 0 };
+  for (const part of PARTS) {
+    for (const pattern of patternsIn(definition[part], part, file)) {
       if (KNOWN.has(pattern)) continue;
-      const fault = pattern.length > MAX_LENGTH ? `has more than ${MAX_LENGTH} characters` : new Scan(pattern).fault();
+      const fault = new Scan(pattern).fault(total);
       if (fault === undefined) continue;
       throw new CheckpointError(
         `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: it may never finish on some texts; use a tokenizer with a common pattern`,
@@ -49,14 +61,28 @@ export function checkPatterns(definition: Readonly<Record<string, unknown>>, fil
   }
 }
 
-/** Returns the values of all fields named `Regex`, at any depth. */
-function patternsIn(value: unknown, depth = 0): string[] {
-  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return [];
-  const own = field(value, 'Regex');
-  return [
-    ...(typeof own === 'string' ? [own] : []),
-    ...Object.values(value).flatMap((item) => patternsIn(item, depth + 1)),
-  ];
+/** Returns the values of all fields named `Regex`. @throws CheckpointError when the part is too large. */
+function patternsIn(value: unknown, part: string, file: string): string[] {
+  const patterns: string[] = [];
+  let values = 0;
+  const refuse = (why: string): never => {
+    throw new CheckpointError(`${file}: the ${part} ${why}, more than any known tokenizer`, file);
+  };
+  const visit = (item: unknown, name: string, depth: number): void => {
+    if (depth > MAX_DEPTH) refuse(`is nested more than ${MAX_DEPTH} deep`);
+    if (++values > MAX_VALUES) refuse(`has more than ${MAX_VALUES} values`);
+    if (typeof item === 'string') {
+      const most = name === 'precompiled_charsmap' ? MAX_CHARSMAP : MAX_LENGTH;
+      if (item.length > most) refuse(`has a text '${name}' of more than ${most} characters`);
+      if (name === 'Regex') patterns.push(item);
+    } else if (typeof item === 'object' && item !== null) {
+      for (const [key, own] of Object.entries(item)) {
+        if (depth > 0 || part !== 'model' || !VOCABULARY.includes(key)) visit(own, key, depth + 1);
+      }
+    }
+  };
+  visit(value, part, 0);
+  return patterns;
 }
 
 /** The number of ways in which a backtracking engine may match a part of a pattern at one place. */
@@ -80,12 +106,15 @@ class Scan {
     this.#pattern = pattern;
   }
 
-  /** Returns why the pattern is rejected; undefined if it is not. */
-  fault(): string | undefined {
+  /** Returns why the pattern is rejected; undefined if it is not. Adds its ways to those of the patterns before. */
+  fault(total: { ways: number; endless: number }): string | undefined {
     for (const { endless, choices } of this.#alternatives()) {
       if (endless > 1) this.#fault ??= 'has two unbounded repetitions in a row';
-      if (choices > MAX_WAYS) this.#fault ??= 'has too many optional parts in a row';
+      total.ways += choices;
+      if (endless > 0) total.endless += choices;
     }
+    if (total.ways > MAX_WAYS) this.#fault ??= 'has, with those before it, too many optional parts';
+    if (total.endless > MAX_ENDLESS_WAYS) this.#fault ??= 'has, with those before it, too many unbounded repetitions';
     return this.#fault;
   }
 

@@ -5,7 +5,7 @@ import { field, reasonOf } from './json.js';
 import { spanFinder, type TokenSpan } from './token-spans.js';
 import type { Sequence } from './tokenizer/post-processors.js';
 import { openTextTokenizer, type TextTokenizer } from './tokenizer/text-tokenizer.js';
-import { checkPatterns } from './tokenizer-patterns.js';
+import { checkParts } from './tokenizer-patterns.js';
 
 /** A text, or a pair of texts, as token IDs. */
 export interface Encoding {
@@ -121,8 +121,8 @@ const KEPT_CHARACTERS = 32;
 
 /**
  * Creates a tokenizer whose sequences have at most `maxTokens` IDs.
- * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has a
- * regular expression that may take exponential time.
+ * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has parts
+ * that may take exponential time or memory. The tokenizer throws one for a text that its parts make much longer.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
   const { maxTokens, tokenTypes = 1, vocabularySize, special = {}, file } = limits;
@@ -361,7 +361,7 @@ function built(
   definition: TokenizerDefinition,
   { maxTokens, file }: TokenizerLimits,
 ): { tokenizer: TextTokenizer; content: string } {
-  checkPatterns(definition, file);
+  checkParts(definition, file);
   // Earlier versions dropped the second text of a pair here, so the fingerprint must differ from theirs.
   const keepsPairs = field(definition.post_processor, 'type') === 'ByteLevel';
   try {

@@ -10,6 +10,7 @@ import {
   positiveNumber,
   setting,
   nonNegativeInteger,
+  padTokenIdOf,
   type ConfigFile,
 } from '../transformers/config.js';
 
@@ -35,6 +36,8 @@ export interface DecoderDefaults {
   readonly rmsNormEps?: number;
   /** Whether the output layer uses the word embedding table. Default false. */
   readonly tieWordEmbeddings?: boolean;
+  /** The ID of the padding token. Default: none. */
+  readonly padTokenId?: number;
 }
 
 /** The settings that all Llama-style decoders read. */
@@ -49,6 +52,7 @@ export type DecoderSettings = Pick<
   | 'maxPositionEmbeddings'
   | 'rmsNormEps'
   | 'tieWordEmbeddings'
+  | 'padTokenId'
 > & { readonly numHiddenLayers: number };
 
 /** Reads the shared settings. @throws CheckpointError for an invalid setting. */
@@ -62,8 +66,9 @@ export function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): 
     throw new CheckpointError(`${config.file}: 'head_dim' must be even, got ${headDim}`, config.file);
   }
   const keyHeads = setting(config, 'num_key_value_heads') === null ? undefined : defaults.numKeyValueHeads;
+  const vocabSize = positiveInteger(config, 'vocab_size', defaults.vocabSize);
   return {
-    vocabSize: positiveInteger(config, 'vocab_size', defaults.vocabSize),
+    vocabSize,
     hiddenSize,
     intermediateSize: positiveInteger(config, 'intermediate_size', defaults.intermediateSize),
     numHiddenLayers: positiveInteger(config, 'num_hidden_layers', defaults.numHiddenLayers, { most: 1000 }),
@@ -75,6 +80,7 @@ export function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): 
     maxPositionEmbeddings: positiveInteger(config, 'max_position_embeddings', defaults.maxPositionEmbeddings),
     rmsNormEps: positiveNumber(config, 'rms_norm_eps', defaults.rmsNormEps ?? 1e-6),
     tieWordEmbeddings: boolean(config, 'tie_word_embeddings', defaults.tieWordEmbeddings ?? false),
+    padTokenId: padTokenIdOf(config, vocabSize, defaults.padTokenId),
   };
 }
 

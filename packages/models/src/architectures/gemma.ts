@@ -37,6 +37,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     headDim: 256,
     maxPositionEmbeddings: 8192,
     tieWordEmbeddings: true,
+    padTokenId: 0,
   });
   const isLegacy = setting(config, 'hidden_act') === 'gelu'; // the first files say so, but mean the tanh approximation
   return rotaryDecoder(

@@ -30,6 +30,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     headDim: 256,
     maxPositionEmbeddings: 8192,
     tieWordEmbeddings: true,
+    padTokenId: 0,
   });
   const rope = ropeSettings(config, settings);
   const types = layerTypes(config, settings, (layer) => (layer % 2 === 0 ? 'sliding_attention' : 'full_attention'));

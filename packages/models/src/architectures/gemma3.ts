@@ -37,6 +37,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     headDim: 256,
     maxPositionEmbeddings: 131_072,
     tieWordEmbeddings: true,
+    padTokenId: 0,
   });
   assertSetting(config, 'attn_logit_softcapping', null);
   const pattern = positiveInteger(config, 'sliding_window_pattern', 6);

@@ -7,7 +7,7 @@
  *   a  = x + Attention(LN(x)) W_o     softmax(q k^T / sqrt(H / heads)) v in each head; q, k, v = LN(x) W_qkv
  *   x' = a + act(LN(a) W_i) W_f       act: gelu by its tanh approximation, unless config.json names another
  *   h  = LN(x_L)
- *   of a text       h[last token] W_s
+ *   of a text       h[last token that is not padding] W_s
  *   of tokens       h W_c
  *   the next token  h E^T             E: the word embedding table
  *   encode          h[last token]
@@ -28,9 +28,9 @@ import { activations, attention, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
-import type { Context } from '../context.js';
+import type { Context, TextContext } from '../context.js';
 import { decoder } from '../decoder.js';
-import { checkTokens, everyToken, lastToken, positionIds, type Reader } from '../reading.js';
+import { checkTokens, everyToken, positionIds, type Reader } from '../reading.js';
 import {
   activation,
   boolean,
@@ -38,6 +38,7 @@ import {
   positiveInteger,
   positiveNumber,
   assertSetting,
+  padTokenIdOf,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
@@ -54,6 +55,7 @@ interface Gpt2Config {
   readonly layerNormEpsilon: number;
   readonly activationFunction: ActivationName;
   readonly tieWordEmbeddings: boolean;
+  readonly padTokenId: number | undefined;
 }
 
 const WORDS = 'transformer.wte';
@@ -62,7 +64,7 @@ const FINAL_NORM = 'transformer.ln_f';
 
 /** Builds the network for a task. */
 function gpt2(config: Gpt2Config, task: Task): Architecture {
-  const { nEmbd, nHead, nLayer, vocabSize, tieWordEmbeddings } = config;
+  const { nEmbd, nHead, nLayer, vocabSize, tieWordEmbeddings, padTokenId } = config;
   return decoder(
     network(config),
     {
@@ -76,6 +78,7 @@ function gpt2(config: Gpt2Config, task: Task): Architecture {
       table: WORDS,
       words: vocabSize,
       tied: tieWordEmbeddings,
+      padTokenId,
     },
     task,
   );
@@ -126,9 +129,9 @@ function everyHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context:
 }
 
 /** Computes the last layer, except its keys and values, only for the last token: [B, S] -> [B, 1, H]. */
-function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: TextContext): Tensor {
   const x = belowLast(config, scope, inputs, context);
-  const { read } = lastToken(batchInput(inputs, 'attentionMask'));
+  const { read } = context.last();
   return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context, read }));
 }
 
@@ -199,9 +202,10 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   assertSetting(config, 'scale_attn_by_inverse_layer_idx', false);
   assertSetting(config, 'add_cross_attention', false);
   const nEmbd = positiveInteger(config, 'n_embd', 768);
+  const vocabSize = positiveInteger(config, 'vocab_size', 50_257);
   return gpt2(
     {
-      vocabSize: positiveInteger(config, 'vocab_size', 50_257),
+      vocabSize,
       nPositions: positiveInteger(config, 'n_positions', 1024),
       nEmbd,
       nLayer: positiveInteger(config, 'n_layer', 12, { most: 1000 }),
@@ -210,6 +214,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
       layerNormEpsilon: positiveNumber(config, 'layer_norm_epsilon', 1e-5),
       activationFunction: activation(config, 'activation_function', 'gelu_new'),
       tieWordEmbeddings: boolean(config, 'tie_word_embeddings', true),
+      padTokenId: padTokenIdOf(config, vocabSize),
     },
     task,
   );

@@ -18,6 +18,7 @@ export {
   type Biases,
   type Context,
   type KeysAndValues,
+  type TextContext,
 } from '../context.js';
 export { decoder } from '../decoder.js';
 export {
@@ -60,6 +61,7 @@ export {
   section,
   setting,
   nonNegativeInteger,
+  padTokenIdOf,
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';

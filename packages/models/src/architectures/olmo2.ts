@@ -26,6 +26,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     numAttentionHeads: 32,
     maxPositionEmbeddings: 2048,
     rmsNormEps: 1e-5,
+    padTokenId: 1,
   });
   return rotaryDecoder(
     {

@@ -36,6 +36,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     numAttentionHeads: 32,
     maxPositionEmbeddings: 4096,
     rmsNormEps: 1e-5,
+    padTokenId: 32_000,
   });
   for (const name of ['attention_bias', 'mlp_bias', 'lm_head_bias']) assertSetting(config, name, false);
   const rope = ropeSettings(config, settings, {

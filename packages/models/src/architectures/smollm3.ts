@@ -43,6 +43,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     numKeyValueHeads: 4,
     maxPositionEmbeddings: 32_768,
     tieWordEmbeddings: true,
+    padTokenId: 128_004,
   });
   return rotaryDecoder(
     {

@@ -1,11 +1,14 @@
 /** Tokens added to a vocabulary, e.g. `<mask>`. They are found in a text before it is split into words. */
-import { field } from '../json.js';
+import { CheckpointError } from '@peftjs/core/method';
+import { field, shown } from '../json.js';
 import { WORD } from './parts.js';
 
 /** An added token in a tokenizer.json. */
 export interface AddedToken {
-  /** The text of the token. */
+  /** The name of the token. */
   readonly content: string;
+  /** The text that it matches and is decoded to: `content`, normalised if `normalized` is set. */
+  readonly text: string;
   /** Its ID. */
   readonly id: number;
   /** Whether it is a special token, which `decode` omits. */
@@ -20,15 +23,20 @@ export interface AddedToken {
   readonly rstrip: boolean;
 }
 
-/** Parses an added token of a tokenizer.json. */
-export function addedTokenOf(token: unknown): AddedToken {
+/** Parses an added token of a tokenizer.json. @throws CheckpointError when it has no text. */
+export function addedTokenOf(token: unknown, normalize: (text: string) => string, file: string): AddedToken {
+  const content = field(token, 'content');
+  if (typeof content !== 'string') {
+    throw new CheckpointError(`${file}: an added token needs a 'content', got ${shown(token)}`, file);
+  }
   const special = field(token, 'special') === true;
-  const normalized = field(token, 'normalized');
+  const normalized = field(token, 'normalized') ?? !special;
   return {
-    content: String(field(token, 'content')),
+    content,
+    text: normalized === true ? normalize(content) : content,
     id: Number(field(token, 'id')),
     special,
-    normalized: typeof normalized === 'boolean' ? normalized : !special,
+    normalized: normalized === true,
     singleWord: field(token, 'single_word') === true,
     lstrip: field(token, 'lstrip') === true,
     rstrip: field(token, 'rstrip') === true,
@@ -45,24 +53,31 @@ export interface Section {
   readonly start: number;
 }
 
-interface Node {
-  readonly next: Map<number, Node>;
-  token?: AddedToken;
+/** A range of sorted tokens: from `start` up to `end`. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
 }
 
 const ENDS_WITH_WORD = new RegExp(`[${WORD}]$`, 'u');
 const BEGINS_WITH_WORD = new RegExp(`^[${WORD}]`, 'u');
 const BLANK = /\p{White_Space}/u;
 
-/** Returns a function that splits a text at added tokens, given by the text that they match. The longest match wins. */
-export function sectionFinder(tokens: ReadonlyMap<string, AddedToken>): (text: string) => Section[] {
-  const root: Node = { next: new Map() };
-  for (const [content, token] of tokens) if (content !== '') insert(root, content, token);
+/** Returns a function that splits a text at added tokens. The longest match wins, and of equal ones the last token. */
+export function sectionFinder(tokens: readonly AddedToken[]): (text: string) => Section[] {
+  const byText = new Map(tokens.map((token) => [token.text, token]));
+  byText.delete('');
+  const sorted = [...byText.values()].sort((a, b) => (a.text < b.text ? -1 : 1));
+  const starts = new Map<number, Range>(); // most characters of a text begin no token
+  for (const [at, token] of sorted.entries()) {
+    const unit = token.text.charCodeAt(0);
+    starts.set(unit, { start: starts.get(unit)?.start ?? at, end: at + 1 });
+  }
   return (text) => {
     const sections: Section[] = [];
     let read = 0;
     for (let at = 0; at < text.length;) {
-      const found = longestAt(root, text, at);
+      const found = longestAt(sorted, starts, text, at);
       if (!found) {
         at++;
         continue;
@@ -82,25 +97,36 @@ export function sectionFinder(tokens: ReadonlyMap<string, AddedToken>): (text: s
   };
 }
 
-function insert(root: Node, content: string, token: AddedToken): void {
-  let node = root;
-  for (let at = 0; at < content.length; at++) {
-    const unit = content.charCodeAt(at);
-    let next = node.next.get(unit);
-    if (!next) node.next.set(unit, (next = { next: new Map() }));
-    node = next;
-  }
-  node.token ??= token;
-}
-
-function longestAt(root: Node, text: string, from: number): { token: AddedToken; end: number } | undefined {
+/** Narrows a range of sorted tokens unit by unit. The first token of a range is the shortest. */
+function longestAt(
+  sorted: readonly AddedToken[],
+  starts: ReadonlyMap<number, Range>,
+  text: string,
+  from: number,
+): { token: AddedToken; end: number } | undefined {
   let found: { token: AddedToken; end: number } | undefined;
-  let node = root.next.get(text.charCodeAt(from));
-  for (let end = from + 1; node; end++) {
-    if (node.token) found = { token: node.token, end };
-    node = end < text.length ? node.next.get(text.charCodeAt(end)) : undefined;
+  let range = starts.get(text.charCodeAt(from));
+  for (let length = 1; range && range.start < range.end; length++) {
+    const token = sorted[range.start] as AddedToken;
+    if (token.text.length === length) found = { token, end: from + length };
+    if (from + length === text.length) break;
+    const unit = text.charCodeAt(from + length);
+    const start = firstFrom(sorted, range, length, unit);
+    range = { start, end: firstFrom(sorted, { ...range, start }, length, unit + 1) };
   }
   return found;
+}
+
+/** Returns the first token of a range whose unit at a place is at least `unit`. */
+function firstFrom(sorted: readonly AddedToken[], { start, end }: Range, place: number, unit: number): number {
+  let [low, high] = [start, end];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { text } = sorted[middle] as AddedToken;
+    if (place < text.length && text.charCodeAt(place) >= unit) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function isWithinWord(text: string, start: number, end: number): boolean {

@@ -1,25 +1,34 @@
 /** The decoders of a tokenizer.json, which turn tokens back into text, as in Hugging Face's tokenizers 0.23. */
-import { field, listField } from '../json.js';
+import { field } from '../json.js';
 import { bytesJoined } from './byte-level.js';
-import { compiledPattern, unknownPart } from './parts.js';
+import { growthCheck, replaced, totalLength, type GrowthCheck } from './growth.js';
+import { compiledPattern, stepsOf, type Kinds } from './parts.js';
 
 /** Converts tokens to pieces of text, which are then concatenated. */
 export type Decoder = (tokens: readonly string[]) => readonly string[];
 
-/** Returns the decoder; null for a tokenizer without one. @throws CheckpointError when it is unknown or broken. */
+/** One change of tokens. A step that inserts texts of any length checks its own growth. */
+type Step = (tokens: readonly string[], check: GrowthCheck) => readonly string[];
+
+/**
+ * Returns the decoder; null for a tokenizer without one. It throws a CheckpointError when it makes the text much longer
+ * than its tokens.
+ * @throws CheckpointError when it is unknown or broken.
+ */
 export function decoderOf(definition: unknown, file: string): Decoder | null {
   if (definition === null || definition === undefined) return null;
-  const type = String(field(definition, 'type'));
-  if (type === 'Sequence') {
-    const steps = listField(definition, 'decoders', file).map((one) => decoderOf(one, file));
-    return (tokens) => steps.reduce((now, step) => step?.(now) ?? now, tokens);
-  }
-  const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
-  if (!make) throw unknownPart('decoder', type, Object.keys(KINDS), file);
-  return make(definition, file);
+  const steps = stepsOf(definition, { part: 'decoder', list: 'decoders', kinds: KINDS }, file);
+  return (tokens) => {
+    const check = growthCheck('decoder', totalLength(tokens) + tokens.length, file);
+    return steps.reduce((now, step) => {
+      const next = step(now, check);
+      check(totalLength(next));
+      return next;
+    }, tokens);
+  };
 }
 
-const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Decoder>> = {
+const KINDS: Kinds<Step> = {
   BPEDecoder(definition) {
     const suffix = text(definition, 'suffix', '</w>');
     return (tokens) => tokens.map((token, at) => token.replaceAll(suffix, at === tokens.length - 1 ? '' : ' '));
@@ -44,7 +53,14 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Deco
   Replace(definition, file) {
     const pattern = compiledPattern(field(definition, 'pattern'), file);
     const content = text(definition, 'content', '');
-    return (tokens) => tokens.map((token) => token.replace(pattern, () => content));
+    return (tokens, check) => {
+      let length = 0;
+      return tokens.map((token) => {
+        const own = replaced(token, pattern, content, (grown) => check(length + grown));
+        length += own.length;
+        return own;
+      });
+    };
   },
   Strip(definition) {
     const content = text(definition, 'content', ' ');

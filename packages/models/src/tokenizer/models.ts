@@ -4,6 +4,9 @@ import { field, shown } from '../json.js';
 import { library, type TokenModel } from './parts.js';
 import { unigram } from './unigram.js';
 
+/** The largest `max_input_chars_per_word`, usually 100: the time of a word grows with its third power. */
+const LONGEST_WORD = 500;
+
 /** Returns the model. @throws CheckpointError when it is unknown or broken. */
 export function modelOf(definition: unknown, file: string): TokenModel {
   const type = field(definition, 'type') ?? untagged(definition);
@@ -24,13 +27,13 @@ function untagged(definition: unknown): string {
 
 const KINDS: Readonly<Record<string, (definition: unknown, file: string) => TokenModel>> = {
   BPE(definition, file) {
-    for (const name of ['continuing_subword_prefix', 'dropout']) {
+    for (const name of ['continuing_subword_prefix', 'continuing_subword_suffix', 'dropout']) {
       const value = field(definition, name);
       if (value === null || value === undefined || value === '' || value === 0) continue;
       throw new CheckpointError(`${file}: '${name}' ${shown(value)} of a BPE model is not supported`, file);
     }
+    const vocabulary = vocabularyOf(definition, file);
     const words = new library.BPE(definition);
-    const vocabulary = vocabularyOf(definition);
     const suffix = field(definition, 'end_of_word_suffix');
     return {
       ...vocabulary,
@@ -43,8 +46,8 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
     };
   },
   Unigram: unigram,
-  WordLevel(definition) {
-    const vocabulary = vocabularyOf(definition);
+  WordLevel(definition, file) {
+    const vocabulary = vocabularyOf(definition, file);
     const unknown = field(definition, 'unk_token');
     const absent = typeof unknown === 'string' ? [unknown] : [];
     return {
@@ -53,12 +56,20 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
       endsOf: (word, tokens) => tokens.map(() => word.length),
     };
   },
-  WordPiece(definition) {
+  WordPiece(definition, file) {
+    const longest = field(definition, 'max_input_chars_per_word') ?? 100;
+    if (!(Number(longest) <= LONGEST_WORD)) {
+      throw new CheckpointError(
+        `${file}: 'max_input_chars_per_word' must be at most ${LONGEST_WORD}, got ${shown(longest)}`,
+        file,
+      );
+    }
+    const vocabulary = vocabularyOf(definition, file);
     const words = new library.WordPiece(definition);
     const mark = field(definition, 'continuing_subword_prefix');
     const marked = typeof mark === 'string' ? mark : '##';
     return {
-      ...vocabularyOf(definition),
+      ...vocabulary,
       tokensOf: (word) => words([word]),
       endsOf(word, tokens) {
         if (tokens.length === 1) return [word.length]; // the word, or the unknown token
@@ -97,7 +108,11 @@ function endsInWord(
   });
 }
 
-function vocabularyOf(definition: unknown): Pick<TokenModel, 'ids' | 'unknownId'> {
-  const ids = new Map(Object.entries(field(definition, 'vocab') as Record<string, number>));
+function vocabularyOf(definition: unknown, file: string): Pick<TokenModel, 'ids' | 'unknownId'> {
+  const vocabulary = field(definition, 'vocab');
+  if (typeof vocabulary !== 'object' || vocabulary === null || Array.isArray(vocabulary)) {
+    throw new CheckpointError(`${file}: not a tokenizer: expected ids by token, got ${shown(vocabulary)}`, file);
+  }
+  const ids = new Map(Object.entries(vocabulary as Record<string, number>));
   return { ids, unknownId: ids.get(String(field(definition, 'unk_token'))) };
 }

@@ -2,41 +2,55 @@
  * The normalisers of a tokenizer.json, as in Hugging Face's tokenizers 0.23. That library uses the tables of Unicode 8,
  * so characters added since 2016 may have another category there.
  */
-import { field, listField } from '../json.js';
-import { byCharacter, inForm, part, withPrefix, withReplaced } from './aligned.js';
+import { field } from '../json.js';
+import { byCharacter, inForm, part, withPrefix, withReplaced, type Aligned } from './aligned.js';
+import { growthCheck, replaced, type GrowthCheck } from './growth.js';
 import { precompiled } from './precompiled.js';
-import { compiledPattern, unknownPart, type Normalizer } from './parts.js';
+import { compiledPattern, stepsOf, type Kinds, type Normalizer } from './parts.js';
 
-/** Returns the normaliser; null for a tokenizer without one. @throws CheckpointError when it is unknown or broken. */
-export function normalizerOf(definition: unknown, file: string): Normalizer | null {
-  if (definition === null || definition === undefined) return null;
-  const type = String(field(definition, 'type'));
-  if (type === 'Sequence') {
-    const steps = listField(definition, 'normalizers', file).map((one) => normalizerOf(one, file));
-    return inARow(steps.filter((step) => step !== null));
-  }
-  const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
-  if (!make) throw unknownPart('normalizer', type, Object.keys(KINDS), file);
-  return make(definition, file);
+/** One change of a text. */
+interface Step {
+  /** Returns the changed text. A step that inserts texts of any length checks its own growth. */
+  normalize(text: string, check: GrowthCheck): string;
+  /** Returns the changed text with the origin of each unit. */
+  aligned(text: Aligned): Aligned;
 }
 
-function inARow(steps: readonly Normalizer[]): Normalizer {
+/**
+ * Returns the normaliser; null for a tokenizer without one. It throws a CheckpointError when it makes a text much
+ * longer.
+ * @throws CheckpointError when it is unknown or broken.
+ */
+export function normalizerOf(definition: unknown, file: string): Normalizer | null {
+  if (definition === null || definition === undefined) return null;
+  const steps = stepsOf(definition, { part: 'normalizer', list: 'normalizers', kinds: KINDS }, file);
+  const normalize = (text: string): string => {
+    const check = growthCheck('normalizer', text.length, file);
+    return steps.reduce((now, step) => {
+      const next = step.normalize(now, check);
+      check(next.length);
+      return next;
+    }, text);
+  };
   return {
-    normalize: (text) => steps.reduce((now, step) => step.normalize(now), text),
-    aligned: (text) => steps.reduce((now, step) => step.aligned(now), text),
+    normalize,
+    aligned(text) {
+      normalize(text.text); // refuses growth before any origin is stored
+      return steps.reduce((now, step) => step.aligned(now), text);
+    },
   };
 }
 
-/** Returns a normaliser that changes each character independently. */
-function characterwise(normalize: Normalizer['normalize']): Normalizer {
+/** Returns a step that changes each character independently. */
+function characterwise(normalize: (text: string) => string): Step {
   return { normalize, aligned: (text) => byCharacter(text, normalize) };
 }
 
-function form(name: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Normalizer {
+function form(name: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Step {
   return { normalize: (text) => text.normalize(name), aligned: (text) => inForm(text, name) };
 }
 
-const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Normalizer>> = {
+const KINDS: Kinds<Step> = {
   BertNormalizer: bertNormalizer,
   Lowercase: () => characterwise(lowercased),
   NFC: () => form('NFC'),
@@ -56,7 +70,7 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Norm
     const pattern = compiledPattern(field(definition, 'pattern'), file);
     const content = String(field(definition, 'content'));
     return {
-      normalize: (text) => text.replace(pattern, () => content),
+      normalize: (text, check) => replaced(text, pattern, content, check),
       aligned: (text) => withReplaced(text, pattern, content),
     };
   },
@@ -97,16 +111,16 @@ const CONTROLS = /(?![\t\n\r\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}])[\uf
 const IDEOGRAPHS =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
 
-function bertNormalizer(definition: unknown): Normalizer {
+function bertNormalizer(definition: unknown): readonly Step[] {
   const isOn = (name: string, otherwise = true): boolean => (field(definition, name) ?? otherwise) === true;
   const lowers = isOn('lowercase');
-  const steps: readonly (readonly [boolean, ...Normalizer[]])[] = [
+  const steps: readonly (readonly [boolean, ...Step[]])[] = [
     [isOn('clean_text'), characterwise((text) => text.replace(CONTROLS, '').replace(/\p{White_Space}/gu, ' '))],
     [isOn('handle_chinese_chars'), characterwise((text) => text.replace(IDEOGRAPHS, ' $& '))],
     [isOn('strip_accents', lowers), form('NFD'), characterwise((text) => text.replace(/\p{Mn}/gu, ''))],
     [lowers, characterwise(lowercased)],
   ];
-  return inARow(steps.flatMap(([on, ...changes]) => (on ? changes : [])));
+  return steps.flatMap(([on, ...changes]) => (on ? changes : []));
 }
 
 /* eslint-disable-next-line no-control-regex -- control characters are what it removes */

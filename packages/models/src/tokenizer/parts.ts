@@ -1,7 +1,7 @@
 /** Shared types and functions of the parts of a tokenizer.json. */
 import * as huggingFace from '@huggingface/tokenizers';
 import { CheckpointError } from '@peftjs/core/method';
-import { shown } from '../json.js';
+import { field, listField, shown } from '../json.js';
 import type { Aligned } from './aligned.js';
 
 /**
@@ -42,15 +42,35 @@ export interface TokenModel {
  * @throws CheckpointError when it is neither.
  */
 export function compiledPattern(pattern: unknown, file: string): RegExp {
-  const compiled = new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true }).pattern;
-  if (compiled) return compiled;
+  const isPattern = ['Regex', 'String'].some((kind) => typeof field(pattern, kind) === 'string');
+  const split = isPattern && new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true });
+  if (split && split.pattern) return split.pattern;
   throw new CheckpointError(`${file}: expected a pattern of a String or a Regex, got ${shown(pattern)}`, file);
 }
 
-/** The error for a part of an unsupported type. */
-export function unknownPart(part: string, type: string, known: readonly string[], file: string): CheckpointError {
-  return new CheckpointError(
-    `${file}: not a tokenizer: unknown ${part} '${type}'; known ones are ${known.join(', ')}, Sequence`,
+/** Makes the step of each type, or several steps in order. */
+export type Kinds<Step> = Readonly<Record<string, (definition: unknown, file: string) => Step | readonly Step[]>>;
+
+/** The types of steps of a part, and the names of the part and of the list in its `Sequence`. */
+interface StepKinds<Step> {
+  readonly part: string;
+  readonly list: string;
+  readonly kinds: Kinds<Step>;
+}
+
+/**
+ * Returns the steps of a part in order: none, one, or those of a `Sequence`, at any depth.
+ * @throws CheckpointError when one is unknown or broken.
+ */
+export function stepsOf<Step>(definition: unknown, of: StepKinds<Step>, file: string): readonly Step[] {
+  if (definition === null || definition === undefined) return [];
+  const type = String(field(definition, 'type'));
+  if (type === 'Sequence') return listField(definition, of.list, file).flatMap((one) => stepsOf(one, of, file));
+  const make = Object.hasOwn(of.kinds, type) ? of.kinds[type] : undefined;
+  if (make) return [make(definition, file)].flat() as Step[];
+  const known = Object.keys(of.kinds).join(', ');
+  throw new CheckpointError(
+    `${file}: not a tokenizer: unknown ${of.part} '${type}'; known ones are ${known}, Sequence`,
     file,
   );
 }

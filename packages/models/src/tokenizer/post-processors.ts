@@ -50,6 +50,9 @@ export function postProcessorOf(definition: unknown, file: string): PostProcesso
   };
 }
 
+/** The maximum number of places in a template. Published tokenizers have up to six. */
+const MAX_PLACES = 100;
+
 /** Returns the templates; undefined if there are no special tokens. */
 function templatesOf(definition: unknown, file: string): Templates | undefined {
   if (definition === null || definition === undefined) return undefined;
@@ -85,8 +88,8 @@ function classic(definition: unknown, type: string, file: string): Templates {
 
 function written(definition: unknown, file: string): Templates {
   const special = field(definition, 'special_tokens');
-  const places = (name: string): Place[] =>
-    listField(definition, name, file).flatMap((place): Place[] => {
+  const places = (name: string): Place[] => {
+    const all = listField(definition, name, file).flatMap((place): Place[] => {
       const [own, text] = [field(place, 'SpecialToken'), field(place, 'Sequence')];
       const type = Number(field(own ?? text, 'type_id') ?? 0);
       const id = field(own ?? text, 'id');
@@ -97,5 +100,8 @@ function written(definition: unknown, file: string): Templates {
       if (id === 'A' || id === 'B') return [{ item: { text: id === 'A' ? 0 : 1 }, type }];
       throw new CheckpointError(`${file}: not a tokenizer: unknown place ${shown(place)} in '${name}'`, file);
     });
+    if (all.length <= MAX_PLACES) return all;
+    throw new CheckpointError(`${file}: '${name}' of the post_processor has more than ${MAX_PLACES} tokens`, file);
+  };
   return { single: places('single'), pair: places('pair') };
 }

@@ -3,60 +3,71 @@
  * 0.23.
  */
 import { CheckpointError } from '@peftjs/core/method';
-import { field, listField, shown } from '../json.js';
+import { field, shown } from '../json.js';
 import { byCharacter, part, withPrefix, type Aligned } from './aligned.js';
 import { bytesAsCharacters } from './byte-level.js';
-import { compiledPattern, unknownPart, WORD } from './parts.js';
+import { growthCheck, totalLength, type GrowthCheck } from './growth.js';
+import { compiledPattern, stepsOf, WORD, type Kinds } from './parts.js';
 
-/** A piece of a text, and whether it is the first. */
-interface Piece {
-  readonly text: string;
-  readonly isFirst: boolean;
-}
-
-/** Splits a text into words. */
+/** Splits a text into words. Both functions throw a CheckpointError when the words are much longer than the text. */
 export interface PreTokenizer {
-  /** Returns the words of a piece. */
-  words(piece: Piece): Iterable<string>;
-  /** Returns the same words with the origin of each unit. */
-  aligned(piece: Aligned & Pick<Piece, 'isFirst'>): readonly Aligned[];
+  /** Whether a word may get a mark because it begins the original text, which only `aligned` knows. */
+  readonly marksFirst: boolean;
+  /** Returns the words of a text, lazily, so that a caller can stop early. */
+  words(text: string): Iterable<string>;
+  /** Returns the same words with the origin of each unit. Origins from 0 on begin the original text if `isFirst`. */
+  aligned(text: Aligned, isFirst: boolean): readonly Aligned[];
 }
 
-type Cut = (piece: Piece) => readonly string[];
+/** Splits a text. `isFirst`: whether it begins the original text. */
+type Cut = (text: string, isFirst: boolean) => readonly string[];
+
+/** One split of a text. */
+interface Step {
+  readonly cut: Cut;
+  /** Finds the origins of the words. */
+  readonly align: (text: Aligned, words: readonly string[]) => readonly Aligned[];
+  readonly marksFirst?: boolean;
+}
 
 /**
  * Returns the pre-tokenizer. Without one, a text is a single word.
  * @throws CheckpointError when it is unknown or broken.
  */
 export function preTokenizerOf(definition: unknown, file: string): PreTokenizer {
-  if (definition === null || definition === undefined) return inARow([]);
-  const type = String(field(definition, 'type'));
-  if (type === 'Sequence') {
-    return inARow(listField(definition, 'pretokenizers', file).map((one) => preTokenizerOf(one, file)));
-  }
-  const make = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
-  if (!make) throw unknownPart('pre_tokenizer', type, Object.keys(KINDS), file);
-  const cut = make(definition, file);
-  const align = type === 'ByteLevel' ? placedBytes : type === 'Metaspace' ? placedAfterPrefix : placed;
-  return { words: cut, aligned: (piece) => align(piece, cut(piece)) };
+  const steps = stepsOf(definition, { part: 'pre_tokenizer', list: 'pretokenizers', kinds: KINDS }, file);
+  const [only, ...others] = steps;
+  const checkOf = (text: string): GrowthCheck => growthCheck('pre_tokenizer', text.length, file);
+  return {
+    marksFirst: steps.some(({ marksFirst }) => marksFirst),
+    words(text) {
+      if (only && others.length === 0) return only.cut(text, false); // a single step cannot grow a text that much
+      const check = checkOf(text);
+      return steps.reduce<Iterable<string>>((words, { cut }) => cutAgain(words, cut, check), [text]);
+    },
+    aligned(text, isFirst) {
+      const check = checkOf(text.text);
+      return steps.reduce<readonly Aligned[]>(
+        (words, { cut, align }) => {
+          const next = words.flatMap((word) => align(word, cut(word.text, isFirst && word.starts[0] === 0)));
+          check(totalLength(next.map((word) => word.text)));
+          return next;
+        },
+        [text],
+      );
+    },
+  };
 }
 
-/** Chains pre-tokenizers lazily, word by word, so that a caller can stop early. */
-function inARow([step, ...others]: readonly PreTokenizer[]): PreTokenizer {
-  if (!step) return { words: ({ text }) => [text], aligned: (piece) => [piece] };
-  if (others.length === 0) return step;
-  const rest = inARow(others);
-  return {
-    *words(piece) {
-      let isFirst = piece.isFirst;
-      for (const text of step.words(piece)) {
-        yield* rest.words({ text, isFirst });
-        isFirst = false;
-      }
-    },
-    aligned: (piece) =>
-      step.aligned(piece).flatMap((word, at) => rest.aligned({ ...word, isFirst: piece.isFirst && at === 0 })),
-  };
+/** Splits words again, one at a time. */
+function* cutAgain(words: Iterable<string>, cut: Cut, check: GrowthCheck): Generator<string> {
+  let length = 0;
+  for (const word of words) {
+    for (const next of cut(word, false)) {
+      check((length += next.length));
+      yield next;
+    }
+  }
 }
 
 /** Aligns words with the text that contains them in that order. */
@@ -86,31 +97,30 @@ function placedBytes(piece: Aligned, words: readonly string[]): Aligned[] {
 
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
 
-const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Cut>> = {
-  BertPreTokenizer() {
-    const words = /[^\p{White_Space}\p{P}!-/:-@[-`{-~]+|[\p{P}!-/:-@[-`{-~]/gu;
-    return ({ text }) => text.match(words) ?? [];
-  },
+const KINDS: Kinds<Step> = {
+  BertPreTokenizer: () => matches(/[^\p{White_Space}\p{P}!-/:-@[-`{-~]+|[\p{P}!-/:-@[-`{-~]/gu),
   ByteLevel(definition, file) {
     const addsBlank = field(definition, 'add_prefix_space') !== false;
     const cut = field(definition, 'use_regex') === false ? undefined : compiledPattern({ Regex: GPT2 }, file);
-    return ({ text }) => {
-      const whole = addsBlank && !text.startsWith(' ') ? ` ${text}` : text;
-      return (cut ? isolated(whole, cut) : [whole]).map(bytesAsCharacters);
+    return {
+      cut(text) {
+        const whole = addsBlank && !text.startsWith(' ') ? ` ${text}` : text;
+        return (cut ? isolated(whole, cut) : [whole]).map(bytesAsCharacters);
+      },
+      align: placedBytes,
     };
   },
-  CharDelimiterSplit(definition) {
-    const delimiter = String(field(definition, 'delimiter'));
-    return ({ text }) => text.split(delimiter).filter((word) => word !== '');
+  CharDelimiterSplit(definition, file) {
+    const delimiter = characterIn(definition, 'delimiter', file);
+    return cutBy((text) => text.split(delimiter).filter((word) => word !== ''));
   },
   Digits(definition) {
     const one = field(definition, 'individual_digits') === true;
-    return ({ text }) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu);
+    return cutBy((text) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu));
   },
   FixedLength(definition) {
     const length = Number(field(definition, 'length') ?? 5);
-    const words = new RegExp(`.{1,${Math.max(1, length)}}`, 'gsu');
-    return ({ text }) => text.match(words) ?? [];
+    return matches(new RegExp(`.{1,${Math.max(1, length)}}`, 'gsu'));
   },
   Metaspace: metaspace,
   Punctuation: (definition, file) => split(PUNCTUATION, field(definition, 'behavior') ?? 'Isolated', false, file),
@@ -118,20 +128,33 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Cut>
     const pattern = compiledPattern(field(definition, 'pattern'), file);
     return split(pattern, field(definition, 'behavior'), field(definition, 'invert') === true, file);
   },
-  Whitespace() {
-    const words = new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu');
-    return ({ text }) => text.match(words) ?? [];
-  },
-  WhitespaceSplit: () => (piece) => piece.text.match(/\P{White_Space}+/gu) ?? [],
+  Whitespace: () => matches(new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu')),
+  WhitespaceSplit: () => matches(/\P{White_Space}+/gu),
 };
+
+/** Returns a step whose words are parts of the text. */
+function cutBy(cut: Cut): Step {
+  return { cut, align: placed };
+}
+
+/** Returns a step whose words are the matches of a pattern. */
+function matches(pattern: RegExp): Step {
+  return cutBy((text) => text.match(pattern) ?? []);
+}
+
+/** Returns a setting of one character. @throws CheckpointError when it is anything else. */
+function characterIn(definition: unknown, name: string, file: string, otherwise?: string): string {
+  const value = field(definition, name) ?? otherwise;
+  if (typeof value === 'string' && value.length === 1) return value;
+  throw new CheckpointError(`${file}: '${name}' of a pre_tokenizer must be one character, got ${shown(value)}`, file);
+}
 
 /** GPT-2's pattern of words. */
 const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
 /** Replaces blanks by `▁`, which starts a word, and puts one before the text. */
-function metaspace(definition: unknown, file: string): Cut {
-  const own = field(definition, 'replacement');
-  const mark = typeof own === 'string' ? own : '▁';
+function metaspace(definition: unknown, file: string): Step {
+  const mark = characterIn(definition, 'replacement', file, '▁');
   const scheme =
     field(definition, 'prepend_scheme') ?? (field(definition, 'add_prefix_space') === false ? 'never' : 'always');
   if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never') {
@@ -140,15 +163,17 @@ function metaspace(definition: unknown, file: string): Cut {
       file,
     );
   }
-  const cut =
-    field(definition, 'split') === false
-      ? undefined
-      : split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
-  return ({ text, isFirst }) => {
-    const marked = text.replaceAll(' ', () => mark);
-    const addsMark = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
-    const whole = addsMark ? mark + marked : marked;
-    return cut ? cut({ text: whole, isFirst }) : [whole];
+  const own = split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
+  const splits = field(definition, 'split') !== false;
+  return {
+    cut(text, isFirst) {
+      const marked = text.replaceAll(' ', () => mark);
+      const addsMark = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
+      const whole = addsMark ? mark + marked : marked;
+      return splits ? own.cut(whole, isFirst) : [whole];
+    },
+    align: placedAfterPrefix,
+    marksFirst: scheme === 'first',
   };
 }
 
@@ -186,14 +211,14 @@ function partsOf(text: string, pattern: RegExp, invert = false): Part[] {
  * Splits at a pattern. `behavior` decides whether a match is removed, is a word, or joins its neighbours.
  * @throws CheckpointError for an unknown behaviour.
  */
-function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string): Cut {
+function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string): Step {
   const name = String(behavior).toLowerCase();
   const join = Object.hasOwn(BEHAVIOURS, name) ? BEHAVIOURS[name] : undefined;
   if (!join) {
     const known = Object.keys(BEHAVIOURS).join(', ');
     throw new CheckpointError(`${file}: expected the behavior of a split ${known}, got ${shown(behavior)}`, file);
   }
-  return ({ text }) => join(partsOf(text, pattern, invert));
+  return cutBy((text) => join(partsOf(text, pattern, invert)));
 }
 
 const BEHAVIOURS: Readonly<Record<string, (parts: readonly Part[]) => string[]>> = {

@@ -67,6 +67,9 @@ const encoder = new TextEncoder();
 /** The maximum number of graphemes whose replacements are cached. */
 const MAX_KEPT = 2 ** 14;
 
+/** The maximum length of a replacement in bytes. SentencePiece's longest, that of U+FDFA, has 33. */
+const MAX_REPLACEMENT = 500;
+
 /** Returns a function that finds the replacement of the shortest prefix of bytes in the table. */
 function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string | undefined {
   const bytes = typeof charsmap === 'string' ? fromBase64(charsmap) : undefined;
@@ -88,8 +91,15 @@ function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string
       node ^= offsetOf(here);
       if (((here >>> 8) & 1) === 0) continue;
       const start = unit(node) & 0x7fffffff;
-      const end = texts.indexOf(0, start);
-      return decoder.decode(texts.subarray(start, end < 0 ? texts.length : end));
+      const found = texts.subarray(start, start + MAX_REPLACEMENT + 1);
+      const end = found.indexOf(0);
+      if (end < 0 && found.length > MAX_REPLACEMENT) {
+        throw new CheckpointError(
+          `${file}: the precompiled_charsmap replaces by more than ${MAX_REPLACEMENT} bytes`,
+          file,
+        );
+      }
+      return decoder.decode(found.subarray(0, end < 0 ? found.length : end));
     }
     return undefined;
   };

@@ -2,7 +2,7 @@
  * Runs a tokenizer.json: finds added tokens, normalises the rest, splits it into words, and splits words into tokens.
  */
 import { listField } from '../json.js';
-import { addedTokenOf, sectionFinder, type AddedToken } from './added-tokens.js';
+import { addedTokenOf, sectionFinder, type AddedToken, type Section } from './added-tokens.js';
 import { decoderOf } from './decoders.js';
 import { part, unchanged, type Aligned } from './aligned.js';
 import { modelOf } from './models.js';
@@ -38,6 +38,8 @@ export interface TextTokenizer {
   placed(text: string): Iterable<readonly PlacedToken[]>;
   /** Adds special tokens to IDs. */
   readonly around: PostProcessor;
+  /** Returns the text of an ID; undefined for an unknown one. That of a normalised added token is normalised. */
+  textOf(id: number): string | undefined;
   /** Returns the text of IDs without special tokens. Unknown IDs are skipped. */
   decode(ids: readonly number[]): string;
   /** Returns the text of tokens. */
@@ -50,38 +52,49 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   const cut = preTokenizerOf(definition.pre_tokenizer, file);
   const model = modelOf(definition.model, file);
   const decoder = decoderOf(definition.decoder, file);
-  const tokens = listField(definition, 'added_tokens', file).map(addedTokenOf);
+  const normalised = (text: string): string => normalizer?.normalize(text) ?? text;
+  const tokens = listField(definition, 'added_tokens', file).map((token) => addedTokenOf(token, normalised, file));
   const ids = new Map(model.ids);
   for (const { content, id } of tokens) ids.set(content, id);
   const texts = new Map([...ids].map(([token, id]) => [id, token]));
-  const special = new Set(tokens.filter((token) => token.special).map(({ id }) => id));
+  for (const { text, id } of tokens) texts.set(id, text);
+  const special = new Set(tokens.filter((token) => token.special).map(({ content }) => content));
   const isNormalised = ({ normalized }: AddedToken): boolean => normalized && normalizer !== null;
-  const found = (own: readonly AddedToken[], textOf: (content: string) => string) =>
-    sectionFinder(new Map(own.map((token) => [textOf(token.content), token])));
-  const inText = found(
-    tokens.filter((token) => !isNormalised(token)),
-    (content) => content,
-  );
-  const normalised = (text: string): string => normalizer?.normalize(text) ?? text;
-  const inNormalised = found(tokens.filter(isNormalised), normalised);
+  const inText = sectionFinder(tokens.filter((token) => !isNormalised(token)));
+  const inNormalised = sectionFinder(tokens.filter(isNormalised));
   const join = (pieces: readonly string[]): string => decoder?.(pieces).join('') ?? pieces.join(' ');
+  const textsOf = (own: readonly number[]): string[] => own.flatMap((id) => texts.get(id) ?? []);
+
+  /** Yields the added tokens and the words of a text between added tokens, with their origins. */
+  function* alignedParts(outer: Section): Generator<{ readonly token?: AddedToken; readonly piece: Aligned }> {
+    const own = unchanged(outer.text);
+    const whole = normalizer?.aligned(own) ?? own;
+    for (const { token, text, start } of inNormalised(whole.text)) {
+      const piece = part(whole, start, start + text.length);
+      if (token) yield { token, piece };
+      else for (const word of cut.aligned(piece, outer.start === 0)) yield { piece: word };
+    }
+  }
 
   return {
     unknownId: model.unknownId,
     idOf: (token) => ids.get(token),
     around: postProcessorOf(definition.post_processor, file),
     join,
-    decode: (own) => join(own.filter((id) => !special.has(id)).flatMap((id) => texts.get(id) ?? [])),
+    textOf: (id) => texts.get(id),
+    decode: (own) => join(textsOf(own).filter((text) => !special.has(text))),
     *words(text) {
       for (const outer of inText(text)) {
-        if (outer.token) {
-          yield [outer.token.content];
-          continue;
-        }
-        for (const section of inNormalised(normalised(outer.text))) {
-          const isFirst = outer.start === 0 && section.start === 0;
-          if (section.token) yield [section.token.content];
-          else for (const word of cut.words({ text: section.text, isFirst })) yield model.tokensOf(word);
+        if (outer.token) yield [outer.token.content];
+        else if (cut.marksFirst && outer.start === 0) {
+          for (const { token, piece } of alignedParts(outer)) {
+            yield token ? [token.content] : model.tokensOf(piece.text);
+          }
+        } else {
+          for (const { token, text: own } of inNormalised(normalised(outer.text))) {
+            if (token) yield [token.content];
+            else for (const word of cut.words(own)) yield model.tokensOf(word);
+          }
         }
       }
     },
@@ -92,15 +105,9 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
           yield [{ token: outer.token.content, text: outer.text, start: outer.start, end }];
           continue;
         }
-        const own = unchanged(outer.text);
-        const whole = normalizer?.aligned(own) ?? own;
-        for (const section of inNormalised(whole.text)) {
-          const piece = part(whole, section.start, section.start + section.text.length);
-          const isFirst = outer.start === 0 && section.start === 0;
-          if (section.token) {
-            const placedToken = placedAt(section.token.content, piece, [0, piece.text.length], outer.start);
-            yield [{ ...placedToken, text: section.text }];
-          } else for (const word of cut.aligned({ ...piece, isFirst })) yield placedTokens(model, word, outer.start);
+        for (const { token, piece } of alignedParts(outer)) {
+          if (!token) yield placedTokens(model, piece, outer.start);
+          else yield [{ ...placedAt(token.content, piece, [0, piece.text.length], outer.start), text: piece.text }];
         }
       }
     },

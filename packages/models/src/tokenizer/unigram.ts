@@ -9,15 +9,14 @@ import type { TokenModel } from './parts.js';
 
 const UNKNOWN_PENALTY = 10;
 
-/** Returns the model. @throws CheckpointError for pieces without a score. */
+/** Returns the model. @throws CheckpointError for pieces without a score, and an `unk_id` that is none of theirs. */
 export function unigram(definition: unknown, file: string): TokenModel {
   const pieces = piecesOf(definition, file);
-  const unk = field(definition, 'unk_id');
-  const unknownId = typeof unk === 'number' ? unk : undefined;
+  const unknownId = unknownIdOf(definition, pieces.length, file);
   const ids = new Map(pieces.map(([piece], id) => [piece, id]));
   const scores = Float64Array.from(pieces, ([, score]) => score);
   const unknownScore = scores.reduce((least, score) => Math.min(least, score), Infinity) - UNKNOWN_PENALTY;
-  const longest = longestByStart(pieces);
+  const lengths = lengthsByStart(pieces);
   const fallsBack = field(definition, 'byte_fallback') === true;
   const fuses = field(definition, 'fuse_unk') !== false;
 
@@ -38,12 +37,12 @@ export function unigram(definition: unknown, file: string): TokenModel {
       const code = word.codePointAt(at) as number;
       const size = code > 0xffff ? 2 : 1;
       let isAlone = false;
-      const end = Math.min(word.length, at + (longest.get(code) ?? 0));
-      for (let to = at + size; to <= end; to++) {
-        const id = ids.get(word.slice(at, to));
+      for (const length of lengths.get(code) ?? []) {
+        if (at + length > word.length) break;
+        const id = ids.get(word.slice(at, at + length));
         if (id === undefined) continue;
-        offer(at, to, scores[id] as number, Number(id !== unknownId));
-        isAlone ||= to === at + size;
+        offer(at, at + length, scores[id] as number, Number(id !== unknownId));
+        isAlone ||= length === size;
       }
       if (!isAlone) offer(at, at + size, unknownScore, 0);
       at += size;
@@ -100,12 +99,22 @@ function piecesOf(definition: unknown, file: string): readonly (readonly [string
   throw new CheckpointError(`${file}: not a tokenizer: expected pieces with scores, got ${shown(vocabulary)}`, file);
 }
 
-/** Returns the length of the longest piece by its first character. */
-function longestByStart(pieces: readonly (readonly [string, number])[]): Map<number, number> {
-  const longest = new Map<number, number>();
+function unknownIdOf(definition: unknown, pieces: number, file: string): number | undefined {
+  const id = field(definition, 'unk_id') ?? undefined;
+  if (id === undefined || (Number.isInteger(id) && (id as number) >= 0 && (id as number) < pieces)) {
+    return id as number | undefined;
+  }
+  throw new CheckpointError(`${file}: 'unk_id' must be an integer from 0 to ${pieces - 1}, got ${shown(id)}`, file);
+}
+
+/** Returns the lengths of the pieces by their first character, the shortest first. */
+function lengthsByStart(pieces: readonly (readonly [string, number])[]): Map<number, readonly number[]> {
+  const lengths = new Map<number, Set<number>>();
   for (const [piece] of pieces) {
     const first = piece.codePointAt(0);
-    if (first !== undefined) longest.set(first, Math.max(longest.get(first) ?? 0, piece.length));
+    if (first === undefined) continue;
+    const own = lengths.get(first) ?? new Set();
+    lengths.set(first, own.add(piece.length));
   }
-  return longest;
+  return new Map(Array.from(lengths, ([first, own]) => [first, [...own].sort((a, b) => a - b)]));
 }

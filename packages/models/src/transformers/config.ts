@@ -117,6 +117,16 @@ function integer(
   );
 }
 
+/**
+ * Returns the ID of the padding token; undefined if it is null or not in the vocabulary.
+ * @param usual The ID if config.json has none. Default: none.
+ */
+export function padTokenIdOf(config: ConfigFile, vocabSize: number, usual?: number): number | undefined {
+  const value = setting(config, 'pad_token_id');
+  const id = value === undefined ? usual : value;
+  return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize ? (id as number) : undefined;
+}
+
 /** Returns a positive integer or null. @throws CheckpointError when it is neither. */
 export function positiveIntegerOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
   const value = setting(config, name);

@@ -60,7 +60,10 @@ async function readsTokenTypes(folder: ModelFolder): Promise<boolean> {
   return !Array.isArray(inputs) || inputs.includes('token_type_ids');
 }
 
-/** Returns the IDs of all tokens. @throws CheckpointError for an ID outside the embedding table. */
+/** The maximum length of a token. Published ones have up to a few hundred characters, of blanks or dashes. */
+const MAX_TOKEN = 2 ** 14;
+
+/** Returns the IDs of all tokens. @throws CheckpointError for an ID outside the embedding table, and a long token. */
 function checkedIds(definition: unknown, rows: number, file: string): Map<string, number> {
   const ids = new Map<string, number>();
   for (const [token, id] of tokenIds(definition, file)) {
@@ -70,7 +73,11 @@ function checkedIds(definition: unknown, rows: number, file: string): Map<string
         file,
       );
     }
-    ids.set(String(token), id as number);
+    const text = String(token);
+    if (text.length > MAX_TOKEN) {
+      throw new CheckpointError(`${file}: the token of id ${shown(id)} has more than ${MAX_TOKEN} characters`, file);
+    }
+    ids.set(text, id as number);
   }
   return ids;
 }
