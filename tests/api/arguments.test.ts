@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { onWarning } from '@peftjs/core';
+import { onWarning, PeftError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exported, folder, valid } from './valid-arguments.js';
 
@@ -34,7 +34,7 @@ async function thrownBy(name: string, given: readonly unknown[]): Promise<unknow
 
 /** Whether an error, if any, is one that a user can act on. */
 function isCoded(error: unknown): boolean {
-  return error === undefined || (error)?.code?.startsWith('PEFT_') === true;
+  return error === undefined || (error instanceof PeftError && error.code.startsWith('PEFT_'));
 }
 
 function shown(value: unknown): string {

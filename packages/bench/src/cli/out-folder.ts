@@ -2,12 +2,11 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { commandName } from '../registry/command-name.js';
-import { ADAPTER_CONFIG, CheckpointError, ConfigError } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, CheckpointError, ConfigError, UNFINISHED_FILE } from '@peftjs/core/method';
 import {
   checkpointOwners,
   claimFolder,
   remedyOf,
-  UNFINISHED_FILE,
   unfinishedFolder,
   type Claim,
 } from '../results/folder.js';

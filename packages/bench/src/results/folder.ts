@@ -15,8 +15,6 @@ import {
 } from '@peftjs/core/method';
 import { remedyFor } from './remedies.js';
 
-export { UNFINISHED_FILE };
-
 /** The folder of a run's checkpoints. */
 export function checkpointFolder(folder: string): string {
   return `${folder}/checkpoints`;
