@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs';
-import { onWarning } from '@peftjs/core';
+import { onWarning, PeftError } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exported, folder, valid } from './valid-arguments.js';
 
 const offline = process.env.HF_HUB_OFFLINE;
-let restoreWarnings = () => undefined as void;
+let restoreWarnings: ReturnType<typeof onWarning>;
 beforeAll(() => {
   process.env.HF_HUB_OFFLINE = '1'; // a model that is not in memory is refused rather than downloaded
   restoreWarnings = onWarning(() => undefined);
@@ -34,7 +34,7 @@ async function thrownBy(name: string, given: readonly unknown[]): Promise<unknow
 
 /** Whether an error, if any, is one that a user can act on. */
 function isCoded(error: unknown): boolean {
-  return error === undefined || (error as { code?: string } | null)?.code?.startsWith('PEFT_') === true;
+  return error === undefined || (error instanceof PeftError && error.code.startsWith('PEFT_'));
 }
 
 function shown(value: unknown): string {

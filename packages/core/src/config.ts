@@ -140,7 +140,7 @@ const SHOWN = 80;
 export function describe(value: unknown): string {
   if (typeof value === 'string') return `'${shortened(value)}'`;
   if (value === undefined) return 'missing';
-  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`;
   if (value === null) return 'null';
   if (typeof value !== 'object') return (value as number | bigint | boolean | symbol).toString();
   if (Array.isArray(value)) return shortened(`[${value.slice(0, SHOWN).map(describeMember).join()}]`);

@@ -85,14 +85,24 @@ describe('before anything is computed', () => {
     ['snapshots without onSnapshot', { saveEvery: 5 }, 'saveEvery', /saves nothing without onSnapshot/],
     ['no executor', { executor: undefined }, 'executor', /come from an engine, e\.g\. compiled\(\), got missing$/],
     ['the promise of an executor', { executor: Promise.resolve(idle) }, 'executor', /got a promise: await it$/],
-    ['a callback that is no function', { onStep: 'print' }, 'onStep', /^onStep must be a function, got 'print'$/],
+    [
+      'a callback that is no function',
+      { onStep: 'print' },
+      'onStep',
+      /option 'onStep' is 'print'; expected a function$/,
+    ],
     [
       'an abort controller',
       { signal: new AbortController() },
       'signal',
-      /^signal is an AbortController; expected an AbortSignal/,
+      /option 'signal' is an AbortController; expected an AbortSignal/,
     ],
-    ['half an epoch', { ...judged, evaluateEvery: { epochs: 0.5 } }, 'evaluateEvery.epochs', /an integer .* got 0\.5$/],
+    [
+      'half an epoch',
+      { ...judged, evaluateEvery: { epochs: 0.5 } },
+      'evaluateEvery.epochs',
+      /is 0\.5; expected integer$/,
+    ],
     [
       'evaluations without data',
       { evaluateEvery: 2 },
@@ -105,13 +115,13 @@ describe('before anything is computed', () => {
       'selection',
       /^earlyStopping needs data to evaluate on/,
     ],
-    ['selection without data', { selection: {} }, 'selection.data', /must be evaluation data, .* got missing$/],
-    ['no patience', { ...judged, earlyStopping: {} }, 'earlyStopping.patience', /of at least 1, got missing$/],
+    ['selection without data', { selection: {} }, 'selection.data', /is missing; expected data to evaluate on/],
+    ['no patience', { ...judged, earlyStopping: {} }, 'earlyStopping.patience', /is missing; expected number$/],
     [
       'a negative minDelta',
       { ...judged, earlyStopping: { patience: 1, minDelta: -1 } },
       'earlyStopping.minDelta',
-      /of at least 0, got -1$/,
+      /is -1; expected >=0$/,
     ],
     [
       'an unknown option of selection',
@@ -129,7 +139,7 @@ describe('before anything is computed', () => {
       'an interval in words',
       { ...judged, evaluateEvery: 'epoch' },
       'evaluateEvery',
-      /steps or \{ epochs \}, got 'epoch'$/,
+      /is 'epoch'; expected a number of steps or \{ epochs \}$/,
     ],
     ['an unknown interval', { ...judged, evaluateEvery: { epoch: 1 } }, 'epoch', /mean 'epochs'/],
   ])('train rejects %s', async (_, options, path, message) => {
