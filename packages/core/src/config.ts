@@ -128,9 +128,9 @@ function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
 
 function expectation(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'custom') return `expected ${issue.message}`;
-  return issue.expected === null
-    ? issue.message
-    : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
+  if (issue.type === 'check') return issue.message;
+  if (issue.expected === null) return `expected ${issue.type}`; // integer, finite
+  return `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }
 
 /** The number of characters of a value that a message shows. */

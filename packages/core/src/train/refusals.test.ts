@@ -81,7 +81,7 @@ describe('before anything is computed', () => {
       /'squared-error' reads regression, the data are classification/,
     ],
     ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
-    ['a snapshot every 0 steps', { saveEvery: 0, onSnapshot: impossible }, 'saveEvery', /at least 1, got 0/],
+    ['a snapshot every 0 steps', { saveEvery: 0, onSnapshot: impossible }, 'saveEvery', /saveEvery is 0; expected >=1/],
     ['snapshots without onSnapshot', { saveEvery: 5 }, 'saveEvery', /saves nothing without onSnapshot/],
     ['no executor', { executor: undefined }, 'executor', /come from an engine, e\.g\. compiled\(\), got missing$/],
     ['the promise of an executor', { executor: Promise.resolve(idle) }, 'executor', /got a promise: await it$/],
