@@ -309,7 +309,12 @@ describe('an impossible option or variable', () => {
       { local_files_only: 'yes' },
       /'localFilesOnly' is "yes"; expected true or false/,
     ],
-    ['a listener that is not a function', {}, { progress_callback: 1 }, /'progress_callback' is 1; expected a function/],
+    [
+      'a listener that is not a function',
+      {},
+      { progress_callback: 1 },
+      /'progress_callback' is 1; expected a function/,
+    ],
     ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is "q4"; expected 'fp32' or 'q8'/],
     ['a limit of zero', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes/],
   ])('%s', async (_, environment, options, message) => {

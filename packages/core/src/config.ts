@@ -128,8 +128,8 @@ function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
 
 function expectation(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'custom') return `expected ${issue.message}`;
-  if (issue.type === 'check') return issue.message;
-  if (issue.expected === null) return `expected ${issue.type}`; // integer, finite
+  // An action such as `integer` expects nothing by its own words, and a message of our own says it all.
+  if (issue.expected === null) return issue.message.startsWith('Invalid ') ? `expected ${issue.type}` : issue.message;
   return `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }
 
