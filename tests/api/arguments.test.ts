@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exported, folder, valid } from './valid-arguments.js';
 
 const offline = process.env.HF_HUB_OFFLINE;
-let restoreWarnings: () => void = () => undefined;
+let restoreWarnings: ReturnType<typeof onWarning>;
 beforeAll(() => {
   process.env.HF_HUB_OFFLINE = '1'; // a model that is not in memory is refused rather than downloaded
   restoreWarnings = onWarning(() => undefined);

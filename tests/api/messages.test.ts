@@ -55,12 +55,12 @@ describe('a message says what was expected and what was given', () => {
     [
       'a draw without a density',
       calling(addWeightedAdapter, peft, { ...weighted, combinationType: 'dare_ties' }),
-      "density is missing; 'dare_ties' needs a share above 0 and at most 1",
+      "density is missing; 'dare_ties' needs a share above 0 to 1",
     ],
     [
       'a method that is not called',
       calling(attach, model, lora),
-      'configured is a function; expected a method with its options: call it, e.g. lora()',
+      'configured is the function lora; expected a method with its options: call the method, as in attach(model, method())',
     ],
     ['no method', calling(attach, model, null), 'configured is null; expected a method with its options'],
     [
@@ -71,12 +71,12 @@ describe('a message says what was expected and what was given', () => {
     [
       'a load without methods',
       calling(loadPretrained, model, 'adapter', {}),
-      "loadPretrained: option 'methods' is missing; expected a list of methods, e.g. [lora]",
+      "loadPretrained: option 'methods' is missing; expected a list of methods",
     ],
     [
       'a conversion without a method',
       calling(convertToLora, peft, { rank: 2 }),
-      "convertToLora: option 'method' is missing; expected a method, e.g. lora",
+      "convertToLora: option 'method' is missing; expected a method: the function itself, not called",
     ],
     [
       'training without data',
@@ -97,7 +97,7 @@ describe('a message says what was expected and what was given', () => {
     [
       'an option of the wrong kind',
       calling(train, peft, toyTrainingData(), { ...training, unclippedGroups: 'gate' }),
-      "unclippedGroups is 'gate'; expected a list of texts",
+      "train: option 'unclippedGroups' is 'gate'; expected a list of texts",
     ],
   ])('for %s', async (_, call, message) => {
     await expect(call()).rejects.toThrow(

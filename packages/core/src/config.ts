@@ -128,9 +128,9 @@ function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
 
 function expectation(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'custom') return `expected ${issue.message}`;
-  return issue.expected === null
-    ? issue.message
-    : `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
+  // An action such as `integer` expects nothing by its own words, and a message of our own says it all.
+  if (issue.expected === null) return issue.message.startsWith('Invalid ') ? `expected ${issue.type}` : issue.message;
+  return `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }
 
 /** The number of characters of a value that a message shows. */
@@ -140,7 +140,7 @@ const SHOWN = 80;
 export function describe(value: unknown): string {
   if (typeof value === 'string') return `'${shortened(value)}'`;
   if (value === undefined) return 'missing';
-  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`;
   if (value === null) return 'null';
   if (typeof value !== 'object') return (value as number | bigint | boolean | symbol).toString();
   if (Array.isArray(value)) return shortened(`[${value.slice(0, SHOWN).map(describeMember).join()}]`);

@@ -78,26 +78,23 @@ export const aModel = objectLike<Model>('a model without adapters, e.g. of fromP
 });
 
 /** A schema for methods. */
-export const aMethod = objectLike<PeftMethod>('a method, e.g. lora', {
+export const aMethod = objectLike<PeftMethod>('a method: the function itself, not called', {
   capabilities: 'object',
   parseConfig: 'function',
 });
 
 /** A schema for lists of methods. */
-export const aMethodList = listOf('a list of methods, e.g. [lora]', aMethod);
+export const aMethodList = listOf('a list of methods', aMethod);
 
 /** A schema for methods with options. */
 export const aCalledMethod = objectLike<ConfiguredMethod>(
-  'a method with its options: call it, e.g. lora()',
+  'a method with its options: call the method, as in attach(model, method())',
   { config: 'object' },
   ({ method }) => v.is(aMethod, method),
 );
 
 /** A schema for the results of `calibrate`. */
-export const aCalibration = objectLike<Calibration>('the result of calibrate: await it', {
-  kind: 'string',
-  values: 'object',
-});
+export const aCalibration = ofKind<Calibration>('the result of calibrate', 'object');
 
 /** A schema for signals that abort. */
 export const aSignal = objectLike<AbortSignal>("an AbortSignal, e.g. an AbortController's", {

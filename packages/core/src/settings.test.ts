@@ -31,7 +31,7 @@ describe('assertNamed', () => {
     ],
     [
       { name: 'steps', settings: { at: () => 1 } },
-      "schedule: setting 'at' of 'steps' must be text, a finite number, a boolean, null or a list of finite numbers, got a function",
+      "schedule: setting 'at' of 'steps' must be text, a finite number, a boolean, null or a list of finite numbers, got the function at",
     ],
   ])('rejects %o in one line', (value, message) => {
     expect(() => {

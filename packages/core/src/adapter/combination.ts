@@ -80,13 +80,10 @@ export interface CombinationOptions {
   readonly rng: Rng;
 }
 
-/** Returns the share of entries that a type needs as `density`, in words; undefined where it does not prune. */
-export function densityOf(type: CombinationType): { readonly expected: string; readonly least: number } | undefined {
+/** Returns the least `density` of a type: above 0 where entries are drawn; undefined where a type does not prune. */
+export function leastDensity(type: CombinationType): number | undefined {
   const { pruned }: Rule = RULES[ruleOf(type)];
-  if (!pruned) return undefined;
-  return pruned === drawnEntries
-    ? { expected: 'a share above 0 and at most 1', least: Number.MIN_VALUE }
-    : { expected: 'a share from 0 to 1', least: 0 };
+  return pruned && (pruned === drawnEntries ? Number.MIN_VALUE : 0);
 }
 
 /** Combines several changes of one weight. @throws ShapeError when a rule on A and B gets different ranks. */

@@ -34,6 +34,7 @@ import {
   withPrefix,
 } from './adapter-tensors.js';
 import { createAdapter } from '../adapter/attach.js';
+import { assertKnownVariant, readsLora } from './lora-file.js';
 import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import * as v from 'valibot';
@@ -238,8 +239,9 @@ export interface StoredAdapter extends OutputMeaning {
  */
 export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter): Adapter {
   const { method, file, saved, source } = stored;
-  const read = method.fromFile({ ...file, sites: allSites(model) }); // first, because some variants have other modules
+  if (readsLora(method)) assertKnownVariant(file.config); // first, because some variants have other modules
   const targetModules = modulesOf(file, model, source);
+  const read = method.fromFile({ ...file, sites: allSites(model) });
   const modulesToSave = stored.savedPaths.filter(
     (path) => !isInHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
   );

@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import {
   combinationTypes,
   combined,
-  densityOf,
+  leastDensity,
   majoritySignMethods,
   type CombinationOptions,
   type CombinationType,
@@ -106,9 +106,10 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
 
 /** Returns the share of the entries to keep. @throws ConfigError when the type needs one and it is missing or impossible. */
 function densityFor({ combinationType, density }: { combinationType: CombinationType; density?: number | undefined }) {
-  const needed = densityOf(combinationType);
-  if (!needed || (density !== undefined && density >= needed.least && density <= 1)) return density ?? 1;
-  throw new ConfigError(`density is ${describe(density)}; '${combinationType}' needs ${needed.expected}`, 'density');
+  const least = leastDensity(combinationType);
+  if (least === undefined || (density !== undefined && density >= least && density <= 1)) return density ?? 1;
+  const bounds = `${least > 0 ? 'above' : 'from'} 0 to 1`;
+  throw new ConfigError(`density is ${describe(density)}; '${combinationType}' needs a share ${bounds}`, 'density');
 }
 
 /** Returns the factors of every module of an adapter. @throws UnsupportedError when it is more than that. */

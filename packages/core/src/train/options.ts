@@ -1,3 +1,6 @@
+import * as v from 'valibot';
+import { integerFrom, keptShare, nonNegative, positive } from '../config.js';
+import { aFunction, anything, aSignal, aTextList } from '../kinds.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData } from '../contracts/model.js';
 import type { Loss, LossFunction } from '../losses/loss.js';
@@ -105,33 +108,34 @@ export interface EarlyStopping {
   readonly minDelta?: number;
 }
 
-const OPTIONS: Readonly<Record<keyof TrainOptions, true>> = {
-  executor: true,
-  epochs: true,
-  gradientAccumulationSteps: true,
-  learningRate: true,
-  learningRates: true,
-  loss: true,
-  optimizer: true,
-  schedule: true,
-  warmupRatio: true,
-  finalRatio: true,
-  clipNorm: true,
-  unclippedGroups: true,
-  selection: true,
-  evaluateEvery: true,
-  earlyStopping: true,
-  onStep: true,
-  onEvaluation: true,
-  onStage: true,
-  onSnapshot: true,
-  saveEvery: true,
-  resume: true,
-  signal: true,
-};
+/** The fields of `TrainOptions`. */
+export const trainEntries = {
+  executor: anything,
+  epochs: integerFrom(1),
+  gradientAccumulationSteps: v.optional(integerFrom(1), 1),
+  learningRate: nonNegative,
+  learningRates: v.optional(v.record(v.string(), nonNegative), {}),
+  loss: anything,
+  optimizer: anything,
+  schedule: anything,
+  warmupRatio: v.optional(keptShare, 0.06),
+  finalRatio: v.optional(keptShare, 0.3),
+  clipNorm: v.optional(v.nullable(positive), 1),
+  unclippedGroups: v.optional(aTextList, []),
+  selection: anything,
+  evaluateEvery: anything,
+  earlyStopping: anything,
+  onStep: v.optional(aFunction),
+  onEvaluation: v.optional(aFunction),
+  onStage: v.optional(aFunction),
+  onSnapshot: v.optional(aFunction),
+  saveEvery: anything,
+  resume: anything,
+  signal: v.optional(aSignal),
+} satisfies Record<keyof TrainOptions, unknown>;
 
 /** The names of the options of `train`. */
-export const trainOptionNames = Object.keys(OPTIONS);
+export const trainOptionNames = Object.keys(trainEntries);
 
 /** The data to select a checkpoint on, and how often to evaluate within the final steps. */
 export interface Selection {

@@ -1,14 +1,13 @@
-import * as v from 'valibot';
-import { assertArgument, assertKnownOptions, describe } from '../config.js';
+import { assertArgument, assertKnownOptions, integerFrom, nonNegative, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { TrainPlan } from '../contracts/controller.js';
-import type { EvaluationData, TrainingData } from '../contracts/model.js';
-import { aRecord, aSignal, aTextList } from '../kinds.js';
+import type { TrainingData } from '../contracts/model.js';
+import { objectLike, someEvaluationData } from '../kinds.js';
 import { asLoss, assertLossReads, type Loss } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';
 import { adamW } from '../optimizers/adamw.js';
 import { assertNamed } from '../settings.js';
-import { trainOptionNames, type EarlyStopping, type Interval, type Selection, type TrainOptions } from './options.js';
+import { trainEntries, type EarlyStopping, type Interval, type Selection, type TrainOptions } from './options.js';
 import { resolveSchedule, type ResolvedSchedule } from './schedules.js';
 
 /** Options with every default filled in, and the plan that follows from them. */
@@ -52,22 +51,13 @@ export function trainSettings(
   options: TrainOptions,
   data: Pick<TrainingData, 'batchesPerEpoch' | 'kind'>,
 ): TrainSettings {
-  assertKnownOptions('train', options, trainOptionNames);
-  const { epochs, learningRate, learningRates = {}, clipNorm = 1, unclippedGroups = [] } = options;
+  const parsed = parseOptions('train', trainEntries, options);
+  const { epochs, gradientAccumulationSteps, warmupRatio, finalRatio } = parsed;
   const { optimizer = adamW() } = options;
   const loss = asLoss(options.loss ?? defaultLoss(data.kind));
-  const { gradientAccumulationSteps = 1, warmupRatio = 0.06, finalRatio = 0.3 } = options;
-  atLeast('epochs', epochs, 1, true);
-  atLeast('gradientAccumulationSteps', gradientAccumulationSteps, 1, true);
-  assertArgument('learningRates', learningRates, aRecord);
-  assertArgument('unclippedGroups', unclippedGroups, aTextList);
-  for (const [name, rate] of Object.entries({ learningRate, ...learningRates })) atLeast(name, rate, 0);
   assertNamed('loss', loss);
   assertLossReads(loss, data.kind);
   assertNamed('optimizer', optimizer);
-  if (clipNorm !== null) atLeast('clipNorm', clipNorm, Number.MIN_VALUE);
-  share('warmupRatio', warmupRatio);
-  share('finalRatio', finalRatio);
   if (warmupRatio + finalRatio >= 1) {
     throw new ConfigError(
       `warmupRatio + finalRatio must stay below 1, got ${warmupRatio} + ${finalRatio}`,
@@ -81,6 +71,7 @@ export function trainSettings(
     warmupSteps: Math.floor(warmupRatio * totalSteps),
     finalSteps: Math.max(1, Math.floor(finalRatio * totalSteps)),
   };
+  const { learningRate, learningRates, clipNorm, unclippedGroups } = parsed;
   return {
     epochs,
     gradientAccumulationSteps,
@@ -105,12 +96,6 @@ type WatchSettings = Pick<
 
 /** Returns when a run is evaluated, saved and stopped. */
 function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: number): WatchSettings {
-  for (const name of ['onStep', 'onEvaluation', 'onStage', 'onSnapshot'] as const) {
-    if (options[name] !== undefined && typeof options[name] !== 'function') {
-      throw new ConfigError(`${name} must be a function, got ${describe(options[name])}`, name);
-    }
-  }
-  assertArgument('signal', options.signal, v.optional(aSignal));
   const selection = selectionSettings(options);
   const { evaluateEvery = options.earlyStopping && { epochs: 1 } } = options;
   const isSaveDue = saveRule(options, stepsPerEpoch);
@@ -144,14 +129,9 @@ function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOpt
   }
   assertKnownOptions('train: selection', selection, ['data', 'evaluations', 'margin', 'trainSubset']);
   const { data, evaluations = 3, margin = null } = selection;
-  atLeast('selection.evaluations', evaluations, 1, true);
-  if (margin !== null) atLeast('selection.margin', margin, 0);
-  if (!Array.isArray((data as EvaluationData | undefined)?.batches)) {
-    throw new ConfigError(
-      `selection.data must be evaluation data, with batches and a score, got ${describe(data)}`,
-      'selection.data',
-    );
-  }
+  assertArgument('selection.evaluations', evaluations, integerFrom(1));
+  if (margin !== null) assertArgument('selection.margin', margin, nonNegative);
+  assertArgument('selection.data', data, someEvaluationData);
   return { data, evaluations, margin };
 }
 
@@ -161,23 +141,23 @@ function earlyStoppingSettings({ earlyStopping, selection }: TrainOptions): Requ
   const { primaryMetric, lowerIsBetter: ofPrimary = false } = selection.data;
   const { patience, metric = primaryMetric, minDelta = 0 } = earlyStopping;
   const { lowerIsBetter = metric === primaryMetric && ofPrimary } = earlyStopping;
-  atLeast('earlyStopping.patience', patience, 1, true);
-  atLeast('earlyStopping.minDelta', minDelta, 0);
+  assertArgument('earlyStopping.patience', patience, integerFrom(1));
+  assertArgument('earlyStopping.minDelta', minDelta, nonNegative);
   return { patience, metric, lowerIsBetter, minDelta };
 }
+
+const anInterval = objectLike<object>('a number of steps or { epochs }', {});
 
 /** Converts an interval to steps; null for none. */
 function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: number): number | null {
   if (interval === undefined) return null;
   if (typeof interval === 'number') {
-    atLeast(field, interval, 1, true);
+    assertArgument(field, interval, integerFrom(1));
     return interval;
   }
-  if (Object(interval) !== interval) {
-    throw new ConfigError(`${field} must be a number of steps or { epochs }, got ${describe(interval)}`, field);
-  }
+  assertArgument(field, interval, anInterval);
   assertKnownOptions(`train: ${field}`, interval, ['epochs']);
-  atLeast(`${field}.epochs`, interval.epochs, 1, true);
+  assertArgument(`${field}.epochs`, interval.epochs, integerFrom(1));
   return interval.epochs * stepsPerEpoch;
 }
 
@@ -185,16 +165,4 @@ function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: n
 function candidateSteps({ totalSteps, finalSteps }: TrainPlan, count: number): Set<number> {
   const spacing = finalSteps / count;
   return new Set(Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing)));
-}
-
-function atLeast(field: string, value: number, least: number, integer = false): void {
-  if (Number.isFinite(value) && value >= least && (!integer || Number.isInteger(value))) return;
-  const kind = integer ? 'an integer' : 'a number';
-  const bound = least === Number.MIN_VALUE ? 'above 0' : `of at least ${least}`;
-  throw new ConfigError(`${field} must be ${kind} ${bound}, got ${describe(value)}`, field);
-}
-
-function share(field: string, value: number): void {
-  if (value >= 0 && value < 1) return;
-  throw new ConfigError(`${field} must be a number from 0 to below 1, got ${describe(value)}`, field);
 }

@@ -291,7 +291,7 @@ describe('train', () => {
     [{ gradientAccumulationSteps: 1.5 }, 'gradientAccumulationSteps'],
     [{ gradientAccumulationSteps: NaN }, 'gradientAccumulationSteps'],
     [{ learningRate: -1 }, 'learningRate'],
-    [{ learningRates: { gate: NaN } }, 'gate'],
+    [{ learningRates: { gate: NaN } }, 'learningRates.gate'],
     [{ warmupRatio: 1 }, 'warmupRatio'],
     [{ warmupRatio: 0.6, finalRatio: 0.6 }, 'finalRatio'],
     [{ clipNorm: 0 }, 'clipNorm'],
