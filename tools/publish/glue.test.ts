@@ -1,11 +1,12 @@
 import { join } from 'node:path';
 import { readResults, type DoneTrial } from '@peftjs/bench';
 import { expect, it } from 'vitest';
-import { doneOf, mean, unpacked } from './published-archives.js';
+import { doneOf, mean, unpacking } from './published-archives.js';
 
 /* The numbers on the page of `glue`, and those of its trials on the methods' pages. */
 
-const run = await unpacked('glue', 'run.tar.gz');
+const unpacked = await unpacking();
+const run = await unpacked('glue', 'run');
 const done = doneOf(await readResults(run));
 
 it('the archive has the ranks of GoRA and BayesLoRA that its page reports', () => {
@@ -84,7 +85,7 @@ it("the archive has the moved ranks and scores by lambda that L1RA's page report
       ({ method, task, seed, learningRate }) =>
         method === 'l1ra' && task === 'cola' && seed < 1003 && [2.5e-4, 1e-3].includes(learningRate),
     );
-  const trials = [...(await tuning(run)), ...(await tuning(await unpacked('glue', 'lambda.tar.gz')))];
+  const trials = [...(await tuning(run)), ...(await tuning(await unpacked('glue', 'lambda')))];
   const reported = trials.map((trial) => {
     const moved = Object.values(trial.ranks).filter((rank) => rank !== 4).length;
     const { l1raLambda } = trial.methodConfig as { readonly l1raLambda: number };
@@ -107,7 +108,7 @@ it("the archive has the moved ranks and scores by lambda that L1RA's page report
 });
 
 it('the archive has the constant answers of AdaLoRA with its orthogonality term that its page reports', async () => {
-  const trials = doneOf(await readResults(join(await unpacked('glue', 'orthogonality.tar.gz'), 'tuning')));
+  const trials = doneOf(await readResults(join(await unpacked('glue', 'orthogonality'), 'tuning')));
   const constant = (of: string): boolean[] => trials.filter(({ task }) => task === of).map(isConstant);
   expect([...new Set(trials.map(({ learningRate }) => learningRate))].sort()).toEqual([0.0005, 0.001, 0.002]);
   expect(constant('cola')).toEqual(Array.from({ length: 9 }, () => true));
@@ -115,7 +116,7 @@ it('the archive has the constant answers of AdaLoRA with its orthogonality term 
 });
 
 it("the archive has the training times, compared with AdaLoRA's, that its page reports", async () => {
-  const trials = doneOf(await readResults(await unpacked('glue', 'times.tar.gz')));
+  const trials = doneOf(await readResults(await unpacked('glue', 'times')));
   const shares = trials
     .filter(({ arm }) => arm !== 'adalora')
     .map(({ arm, budget, task, seed, time }) => {

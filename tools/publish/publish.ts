@@ -1,56 +1,42 @@
 /*
- * npx tsx --conditions @peftjs/source tools/publish/publish.ts RUN NAME [--chart FILE=DESCRIPTION]..
+ * npx tsx --conditions @peftjs/source tools/publish/publish.ts RUN NAME [--chart FILE=DESCRIPTION].. [--archive ARCHIVE]
  *
- * Publishes a finished run: copies its report, tables and packed result files to docs/benchmarks/results/NAME, writes
- * the report's charts whose descriptions start with DESCRIPTION next to them, and writes verdict and scores between the
+ * Publishes a finished run: packs its result files into docs/benchmarks/results/NAME/run.json.br, copies summary.csv and
+ * the report's charts whose descriptions start with DESCRIPTION next to it, and writes verdict and scores between the
  * marks of docs/benchmarks/NAME.md. If that page does not exist, it is created without prose.
  *
- * Of a run without a report, it only packs the trials, as unfinished.tar.gz: another machine can resume them.
+ * With --archive it only packs the result files, as ARCHIVE.json.br: those of a further run, or of an unfinished one, which
+ * another machine can resume.
  */
-import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import type { Summary } from '@peftjs/bench';
 import { PeftError } from '@peftjs/core';
-import { newPage, withRegions, type Published } from './regions.js';
+import { pack } from './archive.js';
+import { newPage, withRegions } from './regions.js';
 import { standaloneSvg } from './standalone-svg.js';
-
-const COPIED = ['report.html', 'summary.json', 'summary.csv', 'results.csv', 'tuning.json'];
-const PACKED = ['results', 'run.json', 'tuning'];
 
 const { positionals, values: flags } = parseArgs({
   allowPositionals: true,
-  options: { chart: { type: 'string', multiple: true, default: [] } },
+  options: { chart: { type: 'string', multiple: true, default: [] }, archive: { type: 'string', default: 'run' } },
 });
 const [run, name] = positionals;
-if (!run || !name || !packedIn(run).some((each) => /^(?:results|tuning)$/.test(each))) {
+if (!run || !name)
   throw new PeftError('PEFT_PUBLISH', `expected the folder of a run and a name, got '${positionals.join(' ')}'`);
-}
 await publish(run, name);
 
 async function publish(from: string, page: string): Promise<void> {
   const into = `docs/benchmarks/results/${page}`;
   await mkdir(into, { recursive: true });
-  const isFinished = existsSync(`${from}/summary.json`);
-  pack(from, `${into}/${isFinished ? 'run' : 'unfinished'}.tar.gz`);
-  if (!isFinished) return;
-  for (const file of COPIED.filter((each) => existsSync(`${from}/${each}`))) {
-    await copyFile(`${from}/${file}`, `${into}/${file}`);
-  }
+  await pack(from, `${into}/${flags.archive}.json.br`);
+  if (flags.archive !== 'run') return;
+  await copyFile(`${from}/summary.csv`, `${into}/summary.csv`);
   await writeCharts(await readFile(`${from}/report.html`, 'utf8'), into);
-  const summary = JSON.parse(await readFile(`${from}/summary.json`, 'utf8')) as Published;
+  const summary = JSON.parse(await readFile(`${from}/summary.json`, 'utf8')) as Summary;
   const path = `docs/benchmarks/${page}.md`;
   const text = existsSync(path) ? await readFile(path, 'utf8') : newPage(page, flags.chart.map(fileOf));
   await writeFile(path, withRegions(text, summary));
-}
-
-function pack(from: string, archive: string): void {
-  const plain = ['--sort=name', '--owner=0', '--group=0', '--numeric-owner', '--mtime=@0'];
-  execFileSync('tar', ['-czf', archive, ...plain, '-C', from, ...packedIn(from)]);
-}
-
-function packedIn(from: string): string[] {
-  return PACKED.filter((each) => existsSync(`${from}/${each}`));
 }
 
 async function writeCharts(report: string, into: string): Promise<void> {

@@ -4,19 +4,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DoneTrial, TrialResult } from '@peftjs/bench';
 import { afterAll } from 'vitest';
-import { unpack } from './unpack.js';
+import { unpack } from './archive.js';
 
 /** The folder with the published results of each study. */
 export const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
 
-const folder = await mkdtemp(join(tmpdir(), 'peft-bench-archives-'));
-afterAll(() => rm(folder, { recursive: true }));
-
-/** Unpacks an archive of a study until the test file ends. @returns the folder of its run */
-export async function unpacked(study: string, archive: string): Promise<string> {
-  const into = join(folder, archive, study);
-  await unpack(join(publishedFolder, study, archive), into);
-  return into;
+/** Returns a function that unpacks an archive of a study into a folder, which exists until the calling test file ends. */
+export async function unpacking(): Promise<(study: string, archive: string) => Promise<string>> {
+  const folder = await mkdtemp(join(tmpdir(), 'peft-bench-archives-'));
+  afterAll(() => rm(folder, { recursive: true }));
+  return async (study, archive) => {
+    const into = join(folder, study, archive);
+    await unpack(join(publishedFolder, study, `${archive}.json.br`), into);
+    return into;
+  };
 }
 
 /** Returns the trials that ended without an error. */

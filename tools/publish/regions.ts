@@ -2,14 +2,9 @@ import { PeftError } from '@peftjs/core';
 import { verdictMarkdown, type Summary } from '@peftjs/bench';
 import { scoresOf } from './scores.js';
 
-/** A published summary. Older ones have no verdicts. */
-export type Published = Omit<Summary, 'verdicts'> & Partial<Pick<Summary, 'verdicts'>>;
-
 /** Returns a page with its run's scores and verdict between the marks. @throws PeftError where marks are missing. */
-export function withRegions(page: string, summary: Published): string {
-  const { verdicts } = summary;
-  const withScores = withRegion(page, 'scores', scoresOf(summary));
-  return verdicts ? withRegion(withScores, 'verdict', verdictMarkdown({ ...summary, verdicts })) : withScores;
+export function withRegions(page: string, summary: Summary): string {
+  return withRegion(withRegion(page, 'scores', scoresOf(summary)), 'verdict', verdictMarkdown(summary));
 }
 
 function withRegion(page: string, name: string, text: string): string {
@@ -37,8 +32,8 @@ The mean of the seeds with its 95 % interval. The best mean of each budget is bo
 
 ${region('scores')}
 
-The [full report](results/${name}/report.html) has every pair of arms, training curves, ranks, times and memory;
-[summary.csv](results/${name}/summary.csv) and [results.csv](results/${name}/results.csv) have the numbers.
+The [full report](../reference/result-file.md#published-studies) has every pair of arms, training curves, ranks, times
+and memory; [summary.csv](results/${name}/summary.csv) has the numbers of this table.
 
 ## Setup
 
