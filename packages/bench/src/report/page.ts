@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto';
-import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { panelsOf, type Panel } from './contents.js';
-import { configurationsOf, protocolOf, scopeOf, sourcesOf, versionsOf } from './facts.js';
-import { factList, html, name, trusted, type Markup } from './html.js';
-import { overallSections, taskSection, verdictCard } from './sections.js';
-import { stabilitySection } from './stability.js';
+import type { TrialResult } from '../results/schema.js';
+import type { Block, Cell, Figure, Table } from './blocks.js';
+import { legend, NARROW, renderChart } from './charts/draw.js';
+import { scopeOf } from './facts.js';
+import { html, name, trusted, type Markup } from './html.js';
+import { reportBlocks } from './sections.js';
 import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
-import { tuningSection } from './tuning.js';
-import { twoRunsSection } from './two-runs.js';
 import { verdictParagraphs } from './verdict.js';
 
 /** The style block, kept whole: the policy identifies its content by a hash. */
@@ -19,35 +17,25 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
  * both. Every name in it is treated as hostile and escaped.
  */
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
-  const panels = panelsOf(results, summary);
-  const done = results.filter((result) => result.status === 'done');
-  const sections: (Markup | null)[] = [
-    ...(summary.against ? [twoRunsSection(summary.against)] : []),
-    ...(await overallSections(summary)),
-  ];
-  const stability = stabilitySection(results, summary);
-  const isOverTasks = summary.overall.length > 0;
-  if (isOverTasks) sections.push(stability);
-  for (const panel of panels) sections.push(await taskSection(panel, summary));
-  if (!isOverTasks) sections.push(stability);
+  const title = summary.rows.length === 0 ? 'No finished trial' : 'Which method at this budget?';
   return `<!doctype html>\n${
     html`<html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta http-equiv="Content-Security-Policy" content="${policy()}" />
         <meta name="viewport" content="width=device-width,initial-scale=1" />
-        <title>${titleOf(panels)}</title>
+        <title>${title}</title>
         ${STYLE_BLOCK}
       </head>
       <body>
         <header>
-          <h1>${titleOf(panels)}</h1>
+          <h1>${title}</h1>
           <ul class="scope">
             ${scopeOf(results).map(({ term, value }) => html`<li>${term} <b>${name(value)}</b></li>`)}
           </ul>
-          ${verdictCard(verdictParagraphs(summary))}
+          ${findingsCard(verdictParagraphs(summary))}
         </header>
-        <main>${sections}${tuningSection(results)}${protocolSection(done, summary)}</main>
+        <main>${await renderBlocks(reportBlocks(results, summary))}</main>
         <footer>
           Made by peft-bench from the result files beside this page: results/*.json, summary.json, results.csv.
         </footer>
@@ -56,66 +44,129 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
   }\n`;
 }
 
-function titleOf(panels: readonly Panel[]): string {
-  return panels.length === 0 ? 'No finished trial' : 'Which method at this budget?';
-}
-
 /** The content security policy: nothing may load, and the one style block is identified by its hash. */
 function policy(): string {
   const hash = createHash('sha256').update(STYLE).digest('base64');
   return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
 }
 
-/** The notes, settings and data behind the numbers. */
-function protocolSection(done: readonly DoneTrial[], summary: Summary): Markup {
-  return html`<section>
-    <h2>Limitations</h2>
-    <div class="card">
-      <ul class="notes">
-        ${summary.notes.map((note) => html`<li>${note}</li>`)}
-        <li>
-          Checkpoints were selected on separate rows; scores are from the reported rows. They say how these methods do
-          on these data, not on others.
-        </li>
-        <li>
-          Times were measured on one machine, with several trials running at once: compare them within this report only.
-        </li>
-      </ul>
-    </div>
-    ${failures(summary)}
-    <h2>Protocol</h2>
-    <div class="card">
-      ${factList(protocolOf(done))}
-      <details>
-        <summary>Configuration of every method</summary>
-        ${factList(configurationsOf(done))}
-      </details>
-      <details>
-        <summary>Versions</summary>
-        ${factList(versionsOf(done))}
-      </details>
-    </div>
-    <h2>Data</h2>
-    <div class="card">
-      ${factList(
-        sourcesOf(done).map(({ task, source, licence, rows, lost }) => ({
-          term: task,
-          value: `${source}; licence: ${licence}; rows: ${rows}${lost && `; ${lost}`}`,
-        })),
-      )}
-    </div>
-  </section>`;
+/** Renders blocks as HTML. One chart is drawn after another, since all at once take much memory. */
+export async function renderBlocks(blocks: readonly Block[]): Promise<Markup> {
+  const parts: Markup[] = [];
+  for (const block of blocks) if (block.only !== 'text') parts.push(await rendered(block));
+  return html`${parts}`;
 }
 
-function failures({ failed }: Summary): Markup | null {
-  if (failed.length === 0) return null;
-  return html`<h2>Failed trials</h2>
-    <div class="card">
-      ${factList(
-        failed.map(({ arm, task, budget, seed, message }) => ({
-          term: `${arm} on ${task}, ${budget}, seed ${seed}`,
-          value: message,
-        })),
+async function rendered(block: Block): Promise<Markup> {
+  switch (block.kind) {
+    case 'heading':
+      return block.level === 2 ? html`<h2>${name(block.text)}</h2>` : html`<h3>${name(block.text)}</h3>`;
+    case 'paragraph':
+      return block.isNote ? html`<p class="note">${name(block.text)}</p>` : html`<p>${name(block.text)}</p>`;
+    case 'findings':
+      return findingsCard(block.paragraphs);
+    case 'facts':
+      return html`<div class="card">
+        <dl>
+          ${block.facts.map(
+            ({ term, value }) =>
+              html`<dt>${name(term)}</dt>
+                <dd>${name(value)}</dd>`,
+          )}
+        </dl>
+      </div>`;
+    case 'list':
+      return html`<div class="card">
+        <ul class="notes">
+          ${block.items.map((item) => html`<li>${name(item)}</li>`)}
+        </ul>
+      </div>`;
+    case 'table':
+      return tableCard(block);
+    case 'figure':
+      return figureCard(block);
+    case 'details': {
+      const content = await renderBlocks(block.blocks);
+      const summary = html`<summary><h3>${name(block.title)}</h3></summary>`;
+      return block.isOpen
+        ? html`<details class="part" open>${summary}${content}</details>`
+        : html`<details class="part">${summary}${content}</details>`;
+    }
+    case 'grid':
+      return html`<div class="${block.style}">${await renderBlocks(block.blocks)}</div>`;
+  }
+}
+
+function findingsCard(paragraphs: readonly (readonly string[])[]): Markup {
+  return html`<div class="card short">
+    ${paragraphs.map(
+      ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
+    )}
+  </div>`;
+}
+
+function tableCard({ style, columns, groups }: Table): Markup {
+  const hasRowHeads = columns[0]?.title === '';
+  const isCards = style.includes('cards');
+  const heads = columns.map(({ title, detail }, index) =>
+    index === 0 && hasRowHeads
+      ? html`<td></td>`
+      : html`<th scope="col">${name(title)}${smaller(detail === undefined ? [] : [detail])}</th>`,
+  );
+  const lineOf = (cells: readonly Cell[]): Markup[] =>
+    cells.map(({ main, details, look }, index) => {
+      const content = html`${name(main)}${smaller(details)}`;
+      if (index === 0 && hasRowHeads) return html`<th scope="row">${content}</th>`;
+      const label = isCards ? html` data-label="${columns[index]?.title ?? ''}"` : null;
+      return html`<td${look === undefined ? null : html` class="${look}"`}${label}>${content}</td>`;
+    });
+  const bodies = groups.map(({ title, rows }) => {
+    const head = html`<th scope="rowgroup" colspan="${columns.length}">${name(title ?? '')}</th>`;
+    return [title === undefined ? [] : [head], ...rows.map(lineOf)]
+      .filter(({ length }) => length > 0)
+      .map(
+        (cells) =>
+          html`<tr>
+            ${cells}
+          </tr>`,
+      );
+  });
+  return html`<div class="card scroll">
+    <table class="${style}">
+      <thead>
+        <tr>
+          ${heads}
+        </tr>
+      </thead>
+      ${bodies.map(
+        (lines) =>
+          html`<tbody>
+            ${lines}
+          </tbody>`,
       )}
-    </div>`;
+    </table>
+  </div>`;
+}
+
+function smaller(details: readonly string[]): Markup[] {
+  return details.map((detail) => html` <small>${name(detail)}</small>`);
+}
+
+async function figureCard({ title, caption, series, chart, size, blocks }: Figure): Promise<Markup> {
+  const charts = size
+    ? html`<div class="at-desk">${await renderChart(chart(size))}</div>
+        <div class="at-phone">${await renderChart(chart(NARROW))}</div>`
+    : await renderChart(chart(NARROW));
+  const drawn = html`${series.length > 0 ? legend(series) : null}${charts}`;
+  const head = html`<figcaption>
+    <strong>${title}</strong>${caption === '' ? null : html`<span>${caption}</span>`}
+  </figcaption>`;
+  if (blocks.length === 0) return html`<figure>${head}${drawn}</figure>`;
+  return html`<figure class="wide">
+    ${head}
+    <div class="beside">
+      <div>${drawn}</div>
+      <div>${await renderBlocks(blocks)}</div>
+    </div>
+  </figure>`;
 }

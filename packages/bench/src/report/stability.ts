@@ -1,54 +1,37 @@
 import type { TrialResult } from '../results/schema.js';
+import { cell, details, figure, grid, heading, note, table, type Block, type Cell, type Column } from './blocks.js';
 import { choiceMap } from './charts/choices.js';
-import { grid } from './charts/draw.js';
-import type { Cell } from './contents.js';
 import { formatInterval, formatMetric, formatSigned } from './format.js';
-import { disclosure, html, name, type Markup } from './html.js';
 import type { Agreement, StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
 
-/** The title of the section, in the page and in Markdown. */
-export const STABILITY_TITLE = 'What decides which ranks are kept?';
-
 /** Explains how to read the table. */
-export const STABILITY_NOTE =
+const TABLE_NOTE =
   'Arms that are missing here ended with the same rank in every module. For the others: how similar the ranks by module are between two seeds of one task, and between two tasks of one seed. Pearson’s correlation comes first, then the Jaccard index: the sum of the smaller ranks over the sum of the larger. The difference is between the correlations, seeds minus tasks; if its 95 % jackknife interval over the seeds excludes 0, the last column says which agree more.';
 
-/** A column of the table, the same in the page and in Markdown. */
-interface StabilityColumn {
-  /** The heading. */
-  readonly title: string;
-  /** Returns the cell of a row. */
-  cell(row: StabilityRow): Cell;
-}
-
 /** The columns of the table; models are named if there are several. */
-export function stabilityColumns(rows: readonly StabilityRow[]): StabilityColumn[] {
-  const severalModels = new Set(rows.map(({ model }) => model)).size > 1;
+function columnsOf(severalModels: boolean): Column<StabilityRow>[] {
   return [
-    { title: 'arm', cell: ({ label, model }) => (severalModels ? { main: label, detail: model } : { main: label }) },
-    { title: 'budget', cell: ({ budget }) => ({ main: budget.requested === null ? 'none' : budget.spec }) },
+    { title: 'arm', cell: ({ label, model }) => (severalModels ? cell(label, model) : cell(label)) },
+    { title: 'budget', cell: ({ budget }) => cell(budget.requested === null ? 'none' : budget.spec) },
     { title: 'seeds of one task', cell: ({ betweenSeeds }) => agreementCell(betweenSeeds) },
     { title: 'tasks of one seed', cell: ({ betweenTasks }) => agreementCell(betweenTasks) },
     { title: 'difference', cell: differenceCell },
-    { title: 'conclusion', cell: (row) => ({ main: sayingOf(row) }) },
+    { title: 'conclusion', cell: (row) => cell(sayingOf(row)) },
   ];
 }
 
 function agreementCell({ pairs, uncorrelated, correlation, jaccard }: Agreement): Cell {
-  if (pairs === 0) return { main: '–' };
+  if (pairs === 0) return cell('–');
   const counted = `${pairs}\u00a0${pairs === 1 ? 'pair' : 'pairs'}`;
   const left = uncorrelated === 0 ? '' : `, ${uncorrelated} without a\u00a0correlation`;
-  return {
-    main: formatMetric(correlation),
-    detail: `Jaccard\u00a0${formatMetric(jaccard)};\u00a0${counted}${left}`,
-  };
+  return cell(formatMetric(correlation), `Jaccard\u00a0${formatMetric(jaccard)};\u00a0${counted}${left}`);
 }
 
 function differenceCell({ difference }: StabilityRow): Cell {
-  if (difference === null) return { main: '–' };
-  const main = formatSigned(difference.mean);
-  return difference.interval ? { main, detail: formatInterval(difference.interval, formatSigned) } : { main };
+  if (difference === null) return cell('–');
+  const { mean, interval } = difference;
+  return cell(formatSigned(mean), ...(interval ? [formatInterval(interval, formatSigned)] : []));
 }
 
 /** The fewest seeds for an interval: leaving one out must leave pairs. */
@@ -68,61 +51,28 @@ function sayingOf({ verdict, betweenSeeds, betweenTasks, seeds }: StabilityRow):
     : 'Open: the difference is not significant.';
 }
 
+const MAP_NOTE =
+  'Modules down, trials across, the seeds of one task side by side: the darker, the more ranks. Columns that are alike within a task follow the task; a pattern that comes again from task to task follows the seed.';
+
 /**
  * The section on whether the task or the seed decides which ranks are kept, with a row for each adaptive arm and
- * budget; null if there is none.
+ * budget; empty if there is none.
  */
-export function stabilitySection(results: readonly TrialResult[], summary: Summary): Markup | null {
-  const { stability: rows } = summary;
-  if (rows.length === 0) return null;
-  const columns = stabilityColumns(rows);
-  return html`<section>
-    <h2>${STABILITY_TITLE}</h2>
-    <p class="note">${STABILITY_NOTE}</p>
-    <div class="card scroll">
-      <table class="cards">
-        <thead>
-          <tr>
-            ${columns.map(({ title }) => html`<th scope="col">${title}</th>`)}
-          </tr>
-        </thead>
-        <tbody>
-          ${rows.map(
-            (row) =>
-              html`<tr>
-                ${columns.map(({ title, cell }) => stabilityCell(title, cell(row)))}
-              </tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>
-    ${disclosure('Ranks of every trial', choiceMaps(results, summary), true)}
-  </section>`;
-}
-
-/** Maps of the final ranks of every trial, one for each arm and budget. */
-function choiceMaps(results: readonly TrialResult[], { stability, rows }: Summary): Markup {
-  const done = new Map(results.flatMap((result) => (result.status === 'done' ? [[result.id, result]] : [])));
+export function stabilityBlocks(results: readonly TrialResult[], { stability, rows }: Summary): Block[] {
+  if (stability.length === 0) return [];
   const severalModels = new Set(stability.map(({ model }) => model)).size > 1;
+  const done = new Map(results.flatMap((result) => (result.status === 'done' ? [[result.id, result]] : [])));
   const maps = stability.map(({ model, label, budget }) => {
     const own = rows.filter((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
     const trials = own.flatMap((row) => row.trials.flatMap((id) => done.get(id) ?? []));
     const at = budget.requested === null ? label : `${label}, ${budget.spec}`;
     const title = severalModels ? `${at} · ${model}` : at;
-    return html`<figure>
-      <figcaption><strong>${name(title)}</strong></figcaption>
-      ${choiceMap(`Ranks by module, task and seed: ${title}`, trials)}
-    </figure>`;
+    return figure(title, '', () => choiceMap(`Ranks by module, task and seed: ${title}`, trials));
   });
-  return html`<p class="note">${CHOICE_NOTE}</p>
-    ${grid(maps)}`;
-}
-
-const CHOICE_NOTE =
-  'Modules down, trials across, the seeds of one task side by side: the darker, the more ranks. Columns that are alike within a task follow the task; a pattern that comes again from task to task follows the seed.';
-
-function stabilityCell(title: string, { main, detail }: Cell): Markup {
-  return html`<td data-label="${title}">
-    ${name(main)}${detail === undefined ? null : html`<small>${name(detail)}</small>`}
-  </td>`;
+  return [
+    heading('What decides which ranks are kept?'),
+    note(TABLE_NOTE),
+    table(columnsOf(severalModels), stability, 'cards'),
+    details('Ranks of every trial', [note(MAP_NOTE, 'page'), grid(maps)], true),
+  ];
 }

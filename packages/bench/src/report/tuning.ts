@@ -1,7 +1,7 @@
 import type { TrialResult } from '../results/schema.js';
+import { cell, details, figure, grid, heading, note, table, type Block, type Column } from './blocks.js';
 import { tuningChart } from './charts/tuning.js';
 import { formatMetric, formatSmall } from './format.js';
-import { html, name, type Markup } from './html.js';
 import { grouped } from './statistics/comparisons.js';
 
 /** The tuning of an arm, with the tasks that it was for. */
@@ -20,26 +20,13 @@ export function tunedRows(results: readonly TrialResult[]): TunedRow[] {
     .sort((a, b) => a.label.localeCompare(b.label, 'en'));
 }
 
-/** The learning rates of all grids, from the smallest. */
-export function ratesOf(rows: readonly TunedRow[]): number[] {
-  const rates = new Set(rows.flatMap(({ tried }) => tried.map(({ learningRate }) => learningRate)));
-  return [...rates].sort((a, b) => a - b);
-}
-
-/** The score of a learning rate on the selection rows; empty if the arm's grid lacks it. */
-export function scoreOf({ tried }: TunedRow, rate: number): string {
-  const found = tried.find(({ learningRate }) => learningRate === rate);
-  if (!found) return '';
-  return found.score === null ? 'failed' : formatMetric(found.score);
-}
-
 /** Whether other rates were tied with the best one, so that the middle one was chosen. */
 function isByNoise({ tied = [] }: TunedRow): boolean {
   return tied.length > 1;
 }
 
 /** The choice, in words. */
-export function choiceOf(row: TunedRow): string {
+function choiceOf(row: TunedRow): string {
   if (row.chosen === null)
     return row.tried.some(({ score }) => score !== null) ? 'none: a process died' : 'none: every one failed';
   const chosen = formatSmall(row.chosen);
@@ -69,56 +56,42 @@ export function noiseNote(all: readonly TunedRow[]): string[] {
   ];
 }
 
-/** The section on the learning rates that were tried for each arm, and the chosen ones; null if nothing was tuned. */
-export function tuningSection(results: readonly TrialResult[]): Markup | null {
+/** The section on the learning rates that were tried for each arm, and the chosen ones; empty if nothing was tuned. */
+export function tuningBlocks(results: readonly TrialResult[]): Block[] {
   const rows = tunedRows(results);
-  if (rows.length === 0) return null;
-  return html`<section>
-    <h2>Learning rates tried</h2>
-    <p class="note">
-      As many for every arm, scored on the rows that select, with seeds of their own. The large circle is the one that
-      was chosen, full ones may be as good as the best: their bar, one standard error of the difference to it, reaches
-      the line at its score. ${noiseNote(rows).join(' ')}
-    </p>
-    <div class="grid small">
-      ${rows.map(
-        (row) =>
-          html`<figure>
-            <figcaption>
-              <strong>${name(row.label)}</strong><span>${name(row.tasks.join(', '))}: ${choiceOf(row)}</span>
-            </figcaption>
-            ${tuningChart(row)}
-          </figure>`,
-      )}
-    </div>
-    <details>
-      <summary>Every score</summary>
-      ${scoreTable(rows)}
-    </details>
-  </section>`;
+  if (rows.length === 0) return [];
+  const charts = rows.map((row) =>
+    figure(row.label, `${row.tasks.join(', ')}: ${choiceOf(row)}`, () => tuningChart(row)),
+  );
+  return [
+    heading('Learning rates tried'),
+    note('As many for every arm, scored on the rows that select, with seeds of their own.'),
+    note(
+      'The large circle is the one that was chosen, full ones may be as good as the best: their bar, one standard error of the difference to it, reaches the line at its score.',
+      'page',
+    ),
+    ...noiseNote(rows).map((sentence) => note(sentence)),
+    grid(charts, 'grid small'),
+    details('Every score', [table(columnsOf(rows), rows, 'matrix')]),
+  ];
 }
 
-function scoreTable(rows: readonly TunedRow[]): Markup {
-  const rates = ratesOf(rows);
-  return html`<div class="card scroll">
-    <table class="matrix">
-      <thead>
-        <tr>
-          <td></td>
-          ${rates.map((rate) => html`<th scope="col">${formatSmall(rate)}</th>`)}
-          <th scope="col">chosen</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${rows.map(
-          (row) =>
-            html`<tr>
-              <th scope="row">${name(row.label)}<small>${name(row.tasks.join(', '))}</small></th>
-              ${rates.map((rate) => html`<td class="${rate === row.chosen ? 'chosen' : 'tried'}">${scoreOf(row, rate)}</td>`)}
-              <td>${choiceOf(row)}</td>
-            </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+/** A column for each learning rate of the grids, from the smallest; empty in the rows of arms whose grid lacks it. */
+function columnsOf(rows: readonly TunedRow[]): Column<TunedRow>[] {
+  const rates = new Set(rows.flatMap(({ tried }) => tried.map(({ learningRate }) => learningRate)));
+  const ofRates = [...rates]
+    .sort((a, b) => a - b)
+    .map((rate): Column<TunedRow> => ({
+      title: formatSmall(rate),
+      cell: ({ tried, chosen }) => {
+        const found = tried.find(({ learningRate }) => learningRate === rate);
+        const text = found ? (found.score === null ? 'failed' : formatMetric(found.score)) : '';
+        return { ...cell(text), look: rate === chosen ? 'chosen' : 'tried' };
+      },
+    }));
+  return [
+    { title: '', cell: ({ label, tasks }) => cell(label, tasks.join(', ')) },
+    ...ofRates,
+    { title: 'chosen', cell: (row) => cell(choiceOf(row)) },
+  ];
 }

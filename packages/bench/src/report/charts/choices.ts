@@ -1,9 +1,8 @@
 import type { DoneTrial } from '../../results/schema.js';
-import { escapeHtml, trusted, type Markup } from '../html.js';
-import { textWidth, WIDTH } from './draw.js';
+import type { Markup } from '../html.js';
+import { digits, IMAGE_LABEL, imageOf, textAt, textWidth, WIDTH } from './draw.js';
 import { layerOf, shortened } from './ranks.js';
 
-const LABEL_SIZE = 12;
 /** With at most this many modules, each has its name; otherwise only layers are named. */
 const MAX_NAMED = 16;
 /** The gap between the columns of two tasks, in px. */
@@ -23,7 +22,7 @@ export function choiceMap(description: string, trials: readonly Trial[]): Markup
   const columns = [...trials].sort((a, b) => a.task.localeCompare(b.task, 'en') || a.seed - b.seed);
   const tasks = [...new Set(columns.map(({ task }) => task))];
   const names = rowNames(modules);
-  const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, LABEL_SIZE)));
+  const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, IMAGE_LABEL)));
   const [wide, high] = [
     (WIDTH - left - GAP * (tasks.length - 1)) / columns.length,
     modules.length > MAX_NAMED ? 8 : 16,
@@ -49,10 +48,7 @@ export function choiceMap(description: string, trials: readonly Trial[]): Markup
   const labels = names.map(({ row, text }) =>
     textAt(left - 6, TOP + row * high + (modules.length > MAX_NAMED ? 10 : 12), text, 'end'),
   );
-  return trusted(
-    `<svg role="img" aria-label="${escapeHtml(description)}" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-size="${LABEL_SIZE}">` +
-      `${heads.join('')}${labels.join('')}${shapes.join('')}</svg>`,
-  );
+  return imageOf(description, { width: WIDTH, height }, [...heads, ...labels, ...shapes]);
 }
 
 /** A label for each module, or one where each layer begins. */
@@ -67,18 +63,10 @@ function rowNames(modules: readonly string[]): { row: number; text: string }[] {
   );
 }
 
-function textAt(x: number, y: number, text: string, anchor: 'start' | 'end'): string {
-  return `<text x="${digits(x)}" y="${y}" text-anchor="${anchor}" fill="var(--soft)">${escapeHtml(text)}</text>`;
-}
-
 /** Cuts a text to a width. */
 function fitting(text: string, width: number): string {
-  if (textWidth(text, LABEL_SIZE) <= width) return text;
+  if (textWidth(text, IMAGE_LABEL) <= width) return text;
   const characters = Array.from(text);
-  while (characters.length > 1 && textWidth(`${characters.join('')}…`, LABEL_SIZE) > width) characters.pop();
+  while (characters.length > 1 && textWidth(`${characters.join('')}…`, IMAGE_LABEL) > width) characters.pop();
   return `${characters.join('')}…`;
-}
-
-function digits(value: number): string {
-  return String(Number(value.toFixed(2)));
 }

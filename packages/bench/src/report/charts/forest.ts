@@ -3,7 +3,7 @@ import type { Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
 import type { Verdict } from '../verdict.js';
-import type { Chart } from './draw.js';
+import { layered, plain, quantity, type Chart } from './draw.js';
 
 const ROW = 22;
 const LABEL_SIZE = 13;
@@ -31,33 +31,31 @@ export function forestChart(
 ): Chart {
   const { seriesOf, domain, width } = drawn;
   const arms = inGroups(contest, equivalent);
+  const labels = arms.map(({ label }) => label);
   const baseline = contest.arms.find((arm) => arm.baseline);
   const where = contest.task ?? 'the mean over tasks';
   const shown = arms.map(({ label, score }) => `${label} ${formatMetric(score.mean)}`);
   return {
     description: `Scores at ${contest.budget.spec} on ${where} with ${contest.model}: ${shown.join(', ')}`,
-    spec: {
-      width,
-      height: ROW * arms.length,
-      autosize: { type: 'fit-x', contains: 'padding' },
-      data: { values: [] },
-      encoding: {
-        x: {
-          ...{ field: 'mean', type: 'quantitative', title: titleOf(contest) },
-          ...{ scale: { domain, nice: false }, axis: { grid: true, tickCount: 4 } },
-        },
+    spec: layered(
+      { width, height: ROW * arms.length },
+      {
+        x: quantity('mean', {
+          ...{ title: titleOf(contest), scale: { domain, nice: false } },
+          axis: { grid: true, tickCount: 4 },
+        }),
         y: {
-          ...{ field: 'label', type: 'nominal', title: null, sort: arms.map(({ label }) => label) },
-          scale: { domain: arms.map(({ label }) => label), padding: 0 },
+          ...{ field: 'label', type: 'nominal', title: null, sort: labels, scale: { domain: labels, padding: 0 } },
           axis: { labelColor: 'var(--ink)', ticks: false, domain: false },
         },
       },
-      layer: [
+      [
         ...bandLayers(arms, equivalent),
         ...(baseline ? baselineLayers(baseline) : []),
         ...armLayers(arms, seriesOf, worse),
       ],
-    } as Chart['spec'],
+      { type: 'fit-x' },
+    ),
   };
 }
 
@@ -108,7 +106,7 @@ function baselineLayers({ label, score: { mean, interval } }: Contender): object
     {
       data: { values: line },
       mark: { type: 'rect', color: 'var(--series-0)', opacity: 0.14 },
-      encoding: { ...tall, x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
+      encoding: { ...tall, x: quantity('low'), x2: { field: 'high' } },
     },
     {
       data: { values: line },
@@ -133,22 +131,10 @@ function armLayers(
     const [low, high] = [interval?.low ?? mean, interval?.high ?? mean];
     return { label, mean, low, high, color, outline, opacity: worse.includes(label) ? FAINT : 1 };
   });
-  const plain = { scale: null, legend: null };
-  const paint = {
-    color: { field: 'color', type: 'nominal', ...plain },
-    opacity: { field: 'opacity', type: 'quantitative', ...plain },
-  };
-  const x = { field: 'low', type: 'quantitative' };
+  const paint = { color: plain('color'), opacity: plain('opacity', 'quantitative') };
+  const data = { values: rows };
   return [
-    {
-      data: { values: rows },
-      mark: { type: 'rule', strokeWidth: 2 },
-      encoding: { ...paint, x, x2: { field: 'high' } },
-    },
-    {
-      data: { values: rows },
-      mark: { type: 'point', filled: true, size: 90 },
-      encoding: { ...paint, shape: { field: 'outline', type: 'nominal', ...plain } },
-    },
+    { data, mark: { type: 'rule', strokeWidth: 2 }, encoding: { ...paint, x: quantity('low'), x2: { field: 'high' } } },
+    { data, mark: { type: 'point', filled: true, size: 90 }, encoding: { ...paint, shape: plain('outline') } },
   ];
 }

@@ -1,6 +1,6 @@
 import type { DoneTrial } from '../../results/schema.js';
 import { bySeries, type Entry } from '../contents.js';
-import { textWidth, WIDTH, type Chart } from './draw.js';
+import { HEIGHT, layered, plain, quantity, textWidth, WIDTH, type Chart } from './draw.js';
 
 /** With more modules than this, each method gets its own grid: layers down, modules across. */
 const MAX_ROWS = 28;
@@ -81,37 +81,20 @@ function heatMap(description: string, cells: readonly ModuleCell[], most: number
   const columns = [...new Set(cells.map(({ column }) => column))];
   const crowded = columns.some((column) => textWidth(column, 13) > 240 / columns.length);
   const axis = { ticks: false, domain: false, labelColor: 'var(--ink)', grid: false };
-  const x = {
-    field: 'column',
-    title: null,
-    sort: null,
-    axis: { ...axis, orient: 'top', labelAngle: crowded ? -90 : 0 },
-  };
-  const y = { field: 'row', title: null, sort: null, axis };
+  const own = { type: 'nominal', title: null, sort: null };
+  const x = { ...own, field: 'column', axis: { ...axis, orient: 'top', labelAngle: crowded ? -90 : 0 } };
+  const y = { ...own, field: 'row', axis };
+  const rects = { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2 };
+  const texts = cells.map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`);
+  const height = 24 * new Set(cells.map(({ row }) => row)).size;
+  const values = cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) }));
+  const layers = [
+    { mark: rects, encoding: { fillOpacity: plain('opacity', 'quantitative') } },
+    { mark: { type: 'text' }, encoding: { text: { field: 'text' }, color: plain('ink') } },
+  ];
   return {
-    description: `${description}: ${cells
-      .map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`)
-      .join(', ')
-      .slice(0, 1500)}`,
-    spec: {
-      width: WIDTH,
-      height: 24 * new Set(cells.map(({ row }) => row)).size,
-      autosize: { type: 'fit-x', contains: 'padding' },
-      data: {
-        values: cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) })),
-      },
-      encoding: { x: { type: 'nominal', ...x }, y: { type: 'nominal', ...y } },
-      layer: [
-        {
-          mark: { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2 },
-          encoding: { fillOpacity: { field: 'opacity', type: 'quantitative', scale: null } },
-        },
-        {
-          mark: { type: 'text' },
-          encoding: { text: { field: 'text' }, color: { field: 'ink', type: 'nominal', scale: null } },
-        },
-      ],
-    } as Chart['spec'],
+    description: `${description}: ${texts.join(', ').slice(0, 1500)}`,
+    spec: layered({ width: WIDTH, height }, { x, y }, layers, { values, type: 'fit-x' }),
   };
 }
 
@@ -143,7 +126,6 @@ function layerCells(ranks: ReadonlyMap<string, number>): ModuleCell[] {
     .map(({ layer, module, rank }) => ({ row: `layer ${layer}`, column: labels.get(module) ?? module, rank }));
 }
 
-const HEIGHT = 264;
 /** The most columns of the map: more would only make the page larger. */
 const MAX_STEP_COLUMNS = 24;
 
@@ -205,21 +187,16 @@ function mapSpec(moments: readonly Moment[], most: number): Chart['spec'] {
       opacity: 0.04 + (0.96 * (ranks.get(path) ?? 0)) / (most || 1),
     })),
   );
-  const y = { field: 'row', type: 'quantitative', scale: { domain: [0, modules.length], reverse: true, nice: false } };
-  return {
-    width: WIDTH,
-    height: HEIGHT,
-    autosize: { type: 'fit', contains: 'padding' },
-    data: { values: joined(cells) },
-    mark: { type: 'rect', color: 'var(--strong)' },
-    encoding: {
-      x: { field: 'from', type: 'quantitative', title: 'step', scale: { domain: [0, last], nice: false } },
-      x2: { field: 'to' },
-      y: { ...y, title: null, axis: { ...layerTicks(modules), grid: false } },
-      y2: { field: 'below' },
-      fillOpacity: { field: 'opacity', type: 'quantitative', scale: null },
-    },
-  } as Chart['spec'];
+  const rows = { scale: { domain: [0, modules.length], reverse: true, nice: false }, title: null };
+  const encoding = {
+    x: quantity('from', { title: 'step', scale: { domain: [0, last], nice: false } }),
+    x2: { field: 'to' },
+    y: quantity('row', { ...rows, axis: { ...layerTicks(modules), grid: false } }),
+    y2: { field: 'below' },
+    fillOpacity: plain('opacity', 'quantitative'),
+  };
+  const layer = { mark: { type: 'rect', color: 'var(--strong)' } };
+  return layered({ width: WIDTH, height: HEIGHT }, encoding, [layer], { values: joined(cells) });
 }
 
 /** The rank of one module over an interval of steps. */

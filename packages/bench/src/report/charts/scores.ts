@@ -3,7 +3,7 @@ import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
 import { meanMetric, orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
-import { spread, textWidth, uncrossedPositions, type Chart, type Size } from './draw.js';
+import { layered, plain, quantity, spread, textWidth, uncrossedPositions, type Chart, type Size } from './draw.js';
 
 /** The height of the x axis, in px. */
 const AXIS = 46;
@@ -114,22 +114,20 @@ function chartSpec(
   const groups = verdicts.flatMap(({ budget, equivalent }) =>
     equivalent.map((labels) => placed.filter(({ spec, series }) => spec === budget && labels.includes(series.label))),
   );
-  return {
-    ...size,
-    autosize: { type: 'fit', contains: 'padding' }, // the labels at the edge count as content
-    data: { values: [] },
-    encoding: {
-      x: { field: 'at', type: 'quantitative', title: 'stored parameters', ...axis.encoding },
-      y: { field: 'value', type: 'quantitative', title: yTitle, scale: { domain: [low, high], nice: false } },
+  return layered(
+    size, // the labels at the edge count as content
+    {
+      x: quantity('at', { title: 'stored parameters', ...axis.encoding }),
+      y: quantity('value', { title: yTitle, scale: { domain: [low, high], nice: false } }),
     },
-    layer: [
+    [
       ...(baseline ? baselineLayers(baseline) : []),
       bandLayer(groups, (px) => px / width, axis),
       ...frontLayers(points),
       ...labelLayers(labelsOf(placed, { low, high, width, size, axis })),
       ...pointLayers(placed, points.length <= MAX_POINTS_WITH_SEEDS),
     ],
-  } as Chart['spec'];
+  );
 }
 
 /** The width of the plot without the axis and the labels, in px. */
@@ -256,11 +254,6 @@ function labelsOf(
   return labelled.map((point, index) => ({ point, height: heights[assigned[index] as number] as number }));
 }
 
-/** An encoding whose values are used without a scale. */
-function plain(field: string, type: 'nominal' | 'quantitative' = 'nominal'): object {
-  return { field, type, scale: null, legend: null };
-}
-
 function labelLayers(labels: readonly Label[]): object[] {
   const leaders = labels.map(({ point: { series, at, value }, height }) => ({
     ...{ at, value, labelAt: height, color: drawnAs(series.look).color },
@@ -301,15 +294,7 @@ function pointLayers(points: readonly Placed[], isSeeds: boolean): object[] {
       encoding: { y2: { field: 'high' }, color: plain('color'), opacity },
     },
     {
-      data: {
-        values: drawn.map(({ at, value, color, outline, opacity: own }) => ({
-          at,
-          value,
-          color,
-          outline,
-          opacity: own,
-        })),
-      },
+      data: { values: drawn.map(({ values: _, interval: __, ...point }) => point) },
       mark: { type: 'point', filled: true, size: 90 },
       encoding: { color: plain('color'), shape: plain('outline'), opacity },
     },

@@ -1,12 +1,12 @@
 import type { TrialResult } from '../../results/schema.js';
 import { formatMetric, formatSmall } from '../format.js';
-import { escapeHtml, trusted, type Markup } from '../html.js';
+import type { Markup } from '../html.js';
+import { digits, imageOf, textAt } from './draw.js';
 
 /** The size of one chart in px: three fit side by side on a desktop screen. */
 const SIZE = { width: 380, height: 150 };
 /** Margins in px: for numbers at the left and bottom, and for circles at the other sides. */
 const MARGIN = { left: 52, right: 16, top: 12, bottom: 26 };
-const LABEL_SIZE = 12;
 
 /** The learning rates that were tried for an arm. */
 interface TunedArm extends NonNullable<TrialResult['tuning']> {
@@ -52,10 +52,7 @@ export function tuningChart(arm: TunedArm): Markup {
       : []),
     ...points,
   ];
-  return trusted(
-    `<svg role="img" aria-label="${escapeHtml(described(arm))}" width="${SIZE.width}" height="${SIZE.height}" ` +
-      `viewBox="0 0 ${SIZE.width} ${SIZE.height}" font-size="${LABEL_SIZE}" fill="var(--soft)">${parts.join('')}</svg>`,
-  );
+  return imageOf(described(arm), SIZE, parts);
 }
 
 /** The chart in words. */
@@ -94,12 +91,4 @@ function circle(x: number, y: number, radius: number, isFull: boolean): string {
 
 function crossAt(x: number, y: number): string {
   return `<path d="M${digits(x - 4)},${y - 4}l8,8m0,-8l-8,8" stroke="var(--bad)" stroke-width="2"/>`;
-}
-
-function textAt(x: number, y: number, text: string, anchor: 'middle' | 'end'): string {
-  return `<text x="${digits(x)}" y="${digits(y)}" text-anchor="${anchor}">${escapeHtml(text)}</text>`;
-}
-
-function digits(value: number): string {
-  return String(Number(value.toFixed(1)));
 }
