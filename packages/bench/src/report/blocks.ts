@@ -10,41 +10,27 @@ type Medium = 'page' | 'text';
  * A part of the report. Sections return blocks; `page.ts`, `markdown.ts` and `terminal.ts` draw them. Their texts are
  * plain: each renderer escapes them.
  */
-export type Block = (Heading | Paragraph | Findings | Facts | List | Table | Figure | Details | Grid) & {
-  readonly only?: Medium;
-};
+export type Block = { readonly only?: Medium } & (
+  | TextBlock
+  | Figure
+  /** Blocks that readers of the page can open and close. */
+  | { readonly kind: 'details'; readonly title: string; readonly blocks: readonly Block[]; readonly isOpen: boolean }
+  /** Blocks side by side, as many as fit. */
+  | { readonly kind: 'grid'; readonly style: GridStyle; readonly blocks: readonly Block[] }
+);
 
-/** The heading of a section or, at level 3, of a part of it. */
-interface Heading {
-  readonly kind: 'heading';
-  readonly text: string;
-  readonly level: 2 | 3;
-}
+type GridStyle = 'grid' | 'grid small' | 'pair';
 
-/** A paragraph; a note explains what is next to it. */
-interface Paragraph {
-  readonly kind: 'paragraph';
-  readonly text: string;
-  readonly isNote: boolean;
-}
-
-/** Paragraphs of sentences, each of which starts with the most important one. */
-interface Findings {
-  readonly kind: 'findings';
-  readonly paragraphs: readonly (readonly string[])[];
-}
-
-/** Terms with their values. */
-interface Facts {
-  readonly kind: 'facts';
-  readonly facts: readonly Fact[];
-}
-
-/** A list of sentences. */
-interface List {
-  readonly kind: 'list';
-  readonly items: readonly string[];
-}
+/** A block without other blocks. */
+export type TextBlock =
+  | { readonly kind: 'heading'; readonly text: string; readonly level: 2 | 3 }
+  /** A note explains what is next to it. */
+  | { readonly kind: 'paragraph'; readonly text: string; readonly isNote: boolean }
+  /** Paragraphs of sentences, each of which starts with the most important one. */
+  | { readonly kind: 'findings'; readonly paragraphs: readonly (readonly string[])[] }
+  | { readonly kind: 'facts'; readonly facts: readonly Fact[] }
+  | { readonly kind: 'list'; readonly items: readonly string[] }
+  | Table;
 
 /** A table, whose rows may be in groups. */
 export interface Table {
@@ -112,21 +98,6 @@ export interface Figure {
   readonly blocks: readonly Block[];
 }
 
-/** Blocks that readers of the page can open and close. */
-interface Details {
-  readonly kind: 'details';
-  readonly title: string;
-  readonly blocks: readonly Block[];
-  readonly isOpen: boolean;
-}
-
-/** Blocks side by side, as many as fit. */
-interface Grid {
-  readonly kind: 'grid';
-  readonly style: 'grid' | 'grid small' | 'pair';
-  readonly blocks: readonly Block[];
-}
-
 export function heading(text: string, level: 2 | 3 = 2): Block {
   return { kind: 'heading', text, level };
 }
@@ -184,21 +155,20 @@ export function details(title: string, blocks: readonly Block[], isOpen = false)
   return { kind: 'details', title, blocks, isOpen };
 }
 
-export function grid(blocks: readonly Block[], style: Grid['style'] = 'grid'): Block {
+export function grid(blocks: readonly Block[], style: GridStyle = 'grid'): Block {
   return { kind: 'grid', style, blocks };
 }
 
-/** What a text shows of some blocks, in order: no charts, and a heading in place of details that can be opened. */
-export function inText(blocks: readonly Block[]): Exclude<Block, Figure | Details | Grid>[] {
-  return blocks.flatMap((block) => {
+/** What a text shows of some blocks, in order: no charts, and a heading in place of what can be opened. */
+export function inText(blocks: readonly Block[]): TextBlock[] {
+  return blocks.flatMap((block): TextBlock[] => {
     if (block.only === 'page') return [];
-    if (block.kind === 'grid') return inText(block.blocks);
     if (block.kind === 'table') return [{ ...block, groups: [{ rows: block.groups.flatMap(rowsOf) }] }];
+    if (block.kind === 'grid') return inText(block.blocks);
     if (block.kind !== 'figure' && block.kind !== 'details') return [block];
     const shown = inText(block.blocks);
-    if (shown.length === 0) return [];
-    const caption = block.kind === 'figure' ? [note(block.caption)] : [];
-    return [...inText([heading(block.title, 3), ...caption]), ...shown];
+    const hasHeading = shown.length === 0 || shown[0]?.kind === 'heading';
+    return hasHeading ? shown : [{ kind: 'heading', text: block.title, level: 3 }, ...shown];
   });
 }
 

@@ -1,5 +1,5 @@
 import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
+import { counted, formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
 import { grouped } from './statistics/comparisons.js';
 
 /** A term and its value. */
@@ -21,7 +21,7 @@ export function scopeOf(results: readonly TrialResult[]): Fact[] {
     seed: ({ seed }) => String(seed),
   };
   const scope = Object.entries(values).map(([noun, pick]) =>
-    counted(
+    valuesOf(
       noun,
       results.flatMap((result) => pick(result) ?? []),
     ),
@@ -49,8 +49,7 @@ export function protocolOf(done: readonly DoneTrial[]): Fact[] {
     fact(
       'engine',
       done,
-      ({ engine }) =>
-        `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${engine.threads} ${engine.threads === 1 ? 'thread' : 'threads'}`,
+      ({ engine }) => `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${counted(engine.threads, 'thread')}`,
     ),
     { term: 'peak memory', value: formatMebibytes(Math.max(0, ...done.map(({ memory }) => memory.peakRssBytes))) },
     { term: 'run', value: period(done) },
@@ -145,7 +144,7 @@ function words(key: string): string {
 }
 
 /** The values, or their number if there are many. */
-function counted(noun: string, all: readonly string[]): Fact {
+function valuesOf(noun: string, all: readonly string[]): Fact {
   const values = distinct(all);
   const term = values.length === 1 ? noun : `${noun}s`;
   return { term, value: values.length <= 5 ? values.join(', ') : String(values.length) };

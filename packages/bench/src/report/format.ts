@@ -12,6 +12,11 @@ export function formatShortCount(value: number): string {
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
 }
 
+/** A number of things: `1 seed`, `3 seeds`. */
+export function counted(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
 /** The placeholder for a missing number. */
 const NONE = '–';
 

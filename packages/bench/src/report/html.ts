@@ -21,6 +21,18 @@ export function name(text: string): Markup {
   return html`<bdi>${text}</bdi>`;
 }
 
+/** An element; attributes that are undefined are left out. */
+export function element(
+  tag: string,
+  content: Part,
+  attributes: Readonly<Record<string, string | undefined>> = {},
+): Markup {
+  const given = Object.entries(attributes).flatMap(([key, value]) =>
+    value === undefined ? [] : [` ${key}="${escapeHtml(value)}"`],
+  );
+  return trusted(`<${tag}${given.join('')}>${rendered(content)}</${tag}>`);
+}
+
 function rendered(part: Part): string {
   if (part === null) return '';
   if (part instanceof Markup) return part.text;

@@ -1,5 +1,5 @@
 import type { TrialResult } from '../results/schema.js';
-import { facts, findings, inText, type Cell, type Table } from './blocks.js';
+import { facts, findings, inText, type Cell, type Table, type TextBlock } from './blocks.js';
 import { scopeOf } from './facts.js';
 import { printable } from './format.js';
 import { reportBlocks } from './sections.js';
@@ -18,7 +18,7 @@ export function verdictMarkdown(summary: Parameters<typeof verdictParagraphs>[0]
   return rendered({ kind: 'findings', paragraphs: verdictParagraphs(summary) });
 }
 
-function rendered(block: ReturnType<typeof inText>[number]): string {
+function rendered(block: TextBlock): string {
   switch (block.kind) {
     case 'heading':
       return `${'#'.repeat(block.level)} ${escaped(block.text)}`;

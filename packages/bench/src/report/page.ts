@@ -3,7 +3,7 @@ import type { TrialResult } from '../results/schema.js';
 import type { Block, Cell, Figure, Table } from './blocks.js';
 import { legend, NARROW, renderChart } from './charts/draw.js';
 import { scopeOf } from './facts.js';
-import { html, name, trusted, type Markup } from './html.js';
+import { element, html, name, trusted, type Markup } from './html.js';
 import { reportBlocks } from './sections.js';
 import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
@@ -60,113 +60,86 @@ export async function renderBlocks(blocks: readonly Block[]): Promise<Markup> {
 async function rendered(block: Block): Promise<Markup> {
   switch (block.kind) {
     case 'heading':
-      return block.level === 2 ? html`<h2>${name(block.text)}</h2>` : html`<h3>${name(block.text)}</h3>`;
+      return element(`h${block.level}`, name(block.text));
     case 'paragraph':
-      return block.isNote ? html`<p class="note">${name(block.text)}</p>` : html`<p>${name(block.text)}</p>`;
+      return element('p', name(block.text), { class: block.isNote ? 'note' : undefined });
     case 'findings':
       return findingsCard(block.paragraphs);
     case 'facts':
-      return html`<div class="card">
-        <dl>
-          ${block.facts.map(
-            ({ term, value }) =>
-              html`<dt>${name(term)}</dt>
-                <dd>${name(value)}</dd>`,
-          )}
-        </dl>
-      </div>`;
+      return inDiv(
+        element(
+          'dl',
+          block.facts.map(({ term, value }) => [element('dt', name(term)), element('dd', name(value))]),
+        ),
+      );
     case 'list':
-      return html`<div class="card">
-        <ul class="notes">
-          ${block.items.map((item) => html`<li>${name(item)}</li>`)}
-        </ul>
-      </div>`;
+      return inDiv(
+        element(
+          'ul',
+          block.items.map((item) => element('li', name(item))),
+          { class: 'notes' },
+        ),
+      );
     case 'table':
       return tableCard(block);
     case 'figure':
       return figureCard(block);
     case 'details': {
-      const content = await renderBlocks(block.blocks);
-      const summary = html`<summary><h3>${name(block.title)}</h3></summary>`;
-      return block.isOpen
-        ? html`<details class="part" open>${summary}${content}</details>`
-        : html`<details class="part">${summary}${content}</details>`;
+      const summary = element('summary', element('h3', name(block.title)));
+      const open = block.isOpen ? '' : undefined;
+      return element('details', [summary, await renderBlocks(block.blocks)], { class: 'part', open });
     }
     case 'grid':
-      return html`<div class="${block.style}">${await renderBlocks(block.blocks)}</div>`;
+      return element('div', await renderBlocks(block.blocks), { class: block.style });
   }
 }
 
+function inDiv(content: Markup, kind = 'card'): Markup {
+  return element('div', content, { class: kind });
+}
+
 function findingsCard(paragraphs: readonly (readonly string[])[]): Markup {
-  return html`<div class="card short">
-    ${paragraphs.map(
-      ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
-    )}
-  </div>`;
+  const parts = paragraphs.map(
+    ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
+  );
+  return inDiv(html`${parts}`, 'card short');
 }
 
 function tableCard({ style, columns, groups }: Table): Markup {
   const hasRowHeads = columns[0]?.title === '';
-  const isCards = style.includes('cards');
-  const heads = columns.map(({ title, detail }, index) =>
-    index === 0 && hasRowHeads
-      ? html`<td></td>`
-      : html`<th scope="col">${name(title)}${smaller(detail === undefined ? [] : [detail])}</th>`,
+  const titleOf = (column: number): string | undefined =>
+    style.includes('cards') ? columns[column]?.title : undefined;
+  const heads = columns.map(({ title, detail }, column) =>
+    column === 0 && hasRowHeads
+      ? element('td', null)
+      : element('th', content(title, detail === undefined ? [] : [detail]), { scope: 'col' }),
   );
-  const lineOf = (cells: readonly Cell[]): Markup[] =>
-    cells.map(({ main, details, look }, index) => {
-      const content = html`${name(main)}${smaller(details)}`;
-      if (index === 0 && hasRowHeads) return html`<th scope="row">${content}</th>`;
-      const label = isCards ? html` data-label="${columns[index]?.title ?? ''}"` : null;
-      return html`<td${look === undefined ? null : html` class="${look}"`}${label}>${content}</td>`;
-    });
+  const row = (cells: readonly Cell[]): Markup[] =>
+    cells.map(({ main, details, look }, column) =>
+      column === 0 && hasRowHeads
+        ? element('th', content(main, details), { scope: 'row' })
+        : element('td', content(main, details), { class: look, 'data-label': titleOf(column) }),
+    );
   const bodies = groups.map(({ title, rows }) => {
-    const head = html`<th scope="rowgroup" colspan="${columns.length}">${name(title ?? '')}</th>`;
-    return [title === undefined ? [] : [head], ...rows.map(lineOf)]
-      .filter(({ length }) => length > 0)
-      .map(
-        (cells) =>
-          html`<tr>
-            ${cells}
-          </tr>`,
-      );
+    const attributes = { scope: 'rowgroup', colspan: String(columns.length) };
+    const head = title === undefined ? [] : [[element('th', name(title), attributes)]];
+    const lines = [...head, ...rows.map(row)].map((cells) => html`${element('tr', cells)} `);
+    return element('tbody', lines);
   });
-  return html`<div class="card scroll">
-    <table class="${style}">
-      <thead>
-        <tr>
-          ${heads}
-        </tr>
-      </thead>
-      ${bodies.map(
-        (lines) =>
-          html`<tbody>
-            ${lines}
-          </tbody>`,
-      )}
-    </table>
-  </div>`;
+  return inDiv(element('table', [element('thead', element('tr', heads)), bodies], { class: style }), 'card scroll');
 }
 
-function smaller(details: readonly string[]): Markup[] {
-  return details.map((detail) => html` <small>${name(detail)}</small>`);
+function content(main: string, details: readonly string[]): Markup[] {
+  return [name(main), ...details.map((detail) => html` <small>${name(detail)}</small>`)];
 }
 
 async function figureCard({ title, caption, series, chart, size, blocks }: Figure): Promise<Markup> {
   const charts = size
-    ? html`<div class="at-desk">${await renderChart(chart(size))}</div>
-        <div class="at-phone">${await renderChart(chart(NARROW))}</div>`
-    : await renderChart(chart(NARROW));
-  const drawn = html`${series.length > 0 ? legend(series) : null}${charts}`;
-  const head = html`<figcaption>
-    <strong>${title}</strong>${caption === '' ? null : html`<span>${caption}</span>`}
-  </figcaption>`;
-  if (blocks.length === 0) return html`<figure>${head}${drawn}</figure>`;
-  return html`<figure class="wide">
-    ${head}
-    <div class="beside">
-      <div>${drawn}</div>
-      <div>${await renderBlocks(blocks)}</div>
-    </div>
-  </figure>`;
+    ? [inDiv(await renderChart(chart(size)), 'at-desk'), inDiv(await renderChart(chart(NARROW)), 'at-phone')]
+    : [await renderChart(chart(NARROW))];
+  const drawn = series.length > 0 ? [legend(series), ...charts] : charts;
+  const head = element('figcaption', [element('strong', title), caption === '' ? null : element('span', caption)]);
+  if (blocks.length === 0) return element('figure', [head, drawn]);
+  const beside = [element('div', drawn), element('div', await renderBlocks(blocks))];
+  return element('figure', [head, element('div', beside, { class: 'beside' })], { class: 'wide' });
 }

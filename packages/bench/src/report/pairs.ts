@@ -1,8 +1,9 @@
 import { cell, heading, note, paragraph, table, type Block, type Cell, type Column } from './blocks.js';
-import { LEVEL, type Contest } from './contest.js';
+import type { Contest } from './contest.js';
 import { formatMetric, formatPlainP, formatSigned } from './format.js';
 import type { Comparison } from './statistics/comparisons.js';
-import { reversed } from './statistics/rows.js';
+import { LEVEL } from './statistics/equivalence.js';
+import { comparisonOf } from './statistics/rows.js';
 
 /**
  * The pairs of a contest: on the page all of them, in a text those with p < 0.05 or equivalence; or a sentence if no
@@ -68,14 +69,9 @@ function caption(pairs: readonly Comparison[]): string {
 function matrixColumns(labels: readonly string[], pairs: readonly Comparison[]): Column<string>[] {
   const columns = labels.map((column) => ({
     title: column,
-    cell: (row: string) => pairCell(pairOf(pairs, row, column)),
+    cell: (row: string) => pairCell(comparisonOf(pairs, row, column)),
   }));
   return [{ title: '', cell: (label) => cell(label) }, ...columns];
-}
-
-function pairOf(pairs: readonly Comparison[], row: string, column: string): Comparison | undefined {
-  const found = pairs.find(({ a, b }) => (a === row && b === column) || (a === column && b === row));
-  return found && found.a !== row ? reversed(found) : found;
 }
 
 function pairCell(pair: Comparison | undefined): Cell {

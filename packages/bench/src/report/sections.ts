@@ -3,9 +3,9 @@ import { details, facts, figure, findings, grid, heading, list, note, paragraph,
 import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
 import { WIDE, WIDTH } from './charts/draw.js';
 import { domainOf, forestChart } from './charts/forest.js';
-import { gateCharts, rankCharts } from './charts/ranks.js';
+import { gateFigures, rankFigures } from './charts/ranks.js';
 import { overallChart, scoreChart, showsSeeds } from './charts/scores.js';
-import { timeCharts } from './charts/times.js';
+import { timeFigures } from './charts/times.js';
 import { panelsOf, seriesByLabel, seriesOfEntries, type BudgetGroup, type Entry, type Panel } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
 import { configurationsOf, protocolOf, sourcesOf, versionsOf } from './facts.js';
@@ -154,23 +154,12 @@ function forestCaption({ equivalent, worse, best }: Verdict, margin: number | nu
   ].join(' ');
 }
 
-function timeFigures(panel: Panel): Block[] {
-  const range = panel.budgets.length > 2 ? '; the line spans the budgets' : '';
-  return timeCharts(panel).map(({ title, caption, chart }) => figure(title, `${caption}${range}.`, () => chart));
-}
-
 function budgetFigures(panel: Panel, group: BudgetGroup): Block[] {
   const unbudgeted = panel.entries.filter(({ row }) => row.budget.requested === null);
   const entries = group.requested === null ? group.entries : [...unbudgeted, ...group.entries];
   const adapted = group.entries.filter(({ row }) => !row.baseline);
   const title = `${panel.title}, ${group.spec}`;
-  return [
-    ...curveFigures(title, entries),
-    ...sizeFigures(title, adapted, group),
-    ...rankCharts(title, adapted).map(({ about, caption, chart }) =>
-      figure(about, `At the selected checkpoint, mean over seeds: ${caption}.`, () => chart),
-    ),
-  ];
+  return [...curveFigures(title, entries), ...sizeFigures(title, adapted, group), ...rankFigures(title, adapted)];
 }
 
 function curveFigures(title: string, entries: readonly Entry[]): Block[] {
@@ -192,13 +181,7 @@ function sizeFigures(title: string, adapted: readonly Entry[], group: BudgetGrou
   const series = seriesOfEntries(shown);
   return [
     figure('Parameters over time', caption, () => parameterChart(title, shown, group), { series }),
-    ...gateCharts(title, adapted).map(({ about, most, chart }) =>
-      figure(
-        `Live ranks over time: ${about}`,
-        `One line per module, mean over seeds: the fainter, the fewer. The strongest has rank ${Number(most.toFixed(1))}.`,
-        () => chart,
-      ),
-    ),
+    ...gateFigures(title, adapted),
   ];
 }
 

@@ -1,7 +1,7 @@
 import type { TrialResult } from '../results/schema.js';
 import { cell, details, figure, grid, heading, note, table, type Block, type Cell, type Column } from './blocks.js';
 import { choiceMap } from './charts/choices.js';
-import { formatInterval, formatMetric, formatSigned } from './format.js';
+import { counted, formatInterval, formatMetric, formatSigned } from './format.js';
 import type { Agreement, StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
 
@@ -23,9 +23,9 @@ function columnsOf(severalModels: boolean): Column<StabilityRow>[] {
 
 function agreementCell({ pairs, uncorrelated, correlation, jaccard }: Agreement): Cell {
   if (pairs === 0) return cell('–');
-  const counted = `${pairs}\u00a0${pairs === 1 ? 'pair' : 'pairs'}`;
+  const count = counted(pairs, 'pair').replace(' ', '\u00a0');
   const left = uncorrelated === 0 ? '' : `, ${uncorrelated} without a\u00a0correlation`;
-  return cell(formatMetric(correlation), `Jaccard\u00a0${formatMetric(jaccard)};\u00a0${counted}${left}`);
+  return cell(formatMetric(correlation), `Jaccard\u00a0${formatMetric(jaccard)};\u00a0${count}${left}`);
 }
 
 function differenceCell({ difference }: StabilityRow): Cell {

@@ -118,7 +118,7 @@ export function stageFigures({ title, metric, entries }: Panel): Block[] {
     const chart = (): Chart => stageChart(`${row.label} on ${title}`, stages);
     return figure(`Memorization and generalization: ${row.label}`, captionOf(stages), chart, {
       series: STAGE_SERIES,
-      blocks: [stageTable(stages, metric)],
+      blocks: [{ ...paragraph(lastStageSentence(stages)), only: 'text' }, stageTable(stages, metric)],
     });
   });
 }

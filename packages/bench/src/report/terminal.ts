@@ -1,6 +1,6 @@
 import stringWidth from 'string-width';
 import wrapAnsi from 'wrap-ansi';
-import { findings, heading, inText, paragraph, type Block, type Cell, type Table } from './blocks.js';
+import { findings, heading, inText, paragraph, type Block, type Cell, type Table, type TextBlock } from './blocks.js';
 import { panelsOf } from './contents.js';
 import { fitted, printable, textTable } from './format.js';
 import { overallTables, resultsTable } from './results.js';
@@ -48,7 +48,7 @@ function renderText(blocks: readonly Block[], columns: number): string {
     .join('\n');
 }
 
-function lines(block: ReturnType<typeof inText>[number], columns: number): string[] {
+function lines(block: TextBlock, columns: number): string[] {
   const wrapped = (text: string): string[] =>
     wrapAnsi(printable(text), columns)
       .split('\n')

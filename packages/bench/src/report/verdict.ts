@@ -3,16 +3,24 @@ import {
   contestsOf,
   equivalentGroups,
   isSmaller,
-  LEVEL,
   advantage,
   type Compared,
   type Contender,
   type Contest,
   type Advantage,
 } from './contest.js';
-import { formatCount, formatInterval, formatMetric, formatPlainP, formatSigned, formatSmall } from './format.js';
+import {
+  counted,
+  formatCount,
+  formatInterval,
+  formatMetric,
+  formatPlainP,
+  formatSigned,
+  formatSmall,
+} from './format.js';
 import type { ClaimOutcome } from './statistics/claims.js';
 import { grouped } from './statistics/comparisons.js';
+import { LEVEL } from './statistics/equivalence.js';
 import { seedsToReach } from './statistics/estimates.js';
 import type { Failure } from './statistics/rows.js';
 
@@ -392,8 +400,4 @@ const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
 /** Joins names, e.g. `a, b and c`. */
 function listed(names: readonly string[]): string {
   return LIST.format(names);
-}
-
-function counted(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }

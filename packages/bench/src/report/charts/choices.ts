@@ -1,6 +1,7 @@
 import type { DoneTrial } from '../../results/schema.js';
 import type { Markup } from '../html.js';
 import { digits, IMAGE_LABEL, imageOf, textAt, textWidth, WIDTH } from './draw.js';
+import { by } from '../statistics/comparisons.js';
 import { layerOf, shortened } from './ranks.js';
 
 /** With at most this many modules, each has its name; otherwise only layers are named. */
@@ -19,7 +20,12 @@ export type Trial = Pick<DoneTrial, 'task' | 'seed' | 'ranks'>;
  */
 export function choiceMap(description: string, trials: readonly Trial[]): Markup {
   const modules = [...new Set(trials.flatMap(({ ranks }) => Object.keys(ranks)))];
-  const columns = [...trials].sort((a, b) => a.task.localeCompare(b.task, 'en') || a.seed - b.seed);
+  const columns = [...trials].sort(
+    by(
+      ({ task }) => task,
+      ({ seed }) => seed,
+    ),
+  );
   const tasks = [...new Set(columns.map(({ task }) => task))];
   const names = rowNames(modules);
   const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, IMAGE_LABEL)));

@@ -1,4 +1,5 @@
 import type { DoneTrial } from '../../results/schema.js';
+import { figure, type Block } from '../blocks.js';
 import { bySeries, type Entry } from '../contents.js';
 import { HEIGHT, layered, plain, quantity, textWidth, WIDTH, type Chart } from './draw.js';
 
@@ -17,21 +18,11 @@ interface ModuleCell {
   readonly rank: number;
 }
 
-/** A map of ranks with its title and caption. */
-interface RankMap {
-  /** The title. */
-  readonly about: string;
-  /** The caption. */
-  readonly caption: string;
-  /** The chart. */
-  readonly chart: Chart;
-}
-
 /**
  * Maps of live ranks at the selected checkpoints, averaged over seeds: one map, or one per arm if there are many
  * modules.
  */
-export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] {
+export function rankFigures(title: string, entries: readonly Entry[]): Block[] {
   const ranked = bySeries(entries)
     .map((entry) => ({ label: entry.series.label, ranks: meanRanks(entry) }))
     .filter(({ ranks }) => ranks.size > 0);
@@ -48,11 +39,9 @@ export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] 
     const cells = chunk.flatMap(({ label, ranks }) =>
       [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: label, rank })),
     );
-    return {
-      about: chunks.length > 1 ? `Rank per module (${index + 1} of ${chunks.length})` : 'Rank per module',
-      caption: 'modules down, arms across',
-      chart: heatMap(`Rank per module and arm on ${title}`, cells, most),
-    };
+    const about = chunks.length > 1 ? `Rank per module (${index + 1} of ${chunks.length})` : 'Rank per module';
+    const chart = (): Chart => heatMap(`Rank per module and arm on ${title}`, cells, most);
+    return figure(about, `${AT_CHECKPOINT}: modules down, arms across.`, chart);
   });
 }
 
@@ -63,13 +52,12 @@ function inChunks<Item>(items: readonly Item[], most: number): Item[][] {
   return Array.from({ length: count }, (_, chunk) => items.slice(bound(chunk), bound(chunk + 1)));
 }
 
+const AT_CHECKPOINT = 'At the selected checkpoint, mean over seeds';
+
 /** A map for one arm: layers down, modules across. */
-function layerMap(title: string, label: string, ranks: ReadonlyMap<string, number>, most: number): RankMap {
-  return {
-    about: `Rank per module: ${label}`,
-    caption: 'layers down, modules across',
-    chart: heatMap(`Rank per module of ${label} on ${title}`, layerCells(ranks), most),
-  };
+function layerMap(title: string, label: string, ranks: ReadonlyMap<string, number>, most: number): Block {
+  const chart = (): Chart => heatMap(`Rank per module of ${label} on ${title}`, layerCells(ranks), most);
+  return figure(`Rank per module: ${label}`, `${AT_CHECKPOINT}: layers down, modules across.`, chart);
 }
 
 /** Whether all modules have the same rank, so that no map is needed. */
@@ -138,15 +126,15 @@ interface Moment {
 }
 
 /** Charts of the live ranks of every module over the steps, for each arm whose ranks change. */
-export function gateCharts(title: string, entries: readonly Entry[]): { about: string; most: number; chart: Chart }[] {
-  return bySeries(entries)
-    .map(({ series, trials }) => ({ series, moments: momentsOf(trials) }))
-    .filter(({ moments }) => changes(moments))
-    .map(({ series, moments }) => {
-      const most = Math.max(...moments.flatMap(({ ranks }) => [...ranks.values()]));
-      const description = `Live ranks of every module of ${series.label} over training steps on ${title}`;
-      return { about: series.label, most, chart: { description, spec: mapSpec(moments, most) } };
-    });
+export function gateFigures(title: string, entries: readonly Entry[]): Block[] {
+  return bySeries(entries).flatMap(({ series: { label }, trials }) => {
+    const moments = momentsOf(trials);
+    if (!changes(moments)) return [];
+    const most = Math.max(...moments.flatMap(({ ranks }) => [...ranks.values()]));
+    const description = `Live ranks of every module of ${label} over training steps on ${title}`;
+    const caption = `One line per module, mean over seeds: the fainter, the fewer. The strongest has rank ${Number(most.toFixed(1))}.`;
+    return figure(`Live ranks over time: ${label}`, caption, () => ({ description, spec: mapSpec(moments, most) }));
+  });
 }
 
 function momentsOf(trials: readonly DoneTrial[]): Moment[] {

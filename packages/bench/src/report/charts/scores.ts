@@ -55,6 +55,7 @@ interface Placed extends Point {
  * line.
  */
 export function scoreChart(panel: Panel, verdicts: readonly Verdict[], size: Size): Chart {
+  const pointOfEntry = ({ row, series }: Entry): Point => pointOf(row, series);
   const points = panel.entries.filter((entry) => entry !== panel.baseline).map(pointOfEntry);
   const baseline = panel.baseline && pointOfEntry(panel.baseline);
   return {
@@ -71,12 +72,12 @@ export function overallChart(
   size: Size,
 ): Chart {
   const baseline = rows.find((row) => row.baseline);
-  const points = rows.filter((row) => row !== baseline).map((row) => pointOfRow(row, seriesOf));
+  const points = rows.filter((row) => row !== baseline).map((row) => pointOf(row, seriesOf(row.label)));
   const [first = { model: '', metrics: [], lowerIsBetter: false }] = rows;
   const yTitle = metricTitle({ metric: `mean ${meanMetric(first)}`, lowerIsBetter: first.lowerIsBetter });
   return {
     description: `Mean over the tasks with ${first.model} against the number of stored parameters, one point per arm and budget`,
-    spec: chartSpec(points, baseline && pointOfRow(baseline, seriesOf), verdicts, { size, yTitle }),
+    spec: chartSpec(points, baseline && pointOf(baseline, seriesOf(baseline.label)), verdicts, { size, yTitle }),
   };
 }
 
@@ -85,18 +86,11 @@ export function showsSeeds({ entries }: Panel): boolean {
   return entries.length <= MAX_POINTS_WITH_SEEDS;
 }
 
-function pointOfEntry({ row, series }: Entry): Point {
-  const { budget, parameters, score, values } = row;
+function pointOf(row: SummaryRow | OverallRow, series: Series): Point {
+  const { budget, score } = row;
+  const [stored, values] = 'parameters' in row ? [row.parameters.stored, row.values] : [row.stored, []];
   return {
-    ...{ series, spec: budget.spec, requested: budget.requested, stored: parameters.stored, values },
-    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
-  };
-}
-
-function pointOfRow(row: OverallRow, seriesOf: (label: string) => Series): Point {
-  const { budget, stored, score } = row;
-  return {
-    ...{ series: seriesOf(row.label), spec: budget.spec, requested: budget.requested, stored, values: [] },
+    ...{ series, spec: budget.spec, requested: budget.requested, stored, values },
     ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
   };
 }

@@ -1,3 +1,4 @@
+import { figure, type Block } from '../blocks.js';
 import { bySeries, seriesOfEntries, type Entry, type Panel } from '../contents.js';
 import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
 import { grouped } from '../statistics/comparisons.js';
@@ -41,9 +42,12 @@ const MEASURES: readonly Measure[] = [
   },
 ];
 
-/** Charts of seconds per trial, milliseconds per step and peak memory, with titles and captions. */
-export function timeCharts(panel: Panel): { title: string; caption: string; chart: Chart }[] {
-  return MEASURES.map((measure) => ({ ...measure, chart: barChart(panel, measure) }));
+/** Charts of seconds per trial, milliseconds per step and peak memory. */
+export function timeFigures(panel: Panel): Block[] {
+  const range = panel.budgets.length > 2 ? '; the line spans the budgets' : '';
+  return MEASURES.map((measure) =>
+    figure(measure.title, `${measure.caption}${range}.`, () => barChart(panel, measure)),
+  );
 }
 
 /** One bar per arm: the mean over its budgets, with a line from the smallest to the largest. */
