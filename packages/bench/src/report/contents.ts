@@ -23,17 +23,9 @@ export interface Entry {
 }
 
 /** Everything in the report about one task. */
-export interface Panel {
+export interface Panel extends Pick<SummaryRow, 'model' | 'task' | 'metric' | 'lowerIsBetter'> {
   /** The task, with the model if there are several. */
   readonly title: string;
-  /** The model. */
-  readonly model: string;
-  /** The task. */
-  readonly task: string;
-  /** The primary metric. */
-  readonly metric: string;
-  /** Whether lower values of the metric are better. */
-  readonly lowerIsBetter: boolean;
   /** The rows: first those without a budget, then by budget, best first. */
   readonly entries: readonly Entry[];
   /** The frozen baseline, if there is one. */
@@ -43,13 +35,7 @@ export interface Panel {
 }
 
 /** The entries of one budget. */
-export interface BudgetGroup {
-  /** The budget as typed. */
-  readonly spec: string;
-  /** The requested number of parameters; null without a budget. */
-  readonly requested: number | null;
-  /** The parameters that the budget counts. */
-  readonly matchedOn: SummaryRow['budget']['matchedOn'];
+export interface BudgetGroup extends Omit<SummaryRow['budget'], 'met'> {
   /** The entries, best first. */
   readonly entries: readonly [Entry, ...Entry[]];
 }
@@ -65,21 +51,13 @@ export function panelsOf(results: readonly TrialResult[], summary: Summary): Pan
   }));
   const severalModels = new Set(summary.rows.map(({ model }) => model)).size > 1;
   return grouped(entries, ({ row }) => [row.model, row.task, row.metric]).map((ofTask) => {
-    const [{ row }] = ofTask;
+    const { model, task, metric, lowerIsBetter } = ofTask[0].row;
+    const title = severalModels ? `${task} · ${model}` : task;
+    const byBudget = grouped(ofTask, ({ row }) => row.budget.spec);
     return {
-      title: severalModels ? `${row.task} · ${row.model}` : row.task,
-      model: row.model,
-      task: row.task,
-      metric: row.metric,
-      lowerIsBetter: row.lowerIsBetter,
-      entries: ofTask,
-      baseline: ofTask.find((entry) => entry.row.baseline),
-      budgets: grouped(ofTask, (entry) => entry.row.budget.spec).map((group) => ({
-        spec: group[0].row.budget.spec,
-        requested: group[0].row.budget.requested,
-        matchedOn: group[0].row.budget.matchedOn,
-        entries: group,
-      })),
+      ...{ title, model, task, metric, lowerIsBetter, entries: ofTask },
+      baseline: ofTask.find(({ row }) => row.baseline),
+      budgets: byBudget.map((entries): BudgetGroup => ({ ...entries[0].row.budget, entries })),
     };
   });
 }

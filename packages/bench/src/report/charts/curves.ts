@@ -1,7 +1,7 @@
 import type { DoneTrial, HistoryRow } from '../../results/schema.js';
 import { seriesOfEntries, type BudgetGroup, type Entry, type Series } from '../contents.js';
 import { formatCount } from '../format.js';
-import { colorBy, dashBy, HEIGHT, layered, quantity, WIDTH, type Chart } from './draw.js';
+import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './draw.js';
 
 const BINS = 48;
 /** With more series than this, their bands would hide one another. */
@@ -78,11 +78,11 @@ function curveChart(
   pick: (row: HistoryRow) => number | undefined,
 ): Chart {
   const series = seriesOfEntries(entries);
-  const band = {
-    data: { values: pointsOf(entries, pick) },
-    mark: { type: 'area', opacity: 0.16 },
-    encoding: { y: quantity('low'), y2: { field: 'high' }, color: colorBy(series) },
-  };
+  const band = layerFrom(
+    pointsOf(entries, pick),
+    { type: 'area', opacity: 0.16 },
+    { y: quantity('low'), y2: { field: 'high' }, color: colorBy(series) },
+  );
   const layers = [...(hasBands(series) ? [band] : []), lineLayer(entries, series, pick, 'linear')];
   return { description: `${description}, mean over seeds`, spec: framed(title, { zero: false }, {}, layers) };
 }
@@ -98,27 +98,27 @@ function lineLayer(
   pick: (row: HistoryRow) => number | undefined,
   interpolate: string,
 ): object {
-  return {
-    data: { values: pointsOf(entries, pick) },
-    mark: { type: 'line', strokeWidth: 2, interpolate, strokeJoin: 'round' },
-    encoding: { y: quantity('mean'), color: colorBy(series), strokeDash: dashBy(series) },
-  };
+  return layerFrom(
+    pointsOf(entries, pick),
+    { type: 'line', strokeWidth: 2, interpolate, strokeJoin: 'round' },
+    { y: quantity('mean'), color: colorBy(series), strokeDash: dashBy(series) },
+  );
 }
 
 function budgetLayers(requested: number): object[] {
   const values = [{ mean: requested, text: `budget ${formatCount(requested)}` }];
   const y = quantity('mean');
   return [
-    {
-      data: { values },
-      mark: { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
-      encoding: { y, x: { value: 0 }, x2: { value: 'width' } },
-    },
-    {
-      data: { values },
-      mark: { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 6 },
-      encoding: { x: { value: 0 }, y, text: { field: 'text' } },
-    },
+    layerFrom(
+      values,
+      { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
+      { y, x: { value: 0 }, x2: { value: 'width' } },
+    ),
+    layerFrom(
+      values,
+      { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 6 },
+      { x: { value: 0 }, y, text: { field: 'text' } },
+    ),
   ];
 }
 

@@ -37,6 +37,11 @@ export function layered(
   return { ...size, autosize: { type, contains: 'padding' }, data: { values }, encoding, layer } as Chart['spec'];
 }
 
+/** A layer with data of its own. */
+export function layerFrom(values: readonly object[], mark: object, encoding: object): object {
+  return { data: { values }, mark, encoding };
+}
+
 /** An encoding by the numbers in a field. */
 export function quantity(field: string, more: object = {}): object {
   return { field, type: 'quantitative', ...more };

@@ -3,7 +3,7 @@ import type { Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
 import type { Verdict } from '../verdict.js';
-import { layered, plain, quantity, type Chart } from './draw.js';
+import { layered, layerFrom, plain, quantity, type Chart } from './draw.js';
 
 const ROW = 22;
 const LABEL_SIZE = 13;
@@ -84,16 +84,16 @@ function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent'
     if (rows.length < 2) return [];
     const [top, bottom] = [ROW * Math.min(...rows), ROW * (Math.max(...rows) + 1)];
     return [
-      {
-        data: { values: [{}] },
-        mark: { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
-        encoding: { x: { value: 0 }, x2: { value: 'width' }, y: { value: top + 1 }, y2: { value: bottom - 1 } },
-      },
-      {
-        data: { values: [{ text: '≈' }] },
-        mark: { type: 'text', align: 'left', baseline: 'middle', dx: 4, color: 'var(--soft)', fontSize: 16 },
-        encoding: { x: { value: 'width' }, y: { value: (top + bottom) / 2 }, text: { field: 'text' } },
-      },
+      layerFrom(
+        [{}],
+        { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
+        { x: { value: 0 }, x2: { value: 'width' }, y: { value: top + 1 }, y2: { value: bottom - 1 } },
+      ),
+      layerFrom(
+        [{ text: '≈' }],
+        { type: 'text', align: 'left', baseline: 'middle', dx: 4, color: 'var(--soft)', fontSize: 16 },
+        { x: { value: 'width' }, y: { value: (top + bottom) / 2 }, text: { field: 'text' } },
+      ),
     ];
   });
 }
@@ -103,21 +103,17 @@ function baselineLayers({ label, score: { mean, interval } }: Contender): object
   const line = [{ mean, low: interval?.low ?? mean, high: interval?.high ?? mean, text: label }];
   const tall = { y: { value: 0 }, y2: { value: 'height' } };
   return [
-    {
-      data: { values: line },
-      mark: { type: 'rect', color: 'var(--series-0)', opacity: 0.14 },
-      encoding: { ...tall, x: quantity('low'), x2: { field: 'high' } },
-    },
-    {
-      data: { values: line },
-      mark: { type: 'rule', color: 'var(--series-0)', strokeDash: [2, 3], strokeWidth: 1.5 },
-      encoding: tall,
-    },
-    {
-      data: { values: line },
-      mark: { type: 'text', baseline: 'bottom', dy: -3, color: 'var(--soft)', fontSize: LABEL_SIZE },
-      encoding: { y: { value: 0 }, text: { field: 'text' } },
-    },
+    layerFrom(
+      line,
+      { type: 'rect', color: 'var(--series-0)', opacity: 0.14 },
+      { ...tall, x: quantity('low'), x2: { field: 'high' } },
+    ),
+    layerFrom(line, { type: 'rule', color: 'var(--series-0)', strokeDash: [2, 3], strokeWidth: 1.5 }, tall),
+    layerFrom(
+      line,
+      { type: 'text', baseline: 'bottom', dy: -3, color: 'var(--soft)', fontSize: LABEL_SIZE },
+      { y: { value: 0 }, text: { field: 'text' } },
+    ),
   ];
 }
 
@@ -132,9 +128,8 @@ function armLayers(
     return { label, mean, low, high, color, outline, opacity: worse.includes(label) ? FAINT : 1 };
   });
   const paint = { color: plain('color'), opacity: plain('opacity', 'quantitative') };
-  const data = { values: rows };
   return [
-    { data, mark: { type: 'rule', strokeWidth: 2 }, encoding: { ...paint, x: quantity('low'), x2: { field: 'high' } } },
-    { data, mark: { type: 'point', filled: true, size: 90 }, encoding: { ...paint, shape: plain('outline') } },
+    layerFrom(rows, { type: 'rule', strokeWidth: 2 }, { ...paint, x: quantity('low'), x2: { field: 'high' } }),
+    layerFrom(rows, { type: 'point', filled: true, size: 90 }, { ...paint, shape: plain('outline') }),
   ];
 }

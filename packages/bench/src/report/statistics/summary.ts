@@ -95,21 +95,12 @@ function resampledIn(rows: readonly SummaryRow[]): Summary['resampled'] {
 
 function rowOf(arm: Arm, scores: Sample): UnrankedRow {
   const [first] = arm.trials;
+  const { requested, spec, matchedOn } = first.budget;
   return {
-    model: first.model,
-    task: first.task,
-    metric: first.selection.metric,
+    ...{ model: first.model, task: first.task, metric: first.selection.metric },
     lowerIsBetter: first.selection.lowerIsBetter ?? false,
-    arm: first.arm,
-    method: first.method,
-    variant: arm.variant,
-    label: arm.label,
-    budget: {
-      requested: first.budget.requested,
-      spec: first.budget.spec,
-      matchedOn: first.budget.matchedOn,
-      met: arm.trials.every(({ budget }) => budget.met),
-    },
+    ...{ arm: first.arm, method: first.method, variant: arm.variant, label: arm.label },
+    budget: { requested, spec, matchedOn, met: arm.trials.every(({ budget }) => budget.met) },
     baseline: arm.trials.every(({ parameters, stages }) => parameters.stored === 0 && !stages),
     trials: arm.trials.map(({ id }) => id),
     seeds: arm.trials.map(({ seed }) => seed),
