@@ -45,7 +45,8 @@ function readingOf({ overall, reference, rows }: Summary): string {
 function renderText(blocks: readonly Block[], columns: number): string {
   return inText(blocks)
     .flatMap((block) => lines(block, columns))
-    .join('\n');
+    .join('\n')
+    .trimEnd();
 }
 
 function lines(block: TextBlock, columns: number): string[] {
@@ -57,7 +58,7 @@ function lines(block: TextBlock, columns: number): string[] {
     case 'heading':
       return [fitted(printable(block.text), columns)];
     case 'paragraph':
-      return wrapped(block.text);
+      return [...wrapped(block.text), ''];
     case 'findings':
       return block.paragraphs.flatMap((sentences) => [...wrapped(sentences.join(' ')), '']);
     case 'facts':
