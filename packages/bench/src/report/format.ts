@@ -17,6 +17,13 @@ export function counted(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
+const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
+
+/** Joins names, e.g. `a, b and c`. */
+export function listed(names: readonly string[]): string {
+  return LIST.format(names);
+}
+
 /** The placeholder for a missing number. */
 const NONE = '–';
 
