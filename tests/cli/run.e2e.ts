@@ -140,7 +140,7 @@ describe('peft-bench run --preset smoke', () => {
     expect((await resultsIn<Result>(twin)).map(comparable)).toEqual([comparable(sora)]);
     const { code, stderr } = await peftBench(['report', out, '--against', twin]);
     expect(code).toBe(0);
-    expect(stderr).toMatch(/compared with .*twin/);
+    expect(stderr).toMatch(/Compared with .*twin/);
     expect(stderr).toContain('only here: lora');
     const { against } = JSON.parse(await readFile(join(out, 'summary.json'), 'utf8')) as Compared;
     expect(against.rows).toMatchObject([{ label: 'sora', seeds: [1], score: { mean: 0, p: 1 }, stored: { mean: 0 } }]);

@@ -17,7 +17,7 @@ import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { formatMetric, printableLines, textTable } from '../report/format.js';
-import { sizingText } from '../report/sizing.js';
+import { sizingText } from '../report/stages.js';
 import { readResult } from '../results/files.js';
 import { readSizing } from '../results/sizing-file.js';
 import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';

@@ -5,7 +5,7 @@ import type { EnginePlan } from '../registry/executors.js';
 import { writeReport } from '../report/files.js';
 import { summarise } from '../report/statistics/summary.js';
 import { compareRuns } from '../report/statistics/two-runs.js';
-import { renderTable } from '../report/table.js';
+import { renderTable } from '../report/terminal.js';
 import {
   foreignNumerics,
   exclusionNotes,

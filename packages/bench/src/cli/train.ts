@@ -7,7 +7,7 @@ import type { LoadedTask } from '../registry/tasks.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { formatCount } from '../report/format.js';
-import { sizingText } from '../report/sizing.js';
+import { sizingText } from '../report/stages.js';
 import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
 import type { DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/sizing-file.js';

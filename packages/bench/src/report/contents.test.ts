@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
-import { columnsFor, seriesByLabel } from './contents.js';
+import { seriesByLabel } from './contents.js';
+import { columnsFor } from './results.js';
 import { summarise } from './statistics/summary.js';
 
 it('the stored column has the mean of stored parameters, the trained column those trained', () => {
@@ -11,8 +12,8 @@ it('the stored column has the mean of stored parameters, the trained column thos
   };
   const { rows } = summarise([{ ...trial, parameters }], { reference: 'lora' });
   const row = rows[0] ?? expect.fail('no row');
-  const cells = columnsFor(row, 'lora').map(({ key, cell }) => [key, JSON.stringify(cell(row))] as const);
-  const { stored, trained } = Object.fromEntries(cells);
+  const cells = columnsFor(row, 'lora').map(({ title, cell }) => [title, JSON.stringify(cell(row))] as const);
+  const { stored, 'trained at the start': trained } = Object.fromEntries(cells);
   expect(stored).toMatch(/"main":"3,333".*2,222 on average/);
   expect(trained).toContain('"main":"1,111"');
   expect(trained).not.toContain('2,222');

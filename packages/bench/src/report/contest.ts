@@ -1,9 +1,8 @@
 import { grouped, withSpecs, type Comparison } from './statistics/comparisons.js';
+import { LEVEL } from './statistics/equivalence.js';
 import type { Interval } from './statistics/estimates.js';
-import { meanMetric, orientedScore, reversed, type OverallRow, type SummaryRow } from './statistics/rows.js';
+import { comparisonOf, meanMetric, orientedScore, type OverallRow, type SummaryRow } from './statistics/rows.js';
 
-/** The level of all tests: a pair counts as different, equivalent or no worse if p is below it. */
-export const LEVEL = 0.05;
 /** Sizes within this factor count as equal, as for budgets. */
 const SAME_SIZE = 1.02;
 
@@ -201,11 +200,9 @@ export function isSmaller(a: Contender, b: Contender): boolean {
 
 /** Compares `a` with `b`; undefined if they were not trained with the same seeds under the same conditions. */
 export function advantage({ pairs, lowerIsBetter }: Contest, a: Contender, b: Contender): Advantage | undefined {
-  const found = pairs.find(
-    (pair) => (pair.a === a.label && pair.b === b.label) || (pair.a === b.label && pair.b === a.label),
-  );
+  const found = comparisonOf(pairs, a.label, b.label);
   if (!found) return undefined;
-  const { mean, interval, p, pHolm, equivalence } = found.a === a.label ? found : reversed(found);
+  const { mean, interval, p, pHolm, equivalence } = found;
   const gain = lowerIsBetter ? 0 - mean : mean;
   const oriented = interval && lowerIsBetter ? { low: 0 - interval.high, high: 0 - interval.low } : interval;
   return {

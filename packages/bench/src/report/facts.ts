@@ -1,5 +1,5 @@
 import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
+import { counted, formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
 import { grouped } from './statistics/comparisons.js';
 
 /** A term and its value. */
@@ -10,50 +10,24 @@ export interface Fact {
   readonly value: string;
 }
 
-/** The origin of a task's data. */
-export interface Source {
-  /** The task. */
-  readonly task: string;
-  /** Where the data come from, in words. */
-  readonly source: string;
-  /** The licence. */
-  readonly licence: string;
-  /** The number of rows by set, formatted. */
-  readonly rows: string;
-  /** What the rows lost to the maximal length; empty if nothing, or if unknown. */
-  readonly lost: string;
-}
-
 /** The scope of a run: models, tasks, methods, budgets, seeds and trials. */
 export function scopeOf(results: readonly TrialResult[]): Fact[] {
   const done = results.filter(({ status }) => status === 'done').length;
-  const budgeted = results.filter(({ budget }) => budget.requested !== null);
-  return [
-    counted(
-      'model',
-      results.map(({ model }) => model),
+  const values: Readonly<Record<string, (result: TrialResult) => string | null>> = {
+    model: ({ model }) => model,
+    task: ({ task }) => task,
+    method: ({ arm }) => arm,
+    budget: ({ budget }) => (budget.requested === null ? null : budget.spec),
+    seed: ({ seed }) => String(seed),
+  };
+  const scope = Object.entries(values).map(([noun, pick]) =>
+    valuesOf(
+      noun,
+      results.flatMap((result) => pick(result) ?? []),
     ),
-    counted(
-      'task',
-      results.map(({ task }) => task),
-    ),
-    counted(
-      'method',
-      results.map(({ arm }) => arm),
-    ),
-    counted(
-      'budget',
-      budgeted.map(({ budget }) => budget.spec),
-    ),
-    counted(
-      'seed',
-      results.map(({ seed }) => String(seed)),
-    ),
-    {
-      term: 'trials',
-      value: done === results.length ? `${done}, all finished` : `${done} of ${results.length} finished`,
-    },
-  ].filter(({ value }) => value !== '');
+  );
+  const trials = done === results.length ? `${done}, all finished` : `${done} of ${results.length} finished`;
+  return [...scope, { term: 'trials', value: trials }].filter(({ value }) => value !== '');
 }
 
 /** The settings behind all numbers. Where trials differ, the value says which trials have it. */
@@ -75,8 +49,7 @@ export function protocolOf(done: readonly DoneTrial[]): Fact[] {
     fact(
       'engine',
       done,
-      ({ engine }) =>
-        `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${engine.threads} ${engine.threads === 1 ? 'thread' : 'threads'}`,
+      ({ engine }) => `${engine.executor} on ${engine.backend}, ${engine.dtype}, ${counted(engine.threads, 'thread')}`,
     ),
     { term: 'peak memory', value: formatMebibytes(Math.max(0, ...done.map(({ memory }) => memory.peakRssBytes))) },
     { term: 'run', value: period(done) },
@@ -104,15 +77,13 @@ export function versionsOf(done: readonly DoneTrial[]): Fact[] {
   );
 }
 
-/** Sources and licences of the data. */
-export function sourcesOf(done: readonly DoneTrial[]): Source[] {
-  const sources = done.map(({ task, protocol: { data, maxTokens } }) => ({
-    task,
-    source: data.source,
-    licence: data.licence,
-    rows: countsOf(data.rows),
-    lost: lostRows(data, maxTokens),
-  }));
+/** Sources and licences of the data, by task. */
+export function sourcesOf(done: readonly DoneTrial[]): Fact[] {
+  const sources = done.map(({ task, protocol: { data, maxTokens } }): Fact => {
+    const lost = lostRows(data, maxTokens);
+    const value = `${data.source}; licence: ${data.licence}; rows: ${countsOf(data.rows)}${lost && `; ${lost}`}`;
+    return { term: task, value };
+  });
   return grouped(sources, (source) => source).map(([source]) => source);
 }
 
@@ -173,7 +144,7 @@ function words(key: string): string {
 }
 
 /** The values, or their number if there are many. */
-function counted(noun: string, all: readonly string[]): Fact {
+function valuesOf(noun: string, all: readonly string[]): Fact {
   const values = distinct(all);
   const term = values.length === 1 ? noun : `${noun}s`;
   return { term, value: values.length <= 5 ? values.join(', ') : String(values.length) };

@@ -46,11 +46,8 @@ export function renderCsv(results: readonly TrialResult[]): string {
  * The stability of rank choices is in the lines over the tasks, or in those of the task if there is only one.
  */
 export function renderSummaryCsv({ rows, overall, stability }: Summary): string {
-  const choiceOf = ({
-    model,
-    label,
-    budget,
-  }: Pick<SummaryRow, 'model' | 'label' | 'budget'>): StabilityRow | undefined =>
+  type Choice = Pick<SummaryRow, 'model' | 'label' | 'budget'>;
+  const choiceOf = ({ model, label, budget }: Choice): StabilityRow | undefined =>
     stability.find((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
   const severalTasks = new Set(rows.map(({ task }) => task)).size > 1;
   const onTasks = rows.map((row) => {
@@ -116,20 +113,8 @@ function withoutFormula(value: Value): Value {
 function identityOf(result: TrialResult): Record<string, Value> {
   const { id, status, arm, method, model, task, seed, budget, learningRate, engine } = result;
   return {
-    ...{
-      id,
-      status,
-      arm,
-      method,
-      model,
-      task,
-      seed,
-      budget: budget.spec,
-      requested: budget.requested,
-      matchedOn: budget.matchedOn,
-      met: budget.met,
-      learningRate,
-    },
+    ...{ id, status, arm, method, model, task, seed, budget: budget.spec, requested: budget.requested },
+    ...{ matchedOn: budget.matchedOn, met: budget.met, learningRate },
     ...{ executor: engine.executor, backend: engine.backend, threads: engine.threads, dtype: engine.dtype },
     error: result.status === 'failed' ? result.error.message : null,
   };

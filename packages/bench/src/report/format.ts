@@ -12,6 +12,18 @@ export function formatShortCount(value: number): string {
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
 }
 
+/** A number of things: `1 seed`, `3 seeds`. */
+export function counted(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
+const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
+
+/** Joins names, e.g. `a, b and c`. */
+export function listed(names: readonly string[]): string {
+  return LIST.format(names);
+}
+
 /** The placeholder for a missing number. */
 const NONE = '–';
 

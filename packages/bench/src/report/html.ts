@@ -1,5 +1,3 @@
-import type { Fact } from './facts.js';
-
 /** Markup that is safe to show: made by `html`, or by `trusted`. */
 export class Markup {
   /** @param text The HTML. */
@@ -23,6 +21,18 @@ export function name(text: string): Markup {
   return html`<bdi>${text}</bdi>`;
 }
 
+/** An element; attributes that are undefined are left out. */
+export function element(
+  tag: string,
+  content: Part,
+  attributes: Readonly<Record<string, string | undefined>> = {},
+): Markup {
+  const given = Object.entries(attributes).flatMap(([key, value]) =>
+    value === undefined ? [] : [` ${key}="${escapeHtml(value)}"`],
+  );
+  return trusted(`<${tag}${given.join('')}>${rendered(content)}</${tag}>`);
+}
+
 function rendered(part: Part): string {
   if (part === null) return '';
   if (part instanceof Markup) return part.text;
@@ -41,23 +51,4 @@ const ENTITIES: Readonly<Record<string, string>> = {
 /** Escapes text for an element or a quoted attribute. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
-}
-
-/** A list of terms with their values. */
-export function factList(facts: readonly Fact[]): Markup {
-  return html`<dl>
-    ${facts.map(
-      ({ term, value }) =>
-        html`<dt>${name(term)}</dt>
-          <dd>${name(value)}</dd>`,
-    )}
-  </dl>`;
-}
-
-/** A section that readers can open and close. */
-export function disclosure(title: string, content: Markup, isOpen: boolean): Markup {
-  const summary = html`<summary><h3>${name(title)}</h3></summary>`;
-  return isOpen
-    ? html`<details class="part" open>${summary}${content}</details>`
-    : html`<details class="part">${summary}${content}</details>`;
 }

@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto';
-import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { panelsOf, type Panel } from './contents.js';
-import { configurationsOf, protocolOf, scopeOf, sourcesOf, versionsOf } from './facts.js';
-import { factList, html, name, trusted, type Markup } from './html.js';
-import { overallSections, taskSection, verdictCard } from './sections.js';
-import { stabilitySection } from './stability.js';
+import type { TrialResult } from '../results/schema.js';
+import type { Block, Cell, Figure, Table } from './blocks.js';
+import { legend, NARROW, renderChart } from './charts/draw.js';
+import { scopeOf } from './facts.js';
+import { element, html, name, trusted, type Markup } from './html.js';
+import { reportBlocks } from './sections.js';
 import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
-import { tuningSection } from './tuning.js';
-import { twoRunsSection } from './two-runs.js';
 import { verdictParagraphs } from './verdict.js';
 
 /** The style block, kept whole: the policy identifies its content by a hash. */
@@ -19,35 +17,25 @@ const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);
  * both. Every name in it is treated as hostile and escaped.
  */
 export async function renderReport(results: readonly TrialResult[], summary: Summary): Promise<string> {
-  const panels = panelsOf(results, summary);
-  const done = results.filter((result) => result.status === 'done');
-  const sections: (Markup | null)[] = [
-    ...(summary.against ? [twoRunsSection(summary.against)] : []),
-    ...(await overallSections(summary)),
-  ];
-  const stability = stabilitySection(results, summary);
-  const isOverTasks = summary.overall.length > 0;
-  if (isOverTasks) sections.push(stability);
-  for (const panel of panels) sections.push(await taskSection(panel, summary));
-  if (!isOverTasks) sections.push(stability);
+  const title = summary.rows.length === 0 ? 'No finished trial' : 'Which method at this budget?';
   return `<!doctype html>\n${
     html`<html lang="en">
       <head>
         <meta charset="utf-8" />
         <meta http-equiv="Content-Security-Policy" content="${policy()}" />
         <meta name="viewport" content="width=device-width,initial-scale=1" />
-        <title>${titleOf(panels)}</title>
+        <title>${title}</title>
         ${STYLE_BLOCK}
       </head>
       <body>
         <header>
-          <h1>${titleOf(panels)}</h1>
+          <h1>${title}</h1>
           <ul class="scope">
             ${scopeOf(results).map(({ term, value }) => html`<li>${term} <b>${name(value)}</b></li>`)}
           </ul>
-          ${verdictCard(verdictParagraphs(summary))}
+          ${findingsCard(verdictParagraphs(summary))}
         </header>
-        <main>${sections}${tuningSection(results)}${protocolSection(done, summary)}</main>
+        <main>${await renderBlocks(reportBlocks(results, summary))}</main>
         <footer>
           Made by peft-bench from the result files beside this page: results/*.json, summary.json, results.csv.
         </footer>
@@ -56,66 +44,102 @@ export async function renderReport(results: readonly TrialResult[], summary: Sum
   }\n`;
 }
 
-function titleOf(panels: readonly Panel[]): string {
-  return panels.length === 0 ? 'No finished trial' : 'Which method at this budget?';
-}
-
 /** The content security policy: nothing may load, and the one style block is identified by its hash. */
 function policy(): string {
   const hash = createHash('sha256').update(STYLE).digest('base64');
   return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
 }
 
-/** The notes, settings and data behind the numbers. */
-function protocolSection(done: readonly DoneTrial[], summary: Summary): Markup {
-  return html`<section>
-    <h2>Limitations</h2>
-    <div class="card">
-      <ul class="notes">
-        ${summary.notes.map((note) => html`<li>${note}</li>`)}
-        <li>
-          Checkpoints were selected on separate rows; scores are from the reported rows. They say how these methods do
-          on these data, not on others.
-        </li>
-        <li>
-          Times were measured on one machine, with several trials running at once: compare them within this report only.
-        </li>
-      </ul>
-    </div>
-    ${failures(summary)}
-    <h2>Protocol</h2>
-    <div class="card">
-      ${factList(protocolOf(done))}
-      <details>
-        <summary>Configuration of every method</summary>
-        ${factList(configurationsOf(done))}
-      </details>
-      <details>
-        <summary>Versions</summary>
-        ${factList(versionsOf(done))}
-      </details>
-    </div>
-    <h2>Data</h2>
-    <div class="card">
-      ${factList(
-        sourcesOf(done).map(({ task, source, licence, rows, lost }) => ({
-          term: task,
-          value: `${source}; licence: ${licence}; rows: ${rows}${lost && `; ${lost}`}`,
-        })),
-      )}
-    </div>
-  </section>`;
+/** Renders blocks as HTML. One chart is drawn after another, since all at once take much memory. */
+export async function renderBlocks(blocks: readonly Block[]): Promise<Markup> {
+  const parts: Markup[] = [];
+  for (const block of blocks) if (block.only !== 'text') parts.push(await rendered(block));
+  return html`${parts}`;
 }
 
-function failures({ failed }: Summary): Markup | null {
-  if (failed.length === 0) return null;
-  return html`<h2>Failed trials</h2>
-    <div class="card">
-      ${factList(
-        failed.map(({ arm, task, budget, seed, message }) => ({
-          term: `${arm} on ${task}, ${budget}, seed ${seed}`,
-          value: message,
-        })),
-      )}
-    </div>`;
+async function rendered(block: Block): Promise<Markup> {
+  switch (block.kind) {
+    case 'heading':
+      return element(`h${block.level}`, name(block.text));
+    case 'paragraph':
+      return element('p', name(block.text), { class: block.isNote ? 'note' : undefined });
+    case 'findings':
+      return findingsCard(block.paragraphs);
+    case 'facts':
+      return inDiv(
+        element(
+          'dl',
+          block.facts.map(({ term, value }) => [element('dt', name(term)), element('dd', name(value))]),
+        ),
+      );
+    case 'list':
+      return inDiv(
+        element(
+          'ul',
+          block.items.map((item) => element('li', name(item))),
+          { class: 'notes' },
+        ),
+      );
+    case 'table':
+      return tableCard(block);
+    case 'figure':
+      return figureCard(block);
+    case 'details': {
+      const summary = element('summary', element('h3', name(block.title)));
+      const open = block.isOpen ? '' : undefined;
+      return element('details', [summary, await renderBlocks(block.blocks)], { class: 'part', open });
+    }
+    case 'grid':
+      return element('div', await renderBlocks(block.blocks), { class: block.style });
+  }
+}
+
+function inDiv(content: Markup, kind = 'card'): Markup {
+  return element('div', content, { class: kind });
+}
+
+function findingsCard(paragraphs: readonly (readonly string[])[]): Markup {
+  const parts = paragraphs.map(
+    ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
+  );
+  return inDiv(html`${parts}`, 'card short');
+}
+
+function tableCard({ style, columns, groups }: Table): Markup {
+  const hasRowHeads = columns[0]?.title === '';
+  const titleOf = (column: number): string | undefined =>
+    style.includes('cards') ? columns[column]?.title : undefined;
+  const heads = columns.map(({ title, detail }, column) =>
+    column === 0 && hasRowHeads
+      ? element('td', null)
+      : element('th', content(title, detail === undefined ? [] : [detail]), { scope: 'col' }),
+  );
+  const row = (cells: readonly Cell[]): Markup[] =>
+    cells.map(({ main, details, look }, column) =>
+      column === 0 && hasRowHeads
+        ? element('th', content(main, details), { scope: 'row' })
+        : element('td', content(main, details), { class: look, 'data-label': titleOf(column) }),
+    );
+  const bodies = groups.map(({ title, rows }) => {
+    const attributes = { scope: 'rowgroup', colspan: String(columns.length) };
+    const head = title === undefined ? [] : [[element('th', name(title), attributes)]];
+    const lines = [...head, ...rows.map(row)].map((cells) => html`${element('tr', cells)} `);
+    return element('tbody', lines);
+  });
+  return inDiv(element('table', [element('thead', element('tr', heads)), bodies], { class: style }), 'card scroll');
+}
+
+function content(main: string, details: readonly string[]): Markup[] {
+  return [name(main), ...details.map((detail) => html` <small>${name(detail)}</small>`)];
+}
+
+async function figureCard({ title, caption, series, chart, size, blocks }: Figure): Promise<Markup> {
+  const charts = size
+    ? [inDiv(await renderChart(chart(size)), 'at-desk'), inDiv(await renderChart(chart(NARROW)), 'at-phone')]
+    : [await renderChart(chart(NARROW))];
+  const drawn = series.length > 0 ? [legend(series), ...charts] : charts;
+  const head = element('figcaption', [element('strong', title), caption === '' ? null : element('span', caption)]);
+  if (blocks.length === 0) return element('figure', [head, drawn]);
+  const beside = [element('div', drawn), element('div', await renderBlocks(blocks))];
+  return element('figure', [head, element('div', beside, { class: 'beside' })], { class: 'wide' });
 }

@@ -1,31 +1,42 @@
-import { LEVEL, type Contest } from './contest.js';
+import { cell, heading, note, paragraph, table, type Block, type Cell, type Column } from './blocks.js';
+import type { Contest } from './contest.js';
 import { formatMetric, formatPlainP, formatSigned } from './format.js';
-import { html, name, type Markup } from './html.js';
 import type { Comparison } from './statistics/comparisons.js';
-import { reversed } from './statistics/rows.js';
+import { LEVEL } from './statistics/equivalence.js';
+import { comparisonOf } from './statistics/rows.js';
 
-/** All pairs of a contest: a table, or a sentence if no pair differs reliably. */
-export function pairsPart(contest: Contest): Markup | null {
-  const { pairs, budget, arms } = contest;
-  if (pairs.length === 0) return null;
-  const title = html`<h3>${name(budget.requested === null ? 'Pairs' : `Pairs at ${budget.spec}`)}</h3>`;
+/**
+ * The pairs of a contest: on the page all of them, in a text those with p < 0.05 or equivalence; or a sentence if no
+ * pair differs reliably.
+ */
+export function pairBlocks({ pairs, budget, arms }: Contest): Block[] {
+  if (pairs.length === 0) return [];
+  const title = heading(budget.requested === null ? 'Pairs' : `Pairs at ${budget.spec}`, 3);
   const nothing = nothingDiffers(pairs);
-  if (nothing !== null)
-    return html`${title}
-      <p>${name(nothing)}</p>`;
+  if (nothing !== null) return [title, paragraph(nothing)];
   const paired = arms.filter(({ label }) => pairs.some(({ a, b }) => a === label || b === label));
-  return html`${title}
-    <div class="card">
-      <p class="note">${caption(contest)}</p>
-      ${pairsTable(
-        paired.map(({ label }) => label),
-        pairs,
-      )}
-    </div>`;
+  const labels = paired.map(({ label }) => label);
+  const shown = pairs.filter((pair) => pair.p < LEVEL || isEquivalent(pair));
+  return [
+    title,
+    note(caption(pairs), 'page'),
+    { ...table(matrixColumns(labels, pairs), labels, 'matrix'), only: 'page' },
+    note(`Pairs of arms with p < ${LEVEL} or equivalent, ${shown.length} of ${pairs.length}:`, 'text'),
+    { ...table(LIST_COLUMNS, shown, 'pairs'), only: 'text' },
+  ];
 }
 
+const LIST_COLUMNS: readonly Column<Comparison>[] = [
+  { title: 'arm', cell: ({ a }) => cell(a) },
+  { title: 'minus', cell: ({ b }) => cell(b) },
+  { title: 'difference', cell: ({ mean }) => cell(formatSigned(mean)) },
+  { title: 'p', cell: ({ p }) => cell(formatPlainP(p)) },
+  { title: 'adjusted p', cell: ({ pHolm }) => cell(formatPlainP(pHolm)) },
+  { title: 'equivalent', cell: (pair) => cell(isEquivalent(pair) ? 'yes' : '') },
+];
+
 /** A sentence for pairs of which none is reliably different or equivalent; null if one is. */
-export function nothingDiffers(pairs: readonly Comparison[]): string | null {
+function nothingDiffers(pairs: readonly Comparison[]): string | null {
   if (pairs.some((pair) => pair.pHolm < LEVEL || isEquivalent(pair))) return null;
   const closest = [...pairs].sort((x, y) => x.p - y.p)[0];
   if (!closest) return null;
@@ -41,54 +52,32 @@ export function nothingDiffers(pairs: readonly Comparison[]): string | null {
 }
 
 /** Whether a pair is shown to be equivalent within the margin. */
-export function isEquivalent({ equivalence }: Comparison): boolean {
+function isEquivalent({ equivalence }: Comparison): boolean {
   return equivalence !== null && equivalence.pHolm <= LEVEL;
 }
 
 /** Explains how to read the table. */
-function caption({ pairs }: Contest): string {
+function caption(pairs: readonly Comparison[]): string {
   const equivalent = pairs.some(isEquivalent) ? ' ≈ marks a pair that is equivalent within the margin.' : '';
   return `Row minus column, the p of this difference, and p adjusted by Holm over the pairs of this table. Blue where the row is better and orange where the column is: pale where p is below ${LEVEL}, full where the adjusted p is, too.${equivalent}`;
 }
 
 /**
- * A table of every pair of arms: the mean difference, row minus column, above p and the Holm-adjusted p. The colour
- * shows the direction, like the sign, and the strength of evidence, like the p-values.
+ * Every pair of arms: the mean difference, row minus column, above p and the Holm-adjusted p. The colour shows the
+ * direction, like the sign, and the strength of evidence, like the p-values.
  */
-function pairsTable(labels: readonly string[], pairs: readonly Comparison[]): Markup {
-  return html`<div class="scroll">
-    <table class="matrix">
-      <thead>
-        <tr>
-          <td></td>
-          ${labels.map((label) => html`<th scope="col">${name(label)}</th>`)}
-        </tr>
-      </thead>
-      <tbody>
-        ${labels.map(
-          (row) =>
-            html`<tr>
-              <th scope="row">${name(row)}</th>
-              ${labels.map((column) => pairCell(pairOf(pairs, row, column)))}
-            </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+function matrixColumns(labels: readonly string[], pairs: readonly Comparison[]): Column<string>[] {
+  const columns = labels.map((column) => ({
+    title: column,
+    cell: (row: string) => pairCell(comparisonOf(pairs, row, column)),
+  }));
+  return [{ title: '', cell: (label) => cell(label) }, ...columns];
 }
 
-function pairOf(pairs: readonly Comparison[], row: string, column: string): Comparison | undefined {
-  const found = pairs.find(({ a, b }) => (a === row && b === column) || (a === column && b === row));
-  return found && found.a !== row ? reversed(found) : found;
-}
-
-function pairCell(pair: Comparison | undefined): Markup {
-  if (!pair) return html`<td class="none">–</td>`;
-  const { mean, p, pHolm } = pair;
-  return html`<td class="${outcome(pair)}">
-    ${isEquivalent(pair) ? '≈ ' : ''}${formatSigned(mean)}<small>p ${formatPlainP(p)}</small
-    ><small>adj. ${formatPlainP(pHolm)}</small>
-  </td>`;
+function pairCell(pair: Comparison | undefined): Cell {
+  if (!pair) return { ...cell('–'), look: 'none' };
+  const main = `${isEquivalent(pair) ? '≈ ' : ''}${formatSigned(pair.mean)}`;
+  return { ...cell(main, `p ${formatPlainP(pair.p)}`, `adj. ${formatPlainP(pair.pHolm)}`), look: outcome(pair) };
 }
 
 function outcome({ mean, p, pHolm, lowerIsBetter }: Comparison): string {

@@ -14,7 +14,7 @@ import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
 import { summarise } from './statistics/summary.js';
 import { compareRuns } from './statistics/two-runs.js';
-import { renderTable } from './table.js';
+import { renderTable } from './terminal.js';
 
 const HOSTILE = `</title></svg><script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e|=1+1`;
 const results = syntheticResults({ seeds: 2 });
@@ -202,10 +202,12 @@ describe('renderReport', () => {
     const tuned = results.map((trial) => (trial.arm === 'sora' ? { ...trial, tuning } : trial));
     const page = await reportOf(tuned);
     expect(page).toContain('Learning rates tried');
-    expect(page).toMatch(/<td class="tried">failed<\/td>\s*<td class="chosen">0\.876<\/td>\s*<td>0\.002<\/td>/);
+    expect(page).toMatch(
+      /<td class="tried"><bdi>failed<\/bdi><\/td>\s*<td class="chosen"><bdi>0\.876<\/bdi><\/td>\s*<td><bdi>0\.002</,
+    );
     expect(page).toContain('uci-sentiment, wordnet-supersense');
     const markdown = renderMarkdown(tuned, summarise(tuned, { reference: 'lora' }));
-    expect(markdown).toContain('| sora | uci-sentiment, wordnet-supersense | failed | 0.876 | 0.002 |');
+    expect(markdown).toContain('| sora (uci-sentiment, wordnet-supersense) | failed | 0.876 | 0.002 |');
     const untuned = (tried: typeof tuning.tried): TrialResult[] => {
       const trial = tuned.find(({ arm }) => arm === 'sora') as DoneTrial;
       return [...results, failedTrial({ ...trial, tuning: { tried, chosen: null } }, 'NaN')];
@@ -300,12 +302,12 @@ describe('a study of many arms and budgets', () => {
     const page = await renderReport(study, whole);
     expect(count(page, '<table class="matrix">')).toBe(4); // over the tasks, by budget
     expect(count(page, 'differs significantly after correction.')).toBe(2 * 4); // with six seeds none is on a single task
-    expect(page).toContain('<h2>Over all tasks</h2>'.replace('Over all tasks', '<bdi>Over all tasks</bdi>'));
+    expect(page).toContain('<h2><bdi>Over all tasks</bdi></h2>');
     const pair = whole.comparisons.find(
       ({ task, budget, a, b }) => !task && budget === 'r=8' && a === 'bitfit' && b === 'sora',
     );
     expect(pair?.pHolm).toBeLessThan(0.05);
-    const cells = [...page.matchAll(/<td class="(better|worse)-2">\s*([+−][\d.]+)/g)].map(
+    const cells = [...page.matchAll(/<td class="(better|worse)-2"><bdi>([+−][\d.]+)/g)].map(
       ([, way, text]) => `${String(way)} ${String(text)}`,
     );
     expect(cells).toContain(`worse −${formatMetric(Math.abs(pair?.mean ?? 0))}`);
@@ -386,7 +388,7 @@ describe('renderMarkdown', () => {
     expect(text).toContain('a\\|b \\# \\[x\\]');
     const tables = text.split('\n\n').filter((block) => block.startsWith('|'));
     const widths = tables.map((table) => table.split('\n').map((line) => line.replaceAll('\\|', '').split('|').length));
-    expect(widths.map((ofLines) => [...new Set(ofLines)])).toEqual([[8], [11]]);
+    expect(widths.map((ofLines) => [...new Set(ofLines)])).toEqual([[11], [8]]);
   });
 });
 

@@ -1,53 +1,37 @@
+import type { DoneTrial, TrialResult } from '../results/schema.js';
+import { details, facts, figure, findings, grid, heading, list, note, paragraph, type Block } from './blocks.js';
 import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
-import { figure, grid, WIDTH, wideFigure, type Chart } from './charts/draw.js';
+import { WIDE, WIDTH } from './charts/draw.js';
 import { domainOf, forestChart } from './charts/forest.js';
-import { gateCharts, rankCharts } from './charts/ranks.js';
+import { gateFigures, rankFigures } from './charts/ranks.js';
 import { overallChart, scoreChart, showsSeeds } from './charts/scores.js';
-import { memoryChart, stepTimeChart, trialTimeChart } from './charts/times.js';
-import {
-  columnsFor,
-  seriesByLabel,
-  seriesOfEntries,
-  type BudgetGroup,
-  type Cell,
-  type Column,
-  type Entry,
-  type Panel,
-} from './contents.js';
+import { timeFigures } from './charts/times.js';
+import { panelsOf, seriesByLabel, seriesOfEntries, type BudgetGroup, type Entry, type Panel } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
-import { formatAdjustedP, formatCount, formatInterval, formatMetric, formatSigned, formatSmall } from './format.js';
-import { disclosure, html, name, type Markup } from './html.js';
-import { sizingFigures } from './sizing.js';
-import { stageFigures } from './stages.js';
-import { pairsPart } from './pairs.js';
+import { configurationsOf, protocolOf, sourcesOf, versionsOf } from './facts.js';
+import { formatSmall } from './format.js';
+import { pairBlocks } from './pairs.js';
+import { budgetTitle, overallTables, resultsTable } from './results.js';
+import { sizingFigures, stageFigures } from './stages.js';
+import { stabilityBlocks } from './stability.js';
 import { grouped } from './statistics/comparisons.js';
-import { orientedScore, type OverallRow, type SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
-import { isOnTop, mainVerdicts, type Verdict } from './verdict.js';
+import { tuningBlocks } from './tuning.js';
+import { twoRunsBlocks } from './two-runs.js';
+import { mainVerdicts, type Verdict } from './verdict.js';
 
-/** Up to this many rows are shown as cards on a phone; more are a scrollable table. */
-const MAX_CARDS = 12;
-
-/** The section of one task: its table and its charts. */
-export async function taskSection(panel: Panel, summary: Summary): Promise<Markup> {
-  const scope = scopeOf(summary, panel.model, panel.task);
-  const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
-  const groups = budgeted.length > 0 ? budgeted : panel.budgets;
-  const size = await wideFigure('Quality against size', scoreCaption(panel), (each) =>
-    scoreChart(panel, scope.verdicts, each),
-  );
-  const table = resultsTable(panel, columnsFor(panel, summary.reference), scope.verdicts);
-  const stages = [...(await stageFigures(panel)), ...(await sizingFigures(panel))];
-  const times = await Promise.all(timeFigures(panel));
-  const parts = await Promise.all(groups.map(async (group) => grid(await budgetFigures(panel, group))));
-  return html`<section>
-    <h2>${name(panel.title)}</h2>
-    ${taskVerdict(scope)} ${disclosure('Every arm', html`<div class="card scroll">${table}</div>`, scope.isMain)}
-    ${size}${await forestFigures(scope, summary)}${stages.length > 0 ? grid(stages) : null}
-    ${disclosure('Statistical detail', html`${scope.contests.map(pairsPart)}`, false)}
-    ${disclosure('Time and memory', grid(times), false)}
-    ${groups.map((group, index) => disclosure(`Training at ${budgetTitle(group)}`, parts[index] as Markup, false))}
-  </section>`;
+/** The report below its verdict, the same for the page and in Markdown. */
+export function reportBlocks(results: readonly TrialResult[], summary: Summary): Block[] {
+  const tasks = panelsOf(results, summary).flatMap((panel) => taskBlocks(panel, summary));
+  const stability = stabilityBlocks(results, summary);
+  const done = results.filter((result) => result.status === 'done');
+  return [
+    ...(summary.against ? twoRunsBlocks(summary.against) : []),
+    ...overallBlocks(summary),
+    ...(summary.overall.length > 0 ? [...stability, ...tasks] : [...tasks, ...stability]),
+    ...tuningBlocks(results),
+    ...protocolBlocks(done, summary),
+  ];
 }
 
 /** The part of the summary about one task of a model, or about all its tasks. */
@@ -72,51 +56,95 @@ function scopeOf(summary: Summary, model: string, task: string | null): Scope {
   };
 }
 
-/** The findings, in paragraphs that start with the most important sentence. */
-export function verdictCard(paragraphs: readonly (readonly string[])[]): Markup {
-  return html`<div class="card short">
-    ${paragraphs.map(
-      ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
-    )}
-  </div>`;
+/** The section of one task: its table and its charts. */
+function taskBlocks(panel: Panel, summary: Summary): Block[] {
+  const scope = scopeOf(summary, panel.model, panel.task);
+  const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
+  const groups = budgeted.length > 0 ? budgeted : panel.budgets;
+  const stages = [...stageFigures(panel), ...sizingFigures(panel)];
+  return [
+    heading(panel.title),
+    ...taskVerdict(scope),
+    details('Every arm', [resultsTable(panel, summary.reference, scope.verdicts)], scope.isMain),
+    figure('Quality against size', scoreCaption(panel), (size) => scoreChart(panel, scope.verdicts, size), {
+      size: WIDE,
+    }),
+    ...forestFigures(scope, summary),
+    ...(stages.length > 0 ? [grid(stages)] : []),
+    details('Statistical detail', scope.contests.flatMap(pairBlocks)),
+    details('Time and memory', [grid(timeFigures(panel))]),
+    ...groups.map((group) => details(`Training at ${budgetTitle(group)}`, [grid(budgetFigures(panel, group))])),
+  ];
 }
 
 /** The findings on a task, beyond those over all tasks. */
-function taskVerdict({ verdicts, isMain }: Scope): Markup | null {
-  if (isMain) return null;
+function taskVerdict({ verdicts, isMain }: Scope): Block[] {
+  if (isMain) return [];
   const isOpen = verdicts.every(
     ({ worse, equivalent, aboveBaseline }) => worse.length + equivalent.length + aboveBaseline.length === 0,
   );
   return isOpen
-    ? html`<p>On this task alone no method is told from another, at any budget.</p>`
-    : verdictCard(verdicts.map(({ sentences }) => sentences));
+    ? [paragraph('On this task alone no method is told from another, at any budget.')]
+    : [findings(verdicts.map(({ sentences }) => sentences))];
 }
 
-/** The arms of every budget in one chart each, side by side; for a single budget, one wide chart. */
-async function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Summary): Promise<Markup> {
-  const seriesOf = seriesByLabel(rows);
-  const domain = domainOf(contests);
-  const shown = contests.flatMap((contest, index) => {
-    if (contest.arms.length === 0) return [];
-    const verdict = verdicts[index] as Verdict;
-    const title = contest.budget.requested === null ? 'Scores' : `Scores at ${contest.budget.spec}`;
-    const chart = (width: number): Chart => forestChart(contest, verdict, { seriesOf, domain, width });
-    return [{ title, caption: forestCaption(verdict, margin), chart }];
+/** The sections over all tasks, for each model with several tasks. */
+function overallBlocks(summary: Summary): Block[] {
+  const { rows: all, overall, reference } = summary;
+  const seriesOf = seriesByLabel(all);
+  const ofModels = grouped(overall, ({ model }) => model);
+  return ofModels.flatMap((rows) => {
+    const [{ model, tasks }] = rows;
+    const scope = scopeOf(summary, model, null);
+    const size = figure(
+      'Mean quality against size',
+      'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint, and equivalent arms share a band.',
+      (each) => overallChart(rows, seriesOf, scope.verdicts, each),
+      { size: WIDE },
+    );
+    const tables = overallTables(rows, all, reference, scope.verdicts);
+    const forests = forestFigures(scope, summary);
+    const how = `The mean of ${tasks.length} tasks with equal weights: ${tasks.join(', ')}.`;
+    return [
+      heading(ofModels.length > 1 ? `Over all tasks · ${model}` : 'Over all tasks'),
+      note(
+        `${how} Below it, its interval, and the difference to ${reference} with p adjusted over the pairs of the budget.`,
+        'page',
+      ),
+      note(how, 'text'),
+      ...(scope.contests.length === 1 ? [grid([...tables, ...forests], 'pair'), size] : [...tables, size, ...forests]),
+      details('Statistical detail', scope.contests.flatMap(pairBlocks)),
+    ];
   });
-  const [only] = shown;
-  if (only && shown.length === 1) {
-    return wideFigure(only.title, only.caption, ({ width }) => only.chart(width), { width: FOREST_BESIDE, height: 0 });
-  }
-  const isMany = shown.length > 3;
-  const width = isMany ? SMALL_WIDTH : WIDTH;
-  const figures = await Promise.all(shown.map(({ title, caption, chart }) => figure(title, caption, [], chart(width))));
-  return isMany ? html`<div class="grid small">${figures}</div>` : grid(figures);
 }
 
 /** The width in px of which four charts fit side by side on a desktop screen. */
 const SMALL_WIDTH = 300;
 /** The width of a chart next to the table of the only budget, in px. */
 const FOREST_BESIDE = 820;
+
+/** The arms of every budget in one chart each, side by side; for a single budget, one wide chart. */
+function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Summary): Block[] {
+  const seriesOf = seriesByLabel(rows);
+  const domain = domainOf(contests);
+  const shown = contests.flatMap((contest, index) =>
+    contest.arms.length > 0 ? [{ contest, verdict: verdicts[index] as Verdict }] : [],
+  );
+  const figures = shown.map(({ contest, verdict }) => {
+    const title = contest.budget.requested === null ? 'Scores' : `Scores at ${contest.budget.spec}`;
+    const isWide = shown.length === 1;
+    return figure(
+      title,
+      forestCaption(verdict, margin),
+      ({ width }) => {
+        const own = isWide ? width : shown.length > 3 ? SMALL_WIDTH : WIDTH;
+        return forestChart(contest, verdict, { seriesOf, domain, width: own });
+      },
+      isWide ? { size: { width: FOREST_BESIDE, height: 0 } } : {},
+    );
+  });
+  return shown.length === 1 ? figures : [grid(figures, shown.length > 3 ? 'grid small' : 'grid')];
+}
 
 function forestCaption({ equivalent, worse, best }: Verdict, margin: number | null): string {
   return [
@@ -126,101 +154,35 @@ function forestCaption({ equivalent, worse, best }: Verdict, margin: number | nu
   ].join(' ');
 }
 
-function resultsTable(panel: Panel, columns: readonly Column[], verdicts: readonly Verdict[]): Markup {
-  const isTop = ({ label, budget }: SummaryRow): boolean => isOnTop(verdicts, label, budget.spec);
-  return html`<table class="${panel.entries.length > MAX_CARDS ? 'results' : 'results cards'}">
-    <thead>
-      <tr>
-        ${columns.map(({ title }) => html`<th scope="col">${name(title)}</th>`)}
-      </tr>
-    </thead>
-    ${panel.budgets.map(
-      (group) =>
-        html`<tbody>
-          ${
-            group.requested === null
-              ? null
-              : html`<tr>
-                  <th scope="rowgroup" colspan="${columns.length}">${name(budgetTitle(group))}</th>
-                </tr>`
-          }
-          ${group.entries.map(
-            ({ row }) =>
-              html`<tr class="${isTop(row) ? 'best' : 'row'}">
-                ${columns.map((column) => tableCell(column, column.cell(row)))}
-              </tr>`,
-          )}
-        </tbody>`,
-    )}
-  </table>`;
-}
-
-function tableCell({ key, title }: Column, { main, detail }: Cell): Markup {
-  const kind = key === 'budget' && main !== '–' ? main : key;
-  return html`<td class="${kind}" data-label="${title}">
-    ${name(main)}${detail === undefined ? null : html`<small>${detail}</small>`}
-  </td>`;
-}
-
-function timeFigures(panel: Panel): Promise<Markup>[] {
-  const range = panel.budgets.length > 2 ? '; the line spans the budgets' : '';
-  const [trial, step, memory] = [
-    `Training, evaluation and compilation, mean over seeds${range}.`,
-    `Median of a trial, mean over seeds${range}.`,
-    `Of the process that ran the trial, what earlier ones left there included${range}.`,
-  ];
-  return [
-    figure('Time of a trial', trial, [], trialTimeChart(panel)),
-    figure('Time of a step', step, [], stepTimeChart(panel)),
-    figure('Peak memory', memory, [], memoryChart(panel)),
-  ];
-}
-
-async function budgetFigures(panel: Panel, group: BudgetGroup): Promise<Markup[]> {
+function budgetFigures(panel: Panel, group: BudgetGroup): Block[] {
   const unbudgeted = panel.entries.filter(({ row }) => row.budget.requested === null);
   const entries = group.requested === null ? group.entries : [...unbudgeted, ...group.entries];
   const adapted = group.entries.filter(({ row }) => !row.baseline);
   const title = `${panel.title}, ${group.spec}`;
-  return Promise.all([
-    ...curveFigures(title, entries),
-    ...sizeFigures(title, adapted, group),
-    ...rankCharts(title, adapted).map(({ about, caption, chart }) =>
-      figure(about, `At the selected checkpoint, mean over seeds: ${caption}.`, [], chart),
-    ),
-  ]);
+  return [...curveFigures(title, entries), ...sizeFigures(title, adapted, group), ...rankFigures(title, adapted)];
 }
 
-function curveFigures(title: string, entries: readonly Entry[]): Promise<Markup>[] {
+function curveFigures(title: string, entries: readonly Entry[]): Block[] {
   const series = seriesOfEntries(entries);
   const range = hasBands(series) ? '; the band is their range' : '';
-  const loss = figure('Training loss', `Mean over seeds${range}.`, series, lossChart(title, entries));
+  const loss = figure('Training loss', `Mean over seeds${range}.`, () => lossChart(title, entries), { series });
   if (!hasEvaluations(entries)) return [loss];
   const caption = `What checkpoints are selected by, mean over seeds${range}.`;
-  return [loss, figure('On the selection split', caption, series, metricChart(title, entries))];
+  return [loss, figure('On the selection split', caption, () => metricChart(title, entries), { series })];
 }
 
 /** Stored parameters over time, and live ranks where they change. */
-function sizeFigures(title: string, adapted: readonly Entry[], group: BudgetGroup): Promise<Markup>[] {
+function sizeFigures(title: string, adapted: readonly Entry[], group: BudgetGroup): Block[] {
   if (adapted.length === 0) return [];
   const changing = adapted.filter(({ trials }) => trials.some(({ history }) => isUneven(history)));
   const shown = changing.length > 0 ? changing : adapted;
   const rest = changing.length > 0 && changing.length < adapted.length ? ' The others store the same throughout.' : '';
   const caption = `What the adapter would store at each step.${rest}`;
+  const series = seriesOfEntries(shown);
   return [
-    figure('Parameters over time', caption, seriesOfEntries(shown), parameterChart(title, shown, group)),
-    ...gateCharts(title, adapted).map(({ about, most, chart }) =>
-      figure(
-        `Live ranks over time: ${about}`,
-        `One line per module, mean over seeds: the fainter, the fewer. The strongest has rank ${formatRank(most)}.`,
-        [],
-        chart,
-      ),
-    ),
+    figure('Parameters over time', caption, () => parameterChart(title, shown, group), { series }),
+    ...gateFigures(title, adapted),
   ];
-}
-
-function formatRank(rank: number): string {
-  return String(Number(rank.toFixed(1)));
 }
 
 function isUneven(history: readonly { readonly stored: number }[]): boolean {
@@ -248,91 +210,25 @@ function hasEvaluations(entries: readonly Entry[]): boolean {
   );
 }
 
-function budgetTitle({ spec, requested, matchedOn }: BudgetGroup): string {
-  const size = requested === null ? '' : `${formatCount(requested)} ${matchedOn} parameters`;
-  return spec === String(requested) ? size : `${spec}: ${size}`;
-}
-
-/** The sections over all tasks, for each model with several tasks. */
-export async function overallSections(summary: Summary): Promise<Markup[]> {
-  const { rows: all, overall, reference } = summary;
-  const seriesOf = seriesByLabel(all);
-  const ofModels = grouped(overall, ({ model }) => model);
-  return Promise.all(
-    ofModels.map(async (rows) => {
-      const [{ model, tasks }] = rows;
-      const scope = scopeOf(summary, model, null);
-      const title = ofModels.length > 1 ? `Over all tasks · ${model}` : 'Over all tasks';
-      const size = await wideFigure('Mean quality against size', CHART_CAPTION, (each) =>
-        overallChart(rows, seriesOf, scope.verdicts, each),
-      );
-      const table = html`<div class="card scroll">${overallTable(rows, scope.verdicts)}</div>`;
-      const forests = await forestFigures(scope, summary);
-      return html`<section>
-        <h2>${name(title)}</h2>
-        <p class="note">
-          The mean of ${tasks.length} tasks with equal weights: ${name(tasks.join(', '))}. Below it, its interval, and
-          the difference to ${name(reference)} with p adjusted over the pairs of the budget.
-        </p>
-        ${
-          scope.contests.length === 1
-            ? html`<div class="pair">${table}${forests}</div>
-                ${size}`
-            : html`${table}${size}${forests}`
-        }
-        ${disclosure('Statistical detail', html`${scope.contests.map(pairsPart)}`, false)}
-      </section>`;
-    }),
-  );
-}
-
-const CHART_CAPTION =
-  'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint, and equivalent arms share a band.';
-
-/** A table with arms down and budgets across. */
-function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[]): Markup {
-  const [free, budgeted] = [true, false].map((isFree) =>
-    rows.filter(({ budget }) => (budget.requested === null) === isFree),
-  );
-  const budgets = grouped([...(budgeted ?? []), ...(free ?? [])], ({ budget }) => budget.spec).map(
-    ([{ budget }]) => budget,
-  );
-  const labels = [...new Set([...rows].sort((a, b) => orientedScore(b) - orientedScore(a)).map(({ label }) => label))];
-  const rowOf = (label: string, spec: string): OverallRow | undefined =>
-    rows.find((row) => row.label === label && row.budget.spec === spec);
-  return html`<table class="overall">
-    <thead>
-      <tr>
-        <td></td>
-        ${budgets.map(
-          ({ spec, requested, matchedOn }) =>
-            html`<th scope="col">
-              ${name(spec === 'none' ? 'no budget' : spec)}${
-                requested === null ? null : html`<small>${formatCount(requested)} ${matchedOn}</small>`
-              }
-            </th>`,
-        )}
-      </tr>
-    </thead>
-    <tbody>
-      ${labels.map(
-        (label) =>
-          html`<tr>
-            <th scope="row">${name(label)}</th>
-            ${budgets.map(({ spec }) => overallCell(rowOf(label, spec), isOnTop(verdicts, label, spec)))}
-          </tr>`,
-      )}
-    </tbody>
-  </table>`;
-}
-
-function overallCell(row: OverallRow | undefined, isTop: boolean): Markup {
-  if (!row) return html`<td></td>`;
-  const { score, difference } = row;
-  return html`<td class="${isTop ? 'first' : 'other'}">
-    <span>${formatMetric(score.mean)}</span
-    >${score.interval ? html` <small>${formatInterval(score.interval)}</small>` : null}${
-      difference ? html`<small>${formatSigned(difference.mean)}, ${formatAdjustedP(difference.pHolm)}</small>` : null
-    }
-  </td>`;
+/** The notes, settings and data behind the numbers. */
+function protocolBlocks(done: readonly DoneTrial[], { notes, failed }: Summary): Block[] {
+  const failures = failed.map(({ arm, task, budget, seed, message }) => ({
+    term: `${arm} on ${task}, ${budget}, seed ${seed}`,
+    value: message,
+  }));
+  return [
+    heading('Limitations'),
+    list([
+      ...notes,
+      'Checkpoints were selected on separate rows; scores are from the reported rows. They say how these methods do on these data, not on others.',
+      'Times were measured on one machine, with several trials running at once: compare them within this report only.',
+    ]),
+    ...(failures.length > 0 ? [heading('Failed trials'), facts(failures)] : []),
+    heading('Protocol'),
+    facts(protocolOf(done)),
+    details('Configuration of every method', [facts(configurationsOf(done))]),
+    details('Versions', [facts(versionsOf(done))]),
+    heading('Data'),
+    facts(sourcesOf(done)),
+  ];
 }

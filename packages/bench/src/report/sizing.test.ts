@@ -8,7 +8,7 @@ import { readSizing, writeSizing } from '../results/sizing-file.js';
 import type { TrialSizing } from '../results/schema.js';
 import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
-import { sizingText } from './sizing.js';
+import { sizingText } from './stages.js';
 import { summarise } from './statistics/summary.js';
 
 type Stage = TrialSizing['stages'][number];
@@ -56,7 +56,7 @@ it('a report shows the stages and the reason', async () => {
   const summary = summarise([trial], { reference: 'sora' });
   const page = await renderReport([trial], summary);
   expect(page).toContain('against stored parameters, and the chosen size');
-  expect(page).toContain('Seed 1: <bdi>With 1,600 parameters &lt;b&gt;it&lt;/b&gt; is enough.</bdi>');
+  expect(page).toContain('<bdi>Seed 1: With 1,600 parameters &lt;b&gt;it&lt;/b&gt; is enough.</bdi>');
   expect(renderMarkdown([trial], summary)).toMatch(/Seed 1: With 1,600 .*\n\n\| stage \| stored /);
 });
 

@@ -3,7 +3,8 @@ import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-r
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { renderSummaryCsv } from './files.js';
 import { renderMarkdown } from './markdown.js';
-import { stabilitySection } from './stability.js';
+import { renderBlocks } from './page.js';
+import { stabilityBlocks } from './stability.js';
 import { summarise } from './statistics/summary.js';
 
 const TITLE = 'What decides which ranks are kept?';
@@ -20,8 +21,8 @@ const results = syntheticResults({ methods: ['lora', 'sora', 'adalora'], seeds: 
 const summaryOf = (trials: readonly TrialResult[]) => summarise(trials, { reference: 'lora' });
 
 /** The section of the page; empty if there is none. */
-function sectionOf(trials: readonly TrialResult[]): string {
-  return stabilitySection(trials, summaryOf(trials))?.text ?? '';
+async function sectionOf(trials: readonly TrialResult[]): Promise<string> {
+  return (await renderBlocks(stabilityBlocks(trials, summaryOf(trials)))).text;
 }
 
 /** The cells of the section's table in Markdown: one array per arm and budget. */
@@ -35,26 +36,26 @@ function rowsOf(trials: readonly TrialResult[]): string[][] {
     .map((cells) => cells.map((cell) => cell.trim()));
 }
 
-it('the report says for each adaptive arm what decides its ranks', () => {
+it('the report says for each adaptive arm what decides its ranks', async () => {
   const [adalora = [], sora = [], ...others] = rowsOf(results);
   expect(others).toEqual([]);
   expect(adalora.slice(0, 3)).toEqual(['adalora', 'r=4', '1.000 (Jaccard\u00a01.000;\u00a012\u00a0pairs)']);
   expect(adalora.at(-1)).toBe('Seeds agree more than tasks do: the choice follows the task.');
   expect(sora[3]).toBe('1.000 (Jaccard\u00a01.000;\u00a04\u00a0pairs)');
   expect(sora.at(-1)).toBe('Tasks of one seed agree more than seeds of one task: the initial draw decides.');
-  const section = sectionOf(results);
-  expect(section).toContain(`<h2>${TITLE}</h2>`);
+  const section = await sectionOf(results);
+  expect(section).toContain(`<h2><bdi>${TITLE}</bdi></h2>`);
   expect(section).toContain('the choice follows the task.');
   expect(section).toContain('the initial draw decides.');
   expect(section.split('<tr>')).toHaveLength(1 + 1 + 2);
   expect(section.split('<svg')).toHaveLength(1 + 2);
 });
 
-it('the report has no such section if every arm keeps one rank everywhere', () => {
+it('the report has no such section if every arm keeps one rank everywhere', async () => {
   const uniform = syntheticResults({ methods: ['head', 'lora'] });
   expect(summaryOf(uniform).stability).toEqual([]);
   expect(renderMarkdown(uniform, summaryOf(uniform))).not.toContain(TITLE);
-  expect(sectionOf(uniform)).toBe('');
+  expect(await sectionOf(uniform)).toBe('');
 });
 
 it('the report says why a verdict is impossible', () => {
@@ -76,11 +77,11 @@ it('the report counts pairs without a correlation, and leaves out failed trials'
   expect(row[3]).toMatch(/;\s3\spairs, 1 without a\scorrelation\)$/);
 });
 
-it('the section names models if there are several, and escapes names', () => {
+it('the section names models if there are several, and escapes names', async () => {
   const other = withNames(results, { model: '<b>other</b>' }).map((trial) => ({ ...trial, id: `o${trial.id}` }));
   const both = [...results, ...other];
   expect(rowsOf(both)).toHaveLength(4);
-  expect(sectionOf(both)).toContain('<small><bdi>&lt;b&gt;other&lt;/b&gt;</bdi></small>');
+  expect(await sectionOf(both)).toContain('<small><bdi>&lt;b&gt;other&lt;/b&gt;</bdi></small>');
 });
 
 it('summary.csv has the agreement in the lines over the tasks, or in those of the only task', () => {

@@ -1,9 +1,18 @@
 import { mean } from 'simple-statistics';
-import type { DoneTrial, SparsityStage } from '../results/schema.js';
-import { colorScale, dashScale, HEIGHT, legend, renderChart, WIDTH, type Chart } from './charts/draw.js';
-import { bySeries, type Cell, type Panel, type Series } from './contents.js';
-import { formatCount, formatInterval, formatMetric, formatShare, formatSmall } from './format.js';
-import { html, name, type Markup } from './html.js';
+import type { DoneTrial, SparsityStage, TrialSizing } from '../results/schema.js';
+import { cell, figure, paragraph, table, type Block, type Cell, type Column, type Table } from './blocks.js';
+import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './charts/draw.js';
+import { bySeries, type Panel, type Series } from './contents.js';
+import {
+  formatCount,
+  formatInterval,
+  formatMetric,
+  formatShare,
+  formatSigned,
+  formatSmall,
+  printable,
+  textTable,
+} from './format.js';
 import { drawnAs } from './palette.js';
 import { estimate, type Estimate } from './statistics/estimates.js';
 
@@ -18,7 +27,7 @@ export interface StageSummary {
   /** The share of gates that is zero or removed, averaged over seeds. */
   readonly sparsity: number;
   /** Stored parameters, averaged over seeds. */
-  readonly storedParameters: number;
+  readonly stored: number;
   /** The primary metric on a sample of the training rows, averaged over seeds. */
   readonly trainMetric: number;
   /** The primary metric on the reported rows, averaged over seeds. */
@@ -50,7 +59,7 @@ function summaryOf(records: readonly SparsityStage[]): StageSummary {
     level,
     seeds: records.length,
     sparsity: meanOf(({ sparsity }) => sparsity),
-    storedParameters: meanOf(({ storedParameters }) => storedParameters),
+    stored: meanOf(({ storedParameters }) => storedParameters),
     trainMetric: meanOf(({ trainMetric }) => trainMetric),
     devMetric: meanOf(({ devMetric }) => devMetric),
     memorization: estimateOf(records, 'memorization'),
@@ -63,215 +72,209 @@ function estimateOf(records: readonly SparsityStage[], quantity: 'memorization' 
   return values.length === 0 ? null : estimate(values);
 }
 
-/** The stages of an arm as a table, the same in the page and in Markdown. */
-export interface StageTable {
-  /** The headings. */
-  readonly titles: readonly string[];
-  /** The cells, row by row. */
-  readonly rows: readonly (readonly Cell[])[];
-}
-
-/** The table of stages, with one row per stage; `metric` is the primary one. */
-export function stageTable(stages: readonly StageSummary[], metric: string): StageTable {
-  return {
-    titles: [
-      'stage',
-      'level',
-      'sparsity',
-      'stored',
-      'memorization, %',
-      'generalization, %',
-      `${metric}, training rows`,
-      `${metric}, reported rows`,
-    ],
-    rows: stages.map((stage) => [
-      { main: String(stage.stage) },
-      { main: formatSmall(stage.level) },
-      { main: formatShare(stage.sparsity) },
-      { main: formatCount(stage.storedParameters) },
-      percentCell(stage.memorization),
-      percentCell(stage.generalization),
-      { main: formatMetric(stage.trainMetric) },
-      { main: formatMetric(stage.devMetric) },
-    ]),
-  };
+/** A table of stages, with one row per stage; `metric` is the primary one. */
+function stageTable(stages: readonly StageSummary[], metric: string): Table {
+  const columns: readonly Column<StageSummary>[] = [
+    { title: 'stage', cell: ({ stage }) => cell(String(stage)) },
+    { title: 'level', cell: ({ level }) => cell(formatSmall(level)) },
+    { title: 'sparsity', cell: ({ sparsity }) => cell(formatShare(sparsity)) },
+    { title: 'stored', cell: ({ stored }) => cell(formatCount(stored)) },
+    { title: 'memorization, %', cell: ({ memorization }) => percentCell(memorization) },
+    { title: 'generalization, %', cell: ({ generalization }) => percentCell(generalization) },
+    { title: `${metric}, training rows`, cell: ({ trainMetric }) => cell(formatMetric(trainMetric)) },
+    { title: `${metric}, reported rows`, cell: ({ devMetric }) => cell(formatMetric(devMetric)) },
+  ];
+  return table(columns, stages, 'stages');
 }
 
 /** What remains after the last stage, in a sentence. */
-export function lastStageSentence(stages: readonly StageSummary[]): string {
+function lastStageSentence(stages: readonly StageSummary[]): string {
   const [first, last] = [stages[0], stages.at(-1)];
   if (!first || !last) return '';
   const kept = [
     ...(last.memorization ? [`${formatPercent(last.memorization.mean)} % of the memorization`] : []),
     ...(last.generalization ? [`${formatPercent(last.generalization.mean)} % of the generalization`] : []),
   ];
-  const left = `The last stage leaves ${formatCount(last.storedParameters)} of ${formatCount(first.storedParameters)} stored parameters`;
+  const left = `The last stage leaves ${formatCount(last.stored)} of ${formatCount(first.stored)} stored parameters`;
   return kept.length === 0 ? `${left}.` : `${left}, ${kept.join(' and ')}.`;
 }
 
 function percentCell(value: Estimate | null): Cell {
-  if (!value) return { main: '–' };
+  if (!value) return cell('–');
   const { mean, interval } = value;
-  const main = formatPercent(mean);
-  return interval && interval.low < interval.high
-    ? { main, detail: formatInterval(interval, formatPercent) }
-    : { main };
+  const isSpread = interval !== null && interval.low < interval.high;
+  return cell(formatPercent(mean), ...(isSpread ? [formatInterval(interval, formatPercent)] : []));
 }
 
 function formatPercent(value: number): string {
   return value.toFixed(1);
 }
 
-/** The curve of memorization, with its look in every chart. */
-export const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
-/** The curve of generalization, with its look in every chart. */
-export const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
-
-/** The curves of the chart. */
-const STAGE_SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];
-
-/** A point of a curve. */
-interface Point {
-  readonly series: string;
-  readonly stored: number;
-  readonly mean: number;
-  readonly low: number;
-  readonly high: number;
-}
-
-/**
- * Memorization and generalization, in percent of the first stage, against stored parameters, which decrease from left
- * to right.
- */
-function stageChart(title: string, stages: readonly StageSummary[]): Chart {
-  const points = stages.flatMap((stage) => [
-    ...pointOf(MEMORIZATION, stage, stage.memorization),
-    ...pointOf(GENERALIZATION, stage, stage.generalization),
-  ]);
-  const most = Math.max(1, ...stages.map(({ storedParameters }) => storedParameters));
-  return {
-    description: `Memorization and generalization in percent of the first stage against stored parameters: ${title}`,
-    spec: {
-      width: WIDTH,
-      height: HEIGHT,
-      autosize: { type: 'fit', contains: 'padding' },
-      data: { values: points },
-      encoding: {
-        x: {
-          field: 'stored',
-          type: 'quantitative',
-          title: 'stored parameters',
-          scale: { domain: [0, 1.03 * most], reverse: true, nice: false },
-          axis: { format: '.3~s' },
-        },
-        y: { type: 'quantitative', title: '% of the first stage', scale: { domain: rangeOf(points), nice: false } },
-      },
-      layer: [wholeLayer(), bandLayer(), lineLayer(), ...STAGE_SERIES.map(pointLayer)],
-    } as Chart['spec'],
-  };
-}
-
-function pointOf(
-  { label }: Series,
-  { storedParameters: stored }: StageSummary,
-  value: StageSummary['memorization'],
-): Point[] {
-  if (!value) return [];
-  const { mean, interval } = value;
-  return [{ series: label, stored, mean, low: interval?.low ?? mean, high: interval?.high ?? mean }];
-}
-
-/** A range that holds all curves, and is wide enough that noise does not look like a drop. */
-function rangeOf(points: readonly Point[]): [number, number] {
-  const low = Math.min(90, ...points.map((point) => point.low));
-  const high = Math.max(102, ...points.map((point) => point.high));
-  const room = 0.04 * (high - low);
-  return [low - room, high + room];
-}
-
-/** A line at 100 %, the first stage. */
-function wholeLayer(): object {
-  return {
-    data: { values: [{ mean: 100 }] },
-    mark: { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
-    encoding: { y: { field: 'mean', type: 'quantitative' }, x: { value: 0 }, x2: { value: 'width' } },
-  };
-}
-
-function bandLayer(): object {
-  return {
-    mark: { type: 'area', opacity: 0.16 },
-    encoding: { y: { field: 'low', type: 'quantitative' }, y2: { field: 'high' }, color: colorOf() },
-  };
-}
-
-function lineLayer(): object {
-  return {
-    mark: { type: 'line', strokeWidth: 2, strokeJoin: 'round' },
-    encoding: {
-      y: { field: 'mean', type: 'quantitative' },
-      color: colorOf(),
-      strokeDash: { field: 'series', type: 'nominal', scale: dashScale(STAGE_SERIES), legend: null },
-    },
-  };
-}
-
-function pointLayer(series: Series): object {
-  const { color, outline } = drawnAs(series.look);
-  return {
-    transform: [{ filter: { field: 'series', equal: series.label } }],
-    mark: { type: 'point', filled: true, opacity: 1, size: 46, color, shape: outline },
-    encoding: { y: { field: 'mean', type: 'quantitative' } },
-  };
-}
-
-function colorOf(): object {
-  return { field: 'series', type: 'nominal', scale: colorScale(STAGE_SERIES), legend: null };
-}
-
 /** Figures of every arm in stages: memorization and generalization as its ranks are pruned. */
-export async function stageFigures(panel: Panel): Promise<Markup[]> {
-  const staged = bySeries(panel.entries).flatMap(({ row, trials }) => {
+export function stageFigures({ title, metric, entries }: Panel): Block[] {
+  return bySeries(entries).flatMap(({ row, trials }) => {
     const stages = stageSummaries(trials);
-    return stages.length === 0 ? [] : [{ label: row.label, stages }];
+    if (stages.length === 0) return [];
+    const chart = (): Chart => stageChart(`${row.label} on ${title}`, stages);
+    return figure(`Memorization and generalization: ${row.label}`, captionOf(stages), chart, {
+      series: STAGE_SERIES,
+      blocks: [{ ...paragraph(lastStageSentence(stages)), only: 'text' }, stageTable(stages, metric)],
+    });
   });
-  return Promise.all(staged.map(({ label, stages }) => stageFigure(panel, label, stages)));
-}
-
-async function stageFigure(panel: Panel, label: string, stages: readonly StageSummary[]): Promise<Markup> {
-  const { titles, rows } = stageTable(stages, panel.metric);
-  return html`<figure class="wide">
-    <figcaption>
-      <strong>Memorization and generalization: ${name(label)}</strong><span>${captionOf(stages)}</span>
-    </figcaption>
-    <div class="beside">
-      <div>${legend(STAGE_SERIES)}${await renderChart(stageChart(`${label} on ${panel.title}`, stages))}</div>
-      <div class="scroll">
-        <table class="stages">
-          <thead>
-            <tr>
-              ${titles.map((title) => html`<th scope="col">${name(title)}</th>`)}
-            </tr>
-          </thead>
-          <tbody>
-            ${rows.map(
-              (cells) =>
-                html`<tr>
-                  ${cells.map(
-                    ({ main, detail }) =>
-                      html`<td>${name(main)}${detail === undefined ? null : html`<small>${detail}</small>`}</td>`,
-                  )}
-                </tr>`,
-            )}
-          </tbody>
-        </table>
-      </div>
-    </div>
-  </figure>`;
 }
 
 function captionOf(stages: readonly StageSummary[]): string {
   const seeds = Math.max(...stages.map((stage) => stage.seeds));
   const spread = seeds > 1 ? `, mean over ${seeds} seeds with its 95 % interval` : ', one seed';
   return `What it still knows of training rows and of the reported ones, in percent of the first stage${spread}. ${lastStageSentence(stages)}`;
+}
+
+type SizedStage = TrialSizing['stages'][number];
+
+/** The stages of a trial that chose its size, from large to small, with the chosen one marked. */
+function sizingTable({ stages, chosen }: TrialSizing): Table {
+  const unlessDense = ({ kind }: SizedStage, text: string): Cell => cell(kind === 'dense' ? '–' : text);
+  const percent = (value: number | null): Cell => cell(value === null ? '–' : formatPercent(value));
+  const columns: readonly Column<SizedStage>[] = [
+    { title: 'stage', cell: ({ kind }) => cell(kind) },
+    { title: 'stored', cell: ({ storedParameters }) => cell(formatCount(storedParameters)) },
+    { title: 'ranks', cell: ({ ranks }) => cell(formatCount(Object.values(ranks).reduce((a, b) => a + b, 0))) },
+    { title: 'score', cell: ({ score }) => cell(formatMetric(score)) },
+    { title: 'worse by', cell: (stage) => unlessDense(stage, formatSigned(stage.worse)) },
+    { title: 'may be', cell: (stage) => unlessDense(stage, formatMetric(stage.allowed)) },
+    { title: 'memorization, %', cell: ({ memorization }) => percent(memorization) },
+    { title: 'generalization, %', cell: ({ generalization }) => percent(generalization) },
+    { title: '', cell: ({ stage }) => cell(stage === chosen ? 'chosen' : '') },
+  ];
+  const ordered = [...stages].sort((a, b) => b.storedParameters - a.storedParameters || a.stage - b.stage);
+  return table(columns, ordered, 'stages');
+}
+
+/** The same for a terminal, with the reason of the choice. */
+export function sizingText(sizing: TrialSizing): string {
+  const { columns, groups } = sizingTable(sizing);
+  const titles = columns.map(({ title }) => title);
+  const rows = groups.flatMap((group) => group.rows.map((cells) => cells.map(({ main }) => main)));
+  const numbers = [...titles.keys()].slice(1, -1);
+  return `${textTable(titles, rows, numbers)}${printable(sizing.reason)}\n`;
+}
+
+/** Figures of every arm that chose its size: memorization and generalization as it shrank, and its choice. */
+export function sizingFigures({ title, entries }: Panel): Block[] {
+  return bySeries(entries).flatMap(({ row: { label }, trials }) => {
+    const sized = trials.flatMap(({ seed, sizing }) => (sizing ? [{ seed, sizing }] : []));
+    if (sized.length === 0) return [];
+    const blocks = sized.flatMap(({ seed, sizing }): Block[] => [
+      paragraph(`Seed ${seed}: ${sizing.reason}`),
+      { ...sizingTable(sizing), only: 'text' },
+    ]);
+    const caption =
+      'What it still knows of training rows and of the selection rows as it shrinks, in percent of the dense adapter, a line for each seed. The chosen stage is ringed.';
+    const chart = (): Chart => sizingChart(`${label} on ${title}`, sized);
+    return figure(`The size that ${label} chose`, caption, chart, { series: STAGE_SERIES, blocks });
+  });
+}
+
+const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
+const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
+
+/** The curves of both charts. */
+const STAGE_SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];
+
+/** What an adapter of one size still knows. */
+interface Kept<Value> {
+  readonly stored: number;
+  readonly memorization: Value | null;
+  readonly generalization: Value | null;
+}
+
+/**
+ * Memorization and generalization, in percent of the first stage, against stored parameters, which decrease from left
+ * to right.
+ */
+function stageChart(title: string, stages: readonly Kept<Estimate>[]): Chart {
+  const points = pointsOf(stages).map(({ series, stored, value: { mean, interval } }) => ({
+    ...{ series, stored, mean, low: interval?.low ?? mean, high: interval?.high ?? mean },
+  }));
+  const x = { domain: [0, 1.03 * Math.max(1, ...stages.map(({ stored }) => stored))] };
+  // A range that holds all curves, and is wide enough that noise does not look like a drop.
+  const low = Math.min(90, ...points.map((point) => point.low));
+  const high = Math.max(102, ...points.map((point) => point.high));
+  const room = 0.04 * (high - low);
+  const y = { domain: [low - room, high + room], nice: false };
+  const color = colorBy(STAGE_SERIES);
+  return chartOf(`: ${title}`, { of: 'the first stage', x, y: { scale: y } }, points, [
+    layerFrom(
+      [{ mean: 100 }],
+      { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
+      { y: quantity('mean'), x: { value: 0 }, x2: { value: 'width' } },
+    ),
+    { mark: { type: 'area', opacity: 0.16 }, encoding: { y: quantity('low'), y2: { field: 'high' }, color } },
+    {
+      mark: { type: 'line', strokeWidth: 2, strokeJoin: 'round' },
+      encoding: { y: quantity('mean'), color, strokeDash: dashBy(STAGE_SERIES) },
+    },
+    ...STAGE_SERIES.map((series) => ({ ...pointLayer(series, 46), encoding: { y: quantity('mean') } })),
+  ]);
+}
+
+/** The same in percent of the dense adapter, with a line for each trial that chose its size, and a ring at its choice. */
+function sizingChart(title: string, trials: readonly { readonly seed: number; readonly sizing: TrialSizing }[]): Chart {
+  const points = trials.flatMap(({ seed, sizing: { stages, chosen } }) =>
+    stages.flatMap((stage) =>
+      pointsOf([{ ...stage, stored: stage.storedParameters }])
+        .filter(({ stored, value }) => stored > 0 && Number.isFinite(value))
+        .map((point) => ({ ...point, seed: `${point.series} ${seed}`, chosen: stage.stage === chosen })),
+    ),
+  );
+  const sizes = points.map(({ stored }) => stored);
+  const x = { type: 'log', domain: [0.9 * Math.min(...sizes), 1.1 * Math.max(...sizes)] };
+  const layers = STAGE_SERIES.flatMap((series) => {
+    const own = { filter: { field: 'series', equal: series.label } };
+    const { color } = drawnAs(series.look);
+    const ring = { type: 'point', filled: false, opacity: 1, size: 190, strokeWidth: 2, color, shape: 'circle' };
+    return [
+      { transform: [own], mark: { type: 'line', color, strokeWidth: 1.6 }, encoding: { detail: { field: 'seed' } } },
+      pointLayer(series, 40),
+      { transform: [own, { filter: { field: 'chosen', equal: true } }], mark: ring },
+    ];
+  });
+  const y = { field: 'value', scale: { zero: false } };
+  return chartOf(`, and the chosen size: ${title}`, { of: 'the dense adapter', x, y }, points, layers);
+}
+
+/** A point of each curve for every size with a value. */
+function pointsOf<Value>(sizes: readonly Kept<Value>[]): { series: string; stored: number; value: Value }[] {
+  return sizes.flatMap(({ stored, memorization, generalization }) => [
+    ...(memorization === null ? [] : [{ series: MEMORIZATION.label, stored, value: memorization }]),
+    ...(generalization === null ? [] : [{ series: GENERALIZATION.label, stored, value: generalization }]),
+  ]);
+}
+
+function pointLayer({ label, look }: Series, size: number): object {
+  const { color, outline } = drawnAs(look);
+  return {
+    transform: [{ filter: { field: 'series', equal: label } }],
+    mark: { type: 'point', filled: true, opacity: 1, size, color, shape: outline },
+  };
+}
+
+function chartOf(
+  end: string,
+  { of, x, y }: { readonly of: string; readonly x: object; readonly y: object },
+  values: readonly object[],
+  layers: readonly object[],
+): Chart {
+  const encoding = {
+    x: quantity('stored', {
+      title: 'stored parameters',
+      scale: { ...x, reverse: true, nice: false },
+      axis: { format: '.3~s', tickCount: 6 },
+    }),
+    y: { type: 'quantitative', title: `% of ${of}`, ...y },
+  };
+  return {
+    description: `Memorization and generalization in percent of ${of} against stored parameters${end}`,
+    spec: layered({ width: WIDTH, height: HEIGHT }, encoding, layers, { values }),
+  };
 }

@@ -32,11 +32,13 @@ figcaption:not(:first-child){margin-top:20px}
 .grid .wide{grid-column:1/-1}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
 .at-phone{display:none}
-section>figure{margin-top:16px}
+main>figure{margin-top:16px}
 .pair{display:grid;grid-template-columns:auto minmax(0,1fr);gap:16px;align-items:start}
 .part{margin-top:16px}
 .part summary h3{display:inline;margin:0;color:var(--ink)}
 .part>.card{margin-top:12px}
+figure .card{border:0;border-radius:0;padding:0}
+main>:is(.pair,.card)+.card{margin-top:16px}
 .matrix{width:auto}
 .matrix th,.matrix td,.overall th,.overall td{padding:5px 10px;white-space:nowrap;text-align:right}
 .matrix tbody th,.overall tbody th{text-align:left;font-weight:500;position:sticky;left:0;background:var(--paper)}
@@ -60,9 +62,9 @@ th small{display:block}
 @media (min-width:1300px){td:is(.score,.difference,.trained,.time) small{white-space:nowrap}}
 .overall{width:100%}
 .overall td small{white-space:nowrap}
-.overall td span+small{display:inline}
+.overall td small:first-of-type{display:inline}
 tbody th[scope=rowgroup]{font-weight:600;padding-top:14px;overflow-wrap:anywhere}
-.best td:first-child,.best td.score{font-weight:650}
+td.best{font-weight:650}
 .met{color:var(--good)}
 .results .met small{display:none}
 .missed{color:var(--bad);font-weight:600}

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
 import type { DoneTrial } from '../results/schema.js';
-import { noiseNote, tunedRows, tuningSection } from './tuning.js';
+import { renderBlocks } from './page.js';
+import { noiseNote, tunedRows, tuningBlocks } from './tuning.js';
 
 const tried = [
   { learningRate: 0.001, score: 0.81, standardError: 0.02 },
@@ -15,11 +16,11 @@ const tuned = (tuning: DoneTrial['tuning'], method = 'lora'): DoneTrial => ({
   ...syntheticTrial({ task: 'uci-sentiment', method, rank: 4, seed: 1 }),
   tuning,
 });
-const section = (...trials: DoneTrial[]): string => tuningSection(trials)?.text ?? '';
+const section = async (...trials: DoneTrial[]): Promise<string> => (await renderBlocks(tuningBlocks(trials))).text;
 
 describe('the chart of an arm', () => {
-  it('marks the chosen rate, rates tied with the best one, and failed rates', () => {
-    const chart = section(tuned(byNoise));
+  it('marks the chosen rate, rates tied with the best one, and failed rates', async () => {
+    const chart = await section(tuned(byNoise));
     expect(
       chart.match(/<circle[^>]*>/g)?.map((circle) => /r="([\d.]+)" fill="var\(--(\w+)\)"/.exec(circle)?.slice(1)),
     ).toEqual([
@@ -34,16 +35,17 @@ describe('the chart of an arm', () => {
     expect(chart).toContain('0.002, the lower of 2 that differ by no more than noise');
   });
 
-  it('has a bar of one standard error that reaches the line if the rate may be as good', () => {
-    const chart = section(tuned(byNoise));
+  it('has a bar of one standard error that reaches the line if the rate may be as good', async () => {
+    const chart = await section(tuned(byNoise));
     const [line] = /(?<=M52,)[\d.]+(?=H)/.exec(chart)?.map(Number) ?? [];
     const bars = [...chart.matchAll(/M[\d.]+,([\d.]+)V([\d.]+)/g)].map(([, low, high]) => [Number(low), Number(high)]);
     expect(bars.map(([, high = NaN]) => high <= (line ?? NaN))).toEqual([false, true]);
   });
 
-  it('also exists for an arm whose rates all failed', () => {
+  it('also exists for an arm whose rates all failed', async () => {
     const failed = tried.map((rate) => ({ ...rate, score: null }));
-    expect(section(tuned({ tried: failed, tied: [], chosen: null })).match(/stroke="var\(--bad\)"/g)).toHaveLength(4);
+    const chart = await section(tuned({ tried: failed, tied: [], chosen: null }));
+    expect(chart.match(/stroke="var\(--bad\)"/g)).toHaveLength(4);
   });
 });
 

@@ -1,8 +1,9 @@
 import type { TrialResult } from '../results/schema.js';
-import { tuningChart } from './charts/tuning.js';
+import { cell, details, figure, grid, heading, note, table, type Block, type Column } from './blocks.js';
+import { digits, imageOf, textAt } from './charts/draw.js';
 import { formatMetric, formatSmall } from './format.js';
-import { html, name, type Markup } from './html.js';
-import { grouped } from './statistics/comparisons.js';
+import type { Markup } from './html.js';
+import { by, grouped } from './statistics/comparisons.js';
 
 /** The tuning of an arm, with the tasks that it was for. */
 export interface TunedRow extends NonNullable<TrialResult['tuning']> {
@@ -17,20 +18,7 @@ export function tunedRows(results: readonly TrialResult[]): TunedRow[] {
   const tuned = results.flatMap(({ arm, task, tuning }) => (tuning ? [{ arm, task, tuning }] : []));
   return grouped(tuned, ({ arm, tuning }) => [arm, tuning])
     .map((same) => ({ label: same[0].arm, tasks: [...new Set(same.map(({ task }) => task))], ...same[0].tuning }))
-    .sort((a, b) => a.label.localeCompare(b.label, 'en'));
-}
-
-/** The learning rates of all grids, from the smallest. */
-export function ratesOf(rows: readonly TunedRow[]): number[] {
-  const rates = new Set(rows.flatMap(({ tried }) => tried.map(({ learningRate }) => learningRate)));
-  return [...rates].sort((a, b) => a - b);
-}
-
-/** The score of a learning rate on the selection rows; empty if the arm's grid lacks it. */
-export function scoreOf({ tried }: TunedRow, rate: number): string {
-  const found = tried.find(({ learningRate }) => learningRate === rate);
-  if (!found) return '';
-  return found.score === null ? 'failed' : formatMetric(found.score);
+    .sort(by(({ label }) => label));
 }
 
 /** Whether other rates were tied with the best one, so that the middle one was chosen. */
@@ -39,7 +27,7 @@ function isByNoise({ tied = [] }: TunedRow): boolean {
 }
 
 /** The choice, in words. */
-export function choiceOf(row: TunedRow): string {
+function choiceOf(row: TunedRow): string {
   if (row.chosen === null)
     return row.tried.some(({ score }) => score !== null) ? 'none: a process died' : 'none: every one failed';
   const chosen = formatSmall(row.chosen);
@@ -69,56 +57,126 @@ export function noiseNote(all: readonly TunedRow[]): string[] {
   ];
 }
 
-/** The section on the learning rates that were tried for each arm, and the chosen ones; null if nothing was tuned. */
-export function tuningSection(results: readonly TrialResult[]): Markup | null {
+/** The section on the learning rates that were tried for each arm, and the chosen ones; empty if nothing was tuned. */
+export function tuningBlocks(results: readonly TrialResult[]): Block[] {
   const rows = tunedRows(results);
-  if (rows.length === 0) return null;
-  return html`<section>
-    <h2>Learning rates tried</h2>
-    <p class="note">
-      As many for every arm, scored on the rows that select, with seeds of their own. The large circle is the one that
-      was chosen, full ones may be as good as the best: their bar, one standard error of the difference to it, reaches
-      the line at its score. ${noiseNote(rows).join(' ')}
-    </p>
-    <div class="grid small">
-      ${rows.map(
-        (row) =>
-          html`<figure>
-            <figcaption>
-              <strong>${name(row.label)}</strong><span>${name(row.tasks.join(', '))}: ${choiceOf(row)}</span>
-            </figcaption>
-            ${tuningChart(row)}
-          </figure>`,
-      )}
-    </div>
-    <details>
-      <summary>Every score</summary>
-      ${scoreTable(rows)}
-    </details>
-  </section>`;
+  if (rows.length === 0) return [];
+  const charts = rows.map((row) =>
+    figure(row.label, `${row.tasks.join(', ')}: ${choiceOf(row)}`, () => tuningChart(row)),
+  );
+  return [
+    heading('Learning rates tried'),
+    note('As many for every arm, scored on the rows that select, with seeds of their own.'),
+    note(
+      'The large circle is the one that was chosen, full ones may be as good as the best: their bar, one standard error of the difference to it, reaches the line at its score.',
+      'page',
+    ),
+    ...noiseNote(rows).map((sentence) => note(sentence)),
+    grid(charts, 'grid small'),
+    details('Every score', [table(columnsOf(rows), rows, 'matrix')]),
+  ];
 }
 
-function scoreTable(rows: readonly TunedRow[]): Markup {
-  const rates = ratesOf(rows);
-  return html`<div class="card scroll">
-    <table class="matrix">
-      <thead>
-        <tr>
-          <td></td>
-          ${rates.map((rate) => html`<th scope="col">${formatSmall(rate)}</th>`)}
-          <th scope="col">chosen</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${rows.map(
-          (row) =>
-            html`<tr>
-              <th scope="row">${name(row.label)}<small>${name(row.tasks.join(', '))}</small></th>
-              ${rates.map((rate) => html`<td class="${rate === row.chosen ? 'chosen' : 'tried'}">${scoreOf(row, rate)}</td>`)}
-              <td>${choiceOf(row)}</td>
-            </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+/** A column for each learning rate of the grids, from the smallest; empty in the rows of arms whose grid lacks it. */
+function columnsOf(rows: readonly TunedRow[]): Column<TunedRow>[] {
+  const rates = new Set(rows.flatMap(({ tried }) => tried.map(({ learningRate }) => learningRate)));
+  const ofRates = [...rates]
+    .sort((a, b) => a - b)
+    .map((rate): Column<TunedRow> => ({
+      title: formatSmall(rate),
+      cell: ({ tried, chosen }) => {
+        const found = tried.find(({ learningRate }) => learningRate === rate);
+        const text = found ? (found.score === null ? 'failed' : formatMetric(found.score)) : '';
+        return { ...cell(text), look: rate === chosen ? 'chosen' : 'tried' };
+      },
+    }));
+  return [
+    { title: '', cell: ({ label, tasks }) => cell(label, tasks.join(', ')) },
+    ...ofRates,
+    { title: 'chosen', cell: (row) => cell(choiceOf(row)) },
+  ];
+}
+
+/** The size of one chart in px: three fit side by side on a desktop screen. */
+const SIZE = { width: 380, height: 150 };
+/** Margins in px: for numbers at the left and bottom, and for circles at the other sides. */
+const MARGIN = { left: 52, right: 16, top: 12, bottom: 26 };
+
+/**
+ * Draws the score of every learning rate of an arm, from the smallest rate. The chosen rate has a large circle; rates
+ * tied with the best one are filled; a failed rate is a cross. The dashed line is at the best score. The bar at a rate
+ * is one standard error of its difference to the best, so a rate whose bar reaches the line may be as good.
+ */
+function tuningChart(arm: TunedRow): Markup {
+  const { tried, tied = [], chosen } = arm;
+  const scored = tried.flatMap(({ score, standardError }) =>
+    score === null ? [] : [{ score, error: standardError ?? 0 }],
+  );
+  const x = (index: number): number =>
+    MARGIN.left + ((SIZE.width - MARGIN.left - MARGIN.right) * (index + 0.5)) / tried.length;
+  const y = scale(scored);
+  const best = tried.find(({ score, standardError }) => score !== null && standardError === null)?.score ?? null;
+  const points = tried.map(({ learningRate, score, standardError }, index) => {
+    const at = x(index);
+    const rate = textAt(at, SIZE.height - 6, formatSmall(learningRate), 'middle');
+    if (score === null) return `${crossAt(at, SIZE.height - MARGIN.bottom - 8)}${rate}`;
+    const isTied = tied.includes(learningRate) || learningRate === chosen;
+    return `${errorBar(at, score, standardError ?? 0, y)}${circle(at, y(score), learningRate === chosen ? 6 : 3.5, isTied)}${rate}`;
+  });
+  const curve = tried.flatMap(({ score }, index) =>
+    score === null ? [] : [`${digits(x(index))},${digits(y(score))}`],
+  );
+  const parts = [
+    ...ticks(scored.map(({ score }) => score)).map((score) =>
+      textAt(MARGIN.left - 8, y(score) + 4, formatMetric(score), 'end'),
+    ),
+    ...(best === null
+      ? []
+      : [
+          `<path d="M${MARGIN.left},${digits(y(best))}H${SIZE.width - MARGIN.right}" stroke="var(--soft)" stroke-dasharray="3 3"/>`,
+        ]),
+    ...(curve.length > 1
+      ? [`<path d="M${curve.join('L')}" stroke="var(--strong)" stroke-opacity=".5" fill="none"/>`]
+      : []),
+    ...points,
+  ];
+  return imageOf(described(arm), SIZE, parts);
+}
+
+/** The chart in words. */
+function described({ label, tried, chosen }: TunedRow): string {
+  const scores = tried.map(
+    ({ learningRate, score }) => `${formatSmall(learningRate)} ${score === null ? 'failed' : formatMetric(score)}`,
+  );
+  return `${label} by learning rate: ${scores.join(', ')}; chosen ${chosen === null ? 'none' : formatSmall(chosen)}`;
+}
+
+/** Returns a function from a score to its position, in px from the top. */
+function scale(scored: readonly { readonly score: number; readonly error: number }[]): (score: number) => number {
+  const low = Math.min(...scored.map(({ score, error }) => score - error));
+  const high = Math.max(...scored.map(({ score, error }) => score + error));
+  const span = SIZE.height - MARGIN.top - MARGIN.bottom - 8;
+  if (!(high > low)) return () => MARGIN.top + span / 2;
+  return (score) => MARGIN.top + span * ((high - score) / (high - low));
+}
+
+/** The best and the worst score, or the only one. */
+function ticks(scores: readonly number[]): number[] {
+  if (scores.length === 0) return [];
+  const [low, high] = [Math.min(...scores), Math.max(...scores)];
+  return formatMetric(low) === formatMetric(high) ? [high] : [low, high];
+}
+
+function errorBar(x: number, score: number, error: number, y: (score: number) => number): string {
+  if (error === 0) return '';
+  return `<path d="M${digits(x)},${digits(y(score - error))}V${digits(y(score + error))}" stroke="var(--strong)" stroke-width="1.5"/>`;
+}
+
+function circle(x: number, y: number, radius: number, isFull: boolean): string {
+  const fill = isFull ? 'var(--strong)' : 'var(--paper)';
+  return `<circle cx="${digits(x)}" cy="${digits(y)}" r="${radius}" fill="${fill}" stroke="var(--strong)" stroke-width="1.5"/>`;
+}
+
+function crossAt(x: number, y: number): string {
+  return `<path d="M${digits(x - 4)},${y - 4}l8,8m0,-8l-8,8" stroke="var(--bad)" stroke-width="2"/>`;
 }

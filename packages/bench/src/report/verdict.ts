@@ -3,16 +3,25 @@ import {
   contestsOf,
   equivalentGroups,
   isSmaller,
-  LEVEL,
   advantage,
   type Compared,
   type Contender,
   type Contest,
   type Advantage,
 } from './contest.js';
-import { formatCount, formatInterval, formatMetric, formatPlainP, formatSigned, formatSmall } from './format.js';
+import {
+  counted,
+  formatCount,
+  formatInterval,
+  formatMetric,
+  formatPlainP,
+  formatSigned,
+  formatSmall,
+  listed,
+} from './format.js';
 import type { ClaimOutcome } from './statistics/claims.js';
 import { grouped } from './statistics/comparisons.js';
+import { LEVEL } from './statistics/equivalence.js';
 import { seedsToReach } from './statistics/estimates.js';
 import type { Failure } from './statistics/rows.js';
 
@@ -359,10 +368,10 @@ function largerSentence({ contest, best, others }: Judged): string[] {
   const larger = contest.arms.filter(
     (arm) => arm !== best && !arm.baseline && arm.requested === null && arm.unranked === null && !others.includes(arm),
   );
-  const better = larger.filter((arm) => advantage(contest, arm, best)?.isBetter);
-  return better.map((arm) => {
-    const [found] = [advantage(contest, arm, best)].flatMap((each) => each ?? []);
-    return `Above the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found?.gain ?? NaN)}.`;
+  return larger.flatMap((arm) => {
+    const found = advantage(contest, arm, best);
+    if (!found?.isBetter) return [];
+    return `Above the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found.gain)}.`;
   });
 }
 
@@ -385,15 +394,4 @@ function atMost(p: number): string {
 
 function named(arms: readonly Contender[]): string {
   return listed(arms.map(({ label }) => label));
-}
-
-const LIST = new Intl.ListFormat('en-GB', { type: 'conjunction' });
-
-/** Joins names, e.g. `a, b and c`. */
-function listed(names: readonly string[]): string {
-  return LIST.format(names);
-}
-
-function counted(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }

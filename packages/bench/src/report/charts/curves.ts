@@ -1,7 +1,7 @@
 import type { DoneTrial, HistoryRow } from '../../results/schema.js';
 import { seriesOfEntries, type BudgetGroup, type Entry, type Series } from '../contents.js';
 import { formatCount } from '../format.js';
-import { colorScale, dashScale, HEIGHT, WIDTH, type Chart } from './draw.js';
+import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './draw.js';
 
 const BINS = 48;
 /** With more series than this, their bands would hide one another. */
@@ -46,13 +46,10 @@ export function parameterChart(title: string, entries: readonly Entry[], group: 
   );
   return {
     description: `Stored parameters over training steps on ${title}`,
-    spec: {
-      ...frame('stored parameters', { domain: [0, 1.08 * most], nice: false }, { format: '.3~s' }),
-      layer: [
-        ...(requested === null ? [] : budgetLayers(requested)),
-        lineLayer(entries, series, (row) => row.stored, 'step-after'),
-      ],
-    } as Chart['spec'],
+    spec: framed('stored parameters', { domain: [0, 1.08 * most], nice: false }, { format: '.3~s' }, [
+      ...(requested === null ? [] : budgetLayers(requested)),
+      lineLayer(entries, series, (row) => row.stored, 'step-after'),
+    ]),
   };
 }
 
@@ -81,31 +78,18 @@ function curveChart(
   pick: (row: HistoryRow) => number | undefined,
 ): Chart {
   const series = seriesOfEntries(entries);
-  const band = {
-    data: { values: pointsOf(entries, pick) },
-    mark: { type: 'area', opacity: 0.16 },
-    encoding: { y: { field: 'low', type: 'quantitative' }, y2: { field: 'high' }, color: colorOf(series) },
-  };
-  return {
-    description: `${description}, mean over seeds`,
-    spec: {
-      ...frame(title, { zero: false }, {}),
-      layer: [...(hasBands(series) ? [band] : []), lineLayer(entries, series, pick, 'linear')],
-    } as Chart['spec'],
-  };
+  const band = layerFrom(
+    pointsOf(entries, pick),
+    { type: 'area', opacity: 0.16 },
+    { y: quantity('low'), y2: { field: 'high' }, color: colorBy(series) },
+  );
+  const layers = [...(hasBands(series) ? [band] : []), lineLayer(entries, series, pick, 'linear')];
+  return { description: `${description}, mean over seeds`, spec: framed(title, { zero: false }, {}, layers) };
 }
 
-function frame(title: string, scale: object, axis: object): object {
-  return {
-    width: WIDTH,
-    height: HEIGHT,
-    autosize: { type: 'fit', contains: 'padding' },
-    data: { values: [] },
-    encoding: {
-      x: { field: 'step', type: 'quantitative', title: 'step', scale: { nice: false, zero: true } },
-      y: { type: 'quantitative', title, scale, axis },
-    },
-  };
+function framed(title: string, scale: object, axis: object, layers: readonly object[]): Chart['spec'] {
+  const x = quantity('step', { title: 'step', scale: { nice: false, zero: true } });
+  return layered({ width: WIDTH, height: HEIGHT }, { x, y: { type: 'quantitative', title, scale, axis } }, layers);
 }
 
 function lineLayer(
@@ -114,36 +98,28 @@ function lineLayer(
   pick: (row: HistoryRow) => number | undefined,
   interpolate: string,
 ): object {
-  return {
-    data: { values: pointsOf(entries, pick) },
-    mark: { type: 'line', strokeWidth: 2, interpolate, strokeJoin: 'round' },
-    encoding: {
-      y: { field: 'mean', type: 'quantitative' },
-      color: colorOf(series),
-      strokeDash: { field: 'series', type: 'nominal', scale: dashScale(series), legend: null },
-    },
-  };
+  return layerFrom(
+    pointsOf(entries, pick),
+    { type: 'line', strokeWidth: 2, interpolate, strokeJoin: 'round' },
+    { y: quantity('mean'), color: colorBy(series), strokeDash: dashBy(series) },
+  );
 }
 
 function budgetLayers(requested: number): object[] {
   const values = [{ mean: requested, text: `budget ${formatCount(requested)}` }];
-  const y = { field: 'mean', type: 'quantitative' };
+  const y = quantity('mean');
   return [
-    {
-      data: { values },
-      mark: { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
-      encoding: { y, x: { value: 0 }, x2: { value: 'width' } },
-    },
-    {
-      data: { values },
-      mark: { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 6 },
-      encoding: { x: { value: 0 }, y, text: { field: 'text' } },
-    },
+    layerFrom(
+      values,
+      { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
+      { y, x: { value: 0 }, x2: { value: 'width' } },
+    ),
+    layerFrom(
+      values,
+      { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 6 },
+      { x: { value: 0 }, y, text: { field: 'text' } },
+    ),
   ];
-}
-
-function colorOf(series: readonly Series[]): object {
-  return { field: 'series', type: 'nominal', scale: colorScale(series), legend: null };
 }
 
 function pointsOf(entries: readonly Entry[], pick: (row: HistoryRow) => number | undefined): object[] {

@@ -1,6 +1,6 @@
 import type { Config, TopLevelSpec } from 'vega-lite';
 import type { Series } from '../contents.js';
-import { escapeHtml, html, trusted, type Markup } from '../html.js';
+import { escapeHtml, Markup, trusted } from '../html.js';
 import { drawnAs, HUES } from '../palette.js';
 
 /** A chart to draw. */
@@ -11,8 +11,10 @@ export interface Chart {
   readonly spec: Omit<TopLevelSpec, 'config'>;
 }
 
-/** Draws a chart as SVG, whose colours and fonts come from the page. */
-export async function renderChart({ description, spec }: Chart): Promise<Markup> {
+/** Draws a chart as SVG, whose colours and fonts come from the page; one that is drawn already stays as it is. */
+export async function renderChart(chart: Chart | Markup): Promise<Markup> {
+  if (chart instanceof Markup) return chart;
+  const { description, spec } = chart;
   const { vega, compile } = await (drawing ??= loadDrawing());
   const logger = vega.logger(vega.Error);
   const { spec: compiled } = compile({ ...spec, config: THEME } as TopLevelSpec, { logger });
@@ -25,32 +27,66 @@ export async function renderChart({ description, spec }: Chart): Promise<Markup>
   }
 }
 
-/** A chart with title, caption and legend. */
-export async function figure(title: string, caption: string, series: readonly Series[], chart: Chart): Promise<Markup> {
-  return html`<figure>
-    <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
-    ${series.length > 0 ? legend(series) : null}${await renderChart(chart)}
-  </figure>`;
+/** The spec of layers in a frame of a size; the axes are part of the width and, with `fit`, of the height. */
+export function layered(
+  size: Size,
+  encoding: object,
+  layer: readonly object[],
+  { values = [], type = 'fit' }: { values?: readonly object[]; type?: 'fit' | 'fit-x' } = {},
+): Chart['spec'] {
+  return { ...size, autosize: { type, contains: 'padding' }, data: { values }, encoding, layer } as Chart['spec'];
 }
 
-/** A chart as wide as the page, and a narrower version for phones. */
-export async function wideFigure(
-  title: string,
-  caption: string,
-  chart: (size: Size) => Chart,
-  onDesk: Size = WIDE,
-): Promise<Markup> {
-  const [wide, narrow] = await Promise.all([onDesk, NARROW].map((size) => renderChart(chart(size))));
-  return html`<figure>
-    <figcaption><strong>${title}</strong><span>${caption}</span></figcaption>
-    <div class="at-desk">${wide ?? null}</div>
-    <div class="at-phone">${narrow ?? null}</div>
-  </figure>`;
+/** A layer with data of its own. */
+export function layerFrom(values: readonly object[], mark: object, encoding: object): object {
+  return { data: { values }, mark, encoding };
 }
 
-/** Figures side by side, as many as fit. */
-export function grid(figures: readonly Markup[]): Markup {
-  return html`<div class="grid">${figures}</div>`;
+/** An encoding by the numbers in a field. */
+export function quantity(field: string, more: object = {}): object {
+  return { field, type: 'quantitative', ...more };
+}
+
+/** An encoding by a field whose values are colours, outlines or opacities: they are used without a scale. */
+export function plain(field: string, type: 'nominal' | 'quantitative' = 'nominal'): object {
+  return { field, type, scale: null, legend: null };
+}
+
+/** An encoding by colour, from the field `series`. */
+export function colorBy(series: readonly Series[]): object {
+  const range = series.map(({ look }) => drawnAs(look).color);
+  return { field: 'series', type: 'nominal', scale: { domain: labelsOf(series), range }, legend: null };
+}
+
+/** An encoding by dashes, from the field `series`. */
+export function dashBy(series: readonly Series[]): object {
+  const range = series.map(({ look }) => drawnAs(look).dash);
+  return { field: 'series', type: 'nominal', scale: { domain: labelsOf(series), range }, legend: null };
+}
+
+function labelsOf(series: readonly Series[]): string[] {
+  return series.map(({ label }) => label);
+}
+
+/** An image of a size in px, drawn by hand; its parts are SVG without unescaped outside text. */
+export function imageOf(description: string, { width, height }: Size, parts: readonly string[]): Markup {
+  return trusted(
+    `<svg role="img" aria-label="${escapeHtml(description)}" width="${width}" height="${height}" ` +
+      `viewBox="0 0 ${width} ${height}" font-size="${IMAGE_LABEL}" fill="var(--soft)">${parts.join('')}</svg>`,
+  );
+}
+
+/** The font size in such an image, in px. */
+export const IMAGE_LABEL = 12;
+
+/** A text in such an image. */
+export function textAt(x: number, y: number, text: string, anchor: 'start' | 'middle' | 'end'): string {
+  return `<text x="${digits(x)}" y="${digits(y)}" text-anchor="${anchor}">${escapeHtml(text)}</text>`;
+}
+
+/** A number to 0.01 px. */
+export function digits(value: number): string {
+  return String(Number(value.toFixed(2)));
 }
 
 /**
@@ -62,7 +98,7 @@ function trimmed(svg: string): string {
     .replace(/<[^>]*>/g, (tag) =>
       tag
         .replace(/ (?:class|role|aria-[a-z]+|pointer-events|version|xmlns(?::xlink)?)="[^"]*"| opacity="1"/g, '')
-        .replace(/\d+\.\d{3,}(?:e-\d+)?/g, (number) => String(Number(Number(number).toFixed(2)))),
+        .replace(/\d+\.\d{3,}(?:e-\d+)?/g, (number) => digits(Number(number))),
     );
 }
 
@@ -199,16 +235,6 @@ export const COLOR_VARIABLES = {
     'worse-2': '#8a4a12',
   }),
 };
-
-/** The colour scale of some series. */
-export function colorScale(series: readonly Series[]): { domain: string[]; range: string[] } {
-  return { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look).color) };
-}
-
-/** The dash scale of some series. */
-export function dashScale(series: readonly Series[]): { domain: string[]; range: number[][] } {
-  return { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look).dash) };
-}
 
 /** The legend of a chart, in HTML so that it wraps. */
 export function legend(series: readonly Series[]): Markup {

@@ -3,7 +3,7 @@ import type { Series } from '../contents.js';
 import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
 import type { Verdict } from '../verdict.js';
-import type { Chart } from './draw.js';
+import { layered, layerFrom, plain, quantity, type Chart } from './draw.js';
 
 const ROW = 22;
 const LABEL_SIZE = 13;
@@ -31,33 +31,31 @@ export function forestChart(
 ): Chart {
   const { seriesOf, domain, width } = drawn;
   const arms = inGroups(contest, equivalent);
+  const labels = arms.map(({ label }) => label);
   const baseline = contest.arms.find((arm) => arm.baseline);
   const where = contest.task ?? 'the mean over tasks';
   const shown = arms.map(({ label, score }) => `${label} ${formatMetric(score.mean)}`);
   return {
     description: `Scores at ${contest.budget.spec} on ${where} with ${contest.model}: ${shown.join(', ')}`,
-    spec: {
-      width,
-      height: ROW * arms.length,
-      autosize: { type: 'fit-x', contains: 'padding' },
-      data: { values: [] },
-      encoding: {
-        x: {
-          ...{ field: 'mean', type: 'quantitative', title: titleOf(contest) },
-          ...{ scale: { domain, nice: false }, axis: { grid: true, tickCount: 4 } },
-        },
+    spec: layered(
+      { width, height: ROW * arms.length },
+      {
+        x: quantity('mean', {
+          ...{ title: titleOf(contest), scale: { domain, nice: false } },
+          axis: { grid: true, tickCount: 4 },
+        }),
         y: {
-          ...{ field: 'label', type: 'nominal', title: null, sort: arms.map(({ label }) => label) },
-          scale: { domain: arms.map(({ label }) => label), padding: 0 },
+          ...{ field: 'label', type: 'nominal', title: null, sort: labels, scale: { domain: labels, padding: 0 } },
           axis: { labelColor: 'var(--ink)', ticks: false, domain: false },
         },
       },
-      layer: [
+      [
         ...bandLayers(arms, equivalent),
         ...(baseline ? baselineLayers(baseline) : []),
         ...armLayers(arms, seriesOf, worse),
       ],
-    } as Chart['spec'],
+      { type: 'fit-x' },
+    ),
   };
 }
 
@@ -86,16 +84,16 @@ function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent'
     if (rows.length < 2) return [];
     const [top, bottom] = [ROW * Math.min(...rows), ROW * (Math.max(...rows) + 1)];
     return [
-      {
-        data: { values: [{}] },
-        mark: { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
-        encoding: { x: { value: 0 }, x2: { value: 'width' }, y: { value: top + 1 }, y2: { value: bottom - 1 } },
-      },
-      {
-        data: { values: [{ text: '≈' }] },
-        mark: { type: 'text', align: 'left', baseline: 'middle', dx: 4, color: 'var(--soft)', fontSize: 16 },
-        encoding: { x: { value: 'width' }, y: { value: (top + bottom) / 2 }, text: { field: 'text' } },
-      },
+      layerFrom(
+        [{}],
+        { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
+        { x: { value: 0 }, x2: { value: 'width' }, y: { value: top + 1 }, y2: { value: bottom - 1 } },
+      ),
+      layerFrom(
+        [{ text: '≈' }],
+        { type: 'text', align: 'left', baseline: 'middle', dx: 4, color: 'var(--soft)', fontSize: 16 },
+        { x: { value: 'width' }, y: { value: (top + bottom) / 2 }, text: { field: 'text' } },
+      ),
     ];
   });
 }
@@ -105,21 +103,17 @@ function baselineLayers({ label, score: { mean, interval } }: Contender): object
   const line = [{ mean, low: interval?.low ?? mean, high: interval?.high ?? mean, text: label }];
   const tall = { y: { value: 0 }, y2: { value: 'height' } };
   return [
-    {
-      data: { values: line },
-      mark: { type: 'rect', color: 'var(--series-0)', opacity: 0.14 },
-      encoding: { ...tall, x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
-    },
-    {
-      data: { values: line },
-      mark: { type: 'rule', color: 'var(--series-0)', strokeDash: [2, 3], strokeWidth: 1.5 },
-      encoding: tall,
-    },
-    {
-      data: { values: line },
-      mark: { type: 'text', baseline: 'bottom', dy: -3, color: 'var(--soft)', fontSize: LABEL_SIZE },
-      encoding: { y: { value: 0 }, text: { field: 'text' } },
-    },
+    layerFrom(
+      line,
+      { type: 'rect', color: 'var(--series-0)', opacity: 0.14 },
+      { ...tall, x: quantity('low'), x2: { field: 'high' } },
+    ),
+    layerFrom(line, { type: 'rule', color: 'var(--series-0)', strokeDash: [2, 3], strokeWidth: 1.5 }, tall),
+    layerFrom(
+      line,
+      { type: 'text', baseline: 'bottom', dy: -3, color: 'var(--soft)', fontSize: LABEL_SIZE },
+      { y: { value: 0 }, text: { field: 'text' } },
+    ),
   ];
 }
 
@@ -133,22 +127,9 @@ function armLayers(
     const [low, high] = [interval?.low ?? mean, interval?.high ?? mean];
     return { label, mean, low, high, color, outline, opacity: worse.includes(label) ? FAINT : 1 };
   });
-  const plain = { scale: null, legend: null };
-  const paint = {
-    color: { field: 'color', type: 'nominal', ...plain },
-    opacity: { field: 'opacity', type: 'quantitative', ...plain },
-  };
-  const x = { field: 'low', type: 'quantitative' };
+  const paint = { color: plain('color'), opacity: plain('opacity', 'quantitative') };
   return [
-    {
-      data: { values: rows },
-      mark: { type: 'rule', strokeWidth: 2 },
-      encoding: { ...paint, x, x2: { field: 'high' } },
-    },
-    {
-      data: { values: rows },
-      mark: { type: 'point', filled: true, size: 90 },
-      encoding: { ...paint, shape: { field: 'outline', type: 'nominal', ...plain } },
-    },
+    layerFrom(rows, { type: 'rule', strokeWidth: 2 }, { ...paint, x: quantity('low'), x2: { field: 'high' } }),
+    layerFrom(rows, { type: 'point', filled: true, size: 90 }, { ...paint, shape: plain('outline') }),
   ];
 }

@@ -1,6 +1,7 @@
 import type { DoneTrial } from '../../results/schema.js';
+import { figure, type Block } from '../blocks.js';
 import { bySeries, type Entry } from '../contents.js';
-import { textWidth, WIDTH, type Chart } from './draw.js';
+import { HEIGHT, layered, plain, quantity, textWidth, WIDTH, type Chart } from './draw.js';
 
 /** With more modules than this, each method gets its own grid: layers down, modules across. */
 const MAX_ROWS = 28;
@@ -17,21 +18,11 @@ interface ModuleCell {
   readonly rank: number;
 }
 
-/** A map of ranks with its title and caption. */
-interface RankMap {
-  /** The title. */
-  readonly about: string;
-  /** The caption. */
-  readonly caption: string;
-  /** The chart. */
-  readonly chart: Chart;
-}
-
 /**
  * Maps of live ranks at the selected checkpoints, averaged over seeds: one map, or one per arm if there are many
  * modules.
  */
-export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] {
+export function rankFigures(title: string, entries: readonly Entry[]): Block[] {
   const ranked = bySeries(entries)
     .map((entry) => ({ label: entry.series.label, ranks: meanRanks(entry) }))
     .filter(({ ranks }) => ranks.size > 0);
@@ -48,11 +39,9 @@ export function rankCharts(title: string, entries: readonly Entry[]): RankMap[] 
     const cells = chunk.flatMap(({ label, ranks }) =>
       [...ranks].map(([path, rank]) => ({ row: labels.get(path) ?? path, column: label, rank })),
     );
-    return {
-      about: chunks.length > 1 ? `Rank per module (${index + 1} of ${chunks.length})` : 'Rank per module',
-      caption: 'modules down, arms across',
-      chart: heatMap(`Rank per module and arm on ${title}`, cells, most),
-    };
+    const about = chunks.length > 1 ? `Rank per module (${index + 1} of ${chunks.length})` : 'Rank per module';
+    const chart = (): Chart => heatMap(`Rank per module and arm on ${title}`, cells, most);
+    return figure(about, `${AT_CHECKPOINT}: modules down, arms across.`, chart);
   });
 }
 
@@ -63,13 +52,12 @@ function inChunks<Item>(items: readonly Item[], most: number): Item[][] {
   return Array.from({ length: count }, (_, chunk) => items.slice(bound(chunk), bound(chunk + 1)));
 }
 
+const AT_CHECKPOINT = 'At the selected checkpoint, mean over seeds';
+
 /** A map for one arm: layers down, modules across. */
-function layerMap(title: string, label: string, ranks: ReadonlyMap<string, number>, most: number): RankMap {
-  return {
-    about: `Rank per module: ${label}`,
-    caption: 'layers down, modules across',
-    chart: heatMap(`Rank per module of ${label} on ${title}`, layerCells(ranks), most),
-  };
+function layerMap(title: string, label: string, ranks: ReadonlyMap<string, number>, most: number): Block {
+  const chart = (): Chart => heatMap(`Rank per module of ${label} on ${title}`, layerCells(ranks), most);
+  return figure(`Rank per module: ${label}`, `${AT_CHECKPOINT}: layers down, modules across.`, chart);
 }
 
 /** Whether all modules have the same rank, so that no map is needed. */
@@ -81,37 +69,20 @@ function heatMap(description: string, cells: readonly ModuleCell[], most: number
   const columns = [...new Set(cells.map(({ column }) => column))];
   const crowded = columns.some((column) => textWidth(column, 13) > 240 / columns.length);
   const axis = { ticks: false, domain: false, labelColor: 'var(--ink)', grid: false };
-  const x = {
-    field: 'column',
-    title: null,
-    sort: null,
-    axis: { ...axis, orient: 'top', labelAngle: crowded ? -90 : 0 },
-  };
-  const y = { field: 'row', title: null, sort: null, axis };
+  const own = { type: 'nominal', title: null, sort: null };
+  const x = { ...own, field: 'column', axis: { ...axis, orient: 'top', labelAngle: crowded ? -90 : 0 } };
+  const y = { ...own, field: 'row', axis };
+  const rects = { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2 };
+  const texts = cells.map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`);
+  const height = 24 * new Set(cells.map(({ row }) => row)).size;
+  const values = cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) }));
+  const layers = [
+    { mark: rects, encoding: { fillOpacity: plain('opacity', 'quantitative') } },
+    { mark: { type: 'text' }, encoding: { text: { field: 'text' }, color: plain('ink') } },
+  ];
   return {
-    description: `${description}: ${cells
-      .map(({ row, column, rank }) => `${column} ${row} ${rankText(rank)}`)
-      .join(', ')
-      .slice(0, 1500)}`,
-    spec: {
-      width: WIDTH,
-      height: 24 * new Set(cells.map(({ row }) => row)).size,
-      autosize: { type: 'fit-x', contains: 'padding' },
-      data: {
-        values: cells.map((cell) => ({ ...cell, ...paint(cell.rank / (most || 1)), text: rankText(cell.rank) })),
-      },
-      encoding: { x: { type: 'nominal', ...x }, y: { type: 'nominal', ...y } },
-      layer: [
-        {
-          mark: { type: 'rect', color: 'var(--strong)', stroke: 'var(--paper)', strokeWidth: 2 },
-          encoding: { fillOpacity: { field: 'opacity', type: 'quantitative', scale: null } },
-        },
-        {
-          mark: { type: 'text' },
-          encoding: { text: { field: 'text' }, color: { field: 'ink', type: 'nominal', scale: null } },
-        },
-      ],
-    } as Chart['spec'],
+    description: `${description}: ${texts.join(', ').slice(0, 1500)}`,
+    spec: layered({ width: WIDTH, height }, { x, y }, layers, { values, type: 'fit-x' }),
   };
 }
 
@@ -143,7 +114,6 @@ function layerCells(ranks: ReadonlyMap<string, number>): ModuleCell[] {
     .map(({ layer, module, rank }) => ({ row: `layer ${layer}`, column: labels.get(module) ?? module, rank }));
 }
 
-const HEIGHT = 264;
 /** The most columns of the map: more would only make the page larger. */
 const MAX_STEP_COLUMNS = 24;
 
@@ -156,15 +126,15 @@ interface Moment {
 }
 
 /** Charts of the live ranks of every module over the steps, for each arm whose ranks change. */
-export function gateCharts(title: string, entries: readonly Entry[]): { about: string; most: number; chart: Chart }[] {
-  return bySeries(entries)
-    .map(({ series, trials }) => ({ series, moments: momentsOf(trials) }))
-    .filter(({ moments }) => changes(moments))
-    .map(({ series, moments }) => {
-      const most = Math.max(...moments.flatMap(({ ranks }) => [...ranks.values()]));
-      const description = `Live ranks of every module of ${series.label} over training steps on ${title}`;
-      return { about: series.label, most, chart: { description, spec: mapSpec(moments, most) } };
-    });
+export function gateFigures(title: string, entries: readonly Entry[]): Block[] {
+  return bySeries(entries).flatMap(({ series: { label }, trials }) => {
+    const moments = momentsOf(trials);
+    if (!changes(moments)) return [];
+    const most = Math.max(...moments.flatMap(({ ranks }) => [...ranks.values()]));
+    const description = `Live ranks of every module of ${label} over training steps on ${title}`;
+    const caption = `One line per module, mean over seeds: the fainter, the fewer. The strongest has rank ${Number(most.toFixed(1))}.`;
+    return figure(`Live ranks over time: ${label}`, caption, () => ({ description, spec: mapSpec(moments, most) }));
+  });
 }
 
 function momentsOf(trials: readonly DoneTrial[]): Moment[] {
@@ -205,21 +175,16 @@ function mapSpec(moments: readonly Moment[], most: number): Chart['spec'] {
       opacity: 0.04 + (0.96 * (ranks.get(path) ?? 0)) / (most || 1),
     })),
   );
-  const y = { field: 'row', type: 'quantitative', scale: { domain: [0, modules.length], reverse: true, nice: false } };
-  return {
-    width: WIDTH,
-    height: HEIGHT,
-    autosize: { type: 'fit', contains: 'padding' },
-    data: { values: joined(cells) },
-    mark: { type: 'rect', color: 'var(--strong)' },
-    encoding: {
-      x: { field: 'from', type: 'quantitative', title: 'step', scale: { domain: [0, last], nice: false } },
-      x2: { field: 'to' },
-      y: { ...y, title: null, axis: { ...layerTicks(modules), grid: false } },
-      y2: { field: 'below' },
-      fillOpacity: { field: 'opacity', type: 'quantitative', scale: null },
-    },
-  } as Chart['spec'];
+  const rows = { scale: { domain: [0, modules.length], reverse: true, nice: false }, title: null };
+  const encoding = {
+    x: quantity('from', { title: 'step', scale: { domain: [0, last], nice: false } }),
+    x2: { field: 'to' },
+    y: quantity('row', { ...rows, axis: { ...layerTicks(modules), grid: false } }),
+    y2: { field: 'below' },
+    fillOpacity: plain('opacity', 'quantitative'),
+  };
+  const layer = { mark: { type: 'rect', color: 'var(--strong)' } };
+  return layered({ width: WIDTH, height: HEIGHT }, encoding, [layer], { values: joined(cells) });
 }
 
 /** The rank of one module over an interval of steps. */

@@ -3,7 +3,17 @@ import { formatMetric, metricTitle } from '../format.js';
 import { drawnAs } from '../palette.js';
 import { meanMetric, orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
-import { spread, textWidth, uncrossedPositions, type Chart, type Size } from './draw.js';
+import {
+  layered,
+  layerFrom,
+  plain,
+  quantity,
+  spread,
+  textWidth,
+  uncrossedPositions,
+  type Chart,
+  type Size,
+} from './draw.js';
 
 /** The height of the x axis, in px. */
 const AXIS = 46;
@@ -55,6 +65,7 @@ interface Placed extends Point {
  * line.
  */
 export function scoreChart(panel: Panel, verdicts: readonly Verdict[], size: Size): Chart {
+  const pointOfEntry = ({ row, series }: Entry): Point => pointOf(row, series);
   const points = panel.entries.filter((entry) => entry !== panel.baseline).map(pointOfEntry);
   const baseline = panel.baseline && pointOfEntry(panel.baseline);
   return {
@@ -71,12 +82,12 @@ export function overallChart(
   size: Size,
 ): Chart {
   const baseline = rows.find((row) => row.baseline);
-  const points = rows.filter((row) => row !== baseline).map((row) => pointOfRow(row, seriesOf));
+  const points = rows.filter((row) => row !== baseline).map((row) => pointOf(row, seriesOf(row.label)));
   const [first = { model: '', metrics: [], lowerIsBetter: false }] = rows;
   const yTitle = metricTitle({ metric: `mean ${meanMetric(first)}`, lowerIsBetter: first.lowerIsBetter });
   return {
     description: `Mean over the tasks with ${first.model} against the number of stored parameters, one point per arm and budget`,
-    spec: chartSpec(points, baseline && pointOfRow(baseline, seriesOf), verdicts, { size, yTitle }),
+    spec: chartSpec(points, baseline && pointOf(baseline, seriesOf(baseline.label)), verdicts, { size, yTitle }),
   };
 }
 
@@ -85,18 +96,11 @@ export function showsSeeds({ entries }: Panel): boolean {
   return entries.length <= MAX_POINTS_WITH_SEEDS;
 }
 
-function pointOfEntry({ row, series }: Entry): Point {
-  const { budget, parameters, score, values } = row;
+function pointOf(row: SummaryRow | OverallRow, series: Series): Point {
+  const { budget, score } = row;
+  const [stored, values] = 'parameters' in row ? [row.parameters.stored, row.values] : [row.stored, []];
   return {
-    ...{ series, spec: budget.spec, requested: budget.requested, stored: parameters.stored, values },
-    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
-  };
-}
-
-function pointOfRow(row: OverallRow, seriesOf: (label: string) => Series): Point {
-  const { budget, stored, score } = row;
-  return {
-    ...{ series: seriesOf(row.label), spec: budget.spec, requested: budget.requested, stored, values: [] },
+    ...{ series, spec: budget.spec, requested: budget.requested, stored, values },
     ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
   };
 }
@@ -114,22 +118,20 @@ function chartSpec(
   const groups = verdicts.flatMap(({ budget, equivalent }) =>
     equivalent.map((labels) => placed.filter(({ spec, series }) => spec === budget && labels.includes(series.label))),
   );
-  return {
-    ...size,
-    autosize: { type: 'fit', contains: 'padding' }, // the labels at the edge count as content
-    data: { values: [] },
-    encoding: {
-      x: { field: 'at', type: 'quantitative', title: 'stored parameters', ...axis.encoding },
-      y: { field: 'value', type: 'quantitative', title: yTitle, scale: { domain: [low, high], nice: false } },
+  return layered(
+    size, // the labels at the edge count as content
+    {
+      x: quantity('at', { title: 'stored parameters', ...axis.encoding }),
+      y: quantity('value', { title: yTitle, scale: { domain: [low, high], nice: false } }),
     },
-    layer: [
+    [
       ...(baseline ? baselineLayers(baseline) : []),
       bandLayer(groups, (px) => px / width, axis),
       ...frontLayers(points),
-      ...labelLayers(labelsOf(placed, { low, high, width, size, axis })),
+      ...labelLayers(placed, { low, high, width, size, axis }),
       ...pointLayers(placed, points.length <= MAX_POINTS_WITH_SEEDS),
     ],
-  } as Chart['spec'];
+  );
 }
 
 /** The width of the plot without the axis and the labels, in px. */
@@ -173,17 +175,13 @@ function baselineLayers({ series, value, interval }: Point): object[] {
   const line = [{ value, low: interval?.low ?? value, high: interval?.high ?? value }];
   const wide = { x: { value: 0 }, x2: { value: 'width' } };
   return [
-    {
-      data: { values: line },
-      mark: { type: 'rect', color, opacity: 0.12 },
-      encoding: { ...wide, y: { field: 'low' }, y2: { field: 'high' } },
-    },
-    { data: { values: line }, mark: { type: 'rule', color, strokeDash: dash, strokeWidth: 1.5 }, encoding: wide },
-    {
-      data: { values: [{ ...line[0], text: `${series.label} (frozen) ${formatMetric(value)}` }] },
-      mark: { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 5 },
-      encoding: { x: { value: 0 }, text: { field: 'text' } },
-    },
+    layerFrom(line, { type: 'rect', color, opacity: 0.12 }, { ...wide, y: { field: 'low' }, y2: { field: 'high' } }),
+    layerFrom(line, { type: 'rule', color, strokeDash: dash, strokeWidth: 1.5 }, wide),
+    layerFrom(
+      [{ ...line[0], text: `${series.label} (frozen) ${formatMetric(value)}` }],
+      { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 5 },
+      { x: { value: 0 }, text: { field: 'text' } },
+    ),
   ];
 }
 
@@ -202,11 +200,11 @@ function bandLayer(
       const [at, to] = [Math.min(...positions) - margin, Math.max(...positions) + margin].map(sizeAt);
       return { at, to, value: Math.min(...ends), high: Math.max(...ends) };
     });
-  return {
-    data: { values: bands },
-    mark: { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
-    encoding: { x2: { field: 'to' }, y2: { field: 'high' } },
-  };
+  return layerFrom(
+    bands,
+    { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
+    { x2: { field: 'to' }, y2: { field: 'high' } },
+  );
 }
 
 /** A step line of the best mean up to each size. */
@@ -224,26 +222,17 @@ function frontLayers(points: readonly Point[]): object[] {
   return [{ data: { values: [...front, ...last] }, mark }];
 }
 
-/** A label at the right edge. */
-interface Label {
-  /** The point that it names. */
-  readonly point: Placed;
-  /** Its vertical position, in units of the metric. */
-  readonly height: number;
+/** The plot: the range of the metric, the width without axis and labels, and the whole size. */
+interface Plot {
+  readonly low: number;
+  readonly high: number;
+  readonly width: number;
+  readonly size: Size;
+  readonly axis: ParameterAxis;
 }
 
 /** The labels of all series at the right edge, placed so that no two overlap and no two leader lines cross. */
-function labelsOf(
-  points: readonly Placed[],
-  plot: {
-    readonly low: number;
-    readonly high: number;
-    readonly width: number;
-    readonly size: Size;
-    readonly axis: ParameterAxis;
-  },
-): Label[] {
-  const { low, high, width, size, axis } = plot;
+function labelLayers(points: readonly Placed[], { low, high, width, size, axis }: Plot): object[] {
   const labelled = lastOfEachSeries(points);
   const pxHeight = size.height - AXIS;
   const y = (value: number): number => ((high - value) / (high - low)) * pxHeight;
@@ -253,29 +242,22 @@ function labelsOf(
   );
   const anchors = labelled.map(({ at, value }) => ({ x: axis.place(at) * width, y: y(value) }));
   const assigned = uncrossedPositions(anchors, heights.map(y), width);
-  return labelled.map((point, index) => ({ point, height: heights[assigned[index] as number] as number }));
-}
-
-/** An encoding whose values are used without a scale. */
-function plain(field: string, type: 'nominal' | 'quantitative' = 'nominal'): object {
-  return { field, type, scale: null, legend: null };
-}
-
-function labelLayers(labels: readonly Label[]): object[] {
-  const leaders = labels.map(({ point: { series, at, value }, height }) => ({
-    ...{ at, value, labelAt: height, color: drawnAs(series.look).color },
+  const labels = labelled.map(({ series, at, value }, index) => ({
+    ...{ at, value, labelAt: heights[assigned[index] as number] as number },
+    ...{ text: series.label, color: drawnAs(series.look).color },
   }));
+  const edge = { value: 'width' };
   return [
-    {
-      data: { values: leaders },
-      mark: { type: 'rule', opacity: 0.5, strokeWidth: 1, x2Offset: 8 },
-      encoding: { x2: { value: 'width' }, y2: { field: 'labelAt' }, color: plain('color') },
-    },
-    {
-      data: { values: labels.map(({ point, height }) => ({ value: height, text: point.series.label })) },
-      mark: { type: 'text', align: 'left', baseline: 'middle', dx: LABEL_DISTANCE - 2, fontSize: LABEL_SIZE },
-      encoding: { x: { value: 'width' }, text: { field: 'text' } },
-    },
+    layerFrom(
+      labels.map(({ at, value, labelAt, color }) => ({ at, value, labelAt, color })),
+      { type: 'rule', opacity: 0.5, strokeWidth: 1, x2Offset: 8 },
+      { x2: edge, y2: { field: 'labelAt' }, color: plain('color') },
+    ),
+    layerFrom(
+      labels.map(({ labelAt, text }) => ({ value: labelAt, text })),
+      { type: 'text', align: 'left', baseline: 'middle', dx: LABEL_DISTANCE - 2, fontSize: LABEL_SIZE },
+      { x: edge, text: { field: 'text' } },
+    ),
   ];
 }
 
@@ -290,29 +272,17 @@ function pointLayers(points: readonly Placed[], isSeeds: boolean): object[] {
   );
   const opacity = plain('opacity', 'quantitative');
   return [
-    {
-      data: { values: seeds.map(({ at, value, color }) => ({ at, value, color })) },
-      mark: { type: 'point', shape: 'circle', filled: true, size: 18, opacity: 0.45 },
-      encoding: { color: plain('color') },
-    },
-    {
-      data: { values: ranges },
-      mark: { type: 'rule', strokeWidth: 2 },
-      encoding: { y2: { field: 'high' }, color: plain('color'), opacity },
-    },
-    {
-      data: {
-        values: drawn.map(({ at, value, color, outline, opacity: own }) => ({
-          at,
-          value,
-          color,
-          outline,
-          opacity: own,
-        })),
-      },
-      mark: { type: 'point', filled: true, size: 90 },
-      encoding: { color: plain('color'), shape: plain('outline'), opacity },
-    },
+    layerFrom(
+      seeds.map(({ at, value, color }) => ({ at, value, color })),
+      { type: 'point', shape: 'circle', filled: true, size: 18, opacity: 0.45 },
+      { color: plain('color') },
+    ),
+    layerFrom(ranges, { type: 'rule', strokeWidth: 2 }, { y2: { field: 'high' }, color: plain('color'), opacity }),
+    layerFrom(
+      drawn.map(({ values: _, interval: __, ...point }) => point),
+      { type: 'point', filled: true, size: 90 },
+      { color: plain('color'), shape: plain('outline'), opacity },
+    ),
   ];
 }
 

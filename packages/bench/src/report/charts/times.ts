@@ -1,72 +1,72 @@
+import { figure, type Block } from '../blocks.js';
 import { bySeries, seriesOfEntries, type Entry, type Panel } from '../contents.js';
 import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
 import { grouped } from '../statistics/comparisons.js';
-import { colorScale, WIDTH, type Chart } from './draw.js';
+import { colorBy, layered, quantity, WIDTH, type Chart } from './draw.js';
 
 /** A measurement of a trial besides its score. */
 interface Measure {
+  /** The title of the chart. */
+  readonly title: string;
+  /** What the chart shows, without its end. */
+  readonly caption: string;
+  /** The description of the chart, without the task. */
+  readonly about: string;
   /** Returns the value of an entry. */
   readonly of: (entry: Entry) => number;
   /** Formats a value. */
   readonly format: (value: number) => string;
 }
 
-/** Seconds per trial, averaged over seeds. */
-export function trialTimeChart(panel: Panel): Chart {
-  return barChart(panel, `Seconds per trial on ${panel.title}`, {
+const MEASURES: readonly Measure[] = [
+  {
+    title: 'Time of a trial',
+    caption: 'Training, evaluation and compilation, mean over seeds',
+    about: 'Seconds per trial',
     of: ({ row }) => row.time.totalSeconds,
     format: formatDuration,
-  });
-}
-
-/** Milliseconds of the median step, averaged over seeds. */
-export function stepTimeChart(panel: Panel): Chart {
-  return barChart(panel, `Median step time on ${panel.title}`, {
+  },
+  {
+    title: 'Time of a step',
+    caption: 'Median of a trial, mean over seeds',
+    about: 'Median step time',
     of: ({ row }) => row.time.stepMedianMs,
     format: formatMilliseconds,
-  });
-}
-
-/** Peak resident memory of the process: the maximum over seeds. */
-export function memoryChart(panel: Panel): Chart {
-  return barChart(panel, `Peak memory on ${panel.title}`, {
+  },
+  {
+    title: 'Peak memory',
+    caption: 'Of the process that ran the trial, what earlier ones left there included',
+    about: 'Peak memory',
     of: ({ row }) => row.peakRssBytes,
     format: formatMebibytes,
-  });
+  },
+];
+
+/** Charts of seconds per trial, milliseconds per step and peak memory. */
+export function timeFigures(panel: Panel): Block[] {
+  const range = panel.budgets.length > 2 ? '; the line spans the budgets' : '';
+  return MEASURES.map((measure) =>
+    figure(measure.title, `${measure.caption}${range}.`, () => barChart(panel, measure)),
+  );
 }
 
 /** One bar per arm: the mean over its budgets, with a line from the smallest to the largest. */
-function barChart(panel: Panel, description: string, measure: Measure): Chart {
-  const series = seriesOfEntries(panel.entries);
+function barChart(panel: Panel, measure: Measure): Chart {
   const bars = grouped(bySeries(panel.entries), (entry) => entry.series.label).map((entries) =>
     barOf(entries, measure),
   );
   const most = Math.max(...bars.map(({ high }) => high));
-  const x = { field: 'value', type: 'quantitative', axis: null, scale: { domain: [0, most * 1.55 || 1], nice: false } };
+  const x = quantity('value', { axis: null, scale: { domain: [0, most * 1.55 || 1], nice: false } });
   const y = { field: 'name', type: 'nominal', title: null, sort: null, axis: { labelColor: 'var(--ink)' } };
+  const color = colorBy(seriesOfEntries(panel.entries));
+  const layers = [
+    { mark: { type: 'bar', height: 14 }, encoding: { x, color } },
+    { mark: { type: 'rule', color: 'var(--ink)' }, encoding: { x: quantity('low'), x2: { field: 'high' } } },
+    { mark: { type: 'text', align: 'left', dx: 5 }, encoding: { x: quantity('high'), text: { field: 'text' } } },
+  ];
   return {
-    description: `${description}: ${bars.map(({ name, text }) => `${name} ${text}`).join(', ')}`,
-    spec: {
-      width: WIDTH,
-      height: 24 * bars.length,
-      autosize: { type: 'fit-x', contains: 'padding' },
-      data: { values: bars },
-      encoding: { y },
-      layer: [
-        {
-          mark: { type: 'bar', height: 14 },
-          encoding: { x, color: { field: 'series', type: 'nominal', scale: colorScale(series), legend: null } },
-        },
-        {
-          mark: { type: 'rule', color: 'var(--ink)' },
-          encoding: { x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
-        },
-        {
-          mark: { type: 'text', align: 'left', dx: 5 },
-          encoding: { x: { field: 'high', type: 'quantitative' }, text: { field: 'text' } },
-        },
-      ],
-    } as Chart['spec'],
+    description: `${measure.about} on ${panel.title}: ${bars.map(({ name, text }) => `${name} ${text}`).join(', ')}`,
+    spec: layered({ width: WIDTH, height: 24 * bars.length }, { y }, layers, { values: bars, type: 'fit-x' }),
   };
 }
 

@@ -66,6 +66,13 @@ export function grouped<Item>(items: readonly Item[], key: (item: Item) => unkno
   return [...groups.values()];
 }
 
+/** Orders items by one key after another: numbers from the smallest, names as in English. */
+export function by<Item>(...keys: readonly ((item: Item) => string | number)[]): (a: Item, b: Item) => number {
+  const compare = (a: string | number, b: string | number): number =>
+    typeof a === 'number' ? a - Number(b) : a.localeCompare(String(b), 'en');
+  return (a, b) => keys.reduce((before, key) => before || compare(key(a), key(b)), 0);
+}
+
 /**
  * Whether numbers of two trials may be compared seed by seed, that is, everything but the method and its configuration
  * is the same. Each trial may record versions of packages that the other does not use.
@@ -175,7 +182,7 @@ function contestsOf(arms: readonly Arm[]): Contest[] {
     if (budgeted.length === 0) return [{ model, budget: budget.spec, arms: withSpecs(open, budgetOf) }];
     return grouped(budgeted, ({ trials: [trial] }) => trial.budget.spec).map((atBudget): Contest => ({
       ...{ model, budget: atBudget[0].trials[0].budget.spec },
-      arms: withSpecs([...open, ...atBudget], budgetOf).sort(byTaskAndLabel),
+      arms: withSpecs([...open, ...atBudget], budgetOf).sort(by(taskOf, labelOf)),
     }));
   });
 }
@@ -198,6 +205,11 @@ export function withSpecs<Item extends { readonly label: string }>(
     return requested === null && arms.some(isTwin) ? { ...arm, label: `${arm.label} (${spec})` } : arm;
   });
 }
+
+const taskOf = ({ trials: [{ task }] }: Arm): string => task;
+const labelOf = ({ label }: Arm): string => label;
+const requestedOf = (arm: Arm): number => budgetOf(arm).requested ?? -1;
+const byBudgetAndLabel = by(requestedOf, taskOf, labelOf, ({ trials: [{ model }] }: Arm) => model);
 
 /** Summarises and tests paired differences. */
 export function pairedDifference(differences: readonly number[]): PairedDifference {
@@ -274,20 +286,6 @@ function adjusted(family: readonly Unadjusted[]): Comparison[] {
       },
     };
   });
-}
-
-function byTaskAndLabel(a: Arm, b: Arm): number {
-  return a.trials[0].task.localeCompare(b.trials[0].task, 'en') || a.label.localeCompare(b.label, 'en');
-}
-
-function byBudgetAndLabel(a: Arm, b: Arm): number {
-  const [{ model, budget, task }, other] = [a.trials[0], b.trials[0]];
-  return (
-    (budget.requested ?? -1) - (other.budget.requested ?? -1) ||
-    task.localeCompare(other.task, 'en') ||
-    a.label.localeCompare(b.label, 'en') ||
-    model.localeCompare(other.model, 'en')
-  );
 }
 
 /** Each unordered pair once, with the items in order. */

@@ -2,7 +2,7 @@ import { mean } from 'simple-statistics';
 import { variancesOf, type Sample } from './resampling.js';
 import { studentQuantile, studentTail } from './student.js';
 
-/** The level of both one-sided tests, and so of equivalence. */
+/** The level of all tests: a pair counts as different, equivalent or no worse if p is below it. */
 export const LEVEL = 0.05;
 /** A smaller standard error of a metric is a rounding error. */
 const ROUNDING = 1e-9;

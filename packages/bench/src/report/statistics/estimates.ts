@@ -4,6 +4,8 @@ import { studentQuantile } from './student.js';
 
 /** The number of resamples behind every interval. */
 export const RESAMPLES = 10_000;
+/** The number of resamples of a task's rows, and behind an interval that covers other rows. */
+export const ROW_RESAMPLES = 2000;
 
 /** An interval of values. */
 export interface Interval {
@@ -36,16 +38,25 @@ export function estimate(values: readonly number[]): Estimate {
  * The 95 % percentile bootstrap interval of a mean of strata's means, by drawing with replacement within each stratum.
  * With few values it covers less: 88 % for 7 normal ones (`test/coverage.e2e.ts`).
  * Samples of the same size share their resamples, so the interval of `b - a` mirrors that of `a - b`.
+ * @param onRows by stratum, each value on every resample of its rows, which are drawn independently of the values; null
+ *   if the rows of the stratum are unknown
  */
-export function bootstrapInterval(strata: readonly (readonly number[])[]): Interval {
-  const means = new Float64Array(RESAMPLES);
+export function bootstrapInterval(
+  strata: readonly (readonly number[])[],
+  onRows: readonly (readonly Float64Array[] | null)[] = [],
+): Interval {
+  const means = new Float64Array(onRows.some((rows) => rows !== null) ? ROW_RESAMPLES : RESAMPLES);
   for (const [stratum, values] of strata.entries()) {
     const drawn = resamplesOf(values.length, stratum);
-    for (let row = 0; row < RESAMPLES; row++) {
+    const rows = onRows[stratum];
+    for (let resample = 0; resample < means.length; resample++) {
       let sum = 0;
-      const end = (row + 1) * values.length;
-      for (let index = row * values.length; index < end; index++) sum += values[drawn[index] as number] as number;
-      means[row] = (means[row] as number) + sum / values.length / strata.length;
+      const end = (resample + 1) * values.length;
+      for (let index = resample * values.length; index < end; index++) {
+        const at = drawn[index] as number;
+        sum += (rows ? rows[at]?.[resample] : values[at]) as number;
+      }
+      means[resample] = (means[resample] as number) + sum / values.length / strata.length;
     }
   }
   const sorted = Array.from(means.sort());
@@ -55,7 +66,7 @@ export function bootstrapInterval(strata: readonly (readonly number[])[]): Inter
 const resamples = new Map<string, Uint16Array>();
 
 /** The indices that the resamples draw, [RESAMPLES x size]: the same for all samples of one size. */
-export function resamplesOf(size: number, stratum: number): Uint16Array {
+function resamplesOf(size: number, stratum: number): Uint16Array {
   const key = `${stratum} of ${size}`;
   const known = resamples.get(key);
   if (known) return known;

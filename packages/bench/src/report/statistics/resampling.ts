@@ -1,11 +1,8 @@
 import { createRng } from '@peftjs/core/method';
-import { mean, quantileSorted, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
+import { mean, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
 import { primaryMetric, type DoneTrial } from '../../results/schema.js';
-import { bootstrapInterval, resamplesOf, type Estimate, type Interval } from './estimates.js';
+import { bootstrapInterval, ROW_RESAMPLES, type Estimate } from './estimates.js';
 import { weightedMetric } from './row-metrics.js';
-
-/** The number of resamples of a task's rows, shared by every trial that was evaluated on these rows. */
-export const ROW_RESAMPLES = 2000;
 
 /** The primary metric of some trials, or its paired differences, by seed. */
 export interface Sample {
@@ -61,32 +58,14 @@ export function pairedStandardError(a: readonly DoneTrial[], b: readonly DoneTri
  * Statistics 2007).
  */
 export function estimateOf(samples: readonly Sample[]): Estimate {
-  const [{ values }] = samples as readonly [Sample, ...Sample[]];
-  const isSpread = samples.every((sample) => sample.values.length > 1);
-  const isOne = samples.length === 1;
+  const byTask = samples.map(({ values }) => [...values]);
+  const isSpread = byTask.every(({ length }) => length > 1);
+  const onRows = samples.map((sample) => sample.onRows);
   return {
-    mean: mean(samples.map((sample) => mean([...sample.values]))),
-    sd: isOne && isSpread ? sampleStandardDeviation([...values]) : null,
-    interval: isSpread ? intervalOf(samples) : null,
+    mean: mean(byTask.map(mean)),
+    sd: isSpread && byTask.length === 1 ? sampleStandardDeviation(byTask.flat()) : null,
+    interval: isSpread ? bootstrapInterval(byTask, onRows) : null,
   };
-}
-
-function intervalOf(samples: readonly Sample[]): Interval {
-  if (samples.every(({ onRows }) => onRows === null)) return bootstrapInterval(samples.map(({ values }) => values));
-  const means = new Float64Array(ROW_RESAMPLES);
-  for (const [task, { values, onRows }] of samples.entries()) {
-    const drawn = resamplesOf(values.length, task);
-    for (let resample = 0; resample < ROW_RESAMPLES; resample++) {
-      let sum = 0;
-      for (let draw = 0; draw < values.length; draw++) {
-        const seed = drawn[resample * values.length + draw] as number;
-        sum += (onRows ? onRows[seed]?.[resample] : values[seed]) as number;
-      }
-      means[resample] = (means[resample] as number) + sum / values.length / samples.length;
-    }
-  }
-  const sorted = Array.from(means.sort());
-  return { low: quantileSorted(sorted, 0.025), high: quantileSorted(sorted, 0.975) };
 }
 
 /** The variance of a sample's mean over other seeds, and over other rows; null if unknown. */

@@ -1,6 +1,6 @@
 import { mean } from 'simple-statistics';
 import type { DoneTrial } from '../../results/schema.js';
-import { grouped, type Comparison, type PairedDifference } from './comparisons.js';
+import { by, grouped, type Comparison, type PairedDifference } from './comparisons.js';
 import type { Estimate } from './estimates.js';
 import { estimateOf, type Sample } from './resampling.js';
 
@@ -176,18 +176,24 @@ export function differenceTo(
   task: string | null,
   comparisons: readonly Comparison[],
 ): Difference | null {
-  const [found] = comparisons
+  const own = comparisons
     .filter((each) => each.task === task && each.model === model)
     .filter((each) => budget.requested === null || each.budget === budget.spec)
-    .filter(({ a, b }) => (a === label && b === reference) || (a === reference && b === label))
     .sort((a, b) => b.pHolm - a.pHolm);
+  const found = comparisonOf(own, label, reference);
   if (!found) return null;
-  const { mean: difference, sd, interval, pairs, p, pHolm } = found.a === label ? found : reversed(found);
+  const { mean: difference, sd, interval, pairs, p, pHolm } = found;
   return { to: reference, pairs, mean: difference, sd, interval, p, pHolm };
 }
 
+/** The first comparison of two arms, as `a` minus `b`; undefined if there is none. */
+export function comparisonOf(pairs: readonly Comparison[], a: string, b: string): Comparison | undefined {
+  const found = pairs.find((pair) => (pair.a === a && pair.b === b) || (pair.a === b && pair.b === a));
+  return found && found.a !== a ? reversed(found) : found;
+}
+
 /** The same comparison with its sides swapped. */
-export function reversed(comparison: Comparison): Comparison {
+function reversed(comparison: Comparison): Comparison {
   const { a, b, mean: difference, interval, equivalence } = comparison;
   return {
     ...comparison,
@@ -200,21 +206,21 @@ export function reversed(comparison: Comparison): Comparison {
 }
 
 function withRank({ isRanked, ...row }: UnrankedRow, all: readonly UnrankedRow[]): OverallRow {
-  if (!isRanked) return row;
-  const better = all.filter(
-    (other) => other.isRanked && other.budget.spec === row.budget.spec && orientedScore(other) > orientedScore(row),
-  );
-  return { ...row, rank: better.length + 1 };
+  const rivals = all.filter((other) => other.isRanked && other.budget.spec === row.budget.spec);
+  return isRanked ? { ...row, rank: rankAmong(row, rivals) } : row;
 }
 
-function inReadingOrder(a: OverallRow, b: OverallRow): number {
-  return (
-    (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
-    (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    orientedScore(b) - orientedScore(a) ||
-    a.label.localeCompare(b.label, 'en')
-  );
+/** The rank of a row among rivals: 1 for the best mean. */
+export function rankAmong<Row extends Parameters<typeof orientedScore>[0]>(row: Row, rivals: readonly Row[]): number {
+  return 1 + rivals.filter((other) => orientedScore(other) > orientedScore(row)).length;
 }
+
+const inReadingOrder = by<OverallRow>(
+  ({ budget }) => budget.requested ?? -1,
+  ({ rank }) => rank ?? Infinity,
+  (row) => -orientedScore(row),
+  ({ label }) => label,
+);
 
 /** The metric of a mean over tasks; `score` if the tasks have different ones. */
 export function meanMetric({ metrics }: Pick<OverallRow, 'metrics'>): string {

@@ -1,6 +1,6 @@
 import { mean, sampleCorrelation } from 'simple-statistics';
 import type { DoneTrial } from '../../results/schema.js';
-import { grouped, type Arm } from './comparisons.js';
+import { by, grouped, type Arm } from './comparisons.js';
 import { jackknifeInterval, type Interval } from './estimates.js';
 
 /*
@@ -73,7 +73,12 @@ export function stabilityOf(arms: readonly Arm[]): StabilityRow[] {
 export function stabilityOfTrials(
   inAnyOrder: readonly Pick<DoneTrial, 'task' | 'seed' | 'ranks'>[],
 ): Omit<StabilityRow, 'model' | 'label' | 'budget'> {
-  const trials = [...inAnyOrder].sort((a, b) => a.task.localeCompare(b.task, 'en') || a.seed - b.seed);
+  const trials = [...inAnyOrder].sort(
+    by(
+      ({ task }) => task,
+      ({ seed }) => seed,
+    ),
+  );
   const seeds = [...new Set(trials.map(({ seed }) => seed))].sort((a, b) => a - b);
   const ofTasks = grouped(trials, ({ task }) => task).flatMap(pairsWithin);
   const ofSeeds = grouped(trials, ({ seed }) => seed).flatMap(pairsWithin);
@@ -187,11 +192,9 @@ function verdictOn(interval: Interval | null): StabilityRow['verdict'] {
   return interval.high < -ROUNDING ? 'draw' : 'open';
 }
 
-function inReadingOrder(a: StabilityRow, b: StabilityRow): number {
-  return (
-    a.model.localeCompare(b.model, 'en') ||
-    a.label.localeCompare(b.label, 'en') ||
-    (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
-    a.budget.spec.localeCompare(b.budget.spec, 'en')
-  );
-}
+const inReadingOrder = by<StabilityRow>(
+  ({ model }) => model,
+  ({ label }) => label,
+  ({ budget }) => budget.requested ?? -1,
+  ({ budget }) => budget.spec,
+);

@@ -1,16 +1,18 @@
 import { mean } from 'simple-statistics';
 import { canonical } from '../../results/json.js';
 import { primaryMetric, type TrialResult } from '../../results/schema.js';
+import { counted } from '../format.js';
 import { verdictsOf, type Verdict } from '../verdict.js';
 import { testClaims, type Claim, type ClaimOutcome } from './claims.js';
-import { armsOf, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
+import { armsOf, by, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
 import { LEVEL } from './equivalence.js';
-import { RESAMPLES, seedsToReach } from './estimates.js';
-import { estimateOf, ROW_RESAMPLES, scoresOf, type Sample } from './resampling.js';
+import { RESAMPLES, ROW_RESAMPLES, seedsToReach } from './estimates.js';
+import { estimateOf, scoresOf, type Sample } from './resampling.js';
 import {
   differenceTo,
   orientedScore,
   averageOverTasks,
+  rankAmong,
   type Failure,
   type OverallRow,
   type SummaryRow,
@@ -93,21 +95,12 @@ function resampledIn(rows: readonly SummaryRow[]): Summary['resampled'] {
 
 function rowOf(arm: Arm, scores: Sample): UnrankedRow {
   const [first] = arm.trials;
+  const { requested, spec, matchedOn } = first.budget;
   return {
-    model: first.model,
-    task: first.task,
-    metric: first.selection.metric,
+    ...{ model: first.model, task: first.task, metric: first.selection.metric },
     lowerIsBetter: first.selection.lowerIsBetter ?? false,
-    arm: first.arm,
-    method: first.method,
-    variant: arm.variant,
-    label: arm.label,
-    budget: {
-      requested: first.budget.requested,
-      spec: first.budget.spec,
-      matchedOn: first.budget.matchedOn,
-      met: arm.trials.every(({ budget }) => budget.met),
-    },
+    ...{ arm: first.arm, method: first.method, variant: arm.variant, label: arm.label },
+    budget: { requested, spec, matchedOn, met: arm.trials.every(({ budget }) => budget.met) },
     baseline: arm.trials.every(({ parameters, stages }) => parameters.stored === 0 && !stages),
     trials: arm.trials.map(({ id }) => id),
     seeds: arm.trials.map(({ seed }) => seed),
@@ -140,10 +133,8 @@ function withRank(row: UnrankedRow, rows: readonly UnrankedRow[]): SummaryRow {
   const rivals = rows.filter((other) => sameContest(other, row));
   const unranked = reasonAgainst(row, rivals);
   if (unranked !== null) return { ...row, rank: null, unranked };
-  const better = rivals.filter(
-    (other) => reasonAgainst(other, rivals) === null && orientedScore(other) > orientedScore(row),
-  );
-  return { ...row, rank: better.length + 1, unranked: null };
+  const ranked = rivals.filter((other) => reasonAgainst(other, rivals) === null);
+  return { ...row, rank: rankAmong(row, ranked), unranked: null };
 }
 
 function reasonAgainst(row: UnrankedRow, rivals: readonly UnrankedRow[]): string | null {
@@ -161,16 +152,14 @@ function sameBudget(a: SummaryRow['budget'], b: SummaryRow['budget']): boolean {
   return a.spec === b.spec && a.matchedOn === b.matchedOn;
 }
 
-function inReadingOrder(a: SummaryRow, b: SummaryRow): number {
-  return (
-    a.model.localeCompare(b.model, 'en') ||
-    a.task.localeCompare(b.task, 'en') ||
-    (a.budget.requested ?? -1) - (b.budget.requested ?? -1) ||
-    (a.rank ?? Infinity) - (b.rank ?? Infinity) ||
-    orientedScore(b) - orientedScore(a) ||
-    a.label.localeCompare(b.label, 'en')
-  );
-}
+const inReadingOrder = by<SummaryRow>(
+  ({ model }) => model,
+  ({ task }) => task,
+  ({ budget }) => budget.requested ?? -1,
+  ({ rank }) => rank ?? Infinity,
+  (row) => -orientedScore(row),
+  ({ label }) => label,
+);
 
 function meansOf<const Names extends string>(
   records: readonly Readonly<Record<Names, number>>[],
@@ -228,7 +217,7 @@ function comparisonNotes({ rows, comparisons, reference }: Noted): string[] {
   return [
     ...alone,
     'Differences are paired by seed; p is the exact two-sided sign-flip permutation p. ' +
-      `The adjusted p is Holm's over the ${count(family, 'pair')} of arms at a budget on a task; the numbers of tasks and of budgets are not corrected for.`,
+      `The adjusted p is Holm's over the ${counted(family, 'pair')} of arms at a budget on a task; the numbers of tasks and of budgets are not corrected for.`,
     ...reachNotes(Math.max(...ofTasks.map(({ pairs }) => pairs)), family),
   ];
 }
@@ -244,12 +233,12 @@ function reachNotes(seeds: number, family: number): string[] {
   const least = 2 / 2 ** seeds;
   if (seeds < seedsToReach(1)) {
     return [
-      `With ${count(seeds, 'paired seed')} the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${seedsToReach(1)} seeds.`,
+      `With ${counted(seeds, 'paired seed')} the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${seedsToReach(1)} seeds.`,
     ];
   }
   if (family * least < LEVEL) return [];
   return [
-    `On a single task ${seeds} paired seeds cannot pass Holm's correction: the smallest possible p is ${least}, and ${Math.min(1, family * least)} over ${count(family, 'pair')}. It takes ${seedsToReach(family)} seeds, or a claim over tasks.`,
+    `On a single task ${seeds} paired seeds cannot pass Holm's correction: the smallest possible p is ${least}, and ${Math.min(1, family * least)} over ${counted(family, 'pair')}. It takes ${seedsToReach(family)} seeds, or a claim over tasks.`,
   ];
 }
 
@@ -285,9 +274,7 @@ function budgetNotes(rows: readonly SummaryRow[]): string[] {
 function failureNotes(failed: Summary['failed']): string[] {
   return failed.length === 0
     ? []
-    : [`${count(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers.`];
-}
-
-function count(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+    : [
+        `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers.`,
+      ];
 }
