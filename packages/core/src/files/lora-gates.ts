@@ -22,8 +22,6 @@ export interface GatedFormat<C extends GatedConfig> {
   readonly suffix: string;
   /** Options that only further training needs, by their field on disk. */
   readonly fields: Readonly<Record<string, keyof C & string>>;
-  /** Other tensors [r] per module that no file holds; they are read as ones. */
-  readonly ones: readonly string[];
   /** Returns the scaling of a module's change. It does not depend on the number of ranks left. */
   scaling(site: Site, config: C): number;
 }
@@ -43,7 +41,7 @@ export interface GatedFiles<C extends GatedConfig> {
 
 /** Makes the file functions of a gated low-rank method. Its layers must name their gate `gate`. */
 export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): GatedFiles<C> {
-  const { peftType, suffix, fields, ones } = format;
+  const { peftType, suffix, fields } = format;
   return {
     toFile: (adapter, { pruned }) =>
       pruned || rankedPaths(adapter.layers).length === 0 ? loraFile(adapter) : unprunedFile(adapter, format),
@@ -55,7 +53,6 @@ export function gatedLoraFiles<C extends GatedConfig>(format: GatedFormat<C>): G
       for (const path of lora.targetModules) {
         const r = tensorAt(values, `${path}.loraA`).shape[1] as number;
         values[`${path}.gate`] = isOurs ? readGate(tensors, path, suffix, r) : onesOf(r);
-        for (const name of ones) values[`${path}.${name}`] = onesOf(r);
       }
       const present = Object.entries(fields).filter(([field]) => config[field] !== undefined);
       const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
