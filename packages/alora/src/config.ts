@@ -1,11 +1,4 @@
-import {
-  dropoutRate,
-  integerFrom,
-  parseOptions,
-  positive,
-  rankEntries,
-  type RankConfig,
-} from '@peftjs/core/method';
+import { dropoutRate, integerFrom, parseOptions, positive, rankEntries, type RankConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** The options of ALoRA. The sum of the initial ranks (`r`, default 8) is distributed. `loraAlpha` is 8 by default. */

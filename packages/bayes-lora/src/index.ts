@@ -1,5 +1,12 @@
 import { hostTensor } from '@peftjs/core';
-import { kaimingUniform, rankMethod, tensorsAt, type CallableMethod, type HostTensor, type Rng } from '@peftjs/core/method';
+import {
+  kaimingUniform,
+  rankMethod,
+  tensorsAt,
+  type CallableMethod,
+  type HostTensor,
+  type Rng,
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { parseBayesLoraConfig, type BayesLoraConfig } from './config.js';
@@ -54,12 +61,14 @@ export const bayesLora: CallableMethod<BayesLoraConfig> = rankMethod<BayesLoraCo
     loraB: { decay: false },
     logSigma2: { decay: false, rateFactor: LOG_SIGMA2_RATE },
   }),
-  loss: ({ klScale }) => (p) => {
-    const { loraA, loraB, logSigma2 } = tensorsAt(p, 'loraA', 'loraB', 'logSigma2');
-    const ofA = divergence(loraA, logSigma2); // [in, r]
-    const ofB = divergence(loraB, tf.expandDims(logSigma2, 1)); // [r, out]
-    return tf.mul(tf.add(tf.sum(ofA), tf.sum(ofB)), klScale);
-  },
+  loss:
+    ({ klScale }) =>
+    (p) => {
+      const { loraA, loraB, logSigma2 } = tensorsAt(p, 'loraA', 'loraB', 'logSigma2');
+      const ofA = divergence(loraA, logSigma2); // [in, r]
+      const ofB = divergence(loraB, tf.expandDims(logSigma2, 1)); // [r, out]
+      return tf.mul(tf.add(tf.sum(ofA), tf.sum(ofB)), klScale);
+    },
   policy: bayesLoraPolicy,
 });
 

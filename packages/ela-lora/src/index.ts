@@ -43,9 +43,7 @@ export const elaLora: CallableMethod<ElaLoraConfig> = rankMethod<ElaLoraConfig>(
   unsaved: (ranks) => noScores(tensorsAt(ranks, ...FACTORS)),
   train: () => ({ loraA: {}, gate: {}, loraB: {} }),
   loss: ({ orthRegWeight }) =>
-    orthRegWeight > 0
-      ? (p, ctx) => tf.mul(distanceFromOrthonormal(p), orthRegWeight / (2 * ctx.layers))
-      : undefined,
+    orthRegWeight > 0 ? (p, ctx) => tf.mul(distanceFromOrthonormal(p), orthRegWeight / (2 * ctx.layers)) : undefined,
   update: (proposed, at, config) => scored(config, proposed, at),
   policy: elaLoraPolicy,
 });

@@ -49,14 +49,13 @@ export function elaLoraPolicy(layers: AdapterLayers, config: ElaLoraConfig, plan
     cuts: budget === null ? [] : [end],
     holdsFrom: end,
     reads: (step) =>
-      movesAt(step, schedule) > 0 || (step === end && budget !== null)
-        ? ['importance', 'gate', 'loraA', 'loraB']
-        : [],
+      movesAt(step, schedule) > 0 || (step === end && budget !== null) ? ['importance', 'gate', 'loraA', 'loraB'] : [],
     decide({ step, layers, values, rng }) {
       const modules = modulesOf(layers, values);
       const isFilled = budget === null || isNearBudget(allocatedCost(layers), budget);
       if (step === end && isFilled) return {};
-      const move = step < end ? regularMove(modules, movesAt(step, schedule), config) : fillingMove(modules, budget ?? 0);
+      const move =
+        step < end ? regularMove(modules, movesAt(step, schedule), config) : fillingMove(modules, budget ?? 0);
       return { ...changesFor(modules, move, values, rng), restartsOptimizer };
     },
   };

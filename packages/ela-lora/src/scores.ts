@@ -1,4 +1,11 @@
-import { hostZeros, tensorAt, tensorsAt, type HostTensors, type Tensors, type UpdateContext } from '@peftjs/core/method';
+import {
+  hostZeros,
+  tensorAt,
+  tensorsAt,
+  type HostTensors,
+  type Tensors,
+  type UpdateContext,
+} from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { ElaLoraConfig } from './config.js';
@@ -39,7 +46,11 @@ function norm(x: Tensor): Tensor {
 }
 
 /** Returns the scores after a step that proposes these tensors. */
-export function scored({ beta1, beta2 }: ElaLoraConfig, proposed: Tensors, { previous, gradient }: UpdateContext): Tensors {
+export function scored(
+  { beta1, beta2 }: ElaLoraConfig,
+  proposed: Tensors,
+  { previous, gradient }: UpdateContext,
+): Tensors {
   const averages: Tensors = {};
   const products = FACTORS.map((factor) => {
     const raw = tf.abs(tf.mul(tensorAt(proposed, factor), tensorAt(gradient, factor)));

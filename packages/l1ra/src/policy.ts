@@ -94,7 +94,10 @@ function reassigned(layers: AdapterLayers, gates: Gates, config: L1raConfig): Re
   const pruned = rankCount(gates) - rankCount(kept);
   if (pruned === 0) return { kept, added: {} };
   const count = config.budget === null ? pruned : Infinity;
-  return { kept, added: dealRanks(receivers, { count, room: roomFor(config, layers, kept), cost: rankCostIn(layers) }) };
+  return {
+    kept,
+    added: dealRanks(receivers, { count, room: roomFor(config, layers, kept), cost: rankCostIn(layers) }),
+  };
 }
 
 /** Does the same as `reassigned`, and then adds ranks to any modules that fill the rest of the budget. */

@@ -133,7 +133,10 @@ function budgetPolicy(
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       const changes = step === separation ? separatedRanks(layers, values) : {};
-      Object.assign(memory, steer(gateGroups(layers, { ...values, ...changes.values }), step, schedule, memory, config));
+      Object.assign(
+        memory,
+        steer(gateGroups(layers, { ...values, ...changes.values }), step, schedule, memory, config),
+      );
       return changes;
     },
   };

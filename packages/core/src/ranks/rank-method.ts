@@ -14,7 +14,7 @@ import { targetEntries } from '../adapter/targets.js';
 import { integerFrom, positive } from '../config.js';
 import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, UpdateContext } from '../contracts/layer.js';
-import type { CallableMethod, PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { AdapterContents, CallableMethod, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { gatedLoraFiles } from '../files/lora-gates.js';
 import { loraFile, readLoraFile } from '../files/lora-file.js';
@@ -64,7 +64,12 @@ export interface RankMethod<C extends RankConfig>
    * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned adapter,
    * and every adapter of a method without gates, is PEFT's LORA.
    */
-  readonly file?: { readonly peftType: string; readonly gate: string };
+  readonly file?: {
+    readonly peftType: string;
+    readonly gate: string;
+    /** Returns the configuration to write, where a file needs another one. */
+    config?(adapter: AdapterContents<C>): C;
+  };
   /**
    * Returns the tensors of `count` ranks of a module: `loraA` [in, count], `loraB` [count, out], and any others [count].
    * With `gate`, ranks have gates. Also called for ranks that a module gets later.
@@ -143,12 +148,12 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
         return maker(layers, config).withRanks(counts);
       },
     }),
-    ...(file ? gatedFiles(given, file) : plainFiles(unsaved)),
+    ...(file ? gatedFiles(given, file) : plainFiles(given)),
   });
 }
 
 /** Counts the ranks that an adapter starts with. */
-function ranksAtStart<C extends RankConfig>(layers: readonly Pick<AdapterLayer, 'site'>[], config: C): number {
+function ranksAtStart(layers: readonly Pick<AdapterLayer, 'site'>[], config: RankConfig): number {
   return layers.reduce((sum, { site }) => sum + startingRank(site, config), 0);
 }
 
@@ -156,7 +161,10 @@ function ranksAtStart<C extends RankConfig>(layers: readonly Pick<AdapterLayer, 
  * Returns `fitBudget`. 'stored' keeps the budget as an option: ranks that move fill it, ranks that are pruned start above
  * it. 'trained': A, B and the other trained tensors fill it at the start, and no rank has to go.
  */
-function fittedTo<C extends RankConfig>({ budget: kind, train }: RankMethod<C>): NonNullable<PeftMethod<C>['fitBudget']> {
+function fittedTo<C extends RankConfig>({
+  budget: kind,
+  train,
+}: RankMethod<C>): NonNullable<PeftMethod<C>['fitBudget']> {
   return (sites, budget, config, matchOn = 'stored') => {
     const vectors = Object.keys(train?.(config) ?? FACTORS).length - FACTORS.length;
     const cost = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? vectors : 0);
@@ -174,13 +182,16 @@ function fittedTo<C extends RankConfig>({ budget: kind, train }: RankMethod<C>):
 const FACTORS = ['loraA', 'loraB'];
 
 /** The file functions of a method without gates. */
-function plainFiles<C extends RankConfig>(unsaved: RankMethod<C>['unsaved']): Pick<PeftMethod<C>, FileMembers> {
+function plainFiles<C extends RankConfig>({ unsaved }: RankMethod<C>): Pick<PeftMethod<C>, FileMembers> {
   return {
     peftTypes: ['LORA'],
     toFile: loraFile,
     fromFile(file) {
       const { values, ...config } = readLoraFile(file);
-      return { config: config as Partial<C> & typeof config, values: withUnsaved(values, config.targetModules, unsaved) };
+      return {
+        config: config as Partial<C> & typeof config,
+        values: withUnsaved(values, config.targetModules, unsaved),
+      };
     },
   };
 }
@@ -188,14 +199,14 @@ function plainFiles<C extends RankConfig>(unsaved: RankMethod<C>['unsaved']): Pi
 /** The file functions of a method with gates. On disk, its options have their names in snake case. */
 function gatedFiles<C extends RankConfig>(
   { parseConfig, unsaved }: RankMethod<C>,
-  { peftType, gate }: NonNullable<RankMethod<C>['file']>,
+  { peftType, gate, config: written }: NonNullable<RankMethod<C>['file']>,
 ): Pick<PeftMethod<C>, FileMembers> {
   const own = Object.keys(parseConfig({})).filter((name) => !(name in rankEntries({ r: 1, loraAlpha: 1 })));
   const fields = Object.fromEntries(own.map((name) => [snakeCase(name), name as keyof C & string]));
   const files = gatedLoraFiles<C>({ peftType, suffix: gate, fields, scaling: startingScaling });
   return {
     peftTypes: [peftType, 'LORA'],
-    ...files,
+    toFile: (adapter, options) => files.toFile(written ? { ...adapter, config: written(adapter) } : adapter, options),
     fromFile(file) {
       const { config, values } = files.fromFile(file);
       return { config, values: withUnsaved(values, config.targetModules as readonly string[], unsaved) };
@@ -205,7 +216,11 @@ function gatedFiles<C extends RankConfig>(
 
 type FileMembers = 'peftTypes' | 'toFile' | 'fromFile';
 
-function withUnsaved(values: HostTensors, paths: readonly string[], unsaved: RankMethod<RankConfig>['unsaved']): HostTensors {
+function withUnsaved(
+  values: HostTensors,
+  paths: readonly string[],
+  unsaved: RankMethod<RankConfig>['unsaved'],
+): HostTensors {
   if (!unsaved) return values;
   const added = paths.flatMap((path) => {
     const names = ['loraA', 'loraB', 'gate'].filter((name) => `${path}.${name}` in values);

@@ -1,4 +1,11 @@
-import { allocatedRanks, changeRanks, missedStep, rankedPaths, withResized, type RankChange } from '../adapter/ranks.js';
+import {
+  allocatedRanks,
+  changeRanks,
+  missedStep,
+  rankedPaths,
+  withResized,
+  type RankChange,
+} from '../adapter/ranks.js';
 import type { Controller, ControllerChanges, ControllerState, TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import { createRng, type Rng } from '../rng.js';
