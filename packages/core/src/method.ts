@@ -200,7 +200,6 @@ export {
   assertNoOtherTensors,
   type LoraFileContents,
 } from './files/lora-file.js';
-export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/lora-gates.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,

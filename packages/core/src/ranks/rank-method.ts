@@ -16,8 +16,7 @@ import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, UpdateContext } from '../contracts/layer.js';
 import type { AdapterContents, CallableMethod, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { gatedLoraFiles } from '../files/lora-gates.js';
-import { loraFile, readLoraFile } from '../files/lora-file.js';
+import { rankFiles } from '../files/lora-ranks.js';
 import { createRng, type Rng } from '../rng.js';
 import { tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { rankLayer } from './rank-layer.js';
@@ -98,7 +97,7 @@ export interface RankMethod<C extends RankConfig>
  * dropout, counting, budgets, files, changes of rank, and resuming.
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
-  const { start, unsaved, train, loss, update, policy, identityAtInit = true, budget, file, ...method } = given;
+  const { start, train, loss, update, policy, identityAtInit = true, budget, ...method } = given;
   const layerOf = (site: Site, config: C, initial: HostTensors, ranks: number): AdapterLayer =>
     rankLayer(site, {
       initial,
@@ -148,7 +147,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
         return maker(layers, config).withRanks(counts);
       },
     }),
-    ...(file ? gatedFiles(given, file) : plainFiles(given)),
+    ...rankFiles(given, Object.keys(rankEntries({ r: 1, loraAlpha: 1 }))),
   });
 }
 
@@ -180,56 +179,3 @@ function fittedTo<C extends RankConfig>({
 }
 
 const FACTORS = ['loraA', 'loraB'];
-
-/** The file functions of a method without gates. */
-function plainFiles<C extends RankConfig>({ unsaved }: RankMethod<C>): Pick<PeftMethod<C>, FileMembers> {
-  return {
-    peftTypes: ['LORA'],
-    toFile: loraFile,
-    fromFile(file) {
-      const { values, ...config } = readLoraFile(file);
-      return {
-        config: config as Partial<C> & typeof config,
-        values: withUnsaved(values, config.targetModules, unsaved),
-      };
-    },
-  };
-}
-
-/** The file functions of a method with gates. On disk, its options have their names in snake case. */
-function gatedFiles<C extends RankConfig>(
-  { parseConfig, unsaved }: RankMethod<C>,
-  { peftType, gate, config: written }: NonNullable<RankMethod<C>['file']>,
-): Pick<PeftMethod<C>, FileMembers> {
-  const own = Object.keys(parseConfig({})).filter((name) => !(name in rankEntries({ r: 1, loraAlpha: 1 })));
-  const fields = Object.fromEntries(own.map((name) => [snakeCase(name), name as keyof C & string]));
-  const files = gatedLoraFiles<C>({ peftType, suffix: gate, fields, scaling: startingScaling });
-  return {
-    peftTypes: [peftType, 'LORA'],
-    toFile: (adapter, options) => files.toFile(written ? { ...adapter, config: written(adapter) } : adapter, options),
-    fromFile(file) {
-      const { config, values } = files.fromFile(file);
-      return { config, values: withUnsaved(values, config.targetModules as readonly string[], unsaved) };
-    },
-  };
-}
-
-type FileMembers = 'peftTypes' | 'toFile' | 'fromFile';
-
-function withUnsaved(
-  values: HostTensors,
-  paths: readonly string[],
-  unsaved: RankMethod<RankConfig>['unsaved'],
-): HostTensors {
-  if (!unsaved) return values;
-  const added = paths.flatMap((path) => {
-    const names = ['loraA', 'loraB', 'gate'].filter((name) => `${path}.${name}` in values);
-    const ranks = Object.fromEntries(names.map((name) => [name, tensorAt(values, `${path}.${name}`)]));
-    return Object.entries(unsaved(ranks)).map(([name, tensor]) => [`${path}.${name}`, tensor] as const);
-  });
-  return { ...values, ...Object.fromEntries(added) };
-}
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
