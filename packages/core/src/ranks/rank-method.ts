@@ -55,10 +55,10 @@ export interface RankMethod<C extends RankConfig>
   /** Whether the untrained adapter leaves the outputs unchanged. Default true. */
   readonly identityAtInit?: boolean;
   /**
-   * How a budget of stored parameters is met. `'moves'`: ranks start within it, and a module may get more than it starts
-   * with. `'prunes'`: a module starts with more ranks than it keeps.
+   * What a budget of stored parameters does. `'moves'`: ranks start within it, and a module may get more than it starts
+   * with. `'prunes'`: modules start with more ranks than they keep. Default: ranks fill it from the start, and stay.
    */
-  readonly budget: 'moves' | 'prunes';
+  readonly budget?: 'moves' | 'prunes';
   /**
    * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned adapter,
    * and every adapter of a method without gates, is PEFT's LORA.
@@ -115,7 +115,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
       const grown = Object.entries(layers).map(([path, layer], index): [string, AdapterLayer] => {
         const count = counts[index] ?? 0;
         // Only shapes matter for what is drawn here: the run's values replace it.
-        if (budget === 'prunes' || count <= allocatedRanks(layer)) return [path, layer];
+        if (budget !== 'moves' || count <= allocatedRanks(layer)) return [path, layer];
         return [path, layerOf(layer.site, config, start(layer.site, count, config, createRng(0)), ranks)];
       });
       return withRankCounts(Object.fromEntries(grown), counts);
@@ -168,7 +168,9 @@ function fittedTo<C extends RankConfig>({
     const vectors = Object.keys(train?.(config) ?? FACTORS).length - FACTORS.length;
     const cost = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? vectors : 0);
     const kept = matchOn === 'stored' ? budget : null;
-    if (kind === 'moves') return { ...withRanksForBudget(sites, budget, config, cost), budget: kept };
+    if (kind !== 'prunes') {
+      return { ...withRanksForBudget(sites, budget, config, cost), ...(kind === 'moves' && { budget: kept }) };
+    }
     if (matchOn === 'trained') {
       const { r, rankPattern } = ranksForBudget(sites, budget, cost);
       return { ...config, r, rankPattern, budget: kept };
