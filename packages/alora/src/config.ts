@@ -1,25 +1,8 @@
-import {
-  dropoutRate,
-  integerFrom,
-  parseOptions,
-  positive,
-  targetEntries,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { dropoutRate, integerFrom, parseOptions, positive, rankEntries, type RankConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of ALoRA. */
-export interface AloraConfig extends TargetConfig {
-  /** The initial rank of every module. Their sum is the number of ranks to distribute. Default 8. */
-  readonly r: number;
-  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
-  readonly loraAlpha: number;
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  /** The dropout probability of each module's input, applied before A during training. Default 0. */
-  readonly loraDropout: number;
+/** The options of ALoRA. The sum of the initial ranks (`r`, default 8) is distributed. `loraAlpha` is 8 by default. */
+export interface AloraConfig extends RankConfig {
   /** N_A, the number of rounds in which ranks move; 0 moves none. Default 8. */
   readonly rounds: number;
   /** When the first round comes, as a share of the run's steps. Default 0.1: the paper's K1, 1 epoch of 10. */
@@ -39,11 +22,7 @@ export interface AloraConfig extends TargetConfig {
 const share = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
 
 const entries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 8),
-  loraAlpha: v.optional(positive, 8),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  ...rankEntries({ r: 8, loraAlpha: 8 }),
   loraDropout: v.optional(dropoutRate, 0),
   rounds: v.optional(integerFrom(0), 8),
   firstRound: v.optional(share, 0.1),

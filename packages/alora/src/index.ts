@@ -1,33 +1,18 @@
-import {
-  defineMethod,
-  gatedLoraFiles,
-  withRanksForBudget,
-  startingRank,
-  startingScaling,
-  type CallableMethod,
-  type MatchOn,
-  type Site,
-} from '@peftjs/core/method';
+import { hostTensor } from '@peftjs/core';
+import { hostZeros, kaimingUniform, rankMethod, type CallableMethod } from '@peftjs/core/method';
 import { parseAloraConfig, type AloraConfig } from './config.js';
-import { aloraController, resumedLayers } from './controller.js';
-import { aloraLayer, newRanks } from './layer.js';
+import { aloraPolicy } from './policy.js';
 
-/** A pruned ALoRA is saved as PEFT's LORA. An adapter to be trained further is saved as ALORA, with its gates. */
-const aloraFiles = gatedLoraFiles<AloraConfig>({
-  peftType: 'ALORA',
-  suffix: '.gate',
-  fields: {
-    lora_dropout: 'loraDropout',
-    rounds: 'rounds',
-    first_round: 'firstRound',
-    round_interval: 'roundInterval',
-    moved_share: 'movedShare',
-    probe_rows: 'probeRows',
-    budget: 'budget',
-  },
-  ones: [],
-  scaling: startingScaling,
-});
+/*
+ * ALoRA (Liu et al., 2024, arXiv 2403.16187), in row vectors:
+ *
+ *   y  = x W0 + b + s ((d(x) A) * g) B      x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
+ *   s  = alpha / r                          with the initial r of the module
+ *   dW = s A diag(g) B
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g = 1, also for ranks that a module gets later: policy.ts
+ *
+ * Gates are not trained. They are 1, except for ranks that a probe leaves out.
+ */
 
 /**
  * ALoRA (Liu et al., 2024): LoRA whose ranks move in a few rounds, from where their removal raises the loss least to
@@ -35,32 +20,17 @@ const aloraFiles = gatedLoraFiles<AloraConfig>({
  *
  * @example attach(model, alora({ r: 8, targetModules: 'all-linear' }))
  */
-export const alora: CallableMethod<AloraConfig> = defineMethod<AloraConfig>({
+export const alora: CallableMethod<AloraConfig> = rankMethod<AloraConfig>({
   name: 'alora',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  budget: 'moves',
   parseConfig: parseAloraConfig,
-  fitBudget,
-  adapt(sites, config, { rng }) {
-    const start = (site: Site) => newRanks(site, startingRank(site, config), rng.fork(site.path));
-    return Object.fromEntries(sites.map((site) => [site.path, aloraLayer(site, config, start(site))]));
-  },
-  controller: aloraController,
-  resumedLayers,
-  peftTypes: ['ALORA', 'LORA'],
-  ...aloraFiles,
+  file: { peftType: 'ALORA', gate: '.gate' },
+  start: ({ inFeatures, outFeatures }, count, _config, rng) => ({
+    loraA: kaimingUniform(rng, inFeatures, count), // [in, count]
+    loraB: hostZeros([count, outFeatures]),
+    gate: hostTensor(new Float32Array(count).fill(1), [count]),
+  }),
+  policy: aloraPolicy,
 });
-
-/** 'stored': the ranks fill the budget, also when they move. 'trained': the initial A and B fill the budget. */
-function fitBudget(
-  sites: readonly Site[],
-  budget: number,
-  config: AloraConfig,
-  matchOn: MatchOn = 'stored',
-): AloraConfig {
-  return {
-    ...withRanksForBudget(sites, budget, config),
-    budget: matchOn === 'stored' ? budget : null,
-  };
-}
 
 export type { AloraConfig } from './config.js';

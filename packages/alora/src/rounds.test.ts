@@ -1,7 +1,7 @@
 import type { TrainPlan } from '@peftjs/core/method';
 import { expect, it } from 'vitest';
 import { parseAloraConfig, type AloraConfig } from './config.js';
-import { roundSteps } from './controller.js';
+import { roundSteps } from './policy.js';
 
 const steps = (plan: Partial<TrainPlan>, options: Partial<AloraConfig> = {}): number[] =>
   roundSteps(parseAloraConfig(options), { totalSteps: 120, warmupSteps: 7, finalSteps: 36, ...plan });

@@ -4,21 +4,16 @@ import {
   nonNegative,
   parseOptions,
   positive,
-  targetEntries,
-  type TargetConfig,
+  rankEntries,
+  type RankConfig,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of BayesLoRA. Names follow the released code where it has them, and defaults are its own. */
-export interface BayesLoraConfig extends TargetConfig {
-  /** The initial rank of every module. Default 8. */
-  readonly r: number;
-  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
-  readonly loraAlpha: number;
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
+/**
+ * The options of BayesLoRA, without dropout. Names follow the released code where it has them, and defaults are its own:
+ * `r` is 8, `loraAlpha` 16.
+ */
+export interface BayesLoraConfig extends Omit<RankConfig, 'loraDropout'> {
   /** kappa, the weight of the KL divergence, which is summed over all entries of A and B. Default 1e-6. */
   readonly klScale: number;
   /** The initial log sigma^2 of every rank. Default -8. */
@@ -32,11 +27,7 @@ export interface BayesLoraConfig extends TargetConfig {
 }
 
 const entries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 8),
-  loraAlpha: v.optional(positive, 16),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  ...rankEntries({ r: 8, loraAlpha: 16 }),
   klScale: v.optional(nonNegative, 1e-6),
   initLogSigma2: v.optional(finite, -8),
   logAlphaThreshold: v.optional(finite, 3),

@@ -1,9 +1,9 @@
 import { hostTensor } from '@peftjs/core';
-import { createRng, linearSite, scaled } from '@peftjs/core/method';
+import { linearSite, scaled, tensorAt } from '@peftjs/core/method';
+import { initialOf, layersOf } from '@peftjs/core/testing';
 import { describe, expect, it } from 'vitest';
-import { parseBayesLoraConfig } from './config.js';
-import { lowerMedian, rankLogAlpha } from './controller.js';
-import { initialTensors } from './layer.js';
+import { bayesLora } from './index.js';
+import { lowerMedian, rankLogAlpha } from './policy.js';
 
 it('takes the lower of two middle values, as torch does', () => {
   expect(lowerMedian(Float64Array.of(4, 2, 3, 1))).toBe(2);
@@ -33,9 +33,8 @@ describe('log alpha of a rank', () => {
   ])(
     'starts at about the expected value in a module of %i inputs and %i outputs: %f',
     (inFeatures, outFeatures, expected) => {
-      const config = parseBayesLoraConfig({ r: 16 });
-      const initial = initialTensors(linearSite('m', inFeatures, outFeatures), config, createRng(1));
-      const values = rankLogAlpha(initial);
+      const layers = layersOf(bayesLora, [linearSite('m', inFeatures, outFeatures)], { r: 16 });
+      const values = rankLogAlpha(initialOf(tensorAt(layers, 'm')));
       expect(Math.abs(values.reduce((sum, value) => sum + value, 0) / 16 - expected)).toBeLessThan(0.05);
     },
   );

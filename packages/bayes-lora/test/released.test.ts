@@ -5,7 +5,7 @@ import { contextOf, layerOf, relativeDistance } from '@peftjs/core/testing';
 import { bayesLora } from '@peftjs/bayes-lora';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { rankLogAlpha } from '../src/controller.js';
+import { rankLogAlpha } from '../src/policy.js';
 
 type Matrix = readonly (readonly number[])[];
 

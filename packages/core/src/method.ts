@@ -176,8 +176,10 @@ export {
   pruneStep,
   keepRanks,
   missedStep,
+  rankCostIn,
   rankedPaths,
   selectRanks,
+  totalRanks,
   truncateToBudget,
   withRankCounts,
   withResized,
@@ -202,6 +204,9 @@ export {
   startingScaling,
   withRanksForBudget,
 } from './adapter/budget.js';
+export { rankLayer, type RankLayer } from './ranks/rank-layer.js';
+export { rankEntries, rankMethod, type RankConfig, type RankMethod } from './ranks/rank-method.js';
+export { type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
 export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './adapter/added-ranks.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
 export {
@@ -216,7 +221,6 @@ export {
   assertNoOtherTensors,
   type LoraFileContents,
 } from './files/lora-file.js';
-export { gatedLoraFiles, type GatedFiles, type GatedFormat } from './files/lora-gates.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,

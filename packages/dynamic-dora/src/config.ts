@@ -1,31 +1,23 @@
 import {
   ConfigError,
   dropoutRate,
-  integerFrom,
   nonNegative,
   parseOptions,
   positive,
-  targetEntries,
-  type TargetConfig,
+  rankEntries,
+  type RankConfig,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1. */
-export interface DynamicDoraConfig extends TargetConfig {
-  /** r0, the initial rank of every module. Default 12. */
-  readonly r: number;
+/**
+ * The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1: `r`, the
+ * paper's r0, is 12, `loraAlpha` 8.
+ */
+export interface DynamicDoraConfig extends RankConfig {
   /** rT, the average rank of modules at the end; may be fractional. Default null: two thirds of the initial ranks. */
   readonly targetR: number | null;
   /** The number of parameters stored at the end, met within 2 %; replaces `targetR`. Default null. */
   readonly budget: number | null;
-  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
-  readonly loraAlpha: number;
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  /** The dropout probability of each module's input, applied before A during training. Default 0. */
-  readonly loraDropout: number;
   /** eta, the weight of the term that makes the entries of a component similar, until the last pruning. Default 0.1. */
   readonly demWeight: number;
   /** beta, the smoothing factor of the scores. Default 0.9. */
@@ -44,13 +36,9 @@ export const STARTING_PER_TARGET = 1.5;
 const unitInterval = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 
 const entries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 12),
+  ...rankEntries({ r: 12, loraAlpha: 8 }),
   targetR: v.nullish(positive, null),
   budget: v.nullish(positive, null),
-  loraAlpha: v.optional(positive, 8),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
   loraDropout: v.optional(dropoutRate, 0),
   demWeight: v.optional(nonNegative, 0.1),
   beta: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.9),

@@ -1,39 +1,40 @@
 import {
   assertOneRank,
-  defineMethod,
-  gatedLoraFiles,
   hostZeros,
+  kaimingUniform,
   rankedPaths,
+  rankMethod,
   rankUnit,
-  startingRank,
-  startingScaling,
+  scaled,
+  tensorAt,
+  tensorsAt,
   type AdapterContents,
   type CallableMethod,
-  type HostTensors,
   type MatchOn,
   type Site,
+  type Tensors,
 } from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { parseDynamicDoraConfig, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
-import { dynamicDoraController, resumedLayers, targetRanks } from './controller.js';
-import { dynamicDoraLayer, initialTensors } from './layer.js';
+import { dynamicDoraPolicy, targetRanks } from './policy.js';
 
-/** A pruned adapter is saved as PEFT's LORA. One to be trained further is saved as DYNAMIC_DORA, with its gates. */
-const files = gatedLoraFiles<DynamicDoraConfig>({
-  peftType: 'DYNAMIC_DORA',
-  suffix: '.lora_c',
-  fields: {
-    target_r: 'targetR',
-    budget: 'budget',
-    lora_dropout: 'loraDropout',
-    dem_weight: 'demWeight',
-    beta: 'beta',
-    start_ratio: 'startRatio',
-    end_ratio: 'endRatio',
-    rank_update_ratio: 'rankUpdateRatio',
-  },
-  ones: [],
-  scaling: startingScaling,
-});
+/*
+ * Dynamic DoRA (Mao et al., 2024, arXiv 2405.17357), in row vectors; a component is (A_i, c_i, B_i):
+ *
+ *   y   = x W0 + b + s ((d(x) A) * c) B             x [rows, in]   A [in, r]   c [r]   B [r, out]   d: dropout
+ *   s   = alpha / r                                 with the initial r of the module
+ *   dW  = s A diag(c) B over {i : c_i != 0}
+ *   A   ~ U(-sqrt(6 / in), sqrt(6 / in)), B ~ U(-sqrt(6 / r), sqrt(6 / r)), c = 0     start
+ *   R   = 1 / (2 N) sum_i Var(A_i) + Var(B_i)       loss, times eta until the last pruning; N initial ranks
+ *                                                   in all modules; Var is unbiased, within a component
+ *   s_i = ||c_i A_i B_i|| / (||A diag(c) B|| + e)   update, of the optimizer's proposal; Frobenius norms, e = 1e-8
+ *   S_i <- beta S_i + (1 - beta) s_i                S_i starts from 0
+ *   c_i <- 0 where S_i is small                     policy.ts
+ */
+
+/** e, which avoids a division by zero. */
+const MIN_NORM = 1e-8;
 
 /**
  * Dynamic DoRA (Mao et al., 2024): LoRA as a sum of components of rank one, each with a gate. Components that add least
@@ -42,28 +43,53 @@ const files = gatedLoraFiles<DynamicDoraConfig>({
  *
  * @example attach(model, dynamicDora({ r: 12, targetR: 8, targetModules: 'all-linear' }))
  */
-export const dynamicDora: CallableMethod<DynamicDoraConfig> = defineMethod<DynamicDoraConfig>({
+export const dynamicDora: CallableMethod<DynamicDoraConfig> = rankMethod<DynamicDoraConfig>({
   name: 'dynamic-dora',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  budget: 'prunes',
   defaultLearningRate: 4e-3,
   parseConfig: parseDynamicDoraConfig,
+  file: { peftType: 'DYNAMIC_DORA', gate: '.lora_c', config: withTarget },
+  start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
+    loraA: scaled(kaimingUniform(rng.fork('loraA'), inFeatures, r), Math.sqrt(6)), // [in, r]
+    loraB: scaled(kaimingUniform(rng.fork('loraB'), r, outFeatures), Math.sqrt(6)), // [r, out]
+    gate: hostZeros([r]),
+    importance: hostZeros([r]),
+  }),
+  unsaved: ({ gate }) => ({ importance: hostZeros(gate?.shape ?? []) }),
+  train: () => ({ loraA: {}, loraB: {}, gate: {} }),
+  loss: ({ demWeight }, { ranks }) =>
+    demWeight > 0 ? (p, ctx) => tf.mul(spread(p), tf.mul(ctx.scalar('dem'), demWeight / (2 * ranks))) : undefined,
+  update(proposed, { previous }, { beta }) {
+    const before = tensorAt(previous, 'importance');
+    return { importance: tf.add(tf.mul(before, beta), tf.mul(shares(proposed), 1 - beta)) }; // [r]
+  },
   fitBudget,
-  adapt(sites, config, { rng }) {
-    const allRanks = sites.reduce((sum, site) => sum + startingRank(site, config), 0);
-    const layer = (site: Site) =>
-      dynamicDoraLayer(site, config, allRanks, initialTensors(site, config, rng.fork(site.path)));
-    return Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
-  },
-  controller: dynamicDoraController,
-  resumedLayers,
-  peftTypes: ['DYNAMIC_DORA', 'LORA'],
-  ...files,
-  toFile: (adapter, options) => files.toFile({ ...adapter, config: withTarget(adapter) }, options),
-  fromFile(file) {
-    const { config, values } = files.fromFile(file);
-    return { config, values: { ...values, ...noScores(values) } };
-  },
+  policy: dynamicDoraPolicy,
 });
+
+/** Returns sum_i Var(A_i) + Var(B_i). */
+function spread(p: Tensors): Scalar {
+  const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
+  return tf.add(tf.sum(variances(loraA, 0)), tf.sum(variances(loraB, 1)));
+}
+
+/** Returns the unbiased variances along an axis. The variance of a single entry is zero. */
+function variances(x: Tensor, axis: 0 | 1): Tensor {
+  const squares = tf.square(tf.sub(x, tf.mean(x, axis, true)));
+  return tf.div(tf.sum(squares, axis), Math.max(1, (x.shape[axis] as number) - 1));
+}
+
+/**
+ * Returns s_i, [r]. The norms do not need a matrix [in, out]: ||c_i A_i B_i|| = |c_i| ||A_i|| ||B_i||, and
+ * ||A diag(c) B||^2 = sum_ij c_i c_j (A_i . A_j) (B_i . B_j), which rounding may make negative.
+ */
+function shares(p: Tensors): Tensor {
+  const { loraA, gate, loraB } = tensorsAt(p, 'loraA', 'gate', 'loraB');
+  const norms = tf.mul(tf.abs(gate), tf.sqrt(tf.mul(tf.sum(tf.square(loraA), 0), tf.sum(tf.square(loraB), 1)))); // [r]
+  const products = tf.mul(tf.matMul(loraA, loraA, true, false), tf.matMul(loraB, loraB, false, true)); // [r, r]
+  const squared = tf.sum(tf.mul(products, tf.mul(tf.expandDims(gate, 0), tf.expandDims(gate, 1))));
+  return tf.div(norms, tf.add(tf.sqrt(tf.maximum(squared, 0)), MIN_NORM));
+}
 
 /**
  * States the target in the configuration of a file, whose modules are those with ranks left: a file does not say how
@@ -74,12 +100,6 @@ function withTarget({ config, layers }: AdapterContents<DynamicDoraConfig>): Dyn
   return config.budget !== null || modules === 0
     ? config
     : { ...config, targetR: targetRanks(layers, config) / modules };
-}
-
-/** Returns zero scores for an adapter from a file, which contains none. */
-function noScores(values: HostTensors): HostTensors {
-  const gates = Object.entries(values).filter(([key]) => key.endsWith('.gate'));
-  return Object.fromEntries(gates.map(([key, { shape }]) => [key.replace(/gate$/, 'importance'), hostZeros(shape)]));
 }
 
 /**

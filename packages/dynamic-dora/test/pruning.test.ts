@@ -142,7 +142,7 @@ describe('the pruned components', () => {
 
   it('are none if all are kept', () => {
     const { after } = started(sites, { r: 3, targetR: 3 }, planOf(100));
-    expect([after(18, score).values, after(50, score).resized]).toEqual([{}, {}]);
+    expect([after(18, score).values, after(50, score).resized]).toEqual([{}, undefined]);
   });
 });
 

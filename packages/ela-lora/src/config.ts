@@ -4,23 +4,16 @@ import {
   nonNegative,
   parseOptions,
   positive,
-  targetEntries,
-  type TargetConfig,
+  rankEntries,
+  type RankConfig,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of ElaLoRA. Defaults are those of the released script for RTE, whose 1,950 steps the shares refer to. */
-export interface ElaLoraConfig extends TargetConfig {
-  /** The initial rank of every module. Their sum is the number of ranks to distribute. Default 10. */
-  readonly r: number;
-  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 16. */
-  readonly loraAlpha: number;
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  /** The dropout probability of each module's input, applied before A during training. Default 0. */
-  readonly loraDropout: number;
+/**
+ * The options of ElaLoRA. Defaults are those of the released script for RTE, whose 1,950 steps the shares refer to: `r`
+ * is 10, and the sum of all initial ranks is distributed; `loraAlpha` is 16.
+ */
+export interface ElaLoraConfig extends RankConfig {
   /** b, the number of ranks that move at a time, over all modules; falls during the run. Default 4. */
   readonly movedRanks: number;
   /** k, the most ranks of one module that may move at a time: its lowest scores, but never its last rank. Default 2. */
@@ -44,11 +37,7 @@ export interface ElaLoraConfig extends TargetConfig {
 const smoothing = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 
 const entries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 10),
-  loraAlpha: v.optional(positive, 16),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  ...rankEntries({ r: 10, loraAlpha: 16 }),
   loraDropout: v.optional(dropoutRate, 0),
   movedRanks: v.optional(integerFrom(1), 4),
   candidateRanks: v.optional(integerFrom(1), 2),

@@ -1,39 +1,23 @@
-import {
-  defineMethod,
-  gatedLoraFiles,
-  rankCost,
-  tensorAt,
-  withRanksForBudget,
-  startingRank,
-  startingScaling,
-  type CallableMethod,
-  type HostTensors,
-  type MatchOn,
-  type Site,
-} from '@peftjs/core/method';
+import { hostZeros, normalValues, rankMethod, tensorsAt, type CallableMethod } from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
 import { parseElaLoraConfig, type ElaLoraConfig } from './config.js';
-import { elaLoraController, resumedLayers } from './controller.js';
-import { elaLoraLayer, initialTensors, noScores } from './layer.js';
+import { elaLoraPolicy } from './policy.js';
+import { distanceFromOrthonormal, FACTORS, noScores, scored } from './scores.js';
 
-/** A pruned adapter is saved as PEFT's LORA. One to be trained further is saved as ELA_LORA, with E. */
-const files = gatedLoraFiles<ElaLoraConfig>({
-  peftType: 'ELA_LORA',
-  suffix: '.lora_E',
-  fields: {
-    lora_dropout: 'loraDropout',
-    moved_ranks: 'movedRanks',
-    candidate_ranks: 'candidateRanks',
-    start_ratio: 'startRatio',
-    rank_update_ratio: 'rankUpdateRatio',
-    beta1: 'beta1',
-    beta2: 'beta2',
-    orth_reg_weight: 'orthRegWeight',
-    restarts_optimizer: 'restartsOptimizer',
-    budget: 'budget',
-  },
-  ones: [],
-  scaling: startingScaling,
-});
+/*
+ * ElaLoRA (Chang et al., 2025, arXiv 2504.00254), in row vectors; a rank is (A_i, E_i, B_i), and E is called `gate`:
+ *
+ *   y    = x W0 + b + s ((d(x) A) * E) B       x [rows, in]   A [in, r]   E [r]   B [r, out]   d: dropout
+ *   s    = alpha / r                           with the initial r of the module
+ *   dW   = s A diag(E) B
+ *   A, B ~ N(0, 0.02^2), E = 0                 start
+ *   R    = 1 / (2 n) sum ||A^T A - I|| + ||B B^T - I||   loss, times a weight; Frobenius norms, over n modules
+ *   S_i                                        update: the importance of rank i (scores.ts), by which ranks move
+ *                                              between modules (policy.ts)
+ */
+
+/** The standard deviation of the initial A and B. */
+const INITIAL_STD = 0.02;
 
 /**
  * ElaLoRA (Chang et al., 2025): AdaLoRA's triplets, whose ranks move from the modules where they matter least to those
@@ -41,50 +25,27 @@ const files = gatedLoraFiles<ElaLoraConfig>({
  *
  * @example attach(model, elaLora({ r: 8, targetModules: 'all-linear' }))
  */
-export const elaLora: CallableMethod<ElaLoraConfig> = defineMethod<ElaLoraConfig>({
+export const elaLora: CallableMethod<ElaLoraConfig> = rankMethod<ElaLoraConfig>({
   name: 'ela-lora',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  budget: 'moves',
   defaultLearningRate: 4e-3,
   shortRunOptions: { orthRegWeight: 0 },
   parseConfig: parseElaLoraConfig,
-  fitBudget,
-  adapt(sites, config, { rng }) {
-    const start = (site: Site) => initialTensors(site, startingRank(site, config), rng.fork(site.path));
-    return Object.fromEntries(sites.map((site) => [site.path, elaLoraLayer(site, config, start(site))]));
+  file: { peftType: 'ELA_LORA', gate: '.lora_E' },
+  start({ inFeatures, outFeatures }, count, _config, rng) {
+    const factors = {
+      loraA: normalValues(rng.fork('loraA'), [inFeatures, count], INITIAL_STD),
+      gate: hostZeros([count]),
+      loraB: normalValues(rng.fork('loraB'), [count, outFeatures], INITIAL_STD),
+    };
+    return { ...factors, ...noScores(factors) };
   },
-  controller: elaLoraController,
-  resumedLayers,
-  peftTypes: ['ELA_LORA', 'LORA'],
-  ...files,
-  fromFile(file) {
-    const { config, values } = files.fromFile(file);
-    return { config, values: { ...values, ...scoresOf(values) } };
-  },
+  unsaved: (ranks) => noScores(tensorsAt(ranks, ...FACTORS)),
+  train: () => ({ loraA: {}, gate: {}, loraB: {} }),
+  loss: ({ orthRegWeight }) =>
+    orthRegWeight > 0 ? (p, ctx) => tf.mul(distanceFromOrthonormal(p), orthRegWeight / (2 * ctx.layers)) : undefined,
+  update: (proposed, at, config) => scored(config, proposed, at),
+  policy: elaLoraPolicy,
 });
-
-/** Returns zero scores for an adapter from a file, which contains none. */
-function scoresOf(values: HostTensors): HostTensors {
-  const paths = Object.keys(values).flatMap((key) => (key.endsWith('.gate') ? [key.slice(0, -'.gate'.length)] : []));
-  const scores = paths.flatMap((path) => {
-    const at = (name: string) => tensorAt(values, `${path}.${name}`);
-    const own = noScores({ loraA: at('loraA'), gate: at('gate'), loraB: at('loraB') });
-    return Object.entries(own).map(([name, zeros]) => [`${path}.${name}`, zeros] as const);
-  });
-  return Object.fromEntries(scores);
-}
-
-/** 'stored': the ranks fill the budget, also when they move. 'trained': the initial A, E and B fill the budget. */
-function fitBudget(
-  sites: readonly Site[],
-  budget: number,
-  config: ElaLoraConfig,
-  matchOn: MatchOn = 'stored',
-): ElaLoraConfig {
-  const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
-  return {
-    ...withRanksForBudget(sites, budget, config, costOf),
-    budget: matchOn === 'stored' ? budget : null,
-  };
-}
 
 export type { ElaLoraConfig } from './config.js';

@@ -4,10 +4,9 @@ import {
   kaimingUniform,
   loraDelta,
   patternValue,
-  rankCost,
+  rankLayer,
   symmetricInverse,
-  tensorsAt,
-  trained,
+  tensorAt,
   transposed,
   type AdapterLayer,
   type HostTensor,
@@ -15,7 +14,6 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
 import type { GoraConfig } from './config.js';
 
 /*
@@ -40,22 +38,12 @@ const RIDGE = 1e-8;
  * @param initial `loraA` [in, r], `loraB` [r, out]
  */
 export function goraLayer(site: Site, config: GoraConfig, initial: HostTensors): AdapterLayer {
-  const { loraA, loraB } = tensorsAt(initial, 'loraA', 'loraB');
-  const r = loraA.shape[1] as number;
-  const scaling = alphaOf(site, config) / Math.sqrt(r);
-  return {
-    site,
-    params: { loraA: trained(loraA), loraB: { ...trained(loraB), rateFactor: config.loraplusLrRatio } },
-    forward(x, p, at) {
-      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
-      const hidden = tf.matMul(x, loraA); // [rows, in] -> [rows, r]
-      return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
-    },
-    toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
-    counted: [],
-    storedParameters: () => r * rankCost(site),
-    rank: () => r,
-  };
+  const r = tensorAt(initial, 'loraA').shape[1] as number;
+  return rankLayer(site, {
+    initial,
+    scaling: alphaOf(site, config) / Math.sqrt(r),
+    train: { loraA: {}, loraB: { rateFactor: config.loraplusLrRatio } },
+  });
 }
 
 /** Returns a random A, and B against the gradient G [in, out], or a zero B without a gradient. */

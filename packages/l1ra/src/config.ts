@@ -1,26 +1,11 @@
-import {
-  dropoutRate,
-  integerFrom,
-  nonNegative,
-  parseOptions,
-  positive,
-  targetEntries,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { dropoutRate, nonNegative, parseOptions, positive, rankEntries, type RankConfig } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of L1RA, with the released code's names. */
-export interface L1raConfig extends TargetConfig {
-  /** The initial rank of every module. Their sum is the number of ranks to distribute. Default 8. */
-  readonly r: number;
-  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. Default 8. */
-  readonly loraAlpha: number;
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  /** The dropout probability of each module's input, applied before A during training. Default 0. */
-  readonly loraDropout: number;
+/**
+ * The options of L1RA, with the released code's names. The sum of the initial ranks (`r`, default 8) is distributed.
+ * `loraAlpha` is 8 by default.
+ */
+export interface L1raConfig extends RankConfig {
   /** lambda: every step shrinks each gate by `etaC * l1raLambda`. Default 1e-3. */
   readonly l1raLambda: number;
   /** eta_c, the gates' constant learning rate. Default 2e-2. */
@@ -43,11 +28,7 @@ export interface L1raConfig extends TargetConfig {
 const share = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
 
 const entries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 8),
-  loraAlpha: v.optional(positive, 8),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  ...rankEntries({ r: 8, loraAlpha: 8 }),
   loraDropout: v.optional(dropoutRate, 0),
   l1raLambda: v.optional(nonNegative, 1e-3),
   etaC: v.optional(positive, 2e-2),

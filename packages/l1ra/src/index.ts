@@ -1,35 +1,18 @@
-import {
-  defineMethod,
-  gatedLoraFiles,
-  rankCost,
-  withRanksForBudget,
-  startingRank,
-  startingScaling,
-  type CallableMethod,
-  type MatchOn,
-  type Site,
-} from '@peftjs/core/method';
+import { hostTensor } from '@peftjs/core';
+import { hostZeros, normalValues, rankMethod, tensorAt, type CallableMethod } from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
 import { parseL1raConfig, type L1raConfig } from './config.js';
-import { l1raController, resumedLayers } from './controller.js';
-import { l1raLayer, newRanks } from './layer.js';
+import { l1raPolicy } from './policy.js';
 
-/** A pruned L1RA is saved as PEFT's LORA; one to be trained further as L1RA, with the released code's gate names. */
-const l1raFiles = gatedLoraFiles<L1raConfig>({
-  peftType: 'L1RA',
-  suffix: '.lora_c',
-  fields: {
-    lora_dropout: 'loraDropout',
-    l1ra_lambda: 'l1raLambda',
-    eta_c: 'etaC',
-    rank_update_ratio: 'rankUpdateRatio',
-    prune_threshold: 'pruneThreshold',
-    reassign: 'reassign',
-    exclude_pruned: 'excludePruned',
-    budget: 'budget',
-  },
-  ones: [],
-  scaling: startingScaling,
-});
+/*
+ * L1RA (Singh et al., 2025, arXiv 2509.04884), in row vectors:
+ *
+ *   y  = x W0 + b + s ((d(x) A) * c) B      x [rows, in]   A [in, r]   c [r]   B [r, out]   d: dropout
+ *   s  = alpha / r                          with the initial r of the module
+ *   dW = s A diag(c) B
+ *   c <- min(max(c' - eta_c lambda, 0), 1)  update      c': c after a step of Adam with the constant rate eta_c
+ *   A ~ N(0, 1 / r^2), B = 0, c = 1         start       also for ranks that a module gets later: policy.ts
+ */
 
 /**
  * L1RA (Singh et al., 2025): LoRA with a gate on every rank, which L1 regularization shrinks. Ranks whose gates vanish
@@ -37,33 +20,26 @@ const l1raFiles = gatedLoraFiles<L1raConfig>({
  *
  * @example attach(model, l1ra({ r: 8, targetModules: 'all-linear' }))
  */
-export const l1ra: CallableMethod<L1raConfig> = defineMethod<L1raConfig>({
+export const l1ra: CallableMethod<L1raConfig> = rankMethod<L1raConfig>({
   name: 'l1ra',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  budget: 'moves',
   parseConfig: parseL1raConfig,
-  fitBudget,
-  adapt(sites, config, { rng }) {
-    const start = (site: Site) => newRanks(site, startingRank(site, config), config, rng.fork(site.path));
-    return Object.fromEntries(sites.map((site) => [site.path, l1raLayer(site, config, start(site))]));
+  file: { peftType: 'L1RA', gate: '.lora_c' }, // the released code's name of c
+  start: ({ inFeatures, outFeatures }, count, { r }, rng) => ({
+    loraA: normalValues(rng, [inFeatures, count], 1 / r),
+    loraB: hostZeros([count, outFeatures]),
+    gate: hostTensor(new Float32Array(count).fill(1), [count]),
+  }),
+  train: ({ etaC }) => ({
+    loraA: {},
+    loraB: {},
+    gate: { group: 'gate', decay: false, learningRate: etaC },
+  }),
+  update(proposed, { ctx }, { etaC, l1raLambda }) {
+    const shrunk = tf.sub(tensorAt(proposed, 'gate'), etaC * l1raLambda);
+    return { gate: tf.minimum(tf.maximum(shrunk, ctx.scalar('leastGate')), 1) }; // [ranks]
   },
-  controller: l1raController,
-  resumedLayers,
-  peftTypes: ['L1RA', 'LORA'],
-  ...l1raFiles,
+  policy: l1raPolicy,
 });
-
-/** 'stored': the ranks fill the budget, also when they move. 'trained': the initial A, B and gates fill the budget. */
-function fitBudget(
-  sites: readonly Site[],
-  budget: number,
-  config: L1raConfig,
-  matchOn: MatchOn = 'stored',
-): L1raConfig {
-  const costOf = (site: Site): number => rankCost(site) + (matchOn === 'trained' ? 1 : 0);
-  return {
-    ...withRanksForBudget(sites, budget, config, costOf),
-    budget: matchOn === 'stored' ? budget : null,
-  };
-}
 
 export type { L1raConfig } from './config.js';

@@ -2,11 +2,10 @@ import {
   ConfigError,
   dropoutRate,
   finite,
-  integerFrom,
   parseOptions,
   patternValue,
   positive,
-  targetEntries,
+  rankEntries,
   tokenEntries,
   warnOnce,
   type TargetConfig,
@@ -98,11 +97,7 @@ const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa
 
 /** The options of plain LoRA, without variants. */
 export const plainEntries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 8),
-  loraAlpha: v.optional(positive, 8),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  ...rankEntries({ r: 8, loraAlpha: 8 }),
   loraDropout: v.optional(dropoutRate, 0),
 };
 

@@ -1,38 +1,32 @@
 import {
-  assertPrunable,
   assertOneRank,
-  pruneStep,
-  defineMethod,
-  loraFile,
-  missedStep,
+  assertPrunable,
+  hostZeros,
+  kaimingUniform,
   parseOptions,
   positive,
-  rankCost,
-  rankedPaths,
+  pruneStep,
+  rankMethod,
   ranksForBudget,
-  startingRankForBudget,
   RANKS_PER_KEPT_RANK,
-  readLoraFile,
-  tensorAt,
+  startingRankForBudget,
   truncateToBudget,
-  withRankCounts,
-  type AdapterContents,
-  type AdapterLayer,
-  type AdapterLayers,
   type CallableMethod,
-  type Controller,
-  type ControllerChanges,
-  type HostTensors,
-  type Init,
   type MatchOn,
+  type RankConfig,
   type Site,
-  type TargetConfig,
-  type TrainPlan,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
-import { parseLoraConfig, plainEntries, type LoraConfig } from './config.js';
-import { changeOf, plainLayer } from './layer.js';
-import { initialFactors } from './starts.js';
+import { plainEntries } from './config.js';
+
+/**
+ * The options of truncated LoRA: those of plain LoRA, with `r`, 8 by default, as the rank before the cut, and a budget.
+ * `loraAlpha` is 8 by default.
+ */
+export interface TruncatedLoraConfig extends RankConfig {
+  /** The number of parameters stored from the final phase on, met within 1 %; null never cuts. Default null. */
+  readonly budget: number | null;
+}
 
 /**
  * A control for methods that choose ranks during training: a LoRA of high rank that is cut once to a budget, by the
@@ -41,19 +35,25 @@ import { initialFactors } from './starts.js';
  *
  * @example attach(model, truncatedLora({ r: 12, budget: 60_000 }))
  */
-export const truncatedLora: CallableMethod<TruncatedLoraConfig> = defineMethod<TruncatedLoraConfig>({
+export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<TruncatedLoraConfig>({
   name: 'truncated-lora',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
-  parseConfig: parseTruncatedConfig,
+  budget: 'prunes',
+  parseConfig: (input) => parseOptions('truncated-lora', { ...plainEntries, budget: v.nullish(positive, null) }, input),
+  start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
+    loraA: kaimingUniform(rng, inFeatures, r), // [in, r]
+    loraB: hostZeros([r, outFeatures]),
+  }),
   fitBudget,
-  adapt,
-  controller: (layers, { budget }, plan) => (budget === null ? undefined : truncationController(layers, budget, plan)),
-  resumedLayers,
-  peftTypes: ['LORA'],
-  toFile: loraFile,
-  fromFile(file) {
-    const { values, ...config } = readLoraFile(file);
-    return { config, values };
+  policy(layers, { budget }, plan) {
+    if (budget === null) return undefined;
+    assertPrunable(layers, budget, plan);
+    const cut = pruneStep(plan);
+    return {
+      cuts: [cut],
+      holdsFrom: cut,
+      reads: (step) => (step === cut ? ['loraA', 'loraB'] : []),
+      decide: ({ layers, values }) => ({ resized: truncateToBudget(layers, values, budget) }),
+    };
   },
 });
 
@@ -70,62 +70,4 @@ function fitBudget(
     return { ...config, ...ranks, budget: Math.round(cost / RANKS_PER_KEPT_RANK) };
   }
   return { ...config, r: startingRankForBudget(sites, budget), rankPattern: {}, budget };
-}
-
-function adapt(sites: readonly Site[], { budget: _, ...config }: TruncatedLoraConfig, init: Init): AdapterLayers {
-  const plain = parseLoraConfig(config);
-  const starts = initialFactors(sites, plain, init);
-  return Object.fromEntries(
-    sites.map((site) => [site.path, resizable(plainLayer(changeOf(site, plain, tensorAt(starts, site.path))))]),
-  );
-}
-
-/** Makes the layer count its ranks from its values. */
-function resizable(layer: AdapterLayer): AdapterLayer {
-  const rank = (values: HostTensors): number => tensorAt(values, 'loraA').shape[1] as number;
-  return { ...layer, counted: ['loraA'], rank, storedParameters: (values) => rank(values) * rankCost(layer.site) };
-}
-
-/** Resizes layers to values from after the cut. */
-function resumedLayers({ layers, values }: AdapterContents<TruncatedLoraConfig>): AdapterLayers {
-  return withRankCounts(
-    layers,
-    Object.keys(layers).map((path) => values[`${path}.loraA`]?.shape[1] ?? 0),
-  );
-}
-
-/** The options of truncated LoRA: those of plain LoRA, with `r` as the rank before the cut, and a budget. */
-export interface TruncatedLoraConfig
-  extends TargetConfig, Pick<LoraConfig, 'r' | 'loraAlpha' | 'rankPattern' | 'alphaPattern' | 'loraDropout'> {
-  /** The number of parameters stored from the final phase on, met within 1 %; null never cuts. Default null. */
-  readonly budget: number | null;
-}
-
-/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
-function parseTruncatedConfig(input: unknown): TruncatedLoraConfig {
-  return parseOptions('truncated-lora', { ...plainEntries, budget: v.nullish(positive, null) }, input);
-}
-
-/**
- * Cuts the layers to a budget once, after the last step before the final phase.
- * @throws ConfigError when the budget is out of reach or no step comes before the cut.
- */
-function truncationController(layers: AdapterLayers, budget: number, plan: TrainPlan): Controller {
-  assertPrunable(layers, budget, plan);
-  const due = pruneStep(plan);
-  const memory = { cut: false };
-  return {
-    scalars(step) {
-      if (step > due && !memory.cut) throw missedStep('the adapter was not cut to its budget', step, due);
-      return {};
-    },
-    reads: (step) => (step === due ? rankedPaths(layers).flatMap((path) => [`${path}.loraA`, `${path}.loraB`]) : []),
-    afterStep(_step, values): ControllerChanges {
-      memory.cut = true;
-      return { resized: truncateToBudget(layers, values, budget) };
-    },
-    holdsBudget: (step) => memory.cut && step >= due,
-    snapshot: () => ({ ...memory }),
-    restore: (state) => void Object.assign(memory, state),
-  };
 }

@@ -4,26 +4,18 @@ import {
   nonNegative,
   parseOptions,
   positive,
-  targetEntries,
-  type TargetConfig,
+  rankEntries,
+  type RankConfig,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of SoRA. */
-export interface SoraConfig extends TargetConfig {
+/** The options of SoRA. r_max, the rank that every module starts with, is `r`, 8 by default; `loraAlpha` is 16. */
+export interface SoraConfig extends RankConfig {
   /**
    * Sets the defaults of `gateInit` and `separation`. `'paper'`: as in the paper; `'choosing'` (ours): chooses ranks by
    * the task even in runs that are shorter than the paper's. Default null: 'choosing' with a `budget`, 'paper' without.
    */
   readonly variant: 'paper' | 'choosing' | null;
-  /** r_max: the rank that every module starts with. Training prunes ranks from it. Default 8. */
-  readonly r: number;
-  /** Alpha: the change is scaled by `loraAlpha / r`, with the initial r. Default 16, as in the paper's scripts. */
-  readonly loraAlpha: number;
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
   /**
    * How far each gate is shrunk per step: lambda, multiplied by the gates' learning rate, with `thresholdMode: 'lr'`;
    * xi itself with `'constant'`. Default 0.5 for lambda and 3e-4 for xi. With a `budget` the controller sets it
@@ -44,8 +36,6 @@ export interface SoraConfig extends TargetConfig {
    * ranks. Thresholds are 0 until then. Default null: false in the variant 'paper', else true.
    */
   readonly separation: boolean | null;
-  /** The dropout probability of A's input x during training. Default 0, as in the paper's scripts. */
-  readonly loraDropout: number;
   /**
    * Weight of the gates' mean absolute value in the loss; the released code has it besides the threshold. Default 0.
    */
@@ -96,11 +86,7 @@ export function choiceOf(config: SoraConfig): Chosen {
 }
 
 const entries = {
-  ...targetEntries,
-  r: v.optional(integerFrom(1), 8),
-  loraAlpha: v.optional(positive, 16),
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+  ...rankEntries({ r: 8, loraAlpha: 16 }),
   sparseLambda: v.optional(nonNegative),
   thresholdMode: v.optional(v.picklist(['lr', 'constant']), 'lr'),
   proximal: v.optional(v.picklist(['soft', 'reference']), 'soft'),

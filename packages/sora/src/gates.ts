@@ -26,16 +26,6 @@ export interface GateGroup {
   readonly gate: Float32Array;
 }
 
-/** Returns the names of all layers' gates. */
-export function gateNames(layers: AdapterLayers): string[] {
-  return rankedPaths(layers).map((path) => `${path}.gate`);
-}
-
-/** Returns the names of all layers' gates, A and B. */
-export function rankNames(layers: AdapterLayers): string[] {
-  return rankedPaths(layers).flatMap((path) => ['gate', 'loraA', 'loraB'].map((name) => `${path}.${name}`));
-}
-
 /** Returns the gates of all layers. @throws ShapeError when some are missing. */
 export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
   return rankedPaths(layers).map((path) => ({

@@ -1,40 +1,40 @@
+import { hostTensor } from '@peftjs/core';
 import {
   assertOneRank,
   ConfigError,
-  defineMethod,
-  gatedLoraFiles,
+  hostZeros,
+  kaimingUniform,
+  normalValues,
   rankCost,
+  rankMethod,
   ranksForBudget,
   startingRankForBudget,
+  tensorAt,
   type CallableMethod,
+  type HostTensor,
   type MatchOn,
   type Site,
   type SizeStages,
 } from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import { choiceOf, parseSoraConfig, variantOf, type SoraConfig } from './config.js';
-import { resumedLayers, soraController } from './controller.js';
-import { alphaOf, gateCount, initialGateCount, initialTensors, soraLayer } from './layer.js';
+import { soraPolicy } from './policy.js';
+import { referenceThreshold, softThreshold } from './proximal.js';
 
-/** A pruned SoRA is saved as PEFT's LORA. An adapter to be trained further is saved as SORA, with its gates. */
-const soraFiles = gatedLoraFiles<SoraConfig>({
-  peftType: 'SORA',
-  suffix: '.gate',
-  fields: {
-    sparse_lambda: 'sparseLambda',
-    threshold_mode: 'thresholdMode',
-    proximal: 'proximal',
-    variant: 'variant',
-    gate_init: 'gateInit',
-    separation: 'separation',
-    lora_dropout: 'loraDropout',
-    l1_weight: 'l1Weight',
-    budget: 'budget',
-    selection: 'selection',
-    compact_every: 'compactEvery',
-  },
-  ones: ['mask'],
-  scaling: (site, config) => alphaOf(site, config) / gateCount(site, config),
-});
+/*
+ * SoRA (Ding et al., 2023, arXiv 2311.11696), in row vectors:
+ *
+ *   y  = x W0 + b + s ((d(x) A) * g) B   x [rows, in]   A [in, r]   g [r]   B [r, out]   d: dropout
+ *   s  = alpha / r, with the initial r = r_max, no matter how many ranks remain
+ *   dW = s A diag(g) B over I = {i : g_i != 0}
+ *   g <- T_t(g after the optimizer)      update       t = eta lambda, or a constant xi: the policy's `threshold`
+ *   T_t(x) = sign(x) max(|x| - t, 0)     softThreshold
+ *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, g ~ N(0, 1) or g = 1
+ *   m [r]                                the state `mask`: 0 for gates that a budget has pruned for good
+ *
+ * A zero gate and a zero row of B would never give each other a gradient. B starts from zero, so no gate may.
+ */
 
 /**
  * SoRA (Ding et al., 2023): LoRA with a gate on every rank. A proximal step drives gates to exact zeros, so that
@@ -42,23 +42,42 @@ const soraFiles = gatedLoraFiles<SoraConfig>({
  *
  * @example attach(model, sora({ r: 8, targetModules: 'all-linear' }))
  */
-export const sora: CallableMethod<SoraConfig> = defineMethod<SoraConfig>({
+export const sora: CallableMethod<SoraConfig> = rankMethod<SoraConfig>({
   name: 'sora',
-  capabilities: { mergeable: true, identityAtInit: true, adaptsRank: true, kinds: ['linear'] },
+  budget: 'prunes',
   parseConfig: parseSoraConfig,
+  file: { peftType: 'SORA', gate: '.gate' },
+  start: ({ inFeatures, outFeatures }, r, config, rng) => ({
+    loraA: kaimingUniform(rng.fork('loraA'), inFeatures, r), // [in, r]
+    loraB: hostZeros([r, outFeatures]),
+    gate: choiceOf(config).gateInit === 'ones' ? ones(r) : normalValues(rng.fork('gate'), [r], 1),
+    mask: ones(r),
+  }),
+  unsaved: ({ gate }) => ({ mask: ones(gate?.data.length ?? 0) }),
+  train: () => ({ loraA: {}, loraB: {}, gate: { group: 'gate', decay: false } }),
+  loss: ({ l1Weight }, { ranks }) =>
+    l1Weight > 0 ? (p) => tf.mul(absoluteSum(tensorAt(p, 'gate')), l1Weight / ranks) : undefined,
+  update(proposed, { previous, ctx }, { proximal }) {
+    const threshold = proximal === 'soft' ? softThreshold : referenceThreshold;
+    const shrunk = threshold(tensorAt(proposed, 'gate'), ctx.scalar('threshold'));
+    const kept = tf.greater(tensorAt(previous, 'mask'), 0);
+    return { gate: tf.where(kept, shrunk, tf.zerosLike(shrunk)) }; // [r]
+  },
   fitBudget,
   atSparsity,
   sizing,
-  adapt(sites, config, { rng }) {
-    const gates = initialGateCount(sites, config);
-    const layer = (site: Site) => soraLayer(site, config, gates, initialTensors(site, config, rng.fork(site.path)));
-    return Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
-  },
-  controller: soraController,
-  resumedLayers,
-  peftTypes: ['SORA', 'LORA'],
-  ...soraFiles,
+  policy: soraPolicy,
 });
+
+/** Gates of one, or a mask that keeps every gate. */
+function ones(r: number): HostTensor {
+  return hostTensor(new Float32Array(r).fill(1), [r]);
+}
+
+/** sum |x| with a zero gradient at zero. The gradient of `tf.abs` is -1 there, which would push pruned gates up. */
+function absoluteSum(x: Tensor): Scalar {
+  return tf.sum(tf.mul(x, tf.sign(x)));
+}
 
 /** 'stored': one r_max for all modules, above the budget's average rank. 'trained': A, B and gates fill the budget. */
 function fitBudget(
@@ -106,5 +125,5 @@ export {
   type SparsifySnapshot,
   type StageRecord,
 } from '@peftjs/core/runtime';
-export { referenceThreshold, softThreshold } from './layer.js';
+export { referenceThreshold, softThreshold } from './proximal.js';
 export type { SoraConfig } from './config.js';

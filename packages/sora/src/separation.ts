@@ -33,7 +33,7 @@ import {
  * Returns the changes of all modules with live ranks, rewritten in their singular bases: `<path>.gate` [r],
  * `<path>.loraA` [in, r] and `<path>.loraB` [r, out]. Pruned ranks keep their values. Returns {} if no weight is
  * changed.
- * @param values the tensors that `rankNames` lists
+ * @param values the gates, A and B of all layers
  * @throws ShapeError when a tensor is missing.
  */
 export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {

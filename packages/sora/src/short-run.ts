@@ -1,6 +1,6 @@
 import { floats, rankedPaths, tensorAt, warnOnce, type AdapterLayers, type TrainPlan } from '@peftjs/core/method';
 import { choiceOf, type SoraConfig } from './config.js';
-import { gateRate } from './layer.js';
+import { gateRate } from './proximal.js';
 
 /**
  * Warns if no gate can overtake another, so that the initial draw decides which ranks stay. Adam moves a gate by at

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { referenceThreshold, softThreshold } from './layer.js';
+import { referenceThreshold, softThreshold } from './proximal.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);

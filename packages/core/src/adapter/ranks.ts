@@ -13,6 +13,7 @@ import {
   type HostTensors,
 } from '../tensors.js';
 import { pickColumns, pickRows, product, singularFactors, type SingularFactors } from './factors.js';
+import type { RankCost } from './added-ranks.js';
 import { rankCost } from './budget.js';
 import { isNearBudget, selectWithinBudget } from './within-budget.js';
 import { valuesOf } from './peft-model.js';
@@ -41,6 +42,11 @@ export function allocatedRanks({ params }: AdapterLayer): number {
 /** Returns the total number of ranks of all layers, including pruned ones. */
 export function totalRanks(layers: AdapterLayers): number {
   return Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
+}
+
+/** Returns what a rank of each module stores, by the module's path. */
+export function rankCostIn(layers: AdapterLayers): RankCost {
+  return (path) => rankCost(tensorAt(layers, path).site);
 }
 
 /** Returns the paths of the low-rank layers with at least one rank; the others have no tensors. */

@@ -1,56 +1,46 @@
 import {
-  allocatedRanks,
   assertPrunable,
-  pruneStep,
   firstWithinBudget,
   floats,
-  keepRanks,
-  missedStep,
+  pruneStep,
   rankCost,
   rankedPaths,
   tensorAt,
   tensorsAt,
-  withRankCounts,
-  withResized,
-  type AdapterContents,
   type AdapterLayers,
-  type Controller,
   type HostTensors,
+  type RankPolicy,
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { BayesLoraConfig } from './config.js';
-import { EPSILON } from './layer.js';
+
+/*
+ * How likely rank i is noise:
+ *
+ *   log a_i = (median_j(l_i - ln(A_ji^2 + 1e-8)) + median_j(l_i - ln(B_ij^2 + 1e-8))) / 2     l_i = ln sigma_i^2
+ */
+
+/** Keeps mu^2 and alpha away from zero. */
+export const EPSILON = 1e-8;
 
 /**
  * Prunes ranks whose log alpha reaches the threshold, in `pruneEvents` events. With a budget, the events before the
  * final phase never go below it, and a last event just before the final phase cuts the ranks to it.
  * @throws ConfigError for a budget that the initial ranks do not reach, or when there is no step in which to cut.
  */
-export function bayesLoraController(layers: AdapterLayers, config: BayesLoraConfig, plan: TrainPlan): Controller {
+export function bayesLoraPolicy(layers: AdapterLayers, config: BayesLoraConfig, plan: TrainPlan): RankPolicy {
   const { budget } = config;
   if (budget !== null) assertPrunable(layers, budget, plan, 0.02);
   const last = pruneStep(plan);
-  const due = new Set(pruneSteps(config, plan));
-  let [held, isCut] = [layers, false];
+  const due = pruneSteps(config, plan);
   return {
-    scalars(step) {
-      if (budget !== null && step > last && !isCut) throw missedStep("BayesLoRA's ranks were not cut", step, last);
-      return {};
-    },
-    reads: (step) => (due.has(step) ? rankedPaths(held).flatMap(tensorsOf) : []),
-    afterStep(step, values) {
-      const ranks = ranksBest(held, values);
-      isCut ||= step === last;
-      const kept = budget !== null && isCut ? firstWithinBudget(ranks, budget) : ranksBelow(ranks, config);
-      const resized = keepRanks(held, keptByPath(rankedPaths(held), kept));
-      held = withResized(held, resized);
-      return { resized };
-    },
-    holdsBudget: (step) => budget === null || step > last,
-    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks), isCut }),
-    restore(state) {
-      if (Array.isArray(state.ranks)) held = withRankCounts(layers, state.ranks as readonly number[]);
-      isCut = state.isCut === true;
+    cuts: budget === null ? [] : [last],
+    holdsFrom: budget === null ? 0 : last + 1,
+    reads: (step) => (due.includes(step) ? TENSORS : []),
+    decide({ step, layers, values }) {
+      const ranks = ranksBest(layers, values);
+      const kept = budget !== null && step === last ? firstWithinBudget(ranks, budget) : ranksBelow(ranks, config);
+      return { kept: keptByPath(rankedPaths(layers), kept) };
     },
   };
 }
@@ -69,12 +59,6 @@ function pruneSteps(
   );
   const steps = evenly.filter((step) => step >= Math.max(1, plan.warmupSteps));
   return [...new Set(budget === null ? steps : [...steps, last])];
-}
-
-/** Resizes layers to the values of a later step. Pruned ranks do not come back. */
-export function resumedLayers({ layers, values }: AdapterContents<BayesLoraConfig>): AdapterLayers {
-  const counts = Object.keys(layers).map((path) => values[`${path}.logSigma2`]?.data.length ?? 0);
-  return withRankCounts(layers, counts);
 }
 
 /** A rank with its cost and its log alpha, which says how likely it is noise. */
@@ -100,10 +84,6 @@ function ranksBest(layers: AdapterLayers, values: HostTensors): ScoredRank[] {
 
 /** The tensors from which log alpha is computed. */
 const TENSORS = ['loraA', 'loraB', 'logSigma2'];
-
-function tensorsOf(path: string): string[] {
-  return TENSORS.map((name) => `${path}.${name}`);
-}
 
 /** Returns the ranks below the threshold, and as many of the best others as it takes to fill a budget. */
 function ranksBelow(best: readonly ScoredRank[], { logAlphaThreshold, budget }: BayesLoraConfig): ScoredRank[] {

@@ -2,32 +2,25 @@ import { hostTensor } from '@peftjs/core';
 import {
   assertStartFits,
   allocatedCost,
-  allocatedRanks,
-  changeRanks,
-  createRng,
   pruneStep,
   floats,
   isNearBudget,
-  missedStep,
   pickColumns,
   pickRows,
   qr,
   rankCost,
   tensorAt,
   transposed,
-  withResized,
-  type AdapterContents,
   type AdapterLayers,
-  type Controller,
-  type ControllerChanges,
   type HostTensor,
   type HostTensors,
-  type RankChange,
+  type RankDecision,
+  type RankPolicy,
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { ElaLoraConfig } from './config.js';
-import { elaLoraLayer, initialTensors, noScores } from './layer.js';
+import { noScores } from './scores.js';
 
 /*
  * Ranks move at steps t with ti < t < te, where t - ti is a multiple of the interval and te is the step before the
@@ -46,60 +39,26 @@ import { elaLoraLayer, initialTensors, noScores } from './layer.js';
  * is highest.
  */
 
-/** Returns ElaLoRA's controller. @throws ConfigError for a budget that the initial ranks exceed. */
-export function elaLoraController(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): Controller {
-  const { budget } = config;
+/** Returns ElaLoRA's policy. @throws ConfigError for a budget that the initial ranks exceed. */
+export function elaLoraPolicy(layers: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): RankPolicy {
+  const { budget, restartsOptimizer } = config;
   if (budget !== null) assertStartFits(layers, budget);
   const schedule = scheduleOf(config, plan);
   const { end } = schedule;
-  const rng = createRng(plan.seed ?? 0).fork('new ranks');
-  let [held, isFilled] = [layers, false];
-  const isMissing = (): boolean => budget !== null && !isFilled && !isNearBudget(allocatedCost(held), budget);
   return {
-    scalars(step) {
-      if (step > end && isMissing()) throw missedStep("ElaLoRA's budget was not filled", step, end);
-      return {};
-    },
+    cuts: budget === null ? [] : [end],
+    holdsFrom: end,
     reads: (step) =>
-      movesAt(step, schedule) > 0 || (step === end && isMissing())
-        ? Object.keys(held).flatMap((path) => ['importance', 'gate', 'loraA', 'loraB'].map((name) => `${path}.${name}`))
-        : [],
-    afterStep(step, values) {
-      const modules = modulesOf(held, values);
+      movesAt(step, schedule) > 0 || (step === end && budget !== null) ? ['importance', 'gate', 'loraA', 'loraB'] : [],
+    decide({ step, layers, values, rng }) {
+      const modules = modulesOf(layers, values);
+      const isFilled = budget === null || isNearBudget(allocatedCost(layers), budget);
+      if (step === end && isFilled) return {};
       const move =
         step < end ? regularMove(modules, movesAt(step, schedule), config) : fillingMove(modules, budget ?? 0);
-      isFilled ||= step === end;
-      const resized = changeRanks(held, changesFor(modules, move, values, rng.fork(String(step))));
-      held = withResized(held, resized);
-      return withChanges(resized, config);
-    },
-    holdsBudget: (step) => step >= end && !isMissing(),
-    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks), isFilled }),
-    restore(state) {
-      if (Array.isArray(state.ranks)) held = layersOfRanks(layers, config, state.ranks as readonly number[]);
-      isFilled = state.isFilled === true;
+      return { ...changesFor(modules, move, values, rng), restartsOptimizer };
     },
   };
-}
-
-/** Resizes layers to the values of a later step or a file. Ranks may have come and gone. */
-export function resumedLayers({ layers, config, values }: AdapterContents<ElaLoraConfig>): AdapterLayers {
-  const ranks = Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0);
-  return layersOfRanks(layers, config, ranks);
-}
-
-function layersOfRanks(layers: AdapterLayers, config: ElaLoraConfig, ranks: readonly number[]): AdapterLayers {
-  const rng = createRng(0); // only shapes matter: the run's values replace these
-  return Object.fromEntries(
-    Object.entries(layers).map(([path, { site }], index) => [
-      path,
-      elaLoraLayer(site, config, initialTensors(site, ranks[index] ?? 0, rng)),
-    ]),
-  );
-}
-
-function withChanges(resized: ReturnType<typeof changeRanks>, { restartsOptimizer }: ElaLoraConfig): ControllerChanges {
-  return Object.keys(resized).length === 0 ? {} : { resized, restartsOptimizer };
 }
 
 /** The steps after which ranks move, and how many. */
@@ -218,15 +177,15 @@ function changesFor(
   { lost, gained }: Move,
   values: HostTensors,
   rng: Rng,
-): Record<string, RankChange> {
-  return Object.fromEntries(
-    modules.map(({ path, scores }) => {
-      const kept = [...scores.keys()].filter((rank) => !lost[path]?.includes(rank));
-      const count = gained[path] ?? 0;
-      if (count === 0) return [path, { kept }];
-      return [path, { kept, added: newRanks(path, values, kept, count, rng.fork(path)) }];
-    }),
+): Pick<RankDecision, 'kept' | 'added'> {
+  const kept = Object.fromEntries(
+    modules.map(({ path, scores }) => [path, [...scores.keys()].filter((rank) => !lost[path]?.includes(rank))]),
   );
+  const gains = Object.entries(gained).map(([path, count]) => [
+    path,
+    newRanks(path, values, tensorAt(kept, path), count, rng.fork(path)),
+  ]);
+  return { kept, added: Object.fromEntries(gains) as Record<string, HostTensors> };
 }
 
 /** The upper limit of E of a new rank. */

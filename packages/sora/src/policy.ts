@@ -1,72 +1,51 @@
 import {
-  allocatedRanks,
   assertPrunable,
   createRng,
   pruneStep,
   allocatedCost,
-  keepRanks,
-  missedStep,
   rankedPaths,
-  withRankCounts,
-  withResized,
-  type AdapterContents,
   type AdapterLayers,
-  type Controller,
-  type ControllerChanges,
   type HostTensors,
+  type RankDecision,
+  type RankPolicy,
   type RankScores,
   type TrainPlan,
 } from '@peftjs/core/method';
 import { choiceOf, type SoraConfig } from './config.js';
-import {
-  randomScores,
-  gateGroups,
-  gateNames,
-  importances,
-  liveCost,
-  rankNames,
-  selectGates,
-  shrinkageFor,
-  type GateGroup,
-} from './gates.js';
-import { gateRate, thresholdAt } from './layer.js';
+import { randomScores, gateGroups, importances, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
+import { gateRate, thresholdAt } from './proximal.js';
 import { separated } from './separation.js';
 import { warnOfShortRun } from './short-run.js';
 
 /**
  * Sets the threshold of the proximal step, as configured or to meet a budget, and removes pruned ranks if configured.
+ * @throws ConfigError for a budget that cannot be met.
  */
-export function soraController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
+export function soraPolicy(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): RankPolicy {
   return typeof config.budget === 'number'
-    ? budgetController(layers, config, config.budget, plan)
-    : fixedController(layers, config, plan);
+    ? budgetPolicy(layers, config, config.budget, plan)
+    : fixedPolicy(layers, config, plan);
 }
 
-function fixedController(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): Controller {
+/** What separation reads, and importance. */
+const RANKS = ['gate', 'loraA', 'loraB'];
+
+function fixedPolicy(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): RankPolicy {
   const { compactEvery, sparseLambda } = config;
   const { warmupSteps, totalSteps } = plan;
   warnOfShortRun(layers, config, plan, totalSteps);
   const gated = rankedPaths(layers).length > 0; // without gates there is no 'gate' group and so no learning rate for it
   const separation = separationStep(config, plan, totalSteps);
   const compacts = (step: number): boolean => compactEvery !== null && step > warmupSteps && step % compactEvery === 0;
-  let held = layers;
   return {
+    cuts: [],
     scalars(step, rates) {
       const lambda = step > (separation ?? 0) ? sparseLambda : 0;
       return { threshold: gated ? thresholdAt(config, lambda, rates) : 0 };
     },
-    reads: (step) => (step === separation ? rankNames(held) : compacts(step) ? gateNames(held) : []),
-    afterStep(step, values) {
-      if (step === separation) return separationChanges(held, values);
-      const changes = compaction(held, values);
-      held = withResized(held, changes.resized);
-      return changes;
-    },
-    holdsBudget: () => true,
-    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks) }),
-    restore({ ranks }) {
-      if (Array.isArray(ranks)) held = withRankCounts(layers, ranks as readonly number[]);
-    },
+    reads: (step) => (step === separation ? RANKS : compacts(step) ? ['gate'] : []),
+    decide: ({ step, layers, values }) =>
+      step === separation ? separatedRanks(layers, values) : compaction(layers, values),
   };
 }
 
@@ -81,7 +60,7 @@ function separationStep(config: SoraConfig, { warmupSteps }: TrainPlan, until: n
 }
 
 /** The separated ranks. The optimizer restarts, because its moments belong to the old ranks. */
-function separationChanges(layers: AdapterLayers, values: HostTensors): ControllerChanges {
+function separatedRanks(layers: AdapterLayers, values: HostTensors): RankDecision {
   return { values: separated(layers, values), restartsOptimizer: true };
 }
 
@@ -121,7 +100,12 @@ const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
  * @throws ConfigError when the budget is larger than what r_max stores or smaller than one rank, or when there is no
  * step to prune in.
  */
-function budgetController(layers: AdapterLayers, config: SoraConfig, budget: number, plan: TrainPlan): Controller {
+function budgetPolicy(
+  layers: AdapterLayers,
+  config: SoraConfig,
+  budget: number,
+  plan: TrainPlan,
+): RankPolicy<Steering> {
   assertPrunable(layers, budget, plan);
   const until = pruneStep(plan);
   const separation = separationStep(config, plan, until);
@@ -132,37 +116,29 @@ function budgetController(layers: AdapterLayers, config: SoraConfig, budget: num
     step < until &&
     (step - schedule.from) % schedule.interval === 0;
   warnOfShortRun(layers, config, plan, until);
-  const memory = { alive: 0, lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0, frozen: false };
-
   return {
-    scalars(step, rates) {
+    cuts: [until],
+    holdsFrom: until,
+    memory: { alive: 0, lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0 },
+    scalars(step, rates, memory) {
       memory.learningRate = gateRate(rates);
-      if (step > until && !memory.frozen) throw missedStep("SoRA's budget was not applied", step, until);
-      const threshold = memory.frozen ? 0 : thresholdAt(config, memory.lambda, rates);
+      const threshold = step > until ? 0 : thresholdAt(config, memory.lambda, rates);
       if (separation !== null) memory.taken += threshold;
       return { threshold };
     },
-    reads(step) {
-      if (step === until || step === separation) return rankNames(layers);
-      return steers(step) ? gateNames(layers) : [];
-    },
-    afterStep(step, values): ControllerChanges | undefined {
+    reads: (step) => (step === until || step === separation ? RANKS : steers(step) ? ['gate'] : []),
+    decide({ step, layers, values }, memory) {
       if (step === until) {
-        memory.frozen = true;
-        const scores = scoresOf(layers, values, config, plan);
-        const selected = selectGates(layers, values, scores, budget, memory.taken);
+        const selected = selectGates(layers, values, scoresOf(layers, values, config, plan), budget, memory.taken);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
-      const changes = step === separation ? separationChanges(layers, values) : undefined;
+      const changes = step === separation ? separatedRanks(layers, values) : {};
       Object.assign(
         memory,
-        steer(gateGroups(layers, { ...values, ...changes?.values }), step, schedule, memory, config),
+        steer(gateGroups(layers, { ...values, ...changes.values }), step, schedule, memory, config),
       );
       return changes;
     },
-    holdsBudget: (step) => memory.frozen && step >= until,
-    snapshot: () => ({ ...memory }),
-    restore: (state) => void Object.assign(memory, state),
   };
 }
 
@@ -199,25 +175,29 @@ function scoresOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig
     : randomScores(layers, createRng(seed).fork('selection'));
 }
 
-/** The steering state that one reading passes to the next. */
-interface Steering {
+/** What steering remembers from one reading to the next. */
+interface Steering extends Record<string, number> {
   /**
    * Live parameters at the first reading; 0 before it. A run that continues an earlier one may start with pruned gates.
    */
-  readonly alive: number;
+  alive: number;
   /** lambda (or xi). */
-  readonly lambda: number;
+  lambda: number;
   /** The level that corrects for past errors, in units of the learning rate. */
-  readonly hold: number;
+  hold: number;
+  /** The gates' learning rate at the last step. */
+  learningRate: number;
+  /** The sum of all thresholds. */
+  taken: number;
 }
 
 function steer(
   groups: readonly GateGroup[],
   step: number,
   { interval, budget, share }: BudgetSchedule,
-  { alive: first, hold: before, learningRate }: Steering & { readonly learningRate: number },
+  { alive: first, hold: before, learningRate }: Steering,
   config: SoraConfig,
-): Steering {
+): Pick<Steering, 'alive' | 'lambda' | 'hold'> {
   const alive = liveCost(groups);
   const initial = first || alive;
   const surplus = Math.max(0, initial - budget);
@@ -245,22 +225,11 @@ const MIN_PRUNED_SHARE = 0.25;
  * nothing would be left to train.
  * @param values the gates of every layer that has ranks, `<path>.gate` [r]
  */
-function compaction(layers: AdapterLayers, values: HostTensors): Pick<ControllerChanges, 'resized'> {
+function compaction(layers: AdapterLayers, values: HostTensors): RankDecision {
   const groups = gateGroups(layers, values);
   const [held, live] = [allocatedCost(layers), liveCost(groups)];
   if (live === 0 || live === held || held - live < MIN_PRUNED_SHARE * held) return {};
-  return { resized: keepRanks(layers, Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)]))) };
-}
-
-/**
- * Resizes layers to the values of a later step.
- * @throws CheckpointError when the values have more ranks than a layer.
- */
-export function resumedLayers({ layers, values }: AdapterContents<SoraConfig>): AdapterLayers {
-  return withRankCounts(
-    layers,
-    Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0),
-  );
+  return { kept: Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)])) };
 }
 
 function liveRanks(gate: Float32Array): number[] {

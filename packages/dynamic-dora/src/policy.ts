@@ -1,25 +1,20 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  allocatedRanks,
   assertPrunable,
   ConfigError,
   pruneStep,
   firstWithinBudget,
   floats,
-  keepRanks,
-  missedStep,
   rankCost,
   rankedPaths,
   rankUnit,
   startingRank,
   tensorAt,
-  withRankCounts,
-  withResized,
-  type AdapterContents,
+  totalRanks,
   type AdapterLayers,
   type BudgetItem,
-  type Controller,
   type HostTensors,
+  type RankPolicy,
   type TrainPlan,
 } from '@peftjs/core/method';
 import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
@@ -38,51 +33,27 @@ import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
  */
 
 /**
- * Returns Dynamic DoRA's controller. It sets the scalar `dem`: 1 until the last pruning, 0 after it.
+ * Returns Dynamic DoRA's policy. It sets the scalar `dem`: 1 until the last pruning, 0 after it.
  * @throws ConfigError for a budget that the modules cannot meet, or when there is no step in which to choose ranks.
  */
-export function dynamicDoraController(layers: AdapterLayers, config: DynamicDoraConfig, plan: TrainPlan): Controller {
+export function dynamicDoraPolicy(layers: AdapterLayers, config: DynamicDoraConfig, plan: TrainPlan): RankPolicy {
   const { start, end, interval } = pruningSteps(config, plan);
   assertPossible(layers, config, plan, end);
   const surplus = surplusOf(layers, config);
   const isDue = (step: number): boolean =>
     step === end || (step >= start && step < end && (step - start) % interval === 0);
-  let [held, isCut] = [layers, false];
   return {
-    scalars(step) {
-      if (step > end && !isCut) throw missedStep("Dynamic DoRA's ranks were not chosen", step, end);
-      return { dem: step > end ? 0 : 1 };
-    },
-    reads: (step) => (isDue(step) ? rankedPaths(held).flatMap((path) => [`${path}.importance`, `${path}.gate`]) : []),
-    afterStep(step, values) {
-      const components = componentsOf(held, values);
-      if (step < end) {
-        const count = prunedCount(surplus, (step - start) / (end - start));
-        return { values: withoutGates(held, values, components, worstOf(components, count)) };
-      }
-      isCut = true;
-      const resized = keepRanks(held, keptRanks(components, config.budget, surplus));
-      held = withResized(held, resized);
-      return { resized };
-    },
-    holdsBudget: (step) => step >= end && isCut,
-    snapshot: () => ({ ranks: Object.values(held).map(allocatedRanks), isCut }),
-    restore({ ranks, isCut: wasCut }) {
-      if (Array.isArray(ranks)) held = withRankCounts(layers, ranks as readonly number[]);
-      isCut = wasCut === true;
+    cuts: [end],
+    holdsFrom: end,
+    scalars: (step) => ({ dem: step > end ? 0 : 1 }),
+    reads: (step) => (isDue(step) ? ['importance', 'gate'] : []),
+    decide({ step, layers, values }) {
+      const components = componentsOf(layers, values);
+      if (step === end) return { kept: keptRanks(components, config.budget, surplus) };
+      const count = prunedCount(surplus, (step - start) / (end - start));
+      return { values: withoutGates(layers, values, components, worstOf(components, count)) };
     },
   };
-}
-
-/**
- * Resizes layers to the values of a later step or a file.
- * @throws CheckpointError when the values have more ranks than a layer.
- */
-export function resumedLayers({ layers, values }: AdapterContents<DynamicDoraConfig>): AdapterLayers {
-  return withRankCounts(
-    layers,
-    Object.keys(layers).map((path) => values[`${path}.gate`]?.data.length ?? 0),
-  );
 }
 
 /** Returns the first and the last step after which components are pruned, and the steps between two prunings. */
@@ -107,8 +78,7 @@ function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, pl
 
 /** Returns N - bT, rounded down to whole components. */
 function surplusOf(layers: AdapterLayers, config: DynamicDoraConfig): number {
-  const all = Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
-  return Math.max(0, all - Math.max(1, Math.ceil(targetRanks(layers, config) - ROUNDING)));
+  return Math.max(0, totalRanks(layers) - Math.max(1, Math.ceil(targetRanks(layers, config) - ROUNDING)));
 }
 
 /** Returns bT, the number of components left at the end. It does not change as components are pruned. */

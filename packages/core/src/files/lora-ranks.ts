@@ -1,0 +1,98 @@
+import { compactPattern, startingScaling } from '../adapter/budget.js';
+import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
+import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
+import { CheckpointError } from '../errors.js';
+import type { RankConfig, RankMethod } from '../ranks/rank-method.js';
+import { hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { loraFile, readLoraFile } from './lora-file.js';
+
+/**
+ * Returns the file functions of a method of low rank. A pruned adapter, and every adapter of a method without gates, is
+ * PEFT's LORA, without the ranks of zero gates. An adapter to be trained further holds A, B and gates unchanged, and the
+ * method's own options by their names in snake case. Gates of the LORA format are read as ones.
+ */
+export function rankFiles<C extends RankConfig>(
+  { parseConfig, unsaved = () => ({}), file: format }: RankMethod<C>,
+  shared: readonly string[],
+): Pick<PeftMethod<C>, 'peftTypes' | 'toFile' | 'fromFile'> {
+  const own = Object.keys(parseConfig({})).filter((name) => !shared.includes(name)) as (keyof C & string)[];
+  const fields = format ? own.map((name) => [snakeCase(name), name] as const) : [];
+  return {
+    peftTypes: [...(format ? [format.peftType] : []), 'LORA'],
+    toFile: (adapter, { pruned }) =>
+      pruned || !format || rankedPaths(adapter.layers).length === 0
+        ? loraFile(adapter)
+        : unprunedFile(adapter, format, fields),
+    fromFile({ config, tensors, ...file }) {
+      const suffix = format && config.peft_type === format.peftType ? format.gate : undefined;
+      const factors = Object.entries(tensors).filter(([key]) => suffix === undefined || !key.endsWith(suffix));
+      const { values, ...lora } = readLoraFile({ ...file, config, tensors: Object.fromEntries(factors) });
+      for (const path of lora.targetModules) {
+        const [loraA, loraB] = [tensorAt(values, `${path}.loraA`), tensorAt(values, `${path}.loraB`)];
+        const r = loraA.shape[1] as number;
+        const gate = suffix === undefined ? onesOf(r) : readGate(tensors, path, suffix, r);
+        const others = { ...(format && { gate }), ...unsaved({ loraA, loraB, gate }) };
+        for (const [name, tensor] of Object.entries(others)) values[`${path}.${name}`] = tensor;
+      }
+      const present = fields.filter(([field]) => config[field] !== undefined);
+      const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
+      return { config: { ...lora, ...options } as Partial<C> & typeof lora, values };
+    },
+  };
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function unprunedFile<C extends RankConfig>(
+  adapter: AdapterContents<C>,
+  { peftType, gate, config: written = ({ config }) => config }: NonNullable<RankMethod<C>['file']>,
+  fields: readonly (readonly [field: string, option: keyof C])[],
+): AdapterFile {
+  const { layers, values } = adapter;
+  const config = written(adapter);
+  const paths = rankedPaths(layers);
+  const tensors: HostTensors = {};
+  for (const path of paths) {
+    tensors[`${path}.lora_A.weight`] = transposed(tensorAt(values, `${path}.loraA`)); // [in, r] -> [r, in]
+    tensors[`${path}.lora_B.weight`] = transposed(tensorAt(values, `${path}.loraB`)); // [r, out] -> [out, r]
+    tensors[path + gate] = tensorAt(values, `${path}.gate`); // [r]
+  }
+  const ranked = paths.map((path) => tensorAt(layers, path));
+  const ranks = Object.fromEntries(ranked.map((layer) => [layer.site.path, allocatedRanks(layer)]));
+  // A file's scaling is alpha / rank, so alpha shrinks with removed ranks. Rounded to 12 digits to remove rounding
+  // errors.
+  const alphas = Object.fromEntries(
+    ranked.map((layer) => [
+      layer.site.path,
+      Number((startingScaling(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
+    ]),
+  );
+  const removed = Object.keys(layers).filter((path) => !paths.includes(path));
+  return {
+    config: {
+      peft_type: peftType,
+      r: config.r,
+      lora_alpha: config.loraAlpha,
+      rank_pattern: compactPattern(ranks, config.r),
+      alpha_pattern: compactPattern(alphas, config.loraAlpha),
+      target_modules: paths,
+      exclude_modules: removed.length === 0 ? null : removed,
+      ...Object.fromEntries(fields.map(([field, option]) => [field, config[option]])),
+    },
+    tensors,
+  };
+}
+
+function readGate(tensors: HostTensors, path: string, suffix: string, r: number): HostTensor {
+  const key = path + suffix;
+  const gate = tensors[key];
+  if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
+  if (gate.shape.join() === String(r)) return gate;
+  throw new CheckpointError(`'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' needs [${r}]`, key);
+}
+
+function onesOf(r: number): HostTensor {
+  return hostTensor(new Float32Array(r).fill(1), [r]);
+}

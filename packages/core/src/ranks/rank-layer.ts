@@ -1,0 +1,69 @@
+import * as tf from '@tensorflow/tfjs';
+import { rankCost } from '../adapter/budget.js';
+import { foldDiagonal, nonZeroIndices } from '../adapter/factors.js';
+import { trained, type AdapterLayer, type ParamSpec } from '../contracts/layer.js';
+import type { Site } from '../contracts/site.js';
+import { mapValues, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
+
+/** The name of the noise for the dropout of a module's input. */
+const DROPOUT = 'loraDropout';
+
+/** What a low-rank layer is made of. */
+export interface RankLayer {
+  /** The value of every tensor at the start: `loraA` [in, r], `loraB` [r, out], `gate` [r] if ranks have one, others. */
+  readonly initial: HostTensors;
+  /** s, the factor of the change. It does not depend on how many ranks are left. */
+  readonly scaling: number;
+  /** The dropout probability of the module's input. Default 0. */
+  readonly dropout?: number | undefined;
+  /** How tensors are trained, by name, where it differs from `trained`; the others are state. Default: A and B. */
+  readonly train?: Readonly<Record<string, Partial<ParamSpec>>> | undefined;
+  /** As in `AdapterLayer`. */
+  readonly loss?: AdapterLayer['loss'] | undefined;
+  /** As in `AdapterLayer`. */
+  readonly update?: AdapterLayer['update'] | undefined;
+}
+
+/**
+ * Returns the layer of one module, in row vectors:
+ *
+ *     y  = x W0 + b + s ((d(x) A) * g) B      x [rows, in]   A [in, r]   g [r], or none   B [r, out]   d: dropout
+ *     dW = s A diag(g) B
+ *
+ * A rank whose gate is exactly zero is pruned: it is not stored. The functions of the layer read r from the tensors that
+ * they get, so that a layer with other ranks is the same layer with other tensors.
+ */
+export function rankLayer(
+  site: Site,
+  { initial, scaling, dropout = 0, train = { loraA: {}, loraB: {} }, loss, update }: RankLayer,
+): AdapterLayer {
+  const hasGate = 'gate' in initial;
+  const states = Object.entries(initial).filter(([name]) => !(name in train));
+  const vector = hasGate ? 'gate' : (Object.keys(initial).find((name) => initial[name]?.shape.length === 1) ?? 'loraA');
+  const live = (values: HostTensors): number => liveRanks(tensorAt(values, vector), hasGate);
+  return {
+    site,
+    params: mapValues(train, (spec, name) => ({ ...trained(tensorAt(initial, name)), ...spec })),
+    ...(states.length > 0 && { state: mapValues(Object.fromEntries(states), (tensor) => ({ initial: tensor })) }),
+    ...(dropout > 0 && { noise: [DROPOUT] }),
+    forward(x, p, at) {
+      const hidden = tf.matMul(at.ctx.dropout(`${site.path}.${DROPOUT}`, x, dropout), tensorAt(p, 'loraA')); // [rows, r]
+      const gated = hasGate ? tf.mul(hidden, tensorAt(p, 'gate')) : hidden; // [rows, r] * [r]
+      return tf.add(at.base(), tf.mul(tf.matMul(gated, tensorAt(p, 'loraB')), scaling)); // [rows, out]
+    },
+    ...(loss && { loss }),
+    ...(update && { update }),
+    toLora(values) {
+      const factors = { ...tensorsAt(values, 'loraA', 'loraB'), scaling };
+      return hasGate ? foldDiagonal(factors, tensorAt(values, 'gate')) : factors;
+    },
+    counted: [vector],
+    storedParameters: (values) => live(values) * rankCost(site),
+    rank: live,
+  };
+}
+
+/** Counts the gates that are not zero or, without gates, all ranks: the last axis of A [in, r] and of a vector [r]. */
+function liveRanks(tensor: HostTensor, isGate: boolean): number {
+  return isGate ? nonZeroIndices(tensor).length : (tensor.shape.at(-1) as number);
+}

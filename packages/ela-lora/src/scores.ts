@@ -1,0 +1,79 @@
+import {
+  hostZeros,
+  tensorAt,
+  tensorsAt,
+  type HostTensors,
+  type Tensors,
+  type UpdateContext,
+} from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import type { ElaLoraConfig } from './config.js';
+
+/*
+ * The importance of a rank, for every entry w of A, E and B; w after the step, dL/dw before it:
+ *
+ *   I    = |w dL/dw|
+ *   Ibar <- beta1 Ibar + (1 - beta1) I
+ *   Ubar <- beta2 Ubar + (1 - beta2) |I - Ibar|                    with the new Ibar
+ *   S_i  = s(E_i) + mean_j s(A_ji) + mean_j s(B_ij)                s(w) = Ibar Ubar
+ */
+
+/** The tensors of a rank that are scored. */
+export const FACTORS = ['loraA', 'gate', 'loraB'] as const;
+type Factor = (typeof FACTORS)[number];
+
+/** Returns zero scores for new ranks: S and the averages behind it, by their names in the layer. */
+export function noScores(factors: Readonly<Record<Factor, { readonly shape: readonly number[] }>>): HostTensors {
+  const averages = FACTORS.flatMap((factor) => [
+    [smoothedName(factor), hostZeros(factors[factor].shape)] as const,
+    [uncertaintyName(factor), hostZeros(factors[factor].shape)] as const,
+  ]);
+  return { ...Object.fromEntries(averages), importance: hostZeros(factors.gate.shape) };
+}
+
+/** ||A^T A - I|| + ||B B^T - I||. */
+export function distanceFromOrthonormal(p: Tensors): Scalar {
+  const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
+  const columns = tf.matMul(loraA, loraA, true, false); // [in, r] -> [r, r]
+  const rows = tf.matMul(loraB, loraB, false, true); // [r, out] -> [r, r]
+  return tf.add(norm(tf.sub(columns, tf.eye(columns.shape[0]))), norm(tf.sub(rows, tf.eye(rows.shape[0]))));
+}
+
+/** A norm with a finite slope at zero, so that orthonormal factors do not give NaN. */
+function norm(x: Tensor): Tensor {
+  return tf.sqrt(tf.add(tf.sum(tf.square(x)), 1e-12));
+}
+
+/** Returns the scores after a step that proposes these tensors. */
+export function scored(
+  { beta1, beta2 }: ElaLoraConfig,
+  proposed: Tensors,
+  { previous, gradient }: UpdateContext,
+): Tensors {
+  const averages: Tensors = {};
+  const products = FACTORS.map((factor) => {
+    const raw = tf.abs(tf.mul(tensorAt(proposed, factor), tensorAt(gradient, factor)));
+    const smoothed = mixed(tensorAt(previous, smoothedName(factor)), raw, beta1);
+    const deviation = tf.abs(tf.sub(raw, smoothed));
+    const uncertainty = mixed(tensorAt(previous, uncertaintyName(factor)), deviation, beta2);
+    averages[smoothedName(factor)] = smoothed;
+    averages[uncertaintyName(factor)] = uncertainty;
+    return tf.mul(smoothed, uncertainty);
+  });
+  const [ofA, ofE, ofB] = products as [Tensor, Tensor, Tensor];
+  return { ...averages, importance: tf.add(ofE, tf.add(tf.mean(ofA, 0), tf.mean(ofB, 1))) }; // [r]
+}
+
+/** beta old + (1 - beta) next. */
+function mixed(old: Tensor, next: Tensor, beta: number): Tensor {
+  return tf.add(tf.mul(old, beta), tf.mul(next, 1 - beta));
+}
+
+function smoothedName(factor: Factor): string {
+  return `smoothedSensitivity.${factor}`;
+}
+
+function uncertaintyName(factor: Factor): string {
+  return `uncertainty.${factor}`;
+}
