@@ -1,8 +1,5 @@
 import fc from 'fast-check';
 
-/** Whether chat templates are changed too. */
-const TEMPLATES = false;
-
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 export type Fields = Record<string, Json>;
 
@@ -85,12 +82,7 @@ function placesIn(value: Json, path: Path = []): Path[] {
   if (typeof value !== 'object' || value === null) return [path];
   const names = Object.keys(value);
   const some = Array.isArray(value) || names.length > 40 ? names.slice(0, 3) : names;
-  return [
-    path,
-    ...some
-      .filter((name) => TEMPLATES || name !== 'chat_template')
-      .flatMap((name) => placesIn((value as Fields)[name] as Json, [...path, name])),
-  ];
+  return [path, ...some.flatMap((name) => placesIn((value as Fields)[name] as Json, [...path, name]))];
 }
 
 function withChange(value: Json, [name, ...rest]: Path, change: (value: Json) => Json): Json {
@@ -201,8 +193,7 @@ function attacks(): fc.Arbitrary<Edit> {
     const definition = files['tokenizer.json'] as Fields;
     return { ...files, 'tokenizer.json': { ...definition, model: { ...(definition.model as Fields), ...fields } } };
   });
-  const all = [growing, added, odd];
-  return fc.oneof({ arbitrary: growing, weight: 4 }, ...(TEMPLATES ? [...all, hostileTemplates()] : all));
+  return fc.oneof({ arbitrary: growing, weight: 4 }, added, odd, hostileTemplates());
 }
 
 /** A template of n tokens, each of which stands for n others. */
@@ -240,6 +231,10 @@ function hostileTemplates(): fc.Arbitrary<Edit> {
   const deep = fc.constantFrom(10, 1000, 100_000).map((depth) => `{{ ${'('.repeat(depth)}1${')'.repeat(depth)} }}`);
   return fc.oneof(nested, texts, loops, deep).map((source): Edit => (files) => {
     const settings = files['tokenizer_config.json'] as Fields;
-    return { ...files, 'tokenizer_config.json': { ...settings, chat_template: source } };
+    const { chat_template: own } = { chat_template: '' as Json, ...settings };
+    return {
+      ...files,
+      'tokenizer_config.json': { ...settings, chat_template: typeof own === 'string' ? source + own : source },
+    };
   });
 }
