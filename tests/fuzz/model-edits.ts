@@ -160,7 +160,7 @@ function attacks(): fc.Arbitrary<Edit> {
       const list = LISTS[part] as string;
       let value: Fields = { type: 'Sequence', [list]: Array.from({ length: times }, (_, index) => step(index)) };
       for (let at = 0; at < depth; at++) value = { type: 'Sequence', [list]: [value] };
-      return (files) => ({ ...files, 'tokenizer.json': { ...(files['tokenizer.json'] as Fields), [part]: value } });
+      return (files) => ({ ...files, 'tokenizer.json': { ...fieldsOf(files['tokenizer.json']), [part]: value } });
     });
   const added = fc
     .tuple(COUNTS, fc.constantFrom(1, 300, 20_000), fc.boolean())
@@ -171,7 +171,7 @@ function attacks(): fc.Arbitrary<Edit> {
       });
       return (files) => ({
         ...files,
-        'tokenizer.json': { ...(files['tokenizer.json'] as Fields), added_tokens: tokens },
+        'tokenizer.json': { ...fieldsOf(files['tokenizer.json']), added_tokens: tokens },
       });
     });
   const model = fc.constantFrom<Fields[]>(
@@ -190,10 +190,15 @@ function attacks(): fc.Arbitrary<Edit> {
     { type: 'WordLevel', vocab: { ['a'.repeat(1e6)]: 0 } },
   );
   const odd = model.map((fields): Edit => (files) => {
-    const definition = files['tokenizer.json'] as Fields;
-    return { ...files, 'tokenizer.json': { ...definition, model: { ...(definition.model as Fields), ...fields } } };
+    const definition = fieldsOf(files['tokenizer.json']);
+    return { ...files, 'tokenizer.json': { ...definition, model: { ...fieldsOf(definition.model), ...fields } } };
   });
   return fc.oneof({ arbitrary: growing, weight: 4 }, added, odd, hostileTemplates());
+}
+
+/** The fields of a value, which an earlier edit may have replaced. */
+function fieldsOf(value: Json | undefined): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
 }
 
 /** A template of n tokens, each of which stands for n others. */
@@ -230,7 +235,7 @@ function hostileTemplates(): fc.Arbitrary<Edit> {
   });
   const deep = fc.constantFrom(10, 1000, 100_000).map((depth) => `{{ ${'('.repeat(depth)}1${')'.repeat(depth)} }}`);
   return fc.oneof(nested, texts, loops, deep).map((source): Edit => (files) => {
-    const settings = files['tokenizer_config.json'] as Fields;
+    const settings = fieldsOf(files['tokenizer_config.json']);
     const { chat_template: own } = { chat_template: '' as Json, ...settings };
     return {
       ...files,
