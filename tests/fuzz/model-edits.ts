@@ -1,8 +1,5 @@
 import fc from 'fast-check';
 
-/** Whether chat templates are changed too. */
-const TEMPLATES = false;
-
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 export type Fields = Record<string, Json>;
 
@@ -85,12 +82,7 @@ function placesIn(value: Json, path: Path = []): Path[] {
   if (typeof value !== 'object' || value === null) return [path];
   const names = Object.keys(value);
   const some = Array.isArray(value) || names.length > 40 ? names.slice(0, 3) : names;
-  return [
-    path,
-    ...some
-      .filter((name) => TEMPLATES || name !== 'chat_template')
-      .flatMap((name) => placesIn((value as Fields)[name] as Json, [...path, name])),
-  ];
+  return [path, ...some.flatMap((name) => placesIn((value as Fields)[name] as Json, [...path, name]))];
 }
 
 function withChange(value: Json, [name, ...rest]: Path, change: (value: Json) => Json): Json {
@@ -168,7 +160,7 @@ function attacks(): fc.Arbitrary<Edit> {
       const list = LISTS[part] as string;
       let value: Fields = { type: 'Sequence', [list]: Array.from({ length: times }, (_, index) => step(index)) };
       for (let at = 0; at < depth; at++) value = { type: 'Sequence', [list]: [value] };
-      return (files) => ({ ...files, 'tokenizer.json': { ...(files['tokenizer.json'] as Fields), [part]: value } });
+      return (files) => ({ ...files, 'tokenizer.json': { ...fieldsOf(files['tokenizer.json']), [part]: value } });
     });
   const added = fc
     .tuple(COUNTS, fc.constantFrom(1, 300, 20_000), fc.boolean())
@@ -179,7 +171,7 @@ function attacks(): fc.Arbitrary<Edit> {
       });
       return (files) => ({
         ...files,
-        'tokenizer.json': { ...(files['tokenizer.json'] as Fields), added_tokens: tokens },
+        'tokenizer.json': { ...fieldsOf(files['tokenizer.json']), added_tokens: tokens },
       });
     });
   const model = fc.constantFrom<Fields[]>(
@@ -198,11 +190,15 @@ function attacks(): fc.Arbitrary<Edit> {
     { type: 'WordLevel', vocab: { ['a'.repeat(1e6)]: 0 } },
   );
   const odd = model.map((fields): Edit => (files) => {
-    const definition = files['tokenizer.json'] as Fields;
-    return { ...files, 'tokenizer.json': { ...definition, model: { ...(definition.model as Fields), ...fields } } };
+    const definition = fieldsOf(files['tokenizer.json']);
+    return { ...files, 'tokenizer.json': { ...definition, model: { ...fieldsOf(definition.model), ...fields } } };
   });
-  const all = [growing, added, odd];
-  return fc.oneof({ arbitrary: growing, weight: 4 }, ...(TEMPLATES ? [...all, hostileTemplates()] : all));
+  return fc.oneof({ arbitrary: growing, weight: 4 }, added, odd, hostileTemplates());
+}
+
+/** The fields of a value, which an earlier edit may have replaced. */
+function fieldsOf(value: Json | undefined): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
 }
 
 /** A template of n tokens, each of which stands for n others. */
@@ -239,7 +235,11 @@ function hostileTemplates(): fc.Arbitrary<Edit> {
   });
   const deep = fc.constantFrom(10, 1000, 100_000).map((depth) => `{{ ${'('.repeat(depth)}1${')'.repeat(depth)} }}`);
   return fc.oneof(nested, texts, loops, deep).map((source): Edit => (files) => {
-    const settings = files['tokenizer_config.json'] as Fields;
-    return { ...files, 'tokenizer_config.json': { ...settings, chat_template: source } };
+    const settings = fieldsOf(files['tokenizer_config.json']);
+    const { chat_template: own } = { chat_template: '' as Json, ...settings };
+    return {
+      ...files,
+      'tokenizer_config.json': { ...settings, chat_template: typeof own === 'string' ? source + own : source },
+    };
   });
 }
