@@ -118,7 +118,7 @@ export async function exercise(): Promise<Exercised> {
   const before = activeAdapter(attached()).values;
   const rowsOf = async (of: typeof model) => {
     const outputs = await predict({ ...of, forward: of.encode }, [batch], { executor });
-    return [...(outputs[0] ?? [])]; // row 0 is 'a b'
+    return [...(outputs[batch.rows.indexOf(0)] ?? [])]; // row 0 is 'a b'
   };
   const refusal = (running: Promise<unknown>): Promise<string> =>
     running.then(
@@ -128,7 +128,7 @@ export async function exercise(): Promise<Exercised> {
   return {
     features: [await rowsOf(model), await rowsOf(other)],
     logits: (await predict(attached(), [batch], { executor })).map((row) => [...row]),
-    labels: task.train.rows.map(({ label }) => label),
+    labels: [...batch.labels.data],
     losses,
     rates,
     firstMoves: moves(before, first.adapter),

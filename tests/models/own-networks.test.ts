@@ -201,7 +201,7 @@ describe('a kind of folder of your own', () => {
   it('is listed among those that were looked for', async () => {
     await expect(
       fromPretrained('elsewhere', { storage, formats: [bagFormat], resolvePackage: (name) => Promise.resolve(name) }),
-    ).rejects.toThrow(/expected bag\.json of a bag in one file, or model\.json of .*, or config\.json of/);
+    ).rejects.toThrow(/expected bag\.json of a bag in one file, or config\.json of .*, or model\.json of/);
   });
 
   it('is not exported, since it does not define its files', async () => {

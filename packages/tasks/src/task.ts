@@ -80,10 +80,10 @@ export interface MetricSet<P = number> {
 }
 
 /** A schema for sets of metrics. */
-export const someMetrics = objectLike<MetricSet<never>>(
-  'metrics by name with the name of the primary one, e.g. of metricsFor',
-  { primary: 'string', metrics: 'object' },
-);
+export const someMetrics = objectLike<MetricSet<never>>('metrics by name with the name of the primary one', {
+  primary: 'string',
+  metrics: 'object',
+});
 
 type Metrics<P> = MetricSet<P>['metrics'];
 

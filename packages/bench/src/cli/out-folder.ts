@@ -1,15 +1,10 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { commandName } from '../registry/command-name.js';
 import { ADAPTER_CONFIG, CheckpointError, ConfigError, UNFINISHED_FILE } from '@peftjs/core/method';
-import {
-  checkpointOwners,
-  claimFolder,
-  remedyOf,
-  unfinishedFolder,
-  type Claim,
-} from '../results/folder.js';
+import { checkpointOwners, claimFolder, remedyOf, unfinishedFolder, type Claim } from '../results/folder.js';
 import { count } from './flags.js';
 
 /** Adds the flags of a command that writes a folder, and returns the command. */
@@ -81,6 +76,7 @@ export async function inClaimedFolder(
   { rerun = 'rerun the same command', ...claim }: Claim & { readonly rerun?: string },
   work: () => Promise<number>,
 ): Promise<number> {
+  const isNew = !existsSync(out);
   const lock = await claimFolder(out, claim);
   try {
     return await work();
@@ -90,6 +86,7 @@ export async function inClaimedFolder(
     return 1;
   } finally {
     lock?.release();
+    if (isNew) await rmdir(out).catch(() => undefined); // it holds something, unless the command was refused
   }
 }
 

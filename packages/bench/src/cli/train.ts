@@ -77,7 +77,8 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
       await trainAndSave(flags, trial, { checkpoints, signal });
       return 0;
     } catch (error) {
-      if (error instanceof TrainingError) await removeCheckpoints(unfinishedFolder(out)); // it would fail again
+      const failsAgain = error instanceof TrainingError || error instanceof ConfigError;
+      if (failsAgain) await removeCheckpoints(unfinishedFolder(out));
       if (!signal.aborted || error !== signal.reason) throw error;
       const at = place();
       const saved = at === undefined ? 'before the first step: nothing is saved' : `at ${at}; ${rerun} to resume`;

@@ -6,7 +6,6 @@ import {
   EngineError,
   hostIntegers,
   integerFrom,
-  parseOptions,
   type HostTensor,
 } from '@peftjs/core/method';
 import { releaseRuntimes } from '@peftjs/core/runtime';
@@ -40,7 +39,7 @@ const SHAPES: readonly (readonly [number, number])[] = [
 
 const entries = {
   maxTokens: integerFrom(1),
-  dtype: v.optional(v.picklist(['fp32', 'q8']), 'fp32'),
+  dtype: v.optional(v.picklist(['fp32', 'q8'])),
   runtime: v.optional(aRuntime),
 } satisfies Record<keyof OnnxCheckOptions, unknown>;
 
@@ -64,7 +63,8 @@ export async function checkOnnx(
 ): Promise<number> {
   assertArgument('graph', graph, aGraph);
   assertArgument('source', source, anyModel);
-  const { maxTokens, dtype, runtime } = parseOptions('checkOnnx', entries, options);
+  assertArgument('options', options, v.object(entries));
+  const { maxTokens, dtype = 'fp32', runtime } = options;
   const ort = runtime ?? (await loadRuntime());
   const session = await openFiles(ort, graph);
   const executor = compiled(runtime && { runtime });
