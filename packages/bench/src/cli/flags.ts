@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, didYouMean } from '@peftjs/core/method';
-import { taskKinds, type DocumentEnd, type TaskKind } from '@peftjs/tasks';
+import { taskKinds, type DocumentEnd } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
@@ -331,20 +331,18 @@ function dataSource(flags: StudyFlags): DataSource {
   );
 }
 
+/** The flags that say how the columns of a table are read. */
+const COLUMN_FLAGS = [
+  ...(['kind', 'textColumn', 'pairColumn', 'labelColumn', 'labelSeparator'] as const),
+  ...(['scoreScale', 'skipUnlabelled'] as const),
+];
+
 function readingOf(flags: StudyFlags): Reading {
-  const { kind, textColumn, pairColumn, labelColumn, labelSeparator, scoreScale, skipUnlabelled } = flags;
-  const columns = {
-    ...optional('kind', kind as TaskKind | undefined),
-    ...optional('textColumn', textColumn),
-    ...optional('pairColumn', pairColumn),
-    ...optional('labelColumn', labelColumn),
-    ...optional('labelSeparator', labelSeparator),
-    ...optional('scoreScale', scoreScale),
-    ...optional('skipUnlabelled', skipUnlabelled),
-  };
+  const given = COLUMN_FLAGS.filter((name) => flags[name] !== undefined);
+  const columns = Object.fromEntries(given.map((name) => [name, flags[name]])) as NonNullable<Reading['columns']>;
   return {
     ...optional('documentEnd', flags.documentEnd as DocumentEnd | undefined),
-    ...(Object.keys(columns).length > 0 && { columns }),
+    ...(given.length > 0 && { columns }),
   };
 }
 
