@@ -4,11 +4,11 @@ import { hostTensor } from '@peftjs/core';
 import {
   allocatedCost,
   assertPrunable,
+  budgetEntries,
   floats,
   hostZeros,
   kaimingUniform,
   parseOptions,
-  positive,
   pruneStep,
   rankEntries,
   rankedPaths,
@@ -18,7 +18,6 @@ import {
   type CallableMethod,
   type RankConfig,
 } from '@peftjs/core/method';
-import * as v from 'valibot';
 
 interface PruneConfig extends RankConfig {
   /** The number of parameters stored at the end. Default null: no rank is removed. */
@@ -26,7 +25,7 @@ interface PruneConfig extends RankConfig {
 }
 
 const EVENTS = 3;
-const entries = { ...rankEntries({ r: 8, loraAlpha: 16 }), budget: v.nullish(positive, null) };
+const entries = { ...rankEntries({ r: 8, loraAlpha: 16 }), ...budgetEntries };
 
 /** y = x W0 + b + s ((x A) * g) B. Ranks are removed by |g|, in three equal steps from all parameters to the budget. */
 export const prune: CallableMethod<PruneConfig> = rankMethod<PruneConfig>({

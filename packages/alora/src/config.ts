@@ -1,4 +1,11 @@
-import { dropoutRate, integerFrom, parseOptions, positive, rankEntries, type RankConfig } from '@peftjs/core/method';
+import {
+  budgetEntries,
+  dropoutRate,
+  integerFrom,
+  parseOptions,
+  rankEntries,
+  type RankConfig,
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /** The options of ALoRA. The sum of the initial ranks (`r`, default 8) is distributed. `loraAlpha` is 8 by default. */
@@ -29,7 +36,7 @@ const entries = {
   roundInterval: v.optional(share, 0.025),
   movedShare: v.optional(share, 1 / 8),
   probeRows: v.optional(integerFrom(1), 32),
-  budget: v.nullish(positive, null),
+  ...budgetEntries,
 };
 
 /** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */

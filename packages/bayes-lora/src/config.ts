@@ -1,9 +1,9 @@
 import {
+  budgetEntries,
   finite,
   integerFrom,
   nonNegative,
   parseOptions,
-  positive,
   rankEntries,
   type RankConfig,
 } from '@peftjs/core/method';
@@ -32,7 +32,7 @@ const entries = {
   initLogSigma2: v.optional(finite, -8),
   logAlphaThreshold: v.optional(finite, 3),
   pruneEvents: v.optional(integerFrom(0), 4),
-  budget: v.nullish(positive, null),
+  ...budgetEntries,
 };
 
 /** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */

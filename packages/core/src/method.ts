@@ -205,7 +205,8 @@ export {
   withRanksForBudget,
 } from './adapter/budget.js';
 export { rankLayer, type RankLayer } from './ranks/rank-layer.js';
-export { rankEntries, rankMethod, type RankConfig, type RankMethod } from './ranks/rank-method.js';
+export type { RankConfig, RankMethod } from './ranks/definition.js';
+export { budgetEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
 export { type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
 export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './adapter/added-ranks.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';

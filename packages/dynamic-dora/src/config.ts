@@ -1,4 +1,5 @@
 import {
+  budgetEntries,
   ConfigError,
   dropoutRate,
   nonNegative,
@@ -38,7 +39,7 @@ const unitInterval = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 const entries = {
   ...rankEntries({ r: 12, loraAlpha: 8 }),
   targetR: v.nullish(positive, null),
-  budget: v.nullish(positive, null),
+  ...budgetEntries,
   loraDropout: v.optional(dropoutRate, 0),
   demWeight: v.optional(nonNegative, 0.1),
   beta: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.9),

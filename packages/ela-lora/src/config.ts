@@ -1,9 +1,9 @@
 import {
+  budgetEntries,
   dropoutRate,
   integerFrom,
   nonNegative,
   parseOptions,
-  positive,
   rankEntries,
   type RankConfig,
 } from '@peftjs/core/method';
@@ -47,7 +47,7 @@ const entries = {
   beta2: v.optional(smoothing, 0.85),
   orthRegWeight: v.optional(nonNegative, 0.1),
   restartsOptimizer: v.optional(v.boolean(), false),
-  budget: v.nullish(positive, null),
+  ...budgetEntries,
 };
 
 /** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */

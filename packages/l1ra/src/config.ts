@@ -1,4 +1,12 @@
-import { dropoutRate, nonNegative, parseOptions, positive, rankEntries, type RankConfig } from '@peftjs/core/method';
+import {
+  budgetEntries,
+  dropoutRate,
+  nonNegative,
+  parseOptions,
+  positive,
+  rankEntries,
+  type RankConfig,
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 
 /**
@@ -36,7 +44,7 @@ const entries = {
   pruneThreshold: v.optional(share, 1e-10),
   reassign: v.optional(v.boolean(), true),
   excludePruned: v.optional(v.boolean(), true),
-  budget: v.nullish(positive, null),
+  ...budgetEntries,
 };
 
 /** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */

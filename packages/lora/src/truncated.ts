@@ -1,10 +1,10 @@
 import {
   assertOneRank,
   assertPrunable,
+  budgetEntries,
   hostZeros,
   kaimingUniform,
   parseOptions,
-  positive,
   pruneStep,
   rankMethod,
   ranksForBudget,
@@ -16,7 +16,6 @@ import {
   type RankConfig,
   type Site,
 } from '@peftjs/core/method';
-import * as v from 'valibot';
 import { plainEntries } from './config.js';
 
 /**
@@ -38,7 +37,7 @@ export interface TruncatedLoraConfig extends RankConfig {
 export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<TruncatedLoraConfig>({
   name: 'truncated-lora',
   budget: 'prunes',
-  parseConfig: (input) => parseOptions('truncated-lora', { ...plainEntries, budget: v.nullish(positive, null) }, input),
+  parseConfig: (input) => parseOptions('truncated-lora', { ...plainEntries, ...budgetEntries }, input),
   start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
     loraA: kaimingUniform(rng, inFeatures, r), // [in, r]
     loraB: hostZeros([r, outFeatures]),

@@ -2,7 +2,7 @@ import { compactPattern, startingScaling } from '../adapter/budget.js';
 import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
 import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
 import { CheckpointError } from '../errors.js';
-import type { RankConfig, RankMethod } from '../ranks/rank-method.js';
+import type { RankConfig, RankMethod } from '../ranks/definition.js';
 import { hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
 

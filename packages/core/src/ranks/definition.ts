@@ -1,0 +1,62 @@
+import type { TrainPlan } from '../contracts/controller.js';
+import type { AdapterLayer, AdapterLayers, ParamSpec, UpdateContext } from '../contracts/layer.js';
+import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
+import type { Rng } from '../rng.js';
+import type { HostTensors, Tensors } from '../tensors.js';
+import type { RankPolicy } from './rank-policy.js';
+
+/** The options that methods of low rank share. */
+export interface RankConfig extends TargetConfig {
+  /** The rank that every module starts with. */
+  readonly r: number;
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. */
+  readonly loraAlpha: number;
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
+  readonly rankPattern: Readonly<Record<string, number>>;
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
+  readonly alphaPattern: Readonly<Record<string, number>>;
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
+  readonly loraDropout?: number;
+  /** The number of parameters stored at the end. Default null: no budget. */
+  readonly budget?: number | string | null;
+}
+
+/** What a method of low rank defines; core owns the rest. */
+export interface RankMethod<C extends RankConfig>
+  extends
+    Pick<PeftMethod<C>, 'name' | 'parseConfig'>,
+    Partial<Pick<PeftMethod<C>, 'defaultLearningRate' | 'shortRunOptions' | 'atSparsity' | 'sizing' | 'fitBudget'>> {
+  /** Whether the untrained adapter leaves the outputs unchanged. Default true. */
+  readonly identityAtInit?: boolean;
+  /**
+   * What a budget of stored parameters does. `'moves'`: ranks start within it, and a module may get more than it starts
+   * with. `'prunes'`: modules start with more ranks than they keep. Default: ranks fill it from the start, and stay.
+   */
+  readonly budget?: 'moves' | 'prunes';
+  /**
+   * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned adapter,
+   * and every adapter of a method without gates, is PEFT's LORA.
+   */
+  readonly file?: {
+    readonly peftType: string;
+    readonly gate: string;
+    /** Returns the configuration to write, where a file needs another one. */
+    config?(adapter: AdapterContents<C>): C;
+  };
+  /**
+   * Returns the tensors of `count` ranks of a module: `loraA` [in, count], `loraB` [count, out], and any others [count].
+   * With `gate`, ranks have gates. Also called for ranks that a module gets later.
+   */
+  start(site: Site, count: number, config: C, rng: Rng): HostTensors;
+  /** Returns the tensors that no file holds, for ranks with these others. Default: none. */
+  unsaved?(ranks: HostTensors): HostTensors;
+  /** How tensors are trained, by name; those left out are state. Default: A and B as usual. */
+  train?(config: C): Readonly<Record<string, Partial<ParamSpec>>>;
+  /** Returns a term of the loss for each module; undefined where this configuration has none. */
+  loss?(config: C, adapter: { readonly ranks: number }): NonNullable<AdapterLayer['loss']> | undefined;
+  /** Applies a rule after the optimizer, e.g. a proximal operator, as `AdapterLayer.update`. */
+  update?(proposed: Tensors, at: UpdateContext, config: C): Tensors;
+  /** Returns what decides between steps which ranks stay; undefined where nothing does. @throws ConfigError */
+  policy?(layers: AdapterLayers, config: C, plan: TrainPlan): RankPolicy | undefined;
+}
