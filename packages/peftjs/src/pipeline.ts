@@ -37,11 +37,11 @@ export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'
 export async function pipeline<T extends keyof Pipelines>(
   task: T,
   source: PipelineSource,
-  given: PipelineOptions = {},
+  options: PipelineOptions = {},
 ): Promise<Pipelines[T]> {
-  assertArgument('options', given, aRecord);
-  const { methods = [], executor = usualExecutor(), ...options } = given;
-  return openPipeline(task, source, { ...options, methods: withOurs(methods), executor });
+  assertArgument('options', options, aRecord);
+  const { methods = [], executor = usualExecutor(), ...others } = options;
+  return openPipeline(task, source, { ...others, methods: withOurs(methods), executor });
 }
 
 /**
