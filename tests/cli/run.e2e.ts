@@ -199,7 +199,7 @@ describe("peft-bench on the user's files", () => {
     expect(trained.code).toBe(0);
     const { stdout, code } = await peftBench(['inspect', adapter]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/LORA adapter for .*bert-tiny/);
+    expect(stdout).toMatch(/sora adapter, stored as LORA, for .*bert-tiny/);
     expect(stdout).toMatch(/bert\.encoder\.layer\.\d\.\S+ +\d+ +[\d,]+/);
   });
 });

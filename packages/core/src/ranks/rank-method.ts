@@ -91,7 +91,8 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
         return own && rankController(layers, own, maker(layers, config), plan);
       },
       resumedLayers({ layers, config, values }) {
-        const counts = Object.keys(layers).map((path) => values[`${path}.loraA`]?.shape[1] ?? 0);
+        const ranks = (path: string) => values[`${path}.gate`] ?? values[`${path}.loraA`]; // [r], or [in, r]
+        const counts = Object.keys(layers).map((path) => ranks(path)?.shape.at(-1) ?? 0);
         return maker(layers, config).withRanks(counts);
       },
     }),

@@ -81,7 +81,7 @@ export const generationEntries = {
   doSample: v.optional(v.boolean(), false),
   temperature: v.optional(positive, 1),
   topK: v.optional(integerFrom(0), 50),
-  topP: v.optional(v.pipe(positive, v.maxValue(1)), 1),
+  topP: v.optional(v.pipe(positive, v.maxValue(1, 'at most 1')), 1),
   repetitionPenalty: v.optional(positive, 1),
   seed: v.optional(integerFrom(0), 0),
   eosTokenId: anything,
