@@ -99,7 +99,9 @@ const MAY_DIFFER = ['time', 'memory', 'startedAt', 'finishedAt'];
 /** The content of every file that a training leaves, by path. */
 export async function adapterFiles(out: string): Promise<Map<string, string>> {
   const entries = await readdir(out, { recursive: true, withFileTypes: true });
-  const paths = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  // A process that is killed after its last step leaves its lock.
+  const own = entries.filter((entry) => entry.isFile() && entry.name !== '.lock');
+  const paths = own.map(({ parentPath, name }) => join(parentPath, name));
   const files = paths.map(async (path) => [relative(out, path), await readFile(path, 'base64')] as const);
   return new Map(await Promise.all(files));
 }

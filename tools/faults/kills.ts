@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { createRng } from '@peftjs/core/method';
+import { checkpointOwners, unfinishedFolder } from '../../packages/bench/src/results/folder.js';
 import {
   adapterFiles,
   comparable,
@@ -135,13 +137,26 @@ const ROUNDS: Readonly<Record<Target, (round: Round) => Promise<number>>> = {
   redis: (round) => killRedis(round, false),
   'forgetful-redis': (round) => killRedis(round, true),
   train: ({ command, out, moment, most }) =>
-    killParent([...command, '--out', out], { moment, most: Math.min(most, KILLS_PER_TRAINING) }),
+    killParent(
+      [...command, '--out', out],
+      { moment, most: Math.min(most, KILLS_PER_TRAINING) },
+      () => isFinished(out), // the process may be killed while it says so
+    ),
 };
+
+/** Whether a training has nothing left to do. */
+function isFinished(out: string): boolean {
+  return existsSync(join(out, 'adapter_config.json')) && checkpointOwners(unfinishedFolder(out)).length === 0;
+}
 
 /** How often one training is killed, so that many are compared with the undisturbed one. */
 const KILLS_PER_TRAINING = 2;
 
-async function killParent(args: readonly string[], { moment, most }: Pick<Round, 'moment' | 'most'>): Promise<number> {
+async function killParent(
+  args: readonly string[],
+  { moment, most }: Pick<Round, 'moment' | 'most'>,
+  isDone: () => boolean = () => false,
+): Promise<number> {
   for (let killed = 0; ; killed++) {
     const run = startBench(args);
     await untilLoading(run);
@@ -150,6 +165,7 @@ async function killParent(args: readonly string[], { moment, most }: Pick<Round,
       return killed;
     }
     await kill(run);
+    if (isDone()) return killed + 1;
   }
 }
 

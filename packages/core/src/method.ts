@@ -237,7 +237,7 @@ export type { CombinationType } from './adapter/combination.js';
 export type { WeightedAdapterOptions } from './files/weighted.js';
 export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
 export { UNFINISHED_FILE } from './disk/files.js';
-export { aStorage, incompleteSave, writeFolders, type FolderFiles, type StoredFile } from './storage.js';
+export { aReadStorage, aStorage, incompleteSave, writeFolders, type FolderFiles, type StoredFile } from './storage.js';
 export { qr, type QrFactors } from './linalg/qr.js';
 export { symmetricInverse, type InverseOptions } from './linalg/matrix.js';
 export { truncatedSvd, type SvdOptions, type TruncatedSvd } from './linalg/truncated-svd.js';

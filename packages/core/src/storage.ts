@@ -36,12 +36,11 @@ export interface StoredFile {
   readonly bytes: Uint8Array;
 }
 
+const WHAT = 'a storage, e.g. memoryStorage()';
+/** A schema for storages that are only read. */
+export const aReadStorage = objectLike<Storage>(WHAT, { read: 'function', exists: 'function' });
 /** A schema for storages. */
-export const aStorage = objectLike<Storage>('a storage, e.g. memoryStorage()', {
-  read: 'function',
-  exists: 'function',
-  write: 'function',
-});
+export const aStorage = objectLike<Storage>(WHAT, { read: 'function', exists: 'function', write: 'function' });
 
 /**
  * Returns a storage in memory, for pages and tests.

@@ -4,7 +4,7 @@ import {
   aFunction,
   aList,
   anything,
-  aStorage,
+  aReadStorage,
   CheckpointError,
   ConfigError,
   UnsupportedError,
@@ -47,7 +47,7 @@ export interface SourceOptions extends HubOptions {
 
 /** The fields of `SourceOptions`. Those of the hub are checked before a download. */
 export const sourceEntries = {
-  storage: v.optional(aStorage),
+  storage: v.optional(aReadStorage),
   resolvePackage: v.optional(aFunction),
   subfolder: anything,
   modelTypes: anything,

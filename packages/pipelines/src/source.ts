@@ -3,7 +3,7 @@ import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
   assertArgument,
-  aStorage,
+  aReadStorage,
   CheckpointError,
   ConfigError,
   describe,
@@ -108,7 +108,7 @@ async function namedAdapters(adapters: SourceSettings['adapters'], loading: Pret
 /** Finds the adapter in a folder or on the hub; undefined if there is none. @throws ConfigError for an empty source. */
 async function adapterIn(name: string, source: string, loading: PretrainedOptions): Promise<Found | undefined> {
   if (source === '') throw notASource(source);
-  assertArgument('storage', loading.storage, v.optional(aStorage));
+  assertArgument('storage', loading.storage, v.optional(aReadStorage));
   const { path: top, storage } = await openFolder(source, loading);
   const path = loading.subfolder ? `${top}/${loading.subfolder}` : top;
   if (!(await storage.exists(`${path}/${ADAPTER_CONFIG}`))) return undefined;

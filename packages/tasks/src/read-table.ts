@@ -3,7 +3,7 @@ import {
   anything,
   assertArgument,
   assertOneOf,
-  aStorage,
+  aReadStorage,
   aText,
   CheckpointError,
   ConfigError,
@@ -196,7 +196,7 @@ function checkTexts(
 /** Reads the bytes of a file. @throws DataError when it is missing. */
 export async function readBytes(storage: Storage, path: string): Promise<Uint8Array> {
   assertArgument('path', path, aText);
-  assertArgument('storage', storage, aStorage);
+  assertArgument('storage', storage, aReadStorage);
   try {
     return await storage.read(path);
   } catch (cause) {

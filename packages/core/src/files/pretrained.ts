@@ -12,7 +12,7 @@ import {
 import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { diskStorage } from '../disk/disk-storage.js';
-import { aStorage, writeFolders, type FolderFiles, type Storage } from '../storage.js';
+import { aReadStorage, aStorage, writeFolders, type FolderFiles, type Storage } from '../storage.js';
 import {
   configFields,
   decodeConfig,
@@ -114,7 +114,7 @@ export interface LoadOptions {
 
 const loadEntries = {
   methods: aMethodList,
-  storage: v.optional(aStorage),
+  storage: v.optional(aReadStorage),
   adapterName: v.optional(aText),
 } satisfies Record<keyof LoadOptions, unknown>;
 

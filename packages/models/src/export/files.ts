@@ -3,7 +3,16 @@
  * card.
  */
 import type { Model, Storage } from '@peftjs/core';
-import { anything, assertArgument, aModel, aStorage, aText, cardHeader, CheckpointError } from '@peftjs/core/method';
+import {
+  anything,
+  assertArgument,
+  aModel,
+  aReadStorage,
+  aStorage,
+  aText,
+  cardHeader,
+  CheckpointError,
+} from '@peftjs/core/method';
 import * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
 import { modelFolder } from '../folder.js';
@@ -30,7 +39,7 @@ export interface ExportOptions extends SourceOptions {
 const exportEntries = {
   ...sourceEntries,
   source: v.optional(aText),
-  sourceStorage: v.optional(aStorage),
+  sourceStorage: v.optional(aReadStorage),
   storage: v.optional(aStorage),
   labels: anything,
 } satisfies Record<keyof ExportOptions, unknown>;
