@@ -240,7 +240,7 @@ function gradientsAt(at: Tensor[], objectiveOf: () => Scalar, isBackward: () => 
  * that an op's gradient reads without having saved them, as that of `tf.logSigmoid`.
  */
 function brokenGradient(cause: unknown): unknown {
-  const root = cause instanceof PeftError ? cause.cause : cause;
+  const root = cause instanceof Error ? (cause.cause ?? cause) : cause;
   if (cause instanceof PeftError && !(root instanceof TypeError)) return cause;
   const reason =
     root instanceof TypeError
