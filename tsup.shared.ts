@@ -1,12 +1,15 @@
 import { copyFile } from 'node:fs/promises';
 import { defineConfig } from 'tsup';
+import ts from 'typescript';
 
-/** How every package is built: ESM only, one chunk per entry, types beside the entries that are imported by others; with the licence. */
+/**
+ * How every package is built: ESM only, one chunk per entry, the licence, and declarations of the entries that are imported by others, with
+ * maps to the sources, which the package holds.
+ */
 export const packageBuild = (entry: string[], imported = entry) =>
   defineConfig({
     entry,
     format: ['esm'],
-    dts: { entry: imported },
     sourcemap: true,
     esbuildOptions(options) {
       options.sourcesContent = false; // the package holds the sources themselves
@@ -14,5 +17,32 @@ export const packageBuild = (entry: string[], imported = entry) =>
     clean: true,
     target: 'node20',
     treeshake: true,
-    onSuccess: () => copyFile('../../LICENSE', 'LICENSE'),
+    async onSuccess() {
+      declare(imported);
+      await copyFile('../../LICENSE', 'LICENSE');
+    },
   });
+
+/** Writes the declarations of these modules, checked against the built packages. tsup's own `dts` takes five times as long. */
+function declare(entry: string[]): void {
+  const { config } = ts.readConfigFile('tsconfig.json', (path) => ts.sys.readFile(path));
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, '.', {
+    noEmit: false,
+    emitDeclarationOnly: true,
+    declarationMap: true,
+    customConditions: [],
+    rootDir: 'src',
+    outDir: 'dist',
+  });
+  const program = ts.createProgram(entry, options);
+  const { diagnostics } = program.emit();
+  const errors = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
+  if (errors.length === 0) return;
+  throw new Error(
+    ts.formatDiagnostics(errors, {
+      getCanonicalFileName: (name) => name,
+      getCurrentDirectory: () => '.',
+      getNewLine: () => '\n',
+    }),
+  );
+}

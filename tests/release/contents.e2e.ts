@@ -13,7 +13,7 @@ const packed = missing === undefined ? await packPackages(folder) : [];
 /** The files that a tarball may have. */
 const allowed = [
   /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/,
-  /^dist\/.+\.(?:js|js\.map|d\.ts)$/,
+  /^dist\/.+\.(?:js|d\.ts)(?:\.map)?$/,
   /^src\/.+(?<!\.test)\.ts$/, // for source maps, and for the export condition of the repository
 ];
 const allowedOf: Readonly<Record<string, RegExp>> = {
