@@ -25,8 +25,8 @@ export const packageBuild = (entry: string[], imported = entry) =>
 
 /** Writes the declarations of these modules, checked against the built packages. tsup's own `dts` takes five times as long. */
 function declare(entry: string[]): void {
-  const { config } = ts.readConfigFile('tsconfig.json', (path) => ts.sys.readFile(path));
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, '.', {
+  const file = ts.readConfigFile('tsconfig.json', (path) => ts.sys.readFile(path));
+  const { options } = ts.parseJsonConfigFileContent(file.config, ts.sys, '.', {
     noEmit: false,
     emitDeclarationOnly: true,
     declarationMap: true,
