@@ -40,5 +40,5 @@ export function runFused<K extends keyof FusedKernels>(
   const known = tf.getKernel(kernel, tf.getBackend()) as tf.KernelConfig | undefined;
   if (known === undefined) return undefined;
   const [inputs, settings] = given as [NamedTensorMap, NamedAttrMap?];
-  return tf.engine().runKernel(kernel, inputs, settings) as ReturnType<FusedKernels[K]>;
+  return tf.engine().runKernel<ReturnType<FusedKernels[K]>>(kernel, inputs, settings);
 }
