@@ -153,8 +153,8 @@ function makeShared(model: Model, executor: Executor): Shared {
   };
 
   const pass: Runtime['pass'] = (layers, pass, open) => {
-    const own = Object.entries(layers).map(([path, layer]) => [path, identityOf(layer)]); // layers are never modified
-    const key = JSON.stringify([pass.name, pass.holdsFrozen, open, own]);
+    const own = Object.entries(layers).map(([path, layer]) => `${path} ${identityOf(layer)}`); // never modified
+    const key = JSON.stringify([pass.name, pass.holdsFrozen, open, own.sort()]);
     return passes.get(key, () => preparePass(executor, model, { layers, pass, open, frozen: frozen(layers) }));
   };
 
