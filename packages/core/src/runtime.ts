@@ -25,6 +25,7 @@ export {
   type Runtime,
 } from './runtime/runtime.js';
 export { modelInputs, dynamicSpecs, type BatchSizes } from './runtime/inputs.js';
+export { identityOf, leases, type Leases } from './runtime/leases.js';
 export { stepContext } from './runtime/context.js';
 export { drawNoise } from './runtime/noise.js';
 export { activeParts, type ActiveParts } from './adapter/active-parts.js';

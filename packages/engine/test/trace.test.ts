@@ -42,6 +42,15 @@ describe('the graph', () => {
     expect(pruned.constants).toHaveLength(1);
   });
 
+  it('has no last outputs of a node that nothing reads', async () => {
+    const norm = (t: Tensors): Tensor => layerNorm(x(t), t.gain as Tensor, t.shift as Tensor, 1e-5);
+    const vector = { dtype: 'float32', shape: [3] } as const;
+    const graph = (fn: PureFunction) => trace(fn, { x: matrix, gain: vector, shift: vector });
+    const [forward] = (await graph((t) => ({ y: norm(t) }))).nodes;
+    const [both] = (await graph((t) => ({ dx: tf.grad((x) => norm({ ...t, x }))(x(t)) }))).nodes;
+    expect([forward?.outputs.length, both?.outputs.length]).toEqual([1, 3]);
+  });
+
   it('holds equal constants and equal nodes once', async () => {
     const graph = await trace(
       (t) => ({

@@ -48,7 +48,7 @@ function readFooter(bytes: Uint8Array, path: string): FileMetaData {
   const end = bytes.length - 8;
   if (end > 0 && new TextDecoder().decode(bytes.subarray(-4)) === 'PAR1') {
     const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(end, true);
-    if (length > 0 && length <= end) skipStruct({ bytes: bytes.subarray(0, end), at: end - length }, path);
+    if (length > 0 && length <= end) skip({ bytes: bytes.subarray(0, end), at: end - length }, types.struct, path);
   }
   return parquetMetadata(bytes, { geoparquet: false });
 }
@@ -176,7 +176,7 @@ function checkColumn(bytes: Uint8Array, chunk: Chunk): void {
   const length = within(column.total_compressed_size, bytes.length - start, 'bytes in a column', path);
   const reader = { view: new DataView(bytes.buffer, bytes.byteOffset + start, length), offset: 0 };
   while (reader.offset < length) {
-    skipStruct({ bytes: bytes.subarray(start, start + length), at: reader.offset }, path);
+    skip({ bytes: bytes.subarray(start, start + length), at: reader.offset }, types.struct, path);
     const header = parquetHeader(reader);
     const size = within(header.compressed_page_size, length - reader.offset, 'bytes in a page', path);
     within(header.uncompressed_page_size, size * mostGrowth, 'bytes in an uncompressed page', path);
@@ -231,14 +231,13 @@ function checkValues(cursor: Cursor, values: number, encoding: string, path: str
       path,
     );
   }
-  const width = cursor.bytes[cursor.at++] ?? 0;
-  checkRuns(cursor, values, { width: within(width, 32, 'bits in a number', path), path });
+  checkRuns(cursor, values, { width: within(byteOf(cursor), 32, 'bits in a number', path), path });
 }
 
 /** Checks runs of equal or packed numbers: none is longer than the number of values left. */
 function checkRuns(cursor: Cursor, values: number, { width, path }: { width: number; path: string }): void {
   for (let left = values; left > 0 && cursor.at < cursor.bytes.length;) {
-    const run = unsigned(cursor);
+    const run = unsigned(cursor, path);
     const packed = run % 2 === 1;
     const length = Math.floor(run / 2) * (packed ? 8 : 1);
     within(length, packed ? left + 7 : left, 'values in a run', path);
@@ -253,17 +252,6 @@ function levels(cursor: Cursor): Cursor {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true);
   cursor.at = at + 4 + length;
   return { bytes: bytes.subarray(at + 4, cursor.at), at: 0 };
-}
-
-/** Reads a number in groups of 7 bits, lowest first. */
-function unsigned(cursor: Cursor): number {
-  let value = 0;
-  for (let scale = 1; cursor.at < cursor.bytes.length; scale *= 128) {
-    const byte = cursor.bytes[cursor.at++] as number;
-    value += (byte & 127) * scale;
-    if (byte < 128) break;
-  }
-  return value;
 }
 
 function uncompressed(page: Uint8Array, size: number, { column: { codec }, path }: Chunk): Uint8Array {
@@ -283,98 +271,63 @@ function within(claim: number | bigint, most: number, of: string, path: string):
   throw new DataError(`${path}: expected at most ${most} ${of}, got ${value}; the file is broken`, path);
 }
 
-/** Bytes of Thrift's compact protocol, and the position of the next byte. */
+/** Bytes, and the position of the next one. */
 interface Cursor {
   readonly bytes: Uint8Array;
   at: number;
 }
 
+/** The types of values in Thrift's compact protocol; others are whole numbers, or Parquet does not have them. */
+const types = { stop: 0, true: 1, false: 2, byte: 3, double: 7, binary: 8, list: 9, struct: 12 };
+
 /** The deepest nesting of structures and lists: the footer of a Parquet file has fewer than ten levels. */
 const maxDepth = 16;
 
-/** The most bytes of a number: ten hold 64 bits. */
-const maxNumberBytes = 10;
-
-/** The types of fields and list elements. */
-const types = {
-  stop: 0,
-  true: 1,
-  false: 2,
-  byte: 3,
-  i16: 4,
-  i32: 5,
-  i64: 6,
-  double: 7,
-  binary: 8,
-  list: 9,
-  struct: 12,
-};
-
 /**
- * Walks over a structure without keeping anything, and moves the cursor behind it. A parser that builds the structure
- * afterwards then meets no list longer than the remaining bytes, and no endless nesting.
- * @throws DataError for a structure that is truncated, or of a form that Parquet does not have
+ * Walks over a value without keeping anything, and moves the cursor behind it: hyparquet, which finds all other
+ * mistakes, allocates lists of the length that a file claims.
+ * @throws DataError for more elements than bytes, or endless nesting
  */
-function skipStruct(cursor: Cursor, path: string, depth = 0): void {
-  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} nested structures, got more`);
-  for (let field = byteOf(cursor, path); field % 16 !== types.stop; field = byteOf(cursor, path)) {
-    if (field < 16) skipNumber(cursor, path); // the field number, unless it follows from the last one
-    const type = field % 16;
-    if (type !== types.true && type !== types.false) skipValue(cursor, type, path, depth);
-  }
-}
-
-function skipValue(cursor: Cursor, type: number, path: string, depth: number): void {
-  if (type === types.stop) throw broken(path, 'a value, got the end of a structure');
+function skip(cursor: Cursor, type: number, path: string, depth = 0): void {
+  within(depth, maxDepth, 'structures within each other', path);
+  if (type === types.struct) {
+    for (let field = byteOf(cursor); field % 16 !== types.stop; field = byteOf(cursor)) {
+      if (field < 16) unsigned(cursor, path); // the field number, unless it follows from the last one
+      const own = field % 16;
+      if (own !== types.true && own !== types.false) skip(cursor, own, path, depth + 1);
+    }
+  } else if (type === types.list) {
+    const head = byteOf(cursor);
+    const length = head < 0xf0 ? Math.floor(head / 16) : lengthOf(cursor, path);
+    for (let element = 0; element < length; element++) skip(cursor, head % 16, path, depth + 1);
+  } else if (type === types.binary) {
+    const length = lengthOf(cursor, path);
+    cursor.at += length;
+  } else if (type === types.double) cursor.at += 8;
   else if (type <= types.byte) cursor.at += 1;
-  else if (type <= types.i64) skipNumber(cursor, path);
-  else if (type === types.double) cursor.at += 8;
-  else if (type === types.binary) skipBytes(cursor, path);
-  else if (type === types.list) skipList(cursor, path, depth + 1);
-  else if (type === types.struct) skipStruct(cursor, path, depth + 1);
-  else throw broken(path, `a Parquet type, got ${type}`);
-}
-
-function skipBytes(cursor: Cursor, path: string): void {
-  const length = lengthOf(cursor, path);
-  cursor.at += length;
-}
-
-function skipList(cursor: Cursor, path: string, depth: number): void {
-  if (depth > maxDepth) throw broken(path, `at most ${maxDepth} nested lists, got more`);
-  const head = byteOf(cursor, path);
-  const short = Math.floor(head / 16);
-  const length = short === 15 ? lengthOf(cursor, path) : short;
-  for (let element = 0; element < length; element++) {
-    skipValue(cursor, head % 16, path, depth);
-    if (cursor.at > cursor.bytes.length) throw broken(path, 'a list to end before the bytes do');
-  }
+  else unsigned(cursor, path);
 }
 
 /** Reads a number of bytes or elements; there cannot be more than remaining bytes. */
 function lengthOf(cursor: Cursor, path: string): number {
+  return within(unsigned(cursor, path), Math.max(0, cursor.bytes.length - cursor.at), 'bytes or elements', path);
+}
+
+/** The most bytes of a number: ten hold 64 bits. */
+const maxNumberBytes = 10;
+
+/** Reads a number in groups of 7 bits, lowest first. */
+function unsigned(cursor: Cursor, path: string): number {
   let value = 0;
-  for (let scale = 1; scale < 2 ** 35; scale *= 128) {
-    const byte = byteOf(cursor, path);
-    value += (byte % 128) * scale;
-    if (byte < 128) break;
-  }
-  if (value <= cursor.bytes.length - cursor.at) return value;
-  throw broken(path, `at most ${cursor.bytes.length - cursor.at} bytes or elements, got ${value}`);
-}
-
-function skipNumber(cursor: Cursor, path: string): void {
-  for (let count = 1; byteOf(cursor, path) >= 128; count++) {
-    if (count === maxNumberBytes) throw broken(path, `numbers of at most ${maxNumberBytes} bytes, got more`);
+  for (let count = 0; ; count++) {
+    within(count, maxNumberBytes, 'bytes of a number', path);
+    const byte = byteOf(cursor);
+    value += (byte % 128) * 128 ** count;
+    if (byte < 128) return value;
   }
 }
 
-function byteOf(cursor: Cursor, path: string): number {
-  const byte = cursor.bytes[cursor.at++];
-  if (byte === undefined) throw broken(path, 'a structure to end before the bytes do');
-  return byte;
-}
-
-function broken(path: string, expected: string): DataError {
-  return new DataError(`${path}: expected ${expected}; the file is broken`, path);
+/** Reads a byte; 0, which ends structures and numbers, after the last one. */
+function byteOf(cursor: Cursor): number {
+  return cursor.bytes[cursor.at++] ?? 0;
 }

@@ -25,7 +25,6 @@ describe('patternTable', () => {
     'ffn.in|other',
     '(?i:FFN).in',
     '(?P<block>ffn|mlp)\\.in',
-    'ffn(?#the first).in\\Z',
   ])('finds a module by %s', (pattern) => {
     expect(isMatch(pattern)).toBe(true);
   });
@@ -41,8 +40,10 @@ describe('patternTable', () => {
     '(([\\w.])+)+!',
     '[^n]*',
     'i|n',
-    '(?i:f(?-i:FN)).in',
     'FFN.in',
+    '(?i:ffn).IN',
+    'f{2,1}n.in',
+    '^',
   ])('does not find it by %s', (pattern) => {
     expect(isMatch(pattern)).toBe(false);
   });
@@ -73,30 +74,31 @@ describe('patternTable', () => {
   });
 
   it.each([
-    ['(?=a)a', 'looks ahead or behind'],
-    ['(?<!a)a', 'looks ahead or behind'],
-    ['(a)\\1', 'refers back'],
-    ['(?i)a', 'has a group that begins with (?'],
-    ['\\ba', "has the escape '\\b'"],
-    ['(', "'(' that is not closed"],
-    ['a)', "')' that closes nothing"],
-    ['[a', "'[' that is not closed"],
-    ['*a', 'repeats nothing'],
-    ['a{3,2}', 'more at least than at most'],
-    ['((((a{50}){50}){50}){50})', 'repeats too much'],
-    ['(){1000000000}', 'repeats too much'],
-    [`${'('.repeat(60)}a${')'.repeat(60)}`, 'within each other'],
-    ['(a)'.repeat(500), '1500 characters'],
-  ])('rejects %s', (pattern, why) => {
+    ['(?=a)a', '(?=a)a'],
+    ['(?<!a)a', '(?<!a)a'],
+    ['(a)\\1', '\\\\1'],
+    ['(?i)a', '(?i)a'],
+    ['\\ba', '\\\\ba'],
+    ['a(b', '(b'],
+    ['a)', ')'],
+    ['[a', '[a'],
+    ['[z-a]b', '[z-a]b'],
+    ['*a', '*a'],
+    ['a{1000}', '{1000}'],
+  ])('rejects %s', (pattern, rest) => {
     expect(() => isMatch(pattern)).toThrow(CheckpointError);
-    expect(() => isMatch(pattern)).toThrow(why);
+    expect(() => isMatch(pattern)).toThrow(`cannot be read from "${rest}" on`);
     expect(() => isMatch(pattern)).toThrow('alpha_pattern');
   });
 
-  it('rejects a table that takes too long', () => {
-    const table = Object.fromEntries(Array.from({ length: 400 }, (_, index) => [`(.?.?.?.?){30}${index}!`, 1]));
-    expect(() => patternTable('alpha_pattern', table)).toThrow(/after too many others/);
-    const find = patternTable('alpha_pattern', { '(.?.?.?.?){900}!': 1 });
-    expect(() => Array.from({ length: 10_000 }, () => find('a'.repeat(100)))).toThrow(/too long to match/);
+  it('rejects a pattern that is too long', () => {
+    expect(() => isMatch('(a)'.repeat(500))).toThrow('1500 characters');
+  });
+
+  it('rejects patterns that take too long', () => {
+    const many = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`${index}${'(a)'.repeat(300)}`, 1]));
+    expect(() => patternTable('alpha_pattern', many)).toThrow(/after too many others/);
+    const find = patternTable('alpha_pattern', { ['((((a?b?)*.?)*.?)*.?)*!'.repeat(40)]: 1 });
+    expect(() => Array.from({ length: 10_000 }, () => find('ab'.repeat(50)))).toThrow(/too long to match/);
   });
 });

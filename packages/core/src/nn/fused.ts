@@ -2,16 +2,43 @@ import type { NamedAttrMap, NamedTensorMap, Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Runs one of peftjs's kernels if the active backend registers it (the compiled engine does), so that a whole layer is
- * one node. Otherwise returns `undefined`, and the layer computes the same numbers from plain ops.
+ * The kernels of peftjs: layers that a backend may compute as one node. Each reads named tensors, and numbers where it
+ * has settings. `T` is the backend's type of a tensor.
  */
-export function runFused(kernel: string, inputs: NamedTensorMap, attributes: NamedAttrMap): Tensor[] | undefined {
-  if (!hasKernel(kernel)) return undefined;
-  const outputs: Tensor | Tensor[] = tf.engine().runKernel(kernel, inputs, attributes);
-  return Array.isArray(outputs) ? outputs : [outputs];
+export interface FusedKernels<T = Tensor> {
+  /** Layer normalisation; also the mean and 1 / standard deviation of each row, `[.., 1]`. */
+  PeftLayerNorm(inputs: Record<'x' | 'gain' | 'shift', T>, settings: { epsilon: number }): [y: T, mean: T, invStd: T];
+  /** Root-mean-square normalisation; also 1 / root mean square of each row, `[.., 1]`. */
+  PeftRmsNorm(inputs: Record<'x' | 'gain', T>, settings: { epsilon: number }): [y: T, invRms: T];
+  /** The exact GELU. */
+  PeftGelu(inputs: { x: T }): T;
+  /** Its gradient, for that of its output. */
+  PeftGeluGrad(inputs: Record<'dy' | 'x', T>): T;
+  /** The tanh approximation of GELU. */
+  PeftGeluTanh(inputs: { x: T }): T;
+  /** x sigma(x) */
+  PeftSilu(inputs: { x: T }): T;
+  /** Rotary embeddings; without `positions`, these are 0, 1, .. */
+  PeftRotary(inputs: Record<'x' | 'cos' | 'sin', T> & { positions?: T }): T;
+  /** The product of x with a weight in 8 bits. */
+  PeftInt8MatMul(inputs: Record<'x' | 'values' | 'scale', T>): T;
+  /** Its gradient with respect to x. */
+  PeftInt8MatMulGrad(inputs: Record<'dy' | 'values' | 'scale', T>): T;
+  /** A weight in 8 bits as floats. */
+  PeftDequantize(inputs: Record<'values' | 'scale', T>): T;
 }
 
-/** Returns whether a kernel is registered. The type of `getKernel` claims that it always finds one. */
-function hasKernel(kernel: string): boolean {
-  return (tf.getKernel(kernel, tf.getBackend()) as tf.KernelConfig | undefined) !== undefined;
+/**
+ * Runs a fused kernel if the active backend registers it (the compiled engine does). Otherwise returns `undefined`, and
+ * the layer computes the same numbers from plain ops.
+ */
+export function runFused<K extends keyof FusedKernels>(
+  kernel: K,
+  ...given: Parameters<FusedKernels[K]>
+): ReturnType<FusedKernels[K]> | undefined {
+  // The type of `getKernel` claims that it always finds one.
+  const known = tf.getKernel(kernel, tf.getBackend()) as tf.KernelConfig | undefined;
+  if (known === undefined) return undefined;
+  const [inputs, settings] = given as [NamedTensorMap, NamedAttrMap?];
+  return tf.engine().runKernel<ReturnType<FusedKernels[K]>>(kernel, inputs, settings);
 }

@@ -20,16 +20,16 @@ export function gelu(x: Tensor): Tensor {
  * its memory.
  */
 function normalGate(x: Tensor): { y: Tensor; kept: Tensor[] } {
-  const [fused] = runFused('PeftGelu', { x }, {}) ?? [];
-  if (fused !== undefined) return { y: fused, kept: [x] };
+  const fused = runFused('PeftGelu', { x });
+  if (fused) return { y: fused, kept: [x] };
   const cdf = normalCdf(x);
   return { y: tf.mul(x, cdf), kept: [x, cdf] };
 }
 
 /** dx = dy (Phi(x) + x phi(x)), phi the normal density. */
 function gradient(dy: Tensor, [x, cdf]: [Tensor, Tensor?]): Tensor {
-  const [fused] = runFused('PeftGeluGrad', { dy, x }, {}) ?? [];
-  if (fused !== undefined) return fused;
+  const fused = runFused('PeftGeluGrad', { dy, x });
+  if (fused) return fused;
   const density = tf.mul(tf.exp(tf.mul(tf.square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
   return tf.mul(dy, tf.add(cdf ?? normalCdf(x), tf.mul(x, density)));
 }
@@ -45,7 +45,7 @@ function normalCdf(x: Tensor): Tensor {
 export function geluTanh(x: Tensor): Tensor {
   return tf.customGrad((...args) => {
     const [x, save] = args as [Tensor, GradSaveFunc];
-    const [y = tf.mul(x, tf.sigmoid(twiceU(x)))] = runFused('PeftGeluTanh', { x }, {}) ?? [];
+    const y = runFused('PeftGeluTanh', { x }) ?? tf.mul(x, tf.sigmoid(twiceU(x)));
     save([x]);
     return { value: y, gradFunc: (dy, saved) => tanhGradient(dy, saved[0] as Tensor) };
   })(x);

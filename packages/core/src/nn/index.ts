@@ -6,6 +6,7 @@ export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';
 export { embedding } from './embedding.js';
 export { frozenLinear } from './frozen-linear.js';
+export type { FusedKernels } from './fused.js';
 export { gelu, geluTanh } from './gelu.js';
 export { l2Normalize } from './l2-normalize.js';
 export { frozenLayerNorm, layerNorm } from './layer-norm.js';

@@ -42,10 +42,7 @@ export function frozenLayerNorm(x: Tensor, gain: Tensor, shift: Tensor, epsilon:
 
 function normalise(x: Tensor, gain: Tensor, shift: Tensor, epsilon: number) {
   const fused = runFused('PeftLayerNorm', { x, gain, shift }, { epsilon });
-  if (fused !== undefined) {
-    const [y, mean, invStd] = fused as [Tensor, Tensor, Tensor];
-    return { y, mean, invStd };
-  }
+  if (fused) return { y: fused[0], mean: fused[1], invStd: fused[2] };
   const mean = tf.mean(x, -1, true); // [.., 1]
   const centred = tf.sub(x, mean);
   const invStd = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // [.., 1]

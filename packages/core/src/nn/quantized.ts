@@ -30,22 +30,20 @@ export function quantizedLinear(x: Tensor, weight: QuantizedWeight, bias?: Tenso
 
 /** Returns the weight as floats: `[in, out]`. */
 export function dequantized({ values, scale }: QuantizedWeight): Tensor {
-  const [whole] = runFused('PeftDequantize', { values, scale }, {}) ?? [];
-  return whole ?? tf.mul(tf.cast(values, 'float32'), scale);
+  return runFused('PeftDequantize', { values, scale }) ?? tf.mul(tf.cast(values, 'float32'), scale);
 }
 
 /** x `[rows, in]` -> `[rows, out]` */
 function quantizedProduct(x: Tensor, { values, scale }: QuantizedWeight): Tensor {
   return tf.customGrad((...args) => {
     const [x] = args as [Tensor];
-    const [y = tf.matMul(x, dequantized({ values, scale }))] =
-      runFused('PeftInt8MatMul', { x, values, scale }, {}) ?? [];
+    const y = runFused('PeftInt8MatMul', { x, values, scale }) ?? tf.matMul(x, dequantized({ values, scale }));
     return { value: y, gradFunc: (dy) => gradient(dy, { values, scale }) };
   })(x);
 }
 
 /** dy `[rows, out]` -> `[rows, in]` */
 function gradient(dy: Tensor, { values, scale }: QuantizedWeight): Tensor {
-  const [dx] = runFused('PeftInt8MatMulGrad', { dy, values, scale }, {}) ?? [];
+  const dx = runFused('PeftInt8MatMulGrad', { dy, values, scale });
   return dx ?? tf.matMul(dy, dequantized({ values, scale }), false, true);
 }

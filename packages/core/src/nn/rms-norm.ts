@@ -32,10 +32,7 @@ export function frozenRmsNorm(x: Tensor, gain: Tensor, epsilon: number): Tensor 
 
 function normalise(x: Tensor, gain: Tensor, epsilon: number): { y: Tensor; invRms: Tensor } {
   const fused = runFused('PeftRmsNorm', { x, gain }, { epsilon });
-  if (fused !== undefined) {
-    const [y, invRms] = fused as [Tensor, Tensor];
-    return { y, invRms };
-  }
+  if (fused) return { y: fused[0], invRms: fused[1] };
   const invRms = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // [.., 1]
   return { y: tf.mul(tf.mul(x, invRms), gain), invRms };
 }

@@ -40,8 +40,8 @@ export function rotary(x: Tensor, { cos, sin, positions }: RotaryOptions): Tenso
 }
 
 function turned(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | undefined): Tensor {
-  const [fused] = runFused('PeftRotary', { x, cos, sin, ...(positions && { positions }) }, {}) ?? [];
-  if (fused !== undefined) return fused;
+  const fused = runFused('PeftRotary', { x, cos, sin, ...(positions && { positions }) });
+  if (fused) return fused;
   const [batch, tokens, features] = x.shape as [number, number, number];
   const half = cos.shape[1] as number;
   const at = (table: Tensor): Tensor => {

@@ -6,7 +6,7 @@ import { runFused } from './fused.js';
 export function silu(x: Tensor): Tensor {
   return tf.customGrad((...args) => {
     const [x, save] = args as [Tensor, GradSaveFunc];
-    const [y = tf.mul(x, tf.sigmoid(x))] = runFused('PeftSilu', { x }, {}) ?? [];
+    const y = runFused('PeftSilu', { x }) ?? tf.mul(x, tf.sigmoid(x));
     save([x]);
     return { value: y, gradFunc: (dy, saved) => gradient(dy, saved[0] as Tensor) };
   })(x);

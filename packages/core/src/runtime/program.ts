@@ -117,28 +117,6 @@ export function releaseAll(executor: Executor, values: Values): void {
   for (const value of Object.values(values)) executor.release(value);
 }
 
-/** Returns a cache of things made once per key. Of more than `most`, the least recently used one is disposed of. */
-export function recentlyUsed<T>(most: number, dispose: (item: T) => unknown) {
-  const known = new Map<string, T>(); // the most recently used one is last
-  return {
-    get(key: string, make: () => T): T {
-      const found = known.get(key) ?? make();
-      known.delete(key);
-      known.set(key, found);
-      const [oldest] = known;
-      if (known.size > most && oldest) {
-        known.delete(oldest[0]);
-        dispose(oldest[1]);
-      }
-      return found;
-    },
-    clear(): void {
-      for (const item of known.values()) dispose(item);
-      known.clear();
-    },
-  };
-}
-
 type Nested<T> = { readonly [name: string]: T | Nested<T> };
 
 /** Replaces each leaf by its name in a flat record: its keys, joined by slashes. */

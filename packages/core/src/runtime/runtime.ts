@@ -8,6 +8,7 @@ import { isQuantized } from '../quantized.js';
 import { hostTensor, specOf, type HostBytes, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 import { stepContext } from './context.js';
 import { hostLookups, layerSpecs } from './inputs.js';
+import { identityOf, leases, recentlyUsed, type Leases } from './leases.js';
 import { openProgram, releaseAll, type Program, type Values } from './program.js';
 
 /*
@@ -88,20 +89,16 @@ export interface PreparedPass {
  */
 export function openRuntime(model: Model, executor: Executor): Runtime {
   assertExecutor(executor);
-  const ofExecutor = runtimes.get(executor) ?? new Map<Model, Shared>();
+  const ofExecutor = runtimes.get(executor) ?? leases<Model, Shared>(IDLE, ({ dispose }) => dispose());
   runtimes.set(executor, ofExecutor);
-  const shared = ofExecutor.get(model) ?? makeShared(model, executor);
-  ofExecutor.delete(model);
-  ofExecutor.set(model, shared); // the most recently used one is last
-  shared.users++;
+  const { runtime } = ofExecutor.acquire(model, () => makeShared(model, executor));
   let isOpen = true;
   return {
-    ...shared.runtime,
+    ...runtime,
     async close() {
       if (!isOpen) return;
       isOpen = false;
-      shared.users--;
-      await disposeIdle(ofExecutor, IDLE);
+      await ofExecutor.release(model);
     },
   };
 }
@@ -119,8 +116,7 @@ function assertExecutor(executor: Partial<Executor> | undefined): void {
  * @param model the only model to free. Default: all of them.
  */
 export async function releaseRuntimes(executor: Executor, model?: Model): Promise<void> {
-  const ofExecutor = runtimes.get(executor);
-  if (ofExecutor) await disposeIdle(ofExecutor, 0, model);
+  await runtimes.get(executor)?.clear(model);
 }
 
 /** The number of unused runtimes to keep per executor. */
@@ -128,25 +124,17 @@ const IDLE = 1;
 /** The number of passes that a runtime keeps compiled. */
 const PASSES = 8;
 
-/** A runtime and its number of users. */
+/** What the users of a model on an executor share. */
 interface Shared {
   readonly runtime: Omit<Runtime, 'close'>;
-  users: number;
   dispose(): Promise<void>;
 }
 
-const runtimes = new WeakMap<Executor, Map<Model, Shared>>();
-
-async function disposeIdle(ofExecutor: Map<Model, Shared>, kept: number, only?: Model): Promise<void> {
-  const idle = [...ofExecutor].filter(([model, { users }]) => users === 0 && (only === undefined || model === only));
-  const surplus = idle.slice(0, Math.max(0, idle.length - kept));
-  for (const [model] of surplus) ofExecutor.delete(model);
-  for (const [, { dispose }] of surplus) await dispose();
-}
+const runtimes = new WeakMap<Executor, Leases<Model, Shared>>();
 
 function makeShared(model: Model, executor: Executor): Shared {
   const weights = new Map<HostTensor, Values>();
-  const passes: KeptPass[] = []; // the most recently used one is last
+  const passes = recentlyUsed<KeptPass>(PASSES, ({ dispose }) => dispose());
 
   const frozen = (layers: AdapterLayers): FrozenValues => {
     const own: Values[] = [];
@@ -165,25 +153,15 @@ function makeShared(model: Model, executor: Executor): Shared {
   };
 
   const pass: Runtime['pass'] = (layers, pass, open) => {
-    const signature = JSON.stringify([pass.name, pass.holdsFrozen, open]);
-    const at = passes.findIndex((kept) => kept.signature === signature && sameLayers(kept.layers, layers));
-    const [found] = at < 0 ? [] : passes.splice(at, 1);
-    const ready = found ?? preparePass(executor, model, { signature, layers, pass, open, frozen: frozen(layers) });
-    passes.push(ready);
-    // No caller awaits this release, so an error would be an unhandled rejection.
-    if (passes.length > PASSES)
-      passes
-        .shift()
-        ?.dispose()
-        .catch(() => undefined);
-    return ready;
+    const own = Object.entries(layers).map(([path, layer]) => `${path} ${identityOf(layer)}`); // never modified
+    const key = JSON.stringify([pass.name, pass.holdsFrozen, open, own.sort()]);
+    return passes.get(key, () => preparePass(executor, model, { layers, pass, open, frozen: frozen(layers) }));
   };
 
   return {
-    users: 0,
     runtime: { model, executor, frozen, pass },
     async dispose() {
-      for (const each of passes.splice(0)) await each.dispose();
+      await passes.clear();
       for (const uploaded of weights.values()) releaseAll(executor, uploaded);
       weights.clear();
     },
@@ -191,21 +169,20 @@ function makeShared(model: Model, executor: Executor): Shared {
 }
 
 interface KeptPass extends PreparedPass {
-  readonly signature: string;
-  readonly layers: AdapterLayers;
   dispose(): Promise<void>;
 }
 
 function preparePass(
   executor: Executor,
   model: Model,
-  given: Pick<KeptPass, 'signature' | 'layers'> & {
+  given: {
+    readonly layers: AdapterLayers;
     readonly pass: ForwardPass;
     readonly open: PassSpecs;
     readonly frozen: FrozenValues;
   },
 ): KeptPass {
-  const { signature, layers, pass, open, frozen } = given;
+  const { layers, pass, open, frozen } = given;
   const program = openProgram(
     executor,
     ({ inputs, cache, rows, ...tensors }: PassInputs) => {
@@ -216,8 +193,6 @@ function preparePass(
     pass.holdsFrozen ? { frozen: frozen.values } : {},
   );
   return {
-    signature,
-    layers,
     program,
     frozen: frozen.values,
     async dispose() {
@@ -225,12 +200,6 @@ function preparePass(
       frozen.release();
     },
   };
-}
-
-/** Returns whether two records hold the same layers. Layers are never modified, so comparing the objects is enough. */
-function sameLayers(a: AdapterLayers, b: AdapterLayers): boolean {
-  const paths = Object.keys(a);
-  return paths.length === Object.keys(b).length && paths.every((path) => a[path] === b[path]);
 }
 
 /**

@@ -17,7 +17,8 @@ import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
 import { stepContext } from '../runtime/context.js';
 import { fedBatch, layerSpecs } from '../runtime/inputs.js';
-import { downloadAll, openProgram, recentlyUsed, releaseAll, uploadAll, type Program } from '../runtime/program.js';
+import { recentlyUsed } from '../runtime/leases.js';
+import { downloadAll, openProgram, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
@@ -196,7 +197,7 @@ async function summed(
     }
   } finally {
     releaseAll(executor, adapter);
-    programs.clear();
+    await programs.clear();
     frozen.release();
     await runtime.close();
   }

@@ -10,6 +10,7 @@ import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
+import { identityOf } from '../runtime/leases.js';
 import { releaseAll, uploadAll, type Values } from '../runtime/program.js';
 import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
@@ -174,6 +175,7 @@ export async function meanLoss(
   loss: Loss,
 ): Promise<number> {
   const measuring: ForwardPass = {
+    // a runtime keeps a pass by its name, which functions may share
     name: `loss ${identityOf(loss.loss)} ${describeNamed(loss)}`,
     compute: (scope, inputs) => {
       const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
@@ -192,16 +194,6 @@ export async function meanLoss(
     await nextTask();
   }
   return sum / total;
-}
-
-/** Numbers of loss functions: a runtime keeps a pass by its name, which functions may share. */
-const identities = new WeakMap<Loss['loss'], number>();
-let functions = 0;
-
-function identityOf(loss: Loss['loss']): number {
-  const known = identities.get(loss) ?? ++functions;
-  identities.set(loss, known);
-  return known;
 }
 
 /** Names that no input of a model has. */

@@ -6,10 +6,10 @@ import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import { fedBatch, layerSpecs } from '../runtime/inputs.js';
+import { recentlyUsed } from '../runtime/leases.js';
 import {
   downloadAll,
   openProgram,
-  recentlyUsed,
   releaseAll,
   uploadAll,
   type OnDevice,

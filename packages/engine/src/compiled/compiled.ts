@@ -10,7 +10,7 @@ import {
   type HostBytes,
   type HostTensor,
 } from '@peftjs/core/method';
-import type { CompiledFunction, InputSpec } from '@peftjs/core/runtime';
+import { identityOf, type CompiledFunction, type InputSpec } from '@peftjs/core/runtime';
 import * as v from 'valibot';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
@@ -199,15 +199,6 @@ function settingsKey(settings: object): string {
   });
 }
 
-function identityOf(object: object): number {
-  const number = identities.get(object) ?? ++identityCount;
-  identities.set(object, number);
-  return number;
-}
-
-const identities = new WeakMap<object, number>();
-let identityCount = 0;
-
 /**
  * The most bytes of constants in one graph: protobuf holds 2 GB, and all constants exist twice while a session is
  * created.
@@ -321,16 +312,15 @@ function compiledFunction(parts: Parts, before: number): CompiledFunction<OrtTen
 }
 
 async function runOn(parts: Parts, inputs: Values, sizes: Sizes): Promise<Record<string, OrtTensor>> {
-  const { program, done } = await parts.programs.of(sizes);
-  try {
-    const results = await program.session.run(await feedsOf(program.graph, inputs, parts));
-    return Object.fromEntries(program.graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
-  } catch (cause) {
-    if (cause instanceof EngineError) throw cause;
-    throw new EngineError(`ONNX Runtime failed: ${reasonOf(cause)}`, undefined, cause);
-  } finally {
-    done();
-  }
+  return parts.programs.use(sizes, async ({ graph, session }) => {
+    try {
+      const results = await session.run(await feedsOf(graph, inputs, parts));
+      return Object.fromEntries(graph.outputs.map(({ key, name }) => [key, results[name] as OrtTensor]));
+    } catch (cause) {
+      if (cause instanceof EngineError) throw cause;
+      throw new EngineError(`ONNX Runtime failed: ${reasonOf(cause)}`, undefined, cause);
+    }
+  });
 }
 
 type Values = Readonly<Record<string, OrtTensor>>;

@@ -1,7 +1,7 @@
 import type { Sizes, Specs } from '../axes.js';
 import { shownAttributes } from './graph.js';
 import type { GraphConstant, GraphNode } from './graph.js';
-import type { ModelPort } from './onnx.js';
+import type { ModelGraph, ModelPort } from './onnx.js';
 import { NotDynamic, DynamicGraph, unifiedConstant } from './dynamic-graph.js';
 import { constantOf, shownPolynomial } from './polynomial.js';
 import type { TracedGraph } from './trace.js';
@@ -12,16 +12,7 @@ interface RunPort extends ModelPort {
 }
 
 /** A graph that can be run: one trace, or several merged traces. */
-export interface RunGraph {
-  /** The nodes, in the order of computation. */
-  readonly nodes: readonly GraphNode[];
-  /** The tensors stored in the graph. */
-  readonly constants: readonly GraphConstant[];
-  /** The tensors that every run is passed. */
-  readonly inputs: readonly RunPort[];
-  /** The tensors that every run returns. */
-  readonly outputs: readonly RunPort[];
-}
+export type RunGraph = ModelGraph<RunPort>;
 
 /**
  * Merges the traces of one function at several sizes into one graph for every size.
@@ -58,9 +49,8 @@ class Merge {
   /** @throws NotDynamic */
   graph(): RunGraph {
     const [first] = this.#traces as [TracedGraph];
-    const used = new Set([...first.nodes.flatMap(({ inputs }) => inputs), ...first.outputs.map(({ name }) => name)]);
     first.nodes.forEach((node, index) => {
-      this.#add(node, index, used);
+      this.#add(node, index);
     });
     const outputs = first.outputs.map((port, index) => this.#output(port, index));
     const inputs = first.inputs.map((port) => ({ ...port, shape: (this.#specs[port.key] as Specs[string]).shape }));
@@ -68,7 +58,7 @@ class Merge {
     return { nodes, constants, inputs: [...inputs, ...sizeInputs.values()], outputs };
   }
 
-  #add(node: GraphNode, index: number, used: ReadonlySet<string>): void {
+  #add(node: GraphNode, index: number): void {
     const twins = this.#traces.map(({ nodes }) => nodes[index] as GraphNode);
     const inputs = node.inputs.map((_, slot) => {
       const read = twins.map((twin) => twin.inputs[slot] as string);
@@ -77,12 +67,10 @@ class Merge {
     twins.forEach(({ outputs }, trace) => {
       outputs.forEach((name, place) => this.#values[trace]?.set(name, node.outputs[place] as string));
     });
-    // Unused outputs at the end of a node are left out.
-    const outputs = node.outputs.slice(0, node.outputs.findLastIndex((name) => used.has(name)) + 1);
     const attributes = inputs.some((input) => input.mayHoldZero)
       ? { ...node.attributes, allowzero: 1 }
       : node.attributes;
-    this.#open.nodes.push({ ...node, inputs: inputs.map(({ name }) => name), outputs, attributes });
+    this.#open.nodes.push({ ...node, inputs: inputs.map(({ name }) => name), attributes });
   }
 
   /** The value that replaces the constants that the traces read here; undefined where they read none. */

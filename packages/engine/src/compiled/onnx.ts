@@ -2,16 +2,16 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { ELEMENT_NUMBERS } from './graph.js';
 import type { Attribute, GraphConstant, GraphNode, GraphPort } from './graph.js';
 
-/** The contents of a model file. */
-export interface ModelGraph {
+/** A graph, as traced, as it runs, or in a file: these differ in what is known of its inputs and outputs. */
+export interface ModelGraph<Port extends ModelPort = ModelPort> {
   /** The nodes, in the order of computation. */
   readonly nodes: readonly GraphNode[];
-  /** The tensors stored in the file. */
+  /** The tensors stored in the graph. */
   readonly constants: readonly GraphConstant[];
   /** The tensors that every run is passed. */
-  readonly inputs: readonly ModelPort[];
+  readonly inputs: readonly Port[];
   /** The tensors that every run returns. */
-  readonly outputs: readonly ModelPort[];
+  readonly outputs: readonly Port[];
 }
 
 /** An input or output of a model. */

@@ -3,24 +3,17 @@ import type { Tensors, TensorSpec } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
-import type { GraphBuilder, GraphConstant, GraphNode, GraphPort } from './graph.js';
+import type { GraphBuilder, GraphPort } from './graph.js';
 import type { ByteType } from './runtime.js';
-import { writeModel } from './onnx.js';
+import { writeModel, type ModelGraph } from './onnx.js';
+import { passes } from './passes.js';
 import { kernelTable } from './kernels/table.js';
 import type { KernelTable } from './kernels/kernel.js';
 import { missingKernel, traceBackend, traceBackendName } from './trace-backend.js';
 import type { TraceBackend } from './trace-backend.js';
 
-/** A pure function as an ONNX graph. */
-export interface TracedGraph {
-  /** The nodes that an output depends on, in the order of computation. */
-  readonly nodes: readonly GraphNode[];
-  /** The constants that an output depends on. */
-  readonly constants: readonly GraphConstant[];
-  /** The inputs that an output depends on; the others are not in the graph. */
-  readonly inputs: readonly GraphPort[];
-  /** The outputs of the function. */
-  readonly outputs: readonly GraphPort[];
+/** A pure function as an ONNX graph: only what an output depends on, also of the inputs. */
+export interface TracedGraph extends ModelGraph<GraphPort> {
   /** The graph as an ONNX model file. */
   bytes(): Uint8Array;
 }
@@ -63,7 +56,8 @@ export async function traceWith(
         const outputs = call(fn, inputTensors(backend, graph, inputs, bytes));
         for (const [key, tensor] of Object.entries(outputs)) graph.output(key, backend.valueFor(tensor));
       });
-      return pruned(graph);
+      const changed = passes.reduce<ModelGraph<GraphPort>>((before, { apply }) => apply(before), graph);
+      return { ...changed, bytes: () => writeModel(changed) };
     }),
   );
 }
@@ -96,23 +90,4 @@ function orMissingKernel<T>(body: () => T): T {
     if (kernel !== undefined) throw missingKernel(kernel);
     throw error;
   }
-}
-
-/** Keeps only what an output depends on. */
-function pruned({ nodes, constants, inputs, outputs }: GraphBuilder): TracedGraph {
-  const needed = new Set(outputs.map(({ name }) => name));
-  // Nodes are in the order of computation, so one pass from the back finds all that is needed.
-  const live = nodes.toReversed().filter((node) => {
-    const isLive = node.outputs.some((name) => needed.has(name));
-    if (isLive) for (const name of node.inputs) needed.add(name);
-    return isLive;
-  });
-  const isNeeded = ({ name }: { readonly name: string }): boolean => needed.has(name);
-  const graph = {
-    nodes: live.reverse(),
-    constants: constants.filter(isNeeded),
-    inputs: inputs.filter(isNeeded),
-    outputs,
-  };
-  return { ...graph, bytes: () => writeModel(graph) };
 }

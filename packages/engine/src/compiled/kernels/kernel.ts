@@ -1,3 +1,4 @@
+import type { FusedKernels } from '@peftjs/core/nn';
 import type { GraphBuilder, Value, ValueType } from '../graph.js';
 
 /**
@@ -12,6 +13,14 @@ export type Kernel<Inputs = never, Attributes = never> = (
 
 /** Kernels by their TensorFlow.js names. */
 export type KernelTable = Readonly<Record<string, Kernel>>;
+
+/** A translation of each of core's fused kernels: one that is missing, misspelt or reads something else is an error. */
+export type FusedTable = {
+  readonly [K in keyof FusedKernels<Value>]: (
+    g: GraphBuilder,
+    ...given: Parameters<FusedKernels<Value>[K]>
+  ) => ReturnType<FusedKernels<Value>[K]>;
+};
 
 /** Inputs of a kernel with one tensor. */
 export interface Unary {

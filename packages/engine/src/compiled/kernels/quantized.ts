@@ -8,17 +8,17 @@
  * The weight is one input of the graph; the backward pass transposes its bytes.
  */
 import type { GraphBuilder, Value } from '../graph.js';
-import type { KernelTable } from './kernel.js';
+import type { FusedTable } from './kernel.js';
 
 /** The only kernels that read an 8-bit weight. */
-export const quantized: KernelTable = {
-  PeftInt8MatMul: (g, { x, values, scale }: QuantizedInputs<'x'>) => integerProduct(g, x, values, scale),
-  PeftInt8MatMulGrad: (g, { dy, values, scale }: QuantizedInputs<'dy'>) =>
-    integerProduct(g, g.zip('Mul', dy, scale), g.transpose(values, [1, 0]), g.scalar(1)),
-  PeftDequantize: (g, { values, scale }: QuantizedInputs<never>) => g.zip('Mul', signed(g, values), scale),
-};
+export type QuantizedName = 'PeftInt8MatMul' | 'PeftInt8MatMulGrad' | 'PeftDequantize';
 
-type QuantizedInputs<Name extends string> = Readonly<Record<Name | 'values' | 'scale', Value>>;
+export const quantized: Pick<FusedTable, QuantizedName> = {
+  PeftInt8MatMul: (g, { x, values, scale }) => integerProduct(g, x, values, scale),
+  PeftInt8MatMulGrad: (g, { dy, values, scale }) =>
+    integerProduct(g, g.zip('Mul', dy, scale), g.transpose(values, [1, 0]), g.scalar(1)),
+  PeftDequantize: (g, { values, scale }) => g.zip('Mul', signed(g, values), scale),
+};
 
 const ZERO_POINT = 128;
 const INT8_MAX = 127;

@@ -1,7 +1,7 @@
 import { creation } from './creation.js';
 import { elementwise, ownSines } from './elementwise.js';
 import { fused } from './fused.js';
-import type { KernelTable } from './kernel.js';
+import type { FusedTable, KernelTable } from './kernel.js';
 import { products } from './products.js';
 import { quantized } from './quantized.js';
 import { reductions } from './reductions.js';
@@ -19,7 +19,7 @@ export const kernelTable: KernelTable = {
 };
 
 /** Layers that ONNX Runtime has an operator for, but the ONNX standard does not. */
-const BEYOND_ONNX: ReadonlySet<string> = new Set(['PeftRmsNorm', 'PeftRotary', 'PeftSilu']);
+const BEYOND_ONNX: ReadonlySet<string> = new Set<keyof FusedTable>(['PeftRmsNorm', 'PeftRotary', 'PeftSilu']);
 
 /**
  * The table without these: their layers compile to the standard operators that they are composed of, which every
