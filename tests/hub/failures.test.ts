@@ -334,8 +334,8 @@ describe('an impossible option or variable', () => {
       { progress_callback: 1 },
       /'progress_callback' is 1; expected a function/,
     ],
-    ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is "q4"; expected 'fp32' or 'q8'/],
-    ['a limit of zero', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes/],
+    ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is 'q4'; expected \("fp32" \| "q8"\)/],
+    ['a limit of zero', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes above 0/],
   ])('%s', async (_, environment, options, message) => {
     Object.assign(process.env, environment);
     const error = await failure(fromPretrained(BERT, options));

@@ -188,7 +188,9 @@ it('is not required for a classifier', async () => {
   await expect(load(tiny('roberta'), 'classes', { pooling: 'cls' })).rejects.toThrow(
     "option 'pooling' is not for the task",
   );
-  await expect(load(tiny('roberta'), 'tokens', { ...options, numLabels: 2 })).rejects.toThrow('none for embeddings');
+  await expect(load(tiny('roberta'), 'tokens', { ...options, numLabels: 2 })).rejects.toThrow(
+    "'numLabels' is not for the task",
+  );
   const wrong = { ...options, pooling: 'median' } as never;
-  await expect(load(tiny('roberta'), 'tokens', wrong)).rejects.toThrow('"median"; expected one of cls, max, mean');
+  await expect(load(tiny('roberta'), 'tokens', wrong)).rejects.toThrow("'median'; expected one of cls, max, mean");
 });

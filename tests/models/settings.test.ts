@@ -57,7 +57,10 @@ describe('settings of another network', () => {
     },
     modernbert: {
       num_attention_heads: [32, /'hidden_size' must be even per head, got 32/],
-      layer_types: [['full_attention'], /'layer_types' must be 2 times "full_attention" or "sliding_attention"/],
+      layer_types: [
+        ['full_attention'],
+        /'layer_types' must be a list of 2 times "sliding_attention" or "full_attention"/,
+      ],
       rope_parameters: [{ full_attention: { rope_type: 'yarn' } }, /'rope_type' must be "default", got "yarn"/],
       rope_scaling: [{ rope_type: 'linear', factor: 2 }, /'rope_scaling' must be nothing/],
       classifier_pooling: ['max', /'classifier_pooling' must be "cls" or "mean", got "max"/],

@@ -242,6 +242,24 @@ export function noHead(tokens: Features): Head {
   };
 }
 
+/**
+ * Returns the head of transformers' encoders for a task: `ofTexts`, a linear module on each token, or none.
+ * @param every The features of every token, [batch, tokens, width].
+ * @throws UnsupportedError when the network has none.
+ */
+export function encoderHead(
+  network: string,
+  { ofTexts, every, width }: { readonly ofTexts: Head; readonly every: Features; readonly width: number },
+  task: Task,
+): Head {
+  const heads = {
+    'sequence-classification': ofTexts,
+    'token-classification': linearHead({ path: 'classifier' }, width, every),
+    'feature-extraction': noHead(every),
+  };
+  return headFor(network, heads, task);
+}
+
 /** A frozen head: a module of the network, or one whose weight is the word embedding table. */
 export function frozenHead(path: string, words: number, features: Features): Head {
   return {

@@ -1,6 +1,5 @@
 import type { Model } from '@peftjs/core';
 import {
-  ConfigError,
   quantized,
   sizeOf,
   canQuantize,
@@ -11,7 +10,6 @@ import {
 } from '@peftjs/core/method';
 import type { Architecture, Network } from './architecture.js';
 import type { ModelFolder } from './folder.js';
-import { shown } from './json.js';
 import type { Tokenizer } from './tokenizer.js';
 import type { ConfigFile, ModelType } from './transformers/config.js';
 import type { EmbeddingSettings } from './transformers/sentence-transformers.js';
@@ -72,8 +70,6 @@ export interface CheckpointFormat {
  */
 export type WeightDtype = 'fp32' | 'q8';
 
-const DTYPES: readonly string[] = ['fp32', 'q8'] satisfies WeightDtype[];
-
 /** How each weight of a network is held in memory. */
 export interface Precision {
   /** Whether the weight of that name is held in 8 bits. */
@@ -101,13 +97,4 @@ export function precisionOf(
       names.has(name) ? sizeOf(shape) + scales(shape) : sizeOf(shape) * Float32Array.BYTES_PER_ELEMENT,
     hold: (name, weight) => (names.has(name) ? quantized(weight) : weight),
   };
-}
-
-/** Returns the `dtype` option. @throws ConfigError for an unknown one. */
-export function parsedDtype(dtype: WeightDtype = 'fp32'): WeightDtype {
-  if (DTYPES.includes(dtype)) return dtype;
-  throw new ConfigError(
-    `fromPretrained: option 'dtype' is ${shown(dtype)}; expected 'fp32' or 'q8', whatever the file has`,
-    'dtype',
-  );
 }

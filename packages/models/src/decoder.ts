@@ -12,28 +12,18 @@ import {
   type Head,
   type Network,
 } from './architecture.js';
-import {
-  afterPast,
-  cacheNames,
-  cachedPrompt,
-  nextToken,
-  wholeText,
-  type Context,
-  type TextContext,
-} from './context.js';
-import { onlyToken } from './reading.js';
-
-/** Computes a decoder's hidden states. */
-type Hidden<Of extends Context> = (scope: Scope, inputs: Tensors, context: Of) => Tensor;
+import { afterPast, cacheNames, cachedPrompt, nextToken, wholeText, type Context } from './context.js';
+import { onlyToken, type LastToken } from './reading.js';
 
 /** The parts that a decoder's heads need. */
 interface DecoderHeads {
   /** The width of the hidden states. */
   readonly width: number;
-  /** The hidden states of the context's last token of each row, [B, 1, width]. */
-  readonly last: Hidden<TextContext>;
-  /** The hidden states of every token, [B, S, width]. */
-  readonly every: Hidden<Context>;
+  /**
+   * Returns the hidden states of every token, [B, S, width], or only those of one token of each row, [B, 1, width]: then
+   * the last layer is computed only for it, except for keys and values.
+   */
+  readonly hidden: (scope: Scope, inputs: Tensors, context: Context, only?: LastToken) => Tensor;
   /** The token that a text classifier does not read: it reads the last other one. Default: the last one of all. */
   readonly padTokenId?: number | undefined;
   /** The number of layers. */
@@ -71,9 +61,11 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
   const { width, ofTexts = 'score', ofTokens } = heads;
   const lastBefore =
     (padTokenId?: number): Features =>
-    (scope, inputs) =>
-      onlyToken(heads.last(scope, inputs, wholeText(inputs, undefined, padTokenId)));
-  const every: Features = (scope, inputs) => heads.every(scope, inputs, wholeText(inputs));
+    (scope, inputs) => {
+      const context = wholeText(inputs, undefined, padTokenId);
+      return onlyToken(heads.hidden(scope, inputs, context, context.last()));
+    };
+  const every: Features = (scope, inputs) => heads.hidden(scope, inputs, wholeText(inputs));
   const network: Network = { ...body, encode: lastBefore() };
   const make: Partial<Record<Task, () => Architecture>> = {
     ...(ofTexts !== null && {
@@ -105,9 +97,9 @@ function languageModel(network: Network, heads: DecoderHeads, every: Features): 
 }
 
 function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features: Features) => Head): Decoding {
-  const { last, every, layers, keyHeads, headDim, words, rebuildCacheAt } = heads;
-  // hidden [B, Q, width] -> [B, Q, words]
-  const logits = (scope: Scope, inputs: Tensors, hidden: Tensor): Tensor => headOn(() => hidden).forward(scope, inputs);
+  const { hidden, layers, keyHeads, headDim, words, rebuildCacheAt } = heads;
+  // [.., width] -> [.., words]
+  const logits = (scope: Scope, inputs: Tensors, states: Tensor): Tensor => headOn(() => states).forward(scope, inputs);
   return {
     words,
     maxTokens,
@@ -119,13 +111,14 @@ function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features
     },
     readPrompt(scope, inputs, capacity) {
       const cache: Tensors = {};
-      const hidden = last(scope, inputs, cachedPrompt(inputs, capacity, cache));
-      return { logits: onlyToken(logits(scope, inputs, hidden)), ...cache };
+      const context = cachedPrompt(inputs, capacity, cache);
+      const last = hidden(scope, inputs, context, context.last());
+      return { logits: onlyToken(logits(scope, inputs, last)), ...cache };
     },
     readToken(scope, inputs, capacity) {
       const cache: Tensors = {};
-      const hidden = every(scope, inputs, nextToken(inputs, capacity, cache));
-      return { logits: onlyToken(logits(scope, inputs, hidden)), ...cache };
+      const own = hidden(scope, inputs, nextToken(inputs, capacity, cache));
+      return { logits: onlyToken(logits(scope, inputs, own)), ...cache };
     },
     withPast: {
       layers,
@@ -134,8 +127,8 @@ function decoding({ maxTokens }: Network, heads: DecoderHeads, headOn: (features
       ...(rebuildCacheAt !== undefined && { maxTokens: rebuildCacheAt - 1 }), // a past cannot be read again
       forward(scope, inputs) {
         const present: Tensors = {};
-        const hidden = every(scope, inputs, afterPast(inputs, keyHeads, present, rebuildCacheAt && rebuildCacheAt - 1));
-        return { logits: logits(scope, inputs, hidden), ...present };
+        const own = hidden(scope, inputs, afterPast(inputs, keyHeads, present, rebuildCacheAt && rebuildCacheAt - 1));
+        return { logits: logits(scope, inputs, own), ...present };
       },
     },
   };

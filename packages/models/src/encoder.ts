@@ -7,11 +7,19 @@
  *
  * Every W has a bias.
  */
-import { embeddingSite, layerNormSite, linearSite, type Scope, type Site, type Tensors } from '@peftjs/core/method';
+import {
+  embeddingSite,
+  layerNormSite,
+  linearSite,
+  type Scope,
+  type Site,
+  type Task,
+  type Tensors,
+} from '@peftjs/core/method';
 import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { batchInput, type Features, type Network } from './architecture.js';
+import { batchInput, encoderHead, type Architecture, type Features, type Head, type Network } from './architecture.js';
 import {
   checkTokens,
   everyToken,
@@ -26,8 +34,10 @@ import { ownActivation } from './transformers/config.js';
 
 /** The settings of the encoder. */
 export interface EncoderConfig extends LayerConfig {
-  /** The name of the network, and the first part of its module paths. */
+  /** The first part of its module paths. */
   readonly root: string;
+  /** The name of the network. Default `root`. */
+  readonly name?: string;
   /** The path of the layers below the root, before a layer's index. */
   readonly layers: string;
   /** The module names within a layer. */
@@ -63,11 +73,21 @@ export interface RelativeBias {
   scores(scope: Scope, tokens: number): Tensor;
 }
 
+/**
+ * Builds an encoder with the head of transformers for a task; `ofTexts` is that of texts.
+ * @throws UnsupportedError when it has no head for the task.
+ */
+export function encoderWithHead(config: EncoderConfig, ofTexts: Head, task: Task): Architecture {
+  const network = encoderNetwork(config);
+  const heads = { ofTexts, every: everyTokenOf(config), width: config.hiddenSize };
+  return { ...network, head: encoderHead(network.name, heads, task) };
+}
+
 /** Builds the encoder of a configuration, without a head. */
 export function encoderNetwork(config: EncoderConfig): Network {
-  const { root, typeVocabSize, numAttentionHeads, layerNormEps, padTokenId, hiddenAct = 'gelu' } = config;
+  const { root, name = root, typeVocabSize, numAttentionHeads, layerNormEps, padTokenId, hiddenAct = 'gelu' } = config;
   return {
-    name: root,
+    name,
     maxTokens: maxTokens(config),
     ...(typeVocabSize !== undefined && { tokenTypes: typeVocabSize }),
     settings: {

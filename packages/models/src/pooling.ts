@@ -15,8 +15,8 @@ import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
 import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
+import * as v from 'valibot';
 import { batchInput, type Features } from './architecture.js';
-import { shown } from './json.js';
 import { firstToken, lastToken, onlyToken, tokenMean } from './reading.js';
 
 /** How token embeddings are combined into a text embedding. */
@@ -86,35 +86,32 @@ export function modesOf(pooling: Pooling['pooling']): readonly PoolingMode[] {
   return typeof pooling === 'string' ? [pooling] : pooling;
 }
 
+/** A schema for the option `pooling`. */
+export const aPooling = v.custom<Pooling['pooling']>(
+  (given) => {
+    const modes: readonly unknown[] = Array.isArray(given) ? given : [given];
+    return modes.length > 0 && modes.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode));
+  },
+  `one of ${POOLING_MODES.join(', ')}, or a list of them`,
+);
+
 /**
  * Merges options over the settings of a model's folder. Default: the mean, not normalised.
- * @throws ConfigError for an invalid option.
+ * @throws ConfigError when the model's next modules need another number of modes.
  */
-export function poolingOf(
-  asked: Partial<Record<'pooling' | 'normalize', unknown>>,
-  own: Partial<Pooling> = {},
-): Pooling {
+export function poolingOf(asked: Partial<Pick<Pooling, 'pooling' | 'normalize'>>, own: Partial<Pooling> = {}): Pooling {
   const { pooling = own.pooling ?? 'mean', normalize = own.normalize ?? false } = asked;
-  const modes: readonly unknown[] = Array.isArray(pooling) ? pooling : [pooling];
-  const isKnown = modes.length > 0 && modes.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode));
-  if (!isKnown) {
-    throw new ConfigError(
-      `option 'pooling' is ${shown(pooling)}; expected one of ${POOLING_MODES.join(', ')}, or a list of them`,
-      'pooling',
-    );
-  }
-  if (typeof normalize !== 'boolean') {
-    throw new ConfigError(`option 'normalize' is ${shown(normalize)}; expected true or false`, 'normalize');
-  }
   const { modules = [] } = own;
-  if (modules.length > 0 && modes.length !== modesOf(own.pooling ?? 'mean').length) {
+  const [modes, needed] = [modesOf(pooling), modesOf(own.pooling ?? 'mean').length];
+  if (modules.length > 0 && modes.length !== needed) {
     throw new ConfigError(
-      `option 'pooling' has ${modes.length} modes; the model's next modules need ${modesOf(own.pooling ?? 'mean').length}`,
+      `option 'pooling' has ${modes.length} modes; the model's next modules need ${needed}`,
       'pooling',
     );
   }
-  const only = modes.length === 1 ? modes[0] : modes;
-  return { pooling: only as Pooling['pooling'], normalize, ...(modules.length > 0 && { modules }) };
+  const [first] = modes;
+  const only = modes.length === 1 && first ? first : modes;
+  return { pooling: only, normalize, ...(modules.length > 0 && { modules }) };
 }
 
 /** Pools token embeddings [batch, tokens, width] with `attentionMask` to [batch, features]. */

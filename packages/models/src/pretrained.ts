@@ -1,16 +1,12 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
   aFunction,
-  aList,
-  anything,
   assertLabelNames,
   ConfigError,
   createRng,
-  didYouMean,
   hostZeros,
   integerFrom,
   parseOptions,
-  problemTypeIn,
   sizeOf,
   type HostTensors,
   type ProblemType,
@@ -24,9 +20,8 @@ import * as v from 'valibot';
 import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
 import { freeMemory, modelFolder, type LoadProgress } from './folder.js';
-import { shown } from './json.js';
-import { parsedDtype, type Checkpoint, type WeightDtype } from './checkpoint.js';
-import { modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
+import type { Checkpoint, WeightDtype } from './checkpoint.js';
+import { aPooling, modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
 import type { Prompts } from './transformers/sentence-transformers.js';
 import { locate, sourceEntries, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -96,26 +91,32 @@ export interface PretrainedOptions extends SourceOptions {
   readonly dtype?: WeightDtype;
 }
 
+const MAX_LABELS = 100_000;
+const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm', 'feature-extraction'];
+const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
+
 const entries = {
   ...sourceEntries,
-  task: anything,
-  numLabels: anything,
-  labels: v.optional(aList),
-  problemType: anything,
-  pooling: anything,
-  normalize: anything,
+  task: v.optional(v.picklist(TASKS), 'sequence-classification'),
+  numLabels: v.optional(v.pipe(integerFrom(1), v.maxValue(MAX_LABELS))),
+  labels: v.optional(v.custom<readonly string[]>(isNames, `a list of 1 to ${MAX_LABELS} names`)),
+  problemType: v.optional(v.picklist(PROBLEM_TYPES)),
+  pooling: v.optional(aPooling),
+  normalize: v.optional(v.boolean()),
   onProgress: v.optional(aFunction),
-  memoryLimit: anything,
-  dtype: anything,
+  memoryLimit: v.optional(v.pipe(v.number(), v.gtValue(0, 'a number of bytes above 0'))),
+  dtype: v.optional(v.picklist(['fp32', 'q8']), 'fp32'),
 } satisfies Record<keyof PretrainedOptions, unknown>;
+
+function isNames(labels: unknown): boolean {
+  return Array.isArray(labels) && labels.length > 0 && labels.length <= MAX_LABELS;
+}
 
 /** The names of the options of `fromPretrained`. */
 export const pretrainedOptionNames: readonly string[] = Object.keys(entries);
 
 const HEAD_STD = 0.02;
 const DEFAULT_LABELS = 2;
-const MAX_LABELS = 100_000;
-const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm', 'feature-extraction'];
 
 /**
  * Loads a pretrained model with a head for a task. Uses the checkpoint's head if it is for that task and has
@@ -137,11 +138,8 @@ const TASKS: readonly Task[] = ['sequence-classification', 'token-classification
  * const embedder = await fromPretrained('sentence-transformers/all-MiniLM-L6-v2', { task: 'feature-extraction' });
  */
 export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
-  parseOptions('fromPretrained', entries, options);
-  const { onProgress } = options;
-  const wanted = parsedTask(options);
-  const dtype = parsedDtype(options.dtype);
-  const memoryLimit = await parsedLimit(options);
+  const wanted = wantedHead(options);
+  const { onProgress, dtype = 'fp32', memoryLimit = await freeMemory() } = options;
   const { path, format, storage } = await locate(source, options, memoryLimit);
   const checkpoint = await format.read(modelFolder(path, storage, { onProgress, memoryLimit }), wanted.task, dtype);
   const { architecture, weights, tokenizer } = checkpoint;
@@ -155,7 +153,7 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
     return headed({ ...others, ...meaning, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
   };
   const headed = (own: PretrainedOptions): PretrainedModel => ({
-    ...withHead(checkpoint, parsedTask(own), { name: source, fingerprint }),
+    ...withHead(checkpoint, wantedHead(own), { name: source, fingerprint }),
     ...(pooling && embedding(architecture.head, pooling)),
     ...(checkpoint.embedding && promptsOf(checkpoint.embedding)),
     withLabels,
@@ -189,17 +187,6 @@ function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prom
     ...(defaultPromptName !== undefined && { defaultPromptName }),
     ...(includePrompt === false && { includePrompt }),
   };
-}
-
-/** Returns the memory limit in bytes. @throws ConfigError for an invalid one. */
-async function parsedLimit({ memoryLimit }: PretrainedOptions): Promise<number | undefined> {
-  if (memoryLimit === undefined || (typeof memoryLimit === 'number' && memoryLimit > 0)) {
-    return memoryLimit ?? freeMemory();
-  }
-  throw new ConfigError(
-    `fromPretrained: option 'memoryLimit' is ${shown(memoryLimit)}; expected a number of bytes`,
-    'memoryLimit',
-  );
 }
 
 interface Wanted {
@@ -281,39 +268,22 @@ function isClassifier(task: Task): boolean {
   return task === 'sequence-classification' || task === 'token-classification';
 }
 
-/** Checks the options of the head. @throws ConfigError for an unknown task, and for options of another task. */
-function parsedTask({ task = 'sequence-classification', ...options }: PretrainedOptions): Wanted {
-  const { numLabels: given, labels, problemType } = options;
-  if (!TASKS.includes(task)) {
-    const known = TASKS.map((name) => `'${name}'`).join(', ');
-    const hint = didYouMean(task, TASKS);
-    throw new ConfigError(`fromPretrained: option 'task' is ${shown(task)}${hint}; expected one of ${known}`, 'task');
-  }
-  if (task !== 'feature-extraction') refuseOption('pooling', options.pooling, task);
-  if (task !== 'feature-extraction') refuseOption('normalize', options.normalize, task);
-  if (task !== 'sequence-classification') refuseOption('problemType', problemType, task);
-  if (problemType !== undefined && problemTypeIn(problemType) === undefined) {
-    throw new ConfigError(
-      `fromPretrained: option 'problemType' is ${shown(problemType)}; expected 'single_label_classification', 'multi_label_classification' or 'regression'`,
-      'problemType',
-    );
-  }
-  if (labels !== undefined) assertLabelNames(labels, given ?? labels.length);
-  const count = given === undefined ? labels?.length : given;
-  if (count === undefined) return { task, problemType };
-  const { numLabels } = parseOptions('fromPretrained', { numLabels: integerFrom(1) }, { numLabels: count });
-  if (isClassifier(task) && numLabels <= MAX_LABELS) return { task, numLabels, labels, problemType };
-  const expected =
-    task === 'causal-lm'
-      ? 'none for a causal language model'
-      : task === 'feature-extraction'
-        ? 'none for embeddings'
-        : `at most ${MAX_LABELS}`;
-  throw new ConfigError(`fromPretrained: option 'numLabels' is ${numLabels}; expected ${expected}`, 'numLabels');
+/** Returns the options of the head. @throws ConfigError for an invalid option, and for one of another task. */
+function wantedHead(options: PretrainedOptions): Wanted {
+  const given = parseOptions('fromPretrained', entries, options);
+  const { task, labels, numLabels = labels?.length, problemType, pooling, normalize } = given;
+  refuseOptions(task, {
+    ...(task !== 'feature-extraction' && { pooling, normalize }),
+    ...(task !== 'sequence-classification' && { problemType }),
+    ...(!isClassifier(task) && { labels, numLabels }),
+  });
+  if (labels && numLabels !== undefined) assertLabelNames(labels, numLabels);
+  return { task, numLabels, labels, problemType };
 }
 
-/** @throws ConfigError when the option is given, because it belongs to another task. */
-function refuseOption(option: keyof PretrainedOptions, value: unknown, task: Task): void {
-  if (value === undefined) return;
+/** @throws ConfigError for an option that is given although it belongs to other tasks. */
+function refuseOptions(task: Task, ofOthers: Readonly<Record<string, unknown>>): void {
+  const [option] = Object.entries(ofOthers).find(([, value]) => value !== undefined) ?? [];
+  if (option === undefined) return;
   throw new ConfigError(`fromPretrained: option '${option}' is not for the task '${task}'; omit it`, option);
 }

@@ -30,7 +30,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from './architecture.js';
 import { ropeAngles, ropeNumbers, rotatedHeads, type RopeConfig } from './rope.js';
-import type { Biases, Context, TextContext } from './context.js';
+import type { Biases, Context } from './context.js';
 import { decoder } from './decoder.js';
 import { checkTokens, type LastToken } from './reading.js';
 import { ownActivation } from './transformers/config.js';
@@ -129,8 +129,7 @@ export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architec
     network(config),
     {
       width: hiddenSize,
-      last: (...pass) => lastTokenHidden(config, ...pass),
-      every: (...pass) => everyHidden(config, ...pass),
+      hidden: (...pass) => hiddenStates(config, ...pass),
       layers: layers.length,
       keyHeads: numKeyValueHeads,
       headDim,
@@ -252,30 +251,26 @@ function layerPath(layer: number): string {
   return `model.layers.${layer}`;
 }
 
-/** inputIds [B, S] int32 -> [B, S, H] */
-function everyHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): Tensor {
-  const below = belowLast(config, scope, inputs, context);
-  return normed(config, scope, FINAL_NORM, transformerLayer(config, scope, config.layers.length - 1, below));
-}
-
-/** Computes the last layer, except its keys and values, only for the last token: [B, S] -> [B, 1, H]. */
-function lastTokenHidden(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: TextContext): Tensor {
-  const below = belowLast(config, scope, inputs, context);
-  const only = context.last();
-  const last = transformerLayer(config, scope, config.layers.length - 1, { ...below, only });
-  return normed(config, scope, FINAL_NORM, last);
-}
-
-/** Computes the inputs of the last layer. */
-function belowLast(config: RotaryDecoderConfig, scope: Scope, inputs: Tensors, context: Context): LayerInputs {
+/** inputIds [B, S] int32 -> [B, S, H], or [B, 1, H] with `only` */
+function hiddenStates(
+  config: RotaryDecoderConfig,
+  scope: Scope,
+  inputs: Tensors,
+  context: Context,
+  only?: LastToken,
+): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens(config.name, ids, config.maxPositionEmbeddings);
   const pass = passValues(config, context);
   let x = scaled(scope.embedding(WORDS, ids), config.embeddingScale); // [B, S, H]
-  for (let layer = 0; layer < config.layers.length - 1; layer++) {
-    x = transformerLayer(config, scope, layer, { x, pass });
+  for (const layer of config.layers.keys()) {
+    x = transformerLayer(config, scope, layer, {
+      x,
+      pass,
+      only: layer === config.layers.length - 1 ? only : undefined,
+    });
   }
-  return { x, pass };
+  return normed(config, scope, FINAL_NORM, x);
 }
 
 /** The values that layers share, computed once per pass. */
@@ -301,7 +296,7 @@ interface LayerInputs {
   readonly x: Tensor;
   readonly pass: PassValues;
   /** The token that the layer is computed for. Default: all tokens. */
-  readonly only?: LastToken;
+  readonly only?: LastToken | undefined;
 }
 
 /** x [B, S, H] -> [B, Q, H] */

@@ -1,5 +1,5 @@
 import type { Model } from '@peftjs/core';
-import { ConfigError, describe, parseOptions, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, describe, UnsupportedError } from '@peftjs/core/method';
 import { activeParts } from '@peftjs/core/runtime';
 import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/models';
 import * as v from 'valibot';
@@ -33,8 +33,6 @@ export interface FeatureExtractor {
   dispose(): Promise<void>;
 }
 
-const OPTIONS = ['pooling', 'normalize', 'prompt', 'promptName', 'adapter'];
-
 const MODES = ['none', 'mean', 'cls', 'max', 'mean_sqrt_len_tokens', 'weightedmean', 'lasttoken'] as const;
 
 const settings = {
@@ -46,7 +44,7 @@ const settings = {
 
 /** Returns the function that embeds texts. Token embeddings are prepared on first use. */
 export function openEmbedding(inference: Inference): {
-  readonly embed: (input: unknown, options: unknown) => Promise<Embeddings>;
+  readonly call: (input: unknown, options: unknown) => Promise<Embeddings>;
   readonly release: () => Promise<void>;
 } {
   const { model } = activeParts(inference.loadedModel);
@@ -54,9 +52,8 @@ export function openEmbedding(inference: Inference): {
   const own: Pooling = embedder.pooling ?? { pooling: 'mean', normalize: false };
   const tokens = openTokens(inference);
   return {
-    async embed(input, options) {
-      const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
-      const asked = parseOptions(inference.task, settings, given);
+    async call(input, options) {
+      const { adapter, ...asked } = callOptions(inference.task, settings, options);
       const { pooling = own.pooling } = asked;
       const { normalize = pooling !== 'none' && own.normalize } = asked;
       const { list } = asList(input);

@@ -125,6 +125,36 @@ export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefi
   return { labels, problemType };
 }
 
+/** Texts as a model read them, and what it returned. */
+interface Answers {
+  readonly texts: readonly Encoding[];
+  /** The outputs for each text. */
+  readonly outputs: readonly Float32Array[];
+  /** Returns the meaning of the outputs for a text, by its adapter. */
+  readonly meaningOf: (text: number) => OutputMeaning;
+}
+
+/** Runs texts through a model. @throws ConfigError or DataError like `chosenAdapters` and `encoded`. */
+export async function answers(
+  inference: Inference,
+  list: readonly unknown[],
+  adapter: unknown,
+  options: { readonly spans?: boolean } = {},
+): Promise<Answers> {
+  const choice = chosenAdapters(inference, adapter, list.length);
+  const texts = encoded(inference, list, options);
+  return {
+    texts,
+    outputs: await inference.outputs(texts, choice),
+    meaningOf: (text) => outputMeaning(inference.loadedModel, adapterOf(choice, text)),
+  };
+}
+
+/** Returns the adapter of one text. */
+export function adapterOf(choice: AdapterChoice, text: number): string | undefined {
+  return typeof choice === 'object' ? choice[text] : choice;
+}
+
 /**
  * Returns the adapters that the option `adapter` chooses for a number of texts.
  * @throws ConfigError for an unknown name, and for a list whose length is not the number of texts.

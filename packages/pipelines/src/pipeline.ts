@@ -1,10 +1,11 @@
 import type { Executor, Model } from '@peftjs/core';
 import {
-  assertKnownOptions,
+  anything,
   ConfigError,
   describe,
   didYouMean,
   integerFrom,
+  objectLike,
   parseOptions,
   type PeftMethod,
   type Task,
@@ -64,44 +65,39 @@ interface Kind {
   readonly open: (inference: Inference) => Opened;
 }
 
+/** Opens a pipeline whose function is `run`. */
+function running(run: (inference: Inference, ...given: unknown[]) => Promise<unknown>): Kind['open'] {
+  return (inference) => ({ call: (...given) => run(inference, ...given) });
+}
+
 const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
-  'text-classification': {
-    task: 'sequence-classification',
-    open: (inference) => ({ call: (texts: unknown, options: unknown) => classify(inference, texts, options) }),
-  },
-  'token-classification': {
-    task: 'token-classification',
-    open: (inference) => ({ call: (texts: unknown, options: unknown) => tag(inference, texts, options) }),
-  },
-  'feature-extraction': {
-    task: 'feature-extraction',
-    open(inference) {
-      const { embed, release } = openEmbedding(inference);
-      return { call: embed, release };
-    },
-  },
-  'text-generation': {
-    task: 'causal-lm',
-    open: (inference) => ({ call: (prompt: unknown, options: unknown) => write(inference, prompt, options) }),
-  },
+  'text-classification': { task: 'sequence-classification', open: running(classify) },
+  'token-classification': { task: 'token-classification', open: running(tag) },
+  'feature-extraction': { task: 'feature-extraction', open: openEmbedding },
+  'text-generation': { task: 'causal-lm', open: running(write) },
   'text-ranking': {
     task: 'sequence-classification',
     open(inference) {
       assertCrossEncoder(inference);
-      return {
-        call: (query: unknown, documents: unknown, options: unknown) => rank(inference, query, documents, options),
-      };
+      return running(rank)(inference);
     },
   },
 };
 
-const PIPELINE_OPTIONS = ['methods', 'executor', 'model', 'adapters', 'tokenizer', 'maxTokens', 'batchSize'];
-const LOADING_OPTIONS = pretrainedOptionNames.filter((name) => name !== 'task' && name !== 'numLabels');
+const loadingOptions = pretrainedOptionNames.filter((name) => name !== 'task' && name !== 'numLabels');
 
 const settings = {
-  adapters: v.optional(v.record(v.string(), v.string()), {}),
+  methods: objectLike<readonly PeftMethod[]>('a list of methods of the adapters', {}, (given) => Array.isArray(given)),
+  executor: objectLike<Executor>("an executor, e.g. compiled() of '@peftjs/engine'", {
+    compile: 'function',
+    upload: 'function',
+  }),
+  model: anything,
+  adapters: v.optional(v.record(v.string(), v.string())),
+  tokenizer: anything,
   maxTokens: v.optional(integerFrom(1)),
-  batchSize: v.optional(integerFrom(1), 16),
+  batchSize: v.optional(integerFrom(1)),
+  ...Object.fromEntries(loadingOptions.map((name) => [name, anything])), // of `fromPretrained`, which checks them
 };
 
 /**
@@ -132,21 +128,27 @@ export async function pipeline<T extends keyof Pipelines>(
       'task',
     );
   }
-  assertKnownOptions('pipeline', options, [...PIPELINE_OPTIONS, ...LOADING_OPTIONS]);
-  const { methods, executor, model, adapters, tokenizer, maxTokens, batchSize, ...loading } = options;
-  assertGiven('methods', Array.isArray(methods), 'a list of methods of the adapters', methods);
-  assertGiven('executor', isExecutor(executor), "an executor, e.g. compiled() of '@peftjs/engine'", executor);
-  const own = parseOptions('pipeline', settings, defined({ adapters, maxTokens, batchSize }));
+  parseOptions('pipeline', settings, options);
+  const {
+    methods,
+    executor,
+    model,
+    adapters = {},
+    tokenizer,
+    maxTokens = Infinity,
+    batchSize = 16,
+    ...loading
+  } = options;
   const kind = KINDS[task];
-  const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters: own.adapters, loading });
+  const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters, loading });
   const { maxTokens: most = Infinity } =
     'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
   const inference = openInference({
     task,
     ...opened,
     executor,
-    batchSize: own.batchSize,
-    maxTokens: Math.min(own.maxTokens ?? Infinity, most),
+    batchSize,
+    maxTokens: Math.min(maxTokens, most),
   });
   try {
     const { call, release = () => inference.release() } = kind.open(inference);
@@ -155,19 +157,6 @@ export async function pipeline<T extends keyof Pipelines>(
     await inference.release();
     throw error;
   }
-}
-
-function assertGiven(option: string, isGiven: boolean, expected: string, value: unknown): void {
-  if (isGiven) return;
-  throw new ConfigError(`pipeline: option '${option}' is ${describe(value)}; expected ${expected}`, option);
-}
-
-function isExecutor(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'compile' in value && 'upload' in value;
-}
-
-function defined(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
 /** Returns the function of a pipeline. `dispose` waits for running calls, and later calls are rejected. */

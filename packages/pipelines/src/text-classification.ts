@@ -1,16 +1,7 @@
-import { integerFrom, parseOptions } from '@peftjs/core/method';
+import { integerFrom } from '@peftjs/core/method';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
-import {
-  asList,
-  chosenAdapters,
-  encoded,
-  outputMeaning,
-  type CallOptions,
-  type Inference,
-  type OutputMeaning,
-  type TextInput,
-} from './inference.js';
+import { answers, asList, type CallOptions, type Inference, type OutputMeaning, type TextInput } from './inference.js';
 import { descendingOrder, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A label and its score. */
@@ -57,8 +48,6 @@ export interface TextClassifier {
   dispose(): Promise<void>;
 }
 
-const OPTIONS = ['topK', 'threshold', 'functionToApply', 'adapter'];
-
 const settings = {
   topK: v.optional(v.nullable(integerFrom(1))),
   threshold: v.optional(v.pipe(v.number(), v.finite())),
@@ -73,17 +62,12 @@ const DEFAULT_SCORING: Readonly<Record<OutputMeaning['problemType'], ScoreFuncti
 
 /** Classifies one text or several. */
 export async function classify(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
-  const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
-  const { topK, threshold, functionToApply } = parseOptions(inference.task, settings, given);
+  const { adapter, topK, threshold, functionToApply } = callOptions(inference.task, settings, options);
   const { list, isOne } = asList(input);
-  const choice = chosenAdapters(inference, adapter, list.length);
-  const outputs = await inference.outputs(encoded(inference, list), choice);
+  const { outputs, meaningOf } = await answers(inference, list, adapter);
   const most = topK === undefined ? (threshold === undefined ? 1 : null) : topK;
   const results = outputs.map((logits, text) => {
-    const { labels, problemType } = outputMeaning(
-      inference.loadedModel,
-      typeof choice === 'object' ? choice[text] : choice,
-    );
+    const { labels, problemType } = meaningOf(text);
     const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
     return descendingOrder(scores)
       .slice(0, most ?? labels.length)

@@ -1,8 +1,8 @@
-import { ConfigError, DataError, describe, parseOptions } from '@peftjs/core/method';
+import { anything, ConfigError, DataError, describe } from '@peftjs/core/method';
 import { openGenerator, type ChatMessage, type GenerateChatOptions, type TextGenerator } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
-import { chosenAdapters, type CallOptions, type Inference } from './inference.js';
+import { adapterOf, chosenAdapters, type CallOptions, type Inference } from './inference.js';
 
 /** Options of a text-generation call. See also `generateText` and `generateChat` of @peftjs/models. */
 export interface TextGenerationOptions extends CallOptions, Omit<GenerateChatOptions, 'onToken' | 'stoppingCriteria'> {
@@ -38,24 +38,24 @@ export interface TextGenerationPipeline {
   dispose(): Promise<void>;
 }
 
-const GENERATION_OPTIONS = [
-  'maxNewTokens',
-  'doSample',
-  'temperature',
-  'topK',
-  'topP',
-  'repetitionPenalty',
-  'seed',
-  'eosTokenId',
-  'signal',
-  'stopStrings',
-  'onText',
-  'template',
-  'tools',
-];
-const OPTIONS = [...GENERATION_OPTIONS, 'returnFullText', 'adapter'];
+/** The options of `generateChat`, which checks them. */
+const forwarded = {
+  maxNewTokens: anything,
+  doSample: anything,
+  temperature: anything,
+  topK: anything,
+  topP: anything,
+  repetitionPenalty: anything,
+  seed: anything,
+  eosTokenId: anything,
+  signal: anything,
+  stopStrings: anything,
+  onText: anything,
+  template: anything,
+  tools: anything,
+};
 
-const settings = { returnFullText: v.optional(v.boolean(), true) };
+const settings = { ...forwarded, returnFullText: v.optional(v.boolean(), true) };
 
 /** The default of transformers.js. */
 const MAX_NEW_TOKENS = 256;
@@ -64,14 +64,13 @@ type Prompt = string | readonly ChatMessage[];
 
 /** Continues one prompt or several. */
 export async function write(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
-  const { adapter, returnFullText, ...given } = callOptions(inference.task, options, OPTIONS);
-  const { returnFullText: isFull } = parseOptions(inference.task, settings, { returnFullText });
+  const { adapter, returnFullText: isFull, ...given } = callOptions(inference.task, settings, options);
   const { prompts, isOne } = promptsIn(input);
   const choice = chosenAdapters(inference, adapter, prompts.length);
   const writing = { maxNewTokens: MAX_NEW_TOKENS, ...given } as GenerateChatOptions;
   const results: unknown[] = [];
   for (const [index, prompt] of prompts.entries()) {
-    const model = inference.model(typeof choice === 'object' ? choice[index] : choice);
+    const model = inference.model(adapterOf(choice, index));
     const generator = openGenerator(model, { executor: inference.executor }); // uses the adapters' current values
     try {
       results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);

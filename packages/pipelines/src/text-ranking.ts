@@ -1,7 +1,7 @@
-import { ConfigError, DataError, describe, integerFrom, parseOptions } from '@peftjs/core/method';
+import { ConfigError, DataError, describe, integerFrom } from '@peftjs/core/method';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
-import { chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
+import { answers, outputMeaning, type CallOptions, type Inference } from './inference.js';
 import { descendingOrder, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A ranked document. */
@@ -31,8 +31,6 @@ export interface TextRanker {
   dispose(): Promise<void>;
 }
 
-const OPTIONS = ['topK', 'functionToApply', 'adapter'];
-
 const settings = {
   topK: v.optional(v.nullable(integerFrom(1))),
   functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
@@ -45,14 +43,12 @@ export async function rank(
   documents: unknown,
   options: unknown,
 ): Promise<RankedDocument[]> {
-  const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
-  const { topK, functionToApply } = parseOptions(inference.task, settings, given);
+  const { adapter, topK, functionToApply } = callOptions(inference.task, settings, options);
   if (!Array.isArray(documents)) {
     throw new DataError(`text-ranking: expected a list of documents, got ${describe(documents)}`, 'documents');
   }
   const pairs = documents.map((textPair: unknown) => ({ text: query, textPair }));
-  const choice = chosenAdapters(inference, adapter, pairs.length);
-  const outputs = await inference.outputs(encoded(inference, pairs), choice);
+  const { outputs } = await answers(inference, pairs, adapter);
   const scores = outputs.map((logits) => {
     const own = scoresOf(logits, functionToApply ?? (logits.length === 1 ? 'sigmoid' : 'softmax'));
     return own.at(-1) as number;

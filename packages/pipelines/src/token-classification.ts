@@ -1,4 +1,4 @@
-import { parseOptions, UnsupportedError } from '@peftjs/core/method';
+import { UnsupportedError } from '@peftjs/core/method';
 import type { Encoding } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
@@ -9,7 +9,7 @@ import {
   type ScoredToken,
   type TokenEntity,
 } from './entities.js';
-import { asList, chosenAdapters, encoded, outputMeaning, type CallOptions, type Inference } from './inference.js';
+import { answers, asList, type CallOptions, type Inference } from './inference.js';
 import { scoresOf } from './scores.js';
 
 /** Options of a token-classification call. */
@@ -44,8 +44,6 @@ export interface TokenClassifier {
   dispose(): Promise<void>;
 }
 
-const OPTIONS = ['aggregationStrategy', 'ignoreLabels', 'adapter'];
-
 const settings = {
   aggregationStrategy: v.optional(
     v.picklist(['none', 'simple', 'first', 'average', 'max'] satisfies AggregationStrategy[]),
@@ -56,14 +54,11 @@ const settings = {
 
 /** Tags one text or several. */
 export async function tag(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
-  const { adapter, ...given } = callOptions(inference.task, options, OPTIONS);
-  const { aggregationStrategy, ignoreLabels } = parseOptions(inference.task, settings, given);
+  const { adapter, aggregationStrategy, ignoreLabels } = callOptions(inference.task, settings, options);
   const { list, isOne } = asList(input);
-  const choice = chosenAdapters(inference, adapter, list.length);
-  const texts = encoded(inference, list, { spans: true });
-  const outputs = await inference.outputs(texts, choice);
+  const { texts, outputs, meaningOf } = await answers(inference, list, adapter, { spans: true });
   const results = texts.map((text, index) => {
-    const { labels } = outputMeaning(inference.loadedModel, typeof choice === 'object' ? choice[index] : choice);
+    const { labels } = meaningOf(index);
     const tokens = scored(text, outputs[index] as Float32Array, labels.length);
     const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
     return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));

@@ -25,15 +25,7 @@ import {
 import { activations, attention, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import {
-  batchInput,
-  denseHead,
-  headFor,
-  linearHead,
-  noHead,
-  type Architecture,
-  type Features,
-} from '../architecture.js';
+import { batchInput, denseHead, encoderHead, type Architecture, type Features } from '../architecture.js';
 import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerLocation } from '../encoder.js';
 import { shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
@@ -104,11 +96,7 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
     activation: activations[config.poolerHiddenAct],
     out: 'classifier',
   };
-  const heads = {
-    'sequence-classification': denseHead(pooled, hiddenSize, first),
-    'token-classification': linearHead({ path: 'classifier' }, hiddenSize, every),
-    'feature-extraction': noHead(every),
-  };
+  const heads = { ofTexts: denseHead(pooled, hiddenSize, first), every, width: hiddenSize };
   return {
     name: 'deberta-v2',
     maxTokens: config.maxPositionEmbeddings,
@@ -122,7 +110,7 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
     defaultTargetModules: ['query_proj', 'value_proj'],
     lookups: [{ site: `${EMBEDDINGS}.word_embeddings`, ids: 'inputIds' }],
     encode: (scope, inputs) => tokenMean(every(scope, inputs), batchInput(inputs, 'attentionMask')),
-    head: headFor('deberta-v2', heads, task),
+    head: encoderHead('deberta-v2', heads, task),
   };
 }
 

@@ -1,21 +1,49 @@
-/** The settings of config.json that Llama-style decoders share. */
+/** Llama-style decoders: the settings of config.json that all share, and those with other values in a family. */
 import { CheckpointError } from '@peftjs/core/method';
-import type { RotaryDecoderConfig, RotaryLayer } from '../rotary-decoder.js';
+import { rotaryDecoder, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
 import { ropeSettings, type RopeConfig } from '../rope.js';
 import {
+  activation,
   boolean,
   listOf,
   positiveInteger,
-  positiveIntegerOrNull,
   positiveNumber,
   setting,
-  nonNegativeInteger,
   padTokenIdOf,
   type ConfigFile,
+  type ModelType,
 } from '../transformers/config.js';
 
+/** A family of decoders: what differs from Llama. */
+interface DecoderFamily extends Omit<ModelType, 'prefix' | 'architecture'>, Pick<RotaryDecoderConfig, 'classifies'> {
+  /** The values of missing settings. */
+  readonly defaults: DecoderDefaults;
+  /** Returns what the network has besides the shared settings. It overrides Llama's norms, activation and layers. */
+  readonly own: (config: ConfigFile, settings: DecoderSettings) => Partial<RotaryDecoderConfig>;
+}
+
+/** Returns the model type of a family. */
+export function decoderType({ defaults, own, classifies, ...type }: DecoderFamily): ModelType {
+  return {
+    ...type,
+    prefix: 'model.',
+    architecture(config, task) {
+      const settings = decoderSettings(config, defaults);
+      const differing = own(config, settings);
+      const common = {
+        name: type.name,
+        norms: PRE_NORMS,
+        hiddenAct: differing.hiddenAct ?? activation(config, 'hidden_act', 'silu'),
+        layers: differing.layers ?? evenLayers(config, settings, { rope: ropeSettings(config, settings) }),
+        ...(classifies && { classifies }),
+      };
+      return rotaryDecoder({ ...settings, ...common, ...differing }, task);
+    },
+  };
+}
+
 /** The values of settings that config.json leaves out, as in the architecture's class in transformers. */
-export interface DecoderDefaults {
+interface DecoderDefaults {
   /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
   /** The width of the hidden states, H. */
@@ -56,7 +84,7 @@ export type DecoderSettings = Pick<
 > & { readonly numHiddenLayers: number };
 
 /** Reads the shared settings. @throws CheckpointError for an invalid setting. */
-export function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): DecoderSettings {
+function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): DecoderSettings {
   const hiddenSize = positiveInteger(config, 'hidden_size', defaults.hiddenSize);
   const isSized = defaults.headDim !== undefined || (setting(config, 'head_dim') ?? null) !== null;
   const divides = isSized ? {} : { divides: hiddenSize };
@@ -85,7 +113,7 @@ export function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): 
 }
 
 /** Llama's norms: before attention and before the feed-forward module. */
-export const PRE_NORMS = { beforeAttention: 'input_layernorm', beforeFeedForward: 'post_attention_layernorm' };
+const PRE_NORMS = { beforeAttention: 'input_layernorm', beforeFeedForward: 'post_attention_layernorm' };
 
 /** Returns the attention biases, which `attention_bias` switches on. */
 export function attentionBiases(config: ConfigFile): Pick<RotaryDecoderConfig, 'qkvBias' | 'outputBias'> {
@@ -93,7 +121,12 @@ export function attentionBiases(config: ConfigFile): Pick<RotaryDecoderConfig, '
   return { qkvBias: attentionBias, outputBias: attentionBias };
 }
 
-/** Whether a layer attends to a window or to all earlier tokens. */
+/** Returns the biases of Llama, which `attention_bias` and `mlp_bias` switch on. */
+export function llamaBiases(config: ConfigFile): Pick<RotaryDecoderConfig, 'qkvBias' | 'outputBias' | 'mlpBias'> {
+  return { ...attentionBiases(config), mlpBias: boolean(config, 'mlp_bias', false) };
+}
+
+/** Whether a layer attends to a window or to all tokens, in a decoder all earlier ones. */
 export type LayerType = 'sliding_attention' | 'full_attention';
 
 /**
@@ -102,7 +135,7 @@ export type LayerType = 'sliding_attention' | 'full_attention';
  */
 export function layerTypes(
   config: ConfigFile,
-  { numHiddenLayers }: DecoderSettings,
+  { numHiddenLayers }: Pick<DecoderSettings, 'numHiddenLayers'>,
   usual: (layer: number) => LayerType,
 ): readonly LayerType[] {
   if ((setting(config, 'layer_types') ?? null) === null) {
@@ -151,20 +184,5 @@ export function evenLayers(
 ): RotaryLayer[] {
   const type = window === null ? 'full_attention' : 'sliding_attention';
   const types = Array.from({ length: settings.numHiddenLayers }, (): LayerType => type);
-  return typedLayers(config, settings, { types, window, rope: () => rope });
-}
-
-/**
- * Returns the layers of Qwen2 and Qwen3. With `use_sliding_window`, the layers from `max_window_layers` on have a
- * window, or those that `layer_types` names.
- */
-export function qwenLayers(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
-  const rope = ropeSettings(config, settings);
-  const given = positiveIntegerOrNull(config, 'sliding_window', 4096);
-  const window = boolean(config, 'use_sliding_window', false) ? given : null;
-  const first = nonNegativeInteger(config, 'max_window_layers', 28);
-  const types = layerTypes(config, settings, (layer) =>
-    window !== null && layer >= first ? 'sliding_attention' : 'full_attention',
-  );
   return typedLayers(config, settings, { types, window, rope: () => rope });
 }

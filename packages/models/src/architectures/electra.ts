@@ -7,29 +7,13 @@
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
-import type { Task } from '@peftjs/core/method';
 import { gelu } from '@peftjs/core/nn';
-import { denseHead, headFor, linearHead, noHead, type Architecture } from '../architecture.js';
-import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { denseHead } from '../architecture.js';
+import { encoderWithHead, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
-import { bertFamily, bertSettings, type BertConfig } from './bert.js';
+import { bertFamily, bertSettings } from './bert.js';
 
-/** The settings of config.json that the network depends on, with their names in camel case. */
-interface ElectraConfig extends BertConfig {
-  readonly embeddingSize: number;
-}
-
-/** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
-function electra(config: ElectraConfig, task: Task): Architecture {
-  const encoder: EncoderConfig = { ...config, ...bertFamily, root: 'electra' };
-  const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
-  const heads = {
-    'sequence-classification': denseHead({ ...names, activation: gelu }, config.hiddenSize, firstTokenOf(encoder)),
-    'token-classification': linearHead({ path: 'classifier' }, config.hiddenSize, everyTokenOf(encoder)),
-    'feature-extraction': noHead(everyTokenOf(encoder)),
-  };
-  return { ...encoderNetwork(encoder), head: headFor('electra', heads, task) };
-}
+const OF_TEXTS = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj', activation: gelu };
 
 /**
  * ELECTRA's discriminator as saved by transformers: `ElectraForPreTraining`, `ElectraForSequenceClassification` and
@@ -40,12 +24,19 @@ export const electraType: ModelType = {
   savedBy: 'ElectraModel or ElectraForSequenceClassification',
   prefix: 'electra.',
   ignoredSettings: ['generator_size', 'summary_activation', 'summary_last_dropout', 'summary_type', 'summary_use_proj'],
-  architecture,
+  architecture(config, task) {
+    const encoder = encoderConfig(config);
+    return encoderWithHead(encoder, denseHead(OF_TEXTS, encoder.hiddenSize, firstTokenOf(encoder)), task);
+  },
 };
 
 /** Missing settings default to those of electra-small-discriminator, as in transformers. */
-function architecture(config: ConfigFile, task: Task): Architecture {
+function encoderConfig(config: ConfigFile): EncoderConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 256);
-  const settings = bertSettings(config, { hiddenSize, intermediateSize: 1024, numAttentionHeads: 4 });
-  return electra({ ...settings, embeddingSize: positiveInteger(config, 'embedding_size', 128) }, task);
+  return {
+    ...bertSettings(config, { hiddenSize, intermediateSize: 1024, numAttentionHeads: 4 }),
+    ...bertFamily,
+    root: 'electra',
+    embeddingSize: positiveInteger(config, 'embedding_size', 128),
+  };
 }

@@ -28,9 +28,9 @@ import { activations, attention, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
-import type { Context, TextContext } from '../context.js';
+import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
-import { checkTokens, everyToken, positionIds, type Reader } from '../reading.js';
+import { checkTokens, everyToken, positionIds, type LastToken, type Reader } from '../reading.js';
 import {
   activation,
   boolean,
@@ -69,8 +69,7 @@ function gpt2(config: Gpt2Config, task: Task): Architecture {
     network(config),
     {
       width: nEmbd,
-      last: (...pass) => lastTokenHidden(config, ...pass),
-      every: (...pass) => everyHidden(config, ...pass),
+      hidden: (...pass) => hiddenStates(config, ...pass),
       layers: nLayer,
       keyHeads: nHead,
       headDim: nEmbd / nHead,
@@ -122,31 +121,17 @@ function layerPath(layer: number): string {
   return `transformer.h.${layer}`;
 }
 
-/** inputIds [B, S] int32 -> [B, S, H] */
-function everyHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
-  const x = belowLast(config, scope, inputs, context);
-  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context }));
-}
-
-/** Computes the last layer, except its keys and values, only for the last token: [B, S] -> [B, 1, H]. */
-function lastTokenHidden(config: Gpt2Config, scope: Scope, inputs: Tensors, context: TextContext): Tensor {
-  const x = belowLast(config, scope, inputs, context);
-  const { read } = context.last();
-  return finished(config, scope, transformerLayer(config, scope, config.nLayer - 1, { x, context, read }));
-}
-
-/** Computes the input of the last layer: [B, S, H]. */
-function belowLast(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context): Tensor {
+/** inputIds [B, S] int32 -> [B, S, H], or [B, 1, H] with `only` */
+function hiddenStates(config: Gpt2Config, scope: Scope, inputs: Tensors, context: Context, only?: LastToken): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('gpt2', ids, config.nPositions);
   const positions = context.positions ?? positionIds(ids.shape[1] as number);
   let x = tf.add(scope.embedding(WORDS, ids), scope.embedding(POSITIONS, positions)); // [B, S, H] + [1 or B, S, H]
-  for (let layer = 0; layer < config.nLayer - 1; layer++) x = transformerLayer(config, scope, layer, { x, context });
-  return x;
-}
-
-function finished({ layerNormEpsilon }: Gpt2Config, scope: Scope, x: Tensor): Tensor {
-  return scope.layerNorm(FINAL_NORM, x, layerNormEpsilon);
+  for (let layer = 0; layer < config.nLayer; layer++) {
+    const read = layer === config.nLayer - 1 ? only?.read : undefined;
+    x = transformerLayer(config, scope, layer, { x, context, read });
+  }
+  return scope.layerNorm(FINAL_NORM, x, config.layerNormEpsilon);
 }
 
 /** The inputs of a layer: all tokens [B, S, H], their attention context, and the token it is computed for. */
@@ -154,7 +139,7 @@ interface LayerInputs {
   readonly x: Tensor;
   readonly context: Context;
   /** Selects the last token of each row. Default: the layer is computed for all tokens. */
-  readonly read?: Reader;
+  readonly read?: Reader | undefined;
 }
 
 /** x [B, S, H] -> [B, Q, H] */

@@ -44,9 +44,7 @@ import {
   type ModelType,
 } from '../transformers/config.js';
 import { ropeAngles } from '../rope.js';
-
-/** Whether a layer attends to all tokens or to nearby ones. */
-type LayerType = 'full_attention' | 'sliding_attention';
+import { layerTypes, type LayerType } from './decoder-settings.js';
 
 /** The settings of config.json that the network depends on, with their names in camel case. */
 interface ModernBertConfig {
@@ -252,6 +250,8 @@ function settings(config: ConfigFile, task: Task): ModernBertConfig {
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
     throw new CheckpointError(`${config.file}: 'hidden_size' must be even per head, got ${hiddenSize}`, config.file);
   }
+  const numHiddenLayers = positiveInteger(config, 'num_hidden_layers', 22, { most: 1000 });
+  const fullEvery = positiveInteger(config, 'global_attn_every_n_layers', 3);
   return {
     vocabSize: positiveInteger(config, 'vocab_size', 50_368),
     hiddenSize,
@@ -263,7 +263,9 @@ function settings(config: ConfigFile, task: Task): ModernBertConfig {
     attentionBias: boolean(config, 'attention_bias', false),
     mlpBias: boolean(config, 'mlp_bias', false),
     hiddenActivation: activation(config, 'hidden_activation', 'gelu'),
-    layerTypes: layerTypes(config, positiveInteger(config, 'num_hidden_layers', 22, { most: 1000 })),
+    layerTypes: layerTypes(config, { numHiddenLayers }, (layer) =>
+      layer % fullEvery ? 'sliding_attention' : 'full_attention',
+    ),
     localAttention: positiveInteger(config, 'local_attention', 128),
     ropeTheta: ropeThetas(config),
     classifierPooling: classifierPooling(config),
@@ -278,19 +280,6 @@ function isHeadThere(config: ConfigFile, task: Task): boolean {
   const classes = setting(config, 'architectures');
   const ofTask = task === 'token-classification' ? 'TokenClassification' : 'SequenceClassification';
   return Array.isArray(classes) && ['MaskedLM', ofTask].some((name) => classes[0] === `ModernBertFor${name}`);
-}
-
-/** Returns the type of each layer: as listed, or full attention in every n-th layer, starting with the first. */
-function layerTypes(config: ConfigFile, layers: number): LayerType[] {
-  const every = positiveInteger(config, 'global_attn_every_n_layers', 3);
-  const usual = Array.from({ length: layers }, (_, layer) => (layer % every ? 'sliding_attention' : 'full_attention'));
-  const types = setting(config, 'layer_types') ?? usual;
-  const isKind = (type: unknown): boolean => type === 'full_attention' || type === 'sliding_attention';
-  if (Array.isArray(types) && types.length === layers && types.every(isKind)) return types as LayerType[];
-  throw new CheckpointError(
-    `${config.file}: 'layer_types' must be ${layers} times "full_attention" or "sliding_attention", got ${shown(types)}`,
-    config.file,
-  );
 }
 
 /**

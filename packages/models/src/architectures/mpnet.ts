@@ -37,7 +37,7 @@ export const mpnetType: ModelType = {
   name: 'mpnet',
   savedBy: 'MPNetModel or MPNetForSequenceClassification',
   prefix: 'mpnet.',
-  architecture: (config, task) => withRobertaHead('mpnet', encoderConfig(config), task),
+  architecture: (config, task) => withRobertaHead(encoderConfig(config), task),
 };
 
 /** Missing settings have the defaults of transformers. */

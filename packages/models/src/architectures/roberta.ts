@@ -10,23 +10,19 @@
  */
 import { linearSite, type Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { denseHead, headFor, linearHead, noHead, type Architecture, type Head } from '../architecture.js';
-import { encoderNetwork, everyTokenOf, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { denseHead, type Architecture } from '../architecture.js';
+import { encoderWithHead, firstTokenOf, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, nonNegativeInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
 
+const OF_TEXTS = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
+
 /** Builds an encoder with RoBERTa's head for a task. @throws UnsupportedError when it has no head for the task. */
-export function withRobertaHead(name: string, encoder: EncoderConfig, task: Task): Architecture {
-  const { hiddenSize } = encoder;
-  const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
-  const heads: Partial<Record<Task, Head>> = {
-    'sequence-classification': denseHead({ ...names, activation: tf.tanh }, hiddenSize, firstTokenOf(encoder)),
-    'token-classification': linearHead({ path: 'classifier' }, hiddenSize, everyTokenOf(encoder)),
-    'feature-extraction': noHead(everyTokenOf(encoder)),
-  };
-  const pooler = linearSite(`${encoder.root}.pooler.dense`, hiddenSize, hiddenSize);
-  const network = { ...encoderNetwork(encoder), name, head: headFor(name, heads, task) };
-  return task === 'feature-extraction' ? { ...network, pooler } : network;
+export function withRobertaHead(encoder: EncoderConfig, task: Task): Architecture {
+  const { root, hiddenSize } = encoder;
+  const ofTexts = denseHead({ ...OF_TEXTS, activation: tf.tanh }, hiddenSize, firstTokenOf(encoder));
+  const pooler = linearSite(`${root}.pooler.dense`, hiddenSize, hiddenSize);
+  return { ...encoderWithHead(encoder, ofTexts, task), ...(task === 'feature-extraction' && { pooler }) };
 }
 
 /**
@@ -46,7 +42,7 @@ function robertaLike(name: string, stem: string): ModelType {
     name,
     savedBy: `${stem}Model or ${stem}ForSequenceClassification`,
     prefix: 'roberta.',
-    architecture: (config, task) => withRobertaHead(name, encoderConfig(config), task),
+    architecture: (config, task) => withRobertaHead({ ...encoderConfig(config), name }, task),
   };
 }
 

@@ -1,40 +1,24 @@
-import type { Task } from '@peftjs/core/method';
-import type { Architecture } from '../architecture.js';
-import { rotaryDecoder, type RotaryLayer } from '../rotary-decoder.js';
+import type { RotaryLayer } from '../rotary-decoder.js';
 import { ropeSettings } from '../rope.js';
 import {
-  activation,
   boolean,
   listOf,
   positiveInteger,
   positiveIntegerOrNull,
   setting,
   type ConfigFile,
-  type ModelType,
 } from '../transformers/config.js';
-import {
-  attentionBiases,
-  decoderSettings,
-  layerTypes,
-  PRE_NORMS,
-  typedLayers,
-  type DecoderSettings,
-} from './decoder-settings.js';
+import { decoderType, layerTypes, llamaBiases, typedLayers, type DecoderSettings } from './decoder-settings.js';
 
 /**
  * SmolLM3 as saved by transformers: Llama's network without positions in every fourth layer (NoPE; Yang et al., 2025).
+ * Missing settings default to those of SmolLM3 3B, as in transformers.
  */
-export const smollm3Type: ModelType = {
+export const smollm3Type = decoderType({
   name: 'smollm3',
   savedBy: 'SmolLM3Model, SmolLM3ForCausalLM or SmolLM3ForSequenceClassification',
-  prefix: 'model.',
   ignoredSettings: ['max_window_layers', 'pretraining_tp'],
-  architecture,
-};
-
-/** Missing settings default to those of SmolLM3 3B, as in transformers. */
-function architecture(config: ConfigFile, task: Task): Architecture {
-  const settings = decoderSettings(config, {
+  defaults: {
     vocabSize: 128_256,
     hiddenSize: 2048,
     intermediateSize: 11_008,
@@ -44,20 +28,9 @@ function architecture(config: ConfigFile, task: Task): Architecture {
     maxPositionEmbeddings: 32_768,
     tieWordEmbeddings: true,
     padTokenId: 128_004,
-  });
-  return rotaryDecoder(
-    {
-      ...settings,
-      name: 'smollm3',
-      norms: PRE_NORMS,
-      ...attentionBiases(config),
-      mlpBias: boolean(config, 'mlp_bias', false),
-      hiddenAct: activation(config, 'hidden_act', 'silu'),
-      layers: layersOf(config, settings),
-    },
-    task,
-  );
-}
+  },
+  own: (config, settings) => ({ ...llamaBiases(config), layers: layersOf(config, settings) }),
+});
 
 function layersOf(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
   const rope = ropeSettings(config, settings, { theta: 2_000_000 });

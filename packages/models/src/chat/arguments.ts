@@ -1,7 +1,42 @@
-/** The arguments of a call, by the names of their parameters. */
+/** Calls of methods and filters, with their arguments by the names of parameters. */
 import { Fault } from './budget.js';
 import type { Value } from './jinja.js';
-import { isTrue, typeName } from './values.js';
+import { isTrue, typeName, type Runtime } from './values.js';
+
+/** A method of values like T. */
+export interface Method<T> {
+  /** Its parameters in their order. */
+  readonly parameters: readonly string[];
+  /** Charges the work, and does it. */
+  readonly run: (self: T, given: Arguments, runtime: Runtime) => Result;
+}
+
+/** What a method returns: a value, or a text, an integer, a truth value or a list. */
+type Result = Value | string | number | boolean | readonly (Value | string)[];
+
+/** Returns a method. */
+export function method<T>(parameters: readonly string[], run: Method<T>['run']): Method<T> {
+  return { parameters, run };
+}
+
+/** Calls a method. @throws Fault for arguments that it does not take. */
+export function invoked<T>(
+  runtime: Runtime,
+  call: string,
+  { parameters, run }: Method<T>,
+  [self, ...args]: readonly [T, ...Value[]],
+): Value {
+  const { make } = runtime;
+  const item = (one: Value | string): Value => (typeof one === 'string' ? make.text(one) : one);
+  const result = run(self, bound(call, parameters, args), runtime);
+  if (typeof result === 'number') return make.integer(result);
+  if (typeof result === 'boolean') return make.truth(result);
+  return isItems(result) ? make.list(result.map(item)) : item(result);
+}
+
+function isItems(result: Result): result is readonly (Value | string)[] {
+  return Array.isArray(result);
+}
 
 /** The arguments of one call. Each method throws a Fault for a value of another type. */
 export interface Arguments {

@@ -136,25 +136,24 @@ function readCode(reader: Reader, kind: '%' | '{', from: number): void {
   }
 }
 
+/** What code is made of, in the order in which it is tried. */
+const CODE: readonly (readonly [pattern: RegExp, token: (text: string) => Token])[] = [
+  [NAME, (value) => ({ type: 'Identifier', value })],
+  [FLOAT, (text) => ({ type: 'NumericLiteral', value: withPoint(text.replaceAll('_', '').toLowerCase()) })],
+  [INTEGER, (text) => ({ type: 'NumericLiteral', value: text.replaceAll('_', '') })],
+  [STRING, (text) => ({ type: 'StringLiteral', value: unescaped(text.slice(1, -1)) })],
+  [OPERATOR, (value) => ({ type: OPERATORS[value] as string, value })],
+];
+
+/** The parser takes a point as a float. */
+const withPoint = (digits: string): string => (digits.includes('.') ? digits : digits.replace('e', '.e'));
+
 function codeToken(source: string, at: number): (Token & { readonly length: number }) | undefined {
-  const name = match(NAME, source, at);
-  if (name !== undefined) return { type: 'Identifier', value: name, length: name.length };
-  const float = match(FLOAT, source, at);
-  if (float !== undefined) {
-    const digits = float.replaceAll('_', '').toLowerCase();
-    const value = digits.includes('.') ? digits : digits.replace('e', '.e'); // the parser takes a point as a float
-    return { type: 'NumericLiteral', value, length: float.length };
+  for (const [pattern, token] of CODE) {
+    const text = match(pattern, source, at);
+    if (text !== undefined) return { ...token(text), length: text.length };
   }
-  const integer = match(INTEGER, source, at);
-  if (integer !== undefined) {
-    return { type: 'NumericLiteral', value: integer.replaceAll('_', ''), length: integer.length };
-  }
-  const quoted = match(STRING, source, at);
-  if (quoted !== undefined)
-    return { type: 'StringLiteral', value: unescaped(quoted.slice(1, -1)), length: quoted.length };
-  const operator = match(OPERATOR, source, at);
-  if (operator === undefined) return undefined;
-  return { type: OPERATORS[operator] as string, value: operator, length: operator.length };
+  return undefined;
 }
 
 function match(pattern: RegExp, source: string, at: number): string | undefined {

@@ -1,22 +1,67 @@
 /** How Python prints values: `str`, `repr` and `json.dumps`. Shared parts of nested values count as often as they occur. */
-import { Fault } from './budget.js';
+import { Fault, type Budget } from './budget.js';
 import type { List, Mapping, Value } from './jinja.js';
 import { compareTexts, floatText, quoted } from './text.js';
 import { isList, isMapping, typeName, type Runtime } from './values.js';
 
-/** Writes text in pieces, each charged before it is written. */
-function writer({ budget }: Runtime): { write(piece: string): void; text(): string } {
+/** How values are printed: each scalar, what is around the items of another value, and what is between them. */
+interface Style {
+  readonly scalar: (value: Scalar) => string;
+  /** Returns the brackets of a value with items; undefined for a scalar. */
+  readonly brackets: (value: Value) => readonly [open: string, close: string] | undefined;
+  readonly separators: readonly [item: string, key: string];
+  /** What each level is indented by. Default: one line. */
+  readonly indent?: string | undefined;
+  readonly sortKeys?: boolean;
+}
+
+type Scalar = Exclude<Value, List | Mapping>;
+
+/** Prints a value piece by piece, each charged before it is written. */
+function printed({ budget, make }: Runtime, root: Value, style: Style): string {
+  const { scalar, brackets, separators, indent } = style;
   const pieces: string[] = [];
   let length = 0;
-  return {
-    write(piece) {
-      length += piece.length;
-      budget.characters(piece.length);
-      budget.length(length);
-      pieces.push(piece);
-    },
-    text: () => pieces.join(''),
+  const write = (piece: string): void => {
+    length += piece.length;
+    budget.characters(piece.length);
+    budget.length(length);
+    pieces.push(piece);
   };
+  const line = (level: number): void => {
+    if (indent === undefined) return;
+    budget.characters(indent.length * level);
+    write(`\n${indent.repeat(level)}`);
+  };
+  const visit = (value: Value, level: number): void => {
+    budget.items(1);
+    const around = brackets(value);
+    if (!around) {
+      write(scalar(value as Scalar));
+      return;
+    }
+    write(around[0]);
+    let isFirst = true;
+    for (const [key, item] of entriesOf(value, style.sortKeys ? budget : undefined)) {
+      if (!isFirst) write(separators[0]);
+      isFirst = false;
+      line(level + 1);
+      if (typeof key === 'string') write(scalar(make.text(key) as Scalar) + separators[1]);
+      visit(item, level + 1);
+    }
+    if (!isFirst) line(level);
+    write(around[1]);
+  };
+  visit(root, 0);
+  return pieces.join('');
+}
+
+/** The items of a value with their positions or keys, which are sorted with a budget. */
+function entriesOf(value: Value, sorts: Budget | undefined): Iterable<readonly [number | string, Value]> {
+  if (isList(value)) return value.value.entries();
+  const { value: entries } = value as Mapping;
+  if (!sorts) return entries;
+  return Array.from(entries).sort(([a], [b]) => (sorts.codePoints(a.length + 32), compareTexts(a, b)));
 }
 
 /** Python's `str`: texts as they are, other values as in a program. */
@@ -26,36 +71,20 @@ export function textOf(runtime: Runtime, value: Value): string {
     return value.value;
   }
   if (value.type === 'UndefinedValue') return '';
-  const { write, text } = writer(runtime);
-  writeValue(runtime, value, write);
-  return text();
+  return printed(runtime, value, {
+    scalar: (one) => simple(runtime, one),
+    brackets(one) {
+      if (one.type === 'ArrayValue') return ['[', ']'];
+      if (isList(one)) return ['(', one.value.length === 1 ? ',)' : ')'];
+      if (isMapping(one)) return ['{', '}'];
+      return one.type === 'NamespaceValue' ? ['<Namespace {', '}>'] : undefined;
+    },
+    separators: [', ', ': '],
+  });
 }
 
-/** Writes Python's `repr` of a value. */
-function writeValue(runtime: Runtime, value: Value, write: (piece: string) => void): void {
-  runtime.budget.items(1);
-  if (isList(value)) {
-    const [open, close] = value.type === 'ArrayValue' ? '[]' : ['(', value.value.length === 1 ? ',)' : ')'];
-    write(open as string);
-    value.value.forEach((item, index) => {
-      if (index > 0) write(', ');
-      writeValue(runtime, item, write);
-    });
-    write(close as string);
-  } else if (isMapping(value) || value.type === 'NamespaceValue') {
-    write(isMapping(value) ? '{' : '<Namespace {');
-    let separator = '';
-    for (const [key, item] of value.value) {
-      runtime.budget.codePoints(key.length);
-      write(`${separator}${quoted(key)}: `);
-      writeValue(runtime, item, write);
-      separator = ', ';
-    }
-    write(isMapping(value) ? '}' : '}>');
-  } else write(simple(runtime, value));
-}
-
-function simple({ budget }: Runtime, value: Exclude<Value, List | Mapping>): string {
+/** Python's `repr` of a value without items. */
+function simple({ budget }: Runtime, value: Scalar): string {
   switch (value.type) {
     case 'StringValue':
       budget.codePoints(value.value.length);
@@ -76,74 +105,29 @@ function simple({ budget }: Runtime, value: Exclude<Value, List | Mapping>): str
 }
 
 /** The settings of `json.dumps` that transformers' `tojson` takes. */
-export interface JsonOptions {
+export interface JsonOptions extends Pick<Style, 'indent' | 'separators' | 'sortKeys'> {
   readonly ensureAscii: boolean;
-  /** What each level is indented by; undefined for one line. */
-  readonly indent?: string | undefined;
-  readonly separators: readonly [item: string, key: string];
-  readonly sortKeys: boolean;
 }
 
 /** Python's `json.dumps`. @throws Fault for a value that JSON does not have. */
-export function jsonOf(runtime: Runtime, value: Value, options: JsonOptions): string {
-  const { write, text } = writer(runtime);
-  writeJson({ runtime, options, write }, value, 0);
-  return text();
-}
-
-interface JsonWriter {
-  readonly runtime: Runtime;
-  readonly options: JsonOptions;
-  readonly write: (piece: string) => void;
-}
-
-function writeJson(to: JsonWriter, value: Value, depth: number): void {
-  const { runtime, options, write } = to;
-  runtime.budget.items(1);
-  if (isList(value)) {
-    writeItems(to, { brackets: '[]', depth, items: value.value }, (item) => {
-      writeJson(to, item, depth + 1);
-    });
-  } else if (isMapping(value)) {
-    const items = Array.from(value.value);
-    if (options.sortKeys) items.sort(([a], [b]) => (runtime.budget.codePoints(a.length + 32), compareTexts(a, b)));
-    writeItems(to, { brackets: '{}', depth, items }, ([key, item]) => {
-      write(jsonString(to, key) + options.separators[1]);
-      writeJson(to, item, depth + 1);
-    });
-  } else write(jsonScalar(to, value));
-}
-
-function writeItems<T>(
-  { runtime, options: { indent, separators }, write }: JsonWriter,
-  { brackets, depth, items }: { readonly brackets: string; readonly depth: number; readonly items: readonly T[] },
-  writeItem: (item: T) => void,
-): void {
-  const line = (level: number): void => {
-    if (indent === undefined) return;
-    runtime.budget.characters(indent.length * level);
-    write(`\n${indent.repeat(level)}`);
-  };
-  write(brackets[0] as string);
-  items.forEach((item, index) => {
-    if (index > 0) write(separators[0]);
-    line(depth + 1);
-    writeItem(item);
+export function jsonOf(runtime: Runtime, value: Value, { ensureAscii, ...style }: JsonOptions): string {
+  return printed(runtime, value, {
+    ...style,
+    scalar: (one) => jsonScalar(runtime, one, ensureAscii),
+    brackets: (one) => (isList(one) ? ['[', ']'] : isMapping(one) ? ['{', '}'] : undefined),
   });
-  if (items.length > 0) line(depth);
-  write(brackets[1] as string);
 }
 
-function jsonScalar(to: JsonWriter, value: Exclude<Value, List | Mapping>): string {
+function jsonScalar({ budget }: Runtime, value: Scalar, ensureAscii: boolean): string {
   switch (value.type) {
     case 'StringValue':
-      return jsonString(to, value.value);
+      budget.codePoints(value.value.length);
+      return ensureAscii ? JSON.stringify(value.value).replace(/[\x7f-\uffff]/g, escaped) : JSON.stringify(value.value);
     case 'IntegerValue':
+    case 'BooleanValue':
       return String(value.value);
     case 'FloatValue':
       return Number.isFinite(value.value) ? floatText(value.value) : (JSON_NUMBERS[floatText(value.value)] ?? '');
-    case 'BooleanValue':
-      return String(value.value);
     case 'NullValue':
       return 'null';
     default:
@@ -153,9 +137,6 @@ function jsonScalar(to: JsonWriter, value: Exclude<Value, List | Mapping>): stri
 
 const JSON_NUMBERS: Readonly<Record<string, string>> = { nan: 'NaN', inf: 'Infinity', '-inf': '-Infinity' };
 
-function jsonString({ runtime, options: { ensureAscii } }: JsonWriter, text: string): string {
-  runtime.budget.codePoints(text.length);
-  const json = JSON.stringify(text);
-  if (!ensureAscii) return json;
-  return json.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+function escaped(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }

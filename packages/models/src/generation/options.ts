@@ -1,7 +1,6 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
   aFunction,
-  anything,
   aSignal,
   ConfigError,
   hostIntegers,
@@ -84,7 +83,12 @@ export const generationEntries = {
   topP: v.optional(v.pipe(positive, v.maxValue(1, 'at most 1')), 1),
   repetitionPenalty: v.optional(positive, 1),
   seed: v.optional(integerFrom(0), 0),
-  eosTokenId: anything,
+  eosTokenId: v.optional(
+    v.custom<number | readonly number[]>(
+      (given) => [given].flat().every((id) => Number.isInteger(id)),
+      'the id of a token, or a list of ids',
+    ),
+  ),
   stoppingCriteria: v.optional(aFunction),
   onToken: v.optional(aFunction),
   signal: v.optional(aSignal),
@@ -96,21 +100,12 @@ export const generationEntries = {
  * @throws ConfigError naming the invalid option.
  */
 export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
-  const { doSample, ...settings } = parseOptions('generate', generationEntries, options);
-  const { eosTokenId = own } = options;
+  const { doSample, eosTokenId = own, ...settings } = parseOptions('generate', generationEntries, options);
   const samplingOptions = SAMPLING_OPTIONS.filter((name) => options[name] !== undefined);
   if (!doSample && samplingOptions.length > 0) {
     warnOnce(`generate: ${samplingOptions.join(', ')} has no effect without doSample: the most likely token is used`);
   }
-  const eosTokenIds: unknown = typeof eosTokenId === 'number' ? [eosTokenId] : eosTokenId;
-  if (!Array.isArray(eosTokenIds) || !eosTokenIds.every((id) => Number.isInteger(id))) {
-    throw refused('eosTokenId', eosTokenId, 'the id of a token, or a list of ids');
-  }
-  return { ...settings, doSample, eosTokenIds: new Set<number>(eosTokenIds) };
-}
-
-function refused(option: string, value: unknown, expected: string): ConfigError {
-  return new ConfigError(`generate: option '${option}' is ${shown(value)}; expected ${expected}`, option);
+  return { ...settings, doSample, eosTokenIds: new Set([eosTokenId].flat()) };
 }
 
 /** The minimum size of compiled shapes, in tokens, so that short prompts of different lengths share them. */
