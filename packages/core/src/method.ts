@@ -166,7 +166,7 @@ export {
   singularFactors,
   type RankChoice,
   type SingularFactors,
-} from './adapter/factors.js';
+} from './ranks/factors.js';
 export {
   allocatedCost,
   allocatedRanks,
@@ -185,7 +185,7 @@ export {
   withResized,
   type RankScores,
   type RankChange,
-} from './adapter/ranks.js';
+} from './ranks/changes.js';
 export {
   assertOneRank,
   assertWithinBase,
@@ -203,13 +203,13 @@ export {
   startingRank,
   startingScaling,
   withRanksForBudget,
-} from './adapter/budget.js';
+} from './ranks/budget.js';
 export { rankLayer, type RankLayer } from './ranks/rank-layer.js';
 export type { RankConfig, RankMethod } from './ranks/definition.js';
 export { budgetEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
 export { type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
-export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './adapter/added-ranks.js';
-export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
+export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './ranks/added-ranks.js';
+export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './ranks/within-budget.js';
 export {
   adaptedPaths,
   assertFeatures,

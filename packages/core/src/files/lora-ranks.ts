@@ -1,5 +1,5 @@
-import { compactPattern, startingScaling } from '../adapter/budget.js';
-import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
+import { compactPattern, startingScaling } from '../ranks/budget.js';
+import { allocatedRanks, rankedPaths } from '../ranks/changes.js';
 import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
 import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';

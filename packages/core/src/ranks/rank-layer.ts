@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { rankCost } from '../adapter/budget.js';
-import { foldDiagonal, nonZeroIndices } from '../adapter/factors.js';
+import { rankCost } from './budget.js';
+import { foldDiagonal, nonZeroIndices } from './factors.js';
 import { trained, type AdapterLayer, type ParamSpec } from '../contracts/layer.js';
 import type { Site } from '../contracts/site.js';
 import { mapValues, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';

@@ -8,8 +8,8 @@ import {
   startingRankForBudget,
   startingScaling,
   withRanksForBudget,
-} from '../adapter/budget.js';
-import { allocatedRanks, withRankCounts } from '../adapter/ranks.js';
+} from './budget.js';
+import { allocatedRanks, withRankCounts } from './changes.js';
 import { targetEntries } from '../adapter/targets.js';
 import { integerFrom, positive } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';

@@ -5,7 +5,7 @@ import {
   rankedPaths,
   withResized,
   type RankChange,
-} from '../adapter/ranks.js';
+} from './changes.js';
 import type { Controller, ControllerChanges, ControllerState, TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import { createRng, type Rng } from '../rng.js';

@@ -1,7 +1,7 @@
 import { ConfigError } from '../errors.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { narrowTargets, patternValue } from './targets.js';
+import { narrowTargets, patternValue } from '../adapter/targets.js';
 import { isNearBudget, NEAR_SHARE, selectWithinBudget } from './within-budget.js';
 
 /** Returns the number of parameters of one rank of a module: a column of A and a row of B. */

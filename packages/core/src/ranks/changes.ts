@@ -16,7 +16,7 @@ import { pickColumns, pickRows, product, singularFactors, type SingularFactors }
 import type { RankCost } from './added-ranks.js';
 import { rankCost } from './budget.js';
 import { isNearBudget, selectWithinBudget } from './within-budget.js';
-import { valuesOf } from './peft-model.js';
+import { valuesOf } from '../adapter/peft-model.js';
 
 /*
  * Low-rank layers whose ranks change. A tensor's name determines which axis holds its ranks: names that end in `loraA`

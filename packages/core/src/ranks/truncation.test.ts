@@ -7,8 +7,8 @@ import { relativeDistance } from '../testing/closeness.js';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { rankCost } from './budget.js';
 import { loraDelta, normalValues, product, singularFactors } from './factors.js';
-import { lowRankLayer } from './layers.js';
-import { selectRanks, truncateToBudget } from './ranks.js';
+import { lowRankLayer } from '../adapter/layers.js';
+import { selectRanks, truncateToBudget } from './changes.js';
 
 const rng = createRng(7);
 const drawn = (name: string, shape: readonly number[]): HostTensor => normalValues(rng.fork(name), shape, 1);
