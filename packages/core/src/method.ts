@@ -18,6 +18,7 @@ export {
   dropoutRate,
   finite,
   integerFrom,
+  keptShare,
   nonNegative,
   parseOptions,
   positive,
@@ -39,9 +40,11 @@ export {
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
+  hostFilled,
   hostIntegers,
   hostScalar,
   hostZeros,
+  mapValues,
   sizeOf,
   specOf,
   tensorAt,
@@ -164,28 +167,37 @@ export {
   scaled,
   scaleRows,
   singularFactors,
+  uniformValues,
   type RankChoice,
   type SingularFactors,
 } from './ranks/factors.js';
 export {
-  allocatedCost,
   allocatedRanks,
-  assertPrunable,
-  assertStartFits,
   changeRanks,
-  pruneStep,
   keepRanks,
-  missedStep,
-  rankCostIn,
   rankedPaths,
-  selectRanks,
   totalRanks,
-  truncateToBudget,
   withRankCounts,
   withResized,
-  type RankScores,
   type RankChange,
 } from './ranks/changes.js';
+export {
+  allocatedCost,
+  assertPrunable,
+  bestFirst,
+  dealRanks,
+  fillBudget,
+  pruneStep,
+  rankCostIn,
+  ranksByPath,
+  scoredRanks,
+  selectRanks,
+  type RankCost,
+  type RankDeal,
+  type RankScores,
+  type ScoredRank,
+} from './ranks/competition.js';
+export { truncateToBudget } from './ranks/truncation.js';
 export {
   assertOneRank,
   assertWithinBase,
@@ -205,10 +217,9 @@ export {
   withRanksForBudget,
 } from './ranks/budget.js';
 export { rankLayer, type RankLayer } from './ranks/rank-layer.js';
-export type { RankConfig, RankMethod } from './ranks/definition.js';
-export { budgetEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
-export { type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
-export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './ranks/added-ranks.js';
+export type { RankConfig, RankMethod, RankOptions } from './ranks/definition.js';
+export { budgetEntries, dropoutEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
+export { rankValues, type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './ranks/within-budget.js';
 export {
   adaptedPaths,

@@ -3,7 +3,7 @@ import { allocatedRanks, rankedPaths } from '../ranks/changes.js';
 import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
 import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';
-import { hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostFilled, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
 
 /**
@@ -11,11 +11,15 @@ import { loraFile, readLoraFile } from './lora-file.js';
  * PEFT's LORA, without the ranks of zero gates. An adapter to be trained further holds A, B and gates unchanged, and the
  * method's own options by their names in snake case. Gates of the LORA format are read as ones.
  */
-export function rankFiles<C extends RankConfig>(
-  { parseConfig, unsaved = () => ({}), file: format }: RankMethod<C>,
-  shared: readonly string[],
-): Pick<PeftMethod<C>, 'peftTypes' | 'toFile' | 'fromFile'> {
-  const own = Object.keys(parseConfig({})).filter((name) => !shared.includes(name)) as (keyof C & string)[];
+export function rankFiles<C extends RankConfig>({
+  options,
+  unsaved = () => ({}),
+  file: format,
+}: { readonly [K in 'options' | 'unsaved' | 'file']: RankMethod<C>[K] }): Pick<
+  PeftMethod<C>,
+  'peftTypes' | 'toFile' | 'fromFile'
+> {
+  const own = Object.keys(options) as (keyof C & string)[];
   const fields = format ? own.map((name) => [snakeCase(name), name] as const) : [];
   return {
     peftTypes: [...(format ? [format.peftType] : []), 'LORA'],
@@ -30,7 +34,7 @@ export function rankFiles<C extends RankConfig>(
       for (const path of lora.targetModules) {
         const [loraA, loraB] = [tensorAt(values, `${path}.loraA`), tensorAt(values, `${path}.loraB`)];
         const r = loraA.shape[1] as number;
-        const gate = suffix === undefined ? onesOf(r) : readGate(tensors, path, suffix, r);
+        const gate = suffix === undefined ? hostFilled([r], 1) : readGate(tensors, path, suffix, r);
         const others = { ...(format && { gate }), ...unsaved({ loraA, loraB, gate }) };
         for (const [name, tensor] of Object.entries(others)) values[`${path}.${name}`] = tensor;
       }
@@ -91,8 +95,4 @@ function readGate(tensors: HostTensors, path: string, suffix: string, r: number)
   if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
   if (gate.shape.join() === String(r)) return gate;
   throw new CheckpointError(`'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' needs [${r}]`, key);
-}
-
-function onesOf(r: number): HostTensor {
-  return hostTensor(new Float32Array(r).fill(1), [r]);
 }

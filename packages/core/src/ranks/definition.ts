@@ -1,3 +1,4 @@
+import type * as v from 'valibot';
 import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, UpdateContext } from '../contracts/layer.js';
 import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
@@ -22,11 +23,22 @@ export interface RankConfig extends TargetConfig {
   readonly budget?: number | string | null;
 }
 
+/** The configuration of a method with these options of its own. Their documentation is that of the schema entries. */
+export type RankOptions<Own extends v.ObjectEntries> = Omit<RankConfig, 'loraDropout' | keyof Own> & {
+  readonly [K in keyof Own]: v.InferOutput<Own[K]>;
+};
+
 /** What a method of low rank defines; core owns the rest. */
 export interface RankMethod<C extends RankConfig>
   extends
-    Pick<PeftMethod<C>, 'name' | 'parseConfig'>,
+    Pick<PeftMethod<C>, 'name'>,
     Partial<Pick<PeftMethod<C>, 'defaultLearningRate' | 'shortRunOptions' | 'atSparsity' | 'sizing' | 'fitBudget'>> {
+  /** The defaults of the rank and of alpha. */
+  readonly defaults: Pick<RankConfig, 'r' | 'loraAlpha'>;
+  /** Schema entries of its own options, `loraDropout` and `budget` among them where it has them. */
+  readonly options: v.ObjectEntries;
+  /** Completes parsed options where one depends on others. @throws ConfigError for options that exclude each other. */
+  complete?(parsed: C): C;
   /** Whether the untrained adapter leaves the outputs unchanged. Default true. */
   readonly identityAtInit?: boolean;
   /**

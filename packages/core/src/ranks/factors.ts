@@ -135,9 +135,13 @@ export function rowNorms(matrix: HostTensor): number[] {
 
 /** Draws a down projection `[inFeatures, r]`, uniform within 1 / sqrt(in): torch's `kaiming_uniform_(a = sqrt(5))`. */
 export function kaimingUniform(rng: Rng, inFeatures: number, r: number): HostTensor {
-  const bound = 1 / Math.sqrt(inFeatures);
-  const data = Float32Array.from({ length: inFeatures * r }, () => bound * (2 * rng.uniform() - 1));
-  return hostTensor(data, [inFeatures, r]);
+  return uniformValues(rng, [inFeatures, r], 1 / Math.sqrt(inFeatures));
+}
+
+/** Draws independent values, uniform within `bound` of zero. */
+export function uniformValues(rng: Rng, shape: readonly number[], bound: number): HostTensor {
+  const data = Float32Array.from({ length: sizeOf(shape) }, () => bound * (2 * rng.uniform() - 1));
+  return hostTensor(data, shape);
 }
 
 /** Draws independent normal values of mean 0 and standard deviation `std`. */

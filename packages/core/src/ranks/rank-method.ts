@@ -1,5 +1,13 @@
 import * as v from 'valibot';
 import { defineMethod } from '../adapter/attach.js';
+import { targetEntries } from '../adapter/targets.js';
+import { dropoutRate, integerFrom, parseOptions, positive } from '../config.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
+import type { CallableMethod, PeftMethod } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
+import { rankFiles } from '../files/lora-ranks.js';
+import { createRng } from '../rng.js';
+import { tensorAt, type HostTensors } from '../tensors.js';
 import {
   assertOneRank,
   ranksForBudget,
@@ -10,19 +18,12 @@ import {
   withRanksForBudget,
 } from './budget.js';
 import { allocatedRanks, withRankCounts } from './changes.js';
-import { targetEntries } from '../adapter/targets.js';
-import { integerFrom, positive } from '../config.js';
-import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
-import type { CallableMethod, PeftMethod } from '../contracts/method.js';
-import type { Site } from '../contracts/site.js';
-import { rankFiles } from '../files/lora-ranks.js';
-import { createRng } from '../rng.js';
-import { tensorAt, type HostTensors } from '../tensors.js';
+import { assertStartFits } from './competition.js';
 import type { RankConfig, RankMethod } from './definition.js';
 import { rankLayer } from './rank-layer.js';
 import { rankController, type RankMaker } from './rank-policy.js';
 
-/** Schema entries for the options of `RankConfig` but dropout and budget. @param defaults those of the method */
+/** Schema entries for the options that methods of low rank share. @param defaults those of the method */
 export const rankEntries = (defaults: Pick<RankConfig, 'r' | 'loraAlpha'>) => ({
   ...targetEntries,
   r: v.optional(integerFrom(1), defaults.r),
@@ -31,8 +32,17 @@ export const rankEntries = (defaults: Pick<RankConfig, 'r' | 'loraAlpha'>) => ({
   alphaPattern: v.optional(v.record(v.string(), positive), {}),
 });
 
-/** Schema entries for `budget`, for methods without other kinds of budget. */
-export const budgetEntries = { budget: v.nullish(positive, null) };
+/** The schema entry of dropout. */
+export const dropoutEntries = {
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
+  loraDropout: v.optional(dropoutRate, 0),
+};
+
+/** The schema entry of a budget, for methods without other kinds of budget. */
+export const budgetEntries = {
+  /** The number of parameters stored at the end, met within 2 %. Default null: no budget. */
+  budget: v.nullish(positive, null),
+};
 
 /**
  * Makes a method of the form
@@ -45,7 +55,14 @@ export const budgetEntries = { budget: v.nullish(positive, null) };
  * dropout, counting, budgets, files, changes of rank, and resuming.
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
-  const { start, train, loss, update, policy, identityAtInit = true, budget, ...method } = given;
+  const { defaults, options, complete, identityAtInit = true, budget, file, ...rest } = given;
+  const { start, unsaved, train, loss, update, policy, ...method } = rest;
+  const { name } = method;
+  const entries = { ...rankEntries(defaults), ...options };
+  const parseConfig = (input: unknown): C => {
+    const parsed = parseOptions(name, entries, input) as RankConfig as C;
+    return complete ? complete(parsed) : parsed;
+  };
   const layerOf = (site: Site, config: C, initial: HostTensors, ranks: number): AdapterLayer =>
     rankLayer(site, {
       initial,
@@ -56,7 +73,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
       update: update && ((proposed, at) => update(proposed, at, config)),
     });
   const maker = (layers: AdapterLayers, config: C): RankMaker => ({
-    name: given.name,
+    name,
     newRanks: (path, count, rng) => start(tensorAt(layers, path).site, count, config, rng),
     withRanks(counts) {
       const ranks = ranksAtStart(Object.values(layers), config);
@@ -70,6 +87,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
     },
   });
   return defineMethod<C>({
+    parseConfig,
     fitBudget: fittedTo(given),
     ...method,
     capabilities: { mergeable: true, identityAtInit, adaptsRank: policy !== undefined, kinds: ['linear'] },
@@ -87,6 +105,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
     },
     ...(policy && {
       controller(layers, config, plan) {
+        if (budget === 'moves' && typeof config.budget === 'number') assertStartFits(layers, config.budget);
         const own = policy(layers, config, plan);
         return own && rankController(layers, own, maker(layers, config), plan);
       },
@@ -96,7 +115,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
         return maker(layers, config).withRanks(counts);
       },
     }),
-    ...rankFiles(given, Object.keys(rankEntries({ r: 1, loraAlpha: 1 }))),
+    ...rankFiles({ options, unsaved, file }),
   });
 }
 

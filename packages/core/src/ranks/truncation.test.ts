@@ -8,7 +8,8 @@ import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTen
 import { rankCost } from './budget.js';
 import { loraDelta, normalValues, product, singularFactors } from './factors.js';
 import { lowRankLayer } from '../adapter/layers.js';
-import { selectRanks, truncateToBudget } from './changes.js';
+import { selectRanks } from './competition.js';
+import { truncateToBudget } from './truncation.js';
 
 const rng = createRng(7);
 const drawn = (name: string, shape: readonly number[]): HostTensor => normalValues(rng.fork(name), shape, 1);
