@@ -2,7 +2,6 @@
 // are removed on a schedule until a budget is met.
 import {
   allocatedCost,
-  assertPrunable,
   budgetEntries,
   hostFilled,
   hostZeros,
@@ -32,9 +31,8 @@ export const prune: CallableMethod<PruneConfig> = rankMethod<PruneConfig>({
     gate: hostFilled([count], 1),
   }),
   train: () => ({ loraA: {}, loraB: {}, gate: { group: 'gate', decay: false } }),
-  policy(layers, { budget }, plan) {
+  policy({ budget }, plan, layers) {
     if (budget === null) return undefined;
-    assertPrunable(layers, budget, plan);
     const [cut, all] = [pruneStep(plan), allocatedCost(layers)];
     const events = [1, 2, 3].map((event) => Math.ceil((event * cut) / EVENTS));
     return {

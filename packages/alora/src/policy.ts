@@ -10,7 +10,7 @@ import {
   totalRanks,
   type AdapterLayers,
   type HostTensors,
-  type RankCost,
+  type RankDeal,
   type RankPolicy,
   type RankReading,
   type RankScores,
@@ -36,7 +36,7 @@ import type { AloraConfig } from './config.js';
  */
 
 /** Returns ALoRA's policy, or undefined if no ranks move. */
-export function aloraPolicy(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): RankPolicy | undefined {
+export function aloraPolicy(config: AloraConfig, plan: TrainPlan, layers: AdapterLayers): RankPolicy | undefined {
   const { budget, probeRows } = config;
   const cuts = roundSteps(config, plan);
   const last = cuts.at(-1);
@@ -57,10 +57,7 @@ export function aloraPolicy(layers: AdapterLayers, config: AloraConfig, plan: Tr
  * others at intervals of `roundInterval` of the run, none after the cut. Rounds that would come later, or after the
  * same step, are merged into one.
  */
-export function roundSteps(
-  { rounds, firstRound, roundInterval }: Pick<AloraConfig, 'rounds' | 'firstRound' | 'roundInterval'>,
-  plan: TrainPlan,
-): number[] {
+export function roundSteps({ rounds, firstRound, roundInterval }: AloraConfig, plan: TrainPlan): number[] {
   const { totalSteps, warmupSteps } = plan;
   const first = Math.max(Math.round(firstRound * totalSteps), warmupSteps + 1);
   const cut = pruneStep(plan);
@@ -102,25 +99,15 @@ function scoresOf({ of, losses }: RankReading): RankScores {
 }
 
 /** The terms of a round. */
-export interface RoundTerms {
+export interface RoundTerms extends Pick<RankDeal, 'budget' | 'cost'> {
   /** n, the number of ranks to move. */
   readonly count: number;
-  /** The most parameters to store; null counts ranks instead. */
-  readonly budget: number | null;
   /** Whether this round has to fill the budget. */
   readonly isLast: boolean;
-  /** The parameters of a rank. */
-  readonly cost: RankCost;
 }
 
-/** The ranks that modules with ranks keep, and the number of ranks that they get, by path. */
-interface Moved {
-  readonly kept: Readonly<Record<string, readonly number[]>>;
-  readonly added: Readonly<Record<string, number>>;
-}
-
-/** Returns the ranks of every module after a round. Ties: the first module's first ranks are pruned first. */
-export function movedRanks(scores: RankScores, { count, budget, isLast, cost }: RoundTerms): Moved {
+/** Returns the ranks that modules keep, and how many they get. In a tie the first module's first ranks are pruned. */
+export function movedRanks(scores: RankScores, { count, budget, isLast, cost }: RoundTerms) {
   const ascending = scoredRanks(scores, cost).sort((a, b) => a.value - b.value);
   const kept = ranksByPath(Object.keys(scores), ascending.slice(count));
   const byMean = pathsByMean(scores);

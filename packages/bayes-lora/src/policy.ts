@@ -1,5 +1,4 @@
 import {
-  assertPrunable,
   firstWithinBudget,
   floats,
   mapValues,
@@ -9,11 +8,9 @@ import {
   tensorAt,
   tensorsAt,
   transposed,
-  type AdapterLayers,
   type HostTensor,
   type HostTensors,
   type RankPolicy,
-  type RankReading,
   type ScoredRank,
   type TrainPlan,
 } from '@peftjs/core/method';
@@ -34,11 +31,9 @@ const TENSORS = ['loraA', 'loraB', 'logSigma2'] as const;
 /**
  * Prunes ranks whose log alpha reaches the threshold, in `pruneEvents` events. With a budget, the events before the
  * final phase never go below it, and a last event just before the final phase cuts the ranks to it.
- * @throws ConfigError for a budget that the initial ranks do not reach, or when there is no step in which to cut.
  */
-export function bayesLoraPolicy(layers: AdapterLayers, config: BayesLoraConfig, plan: TrainPlan): RankPolicy {
+export function bayesLoraPolicy(config: BayesLoraConfig, plan: TrainPlan): RankPolicy {
   const { budget } = config;
-  if (budget !== null) assertPrunable(layers, budget, plan, 0.02);
   const last = pruneStep(plan);
   const due = pruneSteps(config, plan);
   return {
@@ -46,7 +41,9 @@ export function bayesLoraPolicy(layers: AdapterLayers, config: BayesLoraConfig, 
     holdsFrom: budget === null ? 0 : last + 1,
     reads: (step) => (due.includes(step) ? TENSORS : []),
     decide(at) {
-      const logAlphas = logAlphasOf(at);
+      const tensorsOf = (path: string) =>
+        TENSORS.map((name) => [name, tensorAt(at.values, `${path}.${name}`)] as const);
+      const logAlphas = mapValues(at.of('logSigma2'), (_, path) => rankLogAlpha(Object.fromEntries(tensorsOf(path))));
       const ranks = scoredRanks(logAlphas, at.cost).sort((a, b) => a.value - b.value); // stable: ties keep their order
       const isLast = budget !== null && at.step === last;
       const kept = isLast ? firstWithinBudget(ranks, budget) : ranksBelow(ranks, config);
@@ -78,11 +75,6 @@ function ranksBelow(best: readonly ScoredRank[], { logAlphaThreshold, budget }: 
     kept.pop();
   }
   return kept;
-}
-
-function logAlphasOf({ of, values }: RankReading): Record<string, number[]> {
-  const tensorsOf = (path: string) => TENSORS.map((name) => [name, tensorAt(values, `${path}.${name}`)] as const);
-  return mapValues(of('logSigma2'), (_, path) => rankLogAlpha(Object.fromEntries(tensorsOf(path))));
 }
 
 /**

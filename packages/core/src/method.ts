@@ -22,6 +22,7 @@ export {
   nonNegative,
   parseOptions,
   positive,
+  positiveShare,
   warnOnce,
   type Warn,
 } from './config.js';
@@ -168,6 +169,8 @@ export {
   scaleRows,
   singularFactors,
   uniformValues,
+  matrixProduct,
+  joinColumns,
   type RankChoice,
   type SingularFactors,
 } from './ranks/factors.js';
@@ -183,7 +186,6 @@ export {
 } from './ranks/changes.js';
 export {
   allocatedCost,
-  assertPrunable,
   bestFirst,
   dealRanks,
   fillBudget,
@@ -202,6 +204,7 @@ export {
   assertOneRank,
   assertWithinBase,
   compactPattern,
+  fullRank,
   rankCost,
   ranksForBudget,
   startingRankForBudget,
@@ -213,7 +216,6 @@ export {
   rankPatterns,
   type ModuleRank,
   startingRank,
-  startingScaling,
   withRanksForBudget,
 } from './ranks/budget.js';
 export { rankLayer, type RankLayer } from './ranks/rank-layer.js';

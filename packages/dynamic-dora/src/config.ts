@@ -5,6 +5,7 @@ import {
   keptShare,
   nonNegative,
   positive,
+  positiveShare,
   type RankOptions,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
@@ -29,7 +30,7 @@ export const dynamicDoraOptions = {
   /** When pruning ends, as a share of the run's steps; it never reaches into the final phase. Default 0.5. */
   endRatio: v.optional(unitInterval, 0.5),
   /** The interval between two prunings, as a share of the run. Default 0.0125: 100 of 8,025 steps in the example. */
-  rankUpdateRatio: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 0.0125),
+  rankUpdateRatio: v.optional(positiveShare, 0.0125),
 };
 
 /**

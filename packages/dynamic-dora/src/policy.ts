@@ -1,6 +1,5 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertPrunable,
   bestFirst,
   ConfigError,
   firstWithinBudget,
@@ -34,11 +33,16 @@ import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 
 /**
  * Returns Dynamic DoRA's policy. It sets the scalar `dem`: 1 until the last pruning, 0 after it.
- * @throws ConfigError for a budget that the modules cannot meet, or when there is no step in which to choose ranks.
+ * @throws ConfigError when there is no step in which to choose ranks.
  */
-export function dynamicDoraPolicy(layers: AdapterLayers, config: DynamicDoraConfig, plan: TrainPlan): RankPolicy {
+export function dynamicDoraPolicy(config: DynamicDoraConfig, plan: TrainPlan, layers: AdapterLayers): RankPolicy {
   const { start, end, interval } = pruningSteps(config, plan);
-  assertPossible(layers, config, plan, end);
+  if (end < 1) {
+    throw new ConfigError(
+      `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,
+      'endRatio',
+    );
+  }
   const { budget } = config;
   const surplus = surplusOf(layers, config);
   const isDue = (step: number): boolean =>
@@ -71,15 +75,6 @@ function pruningSteps(
   const end = Math.min(first + Math.floor((endRatio - startRatio) * plan.totalSteps), pruneStep(plan));
   const start = Math.min(end, Math.max(1, first, plan.warmupSteps));
   return { start, end, interval: Math.max(1, Math.round(rankUpdateRatio * plan.totalSteps)) };
-}
-
-function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, plan: TrainPlan, end: number): void {
-  if (budget !== null) assertPrunable(layers, budget, plan, 0.02);
-  if (end >= 1) return;
-  throw new ConfigError(
-    `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,
-    'endRatio',
-  );
 }
 
 /** Returns N - bT, rounded down to whole components. */

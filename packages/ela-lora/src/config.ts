@@ -4,6 +4,7 @@ import {
   integerFrom,
   keptShare,
   nonNegative,
+  positiveShare,
   type RankOptions,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
@@ -18,7 +19,7 @@ export const elaLoraOptions = {
   /** When ranks begin to move, as a share of the run's steps, but not before the end of the warm-up. Default 0.154. */
   startRatio: v.optional(keptShare, 0.154),
   /** The interval between two moves, as a share of the run's steps. Default 0.0256. */
-  rankUpdateRatio: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 0.0256),
+  rankUpdateRatio: v.optional(positiveShare, 0.0256),
   /** The smoothing factor of the sensitivity. Default 0.85. */
   beta1: v.optional(keptShare, 0.85),
   /** The smoothing factor of the uncertainty. Default 0.85. */

@@ -1,12 +1,14 @@
-import { hostTensor } from '@peftjs/core';
 import {
   allocatedCost,
   bestFirst,
   dealRanks,
   floats,
+  fullRank,
   hostFilled,
   isNearBudget,
+  joinColumns,
   mapValues,
+  normalValues,
   pickColumns,
   pickRows,
   pruneStep,
@@ -15,14 +17,12 @@ import {
   scoredRanks,
   tensorAt,
   transposed,
-  type AdapterLayers,
   type HostTensor,
   type HostTensors,
   type RankDeal,
   type RankPolicy,
   type RankReading,
   type Rng,
-  type Site,
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { ElaLoraConfig } from './config.js';
@@ -49,7 +49,7 @@ import { noScores } from './scores.js';
 const ABOVE = 1.02;
 
 /** Returns ElaLoRA's policy. */
-export function elaLoraPolicy(_: AdapterLayers, config: ElaLoraConfig, plan: TrainPlan): RankPolicy {
+export function elaLoraPolicy(config: ElaLoraConfig, plan: TrainPlan): RankPolicy {
   const { budget, restartsOptimizer } = config;
   const [end, movesAt] = [pruneStep(plan), movesOf(config, plan)];
   return {
@@ -77,15 +77,8 @@ function movesOf({ startRatio, rankUpdateRatio, movedRanks }: ElaLoraConfig, pla
   };
 }
 
-/** A move of ranks between modules. */
-interface Move {
-  /** The ranks that each module keeps, by path. */
-  readonly kept: Readonly<Record<string, readonly number[]>>;
-  /** The number of ranks that each module gains, by path. */
-  readonly gained: Readonly<Record<string, number>>;
-}
-
-function regularMove(at: RankReading, moves: number, { candidateRanks, budget }: ElaLoraConfig): Move {
+/** Returns the ranks that modules keep, and how many each gains. */
+function regularMove(at: RankReading, moves: number, { candidateRanks, budget }: ElaLoraConfig) {
   const ranks = scoredRanks(at.of('importance'), at.cost);
   const paths = Object.keys(at.layers);
   const ofModules = paths.map((path) => bestFirst(ranks.filter((rank) => rank.path === path)));
@@ -102,7 +95,7 @@ function regularMove(at: RankReading, moves: number, { candidateRanks, budget }:
 }
 
 /** Adds ranks in turn to the modules whose lowest scores are highest, repeatedly until none fits the budget. */
-function fillingMove(at: RankReading, budget: number | null): Move {
+function fillingMove(at: RankReading, budget: number | null) {
   const scores = at.of('importance');
   const kept = ranksByPath(Object.keys(scores), scoredRanks(scores, at.cost));
   const least = Object.entries(scores).map(([path, own]) => ({ path, value: Math.min(...own) }));
@@ -110,10 +103,9 @@ function fillingMove(at: RankReading, budget: number | null): Move {
   return { kept, gained: dealRanks(kept, { ...terms(at), receivers, budget }) };
 }
 
-/** A rank's cost, and the highest rank of a module: its smaller side. */
+/** A rank's cost, and the highest rank of a module. */
 function terms({ layers, cost }: RankReading): Pick<RankDeal, 'cost' | 'most'> {
-  const sides = ({ inFeatures, outFeatures }: Site): number => Math.min(inFeatures, outFeatures);
-  return { cost, most: (path) => sides(tensorAt(layers, path).site) };
+  return { cost, most: (path) => fullRank(tensorAt(layers, path).site) };
 }
 
 /** The upper limit of E of a new rank. */
@@ -122,8 +114,8 @@ const MAX_NEW = 1e-13;
 /** Returns the new ranks of the modules that gain some. */
 function newRanks(
   { values, rng }: RankReading,
-  kept: Move['kept'],
-  gained: Move['gained'],
+  kept: Readonly<Record<string, readonly number[]>>,
+  gained: Readonly<Record<string, number>>,
 ): Record<string, HostTensors> {
   return mapValues(gained, (count, path) => {
     const read = (name: string): HostTensor => tensorAt(values, `${path}.${name}`);
@@ -139,11 +131,6 @@ function newRanks(
 /** Returns random columns of length 1, orthogonal to those of a matrix and to each other, by QR (Gram-Schmidt). */
 function orthogonalDirections(matrix: HostTensor, count: number, rng: Rng): HostTensor {
   const [rows, columns] = matrix.shape as [number, number];
-  const width = columns + count;
-  const all = Float32Array.from({ length: rows * width }, (_, index) => {
-    const [row, column] = [Math.floor(index / width), index % width];
-    return column < columns ? (floats(matrix)[row * columns + column] as number) : rng.normal();
-  });
-  const { q } = qr(hostTensor(all, [rows, width]));
-  return pickColumns(q, [...Array(width).keys()].slice(columns));
+  const { q } = qr(joinColumns(matrix, normalValues(rng, [rows, count], 1))); // [rows, columns + count]
+  return pickColumns(q, [...Array(columns + count).keys()].slice(columns));
 }

@@ -1,7 +1,12 @@
-import { budgetEntries, dropoutEntries, nonNegative, positive, type RankOptions } from '@peftjs/core/method';
+import {
+  budgetEntries,
+  dropoutEntries,
+  nonNegative,
+  positive,
+  positiveShare,
+  type RankOptions,
+} from '@peftjs/core/method';
 import * as v from 'valibot';
-
-const share = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
 
 /** The options that only L1RA has, with the released code's names. */
 export const l1raOptions = {
@@ -11,9 +16,9 @@ export const l1raOptions = {
   /** eta_c, the gates' constant learning rate. Default 2e-2. */
   etaC: v.optional(positive, 2e-2),
   /** The interval between two reassignments of ranks, as a share of the run's steps. Default 0.1. */
-  rankUpdateRatio: v.optional(share, 0.1),
+  rankUpdateRatio: v.optional(positiveShare, 0.1),
   /** Ranks whose gates are below this are pruned. Default 1e-10. */
-  pruneThreshold: v.optional(share, 1e-10),
+  pruneThreshold: v.optional(positiveShare, 1e-10),
   /**
    * Whether pruned ranks go to other modules; if not, they are lost. With a budget, the last reassignment fills it in
    * any case. Default true.

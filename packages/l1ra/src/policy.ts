@@ -4,7 +4,6 @@ import {
   mapValues,
   pruneStep,
   warnOnce,
-  type AdapterLayers,
   type RankPolicy,
   type TrainPlan,
 } from '@peftjs/core/method';
@@ -23,7 +22,7 @@ import type { L1raConfig } from './config.js';
  */
 
 /** Returns L1RA's policy. */
-export function l1raPolicy(_: AdapterLayers, config: L1raConfig, plan: TrainPlan): RankPolicy<{ hasPruned: boolean }> {
+export function l1raPolicy(config: L1raConfig, plan: TrainPlan): RankPolicy<{ hasPruned: boolean }> {
   const { budget, reassign } = config;
   const every = Math.max(1, Math.floor(config.rankUpdateRatio * plan.totalSteps));
   const last = budget === null ? plan.totalSteps - 1 : pruneStep(plan);
@@ -35,18 +34,19 @@ export function l1raPolicy(_: AdapterLayers, config: L1raConfig, plan: TrainPlan
     memory: { hasPruned: false },
     scalars: (step) => ({ leastGate: budget !== null && step > last ? LEAST_GATE : 0 }),
     reads: (step) => (isDue(step) || (budget !== null && step === last) ? ['gate'] : []),
-    decide({ step, layers, of, cost }, memory) {
+    decide({ step, of, cost }, memory) {
       const gates = of('gate');
       const kept = keptRanks(gates, config.pruneThreshold);
       const pruned = rankCount(gates) - rankCount(kept);
       memory.hasPruned ||= pruned > 0;
       if (!memory.hasPruned && step === lastLook) warnOnce(nothingMoved(gates, config, plan));
       const deal = { receivers: receiversOf(gates, config), cost };
-      const count = budget === null ? pruned : Infinity;
-      if (budget !== null && step === last)
-        return { kept, added: fillBudget(kept, { ...deal, budget }, Object.keys(layers)), restartsOptimizer: true };
-      const added = reassign && pruned > 0 ? dealRanks(kept, { ...deal, budget, count }) : {};
-      return { kept, added, restartsOptimizer: true };
+      const changes = { kept, restartsOptimizer: true };
+      if (budget !== null && step === last) {
+        return { ...changes, added: fillBudget(kept, { ...deal, budget }, Object.keys(gates)) };
+      }
+      if (!reassign || pruned === 0) return changes;
+      return { ...changes, added: dealRanks(kept, { ...deal, budget, count: budget === null ? pruned : Infinity }) };
     },
   };
 }

@@ -1,6 +1,5 @@
 import {
   assertOneRank,
-  assertPrunable,
   dropoutEntries,
   hostZeros,
   kaimingUniform,
@@ -47,9 +46,8 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<Tru
     loraB: hostZeros([r, outFeatures]),
   }),
   fitBudget,
-  policy(layers, { budget }, plan) {
+  policy({ budget }, plan) {
     if (budget === null) return undefined;
-    assertPrunable(layers, budget, plan);
     const cut = pruneStep(plan);
     return {
       cuts: [cut],

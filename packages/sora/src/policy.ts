@@ -1,6 +1,5 @@
 import {
   allocatedCost,
-  assertPrunable,
   createRng,
   pruneStep,
   rankCostIn,
@@ -25,9 +24,8 @@ import { warnOfShortRun } from './short-run.js';
 
 /**
  * Sets the threshold of the proximal step, as configured or to meet a budget, and removes pruned ranks if configured.
- * @throws ConfigError for a budget that cannot be met.
  */
-export function soraPolicy(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): RankPolicy {
+export function soraPolicy(config: SoraConfig, plan: TrainPlan, layers: AdapterLayers): RankPolicy {
   return typeof config.budget === 'number'
     ? budgetPolicy(layers, config, config.budget, plan)
     : fixedPolicy(layers, config, plan);
@@ -101,18 +99,13 @@ const MAX_INTERVAL = 5;
  */
 const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
 
-/**
- * Steers the threshold so that the adapter stores `budget` parameters in the final phase.
- * @throws ConfigError when the budget is larger than what r_max stores or smaller than one rank, or when there is no
- * step to prune in.
- */
+/** Steers the threshold so that the adapter stores `budget` parameters in the final phase. */
 function budgetPolicy(
   layers: AdapterLayers,
   config: SoraConfig,
   budget: number,
   plan: TrainPlan,
 ): RankPolicy<Steering> {
-  assertPrunable(layers, budget, plan);
   const until = pruneStep(plan);
   const separation = separationStep(config, plan, until);
   const schedule = budgetSchedule(separation ?? plan.warmupSteps, until, budget);

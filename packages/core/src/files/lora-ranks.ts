@@ -1,24 +1,29 @@
-import { compactPattern, startingScaling } from '../ranks/budget.js';
+import { compactPattern } from '../ranks/budget.js';
 import { allocatedRanks, rankedPaths } from '../ranks/changes.js';
 import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
 import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';
 import { hostFilled, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
+
+/** The parts of a method that its files depend on. */
+type Format<C extends RankConfig> = {
+  readonly [K in 'options' | 'fromLora' | 'unsaved' | 'file']: RankMethod<C>[K];
+};
+
+/** Returns s of a module with its initial rank. */
+type ScalingAt<C> = (site: Site, config: C) => number;
 
 /**
  * Returns the file functions of a method of low rank. A pruned adapter, and every adapter of a method without gates, is
  * PEFT's LORA, without the ranks of zero gates. An adapter to be trained further holds A, B and gates unchanged, and the
  * method's own options by their names in snake case. Gates of the LORA format are read as ones.
  */
-export function rankFiles<C extends RankConfig>({
-  options,
-  unsaved = () => ({}),
-  file: format,
-}: { readonly [K in 'options' | 'unsaved' | 'file']: RankMethod<C>[K] }): Pick<
-  PeftMethod<C>,
-  'peftTypes' | 'toFile' | 'fromFile'
-> {
+export function rankFiles<C extends RankConfig>(
+  { options, fromLora = (lora) => lora as Partial<C>, unsaved = () => ({}), file: format }: Format<C>,
+  scalingAt: ScalingAt<C>,
+): Pick<PeftMethod<C>, 'peftTypes' | 'toFile' | 'fromFile'> {
   const own = Object.keys(options) as (keyof C & string)[];
   const fields = format ? own.map((name) => [snakeCase(name), name] as const) : [];
   return {
@@ -26,7 +31,7 @@ export function rankFiles<C extends RankConfig>({
     toFile: (adapter, { pruned }) =>
       pruned || !format || rankedPaths(adapter.layers).length === 0
         ? loraFile(adapter)
-        : unprunedFile(adapter, format, fields),
+        : unprunedFile(adapter, format, fields, scalingAt),
     fromFile({ config, tensors, ...file }) {
       const suffix = format && config.peft_type === format.peftType ? format.gate : undefined;
       const factors = Object.entries(tensors).filter(([key]) => suffix === undefined || !key.endsWith(suffix));
@@ -40,7 +45,7 @@ export function rankFiles<C extends RankConfig>({
       }
       const present = fields.filter(([field]) => config[field] !== undefined);
       const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-      return { config: { ...lora, ...options } as Partial<C> & typeof lora, values };
+      return { config: { ...fromLora(lora), ...options }, values };
     },
   };
 }
@@ -53,6 +58,7 @@ function unprunedFile<C extends RankConfig>(
   adapter: AdapterContents<C>,
   { peftType, gate, config: written = ({ config }) => config }: NonNullable<RankMethod<C>['file']>,
   fields: readonly (readonly [field: string, option: keyof C])[],
+  scalingAt: ScalingAt<C>,
 ): AdapterFile {
   const { layers, values } = adapter;
   const config = written(adapter);
@@ -70,7 +76,7 @@ function unprunedFile<C extends RankConfig>(
   const alphas = Object.fromEntries(
     ranked.map((layer) => [
       layer.site.path,
-      Number((startingScaling(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
+      Number((scalingAt(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
     ]),
   );
   const removed = Object.keys(layers).filter((path) => !paths.includes(path));

@@ -1,17 +1,8 @@
 import type { ResizedLayer } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import { CheckpointError } from '../errors.js';
-import {
-  floats,
-  hostTensor,
-  hostZeros,
-  mapValues,
-  tensorAt,
-  transposed,
-  type HostTensor,
-  type HostTensors,
-} from '../tensors.js';
-import { pickColumns, pickRows } from './factors.js';
+import { floats, hostTensor, hostZeros, mapValues, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { joinColumns, pickColumns, pickRows, stackRows } from './factors.js';
 
 /*
  * Low-rank layers whose ranks change. A tensor's name determines which axis holds its ranks: names that end in `loraA`
@@ -140,8 +131,8 @@ function pickRanks(name: string, tensor: HostTensor, ranks: readonly number[]): 
 
 /** Appends the ranks of a second tensor to those of the first. */
 function joinRanks(name: string, first: HostTensor, second: HostTensor): HostTensor {
-  if (name.endsWith('loraA')) return transposed(joinRanks('loraB', transposed(first), transposed(second)));
-  const [count = 0, ...rest] = first.shape; // ranks are the first axis of all tensors but A
+  if (name.endsWith('loraA')) return joinColumns(first, second);
+  if (name.endsWith('loraB')) return stackRows(first, second);
   const data = Float32Array.from([...floats(first, name), ...floats(second, name)]);
-  return hostTensor(data, [count + (second.shape[0] as number), ...rest]);
+  return hostTensor(data, [data.length]);
 }

@@ -6,7 +6,7 @@ import type { CarryKind } from '../optimizers/optimizer.js';
 import { floats, hostTensor, mapValues, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { keepRanks, rankedPaths } from './changes.js';
 import { selectRanks } from './competition.js';
-import { pickColumns, pickRows, product, singularFactors, type SingularFactors } from './factors.js';
+import { pickColumns, pickRows, matrixProduct, singularFactors, type SingularFactors } from './factors.js';
 
 /*
  * Truncation of low-rank layers in the middle of a run. Of dW = U S V^T every module keeps its first singular values,
@@ -56,7 +56,7 @@ function turned(
   if (kind === 'value') return isA ? pickColumns(loraA, kept) : pickRows(loraB, kept);
   const turn = isA ? pickColumns(turnA, kept) : pickRows(turnB, kept);
   const weights = kind === 'gradient' ? turn : squared(turn);
-  return isA ? product(tensor, weights) : product(weights, tensor); // [in, r] [r, kept], or [kept, r] [r, out]
+  return isA ? matrixProduct(tensor, weights) : matrixProduct(weights, tensor); // [in, r] [r, kept], or [kept, r] [r, out]
 }
 
 function squared(matrix: HostTensor): HostTensor {
