@@ -3,9 +3,13 @@ import {
   ConfigError,
   floats,
   keepRanks,
-  nonZeroIndices,
+  mapValues,
   rankCost,
+  rankCostIn,
   rankedPaths,
+  ranksByPath,
+  rankValues,
+  scoredRanks,
   selectWithinBudget,
   tensorAt,
   TrainingError,
@@ -17,6 +21,7 @@ import {
   type ControllerChanges,
   type HostTensor,
   type HostTensors,
+  type ScoredRank,
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { AdaloraConfig } from './config.js';
@@ -153,14 +158,6 @@ export function rankBudget(
 /** The share of a budget in parameters that the final mask has to fill, if possible. */
 const FILLED = 0.99;
 
-/** A rank that may be kept, with its importance and cost. */
-interface Candidate extends BudgetItem {
-  /** The path of its module. */
-  readonly path: string;
-  /** Its index in the module. */
-  readonly rank: number;
-}
-
 /** Returns the names of the tensors that a selection reads, `<path>.<name>`. */
 function selectionReads(layers: AdapterLayers, { parametrization }: AdaloraConfig): string[] {
   const acted = parametrization === 'svd' ? 'loraE' : 'mask';
@@ -181,12 +178,15 @@ function selectRanks(
 ): HostTensors {
   const considered = candidates(layers, values, config);
   const stays = selected(considered, budget, config, forGood);
-  const kept = considered.filter((_, index) => stays[index]);
+  const paths = rankedPaths(layers);
+  const kept = ranksByPath(
+    paths,
+    considered.filter((_, index) => stays[index]),
+  );
   const changes: HostTensors = {};
-  for (const path of rankedPaths(layers)) {
+  for (const path of paths) {
     const r = tensorAt(values, `${path}.importance`).data.length;
-    const ranks = kept.flatMap((each) => (each.path === path ? [each.rank] : []));
-    const mask = maskOf(ranks, r);
+    const mask = maskOf(tensorAt(kept, path), r);
     changes[`${path}.mask`] = mask;
     if (config.parametrization === 'lora') continue;
     const loraE = floats(tensorAt(values, `${path}.loraE`));
@@ -206,13 +206,11 @@ export function maskOf(ranks: readonly number[], r: number): HostTensor {
 }
 
 /** Returns the ranks to choose from: all triplets, since masked ones may come back, but only live doublets. */
-function candidates(layers: AdapterLayers, values: HostTensors, { parametrization }: AdaloraConfig): Candidate[] {
-  return rankedPaths(layers).flatMap((path) => {
-    const cost = rankCost(tensorAt(layers, path).site);
-    const importance = floats(tensorAt(values, `${path}.importance`));
-    const ranks = parametrization === 'svd' ? [...importance.keys()] : nonZeroIndices(tensorAt(values, `${path}.mask`));
-    return ranks.map((rank) => ({ path, rank, value: importance[rank] as number, cost }));
-  });
+function candidates(layers: AdapterLayers, values: HostTensors, { parametrization }: AdaloraConfig): ScoredRank[] {
+  const all = scoredRanks(rankValues(layers, values, 'importance'), rankCostIn(layers));
+  if (parametrization === 'svd') return all;
+  const masks = rankValues(layers, values, 'mask');
+  return all.filter(({ path, rank }) => masks[path]?.[rank] !== 0);
 }
 
 function selected(
@@ -262,9 +260,11 @@ function aboveThreshold(values: readonly number[], count: number): boolean[] {
  * @param masks `<path>.mask` [r] of every layer that has ranks
  */
 function compaction(layers: AdapterLayers, masks: HostTensors): Pick<ControllerChanges, 'resized'> {
-  const kept = rankedPaths(layers).map((path) => [path, nonZeroIndices(tensorAt(masks, `${path}.mask`))] as const);
-  const resized = keepRanks(layers, Object.fromEntries(kept));
-  const nothingLeft = kept.every(([, ranks]) => ranks.length === 0);
+  const kept = mapValues(rankValues(layers, masks, 'mask'), (mask) =>
+    [...mask.keys()].filter((rank) => mask[rank] !== 0),
+  );
+  const resized = keepRanks(layers, kept);
+  const nothingLeft = Object.values(kept).every((ranks) => ranks.length === 0);
   return nothingLeft || Object.keys(resized).length === 0 ? {} : { resized };
 }
 

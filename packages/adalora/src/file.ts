@@ -216,7 +216,7 @@ function readModule(file: AdapterFile, path: string, parsed: AdaloraConfig): Hos
   const [inFeatures, outFeatures] = [loraA.shape[1] as number, loraB.shape[0] as number];
   assertFeatures(file, path, { inFeatures, outFeatures });
   const values: HostTensors = {};
-  for (const [name, { initial }] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed, r))) {
+  for (const [name, initial] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed, r))) {
     values[`${path}.${name}`] = initial;
   }
   values[`${path}.loraA`] = transposed(placeRows(loraA, ranks, r)); // [kept, in] -> [in, r]
@@ -281,7 +281,7 @@ function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig>; valu
     const loraB = scaled(tensorAt(read, `${path}.loraB`), scalingOf(path) / scaling); // [k, out]
     const ranks = Array.from({ length: rankOf(path) }, (_, rank) => rank);
     const features = { inFeatures: loraA.shape[0] as number, outFeatures: loraB.shape[1] as number };
-    for (const [name, { initial }] of Object.entries(initialScores(features, parsed, initR))) {
+    for (const [name, initial] of Object.entries(initialScores(features, parsed, initR))) {
       values[`${path}.${name}`] = initial;
     }
     values[`${path}.loraA`] = placeColumns(loraA, ranks, initR); // [in, k] -> [in, r]

@@ -1,21 +1,15 @@
-import { hostTensor } from '@peftjs/core';
 import {
-  foldDiagonal,
+  hostFilled,
   hostZeros,
   kaimingUniform,
-  nonZeroIndices,
   normalValues,
-  pickColumns,
-  pickRows,
-  rankCost,
+  rankLayer,
   tensorAt,
   tensorsAt,
-  trained,
   type AdapterLayer,
   type HostTensors,
   type Rng,
   type Site,
-  type StateSpec,
   type Tensors,
   type UpdateContext,
 } from '@peftjs/core/method';
@@ -26,10 +20,10 @@ import type { AdaloraConfig } from './config.js';
 /*
  * AdaLoRA (Zhang et al., 2023, arXiv 2303.10512), in row vectors; A is the paper's Q^T, B its P^T, E its Lambda:
  *
- *   y    = x W0 + b + s ((d(x) A) * E) B            forward         x [rows, in]   A [in, r]   E [r]   B [r, out]
+ *   y    = x W0 + b + s ((d(x) A) * E) B            rankLayer       x [rows, in]   A [in, r]   E [r]   B [r, out]
  *   s    = alpha / (r + 1e-5)                       r = initR for the whole run; both released codes add the 1e-5
  *   d    : dropout during training                  with the rate loraDropout
- *   A, B ~ N(0, 0.02), E = 0                        params
+ *   A, B ~ N(0, 0.02), E = 0                        initial
  *   R    = ||A^T A - I||^2 + ||B B^T - I||^2        loss, times gamma (eq. 4)
  *
  *   I    = |w dL/dw|                                scored          for every scalar w of A, E and B (eq. 10)
@@ -47,43 +41,27 @@ import type { AdaloraConfig } from './config.js';
  * triplets.
  */
 
-/** The name of the noise for the dropout of a module's input. */
-const DROPOUT = 'loraDropout';
-
 /** The standard deviation of the initial A and B. */
 const INITIAL_STD = 0.02;
 
 /** Returns the AdaLoRA layer of one module. */
 export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
-  const { initR: r, orthRegWeight, loraDropout } = config;
-  const scaling = config.loraAlpha / (r + 1e-5);
-  return {
-    site,
-    params: {
-      loraA: trained(normalValues(rng.fork('loraA'), [site.inFeatures, r], INITIAL_STD)),
-      loraE: trained(hostZeros([r])),
-      loraB: trained(normalValues(rng.fork('loraB'), [r, site.outFeatures], INITIAL_STD)),
+  const { inFeatures, outFeatures } = site;
+  const { initR: r, loraAlpha, loraDropout, orthRegWeight } = config;
+  return rankLayer(site, {
+    initial: {
+      loraA: normalValues(rng.fork('loraA'), [inFeatures, r], INITIAL_STD),
+      loraE: hostZeros([r]),
+      loraB: normalValues(rng.fork('loraB'), [r, outFeatures], INITIAL_STD),
+      ...initialScores(site, config, r),
     },
-    state: initialScores(site, config, r),
-    ...(loraDropout > 0 && { noise: [DROPOUT] }),
-    forward(x, p, at) {
-      const { loraA, loraE, loraB } = tensorsAt(p, 'loraA', 'loraE', 'loraB');
-      const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, loraDropout);
-      const hidden = tf.mul(tf.matMul(dropped, loraA), loraE); // [rows, in] -> [rows, r]
-      return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
-    },
-    ...(orthRegWeight > 0 && {
-      loss: (p, ctx) => tf.mul(orthogonality(p, config, ctx.layers), orthRegWeight),
-    }),
+    scaling: loraAlpha / (r + 1e-5),
+    gate: 'loraE',
+    dropout: loraDropout,
+    train: { loraA: {}, loraE: {}, loraB: {} },
+    loss: orthRegWeight > 0 ? (p, ctx) => tf.mul(orthogonality(p, config, ctx.layers), orthRegWeight) : undefined,
     update: (proposed, at) => ({ ...scored(config, proposed, at), loraE: masked(proposed, at) }),
-    toLora(values) {
-      const { loraE, ...factors } = tensorsAt(values, 'loraA', 'loraB', 'loraE');
-      return foldDiagonal({ ...factors, scaling }, loraE);
-    },
-    counted: ['loraE'],
-    storedParameters: (values) => liveTriplets(values) * rankCost(site),
-    rank: liveTriplets,
-  };
+  });
 }
 
 /**
@@ -113,10 +91,6 @@ function masked(proposed: Tensors, { previous, ctx }: UpdateContext): Tensor {
   const loraE = tensorAt(proposed, 'loraE');
   const dropped = tf.mul(ctx.scalar('frozen'), tf.sub(1, tensorAt(previous, 'mask'))); // [r]
   return tf.where(tf.greater(dropped, 0), tf.zerosLike(loraE), loraE);
-}
-
-function liveTriplets(values: HostTensors): number {
-  return nonZeroIndices(tensorAt(values, 'loraE')).length;
 }
 
 /*
@@ -149,18 +123,14 @@ export function initialScores(
   { inFeatures, outFeatures }: Pick<Site, 'inFeatures' | 'outFeatures'>,
   { parametrization, importance }: Pick<AdaloraConfig, 'parametrization' | 'importance'>,
   r: number,
-): Record<string, StateSpec> {
+): HostTensors {
   const shapes: Record<Factor, number[]> = { loraA: [inFeatures, r], loraE: [r], loraB: [r, outFeatures] };
   const smoothed = importance === 'smoothed-sensitivity' ? FACTORS[parametrization] : [];
-  const averages = smoothed.flatMap((factor) => [
-    [smoothedName(factor), { initial: hostZeros(shapes[factor]) }] as const,
-    [uncertaintyName(factor), { initial: hostZeros(shapes[factor]) }] as const,
-  ]);
-  return {
-    ...Object.fromEntries(averages),
-    importance: { initial: hostZeros([r]) },
-    mask: { initial: hostTensor(new Float32Array(r).fill(1), [r]) },
-  };
+  const names = [smoothedName, uncertaintyName];
+  const averages = smoothed.flatMap((factor) =>
+    names.map((name) => [name(factor), hostZeros(shapes[factor])] as const),
+  );
+  return { ...Object.fromEntries(averages), importance: hostZeros([r]), mask: hostFilled([r], 1) };
 }
 
 /** Returns the scores after a step that proposes these tensors. */
@@ -213,20 +183,15 @@ function towards(from: Tensor, to: Tensor, rate: Tensor): Tensor {
   return tf.add(from, tf.mul(rate, tf.sub(to, from)));
 }
 
-function smoothedName(factor: Factor): string {
-  return `smoothedSensitivity.${factor}`;
-}
-
-function uncertaintyName(factor: Factor): string {
-  return `uncertainty.${factor}`;
-}
+const smoothedName = (factor: Factor): string => `smoothedSensitivity.${factor}`;
+const uncertaintyName = (factor: Factor): string => `uncertainty.${factor}`;
 
 /*
  * The paper's ablation: a LoRA whose doublets (A_i, B_i) are pruned by AdaLoRA's scores and schedule. With the terms
  * above:
  *
- *   y   = x W0 + b + s ((d(x) A) * m) B           forward      m [r] is the mask, s = alpha / r
- *   A   ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0       params
+ *   y   = x W0 + b + s ((d(x) A) * m) B           rankLayer    m [r] is the mask, s = alpha / r
+ *   A   ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0       initial
  *   S_i = mean_j s(A_ji) + mean_j s(B_ij)         scored
  *   m_i <- 0 unless S_i is among the b(t) greatest of the doublets that remain     controller.ts
  *   dW  = s A diag(m) B over {i : m_i != 0}       toLora
@@ -236,34 +201,16 @@ function uncertaintyName(factor: Factor): string {
 
 /** Returns the LoRA layer of one module, with doublets that a mask can drop. */
 export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
-  const { initR: r, loraDropout } = config;
-  const scaling = config.loraAlpha / r;
-  return {
-    site,
-    params: {
-      loraA: trained(kaimingUniform(rng.fork('loraA'), site.inFeatures, r)),
-      loraB: trained(hostZeros([r, site.outFeatures])),
+  const { initR: r, loraAlpha, loraDropout } = config;
+  return rankLayer(site, {
+    initial: {
+      loraA: kaimingUniform(rng.fork('loraA'), site.inFeatures, r),
+      loraB: hostZeros([r, site.outFeatures]),
+      ...initialScores(site, config, r),
     },
-    state: initialScores(site, config, r),
-    ...(loraDropout > 0 && { noise: [DROPOUT] }),
-    forward(x, p, at) {
-      const { loraA, loraB, mask } = tensorsAt(p, 'loraA', 'loraB', 'mask');
-      const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, loraDropout);
-      const hidden = tf.mul(tf.matMul(dropped, loraA), mask); // [rows, in] -> [rows, r]
-      return tf.add(at.base(), tf.mul(tf.matMul(hidden, loraB), scaling)); // [rows, out]
-    },
+    scaling: loraAlpha / r,
+    gate: 'mask',
+    dropout: loraDropout,
     update: (proposed, at) => scored(config, proposed, at),
-    toLora(values) {
-      const { loraA, loraB } = tensorsAt(values, 'loraA', 'loraB');
-      const left = liveDoublets(values);
-      return { loraA: pickColumns(loraA, left), loraB: pickRows(loraB, left), scaling };
-    },
-    counted: ['mask'],
-    storedParameters: (values) => liveDoublets(values).length * rankCost(site),
-    rank: (values) => liveDoublets(values).length,
-  };
-}
-
-function liveDoublets(values: HostTensors): number[] {
-  return nonZeroIndices(tensorAt(values, 'mask'));
+  });
 }

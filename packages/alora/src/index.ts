@@ -1,6 +1,5 @@
-import { hostTensor } from '@peftjs/core';
-import { hostZeros, kaimingUniform, rankMethod, type CallableMethod } from '@peftjs/core/method';
-import { parseAloraConfig, type AloraConfig } from './config.js';
+import { hostFilled, hostZeros, kaimingUniform, rankMethod, type CallableMethod } from '@peftjs/core/method';
+import { aloraOptions, type AloraConfig } from './config.js';
 import { aloraPolicy } from './policy.js';
 
 /*
@@ -23,12 +22,13 @@ import { aloraPolicy } from './policy.js';
 export const alora: CallableMethod<AloraConfig> = rankMethod<AloraConfig>({
   name: 'alora',
   budget: 'moves',
-  parseConfig: parseAloraConfig,
+  defaults: { r: 8, loraAlpha: 8 },
+  options: aloraOptions,
   file: { peftType: 'ALORA', gate: '.gate' },
   start: ({ inFeatures, outFeatures }, count, _config, rng) => ({
     loraA: kaimingUniform(rng, inFeatures, count), // [in, count]
     loraB: hostZeros([count, outFeatures]),
-    gate: hostTensor(new Float32Array(count).fill(1), [count]),
+    gate: hostFilled([count], 1),
   }),
   policy: aloraPolicy,
 });

@@ -1,17 +1,21 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertStartFits,
-  floats,
+  dealRanks,
+  fillBudget,
+  mapValues,
   pruneStep,
-  rankCostIn,
+  ranksByPath,
+  scoredRanks,
   tensorAt,
   totalRanks,
   type AdapterLayers,
   type HostTensors,
+  type RankDeal,
   type RankPolicy,
+  type RankReading,
+  type RankScores,
   type TrainPlan,
 } from '@peftjs/core/method';
-import { allocateRanks, type Scores } from './allocation.js';
 import type { AloraConfig } from './config.js';
 
 /*
@@ -21,15 +25,19 @@ import type { AloraConfig } from './config.js';
  *
  * "Alone" is without any other rank of any module. If every rank r adds d_r to S, then IS = S(no ranks) + 2 d_r, which
  * has the order of d.
+ *
+ * How ranks move in one round:
+ *
+ *   The n ranks with the lowest scores over all modules are pruned.
+ *   n new ranks go to the modules that lost none, as evenly as possible; modules with a higher mean score get the extra
+ *   ones. If every module has lost some, no ranks are added.
+ *
+ * Ours: with a budget, ranks cost the parameters that they store, and the last round fills the budget.
  */
 
-/**
- * Returns ALoRA's policy, or undefined if no ranks move.
- * @throws ConfigError for a budget that the initial ranks exceed.
- */
-export function aloraPolicy(layers: AdapterLayers, config: AloraConfig, plan: TrainPlan): RankPolicy | undefined {
+/** Returns ALoRA's policy, or undefined if no ranks move. */
+export function aloraPolicy(config: AloraConfig, plan: TrainPlan, layers: AdapterLayers): RankPolicy | undefined {
   const { budget, probeRows } = config;
-  if (budget !== null) assertStartFits(layers, budget);
   const cuts = roundSteps(config, plan);
   const last = cuts.at(-1);
   if (last === undefined) return undefined;
@@ -40,8 +48,7 @@ export function aloraPolicy(layers: AdapterLayers, config: AloraConfig, plan: Tr
     probeRows,
     reads: (step) => (cuts.includes(step) ? ['gate'] : []),
     probes: probesOf,
-    decide: ({ step, layers, values, losses }) =>
-      allocateRanks(scoresOf(values, losses), { count, budget, isLast: step === last, cost: rankCostIn(layers) }),
+    decide: (at) => movedRanks(scoresOf(at), { count, budget, isLast: at.step === last, cost: at.cost }),
   };
 }
 
@@ -50,10 +57,7 @@ export function aloraPolicy(layers: AdapterLayers, config: AloraConfig, plan: Tr
  * others at intervals of `roundInterval` of the run, none after the cut. Rounds that would come later, or after the
  * same step, are merged into one.
  */
-export function roundSteps(
-  { rounds, firstRound, roundInterval }: Pick<AloraConfig, 'rounds' | 'firstRound' | 'roundInterval'>,
-  plan: TrainPlan,
-): number[] {
+export function roundSteps({ rounds, firstRound, roundInterval }: AloraConfig, plan: TrainPlan): number[] {
   const { totalSteps, warmupSteps } = plan;
   const first = Math.max(Math.round(firstRound * totalSteps), warmupSteps + 1);
   const cut = pruneStep(plan);
@@ -65,7 +69,7 @@ export function roundSteps(
 
 /** Returns the gates of all probes: the full adapter, the adapter without each rank, and with each rank alone. */
 function probesOf(gates: HostTensors): Record<string, HostTensors> {
-  const none = Object.fromEntries(Object.entries(gates).map(([key, gate]) => [key, gateOf(gate.data, () => false)]));
+  const none = mapValues(gates, ({ data }) => gateOf(data, () => false));
   const probes: Record<string, HostTensors> = { [WHOLE]: {} };
   for (const [key, { data }] of Object.entries(gates)) {
     for (const rank of data.keys()) {
@@ -88,15 +92,34 @@ function gateOf(gate: ArrayLike<number>, isIn: (rank: number) => boolean) {
   );
 }
 
-function scoresOf(gates: HostTensors, losses: Readonly<Record<string, number>>): Scores {
+function scoresOf({ of, losses }: RankReading): RankScores {
   const loss = (probe: string): number => tensorAt(losses, probe);
-  return Object.fromEntries(
-    Object.entries(gates).map(([key, gate]) => [
-      key.slice(0, -'.gate'.length),
-      Array.from(
-        floats(gate, key),
-        (_, rank) => loss(without(key, rank)) - loss(WHOLE) - loss(alone(key, rank)), // S = -L
-      ),
-    ]),
-  );
+  const score = (key: string, rank: number) => loss(without(key, rank)) - loss(WHOLE) - loss(alone(key, rank)); // S = -L
+  return mapValues(of('gate'), (gate, path) => Array.from(gate, (_, rank) => score(`${path}.gate`, rank)));
+}
+
+/** The terms of a round. */
+export interface RoundTerms extends Pick<RankDeal, 'budget' | 'cost'> {
+  /** n, the number of ranks to move. */
+  readonly count: number;
+  /** Whether this round has to fill the budget. */
+  readonly isLast: boolean;
+}
+
+/** Returns the ranks that modules keep, and how many they get. In a tie the first module's first ranks are pruned. */
+export function movedRanks(scores: RankScores, { count, budget, isLast, cost }: RoundTerms) {
+  const ascending = scoredRanks(scores, cost).sort((a, b) => a.value - b.value);
+  const kept = ranksByPath(Object.keys(scores), ascending.slice(count));
+  const byMean = pathsByMean(scores);
+  const receivers = byMean.filter((path) => kept[path]?.length === scores[path]?.length);
+  const deal = { receivers, budget, cost };
+  if (budget === null || !isLast) return { kept, added: dealRanks(kept, { ...deal, count }) };
+  const filled = { ...deal, budget, receivers: receivers.length > 0 ? receivers : byMean };
+  return { kept, added: fillBudget(kept, filled, byMean) };
+}
+
+function pathsByMean(scores: RankScores): string[] {
+  const mean = (own: ArrayLike<number>): number => Array.from(own).reduce((sum, score) => sum + score, 0) / own.length;
+  const means = Object.entries(scores).map(([path, own]) => ({ path, mean: mean(own) }));
+  return means.sort((a, b) => b.mean - a.mean).map(({ path }) => path);
 }

@@ -1,10 +1,10 @@
 import type { TrainPlan } from '@peftjs/core/method';
 import { expect, it } from 'vitest';
-import { parseAloraConfig, type AloraConfig } from './config.js';
+import { alora, type AloraConfig } from './index.js';
 import { roundSteps } from './policy.js';
 
 const steps = (plan: Partial<TrainPlan>, options: Partial<AloraConfig> = {}): number[] =>
-  roundSteps(parseAloraConfig(options), { totalSteps: 120, warmupSteps: 7, finalSteps: 36, ...plan });
+  roundSteps(alora.parseConfig(options), { totalSteps: 120, warmupSteps: 7, finalSteps: 36, ...plan });
 
 it('come after 1 epoch of 10 and then every quarter epoch, as in the paper, in a run of any length', () => {
   const epoch = 625; // 10,000 rows in batches of 16

@@ -1,15 +1,14 @@
-import { hostTensor } from '@peftjs/core';
 import {
+  hostFilled,
   kaimingUniform,
   rankMethod,
   tensorsAt,
+  uniformValues,
   type CallableMethod,
-  type HostTensor,
-  type Rng,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { parseBayesLoraConfig, type BayesLoraConfig } from './config.js';
+import { bayesLoraOptions, LOG_SIGMA2, type BayesLoraConfig } from './config.js';
 import { bayesLoraPolicy, EPSILON } from './policy.js';
 
 /*
@@ -47,15 +46,17 @@ const INITIAL_B = 1e-3;
 export const bayesLora: CallableMethod<BayesLoraConfig> = rankMethod<BayesLoraConfig>({
   name: 'bayes-lora',
   budget: 'prunes',
+  tolerance: 0.02,
   identityAtInit: false,
-  parseConfig: parseBayesLoraConfig,
+  defaults: { r: 8, loraAlpha: 16 },
+  options: bayesLoraOptions,
   start: ({ inFeatures, outFeatures }, count, { initLogSigma2 }, rng) => ({
     loraA: kaimingUniform(rng.fork('loraA'), inFeatures, count), // [in, r]
-    loraB: initialB(rng.fork('loraB'), [count, outFeatures]),
-    logSigma2: constant(count, initLogSigma2),
+    loraB: uniformValues(rng.fork('loraB'), [count, outFeatures], INITIAL_B), // [r, out]
+    logSigma2: hostFilled([count], initLogSigma2),
   }),
   // A file holds only the means; the variances start from their default.
-  unsaved: ({ loraA }) => ({ logSigma2: constant(loraA?.shape[1] ?? 0, parseBayesLoraConfig({}).initLogSigma2) }),
+  unsaved: ({ loraA }) => ({ logSigma2: hostFilled([loraA?.shape[1] ?? 0], LOG_SIGMA2) }),
   train: () => ({
     loraA: { decay: false },
     loraB: { decay: false },
@@ -78,15 +79,6 @@ function divergence(mu: Tensor, logSigma2: Tensor): Tensor {
   const alpha = tf.add(tf.div(tf.exp(clamped), tf.add(tf.square(mu), EPSILON)), EPSILON);
   const squashed = tf.sigmoid(tf.add(tf.mul(tf.log(alpha), K3), K2));
   return tf.add(tf.mul(tf.log1p(tf.div(1, alpha)), 0.5), tf.mul(tf.sub(1, squashed), K1));
-}
-
-function constant(count: number, value: number): HostTensor {
-  return hostTensor(new Float32Array(count).fill(value), [count]);
-}
-
-function initialB(rng: Rng, [r, outFeatures]: readonly [number, number]): HostTensor {
-  const data = Float32Array.from({ length: r * outFeatures }, () => INITIAL_B * (2 * rng.uniform() - 1));
-  return hostTensor(data, [r, outFeatures]);
 }
 
 export type { BayesLoraConfig } from './config.js';

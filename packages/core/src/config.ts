@@ -43,6 +43,9 @@ export const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 /** A schema for finite numbers of at least zero. */
 export const nonNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 
+/** A schema for shares of a whole, without nothing at all. */
+export const positiveShare = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
+
 /** A schema for the share of itself that a running average keeps per step: 0 keeps nothing, 1 would never change. */
 export const keptShare = v.pipe(v.number(), v.minValue(0), v.ltValue(1));
 

@@ -18,9 +18,11 @@ export {
   dropoutRate,
   finite,
   integerFrom,
+  keptShare,
   nonNegative,
   parseOptions,
   positive,
+  positiveShare,
   warnOnce,
   type Warn,
 } from './config.js';
@@ -39,9 +41,11 @@ export {
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
+  hostFilled,
   hostIntegers,
   hostScalar,
   hostZeros,
+  mapValues,
   sizeOf,
   specOf,
   tensorAt,
@@ -164,32 +168,43 @@ export {
   scaled,
   scaleRows,
   singularFactors,
+  uniformValues,
+  matrixProduct,
+  joinColumns,
   type RankChoice,
   type SingularFactors,
-} from './adapter/factors.js';
+} from './ranks/factors.js';
 export {
-  allocatedCost,
   allocatedRanks,
-  assertPrunable,
-  assertStartFits,
   changeRanks,
-  pruneStep,
   keepRanks,
-  missedStep,
-  rankCostIn,
   rankedPaths,
-  selectRanks,
   totalRanks,
-  truncateToBudget,
   withRankCounts,
   withResized,
-  type RankScores,
   type RankChange,
-} from './adapter/ranks.js';
+} from './ranks/changes.js';
+export {
+  allocatedCost,
+  bestFirst,
+  dealRanks,
+  fillBudget,
+  pruneStep,
+  rankCostIn,
+  ranksByPath,
+  scoredRanks,
+  selectRanks,
+  type RankCost,
+  type RankDeal,
+  type RankScores,
+  type ScoredRank,
+} from './ranks/competition.js';
+export { truncateToBudget } from './ranks/truncation.js';
 export {
   assertOneRank,
   assertWithinBase,
   compactPattern,
+  fullRank,
   rankCost,
   ranksForBudget,
   startingRankForBudget,
@@ -201,15 +216,13 @@ export {
   rankPatterns,
   type ModuleRank,
   startingRank,
-  startingScaling,
   withRanksForBudget,
-} from './adapter/budget.js';
+} from './ranks/budget.js';
 export { rankLayer, type RankLayer } from './ranks/rank-layer.js';
-export type { RankConfig, RankMethod } from './ranks/definition.js';
-export { budgetEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
-export { type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
-export { dealRanks, ranksThatFill, type DealRanksOptions, type RankCost } from './adapter/added-ranks.js';
-export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './adapter/within-budget.js';
+export type { RankConfig, RankMethod, RankOptions } from './ranks/definition.js';
+export { budgetEntries, dropoutEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
+export { rankValues, type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
+export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './ranks/within-budget.js';
 export {
   adaptedPaths,
   assertFeatures,

@@ -63,6 +63,11 @@ export function hostZeros(shape: readonly number[]): HostTensor {
   return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) };
 }
 
+/** Makes a float32 host tensor of one value. */
+export function hostFilled(shape: readonly number[], value: number): HostTensor {
+  return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)).fill(value) };
+}
+
 /** Returns the spec of a host tensor. */
 export function specOf({ dtype, shape }: TensorSpec): TensorSpec {
   return { dtype, shape };

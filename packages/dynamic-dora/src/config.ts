@@ -1,56 +1,46 @@
 import {
   budgetEntries,
   ConfigError,
-  dropoutRate,
+  dropoutEntries,
+  keptShare,
   nonNegative,
-  parseOptions,
   positive,
-  rankEntries,
-  type RankConfig,
+  positiveShare,
+  type RankOptions,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
-
-/**
- * The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1: `r`, the
- * paper's r0, is 12, `loraAlpha` 8.
- */
-export interface DynamicDoraConfig extends RankConfig {
-  /** rT, the average rank of modules at the end; may be fractional. Default null: two thirds of the initial ranks. */
-  readonly targetR: number | null;
-  /** The number of parameters stored at the end, met within 2 %; replaces `targetR`. Default null. */
-  readonly budget: number | null;
-  /** eta, the weight of the term that makes the entries of a component similar, until the last pruning. Default 0.1. */
-  readonly demWeight: number;
-  /** beta, the smoothing factor of the scores. Default 0.9. */
-  readonly beta: number;
-  /** When pruning begins, as a share of the run's steps. Default 0.15. */
-  readonly startRatio: number;
-  /** When pruning ends, as a share of the run's steps; it never reaches into the final phase. Default 0.5. */
-  readonly endRatio: number;
-  /** The interval between two prunings, as a share of the run. Default 0.0125: 100 of 8,025 steps in the example. */
-  readonly rankUpdateRatio: number;
-}
 
 /** r0 / rT. */
 export const STARTING_PER_TARGET = 1.5;
 
 const unitInterval = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 
-const entries = {
-  ...rankEntries({ r: 12, loraAlpha: 8 }),
+/** The options that only Dynamic DoRA has. */
+export const dynamicDoraOptions = {
+  /** rT, the average rank of modules at the end; may be fractional. Default null: two thirds of the initial ranks. */
   targetR: v.nullish(positive, null),
   ...budgetEntries,
-  loraDropout: v.optional(dropoutRate, 0),
+  ...dropoutEntries,
+  /** eta, the weight of the term that makes the entries of a component similar, until the last pruning. Default 0.1. */
   demWeight: v.optional(nonNegative, 0.1),
-  beta: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(1)), 0.9),
+  /** beta, the smoothing factor of the scores. Default 0.9. */
+  beta: v.optional(keptShare, 0.9),
+  /** When pruning begins, as a share of the run's steps. Default 0.15. */
   startRatio: v.optional(unitInterval, 0.15),
+  /** When pruning ends, as a share of the run's steps; it never reaches into the final phase. Default 0.5. */
   endRatio: v.optional(unitInterval, 0.5),
-  rankUpdateRatio: v.optional(v.pipe(v.number(), v.gtValue(0), v.maxValue(1)), 0.0125),
+  /** The interval between two prunings, as a share of the run. Default 0.0125: 100 of 8,025 steps in the example. */
+  rankUpdateRatio: v.optional(positiveShare, 0.0125),
 };
 
-/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
-export function parseDynamicDoraConfig(input: unknown): DynamicDoraConfig {
-  const config = parseOptions('dynamic-dora', entries, input);
+/**
+ * The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1: `r`, the
+ * paper's r0, is 12, `loraAlpha` 8. A `budget` replaces `targetR`.
+ */
+export type DynamicDoraConfig = RankOptions<typeof dynamicDoraOptions>;
+
+/** Checks that options do not exclude each other. @throws ConfigError that names the invalid field. */
+export function checked(config: DynamicDoraConfig): DynamicDoraConfig {
   const { targetR, budget, startRatio, endRatio } = config;
   const largest = Math.max(config.r, ...Object.values(config.rankPattern));
   if (targetR !== null && targetR > largest) {

@@ -16,7 +16,7 @@ import {
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import { parseDynamicDoraConfig, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
+import { checked, dynamicDoraOptions, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 import { dynamicDoraPolicy, targetRanks } from './policy.js';
 
 /*
@@ -46,8 +46,11 @@ const MIN_NORM = 1e-8;
 export const dynamicDora: CallableMethod<DynamicDoraConfig> = rankMethod<DynamicDoraConfig>({
   name: 'dynamic-dora',
   budget: 'prunes',
+  tolerance: 0.02,
   defaultLearningRate: 4e-3,
-  parseConfig: parseDynamicDoraConfig,
+  defaults: { r: 12, loraAlpha: 8 },
+  options: dynamicDoraOptions,
+  complete: checked,
   file: { peftType: 'DYNAMIC_DORA', gate: '.lora_c', config: withTarget },
   start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
     loraA: scaled(kaimingUniform(rng.fork('loraA'), inFeatures, r), Math.sqrt(6)), // [in, r]

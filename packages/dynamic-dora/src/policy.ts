@@ -1,20 +1,19 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  assertPrunable,
+  bestFirst,
   ConfigError,
-  pruneStep,
   firstWithinBudget,
-  floats,
-  rankCost,
-  rankedPaths,
+  pruneStep,
+  ranksByPath,
   rankUnit,
+  scoredRanks,
   startingRank,
   tensorAt,
   totalRanks,
   type AdapterLayers,
-  type BudgetItem,
   type HostTensors,
   type RankPolicy,
+  type ScoredRank,
   type TrainPlan,
 } from '@peftjs/core/method';
 import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
@@ -34,11 +33,17 @@ import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 
 /**
  * Returns Dynamic DoRA's policy. It sets the scalar `dem`: 1 until the last pruning, 0 after it.
- * @throws ConfigError for a budget that the modules cannot meet, or when there is no step in which to choose ranks.
+ * @throws ConfigError when there is no step in which to choose ranks.
  */
-export function dynamicDoraPolicy(layers: AdapterLayers, config: DynamicDoraConfig, plan: TrainPlan): RankPolicy {
+export function dynamicDoraPolicy(config: DynamicDoraConfig, plan: TrainPlan, layers: AdapterLayers): RankPolicy {
   const { start, end, interval } = pruningSteps(config, plan);
-  assertPossible(layers, config, plan, end);
+  if (end < 1) {
+    throw new ConfigError(
+      `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,
+      'endRatio',
+    );
+  }
+  const { budget } = config;
   const surplus = surplusOf(layers, config);
   const isDue = (step: number): boolean =>
     step === end || (step >= start && step < end && (step - start) % interval === 0);
@@ -47,11 +52,16 @@ export function dynamicDoraPolicy(layers: AdapterLayers, config: DynamicDoraConf
     holdsFrom: end,
     scalars: (step) => ({ dem: step > end ? 0 : 1 }),
     reads: (step) => (isDue(step) ? ['importance', 'gate'] : []),
-    decide({ step, layers, values }) {
-      const components = componentsOf(layers, values);
-      if (step === end) return { kept: keptRanks(components, config.budget, surplus) };
+    decide({ step, of, cost }) {
+      const scores = of('importance');
+      const components = bestFirst(scoredRanks(scores, cost));
+      if (step === end) {
+        const kept =
+          budget === null ? components.slice(0, components.length - surplus) : firstWithinBudget(components, budget);
+        return { kept: ranksByPath(Object.keys(scores), kept) };
+      }
       const count = prunedCount(surplus, (step - start) / (end - start));
-      return { values: withoutGates(layers, values, components, worstOf(components, count)) };
+      return { values: withoutGates(of('gate'), components.slice(components.length - count)) };
     },
   };
 }
@@ -65,15 +75,6 @@ function pruningSteps(
   const end = Math.min(first + Math.floor((endRatio - startRatio) * plan.totalSteps), pruneStep(plan));
   const start = Math.min(end, Math.max(1, first, plan.warmupSteps));
   return { start, end, interval: Math.max(1, Math.round(rankUpdateRatio * plan.totalSteps)) };
-}
-
-function assertPossible(layers: AdapterLayers, { budget }: DynamicDoraConfig, plan: TrainPlan, end: number): void {
-  if (budget !== null) assertPrunable(layers, budget, plan, 0.02);
-  if (end >= 1) return;
-  throw new ConfigError(
-    `dynamic-dora: ranks are chosen before step ${end + 1} of ${plan.totalSteps}, which leaves no step to score them; train longer or raise endRatio`,
-    'endRatio',
-  );
 }
 
 /** Returns N - bT, rounded down to whole components. */
@@ -97,59 +98,14 @@ function prunedCount(surplus: number, progress: number): number {
   return Math.min(surplus, Math.max(1, Math.floor(surplus * progress ** 3)));
 }
 
-/** A component of a module, with its score and cost. */
-interface Component extends BudgetItem {
-  /** The path of its module. */
-  readonly path: string;
-  /** Its index in the module. */
-  readonly rank: number;
-}
-
-function componentsOf(layers: AdapterLayers, values: HostTensors): Component[] {
-  return rankedPaths(layers).flatMap((path) => {
-    const cost = rankCost(tensorAt(layers, path).site);
-    const scores = floats(tensorAt(values, `${path}.importance`));
-    return Array.from(scores, (value, rank) => ({ path, rank, value, cost }));
-  });
-}
-
-/** Returns the `count` components with the lowest scores. The last ones come first in a tie. */
-function worstOf(components: readonly Component[], count: number): Component[] {
-  return [...bestFirst(components)].reverse().slice(0, count);
-}
-
-/** Sorts by score, greatest first. Ties keep the order of modules and ranks. */
-function bestFirst(components: readonly Component[]): Component[] {
-  return [...components].sort((a, b) => b.value - a.value);
-}
-
-function withoutGates(
-  layers: AdapterLayers,
-  values: HostTensors,
-  components: readonly Component[],
-  pruned: readonly Component[],
-): HostTensors {
-  const gone = new Set(pruned);
-  const changed = new Set(pruned.map(({ path }) => path));
+/** Returns new gates of the modules that lose some. */
+function withoutGates(gates: Readonly<Record<string, Float32Array>>, pruned: readonly ScoredRank[]): HostTensors {
+  const lost = ranksByPath(Object.keys(gates), pruned);
+  const changed = Object.entries(gates).filter(([path]) => tensorAt(lost, path).length > 0);
   return Object.fromEntries(
-    rankedPaths(layers)
-      .filter((path) => changed.has(path))
-      .map((path) => {
-        const gate = Float32Array.from(floats(tensorAt(values, `${path}.gate`)));
-        for (const each of components) if (each.path === path && gone.has(each)) gate[each.rank] = 0;
-        return [`${path}.gate`, hostTensor(gate, [gate.length])];
-      }),
+    changed.map(([path, gate]) => {
+      const left = gate.map((value, rank) => (tensorAt(lost, path).includes(rank) ? 0 : value));
+      return [`${path}.gate`, hostTensor(left, [left.length])];
+    }),
   );
-}
-
-/** Returns the ranks kept at the end, by path, ascending: all but `surplus`, or those that a budget pays for. */
-function keptRanks(components: readonly Component[], budget: number | null, surplus: number): Record<string, number[]> {
-  const kept = new Set(
-    budget === null
-      ? bestFirst(components).slice(0, components.length - surplus)
-      : firstWithinBudget(bestFirst(components), budget),
-  );
-  const ranks = Object.fromEntries(components.map(({ path }) => [path, [] as number[]]));
-  for (const each of components) if (kept.has(each)) ranks[each.path]?.push(each.rank);
-  return ranks;
 }

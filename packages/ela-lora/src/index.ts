@@ -1,6 +1,6 @@
 import { hostZeros, normalValues, rankMethod, tensorsAt, type CallableMethod } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { parseElaLoraConfig, type ElaLoraConfig } from './config.js';
+import { elaLoraOptions, type ElaLoraConfig } from './config.js';
 import { elaLoraPolicy } from './policy.js';
 import { distanceFromOrthonormal, FACTORS, noScores, scored } from './scores.js';
 
@@ -30,7 +30,8 @@ export const elaLora: CallableMethod<ElaLoraConfig> = rankMethod<ElaLoraConfig>(
   budget: 'moves',
   defaultLearningRate: 4e-3,
   shortRunOptions: { orthRegWeight: 0 },
-  parseConfig: parseElaLoraConfig,
+  defaults: { r: 10, loraAlpha: 16 },
+  options: elaLoraOptions,
   file: { peftType: 'ELA_LORA', gate: '.lora_E' },
   start({ inFeatures, outFeatures }, count, _config, rng) {
     const factors = {

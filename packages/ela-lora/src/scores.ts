@@ -25,11 +25,9 @@ type Factor = (typeof FACTORS)[number];
 
 /** Returns zero scores for new ranks: S and the averages behind it, by their names in the layer. */
 export function noScores(factors: Readonly<Record<Factor, { readonly shape: readonly number[] }>>): HostTensors {
-  const averages = FACTORS.flatMap((factor) => [
-    [smoothedName(factor), hostZeros(factors[factor].shape)] as const,
-    [uncertaintyName(factor), hostZeros(factors[factor].shape)] as const,
-  ]);
-  return { ...Object.fromEntries(averages), importance: hostZeros(factors.gate.shape) };
+  const names = [smoothedName, uncertaintyName];
+  const averages = FACTORS.flatMap((factor) => names.map((name) => [name(factor), hostZeros(factors[factor].shape)]));
+  return { ...(Object.fromEntries(averages) as HostTensors), importance: hostZeros(factors.gate.shape) };
 }
 
 /** ||A^T A - I|| + ||B B^T - I||. */
@@ -70,10 +68,5 @@ function mixed(old: Tensor, next: Tensor, beta: number): Tensor {
   return tf.add(tf.mul(old, beta), tf.mul(next, 1 - beta));
 }
 
-function smoothedName(factor: Factor): string {
-  return `smoothedSensitivity.${factor}`;
-}
-
-function uncertaintyName(factor: Factor): string {
-  return `uncertainty.${factor}`;
-}
+const smoothedName = (factor: Factor): string => `smoothedSensitivity.${factor}`;
+const uncertaintyName = (factor: Factor): string => `uncertainty.${factor}`;

@@ -1,24 +1,29 @@
 import {
-  defineMethod,
-  loraFile,
   moduleRank,
-  narrowTargets,
-  patternValue,
-  rankCost,
+  rankMethod,
   rankPatterns,
-  ranksForBudget,
-  readLoraFile,
-  sitesForBudget,
-  type AdapterFile,
-  type AdapterLayers,
+  withRanksForBudget,
   type CallableMethod,
-  type HostTensors,
-  type Init,
+  type LoraFileContents,
   type Site,
 } from '@peftjs/core/method';
-import { parseGoraConfig, type GoraConfig } from './config.js';
-import { goraLayer, initialTensors } from './layer.js';
-import { importanceOf, distributeRanks } from './ranks.js';
+import { checked, goraOptions, type GoraConfig } from './config.js';
+import { chosenRanks } from './ranks.js';
+import { initialTensors } from './start.js';
+
+/*
+ * GoRA (He et al., 2025, arXiv 2502.12171), in row vectors. G [in, out] is the loss's gradient at W0, averaged over
+ * some batches:
+ *
+ *   y  = x W0 + b + s (x A) B                      x [rows, in]   A [in, r]   B [r, out]
+ *   s  = alpha / sqrt(r)                           r is the module's own rank, by the gradients: ranks.ts
+ *   dW = s A B
+ *   A  ~ U(-1/sqrt(in), 1/sqrt(in))                start
+ *   B0 = -xi (A^T A)^-1 A^T G                      xi = gamma sqrt(in) / alpha: start.ts
+ *
+ * At the start dW = -gamma sqrt(in / r) P G, where P projects onto the columns of A: a step down the gradient with a
+ * size of about gamma ||G|| for any r.
+ */
 
 /**
  * GoRA (He et al., 2025): LoRA that distributes ranks by the gradients over some batches and starts with a step down
@@ -26,64 +31,40 @@ import { importanceOf, distributeRanks } from './ranks.js';
  *
  * @example attach(model, gora(), { calibration: await calibrate(model, gora(), data, { executor }) })
  */
-export const gora: CallableMethod<GoraConfig> = defineMethod<GoraConfig>({
+export const gora: CallableMethod<GoraConfig> = rankMethod<GoraConfig>({
   name: 'gora',
-  capabilities: { mergeable: true, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
-  parseConfig: parseGoraConfig,
+  identityAtInit: false,
+  defaults: { r: 8, loraAlpha: 16 },
+  options: goraOptions,
+  complete: checked,
   calibration: ({ initLoraWeights }) => (initLoraWeights === 'gora' ? 'gradients' : null),
+  ranks: chosenRanks,
+  start(site, count, config, rng, init) {
+    const gradient = config.initLoraWeights === 'gora' ? init?.calibrated('gradients', site.path) : undefined;
+    return initialTensors(site, count, config, rng, gradient);
+  },
+  divisor: Math.sqrt,
+  train: ({ loraplusLrRatio }) => ({ loraA: {}, loraB: { rateFactor: loraplusLrRatio } }),
   fitBudget,
-  adapt,
-  peftTypes: ['LORA'],
-  toFile: loraFile,
-  fromFile,
+  fromLora,
 });
-
-function adapt(sites: readonly Site[], config: GoraConfig, init: Init): AdapterLayers {
-  const isStored = config.initLoraWeights === 'stored';
-  const gradients = isStored ? [] : sites.map(({ path }) => init.calibrated('gradients', path));
-  const importance = gradients.map((gradient, index) =>
-    importanceOf(init.frozen((sites[index] as Site).path).weight, gradient),
-  );
-  const ranks = isStored
-    ? sites.map(({ path }) => patternValue(config.rankPattern, path) ?? config.r)
-    : distributeRanks(sites, importance, config);
-  return Object.fromEntries(
-    sites.map((site, index) => {
-      const rng = init.rng.fork(site.path);
-      const initial = initialTensors(site, ranks[index] as number, config, rng, gradients[index]);
-      return [site.path, goraLayer(site, config, initial)];
-    }),
-  );
-}
 
 /** Sets the budget and its average rank. Adapts fewer modules if one rank for each is too much. */
 function fitBudget(sites: readonly Site[], budget: number, config: GoraConfig): GoraConfig {
-  const kept = sitesForBudget(sites, budget, rankCost);
-  const least = kept.reduce((sum, site) => sum + rankCost(site), 0);
-  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, least));
-  return {
-    ...narrowTargets(kept, config, sites),
-    r,
-    budget: Math.max(budget, least),
-    ...(config.initLoraWeights === 'stored' && { rankPattern }),
-  };
+  const { rankPattern, ...fitted } = withRanksForBudget(sites, budget, config);
+  return { ...fitted, budget, rankPattern: config.initLoraWeights === 'stored' ? rankPattern : {} };
 }
 
 /** Converts the alpha of a LoRA, which is divided by r, to one that is divided by sqrt(r). */
-function fromFile(file: AdapterFile): { config: Partial<GoraConfig>; values: HostTensors } {
-  const { values, targetModules, ...lora } = readLoraFile(file);
+function fromLora(lora: Omit<LoraFileContents, 'values'>): Partial<GoraConfig> {
   const modules = Object.fromEntries(
-    targetModules.map((path) => {
+    lora.targetModules.map((path) => {
       const { r, alpha } = moduleRank({ ...lora, alpha: lora.loraAlpha }, path);
       return [path, { r, alpha: Number((alpha / Math.sqrt(r)).toPrecision(12)) }];
     }),
   );
   const loraAlpha = Object.values(modules)[0]?.alpha ?? lora.loraAlpha;
-  const { rankPattern, alphaPattern } = rankPatterns(modules, { r: lora.r, alpha: loraAlpha });
-  return {
-    config: { r: lora.r, loraAlpha, rankPattern, alphaPattern, targetModules, initLoraWeights: 'stored' },
-    values,
-  };
+  return { ...lora, loraAlpha, ...rankPatterns(modules, { r: lora.r, alpha: loraAlpha }), initLoraWeights: 'stored' };
 }
 
 export type { GoraConfig } from './config.js';

@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import { createRng, isNearBudget, linearSite, rankCost, type Site } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { parseGoraConfig } from './config.js';
+import { gora } from './index.js';
 import { importanceOf, distributeRanks, targets } from './ranks.js';
 
 const stored = (sites: readonly Site[], ranks: readonly number[]): number =>
@@ -23,20 +23,20 @@ describe('ranks of two modules that store 1,536 and 3,840 per rank, with three q
   });
 
   it('store exactly the budget', () => {
-    const ranks = distributeRanks(sites, [0.75, 0.25], parseGoraConfig({ r: 8 }));
+    const ranks = distributeRanks(sites, [0.75, 0.25], gora.parseConfig({ r: 8 }));
     expect(ranks).toEqual([18, 4]);
     expect(stored(sites, ranks)).toBe(43_008);
   });
 
   it('do not depend on the scale of the gradients', () => {
-    expect(distributeRanks(sites, [7.5e-9, 2.5e-9], parseGoraConfig({ r: 8 }))).toEqual([18, 4]);
+    expect(distributeRanks(sites, [7.5e-9, 2.5e-9], gora.parseConfig({ r: 8 }))).toEqual([18, 4]);
   });
 });
 
 describe('ranks', () => {
   const same = ['a', 'b', 'c'].map((path) => linearSite(path, 32, 32));
   const shared = (importance: readonly number[], options: object = {}): number[] =>
-    distributeRanks(same, importance, parseGoraConfig({ r: 4, ...options }));
+    distributeRanks(same, importance, gora.parseConfig({ r: 4, ...options }));
 
   it('are r if modules are equally important; ties go by their order', () => {
     expect(shared([1, 1, 1])).toEqual([4, 4, 4]);
@@ -45,7 +45,7 @@ describe('ranks', () => {
 
   it('lie between half of r and four times r, or between minR and maxR', () => {
     expect(shared([1, 0, 0])).toEqual([8, 2, 2]);
-    expect(distributeRanks(same.concat(linearSite('d', 32, 32)), [1, 0, 0, 0], parseGoraConfig({ r: 1 }))).toEqual([
+    expect(distributeRanks(same.concat(linearSite('d', 32, 32)), [1, 0, 0, 0], gora.parseConfig({ r: 1 }))).toEqual([
       1, 1, 1, 1,
     ]);
     expect(shared([1, 0, 0], { minR: 1, maxR: 9 })).toEqual([9, 2, 1]);
@@ -83,7 +83,7 @@ describe('a budget of r', () => {
       ]).flat();
       const budget = stored(sites, new Array<number>(sites.length).fill(r));
       for (const [name, of] of Object.entries(importance)) {
-        const total = stored(sites, distributeRanks(sites, sites.map(of), parseGoraConfig({ r, budget })));
+        const total = stored(sites, distributeRanks(sites, sites.map(of), gora.parseConfig({ r, budget })));
         expect(total <= budget && isNearBudget(total, budget), `${hidden}, ${name}: ${total} of ${budget}`).toBe(true);
       }
     }

@@ -3,8 +3,8 @@ import { hostTensor } from '@peftjs/core';
 import { createRng, linearSite, rankCost, transposed, type HostTensor, type Rng } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/core/testing';
 import { expect, it } from 'vitest';
-import { parseGoraConfig } from '../src/config.js';
-import { initialTensors } from '../src/layer.js';
+import { gora } from '@peftjs/gora';
+import { initialTensors } from '../src/start.js';
 import { importanceOf, targets } from '../src/ranks.js';
 
 type Matrix = readonly (readonly number[])[];
@@ -52,7 +52,7 @@ it("targets, rounded as in the released code with the paper's root, are its rank
 
 it('B starts where the released code starts it, but down the gradient', () => {
   const { alpha, gamma } = released;
-  const config = parseGoraConfig({ loraAlpha: alpha, gamma });
+  const config = gora.parseConfig({ loraAlpha: alpha, gamma });
   for (const [index, [, { A, B, gradient }]] of modules.entries()) {
     const loraA = turned(A); // [in, r]
     const { loraB } = initialTensors(

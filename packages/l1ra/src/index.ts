@@ -1,7 +1,6 @@
-import { hostTensor } from '@peftjs/core';
-import { hostZeros, normalValues, rankMethod, tensorAt, type CallableMethod } from '@peftjs/core/method';
+import { hostFilled, hostZeros, normalValues, rankMethod, tensorAt, type CallableMethod } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { parseL1raConfig, type L1raConfig } from './config.js';
+import { l1raOptions, type L1raConfig } from './config.js';
 import { l1raPolicy } from './policy.js';
 
 /*
@@ -23,12 +22,13 @@ import { l1raPolicy } from './policy.js';
 export const l1ra: CallableMethod<L1raConfig> = rankMethod<L1raConfig>({
   name: 'l1ra',
   budget: 'moves',
-  parseConfig: parseL1raConfig,
+  defaults: { r: 8, loraAlpha: 8 },
+  options: l1raOptions,
   file: { peftType: 'L1RA', gate: '.lora_c' }, // the released code's name of c
   start: ({ inFeatures, outFeatures }, count, { r }, rng) => ({
     loraA: normalValues(rng, [inFeatures, count], 1 / r),
     loraB: hostZeros([count, outFeatures]),
-    gate: hostTensor(new Float32Array(count).fill(1), [count]),
+    gate: hostFilled([count], 1),
   }),
   train: ({ etaC }) => ({
     loraA: {},

@@ -1,6 +1,6 @@
 import {
   ConfigError,
-  dropoutRate,
+  dropoutEntries,
   finite,
   parseOptions,
   patternValue,
@@ -95,14 +95,9 @@ export interface LoraGaConfig {
 
 const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa'];
 
-/** The options of plain LoRA, without variants. */
-export const plainEntries = {
-  ...rankEntries({ r: 8, loraAlpha: 8 }),
-  loraDropout: v.optional(dropoutRate, 0),
-};
-
 const entries = {
-  ...plainEntries,
+  ...rankEntries({ r: 8, loraAlpha: 8 }),
+  ...dropoutEntries,
   ...tokenEntries,
   loraAlpha: v.optional(finite, 8),
   alphaPattern: v.optional(v.record(v.string(), finite), {}),

@@ -2,10 +2,12 @@ import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
+  fullRank,
   hostZeros,
   joinFactors,
   kaimingUniform,
   loraDelta,
+  matrixProduct,
   normalValues,
   pickColumns,
   pickRows,
@@ -94,12 +96,12 @@ function alongGradient(site: Site, config: LoraConfig, options: LoraGaConfig, at
 }
 
 /** @throws ConfigError when the weight has fewer singular directions than its factors need. */
-function assertRank({ path, inFeatures, outFeatures }: Site, { initLoraWeights }: LoraConfig, { r }: Scaled): void {
+function assertRank(site: Site, { initLoraWeights }: LoraConfig, { r }: Scaled): void {
   const needed = initLoraWeights === 'lora_ga' ? 2 * r : r;
-  const most = Math.min(inFeatures, outFeatures);
+  const most = fullRank(site);
   if (needed <= most) return;
   throw new ConfigError(
-    `lora: initLoraWeights '${String(initLoraWeights)}' with r = ${r} needs ${needed} directions of '${path}', which has ${most}; use a smaller rank`,
+    `lora: initLoraWeights '${String(initLoraWeights)}' with r = ${r} needs ${needed} directions of '${site.path}', which has ${most}; use a smaller rank`,
     'r',
   );
 }
@@ -169,13 +171,7 @@ function orthogonalFactors(site: Site, { r, scaling }: Scaled, rng: Rng): LoraFa
   ); // [r / 2, r]
   const x = normalValues(rng, [site.inFeatures, r / 2], 1);
   const y = normalValues(rng, [r / 2, site.outFeatures], 1);
-  return { loraA: product(x, odd), loraB: product(transposed(even), y), scaling };
-}
-
-/** Returns a tenth of the matrix product. */
-function product(left: HostTensor, right: HostTensor): HostTensor {
-  const shape = [left.shape[0] as number, right.shape[1] as number];
-  return hostTensor(loraDelta({ loraA: left, loraB: right, scaling: 0.1 }), shape);
+  return { loraA: matrixProduct(x, odd, 0.1), loraB: matrixProduct(transposed(even), y, 0.1), scaling };
 }
 
 /*

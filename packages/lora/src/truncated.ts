@@ -1,10 +1,9 @@
 import {
   assertOneRank,
-  assertPrunable,
-  budgetEntries,
+  dropoutEntries,
   hostZeros,
   kaimingUniform,
-  parseOptions,
+  positive,
   pruneStep,
   rankMethod,
   ranksForBudget,
@@ -13,19 +12,22 @@ import {
   truncateToBudget,
   type CallableMethod,
   type MatchOn,
-  type RankConfig,
+  type RankOptions,
   type Site,
 } from '@peftjs/core/method';
-import { plainEntries } from './config.js';
+import * as v from 'valibot';
+
+const options = {
+  ...dropoutEntries,
+  /** The number of parameters stored from the final phase on, met within 1 %; null never cuts. Default null. */
+  budget: v.nullish(positive, null),
+};
 
 /**
  * The options of truncated LoRA: those of plain LoRA, with `r`, 8 by default, as the rank before the cut, and a budget.
  * `loraAlpha` is 8 by default.
  */
-export interface TruncatedLoraConfig extends RankConfig {
-  /** The number of parameters stored from the final phase on, met within 1 %; null never cuts. Default null. */
-  readonly budget: number | null;
-}
+export type TruncatedLoraConfig = RankOptions<typeof options>;
 
 /**
  * A control for methods that choose ranks during training: a LoRA of high rank that is cut once to a budget, by the
@@ -37,15 +39,15 @@ export interface TruncatedLoraConfig extends RankConfig {
 export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<TruncatedLoraConfig>({
   name: 'truncated-lora',
   budget: 'prunes',
-  parseConfig: (input) => parseOptions('truncated-lora', { ...plainEntries, ...budgetEntries }, input),
+  defaults: { r: 8, loraAlpha: 8 },
+  options,
   start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
     loraA: kaimingUniform(rng, inFeatures, r), // [in, r]
     loraB: hostZeros([r, outFeatures]),
   }),
   fitBudget,
-  policy(layers, { budget }, plan) {
+  policy({ budget }, plan) {
     if (budget === null) return undefined;
-    assertPrunable(layers, budget, plan);
     const cut = pruneStep(plan);
     return {
       cuts: [cut],

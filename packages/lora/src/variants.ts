@@ -6,6 +6,7 @@ import {
   hostZeros,
   isModuleToSave,
   loraDelta,
+  matrixProduct,
   rankCost,
   rowNorms,
   symmetricInverse,
@@ -212,7 +213,5 @@ function withFrozenA(layer: LoraLayer): LoraLayer {
 
 /** Returns (A^T A + delta I)^-1 [r, r] of A [in, r]. Whenever A is set, this must be set too. */
 export function gramInverse(loraA: HostTensor): HostTensor {
-  const r = loraA.shape[1] as number;
-  const gram = loraDelta({ loraA: transposed(loraA), loraB: loraA, scaling: 1 });
-  return symmetricInverse(hostTensor(gram, [r, r]), { ridge: RIDGE });
+  return symmetricInverse(matrixProduct(transposed(loraA), loraA), { ridge: RIDGE });
 }

@@ -1,9 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  floats,
-  allocatedRanks,
-  rankCost,
-  rankedPaths,
+  mapValues,
+  rankValues,
   rowNorms,
   selectRanks,
   tensorAt,
@@ -12,38 +10,21 @@ import {
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
+  type RankCost,
   type RankScores,
   type Rng,
+  type ScoredRank,
 } from '@peftjs/core/method';
 
-/** The gates of one module. */
-export interface GateGroup {
-  /** The module's path. */
-  readonly path: string;
-  /** Parameters that one rank stores: in + out. */
-  readonly cost: number;
-  /** The gates' values, [r]. */
-  readonly gate: Float32Array;
-}
-
-/** Returns the gates of all layers. @throws ShapeError when some are missing. */
-export function gateGroups(layers: AdapterLayers, values: HostTensors): GateGroup[] {
-  return rankedPaths(layers).map((path) => ({
-    path,
-    cost: rankCost(tensorAt(layers, path).site),
-    gate: floats(tensorAt(values, `${path}.gate`)),
-  }));
-}
-
 /** Returns the number of parameters that live ranks (with nonzero gates) store. */
-export function liveCost(groups: readonly GateGroup[]): number {
-  return groups.reduce((sum, { cost, gate }) => sum + cost * gate.filter((value) => value !== 0).length, 0);
+export function liveCost(gates: readonly ScoredRank[]): number {
+  return gates.reduce((sum, { cost, value }) => sum + (value === 0 ? 0 : cost), 0);
 }
 
 /** Returns the shrinkage that, applied to all gates, zeroes gates that store `excess` parameters or just less. */
-export function shrinkageFor(groups: readonly GateGroup[], excess: number): number {
-  const live = groups
-    .flatMap(({ cost, gate }) => [...gate].map((value) => ({ cost, size: Math.abs(value) })))
+export function shrinkageFor(gates: readonly ScoredRank[], excess: number): number {
+  const live = gates
+    .map(({ cost, value }) => ({ cost, size: Math.abs(value) }))
     .filter(({ size }) => size > 0)
     .sort((a, b) => a.size - b.size);
   let room = excess;
@@ -77,17 +58,15 @@ export function rankSizes({
   layers,
   values,
 }: Pick<AdapterContents, 'layers' | 'values'>): Record<string, readonly RankSize[]> {
-  const sizes = gateGroups(layers, values).map(({ path, gate }) => {
+  return mapValues(rankValues(layers, values, 'gate'), (gates, path) => {
     const normsA = rowNorms(transposed(tensorAt(values, `${path}.loraA`))); // [in, r] -> r norms
     const normsB = rowNorms(tensorAt(values, `${path}.loraB`)); // [r, out] -> r norms
-    const ranks = [...gate].map((value, rank) => ({
-      gate: value,
+    return Array.from(gates, (gate, rank) => ({
+      gate,
       normA: normsA[rank] as number,
       normB: normsB[rank] as number,
     }));
-    return [path, ranks] as const;
   });
-  return Object.fromEntries(sizes);
 }
 
 /** The value of a pruned gate that is revived to fill a budget: small enough that the outputs hardly change. */
@@ -100,24 +79,17 @@ const DEAD_SIZE = 1e-9;
  * @throws ShapeError when a tensor is missing.
  */
 export function importances(layers: AdapterLayers, values: HostTensors): RankScores {
-  const sizes = Object.entries(rankSizes({ layers, values }));
-  return Object.fromEntries(
-    sizes.map(([path, ranks]) => [
-      path,
-      ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB),
-    ]),
+  return mapValues(rankSizes({ layers, values }), (ranks) =>
+    ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB),
   );
 }
 
 /** Draws a score for every rank: its cost times a uniform number in [0, 1), so that its size makes no difference. */
-export function randomScores(layers: AdapterLayers, rng: Rng): RankScores {
-  return Object.fromEntries(
-    rankedPaths(layers).map((path) => {
-      const layer = tensorAt(layers, path);
-      const own = rng.fork(path);
-      return [path, Array.from({ length: allocatedRanks(layer) }, () => own.uniform() * rankCost(layer.site))];
-    }),
-  );
+export function randomScores(gates: RankScores, cost: RankCost, rng: Rng): RankScores {
+  return mapValues(gates, ({ length }, path) => {
+    const own = rng.fork(path);
+    return Array.from({ length }, () => own.uniform() * cost(path));
+  });
 }
 
 /**
@@ -136,15 +108,15 @@ export function selectGates(
 ): HostTensors {
   const kept = selectRanks(layers, scores, budget);
   const changes: HostTensors = {};
-  for (const { path, gate } of gateGroups(layers, values)) {
+  for (const [path, gates] of Object.entries(rankValues(layers, values, 'gate'))) {
     const ranks = new Set(kept[path]);
-    const revived = (value: number): number => (value === 0 ? REVIVED_GATE : value + Math.sign(value) * refund);
-    changes[`${path}.gate`] = vector([...gate].map((value, rank) => (ranks.has(rank) ? revived(value) : 0)));
-    changes[`${path}.mask`] = vector([...gate.keys()].map((rank) => Number(ranks.has(rank))));
+    const revived = (gate: number): number => (gate === 0 ? REVIVED_GATE : gate + Math.sign(gate) * refund);
+    changes[`${path}.gate`] = vector(gates.map((gate, rank) => (ranks.has(rank) ? revived(gate) : 0)));
+    changes[`${path}.mask`] = vector(gates.map((_, rank) => Number(ranks.has(rank))));
   }
   return changes;
 }
 
-function vector(values: readonly number[]): HostTensor {
-  return hostTensor(Float32Array.from(values), [values.length]);
+function vector(values: Float32Array): HostTensor {
+  return hostTensor(values, [values.length]);
 }

@@ -1,7 +1,7 @@
-import { hostTensor } from '@peftjs/core';
 import {
   assertOneRank,
   ConfigError,
+  hostFilled,
   hostZeros,
   kaimingUniform,
   normalValues,
@@ -11,14 +11,13 @@ import {
   startingRankForBudget,
   tensorAt,
   type CallableMethod,
-  type HostTensor,
   type MatchOn,
   type Site,
   type SizeStages,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
-import { choiceOf, parseSoraConfig, variantOf, type SoraConfig } from './config.js';
+import { choiceOf, soraOptions, withLambda, type SoraConfig } from './config.js';
 import { soraPolicy } from './policy.js';
 import { referenceThreshold, softThreshold } from './proximal.js';
 
@@ -45,15 +44,17 @@ import { referenceThreshold, softThreshold } from './proximal.js';
 export const sora: CallableMethod<SoraConfig> = rankMethod<SoraConfig>({
   name: 'sora',
   budget: 'prunes',
-  parseConfig: parseSoraConfig,
+  defaults: { r: 8, loraAlpha: 16 },
+  options: soraOptions,
+  complete: withLambda,
   file: { peftType: 'SORA', gate: '.gate' },
   start: ({ inFeatures, outFeatures }, r, config, rng) => ({
     loraA: kaimingUniform(rng.fork('loraA'), inFeatures, r), // [in, r]
     loraB: hostZeros([r, outFeatures]),
-    gate: choiceOf(config).gateInit === 'ones' ? ones(r) : normalValues(rng.fork('gate'), [r], 1),
-    mask: ones(r),
+    gate: choiceOf(config).gateInit === 'ones' ? hostFilled([r], 1) : normalValues(rng.fork('gate'), [r], 1),
+    mask: hostFilled([r], 1),
   }),
-  unsaved: ({ gate }) => ({ mask: ones(gate?.data.length ?? 0) }),
+  unsaved: ({ gate }) => ({ mask: hostFilled([gate?.data.length ?? 0], 1) }),
   train: () => ({ loraA: {}, loraB: {}, gate: { group: 'gate', decay: false } }),
   loss: ({ l1Weight }, { ranks }) =>
     l1Weight > 0 ? (p) => tf.mul(absoluteSum(tensorAt(p, 'gate')), l1Weight / ranks) : undefined,
@@ -68,11 +69,6 @@ export const sora: CallableMethod<SoraConfig> = rankMethod<SoraConfig>({
   sizing,
   policy: soraPolicy,
 });
-
-/** Gates of one, or a mask that keeps every gate. */
-function ones(r: number): HostTensor {
-  return hostTensor(new Float32Array(r).fill(1), [r]);
-}
 
 /** sum |x| with a zero gradient at zero. The gradient of `tf.abs` is -1 there, which would push pruned gates up. */
 function absoluteSum(x: Tensor): Scalar {
@@ -91,10 +87,9 @@ function fitBudget(
     return { ...config, r, rankPattern, budget: null };
   }
   assertOneRank(sites, budget);
-  const variant = variantOf({ ...config, budget });
-  const r = startingRankForBudget(sites, budget, variant === 'paper' ? 1 : undefined);
-  const fitted = { ...config, variant, r, rankPattern: {}, budget };
-  return { ...fitted, ...choiceOf(fitted) };
+  const choice = choiceOf({ ...config, budget });
+  const r = startingRankForBudget(sites, budget, choice.variant === 'paper' ? 1 : undefined);
+  return { ...config, ...choice, r, rankPattern: {}, budget };
 }
 
 /**
@@ -110,7 +105,7 @@ function atSparsity(config: SoraConfig, level: number): SoraConfig {
 /** The stages of `budget: 'auto'`: each has a budget of its own, or, with null, keeps the ranks that are live. */
 function sizing(config: SoraConfig): SizeStages<SoraConfig> | null {
   if (config.budget !== 'auto') return null;
-  const chosen = { ...config, ...choiceOf(config), variant: variantOf(config) };
+  const chosen = { ...config, ...choiceOf(config) };
   return (budget) =>
     budget === null ? { ...chosen, budget, sparseLambda: 0, separation: false } : { ...chosen, budget };
 }

@@ -1,27 +1,31 @@
 import {
-  assertPrunable,
+  allocatedCost,
   createRng,
   pruneStep,
-  allocatedCost,
+  rankCostIn,
   rankedPaths,
+  ranksByPath,
+  rankValues,
+  scoredRanks,
   type AdapterLayers,
   type HostTensors,
   type RankDecision,
   type RankPolicy,
+  type RankReading,
   type RankScores,
+  type ScoredRank,
   type TrainPlan,
 } from '@peftjs/core/method';
 import { choiceOf, type SoraConfig } from './config.js';
-import { randomScores, gateGroups, importances, liveCost, selectGates, shrinkageFor, type GateGroup } from './gates.js';
+import { importances, liveCost, randomScores, selectGates, shrinkageFor } from './gates.js';
 import { gateRate, thresholdAt } from './proximal.js';
 import { separated } from './separation.js';
 import { warnOfShortRun } from './short-run.js';
 
 /**
  * Sets the threshold of the proximal step, as configured or to meet a budget, and removes pruned ranks if configured.
- * @throws ConfigError for a budget that cannot be met.
  */
-export function soraPolicy(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan): RankPolicy {
+export function soraPolicy(config: SoraConfig, plan: TrainPlan, layers: AdapterLayers): RankPolicy {
   return typeof config.budget === 'number'
     ? budgetPolicy(layers, config, config.budget, plan)
     : fixedPolicy(layers, config, plan);
@@ -95,18 +99,13 @@ const MAX_INTERVAL = 5;
  */
 const HOLD = { initial: 0.5, up: 0.5, down: 0.1, most: 4 };
 
-/**
- * Steers the threshold so that the adapter stores `budget` parameters in the final phase.
- * @throws ConfigError when the budget is larger than what r_max stores or smaller than one rank, or when there is no
- * step to prune in.
- */
+/** Steers the threshold so that the adapter stores `budget` parameters in the final phase. */
 function budgetPolicy(
   layers: AdapterLayers,
   config: SoraConfig,
   budget: number,
   plan: TrainPlan,
 ): RankPolicy<Steering> {
-  assertPrunable(layers, budget, plan);
   const until = pruneStep(plan);
   const separation = separationStep(config, plan, until);
   const schedule = budgetSchedule(separation ?? plan.warmupSteps, until, budget);
@@ -127,16 +126,15 @@ function budgetPolicy(
       return { threshold };
     },
     reads: (step) => (step === until || step === separation ? RANKS : steers(step) ? ['gate'] : []),
-    decide({ step, layers, values }, memory) {
+    decide(at, memory) {
+      const { step, layers, values } = at;
       if (step === until) {
-        const selected = selectGates(layers, values, scoresOf(layers, values, config, plan), budget, memory.taken);
+        const selected = selectGates(layers, values, scoresOf(at, config, plan), budget, memory.taken);
         return { values: selected, ...(config.compactEvery !== null && compaction(layers, selected)) };
       }
       const changes = step === separation ? separatedRanks(layers, values) : {};
-      Object.assign(
-        memory,
-        steer(gateGroups(layers, { ...values, ...changes.values }), step, schedule, memory, config),
-      );
+      const gates = gatesOf(layers, { ...values, ...changes.values });
+      Object.assign(memory, steer(gates, step, schedule, memory, config));
       return changes;
     },
   };
@@ -169,10 +167,15 @@ function budgetSchedule(from: number, until: number, budget: number): BudgetSche
   };
 }
 
-function scoresOf(layers: AdapterLayers, values: HostTensors, config: SoraConfig, { seed = 0 }: TrainPlan): RankScores {
+function scoresOf({ layers, values, of, cost }: RankReading, config: SoraConfig, { seed = 0 }: TrainPlan): RankScores {
   return config.selection === 'importance'
     ? importances(layers, values)
-    : randomScores(layers, createRng(seed).fork('selection'));
+    : randomScores(of('gate'), cost, createRng(seed).fork('selection'));
+}
+
+/** Returns the gates of all ranks. */
+function gatesOf(layers: AdapterLayers, values: HostTensors): ScoredRank[] {
+  return scoredRanks(rankValues(layers, values, 'gate'), rankCostIn(layers));
 }
 
 /** What steering remembers from one reading to the next. */
@@ -192,19 +195,19 @@ interface Steering extends Record<string, number> {
 }
 
 function steer(
-  groups: readonly GateGroup[],
+  gates: readonly ScoredRank[],
   step: number,
   { interval, budget, share }: BudgetSchedule,
   { alive: first, hold: before, learningRate }: Steering,
   config: SoraConfig,
 ): Pick<Steering, 'alive' | 'lambda' | 'hold'> {
-  const alive = liveCost(groups);
+  const alive = liveCost(gates);
   const initial = first || alive;
   const surplus = Math.max(0, initial - budget);
   const target = (at: number): number => Math.min(budget, initial) + surplus * share(at);
   const error = surplus === 0 ? 0 : (alive - target(step)) / surplus;
   const hold = Math.min(HOLD.most, Math.max(0, before + (error > 0 ? HOLD.up : HOLD.down) * error));
-  const forward = shrinkageFor(groups, alive - target(step + interval)) / interval;
+  const forward = shrinkageFor(gates, alive - target(step + interval)) / interval;
   const threshold = surplus === 0 || learningRate === 0 ? 0 : Math.max(hold * learningRate, forward);
   const lambda = config.thresholdMode === 'lr' && threshold > 0 ? threshold / learningRate : threshold;
   return { alive: initial, lambda, hold };
@@ -226,12 +229,9 @@ const MIN_PRUNED_SHARE = 0.25;
  * @param values the gates of every layer that has ranks, `<path>.gate` [r]
  */
 function compaction(layers: AdapterLayers, values: HostTensors): RankDecision {
-  const groups = gateGroups(layers, values);
-  const [held, live] = [allocatedCost(layers), liveCost(groups)];
+  const gates = gatesOf(layers, values);
+  const [held, live] = [allocatedCost(layers), liveCost(gates)];
   if (live === 0 || live === held || held - live < MIN_PRUNED_SHARE * held) return {};
-  return { kept: Object.fromEntries(groups.map(({ path, gate }) => [path, liveRanks(gate)])) };
-}
-
-function liveRanks(gate: Float32Array): number[] {
-  return [...gate.keys()].filter((rank) => gate[rank] !== 0);
+  const kept = gates.filter(({ value }) => value !== 0);
+  return { kept: ranksByPath(rankedPaths(layers), kept) };
 }

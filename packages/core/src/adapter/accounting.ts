@@ -7,7 +7,7 @@ import { isInHead } from '../head.js';
 import { aRecord, namedTensors } from '../kinds.js';
 import { aPeftModel, activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { SiteKind } from '../contracts/site.js';
-import { rankCost } from './budget.js';
+import { rankCost } from '../ranks/budget.js';
 
 /** The number of parameters of a model with an adapter, by kind. */
 export interface ParameterCount {

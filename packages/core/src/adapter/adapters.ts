@@ -9,7 +9,7 @@ import { aFunction, aTextList } from '../kinds.js';
 import { activeParts, inOrder, layerParts, savedParts, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { aPeftModel, adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
-import { loraDelta } from './factors.js';
+import { loraDelta } from '../ranks/factors.js';
 import { isQuantized } from '../quantized.js';
 import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 

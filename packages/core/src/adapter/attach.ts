@@ -16,7 +16,7 @@ import { allSites, type Model } from '../contracts/model.js';
 import { hostTensor, hostZeros, mapValues, sizeOf, transposed, type HostTensor } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
-import { assertWithinModules, assertWithinBase } from './budget.js';
+import { assertWithinModules, assertWithinBase } from '../ranks/budget.js';
 import { EVERY_MODULE, isModuleToSave, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullLayer } from './layers.js';
 import { tokenLayers } from './token-rows.js';

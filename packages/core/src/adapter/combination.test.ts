@@ -5,7 +5,7 @@ import { createRng, type Rng } from '../rng.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { combined, type CombinationOptions, type CombinationType } from './combination.js';
-import { loraDelta, nonZeroIndices, normalValues } from './factors.js';
+import { loraDelta, nonZeroIndices, normalValues } from '../ranks/factors.js';
 
 const rng = createRng(8);
 const factorsOf = (rank: number, scaling: number): LoraFactors => ({

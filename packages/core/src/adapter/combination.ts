@@ -2,7 +2,7 @@ import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
-import { joinFactors, loraDelta, nearestFactors, scaled } from './factors.js';
+import { joinFactors, loraDelta, nearestFactors, scaled } from '../ranks/factors.js';
 
 /*
  * Several changes of one weight, s_i A_i B_i with weights w_i, combined into one change A B, as in PEFT:

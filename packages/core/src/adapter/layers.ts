@@ -4,7 +4,7 @@ import type { AdapterLayer, FrozenModule, LoraFactors, ParamSpec } from '../cont
 import type { Site } from '../contracts/site.js';
 import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors.js';
 import * as nn from '../nn/index.js';
-import { rankCost } from './budget.js';
+import { rankCost } from '../ranks/budget.js';
 
 /** Makes a layer that trains a module of any kind in full: for the head, `modulesToSave` and full fine-tuning. */
 export function fullLayer(site: Site, initial: FrozenModule, group: string): AdapterLayer {

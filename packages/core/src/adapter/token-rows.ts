@@ -8,7 +8,7 @@ import type { Site } from '../contracts/site.js';
 import { isInHead } from '../head.js';
 import * as nn from '../nn/index.js';
 import { floats, tensorAt, transposed, type HostTensor } from '../tensors.js';
-import { pickRows } from './factors.js';
+import { pickRows } from '../ranks/factors.js';
 
 /*
  * Training the embedding rows of single tokens while the rest of the table stays frozen: PEFT's

@@ -1,5 +1,5 @@
 import { deltaWeight, mergedModule } from '../adapter/adapters.js';
-import { reduceRank, nearestFactors, type RankChoice } from '../adapter/factors.js';
+import { reduceRank, nearestFactors, type RankChoice } from '../ranks/factors.js';
 import {
   activeAdapter,
   adapterNamed,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CheckpointError, UnsupportedError } from '../errors.js';
-import { loraDelta, normalValues } from '../adapter/factors.js';
+import { loraDelta, normalValues } from '../ranks/factors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
 import type { AdapterLayer, LoraFactors } from '../contracts/layer.js';
 import type { AdapterFile } from '../contracts/method.js';

@@ -1,5 +1,5 @@
 import { valuesOf } from '../adapter/peft-model.js';
-import { compactPattern } from '../adapter/budget.js';
+import { compactPattern } from '../ranks/budget.js';
 import { describe } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, LoraFactors } from '../contracts/layer.js';

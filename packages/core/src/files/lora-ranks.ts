@@ -1,10 +1,19 @@
-import { compactPattern, startingScaling } from '../adapter/budget.js';
-import { allocatedRanks, rankedPaths } from '../adapter/ranks.js';
+import { compactPattern } from '../ranks/budget.js';
+import { allocatedRanks, rankedPaths } from '../ranks/changes.js';
 import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
+import type { Site } from '../contracts/site.js';
 import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';
-import { hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostFilled, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
+
+/** The parts of a method that its files depend on. */
+type Format<C extends RankConfig> = {
+  readonly [K in 'options' | 'fromLora' | 'unsaved' | 'file']: RankMethod<C>[K];
+};
+
+/** Returns s of a module with its initial rank. */
+type ScalingAt<C> = (site: Site, config: C) => number;
 
 /**
  * Returns the file functions of a method of low rank. A pruned adapter, and every adapter of a method without gates, is
@@ -12,17 +21,17 @@ import { loraFile, readLoraFile } from './lora-file.js';
  * method's own options by their names in snake case. Gates of the LORA format are read as ones.
  */
 export function rankFiles<C extends RankConfig>(
-  { parseConfig, unsaved = () => ({}), file: format }: RankMethod<C>,
-  shared: readonly string[],
+  { options, fromLora = (lora) => lora as Partial<C>, unsaved = () => ({}), file: format }: Format<C>,
+  scalingAt: ScalingAt<C>,
 ): Pick<PeftMethod<C>, 'peftTypes' | 'toFile' | 'fromFile'> {
-  const own = Object.keys(parseConfig({})).filter((name) => !shared.includes(name)) as (keyof C & string)[];
+  const own = Object.keys(options) as (keyof C & string)[];
   const fields = format ? own.map((name) => [snakeCase(name), name] as const) : [];
   return {
     peftTypes: [...(format ? [format.peftType] : []), 'LORA'],
     toFile: (adapter, { pruned }) =>
       pruned || !format || rankedPaths(adapter.layers).length === 0
         ? loraFile(adapter)
-        : unprunedFile(adapter, format, fields),
+        : unprunedFile(adapter, format, fields, scalingAt),
     fromFile({ config, tensors, ...file }) {
       const suffix = format && config.peft_type === format.peftType ? format.gate : undefined;
       const factors = Object.entries(tensors).filter(([key]) => suffix === undefined || !key.endsWith(suffix));
@@ -30,13 +39,13 @@ export function rankFiles<C extends RankConfig>(
       for (const path of lora.targetModules) {
         const [loraA, loraB] = [tensorAt(values, `${path}.loraA`), tensorAt(values, `${path}.loraB`)];
         const r = loraA.shape[1] as number;
-        const gate = suffix === undefined ? onesOf(r) : readGate(tensors, path, suffix, r);
+        const gate = suffix === undefined ? hostFilled([r], 1) : readGate(tensors, path, suffix, r);
         const others = { ...(format && { gate }), ...unsaved({ loraA, loraB, gate }) };
         for (const [name, tensor] of Object.entries(others)) values[`${path}.${name}`] = tensor;
       }
       const present = fields.filter(([field]) => config[field] !== undefined);
       const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-      return { config: { ...lora, ...options } as Partial<C> & typeof lora, values };
+      return { config: { ...fromLora(lora), ...options }, values };
     },
   };
 }
@@ -49,6 +58,7 @@ function unprunedFile<C extends RankConfig>(
   adapter: AdapterContents<C>,
   { peftType, gate, config: written = ({ config }) => config }: NonNullable<RankMethod<C>['file']>,
   fields: readonly (readonly [field: string, option: keyof C])[],
+  scalingAt: ScalingAt<C>,
 ): AdapterFile {
   const { layers, values } = adapter;
   const config = written(adapter);
@@ -66,7 +76,7 @@ function unprunedFile<C extends RankConfig>(
   const alphas = Object.fromEntries(
     ranked.map((layer) => [
       layer.site.path,
-      Number((startingScaling(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
+      Number((scalingAt(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
     ]),
   );
   const removed = Object.keys(layers).filter((path) => !paths.includes(path));
@@ -91,8 +101,4 @@ function readGate(tensors: HostTensors, path: string, suffix: string, r: number)
   if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
   if (gate.shape.join() === String(r)) return gate;
   throw new CheckpointError(`'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' needs [${r}]`, key);
-}
-
-function onesOf(r: number): HostTensor {
-  return hostTensor(new Float32Array(r).fill(1), [r]);
 }

@@ -16,7 +16,7 @@ import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
 import { assertLoadOptions, checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
 import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-tensors.js';
-import { placeColumns, placeRows, scaled } from '../adapter/factors.js';
+import { placeColumns, placeRows, scaled } from '../ranks/factors.js';
 import type { AdapterLayer } from '../contracts/layer.js';
 
 /** Options that name an adapter. */

@@ -1,7 +1,9 @@
+import type * as v from 'valibot';
 import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, UpdateContext } from '../contracts/layer.js';
-import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { AdapterContents, Init, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
+import type { LoraFileContents } from '../files/lora-file.js';
 import type { Rng } from '../rng.js';
 import type { HostTensors, Tensors } from '../tensors.js';
 import type { RankPolicy } from './rank-policy.js';
@@ -22,11 +24,23 @@ export interface RankConfig extends TargetConfig {
   readonly budget?: number | string | null;
 }
 
+/** The configuration of a method with these options of its own. Their documentation is that of the schema entries. */
+export type RankOptions<Own extends v.ObjectEntries> = Omit<RankConfig, 'loraDropout' | keyof Own> & {
+  readonly [K in keyof Own]: v.InferOutput<Own[K]>;
+};
+
 /** What a method of low rank defines; core owns the rest. */
 export interface RankMethod<C extends RankConfig>
   extends
-    Pick<PeftMethod<C>, 'name' | 'parseConfig'>,
-    Partial<Pick<PeftMethod<C>, 'defaultLearningRate' | 'shortRunOptions' | 'atSparsity' | 'sizing' | 'fitBudget'>> {
+    Pick<PeftMethod<C>, 'name'>,
+    Partial<Pick<PeftMethod<C>, 'defaultLearningRate' | 'shortRunOptions' | 'atSparsity' | 'sizing'>>,
+    Partial<Pick<PeftMethod<C>, 'calibration' | 'fitBudget'>> {
+  /** The defaults of the rank and of alpha. */
+  readonly defaults: Pick<RankConfig, 'r' | 'loraAlpha'>;
+  /** Schema entries of its own options, `loraDropout` and `budget` among them where it has them. */
+  readonly options: v.ObjectEntries;
+  /** Completes parsed options where one depends on others. @throws ConfigError for options that exclude each other. */
+  complete?(parsed: C): C;
   /** Whether the untrained adapter leaves the outputs unchanged. Default true. */
   readonly identityAtInit?: boolean;
   /**
@@ -34,6 +48,8 @@ export interface RankMethod<C extends RankConfig>
    * with. `'prunes'`: modules start with more ranks than they keep. Default: ranks fill it from the start, and stay.
    */
   readonly budget?: 'moves' | 'prunes';
+  /** The share by which pruned ranks may miss a budget. Default 0.01. */
+  readonly tolerance?: number;
   /**
    * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned adapter,
    * and every adapter of a method without gates, is PEFT's LORA.
@@ -46,9 +62,15 @@ export interface RankMethod<C extends RankConfig>
   };
   /**
    * Returns the tensors of `count` ranks of a module: `loraA` [in, count], `loraB` [count, out], and any others [count].
-   * With `gate`, ranks have gates. Also called for ranks that a module gets later.
+   * With `gate`, ranks have gates. Also called for ranks that a module gets later, without `init`.
    */
-  start(site: Site, count: number, config: C, rng: Rng): HostTensors;
+  start(site: Site, count: number, config: C, rng: Rng, init?: Init): HostTensors;
+  /** Returns how many ranks each module starts with. Default: as configured. @throws ConfigError */
+  ranks?(sites: readonly Site[], config: C, init: Init): readonly number[];
+  /** Returns what alpha is divided by in a module that starts with r ranks. Default r. */
+  divisor?(r: number): number;
+  /** Converts the options in a file of PEFT's LORA, whose alpha is divided by the rank. Default: as they are. */
+  fromLora?(lora: Omit<LoraFileContents, 'values'>): Partial<C>;
   /** Returns the tensors that no file holds, for ranks with these others. Default: none. */
   unsaved?(ranks: HostTensors): HostTensors;
   /** How tensors are trained, by name; those left out are state. Default: A and B as usual. */
@@ -58,5 +80,5 @@ export interface RankMethod<C extends RankConfig>
   /** Applies a rule after the optimizer, e.g. a proximal operator, as `AdapterLayer.update`. */
   update?(proposed: Tensors, at: UpdateContext, config: C): Tensors;
   /** Returns what decides between steps which ranks stay; undefined where nothing does. @throws ConfigError */
-  policy?(layers: AdapterLayers, config: C, plan: TrainPlan): RankPolicy | undefined;
+  policy?(config: C, plan: TrainPlan, layers: AdapterLayers): RankPolicy | undefined;
 }

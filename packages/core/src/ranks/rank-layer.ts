@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { rankCost } from '../adapter/budget.js';
-import { foldDiagonal, nonZeroIndices } from '../adapter/factors.js';
+import { rankCost } from './budget.js';
+import { foldDiagonal, nonZeroIndices } from './factors.js';
 import { trained, type AdapterLayer, type ParamSpec } from '../contracts/layer.js';
 import type { Site } from '../contracts/site.js';
 import { mapValues, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
@@ -14,6 +14,8 @@ export interface RankLayer {
   readonly initial: HostTensors;
   /** s, the factor of the change. It does not depend on how many ranks are left. */
   readonly scaling: number;
+  /** The name of the tensor [r] that multiplies ranks, zero for a pruned one. Default: `gate`, if there is one. */
+  readonly gate?: string;
   /** The dropout probability of the module's input. Default 0. */
   readonly dropout?: number | undefined;
   /** How tensors are trained, by name, where it differs from `trained`; the others are state. Default: A and B. */
@@ -35,12 +37,19 @@ export interface RankLayer {
  */
 export function rankLayer(
   site: Site,
-  { initial, scaling, dropout = 0, train = { loraA: {}, loraB: {} }, loss, update }: RankLayer,
+  {
+    initial,
+    scaling,
+    gate = 'gate' in initial ? 'gate' : undefined,
+    dropout = 0,
+    train = { loraA: {}, loraB: {} },
+    loss,
+    update,
+  }: RankLayer,
 ): AdapterLayer {
-  const hasGate = 'gate' in initial;
   const states = Object.entries(initial).filter(([name]) => !(name in train));
-  const vector = hasGate ? 'gate' : (Object.keys(initial).find((name) => initial[name]?.shape.length === 1) ?? 'loraA');
-  const live = (values: HostTensors): number => liveRanks(tensorAt(values, vector), hasGate);
+  const vector = gate ?? Object.keys(initial).find((name) => initial[name]?.shape.length === 1) ?? 'loraA';
+  const live = (values: HostTensors): number => liveRanks(tensorAt(values, vector), gate !== undefined);
   return {
     site,
     params: mapValues(train, (spec, name) => ({ ...trained(tensorAt(initial, name)), ...spec })),
@@ -48,14 +57,14 @@ export function rankLayer(
     ...(dropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
       const hidden = tf.matMul(at.ctx.dropout(`${site.path}.${DROPOUT}`, x, dropout), tensorAt(p, 'loraA')); // [rows, r]
-      const gated = hasGate ? tf.mul(hidden, tensorAt(p, 'gate')) : hidden; // [rows, r] * [r]
+      const gated = gate === undefined ? hidden : tf.mul(hidden, tensorAt(p, gate)); // [rows, r] * [r]
       return tf.add(at.base(), tf.mul(tf.matMul(gated, tensorAt(p, 'loraB')), scaling)); // [rows, out]
     },
     ...(loss && { loss }),
     ...(update && { update }),
     toLora(values) {
       const factors = { ...tensorsAt(values, 'loraA', 'loraB'), scaling };
-      return hasGate ? foldDiagonal(factors, tensorAt(values, 'gate')) : factors;
+      return gate === undefined ? factors : foldDiagonal(factors, tensorAt(values, gate));
     },
     counted: [vector],
     storedParameters: (values) => live(values) * rankCost(site),

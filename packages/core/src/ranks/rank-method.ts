@@ -1,28 +1,28 @@
 import * as v from 'valibot';
 import { defineMethod } from '../adapter/attach.js';
-import {
-  assertOneRank,
-  ranksForBudget,
-  rankCost,
-  startingRank,
-  startingRankForBudget,
-  startingScaling,
-  withRanksForBudget,
-} from '../adapter/budget.js';
-import { allocatedRanks, withRankCounts } from '../adapter/ranks.js';
-import { targetEntries } from '../adapter/targets.js';
-import { integerFrom, positive } from '../config.js';
+import { patternValue, targetEntries } from '../adapter/targets.js';
+import { dropoutRate, integerFrom, parseOptions, positive } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { CallableMethod, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { rankFiles } from '../files/lora-ranks.js';
 import { createRng } from '../rng.js';
 import { tensorAt, type HostTensors } from '../tensors.js';
+import {
+  assertOneRank,
+  ranksForBudget,
+  rankCost,
+  startingRank,
+  startingRankForBudget,
+  withRanksForBudget,
+} from './budget.js';
+import { allocatedRanks, withRankCounts } from './changes.js';
+import { assertPrunable, assertStartFits } from './competition.js';
 import type { RankConfig, RankMethod } from './definition.js';
 import { rankLayer } from './rank-layer.js';
 import { rankController, type RankMaker } from './rank-policy.js';
 
-/** Schema entries for the options of `RankConfig` but dropout and budget. @param defaults those of the method */
+/** Schema entries for the options that methods of low rank share. @param defaults those of the method */
 export const rankEntries = (defaults: Pick<RankConfig, 'r' | 'loraAlpha'>) => ({
   ...targetEntries,
   r: v.optional(integerFrom(1), defaults.r),
@@ -31,8 +31,17 @@ export const rankEntries = (defaults: Pick<RankConfig, 'r' | 'loraAlpha'>) => ({
   alphaPattern: v.optional(v.record(v.string(), positive), {}),
 });
 
-/** Schema entries for `budget`, for methods without other kinds of budget. */
-export const budgetEntries = { budget: v.nullish(positive, null) };
+/** The schema entry of dropout. */
+export const dropoutEntries = {
+  /** The dropout probability of each module's input, applied before A during training. Default 0. */
+  loraDropout: v.optional(dropoutRate, 0),
+};
+
+/** The schema entry of a budget, for methods without other kinds of budget. */
+export const budgetEntries = {
+  /** The number of parameters stored at the end, met within 2 %. Default null: no budget. */
+  budget: v.nullish(positive, null),
+};
 
 /**
  * Makes a method of the form
@@ -45,49 +54,60 @@ export const budgetEntries = { budget: v.nullish(positive, null) };
  * dropout, counting, budgets, files, changes of rank, and resuming.
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
-  const { start, train, loss, update, policy, identityAtInit = true, budget, ...method } = given;
-  const layerOf = (site: Site, config: C, initial: HostTensors, ranks: number): AdapterLayer =>
+  const { defaults, options, complete, identityAtInit = true, budget, tolerance, fromLora, file, ...rest } = given;
+  const { start, ranks, divisor = (r) => r, unsaved, train, loss, update, policy, ...method } = rest;
+  const { name } = method;
+  const entries = { ...rankEntries(defaults), ...options };
+  const scalingAt = (site: Site, config: C, r = startingRank(site, config)): number =>
+    (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / divisor(r);
+  const layerOf = (site: Site, config: C, initial: HostTensors, all: number, r?: number): AdapterLayer =>
     rankLayer(site, {
       initial,
-      scaling: startingScaling(site, config),
+      scaling: scalingAt(site, config, r),
       dropout: config.loraDropout,
       train: train?.(config),
-      loss: loss?.(config, { ranks }),
+      loss: loss?.(config, { ranks: all }),
       update: update && ((proposed, at) => update(proposed, at, config)),
     });
   const maker = (layers: AdapterLayers, config: C): RankMaker => ({
-    name: given.name,
+    name,
     newRanks: (path, count, rng) => start(tensorAt(layers, path).site, count, config, rng),
     withRanks(counts) {
-      const ranks = ranksAtStart(Object.values(layers), config);
+      const all = total(Object.values(layers).map(({ site }) => startingRank(site, config)));
       const grown = Object.entries(layers).map(([path, layer], index): [string, AdapterLayer] => {
+        const { site } = layer;
         const count = counts[index] ?? 0;
         // Only shapes matter for what is drawn here: the run's values replace it.
         if (budget !== 'moves' || count <= allocatedRanks(layer)) return [path, layer];
-        return [path, layerOf(layer.site, config, start(layer.site, count, config, createRng(0)), ranks)];
+        return [path, layerOf(site, config, start(site, count, config, createRng(0)), all)];
       });
       return withRankCounts(Object.fromEntries(grown), counts);
     },
   });
   return defineMethod<C>({
+    parseConfig(input) {
+      const parsed = parseOptions(name, entries, input) as RankConfig as C;
+      return complete ? complete(parsed) : parsed;
+    },
     fitBudget: fittedTo(given),
     ...method,
     capabilities: { mergeable: true, identityAtInit, adaptsRank: policy !== undefined, kinds: ['linear'] },
-    adapt(sites, config, { rng }) {
-      const ranks = ranksAtStart(
-        sites.map((site) => ({ site })),
-        config,
-      );
-      return Object.fromEntries(
-        sites.map((site) => {
-          const initial = start(site, startingRank(site, config), config, rng.fork(site.path));
-          return [site.path, layerOf(site, config, initial, ranks)];
-        }),
-      );
+    adapt(sites, config, init) {
+      const counts = ranks?.(sites, config, init) ?? sites.map((site) => startingRank(site, config));
+      const layers = sites.map((site, index) => {
+        const r = counts[index] as number;
+        const initial = start(site, r, config, init.rng.fork(site.path), init);
+        return [site.path, layerOf(site, config, initial, total(counts), r)] as const;
+      });
+      return Object.fromEntries(layers);
     },
     ...(policy && {
       controller(layers, config, plan) {
-        const own = policy(layers, config, plan);
+        if (typeof config.budget === 'number') {
+          if (budget === 'moves') assertStartFits(layers, config.budget);
+          if (budget === 'prunes') assertPrunable(layers, config.budget, plan, tolerance);
+        }
+        const own = policy(config, plan, layers);
         return own && rankController(layers, own, maker(layers, config), plan);
       },
       resumedLayers({ layers, config, values }) {
@@ -96,13 +116,12 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
         return maker(layers, config).withRanks(counts);
       },
     }),
-    ...rankFiles(given, Object.keys(rankEntries({ r: 1, loraAlpha: 1 }))),
+    ...rankFiles({ options, fromLora, unsaved, file }, scalingAt),
   });
 }
 
-/** Counts the ranks that an adapter starts with. */
-function ranksAtStart(layers: readonly Pick<AdapterLayer, 'site'>[], config: RankConfig): number {
-  return layers.reduce((sum, { site }) => sum + startingRank(site, config), 0);
+function total(counts: readonly number[]): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 /**

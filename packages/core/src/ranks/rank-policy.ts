@@ -1,15 +1,10 @@
-import {
-  allocatedRanks,
-  changeRanks,
-  missedStep,
-  rankedPaths,
-  withResized,
-  type RankChange,
-} from '../adapter/ranks.js';
 import type { Controller, ControllerChanges, ControllerState, TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
+import { TrainingError } from '../errors.js';
 import { createRng, type Rng } from '../rng.js';
-import { mapValues, type HostTensors } from '../tensors.js';
+import { floats, mapValues, tensorAt, type HostTensors } from '../tensors.js';
+import { allocatedRanks, changeRanks, rankedPaths, withResized, type RankChange } from './changes.js';
+import { rankCostIn, type RankCost } from './competition.js';
 
 /**
  * Decides between the steps of one run which ranks stay. All that it remembers is in `memory`, plain data that
@@ -42,10 +37,19 @@ export interface RankReading {
   readonly layers: AdapterLayers;
   /** The tensors that the policy reads, by `<path>.<name>`, for every module that has ranks. */
   readonly values: HostTensors;
+  /** Returns one of these tensors of every module that has ranks, by path. @throws ShapeError when one is missing. */
+  readonly of: (name: string) => Record<string, Float32Array>;
+  /** The parameters that one rank of a module stores. */
+  readonly cost: RankCost;
   /** The losses of the probes, by name. */
   readonly losses: Readonly<Record<string, number>>;
   /** A random stream of this step. */
   readonly rng: Rng;
+}
+
+/** Returns a tensor of every layer that has ranks, by path. @throws ShapeError when one is missing. */
+export function rankValues(layers: AdapterLayers, values: HostTensors, name: string): Record<string, Float32Array> {
+  return Object.fromEntries(rankedPaths(layers).map((path) => [path, floats(tensorAt(values, `${path}.${name}`))]));
 }
 
 /** What a policy changes. */
@@ -95,7 +99,7 @@ export function rankController<M extends ControllerState>(
     scalars(step, learningRates) {
       decided ??= step - 1;
       const missed = missedBefore(step);
-      if (missed !== undefined) throw missedStep(`${name} did not choose its ranks`, step, missed);
+      if (missed !== undefined) throw missedStep(name, step, missed);
       return policy.scalars?.(step, learningRates, memory) ?? {};
     },
     reads(step) {
@@ -105,7 +109,9 @@ export function rankController<M extends ControllerState>(
     ...(probes && { probes: (step, values) => (policy.reads(step).length > 0 ? probes(values) : {}) }),
     afterStep(step, values, losses = {}) {
       const rng = drawn.fork(String(step));
-      const decision = policy.decide({ step, layers: held, values, losses, rng }, memory);
+      const of = (tensor: string): Record<string, Float32Array> => rankValues(held, values, tensor);
+      const reading = { step, layers: held, values, of, cost: rankCostIn(held), losses, rng };
+      const decision = policy.decide(reading, memory);
       const { restartsOptimizer } = decision;
       const resized = { ...changeRanks(held, changesOf(decision, rng)), ...decision.resized };
       const hasResized = Object.keys(resized).length > 0;
@@ -126,4 +132,12 @@ export function rankController<M extends ControllerState>(
       decided = null;
     },
   };
+}
+
+/** Returns the error for a training loop that never called the controller, so that ranks were not chosen when due. */
+function missedStep(name: string, step: number, due: number): TrainingError {
+  return new TrainingError(
+    `${name} did not choose its ranks: step ${step} begins, but 'afterStep' was not called after step ${due}`,
+    String(step),
+  );
 }

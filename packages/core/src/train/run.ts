@@ -1,5 +1,5 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { withResized } from '../adapter/ranks.js';
+import { withResized } from '../ranks/changes.js';
 import {
   activeAdapter,
   allLayers,

@@ -1,6 +1,6 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { rankCost } from '../adapter/budget.js';
-import { totalRanks, rankedPaths } from '../adapter/ranks.js';
+import { rankCost } from '../ranks/budget.js';
+import { totalRanks, rankedPaths } from '../ranks/changes.js';
 import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
 import type { SizeStages } from '../contracts/method.js';

@@ -1,5 +1,5 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { totalRanks } from '../adapter/ranks.js';
+import { totalRanks } from '../ranks/changes.js';
 import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { Executor } from '../contracts/executor.js';

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { trained, type AdapterLayer } from '../contracts/layer.js';
 import { linearSite } from '../contracts/site.js';
 import { hostTensor, tensorAt, type HostTensor } from '../tensors.js';
-import { changeRanks, allocatedRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './ranks.js';
+import { changeRanks, allocatedRanks, keepRanks, rankedPaths, withRankCounts, withResized } from './changes.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);

@@ -10,7 +10,7 @@ import {
 } from './budget.js';
 import { ConfigError } from '../errors.js';
 import type { Site } from '../contracts/site.js';
-import { patternValue } from './targets.js';
+import { patternValue } from '../adapter/targets.js';
 
 const site = (path: string, inFeatures: number, outFeatures: number): Site => ({
   path,

@@ -5,14 +5,15 @@ import {
   loraDelta,
   normalValues,
   scaled,
+  tensorAt,
   tensorsAt,
   type HostTensor,
 } from '@peftjs/core/method';
-import { forwardOf } from '@peftjs/core/testing';
+import { forwardOf, layersOf } from '@peftjs/core/testing';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseGoraConfig } from './config.js';
-import { alongGradient, goraLayer, initialTensors } from './layer.js';
+import { gora } from './index.js';
+import { alongGradient, initialTensors } from './start.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
@@ -22,12 +23,8 @@ beforeAll(async () => {
 const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((sum, x) => sum + x * x, 0));
 
 it("adds alpha / sqrt(r) (x A) B to the module's output, and trains B at its own rate", () => {
-  const initial = {
-    loraA: hostTensor(Float32Array.of(1, 2, 3, 4), [2, 2]),
-    loraB: hostTensor(Float32Array.of(1, 0, 2, 0, 1, 4), [2, 3]),
-  };
-  const config = parseGoraConfig({ loraAlpha: 6, loraplusLrRatio: 16 });
-  const layer = goraLayer(linearSite('m', 2, 3), config, initial);
+  const options = { r: 2, loraAlpha: 6, loraplusLrRatio: 16, initLoraWeights: 'stored' } as const;
+  const layer = tensorAt(layersOf(gora, [linearSite('m', 2, 3)], options), 'm');
   const p = { loraA: tf.tensor2d([1, 2, 3, 4], [2, 2]), loraB: tf.tensor2d([1, 0, 2, 0, 1, 4], [2, 3]) };
   const y = forwardOf(layer, p, tf.tensor2d([1, 1], [1, 2]), tf.tensor2d([10, 20, 30], [1, 3]));
   // x A = (4, 6), times B = (4, 6, 32), times 6 / sqrt(2)
@@ -41,9 +38,8 @@ describe('B', () => {
   /** Returns the initial dW of a module. */
   const start = (gradient: HostTensor, r: number): Float32Array => {
     const site = linearSite('m', ...(gradient.shape as [number, number]));
-    const config = parseGoraConfig({});
-    const initial = initialTensors(site, r, config, createRng(1), gradient);
-    return loraDelta(goraLayer(site, config, initial).toLora?.(initial) ?? expect.fail('no factors'));
+    const initial = initialTensors(site, r, gora.parseConfig({}), createRng(1), gradient);
+    return loraDelta({ ...tensorsAt(initial, 'loraA', 'loraB'), scaling: 16 / Math.sqrt(r) });
   };
 
   it('starts against the gradient', () => {
@@ -74,7 +70,7 @@ describe('B', () => {
 
   it('is zero without a gradient', () => {
     const { loraA, loraB } = tensorsAt(
-      initialTensors(linearSite('m', 4, 3), 2, parseGoraConfig({}), createRng(1)),
+      initialTensors(linearSite('m', 4, 3), 2, gora.parseConfig({}), createRng(1)),
       'loraA',
       'loraB',
     );

@@ -1,12 +1,17 @@
 import { ConfigError } from '../errors.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { narrowTargets, patternValue } from './targets.js';
+import { narrowTargets, patternValue } from '../adapter/targets.js';
 import { isNearBudget, NEAR_SHARE, selectWithinBudget } from './within-budget.js';
 
 /** Returns the number of parameters of one rank of a module: a column of A and a row of B. */
 export function rankCost({ inFeatures, outFeatures }: Site): number {
   return inFeatures + outFeatures;
+}
+
+/** Returns the highest rank that a change of a module can have: its smaller side. */
+export function fullRank({ inFeatures, outFeatures }: Site): number {
+  return Math.min(inFeatures, outFeatures);
 }
 
 /** Returns the number of parameters of one rank in every module. */
@@ -30,7 +35,7 @@ const MIN_RANK = 8;
  * @param fewest the least starting rank
  */
 export function startingRankForBudget(sites: readonly Site[], budget: number, fewest = MIN_RANK): number {
-  const possible = Math.min(...sites.map(({ inFeatures, outFeatures }) => Math.min(inFeatures, outFeatures)));
+  const possible = Math.min(...sites.map(fullRank));
   return Math.max(Math.min(fewest, possible), Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)));
 }
 
@@ -39,7 +44,7 @@ export function startingRankForBudget(sites: readonly Site[], budget: number, fe
  * @throws ConfigError naming the largest budget, for one above it.
  */
 export function assertWithinModules(sites: readonly Site[], budget: number): void {
-  const most = total(sites, (site) => Math.min(site.inFeatures, site.outFeatures) * rankCost(site));
+  const most = total(sites, (site) => fullRank(site) * rankCost(site));
   if (sites.length === 0 || !(budget > most)) return;
   const modules = sites.length === 1 ? 'this module holds' : `these ${sites.length} modules hold`;
   throw new ConfigError(
@@ -194,15 +199,6 @@ export function startingRank(
   return patternValue(rankPattern, path) ?? r;
 }
 
-/** Returns the scaling alpha / r of a module, where r is its starting rank. */
-export function startingScaling(
-  site: Site,
-  config: Pick<ModuleRank, 'r'> & RankPatterns & { readonly loraAlpha: number },
-): number {
-  const { r, alpha } = moduleRank({ ...config, alpha: config.loraAlpha }, site.path);
-  return alpha / r;
-}
-
 /** Returns the rank and alpha that a configuration gives the module at `path`. */
 export function moduleRank(
   { r, alpha, rankPattern, alphaPattern }: ModuleRank & RankPatterns,
@@ -232,7 +228,7 @@ function extraRanks(
 ): readonly number[] {
   const left = budget - r * total(sites, unitCost);
   const room = sites.map((site) => {
-    const useful = Math.max(1, Math.min(site.inFeatures, site.outFeatures) - r);
+    const useful = Math.max(1, fullRank(site) - r);
     return Math.min(useful, Math.floor(left / unitCost(site)));
   });
   const most = Math.max(...room);

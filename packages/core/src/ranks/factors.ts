@@ -50,7 +50,7 @@ export function joinFactors(first: LoraFactors, second: LoraFactors): LoraFactor
   if (first.scaling === 0) return joinFactors({ ...first, loraB: scaled(first.loraB, 0), scaling: 1 }, second);
   const loraB = scaled(second.loraB, second.scaling / first.scaling);
   return {
-    loraA: transposed(stackRows(transposed(first.loraA), transposed(second.loraA))),
+    loraA: joinColumns(first.loraA, second.loraA),
     loraB: stackRows(first.loraB, loraB),
     scaling: first.scaling,
   };
@@ -135,9 +135,13 @@ export function rowNorms(matrix: HostTensor): number[] {
 
 /** Draws a down projection `[inFeatures, r]`, uniform within 1 / sqrt(in): torch's `kaiming_uniform_(a = sqrt(5))`. */
 export function kaimingUniform(rng: Rng, inFeatures: number, r: number): HostTensor {
-  const bound = 1 / Math.sqrt(inFeatures);
-  const data = Float32Array.from({ length: inFeatures * r }, () => bound * (2 * rng.uniform() - 1));
-  return hostTensor(data, [inFeatures, r]);
+  return uniformValues(rng, [inFeatures, r], 1 / Math.sqrt(inFeatures));
+}
+
+/** Draws independent values, uniform within `bound` of zero. */
+export function uniformValues(rng: Rng, shape: readonly number[], bound: number): HostTensor {
+  const data = Float32Array.from({ length: sizeOf(shape) }, () => bound * (2 * rng.uniform() - 1));
+  return hostTensor(data, shape);
 }
 
 /** Draws independent normal values of mean 0 and standard deviation `std`. */
@@ -146,7 +150,13 @@ export function normalValues(rng: Rng, shape: readonly number[], std: number): H
   return hostTensor(data, shape);
 }
 
-function stackRows(above: HostTensor, below: HostTensor): HostTensor {
+/** Puts two matrices side by side: [rows, a] and [rows, b] -> [rows, a + b]. */
+export function joinColumns(left: HostTensor, right: HostTensor): HostTensor {
+  return transposed(stackRows(transposed(left), transposed(right)));
+}
+
+/** Puts one matrix above another: [a, columns] and [b, columns] -> [a + b, columns]. */
+export function stackRows(above: HostTensor, below: HostTensor): HostTensor {
   const [rows, columns] = matrixShape(above);
   const [more, width] = matrixShape(below);
   if (columns !== width) throw new ShapeError(`cannot stack rows of ${columns} and ${width} numbers`, 'rows');
@@ -199,9 +209,9 @@ export function reduceRank({ loraA, loraB, scaling }: LoraFactors, choice: RankC
   if (loraA.shape[1] === 0) return { loraA, loraB, scaling };
   const left = qr(loraA); // [in, k], [k, r]
   const right = qr(transposed(loraB)); // [out, l], [l, r]
-  const middle = product(left.r, transposed(right.r), scaling); // [k, l]
+  const middle = matrixProduct(left.r, transposed(right.r), scaling); // [k, l]
   const { loraA: inner, loraB: outer } = nearestFactors(middle, choice);
-  return { loraA: product(left.q, inner), loraB: product(outer, transposed(right.q)), scaling: 1 };
+  return { loraA: matrixProduct(left.q, inner), loraB: matrixProduct(outer, transposed(right.q)), scaling: 1 };
 }
 
 /**
@@ -230,23 +240,23 @@ const NOTHING = 1e-7;
 export function singularFactors({ loraA, loraB, scaling }: LoraFactors): SingularFactors {
   const left = qr(loraA); // A = Q_A R_A: [in, l], [l, r]
   const right = qr(transposed(loraB)); // B^T = Q_B R_B: [out, m], [m, r]
-  const middle = product(left.r, transposed(right.r)); // [l, m]
+  const middle = matrixProduct(left.r, transposed(right.r)); // [l, m]
   const { u, s, v } = truncatedSvd(middle, Math.min(...middle.shape)); // [l, k], k, [m, k]
   const roots = Array.from(s, (value) => (value > NOTHING * (s[0] as number) ? Math.sqrt(value) : 0));
   const inverses = roots.map((root) => (root > 0 ? 1 / root : 0));
   return {
-    loraA: product(
+    loraA: matrixProduct(
       left.q,
       scaleColumns(
         u,
         roots.map((root) => root || 1),
       ),
     ),
-    loraB: scaleRows(transposed(product(right.q, v)), roots),
+    loraB: scaleRows(transposed(matrixProduct(right.q, v)), roots),
     scaling,
     singularValues: Array.from(s, (value) => Math.abs(scaling) * value),
-    turnA: scaleColumns(product(transposed(left.r), u), inverses), // B' = S^-1/2 U^T R_A B, transposed
-    turnB: scaleRows(transposed(product(transposed(right.r), v)), inverses), // A' = A R_B^T V S^-1/2, transposed
+    turnA: scaleColumns(matrixProduct(transposed(left.r), u), inverses), // B' = S^-1/2 U^T R_A B, transposed
+    turnB: scaleRows(transposed(matrixProduct(transposed(right.r), v)), inverses), // A' = A R_B^T V S^-1/2, transposed
   };
 }
 
@@ -268,7 +278,7 @@ function ranksFor(values: ArrayLike<number>, wanted: number): number | undefined
 }
 
 /** Returns scaling times the product of two matrices, `[rows, inner]` and `[inner, columns]`. */
-export function product(left: HostTensor, right: HostTensor, scaling = 1): HostTensor {
+export function matrixProduct(left: HostTensor, right: HostTensor, scaling = 1): HostTensor {
   const shape = [left.shape[0] as number, right.shape[1] as number];
   return hostTensor(loraDelta({ loraA: left, loraB: right, scaling }), shape);
 }

@@ -6,9 +6,10 @@ import { createRng } from '../rng.js';
 import { relativeDistance } from '../testing/closeness.js';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { rankCost } from './budget.js';
-import { loraDelta, normalValues, product, singularFactors } from './factors.js';
-import { lowRankLayer } from './layers.js';
-import { selectRanks, truncateToBudget } from './ranks.js';
+import { loraDelta, normalValues, matrixProduct, singularFactors } from './factors.js';
+import { lowRankLayer } from '../adapter/layers.js';
+import { selectRanks } from './competition.js';
+import { truncateToBudget } from './truncation.js';
 
 const rng = createRng(7);
 const drawn = (name: string, shape: readonly number[]): HostTensor => normalValues(rng.fork(name), shape, 1);
@@ -45,7 +46,7 @@ describe('singularFactors', () => {
     expect(relativeDistance(loraDelta(turned), loraDelta(each))).toBeLessThan(1e-6);
     const expected = new SingularValueDecomposition(dense(each)).diagonal.slice(0, singularValues.length);
     expect(relativeDistance(singularValues, expected)).toBeLessThan(1e-6);
-    const gram = (matrix: HostTensor): number[] => [...floats(product(transposed(matrix), matrix))];
+    const gram = (matrix: HostTensor): number[] => [...floats(matrixProduct(transposed(matrix), matrix))];
     const [left, right] = [gram(turned.loraA), gram(transposed(turned.loraB))]; // both diag(S), without the scaling
     expect(relativeDistance(left, right)).toBeLessThan(1e-5);
   });
@@ -54,19 +55,19 @@ describe('singularFactors', () => {
     const each = factorsOf('turned', [9, 3, 7]);
     const { loraA, loraB, turnA, turnB } = singularFactors(each);
     const slope = drawn('slope', [9, 7]); // G = dL/d(A B): dL/dA = G B^T, dL/dB = A^T G
-    const ofA = (b: HostTensor): Float32Array => floats(product(slope, transposed(b)));
-    const ofB = (a: HostTensor): Float32Array => floats(product(transposed(a), slope));
+    const ofA = (b: HostTensor): Float32Array => floats(matrixProduct(slope, transposed(b)));
+    const ofB = (a: HostTensor): Float32Array => floats(matrixProduct(transposed(a), slope));
     const asA = hostTensor(ofA(each.loraB), [9, 3]);
     const asB = hostTensor(ofB(each.loraA), [3, 7]);
-    expect(relativeDistance(floats(product(asA, turnA)), ofA(loraB))).toBeLessThan(1e-5);
-    expect(relativeDistance(floats(product(turnB, asB)), ofB(loraA))).toBeLessThan(1e-5);
+    expect(relativeDistance(floats(matrixProduct(asA, turnA)), ofA(loraB))).toBeLessThan(1e-5);
+    expect(relativeDistance(floats(matrixProduct(turnB, asB)), ofB(loraA))).toBeLessThan(1e-5);
   });
 
   it('give a change of zero ranks that can still learn', () => {
     const zero = singularFactors({ ...factorsOf('zero', [6, 2, 4]), loraB: hostTensor(new Float32Array(8), [2, 4]) });
     expect(zero.singularValues).toEqual([0, 0]);
     expect([...floats(zero.loraB)].every((value) => value === 0)).toBe(true);
-    expect(floats(product(transposed(zero.loraA), zero.loraA))[0]).toBeCloseTo(1, 5);
+    expect(floats(matrixProduct(transposed(zero.loraA), zero.loraA))[0]).toBeCloseTo(1, 5);
   });
 });
 
