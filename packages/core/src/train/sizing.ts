@@ -1,4 +1,3 @@
-import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { rankCost } from '../adapter/budget.js';
 import { totalRanks, rankedPaths } from '../adapter/ranks.js';
 import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
@@ -7,15 +6,20 @@ import type { SizeStages } from '../contracts/method.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { tensorAt } from '../tensors.js';
-import { batchesFrom } from './epochs.js';
-import { evaluationOutputs } from './evaluate.js';
-import { keptPercent, primaryMetricOf } from './evaluation.js';
 import type { Selection, TrainOptions } from './options.js';
-import { saveRule, trainSettings } from './plan.js';
+import { plannedSteps, saveRule, trainSettings } from './plan.js';
 import type { TrainResult } from './result.js';
-import { mostLaterStages, nextStage, smallestHeld, type NextStage } from './next-stage.js';
-import { reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
-import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js';
+import {
+  mostLaterStages,
+  nextStage,
+  reasonOf,
+  smallestHeld,
+  type NextStage,
+  type SizingStage,
+  type WithoutRanks,
+} from './size-stages.js';
+import { withoutLayers, type Checkpoint, type SizingProgress, type TrainingSnapshot } from './snapshot.js';
+import { batchesFrom, scored, stageResult, trainStages, type Stage, type TrainRun } from './stages.js';
 
 /*
  * Choosing an adapter's size by training: the sparsifying schedule applied to sizes, for a configuration that asks for
@@ -49,14 +53,7 @@ const TIE_ERRORS = 2;
 /** The number of bootstrap samples: they give a standard error within about 5 %. */
 const RESAMPLES = 200;
 
-type TrainStage = (
-  stepsBefore: number,
-  peft: PeftModel,
-  data: TrainingData,
-  options: TrainOptions,
-) => Promise<TrainResult>;
-
-/** The state of a run between two stages. */
+/** A run that chooses its adapter's size. */
 interface SizingRun {
   readonly peft: PeftModel;
   readonly data: TrainingData;
@@ -65,14 +62,18 @@ interface SizingRun {
   readonly lengths: Lengths;
   /** The largest possible number of steps. */
   readonly mostSteps: number;
-  readonly stages: SizingStage[];
-  /** The dense adapter's predictions; null where a margin is given. */
-  dense: RowPredictions | null;
+  /** The number of parameters of one rank. */
+  readonly unit: number;
+  /** What the finished stages left, besides their results; changes with every stage. */
+  kept: Kept;
+}
+
+/** What a run keeps of its finished stages. */
+interface Kept extends Pick<SizingProgress, 'dense' | 'compileMs'> {
   /** The smallest adapter that has not lost. */
-  smallest: Checkpoint | null;
+  readonly smallest: Checkpoint | null;
   /** The checkpoint after the last step of the last stage. */
-  last: Checkpoint | null;
-  compileMs: number;
+  readonly last: Checkpoint | null;
 }
 
 /** Trains in stages. `peft` ends as the chosen adapter, with its original configuration. */
@@ -80,53 +81,53 @@ export async function trainToSize(
   peft: PeftModel,
   data: TrainingData,
   options: TrainOptions,
-  stagesOf: SizeStages,
-  trainStage: TrainStage,
+  configOf: SizeStages,
+  train: TrainRun,
 ): Promise<TrainResult> {
   const run = startedRun(peft, data, options);
   const { config, layers, values } = activeAdapter(peft);
-  const unit = Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
-  let resume = options.resume ?? undefined;
+  const { resume } = options;
+  const finished = resume?.sizing?.stages ?? [];
+  let stages: readonly SizingStage[];
   try {
     // A stage's controller is made for the ranks that the stage starts with.
     if (resume?.adapter) replaceAdapter(peft, { layers: fitLayers(activeAdapter(peft), resume.adapter) });
-    const following = (): NextStage | null => nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
-    for (let next = following(); next; next = following()) {
-      if (!resume && next.from === 'smallest' && run.smallest) replaceAdapter(peft, partsOf(run.smallest));
-      replaceAdapter(peft, { config: stagesOf(next.budget) });
-      const trained = await trainStage(stepsBefore(run), peft, stageData(run), stageOptions(run, resume));
-      resume = undefined;
-      await judge(run, next, trained);
-      await options.onStage?.(run.stages.at(-1) as SizingStage);
-    }
+    const next = (done: readonly SizingStage[]): Stage<SizingStage> | null => {
+      const chosen = nextStage(done, { unit: run.unit, margin: run.selection.margin ?? null });
+      return chosen && stageOf(run, done, chosen, configOf, done.length === finished.length ? resume : null);
+    };
+    stages = await trainStages(peft, train, next, finished, (stage) => options.onStage?.(stage));
   } catch (error) {
     replaceAdapter(peft, { config, layers, values });
     throw error;
   }
-  const chosen = run.smallest as Checkpoint;
+  const chosen = run.kept.smallest as Checkpoint;
   replaceAdapter(peft, { config, ...partsOf(chosen) });
-  return outcomeOf(run, chosen, await withoutRanks(run));
+  return outcomeOf(run, stages, chosen, await withoutRanks(run, stages));
 }
 
 function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions): SizingRun {
   const { selection, resume } = options;
-  const { method } = activeAdapter(peft);
-  const { plan } = trainSettings(options, data);
-  assertSizable(method.name, options);
-  const lengths = lengthsOf(plan.totalSteps, options);
-  const mostSteps = lengths.dense + mostLaterStages(totalRanks(activeAdapter(peft).layers)) * lengths.stage;
-  const run = { peft, data, options, selection: selection as Selection, lengths, mostSteps, last: null };
-  const finished = resume?.sizing;
-  if (!finished) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
-  const { stages, dense, smallest, compileMs, denseSteps } = finished;
+  const adapter = activeAdapter(peft);
+  const { totalSteps } = plannedSteps(trainSettings(options, data.kind), data.batchesPerEpoch);
+  assertSizable(adapter.method.name, options);
+  const lengths = lengthsOf(totalSteps, options);
+  const { layers } = adapter;
+  const run = {
+    ...{ peft, data, options, selection: selection as Selection, lengths },
+    mostSteps: lengths.dense + mostLaterStages(totalRanks(layers)) * lengths.stage,
+    unit: Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site))),
+  };
+  if (!resume?.sizing) return { ...run, kept: { dense: null, compileMs: 0, smallest: null, last: null } };
+  const { dense, smallest, compileMs, denseSteps } = resume.sizing;
   if (denseSteps !== lengths.dense) {
     throw new CheckpointError(
       `resume: the first stage had ${denseSteps} steps and now has ${lengths.dense}. Resume with the original data and epochs, or start again without resume`,
       'resume',
     );
   }
-  const restored = { ...smallest, layers: fitLayers(activeAdapter(peft), smallest.values) };
-  return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
+  const restored = { ...smallest, layers: fitLayers(adapter, smallest.values) };
+  return { ...run, kept: { dense, compileMs, smallest: restored, last: null } };
 }
 
 /** Checks that a size can be chosen with these options. @throws ConfigError if not. */
@@ -164,27 +165,48 @@ function lengthsOf(dense: number, { gradientAccumulationSteps = 1 }: TrainOption
   return { dense, stage, batchesPerStep: gradientAccumulationSteps };
 }
 
-function stepsBefore({ stages, lengths: { dense, stage } }: Pick<SizingRun, 'stages' | 'lengths'>): number {
-  return stages.length === 0 ? 0 : dense + (stages.length - 1) * stage;
+function stepsBefore({ dense, stage }: Lengths, stages: number): number {
+  return stages === 0 ? 0 : dense + (stages - 1) * stage;
+}
+
+/** Returns the stage after the finished ones. */
+function stageOf(
+  run: SizingRun,
+  done: readonly SizingStage[],
+  { kind, budget, from }: NextStage,
+  configOf: SizeStages,
+  resume: TrainingSnapshot | null | undefined,
+): Stage<SizingStage> {
+  const { smallest } = run.kept;
+  return {
+    start: { config: configOf(budget), ...(!resume && from === 'smallest' && smallest && partsOf(smallest)) },
+    stepsBefore: stepsBefore(run.lengths, done.length),
+    data: stageData(run, done.length),
+    options: stageOptions(run, done, resume),
+    measure: (trained) => judged(run, done, { kind, budget }, trained),
+  };
 }
 
 /**
  * Returns all of the data for the dense stage; for a later stage, one epoch of its length that starts where the
  * previous stage ended.
  */
-function stageData({ data, options, stages, lengths }: SizingRun): TrainingData {
-  if (stages.length === 0) return data;
+function stageData({ data, options, lengths }: SizingRun, stage: number): TrainingData {
+  if (stage === 0) return data;
   const count = lengths.stage * lengths.batchesPerStep;
-  return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
+  return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stage - 1) * count, count);
 }
 
-function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
-  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
-  const [before, totalSteps, stage] = [stepsBefore(run), run.mostSteps, run.stages.length];
-  const isSaveDue = saveRule(run.options, run.lengths.dense / run.options.epochs);
-  const epochOf = (step: number): number =>
-    Math.floor(((step - 1) * run.lengths.batchesPerStep) / run.data.batchesPerEpoch);
-  const sizing = progressOf(run);
+function stageOptions(
+  { options, lengths, data, mostSteps: totalSteps, kept }: SizingRun,
+  done: readonly SizingStage[],
+  resume: TrainingSnapshot | null | undefined,
+): TrainOptions {
+  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = options;
+  const [before, stage] = [stepsBefore(lengths, done.length), done.length];
+  const isSaveDue = saveRule(options.saveEvery, lengths.dense / options.epochs);
+  const epochOf = (step: number): number => Math.floor(((step - 1) * lengths.batchesPerStep) / data.batchesPerEpoch);
+  const sizing = progressOf(kept, done, lengths);
   return {
     ...shared,
     ...(stage > 0 && { epochs: 1 }),
@@ -196,14 +218,8 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
     ...(onStep && {
       onStep: (event) => {
         const step = before + event.step;
-        return onStep({
-          ...event,
-          step,
-          totalSteps,
-          sizingStage: stage,
-          epoch: epochOf(step),
-          epochs: epochOf(totalSteps) + 1,
-        });
+        const [epoch, epochs] = [epochOf(step), epochOf(totalSteps) + 1];
+        return onStep({ ...event, step, totalSteps, sizingStage: stage, epoch, epochs });
       },
     }),
     ...(onEvaluation && { onEvaluation: (event) => onEvaluation({ ...event, step: before + event.step }) }),
@@ -211,70 +227,79 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
   };
 }
 
-function progressOf({ stages, dense, smallest, compileMs, lengths }: SizingRun): SizingProgress | null {
+function progressOf(
+  { dense, smallest, compileMs }: Kept,
+  done: readonly SizingStage[],
+  lengths: Lengths,
+): SizingProgress | null {
   if (!smallest) return null;
-  const { layers: _, ...stored } = smallest;
-  return { stages: [...stages], dense, smallest: stored, compileMs, denseSteps: lengths.dense };
+  return { stages: [...done], dense, smallest: withoutLayers(smallest), compileMs, denseSteps: lengths.dense };
 }
 
 /** Scores a stage's result against the dense adapter, and keeps it if it is the smallest that has not lost. */
-async function judge(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<void> {
-  const { peft, options, selection, stages } = run;
+async function judged(
+  run: SizingRun,
+  done: readonly SizingStage[],
+  { kind, budget }: Pick<NextStage, 'kind' | 'budget'>,
+  trained: TrainResult,
+): Promise<SizingStage> {
+  const { peft, options, selection, kept } = run;
   const { data, margin = null, trainSubset } = selection;
-  const { executor } = options;
-  const outputs = await evaluationOutputs(peft, data, { executor });
-  const score = primaryMetricOf(data, data.score(outputs));
-  if (stages.length === 0 && !Number.isFinite(score)) {
+  const { score, outputs } = await scored(peft, data, options.executor);
+  if (done.length === 0 && !Number.isFinite(score)) {
     throw new TrainingError(
       `no size can be compared with the dense adapter: its ${data.primaryMetric} on the selection data is ${score}; change the learning rate or train longer`,
       'selection',
     );
   }
-  const trainScore = trainSubset
-    ? primaryMetricOf(trainSubset, trainSubset.score(await evaluationOutputs(peft, trainSubset, { executor })))
-    : null;
+  const trainScore = trainSubset ? (await scored(peft, trainSubset, options.executor)).score : null;
   const predictions = margin === null ? (data.predictions?.(outputs) ?? null) : null;
-  run.dense ??= predictions;
-  run.compileMs += trained.compileMs;
-  const first = stages[0] ?? { score, trainScore };
+  const dense = kept.dense ?? predictions;
+  const first = done[0] ?? { score, trainScore };
   const worse = worseBy(data, first.score, score);
-  const allowed = stages.length === 0 ? 0 : (margin ?? errorOf(run, predictions as RowPredictions));
-  const { layers, values } = activeAdapter(peft);
-  const { lowerIsBetter = false } = data;
-  const previous = stages.length > 0 ? smallestHeld(stages) : null;
+  const allowed = done.length === 0 ? 0 : (margin ?? errorOf(data, done, dense, predictions));
+  const previous = done.length > 0 ? smallestHeld(done) : null;
   const takesNothing = kind === 'control' || kind === 'tuning';
   const improves = previous !== null && worseBy(data, previous.score, score) < 0;
   const stage: SizingStage = {
-    stage: stages.length,
-    kind,
-    budget,
-    storedParameters: storedParameters(layers, values),
-    meanParameters: trained.meanParameters,
-    ranks: activeRanks(layers, values),
-    score,
-    trainScore,
-    worse,
-    allowed,
+    ...stageResult(
+      peft,
+      { stage: done.length, meanParameters: trained.meanParameters },
+      { trained: trainScore, unseen: score },
+      { trained: first.trainScore, unseen: first.score },
+      data.lowerIsBetter ?? false,
+    ),
+    ...{ kind, budget, score, trainScore, worse, allowed },
     held: previous === null || (worse <= allowed && (!takesNothing || improves)),
-    memorization:
-      trainScore === null || first.trainScore === null
-        ? null
-        : keptPercent(first.trainScore, trainScore, lowerIsBetter),
-    generalization: keptPercent(first.score, score, lowerIsBetter),
   };
-  const before = stepsBefore(run);
-  stages.push(stage);
-  run.last = { ...trained.last, step: before + trained.last.step };
-  if (smallestHeld(stages) !== stage) return;
-  const { storedParameters: stored, ranks } = stage;
-  const { selected } = trained;
-  run.smallest = { ...selected, step: before + selected.step, layers, values, storedParameters: stored, ranks };
+  run.kept = {
+    dense,
+    compileMs: kept.compileMs + trained.compileMs,
+    smallest: smallestHeld([...done, stage]) === stage ? checkpointOfStage(run, stage, trained) : kept.smallest,
+    last: { ...trained.last, step: stepsBefore(run.lengths, done.length) + trained.last.step },
+  };
+  return stage;
+}
+
+/** Returns the adapter that a stage ends with, with its step counted over all stages. */
+function checkpointOfStage(
+  { peft, lengths }: SizingRun,
+  { stage, storedParameters, ranks }: SizingStage,
+  { selected }: TrainResult,
+): Checkpoint {
+  const { layers, values } = activeAdapter(peft);
+  return { ...selected, step: stepsBefore(lengths, stage) + selected.step, layers, values, storedParameters, ranks };
 }
 
 /** Returns how much worse than the dense adapter a stage with these predictions may be. */
-function errorOf({ selection: { data }, dense, stages }: SizingRun, predictions: RowPredictions): number {
-  const lost = stages.find(({ kind }) => kind === 'control')?.worse ?? 0;
-  const error = pairedError(data, dense as RowPredictions, predictions);
+function errorOf(
+  data: EvaluationData,
+  done: readonly SizingStage[],
+  dense: RowPredictions | null,
+  predictions: RowPredictions | null,
+): number {
+  const lost = done.find(({ kind }) => kind === 'control')?.worse ?? 0;
+  const error = pairedError(data, dense as RowPredictions, predictions as RowPredictions);
   return Number.isFinite(lost) ? Math.max(error, RESTARTS * lost) : error;
 }
 
@@ -301,14 +326,13 @@ function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'v
 }
 
 /** Returns the score of the chosen adapter's head with all ranks disabled. */
-async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
-  const { peft, options, selection } = run;
+async function withoutRanks(run: SizingRun, stages: readonly SizingStage[]): Promise<WithoutRanks> {
+  const { peft, options, selection, kept } = run;
   const { data, margin = null } = selection;
-  const outputs = await evaluationOutputs(withAdapter(peft, { layers: {} }), data, { executor: options.executor });
-  const score = primaryMetricOf(data, data.score(outputs));
+  const { score, outputs } = await scored(withAdapter(peft, { layers: {} }), data, options.executor);
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
-  const allowed = predictions ? TIE_ERRORS * pairedError(data, run.dense as RowPredictions, predictions) : margin;
-  return { score, worse: worseBy(data, run.stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
+  const allowed = predictions ? TIE_ERRORS * pairedError(data, kept.dense as RowPredictions, predictions) : margin;
+  return { score, worse: worseBy(data, stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
 }
 
 /** Returns how much worse a score is than another. */
@@ -316,26 +340,18 @@ function worseBy(data: EvaluationData, than: number, score: number): number {
   return (data.lowerIsBetter ? -1 : 1) * (than - score);
 }
 
-function outcomeOf(run: SizingRun, selected: Checkpoint, bare: WithoutRanks): TrainResult {
-  const { stages, lengths, selection } = run;
-  const taken = stepsBefore(run);
+function outcomeOf(
+  { lengths, selection: { data, margin = null }, mostSteps: totalSteps, kept }: SizingRun,
+  stages: readonly SizingStage[],
+  selected: Checkpoint,
+  bare: WithoutRanks,
+): TrainResult {
   const steps = (stage: SizingStage): number => (stage.stage === 0 ? lengths.dense : lengths.stage);
+  const sum = stages.reduce((all, stage) => all + steps(stage) * stage.meanParameters, 0);
   const chosen = smallestHeld(stages).stage;
   return {
-    totalSteps: run.mostSteps,
-    stoppedEarly: false,
-    selected,
-    last: run.last ?? selected,
-    meanParameters: stages.reduce((sum, stage) => sum + steps(stage) * stage.meanParameters, 0) / taken,
-    compileMs: run.compileMs,
-    sizing: {
-      stages,
-      chosen,
-      reason: reasonOf(stages, chosen, {
-        metric: selection.data.primaryMetric,
-        margin: selection.margin ?? null,
-        bare,
-      }),
-    },
+    ...{ totalSteps, stoppedEarly: false, selected, last: kept.last ?? selected, compileMs: kept.compileMs },
+    meanParameters: sum / stepsBefore(lengths, stages.length),
+    sizing: { stages, chosen, reason: reasonOf(stages, chosen, { metric: data.primaryMetric, margin, bare }) },
   };
 }

@@ -6,7 +6,7 @@ import { NUMERICS } from '../numerics.js';
 import type { ControllerState } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { RowPredictions } from '../contracts/model.js';
-import type { SizingStage } from './sizing-reason.js';
+import type { SizingStage } from './size-stages.js';
 import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** An adapter after a step. */
@@ -27,6 +27,13 @@ export interface Checkpoint {
 
 /** A checkpoint in a snapshot: without its layers, which follow from the values. */
 export type StoredCheckpoint = Omit<Checkpoint, 'layers'>;
+
+/** Drops a checkpoint's layers. */
+export function withoutLayers<C extends Checkpoint | null>(checkpoint: C): StoredCheckpoint | Extract<C, null> {
+  if (!checkpoint) return null as Extract<C, null>;
+  const { layers: _, ...stored } = checkpoint;
+  return stored;
+}
 
 /**
  * Everything that determines a run's numbers, except the rows of its data and the executor. It is plain JSON by option,
