@@ -79,36 +79,25 @@ interface Stopping {
 
 /** Starts a run, from the beginning or from the snapshot in `resume`; the caller closes it. */
 export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resume }: TrainOptions): Run {
-  const { model, seed } = peft;
   const adapter = activeAdapter(peft);
-  const layers = resume ? fitLayers(adapter, resume.adapter) : adapter.layers;
-  const resumed = { ...adapter, layers };
+  const resumed = resume ? { ...adapter, layers: fitLayers(adapter, resume.adapter) } : adapter;
+  const { layers, values } = adapter;
+  const first = { step: 0, optimizerStart: 0, selected: null, stopping: null, storedSum: 0, compileMs: 0 };
+  const start = resume ?? { ...first, adapter: values, stored: storedParameters(layers, values) };
   if (resume?.controller) planned.controller?.restore(resume.controller);
-  const values = resume?.adapter ?? adapter.values;
-  const restored = (stored: StoredCheckpoint | null | undefined): Checkpoint | null =>
-    stored ? { ...stored, layers: fitLayers(adapter, stored.values) } : null;
-  const runtime = openRuntime(model, executor);
+  const restored = (stored: StoredCheckpoint | null): Checkpoint | null =>
+    stored && { ...stored, layers: fitLayers(adapter, stored.values) };
+  const { step, optimizerStart, stored, storedSum, stopping } = start;
+  const runtime = openRuntime(peft.model, executor);
   return {
     ...planned,
     runtime,
     groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
-    noise: createRng(seed).fork('noise'),
-    steps: openSteps(runtime, resumed, planned.settings, {
-      adapter: values,
-      slots: resume?.slots,
-      compileMs: resume?.compileMs ?? 0,
-    }),
+    noise: createRng(peft.seed).fork('noise'),
+    steps: openSteps(runtime, resumed, planned.settings, start),
     progress: {
-      step: resume?.step ?? 0,
-      optimizerStart: resume?.optimizerStart ?? 0,
-      selected: restored(resume?.selected),
-      stopping: {
-        best: restored(resume?.stopping?.best),
-        record: resume?.stopping?.record ?? null,
-        waited: resume?.stopping?.waited ?? 0,
-      },
-      stored: resume?.stored ?? storedParameters(layers, values),
-      storedSum: resume?.storedSum ?? 0,
+      ...{ step, optimizerStart, stored, storedSum, selected: restored(start.selected) },
+      stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },
     },
   };
 }

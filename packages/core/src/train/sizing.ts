@@ -53,27 +53,21 @@ const TIE_ERRORS = 2;
 /** The number of bootstrap samples: they give a standard error within about 5 %. */
 const RESAMPLES = 200;
 
-/** A run that chooses its adapter's size. */
+/** The state of a run between two stages. */
 interface SizingRun {
   readonly peft: PeftModel;
   readonly data: TrainingData;
   readonly options: TrainOptions;
   readonly selection: Selection;
   readonly lengths: Lengths;
-  /** The largest possible number of steps. */
-  readonly mostSteps: number;
-  /** The number of parameters of one rank. */
-  readonly unit: number;
-  /** What the finished stages left, besides their results; changes with every stage. */
-  kept: Kept;
-}
-
-/** What a run keeps of its finished stages. */
-interface Kept extends Pick<SizingProgress, 'dense' | 'compileMs'> {
+  readonly stages: SizingStage[];
+  /** The dense adapter's predictions; null where a margin is given. */
+  dense: RowPredictions | null;
   /** The smallest adapter that has not lost. */
-  readonly smallest: Checkpoint | null;
+  smallest: Checkpoint | null;
   /** The checkpoint after the last step of the last stage. */
-  readonly last: Checkpoint | null;
+  last: Checkpoint | null;
+  compileMs: number;
 }
 
 /** Trains in stages. `peft` ends as the chosen adapter, with its original configuration. */
@@ -86,24 +80,33 @@ export async function trainToSize(
 ): Promise<TrainResult> {
   const run = startedRun(peft, data, options);
   const { config, layers, values } = activeAdapter(peft);
-  const { resume } = options;
-  const finished = resume?.sizing?.stages ?? [];
-  let stages: readonly SizingStage[];
+  const unit = Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
+  const { onStage } = options;
+  let resume = options.resume ?? undefined;
   try {
     // A stage's controller is made for the ranks that the stage starts with.
     if (resume?.adapter) replaceAdapter(peft, { layers: fitLayers(activeAdapter(peft), resume.adapter) });
-    const next = (done: readonly SizingStage[]): Stage<SizingStage> | null => {
-      const chosen = nextStage(done, { unit: run.unit, margin: run.selection.margin ?? null });
-      return chosen && stageOf(run, done, chosen, configOf, done.length === finished.length ? resume : null);
+    const following = (): Stage<SizingStage> | null => {
+      const next = nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
+      const from = !resume && next?.from === 'smallest' && run.smallest ? partsOf(run.smallest) : {};
+      const stage = next && {
+        start: { ...from, config: configOf(next.budget) },
+        stepsBefore: stepsBefore(run),
+        data: stageData(run),
+        options: stageOptions(run, resume),
+        measure: (trained: TrainResult) => judged(run, next, trained),
+      };
+      resume = undefined;
+      return stage;
     };
-    stages = await trainStages(peft, train, next, finished, (stage) => options.onStage?.(stage));
+    await trainStages(peft, train, run.stages, following, (stage) => onStage?.(stage));
   } catch (error) {
     replaceAdapter(peft, { config, layers, values });
     throw error;
   }
-  const chosen = run.kept.smallest as Checkpoint;
+  const chosen = run.smallest as Checkpoint;
   replaceAdapter(peft, { config, ...partsOf(chosen) });
-  return outcomeOf(run, stages, chosen, await withoutRanks(run, stages));
+  return outcomeOf(run, chosen, await withoutRanks(run));
 }
 
 function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions): SizingRun {
@@ -111,15 +114,10 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
   const adapter = activeAdapter(peft);
   const { totalSteps } = plannedSteps(trainSettings(options, data.kind), data.batchesPerEpoch);
   assertSizable(adapter.method.name, options);
-  const lengths = lengthsOf(totalSteps, options);
-  const { layers } = adapter;
-  const run = {
-    ...{ peft, data, options, selection: selection as Selection, lengths },
-    mostSteps: lengths.dense + mostLaterStages(totalRanks(layers)) * lengths.stage,
-    unit: Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site))),
-  };
-  if (!resume?.sizing) return { ...run, kept: { dense: null, compileMs: 0, smallest: null, last: null } };
-  const { dense, smallest, compileMs, denseSteps } = resume.sizing;
+  const lengths = lengthsOf(totalSteps, totalRanks(adapter.layers), options);
+  const run = { peft, data, options, selection: selection as Selection, lengths, last: null };
+  if (!resume?.sizing) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
+  const { stages, dense, smallest, compileMs, denseSteps } = resume.sizing;
   if (denseSteps !== lengths.dense) {
     throw new CheckpointError(
       `resume: the first stage had ${denseSteps} steps and now has ${lengths.dense}. Resume with the original data and epochs, or start again without resume`,
@@ -127,7 +125,7 @@ function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions):
     );
   }
   const restored = { ...smallest, layers: fitLayers(adapter, smallest.values) };
-  return { ...run, kept: { dense, compileMs, smallest: restored, last: null } };
+  return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
 }
 
 /** Checks that a size can be chosen with these options. @throws ConfigError if not. */
@@ -156,57 +154,38 @@ interface Lengths {
   readonly dense: number;
   /** Steps of every other stage. */
   readonly stage: number;
+  /** The largest possible number of steps of all stages. */
+  readonly most: number;
   /** Batches per step. */
   readonly batchesPerStep: number;
 }
 
-function lengthsOf(dense: number, { gradientAccumulationSteps = 1 }: TrainOptions): Lengths {
+function lengthsOf(dense: number, ranks: number, { gradientAccumulationSteps = 1 }: TrainOptions): Lengths {
   const stage = Math.min(dense, Math.max(Math.ceil(STAGE_SHARE * dense), STAGE_STEPS));
-  return { dense, stage, batchesPerStep: gradientAccumulationSteps };
+  return { dense, stage, most: dense + mostLaterStages(ranks) * stage, batchesPerStep: gradientAccumulationSteps };
 }
 
-function stepsBefore({ dense, stage }: Lengths, stages: number): number {
-  return stages === 0 ? 0 : dense + (stages - 1) * stage;
-}
-
-/** Returns the stage after the finished ones. */
-function stageOf(
-  run: SizingRun,
-  done: readonly SizingStage[],
-  { kind, budget, from }: NextStage,
-  configOf: SizeStages,
-  resume: TrainingSnapshot | null | undefined,
-): Stage<SizingStage> {
-  const { smallest } = run.kept;
-  return {
-    start: { config: configOf(budget), ...(!resume && from === 'smallest' && smallest && partsOf(smallest)) },
-    stepsBefore: stepsBefore(run.lengths, done.length),
-    data: stageData(run, done.length),
-    options: stageOptions(run, done, resume),
-    measure: (trained) => judged(run, done, { kind, budget }, trained),
-  };
+function stepsBefore({ stages, lengths: { dense, stage } }: Pick<SizingRun, 'stages' | 'lengths'>): number {
+  return stages.length === 0 ? 0 : dense + (stages.length - 1) * stage;
 }
 
 /**
  * Returns all of the data for the dense stage; for a later stage, one epoch of its length that starts where the
  * previous stage ended.
  */
-function stageData({ data, options, lengths }: SizingRun, stage: number): TrainingData {
-  if (stage === 0) return data;
+function stageData({ data, options, stages, lengths }: SizingRun): TrainingData {
+  if (stages.length === 0) return data;
   const count = lengths.stage * lengths.batchesPerStep;
-  return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stage - 1) * count, count);
+  return batchesFrom(data, options.epochs * data.batchesPerEpoch + (stages.length - 1) * count, count);
 }
 
-function stageOptions(
-  { options, lengths, data, mostSteps: totalSteps, kept }: SizingRun,
-  done: readonly SizingStage[],
-  resume: TrainingSnapshot | null | undefined,
-): TrainOptions {
-  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = options;
-  const [before, stage] = [stepsBefore(lengths, done.length), done.length];
-  const isSaveDue = saveRule(options.saveEvery, lengths.dense / options.epochs);
-  const epochOf = (step: number): number => Math.floor(((step - 1) * lengths.batchesPerStep) / data.batchesPerEpoch);
-  const sizing = progressOf(kept, done, lengths);
+function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
+  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
+  const { dense, most: totalSteps, batchesPerStep } = run.lengths;
+  const [before, stage] = [stepsBefore(run), run.stages.length];
+  const isSaveDue = saveRule(run.options.saveEvery, dense / run.options.epochs);
+  const epochOf = (step: number): number => Math.floor(((step - 1) * batchesPerStep) / run.data.batchesPerEpoch);
+  const sizing = progressOf(run);
   return {
     ...shared,
     ...(stage > 0 && { epochs: 1 }),
@@ -227,26 +206,17 @@ function stageOptions(
   };
 }
 
-function progressOf(
-  { dense, smallest, compileMs }: Kept,
-  done: readonly SizingStage[],
-  lengths: Lengths,
-): SizingProgress | null {
+function progressOf({ stages, dense, smallest, compileMs, lengths }: SizingRun): SizingProgress | null {
   if (!smallest) return null;
-  return { stages: [...done], dense, smallest: withoutLayers(smallest), compileMs, denseSteps: lengths.dense };
+  return { stages: [...stages], dense, smallest: withoutLayers(smallest), compileMs, denseSteps: lengths.dense };
 }
 
 /** Scores a stage's result against the dense adapter, and keeps it if it is the smallest that has not lost. */
-async function judged(
-  run: SizingRun,
-  done: readonly SizingStage[],
-  { kind, budget }: Pick<NextStage, 'kind' | 'budget'>,
-  trained: TrainResult,
-): Promise<SizingStage> {
-  const { peft, options, selection, kept } = run;
+async function judged(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<SizingStage> {
+  const { peft, options, selection, stages } = run;
   const { data, margin = null, trainSubset } = selection;
   const { score, outputs } = await scored(peft, data, options.executor);
-  if (done.length === 0 && !Number.isFinite(score)) {
+  if (stages.length === 0 && !Number.isFinite(score)) {
     throw new TrainingError(
       `no size can be compared with the dense adapter: its ${data.primaryMetric} on the selection data is ${score}; change the learning rate or train longer`,
       'selection',
@@ -254,52 +224,34 @@ async function judged(
   }
   const trainScore = trainSubset ? (await scored(peft, trainSubset, options.executor)).score : null;
   const predictions = margin === null ? (data.predictions?.(outputs) ?? null) : null;
-  const dense = kept.dense ?? predictions;
-  const first = done[0] ?? { score, trainScore };
+  run.dense ??= predictions;
+  run.compileMs += trained.compileMs;
+  const first = stages[0] ?? { score, trainScore };
   const worse = worseBy(data, first.score, score);
-  const allowed = done.length === 0 ? 0 : (margin ?? errorOf(data, done, dense, predictions));
-  const previous = done.length > 0 ? smallestHeld(done) : null;
+  const allowed = stages.length === 0 ? 0 : (margin ?? errorOf(run, predictions as RowPredictions));
+  const previous = stages.length > 0 ? smallestHeld(stages) : null;
   const takesNothing = kind === 'control' || kind === 'tuning';
   const improves = previous !== null && worseBy(data, previous.score, score) < 0;
+  const now = { trained: trainScore, unseen: score };
   const stage: SizingStage = {
-    ...stageResult(
-      peft,
-      { stage: done.length, meanParameters: trained.meanParameters },
-      { trained: trainScore, unseen: score },
-      { trained: first.trainScore, unseen: first.score },
-      data.lowerIsBetter ?? false,
-    ),
-    ...{ kind, budget, score, trainScore, worse, allowed },
+    ...stageResult(peft, trained, now, { trained: first.trainScore, unseen: first.score }, data),
+    ...{ stage: stages.length, kind, budget, score, trainScore, worse, allowed },
     held: previous === null || (worse <= allowed && (!takesNothing || improves)),
   };
-  run.kept = {
-    dense,
-    compileMs: kept.compileMs + trained.compileMs,
-    smallest: smallestHeld([...done, stage]) === stage ? checkpointOfStage(run, stage, trained) : kept.smallest,
-    last: { ...trained.last, step: stepsBefore(run.lengths, done.length) + trained.last.step },
-  };
+  const before = stepsBefore(run);
+  run.last = { ...trained.last, step: before + trained.last.step };
+  if (smallestHeld([...stages, stage]) !== stage) return stage;
+  const { layers, values } = activeAdapter(peft);
+  const { storedParameters, ranks } = stage;
+  const { selected } = trained;
+  run.smallest = { ...selected, step: before + selected.step, layers, values, storedParameters, ranks };
   return stage;
 }
 
-/** Returns the adapter that a stage ends with, with its step counted over all stages. */
-function checkpointOfStage(
-  { peft, lengths }: SizingRun,
-  { stage, storedParameters, ranks }: SizingStage,
-  { selected }: TrainResult,
-): Checkpoint {
-  const { layers, values } = activeAdapter(peft);
-  return { ...selected, step: stepsBefore(lengths, stage) + selected.step, layers, values, storedParameters, ranks };
-}
-
 /** Returns how much worse than the dense adapter a stage with these predictions may be. */
-function errorOf(
-  data: EvaluationData,
-  done: readonly SizingStage[],
-  dense: RowPredictions | null,
-  predictions: RowPredictions | null,
-): number {
-  const lost = done.find(({ kind }) => kind === 'control')?.worse ?? 0;
-  const error = pairedError(data, dense as RowPredictions, predictions as RowPredictions);
+function errorOf({ selection: { data }, dense, stages }: SizingRun, predictions: RowPredictions): number {
+  const lost = stages.find(({ kind }) => kind === 'control')?.worse ?? 0;
+  const error = pairedError(data, dense as RowPredictions, predictions);
   return Number.isFinite(lost) ? Math.max(error, RESTARTS * lost) : error;
 }
 
@@ -326,12 +278,11 @@ function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'v
 }
 
 /** Returns the score of the chosen adapter's head with all ranks disabled. */
-async function withoutRanks(run: SizingRun, stages: readonly SizingStage[]): Promise<WithoutRanks> {
-  const { peft, options, selection, kept } = run;
+async function withoutRanks({ peft, options, selection, dense, stages }: SizingRun): Promise<WithoutRanks> {
   const { data, margin = null } = selection;
   const { score, outputs } = await scored(withAdapter(peft, { layers: {} }), data, options.executor);
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
-  const allowed = predictions ? TIE_ERRORS * pairedError(data, kept.dense as RowPredictions, predictions) : margin;
+  const allowed = predictions ? TIE_ERRORS * pairedError(data, dense as RowPredictions, predictions) : margin;
   return { score, worse: worseBy(data, stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
 }
 
@@ -340,18 +291,15 @@ function worseBy(data: EvaluationData, than: number, score: number): number {
   return (data.lowerIsBetter ? -1 : 1) * (than - score);
 }
 
-function outcomeOf(
-  { lengths, selection: { data, margin = null }, mostSteps: totalSteps, kept }: SizingRun,
-  stages: readonly SizingStage[],
-  selected: Checkpoint,
-  bare: WithoutRanks,
-): TrainResult {
+function outcomeOf(run: SizingRun, selected: Checkpoint, bare: WithoutRanks): TrainResult {
+  const { stages, lengths, selection, last, compileMs } = run;
+  const { data, margin = null } = selection;
   const steps = (stage: SizingStage): number => (stage.stage === 0 ? lengths.dense : lengths.stage);
   const sum = stages.reduce((all, stage) => all + steps(stage) * stage.meanParameters, 0);
   const chosen = smallestHeld(stages).stage;
   return {
-    ...{ totalSteps, stoppedEarly: false, selected, last: kept.last ?? selected, compileMs: kept.compileMs },
-    meanParameters: sum / stepsBefore(lengths, stages.length),
+    ...{ totalSteps: lengths.most, stoppedEarly: false, selected, last: last ?? selected, compileMs },
+    meanParameters: sum / stepsBefore(run),
     sizing: { stages, chosen, reason: reasonOf(stages, chosen, { metric: data.primaryMetric, margin, bare }) },
   };
 }

@@ -10,7 +10,7 @@ import type { StepEvent, TrainOptions } from './options.js';
 import { trainOptionNames } from './plan.js';
 import type { TrainResult } from './result.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { fromEpoch, scored, stageResult, trainStages, type Stage, type StageResult } from './stages.js';
+import { fromEpoch, scored, stageResult, trainStages, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
 
 /*
@@ -115,22 +115,30 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   for (const judged of [data.trainSubset, data.validation, data.reported]) {
     if (judged) assertLabels(peft.model, judged.batches);
   }
-  const finished = options.resume?.stages ?? [];
-  const gates = finished[0]?.gates ?? totalRanks(activeAdapter(peft).layers);
-  const next = (records: readonly StageRecord[]): Stage<StageRecord> | null => {
-    const config = configs[records.length];
-    if (!config) return null;
-    const training = records.length === finished.length ? options.resume?.training : undefined;
-    return {
-      start: { config },
-      stepsBefore: stepsBefore(data, options, records.length),
-      // Its epochs continue those of the earlier stages, so that no order of the rows repeats.
-      data: fromEpoch(data.train, epochsBefore(options, records.length)),
-      options: { ...stageOptions(data, options, records), ...(training && { resume: training }) },
-      measure: (trained) => measured(peft, data, options, trained, records, gates),
-    };
-  };
-  return trainStages(peft, trainAfter, next, finished, options.onStage);
+  const { stages: finished = [], training } = options.resume ?? {};
+  const records = [...finished];
+  const gates = records[0]?.gates ?? totalRanks(activeAdapter(peft).layers);
+  await trainStages(
+    peft,
+    trainAfter,
+    records,
+    () => {
+      const [stage, config] = [records.length, configs[records.length]];
+      const resume = stage === finished.length && training ? { resume: training } : {};
+      return config
+        ? {
+            start: { config },
+            stepsBefore: stepsBefore(data, options, stage),
+            // Its epochs continue those of the earlier stages, so that no order of the rows repeats.
+            data: fromEpoch(data.train, epochsBefore(options, stage)),
+            options: { ...stageOptions(data, options, records), ...resume },
+            measure: (trained) => measured(peft, data, options, trained, records, gates),
+          }
+        : null;
+    },
+    options.onStage,
+  );
+  return records;
 }
 
 function epochsBefore({ epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, stage: number): number {
@@ -173,24 +181,22 @@ async function measured(
   peft: PeftModel,
   { trainSubset, validation, reported }: SparsifyData,
   { executor, levels }: SparsifyOptions,
-  { meanParameters }: TrainResult,
+  trained: TrainResult,
   records: readonly StageRecord[],
   gates: number,
 ): Promise<StageRecord> {
   const { score: trainMetric } = await scored(peft, trainSubset, executor);
   const { score: validationMetric } = await scored(peft, validation, executor);
   const reportedMetric = reported ? (await scored(peft, reported, executor)).score : validationMetric;
-  const metrics = { trainMetric, validationMetric, reportedMetric };
-  const first = records[0] ?? metrics;
-  const result = stageResult(
-    peft,
-    { stage: records.length, meanParameters },
-    { trained: trainMetric, unseen: reportedMetric },
-    { trained: first.trainMetric, unseen: first.reportedMetric },
-    validation.lowerIsBetter ?? false,
-  );
-  const level = levels[records.length] as number;
-  return { ...result, level, gates, sparsity: 1 - total(result.ranks) / gates, ...metrics };
+  const now = { trainMetric, validationMetric, reportedMetric };
+  const scores = (of: Pick<StageRecord, 'trainMetric' | 'reportedMetric'>) => ({
+    trained: of.trainMetric,
+    unseen: of.reportedMetric,
+  });
+  const stage = records.length;
+  const result = stageResult(peft, trained, scores(now), scores(records[0] ?? now), validation);
+  const sparsity = 1 - total(result.ranks) / gates;
+  return { ...result, ...now, stage, level: levels[stage] as number, gates, sparsity };
 }
 
 function total(ranks: Readonly<Record<string, number>>): number {

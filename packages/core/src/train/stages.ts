@@ -46,39 +46,31 @@ export interface StageResult {
 }
 
 /** Trains after the steps of earlier runs. */
-export type TrainRun = (
-  stepsBefore: number,
-  peft: PeftModel,
-  data: TrainingData,
-  options: TrainOptions,
-) => Promise<TrainResult>;
+export type TrainRun = (...given: readonly [number, PeftModel, TrainingData, TrainOptions]) => Promise<TrainResult>;
 
 /**
  * Trains an adapter, in place, in one stage after another.
- * @param next returns the stage after the finished ones; null when the run is complete
- * @param finished the results of stages that were trained before
- * @returns the results of all stages
+ * @param results the results of the stages so far; those of further ones are added
+ * @param next returns the stage after them; null when the run is complete
  */
 export async function trainStages<Result>(
   peft: PeftModel,
   train: TrainRun,
-  next: (finished: readonly Result[]) => Stage<Result> | null,
-  finished: readonly Result[],
+  results: Result[],
+  next: () => Stage<Result> | null,
   onStage: (result: Result, trained: TrainResult) => unknown = () => undefined,
-): Promise<Result[]> {
-  const results = [...finished];
-  for (let stage = next(results); stage; stage = next(results)) {
+): Promise<void> {
+  for (let stage = next(); stage; stage = next()) {
     replaceAdapter(peft, stage.start);
     const trained = await train(stage.stepsBefore, peft, stage.data, stage.options);
     const result = await stage.measure(trained);
     results.push(result);
     await onStage(result, trained);
   }
-  return results;
 }
 
 /** The primary metric of a stage on both kinds of rows. */
-export interface StageScores {
+interface StageScores {
   /** On a fixed part of the training rows; null if not measured. */
   readonly trained: number | null;
   /** On rows that are not trained on. */
@@ -88,16 +80,15 @@ export interface StageScores {
 /** Describes the model after a stage, relative to the first stage. */
 export function stageResult(
   peft: PeftModel,
-  { stage, meanParameters }: Pick<StageResult, 'stage' | 'meanParameters'>,
+  { meanParameters }: Pick<TrainResult, 'meanParameters'>,
   now: StageScores,
   first: StageScores,
-  lowerIsBetter: boolean,
-): StageResult {
+  { lowerIsBetter = false }: Pick<EvaluationData, 'lowerIsBetter'>,
+): Omit<StageResult, 'stage'> {
   const { layers, values } = activeAdapter(peft);
   const kept = (of: keyof StageScores): number | null =>
     lowerIsBetter ? percent(first[of], now[of]) : percent(now[of], first[of]);
   return {
-    stage,
     ranks: activeRanks(layers, values),
     storedParameters: storedParameters(layers, values),
     meanParameters,

@@ -50,12 +50,9 @@ import {
 export type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
 
 /** The same tensors as values of an executor. */
-interface StateOnDevice {
-  /** The layers' tensors, by `<path>.<name>`. */
-  readonly adapter: Values;
-  /** The optimizer's slots, each by the keys of the trained tensors. */
-  readonly slots: Readonly<Record<string, Values>>;
-}
+type StateOnDevice = {
+  readonly [Kind in keyof StateAtRest]: Kind extends 'slots' ? Readonly<Record<string, Values>> : Values;
+};
 
 /** One batch of a training step, with random numbers of its own. */
 interface StepPart {
@@ -115,15 +112,8 @@ export interface Steps {
 /** The settings of a step that do not depend on the model and its layers. */
 export type StepSettings = Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups'>;
 
-/** Where steps begin. */
-interface StepsStart {
-  /** The values of the adapter's tensors. */
-  readonly adapter: HostTensors;
-  /** The optimizer's slots. Default: zeros. */
-  readonly slots?: StateAtRest['slots'] | undefined;
-  /** Milliseconds spent compiling before. */
-  readonly compileMs: number;
-}
+/** Where steps begin: without slots, those are zeros. */
+type StepsStart = Pick<TrainingSnapshot, 'adapter' | 'compileMs'> & Partial<StateAtRest>;
 
 /** Prepares the training steps of an adapter; the caller closes them. */
 export function openSteps(runtime: Runtime, adapter: Adapter, settings: StepSettings, start: StepsStart): Steps {
