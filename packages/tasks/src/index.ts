@@ -100,7 +100,17 @@ export {
   type TokenLoss,
 } from './causal-evaluation.js';
 export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
-export { accuracy, f1, macroF1, matthewsCorrelation, meanSquaredError, pearson, spearman } from './metrics/values.js';
+export {
+  accuracy,
+  f1,
+  macroF1,
+  matthewsCorrelation,
+  meanSquaredError,
+  pearson,
+  spearman,
+  type WeightedMetric,
+} from './metrics/values.js';
+export { weightedMetric } from './metrics/weighted.js';
 export { entityF1, entityScores, type EntityScore, type EntityScores, type TagSequences } from './metrics/entities.js';
 export { f1OfLabels, macroF1OfLabels, microF1, type LabelRows } from './metrics/labels.js';
 export {

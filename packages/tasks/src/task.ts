@@ -2,17 +2,9 @@ import { assertOneOf, ConfigError, didYouMean, objectLike } from '@peftjs/core/m
 import type { DataSet, TaskKind } from './data-set.js';
 import { entityF1, entityScores, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
-import { meanReciprocalRank, ndcgAt, type Ranking, recallAt } from './metrics/retrieval.js';
-import {
-  accuracy,
-  f1,
-  isConstant,
-  macroF1,
-  matthewsCorrelation,
-  meanSquaredError,
-  pearson,
-  spearman,
-} from './metrics/values.js';
+import type { Ranking } from './metrics/retrieval.js';
+import { f1, ofAll, weighted } from './metrics/values.js';
+import { ofRankings, tokenAccuracy } from './metrics/weighted.js';
 
 /** A training set, and a development set with the same classes. */
 export interface Task<K extends TaskKind = TaskKind> {
@@ -87,22 +79,16 @@ export const someMetrics = objectLike<MetricSet<never>>('metrics by name with th
 
 type Metrics<P> = MetricSet<P>['metrics'];
 
-const ofClasses: Metrics<number> = { accuracy, macroF1, f1: (a, b) => f1(a, b), matthewsCorrelation };
-const ofNumbers: Metrics<number> = {
-  pearson: orZero(pearson),
-  spearman: orZero(spearman),
-  meanSquaredError,
-};
-const known: Metrics<number> = { ...ofClasses, ...ofNumbers };
+const known: Metrics<number> = Object.fromEntries(
+  Object.entries(weighted).map(([name, metric]): [string, Metric] => [name, (...rows) => ofAll(metric, ...rows)]),
+);
+const ofClasses = metricSet('accuracy', 'macroF1', 'f1', 'matthewsCorrelation').metrics;
 
 const retrieval: MetricSet<readonly number[]> = {
   primary: 'ndcgAt10',
-  metrics: {
-    ndcgAt10: (found, wanted) => ndcgAt(10, rankings(found, wanted)),
-    mrr: (found, wanted) => meanReciprocalRank(rankings(found, wanted)),
-    recallAt1: (found, wanted) => recallAt(1, rankings(found, wanted)),
-    recallAt10: (found, wanted) => recallAt(10, rankings(found, wanted)),
-  },
+  metrics: Object.fromEntries(
+    Object.entries(ofRankings).map(([name, metric]) => [name, (found, wanted) => metric(rankings(found, wanted))]),
+  ),
 };
 
 const metricSets: { readonly [K in TaskKind]: (classes: readonly string[]) => MetricSet<PredictionsByKind[K]> } = {
@@ -211,17 +197,6 @@ function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
 /** The tags of IOB1, IOB2, IOE and IOBES that are part of an entity. */
 const ENTITY = /^[BIES]-./;
 
-/** The share of words with the right tag; 0 without words. */
-function tokenAccuracy(predicted: TagSequences, actual: TagSequences): number {
-  const words = actual.flatMap((tags, row) => tags.map((tag, word) => Number(predicted[row]?.[word] === tag)));
-  return words.length === 0 ? 0 : words.reduce((sum, right) => sum + right, 0) / words.length;
-}
-
 function rankings(found: readonly (readonly number[])[], wanted: readonly (readonly number[])[]): Ranking[] {
   return found.map((ranked, query) => ({ ranked, relevant: wanted[query] ?? [] }));
-}
-
-/** A model that predicts the same value for every row scores 0, so that it can be compared. */
-function orZero(correlation: Metric): Metric {
-  return (predicted, actual) => (isConstant(predicted) || isConstant(actual) ? 0 : correlation(predicted, actual));
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';
 import type { Named } from '../settings.js';
-import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
+import { hostZeros, tensorAt, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 
 /** An optimizer: a value with a name and plain settings. */
 export interface Optimizer extends Named {
@@ -64,4 +64,18 @@ export type CarrySlot = (slots: HostTensors, carry: (tensor: HostTensor, kind: C
 /** Applies decoupled weight decay: theta (1 - eta_t lambda); theta itself where lambda is 0. */
 export function decayed(value: Tensor, learningRate: Scalar, weightDecay: number): Tensor {
   return weightDecay === 0 ? value : tf.mul(value, tf.sub(1, tf.mul(learningRate, weightDecay)));
+}
+
+/** Returns one slot of a tensor whose layer has new ranks, from the tensor's slots before. */
+export function carriedSlot(
+  { slots: kinds }: Optimizer,
+  slot: string,
+  slots: HostTensors,
+  carry: (tensor: HostTensor, kind: CarryKind) => HostTensor,
+): HostTensor {
+  const { carried } = tensorAt(kinds, slot);
+  const tensor = tensorAt(slots, slot);
+  if (typeof carried === 'function') return carried(slots, carry);
+  if (carried !== 'restart') return carry(tensor, carried);
+  return hostZeros(carry(tensor, 'gradient').shape);
 }

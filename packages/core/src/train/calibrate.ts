@@ -18,11 +18,10 @@ import { createRng } from '../rng.js';
 import { stepContext } from '../runtime/context.js';
 import { fedBatch, layerSpecs } from '../runtime/inputs.js';
 import { recentlyUsed } from '../runtime/leases.js';
-import { downloadAll, openProgram, releaseAll, uploadAll, type Program } from '../runtime/program.js';
+import { downloadAll, nextTask, openProgram, releaseAll, uploadAll, type Program } from '../runtime/program.js';
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import { nextTask } from './next-task.js';
 import type { BatchTensors, GradientInputs } from './step.js';
 
 /** Options of `calibrate`. */

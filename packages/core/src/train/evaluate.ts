@@ -11,12 +11,11 @@ import { lossWeight, type Loss } from '../losses/loss.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { identityOf } from '../runtime/leases.js';
-import { releaseAll, uploadAll, type Values } from '../runtime/program.js';
+import { nextTask, releaseAll, uploadAll, type Values } from '../runtime/program.js';
 import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import { nextTask } from './next-task.js';
 
 /** Options of `predict`. */
 export interface PredictOptions {
@@ -84,6 +83,17 @@ export async function evaluate(
   parseOptions('evaluate', evaluateEntries, options);
   const outputs = await evaluationOutputs(model, data, options);
   return data.score(outputs);
+}
+
+/** Returns the primary metric. @throws ConfigError when the scores lack it. */
+export function primaryMetricOf(
+  data: Pick<EvaluationData, 'primaryMetric'>,
+  metrics: Readonly<Record<string, number>>,
+): number {
+  const value = metrics[data.primaryMetric];
+  if (value !== undefined) return value;
+  const found = Object.keys(metrics).join(', ') || 'none';
+  throw new ConfigError(`the data's score has no '${data.primaryMetric}', only ${found}`, 'primaryMetric');
 }
 
 /**

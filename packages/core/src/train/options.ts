@@ -1,12 +1,9 @@
-import * as v from 'valibot';
-import { integerFrom, keptShare, nonNegative, positive } from '../config.js';
-import { aFunction, anything, aSignal, aTextList } from '../kinds.js';
 import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData } from '../contracts/model.js';
 import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule, ScheduleName } from './schedules.js';
-import type { SizingStage } from './sizing-reason.js';
+import type { SizingStage } from './size-stages.js';
 import type { TrainingSnapshot } from './snapshot.js';
 
 /** Options of `train`. */
@@ -107,35 +104,6 @@ export interface EarlyStopping {
   /** An improvement counts only if it is larger than this. Default 0. */
   readonly minDelta?: number;
 }
-
-/** The fields of `TrainOptions`. */
-export const trainEntries = {
-  executor: anything,
-  epochs: integerFrom(1),
-  gradientAccumulationSteps: v.optional(integerFrom(1), 1),
-  learningRate: nonNegative,
-  learningRates: v.optional(v.record(v.string(), nonNegative), {}),
-  loss: anything,
-  optimizer: anything,
-  schedule: anything,
-  warmupRatio: v.optional(keptShare, 0.06),
-  finalRatio: v.optional(keptShare, 0.3),
-  clipNorm: v.optional(v.nullable(positive), 1),
-  unclippedGroups: v.optional(aTextList, []),
-  selection: anything,
-  evaluateEvery: anything,
-  earlyStopping: anything,
-  onStep: v.optional(aFunction),
-  onEvaluation: v.optional(aFunction),
-  onStage: v.optional(aFunction),
-  onSnapshot: v.optional(aFunction),
-  saveEvery: anything,
-  resume: anything,
-  signal: v.optional(aSignal),
-} satisfies Record<keyof TrainOptions, unknown>;
-
-/** The names of the options of `train`. */
-export const trainOptionNames = Object.keys(trainEntries);
 
 /** The data to select a checkpoint on, and how often to evaluate within the final steps. */
 export interface Selection {

@@ -1,16 +1,33 @@
-import { assertArgument, assertKnownOptions, integerFrom, nonNegative, parseOptions } from '../config.js';
-import { ConfigError } from '../errors.js';
+import * as v from 'valibot';
+import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
+import {
+  assertArgument,
+  assertKnownOptions,
+  describe,
+  integerFrom,
+  keptShare,
+  nonNegative,
+  parseOptions,
+  positive,
+} from '../config.js';
 import type { TrainPlan } from '../contracts/controller.js';
+import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { TrainingData } from '../contracts/model.js';
-import { objectLike, someEvaluationData } from '../kinds.js';
+import { CheckpointError, ConfigError } from '../errors.js';
+import { aFunction, anything, aSignal, aTextList, objectLike, someEvaluationData } from '../kinds.js';
 import { asLoss, assertLossReads, type Loss } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';
 import { adamW } from '../optimizers/adamw.js';
-import { assertNamed } from '../settings.js';
-import { trainEntries, type EarlyStopping, type Interval, type Selection, type TrainOptions } from './options.js';
-import { resolveSchedule, type ResolvedSchedule } from './schedules.js';
+import { assertNamed, type Named } from '../settings.js';
+import { mapValues } from '../tensors.js';
+import type { EarlyStopping, Interval, Selection, TrainOptions } from './options.js';
+import { learningRateFactor, resolveSchedule, type ResolvedSchedule } from './schedules.js';
+import type { RunDefinition, TrainingSnapshot } from './snapshot.js';
+import { trainedTensors } from './step.js';
 
-/** Options with every default filled in, and the plan that follows from them. */
+/* What a run will do: its settings, checked once, and the steps that follow from them and the data. */
+
+/** Options with every default filled in, independent of the data's length. */
 export interface TrainSettings extends Required<
   Pick<
     TrainOptions,
@@ -29,34 +46,67 @@ export interface TrainSettings extends Required<
   readonly loss: Loss;
   /** The learning-rate schedule with its warmup. */
   readonly schedule: ResolvedSchedule;
-  /** The numbers of steps. */
-  readonly plan: TrainPlan;
   /** The settings of checkpoint selection; null without it. */
   readonly selection: Required<Pick<Selection, 'data' | 'evaluations' | 'margin'>> | null;
+  /** How often to evaluate, in addition to candidates. */
+  readonly evaluateEvery: Interval | undefined;
+  /** The settings of early stopping; null without it. */
+  readonly earlyStopping: Required<EarlyStopping> | null;
+  /** How often to save, or whether to after a step. */
+  readonly saveEvery: TrainOptions['saveEvery'];
+}
+
+/** The steps of a run. */
+export interface RunPlan extends Pick<TrainPlan, 'totalSteps' | 'warmupSteps' | 'finalSteps'> {
+  /** Steps per epoch. */
+  readonly stepsPerEpoch: number;
   /** The steps after which a checkpoint is a candidate. */
   readonly candidateSteps: ReadonlySet<number>;
   /** Steps between two evaluations in addition to those of candidates; null for none. */
   readonly evaluateEvery: number | null;
-  /** The settings of early stopping; null without it. */
-  readonly earlyStopping: Required<EarlyStopping> | null;
   /** Returns whether a snapshot is due after a step. */
   readonly isSaveDue: (step: number) => boolean;
 }
 
+/** The fields of `TrainOptions`. */
+const trainEntries = {
+  executor: anything,
+  epochs: integerFrom(1),
+  gradientAccumulationSteps: v.optional(integerFrom(1), 1),
+  learningRate: nonNegative,
+  learningRates: v.optional(v.record(v.string(), nonNegative), {}),
+  loss: anything,
+  optimizer: anything,
+  schedule: anything,
+  warmupRatio: v.optional(keptShare, 0.06),
+  finalRatio: v.optional(keptShare, 0.3),
+  clipNorm: v.optional(v.nullable(positive), 1),
+  unclippedGroups: v.optional(aTextList, []),
+  selection: anything,
+  evaluateEvery: anything,
+  earlyStopping: anything,
+  onStep: v.optional(aFunction),
+  onEvaluation: v.optional(aFunction),
+  onStage: v.optional(aFunction),
+  onSnapshot: v.optional(aFunction),
+  saveEvery: anything,
+  resume: anything,
+  signal: v.optional(aSignal),
+} satisfies Record<keyof TrainOptions, unknown>;
+
+/** The names of the options of `train`. */
+export const trainOptionNames = Object.keys(trainEntries);
+
 /**
- * Checks the options against the data and fills in defaults. @throws ConfigError naming the field that is unknown or
- * impossible.
+ * Checks the options and fills in defaults. @throws ConfigError naming the field that is unknown or impossible.
  */
-export function trainSettings(
-  options: TrainOptions,
-  data: Pick<TrainingData, 'batchesPerEpoch' | 'kind'>,
-): TrainSettings {
+export function trainSettings(options: TrainOptions, kind: TrainingData['kind']): TrainSettings {
   const parsed = parseOptions('train', trainEntries, options);
-  const { epochs, gradientAccumulationSteps, warmupRatio, finalRatio } = parsed;
-  const { optimizer = adamW() } = options;
-  const loss = asLoss(options.loss ?? defaultLoss(data.kind));
+  const { warmupRatio, finalRatio } = parsed;
+  const { optimizer = adamW(), saveEvery, onSnapshot } = options;
+  const loss = asLoss(options.loss ?? defaultLoss(kind));
   assertNamed('loss', loss);
-  assertLossReads(loss, data.kind);
+  assertLossReads(loss, kind);
   assertNamed('optimizer', optimizer);
   if (warmupRatio + finalRatio >= 1) {
     throw new ConfigError(
@@ -64,58 +114,53 @@ export function trainSettings(
       'finalRatio',
     );
   }
-  const stepsPerEpoch = Math.ceil(data.batchesPerEpoch / gradientAccumulationSteps);
-  const totalSteps = epochs * stepsPerEpoch;
-  const plan: TrainPlan = {
-    totalSteps,
-    warmupSteps: Math.floor(warmupRatio * totalSteps),
-    finalSteps: Math.max(1, Math.floor(finalRatio * totalSteps)),
-  };
-  const { learningRate, learningRates, clipNorm, unclippedGroups } = parsed;
-  return {
-    epochs,
-    gradientAccumulationSteps,
-    learningRate,
-    learningRates,
-    loss,
-    optimizer,
-    schedule: resolveSchedule(options.schedule ?? 'linear'),
-    warmupRatio,
-    finalRatio,
-    clipNorm,
-    unclippedGroups,
-    plan,
-    ...watchSettings(options, plan, stepsPerEpoch),
-  };
-}
-
-type WatchSettings = Pick<
-  TrainSettings,
-  'selection' | 'candidateSteps' | 'evaluateEvery' | 'earlyStopping' | 'isSaveDue'
->;
-
-/** Returns when a run is evaluated, saved and stopped. */
-function watchSettings(options: TrainOptions, plan: TrainPlan, stepsPerEpoch: number): WatchSettings {
-  const selection = selectionSettings(options);
-  const { evaluateEvery = options.earlyStopping && { epochs: 1 } } = options;
-  const isSaveDue = saveRule(options, stepsPerEpoch);
-  return {
-    selection,
-    candidateSteps: selection ? candidateSteps(plan, selection.evaluations) : new Set(),
-    evaluateEvery: stepsOf('evaluateEvery', evaluateEvery, stepsPerEpoch),
-    earlyStopping: earlyStoppingSettings(options),
-    isSaveDue: (step) => step < plan.totalSteps && isSaveDue(step),
-  };
-}
-
-/** Returns whether a snapshot is due after a step. */
-export function saveRule(
-  { saveEvery, onSnapshot }: Pick<TrainOptions, 'saveEvery' | 'onSnapshot'>,
-  stepsPerEpoch: number,
-): (step: number) => boolean {
   if (saveEvery !== undefined && !onSnapshot) {
     throw new ConfigError('saveEvery saves nothing without onSnapshot: give both, or neither', 'saveEvery');
   }
+  return {
+    ...parsed,
+    loss,
+    optimizer,
+    schedule: resolveSchedule(options.schedule ?? 'linear'),
+    selection: selectionSettings(options),
+    evaluateEvery: options.evaluateEvery ?? (options.earlyStopping && { epochs: 1 }),
+    earlyStopping: earlyStoppingSettings(options),
+    saveEvery,
+  };
+}
+
+/** Returns the steps of a run over data of this length. @throws ConfigError for an interval that is impossible. */
+export function plannedSteps(settings: TrainSettings, batchesPerEpoch: number): RunPlan {
+  const { epochs, gradientAccumulationSteps, warmupRatio, finalRatio, selection } = settings;
+  const stepsPerEpoch = Math.ceil(batchesPerEpoch / gradientAccumulationSteps);
+  const totalSteps = epochs * stepsPerEpoch;
+  const finalSteps = Math.max(1, Math.floor(finalRatio * totalSteps));
+  const isSaveDue = saveRule(settings.saveEvery, stepsPerEpoch);
+  return {
+    totalSteps,
+    warmupSteps: Math.floor(warmupRatio * totalSteps),
+    finalSteps,
+    stepsPerEpoch,
+    candidateSteps: new Set(selection ? candidateSteps(totalSteps, finalSteps, selection.evaluations) : []),
+    evaluateEvery: stepsOf('evaluateEvery', settings.evaluateEvery, stepsPerEpoch),
+    isSaveDue: (step) => step < totalSteps && isSaveDue(step),
+  };
+}
+
+/** Returns the learning rates by group at a step. Groups without tensors are included, for controllers. */
+export function learningRatesAt(
+  { schedule, learningRate, learningRates }: TrainSettings,
+  plan: RunPlan,
+  groups: readonly string[],
+  step: number,
+): Record<string, number> {
+  const factor = learningRateFactor(schedule, step, plan);
+  const peaks = { ...Object.fromEntries(groups.map((group) => [group, learningRate])), ...learningRates };
+  return mapValues(peaks, (peak) => factor * peak);
+}
+
+/** Returns whether a snapshot is due after a step, the last one included. */
+export function saveRule(saveEvery: TrainOptions['saveEvery'], stepsPerEpoch: number): (step: number) => boolean {
   if (typeof saveEvery === 'function') return saveEvery;
   const steps = stepsOf('saveEvery', saveEvery, stepsPerEpoch);
   return (step) => steps !== null && step % steps === 0;
@@ -162,7 +207,85 @@ function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: n
 }
 
 /** Returns `count` steps spread evenly over the final ones; the last step is always included. */
-function candidateSteps({ totalSteps, finalSteps }: TrainPlan, count: number): Set<number> {
+function candidateSteps(totalSteps: number, finalSteps: number, count: number): number[] {
   const spacing = finalSteps / count;
-  return new Set(Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing)));
+  return Array.from({ length: count }, (_, index) => totalSteps - Math.floor(index * spacing));
+}
+
+/** Returns everything that defines the run of this model with these settings. */
+export function runDefinition(
+  peft: PeftModel,
+  settings: TrainSettings,
+  { evaluateEvery }: RunPlan,
+  { kind, batchesPerEpoch }: Pick<TrainingData, 'kind' | 'batchesPerEpoch'>,
+): RunDefinition {
+  const { model, seed } = peft;
+  const { method, config, saved } = activeAdapter(peft);
+  const { loss, optimizer, schedule, selection, earlyStopping } = settings;
+  const { epochs, gradientAccumulationSteps, learningRate, learningRates, warmupRatio, finalRatio, clipNorm } =
+    settings;
+  const { primaryMetric: metric, lowerIsBetter = false } = selection?.data ?? {};
+  return asJson({
+    ...{ epochs, gradientAccumulationSteps, learningRate, warmupRatio, finalRatio, clipNorm, seed },
+    ...within('learningRates', learningRates),
+    unclippedGroups: [...settings.unclippedGroups].sort(),
+    ...named('loss', loss),
+    ...named('optimizer', optimizer),
+    ...named('schedule', schedule),
+    ...named('method', { name: method.name, settings: config }),
+    ...within('model', { fingerprint: model.fingerprint, trainedModules: trainedModules(saved) }),
+    ...within('data', { kind, batchesPerEpoch }),
+    ...(selection && within('selection', { evaluations: selection.evaluations, metric, lowerIsBetter })),
+    ...(selection && selection.margin !== null && within('selection', { margin: selection.margin })),
+    ...(earlyStopping && within('earlyStopping', { ...earlyStopping, evaluateEvery })),
+  });
+}
+
+/** Returns the modules trained in full, including the head unless it is frozen. */
+function trainedModules(saved: AdapterLayers): string[] {
+  return Object.keys(saved).filter((path) => trainedTensors({ [path]: saved[path] as AdapterLayer }).length > 0);
+}
+
+/**
+ * Checks that a snapshot's run has the same definition.
+ * @throws CheckpointError that names every changed setting with both values, or for a value that is not a snapshot.
+ */
+export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefinition): void {
+  const { training: begun } = snapshot;
+  if (begun === undefined) {
+    const given = snapshot instanceof Uint8Array ? 'bytes: read them by readSnapshot' : describe(snapshot);
+    throw new CheckpointError(`resume must be a snapshot, as onSnapshot gets it, got ${given}`, 'resume');
+  }
+  const changed = [...new Set([...Object.keys(now), ...Object.keys(begun)])].filter((name) =>
+    differs(name, begun, now),
+  );
+  const owners = changed.filter((name) => !changed.some((other) => name.startsWith(`${other}.`)));
+  if (owners.length === 0) return;
+  const changes = owners.map((name) => `${name} was ${shown(begun[name])} and is now ${shown(now[name])}`);
+  throw new CheckpointError(
+    `resume: ${changes.join('; ')}. Resume with the original settings, or start again without resume`,
+    'resume',
+  );
+}
+
+function differs(name: string, begun: RunDefinition, now: RunDefinition): boolean {
+  return shown(begun[name]) !== shown(now[name]);
+}
+
+/** Formats a value as JSON, so that it compares equal after writing and reading. */
+function shown(value: unknown): string {
+  return value === undefined ? 'not set' : JSON.stringify(value);
+}
+
+function named(kind: string, { name, settings = {} }: Pick<Named, 'name'> & { settings?: object }): RunDefinition {
+  return { [kind]: name, ...within(kind, settings) };
+}
+
+function within(owner: string, fields: object): RunDefinition {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [`${owner}.${name}`, value as unknown]));
+}
+
+/** Returns the definition as it is read back from a file. */
+function asJson(definition: RunDefinition): RunDefinition {
+  return JSON.parse(JSON.stringify(definition)) as RunDefinition;
 }

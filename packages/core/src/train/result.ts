@@ -1,4 +1,4 @@
-import type { Sizing } from './sizing-reason.js';
+import type { Sizing } from './size-stages.js';
 import type { Checkpoint } from './snapshot.js';
 
 /** The result of a training run. The model's adapter holds the selected checkpoint. */

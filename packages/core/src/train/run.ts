@@ -1,154 +1,125 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
-import { withResized } from '../ranks/changes.js';
-import {
-  activeAdapter,
-  allLayers,
-  fitLayers,
-  tensorKey,
-  tensorNames,
-  type Adapter,
-  type PeftModel,
-} from '../adapter/peft-model.js';
-import { TrainingError } from '../errors.js';
-import type { Controller, ControllerChanges, ResizedLayer } from '../contracts/controller.js';
-import type { Batch, Model } from '../contracts/model.js';
-import type { CarryKind, Optimizer } from '../optimizers/optimizer.js';
+import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftModel } from '../adapter/peft-model.js';
+import { ConfigError, didYouMean, TrainingError } from '../errors.js';
+import type { Controller, ControllerChanges } from '../contracts/controller.js';
+import type { Batch, EvaluationData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
-import { downloadAll, releaseAll, uploadAll } from '../runtime/program.js';
+import { releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { hostZeros, mapValues, tensorAt, type HostTensor, type HostTensors, type TensorSpec } from '../tensors.js';
-import { meanLoss } from './evaluate.js';
+import type { HostTensors, TensorSpec } from '../tensors.js';
+import { meanLoss, outputsWith, primaryMetricOf } from './evaluate.js';
 import type { TrainOptions } from './options.js';
-import type { TrainSettings } from './plan.js';
-import type { Checkpoint, RunDefinition, StoredCheckpoint, TrainingSnapshot } from './snapshot.js';
-import { slotsOf, trainedTensors } from './step.js';
-import { openSteps, slotSpecs, type Steps, type TrainingState } from './steps.js';
+import type { RunPlan, TrainSettings } from './plan.js';
+import {
+  withoutLayers,
+  type Checkpoint,
+  type RunDefinition,
+  type StoredCheckpoint,
+  type TrainingSnapshot,
+} from './snapshot.js';
+import { trainedTensors } from './step.js';
+import { openSteps, type Steps } from './steps.js';
 
-/** The state of a run between two steps. */
-export interface Run {
-  /** The frozen network. */
-  readonly model: Model;
+/** What a run is told before it starts, and what does not change. */
+export interface PlannedRun {
   /** The options with their defaults. */
   readonly settings: TrainSettings;
+  /** The steps that follow from the settings and the data. */
+  readonly plan: RunPlan;
   /** What must stay the same to resume the run. */
   readonly definition: RunDefinition;
   /** The method's controller, if it has one. */
   readonly controller: Controller | undefined;
   /** Batches of training rows that are held out for the controller's probes. */
   readonly heldOut: readonly Batch[];
+  /** The number of steps of the earlier runs that this one continues. */
+  readonly stepsBefore: number;
+}
+
+/** A run between two steps. Functions of this file change it, and nothing else does. */
+export interface Run extends PlannedRun {
   /** The optimizer groups of the trained tensors. */
   readonly groups: readonly string[];
   /** The random stream of dropout. It is forked by the number of steps, those of earlier runs included. */
   readonly noise: Rng;
-  /** The number of steps of the earlier runs that this one continues. */
-  readonly stepsBefore: number;
   /** The engine and the frozen weights. */
   readonly runtime: Runtime;
-  /** The adapter. Its layers, and `steps`, are replaced when the controller resizes them. */
-  adapter: Adapter;
-  /** The compiled training steps. */
+  /** The adapter in training. Others take its place when the controller changes its ranks. */
   steps: Steps;
-  /** Milliseconds spent compiling earlier `steps`. */
-  earlierCompileMs: number;
-  /** The adapter's values and the optimizer's slots. */
-  state: TrainingState;
+  /** How far the run is. */
+  progress: Progress;
+}
+
+/** How far a run is, besides its tensors. */
+interface Progress {
   /** The number of the last step; 0 at the start. */
-  step: number;
-  /** The step of the last snapshot handed out, or that the run resumed from. */
-  savedStep: number;
+  readonly step: number;
   /** The step after which the optimizer last restarted; 0 if it never did. */
-  optimizerStart: number;
+  readonly optimizerStart: number;
   /** The best candidate so far. */
-  selected: Checkpoint | null;
-  /** The state of early stopping. */
+  readonly selected: Checkpoint | null;
+  /** The state of early stopping; unused without it. */
   readonly stopping: Stopping;
   /** Stored parameters, as last counted. */
-  stored: number;
+  readonly stored: number;
   /** The sum of `stored` over all steps. */
-  storedSum: number;
+  readonly storedSum: number;
 }
 
-/** The state of early stopping; unused without it. */
+/** The state of early stopping. */
 interface Stopping {
   /** The best checkpoint among those evaluated within the budget. */
-  best: Checkpoint | null;
+  readonly best: Checkpoint | null;
   /** The metric's value to improve on. */
-  record: number | null;
+  readonly record: number | null;
   /** Evaluations since then. */
-  waited: number;
+  readonly waited: number;
 }
 
-/** Prepares a run, from the beginning or from the snapshot in `resume`. */
-export function startRun(
-  peft: PeftModel,
-  plan: Pick<Run, 'settings' | 'definition' | 'controller' | 'heldOut' | 'stepsBefore'>,
-  { executor, resume }: TrainOptions,
-): Run {
-  const { model, seed } = peft;
-  const { settings, controller } = plan;
+/** Starts a run, from the beginning or from the snapshot in `resume`; the caller closes it. */
+export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resume }: TrainOptions): Run {
   const adapter = activeAdapter(peft);
-  const layers = resume ? fitLayers(adapter, resume.adapter) : adapter.layers;
-  const resumed = { ...adapter, layers };
-  if (resume?.controller) controller?.restore(resume.controller);
-  const values = resume?.adapter ?? adapter.values;
-  const restored = (stored: StoredCheckpoint | null | undefined): Checkpoint | null =>
-    stored ? { ...stored, layers: fitLayers(adapter, stored.values) } : null;
-  const runtime = openRuntime(model, executor);
+  const resumed = resume ? { ...adapter, layers: fitLayers(adapter, resume.adapter) } : adapter;
+  const { layers, values } = adapter;
+  const first = { step: 0, optimizerStart: 0, selected: null, stopping: null, storedSum: 0, compileMs: 0 };
+  const start = resume ?? { ...first, adapter: values, stored: storedParameters(layers, values) };
+  if (resume?.controller) planned.controller?.restore(resume.controller);
+  const restored = (stored: StoredCheckpoint | null): Checkpoint | null =>
+    stored && { ...stored, layers: fitLayers(adapter, stored.values) };
+  const { step, optimizerStart, stored, storedSum, stopping } = start;
+  const runtime = openRuntime(peft.model, executor);
   return {
-    ...plan,
-    model,
+    ...planned,
     runtime,
     groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
-    adapter: resumed,
-    noise: createRng(seed).fork('noise'),
-    steps: openSteps(runtime, resumed, settings),
-    earlierCompileMs: resume?.compileMs ?? 0,
-    state: {
-      adapter: uploadAll(executor, values),
-      slots: mapValues(resume?.slots ?? emptySlots(settings.optimizer, resumed), (slot) => uploadAll(executor, slot)),
+    noise: createRng(peft.seed).fork('noise'),
+    steps: openSteps(runtime, resumed, planned.settings, start),
+    progress: {
+      ...{ step, optimizerStart, stored, storedSum, selected: restored(start.selected) },
+      stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },
     },
-    step: resume?.step ?? 0,
-    savedStep: resume?.step ?? (plan.stepsBefore > 0 ? -1 : 0), // -1: the result of earlier runs is not saved yet
-    optimizerStart: resume?.optimizerStart ?? 0,
-    selected: restored(resume?.selected),
-    stopping: {
-      best: restored(resume?.stopping?.best),
-      record: resume?.stopping?.record ?? null,
-      waited: resume?.stopping?.waited ?? 0,
-    },
-    stored: resume?.stored ?? storedParameters(layers, values),
-    storedSum: resume?.storedSum ?? 0,
   };
 }
 
-function emptySlots(optimizer: Optimizer, adapter: Adapter): Record<string, HostTensors> {
-  const { trained } = layerSpecs(allLayers(adapter));
-  return mapValues(slotSpecs(optimizer, trained), (slot) => mapValues(slot, ({ shape }) => hostZeros(shape)));
-}
-
-/** Returns the milliseconds spent compiling so far. */
-export function compileMs({ earlierCompileMs, steps }: Run): number {
-  return earlierCompileMs + steps.compileMs();
-}
-
-function releaseState({ runtime: { executor }, state }: Run): void {
-  for (const values of [state.adapter, ...Object.values(state.slots)]) releaseAll(executor, values);
-}
-
 /** Releases everything that a run holds on its executor. */
-export async function closeRun(run: Run): Promise<void> {
-  releaseState(run);
-  await run.steps.close();
-  await run.runtime.close();
+export async function closeRun({ steps, runtime }: Run): Promise<void> {
+  await steps.close();
+  await runtime.close();
+}
+
+/** Notes the progress of a run. */
+export function progressed(run: Run, now: Partial<Progress>): void {
+  run.progress = { ...run.progress, ...now };
 }
 
 /** Passes the controller the tensors and losses it asks for, and applies its changes. */
 export async function runController(run: Run): Promise<void> {
-  const { controller, step } = run;
+  const { controller, steps, progress } = run;
+  const { step } = progress;
   const names = controller?.reads(step) ?? [];
   if (!controller || (names.length === 0 && run.heldOut.length === 0)) return;
-  const seen = await valuesNamed(run, names);
+  const seen = await steps.read(names);
   const probes = controller.probes?.(step, seen) ?? {};
   if (names.length === 0 && Object.keys(probes).length === 0) return;
   const changes = controller.afterStep(step, seen, await probeLosses(run, probes));
@@ -156,16 +127,12 @@ export async function runController(run: Run): Promise<void> {
 }
 
 async function apply(run: Run, { values, resized, restartsOptimizer }: ControllerChanges): Promise<void> {
-  const { executor } = run.runtime;
-  if (values) {
-    releaseAll(
-      executor,
-      mapValues(values, (_, name) => run.state.adapter[name]),
-    );
-    Object.assign(run.state.adapter, uploadAll(executor, values));
+  if (values) run.steps.write(values);
+  if (resized) run.steps = await run.steps.resized(resized);
+  if (restartsOptimizer) {
+    run.steps.restartOptimizer();
+    progressed(run, { optimizerStart: run.progress.step });
   }
-  if (resized) await resize(run, resized);
-  if (restartsOptimizer) restartOptimizer(run);
   if (values ?? resized) await recount(run);
 }
 
@@ -174,14 +141,14 @@ async function probeLosses(
   run: Run,
   probes: Readonly<Record<string, HostTensors>>,
 ): Promise<Readonly<Record<string, number>>> {
-  const { runtime, adapter, state, settings, heldOut } = run;
-  const layers = allLayers(adapter);
+  const { runtime, steps, settings, heldOut } = run;
+  const layers = allLayers(steps.adapter);
   assertMeasurable(probes, layerSpecs(layers).all, heldOut);
   const losses: Record<string, number> = {};
   for (const [name, overrides] of Object.entries(probes)) {
     const instead = uploadAll(runtime.executor, overrides);
     try {
-      losses[name] = await meanLoss(runtime, layers, { ...state.adapter, ...instead }, heldOut, settings.loss);
+      losses[name] = await meanLoss(runtime, layers, { ...steps.values, ...instead }, heldOut, settings.loss);
     } finally {
       releaseAll(runtime.executor, instead);
     }
@@ -211,147 +178,109 @@ function assertMeasurable(
   }
 }
 
-function restartOptimizer(run: Run): void {
-  const { runtime, adapter, state, step, settings } = run;
-  for (const [slot, zeros] of Object.entries(emptySlots(settings.optimizer, adapter))) {
-    const values = tensorAt(state.slots, slot);
-    releaseAll(runtime.executor, values);
-    Object.assign(values, uploadAll(runtime.executor, zeros));
-  }
-  run.optimizerStart = step;
-}
-
-/** Replaces layers by ones of other ranks. Values and slots are carried over, and the step is compiled again. */
-async function resize(run: Run, resized: Readonly<Record<string, ResizedLayer>>): Promise<void> {
-  const { runtime, settings } = run;
-  const { executor } = runtime;
-  const before = run.adapter;
-  const next = { ...before, layers: withResized(before.layers, resized) };
-  assertTrains(next);
-  const former = await downloadState(run);
-  releaseState(run);
-  run.earlierCompileMs += run.steps.compileMs();
-  await run.steps.close();
-  run.adapter = next;
-  run.steps = openSteps(runtime, run.adapter, settings);
-  const carried = carriedTensors(before, resized, former, settings.optimizer);
-  run.state = {
-    adapter: uploadAll(executor, carried.adapter),
-    slots: mapValues(carried.slots, (slot) => uploadAll(executor, slot)),
-  };
-}
-
-/** @throws TrainingError for an adapter without a tensor to train. */
-function assertTrains(adapter: Adapter): void {
-  if (trainedTensors(allLayers(adapter)).length > 0) return;
-  throw new TrainingError(
-    `the ${adapter.method.name} adapter has nothing left to train: no module has a rank, and no head is trained; prune less, or train the head`,
-    'adapter',
-  );
-}
-
-async function downloadState({ runtime: { executor }, state }: Run): Promise<StateAtRest> {
-  const slots: Record<string, HostTensors> = {};
-  for (const [slot, values] of Object.entries(state.slots)) slots[slot] = await downloadAll(executor, values);
-  return { adapter: await downloadAll(executor, state.adapter), slots };
-}
-
-/** The tensors that a run carries from step to step, on the host. */
-type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
-
-/** Returns the adapter's tensors and the optimizer's slots, those of resized layers with their new ranks. */
-function carriedTensors(
-  { layers }: Adapter,
-  resized: Readonly<Record<string, ResizedLayer>>,
-  former: StateAtRest,
-  optimizer: Optimizer,
-) {
-  const adapter = new Map(Object.entries(former.adapter));
-  const slots = mapValues(former.slots, (slot) => new Map(Object.entries(slot)));
-  for (const [path, { layer, carry }] of Object.entries(resized)) {
-    const before = layers[path];
-    for (const name of before ? tensorNames(before) : []) {
-      const key = tensorKey(layer, name);
-      const kept = tensorNames(layer).includes(name);
-      replace(adapter, key, kept, (tensor) => carry(name, tensor, 'value'));
-      const own = slotsOf(former.slots, key);
-      const carryOf = (tensor: HostTensor, kind: CarryKind) => carry(name, tensor, kind);
-      for (const [slot, tensors] of Object.entries(slots)) {
-        replace(tensors, key, kept, () => carriedSlot(optimizer, slot, own, carryOf));
-      }
-    }
-  }
-  return { adapter: Object.fromEntries(adapter), slots: mapValues(slots, (slot) => Object.fromEntries(slot)) };
-}
-
-function replace<T>(tensors: Map<string, T>, key: string, kept: boolean, next: (tensor: T) => T): void {
-  const tensor = tensors.get(key);
-  tensors.delete(key);
-  if (tensor !== undefined && kept) tensors.set(key, next(tensor));
-}
-
-/** Returns one slot of a tensor whose layer has new ranks. */
-function carriedSlot(
-  { slots: kinds }: Optimizer,
-  slot: string,
-  slots: HostTensors,
-  carry: (tensor: HostTensor, kind: CarryKind) => HostTensor,
-): HostTensor {
-  const { carried } = tensorAt(kinds, slot);
-  const tensor = tensorAt(slots, slot);
-  if (typeof carried === 'function') return carried(slots, carry);
-  if (carried !== 'restart') return carry(tensor, carried);
-  return hostZeros(carry(tensor, 'gradient').shape);
-}
-
 /** Counts the stored parameters and returns the ranks alive, by module path. */
 export async function recount(run: Run): Promise<Record<string, number>> {
-  const { layers } = run.adapter;
+  const { layers } = run.steps.adapter;
   const names = Object.values(layers).flatMap((layer) =>
     (layer.counted ?? tensorNames(layer)).map((name) => tensorKey(layer, name)),
   );
-  const values = await valuesNamed(run, [...new Set(names)]);
-  run.stored = storedParameters(layers, values);
+  const values = await run.steps.read([...new Set(names)]);
+  progressed(run, { stored: storedParameters(layers, values) });
   return activeRanks(layers, values);
 }
 
-function valuesNamed({ runtime, state }: Run, names: readonly string[]): Promise<HostTensors> {
-  return downloadAll(runtime.executor, Object.fromEntries(names.map((name) => [name, state.adapter[name]])));
+/** Returns whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */
+export function isEvaluationDue(run: Run): boolean {
+  return run.plan.candidateSteps.has(run.progress.step) || isPeriodic(run);
+}
+
+function isPeriodic({ plan: { evaluateEvery }, progress: { step } }: Run): boolean {
+  return evaluateEvery !== null && step % evaluateEvery === 0;
+}
+
+/** Returns whether early stopping ends the run here, before its last step. */
+export function hasStopped({ settings: { earlyStopping }, plan, progress: { stopping, step } }: Run): boolean {
+  return earlyStopping !== null && stopping.waited >= earlyStopping.patience && step < plan.totalSteps;
+}
+
+/** Returns the checkpoint that the run ends with; null where none qualified. */
+export function selectedCheckpoint(run: Run): Checkpoint | null {
+  const { selected, stopping } = run.progress;
+  return (hasStopped(run) ? stopping.best : null) ?? selected;
+}
+
+/**
+ * Evaluates the adapter on the selection data. It becomes the selected checkpoint if it is the best candidate within
+ * its budget, and the one that early stopping keeps if it is the best of all within it.
+ * @throws ConfigError when the scores lack the primary metric or that of early stopping.
+ */
+export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']): Promise<void> {
+  const { settings, plan, steps, progress } = run;
+  if (!settings.selection) return;
+  const { data } = settings.selection;
+  const metrics = data.score(await outputsWith(run.runtime, allLayers(steps.adapter), steps.values, data));
+  primaryMetricOf(data, metrics);
+  const measured = { ...(await checkpoint(run)), metrics };
+  const { step, storedParameters: stored, ranks } = measured;
+  const holdsBudget = run.controller?.holdsBudget(step) ?? true;
+  const best = plan.candidateSteps.has(step) && holdsBudget && isBetter(data, measured, progress.selected);
+  if (best) progressed(run, { selected: measured });
+  if (settings.earlyStopping && holdsBudget) progressed(run, { stopping: waitedForBetter(run, data, measured) });
+  await report?.({ step, metrics, primaryMetric: data.primaryMetric, storedParameters: stored, ranks, best });
+}
+
+/** Returns the state of early stopping after an evaluation: periodic ones are counted since the last improvement. */
+function waitedForBetter(run: Run, data: EvaluationData, measured: Checkpoint): Stopping {
+  const { stopping: before } = run.progress;
+  const stopping = isBetter(data, measured, before.best) ? { ...before, best: measured } : before;
+  if (!run.settings.earlyStopping || !isPeriodic(run)) return stopping;
+  const { metric, lowerIsBetter, minDelta } = run.settings.earlyStopping;
+  const value = measured.metrics[metric];
+  if (value === undefined) {
+    const known = Object.keys(measured.metrics);
+    throw new ConfigError(
+      `earlyStopping.metric is '${metric}'${didYouMean(metric, known)}; the selection data have ${known.join(', ')}`,
+      'earlyStopping.metric',
+    );
+  }
+  const gain = (lowerIsBetter ? -1 : 1) * (value - (stopping.record ?? NaN));
+  const improves = stopping.record === null ? !Number.isNaN(value) : gain > minDelta;
+  return improves ? { ...stopping, record: value, waited: 0 } : { ...stopping, waited: stopping.waited + 1 };
+}
+
+/** Compares by the primary metric. A checkpoint whose metric is NaN is never better. */
+function isBetter(data: EvaluationData, measured: Checkpoint, than: Checkpoint | null): boolean {
+  return orientedScore(data, measured.metrics) > orientedScore(data, than?.metrics);
+}
+
+/** Returns the primary metric with its sign set so that higher is better; -Infinity where it is missing. */
+function orientedScore(
+  { primaryMetric, lowerIsBetter = false }: EvaluationData,
+  metrics: Checkpoint['metrics'] = {},
+): number {
+  const value = metrics[primaryMetric];
+  if (value === undefined) return -Infinity;
+  return lowerIsBetter ? -value : value;
 }
 
 /** Downloads the adapter as a checkpoint. */
-export async function checkpoint({ runtime, state, adapter, step }: Run): Promise<Checkpoint> {
-  const values = await downloadAll(runtime.executor, state.adapter);
-  return {
-    step,
-    layers: adapter.layers,
-    values,
-    metrics: {},
-    storedParameters: storedParameters(adapter.layers, values),
-    ranks: activeRanks(adapter.layers, values),
-  };
+export async function checkpoint({ steps, progress: { step } }: Run): Promise<Checkpoint> {
+  const { layers } = steps.adapter;
+  const values = await steps.read();
+  const [stored, ranks] = [storedParameters(layers, values), activeRanks(layers, values)];
+  return { step, layers, values, metrics: {}, storedParameters: stored, ranks };
 }
 
 /** Downloads everything needed to resume the run. */
-export async function snapshot(run: Run): Promise<TrainingSnapshot> {
-  const { settings, definition, controller, step, optimizerStart, selected, stopping, stored, storedSum } = run;
+export async function snapshot({ settings, definition, controller, steps, progress }: Run): Promise<TrainingSnapshot> {
+  const { selected, stopping, ...counts } = progress;
   return {
-    step,
-    optimizerStart,
+    ...counts,
     training: definition,
-    ...(await downloadState(run)),
+    ...(await steps.atRest()),
     controller: controller?.snapshot() ?? null,
     selected: withoutLayers(selected),
     stopping: settings.earlyStopping && { ...stopping, best: withoutLayers(stopping.best) },
-    stored,
-    storedSum,
-    compileMs: compileMs(run),
+    compileMs: steps.compileMs(),
   };
-}
-
-/** Drops a checkpoint's layers, which follow from its values. */
-function withoutLayers(checkpoint: Checkpoint | null): StoredCheckpoint | null {
-  if (!checkpoint) return null;
-  const { layers: _, ...stored } = checkpoint;
-  return stored;
 }

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { toyEvaluationData } from '../testing/index.js';
-import { nextStage } from './next-stage.js';
 import { pairedError } from './sizing.js';
-import { reasonOf, type SizingStage } from './sizing-reason.js';
+import { nextStage, reasonOf, type SizingStage } from './size-stages.js';
 
 /** The number of parameters of one rank. */
 const UNIT = 10;

@@ -1,4 +1,3 @@
-import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { rankCost } from '../ranks/budget.js';
 import { totalRanks, rankedPaths } from '../ranks/changes.js';
 import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
@@ -7,15 +6,20 @@ import type { SizeStages } from '../contracts/method.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { tensorAt } from '../tensors.js';
-import { batchesFrom } from './epochs.js';
-import { evaluationOutputs } from './evaluate.js';
-import { keptPercent, primaryMetricOf } from './evaluation.js';
 import type { Selection, TrainOptions } from './options.js';
-import { saveRule, trainSettings } from './plan.js';
+import { plannedSteps, saveRule, trainSettings } from './plan.js';
 import type { TrainResult } from './result.js';
-import { mostLaterStages, nextStage, smallestHeld, type NextStage } from './next-stage.js';
-import { reasonOf, type SizingStage, type WithoutRanks } from './sizing-reason.js';
-import type { Checkpoint, SizingProgress, TrainingSnapshot } from './snapshot.js';
+import {
+  mostLaterStages,
+  nextStage,
+  reasonOf,
+  smallestHeld,
+  type NextStage,
+  type SizingStage,
+  type WithoutRanks,
+} from './size-stages.js';
+import { withoutLayers, type Checkpoint, type SizingProgress, type TrainingSnapshot } from './snapshot.js';
+import { batchesFrom, scored, stageResult, trainStages, type Stage, type TrainRun } from './stages.js';
 
 /*
  * Choosing an adapter's size by training: the sparsifying schedule applied to sizes, for a configuration that asks for
@@ -49,13 +53,6 @@ const TIE_ERRORS = 2;
 /** The number of bootstrap samples: they give a standard error within about 5 %. */
 const RESAMPLES = 200;
 
-type TrainStage = (
-  stepsBefore: number,
-  peft: PeftModel,
-  data: TrainingData,
-  options: TrainOptions,
-) => Promise<TrainResult>;
-
 /** The state of a run between two stages. */
 interface SizingRun {
   readonly peft: PeftModel;
@@ -63,8 +60,6 @@ interface SizingRun {
   readonly options: TrainOptions;
   readonly selection: Selection;
   readonly lengths: Lengths;
-  /** The largest possible number of steps. */
-  readonly mostSteps: number;
   readonly stages: SizingStage[];
   /** The dense adapter's predictions; null where a margin is given. */
   dense: RowPredictions | null;
@@ -80,25 +75,31 @@ export async function trainToSize(
   peft: PeftModel,
   data: TrainingData,
   options: TrainOptions,
-  stagesOf: SizeStages,
-  trainStage: TrainStage,
+  configOf: SizeStages,
+  train: TrainRun,
 ): Promise<TrainResult> {
   const run = startedRun(peft, data, options);
   const { config, layers, values } = activeAdapter(peft);
   const unit = Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
+  const { onStage } = options;
   let resume = options.resume ?? undefined;
   try {
     // A stage's controller is made for the ranks that the stage starts with.
     if (resume?.adapter) replaceAdapter(peft, { layers: fitLayers(activeAdapter(peft), resume.adapter) });
-    const following = (): NextStage | null => nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
-    for (let next = following(); next; next = following()) {
-      if (!resume && next.from === 'smallest' && run.smallest) replaceAdapter(peft, partsOf(run.smallest));
-      replaceAdapter(peft, { config: stagesOf(next.budget) });
-      const trained = await trainStage(stepsBefore(run), peft, stageData(run), stageOptions(run, resume));
+    const following = (): Stage<SizingStage> | null => {
+      const next = nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
+      const from = !resume && next?.from === 'smallest' && run.smallest ? partsOf(run.smallest) : {};
+      const stage = next && {
+        start: { ...from, config: configOf(next.budget) },
+        stepsBefore: stepsBefore(run),
+        data: stageData(run),
+        options: stageOptions(run, resume),
+        measure: (trained: TrainResult) => judged(run, next, trained),
+      };
       resume = undefined;
-      await judge(run, next, trained);
-      await options.onStage?.(run.stages.at(-1) as SizingStage);
-    }
+      return stage;
+    };
+    await trainStages(peft, train, run.stages, following, (stage) => onStage?.(stage));
   } catch (error) {
     replaceAdapter(peft, { config, layers, values });
     throw error;
@@ -110,22 +111,20 @@ export async function trainToSize(
 
 function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions): SizingRun {
   const { selection, resume } = options;
-  const { method } = activeAdapter(peft);
-  const { plan } = trainSettings(options, data);
-  assertSizable(method.name, options);
-  const lengths = lengthsOf(plan.totalSteps, options);
-  const mostSteps = lengths.dense + mostLaterStages(totalRanks(activeAdapter(peft).layers)) * lengths.stage;
-  const run = { peft, data, options, selection: selection as Selection, lengths, mostSteps, last: null };
-  const finished = resume?.sizing;
-  if (!finished) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
-  const { stages, dense, smallest, compileMs, denseSteps } = finished;
+  const adapter = activeAdapter(peft);
+  const { totalSteps } = plannedSteps(trainSettings(options, data.kind), data.batchesPerEpoch);
+  assertSizable(adapter.method.name, options);
+  const lengths = lengthsOf(totalSteps, totalRanks(adapter.layers), options);
+  const run = { peft, data, options, selection: selection as Selection, lengths, last: null };
+  if (!resume?.sizing) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
+  const { stages, dense, smallest, compileMs, denseSteps } = resume.sizing;
   if (denseSteps !== lengths.dense) {
     throw new CheckpointError(
       `resume: the first stage had ${denseSteps} steps and now has ${lengths.dense}. Resume with the original data and epochs, or start again without resume`,
       'resume',
     );
   }
-  const restored = { ...smallest, layers: fitLayers(activeAdapter(peft), smallest.values) };
+  const restored = { ...smallest, layers: fitLayers(adapter, smallest.values) };
   return { ...run, stages: [...stages], dense, smallest: restored, compileMs };
 }
 
@@ -155,13 +154,15 @@ interface Lengths {
   readonly dense: number;
   /** Steps of every other stage. */
   readonly stage: number;
+  /** The largest possible number of steps of all stages. */
+  readonly most: number;
   /** Batches per step. */
   readonly batchesPerStep: number;
 }
 
-function lengthsOf(dense: number, { gradientAccumulationSteps = 1 }: TrainOptions): Lengths {
+function lengthsOf(dense: number, ranks: number, { gradientAccumulationSteps = 1 }: TrainOptions): Lengths {
   const stage = Math.min(dense, Math.max(Math.ceil(STAGE_SHARE * dense), STAGE_STEPS));
-  return { dense, stage, batchesPerStep: gradientAccumulationSteps };
+  return { dense, stage, most: dense + mostLaterStages(ranks) * stage, batchesPerStep: gradientAccumulationSteps };
 }
 
 function stepsBefore({ stages, lengths: { dense, stage } }: Pick<SizingRun, 'stages' | 'lengths'>): number {
@@ -180,10 +181,10 @@ function stageData({ data, options, stages, lengths }: SizingRun): TrainingData 
 
 function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
   const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
-  const [before, totalSteps, stage] = [stepsBefore(run), run.mostSteps, run.stages.length];
-  const isSaveDue = saveRule(run.options, run.lengths.dense / run.options.epochs);
-  const epochOf = (step: number): number =>
-    Math.floor(((step - 1) * run.lengths.batchesPerStep) / run.data.batchesPerEpoch);
+  const { dense, most: totalSteps, batchesPerStep } = run.lengths;
+  const [before, stage] = [stepsBefore(run), run.stages.length];
+  const isSaveDue = saveRule(run.options.saveEvery, dense / run.options.epochs);
+  const epochOf = (step: number): number => Math.floor(((step - 1) * batchesPerStep) / run.data.batchesPerEpoch);
   const sizing = progressOf(run);
   return {
     ...shared,
@@ -196,14 +197,8 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
     ...(onStep && {
       onStep: (event) => {
         const step = before + event.step;
-        return onStep({
-          ...event,
-          step,
-          totalSteps,
-          sizingStage: stage,
-          epoch: epochOf(step),
-          epochs: epochOf(totalSteps) + 1,
-        });
+        const [epoch, epochs] = [epochOf(step), epochOf(totalSteps) + 1];
+        return onStep({ ...event, step, totalSteps, sizingStage: stage, epoch, epochs });
       },
     }),
     ...(onEvaluation && { onEvaluation: (event) => onEvaluation({ ...event, step: before + event.step }) }),
@@ -213,62 +208,44 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
 
 function progressOf({ stages, dense, smallest, compileMs, lengths }: SizingRun): SizingProgress | null {
   if (!smallest) return null;
-  const { layers: _, ...stored } = smallest;
-  return { stages: [...stages], dense, smallest: stored, compileMs, denseSteps: lengths.dense };
+  return { stages: [...stages], dense, smallest: withoutLayers(smallest), compileMs, denseSteps: lengths.dense };
 }
 
 /** Scores a stage's result against the dense adapter, and keeps it if it is the smallest that has not lost. */
-async function judge(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<void> {
+async function judged(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<SizingStage> {
   const { peft, options, selection, stages } = run;
   const { data, margin = null, trainSubset } = selection;
-  const { executor } = options;
-  const outputs = await evaluationOutputs(peft, data, { executor });
-  const score = primaryMetricOf(data, data.score(outputs));
+  const { score, outputs } = await scored(peft, data, options.executor);
   if (stages.length === 0 && !Number.isFinite(score)) {
     throw new TrainingError(
       `no size can be compared with the dense adapter: its ${data.primaryMetric} on the selection data is ${score}; change the learning rate or train longer`,
       'selection',
     );
   }
-  const trainScore = trainSubset
-    ? primaryMetricOf(trainSubset, trainSubset.score(await evaluationOutputs(peft, trainSubset, { executor })))
-    : null;
+  const trainScore = trainSubset ? (await scored(peft, trainSubset, options.executor)).score : null;
   const predictions = margin === null ? (data.predictions?.(outputs) ?? null) : null;
   run.dense ??= predictions;
   run.compileMs += trained.compileMs;
   const first = stages[0] ?? { score, trainScore };
   const worse = worseBy(data, first.score, score);
   const allowed = stages.length === 0 ? 0 : (margin ?? errorOf(run, predictions as RowPredictions));
-  const { layers, values } = activeAdapter(peft);
-  const { lowerIsBetter = false } = data;
   const previous = stages.length > 0 ? smallestHeld(stages) : null;
   const takesNothing = kind === 'control' || kind === 'tuning';
   const improves = previous !== null && worseBy(data, previous.score, score) < 0;
+  const now = { trained: trainScore, unseen: score };
   const stage: SizingStage = {
-    stage: stages.length,
-    kind,
-    budget,
-    storedParameters: storedParameters(layers, values),
-    meanParameters: trained.meanParameters,
-    ranks: activeRanks(layers, values),
-    score,
-    trainScore,
-    worse,
-    allowed,
+    ...stageResult(peft, trained, now, { trained: first.trainScore, unseen: first.score }, data),
+    ...{ stage: stages.length, kind, budget, score, trainScore, worse, allowed },
     held: previous === null || (worse <= allowed && (!takesNothing || improves)),
-    memorization:
-      trainScore === null || first.trainScore === null
-        ? null
-        : keptPercent(first.trainScore, trainScore, lowerIsBetter),
-    generalization: keptPercent(first.score, score, lowerIsBetter),
   };
   const before = stepsBefore(run);
-  stages.push(stage);
   run.last = { ...trained.last, step: before + trained.last.step };
-  if (smallestHeld(stages) !== stage) return;
-  const { storedParameters: stored, ranks } = stage;
+  if (smallestHeld([...stages, stage]) !== stage) return stage;
+  const { layers, values } = activeAdapter(peft);
+  const { storedParameters, ranks } = stage;
   const { selected } = trained;
-  run.smallest = { ...selected, step: before + selected.step, layers, values, storedParameters: stored, ranks };
+  run.smallest = { ...selected, step: before + selected.step, layers, values, storedParameters, ranks };
+  return stage;
 }
 
 /** Returns how much worse than the dense adapter a stage with these predictions may be. */
@@ -301,14 +278,12 @@ function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'v
 }
 
 /** Returns the score of the chosen adapter's head with all ranks disabled. */
-async function withoutRanks(run: SizingRun): Promise<WithoutRanks> {
-  const { peft, options, selection } = run;
+async function withoutRanks({ peft, options, selection, dense, stages }: SizingRun): Promise<WithoutRanks> {
   const { data, margin = null } = selection;
-  const outputs = await evaluationOutputs(withAdapter(peft, { layers: {} }), data, { executor: options.executor });
-  const score = primaryMetricOf(data, data.score(outputs));
+  const { score, outputs } = await scored(withAdapter(peft, { layers: {} }), data, options.executor);
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
-  const allowed = predictions ? TIE_ERRORS * pairedError(data, run.dense as RowPredictions, predictions) : margin;
-  return { score, worse: worseBy(data, run.stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
+  const allowed = predictions ? TIE_ERRORS * pairedError(data, dense as RowPredictions, predictions) : margin;
+  return { score, worse: worseBy(data, stages[0]?.score ?? NaN, score), allowed: allowed ?? 0 };
 }
 
 /** Returns how much worse a score is than another. */
@@ -317,25 +292,14 @@ function worseBy(data: EvaluationData, than: number, score: number): number {
 }
 
 function outcomeOf(run: SizingRun, selected: Checkpoint, bare: WithoutRanks): TrainResult {
-  const { stages, lengths, selection } = run;
-  const taken = stepsBefore(run);
+  const { stages, lengths, selection, last, compileMs } = run;
+  const { data, margin = null } = selection;
   const steps = (stage: SizingStage): number => (stage.stage === 0 ? lengths.dense : lengths.stage);
+  const sum = stages.reduce((all, stage) => all + steps(stage) * stage.meanParameters, 0);
   const chosen = smallestHeld(stages).stage;
   return {
-    totalSteps: run.mostSteps,
-    stoppedEarly: false,
-    selected,
-    last: run.last ?? selected,
-    meanParameters: stages.reduce((sum, stage) => sum + steps(stage) * stage.meanParameters, 0) / taken,
-    compileMs: run.compileMs,
-    sizing: {
-      stages,
-      chosen,
-      reason: reasonOf(stages, chosen, {
-        metric: selection.data.primaryMetric,
-        margin: selection.margin ?? null,
-        bare,
-      }),
-    },
+    ...{ totalSteps: lengths.most, stoppedEarly: false, selected, last: last ?? selected, compileMs },
+    meanParameters: sum / stepsBefore(run),
+    sizing: { stages, chosen, reason: reasonOf(stages, chosen, { metric: data.primaryMetric, margin, bare }) },
   };
 }

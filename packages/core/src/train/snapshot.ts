@@ -6,8 +6,8 @@ import { NUMERICS } from '../numerics.js';
 import type { ControllerState } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { RowPredictions } from '../contracts/model.js';
-import type { SizingStage } from './sizing-reason.js';
-import { hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
+import type { SizingStage } from './size-stages.js';
+import { hostTensor, mapValues, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** An adapter after a step. */
 export interface Checkpoint {
@@ -27,6 +27,13 @@ export interface Checkpoint {
 
 /** A checkpoint in a snapshot: without its layers, which follow from the values. */
 export type StoredCheckpoint = Omit<Checkpoint, 'layers'>;
+
+/** Drops a checkpoint's layers. */
+export function withoutLayers<C extends Checkpoint | null>(checkpoint: C): StoredCheckpoint | Extract<C, null> {
+  if (!checkpoint) return null as Extract<C, null>;
+  const { layers: _, ...stored } = checkpoint;
+  return stored;
+}
 
 /**
  * Everything that determines a run's numbers, except the rows of its data and the executor. It is plain JSON by option,
@@ -99,25 +106,21 @@ export function writeSnapshot(snapshot: TrainingSnapshot, metadata: Readonly<Rec
   assertArgument('snapshot', snapshot, aSnapshot);
   const { adapter, slots, selected, stopping, sizing, ...progress } = snapshot;
   const ofSlots = Object.entries(slots).map(([slot, tensors]) => [`slots/${slot}`, tensors] as const);
-  const checkpoints = {
-    selected: selected?.values ?? {},
-    best: stopping?.best?.values ?? {},
-    smallest: sizing?.smallest.values ?? {},
-  };
-  const groups = Object.fromEntries([['adapter', adapter], ...Object.entries(checkpoints), ...ofSlots]);
+  const checkpoints = { selected, best: stopping?.best, smallest: sizing?.smallest };
+  const groups = { adapter, ...mapValues(checkpoints, (each) => each?.values ?? {}), ...Object.fromEntries(ofSlots) };
   const tensors = Object.entries(groups).flatMap(([group, members]) =>
     Object.entries(members).map(
       ([name, { shape, data }]) => [`${group}/${name}`, { dtype: 'F32', shape, data: data as Float32Array }] as const,
     ),
   );
-  const written: Written = {
+  const bare = (checkpoint: StoredCheckpoint | null) => checkpoint && { ...checkpoint, values: undefined };
+  const run = JSON.stringify({
     ...progress,
     slots: Object.keys(slots),
-    selected: withoutValues(selected),
-    stopping: stopping && { ...stopping, best: withoutValues(stopping.best) },
-    ...(sizing && { sizing: { ...sizing, smallest: withoutValues(sizing.smallest) } }),
-  };
-  const run = JSON.stringify(written);
+    selected: bare(selected),
+    stopping: stopping && { ...stopping, best: bare(stopping.best) },
+    ...(sizing && { sizing: { ...sizing, smallest: bare(sizing.smallest) } }),
+  });
   return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, numerics: String(NUMERICS), run });
 }
 
@@ -139,14 +142,15 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
       const own = [...tensors].filter(([key]) => key.startsWith(`${name}/`));
       return Object.fromEntries(own.map(([key, tensor]) => [key.slice(name.length + 1), tensor]));
     };
-    const best = stopping?.best;
+    const whole = <C extends StoredCheckpoint | null>(checkpoint: C, name: string): C =>
+      checkpoint && { ...checkpoint, values: group(name) };
     return {
       ...progress,
       adapter: group('adapter'),
       slots: Object.fromEntries(slots.map((slot) => [slot, group(`slots/${slot}`)])),
-      selected: selected && { ...selected, values: group('selected') },
-      stopping: stopping && { ...stopping, best: best ? { ...best, values: group('best') } : null },
-      ...(sizing && { sizing: { ...sizing, smallest: { ...sizing.smallest, values: group('smallest') } } }),
+      selected: whole(selected, 'selected'),
+      stopping: stopping && { ...stopping, best: whole(stopping.best, 'best') },
+      ...(sizing && { sizing: { ...sizing, smallest: whole(sizing.smallest, 'smallest') } }),
     };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -170,22 +174,5 @@ function writtenRun(metadata: Readonly<Record<string, string | undefined>>, path
   return JSON.parse(run) as Written;
 }
 
-function withoutValues<C extends StoredCheckpoint | null>(checkpoint: C): Judgement | Extract<C, null> {
-  if (!checkpoint) return null as Extract<C, null>;
-  const { values: _, ...judged } = checkpoint;
-  return judged;
-}
-
-type Judgement = Omit<StoredCheckpoint, 'values'>;
-
-/** The run's data in the header. */
-type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'selected' | 'stopping' | 'sizing'> & {
-  readonly sizing?: Omit<SizingProgress, 'smallest'> & { readonly smallest: Judgement };
-  readonly slots: readonly string[];
-  readonly selected: Judgement | null;
-  readonly stopping: {
-    readonly best: Judgement | null;
-    readonly record: number | null;
-    readonly waited: number;
-  } | null;
-};
+/** The run's data in the header: slots by name, and checkpoints without their values. */
+type Written = Omit<TrainingSnapshot, 'adapter' | 'slots'> & { readonly slots: readonly string[] };

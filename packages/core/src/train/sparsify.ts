@@ -1,30 +1,26 @@
-import { activeRanks, storedParameters } from '../adapter/accounting.js';
+import { activeRanks } from '../adapter/accounting.js';
 import { totalRanks } from '../ranks/changes.js';
-import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../contracts/method.js';
-import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { assertKnownOptions } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
-import { fromEpoch } from './epochs.js';
-import { evaluate } from './evaluate.js';
-import { keptPercent, primaryMetricOf } from './evaluation.js';
 import { assertLabels } from './labels.js';
-import { trainOptionNames, type StepEvent, type TrainOptions } from './options.js';
-import type { TrainingSnapshot } from './snapshot.js';
+import type { StepEvent, TrainOptions } from './options.js';
+import { trainOptionNames } from './plan.js';
 import type { TrainResult } from './result.js';
+import type { TrainingSnapshot } from './snapshot.js';
+import { fromEpoch, scored, stageResult, trainStages, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
  *
  *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
- *   stage i   continues from the model of stage i - 1 at xi_i, with a new optimizer and a new
- *             learning-rate schedule, warmup included
- *   M_i = 100 m_i / m_0   memorization, m the metric on a fixed part of the training rows
- *   G_i = 100 v_i / v_0   generalization, v the metric on rows that are not trained on
+ *   stage i   continues from the model of stage i - 1 at xi_i
  *
- * The method defines what a level means: `PeftMethod.atSparsity`.
+ * Memorization and generalization (stages.ts) are relative to stage 0. The method defines what a level means:
+ * `PeftMethod.atSparsity`.
  */
 
 /** Epochs of every stage after the first, as in the released code. */
@@ -43,31 +39,19 @@ export interface SparsifyData {
 }
 
 /** The result of a stage; plain JSON. */
-export interface StageRecord {
-  /** The stage's number, from 0. */
-  readonly stage: number;
+export interface StageRecord extends StageResult {
   /** The level that the method made the stage's configuration for. */
   readonly level: number;
   /** The number of gates that the adapter started the schedule with. */
   readonly gates: number;
-  /** Ranks alive, by module path. */
-  readonly ranks: Readonly<Record<string, number>>;
   /** The share of `gates` that is zero or removed, 0 to 1. */
   readonly sparsity: number;
-  /** Numbers that the adapter stores on disk. */
-  readonly storedParameters: number;
-  /** Stored parameters, averaged over the steps of the stage. */
-  readonly meanParameters: number;
   /** The primary metric on the train subset, m_i. */
   readonly trainMetric: number;
   /** The primary metric on the validation data. */
   readonly validationMetric: number;
   /** The primary metric on the reported data, v_i; on the validation data where none are given. */
   readonly reportedMetric: number;
-  /** 100 m_i / m_0, or 100 m_0 / m_i for a metric where lower is better; null where the divisor is not above zero. */
-  readonly memorization: number | null;
-  /** 100 v_i / v_0, in the same way. */
-  readonly generalization: number | null;
 }
 
 /** A sparsifying schedule in the middle of a stage. */
@@ -131,27 +115,30 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   for (const judged of [data.trainSubset, data.validation, data.reported]) {
     if (judged) assertLabels(peft.model, judged.batches);
   }
-  const records = [...(options.resume?.stages ?? [])];
+  const { stages: finished = [], training } = options.resume ?? {};
+  const records = [...finished];
   const gates = records[0]?.gates ?? totalRanks(activeAdapter(peft).layers);
-  let snapshot = options.resume?.training;
-  for (const [stage, { level, config }] of [...configs.entries()].slice(records.length)) {
-    replaceAdapter(peft, { config });
-    const resume = snapshot && { resume: snapshot };
-    const given = { ...stageOptions(data, options, records), ...resume };
-    const trained = await trainAfter(stepsBefore(data, options, stage), peft, stageData(data, options, stage), given);
-    snapshot = undefined;
-    const { lowerIsBetter = false } = data.validation;
-    const measured = await measure(peft, data, options.executor);
-    const record = describeStage(measured, { peft, trained, gates, level, records, lowerIsBetter });
-    records.push(record);
-    await options.onStage?.(record, trained);
-  }
+  await trainStages(
+    peft,
+    trainAfter,
+    records,
+    () => {
+      const [stage, config] = [records.length, configs[records.length]];
+      const resume = stage === finished.length && training ? { resume: training } : {};
+      return config
+        ? {
+            start: { config },
+            stepsBefore: stepsBefore(data, options, stage),
+            // Its epochs continue those of the earlier stages, so that no order of the rows repeats.
+            data: fromEpoch(data.train, epochsBefore(options, stage)),
+            options: { ...stageOptions(data, options, records), ...resume },
+            measure: (trained) => measured(peft, data, options, trained, records, gates),
+          }
+        : null;
+    },
+    options.onStage,
+  );
   return records;
-}
-
-/** Returns a stage's data. Its epochs continue those of the earlier stages, so that no order of the rows repeats. */
-function stageData({ train }: SparsifyData, options: SparsifyOptions, stage: number): TrainingData {
-  return fromEpoch(train, epochsBefore(options, stage));
 }
 
 function epochsBefore({ epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, stage: number): number {
@@ -177,60 +164,39 @@ function stageOptions(
     resume,
     ...shared
   }: SparsifyOptions,
-  records: readonly StageRecord[],
+  stages: readonly StageRecord[],
 ): TrainOptions {
-  const stage = records.length;
-  const stages = [...records];
+  const stage = stages.length;
   return {
     ...shared,
     ...(stage > 0 && { epochs: stageEpochs }),
     ...(stage === 0 && { selection: { data: validation, ...(evaluations !== undefined && { evaluations }) } }),
     ...(onStep && { onStep: (event) => onStep(event, stage) }),
-    ...(onSnapshot && { onSnapshot: (training) => onSnapshot({ stages, training }) }),
+    ...(onSnapshot && { onSnapshot: (training) => onSnapshot({ stages: [...stages], training }) }),
   };
 }
 
-type Measured = Pick<StageRecord, 'trainMetric' | 'validationMetric' | 'reportedMetric'>;
-
-async function measure(peft: PeftModel, data: SparsifyData, executor: Executor): Promise<Measured> {
-  const { trainSubset, validation, reported } = data;
-  const trainMetric = await primaryMetric(peft, trainSubset, executor);
-  const validationMetric = await primaryMetric(peft, validation, executor);
-  const reportedMetric = reported ? await primaryMetric(peft, reported, executor) : validationMetric;
-  return { trainMetric, validationMetric, reportedMetric };
-}
-
-async function primaryMetric(peft: PeftModel, data: EvaluationData, executor: Executor): Promise<number> {
-  return primaryMetricOf(data, await evaluate(peft, data, { executor }));
-}
-
-/** Describes a stage's result relative to the first stage's. */
-function describeStage(
-  measured: Measured,
-  at: Pick<StageRecord, 'gates' | 'level'> & {
-    readonly peft: PeftModel;
-    readonly trained: TrainResult;
-    readonly records: readonly StageRecord[];
-    /** Whether a lower metric is better. */
-    readonly lowerIsBetter: boolean;
-  },
-): StageRecord {
-  const { layers, values } = activeAdapter(at.peft);
-  const ranks = activeRanks(layers, values);
-  const first = at.records[0] ?? measured;
-  const kept = (of: keyof Measured): number | null => keptPercent(first[of], measured[of], at.lowerIsBetter);
-  return {
-    stage: at.records.length,
-    level: at.level,
-    gates: at.gates,
-    ranks,
-    sparsity: 1 - total(ranks) / at.gates,
-    storedParameters: storedParameters(layers, values),
-    meanParameters: at.trained.meanParameters,
-    ...measured,
-    memorization: kept('trainMetric'),
-    generalization: kept('reportedMetric'),
-  };
+/** Measures the model after a stage, and describes it relative to the first one. */
+async function measured(
+  peft: PeftModel,
+  { trainSubset, validation, reported }: SparsifyData,
+  { executor, levels }: SparsifyOptions,
+  trained: TrainResult,
+  records: readonly StageRecord[],
+  gates: number,
+): Promise<StageRecord> {
+  const { score: trainMetric } = await scored(peft, trainSubset, executor);
+  const { score: validationMetric } = await scored(peft, validation, executor);
+  const reportedMetric = reported ? (await scored(peft, reported, executor)).score : validationMetric;
+  const now = { trainMetric, validationMetric, reportedMetric };
+  const scores = (of: Pick<StageRecord, 'trainMetric' | 'reportedMetric'>) => ({
+    trained: of.trainMetric,
+    unseen: of.reportedMetric,
+  });
+  const stage = records.length;
+  const result = stageResult(peft, trained, scores(now), scores(records[0] ?? now), validation);
+  const sparsity = 1 - total(result.ranks) / gates;
+  return { ...result, ...now, stage, level: levels[stage] as number, gates, sparsity };
 }
 
 function total(ranks: Readonly<Record<string, number>>): number {
@@ -240,7 +206,7 @@ function total(ranks: Readonly<Record<string, number>>): number {
 /**
  * Returns the adapter's configuration at each level. @throws ConfigError now for what would otherwise fail after hours.
  */
-function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): StageConfig[] {
+function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): TargetConfig[] {
   const { method, config } = activeAdapter(peft);
   const atSparsity = method.atSparsity?.bind(method);
   if (!atSparsity) {
@@ -255,12 +221,7 @@ function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): StageConfig
       'levels',
     );
   }
-  return levels.map((level) => ({ level, config: atSparsity(config, level) }));
-}
-
-interface StageConfig {
-  readonly level: number;
-  readonly config: TargetConfig;
+  return levels.map((level) => atSparsity(config, level));
 }
 
 function assertPossible(peft: PeftModel, { levels, stageEpochs = STAGE_EPOCHS, resume }: SparsifyOptions): void {

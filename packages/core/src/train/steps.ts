@@ -1,10 +1,12 @@
+import { allLayers, tensorKey, tensorNames, type Adapter } from '../adapter/peft-model.js';
+import { withResized } from '../ranks/changes.js';
+import type { ResizedLayer } from '../contracts/controller.js';
 import type { InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch } from '../contracts/model.js';
-import { allLayers, type Adapter } from '../adapter/peft-model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
-import type { Optimizer } from '../optimizers/optimizer.js';
+import { carriedSlot, type CarryKind, type Optimizer } from '../optimizers/optimizer.js';
 import { fedBatch, layerSpecs } from '../runtime/inputs.js';
 import { recentlyUsed } from '../runtime/leases.js';
 import {
@@ -25,12 +27,15 @@ import {
   mapValues,
   specOf,
   tensorAt,
+  type HostTensor,
   type HostTensors,
   type TensorSpec,
 } from '../tensors.js';
+import type { TrainingSnapshot } from './snapshot.js';
 import {
   addPart,
   advance,
+  slotsOf,
   trainedTensors,
   trainStep,
   type EndInputs,
@@ -41,13 +46,13 @@ import {
   type StepOutputs,
 } from './step.js';
 
-/** The state that a training run carries from step to step, as values of its executor. */
-export interface TrainingState {
-  /** The layers' tensors, by `<path>.<name>`. */
-  readonly adapter: Values;
-  /** The optimizer's slots, each by the keys of the trained tensors. */
-  readonly slots: Readonly<Record<string, Values>>;
-}
+/** The tensors that a run carries from step to step: the adapter's, and the optimizer's slots. */
+export type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
+
+/** The same tensors as values of an executor. */
+type StateOnDevice = {
+  readonly [Kind in keyof StateAtRest]: Kind extends 'slots' ? Readonly<Record<string, Values>> : Values;
+};
 
 /** One batch of a training step, with random numbers of its own. */
 interface StepPart {
@@ -76,27 +81,54 @@ export interface StepReport {
   readonly gradientNorms: Readonly<Record<string, number>>;
 }
 
-/** Training steps of an adapter with fixed layers. */
+/** An adapter in training on an executor: its compiled steps, and the tensors that they change. */
 export interface Steps {
-  /** Runs one step on the batches of `parts`, as if they were one batch. Changes `state` in place. */
-  take(state: TrainingState, parts: readonly StepPart[], scalars: StepScalars): Promise<StepReport>;
-  /** Returns the milliseconds spent compiling so far. */
+  /** The adapter. Its own values are those before training. */
+  readonly adapter: Adapter;
+  /** The values of its tensors, by `<path>.<name>`, on the executor. */
+  readonly values: Values;
+  /** Runs one step on the batches of `parts`, as if they were one batch. */
+  take(parts: readonly StepPart[], scalars: StepScalars): Promise<StepReport>;
+  /** Downloads tensors of the adapter. Default: all of them. */
+  read(names?: readonly string[]): Promise<HostTensors>;
+  /** Downloads all tensors. */
+  atRest(): Promise<StateAtRest>;
+  /** Replaces tensors of the adapter. */
+  write(values: HostTensors): void;
+  /** Sets the optimizer's slots to zero. */
+  restartOptimizer(): void;
+  /**
+   * Returns steps of the adapter with layers of other ranks, to be compiled again. Values and slots are carried over,
+   * and these steps are closed.
+   * @throws TrainingError where nothing is left to train.
+   */
+  resized(resized: Readonly<Record<string, ResizedLayer>>): Promise<Steps>;
+  /** Returns the milliseconds spent compiling so far, those of steps before a change of ranks included. */
   compileMs(): number;
-  /** Releases the compiled programs and the frozen weights. */
+  /** Releases the tensors, the compiled programs and the frozen weights. */
   close(): Promise<void>;
 }
 
 /** The settings of a step that do not depend on the model and its layers. */
 export type StepSettings = Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups'>;
 
+/** Where steps begin: without slots, those are zeros. */
+type StepsStart = Pick<TrainingSnapshot, 'adapter' | 'compileMs'> & Partial<StateAtRest>;
+
 /** Prepares the training steps of an adapter; the caller closes them. */
-export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 'saved'>, settings: StepSettings): Steps {
+export function openSteps(runtime: Runtime, adapter: Adapter, settings: StepSettings, start: StepsStart): Steps {
   const { executor } = runtime;
+  const { optimizer } = settings;
   const programs = openPrograms(runtime, allLayers(adapter), Object.keys(adapter.layers).length, settings);
   const keys = trainedTensors(programs.definition.layers).map(({ key }) => key);
-  return {
-    compileMs: programs.compileMs,
-    async take(state, parts, numbers) {
+  const state: StateOnDevice = {
+    adapter: uploadAll(executor, start.adapter),
+    slots: mapValues(start.slots ?? emptySlots(programs), (slot) => uploadAll(executor, slot)),
+  };
+  const steps: Steps = {
+    adapter,
+    values: state.adapter,
+    async take(parts, numbers) {
       const [first, ...others] = parts;
       if (!first) throw new TrainingError('a step needs a batch');
       const next = await (others.length === 0
@@ -108,8 +140,43 @@ export function openSteps(runtime: Runtime, adapter: Pick<Adapter, 'layers' | 's
       releaseAll(executor, next.report);
       return reportOf(keys, report);
     },
-    close: programs.close,
+    read: (names = Object.keys(state.adapter)) =>
+      downloadAll(executor, Object.fromEntries(names.map((name) => [name, state.adapter[name]]))),
+    async atRest() {
+      const slots: Record<string, HostTensors> = {};
+      for (const [slot, values] of Object.entries(state.slots)) slots[slot] = await downloadAll(executor, values);
+      return { adapter: await steps.read(), slots };
+    },
+    write: (values) => swapIn(executor, state.adapter, uploadAll(executor, values)),
+    restartOptimizer() {
+      for (const [slot, zeros] of Object.entries(emptySlots(programs))) {
+        swapIn(executor, tensorAt(state.slots, slot), uploadAll(executor, zeros));
+      }
+    },
+    async resized(resized) {
+      const next = { ...adapter, layers: withResized(adapter.layers, resized) };
+      assertTrains(next);
+      const carried = carriedTensors(adapter.layers, resized, await steps.atRest(), optimizer);
+      const compileMs = steps.compileMs();
+      await steps.close();
+      return openSteps(runtime, next, settings, { ...carried, compileMs });
+    },
+    compileMs: () => start.compileMs + programs.compileMs(),
+    async close() {
+      for (const values of [state.adapter, ...Object.values(state.slots)]) releaseAll(executor, values);
+      await programs.close();
+    },
   };
+  return steps;
+}
+
+/** @throws TrainingError for an adapter without a tensor to train. */
+function assertTrains(adapter: Adapter): void {
+  if (trainedTensors(allLayers(adapter)).length > 0) return;
+  throw new TrainingError(
+    `the ${adapter.method.name} adapter has nothing left to train: no module has a rank, and no head is trained; prune less, or train the head`,
+    'adapter',
+  );
 }
 
 type Programs = ReturnType<typeof openPrograms>;
@@ -140,6 +207,8 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
     definition,
     /** The specs of the trained tensors. */
     trained,
+    /** The specs of the optimizer's slots. */
+    slots: state.slots,
     frozen: frozen.values,
     /** A step on a single batch. */
     whole: (fed: PartSpecs, { optimizer, rates }: StepScalars) =>
@@ -182,7 +251,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
 
 async function wholeStep(
   programs: Programs,
-  state: TrainingState,
+  state: StateOnDevice,
   part: StepPart,
   numbers: StepScalars,
 ): Promise<OnDevice<StepOutputs>> {
@@ -193,7 +262,7 @@ async function wholeStep(
 
 async function stepInParts(
   programs: Programs,
-  state: TrainingState,
+  state: StateOnDevice,
   parts: readonly StepPart[],
   numbers: StepScalars,
 ): Promise<OnDevice<StepOutputs>> {
@@ -225,7 +294,7 @@ type Opened = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
 
 /** Returns the specs of an optimizer's slots, by slot and then by the trained tensors that have it. */
-export function slotSpecs(
+function slotSpecs(
   { slots }: Optimizer,
   trained: Readonly<Record<string, TensorSpec>>,
 ): Record<string, Record<string, TensorSpec>> {
@@ -237,6 +306,10 @@ export function slotSpecs(
     }
     return specs;
   });
+}
+
+function emptySlots({ slots }: Programs): Record<string, HostTensors> {
+  return mapValues(slots, (slot) => mapValues(slot, ({ shape }) => hostZeros(shape)));
 }
 
 /** Returns each part's weight in the step; equal weights where no row counts. */
@@ -277,4 +350,35 @@ function reportOf(keys: readonly string[], { loss, objective, gradientNorms }: H
     objective: objective?.data[0] ?? NaN,
     gradientNorms: Object.fromEntries(keys.map((key, index) => [key, norms[index] as number])),
   };
+}
+
+/** Returns the adapter's tensors and the optimizer's slots, those of resized layers with their new ranks. */
+function carriedTensors(
+  layers: AdapterLayers,
+  resized: Readonly<Record<string, ResizedLayer>>,
+  former: StateAtRest,
+  optimizer: Optimizer,
+): StateAtRest {
+  const adapter = new Map(Object.entries(former.adapter));
+  const slots = mapValues(former.slots, (slot) => new Map(Object.entries(slot)));
+  for (const [path, { layer, carry }] of Object.entries(resized)) {
+    const before = layers[path];
+    for (const name of before ? tensorNames(before) : []) {
+      const key = tensorKey(layer, name);
+      const kept = tensorNames(layer).includes(name);
+      replace(adapter, key, kept, (tensor) => carry(name, tensor, 'value'));
+      const own = slotsOf(former.slots, key);
+      const carryOf = (tensor: HostTensor, kind: CarryKind) => carry(name, tensor, kind);
+      for (const [slot, tensors] of Object.entries(slots)) {
+        replace(tensors, key, kept, () => carriedSlot(optimizer, slot, own, carryOf));
+      }
+    }
+  }
+  return { adapter: Object.fromEntries(adapter), slots: mapValues(slots, (slot) => Object.fromEntries(slot)) };
+}
+
+function replace<T>(tensors: Map<string, T>, key: string, kept: boolean, next: (tensor: T) => T): void {
+  const tensor = tensors.get(key);
+  tensors.delete(key);
+  if (tensor !== undefined && kept) tensors.set(key, next(tensor));
 }

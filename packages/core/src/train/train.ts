@@ -1,21 +1,37 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import { assertArgument, warnOnce } from '../config.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
-import type { Controller } from '../contracts/controller.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { someTrainingData } from '../kinds.js';
-import { mapValues } from '../tensors.js';
 import { drawNoise } from '../runtime/noise.js';
-import { hostScalar, type HostTensors } from '../tensors.js';
-import { assertSameRun, runDefinition } from './definition.js';
-import { evaluateRun, hasStopped, isEvaluationDue, selectedCheckpoint } from './evaluation.js';
+import { nextTask } from '../runtime/program.js';
+import { hostScalar, mapValues, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import { nextTask } from './next-task.js';
 import type { TrainOptions } from './options.js';
-import { trainSettings, type TrainSettings } from './plan.js';
-import { checkpoint, closeRun, compileMs, recount, runController, snapshot, startRun, type Run } from './run.js';
+import {
+  assertSameRun,
+  learningRatesAt,
+  plannedSteps,
+  runDefinition,
+  trainSettings,
+  type TrainSettings,
+} from './plan.js';
 import type { TrainResult } from './result.js';
-import { learningRateFactor } from './schedules.js';
+import {
+  checkpoint,
+  closeRun,
+  evaluateRun,
+  hasStopped,
+  isEvaluationDue,
+  progressed,
+  recount,
+  runController,
+  selectedCheckpoint,
+  snapshot,
+  startRun,
+  type PlannedRun,
+  type Run,
+} from './run.js';
 import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
@@ -46,49 +62,67 @@ export async function trainAfter(
   given: TrainingData,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const { settings, controller, data, heldOut } = plannedRun(peft, given, options);
-  assertTrainable(peft);
-  if (options.selection) assertLabels(peft.model, options.selection.data.batches);
-  if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
-  const { name } = activeAdapter(peft);
-  const definition = runDefinition(peft, settings, data);
-  if (options.resume) assertSameRun(options.resume, definition);
-  warnOfUnknownGroups(peft, settings);
-  const run = startRun(peft, { settings, definition, controller, heldOut, stepsBefore }, options);
+  const { data, ...planned } = plannedRun(stepsBefore, peft, given, options);
+  const run = startRun(peft, planned, options);
   try {
     await runEpochs(run, data, options);
     const last = await checkpoint(run);
     const selected = selectedCheckpoint(run) ?? last;
-    replaceAdapter(peft, { layers: selected.layers, values: selected.values }, name);
-    const outcome = { totalSteps: settings.plan.totalSteps, stoppedEarly: hasStopped(run), compileMs: compileMs(run) };
-    return { ...outcome, selected, last, meanParameters: run.storedSum / run.step };
+    replaceAdapter(peft, { layers: selected.layers, values: selected.values }, run.steps.adapter.name);
+    const { step, storedSum } = run.progress;
+    const outcome = {
+      totalSteps: run.plan.totalSteps,
+      stoppedEarly: hasStopped(run),
+      compileMs: run.steps.compileMs(),
+    };
+    return { ...outcome, selected, last, meanParameters: storedSum / step };
   } finally {
     await closeRun(run);
   }
 }
 
+/** Sets up a run before its first step, and checks everything that can be checked then. */
+function plannedRun(
+  stepsBefore: number,
+  peft: PeftModel,
+  given: TrainingData,
+  options: TrainOptions,
+): PlannedRun & { readonly data: TrainingData } {
+  const settings = trainSettings(options, given.kind);
+  const { plan, controller, data, heldOut } = withController(peft, settings, given);
+  assertTrainable(peft);
+  if (options.selection) assertLabels(peft.model, options.selection.data.batches);
+  if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
+  const definition = runDefinition(peft, settings, plan, data);
+  if (options.resume) assertSameRun(options.resume, definition);
+  warnOfUnknownGroups(peft, settings);
+  return { settings, plan, definition, controller, data, heldOut, stepsBefore };
+}
+
 /**
- * Sets up a run before its first step. The controller needs the plan, and the plan needs the number of rows that the
- * controller's probes leave for training.
+ * Plans the steps and starts the method's controller. The controller needs the plan, and the plan needs the number of
+ * rows that the controller's probes leave for training.
  */
-function plannedRun(peft: PeftModel, data: TrainingData, options: TrainOptions) {
+function withController(
+  peft: PeftModel,
+  settings: TrainSettings,
+  data: TrainingData,
+  heldOut?: readonly Batch[],
+): Pick<PlannedRun, 'plan' | 'controller' | 'heldOut'> & { readonly data: TrainingData } {
   const { method, config, layers } = activeAdapter(peft);
-  const started = (settings: TrainSettings): Controller | undefined =>
-    method.controller?.(layers, config, {
-      ...settings.plan,
-      seed: peft.seed,
-      learningRates: (step) => ratesAt(settings, ['default'], step),
-    });
-  const settings = trainSettings(options, data);
-  const controller = started(settings);
+  const plan = plannedSteps(settings, data.batchesPerEpoch);
+  const { totalSteps, warmupSteps, finalSteps } = plan;
+  const controller = method.controller?.(layers, config, {
+    ...{ totalSteps, warmupSteps, finalSteps, seed: peft.seed },
+    learningRates: (step) => learningRatesAt(settings, plan, ['default'], step),
+  });
   const rows = controller?.probeRows ?? 0;
-  if (rows === 0) return { settings, controller, data, heldOut: [] };
+  if (rows === 0 || heldOut) return { plan, controller, data, heldOut: heldOut ?? [] };
   if (!data.holdOut) {
     throw new ConfigError(`${method.name} measures losses on ${rows} training rows: give data with 'holdOut'`, 'data');
   }
-  const { rest, heldOut } = data.holdOut(rows);
-  const left = trainSettings(options, rest);
-  return { settings: left, controller: started(left), data: rest, heldOut };
+  const parts = data.holdOut(rows);
+  return withController(peft, settings, parts.rest, parts.heldOut);
 }
 
 /** Checks that exactly one adapter is active and not merged, and that it has tensors to train. */
@@ -127,83 +161,71 @@ function warnOfUnknownGroups(peft: PeftModel, { learningRates, unclippedGroups }
 const COUNT_EVERY = 10;
 
 async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): Promise<void> {
-  const { epochs, plan, gradientAccumulationSteps, loss } = run.settings;
-  const stepsPerEpoch = plan.totalSteps / epochs;
-  for (let epoch = Math.floor(run.step / stepsPerEpoch); epoch < epochs; epoch++) {
+  const { settings, plan } = run;
+  const { epochs, gradientAccumulationSteps, loss } = settings;
+  const { stepsPerEpoch } = plan;
+  let saved = options.resume?.step ?? (run.stepsBefore > 0 ? -1 : 0); // -1: the result of earlier runs is not saved yet
+  const save = async (): Promise<void> => {
+    saved = run.progress.step;
+    await options.onSnapshot?.(await snapshot(run));
+  };
+  for (let epoch = Math.floor(run.progress.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
-    if (loss.labels) assertLabels(run.model, batches, data.kind);
-    for (let part = run.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
-      await endOnAbort(run, options);
-      run.step++;
+    if (loss.labels) assertLabels(run.runtime.model, batches, data.kind);
+    for (let part = run.progress.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
+      await nextTask(); // an abort may arrive here
+      if (options.signal?.aborted && run.progress.step > saved) await save();
+      options.signal?.throwIfAborted();
       const first = part * gradientAccumulationSteps;
       await oneStep(run, batches.slice(first, first + gradientAccumulationSteps), epoch, options);
       if (isEvaluationDue(run)) await evaluateRun(run, options.onEvaluation);
       if (hasStopped(run)) return;
-      if (run.settings.isSaveDue(run.step)) await save(run, options);
+      if (plan.isSaveDue(run.progress.step)) await save();
     }
   }
 }
 
-/** On abort, which may arrive here, saves the steps since the last snapshot and throws the signal's reason. */
-async function endOnAbort(run: Run, options: TrainOptions): Promise<void> {
-  await nextTask();
-  if (options.signal?.aborted && run.step > run.savedStep) await save(run, options);
-  options.signal?.throwIfAborted();
-}
-
-async function save(run: Run, { onSnapshot }: TrainOptions): Promise<void> {
-  run.savedStep = run.step;
-  await onSnapshot?.(await snapshot(run));
-}
-
 async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onStep }: TrainOptions): Promise<void> {
-  const { settings, step } = run;
-  const learningRates = ratesAt(settings, run.groups, step);
+  const { settings, plan, groups, steps } = run;
+  const step = run.progress.step + 1;
+  progressed(run, { step });
+  const learningRates = learningRatesAt(settings, plan, groups, step);
   const fed = run.controller?.scalars(step, learningRates) ?? {};
-  const compiledBefore = run.steps.compileMs();
+  const compiledBefore = steps.compileMs();
   const started = performance.now();
-  const report = await run.steps.take(run.state, partsOf(run, batches), {
+  const report = await steps.take(partsOf(run, batches), {
     scalars: hostScalars(fed),
-    optimizer: hostScalars(settings.optimizer.scalars?.(step - run.optimizerStart) ?? {}),
-    rates: hostScalars(Object.fromEntries(run.groups.map((group) => [group, learningRates[group] as number]))),
+    optimizer: hostScalars(settings.optimizer.scalars?.(step - run.progress.optimizerStart) ?? {}),
+    rates: hostScalars(Object.fromEntries(groups.map((group) => [group, learningRates[group] as number]))),
   });
-  const milliseconds = performance.now() - started - (run.steps.compileMs() - compiledBefore);
+  const milliseconds = performance.now() - started - (steps.compileMs() - compiledBefore);
   assertFinite(report, step);
   await runController(run);
-  const isCounted = run.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1;
+  const isCounted = steps.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1;
   const ranks = isCounted ? await recount(run) : undefined;
-  run.storedSum += run.stored;
+  const { stored, storedSum } = run.progress;
+  progressed(run, { storedSum: storedSum + stored });
   await onStep?.({
     step,
-    totalSteps: settings.plan.totalSteps,
+    totalSteps: plan.totalSteps,
     epoch,
     epochs: settings.epochs,
     loss: report.loss,
     objective: report.objective,
     learningRate: learningRates.default ?? settings.learningRate,
-    storedParameters: run.stored,
+    storedParameters: stored,
     ...(ranks ? { ranks } : {}),
     milliseconds,
     scalars: fed,
   });
 }
 
-function partsOf({ noise, stepsBefore, step, adapter }: Run, batches: readonly Batch[]) {
+function partsOf({ noise, stepsBefore, progress: { step }, steps: { adapter } }: Run, batches: readonly Batch[]) {
   const own = noise.fork(String(stepsBefore + step));
   return batches.map((batch, index) => ({
     batch,
     noise: drawNoise(adapter.layers, index === 0 ? own : own.fork(String(index))),
   }));
-}
-
-/** Returns the learning rates by group at this step. Groups without tensors are included, for controllers. */
-function ratesAt(settings: TrainSettings, groups: readonly string[], step: number): Record<string, number> {
-  const factor = learningRateFactor(settings.schedule, step, settings.plan);
-  const peaks = {
-    ...Object.fromEntries(groups.map((group) => [group, settings.learningRate])),
-    ...settings.learningRates,
-  };
-  return mapValues(peaks, (peak) => factor * peak);
 }
 
 function assertFinite({ loss, objective, gradientNorms }: StepReport, step: number): void {

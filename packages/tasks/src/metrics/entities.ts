@@ -35,23 +35,36 @@ export function entityF1(predicted: TagSequences, actual: TagSequences): number 
  * @throws DataError for an empty tag.
  */
 export function entityScores(predicted: TagSequences, actual: TagSequences): EntityScores {
-  checkSameLengths(predicted, actual);
-  const [found, wanted] = [entitiesIn(predicted), entitiesIn(actual)];
-  const types = [...new Set([...found.keys(), ...wanted.keys()])].sort();
-  const counts = types.map((type) => countEntities(found.get(type) ?? new Set(), wanted.get(type) ?? new Set()));
-  const total = (of: (count: Count) => number) => sum(counts.map(of));
-  const all = { right: total(({ right }) => right), found: total((of) => of.found), wanted: total((of) => of.wanted) };
-  return { ...scoreOf(all), byType: new Map(types.map((type, index) => [type, scoreOf(counts[index] as Count)])) };
+  const counts = countEntities(predicted, actual);
+  const byType = new Map([...counts].map(([type, count]) => [type, scoreOf(count)]));
+  return { ...scoreOf(totalOf([...counts.values()])), byType };
 }
 
+/** Entities that are right, those that were predicted, and those that there are. */
 interface Count {
   readonly right: number;
   readonly found: number;
   readonly wanted: number;
 }
 
-function countEntities(found: ReadonlySet<string>, wanted: ReadonlySet<string>): Count {
-  return { right: [...found].filter((entity) => wanted.has(entity)).length, found: found.size, wanted: wanted.size };
+/** Counts entities by type, in the order of the types' names. @throws as `entityScores`. */
+export function countEntities(predicted: TagSequences, actual: TagSequences): ReadonlyMap<string, Count> {
+  checkSameLengths(predicted, actual);
+  const [found, wanted] = [entitiesIn(predicted), entitiesIn(actual)];
+  const types = [...new Set([...found.keys(), ...wanted.keys()])].sort();
+  return new Map(
+    types.map((type) => {
+      const [ours, theirs] = [found.get(type) ?? new Set<string>(), wanted.get(type) ?? new Set<string>()];
+      const right = [...ours].filter((entity) => theirs.has(entity)).length;
+      return [type, { right, found: ours.size, wanted: theirs.size }];
+    }),
+  );
+}
+
+/** Adds counts of several types. */
+export function totalOf(counts: readonly Count[]): Count {
+  const total = (of: keyof Count): number => sum(counts.map((count) => count[of]));
+  return { right: total('right'), found: total('found'), wanted: total('wanted') };
 }
 
 function scoreOf({ right, found, wanted }: Count): EntityScore {

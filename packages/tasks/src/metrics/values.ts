@@ -2,29 +2,30 @@
  * Metrics of predictions against labels, row by row. Values match scikit-learn and SciPy, even where a metric is
  * undefined: metrics of classes are then 0, as in scikit-learn, and correlations NaN, as in SciPy. Without rows, the
  * metrics of classes and the error are 0. A NaN value makes the correlations and the error NaN.
+ *
+ * Each is defined once, for rows that are repeated by a weight; without weights, every row counts once.
  */
 import { ShapeError } from '@peftjs/core/method';
 
+/** A metric of some rows, each repeated by its weight: a whole number per row. */
+export type WeightedMetric = (weights: Uint8Array) => number;
+
+/** A metric as a function of weights, which a bootstrap calls often: what rows contribute is computed once. */
+export type OfRows<P> = (predicted: readonly P[], actual: readonly P[]) => WeightedMetric;
+
 /** The share of rows with the right class; 0 without rows. */
 export function accuracy(predicted: readonly number[], actual: readonly number[]): number {
-  return mean(matched(predicted, actual).map(([a, b]) => (a === b ? 1 : 0)));
+  return ofAll(weighted.accuracy, predicted, actual);
 }
 
 /** F1 of one class, 2 TP / (2 TP + FP + FN); 0 if it is neither predicted nor present, as in scikit-learn. */
 export function f1(predicted: readonly number[], actual: readonly number[], positive = 1): number {
-  let truePositives = 0;
-  let named = 0;
-  for (const [a, b] of matched(predicted, actual)) {
-    if (a === positive && b === positive) truePositives++;
-    named += Number(a === positive) + Number(b === positive);
-  }
-  return named === 0 ? 0 : (2 * truePositives) / named;
+  return ofAll((...rows) => f1Of(positive, ...rows), predicted, actual);
 }
 
 /** The mean F1 of all classes that are predicted or present. */
 export function macroF1(predicted: readonly number[], actual: readonly number[]): number {
-  const classes = [...new Set([...predicted, ...actual])];
-  return mean(classes.map((positive) => f1(predicted, actual, positive)));
+  return ofAll(weighted.macroF1, predicted, actual);
 }
 
 /**
@@ -33,68 +34,197 @@ export function macroF1(predicted: readonly number[], actual: readonly number[])
  * predictions or all labels are of one class, as in scikit-learn.
  */
 export function matthewsCorrelation(predicted: readonly number[], actual: readonly number[]): number {
-  const rows = predicted.length;
-  const right = matched(predicted, actual).filter(([a, b]) => a === b).length;
-  const [p, t] = [counts(predicted), counts(actual)];
-  const both = sum([...p].map(([label, count]) => count * (t.get(label) ?? 0)));
-  const spread = (of: Map<number, number>) => rows ** 2 - sum([...of.values()].map((count) => count ** 2));
-  const scale = spread(p) * spread(t);
-  return scale === 0 ? 0 : (right * rows - both) / Math.sqrt(scale);
+  return ofAll(weighted.matthewsCorrelation, predicted, actual);
 }
 
 /** Linear correlation; NaN if either side is constant or has fewer than two rows, as in SciPy. */
 export function pearson(predicted: readonly number[], actual: readonly number[]): number {
-  const pairs = matched(predicted, actual);
-  if (isConstant(predicted) || isConstant(actual)) return NaN;
-  const [centreA, centreB] = [mean(predicted), mean(actual)];
-  const covariance = sum(pairs.map(([a, b]) => (a - centreA) * (b - centreB)));
-  const spread = (values: readonly number[], centre: number) =>
-    Math.sqrt(sum(values.map((value) => (value - centre) ** 2)));
-  const correlation = covariance / spread(predicted, centreA) / spread(actual, centreB);
-  return Math.max(-1, Math.min(1, correlation));
+  return ofAll((...rows) => correlation(unchanged, NaN, ...rows), predicted, actual);
 }
 
 /** Correlation of the ranks; ties get their average rank. NaN if either side is constant, as in SciPy. */
 export function spearman(predicted: readonly number[], actual: readonly number[]): number {
-  if ([...predicted, ...actual].some(Number.isNaN)) return NaN;
-  return pearson(averageRanks(predicted), averageRanks(actual));
+  return ofAll((...rows) => correlation(averageRanks, NaN, ...rows), predicted, actual);
 }
 
 /** The mean of the squared differences; 0 without rows. */
 export function meanSquaredError(predicted: readonly number[], actual: readonly number[]): number {
-  return mean(matched(predicted, actual).map(([a, b]) => (a - b) ** 2));
+  return ofAll(weighted.meanSquaredError, predicted, actual);
 }
 
-/** Ranks from 1; ties get their average rank. */
-function averageRanks(values: readonly number[]): number[] {
-  const order = [...values.keys()].sort((a, b) => (values[a] as number) - (values[b] as number));
-  const ranks = values.map(() => 0);
-  for (let start = 0; start < order.length;) {
-    let end = start + 1;
-    while (end < order.length && values[order[end] as number] === values[order[start] as number]) end++;
-    for (const row of order.slice(start, end)) ranks[row] = (start + 1 + end) / 2;
-    start = end;
-  }
-  return ranks;
-}
+/**
+ * The metrics by name. A correlation that is undefined because all predictions or all labels are equal counts as 0, so
+ * that a model that predicts the same value for every row can be compared.
+ */
+export const weighted = {
+  accuracy: (predicted, actual) => meanOf(predicted.map((value, row) => Number(value === actual[row]))),
+  macroF1: (predicted, actual) => ofConfusion(predicted, actual, macroF1Of),
+  f1: (predicted, actual) => f1Of(1, predicted, actual),
+  matthewsCorrelation: (predicted, actual) => ofConfusion(predicted, actual, matthews),
+  pearson: (predicted, actual) => correlation(unchanged, 0, predicted, actual),
+  spearman: (predicted, actual) => correlation(averageRanks, 0, predicted, actual),
+  meanSquaredError: (predicted, actual) =>
+    meanOf(predicted.map((value, row) => (value - (actual[row] as number)) ** 2)),
+} satisfies Readonly<Record<string, OfRows<number>>>;
 
-/** @throws ShapeError unless there is one prediction per label. */
-function matched(predicted: readonly number[], actual: readonly number[]): [predicted: number, actual: number][] {
+/** Returns a metric of rows that count once each. @throws ShapeError unless there is one prediction per label. */
+export function ofAll<P>(metric: OfRows<P>, predicted: readonly P[], actual: readonly P[]): number {
   if (predicted.length !== actual.length) {
     throw new ShapeError(`expected a prediction for each of ${actual.length} labels, got ${predicted.length}`);
   }
-  return predicted.map((value, row) => [value, actual[row] as number]);
+  return metric(predicted, actual)(new Uint8Array(actual.length).fill(1));
 }
 
-function counts(labels: readonly number[]): Map<number, number> {
-  const found = new Map<number, number>();
-  for (const label of labels) found.set(label, (found.get(label) ?? 0) + 1);
-  return found;
+/** A ratio of sums over rows, from what each row adds to the numerator and the denominator; 0 if that is 0. */
+export function ratioOfSums(parts: readonly (readonly [number, number])[]): WeightedMetric {
+  const numerators = Float64Array.from(parts, ([numerator]) => numerator);
+  const denominators = Float64Array.from(parts, ([, denominator]) => denominator);
+  return (weights) => {
+    const denominator = weightedSum(denominators, weights);
+    return denominator === 0 ? 0 : weightedSum(numerators, weights) / denominator;
+  };
 }
 
-/** Whether all values are equal; true for none. */
-export function isConstant(values: readonly number[]): boolean {
-  return values.every((value) => value === values[0]);
+function meanOf(values: readonly number[]): WeightedMetric {
+  return ratioOfSums(values.map((value) => [value, 1]));
+}
+
+function f1Of(positive: number, predicted: readonly number[], actual: readonly number[]): WeightedMetric {
+  return ratioOfSums(
+    predicted.map((value, row) => {
+      const [named, present] = [Number(value === positive), Number(actual[row] === positive)];
+      return [2 * named * present, named + present];
+    }),
+  );
+}
+
+function weightedSum(values: Float64Array, weights: Uint8Array): number {
+  let sum = 0;
+  for (let row = 0; row < values.length; row++) sum += (weights[row] as number) * (values[row] as number);
+  return sum;
+}
+
+/** The rows of a class, the rows predicted as it, and the rows that are both. */
+interface ClassCounts {
+  readonly actual: number;
+  readonly predicted: number;
+  readonly both: number;
+}
+
+/** A metric of the counts of every class that is predicted or present in any row. */
+function ofConfusion(
+  predicted: readonly number[],
+  actual: readonly number[],
+  of: (classes: readonly ClassCounts[]) => number,
+): WeightedMetric {
+  const names = [...new Set([...predicted, ...actual])];
+  const numbers = new Map(names.map((name, index) => [name, index] as const));
+  const numberOf = (name: number): number => numbers.get(name) as number;
+  const cells = Int32Array.from(
+    predicted,
+    (name, row) => names.length * numberOf(actual[row] as number) + numberOf(name),
+  );
+  return (weights) => {
+    const counts = new Float64Array(names.length ** 2); // [actual x predicted]
+    for (let row = 0; row < cells.length; row++) {
+      const cell = cells[row] as number;
+      counts[cell] = (counts[cell] as number) + (weights[row] as number);
+    }
+    const total = (cellOf: (other: number) => number): number =>
+      sum(names.map((_, other) => counts[cellOf(other)] as number));
+    return of(
+      names.map((_, name) => ({
+        actual: total((other) => names.length * name + other),
+        predicted: total((other) => names.length * other + name),
+        both: counts[(names.length + 1) * name] as number,
+      })),
+    );
+  };
+}
+
+function macroF1Of(classes: readonly ClassCounts[]): number {
+  const seen = classes.filter(({ actual, predicted }) => actual + predicted > 0);
+  return mean(seen.map(({ actual, predicted, both }) => (2 * both) / (actual + predicted)));
+}
+
+function matthews(classes: readonly ClassCounts[]): number {
+  const rows = sum(classes.map(({ actual }) => actual));
+  const right = sum(classes.map(({ both }) => both));
+  const agreement = sum(classes.map(({ actual, predicted }) => actual * predicted));
+  const spread = (of: keyof ClassCounts): number => rows ** 2 - sum(classes.map((counts) => counts[of] ** 2));
+  const scale = spread('predicted') * spread('actual');
+  return scale === 0 ? 0 : (right * rows - agreement) / Math.sqrt(scale);
+}
+
+/** Values as a function of the weights; those of rows without a weight are meaningless. */
+type Valued = (values: readonly number[]) => (weights: Uint8Array) => Float64Array;
+
+const unchanged: Valued = (values) => {
+  const same = Float64Array.from(values);
+  return () => same;
+};
+
+/** Ranks from 1 among the weighted rows; ties get their average rank. */
+const averageRanks: Valued = (values) => {
+  const distinct = [...new Set(values)].sort((a, b) => a - b);
+  const indices = new Map(distinct.map((value, index) => [value, index] as const));
+  const places = Int32Array.from(values, (value) => indices.get(value) as number);
+  const isBroken = values.some(Number.isNaN);
+  return (weights) => {
+    if (isBroken) return new Float64Array(values.length).fill(NaN);
+    const shared = new Float64Array(distinct.length);
+    for (let row = 0; row < places.length; row++) {
+      const place = places[row] as number;
+      shared[place] = (shared[place] as number) + (weights[row] as number);
+    }
+    let below = 0;
+    for (let place = 0; place < shared.length; place++) {
+      const tied = shared[place] as number;
+      shared[place] = below + (tied + 1) / 2;
+      below += tied;
+    }
+    const ranks = new Float64Array(places.length);
+    for (let row = 0; row < ranks.length; row++) ranks[row] = shared[places[row] as number] as number;
+    return ranks;
+  };
+};
+
+/** Pearson's correlation of two sides; `otherwise` if either is constant. */
+function correlation(
+  valued: Valued,
+  otherwise: number,
+  predicted: readonly number[],
+  actual: readonly number[],
+): WeightedMetric {
+  const [ofPredicted, ofActual] = [valued(predicted), valued(actual)];
+  const once = new Float64Array(actual.length).fill(1);
+  return (weights) => {
+    const [a, b] = [ofPredicted(weights), ofActual(weights)];
+    if (isConstant(a, weights) || isConstant(b, weights)) return otherwise;
+    const rows = weightedSum(once, weights);
+    const [centreA, centreB] = [weightedSum(a, weights) / rows, weightedSum(b, weights) / rows];
+    let covariance = 0;
+    let squaresA = 0;
+    let squaresB = 0;
+    for (let row = 0; row < a.length; row++) {
+      const weight = weights[row] as number;
+      const fromA = (a[row] as number) - centreA;
+      const fromB = (b[row] as number) - centreB;
+      covariance += weight * fromA * fromB;
+      squaresA += weight * fromA * fromA;
+      squaresB += weight * fromB * fromB;
+    }
+    return Math.max(-1, Math.min(1, covariance / Math.sqrt(squaresA) / Math.sqrt(squaresB)));
+  };
+}
+
+/** Whether all weighted rows have one value; true for none. */
+function isConstant(values: Float64Array, weights: Uint8Array): boolean {
+  const first = weights.findIndex((weight) => weight > 0);
+  for (let row = first + 1; row < values.length; row++) {
+    if (weights[row] !== 0 && values[row] !== values[first]) return false;
+  }
+  return first < 0 || !Number.isNaN(values[first]);
 }
 
 /** The mean; 0 without values. */

@@ -1,8 +1,8 @@
 import { createRng } from '@peftjs/core/method';
+import { weightedMetric } from '@peftjs/tasks';
 import { mean, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
 import { primaryMetric, type DoneTrial } from '../../results/schema.js';
 import { bootstrapInterval, ROW_RESAMPLES, type Estimate } from './estimates.js';
-import { weightedMetric } from './row-metrics.js';
 
 /** The primary metric of some trials, or its paired differences, by seed. */
 export interface Sample {

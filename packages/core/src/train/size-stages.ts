@@ -1,7 +1,10 @@
+import type { StageResult } from './stages.js';
+
+/* The order of the stages of a run that chooses its adapter's size, and the reason of its choice; sizing.ts says what the
+ * stages do. */
+
 /** The result of one stage of a run that chooses its adapter's size; plain JSON. */
-export interface SizingStage {
-  /** The stage's number, from 0. */
-  readonly stage: number;
+export interface SizingStage extends StageResult {
   /**
    * What the stage does:
    * - 'dense' trains without a limit
@@ -13,12 +16,6 @@ export interface SizingStage {
   readonly kind: 'dense' | 'control' | 'descent' | 'search' | 'tuning';
   /** The most parameters it may store; null for no limit. */
   readonly budget: number | null;
-  /** Numbers that the adapter stores on disk. */
-  readonly storedParameters: number;
-  /** Stored parameters, averaged over the steps of the stage. */
-  readonly meanParameters: number;
-  /** Ranks alive, by module path. */
-  readonly ranks: Readonly<Record<string, number>>;
   /** The primary metric on the selection data. */
   readonly score: number;
   /** The primary metric on `selection.trainSubset`; null without it. */
@@ -35,12 +32,6 @@ export interface SizingStage {
    * previous best.
    */
   readonly held: boolean;
-  /**
-   * `trainScore` in percent of the dense adapter's, inverted where lower is better; null where it cannot be compared.
-   */
-  readonly memorization: number | null;
-  /** `score` in percent of the dense adapter's, in the same way. */
-  readonly generalization: number | null;
 }
 
 /** How a run chose the size of its adapter. */
@@ -76,6 +67,78 @@ interface Circumstances {
 /** Returns whether a stage removed nothing. */
 export function isDense({ kind }: SizingStage): boolean {
   return kind === 'dense' || kind === 'control';
+}
+
+/** The share of a descent stage's initial parameters that it may keep. */
+const DESCENT = 1 / 4;
+/** The most search stages between two sizes of the descent. They leave a sixteenth of the ratio of these sizes. */
+const SEARCHES = 4;
+/** The number of descent stages in a row that must lose to end the descent, because one may lose by chance. */
+const LOSSES = 2;
+
+/** The next stage to train. */
+export interface NextStage {
+  /** What the stage does. */
+  readonly kind: SizingStage['kind'];
+  /** The most parameters it may store; null for no limit. */
+  readonly budget: number | null;
+  /** The adapter that it starts from. */
+  readonly from: 'last' | 'smallest';
+}
+
+interface Rule {
+  /** The number of parameters of one rank. */
+  readonly unit: number;
+  /** The margin from the options; null for one standard error. */
+  readonly margin: number | null;
+}
+
+/** Returns the stage after the finished ones; null when the run is complete. */
+export function nextStage(stages: readonly SizingStage[], { unit, margin }: Rule): NextStage | null {
+  const last = stages.at(-1);
+  if (!last) return { kind: 'dense', budget: null, from: 'last' };
+  if (last.kind === 'dense' && margin === null) return { kind: 'control', budget: null, from: 'last' };
+  if (last.kind === 'tuning') return null;
+  const descent = stages.filter(({ kind }) => kind === 'descent');
+  const hasLost = descent.length >= LOSSES && descent.slice(-LOSSES).every(({ held }) => !held);
+  if (last.kind !== 'search' && !hasLost && last.storedParameters > unit) {
+    return {
+      kind: 'descent',
+      budget: Math.max(unit, Math.round(DESCENT * last.storedParameters)),
+      from: 'last',
+    };
+  }
+  const searches = stages.filter(({ kind }) => kind === 'search').length;
+  const budget = searches < SEARCHES ? between(stages, unit) : null;
+  if (budget !== null) return { kind: 'search', budget, from: 'smallest' };
+  return isDense(smallestHeld(stages)) ? null : { kind: 'tuning', budget: null, from: 'smallest' };
+}
+
+/**
+ * Returns a size between the smallest adapter that has not lost and the next smaller one that has; null where no rank
+ * fits in between.
+ */
+function between(stages: readonly SizingStage[], unit: number): number | null {
+  const high = smallestHeld(stages).storedParameters;
+  const smaller = stages.filter(({ held, storedParameters: stored }) => !held && stored < high);
+  if (smaller.length === 0) return null;
+  const low = Math.max(...smaller.map(({ storedParameters: stored }) => stored));
+  if (high - low < 2 * unit) return null;
+  return Math.round(Math.min(high - unit, Math.max(low + unit, Math.sqrt(low * high))));
+}
+
+/**
+ * Returns the smallest stage that has not lost; the last one if several have that size. The dense stage never loses.
+ */
+export function smallestHeld(stages: readonly SizingStage[]): SizingStage {
+  const held = stages.filter((stage) => stage.held);
+  return held.reduce((best, stage) => (stage.storedParameters <= best.storedParameters ? stage : best));
+}
+
+/** Returns the most stages after the dense one: the descent reaches one rank, and every search runs. */
+export function mostLaterStages(ranks: number): number {
+  const descent = Math.ceil(Math.log(Math.max(1, ranks)) / -Math.log(DESCENT)) + 1;
+  return 1 + descent + SEARCHES + 1; // the control and the tuning are one each
 }
 
 /** Returns one or two sentences that explain why a stage was chosen. */

@@ -1,8 +1,7 @@
 import type { RowValue } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
-import { metricNamed, type Metric } from '@peftjs/tasks';
+import { metricNamed, weightedMetric, type Metric } from '@peftjs/tasks';
 import { expect, it } from 'vitest';
-import { weightedMetric } from './row-metrics.js';
 
 const ROWS = 12;
 const rng = createRng(1);
