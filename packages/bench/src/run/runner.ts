@@ -3,7 +3,7 @@ import type { EnginePlan } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import type { Trial } from '../study/trials.js';
 import type { TrialPaths } from './as-planned.js';
-import type { EngineCheck, StepTime, TimedSize } from './check-engine.js';
+import type { EngineCheck, Timings } from './check-engine.js';
 import type { TrialProgress } from './recorder.js';
 
 /** What the parent asks of a worker process. */
@@ -14,9 +14,7 @@ type MeasureRequest = { readonly prepare: Trial } | { readonly measure: Trial };
 
 /** A question about the engines of this machine: which can use a GPU, how exact one is, and how fast. */
 export type EngineQuestion =
-  | { readonly question: 'list' }
-  | { readonly question: 'check'; readonly plan: EnginePlan; readonly method: string }
-  | { readonly question: 'time'; readonly plan: EnginePlan; readonly size: TimedSize };
+  { readonly question: 'list' } | { readonly question: 'check' | 'time'; readonly plan: EnginePlan };
 
 /** A request to run a trial. */
 export interface TrialRequest {
@@ -63,7 +61,7 @@ export type WorkerOutcome =
 type EngineAnswer =
   | { readonly type: 'listed'; readonly backends: readonly BackendReport[] }
   | { readonly type: 'checked'; readonly check: EngineCheck }
-  | { readonly type: 'timed'; readonly time: StepTime };
+  | { readonly type: 'timed'; readonly timings: Timings };
 
 /** The measured cost of a task's trial. */
 export interface MeasuredTask {

@@ -78,9 +78,9 @@ async function answered(request: EngineQuestion): Promise<WorkerReply> {
     case 'list':
       return { type: 'listed', backends: await gpuBackends() };
     case 'check':
-      return { type: 'checked', check: await checkEngine(request.plan, request.method) };
+      return { type: 'checked', check: await checkEngine(request.plan) };
     case 'time':
-      return { type: 'timed', time: await timeEngine(request.plan, request.size) };
+      return { type: 'timed', timings: await timeEngine(request.plan) };
   }
 }
 
