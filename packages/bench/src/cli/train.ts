@@ -133,7 +133,7 @@ async function trainAndSave(
 ): Promise<void> {
   const { id, arm, task, seed, budget } = trial;
   const lines = await withProgress(1, async (progress) => {
-    progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+    progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
     const prepared = await trialPreparer()(trial);
     assertAsPlanned(trial, prepared);
     const onProgress = (step: TrialProgress): void => {

@@ -70,7 +70,7 @@ function recording(
   return {
     onStart({ id, arm, task, seed, budget }) {
       started.set(id, new Date());
-      progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+      progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
     },
     onProgress({ id }, step) {
       progress.emit({ type: 'step', id, ...step });
