@@ -4,7 +4,7 @@ import type { Trial } from '../study/trials.js';
 import { plannedPreparer } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
 import { endWithParent } from './end-with-parent.js';
-import { measureTask } from './measure-steps.js';
+import { measureTask } from './measure.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
 import { failureOf, type EngineQuestion, type TrialRequest, type WorkerReply, type WorkerRequest } from './runner.js';

@@ -1,0 +1,117 @@
+import { PeftError, type Batch, type EvaluationData, type TrainingData } from '@peftjs/core';
+import { epochsOf, type Trial } from '../study/trials.js';
+import { trialPreparer, type PreparedTrial } from './prepare.js';
+import { askWorker, endWorker, startWorker, type Worker } from './processes.js';
+import type { MeasuredTask, WorkerOutcome, WorkerRequest } from './runner.js';
+import { runTrial } from './trial.js';
+
+/** The number of steps to measure. */
+export const MEASURED_STEPS = 8;
+
+/**
+ * The cost of evaluating a row relative to training on it: one forward pass, against a forward pass and a backward pass
+ * through frozen weights, which have no gradients.
+ */
+const FORWARD = 1 / 2;
+
+/**
+ * Trains each trial for a few steps on its batch of median length, in as many processes at a time as the study will
+ * use, since they share the processor's cores, caches and memory; without workers, in this process.
+ * @throws PeftError with the code and message of a process that fails.
+ */
+export async function measureTasks(
+  trials: readonly Trial[],
+  workers: number,
+  signal: AbortSignal,
+): Promise<MeasuredTask[]> {
+  const prepare = trialPreparer();
+  const pool = Array.from({ length: workers }, () => startWorker());
+  const stop = (): void => pool.forEach(({ process: child }) => child.kill('SIGKILL'));
+  signal.addEventListener('abort', stop);
+  try {
+    const measured: MeasuredTask[] = [];
+    for (const trial of trials) {
+      measured.push(workers === 0 ? await measureTask(trial, await prepare(trial)) : await measureIn(pool, trial));
+    }
+    return measured;
+  } finally {
+    signal.removeEventListener('abort', stop);
+    pool.forEach(endWorker);
+  }
+}
+
+/** Measures the same trial in all processes at the same time. @returns the measurement with the median step. */
+async function measureIn(pool: readonly Worker[], trial: Trial): Promise<MeasuredTask> {
+  await askAll(pool, { prepare: trial });
+  const outcomes = await askAll(pool, { measure: trial });
+  const measured = outcomes.flatMap((outcome) => (outcome.type === 'measured' ? [outcome.measured] : []));
+  measured.sort((a, b) => a.stepMedianMs - b.stepMedianMs);
+  return measured[measured.length >> 1] as MeasuredTask;
+}
+
+async function askAll(pool: readonly Worker[], request: WorkerRequest): Promise<WorkerOutcome[]> {
+  const outcomes = await Promise.all(pool.map((worker) => askWorker(worker, request)));
+  for (const outcome of outcomes) {
+    if (outcome.type === 'failed') throw new PeftError(outcome.error.code, outcome.error.message);
+  }
+  return outcomes;
+}
+
+/** Trains a prepared trial for a few steps in this process. */
+export async function measureTask(trial: Trial, prepared: PreparedTrial): Promise<MeasuredTask> {
+  const { task, arm, protocol } = trial;
+  const batch = medianOf(prepared.train.epoch(0));
+  const few: PreparedTrial = {
+    ...prepared,
+    train: repeated(prepared.train, batch),
+    selection: ofOneBatch(prepared.selection),
+    dev: ofOneBatch(prepared.dev),
+    extraDevSets: {},
+  };
+  const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few);
+  const { stepMedianMs, compileSeconds } = result.time;
+  const { rows, tokens } = sizeOf(batch);
+  const steps = epochsOf(trial) * prepared.train.batchesPerEpoch;
+  const judged = protocol.evaluations * prepared.rows.selection + 2 * prepared.rows.dev;
+  const trialSeconds = compileSeconds + ((steps + (FORWARD * judged) / rows) * stepMedianMs) / 1000;
+  return { task, arm, stepMedianMs, compileSeconds, rows, tokens, trialSeconds };
+}
+
+/** The full batch of median length. */
+function medianOf(batches: readonly Batch[]): Batch {
+  const most = Math.max(...batches.map((batch) => sizeOf(batch).rows));
+  const full = batches.filter((batch) => sizeOf(batch).rows === most);
+  full.sort((a, b) => sizeOf(a).tokens - sizeOf(b).tokens);
+  return full[full.length >> 1] as Batch;
+}
+
+function sizeOf({ inputs }: Batch): { readonly rows: number; readonly tokens: number } {
+  const [rows = 1, tokens = 0] = inputs['inputIds']?.shape ?? [];
+  return { rows, tokens };
+}
+
+/** One epoch that repeats the same batch. */
+function repeated(data: TrainingData, batch: Batch): TrainingData {
+  const { kind, holdOut } = data;
+  return {
+    kind,
+    batchesPerEpoch: MEASURED_STEPS,
+    epoch: () => new Array<Batch>(MEASURED_STEPS).fill(batch),
+    ...(holdOut && {
+      holdOut: (rows: number) => {
+        const { rest, heldOut } = holdOut.call(data, rows);
+        return { rest: repeated(rest, batch), heldOut };
+      },
+    }),
+  };
+}
+
+/** Returns evaluation data of the first batch only, since only the time matters and not the score. */
+function ofOneBatch({ batches, primaryMetric, summarise }: EvaluationData): EvaluationData {
+  return {
+    batches: batches.slice(0, 1),
+    primaryMetric,
+    ...(summarise && { summarise }),
+    score: () => ({ [primaryMetric]: 0 }),
+  };
+}
