@@ -1,4 +1,4 @@
-import { ConfigError, DataError } from '@peftjs/core/method';
+import { DataError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { counted, formatDuration, formatSmall } from '../report/format.js';
 import { grouped } from '../report/statistics/comparisons.js';
@@ -61,20 +61,6 @@ interface PlannedBudget {
   readonly overTasks: Reach | null;
   /** What a single task can show. */
   readonly onTask: Reach;
-}
-
-/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
-export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
-  const refused = (flag: string, message: string): ConfigError => new ConfigError(message, flag);
-  const elsewhere = '--plan estimates the whole study on this machine; leave out';
-  if (spread !== undefined && spreadFrom !== undefined) {
-    throw refused('spread', '--spread and --spread-from both give the spread; leave one out');
-  }
-  if (plan && shard !== undefined) throw refused('shard', `${elsewhere} --shard`);
-  if (plan && queue !== undefined) throw refused('queue', `${elsewhere} --queue, or unset PEFT_BENCH_QUEUE`);
-  if (plan || (spread === undefined && spreadFrom === undefined)) return;
-  const flag = spread === undefined ? 'spread-from' : 'spread';
-  throw refused(flag, `--${flag} is for --plan, which estimates what a study can show; add --plan`);
 }
 
 /** Where a plan takes the spread of differences from. */

@@ -8,7 +8,7 @@ import { writeReport } from '../report/files.js';
 import { counted } from '../report/format.js';
 import { summarise } from '../report/statistics/summary.js';
 import { compareRuns } from '../report/statistics/two-runs.js';
-import { renderTable } from '../report/terminal.js';
+import { renderTable } from '../report/text.js';
 import {
   keepNewestNumerics,
   numericsOf,
@@ -43,16 +43,16 @@ import {
   withRunFlags,
   type RunFlags,
 } from './flags.js';
-import { assertInputs } from './inputs.js';
 import {
+  assertInputs,
   CHECKPOINT_EVERY,
   checkOut,
   FORCE,
   inClaimedFolder,
   type CheckpointFlags,
   type OutFlags,
-} from './out-folder.js';
-import { checkPlanFlags, planOf, printPlan, type PlanFlags } from './plan.js';
+} from './folders.js';
+import { planOf, printPlan, type PlanFlags } from './plan.js';
 import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench run`. */
@@ -105,6 +105,20 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   return inClaimedFolder(out, { isShared: shard !== undefined }, () =>
     runPlanned(flags, planned, { openRunner, signal }),
   );
+}
+
+/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
+export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
+  const refused = (flag: string, message: string): ConfigError => new ConfigError(message, flag);
+  const elsewhere = '--plan estimates the whole study on this machine; leave out';
+  if (spread !== undefined && spreadFrom !== undefined) {
+    throw refused('spread', '--spread and --spread-from both give the spread; leave one out');
+  }
+  if (plan && shard !== undefined) throw refused('shard', `${elsewhere} --shard`);
+  if (plan && queue !== undefined) throw refused('queue', `${elsewhere} --queue, or unset PEFT_BENCH_QUEUE`);
+  if (plan || (spread === undefined && spreadFrom === undefined)) return;
+  const flag = spread === undefined ? 'spread-from' : 'spread';
+  throw refused(flag, `--${flag} is for --plan, which estimates what a study can show; add --plan`);
 }
 
 /** `--plan`: measures a few steps of the study, and prints what it costs and can show. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failedTrial, syntheticTrial, withStages } from '../../test/synthetic-results.js';
 import { renderCsv, renderSummaryCsv } from '../report/files.js';
-import { renderMarkdown } from '../report/markdown.js';
+import { renderMarkdown } from '../report/text.js';
 import { renderReport } from '../report/page.js';
 import { summarise } from '../report/statistics/summary.js';
 import { openResults, readResults, resultPath, writeResult } from './files.js';

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { EngineError, warnOnce } from '@peftjs/core/method';
+import { Worker as Thread } from 'node:worker_threads';
 import type { EnginePlan } from '../registry/executors.js';
 import type { Trial } from '../study/trials.js';
 import { trialPreparer } from './prepare.js';
@@ -248,4 +249,17 @@ export function inProcessRunner(checkpointing: Omit<TrialRequest, 'trial'>): Tri
     },
     close: () => Promise.resolve(),
   };
+}
+
+/** Milliseconds between checks of the parent. */
+const CHECK_MS = 500;
+
+/**
+ * Ends this process soon after its parent has ended. A separate thread checks the parent's process id, since no event
+ * reaches this thread during a long native call.
+ */
+export function endWithParent(): void {
+  const look = `if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL');`;
+  const thread = new Thread(`setInterval(() => { ${look} }, ${CHECK_MS});`, { eval: true, execArgv: [], env: {} });
+  thread.unref();
 }

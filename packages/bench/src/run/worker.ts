@@ -3,7 +3,7 @@ import { startEngine, type EnginePlan } from '../registry/executors.js';
 import type { Trial } from '../study/trials.js';
 import { plannedPreparer } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
-import { endWithParent } from './end-with-parent.js';
+import { endWithParent } from './processes.js';
 import { measureTask } from './measure.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
