@@ -3,8 +3,8 @@ import type { BackendReport } from '@peftjs/engine';
 import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
 import type { EngineCheck, Timings } from './check-engine.js';
 import { deviceNames } from './devices.js';
-import { askWorkerWithin, endWorker, startWorker } from './processes.js';
-import { WORKER_DIED, type WorkerOutcome, type WorkerRequest } from './runner.js';
+import { ask, endWorker, startWorker } from './processes.js';
+import { failureOf, WORKER_DIED, type Questions } from './runner.js';
 
 /** How a backend that can use a GPU does on this machine; what is known of a check, if it has started. */
 export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'>, Partial<Omit<EngineCheck, 'error'>> {
@@ -45,23 +45,24 @@ type Say = (line: string) => void;
 export async function checkGpus(say: Say): Promise<GpuFindings> {
   say('looking for backends');
   const devices = await deviceNames();
-  const listed = await withWorker((ask) => ask({ question: 'list' }));
+  const listed = await asked('list', null).catch(failureOf);
   const backends: GpuCheck[] = [];
-  for (const report of listed.type === 'listed' ? listed.backends : []) backends.push(await checkBackend(report, say));
+  for (const report of 'code' in listed ? [] : listed) backends.push(await checkBackend(report, say));
   say('compiled on cpu: timing steps');
   const threads = availableParallelism();
-  const plan = { ...planOf({ executor: 'compiled', backend: 'cpu' }), threads };
-  const cpu = { threads, steps: await withWorker((ask) => timed(ask, plan)) };
-  return { devices, backends, cpu, ...(listed.type === 'failed' && { error: listed.error.message }) };
+  const cpu = { threads, steps: await timed({ ...planOf({ executor: 'compiled', backend: 'cpu' }), threads }) };
+  return { devices, backends, cpu, ...('code' in listed && { error: listed.message }) };
 }
 
-/** Asks a process for something; a process that dies or takes too long has failed. */
-type Ask = (request: WorkerRequest) => Promise<WorkerOutcome>;
-
-async function withWorker<T>(use: (ask: Ask) => Promise<T>, env?: Readonly<Record<string, string>>): Promise<T> {
+/** Asks a new process; one that dies or takes too long has failed. */
+async function asked<Q extends keyof Questions>(
+  question: Q,
+  about: Questions[Q]['about'],
+  env?: Readonly<Record<string, string>>,
+): Promise<Questions[Q]['answer']> {
   const worker = startWorker(env);
   try {
-    return await use((request) => askWorkerWithin(worker, request, ANSWER_MS));
+    return await ask(worker, question, about, ANSWER_MS);
   } finally {
     endWorker(worker);
   }
@@ -71,42 +72,30 @@ async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> 
   const { executor, backend, gpu, reason = 'not available', install } = report;
   if (gpu === 'missing') return { executor, backend, status: 'unavailable', reason, ...(install && { install }) };
   const plan = planOf(report);
-  const found = await withWorker((ask) => checkAndTime(ask, plan, say));
-  if (found.status !== 'failed' || found.reason !== undefined || found.software) return found;
-  say(`${executor} on ${backend}: checking without TF32`);
-  const again = await withWorker((ask) => ask({ question: 'check', plan }), WITHOUT_TF32);
-  if (again.type !== 'checked') return { ...found, withoutTf32: [] };
-  return { ...found, status: statusOf(again.check), withoutTf32: again.check.checks };
-}
-
-async function checkAndTime(ask: Ask, plan: EnginePlan, say: Say): Promise<GpuCheck> {
-  const { executor, backend } = plan;
-  say(`${executor} on ${backend}: checking`);
-  const outcome = await ask({ question: 'check', plan });
-  if (outcome.type !== 'checked') {
-    const { code, message: reason } = failureIn(outcome);
-    return { executor, backend, status: code === WORKER_DIED ? 'failed' : 'unavailable', reason };
+  const name = `${executor} on ${backend}`;
+  say(`${name}: checking`);
+  const check = await asked('check', plan).catch(failureOf);
+  if ('code' in check) {
+    return { executor, backend, status: check.code === WORKER_DIED ? 'failed' : 'unavailable', reason: check.message };
   }
-  const { error, ...check } = outcome.check;
-  const found = { executor, backend, status: statusOf(outcome.check), ...check };
-  if (error !== undefined) return { ...found, reason: error };
-  say(`${executor} on ${backend}: timing steps`);
-  return { ...found, steps: await timed(ask, plan) };
+  const { error, ...found } = check;
+  if (error !== undefined) return { executor, backend, status: 'failed', reason: error, ...found };
+  say(`${name}: timing steps`);
+  const result = { executor, backend, status: statusOf(check), ...found, steps: await timed(plan) };
+  if (result.status === 'passed' || found.software) return result;
+  say(`${name}: checking without TF32`);
+  const again = await asked('check', plan, WITHOUT_TF32).catch(failureOf);
+  return 'code' in again
+    ? { ...result, withoutTf32: [] }
+    : { ...result, status: statusOf(again), withoutTf32: again.checks };
 }
 
 function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
   return error === undefined && checks.every(({ passed }) => passed) ? 'passed' : 'failed';
 }
 
-async function timed(ask: Ask, plan: EnginePlan): Promise<Timings> {
-  const outcome = await ask({ question: 'time', plan });
-  if (outcome.type === 'timed') return outcome.timings;
-  const error = failureIn(outcome).message;
-  return { small: { error }, minilm: { error } };
-}
-
-function failureIn(outcome: WorkerOutcome): { readonly code: string; readonly message: string } {
-  return outcome.type === 'failed' ? outcome.error : { code: WORKER_DIED, message: 'no answer' };
+async function timed(plan: EnginePlan): Promise<Timings> {
+  return asked('time', plan).catch(({ message: error }: Error) => ({ small: { error }, minilm: { error } }));
 }
 
 function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {

@@ -1,8 +1,8 @@
-import { PeftError, type Batch, type EvaluationData, type TrainingData } from '@peftjs/core';
+import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
 import { epochsOf, type Trial } from '../study/trials.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
-import { askWorker, endWorker, startWorker, type Worker } from './processes.js';
-import type { MeasuredTask, WorkerOutcome, WorkerRequest } from './runner.js';
+import { ask, endWorker, startWorker, type Worker } from './processes.js';
+import type { MeasuredTask } from './runner.js';
 import { runTrial } from './trial.js';
 
 /** The number of steps to measure. */
@@ -42,19 +42,10 @@ export async function measureTasks(
 
 /** Measures the same trial in all processes at the same time. @returns the measurement with the median step. */
 async function measureIn(pool: readonly Worker[], trial: Trial): Promise<MeasuredTask> {
-  await askAll(pool, { prepare: trial });
-  const outcomes = await askAll(pool, { measure: trial });
-  const measured = outcomes.flatMap((outcome) => (outcome.type === 'measured' ? [outcome.measured] : []));
+  await Promise.all(pool.map((worker) => ask(worker, 'prepare', trial)));
+  const measured = await Promise.all(pool.map((worker) => ask(worker, 'measure', trial)));
   measured.sort((a, b) => a.stepMedianMs - b.stepMedianMs);
   return measured[measured.length >> 1] as MeasuredTask;
-}
-
-async function askAll(pool: readonly Worker[], request: WorkerRequest): Promise<WorkerOutcome[]> {
-  const outcomes = await Promise.all(pool.map((worker) => askWorker(worker, request)));
-  for (const outcome of outcomes) {
-    if (outcome.type === 'failed') throw new PeftError(outcome.error.code, outcome.error.message);
-  }
-  return outcomes;
 }
 
 /** Trains a prepared trial for a few steps in this process. */
