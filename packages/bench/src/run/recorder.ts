@@ -1,4 +1,5 @@
 import { median } from 'simple-statistics';
+import * as v from 'valibot';
 import {
   type EvaluationEvent,
   type StepEvent,
@@ -14,12 +15,12 @@ import { boundedHistory, type DoneTrial, type HistoryRow } from '../results/sche
 import { epochsOf, type Trial } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 import { checkpointPath } from '../results/folder.js';
-import { toJson, reviveNumbers } from '../results/json.js';
+import { anyNumber, toJson, reviveNumbers } from '../results/json.js';
 
 /** Records a training run for the result file. Its clock starts when it is made. */
 export interface TrialRecorder {
   /** Records a step, of a stage if the trial has stages. */
-  readonly onStep: (event: StepEvent, stage?: TrialStage) => void;
+  readonly onStep: (event: StepEvent, stage?: TrialProgress['stage']) => void;
   /** Records an evaluation. */
   readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
   /** The training curve, thinned to the size that a result file allows. */
@@ -120,33 +121,31 @@ export function trialRecorder(
   };
 }
 
-/** The current stage of a trial in stages. */
-interface TrialStage {
-  /** The stage, from 0. */
-  readonly stage: number;
-  /** The number of stages. */
-  readonly stages: number;
-}
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const amount = v.pipe(v.number(), v.finite(), v.minValue(0));
+
+/** The schema of the progress that a running trial reports. */
+export const trialProgressSchema = v.object({
+  /** Steps done. */
+  step: count,
+  /** Steps in total; 0 while unknown. */
+  totalSteps: count,
+  /** Epochs done, as a fraction. */
+  epoch: amount,
+  /** Epochs in total. */
+  epochs: amount,
+  /** The stage of a trial in stages, from 0, and the number of stages. */
+  stage: v.exactOptional(v.object({ stage: count, stages: count })),
+  /** The loss of the step. */
+  loss: anyNumber,
+  /** The number of parameters that would be stored now. */
+  storedParameters: amount,
+  /** The latest value of the primary metric. */
+  metric: v.exactOptional(v.object({ name: v.pipe(v.string(), v.minLength(1), v.maxLength(4_000)), value: anyNumber })),
+});
 
 /** The progress that a running trial reports. */
-export interface TrialProgress {
-  /** Steps done. */
-  readonly step: number;
-  /** Steps in total. */
-  readonly totalSteps: number;
-  /** Epochs done, as a fraction. */
-  readonly epoch: number;
-  /** Epochs in total. */
-  readonly epochs: number;
-  /** The current stage of a trial in stages. */
-  readonly stage?: TrialStage;
-  /** The loss of the step. */
-  readonly loss: number;
-  /** The number of parameters that would be stored now. */
-  readonly storedParameters: number;
-  /** The latest value of the primary metric. */
-  readonly metric?: { readonly name: string; readonly value: number };
-}
+export type TrialProgress = v.InferOutput<typeof trialProgressSchema>;
 
 /**
  * Wraps a call so that it runs at most once per `ms` milliseconds, the first time at once; calls in between are

@@ -320,7 +320,7 @@ export function describeCircumstances(
     task,
     seed,
     judgedOn,
-    tuning: tuning && { tried: [...tuning.tried], tied: [...tuning.tied], chosen: tuning.chosen },
+    tuning,
     engine,
     versions: { ...versions },
     content: contentOf(trial),
