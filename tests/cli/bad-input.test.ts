@@ -82,11 +82,6 @@ const cases: [string, string, RegExp][] = [
     'run --preset standard --shard 0/2 --out <out>',
     /shares cannot tune learning rates.*--queue/,
   ],
-  [
-    'a manifest of a study that tunes',
-    'manifest --kubernetes --image x --preset standard --out <out>',
-    /shares cannot tune learning rates/,
-  ],
   ['a budget twice', 'run --budget r=2,r=2 --out <out>', /'r=2' twice/],
   ['an unknown engine', 'run --engine turbo --out <out>', /turbo/],
   [
@@ -120,14 +115,6 @@ const cases: [string, string, RegExp][] = [
   ['local workers with a queue', 'run --queue redis://127.0.0.1:1 --workers 2 --out <out>', /--workers is for/],
   ['a shard beyond the last', 'run --shard 4/4 --out <out>', /'4\/4'; expected I\/N with I from 0/],
   ['a shard and a queue', 'run --shard 0/4 --queue redis://127.0.0.1:1 --out <out>', /--shard and --queue/],
-  ['a manifest without --kubernetes', 'manifest --image x --out <out>', /--kubernetes/],
-  ['a manifest without an image', 'manifest --kubernetes --out <out>', /--image/],
-  [
-    'a manifest with a wrong volume',
-    'manifest --kubernetes --image x --volume work --out <out>',
-    /'work'; expected CLAIM:\/path/,
-  ],
-  ['a manifest of an unknown preset', 'manifest --kubernetes --image x --preset fast --out <out>', /'fast'; expected/],
   ['no seeds', 'run --seeds 0 --out <out>', /seeds.*'0'/],
   ['a training file of only two rows', 'run --train <two.tsv> --out <out>', /two: expected two classes to train on/],
   ['a missing file', 'run --train <none.tsv> --dev <good.tsv> --out <out>', /none\.tsv/],

@@ -13,7 +13,7 @@ import {
   writeCheckpoint,
   type TrialCheckpoint,
   type TrialCheckpoints,
-} from '../../packages/bench/src/run/checkpoints.js';
+} from '../../packages/bench/src/run/recorder.js';
 import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
 import { runTrial } from '../../packages/bench/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';

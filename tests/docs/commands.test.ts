@@ -73,3 +73,13 @@ it('a shell expands loops, functions and variables, and starts nothing', async (
     ['npx', 'b', '--model', 'answer', '--name', 'two words'],
   ]);
 });
+
+it('the Kubernetes Job starts the shares that it has pods for, with options that exist', async () => {
+  const job = textOf('examples/kubernetes-job.yaml');
+  const shares = /^ {2}completions: (\d+)$/m.exec(job)?.[1];
+  expect(job).toContain('command: [peft-bench, run]');
+  const args = (/args: \[(.*)\]/.exec(job)?.[1] ?? '').replaceAll("'", '').split(', ');
+  expect(args.at(-1)).toBe(`$(SHARD)/${shares}`);
+  const command = ['npx', 'peft-bench', 'run', ...args.map((arg) => arg.replace('$(SHARD)', '0'))];
+  expect(await faultOf(command, { written: [], made: new Set() })).toBeUndefined();
+});

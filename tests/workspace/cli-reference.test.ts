@@ -4,7 +4,7 @@ import { textOf } from './repository.js';
 
 const page = textOf('docs/reference/cli.md');
 const [introduction = ''] = page.split('\n## ');
-/** Workers and manifests have a page of their own. */
+/** Workers have a page of their own. */
 const scaleOut = textOf('docs/reference/scale-out.md');
 const bench = program();
 

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
 
-const source = new URL('../src/run/end-with-parent.ts', import.meta.url).href;
+const source = new URL('../src/run/processes.ts', import.meta.url).href;
 
 /** A process whose main thread is blocked for a minute, as in a native call. */
 const busy = `
@@ -21,7 +21,7 @@ function isAlive(pid: string): boolean {
 
 describe.skipIf(process.platform !== 'linux')('endWithParent (observed in /proc, on Linux)', () => {
   it('ends a process whose parent is killed, even if its main thread is blocked', async () => {
-    const command = `"${process.execPath}" --import="${import.meta.resolve('tsx')}" --input-type=module -e "$BUSY" & wait`;
+    const command = `"${process.execPath}" --conditions=@peftjs/source --import="${import.meta.resolve('tsx')}" --input-type=module -e "$BUSY" & wait`;
     const parent = spawn('sh', ['-c', command], {
       env: { ...process.env, BUSY: busy },
       stdio: ['ignore', 'pipe', 'inherit'],

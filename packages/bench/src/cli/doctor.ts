@@ -6,9 +6,10 @@ import { commandName } from '../registry/command-name.js';
 import { engineFromFlags, isSelectable, isOnDevice } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import { checkGpus } from '../run/check-gpus.js';
+import { FLOAT32 } from '../run/parity.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
-import { gpuText, gpuVerdict, oneLine } from './gpu-report.js';
+import { gpuText, gpuVerdict, oneLine, reasonWithCure, section } from './gpu-report.js';
 
 /** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
@@ -27,14 +28,17 @@ interface DoctorFlags {
 
 /** The report of the GPU backends; the exit code is 1 unless at least one passes its check and none fails. */
 async function diagnoseGpus({ json = false }: DoctorFlags): Promise<void> {
-  const findings = await checkGpus({ onBegin: (line) => process.stderr.write(`${commandName}: ${line}\n`) });
-  const versions = await numericVersions();
+  const findings = await checkGpus((line) => process.stderr.write(`${commandName}: ${line}\n`));
   const { isReady, line: verdict } = gpuVerdict(findings);
   if (!isReady) process.exitCode = NOT_READY;
-  const report = { verdict, machine: machineLine(), versions, ...findings };
-  process.stdout.write(
-    json ? `${JSON.stringify(report, null, 2)}\n` : gpuText(findings, { line: machineLine(), versions }),
-  );
+  const report = {
+    verdict,
+    machine: machineLine(),
+    versions: await numericVersions(),
+    tolerance: FLOAT32,
+    ...findings,
+  };
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : gpuText(report));
 }
 
 function machineLine(): string {
@@ -122,13 +126,10 @@ async function started({ executor, backend, gpu }: BackendReport): Promise<Backe
   }
 }
 
-function engineLine({ executor, backend, available, reason, install }: BackendReport): string {
-  if (available) return `yes  ${executor} on ${backend}`;
-  const why = oneLine(reason);
-  const fix = install === undefined || why.includes(install) ? '' : `; to install it: ${install}`;
-  return `no   ${executor} on ${backend}: ${why}${fix}`;
+function engineLine({ available, executor, backend, ...missing }: BackendReport): string {
+  return available ? `yes  ${executor} on ${backend}` : `no   ${executor} on ${backend}: ${reasonWithCure(missing)}`;
 }
 
 function say(title: string, lines: readonly string[]): void {
-  process.stdout.write(`${title}\n${lines.map((line) => `  ${line}\n`).join('')}`);
+  process.stdout.write(section(title, lines));
 }

@@ -9,7 +9,7 @@ import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { choice } from './flags.js';
 import { adapterConfig, taskOf } from './inspect.js';
-import { checkOut, withOutFlags, type OutFlags } from './out-folder.js';
+import { checkOut, withOutFlags, type OutFlags } from './folders.js';
 import { PIPELINES } from './predict.js';
 
 /** The flags of `peft-bench export`. */

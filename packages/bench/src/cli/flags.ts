@@ -2,17 +2,20 @@ import { availableParallelism } from 'node:os';
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, didYouMean } from '@peftjs/core/method';
-import { taskKinds, type DocumentEnd } from '@peftjs/tasks';
+import { taskKinds } from '@peftjs/tasks';
 import { engineFromFlags, isOnDevice, type EnginePlan } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
   hasLanguageTasks,
   columnFlags,
+  columnOptions,
+  documentEnds,
   publishedName,
   publishedTasksIn,
   taskName,
   type DataSource,
   type Reading,
+  type TableColumns,
 } from '../registry/tasks.js';
 import { presetNamed, presets } from '../study/presets.js';
 import {
@@ -29,7 +32,7 @@ import {
 import { assertUntuned } from '../study/tuning.js';
 
 /** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
-export interface StudyFlags {
+export interface StudyFlags extends TableColumns {
   /** A built-in study. Default `quick`. */
   readonly preset: string;
   /** Whether to use the preset's full size. */
@@ -46,28 +49,14 @@ export interface StudyFlags {
   readonly budget?: string;
   /** A folder with published tasks. */
   readonly data?: string;
-  /** How a published task is split: `official` or `half-dev`. */
-  readonly split?: string;
+  /** How a published task is split. */
+  readonly split?: StudyProtocol['split'];
   /** The user's training file. */
   readonly train?: string;
   /** The file that results are reported on. */
   readonly dev?: string;
-  /** What ends a document of a `.txt` file: `file`, `paragraph` or `line`. */
-  readonly documentEnd?: string;
-  /** The kind of task, where the columns do not show it. */
-  readonly kind?: string;
-  /** The column of the text, or of the first text of two. */
-  readonly textColumn?: string;
-  /** The column of the second text. */
-  readonly pairColumn?: string;
-  /** The column of the label, labels, tags or score. */
-  readonly labelColumn?: string;
-  /** The separator of several labels in one cell. */
-  readonly labelSeparator?: string;
-  /** The divisor of the scores of pairs. */
-  readonly scoreScale?: number;
-  /** Whether to leave out rows without a label. */
-  readonly skipUnlabelled?: boolean;
+  /** What ends a document of a `.txt` file. */
+  readonly documentEnd?: NonNullable<Reading['documentEnd']>;
   /** Passes over the training rows. */
   readonly epochs?: number;
   /** Rows per batch. */
@@ -123,7 +112,7 @@ export function withStudyFlags(command: Command): Command {
     .option('--label-separator <text>', 'separator of several labels in one cell, e.g. "|"')
     .option('--score-scale <number>', 'divisor of the scores of pairs, e.g. 5 (default: 1)', amount)
     .option('--skip-unlabelled', 'leave out the rows of your files that have no label')
-    .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', DOCUMENT_ENDS))
+    .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', documentEnds))
     .option('--epochs <n>', 'passes over the training rows', count)
     .option('--batch-size <n>', 'rows per batch', count)
     .option(
@@ -174,8 +163,6 @@ function presetLines(): string[] {
   return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
 }
 
-const DOCUMENT_ENDS = ['file', 'paragraph', 'line'] satisfies DocumentEnd[];
-
 /**
  * Composes the study of preset, `--config` file, flags and `above`, each overriding the one before.
  * @throws ConfigError for flags that contradict each other.
@@ -188,7 +175,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const { study: named, needsData, dtype } = presetNamed(flags.preset);
   const usual = needsData ? (named.tasks ?? []) : [];
   const tasks = list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual));
-  const over = [file, { ...flagInput({ ...flags, method }), ...optional('tasks', tasks) }, above];
+  const over = [file, { ...flagInput({ ...flags, method }), ...given({ tasks }, ['tasks']) }, above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await hasLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
@@ -197,8 +184,9 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
 }
 
 /** Composes the study of a run. @throws ConfigError where `studyFromFlags` does, and for flags that do not apply to it. */
-export async function runStudyFromFlags({ seeds, reference, ...flags }: RunFlags): Promise<ComposedStudy> {
-  const composed = await studyFromFlags(flags, { ...optional('seeds', seeds), ...optional('reference', reference) });
+export async function runStudyFromFlags(flags: RunFlags): Promise<ComposedStudy> {
+  const { reference } = flags;
+  const composed = await studyFromFlags(flags, given(flags, ['seeds', 'reference']));
   if (flags.learningRate !== undefined) assertUntuned(composed.study);
   if (reference !== undefined) assertReference(reference, Object.keys(composed.study.methods));
   return composed;
@@ -271,19 +259,11 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
 }
 
 function flagInput(flags: StudyFlags): StudyInput {
-  const { epochs, batchSize, maxTokens, learningRate, rows, split } = flags;
+  const [methods, budgets] = [list('method', flags.method), list('budget', flags.budget)];
   return {
-    ...(flags.model === undefined ? {} : { model: flags.model }),
-    ...optional('methods', list('method', flags.method)),
-    ...optional('budgets', list('budget', flags.budget)),
-    protocol: {
-      ...optional('epochs', epochs),
-      ...optional('batchSize', batchSize),
-      ...optional('maxTokens', maxTokens),
-      ...optional('learningRate', learningRate),
-      ...optional('rows', rows),
-      ...optional('split', split as StudyProtocol['split'] | undefined),
-    },
+    ...given(flags, ['model']),
+    ...given({ methods, budgets }, ['methods', 'budgets']),
+    protocol: given(flags, ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'rows', 'split']),
   };
 }
 
@@ -306,7 +286,7 @@ async function tasksOf(
 }
 
 function dataSource(flags: StudyFlags): DataSource {
-  const { data, train, dev, task } = flags;
+  const { data, train, task } = flags;
   const reading = readingOf(flags);
   if (train !== undefined) {
     if (data !== undefined || task !== undefined) {
@@ -315,7 +295,7 @@ function dataSource(flags: StudyFlags): DataSource {
         'train',
       );
     }
-    return { kind: 'files', train, ...optional('dev', dev), ...reading };
+    return { kind: 'files', train, ...given(flags, ['dev']), ...reading };
   }
   if (data !== undefined) return { kind: 'folder', folder: data, ...reading };
   if (reading.documentEnd !== undefined) {
@@ -331,19 +311,9 @@ function dataSource(flags: StudyFlags): DataSource {
   );
 }
 
-/** The flags that say how the columns of a table are read. */
-const COLUMN_FLAGS = [
-  ...(['kind', 'textColumn', 'pairColumn', 'labelColumn', 'labelSeparator'] as const),
-  ...(['scoreScale', 'skipUnlabelled'] as const),
-];
-
 function readingOf(flags: StudyFlags): Reading {
-  const given = COLUMN_FLAGS.filter((name) => flags[name] !== undefined);
-  const columns = Object.fromEntries(given.map((name) => [name, flags[name]])) as NonNullable<Reading['columns']>;
-  return {
-    ...optional('documentEnd', flags.documentEnd as DocumentEnd | undefined),
-    ...(given.length > 0 && { columns }),
-  };
+  const columns = given(flags, columnOptions);
+  return { ...given(flags, ['documentEnd']), ...(Object.keys(columns).length > 0 && { columns }) };
 }
 
 /** The items of a comma-separated flag, as `spelled`. @throws ConfigError for an empty or repeated item. */
@@ -386,8 +356,13 @@ export function defaultWorkers(engine: EnginePlan): number {
   return isOnDevice(engine) ? 1 : availableParallelism();
 }
 
-function optional<K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } {
-  return value === undefined ? {} : ({ [key]: value } as { [P in K]: T });
+/** The flags of some names that were given. */
+function given<T extends object, K extends keyof T>(
+  flags: T,
+  names: readonly K[],
+): { [P in K]?: Exclude<T[P], undefined> } {
+  const entries = names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]] as const]));
+  return Object.fromEntries(entries) as { [P in K]?: Exclude<T[P], undefined> };
 }
 
 /** An option that accepts one of `names`; any other value is refused with the nearest of them. */

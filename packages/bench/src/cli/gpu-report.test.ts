@@ -41,7 +41,6 @@ const missing: GpuCheck = {
 function findings(backends: readonly GpuCheck[], error?: string): GpuFindings {
   return {
     devices: [],
-    tolerance: FLOAT32,
     backends,
     cpu: { threads: 2, steps },
     ...(error !== undefined && { error }),
@@ -68,11 +67,15 @@ describe('the verdict of doctor --gpu', () => {
 });
 
 describe('the text of doctor --gpu', () => {
-  const machine = { line: 'Node 20.20.2 on linux/x64', versions: { node: '20.20.2' } };
+  const text = (found: GpuFindings): string => {
+    const { line: verdict } = gpuVerdict(found);
+    const machine = 'Node 20.20.2 on linux/x64';
+    return gpuText({ verdict, machine, versions: { node: '20.20.2' }, tolerance: FLOAT32, ...found });
+  };
 
   it('has a line for the machine, each backend, each method and each time', () => {
-    const text = gpuText({ ...findings([passed, missing]), devices: ['NVIDIA H100, 81559 MiB, 550.1'] }, machine);
-    expect(text.split('\n')).toEqual([
+    const shown = text({ ...findings([passed, missing]), devices: ['NVIDIA H100, 81559 MiB, 550.1'] });
+    expect(shown.split('\n')).toEqual([
       'Passed: compiled on webgpu.',
       '',
       'machine',
@@ -99,10 +102,10 @@ describe('the text of doctor --gpu', () => {
   });
 
   it('names the farthest tensors of a check that fails, with and without TF32', () => {
-    const text = gpuText(findings([failed, crashed]), machine);
+    const shown = text(findings([failed, crashed]));
     const line =
       '        one: outputs 4.0e-4, gradients not comparable, steps 2.0e-3 (gradients: a.weight; steps: a.weight)';
-    expect(text).toContain(
+    expect(shown).toContain(
       [
         '  FAILED  eager on tensorflow (tensorflow 2.18.1)',
         `  ${line}`,
@@ -111,7 +114,7 @@ describe('the text of doctor --gpu', () => {
         '  FAILED  compiled on cuda: killed by SIGSEGV',
       ].join('\n'),
     );
-    expect(text).toContain('    eager on tensorflow: not timed: out of memory\n');
-    expect(text).toContain('  GPU: no installed program knows its name\n');
+    expect(shown).toContain('    eager on tensorflow: not timed: out of memory\n');
+    expect(shown).toContain('  GPU: no installed program knows its name\n');
   });
 });

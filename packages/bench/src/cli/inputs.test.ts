@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DataError } from '@peftjs/core/method';
-import { assertInputs } from './inputs.js';
+import { assertInputs } from './folders.js';
 
 let folder = '';
 const at = (name: string): string => join(folder, name);

@@ -11,7 +11,6 @@ import { failureOf } from '../run/runner.js';
 import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
 import { addInspectCommand } from './inspect.js';
-import { addManifestCommand } from './manifest.js';
 import { addPredictCommand } from './predict.js';
 import { addReportCommand, addRunCommand } from './run.js';
 import { addTrainCommand } from './train.js';
@@ -63,7 +62,6 @@ export function program(): Command {
     addReportCommand,
     addDoctorCommand,
     addWorkerCommand,
-    addManifestCommand,
   ];
   for (const add of commands) add(root);
   for (const command of root.commands) {

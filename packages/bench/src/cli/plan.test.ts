@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { syntheticResults } from '../../test/synthetic-results.js';
 import { writeResult } from '../results/files.js';
 import type { Trial } from '../study/trials.js';
-import { checkPlanFlags, describePlan, knownSpreads, plannedBudgets, secondsOf, type Plan } from './plan.js';
+import { describePlan, knownSpreads, plannedBudgets, secondsOf, type Plan } from './plan.js';
+import { checkPlanFlags } from './run.js';
 
 /** Trials with the fields that a plan reads. */
 const trials = (arms: Record<string, (string | null)[]>, tasks = ['a', 'b'], seeds = 6): Trial[] =>

@@ -1,10 +1,10 @@
-import { ConfigError, DataError } from '@peftjs/core/method';
+import { DataError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
-import { formatDuration, formatSmall } from '../report/format.js';
+import { counted, formatDuration, formatSmall } from '../report/format.js';
+import { grouped } from '../report/statistics/comparisons.js';
 import { POWER, reachOf, spreadsOf, type Reach, type Spread } from '../report/statistics/power.js';
 import { keepNewestNumerics, readResults } from '../results/files.js';
-import { MEASURED_STEPS } from '../run/measure-steps.js';
-import { measureTasks } from '../run/measure-tasks.js';
+import { MEASURED_STEPS, measureTasks } from '../run/measure.js';
 import type { MeasuredTask } from '../run/runner.js';
 import { planTrials, type Trial, type TrialContext } from '../study/trials.js';
 import { countTuning, planTuning, trialsOf } from '../study/tuning.js';
@@ -63,22 +63,6 @@ interface PlannedBudget {
   readonly onTask: Reach;
 }
 
-/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
-export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
-  if (spread !== undefined && spreadFrom !== undefined) {
-    throw new ConfigError('--spread and --spread-from both give the spread; leave one out', 'spread');
-  }
-  if (plan && shard !== undefined) throw elsewhere('shard', 'leave out --shard');
-  if (plan && queue !== undefined) throw elsewhere('queue', 'leave out --queue, or unset PEFT_BENCH_QUEUE');
-  if (plan || (spread === undefined && spreadFrom === undefined)) return;
-  const flag = spread === undefined ? 'spread-from' : 'spread';
-  throw new ConfigError(`--${flag} is for --plan, which estimates what a study can show; add --plan`, flag);
-}
-
-function elsewhere(flag: string, remedy: string): ConfigError {
-  return new ConfigError(`--plan estimates the whole study on this machine; ${remedy}`, flag);
-}
-
 /** Where a plan takes the spread of differences from. */
 type SpreadSource = Pick<PlanFlags, 'spread' | 'spreadFrom'> & { readonly out: string };
 
@@ -91,41 +75,34 @@ export async function knownSpreads(
   tasks: readonly string[],
 ): Promise<Record<string, Spread> | null> {
   if (spread !== undefined) return Object.fromEntries(tasks.map((task) => [task, { seeds: spread, rows: null }]));
-  const results = await readResults(spreadFrom ?? out);
-  const found = results.length === 0 ? new Map<string, Spread>() : spreadsOf(keepNewestNumerics(results).results);
-  if (found.size > 0) return Object.fromEntries(tasks.map((task) => [task, found.get(task) ?? typical(found)]));
+  const { results } = keepNewestNumerics(await readResults(spreadFrom ?? out));
+  const found = spreadsOf(results);
+  if (found.size > 0)
+    return Object.fromEntries(tasks.map((task) => [task, found.get(task) ?? typical([...found.values()])]));
   if (spreadFrom === undefined) return null;
   throw new DataError(`${spreadFrom} gives no spread; it needs results of at least two arms and two seeds`, spreadFrom);
 }
 
-/** Estimates the spread of a task that the earlier run lacks: the root mean square of the known spreads. */
-function typical(found: ReadonlyMap<string, Spread>): Spread {
-  const spreads = [...found.values()];
+/** The root mean square of several tasks' spreads, for a task that an earlier run lacks. */
+function typical(spreads: readonly Spread[]): Spread {
   const rows = spreads.flatMap((spread) => spread.rows ?? []);
+  const standardError = rootMeanSquare(rows.map((each) => each.standardError));
   return {
     seeds: rootMeanSquare(spreads.map(({ seeds }) => seeds)),
-    rows:
-      rows.length === 0
-        ? null
-        : {
-            standardError: rootMeanSquare(rows.map(({ standardError }) => standardError)),
-            count: Math.min(...rows.map(({ count }) => count)),
-          },
+    rows: rows.length === 0 ? null : { standardError, count: Math.min(...rows.map(({ count }) => count)) },
   };
 }
 
 function rootMeanSquare(values: readonly number[]): number {
-  return Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0) / values.length);
+  return Math.hypot(...values) / Math.sqrt(values.length);
 }
 
 /** Measures a few steps and estimates what the study costs and can show. Writes nothing. */
 export async function planOf(
   plan: TrialContext,
-  {
-    workers,
-    source,
-    signal,
-  }: { readonly workers: number; readonly source: SpreadSource; readonly signal: AbortSignal },
+  workers: number,
+  source: SpreadSource,
+  signal: AbortSignal,
 ): Promise<Plan> {
   const spreads = await knownSpreads(source, plan.study.tasks);
   const reported = planTrials(plan);
@@ -157,11 +134,9 @@ export function secondsOf(
 
 /** Picks a typical trial for each task: of the reference arm, or of an arm with a budget. */
 function typicalTrials(trials: readonly Trial[], reference: string | null): Trial[] {
-  const tasks = [...new Set(trials.map(({ task }) => task))];
-  return tasks.map((task) => {
-    const ofTask = trials.filter((trial) => trial.task === task && !trial.settings.stages);
-    const known = ofTask.find(({ arm }) => arm === reference) ?? ofTask.find(({ budget }) => budget !== null);
-    return known ?? (trials.find((trial) => trial.task === task) as Trial);
+  return grouped(trials, ({ task }) => task).map((ofTask) => {
+    const atOnce = ofTask.filter(({ settings }) => !settings.stages);
+    return atOnce.find(({ arm }) => arm === reference) ?? atOnce.find(({ budget }) => budget !== null) ?? ofTask[0];
   });
 }
 
@@ -172,19 +147,17 @@ export function plannedBudgets(
 ): PlannedBudget[] {
   const hasNone = ({ budget }: Trial): boolean => budget === null || budget.startsWith('auto');
   const open = new Set(trials.filter(hasNone).map(({ arm, budget }) => `${arm} ${budget}`)).size;
-  const budgets = [...new Set(trials.filter((trial) => !hasNone(trial)).map(({ budget }) => budget as string))];
+  const budgets = new Set(trials.filter((trial) => !hasNone(trial)).map(({ budget }) => budget as string));
   const tasks = [...new Set(trials.map(({ task }) => task))];
   const seeds = new Set(trials.map(({ seed }) => seed)).size;
-  const unknown: Spread = { seeds: 0, rows: null };
-  const bySpread = tasks.map((task) => spreads?.[task] ?? unknown);
-  const reaches = new Map<number, Pick<PlannedBudget, 'overTasks' | 'onTask'>>();
-  return (budgets.length === 0 ? ['none'] : budgets).map((budget) => {
+  const byTask = tasks.map((task): Spread => spreads?.[task] ?? { seeds: 0, rows: null });
+  const reaches = new Map<number, Pick<PlannedBudget, 'overTasks' | 'onTask'>>(); // seconds each, and often the same
+  return (budgets.size === 0 ? ['none'] : [...budgets]).map((budget) => {
     const arms = open + new Set(trials.filter((trial) => trial.budget === budget).map(({ arm }) => arm)).size;
     const pairs = (arms * (arms - 1)) / 2;
-    const typicalOne = typical(new Map(bySpread.map((spread, task) => [String(task), spread])));
     const reach = reaches.get(pairs) ?? {
-      overTasks: tasks.length < 2 ? null : reachOf({ seeds, pairs, spreads: bySpread }),
-      onTask: reachOf({ seeds, pairs, spreads: [typicalOne] }),
+      overTasks: tasks.length < 2 ? null : reachOf({ seeds, pairs, spreads: byTask }),
+      onTask: reachOf({ seeds, pairs, spreads: [typical(byTask)] }),
     };
     reaches.set(pairs, reach);
     return { budget, arms, pairs, seeds, tasks: tasks.length, ...reach };
@@ -194,42 +167,38 @@ export function plannedBudgets(
 /** Describes a plan in words. */
 export function describePlan(plan: Plan): string {
   const { trials, seconds, measured, spreads, budgets } = plan;
-  const tuning =
-    trials.tuning === 0
-      ? 'none tune learning rates'
-      : `${trials.tuning} more tune learning rates${trials.tuningAtMost > trials.tuning ? `, up to ${trials.tuningAtMost} if a best rate lies at the edge of its grid` : ''}`;
+  const upTo =
+    trials.tuningAtMost > trials.tuning
+      ? `, up to ${trials.tuningAtMost} if a best rate lies at the edge of its grid`
+      : '';
+  const tuning = trials.tuning === 0 ? 'none tune' : `${trials.tuning} more tune`;
   const most = seconds.most > seconds.planned ? `, ${formatDuration(seconds.most)} with wider grids` : '';
   return [
-    `trials: ${trials.reported} reported; ${tuning}`,
-    `time: about ${formatDuration(seconds.planned)}${most}, with ${count(seconds.workers, 'worker')}`,
+    `trials: ${trials.reported} reported; ${tuning} learning rates${upTo}`,
+    `time: about ${formatDuration(seconds.planned)}${most}, with ${counted(seconds.workers, 'worker')}`,
     ...measured.map(
       ({ task, arm, stepMedianMs, rows, tokens, trialSeconds }) =>
         `  ${task}: ${stepMedianMs.toFixed(0)} ms per step (median of ${MEASURED_STEPS} steps of ${arm}, ${rows} rows of ${tokens} tokens); ${formatDuration(trialSeconds)} per trial, assumed for all arms`,
     ),
-    ...describeSpreads(spreads),
+    describeSpreads(spreads),
     ...budgets.flatMap((budget) => describeBudget(budget, plan)),
   ].join('\n');
 }
 
-function describeSpreads(spreads: Plan['spreads']): string[] {
+function describeSpreads(spreads: Plan['spreads']): string {
   if (spreads === null) {
-    return [
-      'what the study can show depends on how much two equal arms differ between seeds: give the standard deviation of that difference, e.g. --spread .01, or an earlier run, --spread-from FOLDER',
-    ];
+    return 'what the study can show depends on how much two equal arms differ between seeds: give the standard deviation of that difference, e.g. --spread .01, or an earlier run, --spread-from FOLDER';
   }
   const texts = Object.entries(spreads).map(
     ([task, { seeds, rows }]) =>
       `${task} ${formatSmall(seeds)}${rows ? `, plus a standard error of ${formatSmall(rows.standardError)} from the ${rows.count} rows` : ''}`,
   );
   const hasRows = Object.values(spreads).some(({ rows }) => rows !== null);
-  return [
-    `spread of a paired difference over seeds: ${texts.join('; ')}${hasRows ? '' : '. The variation over rows is unknown and would widen margins'}`,
-  ];
+  return `spread of a paired difference over seeds: ${texts.join('; ')}${hasRows ? '' : '. The variation over rows is unknown and would widen margins'}`;
 }
 
-function describeBudget(planned: PlannedBudget, plan: Plan): string[] {
-  const { budget, arms, pairs, seeds, tasks, overTasks, onTask } = planned;
-  const head = `${budget}: ${count(arms, 'arm')}, ${count(pairs, 'pair')}, ${count(seeds, 'seed')}`;
+function describeBudget({ budget, arms, pairs, seeds, tasks, overTasks, onTask }: PlannedBudget, plan: Plan): string[] {
+  const head = `${budget}: ${counted(arms, 'arm')}, ${counted(pairs, 'pair')}, ${counted(seeds, 'seed')}`;
   if (pairs === 0) return [`${head}: nothing to compare`];
   return [
     head,
@@ -238,31 +207,24 @@ function describeBudget(planned: PlannedBudget, plan: Plan): string[] {
   ];
 }
 
-function describeReach(reach: Reach, pairs: number, { spreads, margin: stated }: Plan): string {
-  const { margin } = reach;
-  const found = describeDifference(reach, pairs, spreads !== null);
+function describeReach(
+  { leastP, leastPHolm, seedsNeeded, difference, margin }: Reach,
+  pairs: number,
+  { spreads, margin: stated }: Plan,
+): string {
+  const times = `times ${counted(pairs, 'pair')}`;
+  const found =
+    difference === null
+      ? `no difference can pass Holm's correction: the smallest p, ${formatSmall(leastP)}, ${times} is ${formatSmall(leastP * pairs)}; use at least ${counted(seedsNeeded, 'seed')}`
+      : spreads === null
+        ? `differences can pass Holm's correction: the smallest p, ${times}, is ${formatSmall(leastPHolm)}`
+        : `a true difference of ${formatSmall(difference)} is detected ${WITH_POWER}`;
   if (spreads === null || margin === null) return found;
   const small = stated !== null && stated < margin ? `, but the study's margin is ${formatSmall(stated)}` : '';
   return `${found}; equal arms are found equivalent within ${formatSmall(margin)} ${WITH_POWER}${small}`;
 }
 
-function describeDifference(
-  { leastP, leastPHolm, seedsNeeded, difference }: Reach,
-  pairs: number,
-  isKnown: boolean,
-): string {
-  if (difference === null) {
-    return `no difference can pass Holm's correction: the smallest p, ${formatSmall(leastP)}, times ${count(pairs, 'pair')} is ${formatSmall(leastP * pairs)}; use at least ${count(seedsNeeded, 'seed')}`;
-  }
-  if (isKnown) return `a true difference of ${formatSmall(difference)} is detected ${WITH_POWER}`;
-  return `differences can pass Holm's correction: the smallest p, times ${count(pairs, 'pair')}, is ${formatSmall(leastPHolm)}`;
-}
-
 const WITH_POWER = `with ${100 * POWER} % probability`;
-
-function count(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
-}
 
 /** Writes a plan: a line of JSON on stdout, or words on stderr. */
 export function printPlan(plan: Plan, asJson: boolean): void {

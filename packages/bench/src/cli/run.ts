@@ -1,21 +1,30 @@
 import type { Command } from 'commander';
 import { ConfigError, DataError } from '@peftjs/core/method';
+import { NUMERICS } from '@peftjs/core/runtime';
+import { openSafetensors } from '@peftjs/safetensors';
 import { commandName } from '../registry/command-name.js';
 import type { EnginePlan } from '../registry/executors.js';
 import { writeReport } from '../report/files.js';
+import { counted } from '../report/format.js';
 import { summarise } from '../report/statistics/summary.js';
 import { compareRuns } from '../report/statistics/two-runs.js';
-import { renderTable } from '../report/terminal.js';
+import { renderTable } from '../report/text.js';
 import {
-  foreignNumerics,
-  exclusionNotes,
   keepNewestNumerics,
+  numericsOf,
+  openResults,
   readResults,
   runFileIn,
   writeRunFile,
   type PooledResults,
 } from '../results/files.js';
-import { checkpointFolder, removeCheckpoints, tuningFolder } from '../results/folder.js';
+import {
+  checkpointFolder,
+  checkpointOwners,
+  checkpointPath,
+  removeCheckpoints,
+  tuningFolder,
+} from '../results/folder.js';
 import { toJson } from '../results/json.js';
 import type { TrialResult } from '../results/schema.js';
 import { planRun, type PlannedRun } from '../run/plan-run.js';
@@ -34,16 +43,16 @@ import {
   withRunFlags,
   type RunFlags,
 } from './flags.js';
-import { assertInputs } from './inputs.js';
 import {
+  assertInputs,
   CHECKPOINT_EVERY,
   checkOut,
   FORCE,
   inClaimedFolder,
   type CheckpointFlags,
   type OutFlags,
-} from './out-folder.js';
-import { checkPlanFlags, planOf, printPlan, type PlanFlags } from './plan.js';
+} from './folders.js';
+import { planOf, printPlan, type PlanFlags } from './plan.js';
 import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench run`. */
@@ -98,13 +107,27 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   );
 }
 
+/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
+export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
+  const refused = (flag: string, message: string): ConfigError => new ConfigError(message, flag);
+  const elsewhere = '--plan estimates the whole study on this machine; leave out';
+  if (spread !== undefined && spreadFrom !== undefined) {
+    throw refused('spread', '--spread and --spread-from both give the spread; leave one out');
+  }
+  if (plan && shard !== undefined) throw refused('shard', `${elsewhere} --shard`);
+  if (plan && queue !== undefined) throw refused('queue', `${elsewhere} --queue, or unset PEFT_BENCH_QUEUE`);
+  if (plan || (spread === undefined && spreadFrom === undefined)) return;
+  const flag = spread === undefined ? 'spread-from' : 'spread';
+  throw refused(flag, `--${flag} is for --plan, which estimates what a study can show; add --plan`);
+}
+
 /** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
 async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
   const composed = await runStudyFromFlags(flags);
   const { engine, plan: context } = await planRun(composed);
   const workers = flags.workers ?? defaultWorkers(engine);
   try {
-    printPlan(await planOf(context, { workers, source: flags, signal }), flags.json ?? false);
+    printPlan(await planOf(context, workers, flags, signal), flags.json ?? false);
     return 0;
   } catch (error) {
     if (signal.aborted) return INTERRUPTED;
@@ -120,18 +143,21 @@ async function runPlanned(
   const runner = failUntunableTrials(openRunner(engine));
   const context = { out, runner, tasks, signal };
   try {
-    const foreign = await foreignNumerics(out);
+    const [reported, tried] = [await openResults(out), await openResults(tuningFolder(out))];
+    const everyResult = (): TrialResult[] => [...reported.all(), ...tried.all()];
+    const foreign = await foreignNumerics(out, everyResult());
     if (foreign !== undefined) process.stderr.write(`${commandName}: ${foreign}\n`);
     await writeRunFile(out, { reference: referenceOf(plan), margin: plan.study.margin, claims: plan.study.claims });
-    const tuned = await tune(plan, context);
+    const tuned = await tune(plan, tried, context);
     if (!tuned) return interrupted(out, ' while tuning learning rates; the finished trials are');
     const all = planTrials(plan, tuned);
     const trials = shard ? shardOf(all, shard) : all;
-    const results = await runTrials(out, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
-    await removeCheckpointsOfDone(out);
+    const results = await runTrials(reported, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
+    const done = new Set(everyResult().flatMap(({ id, status }) => (status === 'done' ? [id] : [])));
+    await removeCheckpoints(checkpointFolder(out), (id) => done.has(id));
     if (signal.aborted) return interrupted(out, `; ${results.length} of ${trials.length} trials are`);
     if (shard) sayShard(shard, results.length, out);
-    else await reportOn(out);
+    else await report(out, reported.all());
     return results.every(({ status }) => status === 'done') ? 0 : 1;
   } finally {
     await runner.close();
@@ -169,13 +195,6 @@ function sayShard({ index, of }: Shard, ended: number, out: string): void {
   );
 }
 
-async function removeCheckpointsOfDone(out: string): Promise<void> {
-  const results = [...(await readResults(out)), ...(await readResults(tuningFolder(out)))];
-  const done = results.filter(({ status }) => status === 'done');
-  const ids = new Set(done.map(({ id }) => id));
-  await removeCheckpoints(checkpointFolder(out), (id) => ids.has(id));
-}
-
 function printResult(result: TrialResult): void {
   process.stdout.write(`${toJson(result)}\n`);
 }
@@ -201,7 +220,9 @@ export function addReportCommand(program: Command): void {
     .argument('<folder>', 'the --out folder of a run')
     .option('--reference <arm>', "arm that differences are taken against (default: the run's)")
     .option('--against <folder>', 'another run of the study, to compare with trial by trial')
-    .action(reportOn);
+    .action(async (folder: string, options: ReportOptions) => {
+      await report(folder, await readResults(folder), options);
+    });
 }
 
 /**
@@ -209,11 +230,15 @@ export function addReportCommand(program: Command): void {
  * `peft-bench report` gives the same report.
  * @throws DataError if there are no results.
  */
-async function reportOn(folder: string, { reference, against }: ReportOptions = {}): Promise<void> {
-  const pooled = await existingResults(folder);
+async function report(
+  folder: string,
+  all: readonly TrialResult[],
+  { reference, against }: ReportOptions = {},
+): Promise<void> {
+  const pooled = poolable(folder, all);
   const { results } = pooled;
   if (reference !== undefined) assertReference(reference, [...new Set(results.map(({ arm }) => arm))]);
-  const other = against === undefined ? undefined : (await existingResults(against)).results;
+  const other = against === undefined ? undefined : poolable(against, await readResults(against)).results;
   const stated = await runFileIn(folder);
   const summary = summarise(results, {
     ...stated,
@@ -230,8 +255,7 @@ async function reportOn(folder: string, { reference, against }: ReportOptions = 
 }
 
 /** The results of a folder that can be pooled. @throws DataError if there are none. */
-async function existingResults(folder: string): Promise<PooledResults> {
-  const results = await readResults(folder);
+function poolable(folder: string, results: readonly TrialResult[]): PooledResults {
   if (results.length > 0) return keepNewestNumerics(results);
   throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
 }
@@ -239,4 +263,53 @@ async function existingResults(folder: string): Promise<PooledResults> {
 /** The arm to take differences against, where neither the user nor the run names one. */
 function firstBudgeted(results: readonly TrialResult[]): string {
   return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.arm ?? '';
+}
+
+/** The sentence of a report about results that it leaves out; empty if there are none. */
+export function exclusionNotes({ results, excluded }: PooledResults): string[] {
+  if (excluded.length === 0) return [];
+  const are = excluded.length === 1 ? 'is' : 'are';
+  return [
+    `${counted(excluded.length, 'result')} of ${named(excluded.map(numericsOf))} ${are} left out: another version computed ` +
+      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
+  ];
+}
+
+/**
+ * Describes the results and checkpoints of a run's folder whose numerics differ from this version's; undefined if there
+ * are none.
+ */
+export async function foreignNumerics(folder: string, results: readonly TrialResult[]): Promise<string | undefined> {
+  const isForeign = (numerics: number): boolean => numerics !== NUMERICS;
+  const foreign = results.map(numericsOf).filter(isForeign);
+  const checkpoints = (await numericsOfCheckpoints(folder)).filter(isForeign);
+  const parts = [
+    ...(foreign.length > 0 ? [counted(foreign.length, 'result')] : []),
+    ...(checkpoints.length > 0 ? [counted(checkpoints.length, 'checkpoint')] : []),
+  ];
+  if (parts.length === 0) return undefined;
+  return (
+    `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, but this version computes numerics ${NUMERICS}: ` +
+    'these are kept, but neither resumed nor pooled'
+  );
+}
+
+/** The numerics of the checkpoints in a run's folder, without damaged ones, which their trials report. */
+async function numericsOfCheckpoints(folder: string): Promise<number[]> {
+  const checkpoints = checkpointFolder(folder);
+  const found = checkpointOwners(checkpoints).map(async (id) => {
+    try {
+      const { metadata, close } = await openSafetensors(checkpointPath(checkpoints, id));
+      await close();
+      return [Number(metadata.numerics ?? '0')];
+    } catch {
+      return [];
+    }
+  });
+  return (await Promise.all(found)).flat();
+}
+
+/** Formats revisions, e.g. `numerics 0, 1`. */
+function named(numerics: readonly number[]): string {
+  return `numerics ${[...new Set(numerics)].sort((a, b) => a - b).join(', ')}`;
 }

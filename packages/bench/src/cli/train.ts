@@ -12,22 +12,21 @@ import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder 
 import type { DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/sizing-file.js';
 import { assertAsPlanned } from '../run/as-planned.js';
-import { trialCheckpoints, type TrialCheckpoint, type TrialCheckpoints } from '../run/checkpoints.js';
+import { trialCheckpoints, type TrialCheckpoint, type TrialCheckpoints, type TrialProgress } from '../run/recorder.js';
 import { withProgress } from '../run/progress.js';
-import type { TrialProgress } from '../run/recorder.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { MAX_SEEDS } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
 import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
-import { assertInputs } from './inputs.js';
 import {
+  assertInputs,
   CHECKPOINT_EVERY,
   checkOut,
   inClaimedFolder,
   withOutFlags,
   type CheckpointFlags,
   type OutFlags,
-} from './out-folder.js';
+} from './folders.js';
 import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench train`. */
@@ -133,7 +132,7 @@ async function trainAndSave(
 ): Promise<void> {
   const { id, arm, task, seed, budget } = trial;
   const lines = await withProgress(1, async (progress) => {
-    progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+    progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
     const prepared = await trialPreparer()(trial);
     assertAsPlanned(trial, prepared);
     const onProgress = (step: TrialProgress): void => {

@@ -14,6 +14,8 @@ export interface AvailableMethod {
   readonly exportName: string;
   /** The package's folder. */
   readonly folder: string;
+  /** Options of a small adapter that engines are checked with; undefined if they are not checked with this method. */
+  readonly check?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** A method with its origin. */
@@ -96,6 +98,7 @@ async function methodsOf(packageName: string): Promise<AvailableMethod[]> {
     packageName,
     version: manifest.version,
     folder,
+    check: manifest.peft?.checks?.[name],
   }));
 }
 

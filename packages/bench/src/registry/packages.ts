@@ -26,8 +26,13 @@ export interface PackageManifest {
   readonly dependencies?: Readonly<Record<string, string>>;
   /** Its development dependencies: version ranges by name. */
   readonly devDependencies?: Readonly<Record<string, string>>;
-  /** The methods that it offers: names of exports, by command-line name. */
-  readonly peft?: { readonly methods?: Readonly<Record<string, string>> };
+  /** What it offers, by command-line name. */
+  readonly peft?: {
+    /** Methods: the names of their exports. */
+    readonly methods?: Readonly<Record<string, string>>;
+    /** Options of the methods that engines are checked with. */
+    readonly checks?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  };
 }
 
 /**

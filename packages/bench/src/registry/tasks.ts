@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import { diskStorage, type Storage } from '@peftjs/core';
+import * as v from 'valibot';
 import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
 import {
   embeddedTasks,
@@ -11,35 +12,58 @@ import {
   isLanguageFile,
   readLanguageTask,
   readTask,
+  taskKinds,
   trecTask,
   type ColumnOptions,
   type DocumentEnd,
   type LanguageTask,
   type PublishedSplit,
   type Task,
-  type TaskKind,
 } from '@peftjs/tasks';
 import { readPackageFile } from './packages.js';
 
-/** Where the data of a run come from: built-in data, files or a folder. */
-export type DataSource =
-  | { readonly kind: 'embedded' }
-  | (TaskFiles & Reading & { readonly kind: 'files' })
-  | (Reading & { readonly kind: 'folder'; readonly folder: string });
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
+
+/** What ends a document of a text file. */
+export const documentEnds = ['file', 'paragraph', 'line'] as const satisfies readonly DocumentEnd[];
+
+/** The meaning of table columns, where their names do not show it; as in `ColumnOptions` of tasks. */
+const columnEntries = {
+  /** The kind of task. Default the one that the columns suggest. */
+  kind: v.optional(v.picklist(taskKinds)),
+  textColumn: v.optional(text),
+  pairColumn: v.optional(text),
+  labelColumn: v.optional(text),
+  labelSeparator: v.optional(text),
+  scoreScale: v.optional(v.number()),
+  skipUnlabelled: v.optional(v.boolean()),
+} satisfies Record<keyof ColumnOptions | 'kind', unknown>;
+
+/** The names of the columns' options. */
+export const columnOptions = Object.keys(columnEntries) as (keyof TableColumns)[];
 
 /** How to read the user's own files. */
-export interface Reading {
+const readingEntries = {
   /** What ends a document of a text file. Default `file`. */
-  readonly documentEnd?: DocumentEnd;
-  /** The meaning of table columns, where their names do not show it. */
-  readonly columns?: TableColumns;
-}
+  documentEnd: v.exactOptional(v.picklist(documentEnds)),
+  columns: v.exactOptional(v.strictObject(columnEntries)),
+};
+
+/** The schema of where the data of a run come from: built-in data, files or a folder. */
+export const dataSourceSchema = v.variant('kind', [
+  v.object({ kind: v.literal('embedded') }),
+  v.object({ kind: v.literal('files'), train: text, dev: v.optional(text), ...readingEntries }),
+  v.object({ kind: v.literal('folder'), folder: text, ...readingEntries }),
+]);
+
+/** Where the data of a run come from. */
+export type DataSource = v.InferOutput<typeof dataSourceSchema>;
+
+/** How to read the user's own files. */
+export type Reading = Pick<Extract<DataSource, { kind: 'files' }>, keyof typeof readingEntries>;
 
 /** The meaning of table columns, and the kind of task. */
-export interface TableColumns extends ColumnOptions {
-  /** The kind of task. Default the one that the columns suggest. */
-  readonly kind?: TaskKind | undefined;
-}
+export type TableColumns = NonNullable<Reading['columns']>;
 
 /** The origin of a task, for reports. */
 interface Origin {
@@ -235,10 +259,7 @@ async function fileIn(folder: string, stem: string): Promise<string | undefined>
  * A training file and the file that results are reported on. Without the latter, a tenth of the training rows is
  * reported on.
  */
-interface TaskFiles {
-  readonly train: string;
-  readonly dev?: string | undefined;
-}
+type TaskFiles = Pick<Extract<DataSource, { kind: 'files' }>, 'train' | 'dev'>;
 
 /** The bytes to read from a file to see its first line. */
 const HEAD_BYTES = 4 * 2 ** 20;

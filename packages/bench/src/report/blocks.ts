@@ -1,6 +1,5 @@
 import type { Chart, Size } from './charts/draw.js';
-import type { Series } from './contents.js';
-import type { Fact } from './facts.js';
+import type { Series, Fact } from './contents.js';
 import type { Markup } from './html.js';
 
 /** Where a block appears if not everywhere: on the page, or in Markdown and the terminal. */

@@ -2,7 +2,7 @@ import Papa from 'papaparse';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { writeJson } from '../results/files.js';
 import type { TrialResult } from '../results/schema.js';
-import { renderMarkdown } from './markdown.js';
+import { renderMarkdown } from './text.js';
 import { renderReport } from './page.js';
 import type { Estimate } from './statistics/estimates.js';
 import type { Difference, SummaryRow } from './statistics/rows.js';

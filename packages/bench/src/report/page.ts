@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { TrialResult } from '../results/schema.js';
 import type { Block, Cell, Figure, Table } from './blocks.js';
 import { legend, NARROW, renderChart } from './charts/draw.js';
-import { scopeOf } from './facts.js';
+import { scopeOf } from './contents.js';
 import { element, html, name, trusted, type Markup } from './html.js';
 import { reportBlocks } from './sections.js';
 import type { Summary } from './statistics/summary.js';

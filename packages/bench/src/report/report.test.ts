@@ -10,11 +10,10 @@ import { scoreChart } from './charts/scores.js';
 import { panelsOf, type Panel } from './contents.js';
 import { renderCsv, renderSummaryCsv, writeReport } from './files.js';
 import { formatMetric } from './format.js';
-import { renderMarkdown } from './markdown.js';
+import { renderMarkdown, renderTable } from './text.js';
 import { renderReport } from './page.js';
 import { summarise } from './statistics/summary.js';
 import { compareRuns } from './statistics/two-runs.js';
-import { renderTable } from './terminal.js';
 
 const HOSTILE = `</title></svg><script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e|=1+1`;
 const results = syntheticResults({ seeds: 2 });

@@ -1,17 +1,25 @@
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { details, facts, figure, findings, grid, heading, list, note, paragraph, type Block } from './blocks.js';
-import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
+import { hasBands, lossChart, metricChart, parameterChart, timeFigures } from './charts/curves.js';
 import { WIDE, WIDTH } from './charts/draw.js';
 import { domainOf, forestChart } from './charts/forest.js';
 import { gateFigures, rankFigures } from './charts/ranks.js';
 import { overallChart, scoreChart, showsSeeds } from './charts/scores.js';
-import { timeFigures } from './charts/times.js';
-import { panelsOf, seriesByLabel, seriesOfEntries, type BudgetGroup, type Entry, type Panel } from './contents.js';
+import {
+  panelsOf,
+  seriesByLabel,
+  seriesOfEntries,
+  type BudgetGroup,
+  type Entry,
+  type Panel,
+  configurationsOf,
+  protocolOf,
+  sourcesOf,
+  versionsOf,
+} from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
-import { configurationsOf, protocolOf, sourcesOf, versionsOf } from './facts.js';
 import { formatSmall } from './format.js';
-import { pairBlocks } from './pairs.js';
-import { budgetTitle, overallTables, resultsTable } from './results.js';
+import { pairBlocks, budgetTitle, overallTables, resultsTable } from './results.js';
 import { sizingFigures, stageFigures } from './stages.js';
 import { stabilityBlocks } from './stability.js';
 import { grouped } from './statistics/comparisons.js';

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
 import { readSizing, writeSizing } from '../results/sizing-file.js';
 import type { TrialSizing } from '../results/schema.js';
-import { renderMarkdown } from './markdown.js';
+import { renderMarkdown } from './text.js';
 import { renderReport } from './page.js';
 import { sizingText } from './stages.js';
 import { summarise } from './statistics/summary.js';

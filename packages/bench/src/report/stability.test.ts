@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-results.js';
 import type { DoneTrial, TrialResult } from '../results/schema.js';
 import { renderSummaryCsv } from './files.js';
-import { renderMarkdown } from './markdown.js';
+import { renderMarkdown } from './text.js';
 import { renderBlocks } from './page.js';
 import { stabilityBlocks } from './stability.js';
 import { summarise } from './statistics/summary.js';

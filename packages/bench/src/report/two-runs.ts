@@ -1,5 +1,5 @@
 import { cell, facts, heading, list, note, table, type Block, type Cell, type Column } from './blocks.js';
-import type { Fact } from './facts.js';
+import type { Fact } from './contents.js';
 import {
   formatCount,
   formatDuration,

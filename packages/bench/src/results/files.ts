@@ -3,9 +3,6 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
-import { NUMERICS } from '@peftjs/core/runtime';
-import { openSafetensors } from '@peftjs/safetensors';
-import { checkpointFolder, checkpointOwner, tuningFolder } from './folder.js';
 import { asJson, toJson } from './json.js';
 import { formatOf, migrated } from './migrate.js';
 import { RESULT_FORMAT, trialResultSchema, type TrialResult } from './schema.js';
@@ -190,14 +187,36 @@ async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFil
   }
 }
 
-/**
- * Dates a result after all others of its folder, even if the clock was set back: of equal trials the newest counts,
- * which is the one that ended last.
- */
-export function withNewestDate(others: Iterable<TrialResult>, result: TrialResult): TrialResult {
-  const newest = Math.max(...[...others].map(({ finishedAt }) => Date.parse(finishedAt)));
-  if (Date.parse(result.finishedAt) > newest) return result;
-  return { ...result, finishedAt: new Date(Math.min(newest + 1, LAST)).toISOString() };
+/** The results in a folder, read once and kept as they are written. */
+export interface StoredResults {
+  /** All results, as `readResults` would return them. */
+  all(): TrialResult[];
+  /** The result of a trial; undefined if there is none. */
+  of(id: string): TrialResult | undefined;
+  /**
+   * Writes a result, dated after all others even if the clock was set back: of equal trials the newest counts, which is
+   * the one that ended last.
+   * @returns the result as it will be read.
+   * @throws DataError if the result breaks its schema, CheckpointError if the folder cannot be written.
+   */
+  write(result: TrialResult): Promise<TrialResult>;
+}
+
+/** Opens the results in a folder. @throws DataError naming the first file that is not a result. */
+export async function openResults(dir: string): Promise<StoredResults> {
+  const results = new Map((await readResults(dir)).map((result) => [result.id, result] as const));
+  return {
+    all: () => [...results.values()].sort((a, b) => byName(`${a.id}.json`, `${b.id}.json`)),
+    of: (id) => results.get(id),
+    async write(result) {
+      const newest = Math.max(...[...results.values()].map(({ finishedAt }) => Date.parse(finishedAt)));
+      const isNewest = Date.parse(result.finishedAt) > newest;
+      const finishedAt = isNewest ? result.finishedAt : new Date(Math.min(newest + 1, LAST)).toISOString();
+      const written = await writeResult(dir, { ...result, finishedAt });
+      results.set(written.id, written);
+      return written;
+    },
+  };
 }
 
 /** The last date with a four-digit year, as the schema of result files requires. */
@@ -220,66 +239,7 @@ export function keepNewestNumerics(results: readonly TrialResult[]): PooledResul
   };
 }
 
-/** The sentence of a report about results that it leaves out; empty if there are none. */
-export function exclusionNotes({ results, excluded }: PooledResults): string[] {
-  if (excluded.length === 0) return [];
-  const are = excluded.length === 1 ? 'is' : 'are';
-  return [
-    `${counted(excluded.length, 'result')} of ${named(excluded.map(numericsOf))} ${are} left out: another version computed ` +
-      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
-  ];
-}
-
-/**
- * Describes the results and checkpoints in a run's folder whose numerics differ from this version's; undefined if there
- * are none.
- */
-export async function foreignNumerics(folder: string): Promise<string | undefined> {
-  const results = [...(await readResults(folder)), ...(await readResults(tuningFolder(folder)))].map(numericsOf);
-  const [foreign, checkpoints] = [results, await numericsOfCheckpoints(folder)].map((all) =>
-    all.filter((numerics) => numerics !== NUMERICS),
-  ) as [number[], number[]];
-  const parts = [
-    ...(foreign.length > 0 ? [counted(foreign.length, 'result')] : []),
-    ...(checkpoints.length > 0 ? [counted(checkpoints.length, 'checkpoint')] : []),
-  ];
-  if (parts.length === 0) return undefined;
-  return (
-    `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, but this version computes numerics ${NUMERICS}: ` +
-    'these are kept, but neither resumed nor pooled'
-  );
-}
-
 /** The revision of core's numerics that computed a result. */
 export function numericsOf({ versions }: TrialResult): number {
   return versions.numerics;
-}
-
-async function numericsOfCheckpoints(folder: string): Promise<number[]> {
-  const checkpoints = checkpointFolder(folder);
-  const files = await readdir(checkpoints).catch(() => []);
-  const found = files
-    .filter((file) => checkpointOwner(file) !== undefined)
-    .map((file) =>
-      numericsOfCheckpoint(`${checkpoints}/${file}`).then(
-        (numerics) => [numerics],
-        () => [], // damaged: its trial reports that
-      ),
-    );
-  return (await Promise.all(found)).flat();
-}
-
-async function numericsOfCheckpoint(path: string): Promise<number> {
-  const { metadata, close } = await openSafetensors(path);
-  await close();
-  return Number(metadata.numerics ?? '0');
-}
-
-/** Formats revisions, e.g. `numerics 0, 1`. */
-function named(numerics: readonly number[]): string {
-  return `numerics ${[...new Set(numerics)].sort((a, b) => a - b).join(', ')}`;
-}
-
-function counted(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failedTrial, syntheticTrial, withStages } from '../../test/synthetic-results.js';
 import { renderCsv, renderSummaryCsv } from '../report/files.js';
-import { renderMarkdown } from '../report/markdown.js';
+import { renderMarkdown } from '../report/text.js';
 import { renderReport } from '../report/page.js';
 import { summarise } from '../report/statistics/summary.js';
-import { withNewestDate, readResults, resultPath, writeResult } from './files.js';
+import { openResults, readResults, resultPath, writeResult } from './files.js';
 import type { DoneTrial } from './schema.js';
 
 const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 });
@@ -69,11 +69,14 @@ describe('writeResult', () => {
   });
 });
 
-describe('withNewestDate', () => {
+describe('openResults', () => {
   it('gives a valid date even after a result with the last possible date', async () => {
     const last = { ...failedTrial(trial, 'no'), id: 'last', finishedAt: '9999-12-31T23:59:59.999Z' };
-    const result = await writeResult(dir, withNewestDate([last], trial));
+    await writeResult(dir, last);
+    const results = await openResults(dir);
+    const result = await results.write(trial);
     expect(result.finishedAt).toBe('9999-12-31T23:59:59.999Z');
+    expect(results.all()).toEqual(await readResults(dir));
   });
 });
 

@@ -1,73 +1,86 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { attach, train, type Executor, type PeftModel } from '@peftjs/core';
+import { attach, hostTensor, train, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
+import { createRng, hostIntegers, sizeOf, type HostTensors } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
+import {
+  bertLayerNames,
+  encoderNetwork,
+  firstTokenOf,
+  linearHead,
+  weightShapes,
+  type EncoderConfig,
+} from '@peftjs/models/architectures';
 import { median } from 'simple-statistics';
-import { isSelectable, openExecutor, type EnginePlan } from '../registry/executors.js';
-import { resolveMethod } from '../registry/methods.js';
-import { packageRoot } from '../registry/packages.js';
-import { loadedDrivers } from './devices.js';
-import { largestDistance, measure, type LargestDistance, type Subject, type Tolerance } from './parity.js';
-import { randomBatches, randomEncoder, type EncoderShape } from './random-encoder.js';
+import { isSelectable, openExecutor, startEngine, type EnginePlan } from '../registry/executors.js';
+import { availableMethods, resolveMethod, type AvailableMethod } from '../registry/methods.js';
+import { isSoftware, loadedDrivers } from './devices.js';
+import { FLOAT32, largestDistance, measure, type LargestDistance, type Tolerance } from './parity.js';
 
-/** Methods with their options: each is one correctness check. Steps are timed with the first one. */
-const CHECKS = JSON.parse(readFileSync(join(packageRoot, 'checks.json'), 'utf8')) as Readonly<
-  Record<string, Readonly<Record<string, unknown>>>
->;
+/* What `doctor --gpu` does with one backend, in a process of its own. */
 
-/** The methods that a backend is checked with. */
-export const checkedMethods: readonly string[] = Object.keys(CHECKS);
-
-/** How far a backend is from the reference on one method, and what it runs on. */
-export interface EngineCheck {
+/** How far a backend is from the reference on one method. */
+export interface MethodCheck {
+  readonly method: string;
+  /** Whether every distance is within the tolerance. */
+  readonly passed: boolean;
   readonly farthest: Readonly<Record<keyof Tolerance, LargestDistance>>;
+}
+
+/** How far a backend is from the reference, and what it runs on. */
+export interface EngineCheck {
+  readonly checks: readonly MethodCheck[];
+  /** Why not every method was checked. */
+  readonly error?: string;
   /** Versions of libraries that the executor has found on the machine. */
   readonly versions: Readonly<Record<string, string>>;
   /** Graphics drivers in this process, by the names of their files. Only known on Linux. */
   readonly drivers: readonly string[];
+  /** Whether the driver computes on the processor. */
+  readonly software: boolean;
 }
 
-/** The time of a training step. */
-export interface StepTime {
-  readonly medianMs: number;
-  /** Number of timed steps. */
-  readonly steps: number;
-  /** From the call of `train` to the end of the first step, which compiles. */
-  readonly firstStepMs: number;
+/** The time of a training step, or why there is none. */
+export type Timing =
+  | {
+      readonly medianMs: number;
+      /** Number of timed steps. */
+      readonly steps: number;
+      /** From the call of `train` to the end of the first step, which compiles. */
+      readonly firstStepMs: number;
+    }
+  | { readonly error: string };
+
+/** The time of a training step on each encoder. */
+export type Timings = Readonly<Record<EncoderName, Timing>>;
+
+/** The size of a random encoder, and of its batches. */
+interface EncoderSize {
+  readonly layers: number;
+  readonly heads: number;
+  readonly hidden: number;
+  readonly ffn: number;
+  readonly vocabulary: number;
+  /** Weights are drawn uniformly from minus this number up to it. */
+  readonly weights: number;
+  readonly rows: number;
+  readonly tokens: number;
 }
 
-/** The encoder that backends are checked on, and its batches. */
-const SMALL: EncoderShape = { layers: 2, hidden: 32, ffn: 64, heads: 4, vocabulary: 64, weights: 0.3 };
-const SMALL_BATCHES = { count: 5, rows: 4, tokens: 12 };
-
-/** An encoder that steps are timed on, with its batches. */
-interface TimedEncoder {
-  readonly shape: EncoderShape;
-  /** Rows and tokens of a batch. */
-  readonly batch: { readonly rows: number; readonly tokens: number };
-}
+/** The name of an encoder. */
+export type EncoderName = 'small' | 'minilm';
 
 /** A small encoder, where the start of each operation takes most of the time, and one of the shape of all-MiniLM-L6. */
-export const TIMED_SIZES = {
-  small: {
-    shape: { layers: 2, hidden: 64, ffn: 256, heads: 4, vocabulary: 1000, weights: 0.2 },
-    batch: { rows: 4, tokens: 16 },
-  },
-  minilm: {
-    shape: { layers: 6, hidden: 384, ffn: 1536, heads: 12, vocabulary: 30_522, weights: 0.03 },
-    batch: { rows: 16, tokens: 64 },
-  },
-} as const satisfies Record<string, TimedEncoder>;
+export const ENCODERS: Readonly<Record<EncoderName, EncoderSize>> = {
+  small: { layers: 2, heads: 4, hidden: 64, ffn: 256, vocabulary: 1000, weights: 0.2, rows: 4, tokens: 16 },
+  minilm: { layers: 6, heads: 12, hidden: 384, ffn: 1536, vocabulary: 30_522, weights: 0.03, rows: 16, tokens: 64 },
+};
 
-/** The name of an encoder that steps are timed on. */
-export type TimedSize = keyof typeof TIMED_SIZES;
-
+/** Steps that a check trains. */
+const CHECKED_STEPS = 5;
 /** Steps that are timed, at most. */
-const MAX_STEPS = 20;
+const TIMED_STEPS = 20;
 /** No step starts later than this after the first one has ended. */
 const TIMED_MS = 15_000;
 
-const SEED = 5;
 const REFERENCE: EnginePlan = { executor: 'eager', backend: 'cpu', threads: 1, dtype: 'fp32' };
 
 /** The backends that `--backend` can name and that can use a GPU. */
@@ -75,42 +88,75 @@ export async function gpuBackends(): Promise<BackendReport[]> {
   return (await listBackends()).filter((report) => report.gpu !== 'none' && isSelectable(report));
 }
 
-/** Trains one method for a few steps on a small random encoder, on a backend and on the reference. */
-export async function checkEngine(plan: EnginePlan, method: string): Promise<EngineCheck> {
-  const subject: Subject = {
-    name: method,
+/** The methods that backends are checked with: those whose packages give options for it. Steps are timed with the first. */
+async function checkedMethods(): Promise<AvailableMethod[]> {
+  return (await availableMethods()).filter(({ check }) => check);
+}
+
+/**
+ * Trains each method for a few steps on the small encoder, on a backend and on the reference, up to the first method that
+ * fails.
+ * @throws EngineError if the backend does not start on this machine.
+ */
+export async function checkEngine(plan: EnginePlan): Promise<EngineCheck> {
+  await startEngine(plan);
+  const { versions = {} } = (await openExecutor(plan)).info;
+  const checks: MethodCheck[] = [];
+  const found = (error?: string): EngineCheck => {
+    const drivers = loadedDrivers();
+    return { checks, versions, drivers, software: isSoftware(drivers), ...(error !== undefined && { error }) };
+  };
+  for (const method of await checkedMethods()) {
+    try {
+      checks.push(await checkMethod(plan, method));
+    } catch (error) {
+      return found(`${method.name}: ${messageOf(error)}`);
+    }
+  }
+  return found();
+}
+
+async function checkMethod(plan: EnginePlan, method: AvailableMethod): Promise<MethodCheck> {
+  const subject = {
+    name: method.name,
     kind: 'classification',
-    batches: randomBatches(SMALL, SMALL_BATCHES),
-    attach: () => attached(method, SMALL, SMALL_BATCHES.tokens),
-  };
-  const executor = await openExecutor(plan);
-  const actual = await measure(subject, executor);
-  const expected = await measure(subject, await openExecutor(REFERENCE));
+    batches: randomBatches(ENCODERS.small, CHECKED_STEPS),
+    attach: () => attached(method, ENCODERS.small),
+  } as const;
+  const actual = await measure(subject, await openExecutor(plan));
+  const farthest = largestDistance(actual, await measure(subject, await openExecutor(REFERENCE)));
+  const kinds = Object.keys(FLOAT32) as (keyof Tolerance)[];
+  return { method: method.name, passed: kinds.every((kind) => farthest[kind].distance <= FLOAT32[kind]), farthest };
+}
+
+/** Times training steps of the first method. A software device would take minutes for a step of the larger encoder. */
+export async function timeEngine(plan: EnginePlan): Promise<Timings> {
+  const small = await timing(plan, ENCODERS.small);
+  const isTooSlow = isSoftware(loadedDrivers());
   return {
-    farthest: largestDistance(actual, expected),
-    versions: executor.info.versions ?? {},
-    drivers: loadedDrivers(),
+    small,
+    minilm: isTooSlow ? { error: 'left out on a software device' } : await timing(plan, ENCODERS.minilm),
   };
 }
 
-/** Times training steps of the first method. */
-export async function timeEngine(plan: EnginePlan, size: TimedSize): Promise<StepTime> {
-  const [method = ''] = checkedMethods;
-  const timed: TimedEncoder = TIMED_SIZES[size];
-  return timeSteps(timed, await attached(method, timed.shape, timed.batch.tokens), await openExecutor(plan));
+async function timing(plan: EnginePlan, size: EncoderSize): Promise<Timing> {
+  try {
+    const [method] = (await checkedMethods()) as [AvailableMethod];
+    return await timeSteps(
+      await attached(method, size),
+      randomBatches(size, TIMED_STEPS + 1),
+      await openExecutor(plan),
+    );
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
 }
 
-async function attached(name: string, shape: EncoderShape, tokens: number): Promise<PeftModel> {
-  const { method } = await resolveMethod(name);
-  return attach(
-    randomEncoder(shape, tokens),
-    { method, config: method.parseConfig(CHECKS[name] ?? {}) },
-    { seed: SEED },
-  );
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
-async function timeSteps(timed: TimedEncoder, peft: PeftModel, executor: Executor): Promise<StepTime> {
-  const batches = randomBatches(timed.shape, { count: MAX_STEPS + 1, ...timed.batch });
+async function timeSteps(peft: PeftModel, batches: readonly Batch[], executor: Executor): Promise<Timing> {
   const enough = new AbortController();
   const ends: number[] = [];
   const onStep = (): void => {
@@ -126,4 +172,55 @@ async function timeSteps(timed: TimedEncoder, peft: PeftModel, executor: Executo
   }
   const times = ends.slice(1).map((end, index) => end - (ends[index] ?? 0));
   return { medianMs: median(times), steps: times.length, firstStepMs: (ends[0] ?? NaN) - start };
+}
+
+async function attached({ name, check }: AvailableMethod, size: EncoderSize): Promise<PeftModel> {
+  const { method } = await resolveMethod(name);
+  return attach(randomEncoder(size), { method, config: method.parseConfig(check ?? {}) }, { seed: 5 });
+}
+
+const CLASSES = 2;
+
+/** A BERT for two classes with random weights. */
+function randomEncoder({ layers, heads, hidden, ffn, vocabulary, weights, tokens }: EncoderSize): Model {
+  const config: EncoderConfig = {
+    ...{ root: 'bert', layers: 'encoder.layer', names: bertLayerNames, defaultTargetModules: ['query', 'value'] },
+    ...{ numHiddenLayers: layers, numAttentionHeads: heads, hiddenSize: hidden, intermediateSize: ffn },
+    ...{ vocabSize: vocabulary, maxPositionEmbeddings: tokens, layerNormEps: 1e-12 },
+  };
+  const { defaultTargetModules, lookups, sites: body } = encoderNetwork(config);
+  const { trained, forward, sites: headSites } = linearHead({ path: 'classifier' }, hidden, firstTokenOf(config));
+  const sites = [...body, ...headSites(CLASSES)];
+  const drawn = Object.entries(weightShapes({ sites, encodeOnly: [] })).map(([name, shape]) => {
+    const rng = createRng(7).fork(name);
+    const value = (): number => {
+      if (shape.length > 1) return weights * (2 * rng.uniform() - 1);
+      return name.endsWith('.weight') ? 1 : 0; // of a layer norm, or a bias
+    };
+    return [name, hostTensor(Float32Array.from({ length: sizeOf(shape) }, value), shape)] as const;
+  });
+  const tensors: HostTensors = Object.fromEntries(drawn);
+  const identity = { name: 'random-encoder', fingerprint: JSON.stringify(config) };
+  return { ...identity, sites, weights: tensors, head: trained, defaultTargetModules, lookups, forward };
+}
+
+/** Batches of random tokens. Each row is a token shorter than the one before, down to half of the length, and padded. */
+function randomBatches({ vocabulary, rows, tokens }: EncoderSize, count: number): Batch[] {
+  const rng = createRng(3).fork('batches');
+  const integers = (length: number, draw: (at: number) => number, shape: readonly number[]) =>
+    hostIntegers(
+      Int32Array.from({ length }, (_, at) => draw(at)),
+      shape,
+    );
+  const isToken = (at: number): boolean => (at % tokens) + (Math.floor(at / tokens) % Math.ceil(tokens / 2)) < tokens;
+  const mask = Float32Array.from({ length: rows * tokens }, (_, at) => Number(isToken(at)));
+  return Array.from({ length: count }, () => ({
+    inputs: {
+      inputIds: integers(rows * tokens, (at) => (isToken(at) ? rng.integer(vocabulary) : 0), [rows, tokens]),
+      attentionMask: hostTensor(mask, [rows, tokens]),
+    },
+    labels: integers(rows, () => rng.integer(CLASSES), [rows]),
+    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  }));
 }

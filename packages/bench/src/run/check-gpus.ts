@@ -1,41 +1,20 @@
 import { availableParallelism } from 'node:os';
 import type { BackendReport } from '@peftjs/engine';
 import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
-import { checkedMethods, type EngineCheck, type StepTime, type TimedSize } from './check-engine.js';
-import { deviceNames, isSoftware } from './devices.js';
-import { FLOAT32, type Tolerance } from './parity.js';
-import { askWorkerWithin, endWorker, startWorker } from './processes.js';
-import { WORKER_DIED, type WorkerOutcome, type WorkerRequest } from './runner.js';
+import type { EngineCheck, Timings } from './check-engine.js';
+import { deviceNames } from './devices.js';
+import { ask, endWorker, startWorker } from './processes.js';
+import { failureOf, WORKER_DIED, type Questions } from './runner.js';
 
-/** How a backend does on one method. */
-export interface MethodCheck extends Pick<EngineCheck, 'farthest'> {
-  readonly method: string;
-  /** Whether every distance is within the tolerance. */
-  readonly passed: boolean;
-}
-
-/** The time of a training step, or why there is none. */
-export type Timing = StepTime | { readonly error: string };
-
-/** The time of a training step on each encoder that steps are timed on. */
-type Timings = Readonly<Record<TimedSize, Timing>>;
-
-/** How a backend that can use a GPU does on this machine. */
-export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'> {
+/** How a backend that can use a GPU does on this machine; what is known of a check, if it has started. */
+export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'>, Partial<Omit<EngineCheck, 'error'>> {
   readonly status: 'passed' | 'failed' | 'unavailable';
   /** Why it is not available, or has failed. */
   readonly reason?: string;
   /** How to make it available. */
   readonly install?: string;
-  /** Whether its driver computes on the processor. */
-  readonly software?: boolean;
-  /** Files of the graphics drivers that it has loaded; only known on Linux. */
-  readonly drivers?: readonly string[];
-  /** Versions of libraries that it has found on the machine. */
-  readonly versions?: Readonly<Record<string, string>>;
-  readonly checks?: readonly MethodCheck[];
   /** The checks without TF32, if those with the machine's settings have failed. */
-  readonly withoutTf32?: readonly MethodCheck[];
+  readonly withoutTf32?: EngineCheck['checks'];
   readonly steps?: Timings;
 }
 
@@ -43,7 +22,6 @@ export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'> {
 export interface GpuFindings {
   /** Names of the machine's GPUs, if an installed program knows them. */
   readonly devices: readonly string[];
-  readonly tolerance: Tolerance;
   readonly backends: readonly GpuCheck[];
   /** The steps on the processor that GPUs are compared with. */
   readonly cpu: { readonly threads: number; readonly steps: Timings };
@@ -57,132 +35,67 @@ const ANSWER_MS = 180_000;
 /** Makes NVIDIA's libraries compute float32 products in float32: they may round the factors to TF32 otherwise. */
 const WITHOUT_TF32 = { NVIDIA_TF32_OVERRIDE: '0' };
 
-/** How backends are checked. */
-export interface GpuCheckOptions {
-  /** Called with a line that says what begins. */
-  readonly onBegin: (line: string) => void;
-  /** Milliseconds that a process may take for each answer. Default 180,000. */
-  readonly answerMs?: number;
-}
+/** Called with a line that says what begins. */
+type Say = (line: string) => void;
 
 /**
  * Checks and times every backend that can use a GPU, one after the other, each in a separate process: a backend that
  * crashes or hangs is reported as failed, and no two of them share the memory of the GPU.
  */
-export async function checkGpus({ onBegin, answerMs = ANSWER_MS }: GpuCheckOptions): Promise<GpuFindings> {
-  const lending: Lending = (use, env) => withWorker(use, answerMs, env);
-  onBegin('looking for backends');
+export async function checkGpus(say: Say): Promise<GpuFindings> {
+  say('looking for backends');
   const devices = await deviceNames();
-  const listed = await lending((ask) => ask({ question: 'list' }));
+  const listed = await asked('list', null).catch(failureOf);
   const backends: GpuCheck[] = [];
-  for (const report of listed.type === 'listed' ? listed.backends : []) {
-    backends.push(await checkBackend(report, lending, onBegin));
-  }
-  onBegin('compiled on cpu: timing steps');
+  for (const report of 'code' in listed ? [] : listed) backends.push(await checkBackend(report, say));
+  say('compiled on cpu: timing steps');
   const threads = availableParallelism();
-  const plan = { ...planOf({ executor: 'compiled', backend: 'cpu' }), threads };
-  const cpu = { threads, steps: await lending((ask) => timed(ask, plan)) };
-  const error = listed.type === 'failed' ? { error: listed.error.message } : {};
-  return { devices, tolerance: FLOAT32, backends, cpu, ...error };
+  const cpu = { threads, steps: await timed({ ...planOf({ executor: 'compiled', backend: 'cpu' }), threads }) };
+  return { devices, backends, cpu, ...('code' in listed && { error: listed.message }) };
 }
 
-/** Asks a process for something; a process that dies or takes too long has failed. */
-type Ask = (request: WorkerRequest) => Promise<WorkerOutcome>;
-
-/** Starts a process with `env` added to its environment, and ends it after `use`. */
-type Lending = <T>(use: (ask: Ask) => Promise<T>, env?: Readonly<Record<string, string>>) => Promise<T>;
-
-async function withWorker<T>(
-  use: (ask: Ask) => Promise<T>,
-  answerMs: number,
+/** Asks a new process; one that dies or takes too long has failed. */
+async function asked<Q extends keyof Questions>(
+  question: Q,
+  about: Questions[Q]['about'],
   env?: Readonly<Record<string, string>>,
-): Promise<T> {
+): Promise<Questions[Q]['answer']> {
   const worker = startWorker(env);
   try {
-    return await use((request) => askWorkerWithin(worker, request, answerMs));
+    return await ask(worker, question, about, ANSWER_MS);
   } finally {
     endWorker(worker);
   }
 }
 
-async function checkBackend(
-  report: BackendReport,
-  lending: Lending,
-  onBegin: (line: string) => void,
-): Promise<GpuCheck> {
-  const { executor, backend, gpu, reason, install } = report;
-  if (gpu === 'missing') {
-    return { executor, backend, status: 'unavailable', reason: reason ?? 'not available', ...(install && { install }) };
-  }
+async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> {
+  const { executor, backend, gpu, reason = 'not available', install } = report;
+  if (gpu === 'missing') return { executor, backend, status: 'unavailable', reason, ...(install && { install }) };
   const plan = planOf(report);
-  const found = await lending((ask) => checkStarted(ask, plan, onBegin));
-  if (found.status !== 'failed' || found.reason !== undefined || found.software) return found;
-  onBegin(`${executor} on ${backend}: checking without TF32`);
-  const { checks, error } = await lending((ask) => checkMethods(ask, plan), WITHOUT_TF32);
-  const isPassed = error === undefined && allPassed(checks);
-  return { ...found, status: isPassed ? 'passed' : 'failed', withoutTf32: checks };
-}
-
-/** Starts a backend, checks each method, and times a step. */
-async function checkStarted(ask: Ask, plan: EnginePlan, onBegin: (line: string) => void): Promise<GpuCheck> {
-  const { executor, backend } = plan;
   const name = `${executor} on ${backend}`;
-  onBegin(`${name}: starting`);
-  const started = await ask({ engine: plan });
-  if (started.type === 'failed') {
-    const { code, message: reason } = started.error;
-    return { executor, backend, status: code === WORKER_DIED ? 'failed' : 'unavailable', reason };
+  say(`${name}: checking`);
+  const check = await asked('check', plan).catch(failureOf);
+  if ('code' in check) {
+    return { executor, backend, status: check.code === WORKER_DIED ? 'failed' : 'unavailable', reason: check.message };
   }
-  onBegin(`${name}: checking ${checkedMethods.join(', ')}`);
-  const { checks, error, drivers, versions } = await checkMethods(ask, plan);
-  const found = { executor, backend, drivers, versions, software: isSoftware(drivers), checks };
-  if (error !== undefined) return { ...found, status: 'failed', reason: error };
-  onBegin(`${name}: timing steps`);
-  return { ...found, status: allPassed(checks) ? 'passed' : 'failed', steps: await timed(ask, plan, found) };
+  const { error, ...found } = check;
+  if (error !== undefined) return { executor, backend, status: 'failed', reason: error, ...found };
+  say(`${name}: timing steps`);
+  const result = { executor, backend, status: statusOf(check), ...found, steps: await timed(plan) };
+  if (result.status === 'passed' || found.software) return result;
+  say(`${name}: checking without TF32`);
+  const again = await asked('check', plan, WITHOUT_TF32).catch(failureOf);
+  return 'code' in again
+    ? { ...result, withoutTf32: [] }
+    : { ...result, status: statusOf(again), withoutTf32: again.checks };
 }
 
-interface MethodChecks extends Pick<EngineCheck, 'drivers' | 'versions'> {
-  readonly checks: readonly MethodCheck[];
-  /** Why not every method was checked. */
-  readonly error?: string;
+function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
+  return error === undefined && checks.every(({ passed }) => passed) ? 'passed' : 'failed';
 }
 
-/** Checks each method, up to the first that gives no answer. */
-async function checkMethods(ask: Ask, plan: EnginePlan): Promise<MethodChecks> {
-  const checks: MethodCheck[] = [];
-  let [drivers, versions]: [EngineCheck['drivers'], EngineCheck['versions']] = [[], {}];
-  for (const method of checkedMethods) {
-    const outcome = await ask({ question: 'check', plan, method });
-    if (outcome.type === 'failed') return { checks, drivers, versions, error: `${method}: ${outcome.error.message}` };
-    if (outcome.type !== 'checked') continue;
-    const { farthest } = outcome.check;
-    ({ drivers, versions } = outcome.check);
-    const passed = KINDS.every((kind) => farthest[kind].distance <= FLOAT32[kind]);
-    checks.push({ method, passed, farthest });
-  }
-  return { checks, drivers, versions };
-}
-
-const KINDS = ['outputs', 'gradients', 'steps'] as const satisfies readonly (keyof Tolerance)[];
-
-/** A software device would take minutes for a step of the larger encoder, so that is left out. */
-async function timed(
-  ask: Ask,
-  plan: EnginePlan,
-  { software = false }: Pick<GpuCheck, 'software'> = {},
-): Promise<Timings> {
-  const small = await timing(ask, plan, 'small');
-  return { small, minilm: software ? { error: 'left out on a software device' } : await timing(ask, plan, 'minilm') };
-}
-
-async function timing(ask: Ask, plan: EnginePlan, size: TimedSize): Promise<Timing> {
-  const outcome = await ask({ question: 'time', plan, size });
-  if (outcome.type === 'timed') return outcome.time;
-  return { error: outcome.type === 'failed' ? outcome.error.message : 'no answer' };
-}
-
-function allPassed(checks: readonly MethodCheck[]): boolean {
-  return checks.every(({ passed }) => passed);
+async function timed(plan: EnginePlan): Promise<Timings> {
+  return asked('time', plan).catch(({ message: error }: Error) => ({ small: { error }, minilm: { error } }));
 }
 
 function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {

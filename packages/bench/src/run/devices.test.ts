@@ -1,17 +1,14 @@
 import { expect, it } from 'vitest';
 import { deviceNames, driversIn, isSoftware } from './devices.js';
 
-const echo = (text: string, pattern: RegExp) => ({
-  command: process.execPath,
-  args: ['-e', `console.log(${JSON.stringify(text)})`],
-  pattern,
-});
+const echo = (text: string, pattern: RegExp) =>
+  [process.execPath, ['-e', `console.log(${JSON.stringify(text)})`], pattern] as const;
 
 it('names of GPUs come from the programs that are installed, each name once', async () => {
   const names = await deviceNames([
     echo('GPU id = 0\n\tdeviceName         = Radeon 780M\n', /^\s*deviceName\s*=\s*(.+)$/gm),
     echo('Radeon 780M', /^(\S.*)$/gm),
-    { command: 'no-such-program', args: [], pattern: /.+/g },
+    ['no-such-program', [], /.+/g],
   ]);
   expect(names).toEqual(['Radeon 780M']);
 });

@@ -3,47 +3,31 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { promisify } from 'node:util';
 
-/** A program that names the GPUs of a machine, and the part of its output that is a name. */
-interface DeviceSource {
-  readonly command: string;
-  readonly args: readonly string[];
-  readonly pattern: RegExp;
-}
+/** A program that names the GPUs of a machine with its arguments, and the part of its output that is a name. */
+type DeviceSource = readonly [command: string, args: readonly string[], name: RegExp];
 
 /** Tried on every platform: a program that is not installed is skipped. */
 const SOURCES: readonly DeviceSource[] = [
-  {
-    command: 'nvidia-smi',
-    args: ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'],
-    pattern: /^(\S.*, .*)$/gm,
-  },
-  { command: 'vulkaninfo', args: ['--summary'], pattern: /^\s*deviceName\s*=\s*(.+)$/gm },
-  { command: 'system_profiler', args: ['SPDisplaysDataType'], pattern: /^\s*Chipset Model:\s*(.+)$/gm },
-  {
-    command: 'powershell',
-    args: ['-NoProfile', '-Command', '(Get-CimInstance Win32_VideoController).Name'],
-    pattern: /^(\S.*)$/gm,
-  },
+  ['nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'], /^(\S.*, .*)$/gm],
+  ['vulkaninfo', ['--summary'], /^\s*deviceName\s*=\s*(.+)$/gm],
+  ['system_profiler', ['SPDisplaysDataType'], /^\s*Chipset Model:\s*(.+)$/gm],
+  ['powershell', ['-NoProfile', '-Command', '(Get-CimInstance Win32_VideoController).Name'], /^(\S.*)$/gm],
 ];
 
 const TIMEOUT_MS = 10_000;
 
 /** The names of the machine's GPUs, as far as an installed program knows them. */
 export async function deviceNames(sources = SOURCES): Promise<string[]> {
-  const answers = await Promise.all(sources.map(async (source) => namesIn(await outputOf(source), source)));
-  return [...new Set(answers.flat())];
+  return [...new Set((await Promise.all(sources.map(namesFrom))).flat())];
 }
 
-async function outputOf({ command, args }: DeviceSource): Promise<string> {
+async function namesFrom([command, args, pattern]: DeviceSource): Promise<string[]> {
   try {
-    return (await promisify(execFile)(command, [...args], { timeout: TIMEOUT_MS })).stdout;
+    const { stdout } = await promisify(execFile)(command, [...args], { timeout: TIMEOUT_MS });
+    return [...stdout.matchAll(pattern)].map(([, name = '']) => name.trim());
   } catch {
-    return '';
+    return [];
   }
-}
-
-function namesIn(output: string, { pattern }: DeviceSource): string[] {
-  return [...output.matchAll(pattern)].map(([, name = '']) => name.trim());
 }
 
 /** Files of Vulkan drivers, and of NVIDIA's CUDA driver. */

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { resolveMethod } from '../registry/methods.js';
 import { composeStudy } from '../study/study.js';
-import { withMethodDefaults } from './method-defaults.js';
+import { withMethodDefaults } from './plan-run.js';
 
 /** The given arms' rates and options in a study with the given rate for all. */
 async function filled(learningRate: number | null, kind: 'embedded' | 'folder', methods: Record<string, unknown>) {

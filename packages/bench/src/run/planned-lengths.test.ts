@@ -4,7 +4,7 @@ import type { PretrainedModel } from '@peftjs/models';
 import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet, type LabelKind } from '@peftjs/tasks';
 import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
 import { composeStudy, type StudyProtocol } from '../study/study.js';
-import { plannedLengths } from './planned-lengths.js';
+import { plannedLengths } from './plan-run.js';
 
 let warnings: string[] = [];
 let restore = (): void => undefined;

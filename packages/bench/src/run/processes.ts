@@ -1,7 +1,9 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { PeftError } from '@peftjs/core';
 import { EngineError, warnOnce } from '@peftjs/core/method';
+import { Worker as Thread } from 'node:worker_threads';
 import type { EnginePlan } from '../registry/executors.js';
 import type { Trial } from '../study/trials.js';
 import { trialPreparer } from './prepare.js';
@@ -9,13 +11,14 @@ import type { TrialProgress } from './recorder.js';
 import {
   failureOf,
   WORKER_DIED,
+  type Question,
+  type Questions,
   type TrialEvents,
   type TrialRequest,
   type TrialRunner,
   type WorkerFailure,
   type WorkerOutcome,
   type WorkerReply,
-  type WorkerRequest,
 } from './runner.js';
 import { performTrial } from './trial.js';
 
@@ -55,7 +58,7 @@ function isAlive({ process: { connected, exitCode, signalCode } }: Worker): bool
 /** Sends a request to a process and waits for its reply, or for the process to end. One that has ended fails at once. */
 export function askWorker(
   worker: Worker,
-  request: WorkerRequest,
+  request: TrialRequest | Question,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): Promise<WorkerOutcome> {
   const { process: child, lastLine } = worker;
@@ -85,8 +88,25 @@ export function askWorker(
   });
 }
 
-/** Asks a worker, and kills it if it has not answered within `ms` milliseconds: it has then failed like one that died. */
-export async function askWorkerWithin(worker: Worker, request: WorkerRequest, ms: number): Promise<WorkerOutcome> {
+/**
+ * Asks a worker a question. One that has not answered within `ms` milliseconds is killed, and has failed like one that
+ * died.
+ * @throws PeftError with the code and message of the failure.
+ */
+export async function ask<Q extends keyof Questions>(
+  worker: Worker,
+  question: Q,
+  about: Questions[Q]['about'],
+  ms?: number,
+): Promise<Questions[Q]['answer']> {
+  const outcome = await withinTime(worker, askWorker(worker, { question, about }), ms);
+  if (outcome.type === 'answer') return outcome.answer as Questions[Q]['answer'];
+  if (outcome.type === 'failed') throw new PeftError(outcome.error.code, outcome.error.message);
+  throw new PeftError(WORKER_DIED, 'the worker process gave no answer');
+}
+
+async function withinTime(worker: Worker, outcome: Promise<WorkerOutcome>, ms?: number): Promise<WorkerOutcome> {
+  if (ms === undefined) return outcome;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<WorkerOutcome>((resolve) => {
     timer = setTimeout(() => {
@@ -96,7 +116,7 @@ export async function askWorkerWithin(worker: Worker, request: WorkerRequest, ms
     }, ms);
   });
   try {
-    return await Promise.race([askWorker(worker, request), late]);
+    return await Promise.race([outcome, late]);
   } finally {
     clearTimeout(timer);
   }
@@ -224,9 +244,13 @@ const GIVEN_UP = `${ATTEMPTS} times, the last time with no other trial running; 
  */
 export async function assertStarts(engine: EnginePlan): Promise<void> {
   const worker = startWorker();
-  const outcome = await askWorker(worker, { engine });
-  endWorker(worker);
-  if (outcome.type === 'failed') throw new EngineError(outcome.error.message, engine.backend);
+  try {
+    await ask(worker, 'start', engine);
+  } catch (error) {
+    throw new EngineError((error as Error).message, engine.backend);
+  } finally {
+    endWorker(worker);
+  }
 }
 
 /** Runs trials one after another in this process, for debuggers and tests. A crash ends the whole run. */
@@ -248,4 +272,17 @@ export function inProcessRunner(checkpointing: Omit<TrialRequest, 'trial'>): Tri
     },
     close: () => Promise.resolve(),
   };
+}
+
+/** Milliseconds between checks of the parent. */
+const CHECK_MS = 500;
+
+/**
+ * Ends this process soon after its parent has ended. A separate thread checks the parent's process id, since no event
+ * reaches this thread during a long native call.
+ */
+export function endWithParent(): void {
+  const look = `if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL');`;
+  const thread = new Thread(`setInterval(() => { ${look} }, ${CHECK_MS});`, { eval: true, execArgv: [], env: {} });
+  thread.unref();
 }

@@ -5,18 +5,22 @@ import { describe, expect, it } from 'vitest';
 import {
   advance,
   initialProgress,
+  openProgress,
+  plainDisplay,
   planSecondsLeft,
+  renderOutcome,
+  renderProgress,
   type ProgressEvent,
   type ProgressState,
   type StepEvent,
-} from './progress-state.js';
-import { openProgress, plainDisplay, renderOutcome, renderProgress } from './progress.js';
+} from './progress.js';
 
 const label = { arm: 'sora', task: 'uci-sentiment', seed: 1, budget: 'r=4' };
 const plain = { columns: 160, color: false };
 
 function step(id: string, at: number, more: Partial<StepEvent> = {}): StepEvent {
-  return { type: 'step', id, step: at, totalSteps: 100, epoch: at / 50, epochs: 2, loss: 0.4321, ...more };
+  const progress = { step: at, totalSteps: 100, epoch: at / 50, epochs: 2, loss: 0.4321, storedParameters: 1000 };
+  return { type: 'step', id, ...progress, ...more };
 }
 
 /** The state after events at the given seconds. */
@@ -26,8 +30,8 @@ function after(total: number, events: readonly (readonly [seconds: number, event
 
 const halfway = after(4, [
   [0, { type: 'trial-skipped', id: 'z' }],
-  [0, { type: 'trial-start', id: 'a', label, totalSteps: 0 }],
-  [1, { type: 'trial-start', id: 'b', label: { ...label, arm: 'adalora', seed: 12 }, totalSteps: 100 }],
+  [0, { type: 'trial-start', id: 'a', label }],
+  [1, { type: 'trial-start', id: 'b', label: { ...label, arm: 'adalora', seed: 12 } }],
   [5, step('a', 1, { metric: { name: 'accuracy', value: 0.91234 } })],
   [15, step('a', 51, { storedParameters: 57_344 })],
 ]);
@@ -57,7 +61,7 @@ describe('renderProgress', () => {
 
   it('is never wider than the terminal, whatever the names', () => {
     const wide = after(2, [
-      [0, { type: 'trial-start', id: 'a', label: { ...label, task: '感情分析データ👩‍👩‍👧の長い名前' }, totalSteps: 100 }],
+      [0, { type: 'trial-start', id: 'a', label: { ...label, task: '感情分析データ👩‍👩‍👧の長い名前' } }],
       [4, step('a', 1, { metric: { name: '精度', value: 0.9 }, storedParameters: 123_456_789 })],
       [9, step('a', 40)],
     ]);
@@ -88,7 +92,7 @@ describe('renderProgress', () => {
 
   it('removes control characters', () => {
     const hostile = after(1, [
-      [0, { type: 'trial-start', id: 'a', label: { ...label, task: 'a\u001b[2Jb\u202ec\nd' }, totalSteps: 1 }],
+      [0, { type: 'trial-start', id: 'a', label: { ...label, task: 'a\u001b[2Jb\u202ec\nd' } }],
     ]);
     const [trial] = renderProgress(hostile, plain);
     expect(trial).toContain('a [2Jb c d');
@@ -121,7 +125,7 @@ describe('planSecondsLeft', () => {
     expect(
       planSecondsLeft(
         after(2, [
-          [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
+          [0, { type: 'trial-start', id: 'a', label }],
           [1, step('a', 50)],
         ]),
       ),
@@ -130,26 +134,22 @@ describe('planSecondsLeft', () => {
 
   it('assumes that pending trials are as long as finished ones', () => {
     const one = after(3, [
-      [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
+      [0, { type: 'trial-start', id: 'a', label }],
       [10, step('a', 100)],
       [10, { type: 'trial-done', id: 'a', metrics: {}, seconds: 10 }],
     ]);
     expect(planSecondsLeft(one)).toBeCloseTo(20, 6);
-    const two = advance(
-      advance(one, { type: 'trial-start', id: 'b', label, totalSteps: 0 }, 10_000),
-      step('b', 50),
-      15_000,
-    );
+    const two = advance(advance(one, { type: 'trial-start', id: 'b', label }, 10_000), step('b', 50), 15_000);
     expect(planSecondsLeft(two)).toBeCloseTo(15, 6);
   });
 
   it('does not count skipped or failed trials', () => {
     const state = after(3, [
       [0, { type: 'trial-skipped', id: 'x' }],
-      [0, { type: 'trial-start', id: 'a', label, totalSteps: 100 }],
+      [0, { type: 'trial-start', id: 'a', label }],
       [5, step('a', 50)],
       [5, { type: 'trial-failed', id: 'a', message: '' }],
-      [5, { type: 'trial-start', id: 'b', label, totalSteps: 100 }],
+      [5, { type: 'trial-start', id: 'b', label }],
       [10, step('b', 50)],
     ]);
     expect(planSecondsLeft(state)).toBeCloseTo(5, 6);
@@ -160,12 +160,8 @@ describe('plainDisplay', () => {
   it('writes a line per event, but only few for steps, and closes once', () => {
     const lines: string[] = [];
     let seconds = 0;
-    const display = plainDisplay(
-      2,
-      { write: (text) => lines.push(String(text)) > 0 },
-      { intervalMs: 10_000, now: () => 1000 * seconds },
-    );
-    display.emit({ type: 'trial-start', id: 'a', label, totalSteps: 100 });
+    const display = plainDisplay(2, { write: (text) => lines.push(String(text)) > 0 }, () => 1000 * seconds);
+    display.emit({ type: 'trial-start', id: 'a', label });
     for (seconds = 1; seconds <= 25; seconds++) display.emit(step('a', seconds));
     display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
     display.close();
@@ -195,7 +191,7 @@ describe('openProgress', () => {
       { isTTY: true, columns: 60, rows: 24, hasColors: () => false },
     );
     const display = openProgress(2, stream as unknown as NodeJS.WriteStream);
-    display.emit({ type: 'trial-start', id: 'a', label, totalSteps: 100 });
+    display.emit({ type: 'trial-start', id: 'a', label });
     display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
     display.close();
     display.close();

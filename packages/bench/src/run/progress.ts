@@ -2,30 +2,152 @@ import { createLogUpdate } from 'log-update';
 import stringWidth from 'string-width';
 import { commandName } from '../registry/command-name.js';
 import { formatClock, formatDuration, formatMetric, padded, printable } from '../report/format.js';
-import { progressBarLine, detailsOf, line, terminalOf, type Part, type Terminal } from './progress-line.js';
+import type { Trial } from '../study/trials.js';
 import {
-  advance,
-  initialProgress,
-  overallShare,
-  planSecondsLeft,
+  countOf,
+  detailsOf,
+  FRAME_MS,
+  isLive,
+  line,
+  part,
+  PLAIN,
+  PLAIN_INTERVAL_MS,
+  progressBarLine,
   shareOf,
-  trialOf,
-  trialSecondsLeft,
-  type ProgressEvent,
-  type ProgressState,
-  type RunningTrial,
-  type TrialLabel,
-} from './progress-state.js';
+  stepped,
+  terminalOf,
+  type Part,
+  type Steps,
+  type Terminal,
+} from './progress-line.js';
+import type { TrialProgress } from './recorder.js';
+
+/** Identifies a trial by its settings in the study. */
+export type TrialLabel = Pick<Trial, 'arm' | 'task' | 'seed' | 'budget'>;
+
+/**
+ * Events of a run: a trial starts, takes a step, ends, fails, is skipped because it already has a result, or is tried
+ * again; or the run prints a note. `id` is the trial's id.
+ */
+export type ProgressEvent =
+  | { readonly type: 'trial-start'; readonly id: string; readonly label: TrialLabel }
+  | StepEvent
+  | {
+      readonly type: 'trial-done';
+      readonly id: string;
+      /** The trial's scores, by metric. */
+      readonly metrics: Readonly<Record<string, number>>;
+      /** Duration of the trial. */
+      readonly seconds: number;
+    }
+  | { readonly type: 'trial-failed' | 'trial-again'; readonly id: string; readonly message: string }
+  | { readonly type: 'trial-skipped'; readonly id: string }
+  | { readonly type: 'note'; readonly line: string };
+
+/** The progress of a trial. */
+export type StepEvent = TrialProgress & { readonly type: 'step'; readonly id: string };
+
+/** A running trial. */
+type RunningTrial = Steps & { readonly label: TrialLabel };
+
+/** Everything that a display shows. Times are in milliseconds. */
+export interface ProgressState {
+  /** The number of trials in the plan. */
+  readonly total: number;
+  /** When the run started. */
+  readonly startedAt: number;
+  /** The current time. */
+  readonly now: number;
+  /** The running trials, by id. */
+  readonly running: ReadonlyMap<string, RunningTrial>;
+  /** Trials that this run has finished. */
+  readonly done: number;
+  /** Trials that have failed. */
+  readonly failed: number;
+  /** Trials that an earlier run has finished. */
+  readonly skipped: number;
+  /** Steps of the finished trials. */
+  readonly doneSteps: number;
+  /** Steps that failed trials took before failing. */
+  readonly failedSteps: number;
+}
+
+/** The state before the first event. */
+export function initialProgress(total: number, now: number): ProgressState {
+  const none = { done: 0, failed: 0, skipped: 0, doneSteps: 0, failedSteps: 0 };
+  return { total, startedAt: now, now, running: new Map(), ...none };
+}
+
+/** The state after an event at the time `now`. */
+export function advance(before: ProgressState, event: ProgressEvent, now: number): ProgressState {
+  const state = { ...before, now };
+  if (event.type === 'note') return state;
+  if (event.type === 'trial-skipped') return { ...state, skipped: state.skipped + 1 };
+  const running = new Map(state.running);
+  const trial = running.get(event.id);
+  if (event.type === 'trial-start') running.set(event.id, { label: event.label });
+  else if (event.type !== 'step') running.delete(event.id);
+  else if (trial) running.set(event.id, { label: trial.label, ...stepped(trial, event, now) });
+  const { step = 0, totalSteps = 0 } = trial?.last ?? {};
+  return {
+    ...state,
+    running,
+    ...(event.type === 'trial-done' && { done: state.done + 1, doneSteps: state.doneSteps + totalSteps }),
+    ...(event.type === 'trial-failed' && { failed: state.failed + 1, failedSteps: state.failedSteps + step }),
+  };
+}
+
+/** The running trial that an event belongs to. */
+function trialOf({ running }: ProgressState, event: ProgressEvent): RunningTrial | undefined {
+  return 'id' in event ? running.get(event.id) : undefined;
+}
+
+/** The finished share of the whole plan. */
+function overallShare({ total, running, done, failed, skipped }: ProgressState): number {
+  return total === 0 ? 1 : (done + failed + skipped + sum([...running.values()].map(shareOf))) / total;
+}
+
+/**
+ * Estimates the plan's remaining seconds from the pace of all steps of this run. Trials of unknown length count as the
+ * mean of the others. Undefined during the first three seconds.
+ */
+export function planSecondsLeft(state: ProgressState): number | undefined {
+  const known = [...state.running.values()].flatMap(({ last }) => last ?? []);
+  const toCome = state.total - state.skipped - state.done - state.failed - known.length;
+  const behind = sum(known.map(({ step }) => step));
+  const planned = sum(known.map(({ totalSteps }) => totalSteps));
+  const elapsed = state.now - state.startedAt;
+  const seen = state.doneSteps + state.failedSteps + behind;
+  if (elapsed < 3000 || seen === 0) return undefined;
+  const meanSteps = (state.doneSteps + planned) / Math.max(1, state.done + known.length);
+  const left = planned - behind + Math.max(0, toCome) * meanSteps;
+  return (Math.max(0, left) * (elapsed / seen)) / 1000;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
 
 /** Renders the live lines: one per running trial, then one for the plan. No line is wider than `columns`. */
 export function renderProgress(state: ProgressState, terminal: Terminal): string[] {
-  const trials = [...state.running.values()];
-  const names = trials.map(({ label }) => nameOf(label));
-  const width = Math.max(0, ...names.map((name) => stringWidth(name)));
-  return [
-    ...trials.map((trial, index) => trialLine(trial, padded(names[index] ?? '', width), state.now, terminal)),
-    planLine(state, terminal),
+  const trials = [...state.running.values()].map((trial) => ({ trial, name: nameOf(trial.label) }));
+  const width = Math.max(0, ...trials.map(({ name }) => stringWidth(name)));
+  const lines = trials.map(({ trial, name }) =>
+    progressBarLine(part(padded(name, width), 'bold'), shareOf(trial), detailsOf(trial, state.now), terminal),
+  );
+  return [...lines, planLine(state, terminal)];
+}
+
+function planLine(state: ProgressState, terminal: Terminal): string {
+  const left = planSecondsLeft(state);
+  const earlier = state.skipped > 0 ? ` (${state.skipped} earlier)` : '';
+  const details = [
+    part(`${state.done + state.skipped}/${state.total} done${earlier}`),
+    ...(state.failed > 0 ? [part(`${state.failed} failed`, 'red', 1)] : []),
+    part(`${formatClock((state.now - state.startedAt) / 1000)} elapsed`, 'dim', 3),
+    ...(left === undefined ? [] : [part(`${formatClock(left)} left`, 'yellow', 2)]),
   ];
+  return progressBarLine(part('all trials', 'bold', 6), overallShare(state), details, terminal);
 }
 
 /**
@@ -39,100 +161,36 @@ export function renderOutcome(
 ): string | undefined {
   if (event.type === 'note') {
     const unbounded = { ...terminal, columns: Infinity }; // never cut: the end of a note says what to do
-    return line([sign('!', 'yellow'), { text: printable(event.line), dispensable: 0 }], unbounded);
+    return line([part('!', 'yellow'), part(printable(event.line))], unbounded);
   }
   const name = label ? nameOf(label) : printable(event.id);
   switch (event.type) {
-    case 'trial-done': {
-      const metrics = Object.entries(event.metrics)
-        .filter(([metric]) => !metric.startsWith('f1.')) // F1 by label is only in the result file
-        .map(([metric, value]) => `${printable(metric)} ${formatMetric(value)}`);
-      const parts = metrics.map((text, index): Part => ({ text, dispensable: index + 1 }));
+    case 'trial-done':
       return line(
-        [
-          sign('✓', 'green'),
-          { text: name, dispensable: 0 },
-          ...parts,
-          { text: formatDuration(event.seconds), tone: 'dim', dispensable: 9 },
-        ],
+        [part('✓', 'green'), part(name), ...scoresOf(event.metrics), part(formatDuration(event.seconds), 'dim', 9)],
         terminal,
       );
-    }
     case 'trial-failed':
-      return line(
-        [
-          sign('✗', 'red'),
-          { text: name, dispensable: 0 },
-          { text: printable(event.message), tone: 'red', dispensable: 0 },
-        ],
-        terminal,
-      );
+      return line([part('✗', 'red'), part(name), part(printable(event.message), 'red')], terminal);
     case 'trial-again':
-      return line(
-        [sign('!', 'yellow'), { text: name, dispensable: 0 }, { text: printable(event.message), dispensable: 0 }],
-        terminal,
-      );
+      return line([part('!', 'yellow'), part(name), part(printable(event.message))], terminal);
     case 'trial-skipped':
-      return line(
-        [
-          sign('–', 'dim'),
-          { text: name, tone: 'dim', dispensable: 0 },
-          { text: 'already done', tone: 'dim', dispensable: 1 },
-        ],
-        terminal,
-      );
+      return line([part('–', 'dim'), part(name, 'dim'), part('already done', 'dim', 1)], terminal);
     default:
       return undefined;
   }
 }
 
-/** Renders a running trial as plain text, without a bar. */
-function renderStep(trial: RunningTrial, state: ProgressState, terminal: Terminal): string {
-  const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
-  const steps = trial.last ? [{ text: `step ${trial.last.step}/${trial.totalSteps}`, dispensable: 4 }] : [];
-  return line([{ text: place, dispensable: 0 }, ...steps, ...trialDetails(trial, state.now)], {
-    ...terminal,
-    color: false,
-  });
-}
-
-function trialLine(trial: RunningTrial, name: string, now: number, terminal: Terminal): string {
-  return progressBarLine(
-    { text: name, tone: 'bold', dispensable: 0 },
-    shareOf(trial),
-    trialDetails(trial, now),
-    terminal,
+function scoresOf(metrics: Readonly<Record<string, number>>): Part[] {
+  const scores = Object.entries(metrics).filter(([metric]) => !metric.startsWith('f1.')); // F1 by label is only in the result file
+  return scores.map(([metric, value], index) =>
+    part(`${printable(metric)} ${formatMetric(value)}`, undefined, index + 1),
   );
 }
 
-function trialDetails(trial: RunningTrial, now: number): Part[] {
-  const { last, metric } = trial;
-  if (!last) return [{ text: 'preparing', tone: 'dim', dispensable: 1 }];
-  return detailsOf({ ...last, metric, secondsLeft: trialSecondsLeft(trial, now) });
-}
-
-function planLine(state: ProgressState, terminal: Terminal): string {
-  const left = planSecondsLeft(state);
-  const earlier = state.skipped > 0 ? ` (${state.skipped} earlier)` : '';
-  const details: Part[] = [
-    { text: `${state.done + state.skipped}/${state.total} done${earlier}`, dispensable: 0 },
-    ...(state.failed > 0 ? [{ text: `${state.failed} failed`, tone: 'red', dispensable: 1 } as const] : []),
-    { text: `${formatClock((state.now - state.startedAt) / 1000)} elapsed`, tone: 'dim', dispensable: 3 },
-    ...(left === undefined ? [] : [{ text: `${formatClock(left)} left`, tone: 'yellow', dispensable: 2 } as const]),
-  ];
-  return progressBarLine({ text: 'all trials', tone: 'bold', dispensable: 6 }, overallShare(state), details, terminal);
-}
-
-function sign(text: string, tone: NonNullable<Part['tone']>): Part {
-  return { text, tone, dispensable: 0 };
-}
-
 function nameOf({ arm, task, seed, budget }: TrialLabel): string {
-  return printable([arm, budget, task, 'seed', seed].filter((part) => part !== null).join(' '));
+  return printable([arm, budget, task, 'seed', seed].filter((item) => item !== null).join(' '));
 }
-
-const FRAME_MS = 100;
-const PLAIN_INTERVAL_MS = 10_000;
 
 /** A display of a run's progress. */
 export interface Progress {
@@ -144,19 +202,20 @@ export interface Progress {
 
 /** Opens a display of `total` trials on `stream`: live on a terminal, otherwise occasional lines. */
 export function openProgress(total: number, stream: NodeJS.WriteStream = process.stderr): Progress {
-  return stream.isTTY ? terminalDisplay(total, stream) : plainDisplay(total, stream);
+  return isLive(stream) ? terminalDisplay(total, stream) : plainDisplay(total, stream);
 }
 
 /** Shows the progress of `total` trials while `work` runs, and warnings as notes among it. */
 export async function withProgress<T>(total: number, work: (progress: Progress) => Promise<T>): Promise<T> {
   const progress = openProgress(total);
-  const asBefore = showWarningsBy((line) => {
-    progress.emit({ type: 'note', line });
-  });
+  const before = show;
+  show = (note) => {
+    progress.emit({ type: 'note', line: note });
+  };
   try {
     return await work(progress);
   } finally {
-    asBefore();
+    show = before;
     progress.close();
   }
 }
@@ -187,39 +246,34 @@ function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
   };
 }
 
-/** Writes one plain line per event, but at most one line for steps per `intervalMs`. */
+/** Writes one plain line per event, but at most one line for steps per ten seconds. `now` is the clock. */
 export function plainDisplay(
   total: number,
   stream: Pick<NodeJS.WritableStream, 'write'>,
-  { intervalMs = PLAIN_INTERVAL_MS, now = () => performance.now() }: { intervalMs?: number; now?: () => number } = {},
+  now = () => performance.now(),
 ): Progress {
-  const terminal: Terminal = { columns: Infinity, color: false };
   let state = initialProgress(total, now());
-  let quietUntil = state.now + intervalMs;
+  let quietUntil = state.now + PLAIN_INTERVAL_MS;
+  const runningLine = (event: ProgressEvent): string | undefined => {
+    const trial = trialOf(state, event);
+    const isDue = event.type === 'trial-start' || (event.type === 'step' && state.now >= quietUntil);
+    if (!trial || !isDue) return undefined;
+    const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
+    return line([part(place), ...countOf(trial), ...detailsOf(trial, state.now)], PLAIN);
+  };
   return {
     emit(event) {
       const label = trialOf(state, event)?.label;
       state = advance(state, event, now());
-      const text = renderOutcome(event, label, terminal) ?? stepLine(event, state, quietUntil, terminal);
+      const text = renderOutcome(event, label, PLAIN) ?? runningLine(event);
       if (text === undefined) return;
-      if (event.type === 'step') quietUntil = state.now + intervalMs;
+      if (event.type === 'step') quietUntil = state.now + PLAIN_INTERVAL_MS;
       stream.write(`${text}\n`);
     },
     close: once(() => {
-      stream.write(`${renderProgress({ ...state, now: now(), running: new Map() }, terminal).join('\n')}\n`);
+      stream.write(`${planLine({ ...state, now: now(), running: new Map() }, PLAIN)}\n`);
     }),
   };
-}
-
-function stepLine(
-  event: ProgressEvent,
-  state: ProgressState,
-  quietUntil: number,
-  terminal: Terminal,
-): string | undefined {
-  const trial = trialOf(state, event);
-  const isDue = event.type === 'trial-start' || (event.type === 'step' && state.now >= quietUntil);
-  return trial && isDue ? renderStep(trial, state, terminal) : undefined;
 }
 
 function once(action: () => void): () => void {
@@ -230,27 +284,12 @@ function once(action: () => void): () => void {
   };
 }
 
-/** Shows a warning to the user. */
-type ShowWarning = (message: string) => void;
-
-let show: ShowWarning = (message) => {
+/** How warnings are shown. Unlike a new handler of `onWarning`, which gets all warnings again, it repeats no earlier ones. */
+let show = (message: string): void => {
   process.stderr.write(`${commandName}: ${message}\n`);
 };
 
-/** Shows a warning in the current way: as its own line, or within the progress display. */
+/** Shows a warning to the user: as its own line, or within the progress display. */
 export function showWarning(message: string): void {
   show(printable(message));
-}
-
-/**
- * Changes how warnings are shown. Unlike a new handler of `onWarning`, which gets all warnings again, it does not
- * repeat earlier ones.
- * @returns a function that restores the previous way.
- */
-function showWarningsBy(shown: ShowWarning): () => void {
-  const before = show;
-  show = shown;
-  return () => {
-    show = before;
-  };
 }

@@ -1,13 +1,26 @@
 import { median } from 'simple-statistics';
-import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
+import * as v from 'valibot';
+import {
+  type EvaluationEvent,
+  type StepEvent,
+  readSnapshot,
+  writeSnapshot,
+  type TrainingSnapshot,
+} from '@peftjs/core/runtime';
+import { createHash } from 'node:crypto';
+import { diskStorage, type Storage } from '@peftjs/core';
+import { CheckpointError, warnOnce } from '@peftjs/core/method';
+import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import { boundedHistory, type DoneTrial, type HistoryRow } from '../results/schema.js';
 import { epochsOf, type Trial } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
+import { checkpointPath } from '../results/folder.js';
+import { anyNumber, toJson, reviveNumbers } from '../results/json.js';
 
 /** Records a training run for the result file. Its clock starts when it is made. */
 export interface TrialRecorder {
   /** Records a step, of a stage if the trial has stages. */
-  readonly onStep: (event: StepEvent, stage?: TrialStage) => void;
+  readonly onStep: (event: StepEvent, stage?: TrialProgress['stage']) => void;
   /** Records an evaluation. */
   readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
   /** The training curve, thinned to the size that a result file allows. */
@@ -108,33 +121,31 @@ export function trialRecorder(
   };
 }
 
-/** The current stage of a trial in stages. */
-interface TrialStage {
-  /** The stage, from 0. */
-  readonly stage: number;
-  /** The number of stages. */
-  readonly stages: number;
-}
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const amount = v.pipe(v.number(), v.finite(), v.minValue(0));
+
+/** The schema of the progress that a running trial reports. */
+export const trialProgressSchema = v.object({
+  /** Steps done. */
+  step: count,
+  /** Steps in total; 0 while unknown. */
+  totalSteps: count,
+  /** Epochs done, as a fraction. */
+  epoch: amount,
+  /** Epochs in total. */
+  epochs: amount,
+  /** The stage of a trial in stages, from 0, and the number of stages. */
+  stage: v.exactOptional(v.object({ stage: count, stages: count })),
+  /** The loss of the step. */
+  loss: anyNumber,
+  /** The number of parameters that would be stored now. */
+  storedParameters: amount,
+  /** The latest value of the primary metric. */
+  metric: v.exactOptional(v.object({ name: v.pipe(v.string(), v.minLength(1), v.maxLength(4_000)), value: anyNumber })),
+});
 
 /** The progress that a running trial reports. */
-export interface TrialProgress {
-  /** Steps done. */
-  readonly step: number;
-  /** Steps in total. */
-  readonly totalSteps: number;
-  /** Epochs done, as a fraction. */
-  readonly epoch: number;
-  /** Epochs in total. */
-  readonly epochs: number;
-  /** The current stage of a trial in stages. */
-  readonly stage?: TrialStage;
-  /** The loss of the step. */
-  readonly loss: number;
-  /** The number of parameters that would be stored now. */
-  readonly storedParameters: number;
-  /** The latest value of the primary metric. */
-  readonly metric?: { readonly name: string; readonly value: number };
-}
+export type TrialProgress = v.InferOutput<typeof trialProgressSchema>;
 
 /**
  * Wraps a call so that it runs at most once per `ms` milliseconds, the first time at once; calls in between are
@@ -148,4 +159,181 @@ export function throttled<T>(call: (value: T) => void, ms: number): (value: T) =
     last = now;
     call(value);
   };
+}
+
+/** Where and how often to write a trial's checkpoints. They affect no number. */
+interface CheckpointOptions {
+  /** The folder of the checkpoints. */
+  readonly folder: string;
+  /** Steps between checkpoints. Default 50. */
+  readonly every?: number;
+  /**
+   * Whether the trial ends with the error if a checkpoint cannot be written; the first one is then due after the first
+   * step. Default false: a warning is given once.
+   */
+  readonly areRequired?: boolean;
+  /** Where to write. Default the disk. */
+  readonly storage?: Storage;
+}
+
+/** The checkpoints of one trial. */
+export interface TrialCheckpoints {
+  /** Whether a checkpoint is due after a step. */
+  isDue(step: number): boolean;
+  /** Writes a checkpoint over the previous one. @throws CheckpointError if that fails and checkpoints are required. */
+  write(checkpoint: TrialCheckpoint): Promise<void>;
+  /** Reads the last checkpoint; null if none can be read, with a warning if it is damaged. */
+  read(): Promise<TrialCheckpoint | null>;
+}
+
+/** The recorder and checkpoints of a trial, and the checkpoint to resume from. */
+export interface TrialRecording {
+  /** Records the training history. */
+  readonly recorder: TrialRecorder;
+  /** Writes checkpoints. */
+  readonly checkpoints: TrialCheckpoints;
+  /** The checkpoint to resume from; null to start from the beginning. */
+  readonly from: TrialCheckpoint | null;
+}
+
+/** The default number of steps between checkpoints. */
+const CHECKPOINT_EVERY = 50;
+/** The longest time between checkpoints: where steps are slow, one is due sooner than the count says. */
+const LONGEST_MS = 60_000;
+/** The least time between checkpoints, as a multiple of the time to write one. */
+const WRITE_RATIO = 20;
+
+/** The checkpoints of a trial in a folder. */
+export function trialCheckpoints(
+  id: string,
+  { folder, every = CHECKPOINT_EVERY, areRequired = false, storage }: CheckpointOptions,
+): TrialCheckpoints {
+  let last = performance.now();
+  let cost = 0;
+  return {
+    isDue(step) {
+      const waited = performance.now() - last;
+      const isFirst = areRequired && step === 1;
+      return waited >= WRITE_RATIO * cost && (isFirst || step % every === 0 || waited >= LONGEST_MS);
+    },
+    async write(checkpoint) {
+      const started = performance.now();
+      try {
+        await writeCheckpoint(folder, id, checkpoint, storage);
+      } catch (error) {
+        if (areRequired) throw error;
+        warnOnce(`${(error as Error).message}; the trial continues without this checkpoint`);
+      }
+      last = performance.now();
+      cost = last - started;
+    },
+    async read() {
+      try {
+        return await readCheckpoint(folder, id, storage);
+      } catch (error) {
+        warnOnce(`${(error as Error).message}; the trial starts from the beginning`);
+        return null;
+      }
+    },
+  };
+}
+
+/** Checkpoints that are never written. */
+export const noCheckpoints: TrialCheckpoints = {
+  isDue: () => false,
+  write: () => Promise.resolve(),
+  read: () => Promise.resolve(null),
+};
+
+/**
+ * Trains a trial from its checkpoint, or from the start if there is none or if training fails before its first step
+ * from there.
+ */
+export async function resumed<T>(
+  { id }: { readonly id: string },
+  { checkpoints, recorder, signal }: Omit<TrialRecording, 'from'> & { readonly signal?: AbortSignal | undefined },
+  train: (from: TrialCheckpoint | null) => Promise<T>,
+): Promise<T> {
+  const checkpoint = await checkpoints.read();
+  if (!checkpoint) return train(null);
+  recorder.restore(checkpoint.record);
+  try {
+    return await train(checkpoint);
+  } catch (error) {
+    if (signal?.aborted || recorder.stored().rows.length > checkpoint.record.rows.length) throw error;
+    warnOnce(`${id}: its checkpoint does not fit (${(error as Error).message}); the trial starts from the beginning`);
+    recorder.restore(null);
+    return train(null);
+  }
+}
+
+/** A trial between two steps: enough to resume and get the numbers of an uninterrupted run. */
+export interface TrialCheckpoint {
+  /** The training state. */
+  readonly training: TrainingSnapshot;
+  /** The recorded history of the steps so far. */
+  readonly record: StoredTrialRecord;
+  /** The finished stages of a trial in stages, as plain JSON. */
+  readonly stages?: readonly unknown[];
+}
+
+/** The layout of the file. A changed layout gets a new name, so files of older versions are not read. */
+const LAYOUT = 'peftjs-trial-1';
+/** The placeholder for the file's own hash while that is computed. */
+const UNSEALED = '0'.repeat(64);
+
+/** Writes a trial's checkpoint over the previous one, atomically. @throws CheckpointError if that fails. */
+export async function writeCheckpoint(
+  folder: string,
+  id: string,
+  { training, record, stages }: TrialCheckpoint,
+  storage: Storage = diskStorage(),
+): Promise<void> {
+  const trial = toJson({ id, record, ...(stages && { stages }) });
+  const bytes = writeSnapshot(training, { layout: LAYOUT, trial, sha256: UNSEALED });
+  Buffer.from(bytes.buffer, bytes.byteOffset).write(sealOf(bytes, UNSEALED), sealAt(bytes, UNSEALED));
+  await storage.write(checkpointPath(folder, id), bytes);
+}
+
+/**
+ * Reads a trial's checkpoint; null if there is none.
+ * @throws CheckpointError if it is damaged, or belongs to another trial or version.
+ */
+export async function readCheckpoint(
+  folder: string,
+  id: string,
+  storage: Storage = diskStorage(),
+): Promise<TrialCheckpoint | null> {
+  const path = checkpointPath(folder, id);
+  if (!(await storage.exists(path))) return null;
+  const bytes = await storage.read(path);
+  const { layout, trial, sha256: seal } = await headerOf(bytes, path);
+  if (layout !== LAYOUT || trial === undefined || seal === undefined) {
+    throw new CheckpointError(`${path}: expected a checkpoint of layout ${LAYOUT}, got ${layout ?? 'none'}`, path);
+  }
+  if (sealOf(bytes, seal) !== seal) {
+    throw new CheckpointError(`${path} is damaged: its content does not match its hash`, path);
+  }
+  const { id: owner, ...rest } = JSON.parse(trial, reviveNumbers) as Omit<TrialCheckpoint, 'training'> & { id: string };
+  if (owner !== id) throw new CheckpointError(`${path} is the checkpoint of another trial, ${owner}`, path);
+  return { ...rest, training: await readSnapshot(bytes, path) };
+}
+
+async function headerOf(bytes: Uint8Array, path: string): Promise<Readonly<Record<string, string | undefined>>> {
+  try {
+    return (await openSafetensors(bytesSource(bytes))).metadata;
+  } catch (cause) {
+    throw new CheckpointError(`${path} is not a checkpoint: ${(cause as Error).message}`, path, cause);
+  }
+}
+
+/** The hash of a file, computed with the placeholder in place of `seal`. */
+function sealOf(bytes: Uint8Array, seal: string): string {
+  const at = sealAt(bytes, seal);
+  const hash = createHash('sha256').update(bytes.subarray(0, at)).update(UNSEALED);
+  return hash.update(bytes.subarray(at + seal.length)).digest('hex');
+}
+
+function sealAt(bytes: Uint8Array, seal: string): number {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).indexOf(seal);
 }

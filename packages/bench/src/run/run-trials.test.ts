@@ -6,6 +6,7 @@ import { NUMERICS } from '@peftjs/core/runtime';
 import { syntheticTrial } from '../../test/synthetic-results.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import type { DoneTrial } from '../results/schema.js';
+import { openResults } from '../results/files.js';
 import { composeStudy } from '../study/study.js';
 import { planTrials, trialOf, type Trial, type TrialContext } from '../study/trials.js';
 import { failUntunableTrials, runTrials, tune } from './run-trials.js';
@@ -48,7 +49,7 @@ afterEach(async () => {
 });
 
 /** Runs both trials: the first ends by `firstEnds`, the second succeeds. */
-function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
+async function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
   const runner: TrialRunner = {
     async run(_, events) {
       await firstEnds(events);
@@ -57,7 +58,7 @@ function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void) {
     close: () => Promise.resolve(),
   };
   const { signal } = new AbortController();
-  return runTrials(folder, [first, second], { out: folder, runner, tasks, signal });
+  return runTrials(await openResults(folder), [first, second], { out: folder, runner, tasks, signal });
 }
 
 describe('runTrials', () => {
@@ -121,7 +122,10 @@ describe('tune', () => {
 
   it('widens the grids after running them, and a rerun needs no trial', async () => {
     const run = { out: folder, runner, tasks, signal: new AbortController().signal };
-    const [first, again] = [await tune(plan, run), await tune(plan, run)];
+    const [first, again] = [
+      await tune(plan, await openResults(folder), run),
+      await tune(plan, await openResults(folder), run),
+    ];
     expect(started).toEqual([[0.01, 0.02], [0.04], [], []]);
     expect(first?.map(({ tried, chosen }) => [tried.length, chosen])).toEqual([[3, 0.04]]);
     expect(again).toEqual(first);
@@ -145,8 +149,8 @@ describe('tune', () => {
       close: () => Promise.resolve(),
     };
     const run = { out: folder, runner: failUntunableTrials(dying), tasks, signal };
-    const once = planTrials(plan, await tune(plan, run));
-    const [failed] = await runTrials(folder, once, run);
+    const once = planTrials(plan, await tune(plan, await openResults(folder), run));
+    const [failed] = await runTrials(await openResults(folder), once, run);
     expect(failed).toMatchObject({
       status: 'failed',
       error: {
@@ -154,7 +158,7 @@ describe('tune', () => {
       },
     });
     hasRoom = true;
-    expect((await tune(plan, run))?.map(({ chosen }) => chosen)).toEqual([0.04]);
+    expect((await tune(plan, await openResults(folder), run))?.map(({ chosen }) => chosen)).toEqual([0.04]);
   });
 
   it('chooses nothing if the run is stopped before every rate has a result', async () => {
@@ -167,7 +171,7 @@ describe('tune', () => {
       close: () => Promise.resolve(),
     };
     const run = { out: folder, runner: stopping, tasks, signal: stop.signal };
-    expect(await tune(plan, run)).toBeUndefined();
+    expect(await tune(plan, await openResults(folder), run)).toBeUndefined();
     await expect(readFile(join(folder, 'tuning.json'))).rejects.toThrow('ENOENT');
   });
 });

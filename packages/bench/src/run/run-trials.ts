@@ -3,8 +3,8 @@ import { NUMERICS } from '@peftjs/core/runtime';
 import { commandName } from '../registry/command-name.js';
 import type { LoadedTask } from '../registry/tasks.js';
 import { printable } from '../report/format.js';
-import { withNewestDate, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
-import { checkpointFolder, removeCheckpoint, tuningFolder } from '../results/folder.js';
+import { numericsOf, writeJson, type StoredResults } from '../results/files.js';
+import { checkpointFolder, removeCheckpoint } from '../results/folder.js';
 import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
 import type { TriedRate, Trial, TrialContext, TunedArm } from '../study/trials.js';
 import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
@@ -28,22 +28,20 @@ export interface RunContext {
 }
 
 /**
- * Runs the trials that have no finished result in `folder`, and writes one file for each that ends.
+ * Runs the trials that have no finished result, and writes the result of each that ends.
  * @returns all results so far, in the order of the trials.
  */
 export async function runTrials(
-  folder: string,
+  results: StoredResults,
   trials: readonly Trial[],
   { out, runner, tasks, signal, onResult }: RunContext,
 ): Promise<TrialResult[]> {
-  const results = new Map((await readResults(folder)).map((result) => [result.id, result] as const));
   const isDone = ({ id }: Trial): boolean => {
-    const known = results.get(id);
+    const known = results.of(id);
     return known?.status === 'done' && numericsOf(known) === NUMERICS;
   };
   const keep = async (ended: TrialResult): Promise<void> => {
-    const result = await writeResult(folder, withNewestDate(results.values(), ended));
-    results.set(result.id, result);
+    const result = await results.write(ended);
     if (result.status === 'done') await removeCheckpoint(checkpointFolder(out), result.id);
     onResult?.(result);
   };
@@ -52,7 +50,7 @@ export async function runTrials(
     const pending = trials.filter((trial) => !isDone(trial));
     await runner.run(pending, recording(keep, tasks, progress), signal);
   });
-  return trials.flatMap(({ id }) => results.get(id) ?? []);
+  return trials.flatMap(({ id }) => results.of(id) ?? []);
 }
 
 /** Shows the events of trials, and records their outcomes. */
@@ -70,7 +68,7 @@ function recording(
   return {
     onStart({ id, arm, task, seed, budget }) {
       started.set(id, new Date());
-      progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget }, totalSteps: 0 });
+      progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
     },
     onProgress({ id }, step) {
       progress.emit({ type: 'step', id, ...step });
@@ -139,11 +137,11 @@ function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, star
 }
 
 /**
- * Tunes the learning rates of a study. The trials are kept in OUT/tuning/results, apart from reported ones, and resumed
- * from there. OUT/tuning.json records what was tried.
+ * Tunes the learning rates of a study. Its trials are kept in `tried`, apart from reported ones, and resumed from there.
+ * OUT/tuning.json records what was tried.
  * @returns an empty array if the study does not tune; undefined if the run was stopped meanwhile
  */
-export async function tune(plan: TrialContext, run: RunContext): Promise<TunedArm[] | undefined> {
+export async function tune(plan: TrialContext, tried: StoredResults, run: RunContext): Promise<TunedArm[] | undefined> {
   let candidates = planTuning(plan);
   if (candidates.length === 0) return [];
   const results: TrialResult[] = [];
@@ -151,7 +149,7 @@ export async function tune(plan: TrialContext, run: RunContext): Promise<TunedAr
     const known = new Set(results.map(({ id }) => id));
     const trials = trialsOf(of).filter(({ id }) => !known.has(id));
     process.stderr.write(`${commandName}: ${title}: ${trials.length} trials\n`);
-    results.push(...(await runTrials(tuningFolder(run.out), trials, run)));
+    results.push(...(await runTrials(tried, trials, run)));
     return run.signal.aborted ? [] : chooseRates(of, results);
   };
   let tuned = await tryOut('tuning the learning rate on the selection rows', candidates);

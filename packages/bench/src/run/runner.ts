@@ -3,20 +3,30 @@ import type { EnginePlan } from '../registry/executors.js';
 import type { DoneTrial } from '../results/schema.js';
 import type { Trial } from '../study/trials.js';
 import type { TrialPaths } from './as-planned.js';
-import type { EngineCheck, StepTime, TimedSize } from './check-engine.js';
+import type { EngineCheck, Timings } from './check-engine.js';
 import type { TrialProgress } from './recorder.js';
 
-/** What the parent asks of a worker process. */
-export type WorkerRequest = TrialRequest | MeasureRequest | { readonly engine: EnginePlan } | EngineQuestion;
+/** What a worker process is asked, besides to run trials: what each question is about, and its answer. */
+export interface Questions {
+  /** Does an engine start here? The answer is an error if not. */
+  readonly start: { readonly about: EnginePlan; readonly answer: void };
+  /** Loads what a trial needs. */
+  readonly prepare: { readonly about: Trial; readonly answer: void };
+  /** How long do the steps of a trial take? */
+  readonly measure: { readonly about: Trial; readonly answer: MeasuredTask };
+  /** Which backends can use a GPU? */
+  readonly list: { readonly about: null; readonly answer: readonly BackendReport[] };
+  /** How exact is an engine? */
+  readonly check: { readonly about: EnginePlan; readonly answer: EngineCheck };
+  /** How fast is it? */
+  readonly time: { readonly about: EnginePlan; readonly answer: Timings };
+}
 
-/** A request to load what a trial needs, or to measure a few of its steps. */
-type MeasureRequest = { readonly prepare: Trial } | { readonly measure: Trial };
-
-/** A question about the engines of this machine: which can use a GPU, how exact one is, and how fast. */
-export type EngineQuestion =
-  | { readonly question: 'list' }
-  | { readonly question: 'check'; readonly plan: EnginePlan; readonly method: string }
-  | { readonly question: 'time'; readonly plan: EnginePlan; readonly size: TimedSize };
+/** A question to a worker process. */
+export interface Question<Q extends keyof Questions = keyof Questions> {
+  readonly question: Q;
+  readonly about: Questions[Q]['about'];
+}
 
 /** A request to run a trial. */
 export interface TrialRequest {
@@ -33,37 +43,18 @@ export interface TrialRequest {
   readonly at?: TrialPaths;
 }
 
-/** A worker's report of a trial's progress. */
-interface ProgressReply {
-  /** The kind of reply. */
-  readonly type: 'progress';
-  /** The trial's progress. */
-  readonly progress: TrialProgress;
-}
-
-/** A warning of a worker process. */
-interface WarningReply {
-  /** The kind of reply. */
-  readonly type: 'warning';
-  /** The text of the warning. */
-  readonly message: string;
-}
-
 /** The final reply of a worker process to a request. */
 export type WorkerOutcome =
   | { readonly type: 'done'; readonly result: DoneTrial }
-  | { readonly type: 'started' }
-  | { readonly type: 'prepared' }
-  | { readonly type: 'measured'; readonly measured: MeasuredTask }
-  | EngineAnswer
+  | { readonly type: 'answer'; readonly answer: Questions[keyof Questions]['answer'] }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: WorkerFailure };
 
-/** The answer to a question about engines. */
-type EngineAnswer =
-  | { readonly type: 'listed'; readonly backends: readonly BackendReport[] }
-  | { readonly type: 'checked'; readonly check: EngineCheck }
-  | { readonly type: 'timed'; readonly time: StepTime };
+/** A message of a worker process: the progress of its trial, a warning, or the final reply. */
+export type WorkerReply =
+  | { readonly type: 'progress'; readonly progress: TrialProgress }
+  | { readonly type: 'warning'; readonly message: string }
+  | WorkerOutcome;
 
 /** The measured cost of a task's trial. */
 export interface MeasuredTask {
@@ -85,8 +76,6 @@ export interface MeasuredTask {
    */
   readonly trialSeconds: number;
 }
-
-export type WorkerReply = ProgressReply | WarningReply | WorkerOutcome;
 
 /** The error code of a process that died. The same request may succeed elsewhere, or later. */
 export const WORKER_DIED = 'PEFT_WORKER';

@@ -10,7 +10,7 @@ import {
 } from '@peftjs/core/runtime';
 import type { SparsityStage } from '../results/schema.js';
 import { epochsBefore, type Stages } from '../study/study.js';
-import type { TrialRecording } from './checkpoints.js';
+import type { TrialRecording } from './recorder.js';
 import type { PreparedTrial } from './prepare.js';
 
 /** The training options that all stages share. */

@@ -36,9 +36,16 @@ import { fitConfig, parseBudget, type FittedConfig } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import { assertAsPlanned } from './as-planned.js';
-import { noCheckpoints, resumed, trialCheckpoints, type TrialRecording, type TrialCheckpoints } from './checkpoints.js';
+import {
+  noCheckpoints,
+  resumed,
+  trialCheckpoints,
+  type TrialRecording,
+  type TrialCheckpoints,
+  trialRecorder,
+  type TrialProgress,
+} from './recorder.js';
 import type { PreparedTrial } from './prepare.js';
-import { trialRecorder, type TrialProgress } from './recorder.js';
 import type { TrialRequest } from './runner.js';
 import { trainInStages, type TrainedInStages, type TrainedAtOnce } from './train-in-stages.js';
 
@@ -313,7 +320,7 @@ export function describeCircumstances(
     task,
     seed,
     judgedOn,
-    tuning: tuning && { tried: [...tuning.tried], tied: [...tuning.tied], chosen: tuning.chosen },
+    tuning,
     engine,
     versions: { ...versions },
     content: contentOf(trial),

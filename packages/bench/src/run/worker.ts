@@ -1,13 +1,12 @@
 import { onWarning } from '@peftjs/core';
-import { startEngine, type EnginePlan } from '../registry/executors.js';
-import type { Trial } from '../study/trials.js';
+import { startEngine } from '../registry/executors.js';
 import { plannedPreparer } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
-import { endWithParent } from './end-with-parent.js';
-import { measureTask } from './measure-steps.js';
+import { endWithParent } from './processes.js';
+import { measureTask } from './measure.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
-import { failureOf, type EngineQuestion, type TrialRequest, type WorkerReply, type WorkerRequest } from './runner.js';
+import { failureOf, type Question, type Questions, type TrialRequest, type WorkerReply } from './runner.js';
 import { performTrial } from './trial.js';
 
 /* A worker process: handles its parent's requests one at a time, and ends with its parent. */
@@ -18,7 +17,7 @@ const PROGRESS_MS = 50;
 const prepare = trialPreparer();
 const preparePlanned = plannedPreparer(trialPreparer);
 
-process.on('message', (request: WorkerRequest) => void answer(request));
+process.on('message', (request: TrialRequest | Question) => void handle(request));
 process.on('disconnect', () => process.exit());
 endWithParent();
 process.on('SIGINT', () => undefined); // Ctrl-C reaches the parent too, which decides what to do
@@ -27,19 +26,27 @@ onWarning((message) => {
   reply({ type: 'warning', message });
 });
 
-async function answer(request: WorkerRequest): Promise<void> {
+/** How each question is answered. */
+const answers: { readonly [Q in keyof Questions]: (about: Questions[Q]['about']) => Promise<Questions[Q]['answer']> } =
+  {
+    start: startEngine,
+    prepare: async (trial) => void (await prepare(trial)),
+    measure: async (trial) => measureTask(trial, await prepare(trial)),
+    list: gpuBackends,
+    check: checkEngine,
+    time: timeEngine,
+  };
+
+async function handle(request: TrialRequest | Question): Promise<void> {
   try {
-    reply(await outcomeOf(request));
+    reply('trial' in request ? await done(request) : { type: 'answer', answer: await answerTo(request) });
   } catch (error) {
     reply({ type: 'failed', error: failureOf(error) });
   }
 }
 
-function outcomeOf(request: WorkerRequest): Promise<WorkerReply> {
-  if ('trial' in request) return done(request);
-  if ('prepare' in request) return prepared(request.prepare);
-  if ('measure' in request) return measured(request.measure);
-  return 'engine' in request ? started(request.engine) : answered(request);
+function answerTo<Q extends keyof Questions>({ question, about }: Question<Q>): Promise<Questions[Q]['answer']> {
+  return answers[question](about);
 }
 
 async function done(request: TrialRequest): Promise<WorkerReply> {
@@ -57,31 +64,6 @@ async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<
     reply({ type: 'progress', progress });
   }, PROGRESS_MS);
   return { type: 'done', result: await performTrial(request, prepared, onProgress) };
-}
-
-async function prepared(trial: Trial): Promise<WorkerReply> {
-  await prepare(trial);
-  return { type: 'prepared' };
-}
-
-async function measured(trial: Trial): Promise<WorkerReply> {
-  return { type: 'measured', measured: await measureTask(trial, await prepare(trial)) };
-}
-
-async function started(engine: EnginePlan): Promise<WorkerReply> {
-  await startEngine(engine);
-  return { type: 'started' };
-}
-
-async function answered(request: EngineQuestion): Promise<WorkerReply> {
-  switch (request.question) {
-    case 'list':
-      return { type: 'listed', backends: await gpuBackends() };
-    case 'check':
-      return { type: 'checked', check: await checkEngine(request.plan, request.method) };
-    case 'time':
-      return { type: 'timed', time: await timeEngine(request.plan, request.size) };
-  }
 }
 
 function reply(message: WorkerReply): void {

@@ -6,6 +6,7 @@ import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
 import { canonical } from '../results/json.js';
+import type { TrialResult } from '../results/schema.js';
 import { budgetsOf, epochsBefore, type ArmSettings, type Study, type StudyProtocol } from './study.js';
 
 /** How long the rows of a task are and how long it is trained, chosen or found when the run was planned. */
@@ -195,46 +196,20 @@ export function epochsOf({ protocol: { epochs }, settings: { stages } }: Pick<Tr
   return stages ? epochsBefore(stages.levels.length, stages, epochs) : epochs;
 }
 
-/** A learning rate that was tried. */
-export interface TriedRate {
-  /** The peak learning rate. */
-  readonly learningRate: number;
-  /**
-   * The primary metric on the selection rows, averaged over tasks and seeds; null if a trial failed, which ranks below
-   * any score.
-   */
-  readonly score: number | null;
-  /**
-   * The standard error of the paired difference from the best rate; null for the best rate, or if it cannot be
-   * estimated.
-   */
-  readonly standardError: number | null;
-  /** The error of the first failed trial. */
-  readonly error?: string;
-}
+type Tuned = NonNullable<TrialResult['tuning']>;
 
-/** How a learning rate was chosen. */
-export interface TunedRate {
-  /** All rates that were tried, from the smallest. */
-  readonly tried: readonly TriedRate[];
-  /**
-   * The rates within one standard error of the best one, including it. If there are several, noise decides between
-   * them.
-   */
-  readonly tied: readonly number[];
-  /**
-   * The middle rate of `tied`, or the lower of two middle ones; null if every rate failed, or if the process of a trial
-   * died.
-   */
-  readonly chosen: number | null;
-}
+/** A learning rate that was tried. A failed trial ranks below any score. */
+export type TriedRate = Tuned['tried'][number];
+
+/** How a learning rate was chosen: the middle of the rates within one standard error of the best, or the lower of two. */
+export type TunedRate = Tuned & Required<Pick<Tuned, 'tied'>>;
 
 /** The result of tuning for an arm. */
 export interface TunedArm extends TunedRate {
   /** The name of the arm. */
   readonly arm: string;
   /** All rates that were tried, from the smallest, with their scores. */
-  readonly tried: readonly (TriedRate & {
+  readonly tried: (TriedRate & {
     /** The scores that `score` averages. */
     readonly scores: readonly { readonly task: string; readonly seed: number; readonly score: number }[];
   })[];

@@ -4,12 +4,11 @@ import type { JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
-import { taskKinds } from '@peftjs/tasks';
-import type { DataSource } from '../../registry/tasks.js';
-import { anyNumber, canonical } from '../../results/json.js';
+import { dataSourceSchema, type DataSource } from '../../registry/tasks.js';
+import { canonical } from '../../results/json.js';
 import { trialResultSchema, type DoneTrial } from '../../results/schema.js';
 import type { Trial } from '../../study/trials.js';
-import type { TrialProgress } from '../recorder.js';
+import { trialProgressSchema, type TrialProgress } from '../recorder.js';
 import type { WorkerFailure } from '../runner.js';
 
 /* The protocol between the process that queues trials and the workers that run them. */
@@ -106,30 +105,11 @@ const isInside = (path: string): boolean =>
   path.split('/').every((part) => !['', '.', '..'].includes(part) && !/[\\\0]/.test(part));
 const inside = v.pipe(v.string(), v.maxLength(1_000), v.check(isInside));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
-const documentEnd = v.exactOptional(v.picklist(['file', 'paragraph', 'line']));
-const columns = v.exactOptional(
-  v.strictObject({
-    kind: v.optional(v.picklist(taskKinds)),
-    textColumn: v.optional(text),
-    pairColumn: v.optional(text),
-    labelColumn: v.optional(text),
-    labelSeparator: v.optional(text),
-    scoreScale: v.optional(v.number()),
-    skipUnlabelled: v.optional(v.boolean()),
-  }),
-);
-const reading = { documentEnd, columns };
-const dataSource = v.variant('kind', [
-  v.object({ kind: v.literal('embedded') }),
-  v.object({ kind: v.literal('files'), train: text, dev: v.optional(text), ...reading }),
-  v.object({ kind: v.literal('folder'), folder: text, ...reading }),
-]);
-
 const jobSchema = v.pipe(
   v.object({
-    trial: v.looseObject({ id, method: text, model: text, task: text, data: dataSource }),
+    trial: v.looseObject({ id, method: text, model: text, task: text, data: dataSourceSchema }),
     model: text,
-    data: dataSource,
+    data: dataSourceSchema,
     files: v.pipe(v.array(v.object({ path: inside, sha256, bytes: count })), v.maxLength(100)),
     checkpointEvery: v.exactOptional(count),
   }),
@@ -195,21 +175,9 @@ function shown(value: unknown): string {
   return JSON.stringify(value).slice(0, 300);
 }
 
-const metric = v.object({ name: text, value: anyNumber });
-const progressSchema = v.object({
-  step: count,
-  totalSteps: count,
-  epoch: v.pipe(v.number(), v.finite(), v.minValue(0)),
-  epochs: v.pipe(v.number(), v.finite(), v.minValue(0)),
-  stage: v.exactOptional(v.object({ stage: count, stages: count })),
-  loss: anyNumber,
-  storedParameters: v.pipe(v.number(), v.finite(), v.minValue(0)),
-  metric: v.exactOptional(metric),
-});
-
 /** Parses a trial's progress; undefined if invalid. It is only displayed, and more will follow. */
 export function readProgress(value: unknown): TrialProgress | undefined {
-  const progress = v.safeParse(progressSchema, value, { abortEarly: true });
+  const progress = v.safeParse(trialProgressSchema, value, { abortEarly: true });
   return progress.success ? progress.output : undefined;
 }
 

@@ -1,13 +1,73 @@
 import stringWidth from 'string-width';
 import wrapAnsi from 'wrap-ansi';
-import { findings, heading, inText, paragraph, type Block, type Cell, type Table, type TextBlock } from './blocks.js';
-import { panelsOf } from './contents.js';
-import { fitted, printable, textTable } from './format.js';
+import type { TrialResult } from '../results/schema.js';
+import {
+  facts,
+  findings,
+  inText,
+  type Cell,
+  type Table,
+  type TextBlock,
+  heading,
+  paragraph,
+  type Block,
+} from './blocks.js';
+import { scopeOf, panelsOf } from './contents.js';
+import { printable, fitted, textTable } from './format.js';
+import { reportBlocks } from './sections.js';
+import type { Summary } from './statistics/summary.js';
+import { verdictParagraphs } from './verdict.js';
 import { overallTables, resultsTable } from './results.js';
 import { grouped } from './statistics/comparisons.js';
-import type { Summary } from './statistics/summary.js';
 import { twoRunsBlocks } from './two-runs.js';
-import { verdictParagraphs } from './verdict.js';
+
+/** Renders the report as Markdown: everything but its charts. */
+export function renderMarkdown(results: readonly TrialResult[], summary: Summary): string {
+  const verdict = findings(verdictParagraphs(summary));
+  const blocks = [facts(scopeOf(results)), verdict, ...reportBlocks(results, summary)];
+  return `# Which method at this budget?\n\n${inText(blocks).map(markdownOf).join('\n\n')}\n`;
+}
+
+/** The verdicts of a run as paragraphs of Markdown. */
+export function verdictMarkdown(summary: Parameters<typeof verdictParagraphs>[0]): string {
+  return markdownOf({ kind: 'findings', paragraphs: verdictParagraphs(summary) });
+}
+
+function markdownOf(block: TextBlock): string {
+  switch (block.kind) {
+    case 'heading':
+      return `${'#'.repeat(block.level)} ${escaped(block.text)}`;
+    case 'paragraph':
+      return escaped(block.text);
+    case 'findings':
+      return block.paragraphs
+        .map(([first = '', ...others]) => `**${escaped(first)}** ${escaped(others.join(' '))}`.trim())
+        .join('\n\n');
+    case 'facts':
+      return block.facts.map(({ term, value }) => `- ${escaped(term)}: ${escaped(value)}`).join('\n');
+    case 'list':
+      return block.items.map((item) => `- ${escaped(item)}`).join('\n');
+    case 'table':
+      return markdownTable(block);
+  }
+}
+
+function markdownTable({ columns, groups }: Table): string {
+  const heads = [columns.map(({ title }) => escaped(title)), columns.map(() => '---')];
+  const rows = groups.flatMap((group) => group.rows.map((cells) => cells.map((cell) => escaped(markdownCell(cell)))));
+  return [...heads, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+function markdownCell({ main, details }: Cell): string {
+  return details.length === 0 ? main : `${main} (${details.join(', ')})`;
+}
+
+/** Escapes outside text, so that it cannot be markup, a link, a table cell or a new line. */
+function escaped(text: string): string {
+  return printable(text).replace(/[\\`*_[\]<>|#~&]/g, (character) =>
+    character === '<' ? '&lt;' : character === '&' ? '&amp;' : `\\${character}`,
+  );
+}
 
 /**
  * Renders the verdict, the results as a table for the terminal, and how to read it. No line is wider than `columns`.
@@ -88,11 +148,11 @@ function tableLines(table: Table, columns: number): string[] {
 function aligned({ columns, groups }: Table, kept: readonly number[], isBrief: boolean): string[] {
   const header = kept.map((column) => printable(columns[column]?.title ?? ''));
   const rows = groups.flatMap((group) => group.rows);
-  const cells = rows.map((row) => kept.map((column) => cellText(row[column] as Cell, isBrief)));
+  const cells = rows.map((row) => kept.map((column) => lineCell(row[column] as Cell, isBrief)));
   return textTable(header, cells, []).trimEnd().split('\n');
 }
 
-function cellText({ main, brief, details }: Cell, isBrief: boolean): string {
+function lineCell({ main, brief, details }: Cell, isBrief: boolean): string {
   // A cell with a brief form is important enough to show it on a line.
   const small = isBrief ? brief : details.join(', ');
   return printable(brief !== undefined && small !== undefined && small !== '' ? `${main} ${small}` : main);

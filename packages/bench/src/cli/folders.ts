@@ -1,11 +1,19 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, basename, dirname, parse } from 'node:path';
 import type { Command } from 'commander';
+import {
+  ADAPTER_CONFIG,
+  CheckpointError,
+  ConfigError,
+  UNFINISHED_FILE,
+  DataError,
+  didYouMean,
+} from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
-import { ADAPTER_CONFIG, CheckpointError, ConfigError, UNFINISHED_FILE } from '@peftjs/core/method';
 import { checkpointOwners, claimFolder, remedyOf, unfinishedFolder, type Claim } from '../results/folder.js';
-import { count } from './flags.js';
+import { count, type StudyFlags } from './flags.js';
+import type { PlanFlags } from './plan.js';
 
 /** Adds the flags of a command that writes a folder, and returns the command. */
 export function withOutFlags(command: Command, about: string): Command {
@@ -130,4 +138,47 @@ function isOfRun(folder: string, files: readonly string[]): boolean {
 function filesIn(folder: string): string[] {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
   return readdirSync(folder).filter((name) => !name.startsWith('.') && !UNFINISHED_FILE.test(name));
+}
+
+/** The flags that name files and folders to read. */
+type InputFlags = Pick<StudyFlags & PlanFlags, 'config' | 'train' | 'dev' | 'data' | 'spreadFrom'>;
+
+/** The flags that name a folder; the others name a file. */
+const FOLDERS = ['data', 'spread-from'];
+
+/** Flags for a file in place of a folder, and for a folder in place of a file. */
+const HINTS: Readonly<Record<string, string>> = {
+  data: 'to train on it: --train',
+  train: 'to use the files in it: --data',
+};
+
+/**
+ * Checks that every file and folder that the flags name exists, before anything is loaded.
+ * @throws DataError that lists all that are missing, each with the nearest name in its folder; or for a folder in place
+ * of a file.
+ */
+export function assertInputs(flags: InputFlags): void {
+  const { config, train, dev, data, spreadFrom } = flags;
+  const named = { config, train, dev, data, 'spread-from': spreadFrom };
+  const given = Object.entries(named).flatMap(([flag, path]) => (path === undefined ? [] : [{ flag, path }]));
+  const missing = given.filter(({ path }) => !existsSync(path));
+  if (missing.length > 0) {
+    const names = missing.map(({ flag, path }) => `--${flag} ${path}${nearestTo(path)}`);
+    throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.path);
+  }
+  for (const { flag, path } of given) {
+    const isFolder = FOLDERS.includes(flag);
+    if (isFolder === statSync(path).isDirectory()) continue;
+    const problem = isFolder ? 'a file, expected a folder' : 'a folder, expected a file';
+    const hint = HINTS[flag] === undefined ? '' : `; ${HINTS[flag]} ${path}`;
+    throw new DataError(`--${flag} ${path} is ${problem}${hint}`, path);
+  }
+}
+
+/** Suggests an entry of the folder in which a path is missing: one that is close even without its extension. */
+function nearestTo(path: string): string {
+  const folder = dirname(path);
+  if (!existsSync(folder)) return '';
+  const near = readdirSync(folder).filter((name) => didYouMean(parse(path).name, [parse(name).name]) !== '');
+  return didYouMean(basename(path), near);
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { writeSafetensors } from '@peftjs/safetensors';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { syntheticTrial } from '../../test/synthetic-results.js';
-import { exclusionNotes, foreignNumerics, keepNewestNumerics } from './files.js';
-import type { DoneTrial } from './schema.js';
+import { keepNewestNumerics } from '../results/files.js';
+import type { DoneTrial } from '../results/schema.js';
+import { exclusionNotes, foreignNumerics } from './run.js';
 
 const computedBy = (numerics: number, seed: number): DoneTrial => {
   const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed });
@@ -37,7 +38,7 @@ describe('foreignNumerics', () => {
     await mkdir(checkpoints);
     await writeFile(join(checkpoints, 'a.safetensors'), writeSafetensors(new Map(), { numerics: '1' }));
     await writeFile(join(checkpoints, 'b.safetensors'), 'damaged');
-    expect(await foreignNumerics(folder)).toContain('1 checkpoint of numerics 1');
+    expect(await foreignNumerics(folder, [])).toContain('1 checkpoint of numerics 1');
     const open = await Promise.all(
       (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
     );

@@ -1,6 +1,7 @@
 import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
 import { epochsOf, type Trial } from '../study/trials.js';
-import type { PreparedTrial } from './prepare.js';
+import { trialPreparer, type PreparedTrial } from './prepare.js';
+import { ask, endWorker, startWorker, type Worker } from './processes.js';
 import type { MeasuredTask } from './runner.js';
 import { runTrial } from './trial.js';
 
@@ -12,6 +13,40 @@ export const MEASURED_STEPS = 8;
  * through frozen weights, which have no gradients.
  */
 const FORWARD = 1 / 2;
+
+/**
+ * Trains each trial for a few steps on its batch of median length, in as many processes at a time as the study will
+ * use, since they share the processor's cores, caches and memory; without workers, in this process.
+ * @throws PeftError with the code and message of a process that fails.
+ */
+export async function measureTasks(
+  trials: readonly Trial[],
+  workers: number,
+  signal: AbortSignal,
+): Promise<MeasuredTask[]> {
+  const prepare = trialPreparer();
+  const pool = Array.from({ length: workers }, () => startWorker());
+  const stop = (): void => pool.forEach(({ process: child }) => child.kill('SIGKILL'));
+  signal.addEventListener('abort', stop);
+  try {
+    const measured: MeasuredTask[] = [];
+    for (const trial of trials) {
+      measured.push(workers === 0 ? await measureTask(trial, await prepare(trial)) : await measureIn(pool, trial));
+    }
+    return measured;
+  } finally {
+    signal.removeEventListener('abort', stop);
+    pool.forEach(endWorker);
+  }
+}
+
+/** Measures the same trial in all processes at the same time. @returns the measurement with the median step. */
+async function measureIn(pool: readonly Worker[], trial: Trial): Promise<MeasuredTask> {
+  await Promise.all(pool.map((worker) => ask(worker, 'prepare', trial)));
+  const measured = await Promise.all(pool.map((worker) => ask(worker, 'measure', trial)));
+  measured.sort((a, b) => a.stepMedianMs - b.stepMedianMs);
+  return measured[measured.length >> 1] as MeasuredTask;
+}
 
 /** Trains a prepared trial for a few steps in this process. */
 export async function measureTask(trial: Trial, prepared: PreparedTrial): Promise<MeasuredTask> {
@@ -26,27 +61,24 @@ export async function measureTask(trial: Trial, prepared: PreparedTrial): Promis
   };
   const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few);
   const { stepMedianMs, compileSeconds } = result.time;
-  const rowsAtOnce = rowsOf(batch);
+  const { rows, tokens } = sizeOf(batch);
   const steps = epochsOf(trial) * prepared.train.batchesPerEpoch;
   const judged = protocol.evaluations * prepared.rows.selection + 2 * prepared.rows.dev;
-  const batches = steps + (FORWARD * judged) / rowsAtOnce;
-  const trialSeconds = compileSeconds + (batches * stepMedianMs) / 1000;
-  return { task, arm, stepMedianMs, compileSeconds, rows: rowsAtOnce, tokens: tokensOf(batch), trialSeconds };
+  const trialSeconds = compileSeconds + ((steps + (FORWARD * judged) / rows) * stepMedianMs) / 1000;
+  return { task, arm, stepMedianMs, compileSeconds, rows, tokens, trialSeconds };
 }
 
 /** The full batch of median length. */
 function medianOf(batches: readonly Batch[]): Batch {
-  const most = Math.max(...batches.map(rowsOf));
-  const full = batches.filter((batch) => rowsOf(batch) === most).sort((a, b) => tokensOf(a) - tokensOf(b));
+  const most = Math.max(...batches.map((batch) => sizeOf(batch).rows));
+  const full = batches.filter((batch) => sizeOf(batch).rows === most);
+  full.sort((a, b) => sizeOf(a).tokens - sizeOf(b).tokens);
   return full[full.length >> 1] as Batch;
 }
 
-function rowsOf({ inputs }: Batch): number {
-  return inputs['inputIds']?.shape[0] ?? 1;
-}
-
-function tokensOf({ inputs }: Batch): number {
-  return inputs['inputIds']?.shape[1] ?? 0;
+function sizeOf({ inputs }: Batch): { readonly rows: number; readonly tokens: number } {
+  const [rows = 1, tokens = 0] = inputs['inputIds']?.shape ?? [];
+  return { rows, tokens };
 }
 
 /** One epoch that repeats the same batch. */
