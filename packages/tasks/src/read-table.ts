@@ -11,14 +11,7 @@ import {
   parseOptions,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
-import {
-  assertColumnOptions,
-  assertRecords,
-  COLUMN_OPTIONS,
-  type ColumnOptions,
-  layoutOf,
-  readColumns,
-} from './columns.js';
+import { assertDifferent, assertRecords, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
 import { parseConll } from './conll.js';
 import { aDataSet, createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
@@ -57,14 +50,14 @@ export interface ReadTableOptions<K extends TaskKind = TaskKind> extends ColumnO
   readonly like?: DataSet<K> | undefined;
 }
 
-const entries: v.ObjectEntries = {
-  ...Object.fromEntries(COLUMN_OPTIONS.map((name) => [name, anything])),
+const entries = {
+  ...columnEntries,
   path: aText,
   format: v.optional(v.picklist(['tsv', 'csv', 'jsonl', 'conll', 'parquet'])),
   readers: anything,
   kind: anything,
   like: v.optional(aDataSet),
-};
+} satisfies Record<keyof ReadTableOptions, unknown>;
 
 const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, path: string) => Table<unknown>>> = {
   tsv: parseTsv,
@@ -106,7 +99,7 @@ export async function readTable<K extends TaskKind = TaskKind>(
   assertArgument('bytes', bytes, v.instance(Uint8Array, 'the bytes of a file'));
   parseOptions('readTable', entries, options);
   const { path, like, kind = like?.kind, labelSeparator, scoreScale, skipUnlabelled } = options;
-  assertColumnOptions(options);
+  assertDifferent(options);
   assertKind(kind);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);

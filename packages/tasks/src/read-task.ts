@@ -1,6 +1,6 @@
 import type { Storage } from '@peftjs/core';
 import { assertKnownOptions } from '@peftjs/core/method';
-import { COLUMN_OPTIONS, type ColumnOptions } from './columns.js';
+import { columnEntries, type ColumnOptions } from './columns.js';
 import type { TaskKind } from './data-set.js';
 import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';
 import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
@@ -33,7 +33,13 @@ const FILE_OPTIONS = ['train', 'dev', 'storage', 'name'];
  * option, or a metric that does not fit.
  */
 export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskOptions<K>): Promise<Task<K>> {
-  assertKnownOptions('readTask', options, [...COLUMN_OPTIONS, ...FILE_OPTIONS, 'kind', 'metric', 'readers']);
+  assertKnownOptions('readTask', options, [
+    ...Object.keys(columnEntries),
+    ...FILE_OPTIONS,
+    'kind',
+    'metric',
+    'readers',
+  ]);
   const { train: trainPath, dev: devPath, storage, name, kind, metric, ...reading } = options;
   const read = async (path: string, like?: Awaited<ReturnType<typeof readTable<K>>>) =>
     readTable(await readBytes(storage, path), { ...reading, path, kind, like });

@@ -32,13 +32,11 @@ export async function sliceRows<K extends TaskKind>(
   count: number,
   seed: number,
 ): Promise<DataSet<K>> {
-  if (!Number.isInteger(count) || count < 1) {
-    throw new ConfigError(`expected the number of rows to be a positive integer, got ${count}`, 'count');
-  }
-  if (count >= dataSet.rows.length) return dataSet;
-  const stratumOf = stratumByLabel(dataSet);
-  const units = dataSet.rows.map((_, row) => ({ stratum: stratumOf(row), rows: [row] }));
-  return selectRows(dataSet, drawRows(units, count, createRng(seed).fork('slice')), dataSet.name);
+  checkPositive('count', count);
+  const { name, rows } = dataSet;
+  if (count >= rows.length) return dataSet;
+  const rng = createRng(seed).fork('slice');
+  return selectRows(dataSet, drawRows(rows.length, count, { stratumOf: stratumByLabel(dataSet), rng }).drawn, name);
 }
 
 /** A training set split in two. */
@@ -82,8 +80,7 @@ export async function flipLabels<K extends TaskKind>(
   }
   const rng = createRng(seed).fork('flip');
   const stratumOf = stratumByLabel(dataSet);
-  const units = rows.map((_, row) => ({ stratum: stratumOf(row), rows: [row] }));
-  const drawn = new Set(drawRows(units, Math.round(share * rows.length), rng));
+  const drawn = new Set(drawRows(rows.length, Math.round(share * rows.length), { stratumOf, rng }).drawn);
   const flipped = rows.map((row, number) => {
     if (!drawn.has(number) || !('label' in row)) return row;
     return { ...row, label: (row.label + 1 + rng.integer(classes.length - 1)) % classes.length };
@@ -114,17 +111,15 @@ export async function holdOutDev<K extends TaskKind>(
  */
 export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' | 'dev', LanguageSet>> {
   const { name, rows } = set;
-  const equal = grouped(rows.keys(), (row) => JSON.stringify(rows[row]));
-  const units = Array.from(equal.values(), (members) => ({ stratum: 0, rows: members }));
-  const count = Math.max(1, Math.round(DEV_SHARE * rows.length));
-  const drawn = new Set(drawRows(units, count, createRng(DEV_SEED).fork('dev')));
-  if (drawn.size === 0 || drawn.size === rows.length) {
+  const keyOf = (row: number): string => JSON.stringify(rows[row]);
+  const { drawn, rest } = drawShare(rows.length, DEV_SHARE, { keyOf, rng: createRng(DEV_SEED).fork('dev') });
+  if (drawn.length === 0 || rest.length === 0) {
     const way =
       'give a development file (--dev) or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
     throw new DataError(`${name}: expected enough rows to hold out a tenth, got ${rows.length}; ${way}`, name);
   }
-  const part = (isDrawn: boolean) => rows.filter((_, row) => drawn.has(row) === isDrawn) as LanguageSet['rows'];
-  return { train: await languageSet(name, part(false)), dev: await languageSet(`${name}/dev`, part(true)) };
+  const part = (own: readonly number[]) => own.map((row) => rows[row]) as LanguageSet['rows'];
+  return { train: await languageSet(name, part(rest)), dev: await languageSet(`${name}/dev`, part(drawn)) };
 }
 
 async function setAside<K extends TaskKind>(
@@ -135,8 +130,8 @@ async function setAside<K extends TaskKind>(
 ): Promise<Record<'train' | 'aside', DataSet<K>>> {
   checkShare(share);
   const { name, rows } = dataSet;
-  const count = Math.max(1, Math.round(share * rows.length));
-  const { drawn, rest } = splitOff(rows, count, { stratumOf: stratumByLabel(dataSet), rng });
+  const keyOf = (row: number): string => textsKey(rows[row] as RowsByKind[TaskKind]);
+  const { drawn, rest } = drawShare(rows.length, share, { keyOf, stratumOf: stratumByLabel(dataSet), rng });
   if (drawn.length === 0 || rest.length === 0) {
     const found = `${rows.length} rows, too few or too similar`;
     throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${found}`, name);
@@ -190,19 +185,16 @@ export function splitCausal(
   { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
 ): CausalSplit {
   checkShare(share);
-  const equal = grouped(data.rows.keys(), (row) => (data.rows[row] as CausalRow).ids.join());
-  const units = Array.from(equal.values(), (rows) => ({ stratum: 0, rows }));
-  const count = Math.max(1, Math.round(share * data.rows.length));
-  const drawn = new Set(drawRows(units, count, createRng(seed).fork('selection')));
-  const part = (chosen: boolean) => data.rows.filter((_, row) => drawn.has(row) === chosen);
-  const [train, selection] = [part(false), part(true)];
-  if (train.length === 0 || selection.length === 0) {
-    const found = `${data.rows.length}, too few or too similar; give shorter rows or a separate file`;
-    throw new DataError(`${data.name}: expected enough rows to set a share of ${share} aside, got ${found}`, data.name);
+  const { name, rows } = data;
+  const keyOf = (row: number): string => (rows[row] as CausalRow).ids.join();
+  const { drawn, rest } = drawShare(rows.length, share, { keyOf, rng: createRng(seed).fork('selection') });
+  if (drawn.length === 0 || rest.length === 0) {
+    const found = `${rows.length}, too few or too similar; give shorter rows or a separate file`;
+    throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${found}`, name);
   }
   return {
-    train: { ...withRows(data, train), name: `${data.name}/train` },
-    selection: { ...withRows(data, selection), name: `${data.name}/selection` },
+    train: { ...withRows(data, rest), name: `${name}/train` },
+    selection: { ...withRows(data, drawn), name: `${name}/selection` },
   };
 }
 
@@ -213,15 +205,11 @@ export function splitCausal(
 export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
   checkPositive('count', count);
   if (count >= data.rows.length) return data;
-  const units = data.rows.map((_, row) => ({ stratum: 0, rows: [row] }));
-  const drawn = drawRows(units, count, createRng(seed).fork('slice'));
-  return withRows(
-    data,
-    drawn.map((row) => data.rows[row] as CausalRow),
-  );
+  return withRows(data, drawRows(data.rows.length, count, { rng: createRng(seed).fork('slice') }).drawn);
 }
 
-function withRows(data: CausalData, rows: readonly CausalRow[]): CausalData {
+function withRows(data: CausalData, numbers: readonly number[]): CausalData {
+  const rows = numbers.map((row) => data.rows[row] as CausalRow);
   return { ...data, rows, truncated: countTruncated(rows) };
 }
 
@@ -230,38 +218,45 @@ function checkShare(share: number): void {
   throw new ConfigError(`expected the share to lie between 0 and 1, got ${share}`, 'share');
 }
 
-/** Rows that are drawn together, and the stratum that they belong to. */
-interface Unit {
-  readonly stratum: string | number;
-  readonly rows: readonly number[];
+/** How rows are drawn. */
+interface Drawing {
+  readonly rng: Rng;
+  /** The stratum of a row. Default: one stratum. */
+  readonly stratumOf?: (row: number) => string | number;
+  /** Rows with the same key are drawn together. Default: each row alone. */
+  readonly keyOf?: (row: number) => unknown;
+}
+
+/** The numbers of the rows that were drawn, and of the others, ascending. */
+interface Drawn {
+  readonly drawn: readonly number[];
+  readonly rest: readonly number[];
+}
+
+/** Draws a share of the rows: at least one. */
+function drawShare(rows: number, share: number, drawing: Drawing): Drawn {
+  return drawRows(rows, Math.max(1, Math.round(share * rows)), drawing);
 }
 
 /**
- * Draws units without replacement, from each stratum in proportion to its rows. Units that no longer fit are skipped;
- * if this leaves a gap, the smallest skipped unit is added when that misses the count by less.
- * @returns row numbers, ascending
+ * Draws `count` of the rows without replacement, from each stratum in proportion to its rows. Rows of one key that no
+ * longer fit are skipped; if this leaves a gap, the fewest skipped ones are added when that misses the count by less.
  */
-function drawRows(units: readonly Unit[], count: number, rng: Rng): number[] {
-  const strata = [...grouped(units, ({ stratum }) => stratum).values()];
-  const quotas = proportionalQuotas(strata.map(sizeOf), count);
-  const drawn = strata.flatMap((stratum, index) => fill(stratum, quotas[index] ?? 0, rng));
-  return drawn.sort((a, b) => a - b);
-}
-
-/**
- * Draws `count` rows, stratified; rows with the same texts stay together.
- * @returns the row numbers of both sides, ascending
- */
-export function splitOff(
-  rows: readonly RowsByKind[TaskKind][],
+export function drawRows(
+  rows: number,
   count: number,
-  { stratumOf, rng }: { readonly stratumOf: (row: number) => string | number; readonly rng: Rng },
-): { drawn: number[]; rest: number[] } {
-  const sameTexts = grouped(rows.keys(), (row) => textsKey(rows[row] as RowsByKind[TaskKind]));
-  const units = Array.from(sameTexts.values(), (members) => ({ stratum: stratumOf(members[0] ?? 0), rows: members }));
-  const drawn = drawRows(units, count, rng);
+  { rng, stratumOf = () => 0, keyOf = (row) => row }: Drawing,
+): Drawn {
+  const all = Array.from({ length: rows }, (_, row) => row);
+  const units = [...grouped(all, keyOf).values()];
+  const strata = [...grouped(units, ([first = 0]) => stratumOf(first)).values()];
+  const quotas = proportionalQuotas(
+    strata.map((own) => own.flat().length),
+    count,
+  );
+  const drawn = strata.flatMap((stratum, index) => fill(stratum, quotas[index] ?? 0, rng));
   const chosen = new Set(drawn);
-  return { drawn, rest: [...rows.keys()].filter((row) => !chosen.has(row)) };
+  return { drawn: drawn.sort((a, b) => a - b), rest: all.filter((row) => !chosen.has(row)) };
 }
 
 /** Divides `total` in proportion to the sizes, in whole numbers, by the largest-remainder method. */
@@ -276,25 +271,16 @@ function proportionalQuotas(sizes: readonly number[], total: number): number[] {
   return quotas;
 }
 
-function fill(units: readonly Unit[], quota: number, rng: Rng): number[] {
-  const chosen: Unit[] = [];
-  let gap = quota;
-  let smallest: Unit | undefined;
+function fill(units: readonly (readonly number[])[], quota: number, rng: Rng): number[] {
+  const chosen: number[] = [];
+  let smallest: readonly number[] | undefined;
   for (const index of rng.permutation(units.length)) {
-    const unit = units[index] as Unit;
-    if (unit.rows.length <= gap) {
-      chosen.push(unit);
-      gap -= unit.rows.length;
-    } else if (!smallest || unit.rows.length < smallest.rows.length) {
-      smallest = unit;
-    }
+    const unit = units[index] as readonly number[];
+    if (unit.length <= quota - chosen.length) for (const row of unit) chosen.push(row);
+    else if (!smallest || unit.length < smallest.length) smallest = unit;
   }
-  if (smallest && smallest.rows.length - gap < gap) chosen.push(smallest);
-  return chosen.flatMap(({ rows }) => rows);
-}
-
-function sizeOf(units: readonly Unit[]): number {
-  return units.reduce((size, { rows }) => size + rows.length, 0);
+  const gap = quota - chosen.length;
+  return smallest && smallest.length - gap < gap ? [...chosen, ...smallest] : chosen;
 }
 
 /** Groups items by key; keys and items keep their order. */

@@ -2,10 +2,10 @@ import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import type { Executor } from '@peftjs/core';
 import {
-  anything,
-  aRecord,
+  aFunction,
   ConfigError,
   EngineError,
+  integerFrom,
   parseOptions,
   type HostBytes,
   type HostTensor,
@@ -25,13 +25,13 @@ import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
 import {
   aRuntime,
-  checkProviders,
   exactBytes,
   loadRuntime,
   openGraph,
   providerName,
   asUnsigned,
   reasonOf,
+  someProviders,
 } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 import { threadRuntime } from './thread.js';
@@ -64,10 +64,10 @@ export interface CompiledOptions {
 }
 
 const entries = {
-  threads: anything,
+  threads: v.optional(integerFrom(1)),
   runtime: v.optional(aRuntime),
-  executionProviders: anything,
-  kernels: v.optional(aRecord),
+  executionProviders: v.optional(someProviders),
+  kernels: v.optional(v.record(v.string(), aFunction)),
   worker: v.optional(v.boolean()),
 } satisfies Record<keyof CompiledOptions, unknown>;
 
@@ -84,10 +84,7 @@ const entries = {
 export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   parseOptions('compiled', entries, options);
   const { kernels = {}, worker = false } = options;
-  checkThreads(options.threads);
-  checkKernels(kernels);
   const executionProviders = options.executionProviders ?? [options.runtime === undefined ? 'cpu' : 'wasm'];
-  checkProviders(executionProviders);
   const [provider = 'cpu'] = executionProviders;
   const backend = providerName(provider);
   if (worker) checkWorker(options.runtime, provider);
@@ -155,26 +152,10 @@ const SESSION: InferenceSession.SessionOptions = {
   extra: { session: { force_spinning_stop: '1' } },
 };
 
-/** @throws ConfigError for an impossible number. */
-function checkThreads(threads: number | undefined): void {
-  if (threads === undefined || (Number.isInteger(threads) && threads > 0)) return;
-  throw new ConfigError(`threads must be a positive whole number, got ${threads}`, 'threads');
-}
-
 /** The number of threads of a run. WebAssembly computes for every provider of a page what the provider cannot. */
 function threadsOf({ runtime, threads }: CompiledOptions, backend: string): number {
   const isWeb = backend === 'wasm' || isPage();
   return runtime && isWeb ? webThreads(runtime, threads) : (threads ?? availableThreads());
-}
-
-/** @throws ConfigError when `kernels` is not a record of functions. */
-function checkKernels(kernels: KernelTable): void {
-  const [name] = Object.entries(kernels).find(([, kernel]) => typeof kernel !== 'function') ?? [];
-  if (name === undefined) return;
-  throw new ConfigError(
-    `kernels must be functions that add nodes to a graph, by name; '${name}' is not`,
-    `kernels.${name}`,
-  );
 }
 
 /** @throws ConfigError when a worker thread cannot use the caller's runtime or the provider's memory. */

@@ -1,5 +1,6 @@
 import type * as ort from 'onnxruntime-common';
-import { ConfigError, EngineError, objectLike } from '@peftjs/core/method';
+import { EngineError, objectLike } from '@peftjs/core/method';
+import * as v from 'valibot';
 import { importOptional } from '../host.js';
 import { GraphBuilder } from './graph.js';
 import type { ElementType } from './graph.js';
@@ -132,16 +133,11 @@ export function reasonOf(cause: unknown): string {
   return text.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
 }
 
-/** @throws ConfigError unless the providers are a list of names. */
-export function checkProviders(providers: readonly ExecutionProvider[]): void {
-  const list: readonly ExecutionProvider[] = Array.isArray(providers) ? providers : [];
-  const names: unknown[] = list.map(providerName);
-  if (names.length > 0 && names.every((name) => typeof name === 'string' && name !== '')) return;
-  throw new ConfigError(
-    `executionProviders must be a list of names, e.g. ['webgpu'], got ${JSON.stringify(providers)}`,
-    'executionProviders',
-  );
-}
+/** A schema for lists of providers. */
+export const someProviders = v.custom<readonly ExecutionProvider[]>((list) => {
+  const names: unknown[] = Array.isArray(list) ? list.map(providerName) : [];
+  return names.length > 0 && names.every((name) => typeof name === 'string' && name !== '');
+}, "a list of names, e.g. ['webgpu']");
 
 /** The name of a provider given with or without options. */
 export function providerName(provider: ExecutionProvider): string {
