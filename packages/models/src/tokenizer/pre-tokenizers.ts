@@ -55,8 +55,7 @@ function* cutAgain(words: Iterable<Aligned>, step: Step, isFirst: boolean, check
 
 function wordsOf({ cut, whole, marksFirst = false }: Step, text: Aligned, isFirst: boolean): Aligned[] {
   const words = cut(text.text, isFirst && marksFirst && text.origins().starts[0] === 0);
-  let made: Aligned | undefined;
-  return partsOf(whole ? () => (made ??= whole(text, words)) : () => text, words);
+  return partsOf(() => whole?.(text, words) ?? text, words);
 }
 
 /** The text of words, possibly after a mark, with blanks replaced by other characters. */
