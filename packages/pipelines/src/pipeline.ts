@@ -87,7 +87,7 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
 const loadingOptions = pretrainedOptionNames.filter((name) => name !== 'task' && name !== 'numLabels');
 
 const settings = {
-  methods: objectLike<readonly PeftMethod[]>('a list of methods of the adapters', {}, (given) => Array.isArray(given)),
+  methods: v.custom<readonly PeftMethod[]>(Array.isArray, 'a list of methods of the adapters'),
   executor: objectLike<Executor>("an executor, e.g. compiled() of '@peftjs/engine'", {
     compile: 'function',
     upload: 'function',

@@ -22,11 +22,11 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { activations, attention, type ActivationName } from '@peftjs/core/nn';
+import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, denseHead, encoderHead, type Architecture, type Features } from '../architecture.js';
-import { afterAttention, bertLayerNames, layerSites, type LayerConfig, type LayerLocation } from '../encoder.js';
+import { afterAttention, bertLayerNames, layerSites, type LayerLocation } from '../encoder.js';
 import { shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
@@ -51,28 +51,7 @@ import {
 } from './deberta-v2-relative.js';
 
 /** The settings of config.json that the network depends on, with their names in camel case. */
-interface DebertaV2Config extends LayerConfig, RelativeConfig {
-  readonly vocabSize: number;
-  readonly numHiddenLayers: number;
-  /** Must divide `hiddenSize`. */
-  readonly numAttentionHeads: number;
-  readonly maxPositionEmbeddings: number;
-  /** The number of token types. 0: no token types. */
-  readonly typeVocabSize: number;
-  /** Whether absolute positions are added to the word embeddings. */
-  readonly positionBiasedInput: boolean;
-  /** Whether b has the content-to-position term. */
-  readonly contentToPosition: boolean;
-  /** Whether b has the position-to-content term. */
-  readonly positionToContent: boolean;
-  /** Whether positions use the content's projections. If not, they have their own. */
-  readonly shareAttKey: boolean;
-  /** Whether the table of relative positions goes through a layer norm. */
-  readonly normalisedPositions: boolean;
-  readonly hiddenAct: ActivationName;
-  /** The activation of the text head. */
-  readonly poolerHiddenAct: ActivationName;
-}
+type DebertaV2Config = ReturnType<typeof settings>;
 
 const EMBEDDINGS = 'deberta.embeddings';
 const RELATIVE = 'deberta.encoder.rel_embeddings';
@@ -285,7 +264,7 @@ export const debertaV2Type: ModelType = {
 };
 
 /** Missing settings have the defaults of transformers, except that config.json must ask for relative attention. */
-function settings(config: ConfigFile): DebertaV2Config {
+function settings(config: ConfigFile) {
   assertSetting(config, 'conv_kernel_size', 0);
   assertSetting(config, 'relative_attention', true, false);
   const hiddenSize = positiveInteger(config, 'hidden_size', 1536);
@@ -302,23 +281,21 @@ function settings(config: ConfigFile): DebertaV2Config {
     intermediateSize: positiveInteger(config, 'intermediate_size', 6144),
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-7),
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
-    poolerHiddenAct: activation(config, 'pooler_hidden_act', 'gelu'),
+    poolerHiddenAct: activation(config, 'pooler_hidden_act', 'gelu'), // of the text head
     maxPositionEmbeddings,
-    typeVocabSize: nonNegativeInteger(config, 'type_vocab_size', 0),
-    positionBiasedInput: boolean(config, 'position_biased_input', true),
-    contentToPosition: terms.includes('c2p'),
-    positionToContent: terms.includes('p2c'),
-    shareAttKey: boolean(config, 'share_att_key', false),
+    typeVocabSize: nonNegativeInteger(config, 'type_vocab_size', 0), // 0: no token types
+    positionBiasedInput: boolean(config, 'position_biased_input', true), // adds absolute positions to the word embeddings
+    contentToPosition: terms.includes('c2p'), // whether b has this term
+    positionToContent: terms.includes('p2c'), // and this one
+    shareAttKey: boolean(config, 'share_att_key', false), // whether positions use the content's projections, not their own
+    // Whether the table of relative positions goes through a layer norm.
     normalisedPositions: parts(config, 'norm_rel_ebd', 'none').includes('layer_norm'),
     ...distancesOf(config, maxPositionEmbeddings),
   };
 }
 
 /** How distances map to rows. A number below 1 counts as not given. */
-function distancesOf(
-  config: ConfigFile,
-  maxPositionEmbeddings: number,
-): Pick<DebertaV2Config, 'positionBuckets' | 'maxRelativePositions'> {
+function distancesOf(config: ConfigFile, maxPositionEmbeddings: number): RelativeConfig {
   const given = (name: string, least: number): number | null => {
     const value = setting(config, name);
     return typeof value === 'number' && value < 1 ? null : positiveInteger(config, name, least);

@@ -69,22 +69,10 @@ interface DecoderDefaults {
 }
 
 /** The settings that all Llama-style decoders read. */
-export type DecoderSettings = Pick<
-  RotaryDecoderConfig,
-  | 'vocabSize'
-  | 'hiddenSize'
-  | 'intermediateSize'
-  | 'numAttentionHeads'
-  | 'numKeyValueHeads'
-  | 'headDim'
-  | 'maxPositionEmbeddings'
-  | 'rmsNormEps'
-  | 'tieWordEmbeddings'
-  | 'padTokenId'
-> & { readonly numHiddenLayers: number };
+export type DecoderSettings = ReturnType<typeof decoderSettings>;
 
 /** Reads the shared settings. @throws CheckpointError for an invalid setting. */
-function decoderSettings(config: ConfigFile, defaults: DecoderDefaults): DecoderSettings {
+function decoderSettings(config: ConfigFile, defaults: DecoderDefaults) {
   const hiddenSize = positiveInteger(config, 'hidden_size', defaults.hiddenSize);
   const isSized = defaults.headDim !== undefined || (setting(config, 'head_dim') ?? null) !== null;
   const divides = isSized ? {} : { divides: hiddenSize };

@@ -24,7 +24,7 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { activations, attention, type ActivationName } from '@peftjs/core/nn';
+import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
@@ -44,19 +44,7 @@ import {
 } from '../transformers/config.js';
 
 /** The settings of config.json that the network depends on, with their names in camel case. */
-interface Gpt2Config {
-  readonly vocabSize: number;
-  readonly nPositions: number;
-  readonly nEmbd: number;
-  readonly nLayer: number;
-  /** Must divide `nEmbd`. */
-  readonly nHead: number;
-  readonly nInner: number;
-  readonly layerNormEpsilon: number;
-  readonly activationFunction: ActivationName;
-  readonly tieWordEmbeddings: boolean;
-  readonly padTokenId: number | undefined;
-}
+type Gpt2Config = ReturnType<typeof settings>;
 
 const WORDS = 'transformer.wte';
 const POSITIONS = 'transformer.wpe';
@@ -178,29 +166,26 @@ export const gpt2Type: ModelType = {
   prefix: 'transformer.',
   ignoredSettings: ['n_ctx', 'reorder_and_upcast_attn', ...SUMMARY],
   unusedWeights: ['attn.bias', 'attn.masked_bias'],
-  architecture,
+  architecture: (config, task) => gpt2(settings(config), task),
 };
 
 /** Missing settings default to those of gpt2, as in transformers. */
-function architecture(config: ConfigFile, task: Task): Architecture {
+function settings(config: ConfigFile) {
   assertSetting(config, 'scale_attn_weights', true);
   assertSetting(config, 'scale_attn_by_inverse_layer_idx', false);
   assertSetting(config, 'add_cross_attention', false);
   const nEmbd = positiveInteger(config, 'n_embd', 768);
   const vocabSize = positiveInteger(config, 'vocab_size', 50_257);
-  return gpt2(
-    {
-      vocabSize,
-      nPositions: positiveInteger(config, 'n_positions', 1024),
-      nEmbd,
-      nLayer: positiveInteger(config, 'n_layer', 12, { most: 1000 }),
-      nHead: positiveInteger(config, 'n_head', 12, { divides: nEmbd }),
-      nInner: positiveInteger(config, 'n_inner', 4 * nEmbd),
-      layerNormEpsilon: positiveNumber(config, 'layer_norm_epsilon', 1e-5),
-      activationFunction: activation(config, 'activation_function', 'gelu_new'),
-      tieWordEmbeddings: boolean(config, 'tie_word_embeddings', true),
-      padTokenId: padTokenIdOf(config, vocabSize),
-    },
-    task,
-  );
+  return {
+    vocabSize,
+    nPositions: positiveInteger(config, 'n_positions', 1024),
+    nEmbd,
+    nLayer: positiveInteger(config, 'n_layer', 12, { most: 1000 }),
+    nHead: positiveInteger(config, 'n_head', 12, { divides: nEmbd }),
+    nInner: positiveInteger(config, 'n_inner', 4 * nEmbd),
+    layerNormEpsilon: positiveNumber(config, 'layer_norm_epsilon', 1e-5),
+    activationFunction: activation(config, 'activation_function', 'gelu_new'),
+    tieWordEmbeddings: boolean(config, 'tie_word_embeddings', true),
+    padTokenId: padTokenIdOf(config, vocabSize),
+  };
 }

@@ -25,7 +25,7 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import { activations, attention, maskBias, rotary, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
+import { activations, attention, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { batchInput, headFor, noHead, type Architecture, type Features, type Head } from '../architecture.js';
@@ -47,28 +47,7 @@ import { ropeAngles } from '../rope.js';
 import { layerTypes, type LayerType } from './decoder-settings.js';
 
 /** The settings of config.json that the network depends on, with their names in camel case. */
-interface ModernBertConfig {
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  /** Must divide `hiddenSize`. */
-  readonly numAttentionHeads: number;
-  readonly maxPositionEmbeddings: number;
-  readonly normEps: number;
-  readonly normBias: boolean;
-  readonly attentionBias: boolean;
-  readonly mlpBias: boolean;
-  readonly hiddenActivation: ActivationName;
-  readonly layerTypes: readonly LayerType[];
-  /** The width of the sliding window, in tokens. */
-  readonly localAttention: number;
-  readonly ropeTheta: Readonly<Record<LayerType, number>>;
-  readonly classifierPooling: 'cls' | 'mean';
-  readonly classifierBias: boolean;
-  readonly classifierActivation: ActivationName;
-  /** Whether the checkpoint has the dense layer and norm of the head, which then stay frozen. */
-  readonly isHeadThere: boolean;
-}
+type ModernBertConfig = ReturnType<typeof settings>;
 
 const WORDS = 'model.embeddings.tok_embeddings';
 const FIRST_NORM = 'model.embeddings.norm';
@@ -244,7 +223,7 @@ export const modernbertType: ModelType = {
 };
 
 /** Missing settings default to those of ModernBERT-base, as in transformers. */
-function settings(config: ConfigFile, task: Task): ModernBertConfig {
+function settings(config: ConfigFile, task: Task) {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
@@ -266,12 +245,12 @@ function settings(config: ConfigFile, task: Task): ModernBertConfig {
     layerTypes: layerTypes(config, { numHiddenLayers }, (layer) =>
       layer % fullEvery ? 'sliding_attention' : 'full_attention',
     ),
-    localAttention: positiveInteger(config, 'local_attention', 128),
+    localAttention: positiveInteger(config, 'local_attention', 128), // the width of the sliding window, in tokens
     ropeTheta: ropeThetas(config),
     classifierPooling: classifierPooling(config),
     classifierBias: boolean(config, 'classifier_bias', false),
     classifierActivation: activation(config, 'classifier_activation', 'gelu'),
-    isHeadThere: isHeadThere(config, task),
+    isHeadThere: isHeadThere(config, task), // if so, the dense layer and norm of the head stay frozen
   };
 }
 

@@ -2,7 +2,7 @@
  * The files of an exported folder other than weights and settings: those copied from the model's source, and the model
  * card.
  */
-import type { Model, Storage } from '@peftjs/core';
+import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import {
   anything,
   assertArgument,
@@ -12,14 +12,15 @@ import {
   aText,
   cardHeader,
   CheckpointError,
+  writeFolders,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
-import { modelFolder } from '../folder.js';
+import { joined, modelFolder } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { locate, sourceEntries, type SourceOptions } from '../source.js';
-import type { ConfigFile } from '../transformers/config.js';
+import { CONFIG_FILE, type ConfigFile } from '../transformers/config.js';
 import { embeddingFiles, PROMPTS_FILE, type Prompts } from '../transformers/sentence-transformers.js';
 import { GENERATION_CONFIG_FILE } from '../transformers/tokenizer.js';
 import { settingsOf } from './settings.js';
@@ -61,14 +62,16 @@ export function assertExport(model: Model, folder: string, options: ExportOption
  * @throws HubError when the model is from the hub and the hub cannot be reached.
  */
 export async function readSource(
-  model: Pick<Model, 'name' | 'sites' | 'task' | 'tied'>,
+  model: Model,
   { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
 ): Promise<SourceFiles> {
   const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
   const { path, format, storage } = await locate(source, from);
-  const folder = modelFolder(path, storage);
-  if (format.files) return ofTask(untied(await format.files(folder, model), model), model.task);
-  throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
+  if (!format.files) throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
+  const { transformers, ...files } = untied(await format.files(modelFolder(path, storage), model), model);
+  const tokenizer = new Map([...files.tokenizer, ...endings(files.tokenizer, model, transformers?.config)]);
+  if (model.task !== 'feature-extraction') tokenizer.delete(PROMPTS_FILE);
+  return { tokenizer, ...(transformers && { transformers }) };
 }
 
 /** Turns `tie_word_embeddings` off if merging has replaced the tied embedding table by a separate head. */
@@ -79,28 +82,18 @@ function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles 
   return { ...files, transformers: { ...transformers, config: { ...transformers.config, settings } } };
 }
 
-/** Drops the prompts unless the model computes embeddings. */
-function ofTask(files: SourceFiles, task: Model['task']): SourceFiles {
-  if (task === 'feature-extraction') return files;
-  return { ...files, tokenizer: new Map([...files.tokenizer].filter(([file]) => file !== PROMPTS_FILE)) };
-}
-
 /**
- * Returns the tokenizer's files. For a model with a chat template, generation_config.json gets the same end tokens as
- * `generate`, including the end of the assistant's turn.
+ * Returns the generation_config.json of a model with a chat template, with the same end tokens as `generate`, including
+ * the end of the assistant's turn. Empty for other models.
  */
-export function withEndings(
-  files: SourceFiles['tokenizer'],
-  model: Model,
-  config?: ConfigFile,
-): SourceFiles['tokenizer'] {
+function endings(files: SourceFiles['tokenizer'], model: Model, config?: ConfigFile): SourceFiles['tokenizer'] {
   const { eosTokenIds = [], tokenizer } = model as Partial<PretrainedModel>;
-  if (model.task !== 'causal-lm' || !tokenizer?.chatTemplate || eosTokenIds.length === 0) return files;
+  if (model.task !== 'causal-lm' || !tokenizer?.chatTemplate || eosTokenIds.length === 0) return new Map();
   const bytes = files.get(GENERATION_CONFIG_FILE);
   const own = bytes ? parseJson(bytes, GENERATION_CONFIG_FILE) : generationDefaults(config);
   const [only, ...others] = eosTokenIds;
   const settings = { ...(own as object), eos_token_id: others.length === 0 ? only : eosTokenIds };
-  return new Map(files).set(GENERATION_CONFIG_FILE, encodeJson(settings));
+  return new Map([[GENERATION_CONFIG_FILE, encodeJson(settings)]]);
 }
 
 /** The settings that transformers reads from config.json only if there is no generation_config.json. */
@@ -109,11 +102,38 @@ function generationDefaults(config?: ConfigFile): Record<string, unknown> {
   return Object.fromEntries(ids.filter(([, id]) => typeof id === 'number'));
 }
 
-/** The model card: the hub shows it and indexes folders by it. */
-export const CARD_FILE = 'README.md';
+/** What an export writes besides the files that every export has. */
+interface Export {
+  readonly library: 'transformers' | 'transformers.js';
+  readonly source: SourceFiles;
+  /** The content of config.json. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** The export's own files by name. */
+  readonly own: ReadonlyMap<string, Uint8Array>;
+}
 
-/** Returns the model card of an exported model. */
-export function cardOf({ name, task }: Model, library: 'transformers' | 'transformers.js'): Uint8Array {
+/** Writes the folder of an exported model, with the files of its source, of sentence-transformers and a model card. */
+export async function writeExport(
+  model: Model,
+  folder: string,
+  { storage = diskStorage() }: ExportOptions,
+  { library, source, config, own }: Export,
+): Promise<void> {
+  const card = ['README.md', cardOf(model, library)] as const;
+  const files = new Map([...own, ...source.tokenizer, ...sentenceFiles(model), card]);
+  await writeFolders(storage, [
+    {
+      config: {
+        path: joined(folder, CONFIG_FILE),
+        bytes: encodeJson(config, source.transformers?.config.floats),
+      },
+      others: Array.from(files, ([file, bytes]) => ({ path: joined(folder, file), bytes })),
+    },
+  ]);
+}
+
+/** Returns the model card, which the hub shows and indexes. */
+function cardOf({ name, task }: Model, library: Export['library']): Uint8Array {
   const text = `${cardHeader({ baseModel: name, library, task })}# ${name}, adapted
 
 Made with peftjs, for ${library}.
@@ -122,7 +142,7 @@ Made with peftjs, for ${library}.
 }
 
 /** Returns the files that sentence-transformers reads, for an embedding model. Empty for other models. */
-export function sentenceFiles(
+function sentenceFiles(
   model: Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>,
 ): Map<string, Uint8Array> {
   const { pooling, includePrompt = true, sites, weights, maxTokens = Infinity } = model;

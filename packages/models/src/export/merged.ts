@@ -1,5 +1,5 @@
 /** Writes a model like `save_pretrained` in transformers. */
-import { diskStorage, type Model } from '@peftjs/core';
+import type { Model } from '@peftjs/core';
 import {
   assertFullPrecision,
   floats,
@@ -7,28 +7,16 @@ import {
   tensorAt,
   transposed,
   UnsupportedError,
-  writeFolders,
   type HostTensor,
   type HostTensors,
   type Site,
 } from '@peftjs/core/method';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite, checkShapes, weightShapes } from '../architecture.js';
-import { joined } from '../folder.js';
-import { encodeJson } from '../json.js';
 import { architectureFor } from '../transformers/bare.js';
-import { CONFIG_FILE } from '../transformers/config.js';
 import { WEIGHTS_FILE } from '../transformers/weights.js';
 import { described, mergedSettings, type Described, type Transformers } from './settings.js';
-import {
-  assertExport,
-  CARD_FILE,
-  cardOf,
-  readSource,
-  sentenceFiles,
-  withEndings,
-  type ExportOptions,
-} from './files.js';
+import { assertExport, readSource, writeExport, type ExportOptions } from './files.js';
 
 /**
  * Writes a model, e.g. from `mergeAndUnload`, as a folder that transformers opens: model.safetensors in float32 with
@@ -43,25 +31,18 @@ import {
  */
 export async function saveMerged(model: Model, folder: string, options: ExportOptions = {}): Promise<void> {
   assertExport(model, folder, options);
-  const { storage = diskStorage() } = options;
   assertFullPrecision(model);
   checkFinite(model.weights, model.name);
-  const { tokenizer, transformers } = await readSource(model, options);
-  const files = withEndings(tokenizer, model, transformers?.config);
+  const source = await readSource(model, options);
+  const { transformers } = source;
   if (transformers === undefined) {
     throw new UnsupportedError(`transformers does not support '${model.name}'; export it as ONNX`, model.name);
   }
   const head = described(model, options.labels);
-  const config = encodeJson(mergedSettings(transformers, head), transformers.config.floats);
+  const config = mergedSettings(transformers, head);
   const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
-  const card = cardOf(model, 'transformers');
-  const others = [[WEIGHTS_FILE, weights] as const, ...files, ...sentenceFiles(model), [CARD_FILE, card] as const];
-  await writeFolders(storage, [
-    {
-      config: { path: joined(folder, CONFIG_FILE), bytes: config },
-      others: others.map(([file, bytes]) => ({ path: joined(folder, file), bytes })),
-    },
-  ]);
+  const own = new Map([[WEIGHTS_FILE, weights]]);
+  await writeExport(model, folder, options, { library: 'transformers', source, config, own });
 }
 
 /** Returns the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */

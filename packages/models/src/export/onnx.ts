@@ -7,24 +7,14 @@ import {
   integerFrom,
   objectLike,
   UnsupportedError,
-  writeFolders,
 } from '@peftjs/core/method';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';
 import { modesOf, type PoolingMode } from '../pooling.js';
 import type { PretrainedModel } from '../pretrained.js';
-import { CONFIG_FILE } from '../transformers/config.js';
 import { described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
-import {
-  assertExport,
-  CARD_FILE,
-  cardOf,
-  readSource,
-  sentenceFiles,
-  withEndings,
-  type ExportOptions,
-} from './files.js';
+import { assertExport, readSource, writeExport, type ExportOptions } from './files.js';
 
 /** Options of an export for transformers.js. */
 export interface OnnxFolderOptions extends ExportOptions {
@@ -79,21 +69,13 @@ export async function saveOnnx(
   const graphs = graph instanceof Uint8Array ? new Map([[GRAPH_FILE, graph]]) : graph;
   await refuseOlderGraphs(storage, folder, graphs);
   const source = await readSource(model, options);
-  const written = settings(source, described(model, options.labels), [...graphs.keys()]);
-  const config = encodeJson(written, source.transformers?.config.floats);
-  const own = [...withEndings(source.tokenizer, model, source.transformers?.config), ...sentenceFiles(model)];
-  const files = new Map([...own, [CARD_FILE, cardOf(model, 'transformers.js')] as const]).set(
-    TOKENIZER_CONFIG,
-    encodeJson(tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity))),
-  );
-  await writeFolders(storage, [
-    {
-      config: { path: joined(folder, CONFIG_FILE), bytes: config },
-      others: [...[...graphs].map(([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes] as const), ...files].map(
-        ([file, bytes]) => ({ path: joined(folder, file), bytes }),
-      ),
-    },
-  ]);
+  const own = tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity));
+  await writeExport(model, folder, options, {
+    library: 'transformers.js',
+    source: { ...source, tokenizer: new Map(source.tokenizer).set(TOKENIZER_CONFIG, encodeJson(own)) },
+    config: settings(source, described(model, options.labels), [...graphs.keys()]),
+    own: new Map(Array.from(graphs, ([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes])),
+  });
 }
 
 /** @throws ConfigError when a graph of another dtype from an earlier save would remain. */

@@ -8,13 +8,8 @@ import { growthCheck, replaced, type GrowthCheck } from './growth.js';
 import { precompiled } from './precompiled.js';
 import { compiledPattern, stepsOf, type Kinds, type Normalizer } from './parts.js';
 
-/** One change of a text. */
-interface Step {
-  /** Returns the changed text. A step that inserts texts of any length checks its own growth. */
-  normalize(text: string, check: GrowthCheck): string;
-  /** Returns the changed text with the origin of each unit. */
-  aligned(text: Aligned): Aligned;
-}
+/** One change of a text. A step that inserts texts of any length checks its own growth. */
+type Step = (text: Aligned, check: GrowthCheck) => Aligned;
 
 /**
  * Returns the normaliser; null for a tokenizer without one. It throws a CheckpointError when it makes a text much
@@ -24,30 +19,23 @@ interface Step {
 export function normalizerOf(definition: unknown, file: string): Normalizer | null {
   if (definition === null || definition === undefined) return null;
   const steps = stepsOf(definition, { part: 'normalizer', list: 'normalizers', kinds: KINDS }, file);
-  const normalize = (text: string): string => {
-    const check = growthCheck('normalizer', text.length, file);
+  return (text) => {
+    const check = growthCheck('normalizer', text.text.length, file);
     return steps.reduce((now, step) => {
-      const next = step.normalize(now, check);
-      check(next.length);
+      const next = step(now, check);
+      check(next.text.length);
       return next;
     }, text);
-  };
-  return {
-    normalize,
-    aligned(text) {
-      normalize(text.text); // refuses growth before any origin is stored
-      return steps.reduce((now, step) => step.aligned(now), text);
-    },
   };
 }
 
 /** Returns a step that changes each character independently. */
-function characterwise(normalize: (text: string) => string): Step {
-  return { normalize, aligned: (text) => byCharacter(text, normalize) };
+function characterwise(change: (text: string) => string): Step {
+  return (text) => byCharacter(text, change);
 }
 
 function form(name: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Step {
-  return { normalize: (text) => text.normalize(name), aligned: (text) => inForm(text, name) };
+  return (text) => inForm(text, name);
 }
 
 const KINDS: Kinds<Step> = {
@@ -61,18 +49,12 @@ const KINDS: Kinds<Step> = {
   Precompiled: (definition, file) => precompiled(field(definition, 'precompiled_charsmap'), file),
   Prepend(definition) {
     const prefix = String(field(definition, 'prepend'));
-    return {
-      normalize: (text) => (text === '' ? '' : prefix + text),
-      aligned: (text) => (text.text === '' ? text : withPrefix(text, prefix)),
-    };
+    return (text) => (text.text === '' ? text : withPrefix(text, prefix));
   },
   Replace(definition, file) {
     const pattern = compiledPattern(field(definition, 'pattern'), file);
     const content = String(field(definition, 'content'));
-    return {
-      normalize: (text, check) => replaced(text, pattern, content, check),
-      aligned: (text) => withReplaced(text, pattern, content),
-    };
+    return (text, check) => withReplaced(text, replaced(text.text, pattern, content, check), pattern, content);
   },
   Strip(definition) {
     const [left, right] = ['strip_left', 'strip_right'].map((side) => field(definition, side) === true);
@@ -80,7 +62,7 @@ const KINDS: Kinds<Step> = {
       const from = left ? (/^\p{White_Space}+/u.exec(text)?.[0].length ?? 0) : 0;
       return [from, right ? Math.max(from, endOf(text)) : text.length];
     };
-    return { normalize: (text) => text.slice(...kept(text)), aligned: (text) => part(text, ...kept(text.text)) };
+    return (text) => part(text, ...kept(text.text));
   },
   StripAccents: () => characterwise((text) => text.replace(/\p{M}/gu, '')),
 };

@@ -18,12 +18,7 @@ export const library = huggingFace as unknown as {
 export type LibraryModel = (words: string[]) => string[];
 
 /** Changes a text before it is split into words. */
-export interface Normalizer {
-  /** Returns the normalised text. */
-  normalize(text: string): string;
-  /** Returns the normalised text with the origin of each unit. */
-  aligned(text: Aligned): Aligned;
-}
+export type Normalizer = (text: Aligned) => Aligned;
 
 /** A vocabulary, and the algorithm that splits words into its tokens. */
 export interface TokenModel {

@@ -4,20 +4,17 @@
  */
 import { CheckpointError } from '@peftjs/core/method';
 import { field, shown } from '../json.js';
-import { byCharacter, part, withPrefix, type Aligned } from './aligned.js';
+import { byCharacter, partsOf, withPrefix, type Aligned } from './aligned.js';
 import { bytesAsCharacters } from './byte-level.js';
-import { growthCheck, totalLength, type GrowthCheck } from './growth.js';
+import { growthCheck, type GrowthCheck } from './growth.js';
 import { compiledPattern, stepsOf, WORD, type Kinds } from './parts.js';
 
-/** Splits a text into words. Both functions throw a CheckpointError when the words are much longer than the text. */
-export interface PreTokenizer {
-  /** Whether a word may get a mark because it begins the original text, which only `aligned` knows. */
-  readonly marksFirst: boolean;
-  /** Returns the words of a text, lazily, so that a caller can stop early. */
-  words(text: string): Iterable<string>;
-  /** Returns the same words with the origin of each unit. Origins from 0 on begin the original text if `isFirst`. */
-  aligned(text: Aligned, isFirst: boolean): readonly Aligned[];
-}
+/**
+ * Splits a text into words, lazily, so that a caller can stop early. It throws a CheckpointError when the words are much
+ * longer than the text.
+ * @param isFirst Whether origins from 0 on begin the original text.
+ */
+export type PreTokenizer = (text: Aligned, isFirst: boolean) => Iterable<Aligned>;
 
 /** Splits a text. `isFirst`: whether it begins the original text. */
 type Cut = (text: string, isFirst: boolean) => readonly string[];
@@ -25,8 +22,9 @@ type Cut = (text: string, isFirst: boolean) => readonly string[];
 /** One split of a text. */
 interface Step {
   readonly cut: Cut;
-  /** Finds the origins of the words. */
-  readonly align: (text: Aligned, words: readonly string[]) => readonly Aligned[];
+  /** Returns the text with the same characters as the words. Default: the text that was cut. */
+  readonly whole?: (text: Aligned, words: readonly string[]) => Aligned;
+  /** Whether a word may get a mark because it begins the original text. */
   readonly marksFirst?: boolean;
 }
 
@@ -37,62 +35,41 @@ interface Step {
 export function preTokenizerOf(definition: unknown, file: string): PreTokenizer {
   const steps = stepsOf(definition, { part: 'pre_tokenizer', list: 'pretokenizers', kinds: KINDS }, file);
   const [only, ...others] = steps;
-  const checkOf = (text: string): GrowthCheck => growthCheck('pre_tokenizer', text.length, file);
-  return {
-    marksFirst: steps.some(({ marksFirst }) => marksFirst),
-    words(text) {
-      if (only && others.length === 0) return only.cut(text, false); // a single step cannot grow a text that much
-      const check = checkOf(text);
-      return steps.reduce<Iterable<string>>((words, { cut }) => cutAgain(words, cut, check), [text]);
-    },
-    aligned(text, isFirst) {
-      const check = checkOf(text.text);
-      return steps.reduce<readonly Aligned[]>(
-        (words, { cut, align }) => {
-          const next = words.flatMap((word) => align(word, cut(word.text, isFirst && word.starts[0] === 0)));
-          check(totalLength(next.map((word) => word.text)));
-          return next;
-        },
-        [text],
-      );
-    },
+  return (text, isFirst) => {
+    if (only && others.length === 0) return wordsOf(only, text, isFirst); // a single step cannot grow a text that much
+    const check = growthCheck('pre_tokenizer', text.text.length, file);
+    return steps.reduce<Iterable<Aligned>>((words, step) => cutAgain(words, step, isFirst, check), [text]);
   };
 }
 
 /** Splits words again, one at a time. */
-function* cutAgain(words: Iterable<string>, cut: Cut, check: GrowthCheck): Generator<string> {
+function* cutAgain(words: Iterable<Aligned>, step: Step, isFirst: boolean, check: GrowthCheck): Generator<Aligned> {
   let length = 0;
   for (const word of words) {
-    for (const next of cut(word, false)) {
-      check((length += next.length));
+    for (const next of wordsOf(step, word, isFirst)) {
+      check((length += next.text.length));
       yield next;
     }
   }
 }
 
-/** Aligns words with the text that contains them in that order. */
-function placed(piece: Aligned, words: readonly string[]): Aligned[] {
-  let at = 0;
-  return words.map((word) => {
-    const from = piece.text.indexOf(word, at);
-    at = from + word.length;
-    return part(piece, from, at);
-  });
+function wordsOf({ cut, whole, marksFirst = false }: Step, text: Aligned, isFirst: boolean): Aligned[] {
+  const words = cut(text.text, isFirst && marksFirst && text.origins().starts[0] === 0);
+  return partsOf(() => whole?.(text, words) ?? text, words);
 }
 
-/** Aligns words that make up a whole text, possibly after a mark, with blanks replaced by other characters. */
-function placedAfterPrefix(piece: Aligned, words: readonly string[]): Aligned[] {
+/** The text of words, possibly after a mark, with blanks replaced by other characters. */
+function marked(piece: Aligned, words: readonly string[]): Aligned {
   const text = words.join('');
   const put = text.length - piece.text.length;
-  const { starts, ends } = put > 0 ? withPrefix(piece, text.slice(0, put)) : piece;
-  return placed({ text, starts, ends }, words);
+  return { ...(put > 0 ? withPrefix(piece, text.slice(0, put)) : piece), text };
 }
 
-/** Aligns byte-level words that make up a whole text, possibly after a blank. */
-function placedBytes(piece: Aligned, words: readonly string[]): Aligned[] {
+/** The text of byte-level words, possibly after a blank. */
+function inBytes(piece: Aligned, words: readonly string[]): Aligned {
   const text = words.join('');
   const own = byCharacter(piece, bytesAsCharacters);
-  return placed(text.length > own.text.length ? withPrefix(own, text.slice(0, 1)) : own, words);
+  return text.length > own.text.length ? withPrefix(own, text.slice(0, 1)) : own;
 }
 
 const PUNCTUATION = /[\p{P}!-/:-@[-`{-~]/gu;
@@ -107,16 +84,16 @@ const KINDS: Kinds<Step> = {
         const whole = addsBlank && !text.startsWith(' ') ? ` ${text}` : text;
         return (cut ? isolated(whole, cut) : [whole]).map(bytesAsCharacters);
       },
-      align: placedBytes,
+      whole: inBytes,
     };
   },
   CharDelimiterSplit(definition, file) {
     const delimiter = characterIn(definition, 'delimiter', file);
-    return cutBy((text) => text.split(delimiter).filter((word) => word !== ''));
+    return { cut: (text) => text.split(delimiter).filter((word) => word !== '') };
   },
   Digits(definition) {
     const one = field(definition, 'individual_digits') === true;
-    return cutBy((text) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu));
+    return { cut: (text) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu) };
   },
   FixedLength(definition) {
     const length = Number(field(definition, 'length') ?? 5);
@@ -132,14 +109,9 @@ const KINDS: Kinds<Step> = {
   WhitespaceSplit: () => matches(/\P{White_Space}+/gu),
 };
 
-/** Returns a step whose words are parts of the text. */
-function cutBy(cut: Cut): Step {
-  return { cut, align: placed };
-}
-
 /** Returns a step whose words are the matches of a pattern. */
 function matches(pattern: RegExp): Step {
-  return cutBy((text) => text.match(pattern) ?? []);
+  return { cut: (text) => text.match(pattern) ?? [] };
 }
 
 /** Returns a setting of one character. @throws CheckpointError when it is anything else. */
@@ -167,12 +139,12 @@ function metaspace(definition: unknown, file: string): Step {
   const splits = field(definition, 'split') !== false;
   return {
     cut(text, isFirst) {
-      const marked = text.replaceAll(' ', () => mark);
-      const addsMark = !marked.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
-      const whole = addsMark ? mark + marked : marked;
+      const inMarks = text.replaceAll(' ', () => mark);
+      const addsMark = !inMarks.startsWith(mark) && (scheme === 'always' || (scheme === 'first' && isFirst));
+      const whole = addsMark ? mark + inMarks : inMarks;
       return splits ? own.cut(whole, isFirst) : [whole];
     },
-    align: placedAfterPrefix,
+    whole: marked,
     marksFirst: scheme === 'first',
   };
 }
@@ -183,7 +155,7 @@ function escaped(text: string): string {
 
 /** Splits a text into matches of a pattern and the texts between them. */
 function isolated(text: string, pattern: RegExp): string[] {
-  return partsOf(text, pattern).map(({ text: part }) => part);
+  return around(text, pattern).map(({ text: part }) => part);
 }
 
 /** A part of a text: a match of a pattern, or the text between two. */
@@ -192,7 +164,7 @@ interface Part {
   readonly isMatch: boolean;
 }
 
-function partsOf(text: string, pattern: RegExp, invert = false): Part[] {
+function around(text: string, pattern: RegExp, invert = false): Part[] {
   const parts: Part[] = [];
   const add = (part: string, isMatch: boolean): void => {
     if (part !== '') parts.push({ text: part, isMatch: isMatch !== invert });
@@ -218,7 +190,7 @@ function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string
     const known = Object.keys(BEHAVIOURS).join(', ');
     throw new CheckpointError(`${file}: expected the behavior of a split ${known}, got ${shown(behavior)}`, file);
   }
-  return cutBy((text) => join(partsOf(text, pattern, invert)));
+  return { cut: (text) => join(around(text, pattern, invert)) };
 }
 
 const BEHAVIOURS: Readonly<Record<string, (parts: readonly Part[]) => string[]>> = {

@@ -14,7 +14,7 @@ import type { Normalizer } from './parts.js';
 /** Returns the normaliser. Without a table, it changes nothing. @throws CheckpointError for a broken table. */
 export function precompiled(charsmap: unknown, file: string): Normalizer {
   if (charsmap === null || charsmap === undefined || charsmap === '') {
-    return { normalize: (text) => text, aligned: (text) => text };
+    return (text) => text;
   }
   const replacementOf = tableOf(charsmap, file);
   const known = new Map<string, readonly Part[]>();
@@ -35,12 +35,9 @@ export function precompiled(charsmap: unknown, file: string): Normalizer {
   const graphemes = (text: string): string[] =>
     /^[ -~]*$/.test(text) ? Array.from(text) : Array.from(segmenter.segment(text), ({ segment }) => segment);
   const parts = (text: string): Part[] => graphemes(text).flatMap(partsOf);
-  return {
-    normalize: (text) =>
-      parts(text)
-        .map(({ old, text: own }) => own ?? old)
-        .join(''),
-    aligned: (text) => transformed(text, changesOf(parts(text.text))),
+  return (from) => {
+    const all = parts(from.text);
+    return transformed(from, all.map(({ old, text }) => text ?? old).join(''), () => changesOf(all));
   };
 }
 

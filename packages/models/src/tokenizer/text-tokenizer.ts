@@ -2,7 +2,7 @@
  * Runs a tokenizer.json: finds added tokens, normalises the rest, splits it into words, and splits words into tokens.
  */
 import { listField } from '../json.js';
-import { addedTokenOf, sectionFinder, type AddedToken, type Section } from './added-tokens.js';
+import { addedTokenOf, sectionFinder, type AddedToken } from './added-tokens.js';
 import { decoderOf } from './decoders.js';
 import { part, unchanged, type Aligned } from './aligned.js';
 import { modelOf } from './models.js';
@@ -52,7 +52,7 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   const cut = preTokenizerOf(definition.pre_tokenizer, file);
   const model = modelOf(definition.model, file);
   const decoder = decoderOf(definition.decoder, file);
-  const normalised = (text: string): string => normalizer?.normalize(text) ?? text;
+  const normalised = (text: string): string => normalizer?.(unchanged(text)).text ?? text;
   const tokens = listField(definition, 'added_tokens', file).map((token) => addedTokenOf(token, normalised, file));
   const ids = new Map(model.ids);
   for (const { content, id } of tokens) ids.set(content, id);
@@ -65,14 +65,19 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   const join = (pieces: readonly string[]): string => decoder?.(pieces).join('') ?? pieces.join(' ');
   const textsOf = (own: readonly number[]): string[] => own.flatMap((id) => texts.get(id) ?? []);
 
-  /** Yields the added tokens and the words of a text between added tokens, with their origins. */
-  function* alignedParts(outer: Section): Generator<{ readonly token?: AddedToken; readonly piece: Aligned }> {
-    const own = unchanged(outer.text);
-    const whole = normalizer?.aligned(own) ?? own;
-    for (const { token, text, start } of inNormalised(whole.text)) {
-      const piece = part(whole, start, start + text.length);
-      if (token) yield { token, piece };
-      else for (const word of cut.aligned(piece, outer.start === 0)) yield { piece: word };
+  /** Yields the added tokens of a text, and the texts between them. */
+  function* parts(text: string): Generator<Part> {
+    for (const { token: outer, text: section, start: offset } of inText(text)) {
+      const own = unchanged(section);
+      if (outer) {
+        yield { token: outer, pieces: [own], offset };
+        continue;
+      }
+      const whole = normalizer?.(own) ?? own;
+      for (const { token, text: inner, start } of inNormalised(whole.text)) {
+        const piece = part(whole, start, start + inner.length);
+        yield { token, pieces: token ? [piece] : cut(piece, offset === 0), offset };
+      }
     }
   }
 
@@ -84,34 +89,28 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
     textOf: (id) => texts.get(id),
     decode: (own) => join(textsOf(own).filter((text) => !special.has(text))),
     *words(text) {
-      for (const outer of inText(text)) {
-        if (outer.token) yield [outer.token.content];
-        else if (cut.marksFirst && outer.start === 0) {
-          for (const { token, piece } of alignedParts(outer)) {
-            yield token ? [token.content] : model.tokensOf(piece.text);
-          }
-        } else {
-          for (const { token, text: own } of inNormalised(normalised(outer.text))) {
-            if (token) yield [token.content];
-            else for (const word of cut.words(own)) yield model.tokensOf(word);
-          }
-        }
+      for (const { token, pieces } of parts(text)) {
+        if (token) yield [token.content];
+        else for (const piece of pieces) yield model.tokensOf(piece.text);
       }
     },
     *placed(text) {
-      for (const outer of inText(text)) {
-        const end = outer.start + outer.text.length;
-        if (outer.token) {
-          yield [{ token: outer.token.content, text: outer.text, start: outer.start, end }];
-          continue;
-        }
-        for (const { token, piece } of alignedParts(outer)) {
-          if (!token) yield placedTokens(model, piece, outer.start);
-          else yield [{ ...placedAt(token.content, piece, [0, piece.text.length], outer.start), text: piece.text }];
+      for (const { token, pieces, offset } of parts(text)) {
+        for (const piece of pieces) {
+          if (!token) yield placedTokens(model, piece, offset);
+          else yield [{ ...placedAt(token.content, piece, [0, piece.text.length], offset), text: piece.text }];
         }
       }
     },
   };
+}
+
+/** An added token, or a text between two. */
+interface Part {
+  readonly token: AddedToken | undefined;
+  /** The added token, or the words of the text. Their origins count from `offset`. */
+  readonly pieces: Iterable<Aligned>;
+  readonly offset: number;
 }
 
 /** Returns the tokens of a word with their positions in a text that starts at `offset`. */
@@ -130,10 +129,11 @@ function placedTokens(model: TokenModel, word: Aligned, offset: number): PlacedT
 /** Returns a token with its position, given the units that it covers in a text that starts at `offset`. */
 function placedAt(
   token: string,
-  { starts, ends }: Aligned,
+  { origins }: Aligned,
   [from, to]: readonly [number, number],
   offset: number,
 ): PlacedToken {
+  const { starts, ends } = origins();
   const [start = 0, end = start] = [starts[from], ends[to - 1]];
   return { token, start: offset + start, end: offset + end };
 }

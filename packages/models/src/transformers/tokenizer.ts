@@ -47,17 +47,13 @@ export async function readTokenizer(folder: ModelFolder, network: Network, confi
   const rows = network.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const ids = checkedIds(definition, rows, file);
   const { maxTokens } = network;
-  const tokenTypes = (await readsTokenTypes(folder)) ? network.tokenTypes : undefined;
+  const settings = await readTokenizerSettings(folder);
+  const inputs = field(settings[0], 'model_input_names');
+  // A tokenizer may return no token types: then all tokens have type 0.
+  const tokenTypes = !Array.isArray(inputs) || inputs.includes('token_type_ids') ? network.tokenTypes : undefined;
   const vocabularySize = 1 + [...ids.values()].reduce((largest, id) => Math.max(largest, id), -1);
-  const special = await readSpecialIds(folder, config, { ids, rows });
+  const special = specialIds(settings, config, { ids, rows });
   return createTokenizer(definition as TokenizerDefinition, { maxTokens, vocabularySize, tokenTypes, special, file });
-}
-
-/** Whether the tokenizer returns token types. If not, all tokens have type 0. */
-async function readsTokenTypes(folder: ModelFolder): Promise<boolean> {
-  const [settings] = await readTokenizerSettings(folder);
-  const inputs = field(settings, 'model_input_names');
-  return !Array.isArray(inputs) || inputs.includes('token_type_ids');
 }
 
 /** The maximum length of a token. Published ones have up to a few hundred characters, of blanks or dashes. */
@@ -95,8 +91,8 @@ function tokenIds(definition: unknown, file: string): [token: unknown, id: unkno
   return [...own, ...added.map((token): [unknown, unknown] => [field(token, 'content'), field(token, 'id')])];
 }
 
-/** The files of tokenizer settings, from newer to older versions of transformers. */
-const SETTINGS_FILES = ['tokenizer_config.json', 'special_tokens_map.json'];
+/** The newer file of tokenizer settings. */
+const SETTINGS_FILE = 'tokenizer_config.json';
 
 /** The maximum size of tokenizer settings: a chat template may be long, and each added token takes several lines. */
 const SETTINGS_BYTES = 32 * 2 ** 20;
@@ -110,12 +106,10 @@ interface Vocabulary {
 }
 
 /**
- * Reads the IDs of the start, end and padding tokens: by text in the tokenizer's settings, or by ID in config.json. A
+ * Returns the IDs of the start, end and padding tokens: by text in the tokenizer's settings, or by ID in config.json. A
  * token outside the vocabulary, or an ID outside the embedding table, is ignored, and the next file is tried.
- * @throws CheckpointError when settings are too large or not JSON.
  */
-async function readSpecialIds(folder: ModelFolder, config: ConfigFile, vocabulary: Vocabulary): Promise<SpecialIds> {
-  const settings = await readTokenizerSettings(folder);
+function specialIds(settings: readonly unknown[], config: ConfigFile, vocabulary: Vocabulary): SpecialIds {
   const idOf = (name: string): number | undefined => {
     const contents = settings.map((one) => contentOf(field(one, `${name}_token`)));
     const known = contents.find((content) => content !== undefined && vocabulary.ids.has(content));
@@ -130,7 +124,7 @@ async function readSpecialIds(folder: ModelFolder, config: ConfigFile, vocabular
  */
 async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
   const settings: unknown[] = [];
-  for (const file of SETTINGS_FILES) {
+  for (const file of [SETTINGS_FILE, 'special_tokens_map.json']) {
     settings.push((await folder.exists(file)) ? await folder.json(file, SETTINGS_BYTES) : undefined);
   }
   return settings;
@@ -174,7 +168,6 @@ export async function readEosTokenIds(
 
 /** The file of a separate template, which takes precedence over one in the settings. */
 const TEMPLATE_FILE = 'chat_template.jinja';
-const SETTINGS_FILE = 'tokenizer_config.json';
 
 /**
  * Reads the chat template of a folder: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several,

@@ -46,47 +46,36 @@ export async function readWeights(
   expected: Expected,
 ): Promise<ReadWeights> {
   const name = await weightsFile(folder);
-  const path = folder.pathOf(name);
-  return inCheckpoint(path, async () => {
+  return inCheckpoint(folder.pathOf(name), async () => {
     const file = await openWeights(folder, name);
     try {
-      return await weightsIn(file, architecture, expected, {
-        path,
-        onSize: (totalBytes) => {
-          folder.checkMemory(name, totalBytes);
-        },
-        onRead: (loadedBytes, totalBytes) => {
-          folder.progress({ file: name, loadedBytes, totalBytes });
-        },
-      });
+      return await weightsIn(file, architecture, expected, { folder, name });
     } finally {
       await file.close();
     }
   });
 }
 
-/** The path of a checkpoint, and callbacks of reading it. */
-interface Reading {
-  readonly path: string;
-  /** Called with the memory that the weights need, in bytes, before they are read. */
-  onSize(totalBytes: number): void;
-  /** Called after each weight. */
-  onRead(loadedBytes: number, totalBytes: number): void;
+/** The file of a checkpoint's weights in its folder. */
+interface Place {
+  readonly folder: ModelFolder;
+  readonly name: string;
 }
 
 async function weightsIn(
   file: SafetensorsFile,
   wanted: Architecture,
   { modelType, holdsHead, dtype }: Expected,
-  reading: Reading,
+  place: Place,
 ): Promise<ReadWeights> {
-  const { architecture, carried } = withPooler(file, wanted, modelType, reading.path);
+  const path = place.folder.pathOf(place.name);
+  const { architecture, carried } = withPooler(file, wanted, modelType, path);
   const headSites = holdsHead ? storedHead(file, architecture) : [];
   const network = { ...architecture, sites: [...architecture.sites, ...headSites, ...carried] };
-  const stored = storedWeights(file, network, modelType, reading.path);
-  checkShapes(network, mapped(stored, declared), reading.path);
-  assertNoUnknownWeights(file, network, stored, { modelType, path: reading.path });
-  const all = await readAll(file, stored, precisionOf(dtype, architecture), reading);
+  const stored = storedWeights(file, network, modelType, path);
+  checkShapes(network, mapped(stored, declared), path);
+  assertNoUnknownWeights(file, network, stored, { modelType, path });
+  const all = await readAll(file, stored, precisionOf(dtype, architecture), place);
   const of = (sites: readonly Site[]) => (name: string) => sites.some((site) => name.startsWith(`${site.path}.`));
   const [isInHead, isCarried] = [of(headSites), of(carried)];
   const some = (isWanted: (name: string) => boolean) =>
@@ -174,7 +163,7 @@ function assertNoUnknownWeights(
   file: SafetensorsFile,
   { name, sites }: Network,
   stored: Readonly<Record<string, StoredWeight>>,
-  { modelType: { prefix, unusedWeights = [] }, path }: Pick<Expected, 'modelType'> & Pick<Reading, 'path'>,
+  { modelType: { prefix, unusedWeights = [] }, path }: Pick<Expected, 'modelType'> & { readonly path: string },
 ): void {
   const read = new Set(Object.values(stored).map(({ key }) => key));
   const below = (key: string): string => (key.startsWith(prefix) ? key.slice(prefix.length) : key);
@@ -212,17 +201,18 @@ async function readAll(
   file: SafetensorsFile,
   stored: Readonly<Record<string, StoredWeight>>,
   precision: Precision,
-  { path, onSize, onRead }: Reading,
+  { folder, name: fileName }: Place,
 ): Promise<Record<string, HostTensor>> {
+  const path = folder.pathOf(fileName);
   const bytes = mapped(stored, ({ shape }, name) => precision.bytes(name, shape));
   const totalBytes = Object.values(bytes).reduce((sum, size) => sum + size, 0);
-  onSize(totalBytes);
+  folder.checkMemory(fileName, totalBytes);
   const weights: Record<string, HostTensor> = {};
   let loadedBytes = 0;
   for (const [name, storedWeight] of Object.entries(stored)) {
     weights[name] = await readWeight(file, storedWeight, { name, path, precision });
     loadedBytes += bytes[name] as number;
-    onRead(loadedBytes, totalBytes);
+    folder.progress({ file: fileName, loadedBytes, totalBytes });
   }
   return weights;
 }
