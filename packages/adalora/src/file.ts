@@ -1,21 +1,22 @@
 import {
-  adaptedPaths,
+  adaptedModules,
   allocatedRanks,
   assertFeatures,
   assertKnownVariant,
   CheckpointError,
   describe,
   fanInFanOut,
+  fieldsOf,
   hostZeros,
   loraFile,
   matrixOf,
+  optionsIn,
   patternValue,
   pickColumns,
   pickRows,
   placeColumns,
   placeRows,
   readLoraFile,
-  assertNoOtherTensors,
   scaled,
   tensorAt,
   transposed,
@@ -107,8 +108,7 @@ export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraCon
   const options = readOptions(config);
   const parsed = parseAdaloraConfig(options);
   const { suffixes } = FORMATS[parsed.parametrization];
-  const paths = adaptedPaths(tensors, suffixes);
-  assertNoOtherTensors(tensors, paths, suffixes);
+  const paths = adaptedModules(tensors, suffixes);
   assertFewMasked(tensors, paths, parsed.initR);
   const values = Object.assign({}, ...paths.map((path) => readModule(file, path, parsed))) as HostTensors;
   return { config: { ...options, targetModules: paths }, values };
@@ -136,11 +136,12 @@ function fileConfig(
   rankPattern: Readonly<Record<string, readonly boolean[]>> | null,
 ): AdapterFile['config'] {
   const [tinit, tfinal] = [config.tinit ?? 0, config.tfinal ?? 0];
-  const usual = parseAdaloraConfig({});
-  const own = Object.entries(OWN_FIELDS).filter(([, option]) => config[option] !== usual[option]);
+  const ordinary = fieldsOf(parseAdaloraConfig({}), OWN_FIELDS);
+  const own = Object.entries(fieldsOf(config, OWN_FIELDS)).filter(([field, value]) => value !== ordinary[field]);
   return {
     peft_type: 'ADALORA',
-    ...Object.fromEntries([...Object.entries(PEFT_FIELDS), ...own].map(([field, option]) => [field, config[option]])),
+    ...fieldsOf(config, PEFT_FIELDS),
+    ...Object.fromEntries(own),
     tinit,
     tfinal,
     total_step: config.totalStep ?? leastTotal(tinit, tfinal),
@@ -166,8 +167,7 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
       'bias',
     );
   }
-  const present = Object.entries({ ...PEFT_FIELDS, ...OWN_FIELDS }).filter(([field]) => config[field] !== undefined);
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]])) as ReadOptions;
+  const options = optionsIn<AdaloraConfig>(config, { ...PEFT_FIELDS, ...OWN_FIELDS }) as ReadOptions;
   if (!Number.isInteger(options.initR) || options.initR < 1) {
     throw new CheckpointError(`init_r is ${describe(options.initR)}; expected a whole number of at least 1`, 'init_r');
   }

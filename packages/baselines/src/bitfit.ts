@@ -1,10 +1,8 @@
 import {
-  adaptedPaths,
+  adaptedModules,
   biasLayer,
-  CheckpointError,
   defineMethod,
   parseOptions,
-  assertNoOtherTensors,
   targetEntries,
   tensorAt,
   type AdapterContents,
@@ -71,9 +69,7 @@ function bitfitFile({ layers, values }: AdapterContents): AdapterFile {
 }
 
 function readBitfitFile({ tensors }: AdapterFile): { config: Partial<BitfitConfig>; values: HostTensors } {
-  const paths = adaptedPaths(tensors, [SUFFIX]);
-  assertNoOtherTensors(tensors, paths, [SUFFIX]);
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
+  const paths = adaptedModules(tensors, [SUFFIX]);
   const values = Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(tensors, path + SUFFIX)]));
   return { config: { targetModules: paths }, values };
 }

@@ -1,7 +1,6 @@
 import {
-  adaptedPaths,
+  adaptedModules,
   assertFeatures,
-  CheckpointError,
   compactPattern,
   defineMethod,
   hostZeros,
@@ -15,23 +14,22 @@ import {
   patternValue,
   positive,
   ranksForBudget,
-  assertNoOtherTensors,
   sitesForBudget,
   targetEntries,
   tensorAt,
   tensorsAt,
   trained,
   transposed,
+  vectorOf,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
   type CallableMethod,
-  type HostTensor,
   type HostTensors,
   type Rng,
   type Site,
   type SiteRole,
-  type TargetConfig,
+  type MethodOptions,
 } from '@peftjs/core/method';
 import { gelu, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs';
@@ -117,36 +115,22 @@ function swish(x: Tensor): Tensor {
   return tf.mul(x, tf.sigmoid(x));
 }
 
-/** The options of the bottleneck adapters. */
-export interface BottleneckConfig extends TargetConfig {
-  /** m, the width of the bottleneck. Default 16. */
-  readonly bottleneck: number;
-  /** Widths that differ from `bottleneck`, by module path or a regular expression for its end. Default {}. */
-  readonly bottleneckPattern: Readonly<Record<string, number>>;
-  /** Modules whose adapters have no bias u, by path or dotted suffix. Default []. */
-  readonly withoutBias: readonly string[];
-  /** The non-linearity in the bottleneck. Default 'gelu_new'. */
-  readonly nonLinearity: NonLinearity;
-  /** The standard deviation of the initial weights. Default 0.01, which starts near the identity. */
-  readonly initStd: number;
-}
-
 const entries = {
   ...targetEntries,
+  /** m, the width of the bottleneck. Default 16. */
   bottleneck: v.optional(integerFrom(1), 16),
+  /** Widths that differ from `bottleneck`, by module path or a regular expression for its end. Default {}. */
   bottleneckPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
+  /** Modules whose adapters have no bias u, by path or dotted suffix. Default []. */
   withoutBias: v.optional(v.array(v.string()), []),
+  /** The non-linearity in the bottleneck. Default 'gelu_new'. */
   nonLinearity: v.optional(v.picklist(Object.keys(nonLinearities) as NonLinearity[]), 'gelu_new'),
+  /** The standard deviation of the initial weights. Default 0.01, which starts near the identity. */
   initStd: v.optional(positive, 0.01),
 };
 
-/**
- * Validates the options of the method `owner` and fills in defaults.
- * @throws ConfigError that names the invalid field.
- */
-function parseBottleneckConfig(owner: string, input: unknown): BottleneckConfig {
-  return withTargets(parseOptions(owner, entries, input));
-}
+/** The options of the bottleneck adapters. */
+export type BottleneckConfig = MethodOptions<typeof entries>;
 
 /** Returns the method that puts a bottleneck adapter after every module with one of these roles. */
 function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMethod<BottleneckConfig> {
@@ -158,7 +142,7 @@ function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMet
   return defineMethod<BottleneckConfig>({
     name,
     capabilities: { mergeable: false, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
-    parseConfig: (input) => parseBottleneckConfig(name, input),
+    parseConfig: (input): BottleneckConfig => withTargets(parseOptions(name, entries, input)),
     fitBudget: (sites, budget, config) => fittedToBudget(placed(sites, config, rule), budget, config),
     adapt: (sites, config, { rng }) =>
       Object.fromEntries(
@@ -261,8 +245,7 @@ function readBottleneckFile(file: AdapterFile): {
   values: HostTensors;
 } {
   const { config, tensors } = file;
-  const paths = adaptedPaths(tensors, SUFFIXES);
-  assertNoOtherTensors(tensors, paths, SUFFIXES);
+  const paths = adaptedModules(tensors, SUFFIXES);
   const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
   const values: HostTensors = {};
   const widths: Record<string, number> = {};
@@ -276,8 +259,7 @@ function readBottleneckFile(file: AdapterFile): {
     values[`${path}.up`] = transposed(up);
     if (!withoutBias.includes(path)) values[`${path}.upBias`] = vectorOf(tensors, path + UP_BIAS);
   }
-  const [bottleneck] = Object.values(widths);
-  if (bottleneck === undefined) throw new CheckpointError(`the file holds no tensor '<module>${DOWN}'`, DOWN);
+  const bottleneck = tensorAt(widths, paths[0] as string);
   return {
     config: {
       bottleneck,
@@ -288,13 +270,6 @@ function readBottleneckFile(file: AdapterFile): {
     },
     values,
   };
-}
-
-function vectorOf(tensors: HostTensors, key: string): HostTensor {
-  const tensor = tensors[key];
-  if (!tensor) throw new CheckpointError(`the tensor '${key}' is missing`, key);
-  if (tensor.shape.length === 1) return tensor;
-  throw new CheckpointError(`'${key}' has shape [${tensor.shape.join(', ')}]; expected a vector`, key);
 }
 
 /**

@@ -1,17 +1,18 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  adaptedPaths,
+  adaptedModules,
   CheckpointError,
   defineMethod,
   fanInFanOut,
   floats,
+  hostFilled,
   matches,
   matrixOf,
   parseOptions,
-  assertNoOtherTensors,
   sizeOf,
   targetEntries,
   tensorAt,
+  trained,
   warnOnce,
   type AdapterContents,
   type AdapterFile,
@@ -107,10 +108,9 @@ function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
  * switch the module off.
  */
 function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'counted' | 'storedParameters'> {
-  const initial = hostTensor(new Float32Array(size).fill(1), [size]);
   return {
     site,
-    params: { ia3L: { initial, trainable: true, group: 'default', decay: false } },
+    params: { ia3L: trained(hostFilled([size], 1), { decay: false }) },
     counted: [],
     storedParameters: () => size,
   };
@@ -174,9 +174,7 @@ function ia3File({ config, layers, values }: AdapterContents<Ia3Config>): Adapte
 
 /** Reads PEFT's IA3. The shape of a vector shows whether it scales the input. */
 function readIa3File({ tensors }: AdapterFile): { config: Partial<Ia3Config>; values: HostTensors } {
-  const paths = adaptedPaths(tensors, [SUFFIX]);
-  assertNoOtherTensors(tensors, paths, [SUFFIX]);
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
+  const paths = adaptedModules(tensors, [SUFFIX]);
   const values = Object.fromEntries(paths.map((path) => [`${path}.ia3L`, vectorOf(tensors, path + SUFFIX)]));
   const feedforwardModules = paths.filter((path) => tensorAt(tensors, path + SUFFIX).shape[0] === 1);
   return { config: { targetModules: paths, feedforwardModules }, values };

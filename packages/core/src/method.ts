@@ -139,9 +139,11 @@ export {
   selectSites,
   targetEntries,
   tokenEntries,
+  type MethodOptions,
   type TargetReport,
 } from './adapter/targets.js';
-export { biasLayer, fullLayer } from './adapter/layers.js';
+export { biasLayer, biasLayers, fullLayer } from './adapter/layers.js';
+export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
 export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {
@@ -233,8 +235,10 @@ export {
   moduleTable,
   readLoraFile,
   assertNoOtherTensors,
+  vectorOf,
   type LoraFileContents,
 } from './files/lora-file.js';
+export { adaptedModules, fieldsOf, optionsIn, rankFields, ranksIn } from './files/method-file.js';
 export {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,

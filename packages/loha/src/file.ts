@@ -1,19 +1,17 @@
 import {
-  adaptedPaths,
+  adaptedModules,
   assertFeatures,
   CheckpointError,
-  describe,
+  fieldsOf,
   matrixOf,
-  moduleRank,
-  moduleTable,
-  rankPatterns,
+  optionsIn,
+  rankFields,
+  ranksIn,
   tensorAt,
   transposed,
-  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
-  type ModuleRank,
 } from '@peftjs/core/method';
 import type { LohaConfig } from './config.js';
 
@@ -34,24 +32,19 @@ const FIELDS = {
 
 /** Writes PEFT's LOHA. */
 export function lohaFile({ config, layers, values }: AdapterContents<LohaConfig>): AdapterFile {
+  const paths = Object.keys(layers);
   const tensors: HostTensors = {};
-  const modules: Record<string, ModuleRank> = {};
-  for (const path of Object.keys(layers)) {
-    modules[path] = moduleRank(config, path);
+  for (const path of paths) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {
       tensors[path + suffix] = transposed(tensorAt(values, `${path}.${name}`));
     }
   }
-  const { rankPattern, alphaPattern } = rankPatterns(modules, config);
   return {
     config: {
       peft_type: 'LOHA',
-      r: config.r,
-      alpha: config.alpha,
-      rank_pattern: rankPattern,
-      alpha_pattern: alphaPattern,
-      ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
-      target_modules: Object.keys(layers),
+      ...rankFields(config, paths),
+      ...fieldsOf(config, FIELDS),
+      target_modules: paths,
       exclude_modules: null,
       use_effective_conv2d: false, // applies to convolutions only
     },
@@ -65,23 +58,10 @@ export function lohaFile({ config, layers, values }: AdapterContents<LohaConfig>
  */
 export function readLohaFile(file: AdapterFile): { config: Partial<LohaConfig>; values: HostTensors } {
   const { config, tensors } = file;
-  const suffixes = Object.values(SUFFIXES);
-  const paths = adaptedPaths(tensors, suffixes);
-  if (paths.length === 0) {
-    throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.hadaW1A}'`, SUFFIXES.hadaW1A);
-  }
-  assertNoOtherTensors(tensors, paths, suffixes);
-  const alphaPattern = moduleTable(config, 'alpha_pattern');
+  const targetModules = adaptedModules(tensors, Object.values(SUFFIXES));
   const values: HostTensors = {};
-  const modules: Record<string, ModuleRank> = {};
-  for (const path of paths) {
-    modules[path] = { r: readModule(file, path, values), alpha: alphaOf(config, alphaPattern(path)) };
-  }
-  const usual = { ...(Object.values(modules)[0] as ModuleRank), ...numbersIn(config) };
-  const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
-  // Their values are validated with the other options.
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-  return { config: { ...options, ...usual, ...rankPatterns(modules, usual), targetModules: paths }, values };
+  const ranks = ranksIn(config, targetModules, (path) => readModule(file, path, values));
+  return { config: { ...optionsIn(config, FIELDS), ...ranks, targetModules }, values };
 }
 
 /** Adds a module's tensors to `values`. @returns their rank. */
@@ -102,14 +82,3 @@ function readModule(file: AdapterFile, path: string, values: HostTensors): numbe
 }
 
 type Matrix = readonly [key: string, shape: [rows: number, columns: number]];
-
-function alphaOf(config: AdapterFile['config'], own: number | undefined): number {
-  const alpha = own ?? config.alpha;
-  if (typeof alpha === 'number') return alpha;
-  throw new CheckpointError(`alpha is ${describe(alpha)}; expected a number`, 'alpha');
-}
-
-/** Returns the default rank and alpha that the file contains, so that it is written with them again. */
-function numbersIn({ r, alpha }: AdapterFile['config']): Partial<ModuleRank> {
-  return { ...(typeof r === 'number' && { r }), ...(typeof alpha === 'number' && { alpha }) };
-}

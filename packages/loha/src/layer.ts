@@ -1,5 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import {
+  changeNoise,
+  dropChange,
   floats,
   hostZeros,
   kaimingUniform,
@@ -12,7 +14,6 @@ import {
   type HostTensors,
   type Rng,
   type Site,
-  type StepContext,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
@@ -44,12 +45,12 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
   return {
     site,
     params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
-    ...noiseOf(config),
+    ...changeNoise(config),
     forward(x, p, at) {
       const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(p, ...TENSORS);
       const delta = tf.mul(tf.matMul(hadaW1B, hadaW1A), tf.matMul(hadaW2B, hadaW2A)); // [in, out]
       const change = tf.mul(tf.matMul(x, delta), scaling); // [rows, out]
-      return tf.add(at.base(), dropped(change, site, config, at.ctx));
+      return tf.add(at.base(), dropChange(change, site, config, at.ctx));
     },
     toLora(values) {
       const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(values, ...TENSORS);
@@ -98,30 +99,4 @@ function rowProducts(first: HostTensor, second: HostTensor): HostTensor {
     return (left[Math.floor(pair / c) * columns + column] as number) * (right[(pair % c) * columns + column] as number);
   });
   return hostTensor(products, [a * c, columns]);
-}
-
-/*
- * Dropout of outputs and of whole modules, as in LyCORIS: drawn at every step, the same for all rows.
- */
-const RANK_DROPOUT = 'rankDropout';
-const MODULE_DROPOUT = 'moduleDropout';
-
-function noiseOf({ rankDropout, moduleDropout }: LohaConfig): Pick<AdapterLayer, 'noise'> {
-  const noise = [...(rankDropout > 0 ? [RANK_DROPOUT] : []), ...(moduleDropout > 0 ? [MODULE_DROPOUT] : [])];
-  return noise.length > 0 ? { noise } : {};
-}
-
-/** Applies dropout to a change [rows, out]. Kept outputs are divided by their share; kept modules are not scaled. */
-function dropped(change: Tensor, { path, outFeatures }: Site, config: LohaConfig, ctx: StepContext): Tensor {
-  const { rankDropout, moduleDropout } = config;
-  const kept = (name: string, size: number, rate: number): Tensor =>
-    tf.cast(tf.greater(ctx.dropout(`${path}.${name}`, tf.ones([1, size]), rate), 0), 'float32'); // 0 or 1 [1, size]
-  let rest = change;
-  if (ctx.training && rankDropout > 0) {
-    const outputs = kept(RANK_DROPOUT, outFeatures, rankDropout);
-    const share = tf.div(tf.maximum(tf.sum(outputs), 1), outFeatures);
-    rest = tf.mul(rest, tf.div(outputs, share));
-  }
-  if (ctx.training && moduleDropout > 0) rest = tf.mul(rest, kept(MODULE_DROPOUT, 1, moduleDropout));
-  return rest;
 }

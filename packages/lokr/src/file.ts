@@ -1,18 +1,15 @@
 import {
-  adaptedPaths,
-  CheckpointError,
-  describe,
+  adaptedModules,
+  fieldsOf,
   matrixOf,
-  moduleRank,
-  moduleTable,
-  rankPatterns,
+  optionsIn,
+  rankFields,
+  ranksIn,
   tensorAt,
   transposed,
-  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
-  type ModuleRank,
 } from '@peftjs/core/method';
 import type { LokrConfig } from './config.js';
 import type { TensorName } from './shapes.js';
@@ -39,23 +36,19 @@ const FIELDS = {
 
 /** Writes PEFT's LOKR. */
 export function lokrFile({ config, layers, values }: AdapterContents<LokrConfig>): AdapterFile {
+  const paths = Object.keys(layers);
   const tensors: HostTensors = {};
   for (const [path, { params }] of Object.entries(layers)) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {
       if (name in params) tensors[path + suffix] = transposed(tensorAt(values, `${path}.${name}`));
     }
   }
-  const modules = Object.fromEntries(Object.keys(layers).map((path) => [path, moduleRank(config, path)]));
-  const { rankPattern, alphaPattern } = rankPatterns(modules, config);
   return {
     config: {
       peft_type: 'LOKR',
-      r: config.r,
-      alpha: config.alpha,
-      rank_pattern: rankPattern,
-      alpha_pattern: alphaPattern,
-      ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
-      target_modules: Object.keys(layers),
+      ...rankFields(config, paths),
+      ...fieldsOf(config, FIELDS),
+      target_modules: paths,
       exclude_modules: null,
       use_effective_conv2d: false, // applies to convolutions only
     },
@@ -69,30 +62,12 @@ export function lokrFile({ config, layers, values }: AdapterContents<LokrConfig>
  * @throws CheckpointError that names the invalid tensor or field.
  */
 export function readLokrFile({ config, tensors }: AdapterFile): { config: Partial<LokrConfig>; values: HostTensors } {
-  const suffixes = Object.values(SUFFIXES);
-  const paths = adaptedPaths(tensors, suffixes);
-  if (paths.length === 0) {
-    throw new CheckpointError(`the file holds no tensor '<module>${SUFFIXES.lokrW1}'`, SUFFIXES.lokrW1);
-  }
-  assertNoOtherTensors(tensors, paths, suffixes);
+  const targetModules = adaptedModules(tensors, Object.values(SUFFIXES));
   const values: HostTensors = {};
-  for (const path of paths) {
+  for (const path of targetModules) {
     for (const [name, suffix] of Object.entries(SUFFIXES)) {
       if (path + suffix in tensors) values[`${path}.${name}`] = transposed(matrixOf(tensors, path + suffix));
     }
   }
-  const [ranks, alphas] = [moduleTable(config, 'rank_pattern'), moduleTable(config, 'alpha_pattern')];
-  const usual = { r: numberIn(config, 'r'), alpha: numberIn(config, 'alpha') };
-  const modules: Record<string, ModuleRank> = {};
-  for (const path of paths) modules[path] = { r: ranks(path) ?? usual.r, alpha: alphas(path) ?? usual.alpha };
-  const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
-  // Their values are validated with the other options.
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-  return { config: { ...options, ...usual, ...rankPatterns(modules, usual), targetModules: paths }, values };
-}
-
-function numberIn(config: AdapterFile['config'], field: string): number {
-  const value = config[field];
-  if (typeof value === 'number') return value;
-  throw new CheckpointError(`${field} is ${describe(value)}; expected a number`, field);
+  return { config: { ...optionsIn(config, FIELDS), ...ranksIn(config, targetModules), targetModules }, values };
 }

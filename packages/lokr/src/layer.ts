@@ -1,9 +1,10 @@
-import { hostTensor } from '@peftjs/core';
 import {
+  changeNoise,
+  dropChange,
   floats,
   hostZeros,
   kaimingUniform,
-  loraDelta,
+  matrixProduct,
   tensorAt,
   trained,
   moduleRank,
@@ -12,7 +13,6 @@ import {
   type HostTensors,
   type Rng,
   type Site,
-  type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
@@ -41,13 +41,13 @@ export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLaye
   return {
     site,
     params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
-    ...noiseOf(config),
+    ...changeNoise(config),
     forward(x, p, at) {
       const byW2 = times(tf.reshape(x, [-1, n]), p, 'lokrW2'); // [rows m, n] -> [rows m, k]
       const turned = tf.transpose(tf.reshape(byW2, [-1, m, k]), [0, 2, 1]); // [rows, k, m]
       const byBoth = times(tf.reshape(turned, [-1, m]), p, 'lokrW1'); // [rows k, m] -> [rows k, l]
       const change = tf.reshape(tf.transpose(tf.reshape(byBoth, [-1, k, l]), [0, 2, 1]), [-1, l * k]); // [rows, out]
-      return tf.add(at.base(), dropped(tf.mul(change, scaling), site, config, at.ctx));
+      return tf.add(at.base(), dropChange(tf.mul(change, scaling), site, config, at.ctx));
     },
     deltaWeight: (values) => kronecker(factorOf(values, 'lokrW1'), factorOf(values, 'lokrW2'), scaling),
     isIndependent: true,
@@ -66,9 +66,7 @@ function times(x: Tensor, p: Tensors, factor: 'lokrW1' | 'lokrW2'): Tensor {
 function factorOf(values: HostTensors, factor: 'lokrW1' | 'lokrW2'): HostTensor {
   const whole = values[factor];
   if (whole) return whole;
-  const [loraA, loraB] = [tensorAt(values, `${factor}B`), tensorAt(values, `${factor}A`)];
-  const shape = [loraA.shape[0] as number, loraB.shape[1] as number];
-  return hostTensor(loraDelta({ loraA, loraB, scaling: 1 }), shape);
+  return matrixProduct(tensorAt(values, `${factor}B`), tensorAt(values, `${factor}A`));
 }
 
 /** Returns s W1 (x) W2, whose entry [i n + j, a k + c] is s W1[i, a] W2[j, c]. */
@@ -102,30 +100,4 @@ function initialTensors(shapes: Shapes, { initWeights }: LokrConfig, rng: Rng): 
       zero.includes(name as TensorName) ? hostZeros(shape) : kaimingUniform(rng.fork(name), ...shape),
     ]),
   );
-}
-
-/*
- * Dropout of outputs and of whole modules, as in LyCORIS: drawn at every step, the same for all rows.
- */
-const RANK_DROPOUT = 'rankDropout';
-const MODULE_DROPOUT = 'moduleDropout';
-
-function noiseOf({ rankDropout, moduleDropout }: LokrConfig): Pick<AdapterLayer, 'noise'> {
-  const noise = [...(rankDropout > 0 ? [RANK_DROPOUT] : []), ...(moduleDropout > 0 ? [MODULE_DROPOUT] : [])];
-  return noise.length > 0 ? { noise } : {};
-}
-
-/** Applies dropout to a change [rows, out]. With `rankDropoutScale`, kept outputs are divided by their share. */
-function dropped(change: Tensor, { path, outFeatures }: Site, config: LokrConfig, ctx: StepContext): Tensor {
-  const { rankDropout, rankDropoutScale, moduleDropout } = config;
-  const kept = (name: string, size: number, rate: number): Tensor =>
-    tf.cast(tf.greater(ctx.dropout(`${path}.${name}`, tf.ones([1, size]), rate), 0), 'float32'); // 0 or 1 [1, size]
-  let rest = change;
-  if (ctx.training && rankDropout > 0) {
-    const outputs = kept(RANK_DROPOUT, outFeatures, rankDropout);
-    const share = rankDropoutScale ? tf.div(tf.maximum(tf.sum(outputs), 1), outFeatures) : 1;
-    rest = tf.mul(rest, tf.div(outputs, share));
-  }
-  if (ctx.training && moduleDropout > 0) rest = tf.mul(rest, kept(MODULE_DROPOUT, 1, moduleDropout));
-  return rest;
 }

@@ -8,45 +8,9 @@ import {
   rankEntries,
   tokenEntries,
   warnOnce,
-  type TargetConfig,
+  type MethodOptions,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
-
-/** The options of LoRA and its variants, with PEFT's names and defaults. */
-export interface LoraConfig extends TargetConfig {
-  /** The rank: A is [in, r] and B is [r, out]. Default 8. */
-  readonly r: number;
-  /**
-   * The alpha parameter: the change is scaled by `loraAlpha / r`. 0 turns it off, below 0 it is subtracted. Default 8.
-   */
-  readonly loraAlpha: number;
-  /** Scales by `loraAlpha / sqrt(r)` (rank-stabilized LoRA): outputs keep their size as r grows. Default false. */
-  readonly useRslora: boolean;
-  /** Ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
-  /** The dropout probability of the change's input, in [0, 1). Embeddings have no dropout. Default 0. */
-  readonly loraDropout: number;
-  /** How A and B are initialized; see `InitLoraWeights`. Default true. */
-  readonly initLoraWeights: InitLoraWeights;
-  /** The options of `initLoraWeights: 'eva'`; null for any other. Default null. */
-  readonly evaConfig: EvaConfig | null;
-  /** The options of `initLoraWeights: 'lora_ga'`; null for any other. Default null. */
-  readonly loraGaConfig: LoraGaConfig | null;
-  /** Trains the magnitude of each output's weights separately from their direction (DoRA). Default false. */
-  readonly useDora: boolean;
-  /**
-   * Which biases of the model are trained: none, all, or with `'lora_only'` those of adapted modules. Default 'none'.
-   */
-  readonly bias: 'none' | 'all' | 'lora_only';
-  /** Adds a trained bias to B. Default false. */
-  readonly loraBias: boolean;
-  /** The ratio of the learning rate of B, magnitudes and biases to that of A (LoRA+). Default 1. */
-  readonly loraplusLrRatio: number;
-  /** Freezes A and trains B along the gradient of the full weight (LoRA-FA). Default false. */
-  readonly loraFa: boolean;
-}
 
 /**
  * How A and B are initialized.
@@ -63,45 +27,21 @@ export interface LoraConfig extends TargetConfig {
 export type InitLoraWeights =
   boolean | 'gaussian' | 'orthogonal' | 'eva' | 'olora' | 'lora_ga' | 'stored' | 'pissa' | `pissa_niter_${number}`;
 
-/** The options of EVA. */
-export interface EvaConfig {
-  /**
-   * Limits how far ranks move between modules: a module's rank is at most `rho` times its own; 1 moves none. Default 2.
-   */
-  readonly rho: number;
-  /** Scales alpha with the new rank, so that alpha / r does not change. Default true. */
-  readonly adjustScalingFactors: boolean;
-  /**
-   * What stays constant when ranks move: the total number of ranks, or of the parameters they store. Default 'ranks'.
-   */
-  readonly budgetUnit: 'ranks' | 'parameters';
-}
-
-/** The options of LoRA-GA. */
-export interface LoraGaConfig {
-  /**
-   * Which of the gradient's first 2 r singular vectors become A and B. `'ArB2r'`: A the first r, B the others;
-   * `'A2rBr'`: the reverse; `'ArBr'`: alternately; `'random'`: both the same r, drawn at random. Default 'ArB2r'.
-   */
-  readonly direction: 'ArBr' | 'A2rBr' | 'ArB2r' | 'random';
-  /**
-   * How A and B are scaled. `'stable'`: B by `stableGamma`; `'weight_svd'`: B by the ratio of the weight's largest
-   * singular value to the gradient's; `'gd_scale'`: both by 1 / s; `'unit'`: not at all. Default 'stable'.
-   */
-  readonly scale: 'stable' | 'weight_svd' | 'gd_scale' | 'unit';
-  /** gamma of `scale: 'stable'`: B is scaled by out^(1/4) / sqrt(gamma). Default 16. */
-  readonly stableGamma: number;
-}
-
 const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa'];
 
 const entries = {
   ...rankEntries({ r: 8, loraAlpha: 8 }),
   ...dropoutEntries,
   ...tokenEntries,
+  /**
+   * The alpha parameter: the change is scaled by `loraAlpha / r`. 0 turns it off, below 0 it is subtracted. Default 8.
+   */
   loraAlpha: v.optional(finite, 8),
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   alphaPattern: v.optional(v.record(v.string(), finite), {}),
+  /** Scales by `loraAlpha / sqrt(r)` (rank-stabilized LoRA): outputs keep their size as r grows. Default false. */
   useRslora: v.optional(v.boolean(), false),
+  /** How A and B are initialized; see `InitLoraWeights`. Default true. */
   initLoraWeights: v.optional(
     v.pipe(
       v.unknown(),
@@ -110,26 +50,63 @@ const entries = {
     ),
     true,
   ),
+  /** The options of `initLoraWeights: 'eva'`; null for any other. Default null. */
   evaConfig: v.nullish(v.record(v.string(), v.unknown()), null),
+  /** The options of `initLoraWeights: 'lora_ga'`; null for any other. Default null. */
   loraGaConfig: v.nullish(v.record(v.string(), v.unknown()), null),
+  /** Trains the magnitude of each output's weights separately from their direction (DoRA). Default false. */
   useDora: v.optional(v.boolean(), false),
+  /**
+   * Which biases of the model are trained: none, all, or with `'lora_only'` those of adapted modules. Default 'none'.
+   */
   bias: v.optional(v.picklist(['none', 'all', 'lora_only']), 'none'),
+  /** Adds a trained bias to B. Default false. */
   loraBias: v.optional(v.boolean(), false),
+  /** The ratio of the learning rate of B, magnitudes and biases to that of A (LoRA+). Default 1. */
   loraplusLrRatio: v.optional(positive, 1),
+  /** Freezes A and trains B along the gradient of the full weight (LoRA-FA). Default false. */
   loraFa: v.optional(v.boolean(), false),
 };
 
+/** The options of LoRA and its variants, with PEFT's names and defaults. */
+export type LoraConfig = Omit<MethodOptions<typeof entries>, 'evaConfig' | 'loraGaConfig'> & {
+  readonly evaConfig: EvaConfig | null;
+  readonly loraGaConfig: LoraGaConfig | null;
+};
+
 const evaEntries = {
+  /**
+   * Limits how far ranks move between modules: a module's rank is at most `rho` times its own; 1 moves none. Default 2.
+   */
   rho: v.optional(v.pipe(v.number(), v.finite(), v.minValue(1)), 2),
+  /** Scales alpha with the new rank, so that alpha / r does not change. Default true. */
   adjustScalingFactors: v.optional(v.boolean(), true),
+  /**
+   * What stays constant when ranks move: the total number of ranks, or of the parameters they store. Default 'ranks'.
+   */
   budgetUnit: v.optional(v.picklist(['ranks', 'parameters']), 'ranks'),
 };
 
+/** The options of EVA. */
+export type EvaConfig = Readonly<v.InferOutput<v.ObjectSchema<typeof evaEntries, undefined>>>;
+
 const loraGaEntries = {
+  /**
+   * Which of the gradient's first 2 r singular vectors become A and B. `'ArB2r'`: A the first r, B the others;
+   * `'A2rBr'`: the reverse; `'ArBr'`: alternately; `'random'`: both the same r, drawn at random. Default 'ArB2r'.
+   */
   direction: v.optional(v.picklist(['ArBr', 'A2rBr', 'ArB2r', 'random']), 'ArB2r'),
+  /**
+   * How A and B are scaled. `'stable'`: B by `stableGamma`; `'weight_svd'`: B by the ratio of the weight's largest
+   * singular value to the gradient's; `'gd_scale'`: both by 1 / s; `'unit'`: not at all. Default 'stable'.
+   */
   scale: v.optional(v.picklist(['stable', 'weight_svd', 'gd_scale', 'unit']), 'stable'),
+  /** gamma of `scale: 'stable'`: B is scaled by out^(1/4) / sqrt(gamma). Default 16. */
   stableGamma: v.optional(positive, 16),
 };
+
+/** The options of LoRA-GA. */
+export type LoraGaConfig = Readonly<v.InferOutput<v.ObjectSchema<typeof loraGaEntries, undefined>>>;
 
 /**
  * Validates the options and fills in defaults.

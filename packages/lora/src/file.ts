@@ -1,5 +1,7 @@
 import {
+  fieldsOf,
   loraFile,
+  optionsIn,
   readLoraFile,
   tensorAt,
   transposed,
@@ -109,10 +111,9 @@ function named(
 }
 
 function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['config'] {
-  const fields = Object.entries(TRAINING_FIELDS).map(([field, option]) => [field, config[option]] as const);
   const { initLoraWeights } = config;
   return {
-    ...Object.fromEntries(fields),
+    ...fieldsOf(config, TRAINING_FIELDS),
     // PEFT initializes 'pissa_niter_N' at random on every load; this package treats it as 'pissa'.
     ...(isPartOfWeight(initLoraWeights) && {
       init_lora_weights: initLoraWeights === 'olora' ? initLoraWeights : 'pissa',
@@ -122,13 +123,11 @@ function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['
 }
 
 function optionsOf(config: AdapterFile['config']): Partial<LoraConfig> {
-  const given = Object.entries({ use_dora: 'useDora', lora_bias: 'loraBias', bias: 'bias', ...TRAINING_FIELDS });
-  const present = given.filter(([field]) => config[field] != null);
   const { init_lora_weights: named } = config;
   // PEFT compares 'olora' in lower case.
   const init = (named === 'OLoRA' ? 'olora' : named) as InitLoraWeights;
   return {
-    ...Object.fromEntries(present.map(([field, option]) => [option, config[field]])),
+    ...optionsIn<LoraConfig>(config, { use_dora: 'useDora', lora_bias: 'loraBias', bias: 'bias', ...TRAINING_FIELDS }),
     ...(isPartOfWeight(init) && { initLoraWeights: init }),
     ...(config.peft_type === LORA_GA && { initLoraWeights: 'stored' }),
   };

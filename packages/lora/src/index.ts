@@ -1,4 +1,5 @@
 import {
+  biasLayers,
   ConfigError,
   defineMethod,
   narrowTargets,
@@ -14,7 +15,7 @@ import {
 import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
 import { initialFactors } from './starts.js';
-import { biasLayers, loraLayer } from './variants.js';
+import { loraLayer } from './variants.js';
 
 /**
  * LoRA (Hu et al., 2021): changes a frozen weight by the product of two low-rank matrices. Its variants are options.
@@ -41,7 +42,9 @@ function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterL
       return start ? [[site.path, loraLayer(site, config, start, init.frozen(site.path))]] : [];
     }),
   );
-  return config.bias === 'all' ? { ...adapted, ...biasLayers(adapted, config, init) } : adapted;
+  return config.bias === 'all'
+    ? { ...adapted, ...biasLayers(adapted, init, { rateFactor: config.loraplusLrRatio }) }
+    : adapted;
 }
 
 /**

@@ -1,10 +1,8 @@
 import { hostTensor } from '@peftjs/core';
 import {
-  biasLayer,
   ConfigError,
   floats,
   hostZeros,
-  isModuleToSave,
   loraDelta,
   matrixProduct,
   rankCost,
@@ -13,13 +11,10 @@ import {
   tensorAt,
   tensorsAt,
   transposed,
-  type AdapterLayer,
-  type AdapterLayers,
   type ForwardContext,
   type FrozenModule,
   type HostTensor,
   type HostTensors,
-  type Init,
   type ParamSpec,
   type Site,
   type Tensors,
@@ -158,21 +153,6 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
     },
     storedParameters: (values) => layer.storedParameters(values) + layer.site.outFeatures,
   };
-}
-
-/** Returns a layer for the bias of every module that is neither adapted nor fully trained. */
-export function biasLayers(adapted: AdapterLayers, config: LoraConfig, init: Init): AdapterLayers {
-  const saved = (path: string): boolean => (config.modulesToSave ?? []).some((name) => isModuleToSave(path, name));
-  const layers: Record<string, AdapterLayer> = {};
-  for (const site of init.sites) {
-    if (!site.hasBias || site.path in adapted || saved(site.path)) continue;
-    const { params, ...layer } = biasLayer(site, init.frozen(site.path), 'default');
-    layers[site.path] = {
-      ...layer,
-      params: { bias: { ...tensorAt(params, 'bias'), rateFactor: config.loraplusLrRatio } },
-    };
-  }
-  return layers;
 }
 
 function biasSpec(initial: HostTensor, rateFactor: number): ParamSpec {

@@ -6,51 +6,41 @@ import {
   targetEntries,
   warnOnce,
   type Site,
-  type TargetConfig,
+  type MethodOptions,
 } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-/** The options of OFT, with PEFT's names. */
-export interface OftConfig extends TargetConfig {
+const entries = {
+  ...targetEntries,
   /**
    * The number of features in a block. If it does not divide a module's features, the nearest divisor is used.
    * Default 32, or 0 with `r`.
    */
-  readonly oftBlockSize: number;
+  oftBlockSize: v.optional(integerFrom(0)),
   /** The number of blocks of every module, as an alternative to `oftBlockSize`; 0 uses `oftBlockSize`. Default 0. */
-  readonly r: number;
+  r: v.optional(integerFrom(0), 0),
   /** Whether all blocks of a module share one rotation. Default false. */
-  readonly blockShare: boolean;
+  blockShare: v.optional(v.boolean(), false),
   /**
    * Whether to use the constrained variant (COFT), which keeps rotations near the identity: see `eps`. Default false.
    */
-  readonly coft: boolean;
+  coft: v.optional(v.boolean(), false),
   /** The largest norm of all Q of a module together, with `coft`. Default 6e-5. */
-  readonly eps: number;
+  eps: v.optional(nonNegative, 6e-5),
   /** Whether a power series replaces the Cayley transform: faster, but only nearly orthogonal. Default true. */
-  readonly useCayleyNeumann: boolean;
+  useCayleyNeumann: v.optional(v.boolean(), true),
   /** The number of terms of that series, 2 to 64. Default 5. */
-  readonly numCayleyNeumannTerms: number;
+  numCayleyNeumannTerms: v.optional(v.pipe(integerFrom(2), v.maxValue(64)), 5),
   /** Whether rotations start as the identity; if not, they start at random, which changes the outputs. Default true. */
-  readonly initWeights: boolean;
+  initWeights: v.optional(v.boolean(), true),
   /**
    * Which biases of the model are trained: none, all, or with `'oft_only'` those of adapted modules. Default 'none'.
    */
-  readonly bias: 'none' | 'all' | 'oft_only';
-}
-
-const entries = {
-  ...targetEntries,
-  oftBlockSize: v.optional(integerFrom(0)),
-  r: v.optional(integerFrom(0), 0),
-  blockShare: v.optional(v.boolean(), false),
-  coft: v.optional(v.boolean(), false),
-  eps: v.optional(nonNegative, 6e-5),
-  useCayleyNeumann: v.optional(v.boolean(), true),
-  numCayleyNeumannTerms: v.optional(v.pipe(integerFrom(2), v.maxValue(64)), 5),
-  initWeights: v.optional(v.boolean(), true),
   bias: v.optional(v.picklist(['none', 'all', 'oft_only']), 'none'),
 };
+
+/** The options of OFT, with PEFT's names. */
+export type OftConfig = MethodOptions<typeof entries> & { readonly oftBlockSize: number };
 
 /**
  * Validates the options and fills in defaults.

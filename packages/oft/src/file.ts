@@ -2,7 +2,9 @@ import {
   adaptedPaths,
   CheckpointError,
   describe,
+  fieldsOf,
   matrixOf,
+  optionsIn,
   tensorAt,
   UnsupportedError,
   assertNoOtherTensors,
@@ -52,7 +54,7 @@ export function oftFile({ config, layers, values }: AdapterContents<OftConfig>):
     config: {
       peft_type: 'OFT',
       peft_version: '0.21.2', // PEFT warns about another series below 0.18
-      ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
+      ...fieldsOf(config, FIELDS),
       target_modules: adapted,
       exclude_modules: null,
       module_dropout: 0,
@@ -73,15 +75,12 @@ export function readOftFile({ config, tensors }: AdapterFile): { config: Partial
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
   const { biases, rotations } = splitTensors(config, tensors, paths);
   assertNoOtherTensors(rotations, paths, SUFFIXES);
-  const present = Object.entries(FIELDS).filter(([field]) => config[field] != null);
-  // Their values are validated with the other options.
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
   const values: HostTensors = biases;
   for (const path of paths) {
     const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : EMBEDDING_SUFFIX));
     values[`${path}.${TENSOR}`] = config.coft === true ? projectedOnHost(vectors, radiusIn(config)) : vectors;
   }
-  return { config: { ...options, targetModules: paths }, values };
+  return { config: { ...optionsIn(config, FIELDS), targetModules: paths }, values };
 }
 
 /** Returns `eps`. PEFT projects Q before it uses it, so values are projected when they are read. */

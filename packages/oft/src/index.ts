@@ -1,4 +1,5 @@
 import {
+  biasLayers,
   defineMethod,
   type AdapterLayer,
   type AdapterLayers,
@@ -9,7 +10,7 @@ import {
 import { fitBudget } from './budget.js';
 import { parseOftConfig, type OftConfig } from './config.js';
 import { oftFile, readOftFile } from './file.js';
-import { oftLayer, otherBiases } from './layer.js';
+import { oftLayer } from './layer.js';
 
 /**
  * OFT (Qiu et al., 2023): rotates a module's input in blocks of features, and adds nothing to its weight.
@@ -30,7 +31,7 @@ export const oft: CallableMethod<OftConfig> = defineMethod<OftConfig>({
 function adapt(sites: readonly Site[], config: OftConfig, init: Init): AdapterLayers {
   const layer = (site: Site): AdapterLayer => oftLayer(site, config, init.rng.fork(site.path), init.frozen(site.path));
   const adapted = Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
-  return config.bias === 'all' ? { ...adapted, ...otherBiases(adapted, init) } : adapted;
+  return config.bias === 'all' ? { ...adapted, ...biasLayers(adapted, init) } : adapted;
 }
 
 export type { OftConfig } from './config.js';

@@ -1,16 +1,13 @@
 import {
-  biasLayer,
   floats,
   hostZeros,
   normalValues,
   tensorAt,
   trained,
   type AdapterLayer,
-  type AdapterLayers,
   type FrozenModule,
   type HostTensor,
   type HostTensors,
-  type Init,
   type Rng,
   type Site,
   type Tensors,
@@ -60,12 +57,6 @@ function withTrainedBias(layer: AdapterLayer, initial: HostTensor): AdapterLayer
     mergedBias: (values) => tensorAt(values, 'bias'),
     storedParameters: (values) => layer.storedParameters(values) + layer.site.outFeatures,
   };
-}
-
-/** Returns a layer for the bias of every module that is not adapted. */
-export function otherBiases(adapted: AdapterLayers, { sites, frozen }: Init): AdapterLayers {
-  const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
-  return Object.fromEntries(others.map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')]));
 }
 
 function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {

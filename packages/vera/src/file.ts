@@ -1,18 +1,19 @@
 import {
-  adaptedPaths,
+  adaptedModules,
   assertFeatures,
   CheckpointError,
   describe,
   fanInFanOut,
+  fieldsOf,
   matrixOf,
-  assertNoOtherTensors,
+  optionsIn,
   sizeOf,
   tensorAt,
   transposed,
   UnsupportedError,
+  vectorOf,
   type AdapterContents,
   type AdapterFile,
-  type HostTensor,
   type HostTensors,
 } from '@peftjs/core/method';
 import { savesProjection, type VeraConfig } from './config.js';
@@ -48,7 +49,7 @@ export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>
   return {
     config: {
       peft_type: 'VERA',
-      ...Object.fromEntries(Object.entries(FIELDS).map(([field, option]) => [field, config[option]])),
+      ...fieldsOf(config, FIELDS),
       save_projection: savesProjection(config),
       target_modules: Object.keys(layers),
       bias: 'none',
@@ -67,15 +68,8 @@ export function veraFile({ config, layers, values }: AdapterContents<VeraConfig>
 export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; values: HostTensors } {
   const { config, tensors } = file;
   assertNoBias(config);
-  const paths = adaptedPaths(tensors, SUFFIXES);
-  if (paths.length === 0) {
-    throw new CheckpointError(
-      `the file holds no tensor '<module>${MODULE_SUFFIXES.veraLambdaD}'`,
-      MODULE_SUFFIXES.veraLambdaD,
-    );
-  }
   const { vera_A: veraA, vera_B: veraB, ...own } = tensors;
-  assertNoOtherTensors(own, paths, SUFFIXES);
+  const paths = adaptedModules(own, SUFFIXES);
   const values: HostTensors = {};
   for (const path of paths) {
     const [d, b] = [
@@ -89,10 +83,7 @@ export function readVeraFile(file: AdapterFile): { config: Partial<VeraConfig>; 
   if (veraA || veraB || config.save_projection === true) {
     for (const [name, key] of Object.entries(SHARED)) values[name] = transposed(matrixOf(tensors, key));
   }
-  const present = Object.entries(FIELDS).filter(([field]) => config[field] !== undefined);
-  // Their values are validated with the other options.
-  const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-  return { config: { ...options, r, targetModules: paths }, values };
+  return { config: { ...optionsIn(config, FIELDS), r, targetModules: paths }, values };
 }
 
 /** @throws UnsupportedError for trained biases. */
@@ -116,11 +107,4 @@ function rankOf(config: AdapterFile['config'], paths: readonly string[], values:
       : `'${odd}${MODULE_SUFFIXES.veraLambdaD}' holds ${rankAt(odd)} ranks; expected ${r}, as in '${paths[0] as string}'`,
     odd === undefined ? 'r' : odd + MODULE_SUFFIXES.veraLambdaD,
   );
-}
-
-function vectorOf(tensors: HostTensors, key: string): HostTensor {
-  const vector = tensors[key];
-  if (!vector) throw new CheckpointError(`the tensor '${key}' is missing`, key);
-  if (vector.dtype === 'float32' && vector.shape.length === 1) return vector;
-  throw new CheckpointError(`'${key}' is ${vector.dtype} [${vector.shape.join(', ')}]; expected a float32 vector`, key);
 }

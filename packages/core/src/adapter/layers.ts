@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, FrozenModule, LoraFactors, ParamSpec } from '../contracts/layer.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule, LoraFactors, ParamSpec } from '../contracts/layer.js';
+import type { Init } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors.js';
 import * as nn from '../nn/index.js';
@@ -30,17 +31,33 @@ export function fullLayer(site: Site, initial: FrozenModule, group: string): Ada
 }
 
 /** Makes a layer that trains only a module's bias. @throws ShapeError when it has none. */
-export function biasLayer(site: Site, { bias }: FrozenModule, group: string): AdapterLayer {
+export function biasLayer(
+  site: Site,
+  { bias }: FrozenModule,
+  group: string,
+  spec: Partial<ParamSpec> = {},
+): AdapterLayer {
   if (!bias) throw new ShapeError(`'${site.path}' has no bias to train`, site.path);
   return {
     site,
-    params: { bias: { initial: bias, trainable: true, group, decay: false } },
+    params: { bias: { initial: bias, trainable: true, group, decay: false, ...spec } },
     ignoresBase: true,
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
     counted: [],
     storedParameters: () => sizeOf(bias.shape),
   };
+}
+
+/** Returns a layer for the bias of every module that is neither adapted nor trained in full. */
+export function biasLayers(
+  adapted: AdapterLayers,
+  { sites, frozen }: Init,
+  spec: Partial<ParamSpec> = {},
+): AdapterLayers {
+  const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
+  const layers = others.map((site) => biasLayer(site, frozen(site.path), 'default', spec));
+  return Object.fromEntries(layers.map((layer) => [layer.site.path, layer]));
 }
 
 /** Makes an untrained layer that adds a low-rank change to the module's output: y = base + scaling (x A) B. */

@@ -19,6 +19,14 @@ export const targetEntries = {
   modulesToSave: v.nullish(v.array(v.string()), null),
 };
 
+/**
+ * The configuration of a method with these schema entries, `targetEntries` among them. The documentation of an option is
+ * that of its entry.
+ */
+export type MethodOptions<Entries extends v.ObjectEntries> = TargetConfig & {
+  readonly [K in keyof Entries as Exclude<K, keyof TargetConfig>]: v.InferOutput<Entries[K]>;
+};
+
 const tokens = v.array(integerFrom(0));
 
 /** Schema entries for `trainableTokenIndices` and `ensureWeightTying`, for the methods that have them in PEFT. */

@@ -143,10 +143,22 @@ export function adaptedPaths(tensors: HostTensors, suffixes: readonly string[]):
 
 /** Returns a matrix of a file. @throws CheckpointError naming the tensor that is missing or not a matrix. */
 export function matrixOf(tensors: HostTensors, key: string): HostTensor {
+  return tensorOfAxes(tensors, key, 2, 'matrix');
+}
+
+/** Returns a vector of a file. @throws CheckpointError naming the tensor that is missing or not a vector. */
+export function vectorOf(tensors: HostTensors, key: string): HostTensor {
+  return tensorOfAxes(tensors, key, 1, 'vector');
+}
+
+function tensorOfAxes(tensors: HostTensors, key: string, axes: number, kind: string): HostTensor {
   const tensor = tensors[key];
   if (!tensor) throw new CheckpointError(`the tensor '${key}' is missing`, key);
-  if (tensor.dtype === 'float32' && tensor.shape.length === 2) return tensor;
-  throw new CheckpointError(`'${key}' is ${tensor.dtype} [${tensor.shape.join(', ')}]; expected a float32 matrix`, key);
+  if (tensor.dtype === 'float32' && tensor.shape.length === axes) return tensor;
+  throw new CheckpointError(
+    `'${key}' is ${tensor.dtype} [${tensor.shape.join(', ')}]; expected a float32 ${kind}`,
+    key,
+  );
 }
 
 /**

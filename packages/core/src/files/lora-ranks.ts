@@ -6,6 +6,7 @@ import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';
 import { hostFilled, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, readLoraFile } from './lora-file.js';
+import { fieldsOf, optionsIn } from './method-file.js';
 
 /** The parts of a method that its files depend on. */
 type Format<C extends RankConfig> = {
@@ -25,7 +26,7 @@ export function rankFiles<C extends RankConfig>(
   scalingAt: ScalingAt<C>,
 ): Pick<PeftMethod<C>, 'peftTypes' | 'toFile' | 'fromFile'> {
   const own = Object.keys(options) as (keyof C & string)[];
-  const fields = format ? own.map((name) => [snakeCase(name), name] as const) : [];
+  const fields = Object.fromEntries(format ? own.map((name) => [snakeCase(name), name]) : []);
   return {
     peftTypes: [...(format ? [format.peftType] : []), 'LORA'],
     toFile: (adapter, { pruned }) =>
@@ -43,9 +44,7 @@ export function rankFiles<C extends RankConfig>(
         const others = { ...(format && { gate }), ...unsaved({ loraA, loraB, gate }) };
         for (const [name, tensor] of Object.entries(others)) values[`${path}.${name}`] = tensor;
       }
-      const present = fields.filter(([field]) => config[field] !== undefined);
-      const options = Object.fromEntries(present.map(([field, option]) => [option, config[field]]));
-      return { config: { ...fromLora(lora), ...options }, values };
+      return { config: { ...fromLora(lora), ...optionsIn<C>(config, fields) }, values };
     },
   };
 }
@@ -57,7 +56,7 @@ function snakeCase(name: string): string {
 function unprunedFile<C extends RankConfig>(
   adapter: AdapterContents<C>,
   { peftType, gate, config: written = ({ config }) => config }: NonNullable<RankMethod<C>['file']>,
-  fields: readonly (readonly [field: string, option: keyof C])[],
+  fields: Readonly<Record<string, keyof C & string>>,
   scalingAt: ScalingAt<C>,
 ): AdapterFile {
   const { layers, values } = adapter;
@@ -89,7 +88,7 @@ function unprunedFile<C extends RankConfig>(
       alpha_pattern: compactPattern(alphas, config.loraAlpha),
       target_modules: paths,
       exclude_modules: removed.length === 0 ? null : removed,
-      ...Object.fromEntries(fields.map(([field, option]) => [field, config[option]])),
+      ...fieldsOf(config, fields),
     },
     tensors,
   };

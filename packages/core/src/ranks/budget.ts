@@ -184,7 +184,7 @@ export interface ModuleRank {
 }
 
 /** Ranks and alphas of single modules, by PEFT's patterns. */
-interface RankPatterns {
+export interface RankPatterns {
   /** Ranks by pattern. */
   readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas by pattern. */

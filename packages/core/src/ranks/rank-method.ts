@@ -25,9 +25,13 @@ import { rankController, type RankMaker } from './rank-policy.js';
 /** Schema entries for the options that methods of low rank share. @param defaults those of the method */
 export const rankEntries = (defaults: Pick<RankConfig, 'r' | 'loraAlpha'>) => ({
   ...targetEntries,
+  /** The rank that every module starts with. */
   r: v.optional(integerFrom(1), defaults.r),
+  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. */
   loraAlpha: v.optional(positive, defaults.loraAlpha),
+  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
   rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
+  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
   alphaPattern: v.optional(v.record(v.string(), positive), {}),
 });
 
