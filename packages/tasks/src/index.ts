@@ -108,9 +108,9 @@ export {
   meanSquaredError,
   pearson,
   spearman,
+  type RowMetric,
   type WeightedMetric,
 } from './metrics/values.js';
-export { weightedMetric } from './metrics/weighted.js';
 export { entityF1, entityScores, type EntityScore, type EntityScores, type TagSequences } from './metrics/entities.js';
 export { f1OfLabels, macroF1OfLabels, microF1, type LabelRows } from './metrics/labels.js';
 export {
@@ -121,4 +121,12 @@ export {
   retrievalMetrics,
   type Ranking,
 } from './metrics/retrieval.js';
-export { metricNamed, metricsFor, type Metric, type MetricSet, type PredictionsByKind, type Task } from './task.js';
+export {
+  metricNamed,
+  metricsFor,
+  weightedMetric,
+  type Metric,
+  type MetricSet,
+  type PredictionsByKind,
+  type Task,
+} from './task.js';

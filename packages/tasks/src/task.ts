@@ -1,10 +1,21 @@
 import { assertOneOf, ConfigError, didYouMean, objectLike } from '@peftjs/core/method';
+import type { RowPredictions, RowValue } from '@peftjs/core';
 import type { DataSet, TaskKind } from './data-set.js';
-import { entityF1, entityScores, type TagSequences } from './metrics/entities.js';
+import { entityF1, entityScores, tokenAccuracy, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
-import type { Ranking } from './metrics/retrieval.js';
-import { f1, ofAll, weighted } from './metrics/values.js';
-import { ofRankings, tokenAccuracy } from './metrics/weighted.js';
+import { meanReciprocalRank, ndcgAt, ofQueries, recallAt } from './metrics/retrieval.js';
+import {
+  accuracy,
+  f1,
+  f1Of,
+  linear,
+  macroF1,
+  matthewsCorrelation,
+  meanSquaredError,
+  ranked,
+  type RowMetric,
+  type WeightedMetric,
+} from './metrics/values.js';
 
 /** A training set, and a development set with the same classes. */
 export interface Task<K extends TaskKind = TaskKind> {
@@ -79,16 +90,19 @@ export const someMetrics = objectLike<MetricSet<never>>('metrics by name with th
 
 type Metrics<P> = MetricSet<P>['metrics'];
 
-const known: Metrics<number> = Object.fromEntries(
-  Object.entries(weighted).map(([name, metric]): [string, Metric] => [name, (...rows) => ofAll(metric, ...rows)]),
-);
-const ofClasses = metricSet('accuracy', 'macroF1', 'f1', 'matthewsCorrelation').metrics;
+const ofClasses = { accuracy, macroF1, f1: f1Of(1), matthewsCorrelation };
+/** A model that predicts the same value for every row has a correlation of 0, so that it can be compared. */
+const ofNumbers = { pearson: linear(0), spearman: ranked(0), meanSquaredError };
+const known: Metrics<number> = { ...ofClasses, ...ofNumbers };
 
-const retrieval: MetricSet<readonly number[]> = {
+const retrieval = {
   primary: 'ndcgAt10',
-  metrics: Object.fromEntries(
-    Object.entries(ofRankings).map(([name, metric]) => [name, (found, wanted) => metric(rankings(found, wanted))]),
-  ),
+  metrics: {
+    ndcgAt10: ofQueries((rankings) => ndcgAt(10, rankings)),
+    mrr: ofQueries((rankings) => meanReciprocalRank(rankings)),
+    recallAt1: ofQueries((rankings) => recallAt(1, rankings)),
+    recallAt10: ofQueries((rankings) => recallAt(10, rankings)),
+  },
 };
 
 const metricSets: { readonly [K in TaskKind]: (classes: readonly string[]) => MetricSet<PredictionsByKind[K]> } = {
@@ -148,8 +162,9 @@ function ownScores(classes: readonly string[]): readonly string[] {
   return classes.length <= MAX_OWN_SCORES && classes.every(({ length }) => length <= MAX_OWN_SCORES) ? classes : [];
 }
 
-const ofRows: Readonly<Record<string, Metric<never>>> = {
-  ...known,
+const ofRows: Readonly<Record<string, RowMetric<never>>> = {
+  ...ofClasses,
+  ...ofNumbers,
   ...retrieval.metrics,
   microF1,
   entityF1,
@@ -162,6 +177,15 @@ const ofRows: Readonly<Record<string, Metric<never>>> = {
  */
 export function metricNamed(name: string): Metric<never> | undefined {
   return Object.hasOwn(ofRows, name) ? ofRows[name] : undefined;
+}
+
+/**
+ * A metric of stored predictions as a function of how often each row is drawn, for a bootstrap over rows. Values equal
+ * those of `metricNamed` on the repeated rows. Undefined where it is, and for `macroF1` of labels.
+ */
+export function weightedMetric(name: string, { predicted, actual }: RowPredictions): WeightedMetric | undefined {
+  if (!Object.hasOwn(ofRows, name) || (name === 'macroF1' && predicted.some(Array.isArray))) return undefined;
+  return (ofRows[name] as RowMetric<RowValue>).weighted(predicted, actual);
 }
 
 /** F1 over all labels, its mean over labels, and the F1 of each label. */
@@ -196,7 +220,3 @@ function ofTags(tags: readonly string[]): MetricSet<readonly string[]> {
 
 /** The tags of IOB1, IOB2, IOE and IOBES that are part of an entity. */
 const ENTITY = /^[BIES]-./;
-
-function rankings(found: readonly (readonly number[])[], wanted: readonly (readonly number[])[]): Ranking[] {
-  return found.map((ranked, query) => ({ ranked, relevant: wanted[query] ?? [] }));
-}

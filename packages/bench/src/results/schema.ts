@@ -110,47 +110,46 @@ const historyRow = v.object({
   ranks: v.optional(named(amount)),
 });
 
-const sparsityStage = v.object({
+/** What every stage of a trial records, whatever chose its stages. */
+const stage = {
   /** The stage, from 0. */
   stage: count,
+  /** Stored parameters at the end of the stage. */
+  storedParameters: count,
+  /** Stored parameters, averaged over the stage's steps. */
+  meanParameters: amount,
+  /** Ranks by module path. */
+  ranks: named(amount),
+  /** The score on a fixed sample of the training rows, in percent of the first stage's; null if undefined. */
+  memorization: v.nullable(number),
+  /** The score on rows that are not trained on, likewise. */
+  generalization: v.nullable(number),
+};
+
+/** A stage at a level of sparsity. */
+const sparsityStage = v.object({
+  ...stage,
   /** The level of the method's sparsity. */
   level: amount,
   /** The number of gates at the start of the schedule. */
   gates: count,
   /** The share of these gates that is zero or removed. */
   sparsity: v.pipe(amount, v.maxValue(1)),
-  /** Stored parameters at the end of the stage. */
-  storedParameters: count,
-  /** Stored parameters, averaged over the stage's steps. */
-  meanParameters: amount,
-  /** Ranks by module path. */
-  ranks: named(amount),
   /** The primary metric on a fixed sample of the training rows. */
   trainMetric: number,
   /** The primary metric on the selection split. */
   selectionMetric: number,
   /** The primary metric on the reported split. */
   devMetric: number,
-  /** `trainMetric` in percent of the first stage's; null if undefined. */
-  memorization: v.nullable(number),
-  /** `devMetric` in percent of the first stage's; null if undefined. */
-  generalization: v.nullable(number),
 });
 
 /** A stage of a trial that chose its size, as reported by core's `train`. */
 const sizingStage = v.object({
-  /** The stage, from 0. */
-  stage: count,
+  ...stage,
   /** The purpose of the stage. */
   kind: v.picklist(['dense', 'control', 'descent', 'search', 'tuning']),
   /** The most parameters that it may store; null for no limit. */
   budget: v.nullable(amount),
-  /** Stored parameters at the end of the stage. */
-  storedParameters: count,
-  /** Stored parameters, averaged over the stage's steps. */
-  meanParameters: amount,
-  /** Ranks by module path. */
-  ranks: named(amount),
   /** The primary metric on the selection split. */
   score: number,
   /** The primary metric on a fixed sample of the training rows. */
@@ -161,10 +160,6 @@ const sizingStage = v.object({
   allowed: number,
   /** Whether it may be chosen. */
   held: v.boolean(),
-  /** `trainScore` in percent of the dense adapter's; null if undefined. */
-  memorization: v.nullable(number),
-  /** `score` in percent of the dense adapter's; null if undefined. */
-  generalization: v.nullable(number),
 });
 
 /** The choice of an adapter's size, in result files and next to adapters. */

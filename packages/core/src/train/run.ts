@@ -82,8 +82,8 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
   const adapter = activeAdapter(peft);
   const resumed = resume ? { ...adapter, layers: fitLayers(adapter, resume.adapter) } : adapter;
   const { layers, values } = adapter;
-  const first = { step: 0, optimizerStart: 0, selected: null, stopping: null, storedSum: 0, compileMs: 0 };
-  const start = resume ?? { ...first, adapter: values, stored: storedParameters(layers, values) };
+  const fresh = { step: 0, optimizerStart: 0, selected: null, stopping: null, storedSum: 0, compileMs: 0 };
+  const start = { ...fresh, adapter: values, stored: storedParameters(layers, values), ...resume };
   if (resume?.controller) planned.controller?.restore(resume.controller);
   const restored = (stored: StoredCheckpoint | null): Checkpoint | null =>
     stored && { ...stored, layers: fitLayers(adapter, stored.values) };

@@ -1,4 +1,4 @@
-import type { StageResult } from './stages.js';
+import type { StageResult } from './stage-result.js';
 
 /* The order of the stages of a run that chooses its adapter's size, and the reason of its choice; sizing.ts says what the
  * stages do. */
@@ -65,7 +65,7 @@ interface Circumstances {
 }
 
 /** Returns whether a stage removed nothing. */
-export function isDense({ kind }: SizingStage): boolean {
+function isDense({ kind }: SizingStage): boolean {
   return kind === 'dense' || kind === 'control';
 }
 

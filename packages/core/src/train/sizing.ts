@@ -19,7 +19,8 @@ import {
   type WithoutRanks,
 } from './size-stages.js';
 import { withoutLayers, type Checkpoint, type SizingProgress, type TrainingSnapshot } from './snapshot.js';
-import { batchesFrom, scored, stageResult, trainStages, type Stage, type TrainRun } from './stages.js';
+import { stageResult } from './stage-result.js';
+import { batchesFrom, scored, trainStages, type Stage, type TrainRun } from './stages.js';
 
 /*
  * Choosing an adapter's size by training: the sparsifying schedule applied to sizes, for a configuration that asks for

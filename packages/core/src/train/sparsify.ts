@@ -10,7 +10,8 @@ import type { StepEvent, TrainOptions } from './options.js';
 import { trainOptionNames } from './plan.js';
 import type { TrainResult } from './result.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { fromEpoch, scored, stageResult, trainStages, type StageResult } from './stages.js';
+import { stageResult, type StageResult } from './stage-result.js';
+import { fromEpoch, scored, trainStages } from './stages.js';
 import { trainAfter } from './train.js';
 
 /*
@@ -19,7 +20,7 @@ import { trainAfter } from './train.js';
  *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
  *   stage i   continues from the model of stage i - 1 at xi_i
  *
- * Memorization and generalization (stages.ts) are relative to stage 0. The method defines what a level means:
+ * Memorization and generalization (stage-result.ts) are relative to stage 0. The method defines what a level means:
  * `PeftMethod.atSparsity`.
  */
 

@@ -47,7 +47,7 @@ import {
 } from './step.js';
 
 /** The tensors that a run carries from step to step: the adapter's, and the optimizer's slots. */
-export type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
+type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
 
 /** The same tensors as values of an executor. */
 type StateOnDevice = {

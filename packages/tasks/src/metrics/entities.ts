@@ -1,5 +1,5 @@
 import { DataError, ShapeError } from '@peftjs/core/method';
-import { sum } from './values.js';
+import { ratioOfSums, rowMetric, sum, type RowMetric } from './values.js';
 
 /** The tags of several sentences, one list of tags per sentence: `[['B-PER', 'O'], ['O']]`. */
 export type TagSequences = readonly (readonly string[])[];
@@ -23,9 +23,25 @@ export interface EntityScores extends EntityScore {
 }
 
 /** F1 over all entities (micro average); see {@link entityScores}. */
-export function entityF1(predicted: TagSequences, actual: TagSequences): number {
-  return entityScores(predicted, actual).f1;
-}
+export const entityF1: RowMetric<readonly string[]> = Object.assign(
+  (predicted: TagSequences, actual: TagSequences) => entityScores(predicted, actual).f1,
+  {
+    weighted: (predicted: TagSequences, actual: TagSequences) =>
+      ratioOfSums(
+        actual.map((tags, row) => {
+          const { right, found, wanted } = totalOf([...countEntities([predicted[row] ?? []], [tags]).values()]);
+          return [2 * right, found + wanted];
+        }),
+      ),
+  },
+);
+
+/** The share of words with the right tag; 0 without words. */
+export const tokenAccuracy: RowMetric<readonly string[]> = rowMetric((predicted, actual) =>
+  ratioOfSums(
+    actual.map((tags, row) => [tags.filter((tag, word) => predicted[row]?.[word] === tag).length, tags.length]),
+  ),
+);
 
 /**
  * Precision, recall and F1 of entities, as in seqeval's default (conlleval-compatible) mode. An entity is right if its
@@ -48,7 +64,7 @@ interface Count {
 }
 
 /** Counts entities by type, in the order of the types' names. @throws as `entityScores`. */
-export function countEntities(predicted: TagSequences, actual: TagSequences): ReadonlyMap<string, Count> {
+function countEntities(predicted: TagSequences, actual: TagSequences): ReadonlyMap<string, Count> {
   checkSameLengths(predicted, actual);
   const [found, wanted] = [entitiesIn(predicted), entitiesIn(actual)];
   const types = [...new Set([...found.keys(), ...wanted.keys()])].sort();
@@ -62,7 +78,7 @@ export function countEntities(predicted: TagSequences, actual: TagSequences): Re
 }
 
 /** Adds counts of several types. */
-export function totalOf(counts: readonly Count[]): Count {
+function totalOf(counts: readonly Count[]): Count {
   const total = (of: keyof Count): number => sum(counts.map((count) => count[of]));
   return { right: total('right'), found: total('found'), wanted: total('wanted') };
 }

@@ -1,5 +1,5 @@
 import { ShapeError } from '@peftjs/core/method';
-import { f1, mean } from './values.js';
+import { f1, f1Parts, mean, ratioOfSums, rowMetric, type RowMetric } from './values.js';
 
 /** Multi-label rows: 1 where a row has the label, otherwise 0; `[rows][labels]`. */
 export type LabelRows = readonly (readonly number[])[];
@@ -9,10 +9,10 @@ export type LabelRows = readonly (readonly number[])[];
  * undefined.
  * @throws ShapeError unless both have the same rows and labels.
  */
-export function microF1(predicted: LabelRows, actual: LabelRows): number {
+export const microF1: RowMetric<readonly number[]> = rowMetric((predicted, actual) => {
   checkSameLabels(predicted, actual);
-  return f1(predicted.flat(), actual.flat());
-}
+  return ratioOfSums(predicted.map((labels, row) => f1Parts(1, labels, actual[row] ?? [])));
+});
 
 /**
  * The mean F1 of all labels, scikit-learn's macro average: a label that no row has counts as 0.

@@ -1,5 +1,5 @@
 import { aList, assertArgument, DataError } from '@peftjs/core/method';
-import { mean, sum } from './values.js';
+import { mean, ratioOfSums, sum, type RowMetric } from './values.js';
 
 /** The search results of one query. */
 export interface Ranking<Id = number> {
@@ -27,6 +27,17 @@ export function retrievalMetrics<Id>(rankings: readonly Ranking<Id>[]): Record<s
     mrr: meanReciprocalRank(rankings),
     ndcgAt10: ndcgAt(10, rankings),
   };
+}
+
+/** Makes a metric of predictions: the documents found for each query, best first, and those that answer it. */
+export function ofQueries(metric: (rankings: readonly Ranking[]) => number): RowMetric<readonly number[]> {
+  type Found = readonly (readonly number[])[];
+  const rankings = (found: Found, wanted: Found): Ranking[] =>
+    found.map((ranked, query) => ({ ranked, relevant: wanted[query] ?? [] }));
+  return Object.assign((found: Found, wanted: Found) => metric(rankings(found, wanted)), {
+    weighted: (found: Found, wanted: Found) =>
+      ratioOfSums(rankings(found, wanted).map((own) => ([...own.relevant].length === 0 ? [0, 0] : [metric([own]), 1]))),
+  });
 }
 
 /** The share of the relevant documents that are among the first k, averaged over queries. */

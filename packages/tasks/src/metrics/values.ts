@@ -10,70 +10,93 @@ import { ShapeError } from '@peftjs/core/method';
 /** A metric of some rows, each repeated by its weight: a whole number per row. */
 export type WeightedMetric = (weights: Uint8Array) => number;
 
-/** A metric as a function of weights, which a bootstrap calls often: what rows contribute is computed once. */
-export type OfRows<P> = (predicted: readonly P[], actual: readonly P[]) => WeightedMetric;
+/** A metric of rows with one prediction and one label each. */
+export interface RowMetric<P = number> {
+  /** @throws ShapeError unless there is one prediction per label. */
+  (predicted: readonly P[], actual: readonly P[]): number;
+  /** The metric as a function of weights, which a bootstrap calls often: what rows contribute is computed once. */
+  weighted(predicted: readonly P[], actual: readonly P[]): WeightedMetric;
+}
+
+/** Makes a metric from its weighted form. */
+export function rowMetric<P>(weighted: RowMetric<P>['weighted']): RowMetric<P> {
+  const metric = (predicted: readonly P[], actual: readonly P[]): number => {
+    if (predicted.length !== actual.length) {
+      throw new ShapeError(`expected a prediction for each of ${actual.length} labels, got ${predicted.length}`);
+    }
+    return weighted(predicted, actual)(new Uint8Array(actual.length).fill(1));
+  };
+  return Object.assign(metric, { weighted });
+}
 
 /** The share of rows with the right class; 0 without rows. */
-export function accuracy(predicted: readonly number[], actual: readonly number[]): number {
-  return ofAll(weighted.accuracy, predicted, actual);
-}
+export const accuracy: RowMetric = rowMetric((predicted, actual) =>
+  meanOf(predicted.map((value, row) => Number(value === actual[row]))),
+);
 
 /** F1 of one class, 2 TP / (2 TP + FP + FN); 0 if it is neither predicted nor present, as in scikit-learn. */
 export function f1(predicted: readonly number[], actual: readonly number[], positive = 1): number {
-  return ofAll((...rows) => f1Of(positive, ...rows), predicted, actual);
+  return f1Of(positive)(predicted, actual);
+}
+
+/** Makes the F1 of one class. */
+export function f1Of(positive: number): RowMetric {
+  return rowMetric((predicted, actual) =>
+    ratioOfSums(predicted.map((value, row) => f1Parts(positive, [value], [actual[row] as number]))),
+  );
+}
+
+/** What some decisions add to the numerator and the denominator of F1. */
+export function f1Parts(positive: number, predicted: readonly number[], actual: readonly number[]): [number, number] {
+  const both = predicted.filter((value, index) => value === positive && actual[index] === positive).length;
+  const named = [...predicted, ...actual].filter((value) => value === positive).length;
+  return [2 * both, named];
 }
 
 /** The mean F1 of all classes that are predicted or present. */
-export function macroF1(predicted: readonly number[], actual: readonly number[]): number {
-  return ofAll(weighted.macroF1, predicted, actual);
-}
+export const macroF1: RowMetric = rowMetric((predicted, actual) =>
+  ofConfusion(predicted, actual, (classes) => {
+    const seen = classes.filter((counts) => counts.actual + counts.predicted > 0);
+    return mean(seen.map((counts) => (2 * counts.both) / (counts.actual + counts.predicted)));
+  }),
+);
 
 /**
  * Matthews correlation for any number of classes (Gorodkin, 2004): with s rows, of which c are right, and p_k
  * predictions and t_k labels of class k, (c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)); 0 if all
  * predictions or all labels are of one class, as in scikit-learn.
  */
-export function matthewsCorrelation(predicted: readonly number[], actual: readonly number[]): number {
-  return ofAll(weighted.matthewsCorrelation, predicted, actual);
-}
+export const matthewsCorrelation: RowMetric = rowMetric((predicted, actual) =>
+  ofConfusion(predicted, actual, (classes) => {
+    const rows = sum(classes.map((counts) => counts.actual));
+    const right = sum(classes.map((counts) => counts.both));
+    const agreement = sum(classes.map((counts) => counts.actual * counts.predicted));
+    const spread = (of: keyof ClassCounts): number => rows ** 2 - sum(classes.map((counts) => counts[of] ** 2));
+    const scale = spread('predicted') * spread('actual');
+    return scale === 0 ? 0 : (right * rows - agreement) / Math.sqrt(scale);
+  }),
+);
 
 /** Linear correlation; NaN if either side is constant or has fewer than two rows, as in SciPy. */
-export function pearson(predicted: readonly number[], actual: readonly number[]): number {
-  return ofAll((...rows) => correlation(unchanged, NaN, ...rows), predicted, actual);
+export const pearson: RowMetric = linear(NaN);
+
+/** Makes the linear correlation, with a value for a side that is constant. */
+export function linear(ofConstant: number): RowMetric {
+  return rowMetric((predicted, actual) => correlation(unchanged, predicted, actual, ofConstant));
 }
 
 /** Correlation of the ranks; ties get their average rank. NaN if either side is constant, as in SciPy. */
-export function spearman(predicted: readonly number[], actual: readonly number[]): number {
-  return ofAll((...rows) => correlation(averageRanks, NaN, ...rows), predicted, actual);
+export const spearman: RowMetric = ranked(NaN);
+
+/** Makes the correlation of the ranks, likewise. */
+export function ranked(ofConstant: number): RowMetric {
+  return rowMetric((predicted, actual) => correlation(averageRanks, predicted, actual, ofConstant));
 }
 
 /** The mean of the squared differences; 0 without rows. */
-export function meanSquaredError(predicted: readonly number[], actual: readonly number[]): number {
-  return ofAll(weighted.meanSquaredError, predicted, actual);
-}
-
-/**
- * The metrics by name. A correlation that is undefined because all predictions or all labels are equal counts as 0, so
- * that a model that predicts the same value for every row can be compared.
- */
-export const weighted = {
-  accuracy: (predicted, actual) => meanOf(predicted.map((value, row) => Number(value === actual[row]))),
-  macroF1: (predicted, actual) => ofConfusion(predicted, actual, macroF1Of),
-  f1: (predicted, actual) => f1Of(1, predicted, actual),
-  matthewsCorrelation: (predicted, actual) => ofConfusion(predicted, actual, matthews),
-  pearson: (predicted, actual) => correlation(unchanged, 0, predicted, actual),
-  spearman: (predicted, actual) => correlation(averageRanks, 0, predicted, actual),
-  meanSquaredError: (predicted, actual) =>
-    meanOf(predicted.map((value, row) => (value - (actual[row] as number)) ** 2)),
-} satisfies Readonly<Record<string, OfRows<number>>>;
-
-/** Returns a metric of rows that count once each. @throws ShapeError unless there is one prediction per label. */
-export function ofAll<P>(metric: OfRows<P>, predicted: readonly P[], actual: readonly P[]): number {
-  if (predicted.length !== actual.length) {
-    throw new ShapeError(`expected a prediction for each of ${actual.length} labels, got ${predicted.length}`);
-  }
-  return metric(predicted, actual)(new Uint8Array(actual.length).fill(1));
-}
+export const meanSquaredError: RowMetric = rowMetric((predicted, actual) =>
+  meanOf(predicted.map((value, row) => (value - (actual[row] as number)) ** 2)),
+);
 
 /** A ratio of sums over rows, from what each row adds to the numerator and the denominator; 0 if that is 0. */
 export function ratioOfSums(parts: readonly (readonly [number, number])[]): WeightedMetric {
@@ -87,15 +110,6 @@ export function ratioOfSums(parts: readonly (readonly [number, number])[]): Weig
 
 function meanOf(values: readonly number[]): WeightedMetric {
   return ratioOfSums(values.map((value) => [value, 1]));
-}
-
-function f1Of(positive: number, predicted: readonly number[], actual: readonly number[]): WeightedMetric {
-  return ratioOfSums(
-    predicted.map((value, row) => {
-      const [named, present] = [Number(value === positive), Number(actual[row] === positive)];
-      return [2 * named * present, named + present];
-    }),
-  );
 }
 
 function weightedSum(values: Float64Array, weights: Uint8Array): number {
@@ -142,30 +156,16 @@ function ofConfusion(
   };
 }
 
-function macroF1Of(classes: readonly ClassCounts[]): number {
-  const seen = classes.filter(({ actual, predicted }) => actual + predicted > 0);
-  return mean(seen.map(({ actual, predicted, both }) => (2 * both) / (actual + predicted)));
-}
-
-function matthews(classes: readonly ClassCounts[]): number {
-  const rows = sum(classes.map(({ actual }) => actual));
-  const right = sum(classes.map(({ both }) => both));
-  const agreement = sum(classes.map(({ actual, predicted }) => actual * predicted));
-  const spread = (of: keyof ClassCounts): number => rows ** 2 - sum(classes.map((counts) => counts[of] ** 2));
-  const scale = spread('predicted') * spread('actual');
-  return scale === 0 ? 0 : (right * rows - agreement) / Math.sqrt(scale);
-}
-
 /** Values as a function of the weights; those of rows without a weight are meaningless. */
 type Valued = (values: readonly number[]) => (weights: Uint8Array) => Float64Array;
 
-const unchanged: Valued = (values) => {
+function unchanged(values: readonly number[]): () => Float64Array {
   const same = Float64Array.from(values);
   return () => same;
-};
+}
 
 /** Ranks from 1 among the weighted rows; ties get their average rank. */
-const averageRanks: Valued = (values) => {
+function averageRanks(values: readonly number[]): (weights: Uint8Array) => Float64Array {
   const distinct = [...new Set(values)].sort((a, b) => a - b);
   const indices = new Map(distinct.map((value, index) => [value, index] as const));
   const places = Int32Array.from(values, (value) => indices.get(value) as number);
@@ -187,20 +187,20 @@ const averageRanks: Valued = (values) => {
     for (let row = 0; row < ranks.length; row++) ranks[row] = shared[places[row] as number] as number;
     return ranks;
   };
-};
+}
 
-/** Pearson's correlation of two sides; `otherwise` if either is constant. */
+/** Pearson's correlation of two sides; `ofConstant` if either is constant. */
 function correlation(
   valued: Valued,
-  otherwise: number,
   predicted: readonly number[],
   actual: readonly number[],
+  ofConstant: number,
 ): WeightedMetric {
   const [ofPredicted, ofActual] = [valued(predicted), valued(actual)];
   const once = new Float64Array(actual.length).fill(1);
   return (weights) => {
     const [a, b] = [ofPredicted(weights), ofActual(weights)];
-    if (isConstant(a, weights) || isConstant(b, weights)) return otherwise;
+    if (isConstant(a, weights) || isConstant(b, weights)) return ofConstant;
     const rows = weightedSum(once, weights);
     const [centreA, centreB] = [weightedSum(a, weights) / rows, weightedSum(b, weights) / rows];
     let covariance = 0;
