@@ -5,5 +5,5 @@ export type { SummaryRow } from './report/statistics/rows.js';
 export type { StabilityRow } from './report/statistics/stability.js';
 export type { Estimate } from './report/statistics/estimates.js';
 export { renderReport } from './report/page.js';
-export { renderMarkdown, verdictMarkdown } from './report/text.js';
+export { renderMarkdown, verdictMarkdown } from './report/files.js';
 export { renderCsv } from './report/files.js';

@@ -17,23 +17,16 @@ const broken: BackendReport = {
   install: 'npm install onnxruntime-node',
 };
 
+const ready = [yes('compiled', 'cpu'), yes('compiled', 'cuda'), yes('eager', 'wasm')];
+
 it.each([
-  [
-    [yes('compiled', 'cpu'), yes('compiled', 'cuda'), yes('eager', 'wasm')],
-    3,
-    true,
-    /^Ready: 3 methods; compiled on cpu, cuda; eager on wasm\. To try it: npx peft-bench run/,
-  ],
-  [
-    [broken, yes('eager', 'wasm')],
-    3,
-    true,
-    /^Ready with --engine eager --backend wasm only: .*'onnxruntime-node'\); to repair it: npm install onnxruntime-node$/,
-  ],
-  [[broken], 3, false, /^Not ready: the default engine does not start .*npm install onnxruntime-node$/],
-  [[yes('compiled', 'cpu')], 0, false, /^Not ready: no installed package offers a method; .*npm install/],
-])('doctor starts with a verdict: case %#', (backends, methods, isReady, line) => {
+  ['a command to try if all is there', ready, 3, true, 'npx peft-bench run --preset smoke'],
+  ['the flags of what works', [broken, yes('eager', 'wasm')], 3, true, '--engine eager --backend wasm'],
+  ['how to repair what works only in part', [broken, yes('eager', 'wasm')], 3, true, 'npm install onnxruntime-node'],
+  ['how to install an engine', [broken], 3, false, 'npm install onnxruntime-node'],
+  ['how to install methods', [yes('compiled', 'cpu')], 0, false, 'npm install @peftjs/bench'],
+])('the verdict of doctor gives %s', (_, backends, methods, isReady, command) => {
   const verdict = verdictOf(backends, methods);
   expect(verdict.isReady).toBe(isReady);
-  expect(verdict.line).toMatch(line);
+  expect(verdict.line).toContain(command);
 });

@@ -18,8 +18,7 @@ import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safe
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { formatMetric, printableLines, textTable } from '../report/format.js';
 import { sizingText } from '../report/stages.js';
-import { readResult } from '../results/files.js';
-import { readSizing } from '../results/sizing-file.js';
+import { readResult, readSizing } from '../results/files.js';
 import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';
 
 /** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */

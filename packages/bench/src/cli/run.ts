@@ -4,11 +4,10 @@ import { NUMERICS } from '@peftjs/core/runtime';
 import { openSafetensors } from '@peftjs/safetensors';
 import { commandName } from '../registry/command-name.js';
 import type { EnginePlan } from '../registry/executors.js';
-import { writeReport } from '../report/files.js';
+import { writeReport, renderTable } from '../report/files.js';
 import { counted } from '../report/format.js';
 import { summarise } from '../report/statistics/summary.js';
 import { compareRuns } from '../report/statistics/two-runs.js';
-import { renderTable } from '../report/text.js';
 import {
   keepNewestNumerics,
   numericsOf,
@@ -28,9 +27,9 @@ import {
 import { toJson } from '../results/json.js';
 import type { TrialResult } from '../results/schema.js';
 import { planRun, type PlannedRun } from '../run/plan-run.js';
-import { inProcessRunner, localRunner } from '../run/processes.js';
+import { inProcessRunner, localRunner, INTERRUPTED, untilSignal } from '../run/processes.js';
 import { parseAddress } from '../run/queue/contract.js';
-import { runTrials, tune, failUntunableTrials } from '../run/run-trials.js';
+import { runTrials, tune } from '../run/run-trials.js';
 import type { TrialRunner } from '../run/runner.js';
 import { assertSharable, parseShard, planTrials, referenceOf, shardOf, type Shard } from '../study/trials.js';
 import {
@@ -53,7 +52,6 @@ import {
   type OutFlags,
 } from './folders.js';
 import { planOf, printPlan, type PlanFlags } from './plan.js';
-import { INTERRUPTED, untilSignal } from './signals.js';
 
 /** The flags of `peft-bench run`. */
 interface Flags extends RunFlags, OutFlags, CheckpointFlags, PlanFlags {
@@ -140,7 +138,7 @@ async function runPlanned(
   { engine, tasks, plan }: PlannedRun,
   { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
 ): Promise<number> {
-  const runner = failUntunableTrials(openRunner(engine));
+  const runner = openRunner(engine);
   const context = { out, runner, tasks, signal };
   try {
     const [reported, tried] = [await openResults(out), await openResults(tuningFolder(out))];

@@ -10,7 +10,7 @@ import { formatCount } from '../report/format.js';
 import { sizingText } from '../report/stages.js';
 import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
 import type { DoneTrial } from '../results/schema.js';
-import { writeSizing } from '../results/sizing-file.js';
+import { writeSizing } from '../results/files.js';
 import { assertAsPlanned } from '../run/as-planned.js';
 import { trialCheckpoints, type TrialCheckpoint, type TrialCheckpoints, type TrialProgress } from '../run/recorder.js';
 import { withProgress } from '../run/progress.js';
@@ -27,7 +27,7 @@ import {
   type CheckpointFlags,
   type OutFlags,
 } from './folders.js';
-import { INTERRUPTED, untilSignal } from './signals.js';
+import { INTERRUPTED, untilSignal } from '../run/processes.js';
 
 /** The flags of `peft-bench train`. */
 interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {

@@ -7,7 +7,7 @@ import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { parseAddress } from '../run/queue/contract.js';
 import { count, queueOption } from './flags.js';
-import { INTERRUPTED, untilSignal } from './signals.js';
+import { INTERRUPTED, untilSignal } from '../run/processes.js';
 
 /** The flags of `peft-bench worker`. */
 interface WorkerFlags {

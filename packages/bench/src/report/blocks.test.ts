@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { syntheticResults } from '../../test/synthetic-results.js';
 import { cell, details, figure, grid, groupedTable, heading, inText, note, paragraph } from './blocks.js';
 import { trusted } from './html.js';
-import { renderMarkdown } from './text.js';
+import { renderMarkdown } from './files.js';
 import { reportBlocks } from './sections.js';
 import { summarise } from './statistics/summary.js';
 

@@ -1,13 +1,32 @@
 import Papa from 'papaparse';
 import { diskStorage, type Storage } from '@peftjs/core';
+import stringWidth from 'string-width';
+import wrapAnsi from 'wrap-ansi';
 import { writeJson } from '../results/files.js';
 import type { TrialResult } from '../results/schema.js';
-import { renderMarkdown } from './text.js';
 import { renderReport } from './page.js';
 import type { Estimate } from './statistics/estimates.js';
 import type { Difference, SummaryRow } from './statistics/rows.js';
 import type { StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
+import {
+  facts,
+  findings,
+  inText,
+  type Cell,
+  type Table,
+  type TextBlock,
+  heading,
+  paragraph,
+  type Block,
+} from './blocks.js';
+import { scopeOf, panelsOf } from './contents.js';
+import { printable, fitted, textTable } from './format.js';
+import { reportBlocks } from './sections.js';
+import { verdictParagraphs } from './verdict.js';
+import { overallTables, resultsTable } from './results.js';
+import { grouped } from './statistics/comparisons.js';
+import { twoRunsBlocks } from './two-runs.js';
 
 /**
  * Writes DIR/summary.json, report.html, report.md, results.csv and summary.csv, each atomically.
@@ -130,4 +149,141 @@ function measuresOf(result: TrialResult, metrics: readonly string[]): Record<str
     ...result.memory,
     ...Object.fromEntries(metrics.map((metric) => [`metric.${metric}`, result.metrics[metric] ?? null])),
   };
+}
+
+/** Renders the report as Markdown: everything but its charts. */
+export function renderMarkdown(results: readonly TrialResult[], summary: Summary): string {
+  const verdict = findings(verdictParagraphs(summary));
+  const blocks = [facts(scopeOf(results)), verdict, ...reportBlocks(results, summary)];
+  return `# Which method at this budget?\n\n${inText(blocks).map(markdownOf).join('\n\n')}\n`;
+}
+
+/** The verdicts of a run as paragraphs of Markdown. */
+export function verdictMarkdown(summary: Parameters<typeof verdictParagraphs>[0]): string {
+  return markdownOf({ kind: 'findings', paragraphs: verdictParagraphs(summary) });
+}
+
+function markdownOf(block: TextBlock): string {
+  switch (block.kind) {
+    case 'heading':
+      return `${'#'.repeat(block.level)} ${escaped(block.text)}`;
+    case 'paragraph':
+      return escaped(block.text);
+    case 'findings':
+      return block.paragraphs
+        .map(([first = '', ...others]) => `**${escaped(first)}** ${escaped(others.join(' '))}`.trim())
+        .join('\n\n');
+    case 'facts':
+      return block.facts.map(({ term, value }) => `- ${escaped(term)}: ${escaped(value)}`).join('\n');
+    case 'list':
+      return block.items.map((item) => `- ${escaped(item)}`).join('\n');
+    case 'table':
+      return markdownTable(block);
+  }
+}
+
+function markdownTable({ columns, groups }: Table): string {
+  const heads = [columns.map(({ title }) => escaped(title)), columns.map(() => '---')];
+  const rows = groups.flatMap((group) => group.rows.map((cells) => cells.map((cell) => escaped(markdownCell(cell)))));
+  return [...heads, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+function markdownCell({ main, details }: Cell): string {
+  return details.length === 0 ? main : `${main} (${details.join(', ')})`;
+}
+
+/** Escapes outside text, so that it cannot be markup, a link, a table cell or a new line. */
+function escaped(text: string): string {
+  return printable(text).replace(/[\\`*_[\]<>|#~&]/g, (character) =>
+    character === '<' ? '&lt;' : character === '&' ? '&amp;' : `\\${character}`,
+  );
+}
+
+/**
+ * Renders the verdict, the results as a table for the terminal, and how to read it. No line is wider than `columns`.
+ */
+export function renderTable(summary: Summary, { columns = 120 }: { columns?: number } = {}): string {
+  const { reference, against } = summary;
+  const tables = grouped(summary.rows, ({ model }) => model).flatMap(([{ model }]): Block[] => {
+    const overall = summary.overall.filter((row) => row.model === model);
+    if (overall[0]) {
+      const title = `mean over ${overall[0].tasks.length} tasks (${model})`;
+      return [heading(title), ...overallTables(overall, summary.rows, reference, [])];
+    }
+    const panels = panelsOf([], summary).filter((panel) => panel.model === model);
+    return panels.flatMap((panel) => [heading(`${panel.task} (${model})`), resultsTable(panel, reference, [])]);
+  });
+  return renderText(
+    [
+      findings(verdictParagraphs(summary)),
+      ...tables,
+      ...(against ? twoRunsBlocks(against) : []),
+      paragraph(readingOf(summary)),
+    ],
+    columns,
+  );
+}
+
+/** Explains the table in one line. */
+function readingOf({ overall, reference, rows }: Summary): string {
+  if (rows.length === 0) return 'No trial has finished.';
+  const interval = overall.length > 0 ? ' [95 % interval]' : ' ± standard deviation';
+  return `Mean over seeds${interval}; against ${reference}: paired difference and its p${overall.length > 0 ? ', adjusted over the pairs of the budget' : ''}. Every pair, charts and caveats are in the report.`;
+}
+
+/** Renders blocks as text, of which no line is wider than `columns`. */
+function renderText(blocks: readonly Block[], columns: number): string {
+  return inText(blocks)
+    .flatMap((block) => lines(block, columns))
+    .join('\n')
+    .trimEnd();
+}
+
+function lines(block: TextBlock, columns: number): string[] {
+  const wrapped = (text: string): string[] =>
+    wrapAnsi(printable(text), columns)
+      .split('\n')
+      .map((line) => fitted(line, columns));
+  switch (block.kind) {
+    case 'heading':
+      return [fitted(printable(block.text), columns)];
+    case 'paragraph':
+      return [...wrapped(block.text), ''];
+    case 'findings':
+      return block.paragraphs.flatMap((sentences) => [...wrapped(sentences.join(' ')), '']);
+    case 'facts':
+      return [...block.facts.flatMap(({ term, value }) => wrapped(`${term}: ${value}`)), ''];
+    case 'list':
+      return [...block.items.flatMap(wrapped), ''];
+    case 'table':
+      return [...tableLines(block, columns), ''];
+  }
+}
+
+/** The rows with as many columns as fit, with full or brief cells. */
+function tableLines(table: Table, columns: number): string[] {
+  const fits = (texts: readonly string[]): boolean => texts.every((text) => stringWidth(text) <= columns);
+  const weightOf = (column: number): number => table.columns[column]?.weight ?? Infinity;
+  let kept = [...table.columns.keys()];
+  const dispensable = kept.filter((column) => weightOf(column) < Infinity).sort((a, b) => weightOf(a) - weightOf(b));
+  let texts = aligned(table, kept, false);
+  for (const dropped of [undefined, ...dispensable]) {
+    if (fits(texts)) break;
+    kept = kept.filter((column) => column !== dropped);
+    texts = aligned(table, kept, true);
+  }
+  return texts.map((text) => fitted(text, columns));
+}
+
+function aligned({ columns, groups }: Table, kept: readonly number[], isBrief: boolean): string[] {
+  const header = kept.map((column) => printable(columns[column]?.title ?? ''));
+  const rows = groups.flatMap((group) => group.rows);
+  const cells = rows.map((row) => kept.map((column) => lineCell(row[column] as Cell, isBrief)));
+  return textTable(header, cells, []).trimEnd().split('\n');
+}
+
+function lineCell({ main, brief, details }: Cell, isBrief: boolean): string {
+  // A cell with a brief form is important enough to show it on a line.
+  const small = isBrief ? brief : details.join(', ');
+  return printable(brief !== undefined && small !== undefined && small !== '' ? `${main} ${small}` : main);
 }

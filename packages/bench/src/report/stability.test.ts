@@ -1,8 +1,7 @@
 import { expect, it } from 'vitest';
 import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-results.js';
 import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { renderSummaryCsv } from './files.js';
-import { renderMarkdown } from './text.js';
+import { renderSummaryCsv, renderMarkdown } from './files.js';
 import { renderBlocks } from './page.js';
 import { stabilityBlocks } from './stability.js';
 import { summarise } from './statistics/summary.js';

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
-import { DataError } from '@peftjs/core/method';
-import { asJson, toJson } from './json.js';
+import { DataError, CheckpointError } from '@peftjs/core/method';
+import { asJson, toJson, reviveNumbers } from './json.js';
 import { formatOf, migrated } from './migrate.js';
-import { RESULT_FORMAT, trialResultSchema, type TrialResult } from './schema.js';
+import { RESULT_FORMAT, trialResultSchema, type TrialResult, sizingSchema, type TrialSizing } from './schema.js';
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
@@ -156,7 +156,7 @@ const MAX_RUN_FILE_BYTES = 64 * 1024 * 1024;
 
 /** Writes DIR/run.json atomically. @throws CheckpointError if the folder cannot be written. */
 export async function writeRunFile(dir: string, run: RunFile, storage: Storage = diskStorage()): Promise<void> {
-  await storage.write(`${dir}/run.json`, new TextEncoder().encode(`${JSON.stringify(run, null, 2)}\n`));
+  await writeJson(`${dir}/run.json`, run, storage);
 }
 
 /**
@@ -242,4 +242,35 @@ export function keepNewestNumerics(results: readonly TrialResult[]): PooledResul
 /** The revision of core's numerics that computed a result. */
 export function numericsOf({ versions }: TrialResult): number {
   return versions.numerics;
+}
+
+/** The file next to an adapter that says how it chose its size. */
+const SIZING_FILE = 'sizing.json';
+
+/** Writes how an adapter chose its size next to it. If it did not choose, removes the file of an earlier adapter. */
+export async function writeSizing(folder: string, sizing: TrialSizing | undefined): Promise<void> {
+  const path = `${folder}/${SIZING_FILE}`;
+  if (sizing) await writeJson(path, sizing);
+  else await rm(path, { force: true });
+}
+
+/**
+ * Reads how the adapter in a folder chose its size; undefined if there is no such file.
+ * @throws CheckpointError for a broken file.
+ */
+export async function readSizing(folder: string, storage: Storage): Promise<TrialSizing | undefined> {
+  const path = `${folder}/${SIZING_FILE}`;
+  if (!(await storage.exists(path))) return undefined;
+  const parsed = v.safeParse(sizingSchema, parsedJson(await storage.read(path)));
+  if (parsed.success) return parsed.output;
+  throw new CheckpointError(`${path} is not a valid record of how an adapter chose its size; remove it`, path);
+}
+
+/** Parses JSON; undefined if it is invalid. */
+function parsedJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes), reviveNumbers);
+  } catch {
+    return undefined;
+  }
 }

@@ -30,15 +30,12 @@ export function checkpointPath(checkpoints: string, id: string): string {
   return `${checkpoints}/${id}${CHECKPOINT}`;
 }
 
-/** The id of the trial that a checkpoint file belongs to; undefined for any other file. */
-export function checkpointOwner(file: string): string | undefined {
-  return file.endsWith(CHECKPOINT) ? file.slice(0, -CHECKPOINT.length) : undefined;
-}
-
 /** The ids of the trials whose checkpoints are in a folder; none if there is no such folder. */
 export function checkpointOwners(checkpoints: string): string[] {
   if (!isFolder(checkpoints)) return [];
-  return readdirSync(checkpoints).flatMap((file) => checkpointOwner(file) ?? []);
+  return readdirSync(checkpoints)
+    .filter((file) => file.endsWith(CHECKPOINT))
+    .map((file) => file.slice(0, -CHECKPOINT.length));
 }
 
 /** The extension of checkpoint files. */

@@ -1,21 +1,21 @@
+import { createHash } from 'node:crypto';
 import { median } from 'simple-statistics';
 import * as v from 'valibot';
-import {
-  type EvaluationEvent,
-  type StepEvent,
-  readSnapshot,
-  writeSnapshot,
-  type TrainingSnapshot,
-} from '@peftjs/core/runtime';
-import { createHash } from 'node:crypto';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { CheckpointError, warnOnce } from '@peftjs/core/method';
+import {
+  readSnapshot,
+  writeSnapshot,
+  type EvaluationEvent,
+  type StepEvent,
+  type TrainingSnapshot,
+} from '@peftjs/core/runtime';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
+import { checkpointPath } from '../results/folder.js';
+import { anyNumber, reviveNumbers, toJson } from '../results/json.js';
 import { boundedHistory, type DoneTrial, type HistoryRow } from '../results/schema.js';
 import { epochsOf, type Trial } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
-import { checkpointPath } from '../results/folder.js';
-import { anyNumber, toJson, reviveNumbers } from '../results/json.js';
 
 /** Records a training run for the result file. Its clock starts when it is made. */
 export interface TrialRecorder {
@@ -61,62 +61,47 @@ export function trialRecorder(
   { selection }: Pick<PreparedTrial, 'selection'>,
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): TrialRecorder {
-  const made = { at: new Date(), clock: performance.now() };
-  let startedAt = made.at;
-  let spentBefore = 0;
-  let total = 0;
-  let rows: HistoryRow[] = [];
-  let milliseconds: number[] = [];
-  let peak = 0;
+  const [madeAt, clock] = [new Date().toISOString(), performance.now()];
+  const recorded = (from: StoredTrialRecord | null) => ({
+    ...{ startedAt: madeAt, milliseconds: 0, totalSteps: 0, peakRssBytes: 0, ...from },
+    rows: [...(from?.rows ?? [])],
+    stepMilliseconds: [...(from?.stepMilliseconds ?? [])],
+  });
+  let record = recorded(null);
   let metric: TrialProgress['metric'];
-  const spent = (): number => spentBefore + performance.now() - made.clock;
+  const spent = (): number => record.milliseconds + performance.now() - clock;
   const epochs = epochsOf(trial);
   return {
-    onStep(
-      { step, totalSteps, epoch, loss, objective, learningRate, storedParameters, ranks, milliseconds: ms },
-      stage,
-    ) {
+    onStep({ step, totalSteps, epoch, loss, objective, learningRate, storedParameters, ranks, milliseconds }, stage) {
       const counted = ranks ? { ranks: { ...ranks } } : {};
-      total = totalSteps;
-      rows.push({ step, epoch, loss, objective, learningRate, stored: storedParameters, ...counted });
-      milliseconds.push(ms);
-      peak = Math.max(peak, process.memoryUsage.rss());
+      record.totalSteps = totalSteps;
+      record.rows.push({ step, epoch, loss, objective, learningRate, stored: storedParameters, ...counted });
+      record.stepMilliseconds.push(milliseconds);
+      record.peakRssBytes = Math.max(record.peakRssBytes, process.memoryUsage.rss());
       const progress = { step, totalSteps, epoch, epochs, loss, storedParameters };
       onProgress({ ...progress, ...(stage && { stage }), ...(metric && { metric }) });
     },
     onEvaluation({ metrics, ranks, storedParameters }) {
       const name = selection.primaryMetric;
       metric = { name, value: metrics[name] ?? NaN };
-      const row = rows.pop();
-      if (row) rows.push({ ...row, stored: storedParameters, metrics: { ...metrics }, ranks: { ...ranks } });
+      const row = record.rows.pop();
+      if (row) record.rows.push({ ...row, stored: storedParameters, metrics: { ...metrics }, ranks: { ...ranks } });
     },
-    history: () => boundedHistory(rows),
-    dates: () => ({ startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime() + spent())) }),
-    time(compileMs) {
-      const train = milliseconds.reduce((sum, ms) => sum + ms, 0);
-      return {
-        totalSeconds: spent() / 1000,
-        trainSeconds: train / 1000,
-        stepMedianMs: milliseconds.length > 0 ? median(milliseconds) : 0,
-        compileSeconds: compileMs / 1000,
-      };
+    history: () => boundedHistory(record.rows),
+    dates() {
+      const startedAt = new Date(record.startedAt);
+      return { startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime() + spent())) };
     },
-    peakRssBytes: () => peak,
-    stored: () => ({
-      startedAt: startedAt.toISOString(),
-      milliseconds: spent(),
-      totalSteps: total,
-      rows: [...rows],
-      stepMilliseconds: [...milliseconds],
-      peakRssBytes: peak,
+    time: (compileMs) => ({
+      totalSeconds: spent() / 1000,
+      trainSeconds: record.stepMilliseconds.reduce((sum, ms) => sum + ms, 0) / 1000,
+      stepMedianMs: record.stepMilliseconds.length > 0 ? median(record.stepMilliseconds) : 0,
+      compileSeconds: compileMs / 1000,
     }),
-    restore(record) {
-      startedAt = record ? new Date(record.startedAt) : made.at;
-      spentBefore = record?.milliseconds ?? 0;
-      total = record?.totalSteps ?? 0;
-      rows = [...(record?.rows ?? [])];
-      milliseconds = [...(record?.stepMilliseconds ?? [])];
-      peak = record?.peakRssBytes ?? 0;
+    peakRssBytes: () => record.peakRssBytes,
+    stored: () => ({ ...recorded(record), milliseconds: spent() }),
+    restore(from) {
+      record = recorded(from);
     },
   };
 }

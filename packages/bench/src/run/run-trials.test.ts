@@ -9,7 +9,7 @@ import type { DoneTrial } from '../results/schema.js';
 import { openResults } from '../results/files.js';
 import { composeStudy } from '../study/study.js';
 import { planTrials, trialOf, type Trial, type TrialContext } from '../study/trials.js';
-import { failUntunableTrials, runTrials, tune } from './run-trials.js';
+import { runTrials, tune } from './run-trials.js';
 import type { TrialEvents, TrialRunner } from './runner.js';
 
 const study = composeStudy([
@@ -148,7 +148,7 @@ describe('tune', () => {
       },
       close: () => Promise.resolve(),
     };
-    const run = { out: folder, runner: failUntunableTrials(dying), tasks, signal };
+    const run = { out: folder, runner: dying, tasks, signal };
     const once = planTrials(plan, await tune(plan, await openResults(folder), run));
     const [failed] = await runTrials(await openResults(folder), once, run);
     expect(failed).toMatchObject({

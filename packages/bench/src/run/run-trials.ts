@@ -47,8 +47,14 @@ export async function runTrials(
   };
   await withProgress(trials.length, async (progress) => {
     for (const { id } of trials.filter(isDone)) progress.emit({ type: 'trial-skipped', id });
+    const events = recording(keep, tasks, progress);
     const pending = trials.filter((trial) => !isDone(trial));
-    await runner.run(pending, recording(keep, tasks, progress), signal);
+    for (const trial of pending.filter(isUntunable)) {
+      events.onStart(trial);
+      await events.onFailed(trial, { code: 'PEFT_TRAINING', message: whyUntuned(trial.tuning?.tried ?? []) });
+    }
+    const ready = pending.filter((trial) => !isUntunable(trial));
+    await runner.run(ready, events, signal);
   });
   return trials.flatMap(({ id }) => results.of(id) ?? []);
 }
@@ -164,23 +170,9 @@ export async function tune(plan: TrialContext, tried: StoredResults, run: RunCon
   return tuned;
 }
 
-/** Wraps a runner so that trials for which tuning chose no learning rate fail at once, without a run. */
-export function failUntunableTrials(runner: TrialRunner): TrialRunner {
-  return {
-    async run(trials, events, signal) {
-      for (const trial of trials.filter(({ tuning }) => tuning?.chosen === null)) {
-        const message = whyUntuned(trial.tuning?.tried ?? []);
-        events.onStart(trial);
-        await events.onFailed(trial, { code: 'PEFT_TRAINING', message });
-      }
-      await runner.run(
-        trials.filter(({ tuning }) => tuning?.chosen !== null),
-        events,
-        signal,
-      );
-    },
-    close: () => runner.close(),
-  };
+/** Whether tuning chose no learning rate for a trial: it fails without a run. */
+function isUntunable({ tuning }: Trial): boolean {
+  return tuning?.chosen === null;
 }
 
 function whyUntuned(tried: readonly TriedRate[]): string {

@@ -19,31 +19,20 @@ describe('the stages of an arm', () => {
     expect(parsed({ levels: { kind: 'linear', from: 0, to: 6, stages: 4 } }).levels).toEqual([0, 2, 4, 6]);
   });
 
-  it.each<[string, object, string, RegExp]>([
-    ['no levels', { levels: [] }, 'stages.levels', /is \[\]; expected >=1/],
-    ['a negative level', { levels: [0, -1] }, 'stages.levels.1', /is -1; expected >=0/],
-    ['a word', { levels: 'many' }, 'stages.levels', /is 'many'; expected Object/],
-    ['an unknown spacing', { levels: { kind: 'cubic', from: 0, to: 1, stages: 2 } }, 'stages.levels.kind', /'cubic'/],
-    ['no stage', { levels: { kind: 'linear', from: 0, to: 1, stages: 0 } }, 'stages.levels.stages', /is 0/],
-    [
-      'a zero with geometric spacing',
-      { levels: { kind: 'exp_linear', from: 0, to: 1, stages: 3 } },
-      'stages.levels',
-      /both must be above 0/,
-    ],
-    ['half an epoch', { levels: [0], stageEpochs: 0.5 }, 'stages.stageEpochs', /is 0.5/],
-    ['no memorization rows', { levels: [0], memorizationRows: 0 }, 'stages.memorizationRows', /is 0/],
-    [
-      'an unknown field',
-      { levels: [0], epoch: 3 },
-      'stages.epoch',
-      /is unknown \(did you mean 'epochs'\?\); known are levels, epochs/,
-    ],
-    ['nothing', {}, 'stages.levels', /is missing/],
-  ])('refuse %s', (_, stages, path, message) => {
+  it.each<[string, object, string]>([
+    ['no levels', { levels: [] }, 'stages.levels'],
+    ['a negative level', { levels: [0, -1] }, 'stages.levels.1'],
+    ['a word', { levels: 'many' }, 'stages.levels'],
+    ['an unknown spacing', { levels: { kind: 'cubic', from: 0, to: 1, stages: 2 } }, 'stages.levels.kind'],
+    ['no stage', { levels: { kind: 'linear', from: 0, to: 1, stages: 0 } }, 'stages.levels.stages'],
+    ['a zero with geometric spacing', { levels: { kind: 'exp_linear', from: 0, to: 1, stages: 3 } }, 'stages.levels'],
+    ['half an epoch', { levels: [0], stageEpochs: 0.5 }, 'stages.stageEpochs'],
+    ['no memorization rows', { levels: [0], memorizationRows: 0 }, 'stages.memorizationRows'],
+    ['an unknown field', { levels: [0], epoch: 3 }, 'stages.epoch'],
+    ['nothing', {}, 'stages.levels'],
+  ])('refuse %s, by name', (_, stages, path) => {
     expect(() => parsed(stages)).toThrow(ConfigError);
     expect(() => parsed(stages)).toThrow(expect.objectContaining({ path }));
-    expect(() => parsed(stages)).toThrow(message);
   });
 });
 

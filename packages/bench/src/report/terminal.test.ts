@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { syntheticResults, withNames } from '../../test/synthetic-results.js';
 import { formatMetric } from './format.js';
 import { summarise } from './statistics/summary.js';
-import { renderTable } from './text.js';
+import { renderTable } from './files.js';
 
 const results = syntheticResults({ seeds: 2 });
 const summary = summarise(results, { reference: 'lora' });
