@@ -3,11 +3,11 @@ const { join } = require('node:path');
 
 // The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
 const below = ['safetensors', 'core'];
-const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'bench', 'peftjs'];
+const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
 
 const packages = join(__dirname, 'packages');
 const declaresMethods = (name) =>
-  JSON.parse(readFileSync(join(packages, name, 'package.json'), 'utf8')).peft !== undefined;
+  JSON.parse(readFileSync(join(packages, name, 'package.json'), 'utf8')).peft?.methods !== undefined;
 const others = readdirSync(packages).filter((name) => ![...below, ...above].includes(name));
 const lost = others.filter((name) => !declaresMethods(name));
 if (lost.length > 0) {
@@ -28,15 +28,20 @@ const upwards = order.slice(0, -1).map((layer, index) => ({
 }));
 
 // The folders of the command line along the path of the data, the first one knowing none of the others.
-const path = ['registry', 'results', 'study', 'report', 'run', 'cli'];
+const paths = {
+  cli: ['registry', 'results', 'study', 'run', 'commands'],
+  bench: ['study', 'report', 'run', 'commands'],
+};
 
-const alongTheData = path.slice(0, -1).map((folder, index) => ({
-  name: `bench-${folder}-follows-the-data`,
-  comment: 'What is asked, how it is computed, what came out, what it means: none knows what comes after it.',
-  severity: 'error',
-  from: { path: `^packages/bench/src/${folder}/`, pathNot: '[.]test[.]ts$' },
-  to: { path: `^packages/bench/src/(?:${path.slice(index + 1).join('|')})/` },
-}));
+const alongTheData = Object.entries(paths).flatMap(([name, path]) =>
+  path.slice(0, -1).map((folder, index) => ({
+    name: `${name}-${folder}-follows-the-data`,
+    comment: 'What is asked, how it is computed, what came out, what it means: none knows what comes after it.',
+    severity: 'error',
+    from: { path: `^packages/${name}/src/${folder}/`, pathNot: '[.]test[.]ts$' },
+    to: { path: `^packages/${name}/src/(?:${path.slice(index + 1).join('|')})/` },
+  })),
+);
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
@@ -56,7 +61,7 @@ module.exports = {
       comment: 'What a page imports has nothing of the command line: bin/ alone starts it.',
       severity: 'error',
       from: { path: '^packages/peftjs/src/' },
-      to: { path: '^packages/bench/' },
+      to: { path: '^packages/(?:bench|cli)/' },
     },
     {
       name: 'tasks-know-no-model',

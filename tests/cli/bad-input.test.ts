@@ -2,8 +2,8 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeResult } from '../../packages/bench/src/results/files.js';
-import { syntheticTrial } from '../../packages/bench/test/synthetic-results.js';
+import { writeResult } from '../../packages/cli/src/results/files.js';
+import { syntheticTrial } from '../../packages/cli/test/synthetic-results.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 

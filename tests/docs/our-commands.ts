@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { embeddedTasks, glueName } from '@peftjs/tasks';
-import { studyFromFlags, type StudyFlags } from '../../packages/bench/src/cli/flags.js';
-import { parseBudget } from '../../packages/bench/src/study/budgets.js';
-import { program } from '../../packages/bench/src/cli/main.js';
-import { availableMethods } from '../../packages/bench/src/registry/methods.js';
+import { studyFromFlags, type StudyFlags } from '../../packages/cli/src/commands/flags.js';
+import { parseBudget } from '../../packages/cli/src/study/budgets.js';
+import { program } from '../../packages/cli/src/commands/main.js';
+import { availableMethods } from '../../packages/cli/src/registry/methods.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';
 
@@ -113,7 +113,7 @@ function missingFile(path: string, { written, made }: Place): string | undefined
 
 /** Parses a command line like `peft-bench`, without running it. */
 async function benchFault(args: readonly string[], place: Place): Promise<string | undefined> {
-  const bench = program();
+  const bench = await program();
   let flags: Partial<StudyFlags> = {};
   for (const command of bench.commands) {
     command.action(() => {

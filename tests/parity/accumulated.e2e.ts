@@ -3,7 +3,7 @@ import { sizeOf, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { farthestTensor } from '@peftjs/core/testing';
 import { compiled } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
-import type { Subject } from '../../packages/bench/src/run/parity.js';
+import type { Subject } from '../../packages/cli/src/run/parity.js';
 import { parityMethods } from './methods.js';
 import { parityNetworks } from './networks.js';
 import { methodSubject, networkSubject } from './subjects.js';

@@ -7,7 +7,7 @@ import {
   type Measured,
   type Subject,
   type Tolerance,
-} from '../../packages/bench/src/run/parity.js';
+} from '../../packages/cli/src/run/parity.js';
 
 /** Defines one test for each executor and subject; executors that the machine lacks are skipped by name. */
 export async function testParity(

@@ -1,4 +1,4 @@
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { looksOf, NEUTRAL, type Look } from './palette.js';
 import { grouped } from './statistics/comparisons.js';
 import type { SummaryRow } from './statistics/rows.js';

@@ -1,5 +1,5 @@
-import type { DoneTrial, TrialResult } from '../results/schema.js';
-import { counted, formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
+import { counted, formatCount, formatMebibytes, formatSmall, formatValue } from '@peftjs/cli/format';
 import { grouped } from './statistics/comparisons.js';
 
 /** A term and its value. */

@@ -1,7 +1,6 @@
 import Papa from 'papaparse';
 import { diskStorage, type Storage } from '@peftjs/core';
-import { writeJson } from '../results/files.js';
-import type { TrialResult } from '../results/schema.js';
+import { writeJson, type TrialResult } from '@peftjs/cli/results';
 import { renderMarkdown } from './markdown.js';
 import { renderReport } from './page.js';
 import type { Estimate } from './statistics/estimates.js';

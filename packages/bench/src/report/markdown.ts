@@ -1,7 +1,7 @@
-import type { TrialResult } from '../results/schema.js';
+import type { TrialResult } from '@peftjs/cli/results';
 import { facts, findings, inText, type Cell, type Table, type TextBlock } from './blocks.js';
 import { scopeOf } from './facts.js';
-import { printable } from './format.js';
+import { printable } from '@peftjs/cli/format';
 import { reportBlocks } from './sections.js';
 import type { Summary } from './statistics/summary.js';
 import { verdictParagraphs } from './verdict.js';

@@ -1,6 +1,6 @@
 import { cell, heading, note, paragraph, table, type Block, type Cell, type Column } from './blocks.js';
 import type { Contest } from './contest.js';
-import { formatMetric, formatPlainP, formatSigned } from './format.js';
+import { formatMetric, formatPlainP, formatSigned } from '@peftjs/cli/format';
 import type { Comparison } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import { comparisonOf } from './statistics/rows.js';

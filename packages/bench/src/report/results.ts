@@ -13,7 +13,7 @@ import {
   formatSigned,
   formatSmall,
   metricTitle,
-} from './format.js';
+} from '@peftjs/cli/format';
 import { grouped } from './statistics/comparisons.js';
 import { orientedScore, type Difference, type OverallRow, type SummaryRow } from './statistics/rows.js';
 import { isOnTop, type Verdict } from './verdict.js';

@@ -1,4 +1,4 @@
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { details, facts, figure, findings, grid, heading, list, note, paragraph, type Block } from './blocks.js';
 import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
 import { WIDE, WIDTH } from './charts/draw.js';
@@ -9,7 +9,7 @@ import { timeFigures } from './charts/times.js';
 import { panelsOf, seriesByLabel, seriesOfEntries, type BudgetGroup, type Entry, type Panel } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
 import { configurationsOf, protocolOf, sourcesOf, versionsOf } from './facts.js';
-import { formatSmall } from './format.js';
+import { formatSmall } from '@peftjs/cli/format';
 import { pairBlocks } from './pairs.js';
 import { budgetTitle, overallTables, resultsTable } from './results.js';
 import { sizingFigures, stageFigures } from './stages.js';

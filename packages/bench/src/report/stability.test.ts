@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-results.js';
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import { failedTrial, syntheticResults, withNames } from '../../../cli/test/synthetic-results.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { renderSummaryCsv } from './files.js';
 import { renderMarkdown } from './markdown.js';
 import { renderBlocks } from './page.js';

@@ -2,7 +2,7 @@ import stringWidth from 'string-width';
 import wrapAnsi from 'wrap-ansi';
 import { findings, heading, inText, paragraph, type Block, type Cell, type Table, type TextBlock } from './blocks.js';
 import { panelsOf } from './contents.js';
-import { fitted, printable, textTable } from './format.js';
+import { fitted, printable, textTable } from '@peftjs/cli/format';
 import { overallTables, resultsTable } from './results.js';
 import { grouped } from './statistics/comparisons.js';
 import type { Summary } from './statistics/summary.js';

@@ -1,9 +1,16 @@
 import { PeftError } from '@peftjs/core';
-import type { Trial } from '../study/trials.js';
-import { measureTask } from './measure-steps.js';
-import { trialPreparer } from './prepare.js';
-import { askWorker, endWorker, startWorker, type Worker } from './processes.js';
-import type { MeasuredTask, WorkerOutcome, WorkerRequest } from './runner.js';
+import {
+  measureTask,
+  trialPreparer,
+  askWorker,
+  endWorker,
+  startWorker,
+  type Trial,
+  type Worker,
+  type MeasuredTask,
+  type WorkerOutcome,
+  type WorkerRequest,
+} from '@peftjs/cli/trials';
 
 /**
  * Trains each trial for a few steps on its batch of median length, in as many processes at a time as the study will

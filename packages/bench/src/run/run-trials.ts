@@ -1,17 +1,36 @@
 import { DataError } from '@peftjs/core/method';
 import { NUMERICS } from '@peftjs/core/runtime';
-import { commandName } from '../registry/command-name.js';
-import type { LoadedTask } from '../registry/tasks.js';
-import { printable } from '../report/format.js';
-import { withNewestDate, numericsOf, readResults, writeJson, writeResult } from '../results/files.js';
-import { checkpointFolder, removeCheckpoint, tuningFolder } from '../results/folder.js';
-import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
-import type { TriedRate, Trial, TrialContext, TunedArm } from '../study/trials.js';
+import { commandName } from '@peftjs/cli';
+import {
+  withProgress,
+  failureOf,
+  describeCircumstances,
+  type LoadedTask,
+  type TriedRate,
+  type Trial,
+  type TrialContext,
+  type TunedArm,
+  type Progress,
+  type TrialEvents,
+  type TrialRunner,
+  type WorkerFailure,
+} from '@peftjs/cli/trials';
+import { printable } from '@peftjs/cli/format';
+import {
+  withNewestDate,
+  numericsOf,
+  readResults,
+  writeJson,
+  writeResult,
+  checkpointFolder,
+  removeCheckpoint,
+  tuningFolder,
+  MAX_MESSAGE,
+  type DoneTrial,
+  type TrialResult,
+} from '@peftjs/cli/results';
 import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
 import { chooseRates } from './choose-rates.js';
-import { withProgress, type Progress } from './progress.js';
-import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
-import { describeCircumstances } from './trial.js';
 
 /** The settings that tuning trials and reported trials share. */
 export interface RunContext {

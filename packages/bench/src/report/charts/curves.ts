@@ -1,6 +1,6 @@
-import type { DoneTrial, HistoryRow } from '../../results/schema.js';
+import type { DoneTrial, HistoryRow } from '@peftjs/cli/results';
 import { seriesOfEntries, type BudgetGroup, type Entry, type Series } from '../contents.js';
-import { formatCount } from '../format.js';
+import { formatCount } from '@peftjs/cli/format';
 import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './draw.js';
 
 const BINS = 48;

@@ -1,6 +1,6 @@
 import { figure, type Block } from '../blocks.js';
 import { bySeries, seriesOfEntries, type Entry, type Panel } from '../contents.js';
-import { formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
+import { formatDuration, formatMebibytes, formatMilliseconds } from '@peftjs/cli/format';
 import { grouped } from '../statistics/comparisons.js';
 import { colorBy, layered, quantity, WIDTH, type Chart } from './draw.js';
 

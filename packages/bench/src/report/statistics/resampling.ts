@@ -1,6 +1,6 @@
 import { createRng } from '@peftjs/core/method';
 import { mean, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
-import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { primaryMetric, type DoneTrial } from '@peftjs/cli/results';
 import { bootstrapInterval, ROW_RESAMPLES, type Estimate } from './estimates.js';
 import { weightedMetric } from './row-metrics.js';
 

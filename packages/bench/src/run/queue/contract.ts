@@ -5,12 +5,8 @@ import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
 import { taskKinds } from '@peftjs/tasks';
-import type { DataSource } from '../../registry/tasks.js';
-import { anyNumber, canonical } from '../../results/json.js';
-import { trialResultSchema, type DoneTrial } from '../../results/schema.js';
-import type { Trial } from '../../study/trials.js';
-import type { TrialProgress } from '../recorder.js';
-import type { WorkerFailure } from '../runner.js';
+import type { DataSource, Trial, TrialProgress, WorkerFailure } from '@peftjs/cli/trials';
+import { anyNumber, canonical, trialResultSchema, type DoneTrial } from '@peftjs/cli/results';
 
 /* The protocol between the process that queues trials and the workers that run them. */
 

@@ -1,0 +1,4 @@
+/* The commands that this package adds to the program of @peftjs/cli, which finds them in the field `peft` of package.json. */
+export { addManifestCommand } from './commands/manifest.js';
+export { addReportCommand, addRunCommand } from './commands/run.js';
+export { addWorkerCommand } from './commands/worker.js';
