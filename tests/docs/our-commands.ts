@@ -80,7 +80,8 @@ const npmCommands: Readonly<Record<string, (args: readonly string[]) => string |
 };
 
 function notInstallable(names: readonly string[]): string | undefined {
-  const unknown = names.filter((name) => !name.startsWith('-') && !installable.has(name));
+  const wanted = names.filter((name) => !name.startsWith('-')).map((name) => name.replace(/(?!^)@[^/]*$/, ''));
+  const unknown = wanted.filter((name) => !installable.has(name));
   return unknown.length > 0 ? `nothing here depends on ${unknown.join(', ')}` : undefined;
 }
 

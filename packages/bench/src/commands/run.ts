@@ -46,6 +46,7 @@ import {
   type TrialResult,
 } from '@peftjs/cli/results';
 import { parseAddress } from '../run/queue/contract.js';
+import { assertInstalled } from '../run/queue/installed.js';
 import { runTrials, tune, failUntunableTrials } from '../run/run-trials.js';
 import { checkPlanFlags, planOf, printPlan, type PlanFlags } from './plan.js';
 import {
@@ -170,8 +171,10 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
   if (shard !== undefined) {
     throw new ConfigError('--shard and --queue both distribute the trials; leave one out', 'shard');
   }
+  const address = parseAddress(queue);
+  assertInstalled();
   const { queueRunner } = await import('../run/queue/runner.js');
-  const runner = await queueRunner(parseAddress(queue), checkpointing);
+  const runner = await queueRunner(address, checkpointing);
   return () => runner;
 }
 

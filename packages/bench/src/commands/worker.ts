@@ -6,6 +6,7 @@ import { diskStorage } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { commandName, count, INTERRUPTED, untilSignal } from '@peftjs/cli';
 import { parseAddress } from '../run/queue/contract.js';
+import { assertInstalled } from '../run/queue/installed.js';
 import { queueOption } from './run-flags.js';
 
 /** The flags of `peft-bench worker`. */
@@ -40,6 +41,7 @@ async function work({ queue, workers, name, ...flags }: WorkerFlags, signal: Abo
     throw new ConfigError(`--name is '${name}'; expected letters, digits, '.', '_' and '-'`, 'name');
   }
   const address = parseAddress(queue);
+  assertInstalled();
   const scratch = resolve(flags.scratch);
   const say = (line: string): void => void process.stderr.write(`${name}: ${line}\n`);
   const [{ connectRedis }, { serve }] = await Promise.all([

@@ -3,16 +3,7 @@ import { sizingTable, type DoneTrial, type SparsityStage, type TrialSizing } fro
 import { cell, figure, paragraph, table, type Block, type Cell, type Column, type Table } from './blocks.js';
 import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './charts/draw.js';
 import { bySeries, type Panel, type Series } from './contents.js';
-import {
-  formatCount,
-  formatInterval,
-  formatMetric,
-  formatShare,
-  formatSigned,
-  formatSmall,
-  printable,
-  textTable,
-} from '@peftjs/cli/format';
+import { formatCount, formatInterval, formatMetric, formatShare, formatSmall } from '@peftjs/cli/format';
 import { drawnAs } from './palette.js';
 import { estimate, type Estimate } from './statistics/estimates.js';
 
