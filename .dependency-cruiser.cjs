@@ -2,7 +2,7 @@ const { readdirSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
 
 // The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
-const below = ['safetensors', 'core'];
+const below = ['safetensors', 'core', 'conformance'];
 const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
 
 const packages = join(__dirname, 'packages');
@@ -18,12 +18,15 @@ if (lost.length > 0) {
 const method = `(?:${others.join('|')})`;
 const order = [...below, method, ...above];
 
+// The tests of core use the conformance package, which is built on core.
+const allowed = { core: '[.]test[.]ts$' };
+
 const upwards = order.slice(0, -1).map((layer, index) => ({
   name: layer === method ? 'methods-import-downwards' : `${layer}-imports-downwards`,
   comment:
     'A layer imports only from the layers below it: see docs/contributing/architecture.md. The program of a README, which a test runs, may use all of them.',
   severity: 'error',
-  from: { path: `^packages/${layer}/`, pathNot: '/test/readme[.]test[.]ts$' },
+  from: { path: `^packages/${layer}/`, pathNot: allowed[layer] ?? '/test/readme[.]test[.]ts$' },
   to: { path: `^packages/(?:${order.slice(index + 1).join('|')})/` },
 }));
 
@@ -55,6 +58,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^packages/([^/]+)/src/', pathNot: '[.]test[.]ts$|^packages/peftjs/' },
       to: { path: `^packages/${method}/`, pathNot: '^packages/$1/' },
+    },
+    {
+      name: 'conformance-is-for-tests',
+      comment: 'It needs vitest.',
+      severity: 'error',
+      from: { path: '^packages/(?!conformance/)', pathNot: '[.]test[.]ts$|/test/' },
+      to: { path: '^packages/conformance/' },
     },
     {
       name: 'peftjs-runs-no-command',

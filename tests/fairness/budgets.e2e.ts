@@ -11,7 +11,7 @@ import {
   type MatchOn,
   type PeftMethod,
 } from '@peftjs/core/method';
-import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { fromPretrained } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { resolveMethod } from '../../packages/cli/src/registry/methods.js';

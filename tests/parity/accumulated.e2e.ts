@@ -1,6 +1,6 @@
 import { adamW, train, type Batch, type TrainOptions } from '@peftjs/core';
 import { sizeOf, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { farthestTensor } from '@peftjs/core/testing';
+import { farthestTensor } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
 import type { Subject } from '../../packages/cli/src/run/parity.js';

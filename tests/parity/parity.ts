@@ -1,4 +1,4 @@
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import type { Found } from './executors.js';
 import {

@@ -1,5 +1,5 @@
 import { attach, calibrate, hostTensor, type PeftModel } from '@peftjs/core';
-import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import type { Subject } from '../../packages/cli/src/run/parity.js';
 import type { Found } from './executors.js';

@@ -9,6 +9,7 @@ import { packages, root } from './repository.js';
 const planted = [
   'safetensors',
   'core',
+  'conformance',
   'lora',
   'sora',
   'models',
@@ -27,6 +28,7 @@ const offences = [
   ['packages/core/src/up.ts', '@peftjs/engine', 'core-imports-downwards'],
   ['packages/engine/src/names-method.ts', '@peftjs/sora', 'methods-stand-alone'],
   ['packages/lora/src/up.ts', '@peftjs/models', 'methods-import-downwards'],
+  ['packages/lora/src/tested.ts', '@peftjs/conformance', 'conformance-is-for-tests'],
   ['packages/lora/src/sideways.ts', '@peftjs/sora', 'methods-stand-alone'],
   ['packages/lora/src/sideways-by-path.ts', '../../sora/src/index.js', 'methods-stand-alone'],
   ['packages/models/src/up.ts', '@peftjs/tasks', 'models-imports-downwards'],
@@ -58,7 +60,9 @@ const innocent: Record<string, string> = {
   'packages/core/src/cycle-b.ts': `import './cycle-a.js'; export const b = 1;`,
   'packages/core/src/type-b.ts': `import type { a } from './type-a.js'; export type B = typeof a;`,
   'packages/sora/src/down.ts': `import '@peftjs/core'; import '@peftjs/safetensors';`,
-  'packages/sora/test/own.test.ts': `import '@peftjs/sora';`,
+  'packages/sora/test/own.test.ts': `import '@peftjs/sora'; import '@peftjs/conformance';`,
+  'packages/core/src/own.test.ts': `import '@peftjs/conformance';`,
+  'packages/conformance/src/down.ts': `import '@peftjs/core';`,
   'packages/peftjs/src/down.ts': `import '@peftjs/core'; import '@peftjs/lora'; import '@peftjs/sora'; import '@peftjs/pipelines';`,
   'packages/bench/src/down.ts': `import '@peftjs/engine'; import '@peftjs/models'; import '@peftjs/tasks';`,
 };
@@ -103,7 +107,19 @@ describe('the layers', () => {
   });
 
   it('have a place for every package: its own, or that of the methods', () => {
-    const named = ['safetensors', 'core', 'models', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
+    const named = [
+      'safetensors',
+      'core',
+      'conformance',
+      'models',
+      'layers',
+      'tasks',
+      'engine',
+      'pipelines',
+      'cli',
+      'bench',
+      'peftjs',
+    ];
     const rest = packages.filter(({ folder: name }) => !named.includes(name));
     expect(rest.filter(({ manifest }) => !manifest.peft?.methods)).toEqual([]);
   });

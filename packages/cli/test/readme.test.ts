@@ -1,6 +1,6 @@
 import { trainingProgress } from '@peftjs/cli/progress';
 import { attach, train } from '@peftjs/core';
-import { toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { expect, it, onTestFinished, vi } from 'vitest';

@@ -39,6 +39,7 @@ export {
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
+  mapValues,
   hostIntegers,
   hostScalar,
   hostZeros,
@@ -138,7 +139,7 @@ export {
   type TargetReport,
 } from './adapter/targets.js';
 export { biasLayer, fullLayer } from './adapter/layers.js';
-export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
+export { allLayers, anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {
   baseParameters,

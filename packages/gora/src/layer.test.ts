@@ -8,7 +8,7 @@ import {
   tensorsAt,
   type HostTensor,
 } from '@peftjs/core/method';
-import { forwardOf } from '@peftjs/core/testing';
+import { forwardOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseGoraConfig } from './config.js';

@@ -1,5 +1,5 @@
 import { hostTensor } from '@peftjs/core';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { expect, it } from 'vitest';
 import { distancesOf, largestDistance } from './parity.js';
 

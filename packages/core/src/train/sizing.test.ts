@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { toyEvaluationData } from '../testing/index.js';
+import { toyEvaluationData } from '@peftjs/conformance';
 import { nextStage } from './next-stage.js';
 import { pairedError } from './sizing.js';
 import { reasonOf, type SizingStage } from './sizing-reason.js';

@@ -1,18 +1,15 @@
+import { readSafetensors } from '@peftjs/safetensors';
 import { expect, it } from 'vitest';
-import { countParameters } from '../../adapter/accounting.js';
-import type { PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import { CheckpointError } from '../../errors.js';
 import {
-  ADAPTER_CONFIG,
-  ADAPTER_WEIGHTS,
+  countParameters,
   loadPretrained,
-  readAdapter,
+  memoryStorage,
   savePretrained,
-} from '../../files/pretrained.js';
-import { memoryStorage, type Storage } from '../../storage.js';
-import { sizeOf } from '../../tensors.js';
-import { toyModel } from '../toy-model.js';
+  type PeftModel,
+  type Storage,
+} from '@peftjs/core';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointError, sizeOf, type TargetConfig } from '@peftjs/core/method';
+import { toyModel } from './toy-model.js';
 import { attached, expectClose, outputsOf, saved, trained, type Suite } from './suite.js';
 
 /** Tests that a saved adapter can be loaded, and that a broken one is rejected. */
@@ -30,9 +27,9 @@ export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
     const storage = memoryStorage();
     for (const peft of [await attached(suite), await trained(suite)]) {
       await savePretrained(peft, 'adapter', { storage });
-      const { file } = await readAdapter(peft.model, 'adapter', { methods: [suite.method], storage });
-      const held = Object.values(file.tensors).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-      expect(countParameters(peft).stored).toBe(held);
+      const file = readSafetensors(await storage.read(`adapter/${ADAPTER_WEIGHTS}`));
+      const held = [...file].map(([name, { shape }]) => (name.includes('.classifier.') ? 0 : sizeOf(shape)));
+      expect(countParameters(peft).stored).toBe(held.reduce((sum, size) => sum + size, 0)); // the head is not counted
     }
   });
   it('writes the files of an adapter folder and nothing unsafe', async () => {

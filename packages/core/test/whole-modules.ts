@@ -1,9 +1,9 @@
-import { fullLayer } from '../adapter/layers.js';
-import { targetEntries } from '../adapter/targets.js';
-import { parseOptions } from '../config.js';
-import type { Controller, TrainPlan } from '../contracts/controller.js';
-import type { PeftMethod } from '../contracts/method.js';
-import { UnsupportedError } from '../errors.js';
+import { fullLayer } from '../src/adapter/layers.js';
+import { targetEntries } from '../src/adapter/targets.js';
+import { parseOptions } from '../src/config.js';
+import type { Controller, TrainPlan } from '../src/contracts/controller.js';
+import type { PeftMethod } from '../src/contracts/method.js';
+import { UnsupportedError } from '../src/errors.js';
 
 /** Makes a method that trains its modules in full, with a controller of the test's choice. */
 export function wholeModules(controller?: (plan: TrainPlan) => Partial<Controller>): PeftMethod {

@@ -1,9 +1,27 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { embeddingSite, layerNormSite, linearSite, type Site } from '../contracts/site.js';
-import type { Batch, EvaluationData, Model, RowPredictions, Scope, TrainingData } from '../contracts/model.js';
-import { createRng, type Rng } from '../rng.js';
-import { hostIntegers, hostTensor, sizeOf, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
+import {
+  hostTensor,
+  type Batch,
+  type EvaluationData,
+  type Model,
+  type RowPredictions,
+  type TrainingData,
+} from '@peftjs/core';
+import {
+  createRng,
+  embeddingSite,
+  hostIntegers,
+  layerNormSite,
+  linearSite,
+  sizeOf,
+  type HostTensor,
+  type HostTensors,
+  type Rng,
+  type Scope,
+  type Site,
+  type Tensors,
+} from '@peftjs/core/method';
 
 const VOCABULARY = 24;
 const HIDDEN = 8;

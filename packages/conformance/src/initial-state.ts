@@ -1,8 +1,7 @@
 import { expect, it } from 'vitest';
-import { activeAdapter, withAdapter } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import type { HostTensors } from '../../tensors.js';
-import { gradientsByTape, slopesByDifferences } from '../gradients.js';
+import { activeAdapter, withAdapter } from '@peftjs/core';
+import type { HostTensors, TargetConfig } from '@peftjs/core/method';
+import { gradientsByTape, slopesByDifferences } from './gradients.js';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
 /** Tests an adapter before training, and its gradients. */

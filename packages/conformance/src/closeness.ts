@@ -1,4 +1,4 @@
-import { floats, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, type HostTensor, type HostTensors } from '@peftjs/core/method';
 
 /** Returns ||a - b|| / ||b||, the distance of two float32 computations of one tensor. 0 for two tensors of zeros. */
 export function relativeDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {

@@ -1,13 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import { expect, it } from 'vitest';
-import { activeAdapter, allLayers } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import type { Model } from '../../contracts/model.js';
-import { floats, mapValues, tensorAt } from '../../tensors.js';
-import type { TrainOptions } from '../../train/options.js';
-import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '../../train/snapshot.js';
-import { relativeDistance } from '../closeness.js';
-import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
+import { activeAdapter, type Model, type TrainOptions } from '@peftjs/core';
+import { allLayers, floats, mapValues, tensorAt, type TargetConfig } from '@peftjs/core/method';
+import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
+import { relativeDistance } from './closeness.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
 import { attached, trained, trainToy, type Suite } from './suite.js';
 
 /** Tests that training changes the right tensors, learns, is repeatable, resumes and leaks no memory. */

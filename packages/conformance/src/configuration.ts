@@ -1,9 +1,7 @@
 import { expect, it } from 'vitest';
-import { attach } from '../../adapter/attach.js';
-import { activeAdapter } from '../../adapter/peft-model.js';
-import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
-import { ConfigError } from '../../errors.js';
-import { toyModel } from '../toy-model.js';
+import { activeAdapter, attach } from '@peftjs/core';
+import { ConfigError, type CallableMethod, type TargetConfig } from '@peftjs/core/method';
+import { toyModel } from './toy-model.js';
 import type { ConformanceOptions } from './suite.js';
 
 /** Tests options: defaults, JSON, unknown and impossible ones. */

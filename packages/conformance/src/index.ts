@@ -1,6 +1,6 @@
 export { farthestTensor, relativeDistance } from './closeness.js';
-export type { ConformanceOptions } from './conformance/suite.js';
-export { testMethod } from './conformance/test-method.js';
+export type { ConformanceOptions } from './suite.js';
+export { testMethod } from './test-method.js';
 export { gradientsByTape, slopesByDifferences, type Slope } from './gradients.js';
 export { referenceExecutor } from './reference-executor.js';
 export { resumedAroundResize } from './resized.js';

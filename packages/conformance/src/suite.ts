@@ -1,19 +1,24 @@
 import { expect } from 'vitest';
-import { attach } from '../../adapter/attach.js';
-import { withAdapter, type PeftModel } from '../../adapter/peft-model.js';
-import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
-import type { Executor } from '../../contracts/executor.js';
-import type { InputBatch, Model } from '../../contracts/model.js';
-import { memoryStorage, type Storage } from '../../storage.js';
-import { savePretrained } from '../../files/pretrained.js';
-import { calibrate } from '../../train/calibrate.js';
-import { predict } from '../../train/evaluate.js';
-import type { TrainOptions } from '../../train/options.js';
-import type { TrainResult } from '../../train/result.js';
-import { train } from '../../train/train.js';
-import { relativeDistance } from '../closeness.js';
-import { referenceExecutor } from '../reference-executor.js';
-import { toyEvaluationData, toyModel, toyTrainingData } from '../toy-model.js';
+import {
+  attach,
+  calibrate,
+  memoryStorage,
+  predict,
+  savePretrained,
+  train,
+  withAdapter,
+  type Executor,
+  type InputBatch,
+  type Model,
+  type PeftModel,
+  type Storage,
+  type TrainOptions,
+} from '@peftjs/core';
+import type { CallableMethod, TargetConfig } from '@peftjs/core/method';
+import type { TrainResult } from '@peftjs/core/runtime';
+import { relativeDistance } from './closeness.js';
+import { referenceExecutor } from './reference-executor.js';
+import { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
 
 /** Options of the conformance suite for a method. */
 export interface ConformanceOptions<C extends TargetConfig> {

@@ -1,16 +1,28 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar } from '@tensorflow/tfjs';
-import { forward } from '../adapter/scope.js';
-import { activeAdapter, allLayers, valuesOf, type Adapter, type PeftModel } from '../adapter/peft-model.js';
-import { TrainingError } from '../errors.js';
-import { createRng, type Rng } from '../rng.js';
-import { floats, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
-import { defaultLoss } from '../losses/losses.js';
-import { stepContext } from '../runtime/context.js';
-import { modelInputs } from '../runtime/inputs.js';
-import { drawNoise } from '../runtime/noise.js';
-import { frozenWeights } from '../runtime/runtime.js';
-import { trainedTensors } from '../train/step.js';
+import { activeAdapter, type PeftModel } from '@peftjs/core';
+import {
+  TrainingError,
+  allLayers,
+  createRng,
+  floats,
+  mapValues,
+  tensorAt,
+  valuesOf,
+  type Adapter,
+  type HostTensors,
+  type Rng,
+  type Tensors,
+} from '@peftjs/core/method';
+import {
+  defaultLoss,
+  drawNoise,
+  forward,
+  frozenWeights,
+  modelInputs,
+  stepContext,
+  trainedTensors,
+} from '@peftjs/core/runtime';
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 

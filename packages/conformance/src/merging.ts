@@ -1,16 +1,24 @@
 import { expect, it } from 'vitest';
 import {
+  activeAdapter,
   deleteAdapter,
   disableAdapter,
+  hostTensor,
   mergeAdapter,
   mergeAndUnload,
   setAdapter,
   unmergeAdapter,
-} from '../../adapter/adapters.js';
-import { activeAdapter, tensorKey, withAdapter, type PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import { CheckpointError, ConfigError, UnsupportedError } from '../../errors.js';
-import { floats, hostTensor } from '../../tensors.js';
+  withAdapter,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  CheckpointError,
+  ConfigError,
+  UnsupportedError,
+  floats,
+  tensorKey,
+  type TargetConfig,
+} from '@peftjs/core/method';
 import { canActTogether, quietly, twoAdapters } from './several.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 

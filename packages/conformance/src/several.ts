@@ -1,14 +1,23 @@
 import { expect, it } from 'vitest';
-import { addAdapter, deleteAdapter, disableAdapter, setAdapter, unload } from '../../adapter/adapters.js';
-import { baseParameters, layerStatus, modelStatus } from '../../adapter/accounting.js';
-import { activeAdapter, BASE, type PeftModel } from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import { onWarning } from '../../config.js';
-import { ConfigError } from '../../errors.js';
-import { loadAdapter, loadPretrained, savePretrained } from '../../files/pretrained.js';
-import { memoryStorage } from '../../storage.js';
-import { predict } from '../../train/evaluate.js';
-import { toyEvaluationData, toyModel } from '../toy-model.js';
+import {
+  activeAdapter,
+  addAdapter,
+  deleteAdapter,
+  disableAdapter,
+  layerStatus,
+  loadAdapter,
+  loadPretrained,
+  memoryStorage,
+  modelStatus,
+  onWarning,
+  predict,
+  savePretrained,
+  setAdapter,
+  unload,
+  type PeftModel,
+} from '@peftjs/core';
+import { ConfigError, baseParameters, type TargetConfig } from '@peftjs/core/method';
+import { toyEvaluationData, toyModel } from './toy-model.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
 const { batches } = toyEvaluationData(2, 2);
@@ -133,10 +142,13 @@ function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
   it('applies to each row of a mixed batch its own adapter', async () => {
     const peft = await fresh();
     const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
-    const adapterNames = Array.from({ length: count }, (_, row) => ['default', 'second', BASE][row % 3] as string);
+    const adapterNames = Array.from(
+      { length: count },
+      (_, row) => ['default', 'second', '__base__'][row % 3] as string,
+    );
     const executor = await suite.executor();
     const mixed = await predict(peft, batches, { executor, adapterNames });
-    const alone: Record<string, Float32Array[]> = { [BASE]: await predict(peft.model, batches, { executor }) };
+    const alone: Record<string, Float32Array[]> = { __base__: await predict(peft.model, batches, { executor }) };
     for (const name of ['default', 'second']) {
       setAdapter(peft, name);
       alone[name] = await predict(peft, batches, { executor });

@@ -1,10 +1,7 @@
 import { expect, it } from 'vitest';
-import { activeAdapter } from '../../adapter/peft-model.js';
-import { adaptedSites } from '../../adapter/attach.js';
-import { storedParameters } from '../../adapter/accounting.js';
-import { rankUnit } from '../../adapter/budget.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import { toyEvaluationData, toyModel } from '../toy-model.js';
+import { activeAdapter } from '@peftjs/core';
+import { adaptedSites, rankUnit, storedParameters, type TargetConfig } from '@peftjs/core/method';
+import { toyEvaluationData, toyModel } from './toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';
 
 /** The largest ratio of stored parameters to a budget that still meets it. */

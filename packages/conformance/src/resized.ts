@@ -1,11 +1,6 @@
-import { attach } from '../adapter/attach.js';
-import type { ConfiguredMethod, TargetConfig } from '../contracts/method.js';
-import { TrainingError } from '../errors.js';
-import type { HostTensors } from '../tensors.js';
-import { train } from '../train/train.js';
-import type { TrainOptions } from '../train/options.js';
-import type { TrainingSnapshot } from '../train/snapshot.js';
-import type { TrainResult } from '../train/result.js';
+import { attach, train, type TrainOptions } from '@peftjs/core';
+import { TrainingError, type ConfiguredMethod, type HostTensors, type TargetConfig } from '@peftjs/core/method';
+import type { TrainResult, TrainingSnapshot } from '@peftjs/core/runtime';
 import { referenceExecutor } from './reference-executor.js';
 import { toyModel, toyTrainingData } from './toy-model.js';
 

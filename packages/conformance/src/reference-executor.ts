@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import type { CompiledFunction, Executor, PureFunction } from '../contracts/executor.js';
-import { EngineError } from '../errors.js';
-import { mapValues, type HostTensor, type Tensors } from '../tensors.js';
+import type { Executor } from '@peftjs/core';
+import { EngineError, mapValues, type HostTensor, type Tensors } from '@peftjs/core/method';
+import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 
 /**
  * The simplest executor: runs the pure function itself on TensorFlow.js's JavaScript backend. It is slow, and the

@@ -1,5 +1,5 @@
 import { describe } from 'vitest';
-import type { CallableMethod, TargetConfig } from '../../contracts/method.js';
+import type { CallableMethod, TargetConfig } from '@peftjs/core/method';
 import { testBudget } from './budget.js';
 import { testConfiguration } from './configuration.js';
 import { testExchange } from './exchange.js';

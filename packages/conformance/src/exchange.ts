@@ -1,23 +1,31 @@
 import { expect, it } from 'vitest';
-import { activeRanks } from '../../adapter/accounting.js';
-import { setAdapter } from '../../adapter/adapters.js';
 import {
+  PeftError,
   activeAdapter,
-  allLayers,
-  replaceAdapter,
-  tensorKey,
+  activeRanks,
+  addWeightedAdapter,
+  convertToLora,
+  getPeftModelStateDict,
+  hostTensor,
+  hotswapAdapter,
+  memoryStorage,
+  savePretrained,
+  setAdapter,
+  setPeftModelStateDict,
   withAdapter,
   type PeftModel,
-} from '../../adapter/peft-model.js';
-import type { TargetConfig } from '../../contracts/method.js';
-import { CheckpointError, ConfigError, PeftError } from '../../errors.js';
-import { readsLora } from '../../files/lora-file.js';
-import { convertToLora } from '../../files/convert.js';
-import { savePretrained } from '../../files/pretrained.js';
-import { getPeftModelStateDict, hotswapAdapter, setPeftModelStateDict } from '../../files/state-dict.js';
-import { addWeightedAdapter } from '../../files/weighted.js';
-import { memoryStorage } from '../../storage.js';
-import { hostTensor, hostZeros, tensorAt, type HostTensors } from '../../tensors.js';
+} from '@peftjs/core';
+import {
+  CheckpointError,
+  ConfigError,
+  allLayers,
+  hostZeros,
+  replaceAdapter,
+  tensorAt,
+  tensorKey,
+  type HostTensors,
+  type TargetConfig,
+} from '@peftjs/core/method';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 import { twoAdapters } from './several.js';
 
@@ -66,7 +74,7 @@ type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
 
 function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
   const { method } = suite;
-  if (!readsLora(method)) {
+  if (!method.peftTypes.includes('LORA')) {
     it.skip(
       `converts to fewer ranks (skipped: ${method.name} does not read low-rank files; tests/methods/convert.test.ts does)`,
     );
@@ -95,7 +103,7 @@ function testWeighted<C extends TargetConfig>(
     const peft = await fresh();
     const isPlain = Object.values(activeAdapter(peft).layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
     const shared = { adapters: ['default', 'second'], modulesFrom: 'default' };
-    if (!isPlain || !readsLora(method)) {
+    if (!isPlain || !method.peftTypes.includes('LORA')) {
       expect(() => {
         addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'sum' });
       }).toThrow(expect.objectContaining({ code: 'PEFT_UNSUPPORTED' }));

@@ -1,11 +1,21 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
-import { ConfigError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, StepContext } from '../contracts/layer.js';
-import type { PeftMethod, TargetConfig } from '../contracts/method.js';
-import { linearSite, type Site } from '../contracts/site.js';
-import { hostZeros, mapValues, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
-import { createRng } from '../rng.js';
+import {
+  ConfigError,
+  createRng,
+  hostZeros,
+  linearSite,
+  mapValues,
+  tensorAt,
+  type AdapterLayer,
+  type AdapterLayers,
+  type HostTensors,
+  type PeftMethod,
+  type Site,
+  type StepContext,
+  type TargetConfig,
+  type Tensors,
+} from '@peftjs/core/method';
 
 /** Returns a method's layers on some sites without a model: frozen weights are zeros. */
 export function layersOf<C extends TargetConfig>(
