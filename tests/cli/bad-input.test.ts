@@ -73,7 +73,7 @@ const cases: [string, string, RegExp][] = [
   ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
   ['a budget of zero', 'run --budget 0 --out <out>', /'0'; expected/],
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
-  ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
+  ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are reviews, uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
   ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has only one size/],
   ['a preset without its data', 'run --preset glue --out <out>', /--preset glue needs your own data; .*--data/],

@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { embeddedTasks, glueName } from '@peftjs/tasks';
+import { glueName } from '@peftjs/tasks';
 import { studyFromFlags, type StudyFlags } from '../../packages/cli/src/commands/flags.js';
 import { parseBudget } from '../../packages/cli/src/study/budgets.js';
 import { program } from '../../packages/cli/src/commands/main.js';
 import { availableMethods } from '../../packages/cli/src/registry/methods.js';
+import { embeddedNames } from '../../packages/cli/src/registry/tasks.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';
 
@@ -152,7 +153,7 @@ async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | 
   const methods = new Set([...(await availableMethods()).map(({ name }) => name), ...made]);
   const unknown = Object.values(study.methods).flatMap(({ method }) => (methods.has(method) ? [] : [method]));
   const tasks = study.tasks.filter((task) => {
-    if (data.kind === 'embedded') return !embeddedTasks.has(task);
+    if (data.kind === 'embedded') return !embeddedNames.includes(task);
     return data.kind === 'folder' && glueName(task) === undefined && !drawnTasks.has(task);
   });
   const missing = [...unknown, ...tasks];

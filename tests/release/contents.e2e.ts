@@ -18,7 +18,7 @@ const allowed = [
 ];
 const allowedOf: Readonly<Record<string, RegExp>> = {
   '@peftjs/bench': /^(?:looks\.json|bin\/peft-bench\.js)$/,
-  '@peftjs/cli': /^(?:checks\.json|launch\.js|presets\/.+\.json)$/,
+  '@peftjs/cli': /^(?:checks\.json|launch\.js|presets\/.+\.json|samples\/.+\.csv)$/,
   peftjs: /^bin\/peftjs\.js$/,
 };
 

@@ -22,7 +22,7 @@ it.each([
     [yes('compiled', 'cpu'), yes('compiled', 'cuda'), yes('eager', 'wasm')],
     3,
     true,
-    /^Ready: 3 methods; compiled on cpu, cuda; eager on wasm\. To try it: npx peft-bench run/,
+    /^Ready: 3 methods; compiled on cpu, cuda; eager on wasm\. To try it: npx peft-bench train/,
   ],
   [
     [broken, yes('eager', 'wasm')],

@@ -72,8 +72,8 @@ async function diagnose({ json }: DoctorFlags): Promise<void> {
 /** The exit code on a machine that cannot train. */
 const NOT_READY = 1;
 
-/** A command that shows within half a minute whether everything works. */
-const TRY = `npx ${commandName} run --preset smoke --out results/smoke`;
+/** A command that shows within a minute whether everything works. */
+const TRY = `npx ${commandName} train --task reviews --method sora --budget 50000 --out reviews-adapter`;
 
 /**
  * Returns whether the machine can train, and one line to print: either with a command to try, or with one that installs
@@ -88,7 +88,7 @@ export function verdictOf(
   if (methods === 0) {
     return {
       isReady: false,
-      line: 'Not ready: no installed package offers a method; install some with: npm install @peftjs/bench',
+      line: 'Not ready: no installed package offers a method; install some with: npm install peftjs',
     };
   }
   if (usual?.available) {

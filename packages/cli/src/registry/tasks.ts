@@ -19,7 +19,7 @@ import {
   type Task,
   type TaskKind,
 } from '@peftjs/tasks';
-import { readPackageFile } from './packages.js';
+import { packageRoot, readPackageFile } from './packages.js';
 
 /** Where the data of a run come from: built-in data, files or a folder. */
 export type DataSource =
@@ -196,10 +196,28 @@ export function taskName(train: string): string {
   return [name, ...folders].find((part) => part !== '' && !SAYS_NOTHING.test(part)) ?? name;
 }
 
+/** The sample of this package, for a first training: it needs no other package. */
+const SAMPLE = 'reviews';
+
+/** The names of the tasks whose data come with packages. */
+export const embeddedNames: readonly string[] = [SAMPLE, ...embeddedTasks.keys()];
+
+async function sample(): Promise<LabelledTask> {
+  const train = join(packageRoot, 'samples', `${SAMPLE}.csv`);
+  const source = 'restaurant reviews of the UCI Sentiment Labelled Sentences (Kotzias et al., 2015)';
+  return {
+    ...(await readTask({ train, name: SAMPLE, storage: diskStorage() })),
+    source,
+    licence: 'CC BY 4.0',
+    heldOut: true,
+  };
+}
+
 async function embedded(name: string): Promise<LabelledTask> {
+  if (name === SAMPLE) return sample();
   const task = embeddedTasks.get(name);
   if (!task) {
-    const known = [...embeddedTasks.keys()];
+    const known = embeddedNames;
     if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
     throw new ConfigError(
       `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own file with --train`,
