@@ -2,12 +2,12 @@ const { readdirSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
 
 // The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
-const below = ['safetensors', 'core'];
-const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'bench', 'peftjs'];
+const below = ['safetensors', 'core', 'conformance'];
+const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
 
 const packages = join(__dirname, 'packages');
 const declaresMethods = (name) =>
-  JSON.parse(readFileSync(join(packages, name, 'package.json'), 'utf8')).peft !== undefined;
+  JSON.parse(readFileSync(join(packages, name, 'package.json'), 'utf8')).peft?.methods !== undefined;
 const others = readdirSync(packages).filter((name) => ![...below, ...above].includes(name));
 const lost = others.filter((name) => !declaresMethods(name));
 if (lost.length > 0) {
@@ -18,25 +18,33 @@ if (lost.length > 0) {
 const method = `(?:${others.join('|')})`;
 const order = [...below, method, ...above];
 
+// The tests of core use the conformance package, which is built on core.
+const allowed = { core: '[.]test[.]ts$' };
+
 const upwards = order.slice(0, -1).map((layer, index) => ({
   name: layer === method ? 'methods-import-downwards' : `${layer}-imports-downwards`,
   comment:
     'A layer imports only from the layers below it: see docs/contributing/architecture.md. The program of a README, which a test runs, may use all of them.',
   severity: 'error',
-  from: { path: `^packages/${layer}/`, pathNot: '/test/readme[.]test[.]ts$' },
+  from: { path: `^packages/${layer}/`, pathNot: allowed[layer] ?? '/test/readme[.]test[.]ts$' },
   to: { path: `^packages/(?:${order.slice(index + 1).join('|')})/` },
 }));
 
 // The folders of the command line along the path of the data, the first one knowing none of the others.
-const path = ['registry', 'results', 'study', 'report', 'run', 'cli'];
+const paths = {
+  cli: ['registry', 'results', 'study', 'run', 'commands'],
+  bench: ['study', 'report', 'run', 'commands'],
+};
 
-const alongTheData = path.slice(0, -1).map((folder, index) => ({
-  name: `bench-${folder}-follows-the-data`,
-  comment: 'What is asked, how it is computed, what came out, what it means: none knows what comes after it.',
-  severity: 'error',
-  from: { path: `^packages/bench/src/${folder}/`, pathNot: '[.]test[.]ts$' },
-  to: { path: `^packages/bench/src/(?:${path.slice(index + 1).join('|')})/` },
-}));
+const alongTheData = Object.entries(paths).flatMap(([name, path]) =>
+  path.slice(0, -1).map((folder, index) => ({
+    name: `${name}-${folder}-follows-the-data`,
+    comment: 'What is asked, how it is computed, what came out, what it means: none knows what comes after it.',
+    severity: 'error',
+    from: { path: `^packages/${name}/src/${folder}/`, pathNot: '[.]test[.]ts$' },
+    to: { path: `^packages/${name}/src/(?:${path.slice(index + 1).join('|')})/` },
+  })),
+);
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
@@ -52,11 +60,18 @@ module.exports = {
       to: { path: `^packages/${method}/`, pathNot: '^packages/$1/' },
     },
     {
+      name: 'conformance-is-for-tests',
+      comment: 'It needs vitest.',
+      severity: 'error',
+      from: { path: '^packages/(?!conformance/)', pathNot: '[.]test[.]ts$|/test/' },
+      to: { path: '^packages/conformance/' },
+    },
+    {
       name: 'peftjs-runs-no-command',
       comment: 'What a page imports has nothing of the command line: bin/ alone starts it.',
       severity: 'error',
       from: { path: '^packages/peftjs/src/' },
-      to: { path: '^packages/bench/' },
+      to: { path: '^packages/(?:bench|cli)/' },
     },
     {
       name: 'tasks-know-no-model',

@@ -81,7 +81,7 @@ export default defineConfig(
   },
   {
     files: [sources],
-    ignores: ['packages/bench/**'],
+    ignores: ['packages/bench/**', 'packages/cli/**'],
     rules: { '@typescript-eslint/no-restricted-imports': ['error', noNodeImports] },
   },
   {
@@ -90,7 +90,7 @@ export default defineConfig(
     rules: { 'no-restricted-syntax': ['error', ...explicitNames, ...typedErrors] },
   },
   {
-    files: ['packages/bench/src/**/*.ts'],
+    files: ['packages/bench/src/**/*.ts', 'packages/cli/src/**/*.ts'],
     rules: { 'no-restricted-syntax': ['error', ...explicitNames, ...typedErrors] },
   },
   {

@@ -17,6 +17,7 @@ export default defineConfig({
   test: {
     include: ['**/*.test.ts'],
     isolate: false,
+    env: { PEFTJS_COMMAND: 'peft-bench' }, // the program with every command
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },

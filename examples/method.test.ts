@@ -1,4 +1,4 @@
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 import { scale } from './method.js';
 
 testMethod(scale, {

@@ -1,4 +1,4 @@
-import { resumedAroundResize, testMethod } from '@peftjs/core/testing';
+import { resumedAroundResize, testMethod } from '@peftjs/conformance';
 import { expect, it } from 'vitest';
 import { prune } from './rank-method.js';
 

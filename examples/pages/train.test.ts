@@ -1,5 +1,5 @@
 // Code blocks of the page on training, in order.
-import { trainingProgress } from '@peftjs/bench/progress';
+import { trainingProgress } from '@peftjs/cli/progress';
 import {
   activeAdapter,
   adamW,

@@ -1,6 +1,3 @@
 import { packageBuild } from '../../tsup.shared.js';
 
-export default packageBuild(
-  ['src/index.ts', 'src/progress.ts', 'src/cli.ts', 'src/run/worker.ts'],
-  ['src/index.ts', 'src/progress.ts'],
-);
+export default packageBuild(['src/index.ts', 'src/commands.ts']);

@@ -1,9 +1,3 @@
 import { packageBuild } from '../../tsup.shared.js';
 
-export default packageBuild([
-  'src/index.ts',
-  'src/method.ts',
-  'src/runtime.ts',
-  'src/nn/index.ts',
-  'src/testing/index.ts',
-]);
+export default packageBuild(['src/index.ts', 'src/method.ts', 'src/runtime.ts', 'src/nn/index.ts']);

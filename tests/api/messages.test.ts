@@ -9,7 +9,7 @@ import {
   savePretrained,
   train,
 } from '@peftjs/core';
-import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { saveMerged } from '@peftjs/models';

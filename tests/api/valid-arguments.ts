@@ -2,7 +2,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as core from '@peftjs/core';
-import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import * as peftjs from 'peftjs';
 import { bertInMemory } from '../models/bert-tiny.js';
 import { characterDecoder } from '../models/characters.js';

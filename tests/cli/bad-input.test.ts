@@ -2,8 +2,8 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeResult } from '../../packages/bench/src/results/files.js';
-import { syntheticTrial } from '../../packages/bench/test/synthetic-results.js';
+import { writeResult } from '../../packages/cli/src/results/files.js';
+import { syntheticTrial } from '../../packages/cli/test/synthetic-results.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 
@@ -73,7 +73,7 @@ const cases: [string, string, RegExp][] = [
   ['a malformed budget', 'run --budget r=four --out <out>', /'r=four'; expected a number of parameters/],
   ['a budget of zero', 'run --budget 0 --out <out>', /'0'; expected/],
   ['a budget out of reach', 'run --budget 100 --out <out>', /budget/],
-  ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are uci-sentiment/],
+  ['an unknown task', 'run --task sst --out <out>', /'sst' is unknown; known are reviews, uci-sentiment/],
   ['an unknown preset', 'run --preset fast --out <out>', /'fast'; expected .*quick.*smoke/],
   ['a full size that there is not', 'run --preset smoke --full --out <out>', /'smoke' has only one size/],
   ['a preset without its data', 'run --preset glue --out <out>', /--preset glue needs your own data; .*--data/],

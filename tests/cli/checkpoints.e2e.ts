@@ -3,19 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage, onWarning } from '@peftjs/core';
-import { planRun } from '../../packages/bench/src/run/plan-run.js';
-import { studyFromFlags } from '../../packages/bench/src/cli/flags.js';
-import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
-import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
-import { checkpointPath } from '../../packages/bench/src/results/folder.js';
+import { planRun } from '../../packages/cli/src/run/plan-run.js';
+import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
+import { planTrials, type Trial } from '../../packages/cli/src/study/trials.js';
+import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
+import { checkpointPath } from '../../packages/cli/src/results/folder.js';
 import {
   noCheckpoints,
   readCheckpoint,
   trialCheckpoints,
   type TrialCheckpoints,
-} from '../../packages/bench/src/run/recorder.js';
-import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
-import { runTrial } from '../../packages/bench/src/run/trial.js';
+} from '../../packages/cli/src/run/recorder.js';
+import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
+import { runTrial } from '../../packages/cli/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { numbersOf } from './results.js';
 

@@ -5,7 +5,10 @@ import { fileURLToPath } from 'node:url';
  * The command as `npx` starts it; with PEFTJS_BUILT, as it is published, which starts faster but needs built packages.
  */
 export const BIN = fileURLToPath(
-  new URL(`../../packages/bench/${process.env['PEFTJS_BUILT'] ? 'dist/cli.js' : 'bin/peft-bench.js'}`, import.meta.url),
+  new URL(
+    `../../packages/${process.env['PEFTJS_BUILT'] ? 'cli/dist/cli.js' : 'bench/bin/peft-bench.js'}`,
+    import.meta.url,
+  ),
 );
 
 /** The exit code and the output of a command. */

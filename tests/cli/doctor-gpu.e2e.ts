@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { engineFromFlags } from '../../packages/bench/src/registry/executors.js';
-import type { GpuFindings } from '../../packages/bench/src/run/check-gpus.js';
-import { ask, endWorker, startWorker } from '../../packages/bench/src/run/processes.js';
+import { engineFromFlags } from '../../packages/cli/src/registry/executors.js';
+import type { GpuFindings } from '../../packages/cli/src/run/check-gpus.js';
+import { ask, endWorker, startWorker } from '../../packages/cli/src/run/processes.js';
 import { peftBench } from './command.js';
 
 /** A Vulkan driver that computes on the processor; Debian's chromium-common has it. */

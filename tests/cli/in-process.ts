@@ -1,4 +1,4 @@
-import { main } from '../../packages/bench/src/cli/main.js';
+import { main } from '../../packages/cli/src/commands/main.js';
 import type { Ended } from './command.js';
 
 /** The folder in which a command runs. */

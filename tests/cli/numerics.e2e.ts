@@ -6,21 +6,21 @@ import { UnsupportedError } from '@peftjs/core/method';
 import { NUMERICS } from '@peftjs/core/runtime';
 import { writeSafetensors } from '@peftjs/safetensors';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { planRun } from '../../packages/bench/src/run/plan-run.js';
-import { studyFromFlags } from '../../packages/bench/src/cli/flags.js';
-import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
-import type { StudyInput } from '../../packages/bench/src/study/study.js';
-import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
-import { prepareAsPlanned } from '../../packages/bench/src/run/as-planned.js';
-import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
-import { runTrial } from '../../packages/bench/src/run/trial.js';
+import { planRun } from '../../packages/cli/src/run/plan-run.js';
+import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
+import { planTrials, type Trial } from '../../packages/cli/src/study/trials.js';
+import type { StudyInput } from '../../packages/cli/src/study/study.js';
+import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
+import { prepareAsPlanned } from '../../packages/cli/src/run/as-planned.js';
+import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
+import { runTrial } from '../../packages/cli/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 import { tinyTask } from './tiny-task.js';
 
 /** Results from before the field `numerics` existed. */
-const before = fileURLToPath(new URL('../../packages/bench/test/fixtures/format-1/results', import.meta.url));
+const before = fileURLToPath(new URL('../../packages/cli/test/fixtures/format-1/results', import.meta.url));
 
 let folder = '';
 let task: readonly string[] = [];

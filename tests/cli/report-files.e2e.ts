@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { writeResult } from '../../packages/bench/src/results/files.js';
-import { syntheticTrial } from '../../packages/bench/test/synthetic-results.js';
+import { writeResult } from '../../packages/cli/src/results/files.js';
+import { syntheticTrial } from '../../packages/cli/test/synthetic-results.js';
 import { BIN } from './command.js';
 
 let folder = '';

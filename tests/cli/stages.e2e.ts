@@ -3,19 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage } from '@peftjs/core';
-import { planRun } from '../../packages/bench/src/run/plan-run.js';
-import { studyFromFlags } from '../../packages/bench/src/cli/flags.js';
-import { planTrials } from '../../packages/bench/src/study/trials.js';
-import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
+import { planRun } from '../../packages/cli/src/run/plan-run.js';
+import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
+import { planTrials } from '../../packages/cli/src/study/trials.js';
+import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
 import {
   noCheckpoints,
   readCheckpoint,
   writeCheckpoint,
   type TrialCheckpoint,
   type TrialCheckpoints,
-} from '../../packages/bench/src/run/recorder.js';
-import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
-import { runTrial } from '../../packages/bench/src/run/trial.js';
+} from '../../packages/cli/src/run/recorder.js';
+import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
+import { runTrial } from '../../packages/cli/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';

@@ -3,7 +3,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { checkpointOwners, lockFolder } from '../../packages/bench/src/results/folder.js';
+import { checkpointOwners, lockFolder } from '../../packages/cli/src/results/folder.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';

@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { embeddedTasks, glueName } from '@peftjs/tasks';
-import { studyFromFlags, type StudyFlags } from '../../packages/bench/src/cli/flags.js';
-import { parseBudget } from '../../packages/bench/src/study/budgets.js';
-import { program } from '../../packages/bench/src/cli/main.js';
-import { availableMethods } from '../../packages/bench/src/registry/methods.js';
+import { glueName } from '@peftjs/tasks';
+import { studyFromFlags, type StudyFlags } from '../../packages/cli/src/commands/flags.js';
+import { parseBudget } from '../../packages/cli/src/study/budgets.js';
+import { program } from '../../packages/cli/src/commands/main.js';
+import { availableMethods } from '../../packages/cli/src/registry/methods.js';
+import { embeddedNames } from '../../packages/cli/src/registry/tasks.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { started, type Command } from './typed.js';
 
@@ -80,7 +81,8 @@ const npmCommands: Readonly<Record<string, (args: readonly string[]) => string |
 };
 
 function notInstallable(names: readonly string[]): string | undefined {
-  const unknown = names.filter((name) => !name.startsWith('-') && !installable.has(name));
+  const wanted = names.filter((name) => !name.startsWith('-')).map((name) => name.replace(/(?!^)@[^/]*$/, ''));
+  const unknown = wanted.filter((name) => !installable.has(name));
   return unknown.length > 0 ? `nothing here depends on ${unknown.join(', ')}` : undefined;
 }
 
@@ -113,7 +115,7 @@ function missingFile(path: string, { written, made }: Place): string | undefined
 
 /** Parses a command line like `peft-bench`, without running it. */
 async function benchFault(args: readonly string[], place: Place): Promise<string | undefined> {
-  const bench = program();
+  const bench = await program();
   let flags: Partial<StudyFlags> = {};
   for (const command of bench.commands) {
     command.action(() => {
@@ -151,7 +153,7 @@ async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | 
   const methods = new Set([...(await availableMethods()).map(({ name }) => name), ...made]);
   const unknown = Object.values(study.methods).flatMap(({ method }) => (methods.has(method) ? [] : [method]));
   const tasks = study.tasks.filter((task) => {
-    if (data.kind === 'embedded') return !embeddedTasks.has(task);
+    if (data.kind === 'embedded') return !embeddedNames.includes(task);
     return data.kind === 'folder' && glueName(task) === undefined && !drawnTasks.has(task);
   });
   const missing = [...unknown, ...tasks];

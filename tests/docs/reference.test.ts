@@ -35,7 +35,7 @@ describe('the API', () => {
   it('has every entry point of every package, user-facing ones first', () => {
     const specifiers = allEntries().map(({ specifier }) => specifier);
     expect(specifiers.slice(0, 3)).toEqual(['peftjs', '@peftjs/core', '@peftjs/core/method']);
-    expect(specifiers).toEqual(expect.arrayContaining(['@peftjs/bench/progress', '@peftjs/safetensors']));
+    expect(specifiers).toEqual(expect.arrayContaining(['@peftjs/cli/progress', '@peftjs/safetensors']));
   });
 
   it('has a sidebar per entry point, with the others collapsed', () => {

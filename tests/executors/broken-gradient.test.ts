@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { attach, train, type TrainOptions } from '@peftjs/core';
-import { toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';

@@ -1,7 +1,7 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { activeAdapter, attach, predict, train, type Executor, type PeftModel } from '@peftjs/core';
 import { floats, nonZeroIndices, tensorAt } from '@peftjs/core/method';
-import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
 

@@ -17,7 +17,7 @@ import { attach, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import * as runtime from 'onnxruntime-web/wasm';
-import { toyModel, toyTrainingData } from '${join(root, 'packages/core/src/testing/toy-model.ts')}';
+import { toyModel, toyTrainingData } from '${join(root, 'packages/conformance/src/toy-model.ts')}';
 
 const stopper = new AbortController();
 

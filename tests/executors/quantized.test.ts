@@ -1,6 +1,6 @@
 import { attach, calibrate, train, type Executor } from '@peftjs/core';
 import { floats, quantizedModel, tensorAt } from '@peftjs/core/method';
-import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { gora } from '@peftjs/gora';
 import { lora } from '@peftjs/lora';

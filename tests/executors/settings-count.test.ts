@@ -1,6 +1,6 @@
 /** Two trainings in one process: every setting of the second must take effect, whatever the first one compiled. */
 import { adamW, attach, sgd, train, type Executor, type PeftModel, type TrainOptions } from '@peftjs/core';
-import { farthestTensor, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { farthestTensor, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';

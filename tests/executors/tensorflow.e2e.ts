@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { attach, train, type Executor } from '@peftjs/core';
 import type { HostTensors } from '@peftjs/core/method';
-import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager, listBackends } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it, vi } from 'vitest';

@@ -12,7 +12,7 @@ import {
   type PeftModel,
   type Storage,
 } from '@peftjs/core';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, saveOnnx, type ExportOptions, type PretrainedModel } from '@peftjs/models';

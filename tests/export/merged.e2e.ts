@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { attach, memoryStorage, mergeAndUnload } from '@peftjs/core';
 import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';

@@ -14,7 +14,7 @@ import {
   type PeftModel,
 } from '@peftjs/core';
 import { ConfigError, EngineError, hostIntegers, tensorAt } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { checkOnnx, exportOnnx, exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';

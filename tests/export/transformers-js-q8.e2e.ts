@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { memoryStorage, predict, type Storage } from '@peftjs/core';
 import type { Task } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { checkOnnx, compiled, exportOnnxFiles } from '@peftjs/engine';
 import { fromPretrained, generate, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { toFloat32 } from '@peftjs/safetensors';

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attach, diskStorage, mergeAndUnload, predict, withAdapter, type Batch } from '@peftjs/core';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';

@@ -11,12 +11,12 @@ import {
   type MatchOn,
   type PeftMethod,
 } from '@peftjs/core/method';
-import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { fromPretrained } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import { composeStudy } from '../../packages/bench/src/study/study.js';
-import { fitConfig, type FittedConfig } from '../../packages/bench/src/study/budgets.js';
+import { resolveMethod } from '../../packages/cli/src/registry/methods.js';
+import { composeStudy } from '../../packages/cli/src/study/study.js';
+import { fitConfig, type FittedConfig } from '../../packages/cli/src/study/budgets.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { packageName } from '../models/use-lite.js';
 import { bertShapes, llamaShapes, shapesOnly } from './shapes.js';

@@ -3,15 +3,15 @@ import { activeAdapter, attach, calibrate, countParameters, type Batch, type Inp
 import { tensorAt, type HostTensors } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { planTrials, type Trial } from '../../packages/bench/src/study/trials.js';
-import { presetNamed } from '../../packages/bench/src/study/presets.js';
-import { composeStudy } from '../../packages/bench/src/study/study.js';
-import { availableMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
-import type { DoneTrial } from '../../packages/bench/src/results/schema.js';
+import { planTrials, type Trial } from '../../packages/cli/src/study/trials.js';
+import { presetNamed } from '../../packages/cli/src/study/presets.js';
+import { composeStudy } from '../../packages/cli/src/study/study.js';
+import { availableMethods, resolveMethod } from '../../packages/cli/src/registry/methods.js';
+import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
 import { summarise } from '../../packages/bench/src/report/statistics/summary.js';
-import { fitConfig } from '../../packages/bench/src/study/budgets.js';
-import { trialPreparer, type PreparedTrial } from '../../packages/bench/src/run/prepare.js';
-import { runTrial } from '../../packages/bench/src/run/trial.js';
+import { fitConfig } from '../../packages/cli/src/study/budgets.js';
+import { trialPreparer, type PreparedTrial } from '../../packages/cli/src/run/prepare.js';
+import { runTrial } from '../../packages/cli/src/run/trial.js';
 
 /** The smoke study with all methods and two seeds. */
 async function everyTrial(): Promise<Trial[]> {

@@ -4,7 +4,7 @@ import * as baselines from '@peftjs/baselines';
 import { bayesLora } from '@peftjs/bayes-lora';
 import { attach, loadPretrained, memoryStorage, PeftError, savePretrained } from '@peftjs/core';
 import type { ConfiguredMethod, PeftMethod } from '@peftjs/core/method';
-import { toyModel } from '@peftjs/core/testing';
+import { toyModel } from '@peftjs/conformance';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import { elaLora } from '@peftjs/ela-lora';
 import { gora } from '@peftjs/gora';

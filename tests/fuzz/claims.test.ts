@@ -2,7 +2,7 @@ import { adalora } from '@peftjs/adalora';
 import { ia3 } from '@peftjs/baselines';
 import { activeAdapter, attach, loadPretrained, memoryStorage, savePretrained, type PeftModel } from '@peftjs/core';
 import type { ConfiguredMethod, PeftMethod } from '@peftjs/core/method';
-import { toyModel } from '@peftjs/core/testing';
+import { toyModel } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';

@@ -16,7 +16,7 @@ import {
   type Storage,
 } from '@peftjs/core';
 import { CheckpointError, replaceAdapter } from '@peftjs/core/method';
-import { toyModel } from '@peftjs/core/testing';
+import { toyModel } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

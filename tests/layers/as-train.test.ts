@@ -10,7 +10,7 @@ import {
   type TrainOptions,
 } from '@peftjs/core';
 import { hostIntegers, linearSite, type HostTensors } from '@peftjs/core/method';
-import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { attachLayers } from '@peftjs/layers';
 import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';

@@ -1,6 +1,6 @@
 import { activeAdapter, countParameters, layerStatus } from '@peftjs/core';
 import { ConfigError, TargetModuleError, UnsupportedError } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { head } from '@peftjs/baselines';
 import { attachLayers, detachLayers, mergeLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';

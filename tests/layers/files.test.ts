@@ -14,7 +14,7 @@ import {
   unmergeAdapter,
 } from '@peftjs/core';
 import { UnsupportedError, type ConfiguredMethod, type PeftMethod } from '@peftjs/core/method';
-import { farthestTensor, relativeDistance } from '@peftjs/core/testing';
+import { farthestTensor, relativeDistance } from '@peftjs/conformance';
 import { adalora } from '@peftjs/adalora';
 import { bitfit, full, houlsby, ia3 } from '@peftjs/baselines';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';

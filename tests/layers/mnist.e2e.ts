@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { activeAdapter, countParameters, describeParameters, memoryStorage, savePretrained } from '@peftjs/core';
 import type { ConfiguredMethod } from '@peftjs/core/method';
-import { farthestTensor, relativeDistance } from '@peftjs/core/testing';
+import { farthestTensor, relativeDistance } from '@peftjs/conformance';
 import { full, head } from '@peftjs/baselines';
 import { eager } from '@peftjs/engine';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';

@@ -2,13 +2,7 @@ import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { adalora } from '@peftjs/adalora';
 import { activeAdapter, attach, convertToLora, predict, train, type PeftModel } from '@peftjs/core';
 import { UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
-import {
-  referenceExecutor,
-  relativeDistance,
-  toyEvaluationData,
-  toyModel,
-  toyTrainingData,
-} from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
 import { lokr } from '@peftjs/lokr';

@@ -8,7 +8,7 @@ import {
   train,
   type Executor,
 } from '@peftjs/core';
-import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';

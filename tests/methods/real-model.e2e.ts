@@ -13,7 +13,7 @@ import {
   type PeftModel,
 } from '@peftjs/core';
 import { floats, type ConfiguredMethod, type PeftMethod } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { adalora } from '@peftjs/adalora';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

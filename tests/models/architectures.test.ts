@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { activeAdapter, adamW, attach, train, type Batch, type PeftModel } from '@peftjs/core';
 import { floats, replaceAdapter, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { full } from '@peftjs/baselines';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -8,7 +8,7 @@ import {
   type Scope,
   type Site,
 } from '@peftjs/core/method';
-import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';

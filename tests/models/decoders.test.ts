@@ -1,6 +1,6 @@
 import { activeAdapter, attach, memoryStorage, mergeAndUnload, predict, train } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';

@@ -8,7 +8,7 @@ import {
   withAdapter,
 } from '@peftjs/core';
 import { floats, UnsupportedError } from '@peftjs/core/method';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, type Pooling } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';

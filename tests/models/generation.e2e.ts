@@ -13,7 +13,7 @@ import {
 } from '@peftjs/core';
 import { ConfigError, hostIntegers, quantizedModel, UnsupportedError } from '@peftjs/core/method';
 import { releaseRuntimes } from '@peftjs/core/runtime';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { generate, openGenerator, type GenerateOptions, type PretrainedModel } from '@peftjs/models';

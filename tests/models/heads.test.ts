@@ -12,7 +12,7 @@ import {
   type Model,
 } from '@peftjs/core';
 import { ConfigError, floats, hostIntegers, replaceAdapter, tensorAt, UnsupportedError } from '@peftjs/core/method';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';

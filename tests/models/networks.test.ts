@@ -11,7 +11,7 @@ import {
   type TrainingData,
 } from '@peftjs/core';
 import { createRng, sizeOf, TargetModuleError, type ConfiguredMethod, type Site } from '@peftjs/core/method';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import type { Tensor } from '@tensorflow/tfjs';

@@ -9,7 +9,7 @@ import {
   withAdapter,
   type Storage,
 } from '@peftjs/core';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { readSafetensors, writeSafetensors } from '@peftjs/safetensors';

@@ -16,7 +16,7 @@ import {
   type PeftModel,
 } from '@peftjs/core';
 import { floats, isQuantized, tensorAt, UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';

@@ -1,6 +1,6 @@
 import { predict } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import { batchOf, load, tiny, type Network } from './tiny.js';
 

@@ -1,9 +1,9 @@
 import { adamW, train, type Batch, type TrainOptions } from '@peftjs/core';
 import { sizeOf, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { farthestTensor } from '@peftjs/core/testing';
+import { farthestTensor } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
-import type { Subject } from '../../packages/bench/src/run/parity.js';
+import type { Subject } from '../../packages/cli/src/run/parity.js';
 import { parityMethods } from './methods.js';
 import { parityNetworks } from './networks.js';
 import { methodSubject, networkSubject } from './subjects.js';

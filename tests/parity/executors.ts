@@ -1,6 +1,6 @@
 import type { Executor } from '@peftjs/core';
 import { compiled, eager, type OrtRuntime } from '@peftjs/engine';
-import { FLOAT32, type Tolerance } from '../../packages/bench/src/run/parity.js';
+import { FLOAT32, type Tolerance } from '../../packages/cli/src/run/parity.js';
 
 /** An executor with one of its backends. */
 interface ParityExecutor {

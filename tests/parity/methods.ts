@@ -14,7 +14,7 @@ import { lora, truncatedLora } from '@peftjs/lora';
 import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
-import { availableMethods, resolveMethod } from '../../packages/bench/src/registry/methods.js';
+import { availableMethods, resolveMethod } from '../../packages/cli/src/registry/methods.js';
 
 /** A method with options, and the family of methods with the same mathematics. The first of a family represents it. */
 export interface ParityMethod {

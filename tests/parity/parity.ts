@@ -1,4 +1,4 @@
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import type { Found } from './executors.js';
 import {
@@ -7,7 +7,7 @@ import {
   type Measured,
   type Subject,
   type Tolerance,
-} from '../../packages/bench/src/run/parity.js';
+} from '../../packages/cli/src/run/parity.js';
 
 /** Defines one test for each executor and subject; executors that the machine lacks are skipped by name. */
 export async function testParity(

@@ -1,7 +1,7 @@
 import { attach, calibrate, hostTensor, type PeftModel } from '@peftjs/core';
-import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
-import type { Subject } from '../../packages/bench/src/run/parity.js';
+import type { Subject } from '../../packages/cli/src/run/parity.js';
 import type { Found } from './executors.js';
 import { oneOfEachFamily, parityMethods, type ParityMethod } from './methods.js';
 import { parityNetworks, textsOf, type ParityNetwork } from './networks.js';

@@ -5,7 +5,7 @@ import { alora } from '@peftjs/alora';
 import * as baselines from '@peftjs/baselines';
 import { hostTensor, predict, type Batch, type Model, type PeftModel, type TrainingData } from '@peftjs/core';
 import { hostIntegers, type HostTensors, type PeftMethod } from '@peftjs/core/method';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import { elaLora } from '@peftjs/ela-lora';

@@ -16,7 +16,7 @@ import {
   type PeftModel,
 } from '@peftjs/core';
 import { hostZeros } from '@peftjs/core/method';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';

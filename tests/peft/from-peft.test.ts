@@ -1,5 +1,5 @@
 import { loadPretrained, mergeAndUnload, onWarning } from '@peftjs/core';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';
 

@@ -10,7 +10,7 @@ import {
   type PeftModel,
 } from '@peftjs/core';
 import { ADAPTER_WEIGHTS, type HostTensors } from '@peftjs/core/method';
-import { farthestTensor } from '@peftjs/core/testing';
+import { farthestTensor } from '@peftjs/conformance';
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { executor, fixtures, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
 import { attach, loadPretrained, memoryStorage, savePretrained, train, type PeftModel } from '@peftjs/core';
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import { drawnAdapters, newAdapters, savedAs, writeAdapters } from './adapters.js';
 import { executor, fixtures, logitsOf, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';

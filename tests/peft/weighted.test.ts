@@ -1,6 +1,6 @@
 import { addWeightedAdapter, loadAdapter, loadPretrained, setAdapter, type PeftModel } from '@peftjs/core';
 import type { CombinationType } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { memoryStorage, type Storage } from '@peftjs/core';
 import { UnsupportedError } from '@peftjs/core/method';
-import { referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { fromPretrained, saveMerged, saveOnnx } from '@peftjs/models';
 import { pipeline } from '@peftjs/pipelines';
 import { describe, expect, it } from 'vitest';

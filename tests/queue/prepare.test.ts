@@ -3,16 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError } from '@peftjs/core/method';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { composeStudy } from '../../packages/bench/src/study/study.js';
-import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/bench/src/study/trials.js';
-import { resolveMethod } from '../../packages/bench/src/registry/methods.js';
+import { composeStudy } from '../../packages/cli/src/study/study.js';
+import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/cli/src/study/trials.js';
+import { resolveMethod } from '../../packages/cli/src/registry/methods.js';
 import {
   assertAsPlanned,
   dataFingerprint,
   plannedPreparer,
   prepareAsPlanned,
-} from '../../packages/bench/src/run/as-planned.js';
-import { trialPreparer } from '../../packages/bench/src/run/prepare.js';
+} from '../../packages/cli/src/run/as-planned.js';
+import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tinyTask } from '../cli/tiny-task.js';
 

@@ -24,7 +24,7 @@ import {
   type HostTensors,
 } from '@peftjs/core/method';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
-import { farthestTensor } from '@peftjs/core/testing';
+import { farthestTensor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, generate, type GenerationResult, type PretrainedModel } from '@peftjs/models';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';

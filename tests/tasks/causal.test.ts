@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { attach, evaluate, hostTensor, train, type Model } from '@peftjs/core';
 import { createRng, embeddingSite, linearSite } from '@peftjs/core/method';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { causalEvaluation, encodeLanguage, languageSet, trainingData, type CausalTokenizer } from '@peftjs/tasks';
 import { describe, expect, it } from 'vitest';

@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
-import { program } from '../../packages/bench/src/cli/main.js';
+import { program } from '../../packages/cli/src/commands/main.js';
 import { textOf } from './repository.js';
 
 const page = textOf('docs/reference/cli.md');
 const [introduction = ''] = page.split('\n## ');
 /** Workers have a page of their own. */
 const scaleOut = textOf('docs/reference/scale-out.md');
-const bench = program();
+const bench = await program();
 
 /** The first group of each match, sorted, without repetitions. */
 function found(text: string, pattern: RegExp): string[] {

@@ -9,6 +9,7 @@ import { packages, root } from './repository.js';
 const planted = [
   'safetensors',
   'core',
+  'conformance',
   'lora',
   'sora',
   'models',
@@ -16,6 +17,7 @@ const planted = [
   'tasks',
   'engine',
   'pipelines',
+  'cli',
   'bench',
   'peftjs',
 ];
@@ -26,6 +28,7 @@ const offences = [
   ['packages/core/src/up.ts', '@peftjs/engine', 'core-imports-downwards'],
   ['packages/engine/src/names-method.ts', '@peftjs/sora', 'methods-stand-alone'],
   ['packages/lora/src/up.ts', '@peftjs/models', 'methods-import-downwards'],
+  ['packages/lora/src/tested.ts', '@peftjs/conformance', 'conformance-is-for-tests'],
   ['packages/lora/src/sideways.ts', '@peftjs/sora', 'methods-stand-alone'],
   ['packages/lora/src/sideways-by-path.ts', '../../sora/src/index.js', 'methods-stand-alone'],
   ['packages/models/src/up.ts', '@peftjs/tasks', 'models-imports-downwards'],
@@ -34,27 +37,32 @@ const offences = [
   ['packages/tasks/src/up.ts', '@peftjs/engine', 'tasks-imports-downwards'],
   ['packages/tasks/src/down.ts', '@peftjs/models', 'tasks-know-no-model'],
   ['packages/engine/src/up.ts', '@peftjs/bench', 'engine-imports-downwards'],
-  ['packages/bench/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
+  ['packages/cli/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
+  ['packages/cli/src/up.ts', '@peftjs/bench', 'cli-imports-downwards'],
   ['packages/pipelines/src/up.ts', '@peftjs/bench', 'pipelines-imports-downwards'],
   ['packages/pipelines/src/names-method.ts', '@peftjs/lora', 'methods-stand-alone'],
   ['packages/bench/src/up.ts', 'peftjs', 'bench-imports-downwards'],
-  ['packages/peftjs/src/command.ts', '@peftjs/bench', 'peftjs-runs-no-command'],
+  ['packages/peftjs/src/command.ts', '@peftjs/cli', 'peftjs-runs-no-command'],
   ['packages/bench/src/outside.ts', '../../../tests/helper.js', 'packages-stand-without-the-repository'],
   ['packages/bench/src/lost.ts', './nowhere.js', 'resolvable'],
-  ['packages/bench/src/results/later.ts', '../cli/flags.js', 'bench-results-follows-the-data'],
+  ['packages/bench/src/report/later.ts', '../commands/plan.js', 'bench-report-follows-the-data'],
+  ['packages/cli/src/results/later.ts', '../commands/flags.js', 'cli-results-follows-the-data'],
   ['packages/core/src/cycle-a.ts', './cycle-b.js', 'no-cycles'],
   ['packages/core/src/type-a.ts', './type-b.js', 'no-cycles'],
 ] as const;
 
 /** Imports that the layers allow. */
 const innocent: Record<string, string> = {
-  'packages/bench/src/cli/flags.ts': `import '../results/files.js';`,
-  'packages/bench/src/results/files.ts': `export const files = 1;`,
+  'packages/bench/src/commands/plan.ts': `import '@peftjs/cli';`,
+  'packages/cli/src/commands/flags.ts': `import '../results/files.js';`,
+  'packages/cli/src/results/files.ts': `export const files = 1;`,
   'tests/helper.ts': `import '@peftjs/bench'; export const helper = 1;`,
   'packages/core/src/cycle-b.ts': `import './cycle-a.js'; export const b = 1;`,
   'packages/core/src/type-b.ts': `import type { a } from './type-a.js'; export type B = typeof a;`,
   'packages/sora/src/down.ts': `import '@peftjs/core'; import '@peftjs/safetensors';`,
-  'packages/sora/test/own.test.ts': `import '@peftjs/sora';`,
+  'packages/sora/test/own.test.ts': `import '@peftjs/sora'; import '@peftjs/conformance';`,
+  'packages/core/src/own.test.ts': `import '@peftjs/conformance';`,
+  'packages/conformance/src/down.ts': `import '@peftjs/core';`,
   'packages/peftjs/src/down.ts': `import '@peftjs/core'; import '@peftjs/lora'; import '@peftjs/sora'; import '@peftjs/pipelines';`,
   'packages/bench/src/down.ts': `import '@peftjs/engine'; import '@peftjs/models'; import '@peftjs/tasks';`,
 };
@@ -99,8 +107,20 @@ describe('the layers', () => {
   });
 
   it('have a place for every package: its own, or that of the methods', () => {
-    const named = ['safetensors', 'core', 'models', 'layers', 'tasks', 'engine', 'pipelines', 'bench', 'peftjs'];
+    const named = [
+      'safetensors',
+      'core',
+      'conformance',
+      'models',
+      'layers',
+      'tasks',
+      'engine',
+      'pipelines',
+      'cli',
+      'bench',
+      'peftjs',
+    ];
     const rest = packages.filter(({ folder: name }) => !named.includes(name));
-    expect(rest.filter(({ manifest }) => !manifest.peft)).toEqual([]);
+    expect(rest.filter(({ manifest }) => !manifest.peft?.methods)).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@ import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { filesBelow, isSource, packages, textOf } from './repository.js';
 
-const methodPackages = packages.filter(({ manifest }) => manifest.peft).map(({ manifest }) => manifest.name);
+const methodPackages = packages.filter(({ manifest }) => manifest.peft?.methods).map(({ manifest }) => manifest.name);
 
 /** `head` is also a part of every model, and `full` the size of a preset. */
 const WORDS: readonly string[] = ['head', 'full'];

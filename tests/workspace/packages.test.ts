@@ -44,7 +44,7 @@ describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
 
   it('has TensorFlow.js as a peer dependency, so that there is one copy of it, unless it is all that is installed', () => {
     const own = Object.keys(manifest.dependencies ?? {}).filter((name) => name === '@tensorflow/tfjs');
-    expect(own).toEqual(['bench', 'peftjs'].includes(folder) ? ['@tensorflow/tfjs'] : []);
+    expect(own).toEqual(['bench', 'cli', 'peftjs'].includes(folder) ? ['@tensorflow/tfjs'] : []);
   });
 });
 

@@ -14,7 +14,7 @@ async function plant(path: string, text: string): Promise<void> {
 }
 
 function start(...options: string[]): ChildProcess {
-  return spawn(process.execPath, [join(folder, 'bin/peft-bench.js'), ...options], {
+  return spawn(process.execPath, [join(folder, 'launch.js'), ...options], {
     cwd: tmpdir(),
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -34,13 +34,12 @@ async function outcome(child: ChildProcess, onOutput: (child: ChildProcess) => v
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peftjs-bin-'));
   await plant('package.json', '{ "type": "module" }');
-  await mkdir(join(folder, 'bin'));
-  await copyFile(join(root, 'packages/bench/bin/peft-bench.js'), join(folder, 'bin/peft-bench.js'));
+  await copyFile(join(root, 'packages/cli/launch.js'), join(folder, 'launch.js'));
 });
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-describe('published peft-bench', () => {
+describe('the published program', () => {
   it('runs its build in the same process', async () => {
     await plant('dist/cli.js', 'console.log(...process.argv.slice(2), process.execArgv.length); process.exitCode = 2;');
     await plant('src/cli.ts', 'throw 1;');
@@ -48,10 +47,10 @@ describe('published peft-bench', () => {
   });
 });
 
-describe('peftjs', () => {
-  /** The output of the command in any folder, as linked by npm after `npm ci`. */
-  async function said(...args: string[]): Promise<{ code: number | null; text: string }> {
-    const child = spawn(join(root, 'node_modules/.bin/peftjs'), args, {
+describe('the commands of packages', () => {
+  /** The output of a command in any folder, as linked by npm after `npm ci`. */
+  async function said(name: string, ...args: string[]): Promise<{ code: number | null; text: string }> {
+    const child = spawn(join(root, 'node_modules/.bin', name), args, {
       cwd: tmpdir(),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -61,18 +60,19 @@ describe('peftjs', () => {
     return { code, text };
   }
 
-  it('is the same program as peft-bench', async () => {
-    const help = await said('train', '--help');
+  it.each(['peftjs', 'peft-bench'])('start the program under their own name: %s', async (name) => {
+    const help = await said(name, 'train', '--help');
     expect(help).toMatchObject({
       code: 0,
-      text: expect.stringMatching(/^Usage: peftjs train \[options\]\n/) as string,
+      text: expect.stringContaining(`Usage: ${name} train [options]\n`) as string,
     });
-    expect(help.text).not.toContain('peft-bench');
-    expect(await said('trian')).toEqual({ code: 2, text: "peftjs: unknown command 'trian' (Did you mean train?)\n" });
+    expect(help.text).not.toContain(name === 'peftjs' ? 'peft-bench' : 'peftjs');
+    const unknown = `${name}: unknown command 'trian' (Did you mean train?)\n`;
+    expect(await said(name, 'trian')).toEqual({ code: 2, text: unknown });
   });
 });
 
-describe('peft-bench in the repository', () => {
+describe('the program in the repository', () => {
   beforeEach(async () => {
     await plant('tsup.config.ts', '');
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));

@@ -16,7 +16,7 @@ interface Manifest {
   readonly scripts: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly peerDependencies?: Readonly<Record<string, string>>;
-  readonly peft?: { readonly methods: Readonly<Record<string, string>> };
+  readonly peft?: { readonly methods?: Readonly<Record<string, string>> };
 }
 
 /** A published package. */

@@ -18,11 +18,11 @@ export interface Bench {
   stderr(): string;
 }
 
-const inBench = (path: string): string => fileURLToPath(new URL(`../../packages/bench/${path}`, import.meta.url));
+const inCli = (path: string): string => fileURLToPath(new URL(`../../packages/cli/${path}`, import.meta.url));
 /** The command: the published one if PEFTJS_BUILT says that the packages are built, otherwise the sources. */
 const COMMAND = process.env['PEFTJS_BUILT']
-  ? [inBench('dist/cli.js')]
-  : ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`, inBench('src/cli.ts')];
+  ? [inCli('dist/cli.js')]
+  : ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`, inCli('src/cli.ts')];
 /** The folder of a random BERT with three layers of width 32. */
 export const TINY_MODEL = fileURLToPath(new URL('../../tests/models/fixtures/bert-tiny', import.meta.url));
 
@@ -30,7 +30,7 @@ export const TINY_MODEL = fileURLToPath(new URL('../../tests/models/fixtures/ber
 export function startBench(args: readonly string[]): Bench {
   const child = spawn(process.execPath, [...COMMAND, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', PEFTJS_COMMAND: 'peft-bench' },
   });
   let stdout = '';
   let stderr = '';

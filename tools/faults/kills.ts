@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { createRng } from '@peftjs/core/method';
-import { checkpointOwners, unfinishedFolder } from '../../packages/bench/src/results/folder.js';
+import { checkpointOwners, unfinishedFolder } from '../../packages/cli/src/results/folder.js';
 import {
   adapterFiles,
   comparable,

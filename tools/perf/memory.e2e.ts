@@ -1,6 +1,6 @@
 import { attach, train, type Executor } from '@peftjs/core';
 import { releaseRuntimes } from '@peftjs/core/runtime';
-import { toyEvaluationData, toyModel } from '@peftjs/core/testing';
+import { toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { attach, train, type Executor } from '@peftjs/core';
 import { releaseRuntimes } from '@peftjs/core/runtime';
-import { toyModel } from '@peftjs/core/testing';
+import { toyModel } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';

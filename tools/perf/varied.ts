@@ -1,6 +1,6 @@
 import { hostTensor, type Batch, type Executor, type TrainingData } from '@peftjs/core';
 import { createRng, hostIntegers, type HostTensor } from '@peftjs/core/method';
-import { toyTrainingData } from '@peftjs/core/testing';
+import { toyTrainingData } from '@peftjs/conformance';
 
 /** Returns toy batches of `lengths` different lengths, in random order. */
 export function variedData(steps: number, lengths: number): TrainingData {

@@ -12,7 +12,7 @@ import { cp, mkdir, mkdtemp, readFile, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { formatBytes, textTable } from '../../packages/bench/src/report/format.js';
+import { formatBytes, textTable } from '../../packages/cli/src/format.js';
 import { linkInstalled } from './linked.js';
 import { packPackages, publishedManifests, type PackedPackage } from './packed.js';
 

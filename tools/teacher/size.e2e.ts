@@ -1,7 +1,7 @@
 import { activeAdapter, activeRanks, attach, train, type EvaluationData, type Model } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
 import type { Sizing } from '@peftjs/core/runtime';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';

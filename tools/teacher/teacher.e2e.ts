@@ -1,5 +1,5 @@
 import { hostTensor, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { createRng, floats, tensorAt, truncatedSvd, type HostTensor } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import * as tf from '@tensorflow/tfjs';

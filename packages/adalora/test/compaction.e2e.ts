@@ -26,7 +26,7 @@ import {
   type HostTensors,
 } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
-import { contextOf, layerOf, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { contextOf, layerOf, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, snapshotsOf, trainToy } from './harness.js';

@@ -1,6 +1,6 @@
 // More of conformance.test.ts: the released allocator, and other scores and factors.
 import { adalora } from '@peftjs/adalora';
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 
 testMethod(adalora, {
   configs: {

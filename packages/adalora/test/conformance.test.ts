@@ -1,5 +1,5 @@
 import { adalora } from '@peftjs/adalora';
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 
 testMethod(adalora, {
   configs: {

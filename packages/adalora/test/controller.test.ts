@@ -11,7 +11,7 @@ import {
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
-import { layersOf } from '@peftjs/core/testing';
+import { layersOf } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 
 const shapes = [

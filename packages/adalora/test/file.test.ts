@@ -16,7 +16,7 @@ import {
   type HostTensors,
 } from '@peftjs/core/method';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { initialOf, layersOf, relativeDistance } from '@peftjs/core/testing';
+import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
 
 const sites = [linearSite('enc.0', 3, 5), linearSite('enc.1', 5, 3), linearSite('enc.2', 3, 5)];
 const config = adalora.parseConfig({

@@ -1,7 +1,7 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { attach, predict, train, type Model, type PeftModel, type TrainOptions } from '@peftjs/core';
 import type { TrainingSnapshot, TrainResult } from '@peftjs/core/runtime';
-import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 
 /** AdaLoRA on the toy model. */
 export const attached = (options: Partial<AdaloraConfig> = {}): PeftModel<AdaloraConfig> =>

@@ -1,7 +1,7 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import { createRng, loraDelta, normalValues, tensorAt, type Tensors } from '@peftjs/core/method';
-import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 

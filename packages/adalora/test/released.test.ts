@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import { linearSite, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { contextOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 

@@ -20,7 +20,7 @@ import {
   relativeDistance,
   toyEvaluationData,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';
 

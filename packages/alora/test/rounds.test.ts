@@ -20,7 +20,7 @@ import {
   toyEvaluationData,
   toyModel,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { alora, type AloraConfig } from '@peftjs/alora';
 import { describe, expect, it } from 'vitest';
 

@@ -1,7 +1,7 @@
 import { bitfit } from '@peftjs/baselines';
 import { activeAdapter, attach, mergeAndUnload } from '@peftjs/core';
 import { CheckpointError, createRng, normalValues, replaceAdapter, TargetModuleError } from '@peftjs/core/method';
-import { toyModel } from '@peftjs/core/testing';
+import { toyModel } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 
 const model = toyModel();

@@ -22,7 +22,7 @@ import {
   tensorsOf,
   toyEvaluationData,
   toyModel,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 

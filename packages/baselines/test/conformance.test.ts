@@ -1,5 +1,5 @@
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 
 testMethod(head, {
   configs: { default: {} },

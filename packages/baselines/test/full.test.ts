@@ -1,7 +1,7 @@
 import { full } from '@peftjs/baselines';
 import { activeAdapter, attach, countParameters } from '@peftjs/core';
 import { CheckpointError, createRng, normalValues, tensorAt, transposed } from '@peftjs/core/method';
-import { toyModel } from '@peftjs/core/testing';
+import { toyModel } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 
 const model = toyModel();

@@ -14,7 +14,7 @@ import {
   type HostTensor,
   type Site,
 } from '@peftjs/core/method';
-import { contextOf, layersOf, tensorsOf, toyModel } from '@peftjs/core/testing';
+import { contextOf, layersOf, tensorsOf, toyModel } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 

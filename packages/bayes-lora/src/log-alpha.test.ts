@@ -1,6 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import { linearSite, scaled, tensorAt } from '@peftjs/core/method';
-import { initialOf, layersOf } from '@peftjs/core/testing';
+import { initialOf, layersOf } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import { bayesLora } from './index.js';
 import { lowerMedian, rankLogAlpha } from './policy.js';

@@ -1,5 +1,5 @@
 import { hostTensor } from '@peftjs/core';
-import { contextOf, forwardOf, layerOf } from '@peftjs/core/testing';
+import { contextOf, forwardOf, layerOf } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

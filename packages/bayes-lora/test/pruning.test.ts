@@ -22,7 +22,7 @@ import {
   tensorsOf,
   toyModel,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { bayesLora, type BayesLoraConfig } from '@peftjs/bayes-lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

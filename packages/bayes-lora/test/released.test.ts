@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
 import { transposed } from '@peftjs/core/method';
-import { contextOf, layerOf, relativeDistance } from '@peftjs/core/testing';
+import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';

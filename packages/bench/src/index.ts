@@ -1,5 +1,5 @@
-export { readResults } from './results/files.js';
-export type { DoneTrial, FailedTrial, HistoryRow, Protocol, TrialResult } from './results/schema.js';
+export { readResults } from '@peftjs/cli/results';
+export type { DoneTrial, FailedTrial, HistoryRow, Protocol, TrialResult } from '@peftjs/cli/results';
 export { summarise, type Summary } from './report/statistics/summary.js';
 export type { SummaryRow } from './report/statistics/rows.js';
 export type { StabilityRow } from './report/statistics/stability.js';

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readResults, renderMarkdown, summarise } from '@peftjs/bench';
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { writeResult } from '../src/results/files.js';
-import { syntheticResults } from './synthetic-results.js';
+import { writeResult } from '@peftjs/cli/results';
+import { syntheticResults } from '../../cli/test/synthetic-results.js';
 
 it('reports on results as the README shows', async () => {
   const [before, folder] = [process.cwd(), await mkdtemp(join(tmpdir(), 'peft-bench-readme-'))];

@@ -144,7 +144,7 @@ export {
 } from './adapter/targets.js';
 export { biasLayer, biasLayers, fullLayer } from './adapter/layers.js';
 export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
-export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
+export { allLayers, anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {
   baseParameters,

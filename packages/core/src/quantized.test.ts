@@ -3,7 +3,7 @@ import { ShapeError, UnsupportedError } from './errors.js';
 import { assertFullPrecision, isQuantized, quantized, quantizedModel } from './quantized.js';
 import { createRng } from './rng.js';
 import { hostTensor, hostZeros } from './tensors.js';
-import { toyModel } from './testing/toy-model.js';
+import { toyModel } from '@peftjs/conformance';
 
 const [ROWS, COLUMNS] = [7, 5];
 const rng = createRng(1);

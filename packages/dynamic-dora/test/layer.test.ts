@@ -9,7 +9,7 @@ import {
   relativeDistance,
   tensorsOf,
   toyModel,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { dynamicDora, type DynamicDoraConfig } from '@peftjs/dynamic-dora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -21,7 +21,7 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 
-import { layersOf, referenceExecutor, resumedAroundResize, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { layersOf, referenceExecutor, resumedAroundResize, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { dynamicDora, type DynamicDoraConfig } from '@peftjs/dynamic-dora';
 import { describe, expect, it } from 'vitest';
 

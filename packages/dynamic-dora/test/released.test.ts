@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
 import { hostZeros, linearSite, tensorAt, transposed, type HostTensor } from '@peftjs/core/method';
-import { contextOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, it } from 'vitest';

@@ -1,6 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import { loraDelta, type HostTensors } from '@peftjs/core/method';
-import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { elaLora } from '@peftjs/ela-lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

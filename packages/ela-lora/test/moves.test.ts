@@ -13,7 +13,7 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 
-import { layersOf, resumedAroundResize } from '@peftjs/core/testing';
+import { layersOf, resumedAroundResize } from '@peftjs/conformance';
 import { elaLora, type ElaLoraConfig } from '@peftjs/ela-lora';
 import { describe, expect, it } from 'vitest';
 

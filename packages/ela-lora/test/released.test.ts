@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
 import { allocatedRanks, linearSite, tensorAt, transposed, withResized, type HostTensor } from '@peftjs/core/method';
-import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
 import { elaLora } from '@peftjs/ela-lora';
 import * as tf from '@tensorflow/tfjs';
 import { expect, it } from 'vitest';

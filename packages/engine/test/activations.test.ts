@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { hostTensor, type Executor } from '@peftjs/core';
 import { activations, type ActivationName } from '@peftjs/core/nn';
 import type { PureFunction } from '@peftjs/core/runtime';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { expect, it } from 'vitest';
 import { runOnce } from './cases.js';

@@ -6,7 +6,7 @@ import { hostTensor, onWarning, type Executor } from '@peftjs/core';
 import { hostIntegers, ShapeError, type HostTensors, type Tensors } from '@peftjs/core/method';
 import { softmaxCrossEntropy } from '@peftjs/core/nn';
 import type { CompiledFunction, InputSpec, PureFunction } from '@peftjs/core/runtime';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { floats, integers, runOnce, runWith } from './cases.js';

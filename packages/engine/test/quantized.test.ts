@@ -13,7 +13,7 @@ import {
 } from '@peftjs/core/method';
 import { dequantized, linear, quantizedLinear } from '@peftjs/core/nn';
 import type { PureFunction } from '@peftjs/core/runtime';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { kernelTable } from '../src/compiled/kernels/table.js';
 import { exactBytes, isExact, asUnsigned } from '../src/compiled/runtime.js';

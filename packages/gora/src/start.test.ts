@@ -9,7 +9,7 @@ import {
   tensorsAt,
   type HostTensor,
 } from '@peftjs/core/method';
-import { forwardOf, layersOf } from '@peftjs/core/testing';
+import { forwardOf, layersOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { gora } from './index.js';

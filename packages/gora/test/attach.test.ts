@@ -11,7 +11,7 @@ import {
   type PeftModel,
 } from '@peftjs/core';
 import { ADAPTER_CONFIG, replaceAdapter, scaled, storedParameters, type HostTensors } from '@peftjs/core/method';
-import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { gora } from '@peftjs/gora';
 import { describe, expect, it } from 'vitest';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
 import { createRng, linearSite, rankCost, transposed, type HostTensor, type Rng } from '@peftjs/core/method';
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import { expect, it } from 'vitest';
 import { gora } from '@peftjs/gora';
 import { initialTensors } from '../src/start.js';

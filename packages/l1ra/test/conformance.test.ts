@@ -1,4 +1,4 @@
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 import { l1ra } from '@peftjs/l1ra';
 
 testMethod(l1ra, {

@@ -10,7 +10,7 @@ import {
   toyEvaluationData,
   toyModel,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

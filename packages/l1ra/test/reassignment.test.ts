@@ -10,7 +10,7 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 
-import { layersOf, resumedAroundResize } from '@peftjs/core/testing';
+import { layersOf, resumedAroundResize } from '@peftjs/conformance';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';
 import { describe, expect, it } from 'vitest';
 

@@ -1,4 +1,4 @@
-import { relativeDistance } from '@peftjs/core/testing';
+import { relativeDistance } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor4D } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

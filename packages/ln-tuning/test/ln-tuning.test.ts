@@ -1,5 +1,5 @@
 import { activeAdapter, attach, countParameters, getPeftModelStateDict, hostTensor } from '@peftjs/core';
-import { layersOf, toyModel } from '@peftjs/core/testing';
+import { layersOf, toyModel } from '@peftjs/conformance';
 import { layerNormSite, linearSite } from '@peftjs/core/method';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { describe, expect, it } from 'vitest';

@@ -11,7 +11,7 @@ import {
   tensorsOf,
   toyEvaluationData,
   toyModel,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { lokr, type LokrConfig } from '@peftjs/lokr';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

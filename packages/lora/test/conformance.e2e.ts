@@ -1,5 +1,5 @@
 // More of conformance.test.ts: the other initial values, and combinations of options.
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 
 const norm = "DoRA's norm";

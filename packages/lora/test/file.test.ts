@@ -16,7 +16,7 @@ import {
   type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
-import { farthestTensor, layersOf, toyModel } from '@peftjs/core/testing';
+import { farthestTensor, layersOf, toyModel } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { drawn, layersOn, moved } from './harness.js';

@@ -17,7 +17,7 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { embedding, linear } from '@peftjs/core/nn';
-import { contextOf, initialOf, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, initialOf, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { expect } from 'vitest';

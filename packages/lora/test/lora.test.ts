@@ -12,7 +12,7 @@ import {
   type AdapterLayer,
   type HostTensors,
 } from '@peftjs/core/method';
-import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/core/testing';
+import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

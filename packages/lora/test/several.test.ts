@@ -8,13 +8,7 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  referenceExecutor,
-  relativeDistance,
-  toyEvaluationData,
-  toyModel,
-  toyTrainingData,
-} from '@peftjs/core/testing';
+import { referenceExecutor, relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import { expect, it } from 'vitest';
 

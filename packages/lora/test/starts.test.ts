@@ -8,7 +8,7 @@ import {
   truncatedSvd,
   type HostTensor,
 } from '@peftjs/core/method';
-import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import type { LoraConfig, LoraGaConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

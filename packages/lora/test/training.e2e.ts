@@ -17,7 +17,7 @@ import {
   tensorsOf,
   toyModel,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

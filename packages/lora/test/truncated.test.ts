@@ -26,7 +26,7 @@ import {
   toyEvaluationData,
   toyModel,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { lora, truncatedLora, type TruncatedLoraConfig } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';
 

@@ -1,6 +1,6 @@
 import { hostTensor, onWarning } from '@peftjs/core';
 import { linearSite, type HostTensor, type Site } from '@peftjs/core/method';
-import { initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { oft, type OftConfig } from '@peftjs/oft';
 import * as tf from '@tensorflow/tfjs';
 import { Matrix } from 'ml-matrix';

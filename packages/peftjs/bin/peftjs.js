@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 
-// The program of @peftjs/bench under this package's name.
+// The program of @peftjs/cli under this package's name.
 process.env.PEFTJS_COMMAND = 'peftjs';
-const bench = dirname(createRequire(import.meta.url).resolve('@peftjs/bench/package.json'));
-await import(pathToFileURL(join(bench, 'bin/peft-bench.js')).href);
+const cli = dirname(createRequire(import.meta.url).resolve('@peftjs/cli/package.json'));
+await import(pathToFileURL(join(cli, 'launch.js')).href);

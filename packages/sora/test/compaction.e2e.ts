@@ -13,7 +13,7 @@ import {
 } from '@peftjs/core';
 import { storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
-import { layersOf, referenceExecutor, relativeDistance } from '@peftjs/core/testing';
+import { layersOf, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, reconfigured, trainToy, valuesNamed } from './harness.js';

@@ -1,5 +1,5 @@
 // More of conformance.test.ts: budgets, and the released code's steps.
-import { testMethod } from '@peftjs/core/testing';
+import { testMethod } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
 
 testMethod(sora, {

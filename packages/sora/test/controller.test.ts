@@ -10,7 +10,7 @@ import {
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
-import { layersOf } from '@peftjs/core/testing';
+import { layersOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 

@@ -1,6 +1,6 @@
 import { onWarning } from '@peftjs/core';
 import { linearSite, loraDelta, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
-import { layersOf, relativeDistance } from '@peftjs/core/testing';
+import { layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { trainedOf } from './harness.js';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { adamW } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
-import { contextOf, layerOf, relativeDistance } from '@peftjs/core/testing';
+import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, it } from 'vitest';

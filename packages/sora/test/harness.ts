@@ -18,7 +18,7 @@ import {
   toyEvaluationData,
   toyModel,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs';
 

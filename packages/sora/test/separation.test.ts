@@ -16,7 +16,7 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
-import { initialOf, layersOf, relativeDistance } from '@peftjs/core/testing';
+import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import * as tf from '@tensorflow/tfjs';

@@ -14,7 +14,7 @@ import {
   type StepEvent,
   type TrainingSnapshot,
 } from '@peftjs/core/runtime';
-import { toyEvaluationData, toyModel } from '@peftjs/core/testing';
+import { toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';

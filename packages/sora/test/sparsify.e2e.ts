@@ -9,7 +9,7 @@ import {
 } from '@peftjs/core';
 import { replaceAdapter, storedParameters } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type StepEvent } from '@peftjs/core/runtime';
-import { referenceExecutor, toyEvaluationData, toyTrainingData } from '@peftjs/core/testing';
+import { referenceExecutor, toyEvaluationData, toyTrainingData } from '@peftjs/conformance';
 import {
   sparsify,
   sparsifyingLevels,

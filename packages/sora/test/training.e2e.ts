@@ -22,7 +22,7 @@ import {
   relativeDistance,
   toyEvaluationData,
   toyTrainingData,
-} from '@peftjs/core/testing';
+} from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, reconfigured, trainToy, valuesNamed } from './harness.js';

@@ -1,6 +1,6 @@
 import { onWarning } from '@peftjs/core';
 import { linearSite, type TrainPlan } from '@peftjs/core/method';
-import { layersOf } from '@peftjs/core/testing';
+import { layersOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 import { attached, trainToy } from './harness.js';

@@ -1,5 +1,5 @@
 import { evaluate, predict, type InputBatch, type Model } from '@peftjs/core';
-import { referenceExecutor, toyModel } from '@peftjs/core/testing';
+import { referenceExecutor, toyModel } from '@peftjs/conformance';
 import { evaluationData, inputBatches, trainingData } from '@peftjs/tasks';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

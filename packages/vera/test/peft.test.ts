@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { hostTensor } from '@peftjs/core';
 import { linearSite, loraDelta, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { contextOf, forwardOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/core/testing';
+import { contextOf, forwardOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { vera } from '@peftjs/vera';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

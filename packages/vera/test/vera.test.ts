@@ -12,7 +12,7 @@ import {
   setAdapter,
 } from '@peftjs/core';
 import { linearSite, tensorAt, type Site } from '@peftjs/core/method';
-import { layersOf, referenceExecutor, toyEvaluationData, toyModel } from '@peftjs/core/testing';
+import { layersOf, referenceExecutor, toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';
 

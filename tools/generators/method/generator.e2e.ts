@@ -61,7 +61,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
   });
 
   it('is offered by the command line', async () => {
-    const script = `const { availableMethods } = await import('./packages/bench/src/registry/methods.ts');
+    const script = `const { availableMethods } = await import('./packages/cli/src/registry/methods.ts');
       console.log((await availableMethods()).map(({ name }) => name).join());`;
     const flags = ['--conditions=@peftjs/source', `--import=${import.meta.resolve('tsx')}`, '--input-type=module'];
     const printed = await run(process.execPath, [...flags, '-e', script], copy);

@@ -13,7 +13,7 @@ export interface MethodOptions {
 const FILES = fileURLToPath(new URL('files', import.meta.url));
 
 /**
- * Makes packages/<name>, its page and its changeset, and adds the package to peft-bench and the lockfile. The new
+ * Makes packages/<name>, its page and its changeset, and adds the package to the command line and the lockfile. The new
  * method is LoRA under another name: it builds and passes the conformance suite, and its author then replaces the
  * mathematics.
  *
@@ -26,13 +26,13 @@ export async function methodGenerator(tree: Tree, options: MethodOptions): Promi
   const { version } = readJson<{ version: string }>(tree, 'packages/core/package.json'); // all packages have the same
   generateFiles(tree, join(FILES, 'package'), `packages/${name}`, { ...names, version });
   generateFiles(tree, join(FILES, 'beside'), '.', names);
-  offerToBench(tree, name, version);
+  offerToCli(tree, name, version);
   lock(tree, name);
   await formatFiles(tree);
   return () => link(tree.root, name);
 }
 
-const BENCH = 'packages/bench/package.json';
+const CLI = 'packages/cli/package.json';
 
 /** The fields of a package.json that a lockfile repeats, in its order. */
 const LOCKED = [
@@ -48,9 +48,9 @@ const LOCKED = [
 /** A package.json with dependencies. */
 type Manifest = { readonly dependencies: Record<string, string> } & Readonly<Record<string, unknown>>;
 
-/** Adds the package to peft-bench's dependencies, among which it finds methods. */
-function offerToBench(tree: Tree, name: string, version: string): void {
-  updateJson<Manifest>(tree, BENCH, (manifest) => ({
+/** Adds the package to the command line's dependencies, among which it finds methods. */
+function offerToCli(tree: Tree, name: string, version: string): void {
+  updateJson<Manifest>(tree, CLI, (manifest) => ({
     ...manifest,
     dependencies: sorted({ ...manifest.dependencies, [`@peftjs/${name}`]: `^${version}` }),
   }));
@@ -59,13 +59,13 @@ function offerToBench(tree: Tree, name: string, version: string): void {
 /** Updates the lockfile as `npm install` would. */
 function lock(tree: Tree, name: string): void {
   const folder = `packages/${name}`;
-  const { dependencies: ofBench } = readJson<Manifest>(tree, BENCH);
+  const { dependencies: ofCli } = readJson<Manifest>(tree, CLI);
   const own = readJson<Manifest>(tree, `${folder}/package.json`);
   updateJson<{ packages: Record<string, object> }>(tree, 'package-lock.json', ({ packages, ...rest }) => ({
     ...rest,
     packages: sorted({
       ...packages,
-      'packages/bench': { ...packages['packages/bench'], dependencies: ofBench },
+      'packages/cli': { ...packages['packages/cli'], dependencies: ofCli },
       [`node_modules/@peftjs/${name}`]: { resolved: folder, link: true },
       [folder]: Object.fromEntries(LOCKED.map((field) => [field, own[field]])),
     }),

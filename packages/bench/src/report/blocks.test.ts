@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { syntheticResults } from '../../test/synthetic-results.js';
+import { syntheticResults } from '../../../cli/test/synthetic-results.js';
 import { cell, details, figure, grid, groupedTable, heading, inText, note, paragraph } from './blocks.js';
 import { trusted } from './html.js';
 import { renderMarkdown } from './files.js';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { syntheticTrial } from '../../test/synthetic-results.js';
+import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import { seriesByLabel } from './contents.js';
 import { columnsFor } from './results.js';
 import { summarise } from './statistics/summary.js';

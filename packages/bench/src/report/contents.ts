@@ -1,9 +1,9 @@
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { looksOf, NEUTRAL, type Look } from './palette.js';
 import { grouped } from './statistics/comparisons.js';
 import type { SummaryRow } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
-import { counted, formatCount, formatMebibytes, formatSmall, formatValue } from './format.js';
+import { counted, formatCount, formatMebibytes, formatSmall, formatValue } from '@peftjs/cli/format';
 
 /** The name and look of an arm, the same in every chart. */
 export interface Series {

@@ -2,8 +2,7 @@ import Papa from 'papaparse';
 import { diskStorage, type Storage } from '@peftjs/core';
 import stringWidth from 'string-width';
 import wrapAnsi from 'wrap-ansi';
-import { writeJson } from '../results/files.js';
-import type { TrialResult } from '../results/schema.js';
+import { writeJson, type TrialResult } from '@peftjs/cli/results';
 import { renderReport } from './page.js';
 import type { Estimate } from './statistics/estimates.js';
 import type { Difference, SummaryRow } from './statistics/rows.js';
@@ -21,7 +20,7 @@ import {
   type Block,
 } from './blocks.js';
 import { scopeOf, panelsOf } from './contents.js';
-import { printable, fitted, textTable } from './format.js';
+import { printable, fitted, textTable } from '@peftjs/cli/format';
 import { reportBlocks } from './sections.js';
 import { verdictParagraphs } from './verdict.js';
 import { overallTables, resultsTable } from './results.js';

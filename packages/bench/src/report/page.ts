@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { TrialResult } from '../results/schema.js';
+import type { TrialResult } from '@peftjs/cli/results';
 import type { Block, Cell, Figure, Table } from './blocks.js';
 import { legend, NARROW, renderChart } from './charts/draw.js';
 import { scopeOf } from './contents.js';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { packageRoot } from '../registry/packages.js';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 
 /** The look of a series, the same in every chart of every report and page: colour, shape and dash. */
 export interface Look {
@@ -52,7 +52,8 @@ const DASHES: readonly (readonly number[])[] = [
  * Known arms by colour, with related ones together; within a colour all shapes differ. It is a data file, so that no
  * code names a method.
  */
-const KNOWN = JSON.parse(readFileSync(join(packageRoot, 'looks.json'), 'utf8')) as readonly (readonly string[])[];
+const FOLDER = dirname(createRequire(import.meta.url).resolve('@peftjs/bench/package.json'));
+const KNOWN = JSON.parse(readFileSync(join(FOLDER, 'looks.json'), 'utf8')) as readonly (readonly string[])[];
 
 /** The look of the frozen baseline. */
 export const NEUTRAL: Look = { hue: 0, shape: 0 };

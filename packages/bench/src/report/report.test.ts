@@ -2,14 +2,20 @@ import { createHash } from 'node:crypto';
 import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
 import { memoryStorage } from '@peftjs/core';
-import { failedTrial, STANDARD_ARMS, syntheticResults, withNames, withStages } from '../../test/synthetic-results.js';
-import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
+import {
+  failedTrial,
+  STANDARD_ARMS,
+  syntheticResults,
+  withNames,
+  withStages,
+} from '../../../cli/test/synthetic-results.js';
+import { primaryMetric, type DoneTrial, type TrialResult } from '@peftjs/cli/results';
 import { seedCurve } from './charts/curves.js';
 import { NARROW, WIDE } from './charts/draw.js';
 import { scoreChart } from './charts/scores.js';
 import { panelsOf, type Panel } from './contents.js';
 import { renderCsv, renderSummaryCsv, writeReport, renderMarkdown, renderTable } from './files.js';
-import { formatMetric } from './format.js';
+import { formatMetric } from '@peftjs/cli/format';
 import { renderReport } from './page.js';
 import { summarise } from './statistics/summary.js';
 import { compareRuns } from './statistics/two-runs.js';

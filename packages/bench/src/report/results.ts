@@ -25,7 +25,7 @@ import {
   formatSmall,
   metricTitle,
   formatPlainP,
-} from './format.js';
+} from '@peftjs/cli/format';
 import { grouped, type Comparison } from './statistics/comparisons.js';
 import { orientedScore, type Difference, type OverallRow, type SummaryRow, comparisonOf } from './statistics/rows.js';
 import { isOnTop, type Verdict } from './verdict.js';

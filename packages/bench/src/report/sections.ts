@@ -1,4 +1,4 @@
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { details, facts, figure, findings, grid, heading, list, note, paragraph, type Block } from './blocks.js';
 import { hasBands, lossChart, metricChart, parameterChart, timeFigures } from './charts/curves.js';
 import { WIDE, WIDTH } from './charts/draw.js';
@@ -18,7 +18,7 @@ import {
   versionsOf,
 } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
-import { formatSmall } from './format.js';
+import { formatSmall } from '@peftjs/cli/format';
 import { pairBlocks, budgetTitle, overallTables, resultsTable } from './results.js';
 import { sizingFigures, stageFigures } from './stages.js';
 import { stabilityBlocks } from './stability.js';

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { failedTrial, syntheticResults, withNames } from '../../test/synthetic-results.js';
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import { failedTrial, syntheticResults, withNames } from '../../../cli/test/synthetic-results.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { renderSummaryCsv, renderMarkdown } from './files.js';
 import { renderBlocks } from './page.js';
 import { stabilityBlocks } from './stability.js';

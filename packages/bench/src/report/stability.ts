@@ -1,8 +1,8 @@
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { cell, details, figure, grid, heading, note, table, type Block, type Cell, type Column } from './blocks.js';
 import { digits, IMAGE_LABEL, imageOf, textAt, textWidth, WIDTH } from './charts/draw.js';
 import { layerOf, shortened } from './charts/ranks.js';
-import { counted, formatInterval, formatMetric, formatSigned } from './format.js';
+import { counted, formatInterval, formatMetric, formatSigned } from '@peftjs/cli/format';
 import type { Markup } from './html.js';
 import { by } from './statistics/comparisons.js';
 import type { Agreement, StabilityRow } from './statistics/stability.js';

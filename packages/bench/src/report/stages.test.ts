@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { syntheticTrial, withStages } from '../../test/synthetic-results.js';
+import { syntheticTrial, withStages } from '../../../cli/test/synthetic-results.js';
 import { stageSummaries } from './stages.js';
 
 const trials = [1, 2, 3].map((seed) =>

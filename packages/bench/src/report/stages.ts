@@ -1,18 +1,9 @@
 import { mean } from 'simple-statistics';
-import type { DoneTrial, SparsityStage, TrialSizing } from '../results/schema.js';
+import { sizingTable, type DoneTrial, type SparsityStage, type TrialSizing } from '@peftjs/cli/results';
 import { cell, figure, paragraph, table, type Block, type Cell, type Column, type Table } from './blocks.js';
 import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './charts/draw.js';
 import { bySeries, type Panel, type Series } from './contents.js';
-import {
-  formatCount,
-  formatInterval,
-  formatMetric,
-  formatShare,
-  formatSigned,
-  formatSmall,
-  printable,
-  textTable,
-} from './format.js';
+import { formatCount, formatInterval, formatMetric, formatShare, formatSmall } from '@peftjs/cli/format';
 import { drawnAs } from './palette.js';
 import { estimate, type Estimate } from './statistics/estimates.js';
 
@@ -129,34 +120,11 @@ function captionOf(stages: readonly StageSummary[]): string {
   return `What it still knows of training rows and of the reported ones, in percent of the first stage${spread}. ${lastStageSentence(stages)}`;
 }
 
-type SizedStage = TrialSizing['stages'][number];
-
 /** The stages of a trial that chose its size, from large to small, with the chosen one marked. */
-function sizingTable({ stages, chosen }: TrialSizing): Table {
-  const unlessDense = ({ kind }: SizedStage, text: string): Cell => cell(kind === 'dense' ? '–' : text);
-  const percent = (value: number | null): Cell => cell(value === null ? '–' : formatPercent(value));
-  const columns: readonly Column<SizedStage>[] = [
-    { title: 'stage', cell: ({ kind }) => cell(kind) },
-    { title: 'stored', cell: ({ storedParameters }) => cell(formatCount(storedParameters)) },
-    { title: 'ranks', cell: ({ ranks }) => cell(formatCount(Object.values(ranks).reduce((a, b) => a + b, 0))) },
-    { title: 'score', cell: ({ score }) => cell(formatMetric(score)) },
-    { title: 'worse by', cell: (stage) => unlessDense(stage, formatSigned(stage.worse)) },
-    { title: 'may be', cell: (stage) => unlessDense(stage, formatMetric(stage.allowed)) },
-    { title: 'memorization, %', cell: ({ memorization }) => percent(memorization) },
-    { title: 'generalization, %', cell: ({ generalization }) => percent(generalization) },
-    { title: '', cell: ({ stage }) => cell(stage === chosen ? 'chosen' : '') },
-  ];
-  const ordered = [...stages].sort((a, b) => b.storedParameters - a.storedParameters || a.stage - b.stage);
-  return table(columns, ordered, 'stages');
-}
-
-/** The same for a terminal, with the reason of the choice. */
-export function sizingText(sizing: TrialSizing): string {
-  const { columns, groups } = sizingTable(sizing);
-  const titles = columns.map(({ title }) => title);
-  const rows = groups.flatMap((group) => group.rows.map((cells) => cells.map(({ main }) => main)));
-  const numbers = [...titles.keys()].slice(1, -1);
-  return `${textTable(titles, rows, numbers)}${printable(sizing.reason)}\n`;
+function sizingBlock(sizing: TrialSizing): Table {
+  const { titles, rows } = sizingTable(sizing);
+  const columns = titles.map((title, at): Column<readonly string[]> => ({ title, cell: (row) => cell(row[at] ?? '') }));
+  return table(columns, rows, 'stages');
 }
 
 /** Figures of every arm that chose its size: memorization and generalization as it shrank, and its choice. */
@@ -166,7 +134,7 @@ export function sizingFigures({ title, entries }: Panel): Block[] {
     if (sized.length === 0) return [];
     const blocks = sized.flatMap(({ seed, sizing }): Block[] => [
       paragraph(`Seed ${seed}: ${sizing.reason}`),
-      { ...sizingTable(sizing), only: 'text' },
+      { ...sizingBlock(sizing), only: 'text' },
     ]);
     const caption =
       'What it still knows of training rows and of the selection rows as it shrinks, in percent of the dense adapter, a line for each seed. The chosen stage is ringed.';

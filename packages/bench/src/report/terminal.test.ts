@@ -1,7 +1,7 @@
 import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
-import { syntheticResults, withNames } from '../../test/synthetic-results.js';
-import { formatMetric } from './format.js';
+import { syntheticResults, withNames } from '../../../cli/test/synthetic-results.js';
+import { formatMetric } from '@peftjs/cli/format';
 import { summarise } from './statistics/summary.js';
 import { renderTable } from './files.js';
 

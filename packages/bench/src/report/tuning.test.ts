@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { syntheticTrial } from '../../test/synthetic-results.js';
-import type { DoneTrial } from '../results/schema.js';
+import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { renderBlocks } from './page.js';
 import { noiseNote, tunedRows, tuningBlocks } from './tuning.js';
 

@@ -1,7 +1,7 @@
-import type { TrialResult } from '../results/schema.js';
+import type { TrialResult } from '@peftjs/cli/results';
 import { cell, details, figure, grid, heading, note, table, type Block, type Column } from './blocks.js';
 import { digits, imageOf, textAt } from './charts/draw.js';
-import { formatMetric, formatSmall } from './format.js';
+import { formatMetric, formatSmall } from '@peftjs/cli/format';
 import type { Markup } from './html.js';
 import { by, grouped } from './statistics/comparisons.js';
 

@@ -9,7 +9,7 @@ import {
   formatMilliseconds,
   formatP,
   formatShare,
-} from './format.js';
+} from '@peftjs/cli/format';
 import { differenceCell } from './results.js';
 import type { Change, ChangedSetting, RunComparison, RunDifference, UnpairedTrials } from './statistics/two-runs.js';
 

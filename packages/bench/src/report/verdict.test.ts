@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { around, failedTrial, trialsOf } from '../../test/synthetic-results.js';
-import type { DoneTrial, TrialResult } from '../results/schema.js';
+import { around, failedTrial, trialsOf } from '../../../cli/test/synthetic-results.js';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { summarise, type AnalysisPlan } from './statistics/summary.js';
 import { mainVerdicts, verdictParagraphs, type Verdict } from './verdict.js';
 

@@ -18,7 +18,7 @@ import {
   formatSigned,
   formatSmall,
   listed,
-} from './format.js';
+} from '@peftjs/cli/format';
 import type { ClaimOutcome } from './statistics/claims.js';
 import { grouped } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';

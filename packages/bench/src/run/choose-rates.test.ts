@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core/method';
-import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
-import type { TrialResult } from '../results/schema.js';
-import { composeStudy, type StudyInput } from '../study/study.js';
-import { planTrials, type TrialContext, type TunedArm } from '../study/trials.js';
+import { failedTrial, syntheticTrial } from '../../../cli/test/synthetic-results.js';
+import type { TrialResult } from '@peftjs/cli/results';
+import { composeStudy, planTrials, type StudyInput, type TrialContext, type TunedArm } from '@peftjs/cli/trials';
 import { countTuning, planTuning, widened, type Candidates } from '../study/tuning.js';
 import { chooseRates } from './choose-rates.js';
 

@@ -1,9 +1,8 @@
 import { mean } from 'simple-statistics';
 import { pairedStandardError } from '../report/statistics/resampling.js';
-import { primaryMetric, type DoneTrial, type TrialResult } from '../results/schema.js';
-import type { TriedRate, TunedArm } from '../study/trials.js';
+import { primaryMetric, type DoneTrial, type TrialResult } from '@peftjs/cli/results';
+import { WORKER_DIED, type TriedRate, type TunedArm } from '@peftjs/cli/trials';
 import { orientedScore, type Candidates } from '../study/tuning.js';
-import { WORKER_DIED } from './runner.js';
 
 /**
  * Chooses a learning rate for every arm from the results of its candidates. The best rate has the best mean score; of

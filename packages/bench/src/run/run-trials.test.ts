@@ -3,14 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { NUMERICS } from '@peftjs/core/runtime';
-import { syntheticTrial } from '../../test/synthetic-results.js';
-import type { LoadedTask } from '../registry/tasks.js';
-import type { DoneTrial } from '../results/schema.js';
-import { openResults } from '../results/files.js';
-import { composeStudy } from '../study/study.js';
-import { planTrials, trialOf, type Trial, type TrialContext } from '../study/trials.js';
+import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
+import {
+  type LoadedTask,
+  composeStudy,
+  planTrials,
+  trialOf,
+  type Trial,
+  type TrialContext,
+  type TrialEvents,
+  type TrialRunner,
+} from '@peftjs/cli/trials';
+import { openResults, type DoneTrial } from '@peftjs/cli/results';
 import { runTrials, tune } from './run-trials.js';
-import type { TrialEvents, TrialRunner } from './runner.js';
 
 const study = composeStudy([
   { model: 'any', tasks: ['mine'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol: {} },

@@ -1,17 +1,33 @@
 import { DataError } from '@peftjs/core/method';
 import { NUMERICS } from '@peftjs/core/runtime';
-import { commandName } from '../registry/command-name.js';
-import type { LoadedTask } from '../registry/tasks.js';
-import { printable } from '../report/format.js';
-import { numericsOf, writeJson, type StoredResults } from '../results/files.js';
-import { checkpointFolder, removeCheckpoint } from '../results/folder.js';
-import { MAX_MESSAGE, type DoneTrial, type TrialResult } from '../results/schema.js';
-import type { TriedRate, Trial, TrialContext, TunedArm } from '../study/trials.js';
+import { commandName } from '@peftjs/cli';
+import {
+  describeCircumstances,
+  failureOf,
+  withProgress,
+  type LoadedTask,
+  type Progress,
+  type Trial,
+  type TrialContext,
+  type TrialEvents,
+  type TrialRunner,
+  type TriedRate,
+  type TunedArm,
+  type WorkerFailure,
+} from '@peftjs/cli/trials';
+import { printable } from '@peftjs/cli/format';
+import {
+  numericsOf,
+  writeJson,
+  checkpointFolder,
+  removeCheckpoint,
+  MAX_MESSAGE,
+  type DoneTrial,
+  type TrialResult,
+  type StoredResults,
+} from '@peftjs/cli/results';
 import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
 import { chooseRates } from './choose-rates.js';
-import { withProgress, type Progress } from './progress.js';
-import { failureOf, type TrialEvents, type TrialRunner, type WorkerFailure } from './runner.js';
-import { describeCircumstances } from './trial.js';
 
 /** The settings that tuning trials and reported trials share. */
 export interface RunContext {

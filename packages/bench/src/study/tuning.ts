@@ -1,6 +1,16 @@
 import { ConfigError } from '@peftjs/core/method';
-import { budgetsOf, gridOf, MAX_SEEDS, type ArmSettings, type Study } from './study.js';
-import { trialOf, type Trial, type TrialContext, type TriedRate, type TunedArm } from './trials.js';
+import {
+  budgetsOf,
+  gridOf,
+  MAX_SEEDS,
+  trialOf,
+  type ArmSettings,
+  type Study,
+  type Trial,
+  type TrialContext,
+  type TriedRate,
+  type TunedArm,
+} from '@peftjs/cli/trials';
 
 /** The learning rates to try for one arm. */
 export interface Candidates extends Pick<TunedArm, 'arm' | 'tasks' | 'forAllTasks' | 'budget' | 'seeds'> {

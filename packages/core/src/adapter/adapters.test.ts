@@ -4,7 +4,7 @@ import { attach, defineMethod, frozenModule } from './attach.js';
 import type { AdapterLayer } from '../contracts/layer.js';
 import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { toyModel } from '../testing/toy-model.js';
+import { toyModel } from '@peftjs/conformance';
 import { hostTensor } from '../tensors.js';
 import { activeParts } from './active-parts.js';
 import {

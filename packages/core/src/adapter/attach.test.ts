@@ -4,7 +4,7 @@ import { onWarning, parseOptions } from '../config.js';
 import { attach, defineMethod } from './attach.js';
 import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { ConfigError, TargetModuleError } from '../errors.js';
-import { toyModel } from '../testing/toy-model.js';
+import { toyModel } from '@peftjs/conformance';
 import { biasLayer } from './layers.js';
 import { targetEntries } from './targets.js';
 

@@ -3,7 +3,7 @@ import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import { createRng, type Rng } from '../rng.js';
 import { floats, hostTensor, type HostTensor } from '../tensors.js';
-import { relativeDistance } from '../testing/closeness.js';
+import { relativeDistance } from '@peftjs/conformance';
 import { combined, type CombinationOptions, type CombinationType } from './combination.js';
 import { loraDelta, nonZeroIndices, normalValues } from '../ranks/factors.js';
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, TargetModuleError } from '../errors.js';
 import { matches, patternValue, selectSites } from './targets.js';
 import type { TargetConfig } from '../contracts/method.js';
-import { toyModel } from '../testing/toy-model.js';
+import { toyModel } from '@peftjs/conformance';
 
 const model = toyModel();
 const from = { kinds: ['linear'] as const, head: model.head, defaults: model.defaultTargetModules };

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { referenceExecutor } from '@peftjs/core/testing';
+import { referenceExecutor } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';

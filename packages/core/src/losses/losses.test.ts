@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Batch, DataKind } from '../contracts/model.js';
-import { referenceExecutor } from '../testing/reference-executor.js';
+import { referenceExecutor } from '@peftjs/conformance';
 import { hostIntegers, hostTensor } from '../tensors.js';
 import { lossWeight, type Loss } from './loss.js';
 import { crossEntropy, defaultLoss, nextToken, squaredError, tokenCrossEntropy } from './losses.js';

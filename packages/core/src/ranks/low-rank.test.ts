@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { floats, hostTensor } from '../tensors.js';
-import { relativeDistance } from '../testing/closeness.js';
+import { relativeDistance } from '@peftjs/conformance';
 import { reduceRank, loraDelta, nearestFactors, normalValues } from './factors.js';
 
 const rng = createRng(4);

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { linearSite } from '../contracts/site.js';
 import type { AdapterLayers, LoraFactors } from '../contracts/layer.js';
 import { createRng } from '../rng.js';
-import { relativeDistance } from '../testing/closeness.js';
+import { relativeDistance } from '@peftjs/conformance';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { rankCost } from './budget.js';
 import { loraDelta, normalValues, matrixProduct, singularFactors } from './factors.js';

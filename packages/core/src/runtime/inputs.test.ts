@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../errors.js';
-import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
+import { toyEvaluationData, toyModel, referenceExecutor } from '@peftjs/conformance';
 import { fullLayer } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
 import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '../tensors.js';
-import { referenceExecutor } from '../testing/reference-executor.js';
 import { scaleOf } from '../adapter/scope.js';
 import { quantized } from '../quantized.js';
 import { axesOfLabels, dynamicSpecs, modelInputs } from './inputs.js';

@@ -9,8 +9,7 @@ import type { Executor } from '../contracts/executor.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { hostTensor } from '../tensors.js';
-import { referenceExecutor } from '../testing/reference-executor.js';
-import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { evaluate, predict } from './evaluate.js';
 import { train } from './train.js';
 

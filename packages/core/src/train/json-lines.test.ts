@@ -1,8 +1,7 @@
 import { expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { referenceExecutor } from '../testing/reference-executor.js';
-import { toyEvaluationData, toyModel, toyTrainingData } from '../testing/toy-model.js';
-import { wholeModules } from '../testing/whole-modules.js';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
+import { wholeModules } from '../../test/whole-modules.js';
 import { jsonLines } from './json-lines.js';
 import { train } from './train.js';
 

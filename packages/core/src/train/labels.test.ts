@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Batch, Model, DataKind } from '../contracts/model.js';
-import { toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { toyModel, toyTrainingData } from '@peftjs/conformance';
 import { hostIntegers, hostTensor, type HostTensor } from '../tensors.js';
 import { assertLabels } from './labels.js';
 

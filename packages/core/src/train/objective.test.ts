@@ -7,8 +7,7 @@ import type { CallableMethod, TargetConfig } from '../contracts/method.js';
 import { parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import { UnsupportedError } from '../errors.js';
-import { referenceExecutor } from '../testing/reference-executor.js';
-import { toyModel, toyTrainingData } from '../testing/toy-model.js';
+import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import type { StepEvent } from './options.js';
 import { train } from './train.js';
 

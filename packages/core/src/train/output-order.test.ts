@@ -2,9 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EvaluationData, InputBatch } from '../contracts/model.js';
 import { hostIntegers, hostTensor } from '../tensors.js';
-import { relativeDistance } from '../testing/closeness.js';
-import { referenceExecutor } from '../testing/reference-executor.js';
-import { toyEvaluationData, toyModel } from '../testing/toy-model.js';
+import { relativeDistance, referenceExecutor, toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { evaluate, predict } from './evaluate.js';
 
 const TOKENS = 5;

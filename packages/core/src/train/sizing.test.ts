@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { toyEvaluationData } from '../testing/index.js';
+import { toyEvaluationData } from '@peftjs/conformance';
 import { pairedError } from './sizing.js';
 import { nextStage, reasonOf, type SizingStage } from './size-stages.js';
 

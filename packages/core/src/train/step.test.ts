@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { referenceExecutor } from '../testing/reference-executor.js';
+import { referenceExecutor } from '@peftjs/conformance';
 import { clipFactor } from './step.js';
 
 beforeAll(async () => {

@@ -1,6 +1,6 @@
-import type { DoneTrial, HistoryRow } from '../../results/schema.js';
+import type { DoneTrial, HistoryRow } from '@peftjs/cli/results';
 import { seriesOfEntries, type BudgetGroup, type Entry, type Series, bySeries, type Panel } from '../contents.js';
-import { formatCount, formatDuration, formatMebibytes, formatMilliseconds } from '../format.js';
+import { formatCount, formatDuration, formatMebibytes, formatMilliseconds } from '@peftjs/cli/format';
 import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Chart } from './draw.js';
 import { figure, type Block } from '../blocks.js';
 import { grouped } from '../statistics/comparisons.js';

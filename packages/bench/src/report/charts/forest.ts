@@ -1,6 +1,6 @@
 import { candidatesOf, type Contender, type Contest } from '../contest.js';
 import type { Series } from '../contents.js';
-import { formatMetric, metricTitle } from '../format.js';
+import { formatMetric, metricTitle } from '@peftjs/cli/format';
 import { drawnAs } from '../palette.js';
 import type { Verdict } from '../verdict.js';
 import { layered, layerFrom, plain, quantity, type Chart } from './draw.js';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { around, trialsOf } from '../../../test/synthetic-results.js';
+import { around, trialsOf } from '../../../../cli/test/synthetic-results.js';
 import { contestsOf } from '../contest.js';
 import { seriesByLabel } from '../contents.js';
 import { summarise } from '../statistics/summary.js';

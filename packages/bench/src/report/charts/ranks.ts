@@ -1,4 +1,4 @@
-import type { DoneTrial } from '../../results/schema.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { figure, type Block } from '../blocks.js';
 import { bySeries, type Entry } from '../contents.js';
 import { HEIGHT, layered, plain, quantity, textWidth, WIDTH, type Chart } from './draw.js';

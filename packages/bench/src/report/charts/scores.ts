@@ -1,5 +1,5 @@
 import type { Entry, Panel, Series } from '../contents.js';
-import { formatMetric, metricTitle } from '../format.js';
+import { formatMetric, metricTitle } from '@peftjs/cli/format';
 import { drawnAs } from '../palette.js';
 import { meanMetric, orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';

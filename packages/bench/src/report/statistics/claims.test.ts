@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { syntheticResults } from '../../../test/synthetic-results.js';
-import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { syntheticResults } from '../../../../cli/test/synthetic-results.js';
+import { primaryMetric, type DoneTrial } from '@peftjs/cli/results';
 import { testClaims, type Claim } from './claims.js';
 import { armsOf } from './comparisons.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { syntheticTrial } from '../../../test/synthetic-results.js';
-import type { DoneTrial } from '../../results/schema.js';
+import { syntheticTrial } from '../../../../cli/test/synthetic-results.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { armsOf, comparable, grouped } from './comparisons.js';
 
 const [one, two] = [1, 2].map((seed) => syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed })) as [

@@ -1,5 +1,4 @@
-import { canonical } from '../../results/json.js';
-import type { DoneTrial, Protocol, TrialResult } from '../../results/schema.js';
+import { canonical, type DoneTrial, type Protocol, type TrialResult } from '@peftjs/cli/results';
 import {
   holmOfBothSides,
   meanWithError,

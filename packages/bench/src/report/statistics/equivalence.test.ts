@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { holmOfBothSides, meanWithError, testEquivalence, type MeanWithError } from './equivalence.js';
-import { holm } from './estimates.js';
-import { ROW_RESAMPLES } from './estimates.js';
+import { holm, ROW_RESAMPLES } from './estimates.js';
 import { studentQuantile, studentTail } from './student.js';
 
 interface Golden {

@@ -1,7 +1,7 @@
 import { createRng, type Rng } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { syntheticTrial } from '../../../test/synthetic-results.js';
-import type { DoneTrial } from '../../results/schema.js';
+import { syntheticTrial } from '../../../../cli/test/synthetic-results.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { pairsOf } from './comparisons.js';
 import { meanWithError, pooledError, testEquivalence, type MeanWithError } from './equivalence.js';
 import { holm, signFlipTestOverTasks } from './estimates.js';

@@ -1,6 +1,6 @@
 import { quantile, sampleVariance, mean } from 'simple-statistics';
 import { createRng } from '@peftjs/core/method';
-import type { TrialResult } from '../../results/schema.js';
+import type { TrialResult } from '@peftjs/cli/results';
 import { armsOf, comparable, grouped, pairsOf } from './comparisons.js';
 import { LEVEL, pooledError, smallestMargin } from './equivalence.js';
 import { seedsToReach, signFlipTest } from './estimates.js';

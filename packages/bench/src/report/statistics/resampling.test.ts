@@ -1,7 +1,7 @@
 import { createRng } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
-import { syntheticTrial } from '../../../test/synthetic-results.js';
-import type { DoneTrial } from '../../results/schema.js';
+import { syntheticTrial } from '../../../../cli/test/synthetic-results.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { differencesOf, pairedStandardError, scoresOf } from './resampling.js';
 
 const ROWS = 400;

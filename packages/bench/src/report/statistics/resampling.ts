@@ -1,7 +1,7 @@
 import { createRng } from '@peftjs/core/method';
 import { weightedMetric } from '@peftjs/tasks';
 import { mean, sampleStandardDeviation, sampleVariance } from 'simple-statistics';
-import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { primaryMetric, type DoneTrial } from '@peftjs/cli/results';
 import { bootstrapInterval, ROW_RESAMPLES, type Estimate } from './estimates.js';
 
 /** The primary metric of some trials, or its paired differences, by seed. */

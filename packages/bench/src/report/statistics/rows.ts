@@ -1,5 +1,5 @@
 import { mean } from 'simple-statistics';
-import type { DoneTrial } from '../../results/schema.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { by, grouped, type Comparison, type PairedDifference } from './comparisons.js';
 import type { Estimate } from './estimates.js';
 import { estimateOf, type Sample } from './resampling.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { syntheticResults, syntheticTrial } from '../../../test/synthetic-results.js';
+import { syntheticResults, syntheticTrial } from '../../../../cli/test/synthetic-results.js';
 import { armsOf } from './comparisons.js';
 import { rankCorrelation, rankJaccard, stabilityOf, stabilityOfTrials } from './stability.js';
 

@@ -1,5 +1,5 @@
 import { mean, sampleCorrelation } from 'simple-statistics';
-import type { DoneTrial } from '../../results/schema.js';
+import type { DoneTrial } from '@peftjs/cli/results';
 import { by, grouped, type Arm } from './comparisons.js';
 import { jackknifeInterval, type Interval } from './estimates.js';
 

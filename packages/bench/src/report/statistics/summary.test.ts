@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { failedTrial, syntheticResults } from '../../../test/synthetic-results.js';
-import { primaryMetric, type DoneTrial } from '../../results/schema.js';
+import { failedTrial, syntheticResults } from '../../../../cli/test/synthetic-results.js';
+import { primaryMetric, type DoneTrial } from '@peftjs/cli/results';
 import type { SummaryRow } from './rows.js';
 import { summarise } from './summary.js';
 

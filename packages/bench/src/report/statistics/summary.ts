@@ -1,7 +1,6 @@
 import { mean } from 'simple-statistics';
-import { canonical } from '../../results/json.js';
-import { primaryMetric, type TrialResult } from '../../results/schema.js';
-import { counted } from '../format.js';
+import { canonical, primaryMetric, type TrialResult } from '@peftjs/cli/results';
+import { counted } from '@peftjs/cli/format';
 import { verdictsOf, type Verdict } from '../verdict.js';
 import { testClaims, type Claim, type ClaimOutcome } from './claims.js';
 import { armsOf, by, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { syntheticResults } from '../../../test/synthetic-results.js';
-import { primaryMetric } from '../../results/schema.js';
+import { syntheticResults } from '../../../../cli/test/synthetic-results.js';
+import { primaryMetric } from '@peftjs/cli/results';
 import { compareRuns } from './two-runs.js';
 
 const here = syntheticResults({ methods: ['lora', 'sora'], seeds: 6 });

@@ -1,6 +1,5 @@
 import { mean } from 'simple-statistics';
-import { canonical } from '../../results/json.js';
-import { primaryMetric, type DoneTrial, type TrialResult } from '../../results/schema.js';
+import { canonical, primaryMetric, type DoneTrial, type TrialResult } from '@peftjs/cli/results';
 import { armsOf, grouped, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
 import { holm } from './estimates.js';
 

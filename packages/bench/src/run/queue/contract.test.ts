@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, DataError } from '@peftjs/core/method';
-import { failedTrial, syntheticTrial } from '../../../test/synthetic-results.js';
-import type { DoneTrial } from '../../results/schema.js';
-import type { Trial } from '../../study/trials.js';
+import { failedTrial, syntheticTrial } from '../../../../cli/test/synthetic-results.js';
+import type { DoneTrial } from '@peftjs/cli/results';
+import type { Trial } from '@peftjs/cli/trials';
 import { parseAddress, readJob, readOutcome, readProgress } from './contract.js';
 
 describe('parseAddress', () => {

@@ -4,12 +4,15 @@ import type { JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
-import { dataSourceSchema, type DataSource } from '../../registry/tasks.js';
-import { canonical } from '../../results/json.js';
-import { trialResultSchema, type DoneTrial } from '../../results/schema.js';
-import type { Trial } from '../../study/trials.js';
-import { trialProgressSchema, type TrialProgress } from '../recorder.js';
-import type { WorkerFailure } from '../runner.js';
+import {
+  dataSourceSchema,
+  type DataSource,
+  type Trial,
+  type TrialProgress,
+  type WorkerFailure,
+  trialProgressSchema,
+} from '@peftjs/cli/trials';
+import { canonical, trialResultSchema, type DoneTrial } from '@peftjs/cli/results';
 
 /* The protocol between the process that queues trials and the workers that run them. */
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { onWarning } from '@peftjs/core';
-import { composeStudy } from '../../study/study.js';
+import { composeStudy } from '@peftjs/cli/trials';
 import { dataFolders, packData } from './data.js';
 
 const { protocol } = composeStudy([

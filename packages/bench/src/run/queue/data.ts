@@ -5,8 +5,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import type { Redis } from 'ioredis';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError, warnOnce } from '@peftjs/core/method';
-import { loadTask, type DataSource } from '../../registry/tasks.js';
-import type { Trial, TrialProtocol } from '../../study/trials.js';
+import { loadTask, type DataSource, type Trial, type TrialProtocol } from '@peftjs/cli/trials';
 import { KEEP_SECONDS, MAX_BYTES, PREFIX, type SentFile, type TrialJob } from './contract.js';
 
 /* Sends the data of a trial to other machines: through Redis, keyed by the hash of their content. */

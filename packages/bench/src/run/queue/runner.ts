@@ -3,9 +3,8 @@ import { resolve } from 'node:path';
 import { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { PeftError } from '@peftjs/core';
-import { commandName } from '../../registry/command-name.js';
-import type { Trial } from '../../study/trials.js';
-import { WORKER_DIED, type TrialEvents, type TrialRunner } from '../runner.js';
+import { commandName } from '@peftjs/cli';
+import { WORKER_DIED, type Trial, type TrialEvents, type TrialRunner } from '@peftjs/cli/trials';
 import {
   JOB_OPTIONS,
   KEEP_SECONDS,

@@ -3,12 +3,17 @@ import { join } from 'node:path';
 import { Worker as QueueWorker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { PeftError } from '@peftjs/core';
-import { formatDuration } from '../../report/format.js';
-import { removeCheckpoint } from '../../results/folder.js';
-import { asJson } from '../../results/json.js';
-import { askWorker, ensureAlive, type Worker as Process } from '../processes.js';
-import { throttled, type TrialProgress } from '../recorder.js';
-import { WORKER_DIED, type WorkerOutcome } from '../runner.js';
+import { formatDuration } from '@peftjs/cli/format';
+import { removeCheckpoint, asJson } from '@peftjs/cli/results';
+import {
+  askWorker,
+  ensureAlive,
+  throttled,
+  WORKER_DIED,
+  type Worker as Process,
+  type TrialProgress,
+  type WorkerOutcome,
+} from '@peftjs/cli/trials';
 import {
   announce,
   isQueue,

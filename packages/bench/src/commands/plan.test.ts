@@ -1,0 +1,119 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { syntheticResults } from '../../../cli/test/synthetic-results.js';
+import { writeResult } from '@peftjs/cli/results';
+import type { Trial } from '@peftjs/cli/trials';
+import { describePlan, knownSpreads, plannedBudgets, secondsOf, type Plan } from './plan.js';
+import { checkPlanFlags } from './run.js';
+
+/** Trials with the fields that a plan reads. */
+const trials = (arms: Record<string, (string | null)[]>, tasks = ['a', 'b'], seeds = 6): Trial[] =>
+  tasks.flatMap((task) =>
+    Object.entries(arms).flatMap(([arm, budgets]) =>
+      budgets.flatMap((budget) => Array.from({ length: seeds }, (_, seed) => ({ task, arm, budget, seed }) as Trial)),
+    ),
+  );
+
+const spreads = { a: { seeds: 0.01, rows: null }, b: { seeds: 0.01, rows: null } };
+
+describe('plannedBudgets', () => {
+  it('counts arms that have no budget or choose it at every budget', () => {
+    const budgets = plannedBudgets(
+      trials({ head: [null], sora: ['r=1', 'r=4', 'auto'], lora: ['r=1', 'r=4'], once: ['r=4'] }),
+      null,
+    );
+    expect(budgets.map(({ budget, arms, pairs, tasks }) => [budget, arms, pairs, tasks])).toEqual([
+      ['r=1', 4, 6, 2],
+      ['r=4', 5, 10, 2],
+    ]);
+    expect(plannedBudgets(trials({ head: [null], full: [null] }), null)).toMatchObject([{ budget: 'none', pairs: 1 }]);
+  });
+
+  it('has no comparison over tasks for a single task', () => {
+    expect(plannedBudgets(trials({ lora: ['r=4'], sora: ['r=4'] }, ['a']), null)[0]?.overTasks).toBeNull();
+  });
+});
+
+it('a study takes at least as long as its longest trial, however many workers there are', () => {
+  const measured = [
+    { task: 'a', trialSeconds: 10 },
+    { task: 'b', trialSeconds: 30 },
+  ];
+  const tasks = [{ task: 'a' }, { task: 'b' }];
+  expect([1, 2, 8].map((workers) => secondsOf(tasks, measured, workers))).toEqual([40, 30, 30]);
+  expect(secondsOf([], measured, 8)).toBe(0);
+});
+
+describe('describePlan', () => {
+  const plan = (of: Partial<Plan>): string =>
+    describePlan({
+      trials: { reported: 48, tuning: 30, tuningAtMost: 42 },
+      seconds: { planned: 3600, most: 5400, workers: 2 },
+      measured: [
+        { task: 'a', arm: 'lora', stepMedianMs: 216, compileSeconds: 2, rows: 16, tokens: 15, trialSeconds: 32.5 },
+      ],
+      margin: 0.001,
+      spreads,
+      budgets: plannedBudgets(trials({ lora: ['r=4'], sora: ['r=4'], adalora: ['r=4'] }), spreads),
+      ...of,
+    });
+
+  it('says which trials run, how long they take, and how that was measured', () => {
+    const text = plan({});
+    expect(text).toContain('48 reported; 30 more tune learning rates, up to 42 if a best rate lies at the edge');
+    expect(text).toContain('about 1:00:00 h, 1:30:00 h with wider grids, with 2 workers');
+    expect(text).toContain('a: 216 ms per step (median of 8 steps of lora, 16 rows of 15 tokens)');
+  });
+
+  it('says which difference all tasks together detect, and that a single task cannot pass the correction', () => {
+    const text = plan({});
+    expect(text).toMatch(
+      /over the 2 tasks: a true difference of 0\.0\d+ is detected with 80 % probability; equal arms/,
+    );
+    expect(text).toContain("the study's margin is 0.001");
+    expect(text).toContain(
+      "on a single task: no difference can pass Holm's correction: the smallest p, 0.0313, times 3 pairs is 0.0938; use at least 7 seeds",
+    );
+  });
+
+  it('asks for the spread if it is unknown', () => {
+    const text = plan({ spreads: null });
+    expect(text).toContain('--spread .01');
+    expect(text).not.toContain('80 %');
+  });
+});
+
+describe('the spread', () => {
+  let folder = '';
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'peft-bench-spread-'));
+    const results = syntheticResults({ tasks: ['uci-sentiment'], methods: ['lora', 'sora'], seeds: 3 });
+    for (const result of results) await writeResult(folder, result);
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it('comes from an earlier run, also for tasks which that run lacks', async () => {
+    const found = await knownSpreads({ out: folder }, ['uci-sentiment', 'other']);
+    expect(found?.['uci-sentiment']?.seeds).toBeGreaterThan(0);
+    expect(found?.['other']?.seeds).toBeCloseTo(found?.['uci-sentiment']?.seeds ?? 0, 12);
+  });
+
+  it('is the stated one, or unknown', async () => {
+    const nowhere = join(folder, 'none');
+    expect(await knownSpreads({ spread: 0.02, out: folder }, ['x'])).toEqual({ x: { seeds: 0.02, rows: null } });
+    expect(await knownSpreads({ out: nowhere }, ['x'])).toBeNull();
+    await expect(knownSpreads({ spreadFrom: nowhere, out: folder }, ['x'])).rejects.toThrow('gives no spread');
+  });
+
+  it.each([
+    [{ spread: 0.01 }, '--spread is for --plan'],
+    [{ spreadFrom: 'x' }, '--spread-from is for --plan'],
+    [{ plan: true, spread: 0.01, spreadFrom: 'x' }, 'leave one out'],
+    [{ plan: true, shard: { index: 0, of: 2 } }, 'leave out --shard'],
+    [{ plan: true, queue: 'redis://host' }, 'leave out --queue, or unset PEFT_BENCH_QUEUE'],
+  ])('refuses flags that have no effect: %j', (flags, message) => {
+    expect(() => checkPlanFlags(flags)).toThrow(message);
+  });
+});

@@ -1,0 +1,28 @@
+import { availableParallelism } from 'node:os';
+import { studyFromFlags } from '@peftjs/cli';
+import { expect, it } from 'vitest';
+import { defaultWorkers, runStudyFromFlags } from './run-flags.js';
+
+it('starts one process per core, or one in all for a device, which processes would share', () => {
+  const workers = (executor: string, backend: string): number =>
+    defaultWorkers({ executor, backend, threads: 1, dtype: 'fp32' });
+  expect(workers('compiled', 'cpu')).toBe(availableParallelism());
+  expect(workers('eager', 'wasm')).toBe(availableParallelism());
+  expect(workers('compiled', 'webgpu')).toBe(1);
+  expect(workers('compiled', 'cuda')).toBe(1);
+});
+
+it('a learning rate cannot be given for a run that tunes them; train does not tune', async () => {
+  const flags = { preset: 'standard', engine: 'compiled', backend: 'auto', out: 'mine', learningRate: 3e-4 };
+  await expect(runStudyFromFlags(flags)).rejects.toThrow('--learning-rate: this study tunes the learning rate');
+  expect((await studyFromFlags(flags)).study.protocol.learningRate).toBe(3e-4);
+});
+
+it("the reference is that of --reference, else the preset's", async () => {
+  const referenceOf = async (flags: object) => {
+    const run = { preset: 'quick', engine: 'compiled', backend: 'auto', out: 'mine', ...flags };
+    return (await runStudyFromFlags(run)).study.reference;
+  };
+  expect(await referenceOf({})).toBe('lora');
+  expect(await referenceOf({ reference: 'head' })).toBe('head');
+});

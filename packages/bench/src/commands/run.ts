@@ -1,0 +1,325 @@
+import type { Command } from 'commander';
+import { ConfigError, DataError } from '@peftjs/core/method';
+import { NUMERICS } from '@peftjs/core/runtime';
+import { openSafetensors } from '@peftjs/safetensors';
+import {
+  amount,
+  assertInputs,
+  CHECKPOINT_EVERY,
+  checkOut,
+  commandName,
+  FORCE,
+  inClaimedFolder,
+  INTERRUPTED,
+  untilSignal,
+  type CheckpointFlags,
+  type OutFlags,
+} from '@peftjs/cli';
+import {
+  assertSharable,
+  inProcessRunner,
+  localRunner,
+  parseShard,
+  planRun,
+  planTrials,
+  referenceOf,
+  shardOf,
+  type EnginePlan,
+  type PlannedRun,
+  type Shard,
+  type TrialRunner,
+} from '@peftjs/cli/trials';
+import { writeReport, renderTable } from '../report/files.js';
+import { counted } from '@peftjs/cli/format';
+import { summarise } from '../report/statistics/summary.js';
+import { compareRuns } from '../report/statistics/two-runs.js';
+import {
+  checkpointFolder,
+  checkpointOwners,
+  checkpointPath,
+  keepNewestNumerics,
+  numericsOf,
+  openResults,
+  readResults,
+  removeCheckpoints,
+  runFileIn,
+  toJson,
+  tuningFolder,
+  writeRunFile,
+  type PooledResults,
+  type TrialResult,
+} from '@peftjs/cli/results';
+import { parseAddress } from '../run/queue/contract.js';
+import { assertInstalled } from '../run/queue/installed.js';
+import { runTrials, tune } from '../run/run-trials.js';
+import {
+  assertReference,
+  countFromZero,
+  defaultWorkers,
+  queueOption,
+  runStudyFromFlags,
+  withRunFlags,
+  type RunFlags,
+} from './run-flags.js';
+import { planOf, printPlan, type PlanFlags } from './plan.js';
+
+/** The flags of `peft-bench run`. */
+interface Flags extends RunFlags, OutFlags, CheckpointFlags, PlanFlags {
+  readonly workers?: number;
+  readonly queue?: string;
+  readonly shard?: Shard;
+  readonly json?: boolean;
+}
+
+/** `peft-bench run`: runs every trial of a study and writes its report. */
+export function addRunCommand(program: Command): void {
+  withRunFlags(program.command('run').description('compare methods at equal parameter budgets'))
+    .option(
+      '--workers <n>',
+      'trials at a time, one process each (default: one per core, or one for a device); 0 runs them in this process',
+      countFromZero,
+    )
+    .addOption(queueOption('give the trials to the workers on a Redis: redis://host:port'))
+    .option('--shard <i/n>', 'run one share of the trials: 0/4, 1/4, 2/4 and 3/4 together run all of them', parseShard)
+    .option(...CHECKPOINT_EVERY)
+    .option(...FORCE)
+    .option('--plan', 'only estimate what the study costs and what it can show, by measuring a few steps')
+    .option(
+      '--spread <sd>',
+      'for --plan: standard deviation over seeds of the difference between two equal arms',
+      amount,
+    )
+    .option(
+      '--spread-from <folder>',
+      'for --plan: an earlier run to estimate it from (default: --out, if it holds results)',
+    )
+    .option('--json', 'print one line of JSON per finished trial, or for the plan')
+    .action(async (flags: Flags) => {
+      process.exitCode = await untilSignal((signal) => run(flags, signal));
+    });
+}
+
+/** Runs a study. @returns the exit code: 0 if all trials are done, 1 if some failed, 130 if interrupted. */
+async function run(flags: Flags, signal: AbortSignal): Promise<number> {
+  const { out, shard } = flags;
+  checkPlanFlags(flags);
+  assertInputs(flags);
+  if (flags.plan) return plan(flags, signal);
+  checkOut(flags, 'results');
+  const openRunner = await runnerFromFlags(flags);
+  const composed = await runStudyFromFlags(flags);
+  if (shard) assertSharable(composed.study);
+  const planned = await planRun(composed);
+  return inClaimedFolder(out, { isShared: shard !== undefined }, () =>
+    runPlanned(flags, planned, { openRunner, signal }),
+  );
+}
+
+/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
+export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
+  const refused = (flag: string, message: string): ConfigError => new ConfigError(message, flag);
+  const elsewhere = '--plan estimates the whole study on this machine; leave out';
+  if (spread !== undefined && spreadFrom !== undefined) {
+    throw refused('spread', '--spread and --spread-from both give the spread; leave one out');
+  }
+  if (plan && shard !== undefined) throw refused('shard', `${elsewhere} --shard`);
+  if (plan && queue !== undefined) throw refused('queue', `${elsewhere} --queue, or unset PEFT_BENCH_QUEUE`);
+  if (plan || (spread === undefined && spreadFrom === undefined)) return;
+  const flag = spread === undefined ? 'spread-from' : 'spread';
+  throw refused(flag, `--${flag} is for --plan, which estimates what a study can show; add --plan`);
+}
+
+/** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
+async function plan(flags: Flags, signal: AbortSignal): Promise<number> {
+  const composed = await runStudyFromFlags(flags);
+  const { engine, plan: context } = await planRun(composed);
+  const workers = flags.workers ?? defaultWorkers(engine);
+  try {
+    printPlan(await planOf(context, workers, flags, signal), flags.json ?? false);
+    return 0;
+  } catch (error) {
+    if (signal.aborted) return INTERRUPTED;
+    throw error;
+  }
+}
+
+async function runPlanned(
+  { out, shard, json }: Flags,
+  { engine, tasks, plan }: PlannedRun,
+  { openRunner, signal }: { readonly openRunner: OpenRunner; readonly signal: AbortSignal },
+): Promise<number> {
+  const runner = openRunner(engine);
+  const context = { out, runner, tasks, signal };
+  try {
+    const [reported, tried] = [await openResults(out), await openResults(tuningFolder(out))];
+    const everyResult = (): TrialResult[] => [...reported.all(), ...tried.all()];
+    const foreign = await foreignNumerics(out, everyResult());
+    if (foreign !== undefined) process.stderr.write(`${commandName}: ${foreign}\n`);
+    await writeRunFile(out, { reference: referenceOf(plan), margin: plan.study.margin, claims: plan.study.claims });
+    const tuned = await tune(plan, tried, context);
+    if (!tuned) return interrupted(out, ' while tuning learning rates; the finished trials are');
+    const all = planTrials(plan, tuned);
+    const trials = shard ? shardOf(all, shard) : all;
+    const results = await runTrials(reported, trials, { ...context, ...(json ? { onResult: printResult } : {}) });
+    const done = new Set(everyResult().flatMap(({ id, status }) => (status === 'done' ? [id] : [])));
+    await removeCheckpoints(checkpointFolder(out), (id) => done.has(id));
+    if (signal.aborted) return interrupted(out, `; ${results.length} of ${trials.length} trials are`);
+    if (shard) sayShard(shard, results.length, out);
+    else await report(out, reported.all());
+    return results.every(({ status }) => status === 'done') ? 0 : 1;
+  } finally {
+    await runner.close();
+  }
+}
+
+/** Makes the runner of the trials, for an engine. */
+type OpenRunner = (engine: EnginePlan) => TrialRunner;
+
+/** Decides where the trials run. An unreachable Redis is reported before anything is loaded. */
+async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: Flags): Promise<OpenRunner> {
+  const checkpointing = checkpointEvery === undefined ? {} : { checkpointEvery };
+  if (queue === undefined) {
+    const checkpoints = checkpointFolder(out);
+    if (workers === 0) return () => inProcessRunner({ checkpoints, ...checkpointing });
+    return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...checkpointing });
+  }
+  if (workers !== undefined) {
+    throw new ConfigError(
+      `--workers is for trials on this machine; with --queue, give it to ${commandName} worker`,
+      'workers',
+    );
+  }
+  if (shard !== undefined) {
+    throw new ConfigError('--shard and --queue both distribute the trials; leave one out', 'shard');
+  }
+  const address = parseAddress(queue);
+  assertInstalled();
+  const { queueRunner } = await import('../run/queue/runner.js');
+  const runner = await queueRunner(address, checkpointing);
+  return () => runner;
+}
+
+function sayShard({ index, of }: Shard, ended: number, out: string): void {
+  process.stderr.write(
+    `${commandName}: the ${ended} trials of share ${index}/${of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
+  );
+}
+
+function printResult(result: TrialResult): void {
+  process.stdout.write(`${toJson(result)}\n`);
+}
+
+function interrupted(out: string, kept: string): number {
+  process.stderr.write(`${commandName}: stopped${kept} in ${out}. Rerun the same command to resume.\n`);
+  return INTERRUPTED;
+}
+
+/** The settings of a report. */
+interface ReportOptions {
+  /** The arm that differences are taken against. Default the run's. */
+  readonly reference?: string;
+  /** Another results folder to compare with, trial by trial. */
+  readonly against?: string;
+}
+
+/** `peft-bench report`: writes the summary and the reports of existing results. */
+export function addReportCommand(program: Command): void {
+  program
+    .command('report')
+    .description('regenerate the summary and the reports of a results folder')
+    .argument('<folder>', 'the --out folder of a run')
+    .option('--reference <arm>', "arm that differences are taken against (default: the run's)")
+    .option('--against <folder>', 'another run of the study, to compare with trial by trial')
+    .action(async (folder: string, options: ReportOptions) => {
+      await report(folder, await readResults(folder), options);
+    });
+}
+
+/**
+ * Writes summary.json and the reports of a folder's results, and prints the table. A run ends with this too, so
+ * `peft-bench report` gives the same report.
+ * @throws DataError if there are no results.
+ */
+async function report(
+  folder: string,
+  all: readonly TrialResult[],
+  { reference, against }: ReportOptions = {},
+): Promise<void> {
+  const pooled = poolable(folder, all);
+  const { results } = pooled;
+  if (reference !== undefined) assertReference(reference, [...new Set(results.map(({ arm }) => arm))]);
+  const other = against === undefined ? undefined : poolable(against, await readResults(against)).results;
+  const stated = await runFileIn(folder);
+  const summary = summarise(results, {
+    ...stated,
+    reference: reference ?? stated?.reference ?? firstBudgeted(results),
+  });
+  const whole = {
+    ...summary,
+    notes: [...exclusionNotes(pooled), ...summary.notes],
+    ...(against !== undefined && other && { against: compareRuns(results, other, against) }),
+  };
+  await writeReport(folder, results, whole);
+  const table = renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 });
+  process.stderr.write(`\n${[table, ...exclusionNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
+}
+
+/** The results of a folder that can be pooled. @throws DataError if there are none. */
+function poolable(folder: string, results: readonly TrialResult[]): PooledResults {
+  if (results.length > 0) return keepNewestNumerics(results);
+  throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
+}
+
+/** The arm to take differences against, where neither the user nor the run names one. */
+function firstBudgeted(results: readonly TrialResult[]): string {
+  return (results.find(({ budget }) => budget.requested !== null) ?? results[0])?.arm ?? '';
+}
+
+/** The sentence of a report about results that it leaves out; empty if there are none. */
+export function exclusionNotes({ results, excluded }: PooledResults): string[] {
+  if (excluded.length === 0) return [];
+  const are = excluded.length === 1 ? 'is' : 'are';
+  return [
+    `${counted(excluded.length, 'result')} of ${named(excluded.map(numericsOf))} ${are} left out: another version computed ` +
+      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
+  ];
+}
+
+/**
+ * Describes the results and checkpoints of a run's folder whose numerics differ from this version's; undefined if there
+ * are none.
+ */
+export async function foreignNumerics(folder: string, results: readonly TrialResult[]): Promise<string | undefined> {
+  const isForeign = (numerics: number): boolean => numerics !== NUMERICS;
+  const foreign = results.map(numericsOf).filter(isForeign);
+  const checkpoints = (await numericsOfCheckpoints(folder)).filter(isForeign);
+  const parts = [
+    ...(foreign.length > 0 ? [counted(foreign.length, 'result')] : []),
+    ...(checkpoints.length > 0 ? [counted(checkpoints.length, 'checkpoint')] : []),
+  ];
+  if (parts.length === 0) return undefined;
+  return (
+    `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, but this version computes numerics ${NUMERICS}: ` +
+    'these are kept, but neither resumed nor pooled'
+  );
+}
+
+/** The numerics of the checkpoints in a run's folder, without damaged ones, which their trials report. */
+async function numericsOfCheckpoints(folder: string): Promise<number[]> {
+  const checkpoints = checkpointFolder(folder);
+  const found = checkpointOwners(checkpoints).map(async (id) => {
+    try {
+      const { metadata, close } = await openSafetensors(checkpointPath(checkpoints, id));
+      await close();
+      return [Number(metadata.numerics ?? '0')];
+    } catch {
+      return [];
+    }
+  });
+  return (await Promise.all(found)).flat();
+}
+
+/** Formats revisions, e.g. `numerics 0, 1`. */
+function named(numerics: readonly number[]): string {
+  return `numerics ${[...new Set(numerics)].sort((a, b) => a - b).join(', ')}`;
+}

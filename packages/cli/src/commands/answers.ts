@@ -1,0 +1,85 @@
+import type { EntityGroup, LabelScore } from '@peftjs/pipelines';
+import { fitted, padded, printable, printableLines } from '../format.js';
+import type { GivenText } from './texts.js';
+
+/** What a model predicts for a text: labels, entities, a vector or the generated text. */
+export type Answer =
+  | {
+      /** The labels with their scores. */
+      readonly labels: readonly LabelScore[];
+    }
+  | {
+      /** The entities found in the text. */
+      readonly entities: readonly EntityGroup[];
+    }
+  | {
+      /** The text's vector. */
+      readonly embedding: readonly number[];
+    }
+  | {
+      /** The generated text. */
+      readonly generated: string;
+    };
+
+/** A text with the model's prediction. */
+type Answered = GivenText & Answer;
+
+/** Formats predictions as lines of output. */
+export type AnswerWriter = (answers: readonly Answered[]) => string;
+
+/** One line of JSON per text. */
+export const jsonLines: AnswerWriter = (answers) => answers.map((answer) => `${JSON.stringify(answer)}\n`).join('');
+
+/** The least width of the first column, in characters. It keeps the columns of successive portions of texts aligned. */
+const MIN_WIDTH = 12;
+
+/**
+ * Formats predictions for people, up to `columns` characters wide. Labels, or the first numbers of a vector, come
+ * before the text. Entities, with the offsets of their first and last characters, and generated text come below it.
+ */
+export function table(columns: number): AnswerWriter {
+  let width = MIN_WIDTH;
+  return (answers) => {
+    const firsts = answers.map(firstColumn);
+    width = Math.max(width, ...firsts.map((first) => first?.length ?? 0));
+    return answers.map((answer, index) => lines(answer, firsts[index], { width, columns })).join('');
+  };
+}
+
+const GAP = '  ';
+
+function lines(
+  answer: Answered,
+  first: string | undefined,
+  { width, columns }: { readonly width: number; readonly columns: number },
+): string {
+  const text = printable(answer.textPair === undefined ? answer.text : `${answer.text} | ${answer.textPair}`);
+  if (first !== undefined) {
+    return `${padded(first, width)}${GAP}${fitted(text, Math.max(20, columns - width - GAP.length))}\n`;
+  }
+  if ('entities' in answer)
+    return `${text}\n${answer.entities.map((entity) => entityLine(entity, answer.text)).join('')}`;
+  const generated = 'generated' in answer ? printableLines(answer.generated.trimEnd()) : '';
+  return `${text}\n${generated.replace(/^/gm, GAP)}\n`;
+}
+
+/** The column before a text; undefined where the prediction comes below the text. */
+function firstColumn(answer: Answer): string | undefined {
+  if ('labels' in answer) {
+    const { labels } = answer;
+    return labels.length === 0
+      ? '-'
+      : labels.map(({ label, score }) => `${printable(label)} ${number(score)}`).join(', ');
+  }
+  if (!('embedding' in answer)) return undefined;
+  const { embedding } = answer;
+  return `[${embedding.slice(0, 3).map(number).join(', ')}, .. ${embedding.length}]`;
+}
+
+function entityLine({ entity_group: group, score, start, end }: EntityGroup, text: string): string {
+  return `${GAP}${printable(group)}${GAP}${printable(text.slice(start, end))}${GAP}${start}-${end}${GAP}${number(score)}\n`;
+}
+
+function number(value: number): string {
+  return value.toFixed(3);
+}

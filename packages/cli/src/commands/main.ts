@@ -1,0 +1,117 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { onWarning } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
+import { addedCommands, COMMANDS_OF_BENCH, remedyForMissing, type AddCommand } from '../registry/commands.js';
+import { packageRoot } from '../registry/packages.js';
+import { printable, printableLines } from '../format.js';
+import { showWarning } from '../run/progress.js';
+import { remedyFor } from '../results/remedies.js';
+import { failureOf } from '../run/runner.js';
+import { addDoctorCommand } from './doctor.js';
+import { addExportCommand } from './export.js';
+import { addInspectCommand } from './inspect.js';
+import { addPredictCommand } from './predict.js';
+import { addTrainCommand } from './train.js';
+
+/** The exit code for wrong usage or input. */
+const BAD_INPUT = 2;
+
+/** Runs a command line (`process.argv`). Writes to stdout and stderr, and sets `process.exitCode`. Never throws. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const restoreWarnings = onWarning(showWarning);
+  try {
+    await (await program(argv[2])).parseAsync(argv);
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+  } finally {
+    restoreWarnings();
+  }
+}
+
+/** Prints one line that says what went wrong, and returns the exit code. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
+  if (error instanceof CommanderError && error.code === 'commander.help') return BAD_INPUT; // no command: the help is printed
+  const { code, message } = failureOf(error);
+  const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  const remedy = remedyFor(error);
+  process.stderr.write(`${commandName}: ${printable(line)}${remedy ? `. ${remedy}` : ''}\n`);
+  if (!remedy && !code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
+    process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
+  }
+  return BAD_INPUT;
+}
+
+/** The commands of this package. */
+const OWN: ReadonlyMap<string, AddCommand> = new Map([
+  ['train', addTrainCommand],
+  ['predict', addPredictCommand],
+  ['export', addExportCommand],
+  ['inspect', addInspectCommand],
+  ['doctor', addDoctorCommand],
+]);
+
+/**
+ * Builds the program with its commands and those of installed packages, which are not loaded if `asked` is one of its
+ * own. Errors on the command line are thrown as CommanderError.
+ * @throws ConfigError if `asked` is a command of a package that is not installed.
+ */
+export async function program(asked = ''): Promise<Command> {
+  const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+  const added = OWN.has(asked) ? undefined : await addedCommands();
+  const missing = added?.has(asked) ? undefined : remedyForMissing(asked);
+  if (missing !== undefined) throw new ConfigError(missing, 'command');
+  const root = new Command(commandName)
+    .description('Train adapters of pretrained models, use them, and compare methods at equal parameter budgets.')
+    .version(version, '--version')
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined });
+  for (const add of [...OWN.values(), ...(added?.values() ?? [])]) add(root);
+  if (added?.size === 0) root.addHelpText('after', `\n${COMMANDS_OF_BENCH}`);
+  for (const command of root.commands) {
+    command.exitOverride().configureOutput({ outputError: () => undefined });
+  }
+  return root.hook('preSubcommand', (_, command) => {
+    checkLast(command);
+  });
+}
+
+/**
+ * Reports arguments that belong to nothing, then everything that a command lacks, each on one line, after unknown options
+ * are refused: so `--ouput x` is reported as unknown, not as a missing `--out`. The help of all commands is not changed.
+ */
+function checkLast(command: Command): void {
+  command.usage(command.usage()).allowExcessArguments(); // the usage before the arguments become optional
+  const args = command.registeredArguments.map((argument) => ({ argument, required: argument.required }));
+  const options = command.options.filter(({ mandatory }) => mandatory);
+  for (const { argument } of args) argument.required = false;
+  for (const option of options) option.mandatory = false;
+  command.hook('preAction', (_, called) => {
+    refuseExcess(called);
+    const given = (option: string): boolean => called.getOptionValue(option) !== undefined;
+    const missing = [
+      ...args.flatMap(({ argument, required }, at) =>
+        required && called.args[at] === undefined ? [`<${argument.name()}>`] : [],
+      ),
+      ...options.filter((option) => !given(option.attributeName())).map(({ flags }) => flags),
+      ...(given('dev') && !given('train') ? ['--train <file>'] : []),
+    ];
+    if (missing.length === 0) return;
+    called.error(`error: missing: ${missing.join(', ')}; see ${commandName} ${called.name()} --help`, {
+      code: 'commander.missingMandatoryOptionValue',
+    });
+  });
+}
+
+/** Refuses an argument that a command does not take. In place of a file, it is often a forgotten `--train`. */
+function refuseExcess(command: Command): void {
+  const { registeredArguments, args } = command;
+  const extra = registeredArguments.at(-1)?.variadic ? undefined : args[registeredArguments.length];
+  if (extra === undefined) return;
+  const takesFile = command.options.some(({ long }) => long === '--train') && existsSync(extra);
+  const remedy = takesFile ? `to train on this file: --train ${extra}` : `see ${commandName} ${command.name()} --help`;
+  command.error(`error: unexpected argument '${extra}'; ${remedy}`, { code: 'commander.excessArguments' });
+}

@@ -1,0 +1,201 @@
+import { InvalidArgumentError, type Command } from 'commander';
+import { countParameters, describeParameters, savePretrained } from '@peftjs/core';
+import { ConfigError, TrainingError } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
+import { lossNames, type LossName } from '../registry/losses.js';
+import type { LoadedTask } from '../registry/tasks.js';
+import { planRun } from '../run/plan-run.js';
+import { trialPreparer } from '../run/prepare.js';
+import { formatCount } from '../format.js';
+import { sizingText } from '../results/sizing-table.js';
+import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
+import type { DoneTrial } from '../results/schema.js';
+import { writeSizing } from '../results/files.js';
+import { assertAsPlanned } from '../run/as-planned.js';
+import { trialCheckpoints, type TrialCheckpoint, type TrialCheckpoints, type TrialProgress } from '../run/recorder.js';
+import { withProgress } from '../run/progress.js';
+import { runTrial, type RunTrialOptions } from '../run/trial.js';
+import { MAX_SEEDS } from '../study/study.js';
+import { planTrials, type Trial } from '../study/trials.js';
+import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import {
+  assertInputs,
+  CHECKPOINT_EVERY,
+  checkOut,
+  inClaimedFolder,
+  withOutFlags,
+  type CheckpointFlags,
+  type OutFlags,
+} from './folders.js';
+import { INTERRUPTED, untilSignal } from '../run/processes.js';
+
+/** The flags of `peft-bench train`. */
+interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {
+  readonly seed: number;
+  readonly loss?: LossName;
+}
+
+/** `peft-bench train`: runs one trial and saves its adapter in PEFT format. */
+export function addTrainCommand(program: Command): void {
+  const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
+  command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
+  command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
+  command.option('--seed <n>', `seed of the initial values and the order of rows, up to ${MAX_SEEDS}`, seedIn, 1);
+  withOutFlags(command.option(...CHECKPOINT_EVERY), 'folder for the adapter').action(async (flags: TrainFlags) => {
+    process.exitCode = await untilSignal((signal) => trainOne(flags, signal));
+  });
+}
+
+/** Parses a seed. @throws InvalidArgumentError for a seed that no study has. */
+function seedIn(text: string): number {
+  const seed = count(text);
+  if (seed <= MAX_SEEDS) return seed;
+  throw new InvalidArgumentError(`Expected an integer from 1 to ${MAX_SEEDS}.`);
+}
+
+/** Trains an adapter. @returns the exit code: 0 if it is saved, 130 if interrupted, 1 if it can no longer be written. */
+async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number> {
+  const { out, seed, loss, force } = flags;
+  for (const flag of ['method', 'budget', 'task'] as const) {
+    if (flags[flag]?.includes(',')) throw new ConfigError(`train expects one --${flag}, got '${flags[flag]}'`, flag);
+  }
+  assertInputs(flags);
+  checkOut(flags, 'adapter');
+  const composed = await studyFromFlags(flags, { seeds: seed, ...(loss !== undefined && { protocol: { loss } }) });
+  const { plan } = await planRun(composed);
+  const trial = planTrials(plan).find((each) => each.seed === seed);
+  if (!trial) throw new ConfigError(`there is no trial with seed ${seed}`, 'seed');
+  const rerun = `rerun the same command${force ? ' without --force' : ''}`;
+  return inClaimedFolder(out, { written: trainingFolders(out), rerun }, async () => {
+    checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
+    await assertOwnTraining(flags, trial);
+    const { checkpoints, place } = await openCheckpoints(flags, trial);
+    const begun = place();
+    if (begun !== undefined) process.stderr.write(`Resuming at ${begun}.\n`);
+    try {
+      await trainAndSave(flags, trial, { checkpoints, signal });
+      return 0;
+    } catch (error) {
+      const failsAgain = error instanceof TrainingError || error instanceof ConfigError;
+      if (failsAgain) await removeCheckpoints(unfinishedFolder(out));
+      if (!signal.aborted || error !== signal.reason) throw error;
+      const at = place();
+      const saved = at === undefined ? 'before the first step: nothing is saved' : `at ${at}; ${rerun} to resume`;
+      process.stderr.write(`Stopped ${saved}.\n`);
+      return INTERRUPTED;
+    }
+  });
+}
+
+/**
+ * Removes an unfinished training with `--force`.
+ * @throws ConfigError if the folder holds one with other settings.
+ */
+async function assertOwnTraining({ out, force }: TrainFlags, { id }: Trial): Promise<void> {
+  if (force) return removeCheckpoints(unfinishedFolder(out));
+  const other = checkpointOwners(unfinishedFolder(out)).find((owner) => owner !== id);
+  if (other === undefined) return;
+  throw new ConfigError(
+    `--out ${out} holds an unfinished training with other settings (${other}); rerun its command to finish it, name another folder, or add --force to start afresh`,
+    'out',
+  );
+}
+
+/** Opens the checkpoints of a training. `place` says where the last one is: `step 212 of 540`; undefined if there is none. */
+async function openCheckpoints(
+  { out, checkpointEvery }: TrainFlags,
+  { id }: Trial,
+): Promise<{ readonly checkpoints: TrialCheckpoints; place(): string | undefined }> {
+  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
+  const checkpoints = trialCheckpoints(id, { folder: unfinishedFolder(out), areRequired: true, ...every });
+  const placeOf = ({ record: { rows, totalSteps } }: TrialCheckpoint): string =>
+    `step ${rows.at(-1)?.step ?? 0} of ${totalSteps}`;
+  const from = await checkpoints.read();
+  let place = from ? placeOf(from) : undefined;
+  return {
+    checkpoints: {
+      ...checkpoints,
+      async write(checkpoint) {
+        await checkpoints.write(checkpoint);
+        place = placeOf(checkpoint);
+      },
+    },
+    place: () => place,
+  };
+}
+
+/** Trains an adapter, saves it, and says how to use it. */
+async function trainAndSave(
+  flags: TrainFlags,
+  trial: Trial,
+  options: Required<Pick<RunTrialOptions, 'checkpoints' | 'signal'>>,
+): Promise<void> {
+  const { id, arm, task, seed, budget } = trial;
+  const lines = await withProgress(1, async (progress) => {
+    progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
+    const prepared = await trialPreparer()(trial);
+    assertAsPlanned(trial, prepared);
+    const onProgress = (step: TrialProgress): void => {
+      progress.emit({ type: 'step', id, ...step });
+    };
+    const { result, peft } = await runTrial(trial, prepared, { ...options, onProgress });
+    const { trainable, saved } = countParameters(peft);
+    if (trainable + saved === 0) {
+      throw new ConfigError(
+        `${arm} trains nothing of ${trial.model}, because its head is frozen: there is nothing to save`,
+        'method',
+      );
+    }
+    await savePretrained(peft, flags.out);
+    await writeSizing(flags.out, result.sizing);
+    await removeCheckpoints(unfinishedFolder(flags.out));
+    progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
+    return [
+      ...(result.sizing ? ['', sizingText(result.sizing)] : []),
+      describeParameters(peft),
+      ...closingLines({ result, head: saved, hasPairs: isOfPairs(prepared.task), flags }),
+    ];
+  });
+  process.stderr.write(`${lines.join('\n')}\n`);
+}
+
+/** What the last lines of `train` are about. */
+interface Ended {
+  /** The result of the trial. */
+  readonly result: Pick<DoneTrial, 'parameters' | 'budget' | 'history' | 'protocol'>;
+  /** The number of parameters of the head that were trained. */
+  readonly head: number;
+  /** Whether each row has two texts that are read together. */
+  readonly hasPairs: boolean;
+  /** The flags of the command. */
+  readonly flags: Pick<TrainFlags, 'out' | 'epochs'>;
+}
+
+function isOfPairs({ train }: LoadedTask): boolean {
+  const [row] = train.rows;
+  return row !== undefined && 'pair' in row;
+}
+
+/** Fewer steps than this rarely change a model much. */
+const FEW_STEPS = 100;
+
+/** What `predict` takes for pairs. */
+const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
+
+/** Returns the lines that say what was stored, whether the training was very short, and how to use the adapter. */
+export function closingLines({ result, head, hasPairs, flags: { out, epochs: asked } }: Ended): string[] {
+  const { parameters, budget, history, protocol } = result;
+  const { requested, met } = budget;
+  const asBudgeted = requested === null ? '' : `, for a budget of ${formatCount(requested)}${met ? '' : ' (not met)'}`;
+  const ofHead = head === 0 ? '' : `, and ${formatCount(head)} in the head`;
+  const steps = history.at(-1)?.step ?? 0;
+  const { epochs } = protocol;
+  const enough = Math.ceil((epochs * FEW_STEPS) / steps);
+  return [
+    `stored params: ${formatCount(parameters.stored)} in the adapter${asBudgeted}${ofHead}`,
+    ...(asked === undefined && steps > 0 && steps < FEW_STEPS
+      ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
+      : []),
+    `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : '"some text"'}`,
+  ];
+}

@@ -1,0 +1,13 @@
+/* What a package that adds commands to the program needs beside the trials and their results. */
+export { amount, count, studyFromFlags, withStudyFlags, type StudyFlags } from './commands/flags.js';
+export {
+  assertInputs,
+  CHECKPOINT_EVERY,
+  checkOut,
+  FORCE,
+  inClaimedFolder,
+  type CheckpointFlags,
+  type OutFlags,
+} from './commands/folders.js';
+export { commandName } from './registry/command-name.js';
+export { INTERRUPTED, untilSignal } from './run/processes.js';

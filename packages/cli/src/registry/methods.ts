@@ -1,0 +1,102 @@
+import { pathToFileURL } from 'node:url';
+import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core/method';
+import { dependencies, findPackage, packageEntry, readManifest } from './packages.js';
+
+/** A method that an installed package offers under a command-line name. */
+export interface AvailableMethod {
+  /** The command-line name. */
+  readonly name: string;
+  /** The name of the package. */
+  readonly packageName: string;
+  /** The version of the package. */
+  readonly version: string;
+  /** The name of the package's export. */
+  readonly exportName: string;
+  /** The package's folder. */
+  readonly folder: string;
+  /** Options of a small adapter that engines are checked with; undefined if they are not checked with this method. */
+  readonly check?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** A method with its origin. */
+export interface ResolvedMethod {
+  /** The method. */
+  readonly method: PeftMethod;
+  /** The package that offers it. */
+  readonly offer: AvailableMethod;
+}
+
+/** Functions that every method has. */
+const FUNCTIONS = ['parseConfig', 'adapt', 'toFile', 'fromFile'] as const satisfies readonly (keyof PeftMethod)[];
+
+/** Lists the methods of this package's dependencies, then those of the project in the working directory. */
+export async function availableMethods(): Promise<AvailableMethod[]> {
+  const offers = await Promise.all((await dependencies()).map(methodsOf));
+  return offers.flat();
+}
+
+/**
+ * Finds a method by its command-line name, or a package's only method by the package's name.
+ * @throws ConfigError if there is none, or if two packages claim the name.
+ */
+export async function resolveMethod(name: string): Promise<ResolvedMethod> {
+  const offer = await findOffer(name);
+  const module = (await import(entryOf(offer))) as Record<string, unknown>;
+  const method = module[offer.exportName] as PeftMethod | undefined;
+  const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
+  if (method && missing.length === 0) return { method, offer };
+  throw new ConfigError(
+    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
+      `expected the result of defineMethod, got an object without ${missing.join(', ')}`,
+    'method',
+  );
+}
+
+/** Loads every available method, for opening adapters of any of them. */
+export async function everyMethod(): Promise<PeftMethod[]> {
+  const offers = await availableMethods();
+  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
+  return resolved.map(({ method }) => method);
+}
+
+/** Whether a method adapts no module, so that only the head is trained. */
+export function isHeadOnly({ capabilities }: PeftMethod): boolean {
+  return capabilities.kinds.length === 0;
+}
+
+async function findOffer(name: string): Promise<AvailableMethod> {
+  const byName = await availableMethods();
+  const claims = byName.filter((offer) => offer.name === name);
+  const [claim] = claims.length > 0 ? claims : await methodsOf(name);
+  if (claims.length > 1) {
+    const packages = claims.map(({ packageName }) => packageName).join(' and ');
+    throw new ConfigError(`--method '${name}' is claimed by ${packages}; name the package instead`, 'method');
+  }
+  if (claim) return claim;
+  const known = byName.map((offer) => offer.name);
+  throw new ConfigError(
+    `--method '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, and any installed package with a "peft" field`,
+    'method',
+  );
+}
+
+async function methodsOf(packageName: string): Promise<AvailableMethod[]> {
+  const folder = findPackage(packageName);
+  const manifest = folder === undefined ? undefined : await readManifest(folder);
+  if (folder === undefined || manifest === undefined) return [];
+  return Object.entries(manifest.peft?.methods ?? {}).map(([name, exportName]) => ({
+    name,
+    exportName,
+    packageName,
+    version: manifest.version,
+    folder,
+    check: manifest.peft?.checks?.[name],
+  }));
+}
+
+/** @returns the URL of the package's entry, in the folder whose manifest made the offer rather than in another copy. */
+function entryOf({ packageName, folder }: AvailableMethod): string {
+  const entry = packageEntry(packageName, folder);
+  if (entry !== undefined) return pathToFileURL(entry).href;
+  throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
+}

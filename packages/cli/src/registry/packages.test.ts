@@ -1,0 +1,100 @@
+import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CheckpointError } from '@peftjs/core/method';
+import { numericVersions } from '../study/trials.js';
+import { program } from '../commands/main.js';
+import { addedCommands } from './commands.js';
+import { resolveMethod } from './methods.js';
+import { packageFolder } from './packages.js';
+
+const before = process.cwd();
+let folder: string;
+
+/** Installs a package in the folder where the command runs. */
+async function install(name: string, manifest: object, entry = ''): Promise<void> {
+  const path = join(folder, 'node_modules', name);
+  await mkdir(path, { recursive: true });
+  await writeFile(join(path, 'package.json'), JSON.stringify({ name, type: 'module', main: 'index.js', ...manifest }));
+  await writeFile(join(path, 'index.js'), entry);
+}
+
+/** The package.json of the folder where the command runs, with a dependency. */
+function manifestOn(name: string): string {
+  return JSON.stringify({ name: 'a..b', dependencies: { [name]: '1' }, peft: { methods: { up: 'up' } } });
+}
+
+beforeAll(async () => {
+  folder = await realpath(await mkdtemp(join(tmpdir(), 'peft-bench-packages-')));
+  await install('@peftjs/core', { version: '99.0.0' });
+  await install('onnxruntime-node', { version: '99.0.0' });
+  await install('@peftjs/lora', { version: '99.0.0', peft: { methods: { lora: 'other' } } });
+  const method = 'export const theirs = { parseConfig() {}, adapt() {}, toFile() {}, fromFile() {} };';
+  await install('their-method', { version: '1.2.3', peft: { methods: { theirs: 'theirs' } } }, method);
+  const exports = { './commands': './index.js' };
+  const add = "export const addTheirs = (program) => program.command('theirs'); export const addNothing = 1;";
+  await install('their-commands', { exports, peft: { commands: { theirs: 'addTheirs' } } }, add);
+  await install('no-commands', { exports, peft: { commands: { none: 'addNothing' } } }, add);
+  await writeFile(join(folder, 'package.json'), manifestOn('their-commands'));
+  await mkdir(join(folder, 'node_modules/below/node_modules'), { recursive: true });
+  process.chdir(folder);
+});
+afterAll(async () => {
+  process.chdir(before);
+  await rm(folder, { recursive: true });
+});
+
+describe('where the command runs, with other versions of packages that peft-bench imports', () => {
+  it('records the versions that compute', async () => {
+    expect(Object.entries(await numericVersions()).filter(([, version]) => version === '99.0.0')).toEqual([]);
+  });
+
+  it('uses the method of the version that it imports', async () => {
+    const { offer, method } = await resolveMethod('lora');
+    expect([offer.version === '99.0.0', offer.exportName, method.name]).toEqual([false, 'lora', 'lora']);
+  });
+
+  it('finds what is only installed there', async () => {
+    const { offer } = await resolveMethod('their-method');
+    expect(offer).toMatchObject({
+      name: 'theirs',
+      version: '1.2.3',
+      folder: join(folder, 'node_modules/their-method'),
+    });
+  });
+});
+
+describe('a name that is not a package', () => {
+  it.each(['.', '..', '../..', './node_modules/their-method', 'a/b'])('%s is not a method', async (name) => {
+    await expect(resolveMethod(name)).rejects.toThrow(/is unknown/);
+  });
+
+  it('gets no advice to install it', async () => {
+    await expect(packageFolder('../model')).rejects.toThrow(
+      /^'..\/model' is neither a folder nor an installed package$/,
+    );
+    await expect(packageFolder('no-such-model')).rejects.toMatchObject({
+      code: new CheckpointError('').code,
+      message: expect.stringContaining('if you mean the npm package of that name and trust it: npm install') as string,
+    });
+  });
+});
+
+describe('the commands of packages', () => {
+  it('are added to the program, by a dependency of the project and by the package that compares methods', async () => {
+    const names = (await program()).commands.map((command) => command.name());
+    expect(names).toEqual(expect.arrayContaining(['train', 'run', 'report', 'theirs']));
+  });
+
+  it('are not loaded for a command of the program itself', async () => {
+    expect((await program('train')).commands.map((command) => command.name())).not.toContain('theirs');
+  });
+
+  it('must be functions', async () => {
+    await writeFile(join(folder, 'package.json'), manifestOn('no-commands'));
+    await expect(addedCommands()).rejects.toThrow(
+      "no-commands declares the command 'none' as the export 'addNothing' of no-commands/commands, which is not a function",
+    );
+  });
+});

@@ -1,0 +1,350 @@
+import { existsSync } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve, sep } from 'node:path';
+import { diskStorage, type Storage } from '@peftjs/core';
+import * as v from 'valibot';
+import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
+import {
+  embeddedTasks,
+  glueName,
+  glueTask,
+  glueTasks,
+  isLanguageFile,
+  readLanguageTask,
+  readTask,
+  taskKinds,
+  trecTask,
+  type ColumnOptions,
+  type DocumentEnd,
+  type LanguageTask,
+  type PublishedSplit,
+  type Task,
+} from '@peftjs/tasks';
+import { packageRoot, readPackageFile } from './packages.js';
+
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
+
+/** What ends a document of a text file. */
+export const documentEnds = ['file', 'paragraph', 'line'] as const satisfies readonly DocumentEnd[];
+
+/** The meaning of table columns, where their names do not show it; as in `ColumnOptions` of tasks. */
+const columnEntries = {
+  /** The kind of task. Default the one that the columns suggest. */
+  kind: v.optional(v.picklist(taskKinds)),
+  textColumn: v.optional(text),
+  pairColumn: v.optional(text),
+  labelColumn: v.optional(text),
+  labelSeparator: v.optional(text),
+  scoreScale: v.optional(v.number()),
+  skipUnlabelled: v.optional(v.boolean()),
+} satisfies Record<keyof ColumnOptions | 'kind', unknown>;
+
+/** The names of the columns' options. */
+export const columnOptions = Object.keys(columnEntries) as (keyof TableColumns)[];
+
+/** How to read the user's own files. */
+const readingEntries = {
+  /** What ends a document of a text file. Default `file`. */
+  documentEnd: v.exactOptional(v.picklist(documentEnds)),
+  columns: v.exactOptional(v.strictObject(columnEntries)),
+};
+
+/** The schema of where the data of a run come from: built-in data, files or a folder. */
+export const dataSourceSchema = v.variant('kind', [
+  v.object({ kind: v.literal('embedded') }),
+  v.object({ kind: v.literal('files'), train: text, dev: v.optional(text), ...readingEntries }),
+  v.object({ kind: v.literal('folder'), folder: text, ...readingEntries }),
+]);
+
+/** Where the data of a run come from. */
+export type DataSource = v.InferOutput<typeof dataSourceSchema>;
+
+/** How to read the user's own files. */
+export type Reading = Pick<Extract<DataSource, { kind: 'files' }>, keyof typeof readingEntries>;
+
+/** The meaning of table columns, and the kind of task. */
+export type TableColumns = NonNullable<Reading['columns']>;
+
+/** The origin of a task, for reports. */
+interface Origin {
+  /** Where the data come from, in words. */
+  readonly source: string;
+  /** The licence of the data. */
+  readonly licence: string;
+  /** Whether the reported rows are part of the training file. */
+  readonly heldOut?: boolean;
+  /** The file that the selection rows of a published split are part of. Default `train`. */
+  readonly selectionFrom?: 'train' | 'dev';
+}
+
+/** A task with rows from tables: labelled texts or words, or texts to embed. */
+export type LabelledTask = Task & Origin;
+
+/** A language modelling task. */
+export type LoadedLanguageTask = LanguageTask & Origin;
+
+/** A task with its origin. */
+export type LoadedTask = LabelledTask | LoadedLanguageTask;
+
+/**
+ * Loads a task by name. In a folder, the names of GLUE tasks and `trec` mean their published files; any other name
+ * means a folder with the user's own files: labelled tables, or texts for a language model.
+ * @throws ConfigError for an unknown name, DataError for a missing or malformed file.
+ */
+export async function loadTask(
+  name: string,
+  data: DataSource,
+  split: PublishedSplit = 'official',
+  storage = diskStorage(),
+): Promise<LoadedTask> {
+  const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
+  if (published) {
+    assertOwnColumns(name, data);
+    return withLabels(published, data);
+  }
+  if (split !== 'official') {
+    throw new ConfigError(
+      `the split '${split}' applies to GLUE tasks and trec in a folder (--data), not to '${name}'`,
+      'split',
+    );
+  }
+  if (data.kind === 'embedded') return embedded(name);
+  const files = data.kind === 'files' ? data : await filesIn(folderOf(name, data.folder));
+  const origin = originOf(files);
+  if (await areLanguageFiles(files, data))
+    return { ...(await readLanguageFiles(name, files, data, storage)), ...origin };
+  const { train, dev } = files;
+  return withLabels({ ...(await readTask({ train, dev, name, storage, ...data.columns })), ...origin }, data);
+}
+
+function originOf({ train, dev }: TaskFiles): Origin {
+  const licence = "the user's own";
+  if (dev !== undefined) return { source: `${basename(train)} and ${basename(dev)}, given by the user`, licence };
+  return { source: `${basename(train)}, given by the user, of which a tenth is held out`, licence, heldOut: true };
+}
+
+/**
+ * Whether tasks are for a language model. Missing files count as no: `loadTask` reports them.
+ * @throws ConfigError if the tasks are of both kinds.
+ */
+export async function hasLanguageTasks(names: readonly string[], data: DataSource): Promise<boolean> {
+  const kinds = new Map<string, boolean>();
+  for (const name of names) kinds.set(name, await isLanguageTask(name, data));
+  const [language, other] = [true, false].map((kind) => names.find((name) => kinds.get(name) === kind));
+  if (language === undefined || other === undefined) return language !== undefined;
+  throw new ConfigError(`'${language}' is for a language model and '${other}' has labels; run them separately`, 'task');
+}
+
+async function isLanguageTask(name: string, data: DataSource): Promise<boolean> {
+  if (data.kind === 'embedded' || (data.kind === 'folder' && isPublished(name))) return false;
+  if (data.kind === 'files') return areLanguageFiles(data, data);
+  const folder = folderOf(name, data.folder);
+  const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
+  return train !== undefined && areLanguageFiles({ train, dev }, data);
+}
+
+/** @throws ConfigError for column flags with a published task, whose columns are fixed. */
+function assertOwnColumns(name: string, data: DataSource): void {
+  if (data.kind === 'embedded' || data.columns === undefined) return;
+  const flags = columnFlags(data.columns).join(', ');
+  throw new ConfigError(
+    `${flags}: '${name}' is a published task with known columns; leave the flags out, or give your own files with --train`,
+    'train',
+  );
+}
+
+/** @throws ConfigError for an option of language tasks. */
+function withLabels(task: LabelledTask, data: DataSource): LabelledTask {
+  if (data.kind === 'embedded' || data.documentEnd === undefined) return task;
+  throw new ConfigError(
+    `--document-end applies to .txt files for a language model; '${task.name}' is for ${task.kind}`,
+    'document-end',
+  );
+}
+
+function isPublished(name: string): boolean {
+  return glueName(name) !== undefined || isTrec(name);
+}
+
+/** The one name of a published task, `rte` for `RTE`: names are part of trials' ids. Other names stay as they are. */
+export function publishedName(name: string): string {
+  return isTrec(name) ? 'trec' : (glueName(name) ?? name);
+}
+
+function isTrec(name: string): boolean {
+  return name.toLowerCase() === 'trec';
+}
+
+/** The GLUE tasks in a folder that are complete, each in its own subfolder, sorted by name. */
+export async function publishedTasksIn(folder: string): Promise<string[]> {
+  const entries = existsSync(folder) ? await readdir(folder, { withFileTypes: true }) : [];
+  const tasks: string[] = [];
+  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+    const task = glueName(name);
+    if (task !== undefined && areBothSplits(await readdir(join(folder, name)))) tasks.push(task);
+  }
+  return [...new Set(tasks)].sort();
+}
+
+/** Whether a folder has both splits of a published task, under the names of the GLUE site or of the hub. */
+function areBothSplits(files: readonly string[]): boolean {
+  const has = (start: RegExp): boolean => files.some((file) => start.test(file));
+  return has(/^train/) && has(/^(dev|validation)/);
+}
+
+async function fromPublished(
+  name: string,
+  folder: string,
+  split: PublishedSplit,
+  storage: Storage,
+): Promise<LabelledTask | undefined> {
+  const glue = glueName(name);
+  if (glue) {
+    const task = await glueTask(glue, folder, storage, { split });
+    const { licence = '', selectionFrom = 'train' } = glueTasks.get(glue) ?? {};
+    return { ...task, source: `GLUE's ${glue}, given by the user`, licence, ...(task.selection && { selectionFrom }) };
+  }
+  if (!isPublished(name)) return undefined;
+  const task = await trecTask(folder, storage, { split });
+  const origin = { source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
+  return { ...task, ...origin, ...(task.selection && { selectionFrom: 'dev' as const }) };
+}
+
+/** Names of files and folders that do not say what the data are, such as those of the hub's files. */
+const SAYS_NOTHING = /^(train|training|data|dataset|default)(-\d+-of-\d+)?$/i;
+
+/** The task name for a training file: the name of the file, or of the nearest folder if the file is called `train` or the like. */
+export function taskName(train: string): string {
+  const name = basename(train).replace(/\.[^.]*$/, '');
+  const folders = dirname(resolve(train)).split(sep).reverse();
+  return [name, ...folders].find((part) => part !== '' && !SAYS_NOTHING.test(part)) ?? name;
+}
+
+/** The sample of this package, for a first training: it needs no other package. */
+const SAMPLE = 'reviews';
+
+/** The names of the tasks whose data come with packages. */
+export const embeddedNames: readonly string[] = [SAMPLE, ...embeddedTasks.keys()];
+
+async function sample(): Promise<LabelledTask> {
+  const train = join(packageRoot, 'samples', `${SAMPLE}.csv`);
+  const source = 'restaurant reviews of the UCI Sentiment Labelled Sentences (Kotzias et al., 2015)';
+  return {
+    ...(await readTask({ train, name: SAMPLE, storage: diskStorage() })),
+    source,
+    licence: 'CC BY 4.0',
+    heldOut: true,
+  };
+}
+
+async function embedded(name: string): Promise<LabelledTask> {
+  if (name === SAMPLE) return sample();
+  const task = embeddedTasks.get(name);
+  if (!task) {
+    const known = embeddedNames;
+    if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
+    throw new ConfigError(
+      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own file with --train`,
+      'task',
+    );
+  }
+  return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
+}
+
+/** The extensions of a task's files, in order of preference. */
+const EXTENSIONS = ['tsv', 'csv', 'jsonl', 'conll', 'bio', 'iob', 'parquet', 'txt'];
+
+/** A task's subfolder, or else the given folder. */
+function folderOf(name: string, folder: string): string {
+  return existsSync(join(folder, name)) ? join(folder, name) : folder;
+}
+
+/** @throws DataError if there is no training file. */
+async function filesIn(folder: string): Promise<TaskFiles> {
+  const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
+  if (train !== undefined) return { train, dev };
+  const names = EXTENSIONS.map((extension) => `train.${extension}`);
+  throw new DataError(`--data ${folder}: expected a file ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`, folder);
+}
+
+async function fileIn(folder: string, stem: string): Promise<string | undefined> {
+  const files = existsSync(folder) ? await readdir(folder) : [];
+  const name = EXTENSIONS.map((extension) => `${stem}.${extension}`).find((file) => files.includes(file));
+  return name === undefined ? undefined : join(folder, name);
+}
+
+/**
+ * A training file and the file that results are reported on. Without the latter, a tenth of the training rows is
+ * reported on.
+ */
+type TaskFiles = Pick<Extract<DataSource, { kind: 'files' }>, 'train' | 'dev'>;
+
+/** The bytes to read from a file to see its first line. */
+const HEAD_BYTES = 4 * 2 ** 20;
+
+/**
+ * Whether two files are for a language model: text, or JSON lines without labels.
+ * @throws DataError if only one of them is, or if one cannot be read.
+ */
+async function areLanguageFiles({ train, dev }: TaskFiles, { columns }: Reading): Promise<boolean> {
+  const isTrain = await isLanguage(train, columns);
+  if (dev === undefined) return isTrain;
+  const isDev = await isLanguage(dev, columns);
+  if (isTrain === isDev) return isTrain;
+  const [language, table] = isTrain ? [train, dev] : [dev, train];
+  throw new DataError(
+    `${basename(language)} is for a language model and ${basename(table)} is a table with labels; give two files of the same kind`,
+    dev,
+  );
+}
+
+/**
+ * Reads a language task.
+ * @throws ConfigError for a `documentEnd` if neither file is a .txt file, and for table options; DataError for a
+ * malformed file.
+ */
+async function readLanguageFiles(
+  name: string,
+  { train, dev }: TaskFiles,
+  { documentEnd, columns }: Reading,
+  storage: Storage,
+): Promise<LanguageTask> {
+  const isText = (path: string | undefined): boolean => path !== undefined && extname(path).toLowerCase() === '.txt';
+  if (columns !== undefined) {
+    throw new ConfigError(
+      `${basename(train)} is for a language model and has no columns; leave out ${columnFlags(columns).join(', ')}`,
+      'train',
+    );
+  }
+  if (documentEnd !== undefined && !isText(train) && !isText(dev)) {
+    throw new ConfigError(
+      `--document-end applies to .txt files; every line of ${basename(train)} is already a document`,
+      'document-end',
+    );
+  }
+  return readLanguageTask({ name, train, dev, documentEnd, storage });
+}
+
+async function isLanguage(path: string, columns: TableColumns = {}): Promise<boolean> {
+  const isJson = extname(path).toLowerCase() === '.jsonl';
+  return isLanguageFile(isJson ? await headOf(path) : new Uint8Array(), path, columns);
+}
+
+/** The flags that set column options, such as `--text-column` for `textColumn`. */
+export function columnFlags(columns: TableColumns): string[] {
+  return Object.keys(columns).map((option) => `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
+}
+
+async function headOf(path: string): Promise<Uint8Array> {
+  try {
+    const file = await open(path);
+    try {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(HEAD_BYTES), 0, HEAD_BYTES, 0);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw new DataError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
+  }
+}

@@ -1,0 +1,36 @@
+/* The result files of trials, and the folders that they and checkpoints are in. */
+export {
+  keepNewestNumerics,
+  numericsOf,
+  openResults,
+  readResults,
+  resultPath,
+  runFileIn,
+  writeJson,
+  writeResult,
+  writeRunFile,
+  type PooledResults,
+  type StoredResults,
+} from './results/files.js';
+export {
+  checkpointFolder,
+  checkpointOwners,
+  checkpointPath,
+  removeCheckpoint,
+  removeCheckpoints,
+  tuningFolder,
+} from './results/folder.js';
+export { anyNumber, asJson, canonical, toJson } from './results/json.js';
+export {
+  MAX_MESSAGE,
+  primaryMetric,
+  trialResultSchema,
+  type DoneTrial,
+  type FailedTrial,
+  type HistoryRow,
+  type Protocol,
+  type SparsityStage,
+  type TrialResult,
+  type TrialSizing,
+} from './results/schema.js';
+export { sizingTable } from './results/sizing-table.js';

@@ -1,0 +1,165 @@
+import { expect, it } from 'vitest';
+import {
+  PeftError,
+  activeAdapter,
+  activeRanks,
+  addWeightedAdapter,
+  convertToLora,
+  getPeftModelStateDict,
+  hostTensor,
+  hotswapAdapter,
+  memoryStorage,
+  savePretrained,
+  setAdapter,
+  setPeftModelStateDict,
+  withAdapter,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  CheckpointError,
+  ConfigError,
+  allLayers,
+  hostZeros,
+  replaceAdapter,
+  tensorAt,
+  tensorKey,
+  type HostTensors,
+  type TargetConfig,
+} from '@peftjs/core/method';
+import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+import { twoAdapters } from './several.js';
+
+/** Tests state dicts, weighted sums of adapters, conversion to plain LoRA, and hot swapping. */
+export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
+  const fresh = twoAdapters(suite);
+  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
+
+  it('returns its values as a state dict and restores them from it', async () => {
+    const peft = await fresh();
+    const [adapted, dict] = [await outputs(peft), getPeftModelStateDict(peft)];
+    expect(Object.keys(dict).every((key) => key.startsWith('base_model.'))).toBe(true);
+    replaceAdapter(peft, { values: halved(peft) });
+    expectApart(await outputs(peft), adapted);
+    setPeftModelStateDict(peft, dict);
+    expectClose(await outputs(peft), adapted);
+    const [key = ''] = Object.keys(dict);
+    const before = activeAdapter(peft);
+    expect(() => {
+      setPeftModelStateDict(peft, { ...dict, [key]: hostZeros([1, 1, 1]) });
+    }).toThrow(PeftError);
+    expect(activeAdapter(peft)).toBe(before);
+  });
+  testConversion(suite, outputs);
+  testWeighted(suite, fresh, outputs);
+  testHotSwap(suite, outputs);
+}
+
+/** Returns the adapter's values with every trained tensor halved. */
+function halved(peft: PeftModel): HostTensors {
+  const adapter = activeAdapter(peft);
+  const values = { ...adapter.values };
+  for (const layer of Object.values(allLayers(adapter))) {
+    for (const key of Object.keys(layer.params).map((name) => tensorKey(layer, name))) {
+      const { data, shape } = tensorAt(values, key);
+      values[key] = hostTensor(
+        Float32Array.from(data, (value) => value / 2),
+        shape,
+      );
+    }
+  }
+  return values;
+}
+
+type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
+
+function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
+  const { method } = suite;
+  if (!method.peftTypes.includes('LORA')) {
+    it.skip(
+      `converts to fewer ranks (skipped: ${method.name} does not read low-rank files; tests/methods/convert.test.ts does)`,
+    );
+    return;
+  }
+  it('converts exactly to a LoRA with enough ranks, and approximately to one with few', async () => {
+    const peft = await trained(suite);
+    const adapted = await outputs(peft);
+    expectClose(await outputs(convertToLora(peft, { method, energy: 1 })), adapted, 1e-4);
+    const small = convertToLora(peft, { method, rank: 1 });
+    const { layers, values } = activeAdapter(small);
+    expect(Math.max(...Object.values(activeRanks(layers, values)))).toBeLessThanOrEqual(1);
+    const error = (await outputs(small)).map((value, index) => (value - (adapted[index] as number)) ** 2);
+    expect(error.reduce((sum, value) => sum + value, 0) / error.length).toBeLessThan(0.5);
+    expect(() => convertToLora(peft, { method, rank: 0 })).toThrow(ConfigError);
+    expect(() => convertToLora(peft, { method, energy: 2 })).toThrow(ConfigError);
+  });
+}
+
+function testWeighted<C extends TargetConfig>(
+  { name: config, method }: Suite<C>,
+  fresh: () => Promise<PeftModel<C>>,
+  outputs: Outputs,
+): void {
+  it(`can be combined with others by weights, if it is plain LoRA on disk (${config})`, async () => {
+    const peft = await fresh();
+    const isPlain = Object.values(activeAdapter(peft).layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
+    const shared = { adapters: ['default', 'second'], modulesFrom: 'default' };
+    if (!isPlain || !method.peftTypes.includes('LORA')) {
+      expect(() => {
+        addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'sum' });
+      }).toThrow(expect.objectContaining({ code: 'PEFT_UNSUPPORTED' }));
+      expect(peft.adapters.has('sum')).toBe(false);
+      return;
+    }
+    const headOnly = await outputs(withAdapter(peft, { layers: {} }));
+    const both = { ...peft, active: ['default', 'second'] };
+    addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'cat', combinationType: 'cat' });
+    setAdapter(peft, 'cat');
+    expectClose(await outputs(peft), await outputs(both), 1e-4);
+    const zero = { adapters: ['default', 'default'], weights: [1, -1], combinationType: 'cat' } as const;
+    addWeightedAdapter(peft, { ...zero, adapterName: 'zero' });
+    setAdapter(peft, 'zero');
+    expectClose(await outputs(peft), headOnly, 1e-4);
+    for (const wrong of [
+      { weights: [1] },
+      { weights: [1, NaN] },
+      { adapterName: 'cat' },
+      { combinationType: 'ties' as const },
+    ]) {
+      expect(() => {
+        addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'other', ...wrong });
+      }).toThrow(ConfigError);
+    }
+    expect(() => {
+      addWeightedAdapter(peft, { adapters: shared.adapters, weights: [1, 1], adapterName: 'other' });
+    }).toThrow(expect.objectContaining({ path: 'modulesFrom' }));
+  });
+}
+
+function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
+  it('can replace another adapter in a running model, if it is only A and B', async () => {
+    // The same seed for both: ranks chosen by gradients depend on the head, which the seed initialises.
+    const [peft, other] = [await attached(suite, { seed: 9 }), await trained(suite, 2, 9)];
+    const storage = memoryStorage();
+    await savePretrained(other, 'other', { storage, pruned: false });
+    const swap = hotswapAdapter(peft, 'other', { methods: [suite.method], storage, adapterName: 'default' });
+    const names = Object.values(activeAdapter(peft).layers).map(({ params, state = {}, frozenWeight, mergedBias }) =>
+      frozenWeight || mergedBias
+        ? 'more'
+        : Object.keys({ ...params, ...state })
+            .sort()
+            .join(),
+    );
+    if (names.some((each) => each !== 'loraA,loraB')) {
+      await expect(swap).rejects.toThrow(expect.objectContaining({ code: 'PEFT_UNSUPPORTED' }));
+      return;
+    }
+    const { layers } = activeAdapter(peft);
+    expectApart(await outputs(peft), await outputs(other));
+    await swap;
+    expect(activeAdapter(peft).layers).toBe(layers);
+    expectClose(await outputs(peft), await outputs(other), 1e-4);
+    await expect(
+      hotswapAdapter(peft, 'nowhere', { methods: [suite.method], storage, adapterName: 'default' }),
+    ).rejects.toThrow(CheckpointError);
+  });
+}

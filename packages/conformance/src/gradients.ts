@@ -1,0 +1,133 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Scalar } from '@tensorflow/tfjs';
+import { activeAdapter, type PeftModel } from '@peftjs/core';
+import {
+  TrainingError,
+  allLayers,
+  createRng,
+  floats,
+  mapValues,
+  tensorAt,
+  valuesOf,
+  type Adapter,
+  type HostTensors,
+  type Rng,
+  type Tensors,
+} from '@peftjs/core/method';
+import {
+  defaultLoss,
+  drawNoise,
+  forward,
+  frozenWeights,
+  modelInputs,
+  stepContext,
+  trainedTensors,
+} from '@peftjs/core/runtime';
+import { tensorsOf } from './single-layer.js';
+import { toyTrainingData } from './toy-model.js';
+
+/**
+ * The slope of the loss along a direction of length 1 in all tensors of one kind, e.g. every `loraA` of a linear
+ * module.
+ */
+export interface Slope {
+  /** The kind of tensor, e.g. 'loraA of linear'. */
+  readonly kind: string;
+  /** The direction, by the tensors' keys. */
+  readonly direction: Readonly<Record<string, Float32Array>>;
+  /** The slope, by finite differences. */
+  readonly value: number;
+}
+
+/** Returns the gradients of the toy loss, layers' terms included, computed by TensorFlow.js's tape. */
+export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
+  const names = trainedTensors(allLayers(activeAdapter(peft))).map(({ key }) => key);
+  return tf.tidy(() => {
+    const [loss, tensors] = [toyLoss(peft), tensorsOf(activeAdapter(peft).values)];
+    const at = names.map((name) => tensors[name] as tf.Tensor);
+    const { grads } = tf.engine().gradients(() => loss(tensors), at);
+    return Object.fromEntries(
+      names.map((name, index) => [name, (grads[index] as tf.Tensor).dataSync() as Float32Array]),
+    );
+  });
+}
+
+/**
+ * Returns the loss's slope along one random direction per kind of tensor, in which every element takes part. It uses
+ * differences over four points, whose error is of fourth order in the step.
+ */
+export function slopesByDifferences(peft: PeftModel): Slope[] {
+  const rng = createRng(5);
+  const step = 1e-2;
+  return tf.tidy(() => {
+    const loss = toyLoss(peft);
+    const { values: all } = activeAdapter(peft);
+    return Object.entries(trainedKinds(peft)).map(([kind, keys]) => {
+      const direction = drawnDirection(keys, all, rng);
+      const at = (shift: number): number => lossAt(loss, { ...all, ...moved(direction, all, shift) });
+      const slope = (width: number): number => (at(width) - at(-width)) / (2 * width);
+      return { kind, direction, value: (4 * slope(step / 2) - slope(step)) / 3 };
+    });
+  });
+}
+
+/** Groups the keys of the trained tensors by name and kind of module. */
+function trainedKinds(peft: PeftModel): Record<string, string[]> {
+  const kinds: Record<string, string[]> = {};
+  for (const { key, name, layer } of trainedTensors(allLayers(activeAdapter(peft)))) {
+    (kinds[`${name} of ${layer.site.kind}`] ??= []).push(key);
+  }
+  return kinds;
+}
+
+function drawnDirection(keys: readonly string[], values: HostTensors, rng: Rng): Record<string, Float32Array> {
+  const drawn = keys.map((key) => floats(tensorAt(values, key), key).map(() => rng.normal()));
+  const length = Math.hypot(...drawn.flatMap((part) => [...part]));
+  return Object.fromEntries(keys.map((key, index) => [key, (drawn[index] as Float32Array).map((x) => x / length)]));
+}
+
+function moved(direction: Slope['direction'], values: HostTensors, shift: number): HostTensors {
+  return mapValues(direction, (part, key) => {
+    const tensor = tensorAt(values, key);
+    return { ...tensor, data: floats(tensor, key).map((value, place) => value + shift * (part[place] as number)) };
+  });
+}
+
+function lossAt(loss: (values: Tensors) => Scalar, values: HostTensors): number {
+  return tf.tidy(() => loss(tensorsOf(values)).dataSync()[0] as number);
+}
+
+/**
+ * Returns the loss on the toy data as a function of the adapter's values. Constants are made once, in the caller's
+ * tidy.
+ */
+function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
+  const { model } = peft;
+  const adapter = activeAdapter(peft);
+  const layers = allLayers(adapter);
+  const [batch] = toyTrainingData().epoch(0);
+  if (!batch) throw new TrainingError('the toy data has no batch');
+  const noise = tensorsOf(drawNoise(layers, createRng(7))); // the same dropout at every call
+  const ctx = stepContext({ ...noise, ...firstScalars(adapter) }, Object.keys(adapter.layers).length, true);
+  const inputs = tensorsOf(modelInputs(model, layers, batch));
+  const frozen = tensorsOf(frozenWeights(model, layers));
+  const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });
+  return (values) => {
+    const outputs = forward(model, layers, { inputs, frozen, adapter: values }, ctx);
+    const own = defaultLoss('classification').loss(outputs, {
+      inputs,
+      labels: labels as tf.Tensor,
+      rowWeights: rowWeights as tf.Tensor,
+    });
+    const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, values), ctx) ?? []);
+    return terms.reduce((sum: Scalar, term) => tf.add(sum, term), own);
+  };
+}
+
+/** Returns the controller's scalars at the first step of a run. */
+function firstScalars({ method, config, layers }: Adapter): Tensors {
+  const learningRates = Object.fromEntries(trainedTensors(layers).map(({ group }) => [group, 0.01]));
+  const plan = { totalSteps: 100, warmupSteps: 0, finalSteps: 10 };
+  const scalars = method.controller?.(layers, config, plan)?.scalars(1, learningRates) ?? {};
+  return mapValues(scalars, (value) => tf.scalar(value));
+}

@@ -1,0 +1,36 @@
+import { expect, it } from 'vitest';
+import { activeAdapter, withAdapter } from '@peftjs/core';
+import type { HostTensors, TargetConfig } from '@peftjs/core/method';
+import { gradientsByTape, slopesByDifferences } from './gradients.js';
+import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+
+/** Tests an adapter before training, and its gradients. */
+export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void {
+  it(
+    suite.identityAtInit ? 'leaves the output unchanged before training' : 'changes the output before training',
+    async () => {
+      const peft = await attached(suite);
+      const [adapted, bare] = [await outputsOf(peft, suite), await outputsOf(withAdapter(peft, { layers: {} }), suite)];
+      expect(adapted.every(Number.isFinite)).toBe(true);
+      if (suite.identityAtInit) expectClose(adapted, bare);
+      else expectApart(adapted, bare);
+    },
+  );
+  it('starts the same from the same seed and differently from another', async () => {
+    const values = async (seed: number): Promise<HostTensors> => activeAdapter(await attached(suite, { seed })).values;
+    expect(await values(3)).toEqual(await values(3));
+    expect(await values(3)).not.toEqual(await values(4));
+  });
+  const skipped = suite.detached && ` (skipped: the backward pass holds ${suite.detached} constant)`;
+  it.skipIf(skipped)(`has the gradients of finite differences${skipped ?? ''}`, async () => {
+    const peft = await trained(suite);
+    const byTape = gradientsByTape(peft);
+    for (const { kind, direction, value } of slopesByDifferences(peft)) {
+      const parts = Object.entries(direction).flatMap(([key, along]) =>
+        [...along].map((part, place) => part * (byTape[key]?.[place] ?? NaN)),
+      );
+      const exact = parts.reduce((sum, part) => sum + part, 0);
+      expect(Math.abs(exact - value), kind).toBeLessThan(2e-3 * Math.max(1, Math.abs(value)));
+    }
+  });
+}

@@ -1,0 +1,132 @@
+import { expect, it } from 'vitest';
+import {
+  activeAdapter,
+  deleteAdapter,
+  disableAdapter,
+  hostTensor,
+  mergeAdapter,
+  mergeAndUnload,
+  setAdapter,
+  unmergeAdapter,
+  withAdapter,
+  type PeftModel,
+} from '@peftjs/core';
+import {
+  CheckpointError,
+  ConfigError,
+  UnsupportedError,
+  floats,
+  tensorKey,
+  type TargetConfig,
+} from '@peftjs/core/method';
+import { canActTogether, quietly, twoAdapters } from './several.js';
+import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+
+/** Tests merging and unmerging, or that a method that cannot be merged says so. */
+export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
+  const { method } = suite;
+  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
+  if (!method.capabilities.mergeable) {
+    it('rejects merging, because it does more than change weights', async () => {
+      const peft = await trained(suite);
+      expect(() => mergeAndUnload(peft)).toThrow(UnsupportedError);
+      expect(() => {
+        mergeAdapter(peft);
+      }).toThrow(UnsupportedError);
+      expect(peft.merged).toEqual([]);
+    });
+    return;
+  }
+  const fresh = twoAdapters(suite);
+
+  it('gives the same output merged', async () => {
+    const peft = await fresh();
+    const [merged, adapted] = [await outputs(mergeAndUnload(peft)), await outputs(peft)];
+    expectClose(merged, adapted);
+    if (Object.keys(activeAdapter(peft).layers).length === 0) return; // only a head
+    expectApart(merged, await outputs(withAdapter(peft, { layers: {} })));
+  });
+  it('merges in place, once, and unmerges bit for bit', async () => {
+    const peft = await fresh();
+    const adapted = await outputs(peft);
+    mergeAdapter(peft);
+    const merged = await outputs(peft);
+    expectClose(merged, adapted);
+    quietly(() => {
+      mergeAdapter(peft);
+    });
+    expect(await outputs(peft)).toEqual(merged);
+    expect(await disableAdapter(peft, () => outputs(peft))).toEqual(await outputs(peft.model));
+    unmergeAdapter(peft);
+    expect(await outputs(peft)).toEqual(adapted);
+  });
+  it('merges several at once as in turn, with the outputs of all acting together', async () => {
+    const [atOnce, inTurn] = [await fresh(), await fresh()];
+    if (!canActTogether(atOnce)) {
+      expect(() => {
+        mergeAdapter(atOnce, { adapterNames: ['default', 'second'] });
+      }).toThrow(ConfigError);
+      expect(atOnce.mergedWeights).toEqual({});
+      return;
+    }
+    setAdapter(atOnce, ['default', 'second']);
+    const together = await outputs(atOnce);
+    mergeAdapter(atOnce);
+    expectClose(await outputs(atOnce), together);
+    for (const name of ['default', 'second']) mergeAdapter(inTurn, { adapterNames: [name] });
+    expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
+  });
+  testMergingApart(suite);
+  it('does not delete a merged adapter', async () => {
+    const peft = await fresh();
+    mergeAdapter(peft);
+    expect(() => {
+      deleteAdapter(peft, 'default');
+    }).toThrow(ConfigError);
+    expect([...peft.adapters.keys()]).toEqual(['default', 'second']);
+  });
+  it('rejects merged weights that are not finite, and changes nothing', async () => {
+    const peft = broken(await fresh());
+    if (!peft) return; // only a head
+    expect(() => {
+      mergeAdapter(peft);
+    }).toThrow(CheckpointError);
+    expect([peft.merged, peft.mergedWeights]).toEqual([[], {}]);
+    expect(() => mergeAndUnload(peft)).toThrow(CheckpointError);
+    expect(() => mergeAndUnload(peft, { safeMerge: false })).not.toThrow();
+  });
+}
+
+/** Tests that merging one of two active adapters keeps the outputs, or is refused. */
+function testMergingApart<C extends TargetConfig>(suite: Suite<C>): void {
+  it('merges one of two that act together with the same output, or refuses', async () => {
+    const peft = await twoAdapters(suite)();
+    if (!canActTogether(peft)) return;
+    setAdapter(peft, ['default', 'second']);
+    const together = await outputsOf(peft, suite);
+    try {
+      mergeAdapter(peft, { adapterNames: ['second'] });
+    } catch (error) {
+      expect(error).toBeInstanceOf(UnsupportedError);
+    }
+    expectClose(await outputsOf(peft, suite), together);
+  });
+}
+
+/** Returns the model with NaN in every trained tensor of the first adapter's layers; undefined where it has none. */
+function broken<C extends TargetConfig>(peft: PeftModel<C>): PeftModel<C> | undefined {
+  const keys = Object.values(activeAdapter(peft).layers).flatMap((layer) =>
+    Object.keys(layer.params).map((name) => tensorKey(layer, name)),
+  );
+  if (keys.length === 0) return undefined;
+  const values = { ...activeAdapter(peft).values };
+  for (const key of keys) {
+    const tensor = values[key];
+    if (tensor)
+      values[key] = hostTensor(
+        Float32Array.from(floats(tensor), () => NaN),
+        tensor.shape,
+      );
+  }
+  return withAdapter(peft, { values });
+}
