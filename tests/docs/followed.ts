@@ -23,7 +23,7 @@ export function actionsOf(markdown: string): Action[] {
 /** Shortens long runs: the smoke preset, one seed, few rows. */
 export function shortened(commands: string): string {
   return commands
-    .replace(/(peft-bench (?:run|manifest)\b)(?![^\n]*--preset)/g, '$1 --preset smoke')
+    .replace(/(peft-bench run\b)(?![^\n]*--preset)/g, '$1 --preset smoke')
     .replace(/--preset \w+/g, '--preset smoke')
     .replace(/--(seeds|epochs) \d+/g, '--$1 1')
     .replace(/--rows \d+/g, '--rows 64')

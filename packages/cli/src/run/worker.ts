@@ -2,8 +2,8 @@ import { onWarning } from '@peftjs/core';
 import { startEngine } from '../registry/executors.js';
 import { plannedPreparer } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
-import { endWithParent } from './processes.js';
 import { measureTask } from './measure.js';
+import { endWithParent } from './processes.js';
 import { trialPreparer, type PreparedTrial } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
 import { failureOf, type Question, type Questions, type TrialRequest, type WorkerReply } from './runner.js';
@@ -29,8 +29,8 @@ onWarning((message) => {
 /** How each question is answered. */
 const answers: { readonly [Q in keyof Questions]: (about: Questions[Q]['about']) => Promise<Questions[Q]['answer']> } =
   {
-    start: startEngine,
-    prepare: async (trial) => void (await prepare(trial)),
+    start: (plan) => startEngine(plan).then(() => null),
+    prepare: (trial) => prepare(trial).then(() => null),
     measure: async (trial) => measureTask(trial, await prepare(trial)),
     list: gpuBackends,
     check: checkEngine,
