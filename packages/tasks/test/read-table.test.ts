@@ -287,7 +287,9 @@ describe('faulty rows', () => {
     );
     await expectDataError(read('text\tlabel\na\t\n\t1\n', 'a.tsv', { skipUnlabelled }), 'a.tsv:3', 'no text');
     await expect(read('anchor\tpositive\na\tb\n', 'a.tsv', { skipUnlabelled })).rejects.toThrow(/but these are pairs/);
-    await expect(read(holes, 'a.csv', { skipUnlabelled: 1 as never })).rejects.toThrow(/skipUnlabelled.*expected boolean/);
+    await expect(read(holes, 'a.csv', { skipUnlabelled: 1 as never })).rejects.toThrow(
+      /skipUnlabelled.*expected boolean/,
+    );
   });
 
   it('with none of several labels are kept, unless the cell is missing', async () => {
