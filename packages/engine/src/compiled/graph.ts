@@ -1,3 +1,5 @@
+import { sizeOf } from '@peftjs/core/method';
+
 /** The element types of TensorFlow.js tensors in a trace. */
 export type ValueType = 'float32' | 'int32' | 'bool';
 
@@ -350,10 +352,6 @@ export function shownAttributes(attributes: GraphNode['attributes']): string {
 
 function dtypeOf([first]: readonly Value[]): ElementType {
   return first?.dtype ?? 'float32';
-}
-
-function sizeOf(shape: Shape): number {
-  return shape.reduce((size, dim) => size * dim, 1);
 }
 
 function leading(shape: Shape): Shape {

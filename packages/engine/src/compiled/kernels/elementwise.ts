@@ -1,6 +1,6 @@
 import type { ClipByValueAttrs, LeakyReluAttrs, StepAttrs } from '@tensorflow/tfjs';
 import type { Attribute, GraphBuilder, Value } from '../graph.js';
-import { numberType } from './kernel.js';
+import { numberType, numeric } from './kernel.js';
 import type { Binary, Kernel, KernelTable, Unary } from './kernel.js';
 
 /** Elementwise kernels; their operands broadcast. */
@@ -139,19 +139,14 @@ function arithmetic(op: string): Kernel<Binary> {
   };
 }
 
-/** Two numbers to a bool. */
+/** Two numbers to a bool; ONNX only orders numbers, not bools. */
 function comparison(op: string): Kernel<Binary> {
-  return (g, { a, b }) => g.zip(op, ordered(g, a), ordered(g, b), { dtype: 'bool' });
-}
-
-/** ONNX only orders numbers, not bools. */
-function ordered(g: GraphBuilder, x: Value): Value {
-  return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
+  return (g, { a, b }) => g.zip(op, numeric(g, a), numeric(g, b), { dtype: 'bool' });
 }
 
 /** ONNX Runtime only selects numbers, not bools. */
 function select(g: GraphBuilder, { condition, t, e }: Record<'condition' | 't' | 'e', Value>): Value {
-  return g.cast(g.where(condition, ordered(g, t), ordered(g, e)), t.dtype);
+  return g.cast(g.where(condition, numeric(g, t), numeric(g, e)), t.dtype);
 }
 
 /** One number to one of the same type, by an ONNX operator that also takes integers. */

@@ -51,6 +51,11 @@ export function indices(length: number): number[] {
   return Array.from({ length }, (_, index) => index);
 }
 
+/** Converts bools to integers. */
+export function numeric(g: GraphBuilder, x: Value): Value {
+  return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
+}
+
 /** The element type of a constant that is combined with `x` in arithmetic. */
 export function numberType(x: Value): ValueType {
   return x.dtype === 'float32' ? 'float32' : 'int32';

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { CumsumAttrs, MaxAttrs, SoftmaxAttrs, SumAttrs, TopKAttrs } from '@tensorflow/tfjs';
 import { isView } from '../graph.js';
 import type { GraphBuilder, Value } from '../graph.js';
-import { indices, numberType, positive, spliced } from './kernel.js';
+import { indices, numberType, numeric, positive, spliced } from './kernel.js';
 import type { Kernel, KernelTable, Unary } from './kernel.js';
 
 /** Kernels that reduce or scan along axes. */
@@ -34,11 +34,6 @@ function reduce(g: GraphBuilder, op: string, x: Value, axis: number | number[], 
     : x.shape.filter((_, index) => !axes.includes(index));
   if (isAlongRows) return g.reshape(reduce(g, op, g.rows(x), 1, true), shape);
   return g.node(op, [x, g.ints(axes)], shape, { attributes: { keepdims: keepDims ? 1 : 0 } });
-}
-
-/** Converts bools to integers. */
-function numeric(g: GraphBuilder, x: Value): Value {
-  return x.dtype === 'bool' ? g.cast(x, 'int32') : x;
 }
 
 /** Applies `body` to numbers and casts the result back to the type of `x`. */
