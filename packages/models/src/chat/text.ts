@@ -7,7 +7,7 @@ const BLANK = new RegExp(`[${BLANKS}]`);
 const NOT_BLANK = new RegExp(`[^${BLANKS}]+`, 'g');
 
 /** Whether a UTF-16 unit is a blank. */
-export const isBlank = (unit: string): boolean => BLANK.test(unit);
+const isBlank = (unit: string): boolean => BLANK.test(unit);
 
 /** Removes blanks, or the given characters, from the start of a text. */
 export function stripStart(text: string, characters?: string): string {
