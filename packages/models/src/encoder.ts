@@ -74,12 +74,17 @@ export interface RelativeBias {
 }
 
 /**
- * Builds an encoder with the head of transformers for a task; `ofTexts` is that of texts.
+ * Builds an encoder with the head of transformers for a task. `ofTexts` returns that of texts, on the first token.
  * @throws UnsupportedError when it has no head for the task.
  */
-export function encoderWithHead(config: EncoderConfig, ofTexts: Head, task: Task): Architecture {
+export function encoderWithHead(
+  config: EncoderConfig,
+  ofTexts: (width: number, first: Features) => Head,
+  task: Task,
+): Architecture {
   const network = encoderNetwork(config);
-  const heads = { ofTexts, every: everyTokenOf(config), width: config.hiddenSize };
+  const { hiddenSize: width } = config;
+  const heads = { ofTexts: ofTexts(width, firstTokenOf(config)), every: everyTokenOf(config), width };
   return { ...network, head: encoderHead(network.name, heads, task) };
 }
 

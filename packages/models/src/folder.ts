@@ -63,6 +63,11 @@ export function modelFolder(
   };
 }
 
+/** Reads a JSON file; undefined if it is missing. @throws CheckpointError when it is too large or not JSON. */
+export async function optionalJson(folder: ModelFolder, file: string, limit: number): Promise<unknown> {
+  return (await folder.exists(file)) ? folder.json(file, limit) : undefined;
+}
+
 /** Reads a whole file. If the storage knows its size, a file that is too large is not read. */
 async function atMost(limit: number, path: string, storage: Storage): Promise<Uint8Array> {
   const source = (await storage.exists(path)) ? await storage.open?.(path) : undefined;

@@ -189,16 +189,9 @@ function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prom
   };
 }
 
-interface Wanted {
-  readonly task: Task;
-  readonly numLabels?: number | undefined;
-  readonly labels?: readonly string[] | undefined;
-  readonly problemType?: ProblemType | undefined;
-}
-
 function withHead(
   { architecture, weights, tokenizer, head: trained, eosTokenIds, carried, ...own }: Checkpoint,
-  { task, numLabels, labels = own.labels, problemType: asked }: Wanted,
+  { task, numLabels, labels = own.labels, problemType: asked }: ReturnType<typeof wantedHead>,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
   const { head, decoding, pooler } = architecture;
@@ -269,7 +262,7 @@ function isClassifier(task: Task): boolean {
 }
 
 /** Returns the options of the head. @throws ConfigError for an invalid option, and for one of another task. */
-function wantedHead(options: PretrainedOptions): Wanted {
+function wantedHead(options: PretrainedOptions) {
   const given = parseOptions('fromPretrained', entries, options);
   const { task, labels, numLabels = labels?.length, problemType, pooling, normalize } = given;
   refuseOptions(task, {

@@ -214,14 +214,9 @@ export interface RopeDefaults {
   readonly kinds?: Readonly<Record<string, RopeKind>>;
 }
 
-const EVERY_KIND: Readonly<Record<string, RopeKind>> = {
-  default: 'default',
-  linear: 'linear',
-  dynamic: 'dynamic',
-  llama3: 'llama3',
-  yarn: 'yarn',
-  longrope: 'longrope',
-};
+const EVERY_KIND: Readonly<Record<string, RopeKind>> = Object.fromEntries(
+  (['default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope'] as const).map((kind) => [kind, kind]),
+);
 
 /** The surroundings of the settings of a rope. */
 interface RopeContext {

@@ -41,8 +41,18 @@ export interface EncodeOptions {
   readonly spans?: boolean;
 }
 
+/** The IDs of special tokens in a model's settings. */
+export interface SpecialIds {
+  /** The ID of the token that ends a text, for a language model. */
+  readonly eosTokenId?: number | undefined;
+  /** The ID of the token that starts a text, if the model has one. */
+  readonly bosTokenId?: number | undefined;
+  /** The ID of the padding token. */
+  readonly padTokenId?: number | undefined;
+}
+
 /** Converts text to token IDs and back. */
-export interface Tokenizer {
+export interface Tokenizer extends SpecialIds {
   /**
    * Returns the IDs of a text, or of a pair of texts in one sequence. Texts that are too long lose their last tokens,
    * the longer text of a pair first; special tokens are kept. An empty `pair` counts as none.
@@ -66,10 +76,6 @@ export interface Tokenizer {
   readonly fingerprint: string;
   /** The size of the vocabulary: every ID is below it. */
   readonly vocabularySize: number;
-  /** The ID of the token that ends a text, for a language model. */
-  readonly eosTokenId?: number | undefined;
-  /** The ID of the token that starts a text, if the model has one. */
-  readonly bosTokenId?: number | undefined;
   /** Whether `encode` puts `bosTokenId` before a text: Llama's does, GPT-2's does not. */
   readonly addBosToken: boolean;
   /** The ID of the padding token. If the model has none, as in GPT-2, it is the usual substitute: `eosTokenId`. */
@@ -86,16 +92,6 @@ export interface TokenizerDefinition {
   readonly model: Readonly<Record<string, unknown>>;
   /** The other parts, e.g. `normalizer` and `pre_tokenizer`. */
   readonly [part: string]: unknown;
-}
-
-/** The IDs of special tokens in a model's settings. */
-export interface SpecialIds {
-  /** The token that ends a text. */
-  readonly eosTokenId?: number | undefined;
-  /** The token that starts a text. */
-  readonly bosTokenId?: number | undefined;
-  /** The padding token. */
-  readonly padTokenId?: number | undefined;
 }
 
 /** The properties of a model that its tokenizer needs. */

@@ -75,17 +75,12 @@ const DEFAULT = 'default';
  * @throws UnsupportedError for a model without a tokenizer.
  */
 export async function openSource(task: Task, source: PipelineSource, settings: SourceSettings): Promise<OpenedSource> {
-  const { revision, subfolder, ...loading } = settings.loading;
+  const { revision: _revision, subfolder: _subfolder, ...loading } = settings.loading; // these two are of the source
   const found = typeof source === 'string' ? await adapterIn(DEFAULT, source, settings.loading) : undefined;
   const others = await namedAdapters(settings.adapters, loading);
   const adapters = [...(found ? [found] : []), ...others];
   for (const adapter of adapters) assertTask(task, adapter);
-  const ofModel = {
-    ...loading,
-    ...(revision !== undefined && { revision }),
-    ...(subfolder !== undefined && { subfolder }),
-  };
-  const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, ofModel);
+  const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, settings.loading);
   const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
   return { loadedModel, tokenizer: settings.tokenizer ?? tokenizerOf(loadedModel) };
 }

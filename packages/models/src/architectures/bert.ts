@@ -8,8 +8,8 @@
  */
 import { linearSite, type Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import { linearHead, type Architecture } from '../architecture.js';
-import { bertLayerNames, encoderWithHead, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { linearHead, type Architecture, type Features, type Head } from '../architecture.js';
+import { bertLayerNames, encoderWithHead, type EncoderConfig } from '../encoder.js';
 import {
   activation,
   positiveInteger,
@@ -46,13 +46,12 @@ export const bertType: ModelType = {
 function architecture(config: ConfigFile, task: Task): Architecture {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 });
-  const encoder = { ...settings, ...bertFamily, root: 'bert' };
-  const first = firstTokenOf(encoder);
   const pooler = linearSite('bert.pooler.dense', hiddenSize, hiddenSize);
-  const ofTexts = linearHead({ path: 'classifier' }, hiddenSize, (scope, inputs) =>
-    tf.tanh(scope.linear(pooler.path, first(scope, inputs))),
-  );
-  const network = encoderWithHead(encoder, ofTexts, task);
+  const ofTexts = (width: number, first: Features): Head =>
+    linearHead({ path: 'classifier' }, width, (scope, inputs) =>
+      tf.tanh(scope.linear(pooler.path, first(scope, inputs))),
+    );
+  const network = encoderWithHead({ ...settings, ...bertFamily, root: 'bert' }, ofTexts, task);
   if (task === 'token-classification') return network;
   return { ...network, ...(task === 'sequence-classification' && { sites: [...network.sites, pooler] }), pooler };
 }

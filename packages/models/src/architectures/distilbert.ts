@@ -7,8 +7,9 @@
  *   encode      mean over tokens of x_L
  */
 import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import { denseHead } from '../architecture.js';
-import { encoderWithHead, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { encoderWithHead, type EncoderConfig } from '../encoder.js';
 import { activation, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 
 const layerNames = {
@@ -22,7 +23,12 @@ const layerNames = {
   outerNorm: 'output_layer_norm',
 };
 
-const OF_TEXTS = { trained: ['pre_classifier', 'classifier'], dense: 'pre_classifier', out: 'classifier' };
+const OF_TEXTS = {
+  trained: ['pre_classifier', 'classifier'],
+  dense: 'pre_classifier',
+  out: 'classifier',
+  activation: (x: Tensor) => tf.relu(x),
+};
 
 /** DistilBERT as saved by transformers: `DistilBertModel`, `DistilBertForSequenceClassification` and others. */
 export const distilbertType: ModelType = {
@@ -30,11 +36,8 @@ export const distilbertType: ModelType = {
   savedBy: 'DistilBertModel or DistilBertForSequenceClassification',
   prefix: 'distilbert.',
   ignoredSettings: ['qa_dropout', 'seq_classif_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
-  architecture(config, task) {
-    const encoder = encoderConfig(config);
-    const ofTexts = denseHead({ ...OF_TEXTS, activation: tf.relu }, encoder.hiddenSize, firstTokenOf(encoder));
-    return encoderWithHead(encoder, ofTexts, task);
-  },
+  architecture: (config, task) =>
+    encoderWithHead(encoderConfig(config), (...features) => denseHead(OF_TEXTS, ...features), task),
 };
 
 /**

@@ -9,7 +9,7 @@
  */
 import { gelu } from '@peftjs/core/nn';
 import { denseHead } from '../architecture.js';
-import { encoderWithHead, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { encoderWithHead, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
 
@@ -24,10 +24,8 @@ export const electraType: ModelType = {
   savedBy: 'ElectraModel or ElectraForSequenceClassification',
   prefix: 'electra.',
   ignoredSettings: ['generator_size', 'summary_activation', 'summary_last_dropout', 'summary_type', 'summary_use_proj'],
-  architecture(config, task) {
-    const encoder = encoderConfig(config);
-    return encoderWithHead(encoder, denseHead(OF_TEXTS, encoder.hiddenSize, firstTokenOf(encoder)), task);
-  },
+  architecture: (config, task) =>
+    encoderWithHead(encoderConfig(config), (...features) => denseHead(OF_TEXTS, ...features), task),
 };
 
 /** Missing settings default to those of electra-small-discriminator, as in transformers. */

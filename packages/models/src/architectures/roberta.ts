@@ -11,18 +11,19 @@
 import { linearSite, type Task } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import { denseHead, type Architecture } from '../architecture.js';
-import { encoderWithHead, firstTokenOf, type EncoderConfig } from '../encoder.js';
+import { encoderWithHead, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, nonNegativeInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
-
-const OF_TEXTS = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
 
 /** Builds an encoder with RoBERTa's head for a task. @throws UnsupportedError when it has no head for the task. */
 export function withRobertaHead(encoder: EncoderConfig, task: Task): Architecture {
   const { root, hiddenSize } = encoder;
-  const ofTexts = denseHead({ ...OF_TEXTS, activation: tf.tanh }, hiddenSize, firstTokenOf(encoder));
+  const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
   const pooler = linearSite(`${root}.pooler.dense`, hiddenSize, hiddenSize);
-  return { ...encoderWithHead(encoder, ofTexts, task), ...(task === 'feature-extraction' && { pooler }) };
+  return {
+    ...encoderWithHead(encoder, (...features) => denseHead({ ...names, activation: tf.tanh }, ...features), task),
+    ...(task === 'feature-extraction' && { pooler }),
+  };
 }
 
 /**

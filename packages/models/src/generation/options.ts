@@ -14,7 +14,6 @@ import {
 import * as v from 'valibot';
 import type { Decoding } from '../architecture.js';
 import { shown } from '../json.js';
-import type { Sampling } from './next-token.js';
 
 /** Options of text generation. Names and defaults are those of transformers.js. */
 export interface GenerateOptions {
@@ -58,19 +57,8 @@ export interface GenerationResult {
   readonly ended: 'eos' | 'length' | 'stopped';
 }
 
-/** The checked options, with defaults filled in. */
-export interface GenerationSettings extends Sampling {
-  /** See `GenerateOptions.maxNewTokens`. */
-  readonly maxNewTokens: number;
-  /** See `GenerateOptions.doSample`. */
-  readonly doSample: boolean;
-  /** See `GenerateOptions.repetitionPenalty`. */
-  readonly repetitionPenalty: number;
-  /** See `GenerateOptions.seed`. */
-  readonly seed: number;
-  /** The IDs of the tokens that end a text. */
-  readonly eosTokenIds: ReadonlySet<number>;
-}
+/** The checked options, with defaults filled in and end tokens as a set. */
+export type GenerationSettings = ReturnType<typeof generationSettings>;
 
 const SAMPLING_OPTIONS = ['temperature', 'topK', 'topP'] as const;
 
@@ -99,7 +87,7 @@ export const generationEntries = {
  * @param own The end tokens of the model.
  * @throws ConfigError naming the invalid option.
  */
-export function generationSettings(options: GenerateOptions, own: readonly number[] = []): GenerationSettings {
+export function generationSettings(options: GenerateOptions, own: readonly number[] = []) {
   const { doSample, eosTokenId = own, ...settings } = parseOptions('generate', generationEntries, options);
   const samplingOptions = SAMPLING_OPTIONS.filter((name) => options[name] !== undefined);
   if (!doSample && samplingOptions.length > 0) {

@@ -13,7 +13,7 @@ import {
 import { hostTensor } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';
-import type { ModelFolder } from '../folder.js';
+import { optionalJson, type ModelFolder } from '../folder.js';
 import { encodeJson, field, shown } from '../json.js';
 import {
   ACTIVATIONS,
@@ -23,6 +23,7 @@ import {
   type Pooling,
   type PoolingMode,
 } from '../pooling.js';
+import { positiveInteger, type ConfigFile } from './config.js';
 
 const MODULES_FILE = 'modules.json';
 const POOLING_FILE = '1_Pooling/config.json';
@@ -109,7 +110,8 @@ function pathOf(module: unknown, file: string): string {
 /** The functions that read the settings of each kind of module. */
 const READERS = {
   async Dense(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
-    const { file, settings } = await settingsOf(folder, path);
+    const config = await settingsOf(folder, path);
+    const { file, settings } = config;
     for (const name of ['module_input_name', 'module_output_name']) {
       assertField(file, settings, name, ['sentence_embedding', null, undefined]);
     }
@@ -124,29 +126,22 @@ const READERS = {
     return {
       kind: 'Dense',
       path,
-      inFeatures: count(file, settings, 'in_features'),
-      outFeatures: count(file, settings, 'out_features'),
+      inFeatures: positiveInteger(config, 'in_features'),
+      outFeatures: positiveInteger(config, 'out_features'),
       bias: field(settings, 'bias') !== false,
       activation,
       residual: field(settings, 'use_residual') === true,
     };
   },
   async LayerNorm(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
-    const { file, settings } = await settingsOf(folder, path);
-    return { kind: 'LayerNorm', path, features: count(file, settings, 'dimension') };
+    return { kind: 'LayerNorm', path, features: positiveInteger(await settingsOf(folder, path), 'dimension') };
   },
   Normalize: (): Promise<EmbeddingModule> => Promise.resolve({ kind: 'Normalize' }),
 };
 
-async function settingsOf(folder: ModelFolder, path: string): Promise<{ file: string; settings: unknown }> {
+async function settingsOf(folder: ModelFolder, path: string): Promise<ConfigFile> {
   const name = `${path}/config.json`;
-  return { file: folder.pathOf(name), settings: await folder.json(name, SETTINGS_BYTES) };
-}
-
-function count(file: string, settings: unknown, name: string): number {
-  const value = field(settings, name);
-  if (Number.isInteger(value) && (value as number) > 0) return value as number;
-  throw new CheckpointError(`${file}: '${name}' must be a positive integer, got ${shown(value)}`, file);
+  return { file: folder.pathOf(name), settings: await folder.json(name, SETTINGS_BYTES), read: new Set() };
 }
 
 function assertField(file: string, settings: unknown, name: string, known: readonly unknown[]): void {
@@ -248,14 +243,13 @@ function checkWidths(pooledWidth: number | undefined, modules: readonly Embeddin
  * @throws UnsupportedError for other kinds of networks.
  */
 async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 'maxTokens' | 'lowercase'>> {
-  const own = (await folder.exists(LENGTH_FILE)) ? await folder.json(LENGTH_FILE, SETTINGS_BYTES) : {};
+  const own = await optionalJson(folder, LENGTH_FILE, SETTINGS_BYTES);
   const file = folder.pathOf(LENGTH_FILE);
   assertField(file, own, 'transformer_task', ['feature-extraction', undefined]);
   assertField(file, own, 'module_output_name', ['token_embeddings', undefined]);
   const output = field(field(field(own, 'modality_config'), 'text'), 'method_output_name');
   assertField(file, { method_output_name: output }, 'method_output_name', ['last_hidden_state', undefined]);
-  const hasTokenizer = await folder.exists(TOKENIZER_SETTINGS);
-  const ofTokenizer = hasTokenizer ? await folder.json(TOKENIZER_SETTINGS, 32 * SETTINGS_BYTES) : {};
+  const ofTokenizer = await optionalJson(folder, TOKENIZER_SETTINGS, 32 * SETTINGS_BYTES);
   const length = field(own, 'max_seq_length') ?? field(ofTokenizer, 'model_max_length');
   const isCount = Number.isSafeInteger(length) && (length as number) > 0;
   return {
@@ -265,9 +259,8 @@ async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 
 }
 
 async function readPrompts(folder: ModelFolder): Promise<Prompts> {
-  if (!(await folder.exists(PROMPTS_FILE))) return {};
   const file = folder.pathOf(PROMPTS_FILE);
-  const settings = await folder.json(PROMPTS_FILE, SETTINGS_BYTES);
+  const settings = await optionalJson(folder, PROMPTS_FILE, SETTINGS_BYTES);
   const named = field(settings, 'prompts') ?? {};
   const entries = Object.entries(named).filter(([, prompt]) => prompt !== null);
   if (!entries.every(([, prompt]) => typeof prompt === 'string')) {

@@ -1,7 +1,7 @@
 import { CheckpointError } from '@peftjs/core/method';
 import type { Network } from '../architecture.js';
 import { createChatTemplate, endOfTurnId, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
-import type { ModelFolder } from '../folder.js';
+import { optionalJson, type ModelFolder } from '../folder.js';
 import { field, listField, shown } from '../json.js';
 import { createTokenizer, type SpecialIds, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import type { ConfigFile } from './config.js';
@@ -125,7 +125,7 @@ function specialIds(settings: readonly unknown[], config: ConfigFile, vocabulary
 async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
   const settings: unknown[] = [];
   for (const file of [SETTINGS_FILE, 'special_tokens_map.json']) {
-    settings.push((await folder.exists(file)) ? await folder.json(file, SETTINGS_BYTES) : undefined);
+    settings.push(await optionalJson(folder, file, SETTINGS_BYTES));
   }
   return settings;
 }
@@ -156,9 +156,7 @@ export async function readEosTokenIds(
   { settings }: ConfigFile,
   { words, tokenizer }: { readonly words: number; readonly tokenizer: Tokenizer },
 ): Promise<number[]> {
-  const own = (await folder.exists(GENERATION_CONFIG_FILE))
-    ? await folder.json(GENERATION_CONFIG_FILE, GENERATION_CONFIG_BYTES)
-    : {};
+  const own = await optionalJson(folder, GENERATION_CONFIG_FILE, GENERATION_CONFIG_BYTES);
   const named = field(own, 'eos_token_id') ?? field(settings, 'eos_token_id') ?? tokenizer.eosTokenId;
   const { chatTemplate, specialTokens } = tokenizer;
   const endOfTurn = chatTemplate && endOfTurnId(chatTemplate.render, specialTokens);
