@@ -221,8 +221,15 @@ export {
   withRanksForBudget,
 } from './ranks/budget.js';
 export { rankLayer, type RankLayer } from './ranks/rank-layer.js';
-export type { RankConfig, RankMethod, RankOptions } from './ranks/definition.js';
-export { budgetEntries, dropoutEntries, rankEntries, rankMethod } from './ranks/rank-method.js';
+export {
+  budgetEntries,
+  dropoutEntries,
+  rankEntries,
+  type RankConfig,
+  type RankMethod,
+  type RankOptions,
+} from './ranks/definition.js';
+export { rankMethod } from './ranks/rank-method.js';
 export { rankValues, type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './ranks/within-budget.js';
 export {

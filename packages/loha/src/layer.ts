@@ -16,7 +16,6 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
 import type { LohaConfig } from './config.js';
 
 /*

@@ -1,28 +1,45 @@
-import type * as v from 'valibot';
+import * as v from 'valibot';
+import { targetEntries, type MethodOptions } from '../adapter/targets.js';
+import { dropoutRate, integerFrom, positive } from '../config.js';
 import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers, ParamSpec, UpdateContext } from '../contracts/layer.js';
-import type { AdapterContents, Init, PeftMethod, TargetConfig } from '../contracts/method.js';
+import type { AdapterContents, Init, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import type { LoraFileContents } from '../files/lora-file.js';
 import type { Rng } from '../rng.js';
 import type { HostTensors, Tensors } from '../tensors.js';
 import type { RankPolicy } from './rank-policy.js';
 
-/** The options that methods of low rank share. */
-export interface RankConfig extends TargetConfig {
+/** Schema entries for the options that methods of low rank share. @param defaults those of the method */
+export const rankEntries = (defaults: { readonly r: number; readonly loraAlpha: number }) => ({
+  ...targetEntries,
   /** The rank that every module starts with. */
-  readonly r: number;
+  r: v.optional(integerFrom(1), defaults.r),
   /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. */
-  readonly loraAlpha: number;
+  loraAlpha: v.optional(positive, defaults.loraAlpha),
   /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  readonly rankPattern: Readonly<Record<string, number>>;
+  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
   /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
+  alphaPattern: v.optional(v.record(v.string(), positive), {}),
+});
+
+/** The schema entry of dropout. */
+export const dropoutEntries = {
   /** The dropout probability of each module's input, applied before A during training. Default 0. */
+  loraDropout: v.optional(dropoutRate, 0),
+};
+
+/** The schema entry of a budget, for methods without other kinds of budget. */
+export const budgetEntries = {
+  /** The number of parameters stored at the end, met within 2 %. Default null: no budget. */
+  budget: v.nullish(positive, null),
+};
+
+/** The options that methods of low rank share; some also have dropout and a budget. */
+export type RankConfig = MethodOptions<ReturnType<typeof rankEntries>> & {
   readonly loraDropout?: number;
-  /** The number of parameters stored at the end. Default null: no budget. */
   readonly budget?: number | string | null;
-}
+};
 
 /** The configuration of a method with these options of its own. Their documentation is that of the schema entries. */
 export type RankOptions<Own extends v.ObjectEntries> = Omit<RankConfig, 'loraDropout' | keyof Own> & {

@@ -1,7 +1,6 @@
-import * as v from 'valibot';
 import { defineMethod } from '../adapter/attach.js';
-import { patternValue, targetEntries } from '../adapter/targets.js';
-import { dropoutRate, integerFrom, parseOptions, positive } from '../config.js';
+import { patternValue } from '../adapter/targets.js';
+import { parseOptions } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { CallableMethod, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
@@ -18,34 +17,9 @@ import {
 } from './budget.js';
 import { allocatedRanks, withRankCounts } from './changes.js';
 import { assertPrunable, assertStartFits } from './competition.js';
-import type { RankConfig, RankMethod } from './definition.js';
+import { rankEntries, type RankConfig, type RankMethod } from './definition.js';
 import { rankLayer } from './rank-layer.js';
 import { rankController, type RankMaker } from './rank-policy.js';
-
-/** Schema entries for the options that methods of low rank share. @param defaults those of the method */
-export const rankEntries = (defaults: Pick<RankConfig, 'r' | 'loraAlpha'>) => ({
-  ...targetEntries,
-  /** The rank that every module starts with. */
-  r: v.optional(integerFrom(1), defaults.r),
-  /** The alpha parameter: the change is scaled by `loraAlpha / r`, with the initial r. */
-  loraAlpha: v.optional(positive, defaults.loraAlpha),
-  /** Initial ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
-  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
-  /** Alphas of modules whose alpha is not `loraAlpha`, by the same keys. Default {}. */
-  alphaPattern: v.optional(v.record(v.string(), positive), {}),
-});
-
-/** The schema entry of dropout. */
-export const dropoutEntries = {
-  /** The dropout probability of each module's input, applied before A during training. Default 0. */
-  loraDropout: v.optional(dropoutRate, 0),
-};
-
-/** The schema entry of a budget, for methods without other kinds of budget. */
-export const budgetEntries = {
-  /** The number of parameters stored at the end, met within 2 %. Default null: no budget. */
-  budget: v.nullish(positive, null),
-};
 
 /**
  * Makes a method of the form
@@ -59,7 +33,7 @@ export const budgetEntries = {
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
   const { defaults, options, complete, identityAtInit = true, budget, tolerance, fromLora, file, ...rest } = given;
-  const { start, ranks, divisor = (r) => r, unsaved, train, loss, update, policy, ...method } = rest;
+  const { start, ranks, divisor = (r: number) => r, unsaved, train, loss, update, policy, ...method } = rest;
   const { name } = method;
   const entries = { ...rankEntries(defaults), ...options };
   const scalingAt = (site: Site, config: C, r = startingRank(site, config)): number =>
