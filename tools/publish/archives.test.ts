@@ -10,11 +10,14 @@ const unpacked = await unpacking();
 const folders = await readdir(publishedFolder, { recursive: true });
 const runs = folders.filter((path) => path.endsWith('run.json.br')).map(dirname);
 
-/** Returns the numbers of a summary to ten digits, without its sentences, whose words may change. */
+/**
+ * Returns the numbers of a summary to ten digits and no finer than 1e-12, which another order of a sum may change,
+ * without its sentences, whose words may change.
+ */
 function numbersOf({ verdicts: _, notes: __, ...summary }: Summary): unknown {
   return JSON.parse(
     JSON.stringify(summary, (_key, value: unknown) =>
-      typeof value === 'number' ? Number(value.toPrecision(10)) : value,
+      typeof value === 'number' ? Number(Number(value.toPrecision(10)).toFixed(12)) : value,
     ),
   );
 }

@@ -3,7 +3,6 @@ import { storedParameters } from '@peftjs/core/method';
 import {
   sparsify,
   type Checkpoint,
-  type EvaluationEvent,
   type SparsifyOptions,
   type StageRecord,
   type TrainResult,
@@ -58,7 +57,9 @@ export async function trainInStages(
       onEvaluation: recorder.onEvaluation,
       onStage(record, trained) {
         compileMs += trained.compileMs;
-        if (record.stage > 0) recorder.onEvaluation(evaluationOf(record, selection.primaryMetric));
+        // The curve shows the end of every stage; the first one has evaluated its checkpoints.
+        const metrics = { [selection.primaryMetric]: record.validationMetric };
+        if (record.stage > 0) recorder.onEvaluation({ ...record, metrics });
       },
       saveEvery: checkpoints.isDue,
       onSnapshot: ({ stages: done, training: now }) =>
@@ -66,7 +67,7 @@ export async function trainInStages(
       ...(from && { resume: { stages: (from.stages ?? []) as readonly StageRecord[], training: from.training } }),
     },
   );
-  const last = endState(peft, totalSteps);
+  const last = heldCheckpoint(peft, totalSteps);
   return {
     totalSteps,
     selected: last,
@@ -77,15 +78,8 @@ export async function trainInStages(
   };
 }
 
-/** The end of a stage as an evaluation, for the training curve. */
-function evaluationOf(
-  { validationMetric, ranks, storedParameters: stored }: StageRecord,
-  metric: string,
-): Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'> {
-  return { metrics: { [metric]: validationMetric }, ranks, storedParameters: stored };
-}
-
-function endState(peft: PeftModel, step: number): Checkpoint {
+/** The adapter that a model holds, as a checkpoint. */
+export function heldCheckpoint(peft: PeftModel, step: number): Checkpoint {
   const { layers, values } = activeAdapter(peft);
   const ranks = activeRanks(layers, values);
   return { step, layers, values, metrics: {}, storedParameters: storedParameters(layers, values), ranks };

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
   activeAdapter,
-  activeRanks,
   attach,
   calibrate,
   countParameters,
@@ -47,7 +46,7 @@ import {
 } from './recorder.js';
 import type { PreparedTrial } from './prepare.js';
 import type { TrialRequest } from './runner.js';
-import { trainInStages, type TrainedInStages, type TrainedAtOnce } from './train-in-stages.js';
+import { heldCheckpoint, trainInStages, type TrainedInStages, type TrainedAtOnce } from './train-in-stages.js';
 
 /** The settings of `runTrial`. */
 export interface RunTrialOptions {
@@ -155,8 +154,7 @@ async function attachCalibrated(
 
 /** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
 function untrained(peft: PeftModel): TrainedAtOnce {
-  const { layers, values } = activeAdapter(peft);
-  const original = { step: 0, layers, values, metrics: {}, storedParameters: 0, ranks: activeRanks(layers, values) };
+  const original = heldCheckpoint(peft, 0);
   return { totalSteps: 0, selected: original, last: original, meanParameters: 0, compileMs: 0 };
 }
 
