@@ -66,7 +66,9 @@ describe('the nearest name is suggested', () => {
 });
 
 it('all missing flags are reported at once', async () => {
-  expect(await refusal('export --model m')).toMatch(/: missing: <adapter>, --format <format>, --out <folder>; see peft-bench export --help/);
+  expect(await refusal('export --model m')).toMatch(
+    /: missing: <adapter>, --format <format>, --out <folder>; see peft-bench export --help/,
+  );
   expect(await refusal('train --dev @dev.tsv')).toMatch(/: missing: --method <names>, --out <folder>, --train <file>;/);
 });
 

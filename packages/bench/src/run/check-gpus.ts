@@ -95,7 +95,10 @@ function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
 }
 
 async function timed(plan: EnginePlan): Promise<Timings> {
-  return asked('time', plan).catch(({ message: error }: Error) => ({ small: { error }, minilm: { error } }));
+  const answer = await asked('time', plan).catch(failureOf);
+  if (!('code' in answer)) return answer;
+  const { message: error } = answer;
+  return { small: { error }, minilm: { error } };
 }
 
 function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {

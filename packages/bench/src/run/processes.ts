@@ -100,7 +100,7 @@ export async function ask<Q extends keyof Questions>(
   ms?: number,
 ): Promise<Questions[Q]['answer']> {
   const outcome = await withinTime(worker, askWorker(worker, { question, about }), ms);
-  if (outcome.type === 'answer') return outcome.answer as Questions[Q]['answer'];
+  if (outcome.type === 'answer') return outcome.answer;
   if (outcome.type === 'failed') throw new PeftError(outcome.error.code, outcome.error.message);
   throw new PeftError(WORKER_DIED, 'the worker process gave no answer');
 }

@@ -40,7 +40,7 @@ export interface TrialRecorder {
 }
 
 /** The state of a recorder, as plain JSON. */
-export interface StoredTrialRecord {
+interface StoredTrialRecord {
   /** When the trial began, in ISO format. */
   readonly startedAt: string;
   /** Time spent so far, in all attempts. */

@@ -9,9 +9,9 @@ import type { TrialProgress } from './recorder.js';
 /** What a worker process is asked, besides to run trials: what each question is about, and its answer. */
 export interface Questions {
   /** Does an engine start here? The answer is an error if not. */
-  readonly start: { readonly about: EnginePlan; readonly answer: void };
+  readonly start: { readonly about: EnginePlan; readonly answer: null };
   /** Loads what a trial needs. */
-  readonly prepare: { readonly about: Trial; readonly answer: void };
+  readonly prepare: { readonly about: Trial; readonly answer: null };
   /** How long do the steps of a trial take? */
   readonly measure: { readonly about: Trial; readonly answer: MeasuredTask };
   /** Which backends can use a GPU? */

@@ -29,8 +29,8 @@ onWarning((message) => {
 /** How each question is answered. */
 const answers: { readonly [Q in keyof Questions]: (about: Questions[Q]['about']) => Promise<Questions[Q]['answer']> } =
   {
-    start: startEngine,
-    prepare: async (trial) => void (await prepare(trial)),
+    start: (engine) => startEngine(engine).then(() => null),
+    prepare: (trial) => prepare(trial).then(() => null),
     measure: async (trial) => measureTask(trial, await prepare(trial)),
     list: gpuBackends,
     check: checkEngine,
