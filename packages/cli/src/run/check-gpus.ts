@@ -95,10 +95,10 @@ function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
 }
 
 async function timed(plan: EnginePlan): Promise<Timings> {
-  return asked('time', plan).catch((reason: unknown) => {
-    const { message: error } = failureOf(reason);
-    return { small: { error }, minilm: { error } };
-  });
+  const answer = await asked('time', plan).catch(failureOf);
+  if (!('code' in answer)) return answer;
+  const { message: error } = answer;
+  return { small: { error }, minilm: { error } };
 }
 
 function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {

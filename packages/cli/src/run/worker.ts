@@ -29,7 +29,7 @@ onWarning((message) => {
 /** How each question is answered. */
 const answers: { readonly [Q in keyof Questions]: (about: Questions[Q]['about']) => Promise<Questions[Q]['answer']> } =
   {
-    start: (plan) => startEngine(plan).then(() => null),
+    start: (engine) => startEngine(engine).then(() => null),
     prepare: (trial) => prepare(trial).then(() => null),
     measure: async (trial) => measureTask(trial, await prepare(trial)),
     list: gpuBackends,
