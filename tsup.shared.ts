@@ -1,8 +1,8 @@
 import { copyFile } from 'node:fs/promises';
-import { defineConfig } from 'tsup';
+import { defineConfig, type Options } from 'tsup';
 
 /** How every package is built: ESM only, one chunk per entry, types beside the entries that are imported by others; with the licence. */
-export const packageBuild = (entry: string[], imported = entry) =>
+export const packageBuild = (entry: string[], imported = entry, more: Options = {}) =>
   defineConfig({
     entry,
     format: ['esm'],
@@ -15,4 +15,5 @@ export const packageBuild = (entry: string[], imported = entry) =>
     target: 'node20',
     treeshake: true,
     onSuccess: () => copyFile('../../LICENSE', 'LICENSE'),
+    ...more,
   });

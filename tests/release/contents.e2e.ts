@@ -17,6 +17,7 @@ const allowed = [
   /^src\/.+(?<!\.test)\.ts$/, // for source maps, and for the export condition of the repository
 ];
 const allowedOf: Readonly<Record<string, RegExp>> = {
+  '@peftjs/core': /^src\/registrations\.js$/,
   '@peftjs/bench': /^(?:looks\.json|checks\.json|presets\/.+\.json|bin\/peft-bench\.js)$/,
   peftjs: /^bin\/peftjs\.js$/,
 };
