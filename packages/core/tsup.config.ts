@@ -1,6 +1,14 @@
 import { packageBuild } from '../../tsup.shared.js';
 
-const doors = ['src/index.ts', 'src/method.ts', 'src/runtime.ts', 'src/nn/index.ts', 'src/testing/index.ts'];
+const doors = [
+  'src/index.ts',
+  'src/method.ts',
+  'src/model.ts',
+  'src/linalg.ts',
+  'src/runtime.ts',
+  'src/nn/index.ts',
+  'src/testing/index.ts',
+];
 
 export default packageBuild([...doors, 'src/registrations.js'], doors, {
   external: ['#registrations'], // the name that package.json gives them
