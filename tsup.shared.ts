@@ -1,12 +1,13 @@
 import { copyFile } from 'node:fs/promises';
-import { defineConfig } from 'tsup';
+import { copyFile } from 'node:fs/promises';
+import { defineConfig, type Options } from 'tsup';
 import ts from 'typescript';
 
 /**
  * How every package is built: ESM only, one chunk per entry, the licence, and declarations of the entries that are imported by others, with
  * maps to the sources, which the package holds.
  */
-export const packageBuild = (entry: string[], imported = entry) =>
+export const packageBuild = (entry: string[], imported = entry, more: Options = {}) =>
   defineConfig({
     entry,
     format: ['esm'],
@@ -21,6 +22,7 @@ export const packageBuild = (entry: string[], imported = entry) =>
       declare(imported);
       await copyFile('../../LICENSE', 'LICENSE');
     },
+    ...more,
   });
 
 /** Writes the declarations of these modules, checked against the built packages. tsup's own `dts` takes five times as long. */

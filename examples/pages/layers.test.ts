@@ -1,4 +1,5 @@
 // Code blocks of layers' README.
+import { stat } from 'node:fs/promises';
 import { activeAdapter, countParameters, savePretrained } from '@peftjs/core';
 import { attachLayers, detachLayers, loadLayers, mergeLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';
@@ -21,6 +22,26 @@ beforeEach(async () => {
   saved.length = 0;
   await imageModel().save(merged);
   digits = tf.io.fromMemory(saved.pop() as tf.io.ModelArtifacts);
+});
+
+it('layers adapts a tf.LayersModel', async () => {
+  const log = heard('log');
+  // #region layers
+  const { dense } = tf.layers; // a small model; load yours with tf.loadLayersModel
+  const model = tf.sequential({
+    layers: [dense({ inputShape: [4], units: 32, activation: 'relu' }), dense({ units: 3, activation: 'softmax' })],
+  });
+  const x = tf.randomNormal<tf.Rank.R2>([64, 4]);
+  const y = tf.oneHot(tf.argMax(tf.slice(x, [0, 0], [64, 3]), 1), 3); // which of three features is the largest
+
+  const peft = attachLayers(model, lora({ r: 2 }));
+  model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
+  await model.fit(x, y, { epochs: 10 }); // trains only the adapter
+  await savePretrained(peft, 'my-layers'); // the adapter, in PEFT's format
+  console.log(countParameters(peft).stored); // the adapter's parameters
+  // #endregion layers
+  expect(log).toHaveBeenCalledExactlyOnceWith(2 * (4 + 32) + 2 * (32 + 3));
+  expect((await stat('my-layers/adapter_model.safetensors')).size).toBeGreaterThan(0);
 });
 
 it('training the whole model', async () => {

@@ -1,17 +1,15 @@
 // The first program of the other packages' READMEs.
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { attach, countParameters, diskStorage, loadPretrained, savePretrained, train } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
-import { attachLayers } from '@peftjs/layers';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { pipeline } from '@peftjs/pipelines';
 import { openSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { encodeRows, evaluationData, readTask, splitSelection, trainingData, type DataSet } from '@peftjs/tasks';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
-import { onCpu } from '../../tests/layers/models.js';
 import { givePrograms } from './given.js';
 import { heard, useFolder } from './surroundings.js';
 
@@ -74,27 +72,6 @@ it('compiled computes with the cores of a page', async () => {
   const executor = compiled({ runtime });
   // #endregion page
   expect(runtime.env.wasm.numThreads).toBe(executor.info.threads);
-});
-
-it('layers adapts a tf.LayersModel', async () => {
-  await onCpu();
-  const log = heard('log');
-  // #region layers
-  const { dense } = tf.layers; // a small model; load yours with tf.loadLayersModel
-  const model = tf.sequential({
-    layers: [dense({ inputShape: [4], units: 32, activation: 'relu' }), dense({ units: 3, activation: 'softmax' })],
-  });
-  const x = tf.randomNormal<tf.Rank.R2>([64, 4]);
-  const y = tf.oneHot(tf.argMax(tf.slice(x, [0, 0], [64, 3]), 1), 3); // which of three features is the largest
-
-  const peft = attachLayers(model, lora({ r: 2 }));
-  model.compile({ optimizer: tf.train.adam(5e-3), loss: 'categoricalCrossentropy' });
-  await model.fit(x, y, { epochs: 10 }); // trains only the adapter
-  await savePretrained(peft, 'my-layers'); // the adapter, in PEFT's format
-  console.log(countParameters(peft).stored); // the adapter's parameters
-  // #endregion layers
-  expect(log).toHaveBeenCalledExactlyOnceWith(2 * (4 + 32) + 2 * (32 + 3));
-  expect((await stat('my-layers/adapter_model.safetensors')).size).toBeGreaterThan(0);
 });
 
 it('models loads a model', async () => {

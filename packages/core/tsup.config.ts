@@ -1,3 +1,15 @@
 import { packageBuild } from '../../tsup.shared.js';
 
-export default packageBuild(['src/index.ts', 'src/method.ts', 'src/runtime.ts', 'src/nn/index.ts']);
+const doors = [
+  'src/index.ts',
+  'src/method.ts',
+  'src/model.ts',
+  'src/linalg.ts',
+  'src/runtime.ts',
+  'src/nn/index.ts',
+];
+
+export default packageBuild([...doors, 'src/registrations.js'], doors, {
+  external: ['#registrations'], // the name that package.json gives them
+  noExternal: [/^@tensorflow\/tfjs-core\/dist\//], // Node cannot read these modules
+});

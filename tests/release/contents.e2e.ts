@@ -18,7 +18,8 @@ const allowed = [
 ];
 const allowedOf: Readonly<Record<string, RegExp>> = {
   '@peftjs/bench': /^(?:looks\.json|bin\/peft-bench\.js)$/,
-  '@peftjs/cli': /^(?:checks\.json|launch\.js|presets\/.+\.json|samples\/.+\.csv)$/,
+  '@peftjs/cli': /^(?:launch\.js|presets\/.+\.json|samples\/.+\.csv)$/,
+  '@peftjs/core': /^src\/registrations\.js$/,
   peftjs: /^bin\/peftjs\.js$/,
 };
 

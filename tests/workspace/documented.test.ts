@@ -64,6 +64,13 @@ describe('all exports of a package are documented', () => {
   });
 });
 
+it.each([
+  ['index', 60],
+  ['method', 120],
+])("core's entry %s has at most %i names", (entry, most) => {
+  expect(exported[join(root, `packages/core/src/${entry}.ts`)]?.names.length).toBeLessThanOrEqual(most);
+});
+
 it.each(packages)('$manifest.name exports nothing from two entries', (one) => {
   const names = entriesOf(one).flatMap((entry) => exported[join(root, entry)]?.names ?? []);
   expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);

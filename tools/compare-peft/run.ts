@@ -11,7 +11,7 @@ import type { StepEvent } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { dataOf, planOf, readPrepared, runFolder, taskFile, type PreparedRun, type PreparedTask } from './prepared.js';
 import { settings, taskSettings, type RunResult } from './settings.js';
 
@@ -67,7 +67,7 @@ async function run(name: string, number: number, at: { model: string; work: stri
     threads: settings.threads,
     load: { before: load, after: loadavg()[0] ?? 0 },
     cpu: cpus()[0]?.model ?? 'unknown',
-    versions: { node: process.versions.node, tfjs: tf.version['tfjs-core'] },
+    versions: { node: process.versions.node, tfjs: tf.version_core },
   };
 }
 

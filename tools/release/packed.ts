@@ -3,7 +3,7 @@
  * from the registry.
  *
  *   const packed = await packPackages(folder);
- *   await npmInstall(project, [...tarballsOf(packed, ['@peftjs/core', '@peftjs/sora']), '@tensorflow/tfjs@^4.22.0']);
+ *   await npmInstall(project, [...tarballsOf(packed, ['@peftjs/core', '@peftjs/sora']), 'typescript']);
  *
  * Run `npm run build` first: it is not part of packing, so that the packages are built only once for all tests.
  */

@@ -5,7 +5,7 @@ import { ConfigError } from './errors.js';
 type Setting = string | number | boolean | null | readonly number[];
 
 /** Plain settings that, with the name, distinguish a value from others of its kind. */
-export type Settings = Readonly<Record<string, Setting>>;
+type Settings = Readonly<Record<string, Setting>>;
 
 /** A loss, an optimizer or a schedule, identified when a run is resumed or compared. */
 export interface Named {

@@ -1,4 +1,5 @@
-import type { Tensor } from '@tensorflow/tfjs';
+import './tensorflow.js';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { ShapeError } from './errors.js';
 
 /** Element types that executors exchange. */

@@ -243,7 +243,7 @@ export interface Versions {
 }
 
 /** Packages whose version affects numbers. */
-const NUMERIC_PACKAGES = ['@peftjs/core', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine', '@tensorflow/tfjs'];
+const NUMERIC_PACKAGES = ['@peftjs/core', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine', '@tensorflow/tfjs-core'];
 /**
  * The package that depends on the runtime. peft-bench may find another copy of the runtime, which is not the one that
  * computes.

@@ -3,7 +3,7 @@ import { baseParameters, storedParameters } from '../adapter/accounting.js';
 import type { Model, Task } from '../contracts/model.js';
 
 /** The front matter of a model card, for the hub. */
-export interface CardFields {
+interface CardFields {
   /** The base model's name. Left out of the card unless it is a hub id, because the hub rejects other names. */
   readonly baseModel: string;
   /** The library that opens the folder. */

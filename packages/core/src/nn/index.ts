@@ -1,3 +1,4 @@
+import '../tensorflow.js';
 export { activations } from './activations.js';
 export type { ActivationName } from './activations.js';
 export { attention, causalBias, maskBias, mergeHeads, softCapped, splitHeads } from './attention.js';

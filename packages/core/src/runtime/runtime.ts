@@ -49,10 +49,10 @@ export interface PassInputs {
 }
 
 /** The specs that differ between passes. */
-export type PassSpecs = Readonly<Record<'inputs' | 'cache' | 'rows', Readonly<Record<string, InputSpec>>>>;
+type PassSpecs = Readonly<Record<'inputs' | 'cache' | 'rows', Readonly<Record<string, InputSpec>>>>;
 
 /** The frozen weights that a forward pass reads, as an executor's values. */
-export interface FrozenValues {
+interface FrozenValues {
   /** Their specs, by name. */
   readonly specs: Readonly<Record<string, InputSpec>>;
   /** The values, by name. */
@@ -76,7 +76,7 @@ export interface Runtime {
 }
 
 /** A pass that is ready to run. */
-export interface PreparedPass {
+interface PreparedPass {
   /** The program. */
   readonly program: Program<PassInputs, Tensors>;
   /** The frozen weights to run it with. */

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { availableThreads, environment, importOptional, withoutCrashHandlers } from '../host.js';
 import { withBackend } from '../tf-backends.js';
@@ -46,7 +46,7 @@ export const EAGER_BACKENDS: Readonly<Record<EagerBackend, BackendSource>> = {
   cpu: {
     load: () => undefined,
     threads: () => Promise.resolve(1),
-    install: 'npm install @tensorflow/tfjs',
+    install: 'npm install @tensorflow/tfjs-backend-cpu',
   },
 };
 

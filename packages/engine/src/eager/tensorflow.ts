@@ -1,4 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
+import * as cpu from '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { defaultEnvironment, environment, nodeModule } from '../host.js';
 
@@ -96,12 +97,16 @@ function restoreUtilities(): void {
 
 /**
  * Makes the package use this process's TensorFlow.js, even from a folder that has another copy: a second copy would
- * replace the kernels of the first, with a warning for each.
+ * replace the kernels of the first, with a warning for each. What else the package needs is its own.
  */
 function shareTensorFlowJs(require: Require, name: string): void {
-  const { default: exports = tf } = tf as { readonly default?: object }; // includes the exports of tfjs-core
-  for (const part of ['@tensorflow/tfjs', '@tensorflow/tfjs-core']) {
-    const theirs = resolved(require, part, resolved(require, name));
+  const folder = resolved(require, '@tensorflow/tfjs', resolved(require, name));
+  for (const [part, namespace] of Object.entries({
+    '@tensorflow/tfjs-core': tf,
+    '@tensorflow/tfjs-backend-cpu': cpu,
+  })) {
+    const { default: exports = namespace } = namespace as { readonly default?: object };
+    const theirs = resolved(require, part, folder);
     if (theirs !== undefined) require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports };
   }
 }
