@@ -4,8 +4,8 @@ import type { Executor } from '@peftjs/core';
 import { hostScalar, hostZeros, type HostTensor, type Tensors } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** One optimization step as a pure function: named tensors in, named tensors out. */
 const step: PureFunction = ({ x, y, weight, momentum, rate }: Tensors) => {

@@ -14,7 +14,7 @@ import {
   type Site,
   type TargetConfig,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 
 /** Output scaling: one factor per output of a module. */
 export const scale: CallableMethod = defineMethod<TargetConfig>({

@@ -30,8 +30,8 @@ import {
 } from '@peftjs/core/runtime';
 import { compiled, type Value } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { scale } from '../method.js';
 import { batchesFor, smallBert } from './given.js';

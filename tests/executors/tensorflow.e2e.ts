@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { attach, train, type Executor } from '@peftjs/core';
 import type { HostTensors } from '@peftjs/core/method';
 import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/conformance';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { attach, predict, train, type Executor } from '@peftjs/core';
 import {
   hostIntegers,

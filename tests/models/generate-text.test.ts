@@ -3,7 +3,7 @@ import { ConfigError, UnsupportedError, type Tensors } from '@peftjs/core/method
 import { compiled } from '@peftjs/engine';
 import { fromPretrained, generateText, saveMerged, type PretrainedModel } from '@peftjs/models';
 import type { Decoding } from '@peftjs/models/architectures';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { characterDecoder } from './characters.js';
 

@@ -14,7 +14,7 @@ import { createRng, sizeOf, TargetModuleError, type ConfiguredMethod, type Site 
 import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { batchOf, heads, headsOf, load, networks, outputsOf, tiny, type HeadName, type Network } from './tiny.js';
 

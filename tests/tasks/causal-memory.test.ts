@@ -4,7 +4,7 @@ import { evaluate, hostTensor, type EvaluationData, type Model } from '@peftjs/c
 import { embeddingSite, linearSite } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/conformance';
 import { causalEvaluation, encodeLanguage, languageSet } from '@peftjs/tasks';
-import type * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 
 const WORDS = 5000;

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { attach, evaluate, hostTensor, train, type Model } from '@peftjs/core';
 import { createRng, embeddingSite, linearSite } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/conformance';

@@ -3,7 +3,7 @@ import { releaseRuntimes } from '@peftjs/core/runtime';
 import { toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { counted, variedData } from './varied.js';
 

@@ -4,7 +4,7 @@ import { releaseRuntimes } from '@peftjs/core/runtime';
 import { toyModel } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { sora } from '@peftjs/sora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { linearRegression } from 'simple-statistics';
 import { counted, variedData } from './varied.js';
 

@@ -1,8 +1,8 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { hostTensor } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor2D } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-node';
 import { max, min } from 'simple-statistics';
 

@@ -10,7 +10,7 @@ import {
 } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
 import type { Loss } from '@peftjs/core/runtime';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { configuredArm, RATE, type Arm } from './arms.js';
 import { adaptedModules } from './encoder.js';
 import { measured, type Measured } from './measured.js';

@@ -2,7 +2,7 @@ import { hostTensor, mergeAndUnload, type Model, type PeftModel } from '@peftjs/
 import { referenceExecutor } from '@peftjs/conformance';
 import { createRng, floats, tensorAt, truncatedSvd, type HostTensor } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { standardDeviation } from 'simple-statistics';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ARMS, type Arm } from './arms.js';

@@ -1,7 +1,7 @@
 import type { Executor } from '@peftjs/core';
 import { EngineError } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Device } from './live-trainer.js';
 
 /** More threads do not speed up matrices of this size. */

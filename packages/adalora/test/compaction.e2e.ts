@@ -27,7 +27,7 @@ import {
 } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { contextOf, layerOf, referenceExecutor, relativeDistance } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { attached, outputsOf, snapshotsOf, trainToy } from './harness.js';
 

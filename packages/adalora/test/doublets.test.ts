@@ -13,7 +13,7 @@ import {
   type HostTensors,
 } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 const options: Partial<AdaloraConfig> = { parametrization: 'lora', initR: 3, targetR: 1, loraAlpha: 6 };

@@ -2,7 +2,7 @@ import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import { createRng, loraDelta, normalValues, tensorAt, type Tensors } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 tf.env().set('PROD', true); // before the first tensor: it would print a banner

@@ -3,7 +3,7 @@ import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import { linearSite, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { contextOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 type Numbers = Readonly<Record<string, readonly number[]>>;

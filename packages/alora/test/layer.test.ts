@@ -11,7 +11,7 @@ import {
   toyTrainingData,
 } from '@peftjs/conformance';
 import { alora } from '@peftjs/alora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 beforeAll(async () => {

@@ -32,8 +32,8 @@ import {
   type MethodOptions,
 } from '@peftjs/core/method';
 import { gelu, linear } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';
 

@@ -24,7 +24,7 @@ import {
   type SiteRole,
   type TargetConfig,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';
 

@@ -23,7 +23,7 @@ import {
   toyEvaluationData,
   toyModel,
 } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 /** Sets every tensor to nonzero values, so that a mistake in any of them shows. */

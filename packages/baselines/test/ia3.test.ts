@@ -15,7 +15,7 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import { contextOf, layersOf, tensorsOf, toyModel } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 const sites: readonly Site[] = [

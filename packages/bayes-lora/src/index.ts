@@ -6,8 +6,8 @@ import {
   uniformValues,
   type CallableMethod,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { bayesLoraOptions, LOG_SIGMA2, type BayesLoraConfig } from './config.js';
 import { bayesLoraPolicy, EPSILON } from './policy.js';
 

@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import { contextOf, forwardOf, layerOf } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 beforeAll(async () => {

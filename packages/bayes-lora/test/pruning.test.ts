@@ -24,7 +24,7 @@ import {
   toyTrainingData,
 } from '@peftjs/conformance';
 import { bayesLora, type BayesLoraConfig } from '@peftjs/bayes-lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 beforeAll(async () => {

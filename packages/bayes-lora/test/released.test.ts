@@ -3,7 +3,7 @@ import { hostTensor } from '@peftjs/core';
 import { transposed } from '@peftjs/core/method';
 import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { rankLogAlpha } from '../src/policy.js';
 

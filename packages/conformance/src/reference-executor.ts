@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
 import { EngineError, mapValues, type HostTensor, type Tensors } from '@peftjs/core/method';
 import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';

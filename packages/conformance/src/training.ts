@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import { activeAdapter, type Model, type TrainOptions } from '@peftjs/core';
 import { allLayers, floats, mapValues, tensorAt, type TargetConfig } from '@peftjs/core/method';

@@ -14,8 +14,8 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { checked, dynamicDoraOptions, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 import { dynamicDoraPolicy, targetRanks } from './policy.js';
 

@@ -11,7 +11,7 @@ import {
   toyModel,
 } from '@peftjs/conformance';
 import { dynamicDora, type DynamicDoraConfig } from '@peftjs/dynamic-dora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 beforeAll(async () => {

@@ -3,7 +3,7 @@ import { hostTensor } from '@peftjs/core';
 import { hostZeros, linearSite, tensorAt, transposed, type HostTensor } from '@peftjs/core/method';
 import { contextOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { dynamicDora } from '@peftjs/dynamic-dora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
 
 beforeAll(async () => {

@@ -1,5 +1,5 @@
 import { hostZeros, normalValues, rankMethod, tensorsAt, type CallableMethod } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { elaLoraOptions, type ElaLoraConfig } from './config.js';
 import { elaLoraPolicy } from './policy.js';
 import { distanceFromOrthonormal, FACTORS, noScores, scored } from './scores.js';

@@ -6,8 +6,8 @@ import {
   type Tensors,
   type UpdateContext,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { ElaLoraConfig } from './config.js';
 
 /*

@@ -3,7 +3,7 @@ import { hostTensor } from '@peftjs/core';
 import { allocatedRanks, linearSite, tensorAt, transposed, withResized, type HostTensor } from '@peftjs/core/method';
 import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
 import { elaLora } from '@peftjs/ela-lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 
 type Matrix = readonly (readonly number[])[];

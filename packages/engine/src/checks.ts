@@ -1,4 +1,4 @@
-import { Tensor } from '@tensorflow/tfjs';
+import { Tensor } from '@tensorflow/tfjs-core';
 import { EngineError, ShapeError, sizeOf, type HostTensor, type Tensors } from '@peftjs/core/method';
 import type { Axis } from '@peftjs/core/runtime';
 import { axisNames, namedAxes, type Sizes, type Specs } from './axes.js';

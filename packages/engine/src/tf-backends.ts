@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 
 /**
  * Runs `body` on a TensorFlow.js backend that has been started, then restores the process's current backend, also after

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { hostTensor, type Executor } from '@peftjs/core';
 import { activations, type ActivationName } from '@peftjs/core/nn';
 import type { PureFunction } from '@peftjs/core/runtime';

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
 import { createRng, sizeOf, type HostTensor, type HostTensors, type Tensors } from '@peftjs/core/method';
 import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { hostTensor } from '@peftjs/core';
 import { ConfigError, EngineError, ShapeError, type HostTensor, type Tensors } from '@peftjs/core/method';

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { hostTensor, PeftError, type Executor } from '@peftjs/core';
 import { hostIntegers, type HostTensor, type TensorSpec } from '@peftjs/core/method';

@@ -1,6 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { ownSines } from '../src/compiled/kernels/elementwise.js';
 import { compiled } from '../src/index.js';

@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';

@@ -2,8 +2,8 @@
  * A process whose graphs run in a thread, for four tests: `worker-child.ts exit | busy | memory | end`.
  * Needs --expose-gc.
  */
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { compiled } from '@peftjs/engine';
 import { setTimeout as wait } from 'node:timers/promises';
 

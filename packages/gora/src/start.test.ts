@@ -10,7 +10,7 @@ import {
   type HostTensor,
 } from '@peftjs/core/method';
 import { forwardOf, layersOf } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { gora } from './index.js';
 import { alongGradient, initialTensors } from './start.js';

@@ -12,7 +12,7 @@ import {
   toyTrainingData,
 } from '@peftjs/conformance';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 beforeAll(async () => {

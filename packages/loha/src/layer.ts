@@ -15,7 +15,7 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import type { LohaConfig } from './config.js';
 
 /*

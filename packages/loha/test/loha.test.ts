@@ -2,7 +2,7 @@ import { hostTensor } from '@peftjs/core';
 import { floats, linearSite, loraDelta, tensorAt, transposed, type HostTensors, type Site } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { loha } from '@peftjs/loha';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 beforeAll(async () => {

@@ -15,8 +15,8 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LokrConfig } from './config.js';
 import { shapesOf, sidesOf, storedAt, type Shapes, type TensorName } from './shapes.js';
 

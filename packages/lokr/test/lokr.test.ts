@@ -13,7 +13,7 @@ import {
   toyModel,
 } from '@peftjs/conformance';
 import { lokr, type LokrConfig } from '@peftjs/lokr';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { factorization } from '../src/shapes.js';
 

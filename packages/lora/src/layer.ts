@@ -13,8 +13,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { embedding, linear } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LoraConfig } from './config.js';
 
 /*

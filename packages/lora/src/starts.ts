@@ -26,8 +26,8 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import { linear } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   isPartOfWeight,
   rankAt,

@@ -19,8 +19,8 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LoraConfig } from './config.js';
 import { changeOf, plainLayer, type LoraChange, type LoraLayer, type Start } from './layer.js';
 import { subtractStart } from './starts.js';

@@ -2,7 +2,7 @@ import { activeAdapter, attach, countParameters, type PeftModel } from '@peftjs/
 import { embeddingSite, floats, hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
 import { initialOf, relativeDistance, tensorsOf, toyModel } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { drawn, foldedWeight, matrix, moved, numbers, onModule, outputOn } from './harness.js';
 

@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import { embeddingSite, floats, tensorAt, tensorsAt, type HostTensors, type Tensors } from '@peftjs/core/method';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { drawn, foldedWeight, layersOn, matrix, moved, numbers, onModule, outputOn, type OnModule } from './harness.js';
 

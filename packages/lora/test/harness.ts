@@ -19,7 +19,7 @@ import {
 import { embedding, linear } from '@peftjs/core/nn';
 import { contextOf, initialOf, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 
 /** A module and its LoRA layer. */

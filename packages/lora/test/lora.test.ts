@@ -14,7 +14,7 @@ import {
 } from '@peftjs/core/method';
 import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 /** Returns values with a nonzero B. */

@@ -10,7 +10,7 @@ import {
 } from '@peftjs/core/method';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import type { LoraConfig, LoraGaConfig } from '@peftjs/lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { contextAt, drawn, layersOn, matrix, numbers, onModule, outputOn, type OnModule } from './harness.js';
 

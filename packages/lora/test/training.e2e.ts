@@ -19,7 +19,7 @@ import {
   toyTrainingData,
 } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { drawn, matrix, numbers, onModule } from './harness.js';
 

@@ -14,7 +14,7 @@ import {
   type TiedModule,
 } from '@peftjs/core/method';
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { tokenMean } from './reading.js';
 
 /**

@@ -8,8 +8,8 @@
  * A cached layer has room for `capacity` tokens, [B, capacity, width], indexed by position. Unwritten positions are 0,
  * so a token is written by adding it. Positions of padding stay 0 too, and later tokens fill them.
  */
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tensors } from '@peftjs/core/method';
 import { causalBias, maskBias, mergeHeads, splitHeads } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';

@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { linearSite, type Scope, type Task, type Tensors } from '@peftjs/core/method';
 import type { InputSpec } from '@peftjs/core/runtime';
 import {

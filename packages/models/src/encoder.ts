@@ -17,8 +17,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, encoderHead, type Architecture, type Features, type Head, type Network } from './architecture.js';
 import {
   checkTokens,

@@ -13,8 +13,8 @@
  */
 import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
 import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { batchInput, type Features } from './architecture.js';
 import { firstToken, lastToken, onlyToken, tokenMean } from './reading.js';

@@ -15,7 +15,7 @@ import {
   type Task,
   type Tensors,
 } from '@peftjs/core/method';
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';

@@ -1,6 +1,6 @@
 import { ShapeError } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** Selects the tokens that the last layer is computed for: x [B, S, H] -> [B, Q, H]. */
 export type Reader = (x: Tensor) => Tensor;

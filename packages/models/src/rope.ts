@@ -11,8 +11,8 @@
  *              m = sqrt(1 + ln(factor) / ln(original length)) (Ding et al., 2024)
  *   dynamic    f unchanged up to `max_position_embeddings` tokens; longer texts are not supported here
  */
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { CheckpointError } from '@peftjs/core/method';
 import { rotary, type RotaryOptions } from '@peftjs/core/nn';
 import type { Context } from './context.js';

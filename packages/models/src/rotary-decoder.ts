@@ -26,8 +26,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { activations, attention, softCapped, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, type Architecture, type Network } from './architecture.js';
 import { ropeAngles, ropeNumbers, rotatedHeads, type RopeConfig } from './rope.js';
 import type { Biases, Context } from './context.js';

@@ -12,8 +12,8 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Matrix } from 'ml-matrix';
 import { blocksAt, storedIn, type OftConfig } from './config.js';
 import { projected, projectedOnHost, rotations, rotationsOnHost } from './rotation.js';

@@ -1,7 +1,7 @@
 import { embedding } from '@peftjs/core/nn';
 import { floats, scaleRows, type HostTensor } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs-core';
 import { inverse, Matrix } from 'ml-matrix';
 import type { OftConfig } from './config.js';
 

@@ -2,7 +2,7 @@ import { hostTensor, onWarning } from '@peftjs/core';
 import { linearSite, type HostTensor, type Site } from '@peftjs/core/method';
 import { initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { oft, type OftConfig } from '@peftjs/oft';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { Matrix } from 'ml-matrix';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { blocksAt } from '../src/config.js';

@@ -15,8 +15,8 @@ import {
   type Site,
   type SizeStages,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { choiceOf, soraOptions, withLambda, type SoraConfig } from './config.js';
 import { soraPolicy } from './policy.js';
 import { referenceThreshold, softThreshold } from './proximal.js';

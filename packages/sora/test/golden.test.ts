@@ -3,7 +3,7 @@ import { adamW } from '@peftjs/core';
 import { tensorAt } from '@peftjs/core/method';
 import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
 
 /** Values computed by tools/golden/sora.py. */

@@ -20,7 +20,7 @@ import {
   toyTrainingData,
 } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 
 /** SoRA on the toy model. */
 export const attached = (config: Partial<SoraConfig> = {}): PeftModel<SoraConfig> =>

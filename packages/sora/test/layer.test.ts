@@ -2,7 +2,7 @@ import { adamW } from '@peftjs/core';
 import { createRng, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { trainedOf, updatedGates } from './harness.js';
 

@@ -19,7 +19,7 @@ import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { attached, outputsOf, trainToy } from './harness.js';
 
 beforeAll(async () => {

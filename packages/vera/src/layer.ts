@@ -14,8 +14,8 @@ import {
   type HostTensor,
   type Site,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { savesProjection, type VeraConfig } from './config.js';
 

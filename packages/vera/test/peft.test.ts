@@ -3,7 +3,7 @@ import { hostTensor } from '@peftjs/core';
 import { linearSite, loraDelta, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { contextOf, forwardOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { vera } from '@peftjs/vera';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 type Matrix = readonly (readonly number[])[];

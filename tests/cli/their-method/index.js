@@ -10,7 +10,7 @@ import {
   tensorAt,
   trained,
 } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 
 export const theirs = defineMethod({

@@ -20,8 +20,8 @@ import {
   type TokenizerDefinition,
 } from '@peftjs/models/architectures';
 import type { TableReader, TableRecord } from '@peftjs/tasks';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** signSGD with momentum (Bernstein et al., 2018): m <- mu m + (1 - mu) g, theta <- theta - eta_t sign(m). */
 export function signSgd({ momentum = 0.9 } = {}): Optimizer {

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule, LoraFactors, ParamSpec } from '../contracts/layer.js';
 import type { Init } from '../contracts/method.js';

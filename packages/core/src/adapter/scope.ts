@@ -1,5 +1,5 @@
-import type { Tensor } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { describe } from '../config.js';
 import { ConfigError, nearestPaths } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule } from '../contracts/layer.js';

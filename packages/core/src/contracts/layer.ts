@@ -1,4 +1,4 @@
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 import type { Site } from './site.js';
 

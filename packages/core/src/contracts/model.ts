@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Axis } from './executor.js';
 import type { Site } from './site.js';
 import type { HostTensor, HostTensors, Tensors } from '../tensors.js';

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { parseOptions, positive } from '../config.js';
 import { l2Normalize } from '../nn/l2-normalize.js';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { referenceExecutor } from '@peftjs/conformance';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { contrastive, cosineSimilarity, multipleNegativesRanking, triplet } from './embeddings.js';
 import type { Loss } from './loss.js';

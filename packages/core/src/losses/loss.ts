@@ -1,4 +1,4 @@
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { ConfigError } from '../errors.js';
 import type { Named } from '../settings.js';

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { assertOneOf, keptShare, parseOptions, positive } from '../config.js';
 import { ConfigError } from '../errors.js';

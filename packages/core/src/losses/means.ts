@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 
 /** A lower bound of a sum of weights, so that a mean without any weight is 0 / MIN_SUM = 0. */
 export const MIN_SUM = 1e-12;

@@ -1,5 +1,5 @@
-import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
+import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 
 /**
  * Returns -log softmax(logits)[label] of every row, in few passes over the logits, which for a large vocabulary are the

@@ -1,5 +1,5 @@
-import type { GradSaveFunc, Tensor, Tensor2D } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
+import type { GradSaveFunc, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 
 /**
  * Gathers rows of a table. First-order gradients only.

@@ -1,5 +1,5 @@
-import type { NamedAttrMap, NamedTensorMap, Tensor } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
+import type { NamedAttrMap, NamedTensorMap, Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 
 /**
  * The kernels of peftjs: layers that a backend may compute as one node. Each reads named tensors, and numbers where it

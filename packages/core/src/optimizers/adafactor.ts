@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
 import { floats, hostTensor, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { keptShare, nonNegative, parseOptions } from '../config.js';
 import { tensorAt } from '../tensors.js';

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { Named } from '../settings.js';
 import { hostZeros, tensorAt, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { relativeDistance, referenceExecutor } from '@peftjs/conformance';
 import { hostTensor, mapValues, type HostTensor } from '../tensors.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { rankCost } from './budget.js';
 import { foldDiagonal, nonZeroIndices } from './factors.js';
 import { trained, type AdapterLayer, type ParamSpec } from '../contracts/layer.js';

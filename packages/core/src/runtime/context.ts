@@ -1,4 +1,4 @@
-import type { Scalar } from '@tensorflow/tfjs';
+import type { Scalar } from '@tensorflow/tfjs-core';
 import type { StepContext } from '../contracts/layer.js';
 import { TrainingError } from '../errors.js';
 import { tensorAt, type Tensors } from '../tensors.js';

@@ -1,4 +1,4 @@
-import { Tensor } from '@tensorflow/tfjs';
+import { Tensor } from '@tensorflow/tfjs-core';
 import type { CompiledFunction, Executor, InputSpec } from '../contracts/executor.js';
 import { mapValues, type HostTensor, type HostTensors } from '../tensors.js';
 

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { attach, defineMethod, savedModules } from '../adapter/attach.js';
 import { forward } from '../adapter/scope.js';

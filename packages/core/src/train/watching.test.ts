@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { addAdapter, setAdapter } from '../adapter/adapters.js';
 import { activeAdapter, adapterNamed } from '../adapter/peft-model.js';

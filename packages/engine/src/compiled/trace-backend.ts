@@ -1,5 +1,5 @@
-import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
+import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { GraphBuilder, typedArray } from './graph.js';
 import type { ConstantData, Value } from './graph.js';

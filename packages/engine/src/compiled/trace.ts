@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Tensors, TensorSpec } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';

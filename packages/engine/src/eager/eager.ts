@@ -1,5 +1,5 @@
-import { Tensor } from '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs';
+import { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
 import {
   anything,

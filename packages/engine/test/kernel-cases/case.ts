@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { HostTensor, HostTensors, Tensors } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { floats, integers } from '../cases.js';

@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 import type { Executor } from '@peftjs/core';
 import type { OrtTensor } from '@peftjs/engine';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { floats, integers } from '../cases.js';
 import { binary, binaryOfEqualShapes, get, isBool, logical, of, overPairs, pairs, unary } from './case.js';
 import type { Case } from './case.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { integers } from '../cases.js';
 import { get, of } from './case.js';
 import type { Case } from './case.js';

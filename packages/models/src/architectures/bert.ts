@@ -7,7 +7,7 @@
  *   encode      mean over tokens of x_L
  */
 import { linearSite, type Task } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { linearHead, type Architecture, type Features, type Head } from '../architecture.js';
 import { bertLayerNames, encoderWithHead, type EncoderConfig } from '../encoder.js';
 import {

@@ -10,8 +10,8 @@
  * then shifted by its position.
  */
 import { splitHeads } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor1D } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
 
 /** How distances map to rows of the table. */
 export interface RelativeConfig {

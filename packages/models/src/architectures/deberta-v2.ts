@@ -23,8 +23,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { activations, attention } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, denseHead, encoderHead, type Architecture, type Features } from '../architecture.js';
 import { afterAttention, bertLayerNames, layerSites, type LayerLocation } from '../encoder.js';
 import { shown } from '../json.js';

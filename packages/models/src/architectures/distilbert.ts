@@ -6,8 +6,8 @@
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { denseHead } from '../architecture.js';
 import { encoderWithHead, type EncoderConfig } from '../encoder.js';
 import { activation, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';

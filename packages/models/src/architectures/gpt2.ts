@@ -25,8 +25,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { activations, attention } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, type Architecture, type Network } from '../architecture.js';
 import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';

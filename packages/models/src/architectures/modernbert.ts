@@ -26,8 +26,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { activations, attention, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, headFor, noHead, type Architecture, type Features, type Head } from '../architecture.js';
 import { shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, tokenMean, type Reader } from '../reading.js';

@@ -9,7 +9,7 @@
  * last (T5's buckets, Raffel et al., 2020).
  */
 import { CheckpointError, embeddingSite, type Site } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { bertLayerNames, type EncoderConfig, type RelativeBias } from '../encoder.js';
 import {
   activation,

@@ -9,7 +9,7 @@
  *   encode      mean over tokens of x_L
  */
 import { linearSite, type Task } from '@peftjs/core/method';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { denseHead, type Architecture } from '../architecture.js';
 import { encoderWithHead, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, nonNegativeInteger, type ConfigFile, type ModelType } from '../transformers/config.js';

@@ -19,8 +19,8 @@ import {
   type Tensors,
 } from '@peftjs/core/method';
 import { attention, maskBias } from '@peftjs/core/nn';
-import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, headFor, linearHead, type Architecture, type Head } from '../architecture.js';
 import { tokenMean } from '../reading.js';
 

@@ -1,4 +1,4 @@
-import type { FillAttrs, LinSpaceAttrs, OneHotAttrs, RangeAttrs } from '@tensorflow/tfjs';
+import type { FillAttrs, LinSpaceAttrs, OneHotAttrs, RangeAttrs } from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { typedArray } from '../graph.js';
 import type { GraphBuilder, Value, ValueType } from '../graph.js';

@@ -1,4 +1,4 @@
-import type { ClipByValueAttrs, LeakyReluAttrs, StepAttrs } from '@tensorflow/tfjs';
+import type { ClipByValueAttrs, LeakyReluAttrs, StepAttrs } from '@tensorflow/tfjs-core';
 import type { Attribute, GraphBuilder, Value } from '../graph.js';
 import { numberType, numeric } from './kernel.js';
 import type { Binary, Kernel, KernelTable, Unary } from './kernel.js';

@@ -1,4 +1,4 @@
-import type { BatchMatMulAttrs, _FusedMatMulAttrs } from '@tensorflow/tfjs';
+import type { BatchMatMulAttrs, _FusedMatMulAttrs } from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { broadcast } from '../graph.js';
 import type { GraphBuilder, Value } from '../graph.js';

@@ -1,5 +1,5 @@
-import * as tf from '@tensorflow/tfjs';
-import type { CumsumAttrs, MaxAttrs, SoftmaxAttrs, SumAttrs, TopKAttrs } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import type { CumsumAttrs, MaxAttrs, SoftmaxAttrs, SumAttrs, TopKAttrs } from '@tensorflow/tfjs-core';
 import { isView } from '../graph.js';
 import type { GraphBuilder, Value } from '../graph.js';
 import { indices, numberType, numeric, positive, spliced } from './kernel.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import type {
   CastAttrs,
   ConcatAttrs,
@@ -17,7 +17,7 @@ import type {
   TransposeAttrs,
   UnpackAttrs,
   UnsortedSegmentSumAttrs,
-} from '@tensorflow/tfjs';
+} from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import type { GraphBuilder, Value } from '../graph.js';
 import { dtypeFor } from './creation.js';
