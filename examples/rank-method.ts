@@ -5,7 +5,6 @@ import {
   budgetEntries,
   hostFilled,
   hostZeros,
-  kaimingUniform,
   mapValues,
   pruneStep,
   rankMethod,
@@ -13,6 +12,7 @@ import {
   type CallableMethod,
   type RankOptions,
 } from '@peftjs/core/method';
+import { kaimingUniform } from '@peftjs/core/linalg';
 
 type PruneConfig = RankOptions<typeof budgetEntries>;
 

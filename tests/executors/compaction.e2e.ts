@@ -1,6 +1,7 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { activeAdapter, attach, predict, train, type Executor, type PeftModel } from '@peftjs/core';
-import { floats, nonZeroIndices, tensorAt } from '@peftjs/core/method';
+import { floats, tensorAt } from '@peftjs/core/method';
+import { nonZeroIndices } from '@peftjs/core/linalg';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';

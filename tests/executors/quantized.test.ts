@@ -1,5 +1,6 @@
 import { attach, calibrate, train, type Executor } from '@peftjs/core';
-import { floats, quantizedModel, tensorAt } from '@peftjs/core/method';
+import { floats, tensorAt } from '@peftjs/core/method';
+import { quantizedModel } from '@peftjs/core/model';
 import { relativeDistance, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { gora } from '@peftjs/gora';

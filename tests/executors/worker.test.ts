@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { attach, predict, train, type Executor, type Model } from '@peftjs/core';
-import { quantized } from '@peftjs/core/method';
+import { quantized } from '@peftjs/core/model';
 import { toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

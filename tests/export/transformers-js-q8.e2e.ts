@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { memoryStorage, predict, type Storage } from '@peftjs/core';
-import type { Task } from '@peftjs/core/method';
+import type { Task } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { checkOnnx, compiled, exportOnnxFiles } from '@peftjs/engine';
 import { fromPretrained, generate, saveOnnx, type PretrainedModel } from '@peftjs/models';

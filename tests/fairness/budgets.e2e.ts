@@ -1,16 +1,14 @@
 import { activeAdapter, attach, countParameters, hostTensor, train, type Model } from '@peftjs/core';
 import {
   createRng,
-  normalValues,
-  storedParameters,
   tensorAt,
-  tensorKey,
-  withResized,
   type AdapterLayers,
   type HostTensors,
   type MatchOn,
   type PeftMethod,
 } from '@peftjs/core/method';
+import { storedParameters, tensorKey, withResized } from '@peftjs/core/model';
+import { normalValues } from '@peftjs/core/linalg';
 import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { fromPretrained } from '@peftjs/models';
 import { beforeAll, describe, expect, it } from 'vitest';

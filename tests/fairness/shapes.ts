@@ -1,13 +1,6 @@
 import type { Model } from '@peftjs/core';
-import {
-  layerNormSite,
-  linearSite,
-  sizeOf,
-  type HostTensor,
-  type HostTensors,
-  type Site,
-  type SiteRole,
-} from '@peftjs/core/method';
+import { sizeOf, type HostTensor, type HostTensors, type Site, type SiteRole } from '@peftjs/core/method';
+import { layerNormSite, linearSite } from '@peftjs/core/model';
 import { expect } from 'vitest';
 
 /** A module of a transformer layer: its name, its role, and its input and output widths. */

@@ -15,7 +15,8 @@ import {
   type PeftModel,
   type Storage,
 } from '@peftjs/core';
-import { CheckpointError, replaceAdapter } from '@peftjs/core/method';
+import { CheckpointError } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
 import { toyModel } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';

@@ -9,7 +9,8 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { hostIntegers, linearSite, type HostTensors } from '@peftjs/core/method';
+import { hostIntegers, type HostTensors } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { attachLayers } from '@peftjs/layers';
 import { sora } from '@peftjs/sora';

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { activeAdapter, adamW, attach, train, type Batch, type PeftModel } from '@peftjs/core';
-import { floats, replaceAdapter, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { floats, tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/conformance';
 import { full } from '@peftjs/baselines';

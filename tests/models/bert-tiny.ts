@@ -2,15 +2,8 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { hostTensor, memoryStorage, type Executor, type Storage } from '@peftjs/core';
-import {
-  hostIntegers,
-  specOf,
-  tensorAt,
-  type HostTensor,
-  type HostTensors,
-  type Scope,
-  type Tensors,
-} from '@peftjs/core/method';
+import { hostIntegers, tensorAt, type HostTensor, type HostTensors, type Tensors } from '@peftjs/core/method';
+import { specOf, type Scope } from '@peftjs/core/model';
 import { embedding, layerNorm, linear, rmsNorm } from '@peftjs/core/nn';
 import type { Encoding, PretrainedModel } from '@peftjs/models';
 

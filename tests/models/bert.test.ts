@@ -1,13 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { attach, predict, train, type Executor } from '@peftjs/core';
-import {
-  hostIntegers,
-  selectSites,
-  type HostTensor,
-  type HostTensors,
-  type Scope,
-  type Site,
-} from '@peftjs/core/method';
+import { hostIntegers, type HostTensor, type HostTensors, type Site } from '@peftjs/core/method';
+import { selectSites, type Scope } from '@peftjs/core/model';
 import { farthestTensor, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -11,7 +11,8 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import { ConfigError, hostIntegers, quantizedModel, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, hostIntegers, UnsupportedError } from '@peftjs/core/method';
+import { quantizedModel } from '@peftjs/core/model';
 import { releaseRuntimes } from '@peftjs/core/runtime';
 import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';

@@ -11,7 +11,8 @@ import {
   type Batch,
   type Model,
 } from '@peftjs/core';
-import { ConfigError, floats, hostIntegers, replaceAdapter, tensorAt, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, floats, hostIntegers, tensorAt, UnsupportedError } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
 import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { saveMerged } from '@peftjs/models';

@@ -14,7 +14,8 @@ import {
   type Model,
   type TrainingData,
 } from '@peftjs/core';
-import { ShapeError, createRng, hostIntegers, type DataKind } from '@peftjs/core/method';
+import { ShapeError, createRng, hostIntegers } from '@peftjs/core/method';
+import type { DataKind } from '@peftjs/core/model';
 import type { Axis } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

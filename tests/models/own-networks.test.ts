@@ -1,13 +1,6 @@
 import { attach, hostTensor, memoryStorage, mergeAndUnload, predict, type Batch, type Storage } from '@peftjs/core';
-import {
-  CheckpointError,
-  ConfigError,
-  embeddingSite,
-  hostIntegers,
-  hostZeros,
-  linearSite,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, hostIntegers, hostZeros, type HostTensors } from '@peftjs/core/method';
+import { embeddingSite, linearSite } from '@peftjs/core/model';
 import { eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, type PretrainedOptions } from '@peftjs/models';

@@ -15,7 +15,8 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import { floats, isQuantized, tensorAt, UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
+import { floats, tensorAt, UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
+import { isQuantized } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled, exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -11,7 +11,8 @@ import {
   type PeftModel,
   type Storage,
 } from '@peftjs/core';
-import { floats, hostIntegers, tensorAt, type HostTensor, type DataKind, type Task } from '@peftjs/core/method';
+import { floats, hostIntegers, tensorAt, type HostTensor } from '@peftjs/core/method';
+import type { DataKind, Task } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 

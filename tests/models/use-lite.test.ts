@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { ShapeError, selectSites, type Site } from '@peftjs/core/method';
+import { ShapeError, type Site } from '@peftjs/core/method';
+import { selectSites } from '@peftjs/core/model';
 import { eager } from '@peftjs/engine';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -3,7 +3,8 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import type { Model } from '@peftjs/core';
-import type { HostTensor, Scope, Tensors } from '@peftjs/core/method';
+import type { HostTensor, Tensors } from '@peftjs/core/method';
+import type { Scope } from '@peftjs/core/model';
 import { layerNorm, rmsNorm } from '@peftjs/core/nn';
 
 /** The package with Universal Sentence Encoder Lite, and the folder of its files. */

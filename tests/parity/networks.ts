@@ -1,5 +1,6 @@
 import { hostTensor, type Batch, type Model } from '@peftjs/core';
-import { hostIntegers, type DataKind, type HostTensor } from '@peftjs/core/method';
+import { hostIntegers, type HostTensor } from '@peftjs/core/method';
+import type { DataKind } from '@peftjs/core/model';
 import { fromPretrained } from '@peftjs/models';
 import { bertFolder, encodingOf, inputsOf } from '../models/bert-tiny.js';
 import { batchOf, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';

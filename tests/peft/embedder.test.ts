@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { attach, diskStorage, loadPretrained, memoryStorage, predict, savePretrained, withAdapter } from '@peftjs/core';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';

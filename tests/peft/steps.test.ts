@@ -9,7 +9,8 @@ import {
   withAdapter,
   type PeftModel,
 } from '@peftjs/core';
-import { ADAPTER_WEIGHTS, type HostTensors } from '@peftjs/core/method';
+import type { HostTensors } from '@peftjs/core/method';
+import { ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { farthestTensor } from '@peftjs/conformance';
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
 import { attach, loadPretrained, memoryStorage, savePretrained, train, type PeftModel } from '@peftjs/core';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import { drawnAdapters, newAdapters, savedAs, writeAdapters } from './adapters.js';

@@ -1,5 +1,5 @@
 import { addWeightedAdapter, loadAdapter, loadPretrained, setAdapter, type PeftModel } from '@peftjs/core';
-import type { CombinationType } from '@peftjs/core/method';
+import type { CombinationType } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixtures, logitsOf, methods, model, readJson, TOLERANCE } from './bert.js';

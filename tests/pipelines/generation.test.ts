@@ -1,5 +1,5 @@
 import { addAdapter, attach } from '@peftjs/core';
-import { replaceAdapter } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, generateChat, generateText, type ChatMessage, type PretrainedModel } from '@peftjs/models';

@@ -14,15 +14,8 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  ADAPTER_WEIGHTS,
-  floats,
-  hostIntegers,
-  UnsupportedError,
-  type DataKind,
-  type HostTensor,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { floats, hostIntegers, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { ADAPTER_WEIGHTS, type DataKind } from '@peftjs/core/model';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { farthestTensor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';

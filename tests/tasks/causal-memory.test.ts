@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { evaluate, hostTensor, type EvaluationData, type Model } from '@peftjs/core';
-import { embeddingSite, linearSite } from '@peftjs/core/method';
+import { embeddingSite, linearSite } from '@peftjs/core/model';
 import { referenceExecutor } from '@peftjs/conformance';
 import { causalEvaluation, encodeLanguage, languageSet } from '@peftjs/tasks';
 import type * as tf from '@tensorflow/tfjs-core';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { attach, evaluate, hostTensor, train, type Model } from '@peftjs/core';
-import { createRng, embeddingSite, linearSite } from '@peftjs/core/method';
+import { createRng } from '@peftjs/core/method';
+import { embeddingSite, linearSite } from '@peftjs/core/model';
 import { referenceExecutor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { causalEvaluation, encodeLanguage, languageSet, trainingData, type CausalTokenizer } from '@peftjs/tasks';

@@ -29,7 +29,8 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import { ConfigError, createRng, tensorAt, tensorKey, UnsupportedError, type HostTensors } from '@peftjs/core/method';
+import { ConfigError, createRng, tensorAt, UnsupportedError, type HostTensors } from '@peftjs/core/method';
+import { tensorKey } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { methods } from 'peftjs';

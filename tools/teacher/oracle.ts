@@ -1,5 +1,7 @@
 import { activeAdapter, hostTensor, withAdapter, type Executor, type PeftModel } from '@peftjs/core';
-import { floats, replaceAdapter, singularFactors, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { floats, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { singularFactors } from '@peftjs/core/linalg';
 import { measured } from './measured.js';
 import type { Ranks } from './allocations.js';
 import { logitsOf } from './rows.js';

@@ -1,6 +1,7 @@
 import { hostTensor, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
 import { referenceExecutor } from '@peftjs/conformance';
-import { createRng, floats, tensorAt, truncatedSvd, type HostTensor } from '@peftjs/core/method';
+import { createRng, floats, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { truncatedSvd } from '@peftjs/core/linalg';
 import { compiled } from '@peftjs/engine';
 import * as tf from '@tensorflow/tfjs-core';
 import { standardDeviation } from 'simple-statistics';

@@ -1,5 +1,6 @@
 import { activeAdapter, attach, hostTensor, withAdapter, type Model, type PeftModel } from '@peftjs/core';
-import { floats, qr, tensorAt, transposed, type HostTensor, type HostTensors, type Rng } from '@peftjs/core/method';
+import { floats, tensorAt, type HostTensor, type HostTensors, type Rng } from '@peftjs/core/method';
+import { qr, transposed } from '@peftjs/core/linalg';
 import { lora } from '@peftjs/lora';
 import { standardDeviation } from 'simple-statistics';
 import type { Ranks } from './allocations.js';

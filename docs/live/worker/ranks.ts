@@ -1,4 +1,6 @@
-import { floats, rowNorms, transposed, valuesOf, type AdapterContents, type HostTensors } from '@peftjs/core/method';
+import { floats, type AdapterContents, type HostTensors } from '@peftjs/core/method';
+import { valuesOf } from '@peftjs/core/model';
+import { rowNorms, transposed } from '@peftjs/core/linalg';
 import type { ModuleRanks } from '../messages.js';
 
 /**

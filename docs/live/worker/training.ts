@@ -1,6 +1,6 @@
 import { head } from '@peftjs/baselines';
 import { activeAdapter, attach, train, type Executor } from '@peftjs/core';
-import { baseParameters, storedParameters } from '@peftjs/core/method';
+import { baseParameters, storedParameters } from '@peftjs/core/model';
 import type { StepEvent } from '@peftjs/core/runtime';
 import type { FromWorker, Progress } from '../messages.js';
 import { openLearner, type Learner } from './learner.js';

@@ -12,16 +12,9 @@ import {
   matrixOf,
   optionsIn,
   patternValue,
-  pickColumns,
-  pickRows,
-  placeColumns,
-  placeRows,
   readLoraFile,
-  scaled,
   tensorAt,
-  transposed,
   UnsupportedError,
-  valuesOf,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayers,
@@ -29,6 +22,8 @@ import {
   type HostTensors,
   type Site,
 } from '@peftjs/core/method';
+import { valuesOf } from '@peftjs/core/model';
+import { pickColumns, pickRows, placeColumns, placeRows, scaled, transposed } from '@peftjs/core/linalg';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { maskOf } from './controller.js';
 import { initialScores } from './layer.js';

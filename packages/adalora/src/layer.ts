@@ -1,8 +1,6 @@
 import {
   hostFilled,
   hostZeros,
-  kaimingUniform,
-  normalValues,
   rankLayer,
   tensorAt,
   tensorsAt,
@@ -13,6 +11,7 @@ import {
   type Tensors,
   type UpdateContext,
 } from '@peftjs/core/method';
+import { kaimingUniform, normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { AdaloraConfig } from './config.js';

@@ -17,14 +17,12 @@ import {
   allocatedRanks,
   hostZeros,
   keepRanks,
-  nonZeroIndices,
-  replaceAdapter,
-  storedParameters,
   tensorAt,
-  tensorKey,
   type AdapterLayers,
   type HostTensors,
 } from '@peftjs/core/method';
+import { replaceAdapter, storedParameters, tensorKey } from '@peftjs/core/model';
+import { nonZeroIndices } from '@peftjs/core/linalg';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { contextOf, layerOf, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';

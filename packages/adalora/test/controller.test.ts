@@ -2,7 +2,6 @@ import { adalora, rankBudget, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import {
   createRng,
-  linearSite,
   rankCost,
   rankUnit,
   tensorAt,
@@ -11,6 +10,7 @@ import {
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import { layersOf } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 

@@ -3,15 +3,13 @@ import { hostTensor, onWarning } from '@peftjs/core';
 import {
   createRng,
   floats,
-  linearSite,
-  loraDelta,
-  normalValues,
-  pickColumns,
   tensorAt,
   type AdapterFile,
   type AdapterLayer,
   type HostTensors,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, normalValues, pickColumns } from '@peftjs/core/linalg';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,20 +1,8 @@
 import { adalora } from '@peftjs/adalora';
 import { hostTensor, onWarning } from '@peftjs/core';
-import {
-  createRng,
-  hostZeros,
-  linearSite,
-  loraDelta,
-  nonZeroIndices,
-  normalValues,
-  pickColumns,
-  pickRows,
-  readLoraFile,
-  storedParameters,
-  tensorAt,
-  type AdapterFile,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { createRng, hostZeros, readLoraFile, tensorAt, type AdapterFile, type HostTensors } from '@peftjs/core/method';
+import { linearSite, storedParameters } from '@peftjs/core/model';
+import { loraDelta, nonZeroIndices, normalValues, pickColumns, pickRows } from '@peftjs/core/linalg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
 

@@ -1,6 +1,7 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
-import { createRng, loraDelta, normalValues, tensorAt, type Tensors } from '@peftjs/core/method';
+import { createRng, tensorAt, type Tensors } from '@peftjs/core/method';
+import { loraDelta, normalValues } from '@peftjs/core/linalg';
 import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
-import { linearSite, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { contextOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -12,7 +12,9 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { floats, nonZeroIndices, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { floats, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { storedParameters } from '@peftjs/core/model';
+import { nonZeroIndices } from '@peftjs/core/linalg';
 import type { StepEvent, TrainingSnapshot } from '@peftjs/core/runtime';
 import {
   gradientsByTape,

@@ -1,15 +1,14 @@
 import { attach, hostTensor, predict, train, withAdapter } from '@peftjs/core';
 import {
   allocatedRanks,
-  linearSite,
   tensorAt,
   tensorsAt,
-  withResized,
   type AdapterLayers,
   type Controller,
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { linearSite, withResized } from '@peftjs/core/model';
 
 import {
   initialOf,

@@ -6,10 +6,8 @@ import {
   hostZeros,
   integerFrom,
   isNearBudget,
-  matches,
   matrixOf,
   narrowTargets,
-  normalValues,
   parseOptions,
   patternValue,
   positive,
@@ -19,7 +17,6 @@ import {
   tensorAt,
   tensorsAt,
   trained,
-  transposed,
   vectorOf,
   type AdapterContents,
   type AdapterFile,
@@ -31,6 +28,8 @@ import {
   type SiteRole,
   type MethodOptions,
 } from '@peftjs/core/method';
+import { matches } from '@peftjs/core/model';
+import { normalValues, transposed } from '@peftjs/core/linalg';
 import { gelu, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -7,13 +7,13 @@ import {
   assertNoOtherTensors,
   targetEntries,
   tensorAt,
-  transposed,
   type AdapterContents,
   type AdapterFile,
   type CallableMethod,
   type HostTensors,
   type TargetConfig,
 } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import { withTargets } from './placement.js';
 
 /** The options of full fine-tuning. `targetModules` restricts it to these modules. */

@@ -6,7 +6,6 @@ import {
   fanInFanOut,
   floats,
   hostFilled,
-  matches,
   matrixOf,
   parseOptions,
   sizeOf,
@@ -24,6 +23,7 @@ import {
   type SiteRole,
   type TargetConfig,
 } from '@peftjs/core/method';
+import { matches } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { placed, withTargets, type PlacementRule } from './placement.js';

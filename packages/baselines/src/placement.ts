@@ -1,4 +1,5 @@
-import { EVERY_MODULE, TargetModuleError, type Site, type TargetConfig } from '@peftjs/core/method';
+import { TargetModuleError, type Site, type TargetConfig } from '@peftjs/core/method';
+import { EVERY_MODULE } from '@peftjs/core/model';
 
 /** Sets `targetModules` to all modules, of which the method's rule picks some, if the configuration sets none. */
 export function withTargets<C extends TargetConfig>(config: C): C {

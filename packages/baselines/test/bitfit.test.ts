@@ -1,6 +1,8 @@
 import { bitfit } from '@peftjs/baselines';
 import { activeAdapter, attach, mergeAndUnload } from '@peftjs/core';
-import { CheckpointError, createRng, normalValues, replaceAdapter, TargetModuleError } from '@peftjs/core/method';
+import { CheckpointError, createRng, TargetModuleError } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { normalValues } from '@peftjs/core/linalg';
 import { toyModel } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 

@@ -5,13 +5,13 @@ import {
   createRng,
   floats,
   hostZeros,
-  linearSite,
-  normalValues,
   tensorAt,
   UnsupportedError,
   type AdapterLayer,
   type HostTensors,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { normalValues } from '@peftjs/core/linalg';
 import {
   forwardOf,
   initialOf,

@@ -1,15 +1,6 @@
 import { attach, countParameters, type Model } from '@peftjs/core';
-import {
-  embeddingSite,
-  layerNormSite,
-  linearSite,
-  type ConfiguredMethod,
-  type HostTensor,
-  type HostTensors,
-  type ParameterCount,
-  type Site,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import type { ConfiguredMethod, HostTensor, HostTensors, Site, TargetConfig } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite, type ParameterCount } from '@peftjs/core/model';
 import { expect } from 'vitest';
 
 const HIDDEN = 768;

@@ -1,6 +1,7 @@
 import { full } from '@peftjs/baselines';
 import { activeAdapter, attach, countParameters } from '@peftjs/core';
-import { CheckpointError, createRng, normalValues, tensorAt, transposed } from '@peftjs/core/method';
+import { CheckpointError, createRng, tensorAt } from '@peftjs/core/method';
+import { normalValues, transposed } from '@peftjs/core/linalg';
 import { toyModel } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 

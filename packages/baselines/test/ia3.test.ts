@@ -4,9 +4,6 @@ import {
   CheckpointError,
   createRng,
   floats,
-  linearSite,
-  normalValues,
-  replaceAdapter,
   sizeOf,
   tensorAt,
   type AdapterFile,
@@ -14,6 +11,8 @@ import {
   type HostTensor,
   type Site,
 } from '@peftjs/core/method';
+import { linearSite, replaceAdapter } from '@peftjs/core/model';
+import { normalValues } from '@peftjs/core/linalg';
 import { contextOf, layersOf, tensorsOf, toyModel } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,11 +1,5 @@
-import {
-  hostFilled,
-  kaimingUniform,
-  rankMethod,
-  tensorsAt,
-  uniformValues,
-  type CallableMethod,
-} from '@peftjs/core/method';
+import { hostFilled, rankMethod, tensorsAt, uniformValues, type CallableMethod } from '@peftjs/core/method';
+import { kaimingUniform } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { bayesLoraOptions, LOG_SIGMA2, type BayesLoraConfig } from './config.js';

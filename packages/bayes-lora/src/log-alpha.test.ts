@@ -1,5 +1,7 @@
 import { hostTensor } from '@peftjs/core';
-import { linearSite, scaled, tensorAt } from '@peftjs/core/method';
+import { tensorAt } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { scaled } from '@peftjs/core/linalg';
 import { initialOf, layersOf } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 import { bayesLora } from './index.js';

@@ -7,13 +7,13 @@ import {
   scoredRanks,
   tensorAt,
   tensorsAt,
-  transposed,
   type HostTensor,
   type HostTensors,
   type RankPolicy,
   type ScoredRank,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import type { BayesLoraConfig } from './config.js';
 
 /*

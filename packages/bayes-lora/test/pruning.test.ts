@@ -2,15 +2,14 @@ import { attach, countParameters, hostTensor, train } from '@peftjs/core';
 import {
   allocatedCost,
   allocatedRanks,
-  linearSite,
-  loraDelta,
   tensorAt,
-  withResized,
   type AdapterLayers,
   type HostTensors,
   type Site,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { linearSite, withResized } from '@peftjs/core/model';
+import { loraDelta } from '@peftjs/core/linalg';
 
 import {
   forwardOf,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
-import { transposed } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
 import * as tf from '@tensorflow/tfjs-core';

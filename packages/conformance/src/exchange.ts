@@ -20,12 +20,11 @@ import {
   ConfigError,
   allLayers,
   hostZeros,
-  replaceAdapter,
   tensorAt,
-  tensorKey,
   type HostTensors,
   type TargetConfig,
 } from '@peftjs/core/method';
+import { replaceAdapter, tensorKey } from '@peftjs/core/model';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 import { twoAdapters } from './several.js';
 

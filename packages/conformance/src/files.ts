@@ -8,7 +8,8 @@ import {
   type PeftModel,
   type Storage,
 } from '@peftjs/core';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointError, sizeOf, type TargetConfig } from '@peftjs/core/method';
+import { CheckpointError, sizeOf, type TargetConfig } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { toyModel } from './toy-model.js';
 import { attached, expectClose, outputsOf, saved, trained, type Suite } from './suite.js';
 

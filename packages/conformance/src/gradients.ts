@@ -8,12 +8,11 @@ import {
   floats,
   mapValues,
   tensorAt,
-  valuesOf,
-  type Adapter,
   type HostTensors,
   type Rng,
   type Tensors,
 } from '@peftjs/core/method';
+import { valuesOf, type Adapter } from '@peftjs/core/model';
 import {
   defaultLoss,
   drawNoise,

@@ -11,14 +11,8 @@ import {
   withAdapter,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  CheckpointError,
-  ConfigError,
-  UnsupportedError,
-  floats,
-  tensorKey,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError, floats, type TargetConfig } from '@peftjs/core/method';
+import { tensorKey } from '@peftjs/core/model';
 import { canActTogether, quietly, twoAdapters } from './several.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 

@@ -16,7 +16,8 @@ import {
   unload,
   type PeftModel,
 } from '@peftjs/core';
-import { ConfigError, baseParameters, type TargetConfig } from '@peftjs/core/method';
+import { ConfigError, type TargetConfig } from '@peftjs/core/method';
+import { baseParameters } from '@peftjs/core/model';
 import { toyEvaluationData, toyModel } from './toy-model.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 

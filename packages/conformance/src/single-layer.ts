@@ -4,7 +4,6 @@ import {
   ConfigError,
   createRng,
   hostZeros,
-  linearSite,
   mapValues,
   tensorAt,
   type AdapterLayer,
@@ -16,6 +15,7 @@ import {
   type TargetConfig,
   type Tensors,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 
 /** Returns a method's layers on some sites without a model: frozen weights are zeros. */
 export function layersOf<C extends TargetConfig>(

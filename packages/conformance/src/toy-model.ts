@@ -1,24 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import {
-  hostTensor,
-  type Batch,
-  type EvaluationData,
-  type Model,
-  type RowPredictions,
-  type TrainingData,
-} from '@peftjs/core';
+import { hostTensor, type Batch, type EvaluationData, type Model, type TrainingData } from '@peftjs/core';
+import { embeddingSite, layerNormSite, linearSite, type RowPredictions, type Scope } from '@peftjs/core/model';
 import {
   createRng,
-  embeddingSite,
   hostIntegers,
-  layerNormSite,
-  linearSite,
   sizeOf,
   type HostTensor,
   type HostTensors,
   type Rng,
-  type Scope,
   type Site,
   type Tensors,
 } from '@peftjs/core/method';

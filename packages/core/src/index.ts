@@ -3,15 +3,7 @@ export { PeftError } from './errors.js';
 export { onWarning } from './config.js';
 export { hostTensor } from './tensors.js';
 export type { Executor } from './contracts/executor.js';
-export type {
-  Batch,
-  EvaluationData,
-  InputBatch,
-  Model,
-  RowPredictions,
-  RowValue,
-  TrainingData,
-} from './contracts/model.js';
+export type { Batch, EvaluationData, InputBatch, Model, TrainingData } from './contracts/model.js';
 export { diskStorage } from './disk/disk-storage.js';
 export { memoryStorage, type Storage } from './storage.js';
 export { attach } from './adapter/attach.js';
@@ -34,7 +26,7 @@ export { getPeftModelStateDict, hotswapAdapter, setPeftModelStateDict } from './
 export { addWeightedAdapter } from './files/weighted.js';
 export { train } from './train/train.js';
 export type { TrainOptions } from './train/options.js';
-export { jsonLines, type EventLines } from './train/json-lines.js';
+export { jsonLines } from './train/json-lines.js';
 export { calibrate } from './train/calibrate.js';
 export { evaluate, predict } from './train/evaluate.js';
 export { constant, cosine, linear } from './train/schedules.js';

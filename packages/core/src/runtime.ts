@@ -17,24 +17,20 @@ export {
   frozenWeights,
   openRuntime,
   releaseRuntimes,
-  type FrozenValues,
   type ForwardPass,
   type PassInputs,
-  type PassSpecs,
-  type PreparedPass,
   type Runtime,
 } from './runtime/runtime.js';
-export { modelInputs, dynamicSpecs, type BatchSizes } from './runtime/inputs.js';
+export { modelInputs, dynamicSpecs } from './runtime/inputs.js';
 export { identityOf, leases, type Leases } from './runtime/leases.js';
 export { stepContext } from './runtime/context.js';
 export { drawNoise } from './runtime/noise.js';
 export { activeParts, type ActiveParts } from './adapter/active-parts.js';
-export { forward, peftScope, type ForwardTensors } from './adapter/scope.js';
-export { nameAndSettings, type Named, type Settings } from './settings.js';
+export { forward, peftScope } from './adapter/scope.js';
+export { nameAndSettings } from './settings.js';
 export { assertLossReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
 export type { MarginOptions, MultipleNegativesRankingOptions } from './losses/embeddings.js';
-export type { BinaryCrossEntropyOptions, CrossEntropyOptions } from './losses/losses.js';
-export { defaultLoss } from './losses/losses.js';
+export { type BinaryCrossEntropyOptions, type CrossEntropyOptions, defaultLoss } from './losses/losses.js';
 export type { CarryKind, CarryRule, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
 export type { AdafactorOptions } from './optimizers/adafactor.js';
 export type { AdamWOptions } from './optimizers/adamw.js';
@@ -42,7 +38,6 @@ export type { LionOptions } from './optimizers/lion.js';
 export type { SgdOptions } from './optimizers/sgd.js';
 export {
   resolveSchedule,
-  type ResolvedSchedule,
   type Schedule,
   type ScheduleName,
   type ScheduleOptions,
@@ -53,7 +48,6 @@ export {
   objectiveGradients,
   applyGradientRules,
   trainedTensors,
-  type Gradients,
   type TrainedTensor,
 } from './train/step.js';
 export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent } from './train/options.js';
@@ -62,15 +56,7 @@ export type { StageResult } from './train/stage-result.js';
 export type { Sizing, SizingStage } from './train/size-stages.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';
-export {
-  readSnapshot,
-  writeSnapshot,
-  type Checkpoint,
-  type RunDefinition,
-  type SizingProgress,
-  type StoredCheckpoint,
-  type TrainingSnapshot,
-} from './train/snapshot.js';
+export { readSnapshot, writeSnapshot, type Checkpoint, type TrainingSnapshot } from './train/snapshot.js';
 export {
   sparsify,
   sparsifyingLevels,
@@ -80,3 +66,4 @@ export {
   type SparsifySnapshot,
   type StageRecord,
 } from './train/sparsify.js';
+export type { EventLines } from './train/json-lines.js';

@@ -1,11 +1,9 @@
 import {
   assertOneRank,
   hostZeros,
-  kaimingUniform,
   rankedPaths,
   rankMethod,
   rankUnit,
-  scaled,
   tensorAt,
   tensorsAt,
   type AdapterContents,
@@ -14,6 +12,7 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
+import { kaimingUniform, scaled } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { checked, dynamicDoraOptions, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';

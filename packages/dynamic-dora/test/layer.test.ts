@@ -1,5 +1,6 @@
 import { activeAdapter, attach, hostTensor } from '@peftjs/core';
-import { floats, loraDelta, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { floats, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { loraDelta } from '@peftjs/core/linalg';
 import {
   contextOf,
   forwardOf,

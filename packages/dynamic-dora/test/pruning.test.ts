@@ -8,18 +8,9 @@ import {
   train,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  allocatedRanks,
-  createRng,
-  linearSite,
-  pickColumns,
-  storedParameters,
-  tensorAt,
-  withResized,
-  type HostTensors,
-  type Site,
-  type TrainPlan,
-} from '@peftjs/core/method';
+import { allocatedRanks, createRng, tensorAt, type HostTensors, type Site, type TrainPlan } from '@peftjs/core/method';
+import { linearSite, storedParameters, withResized } from '@peftjs/core/model';
+import { pickColumns } from '@peftjs/core/linalg';
 
 import { layersOf, referenceExecutor, resumedAroundResize, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { dynamicDora, type DynamicDoraConfig } from '@peftjs/dynamic-dora';

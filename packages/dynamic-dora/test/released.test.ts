@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
-import { hostZeros, linearSite, tensorAt, transposed, type HostTensor } from '@peftjs/core/method';
+import { hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { contextOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { dynamicDora } from '@peftjs/dynamic-dora';
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,4 +1,5 @@
-import { hostZeros, normalValues, rankMethod, tensorsAt, type CallableMethod } from '@peftjs/core/method';
+import { hostZeros, rankMethod, tensorsAt, type CallableMethod } from '@peftjs/core/method';
+import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import { elaLoraOptions, type ElaLoraConfig } from './config.js';
 import { elaLoraPolicy } from './policy.js';

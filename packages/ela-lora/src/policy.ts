@@ -8,15 +8,10 @@ import {
   isNearBudget,
   joinColumns,
   mapValues,
-  normalValues,
-  pickColumns,
-  pickRows,
   pruneStep,
-  qr,
   ranksByPath,
   scoredRanks,
   tensorAt,
-  transposed,
   type HostTensor,
   type HostTensors,
   type RankDeal,
@@ -25,6 +20,7 @@ import {
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { normalValues, pickColumns, pickRows, qr, transposed } from '@peftjs/core/linalg';
 import type { ElaLoraConfig } from './config.js';
 import { noScores } from './scores.js';
 

@@ -1,5 +1,6 @@
 import { hostTensor } from '@peftjs/core';
-import { loraDelta, type HostTensors } from '@peftjs/core/method';
+import type { HostTensors } from '@peftjs/core/method';
+import { loraDelta } from '@peftjs/core/linalg';
 import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { elaLora } from '@peftjs/ela-lora';
 import * as tf from '@tensorflow/tfjs-core';

@@ -3,15 +3,14 @@ import {
   allocatedCost,
   allocatedRanks,
   createRng,
-  linearSite,
-  loraDelta,
   tensorAt,
-  withResized,
   type ControllerChanges,
   type HostTensors,
   type Site,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { linearSite, withResized } from '@peftjs/core/model';
+import { loraDelta } from '@peftjs/core/linalg';
 
 import { layersOf, resumedAroundResize } from '@peftjs/conformance';
 import { elaLora, type ElaLoraConfig } from '@peftjs/ela-lora';

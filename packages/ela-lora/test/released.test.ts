@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
-import { allocatedRanks, linearSite, tensorAt, transposed, withResized, type HostTensor } from '@peftjs/core/method';
+import { allocatedRanks, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { linearSite, withResized } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
 import { elaLora } from '@peftjs/ela-lora';
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,4 +1,4 @@
-import type { TensorSpec } from '@peftjs/core/method';
+import type { TensorSpec } from '@peftjs/core/model';
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
 
 /** The specs of a function's inputs. */

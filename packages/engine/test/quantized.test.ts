@@ -3,14 +3,8 @@ import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { hostTensor } from '@peftjs/core';
-import {
-  createRng,
-  EngineError,
-  quantized,
-  ShapeError,
-  type HostTensor,
-  type QuantizedTensor,
-} from '@peftjs/core/method';
+import { createRng, EngineError, ShapeError, type HostTensor } from '@peftjs/core/method';
+import { quantized, type QuantizedTensor } from '@peftjs/core/model';
 import { dequantized, linear, quantizedLinear } from '@peftjs/core/nn';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/conformance';

@@ -1,14 +1,7 @@
 import { hostTensor } from '@peftjs/core';
-import {
-  createRng,
-  linearSite,
-  loraDelta,
-  normalValues,
-  scaled,
-  tensorAt,
-  tensorsAt,
-  type HostTensor,
-} from '@peftjs/core/method';
+import { createRng, tensorAt, tensorsAt, type HostTensor } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, normalValues, scaled } from '@peftjs/core/linalg';
 import { forwardOf, layersOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,15 +1,13 @@
 import {
   hostZeros,
-  kaimingUniform,
   matrixProduct,
   patternValue,
-  symmetricInverse,
-  transposed,
   type HostTensor,
   type HostTensors,
   type Rng,
   type Site,
 } from '@peftjs/core/method';
+import { kaimingUniform, symmetricInverse, transposed } from '@peftjs/core/linalg';
 import type { GoraConfig } from './config.js';
 
 /** Added to the diagonal of A^T A, as in the released code. */

@@ -10,7 +10,9 @@ import {
   withAdapter,
   type PeftModel,
 } from '@peftjs/core';
-import { ADAPTER_CONFIG, replaceAdapter, scaled, storedParameters, type HostTensors } from '@peftjs/core/method';
+import type { HostTensors } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, replaceAdapter, storedParameters } from '@peftjs/core/model';
+import { scaled } from '@peftjs/core/linalg';
 import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { gora } from '@peftjs/gora';
 import { describe, expect, it } from 'vitest';

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
-import { createRng, linearSite, rankCost, transposed, type HostTensor, type Rng } from '@peftjs/core/method';
+import { createRng, rankCost, type HostTensor, type Rng } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { relativeDistance } from '@peftjs/conformance';
 import { expect, it } from 'vitest';
 import { gora } from '@peftjs/gora';

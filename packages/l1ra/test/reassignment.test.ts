@@ -1,14 +1,6 @@
 import { activeRanks, hostTensor, onWarning } from '@peftjs/core';
-import {
-  linearSite,
-  storedParameters,
-  tensorAt,
-  withResized,
-  type ControllerChanges,
-  type HostTensors,
-  type Site,
-  type TrainPlan,
-} from '@peftjs/core/method';
+import { tensorAt, type ControllerChanges, type HostTensors, type Site, type TrainPlan } from '@peftjs/core/method';
+import { linearSite, storedParameters, withResized } from '@peftjs/core/model';
 
 import { layersOf, resumedAroundResize } from '@peftjs/conformance';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';

@@ -1,10 +1,7 @@
 import { activeAdapter, hostTensor, type PeftModel } from '@peftjs/core';
 import {
   ConfigError,
-  tensorKey,
-  valuesOf,
   warnOnce,
-  type Adapter,
   type AdapterLayer,
   type AdapterLayers,
   type HostTensor,
@@ -12,6 +9,7 @@ import {
   type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
+import { tensorKey, valuesOf, type Adapter } from '@peftjs/core/model';
 import { activeParts, stepContext } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';

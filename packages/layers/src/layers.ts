@@ -3,14 +3,12 @@ import {
   ConfigError,
   sizeOf,
   UnsupportedError,
-  type AttachOptions,
   type ConfiguredMethod,
   type HostTensor,
   type HostTensors,
-  type LoadOptions,
-  type MergeOptions,
   type TargetConfig,
 } from '@peftjs/core/method';
+import type { AttachOptions, LoadOptions, MergeOptions } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs';
 import { assertBare, attachmentOf, attachTo, type Attachment } from './attachment.js';
 import { trainByFit } from './fit.js';

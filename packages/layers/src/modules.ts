@@ -1,4 +1,5 @@
-import { linearSite, type Site } from '@peftjs/core/method';
+import type { Site } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs';
 import { convolutionProduct, denseProduct, type ProductOf } from './product.js';
 import { kernelLayer } from './tfjs-layers.js';

@@ -2,12 +2,12 @@ import {
   ConfigError,
   createRng,
   warnOnce,
-  type Adapter,
   type AdapterLayers,
   type Controller,
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
+import type { Adapter } from '@peftjs/core/model';
 import { trainedAdapter, type Attachment } from './attachment.js';
 
 /** Options of training adapters with the model's own `fit`. */

@@ -2,7 +2,6 @@ import {
   adaptedPaths,
   CheckpointError,
   defineMethod,
-  EVERY_MODULE,
   fullLayer,
   parseOptions,
   targetEntries,
@@ -18,6 +17,7 @@ import {
   type Site,
   type TargetConfig,
 } from '@peftjs/core/method';
+import { EVERY_MODULE } from '@peftjs/core/model';
 
 /*
  * LayerNorm tuning (Zhao et al., 2024, arXiv 2312.11420): trains only the scale and the shift of every normalization.

@@ -1,6 +1,6 @@
 import { activeAdapter, attach, countParameters, getPeftModelStateDict, hostTensor } from '@peftjs/core';
 import { layersOf, toyModel } from '@peftjs/conformance';
-import { layerNormSite, linearSite } from '@peftjs/core/method';
+import { layerNormSite, linearSite } from '@peftjs/core/model';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { describe, expect, it } from 'vitest';
 

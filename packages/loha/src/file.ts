@@ -8,11 +8,11 @@ import {
   rankFields,
   ranksIn,
   tensorAt,
-  transposed,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import type { LohaConfig } from './config.js';
 
 /** PEFT's suffixes of the tensors after the module's path. */

@@ -4,7 +4,6 @@ import {
   dropChange,
   floats,
   hostZeros,
-  kaimingUniform,
   rankCost,
   tensorsAt,
   trained,
@@ -15,6 +14,7 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
+import { kaimingUniform } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LohaConfig } from './config.js';
 

@@ -1,5 +1,7 @@
 import { hostTensor } from '@peftjs/core';
-import { floats, linearSite, loraDelta, tensorAt, transposed, type HostTensors, type Site } from '@peftjs/core/method';
+import { floats, tensorAt, type HostTensors, type Site } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, transposed } from '@peftjs/core/linalg';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { loha } from '@peftjs/loha';
 import * as tf from '@tensorflow/tfjs-core';

@@ -6,11 +6,11 @@ import {
   rankFields,
   ranksIn,
   tensorAt,
-  transposed,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import type { LokrConfig } from './config.js';
 import type { TensorName } from './shapes.js';
 

@@ -3,7 +3,6 @@ import {
   dropChange,
   floats,
   hostZeros,
-  kaimingUniform,
   matrixProduct,
   tensorAt,
   trained,
@@ -15,6 +14,7 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
+import { kaimingUniform } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LokrConfig } from './config.js';

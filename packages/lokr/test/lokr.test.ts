@@ -1,5 +1,7 @@
 import { addAdapter, attach, hostTensor, mergeAdapter, predict, setAdapter } from '@peftjs/core';
-import { linearSite, tensorAt, transposed, type HostTensor, type Site } from '@peftjs/core/method';
+import { tensorAt, type HostTensor, type Site } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import {
   contextOf,
   forwardOf,

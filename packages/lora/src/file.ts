@@ -4,12 +4,12 @@ import {
   optionsIn,
   readLoraFile,
   tensorAt,
-  transposed,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
   type HostTensors,
 } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import { isPartOfWeight, type InitLoraWeights, type LoraConfig } from './config.js';
 import type { LoraLayer } from './layer.js';
 import { GRAM_INVERSE, gramInverse } from './variants.js';

@@ -1,5 +1,4 @@
 import {
-  joinFactors,
   rankCost,
   tensorsAt,
   trained,
@@ -12,6 +11,7 @@ import {
   type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
+import { joinFactors } from '@peftjs/core/linalg';
 import { embedding, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -4,20 +4,10 @@ import {
   floats,
   fullRank,
   hostZeros,
-  joinFactors,
-  kaimingUniform,
-  loraDelta,
   matrixProduct,
-  normalValues,
-  pickColumns,
-  pickRows,
-  qr,
   rankCost,
-  scaleColumns,
   selectWithinBudget,
   tensorsAt,
-  transposed,
-  truncatedSvd,
   type HostTensor,
   type HostTensors,
   type Init,
@@ -25,6 +15,18 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
+import {
+  joinFactors,
+  kaimingUniform,
+  loraDelta,
+  normalValues,
+  pickColumns,
+  pickRows,
+  qr,
+  scaleColumns,
+  transposed,
+  truncatedSvd,
+} from '@peftjs/core/linalg';
 import { linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

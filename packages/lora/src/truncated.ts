@@ -2,7 +2,6 @@ import {
   assertOneRank,
   dropoutEntries,
   hostZeros,
-  kaimingUniform,
   positive,
   pruneStep,
   rankMethod,
@@ -15,6 +14,7 @@ import {
   type RankOptions,
   type Site,
 } from '@peftjs/core/method';
+import { kaimingUniform } from '@peftjs/core/linalg';
 import * as v from 'valibot';
 
 const options = {

@@ -3,14 +3,10 @@ import {
   ConfigError,
   floats,
   hostZeros,
-  loraDelta,
   matrixProduct,
   rankCost,
-  rowNorms,
-  symmetricInverse,
   tensorAt,
   tensorsAt,
-  transposed,
   type ForwardContext,
   type FrozenModule,
   type HostTensor,
@@ -19,6 +15,7 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
+import { loraDelta, rowNorms, symmetricInverse, transposed } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LoraConfig } from './config.js';

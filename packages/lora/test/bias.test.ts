@@ -1,5 +1,6 @@
 import { activeAdapter, attach, countParameters, type PeftModel } from '@peftjs/core';
-import { embeddingSite, floats, hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { floats, hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { embeddingSite } from '@peftjs/core/model';
 import { initialOf, relativeDistance, tensorsOf, toyModel } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';

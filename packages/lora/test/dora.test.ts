@@ -1,5 +1,6 @@
 import { hostTensor } from '@peftjs/core';
-import { embeddingSite, floats, tensorAt, tensorsAt, type HostTensors, type Tensors } from '@peftjs/core/method';
+import { floats, tensorAt, tensorsAt, type HostTensors, type Tensors } from '@peftjs/core/method';
+import { embeddingSite } from '@peftjs/core/model';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -7,15 +7,9 @@ import {
   savePretrained,
   withAdapter,
 } from '@peftjs/core';
-import {
-  embeddingSite,
-  linearSite,
-  tensorAt,
-  transposed,
-  type AdapterContents,
-  type AdapterFile,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { tensorAt, type AdapterContents, type AdapterFile, type HostTensors } from '@peftjs/core/method';
+import { embeddingSite, linearSite } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { farthestTensor, layersOf, toyModel } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import { beforeAll, describe, expect, it } from 'vitest';

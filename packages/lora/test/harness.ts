@@ -2,9 +2,6 @@ import { hostTensor } from '@peftjs/core';
 import {
   createRng,
   floats,
-  linearSite,
-  loraDelta,
-  normalValues,
   tensorAt,
   type AdapterLayer,
   type Calibration,
@@ -16,6 +13,8 @@ import {
   type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, normalValues } from '@peftjs/core/linalg';
 import { embedding, linear } from '@peftjs/core/nn';
 import { contextOf, initialOf, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';

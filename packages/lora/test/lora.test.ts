@@ -4,14 +4,13 @@ import {
   createRng,
   floats,
   hostZeros,
-  loraDelta,
-  normalValues,
   rankUnit,
   tensorAt,
-  linearSite,
   type AdapterLayer,
   type HostTensors,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, normalValues } from '@peftjs/core/linalg';
 import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';

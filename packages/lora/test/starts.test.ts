@@ -1,13 +1,7 @@
 import { hostTensor } from '@peftjs/core';
-import {
-  ConfigError,
-  floats,
-  linearSite,
-  loraDelta,
-  tensorAt,
-  truncatedSvd,
-  type HostTensor,
-} from '@peftjs/core/method';
+import { ConfigError, floats, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, truncatedSvd } from '@peftjs/core/linalg';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import type { LoraConfig, LoraGaConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';

@@ -9,7 +9,8 @@ import {
   train,
   type PeftModel,
 } from '@peftjs/core';
-import { ConfigError, floats, replaceAdapter, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { ConfigError, floats, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
 import {
   farthestTensor,
   initialOf,

@@ -11,14 +11,9 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import {
-  createRng,
-  normalValues,
-  storedParameters,
-  tensorAt,
-  withResized,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { createRng, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { storedParameters, withResized } from '@peftjs/core/model';
+import { normalValues } from '@peftjs/core/linalg';
 import {
   referenceExecutor,
   relativeDistance,

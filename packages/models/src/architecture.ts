@@ -1,18 +1,13 @@
 import {
   CheckpointError,
-  linearSite,
   ShapeError,
   UnsupportedError,
   type HostTensor,
   type HostTensors,
-  type Lookup,
-  type PastDecoding,
-  type Scope,
   type Site,
-  type Task,
   type Tensors,
-  type TiedModule,
 } from '@peftjs/core/method';
+import { linearSite, type Lookup, type PastDecoding, type Scope, type Task, type TiedModule } from '@peftjs/core/model';
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { tokenMean } from './reading.js';

@@ -4,7 +4,8 @@
  * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, DataError, conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/method';
+import { CheckpointError, DataError } from '@peftjs/core/method';
+import { conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/model';
 import { Fault, openBudget, Refusal } from './chat/budget.js';
 import { globalsOf, valueOf } from './chat/globals.js';
 import { openRuntime, parsed, rendered, type Program } from './chat/interpreter.js';

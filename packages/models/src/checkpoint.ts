@@ -1,13 +1,6 @@
 import type { Model } from '@peftjs/core';
-import {
-  quantized,
-  sizeOf,
-  canQuantize,
-  type HostTensor,
-  type HostTensors,
-  type ProblemType,
-  type Task,
-} from '@peftjs/core/method';
+import { sizeOf, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { canQuantize, quantized, type ProblemType, type Task } from '@peftjs/core/model';
 import type { Architecture, Network } from './architecture.js';
 import type { ModelFolder } from './folder.js';
 import type { Tokenizer } from './tokenizer.js';

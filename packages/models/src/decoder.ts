@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { linearSite, type Scope, type Task, type Tensors } from '@peftjs/core/method';
+import type { Tensors } from '@peftjs/core/method';
+import { linearSite, type Scope, type Task } from '@peftjs/core/model';
 import type { InputSpec } from '@peftjs/core/runtime';
 import {
   frozenHead,

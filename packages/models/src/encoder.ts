@@ -7,15 +7,8 @@
  *
  * Every W has a bias.
  */
-import {
-  embeddingSite,
-  layerNormSite,
-  linearSite,
-  type Scope,
-  type Site,
-  type Task,
-  type Tensors,
-} from '@peftjs/core/method';
+import type { Site, Tensors } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
 import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -1,4 +1,5 @@
-import { isQuantized, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { isQuantized } from '@peftjs/core/model';
 import type { Network } from './architecture.js';
 
 /**

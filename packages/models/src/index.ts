@@ -8,7 +8,7 @@ export type { Answer, GenerateChatOptions, GenerateTextOptions } from './generat
 export type { EncodeOptions, Encoding, Tokenizer, WordEncoding } from './tokenizer.js';
 export type { TokenSpan } from './token-spans.js';
 export type { ChatTemplate, RenderOptions } from './chat-template.js';
-export type { ChatMessage, ChatTool, ChatToolCall } from '@peftjs/core/method';
+export type { ChatMessage, ChatTool, ChatToolCall } from '@peftjs/core/model';
 export type { LoadProgress } from './folder.js';
 export { openFolder, type Folder, type ResolvePackage, type SourceOptions } from './source.js';
 export { pushSettings, pushToHub, type PushResult, type PushOptions } from './hub/push.js';

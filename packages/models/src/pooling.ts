@@ -11,7 +11,8 @@
  * or several of them concatenated; then its modules `Dense`, f(x W + b), `LayerNorm` and `Normalize`,
  * v / max(|v|, 1e-12).
  */
-import { ConfigError, type Scope, type Tensors } from '@peftjs/core/method';
+import { ConfigError, type Tensors } from '@peftjs/core/method';
+import type { Scope } from '@peftjs/core/model';
 import { gelu, l2Normalize, layerNorm, linear, silu } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -1,7 +1,5 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
-  aFunction,
-  assertLabelNames,
   ConfigError,
   createRng,
   hostZeros,
@@ -9,12 +7,10 @@ import {
   parseOptions,
   sizeOf,
   type HostTensors,
-  type ProblemType,
-  type Scope,
   type Site,
-  type Task,
   type Tensors,
 } from '@peftjs/core/method';
+import { aFunction, assertLabelNames, type ProblemType, type Scope, type Task } from '@peftjs/core/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';

@@ -1,14 +1,6 @@
 import { diskStorage, type Storage } from '@peftjs/core';
-import {
-  ADAPTER_CONFIG,
-  aFunction,
-  aList,
-  anything,
-  aReadStorage,
-  CheckpointError,
-  ConfigError,
-  UnsupportedError,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat } from './checkpoint.js';
 import { joined } from './folder.js';

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { CheckpointError, DataError, type ChatMessage, type ChatTool } from '@peftjs/core/method';
+import { CheckpointError, DataError } from '@peftjs/core/method';
+import type { ChatMessage, ChatTool } from '@peftjs/core/model';
 import { describe, expect, it } from 'vitest';
 import { createChatTemplate, endOfTurnId } from '../src/chat-template.js';
 

@@ -1,7 +1,6 @@
 import {
   floats,
   hostZeros,
-  normalValues,
   tensorAt,
   trained,
   type AdapterLayer,
@@ -12,6 +11,7 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
+import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Matrix } from 'ml-matrix';

@@ -1,5 +1,6 @@
 import { embedding } from '@peftjs/core/nn';
-import { floats, scaleRows, type HostTensor } from '@peftjs/core/method';
+import { floats, type HostTensor } from '@peftjs/core/method';
+import { scaleRows } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs-core';
 import { inverse, Matrix } from 'ml-matrix';

@@ -1,5 +1,6 @@
 import { hostTensor, onWarning } from '@peftjs/core';
-import { linearSite, type HostTensor, type Site } from '@peftjs/core/method';
+import type { HostTensor, Site } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import { initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { oft, type OftConfig } from '@peftjs/oft';
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,5 +1,6 @@
 import type { Executor } from '@peftjs/core';
-import { aRecord, assertArgument, ConfigError, type PeftMethod } from '@peftjs/core/method';
+import { ConfigError, type PeftMethod } from '@peftjs/core/method';
+import { aRecord, assertArgument } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
 import {
   pipeline as openPipeline,

@@ -1,4 +1,5 @@
-import { anything, parseOptions } from '@peftjs/core/method';
+import { parseOptions } from '@peftjs/core/method';
+import { anything } from '@peftjs/core/model';
 import type * as v from 'valibot';
 
 /** The options of a call: those of `entries`, and the adapters. */

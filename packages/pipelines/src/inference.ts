@@ -1,13 +1,6 @@
 import { predict, type Executor, type Model, type PeftModel } from '@peftjs/core';
-import {
-  ConfigError,
-  DataError,
-  describe,
-  didYouMean,
-  outputsOf,
-  problemTypeOf,
-  type ProblemType,
-} from '@peftjs/core/method';
+import { ConfigError, DataError, describe } from '@peftjs/core/method';
+import { didYouMean, outputsOf, problemTypeOf, type ProblemType } from '@peftjs/core/model';
 import { activeParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
 import type { Encoding, Tokenizer } from '@peftjs/models';
 import { inputBatches } from '@peftjs/tasks';

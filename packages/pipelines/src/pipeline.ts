@@ -1,15 +1,6 @@
 import type { Executor, Model } from '@peftjs/core';
-import {
-  anything,
-  ConfigError,
-  describe,
-  didYouMean,
-  integerFrom,
-  objectLike,
-  parseOptions,
-  type PeftMethod,
-  type Task,
-} from '@peftjs/core/method';
+import { ConfigError, describe, integerFrom, parseOptions, type PeftMethod } from '@peftjs/core/method';
+import { anything, didYouMean, objectLike, type Task } from '@peftjs/core/model';
 import { pretrainedOptionNames, type PretrainedOptions, type Tokenizer } from '@peftjs/models';
 import * as v from 'valibot';
 import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';

@@ -1,21 +1,17 @@
 import { loadAdapter, loadPretrained, type Model, type PeftModel } from '@peftjs/core';
+import { CheckpointError, ConfigError, describe, UnsupportedError, type PeftMethod } from '@peftjs/core/method';
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
-  assertArgument,
   aReadStorage,
-  CheckpointError,
-  ConfigError,
-  describe,
+  assertArgument,
   labelsIn,
   outputsOf,
   problemTypeIn,
   readAdapterConfig,
   taskIn,
-  UnsupportedError,
-  type PeftMethod,
   type Task,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import {
   fromPretrained,
   openFolder,

@@ -1,4 +1,5 @@
-import { anything, ConfigError, DataError, describe } from '@peftjs/core/method';
+import { ConfigError, DataError, describe } from '@peftjs/core/method';
+import { anything } from '@peftjs/core/model';
 import { openGenerator, type ChatMessage, type GenerateChatOptions, type TextGenerator } from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';

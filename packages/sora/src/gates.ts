@@ -2,10 +2,8 @@ import { hostTensor } from '@peftjs/core';
 import {
   mapValues,
   rankValues,
-  rowNorms,
   selectRanks,
   tensorAt,
-  transposed,
   type AdapterContents,
   type AdapterLayers,
   type HostTensor,
@@ -15,6 +13,7 @@ import {
   type Rng,
   type ScoredRank,
 } from '@peftjs/core/method';
+import { rowNorms, transposed } from '@peftjs/core/linalg';
 
 /** Returns the number of parameters that live ranks (with nonzero gates) store. */
 export function liveCost(gates: readonly ScoredRank[]): number {

@@ -3,8 +3,6 @@ import {
   ConfigError,
   hostFilled,
   hostZeros,
-  kaimingUniform,
-  normalValues,
   rankCost,
   rankMethod,
   ranksForBudget,
@@ -15,6 +13,7 @@ import {
   type Site,
   type SizeStages,
 } from '@peftjs/core/method';
+import { kaimingUniform, normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { choiceOf, soraOptions, withLambda, type SoraConfig } from './config.js';

@@ -1,20 +1,22 @@
 import { hostTensor } from '@peftjs/core';
 import {
   floats,
-  foldDiagonal,
-  nonZeroIndices,
   rankedPaths,
-  rowNorms,
-  scaleRows,
-  singularFactors,
   tensorAt,
-  transposed,
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
   type LoraFactors,
-  type SingularFactors,
 } from '@peftjs/core/method';
+import {
+  foldDiagonal,
+  nonZeroIndices,
+  rowNorms,
+  scaleRows,
+  singularFactors,
+  transposed,
+  type SingularFactors,
+} from '@peftjs/core/linalg';
 
 /*
  * Separation (ours). Training does not determine single ranks: A R and R^-1 diag(g) B are the same change of the weight

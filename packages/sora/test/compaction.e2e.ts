@@ -11,7 +11,8 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { tensorAt, type HostTensors } from '@peftjs/core/method';
+import { storedParameters } from '@peftjs/core/model';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { layersOf, referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';

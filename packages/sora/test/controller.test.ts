@@ -1,8 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import {
   createRng,
-  linearSite,
-  normalValues,
   rankCost,
   tensorAt,
   type AdapterLayers,
@@ -10,6 +8,8 @@ import {
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { normalValues } from '@peftjs/core/linalg';
 import { layersOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';

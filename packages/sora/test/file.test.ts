@@ -1,5 +1,7 @@
 import { onWarning } from '@peftjs/core';
-import { linearSite, loraDelta, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
+import { tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta } from '@peftjs/core/linalg';
 import { layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';

@@ -1,5 +1,6 @@
 import { hostTensor } from '@peftjs/core';
-import { linearSite, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { tensorAt, type HostTensors } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import { layersOf } from '@peftjs/conformance';
 import { rankSizes, sora } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';

@@ -9,7 +9,8 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { createRng, normalValues, tensorAt, type AdapterLayer, type HostTensors } from '@peftjs/core/method';
+import { createRng, tensorAt, type AdapterLayer, type HostTensors } from '@peftjs/core/method';
+import { normalValues } from '@peftjs/core/linalg';
 import type { TrainResult } from '@peftjs/core/runtime';
 import {
   contextOf,

@@ -1,5 +1,7 @@
 import { adamW } from '@peftjs/core';
-import { createRng, floats, linearSite, loraDelta, normalValues, tensorAt } from '@peftjs/core/method';
+import { createRng, floats, tensorAt } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, normalValues } from '@peftjs/core/linalg';
 import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs-core';

@@ -1,5 +1,6 @@
 import { activeAdapter, activeRanks } from '@peftjs/core';
-import { storedParameters, type TrainPlan } from '@peftjs/core/method';
+import type { TrainPlan } from '@peftjs/core/method';
+import { storedParameters } from '@peftjs/core/model';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { expect, it } from 'vitest';
 import { attached, trainToy } from './harness.js';

@@ -2,19 +2,15 @@ import { activeAdapter, hostTensor, loadPretrained, memoryStorage, savePretraine
 import {
   createRng,
   floats,
-  linearSite,
-  loraDelta,
-  normalValues,
-  rowNorms,
-  storedParameters,
   tensorAt,
-  transposed,
   type AdapterLayers,
   type Controller,
   type HostTensor,
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { linearSite, storedParameters } from '@peftjs/core/model';
+import { loraDelta, normalValues, rowNorms, transposed } from '@peftjs/core/linalg';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';

@@ -6,7 +6,7 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { storedParameters } from '@peftjs/core/method';
+import { storedParameters } from '@peftjs/core/model';
 import {
   readSnapshot,
   writeSnapshot,

@@ -7,7 +7,7 @@ import {
   type PeftModel,
   type TrainingData,
 } from '@peftjs/core';
-import { replaceAdapter, storedParameters } from '@peftjs/core/method';
+import { replaceAdapter, storedParameters } from '@peftjs/core/model';
 import { readSnapshot, writeSnapshot, type StepEvent } from '@peftjs/core/runtime';
 import { referenceExecutor, toyEvaluationData, toyTrainingData } from '@peftjs/conformance';
 import {

@@ -14,7 +14,8 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { replaceAdapter, storedParameters, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { tensorAt, type HostTensors } from '@peftjs/core/method';
+import { replaceAdapter, storedParameters } from '@peftjs/core/model';
 import type { StepEvent, TrainingSnapshot } from '@peftjs/core/runtime';
 import {
   gradientsByTape,

@@ -1,5 +1,6 @@
 import { onWarning } from '@peftjs/core';
-import { linearSite, type TrainPlan } from '@peftjs/core/method';
+import type { TrainPlan } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import { layersOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';

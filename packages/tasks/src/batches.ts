@@ -1,17 +1,13 @@
 import { hostTensor, type Batch, type InputBatch, type TrainingData } from '@peftjs/core';
 import {
-  aList,
-  anInteger,
-  anything,
-  assertArgument,
   ConfigError,
   createRng,
   hostIntegers,
-  objectLike,
   parseOptions,
   type HostTensor,
   type HostTensors,
 } from '@peftjs/core/method';
+import { aList, anInteger, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import type { CausalData, CausalRow } from './encode-language.js';

@@ -1,4 +1,5 @@
-import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
+import { parseOptions, ShapeError } from '@peftjs/core/method';
+import { assertArgument } from '@peftjs/core/model';
 import { batchEntries, batchesByLength, type BatchOptions, encodedRows } from './batches.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import { checkPositive } from './encode.js';

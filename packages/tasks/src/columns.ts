@@ -1,4 +1,5 @@
-import { aText, ConfigError, DataError, didYouMean, positive } from '@peftjs/core/method';
+import { ConfigError, DataError, positive } from '@peftjs/core/method';
+import { aText, didYouMean } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import { TAGS, TOKENS } from './conll.js';

@@ -1,4 +1,4 @@
-import { assertArgument, objectLike, type DataKind } from '@peftjs/core/method';
+import { assertArgument, objectLike, type DataKind } from '@peftjs/core/model';
 
 /** Kinds whose rows have one label: a class or a number. */
 export type LabelKind = 'classification' | 'regression';

@@ -1,4 +1,5 @@
-import type { EvaluationData, RowValue } from '@peftjs/core';
+import type { EvaluationData } from '@peftjs/core';
+import type { RowValue } from '@peftjs/core/model';
 import { type BatchOptions, inputBatches } from './batches.js';
 import type { EncodedData, EncodedText, EncodedTextsRow } from './encode.js';
 

@@ -1,16 +1,13 @@
+import { ConfigError, DataError, parseOptions, warnOnce } from '@peftjs/core/method';
 import {
   aFunction,
   anything,
   aRecord,
   assertArgument,
-  ConfigError,
   conversationProblem,
-  DataError,
   objectLike,
-  parseOptions,
-  warnOnce,
   type ChatTool,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import * as v from 'valibot';
 import { checkPositive, IGNORED } from './encode.js';
 import {

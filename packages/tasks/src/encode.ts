@@ -1,13 +1,5 @@
-import {
-  aList,
-  anything,
-  assertArgument,
-  ConfigError,
-  DataError,
-  describe,
-  objectLike,
-  parseOptions,
-} from '@peftjs/core/method';
+import { ConfigError, DataError, describe, parseOptions } from '@peftjs/core/method';
+import { aList, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import { aDataSet, type DataSet, type RowsByKind, type TaggedRow, type TaskKind } from './data-set.js';
 
 /**

@@ -1,5 +1,6 @@
-import type { Batch, EvaluationData, RowValue } from '@peftjs/core';
-import { assertArgument, parseOptions, ShapeError } from '@peftjs/core/method';
+import type { Batch, EvaluationData } from '@peftjs/core';
+import { assertArgument, type RowValue } from '@peftjs/core/model';
+import { parseOptions, ShapeError } from '@peftjs/core/method';
 import { batchEntries, type BatchOptions, batchesByLength, encodedRows } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';

@@ -1,14 +1,14 @@
+import { DataError } from '@peftjs/core/method';
 import {
   aList,
   assertArgument,
   aText,
-  DataError,
   messageProblem,
   objectLike,
   toolsProblem,
   type ChatMessage,
   type ChatTool,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';

@@ -1,15 +1,6 @@
 import { PeftError, type Storage } from '@peftjs/core';
-import {
-  anything,
-  assertArgument,
-  assertOneOf,
-  aReadStorage,
-  aText,
-  CheckpointError,
-  ConfigError,
-  DataError,
-  parseOptions,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, DataError, parseOptions } from '@peftjs/core/method';
+import { anything, aReadStorage, assertArgument, assertOneOf, aText } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { assertDifferent, assertRecords, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
 import { parseConll } from './conll.js';

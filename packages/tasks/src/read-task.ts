@@ -1,5 +1,5 @@
 import type { Storage } from '@peftjs/core';
-import { assertKnownOptions } from '@peftjs/core/method';
+import { assertKnownOptions } from '@peftjs/core/model';
 import { columnEntries, type ColumnOptions } from './columns.js';
 import type { TaskKind } from './data-set.js';
 import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';

@@ -1,13 +1,5 @@
-import {
-  anInteger,
-  anything,
-  assertArgument,
-  ConfigError,
-  createRng,
-  DataError,
-  parseOptions,
-  type Rng,
-} from '@peftjs/core/method';
+import { ConfigError, createRng, DataError, parseOptions, type Rng } from '@peftjs/core/method';
+import { anInteger, anything, assertArgument } from '@peftjs/core/model';
 import {
   aDataSet,
   createDataSet,

@@ -1,5 +1,5 @@
-import { assertOneOf, ConfigError, didYouMean, objectLike } from '@peftjs/core/method';
-import type { RowPredictions, RowValue } from '@peftjs/core';
+import { ConfigError } from '@peftjs/core/method';
+import { assertOneOf, didYouMean, objectLike, type RowPredictions, type RowValue } from '@peftjs/core/model';
 import type { DataSet, TaskKind } from './data-set.js';
 import { entityF1, entityScores, tokenAccuracy, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';

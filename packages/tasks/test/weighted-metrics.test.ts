@@ -1,4 +1,4 @@
-import type { RowValue } from '@peftjs/core';
+import type { RowValue } from '@peftjs/core/model';
 import { createRng } from '@peftjs/core/method';
 import { metricNamed, weightedMetric, type Metric } from '@peftjs/tasks';
 import { expect, it } from 'vitest';

@@ -9,13 +9,13 @@ import {
   optionsIn,
   sizeOf,
   tensorAt,
-  transposed,
   UnsupportedError,
   vectorOf,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
 } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import { savesProjection, type VeraConfig } from './config.js';
 
 /** PEFT's suffixes of d and b after the module's path, and PEFT's names of the shared matrices. */

@@ -3,17 +3,14 @@ import {
   ConfigError,
   floats,
   hostZeros,
-  pickColumns,
-  pickRows,
-  scaleColumns,
   sizeOf,
   tensorsAt,
   trained,
-  transposed,
   type AdapterLayer,
   type HostTensor,
   type Site,
 } from '@peftjs/core/method';
+import { pickColumns, pickRows, scaleColumns, transposed } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { mersenne } from 'pure-rand/generator/mersenne';

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { hostTensor } from '@peftjs/core';
-import { linearSite, loraDelta, tensorAt, transposed, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
+import { loraDelta, transposed } from '@peftjs/core/linalg';
 import { contextOf, forwardOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { vera } from '@peftjs/vera';
 import * as tf from '@tensorflow/tfjs-core';

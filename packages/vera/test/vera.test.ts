@@ -11,7 +11,8 @@ import {
   savePretrained,
   setAdapter,
 } from '@peftjs/core';
-import { linearSite, tensorAt, type Site } from '@peftjs/core/method';
+import { tensorAt, type Site } from '@peftjs/core/method';
+import { linearSite } from '@peftjs/core/model';
 import { layersOf, referenceExecutor, toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';

@@ -2,7 +2,6 @@
 import { hostTensor } from '@peftjs/core';
 import {
   defineMethod,
-  kaimingUniform,
   parseOptions,
   rankCost,
   ranksForBudget,
@@ -10,6 +9,7 @@ import {
   tensorAt,
   trained,
 } from '@peftjs/core/method';
+import { kaimingUniform } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 

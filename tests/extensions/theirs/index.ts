@@ -3,7 +3,8 @@
  * table format.
  */
 import { hostTensor } from '@peftjs/core';
-import { DataError, embeddingSite, linearSite, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { DataError, tensorAt, type HostTensors } from '@peftjs/core/method';
+import { embeddingSite, linearSite } from '@peftjs/core/model';
 import type { Loss, Optimizer, Schedule } from '@peftjs/core/runtime';
 import type { KernelTable, Value } from '@peftjs/engine';
 import {

@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
 import { count, studyFromFlags, withStudyFlags, type StudyFlags } from '@peftjs/cli';
 import { isOnDevice, type ComposedStudy, type EnginePlan } from '@peftjs/cli/trials';
-import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { assertUntuned } from '../study/tuning.js';
 
 /** The flags of a run: which trials it has, and where results go. */

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
-import { assertLabelNames, ConfigError, outputMeaning, outputsOf } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
+import { assertLabelNames, outputMeaning, outputsOf } from '@peftjs/core/model';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';

@@ -1,6 +1,7 @@
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
 import { engineFromFlags } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';

@@ -2,14 +2,8 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { rmdir } from 'node:fs/promises';
 import { join, basename, dirname, parse } from 'node:path';
 import type { Command } from 'commander';
-import {
-  ADAPTER_CONFIG,
-  CheckpointError,
-  ConfigError,
-  UNFINISHED_FILE,
-  DataError,
-  didYouMean,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
+import { ADAPTER_CONFIG, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
 import { commandName } from '../registry/command-name.js';
 import { checkpointOwners, claimFolder, remedyOf, unfinishedFolder, type Claim } from '../results/folder.js';
 import { count, type StudyFlags } from './flags.js';

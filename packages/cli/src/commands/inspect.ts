@@ -1,18 +1,16 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { CheckpointError, sizeOf, type Site } from '@peftjs/core/method';
 import {
   ADAPTER_CONFIG,
   ADAPTER_METHOD,
   ADAPTER_WEIGHTS,
-  CheckpointError,
   labelsIn,
   readAdapterConfig,
-  sizeOf,
   taskIn,
-  type Site,
   type Task,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';

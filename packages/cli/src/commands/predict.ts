@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
-import { CheckpointError, ConfigError, problemTypeIn, UnsupportedError } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { problemTypeIn } from '@peftjs/core/model';
 import { isHubId, openFolder, type Folder } from '@peftjs/models';
 import {
   pipeline,

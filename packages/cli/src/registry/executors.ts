@@ -1,5 +1,6 @@
 import type { Executor } from '@peftjs/core';
-import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { compiled, eager } from '@peftjs/engine';
 
 /** The engine that a plan asks for. */

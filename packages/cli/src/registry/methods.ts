@@ -1,5 +1,6 @@
 import { pathToFileURL } from 'node:url';
-import { ConfigError, didYouMean, type PeftMethod } from '@peftjs/core/method';
+import { ConfigError, type PeftMethod } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { dependencies, findPackage, packageEntry, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */

@@ -3,7 +3,8 @@ import { open, readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import { diskStorage, type Storage } from '@peftjs/core';
 import * as v from 'valibot';
-import { ConfigError, DataError, didYouMean } from '@peftjs/core/method';
+import { ConfigError, DataError } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import {
   embeddedTasks,
   glueName,

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { RowPredictions } from '@peftjs/core';
+import type { RowPredictions } from '@peftjs/core/model';
 import { DataError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../test/synthetic-results.js';
 import { readResults, resultPath, runFileIn, writeResult, writeRunFile } from './files.js';

@@ -5,14 +5,8 @@ import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { diskStorage, PeftError } from '@peftjs/core';
-import {
-  CheckpointError,
-  ConfigError,
-  isDead,
-  ownIdentity,
-  UNFINISHED_FILE,
-  type ProcessIdentity,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError } from '@peftjs/core/method';
+import { isDead, ownIdentity, UNFINISHED_FILE, type ProcessIdentity } from '@peftjs/core/model';
 import { remedyFor } from './remedies.js';
 
 /** The folder of a run's checkpoints. */

@@ -4,7 +4,8 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ConfigError, ownIdentity, type ProcessIdentity } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
+import { ownIdentity, type ProcessIdentity } from '@peftjs/core/model';
 import { claimFolder, lockFolder } from './folder.js';
 
 let folder = '';

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { RowPredictions } from '@peftjs/core';
+import type { RowPredictions } from '@peftjs/core/model';
 import { anyNumber } from './json.js';
 
 /** The format of the result files that this version writes. */

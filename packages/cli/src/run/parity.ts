@@ -8,15 +8,8 @@ import {
   type Executor,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  createRng,
-  floats,
-  replaceAdapter,
-  tensorAt,
-  tensorsAt,
-  type DataKind,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { createRng, floats, tensorAt, tensorsAt, type HostTensors } from '@peftjs/core/method';
+import { replaceAdapter, type DataKind } from '@peftjs/core/model';
 import { trainedTensors, type TrainingSnapshot } from '@peftjs/core/runtime';
 
 /** Largest allowed ||a - b|| / ||b|| of any tensor, compared with the reference executor. */

@@ -1,13 +1,7 @@
 import { existsSync } from 'node:fs';
 import { PeftError } from '@peftjs/core';
-import {
-  CheckpointError,
-  ConfigError,
-  didYouMean,
-  UnsupportedError,
-  warnOnce,
-  type PeftMethod,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { assertLossReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {

@@ -1,5 +1,5 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
-import type { Task as ModelTask } from '@peftjs/core/method';
+import type { Task as ModelTask } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
   isTextSet,

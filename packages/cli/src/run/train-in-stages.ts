@@ -1,5 +1,5 @@
 import { activeAdapter, activeRanks, type PeftModel } from '@peftjs/core';
-import { storedParameters } from '@peftjs/core/method';
+import { storedParameters } from '@peftjs/core/model';
 import {
   sparsify,
   type Checkpoint,

@@ -11,7 +11,8 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import { optimizerStateBytes, TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
+import { TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
+import { optimizerStateBytes } from '@peftjs/core/model';
 import {
   evaluationOutputs,
   releaseRuntimes,

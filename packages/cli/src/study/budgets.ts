@@ -1,15 +1,6 @@
 import type { Model } from '@peftjs/core';
-import {
-  adaptedSites,
-  assertWithinBase,
-  baseParameters,
-  ConfigError,
-  rankUnit,
-  selectSites,
-  type PeftMethod,
-  type Site,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { ConfigError, rankUnit, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core/method';
+import { adaptedSites, assertWithinBase, baseParameters, selectSites } from '@peftjs/core/model';
 import type { Stages } from './study.js';
 import type { Trial, TrialProtocol } from './trials.js';
 

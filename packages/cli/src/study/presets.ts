@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, didYouMean } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { packageRoot } from '../registry/packages.js';
 import type { StudyInput } from './study.js';
 

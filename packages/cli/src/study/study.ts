@@ -1,14 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import {
-  ConfigError,
-  DataError,
-  didYouMean,
-  integerFrom,
-  nonNegative,
-  parseOptions,
-  positive,
-} from '@peftjs/core/method';
+import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { lossNames } from '../registry/losses.js';

@@ -1,15 +1,8 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import type { Executor } from '@peftjs/core';
-import {
-  aFunction,
-  ConfigError,
-  EngineError,
-  integerFrom,
-  parseOptions,
-  type HostBytes,
-  type HostTensor,
-} from '@peftjs/core/method';
+import { ConfigError, EngineError, integerFrom, parseOptions, type HostTensor } from '@peftjs/core/method';
+import { aFunction, type HostBytes } from '@peftjs/core/model';
 import { identityOf, type CompiledFunction, type InputSpec } from '@peftjs/core/runtime';
 import * as v from 'valibot';
 import type { Sizes, Specs } from '../axes.js';

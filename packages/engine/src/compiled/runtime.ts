@@ -1,5 +1,6 @@
 import type * as ort from 'onnxruntime-common';
-import { EngineError, objectLike } from '@peftjs/core/method';
+import { EngineError } from '@peftjs/core/method';
+import { objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { importOptional } from '../host.js';
 import { GraphBuilder } from './graph.js';

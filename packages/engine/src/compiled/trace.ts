@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Tensors, TensorSpec } from '@peftjs/core/method';
+import type { Tensors } from '@peftjs/core/method';
+import type { TensorSpec } from '@peftjs/core/model';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';

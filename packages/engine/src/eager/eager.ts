@@ -1,15 +1,8 @@
 import { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
-import {
-  anything,
-  ConfigError,
-  describe,
-  EngineError,
-  parseOptions,
-  type HostTensor,
-  type Tensors,
-} from '@peftjs/core/method';
+import { ConfigError, describe, EngineError, parseOptions, type HostTensor, type Tensors } from '@peftjs/core/method';
+import { anything } from '@peftjs/core/model';
 import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 import type { Specs } from '../axes.js';
 import { checkFunction, checkHostTensor, checkInputs, checkOutputs, checkSpecs } from '../checks.js';

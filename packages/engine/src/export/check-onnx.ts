@@ -1,13 +1,6 @@
 import { hostTensor, predict, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
-import {
-  anyModel,
-  assertArgument,
-  createRng,
-  EngineError,
-  hostIntegers,
-  integerFrom,
-  type HostTensor,
-} from '@peftjs/core/method';
+import { createRng, EngineError, hostIntegers, integerFrom, type HostTensor } from '@peftjs/core/method';
+import { anyModel, assertArgument } from '@peftjs/core/model';
 import { releaseRuntimes } from '@peftjs/core/runtime';
 import * as v from 'valibot';
 import { compiled } from '../compiled/compiled.js';

@@ -1,20 +1,16 @@
 import type { Model, PeftModel } from '@peftjs/core';
+import { EngineError, integerFrom, parseOptions, type HostTensors, type Tensors } from '@peftjs/core/method';
 import {
   anyModel,
   assertArgument,
   assertFullPrecision,
-  EngineError,
-  integerFrom,
-  isInHead,
-  parseOptions,
-  specOf,
   canQuantize,
+  isInHead,
+  specOf,
   type DType,
-  type HostTensors,
   type PastDecoding,
   type Scope,
-  type Tensors,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import {
   activeParts,
   frozenWeights,

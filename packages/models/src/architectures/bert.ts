@@ -6,7 +6,7 @@
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
-import { linearSite, type Task } from '@peftjs/core/method';
+import { linearSite, type Task } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { linearHead, type Architecture, type Features, type Head } from '../architecture.js';
 import { bertLayerNames, encoderWithHead, type EncoderConfig } from '../encoder.js';

@@ -12,16 +12,8 @@
  *
  * s = 1 / sqrt(n H / heads), n: 1 plus the number of terms in b.
  */
-import {
-  CheckpointError,
-  embeddingSite,
-  layerNormSite,
-  linearSite,
-  type Scope,
-  type Site,
-  type Task,
-  type Tensors,
-} from '@peftjs/core/method';
+import { CheckpointError, type Site, type Tensors } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
 import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -14,16 +14,8 @@
  *
  * Every W except W_s has a bias.
  */
-import {
-  embeddingSite,
-  layerNormSite,
-  linearSite,
-  type SitePosition,
-  type Scope,
-  type Site,
-  type Task,
-  type Tensors,
-} from '@peftjs/core/method';
+import type { Site, Tensors } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition, type Task } from '@peftjs/core/model';
 import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -14,17 +14,8 @@
  * R rotates by position, with different angles for the two kinds of layers. A sliding layer attends to tokens at most
  * half a window away. Settings decide which W have a bias and whether LN has one.
  */
-import {
-  CheckpointError,
-  embeddingSite,
-  layerNormSite,
-  linearSite,
-  type SitePosition,
-  type Scope,
-  type Site,
-  type Task,
-  type Tensors,
-} from '@peftjs/core/method';
+import { CheckpointError, type Site, type Tensors } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition, type Task } from '@peftjs/core/model';
 import { activations, attention, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

@@ -8,7 +8,8 @@
  * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the
  * last (T5's buckets, Raffel et al., 2020).
  */
-import { CheckpointError, embeddingSite, type Site } from '@peftjs/core/method';
+import { CheckpointError, type Site } from '@peftjs/core/method';
+import { embeddingSite } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { bertLayerNames, type EncoderConfig, type RelativeBias } from '../encoder.js';
 import {

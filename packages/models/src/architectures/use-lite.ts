@@ -8,16 +8,8 @@
  *   features = mean over tokens of x2
  *   encode   = v / |v|,  v = tanh(features W_p + b_p)
  */
-import {
-  embeddingSite,
-  layerNormSite,
-  linearSite,
-  ShapeError,
-  type Scope,
-  type Site,
-  type Task,
-  type Tensors,
-} from '@peftjs/core/method';
+import { ShapeError, type Site, type Tensors } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
 import { attention, maskBias } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';

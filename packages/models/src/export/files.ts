@@ -3,17 +3,17 @@
  * card.
  */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
+import { CheckpointError } from '@peftjs/core/method';
 import {
-  anything,
-  assertArgument,
   aModel,
+  anything,
   aReadStorage,
+  assertArgument,
   aStorage,
   aText,
   cardHeader,
-  CheckpointError,
   writeFolders,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined, modelFolder } from '../folder.js';

@@ -1,16 +1,8 @@
 /** Writes a model like `save_pretrained` in transformers. */
 import type { Model } from '@peftjs/core';
-import {
-  assertFullPrecision,
-  floats,
-  specOf,
-  tensorAt,
-  transposed,
-  UnsupportedError,
-  type HostTensor,
-  type HostTensors,
-  type Site,
-} from '@peftjs/core/method';
+import { floats, tensorAt, UnsupportedError, type HostTensor, type HostTensors, type Site } from '@peftjs/core/method';
+import { assertFullPrecision, specOf } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite, checkShapes, weightShapes } from '../architecture.js';
 import { architectureFor } from '../transformers/bare.js';

@@ -1,13 +1,7 @@
 /** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
-import {
-  assertArgument,
-  CheckpointError,
-  ConfigError,
-  integerFrom,
-  objectLike,
-  UnsupportedError,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, integerFrom, UnsupportedError } from '@peftjs/core/method';
+import { assertArgument, objectLike } from '@peftjs/core/model';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
 import { encodeJson, field, parseJson } from '../json.js';

@@ -1,14 +1,7 @@
 /** The config.json of an exported model: its source's, updated for the current head. */
 import type { Model } from '@peftjs/core';
-import {
-  assertLabelNames,
-  CheckpointError,
-  ConfigError,
-  labelFields,
-  problemTypeOf,
-  type ProblemType,
-  type Task,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError } from '@peftjs/core/method';
+import { assertLabelNames, labelFields, problemTypeOf, type ProblemType, type Task } from '@peftjs/core/model';
 import type { SourceFiles } from '../checkpoint.js';
 import { field } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';

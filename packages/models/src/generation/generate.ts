@@ -5,19 +5,16 @@
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {
-  anything,
-  aRecord,
-  assertArgument,
   createRng,
   floats,
   hostIntegers,
   parseOptions,
   tensorAt,
   type AdapterLayers,
-  type ChatMessage,
   type HostTensors,
   type Rng,
 } from '@peftjs/core/method';
+import { anything, aRecord, assertArgument, type ChatMessage } from '@peftjs/core/model';
 import {
   activeParts,
   modelInputs,

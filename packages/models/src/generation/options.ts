@@ -1,7 +1,5 @@
 import { hostTensor, type Model } from '@peftjs/core';
 import {
-  aFunction,
-  aSignal,
   ConfigError,
   hostIntegers,
   integerFrom,
@@ -11,6 +9,7 @@ import {
   warnOnce,
   type HostTensors,
 } from '@peftjs/core/method';
+import { aFunction, aSignal } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { Decoding } from '../architecture.js';
 import { shown } from '../json.js';

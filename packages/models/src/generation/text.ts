@@ -1,14 +1,12 @@
+import { ConfigError, parseOptions, UnsupportedError } from '@peftjs/core/method';
 import {
   aFunction,
   anything,
   aTextList,
-  ConfigError,
   conversationProblem,
-  parseOptions,
-  UnsupportedError,
   type ChatMessage,
   type ChatTool,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import * as v from 'valibot';
 import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
 import { shown } from '../json.js';

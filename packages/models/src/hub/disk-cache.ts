@@ -3,7 +3,7 @@
  * and `refs/<revision>` name commits. Both libraries find each other's downloads.
  */
 import { diskStorage, PeftError } from '@peftjs/core';
-import { isDeadTag, ownTag } from '@peftjs/core/method';
+import { isDeadTag, ownTag } from '@peftjs/core/model';
 import { fileSource } from '@peftjs/safetensors';
 import type { Hash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';

@@ -1,17 +1,14 @@
 import { PeftError } from '@peftjs/core';
+import { CheckpointError, ConfigError, parseOptions, UnsupportedError } from '@peftjs/core/method';
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
   anything,
   assertArgument,
   aText,
-  CheckpointError,
-  ConfigError,
   incompleteSave,
-  parseOptions,
   UNFINISHED_FILE,
-  UnsupportedError,
-} from '@peftjs/core/method';
+} from '@peftjs/core/model';
 import { parseJson, reasonOf, shown } from '../json.js';
 import { CONFIG_FILE } from '../transformers/config.js';
 import { hubSettings, type HubSettings } from './options.js';

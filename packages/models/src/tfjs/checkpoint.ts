@@ -1,5 +1,6 @@
 import type { Model } from '@peftjs/core';
-import { CheckpointError, type Task, type TensorSpec } from '@peftjs/core/method';
+import { CheckpointError } from '@peftjs/core/method';
+import type { Task, TensorSpec } from '@peftjs/core/model';
 import { checkFinite, checkShapes, type Network } from '../architecture.js';
 import { layerPath, useLite } from '../architectures/use-lite.js';
 import {

@@ -2,7 +2,8 @@
  * Reads the weights of a TF.js graph model: `model.json` lists the tensors, and `group1-shard1of7`, .. hold their bytes
  * in order.
  */
-import { CheckpointError, sizeOf, type DType, type HostTensor } from '@peftjs/core/method';
+import { CheckpointError, sizeOf, type HostTensor } from '@peftjs/core/method';
+import type { DType } from '@peftjs/core/model';
 import type { ModelFolder } from '../folder.js';
 import { field, listField, shown } from '../json.js';
 

@@ -3,7 +3,8 @@
  * `BertForSequenceClassification` has 'bert.encoder.layer.0..'. An embedding model is the bare network, and PEFT names
  * the modules of its adapters accordingly.
  */
-import type { Scope, Site, Task } from '@peftjs/core/method';
+import type { Site } from '@peftjs/core/method';
+import type { Scope, Task } from '@peftjs/core/model';
 import type { Architecture, Head } from '../architecture.js';
 import type { ConfigFile, ModelType } from './config.js';
 

@@ -1,12 +1,5 @@
-import {
-  CheckpointError,
-  ConfigError,
-  labelsIn,
-  outputMeaning,
-  problemTypeIn,
-  UnsupportedError,
-  type Task,
-} from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { labelsIn, outputMeaning, problemTypeIn, type Task } from '@peftjs/core/model';
 import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
 import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';

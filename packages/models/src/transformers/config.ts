@@ -1,4 +1,5 @@
-import { CheckpointError, incompleteSave, type Task } from '@peftjs/core/method';
+import { CheckpointError } from '@peftjs/core/method';
+import { incompleteSave, type Task } from '@peftjs/core/model';
 import { activations, type ActivationName } from '@peftjs/core/nn';
 import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';

@@ -1,5 +1,7 @@
 import { hostTensor } from '@peftjs/core';
-import { isQuantized, quantized, transposed, type Site } from '@peftjs/core/method';
+import type { Site } from '@peftjs/core/method';
+import { isQuantized, quantized } from '@peftjs/core/model';
+import { transposed } from '@peftjs/core/linalg';
 import { bytesSource, openSafetensors, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { expect, it } from 'vitest';
 import { precisionOf } from '../checkpoint.js';

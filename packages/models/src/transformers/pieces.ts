@@ -1,6 +1,7 @@
 /** Reads a weight in pieces directly into its final memory, with only a few MB of additional memory. */
 import { hostTensor } from '@peftjs/core';
-import { isQuantized, quantizedColumns, sizeOf, type HostTensor } from '@peftjs/core/method';
+import { sizeOf, type HostTensor } from '@peftjs/core/method';
+import { isQuantized, quantizedColumns } from '@peftjs/core/model';
 import { toFloat32, type SafetensorsFile, type TensorSpec } from '@peftjs/safetensors';
 import { firstNotFinite, notFinite } from '../architecture.js';
 import type { Precision } from '../checkpoint.js';

@@ -2,14 +2,8 @@
  * The files that sentence-transformers adds to those of transformers: the modules after the network, and their
  * settings.
  */
-import {
-  CheckpointError,
-  tensorAt,
-  transposed,
-  UnsupportedError,
-  type HostTensor,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { CheckpointError, tensorAt, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import { hostTensor } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';

@@ -1,4 +1,5 @@
-import { aList, assertArgument, DataError } from '@peftjs/core/method';
+import { DataError } from '@peftjs/core/method';
+import { aList, assertArgument } from '@peftjs/core/model';
 import { mean, ratioOfSums, sum, type RowMetric } from './values.js';
 
 /** The search results of one query. */

@@ -1,0 +1,23 @@
+// The entry for matrices in plain memory: low-rank factors, decompositions and initial values.
+export { transposed } from './tensors.js';
+export {
+  foldDiagonal,
+  joinFactors,
+  kaimingUniform,
+  loraDelta,
+  nonZeroIndices,
+  normalValues,
+  pickColumns,
+  pickRows,
+  placeColumns,
+  placeRows,
+  rowNorms,
+  scaleColumns,
+  scaled,
+  scaleRows,
+  singularFactors,
+  type SingularFactors,
+} from './ranks/factors.js';
+export { qr } from './linalg/qr.js';
+export { symmetricInverse } from './linalg/matrix.js';
+export { truncatedSvd } from './linalg/truncated-svd.js';

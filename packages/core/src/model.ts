@@ -1,0 +1,86 @@
+// The entry for authors of models, engines and other hosts: networks and sites, arguments, heads, weights in 8 bits, adapters, files and storage.
+export type {
+  RowPredictions,
+  RowValue,
+  DataKind,
+  Lookup,
+  PastDecoding,
+  ProblemType,
+  Scope,
+  Task,
+  TiedModule,
+} from './contracts/model.js';
+export { didYouMean } from './errors.js';
+export { assertArgument, assertKnownOptions, assertOneOf } from './config.js';
+export {
+  aFunction,
+  aList,
+  aModel,
+  anInteger,
+  anything,
+  aRecord,
+  aSignal,
+  aText,
+  aTextList,
+  objectLike,
+} from './kinds.js';
+export { specOf, type DType, type HostBytes, type TensorSpec } from './tensors.js';
+export {
+  assertFullPrecision,
+  isQuantized,
+  quantized,
+  quantizedColumns,
+  quantizedModel,
+  canQuantize,
+  type QuantizedTensor,
+} from './quantized.js';
+export {
+  conversationProblem,
+  messageProblem,
+  toolsProblem,
+  type ChatMessage,
+  type ChatTool,
+  type ChatToolCall,
+} from './contracts/conversation.js';
+export { embeddingSite, layerNormSite, linearSite, type SitePosition, type SiteKind } from './contracts/site.js';
+export {
+  assertLabelNames,
+  isInHead,
+  labelFields,
+  labelsIn,
+  outputMeaning,
+  outputsOf,
+  problemTypeIn,
+  problemTypeOf,
+} from './head.js';
+export { adaptedSites, type AttachOptions } from './adapter/attach.js';
+export { EVERY_MODULE, isModuleToSave, matches, selectSites } from './adapter/targets.js';
+export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
+export type { MergeOptions } from './adapter/adapters.js';
+export {
+  baseParameters,
+  optimizerStateBytes,
+  storedParameters,
+  type LayerStatus,
+  type ModelStatus,
+  type ParameterCount,
+} from './adapter/accounting.js';
+export { withResized } from './ranks/changes.js';
+export { assertWithinBase } from './ranks/budget.js';
+export {
+  ADAPTER_CONFIG,
+  ADAPTER_WEIGHTS,
+  readAdapterConfig,
+  type LoadOptions,
+  type SaveOptions,
+} from './files/pretrained.js';
+export { ADAPTER_METHOD } from './files/adapter-tensors.js';
+export { taskIn } from './files/adapter-config.js';
+export type { ConvertOptions } from './files/convert.js';
+export type { StateDictOptions } from './files/state-dict.js';
+export type { CombinationType } from './adapter/combination.js';
+export type { WeightedAdapterOptions } from './files/weighted.js';
+export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
+export { UNFINISHED_FILE } from './disk/files.js';
+export { aReadStorage, aStorage, incompleteSave, writeFolders } from './storage.js';
+export { cardHeader } from './files/model-card.js';
