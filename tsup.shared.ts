@@ -1,5 +1,4 @@
 import { copyFile } from 'node:fs/promises';
-import { copyFile } from 'node:fs/promises';
 import { defineConfig, type Options } from 'tsup';
 import ts from 'typescript';
 
