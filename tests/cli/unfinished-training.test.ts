@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { checkpointOwners, lockFolder } from '../../packages/cli/src/results/folder.js';
 import type { Ended } from './command.js';
@@ -37,6 +38,7 @@ async function filesOf(out: string): Promise<Record<string, string>> {
 /** Starts a training, and stops it as Ctrl-C does once it has written a checkpoint. */
 async function interrupted(out: string, ...flags: readonly string[]): Promise<Ended> {
   const ended = train(out, '--checkpoint-every', '1', ...flags);
+  await setImmediate(); // the command has begun, and takes signals
   await vi.waitUntil(() => checkpointOwners(path(`${out}/.unfinished`)).length > 0, { interval: 1, timeout: 20_000 });
   process.emit('SIGINT');
   return ended;
