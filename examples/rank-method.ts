@@ -1,17 +1,7 @@
 // Your own method that chooses ranks: every rank has a trained gate, and the ranks whose gates move the outputs least
 // are removed on a schedule until a budget is met.
-import {
-  allocatedCost,
-  budgetEntries,
-  hostFilled,
-  hostZeros,
-  mapValues,
-  pruneStep,
-  rankMethod,
-  selectRanks,
-  type CallableMethod,
-  type RankOptions,
-} from '@peftjs/core/method';
+import { hostFilled, hostZeros, mapValues, type CallableMethod } from '@peftjs/core/method';
+import { allocatedCost, budgetEntries, pruneStep, rankMethod, selectRanks, type RankOptions } from '@peftjs/core/ranks';
 import { kaimingUniform } from '@peftjs/core/linalg';
 
 type PruneConfig = RankOptions<typeof budgetEntries>;

@@ -3,6 +3,7 @@ import { packageBuild } from '../../tsup.shared.js';
 const doors = [
   'src/index.ts',
   'src/method.ts',
+  'src/ranks.ts',
   'src/model.ts',
   'src/linalg.ts',
   'src/runtime.ts',

@@ -1,5 +1,5 @@
 import type { ConfiguredMethod, PeftMethod, Site } from '@peftjs/core/method';
-import { rankUnit } from '@peftjs/core/method';
+import { rankUnit } from '@peftjs/core/ranks';
 import { adalora } from '@peftjs/adalora';
 import { lora, truncatedLora } from '@peftjs/lora';
 import { sora } from '@peftjs/sora';

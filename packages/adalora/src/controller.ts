@@ -2,8 +2,19 @@ import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
-  keepRanks,
   mapValues,
+  tensorAt,
+  TrainingError,
+  type AdapterContents,
+  type AdapterLayers,
+  type Controller,
+  type ControllerChanges,
+  type HostTensor,
+  type HostTensors,
+  type TrainPlan,
+} from '@peftjs/core/method';
+import {
+  keepRanks,
   rankCost,
   rankCostIn,
   rankedPaths,
@@ -11,19 +22,10 @@ import {
   rankValues,
   scoredRanks,
   selectWithinBudget,
-  tensorAt,
-  TrainingError,
   withRankCounts,
-  type AdapterContents,
-  type AdapterLayers,
   type BudgetItem,
-  type Controller,
-  type ControllerChanges,
-  type HostTensor,
-  type HostTensors,
   type ScoredRank,
-  type TrainPlan,
-} from '@peftjs/core/method';
+} from '@peftjs/core/ranks';
 import type { AdaloraConfig } from './config.js';
 
 /**

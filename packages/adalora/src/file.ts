@@ -1,6 +1,5 @@
 import {
   adaptedModules,
-  allocatedRanks,
   assertFeatures,
   assertKnownVariant,
   CheckpointError,
@@ -22,6 +21,7 @@ import {
   type HostTensors,
   type Site,
 } from '@peftjs/core/method';
+import { allocatedRanks } from '@peftjs/core/ranks';
 import { valuesOf } from '@peftjs/core/model';
 import { pickColumns, pickRows, placeColumns, placeRows, scaled, transposed } from '@peftjs/core/linalg';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';

@@ -1,11 +1,5 @@
-import {
-  assertOneRank,
-  defineMethod,
-  rankUnit,
-  type MatchOn,
-  type CallableMethod,
-  type Site,
-} from '@peftjs/core/method';
+import { defineMethod, type MatchOn, type CallableMethod, type Site } from '@peftjs/core/method';
+import { assertOneRank, rankUnit } from '@peftjs/core/ranks';
 import { adaloraController, resumedLayers } from './controller.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { adaloraLayer, doubletLayer } from './layer.js';

@@ -1,7 +1,6 @@
 import {
   hostFilled,
   hostZeros,
-  rankLayer,
   tensorAt,
   tensorsAt,
   type AdapterLayer,
@@ -11,6 +10,7 @@ import {
   type Tensors,
   type UpdateContext,
 } from '@peftjs/core/method';
+import { rankLayer } from '@peftjs/core/ranks';
 import { kaimingUniform, normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';

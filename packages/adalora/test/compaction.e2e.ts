@@ -13,14 +13,8 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
-import {
-  allocatedRanks,
-  hostZeros,
-  keepRanks,
-  tensorAt,
-  type AdapterLayers,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { hostZeros, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
+import { allocatedRanks, keepRanks } from '@peftjs/core/ranks';
 import { replaceAdapter, storedParameters, tensorKey } from '@peftjs/core/model';
 import { nonZeroIndices } from '@peftjs/core/linalg';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';

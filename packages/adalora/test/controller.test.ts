@@ -2,14 +2,13 @@ import { adalora, rankBudget, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import {
   createRng,
-  rankCost,
-  rankUnit,
   tensorAt,
   type AdapterLayers,
   type Controller,
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { rankCost, rankUnit } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { layersOf } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,5 @@
-import { budgetEntries, dropoutEntries, integerFrom, positiveShare, type RankOptions } from '@peftjs/core/method';
+import { integerFrom, positiveShare } from '@peftjs/core/method';
+import { budgetEntries, dropoutEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** The options that only ALoRA has. */

@@ -1,4 +1,5 @@
-import { hostFilled, hostZeros, rankMethod, type CallableMethod } from '@peftjs/core/method';
+import { hostFilled, hostZeros, type CallableMethod } from '@peftjs/core/method';
+import { rankMethod } from '@peftjs/core/ranks';
 import { kaimingUniform } from '@peftjs/core/linalg';
 import { aloraOptions, type AloraConfig } from './config.js';
 import { aloraPolicy } from './policy.js';

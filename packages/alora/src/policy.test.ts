@@ -1,4 +1,5 @@
-import { isNearBudget, rankCost, ranksForBudget, patternValue, createRng } from '@peftjs/core/method';
+import { patternValue, createRng } from '@peftjs/core/method';
+import { isNearBudget, rankCost, ranksForBudget } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { describe, expect, it } from 'vitest';
 import { movedRanks, type RoundTerms } from './policy.js';

@@ -1,21 +1,17 @@
 import { hostTensor } from '@peftjs/core';
+import { mapValues, tensorAt, type AdapterLayers, type HostTensors, type TrainPlan } from '@peftjs/core/method';
 import {
   dealRanks,
   fillBudget,
-  mapValues,
   pruneStep,
   ranksByPath,
   scoredRanks,
-  tensorAt,
   totalRanks,
-  type AdapterLayers,
-  type HostTensors,
   type RankDeal,
   type RankPolicy,
   type RankReading,
   type RankScores,
-  type TrainPlan,
-} from '@peftjs/core/method';
+} from '@peftjs/core/ranks';
 import type { AloraConfig } from './config.js';
 
 /*

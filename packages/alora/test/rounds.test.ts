@@ -1,6 +1,5 @@
 import { attach, hostTensor, predict, train, withAdapter } from '@peftjs/core';
 import {
-  allocatedRanks,
   tensorAt,
   tensorsAt,
   type AdapterLayers,
@@ -8,6 +7,7 @@ import {
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, withResized } from '@peftjs/core/model';
 
 import {

@@ -1,18 +1,14 @@
 import {
   adaptedModules,
   assertFeatures,
-  compactPattern,
   defineMethod,
   hostZeros,
   integerFrom,
-  isNearBudget,
   matrixOf,
   narrowTargets,
   parseOptions,
   patternValue,
   positive,
-  ranksForBudget,
-  sitesForBudget,
   targetEntries,
   tensorAt,
   tensorsAt,
@@ -28,6 +24,7 @@ import {
   type SiteRole,
   type MethodOptions,
 } from '@peftjs/core/method';
+import { compactPattern, isNearBudget, ranksForBudget, sitesForBudget } from '@peftjs/core/ranks';
 import { matches } from '@peftjs/core/model';
 import { normalValues, transposed } from '@peftjs/core/linalg';
 import { gelu, linear } from '@peftjs/core/nn';

@@ -1,4 +1,5 @@
-import { budgetEntries, finite, integerFrom, nonNegative, type RankOptions } from '@peftjs/core/method';
+import { finite, integerFrom, nonNegative } from '@peftjs/core/method';
+import { budgetEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** The initial log sigma^2 of the released code. */

@@ -1,5 +1,6 @@
-import { hostFilled, rankMethod, tensorsAt, uniformValues, type CallableMethod } from '@peftjs/core/method';
-import { kaimingUniform } from '@peftjs/core/linalg';
+import { hostFilled, tensorsAt, type CallableMethod } from '@peftjs/core/method';
+import { rankMethod } from '@peftjs/core/ranks';
+import { kaimingUniform, uniformValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { bayesLoraOptions, LOG_SIGMA2, type BayesLoraConfig } from './config.js';

@@ -1,18 +1,20 @@
 import {
-  firstWithinBudget,
   floats,
   mapValues,
-  pruneStep,
-  ranksByPath,
-  scoredRanks,
   tensorAt,
   tensorsAt,
   type HostTensor,
   type HostTensors,
-  type RankPolicy,
-  type ScoredRank,
   type TrainPlan,
 } from '@peftjs/core/method';
+import {
+  firstWithinBudget,
+  pruneStep,
+  ranksByPath,
+  scoredRanks,
+  type RankPolicy,
+  type ScoredRank,
+} from '@peftjs/core/ranks';
 import { transposed } from '@peftjs/core/linalg';
 import type { BayesLoraConfig } from './config.js';
 

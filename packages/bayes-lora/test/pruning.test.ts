@@ -1,13 +1,6 @@
 import { attach, countParameters, hostTensor, train } from '@peftjs/core';
-import {
-  allocatedCost,
-  allocatedRanks,
-  tensorAt,
-  type AdapterLayers,
-  type HostTensors,
-  type Site,
-  type TrainPlan,
-} from '@peftjs/core/method';
+import { tensorAt, type AdapterLayers, type HostTensors, type Site, type TrainPlan } from '@peftjs/core/method';
+import { allocatedCost, allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, withResized } from '@peftjs/core/model';
 import { loraDelta } from '@peftjs/core/linalg';
 

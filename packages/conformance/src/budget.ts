@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { activeAdapter } from '@peftjs/core';
-import { rankUnit, type TargetConfig } from '@peftjs/core/method';
+import type { TargetConfig } from '@peftjs/core/method';
+import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, storedParameters } from '@peftjs/core/model';
 import { toyEvaluationData, toyModel } from './toy-model.js';
 import { attached, trainToy, type Suite } from './suite.js';

@@ -17,6 +17,9 @@ export {
   scaleRows,
   singularFactors,
   type SingularFactors,
+  uniformValues,
+  matrixProduct,
+  joinColumns,
 } from './ranks/factors.js';
 export { qr } from './linalg/qr.js';
 export { symmetricInverse } from './linalg/matrix.js';

@@ -1,4 +1,4 @@
-// The entry for authors of methods: contracts, options, tensors, targets, ranks, budgets, files and errors.
+// The entry for authors of methods: contracts, options, tensors, targets, files and errors.
 export {
   CheckpointError,
   ConfigError,
@@ -75,52 +75,6 @@ export { narrowTargets, patternValue, targetEntries, tokenEntries, type MethodOp
 export { biasLayer, biasLayers, fullLayer } from './adapter/layers.js';
 export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
 export { allLayers } from './adapter/peft-model.js';
-export { uniformValues, matrixProduct, joinColumns } from './ranks/factors.js';
-export { allocatedRanks, changeRanks, keepRanks, rankedPaths, totalRanks, withRankCounts } from './ranks/changes.js';
-export {
-  allocatedCost,
-  bestFirst,
-  dealRanks,
-  fillBudget,
-  pruneStep,
-  rankCostIn,
-  ranksByPath,
-  scoredRanks,
-  selectRanks,
-  type RankCost,
-  type RankDeal,
-  type RankScores,
-  type ScoredRank,
-} from './ranks/competition.js';
-export { truncateToBudget } from './ranks/truncation.js';
-export {
-  assertOneRank,
-  compactPattern,
-  fullRank,
-  rankCost,
-  ranksForBudget,
-  startingRankForBudget,
-  rankUnit,
-  RANKS_PER_KEPT_RANK,
-  sitesForBudget,
-  moduleRank,
-  rankPatterns,
-  type ModuleRank,
-  startingRank,
-  withRanksForBudget,
-} from './ranks/budget.js';
-export { rankLayer } from './ranks/rank-layer.js';
-export {
-  budgetEntries,
-  dropoutEntries,
-  rankEntries,
-  type RankConfig,
-  type RankMethod,
-  type RankOptions,
-} from './ranks/definition.js';
-export { rankMethod } from './ranks/rank-method.js';
-export { rankValues, type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
-export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './ranks/within-budget.js';
 export {
   adaptedPaths,
   assertFeatures,

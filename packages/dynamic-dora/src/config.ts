@@ -1,13 +1,5 @@
-import {
-  budgetEntries,
-  ConfigError,
-  dropoutEntries,
-  keptShare,
-  nonNegative,
-  positive,
-  positiveShare,
-  type RankOptions,
-} from '@peftjs/core/method';
+import { ConfigError, keptShare, nonNegative, positive, positiveShare } from '@peftjs/core/method';
+import { budgetEntries, dropoutEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** r0 / rT. */

@@ -1,9 +1,5 @@
 import {
-  assertOneRank,
   hostZeros,
-  rankedPaths,
-  rankMethod,
-  rankUnit,
   tensorAt,
   tensorsAt,
   type AdapterContents,
@@ -12,6 +8,7 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
+import { assertOneRank, rankedPaths, rankMethod, rankUnit } from '@peftjs/core/ranks';
 import { kaimingUniform, scaled } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';

@@ -1,21 +1,17 @@
 import { hostTensor } from '@peftjs/core';
+import { ConfigError, tensorAt, type AdapterLayers, type HostTensors, type TrainPlan } from '@peftjs/core/method';
 import {
   bestFirst,
-  ConfigError,
   firstWithinBudget,
   pruneStep,
   ranksByPath,
   rankUnit,
   scoredRanks,
   startingRank,
-  tensorAt,
   totalRanks,
-  type AdapterLayers,
-  type HostTensors,
   type RankPolicy,
   type ScoredRank,
-  type TrainPlan,
-} from '@peftjs/core/method';
+} from '@peftjs/core/ranks';
 import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
 
 /*

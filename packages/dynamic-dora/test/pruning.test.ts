@@ -8,7 +8,8 @@ import {
   train,
   type PeftModel,
 } from '@peftjs/core';
-import { allocatedRanks, createRng, tensorAt, type HostTensors, type Site, type TrainPlan } from '@peftjs/core/method';
+import { createRng, tensorAt, type HostTensors, type Site, type TrainPlan } from '@peftjs/core/method';
+import { allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, storedParameters, withResized } from '@peftjs/core/model';
 import { pickColumns } from '@peftjs/core/linalg';
 

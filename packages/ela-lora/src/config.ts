@@ -1,12 +1,5 @@
-import {
-  budgetEntries,
-  dropoutEntries,
-  integerFrom,
-  keptShare,
-  nonNegative,
-  positiveShare,
-  type RankOptions,
-} from '@peftjs/core/method';
+import { integerFrom, keptShare, nonNegative, positiveShare } from '@peftjs/core/method';
+import { budgetEntries, dropoutEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** The options that only ElaLoRA has. Shares refer to the 1,950 steps of the released script for RTE. */

@@ -1,4 +1,5 @@
-import { hostZeros, rankMethod, tensorsAt, type CallableMethod } from '@peftjs/core/method';
+import { hostZeros, tensorsAt, type CallableMethod } from '@peftjs/core/method';
+import { rankMethod } from '@peftjs/core/ranks';
 import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import { elaLoraOptions, type ElaLoraConfig } from './config.js';

@@ -1,26 +1,27 @@
 import {
-  allocatedCost,
-  bestFirst,
-  dealRanks,
   floats,
-  fullRank,
   hostFilled,
-  isNearBudget,
-  joinColumns,
   mapValues,
-  pruneStep,
-  ranksByPath,
-  scoredRanks,
   tensorAt,
   type HostTensor,
   type HostTensors,
-  type RankDeal,
-  type RankPolicy,
-  type RankReading,
   type Rng,
   type TrainPlan,
 } from '@peftjs/core/method';
-import { normalValues, pickColumns, pickRows, qr, transposed } from '@peftjs/core/linalg';
+import {
+  allocatedCost,
+  bestFirst,
+  dealRanks,
+  fullRank,
+  isNearBudget,
+  pruneStep,
+  ranksByPath,
+  scoredRanks,
+  type RankDeal,
+  type RankPolicy,
+  type RankReading,
+} from '@peftjs/core/ranks';
+import { joinColumns, normalValues, pickColumns, pickRows, qr, transposed } from '@peftjs/core/linalg';
 import type { ElaLoraConfig } from './config.js';
 import { noScores } from './scores.js';
 

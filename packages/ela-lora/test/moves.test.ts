@@ -1,7 +1,5 @@
 import { hostTensor, type TrainOptions } from '@peftjs/core';
 import {
-  allocatedCost,
-  allocatedRanks,
   createRng,
   tensorAt,
   type ControllerChanges,
@@ -9,6 +7,7 @@ import {
   type Site,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { allocatedCost, allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, withResized } from '@peftjs/core/model';
 import { loraDelta } from '@peftjs/core/linalg';
 

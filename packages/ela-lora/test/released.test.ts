@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
-import { allocatedRanks, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { tensorAt, type HostTensor } from '@peftjs/core/method';
+import { allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, withResized } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
 import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';

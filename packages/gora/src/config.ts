@@ -1,4 +1,5 @@
-import { ConfigError, integerFrom, positive, type RankOptions } from '@peftjs/core/method';
+import { ConfigError, integerFrom, positive } from '@peftjs/core/method';
+import type { RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** The options that only GoRA has. */

@@ -1,12 +1,5 @@
-import {
-  moduleRank,
-  rankMethod,
-  rankPatterns,
-  withRanksForBudget,
-  type CallableMethod,
-  type LoraFileContents,
-  type Site,
-} from '@peftjs/core/method';
+import type { CallableMethod, LoraFileContents, Site } from '@peftjs/core/method';
+import { moduleRank, rankMethod, rankPatterns, withRanksForBudget } from '@peftjs/core/ranks';
 import { checked, goraOptions, type GoraConfig } from './config.js';
 import { chosenRanks } from './ranks.js';
 import { initialTensors } from './start.js';

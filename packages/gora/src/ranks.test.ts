@@ -1,5 +1,6 @@
 import { hostTensor } from '@peftjs/core';
-import { createRng, isNearBudget, rankCost, type Site } from '@peftjs/core/method';
+import { createRng, type Site } from '@peftjs/core/method';
+import { isNearBudget, rankCost } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { describe, expect, it } from 'vitest';
 import { gora } from './index.js';

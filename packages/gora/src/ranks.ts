@@ -1,17 +1,13 @@
+import { ConfigError, floats, type HostTensor, type Init, type Site } from '@peftjs/core/method';
 import {
   bestFirst,
-  ConfigError,
   firstWithinBudget,
-  floats,
   fullRank,
   isNearBudget,
   rankCost,
   rankUnit,
   startingRank,
-  type HostTensor,
-  type Init,
-  type Site,
-} from '@peftjs/core/method';
+} from '@peftjs/core/ranks';
 import type { GoraConfig } from './config.js';
 
 /*

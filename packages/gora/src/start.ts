@@ -1,13 +1,5 @@
-import {
-  hostZeros,
-  matrixProduct,
-  patternValue,
-  type HostTensor,
-  type HostTensors,
-  type Rng,
-  type Site,
-} from '@peftjs/core/method';
-import { kaimingUniform, symmetricInverse, transposed } from '@peftjs/core/linalg';
+import { hostZeros, patternValue, type HostTensor, type HostTensors, type Rng, type Site } from '@peftjs/core/method';
+import { kaimingUniform, matrixProduct, symmetricInverse, transposed } from '@peftjs/core/linalg';
 import type { GoraConfig } from './config.js';
 
 /** Added to the diagonal of A^T A, as in the released code. */

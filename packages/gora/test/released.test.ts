@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostTensor } from '@peftjs/core';
-import { createRng, rankCost, type HostTensor, type Rng } from '@peftjs/core/method';
+import { createRng, type HostTensor, type Rng } from '@peftjs/core/method';
+import { rankCost } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
 import { relativeDistance } from '@peftjs/conformance';

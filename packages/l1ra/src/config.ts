@@ -1,11 +1,5 @@
-import {
-  budgetEntries,
-  dropoutEntries,
-  nonNegative,
-  positive,
-  positiveShare,
-  type RankOptions,
-} from '@peftjs/core/method';
+import { nonNegative, positive, positiveShare } from '@peftjs/core/method';
+import { budgetEntries, dropoutEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** The options that only L1RA has, with the released code's names. */

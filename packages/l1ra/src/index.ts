@@ -1,4 +1,5 @@
-import { hostFilled, hostZeros, rankMethod, tensorAt, type CallableMethod } from '@peftjs/core/method';
+import { hostFilled, hostZeros, tensorAt, type CallableMethod } from '@peftjs/core/method';
+import { rankMethod } from '@peftjs/core/ranks';
 import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import { l1raOptions, type L1raConfig } from './config.js';

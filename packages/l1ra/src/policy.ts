@@ -1,12 +1,5 @@
-import {
-  dealRanks,
-  fillBudget,
-  mapValues,
-  pruneStep,
-  warnOnce,
-  type RankPolicy,
-  type TrainPlan,
-} from '@peftjs/core/method';
+import { mapValues, warnOnce, type TrainPlan } from '@peftjs/core/method';
+import { dealRanks, fillBudget, pruneStep, type RankPolicy } from '@peftjs/core/ranks';
 import type { L1raConfig } from './config.js';
 
 /*

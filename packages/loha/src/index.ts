@@ -1,4 +1,5 @@
-import { defineMethod, withRanksForBudget, type CallableMethod, type Site } from '@peftjs/core/method';
+import { defineMethod, type CallableMethod, type Site } from '@peftjs/core/method';
+import { withRanksForBudget } from '@peftjs/core/ranks';
 import { parseLohaConfig, type LohaConfig } from './config.js';
 import { lohaFile, readLohaFile } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';

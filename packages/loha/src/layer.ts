@@ -4,16 +4,15 @@ import {
   dropChange,
   floats,
   hostZeros,
-  rankCost,
   tensorsAt,
   trained,
-  moduleRank,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
   type Rng,
   type Site,
 } from '@peftjs/core/method';
+import { moduleRank, rankCost } from '@peftjs/core/ranks';
 import { kaimingUniform } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LohaConfig } from './config.js';

@@ -1,12 +1,5 @@
-import {
-  compactPattern,
-  ConfigError,
-  isNearBudget,
-  narrowTargets,
-  selectWithinBudget,
-  sitesForBudget,
-  type Site,
-} from '@peftjs/core/method';
+import { ConfigError, narrowTargets, type Site } from '@peftjs/core/method';
+import { compactPattern, isNearBudget, selectWithinBudget, sitesForBudget } from '@peftjs/core/ranks';
 import type { LokrConfig } from './config.js';
 import { sidesOf, storedAt } from './shapes.js';
 

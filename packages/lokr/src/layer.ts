@@ -3,10 +3,8 @@ import {
   dropChange,
   floats,
   hostZeros,
-  matrixProduct,
   tensorAt,
   trained,
-  moduleRank,
   type AdapterLayer,
   type HostTensor,
   type HostTensors,
@@ -14,7 +12,8 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import { kaimingUniform } from '@peftjs/core/linalg';
+import { moduleRank } from '@peftjs/core/ranks';
+import { kaimingUniform, matrixProduct } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LokrConfig } from './config.js';

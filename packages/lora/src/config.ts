@@ -1,15 +1,14 @@
 import {
   ConfigError,
-  dropoutEntries,
   finite,
   parseOptions,
   patternValue,
   positive,
-  rankEntries,
   tokenEntries,
   warnOnce,
   type MethodOptions,
 } from '@peftjs/core/method';
+import { dropoutEntries, rankEntries } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /**

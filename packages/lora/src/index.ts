@@ -3,15 +3,13 @@ import {
   ConfigError,
   defineMethod,
   narrowTargets,
-  rankCost,
-  ranksForBudget,
-  sitesForBudget,
   type AdapterLayers,
   type CallableMethod,
   type Init,
   type MatchOn,
   type Site,
 } from '@peftjs/core/method';
+import { rankCost, ranksForBudget, sitesForBudget } from '@peftjs/core/ranks';
 import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
 import { initialFactors } from './starts.js';

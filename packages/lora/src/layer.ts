@@ -1,5 +1,4 @@
 import {
-  rankCost,
   tensorsAt,
   trained,
   type AdapterLayer,
@@ -11,6 +10,7 @@ import {
   type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
+import { rankCost } from '@peftjs/core/ranks';
 import { joinFactors } from '@peftjs/core/linalg';
 import { embedding, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';

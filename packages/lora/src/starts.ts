@@ -2,11 +2,7 @@ import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
-  fullRank,
   hostZeros,
-  matrixProduct,
-  rankCost,
-  selectWithinBudget,
   tensorsAt,
   type HostTensor,
   type HostTensors,
@@ -15,10 +11,12 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
+import { fullRank, rankCost, selectWithinBudget } from '@peftjs/core/ranks';
 import {
   joinFactors,
   kaimingUniform,
   loraDelta,
+  matrixProduct,
   normalValues,
   pickColumns,
   pickRows,

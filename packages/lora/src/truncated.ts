@@ -1,19 +1,15 @@
+import { hostZeros, positive, type CallableMethod, type MatchOn, type Site } from '@peftjs/core/method';
 import {
   assertOneRank,
   dropoutEntries,
-  hostZeros,
-  positive,
   pruneStep,
   rankMethod,
-  ranksForBudget,
   RANKS_PER_KEPT_RANK,
+  ranksForBudget,
   startingRankForBudget,
   truncateToBudget,
-  type CallableMethod,
-  type MatchOn,
   type RankOptions,
-  type Site,
-} from '@peftjs/core/method';
+} from '@peftjs/core/ranks';
 import { kaimingUniform } from '@peftjs/core/linalg';
 import * as v from 'valibot';
 

@@ -3,8 +3,6 @@ import {
   ConfigError,
   floats,
   hostZeros,
-  matrixProduct,
-  rankCost,
   tensorAt,
   tensorsAt,
   type ForwardContext,
@@ -15,7 +13,8 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import { loraDelta, rowNorms, symmetricInverse, transposed } from '@peftjs/core/linalg';
+import { rankCost } from '@peftjs/core/ranks';
+import { loraDelta, matrixProduct, rowNorms, symmetricInverse, transposed } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LoraConfig } from './config.js';

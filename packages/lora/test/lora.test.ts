@@ -4,11 +4,11 @@ import {
   createRng,
   floats,
   hostZeros,
-  rankUnit,
   tensorAt,
   type AdapterLayer,
   type HostTensors,
 } from '@peftjs/core/method';
+import { rankUnit } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, normalValues } from '@peftjs/core/linalg';
 import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';

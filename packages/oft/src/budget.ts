@@ -1,4 +1,5 @@
-import { ConfigError, isNearBudget, narrowTargets, sitesForBudget, type Site } from '@peftjs/core/method';
+import { ConfigError, narrowTargets, type Site } from '@peftjs/core/method';
+import { isNearBudget, sitesForBudget } from '@peftjs/core/ranks';
 import { rotatedFeatures, storedIn, type OftConfig } from './config.js';
 
 /** The smallest share of a budget that counts as fitted. */

@@ -1,4 +1,5 @@
-import { dropoutEntries, integerFrom, nonNegative, positive, type RankOptions } from '@peftjs/core/method';
+import { integerFrom, nonNegative, positive } from '@peftjs/core/method';
+import { dropoutEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /** The options that only SoRA has. */

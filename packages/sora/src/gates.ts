@@ -1,18 +1,14 @@
 import { hostTensor } from '@peftjs/core';
 import {
   mapValues,
-  rankValues,
-  selectRanks,
   tensorAt,
   type AdapterContents,
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
-  type RankCost,
-  type RankScores,
   type Rng,
-  type ScoredRank,
 } from '@peftjs/core/method';
+import { rankValues, selectRanks, type RankCost, type RankScores, type ScoredRank } from '@peftjs/core/ranks';
 import { rowNorms, transposed } from '@peftjs/core/linalg';
 
 /** Returns the number of parameters that live ranks (with nonzero gates) store. */

@@ -1,18 +1,14 @@
 import {
-  assertOneRank,
   ConfigError,
   hostFilled,
   hostZeros,
-  rankCost,
-  rankMethod,
-  ranksForBudget,
-  startingRankForBudget,
   tensorAt,
   type CallableMethod,
   type MatchOn,
   type Site,
   type SizeStages,
 } from '@peftjs/core/method';
+import { assertOneRank, rankCost, rankMethod, ranksForBudget, startingRankForBudget } from '@peftjs/core/ranks';
 import { kaimingUniform, normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';

@@ -1,21 +1,18 @@
+import { createRng, type AdapterLayers, type HostTensors, type TrainPlan } from '@peftjs/core/method';
 import {
   allocatedCost,
-  createRng,
   pruneStep,
   rankCostIn,
   rankedPaths,
   ranksByPath,
   rankValues,
   scoredRanks,
-  type AdapterLayers,
-  type HostTensors,
   type RankDecision,
   type RankPolicy,
   type RankReading,
   type RankScores,
   type ScoredRank,
-  type TrainPlan,
-} from '@peftjs/core/method';
+} from '@peftjs/core/ranks';
 import { choiceOf, type SoraConfig } from './config.js';
 import { importances, liveCost, randomScores, selectGates, shrinkageFor } from './gates.js';
 import { gateRate, thresholdAt } from './proximal.js';

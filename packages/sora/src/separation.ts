@@ -1,13 +1,13 @@
 import { hostTensor } from '@peftjs/core';
 import {
   floats,
-  rankedPaths,
   tensorAt,
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
   type LoraFactors,
 } from '@peftjs/core/method';
+import { rankedPaths } from '@peftjs/core/ranks';
 import {
   foldDiagonal,
   nonZeroIndices,

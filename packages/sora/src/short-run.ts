@@ -1,4 +1,5 @@
-import { floats, rankedPaths, tensorAt, warnOnce, type AdapterLayers, type TrainPlan } from '@peftjs/core/method';
+import { floats, tensorAt, warnOnce, type AdapterLayers, type TrainPlan } from '@peftjs/core/method';
+import { rankedPaths } from '@peftjs/core/ranks';
 import { choiceOf, type SoraConfig } from './config.js';
 import { gateRate } from './proximal.js';
 

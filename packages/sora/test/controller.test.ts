@@ -1,13 +1,13 @@
 import { hostTensor } from '@peftjs/core';
 import {
   createRng,
-  rankCost,
   tensorAt,
   type AdapterLayers,
   type Controller,
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
+import { rankCost } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { normalValues } from '@peftjs/core/linalg';
 import { layersOf } from '@peftjs/conformance';

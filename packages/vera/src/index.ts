@@ -1,11 +1,5 @@
-import {
-  defineMethod,
-  narrowTargets,
-  sitesForBudget,
-  warnOnce,
-  type CallableMethod,
-  type Site,
-} from '@peftjs/core/method';
+import { defineMethod, narrowTargets, warnOnce, type CallableMethod, type Site } from '@peftjs/core/method';
+import { sitesForBudget } from '@peftjs/core/ranks';
 import { parseVeraConfig, type VeraConfig } from './config.js';
 import { readVeraFile, veraFile } from './file.js';
 import { drawProjections, storedAt, veraLayer, widest } from './layer.js';

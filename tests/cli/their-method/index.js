@@ -1,14 +1,7 @@
 /* A third party's method: y = x W0 + b + (x U) V, U [in, r], V [r, out], with the ranks that a budget pays for. */
 import { hostTensor } from '@peftjs/core';
-import {
-  defineMethod,
-  parseOptions,
-  rankCost,
-  ranksForBudget,
-  targetEntries,
-  tensorAt,
-  trained,
-} from '@peftjs/core/method';
+import { defineMethod, parseOptions, targetEntries, tensorAt, trained } from '@peftjs/core/method';
+import { rankCost, ranksForBudget } from '@peftjs/core/ranks';
 import { kaimingUniform } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';

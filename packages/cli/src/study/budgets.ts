@@ -1,5 +1,6 @@
 import type { Model } from '@peftjs/core';
-import { ConfigError, rankUnit, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core/method';
+import { ConfigError, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core/method';
+import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, assertWithinBase, baseParameters, selectSites } from '@peftjs/core/model';
 import type { Stages } from './study.js';
 import type { Trial, TrialProtocol } from './trials.js';
