@@ -32,5 +32,6 @@ export {
   type SparsityStage,
   type TrialResult,
   type TrialSizing,
+  type TrialTuning,
 } from './results/schema.js';
 export { sizingTable } from './results/sizing-table.js';

@@ -1,4 +1,4 @@
-import type { TrialResult } from '@peftjs/cli/results';
+import type { TrialResult, TrialTuning } from '@peftjs/cli/results';
 import { cell, details, figure, grid, heading, note, table, type Block, type Column } from './blocks.js';
 import { digits, imageOf, textAt } from './charts/draw.js';
 import { formatMetric, formatSmall } from '@peftjs/cli/format';
@@ -6,7 +6,7 @@ import type { Markup } from './html.js';
 import { by, grouped } from './statistics/comparisons.js';
 
 /** The tuning of an arm, with the tasks that it was for. */
-export interface TunedRow extends NonNullable<TrialResult['tuning']> {
+export interface TunedRow extends TrialTuning {
   /** The name of the arm. */
   readonly label: string;
   /** The tasks. */

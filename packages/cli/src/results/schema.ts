@@ -317,6 +317,9 @@ export type FailedTrial = v.InferOutput<typeof failedTrial>;
 /** The result of a trial. Two runs of one plan give equal results except for `time`, `memory` and the dates. */
 export type TrialResult = DoneTrial | FailedTrial;
 
+/** The rates that were tried for an arm, and the one chosen. */
+export type TrialTuning = v.InferOutput<typeof tuning>;
+
 /** One row of the training curve. */
 export type HistoryRow = v.InferOutput<typeof historyRow>;
 

@@ -6,7 +6,7 @@ import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
 import { canonical } from '../results/json.js';
-import type { TrialResult } from '../results/schema.js';
+import type { TrialTuning } from '../results/schema.js';
 import { budgetsOf, epochsBefore, type ArmSettings, type Study, type StudyProtocol } from './study.js';
 
 /** How long the rows of a task are and how long it is trained, chosen or found when the run was planned. */
@@ -196,13 +196,11 @@ export function epochsOf({ protocol: { epochs }, settings: { stages } }: Pick<Tr
   return stages ? epochsBefore(stages.levels.length, stages, epochs) : epochs;
 }
 
-type Tuned = NonNullable<TrialResult['tuning']>;
-
 /** A learning rate that was tried. A failed trial ranks below any score. */
-export type TriedRate = Tuned['tried'][number];
+export type TriedRate = TrialTuning['tried'][number];
 
 /** How a learning rate was chosen: the middle of the rates within one standard error of the best, or the lower of two. */
-export type TunedRate = Tuned & Required<Pick<Tuned, 'tied'>>;
+export type TunedRate = TrialTuning & Required<Pick<TrialTuning, 'tied'>>;
 
 /** The result of tuning for an arm. */
 export interface TunedArm extends TunedRate {
