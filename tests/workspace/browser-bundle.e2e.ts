@@ -9,12 +9,12 @@ import { packages, root } from './repository.js';
 /** A page provides TensorFlow.js itself: these packages are known to run in pages, and slow to bundle. */
 const broughtAlong = /^@tensorflow\//;
 
-/** The entries that are imported in a page; `./testing` is not one. */
+/** The entries that are imported in a page. */
 const entries = packages
-  .filter(({ folder }) => folder !== 'bench')
+  .filter(({ folder }) => !['bench', 'cli'].includes(folder))
   .flatMap(({ manifest }) =>
     Object.keys(manifest.exports)
-      .filter((subpath) => subpath !== './package.json' && subpath !== './testing')
+      .filter((subpath) => subpath !== './package.json')
       .map((subpath) => manifest.name + subpath.slice(1)),
   );
 

@@ -122,6 +122,9 @@ export function stepsOf({ config, others }: FolderFiles): StoredFile[] {
   ];
 }
 
+/** Matches the names of temporary files of storages on disk, which a killed process leaves. */
+export const UNFINISHED_FILE = /\.[a-z]+\.[a-z0-9]+\.tmp$/;
+
 /**
  * Returns what is wrong with a folder whose configuration is the mark of an interrupted save; undefined for any other.
  */

@@ -4,9 +4,6 @@ export type FileSystem = Pick<
   'lstat' | 'mkdir' | 'open' | 'readdir' | 'readFile' | 'rename' | 'rm' | 'rmdir'
 >;
 
-/** Matches the names of temporary files of `writeAtomically`, which a killed process leaves. */
-export const UNFINISHED_FILE = /\.[a-z]+\.[a-z0-9]+\.tmp$/;
-
 /** Writes a temporary file next to the target, flushes it, and renames it over the target. */
 export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
   const folder = folderOf(path);
