@@ -1,12 +1,5 @@
 import { hostTensor, type Batch, type InputBatch, type TrainingData } from '@peftjs/core';
-import {
-  ConfigError,
-  createRng,
-  hostIntegers,
-  parseOptions,
-  type HostTensor,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { ConfigError, createRng, hostIntegers, parseOptions, type HostTensor } from '@peftjs/core/method';
 import { aList, anInteger, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
@@ -182,10 +175,10 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
   const texts = rows.map((row) => encodedTexts(data.rows[row] as AnyRow));
   const columns = texts[0]?.length ?? 1;
   const byColumn = Array.from({ length: columns }, (_, column) => texts.map((of) => of[column] as EncodedText)).flat();
-  const tokens = byColumn.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
+  const inputs = inputsOf(byColumn, padId);
   return {
-    inputs: inputsOf(byColumn, tokens, padId),
-    labels: labelsOf(rows, data, tokens),
+    inputs,
+    labels: labelsOf(rows, data, inputs.inputIds.shape[1] as number),
     rowWeights: onesOf(rows.length),
     rows,
     ...(columns > 1 && { columns }),
@@ -204,8 +197,7 @@ export function inputBatches(texts: readonly EncodedText[], options: BatchOption
   const lengthOfText = (text: number): number => texts[text]?.ids.length ?? 0;
   return cutByLength([...texts.keys()], lengthOfText, options).map((batch) => {
     const own = batch.rows.map((text) => texts[text] as EncodedText);
-    const tokens = own.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
-    return { inputs: inputsOf(own, tokens, padId), rowWeights: onesOf(own.length), ...batch };
+    return { inputs: inputsOf(own, padId), rowWeights: onesOf(own.length), ...batch };
   });
 }
 
@@ -248,7 +240,8 @@ function labelOf(row: AnyRow): number {
 }
 
 /** `inputIds`, `attentionMask` and, if the tokenizer provides them, `tokenTypeIds`, each [batch, tokens]. */
-function inputsOf(rows: readonly EncodedText[], tokens: number, padId: number): HostTensors {
+function inputsOf(rows: readonly EncodedText[], padId: number) {
+  const tokens = rows.reduce((longest, row) => Math.max(longest, rowLength(row)), 0);
   const shape = [rows.length, tokens];
   const inputIds = new Int32Array(rows.length * tokens).fill(padId);
   const attentionMask = new Float32Array(rows.length * tokens);
