@@ -28,6 +28,7 @@ export {
   hostIntegers,
   hostScalar,
   hostZeros,
+  mapTensor,
   mapValues,
   sizeOf,
   tensorAt,

@@ -80,6 +80,11 @@ export function floats(tensor: HostTensor, name = 'tensor'): Float32Array {
   throw new ShapeError(`${name} must be float32, got ${tensor.dtype}`, name);
 }
 
+/** Returns a float32 tensor with each value mapped. @throws ShapeError when it holds integers. */
+export function mapTensor(tensor: HostTensor, map: (value: number, index: number) => number): HostTensor {
+  return hostTensor(floats(tensor).map(map), tensor.shape);
+}
+
 /** Transposes a host matrix: [rows, columns] -> [columns, rows]. */
 export function transposed(matrix: HostTensor): HostTensor {
   const [rows = 0, columns = 0] = matrix.shape;

@@ -11,7 +11,7 @@ import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { aPeftModel, adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from '../ranks/factors.js';
 import { isQuantized } from '../quantized.js';
-import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, mapTensor, type HostTensors } from '../tensors.js';
 
 /* Several adapters on one model, with PEFT's verbs. Each function validates before it changes anything. */
 
@@ -294,7 +294,8 @@ function untiedHeads(model: Model, parts: readonly Part[]): HostTensors {
 function foldedInto(module: FrozenModule, { layer, values }: Pick<Part, 'layer' | 'values'>): FrozenModule {
   const bias = layer.mergedBias?.(values, module) ?? module.bias;
   const changesWeight = layer.toLora ?? layer.deltaWeight ?? !layer.mergedBias;
-  const weight = changesWeight ? addedTo(module.weight, weightChange(layer, values, module)) : module.weight;
+  const delta = changesWeight && weightChange(layer, values, module); // [in, out]
+  const weight = delta ? mapTensor(module.weight, (value, index) => value + (delta[index] as number)) : module.weight;
   return bias ? { weight, bias } : { weight };
 }
 
@@ -302,13 +303,6 @@ function weightChange(layer: AdapterLayer, values: HostTensors, module: FrozenMo
   if (layer.toLora) return loraDelta(layer.toLora(values));
   if (layer.deltaWeight) return layer.deltaWeight(values, module);
   throw new UnsupportedError(`the adapter of '${layer.site.path}' does not change a weight`, layer.site.path);
-}
-
-function addedTo(weight: HostTensor, delta: Float32Array): HostTensor {
-  return hostTensor(
-    floats(weight).map((value, index) => value + (delta[index] as number)),
-    weight.shape,
-  ); // [in, out]
 }
 
 function assertFinite({ weight, bias }: FrozenModule, path: string): void {

@@ -4,7 +4,7 @@ import {
   activeAdapter,
   adapterNamed,
   peftModel,
-  tensorKey,
+  valuesIn,
   valuesOf,
   type Adapter,
   type PeftModel,
@@ -137,7 +137,7 @@ export function loraAdapter(
     name,
     method,
     file: hasBiases ? withBiases(file, modules, model) : file,
-    saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
+    saved: { ...valuesIn(savedFrom.saved, savedFrom.values), ...wholeValues(whole) },
     savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
     ...outputMeaning(savedFrom),
     source: `the adapter '${name}'`,
@@ -167,13 +167,6 @@ function withBiases(file: AdapterFile, modules: readonly ModuleFactors[], model:
     config: { ...file.config, bias: 'lora_only' },
     tensors: { ...file.tensors, ...Object.fromEntries(biases) },
   };
-}
-
-function savedValues({ saved, values }: Adapter): HostTensors {
-  const entries = Object.values(saved).flatMap((layer) =>
-    Object.entries(valuesOf(layer, values)).map(([name, value]) => [tensorKey(layer, name), value] as const),
-  );
-  return Object.fromEntries(entries);
 }
 
 function wholeValues(whole: Readonly<Record<string, FrozenModule>>): HostTensors {

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { forward } from '../adapter/scope.js';
-import { tensorKey, valuesOf } from '../adapter/peft-model.js';
+import { tensorKey, tensorsOf, valuesOf, type LayerTensor } from '../adapter/peft-model.js';
 import { PeftError, TrainingError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
+import type { AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
 import type { Loss } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
@@ -123,21 +123,12 @@ export interface EndInputs extends UpdateInputs {
 }
 
 /** A trained tensor and the layer it belongs to. */
-export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'> {
-  /** The tensor's name within the adapter, `<path>.<name>`. */
-  readonly key: string;
-  /** The tensor's name within its layer. */
-  readonly name: string;
-  /** The layer. */
-  readonly layer: AdapterLayer;
-}
+export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'>, Omit<LayerTensor, 'spec'> {}
 
 /** Returns the trained tensors of layers, in a fixed order. */
 export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
-  return Object.values(layers).flatMap((layer) =>
-    Object.entries(layer.params)
-      .filter(([, spec]) => spec.trainable)
-      .map(([name, spec]) => ({ ...spec, key: tensorKey(layer, name), name, layer })),
+  return tensorsOf(layers).flatMap(({ spec, ...tensor }) =>
+    'trainable' in spec && spec.trainable ? [{ ...spec, ...tensor }] : [],
   );
 }
 
