@@ -6,7 +6,7 @@ import type { Task } from './task.js';
 import { parseParquet } from './parquet.js';
 import { readBytes } from './read-table.js';
 import { numberOf } from './rows.js';
-import { errorAt, excerpt, readEach, type Table, type TableRecord } from './table.js';
+import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
 /**
  * Which rows select a checkpoint, and which are reported. `'official'`: the published development set is reported, and
@@ -153,8 +153,8 @@ export async function publishedRows(
   const table = isParquet ? await parseParquet(bytes, path, () => columns) : parse(bytes, path);
   const missing = columns.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {
-    const found = table.columns.slice(0, 12).map(excerpt).join(', ');
-    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${found}`);
+    const expected = columns.map(excerpt).join(', ');
+    throw errorAt(path, table.line, `expected the columns ${expected}, got ${listed(table.columns)}`);
   }
   if (table.records.length === 0) throw new DataError(`${path}: expected rows, got none`, path);
   const kind = classes.length > 0 ? 'classification' : 'regression';

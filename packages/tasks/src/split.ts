@@ -1,4 +1,4 @@
-import { ConfigError, createRng, DataError, parseOptions, type Rng } from '@peftjs/core/method';
+import { ConfigError, createRng, DataError, grouped, integerFrom, parseOptions, type Rng } from '@peftjs/core/method';
 import { anInteger, anything, assertArgument } from '@peftjs/core/model';
 import {
   aDataSet,
@@ -11,7 +11,6 @@ import {
   textsKey,
 } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
-import { checkPositive } from './encode.js';
 import { type LanguageSet, languageSet } from './language.js';
 
 /**
@@ -24,7 +23,7 @@ export async function sliceRows<K extends TaskKind>(
   count: number,
   seed: number,
 ): Promise<DataSet<K>> {
-  checkPositive('count', count);
+  assertArgument('count', count, integerFrom(1));
   const { name, rows } = dataSet;
   if (count >= rows.length) return dataSet;
   const rng = createRng(seed).fork('slice');
@@ -188,7 +187,7 @@ export function splitCausal(
  * @throws ConfigError when `count` is not a positive integer.
  */
 export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
-  checkPositive('count', count);
+  assertArgument('count', count, integerFrom(1));
   if (count >= data.rows.length) return data;
   return withRows(data, drawRows(data.rows.length, count, { rng: createRng(seed).fork('slice') }).drawn);
 }
@@ -273,16 +272,4 @@ function fill(units: readonly (readonly number[])[], quota: number, rng: Rng): n
   }
   const gap = quota - chosen.length;
   return smallest && smallest.length - gap < gap ? [...chosen, ...smallest] : chosen;
-}
-
-/** Groups items by key; keys and items keep their order. */
-export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
 }
