@@ -24,6 +24,7 @@ export {
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
+  grouped,
   hostFilled,
   hostIntegers,
   hostScalar,
@@ -83,7 +84,6 @@ export {
   fanInFanOut,
   loraFile,
   matrixOf,
-  moduleTable,
   readLoraFile,
   assertNoOtherTensors,
   vectorOf,

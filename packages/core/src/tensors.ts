@@ -131,6 +131,18 @@ function checked(tensor: HostTensor): HostTensor {
   return tensor;
 }
 
+/** Groups items by key; keys and items keep their order. */
+export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
 /** Returns a record with the same keys and mapped values. */
 export function mapValues<A, B>(
   record: Readonly<Record<string, A>>,

@@ -4,7 +4,7 @@ import { assertArgument } from '../config.js';
 import { ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
-import { hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
+import { grouped, hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { frozenModule } from './attach.js';
 import { anyModel, adapterNamed, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { Site } from '../contracts/site.js';
@@ -103,10 +103,7 @@ function assertOfRows(parts: readonly Part[]): void {
 }
 
 /** A layer and its values, by `<path>.<name>`. */
-interface ActivePart {
-  readonly layer: AdapterLayer;
-  readonly values: HostTensors;
-}
+type ActivePart = Pick<Part, 'layer' | 'values'>;
 
 /** Whether the layer has shared tensors: two adapters may use the same name for theirs. */
 function sharesTensors({ state = {} }: AdapterLayer): boolean {
@@ -129,12 +126,7 @@ function combined(model: Model, parts: readonly Part[], isAlone: boolean): Activ
 }
 
 function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => ActivePart): Omit<ActiveParts, 'model'> {
-  const modules = new Map<string, Part[]>();
-  for (const part of parts) {
-    const { path } = part.layer.site;
-    modules.set(path, [...(modules.get(path) ?? []), part]);
-  }
-  const entries = [...modules].map(([path, own]) => [path, act(own)] as const);
+  const entries = [...grouped(parts, ({ layer }) => layer.site.path)].map(([path, own]) => [path, act(own)] as const);
   return {
     layers: Object.fromEntries(entries.map(([path, { layer }]) => [path, layer])),
     values: Object.assign({}, ...entries.map(([, { values }]) => values)) as HostTensors,

@@ -17,12 +17,7 @@ export function readsLora({ peftTypes }: Pick<PeftMethod, 'peftTypes'>): boolean
 }
 
 /** PEFT's suffixes for a module's A and B. */
-interface FactorNames {
-  /** The suffix of A. */
-  readonly loraA: string;
-  /** The suffix of B. */
-  readonly loraB: string;
-}
+type FactorNames = Readonly<Record<'loraA' | 'loraB', string>>;
 
 const LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
 const EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };

@@ -218,11 +218,7 @@ async function readWeights(folder: string, storage: Storage): Promise<Uint8Array
 }
 
 /** An adapter read from a file, ready to be restored. */
-export interface StoredAdapter extends OutputMeaning {
-  /** The adapter's name. */
-  readonly name: string;
-  /** The method that reads the file. */
-  readonly method: PeftMethod;
+export interface StoredAdapter extends OutputMeaning, Pick<Adapter, 'name' | 'method'> {
   /** The method's part, without the modules trained in full. */
   readonly file: AdapterFile;
   /** The modules trained in full: `<path>.weight` and `<path>.bias`, in the model's orientation. */

@@ -2,6 +2,7 @@ import { ConfigError, ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
 import { floats, hostTensor, mapTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
+import { checkRank } from '../linalg/matrix.js';
 import { qr } from '../linalg/qr.js';
 import { truncatedSvd, type TruncatedSvd } from '../linalg/truncated-svd.js';
 
@@ -275,8 +276,8 @@ export function matrixProduct(left: HostTensor, right: HostTensor, scaling = 1):
 
 function assertChoice(choice: RankChoice): void {
   if ('rank' in choice) {
-    if (Number.isInteger(choice.rank) && choice.rank >= 1) return;
-    throw new ConfigError(`rank must be a whole number of at least 1, got ${choice.rank}`, 'rank');
+    checkRank(choice.rank);
+    return;
   }
   if (choice.energy > 0 && choice.energy <= 1) return;
   throw new ConfigError(`energy must be a share above 0 and at most 1, got ${choice.energy}`, 'energy');

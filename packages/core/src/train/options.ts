@@ -4,7 +4,7 @@ import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule, ScheduleName } from './schedules.js';
 import type { SizingStage } from './size-stages.js';
-import type { TrainingSnapshot } from './snapshot.js';
+import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
 
 /** Options of `train`. */
 export interface TrainOptions {
@@ -152,17 +152,9 @@ export interface StepEvent {
 }
 
 /** What `onEvaluation` receives. */
-export interface EvaluationEvent {
-  /** The step after which the adapter was evaluated. */
-  readonly step: number;
-  /** All metrics on the selection data. */
-  readonly metrics: Readonly<Record<string, number>>;
+export interface EvaluationEvent extends Pick<Checkpoint, 'step' | 'metrics' | 'storedParameters' | 'ranks'> {
   /** The name of the metric that selects checkpoints. */
   readonly primaryMetric: string;
-  /** The adapter's stored parameters. */
-  readonly storedParameters: number;
-  /** Ranks alive, by module path. */
-  readonly ranks: Readonly<Record<string, number>>;
   /** Whether this checkpoint is a candidate of `selection` and the best so far. */
   readonly best: boolean;
 }
