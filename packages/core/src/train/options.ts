@@ -3,7 +3,7 @@ import type { EvaluationData } from '../contracts/model.js';
 import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule, ScheduleName } from './schedules.js';
-import type { SizingStage } from './size-stages.js';
+import type { Sizing, SizingStage } from './size-stages.js';
 import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
 
 /** Options of `train`. */
@@ -157,4 +157,25 @@ export interface EvaluationEvent extends Pick<Checkpoint, 'step' | 'metrics' | '
   readonly primaryMetric: string;
   /** Whether this checkpoint is a candidate of `selection` and the best so far. */
   readonly best: boolean;
+}
+
+/** The result of a training run. The model's adapter holds the selected checkpoint. */
+export interface TrainResult {
+  /** The planned number of steps; `last.step` were actually run. */
+  readonly totalSteps: number;
+  /** Whether early stopping ended the run. */
+  readonly stoppedEarly: boolean;
+  /** The best checkpoint on the selection data among those within the budget; without such data the last one. */
+  readonly selected: Checkpoint;
+  /** The checkpoint after the last step. */
+  readonly last: Checkpoint;
+  /** The adapter's stored parameters, averaged over the steps. */
+  readonly meanParameters: number;
+  /** Milliseconds spent compiling. */
+  readonly compileMs: number;
+  /**
+   * How the run chose its adapter's size, for an adapter that leaves it to training. `totalSteps` is then the largest
+   * possible number.
+   */
+  readonly sizing?: Sizing;
 }

@@ -1,7 +1,6 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { EvaluationData } from '../contracts/model.js';
-import type { Checkpoint } from './snapshot.js';
 
 /*
  * What is known of a stage i of training in stages, relative to the first stage:
@@ -11,9 +10,13 @@ import type { Checkpoint } from './snapshot.js';
  */
 
 /** What is known of every stage's result; plain JSON. */
-export interface StageResult extends Pick<Checkpoint, 'ranks' | 'storedParameters'> {
+export interface StageResult {
   /** The stage's number, from 0. */
   readonly stage: number;
+  /** Ranks alive, by module path. */
+  readonly ranks: Readonly<Record<string, number>>;
+  /** Numbers that the adapter stores on disk. */
+  readonly storedParameters: number;
   /** Stored parameters, averaged over the steps of the stage. */
   readonly meanParameters: number;
   /** M_i; with the divisor inverted for a metric where lower is better. Null where it cannot be compared. */
