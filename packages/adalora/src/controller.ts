@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
-  floats,
+  mapTensor,
   mapValues,
   tensorAt,
   TrainingError,
@@ -180,22 +180,17 @@ function selectRanks(
 ): HostTensors {
   const considered = candidates(layers, values, config);
   const stays = selected(considered, budget, config, forGood);
+  const chosen = considered.filter((_, index) => stays[index]);
   const paths = rankedPaths(layers);
-  const kept = ranksByPath(
-    paths,
-    considered.filter((_, index) => stays[index]),
-  );
+  const kept = ranksByPath(paths, chosen);
   const changes: HostTensors = {};
   for (const path of paths) {
     const r = tensorAt(values, `${path}.importance`).data.length;
     const mask = maskOf(tensorAt(kept, path), r);
     changes[`${path}.mask`] = mask;
     if (config.parametrization === 'lora') continue;
-    const loraE = floats(tensorAt(values, `${path}.loraE`));
-    changes[`${path}.loraE`] = hostTensor(
-      loraE.map((value, rank) => (mask.data[rank] ? value : 0)),
-      [r],
-    );
+    const loraE = tensorAt(values, `${path}.loraE`);
+    changes[`${path}.loraE`] = mapTensor(loraE, (value, rank) => (mask.data[rank] ? value : 0));
   }
   return changes;
 }

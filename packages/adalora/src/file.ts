@@ -208,20 +208,29 @@ function readModule(file: AdapterFile, path: string, parsed: AdaloraConfig): Hos
   const loraA = shaped(tensors, `${path}.lora_A`, [kept, null]);
   const loraB = shaped(tensors, `${path}.lora_B`, [null, kept]);
   if (r === 0) return {};
-  const [inFeatures, outFeatures] = [loraA.shape[1] as number, loraB.shape[0] as number];
-  assertFeatures(file, path, { inFeatures, outFeatures });
-  const values: HostTensors = {};
-  for (const [name, initial] of Object.entries(initialScores({ inFeatures, outFeatures }, parsed, r))) {
-    values[`${path}.${name}`] = initial;
-  }
-  values[`${path}.loraA`] = transposed(placeRows(loraA, ranks, r)); // [kept, in] -> [in, r]
-  if (parametrization === 'svd') {
-    const loraE = shaped(tensors, `${path}.lora_E`, [kept, 1]);
-    values[`${path}.loraE`] = { ...placeRows(loraE, ranks, r), shape: [r] }; // [kept, 1] -> [r]
-  }
-  values[`${path}.loraB`] = placeRows(transposed(loraB), ranks, r); // [out, kept] -> [r, out]
-  values[`${path}.mask`] = maskOf(ranks, r);
-  return values;
+  assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
+  const loraE = parametrization === 'svd' && shaped(tensors, `${path}.lora_E`, [kept, 1]);
+  return {
+    ...placedFactors(path, { loraA: transposed(loraA), loraB: transposed(loraB) }, ranks, { parsed, r }),
+    ...(loraE && { [`${path}.loraE`]: { ...placeRows(loraE, ranks, r), shape: [r] } }), // [kept, 1] -> [r]
+  };
+}
+
+/** Returns a module's A [in, k] and B [k, out] among r ranks of which the others are masked, with initial scores. */
+function placedFactors(
+  path: string,
+  { loraA, loraB }: Readonly<Record<'loraA' | 'loraB', HostTensor>>,
+  ranks: readonly number[],
+  { parsed, r }: { readonly parsed: AdaloraConfig; readonly r: number },
+): HostTensors {
+  const features = { inFeatures: loraA.shape[0] as number, outFeatures: loraB.shape[1] as number };
+  const values = {
+    ...initialScores(features, parsed, r),
+    loraA: placeColumns(loraA, ranks, r), // [in, k] -> [in, r]
+    loraB: placeRows(loraB, ranks, r), // [k, out] -> [r, out]
+    mask: maskOf(ranks, r),
+  };
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [`${path}.${name}`, value]));
 }
 
 /**
@@ -270,18 +279,10 @@ function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig>; valu
   const initR = Math.max(...targetModules.map(rankOf));
   const config = { parametrization: 'lora', initR, targetR: initR, loraAlpha: scaling * initR } as const;
   const parsed = parseAdaloraConfig(config);
-  const values: HostTensors = {};
-  for (const path of targetModules) {
+  const values = targetModules.map((path) => {
     const loraA = tensorAt(read, `${path}.loraA`); // [in, k]
     const loraB = scaled(tensorAt(read, `${path}.loraB`), scalingOf(path) / scaling); // [k, out]
-    const ranks = Array.from({ length: rankOf(path) }, (_, rank) => rank);
-    const features = { inFeatures: loraA.shape[0] as number, outFeatures: loraB.shape[1] as number };
-    for (const [name, initial] of Object.entries(initialScores(features, parsed, initR))) {
-      values[`${path}.${name}`] = initial;
-    }
-    values[`${path}.loraA`] = placeColumns(loraA, ranks, initR); // [in, k] -> [in, r]
-    values[`${path}.loraB`] = placeRows(loraB, ranks, initR); // [k, out] -> [r, out]
-    values[`${path}.mask`] = maskOf(ranks, initR);
-  }
-  return { config: { ...config, targetModules }, values };
+    return placedFactors(path, { loraA, loraB }, [...Array(rankOf(path)).keys()], { parsed, r: initR });
+  });
+  return { config: { ...config, targetModules }, values: Object.assign({}, ...values) as HostTensors };
 }

@@ -2,7 +2,7 @@ import { defineMethod, type MatchOn, type CallableMethod, type Site } from '@pef
 import { assertOneRank, rankUnit } from '@peftjs/core/ranks';
 import { adaloraController, resumedLayers } from './controller.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
-import { adaloraLayer, doubletLayer } from './layer.js';
+import { adaloraLayer } from './layer.js';
 import { adaloraFile, readAdaloraFile } from './file.js';
 
 /** b(0) / b(T) in the paper's experiments. */
@@ -21,10 +21,8 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   shortRunOptions: { loraAlpha: 32, orthRegWeight: 0 },
   parseConfig: parseAdaloraConfig,
   fitBudget,
-  adapt(sites, config, { rng }) {
-    const layer = config.parametrization === 'svd' ? adaloraLayer : doubletLayer;
-    return Object.fromEntries(sites.map((site) => [site.path, layer(site, config, rng.fork(site.path))]));
-  },
+  adapt: (sites, config, { rng }) =>
+    Object.fromEntries(sites.map((site) => [site.path, adaloraLayer(site, config, rng.fork(site.path))])),
   controller: adaloraController,
   resumedLayers,
   peftTypes: ['ADALORA', 'LORA'],

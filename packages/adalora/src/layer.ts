@@ -40,23 +40,47 @@ import type { AdaloraConfig } from './config.js';
  * triplets.
  */
 
+/*
+ * The paper's ablation: a LoRA whose doublets (A_i, B_i) are pruned by AdaLoRA's scores and schedule. With the terms
+ * above:
+ *
+ *   y   = x W0 + b + s ((d(x) A) * m) B           rankLayer    m [r] is the mask, s = alpha / r
+ *   A   ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0       initial
+ *   S_i = mean_j s(A_ji) + mean_j s(B_ij)         scored
+ *   m_i <- 0 unless S_i is among the b(t) greatest of the doublets that remain     controller.ts
+ *   dW  = s A diag(m) B over {i : m_i != 0}       toLora
+ *
+ * A masked doublet gets no gradient and never comes back. This is the paper's argument against pruning doublets.
+ */
+
 /** The standard deviation of the initial A and B. */
 const INITIAL_STD = 0.02;
 
-/** Returns the AdaLoRA layer of one module. */
+/** Returns the layer of one module, with triplets or doublets. */
 export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
   const { inFeatures, outFeatures } = site;
-  const { initR: r, loraAlpha, loraDropout, orthRegWeight } = config;
+  const { initR: r, loraAlpha, loraDropout: dropout, orthRegWeight, parametrization } = config;
+  const [ofA, ofB] = [rng.fork('loraA'), rng.fork('loraB')];
+  const scores = initialScores(site, config, r);
+  if (parametrization === 'lora') {
+    return rankLayer(site, {
+      initial: { loraA: kaimingUniform(ofA, inFeatures, r), loraB: hostZeros([r, outFeatures]), ...scores },
+      scaling: loraAlpha / r,
+      gate: 'mask',
+      dropout,
+      update: (proposed, at) => scored(config, proposed, at),
+    });
+  }
   return rankLayer(site, {
     initial: {
-      loraA: normalValues(rng.fork('loraA'), [inFeatures, r], INITIAL_STD),
+      loraA: normalValues(ofA, [inFeatures, r], INITIAL_STD),
       loraE: hostZeros([r]),
-      loraB: normalValues(rng.fork('loraB'), [r, outFeatures], INITIAL_STD),
-      ...initialScores(site, config, r),
+      loraB: normalValues(ofB, [r, outFeatures], INITIAL_STD),
+      ...scores,
     },
     scaling: loraAlpha / (r + 1e-5),
     gate: 'loraE',
-    dropout: loraDropout,
+    dropout,
     train: { loraA: {}, loraE: {}, loraB: {} },
     loss: orthRegWeight > 0 ? (p, ctx) => tf.mul(orthogonality(p, config, ctx.layers), orthRegWeight) : undefined,
     update: (proposed, at) => ({ ...scored(config, proposed, at), loraE: masked(proposed, at) }),
@@ -184,32 +208,3 @@ function towards(from: Tensor, to: Tensor, rate: Tensor): Tensor {
 
 const smoothedName = (factor: Factor): string => `smoothedSensitivity.${factor}`;
 const uncertaintyName = (factor: Factor): string => `uncertainty.${factor}`;
-
-/*
- * The paper's ablation: a LoRA whose doublets (A_i, B_i) are pruned by AdaLoRA's scores and schedule. With the terms
- * above:
- *
- *   y   = x W0 + b + s ((d(x) A) * m) B           rankLayer    m [r] is the mask, s = alpha / r
- *   A   ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0       initial
- *   S_i = mean_j s(A_ji) + mean_j s(B_ij)         scored
- *   m_i <- 0 unless S_i is among the b(t) greatest of the doublets that remain     controller.ts
- *   dW  = s A diag(m) B over {i : m_i != 0}       toLora
- *
- * A masked doublet gets no gradient and never comes back. This is the paper's argument against pruning doublets.
- */
-
-/** Returns the LoRA layer of one module, with doublets that a mask can drop. */
-export function doubletLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
-  const { initR: r, loraAlpha, loraDropout } = config;
-  return rankLayer(site, {
-    initial: {
-      loraA: kaimingUniform(rng.fork('loraA'), site.inFeatures, r),
-      loraB: hostZeros([r, site.outFeatures]),
-      ...initialScores(site, config, r),
-    },
-    scaling: loraAlpha / r,
-    gate: 'mask',
-    dropout: loraDropout,
-    update: (proposed, at) => scored(config, proposed, at),
-  });
-}

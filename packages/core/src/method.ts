@@ -24,10 +24,12 @@ export {
 export { createRng, type Rng } from './rng.js';
 export {
   floats,
+  grouped,
   hostFilled,
   hostIntegers,
   hostScalar,
   hostZeros,
+  mapTensor,
   mapValues,
   sizeOf,
   tensorAt,
@@ -82,7 +84,6 @@ export {
   fanInFanOut,
   loraFile,
   matrixOf,
-  moduleTable,
   readLoraFile,
   assertNoOtherTensors,
   vectorOf,

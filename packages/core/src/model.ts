@@ -54,7 +54,7 @@ export {
   problemTypeOf,
 } from './head.js';
 export { adaptedSites, type AttachOptions } from './adapter/attach.js';
-export { EVERY_MODULE, isModuleToSave, matches, selectSites } from './adapter/targets.js';
+export { EVERY_MODULE, matches, selectSites } from './adapter/targets.js';
 export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
 export {

@@ -50,8 +50,7 @@ export {
   trainedTensors,
   type TrainedTensor,
 } from './train/step.js';
-export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent } from './train/options.js';
-export type { TrainResult } from './train/result.js';
+export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent, TrainResult } from './train/options.js';
 export type { StageResult } from './train/stage-result.js';
 export type { Sizing, SizingStage } from './train/size-stages.js';
 export type { CalibrateOptions } from './train/calibrate.js';

@@ -80,6 +80,11 @@ export function floats(tensor: HostTensor, name = 'tensor'): Float32Array {
   throw new ShapeError(`${name} must be float32, got ${tensor.dtype}`, name);
 }
 
+/** Returns a float32 tensor with each value mapped. @throws ShapeError when it holds integers. */
+export function mapTensor(tensor: HostTensor, map: (value: number, index: number) => number): HostTensor {
+  return hostTensor(floats(tensor).map(map), tensor.shape);
+}
+
 /** Transposes a host matrix: [rows, columns] -> [columns, rows]. */
 export function transposed(matrix: HostTensor): HostTensor {
   const [rows = 0, columns = 0] = matrix.shape;
@@ -124,6 +129,18 @@ function checked(tensor: HostTensor): HostTensor {
     );
   }
   return tensor;
+}
+
+/** Groups items by key; keys and items keep their order. */
+export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
 }
 
 /** Returns a record with the same keys and mapped values. */

@@ -15,7 +15,14 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';
 import { layersOf, type Module, type Placed } from './modules.js';
 import type { Frozen } from './product.js';
-import { kernelLayer, replaceMethod, updateTrainableWeights, variableOf, weightLists } from './tfjs-layers.js';
+import {
+  kernelLayer,
+  replaceMethod,
+  tensorOf,
+  updateTrainableWeights,
+  variableOf,
+  weightLists,
+} from './tfjs-layers.js';
 
 /** A model with adapters, between `attachLayers` and `detachLayers`. */
 export interface Attachment {
@@ -232,8 +239,8 @@ function stampOf({ enabled, active, merged, adapters }: PeftModel): unknown[] {
   return [enabled, ...merged, ...active.flatMap((name) => [name, adapters.get(name)])];
 }
 
-function variableFor({ data, shape }: HostTensor, name: string, trainable: boolean): tf.LayerVariable {
-  const initial = tf.tensor(data, [...shape], 'float32');
+function variableFor(value: HostTensor, name: string, trainable: boolean): tf.LayerVariable {
+  const initial = tensorOf(value);
   const variable = new tf.LayerVariable(initial, 'float32', name, trainable);
   initial.dispose();
   return variable;
@@ -253,9 +260,7 @@ function replacements(frozen: HostTensors, weights: HostTensors, layers: Adapter
   const put = Object.entries(layers).flatMap(([path, { frozenWeight }]) =>
     frozenWeight ? [[`${path}.weight`, frozenWeight] as const] : [],
   );
-  return Object.fromEntries(
-    [...changed, ...put].map(([name, { data, shape }]) => [name, tf.keep(tf.tensor(data, [...shape], 'float32'))]),
-  );
+  return Object.fromEntries([...changed, ...put].map(([name, value]) => [name, tf.keep(tensorOf(value))]));
 }
 
 /** Returns an adapter whose values are read from its variables on access. */

@@ -14,7 +14,7 @@ import { assertBare, attachmentOf, attachTo, type Attachment } from './attachmen
 import { trainByFit } from './fit.js';
 import { layersOf, modulesAmong, type Module, type Placed } from './modules.js';
 import type { FitOptions } from './run.js';
-import { kernelLayer, replaceMethod, savedWeights, variableOf } from './tfjs-layers.js';
+import { kernelLayer, replaceMethod, savedAs, tensorOf, variableOf } from './tfjs-layers.js';
 
 /** Options of adapters on a LayersModel. */
 export interface LayersOptions extends FitOptions {
@@ -149,10 +149,8 @@ function saveMerged(attachment: Attachment, weights: readonly SavedWeight[]): ()
       name: weight.originalName,
       tensor: merged.get(weight) ?? weight.read(),
     }));
-    const copy = Object.create(model) as tf.LayersModel;
-    savedWeights(copy).getNamedWeights = () => named;
     try {
-      return await save.call(copy, handler, config);
+      return await save.call(savedAs(model, named), handler, config);
     } finally {
       tf.dispose([...merged.values()]);
     }
@@ -184,13 +182,11 @@ function mergedWeights({ peft, modules }: Attachment, options?: MergeOptions): M
       return [
         [kernel, changed(`${path}.weight`)] as const,
         ...(bias ? [[bias, changed(`${path}.bias`)] as const] : []),
-      ].flatMap(([weight, value]) => (value ? [[weight, inShape(value, weight)] as const] : []));
+      ].flatMap(([weight, value]) =>
+        value ? [[weight, tensorOf({ ...value, shape: weight.shape as number[] })] as const] : [],
+      );
     }),
   );
-}
-
-function inShape({ data }: HostTensor, like: tf.LayerVariable): tf.Tensor {
-  return tf.tensor(data, like.shape as number[], 'float32');
 }
 
 /**

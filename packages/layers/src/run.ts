@@ -23,15 +23,13 @@ export interface FitOptions {
 }
 
 /** The latest training run of a model. */
-export interface Run {
+export interface Run extends Required<Pick<FitOptions, 'rateFactors'>> {
   /** The layers that it trains. */
   readonly layers: AdapterLayers;
   /** The method's controller, if it has one. */
   readonly controller: Controller | undefined;
   /** The plan; undefined if the number of steps is unknown. */
   readonly plan: TrainPlan | undefined;
-  /** Factors of the learning rate by group of parameters. */
-  readonly rateFactors: Readonly<Record<string, number>>;
   /** The source of dropout's random numbers, forked by the total number of steps. */
   readonly noise: Rng;
   /** The number of steps in earlier runs. */

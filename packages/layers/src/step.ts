@@ -21,7 +21,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
 import { read, type Attachment } from './attachment.js';
 import type { Run } from './run.js';
-import { restartOptimizer, variableOf } from './tfjs-layers.js';
+import { restartOptimizer, tensorOf, variableOf } from './tfjs-layers.js';
 
 /*
  * A step of the model's own training loop: core's step with the model's own loss and optimizer.
@@ -146,10 +146,6 @@ function applyController(
 
 function assign(variables: Readonly<Record<string, tf.LayerVariable>>, values: Tensors): void {
   for (const [key, value] of Object.entries(values)) variableOf(tensorAt(variables, key)).assign(value);
-}
-
-function tensorOf({ data, shape }: HostTensor): Tensor {
-  return tf.tensor(data, [...shape], 'float32');
 }
 
 function hostOf(tensor: Tensor): HostTensor {

@@ -1,3 +1,4 @@
+import type { HostTensor } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
 import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
 
@@ -34,12 +35,6 @@ export interface Trainer {
   makeTrainFunction(): (data: Tensor[]) => Scalar[];
 }
 
-/** A model's weights as it saves them. */
-export interface SavedWeights {
-  /** Returns the weights with their names in the model's files. */
-  getNamedWeights(config?: tf.io.SaveConfig): { name: string; tensor: Tensor }[];
-}
-
 /** Returns the kernel, bias and activation of a Dense or Conv2D layer. */
 export function kernelLayer(layer: tf.layers.Layer): KernelLayer {
   return layer as unknown as KernelLayer;
@@ -62,14 +57,19 @@ export function updateTrainableWeights(model: tf.LayersModel): void {
   if (trainer?.collectedTrainableWeights) trainer.collectedTrainableWeights = model.trainableWeights;
 }
 
-/** Returns access to the weights of a model as it saves them. */
-export function savedWeights(model: tf.LayersModel): SavedWeights {
-  return model as unknown as SavedWeights;
+/** Returns a model that saves these weights, by their names in its files. */
+export function savedAs(model: tf.LayersModel, named: readonly { name: string; tensor: Tensor }[]): tf.LayersModel {
+  return Object.assign(Object.create(model) as tf.LayersModel, { getNamedWeights: () => named });
 }
 
 /** Returns the variable of a layer's weight. */
 export function variableOf(weight: tf.LayerVariable): Variable {
   return (weight as unknown as { readonly val: Variable }).val;
+}
+
+/** Returns a float32 tensor of TensorFlow.js with the numbers of one on the host. */
+export function tensorOf({ data, shape }: HostTensor): Tensor {
+  return tf.tensor(data, [...shape], 'float32');
 }
 
 /** Replaces a method of an object. @returns A function that restores it. */

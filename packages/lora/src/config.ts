@@ -2,13 +2,12 @@ import {
   ConfigError,
   finite,
   parseOptions,
-  patternValue,
   positive,
   tokenEntries,
   warnOnce,
   type MethodOptions,
 } from '@peftjs/core/method';
-import { dropoutEntries, rankEntries } from '@peftjs/core/ranks';
+import { dropoutEntries, moduleRank, rankEntries, type ModuleRank } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /**
@@ -190,12 +189,6 @@ function assertDivisible({ initLoraWeights: init, loraFa, loraAlpha, alphaPatter
   );
 }
 
-/** The rank and alpha of a module. */
-export interface Rank {
-  readonly r: number;
-  readonly alpha: number;
-}
-
 /** The rank of a module and its scaling s. */
 export interface Scaled {
   readonly r: number;
@@ -203,11 +196,11 @@ export interface Scaled {
 }
 
 /** Returns the rank and alpha of the module at `path`. */
-export function rankAt({ r, loraAlpha, rankPattern, alphaPattern }: LoraConfig, path: string): Rank {
-  return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? loraAlpha };
+export function rankAt(config: LoraConfig, path: string): ModuleRank {
+  return moduleRank({ ...config, alpha: config.loraAlpha }, path);
 }
 
 /** Returns s = alpha / r, or alpha / sqrt(r) with rsLoRA (Kalajdzievski, 2023, arXiv 2312.03732). */
-export function scalingOf({ useRslora }: LoraConfig, { r, alpha }: Rank): number {
+export function scalingOf({ useRslora }: LoraConfig, { r, alpha }: ModuleRank): number {
   return alpha / (useRslora ? Math.sqrt(r) : r);
 }

@@ -38,9 +38,9 @@ const TRAINING_FIELDS = {
 /**
  * Writes the adapter's file.
  * - Pruned: PEFT's LORA. If A0 and B0 were subtracted from the weight, the change s (A B - A0 B0) of rank 2 r is
- * written. - Not pruned: A and B unchanged. `'pissa'` and `'olora'` are written as in PEFT, which subtracts A0 and B0
- * again when it
- *   loads the file; `'lora_ga'` is written as LORA_GA, with A0 and B0.
+ *   written.
+ * - Not pruned: A and B unchanged. `'pissa'` and `'olora'` are written as in PEFT, which subtracts A0 and B0 again when
+ *   it loads the file; `'lora_ga'` is written as LORA_GA, with A0 and B0.
  */
 export function loraAdapterFile(
   adapter: AdapterContents<LoraConfig>,

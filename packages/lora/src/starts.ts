@@ -1,7 +1,6 @@
-import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
-  floats,
+  mapTensor,
   hostZeros,
   tensorsAt,
   type HostTensor,
@@ -11,7 +10,7 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
-import { fullRank, rankCost, selectWithinBudget } from '@peftjs/core/ranks';
+import { fullRank, rankCost, selectWithinBudget, type ModuleRank } from '@peftjs/core/ranks';
 import {
   joinFactors,
   kaimingUniform,
@@ -22,6 +21,7 @@ import {
   pickRows,
   qr,
   scaleColumns,
+  scaled,
   transposed,
   truncatedSvd,
 } from '@peftjs/core/linalg';
@@ -35,7 +35,6 @@ import {
   type EvaConfig,
   type LoraConfig,
   type LoraGaConfig,
-  type Rank,
   type Scaled,
 } from './config.js';
 import type { LoraChange, Start } from './layer.js';
@@ -84,8 +83,7 @@ function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): S
   const { weight } = init.frozen(site.path);
   const factors = config.initLoraWeights === 'olora' ? oloraFactors(weight, at) : pissaFactors(weight, at);
   const subtracted = loraDelta(factors);
-  const left = floats(weight).map((value, index) => value - (subtracted[index] as number));
-  return { ...factors, residual: hostTensor(left, weight.shape) };
+  return { ...factors, residual: mapTensor(weight, (value, index) => value - (subtracted[index] as number)) };
 }
 
 /** Returns factors along the gradient of the frozen weight. */
@@ -161,17 +159,14 @@ function orthogonalFactors(site: Site, { r, scaling }: Scaled, rng: Rng): LoraFa
   }
   const half = Array.from({ length: r / 2 }, (_, index) => index);
   const { q } = qr(normalValues(rng, [r, r], 1));
-  const odd = pickRows(
-    q,
-    half.map((index) => 2 * index),
-  ); // [r / 2, r]
-  const even = pickRows(
-    q,
-    half.map((index) => 2 * index + 1),
-  ); // [r / 2, r]
+  const [odd, even] = [0, 1].map((first) => half.map((index) => 2 * index + first)) as [number[], number[]];
   const x = normalValues(rng, [site.inFeatures, r / 2], 1);
   const y = normalValues(rng, [r / 2, site.outFeatures], 1);
-  return { loraA: matrixProduct(x, odd, 0.1), loraB: matrixProduct(transposed(even), y, 0.1), scaling };
+  return {
+    loraA: matrixProduct(x, pickRows(q, odd), 0.1),
+    loraB: matrixProduct(transposed(pickRows(q, even)), y, 0.1),
+    scaling,
+  };
 }
 
 /*
@@ -192,7 +187,7 @@ interface Candidate {
   /** The module. */
   readonly site: Site;
   /** Its rank and alpha before ranks move. */
-  readonly initial: Rank;
+  readonly initial: ModuleRank;
   /** V, [in, most]. */
   readonly directions: HostTensor;
   /** The share that each direction explains: e_1, e_2, .. */
@@ -214,10 +209,7 @@ function evaFactors(
     candidates.flatMap(({ site, initial, directions }, index) => {
       const r = ranks[index] as number;
       const alpha = options.adjustScalingFactors ? (initial.alpha * r) / initial.r : initial.alpha;
-      const loraA = pickColumns(
-        directions,
-        Array.from({ length: r }, (_, column) => column),
-      ); // [in, r]
+      const loraA = pickColumns(directions, [...Array(r).keys()]); // [in, r]
       const loraB = hostZeros([r, site.outFeatures]);
       return r === 0 ? [] : [[site.path, { loraA, loraB, scaling: scalingOf(config, { r, alpha }) }] as const];
     }),
@@ -276,12 +268,9 @@ function loraGaFactors(module: Module, { r, scaling }: Scaled, config: LoraGaCon
   const [ofA, ofB] = directions(config, r, rng);
   const singular = ofB.map((index) => s[index] as number);
   const [a, b] = scales(config, module.weight, singular[0] as number, scaling);
-  const left = scaleColumns(pickColumns(u, ofA), new Array<number>(r).fill(a)); // [in, r]
-  const right = scaleColumns(
-    pickColumns(v, ofB),
-    singular.map((value) => b * value),
-  ); // [out, r]
-  return { loraA: left, loraB: transposed(right), scaling };
+  const sizes = singular.map((value) => b * value);
+  const right = scaleColumns(pickColumns(v, ofB), sizes); // [out, r]
+  return { loraA: scaled(pickColumns(u, ofA), a), loraB: transposed(right), scaling };
 }
 
 /** Returns I and J. */

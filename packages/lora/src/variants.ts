@@ -3,8 +3,10 @@ import {
   ConfigError,
   floats,
   hostZeros,
+  mapTensor,
   tensorAt,
   tensorsAt,
+  trained,
   type ForwardContext,
   type FrozenModule,
   type HostTensor,
@@ -54,7 +56,7 @@ function doraLayer(change: LoraChange, frozen: FrozenModule): LoraLayer {
     ...change,
     params: {
       ...change.params,
-      loraMagnitudeVector: { initial, trainable: true, group: 'default', decay: true, rateFactor: upRate },
+      loraMagnitudeVector: { ...trained(initial), rateFactor: upRate },
     },
     forward(x, p, at) {
       const module = change.frozen(x, p, at);
@@ -99,10 +101,7 @@ function constantNorm(weight: Tensor, p: Tensors, scaling: number): Tensor {
 /** Returns V, [in, out]. */
 function changedWeight(change: LoraChange, values: HostTensors, { weight }: FrozenModule): HostTensor {
   const delta = loraDelta(change.factors(values));
-  return hostTensor(
-    floats(weight).map((value, index) => value + (delta[index] as number)),
-    weight.shape,
-  );
+  return mapTensor(weight, (value, index) => value + (delta[index] as number));
 }
 
 /** Returns the initial tensors of a change by name. */
@@ -152,7 +151,7 @@ function withTrainedBias(layer: LoraLayer, initial: HostTensor): LoraLayer {
 }
 
 function biasSpec(initial: HostTensor, rateFactor: number): ParamSpec {
-  return { initial, trainable: true, group: 'default', decay: false, rateFactor };
+  return { ...trained(initial, { decay: false }), rateFactor };
 }
 
 /*

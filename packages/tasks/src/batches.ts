@@ -1,18 +1,10 @@
 import { hostTensor, type Batch, type InputBatch, type TrainingData } from '@peftjs/core';
-import {
-  ConfigError,
-  createRng,
-  hostIntegers,
-  parseOptions,
-  type HostTensor,
-  type HostTensors,
-} from '@peftjs/core/method';
+import { ConfigError, createRng, hostIntegers, integerFrom, parseOptions, type HostTensor } from '@peftjs/core/method';
 import { aList, anInteger, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import type { CausalData, CausalRow } from './encode-language.js';
 import {
-  checkPositive,
   encodedTexts,
   type EncodedData,
   type EncodedMultiLabelRow,
@@ -54,7 +46,7 @@ export interface BatchOptions {
 
 /** The options of training and evaluation batches together, so that both can be made with the same ones. */
 export const batchEntries = {
-  batchSize: anything,
+  batchSize: integerFrom(1),
   padId: v.optional(anInteger),
   seed: anything,
   metrics: v.optional(someMetrics),
@@ -75,7 +67,6 @@ export interface TrainingOptions extends BatchOptions {
 export function trainingData(data: AnyData, options: TrainingOptions): TrainingData {
   assertArgument('data', data, encodedRows);
   parseOptions('trainingData', { ...batchEntries, seed: anInteger }, options);
-  checkPositive('batchSize', options.batchSize);
   return trainingOn([...data.rows.keys()], data, options);
 }
 
@@ -96,7 +87,7 @@ function trainingOn(
       return Array.from(rng.permutation(batches.length), (batch) => batchOf(batches[batch] ?? [], data, options));
     },
     holdOut(count) {
-      checkPositive('rows', count);
+      assertArgument('rows', count, integerFrom(1));
       if (count >= rows.length) {
         throw new ConfigError(
           `${data.name}: expected to hold out fewer than its ${rows.length} rows, got ${count}`,
@@ -149,6 +140,12 @@ function cutByLength(
   }));
 }
 
+/** Returns the number of positions of each row with its padding, by the row's number. */
+export function paddedLengths(batches: readonly InputBatch[]): ReadonlyMap<number, number> {
+  const lengths = batches.map(({ rows, inputs }) => ({ rows, tokens: inputs['inputIds']?.shape[1] as number }));
+  return new Map(lengths.flatMap(({ rows, tokens }) => rows.map((row) => [row, tokens] as const)));
+}
+
 /** The share of these batches' token positions that are padding. */
 export function paddingShare(batches: readonly InputBatch[]): number {
   let filled = 0;
@@ -182,10 +179,10 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
   const texts = rows.map((row) => encodedTexts(data.rows[row] as AnyRow));
   const columns = texts[0]?.length ?? 1;
   const byColumn = Array.from({ length: columns }, (_, column) => texts.map((of) => of[column] as EncodedText)).flat();
-  const tokens = byColumn.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
+  const inputs = inputsOf(byColumn, padId);
   return {
-    inputs: inputsOf(byColumn, tokens, padId),
-    labels: labelsOf(rows, data, tokens),
+    inputs,
+    labels: labelsOf(rows, data, inputs.inputIds.shape[1] as number),
     rowWeights: onesOf(rows.length),
     rows,
     ...(columns > 1 && { columns }),
@@ -199,13 +196,11 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
 export function inputBatches(texts: readonly EncodedText[], options: BatchOptions): InputBatch[] {
   assertArgument('texts', texts, aList);
   parseOptions('inputBatches', batchEntries, options);
-  const { batchSize, padId = 0 } = options;
-  checkPositive('batchSize', batchSize);
+  const { padId = 0 } = options;
   const lengthOfText = (text: number): number => texts[text]?.ids.length ?? 0;
   return cutByLength([...texts.keys()], lengthOfText, options).map((batch) => {
     const own = batch.rows.map((text) => texts[text] as EncodedText);
-    const tokens = own.reduce((longest, { ids }) => Math.max(longest, ids.length), 0);
-    return { inputs: inputsOf(own, tokens, padId), rowWeights: onesOf(own.length), ...batch };
+    return { inputs: inputsOf(own, padId), rowWeights: onesOf(own.length), ...batch };
   });
 }
 
@@ -248,7 +243,8 @@ function labelOf(row: AnyRow): number {
 }
 
 /** `inputIds`, `attentionMask` and, if the tokenizer provides them, `tokenTypeIds`, each [batch, tokens]. */
-function inputsOf(rows: readonly EncodedText[], tokens: number, padId: number): HostTensors {
+function inputsOf(rows: readonly EncodedText[], padId: number) {
+  const tokens = rows.reduce((longest, row) => Math.max(longest, rowLength(row)), 0);
   const shape = [rows.length, tokens];
   const inputIds = new Int32Array(rows.length * tokens).fill(padId);
   const attentionMask = new Float32Array(rows.length * tokens);

@@ -1,8 +1,7 @@
 import { parseOptions, ShapeError } from '@peftjs/core/method';
 import { assertArgument } from '@peftjs/core/model';
-import { batchEntries, batchesByLength, type BatchOptions, encodedRows } from './batches.js';
+import { batchEntries, batchesByLength, type BatchOptions, encodedRows, paddedLengths } from './batches.js';
 import type { CausalData, CausalRow } from './encode-language.js';
-import { checkPositive } from './encode.js';
 import type { LabelledEvaluation } from './evaluation.js';
 
 /** Batches to evaluate a language model on. */
@@ -25,11 +24,8 @@ export interface CausalEvaluation extends LabelledEvaluation {
 export function causalEvaluation(data: CausalData, options: BatchOptions): CausalEvaluation {
   assertArgument('data', data, encodedRows);
   parseOptions('causalEvaluation', batchEntries, options);
-  checkPositive('batchSize', options.batchSize);
   const batches = batchesByLength(data.rows.keys(), data, options);
-  const padded = new Map(
-    batches.flatMap(({ rows, labels }) => rows.map((row) => [row, labels.shape[1] as number] as const)),
-  );
+  const padded = paddedLengths(batches);
   const lossOf = (row: number, logits: Float32Array): TokenLoss =>
     tokenLoss(logits, labelsOf(data.rows[row] as CausalRow, padded.get(row) as number));
   return {

@@ -3,7 +3,7 @@ import { aText, didYouMean } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
 import { TAGS, TOKENS } from './conll.js';
-import { errorAt, excerpt, type Table } from './table.js';
+import { errorAt, excerpt, listed, type Table } from './table.js';
 
 /** How to read the rows of a table, where its column names and cells do not say it. */
 export interface ColumnOptions {
@@ -215,10 +215,6 @@ function assertDistinct(columns: readonly string[], line: number, path: string):
   const seen = new Set<string>();
   const repeated = columns.find((name) => name !== '' && seen.size === seen.add(name).size);
   if (repeated !== undefined) throw errorAt(path, line, `expected each column once, got ${excerpt(repeated)} twice`);
-}
-
-function listed(columns: readonly string[]): string {
-  return columns.slice(0, 12).map(excerpt).join(', ') || 'no columns';
 }
 
 /** @throws DataError where a table has only a header. */

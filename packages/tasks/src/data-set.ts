@@ -32,11 +32,7 @@ export interface Row {
 }
 
 /** A text or a pair of texts, with any number of labels. */
-export interface MultiLabelRow {
-  /** The text, or the first text of a pair. */
-  readonly text: string;
-  /** The second text of a pair. */
-  readonly pair?: string;
+export interface MultiLabelRow extends Omit<Row, 'label'> {
   /** Indices into the classes of the data set, ascending; empty if the row has no label. */
   readonly labels: readonly number[];
 }

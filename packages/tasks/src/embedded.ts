@@ -1,7 +1,7 @@
-import { createRng, DataError, type Rng } from '@peftjs/core/method';
+import { createRng, DataError, grouped, type Rng } from '@peftjs/core/method';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, textsKey } from './data-set.js';
 import { type Task, taskOf } from './task.js';
-import { drawRows, grouped } from './split.js';
+import { drawRows } from './split.js';
 import { decodeText, errorAt, excerpt } from './table.js';
 
 /** A task whose data come from an npm package. */

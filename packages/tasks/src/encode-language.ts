@@ -1,15 +1,7 @@
-import { ConfigError, DataError, parseOptions, warnOnce } from '@peftjs/core/method';
-import {
-  aFunction,
-  anything,
-  aRecord,
-  assertArgument,
-  conversationProblem,
-  objectLike,
-  type ChatTool,
-} from '@peftjs/core/model';
+import { ConfigError, DataError, integerFrom, parseOptions, warnOnce } from '@peftjs/core/method';
+import { aFunction, aRecord, assertArgument, conversationProblem, objectLike, type ChatTool } from '@peftjs/core/model';
 import * as v from 'valibot';
-import { checkPositive, IGNORED } from './encode.js';
+import { IGNORED } from './encode.js';
 import {
   aLanguageSet,
   isChatSet,
@@ -63,9 +55,8 @@ export function encodeLanguage(
 ): CausalData {
   assertArgument('set', set, aLanguageSet);
   assertArgument('tokenizer', tokenizer, aCausalTokenizer);
-  parseOptions('encodeLanguage', { maxTokens: anything, template: v.optional(aFunction) }, options);
+  parseOptions('encodeLanguage', { maxTokens: integerFrom(1), template: v.optional(aFunction) }, options);
   const { maxTokens } = options;
-  checkPositive('maxTokens', maxTokens);
   if (maxTokens === 1)
     throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
   const marked = { tokenizer, ...marksOf(tokenizer) };
@@ -168,9 +159,7 @@ function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokeni
 }
 
 /** Rows of tokens for a causal language model. */
-export interface CausalData {
-  /** The name of the language set. */
-  readonly name: string;
+export interface CausalData extends Pick<LanguageSet, 'name'> {
   /** The kind of data. */
   readonly kind: 'causal-lm';
   /** The rows. */

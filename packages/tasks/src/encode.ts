@@ -1,4 +1,4 @@
-import { ConfigError, DataError, describe, parseOptions } from '@peftjs/core/method';
+import { ConfigError, DataError, integerFrom, parseOptions } from '@peftjs/core/method';
 import { aList, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import { aDataSet, type DataSet, type RowsByKind, type TaggedRow, type TaskKind } from './data-set.js';
 
@@ -16,7 +16,7 @@ export interface EncodeOptions {
   readonly truncation?: Truncation | undefined;
 }
 
-const entries = { maxTokens: anything, truncation: anything } satisfies Record<keyof EncodeOptions, unknown>;
+const entries = { maxTokens: integerFrom(1), truncation: anything } satisfies Record<keyof EncodeOptions, unknown>;
 
 /** Turns a text, or a pair of texts, into token ids, including special tokens. */
 export interface Tokenizer {
@@ -111,25 +111,13 @@ export function rowLength(row: EncodedText | EncodedTextsRow): number {
 }
 
 /** A tokenised data set. */
-export interface EncodedData<K extends TaskKind = TaskKind> {
-  /** The name of the data set. */
-  readonly name: string;
-  /** The kind of its rows. */
-  readonly kind: K;
-  /** The names of the classes, labels or tags by their number. */
-  readonly classes: readonly string[];
+export interface EncodedData<K extends TaskKind = TaskKind> extends Pick<DataSet<K>, 'name' | 'kind' | 'classes'> {
   /** The tokenised rows. */
   readonly rows: readonly EncodedRowsByKind[K][];
   /** The most tokens in a text. */
   readonly maxTokens: number;
   /** The number of rows that were truncated. */
   readonly truncated: number;
-}
-
-/** @throws ConfigError unless `value` is a positive integer. */
-export function checkPositive(name: string, value: number): void {
-  if (Number.isInteger(value) && value >= 1) return;
-  throw new ConfigError(`expected ${name} to be a positive integer, got ${describe(value)}`, name);
 }
 
 /**
@@ -148,7 +136,6 @@ export function encodeRows<K extends TaskKind>(
   assertArgument('tokenizer', tokenizer, aTokenizer);
   parseOptions('encodeRows', entries, options);
   const { maxTokens, truncation = 'longest_first' } = options;
-  checkPositive('maxTokens', maxTokens);
   checkTruncation(truncation, dataSet, tokenizer);
   const limits = truncation === 'longest_first' ? { maxTokens } : { maxTokens, truncation };
   const encoder = { dataSet, tokenizer, limits };
@@ -176,7 +163,6 @@ export function encodeTexts(
   assertArgument('tokenizer', tokenizer, aTokenizer);
   parseOptions('encodeTexts', entries, options);
   const { maxTokens } = options;
-  checkPositive('maxTokens', maxTokens);
   const encoder = { dataSet: { name: 'texts' }, tokenizer, limits: { maxTokens } };
   return texts.map((one, index) => {
     const [text, pair] = typeof one === 'string' ? [one] : one;

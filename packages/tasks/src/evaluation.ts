@@ -1,10 +1,10 @@
 import type { Batch, EvaluationData } from '@peftjs/core';
 import { assertArgument, type RowValue } from '@peftjs/core/model';
 import { parseOptions, ShapeError } from '@peftjs/core/method';
-import { batchEntries, type BatchOptions, batchesByLength, encodedRows } from './batches.js';
+import { batchEntries, type BatchOptions, batchesByLength, encodedRows, paddedLengths } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
-import { checkPositive, type EncodedData, type EncodedRow } from './encode.js';
+import { type EncodedData, type EncodedRow } from './encode.js';
 import { type MetricSet, metricsFor } from './task.js';
 
 /** Options of {@link evaluationData}. */
@@ -36,7 +36,6 @@ export function evaluationData(data: EncodedData, options: EvaluationOptions): E
   assertArgument('data', data, encodedRows);
   parseOptions('evaluationData', batchEntries, options);
   const { metrics = metricsFor(data.kind, data.classes) } = options;
-  checkPositive('batchSize', options.batchSize);
   const { predicted, actual, ...computed } = judged(data, options);
   const expected = computed.batches.reduce((sum, { rows }) => sum + rows.length, 0);
   const predictionsOf = (outputs: readonly Float32Array[]): readonly RowValue[] => {
@@ -91,9 +90,7 @@ function judgedTags(
   { rows, classes }: EncodedData<'token-classification'>,
   batches: EvaluationData['batches'],
 ): Judged {
-  const padded = new Map(
-    batches.flatMap((batch) => batch.rows.map((row) => [row, batch.inputs['inputIds']?.shape[1] as number] as const)),
-  );
+  const padded = paddedLengths(batches);
   const wordsOf = rows.map(({ labels }) => [...labels.keys()].filter((token) => (labels[token] as number) >= 0));
   const summarise = (row: number, logits: Float32Array): Float32Array => {
     const width = logits.length / (padded.get(row) as number);

@@ -2,9 +2,17 @@ import type { Storage } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import type { DataSet, LabelKind } from './data-set.js';
 import { metricSet, type MetricSet, type Task, taskOf } from './task.js';
-import { parseParquet } from './parquet.js';
-import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type ReadHubFile } from './published.js';
-import { readBytes } from './read-table.js';
+import {
+  applySplit,
+  inFolder,
+  onHub,
+  type PublishedColumns,
+  type PublishedFile,
+  publishedRows,
+  type PublishedTaskOptions,
+  type ReadHubFile,
+  type ReadPublished,
+} from './published.js';
 import { decodeText, parseTsv } from './table.js';
 
 /** The training split, by its name in either layout. */
@@ -21,12 +29,7 @@ export async function glueTask(
   storage: Storage,
   options: PublishedTaskOptions = {},
 ): Promise<Task<LabelKind>> {
-  const entry = glueEntry(name);
-  const read = async (split: GlueSplit) => {
-    const path = await firstFile(splitPaths(entry, split), folder, storage);
-    return readSplit(await readBytes(storage, path), entry, { name: splitName(entry, split), path });
-  };
-  return assemble(entry, read, options);
+  return assemble(glueEntry(name), inFolder(folder, storage), options);
 }
 
 /**
@@ -39,12 +42,7 @@ export async function readHubGlue(
   readFile: ReadHubFile,
   options: PublishedTaskOptions = {},
 ): Promise<Task<LabelKind>> {
-  const entry = glueEntry(name);
-  const read = async (split: GlueSplit) => {
-    const path = hubPath(entry, split);
-    return readSplit(await readFile(path), entry, { name: splitName(entry, split), path });
-  };
-  return assemble(entry, read, options);
+  return assemble(glueEntry(name), onHub(readFile), options);
 }
 
 /**
@@ -56,14 +54,16 @@ export async function readGlueFile(
   { task, path }: { readonly task: string; readonly path: string },
 ): Promise<DataSet<LabelKind>> {
   const entry = glueEntry(task);
-  return readSplit(bytes, entry, { name: entry.name, path });
+  return readSplit(entry, entry.name, { bytes, path });
 }
 
 async function assemble(
   entry: GlueEntry,
-  read: (split: GlueSplit) => Promise<DataSet<LabelKind>>,
+  readFile: ReadPublished,
   { split = 'official', seed }: PublishedTaskOptions,
 ): Promise<Task<LabelKind>> {
+  const read = async (split: GlueSplit) =>
+    readSplit(entry, `${entry.name}/${split.file}`, await readFile(splitPaths(entry, split)));
   const [first, ...others] = entry.devs as [GlueSplit, ...GlueSplit[]];
   const task = taskOf(entry.name, await read(train), await read(first), entry.metrics);
   const also = await Promise.all(others.map(async (dev) => [dev.file.replace('dev_', ''), await read(dev)] as const));
@@ -71,51 +71,28 @@ async function assemble(
   return applySplit(whole, split, { selectionFrom: entry.selectionFrom, seed });
 }
 
-async function readSplit(
-  bytes: Uint8Array,
-  entry: GlueEntry,
-  at: { name: string; path: string },
-): Promise<DataSet<LabelKind>> {
-  const { classes, columns, header, hub, skipsBrokenLines } = entry;
-  if (at.path.endsWith('.parquet')) {
-    const layout = { ...hub, label: 'label', classes };
-    const wanted = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
-    return publishedRows(await parseParquet(bytes, at.path, () => wanted), layout, at);
-  }
-  const table = parseTsv(decodeText(bytes, at.path), at.path, { columns: header, skipsBrokenLines });
-  return publishedRows(table, { ...columns, classes }, at);
+function readSplit(entry: GlueEntry, name: string, file: PublishedFile): Promise<DataSet<LabelKind>> {
+  const { classes, columns: own, header: columns, hub, skipsBrokenLines } = entry;
+  return publishedRows(name, file, {
+    hub: { ...hub, label: 'label' },
+    own,
+    classes,
+    parse: (bytes, path) => parseTsv(decodeText(bytes, path), path, { columns, skipsBrokenLines }),
+  });
 }
 
 /**
  * The possible paths of a split. MRPC's files are called `.raw.tsv` if they were made from the original, untokenised
  * sentences.
  */
-function splitPaths(entry: GlueEntry, split: GlueSplit): string[] {
-  const files = [`${split.file}.tsv`, `${split.file}.raw.tsv`];
-  return [...files.map((file) => `${entry.folder}/${file}`), ...files, hubPath(entry, split)];
-}
-
-function hubPath({ folder, name }: GlueEntry, { hub }: GlueSplit): string {
+function splitPaths({ folder, name }: GlueEntry, { file, hub }: GlueSplit): string[] {
+  const files = [`${file}.tsv`, `${file}.raw.tsv`];
   const configuration = folder === 'MNLI' ? 'mnli' : name;
-  return `${configuration}/${hub}-00000-of-00001.parquet`;
-}
-
-function splitName({ name }: GlueEntry, { file }: GlueSplit): string {
-  return `${name}/${file}`;
+  return [...files.map((each) => `${folder}/${each}`), ...files, `${configuration}/${hub}-00000-of-00001.parquet`];
 }
 
 /** The names of the GLUE tasks on the hub, and `mnli-mm`: MNLI, reported on the mismatched development set. */
 export type GlueName = 'cola' | 'sst2' | 'mrpc' | 'qqp' | 'stsb' | 'mnli' | 'mnli-mm' | 'qnli' | 'rte' | 'wnli';
-
-/** The columns of a task's rows. */
-export interface GlueColumns {
-  /** The column of the text, or of the first text of a pair. */
-  readonly text: string;
-  /** The column of the second text. */
-  readonly pair?: string;
-  /** The column of the label. */
-  readonly label: string;
-}
 
 /** A task of the GLUE suite: its question, its metrics and its files. */
 export interface GlueEntry {
@@ -128,13 +105,13 @@ export interface GlueEntry {
   /** Class names by label, numbered as on the hub; empty for regression. */
   readonly classes: readonly string[];
   /** The columns in the TSV files of the standard layout. */
-  readonly columns: GlueColumns;
+  readonly columns: PublishedColumns;
   /** All column names, for a file without a header line. */
   readonly header?: readonly string[];
   /** Whether broken lines of the published files are skipped, as other readers do. */
   readonly skipsBrokenLines?: boolean;
   /** The text columns in the Parquet files of the hub; their label column is `label`. */
-  readonly hub: Pick<GlueColumns, 'text' | 'pair'>;
+  readonly hub: Pick<PublishedColumns, 'text' | 'pair'>;
   /** The published metrics; the primary one selects a checkpoint. */
   readonly metrics: MetricSet;
   /** The development sets, the reported one first. */

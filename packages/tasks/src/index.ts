@@ -20,7 +20,6 @@ export { embeddedTasks, type EmbeddedTask, type ReadPackageFile } from './embedd
 export {
   glueName,
   glueTasks,
-  type GlueColumns,
   type GlueSplit,
   type GlueEntry,
   type GlueName,
@@ -34,6 +33,7 @@ export {
   type ReadHubFile,
   halfDev,
   type HalfDevOptions,
+  type PublishedColumns,
   type PublishedSplit,
 } from './published.js';
 export {

@@ -12,7 +12,7 @@ import {
 import { fingerprintOf } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
-import { decodeText, errorAt, excerpt, type JsonLine, jsonLines, readEach } from './table.js';
+import { decodeText, errorAt, excerpt, type JsonLine, jsonLines, listed, readEach } from './table.js';
 
 /** A text; all of it is learnt. */
 export interface TextRow {
@@ -142,15 +142,9 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
     }));
   }
   if (has('text')) return readEach(lines, path, (line) => ({ text: filled(line, 'text', path) }));
-  const found = Object.keys(first?.object ?? {})
-    .slice(0, 12)
-    .map(excerpt)
-    .join(', ');
-  throw errorAt(
-    path,
-    first?.line ?? 1,
-    `expected "text", "prompt" and "completion", or "messages", got ${found || 'an empty object'}`,
-  );
+  const found = listed(Object.keys(first?.object ?? {}), 'an empty object');
+  const forms = '"text", "prompt" and "completion", or "messages"';
+  throw errorAt(path, first?.line ?? 1, `expected ${forms}, got ${found}`);
 }
 
 function chatRowOf(line: JsonLine, path: string): ChatRow {
@@ -220,7 +214,7 @@ export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOp
   const fields = fieldsOf(lines[first] ?? '');
   if (fields === undefined || isTableHeader(fields)) return false;
   if (LANGUAGE_FIELDS.some((name) => fields.includes(name))) return true;
-  const found = fields.slice(0, 12).map(excerpt).join(', ') || 'an empty object';
+  const found = listed(fields, 'an empty object');
   const forms =
     '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name (--text-column, --label-column)';
   throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${found}`);

@@ -3,8 +3,10 @@ import { DataError } from '@peftjs/core/method';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, type TaskKind } from './data-set.js';
 import type { Task } from './task.js';
+import { parseParquet } from './parquet.js';
+import { readBytes } from './read-table.js';
 import { numberOf } from './rows.js';
-import { errorAt, excerpt, readEach, type Table, type TableRecord } from './table.js';
+import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
 /**
  * Which rows select a checkpoint, and which are reported. `'official'`: the published development set is reported, and
@@ -85,43 +87,76 @@ export interface PublishedTaskOptions {
   readonly seed?: number | undefined;
 }
 
-/** Returns the first path that exists. @throws DataError when none does. */
-export async function firstFile(paths: readonly string[], folder: string, storage: Storage): Promise<string> {
-  for (const path of paths) {
-    if (await storage.exists(`${folder}/${path}`)) return `${folder}/${path}`;
-  }
-  throw new DataError(`${folder}: expected one of ${paths.join(', ')}, found none of them`, folder);
+/** A file that was read. */
+export interface PublishedFile {
+  /** Its path. */
+  readonly path: string;
+  /** Its content. */
+  readonly bytes: Uint8Array;
 }
 
-/** The columns of a published table, and the meaning of its labels. */
-export interface PublishedLayout {
+/** Reads a file that has one of these paths; the last one is the hub's. */
+export type ReadPublished = (paths: readonly string[]) => Promise<PublishedFile>;
+
+/** Returns a reader of files in a folder. It throws a DataError when none of the paths exists. */
+export function inFolder(folder: string, storage: Storage): ReadPublished {
+  return async (paths) => {
+    for (const path of paths.map((inside) => `${folder}/${inside}`)) {
+      if (await storage.exists(path)) return { path, bytes: await readBytes(storage, path) };
+    }
+    throw new DataError(`${folder}: expected one of ${paths.join(', ')}, found none of them`, folder);
+  };
+}
+
+/** Returns a reader of files on the hub. */
+export function onHub(readFile: ReadHubFile): ReadPublished {
+  return async (paths) => {
+    const path = paths.at(-1) as string;
+    return { path, bytes: await readFile(path) };
+  };
+}
+
+/** The columns of a published table. */
+export interface PublishedColumns {
   /** The column of the text, or of the first text of a pair. */
   readonly text: string;
   /** The column of the second text. */
-  readonly pair?: string | undefined;
+  readonly pair?: string;
   /** The column of the label. */
   readonly label: string;
+}
+
+/** The columns of a published table, and the meaning of its labels. */
+interface PublishedLayout extends PublishedColumns {
   /** Class names by label; empty if labels are numbers. */
   readonly classes: readonly string[];
 }
 
+/** The formats of a published file: Parquet on the hub, and the authors' own. */
+interface PublishedFormats extends Record<'hub' | 'own', PublishedColumns>, Pick<PublishedLayout, 'classes'> {
+  /** Parses a file in the authors' format. */
+  parse(bytes: Uint8Array, path: string): Table;
+}
+
 /**
- * Reads the rows of a published table: texts may be empty, and a label is the name or the number of its class.
+ * Reads the rows of a published file: texts may be empty, and a label is the name or the number of its class.
  * @throws DataError for other columns, a cell without a value, an unknown label, or no rows.
  */
 export async function publishedRows(
-  table: Table,
-  layout: PublishedLayout,
-  { name, path }: { readonly name: string; readonly path: string },
+  name: string,
+  { bytes, path }: PublishedFile,
+  { hub, own, classes, parse }: PublishedFormats,
 ): Promise<DataSet<LabelKind>> {
+  const isParquet = path.endsWith('.parquet');
+  const layout = { ...(isParquet ? hub : own), classes };
   const columns = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
+  const table = isParquet ? await parseParquet(bytes, path, () => columns) : parse(bytes, path);
   const missing = columns.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {
-    const found = table.columns.slice(0, 12).map(excerpt).join(', ');
-    throw errorAt(path, table.line, `expected the columns ${columns.map(excerpt).join(', ')}, got ${found}`);
+    const expected = columns.map(excerpt).join(', ');
+    throw errorAt(path, table.line, `expected the columns ${expected}, got ${listed(table.columns)}`);
   }
   if (table.records.length === 0) throw new DataError(`${path}: expected rows, got none`, path);
-  const { classes } = layout;
   const kind = classes.length > 0 ? 'classification' : 'regression';
   const rows = readEach(table.records, path, (record) => rowOf(record, layout, path));
   return createDataSet({ name, kind, classes, rows });

@@ -91,7 +91,7 @@ export async function readTable<K extends TaskKind = TaskKind>(
   parseOptions('readTable', entries, options);
   const { path, like, kind = like?.kind, labelSeparator, scoreScale, skipUnlabelled } = options;
   assertDifferent(options);
-  assertKind(kind);
+  if (kind !== undefined) assertOneOf('kind', kind, taskKinds);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);
   assertRecords(table, path);
@@ -107,11 +107,6 @@ export async function readTable<K extends TaskKind = TaskKind>(
 function assertUsed(option: string, value: unknown, kind: TaskKind, of: TaskKind): void {
   if (value === undefined || kind === of) return;
   throw new ConfigError(`option '${option}' is for ${of} rows, but these are ${kind}; leave it out`, option);
-}
-
-/** @throws ConfigError for an unknown kind. */
-function assertKind(kind: TaskKind | undefined): void {
-  if (kind !== undefined) assertOneOf('kind', kind, taskKinds);
 }
 
 /** The name of a file without its folders and its extension. */

@@ -2,21 +2,25 @@ import type { Storage } from '@peftjs/core';
 import { assertKnownOptions } from '@peftjs/core/model';
 import { columnEntries, type ColumnOptions } from './columns.js';
 import type { TaskKind } from './data-set.js';
-import { type DocumentEnd, type LanguageTask, readLanguageSet } from './language.js';
+import { type LanguageSetOptions, type LanguageTask, readLanguageSet } from './language.js';
 import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
 import { holdOutDev, holdOutLanguage } from './split.js';
 import { metricsFor, metricsWithPrimary, type Task, taskOf } from './task.js';
 
-/** The files of a task, and how to read them. */
-export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
+/** The files of a task. */
+interface TaskFiles {
   /** The path of the training file. */
   readonly train: string;
-  /** The path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutDev`. */
+  /** The path of the file that results are reported on. Default: a tenth of the training rows, always the same ones. */
   readonly dev?: string | undefined;
   /** Reads the files. */
   readonly storage: Storage;
   /** The name of the task. Default: that of the training file. */
   readonly name?: string | undefined;
+}
+
+/** The files of a task, and how to read them. */
+export interface ReadTaskOptions<K extends TaskKind = TaskKind> extends TaskFiles, ColumnOptions {
   /** The kind of the rows. Default: decided by the columns and labels of the training file. */
   readonly kind?: K | undefined;
   /** The name of the metric that selects a checkpoint, e.g. 'f1'. Default: that of the kind. */
@@ -52,20 +56,7 @@ export async function readTask<K extends TaskKind = TaskKind>(options: ReadTaskO
 }
 
 /** The files of a language task. */
-export interface LanguageTaskFiles {
-  /** The path of the training file. */
-  readonly train: string;
-  /**
-   * The path of the file that results are reported on. Default: a tenth of the training rows, see `holdOutLanguage`.
-   */
-  readonly dev?: string | undefined;
-  /** Reads the files. */
-  readonly storage: Storage;
-  /** The name of the task. Default: that of the training file. */
-  readonly name?: string | undefined;
-  /** The end of a document in a text file. Default 'file'. */
-  readonly documentEnd?: DocumentEnd | undefined;
-}
+export interface LanguageTaskFiles extends TaskFiles, Pick<LanguageSetOptions, 'documentEnd'> {}
 
 /**
  * Reads a language task of your own: one or two files in the formats of `readLanguageSet`.

@@ -1,4 +1,4 @@
-import { ConfigError, createRng, DataError, parseOptions, type Rng } from '@peftjs/core/method';
+import { ConfigError, createRng, DataError, grouped, integerFrom, parseOptions, type Rng } from '@peftjs/core/method';
 import { anInteger, anything, assertArgument } from '@peftjs/core/model';
 import {
   aDataSet,
@@ -11,7 +11,6 @@ import {
   textsKey,
 } from './data-set.js';
 import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
-import { checkPositive } from './encode.js';
 import { type LanguageSet, languageSet } from './language.js';
 
 /**
@@ -24,7 +23,7 @@ export async function sliceRows<K extends TaskKind>(
   count: number,
   seed: number,
 ): Promise<DataSet<K>> {
-  checkPositive('count', count);
+  assertArgument('count', count, integerFrom(1));
   const { name, rows } = dataSet;
   if (count >= rows.length) return dataSet;
   const rng = createRng(seed).fork('slice');
@@ -104,12 +103,10 @@ export async function holdOutDev<K extends TaskKind>(
 export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' | 'dev', LanguageSet>> {
   const { name, rows } = set;
   const keyOf = (row: number): string => JSON.stringify(rows[row]);
-  const { drawn, rest } = drawShare(rows.length, DEV_SHARE, { keyOf, rng: createRng(DEV_SEED).fork('dev') });
-  if (drawn.length === 0 || rest.length === 0) {
-    const way =
-      'give a development file (--dev) or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
-    throw new DataError(`${name}: expected enough rows to hold out a tenth, got ${rows.length}; ${way}`, name);
-  }
+  const way =
+    'give a development file (--dev) or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
+  const refusal = `hold out a tenth, got ${rows.length}; ${way}`;
+  const { drawn, rest } = drawShare(set, DEV_SHARE, { keyOf, rng: createRng(DEV_SEED).fork('dev') }, refusal);
   const part = (own: readonly number[]) => own.map((row) => rows[row]) as LanguageSet['rows'];
   return { train: await languageSet(name, part(rest)), dev: await languageSet(`${name}/dev`, part(drawn)) };
 }
@@ -123,11 +120,8 @@ async function setAside<K extends TaskKind>(
   checkShare(share);
   const { name, rows } = dataSet;
   const keyOf = (row: number): string => textsKey(rows[row] as RowsByKind[TaskKind]);
-  const { drawn, rest } = drawShare(rows.length, share, { keyOf, stratumOf: stratumByLabel(dataSet), rng });
-  if (drawn.length === 0 || rest.length === 0) {
-    const found = `${rows.length} rows, too few or too similar`;
-    throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${found}`, name);
-  }
+  const refusal = `set a share of ${share} aside, got ${rows.length} rows, too few or too similar`;
+  const { drawn, rest } = drawShare(dataSet, share, { keyOf, stratumOf: stratumByLabel(dataSet), rng }, refusal);
   assertClasses(dataSet, rest, what);
   return {
     train: await selectRows(dataSet, rest, `${name}/train`),
@@ -179,11 +173,9 @@ export function splitCausal(
   checkShare(share);
   const { name, rows } = data;
   const keyOf = (row: number): string => (rows[row] as CausalRow).ids.join();
-  const { drawn, rest } = drawShare(rows.length, share, { keyOf, rng: createRng(seed).fork('selection') });
-  if (drawn.length === 0 || rest.length === 0) {
-    const found = `${rows.length}, too few or too similar; give shorter rows or a separate file`;
-    throw new DataError(`${name}: expected enough rows to set a share of ${share} aside, got ${found}`, name);
-  }
+  const found = `${rows.length}, too few or too similar; give shorter rows or a separate file`;
+  const refusal = `set a share of ${share} aside, got ${found}`;
+  const { drawn, rest } = drawShare(data, share, { keyOf, rng: createRng(seed).fork('selection') }, refusal);
   return {
     train: { ...withRows(data, rest), name: `${name}/train` },
     selection: { ...withRows(data, drawn), name: `${name}/selection` },
@@ -195,7 +187,7 @@ export function splitCausal(
  * @throws ConfigError when `count` is not a positive integer.
  */
 export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
-  checkPositive('count', count);
+  assertArgument('count', count, integerFrom(1));
   if (count >= data.rows.length) return data;
   return withRows(data, drawRows(data.rows.length, count, { rng: createRng(seed).fork('slice') }).drawn);
 }
@@ -225,9 +217,16 @@ interface Drawn {
   readonly rest: readonly number[];
 }
 
-/** Draws a share of the rows: at least one. */
-function drawShare(rows: number, share: number, drawing: Drawing): Drawn {
-  return drawRows(rows, Math.max(1, Math.round(share * rows)), drawing);
+/** Draws a share of the rows: at least one. @throws DataError, with the reason `refusal`, when all are on one side. */
+function drawShare(
+  { name, rows: { length } }: { readonly name: string; readonly rows: readonly unknown[] },
+  share: number,
+  drawing: Drawing,
+  refusal: string,
+): Drawn {
+  const found = drawRows(length, Math.max(1, Math.round(share * length)), drawing);
+  if (found.drawn.length > 0 && found.rest.length > 0) return found;
+  throw new DataError(`${name}: expected enough rows to ${refusal}`, name);
 }
 
 /**
@@ -273,16 +272,4 @@ function fill(units: readonly (readonly number[])[], quota: number, rng: Rng): n
   }
   const gap = quota - chosen.length;
   return smallest && smallest.length - gap < gap ? [...chosen, ...smallest] : chosen;
-}
-
-/** Groups items by key; keys and items keep their order. */
-export function grouped<K, T>(items: Iterable<T>, keyOf: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
 }

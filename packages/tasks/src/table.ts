@@ -60,6 +60,11 @@ export function excerpt(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }
 
+/** The first names of a file, for messages. @param none what to say if there are none */
+export function listed(names: readonly string[], none = 'no columns'): string {
+  return names.slice(0, 12).map(excerpt).join(', ') || none;
+}
+
 /** The most bytes of a file: its text must fit into one string. */
 const maxFileBytes = 500_000_000;
 

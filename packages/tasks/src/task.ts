@@ -18,13 +18,9 @@ import {
 } from './metrics/values.js';
 
 /** A training set, and a development set with the same classes. */
-export interface Task<K extends TaskKind = TaskKind> {
+export interface Task<K extends TaskKind = TaskKind> extends Pick<DataSet<K>, 'kind' | 'classes'> {
   /** The name of the task. */
   readonly name: string;
-  /** The kind of its rows. */
-  readonly kind: K;
-  /** The names of the classes, labels or tags by their number. */
-  readonly classes: readonly string[];
   /** The rows to train on. */
   readonly train: DataSet<K>;
   /** The rows that results are reported on. */

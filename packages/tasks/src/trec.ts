@@ -1,9 +1,15 @@
 import type { Storage } from '@peftjs/core';
-import type { DataSet, LabelKind } from './data-set.js';
+import type { LabelKind } from './data-set.js';
 import { type Task, taskOf } from './task.js';
-import { parseParquet } from './parquet.js';
-import { applySplit, firstFile, publishedRows, type PublishedTaskOptions, type ReadHubFile } from './published.js';
-import { readBytes } from './read-table.js';
+import {
+  applySplit,
+  inFolder,
+  onHub,
+  publishedRows,
+  type PublishedTaskOptions,
+  type ReadHubFile,
+  type ReadPublished,
+} from './published.js';
 import { decodeLatin1, errorAt, excerpt, type Table } from './table.js';
 
 /** The classes of questions, numbered as on the hub. */
@@ -16,9 +22,7 @@ const kimClasses = ['DESC', 'ENTY', 'ABBR', 'HUM', 'LOC', 'NUM'];
 const files = {
   train: ['train_5500.label', 'TREC.train.all', 'default/train/0000.parquet'],
   test: ['TREC_10.label', 'TREC.test.all', 'default/test/0000.parquet'],
-} as const;
-
-type Split = keyof typeof files;
+};
 
 /**
  * Reads TREC question classification (Li and Roth, 2002), with 6 classes, from a folder with `train_5500.label` and
@@ -31,14 +35,7 @@ export async function trecTask(
   storage: Storage,
   options: PublishedTaskOptions = {},
 ): Promise<Task<LabelKind>> {
-  return assemble(async (split) => {
-    const path = await firstFile(
-      ['TREC/', ''].flatMap((inside) => files[split].map((file) => inside + file)),
-      folder,
-      storage,
-    );
-    return readSplit(await readBytes(storage, path), { name: `trec/${split}`, path });
-  }, options);
+  return assemble(inFolder(folder, storage), options);
 }
 
 /**
@@ -47,26 +44,25 @@ export async function trecTask(
  * @throws DataError for a malformed file, and whatever `readFile` throws.
  */
 export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskOptions = {}): Promise<Task<LabelKind>> {
-  return assemble(async (split) => {
-    const path = files[split][2];
-    return readSplit(await readFile(path), { name: `trec/${split}`, path });
-  }, options);
+  return assemble(onHub(readFile), options);
 }
 
 async function assemble(
-  read: (split: Split) => Promise<DataSet<LabelKind>>,
+  readFile: ReadPublished,
   { split = 'official', seed }: PublishedTaskOptions,
 ): Promise<Task<LabelKind>> {
+  const formats = {
+    hub: { text: 'text', label: 'coarse_label' },
+    own: { text: 'text', label: 'label' },
+    classes,
+    parse: questions,
+  };
+  const read = async (split: keyof typeof files) => {
+    const paths = ['TREC/', ''].flatMap((inside) => files[split].map((file) => inside + file));
+    return publishedRows(`trec/${split}`, await readFile(paths), formats);
+  };
   const task = taskOf('trec', await read('train'), await read('test'));
   return applySplit(task, split, { selectionFrom: 'dev', seed });
-}
-
-async function readSplit(bytes: Uint8Array, at: { name: string; path: string }): Promise<DataSet<LabelKind>> {
-  if (at.path.endsWith('.parquet')) {
-    const layout = { text: 'text', label: 'coarse_label', classes };
-    return publishedRows(await parseParquet(bytes, at.path, () => [layout.text, layout.label]), layout, at);
-  }
-  return publishedRows(questions(bytes, at.path), { text: 'text', label: 'label', classes }, at);
 }
 
 /**

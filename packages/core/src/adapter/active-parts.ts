@@ -4,7 +4,7 @@ import { assertArgument } from '../config.js';
 import { ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
-import { hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
+import { grouped, hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
 import { frozenModule } from './attach.js';
 import { anyModel, adapterNamed, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { Site } from '../contracts/site.js';
@@ -61,7 +61,7 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
     ...byModule(parts, (own) => {
       assertOfRows(own);
       const changes = own.map((part) => asChange(part, frozenModule(model, part.layer.site.path)));
-      return { layer: routed(changes), values: compositeValues(changes) };
+      return { layer: composite(changes, byRows), values: compositeValues(changes) };
     }),
   }));
 }
@@ -103,10 +103,7 @@ function assertOfRows(parts: readonly Part[]): void {
 }
 
 /** A layer and its values, by `<path>.<name>`. */
-interface ActivePart {
-  readonly layer: AdapterLayer;
-  readonly values: HostTensors;
-}
+type ActivePart = Pick<Part, 'layer' | 'values'>;
 
 /** Whether the layer has shared tensors: two adapters may use the same name for theirs. */
 function sharesTensors({ state = {} }: AdapterLayer): boolean {
@@ -121,21 +118,15 @@ function combined(model: Model, parts: readonly Part[], isAlone: boolean): Activ
   const [only, ...others] = parts as readonly [Part, ...Part[]];
   if (others.length === 0 && isAlone) {
     const { layer, values } = only;
-    const entries = Object.entries(values).map(([name, value]) => [tensorKey(layer, name), value] as const);
-    return { layer, values: Object.fromEntries(entries) };
+    return { layer, values: keyed(layer, values) };
   }
   const frozen = frozenModule(model, only.layer.site.path);
   const changes = inOrder(parts).map((part) => asChange(part, frozen));
-  return { layer: chained(changes), values: compositeValues(changes) };
+  return { layer: composite(changes, inChain), values: compositeValues(changes) };
 }
 
 function byModule(parts: readonly Part[], act: (parts: readonly Part[]) => ActivePart): Omit<ActiveParts, 'model'> {
-  const modules = new Map<string, Part[]>();
-  for (const part of parts) {
-    const { path } = part.layer.site;
-    modules.set(path, [...(modules.get(path) ?? []), part]);
-  }
-  const entries = [...modules].map(([path, own]) => [path, act(own)] as const);
+  const entries = [...grouped(parts, ({ layer }) => layer.site.path)].map(([path, own]) => [path, act(own)] as const);
   return {
     layers: Object.fromEntries(entries.map(([path, { layer }]) => [path, layer])),
     values: Object.assign({}, ...entries.map(([, { values }]) => values)) as HostTensors,
@@ -241,10 +232,6 @@ function deltaLayer(site: Site): AdapterLayer {
 }
 
 /** Chains the parts: `base()` of each is the output of those before it. */
-function chained(parts: readonly Part[]): AdapterLayer {
-  return composite(parts, inChain);
-}
-
 const inChain: Joined = (parts) => (x, p, at) =>
   parts.reduce((base, part) => () => part.layer.forward(x, ownTensors(part, p), { ...at, base }), at.base)();
 
@@ -252,10 +239,6 @@ const inChain: Joined = (parts) => (x, p, at) =>
  * Applies to each row of a mixed batch its adapter's part, or the module alone. The batch is the slowest axis of x's
  * rows.
  */
-function routed(parts: readonly Part[]): AdapterLayer {
-  return composite(parts, byRows);
-}
-
 const byRows: Joined = (parts) => (x, p, at) => {
   const own = parts.map((part) => ({
     mask: at.ctx.rowsOf(part.adapter), // [batch, 1]
@@ -279,10 +262,13 @@ function keptRows(y: Tensor, mask: Tensor): Tensor {
 
 /** The values of several parts as those of one composite layer, by `<path>.<adapter>/<name>`. */
 function compositeValues(parts: readonly Part[]): HostTensors {
-  const entries = parts.flatMap(({ adapter, layer, values }) =>
-    Object.entries(values).map(([name, value]) => [tensorKey(layer, compositeName(adapter, name)), value] as const),
-  );
-  return Object.fromEntries(entries);
+  const named = parts.map(({ adapter, layer, values }) => keyed(layer, values, (name) => compositeName(adapter, name)));
+  return Object.assign({}, ...named) as HostTensors;
+}
+
+/** Returns a layer's values by `tensorKey`, under these names. Default: their own. */
+function keyed(layer: AdapterLayer, values: HostTensors, nameOf = (name: string) => name): HostTensors {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [tensorKey(layer, nameOf(name)), value]));
 }
 
 /** Joins the forward functions of several parts. */

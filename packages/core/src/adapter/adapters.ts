@@ -11,7 +11,7 @@ import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { aPeftModel, adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from '../ranks/factors.js';
 import { isQuantized } from '../quantized.js';
-import { floats, hostTensor, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, grouped, mapTensor, type HostTensors } from '../tensors.js';
 
 /* Several adapters on one model, with PEFT's verbs. Each function validates before it changes anything. */
 
@@ -218,11 +218,6 @@ export function mergeAndUnload(peft: PeftModel, options: MergeOptions = {}): Mod
   };
 }
 
-/** Returns the change `[in, out]` of a layer's weight. @throws UnsupportedError for layers without one. */
-export function deltaWeight(model: Model, layer: AdapterLayer, values: HostTensors): Float32Array {
-  return weightChange(layer, values, frozenModule(model, layer.site.path));
-}
-
 /**
  * Returns a module's weight and bias with one adapter layer merged. @throws UnsupportedError when it cannot be merged.
  */
@@ -267,16 +262,20 @@ function assertWhole({ weight }: FrozenModule, path: string): void {
 /** Returns the changed weights and biases, by name. @throws CheckpointError when one is not finite. */
 function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean): HostTensors {
   const weights: HostTensors = {};
-  for (const path of new Set(parts.map(({ layer }) => layer.site.path))) {
-    const own = inOrder(parts.filter(({ layer }) => layer.site.path === path));
+  for (const [path, own] of grouped(parts, ({ layer }) => layer.site.path)) {
+    const ordered = inOrder(own);
     const frozen = frozenModule(model, path);
     assertWhole(frozen, path);
-    const folded = own.reduce<FrozenModule>(foldedInto, frozen);
+    const folded = ordered.reduce<FrozenModule>(foldedInto, frozen);
     if (safeMerge) assertFinite(folded, path);
-    weights[`${path}.weight`] = folded.weight;
-    if (folded.bias) weights[`${path}.bias`] = folded.bias;
+    Object.assign(weights, weightsOf(path, folded));
   }
   return { ...untiedHeads(model, parts), ...weights };
+}
+
+/** Returns the weight and the bias of a module by their names in a model. */
+export function weightsOf(path: string, { weight, bias }: FrozenModule): HostTensors {
+  return { [`${path}.weight`]: weight, ...(bias && { [`${path}.bias`]: bias }) };
 }
 
 /** Returns own weights for tied heads whose table changes while they do not. */
@@ -294,7 +293,8 @@ function untiedHeads(model: Model, parts: readonly Part[]): HostTensors {
 function foldedInto(module: FrozenModule, { layer, values }: Pick<Part, 'layer' | 'values'>): FrozenModule {
   const bias = layer.mergedBias?.(values, module) ?? module.bias;
   const changesWeight = layer.toLora ?? layer.deltaWeight ?? !layer.mergedBias;
-  const weight = changesWeight ? addedTo(module.weight, weightChange(layer, values, module)) : module.weight;
+  const delta = changesWeight && weightChange(layer, values, module); // [in, out]
+  const weight = delta ? mapTensor(module.weight, (value, index) => value + (delta[index] as number)) : module.weight;
   return bias ? { weight, bias } : { weight };
 }
 
@@ -302,13 +302,6 @@ function weightChange(layer: AdapterLayer, values: HostTensors, module: FrozenMo
   if (layer.toLora) return loraDelta(layer.toLora(values));
   if (layer.deltaWeight) return layer.deltaWeight(values, module);
   throw new UnsupportedError(`the adapter of '${layer.site.path}' does not change a weight`, layer.site.path);
-}
-
-function addedTo(weight: HostTensor, delta: Float32Array): HostTensor {
-  return hostTensor(
-    floats(weight).map((value, index) => value + (delta[index] as number)),
-    weight.shape,
-  ); // [in, out]
 }
 
 function assertFinite({ weight, bias }: FrozenModule, path: string): void {

@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
-import { floats, hostTensor, type HostTensor } from '../tensors.js';
+import { floats, hostTensor, mapTensor, type HostTensor } from '../tensors.js';
 import { joinFactors, loraDelta, nearestFactors, scaled } from '../ranks/factors.js';
 
 /*
@@ -95,10 +95,8 @@ export function combined(
   if (type === 'cat') return sideBySide(parts);
   const rule = RULES[ruleOf(type)];
   if (type in RULES) return ofEachFactor(parts, rule, options);
-  return clamped(
-    nearestFactors(type === 'svd' ? wholeSum(parts) : wholeMerged(parts, rule, options), options),
-    options,
-  );
+  const whole = type === 'svd' ? wholeChange(sideBySide(parts)) : wholeMerged(parts, rule, options);
+  return clamped(nearestFactors(whole, options), options);
 }
 
 function ruleOf(type: CombinationType): RuleName {
@@ -114,21 +112,13 @@ function sideBySide(parts: readonly WeightedFactors[]): LoraFactors {
   return weighed.reduce(joinFactors);
 }
 
-/** Returns sum w_i s_i A_i B_i `[in, out]`, summed in double precision. */
-function wholeSum(parts: readonly WeightedFactors[]): HostTensor {
-  return wholeChange(sideBySide(parts));
-}
-
 function wholeMerged(parts: readonly WeightedFactors[], rule: Rule, options: CombinationOptions): HostTensor {
   const changes = parts.map(({ factors }) => wholeChange(factors));
-  return merged(
-    changes,
-    parts.map(({ weight }) => weight),
-    rule,
-    options,
-  );
+  const weights = parts.map(({ weight }) => weight);
+  return merged(changes, weights, rule, options);
 }
 
+/** Returns s A B `[in, out]`, summed in double precision. */
 function wholeChange(factors: LoraFactors): HostTensor {
   return hostTensor(loraDelta(factors), [factors.loraA.shape[0] as number, factors.loraB.shape[1] as number]);
 }
@@ -175,18 +165,14 @@ function largestEntries(tensor: HostTensor, density: number): HostTensor {
   const ascending = values.map(Math.abs).sort();
   const least = ascending[values.length - count] ?? Infinity;
   let equal = count - ascending.subarray(values.length - count).filter((size) => size > least).length;
-  return hostTensor(
-    values.map((value) => (Math.abs(value) > least || (Math.abs(value) === least && equal-- > 0) ? value : 0)),
-    tensor.shape,
+  return mapTensor(tensor, (value) =>
+    Math.abs(value) > least || (Math.abs(value) === least && equal-- > 0) ? value : 0,
   );
 }
 
 /** Returns the tensor with each entry divided by `density` with that probability, else set to zero. */
 function drawnEntries(tensor: HostTensor, density: number, rng: Rng): HostTensor {
-  return hostTensor(
-    floats(tensor).map((value) => (rng.uniform() < density ? value / density : 0)),
-    tensor.shape,
-  );
+  return mapTensor(tensor, (value) => (rng.uniform() < density ? value / density : 0));
 }
 
 /** Limits the entries of A and B to a quantile of all of them, and to its negative. */
@@ -198,10 +184,7 @@ function clamped(factors: LoraFactors, { clamp }: CombinationOptions): LoraFacto
   all.set(floats(loraB), loraA.data.length);
   const most = quantile(all, clamp);
   const limited = (tensor: HostTensor): HostTensor =>
-    hostTensor(
-      floats(tensor).map((value) => Math.min(Math.max(value, -most), most)),
-      tensor.shape,
-    );
+    mapTensor(tensor, (value) => Math.min(Math.max(value, -most), most));
   return { ...factors, loraA: limited(loraA), loraB: limited(loraB) };
 }
 
@@ -223,8 +206,5 @@ function elementwise(tensors: readonly HostTensor[], merge: (values: readonly nu
     );
   }
   const all = tensors.map((tensor) => floats(tensor));
-  return hostTensor(
-    floats(first).map((_, index) => merge(all.map((values) => values[index] as number))),
-    first.shape,
-  );
+  return mapTensor(first, (_, index) => merge(all.map((values) => values[index] as number)));
 }

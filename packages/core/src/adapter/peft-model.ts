@@ -1,6 +1,6 @@
 import { assertArgument, describe } from '../config.js';
 import { ConfigError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
+import type { AdapterLayer, AdapterLayers, ParamSpec, StateSpec } from '../contracts/layer.js';
 import type { AdapterContents, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import type { OutputMeaning } from '../head.js';
@@ -136,13 +136,34 @@ export function tensorKey({ site, state }: AdapterLayer, name: string): string {
   return state?.[name]?.shared ?? `${site.path}.${name}`;
 }
 
+/** A tensor of a layer. */
+export interface LayerTensor {
+  /** Its name within the adapter: see `tensorKey`. */
+  readonly key: string;
+  /** Its name within the layer. */
+  readonly name: string;
+  /** The layer. */
+  readonly layer: AdapterLayer;
+  /** What it is: a parameter, or state. */
+  readonly spec: ParamSpec | StateSpec;
+}
+
+/** Returns the tensors of these layers, each layer's parameters before its state. */
+export function tensorsOf(layers: AdapterLayers): LayerTensor[] {
+  return Object.values(layers).flatMap((layer) =>
+    Object.entries({ ...layer.params, ...layer.state }).map(([name, spec]) => {
+      return { key: tensorKey(layer, name), name, layer, spec };
+    }),
+  );
+}
+
 /** Returns the initial values of all tensors of these layers, by `tensorKey`. */
 export function initialValues(layers: AdapterLayers): HostTensors {
-  const values: HostTensors = {};
-  for (const layer of Object.values(layers)) {
-    for (const [name, spec] of Object.entries({ ...layer.params, ...layer.state })) {
-      values[tensorKey(layer, name)] = spec.initial;
-    }
-  }
-  return values;
+  return Object.fromEntries(tensorsOf(layers).map(({ key, spec }) => [key, spec.initial]));
+}
+
+/** Picks the values of these layers' tensors from those of an adapter. */
+export function valuesIn(layers: AdapterLayers, values: HostTensors): HostTensors {
+  const keys = new Set(tensorsOf(layers).map(({ key }) => key));
+  return Object.fromEntries(Object.entries(values).filter(([key]) => keys.has(key)));
 }

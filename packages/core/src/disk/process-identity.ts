@@ -96,16 +96,11 @@ export async function isDeadTag(tag: string): Promise<boolean> {
 /**
  * Shortens an identity for file names. A process ID alone is ambiguous: containers that share a folder may reuse it.
  */
-async function shortened({ pid, host, machine, boot, namespace, start }: ProcessIdentity): Promise<ProcessIdentity> {
+async function shortened(identity: ProcessIdentity): Promise<ProcessIdentity> {
   const { createHash } = await import(/* @vite-ignore */ 'node:crypto');
   const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
-  const shortOr = (text: string | null): string | null => (text === null ? null : short(text));
-  return {
-    pid,
-    host: short(host),
-    machine: shortOr(machine),
-    boot: shortOr(boot),
-    namespace: shortOr(namespace),
-    start,
-  };
+  const [machine, boot, namespace] = [identity.machine, identity.boot, identity.namespace].map((text) =>
+    text === null ? null : short(text),
+  ) as [string | null, string | null, string | null];
+  return { ...identity, host: short(identity.host), machine, boot, namespace };
 }

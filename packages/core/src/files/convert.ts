@@ -1,10 +1,10 @@
-import { deltaWeight, mergedModule } from '../adapter/adapters.js';
+import { mergedModule, weightsOf } from '../adapter/adapters.js';
 import { reduceRank, nearestFactors, type RankChoice } from '../ranks/factors.js';
 import {
   activeAdapter,
   adapterNamed,
   peftModel,
-  tensorKey,
+  valuesIn,
   valuesOf,
   type Adapter,
   type PeftModel,
@@ -74,17 +74,18 @@ function isMatrix({ kind }: Site): boolean {
 
 function approximated(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): ModuleFactors {
   const { site } = layer;
-  if (!layer.mergedBias) return { site, factors: factorsOf(model, layer, values, choice) };
-  const { bias } = mergedModule(model, layer, values);
   const factors = factorsOf(model, layer, values, choice);
+  if (!layer.mergedBias) return { site, factors };
+  const { bias } = mergedModule(model, layer, values);
   return { site, bias, factors: factors.loraA.shape[1] === 0 ? noChange(site) : factors };
 }
 
 function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): LoraFactors {
   if (layer.toLora) return reduceRank(layer.toLora(values), choice);
   if (!layer.deltaWeight) return noChange(layer.site);
-  const { inFeatures, outFeatures } = layer.site;
-  return nearestFactors(hostTensor(deltaWeight(model, layer, values), [inFeatures, outFeatures]), choice);
+  const { path, inFeatures, outFeatures } = layer.site;
+  const delta = layer.deltaWeight(values, frozenModule(model, path));
+  return nearestFactors(hostTensor(delta, [inFeatures, outFeatures]), choice);
 }
 
 /** Returns one rank of zeros: PEFT has no adapted module without a rank, and a trained bias needs one. */
@@ -105,12 +106,8 @@ export interface ModuleFactors {
   readonly bias?: HostTensor | undefined;
 }
 
-/** The parts of an adapter besides its factors. */
-export interface LoraAdapterParts {
-  /** The new adapter's name. */
-  readonly name: string;
-  /** Its method, which must read PEFT's LORA format. */
-  readonly method: PeftMethod;
+/** The parts of an adapter besides its factors. The method must read PEFT's LORA format. */
+export interface LoraAdapterParts extends Pick<Adapter, 'name' | 'method'> {
   /** The adapter whose head and `modulesToSave` it gets. */
   readonly savedFrom: Adapter;
   /** Other modules that it saves in full, by path. Default: none. */
@@ -137,7 +134,7 @@ export function loraAdapter(
     name,
     method,
     file: hasBiases ? withBiases(file, modules, model) : file,
-    saved: { ...savedValues(savedFrom), ...wholeValues(whole) },
+    saved: { ...valuesIn(savedFrom.saved, savedFrom.values), ...wholeValues(whole) },
     savedPaths: [...Object.keys(savedFrom.saved), ...Object.keys(whole)],
     ...outputMeaning(savedFrom),
     source: `the adapter '${name}'`,
@@ -169,17 +166,6 @@ function withBiases(file: AdapterFile, modules: readonly ModuleFactors[], model:
   };
 }
 
-function savedValues({ saved, values }: Adapter): HostTensors {
-  const entries = Object.values(saved).flatMap((layer) =>
-    Object.entries(valuesOf(layer, values)).map(([name, value]) => [tensorKey(layer, name), value] as const),
-  );
-  return Object.fromEntries(entries);
-}
-
 function wholeValues(whole: Readonly<Record<string, FrozenModule>>): HostTensors {
-  const entries = Object.entries(whole).flatMap(([path, { weight, bias }]) => [
-    [`${path}.weight`, weight] as const,
-    ...(bias ? [[`${path}.bias`, bias] as const] : []),
-  ]);
-  return Object.fromEntries(entries);
+  return Object.assign({}, ...Object.entries(whole).map(([path, module]) => weightsOf(path, module))) as HostTensors;
 }

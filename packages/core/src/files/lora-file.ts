@@ -1,5 +1,5 @@
 import { valuesOf } from '../adapter/peft-model.js';
-import { compactPattern } from '../ranks/budget.js';
+import { rankPatterns, type ModuleRank } from '../ranks/budget.js';
 import { describe } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, LoraFactors } from '../contracts/layer.js';
@@ -17,12 +17,7 @@ export function readsLora({ peftTypes }: Pick<PeftMethod, 'peftTypes'>): boolean
 }
 
 /** PEFT's suffixes for a module's A and B. */
-interface FactorNames {
-  /** The suffix of A. */
-  readonly loraA: string;
-  /** The suffix of B. */
-  readonly loraB: string;
-}
+type FactorNames = Readonly<Record<'loraA' | 'loraB', string>>;
 
 const LINEAR: FactorNames = { loraA: '.lora_A.weight', loraB: '.lora_B.weight' };
 const EMBEDDING: FactorNames = { loraA: '.lora_embedding_A', loraB: '.lora_embedding_B' };
@@ -88,9 +83,9 @@ export interface LoraFileContents {
   /** The most common alpha. A module's scaling is alpha / rank; rsLoRA's alpha / sqrt(rank) is already converted. */
   readonly loraAlpha: number;
   /** Ranks of modules that differ from `r`, by path. */
-  readonly rankPattern: Record<string, number>;
+  readonly rankPattern: Readonly<Record<string, number>>;
   /** Alphas of modules that differ from `loraAlpha`, by path. */
-  readonly alphaPattern: Record<string, number>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
   /** The paths of the modules that have A and B. */
   readonly targetModules: string[];
   /** `<path>.loraA` [in, r] and `<path>.loraB` [r, out]. */
@@ -110,26 +105,17 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   const { loraA: needed } = LINEAR;
   if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   const values: HostTensors = {};
-  const ranks: Record<string, number> = {};
-  const alphas: Record<string, number> = {};
-  const alphaPattern = moduleTable(config, 'alpha_pattern');
+  const modules: Record<string, ModuleRank> = {};
+  const alphas = moduleTable(config, 'alpha_pattern');
   const matrices = mapValues(tensors, factorMatrix);
   for (const path of paths) {
-    const { loraA, loraB, rank } = readModule({ ...file, tensors: matrices }, path);
+    const { loraA, loraB, rank: r } = readModule({ ...file, tensors: matrices }, path);
     values[`${path}.loraA`] = loraA;
     values[`${path}.loraB`] = loraB;
-    ranks[path] = rank;
-    alphas[path] = alphaOf(config, alphaPattern(path), rank);
+    modules[path] = { r, alpha: alphaOf(config, alphas(path), r) };
   }
-  const [r, loraAlpha] = [mostCommon(ranks), mostCommon(alphas)];
-  return {
-    r,
-    loraAlpha,
-    rankPattern: compactPattern(ranks, r),
-    alphaPattern: compactPattern(alphas, loraAlpha),
-    targetModules: paths,
-    values,
-  };
+  const usual = mostCommon(modules);
+  return { r: usual.r, loraAlpha: usual.alpha, ...rankPatterns(modules, usual), targetModules: paths, values };
 }
 
 /** Returns the modules that a file adapts: the paths of the tensors with one of these suffixes, each once. */
@@ -228,19 +214,10 @@ export function fanInFanOut(sites: readonly Site[]): boolean {
 }
 
 function loraConfig(kept: Readonly<Record<string, LoraFactors>>, layers: AdapterLayers): AdapterFile['config'] {
-  const entries = Object.entries(kept);
-  const ranks = Object.fromEntries(entries.map(([path, factors]) => [path, rankOf(factors)]));
-  const alphas = Object.fromEntries(entries.map(([path, factors]) => [path, alphaFor(factors)]));
-  const dropped = Object.keys(layers).filter((path) => !(path in kept));
-  const [r, alpha] = [mostCommon(ranks), mostCommon(alphas)];
+  const modules = mapValues(kept, (factors) => scaledRank(rankOf(factors), factors.scaling));
   return {
     peft_type: LORA,
-    r,
-    lora_alpha: alpha,
-    rank_pattern: compactPattern(ranks, r),
-    alpha_pattern: compactPattern(alphas, alpha),
-    target_modules: Object.keys(kept),
-    exclude_modules: dropped.length === 0 ? null : dropped,
+    ...loraRanks(modules, layers),
     lora_dropout: 0,
     use_rslora: false,
     use_dora: false,
@@ -267,17 +244,42 @@ function rankOf({ loraA }: LoraFactors): number {
   return loraA.shape[1] as number;
 }
 
-/** Returns scaling * rank, rounded to 12 digits to remove rounding errors. */
-function alphaFor(factors: LoraFactors): number {
-  return Number((factors.scaling * rankOf(factors)).toPrecision(12));
+/** Returns a rank with the alpha of a file, scaling * rank, rounded to 12 digits to remove rounding errors. */
+export function scaledRank(r: number, scaling: number): ModuleRank {
+  return { r, alpha: Number((scaling * r).toPrecision(12)) };
 }
 
-/** Returns the most common value; the largest one of several. */
-function mostCommon(values: Readonly<Record<string, number>>): number {
-  const counts = new Map<number, number>();
-  for (const value of Object.values(values)) counts.set(value, (counts.get(value) ?? 0) + 1);
-  const [first] = [...counts].sort(([a, countA], [b, countB]) => countB - countA || b - a);
-  return first?.[0] ?? 0;
+/**
+ * Returns the fields of a LORA file, or of one like it, that name modules, their ranks and alphas.
+ * @param modules those that have ranks; the other layers are excluded
+ * @param usual the rank and alpha of modules that no pattern names. Default: the most common ones
+ */
+export function loraRanks(
+  modules: Readonly<Record<string, ModuleRank>>,
+  layers: AdapterLayers,
+  usual = mostCommon(modules),
+): AdapterFile['config'] {
+  const { rankPattern, alphaPattern } = rankPatterns(modules, usual);
+  const dropped = Object.keys(layers).filter((path) => !(path in modules));
+  return {
+    r: usual.r,
+    lora_alpha: usual.alpha,
+    rank_pattern: rankPattern,
+    alpha_pattern: alphaPattern,
+    target_modules: Object.keys(modules),
+    exclude_modules: dropped.length === 0 ? null : dropped,
+  };
+}
+
+/** Returns the most common rank and alpha; the largest one of several. */
+function mostCommon(modules: Readonly<Record<string, ModuleRank>>): ModuleRank {
+  const usual = (of: keyof ModuleRank): number => {
+    const counts = new Map<number, number>();
+    for (const { [of]: value } of Object.values(modules)) counts.set(value, (counts.get(value) ?? 0) + 1);
+    const [first] = [...counts].sort(([a, countA], [b, countB]) => countB - countA || b - a);
+    return first?.[0] ?? 0;
+  };
+  return { r: usual('r'), alpha: usual('alpha') };
 }
 
 function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB: HostTensor; rank: number } {

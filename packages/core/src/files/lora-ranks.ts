@@ -1,11 +1,18 @@
-import { compactPattern } from '../ranks/budget.js';
 import { allocatedRanks, rankedPaths } from '../ranks/changes.js';
 import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';
-import { hostFilled, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
-import { loraFile, readLoraFile } from './lora-file.js';
+import {
+  hostFilled,
+  mapValues,
+  tensorAt,
+  tensorsAt,
+  transposed,
+  type HostTensor,
+  type HostTensors,
+} from '../tensors.js';
+import { loraFile, loraRanks, readLoraFile, scaledRank } from './lora-file.js';
 import { fieldsOf, optionsIn } from './method-file.js';
 
 /** The parts of a method that its files depend on. */
@@ -68,30 +75,12 @@ function unprunedFile<C extends RankConfig>(
     tensors[`${path}.lora_B.weight`] = transposed(tensorAt(values, `${path}.loraB`)); // [r, out] -> [out, r]
     tensors[path + gate] = tensorAt(values, `${path}.gate`); // [r]
   }
-  const ranked = paths.map((path) => tensorAt(layers, path));
-  const ranks = Object.fromEntries(ranked.map((layer) => [layer.site.path, allocatedRanks(layer)]));
-  // A file's scaling is alpha / rank, so alpha shrinks with removed ranks. Rounded to 12 digits to remove rounding
-  // errors.
-  const alphas = Object.fromEntries(
-    ranked.map((layer) => [
-      layer.site.path,
-      Number((scalingAt(layer.site, config) * allocatedRanks(layer)).toPrecision(12)),
-    ]),
+  // A file's scaling is alpha / rank, so alpha shrinks with removed ranks.
+  const modules = mapValues(tensorsAt(layers, ...paths), (layer) =>
+    scaledRank(allocatedRanks(layer), scalingAt(layer.site, config)),
   );
-  const removed = Object.keys(layers).filter((path) => !paths.includes(path));
-  return {
-    config: {
-      peft_type: peftType,
-      r: config.r,
-      lora_alpha: config.loraAlpha,
-      rank_pattern: compactPattern(ranks, config.r),
-      alpha_pattern: compactPattern(alphas, config.loraAlpha),
-      target_modules: paths,
-      exclude_modules: removed.length === 0 ? null : removed,
-      ...fieldsOf(config, fields),
-    },
-    tensors,
-  };
+  const ranks = loraRanks(modules, layers, { r: config.r, alpha: config.loraAlpha });
+  return { config: { peft_type: peftType, ...ranks, ...fieldsOf(config, fields) }, tensors };
 }
 
 function readGate(tensors: HostTensors, path: string, suffix: string, r: number): HostTensor {

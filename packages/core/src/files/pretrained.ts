@@ -5,7 +5,7 @@ import {
   allLayers,
   fitLayers,
   peftModel,
-  tensorKey,
+  tensorsOf,
   type Adapter,
   type PeftModel,
 } from '../adapter/peft-model.js';
@@ -218,11 +218,7 @@ async function readWeights(folder: string, storage: Storage): Promise<Uint8Array
 }
 
 /** An adapter read from a file, ready to be restored. */
-export interface StoredAdapter extends OutputMeaning {
-  /** The adapter's name. */
-  readonly name: string;
-  /** The method that reads the file. */
-  readonly method: PeftMethod;
+export interface StoredAdapter extends OutputMeaning, Pick<Adapter, 'name' | 'method'> {
   /** The method's part, without the modules trained in full. */
   readonly file: AdapterFile;
   /** The modules trained in full: `<path>.weight` and `<path>.bias`, in the model's orientation. */
@@ -279,13 +275,7 @@ function tokenOptions({ file: { config }, method, source }: StoredAdapter): Part
  * mis-shaped one.
  */
 export function checkedValues(adapter: Adapter, values: HostTensors, source: string): HostTensors {
-  const expected = new Map(
-    Object.values(allLayers(adapter)).flatMap((layer) =>
-      Object.entries({ ...layer.params, ...layer.state }).map(
-        ([name, spec]) => [tensorKey(layer, name), spec] as const,
-      ),
-    ),
-  );
+  const expected = new Map(tensorsOf(allLayers(adapter)).map(({ key, spec }) => [key, spec]));
   const unknown = Object.keys(values).find((key) => !expected.has(key));
   if (unknown) throw new CheckpointError(`${source}: '${unknown}' belongs to no adapted module of this model`, unknown);
   const fitting: HostTensors = {};
@@ -338,16 +328,13 @@ function otherBase(key: string, { name }: Model, config: AdapterFile['config'], 
 
 /** Returns the tensors of the head that the adapter's file lacks. */
 function initialHead(model: Model, { saved, values }: Adapter, stored: HostTensors, source: string): HostTensors {
-  const layers = Object.values(saved).filter(({ site }) => isInHead(model, site.path));
-  const missing = layers.flatMap((layer) =>
-    Object.keys(layer.params).flatMap((name) => (tensorKey(layer, name) in stored ? [] : { layer, name })),
-  );
+  const missing = tensorsOf(saved).filter(({ key, layer }) => isInHead(model, layer.site.path) && !(key in stored));
   const paths = new Set(missing.map(({ layer }) => layer.site.path));
   const drawn = [...paths].filter((path) => !isPretrained(model, path));
   if (drawn.length > 0) {
     warnOnce(`${source} holds no '${drawn.join("', '")}' and the model has no trained one: its weights are random`);
   }
-  return tensorsAt(values, ...missing.map(({ layer, name }) => tensorKey(layer, name)));
+  return tensorsAt(values, ...missing.map(({ key }) => key));
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   allLayers,
   tensorKey,
   tensorNames,
+  valuesIn,
   valuesOf,
   type Adapter,
   type PeftModel,
@@ -65,8 +66,8 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
   );
   const { config } = adapter.method.toFile(adapter, { pruned: false });
   const read = adapter.method.fromFile({ config, tensors: own });
-  const kept = Object.entries(adapter.values).filter(([key]) => isSaved(adapter, key));
-  const values = checkedValues(adapter, { ...Object.fromEntries(kept), ...read.values, ...saved }, 'the state dict');
+  const kept = valuesIn(adapter.saved, adapter.values);
+  const values = checkedValues(adapter, { ...kept, ...read.values, ...saved }, 'the state dict');
   peft.adapters.set(adapter.name, { ...adapter, values });
 }
 
@@ -80,12 +81,6 @@ function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): v
 
 function adapterOf(peft: PeftModel, adapterName: string | undefined): Adapter {
   return adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
-}
-
-function isSaved({ saved }: Adapter, key: string): boolean {
-  return Object.entries(saved).some(([path, { params }]) =>
-    Object.keys(params).some((name) => key === `${path}.${name}`),
-  );
 }
 
 /**
@@ -112,7 +107,9 @@ export async function hotswapAdapter(
   const values = Object.assign(
     {},
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
-    ...Object.values(current.saved).map((layer) => savedValues(current, incoming, layer)),
+    ...Object.entries(current.saved).map(([path, layer]) =>
+      valuesIn({ [path]: layer }, path in incoming.saved ? incoming.values : current.values),
+    ),
   ) as HostTensors;
   peft.adapters.set(current.name, { ...current, values, ...outputMeaning(incoming) });
 }
@@ -163,12 +160,4 @@ function plainFactors(layer: AdapterLayer, values: HostTensors) {
   }
   const factors = layer.toLora(values);
   return { ...factors, rank: factors.loraA.shape[1] as number };
-}
-
-function savedValues(current: Adapter, incoming: Adapter, layer: AdapterLayer): HostTensors {
-  const { path } = layer.site;
-  const from = path in incoming.saved ? incoming.values : current.values;
-  return Object.fromEntries(
-    tensorNames(layer).map((name) => [tensorKey(layer, name), tensorAt(from, tensorKey(layer, name))]),
-  );
 }

@@ -2,9 +2,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { parseOptions, positive } from '../config.js';
-import { l2Normalize } from '../nn/l2-normalize.js';
-import type { Loss, LossBatch } from './loss.js';
-import { weightedMean } from './means.js';
+import { l2Normalize } from '../nn/norms.js';
+import { weightedMean, type Loss, type LossBatch } from './loss.js';
 
 /*
  * Losses of embeddings. A row of the data holds several texts, its columns: a pair or a triplet. The model reads the

@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { ConfigError } from '../errors.js';
@@ -51,4 +52,12 @@ export function assertLossReads({ name, labels }: Loss, kind: DataKind): void {
 /** Returns the weight of a batch in the mean over several batches. */
 export function lossWeight(loss: Loss, batch: Batch): number {
   return loss.weight?.(batch) ?? [...batch.rowWeights.data].reduce((sum, weight) => sum + weight, 0);
+}
+
+/** A lower bound of a sum of weights, so that a mean without any weight is 0 / MIN_SUM = 0. */
+export const MIN_SUM = 1e-12;
+
+/** Returns the mean of values weighted by a tensor of the same shape; 0 where all weights are 0. */
+export function weightedMean(values: Tensor, weights: Tensor): Scalar {
+  return tf.div(tf.sum(tf.mul(values, weights)), tf.maximum(tf.sum(weights), MIN_SUM));
 }

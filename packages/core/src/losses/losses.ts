@@ -6,8 +6,7 @@ import { ConfigError } from '../errors.js';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { softmaxCrossEntropy } from '../nn/cross-entropy.js';
 import { cosineSimilarity, multipleNegativesRanking } from './embeddings.js';
-import type { Loss, LossBatch } from './loss.js';
-import { MIN_SUM, weightedMean } from './means.js';
+import { MIN_SUM, weightedMean, type Loss, type LossBatch } from './loss.js';
 
 /** Options of `crossEntropy`. */
 export interface CrossEntropyOptions {

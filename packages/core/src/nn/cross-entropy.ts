@@ -1,5 +1,6 @@
-import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { withGradient } from './custom.js';
 
 /**
  * Returns -log softmax(logits)[label] of every row, in few passes over the logits, which for a large vocabulary are the
@@ -11,18 +12,14 @@ import * as tf from '@tensorflow/tfjs-core';
  */
 export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
   const [rows, classes] = logits.shape as [number, number];
-  return tf.customGrad((...args) => {
-    const [logits, save] = args as [Tensor, GradSaveFunc];
+  const surprise = (logits: Tensor): { value: Tensor; saved: [Tensor, Tensor, Tensor] } => {
     const shifted = tf.sub(logits, tf.max(logits, 1, true)); // [rows, classes]
     const weights = tf.exp(shifted);
     const total = tf.sum(weights, 1); // [rows]
     const places = tf.stack([tf.range(0, rows, 1, 'int32'), labels], 1); // [rows, 2]
-    save([weights, total, labels]);
-    return {
-      value: tf.sub(tf.log(total), tf.gatherND(shifted, places)),
-      gradFunc: (dy, saved) => gradient(dy, saved as [Tensor, Tensor, Tensor], classes),
-    };
-  })(logits);
+    return { value: tf.sub(tf.log(total), tf.gatherND(shifted, places)), saved: [weights, total, labels] };
+  };
+  return withGradient([logits], surprise, (dy, saved) => gradient(dy, saved, classes));
 }
 
 /** dlogits = dy (softmax(logits) - onehot(label)) */

@@ -1,20 +1,26 @@
 import '../tensorflow.js';
-export { activations } from './activations.js';
-export type { ActivationName } from './activations.js';
-export { attention, causalBias, maskBias, mergeHeads, softCapped, splitHeads } from './attention.js';
-export type { AttentionOptions } from './attention.js';
+export { activations, gelu, geluTanh, silu, type ActivationName } from './activations.js';
+export {
+  attention,
+  causalBias,
+  maskBias,
+  mergeHeads,
+  softCapped,
+  splitHeads,
+  type AttentionOptions,
+} from './attention.js';
 export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';
-export { embedding } from './embedding.js';
-export { frozenLinear } from './frozen-linear.js';
 export type { FusedKernels } from './fused.js';
-export { gelu, geluTanh } from './gelu.js';
-export { l2Normalize } from './l2-normalize.js';
-export { frozenLayerNorm, layerNorm } from './layer-norm.js';
-export { fromRows, linear, toRows } from './linear.js';
-export { dequantized, quantizedLinear } from './quantized.js';
-export type { QuantizedWeight } from './quantized.js';
-export { frozenRmsNorm, rmsNorm } from './rms-norm.js';
-export { rotary } from './rotary.js';
-export type { RotaryOptions } from './rotary.js';
-export { silu } from './silu.js';
+export {
+  dequantized,
+  embedding,
+  fromRows,
+  frozenLinear,
+  linear,
+  quantizedLinear,
+  toRows,
+  type QuantizedWeight,
+} from './linear.js';
+export { frozenLayerNorm, frozenRmsNorm, l2Normalize, layerNorm, rmsNorm } from './norms.js';
+export { rotary, type RotaryOptions } from './rotary.js';

@@ -1,6 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
+import { withGradient } from './custom.js';
+import { runFused } from './fused.js';
 
 /**
  * Returns y = x W + b over the last axis.
@@ -24,6 +26,25 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   return fromRows(y, x.shape);
 }
 
+/**
+ * `linear` with a frozen weight and bias. Its only gradient is dx = dy W^T, for which neither x nor the product must be
+ * kept. First-order gradients of x only.
+ *
+ * @param x `[.., in]`
+ * @param weight `[in, out]`
+ * @param bias `[out]`
+ * @returns `[.., out]`
+ * @throws ShapeError when the last axis of x is not `in`.
+ */
+export function frozenLinear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  return withGradient(
+    [x],
+    // On some backends saving means copying. Kept tensors, such as an executor's inputs, live long enough without it.
+    (x) => ({ value: linear(x, weight, bias), saved: weight.kept ? [] : [weight] }),
+    (dy, [saved = weight]) => fromRows(tf.matMul(toRows(dy), saved, false, true), x.shape), // [rows, in]
+  );
+}
+
 /** Flattens all axes but the last: `[.., features]` -> `[rows, features]`. */
 export function toRows(x: Tensor): Tensor {
   return x.rank === 2 ? x : tf.reshape(x, [-1, lastOf(x.shape)]);
@@ -36,4 +57,66 @@ export function fromRows(rows: Tensor, like: readonly number[]): Tensor {
 
 function lastOf(shape: readonly number[]): number {
   return shape.at(-1) ?? 1;
+}
+
+/** A frozen 8-bit weight inside a step: W = values * scale. */
+export interface QuantizedWeight {
+  /** Q, `[in, out]`. */
+  readonly values: Tensor;
+  /** The scale of each output, `[out]`. */
+  readonly scale: Tensor;
+}
+
+/**
+ * Returns y = x W + b over the last axis, where W is frozen and held in 8 bits. Where the backend multiplies integers,
+ * x is rounded to 8 bits as well, with one scale per row, r = max |x| / 127: y = r s (round(x / r) Q) + b, with exact
+ * sums. Elsewhere W is expanded to float32.
+ *
+ * The gradient is that of x W + b: dx = dy W^T, again with integers, each row of dy s rounded. First-order gradients
+ * only, and none of W.
+ *
+ * @param x `[.., in]`
+ * @param bias `[out]`
+ * @returns `[.., out]`
+ */
+export function quantizedLinear(x: Tensor, weight: QuantizedWeight, bias?: Tensor): Tensor {
+  const product = quantizedProduct(toRows(x), weight); // [rows, out]
+  return fromRows(bias === undefined ? product : tf.add(product, bias), x.shape);
+}
+
+/** Returns the weight as floats: `[in, out]`. */
+export function dequantized({ values, scale }: QuantizedWeight): Tensor {
+  return runFused('PeftDequantize', { values, scale }) ?? tf.mul(tf.cast(values, 'float32'), scale);
+}
+
+/** x `[rows, in]` -> `[rows, out]` */
+function quantizedProduct(x: Tensor, { values, scale }: QuantizedWeight): Tensor {
+  const product = (x: Tensor): Tensor =>
+    runFused('PeftInt8MatMul', { x, values, scale }) ?? tf.matMul(x, dequantized({ values, scale }));
+  const gradient = (dy: Tensor): Tensor =>
+    runFused('PeftInt8MatMulGrad', { dy, values, scale }) ?? tf.matMul(dy, dequantized({ values, scale }), false, true);
+  return withGradient([x], (x) => ({ value: product(x), saved: [] }), gradient);
+}
+
+/**
+ * Gathers rows of a table. First-order gradients only.
+ *
+ * @param table `[rows, features]`
+ * @param ids int32, `[..]`, each in [0, rows)
+ * @returns `[.., features]`
+ */
+export function embedding(table: Tensor, ids: Tensor): Tensor {
+  return withGradient(
+    [table],
+    (table) => ({ value: tf.gather(table, ids), saved: [ids] as [Tensor] }),
+    (dy, [ids]) => scattered(dy, ids, table.shape as [number, number]),
+  );
+}
+
+/**
+ * Adds rows up at their ids. ScatterNd runs on every backend; the segment sum in tf.gather's own gradient does not run
+ * on WASM.
+ */
+function scattered(dy: Tensor, ids: Tensor, shape: [number, number]): Tensor {
+  return tf.scatterND(tf.reshape(ids, [ids.size, 1]), tf.reshape(dy, [ids.size, shape[1]]), shape);
 }

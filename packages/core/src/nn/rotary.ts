@@ -1,6 +1,7 @@
-import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
+import { withGradient } from './custom.js';
 import { runFused } from './fused.js';
 
 /** The angles of {@link rotary}. */
@@ -29,14 +30,14 @@ export function rotary(x: Tensor, { cos, sin, positions }: RotaryOptions): Tenso
     );
   }
   const angles = positions === undefined ? [cos, sin] : [cos, sin, positions];
-  return tf.customGrad((...args) => {
-    const [x, save] = args as [Tensor, GradSaveFunc];
-    save(angles);
-    return {
-      value: turned(x, cos, sin, positions),
-      gradFunc: (dy, [cos, sin, positions]) => turned(dy, cos as Tensor, tf.neg(sin as Tensor), positions),
-    };
-  })(x);
+  return withGradient(
+    [x],
+    (x) => ({ value: turned(x, cos, sin, positions), saved: angles }),
+    (dy, saved) => {
+      const [cos, sin, positions] = saved as [Tensor, Tensor, Tensor?];
+      return turned(dy, cos, tf.neg(sin), positions);
+    },
+  );
 }
 
 function turned(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | undefined): Tensor {

@@ -1,7 +1,8 @@
 import { ConfigError, ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
-import { floats, hostTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
+import { floats, hostTensor, mapTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
+import { checkRank } from '../linalg/matrix.js';
 import { qr } from '../linalg/qr.js';
 import { truncatedSvd, type TruncatedSvd } from '../linalg/truncated-svd.js';
 
@@ -84,24 +85,19 @@ export function pickColumns(matrix: HostTensor, picked: readonly number[]): Host
 
 /** Multiplies every entry by `factor`. */
 export function scaled(tensor: HostTensor, factor: number): HostTensor {
-  return hostTensor(
-    floats(tensor).map((value) => value * factor),
-    tensor.shape,
-  );
+  return mapTensor(tensor, (value) => value * factor);
 }
 
 /** Multiplies each row of `[rows, columns]` by its scale; one scale per row. */
 export function scaleRows(matrix: HostTensor, scales: ArrayLike<number>): HostTensor {
   const columns = matrixShape(matrix)[1];
-  const scaled = floats(matrix).map((value, index) => value * (scales[Math.floor(index / columns)] as number));
-  return hostTensor(scaled, matrix.shape);
+  return mapTensor(matrix, (value, index) => value * (scales[Math.floor(index / columns)] as number));
 }
 
 /** Multiplies each column of `[rows, columns]` by its scale; one scale per column. */
 export function scaleColumns(matrix: HostTensor, scales: ArrayLike<number>): HostTensor {
   const columns = matrixShape(matrix)[1];
-  const scaled = floats(matrix).map((value, index) => value * (scales[index % columns] as number));
-  return hostTensor(scaled, matrix.shape);
+  return mapTensor(matrix, (value, index) => value * (scales[index % columns] as number));
 }
 
 /**
@@ -244,14 +240,9 @@ export function singularFactors({ loraA, loraB, scaling }: LoraFactors): Singula
   const { u, s, v } = truncatedSvd(middle, Math.min(...middle.shape)); // [l, k], k, [m, k]
   const roots = Array.from(s, (value) => (value > NOTHING * (s[0] as number) ? Math.sqrt(value) : 0));
   const inverses = roots.map((root) => (root > 0 ? 1 / root : 0));
+  const ofA = roots.map((root) => root || 1);
   return {
-    loraA: matrixProduct(
-      left.q,
-      scaleColumns(
-        u,
-        roots.map((root) => root || 1),
-      ),
-    ),
+    loraA: matrixProduct(left.q, scaleColumns(u, ofA)),
     loraB: scaleRows(transposed(matrixProduct(right.q, v)), roots),
     scaling,
     singularValues: Array.from(s, (value) => Math.abs(scaling) * value),
@@ -285,8 +276,8 @@ export function matrixProduct(left: HostTensor, right: HostTensor, scaling = 1):
 
 function assertChoice(choice: RankChoice): void {
   if ('rank' in choice) {
-    if (Number.isInteger(choice.rank) && choice.rank >= 1) return;
-    throw new ConfigError(`rank must be a whole number of at least 1, got ${choice.rank}`, 'rank');
+    checkRank(choice.rank);
+    return;
   }
   if (choice.energy > 0 && choice.energy <= 1) return;
   throw new ConfigError(`energy must be a share above 0 and at most 1, got ${choice.energy}`, 'energy');

@@ -3,7 +3,7 @@ import type { ResizedLayer } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers, LoraFactors } from '../contracts/layer.js';
 import { UnsupportedError } from '../errors.js';
 import type { CarryKind } from '../optimizers/optimizer.js';
-import { floats, hostTensor, mapValues, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { mapTensor, mapValues, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { keepRanks, rankedPaths } from './changes.js';
 import { selectRanks } from './competition.js';
 import { pickColumns, pickRows, matrixProduct, singularFactors, type SingularFactors } from './factors.js';
@@ -55,13 +55,6 @@ function turned(
   const isA = name.endsWith('loraA');
   if (kind === 'value') return isA ? pickColumns(loraA, kept) : pickRows(loraB, kept);
   const turn = isA ? pickColumns(turnA, kept) : pickRows(turnB, kept);
-  const weights = kind === 'gradient' ? turn : squared(turn);
+  const weights = kind === 'gradient' ? turn : mapTensor(turn, (value) => value * value);
   return isA ? matrixProduct(tensor, weights) : matrixProduct(weights, tensor); // [in, r] [r, kept], or [kept, r] [r, out]
-}
-
-function squared(matrix: HostTensor): HostTensor {
-  return hostTensor(
-    floats(matrix).map((value) => value * value),
-    matrix.shape,
-  );
 }

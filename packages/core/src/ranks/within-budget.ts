@@ -1,4 +1,5 @@
 import { ConfigError } from '../errors.js';
+import { grouped } from '../tensors.js';
 
 /** How close a total should come to a budget, as a share of it. */
 export const NEAR_SHARE = 0.02;
@@ -94,14 +95,8 @@ interface CostClass {
 }
 
 function costClasses(items: readonly BudgetItem[]): CostClass[] {
-  const byCost = new Map<number, number[]>();
-  items.forEach(({ cost }, index) => {
-    const members = byCost.get(cost);
-    if (members) members.push(index);
-    else byCost.set(cost, [index]);
-  });
   const valueOf = (index: number): number => (items[index] as BudgetItem).value;
-  return [...byCost].map(([cost, indices]) => {
+  return [...grouped(items.keys(), (index) => items[index]?.cost as number)].map(([cost, indices]) => {
     const members = indices.sort((a, b) => valueOf(b) - valueOf(a) || a - b);
     let sum = 0;
     return { cost, members, totals: [0, ...members.map((index) => (sum += valueOf(index)))] };

@@ -2,7 +2,7 @@ import { ShapeError } from '../errors.js';
 import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, InputBatch, Model } from '../contracts/model.js';
-import { tensorKey } from '../adapter/peft-model.js';
+import { tensorsOf } from '../adapter/peft-model.js';
 import {
   floats,
   hostTensor,
@@ -118,16 +118,9 @@ export function sizesOf({ inputs, rowWeights, columns }: Omit<InputBatch, 'rows'
 
 /** Returns the specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */
 export function layerSpecs(layers: AdapterLayers): Record<'all' | 'trained', Record<string, TensorSpec>> {
-  const all: Record<string, TensorSpec> = {};
-  const trained: Record<string, TensorSpec> = {};
-  for (const layer of Object.values(layers)) {
-    for (const [name, { initial, trainable }] of Object.entries(layer.params)) {
-      all[tensorKey(layer, name)] = specOf(initial);
-      if (trainable) trained[tensorKey(layer, name)] = specOf(initial);
-    }
-    for (const [name, { initial }] of Object.entries(layer.state ?? {})) all[tensorKey(layer, name)] = specOf(initial);
-  }
-  return { all, trained };
+  const tensors = tensorsOf(layers);
+  const specs = (of: typeof tensors) => Object.fromEntries(of.map(({ key, spec }) => [key, specOf(spec.initial)]));
+  return { all: specs(tensors), trained: specs(tensors.filter(({ spec }) => 'trainable' in spec && spec.trainable)) };
 }
 
 /** Gathers rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */

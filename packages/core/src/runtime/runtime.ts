@@ -1,4 +1,4 @@
-import { peftScope, scaleOf } from '../adapter/scope.js';
+import { peftScope, scaleOf, type ForwardTensors } from '../adapter/scope.js';
 import { describe } from '../config.js';
 import type { Executor, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
@@ -35,17 +35,11 @@ export interface ForwardPass {
 }
 
 /** The inputs of a pass. */
-export interface PassInputs {
-  /** The inputs of the batch, by name. */
-  readonly inputs: Tensors;
+export interface PassInputs extends ForwardTensors {
   /** Values kept from an earlier run, by name. */
   readonly cache: Tensors;
   /** Row masks of a mixed batch, by `rowsKey`. */
   readonly rows: Tensors;
-  /** Frozen weights, by name. */
-  readonly frozen: Tensors;
-  /** The layers' tensors, by `<path>.<name>`. */
-  readonly adapter: Tensors;
 }
 
 /** The specs that differ between passes. */

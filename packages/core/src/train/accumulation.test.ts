@@ -11,9 +11,8 @@ import { UnsupportedError } from '../errors.js';
 import { adamW } from '../optimizers/adamw.js';
 import { hostTensor, mapValues, sizeOf, tensorAt, type HostTensor } from '../tensors.js';
 import { farthestTensor, referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
-import type { StepEvent, TrainOptions } from './options.js';
+import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import type { TrainResult } from './result.js';
 import { train } from './train.js';
 
 let executor: Executor;

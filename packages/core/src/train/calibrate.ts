@@ -8,10 +8,10 @@ import { assertArgument, integerFrom, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
-import type { Calibration, CalibrationKind, ConfiguredMethod, TargetConfig } from '../contracts/method.js';
+import type { Calibration, ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
 import { aCalledMethod, aModel, anInteger, anything, someTrainingData } from '../kinds.js';
-import { asLoss, assertLossReads, type Loss, type LossFunction } from '../losses/loss.js';
+import { asLoss, assertLossReads, type Loss, type LossBatch, type LossFunction } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';
 import { toRows } from '../nn/linear.js';
 import { createRng } from '../rng.js';
@@ -22,7 +22,7 @@ import { downloadAll, nextTask, openProgram, releaseAll, uploadAll, type Program
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import type { BatchTensors, GradientInputs } from './step.js';
+import type { GradientInputs } from './step.js';
 
 /** Options of `calibrate`. */
 export interface CalibrateOptions {
@@ -70,18 +70,15 @@ export async function calibrate<C extends TargetConfig>(
   const saved = savedModules(model, config, createRng(seed));
   const measured = data.epoch(0).slice(0, batches);
   if (loss.labels) assertLabels(model, measured, data.kind);
-  const measure = measuring(kind, { model, saved, paths, loss });
+  const of = { model, saved, paths, loss };
+  const measure: Measure = (inputs) =>
+    kind === 'activations' ? secondMoments(of, inputs) : weightGradients(of, inputs);
   const totals = await summed(model, saved, measured, measure, executor);
   const reached = Object.entries(totals).filter(([name]) => paths.includes(name));
   const values = reached.map(([path, { data, shape }]) => {
     const count = totals[rowsRead(path)]?.data[0] ?? measured.length;
-    return [
-      path,
-      hostTensor(
-        Float32Array.from(data, (value) => value / count),
-        shape,
-      ),
-    ] as const;
+    const means = Float32Array.from(data, (value) => value / count);
+    return [path, hostTensor(means, shape)] as const;
   });
   return { kind, values: Object.fromEntries(values) };
 }
@@ -100,10 +97,6 @@ interface Measured {
 
 /** Measures one batch. */
 type Measure = (inputs: Omit<GradientInputs, 'scalars'>) => Tensors;
-
-function measuring(kind: CalibrationKind, measured: Measured): Measure {
-  return (inputs) => (kind === 'activations' ? secondMoments(measured, inputs) : weightGradients(measured, inputs));
-}
 
 /** Returns X^T X `[in, in]` of the rows that each module reads, by path, and their number. Padding is excluded. */
 function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapter }: Parameters<Measure>[0]): Tensors {
@@ -134,7 +127,7 @@ function secondMoments({ model, saved, paths }: Measured, { batch, frozen, adapt
  * batch. If there are as many rows as tokens, the rows are the tokens; otherwise each text of the batch accounts for an
  * equal part of them.
  */
-function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: BatchTensors): Tensor {
+function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: LossBatch): Tensor {
   const texts = attentionMask?.shape[0] ?? rowWeights.size;
   const ofTexts = tf.reshape(tf.tile(rowWeights, [texts / rowWeights.size]), [texts, 1]); // text by text of the rows
   if (attentionMask?.size === rows) return tf.reshape(tf.mul(attentionMask, ofTexts), [rows, 1]);

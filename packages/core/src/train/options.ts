@@ -3,8 +3,8 @@ import type { EvaluationData } from '../contracts/model.js';
 import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule, ScheduleName } from './schedules.js';
-import type { SizingStage } from './size-stages.js';
-import type { TrainingSnapshot } from './snapshot.js';
+import type { Sizing, SizingStage } from './size-stages.js';
+import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
 
 /** Options of `train`. */
 export interface TrainOptions {
@@ -152,17 +152,30 @@ export interface StepEvent {
 }
 
 /** What `onEvaluation` receives. */
-export interface EvaluationEvent {
-  /** The step after which the adapter was evaluated. */
-  readonly step: number;
-  /** All metrics on the selection data. */
-  readonly metrics: Readonly<Record<string, number>>;
+export interface EvaluationEvent extends Pick<Checkpoint, 'step' | 'metrics' | 'storedParameters' | 'ranks'> {
   /** The name of the metric that selects checkpoints. */
   readonly primaryMetric: string;
-  /** The adapter's stored parameters. */
-  readonly storedParameters: number;
-  /** Ranks alive, by module path. */
-  readonly ranks: Readonly<Record<string, number>>;
   /** Whether this checkpoint is a candidate of `selection` and the best so far. */
   readonly best: boolean;
+}
+
+/** The result of a training run. The model's adapter holds the selected checkpoint. */
+export interface TrainResult {
+  /** The planned number of steps; `last.step` were actually run. */
+  readonly totalSteps: number;
+  /** Whether early stopping ended the run. */
+  readonly stoppedEarly: boolean;
+  /** The best checkpoint on the selection data among those within the budget; without such data the last one. */
+  readonly selected: Checkpoint;
+  /** The checkpoint after the last step. */
+  readonly last: Checkpoint;
+  /** The adapter's stored parameters, averaged over the steps. */
+  readonly meanParameters: number;
+  /** Milliseconds spent compiling. */
+  readonly compileMs: number;
+  /**
+   * How the run chose its adapter's size, for an adapter that leaves it to training. `totalSteps` is then the largest
+   * possible number.
+   */
+  readonly sizing?: Sizing;
 }

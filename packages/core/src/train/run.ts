@@ -15,6 +15,7 @@ import {
   withoutLayers,
   type Checkpoint,
   type RunDefinition,
+  type Stopping,
   type StoredCheckpoint,
   type TrainingSnapshot,
 } from './snapshot.js';
@@ -52,29 +53,11 @@ export interface Run extends PlannedRun {
 }
 
 /** How far a run is, besides its tensors. */
-interface Progress {
-  /** The number of the last step; 0 at the start. */
-  readonly step: number;
-  /** The step after which the optimizer last restarted; 0 if it never did. */
-  readonly optimizerStart: number;
+interface Progress extends Pick<TrainingSnapshot, 'step' | 'optimizerStart' | 'stored' | 'storedSum'> {
   /** The best candidate so far. */
   readonly selected: Checkpoint | null;
   /** The state of early stopping; unused without it. */
-  readonly stopping: Stopping;
-  /** Stored parameters, as last counted. */
-  readonly stored: number;
-  /** The sum of `stored` over all steps. */
-  readonly storedSum: number;
-}
-
-/** The state of early stopping. */
-interface Stopping {
-  /** The best checkpoint among those evaluated within the budget. */
-  readonly best: Checkpoint | null;
-  /** The metric's value to improve on. */
-  readonly record: number | null;
-  /** Evaluations since then. */
-  readonly waited: number;
+  readonly stopping: Stopping<Checkpoint>;
 }
 
 /** Starts a run, from the beginning or from the snapshot in `resume`; the caller closes it. */
@@ -230,7 +213,7 @@ export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']
 }
 
 /** Returns the state of early stopping after an evaluation: periodic ones are counted since the last improvement. */
-function waitedForBetter(run: Run, data: EvaluationData, measured: Checkpoint): Stopping {
+function waitedForBetter(run: Run, data: EvaluationData, measured: Checkpoint): Stopping<Checkpoint> {
   const { stopping: before } = run.progress;
   const stopping = isBetter(data, measured, before.best) ? { ...before, best: measured } : before;
   if (!run.settings.earlyStopping || !isPeriodic(run)) return stopping;

@@ -77,11 +77,7 @@ const SEARCHES = 4;
 const LOSSES = 2;
 
 /** The next stage to train. */
-export interface NextStage {
-  /** What the stage does. */
-  readonly kind: SizingStage['kind'];
-  /** The most parameters it may store; null for no limit. */
-  readonly budget: number | null;
+export interface NextStage extends Pick<SizingStage, 'kind' | 'budget'> {
   /** The adapter that it starts from. */
   readonly from: 'last' | 'smallest';
 }

@@ -6,9 +6,8 @@ import type { SizeStages } from '../contracts/method.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import { tensorAt } from '../tensors.js';
-import type { Selection, TrainOptions } from './options.js';
+import type { Selection, TrainOptions, TrainResult } from './options.js';
 import { plannedSteps, saveRule, trainSettings } from './plan.js';
-import type { TrainResult } from './result.js';
 import {
   mostLaterStages,
   nextStage,

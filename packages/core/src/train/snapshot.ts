@@ -58,15 +58,8 @@ export interface TrainingSnapshot {
   readonly controller: ControllerState | null;
   /** The best candidate so far. */
   readonly selected: StoredCheckpoint | null;
-  /**
-   * The state of early stopping: the best checkpoint evaluated, the metric's value to improve on, and the number of
-   * evaluations since then. Null for a run without it.
-   */
-  readonly stopping: {
-    readonly best: StoredCheckpoint | null;
-    readonly record: number | null;
-    readonly waited: number;
-  } | null;
+  /** The state of early stopping. Null for a run without it. */
+  readonly stopping: Stopping<StoredCheckpoint> | null;
   /** Stored parameters of the adapter, as last counted. */
   readonly stored: number;
   /** The sum over all steps of the adapter's stored parameters, for their mean. */
@@ -78,6 +71,16 @@ export interface TrainingSnapshot {
    * finished.
    */
   readonly sizing?: SizingProgress;
+}
+
+/** The state of early stopping. */
+export interface Stopping<C> {
+  /** The best checkpoint among those evaluated within the budget. */
+  readonly best: C | null;
+  /** The metric's value to improve on. */
+  readonly record: number | null;
+  /** Evaluations since then. */
+  readonly waited: number;
 }
 
 /** What a run that chooses its adapter's size keeps of its finished stages. */

@@ -2,8 +2,7 @@ import { replaceAdapter, type Adapter, type PeftModel } from '../adapter/peft-mo
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { evaluationOutputs, primaryMetricOf } from './evaluate.js';
-import type { TrainOptions } from './options.js';
-import type { TrainResult } from './result.js';
+import type { TrainOptions, TrainResult } from './options.js';
 
 /*
  * Training in stages: each is a run of its own, with a new optimizer and a new learning-rate schedule, warmup included,

@@ -1,14 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
-import { forward } from '../adapter/scope.js';
-import { tensorKey, valuesOf } from '../adapter/peft-model.js';
+import { forward, type ForwardTensors } from '../adapter/scope.js';
+import { tensorKey, tensorsOf, valuesOf, type LayerTensor } from '../adapter/peft-model.js';
 import { PeftError, TrainingError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
+import type { AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
-import type { Loss } from '../losses/loss.js';
+import type { Loss, LossBatch } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import { stepContext } from '../runtime/context.js';
-import { mapValues, sizeOf, tensorAt, type Tensors } from '../tensors.js';
+import { grouped, mapValues, sizeOf, tensorAt, type Tensors } from '../tensors.js';
+import type { TrainOptions } from './options.js';
 
 /*
  * A training step as pure functions of tensors:
@@ -22,7 +23,7 @@ import { mapValues, sizeOf, tensorAt, type Tensors } from '../tensors.js';
  */
 
 /** Everything that defines a training step, except its tensors. */
-export interface StepDefinition {
+export interface StepDefinition extends Required<Pick<TrainOptions, 'clipNorm' | 'unclippedGroups'>> {
   /** The frozen network. */
   readonly model: Model;
   /** Every trained layer, saved modules included. */
@@ -33,38 +34,18 @@ export interface StepDefinition {
   readonly loss: Loss;
   /** The optimizer. */
   readonly optimizer: Optimizer;
-  /** The largest global norm of the gradients; null for no clipping. */
-  readonly clipNorm: number | null;
-  /** Groups that are not clipped and do not count in the norm. */
-  readonly unclippedGroups: readonly string[];
-}
-
-/** A batch, or a part of one, as tensors. */
-export interface BatchTensors {
-  /** The batch's inputs, and the rows gathered on the host. */
-  readonly inputs: Tensors;
-  /** The labels, as in `Batch`. */
-  readonly labels: Tensor;
-  /** 1 for a row of the data, 0 for a row that only fills the batch, [batch]. */
-  readonly rowWeights: Tensor;
 }
 
 /** The inputs of the forward and backward pass. */
-export interface GradientInputs {
-  /** The batch. */
-  readonly batch: BatchTensors;
-  /** Frozen weights, by name. */
-  readonly frozen: Tensors;
-  /** The layers' parameters and state, by `<path>.<name>`. */
-  readonly adapter: Tensors;
+export interface GradientInputs extends Omit<ForwardTensors, 'inputs'> {
+  /** A batch, or a part of one; its inputs include the rows gathered on the host. */
+  readonly batch: LossBatch;
   /** The controller's scalars by name, and the integers that seed dropout. */
   readonly scalars: Tensors;
 }
 
 /** The inputs of the rest of a step. */
-export interface UpdateInputs {
-  /** The layers' parameters and state, by `<path>.<name>`. */
-  readonly adapter: Tensors;
+export interface UpdateInputs extends Pick<GradientInputs, 'adapter'> {
   /** The optimizer's slots, each by the keys of `trainedTensors`. */
   readonly slots: Readonly<Record<string, Tensors>>;
   /** The optimizer's own scalars, by name. */
@@ -123,21 +104,12 @@ export interface EndInputs extends UpdateInputs {
 }
 
 /** A trained tensor and the layer it belongs to. */
-export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'> {
-  /** The tensor's name within the adapter, `<path>.<name>`. */
-  readonly key: string;
-  /** The tensor's name within its layer. */
-  readonly name: string;
-  /** The layer. */
-  readonly layer: AdapterLayer;
-}
+export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'>, Omit<LayerTensor, 'spec'> {}
 
 /** Returns the trained tensors of layers, in a fixed order. */
 export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
-  return Object.values(layers).flatMap((layer) =>
-    Object.entries(layer.params)
-      .filter(([, spec]) => spec.trainable)
-      .map(([name, spec]) => ({ ...spec, key: tensorKey(layer, name), name, layer })),
+  return tensorsOf(layers).flatMap(({ spec, ...tensor }) =>
+    'trainable' in spec && spec.trainable ? [{ ...spec, ...tensor }] : [],
   );
 }
 
@@ -304,16 +276,11 @@ const LARGE = 1 << 16;
  * every element independently.
  */
 function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[], adapter: Tensors): UpdateGroup[] {
-  const groups = new Map<string, [TrainedTensor, ...TrainedTensor[]]>();
-  for (const tensor of trained) {
-    const { key, group, decay, rateFactor = 1, learningRate = null } = tensor;
+  const alike = grouped(trained, ({ key, group, decay, rateFactor = 1, learningRate = null }) => {
     const isAlone = !optimizer.elementwise || tensorAt(adapter, key).size > LARGE;
-    const alike = isAlone ? key : JSON.stringify([group, decay, rateFactor, learningRate]);
-    const known = groups.get(alike);
-    if (known) known.push(tensor);
-    else groups.set(alike, [tensor]);
-  }
-  return [...groups.values()];
+    return isAlone ? key : JSON.stringify([group, decay, rateFactor, learningRate]);
+  });
+  return [...alike.values()] as unknown as UpdateGroup[];
 }
 
 /** Runs the optimizer on a group of tensors. Returns their new values and slots, and their clipped gradients. */

@@ -61,15 +61,8 @@ interface StepPart {
   readonly noise: HostTensors;
 }
 
-/** The scalars of one step. */
-interface StepScalars {
-  /** The optimizer's own scalars, by name. */
-  readonly optimizer: HostTensors;
-  /** Learning rates, by group. */
-  readonly rates: HostTensors;
-  /** The controller's scalars, by name. */
-  readonly scalars: HostTensors;
-}
+/** The scalars of one step, as in `UpdateInputs`. */
+type StepScalars = Readonly<Record<'optimizer' | 'rates' | 'scalars', HostTensors>>;
 
 /** The report of one step. */
 export interface StepReport {
@@ -344,7 +337,7 @@ function swapIn(executor: Runtime['executor'], values: Values, next: Values): vo
 }
 
 function reportOf(keys: readonly string[], { loss, objective, gradientNorms }: HostTensors): StepReport {
-  const norms = floats(tensorAt({ gradientNorms }, 'gradientNorms') as HostTensors[string]);
+  const norms = gradientNorms ? floats(gradientNorms) : [];
   return {
     loss: loss?.data[0] ?? NaN,
     objective: objective?.data[0] ?? NaN,

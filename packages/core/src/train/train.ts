@@ -7,7 +7,7 @@ import { drawNoise } from '../runtime/noise.js';
 import { nextTask } from '../runtime/program.js';
 import { hostScalar, mapValues, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import type { TrainOptions } from './options.js';
+import type { TrainOptions, TrainResult } from './options.js';
 import {
   assertSameRun,
   learningRatesAt,
@@ -16,7 +16,6 @@ import {
   trainSettings,
   type TrainSettings,
 } from './plan.js';
-import type { TrainResult } from './result.js';
 import {
   checkpoint,
   closeRun,

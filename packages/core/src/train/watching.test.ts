@@ -9,9 +9,8 @@ import type { PeftMethod } from '../contracts/method.js';
 import { ConfigError, DataError } from '../errors.js';
 import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { wholeModules } from '../../test/whole-modules.js';
-import type { EvaluationEvent, StepEvent, TrainOptions } from './options.js';
+import type { EvaluationEvent, StepEvent, TrainOptions, TrainResult } from './options.js';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from './snapshot.js';
-import type { TrainResult } from './result.js';
 import { train } from './train.js';
 
 let executor: Executor;
