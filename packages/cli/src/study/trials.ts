@@ -241,21 +241,27 @@ export interface Versions {
 }
 
 /** Packages whose version affects numbers. */
-const NUMERIC_PACKAGES = ['@peftjs/core', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine', '@tensorflow/tfjs-core'];
+const NUMERIC_PACKAGES = ['@peftjs/core', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine'];
 /**
  * The package that depends on the runtime. peft-bench may find another copy of the runtime, which is not the one that
  * computes.
  */
 const ENGINE = '@peftjs/engine';
 const RUNTIME = 'onnxruntime-node';
+/**
+ * TensorFlow.js, and its name in results: that of the package which bundles its parts, all of one version. Results had
+ * it before peftjs used tfjs-core alone, and a trial's id depends on it.
+ */
+const TFJS = '@tensorflow/tfjs-core';
+const TFJS_IN_RESULTS = '@tensorflow/tfjs';
 
 /** The versions that the numbers of all methods depend on. */
 export async function numericVersions(): Promise<Versions> {
   const versions: Record<string, string> = { node: process.versions.node };
-  for (const name of [...NUMERIC_PACKAGES, RUNTIME]) {
+  for (const name of [...NUMERIC_PACKAGES, TFJS, RUNTIME]) {
     const folder = name === RUNTIME ? findPackage(name, findPackage(ENGINE)) : findPackage(name);
     const manifest = folder === undefined ? undefined : await readManifest(folder);
-    if (manifest) versions[name] = manifest.version;
+    if (manifest) versions[name === TFJS ? TFJS_IN_RESULTS : name] = manifest.version;
   }
   return { numerics: NUMERICS, ...versions };
 }
