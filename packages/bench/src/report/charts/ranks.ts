@@ -1,7 +1,8 @@
 import type { DoneTrial } from '@peftjs/cli/results';
 import { figure, type Block } from '../blocks.js';
 import { bySeries, type Entry } from '../contents.js';
-import { HEIGHT, layered, plain, quantity, textWidth, WIDTH, type Chart } from './draw.js';
+import type { Markup } from '../html.js';
+import { digits, IMAGE_LABEL, imageOf, layered, plain, textAt, textWidth, WIDTH, type Chart } from './draw.js';
 
 /** With more modules than this, each method gets its own grid: layers down, modules across. */
 const MAX_ROWS = 28;
@@ -114,27 +115,100 @@ function layerCells(ranks: ReadonlyMap<string, number>): ModuleCell[] {
     .map(({ layer, module, rank }) => ({ row: `layer ${layer}`, column: labels.get(module) ?? module, rank }));
 }
 
-/** The most columns of the map: more would only make the page larger. */
-const MAX_STEP_COLUMNS = 24;
-
-/** Live ranks of every module at one step, averaged over seeds. */
-interface Moment {
-  /** The step. */
-  readonly step: number;
-  /** Mean ranks by module path. */
-  readonly ranks: ReadonlyMap<string, number>;
+/** Columns of a map that belong together. */
+export interface RankGroup {
+  /** The title above them. */
+  readonly title: string;
+  /** The columns, from the left: their ranks by module path, and their widths relative to others. */
+  readonly columns: readonly { readonly width: number; readonly ranks: Readonly<Record<string, number>> }[];
 }
+
+/** With at most this many modules, each has its name; otherwise only layers are named. */
+const MAX_NAMED = 16;
+/** The gap between two groups, in px. */
+const GAP = 8;
+const TOP = 20;
+
+/** A map of ranks without numbers: modules down, groups of columns across; darker means more ranks. */
+export function rankMap(description: string, groups: readonly RankGroup[]): Markup {
+  const columns = groups.flatMap((group) => group.columns);
+  const modules = [...new Set(columns.flatMap(({ ranks }) => Object.keys(ranks)))];
+  const most = Math.max(1, ...columns.flatMap(({ ranks }) => Object.values(ranks)));
+  const names = rowNames(modules);
+  const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, IMAGE_LABEL)));
+  const unit = (WIDTH - left - GAP * (groups.length - 1)) / columns.reduce((sum, { width }) => sum + width, 0);
+  const high = modules.length > MAX_NAMED ? 8 : 16;
+  const outlines = new Map<number, string>();
+  const heads: string[] = [];
+  let x = left;
+  for (const group of groups) {
+    const from = x;
+    for (const { width, ranks } of group.columns) {
+      for (const [row, path] of modules.entries()) {
+        const rank = ranks[path] ?? 0;
+        const wide = digits(Math.max(0.5, width * unit - 1));
+        const cell = `M${digits(x)},${TOP + row * high}h${wide}v${high - 1}h-${wide}z`;
+        outlines.set(rank, (outlines.get(rank) ?? '') + cell);
+      }
+      x += width * unit;
+    }
+    heads.push(textAt(from, TOP - 6, fitting(group.title, x - from), 'start'));
+    x += GAP;
+  }
+  const shapes = [...outlines].map(
+    ([rank, outline]) =>
+      `<path d="${outline}" fill="var(--strong)" fill-opacity="${digits(0.05 + (0.95 * rank) / most)}"/>`,
+  );
+  const labels = names.map(({ row, text }) =>
+    textAt(left - 6, TOP + row * high + (modules.length > MAX_NAMED ? 10 : 12), text, 'end'),
+  );
+  return imageOf(description, { width: WIDTH, height: TOP + high * modules.length }, [...heads, ...labels, ...shapes]);
+}
+
+/** A label for each module, or one where each layer begins. */
+function rowNames(modules: readonly string[]): { row: number; text: string }[] {
+  if (modules.length <= MAX_NAMED) {
+    const short = shortened(modules);
+    return modules.map((path, row) => ({ row, text: short.get(path) ?? path }));
+  }
+  const layers = modules.map((path) => layerOf(path)?.layer);
+  return layers.flatMap((layer, row) =>
+    layer !== undefined && layer !== layers[row - 1] ? [{ row, text: `layer ${layer}` }] : [],
+  );
+}
+
+/** Cuts a text to a width. */
+function fitting(text: string, width: number): string {
+  if (textWidth(text, IMAGE_LABEL) <= width) return text;
+  const characters = Array.from(text);
+  while (characters.length > 1 && textWidth(`${characters.join('')}…`, IMAGE_LABEL) > width) characters.pop();
+  return `${characters.join('')}…`;
+}
+
+/** The most columns of a map over time: more would only make the page larger. */
+const MAX_STEP_COLUMNS = 24;
 
 /** Charts of the live ranks of every module over the steps, for each arm whose ranks change. */
 export function gateFigures(title: string, entries: readonly Entry[]): Block[] {
   return bySeries(entries).flatMap(({ series: { label }, trials }) => {
     const moments = momentsOf(trials);
-    if (!changes(moments)) return [];
-    const most = Math.max(...moments.flatMap(({ ranks }) => [...ranks.values()]));
+    const [first, ...later] = moments;
+    const hasChanged = ({ ranks }: Moment): boolean =>
+      Object.entries(ranks).some(([path, rank]) => rank !== first?.ranks[path]);
+    if (!later.some(hasChanged)) return [];
+    const most = Math.max(...moments.flatMap(({ ranks }) => Object.values(ranks)));
     const description = `Live ranks of every module of ${label} over training steps on ${title}`;
     const caption = `One line per module, mean over seeds: the fainter, the fewer. The strongest has rank ${Number(most.toFixed(1))}.`;
-    return figure(`Live ranks over time: ${label}`, caption, () => ({ description, spec: mapSpec(moments, most) }));
+    const columns = moments.map(({ step, ranks }, at) => ({ width: step - (moments[at - 1]?.step ?? 0), ranks }));
+    const group = { title: `steps 1 to ${moments.at(-1)?.step ?? 1}`, columns };
+    return figure(`Live ranks over time: ${label}`, caption, () => rankMap(description, [group]));
   });
+}
+
+/** Live ranks of every module at one step, averaged over seeds. */
+interface Moment {
+  readonly step: number;
+  readonly ranks: Readonly<Record<string, number>>;
 }
 
 function momentsOf(trials: readonly DoneTrial[]): Moment[] {
@@ -142,83 +216,16 @@ function momentsOf(trials: readonly DoneTrial[]): Moment[] {
     ({ history }) => new Map(history.flatMap(({ step, ranks }) => (ranks ? [[step, ranks] as const] : []))),
   );
   const shared = [...(bySteps[0]?.keys() ?? [])].filter((step) => bySteps.every((steps) => steps.has(step)));
-  return thinned(shared).map((step) => ({ step, ranks: meanOfSeeds(bySteps.map((steps) => steps.get(step) ?? {})) }));
+  const stride = Math.ceil(shared.length / MAX_STEP_COLUMNS);
+  return shared
+    .filter((_, index) => (shared.length - 1 - index) % stride === 0)
+    .map((step) => ({ step, ranks: meanOfSeeds(bySteps.map((steps) => steps.get(step) ?? {})) }));
 }
 
-function thinned(steps: readonly number[]): number[] {
-  const stride = Math.ceil(steps.length / MAX_STEP_COLUMNS);
-  return steps.filter((_, index) => (steps.length - 1 - index) % stride === 0);
-}
-
-function meanOfSeeds(ofSeeds: readonly Readonly<Record<string, number>>[]): Map<string, number> {
+function meanOfSeeds(ofSeeds: readonly Readonly<Record<string, number>>[]): Record<string, number> {
   const paths = [...new Set(ofSeeds.flatMap((ranks) => Object.keys(ranks)))];
   const meanOf = (path: string): number => ofSeeds.reduce((sum, ranks) => sum + (ranks[path] ?? 0), 0) / ofSeeds.length;
-  return new Map(paths.map((path) => [path, meanOf(path)]));
-}
-
-function changes(moments: readonly Moment[]): boolean {
-  const [first, ...later] = moments;
-  return (
-    first !== undefined && later.some(({ ranks }) => [...ranks].some(([path, rank]) => rank !== first.ranks.get(path)))
-  );
-}
-
-function mapSpec(moments: readonly Moment[], most: number): Chart['spec'] {
-  const modules = [...new Set(moments.flatMap(({ ranks }) => [...ranks.keys()]))];
-  const last = moments.at(-1)?.step ?? 1;
-  const cells = moments.flatMap(({ step, ranks }, index) =>
-    modules.map((path, row) => ({
-      from: moments[index - 1]?.step ?? 0,
-      to: step,
-      row,
-      below: row + 1,
-      opacity: 0.04 + (0.96 * (ranks.get(path) ?? 0)) / (most || 1),
-    })),
-  );
-  const rows = { scale: { domain: [0, modules.length], reverse: true, nice: false }, title: null };
-  const encoding = {
-    x: quantity('from', { title: 'step', scale: { domain: [0, last], nice: false } }),
-    x2: { field: 'to' },
-    y: quantity('row', { ...rows, axis: { ...layerTicks(modules), grid: false } }),
-    y2: { field: 'below' },
-    fillOpacity: plain('opacity', 'quantitative'),
-  };
-  const layer = { mark: { type: 'rect', color: 'var(--strong)' } };
-  return layered({ width: WIDTH, height: HEIGHT }, encoding, [layer], { values: joined(cells) });
-}
-
-/** The rank of one module over an interval of steps. */
-interface TimeCell {
-  readonly from: number;
-  readonly to: number;
-  readonly row: number;
-  readonly opacity: number;
-}
-
-/** Merges cells of the same module and rank that follow each other in time, which keeps the page small. */
-function joined<Each extends TimeCell>(cells: readonly Each[]): Each[] {
-  const kept: Each[] = [];
-  const byRow = [...cells].sort((a, b) => a.row - b.row || a.from - b.from);
-  for (const cell of byRow) {
-    const before = kept.at(-1);
-    if (before?.row === cell.row && before.opacity === cell.opacity) kept[kept.length - 1] = { ...before, to: cell.to };
-    else kept.push(cell);
-  }
-  return kept;
-}
-
-/** Axis ticks where layers begin, with the layers' numbers; none if the paths have no layers. */
-function layerTicks(modules: readonly string[]): object {
-  const layers = modules.map((path) => layerOf(path)?.layer);
-  const starts = layers.flatMap((layer, row) => (layer !== undefined && layer !== layers[row - 1] ? [row] : []));
-  const labels = starts.map((row) => `layer ${layers[row] as number}`);
-  return {
-    values: starts,
-    labelExpr: `${JSON.stringify(labels)}[indexof(${JSON.stringify(starts)}, datum.value)]`,
-    labelBaseline: 'top',
-    domain: false,
-    ticks: false,
-  };
+  return Object.fromEntries(paths.map((path) => [path, meanOf(path)]));
 }
 
 const MAX_LABEL = 30;
@@ -227,7 +234,7 @@ const MAX_LABEL = 30;
  * Splits e.g. `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a
  * number.
  */
-export function layerOf(path: string): { layer: number; module: string } | undefined {
+function layerOf(path: string): { layer: number; module: string } | undefined {
   const parts = path.split('.');
   const at = parts.findIndex((part) => /^\d+$/.test(part));
   if (at < 0 || parts.findLastIndex((part) => /^\d+$/.test(part)) !== at) return undefined;
@@ -235,7 +242,7 @@ export function layerOf(path: string): { layer: number; module: string } | undef
 }
 
 /** Shortens module paths: removes their common beginning, and the middle of long ones. */
-export function shortened(paths: readonly string[]): Map<string, string> {
+function shortened(paths: readonly string[]): Map<string, string> {
   const split = paths.map((path) => path.split('.'));
   const [first = []] = split;
   const differing = first.findIndex((part, index) =>
