@@ -5,7 +5,8 @@ import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Char
 import { bySeries, type Panel, type Series } from './contents.js';
 import { formatCount, formatInterval, formatMetric, formatShare, formatSmall } from '@peftjs/cli/format';
 import { drawnAs } from './palette.js';
-import { estimate, type Estimate } from './statistics/estimates.js';
+import type { Estimate } from './statistics/estimates.js';
+import { estimateOf, ofValues } from './statistics/resampling.js';
 
 /** The results of one stage of the sparsifying schedule: means over the seeds of an arm. */
 export interface StageSummary extends Pick<
@@ -44,14 +45,14 @@ function summaryOf(records: readonly SparsityStage[]): StageSummary {
     storedParameters: meanOf(({ storedParameters }) => storedParameters),
     trainMetric: meanOf(({ trainMetric }) => trainMetric),
     devMetric: meanOf(({ devMetric }) => devMetric),
-    memorization: estimateOf(records, 'memorization'),
-    generalization: estimateOf(records, 'generalization'),
+    memorization: percentOf(records, 'memorization'),
+    generalization: percentOf(records, 'generalization'),
   };
 }
 
-function estimateOf(records: readonly SparsityStage[], quantity: 'memorization' | 'generalization'): Estimate | null {
+function percentOf(records: readonly SparsityStage[], quantity: 'memorization' | 'generalization'): Estimate | null {
   const values = records.flatMap((record) => record[quantity] ?? []).filter(Number.isFinite);
-  return values.length === 0 ? null : estimate(values);
+  return values.length === 0 ? null : estimateOf([ofValues(values)]);
 }
 
 /** Figures of every arm in stages, scheduled or chosen: memorization and generalization as it shrinks. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, stat, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
-import { DataError, CheckpointError } from '@peftjs/core/method';
+import { DataError, CheckpointError, positive } from '@peftjs/core/method';
 import { asJson, toJson, reviveNumbers } from './json.js';
 import { formatOf, migrated } from './migrate.js';
 import { RESULT_FORMAT, trialResultSchema, type TrialResult, sizingSchema, type TrialSizing } from './schema.js';
@@ -122,31 +122,29 @@ function encoded(value: unknown): Uint8Array {
 }
 
 const text = v.pipe(v.string(), v.maxLength(1_000));
-const margin = v.pipe(v.number(), v.finite(), v.gtValue(0));
+
+/** A claim stated before a run: one arm is not worse than another by a margin or more. */
+export const claimEntries = {
+  /** The arm that the claim is about. */
+  arm: text,
+  /** Its budget as typed; null if it has none. */
+  budget: v.nullish(text, null),
+  /** The arm to compare with. */
+  noWorseThan: text,
+  /** The other arm's budget. */
+  itsBudget: v.nullish(text, null),
+  /** The margin, in units of the primary metric. Default the study's. */
+  margin: v.exactOptional(positive),
+};
 
 /** The schema of DIR/run.json: what a report needs to know of the last run into a folder, beyond its results. */
 const runFile = v.object({
   /** The arm that differences are taken against. */
   reference: text,
   /** The equivalence margin, in units of the primary metric; null if the study states none. */
-  margin: v.nullish(margin, null),
-  /** The claims stated before the run: `arm` is not worse than `noWorseThan`, each at its budget as typed. */
-  claims: v.optional(
-    v.pipe(
-      v.array(
-        v.object({
-          arm: text,
-          budget: v.nullable(text),
-          noWorseThan: text,
-          itsBudget: v.nullable(text),
-          /** The margin of the claim. Default the run's. */
-          margin: v.exactOptional(margin),
-        }),
-      ),
-      v.maxLength(1_000),
-    ),
-    [],
-  ),
+  margin: v.nullish(positive, null),
+  /** The claims stated before the run. */
+  claims: v.optional(v.pipe(v.array(v.object(claimEntries)), v.maxLength(1_000)), []),
 });
 
 /** What a run's folder says about the study beyond its results. */
