@@ -5,9 +5,8 @@ import type { Command } from 'commander';
 import { diskStorage } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { commandName, count, INTERRUPTED, untilSignal } from '@peftjs/cli';
-import { parseAddress } from '../run/queue/contract.js';
-import { assertInstalled } from '../run/queue/installed.js';
-import { queueOption } from './run-flags.js';
+import { assertInstalled, parseAddress } from '../run/queue/contract.js';
+import { queueOption } from './run.js';
 
 /** The flags of `peft-bench worker`. */
 interface WorkerFlags {

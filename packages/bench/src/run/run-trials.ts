@@ -26,8 +26,7 @@ import {
   type TrialResult,
   type StoredResults,
 } from '@peftjs/cli/results';
-import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
-import { chooseRates } from './choose-rates.js';
+import { chooseRates, planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
 
 /** The settings that tuning trials and reported trials share. */
 export interface RunContext {
