@@ -170,14 +170,12 @@ type Noted = Omit<Summary, 'notes' | 'verdicts' | 'stability' | 'against'>;
 
 /** The notes on a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {
-  const { rows, failed } = summary;
   return [
     ...seedNotes(summary),
     ...comparisonNotes(summary),
     ...equivalenceNotes(summary),
     ...overallNotes(summary),
-    ...budgetNotes(rows),
-    ...failureNotes(failed),
+    ...budgetNotes(summary),
   ];
 }
 
@@ -254,17 +252,9 @@ function overallNotes({ rows, overall, comparisons }: Noted): string[] {
   ];
 }
 
-function budgetNotes(rows: readonly SummaryRow[]): string[] {
+function budgetNotes({ rows }: Noted): string[] {
   const missed = rows.filter(({ budget }) => budget.requested !== null && !budget.met);
   if (missed.length === 0) return [];
   const names = missed.map(({ label, task, budget }) => `${label} on ${task} at ${budget.spec}`);
   return [`Not ranked, because the budget was missed: ${names.join('; ')}.`];
-}
-
-function failureNotes(failed: Summary['failed']): string[] {
-  return failed.length === 0
-    ? []
-    : [
-        `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers.`,
-      ];
 }

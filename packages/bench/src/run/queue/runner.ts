@@ -47,10 +47,8 @@ export async function queueRunner(
   checkpointing: Pick<TrialJob, 'checkpointEvery'> = {},
 ): Promise<TrialRunner> {
   let note: TrialEvents['onNote'] = () => undefined;
-  const redis = await connectRedis(address, {
-    onLost: (reason) =>
-      note(`lost the connection to ${address.shown} (${reason}); the run will continue once it is back`),
-    onBack: () => note(`connected to ${address.shown} again`),
+  const redis = await connectRedis(address, (line) => {
+    note(line);
   });
   const queues = openQueues(redis, checkpointing);
   return {
