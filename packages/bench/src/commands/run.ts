@@ -203,8 +203,11 @@ async function runPlanned(
     const done = new Set(everyResult().flatMap(({ id, status }) => (status === 'done' ? [id] : [])));
     await removeCheckpoints(checkpointFolder(out), (id) => done.has(id));
     if (signal.aborted) return interrupted(out, `; ${results.length} of ${trials.length} trials are`);
-    if (shard) sayShard(shard, results.length, out);
-    else await report(out, reported.all());
+    if (shard) {
+      process.stderr.write(
+        `${commandName}: the ${results.length} trials of share ${shard.index}/${shard.of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
+      );
+    } else await report(out, reported.all());
     return results.every(({ status }) => status === 'done') ? 0 : 1;
   } finally {
     await runner.close();
@@ -236,12 +239,6 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
   const { queueRunner } = await import('../run/queue/runner.js');
   const runner = await queueRunner(address, checkpointing);
   return () => runner;
-}
-
-function sayShard({ index, of }: Shard, ended: number, out: string): void {
-  process.stderr.write(
-    `${commandName}: the ${ended} trials of share ${index}/${of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
-  );
 }
 
 function printResult(result: TrialResult): void {

@@ -69,20 +69,18 @@ export async function readResult(path: string, storage: Storage = diskStorage())
   const { size } = file;
   if (size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(size));
   const input = parsed(path, await storage.read(path));
-  assertNotNewer(path, formatOf(input));
+  const format = formatOf(input);
+  if (typeof format === 'number' && format > RESULT_FORMAT) {
+    // Such a file is not broken, and should not be deleted.
+    throw new DataError(
+      `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
+      path,
+    );
+  }
   const result = parsedResult(migrated(input), (why) => notAResult(path, why));
   if (!path.endsWith(`/${result.id}.json`))
     throw notAResult(path, `its id is '${result.id}', not the name of the file`);
   return result;
-}
-
-/** @throws DataError for a format of a newer version: such a file is not broken, and should not be deleted. */
-function assertNotNewer(path: string, format: unknown): void {
-  if (typeof format !== 'number' || !(format > RESULT_FORMAT)) return;
-  throw new DataError(
-    `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
-    path,
-  );
 }
 
 function parsed(path: string, bytes: Uint8Array): unknown {
@@ -259,16 +257,10 @@ export async function writeSizing(folder: string, sizing: TrialSizing | undefine
 export async function readSizing(folder: string, storage: Storage): Promise<TrialSizing | undefined> {
   const path = `${folder}/${SIZING_FILE}`;
   if (!(await storage.exists(path))) return undefined;
-  const parsed = v.safeParse(sizingSchema, parsedJson(await storage.read(path)));
-  if (parsed.success) return parsed.output;
-  throw new CheckpointError(`${path} is not a valid record of how an adapter chose its size; remove it`, path);
-}
-
-/** Parses JSON; undefined if it is invalid. */
-function parsedJson(bytes: Uint8Array): unknown {
+  const bytes = await storage.read(path);
   try {
-    return JSON.parse(new TextDecoder().decode(bytes), reviveNumbers);
-  } catch {
-    return undefined;
+    return v.parse(sizingSchema, JSON.parse(new TextDecoder().decode(bytes), reviveNumbers));
+  } catch (cause) {
+    throw new CheckpointError(`${path} is not a valid record of how an adapter chose its size; remove it`, path, cause);
   }
 }

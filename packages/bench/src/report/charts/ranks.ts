@@ -1,8 +1,8 @@
 import type { DoneTrial } from '@peftjs/cli/results';
 import { figure, type Block } from '../blocks.js';
 import { bySeries, type Entry } from '../contents.js';
-import type { Markup } from '../html.js';
-import { digits, IMAGE_LABEL, imageOf, layered, plain, textAt, textWidth, WIDTH, type Chart } from './draw.js';
+import { escapeHtml, trusted, type Markup } from '../html.js';
+import { digits, layered, plain, textWidth, WIDTH, type Chart } from './draw.js';
 
 /** With more modules than this, each method gets its own grid: layers down, modules across. */
 const MAX_ROWS = 28;
@@ -128,6 +128,8 @@ const MAX_NAMED = 16;
 /** The gap between two groups, in px. */
 const GAP = 8;
 const TOP = 20;
+/** The font size, in px. */
+const FONT_SIZE = 12;
 
 /** A map of ranks without numbers: modules down, groups of columns across; darker means more ranks. */
 export function rankMap(description: string, groups: readonly RankGroup[]): Markup {
@@ -135,7 +137,7 @@ export function rankMap(description: string, groups: readonly RankGroup[]): Mark
   const modules = [...new Set(columns.flatMap(({ ranks }) => Object.keys(ranks)))];
   const most = Math.max(1, ...columns.flatMap(({ ranks }) => Object.values(ranks)));
   const names = rowNames(modules);
-  const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, IMAGE_LABEL)));
+  const left = 6 + Math.max(0, ...names.map(({ text }) => textWidth(text, FONT_SIZE)));
   const unit = (WIDTH - left - GAP * (groups.length - 1)) / columns.reduce((sum, { width }) => sum + width, 0);
   const high = modules.length > MAX_NAMED ? 8 : 16;
   const outlines = new Map<number, string>();
@@ -162,7 +164,16 @@ export function rankMap(description: string, groups: readonly RankGroup[]): Mark
   const labels = names.map(({ row, text }) =>
     textAt(left - 6, TOP + row * high + (modules.length > MAX_NAMED ? 10 : 12), text, 'end'),
   );
-  return imageOf(description, { width: WIDTH, height: TOP + high * modules.length }, [...heads, ...labels, ...shapes]);
+  const height = TOP + high * modules.length;
+  return trusted(
+    `<svg role="img" aria-label="${escapeHtml(description)}" width="${WIDTH}" height="${height}" ` +
+      `viewBox="0 0 ${WIDTH} ${height}" font-size="${FONT_SIZE}" fill="var(--soft)">` +
+      `${[...heads, ...labels, ...shapes].join('')}</svg>`,
+  );
+}
+
+function textAt(x: number, y: number, text: string, anchor: 'start' | 'end'): string {
+  return `<text x="${digits(x)}" y="${digits(y)}" text-anchor="${anchor}">${escapeHtml(text)}</text>`;
 }
 
 /** A label for each module, or one where each layer begins. */
@@ -179,9 +190,9 @@ function rowNames(modules: readonly string[]): { row: number; text: string }[] {
 
 /** Cuts a text to a width. */
 function fitting(text: string, width: number): string {
-  if (textWidth(text, IMAGE_LABEL) <= width) return text;
+  if (textWidth(text, FONT_SIZE) <= width) return text;
   const characters = Array.from(text);
-  while (characters.length > 1 && textWidth(`${characters.join('')}…`, IMAGE_LABEL) > width) characters.pop();
+  while (characters.length > 1 && textWidth(`${characters.join('')}…`, FONT_SIZE) > width) characters.pop();
   return `${characters.join('')}…`;
 }
 

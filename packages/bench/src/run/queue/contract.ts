@@ -56,16 +56,6 @@ export const JOB_OPTIONS: JobsOptions = {
   stackTraceLimit: 0,
 };
 
-/** A file that is sent through Redis. */
-export interface SentFile {
-  /** Its path below the task's folder, with '/'. */
-  readonly path: string;
-  /** The hash of its content, in hexadecimal. */
-  readonly sha256: string;
-  /** Its size. */
-  readonly bytes: number;
-}
-
 /** A job for a worker: a trial, and where its model and data are. */
 export interface TrialJob {
   /** The trial. */
@@ -109,12 +99,24 @@ const isInside = (path: string): boolean =>
   path.split('/').every((part) => !['', '.', '..'].includes(part) && !/[\\\0]/.test(part));
 const inside = v.pipe(v.string(), v.maxLength(1_000), v.check(isInside));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const sentFile = v.object({
+  /** Its path below the task's folder, with '/'. */
+  path: inside,
+  /** The hash of its content, in hexadecimal. */
+  sha256,
+  /** Its size. */
+  bytes: count,
+});
+
+/** A file that is sent through Redis. */
+export type SentFile = v.InferOutput<typeof sentFile>;
+
 const jobSchema = v.pipe(
   v.object({
     trial: v.looseObject({ id, method: text, model: text, task: text, data: dataSourceSchema }),
     model: text,
     data: dataSourceSchema,
-    files: v.pipe(v.array(v.object({ path: inside, sha256, bytes: count })), v.maxLength(100)),
+    files: v.pipe(v.array(sentFile), v.maxLength(100)),
     checkpointEvery: v.exactOptional(count),
   }),
   v.check(
