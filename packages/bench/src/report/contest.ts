@@ -50,9 +50,7 @@ export interface Advantage {
   readonly gain: number;
   /** The 95 % interval of the gain; null for one seed. */
   readonly interval: Interval | null;
-  /** The p-value of the difference. */
-  readonly p: number;
-  /** The p-value, Holm-adjusted. */
+  /** The p-value of the difference, Holm-adjusted. */
   readonly pHolm: number;
   /** Whether the arm is reliably better. */
   readonly isBetter: boolean;
@@ -186,11 +184,11 @@ export function isSmaller(a: Contender, b: Contender): boolean {
 export function advantage({ pairs, lowerIsBetter }: Contest, a: Contender, b: Contender): Advantage | undefined {
   const found = comparisonOf(pairs, a.label, b.label);
   if (!found) return undefined;
-  const { mean, interval, p, pHolm, equivalence } = found;
+  const { mean, interval, pHolm, equivalence } = found;
   const gain = lowerIsBetter ? 0 - mean : mean;
   const oriented = interval && lowerIsBetter ? { low: 0 - interval.high, high: 0 - interval.low } : interval;
   return {
-    ...{ gain, interval: oriented, p, pHolm },
+    ...{ gain, interval: oriented, pHolm },
     isBetter: pHolm < LEVEL && gain > 0,
     isWorse: pHolm < LEVEL && gain < 0,
     isEquivalent: equivalence !== null && equivalence.pHolm <= LEVEL,
