@@ -17,7 +17,7 @@ import {
   type TrialContext,
   type Worker,
 } from '@peftjs/cli/trials';
-import { countTuning, planTuning, trialsOf } from '../study/tuning.js';
+import { countTuning, planTuning, trialsOf } from '../run/tuning.js';
 
 /** The flags of a plan. */
 export interface PlanFlags {

@@ -59,7 +59,7 @@ import {
 } from '@peftjs/cli/results';
 import { assertInstalled, parseAddress } from '../run/queue/contract.js';
 import { runTrials, tune } from '../run/run-trials.js';
-import { assertUntuned } from '../study/tuning.js';
+import { assertUntuned } from '../run/tuning.js';
 import { planOf, printPlan, type PlanFlags } from './plan.js';
 
 /** The flags of `peft-bench run`. */

@@ -25,7 +25,7 @@ import {
   type TrialResult,
   type StoredResults,
 } from '@peftjs/cli/results';
-import { chooseRates, planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
+import { chooseRates, planTuning, trialsOf, widened, type Candidates } from './tuning.js';
 
 /** The settings that tuning trials and reported trials share. */
 export interface RunContext {
