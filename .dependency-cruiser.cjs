@@ -33,7 +33,7 @@ const upwards = order.slice(0, -1).map((layer, index) => ({
 // The folders of the command line along the path of the data, the first one knowing none of the others.
 const paths = {
   cli: ['registry', 'results', 'study', 'run', 'commands'],
-  bench: ['study', 'report', 'run', 'commands'],
+  bench: ['report', 'run', 'commands'],
 };
 
 const alongTheData = Object.entries(paths).flatMap(([name, path]) =>

@@ -9,7 +9,7 @@ import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
 import { presetNamed, presets, type Preset } from '../../packages/cli/src/study/presets.js';
 import { composeStudy } from '../../packages/cli/src/study/study.js';
 import { planTrials } from '../../packages/cli/src/study/trials.js';
-import { planTuning } from '../../packages/bench/src/study/tuning.js';
+import { planTuning } from '../../packages/bench/src/run/tuning.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
 import { planTrials } from '../../packages/cli/src/study/trials.js';
-import { planTuning } from '../../packages/bench/src/study/tuning.js';
+import { planTuning } from '../../packages/bench/src/run/tuning.js';
 import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
 import { trialPreparer, type PreparedTrial } from '../../packages/cli/src/run/prepare.js';
 import { runTrial } from '../../packages/cli/src/run/trial.js';

@@ -75,7 +75,7 @@ it('a trial whose model or rows have changed since it was planned does not run',
     assertAsPlanned({ ...trial, fingerprints }, prepared);
   };
   expect(check({ model, data })).not.toThrow();
-  expect(check({ model: 'other', data })).toThrow(/the model .* has changed since the run was planned/);
+  expect(check({ model: 'other', data })).toThrow(/the files of the model .* have changed since the run was planned/);
   expect(check({ model, data: 'other' })).toThrow(/the rows of train have changed since the run was planned/);
 });
 
@@ -94,10 +94,10 @@ describe('plannedPreparer', () => {
     });
     const at = { model: trial.model, data: trial.data };
     const refused = { ...trial, id: 'refused', fingerprints: { ...fingerprints, model: 'other' } };
-    await expect(prepare(refused, at)).rejects.toThrow('differs from the one where the run was planned');
+    await expect(prepare(refused, at)).rejects.toThrow('differ from those where the run was planned');
     expect(reads.splice(0)).toEqual(['refused with 1']);
     await prepare({ ...trial, id: 'good', fingerprints }, at);
-    await expect(prepare(refused, at)).rejects.toThrow('differs from the one where the run was planned');
+    await expect(prepare(refused, at)).rejects.toThrow('differ from those where the run was planned');
     expect(reads).toEqual(['good with 2', 'refused with 2', 'refused with 3']);
   });
 });

@@ -10,6 +10,7 @@ export {
   writeResult,
   writeRunFile,
   type PooledResults,
+  type RunFile,
   type StoredResults,
 } from './results/files.js';
 export {

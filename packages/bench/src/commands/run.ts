@@ -1,5 +1,7 @@
-import type { Command } from 'commander';
+import { availableParallelism } from 'node:os';
+import { Option, type Command } from 'commander';
 import { ConfigError, DataError } from '@peftjs/core/method';
+import { didYouMean } from '@peftjs/core/model';
 import { NUMERICS } from '@peftjs/core/runtime';
 import { openSafetensors } from '@peftjs/safetensors';
 import {
@@ -8,22 +10,28 @@ import {
   CHECKPOINT_EVERY,
   checkOut,
   commandName,
+  count,
   FORCE,
   inClaimedFolder,
   INTERRUPTED,
+  studyFromFlags,
   untilSignal,
+  withStudyFlags,
   type CheckpointFlags,
   type OutFlags,
+  type StudyFlags,
 } from '@peftjs/cli';
 import {
   assertSharable,
   inProcessRunner,
+  isOnDevice,
   localRunner,
   parseShard,
   planRun,
   planTrials,
   referenceOf,
   shardOf,
+  type ComposedStudy,
   type EnginePlan,
   type PlannedRun,
   type Shard,
@@ -49,22 +57,15 @@ import {
   type PooledResults,
   type TrialResult,
 } from '@peftjs/cli/results';
-import { parseAddress } from '../run/queue/contract.js';
-import { assertInstalled } from '../run/queue/installed.js';
+import { assertInstalled, parseAddress } from '../run/queue/contract.js';
 import { runTrials, tune } from '../run/run-trials.js';
-import {
-  assertReference,
-  countFromZero,
-  defaultWorkers,
-  queueOption,
-  runStudyFromFlags,
-  withRunFlags,
-  type RunFlags,
-} from './run-flags.js';
+import { assertUntuned } from '../run/tuning.js';
 import { planOf, printPlan, type PlanFlags } from './plan.js';
 
 /** The flags of `peft-bench run`. */
-interface Flags extends RunFlags, OutFlags, CheckpointFlags, PlanFlags {
+interface Flags extends StudyFlags, OutFlags, CheckpointFlags, PlanFlags {
+  readonly seeds?: number;
+  readonly reference?: string;
   readonly workers?: number;
   readonly queue?: string;
   readonly shard?: Shard;
@@ -73,7 +74,10 @@ interface Flags extends RunFlags, OutFlags, CheckpointFlags, PlanFlags {
 
 /** `peft-bench run`: runs every trial of a study and writes its report. */
 export function addRunCommand(program: Command): void {
-  withRunFlags(program.command('run').description('compare methods at equal parameter budgets'))
+  withStudyFlags(program.command('run').description('compare methods at equal parameter budgets'))
+    .option('--seeds <n>', 'number of seeds: trains with seeds 1 to n', count)
+    .option('--reference <arm>', "arm that differences are taken against (default: the study's)")
+    .requiredOption('--out <folder>', 'folder for results and the report')
     .option(
       '--workers <n>',
       'trials at a time, one process each (default: one per core, or one for a device); 0 runs them in this process',
@@ -99,6 +103,16 @@ export function addRunCommand(program: Command): void {
     });
 }
 
+/** The `--queue` option. The environment variable keeps a password out of the process list. */
+export function queueOption(about: string): Option {
+  return new Option('--queue <url>', about).env('PEFT_BENCH_QUEUE');
+}
+
+/** Parses a non-negative integer flag. @throws InvalidArgumentError for anything else. */
+function countFromZero(text: string): number {
+  return text === '0' ? 0 : count(text);
+}
+
 /** Runs a study. @returns the exit code: 0 if all trials are done, 1 if some failed, 130 if interrupted. */
 async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   const { out, shard } = flags;
@@ -113,6 +127,31 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   return inClaimedFolder(out, { isShared: shard !== undefined }, () =>
     runPlanned(flags, planned, { openRunner, signal }),
   );
+}
+
+/** Composes the study of a run. @throws ConfigError where `studyFromFlags` does, and for flags that do not apply to it. */
+export async function runStudyFromFlags({ seeds, reference, ...flags }: Flags): Promise<ComposedStudy> {
+  const composed = await studyFromFlags(flags, {
+    ...(seeds !== undefined && { seeds }),
+    ...(reference !== undefined && { reference }),
+  });
+  if (flags.learningRate !== undefined) assertUntuned(composed.study);
+  if (reference !== undefined) assertReference(reference, Object.keys(composed.study.methods));
+  return composed;
+}
+
+/** @throws ConfigError unless `--reference` names one of the arms. */
+function assertReference(reference: string, arms: readonly string[]): void {
+  if (arms.includes(reference)) return;
+  throw new ConfigError(
+    `--reference is '${reference}'${didYouMean(reference, arms)}; expected an arm of the run: ${arms.join(', ')}`,
+    'reference',
+  );
+}
+
+/** The default number of worker processes: one per core, or one for a device. */
+export function defaultWorkers(engine: EnginePlan): number {
+  return isOnDevice(engine) ? 1 : availableParallelism();
 }
 
 /** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
@@ -164,8 +203,11 @@ async function runPlanned(
     const done = new Set(everyResult().flatMap(({ id, status }) => (status === 'done' ? [id] : [])));
     await removeCheckpoints(checkpointFolder(out), (id) => done.has(id));
     if (signal.aborted) return interrupted(out, `; ${results.length} of ${trials.length} trials are`);
-    if (shard) sayShard(shard, results.length, out);
-    else await report(out, reported.all());
+    if (shard) {
+      process.stderr.write(
+        `${commandName}: the ${results.length} trials of share ${shard.index}/${shard.of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
+      );
+    } else await report(out, reported.all());
     return results.every(({ status }) => status === 'done') ? 0 : 1;
   } finally {
     await runner.close();
@@ -197,12 +239,6 @@ async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: 
   const { queueRunner } = await import('../run/queue/runner.js');
   const runner = await queueRunner(address, checkpointing);
   return () => runner;
-}
-
-function sayShard({ index, of }: Shard, ended: number, out: string): void {
-  process.stderr.write(
-    `${commandName}: the ${ended} trials of share ${index}/${of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
-  );
 }
 
 function printResult(result: TrialResult): void {

@@ -5,9 +5,8 @@ import type { Command } from 'commander';
 import { diskStorage } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { commandName, count, INTERRUPTED, untilSignal } from '@peftjs/cli';
-import { parseAddress } from '../run/queue/contract.js';
-import { assertInstalled } from '../run/queue/installed.js';
-import { queueOption } from './run-flags.js';
+import { assertInstalled, parseAddress } from '../run/queue/contract.js';
+import { queueOption } from './run.js';
 
 /** The flags of `peft-bench worker`. */
 interface WorkerFlags {
@@ -48,14 +47,7 @@ async function work({ queue, workers, name, ...flags }: WorkerFlags, signal: Abo
     import('../run/queue/redis.js'),
     import('../run/queue/serve.js'),
   ]);
-  const redis = await connectRedis(address, {
-    onLost: (reason) => {
-      say(`lost the connection to ${address.shown} (${reason}); will continue once it is back`);
-    },
-    onBack: () => {
-      say(`connected to ${address.shown} again`);
-    },
-  });
+  const redis = await connectRedis(address, say);
   await claimScratch(scratch);
   say(`connected to ${address.shown}; runs ${workers} trials at a time`);
   await serve(redis, { name, workers, scratch, say, signal });

@@ -6,7 +6,7 @@ import type { Markup } from './html.js';
 type Medium = 'page' | 'text';
 
 /**
- * A part of the report. Sections return blocks; `page.ts`, `markdown.ts` and `terminal.ts` draw them. Their texts are
+ * A part of the report. Sections return blocks; `page.ts` and `files.ts` draw them. Their texts are
  * plain: each renderer escapes them.
  */
 export type Block = { readonly only?: Medium } & (

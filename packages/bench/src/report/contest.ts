@@ -1,4 +1,4 @@
-import { grouped, withSpecs, type Comparison } from './statistics/comparisons.js';
+import { atBudgets, grouped, withSpecs, type Comparison } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import type { Interval } from './statistics/estimates.js';
 import { comparisonOf, meanMetric, orientedScore, type OverallRow, type SummaryRow } from './statistics/rows.js';
@@ -7,19 +7,13 @@ import { comparisonOf, meanMetric, orientedScore, type OverallRow, type SummaryR
 const SAME_SIZE = 1.02;
 
 /** An arm in a contest. */
-export interface Contender {
+export interface Contender extends Pick<SummaryRow, 'method' | 'baseline' | 'score'> {
   /** The arm's label, unique in the contest. */
   readonly label: string;
-  /** The method of the arm. */
-  readonly method: string;
-  /** Whether it is the frozen baseline. */
-  readonly baseline: boolean;
   /** The requested number of parameters; null for an arm without a budget, which takes part at every budget. */
   readonly requested: number | null;
   /** The stored parameters. */
   readonly stored: number;
-  /** The score with its interval. */
-  readonly score: SummaryRow['score'];
   /** The mean score, negated if lower is better. */
   readonly orientedScore: number;
   /** Why it is not ranked: it missed its budget, or lacks seeds of its rivals. Null if it is, and for the baseline. */
@@ -35,19 +29,13 @@ interface Absent {
 }
 
 /** All arms that can be compared at one budget, on one task or over all tasks. */
-export interface Contest {
-  /** The model. */
-  readonly model: string;
+export interface Contest extends Pick<SummaryRow, 'model' | 'lowerIsBetter' | 'budget'> {
   /** The task; null for the mean over all tasks. */
   readonly task: string | null;
   /** The names of the tasks. */
   readonly tasks: readonly string[];
   /** The primary metric; `score` for a mean over tasks with different ones. */
   readonly metric: string;
-  /** Whether lower values of the metric are better. */
-  readonly lowerIsBetter: boolean;
-  /** The budget. */
-  readonly budget: SummaryRow['budget'];
   /** Every arm of this budget, and those without one; best mean first. */
   readonly arms: readonly Contender[];
   /** The arms that have results on some of its tasks only. */
@@ -62,9 +50,7 @@ export interface Advantage {
   readonly gain: number;
   /** The 95 % interval of the gain; null for one seed. */
   readonly interval: Interval | null;
-  /** The p-value of the difference. */
-  readonly p: number;
-  /** The p-value, Holm-adjusted. */
+  /** The p-value of the difference, Holm-adjusted. */
   readonly pHolm: number;
   /** Whether the arm is reliably better. */
   readonly isBetter: boolean;
@@ -108,21 +94,17 @@ export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] 
   const entries = [...overall.map((row) => overallEntry(row, rows)), ...rows.map(taskEntry)];
   return grouped(entries, ({ model, task }) => [model, task]).flatMap((ofScope) => {
     const absent = absentFrom(ofScope, rows);
-    const all = [...ofScope, ...absent];
-    const budgets = grouped(
-      all.flatMap(({ budget }) => (budget.requested === null ? [] : [budget])),
-      ({ spec }) => spec,
-    ).map(([budget]) => budget);
-    const open = budgets.length === 0;
-    return (open ? [ofScope[0].budget] : budgets).map((budget): Contest => {
+    return atBudgets([...ofScope, ...absent], ({ budget }) => budget).map(({ budget, items }): Contest => {
       const { model, task, tasks, metric, lowerIsBetter } = ofScope[0];
-      const isHere = (each: { readonly budget: SummaryRow['budget'] }): boolean =>
-        open || each.budget.requested === null || each.budget.spec === budget.spec;
-      const field = withSpecs(ofScope.filter(isHere), (arm) => arm.budget);
+      const open = budget.requested === null;
+      const field = withSpecs(
+        ofScope.filter((arm) => items.includes(arm)),
+        (arm) => arm.budget,
+      );
       return {
         ...{ model, task, tasks, metric, lowerIsBetter, budget },
         arms: withSeedReasons(field).sort((a, b) => b.orientedScore - a.orientedScore),
-        absent: absent.filter(isHere),
+        absent: absent.filter((arm) => items.includes(arm)),
         pairs: comparisons.filter(
           (pair) => pair.model === model && pair.task === task && (open || pair.budget === budget.spec),
         ),
@@ -202,11 +184,11 @@ export function isSmaller(a: Contender, b: Contender): boolean {
 export function advantage({ pairs, lowerIsBetter }: Contest, a: Contender, b: Contender): Advantage | undefined {
   const found = comparisonOf(pairs, a.label, b.label);
   if (!found) return undefined;
-  const { mean, interval, p, pHolm, equivalence } = found;
+  const { mean, interval, pHolm, equivalence } = found;
   const gain = lowerIsBetter ? 0 - mean : mean;
   const oriented = interval && lowerIsBetter ? { low: 0 - interval.high, high: 0 - interval.low } : interval;
   return {
-    ...{ gain, interval: oriented, p, pHolm },
+    ...{ gain, interval: oriented, pHolm },
     isBetter: pHolm < LEVEL && gain > 0,
     isWorse: pHolm < LEVEL && gain < 0,
     isEquivalent: equivalence !== null && equivalence.pHolm <= LEVEL,

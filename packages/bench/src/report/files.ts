@@ -212,15 +212,16 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
     const panels = panelsOf([], summary).filter((panel) => panel.model === model);
     return panels.flatMap((panel) => [heading(`${panel.task} (${model})`), resultsTable(panel, reference, [])]);
   });
-  return renderText(
-    [
-      findings(verdictParagraphs(summary)),
-      ...tables,
-      ...(against ? twoRunsBlocks(against) : []),
-      paragraph(readingOf(summary)),
-    ],
-    columns,
-  );
+  const blocks = [
+    findings(verdictParagraphs(summary)),
+    ...tables,
+    ...(against ? twoRunsBlocks(against) : []),
+    paragraph(readingOf(summary)),
+  ];
+  return inText(blocks)
+    .flatMap((block) => lines(block, columns))
+    .join('\n')
+    .trimEnd();
 }
 
 /** Explains the table in one line. */
@@ -228,14 +229,6 @@ function readingOf({ overall, reference, rows }: Summary): string {
   if (rows.length === 0) return 'No trial has finished.';
   const interval = overall.length > 0 ? ' [95 % interval]' : ' ± standard deviation';
   return `Mean over seeds${interval}; against ${reference}: paired difference and its p${overall.length > 0 ? ', adjusted over the pairs of the budget' : ''}. Every pair, charts and caveats are in the report.`;
-}
-
-/** Renders blocks as text, of which no line is wider than `columns`. */
-function renderText(blocks: readonly Block[], columns: number): string {
-  return inText(blocks)
-    .flatMap((block) => lines(block, columns))
-    .join('\n')
-    .trimEnd();
 }
 
 function lines(block: TextBlock, columns: number): string[] {

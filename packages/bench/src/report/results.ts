@@ -17,6 +17,7 @@ import {
   formatCount,
   formatDuration,
   formatInterval,
+  formatMebibytes,
   formatMetric,
   formatMilliseconds,
   formatP,
@@ -38,13 +39,26 @@ const MAX_CARDS = 12;
 /** The results on a task, by budget. */
 export function resultsTable(panel: Panel, reference: string, verdicts: readonly Verdict[]): Table {
   const isTop = ({ label, budget }: SummaryRow): boolean => isOnTop(verdicts, label, budget.spec);
-  const groups = panel.budgets.map((group) => ({
+  return rowsTable(panel, columnsFor(panel, reference, isTop));
+}
+
+/** The times and the memory of the same rows. */
+export function timesTable(panel: Panel): Table {
+  return rowsTable(panel, [
+    { title: 'method', cell: ({ label }) => cell(label) },
+    { title: 'time per trial', cell: ({ time }) => cell(formatDuration(time.totalSeconds)) },
+    { title: 'median step', cell: ({ time }) => cell(formatMilliseconds(time.stepMedianMs)) },
+    { title: 'peak memory of the process', cell: ({ peakRssBytes }) => cell(formatMebibytes(peakRssBytes)) },
+  ]);
+}
+
+function rowsTable({ budgets, entries }: Panel, columns: readonly Column<SummaryRow>[]): Table {
+  const groups = budgets.map((group) => ({
     ...(group.requested === null ? {} : { title: budgetTitle(group) }),
     suffix: suffixOf(group),
     rows: group.entries.map(({ row }) => row),
   }));
-  const style = panel.entries.length > MAX_CARDS ? 'results' : 'results cards';
-  return groupedTable(columnsFor(panel, reference, isTop), groups, style);
+  return groupedTable(columns, groups, entries.length > MAX_CARDS ? 'results' : 'results cards');
 }
 
 /** A budget in words, e.g. `r=4: 57,344 stored parameters`. */

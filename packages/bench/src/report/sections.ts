@@ -1,6 +1,6 @@
 import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { details, facts, figure, findings, grid, heading, list, note, paragraph, type Block } from './blocks.js';
-import { hasBands, lossChart, metricChart, parameterChart, timeFigures } from './charts/curves.js';
+import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
 import { WIDE, WIDTH } from './charts/draw.js';
 import { domainOf, forestChart } from './charts/forest.js';
 import { gateFigures, rankFigures } from './charts/ranks.js';
@@ -19,8 +19,8 @@ import {
 } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
 import { formatSmall } from '@peftjs/cli/format';
-import { pairBlocks, budgetTitle, overallTables, resultsTable } from './results.js';
-import { sizingFigures, stageFigures } from './stages.js';
+import { pairBlocks, budgetTitle, overallTables, resultsTable, timesTable } from './results.js';
+import { stageFigures } from './stages.js';
 import { stabilityBlocks } from './stability.js';
 import { grouped } from './statistics/comparisons.js';
 import type { Summary } from './statistics/summary.js';
@@ -69,7 +69,7 @@ function taskBlocks(panel: Panel, summary: Summary): Block[] {
   const scope = scopeOf(summary, panel.model, panel.task);
   const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
   const groups = budgeted.length > 0 ? budgeted : panel.budgets;
-  const stages = [...stageFigures(panel), ...sizingFigures(panel)];
+  const stages = stageFigures(panel);
   return [
     heading(panel.title),
     ...taskVerdict(scope),
@@ -80,7 +80,7 @@ function taskBlocks(panel: Panel, summary: Summary): Block[] {
     ...forestFigures(scope, summary),
     ...(stages.length > 0 ? [grid(stages)] : []),
     details('Statistical detail', scope.contests.flatMap(pairBlocks)),
-    details('Time and memory', [grid(timeFigures(panel))]),
+    details('Time and memory', [{ ...timesTable(panel), only: 'page' }]),
     ...groups.map((group) => details(`Training at ${budgetTitle(group)}`, [grid(budgetFigures(panel, group))])),
   ];
 }

@@ -5,24 +5,16 @@ import { colorBy, dashBy, HEIGHT, layered, layerFrom, quantity, WIDTH, type Char
 import { bySeries, type Panel, type Series } from './contents.js';
 import { formatCount, formatInterval, formatMetric, formatShare, formatSmall } from '@peftjs/cli/format';
 import { drawnAs } from './palette.js';
-import { estimate, type Estimate } from './statistics/estimates.js';
+import type { Estimate } from './statistics/estimates.js';
+import { estimateOf, ofValues } from './statistics/resampling.js';
 
-/** The results of one stage of the sparsifying schedule, over the seeds of an arm. */
-export interface StageSummary {
-  /** The stage, from 0. */
-  readonly stage: number;
-  /** The level of the method's sparsity. */
-  readonly level: number;
+/** The results of one stage of the sparsifying schedule: means over the seeds of an arm. */
+export interface StageSummary extends Pick<
+  SparsityStage,
+  'stage' | 'level' | 'sparsity' | 'storedParameters' | 'trainMetric' | 'devMetric'
+> {
   /** The number of seeds. */
   readonly seeds: number;
-  /** The share of gates that is zero or removed, averaged over seeds. */
-  readonly sparsity: number;
-  /** Stored parameters, averaged over seeds. */
-  readonly stored: number;
-  /** The primary metric on a sample of the training rows, averaged over seeds. */
-  readonly trainMetric: number;
-  /** The primary metric on the reported rows, averaged over seeds. */
-  readonly devMetric: number;
   /** The training metric in percent of the first stage's, over seeds with a finite value; null if none has one. */
   readonly memorization: Estimate | null;
   /** The reported metric in percent of the first stage's, over seeds with a finite value; null if none has one. */
@@ -50,17 +42,49 @@ function summaryOf(records: readonly SparsityStage[]): StageSummary {
     level,
     seeds: records.length,
     sparsity: meanOf(({ sparsity }) => sparsity),
-    stored: meanOf(({ storedParameters }) => storedParameters),
+    storedParameters: meanOf(({ storedParameters }) => storedParameters),
     trainMetric: meanOf(({ trainMetric }) => trainMetric),
     devMetric: meanOf(({ devMetric }) => devMetric),
-    memorization: estimateOf(records, 'memorization'),
-    generalization: estimateOf(records, 'generalization'),
+    memorization: percentOf(records, 'memorization'),
+    generalization: percentOf(records, 'generalization'),
   };
 }
 
-function estimateOf(records: readonly SparsityStage[], quantity: 'memorization' | 'generalization'): Estimate | null {
+function percentOf(records: readonly SparsityStage[], quantity: 'memorization' | 'generalization'): Estimate | null {
   const values = records.flatMap((record) => record[quantity] ?? []).filter(Number.isFinite);
-  return values.length === 0 ? null : estimate(values);
+  return values.length === 0 ? null : estimateOf([ofValues(values)]);
+}
+
+/** Figures of every arm in stages, scheduled or chosen: memorization and generalization as it shrinks. */
+export function stageFigures({ title, metric, entries }: Panel): Block[] {
+  return bySeries(entries).flatMap(({ row: { label }, trials }) => {
+    const subject = `${label} on ${title}`;
+    const stages = stageSummaries(trials);
+    const sized = trials.flatMap(({ seed, sizing }) => (sizing ? [{ seed, sizing }] : []));
+    return [
+      ...(stages.length > 0 ? [scheduleFigure(label, subject, stages, metric)] : []),
+      ...(sized.length > 0 ? [sizingFigure(label, subject, sized)] : []),
+    ];
+  });
+}
+
+/** The means over the seeds of an arm with a sparsifying schedule. */
+function scheduleFigure(label: string, subject: string, stages: readonly StageSummary[], metric: string): Block {
+  const seeds = Math.max(...stages.map((stage) => stage.seeds));
+  const spread = seeds > 1 ? `, mean over ${seeds} seeds with its 95 % interval` : ', one seed';
+  const last = lastStageSentence(stages);
+  const caption = `What it still knows of training rows and of the reported ones, in percent of the first stage${spread}. ${last}`;
+  const points = stages.flatMap((stage) =>
+    pointsOf(stage).map(({ series, value: { mean: value, interval } }) => ({
+      ...{ series, curve: series, stored: stage.storedParameters, value, chosen: false },
+      ...{ low: interval?.low ?? value, high: interval?.high ?? value },
+    })),
+  );
+  const chart = (): Chart => stageChart(`: ${subject}`, 'the first stage', points);
+  return figure(`Memorization and generalization: ${label}`, caption, chart, {
+    series: STAGE_SERIES,
+    blocks: [{ ...paragraph(last), only: 'text' }, stageTable(stages, metric)],
+  });
 }
 
 /** A table of stages, with one row per stage; `metric` is the primary one. */
@@ -69,7 +93,7 @@ function stageTable(stages: readonly StageSummary[], metric: string): Table {
     { title: 'stage', cell: ({ stage }) => cell(String(stage)) },
     { title: 'level', cell: ({ level }) => cell(formatSmall(level)) },
     { title: 'sparsity', cell: ({ sparsity }) => cell(formatShare(sparsity)) },
-    { title: 'stored', cell: ({ stored }) => cell(formatCount(stored)) },
+    { title: 'stored', cell: ({ storedParameters }) => cell(formatCount(storedParameters)) },
     { title: 'memorization, %', cell: ({ memorization }) => percentCell(memorization) },
     { title: 'generalization, %', cell: ({ generalization }) => percentCell(generalization) },
     { title: `${metric}, training rows`, cell: ({ trainMetric }) => cell(formatMetric(trainMetric)) },
@@ -82,11 +106,9 @@ function stageTable(stages: readonly StageSummary[], metric: string): Table {
 function lastStageSentence(stages: readonly StageSummary[]): string {
   const [first, last] = [stages[0], stages.at(-1)];
   if (!first || !last) return '';
-  const kept = [
-    ...(last.memorization ? [`${formatPercent(last.memorization.mean)} % of the memorization`] : []),
-    ...(last.generalization ? [`${formatPercent(last.generalization.mean)} % of the generalization`] : []),
-  ];
-  const left = `The last stage leaves ${formatCount(last.stored)} of ${formatCount(first.stored)} stored parameters`;
+  const kept = pointsOf(last).map(({ series, value }) => `${formatPercent(value.mean)} % of the ${series}`);
+  const [most, least] = [first, last].map(({ storedParameters }) => formatCount(storedParameters));
+  const left = `The last stage leaves ${least} of ${most} stored parameters`;
   return kept.length === 0 ? `${left}.` : `${left}, ${kept.join(' and ')}.`;
 }
 
@@ -101,23 +123,28 @@ function formatPercent(value: number): string {
   return value.toFixed(1);
 }
 
-/** Figures of every arm in stages: memorization and generalization as its ranks are pruned. */
-export function stageFigures({ title, metric, entries }: Panel): Block[] {
-  return bySeries(entries).flatMap(({ row, trials }) => {
-    const stages = stageSummaries(trials);
-    if (stages.length === 0) return [];
-    const chart = (): Chart => stageChart(`${row.label} on ${title}`, stages);
-    return figure(`Memorization and generalization: ${row.label}`, captionOf(stages), chart, {
-      series: STAGE_SERIES,
-      blocks: [{ ...paragraph(lastStageSentence(stages)), only: 'text' }, stageTable(stages, metric)],
-    });
-  });
-}
-
-function captionOf(stages: readonly StageSummary[]): string {
-  const seeds = Math.max(...stages.map((stage) => stage.seeds));
-  const spread = seeds > 1 ? `, mean over ${seeds} seeds with its 95 % interval` : ', one seed';
-  return `What it still knows of training rows and of the reported ones, in percent of the first stage${spread}. ${lastStageSentence(stages)}`;
+/** The trials of an arm that chose its size, each with a curve of its own. */
+function sizingFigure(
+  label: string,
+  subject: string,
+  sized: readonly { readonly seed: number; readonly sizing: TrialSizing }[],
+): Block {
+  const caption =
+    'What it still knows of training rows and of the selection rows as it shrinks, in percent of the dense adapter, a line for each seed. The chosen stage is ringed.';
+  const points = sized.flatMap(({ seed, sizing: { stages, chosen } }) =>
+    stages.flatMap((stage) =>
+      pointsOf(stage).map(({ series, value }) => ({
+        ...{ series, curve: `${series} ${seed}`, stored: stage.storedParameters, chosen: stage.stage === chosen },
+        ...{ value, low: value, high: value },
+      })),
+    ),
+  );
+  const chart = (): Chart => stageChart(`, and the chosen size: ${subject}`, 'the dense adapter', points);
+  const blocks = sized.flatMap(({ seed, sizing }): Block[] => [
+    paragraph(`Seed ${seed}: ${sizing.reason}`),
+    { ...sizingBlock(sizing), only: 'text' },
+  ]);
+  return figure(`The size that ${label} chose`, caption, chart, { series: STAGE_SERIES, blocks });
 }
 
 /** The stages of a trial that chose its size, from large to small, with the chosen one marked. */
@@ -127,122 +154,89 @@ function sizingBlock(sizing: TrialSizing): Table {
   return table(columns, rows, 'stages');
 }
 
-/** Figures of every arm that chose its size: memorization and generalization as it shrank, and its choice. */
-export function sizingFigures({ title, entries }: Panel): Block[] {
-  return bySeries(entries).flatMap(({ row: { label }, trials }) => {
-    const sized = trials.flatMap(({ seed, sizing }) => (sizing ? [{ seed, sizing }] : []));
-    if (sized.length === 0) return [];
-    const blocks = sized.flatMap(({ seed, sizing }): Block[] => [
-      paragraph(`Seed ${seed}: ${sizing.reason}`),
-      { ...sizingBlock(sizing), only: 'text' },
-    ]);
-    const caption =
-      'What it still knows of training rows and of the selection rows as it shrinks, in percent of the dense adapter, a line for each seed. The chosen stage is ringed.';
-    const chart = (): Chart => sizingChart(`${label} on ${title}`, sized);
-    return figure(`The size that ${label} chose`, caption, chart, { series: STAGE_SERIES, blocks });
+/** The curves of the charts. */
+const STAGE_SERIES: readonly Series[] = [
+  { label: 'memorization', look: { hue: 1, shape: 0 } },
+  { label: 'generalization', look: { hue: 2, shape: 1 } },
+];
+
+/** The values of a stage that has them, by curve. */
+function pointsOf<Value>(stage: {
+  readonly memorization: Value | null;
+  readonly generalization: Value | null;
+}): { series: string; value: Value }[] {
+  return (['memorization', 'generalization'] as const).flatMap((series) => {
+    const value = stage[series];
+    return value === null ? [] : [{ series, value }];
   });
 }
 
-const MEMORIZATION: Series = { label: 'memorization', look: { hue: 1, shape: 0 } };
-const GENERALIZATION: Series = { label: 'generalization', look: { hue: 2, shape: 1 } };
-
-/** The curves of both charts. */
-const STAGE_SERIES: readonly Series[] = [MEMORIZATION, GENERALIZATION];
-
-/** What an adapter of one size still knows. */
-interface Kept<Value> {
+/** A point of a curve: a value in percent, with the interval that it is known to. */
+interface StagePoint {
+  readonly series: string;
+  /** The line that joins it to others of its series. */
+  readonly curve: string;
   readonly stored: number;
-  readonly memorization: Value | null;
-  readonly generalization: Value | null;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+  /** Whether it has a ring. */
+  readonly chosen: boolean;
 }
 
 /**
- * Memorization and generalization, in percent of the first stage, against stored parameters, which decrease from left
+ * Memorization and generalization, in percent of the largest size, against stored parameters, which decrease from left
  * to right.
  */
-function stageChart(title: string, stages: readonly Kept<Estimate>[]): Chart {
-  const points = pointsOf(stages).map(({ series, stored, value: { mean, interval } }) => ({
-    ...{ series, stored, mean, low: interval?.low ?? mean, high: interval?.high ?? mean },
-  }));
-  const x = { domain: [0, 1.03 * Math.max(1, ...stages.map(({ stored }) => stored))] };
+function stageChart(end: string, of: string, points: readonly StagePoint[]): Chart {
+  const values = points.filter(({ value }) => Number.isFinite(value));
+  const sizes = values.map(({ stored }) => stored);
+  const [least, most] = [Math.min(...sizes), Math.max(1, ...sizes)];
+  const domain = least > 0 ? { type: 'log', domain: [0.9 * least, 1.1 * most] } : { domain: [0, 1.03 * most] };
   // A range that holds all curves, and is wide enough that noise does not look like a drop.
-  const low = Math.min(90, ...points.map((point) => point.low));
-  const high = Math.max(102, ...points.map((point) => point.high));
+  const low = Math.min(90, ...values.map((point) => point.low));
+  const high = Math.max(102, ...values.map((point) => point.high));
   const room = 0.04 * (high - low);
-  const y = { domain: [low - room, high + room], nice: false };
-  const color = colorBy(STAGE_SERIES);
-  return chartOf(`: ${title}`, { of: 'the first stage', x, y: { scale: y } }, points, [
-    layerFrom(
-      [{ mean: 100 }],
-      { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
-      { y: quantity('mean'), x: { value: 0 }, x2: { value: 'width' } },
-    ),
-    { mark: { type: 'area', opacity: 0.16 }, encoding: { y: quantity('low'), y2: { field: 'high' }, color } },
-    {
-      mark: { type: 'line', strokeWidth: 2, strokeJoin: 'round' },
-      encoding: { y: quantity('mean'), color, strokeDash: dashBy(STAGE_SERIES) },
-    },
-    ...STAGE_SERIES.map((series) => ({ ...pointLayer(series, 46), encoding: { y: quantity('mean') } })),
-  ]);
-}
-
-/** The same in percent of the dense adapter, with a line for each trial that chose its size, and a ring at its choice. */
-function sizingChart(title: string, trials: readonly { readonly seed: number; readonly sizing: TrialSizing }[]): Chart {
-  const points = trials.flatMap(({ seed, sizing: { stages, chosen } }) =>
-    stages.flatMap((stage) =>
-      pointsOf([{ ...stage, stored: stage.storedParameters }])
-        .filter(({ stored, value }) => stored > 0 && Number.isFinite(value))
-        .map((point) => ({ ...point, seed: `${point.series} ${seed}`, chosen: stage.stage === chosen })),
-    ),
-  );
-  const sizes = points.map(({ stored }) => stored);
-  const x = { type: 'log', domain: [0.9 * Math.min(...sizes), 1.1 * Math.max(...sizes)] };
-  const layers = STAGE_SERIES.flatMap((series) => {
-    const own = { filter: { field: 'series', equal: series.label } };
-    const { color } = drawnAs(series.look);
-    const ring = { type: 'point', filled: false, opacity: 1, size: 190, strokeWidth: 2, color, shape: 'circle' };
-    return [
-      { transform: [own], mark: { type: 'line', color, strokeWidth: 1.6 }, encoding: { detail: { field: 'seed' } } },
-      pointLayer(series, 40),
-      { transform: [own, { filter: { field: 'chosen', equal: true } }], mark: ring },
-    ];
+  const x = quantity('stored', {
+    title: 'stored parameters',
+    scale: { ...domain, reverse: true, nice: false },
+    axis: { format: '.3~s', tickCount: 6 },
   });
-  const y = { field: 'value', scale: { zero: false } };
-  return chartOf(`, and the chosen size: ${title}`, { of: 'the dense adapter', x, y }, points, layers);
-}
-
-/** A point of each curve for every size with a value. */
-function pointsOf<Value>(sizes: readonly Kept<Value>[]): { series: string; stored: number; value: Value }[] {
-  return sizes.flatMap(({ stored, memorization, generalization }) => [
-    ...(memorization === null ? [] : [{ series: MEMORIZATION.label, stored, value: memorization }]),
-    ...(generalization === null ? [] : [{ series: GENERALIZATION.label, stored, value: generalization }]),
-  ]);
-}
-
-function pointLayer({ label, look }: Series, size: number): object {
-  const { color, outline } = drawnAs(look);
-  return {
-    transform: [{ filter: { field: 'series', equal: label } }],
-    mark: { type: 'point', filled: true, opacity: 1, size, color, shape: outline },
-  };
-}
-
-function chartOf(
-  end: string,
-  { of, x, y }: { readonly of: string; readonly x: object; readonly y: object },
-  values: readonly object[],
-  layers: readonly object[],
-): Chart {
-  const encoding = {
-    x: quantity('stored', {
-      title: 'stored parameters',
-      scale: { ...x, reverse: true, nice: false },
-      axis: { format: '.3~s', tickCount: 6 },
-    }),
-    y: { type: 'quantitative', title: `% of ${of}`, ...y },
-  };
+  const y = quantity('value', { title: `% of ${of}`, scale: { domain: [low - room, high + room], nice: false } });
+  const color = colorBy(STAGE_SERIES);
+  const whole = layerFrom(
+    [{ value: 100 }],
+    { type: 'rule', color: 'var(--soft)', strokeDash: [3, 3] },
+    { x: { value: 0 }, x2: { value: 'width' } },
+  );
+  const band = { y: quantity('low'), y2: { field: 'high' }, color, detail: { field: 'curve' } };
+  const lines = { color, strokeDash: dashBy(STAGE_SERIES), detail: { field: 'curve' } };
   return {
     description: `Memorization and generalization in percent of ${of} against stored parameters${end}`,
-    spec: layered({ width: WIDTH, height: HEIGHT }, encoding, layers, { values }),
+    spec: layered(
+      { width: WIDTH, height: HEIGHT },
+      { x, y },
+      [
+        whole,
+        { mark: { type: 'area', opacity: 0.16 }, encoding: band },
+        { mark: { type: 'line', strokeWidth: 2, strokeJoin: 'round' }, encoding: lines },
+        ...STAGE_SERIES.flatMap(pointLayers),
+      ],
+      { values },
+    ),
   };
+}
+
+/** The points of a series, and a ring around each chosen one. */
+function pointLayers({ label, look }: Series): object[] {
+  const { color, outline } = drawnAs(look);
+  const own = { filter: { field: 'series', equal: label } };
+  const point = { type: 'point', opacity: 1, color };
+  return [
+    { transform: [own], mark: { ...point, filled: true, size: 46, shape: outline } },
+    {
+      transform: [own, { filter: { field: 'chosen', equal: true } }],
+      mark: { ...point, filled: false, size: 190, strokeWidth: 2, shape: 'circle' },
+    },
+  ];
 }

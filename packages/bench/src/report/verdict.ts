@@ -26,11 +26,7 @@ import { seedsToReach } from './statistics/estimates.js';
 import type { Failure } from './statistics/rows.js';
 
 /** The verdict on one budget, on one task or over all tasks. */
-export interface Verdict {
-  /** The model. */
-  readonly model: string;
-  /** The task; null for all tasks. */
-  readonly task: string | null;
+export interface Verdict extends Pick<Contest, 'model' | 'task'> {
   /** The budget as typed. */
   readonly budget: string;
   /** The arm with the best mean; null if none can be ranked. */
@@ -54,11 +50,8 @@ export interface Verdict {
   readonly sentences: readonly string[];
 }
 
-/** The comparisons that verdicts are based on. */
-type Unjudged = Compared & { readonly margin: number | null };
-
 /** The verdicts of a run, by budget: over the tasks, if there are several, and for each task. */
-export function verdictsOf({ margin, ...summary }: Unjudged): Verdict[] {
+export function verdictsOf({ margin, ...summary }: Compared & { readonly margin: number | null }): Verdict[] {
   return contestsOf(summary).map((contest) => verdictOn(contest, margin));
 }
 

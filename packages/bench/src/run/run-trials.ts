@@ -22,12 +22,10 @@ import {
   checkpointFolder,
   removeCheckpoint,
   MAX_MESSAGE,
-  type DoneTrial,
   type TrialResult,
   type StoredResults,
 } from '@peftjs/cli/results';
-import { planTuning, trialsOf, widened, type Candidates } from '../study/tuning.js';
-import { chooseRates } from './choose-rates.js';
+import { chooseRates, planTuning, trialsOf, widened, type Candidates } from './tuning.js';
 
 /** The settings that tuning trials and reported trials share. */
 export interface RunContext {
@@ -96,8 +94,12 @@ function recording(
       progress.emit({ type: 'step', id, ...step });
     },
     async onDone(trial, result) {
-      const unwritable = await unlessWritten(keep, result);
-      if (unwritable) return keepFailure(trial, writable(unwritable));
+      try {
+        await keep(result);
+      } catch (error) {
+        if (!(error instanceof DataError)) throw error; // a result that breaks its schema would do so again
+        return keepFailure(trial, writable(failureOf(error)));
+      }
       progress.emit({ type: 'trial-done', id: trial.id, metrics: result.metrics, seconds: result.time.totalSeconds });
     },
     onFailed: (trial, failure) => keepFailure(trial, writable(failure)),
@@ -108,20 +110,6 @@ function recording(
       progress.emit({ type: 'note', line });
     },
   };
-}
-
-/** Writes a result. @returns the reason if the result breaks its schema, which another attempt would repeat. */
-async function unlessWritten(
-  keep: (result: TrialResult) => Promise<void>,
-  result: DoneTrial,
-): Promise<WorkerFailure | undefined> {
-  try {
-    await keep(result);
-    return undefined;
-  } catch (error) {
-    if (error instanceof DataError) return failureOf(error);
-    throw error;
-  }
 }
 
 /** Makes a failure fit for a result file: on one line, without control characters, and of limited length. */

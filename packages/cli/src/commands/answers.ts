@@ -2,24 +2,12 @@ import type { EntityGroup, LabelScore } from '@peftjs/pipelines';
 import { fitted, padded, printable, printableLines } from '../format.js';
 import type { GivenText } from './texts.js';
 
-/** What a model predicts for a text: labels, entities, a vector or the generated text. */
+/** What a model predicts for a text: labels with their scores, entities found in it, its vector, or generated text. */
 export type Answer =
-  | {
-      /** The labels with their scores. */
-      readonly labels: readonly LabelScore[];
-    }
-  | {
-      /** The entities found in the text. */
-      readonly entities: readonly EntityGroup[];
-    }
-  | {
-      /** The text's vector. */
-      readonly embedding: readonly number[];
-    }
-  | {
-      /** The generated text. */
-      readonly generated: string;
-    };
+  | { readonly labels: readonly LabelScore[] }
+  | { readonly entities: readonly EntityGroup[] }
+  | { readonly embedding: readonly number[] }
+  | { readonly generated: string };
 
 /** A text with the model's prediction. */
 type Answered = GivenText & Answer;

@@ -56,11 +56,8 @@ async function diagnose({ json }: DoctorFlags): Promise<void> {
   const { isReady, line } = verdictOf(backends, methods.length);
   process.stdout.write(`${line}\n\n`);
   if (!isReady) process.exitCode = NOT_READY;
-  const { node, ...packages } = await numericVersions();
-  say('machine', [
-    `Node ${String(node)} on ${process.platform}/${process.arch}`,
-    `${availableParallelism()} cores, ${gib(totalmem())} of memory, ${gib(freemem())} free`,
-  ]);
+  const { node: _node, ...packages } = await numericVersions();
+  say('machine', [machineLine()]);
   say(
     'packages',
     Object.entries(packages).map(([name, version]) => `${name} ${version}`),

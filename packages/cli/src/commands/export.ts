@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { assertLabelNames, outputMeaning, outputsOf } from '@peftjs/core/model';
+import { assertLabelNames, outputMeaning, outputsOf, readAdapterConfig } from '@peftjs/core/model';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
@@ -9,7 +9,7 @@ import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
 import { choice } from './flags.js';
-import { adapterConfig, taskOf } from './inspect.js';
+import { taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
 import { PIPELINES } from './predict.js';
 
@@ -136,7 +136,8 @@ async function exportAdapter(
     throw new ConfigError('--private applies to the repository of --push; add --push', 'private');
   if (push !== undefined) pushSettings(push);
   checkOut({ out, ...(force && { force }) }, 'export');
-  const { task_type: type } = await adapterConfig(await openFolder(adapter));
+  const { path, storage } = await openFolder(adapter);
+  const { task_type: type } = await readAdapterConfig(path, storage);
   const opened = await openSource(taskOf(type), adapter, {
     methods: await everyMethod(),
     model: base,

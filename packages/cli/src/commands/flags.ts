@@ -31,7 +31,8 @@ import {
 } from '../study/study.js';
 
 /** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
-export interface StudyFlags extends TableColumns {
+export interface StudyFlags
+  extends TableColumns, Pick<Reading, 'documentEnd'>, Partial<Pick<StudyProtocol, (typeof PROTOCOL_FLAGS)[number]>> {
   /** A built-in study. Default `quick`. */
   readonly preset: string;
   /** Whether to use the preset's full size. */
@@ -48,24 +49,10 @@ export interface StudyFlags extends TableColumns {
   readonly budget?: string;
   /** A folder with published tasks. */
   readonly data?: string;
-  /** How a published task is split. */
-  readonly split?: StudyProtocol['split'];
   /** The user's training file. */
   readonly train?: string;
   /** The file that results are reported on. */
   readonly dev?: string;
-  /** What ends a document of a `.txt` file. */
-  readonly documentEnd?: NonNullable<Reading['documentEnd']>;
-  /** Passes over the training rows. */
-  readonly epochs?: number;
-  /** Rows per batch. */
-  readonly batchSize?: number;
-  /** The most tokens of a row. */
-  readonly maxTokens?: number;
-  /** The peak learning rate of every arm and of the head. */
-  readonly learningRate?: number;
-  /** The number of training rows: a seeded sample, of which a part selects unless the study has `selectionRows`. */
-  readonly rows?: number;
   /** The engine: `compiled` or `eager`. */
   readonly engine: string;
   /** The backend of the engine. Default `auto`. */
@@ -73,6 +60,9 @@ export interface StudyFlags extends TableColumns {
   /** The frozen weights: `fp32` or `q8`. Default the preset's. */
   readonly dtype?: string;
 }
+
+/** The flags that set the field of the protocol with their name. */
+const PROTOCOL_FLAGS = ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'rows', 'split'] as const;
 
 /** Adds the shared flags to a command, and returns it. */
 export function withStudyFlags(command: Command): Command {
@@ -226,7 +216,7 @@ function flagInput(flags: StudyFlags): StudyInput {
   return {
     ...given(flags, ['model']),
     ...given({ methods, budgets }, ['methods', 'budgets']),
-    protocol: given(flags, ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'rows', 'split']),
+    protocol: given(flags, PROTOCOL_FLAGS),
   };
 }
 

@@ -5,7 +5,8 @@ import type { Command } from 'commander';
 import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
 import { ADAPTER_CONFIG, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
 import { commandName } from '../registry/command-name.js';
-import { checkpointOwners, claimFolder, remedyOf, unfinishedFolder, type Claim } from '../results/folder.js';
+import { checkpointOwners, claimFolder, unfinishedFolder, type Claim } from '../results/folder.js';
+import { remedyFor } from '../results/remedies.js';
 import { count, type StudyFlags } from './flags.js';
 
 /** Adds the flags of a command that writes a folder, and returns the command. */
@@ -83,7 +84,8 @@ export async function inClaimedFolder(
     return await work();
   } catch (error) {
     if (!(error instanceof CheckpointError && error.path?.startsWith(out))) throw error;
-    process.stderr.write(`${commandName}: ${error.message}. ${remedyOf(error)}, then ${rerun} to resume\n`);
+    const remedy = remedyFor(error.cause) ?? 'Fix that';
+    process.stderr.write(`${commandName}: ${error.message}. ${remedy}, then ${rerun} to resume\n`);
     return 1;
   } finally {
     lock?.release();
@@ -139,14 +141,13 @@ interface InputFlags extends Pick<StudyFlags, 'config' | 'train' | 'dev' | 'data
   readonly spreadFrom?: string;
 }
 
-/** The flags that name a folder; the others name a file. */
-const FOLDERS = ['data', 'spread-from'];
-
-/** Flags for a file in place of a folder, and for a folder in place of a file. */
-const HINTS: Readonly<Record<string, string>> = {
-  data: 'to train on it: --train',
-  train: 'to use the files in it: --data',
-};
+/** A flag for a file or a folder, and what to do instead if it names the other. */
+interface NamedInput {
+  readonly flag: string;
+  readonly path: string | undefined;
+  readonly isFolder?: boolean;
+  readonly hint?: string;
+}
 
 /**
  * Checks that every file and folder that the flags name exists, before anything is loaded.
@@ -155,19 +156,23 @@ const HINTS: Readonly<Record<string, string>> = {
  */
 export function assertInputs(flags: InputFlags): void {
   const { config, train, dev, data, spreadFrom } = flags;
-  const named = { config, train, dev, data, 'spread-from': spreadFrom };
-  const given = Object.entries(named).flatMap(([flag, path]) => (path === undefined ? [] : [{ flag, path }]));
+  const named: readonly NamedInput[] = [
+    { flag: 'config', path: config },
+    { flag: 'train', path: train, hint: 'to use the files in it: --data' },
+    { flag: 'dev', path: dev },
+    { flag: 'data', path: data, isFolder: true, hint: 'to train on it: --train' },
+    { flag: 'spread-from', path: spreadFrom, isFolder: true },
+  ];
+  const given = named.flatMap(({ path, ...input }) => (path === undefined ? [] : [{ ...input, path }]));
   const missing = given.filter(({ path }) => !existsSync(path));
   if (missing.length > 0) {
     const names = missing.map(({ flag, path }) => `--${flag} ${path}${nearestTo(path)}`);
     throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.path);
   }
-  for (const { flag, path } of given) {
-    const isFolder = FOLDERS.includes(flag);
+  for (const { flag, path, isFolder = false, hint } of given) {
     if (isFolder === statSync(path).isDirectory()) continue;
     const problem = isFolder ? 'a file, expected a folder' : 'a folder, expected a file';
-    const hint = HINTS[flag] === undefined ? '' : `; ${HINTS[flag]} ${path}`;
-    throw new DataError(`--${flag} ${path} is ${problem}${hint}`, path);
+    throw new DataError(`--${flag} ${path} is ${problem}${hint === undefined ? '' : `; ${hint} ${path}`}`, path);
   }
 }
 

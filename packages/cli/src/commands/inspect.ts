@@ -14,7 +14,7 @@ import {
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';
-import { formatMetric, printableLines, textTable } from '../format.js';
+import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
 import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';
@@ -50,16 +50,16 @@ async function inspectFolder(path: string): Promise<void> {
 }
 
 async function inspectAdapter(folder: Folder): Promise<void> {
-  const config = await adapterConfig(folder);
+  const config = await readAdapterConfig(folder.path, folder.storage);
   const base = config.base_model_name_or_path;
   await withTensors(folder, (file) => {
     const modules = modulesOf(file);
     const parameters = (names: readonly string[]): number =>
       names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
     say(
-      `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${number(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
+      `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
     );
-    const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), number(parameters(names))]);
+    const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), formatCount(parameters(names))]);
     say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
   });
   const sizing = await readSizing(folder.path, folder.storage);
@@ -83,8 +83,8 @@ async function inspectResult(path: string): Promise<void> {
     return;
   }
   const scores = Object.entries(result.metrics).map(([metric, value]) => [metric, formatMetric(value)]);
-  const stored = ['stored parameters', number(result.parameters.stored)];
-  say(textTable(['', ''], [...scores, stored, ['seconds', number(Math.round(result.time.totalSeconds))]], [1]));
+  const stored = ['stored parameters', formatCount(result.parameters.stored)];
+  say(textTable(['', ''], [...scores, stored, ['seconds', formatCount(result.time.totalSeconds)]], [1]));
   if (result.sizing) say(`\n${sizingText(result.sizing)}`);
 }
 
@@ -102,7 +102,7 @@ async function inspectModel(path: string): Promise<void> {
   const model = await fromPretrained(path, { resolvePackage: packageFolder });
   const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
   say(
-    `${model.name}: ${number(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,
+    `${model.name}: ${formatCount(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,
   );
   const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
   const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
@@ -112,7 +112,7 @@ async function inspectModel(path: string): Promise<void> {
 async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
   const { model_type: type, id2label } = await settingsIn(folder, 'config.json');
   const { tokenizer_class: tokenizer, model_max_length: most } = await settingsIn(folder, 'tokenizer_config.json');
-  const limit = typeof most === 'number' ? `, up to ${number(most)} tokens` : '';
+  const limit = typeof most === 'number' ? `, up to ${formatCount(most)} tokens` : '';
   say(
     `ONNX export of a ${String(type)} model, tokenizer ${String(tokenizer)}${limit}\n${classLine(labelsIn(id2label))}\n`,
   );
@@ -126,7 +126,7 @@ async function inspectGraphs({ path, storage }: Folder, graphs: readonly string[
     try {
       const { inputs, outputs } = await onnxSignature(file, name);
       const row = (use: string) => (value: OnnxValue) => [use, value.name, value.type, `[${value.shape.join(', ')}]`];
-      say(`${graph}: ${number(file.size)} bytes\n`);
+      say(`${graph}: ${formatCount(file.size)} bytes\n`);
       say(textTable(['', 'name', 'type', 'shape'], [...inputs.map(row('input')), ...outputs.map(row('output'))], []));
     } finally {
       await file.close?.();
@@ -175,10 +175,6 @@ function rankOf(file: SafetensorsFile, names: readonly string[]): string {
   return down === undefined ? '-' : String(file.spec(down).shape[0]);
 }
 
-function number(value: number): string {
-  return value.toLocaleString('en-US');
-}
-
 function say(text: string): void {
   process.stdout.write(printableLines(text));
 }
@@ -186,11 +182,6 @@ function say(text: string): void {
 /** Whether a folder holds an adapter, that is an adapter_config.json. */
 export function isAdapter({ path, storage }: Folder): Promise<boolean> {
   return storage.exists(`${path}/${ADAPTER_CONFIG}`);
-}
-
-/** Reads the fields of an adapter_config.json. @throws CheckpointError if it is missing or broken. */
-export function adapterConfig({ path, storage }: Folder): Promise<Readonly<Record<string, unknown>>> {
-  return readAdapterConfig(path, storage);
 }
 
 /** Converts PEFT's `task_type`; anything else means text classification. */
@@ -206,15 +197,11 @@ async function withTensors<T>({ path, storage }: Folder, use: (file: Safetensors
   const name = `${path}/${ADAPTER_WEIGHTS}`;
   const source = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
   const file = await openSafetensors(source).catch((cause: unknown) => {
-    throw inFile(name, cause);
+    throw new CheckpointError(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, name, cause);
   });
   try {
     return use(file);
   } finally {
     await file.close();
   }
-}
-
-function inFile(file: string, cause: unknown): CheckpointError {
-  return new CheckpointError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, file, cause);
 }

@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
-import { addedCommands, COMMANDS_OF_BENCH, remedyForMissing, type AddCommand } from '../registry/commands.js';
-import { packageRoot } from '../registry/packages.js';
+import { dependencies, findPackage, packageEntry, packageRoot, readManifest } from '../registry/packages.js';
 import { printable, printableLines } from '../format.js';
 import { showWarning } from '../run/progress.js';
 import { remedyFor } from '../results/remedies.js';
@@ -45,6 +45,15 @@ function exitCodeOf(error: unknown): number {
   return BAD_INPUT;
 }
 
+/** Adds a command to the program. */
+type AddCommand = (program: Command) => void;
+
+/** The package that compares methods. It depends on this one, not the reverse: it may not be installed. */
+const BENCH = '@peftjs/bench';
+
+/** The commands of `BENCH`, for messages where it is not installed. */
+const OF_BENCH = ['run', 'report', 'worker'];
+
 /** The commands of this package. */
 const OWN: ReadonlyMap<string, AddCommand> = new Map([
   ['train', addTrainCommand],
@@ -62,20 +71,49 @@ const OWN: ReadonlyMap<string, AddCommand> = new Map([
 export async function program(asked = ''): Promise<Command> {
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
   const added = OWN.has(asked) ? undefined : await addedCommands();
-  const missing = added?.has(asked) ? undefined : remedyForMissing(asked);
-  if (missing !== undefined) throw new ConfigError(missing, 'command');
+  if (OF_BENCH.includes(asked) && !added?.has(asked)) {
+    throw new ConfigError(`'${asked}' is a command of ${BENCH}; to install it: npm install ${BENCH}`, 'command');
+  }
   const root = new Command(commandName)
     .description('Train adapters of pretrained models, use them, and compare methods at equal parameter budgets.')
     .version(version, '--version')
     .exitOverride()
     .configureOutput({ outputError: () => undefined });
   for (const add of [...OWN.values(), ...(added?.values() ?? [])]) add(root);
-  if (added?.size === 0) root.addHelpText('after', `\n${COMMANDS_OF_BENCH}`);
+  if (added?.size === 0) {
+    root.addHelpText('after', `\nTo compare methods (${OF_BENCH.join(', ')}): npm install ${BENCH}`);
+  }
   for (const command of root.commands) {
     command.exitOverride().configureOutput({ outputError: () => undefined });
   }
   return root.hook('preSubcommand', (_, command) => {
     checkLast(command);
+  });
+}
+
+/**
+ * Loads the commands that installed packages add, by name: a package declares them in its package.json, as exports of
+ * its entry `./commands`.
+ * @throws ConfigError if a declared export is not a function.
+ */
+async function addedCommands(): Promise<ReadonlyMap<string, AddCommand>> {
+  const packages = new Set([BENCH, ...(await dependencies())]);
+  return new Map((await Promise.all([...packages].map(commandsOf))).flat());
+}
+
+async function commandsOf(packageName: string): Promise<[name: string, add: AddCommand][]> {
+  const folder = findPackage(packageName);
+  const declared = Object.entries((folder && (await readManifest(folder))?.peft?.commands) ?? {});
+  if (folder === undefined || declared.length === 0) return [];
+  const entry = packageEntry(packageName, folder, '/commands');
+  const module = entry === undefined ? {} : ((await import(pathToFileURL(entry).href)) as Record<string, unknown>);
+  return declared.map(([name, exportName]) => {
+    const add = module[exportName];
+    if (typeof add === 'function') return [name, add as AddCommand];
+    throw new ConfigError(
+      `${packageName} declares the command '${name}' as the export '${exportName}' of ${packageName}/commands, which is not a function`,
+      'peft',
+    );
   });
 }
 

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { problemTypeIn } from '@peftjs/core/model';
+import { problemTypeIn, readAdapterConfig } from '@peftjs/core/model';
 import { isHubId, openFolder, type Folder } from '@peftjs/models';
 import {
   pipeline,
@@ -17,7 +17,7 @@ import { everyMethod } from '../registry/methods.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count } from './flags.js';
-import { adapterConfig, isAdapter, settingsIn, taskOf } from './inspect.js';
+import { isAdapter, settingsIn, taskOf } from './inspect.js';
 import { exportedGraphs } from './onnx.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
@@ -118,7 +118,7 @@ async function subjectOf(source: string, wanted: PredictTask | undefined): Promi
     throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
   }
   if (!isOne) await refuseExport(source, folder, wanted);
-  const config = isOne ? await adapterConfig(folder) : await settingsIn(folder, 'config.json');
+  const config = isOne ? await readAdapterConfig(folder.path, folder.storage) : await settingsIn(folder, 'config.json');
   const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : taskOfModel(source, config));
   return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
 }
@@ -235,23 +235,16 @@ const OPENERS: Readonly<Record<PredictTask, (subject: Subject, flags: PredictFla
   },
   async 'token-classification'(subject, flags) {
     const tag = await opened('token-classification', subject, flags);
-    return {
-      async answer(texts) {
-        const found: EntityGroup[][] = await tag(plain(texts), { aggregationStrategy: 'simple' });
-        return found.map((entities) => ({ entities }));
-      },
-      dispose: tag.dispose,
-    };
+    const entitiesOf = (texts: string[]): Promise<EntityGroup[][]> => tag(texts, { aggregationStrategy: 'simple' });
+    const answer: Predictor['answer'] = async (texts) =>
+      (await entitiesOf(plain(texts))).map((entities) => ({ entities }));
+    return { answer, dispose: tag.dispose };
   },
   async 'feature-extraction'(subject, flags) {
     const embed = await opened('feature-extraction', subject, flags);
-    return {
-      async answer(texts) {
-        const vectors = (await embed(plain(texts))).tolist() as number[][];
-        return vectors.map((embedding) => ({ embedding }));
-      },
-      dispose: embed.dispose,
-    };
+    const answer: Predictor['answer'] = async (texts) =>
+      ((await embed(plain(texts))).tolist() as number[][]).map((embedding) => ({ embedding }));
+    return { answer, dispose: embed.dispose };
   },
   async 'text-generation'(subject, flags) {
     const generate = await opened('text-generation', subject, flags);

@@ -51,17 +51,13 @@ export async function* textBatches(
   { texts, file, pairs = false }: TextSource,
   most: number,
 ): AsyncGenerator<readonly GivenText[]> {
-  if (texts.length > 0) {
-    const given = texts.map((text, index) => givenText(text, `text ${index + 1}`, pairs));
-    for (let at = 0; at < given.length; at += most) yield given.slice(at, at + most);
-    return;
-  }
   const name = file ?? 'stdin';
   const stream = (file === undefined ? process.stdin : createReadStream(file)) as AsyncIterable<Uint8Array>;
-  for await (const lines of linesOf(stream, name)) {
+  const pieces = texts.length > 0 ? [texts.map((line, at) => ({ line, number: at + 1 }))] : linesOf(stream, name);
+  for await (const lines of pieces) {
     const given = lines
       .filter(({ line }) => line.trim() !== '')
-      .map(({ line, number }) => givenText(line, `${name}:${number}`, pairs));
+      .map(({ line, number }) => givenText(line, texts.length > 0 ? `text ${number}` : `${name}:${number}`, pairs));
     for (let at = 0; at < given.length; at += most) yield given.slice(at, at + most);
   }
 }

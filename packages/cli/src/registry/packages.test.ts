@@ -5,7 +5,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CheckpointError } from '@peftjs/core/method';
 import { numericVersions } from '../study/trials.js';
 import { program } from '../commands/main.js';
-import { addedCommands } from './commands.js';
 import { resolveMethod } from './methods.js';
 import { packageFolder } from './packages.js';
 
@@ -93,7 +92,7 @@ describe('the commands of packages', () => {
 
   it('must be functions', async () => {
     await writeFile(join(folder, 'package.json'), manifestOn('no-commands'));
-    await expect(addedCommands()).rejects.toThrow(
+    await expect(program()).rejects.toThrow(
       "no-commands declares the command 'none' as the export 'addNothing' of no-commands/commands, which is not a function",
     );
   });

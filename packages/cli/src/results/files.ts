@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, stat, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
-import { DataError, CheckpointError } from '@peftjs/core/method';
+import { DataError, CheckpointError, positive } from '@peftjs/core/method';
 import { asJson, toJson, reviveNumbers } from './json.js';
 import { formatOf, migrated } from './migrate.js';
 import { RESULT_FORMAT, trialResultSchema, type TrialResult, sizingSchema, type TrialSizing } from './schema.js';
@@ -69,20 +69,18 @@ export async function readResult(path: string, storage: Storage = diskStorage())
   const { size } = file;
   if (size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(size));
   const input = parsed(path, await storage.read(path));
-  assertNotNewer(path, formatOf(input));
+  const format = formatOf(input);
+  if (typeof format === 'number' && format > RESULT_FORMAT) {
+    // Such a file is not broken, and should not be deleted.
+    throw new DataError(
+      `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
+      path,
+    );
+  }
   const result = parsedResult(migrated(input), (why) => notAResult(path, why));
   if (!path.endsWith(`/${result.id}.json`))
     throw notAResult(path, `its id is '${result.id}', not the name of the file`);
   return result;
-}
-
-/** @throws DataError for a format of a newer version: such a file is not broken, and should not be deleted. */
-function assertNotNewer(path: string, format: unknown): void {
-  if (typeof format !== 'number' || !(format > RESULT_FORMAT)) return;
-  throw new DataError(
-    `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
-    path,
-  );
 }
 
 function parsed(path: string, bytes: Uint8Array): unknown {
@@ -122,31 +120,29 @@ function encoded(value: unknown): Uint8Array {
 }
 
 const text = v.pipe(v.string(), v.maxLength(1_000));
-const margin = v.pipe(v.number(), v.finite(), v.gtValue(0));
+
+/** A claim stated before a run: one arm is not worse than another by a margin or more. */
+export const claimEntries = {
+  /** The arm that the claim is about. */
+  arm: text,
+  /** Its budget as typed; null if it has none. */
+  budget: v.nullish(text, null),
+  /** The arm to compare with. */
+  noWorseThan: text,
+  /** The other arm's budget. */
+  itsBudget: v.nullish(text, null),
+  /** The margin, in units of the primary metric. Default the study's. */
+  margin: v.exactOptional(positive),
+};
 
 /** The schema of DIR/run.json: what a report needs to know of the last run into a folder, beyond its results. */
 const runFile = v.object({
   /** The arm that differences are taken against. */
   reference: text,
   /** The equivalence margin, in units of the primary metric; null if the study states none. */
-  margin: v.nullish(margin, null),
-  /** The claims stated before the run: `arm` is not worse than `noWorseThan`, each at its budget as typed. */
-  claims: v.optional(
-    v.pipe(
-      v.array(
-        v.object({
-          arm: text,
-          budget: v.nullable(text),
-          noWorseThan: text,
-          itsBudget: v.nullable(text),
-          /** The margin of the claim. Default the run's. */
-          margin: v.exactOptional(margin),
-        }),
-      ),
-      v.maxLength(1_000),
-    ),
-    [],
-  ),
+  margin: v.nullish(positive, null),
+  /** The claims stated before the run. */
+  claims: v.optional(v.pipe(v.array(v.object(claimEntries)), v.maxLength(1_000)), []),
 });
 
 /** What a run's folder says about the study beyond its results. */
@@ -261,16 +257,10 @@ export async function writeSizing(folder: string, sizing: TrialSizing | undefine
 export async function readSizing(folder: string, storage: Storage): Promise<TrialSizing | undefined> {
   const path = `${folder}/${SIZING_FILE}`;
   if (!(await storage.exists(path))) return undefined;
-  const parsed = v.safeParse(sizingSchema, parsedJson(await storage.read(path)));
-  if (parsed.success) return parsed.output;
-  throw new CheckpointError(`${path} is not a valid record of how an adapter chose its size; remove it`, path);
-}
-
-/** Parses JSON; undefined if it is invalid. */
-function parsedJson(bytes: Uint8Array): unknown {
+  const bytes = await storage.read(path);
   try {
-    return JSON.parse(new TextDecoder().decode(bytes), reviveNumbers);
-  } catch {
-    return undefined;
+    return v.parse(sizingSchema, JSON.parse(new TextDecoder().decode(bytes), reviveNumbers));
+  } catch (cause) {
+    throw new CheckpointError(`${path} is not a valid record of how an adapter chose its size; remove it`, path, cause);
   }
 }

@@ -7,7 +7,6 @@ import * as v from 'valibot';
 import { diskStorage, PeftError } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { isDead, ownIdentity, UNFINISHED_FILE, type ProcessIdentity } from '@peftjs/core/model';
-import { remedyFor } from './remedies.js';
 
 /** The folder of a run's checkpoints. */
 export function checkpointFolder(folder: string): string {
@@ -134,11 +133,6 @@ async function removeHalfWritten(folder: string): Promise<void> {
 
 async function filesIn(folder: string): Promise<string[]> {
   return readdir(folder).catch(() => []);
-}
-
-/** Says what to do about a file that could not be written. */
-export function remedyOf({ cause }: CheckpointError): string {
-  return remedyFor(cause) ?? 'Fix that';
 }
 
 /** The lock of one run on its folder. */

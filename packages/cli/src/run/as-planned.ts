@@ -47,13 +47,9 @@ export function plannedPreparer(open: () => Prepare): (trial: Trial, at: TrialPa
 export async function prepareAsPlanned(trial: Trial, at: TrialPaths, prepare: Prepare): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
-  const changed = changeOf(trial, prepared);
-  if (changed === 'model') {
-    throw new CheckpointError(`the model ${at.model} here differs from the one where the run was planned`, at.model);
-  }
-  if (changed === 'rows') {
-    throw new DataError(`the rows of ${trial.task} here differ from those where the run was planned`, trial.task);
-  }
+  const changed = changeOf({ ...trial, ...at }, prepared);
+  if (changed)
+    throw new changed.Failure(`${changed.what} here differ from those where the run was planned`, trial.task);
   return prepared;
 }
 
@@ -63,18 +59,19 @@ export async function prepareAsPlanned(trial: Trial, at: TrialPaths, prepare: Pr
  */
 export function assertAsPlanned(trial: Trial, prepared: PreparedTrial): void {
   const changed = changeOf(trial, prepared);
-  if (changed === null) return;
-  const [what, Failure] =
-    changed === 'model'
-      ? [`the model ${trial.model} has`, CheckpointError]
-      : [`the rows of ${trial.task} have`, DataError];
-  throw new Failure(`${what} changed since the run was planned; rerun the command to plan it anew`, trial.task);
+  if (!changed) return;
+  const { what, Failure } = changed;
+  throw new Failure(`${what} have changed since the run was planned; rerun the command to plan it anew`, trial.task);
 }
 
-/** What of a prepared trial is not as planned; null if nothing. */
-function changeOf({ fingerprints }: Trial, { model, task }: PreparedTrial): 'model' | 'rows' | null {
-  if (model.fingerprint !== fingerprints.model) return 'model';
-  return dataFingerprint(task, model) === fingerprints.data ? null : 'rows';
+/** What of a prepared trial is not as planned, in words, and the error for it; undefined if nothing. */
+function changeOf(trial: Trial, { model, task }: PreparedTrial) {
+  const { fingerprints } = trial;
+  if (model.fingerprint !== fingerprints.model) {
+    return { what: `the files of the model ${trial.model}`, Failure: CheckpointError };
+  }
+  if (dataFingerprint(task, model) === fingerprints.data) return undefined;
+  return { what: `the rows of ${trial.task}`, Failure: DataError };
 }
 
 /**

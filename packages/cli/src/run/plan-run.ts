@@ -55,8 +55,8 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
   for (const settings of Object.values(asked.methods)) triedBudgets(settings, asked).forEach(parseBudget);
   const { engine, versions } = await resolveEngine(wanted);
   if (isOnDevice(engine)) await assertStarts(engine);
-  const arms = Object.values(asked.methods);
-  const methods = await resolveAll(arms.map(({ method }) => method));
+  const methods = new Map<string, ResolvedMethod>();
+  for (const { method } of Object.values(asked.methods)) methods.set(method, await resolveMethod(method));
   const study = withMethodDefaults(asked, data, methods);
   await assertChoosing(study, methods);
   const tasks = new Map<string, LoadedTask>();
@@ -191,12 +191,6 @@ function withNearestModel(error: unknown, name: string): unknown {
   const known = presets().flatMap(({ study }) => (study.model === undefined ? [] : [study.model]));
   const hint = known.includes(name) ? '' : didYouMean(name, known);
   return hint === '' ? error : new CheckpointError(`--model ${name}${hint}: ${error.message}`, name, error);
-}
-
-async function resolveAll(names: readonly string[]): Promise<Map<string, ResolvedMethod>> {
-  const methods = new Map<string, ResolvedMethod>();
-  for (const name of names) methods.set(name, await resolveMethod(name));
-  return methods;
 }
 
 /** An adapter's peak learning rate where neither the study nor the method names one. */

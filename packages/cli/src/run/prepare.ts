@@ -25,22 +25,26 @@ import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask }
 import type { StudyProtocol } from '../study/study.js';
 import type { Lengths, Trial, TrialProtocol } from '../study/trials.js';
 
-/** The model and data of a trial. */
-export interface PreparedTrial {
+/** The sets of rows of a task. */
+interface Sets<Data, Training = Data> {
+  /** Rows to train on. */
+  readonly train: Training;
+  /** Rows that select checkpoints. */
+  readonly selection: Data;
+  /** Rows that results are reported on. */
+  readonly dev: Data;
+  /** More reported rows, by name, e.g. a second test set. */
+  readonly extraDevSets: Readonly<Record<string, Data>>;
+}
+
+/** The model and data of a trial; its training rows are in batches. */
+export interface PreparedTrial extends Sets<EvaluationData, TrainingData> {
   /** The model with a head for the task. */
   readonly model: PretrainedModel;
   /** The task. */
   readonly task: LoadedTask;
-  /** The training rows, in batches. */
-  readonly train: TrainingData;
-  /** The rows that select checkpoints. */
-  readonly selection: EvaluationData;
-  /** The rows that results are reported on. */
-  readonly dev: EvaluationData;
   /** Returns a sample of the training rows, drawn with the data's seed; all of them if there are fewer. */
   trainSubset(rows: number): Promise<EvaluationData>;
-  /** More reported rows, by name, e.g. a second test set. */
-  readonly extraDevSets: Readonly<Record<string, EvaluationData>>;
   /** The number of rows, by set. */
   readonly rows: Readonly<Record<'train' | 'selection' | 'dev', number>>;
   /** The rows that are cut or left out. */
@@ -127,8 +131,7 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
   const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
   const split = await splitRows(task, protocol);
   const encoded = encodeLabelledTask(split, model, protocol);
-  const { train, selection, dev } = encoded;
-  const others = Object.entries(encoded.extraDevSets);
+  const { train, selection, dev, extraDevSets } = encoded;
   const judging = { batchSize: evaluationBatchSize, metrics: task.metrics };
   const subset = async (count: number): Promise<EncodedData> =>
     encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
@@ -139,23 +142,14 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
     selection: evaluationData(selection, judging),
     dev: evaluationData(dev, judging),
     trainSubset: async (count) => evaluationData(await subset(count), judging),
-    extraDevSets: Object.fromEntries(others.map(([name, rows]) => [name, evaluationData(rows, judging)])),
+    extraDevSets: mapped(extraDevSets, (rows) => evaluationData(rows, judging)),
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
     losses: lossesOf(encoded),
   };
 }
 
 /** The rows of a labelled task, sampled and split as a protocol says. */
-export interface SplitRows {
-  /** Rows to train on. */
-  readonly train: DataSet;
-  /** Rows that select checkpoints. */
-  readonly selection: DataSet;
-  /** Rows that results are reported on. */
-  readonly dev: DataSet;
-  /** More reported rows, by name. */
-  readonly extraDevSets: Readonly<Record<string, DataSet>>;
-}
+export type SplitRows = Sets<DataSet>;
 
 /** What a protocol says of rows. */
 type RowsProtocol = Omit<StudyProtocol, keyof Lengths | 'learningRate'>;
@@ -172,18 +166,13 @@ export async function splitRows(
   const { devRows, dataSeed: seed, flippedLabels } = protocol;
   const sliced = async (set: DataSet, count: number | null): Promise<DataSet> =>
     count === null ? set : sliceRows(set, count, seed);
+  const setAside = async (training: DataSet): Promise<SelectionSplit> =>
+    splitSelection(training, { share: selectionShare(training.rows.length, protocol), seed });
   const split = selection
     ? { train: await sliced(train, protocol.rows), selection }
-    : await setAside(await sliced(train, rowsToSplit(protocol)), protocol);
+    : await setAside(await sliced(train, rowsToSplit(protocol)));
   const learnt = flippedLabels == null ? split.train : await flipLabels(split.train, { share: flippedLabels, seed });
   return { ...split, train: learnt, dev: await sliced(dev, devRows), extraDevSets };
-}
-
-function setAside(training: DataSet, protocol: RowsProtocol): Promise<SelectionSplit> {
-  return splitSelection(training, {
-    share: selectionShare(training.rows.length, protocol),
-    seed: protocol.dataSeed,
-  });
 }
 
 /** Rows that a protocol takes of a training file, both to train and to select on; null for all. */
@@ -201,16 +190,19 @@ export function encodeLabelledTask(
   { train, selection, dev, extraDevSets }: SplitRows,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
   protocol: Pick<TrialProtocol, 'maxTokens'>,
-): EncodedTask<EncodedData> {
+): Sets<EncodedData> {
   const maxTokens = Math.min(protocol.maxTokens, most);
   const encode = (rows: DataSet): EncodedData => encodeRows(rows, tokenizer, { maxTokens });
-  const others = Object.entries(extraDevSets).map(([name, rows]) => [name, encode(rows)] as const);
   return {
     train: encode(train),
     selection: encode(selection),
     dev: encode(dev),
-    extraDevSets: Object.fromEntries(others),
+    extraDevSets: mapped(extraDevSets, encode),
   };
+}
+
+function mapped<From, To>(record: Readonly<Record<string, From>>, convert: (value: From) => To): Record<string, To> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, convert(value)]));
 }
 
 /** The language model, and the encoded rows of a task. */
@@ -242,7 +234,7 @@ export function encodeLanguageTask(
   task: LoadedLanguageTask,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
   protocol: RowsProtocol & Pick<TrialProtocol, 'maxTokens'>,
-): EncodedTask<CausalData> {
+): Sets<CausalData> {
   const { dataSeed: seed, maxTokens } = protocol;
   const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
     const set = { ...task[name], name: `${task.name}/${name}` };
@@ -257,16 +249,7 @@ export function encodeLanguageTask(
 }
 
 /** The encoded rows of a task: of tables, or of texts for a language model. */
-export interface EncodedTask<Data extends EncodedData | CausalData = EncodedData | CausalData> {
-  /** Rows to train on. */
-  readonly train: Data;
-  /** Rows that select checkpoints. */
-  readonly selection: Data;
-  /** Rows that results are reported on. */
-  readonly dev: Data;
-  /** More reported rows, by name. */
-  readonly extraDevSets: Readonly<Record<string, Data>>;
-}
+export type EncodedTask = Sets<EncodedData | CausalData>;
 
 /** What a task's rows lose to the maximal length. */
 interface Losses {

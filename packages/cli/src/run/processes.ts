@@ -16,7 +16,6 @@ import {
   type TrialEvents,
   type TrialRequest,
   type TrialRunner,
-  type WorkerFailure,
   type WorkerOutcome,
   type WorkerReply,
 } from './runner.js';
@@ -62,10 +61,7 @@ export function askWorker(
   onProgress: (progress: TrialProgress) => void = () => undefined,
 ): Promise<WorkerOutcome> {
   const { process: child, lastLine } = worker;
-  if (!isAlive(worker)) {
-    const message = 'the worker process has ended';
-    return Promise.resolve({ type: 'failed', error: { code: WORKER_DIED, message } });
-  }
+  if (!isAlive(worker)) return Promise.resolve(died('the worker process has ended'));
   return new Promise((resolve) => {
     const onMessage = (reply: WorkerReply): void => {
       if (reply.type === 'progress') onProgress(reply.progress);
@@ -73,11 +69,10 @@ export function askWorker(
       else settle(reply);
     };
     const onExit = (code: number | null, killedBy: string | null): void => {
-      settle({ type: 'failed', error: deathOf(code, killedBy, lastLine()) });
+      settle(died(deathOf(code, killedBy, lastLine())));
     };
     const onError = ({ message }: Error): void => {
-      const error = { code: WORKER_DIED, message: `the worker process cannot be started: ${message}` };
-      if (child.pid === undefined) settle({ type: 'failed', error });
+      if (child.pid === undefined) settle(died(`the worker process cannot be started: ${message}`));
     };
     const settle = (outcome: WorkerOutcome): void => {
       child.off('message', onMessage).off('exit', onExit).off('error', onError);
@@ -111,8 +106,7 @@ async function withinTime(worker: Worker, outcome: Promise<WorkerOutcome>, ms?: 
   const late = new Promise<WorkerOutcome>((resolve) => {
     timer = setTimeout(() => {
       worker.process.kill('SIGKILL');
-      const message = `the worker process gave no answer within ${Math.round(ms / 1000)} s and was stopped`;
-      resolve({ type: 'failed', error: { code: WORKER_DIED, message } });
+      resolve(died(`the worker process gave no answer within ${Math.round(ms / 1000)} s and was stopped`));
     }, ms);
   });
   try {
@@ -141,10 +135,14 @@ function lastOutput(child: ChildProcess): () => string {
 /** Signals and exit codes that suggest lack of memory: from the kernel, Node or native libraries. */
 const OUT_OF_MEMORY = ['SIGKILL', 'SIGABRT', 134];
 
-function deathOf(code: number | null, killedBy: string | null, lastLine: string): WorkerFailure {
+function died(message: string): WorkerOutcome {
+  return { type: 'failed', error: { code: WORKER_DIED, message } };
+}
+
+function deathOf(code: number | null, killedBy: string | null, lastLine: string): string {
   const how = killedBy === null ? `ended with exit code ${String(code)}` : `was killed by ${killedBy}`;
   const hint = OUT_OF_MEMORY.includes(killedBy ?? code ?? 0) ? ', probably because memory ran out' : '';
-  return { code: WORKER_DIED, message: `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}` };
+  return `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}`;
 }
 
 /** The settings of a local runner. */

@@ -23,16 +23,12 @@ export interface TrialRecorder {
   readonly onStep: (event: StepEvent, stage?: TrialProgress['stage']) => void;
   /** Records an evaluation. */
   readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
-  /** The training curve, thinned to the size that a result file allows. */
-  history(): HistoryRow[];
   /**
    * When the trial began, and that time plus its duration so far. Changes of the system clock do not affect durations.
    */
   dates(): { readonly startedAt: Date; readonly finishedAt: Date };
-  /** Durations of the trial. */
-  time(compileMs: number): DoneTrial['time'];
-  /** The largest resident memory so far, in bytes. */
-  peakRssBytes(): number;
+  /** The training curve, thinned to the size that a result file allows; durations; and the largest memory so far. */
+  measures(compileMs: number): Pick<DoneTrial, 'history' | 'time' | 'memory'>;
   /** Everything recorded so far, for a checkpoint. */
   stored(): StoredTrialRecord;
   /** Continues from a checkpoint's record, including its time; null forgets it again. */
@@ -87,18 +83,20 @@ export function trialRecorder(
       const row = record.rows.pop();
       if (row) record.rows.push({ ...row, stored: storedParameters, metrics: { ...metrics }, ranks: { ...ranks } });
     },
-    history: () => boundedHistory(record.rows),
     dates() {
       const startedAt = new Date(record.startedAt);
       return { startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime() + spent())) };
     },
-    time: (compileMs) => ({
-      totalSeconds: spent() / 1000,
-      trainSeconds: record.stepMilliseconds.reduce((sum, ms) => sum + ms, 0) / 1000,
-      stepMedianMs: record.stepMilliseconds.length > 0 ? median(record.stepMilliseconds) : 0,
-      compileSeconds: compileMs / 1000,
+    measures: (compileMs) => ({
+      history: boundedHistory(record.rows),
+      time: {
+        totalSeconds: spent() / 1000,
+        trainSeconds: record.stepMilliseconds.reduce((sum, ms) => sum + ms, 0) / 1000,
+        stepMedianMs: record.stepMilliseconds.length > 0 ? median(record.stepMilliseconds) : 0,
+        compileSeconds: compileMs / 1000,
+      },
+      memory: { peakRssBytes: record.peakRssBytes },
     }),
-    peakRssBytes: () => record.peakRssBytes,
     stored: () => ({ ...recorded(record), milliseconds: spent() }),
     restore(from) {
       record = recorded(from);

@@ -1,6 +1,6 @@
 import type { BackendReport } from '@peftjs/engine';
 import type { EnginePlan } from '../registry/executors.js';
-import type { DoneTrial } from '../results/schema.js';
+import type { DoneTrial, FailedTrial } from '../results/schema.js';
 import type { Trial } from '../study/trials.js';
 import type { TrialPaths } from './as-planned.js';
 import type { EngineCheck, Timings } from './check-engine.js';
@@ -80,13 +80,8 @@ export interface MeasuredTask {
 /** The error code of a process that died. The same request may succeed elsewhere, or later. */
 export const WORKER_DIED = 'PEFT_WORKER';
 
-/** Why a trial has no result, or an engine does not start. */
-export interface WorkerFailure {
-  /** The error code, such as `PEFT_DATA`. */
-  readonly code: string;
-  /** The error message. */
-  readonly message: string;
-}
+/** Why a trial has no result, or an engine does not start: an error code, such as `PEFT_DATA`, and a message. */
+export type WorkerFailure = Readonly<FailedTrial['error']>;
 
 /** Converts an error to the form that result files store. */
 export function failureOf(error: unknown): WorkerFailure {

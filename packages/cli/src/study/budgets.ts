@@ -10,27 +10,24 @@ import type { Trial, TrialProtocol } from './trials.js';
  * `auto`, training chooses the size, within `margin` of the dense adapter's score; null means one standard error.
  */
 export type BudgetSpec =
-  | { readonly kind: 'count'; readonly value: number }
-  | { readonly kind: 'share'; readonly value: number }
-  | { readonly kind: 'rank'; readonly value: number }
+  | { readonly kind: 'count' | 'share' | 'rank'; readonly value: number }
   | { readonly kind: 'auto'; readonly margin: number | null };
+
+/** How sizes are typed: a count, a share in percent, or a rank. */
+const SIZES = [
+  ['count', /^(\d+)$/, 1],
+  ['share', /^(\d+(?:\.\d+)?)%$/, 100],
+  ['rank', /^r=(\d+)$/, 1],
+] as const;
 
 /** Parses `60000`, `0.8%`, `r=4`, `auto` or `auto:0.01`. @throws ConfigError for anything else. */
 export function parseBudget(text: string): BudgetSpec {
   const auto = /^auto(?::(\d*\.?\d+))?$/.exec(text);
   if (auto) return { kind: 'auto', margin: auto[1] === undefined ? null : Number(auto[1]) };
-  const rank = /^r=(\d+)$/.exec(text)?.[1];
-  const share = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1];
-  const count = /^\d+$/.exec(text)?.[0];
-  const spec: Exclude<BudgetSpec, { kind: 'auto' }> | undefined =
-    rank !== undefined
-      ? { kind: 'rank', value: Number(rank) }
-      : share !== undefined
-        ? { kind: 'share', value: Number(share) / 100 }
-        : count !== undefined
-          ? { kind: 'count', value: Number(count) }
-          : undefined;
-  if (spec && spec.value > 0) return spec;
+  for (const [kind, pattern, divisor] of SIZES) {
+    const value = Number(pattern.exec(text)?.[1] ?? 0) / divisor;
+    if (value > 0) return { kind, value };
+  }
   throw new ConfigError(
     `--budget is '${text}'; expected a number of parameters (60000), a share of the base (0.8%), a rank (r=4), or auto for a method that chooses its size`,
     'budget',

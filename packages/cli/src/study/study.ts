@@ -6,6 +6,7 @@ import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { lossNames } from '../registry/losses.js';
 import { publishedName, type DataSource } from '../registry/tasks.js';
+import { claimEntries } from '../results/files.js';
 import { MAX_STAGES } from '../results/schema.js';
 
 const listed = v.pipe(v.array(nonNegative), v.minLength(1), v.maxLength(MAX_STAGES));
@@ -157,20 +158,6 @@ const tuningEntries = {
   extensions: v.optional(v.pipe(integerFrom(0), v.maxValue(5)), 0),
 };
 
-/** A claim stated before a run: one arm is not worse than another by a margin or more. */
-const claim = closed({
-  /** The arm that the claim is about. */
-  arm: v.string(),
-  /** Its budget as typed; null if it has none. */
-  budget: v.nullish(v.string(), null),
-  /** The arm to compare with. */
-  noWorseThan: v.string(),
-  /** The other arm's budget. */
-  itsBudget: v.nullish(v.string(), null),
-  /** The margin, in units of the primary metric. Default the study's. */
-  margin: v.exactOptional(positive),
-});
-
 const studyEntries = {
   /** The pretrained model: a folder, an npm package or a hub id. */
   model: v.pipe(v.string(), v.minLength(1), v.maxLength(1_000)),
@@ -187,7 +174,7 @@ const studyEntries = {
   /** The equivalence margin, in units of the primary metric, stated before the run; null for none. Default null. */
   margin: v.nullish(positive, null),
   /** Claims to test. Default []. */
-  claims: v.optional(v.array(claim), []),
+  claims: v.optional(v.array(closed(claimEntries)), []),
   /** The budgets as typed. */
   budgets: names,
   /** The number of seeds: 1 to `seeds`. */

@@ -61,14 +61,6 @@ export interface Trial {
   readonly fingerprints: { readonly model: string; readonly data: string };
 }
 
-/** Content hashes of what a run's trials read. */
-interface Fingerprints {
-  /** The hash of the model's files. */
-  readonly model: string;
-  /** The hash of each task's data, by task. */
-  readonly data: Readonly<Record<string, string>>;
-}
-
 /** Everything that the trials of a run have in common. */
 export interface TrialContext {
   /** The study. */
@@ -81,8 +73,8 @@ export interface TrialContext {
   readonly versions: Versions;
   /** Versions of each method's own package, by method. */
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
-  /** Content hashes of the model and data. */
-  readonly fingerprints: Fingerprints;
+  /** Content hashes of the model, and of each task's data. */
+  readonly fingerprints: { readonly model: string; readonly data: Readonly<Record<string, string>> };
   /** The lengths of rows and training, by task. */
   readonly lengths: Readonly<Record<string, Lengths>>;
   /** The methods that support budgets; others run once for all budgets. */

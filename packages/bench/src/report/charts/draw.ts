@@ -68,22 +68,6 @@ function labelsOf(series: readonly Series[]): string[] {
   return series.map(({ label }) => label);
 }
 
-/** An image of a size in px, drawn by hand; its parts are SVG without unescaped outside text. */
-export function imageOf(description: string, { width, height }: Size, parts: readonly string[]): Markup {
-  return trusted(
-    `<svg role="img" aria-label="${escapeHtml(description)}" width="${width}" height="${height}" ` +
-      `viewBox="0 0 ${width} ${height}" font-size="${IMAGE_LABEL}" fill="var(--soft)">${parts.join('')}</svg>`,
-  );
-}
-
-/** The font size in such an image, in px. */
-export const IMAGE_LABEL = 12;
-
-/** A text in such an image. */
-export function textAt(x: number, y: number, text: string, anchor: 'start' | 'middle' | 'end'): string {
-  return `<text x="${digits(x)}" y="${digits(y)}" text-anchor="${anchor}">${escapeHtml(text)}</text>`;
-}
-
 /** A number to 0.01 px. */
 export function digits(value: number): string {
   return String(Number(value.toFixed(2)));

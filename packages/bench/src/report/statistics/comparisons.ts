@@ -1,12 +1,6 @@
 import { canonical, type DoneTrial, type Protocol, type TrialResult } from '@peftjs/cli/results';
-import {
-  holmOfBothSides,
-  meanWithError,
-  testEquivalence,
-  type Equivalence,
-  type UnadjustedEquivalence,
-} from './equivalence.js';
-import { estimate, holm, signFlipTest, signFlipTestOverTasks, type Estimate } from './estimates.js';
+import { meanWithError, testEquivalence, type Equivalence } from './equivalence.js';
+import { holm, holmOfGroups, signFlipTestOverTasks, type Estimate } from './estimates.js';
 import { differencesOf, estimateOf, type Sample } from './resampling.js';
 
 /** Trials that differ only in their seed. */
@@ -146,8 +140,6 @@ export interface Comparison extends PairedDifference {
   readonly equivalence: Equivalence | null;
 }
 
-type Unadjusted = Omit<Comparison, 'pHolm' | 'equivalence'> & { readonly equivalence: UnadjustedEquivalence | null };
-
 /** The arms that meet at one budget, on one or several tasks. */
 interface Contest {
   readonly model: string;
@@ -172,22 +164,35 @@ export function compareArms(inAnyOrder: readonly Arm[], margin: number | null = 
   return [...onTasks, ...averageOverTasks].flatMap(adjusted);
 }
 
-/** The arms of each model and budget, with those that have no budget; for a model without budgets, all its arms. */
+/** The arms that meet at each budget of each model. */
 function contestsOf(arms: readonly Arm[]): Contest[] {
-  return grouped(arms, ({ trials: [{ model }] }) => model).flatMap((ofModel) => {
-    const [{ model, budget }] = ofModel[0].trials;
-    const open = ofModel.filter(({ trials: [trial] }) => trial.budget.requested === null);
-    const budgeted = ofModel.filter((arm) => !open.includes(arm));
-    if (budgeted.length === 0) return [{ model, budget: budget.spec, arms: withSpecs(open, budgetOf) }];
-    return grouped(budgeted, ({ trials: [trial] }) => trial.budget.spec).map((atBudget): Contest => ({
-      ...{ model, budget: atBudget[0].trials[0].budget.spec },
-      arms: withSpecs([...open, ...atBudget], budgetOf).sort(by(taskOf, labelOf)),
-    }));
-  });
+  return grouped(arms, ({ trials: [{ model }] }) => model).flatMap((ofModel) =>
+    atBudgets(ofModel, budgetOf).map(({ budget, items }): Contest => ({
+      ...{ model: ofModel[0].trials[0].model, budget: budget.spec },
+      arms: withSpecs(items, budgetOf).sort(by(taskOf, labelOf)),
+    })),
+  );
 }
 
 function budgetOf({ trials: [{ budget }] }: Arm): DoneTrial['budget'] {
   return budget;
+}
+
+/** A budget, as far as it tells arms apart. */
+type Budget = Pick<DoneTrial['budget'], 'requested' | 'spec'>;
+
+/** The items of each budget, with those that have none; without any budget, all of them together. */
+export function atBudgets<Item, Of extends Budget>(
+  items: readonly [Item, ...Item[]],
+  budgetOf: (item: Item) => Of,
+): { readonly budget: Of; readonly items: readonly Item[] }[] {
+  const open = items.filter((item) => budgetOf(item).requested === null);
+  const budgeted = items.filter((item) => !open.includes(item));
+  if (budgeted.length === 0) return [{ budget: budgetOf(items[0]), items }];
+  return grouped(budgeted, (item) => budgetOf(item).spec).map(([first, ...rest]) => ({
+    budget: budgetOf(first),
+    items: [...open, first, ...rest],
+  }));
 }
 
 /**
@@ -196,7 +201,7 @@ function budgetOf({ trials: [{ budget }] }: Arm): DoneTrial['budget'] {
  */
 export function withSpecs<Item extends { readonly label: string }>(
   arms: readonly Item[],
-  budgetOf: (arm: Item) => Pick<DoneTrial['budget'], 'requested' | 'spec'>,
+  budgetOf: (arm: Item) => Budget,
 ): Item[] {
   return arms.map((arm) => {
     const { requested, spec } = budgetOf(arm);
@@ -210,21 +215,16 @@ const labelOf = ({ label }: Arm): string => label;
 const requestedOf = (arm: Arm): number => budgetOf(arm).requested ?? -1;
 const byBudgetAndLabel = by(requestedOf, taskOf, labelOf, ({ trials: [{ model }] }: Arm) => model);
 
-/** Summarises and tests paired differences. */
-export function pairedDifference(differences: readonly number[]): PairedDifference {
-  return { pairs: differences.length, ...estimate(differences), p: signFlipTest(differences) };
-}
-
 /**
  * Summarises and tests paired differences on one or several tasks by the mean of the tasks' means. Under the null
  * hypothesis, each seed of each task could equally well have had the opposite sign.
  */
-export function pairedDifferenceOverTasks(byTask: readonly Sample[]): PairedDifference {
+export function pairedDifference(byTask: readonly Sample[]): PairedDifference {
   const values = byTask.map((sample) => sample.values);
   return { pairs: values.flat().length, ...estimateOf(byTask), p: signFlipTestOverTasks(values) };
 }
 
-function onTask(a: Arm, b: Arm, contest: Contest, margin: number | null): Unadjusted[] {
+function onTask(a: Arm, b: Arm, contest: Contest, margin: number | null): Comparison[] {
   const [trial] = a.trials;
   if (!comparable(trial, b.trials[0])) return [];
   return compared([a, b], [differencesOf(a.trials, b.trials)], { ...contest, task: trial.task }, margin);
@@ -236,7 +236,7 @@ function overAllTasks(
   b: readonly [Arm, ...Arm[]],
   contest: Contest,
   margin: number | null,
-): Unadjusted[] {
+): Comparison[] {
   const tasks = [...new Set(contest.arms.map(({ trials: [{ task }] }) => task))].sort();
   const directions = new Set(contest.arms.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
   if (tasks.length < 2 || directions.size > 1) return []; // metrics with opposite directions cannot be averaged
@@ -252,25 +252,27 @@ function compared(
   byTask: readonly Sample[],
   { model, budget, task }: Pick<Comparison, 'model' | 'budget' | 'task'>,
   margin: number | null,
-): Unadjusted[] {
+): Comparison[] {
   if (byTask.some(({ values }) => values.length === 0)) return [];
   const lowerIsBetter = a.trials[0].selection.lowerIsBetter ?? false;
-  const difference = margin === null ? null : meanWithError(byTask);
+  const difference = pairedDifference(byTask);
+  const mean = margin === null ? null : meanWithError(byTask);
   return [
     {
       ...{ model, budget, task, lowerIsBetter, a: a.label, b: b.label },
-      ...pairedDifferenceOverTasks(byTask),
-      equivalence: difference && margin !== null ? testEquivalence(difference, margin, lowerIsBetter) : null,
+      ...difference,
+      pHolm: difference.p,
+      equivalence: mean && margin !== null ? testEquivalence(mean, margin, lowerIsBetter) : null,
     },
   ];
 }
 
 /** Adjusts a family of comparisons for multiple testing; a missing test counts as p = 1. */
-function adjusted(family: readonly Unadjusted[]): Comparison[] {
+function adjusted(family: readonly Comparison[]): Comparison[] {
   const ps = holm(family.map(({ p }) => p));
   const equivalent = holm(family.map(({ equivalence }) => equivalence?.p ?? 1));
-  const sides = holmOfBothSides(
-    family.map(({ equivalence }) => [equivalence?.aNoWorse ?? 1, equivalence?.bNoWorse ?? 1]),
+  const sides = holmOfGroups(
+    family.map(({ equivalence }) => [equivalence?.aNoWorse.p ?? 1, equivalence?.bNoWorse.p ?? 1]),
   );
   return family.map(({ equivalence, ...member }, index) => {
     const [a, b] = sides[index] as [number, number];
@@ -280,8 +282,8 @@ function adjusted(family: readonly Unadjusted[]): Comparison[] {
       equivalence: equivalence && {
         ...equivalence,
         pHolm: equivalent[index] as number,
-        aNoWorse: { p: equivalence.aNoWorse, pHolm: a },
-        bNoWorse: { p: equivalence.bNoWorse, pHolm: b },
+        aNoWorse: { ...equivalence.aNoWorse, pHolm: a },
+        bNoWorse: { ...equivalence.bNoWorse, pHolm: b },
       },
     };
   });

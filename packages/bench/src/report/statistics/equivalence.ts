@@ -41,14 +41,6 @@ export interface Equivalence {
   readonly smallestMargin: number;
 }
 
-/** An equivalence test before Holm's correction. */
-export interface UnadjustedEquivalence extends Omit<Equivalence, 'pHolm' | 'aNoWorse' | 'bNoWorse'> {
-  /** The p of the test that a is not worse. */
-  readonly aNoWorse: number;
-  /** The p of the test that b is not worse. */
-  readonly bNoWorse: number;
-}
-
 /**
  * The mean of the samples' means, with equal weight for each task. Its variance adds the variance over seeds and, if
  * known, over rows of each task; its degrees of freedom follow Welch and Satterthwaite, or are n - 1 for the seeds of a
@@ -82,20 +74,24 @@ export function pooledError(
 }
 
 /**
- * Tests a mean paired difference, a minus b, against a margin by two one-sided tests (Schuirmann 1987).
+ * Tests a mean paired difference, a minus b, against a margin by two one-sided tests (Schuirmann 1987); every `pHolm` is
+ * not adjusted yet.
  * @param lowerIsBetter whether a positive difference means that a is worse
  */
-export function testEquivalence(
-  difference: MeanWithError,
-  margin: number,
-  lowerIsBetter: boolean,
-): UnadjustedEquivalence {
-  const [above, below] = [tailBeyond(difference, -margin), 1 - tailBeyond(difference, margin)];
-  const [aNoWorse, bNoWorse] = lowerIsBetter ? [below, above] : [above, below];
+export function testEquivalence(difference: MeanWithError, margin: number, lowerIsBetter: boolean): Equivalence {
+  const [above, below] = [tailBeyond(difference, -margin), 1 - tailBeyond(difference, margin)].map(unadjusted) as [
+    NonInferiority,
+    NonInferiority,
+  ];
   return {
-    ...{ margin, aNoWorse, bNoWorse, p: Math.max(aNoWorse, bNoWorse) },
+    ...{ margin, ...unadjusted(Math.max(above.p, below.p)) },
+    ...(lowerIsBetter ? { aNoWorse: below, bNoWorse: above } : { aNoWorse: above, bNoWorse: below }),
     smallestMargin: smallestMargin(difference, LEVEL),
   };
+}
+
+function unadjusted(p: number): NonInferiority {
+  return { p, pHolm: p };
 }
 
 /** The smallest margin at which a difference is equivalent at a level: the farther end of its 1 - 2 level interval. */
@@ -107,24 +103,4 @@ export function smallestMargin({ mean: difference, standardError, degrees }: Mea
 function tailBeyond({ mean: difference, standardError, degrees }: MeanWithError, bound: number): number {
   if (standardError === 0) return difference > bound ? 0 : 1;
   return studentTail((difference - bound) / standardError, degrees);
-}
-
-/**
- * Adjusts the one-sided tests of some pairs by Holm's method; each pair has two tests, that neither arm is worse. At
- * most one of a pair's two null hypotheses can hold, so each step counts the pairs with a test left, not the tests
- * (Shaffer, JASA 1986).
- */
-export function holmOfBothSides(pairs: readonly (readonly [number, number])[]): [number, number][] {
-  const adjusted = pairs.map(([a, b]): [number, number] => [a, b]);
-  const left = pairs.map(() => 2);
-  let pairsLeft = pairs.length;
-  let least = 0;
-  const tests = pairs.flatMap((ps, pair) => ps.map((p, side) => ({ p, pair, side }))).sort((a, b) => a.p - b.p);
-  for (const { p, pair, side } of tests) {
-    least = Math.max(least, Math.min(1, pairsLeft * p));
-    (adjusted[pair] as [number, number])[side as 0 | 1] = least;
-    left[pair] = (left[pair] as number) - 1;
-    if (left[pair] === 0) pairsLeft--;
-  }
-  return adjusted;
 }

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pairedDifference, pairedDifferenceOverTasks } from './comparisons.js';
-import { bootstrapInterval, estimate, holm, jackknifeInterval, seedsToReach, signFlipTest } from './estimates.js';
+import { pairedDifference } from './comparisons.js';
+import { bootstrapInterval, holm, jackknifeInterval, seedsToReach, signFlipTest } from './estimates.js';
 import { estimateOf, type Sample } from './resampling.js';
 
 interface Golden {
@@ -57,7 +57,7 @@ describe('signFlipTest', () => {
   it('is 1 if two methods have equal scores in every seed', () => {
     fc.assert(
       fc.property(scores(1), (values) => {
-        const paired = pairedDifference(values.map((value) => value - value));
+        const paired = pairedDifference(samples([values.map((value) => value - value)]));
         expect(paired).toMatchObject({ mean: 0, p: 1 });
         if (values.length > 1) expect(paired.interval).toEqual({ low: 0, high: 0 });
       }),
@@ -69,7 +69,7 @@ describe('signFlipTest', () => {
       fc.property(scores(1), fc.double({ min: 0.001, max: 1, noNaN: true }), (values, gain) => {
         const differences = values.map((value) => value + gain + 0.1 * value - value);
         expect(signFlipTest(differences)).toBe(2 / 2 ** values.length);
-        expect(pairedDifference(differences).mean).toBeGreaterThan(0);
+        expect(pairedDifference(samples([differences])).mean).toBeGreaterThan(0);
       }),
     );
   });
@@ -87,11 +87,11 @@ describe('signFlipTest', () => {
 
 describe('pairedDifferenceOverTasks', () => {
   it.each(golden.signFlipOverTasks)('gives the p of scipy: $p', ({ byTask, p }) => {
-    expect(pairedDifferenceOverTasks(samples(byTask)).p).toBeCloseTo(p, 12);
+    expect(pairedDifference(samples(byTask)).p).toBeCloseTo(p, 12);
   });
 
   it('weights all tasks equally, however many seeds they have', () => {
-    const overall = pairedDifferenceOverTasks(
+    const overall = pairedDifference(
       samples([
         [0.1, 0.1, 0.1, 0.1],
         [-0.1, -0.1],
@@ -103,7 +103,7 @@ describe('pairedDifferenceOverTasks', () => {
 
   it('equals the test on the task if there is only one', () => {
     const differences = [0.1, -0.2, 0.3, 0.05];
-    expect(pairedDifferenceOverTasks(samples([differences])).p).toBe(signFlipTest(differences));
+    expect(pairedDifference(samples([differences])).p).toBe(signFlipTest(differences));
   });
 });
 
@@ -164,13 +164,13 @@ describe('bootstrapInterval', () => {
   });
 });
 
-describe('estimate', () => {
+describe('estimateOf', () => {
   it('has no spread for one value', () => {
-    expect(estimate([0.5])).toEqual({ mean: 0.5, sd: null, interval: null });
+    expect(estimateOf(samples([[0.5]]))).toEqual({ mean: 0.5, sd: null, interval: null });
   });
 
   it('uses the sample standard deviation', () => {
-    expect(estimate([1, 2, 3, 4]).sd).toBeCloseTo(Math.sqrt(5 / 3), 12);
+    expect(estimateOf(samples([[1, 2, 3, 4]])).sd).toBeCloseTo(Math.sqrt(5 / 3), 12);
   });
 
   it('over tasks is the mean of means, without an interval if a task has one seed', () => {
@@ -186,7 +186,7 @@ describe('jackknifeInterval', () => {
     const values = Array.from({ length: Number(degrees) + 1 }, (_, index) => index ** 2);
     const sum = values.reduce((all, value) => all + value, 0);
     const without = values.map((value) => (sum - value) / Number(degrees));
-    const { mean, sd } = estimate(values);
+    const { mean, sd } = estimateOf(samples([values]));
     const { low, high } = jackknifeInterval(mean, without);
     expect((low + high) / 2).toBeCloseTo(mean, 9);
     const reach = (quantile * (sd ?? 0)) / Math.sqrt(values.length);

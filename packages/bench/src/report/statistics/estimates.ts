@@ -1,4 +1,4 @@
-import { mean, quantileSorted, sampleStandardDeviation } from 'simple-statistics';
+import { mean, quantileSorted } from 'simple-statistics';
 import { createRng } from '@peftjs/core/method';
 import { studentQuantile } from './student.js';
 
@@ -25,13 +25,6 @@ export interface Estimate {
   readonly sd: number | null;
   /** The 95 % bootstrap interval of the mean; null for one seed. */
   readonly interval: Interval | null;
-}
-
-/** The mean, spread and interval of at least one value. */
-export function estimate(values: readonly number[]): Estimate {
-  const sample = [...values];
-  if (sample.length < 2) return { mean: mean(sample), sd: null, interval: null };
-  return { mean: mean(sample), sd: sampleStandardDeviation(sample), interval: bootstrapInterval([sample]) };
 }
 
 /**
@@ -177,12 +170,24 @@ function countSampled(values: readonly number[], holds: (sum: number) => boolean
  * keeps the chance of any false rejection in the family below it (Holm, Scandinavian Journal of Statistics 1979).
  */
 export function holm(ps: readonly number[]): number[] {
-  const ascending = ps.map((_, index) => index).sort((a, b) => (ps[a] as number) - (ps[b] as number));
-  const adjusted = [...ps];
+  return holmOfGroups(ps.map((p) => [p])).flat();
+}
+
+/**
+ * The same where only one null hypothesis of a group can hold, as of the two that either arm of a pair is worse: each step
+ * counts the groups with a test left, not the tests (Shaffer, JASA 1986).
+ */
+export function holmOfGroups(groups: readonly (readonly number[])[]): number[][] {
+  const adjusted = groups.map((ps) => [...ps]);
+  const left = groups.map(({ length }) => length);
+  let groupsLeft = groups.length;
   let least = 0;
-  for (const [rank, index] of ascending.entries()) {
-    least = Math.max(least, Math.min(1, (ps.length - rank) * (ps[index] as number)));
-    adjusted[index] = least;
+  const tests = groups.flatMap((ps, group) => ps.map((p, at) => ({ p, group, at }))).sort((a, b) => a.p - b.p);
+  for (const { p, group, at } of tests) {
+    least = Math.max(least, Math.min(1, groupsLeft * p));
+    (adjusted[group] as number[])[at] = least;
+    left[group] = (left[group] as number) - 1;
+    if (left[group] === 0) groupsLeft--;
   }
   return adjusted;
 }

@@ -53,7 +53,7 @@ export interface Reach {
  * the same ones in every call.
  */
 export function reachOf({ seeds, pairs, spreads }: Design): Reach {
-  const leastP = leastPOf(seeds * spreads.length);
+  const leastP = 2 / 2 ** (seeds * spreads.length); // the smallest p of the sign-flip test
   const rng = createRng(0).fork('studies');
   const studies = Array.from({ length: SIMULATIONS }, () =>
     spreads.map(({ seeds: spread, rows }) => ({
@@ -70,11 +70,6 @@ export function reachOf({ seeds, pairs, spreads }: Design): Reach {
     difference: pairs * leastP < LEVEL ? smallestFound(byStudy, pairs) : null,
     margin: margins && quantile(margins, POWER),
   };
-}
-
-/** The smallest p of the sign-flip test. */
-function leastPOf(pairs: number): number {
-  return 2 / 2 ** pairs;
 }
 
 /** The smallest margin at which one study finds equal arms equivalent. */

@@ -14,6 +14,11 @@ export interface Sample {
   readonly rows: number;
 }
 
+/** A sample of values whose rows are unknown. */
+export function ofValues(values: readonly number[]): Sample {
+  return { values, onRows: null, rows: 0 };
+}
+
 /** The primary metric of trials on the same rows. */
 export function scoresOf(trials: readonly DoneTrial[]): Sample {
   return sampleOf(
@@ -89,7 +94,7 @@ function sampleOf(
   const known = judged.filter((rows) => rows !== undefined);
   const [first] = known;
   const isShared = first && known.length === values.length && known.every(({ actual }) => actual === first.actual);
-  return isShared ? { values, onRows: known.map(scored), rows: first.rows } : { values, onRows: null, rows: 0 };
+  return isShared ? { values, onRows: known.map(scored), rows: first.rows } : ofValues(values);
 }
 
 /** The evaluated rows of a trial. */

@@ -1,5 +1,5 @@
 import { mean } from 'simple-statistics';
-import type { DoneTrial } from '@peftjs/cli/results';
+import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { by, grouped, type Comparison, type PairedDifference } from './comparisons.js';
 import type { Estimate } from './estimates.js';
 import { estimateOf, type Sample } from './resampling.js';
@@ -64,19 +64,9 @@ export interface SummaryRow {
 }
 
 /** A failed trial. */
-export interface Failure {
-  /** The id of the trial. */
-  readonly id: string;
-  /** The name of the arm. */
-  readonly arm: string;
-  /** The method of the arm. */
-  readonly method: string;
-  /** The task. */
-  readonly task: string;
+export interface Failure extends Pick<TrialResult, 'id' | 'arm' | 'method' | 'task' | 'seed'> {
   /** The budget as typed. */
   readonly budget: string;
-  /** The seed. */
-  readonly seed: number;
   /** The error message. */
   readonly message: string;
 }
@@ -87,17 +77,11 @@ export function orientedScore({ lowerIsBetter, score }: Pick<SummaryRow, 'lowerI
 }
 
 /** One arm at one budget over all tasks of a model, with equal weight for each. */
-export interface OverallRow {
-  /** The model. */
-  readonly model: string;
+export interface OverallRow extends Pick<SummaryRow, 'model' | 'lowerIsBetter' | 'label'> {
   /** The tasks. */
   readonly tasks: readonly string[];
   /** The primary metrics of the tasks, each once. */
   readonly metrics: readonly string[];
-  /** Whether lower values of the metrics are better. */
-  readonly lowerIsBetter: boolean;
-  /** The label of the arm. */
-  readonly label: string;
   /** The budget; `met` if it was met on every task. */
   readonly budget: SummaryRow['budget'];
   /** Whether it is the frozen baseline on every task. */

@@ -1,8 +1,8 @@
 import { mean } from 'simple-statistics';
-import { canonical, primaryMetric, type TrialResult } from '@peftjs/cli/results';
+import { canonical, primaryMetric, type FailedTrial, type RunFile, type TrialResult } from '@peftjs/cli/results';
 import { counted } from '@peftjs/cli/format';
 import { verdictsOf, type Verdict } from '../verdict.js';
-import { testClaims, type Claim, type ClaimOutcome } from './claims.js';
+import { testClaims, type ClaimOutcome } from './claims.js';
 import { armsOf, by, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
 import { LEVEL } from './equivalence.js';
 import { RESAMPLES, ROW_RESAMPLES, seedsToReach } from './estimates.js';
@@ -50,15 +50,8 @@ export interface Summary {
 /** A row before ranking. */
 type UnrankedRow = Omit<SummaryRow, 'rank' | 'unranked'>;
 
-/** What a study states before it runs, which its results do not hold. */
-export interface AnalysisPlan {
-  /** The arm that differences are taken against. */
-  readonly reference: string;
-  /** The equivalence margin, in units of the primary metric. Default null. */
-  readonly margin?: number | null;
-  /** The claims to test. Default []. */
-  readonly claims?: readonly Claim[];
-}
+/** What a study states before it runs, which its results do not hold. Default no margin and no claims. */
+export type AnalysisPlan = Pick<RunFile, 'reference'> & Partial<RunFile>;
 
 /** Computes statistics by arm, budget and task, over the tasks, and for every pair of arms. */
 export function summarise(
@@ -76,9 +69,7 @@ export function summarise(
   });
   const rows = unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
   const overall = averageOverTasks(rows, { comparisons, reference, scores: ({ trials: [first] }) => scoresIn(first) });
-  const failed = results.flatMap((result): Failure[] =>
-    result.status === 'done' ? [] : [{ ...pick(result), budget: result.budget.spec, message: result.error.message }],
-  );
+  const failed = results.flatMap((result) => (result.status === 'done' ? [] : [failureOf(result)]));
   const noted: Noted = {
     ...{ reference, margin, claims: testClaims(claims, arms, margin), resampled: resampledIn(rows) },
     ...{ rows, overall, comparisons, failed },
@@ -170,8 +161,8 @@ function meansOf<const Names extends string>(
   >;
 }
 
-function pick({ id, arm, method, task, seed }: TrialResult): Pick<Failure, 'id' | 'arm' | 'method' | 'task' | 'seed'> {
-  return { id, arm, method, task, seed };
+function failureOf({ id, arm, method, task, seed, budget, error }: FailedTrial): Failure {
+  return { id, arm, method, task, seed, budget: budget.spec, message: error.message };
 }
 
 /** The parts of a summary that notes refer to. */
@@ -179,14 +170,12 @@ type Noted = Omit<Summary, 'notes' | 'verdicts' | 'stability' | 'against'>;
 
 /** The notes on a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {
-  const { rows, failed } = summary;
   return [
     ...seedNotes(summary),
     ...comparisonNotes(summary),
     ...equivalenceNotes(summary),
     ...overallNotes(summary),
-    ...budgetNotes(rows),
-    ...failureNotes(failed),
+    ...budgetNotes(summary),
   ];
 }
 
@@ -263,17 +252,9 @@ function overallNotes({ rows, overall, comparisons }: Noted): string[] {
   ];
 }
 
-function budgetNotes(rows: readonly SummaryRow[]): string[] {
+function budgetNotes({ rows }: Noted): string[] {
   const missed = rows.filter(({ budget }) => budget.requested !== null && !budget.met);
   if (missed.length === 0) return [];
   const names = missed.map(({ label, task, budget }) => `${label} on ${task} at ${budget.spec}`);
   return [`Not ranked, because the budget was missed: ${names.join('; ')}.`];
-}
-
-function failureNotes(failed: Summary['failed']): string[] {
-  return failed.length === 0
-    ? []
-    : [
-        `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers.`,
-      ];
 }

@@ -2,6 +2,8 @@ import { mean } from 'simple-statistics';
 import { canonical, primaryMetric, type DoneTrial, type TrialResult } from '@peftjs/cli/results';
 import { armsOf, grouped, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
 import { holm } from './estimates.js';
+import { ofValues } from './resampling.js';
+import type { SummaryRow } from './rows.js';
 
 /** A measure of the same trials in two runs: both means, and the paired difference, here minus there. */
 export interface Change extends PairedDifference {
@@ -12,19 +14,9 @@ export interface Change extends PairedDifference {
 }
 
 /** One arm at one budget on one task in both runs, over the seeds that both have. */
-export interface RunDifference {
-  /** The model. */
-  readonly model: string;
-  /** The task. */
-  readonly task: string;
+export interface RunDifference extends Pick<SummaryRow, 'model' | 'task' | 'label' | 'metric' | 'lowerIsBetter'> {
   /** The budget as typed. */
   readonly budget: string;
-  /** The label of the arm. */
-  readonly label: string;
-  /** The primary metric. */
-  readonly metric: string;
-  /** Whether lower values of the metric are better. */
-  readonly lowerIsBetter: boolean;
   /** The seeds of both runs. */
   readonly seeds: readonly number[];
   /** The primary metric; `pHolm` is adjusted over the tasks, for each arm and budget. */
@@ -40,17 +32,9 @@ export interface RunDifference {
 }
 
 /** Trials that only one of the runs has. */
-export interface UnpairedTrials {
+export interface UnpairedTrials extends Pick<RunDifference, 'model' | 'task' | 'budget' | 'label'> {
   /** Which run has them. */
   readonly in: 'here' | 'there';
-  /** The model. */
-  readonly model: string;
-  /** The task. */
-  readonly task: string;
-  /** The budget as typed. */
-  readonly budget: string;
-  /** The label of the arm. */
-  readonly label: string;
   /** The seeds that only this run has. */
   readonly seeds: readonly number[];
 }
@@ -133,7 +117,7 @@ function changeOf(pairs: readonly (readonly [DoneTrial, DoneTrial])[], measure: 
   return {
     here: mean(pairs.map(([trial]) => measure(trial))),
     there: mean(pairs.map(([, twin]) => measure(twin))),
-    ...pairedDifference(pairs.map(([trial, twin]) => measure(trial) - measure(twin))),
+    ...pairedDifference([ofValues(pairs.map(([trial, twin]) => measure(trial) - measure(twin)))]),
   };
 }
 

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
+import { createRequire } from 'node:module';
 import { isDeepStrictEqual } from 'node:util';
 import type { JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import * as v from 'valibot';
-import { ConfigError, DataError } from '@peftjs/core/method';
+import { ConfigError, DataError, UnsupportedError } from '@peftjs/core/method';
 import {
   dataSourceSchema,
   type DataSource,
@@ -55,16 +56,6 @@ export const JOB_OPTIONS: JobsOptions = {
   stackTraceLimit: 0,
 };
 
-/** A file that is sent through Redis. */
-export interface SentFile {
-  /** Its path below the task's folder, with '/'. */
-  readonly path: string;
-  /** The hash of its content, in hexadecimal. */
-  readonly sha256: string;
-  /** Its size. */
-  readonly bytes: number;
-}
-
 /** A job for a worker: a trial, and where its model and data are. */
 export interface TrialJob {
   /** The trial. */
@@ -108,12 +99,24 @@ const isInside = (path: string): boolean =>
   path.split('/').every((part) => !['', '.', '..'].includes(part) && !/[\\\0]/.test(part));
 const inside = v.pipe(v.string(), v.maxLength(1_000), v.check(isInside));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const sentFile = v.object({
+  /** Its path below the task's folder, with '/'. */
+  path: inside,
+  /** The hash of its content, in hexadecimal. */
+  sha256,
+  /** Its size. */
+  bytes: count,
+});
+
+/** A file that is sent through Redis. */
+export type SentFile = v.InferOutput<typeof sentFile>;
+
 const jobSchema = v.pipe(
   v.object({
     trial: v.looseObject({ id, method: text, model: text, task: text, data: dataSourceSchema }),
     model: text,
     data: dataSourceSchema,
-    files: v.pipe(v.array(v.object({ path: inside, sha256, bytes: count })), v.maxLength(100)),
+    files: v.pipe(v.array(sentFile), v.maxLength(100)),
     checkpointEvery: v.exactOptional(count),
   }),
   v.check(
@@ -262,4 +265,27 @@ export function parseAddress(text: string): RedisAddress {
 /** Redacts the credentials before an @. */
 function withoutPassword(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?.*@/is, (_, scheme: string | undefined) => `${scheme ?? ''}…@`);
+}
+
+/** The packages of the queue, with the versions that work; they are optional peers, since most runs need no queue. */
+const PACKAGES: Readonly<Record<string, string>> = { bullmq: '5', ioredis: '5' };
+
+/** @throws UnsupportedError if a package that the queue needs is not installed, with the command that installs it. */
+export function assertInstalled(packages = PACKAGES): void {
+  const missing = Object.keys(packages).filter((name) => !isInstalled(name));
+  if (missing.length === 0) return;
+  const specs = missing.map((name) => `${name}@${packages[name]}`);
+  throw new UnsupportedError(
+    `--queue needs ${missing.join(' and ')}, which ${missing.length > 1 ? 'are' : 'is'} not installed: npm install ${specs.join(' ')}`,
+    'queue',
+  );
+}
+
+function isInstalled(name: string): boolean {
+  try {
+    createRequire(import.meta.url).resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -1,6 +1,6 @@
 import { UnsupportedError } from '@peftjs/core/method';
 import { expect, it } from 'vitest';
-import { assertInstalled } from './installed.js';
+import { assertInstalled } from './contract.js';
 
 it('the packages of the queue are optional: what is missing is named with the command that installs it', () => {
   assertInstalled();

@@ -11,19 +11,12 @@ const CONNECT_MS = 5_000;
 /** The longest pause between attempts to reconnect, in milliseconds. */
 const LONGEST_PAUSE_MS = 2_000;
 
-/** Callbacks for a connection that is lost and restored. */
-export interface ConnectionEvents {
-  /** Called once when the connection is lost, with the reason. */
-  readonly onLost: (reason: string) => void;
-  /** Called when it is restored. */
-  readonly onBack: () => void;
-}
-
 /**
- * Connects to a Redis. If the connection is lost, it reconnects automatically; commands wait meanwhile.
+ * Connects to a Redis. If the connection is lost, it reconnects automatically; commands wait meanwhile, and `say` tells
+ * it, once for each loss.
  * @throws ConfigError if there is no Redis, it needs another password, or it is too old.
  */
-export async function connectRedis(address: RedisAddress, events: ConnectionEvents): Promise<Redis> {
+export async function connectRedis(address: RedisAddress, say: (line: string) => void): Promise<Redis> {
   await assertUsable(address);
   const redis = new Redis(address.url, {
     lazyConnect: true, // opens no connection before the first command
@@ -31,16 +24,18 @@ export async function connectRedis(address: RedisAddress, events: ConnectionEven
     retryStrategy: (tries) => Math.min(100 * tries, LONGEST_PAUSE_MS),
   });
   let isLost = false;
-  redis.on('error', (error: Error) => {
-    if (!isLost) events.onLost(reasonOf(error));
+  const lost = (reason: string): void => {
+    if (!isLost) say(`lost the connection to ${address.shown} (${reason}); will continue once it is back`);
     isLost = true;
+  };
+  redis.on('error', (error: Error) => {
+    lost(reasonOf(error));
   });
   redis.on('close', () => {
-    if (!isLost && redis.status !== 'end') events.onLost('the connection was closed');
-    isLost = true;
+    if (redis.status !== 'end') lost('the connection was closed');
   });
   redis.on('ready', () => {
-    if (isLost) events.onBack();
+    if (isLost) say(`connected to ${address.shown} again`);
     isLost = false;
   });
   return redis;

@@ -47,10 +47,8 @@ export async function queueRunner(
   checkpointing: Pick<TrialJob, 'checkpointEvery'> = {},
 ): Promise<TrialRunner> {
   let note: TrialEvents['onNote'] = () => undefined;
-  const redis = await connectRedis(address, {
-    onLost: (reason) =>
-      note(`lost the connection to ${address.shown} (${reason}); the run will continue once it is back`),
-    onBack: () => note(`connected to ${address.shown} again`),
+  const redis = await connectRedis(address, (line) => {
+    note(line);
   });
   const queues = openQueues(redis, checkpointing);
   return {
@@ -148,15 +146,9 @@ async function jobOf(queues: Queues, trial: Trial): Promise<Job<TrialJob, unknow
 }
 
 /** Fails a trial whose job cannot be read, and removes the job. */
-async function giveUp(queues: Queues, trial: Trial, reason: SyntaxError, state: RunState): Promise<void> {
-  const { pending, running, events } = state;
-  if (!running.has(trial.id)) events.onStart(trial);
-  await events.onFailed(trial, {
-    code: 'PEFT_DATA',
-    message: `its job in Redis cannot be read: ${reason.message}`,
-  });
-  pending.delete(trial.id);
-  running.delete(trial.id);
+async function giveUp(queues: Queues, trial: Trial, { message }: SyntaxError, state: RunState): Promise<void> {
+  const error = { code: 'PEFT_DATA', message: `its job in Redis cannot be read: ${message}` };
+  await record({ type: 'failed', error }, trial, state);
   await queues.of(trial).remove(trial.id);
 }
 
@@ -170,18 +162,17 @@ function follow({ progress }: Job, trial: Trial, { running, events }: RunState):
 }
 
 /** Records the outcome of a trial once, then removes its job from Redis. */
-async function settle(
-  job: Job<TrialJob, unknown>,
-  trial: Trial,
-  { pending, running, events }: RunState,
-): Promise<void> {
+async function settle(job: Job<TrialJob, unknown>, trial: Trial, state: RunState): Promise<void> {
+  await record(outcomeOf(job, trial), trial, state);
+  await job.remove().catch(() => undefined); // another run may have removed it
+}
+
+async function record(outcome: TrialOutcome, trial: Trial, { pending, running, events }: RunState): Promise<void> {
   if (!running.has(trial.id)) events.onStart(trial);
-  const outcome = outcomeOf(job, trial);
   if (outcome.type === 'done') await events.onDone(trial, outcome.result);
   else await events.onFailed(trial, outcome.error);
   pending.delete(trial.id);
   running.delete(trial.id);
-  await job.remove().catch(() => undefined); // another run may have removed it
 }
 
 function outcomeOf({ returnvalue, failedReason }: Job<TrialJob, unknown>, trial: Trial): TrialOutcome {

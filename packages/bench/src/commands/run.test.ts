@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { studyFromFlags } from '@peftjs/cli';
 import { expect, it } from 'vitest';
-import { defaultWorkers, runStudyFromFlags } from './run-flags.js';
+import { defaultWorkers, runStudyFromFlags } from './run.js';
 
 it('starts one process per core, or one in all for a device, which processes would share', () => {
   const workers = (executor: string, backend: string): number =>

@@ -3,8 +3,7 @@ import { ConfigError } from '@peftjs/core/method';
 import { failedTrial, syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import type { TrialResult } from '@peftjs/cli/results';
 import { composeStudy, planTrials, type StudyInput, type TrialContext, type TunedArm } from '@peftjs/cli/trials';
-import { countTuning, planTuning, widened, type Candidates } from '../study/tuning.js';
-import { chooseRates } from './choose-rates.js';
+import { chooseRates, countTuning, planTuning, widened, type Candidates } from './tuning.js';
 
 const study: StudyInput = {
   model: 'model',
