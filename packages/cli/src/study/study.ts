@@ -202,7 +202,7 @@ export interface ComposedStudy {
 export type StudyProtocol = Study['protocol'];
 
 /** How a study tunes learning rates. */
-export type Tuning = NonNullable<Study['tuning']>;
+type Tuning = NonNullable<Study['tuning']>;
 
 /** The settings of an arm. */
 export type ArmSettings = Study['methods'][string];
