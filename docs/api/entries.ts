@@ -29,13 +29,17 @@ export function allEntries(): Entry[] {
   return [...first, ...folders.filter((folder) => !first.includes(folder))].flatMap(entriesOf);
 }
 
+/** Doors for packages that add commands to the program. They change with it, and programs have no use for them. */
+const ofCommands = ['@peftjs/cli', '@peftjs/cli/format', '@peftjs/cli/results', '@peftjs/cli/trials'];
+
 function entriesOf(folder: string): Entry[] {
   const manifest = JSON.parse(readFileSync(join(root, 'packages', folder, 'package.json'), 'utf8')) as Manifest;
   return Object.entries(manifest.exports).flatMap(([door, target]) => {
-    if (typeof target === 'string') return [];
+    const specifier = join(manifest.name, door);
+    if (typeof target === 'string' || ofCommands.includes(specifier)) return [];
     const source = join('packages', folder, target['@peftjs/source']);
     return {
-      specifier: join(manifest.name, door),
+      specifier,
       name: join(folder, door),
       source,
       description: openingComment(source) ?? manifest.description,

@@ -20,7 +20,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   'own-model': /trainable params: [\d,]+/,
   rerank: /^[01]\.\d{3} \w+$/m,
   retrieval: /heron -?\d\.\d\d/,
-  'scale-out': /kind: "?Job/,
+  'scale-out': /results\/shares\/report\.html/,
   serve: /^lola \{"error":".*\(did you mean 'lora'\?\).*\np50 [\d.]+ ms, p99 [\d.]+ ms$/m,
   sora: /^ +6 +\d+ +\d+ /m,
   'tag-entities': /entityF1: \d/,
