@@ -29,11 +29,12 @@ export interface RankLayer {
 /**
  * Returns the layer of one module, in row vectors:
  *
- *     y  = x W0 + b + s ((d(x) A) * g) B      x [rows, in]   A [in, r]   g [r], or none   B [r, out]   d: dropout
+ *     y  = x W0 + b + s ((d(x) A) * g) B
  *     dW = s A diag(g) B
  *
- * A rank whose gate is exactly zero is pruned: it is not stored. The functions of the layer read r from the tensors that
- * they get, so that a layer with other ranks is the same layer with other tensors.
+ * with x [rows, in], A [in, r], g [r] or none, B [r, out], and d for dropout. A rank whose gate is exactly zero is
+ * pruned: it is not stored. The functions of the layer read r from the tensors that they get, so that a layer with
+ * other ranks is the same layer with other tensors.
  */
 export function rankLayer(
   site: Site,
