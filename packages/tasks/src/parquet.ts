@@ -320,7 +320,7 @@ const maxNumberBytes = 10;
 function unsigned(cursor: Cursor, path: string): number {
   let value = 0;
   for (let count = 0; ; count++) {
-    within(count, maxNumberBytes, 'bytes of a number', path);
+    within(count + 1, maxNumberBytes, 'bytes of a number', path);
     const byte = byteOf(cursor);
     value += (byte % 128) * 128 ** count;
     if (byte < 128) return value;

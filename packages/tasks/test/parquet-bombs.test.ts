@@ -110,6 +110,7 @@ describe('a Parquet file with false claims', () => {
     ['structures in structures', new Array<number>(40).fill(0x1c), 'structures within each other'],
     ['a long text', [0x18, ...varint(2 ** 30)], 'bytes or elements'],
     ['a number without end', [0x16, ...new Array<number>(5000).fill(255), 0], 'bytes of a number'],
+    ['a number of eleven bytes', [0x16, ...new Array<number>(10).fill(128), 0], 'bytes of a number'],
     ['a map', [0x1b, 0, 0], 'cannot be read: thrift'],
     ['no end', [0x15, 2], 'cannot be read'],
   ])('is rejected for a footer of %s', async (_, footer, part) => {

@@ -94,11 +94,15 @@ export async function program(asked = ''): Promise<Command> {
 /**
  * Loads the commands that installed packages add, by name: a package declares them in its package.json, as exports of
  * its entry `./commands`.
- * @throws ConfigError if a declared export is not a function.
+ * @throws ConfigError if a declared export is not a function, or a command is declared twice.
  */
 async function addedCommands(): Promise<ReadonlyMap<string, AddCommand>> {
   const packages = new Set([BENCH, ...(await dependencies())]);
-  return new Map((await Promise.all([...packages].map(commandsOf))).flat());
+  const added = (await Promise.all([...packages].map(commandsOf))).flat();
+  const names = [...OWN.keys(), 'help', ...added.map(([name]) => name)];
+  const twice = names.find((name, at) => names.indexOf(name) < at);
+  if (twice === undefined) return new Map(added);
+  throw new ConfigError(`the command '${twice}' is declared by more than one package; remove one of them`, 'peft');
 }
 
 async function commandsOf(packageName: string): Promise<[name: string, add: AddCommand][]> {

@@ -1,5 +1,5 @@
 import { attach, hostTensor, train, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
-import { createRng, hostIntegers, sizeOf, type HostTensors } from '@peftjs/core/method';
+import { ConfigError, createRng, hostFilled, hostIntegers, sizeOf, type HostTensors } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import {
   bertLayerNames,
@@ -15,7 +15,7 @@ import { availableMethods, resolveMethod, type AvailableMethod } from '../regist
 import { isSoftware, loadedDrivers } from './devices.js';
 import { FLOAT32, largestDistance, measure, type LargestDistance, type Tolerance } from './parity.js';
 
-/* What `doctor --gpu` does with one backend, in a process of its own. */
+/* What `doctor --gpu` does with one backend, in a separate process. */
 
 /** How far a backend is from the reference on one method. */
 export interface MethodCheck {
@@ -88,9 +88,14 @@ export async function gpuBackends(): Promise<BackendReport[]> {
   return (await listBackends()).filter((report) => report.gpu !== 'none' && isSelectable(report));
 }
 
-/** The methods that backends are checked with: those whose packages give options for it. Steps are timed with the first. */
-async function checkedMethods(): Promise<AvailableMethod[]> {
-  return (await availableMethods()).filter(({ check }) => check);
+/**
+ * The methods that backends are checked with: those whose packages give options for it. Steps are timed with the first.
+ * @throws ConfigError if there is none.
+ */
+async function checkedMethods(): Promise<[AvailableMethod, ...AvailableMethod[]]> {
+  const [first, ...others] = (await availableMethods()).filter(({ check }) => check);
+  if (first) return [first, ...others];
+  throw new ConfigError('no installed method has options to check backends with', 'method');
 }
 
 /**
@@ -141,7 +146,7 @@ export async function timeEngine(plan: EnginePlan): Promise<Timings> {
 
 async function timing(plan: EnginePlan, size: EncoderSize): Promise<Timing> {
   try {
-    const [method] = (await checkedMethods()) as [AvailableMethod];
+    const [method] = await checkedMethods();
     return await timeSteps(
       await attached(method, size),
       randomBatches(size, TIMED_STEPS + 1),
@@ -220,7 +225,7 @@ function randomBatches({ vocabulary, rows, tokens }: EncoderSize, count: number)
       attentionMask: hostTensor(mask, [rows, tokens]),
     },
     labels: integers(rows, () => rng.integer(CLASSES), [rows]),
-    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rowWeights: hostFilled([rows], 1),
     rows: Array.from({ length: rows }, (_, row) => row),
   }));
 }

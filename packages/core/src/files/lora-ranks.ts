@@ -12,7 +12,7 @@ import {
   type HostTensor,
   type HostTensors,
 } from '../tensors.js';
-import { loraFile, loraRanks, readLoraFile, scaledRank } from './lora-file.js';
+import { loraFile, loraRanks, readLoraFile, scaledRank, vectorOf } from './lora-file.js';
 import { fieldsOf, optionsIn } from './method-file.js';
 
 /** The parts of a method that its files depend on. */
@@ -85,8 +85,7 @@ function unprunedFile<C extends RankConfig>(
 
 function readGate(tensors: HostTensors, path: string, suffix: string, r: number): HostTensor {
   const key = path + suffix;
-  const gate = tensors[key];
-  if (!gate) throw new CheckpointError(`the tensor '${key}' is missing`, key);
-  if (gate.shape.join() === String(r)) return gate;
+  const gate = vectorOf(tensors, key);
+  if (gate.shape[0] === r) return gate;
   throw new CheckpointError(`'${key}' has shape [${gate.shape.join(', ')}]; '${path}.lora_A.weight' needs [${r}]`, key);
 }

@@ -100,5 +100,7 @@ describe('patternTable', () => {
     expect(() => patternTable('alpha_pattern', many)).toThrow(/after too many others/);
     const find = patternTable('alpha_pattern', { ['((((a?b?)*.?)*.?)*.?)*!'.repeat(40)]: 1 });
     expect(() => Array.from({ length: 10_000 }, () => find('ab'.repeat(50)))).toThrow(/too long to match/);
+    const empty = patternTable('alpha_pattern', { [`.*(${'|'.repeat(980)}){999}!`]: 1 });
+    expect(() => empty('ab'.repeat(50))).toThrow(/too long to match/);
   });
 });

@@ -104,7 +104,9 @@ function partOf(field: string, pattern: string): Part {
   const alternatives = (): Part => {
     const options = [sequence()];
     while (take('or')) options.push(sequence());
-    return (begins, subject) => new Set(options.flatMap((option) => [...option(begins, subject)]));
+    // An alternative may be empty, so each counts as a step.
+    return (begins, subject) =>
+      new Set(options.flatMap((option) => (isAffordable(subject, begins) ? [...option(begins, subject)] : [])));
   };
   const sequence = (): Part => {
     const parts: Part[] = [];

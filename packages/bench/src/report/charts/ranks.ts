@@ -14,7 +14,13 @@ export function rankFigures(title: string, entries: readonly Entry[]): Block[] {
   const shown = uneven.length > 0 ? uneven : ranked;
   if (shown.length === 0) return [];
   const caption = 'At the selected checkpoint, mean over seeds: modules down, arms across; the darker, the more.';
-  return [figure('Rank per module', caption, () => rankMap(`Rank per module and arm on ${title}`, shown))];
+  const count = Math.ceil(shown.length / MAX_GROUPS);
+  const size = Math.ceil(shown.length / count);
+  return Array.from({ length: count }, (_, index) => {
+    const about = count > 1 ? `Rank per module (${index + 1} of ${count})` : 'Rank per module';
+    const part = shown.slice(index * size, (index + 1) * size);
+    return figure(about, caption, () => rankMap(`Rank per module and arm on ${title}`, part));
+  });
 }
 
 /** Columns of a map that belong together. */
@@ -25,6 +31,8 @@ export interface RankGroup {
   readonly columns: readonly { readonly width: number; readonly ranks: Readonly<Record<string, number>> }[];
 }
 
+/** The most groups of a map: the titles of more would overlap. */
+const MAX_GROUPS = 16;
 /** With at most this many modules, each has its name; otherwise only layers are named. */
 const MAX_NAMED = 16;
 /** The gap between two groups, and the least width of a cell with a number, in px. */
