@@ -1,5 +1,6 @@
 // Trains on a GPU if one is usable, otherwise on the CPU.
 import { attach, evaluate, train, type Executor } from '@peftjs/core';
+import { EngineError } from '@peftjs/core/method';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
@@ -17,7 +18,7 @@ async function firstThatStarts(providers: readonly string[]): Promise<Executor> 
       console.log(error instanceof Error ? error.message : error); // names what is missing and how to install it
     }
   }
-  throw new Error(`none of ${providers.join(', ')} starts`);
+  throw new EngineError(`none of ${providers.join(', ')} starts`);
 }
 
 const executor = await firstThatStarts(['webgpu', 'cpu']); // on Linux x64 with CUDA: ['cuda', 'webgpu', 'cpu']

@@ -12,6 +12,7 @@ import { cp, mkdir, mkdtemp, readFile, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { ConfigError } from '@peftjs/core/method';
 import { formatBytes, textTable } from '../../packages/cli/src/format.js';
 import { linkInstalled } from './linked.js';
 import { packPackages, publishedManifests, type PackedPackage } from './packed.js';
@@ -106,7 +107,10 @@ async function raiseVersions(copy: string): Promise<void> {
   for (const { name, version } of publishedManifests(copy)) {
     const locked = packages[packages[`node_modules/${name}`]?.resolved ?? '']?.version;
     if (locked !== version) {
-      throw new Error(`package-lock.json has ${name} ${locked}, not ${version}: see version-packages in package.json`);
+      throw new ConfigError(
+        `package-lock.json has ${name} ${locked}, not ${version}: see version-packages in package.json`,
+        name,
+      );
     }
   }
 }

@@ -1,5 +1,12 @@
-import { hostTensor } from '@peftjs/core';
-import { mapValues, tensorAt, type AdapterLayers, type HostTensors, type TrainPlan } from '@peftjs/core/method';
+import {
+  mapTensor,
+  mapValues,
+  tensorAt,
+  type AdapterLayers,
+  type HostTensor,
+  type HostTensors,
+  type TrainPlan,
+} from '@peftjs/core/method';
 import {
   dealRanks,
   fillBudget,
@@ -65,12 +72,12 @@ export function roundSteps({ rounds, firstRound, roundInterval }: AloraConfig, p
 
 /** Returns the gates of all probes: the full adapter, the adapter without each rank, and with each rank alone. */
 function probesOf(gates: HostTensors): Record<string, HostTensors> {
-  const none = mapValues(gates, ({ data }) => gateOf(data, () => false));
+  const none = mapValues(gates, (gate) => gateOf(gate, () => false));
   const probes: Record<string, HostTensors> = { [WHOLE]: {} };
-  for (const [key, { data }] of Object.entries(gates)) {
-    for (const rank of data.keys()) {
-      probes[without(key, rank)] = { [key]: gateOf(data, (other) => other !== rank) };
-      probes[alone(key, rank)] = { ...none, [key]: gateOf(data, (other) => other === rank) };
+  for (const [key, gate] of Object.entries(gates)) {
+    for (const rank of gate.data.keys()) {
+      probes[without(key, rank)] = { [key]: gateOf(gate, (other) => other !== rank) };
+      probes[alone(key, rank)] = { ...none, [key]: gateOf(gate, (other) => other === rank) };
     }
   }
   return probes;
@@ -81,11 +88,8 @@ const without = (key: string, rank: number): string => `without ${key} ${rank}`;
 const alone = (key: string, rank: number): string => `${key} ${rank} alone`;
 
 /** Returns a gate [r] with zeros for the ranks that are left out. */
-function gateOf(gate: ArrayLike<number>, isIn: (rank: number) => boolean) {
-  return hostTensor(
-    Float32Array.from(gate, (value, rank) => (isIn(rank) ? value : 0)),
-    [gate.length],
-  );
+function gateOf(gate: HostTensor, isIn: (rank: number) => boolean): HostTensor {
+  return mapTensor(gate, (value, rank) => (isIn(rank) ? value : 0));
 }
 
 function scoresOf({ of, losses }: RankReading): RankScores {

@@ -37,15 +37,16 @@ export function problemTypeOf(model: Pick<Model, 'problemType' | 'outputs' | 'si
   return model.problemType ?? (outputsOf(model) === 1 ? 'regression' : 'single_label_classification');
 }
 
-const PROBLEM_TYPES: readonly unknown[] = [
+/** Transformers' problem types. */
+export const PROBLEM_TYPES = [
   'single_label_classification',
   'multi_label_classification',
   'regression',
-] satisfies ProblemType[];
+] as const satisfies readonly ProblemType[];
 
 /** Returns the value if it is one of transformers' problem types, otherwise undefined. */
 export function problemTypeIn(value: unknown): ProblemType | undefined {
-  return PROBLEM_TYPES.includes(value) ? (value as ProblemType) : undefined;
+  return PROBLEM_TYPES.find((type) => type === value);
 }
 
 /**

@@ -50,6 +50,7 @@ export {
   labelsIn,
   outputMeaning,
   outputsOf,
+  PROBLEM_TYPES,
   problemTypeIn,
   problemTypeOf,
 } from './head.js';

@@ -2,6 +2,7 @@ import { hostTensor, type Model } from '@peftjs/core';
 import {
   ConfigError,
   createRng,
+  hostFilled,
   hostZeros,
   integerFrom,
   parseOptions,
@@ -10,7 +11,14 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import { aFunction, assertLabelNames, type ProblemType, type Scope, type Task } from '@peftjs/core/model';
+import {
+  aFunction,
+  assertLabelNames,
+  PROBLEM_TYPES,
+  type ProblemType,
+  type Scope,
+  type Task,
+} from '@peftjs/core/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';
@@ -89,7 +97,6 @@ export interface PretrainedOptions extends SourceOptions {
 
 const MAX_LABELS = 100_000;
 const TASKS: readonly Task[] = ['sequence-classification', 'token-classification', 'causal-lm', 'feature-extraction'];
-const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
 
 const entries = {
   ...sourceEntries,
@@ -148,14 +155,14 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
     const { numLabels: _numLabels, labels: _labels, problemType: _problemType, ...others } = options;
     return headed({ ...others, ...meaning, ...(typeof labels === 'number' ? { numLabels: labels } : { labels }) });
   };
-  const headed = (own: PretrainedOptions): PretrainedModel => ({
-    ...withHead(checkpoint, wantedHead(own), { name: source, fingerprint }),
+  const headed = (own: PretrainedOptions, head = wantedHead(own)): PretrainedModel => ({
+    ...withHead(checkpoint, head, { name: source, fingerprint }),
     ...(pooling && embedding(architecture.head, pooling)),
     ...(checkpoint.embedding && promptsOf(checkpoint.embedding)),
     withLabels,
     ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
   });
-  return headed(options);
+  return headed(options, wanted);
 }
 
 /** Adds the pooling to the settings, so that it is part of the model's identity. */
@@ -241,7 +248,7 @@ function newModule(site: Site): HostTensors {
   return Object.fromEntries(
     Object.entries(weightShapes({ sites: [site], encodeOnly: [] })).map(([name, shape]) => {
       if (name.endsWith('.bias')) return [name, hostZeros(shape)];
-      if (site.kind === 'layerNorm') return [name, hostTensor(new Float32Array(sizeOf(shape)).fill(1), shape)];
+      if (site.kind === 'layerNorm') return [name, hostFilled(shape, 1)];
       return [
         name,
         hostTensor(

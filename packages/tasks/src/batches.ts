@@ -1,5 +1,13 @@
 import { hostTensor, type Batch, type InputBatch, type TrainingData } from '@peftjs/core';
-import { ConfigError, createRng, hostIntegers, integerFrom, parseOptions, type HostTensor } from '@peftjs/core/method';
+import {
+  ConfigError,
+  createRng,
+  hostFilled,
+  hostIntegers,
+  integerFrom,
+  parseOptions,
+  type HostTensor,
+} from '@peftjs/core/method';
 import { aList, anInteger, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
@@ -183,7 +191,7 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
   return {
     inputs,
     labels: labelsOf(rows, data, inputs.inputIds.shape[1] as number),
-    rowWeights: onesOf(rows.length),
+    rowWeights: hostFilled([rows.length], 1),
     rows,
     ...(columns > 1 && { columns }),
   };
@@ -200,12 +208,8 @@ export function inputBatches(texts: readonly EncodedText[], options: BatchOption
   const lengthOfText = (text: number): number => texts[text]?.ids.length ?? 0;
   return cutByLength([...texts.keys()], lengthOfText, options).map((batch) => {
     const own = batch.rows.map((text) => texts[text] as EncodedText);
-    return { inputs: inputsOf(own, padId), rowWeights: onesOf(own.length), ...batch };
+    return { inputs: inputsOf(own, padId), rowWeights: hostFilled([own.length], 1), ...batch };
   });
-}
-
-function onesOf(rows: number): HostTensor {
-  return hostTensor(new Float32Array(rows).fill(1), [rows]);
 }
 
 /**

@@ -240,7 +240,7 @@ export function drawRows(
 ): Drawn {
   const all = Array.from({ length: rows }, (_, row) => row);
   const units = [...grouped(all, keyOf).values()];
-  const strata = [...grouped(units, ([first = 0]) => stratumOf(first)).values()];
+  const strata = [...grouped(units, ([first]) => stratumOf(first)).values()];
   const quotas = proportionalQuotas(
     strata.map((own) => own.flat().length),
     count,

@@ -89,7 +89,7 @@ type Metrics<P> = MetricSet<P>['metrics'];
 const ofClasses = { accuracy, macroF1, f1: f1Of(1), matthewsCorrelation };
 /** A model that predicts the same value for every row has a correlation of 0, so that it can be compared. */
 const ofNumbers = { pearson: linear(0), spearman: ranked(0), meanSquaredError };
-const known: Metrics<number> = { ...ofClasses, ...ofNumbers };
+const known: Readonly<Record<string, RowMetric>> = { ...ofClasses, ...ofNumbers };
 
 const retrieval = {
   primary: 'ndcgAt10',
@@ -159,8 +159,7 @@ function ownScores(classes: readonly string[]): readonly string[] {
 }
 
 const ofRows: Readonly<Record<string, RowMetric<never>>> = {
-  ...ofClasses,
-  ...ofNumbers,
+  ...known,
   ...retrieval.metrics,
   microF1,
   entityF1,

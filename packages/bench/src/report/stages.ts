@@ -123,7 +123,7 @@ function formatPercent(value: number): string {
   return value.toFixed(1);
 }
 
-/** The trials of an arm that chose its size, each with a curve of its own. */
+/** The trials of an arm that chose its size: one curve each. */
 function sizingFigure(
   label: string,
   subject: string,

@@ -12,7 +12,7 @@ import {
   type Task,
 } from '@peftjs/core/model';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
-import { bytesSource, openSafetensors, type SafetensorsFile } from '@peftjs/safetensors';
+import { bytesSource, openSafetensors, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
@@ -119,10 +119,10 @@ async function inspectExport(folder: Folder, graphs: readonly string[]): Promise
   await inspectGraphs(folder, graphs);
 }
 
-async function inspectGraphs({ path, storage }: Folder, graphs: readonly string[]): Promise<void> {
+async function inspectGraphs(folder: Folder, graphs: readonly string[]): Promise<void> {
   for (const graph of graphs) {
-    const name = `${path}/${graph}`;
-    const file = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
+    const name = `${folder.path}/${graph}`;
+    const file = await opened(folder, graph);
     try {
       const { inputs, outputs } = await onnxSignature(file, name);
       const row = (use: string) => (value: OnnxValue) => [use, value.name, value.type, `[${value.shape.join(', ')}]`];
@@ -189,14 +189,18 @@ export function taskOf(type: unknown): Task {
   return taskIn(type) ?? 'sequence-classification';
 }
 
+async function opened({ path, storage }: Folder, file: string): Promise<ByteSource> {
+  const name = `${path}/${file}`;
+  return (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
+}
+
 /**
  * Opens an adapter's tensors for `use`, and returns its result.
  * @throws CheckpointError or SafetensorsError if they are missing or broken.
  */
-async function withTensors<T>({ path, storage }: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
-  const name = `${path}/${ADAPTER_WEIGHTS}`;
-  const source = (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
-  const file = await openSafetensors(source).catch((cause: unknown) => {
+async function withTensors<T>(folder: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
+  const name = `${folder.path}/${ADAPTER_WEIGHTS}`;
+  const file = await openSafetensors(await opened(folder, ADAPTER_WEIGHTS)).catch((cause: unknown) => {
     throw new CheckpointError(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, name, cause);
   });
   try {

@@ -61,7 +61,7 @@ export function assertAsPlanned(trial: Trial, prepared: PreparedTrial): void {
   const changed = changeOf(trial, prepared);
   if (!changed) return;
   const { what, Failure } = changed;
-  throw new Failure(`${what} have changed since the run was planned; rerun the command to plan it anew`, trial.task);
+  throw new Failure(`${what} have changed since the run was planned; rerun the command to plan it again`, trial.task);
 }
 
 /** What of a prepared trial is not as planned, in words, and the error for it; undefined if nothing. */

@@ -1,5 +1,5 @@
-import { valuesOf } from '../adapter/peft-model.js';
 import { rankPatterns, type ModuleRank } from '../ranks/budget.js';
+import { factorsOf } from '../ranks/truncation.js';
 import { describe } from '../config.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, LoraFactors } from '../contracts/layer.js';
@@ -60,12 +60,7 @@ const LOST_INIT = /^(corda|loftq|pissa_niter_\d+)$/;
  * @throws UnsupportedError when a layer is not a low-rank change of its weight.
  */
 export function loraFile({ layers, values }: Pick<AdapterContents, 'layers' | 'values'>): AdapterFile {
-  const factors: Record<string, LoraFactors> = {};
-  for (const [path, layer] of Object.entries(layers)) {
-    if (!layer.toLora) throw new UnsupportedError(`the adapter of '${path}' is no low-rank change of its weight`, path);
-    factors[path] = layer.toLora(valuesOf(layer, values));
-  }
-  const kept = withRanks(factors);
+  const kept = withRanks(mapValues(layers, (layer) => factorsOf(layer, values)));
   const tensors: HostTensors = {};
   for (const [path, { loraA, loraB }] of Object.entries(kept)) {
     const { kind, kernel } = (layers[path] as AdapterLayer).site;

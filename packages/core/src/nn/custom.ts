@@ -2,7 +2,7 @@ import type { GradSaveFunc, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
 /**
- * Computes a value that has a gradient of its own, of the first order only.
+ * Computes a value with a given gradient, which has no gradient itself.
  * @param forward returns the value, and the tensors that the gradient reads
  * @param backward returns the gradient of each input, from that of the value
  */

@@ -182,7 +182,7 @@ export function assertStartFits(layers: AdapterLayers, budget: number): void {
  */
 export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan, tolerance = 0.01): void {
   const all = allocatedCost(layers);
-  const least = Math.min(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
+  const least = Math.min(...rankedPaths(layers).map(rankCostIn(layers)));
   if (budget < least || budget * (1 - tolerance) > all) {
     throw new ConfigError(
       `budget is ${budget}; these modules store from ${least} (one rank) to ${all} (all they start with)`,

@@ -41,7 +41,7 @@ export type RankConfig = MethodOptions<ReturnType<typeof rankEntries>> & {
   readonly budget?: number | string | null;
 };
 
-/** The configuration of a method with these options of its own. Their documentation is that of the schema entries. */
+/** The configuration of a method with these schema entries, whose comments document the options. */
 export type RankOptions<Own extends v.ObjectEntries> = Omit<RankConfig, 'loraDropout' | keyof Own> & {
   readonly [K in keyof Own]: v.InferOutput<Own[K]>;
 };
@@ -54,7 +54,7 @@ export interface RankMethod<C extends RankConfig>
     Partial<Pick<PeftMethod<C>, 'calibration' | 'fitBudget'>> {
   /** The defaults of the rank and of alpha. */
   readonly defaults: Pick<RankConfig, 'r' | 'loraAlpha'>;
-  /** Schema entries of its own options, `loraDropout` and `budget` among them where it has them. */
+  /** Schema entries of the options that not every rank method has; `loraDropout` and `budget` are among them. */
   readonly options: v.ObjectEntries;
   /** Completes parsed options where one depends on others. @throws ConfigError for options that exclude each other. */
   complete?(parsed: C): C;

@@ -38,7 +38,8 @@ export function truncateToBudget(
   }));
 }
 
-function factorsOf(layer: AdapterLayer, values: HostTensors): LoraFactors {
+/** Returns the factors of a layer's change. @throws UnsupportedError when it is not a low-rank change of its weight. */
+export function factorsOf(layer: AdapterLayer, values: HostTensors): LoraFactors {
   if (layer.toLora) return layer.toLora(valuesOf(layer, values));
   const { path } = layer.site;
   throw new UnsupportedError(`the adapter of '${path}' is no low-rank change of its weight`, path);

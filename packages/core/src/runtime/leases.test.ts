@@ -22,7 +22,7 @@ describe('leases', () => {
     expect([get('c'), get('b')]).toEqual(['c2', 'b3']);
   });
 
-  it('dispose of what is not kept after its last use, and of a key that nobody holds never', async () => {
+  it('dispose of what is not kept after its last use, and never of a key that nobody holds', async () => {
     const { disposed, held, get } = counted(2);
     [get('a'), get('a')].forEach(() => undefined);
     await held.release('a', false);
@@ -53,7 +53,7 @@ describe('leases', () => {
   });
 });
 
-it('what was used recently stays, and a failing disposal is nobody else’s error', async () => {
+it('what was used recently stays, and a failing disposal only fails the caller that waits for it', async () => {
   const disposed: string[] = [];
   const kept = recentlyUsed<string>(2, (thing) => {
     disposed.push(thing);

@@ -1,11 +1,10 @@
-import { rankCost } from '../ranks/budget.js';
+import { rankCostIn } from '../ranks/competition.js';
 import { totalRanks, rankedPaths } from '../ranks/changes.js';
 import { activeAdapter, fitLayers, replaceAdapter, withAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { EvaluationData, RowPredictions, TrainingData } from '../contracts/model.js';
 import type { SizeStages } from '../contracts/method.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
-import { tensorAt } from '../tensors.js';
 import type { Selection, TrainOptions, TrainResult } from './options.js';
 import { plannedSteps, saveRule, trainSettings } from './plan.js';
 import {
@@ -80,7 +79,7 @@ export async function trainToSize(
 ): Promise<TrainResult> {
   const run = startedRun(peft, data, options);
   const { config, layers, values } = activeAdapter(peft);
-  const unit = Math.max(...rankedPaths(layers).map((path) => rankCost(tensorAt(layers, path).site)));
+  const unit = Math.max(...rankedPaths(layers).map(rankCostIn(layers)));
   const { onStage } = options;
   let resume = options.resume ?? undefined;
   try {

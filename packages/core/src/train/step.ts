@@ -280,7 +280,7 @@ function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[], a
     const isAlone = !optimizer.elementwise || tensorAt(adapter, key).size > LARGE;
     return isAlone ? key : JSON.stringify([group, decay, rateFactor, learningRate]);
   });
-  return [...alike.values()] as unknown as UpdateGroup[];
+  return [...alike.values()];
 }
 
 /** Runs the optimizer on a group of tensors. Returns their new values and slots, and their clipped gradients. */

@@ -57,7 +57,7 @@ export async function traceWith(
         const outputs = call(fn, inputTensors(backend, graph, inputs, bytes));
         for (const [key, tensor] of Object.entries(outputs)) graph.output(key, backend.valueFor(tensor));
       });
-      const changed = passes.reduce<ModelGraph<GraphPort>>((before, { apply }) => apply(before), graph);
+      const changed = passes.reduce<ModelGraph<GraphPort>>((before, pass) => pass(before), graph);
       return { ...changed, bytes: () => writeModel(changed) };
     }),
   );

@@ -1,5 +1,5 @@
 import { hostTensor, predict, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
-import { createRng, EngineError, hostIntegers, integerFrom, type HostTensor } from '@peftjs/core/method';
+import { createRng, EngineError, hostFilled, hostIntegers, integerFrom, type HostTensor } from '@peftjs/core/method';
 import { anyModel, assertArgument } from '@peftjs/core/model';
 import { releaseRuntimes } from '@peftjs/core/runtime';
 import * as v from 'valibot';
@@ -164,7 +164,7 @@ function randomBatch(source: PeftModel | Model, rows: number, tokens: number): I
       attentionMask: hostTensor(Float32Array.from(numbers(() => 1)), shape),
       tokenTypeIds: hostIntegers(new Int32Array(rows * tokens), shape),
     },
-    rowWeights: hostTensor(new Float32Array(rows).fill(1), [rows]),
+    rowWeights: hostFilled([rows], 1),
     rows: Array.from({ length: rows }, (_, row) => row),
   };
 }

@@ -2,7 +2,13 @@ import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/met
 import { labelsIn, outputMeaning, problemTypeIn, type Task } from '@peftjs/core/model';
 import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
-import { readChatTemplate, readEosTokenIds, readTokenizer, TOKENIZER_FILES } from './tokenizer.js';
+import {
+  readChatTemplate,
+  readEosTokenIds,
+  readTokenizer,
+  readTokenizerSettings,
+  TOKENIZER_FILES,
+} from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
 import { field, floatFields, shown } from '../json.js';
 import {
@@ -68,8 +74,9 @@ async function readTransformers(
   assertAllSettingsRead(config, modelType.name, modelType.ignoredSettings);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
-  const chatTemplate = decoding && (await readChatTemplate(folder));
-  const plain = await readTokenizer(folder, architecture, config);
+  const settings = await readTokenizerSettings(folder);
+  const chatTemplate = decoding && (await readChatTemplate(folder, settings));
+  const plain = await readTokenizer(folder, architecture, config, settings);
   const tokenizer = chatTemplate ? { ...plain, chatTemplate } : plain;
   if (embedding?.lowercase) refuseUnlessLowercase(tokenizer, folder.path);
   const eosTokenIds = decoding && (await readEosTokenIds(folder, config, { words: decoding.words, tokenizer }));

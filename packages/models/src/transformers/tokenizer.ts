@@ -35,7 +35,12 @@ const TOKENIZER_BYTES = 64 * 2 ** 20;
  * Reads the tokenizer of tokenizer.json, with the special tokens named in the other settings.
  * @throws CheckpointError when it is missing or broken, or has IDs outside the embedding table.
  */
-export async function readTokenizer(folder: ModelFolder, network: Network, config: ConfigFile): Promise<Tokenizer> {
+export async function readTokenizer(
+  folder: ModelFolder,
+  network: Network,
+  config: ConfigFile,
+  settings: readonly unknown[],
+): Promise<Tokenizer> {
   const file = folder.pathOf(TOKENIZER_FILE);
   if (!(await folder.exists(TOKENIZER_FILE))) {
     throw new CheckpointError(
@@ -47,7 +52,6 @@ export async function readTokenizer(folder: ModelFolder, network: Network, confi
   const rows = network.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const ids = checkedIds(definition, rows, file);
   const { maxTokens } = network;
-  const settings = await readTokenizerSettings(folder);
   const inputs = field(settings[0], 'model_input_names');
   // A tokenizer may return no token types: then all tokens have type 0.
   const tokenTypes = !Array.isArray(inputs) || inputs.includes('token_type_ids') ? network.tokenTypes : undefined;
@@ -122,7 +126,7 @@ function specialIds(settings: readonly unknown[], config: ConfigFile, vocabulary
  * Reads tokenizer_config.json and special_tokens_map.json; undefined for a missing file.
  * @throws CheckpointError when one is too large or not JSON.
  */
-async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
+export async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
   const settings: unknown[] = [];
   for (const file of [SETTINGS_FILE, 'special_tokens_map.json']) {
     settings.push(await optionalJson(folder, file, SETTINGS_BYTES));
@@ -172,8 +176,10 @@ const TEMPLATE_FILE = 'chat_template.jinja';
  * the one named 'default'). Undefined if there is none.
  * @throws CheckpointError for a file that is too large or not UTF-8, and for settings that are not JSON.
  */
-export async function readChatTemplate(folder: ModelFolder): Promise<ChatTemplate | undefined> {
-  const settings = await readTokenizerSettings(folder);
+export async function readChatTemplate(
+  folder: ModelFolder,
+  settings: readonly unknown[],
+): Promise<ChatTemplate | undefined> {
   const isAlone = await folder.exists(TEMPLATE_FILE);
   const source = isAlone ? await templateFile(folder) : templateIn(field(settings[0], 'chat_template'));
   if (source === undefined) return undefined;

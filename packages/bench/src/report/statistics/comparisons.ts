@@ -1,3 +1,4 @@
+import { grouped as groupedBy } from '@peftjs/core/method';
 import { canonical, type DoneTrial, type Protocol, type TrialResult } from '@peftjs/cli/results';
 import { meanWithError, testEquivalence, type Equivalence } from './equivalence.js';
 import { holm, holmOfGroups, signFlipTestOverTasks, type Estimate } from './estimates.js';
@@ -49,14 +50,7 @@ function withContent(trials: readonly DoneTrial[]): DoneTrial[] {
  * matter.
  */
 export function grouped<Item>(items: readonly Item[], key: (item: Item) => unknown): [Item, ...Item[]][] {
-  const groups = new Map<string, [Item, ...Item[]]>();
-  for (const item of items) {
-    const text = canonical(key(item));
-    const group = groups.get(text);
-    if (group) group.push(item);
-    else groups.set(text, [item]);
-  }
-  return [...groups.values()];
+  return [...groupedBy(items, (item) => canonical(key(item))).values()];
 }
 
 /** Orders items by one key after another: numbers from the smallest, names as in English. */
