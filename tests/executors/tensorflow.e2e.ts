@@ -1,3 +1,4 @@
+import { io, layers, loadLayersModel, sequential } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import { attach, train, type Executor } from '@peftjs/core';
 import type { HostTensors } from '@peftjs/core/method';
@@ -5,6 +6,7 @@ import { farthestTensor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled, eager, listBackends } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it, vi } from 'vitest';
+import { artifactsOf } from '../layers/models.js';
 import { tensorFlow } from './built-tensorflow.js';
 
 const { versions } = tensorFlow;
@@ -29,6 +31,13 @@ describe.skipIf(versions === undefined)(`native TensorFlow (${tensorFlow.where})
     vi.restoreAllMocks();
     expect(info).toMatchObject({ executor: 'eager', backend: 'tensorflow', versions });
     expect([tf.getBackend(), tf.getKernel('Add', 'cpu')]).toEqual(['cpu', kernel]);
+  });
+
+  it('leaves the process the classes of its layers', async () => {
+    await eager({ backend: 'tensorflow' });
+    const model = sequential({ layers: [layers.dense({ units: 2, inputShape: [3] })] });
+    const loaded = await loadLayersModel(io.fromMemory(await artifactsOf(model)));
+    expect(loaded.layers.map(({ constructor }) => constructor)).toEqual([layers.dense({ units: 2 }).constructor]);
   });
 
   it("is the choice of 'auto', and is listed", async () => {

@@ -11,10 +11,18 @@ export const TENSORFLOW_INSTALL =
   'npm install @tensorflow/tfjs-node, or for a current TensorFlow, from a clone of peftjs: ' +
   'npx tsx tools/tfjs-node/build.ts --into DIR (for a GPU: --package tfjs-node-gpu)';
 
+/** A module that has been loaded, as Node's cache holds it. */
+interface Module {
+  readonly id: string;
+  readonly filename: string;
+  readonly loaded: boolean;
+  readonly exports: object;
+}
+
 interface Require {
   (name: string): unknown;
   resolve(name: string, options?: { readonly paths: readonly string[] }): string;
-  readonly cache: Record<string, object | undefined>;
+  readonly cache: Record<string, Partial<Module> | undefined>;
 }
 
 interface NodeModules {
@@ -97,16 +105,24 @@ function restoreUtilities(): void {
 
 /**
  * Makes the package use this process's TensorFlow.js, even from a folder that has another copy: a second copy would
- * replace the kernels of the first, with a warning for each. What else the package needs is its own.
+ * replace the kernels of the first, with a warning for each. Layers that the process has loaded are shared too: a second
+ * copy would replace their classes, and then `loadLayersModel` would give models of both. What else the package needs is
+ * its own.
  */
 function shareTensorFlowJs(require: Require, name: string): void {
   const folder = resolved(require, '@tensorflow/tfjs', resolved(require, name));
-  for (const [part, namespace] of Object.entries({
-    '@tensorflow/tfjs-core': tf,
-    '@tensorflow/tfjs-backend-cpu': cpu,
-  })) {
-    const { default: exports = namespace } = namespace as { readonly default?: object };
+  const share = (part: string, exportsOf: (theirs: string) => object | undefined): void => {
     const theirs = resolved(require, part, folder);
-    if (theirs !== undefined) require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports };
+    const exports = theirs && exportsOf(theirs);
+    if (theirs && exports) require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports };
+  };
+  const entry = (namespace: { readonly default?: object }) => () => namespace.default ?? namespace;
+  share('@tensorflow/tfjs-core', entry(tf));
+  share('@tensorflow/tfjs-backend-cpu', entry(cpu));
+  for (const part of ['@tensorflow/tfjs-layers', '@tensorflow/tfjs']) {
+    share(part, (theirs) => {
+      const inPackage = theirs.slice(theirs.lastIndexOf('@tensorflow'));
+      return Object.entries(require.cache).find(([file]) => file.endsWith(inPackage))?.[1]?.exports;
+    });
   }
 }
