@@ -113,7 +113,7 @@ export const damagedFolders: fc.Arbitrary<ModelFiles> = fc
   );
 
 /** The maximum size of a folder's JSON: what needs long for a large file is not interesting. */
-const MAX_SIZE = 3e5;
+const MAX_SIZE = 1e5;
 
 function isSmall(files: ModelFiles): boolean {
   let size = 0;

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { savePretrained } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contentOf, loaded, twoAdapters } from './two-adapters.js';
+import { TYPESCRIPT } from './watched.js';
 
 const root = mkdtempSync(join(tmpdir(), 'peftjs-saves-'));
 afterAll(() => {
@@ -16,10 +17,7 @@ afterAll(() => {
 });
 
 const FILES = ['README.md', 'adapter_config.json', 'adapter_model.safetensors'];
-const CHILD = [
-  ...['--import', 'tsx', '--conditions', '@peftjs/source'],
-  fileURLToPath(new URL('saves-child.ts', import.meta.url)),
-];
+const CHILD = [...TYPESCRIPT, fileURLToPath(new URL('saves-child.ts', import.meta.url))];
 
 let both: readonly unknown[] = [];
 let adapters: Awaited<ReturnType<typeof twoAdapters>>;
