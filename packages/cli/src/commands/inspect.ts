@@ -17,7 +17,7 @@ import { findPackage, packageFolder } from '../registry/packages.js';
 import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
-import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';
+import { exportedGraphs, onnxSignature } from './onnx.js';
 
 /** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
 export function addInspectCommand(program: Command): void {
@@ -121,16 +121,11 @@ async function inspectExport(folder: Folder, graphs: readonly string[]): Promise
 
 async function inspectGraphs(folder: Folder, graphs: readonly string[]): Promise<void> {
   for (const graph of graphs) {
-    const name = `${folder.path}/${graph}`;
     const file = await opened(folder, graph);
-    try {
-      const { inputs, outputs } = await onnxSignature(file, name);
-      const row = (use: string) => (value: OnnxValue) => [use, value.name, value.type, `[${value.shape.join(', ')}]`];
-      say(`${graph}: ${formatCount(file.size)} bytes\n`);
-      say(textTable(['', 'name', 'type', 'shape'], [...inputs.map(row('input')), ...outputs.map(row('output'))], []));
-    } finally {
-      await file.close?.();
-    }
+    await file.close?.();
+    const rows = await onnxSignature(folder, graph);
+    say(`${graph}: ${formatCount(file.size)} bytes\n`);
+    say(textTable(['', 'name', 'type', 'shape'], rows, []));
   }
 }
 
