@@ -1,6 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ConfigError } from '@peftjs/core/method';
+import { ConfigError, mapValues } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
 import { engineFromFlags } from '../registry/executors.js';
@@ -30,35 +30,16 @@ import {
   type StudyProtocol,
 } from '../study/study.js';
 
-/** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
+/** The flags shared by `run` and `train`, as typed; undefined where not given. `withStudyFlags` says what each is for. */
 export interface StudyFlags
-  extends TableColumns, Pick<Reading, 'documentEnd'>, Partial<Pick<StudyProtocol, (typeof PROTOCOL_FLAGS)[number]>> {
-  /** A built-in study. Default `quick`. */
-  readonly preset: string;
-  /** Whether to use the preset's full size. */
+  extends
+    TableColumns,
+    Pick<Reading, 'documentEnd'>,
+    Partial<Pick<StudyProtocol, (typeof PROTOCOL_FLAGS)[number]>>,
+    Readonly<Record<'preset' | 'engine' | 'backend', string>>,
+    Readonly<Partial<Record<'config' | 'model' | 'task' | 'budget' | 'data' | 'train' | 'dev' | 'dtype', string>>> {
   readonly full?: boolean;
-  /** A study as a JSON file, laid over the preset. */
-  readonly config?: string;
-  /** The pretrained model: a folder, an npm package or a hub id. */
-  readonly model?: string;
-  /** Task names, separated by commas. */
-  readonly task?: string;
-  /** Methods, or arms of the study, separated by commas. */
   readonly method?: string | undefined;
-  /** Budgets of stored parameters, separated by commas. */
-  readonly budget?: string;
-  /** A folder with published tasks. */
-  readonly data?: string;
-  /** The user's training file. */
-  readonly train?: string;
-  /** The file that results are reported on. */
-  readonly dev?: string;
-  /** The engine: `compiled` or `eager`. */
-  readonly engine: string;
-  /** The backend of the engine. Default `auto`. */
-  readonly backend: string;
-  /** The frozen weights: `fp32` or `q8`. Default the preset's. */
-  readonly dtype?: string;
 }
 
 /** The flags that set the field of the protocol with their name. */
@@ -169,23 +150,23 @@ async function spelledMethods(names: string | undefined, below: readonly StudyIn
 
 /** Replaces each arm's own budgets and learning rate by those of the command line; an arm without a budget keeps none. */
 function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
-  const arms = Object.entries(study.methods).map(([arm, settings]) => {
-    const budgets = budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null;
-    return [arm, { ...settings, budgets, ...(learningRate !== undefined && { learningRate: null }) }] as const;
-  });
-  return { ...study, methods: Object.fromEntries(arms), ...(budget !== undefined && { claims: [] }) }; // claims are about budgets that are not run
+  const methods = mapValues(study.methods, (settings) => ({
+    ...settings,
+    budgets: budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null,
+    ...(learningRate !== undefined && { learningRate: null }),
+  }));
+  return { ...study, methods, ...(budget !== undefined && { claims: [] }) }; // claims are about budgets that are not run
 }
 
 /** Removes a preset's learning rates, which are for the embedded tasks: other data use each method's default. */
-function withoutRates(study: StudyInput): StudyInput {
-  const arms = Object.entries(mergeMethods({}, study.methods));
-  const methods = Object.fromEntries(
-    arms.map(([arm, settings]) => [arm, { ...(settings as object), learningRate: null }]),
-  );
+function withoutRates({ methods, protocol, ...study }: StudyInput): StudyInput {
+  const unrated = { learningRate: null };
   return {
     ...study,
-    ...(study.methods && { methods }),
-    protocol: { ...study.protocol, learningRate: null },
+    ...(methods && {
+      methods: mapValues(mergeMethods({}, methods), (settings) => ({ ...(settings as object), ...unrated })),
+    }),
+    protocol: { ...protocol, ...unrated },
   };
 }
 

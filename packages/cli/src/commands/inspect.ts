@@ -196,7 +196,7 @@ async function opened({ path, storage }: Folder, file: string): Promise<ByteSour
 async function withTensors<T>(folder: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
   const name = `${folder.path}/${ADAPTER_WEIGHTS}`;
   const file = await openSafetensors(await opened(folder, ADAPTER_WEIGHTS)).catch((cause: unknown) => {
-    throw new CheckpointError(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, name, cause);
+    throw new CheckpointError(`${name}: ${(cause as Error).message}`, name, cause);
   });
   try {
     return use(file);

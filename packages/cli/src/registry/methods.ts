@@ -41,7 +41,18 @@ export async function availableMethods(): Promise<AvailableMethod[]> {
  * @throws ConfigError if there is none, or if two packages claim the name.
  */
 export async function resolveMethod(name: string): Promise<ResolvedMethod> {
-  const offer = await findOffer(name);
+  return resolvedAmong(await availableMethods(), name);
+}
+
+/** Loads every available method, for opening adapters of any of them. */
+export async function everyMethod(): Promise<PeftMethod[]> {
+  const offers = await availableMethods();
+  const resolved = await Promise.all(offers.map(({ name }) => resolvedAmong(offers, name)));
+  return resolved.map(({ method }) => method);
+}
+
+async function resolvedAmong(offers: readonly AvailableMethod[], name: string): Promise<ResolvedMethod> {
+  const offer = await offerOf(offers, name);
   const module = (await import(entryOf(offer))) as Record<string, unknown>;
   const method = module[offer.exportName] as PeftMethod | undefined;
   const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
@@ -53,28 +64,20 @@ export async function resolveMethod(name: string): Promise<ResolvedMethod> {
   );
 }
 
-/** Loads every available method, for opening adapters of any of them. */
-export async function everyMethod(): Promise<PeftMethod[]> {
-  const offers = await availableMethods();
-  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
-  return resolved.map(({ method }) => method);
-}
-
 /** Whether a method adapts no module, so that only the head is trained. */
 export function isHeadOnly({ capabilities }: PeftMethod): boolean {
   return capabilities.kinds.length === 0;
 }
 
-async function findOffer(name: string): Promise<AvailableMethod> {
-  const byName = await availableMethods();
-  const claims = byName.filter((offer) => offer.name === name);
+async function offerOf(offers: readonly AvailableMethod[], name: string): Promise<AvailableMethod> {
+  const claims = offers.filter((offer) => offer.name === name);
   const [claim] = claims.length > 0 ? claims : await methodsOf(name);
   if (claims.length > 1) {
     const packages = claims.map(({ packageName }) => packageName).join(' and ');
     throw new ConfigError(`--method '${name}' is claimed by ${packages}; name the package instead`, 'method');
   }
   if (claim) return claim;
-  const known = byName.map((offer) => offer.name);
+  const known = offers.map((offer) => offer.name);
   throw new ConfigError(
     `--method '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, and any installed package with a "peft" field`,
     'method',

@@ -346,6 +346,6 @@ async function headOf(path: string): Promise<Uint8Array> {
       await file.close();
     }
   } catch (cause) {
-    throw new DataError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
+    throw new DataError(`cannot read ${path}: ${(cause as Error).message}`, path, cause);
   }
 }

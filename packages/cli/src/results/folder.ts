@@ -84,8 +84,7 @@ export async function claimFolder(
   } catch (cause) {
     lock?.release();
     if (cause instanceof PeftError && cause.code === 'PEFT_CONFIG') throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CheckpointError(`--out ${folder} cannot be written: ${reason}`, folder, cause);
+    throw new CheckpointError(`--out ${folder} cannot be written: ${(cause as Error).message}`, folder, cause);
   }
 }
 

@@ -3,8 +3,8 @@ import type { BackendReport } from '@peftjs/engine';
 import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
 import type { EngineCheck, Timings } from './check-engine.js';
 import { deviceNames } from './devices.js';
-import { ask, endWorker, startWorker } from './processes.js';
-import { failureOf, WORKER_DIED, type Questions } from './runner.js';
+import { askNew } from './processes.js';
+import { failureOf, WORKER_DIED, type Questions, type WorkerFailure } from './runner.js';
 
 /** How a backend that can use a GPU does on this machine; what is known of a check, if it has started. */
 export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'>, Partial<Omit<EngineCheck, 'error'>> {
@@ -45,7 +45,7 @@ type Say = (line: string) => void;
 export async function checkGpus(say: Say): Promise<GpuFindings> {
   say('looking for backends');
   const devices = await deviceNames();
-  const listed = await asked('list', null).catch(failureOf);
+  const listed = await asked('list', null);
   const backends: GpuCheck[] = [];
   for (const report of 'code' in listed ? [] : listed) backends.push(await checkBackend(report, say));
   say('compiled on cpu: timing steps');
@@ -55,17 +55,12 @@ export async function checkGpus(say: Say): Promise<GpuFindings> {
 }
 
 /** Asks a new process; one that dies or takes too long has failed. */
-async function asked<Q extends keyof Questions>(
+function asked<Q extends keyof Questions>(
   question: Q,
   about: Questions[Q]['about'],
   env?: Readonly<Record<string, string>>,
-): Promise<Questions[Q]['answer']> {
-  const worker = startWorker(env);
-  try {
-    return await ask(worker, question, about, ANSWER_MS);
-  } finally {
-    endWorker(worker);
-  }
+): Promise<Questions[Q]['answer'] | WorkerFailure> {
+  return askNew(question, about, { ms: ANSWER_MS, env }).catch(failureOf);
 }
 
 async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> {
@@ -74,7 +69,7 @@ async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> 
   const plan = planOf(report);
   const name = `${executor} on ${backend}`;
   say(`${name}: checking`);
-  const check = await asked('check', plan).catch(failureOf);
+  const check = await asked('check', plan);
   if ('code' in check) {
     return { executor, backend, status: check.code === WORKER_DIED ? 'failed' : 'unavailable', reason: check.message };
   }
@@ -84,7 +79,7 @@ async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> 
   const result = { executor, backend, status: statusOf(check), ...found, steps: await timed(plan) };
   if (result.status === 'passed' || found.software) return result;
   say(`${name}: checking without TF32`);
-  const again = await asked('check', plan, WITHOUT_TF32).catch(failureOf);
+  const again = await asked('check', plan, WITHOUT_TF32);
   return 'code' in again
     ? { ...result, withoutTf32: [] }
     : { ...result, status: statusOf(again), withoutTf32: again.checks };
@@ -95,7 +90,7 @@ function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
 }
 
 async function timed(plan: EnginePlan): Promise<Timings> {
-  const answer = await asked('time', plan).catch(failureOf);
+  const answer = await asked('time', plan);
   if (!('code' in answer)) return answer;
   const { message: error } = answer;
   return { small: { error }, minilm: { error } };

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, mapValues, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { assertLossReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
@@ -206,20 +206,17 @@ export function withMethodDefaults(
   { kind }: Pick<DataSource, 'kind'>,
   methods: ReadonlyMap<string, Pick<ResolvedMethod, 'method'>>,
 ): Study {
-  const arms = Object.entries(study.methods).map(([arm, settings]) => {
+  const arms = mapValues(study.methods, (settings) => {
     const { method } = methods.get(settings.method) ?? {};
-    if (!method) return [arm, settings] as const;
+    if (!method) return settings;
     const hasProtocolRate = study.protocol.learningRate !== null || isHeadOnly(method);
-    return [
-      arm,
-      {
-        ...settings,
-        learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? METHOD_RATE)),
-        options: { ...(kind !== 'embedded' && method.shortRunOptions), ...settings.options },
-      },
-    ] as const;
+    return {
+      ...settings,
+      learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? METHOD_RATE)),
+      options: { ...(kind !== 'embedded' && method.shortRunOptions), ...settings.options },
+    };
   });
-  return { ...study, methods: Object.fromEntries(arms) };
+  return { ...study, methods: arms };
 }
 
 /** The most tokens of a row by default: the memory and time of a step grow with them, whatever the model's limit. */

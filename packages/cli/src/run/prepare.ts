@@ -1,4 +1,5 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
+import { mapValues } from '@peftjs/core/method';
 import type { Task as ModelTask } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
@@ -142,7 +143,7 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
     selection: evaluationData(selection, judging),
     dev: evaluationData(dev, judging),
     trainSubset: async (count) => evaluationData(await subset(count), judging),
-    extraDevSets: mapped(extraDevSets, (rows) => evaluationData(rows, judging)),
+    extraDevSets: mapValues(extraDevSets, (rows) => evaluationData(rows, judging)),
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
     losses: lossesOf(encoded),
   };
@@ -197,12 +198,8 @@ export function encodeLabelledTask(
     train: encode(train),
     selection: encode(selection),
     dev: encode(dev),
-    extraDevSets: mapped(extraDevSets, encode),
+    extraDevSets: mapValues(extraDevSets, encode),
   };
-}
-
-function mapped<From, To>(record: Readonly<Record<string, From>>, convert: (value: From) => To): Record<string, To> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, convert(value)]));
 }
 
 /** The language model, and the encoded rows of a task. */

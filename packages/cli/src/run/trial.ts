@@ -6,7 +6,6 @@ import {
   countParameters,
   train,
   withAdapter,
-  type EvaluationData,
   type Executor,
   type PeftModel,
   type TrainOptions,
@@ -18,7 +17,6 @@ import {
   releaseRuntimes,
   type Checkpoint,
   type Selection,
-  type Sizing,
   type TrainResult,
 } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
@@ -30,9 +28,8 @@ import {
   type DoneTrial,
   type FailedTrial,
   type Protocol,
-  type TrialSizing,
 } from '../results/schema.js';
-import { fitConfig, parseBudget, type FittedConfig } from '../study/budgets.js';
+import { fitConfig, parseBudget } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import { assertAsPlanned } from './as-planned.js';
@@ -89,8 +86,8 @@ async function runOn(
 ): Promise<FinishedTrial> {
   const recorder = trialRecorder(trial, prepared, onProgress);
   const { method } = await resolveMethod(trial.method);
-  const fitted = fitConfig(method, prepared.model, trial);
-  const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
+  const { config, requested } = fitConfig(method, prepared.model, trial);
+  const peft = await attachCalibrated(trial, prepared, { method, config }, executor);
   const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
   const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
   const trained: Trained =
@@ -99,36 +96,29 @@ async function runOn(
       : await resumed(trial, { checkpoints, recorder, signal }, (from) =>
           trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
         );
-  const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
-  const { selected, last } = trained;
+  const { selected, last, stages, sizing } = trained;
+  const judged = await judge(trial, peft, prepared, executor, trained);
+  const { primaryMetric: metric, lowerIsBetter } = prepared.dev;
+  const { storedParameters: stored } = selected;
   const result: DoneTrial = {
     ...describeCircumstances(trial, prepared, recorder.dates()),
     id: trial.id,
     methodConfig: { ...activeAdapter(peft).config },
-    budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
-    parameters: {
-      trainableAtStart,
-      storedMean: trained.meanParameters,
-      stored: selected.storedParameters,
-      base,
-      optimizerBytes,
-    },
+    budget: budgetOf(trial, requested, { stored, trained: trainableAtStart }),
+    parameters: { trainableAtStart, storedMean: trained.meanParameters, stored, base, optimizerBytes },
     ranks: { ...selected.ranks },
     metrics: judged.selected,
     last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
-    selection: { split: 'selection', step: selected.step, ...metricOf(prepared.dev) },
+    selection: { split: 'selection', step: selected.step, metric, ...(lowerIsBetter && { lowerIsBetter }) },
     ...recorder.measures(trained.compileMs),
-    ...(trained.stages && { stages: trained.stages }),
-    ...(trained.sizing && { sizing: sizingOf(trained.sizing) }),
+    ...(stages && { stages }),
+    ...(sizing && {
+      sizing: { ...sizing, stages: sizing.stages.map((each) => ({ ...each, ranks: { ...each.ranks } })) },
+    }),
     ...(judged.rows && { rows: judged.rows }),
     status: 'done',
   };
   return { result, peft };
-}
-
-/** Converts the choice of a size for the result file. */
-function sizingOf({ stages, chosen, reason }: Sizing): TrialSizing {
-  return { stages: stages.map((stage) => ({ ...stage, ranks: { ...stage.ranks } })), chosen, reason };
 }
 
 /**
@@ -141,14 +131,10 @@ async function attachCalibrated(
   configured: ConfiguredMethod,
   executor: Executor,
 ): Promise<PeftModel> {
-  const trainHead = head === 'trained';
-  const needed = configured.method.calibration?.(configured.config);
-  if (!needed) return attach(model, configured, { seed, trainHead });
-  return attach(model, configured, {
-    seed,
-    trainHead,
-    calibration: await calibrate(model, configured, train, { executor, seed, ...lossOf(protocol) }),
-  });
+  const options = { seed, trainHead: head === 'trained' };
+  if (!configured.method.calibration?.(configured.config)) return attach(model, configured, options);
+  const calibration = await calibrate(model, configured, train, { executor, seed, ...lossOf(protocol) });
+  return attach(model, configured, { ...options, calibration });
 }
 
 /** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
@@ -156,19 +142,6 @@ function untrained(peft: PeftModel): TrainedAtOnce {
   const original = heldCheckpoint(peft, 0);
   return { totalSteps: 0, selected: original, last: original, meanParameters: 0, compileMs: 0 };
 }
-
-function metricOf({
-  primaryMetric: metric,
-  lowerIsBetter,
-}: EvaluationData): Omit<DoneTrial['selection'], 'split' | 'step'> {
-  return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
-}
-
-/** The options that define a training step. */
-type Optimization = Pick<
-  TrainOptions,
-  'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates' | 'loss'
->;
 
 /** The result of training a trial, with its stages if it has some. */
 type Trained = TrainedAtOnce & Partial<TrainedInStages> & Pick<TrainResult, 'sizing'>;
@@ -182,17 +155,23 @@ async function trainTrial(
   recording: TrialRecording,
   signal?: AbortSignal,
 ): Promise<Trained> {
-  const { epochs, evaluations } = trial.protocol;
-  const { stages } = trial.settings;
-  const shared = { ...optimization(trial), executor, ...(signal && { signal }) };
+  const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm } = trial.protocol;
+  const { stages, ...settings } = trial.settings;
+  const shared = {
+    ...lossOf(trial.protocol),
+    schedule,
+    warmupRatio,
+    finalRatio,
+    optimizer: optimizerOf(trial.protocol),
+    clipNorm,
+    learningRate: settings.learningRate ?? learningRate,
+    learningRates: { head: learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
+    executor,
+    ...(signal && { signal }),
+  };
   if (stages) {
-    return trainInStages(
-      peft,
-      prepared,
-      stages,
-      { ...shared, epochs: stages.epochs ?? epochs, evaluations },
-      recording,
-    );
+    const training = { ...shared, epochs: stages.epochs ?? epochs, evaluations };
+    return trainInStages(peft, prepared, stages, training, recording);
   }
   const { recorder, checkpoints, from } = recording;
   return train(peft, prepared.train, {
@@ -219,52 +198,25 @@ async function choosing(
   return spec?.kind === 'auto' ? { margin: spec.margin, trainSubset: await trainSubset(MEMORIZATION_ROWS) } : {};
 }
 
-function optimization({ protocol, settings }: Trial): Optimization {
-  const { schedule, warmupRatio, finalRatio, clipNorm } = protocol;
-  return {
-    ...lossOf(protocol),
-    schedule,
-    warmupRatio,
-    finalRatio,
-    optimizer: optimizerOf(protocol),
-    clipNorm,
-    learningRate: settings.learningRate ?? protocol.learningRate,
-    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
-  };
-}
-
 /** The loss that a protocol names, if any. */
 function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
   return loss === undefined ? {} : { loss: lossNamed(loss) };
 }
 
 /**
- * The rows to evaluate on: the selection rows for a tuning trial, since reported rows must not influence any choice.
- */
-function judgedRows({ judgedOn }: Trial, { selection, dev, extraDevSets }: PreparedTrial): JudgedRows {
-  return judgedOn === 'selection' ? { dev: selection, extraDevSets: {} } : { dev, extraDevSets };
-}
-
-type JudgedRows = Pick<PreparedTrial, 'dev' | 'extraDevSets'>;
-
-/** The metrics of a trial, and the selected checkpoint's prediction for every reported row. */
-interface Judgement extends Pick<DoneTrial, 'rows'> {
-  /** Metrics of the selected checkpoint. */
-  readonly selected: Record<string, number>;
-  /** Metrics of the last checkpoint. */
-  readonly last: Record<string, number>;
-}
-
-/**
- * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets.
+ * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets, and
+ * the selected one's prediction for every reported row. A tuning trial is judged on the selection rows, since reported
+ * rows must not influence any choice.
  * @throws TrainingError for a metric that is not finite.
  */
 async function judge(
+  { judgedOn }: Trial,
   peft: PeftModel,
-  { dev, extraDevSets }: JudgedRows,
+  prepared: PreparedTrial,
   executor: Executor,
   { selected, last }: TrainedAtOnce,
-): Promise<Judgement> {
+) {
+  const { dev, extraDevSets } = judgedOn === 'dev' ? prepared : { dev: prepared.selection, extraDevSets: {} };
   const judged = async ({ layers, values }: Checkpoint) => {
     const model = withAdapter(peft, { layers, values });
     const outputs = await evaluationOutputs(model, dev, { executor });
@@ -277,23 +229,21 @@ async function judge(
     if (!broken) return { metrics, outputs };
     throw new TrainingError(`${broken[0]} on the reported rows is ${broken[1]}; lower the learning rate`, broken[0]);
   };
-  const { metrics: best, outputs } = await judged(selected);
-  const rows = storablePredictions(dev.predictions?.(outputs));
+  const { metrics, outputs } = await judged(selected);
   return {
-    selected: best,
-    last: selected.step === last.step ? best : (await judged(last)).metrics,
-    ...(rows && { rows }),
+    selected: metrics,
+    last: selected.step === last.step ? metrics : (await judged(last)).metrics,
+    rows: storablePredictions(dev.predictions?.(outputs)),
   };
 }
 
 /** Says whether the adapter met its budget, in the parameters that the protocol counts. */
 function budgetOf(
   { budget, settings: { tolerance }, protocol: { matchOn: matchedOn } }: Trial,
-  { requested }: FittedConfig,
+  requested: number | null,
   parameters: Readonly<Record<MatchOn, number>>,
 ): DoneTrial['budget'] {
-  if (requested === null) return { requested, spec: budget ?? 'none', matchedOn, tolerance, met: false };
-  const met = Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
+  const met = requested !== null && Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
   return { requested, spec: budget ?? 'none', matchedOn, tolerance, met };
 }
 
@@ -308,7 +258,9 @@ export function describeCircumstances(
   prepared: Described,
   { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
 ): Circumstances {
-  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol } = trial;
+  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol, fingerprints } =
+    trial;
+  const content = JSON.stringify([fingerprints.model, fingerprints.data]);
   return {
     format: RESULT_FORMAT,
     arm,
@@ -320,20 +272,12 @@ export function describeCircumstances(
     tuning,
     engine,
     versions: { ...versions },
-    content: contentOf(trial),
+    content: createHash('sha256').update(content).digest('hex').slice(0, 16),
     learningRate: settings.learningRate ?? protocol.learningRate,
     protocol: protocolOf(trial, prepared),
     startedAt: startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),
   };
-}
-
-/** A short hash of the model and the rows. */
-function contentOf({ fingerprints: { model, data } }: Trial): string {
-  return createHash('sha256')
-    .update(JSON.stringify([model, data]))
-    .digest('hex')
-    .slice(0, 16);
 }
 
 /** The protocol of a trial in stages; `epochs` are those of the first stage. */

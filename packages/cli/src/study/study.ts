@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core/method';
+import { ConfigError, DataError, integerFrom, mapValues, nonNegative, parseOptions, positive } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
@@ -167,7 +167,7 @@ const studyEntries = {
   methods: v.pipe(
     v.record(armName, closed(armEntries)),
     v.check((arms) => Object.keys(arms).length > 0, 'expected at least one method'),
-    v.transform(withMethods),
+    v.transform((arms) => mapValues(arms, (settings, arm) => ({ ...settings, method: settings.method ?? arm }))),
   ),
   /** The arm that differences are taken against; null for the first with a budget. Default null. */
   reference: v.nullish(v.string(), null),
@@ -235,7 +235,7 @@ export async function readStudyFile(path: string): Promise<StudyInput> {
   try {
     study = JSON.parse(await readFile(path, 'utf8'));
   } catch (cause) {
-    throw new DataError(`--config ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
+    throw new DataError(`--config ${path}: ${(cause as Error).message}`, path, cause);
   }
   if (isObject(study)) return study;
   throw new DataError(`--config ${path}: expected a JSON object with fields of a study, such as {"seeds": 6}`, path);
@@ -346,15 +346,6 @@ export function mergeMethods(
 
 function defined<T extends object>(record: T): Partial<T> {
   return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
-}
-
-/** Fills in the method of each arm. */
-function withMethods<S extends { readonly method?: string | undefined }>(
-  arms: Readonly<Record<string, S>>,
-): Record<string, S & { readonly method: string }> {
-  return Object.fromEntries(
-    Object.entries(arms).map(([arm, settings]) => [arm, { ...settings, method: settings.method ?? arm }]),
-  );
 }
 
 function isObject(value: unknown): value is object {
