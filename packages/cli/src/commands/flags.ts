@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, mapValues } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
+import { textTable } from '../format.js';
 import { engineFromFlags } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
@@ -20,11 +21,13 @@ import {
 import { presetNamed, presets } from '../study/presets.js';
 import {
   composeStudy,
+  defined,
   languageStudy,
   mergeMethods,
   readStudyFile,
   withPublishedNames,
   type ComposedStudy,
+  type Defined,
   type Study,
   type StudyInput,
   type StudyProtocol,
@@ -48,7 +51,10 @@ const PROTOCOL_FLAGS = ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'row
 /** Adds the shared flags to a command, and returns it. */
 export function withStudyFlags(command: Command): Command {
   return command
-    .addHelpText('after', () => `\nPresets:\n${presetLines().join('\n')}`)
+    .addHelpText('after', () => {
+      const lines = presets().map(({ name, about }) => [`  ${name}`, about]);
+      return `\n${textTable(['Presets:', ''], lines, []).trimEnd()}`;
+    })
     .option('--preset <name>', 'a built-in study, listed below', 'quick')
     .option('--full', "the preset's full size, if it has one")
     .option('--config <file>', 'a study in JSON, which overrides the preset')
@@ -109,12 +115,6 @@ export function withStudyFlags(command: Command): Command {
     );
 }
 
-function presetLines(): string[] {
-  const all = presets();
-  const width = Math.max(...all.map(({ name }) => name.length));
-  return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
-}
-
 /**
  * Composes the study of preset, `--config` file, flags and `above`, each overriding the one before.
  * @throws ConfigError for flags that contradict each other.
@@ -124,10 +124,15 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const preset = presetLayers(flags, data);
   const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
   const method = await spelledMethods(flags.method, [...preset, file]);
-  const { study: named, needsData, dtype } = presetNamed(flags.preset);
-  const usual = needsData ? (named.tasks ?? []) : [];
-  const tasks = list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual));
-  const over = [file, { ...flagInput({ ...flags, method }), ...given({ tasks }, ['tasks']) }, above];
+  const { study: usualStudy, needsData, dtype } = presetNamed(flags.preset);
+  const usual = needsData ? (usualStudy.tasks ?? []) : [];
+  const named = {
+    model: flags.model,
+    tasks: list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual)),
+    methods: list('method', method),
+    budgets: list('budget', flags.budget),
+  };
+  const over = [file, { ...defined(named), protocol: given(flags, PROTOCOL_FLAGS) }, above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await hasLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
@@ -192,15 +197,6 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   return needsData || data.kind === 'embedded' ? layers : [...layers.map(withoutRates), WHOLE];
 }
 
-function flagInput(flags: StudyFlags): StudyInput {
-  const [methods, budgets] = [list('method', flags.method), list('budget', flags.budget)];
-  return {
-    ...given(flags, ['model']),
-    ...given({ methods, budgets }, ['methods', 'budgets']),
-    protocol: given(flags, PROTOCOL_FLAGS),
-  };
-}
-
 /**
  * The task names of the user's own data, where no flag gives them. For a folder: the tasks in the study file (then
  * undefined), the preset's usual tasks that the folder has, every published task in it, or the folder itself as one
@@ -221,7 +217,11 @@ async function tasksOf(
 
 function dataSource(flags: StudyFlags): DataSource {
   const { data, train, task } = flags;
-  const reading = readingOf(flags);
+  const columns = given(flags, columnOptions);
+  const reading: Reading = {
+    ...given(flags, ['documentEnd']),
+    ...(Object.keys(columns).length > 0 && { columns }),
+  };
   if (train !== undefined) {
     if (data !== undefined || task !== undefined) {
       throw new ConfigError(
@@ -243,11 +243,6 @@ function dataSource(flags: StudyFlags): DataSource {
     `${columnFlags(reading.columns).join(', ')}: these flags apply to your own files; name them with --train or --data`,
     'train',
   );
-}
-
-function readingOf(flags: StudyFlags): Reading {
-  const columns = given(flags, columnOptions);
-  return { ...given(flags, ['documentEnd']), ...(Object.keys(columns).length > 0 && { columns }) };
 }
 
 /** The items of a comma-separated flag, as `spelled`. @throws ConfigError for an empty or repeated item. */
@@ -276,12 +271,8 @@ export function amount(text: string): number {
 }
 
 /** The flags of some names that were given. */
-function given<T extends object, K extends keyof T>(
-  flags: T,
-  names: readonly K[],
-): { [P in K]?: Exclude<T[P], undefined> } {
-  const entries = names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]] as const]));
-  return Object.fromEntries(entries) as { [P in K]?: Exclude<T[P], undefined> };
+function given<T extends object, K extends keyof T>(flags: T, names: readonly K[]): Defined<Pick<T, K>> {
+  return defined(Object.fromEntries(names.map((name) => [name, flags[name]])) as Pick<T, K>);
 }
 
 /** An option that accepts one of `names`; any other value is refused with the nearest of them. */

@@ -141,38 +141,31 @@ interface InputFlags extends Pick<StudyFlags, 'config' | 'train' | 'dev' | 'data
   readonly spreadFrom?: string;
 }
 
-/** A flag for a file or a folder, and what to do instead if it names the other. */
-interface NamedInput {
-  readonly flag: string;
-  readonly path: string | undefined;
-  readonly isFolder?: boolean;
-  readonly hint?: string;
-}
-
 /**
  * Checks that every file and folder that the flags name exists, before anything is loaded.
  * @throws DataError that lists all that are missing, each with the nearest name in its folder; or for a folder in place
  * of a file.
  */
-export function assertInputs(flags: InputFlags): void {
-  const { config, train, dev, data, spreadFrom } = flags;
-  const named: readonly NamedInput[] = [
-    { flag: 'config', path: config },
-    { flag: 'train', path: train, hint: 'to use the files in it: --data' },
-    { flag: 'dev', path: dev },
-    { flag: 'data', path: data, isFolder: true, hint: 'to train on it: --train' },
-    { flag: 'spread-from', path: spreadFrom, isFolder: true },
-  ];
-  const given = named.flatMap(({ path, ...input }) => (path === undefined ? [] : [{ ...input, path }]));
-  const missing = given.filter(({ path }) => !existsSync(path));
+export function assertInputs({ config, train, dev, data, spreadFrom }: InputFlags): void {
+  const files = { config, train, dev };
+  const folders = { data, 'spread-from': spreadFrom };
+  const given = Object.entries({ ...files, ...folders }).filter(
+    (input): input is [string, string] => input[1] !== undefined,
+  );
+  const missing = given.filter(([, path]) => !existsSync(path));
   if (missing.length > 0) {
-    const names = missing.map(({ flag, path }) => `--${flag} ${path}${nearestTo(path)}`);
-    throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.path);
+    const names = missing.map(([flag, path]) => `--${flag} ${path}${nearestTo(path)}`);
+    throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.[1]);
   }
-  for (const { flag, path, isFolder = false, hint } of given) {
+  const hints: Readonly<Record<string, string>> = {
+    train: 'to use the files in it: --data',
+    data: 'to train on it: --train',
+  };
+  for (const [flag, path] of given) {
+    const isFolder = flag in folders;
     if (isFolder === statSync(path).isDirectory()) continue;
     const problem = isFolder ? 'a file, expected a folder' : 'a folder, expected a file';
-    throw new DataError(`--${flag} ${path} is ${problem}${hint === undefined ? '' : `; ${hint} ${path}`}`, path);
+    throw new DataError(`--${flag} ${path} is ${problem}${hints[flag] ? `; ${hints[flag]} ${path}` : ''}`, path);
   }
 }
 

@@ -17,8 +17,7 @@ import { everyMethod } from '../registry/methods.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count } from './flags.js';
-import { isAdapter, settingsIn, taskOf } from './inspect.js';
-import { exportedGraphs } from './onnx.js';
+import { exportedGraphs, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peft-bench predict`. */

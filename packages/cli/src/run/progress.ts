@@ -19,7 +19,7 @@ import {
   type Part,
   type Steps,
   type Terminal,
-} from './progress-line.js';
+} from './training-progress.js';
 import type { TrialProgress } from './recorder.js';
 
 /** Identifies a trial by its settings in the study. */

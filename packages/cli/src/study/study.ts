@@ -1,6 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { ConfigError, DataError, integerFrom, mapValues, nonNegative, parseOptions, positive } from '@peftjs/core/method';
+import {
+  ConfigError,
+  DataError,
+  integerFrom,
+  mapValues,
+  nonNegative,
+  parseOptions,
+  positive,
+} from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
@@ -344,8 +352,12 @@ export function mergeMethods(
   );
 }
 
-function defined<T extends object>(record: T): Partial<T> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
+/** The fields of a record that are not undefined. */
+export type Defined<T> = { [P in keyof T]?: Exclude<T[P], undefined> };
+
+/** Leaves out the fields of a record that are undefined. */
+export function defined<T extends object>(record: T): Defined<T> {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Defined<T>;
 }
 
 function isObject(value: unknown): value is object {
