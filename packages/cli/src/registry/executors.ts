@@ -70,17 +70,13 @@ export async function startEngine(plan: EnginePlan): Promise<void> {
   await dispose();
 }
 
-/** A plan as it really runs, with the versions of the machine's libraries. */
-interface ResolvedEngine {
-  readonly engine: EnginePlan;
-  readonly versions: Readonly<Record<string, string>>;
-}
-
 /**
- * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with: numbers
- * depend on them. An executor without 8-bit multiplication expands 8-bit weights to float32, with their rounding.
+ * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with, and gives
+ * the versions of the machine's libraries: numbers depend on them. An executor without 8-bit multiplication expands 8-bit weights to float32, with their rounding.
  */
-export async function resolveEngine(plan: EnginePlan): Promise<ResolvedEngine> {
+export async function resolveEngine(
+  plan: EnginePlan,
+): Promise<{ readonly engine: EnginePlan; readonly versions: Readonly<Record<string, string>> }> {
   const { info, uploadBytes } = await openExecutor(plan);
   const { backend, threads, versions = {} } = info;
   const dtype = plan.dtype === 'q8' && !uploadBytes ? EXPANDED_Q8 : plan.dtype;

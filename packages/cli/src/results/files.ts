@@ -3,8 +3,8 @@ import { readdir, readFile, stat, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError, CheckpointError, positive } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
 import { asJson, toJson, reviveNumbers } from './json.js';
-import { formatOf, migrated } from './migrate.js';
 import { RESULT_FORMAT, trialResultSchema, type TrialResult, sizingSchema, type TrialSizing } from './schema.js';
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -73,7 +73,7 @@ export async function readResult(path: string, storage: Storage = diskStorage())
   if (typeof format === 'number' && format > RESULT_FORMAT) {
     // Such a file is not broken, and should not be deleted.
     throw new DataError(
-      `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
+      `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update ${commandName}, or choose another folder`,
       path,
     );
   }
@@ -108,6 +108,60 @@ function unwritable(why: string): DataError {
 
 function notAResult(path: string, why: string, cause?: unknown): DataError {
   return new DataError(`${path} is not a trial's result: ${why}; delete it to run the trial again`, path, cause);
+}
+
+/** The format of a file; 1 if it states none. */
+function formatOf(input: unknown): unknown {
+  return isRecord(input) ? (input['format'] ?? 1) : undefined;
+}
+
+/**
+ * Converts a result file of an older format to the current one; returns anything else unchanged, for the schema to
+ * check.
+ *
+ * Format 1 had no `format` and no `versions.numerics`, and called the mean of stored parameters `trainableMean`. Its
+ * first files also lacked `arm`, `judgedOn`, `tuning`, `budget.matchedOn` and `parameters.optimizerBytes`.
+ */
+function migrated(input: unknown): unknown {
+  if (!isRecord(input) || formatOf(input) !== 1) return input;
+  const { parameters, ...rest } = input;
+  return {
+    arm: input['method'],
+    judgedOn: 'dev',
+    tuning: null,
+    ...rest,
+    format: RESULT_FORMAT,
+    budget: withDefaults({ matchedOn: 'stored' }, input['budget']),
+    versions: withDefaults({ numerics: 0 }, input['versions']),
+    ...(parameters !== undefined && { parameters: migratedParameters(parameters, input) }),
+  };
+}
+
+/**
+ * Without a requested budget, `trainableMean` was the number trained at the start, so the mean is taken from the
+ * training curve.
+ */
+function migratedParameters(parameters: unknown, { budget, history }: Readonly<Record<string, unknown>>): unknown {
+  if (!isRecord(parameters)) return parameters;
+  const { trainableMean, ...rest } = parameters;
+  const isMean = isRecord(budget) && budget['requested'] !== null;
+  const storedMean = isMean ? trainableMean : (meanStored(history) ?? trainableMean);
+  const optimizerBytes = 2 * 4 * Number(rest['trainableAtStart']);
+  return { optimizerBytes, ...rest, storedMean };
+}
+
+function meanStored(history: unknown): number | undefined {
+  if (!Array.isArray(history) || history.length === 0) return undefined;
+  const stored = history.map((row: unknown) => (isRecord(row) ? Number(row['stored']) : NaN));
+  return stored.reduce((sum, value) => sum + value, 0) / stored.length;
+}
+
+function withDefaults(defaults: Readonly<Record<string, unknown>>, record: unknown): unknown {
+  return isRecord(record) ? { ...defaults, ...record } : record;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Writes plain data as a JSON file, atomically. @throws CheckpointError if it cannot be written. */

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { attach, hostTensor, train, type Batch, type Model, type PeftModel } from '@peftjs/core';
 import { ConfigError, createRng, hostFilled, hostIntegers, sizeOf, type HostTensors } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
@@ -12,7 +14,6 @@ import {
 import { median } from 'simple-statistics';
 import { isSelectable, openExecutor, startEngine, type EnginePlan } from '../registry/executors.js';
 import { availableMethods, resolveMethod, type AvailableMethod } from '../registry/methods.js';
-import { isSoftware, loadedDrivers } from './devices.js';
 import { FLOAT32, largestDistance, measure, type LargestDistance, type Tolerance } from './parity.js';
 
 /* What `doctor --gpu` does with one backend, in a separate process. */
@@ -206,4 +207,30 @@ function randomBatches({ vocabulary, rows, tokens }: EncoderSize, count: number)
     rowWeights: hostFilled([rows], 1),
     rows: Array.from({ length: rows }, (_, row) => row),
   }));
+}
+
+/** Files of Vulkan drivers, and of NVIDIA's CUDA driver. */
+const DRIVER = /^(?:libvk_swiftshader|libvulkan_\w+|libGLX_nvidia|libcuda|amdvlk\d*|libamdvlk\d*)\.so/;
+
+/** The graphics drivers that this process has loaded, by the names of their files; empty on other systems than Linux. */
+function loadedDrivers(): string[] {
+  try {
+    return driversIn(readFileSync('/proc/self/maps', 'utf8'));
+  } catch {
+    return [];
+  }
+}
+
+/** The drivers among the files that a process has mapped into memory, in the format of /proc/self/maps. */
+export function driversIn(maps: string): string[] {
+  const files = maps.split('\n').map((line) => basename(/\s(\/.*)$/.exec(line)?.[1] ?? ''));
+  return [...new Set(files.filter((file) => DRIVER.test(file)))].sort();
+}
+
+/** Drivers that compute on the processor. */
+const SOFTWARE = /^(?:libvk_swiftshader|libvulkan_lvp)\.so/;
+
+/** Whether drivers were loaded, and all of them compute on the processor. */
+export function isSoftware(drivers: readonly string[]): boolean {
+  return drivers.length > 0 && drivers.every((driver) => SOFTWARE.test(driver));
 }

@@ -1,8 +1,9 @@
+import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { promisify } from 'node:util';
 import type { BackendReport } from '@peftjs/engine';
 import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
 import type { EngineCheck, Timings } from './check-engine.js';
-import { deviceNames } from './devices.js';
 import { askNew } from './processes.js';
 import { failureOf, WORKER_DIED, type Questions, type WorkerFailure } from './runner.js';
 
@@ -98,4 +99,31 @@ async function timed(plan: EnginePlan): Promise<Timings> {
 
 function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {
   return engineFromFlags({ engine: executor, backend, dtype: 'fp32' });
+}
+
+/** A program that names the GPUs of a machine with its arguments, and the part of its output that is a name. */
+type DeviceSource = readonly [command: string, args: readonly string[], name: RegExp];
+
+/** Tried on every platform: a program that is not installed is skipped. */
+const SOURCES: readonly DeviceSource[] = [
+  ['nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'], /^(\S.*, .*)$/gm],
+  ['vulkaninfo', ['--summary'], /^\s*deviceName\s*=\s*(.+)$/gm],
+  ['system_profiler', ['SPDisplaysDataType'], /^\s*Chipset Model:\s*(.+)$/gm],
+  ['powershell', ['-NoProfile', '-Command', '(Get-CimInstance Win32_VideoController).Name'], /^(\S.*)$/gm],
+];
+
+const TIMEOUT_MS = 10_000;
+
+/** The names of the machine's GPUs, as far as an installed program knows them. */
+export async function deviceNames(sources = SOURCES): Promise<string[]> {
+  return [...new Set((await Promise.all(sources.map(namesFrom))).flat())];
+}
+
+async function namesFrom([command, args, pattern]: DeviceSource): Promise<string[]> {
+  try {
+    const { stdout } = await promisify(execFile)(command, [...args], { timeout: TIMEOUT_MS });
+    return [...stdout.matchAll(pattern)].map(([, name = '']) => name.trim());
+  } catch {
+    return [];
+  }
 }

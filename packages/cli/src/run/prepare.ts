@@ -1,5 +1,5 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
-import { mapValues } from '@peftjs/core/method';
+import { mapValues, warnOnce } from '@peftjs/core/method';
 import type { Task as ModelTask } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
@@ -20,6 +20,7 @@ import {
   type EncodedData,
   type SelectionSplit,
 } from '@peftjs/tasks';
+import { counted } from '../format.js';
 import { weightDtype } from '../registry/executors.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask } from '../registry/tasks.js';
@@ -264,8 +265,8 @@ function lossesOf({ train, selection, dev, extraDevSets }: EncodedTask): Losses 
   return { truncated, leftOut: { train: train.dropped, dev: dev.dropped } };
 }
 
-/** Describes what a task loses in one line; undefined if nothing. `most` is the model's own limit. */
-export function describeLosses(name: string, encoded: EncodedTask, most: number): string | undefined {
+/** Warns in one line of what a task loses, if anything. `most` is the model's own limit. */
+export function warnOfLosses(name: string, encoded: EncodedTask, most: number): void {
   const { train, selection, dev, extraDevSets } = encoded;
   const { maxTokens } = train;
   const { leftOut = { train: 0, dev: 0 } } = lossesOf(encoded);
@@ -274,13 +275,12 @@ export function describeLosses(name: string, encoded: EncodedTask, most: number)
     .map(([set, { truncated, rows }]) => `${truncated} of ${rows.length} ${set} rows`);
   const out = Object.entries({ training: leftOut.train, dev: leftOut.dev })
     .filter(([, count]) => count > 0)
-    .map(([set, count]) => `${count} ${set} ${count === 1 ? 'row' : 'rows'}`);
+    .map(([set, count]) => counted(count, `${set} row`));
   const parts = [
-    ...(cut.length > 0 ? [`rows longer than ${maxTokens} tokens are cut: ${cut.join(', ')}`] : []),
-    ...(out.length > 0
-      ? [`left out, because their first ${maxTokens} tokens have nothing to learn: ${out.join(', ')}`]
-      : []),
-  ];
-  if (parts.length === 0) return undefined;
-  return `${name}: ${parts.join('; ')}; ${maxTokens < most ? 'raise the length with --max-tokens N' : "this is the model's limit"}`;
+    [`rows longer than ${maxTokens} tokens are cut: `, cut],
+    [`left out, because their first ${maxTokens} tokens have nothing to learn: `, out],
+  ] as const;
+  const lost = parts.flatMap(([what, sets]) => (sets.length > 0 ? [`${what}${sets.join(', ')}`] : []));
+  const remedy = maxTokens < most ? 'raise the length with --max-tokens N' : "this is the model's limit";
+  if (lost.length > 0) warnOnce(`${name}: ${lost.join('; ')}; ${remedy}`);
 }
