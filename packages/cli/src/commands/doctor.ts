@@ -116,7 +116,7 @@ async function offeredBackends(): Promise<BackendReport[]> {
 
 async function started({ executor, backend, gpu }: BackendReport): Promise<BackendReport> {
   try {
-    await assertStarts(engineFromFlags({ engine: executor, backend, dtype: 'fp32' }));
+    await assertStarts(engineFromFlags({ engine: executor, backend }));
     return { executor, backend, available: true, gpu };
   } catch (error) {
     return { executor, backend, available: false, gpu, reason: (error as Error).message };

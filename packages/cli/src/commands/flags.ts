@@ -18,7 +18,7 @@ import {
   type Reading,
   type TableColumns,
 } from '../registry/tasks.js';
-import { presetNamed, presets } from '../study/presets.js';
+import { presetNamed, presets, type Preset } from '../study/presets.js';
 import {
   composeStudy,
   defined,
@@ -121,11 +121,11 @@ export function withStudyFlags(command: Command): Command {
  */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
-  const preset = presetLayers(flags, data);
+  const { dtype, ...chosen } = presetNamed(flags.preset);
+  const preset = presetLayers(flags, chosen, data);
   const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
   const method = await spelledMethods(flags.method, [...preset, file]);
-  const { study: usualStudy, needsData, dtype } = presetNamed(flags.preset);
-  const usual = needsData ? (usualStudy.tasks ?? []) : [];
+  const usual = chosen.needsData ? (chosen.study.tasks ?? []) : [];
   const named = {
     model: flags.model,
     tasks: list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual)),
@@ -180,9 +180,12 @@ const WHOLE: StudyInput = {
   protocol: { rows: null, devRows: null, maxTokens: null, epochs: null, selectionRows: null },
 };
 
-/** @throws ConfigError for an unknown preset, one without a full size if `--full` is given, or one that needs data. */
-function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
-  const { study, full, needsData } = presetNamed(name);
+/** @throws ConfigError for a preset without a full size if `--full` is given, or one that needs data. */
+function presetLayers(
+  { full: wantsFull = false }: StudyFlags,
+  { name, study, full, needsData }: Omit<Preset, 'dtype'>,
+  data: DataSource,
+): StudyInput[] {
   if (needsData && data.kind === 'embedded') {
     throw new ConfigError(`--preset ${name} needs your own data; name its folder with --data`, 'data');
   }

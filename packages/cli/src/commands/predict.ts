@@ -181,10 +181,10 @@ function score(text: string): number {
 
 /** Opens the pipeline of a task. Its `answer` predicts for each text, in order. */
 async function openPredictor<T extends PredictTask>(task: T, { source, isMultiLabel }: Subject, flags: PredictFlags) {
-  const engine = engineFromFlags({ engine: 'compiled', backend: 'auto', dtype: 'fp32' });
+  const engine = { ...engineFromFlags({}), threads: availableParallelism() };
   const model = await pipeline(task, source, {
     methods: await everyMethod(),
-    executor: await openExecutor({ ...engine, threads: availableParallelism() }),
+    executor: await openExecutor(engine),
     resolvePackage: packageFolder,
     ...(flags.model !== undefined && { model: flags.model }),
   });

@@ -27,8 +27,11 @@ export function isSelectable({ executor, backend }: Pick<EnginePlan, 'executor' 
 }
 
 /** Parses the engine flags. @throws ConfigError for a backend that the engine does not have. */
-export function engineFromFlags(flags: { engine: string; backend: string; dtype: string }): EnginePlan {
-  const { engine: executor, backend, dtype } = flags;
+export function engineFromFlags({
+  engine: executor = 'compiled',
+  backend = 'auto',
+  dtype = 'fp32',
+}: Partial<Record<'engine' | 'backend' | 'dtype', string>>): EnginePlan {
   if (!isSelectable({ executor, backend })) {
     const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
     const hint = other === undefined ? '' : ` (--engine ${other} has '${backend}')`;

@@ -28,16 +28,19 @@ function byName(_key: string, value: unknown): unknown {
   return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
 }
 
+/** The most levels of plain data in a result file. */
+export const MAX_DEPTH = 8;
+
 /**
- * Finds the path of a value that JSON cannot hold, such as a function, NaN or a Map; undefined if there is none. Fields
- * that are undefined count as absent.
+ * Finds the path of a value that JSON of at most `depth` levels cannot hold, such as a function, NaN or a Map; undefined if
+ * there is none. Fields that are undefined count as absent.
  */
-export function findNonJson(value: unknown, path = ''): string | undefined {
+export function findNonJson(value: unknown, depth = MAX_DEPTH, path = ''): string | undefined {
   if (value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value)) return undefined;
-  if (!isPlain(value)) return path;
+  if (depth === 0 || !isPlain(value)) return path;
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined && !Array.isArray(value)) continue;
-    const found = findNonJson(inner, path === '' ? key : `${path}.${key}`);
+    const found = findNonJson(inner, depth - 1, path === '' ? key : `${path}.${key}`);
     if (found !== undefined) return found;
   }
   return undefined;

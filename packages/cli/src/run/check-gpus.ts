@@ -51,7 +51,7 @@ export async function checkGpus(say: Say): Promise<GpuFindings> {
   for (const report of 'code' in listed ? [] : listed) backends.push(await checkBackend(report, say));
   say('compiled on cpu: timing steps');
   const threads = availableParallelism();
-  const cpu = { threads, steps: await timed({ ...planOf({ executor: 'compiled', backend: 'cpu' }), threads }) };
+  const cpu = { threads, steps: await timed({ ...engineFromFlags({ backend: 'cpu' }), threads }) };
   return { devices, backends, cpu, ...('code' in listed && { error: listed.message }) };
 }
 
@@ -67,7 +67,7 @@ function asked<Q extends keyof Questions>(
 async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> {
   const { executor, backend, gpu, reason = 'not available', install } = report;
   if (gpu === 'missing') return { executor, backend, status: 'unavailable', reason, ...(install && { install }) };
-  const plan = planOf(report);
+  const plan = engineFromFlags({ engine: executor, backend });
   const name = `${executor} on ${backend}`;
   say(`${name}: checking`);
   const check = await asked('check', plan);
@@ -95,10 +95,6 @@ async function timed(plan: EnginePlan): Promise<Timings> {
   if (!('code' in answer)) return answer;
   const { message: error } = answer;
   return { small: { error }, minilm: { error } };
-}
-
-function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {
-  return engineFromFlags({ engine: executor, backend, dtype: 'fp32' });
 }
 
 /** A program that names the GPUs of a machine with its arguments, and the part of its output that is a name. */

@@ -238,11 +238,11 @@ function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
       log.persist(outcome);
       draw();
     },
-    close: once(() => {
+    close() {
       clearInterval(timer);
       draw();
       log.done();
-    }),
+    },
   };
 }
 
@@ -270,17 +270,9 @@ export function plainDisplay(
       if (event.type === 'step') quietUntil = state.now + PLAIN_INTERVAL_MS;
       stream.write(`${text}\n`);
     },
-    close: once(() => {
+    close() {
       stream.write(`${planLine({ ...state, now: now(), running: new Map() }, PLAIN)}\n`);
-    }),
-  };
-}
-
-function once(action: () => void): () => void {
-  let isOver = false;
-  return () => {
-    if (!isOver) action();
-    isOver = true;
+    },
   };
 }
 

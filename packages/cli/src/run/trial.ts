@@ -56,11 +56,9 @@ export interface RunTrialOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A finished trial: its result and the trained adapter. */
-export interface FinishedTrial {
-  /** The result. */
+/** A finished trial: its result, and the model with the trained adapter. */
+interface FinishedTrial {
   readonly result: DoneTrial;
-  /** The model with the trained adapter. */
   readonly peft: PeftModel;
 }
 
