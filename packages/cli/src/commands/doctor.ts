@@ -110,17 +110,15 @@ export function verdictOf(
  * The backends that `--backend` accepts. A device is only detected by starting it: installed libraries do not prove it.
  */
 async function offeredBackends(): Promise<BackendReport[]> {
-  const reports = (await listBackends()).filter(isSelectable);
-  return Promise.all(reports.map(async (report) => (isOnDevice(report) ? started(report) : report)));
-}
-
-async function started({ executor, backend, gpu }: BackendReport): Promise<BackendReport> {
-  try {
-    await assertStarts(engineFromFlags({ engine: executor, backend }));
-    return { executor, backend, available: true, gpu };
-  } catch (error) {
-    return { executor, backend, available: false, gpu, reason: (error as Error).message };
-  }
+  const started = async (report: BackendReport): Promise<BackendReport> => {
+    if (!isOnDevice(report)) return report;
+    const { executor, backend, gpu } = report;
+    const reason = await assertStarts(engineFromFlags({ engine: executor, backend })).catch(
+      (error: Error) => error.message,
+    );
+    return { executor, backend, gpu, available: reason === undefined, ...(reason !== undefined && { reason }) };
+  };
+  return Promise.all((await listBackends()).filter(isSelectable).map(started));
 }
 
 function engineLine({ available, executor, backend, ...missing }: BackendReport): string {

@@ -118,7 +118,9 @@ async function subjectOf(source: string, wanted: PredictTask | undefined): Promi
     throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
   }
   const config = isOne ? await readAdapterConfig(folder.path, folder.storage) : await settingsIn(folder, 'config.json');
-  const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : knownTask(config));
+  const [name]: unknown[] = [config['architectures']].flat();
+  const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
+  const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : known);
   if (!isOne && (source.endsWith('.onnx') || (await exportedGraphs(folder)).length > 0)) {
     throw new UnsupportedError(
       `${source} is an ONNX export, which transformers.js and ONNX Runtime run: await pipeline('${task ?? 'text-classification'}', '${source}'); ` +
@@ -149,11 +151,6 @@ const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
   [/(?:ForCausalLM|LMHeadModel)$/, 'text-generation'],
   [/Model$/, 'feature-extraction'],
 ];
-
-function knownTask({ architectures }: Readonly<Record<string, unknown>>): PredictTask | undefined {
-  const [name]: unknown[] = Array.isArray(architectures) ? (architectures as unknown[]) : [];
-  return CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
-}
 
 /** The flags that apply to only one task. */
 const TASK_FLAGS = {

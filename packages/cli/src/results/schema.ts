@@ -365,12 +365,10 @@ export function boundedHistory<Row extends { readonly metrics?: unknown; readonl
   keep(ranked, RANK_ROWS);
   const rest = between.filter((row) => !whole.has(row));
   const others = new Set(evenly(rest, limit - whole.size));
-  return rows.flatMap((row) => (whole.has(row) ? [row] : others.has(row) ? [withoutRanks(row)] : []));
-}
-
-function withoutRanks<Row extends { readonly ranks?: unknown }>(row: Row): Row {
-  const { ranks: _, ...rest } = row;
-  return rest as Row;
+  return rows.flatMap((row) => {
+    const { ranks: _, ...bare } = row;
+    return whole.has(row) ? [row] : others.has(row) ? [bare as Row] : [];
+  });
 }
 
 /** Picks `amount` rows at even distances, including the last one. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
-import { isChatSet, type DataSet, type LanguageSet } from '@peftjs/tasks';
+import { isChatSet } from '@peftjs/tasks';
 import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
@@ -111,26 +111,19 @@ async function assertVersions({ method, engine, versions: planned }: Trial): Pro
 }
 
 /**
- * The fingerprint of a task's rows and, for a language model, of the special tokens and chat template put around them.
+ * The fingerprint of a task's rows and, for a language model, of the special tokens and chat template put around them,
+ * which belong to the rows and not to the model's fingerprint.
  */
-export function dataFingerprint(task: LoadedTask, model: PretrainedModel): string {
-  return [...dataSets(task).map(({ fingerprint }) => fingerprint), ...marksOf(task, model)].join(' ');
-}
-
-/** Every data set that a task's numbers depend on. */
-function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
-  if (task.kind === 'causal-lm') return [task.train, task.dev];
-  const { train, dev, selection, extraDevSets = {} } = task;
-  return [train, dev, ...(selection ? [selection] : []), ...Object.values(extraDevSets)];
-}
-
-/**
- * Describes the tokens around the texts of a language task: they belong to the rows, not to the model's fingerprint.
- */
-function marksOf(task: LoadedTask, { tokenizer }: PretrainedModel): string[] {
-  if (task.kind !== 'causal-lm') return [];
+export function dataFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): string {
+  const { train, dev } = task;
+  if (task.kind !== 'causal-lm') {
+    const { selection, extraDevSets = {} } = task;
+    const sets = [train, dev, ...(selection ? [selection] : []), ...Object.values(extraDevSets)];
+    return sets.map(({ fingerprint }) => fingerprint).join(' ');
+  }
   const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;
   const around = `${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`;
-  if (!chatTemplate || ![task.train, task.dev].some(isChatSet)) return [around];
-  return [around, createHash('sha256').update(chatTemplate.source).digest('hex')];
+  const hasTemplate = chatTemplate && [task.train, task.dev].some(isChatSet);
+  const template = hasTemplate ? [createHash('sha256').update(chatTemplate.source).digest('hex')] : [];
+  return [train.fingerprint, dev.fingerprint, around, ...template].join(' ');
 }

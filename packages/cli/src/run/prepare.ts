@@ -70,9 +70,15 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
     const network = JSON.stringify([trial.model, trial.engine.dtype]);
     if (network !== kept.key) kept = { key: network, tasks: new Map(), networks: new Map() };
     const { tasks, networks } = kept;
-    const load: LoadNetwork = (task) => keptIn(networks, task, () => loadNetwork(trial, task));
+    const load: LoadNetwork = (task) =>
+      keptIn(networks, task, () =>
+        fromPretrained(trial.model, { task, resolvePackage: packageFolder, dtype: weightDtype(trial.engine) }),
+      );
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
-    const shared = keptIn(tasks, key, () => loadTrialData(trial, load));
+    const shared = keptIn(tasks, key, async () => {
+      const task = await loadTask(trial.task, trial.data, trial.protocol.split);
+      return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
+    });
     for (const oldest of [...tasks.keys()].slice(0, -MAX_TASKS)) tasks.delete(oldest);
     const { trainingData: batches, ...rest } = await shared;
     return { ...rest, train: batches(trial.seed) };
@@ -107,15 +113,6 @@ function withHead(network: PretrainedModel, { kind, classes }: LabelledTask): Pr
   if (kind === 'regression') return network.withLabels(1);
   if (kind === 'multi-label') return network.withLabels(classes, { problemType: 'multi_label_classification' });
   return modelTasks[kind] === 'feature-extraction' ? network : network.withLabels(classes);
-}
-
-function loadNetwork({ model, engine }: Trial, task: ModelTask): Promise<PretrainedModel> {
-  return fromPretrained(model, { task, resolvePackage: packageFolder, dtype: weightDtype(engine) });
-}
-
-async function loadTrialData(trial: Trial, load: LoadNetwork): Promise<TrialData> {
-  const task = await loadTask(trial.task, trial.data, trial.protocol.split);
-  return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
 }
 
 /** Returns the value under a key, which becomes the newest one; makes it if missing. Failures are not kept. */

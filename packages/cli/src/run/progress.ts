@@ -1,4 +1,5 @@
 import { createLogUpdate } from 'log-update';
+import { sum } from 'simple-statistics';
 import stringWidth from 'string-width';
 import { commandName } from '../registry/command-name.js';
 import { formatClock, formatDuration, formatMetric, padded, printable } from '../format.js';
@@ -122,10 +123,6 @@ export function planSecondsLeft(state: ProgressState): number | undefined {
   const meanSteps = (state.doneSteps + planned) / Math.max(1, state.done + known.length);
   const left = planned - behind + Math.max(0, toCome) * meanSteps;
   return (Math.max(0, left) * (elapsed / seen)) / 1000;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Renders the live lines: one per running trial, then one for the plan. No line is wider than `columns`. */

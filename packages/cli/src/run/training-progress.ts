@@ -160,13 +160,18 @@ export interface TrainingProgress {
 export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
   const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
   const live = isLive(stream);
-  const show = (live ? liveLine : plainLines)(part(printable(name), 'bold'), stream);
+  const head = part(printable(name), 'bold');
+  const log = createLogUpdate(stream, { showCursor: true }); // so nothing needs restoring, however a run ends
+  const show = (now: number): void => {
+    if (live) log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
+    else stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
+  };
   const intervalMs = live ? FRAME_MS : PLAIN_INTERVAL_MS;
   let steps: Steps = {};
   let quietUntil: number | undefined;
   const update = (now: number): void => {
     quietUntil = now + intervalMs;
-    show(steps, now);
+    show(now);
   };
   return {
     onStep({ ranks, ...event }) {
@@ -188,33 +193,16 @@ export function trainingProgress(options: TrainingProgressOptions = {}): Trainin
 
 const optionEntries = {
   name: v.optional(v.string(), 'training'),
-  stream: v.optional(v.pipe(v.any(), v.check(isWritable, 'expected a stream to write to'))) as v.GenericSchema<
-    NodeJS.WriteStream | undefined
-  >,
+  stream: v.optional(
+    v.custom<NodeJS.WriteStream>(
+      (stream) => typeof (Object(stream) as Partial<NodeJS.WriteStream>).write === 'function',
+      'expected a stream to write to',
+    ),
+  ),
 };
-
-function isWritable(value: unknown): boolean {
-  return typeof (Object(value) as Partial<NodeJS.WriteStream>).write === 'function';
-}
 
 /** The mean rank of the modules; undefined if none has a rank. */
 function meanRank(ranks: Readonly<Record<string, number>>): number | undefined {
   const all = Object.values(ranks);
   return all.length === 0 ? undefined : all.reduce((sum, rank) => sum + rank, 0) / all.length;
-}
-
-type Show = (steps: Steps, now: number) => void;
-
-/** Redraws one line. The cursor stays visible, so nothing needs restoring, however a run ends. */
-function liveLine(head: Part, stream: NodeJS.WriteStream): Show {
-  const log = createLogUpdate(stream, { showCursor: true });
-  return (steps, now) => {
-    log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
-  };
-}
-
-function plainLines(head: Part, stream: Pick<NodeJS.WritableStream, 'write'>): Show {
-  return (steps, now) => {
-    stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
-  };
 }

@@ -12,13 +12,7 @@ import {
 } from '@peftjs/core';
 import { TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
 import { optimizerStateBytes } from '@peftjs/core/model';
-import {
-  evaluationOutputs,
-  releaseRuntimes,
-  type Checkpoint,
-  type Selection,
-  type TrainResult,
-} from '@peftjs/core/runtime';
+import { evaluationOutputs, releaseRuntimes, type Checkpoint, type TrainResult } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { isHeadOnly, resolveMethod } from '../registry/methods.js';
@@ -172,10 +166,15 @@ async function trainTrial(
     return trainInStages(peft, prepared, stages, training, recording);
   }
   const { recorder, checkpoints, from } = recording;
+  const budget = trial.budget === null ? undefined : parseBudget(trial.budget);
+  const choosing = budget?.kind === 'auto' && {
+    margin: budget.margin,
+    trainSubset: await prepared.trainSubset(MEMORIZATION_ROWS),
+  };
   return train(peft, prepared.train, {
     ...shared,
     epochs,
-    selection: { data: prepared.selection, evaluations, ...(await choosing(trial, prepared)) },
+    selection: { data: prepared.selection, evaluations, ...choosing },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
     saveEvery: checkpoints.isDue,
@@ -186,15 +185,6 @@ async function trainTrial(
 
 /** Training rows that memorization is measured on if an adapter chooses its size. */
 const MEMORIZATION_ROWS = 300;
-
-/** The selection options of an adapter that chooses its size. */
-async function choosing(
-  { budget }: Trial,
-  { trainSubset }: PreparedTrial,
-): Promise<Pick<Selection, 'margin' | 'trainSubset'>> {
-  const spec = budget === null ? null : parseBudget(budget);
-  return spec?.kind === 'auto' ? { margin: spec.margin, trainSubset: await trainSubset(MEMORIZATION_ROWS) } : {};
-}
 
 /** The loss that a protocol names, if any. */
 function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {

@@ -70,7 +70,10 @@ export function fitConfig(
   if (!method.fitBudget) throw new ConfigError(`${method.name} does not accept a budget`, 'budget');
   const parsed = parseBudget(budget);
   const sites = adaptedSites(model, method, config).matched;
-  if (parsed.kind === 'auto') return { config: choosingConfig(method, settings.options), requested: null };
+  if (parsed.kind === 'auto') {
+    if (method.sizing) return { config: method.parseConfig({ ...settings.options, budget: 'auto' }), requested: null };
+    throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
+  }
   const base = baseParameters(model);
   const requested = parsed.count({ base, rankUnit: rankUnit(rankedSites(model, config, settings.options)) });
   const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
@@ -81,12 +84,6 @@ export function fitConfig(
 /** Whether a budget leaves the size to the method. */
 export function isAuto(budget: string | null): boolean {
   return budget !== null && parseBudget(budget).kind === 'auto';
-}
-
-/** The configuration that lets training choose the size. @throws ConfigError for a method that cannot. */
-function choosingConfig(method: PeftMethod, options: object): TargetConfig {
-  if (method.sizing) return method.parseConfig({ ...options, budget: 'auto' });
-  throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
 }
 
 /** The configuration of the first stage. @throws ConfigError if the method does not support the level of some stage. */
