@@ -19,15 +19,11 @@ export function resultPath(dir: string, id: string): string {
  * @returns the result as it will be read.
  * @throws DataError if the result breaks its schema, CheckpointError if the folder cannot be written.
  */
-export async function writeResult(
-  dir: string,
-  result: TrialResult,
-  storage: Storage = diskStorage(),
-): Promise<TrialResult> {
+export async function writeResult(dir: string, result: TrialResult): Promise<TrialResult> {
   const written = parsedResult(asJson(result), unwritable);
   const bytes = encoded(written);
   if (bytes.byteLength > MAX_FILE_BYTES) throw unwritable(sizeOf(bytes.byteLength));
-  await storage.write(resultPath(dir, written.id), bytes);
+  await diskStorage().write(resultPath(dir, written.id), bytes);
   return written;
 }
 
@@ -36,11 +32,9 @@ export async function writeResult(
  * Empty if there is no such folder.
  * @throws DataError naming the first file that is not a result.
  */
-export async function readResults(dir: string, storage: Storage = diskStorage()): Promise<TrialResult[]> {
+export async function readResults(dir: string): Promise<TrialResult[]> {
   const results: TrialResult[] = [];
-  for (const file of await resultFiles(`${dir}/results`)) {
-    results.push(await readResult(`${dir}/results/${file}`, storage));
-  }
+  for (const file of await resultFiles(`${dir}/results`)) results.push(await readResult(`${dir}/results/${file}`));
   return results;
 }
 
@@ -63,12 +57,11 @@ function byName(a: string, b: string): number {
 }
 
 /** Reads one result. @throws DataError if the file is not a result. */
-export async function readResult(path: string, storage: Storage = diskStorage()): Promise<TrialResult> {
+export async function readResult(path: string): Promise<TrialResult> {
   const file = await stat(path);
   if (!file.isFile()) throw notAResult(path, 'it is not a regular file');
-  const { size } = file;
-  if (size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(size));
-  const input = parsed(path, await storage.read(path));
+  if (file.size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(file.size));
+  const input = parsed(path, await diskStorage().read(path));
   const format = formatOf(input);
   if (typeof format === 'number' && format > RESULT_FORMAT) {
     // Such a file is not broken, and should not be deleted.
@@ -205,8 +198,8 @@ export type RunFile = v.InferOutput<typeof runFile>;
 const MAX_RUN_FILE_BYTES = 64 * 1024 * 1024;
 
 /** Writes DIR/run.json atomically. @throws CheckpointError if the folder cannot be written. */
-export async function writeRunFile(dir: string, run: RunFile, storage: Storage = diskStorage()): Promise<void> {
-  await writeJson(`${dir}/run.json`, run, storage);
+export function writeRunFile(dir: string, run: RunFile): Promise<void> {
+  return writeJson(`${dir}/run.json`, run);
 }
 
 /**
@@ -215,23 +208,16 @@ export async function writeRunFile(dir: string, run: RunFile, storage: Storage =
  * @throws DataError for a broken file.
  */
 export async function runFileIn(dir: string): Promise<RunFile | undefined> {
-  const [run, summary] = [`${dir}/run.json`, `${dir}/summary.json`];
-  if (existsSync(run)) return readRunFile(run, runFile);
-  return existsSync(summary) ? readRunFile(summary, referenceOnly) : undefined;
-}
-
-/** Reads only the reference of a summary: its `claims` are results, not statements. */
-const referenceOnly = v.pipe(
-  v.object({ reference: text }),
-  v.transform((summary): RunFile => ({ ...summary, margin: null, claims: [] })),
-);
-
-async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFile>): Promise<RunFile> {
+  const [path] = [`${dir}/run.json`, `${dir}/summary.json`].filter((file) => existsSync(file));
+  if (path === undefined) return undefined;
   try {
     const file = await stat(path);
     if (!file.isFile() || file.size > MAX_RUN_FILE_BYTES)
       throw new DataError('it is not a regular file, or too long', path);
-    return v.parse(schema, JSON.parse(await readFile(path, 'utf8')));
+    const content: unknown = JSON.parse(await readFile(path, 'utf8'));
+    if (path.endsWith('/run.json')) return v.parse(runFile, content);
+    const { reference } = v.parse(v.object({ reference: text }), content); // the claims of a summary are results, not statements
+    return { reference, margin: null, claims: [] };
   } catch (cause) {
     throw new DataError(`${path} cannot be read (${(cause as Error).message}); delete it`, path, cause);
   }

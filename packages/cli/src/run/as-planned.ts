@@ -47,31 +47,23 @@ export function plannedPreparer(open: () => Prepare): (trial: Trial, at: TrialPa
 export async function prepareAsPlanned(trial: Trial, at: TrialPaths, prepare: Prepare): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
-  const changed = changeOf({ ...trial, ...at }, prepared);
-  if (changed)
-    throw new changed.Failure(`${changed.what} here differ from those where the run was planned`, trial.task);
+  assertAsPlanned({ ...trial, ...at }, prepared, 'here differ from those where the run was planned');
   return prepared;
 }
 
 /**
- * Checks that a trial planned on this machine reads what it was planned with.
- * @throws CheckpointError or DataError if the model or the rows have changed since.
+ * Checks that a trial reads what it was planned with, by default on this machine. `differ` ends the message if not.
+ * @throws CheckpointError or DataError if the model or the rows are others.
  */
-export function assertAsPlanned(trial: Trial, prepared: PreparedTrial): void {
-  const changed = changeOf(trial, prepared);
-  if (!changed) return;
-  const { what, Failure } = changed;
-  throw new Failure(`${what} have changed since the run was planned; rerun the command to plan it again`, trial.task);
-}
-
-/** What of a prepared trial is not as planned, in words, and the error for it; undefined if nothing. */
-function changeOf(trial: Trial, { model, task }: PreparedTrial) {
-  const { fingerprints } = trial;
-  if (model.fingerprint !== fingerprints.model) {
-    return { what: `the files of the model ${trial.model}`, Failure: CheckpointError };
-  }
-  if (dataFingerprint(task, model) === fingerprints.data) return undefined;
-  return { what: `the rows of ${trial.task}`, Failure: DataError };
+export function assertAsPlanned(
+  { model: name, task: taskName, fingerprints }: Trial,
+  { model, task }: PreparedTrial,
+  differ = 'have changed since the run was planned; rerun the command to plan it again',
+): void {
+  if (model.fingerprint !== fingerprints.model)
+    throw new CheckpointError(`the files of the model ${name} ${differ}`, taskName);
+  if (dataFingerprint(task, model) !== fingerprints.data)
+    throw new DataError(`the rows of ${taskName} ${differ}`, taskName);
 }
 
 /**

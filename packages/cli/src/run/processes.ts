@@ -145,20 +145,17 @@ function deathOf(code: number | null, killedBy: string | null, lastLine: string)
   return `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}`;
 }
 
-/** The settings of a local runner. */
-export interface LocalOptions extends Omit<TrialRequest, 'trial'> {
-  /** The number of processes. */
-  readonly workers: number;
-}
-
 /**
  * How often a trial is started if its process dies. A retry runs alone, after all other trials, since these may have
  * taken its memory.
  */
 const ATTEMPTS = 2;
 
-/** Runs trials in processes of this machine, in order, each on the next free process. */
-export function localRunner({ workers, ...checkpointing }: LocalOptions): TrialRunner {
+/** Runs trials in so many processes of this machine, in order, each on the next free process. */
+export function localRunner({
+  workers,
+  ...checkpointing
+}: Omit<TrialRequest, 'trial'> & { readonly workers: number }): TrialRunner {
   return {
     async run(trials, events, signal) {
       let pending = [...trials];

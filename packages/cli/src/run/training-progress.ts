@@ -194,12 +194,14 @@ export function trainingProgress(options: TrainingProgressOptions = {}): Trainin
 const optionEntries = {
   name: v.optional(v.string(), 'training'),
   stream: v.optional(
-    v.custom<NodeJS.WriteStream>(
-      (stream) => typeof (Object(stream) as Partial<NodeJS.WriteStream>).write === 'function',
-      'expected a stream to write to',
+    v.pipe(
+      v.any(),
+      v.check((stream) => typeof (Object(stream) as Writable).write === 'function', 'expected a stream to write to'),
     ),
-  ),
+  ) as v.GenericSchema<NodeJS.WriteStream | undefined>,
 };
+
+type Writable = Partial<NodeJS.WriteStream>;
 
 /** The mean rank of the modules; undefined if none has a rank. */
 function meanRank(ranks: Readonly<Record<string, number>>): number | undefined {
