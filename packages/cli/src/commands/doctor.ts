@@ -9,7 +9,7 @@ import { checkGpus } from '../run/check-gpus.js';
 import { FLOAT32 } from '../run/parity.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
-import { gpuText, gpuVerdict, oneLine, reasonWithCure, section } from './gpu-report.js';
+import { gpuText, gpuVerdict, oneLine, reasonWithCure, section, type Verdict } from './gpu-report.js';
 
 /** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
@@ -80,17 +80,12 @@ const TRY = `npx ${commandName} train --task reviews --method sora --budget 5000
  * Returns whether the machine can train, and one line to print: either with a command to try, or with one that installs
  * what is missing. Commands default to `compiled` on the CPU; where only `eager` works, they need `--engine eager`.
  */
-export function verdictOf(
-  backends: readonly BackendReport[],
-  methods: number,
-): { readonly isReady: boolean; readonly line: string } {
+export function verdictOf(backends: readonly BackendReport[], methods: number): Verdict {
   const usual = backends.find(({ executor, backend }) => executor === 'compiled' && backend === 'cpu');
   const available = backends.filter((report) => report.available);
   if (methods === 0) {
-    return {
-      isReady: false,
-      line: 'Not ready: no installed package offers a method; install some with: npm install peftjs',
-    };
+    const line = 'Not ready: no installed package offers a method; install some with: npm install peftjs';
+    return { isReady: false, line };
   }
   if (usual?.available) {
     const names = ['compiled', 'eager'].flatMap((executor) => {

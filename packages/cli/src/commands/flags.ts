@@ -124,12 +124,11 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const { dtype, ...chosen } = presetNamed(flags.preset);
   const preset = presetLayers(flags, chosen, data);
   const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
-  const method = await spelledMethods(flags.method, [...preset, file]);
   const usual = chosen.needsData ? (chosen.study.tasks ?? []) : [];
   const named = {
     model: flags.model,
     tasks: list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual)),
-    methods: list('method', method),
+    methods: list('method', flags.method, flags.method === undefined ? undefined : await spelling([...preset, file])),
     budgets: list('budget', flags.budget),
   };
   const over = [file, { ...defined(named), protocol: given(flags, PROTOCOL_FLAGS) }, above];
@@ -140,17 +139,12 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   return { study: withoutOwn(study, flags), data, engine };
 }
 
-/** Spells the names in `--method` as the study's arms or the installed methods do: case is ignored. */
-async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
-  if (names === undefined) return undefined;
+/** How to spell a name in `--method`: as the study's arms or the installed methods do, whose case is ignored. */
+async function spelling(below: readonly StudyInput[]): Promise<(name: string) => string> {
   const arms = below.flatMap(({ methods }) => Object.keys(mergeMethods({}, methods)));
   const known = [...arms, ...(await availableMethods()).map(({ name }) => name)];
-  const spelled = (name: string): string =>
+  return (name) =>
     known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
-  return names
-    .split(',')
-    .map((name) => spelled(name.trim()))
-    .join(',');
 }
 
 /** Replaces each arm's own budgets and learning rate by those of the command line; an arm without a budget keeps none. */

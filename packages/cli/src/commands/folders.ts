@@ -3,7 +3,7 @@ import { rmdir } from 'node:fs/promises';
 import { join, basename, dirname, parse } from 'node:path';
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
 import { commandName } from '../registry/command-name.js';
 import { checkpointOwners, claimFolder, unfinishedFolder, type Claim } from '../results/folder.js';
 import { remedyFor } from '../results/remedies.js';
@@ -94,22 +94,15 @@ export async function inClaimedFolder(
 }
 
 /**
- * Kinds of folder by files that only they have. A command that was killed may have left only the weights of an adapter.
- */
-const KINDS: readonly (readonly [content: string, files: readonly string[]])[] = [
-  [ADAPTER, [ADAPTER_CONFIG, 'adapter_model.safetensors']],
-  ['a model', ['config.json']],
-];
-
-/**
  * Describes a folder's contents; undefined if there are only hidden files and half-written ones of a killed command.
  */
 function contentOf(folder: string): string | undefined {
   const files = filesIn(folder);
   if (checkpointOwners(unfinishedFolder(folder)).length > 0) return TRAINING;
   if (isOfRun(folder, files)) return RESULTS;
-  const kind = KINDS.find(([, own]) => own.some((file) => files.includes(file)));
-  if (kind) return kind[0];
+  // A command that was killed may have left only the weights of an adapter.
+  if ([ADAPTER_CONFIG, ADAPTER_WEIGHTS].some((file) => files.includes(file))) return ADAPTER;
+  if (files.includes('config.json')) return 'a model';
   const more = files.length > MAX_NAMED ? ', ..' : '';
   return files.length === 0 ? undefined : `other files (${files.slice(0, MAX_NAMED).join(', ')}${more})`;
 }

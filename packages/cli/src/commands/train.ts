@@ -68,8 +68,8 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
   return inClaimedFolder(out, { written: trainingFolders(out), rerun }, async () => {
     checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
     await assertOwnTraining(flags, trial);
-    const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
-    const checkpoints = trialCheckpoints(trial.id, { folder: unfinishedFolder(out), areRequired: true, ...every });
+    const folder = unfinishedFolder(out);
+    const checkpoints = trialCheckpoints(trial.id, { folder, areRequired: true, every: checkpointEvery });
     const begun = await placeOf(checkpoints);
     if (begun !== undefined) process.stderr.write(`Resuming at ${begun}.\n`);
     try {
@@ -77,7 +77,7 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
       return 0;
     } catch (error) {
       const failsAgain = error instanceof TrainingError || error instanceof ConfigError;
-      if (failsAgain) await removeCheckpoints(unfinishedFolder(out));
+      if (failsAgain) await removeCheckpoints(folder);
       if (!signal.aborted || error !== signal.reason) throw error;
       const at = await placeOf(checkpoints);
       const saved = at === undefined ? 'before the first step: nothing is saved' : `at ${at}; ${rerun} to resume`;

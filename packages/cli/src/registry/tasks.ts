@@ -183,15 +183,11 @@ export async function publishedTasksIn(folder: string): Promise<string[]> {
   const tasks: string[] = [];
   for (const { name } of entries.filter((entry) => entry.isDirectory())) {
     const task = glueName(name);
-    if (task !== undefined && areBothSplits(await readdir(join(folder, name)))) tasks.push(task);
+    if (task === undefined) continue;
+    const files = await readdir(join(folder, name)); // named as on the GLUE site or on the hub
+    if ([/^train/, /^(dev|validation)/].every((start) => files.some((file) => start.test(file)))) tasks.push(task);
   }
   return [...new Set(tasks)].sort();
-}
-
-/** Whether a folder has both splits of a published task, under the names of the GLUE site or of the hub. */
-function areBothSplits(files: readonly string[]): boolean {
-  const has = (start: RegExp): boolean => files.some((file) => start.test(file));
-  return has(/^train/) && has(/^(dev|validation)/);
 }
 
 async function fromPublished(

@@ -100,18 +100,17 @@ export async function checkEngine(plan: EnginePlan): Promise<EngineCheck> {
   await startEngine(plan);
   const { versions = {} } = (await openExecutor(plan)).info;
   const checks: MethodCheck[] = [];
-  const found = (error?: string): EngineCheck => {
-    const drivers = loadedDrivers();
-    return { checks, versions, drivers, software: isSoftware(drivers), ...(error !== undefined && { error }) };
-  };
+  let error: string | undefined;
   for (const method of await checkedMethods()) {
     try {
       checks.push(await checkMethod(plan, method));
-    } catch (error) {
-      return found(`${method.name}: ${(error as Error).message}`);
+    } catch (cause) {
+      error = `${method.name}: ${(cause as Error).message}`;
+      break;
     }
   }
-  return found();
+  const drivers = loadedDrivers();
+  return { checks, versions, drivers, software: isSoftware(drivers), ...(error !== undefined && { error }) };
 }
 
 async function checkMethod(plan: EnginePlan, method: AvailableMethod): Promise<MethodCheck> {

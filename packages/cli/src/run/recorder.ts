@@ -149,7 +149,7 @@ interface CheckpointOptions {
   /** The folder of the checkpoints. */
   readonly folder: string;
   /** Steps between checkpoints. Default 50. */
-  readonly every?: number;
+  readonly every?: number | undefined;
   /**
    * Whether the trial ends with the error if a checkpoint cannot be written; the first one is then due after the first
    * step. Default false: a warning is given once.

@@ -60,57 +60,48 @@ interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  options: RunTrialOptions = {},
+  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
 ): Promise<FinishedTrial> {
   const executor = await openExecutor(trial.engine);
   try {
-    return await runOn(executor, trial, prepared, options);
+    const recorder = trialRecorder(trial, prepared, onProgress);
+    const { method } = await resolveMethod(trial.method);
+    const { config, requested } = fitConfig(method, prepared.model, trial);
+    const peft = await attachCalibrated(trial, prepared, { method, config }, executor);
+    const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
+    const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
+    const trained: Trained =
+      trainableAtStart + trainedHead === 0 && isHeadOnly(method)
+        ? untrained(peft)
+        : await resumed(trial, { checkpoints, recorder, signal }, (from) =>
+            trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
+          );
+    const { selected, last, stages, sizing } = trained;
+    const judged = await judge(trial, peft, prepared, executor, trained);
+    const { primaryMetric: metric, lowerIsBetter } = prepared.dev;
+    const { storedParameters: stored } = selected;
+    const result: DoneTrial = {
+      ...describeCircumstances(trial, prepared, recorder.dates()),
+      id: trial.id,
+      methodConfig: { ...activeAdapter(peft).config },
+      budget: budgetOf(trial, requested, { stored, trained: trainableAtStart }),
+      parameters: { trainableAtStart, storedMean: trained.meanParameters, stored, base, optimizerBytes },
+      ranks: { ...selected.ranks },
+      metrics: judged.selected,
+      last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
+      selection: { split: 'selection', step: selected.step, metric, ...(lowerIsBetter && { lowerIsBetter }) },
+      ...recorder.measures(trained.compileMs),
+      ...(stages && { stages }),
+      ...(sizing && {
+        sizing: { ...sizing, stages: sizing.stages.map((each) => ({ ...each, ranks: { ...each.ranks } })) },
+      }),
+      ...(judged.rows && { rows: judged.rows }),
+      status: 'done',
+    };
+    return { result, peft };
   } finally {
     await releaseRuntimes(executor);
   }
-}
-
-async function runOn(
-  executor: Executor,
-  trial: Trial,
-  prepared: PreparedTrial,
-  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions,
-): Promise<FinishedTrial> {
-  const recorder = trialRecorder(trial, prepared, onProgress);
-  const { method } = await resolveMethod(trial.method);
-  const { config, requested } = fitConfig(method, prepared.model, trial);
-  const peft = await attachCalibrated(trial, prepared, { method, config }, executor);
-  const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
-  const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
-  const trained: Trained =
-    trainableAtStart + trainedHead === 0 && isHeadOnly(method)
-      ? untrained(peft)
-      : await resumed(trial, { checkpoints, recorder, signal }, (from) =>
-          trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
-        );
-  const { selected, last, stages, sizing } = trained;
-  const judged = await judge(trial, peft, prepared, executor, trained);
-  const { primaryMetric: metric, lowerIsBetter } = prepared.dev;
-  const { storedParameters: stored } = selected;
-  const result: DoneTrial = {
-    ...describeCircumstances(trial, prepared, recorder.dates()),
-    id: trial.id,
-    methodConfig: { ...activeAdapter(peft).config },
-    budget: budgetOf(trial, requested, { stored, trained: trainableAtStart }),
-    parameters: { trainableAtStart, storedMean: trained.meanParameters, stored, base, optimizerBytes },
-    ranks: { ...selected.ranks },
-    metrics: judged.selected,
-    last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
-    selection: { split: 'selection', step: selected.step, metric, ...(lowerIsBetter && { lowerIsBetter }) },
-    ...recorder.measures(trained.compileMs),
-    ...(stages && { stages }),
-    ...(sizing && {
-      sizing: { ...sizing, stages: sizing.stages.map((each) => ({ ...each, ranks: { ...each.ranks } })) },
-    }),
-    ...(judged.rows && { rows: judged.rows }),
-    status: 'done',
-  };
-  return { result, peft };
 }
 
 /**
@@ -296,8 +287,7 @@ export async function performTrial(
   signal?: AbortSignal,
 ): Promise<DoneTrial> {
   assertAsPlanned(trial, prepared);
-  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
-  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
+  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, every: checkpointEvery });
   const { result } = await runTrial(trial, prepared, { onProgress, checkpoints, ...(signal && { signal }) });
   return result;
 }
