@@ -1,6 +1,38 @@
 /* The result files of trials, and the folders that they and checkpoints are in. */
-export * from './results/files.js';
-export * from './results/folder.js';
+export {
+  keepNewestNumerics,
+  numericsOf,
+  openResults,
+  readResults,
+  resultPath,
+  runFileIn,
+  writeJson,
+  writeResult,
+  writeRunFile,
+  type PooledResults,
+  type RunFile,
+  type StoredResults,
+} from './results/files.js';
+export {
+  checkpointFolder,
+  checkpointOwners,
+  checkpointPath,
+  removeCheckpoint,
+  removeCheckpoints,
+  tuningFolder,
+} from './results/folder.js';
 export { asJson, canonical, toJson } from './results/json.js';
-export * from './results/schema.js';
+export {
+  MAX_MESSAGE,
+  primaryMetric,
+  trialResultSchema,
+  type DoneTrial,
+  type FailedTrial,
+  type HistoryRow,
+  type Protocol,
+  type SparsityStage,
+  type TrialResult,
+  type TrialSizing,
+  type TrialTuning,
+} from './results/schema.js';
 export { sizingTable } from './results/sizing-table.js';

@@ -54,20 +54,17 @@ async function diagnose({ json }: DoctorFlags): Promise<void> {
   const backends = await offeredBackends();
   const methods = await availableMethods();
   const { isReady, line } = verdictOf(backends, methods.length);
-  process.stdout.write(`${line}\n\n`);
   if (!isReady) process.exitCode = NOT_READY;
   const { node: _node, ...packages } = await numericVersions();
-  say('machine', [machineLine()]);
-  say(
-    'packages',
-    Object.entries(packages).map(([name, version]) => `${name} ${version}`),
-  );
   const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
-  say('engines', [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`]);
-  say(
-    'methods',
-    methods.map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
-  );
+  const sections = {
+    machine: [machineLine()],
+    packages: Object.entries(packages).map(([name, version]) => `${name} ${version}`),
+    engines: [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`],
+    methods: methods.map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
+  };
+  const texts = Object.entries(sections).map(([title, lines]) => section(title, lines));
+  process.stdout.write(`${line}\n\n${texts.join('')}`);
 }
 
 /** The exit code on a machine that cannot train. */
@@ -108,9 +105,8 @@ async function offeredBackends(): Promise<BackendReport[]> {
   const started = async (report: BackendReport): Promise<BackendReport> => {
     if (!isOnDevice(report)) return report;
     const { executor, backend, gpu } = report;
-    const reason = await assertStarts(engineFromFlags({ engine: executor, backend })).catch(
-      (error: Error) => error.message,
-    );
+    const starts = assertStarts(engineFromFlags({ engine: executor, backend }));
+    const reason = await starts.catch((error: unknown) => (error as Error).message);
     return { executor, backend, gpu, available: reason === undefined, ...(reason !== undefined && { reason }) };
   };
   return Promise.all((await listBackends()).filter(isSelectable).map(started));
@@ -118,8 +114,4 @@ async function offeredBackends(): Promise<BackendReport[]> {
 
 function engineLine({ available, executor, backend, ...missing }: BackendReport): string {
   return available ? `yes  ${executor} on ${backend}` : `no   ${executor} on ${backend}: ${reasonWithCure(missing)}`;
-}
-
-function say(title: string, lines: readonly string[]): void {
-  process.stdout.write(section(title, lines));
 }

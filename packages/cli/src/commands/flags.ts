@@ -25,7 +25,6 @@ import {
   languageStudy,
   mergeMethods,
   readStudyFile,
-  withPublishedNames,
   type ComposedStudy,
   type Defined,
   type Study,
@@ -123,7 +122,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   const data = dataSource(flags);
   const { dtype, ...chosen } = presetNamed(flags.preset);
   const preset = presetLayers(flags, chosen, data);
-  const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
+  const file = flags.config === undefined ? {} : await readStudyFile(flags.config, data);
   const usual = chosen.needsData ? (chosen.study.tasks ?? []) : [];
   const named = {
     model: flags.model,

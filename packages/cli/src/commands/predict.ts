@@ -36,13 +36,6 @@ interface PredictFlags {
 /** The tasks that take one text at a time. */
 type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
 
-const TASKS: readonly PredictTask[] = [
-  'text-classification',
-  'token-classification',
-  'feature-extraction',
-  'text-generation',
-];
-
 /** `peft-bench predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
   program
@@ -74,7 +67,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
   checkTextSource(given);
   const subject = await subjectOf(source, flags.task);
   checkFlags(flags, subject);
-  const predictor = await openPredictor(subject.task, subject, flags);
+  const predictor = await openPredictor(subject.task, ANSWERS[subject.task], subject, flags);
   const written: AnswerWriter = flags.json
     ? jsonLines
     : table(process.stdout.isTTY ? process.stdout.columns : Infinity);
@@ -177,7 +170,12 @@ function score(text: string): number {
 }
 
 /** Opens the pipeline of a task. Its `answer` predicts for each text, in order. */
-async function openPredictor<T extends PredictTask>(task: T, { source, isMultiLabel }: Subject, flags: PredictFlags) {
+async function openPredictor<T extends PredictTask>(
+  task: T,
+  answers: (typeof ANSWERS)[T],
+  { source, isMultiLabel }: Subject,
+  flags: PredictFlags,
+) {
   const engine = { ...engineFromFlags({}), threads: availableParallelism() };
   const model = await pipeline(task, source, {
     methods: await everyMethod(),
@@ -185,7 +183,7 @@ async function openPredictor<T extends PredictTask>(task: T, { source, isMultiLa
     resolvePackage: packageFolder,
     ...(flags.model !== undefined && { model: flags.model }),
   });
-  return { answer: ANSWERS[task](model, { ...flags, isMultiLabel }), dispose: model.dispose };
+  return { answer: answers(model, { ...flags, isMultiLabel }), dispose: model.dispose };
 }
 
 const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) => text);
@@ -229,6 +227,8 @@ const ANSWERS: {
     };
   },
 };
+
+const TASKS = Object.keys(ANSWERS) as PredictTask[];
 
 /**
  * Answers a message in the model's chat template; without one, in ChatML, in which `train` writes conversations for

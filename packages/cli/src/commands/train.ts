@@ -120,7 +120,9 @@ async function trainAndSave(
     assertAsPlanned(trial, prepared);
     const { result, peft } = await runTrial(trial, prepared, {
       ...options,
-      onProgress: (step) => void progress.emit({ type: 'step', id, ...step }),
+      onProgress(step) {
+        progress.emit({ type: 'step', id, ...step });
+      },
     });
     const { trainable, saved } = countParameters(peft);
     if (trainable + saved === 0) {

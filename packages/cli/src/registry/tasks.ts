@@ -99,10 +99,8 @@ export async function loadTask(
   split: PublishedSplit = 'official',
   storage = diskStorage(),
 ): Promise<LoadedTask> {
-  const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
-  if (published) {
-    assertOwnColumns(name, data);
-    return withLabels(published, data);
+  if (data.kind === 'folder' && isPublished(name)) {
+    return withLabels(await fromPublished(name, data, split, storage), data);
   }
   if (split !== 'official') {
     throw new ConfigError(
@@ -145,16 +143,6 @@ async function isLanguageTask(name: string, data: DataSource): Promise<boolean> 
   return files !== undefined && areLanguageFiles(files, data);
 }
 
-/** @throws ConfigError for column flags with a published task, whose columns are fixed. */
-function assertOwnColumns(name: string, data: DataSource): void {
-  if (data.kind === 'embedded' || data.columns === undefined) return;
-  const flags = columnFlags(data.columns).join(', ');
-  throw new ConfigError(
-    `${flags}: '${name}' is a published task with known columns; leave the flags out, or give your own files with --train`,
-    'train',
-  );
-}
-
 /** @throws ConfigError for an option of language tasks. */
 function withLabels(task: LabelledTask, data: DataSource): LabelledTask {
   if (data.kind === 'embedded' || data.documentEnd === undefined) return task;
@@ -190,19 +178,25 @@ export async function publishedTasksIn(folder: string): Promise<string[]> {
   return [...new Set(tasks)].sort();
 }
 
+/** @throws ConfigError for column flags, since the columns of a published task are fixed. */
 async function fromPublished(
   name: string,
-  folder: string,
+  { folder, columns }: Extract<DataSource, { kind: 'folder' }>,
   split: PublishedSplit,
   storage: Storage,
-): Promise<LabelledTask | undefined> {
+): Promise<LabelledTask> {
+  if (columns !== undefined) {
+    throw new ConfigError(
+      `${columnFlags(columns).join(', ')}: '${name}' is a published task with known columns; leave the flags out, or give your own files with --train`,
+      'train',
+    );
+  }
   const glue = glueName(name);
   if (glue) {
     const task = await glueTask(glue, folder, storage, { split });
     const { licence = '', selectionFrom = 'train' } = glueTasks.get(glue) ?? {};
     return { ...task, source: `GLUE's ${glue}, given by the user`, licence, ...(task.selection && { selectionFrom }) };
   }
-  if (!isPublished(name)) return undefined;
   const task = await trecTask(folder, storage, { split });
   const origin = { source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
   return { ...task, ...origin, ...(task.selection && { selectionFrom: 'dev' as const }) };
@@ -224,29 +218,20 @@ const SAMPLE = 'reviews';
 /** The names of the tasks whose data come with packages. */
 export const embeddedNames: readonly string[] = [SAMPLE, ...embeddedTasks.keys()];
 
-async function sample(): Promise<LabelledTask> {
-  const train = join(packageRoot, 'samples', `${SAMPLE}.csv`);
-  const source = 'restaurant reviews of the UCI Sentiment Labelled Sentences (Kotzias et al., 2015)';
-  return {
-    ...(await readTask({ train, name: SAMPLE, storage: diskStorage() })),
-    source,
-    licence: 'CC BY 4.0',
-    heldOut: true,
-  };
-}
-
 async function embedded(name: string): Promise<LabelledTask> {
-  if (name === SAMPLE) return sample();
-  const task = embeddedTasks.get(name);
-  if (!task) {
-    const known = embeddedNames;
-    if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
-    throw new ConfigError(
-      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own file with --train`,
-      'task',
-    );
+  if (name === SAMPLE) {
+    const train = join(packageRoot, 'samples', `${SAMPLE}.csv`);
+    const task = await readTask({ train, name, storage: diskStorage() });
+    const source = 'restaurant reviews of the UCI Sentiment Labelled Sentences (Kotzias et al., 2015)';
+    return { ...task, source, licence: 'CC BY 4.0', heldOut: true };
   }
-  return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
+  const task = embeddedTasks.get(name);
+  if (task) return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
+  if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
+  throw new ConfigError(
+    `--task '${name}' is unknown${didYouMean(name, embeddedNames)}; known are ${embeddedNames.join(', ')}, or give your own file with --train`,
+    'task',
+  );
 }
 
 /** The extensions of a task's files, in order of preference. */

@@ -129,7 +129,7 @@ async function checkMethod(plan: EnginePlan, method: AvailableMethod): Promise<M
 /** Times training steps of the first method. A software device would take minutes for a step of the larger encoder. */
 export async function timeEngine(plan: EnginePlan): Promise<Timings> {
   const timed = (size: EncoderSize): Promise<Timing> =>
-    timeSteps(plan, size).catch(({ message }: Error) => ({ error: message }));
+    timeSteps(plan, size).catch((error: unknown) => ({ error: (error as Error).message }));
   const small = await timed(ENCODERS.small);
   const isTooSlow = isSoftware(loadedDrivers());
   return { small, minilm: isTooSlow ? { error: 'left out on a software device' } : await timed(ENCODERS.minilm) };

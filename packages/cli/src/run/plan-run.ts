@@ -26,7 +26,7 @@ import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../regi
 import { lossNamed } from '../registry/losses.js';
 import { everyMethod, isHeadOnly, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
-import { loadTask, type LoadedTask, type DataSource, type LoadedLanguageTask } from '../registry/tasks.js';
+import { loadTask, type LoadedTask, type DataSource } from '../registry/tasks.js';
 import { findNonJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';

@@ -240,8 +240,8 @@ export async function askNew<Q extends keyof Questions>(
  * @throws EngineError with the reason if it does not start on this machine.
  */
 export async function assertStarts(engine: EnginePlan): Promise<void> {
-  await askNew('start', engine).catch(({ message }: Error) => {
-    throw new EngineError(message, engine.backend);
+  await askNew('start', engine).catch((error: unknown) => {
+    throw new EngineError((error as Error).message, engine.backend);
   });
 }
 

@@ -1,5 +1,5 @@
 import type { Model } from '@peftjs/core';
-import { ConfigError, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core/method';
+import { ConfigError, type PeftMethod, type TargetConfig } from '@peftjs/core/method';
 import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, assertWithinBase, baseParameters, selectSites } from '@peftjs/core/model';
 import type { Stages } from './study.js';
@@ -74,8 +74,12 @@ export function fitConfig(
     if (method.sizing) return { config: method.parseConfig({ ...settings.options, budget: 'auto' }), requested: null };
     throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
   }
+  const { head, defaultTargetModules: defaults } = model;
+  const { targetModules = null }: Partial<TargetConfig> = settings.options;
+  // The size of a rank is counted on the linear modules that the options select, whatever the method adapts.
+  const ranked = selectSites(model.sites, { ...config, targetModules }, { kinds: ['linear'], head, defaults }).matched;
   const base = baseParameters(model);
-  const requested = parsed.count({ base, rankUnit: rankUnit(rankedSites(model, config, settings.options)) });
+  const requested = parsed.count({ base, rankUnit: rankUnit(ranked) });
   const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
   assertWithinBase(requested, base); // after the check of the modules' own limit, which is usually lower
   return { config: fitted, requested };
@@ -92,17 +96,4 @@ function firstLevel(method: PeftMethod, config: TargetConfig, { levels }: Stages
   if (!atSparsity) throw new ConfigError(`${method.name} has no sparsity levels; leave out its stages`, 'stages');
   const [first = config] = levels.map((level) => atSparsity(config, level));
   return first;
-}
-
-/**
- * The modules that the size of a rank is counted on: the linear ones that the options select, whatever the method
- * adapts.
- */
-function rankedSites(
-  model: Model,
-  config: TargetConfig,
-  { targetModules = null }: Partial<TargetConfig>,
-): readonly Site[] {
-  const { head, defaultTargetModules: defaults } = model;
-  return selectSites(model.sites, { ...config, targetModules }, { kinds: ['linear'], head, defaults }).matched;
 }

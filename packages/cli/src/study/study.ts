@@ -235,29 +235,22 @@ export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods' | 'tuning'>>
 export const languageStudy: StudyInput = { protocol: { maxTokens: null, batchSize: 8, evaluationBatchSize: 8 } };
 
 /**
- * Reads a study file.
+ * Reads a study file. Published tasks in a folder, in any spelling, get their one name; its fields are not checked yet.
  * @throws DataError if it is missing or not a JSON object.
  */
-export async function readStudyFile(path: string): Promise<StudyInput> {
+export async function readStudyFile(path: string, { kind }: DataSource): Promise<StudyInput> {
+  const spelled = (key: string, value: unknown): unknown =>
+    kind === 'folder' && key === 'tasks' && Array.isArray(value)
+      ? value.map((task: unknown) => (typeof task === 'string' ? publishedName(task) : task))
+      : value;
   let study: unknown;
   try {
-    study = JSON.parse(await readFile(path, 'utf8'));
+    study = JSON.parse(await readFile(path, 'utf8'), spelled);
   } catch (cause) {
     throw new DataError(`--config ${path}: ${(cause as Error).message}`, path, cause);
   }
   if (isObject(study)) return study;
   throw new DataError(`--config ${path}: expected a JSON object with fields of a study, such as {"seeds": 6}`, path);
-}
-
-/** Gives published tasks that a study file names, in any spelling, their one name. Its fields are not checked yet. */
-export function withPublishedNames(study: StudyInput, { kind }: DataSource): StudyInput {
-  if (kind !== 'folder') return study;
-  const spelled = (names: unknown): unknown =>
-    Array.isArray(names)
-      ? names.map((task: unknown) => (typeof task === 'string' ? publishedName(task) : task))
-      : names;
-  const own = <T>(part: T): T => (isObject(part) && 'tasks' in part ? { ...part, tasks: spelled(part.tasks) } : part);
-  return { ...own(study), ...(study.tuning !== undefined && { tuning: own(study.tuning) }) };
 }
 
 /**
