@@ -149,7 +149,7 @@ export async function exportedGraphs({ path, storage }: Folder): Promise<string[
 }
 
 /** What a graph takes and returns: one row of texts for each input and output. */
-export async function onnxSignature({ path, storage }: Folder, graph: string): Promise<string[][]> {
+async function onnxSignature({ path, storage }: Folder, graph: string): Promise<string[][]> {
   const { InferenceSession: sessions } = await import('onnxruntime-node'); // only here: it may not be installed
   const name = `${path}/${graph}`;
   const options = { graphOptimizationLevel: 'disabled', logSeverityLevel: 4 } as const;
@@ -160,15 +160,12 @@ export async function onnxSignature({ path, storage }: Folder, graph: string): P
       : sessions.create(await storage.read(name), options));
     const { inputMetadata, outputMetadata } = session;
     await session.release();
-    return [...inputMetadata.map(rowOf('input')), ...outputMetadata.map(rowOf('output'))];
+    const row = (use: string) => (value: InferenceSession.ValueMetadata) =>
+      value.isTensor ? [use, value.name, value.type, `[${value.shape.join(', ')}]`] : [use, value.name, 'no tensor'];
+    return [...inputMetadata.map(row('input')), ...outputMetadata.map(row('output'))];
   } catch (cause) {
     throw new CheckpointError(`${name}: expected an ONNX file, got other or incomplete content`, name, cause);
   }
-}
-
-function rowOf(use: string): (value: InferenceSession.ValueMetadata) => string[] {
-  return (value) =>
-    value.isTensor ? [use, value.name, value.type, `[${value.shape.join(', ')}]`] : [use, value.name, 'no tensor', ''];
 }
 
 /** Reads the settings in a JSON file of a folder. Empty if that fails, because they are only shown. */

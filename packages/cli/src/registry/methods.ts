@@ -53,12 +53,15 @@ export async function everyMethod(): Promise<PeftMethod[]> {
 
 async function resolvedAmong(offers: readonly AvailableMethod[], name: string): Promise<ResolvedMethod> {
   const offer = await offerOf(offers, name);
-  const module = (await import(entryOf(offer))) as Record<string, unknown>;
+  const { packageName, folder } = offer;
+  const entry = packageEntry(packageName, folder); // in the folder whose manifest made the offer, not in another copy
+  if (entry === undefined) throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
+  const module = (await import(pathToFileURL(entry).href)) as Record<string, unknown>;
   const method = module[offer.exportName] as PeftMethod | undefined;
   const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
   if (method && missing.length === 0) return { method, offer };
   throw new ConfigError(
-    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
+    `${packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
       `expected the result of defineMethod, got an object without ${missing.join(', ')}`,
     'method',
   );
@@ -96,11 +99,4 @@ async function methodsOf(packageName: string): Promise<AvailableMethod[]> {
     folder,
     check: manifest.peft?.checks?.[name],
   }));
-}
-
-/** @returns the URL of the package's entry, in the folder whose manifest made the offer rather than in another copy. */
-function entryOf({ packageName, folder }: AvailableMethod): string {
-  const entry = packageEntry(packageName, folder);
-  if (entry !== undefined) return pathToFileURL(entry).href;
-  throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
 }

@@ -11,7 +11,9 @@ export const anyNumber = v.pipe(
 
 /** Serializes plain data as JSON. Non-finite numbers become `"NaN"`, `"Infinity"` and `"-Infinity"` instead of null. */
 export function toJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, byName, indent);
+  const named = (_key: string, inner: unknown): unknown =>
+    typeof inner === 'number' && !Number.isFinite(inner) ? String(inner) : inner;
+  return JSON.stringify(value, named, indent);
 }
 
 /** Converts plain data as `toJson` does, for another JSON writer. */
@@ -22,10 +24,6 @@ export function asJson(value: object): unknown {
 /** A reviver that converts the names back to numbers, for data in which no string equals one of them. */
 export function reviveNumbers(_key: string, value: unknown): unknown {
   return NAMES.some((name) => name === value) ? Number(value) : value;
-}
-
-function byName(_key: string, value: unknown): unknown {
-  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
 }
 
 /** The most levels of plain data in a result file. */

@@ -162,16 +162,13 @@ export function trainingProgress(options: TrainingProgressOptions = {}): Trainin
   const live = isLive(stream);
   const head = part(printable(name), 'bold');
   const log = createLogUpdate(stream, { showCursor: true }); // so nothing needs restoring, however a run ends
-  const show = (now: number): void => {
-    if (live) log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
-    else stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
-  };
   const intervalMs = live ? FRAME_MS : PLAIN_INTERVAL_MS;
   let steps: Steps = {};
   let quietUntil: number | undefined;
   const update = (now: number): void => {
     quietUntil = now + intervalMs;
-    show(now);
+    if (live) log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
+    else stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
   };
   return {
     onStep({ ranks, ...event }) {
