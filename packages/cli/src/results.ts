@@ -21,7 +21,7 @@ export {
   removeCheckpoints,
   tuningFolder,
 } from './results/folder.js';
-export { anyNumber, asJson, canonical, toJson } from './results/json.js';
+export { asJson, canonical, toJson } from './results/json.js';
 export {
   MAX_MESSAGE,
   primaryMetric,

@@ -45,8 +45,11 @@ function lines(
   if (first !== undefined) {
     return `${padded(first, width)}${GAP}${fitted(text, Math.max(20, columns - width - GAP.length))}\n`;
   }
-  if ('entities' in answer)
-    return `${text}\n${answer.entities.map((entity) => entityLine(entity, answer.text)).join('')}`;
+  if ('entities' in answer) {
+    const entityLine = ({ entity_group: group, score, start, end }: EntityGroup): string =>
+      ['', printable(group), printable(answer.text.slice(start, end)), `${start}-${end}`, number(score)].join(GAP);
+    return [text, ...answer.entities.map(entityLine), ''].join('\n');
+  }
   const generated = 'generated' in answer ? printableLines(answer.generated.trimEnd()) : '';
   return `${text}\n${generated.replace(/^/gm, GAP)}\n`;
 }
@@ -54,18 +57,11 @@ function lines(
 /** The column before a text; undefined where the prediction comes below the text. */
 function firstColumn(answer: Answer): string | undefined {
   if ('labels' in answer) {
-    const { labels } = answer;
-    return labels.length === 0
-      ? '-'
-      : labels.map(({ label, score }) => `${printable(label)} ${number(score)}`).join(', ');
+    return answer.labels.map(({ label, score }) => `${printable(label)} ${number(score)}`).join(', ') || '-';
   }
   if (!('embedding' in answer)) return undefined;
   const { embedding } = answer;
   return `[${embedding.slice(0, 3).map(number).join(', ')}, .. ${embedding.length}]`;
-}
-
-function entityLine({ entity_group: group, score, start, end }: EntityGroup, text: string): string {
-  return `${GAP}${printable(group)}${GAP}${printable(text.slice(start, end))}${GAP}${start}-${end}${GAP}${number(score)}\n`;
 }
 
 function number(value: number): string {

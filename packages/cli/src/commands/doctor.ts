@@ -9,7 +9,7 @@ import { checkGpus } from '../run/check-gpus.js';
 import { FLOAT32 } from '../run/parity.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
-import { gpuText, gpuVerdict, oneLine, reasonWithCure, section } from './gpu-report.js';
+import { gpuText, gpuVerdict, oneLine, reasonWithCure, section, type Verdict } from './gpu-report.js';
 
 /** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
@@ -54,20 +54,17 @@ async function diagnose({ json }: DoctorFlags): Promise<void> {
   const backends = await offeredBackends();
   const methods = await availableMethods();
   const { isReady, line } = verdictOf(backends, methods.length);
-  process.stdout.write(`${line}\n\n`);
   if (!isReady) process.exitCode = NOT_READY;
   const { node: _node, ...packages } = await numericVersions();
-  say('machine', [machineLine()]);
-  say(
-    'packages',
-    Object.entries(packages).map(([name, version]) => `${name} ${version}`),
-  );
   const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
-  say('engines', [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`]);
-  say(
-    'methods',
-    methods.map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
-  );
+  const sections = {
+    machine: [machineLine()],
+    packages: Object.entries(packages).map(([name, version]) => `${name} ${version}`),
+    engines: [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`],
+    methods: methods.map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
+  };
+  const texts = Object.entries(sections).map(([title, lines]) => section(title, lines));
+  process.stdout.write(`${line}\n\n${texts.join('')}`);
 }
 
 /** The exit code on a machine that cannot train. */
@@ -80,17 +77,12 @@ const TRY = `npx ${commandName} train --task reviews --method sora --budget 5000
  * Returns whether the machine can train, and one line to print: either with a command to try, or with one that installs
  * what is missing. Commands default to `compiled` on the CPU; where only `eager` works, they need `--engine eager`.
  */
-export function verdictOf(
-  backends: readonly BackendReport[],
-  methods: number,
-): { readonly isReady: boolean; readonly line: string } {
+export function verdictOf(backends: readonly BackendReport[], methods: number): Verdict {
   const usual = backends.find(({ executor, backend }) => executor === 'compiled' && backend === 'cpu');
   const available = backends.filter((report) => report.available);
   if (methods === 0) {
-    return {
-      isReady: false,
-      line: 'Not ready: no installed package offers a method; install some with: npm install peftjs',
-    };
+    const line = 'Not ready: no installed package offers a method; install some with: npm install peftjs';
+    return { isReady: false, line };
   }
   if (usual?.available) {
     const names = ['compiled', 'eager'].flatMap((executor) => {
@@ -110,23 +102,16 @@ export function verdictOf(
  * The backends that `--backend` accepts. A device is only detected by starting it: installed libraries do not prove it.
  */
 async function offeredBackends(): Promise<BackendReport[]> {
-  const reports = (await listBackends()).filter(isSelectable);
-  return Promise.all(reports.map(async (report) => (isOnDevice(report) ? started(report) : report)));
-}
-
-async function started({ executor, backend, gpu }: BackendReport): Promise<BackendReport> {
-  try {
-    await assertStarts(engineFromFlags({ engine: executor, backend, dtype: 'fp32' }));
-    return { executor, backend, available: true, gpu };
-  } catch (error) {
-    return { executor, backend, available: false, gpu, reason: (error as Error).message };
-  }
+  const started = async (report: BackendReport): Promise<BackendReport> => {
+    if (!isOnDevice(report)) return report;
+    const { executor, backend, gpu } = report;
+    const starts = assertStarts(engineFromFlags({ engine: executor, backend }));
+    const reason = await starts.catch((error: unknown) => (error as Error).message);
+    return { executor, backend, gpu, available: reason === undefined, ...(reason !== undefined && { reason }) };
+  };
+  return Promise.all((await listBackends()).filter(isSelectable).map(started));
 }
 
 function engineLine({ available, executor, backend, ...missing }: BackendReport): string {
   return available ? `yes  ${executor} on ${backend}` : `no   ${executor} on ${backend}: ${reasonWithCure(missing)}`;
-}
-
-function say(title: string, lines: readonly string[]): void {
-  process.stdout.write(section(title, lines));
 }

@@ -1,8 +1,9 @@
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ConfigError } from '@peftjs/core/method';
+import { ConfigError, mapValues } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
+import { textTable } from '../format.js';
 import { engineFromFlags } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
@@ -17,48 +18,30 @@ import {
   type Reading,
   type TableColumns,
 } from '../registry/tasks.js';
-import { presetNamed, presets } from '../study/presets.js';
+import { presetNamed, presets, type Preset } from '../study/presets.js';
 import {
   composeStudy,
+  defined,
   languageStudy,
   mergeMethods,
   readStudyFile,
-  withPublishedNames,
   type ComposedStudy,
+  type Defined,
   type Study,
   type StudyInput,
   type StudyProtocol,
 } from '../study/study.js';
 
-/** The flags shared by `run` and `train`: what to train, on which data. As typed; undefined where not given. */
+/** The flags shared by `run` and `train`, as typed; undefined where not given. `withStudyFlags` says what each is for. */
 export interface StudyFlags
-  extends TableColumns, Pick<Reading, 'documentEnd'>, Partial<Pick<StudyProtocol, (typeof PROTOCOL_FLAGS)[number]>> {
-  /** A built-in study. Default `quick`. */
-  readonly preset: string;
-  /** Whether to use the preset's full size. */
+  extends
+    TableColumns,
+    Pick<Reading, 'documentEnd'>,
+    Partial<Pick<StudyProtocol, (typeof PROTOCOL_FLAGS)[number]>>,
+    Readonly<Record<'preset' | 'engine' | 'backend', string>>,
+    Readonly<Partial<Record<'config' | 'model' | 'task' | 'budget' | 'data' | 'train' | 'dev' | 'dtype', string>>> {
   readonly full?: boolean;
-  /** A study as a JSON file, laid over the preset. */
-  readonly config?: string;
-  /** The pretrained model: a folder, an npm package or a hub id. */
-  readonly model?: string;
-  /** Task names, separated by commas. */
-  readonly task?: string;
-  /** Methods, or arms of the study, separated by commas. */
   readonly method?: string | undefined;
-  /** Budgets of stored parameters, separated by commas. */
-  readonly budget?: string;
-  /** A folder with published tasks. */
-  readonly data?: string;
-  /** The user's training file. */
-  readonly train?: string;
-  /** The file that results are reported on. */
-  readonly dev?: string;
-  /** The engine: `compiled` or `eager`. */
-  readonly engine: string;
-  /** The backend of the engine. Default `auto`. */
-  readonly backend: string;
-  /** The frozen weights: `fp32` or `q8`. Default the preset's. */
-  readonly dtype?: string;
 }
 
 /** The flags that set the field of the protocol with their name. */
@@ -67,7 +50,10 @@ const PROTOCOL_FLAGS = ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'row
 /** Adds the shared flags to a command, and returns it. */
 export function withStudyFlags(command: Command): Command {
   return command
-    .addHelpText('after', () => `\nPresets:\n${presetLines().join('\n')}`)
+    .addHelpText('after', () => {
+      const lines = presets().map(({ name, about }) => [`  ${name}`, about]);
+      return `\n${textTable(['Presets:', ''], lines, []).trimEnd()}`;
+    })
     .option('--preset <name>', 'a built-in study, listed below', 'quick')
     .option('--full', "the preset's full size, if it has one")
     .option('--config <file>', 'a study in JSON, which overrides the preset')
@@ -128,25 +114,23 @@ export function withStudyFlags(command: Command): Command {
     );
 }
 
-function presetLines(): string[] {
-  const all = presets();
-  const width = Math.max(...all.map(({ name }) => name.length));
-  return all.map(({ name, about }) => `  ${name.padEnd(width)}  ${about}`);
-}
-
 /**
  * Composes the study of preset, `--config` file, flags and `above`, each overriding the one before.
  * @throws ConfigError for flags that contradict each other.
  */
 export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}): Promise<ComposedStudy> {
   const data = dataSource(flags);
-  const preset = presetLayers(flags, data);
-  const file = flags.config === undefined ? {} : withPublishedNames(await readStudyFile(flags.config), data);
-  const method = await spelledMethods(flags.method, [...preset, file]);
-  const { study: named, needsData, dtype } = presetNamed(flags.preset);
-  const usual = needsData ? (named.tasks ?? []) : [];
-  const tasks = list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual));
-  const over = [file, { ...flagInput({ ...flags, method }), ...given({ tasks }, ['tasks']) }, above];
+  const { dtype, ...chosen } = presetNamed(flags.preset);
+  const preset = presetLayers(flags, chosen, data);
+  const file = flags.config === undefined ? {} : await readStudyFile(flags.config, data);
+  const usual = chosen.needsData ? (chosen.study.tasks ?? []) : [];
+  const named = {
+    model: flags.model,
+    tasks: list('task', flags.task, publishedName) ?? (await tasksOf(data, file.tasks, usual)),
+    methods: list('method', flags.method, flags.method === undefined ? undefined : await spelling([...preset, file])),
+    budgets: list('budget', flags.budget),
+  };
+  const over = [file, { ...defined(named), protocol: given(flags, PROTOCOL_FLAGS) }, above];
   const labelled = composeStudy([...preset, ...over]);
   const isLanguage = await hasLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
@@ -154,38 +138,33 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   return { study: withoutOwn(study, flags), data, engine };
 }
 
-/** Spells the names in `--method` as the study's arms or the installed methods do: case is ignored. */
-async function spelledMethods(names: string | undefined, below: readonly StudyInput[]): Promise<string | undefined> {
-  if (names === undefined) return undefined;
+/** How to spell a name in `--method`: as the study's arms or the installed methods do, whose case is ignored. */
+async function spelling(below: readonly StudyInput[]): Promise<(name: string) => string> {
   const arms = below.flatMap(({ methods }) => Object.keys(mergeMethods({}, methods)));
   const known = [...arms, ...(await availableMethods()).map(({ name }) => name)];
-  const spelled = (name: string): string =>
+  return (name) =>
     known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
-  return names
-    .split(',')
-    .map((name) => spelled(name.trim()))
-    .join(',');
 }
 
 /** Replaces each arm's own budgets and learning rate by those of the command line; an arm without a budget keeps none. */
 function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
-  const arms = Object.entries(study.methods).map(([arm, settings]) => {
-    const budgets = budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null;
-    return [arm, { ...settings, budgets, ...(learningRate !== undefined && { learningRate: null }) }] as const;
-  });
-  return { ...study, methods: Object.fromEntries(arms), ...(budget !== undefined && { claims: [] }) }; // claims are about budgets that are not run
+  const methods = mapValues(study.methods, (settings) => ({
+    ...settings,
+    budgets: budget === undefined || settings.budgets?.length === 0 ? settings.budgets : null,
+    ...(learningRate !== undefined && { learningRate: null }),
+  }));
+  return { ...study, methods, ...(budget !== undefined && { claims: [] }) }; // claims are about budgets that are not run
 }
 
 /** Removes a preset's learning rates, which are for the embedded tasks: other data use each method's default. */
-function withoutRates(study: StudyInput): StudyInput {
-  const arms = Object.entries(mergeMethods({}, study.methods));
-  const methods = Object.fromEntries(
-    arms.map(([arm, settings]) => [arm, { ...(settings as object), learningRate: null }]),
-  );
+function withoutRates({ methods, protocol, ...study }: StudyInput): StudyInput {
+  const unrated = { learningRate: null };
   return {
     ...study,
-    ...(study.methods && { methods }),
-    protocol: { ...study.protocol, learningRate: null },
+    ...(methods && {
+      methods: mapValues(mergeMethods({}, methods), (settings) => ({ ...(settings as object), ...unrated })),
+    }),
+    protocol: { ...protocol, ...unrated },
   };
 }
 
@@ -194,9 +173,12 @@ const WHOLE: StudyInput = {
   protocol: { rows: null, devRows: null, maxTokens: null, epochs: null, selectionRows: null },
 };
 
-/** @throws ConfigError for an unknown preset, one without a full size if `--full` is given, or one that needs data. */
-function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, data: DataSource): StudyInput[] {
-  const { study, full, needsData } = presetNamed(name);
+/** @throws ConfigError for a preset without a full size if `--full` is given, or one that needs data. */
+function presetLayers(
+  { full: wantsFull = false }: StudyFlags,
+  { name, study, full, needsData }: Omit<Preset, 'dtype'>,
+  data: DataSource,
+): StudyInput[] {
   if (needsData && data.kind === 'embedded') {
     throw new ConfigError(`--preset ${name} needs your own data; name its folder with --data`, 'data');
   }
@@ -209,15 +191,6 @@ function presetLayers({ preset: name, full: wantsFull = false }: StudyFlags, dat
   }
   const layers = wantsFull && full ? [study, full] : [study];
   return needsData || data.kind === 'embedded' ? layers : [...layers.map(withoutRates), WHOLE];
-}
-
-function flagInput(flags: StudyFlags): StudyInput {
-  const [methods, budgets] = [list('method', flags.method), list('budget', flags.budget)];
-  return {
-    ...given(flags, ['model']),
-    ...given({ methods, budgets }, ['methods', 'budgets']),
-    protocol: given(flags, PROTOCOL_FLAGS),
-  };
 }
 
 /**
@@ -240,7 +213,11 @@ async function tasksOf(
 
 function dataSource(flags: StudyFlags): DataSource {
   const { data, train, task } = flags;
-  const reading = readingOf(flags);
+  const columns = given(flags, columnOptions);
+  const reading: Reading = {
+    ...given(flags, ['documentEnd']),
+    ...(Object.keys(columns).length > 0 && { columns }),
+  };
   if (train !== undefined) {
     if (data !== undefined || task !== undefined) {
       throw new ConfigError(
@@ -262,11 +239,6 @@ function dataSource(flags: StudyFlags): DataSource {
     `${columnFlags(reading.columns).join(', ')}: these flags apply to your own files; name them with --train or --data`,
     'train',
   );
-}
-
-function readingOf(flags: StudyFlags): Reading {
-  const columns = given(flags, columnOptions);
-  return { ...given(flags, ['documentEnd']), ...(Object.keys(columns).length > 0 && { columns }) };
 }
 
 /** The items of a comma-separated flag, as `spelled`. @throws ConfigError for an empty or repeated item. */
@@ -295,12 +267,8 @@ export function amount(text: string): number {
 }
 
 /** The flags of some names that were given. */
-function given<T extends object, K extends keyof T>(
-  flags: T,
-  names: readonly K[],
-): { [P in K]?: Exclude<T[P], undefined> } {
-  const entries = names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]] as const]));
-  return Object.fromEntries(entries) as { [P in K]?: Exclude<T[P], undefined> };
+function given<T extends object, K extends keyof T>(flags: T, names: readonly K[]): Defined<Pick<T, K>> {
+  return defined(Object.fromEntries(names.map((name) => [name, flags[name]])) as Pick<T, K>);
 }
 
 /** An option that accepts one of `names`; any other value is refused with the nearest of them. */

@@ -3,7 +3,7 @@ import { rmdir } from 'node:fs/promises';
 import { join, basename, dirname, parse } from 'node:path';
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
 import { commandName } from '../registry/command-name.js';
 import { checkpointOwners, claimFolder, unfinishedFolder, type Claim } from '../results/folder.js';
 import { remedyFor } from '../results/remedies.js';
@@ -94,22 +94,15 @@ export async function inClaimedFolder(
 }
 
 /**
- * Kinds of folder by files that only they have. A command that was killed may have left only the weights of an adapter.
- */
-const KINDS: readonly (readonly [content: string, files: readonly string[]])[] = [
-  [ADAPTER, [ADAPTER_CONFIG, 'adapter_model.safetensors']],
-  ['a model', ['config.json']],
-];
-
-/**
  * Describes a folder's contents; undefined if there are only hidden files and half-written ones of a killed command.
  */
 function contentOf(folder: string): string | undefined {
   const files = filesIn(folder);
   if (checkpointOwners(unfinishedFolder(folder)).length > 0) return TRAINING;
   if (isOfRun(folder, files)) return RESULTS;
-  const kind = KINDS.find(([, own]) => own.some((file) => files.includes(file)));
-  if (kind) return kind[0];
+  // A command that was killed may have left only the weights of an adapter.
+  if ([ADAPTER_CONFIG, ADAPTER_WEIGHTS].some((file) => files.includes(file))) return ADAPTER;
+  if (files.includes('config.json')) return 'a model';
   const more = files.length > MAX_NAMED ? ', ..' : '';
   return files.length === 0 ? undefined : `other files (${files.slice(0, MAX_NAMED).join(', ')}${more})`;
 }
@@ -141,38 +134,31 @@ interface InputFlags extends Pick<StudyFlags, 'config' | 'train' | 'dev' | 'data
   readonly spreadFrom?: string;
 }
 
-/** A flag for a file or a folder, and what to do instead if it names the other. */
-interface NamedInput {
-  readonly flag: string;
-  readonly path: string | undefined;
-  readonly isFolder?: boolean;
-  readonly hint?: string;
-}
-
 /**
  * Checks that every file and folder that the flags name exists, before anything is loaded.
  * @throws DataError that lists all that are missing, each with the nearest name in its folder; or for a folder in place
  * of a file.
  */
-export function assertInputs(flags: InputFlags): void {
-  const { config, train, dev, data, spreadFrom } = flags;
-  const named: readonly NamedInput[] = [
-    { flag: 'config', path: config },
-    { flag: 'train', path: train, hint: 'to use the files in it: --data' },
-    { flag: 'dev', path: dev },
-    { flag: 'data', path: data, isFolder: true, hint: 'to train on it: --train' },
-    { flag: 'spread-from', path: spreadFrom, isFolder: true },
-  ];
-  const given = named.flatMap(({ path, ...input }) => (path === undefined ? [] : [{ ...input, path }]));
-  const missing = given.filter(({ path }) => !existsSync(path));
+export function assertInputs({ config, train, dev, data, spreadFrom }: InputFlags): void {
+  const files = { config, train, dev };
+  const folders = { data, 'spread-from': spreadFrom };
+  const given = Object.entries({ ...files, ...folders }).filter(
+    (input): input is [string, string] => input[1] !== undefined,
+  );
+  const missing = given.filter(([, path]) => !existsSync(path));
   if (missing.length > 0) {
-    const names = missing.map(({ flag, path }) => `--${flag} ${path}${nearestTo(path)}`);
-    throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.path);
+    const names = missing.map(([flag, path]) => `--${flag} ${path}${nearestTo(path)}`);
+    throw new DataError(`no such file or folder: ${names.join(', ')}`, missing[0]?.[1]);
   }
-  for (const { flag, path, isFolder = false, hint } of given) {
+  const hints: Readonly<Record<string, string>> = {
+    train: 'to use the files in it: --data',
+    data: 'to train on it: --train',
+  };
+  for (const [flag, path] of given) {
+    const isFolder = flag in folders;
     if (isFolder === statSync(path).isDirectory()) continue;
     const problem = isFolder ? 'a file, expected a folder' : 'a folder, expected a file';
-    throw new DataError(`--${flag} ${path} is ${problem}${hint === undefined ? '' : `; ${hint} ${path}`}`, path);
+    throw new DataError(`--${flag} ${path} is ${problem}${hints[flag] ? `; ${hints[flag]} ${path}` : ''}`, path);
   }
 }
 

@@ -2,8 +2,14 @@ import { ENCODERS, type EncoderName, type MethodCheck, type Timing } from '../ru
 import type { GpuCheck, GpuFindings } from '../run/check-gpus.js';
 import type { Tolerance } from '../run/parity.js';
 
-/** Whether a GPU can be used, in one line; `isReady` if at least one backend passes and none fails. */
-export function gpuVerdict({ backends, error }: GpuFindings): { readonly isReady: boolean; readonly line: string } {
+/** Whether a machine, or its GPU, can be used, in one line. */
+export interface Verdict {
+  readonly isReady: boolean;
+  readonly line: string;
+}
+
+/** Whether a GPU can be used: if at least one backend passes and none fails. */
+export function gpuVerdict({ backends, error }: GpuFindings): Verdict {
   const named = (status: GpuCheck['status']): GpuCheck[] => backends.filter((backend) => backend.status === status);
   const [passed, failed] = [named('passed'), named('failed')];
   if (error !== undefined) return { isReady: false, line: `Not ready: the backends could not be listed: ${error}` };

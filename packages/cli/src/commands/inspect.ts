@@ -1,7 +1,8 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { CheckpointError, sizeOf, type Site } from '@peftjs/core/method';
+import type { InferenceSession } from 'onnxruntime-node';
+import { CheckpointError, grouped, sizeOf, type Site } from '@peftjs/core/method';
 import {
   ADAPTER_CONFIG,
   ADAPTER_METHOD,
@@ -17,7 +18,6 @@ import { findPackage, packageFolder } from '../registry/packages.js';
 import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
-import { exportedGraphs, onnxSignature, type OnnxValue } from './onnx.js';
 
 /** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
 export function addInspectCommand(program: Command): void {
@@ -52,16 +52,19 @@ async function inspectFolder(path: string): Promise<void> {
 async function inspectAdapter(folder: Folder): Promise<void> {
   const config = await readAdapterConfig(folder.path, folder.storage);
   const base = config.base_model_name_or_path;
-  await withTensors(folder, (file) => {
-    const modules = modulesOf(file);
-    const parameters = (names: readonly string[]): number =>
-      names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
-    say(
-      `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
-    );
-    const rows = [...modules].map(([path, names]) => [path, rankOf(file, names), formatCount(parameters(names))]);
-    say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
+  const path = `${folder.path}/${ADAPTER_WEIGHTS}`;
+  const file = await openSafetensors(await opened(folder, ADAPTER_WEIGHTS)).catch((cause: unknown) => {
+    throw new CheckpointError(`${path}: ${(cause as Error).message}`, path, cause);
   });
+  const parameters = (names: readonly string[]): number =>
+    names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
+  say(
+    `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
+  );
+  const modules = [...grouped(file.names, moduleOf)].sort(([a], [b]) => (a < b ? -1 : 1));
+  const rows = modules.map(([module, names]) => [module, rankOf(file, names), formatCount(parameters(names))]);
+  say(textTable(['module', 'rank', 'parameters'], rows, [1, 2]));
+  await file.close();
   const sizing = await readSizing(folder.path, folder.storage);
   if (sizing) say(`\n${sizingText(sizing)}`);
 }
@@ -121,16 +124,47 @@ async function inspectExport(folder: Folder, graphs: readonly string[]): Promise
 
 async function inspectGraphs(folder: Folder, graphs: readonly string[]): Promise<void> {
   for (const graph of graphs) {
-    const name = `${folder.path}/${graph}`;
     const file = await opened(folder, graph);
-    try {
-      const { inputs, outputs } = await onnxSignature(file, name);
-      const row = (use: string) => (value: OnnxValue) => [use, value.name, value.type, `[${value.shape.join(', ')}]`];
-      say(`${graph}: ${formatCount(file.size)} bytes\n`);
-      say(textTable(['', 'name', 'type', 'shape'], [...inputs.map(row('input')), ...outputs.map(row('output'))], []));
-    } finally {
-      await file.close?.();
-    }
+    await file.close?.();
+    const rows = await onnxSignature(folder, graph);
+    say(`${graph}: ${formatCount(file.size)} bytes\n`);
+    say(textTable(['', 'name', 'type', 'shape'], rows, []));
+  }
+}
+
+/** The graphs that an export writes, by their paths in its folder. */
+const GRAPHS = ['onnx/model.onnx', 'onnx/model_quantized.onnx'];
+
+/** Weights of a model that peftjs loads: a folder that has them is more than an export. */
+const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
+
+/** The graphs of an ONNX export; none for any other folder. */
+export async function exportedGraphs({ path, storage }: Folder): Promise<string[]> {
+  const existing = async (files: readonly string[]): Promise<string[]> => {
+    const found = await Promise.all(files.map((file) => storage.exists(`${path}/${file}`)));
+    return files.filter((_, index) => found[index]);
+  };
+  const graphs = await existing(GRAPHS);
+  return graphs.length > 0 && (await existing(WEIGHTS)).length === 0 ? graphs : [];
+}
+
+/** What a graph takes and returns: one row of texts for each input and output. */
+async function onnxSignature({ path, storage }: Folder, graph: string): Promise<string[][]> {
+  const { InferenceSession: sessions } = await import('onnxruntime-node'); // only here: it may not be installed
+  const name = `${path}/${graph}`;
+  const options = { graphOptimizationLevel: 'disabled', logSeverityLevel: 4 } as const;
+  try {
+    // A path rather than bytes where there is one: the weights of a large graph are in a file beside it.
+    const session = await (existsSync(name)
+      ? sessions.create(name, options)
+      : sessions.create(await storage.read(name), options));
+    const { inputMetadata, outputMetadata } = session;
+    await session.release();
+    const row = (use: string) => (value: InferenceSession.ValueMetadata) =>
+      value.isTensor ? [use, value.name, value.type, `[${value.shape.join(', ')}]`] : [use, value.name, 'no tensor'];
+    return [...inputMetadata.map(row('input')), ...outputMetadata.map(row('output'))];
+  } catch (cause) {
+    throw new CheckpointError(`${name}: expected an ONNX file, got other or incomplete content`, name, cause);
   }
 }
 
@@ -159,16 +193,6 @@ export function moduleOf(tensor: string): string {
   return tensor.replace(/^base_model\.(model\.)?/, '').replace(OWN_TENSOR, '');
 }
 
-/** Groups tensor names by module path. */
-function modulesOf(file: SafetensorsFile): Map<string, string[]> {
-  const modules = new Map<string, string[]>();
-  for (const name of file.names) {
-    const path = moduleOf(name);
-    modules.set(path, [...(modules.get(path) ?? []), name]);
-  }
-  return new Map([...modules].sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
 /** The rank of a module with low-rank factors; a dash for a fully trained one. */
 function rankOf(file: SafetensorsFile, names: readonly string[]): string {
   const down = names.find((name) => name.includes('.lora_A'));
@@ -192,20 +216,4 @@ export function taskOf(type: unknown): Task {
 async function opened({ path, storage }: Folder, file: string): Promise<ByteSource> {
   const name = `${path}/${file}`;
   return (await storage.open?.(name)) ?? bytesSource(await storage.read(name));
-}
-
-/**
- * Opens an adapter's tensors for `use`, and returns its result.
- * @throws CheckpointError or SafetensorsError if they are missing or broken.
- */
-async function withTensors<T>(folder: Folder, use: (file: SafetensorsFile) => T): Promise<T> {
-  const name = `${folder.path}/${ADAPTER_WEIGHTS}`;
-  const file = await openSafetensors(await opened(folder, ADAPTER_WEIGHTS)).catch((cause: unknown) => {
-    throw new CheckpointError(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, name, cause);
-  });
-  try {
-    return use(file);
-  } finally {
-    await file.close();
-  }
 }

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { problemTypeIn, readAdapterConfig } from '@peftjs/core/model';
-import { isHubId, openFolder, type Folder } from '@peftjs/models';
+import { isHubId, openFolder } from '@peftjs/models';
 import {
   pipeline,
   type EntityGroup,
@@ -17,8 +17,7 @@ import { everyMethod } from '../registry/methods.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count } from './flags.js';
-import { isAdapter, settingsIn, taskOf } from './inspect.js';
-import { exportedGraphs } from './onnx.js';
+import { exportedGraphs, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peft-bench predict`. */
@@ -36,13 +35,6 @@ interface PredictFlags {
 
 /** The tasks that take one text at a time. */
 type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
-
-const TASKS: readonly PredictTask[] = [
-  'text-classification',
-  'token-classification',
-  'feature-extraction',
-  'text-generation',
-];
 
 /** `peft-bench predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
@@ -75,7 +67,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
   checkTextSource(given);
   const subject = await subjectOf(source, flags.task);
   checkFlags(flags, subject);
-  const predictor = await OPENERS[subject.task](subject, flags);
+  const predictor = await openPredictor(subject.task, ANSWERS[subject.task], subject, flags);
   const written: AnswerWriter = flags.json
     ? jsonLines
     : table(process.stdout.isTTY ? process.stdout.columns : Infinity);
@@ -109,7 +101,8 @@ interface Subject {
 
 /**
  * Finds the task of an adapter, or of a model's head.
- * @throws CheckpointError if nothing has that name; ConfigError for a model that does not show its task.
+ * @throws CheckpointError if nothing has that name, UnsupportedError for an ONNX export, ConfigError for a model that does
+ * not show its task.
  */
 async function subjectOf(source: string, wanted: PredictTask | undefined): Promise<Subject> {
   const folder = await openFolder(source);
@@ -117,20 +110,22 @@ async function subjectOf(source: string, wanted: PredictTask | undefined): Promi
   if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
     throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
   }
-  if (!isOne) await refuseExport(source, folder, wanted);
   const config = isOne ? await readAdapterConfig(folder.path, folder.storage) : await settingsIn(folder, 'config.json');
-  const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : taskOfModel(source, config));
-  return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
-}
-
-/** @throws UnsupportedError for an ONNX export, which says where to use it. */
-async function refuseExport(source: string, folder: Folder, wanted: PredictTask | undefined): Promise<void> {
-  if (!source.endsWith('.onnx') && (await exportedGraphs(folder)).length === 0) return;
-  const task = wanted ?? knownTask(await settingsIn(folder, 'config.json')) ?? 'text-classification';
-  throw new UnsupportedError(
-    `${source} is an ONNX export, which transformers.js and ONNX Runtime run: await pipeline('${task}', '${source}'); ` +
-      'to predict here, name the adapter that it was made from',
-    'adapter',
+  const [name]: unknown[] = [config['architectures']].flat();
+  const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
+  const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : known);
+  if (!isOne && (source.endsWith('.onnx') || (await exportedGraphs(folder)).length > 0)) {
+    throw new UnsupportedError(
+      `${source} is an ONNX export, which transformers.js and ONNX Runtime run: await pipeline('${task ?? 'text-classification'}', '${source}'); ` +
+        'to predict here, name the adapter that it was made from',
+      'adapter',
+    );
+  }
+  if (task)
+    return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
+  throw new ConfigError(
+    `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${TASKS.join(', ')}`,
+    'task',
   );
 }
 
@@ -149,20 +144,6 @@ const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
   [/(?:ForCausalLM|LMHeadModel)$/, 'text-generation'],
   [/Model$/, 'feature-extraction'],
 ];
-
-function taskOfModel(source: string, config: Readonly<Record<string, unknown>>): PredictTask {
-  const known = knownTask(config);
-  if (known) return known;
-  throw new ConfigError(
-    `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${TASKS.join(', ')}`,
-    'task',
-  );
-}
-
-function knownTask({ architectures }: Readonly<Record<string, unknown>>): PredictTask | undefined {
-  const [name]: unknown[] = Array.isArray(architectures) ? (architectures as unknown[]) : [];
-  return CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
-}
 
 /** The flags that apply to only one task. */
 const TASK_FLAGS = {
@@ -188,26 +169,21 @@ function score(text: string): number {
   throw new InvalidArgumentError('Expected a number.');
 }
 
-/** An open pipeline. */
-interface Predictor {
-  /** Predicts for each text, in order. */
-  answer(texts: readonly GivenText[]): Promise<Answer[]>;
-  /** Closes the pipeline. */
-  dispose(): Promise<void>;
-}
-
-async function opened<T extends PredictTask>(
+/** Opens the pipeline of a task. Its `answer` predicts for each text, in order. */
+async function openPredictor<T extends PredictTask>(
   task: T,
-  { source }: Subject,
-  { model }: PredictFlags,
-): Promise<Pipelines[T]> {
-  const engine = engineFromFlags({ engine: 'compiled', backend: 'auto', dtype: 'fp32' });
-  return pipeline(task, source, {
+  answers: (typeof ANSWERS)[T],
+  { source, isMultiLabel }: Subject,
+  flags: PredictFlags,
+) {
+  const engine = { ...engineFromFlags({}), threads: availableParallelism() };
+  const model = await pipeline(task, source, {
     methods: await everyMethod(),
-    executor: await openExecutor({ ...engine, threads: availableParallelism() }),
+    executor: await openExecutor(engine),
     resolvePackage: packageFolder,
-    ...(model !== undefined && { model }),
+    ...(flags.model !== undefined && { model: flags.model }),
   });
+  return { answer: answers(model, { ...flags, isMultiLabel }), dispose: model.dispose };
 }
 
 const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) => text);
@@ -215,56 +191,44 @@ const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) =>
 /** The default threshold for multi-label models: a label counts if it is more likely than not. */
 const DEFAULT_THRESHOLD = 0.5;
 
-const OPENERS: Readonly<Record<PredictTask, (subject: Subject, flags: PredictFlags) => Promise<Predictor>>> = {
-  async 'text-classification'(subject, flags) {
-    const classify = await opened('text-classification', subject, flags);
-    const usual = subject.isMultiLabel && flags.topK === undefined ? DEFAULT_THRESHOLD : undefined;
-    const { topK, threshold = usual } = flags;
+/** How the pipeline of each task answers texts. */
+const ANSWERS: {
+  readonly [T in PredictTask]: (
+    model: Pipelines[T],
+    flags: PredictFlags & Pick<Subject, 'isMultiLabel'>,
+  ) => (texts: readonly GivenText[]) => Promise<Answer[]>;
+} = {
+  'text-classification': (classify, { topK, isMultiLabel, threshold: least }) => {
+    const threshold = least ?? (isMultiLabel && topK === undefined ? DEFAULT_THRESHOLD : undefined);
     const options = {
       topK: topK ?? (threshold === undefined ? 1 : null),
       ...(threshold !== undefined && { threshold }),
     };
-    return {
-      async answer(texts) {
-        const given = texts.map(({ text, textPair }) => (textPair === undefined ? text : { text, textPair }));
-        const results: readonly (LabelScore | readonly LabelScore[])[] = await classify(given, options);
-        return results.map((labels) => ({ labels: [labels].flat() }));
-      },
-      dispose: classify.dispose,
+    return async (texts) => {
+      const given = texts.map(({ text, textPair }) => (textPair === undefined ? text : { text, textPair }));
+      const results: readonly (LabelScore | readonly LabelScore[])[] = await classify(given, options);
+      return results.map((labels) => ({ labels: [labels].flat() }));
     };
   },
-  async 'token-classification'(subject, flags) {
-    const tag = await opened('token-classification', subject, flags);
-    const entitiesOf = (texts: string[]): Promise<EntityGroup[][]> => tag(texts, { aggregationStrategy: 'simple' });
-    const answer: Predictor['answer'] = async (texts) =>
-      (await entitiesOf(plain(texts))).map((entities) => ({ entities }));
-    return { answer, dispose: tag.dispose };
+  'token-classification': (tag) => async (texts) => {
+    const found: EntityGroup[][] = await tag(plain(texts), { aggregationStrategy: 'simple' });
+    return found.map((entities) => ({ entities }));
   },
-  async 'feature-extraction'(subject, flags) {
-    const embed = await opened('feature-extraction', subject, flags);
-    const answer: Predictor['answer'] = async (texts) =>
-      ((await embed(plain(texts))).tolist() as number[][]).map((embedding) => ({ embedding }));
-    return { answer, dispose: embed.dispose };
-  },
-  async 'text-generation'(subject, flags) {
-    const generate = await opened('text-generation', subject, flags);
-    const { maxNewTokens, chat = false } = flags;
+  'feature-extraction': (embed) => async (texts) =>
+    ((await embed(plain(texts))).tolist() as number[][]).map((embedding) => ({ embedding })),
+  'text-generation': (generate, { maxNewTokens, chat = false }) => {
     const options = { returnFullText: false, ...(maxNewTokens !== undefined && { maxNewTokens }) };
-    const generated = async (text: string): Promise<string> => {
-      if (chat) return answered(generate, text, options);
-      const [{ generated_text: next }] = await generate(text, options);
-      return next;
-    };
-    return {
-      async answer(texts) {
-        const answers: Answer[] = [];
-        for (const { text } of texts) answers.push({ generated: await generated(text) });
-        return answers;
-      },
-      dispose: generate.dispose,
+    return async (texts) => {
+      const answers: Answer[] = [];
+      const next = async (text: string): Promise<string> => (await generate(text, options))[0].generated_text;
+      for (const { text } of texts)
+        answers.push({ generated: await (chat ? answered(generate, text, options) : next(text)) });
+      return answers;
     };
   },
 };
+
+const TASKS = Object.keys(ANSWERS) as PredictTask[];
 
 /**
  * Answers a message in the model's chat template; without one, in ChatML, in which `train` writes conversations for

@@ -3,7 +3,6 @@ import { countParameters, describeParameters, savePretrained } from '@peftjs/cor
 import { ConfigError, TrainingError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
-import type { LoadedTask } from '../registry/tasks.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { formatCount } from '../format.js';
@@ -12,7 +11,7 @@ import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder 
 import type { DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/files.js';
 import { assertAsPlanned } from '../run/as-planned.js';
-import { trialCheckpoints, type TrialCheckpoint, type TrialCheckpoints, type TrialProgress } from '../run/recorder.js';
+import { trialCheckpoints, type TrialCheckpoints } from '../run/recorder.js';
 import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { MAX_SEEDS } from '../study/study.js';
@@ -55,7 +54,7 @@ function seedIn(text: string): number {
 
 /** Trains an adapter. @returns the exit code: 0 if it is saved, 130 if interrupted, 1 if it can no longer be written. */
 async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number> {
-  const { out, seed, loss, force } = flags;
+  const { out, seed, loss, force, checkpointEvery } = flags;
   for (const flag of ['method', 'budget', 'task'] as const) {
     if (flags[flag]?.includes(',')) throw new ConfigError(`train expects one --${flag}, got '${flags[flag]}'`, flag);
   }
@@ -69,17 +68,18 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
   return inClaimedFolder(out, { written: trainingFolders(out), rerun }, async () => {
     checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
     await assertOwnTraining(flags, trial);
-    const { checkpoints, place } = await openCheckpoints(flags, trial);
-    const begun = place();
+    const folder = unfinishedFolder(out);
+    const checkpoints = trialCheckpoints(trial.id, { folder, areRequired: true, every: checkpointEvery });
+    const begun = await placeOf(checkpoints);
     if (begun !== undefined) process.stderr.write(`Resuming at ${begun}.\n`);
     try {
       await trainAndSave(flags, trial, { checkpoints, signal });
       return 0;
     } catch (error) {
       const failsAgain = error instanceof TrainingError || error instanceof ConfigError;
-      if (failsAgain) await removeCheckpoints(unfinishedFolder(out));
+      if (failsAgain) await removeCheckpoints(folder);
       if (!signal.aborted || error !== signal.reason) throw error;
-      const at = place();
+      const at = await placeOf(checkpoints);
       const saved = at === undefined ? 'before the first step: nothing is saved' : `at ${at}; ${rerun} to resume`;
       process.stderr.write(`Stopped ${saved}.\n`);
       return INTERRUPTED;
@@ -101,27 +101,10 @@ async function assertOwnTraining({ out, force }: TrainFlags, { id }: Trial): Pro
   );
 }
 
-/** Opens the checkpoints of a training. `place` says where the last one is: `step 212 of 540`; undefined if there is none. */
-async function openCheckpoints(
-  { out, checkpointEvery }: TrainFlags,
-  { id }: Trial,
-): Promise<{ readonly checkpoints: TrialCheckpoints; place(): string | undefined }> {
-  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
-  const checkpoints = trialCheckpoints(id, { folder: unfinishedFolder(out), areRequired: true, ...every });
-  const placeOf = ({ record: { rows, totalSteps } }: TrialCheckpoint): string =>
-    `step ${rows.at(-1)?.step ?? 0} of ${totalSteps}`;
-  const from = await checkpoints.read();
-  let place = from ? placeOf(from) : undefined;
-  return {
-    checkpoints: {
-      ...checkpoints,
-      async write(checkpoint) {
-        await checkpoints.write(checkpoint);
-        place = placeOf(checkpoint);
-      },
-    },
-    place: () => place,
-  };
+/** Says where the last checkpoint is: `step 212 of 540`; undefined if there is none. */
+async function placeOf(checkpoints: TrialCheckpoints): Promise<string | undefined> {
+  const { record } = (await checkpoints.read()) ?? {};
+  return record && `step ${record.rows.at(-1)?.step ?? 0} of ${record.totalSteps}`;
 }
 
 /** Trains an adapter, saves it, and says how to use it. */
@@ -135,10 +118,12 @@ async function trainAndSave(
     progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
     const prepared = await trialPreparer()(trial);
     assertAsPlanned(trial, prepared);
-    const onProgress = (step: TrialProgress): void => {
-      progress.emit({ type: 'step', id, ...step });
-    };
-    const { result, peft } = await runTrial(trial, prepared, { ...options, onProgress });
+    const { result, peft } = await runTrial(trial, prepared, {
+      ...options,
+      onProgress(step) {
+        progress.emit({ type: 'step', id, ...step });
+      },
+    });
     const { trainable, saved } = countParameters(peft);
     if (trainable + saved === 0) {
       throw new ConfigError(
@@ -153,7 +138,7 @@ async function trainAndSave(
     return [
       ...(result.sizing ? ['', sizingText(result.sizing)] : []),
       describeParameters(peft),
-      ...closingLines({ result, head: saved, hasPairs: isOfPairs(prepared.task), flags }),
+      ...closingLines({ result, head: saved, hasPairs: 'pair' in (prepared.task.train.rows[0] ?? {}), flags }),
     ];
   });
   process.stderr.write(`${lines.join('\n')}\n`);
@@ -169,11 +154,6 @@ interface Ended {
   readonly hasPairs: boolean;
   /** The flags of the command. */
   readonly flags: Pick<TrainFlags, 'out' | 'epochs'>;
-}
-
-function isOfPairs({ train }: LoadedTask): boolean {
-  const [row] = train.rows;
-  return row !== undefined && 'pair' in row;
 }
 
 /** Fewer steps than this rarely change a model much. */

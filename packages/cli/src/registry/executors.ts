@@ -27,8 +27,11 @@ export function isSelectable({ executor, backend }: Pick<EnginePlan, 'executor' 
 }
 
 /** Parses the engine flags. @throws ConfigError for a backend that the engine does not have. */
-export function engineFromFlags(flags: { engine: string; backend: string; dtype: string }): EnginePlan {
-  const { engine: executor, backend, dtype } = flags;
+export function engineFromFlags({
+  engine: executor = 'compiled',
+  backend = 'auto',
+  dtype = 'fp32',
+}: Partial<Record<'engine' | 'backend' | 'dtype', string>>): EnginePlan {
   if (!isSelectable({ executor, backend })) {
     const other = Object.keys(BACKENDS).find((engine) => backendsOf(engine).includes(backend));
     const hint = other === undefined ? '' : ` (--engine ${other} has '${backend}')`;
@@ -70,17 +73,13 @@ export async function startEngine(plan: EnginePlan): Promise<void> {
   await dispose();
 }
 
-/** A plan as it really runs, with the versions of the machine's libraries. */
-interface ResolvedEngine {
-  readonly engine: EnginePlan;
-  readonly versions: Readonly<Record<string, string>>;
-}
-
 /**
- * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with: numbers
- * depend on them. An executor without 8-bit multiplication expands 8-bit weights to float32, with their rounding.
+ * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with, and gives
+ * the versions of the machine's libraries: numbers depend on them. An executor without 8-bit multiplication expands 8-bit weights to float32, with their rounding.
  */
-export async function resolveEngine(plan: EnginePlan): Promise<ResolvedEngine> {
+export async function resolveEngine(
+  plan: EnginePlan,
+): Promise<{ readonly engine: EnginePlan; readonly versions: Readonly<Record<string, string>> }> {
   const { info, uploadBytes } = await openExecutor(plan);
   const { backend, threads, versions = {} } = info;
   const dtype = plan.dtype === 'q8' && !uploadBytes ? EXPANDED_Q8 : plan.dtype;

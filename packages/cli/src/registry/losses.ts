@@ -1,26 +1,16 @@
-import {
-  binaryCrossEntropy,
-  contrastive,
-  cosineSimilarity,
-  crossEntropy,
-  multipleNegativesRanking,
-  nextToken,
-  squaredError,
-  tokenCrossEntropy,
-  triplet,
-} from '@peftjs/core';
+import * as core from '@peftjs/core';
 import type { Loss } from '@peftjs/core/runtime';
 
 const losses = {
-  'cross-entropy': crossEntropy,
-  'binary-cross-entropy': binaryCrossEntropy,
-  'squared-error': squaredError,
-  'token-cross-entropy': tokenCrossEntropy,
-  'next-token': nextToken,
-  'multiple-negatives-ranking': multipleNegativesRanking,
-  'cosine-similarity': cosineSimilarity,
-  triplet,
-  contrastive,
+  'cross-entropy': core.crossEntropy,
+  'binary-cross-entropy': core.binaryCrossEntropy,
+  'squared-error': core.squaredError,
+  'token-cross-entropy': core.tokenCrossEntropy,
+  'next-token': core.nextToken,
+  'multiple-negatives-ranking': core.multipleNegativesRanking,
+  'cosine-similarity': core.cosineSimilarity,
+  triplet: core.triplet,
+  contrastive: core.contrastive,
 } satisfies Readonly<Record<string, () => Loss>>;
 
 /** The name of a loss on the command line and in a study. */

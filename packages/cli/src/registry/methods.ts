@@ -41,23 +41,30 @@ export async function availableMethods(): Promise<AvailableMethod[]> {
  * @throws ConfigError if there is none, or if two packages claim the name.
  */
 export async function resolveMethod(name: string): Promise<ResolvedMethod> {
-  const offer = await findOffer(name);
-  const module = (await import(entryOf(offer))) as Record<string, unknown>;
-  const method = module[offer.exportName] as PeftMethod | undefined;
-  const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
-  if (method && missing.length === 0) return { method, offer };
-  throw new ConfigError(
-    `${offer.packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
-      `expected the result of defineMethod, got an object without ${missing.join(', ')}`,
-    'method',
-  );
+  return resolvedAmong(await availableMethods(), name);
 }
 
 /** Loads every available method, for opening adapters of any of them. */
 export async function everyMethod(): Promise<PeftMethod[]> {
   const offers = await availableMethods();
-  const resolved = await Promise.all(offers.map(({ name }) => resolveMethod(name)));
+  const resolved = await Promise.all(offers.map(({ name }) => resolvedAmong(offers, name)));
   return resolved.map(({ method }) => method);
+}
+
+async function resolvedAmong(offers: readonly AvailableMethod[], name: string): Promise<ResolvedMethod> {
+  const offer = await offerOf(offers, name);
+  const { packageName, folder } = offer;
+  const entry = packageEntry(packageName, folder); // in the folder whose manifest made the offer, not in another copy
+  if (entry === undefined) throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
+  const module = (await import(pathToFileURL(entry).href)) as Record<string, unknown>;
+  const method = module[offer.exportName] as PeftMethod | undefined;
+  const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
+  if (method && missing.length === 0) return { method, offer };
+  throw new ConfigError(
+    `${packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
+      `expected the result of defineMethod, got an object without ${missing.join(', ')}`,
+    'method',
+  );
 }
 
 /** Whether a method adapts no module, so that only the head is trained. */
@@ -65,16 +72,15 @@ export function isHeadOnly({ capabilities }: PeftMethod): boolean {
   return capabilities.kinds.length === 0;
 }
 
-async function findOffer(name: string): Promise<AvailableMethod> {
-  const byName = await availableMethods();
-  const claims = byName.filter((offer) => offer.name === name);
+async function offerOf(offers: readonly AvailableMethod[], name: string): Promise<AvailableMethod> {
+  const claims = offers.filter((offer) => offer.name === name);
   const [claim] = claims.length > 0 ? claims : await methodsOf(name);
   if (claims.length > 1) {
     const packages = claims.map(({ packageName }) => packageName).join(' and ');
     throw new ConfigError(`--method '${name}' is claimed by ${packages}; name the package instead`, 'method');
   }
   if (claim) return claim;
-  const known = byName.map((offer) => offer.name);
+  const known = offers.map((offer) => offer.name);
   throw new ConfigError(
     `--method '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, and any installed package with a "peft" field`,
     'method',
@@ -93,11 +99,4 @@ async function methodsOf(packageName: string): Promise<AvailableMethod[]> {
     folder,
     check: manifest.peft?.checks?.[name],
   }));
-}
-
-/** @returns the URL of the package's entry, in the folder whose manifest made the offer rather than in another copy. */
-function entryOf({ packageName, folder }: AvailableMethod): string {
-  const entry = packageEntry(packageName, folder);
-  if (entry !== undefined) return pathToFileURL(entry).href;
-  throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
 }

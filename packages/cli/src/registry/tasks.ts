@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs';
-import { open, readdir } from 'node:fs/promises';
+import { createReadStream, existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve, sep } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { diskStorage, type Storage } from '@peftjs/core';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
@@ -98,10 +99,8 @@ export async function loadTask(
   split: PublishedSplit = 'official',
   storage = diskStorage(),
 ): Promise<LoadedTask> {
-  const published = data.kind === 'folder' ? await fromPublished(name, data.folder, split, storage) : undefined;
-  if (published) {
-    assertOwnColumns(name, data);
-    return withLabels(published, data);
+  if (data.kind === 'folder' && isPublished(name)) {
+    return withLabels(await fromPublished(name, data, split, storage), data);
   }
   if (split !== 'official') {
     throw new ConfigError(
@@ -110,11 +109,13 @@ export async function loadTask(
     );
   }
   if (data.kind === 'embedded') return embedded(name);
-  const files = data.kind === 'files' ? data : await filesIn(folderOf(name, data.folder));
-  const origin = originOf(files);
-  if (await areLanguageFiles(files, data))
-    return { ...(await readLanguageFiles(name, files, data, storage)), ...origin };
+  const files = await filesOf(name, data);
   const { train, dev } = files;
+  const origin = originOf(files);
+  if (await areLanguageFiles(files, data)) {
+    assertLanguageReading(files, data);
+    return { ...(await readLanguageTask({ name, train, dev, documentEnd: data.documentEnd, storage })), ...origin };
+  }
   return withLabels({ ...(await readTask({ train, dev, name, storage, ...data.columns })), ...origin }, data);
 }
 
@@ -138,20 +139,8 @@ export async function hasLanguageTasks(names: readonly string[], data: DataSourc
 
 async function isLanguageTask(name: string, data: DataSource): Promise<boolean> {
   if (data.kind === 'embedded' || (data.kind === 'folder' && isPublished(name))) return false;
-  if (data.kind === 'files') return areLanguageFiles(data, data);
-  const folder = folderOf(name, data.folder);
-  const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
-  return train !== undefined && areLanguageFiles({ train, dev }, data);
-}
-
-/** @throws ConfigError for column flags with a published task, whose columns are fixed. */
-function assertOwnColumns(name: string, data: DataSource): void {
-  if (data.kind === 'embedded' || data.columns === undefined) return;
-  const flags = columnFlags(data.columns).join(', ');
-  throw new ConfigError(
-    `${flags}: '${name}' is a published task with known columns; leave the flags out, or give your own files with --train`,
-    'train',
-  );
+  const files = await filesOf(name, data).catch(() => undefined);
+  return files !== undefined && areLanguageFiles(files, data);
 }
 
 /** @throws ConfigError for an option of language tasks. */
@@ -182,30 +171,32 @@ export async function publishedTasksIn(folder: string): Promise<string[]> {
   const tasks: string[] = [];
   for (const { name } of entries.filter((entry) => entry.isDirectory())) {
     const task = glueName(name);
-    if (task !== undefined && areBothSplits(await readdir(join(folder, name)))) tasks.push(task);
+    if (task === undefined) continue;
+    const files = await readdir(join(folder, name)); // named as on the GLUE site or on the hub
+    if ([/^train/, /^(dev|validation)/].every((start) => files.some((file) => start.test(file)))) tasks.push(task);
   }
   return [...new Set(tasks)].sort();
 }
 
-/** Whether a folder has both splits of a published task, under the names of the GLUE site or of the hub. */
-function areBothSplits(files: readonly string[]): boolean {
-  const has = (start: RegExp): boolean => files.some((file) => start.test(file));
-  return has(/^train/) && has(/^(dev|validation)/);
-}
-
+/** @throws ConfigError for column flags, since the columns of a published task are fixed. */
 async function fromPublished(
   name: string,
-  folder: string,
+  { folder, columns }: Extract<DataSource, { kind: 'folder' }>,
   split: PublishedSplit,
   storage: Storage,
-): Promise<LabelledTask | undefined> {
+): Promise<LabelledTask> {
+  if (columns !== undefined) {
+    throw new ConfigError(
+      `${columnFlags(columns).join(', ')}: '${name}' is a published task with known columns; leave the flags out, or give your own files with --train`,
+      'train',
+    );
+  }
   const glue = glueName(name);
   if (glue) {
     const task = await glueTask(glue, folder, storage, { split });
     const { licence = '', selectionFrom = 'train' } = glueTasks.get(glue) ?? {};
     return { ...task, source: `GLUE's ${glue}, given by the user`, licence, ...(task.selection && { selectionFrom }) };
   }
-  if (!isPublished(name)) return undefined;
   const task = await trecTask(folder, storage, { split });
   const origin = { source: 'TREC (Li and Roth, 2002), given by the user', licence: 'none stated by its authors' };
   return { ...task, ...origin, ...(task.selection && { selectionFrom: 'dev' as const }) };
@@ -227,51 +218,38 @@ const SAMPLE = 'reviews';
 /** The names of the tasks whose data come with packages. */
 export const embeddedNames: readonly string[] = [SAMPLE, ...embeddedTasks.keys()];
 
-async function sample(): Promise<LabelledTask> {
-  const train = join(packageRoot, 'samples', `${SAMPLE}.csv`);
-  const source = 'restaurant reviews of the UCI Sentiment Labelled Sentences (Kotzias et al., 2015)';
-  return {
-    ...(await readTask({ train, name: SAMPLE, storage: diskStorage() })),
-    source,
-    licence: 'CC BY 4.0',
-    heldOut: true,
-  };
-}
-
 async function embedded(name: string): Promise<LabelledTask> {
-  if (name === SAMPLE) return sample();
-  const task = embeddedTasks.get(name);
-  if (!task) {
-    const known = embeddedNames;
-    if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
-    throw new ConfigError(
-      `--task '${name}' is unknown${didYouMean(name, known)}; known are ${known.join(', ')}, or give your own file with --train`,
-      'task',
-    );
+  if (name === SAMPLE) {
+    const train = join(packageRoot, 'samples', `${SAMPLE}.csv`);
+    const task = await readTask({ train, name, storage: diskStorage() });
+    const source = 'restaurant reviews of the UCI Sentiment Labelled Sentences (Kotzias et al., 2015)';
+    return { ...task, source, licence: 'CC BY 4.0', heldOut: true };
   }
-  return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
+  const task = embeddedTasks.get(name);
+  if (task) return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
+  if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
+  throw new ConfigError(
+    `--task '${name}' is unknown${didYouMean(name, embeddedNames)}; known are ${embeddedNames.join(', ')}, or give your own file with --train`,
+    'task',
+  );
 }
 
 /** The extensions of a task's files, in order of preference. */
 const EXTENSIONS = ['tsv', 'csv', 'jsonl', 'conll', 'bio', 'iob', 'parquet', 'txt'];
 
-/** A task's subfolder, or else the given folder. */
-function folderOf(name: string, folder: string): string {
-  return existsSync(join(folder, name)) ? join(folder, name) : folder;
-}
-
-/** @throws DataError if there is no training file. */
-async function filesIn(folder: string): Promise<TaskFiles> {
-  const [train, dev] = [await fileIn(folder, 'train'), await fileIn(folder, 'dev')];
+/** The files of a task, those in its own subfolder if there is one. @throws DataError if there is no training file. */
+async function filesOf(name: string, data: Exclude<DataSource, { kind: 'embedded' }>): Promise<TaskFiles> {
+  if (data.kind === 'files') return data;
+  const own = join(data.folder, name);
+  const folder = existsSync(own) ? own : data.folder;
+  const files = existsSync(folder) ? await readdir(folder) : [];
+  const [train, dev] = ['train', 'dev'].map((stem) => {
+    const file = EXTENSIONS.map((extension) => `${stem}.${extension}`).find((each) => files.includes(each));
+    return file === undefined ? undefined : join(folder, file);
+  });
   if (train !== undefined) return { train, dev };
   const names = EXTENSIONS.map((extension) => `train.${extension}`);
   throw new DataError(`--data ${folder}: expected a file ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`, folder);
-}
-
-async function fileIn(folder: string, stem: string): Promise<string | undefined> {
-  const files = existsSync(folder) ? await readdir(folder) : [];
-  const name = EXTENSIONS.map((extension) => `${stem}.${extension}`).find((file) => files.includes(file));
-  return name === undefined ? undefined : join(folder, name);
 }
 
 /**
@@ -287,11 +265,13 @@ const HEAD_BYTES = 4 * 2 ** 20;
  * Whether two files are for a language model: text, or JSON lines without labels.
  * @throws DataError if only one of them is, or if one cannot be read.
  */
-async function areLanguageFiles({ train, dev }: TaskFiles, { columns }: Reading): Promise<boolean> {
-  const isTrain = await isLanguage(train, columns);
-  if (dev === undefined) return isTrain;
-  const isDev = await isLanguage(dev, columns);
-  if (isTrain === isDev) return isTrain;
+async function areLanguageFiles({ train, dev }: TaskFiles, { columns = {} }: Reading): Promise<boolean> {
+  const isLanguage = async (path: string): Promise<boolean> => {
+    const isJson = extname(path).toLowerCase() === '.jsonl';
+    return isLanguageFile(isJson ? await headOf(path) : new Uint8Array(), path, columns);
+  };
+  const isTrain = await isLanguage(train);
+  if (dev === undefined || isTrain === (await isLanguage(dev))) return isTrain;
   const [language, table] = isTrain ? [train, dev] : [dev, train];
   throw new DataError(
     `${basename(language)} is for a language model and ${basename(table)} is a table with labels; give two files of the same kind`,
@@ -299,17 +279,8 @@ async function areLanguageFiles({ train, dev }: TaskFiles, { columns }: Reading)
   );
 }
 
-/**
- * Reads a language task.
- * @throws ConfigError for a `documentEnd` if neither file is a .txt file, and for table options; DataError for a
- * malformed file.
- */
-async function readLanguageFiles(
-  name: string,
-  { train, dev }: TaskFiles,
-  { documentEnd, columns }: Reading,
-  storage: Storage,
-): Promise<LanguageTask> {
+/** @throws ConfigError for a `documentEnd` if neither file is a .txt file, and for table options. */
+function assertLanguageReading({ train, dev }: TaskFiles, { documentEnd, columns }: Reading): void {
   const isText = (path: string | undefined): boolean => path !== undefined && extname(path).toLowerCase() === '.txt';
   if (columns !== undefined) {
     throw new ConfigError(
@@ -323,12 +294,6 @@ async function readLanguageFiles(
       'document-end',
     );
   }
-  return readLanguageTask({ name, train, dev, documentEnd, storage });
-}
-
-async function isLanguage(path: string, columns: TableColumns = {}): Promise<boolean> {
-  const isJson = extname(path).toLowerCase() === '.jsonl';
-  return isLanguageFile(isJson ? await headOf(path) : new Uint8Array(), path, columns);
 }
 
 /** The flags that set column options, such as `--text-column` for `textColumn`. */
@@ -337,15 +302,7 @@ export function columnFlags(columns: TableColumns): string[] {
 }
 
 async function headOf(path: string): Promise<Uint8Array> {
-  try {
-    const file = await open(path);
-    try {
-      const { bytesRead, buffer } = await file.read(new Uint8Array(HEAD_BYTES), 0, HEAD_BYTES, 0);
-      return buffer.subarray(0, bytesRead);
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    throw new DataError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
-  }
+  return buffer(createReadStream(path, { end: HEAD_BYTES - 1 })).catch((cause: unknown) => {
+    throw new DataError(`cannot read ${path}: ${(cause as Error).message}`, path, cause);
+  });
 }

@@ -3,8 +3,8 @@ import { readdir, readFile, stat, rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError, CheckpointError, positive } from '@peftjs/core/method';
+import { commandName } from '../registry/command-name.js';
 import { asJson, toJson, reviveNumbers } from './json.js';
-import { formatOf, migrated } from './migrate.js';
 import { RESULT_FORMAT, trialResultSchema, type TrialResult, sizingSchema, type TrialSizing } from './schema.js';
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -19,15 +19,11 @@ export function resultPath(dir: string, id: string): string {
  * @returns the result as it will be read.
  * @throws DataError if the result breaks its schema, CheckpointError if the folder cannot be written.
  */
-export async function writeResult(
-  dir: string,
-  result: TrialResult,
-  storage: Storage = diskStorage(),
-): Promise<TrialResult> {
+export async function writeResult(dir: string, result: TrialResult): Promise<TrialResult> {
   const written = parsedResult(asJson(result), unwritable);
   const bytes = encoded(written);
   if (bytes.byteLength > MAX_FILE_BYTES) throw unwritable(sizeOf(bytes.byteLength));
-  await storage.write(resultPath(dir, written.id), bytes);
+  await diskStorage().write(resultPath(dir, written.id), bytes);
   return written;
 }
 
@@ -36,11 +32,9 @@ export async function writeResult(
  * Empty if there is no such folder.
  * @throws DataError naming the first file that is not a result.
  */
-export async function readResults(dir: string, storage: Storage = diskStorage()): Promise<TrialResult[]> {
+export async function readResults(dir: string): Promise<TrialResult[]> {
   const results: TrialResult[] = [];
-  for (const file of await resultFiles(`${dir}/results`)) {
-    results.push(await readResult(`${dir}/results/${file}`, storage));
-  }
+  for (const file of await resultFiles(`${dir}/results`)) results.push(await readResult(`${dir}/results/${file}`));
   return results;
 }
 
@@ -63,17 +57,16 @@ function byName(a: string, b: string): number {
 }
 
 /** Reads one result. @throws DataError if the file is not a result. */
-export async function readResult(path: string, storage: Storage = diskStorage()): Promise<TrialResult> {
+export async function readResult(path: string): Promise<TrialResult> {
   const file = await stat(path);
   if (!file.isFile()) throw notAResult(path, 'it is not a regular file');
-  const { size } = file;
-  if (size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(size));
-  const input = parsed(path, await storage.read(path));
+  if (file.size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(file.size));
+  const input = parsed(path, await diskStorage().read(path));
   const format = formatOf(input);
   if (typeof format === 'number' && format > RESULT_FORMAT) {
     // Such a file is not broken, and should not be deleted.
     throw new DataError(
-      `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update peft-bench, or choose another folder`,
+      `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update ${commandName}, or choose another folder`,
       path,
     );
   }
@@ -108,6 +101,60 @@ function unwritable(why: string): DataError {
 
 function notAResult(path: string, why: string, cause?: unknown): DataError {
   return new DataError(`${path} is not a trial's result: ${why}; delete it to run the trial again`, path, cause);
+}
+
+/** The format of a file; 1 if it states none. */
+function formatOf(input: unknown): unknown {
+  return isRecord(input) ? (input['format'] ?? 1) : undefined;
+}
+
+/**
+ * Converts a result file of an older format to the current one; returns anything else unchanged, for the schema to
+ * check.
+ *
+ * Format 1 had no `format` and no `versions.numerics`, and called the mean of stored parameters `trainableMean`. Its
+ * first files also lacked `arm`, `judgedOn`, `tuning`, `budget.matchedOn` and `parameters.optimizerBytes`.
+ */
+function migrated(input: unknown): unknown {
+  if (!isRecord(input) || formatOf(input) !== 1) return input;
+  const { parameters, ...rest } = input;
+  return {
+    arm: input['method'],
+    judgedOn: 'dev',
+    tuning: null,
+    ...rest,
+    format: RESULT_FORMAT,
+    budget: withDefaults({ matchedOn: 'stored' }, input['budget']),
+    versions: withDefaults({ numerics: 0 }, input['versions']),
+    ...(parameters !== undefined && { parameters: migratedParameters(parameters, input) }),
+  };
+}
+
+/**
+ * Without a requested budget, `trainableMean` was the number trained at the start, so the mean is taken from the
+ * training curve.
+ */
+function migratedParameters(parameters: unknown, { budget, history }: Readonly<Record<string, unknown>>): unknown {
+  if (!isRecord(parameters)) return parameters;
+  const { trainableMean, ...rest } = parameters;
+  const isMean = isRecord(budget) && budget['requested'] !== null;
+  const storedMean = isMean ? trainableMean : (meanStored(history) ?? trainableMean);
+  const optimizerBytes = 2 * 4 * Number(rest['trainableAtStart']);
+  return { optimizerBytes, ...rest, storedMean };
+}
+
+function meanStored(history: unknown): number | undefined {
+  if (!Array.isArray(history) || history.length === 0) return undefined;
+  const stored = history.map((row: unknown) => (isRecord(row) ? Number(row['stored']) : NaN));
+  return stored.reduce((sum, value) => sum + value, 0) / stored.length;
+}
+
+function withDefaults(defaults: Readonly<Record<string, unknown>>, record: unknown): unknown {
+  return isRecord(record) ? { ...defaults, ...record } : record;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Writes plain data as a JSON file, atomically. @throws CheckpointError if it cannot be written. */
@@ -151,8 +198,8 @@ export type RunFile = v.InferOutput<typeof runFile>;
 const MAX_RUN_FILE_BYTES = 64 * 1024 * 1024;
 
 /** Writes DIR/run.json atomically. @throws CheckpointError if the folder cannot be written. */
-export async function writeRunFile(dir: string, run: RunFile, storage: Storage = diskStorage()): Promise<void> {
-  await writeJson(`${dir}/run.json`, run, storage);
+export function writeRunFile(dir: string, run: RunFile): Promise<void> {
+  return writeJson(`${dir}/run.json`, run);
 }
 
 /**
@@ -161,23 +208,16 @@ export async function writeRunFile(dir: string, run: RunFile, storage: Storage =
  * @throws DataError for a broken file.
  */
 export async function runFileIn(dir: string): Promise<RunFile | undefined> {
-  const [run, summary] = [`${dir}/run.json`, `${dir}/summary.json`];
-  if (existsSync(run)) return readRunFile(run, runFile);
-  return existsSync(summary) ? readRunFile(summary, referenceOnly) : undefined;
-}
-
-/** Reads only the reference of a summary: its `claims` are results, not statements. */
-const referenceOnly = v.pipe(
-  v.object({ reference: text }),
-  v.transform((summary): RunFile => ({ ...summary, margin: null, claims: [] })),
-);
-
-async function readRunFile(path: string, schema: v.GenericSchema<unknown, RunFile>): Promise<RunFile> {
+  const [path] = [`${dir}/run.json`, `${dir}/summary.json`].filter((file) => existsSync(file));
+  if (path === undefined) return undefined;
   try {
     const file = await stat(path);
     if (!file.isFile() || file.size > MAX_RUN_FILE_BYTES)
       throw new DataError('it is not a regular file, or too long', path);
-    return v.parse(schema, JSON.parse(await readFile(path, 'utf8')));
+    const content: unknown = JSON.parse(await readFile(path, 'utf8'));
+    if (path.endsWith('/run.json')) return v.parse(runFile, content);
+    const { reference } = v.parse(v.object({ reference: text }), content); // the claims of a summary are results, not statements
+    return { reference, margin: null, claims: [] };
   } catch (cause) {
     throw new DataError(`${path} cannot be read (${(cause as Error).message}); delete it`, path, cause);
   }

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -84,8 +84,7 @@ export async function claimFolder(
   } catch (cause) {
     lock?.release();
     if (cause instanceof PeftError && cause.code === 'PEFT_CONFIG') throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CheckpointError(`--out ${folder} cannot be written: ${reason}`, folder, cause);
+    throw new CheckpointError(`--out ${folder} cannot be written: ${(cause as Error).message}`, folder, cause);
   }
 }
 
@@ -189,18 +188,11 @@ function ownLock(path: string, content: string): FolderLock {
 /** Creates a file; false if it exists. Removes it if it cannot be written completely. */
 async function createdWith(path: string, content: string): Promise<boolean> {
   try {
-    const file = await open(path, 'wx');
-    try {
-      await file.writeFile(content);
-    } catch (error) {
-      await rm(path, { force: true });
-      throw error;
-    } finally {
-      await file.close();
-    }
+    await writeFile(path, content, { flag: 'wx' });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    await rm(path, { force: true });
     throw error;
   }
 }

@@ -11,7 +11,9 @@ export const anyNumber = v.pipe(
 
 /** Serializes plain data as JSON. Non-finite numbers become `"NaN"`, `"Infinity"` and `"-Infinity"` instead of null. */
 export function toJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, byName, indent);
+  const named = (_key: string, inner: unknown): unknown =>
+    typeof inner === 'number' && !Number.isFinite(inner) ? String(inner) : inner;
+  return JSON.stringify(value, named, indent);
 }
 
 /** Converts plain data as `toJson` does, for another JSON writer. */
@@ -24,20 +26,19 @@ export function reviveNumbers(_key: string, value: unknown): unknown {
   return NAMES.some((name) => name === value) ? Number(value) : value;
 }
 
-function byName(_key: string, value: unknown): unknown {
-  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
-}
+/** The most levels of plain data in a result file. */
+export const MAX_DEPTH = 8;
 
 /**
- * Finds the path of a value that JSON cannot hold, such as a function, NaN or a Map; undefined if there is none. Fields
- * that are undefined count as absent.
+ * Finds the path of a value that JSON of at most `depth` levels cannot hold, such as a function, NaN or a Map; undefined if
+ * there is none. Fields that are undefined count as absent.
  */
-export function findNonJson(value: unknown, path = ''): string | undefined {
+export function findNonJson(value: unknown, depth = MAX_DEPTH, path = ''): string | undefined {
   if (value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value)) return undefined;
-  if (!isPlain(value)) return path;
+  if (depth === 0 || !isPlain(value)) return path;
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined && !Array.isArray(value)) continue;
-    const found = findNonJson(inner, path === '' ? key : `${path}.${key}`);
+    const found = findNonJson(inner, depth - 1, path === '' ? key : `${path}.${key}`);
     if (found !== undefined) return found;
   }
   return undefined;

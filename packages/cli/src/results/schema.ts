@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { RowPredictions } from '@peftjs/core/model';
-import { anyNumber } from './json.js';
+import { anyNumber, findNonJson, MAX_DEPTH } from './json.js';
 
 /** The format of the result files that this version writes. */
 export const RESULT_FORMAT = 2;
@@ -8,7 +8,6 @@ export const RESULT_FORMAT = 2;
 // Files from elsewhere may be hostile: every array, string and depth is bounded.
 const MAX_NAME = 1_000;
 const MAX_ENTRIES = 20_000;
-const MAX_DEPTH = 8;
 
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_NAME));
 const finite = v.pipe(v.number(), v.finite());
@@ -36,7 +35,7 @@ const MAX_PREDICTIONS = { rows: 20_000, values: 200_000 };
 /** The longest message of a failed trial, in characters. */
 export const MAX_MESSAGE = 10_000;
 const message = v.pipe(v.string(), v.maxLength(MAX_MESSAGE));
-const json = v.custom<JsonValue>((input) => isJson(input, MAX_DEPTH), `JSON of at most ${MAX_DEPTH} levels`);
+const json = v.custom<JsonValue>((input) => findNonJson(input) === undefined, `JSON of at most ${MAX_DEPTH} levels`);
 
 /** The schema of values by name, at most 20,000 of them. */
 const named = <const S extends v.GenericSchema>(value: S) =>
@@ -344,12 +343,6 @@ export function primaryMetric(result: DoneTrial): number {
   return result.metrics[result.selection.metric] as number;
 }
 
-function isJson(value: unknown, depth: number): value is JsonValue {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
-  if (typeof value === 'number') return Number.isFinite(value);
-  return typeof value === 'object' && depth > 0 && Object.values(value).every((inner) => isJson(inner, depth - 1));
-}
-
 /** Rows between evaluations that keep their ranks: one number per module each. */
 const RANK_ROWS = 40;
 
@@ -361,28 +354,21 @@ export function boundedHistory<Row extends { readonly metrics?: unknown; readonl
   rows: readonly Row[],
   limit = HISTORY_ROWS,
 ): Row[] {
+  const whole = new Set<Row>();
+  const keep = (candidates: readonly Row[], most: number): void => {
+    for (const row of evenly(candidates, Math.min(most, limit - whole.size))) whole.add(row);
+  };
   const between = rows.filter((row) => row.metrics === undefined);
-  const evaluated = evenly(
-    rows.filter((row) => row.metrics !== undefined),
-    limit,
-  );
-  const ranked = evenly(
-    between.filter((row) => row.ranks !== undefined),
-    Math.min(RANK_ROWS, limit - evaluated.length),
-  );
-  const whole = new Set([...evaluated, ...ranked]);
-  const others = new Set(
-    evenly(
-      between.filter((row) => !whole.has(row)),
-      limit - whole.size,
-    ),
-  );
-  return rows.flatMap((row) => (whole.has(row) ? [row] : others.has(row) ? [withoutRanks(row)] : []));
-}
-
-function withoutRanks<Row extends { readonly ranks?: unknown }>(row: Row): Row {
-  const { ranks: _, ...rest } = row;
-  return rest as Row;
+  const evaluated = rows.filter((row) => row.metrics !== undefined);
+  keep(evaluated, limit);
+  const ranked = between.filter((row) => row.ranks !== undefined);
+  keep(ranked, RANK_ROWS);
+  const rest = between.filter((row) => !whole.has(row));
+  const others = new Set(evenly(rest, limit - whole.size));
+  return rows.flatMap((row) => {
+    const { ranks: _, ...bare } = row;
+    return whole.has(row) ? [row] : others.has(row) ? [bare as Row] : [];
+  });
 }
 
 /** Picks `amount` rows at even distances, including the last one. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
-import { isChatSet, type DataSet, type LanguageSet } from '@peftjs/tasks';
+import { isChatSet } from '@peftjs/tasks';
 import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
@@ -47,31 +47,23 @@ export function plannedPreparer(open: () => Prepare): (trial: Trial, at: TrialPa
 export async function prepareAsPlanned(trial: Trial, at: TrialPaths, prepare: Prepare): Promise<PreparedTrial> {
   await assertVersions(trial);
   const prepared = await prepare({ ...trial, ...at }).catch((error: unknown) => withoutContent(error, trial));
-  const changed = changeOf({ ...trial, ...at }, prepared);
-  if (changed)
-    throw new changed.Failure(`${changed.what} here differ from those where the run was planned`, trial.task);
+  assertAsPlanned({ ...trial, ...at }, prepared, 'here differ from those where the run was planned');
   return prepared;
 }
 
 /**
- * Checks that a trial planned on this machine reads what it was planned with.
- * @throws CheckpointError or DataError if the model or the rows have changed since.
+ * Checks that a trial reads what it was planned with, by default on this machine. `differ` ends the message if not.
+ * @throws CheckpointError or DataError if the model or the rows are others.
  */
-export function assertAsPlanned(trial: Trial, prepared: PreparedTrial): void {
-  const changed = changeOf(trial, prepared);
-  if (!changed) return;
-  const { what, Failure } = changed;
-  throw new Failure(`${what} have changed since the run was planned; rerun the command to plan it again`, trial.task);
-}
-
-/** What of a prepared trial is not as planned, in words, and the error for it; undefined if nothing. */
-function changeOf(trial: Trial, { model, task }: PreparedTrial) {
-  const { fingerprints } = trial;
-  if (model.fingerprint !== fingerprints.model) {
-    return { what: `the files of the model ${trial.model}`, Failure: CheckpointError };
-  }
-  if (dataFingerprint(task, model) === fingerprints.data) return undefined;
-  return { what: `the rows of ${trial.task}`, Failure: DataError };
+export function assertAsPlanned(
+  { model: name, task: taskName, fingerprints }: Trial,
+  { model, task }: PreparedTrial,
+  differ = 'have changed since the run was planned; rerun the command to plan it again',
+): void {
+  if (model.fingerprint !== fingerprints.model)
+    throw new CheckpointError(`the files of the model ${name} ${differ}`, taskName);
+  if (dataFingerprint(task, model) !== fingerprints.data)
+    throw new DataError(`the rows of ${taskName} ${differ}`, taskName);
 }
 
 /**
@@ -111,26 +103,19 @@ async function assertVersions({ method, engine, versions: planned }: Trial): Pro
 }
 
 /**
- * The fingerprint of a task's rows and, for a language model, of the special tokens and chat template put around them.
+ * The fingerprint of a task's rows and, for a language model, of the special tokens and chat template put around them,
+ * which belong to the rows and not to the model's fingerprint.
  */
-export function dataFingerprint(task: LoadedTask, model: PretrainedModel): string {
-  return [...dataSets(task).map(({ fingerprint }) => fingerprint), ...marksOf(task, model)].join(' ');
-}
-
-/** Every data set that a task's numbers depend on. */
-function dataSets(task: LoadedTask): (DataSet | LanguageSet)[] {
-  if (task.kind === 'causal-lm') return [task.train, task.dev];
-  const { train, dev, selection, extraDevSets = {} } = task;
-  return [train, dev, ...(selection ? [selection] : []), ...Object.values(extraDevSets)];
-}
-
-/**
- * Describes the tokens around the texts of a language task: they belong to the rows, not to the model's fingerprint.
- */
-function marksOf(task: LoadedTask, { tokenizer }: PretrainedModel): string[] {
-  if (task.kind !== 'causal-lm') return [];
+export function dataFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): string {
+  const { train, dev } = task;
+  if (task.kind !== 'causal-lm') {
+    const { selection, extraDevSets = {} } = task;
+    const sets = [train, dev, ...(selection ? [selection] : []), ...Object.values(extraDevSets)];
+    return sets.map(({ fingerprint }) => fingerprint).join(' ');
+  }
   const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;
   const around = `${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`;
-  if (!chatTemplate || ![task.train, task.dev].some(isChatSet)) return [around];
-  return [around, createHash('sha256').update(chatTemplate.source).digest('hex')];
+  const hasTemplate = chatTemplate && [task.train, task.dev].some(isChatSet);
+  const template = hasTemplate ? [createHash('sha256').update(chatTemplate.source).digest('hex')] : [];
+  return [train.fingerprint, dev.fingerprint, around, ...template].join(' ');
 }

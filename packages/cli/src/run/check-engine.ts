@@ -1,4 +1,6 @@
-import { attach, hostTensor, train, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { attach, hostTensor, train, type Batch, type Model, type PeftModel } from '@peftjs/core';
 import { ConfigError, createRng, hostFilled, hostIntegers, sizeOf, type HostTensors } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import {
@@ -12,7 +14,6 @@ import {
 import { median } from 'simple-statistics';
 import { isSelectable, openExecutor, startEngine, type EnginePlan } from '../registry/executors.js';
 import { availableMethods, resolveMethod, type AvailableMethod } from '../registry/methods.js';
-import { isSoftware, loadedDrivers } from './devices.js';
 import { FLOAT32, largestDistance, measure, type LargestDistance, type Tolerance } from './parity.js';
 
 /* What `doctor --gpu` does with one backend, in a separate process. */
@@ -52,27 +53,19 @@ export type Timing =
 /** The time of a training step on each encoder. */
 export type Timings = Readonly<Record<EncoderName, Timing>>;
 
-/** The size of a random encoder, and of its batches. */
-interface EncoderSize {
-  readonly layers: number;
-  readonly heads: number;
-  readonly hidden: number;
-  readonly ffn: number;
-  readonly vocabulary: number;
-  /** Weights are drawn uniformly from minus this number up to it. */
-  readonly weights: number;
-  readonly rows: number;
-  readonly tokens: number;
-}
-
-/** The name of an encoder. */
-export type EncoderName = 'small' | 'minilm';
-
-/** A small encoder, where the start of each operation takes most of the time, and one of the shape of all-MiniLM-L6. */
-export const ENCODERS: Readonly<Record<EncoderName, EncoderSize>> = {
+/**
+ * Random encoders and their batches: a small one, where the start of each operation takes most of the time, and one of
+ * the shape of all-MiniLM-L6. Weights are drawn uniformly from minus `weights` up to it.
+ */
+export const ENCODERS = {
   small: { layers: 2, heads: 4, hidden: 64, ffn: 256, vocabulary: 1000, weights: 0.2, rows: 4, tokens: 16 },
   minilm: { layers: 6, heads: 12, hidden: 384, ffn: 1536, vocabulary: 30_522, weights: 0.03, rows: 16, tokens: 64 },
 };
+
+/** The name of an encoder. */
+export type EncoderName = keyof typeof ENCODERS;
+
+type EncoderSize = (typeof ENCODERS)[EncoderName];
 
 /** Steps that a check trains. */
 const CHECKED_STEPS = 5;
@@ -107,18 +100,17 @@ export async function checkEngine(plan: EnginePlan): Promise<EngineCheck> {
   await startEngine(plan);
   const { versions = {} } = (await openExecutor(plan)).info;
   const checks: MethodCheck[] = [];
-  const found = (error?: string): EngineCheck => {
-    const drivers = loadedDrivers();
-    return { checks, versions, drivers, software: isSoftware(drivers), ...(error !== undefined && { error }) };
-  };
+  let error: string | undefined;
   for (const method of await checkedMethods()) {
     try {
       checks.push(await checkMethod(plan, method));
-    } catch (error) {
-      return found(`${method.name}: ${messageOf(error)}`);
+    } catch (cause) {
+      error = `${method.name}: ${(cause as Error).message}`;
+      break;
     }
   }
-  return found();
+  const drivers = loadedDrivers();
+  return { checks, versions, drivers, software: isSoftware(drivers), ...(error !== undefined && { error }) };
 }
 
 async function checkMethod(plan: EnginePlan, method: AvailableMethod): Promise<MethodCheck> {
@@ -136,32 +128,18 @@ async function checkMethod(plan: EnginePlan, method: AvailableMethod): Promise<M
 
 /** Times training steps of the first method. A software device would take minutes for a step of the larger encoder. */
 export async function timeEngine(plan: EnginePlan): Promise<Timings> {
-  const small = await timing(plan, ENCODERS.small);
+  const timed = (size: EncoderSize): Promise<Timing> =>
+    timeSteps(plan, size).catch((error: unknown) => ({ error: (error as Error).message }));
+  const small = await timed(ENCODERS.small);
   const isTooSlow = isSoftware(loadedDrivers());
-  return {
-    small,
-    minilm: isTooSlow ? { error: 'left out on a software device' } : await timing(plan, ENCODERS.minilm),
-  };
+  return { small, minilm: isTooSlow ? { error: 'left out on a software device' } : await timed(ENCODERS.minilm) };
 }
 
-async function timing(plan: EnginePlan, size: EncoderSize): Promise<Timing> {
-  try {
-    const [method] = await checkedMethods();
-    return await timeSteps(
-      await attached(method, size),
-      randomBatches(size, TIMED_STEPS + 1),
-      await openExecutor(plan),
-    );
-  } catch (error) {
-    return { error: messageOf(error) };
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-async function timeSteps(peft: PeftModel, batches: readonly Batch[], executor: Executor): Promise<Timing> {
+async function timeSteps(plan: EnginePlan, size: EncoderSize): Promise<Timing> {
+  const [method] = await checkedMethods();
+  const peft = await attached(method, size);
+  const batches = randomBatches(size, TIMED_STEPS + 1);
+  const executor = await openExecutor(plan);
   const enough = new AbortController();
   const ends: number[] = [];
   const onStep = (): void => {
@@ -212,20 +190,46 @@ function randomEncoder({ layers, heads, hidden, ffn, vocabulary, weights, tokens
 /** Batches of random tokens. Each row is a token shorter than the one before, down to half of the length, and padded. */
 function randomBatches({ vocabulary, rows, tokens }: EncoderSize, count: number): Batch[] {
   const rng = createRng(3).fork('batches');
-  const integers = (length: number, draw: (at: number) => number, shape: readonly number[]) =>
+  const integers = (shape: readonly number[], draw: (at: number) => number) =>
     hostIntegers(
-      Int32Array.from({ length }, (_, at) => draw(at)),
+      Int32Array.from({ length: sizeOf(shape) }, (_, at) => draw(at)),
       shape,
     );
   const isToken = (at: number): boolean => (at % tokens) + (Math.floor(at / tokens) % Math.ceil(tokens / 2)) < tokens;
   const mask = Float32Array.from({ length: rows * tokens }, (_, at) => Number(isToken(at)));
   return Array.from({ length: count }, () => ({
     inputs: {
-      inputIds: integers(rows * tokens, (at) => (isToken(at) ? rng.integer(vocabulary) : 0), [rows, tokens]),
+      inputIds: integers([rows, tokens], (at) => (isToken(at) ? rng.integer(vocabulary) : 0)),
       attentionMask: hostTensor(mask, [rows, tokens]),
     },
-    labels: integers(rows, () => rng.integer(CLASSES), [rows]),
+    labels: integers([rows], () => rng.integer(CLASSES)),
     rowWeights: hostFilled([rows], 1),
     rows: Array.from({ length: rows }, (_, row) => row),
   }));
+}
+
+/** Files of Vulkan drivers, and of NVIDIA's CUDA driver. */
+const DRIVER = /^(?:libvk_swiftshader|libvulkan_\w+|libGLX_nvidia|libcuda|amdvlk\d*|libamdvlk\d*)\.so/;
+
+/** The graphics drivers that this process has loaded, by the names of their files; empty on other systems than Linux. */
+function loadedDrivers(): string[] {
+  try {
+    return driversIn(readFileSync('/proc/self/maps', 'utf8'));
+  } catch {
+    return [];
+  }
+}
+
+/** The drivers among the files that a process has mapped into memory, in the format of /proc/self/maps. */
+export function driversIn(maps: string): string[] {
+  const files = maps.split('\n').map((line) => basename(/\s(\/.*)$/.exec(line)?.[1] ?? ''));
+  return [...new Set(files.filter((file) => DRIVER.test(file)))].sort();
+}
+
+/** Drivers that compute on the processor. */
+const SOFTWARE = /^(?:libvk_swiftshader|libvulkan_lvp)\.so/;
+
+/** Whether drivers were loaded, and all of them compute on the processor. */
+export function isSoftware(drivers: readonly string[]): boolean {
+  return drivers.length > 0 && drivers.every((driver) => SOFTWARE.test(driver));
 }

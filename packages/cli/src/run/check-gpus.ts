@@ -1,10 +1,11 @@
+import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { promisify } from 'node:util';
 import type { BackendReport } from '@peftjs/engine';
 import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
 import type { EngineCheck, Timings } from './check-engine.js';
-import { deviceNames } from './devices.js';
-import { ask, endWorker, startWorker } from './processes.js';
-import { failureOf, WORKER_DIED, type Questions } from './runner.js';
+import { askNew } from './processes.js';
+import { failureOf, WORKER_DIED, type Questions, type WorkerFailure } from './runner.js';
 
 /** How a backend that can use a GPU does on this machine; what is known of a check, if it has started. */
 export interface GpuCheck extends Pick<EnginePlan, 'executor' | 'backend'>, Partial<Omit<EngineCheck, 'error'>> {
@@ -45,36 +46,31 @@ type Say = (line: string) => void;
 export async function checkGpus(say: Say): Promise<GpuFindings> {
   say('looking for backends');
   const devices = await deviceNames();
-  const listed = await asked('list', null).catch(failureOf);
+  const listed = await asked('list', null);
   const backends: GpuCheck[] = [];
   for (const report of 'code' in listed ? [] : listed) backends.push(await checkBackend(report, say));
   say('compiled on cpu: timing steps');
   const threads = availableParallelism();
-  const cpu = { threads, steps: await timed({ ...planOf({ executor: 'compiled', backend: 'cpu' }), threads }) };
+  const cpu = { threads, steps: await timed({ ...engineFromFlags({ backend: 'cpu' }), threads }) };
   return { devices, backends, cpu, ...('code' in listed && { error: listed.message }) };
 }
 
 /** Asks a new process; one that dies or takes too long has failed. */
-async function asked<Q extends keyof Questions>(
+function asked<Q extends keyof Questions>(
   question: Q,
   about: Questions[Q]['about'],
   env?: Readonly<Record<string, string>>,
-): Promise<Questions[Q]['answer']> {
-  const worker = startWorker(env);
-  try {
-    return await ask(worker, question, about, ANSWER_MS);
-  } finally {
-    endWorker(worker);
-  }
+): Promise<Questions[Q]['answer'] | WorkerFailure> {
+  return askNew(question, about, { ms: ANSWER_MS, env }).catch(failureOf);
 }
 
 async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> {
   const { executor, backend, gpu, reason = 'not available', install } = report;
   if (gpu === 'missing') return { executor, backend, status: 'unavailable', reason, ...(install && { install }) };
-  const plan = planOf(report);
+  const plan = engineFromFlags({ engine: executor, backend });
   const name = `${executor} on ${backend}`;
   say(`${name}: checking`);
-  const check = await asked('check', plan).catch(failureOf);
+  const check = await asked('check', plan);
   if ('code' in check) {
     return { executor, backend, status: check.code === WORKER_DIED ? 'failed' : 'unavailable', reason: check.message };
   }
@@ -84,7 +80,7 @@ async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> 
   const result = { executor, backend, status: statusOf(check), ...found, steps: await timed(plan) };
   if (result.status === 'passed' || found.software) return result;
   say(`${name}: checking without TF32`);
-  const again = await asked('check', plan, WITHOUT_TF32).catch(failureOf);
+  const again = await asked('check', plan, WITHOUT_TF32);
   return 'code' in again
     ? { ...result, withoutTf32: [] }
     : { ...result, status: statusOf(again), withoutTf32: again.checks };
@@ -95,12 +91,35 @@ function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
 }
 
 async function timed(plan: EnginePlan): Promise<Timings> {
-  const answer = await asked('time', plan).catch(failureOf);
+  const answer = await asked('time', plan);
   if (!('code' in answer)) return answer;
   const { message: error } = answer;
   return { small: { error }, minilm: { error } };
 }
 
-function planOf({ executor, backend }: Pick<EnginePlan, 'executor' | 'backend'>): EnginePlan {
-  return engineFromFlags({ engine: executor, backend, dtype: 'fp32' });
+/** A program that names the GPUs of a machine with its arguments, and the part of its output that is a name. */
+type DeviceSource = readonly [command: string, args: readonly string[], name: RegExp];
+
+/** Tried on every platform: a program that is not installed is skipped. */
+const SOURCES: readonly DeviceSource[] = [
+  ['nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'], /^(\S.*, .*)$/gm],
+  ['vulkaninfo', ['--summary'], /^\s*deviceName\s*=\s*(.+)$/gm],
+  ['system_profiler', ['SPDisplaysDataType'], /^\s*Chipset Model:\s*(.+)$/gm],
+  ['powershell', ['-NoProfile', '-Command', '(Get-CimInstance Win32_VideoController).Name'], /^(\S.*)$/gm],
+];
+
+const TIMEOUT_MS = 10_000;
+
+/** The names of the machine's GPUs, as far as an installed program knows them. */
+export async function deviceNames(sources = SOURCES): Promise<string[]> {
+  return [...new Set((await Promise.all(sources.map(namesFrom))).flat())];
+}
+
+async function namesFrom([command, args, pattern]: DeviceSource): Promise<string[]> {
+  try {
+    const { stdout } = await promisify(execFile)(command, [...args], { timeout: TIMEOUT_MS });
+    return [...stdout.matchAll(pattern)].map(([, name = '']) => name.trim());
+  } catch {
+    return [];
+  }
 }

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { deviceNames, driversIn, isSoftware } from './devices.js';
+import { driversIn, isSoftware } from './check-engine.js';
+import { deviceNames } from './check-gpus.js';
 
 const echo = (text: string, pattern: RegExp) =>
   [process.execPath, ['-e', `console.log(${JSON.stringify(text)})`], pattern] as const;

@@ -1,6 +1,13 @@
 import { existsSync } from 'node:fs';
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError, warnOnce, type PeftMethod } from '@peftjs/core/method';
+import {
+  CheckpointError,
+  ConfigError,
+  mapValues,
+  UnsupportedError,
+  warnOnce,
+  type PeftMethod,
+} from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { assertLossReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
@@ -19,7 +26,7 @@ import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../regi
 import { lossNamed } from '../registry/losses.js';
 import { everyMethod, isHeadOnly, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
-import { loadTask, type LoadedTask, type DataSource, type LoadedLanguageTask } from '../registry/tasks.js';
+import { loadTask, type LoadedTask, type DataSource } from '../registry/tasks.js';
 import { findNonJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';
@@ -28,10 +35,10 @@ import { numericVersions, type Lengths, type TrialContext } from '../study/trial
 import { dataFingerprint } from './as-planned.js';
 import {
   modelTaskOf,
-  describeLosses,
   encodeLabelledTask,
   encodeLanguageTask,
   splitRows,
+  warnOfLosses,
   type SplitRows,
 } from './prepare.js';
 import { assertStarts } from './processes.js';
@@ -206,20 +213,17 @@ export function withMethodDefaults(
   { kind }: Pick<DataSource, 'kind'>,
   methods: ReadonlyMap<string, Pick<ResolvedMethod, 'method'>>,
 ): Study {
-  const arms = Object.entries(study.methods).map(([arm, settings]) => {
+  const arms = mapValues(study.methods, (settings) => {
     const { method } = methods.get(settings.method) ?? {};
-    if (!method) return [arm, settings] as const;
+    if (!method) return settings;
     const hasProtocolRate = study.protocol.learningRate !== null || isHeadOnly(method);
-    return [
-      arm,
-      {
-        ...settings,
-        learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? METHOD_RATE)),
-        options: { ...(kind !== 'embedded' && method.shortRunOptions), ...settings.options },
-      },
-    ] as const;
+    return {
+      ...settings,
+      learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? METHOD_RATE)),
+      options: { ...(kind !== 'embedded' && method.shortRunOptions), ...settings.options },
+    };
   });
-  return { ...study, methods: Object.fromEntries(arms) };
+  return { ...study, methods: arms };
 }
 
 /** The most tokens of a row by default: the memory and time of a step grow with them, whatever the model's limit. */
@@ -239,57 +243,41 @@ type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>;
  * @throws PeftError for rows that cannot be encoded.
  */
 export async function plannedLengths(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<Lengths> {
+  const { tokenizer, maxTokens: limit } = model;
+  const lengthOf = (fitting: (most: number) => number): number =>
+    protocol.maxTokens === null ? fitting(Math.min(MAX_BY_ITSELF, limit)) : Math.min(protocol.maxTokens, limit);
   if (task.kind === 'causal-lm') {
-    warnOf(describeTemplate(task, model));
-    const maxTokens = lengthOf(model, protocol, (most) => languageTokens(task, model, most));
-    warnOf(describeLosses(task.name, encodeLanguageTask(task, model, { ...protocol, maxTokens }), model.maxTokens));
+    const { name, train, dev } = task;
+    if (!tokenizer.chatTemplate && [train, dev].some(isChatSet))
+      warnOnce(`${name}: the model has no chat template, so conversations are written as ChatML`);
+    const template = tokenizer.chatTemplate?.render ?? chatML;
+    const maxTokens = lengthOf((most) => {
+      if (isTextSet(train)) return Math.min(PACKED, most);
+      const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
+      const lengths = rows.map(({ ids }) => ids.length);
+      return chooseMaxTokens(lengths, most);
+    });
+    warnOfLosses(name, encodeLanguageTask(task, model, { ...protocol, maxTokens }), limit);
     return { maxTokens, epochs: protocol.epochs ?? MIN_EPOCHS };
   }
   const split = await splitRows(task, protocol);
-  const maxTokens = lengthOf(model, protocol, (most) => labelledTokens(split, model, most));
-  warnOf(describeLosses(task.name, encodeLabelledTask(split, model, { maxTokens }), model.maxTokens));
-  warnOf(describeLostClasses(task.name, split));
-  return { maxTokens, epochs: protocol.epochs ?? epochsFor(split.train.rows.length, protocol) };
-}
-
-function epochsFor(rows: number, { batchSize }: StudyProtocol): number {
-  const needed = Math.ceil(MIN_STEPS / Math.ceil(rows / batchSize));
-  return Math.min(MAX_EPOCHS, Math.max(MIN_EPOCHS, needed));
-}
-
-function lengthOf(model: Reader, { maxTokens }: StudyProtocol, fitting: (most: number) => number): number {
-  if (maxTokens !== null) return Math.min(maxTokens, model.maxTokens);
-  return fitting(Math.min(MAX_BY_ITSELF, model.maxTokens));
-}
-
-function languageTokens({ name, train }: LoadedLanguageTask, { tokenizer }: Reader, most: number): number {
-  if (isTextSet(train)) return Math.min(PACKED, most);
-  const template = tokenizer.chatTemplate?.render ?? chatML;
-  const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
-  return chooseMaxTokens(
-    rows.map(({ ids }) => ids.length),
-    most,
+  const { rows } = split.train;
+  const maxTokens = lengthOf((most) =>
+    chooseMaxTokens(encodeRows(split.train, tokenizer, { maxTokens: most }).rows.map(rowLength), most),
   );
+  warnOfLosses(task.name, encodeLabelledTask(split, model, { maxTokens }), limit);
+  warnOfLostClasses(task.name, split);
+  const needed = Math.ceil(MIN_STEPS / Math.ceil(rows.length / protocol.batchSize));
+  return { maxTokens, epochs: protocol.epochs ?? Math.min(MAX_EPOCHS, Math.max(MIN_EPOCHS, needed)) };
 }
 
-function labelledTokens({ train }: SplitRows, { tokenizer }: Reader, most: number): number {
-  const { rows } = encodeRows(train, tokenizer, { maxTokens: most });
-  return chooseMaxTokens(rows.map(rowLength), most);
-}
-
-/** A warning that conversations are written in a format which the model may not know. */
-function describeTemplate({ name, train, dev }: LoadedLanguageTask, { tokenizer }: Reader): string | undefined {
-  if (tokenizer.chatTemplate || ![train, dev].some(isChatSet)) return undefined;
-  return `${name}: the model has no chat template, so conversations are written as ChatML`;
-}
-
-/** A warning about classes that only the selection rows have; undefined if there are none. */
-function describeLostClasses(task: string, { train, selection }: SplitRows): string | undefined {
+/** Warns about classes that only the selection rows have. */
+function warnOfLostClasses(task: string, { train, selection }: SplitRows): void {
   const [learnt, selecting] = [classesIn(train), classesIn(selection)];
   const lost = train.classes.filter((_, label) => !learnt.has(label) && selecting.has(label));
-  if (lost.length === 0) return undefined;
+  if (lost.length === 0) return;
   const names = lost.map((name) => JSON.stringify(name)).join(', ');
-  return `${task}: all rows of ${names} were set aside for selection, and none are left to train on; add rows`;
+  warnOnce(`${task}: all rows of ${names} were set aside for selection, and none are left to train on; add rows`);
 }
 
 /** The indices of the classes, labels or tags that occur in some rows. */
@@ -301,8 +289,4 @@ function classesIn({ rows }: DataSet): Set<number> {
       return 'tags' in row ? row.tags : [];
     }),
   );
-}
-
-function warnOf(line: string | undefined): void {
-  if (line !== undefined) warnOnce(line);
 }

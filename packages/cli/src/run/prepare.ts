@@ -1,4 +1,5 @@
 import type { EvaluationData, TrainingData } from '@peftjs/core';
+import { mapValues, warnOnce } from '@peftjs/core/method';
 import type { Task as ModelTask } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
@@ -19,6 +20,7 @@ import {
   type EncodedData,
   type SelectionSplit,
 } from '@peftjs/tasks';
+import { counted } from '../format.js';
 import { weightDtype } from '../registry/executors.js';
 import { packageFolder } from '../registry/packages.js';
 import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask } from '../registry/tasks.js';
@@ -68,9 +70,15 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
     const network = JSON.stringify([trial.model, trial.engine.dtype]);
     if (network !== kept.key) kept = { key: network, tasks: new Map(), networks: new Map() };
     const { tasks, networks } = kept;
-    const load: LoadNetwork = (task) => keptIn(networks, task, () => loadNetwork(trial, task));
+    const load: LoadNetwork = (task) =>
+      keptIn(networks, task, () =>
+        fromPretrained(trial.model, { task, resolvePackage: packageFolder, dtype: weightDtype(trial.engine) }),
+      );
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
-    const shared = keptIn(tasks, key, () => loadTrialData(trial, load));
+    const shared = keptIn(tasks, key, async () => {
+      const task = await loadTask(trial.task, trial.data, trial.protocol.split);
+      return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
+    });
     for (const oldest of [...tasks.keys()].slice(0, -MAX_TASKS)) tasks.delete(oldest);
     const { trainingData: batches, ...rest } = await shared;
     return { ...rest, train: batches(trial.seed) };
@@ -107,15 +115,6 @@ function withHead(network: PretrainedModel, { kind, classes }: LabelledTask): Pr
   return modelTasks[kind] === 'feature-extraction' ? network : network.withLabels(classes);
 }
 
-function loadNetwork({ model, engine }: Trial, task: ModelTask): Promise<PretrainedModel> {
-  return fromPretrained(model, { task, resolvePackage: packageFolder, dtype: weightDtype(engine) });
-}
-
-async function loadTrialData(trial: Trial, load: LoadNetwork): Promise<TrialData> {
-  const task = await loadTask(trial.task, trial.data, trial.protocol.split);
-  return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
-}
-
 /** Returns the value under a key, which becomes the newest one; makes it if missing. Failures are not kept. */
 function keptIn<T>(kept: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
   const value = kept.get(key) ?? make();
@@ -142,7 +141,7 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
     selection: evaluationData(selection, judging),
     dev: evaluationData(dev, judging),
     trainSubset: async (count) => evaluationData(await subset(count), judging),
-    extraDevSets: mapped(extraDevSets, (rows) => evaluationData(rows, judging)),
+    extraDevSets: mapValues(extraDevSets, (rows) => evaluationData(rows, judging)),
     rows: { train: train.rows.length, selection: selection.rows.length, dev: dev.rows.length },
     losses: lossesOf(encoded),
   };
@@ -197,12 +196,8 @@ export function encodeLabelledTask(
     train: encode(train),
     selection: encode(selection),
     dev: encode(dev),
-    extraDevSets: mapped(extraDevSets, encode),
+    extraDevSets: mapValues(extraDevSets, encode),
   };
-}
-
-function mapped<From, To>(record: Readonly<Record<string, From>>, convert: (value: From) => To): Record<string, To> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, convert(value)]));
 }
 
 /** The language model, and the encoded rows of a task. */
@@ -267,8 +262,8 @@ function lossesOf({ train, selection, dev, extraDevSets }: EncodedTask): Losses 
   return { truncated, leftOut: { train: train.dropped, dev: dev.dropped } };
 }
 
-/** Describes what a task loses in one line; undefined if nothing. `most` is the model's own limit. */
-export function describeLosses(name: string, encoded: EncodedTask, most: number): string | undefined {
+/** Warns in one line of what a task loses, if anything. `most` is the model's own limit. */
+export function warnOfLosses(name: string, encoded: EncodedTask, most: number): void {
   const { train, selection, dev, extraDevSets } = encoded;
   const { maxTokens } = train;
   const { leftOut = { train: 0, dev: 0 } } = lossesOf(encoded);
@@ -277,13 +272,12 @@ export function describeLosses(name: string, encoded: EncodedTask, most: number)
     .map(([set, { truncated, rows }]) => `${truncated} of ${rows.length} ${set} rows`);
   const out = Object.entries({ training: leftOut.train, dev: leftOut.dev })
     .filter(([, count]) => count > 0)
-    .map(([set, count]) => `${count} ${set} ${count === 1 ? 'row' : 'rows'}`);
+    .map(([set, count]) => counted(count, `${set} row`));
   const parts = [
-    ...(cut.length > 0 ? [`rows longer than ${maxTokens} tokens are cut: ${cut.join(', ')}`] : []),
-    ...(out.length > 0
-      ? [`left out, because their first ${maxTokens} tokens have nothing to learn: ${out.join(', ')}`]
-      : []),
-  ];
-  if (parts.length === 0) return undefined;
-  return `${name}: ${parts.join('; ')}; ${maxTokens < most ? 'raise the length with --max-tokens N' : "this is the model's limit"}`;
+    [`rows longer than ${maxTokens} tokens are cut: `, cut],
+    [`left out, because their first ${maxTokens} tokens have nothing to learn: `, out],
+  ] as const;
+  const lost = parts.flatMap(([what, sets]) => (sets.length > 0 ? [`${what}${sets.join(', ')}`] : []));
+  const remedy = maxTokens < most ? 'raise the length with --max-tokens N' : "this is the model's limit";
+  if (lost.length > 0) warnOnce(`${name}: ${lost.join('; ')}; ${remedy}`);
 }

@@ -145,48 +145,74 @@ function deathOf(code: number | null, killedBy: string | null, lastLine: string)
   return `the worker process ${how}${hint}${lastLine === '' ? '' : ` (${lastLine})`}`;
 }
 
-/** The settings of a local runner. */
-export interface LocalOptions extends Omit<TrialRequest, 'trial'> {
-  /** The number of processes. */
-  readonly workers: number;
-}
-
 /**
  * How often a trial is started if its process dies. A retry runs alone, after all other trials, since these may have
  * taken its memory.
  */
 const ATTEMPTS = 2;
 
-/** Runs trials in processes of this machine, in order, each on the next free process. */
-export function localRunner({ workers, ...checkpointing }: LocalOptions): TrialRunner {
+/** Runs trials in so many processes of this machine, in order, each on the next free process. */
+export function localRunner({
+  workers,
+  ...checkpointing
+}: Omit<TrialRequest, 'trial'> & { readonly workers: number }): TrialRunner {
   return {
     async run(trials, events, signal) {
       let pending = [...trials];
       for (let attempt = 1; pending.length > 0 && !signal.aborted; attempt++) {
-        const queue = { pending, events, checkpointing, retries: [], isLastAttempt: attempt === ATTEMPTS };
-        await runQueue(queue, attempt === 1 ? workers : 1, signal);
-        pending = queue.retries;
+        const died: Trial[] = [];
+        const isLast = attempt === ATTEMPTS;
+        await inProcesses(pending, attempt === 1 ? workers : 1, signal, async (worker, trial, ends) => {
+          events.onStart(trial);
+          const onProgress = events.onProgress.bind(events, trial);
+          const outcome = await askWorker(worker, { trial, ...checkpointing }, onProgress);
+          if (ends.aborted) return;
+          if (outcome.type === 'done') await events.onDone(trial, outcome.result);
+          if (outcome.type !== 'failed') return;
+          const { error } = outcome;
+          const hasDied = error.code === WORKER_DIED;
+          const failure = hasDied ? { ...error, message: `${error.message}${isLast ? GIVEN_UP : RETRIED}` } : error;
+          if (!hasDied || isLast) return events.onFailed(trial, failure);
+          died.push(trial);
+          events.onRetry(trial, failure);
+        });
+        pending = died;
       }
     },
     close: () => Promise.resolve(), // processes end with the trials
   };
 }
 
-/** Trials to run, the next one first, and where to report their events. */
-interface Queue {
-  readonly pending: Trial[];
-  readonly events: TrialEvents;
-  readonly checkpointing: Omit<TrialRequest, 'trial'>;
-  /** Trials whose process died, to be started again after the others. Empty in the last attempt. */
-  readonly retries: Trial[];
-  readonly isLastAttempt: boolean;
-}
+const RETRIED = '; it will be retried alone, after the others';
+const GIVEN_UP = `, ${ATTEMPTS} times, the last time with no other trial running; smaller batches or shorter rows need less memory`;
 
-/** Runs all trials. If a result cannot be recorded, all processes are stopped. */
-async function runQueue(queue: Queue, workers: number, signal: AbortSignal): Promise<void> {
+/**
+ * Runs trials, each in the next free process; one that dies is replaced. The signal kills the processes, whose trials are
+ * lost. If `run` fails, as where a result cannot be recorded, all processes are stopped.
+ */
+async function inProcesses(
+  pending: Trial[],
+  processes: number,
+  signal: AbortSignal,
+  run: (worker: Worker, trial: Trial, ends: AbortSignal) => Promise<void> | void,
+): Promise<void> {
   const failure = new AbortController();
   const ends = AbortSignal.any([signal, failure.signal]);
-  const pool = Array.from({ length: Math.min(workers, queue.pending.length) }, () => runWorker(queue, ends));
+  const runNext = async (): Promise<void> => {
+    let worker: Worker | undefined;
+    const stop = (): void => void worker?.process.kill('SIGKILL');
+    ends.addEventListener('abort', stop);
+    try {
+      for (let trial = pending.shift(); trial && !ends.aborted; trial = pending.shift()) {
+        worker = ensureAlive(worker);
+        await run(worker, trial, ends);
+      }
+    } finally {
+      ends.removeEventListener('abort', stop);
+      if (worker?.process.connected) worker.process.disconnect();
+    }
+  };
+  const pool = Array.from({ length: Math.min(processes, pending.length) }, runNext);
   try {
     await Promise.all(pool);
   } finally {
@@ -195,60 +221,28 @@ async function runQueue(queue: Queue, workers: number, signal: AbortSignal): Pro
   }
 }
 
-/** Runs trials in one process, which is replaced if it dies. The signal kills the process, whose trial is lost. */
-async function runWorker(queue: Queue, signal: AbortSignal): Promise<void> {
-  const { pending, events } = queue;
-  let worker: Worker | undefined;
-  const stop = (): void => void worker?.process.kill('SIGKILL');
-  signal.addEventListener('abort', stop);
+/** Asks a new process, which may take `ms` milliseconds. @throws PeftError if it dies, takes longer or answers with an error. */
+export async function askNew<Q extends keyof Questions>(
+  question: Q,
+  about: Questions[Q]['about'],
+  { ms, env }: { readonly ms?: number; readonly env?: Readonly<Record<string, string>> | undefined } = {},
+): Promise<Questions[Q]['answer']> {
+  const worker = startWorker(env);
   try {
-    for (let trial = pending.shift(); trial && !signal.aborted; trial = pending.shift()) {
-      worker = ensureAlive(worker);
-      events.onStart(trial);
-      await runOn(worker, trial, queue, signal);
-    }
+    return await ask(worker, question, about, ms);
   } finally {
-    signal.removeEventListener('abort', stop);
-    if (worker?.process.connected) worker.process.disconnect();
+    endWorker(worker);
   }
 }
-
-/** Runs a trial in a process, and reports how it ended. */
-async function runOn(worker: Worker, trial: Trial, queue: Queue, signal: AbortSignal): Promise<void> {
-  const { events, checkpointing, retries, isLastAttempt } = queue;
-  const outcome = await askWorker(worker, { trial, ...checkpointing }, (progress) => {
-    events.onProgress(trial, progress);
-  });
-  if (signal.aborted) return;
-  if (outcome.type === 'done') await events.onDone(trial, outcome.result);
-  if (outcome.type !== 'failed') return;
-  const { error } = outcome;
-  if (error.code !== WORKER_DIED) await events.onFailed(trial, error);
-  else if (isLastAttempt) await events.onFailed(trial, { ...error, message: `${error.message}, ${GIVEN_UP}` });
-  else {
-    retries.push(trial);
-    events.onRetry(trial, {
-      ...error,
-      message: `${error.message}; it will be retried alone, after the others`,
-    });
-  }
-}
-
-const GIVEN_UP = `${ATTEMPTS} times, the last time with no other trial running; smaller batches or shorter rows need less memory`;
 
 /**
  * Starts an engine in a separate process, since drivers may write to the output or crash.
  * @throws EngineError with the reason if it does not start on this machine.
  */
 export async function assertStarts(engine: EnginePlan): Promise<void> {
-  const worker = startWorker();
-  try {
-    await ask(worker, 'start', engine);
-  } catch (error) {
+  await askNew('start', engine).catch((error: unknown) => {
     throw new EngineError((error as Error).message, engine.backend);
-  } finally {
-    endWorker(worker);
-  }
+  });
 }
 
 /** Runs trials one after another in this process, for debuggers and tests. A crash ends the whole run. */

@@ -157,14 +157,13 @@ describe('planSecondsLeft', () => {
 });
 
 describe('plainDisplay', () => {
-  it('writes a line per event, but only few for steps, and closes once', () => {
+  it('writes a line per event, but only few for steps, and one at the end', () => {
     const lines: string[] = [];
     let seconds = 0;
     const display = plainDisplay(2, { write: (text) => lines.push(String(text)) > 0 }, () => 1000 * seconds);
     display.emit({ type: 'trial-start', id: 'a', label });
     for (seconds = 1; seconds <= 25; seconds++) display.emit(step('a', seconds));
     display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
-    display.close();
     display.close();
     expect(lines.every((line) => line.endsWith('\n') && !line.includes('\u001b'))).toBe(true);
     expect(lines.map((line) => line.trim().split('  ').at(1))).toEqual([
@@ -193,7 +192,6 @@ describe('openProgress', () => {
     const display = openProgress(2, stream as unknown as NodeJS.WriteStream);
     display.emit({ type: 'trial-start', id: 'a', label });
     display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
-    display.close();
     display.close();
     expect(written).toContain('✓  sora r=4 uci-sentiment seed 1  accuracy 0.900');
     expect(written).toContain('1/2 done');

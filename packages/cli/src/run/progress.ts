@@ -1,4 +1,5 @@
 import { createLogUpdate } from 'log-update';
+import { sum } from 'simple-statistics';
 import stringWidth from 'string-width';
 import { commandName } from '../registry/command-name.js';
 import { formatClock, formatDuration, formatMetric, padded, printable } from '../format.js';
@@ -19,7 +20,7 @@ import {
   type Part,
   type Steps,
   type Terminal,
-} from './progress-line.js';
+} from './training-progress.js';
 import type { TrialProgress } from './recorder.js';
 
 /** Identifies a trial by its settings in the study. */
@@ -122,10 +123,6 @@ export function planSecondsLeft(state: ProgressState): number | undefined {
   const meanSteps = (state.doneSteps + planned) / Math.max(1, state.done + known.length);
   const left = planned - behind + Math.max(0, toCome) * meanSteps;
   return (Math.max(0, left) * (elapsed / seen)) / 1000;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Renders the live lines: one per running trial, then one for the plan. No line is wider than `columns`. */
@@ -238,11 +235,11 @@ function terminalDisplay(total: number, stream: NodeJS.WriteStream): Progress {
       log.persist(outcome);
       draw();
     },
-    close: once(() => {
+    close() {
       clearInterval(timer);
       draw();
       log.done();
-    }),
+    },
   };
 }
 
@@ -270,17 +267,9 @@ export function plainDisplay(
       if (event.type === 'step') quietUntil = state.now + PLAIN_INTERVAL_MS;
       stream.write(`${text}\n`);
     },
-    close: once(() => {
+    close() {
       stream.write(`${planLine({ ...state, now: now(), running: new Map() }, PLAIN)}\n`);
-    }),
-  };
-}
-
-function once(action: () => void): () => void {
-  let isOver = false;
-  return () => {
-    if (!isOver) action();
-    isOver = true;
+    },
   };
 }
 

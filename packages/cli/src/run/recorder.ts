@@ -149,7 +149,7 @@ interface CheckpointOptions {
   /** The folder of the checkpoints. */
   readonly folder: string;
   /** Steps between checkpoints. Default 50. */
-  readonly every?: number;
+  readonly every?: number | undefined;
   /**
    * Whether the trial ends with the error if a checkpoint cannot be written; the first one is then due after the first
    * step. Default false: a warning is given once.
@@ -290,7 +290,10 @@ export async function readCheckpoint(
   const path = checkpointPath(folder, id);
   if (!(await storage.exists(path))) return null;
   const bytes = await storage.read(path);
-  const { layout, trial, sha256: seal } = await headerOf(bytes, path);
+  const { metadata } = await openSafetensors(bytesSource(bytes)).catch((cause: unknown) => {
+    throw new CheckpointError(`${path} is not a checkpoint: ${(cause as Error).message}`, path, cause);
+  });
+  const { layout, trial, sha256: seal } = metadata;
   if (layout !== LAYOUT || trial === undefined || seal === undefined) {
     throw new CheckpointError(`${path}: expected a checkpoint of layout ${LAYOUT}, got ${layout ?? 'none'}`, path);
   }
@@ -300,14 +303,6 @@ export async function readCheckpoint(
   const { id: owner, ...rest } = JSON.parse(trial, reviveNumbers) as Omit<TrialCheckpoint, 'training'> & { id: string };
   if (owner !== id) throw new CheckpointError(`${path} is the checkpoint of another trial, ${owner}`, path);
   return { ...rest, training: await readSnapshot(bytes, path) };
-}
-
-async function headerOf(bytes: Uint8Array, path: string): Promise<Readonly<Record<string, string | undefined>>> {
-  try {
-    return (await openSafetensors(bytesSource(bytes))).metadata;
-  } catch (cause) {
-    throw new CheckpointError(`${path} is not a checkpoint: ${(cause as Error).message}`, path, cause);
-  }
 }
 
 /** The hash of a file, computed with the placeholder in place of `seal`. */

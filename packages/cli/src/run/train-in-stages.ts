@@ -74,7 +74,11 @@ export async function trainInStages(
     last,
     meanParameters: meanOf(records, stages, training.epochs),
     compileMs,
-    stages: records.map(stageOf),
+    stages: records.map(({ validationMetric: selectionMetric, reportedMetric: devMetric, ...record }) => ({
+      ...{ ...record, ranks: { ...record.ranks } },
+      selectionMetric,
+      devMetric,
+    })),
   };
 }
 
@@ -93,9 +97,4 @@ function meanOf(records: readonly StageRecord[], stages: Stages, epochs: number)
     0,
   );
   return sum / before(records.length);
-}
-
-/** Converts a stage for the result file, with this benchmark's names of the splits. */
-function stageOf({ validationMetric, reportedMetric, ...record }: StageRecord): SparsityStage {
-  return { ...record, ranks: { ...record.ranks }, selectionMetric: validationMetric, devMetric: reportedMetric };
 }

@@ -1,24 +1,139 @@
+import { styleText } from 'node:util';
 import { parseOptions } from '@peftjs/core/method';
 import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
 import { createLogUpdate } from 'log-update';
+import stringWidth from 'string-width';
 import * as v from 'valibot';
-import { printable } from '../format.js';
-import {
-  countOf,
-  detailsOf,
-  FRAME_MS,
-  isLive,
-  line,
-  part,
-  PLAIN,
-  PLAIN_INTERVAL_MS,
-  progressBarLine,
-  shareOf,
-  stepped,
-  terminalOf,
-  type Part,
-  type Steps,
-} from './progress-line.js';
+import { fitted, formatClock, formatMetric, formatShortCount, printable } from '../format.js';
+import type { TrialProgress } from './recorder.js';
+
+/** The properties of the terminal that a display writes to. */
+export interface Terminal {
+  /** Width in characters. */
+  readonly columns: number;
+  /** Whether to use colours. */
+  readonly color: boolean;
+}
+
+/** Describes the terminal of a stream. `hasColors` respects NO_COLOR, FORCE_COLOR and the kind of terminal. */
+export function terminalOf(stream: NodeJS.WriteStream): Terminal {
+  return { columns: stream.columns || 80, color: stream.hasColors() };
+}
+
+/** Lines for a file or a pipe: never cut, never coloured. */
+export const PLAIN: Terminal = { columns: Infinity, color: false };
+
+/** Milliseconds between updates on a terminal, and between lines for steps elsewhere. */
+export const FRAME_MS = 100;
+export const PLAIN_INTERVAL_MS = 10_000;
+
+/** Whether lines can be redrawn on a stream; some terminals do not report their size. */
+export function isLive({ isTTY, rows }: NodeJS.WriteStream): boolean {
+  return isTTY && rows > 0;
+}
+
+/** The style of a part of a line. */
+type Tone = 'bold' | 'dim' | 'green' | 'red' | 'cyan' | 'yellow';
+
+/** A part of a line. If a line is too long, the parts with the largest `dispensable` are dropped first. */
+export interface Part {
+  /** The text to show. */
+  readonly text: string;
+  /** Its style; undefined for plain. */
+  readonly tone: Tone | undefined;
+  /** The order in which parts are dropped, largest first; 0 for parts that are never dropped. */
+  readonly dispensable: number;
+}
+
+/** A part of a line, by default one that is never dropped. */
+export function part(text: string, tone?: Tone, dispensable = 0): Part {
+  return { text, tone, dispensable };
+}
+
+const GAP = '  ';
+const BAR_WIDTHS = [24, 16, 8];
+
+/**
+ * A line with the widest progress bar that fits. If none fits, it has the narrowest bar and drops dispensable parts.
+ */
+export function progressBarLine(head: Part, share: number, details: readonly Part[], terminal: Terminal): string {
+  const percent = part(`${Math.floor(100 * share)} %`.padStart(5), undefined, 5);
+  const candidates = BAR_WIDTHS.map((width) => [head, bar(share, width), percent, ...details]);
+  const fitting = candidates.find((parts) => widthOf(parts) <= terminal.columns);
+  return line(fitting ?? (candidates.at(-1) as Part[]), terminal);
+}
+
+function bar(share: number, width: number): Part {
+  const filled = Math.round(share * width);
+  return part('━'.repeat(filled) + '┄'.repeat(width - filled), 'green', 4);
+}
+
+/** Joins the parts that fit, in order; cuts a line that is still too long. */
+export function line(parts: readonly Part[], { columns, color }: Terminal): string {
+  let kept = [...parts];
+  while (widthOf(kept) > columns) {
+    const least = kept.reduce((most, each) => (each.dispensable >= most.dispensable ? each : most));
+    if (least.dispensable === 0) return fitted(kept.map(({ text }) => text).join(GAP), columns);
+    kept = kept.filter((each) => each !== least);
+  }
+  return kept
+    .map(({ text, tone }) => (color && tone ? styleText(tone, text, { validateStream: false }) : text))
+    .join(GAP);
+}
+
+function widthOf(parts: readonly Part[]): number {
+  return stringWidth(parts.map(({ text }) => text).join(GAP));
+}
+
+/** A step of a training, with the mean rank of the modules that have one. */
+type Step = TrialProgress & { readonly rank?: number | undefined };
+
+/** The steps of a training so far. Times are in milliseconds. */
+export interface Steps {
+  /** The first step reported. The time before it (loading, compiling) does not predict the rest. */
+  readonly first?: { readonly step: number; readonly at: number };
+  /** The last step reported, with the latest metric and rank: not every step has them. */
+  readonly last?: Step;
+}
+
+/** The steps after another one at the time `now`. */
+export function stepped({ first, last }: Steps, step: Step, now: number): Required<Steps> {
+  const [metric, rank] = [step.metric ?? last?.metric, step.rank ?? last?.rank];
+  return { first: first ?? { step: step.step, at: now }, last: { ...step, ...(metric && { metric }), rank } };
+}
+
+/** The finished share of a training. */
+export function shareOf({ last }: Steps): number {
+  return last ? Math.min(1, last.step / Math.max(1, last.totalSteps)) : 0;
+}
+
+/** Estimates the remaining seconds from the pace of the steps; undefined until two steps are known. */
+function secondsLeft({ first, last }: Steps, now: number): number | undefined {
+  if (!first || !last || last.step <= first.step) return undefined;
+  const pace = (now - first.at) / (last.step - first.step);
+  return Math.max(0, (last.totalSteps - last.step) * pace) / 1000;
+}
+
+/** The steps of a line without a bar. */
+export function countOf({ last }: Steps): Part[] {
+  return last ? [part(`step ${last.step}/${last.totalSteps}`, undefined, 4)] : [];
+}
+
+/** The parts of a line that show the state of a training at the time `now`. */
+export function detailsOf(steps: Steps, now: number): Part[] {
+  if (!steps.last) return [part('preparing', 'dim', 1)];
+  const { stage, epoch, epochs, loss, metric, rank, storedParameters } = steps.last;
+  const left = secondsLeft(steps, now);
+  return [
+    ...(stage ? [part(`stage ${stage.stage + 1}/${stage.stages}`, undefined, 5)] : []),
+    part(`epoch ${Math.min(epochs, Math.floor(epoch) + 1)}/${epochs}`, undefined, 6),
+    part(`loss ${formatMetric(loss)}`, undefined, 3),
+    ...(metric ? [part(`${printable(metric.name)} ${formatMetric(metric.value)}`, 'cyan', 2)] : []),
+    ...(rank === undefined ? [] : [part(`rank ${rank.toFixed(1)}`, undefined, 8)]),
+    part(`${formatShortCount(storedParameters)} params`, undefined, 7),
+    ...(left === undefined ? [] : [part(`${formatClock(left)} left`, 'dim', 1)]),
+  ];
+}
 
 /** The settings of a progress line. */
 export interface TrainingProgressOptions {
@@ -45,13 +160,15 @@ export interface TrainingProgress {
 export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
   const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
   const live = isLive(stream);
-  const show = (live ? liveLine : plainLines)(part(printable(name), 'bold'), stream);
+  const head = part(printable(name), 'bold');
+  const log = createLogUpdate(stream, { showCursor: true }); // so nothing needs restoring, however a run ends
   const intervalMs = live ? FRAME_MS : PLAIN_INTERVAL_MS;
   let steps: Steps = {};
   let quietUntil: number | undefined;
   const update = (now: number): void => {
     quietUntil = now + intervalMs;
-    show(steps, now);
+    if (live) log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
+    else stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
   };
   return {
     onStep({ ranks, ...event }) {
@@ -73,33 +190,18 @@ export function trainingProgress(options: TrainingProgressOptions = {}): Trainin
 
 const optionEntries = {
   name: v.optional(v.string(), 'training'),
-  stream: v.optional(v.pipe(v.any(), v.check(isWritable, 'expected a stream to write to'))) as v.GenericSchema<
-    NodeJS.WriteStream | undefined
-  >,
+  stream: v.optional(
+    v.pipe(
+      v.any(),
+      v.check((stream) => typeof (Object(stream) as Writable).write === 'function', 'expected a stream to write to'),
+    ),
+  ) as v.GenericSchema<NodeJS.WriteStream | undefined>,
 };
 
-function isWritable(value: unknown): boolean {
-  return typeof (Object(value) as Partial<NodeJS.WriteStream>).write === 'function';
-}
+type Writable = Partial<NodeJS.WriteStream>;
 
 /** The mean rank of the modules; undefined if none has a rank. */
 function meanRank(ranks: Readonly<Record<string, number>>): number | undefined {
   const all = Object.values(ranks);
   return all.length === 0 ? undefined : all.reduce((sum, rank) => sum + rank, 0) / all.length;
-}
-
-type Show = (steps: Steps, now: number) => void;
-
-/** Redraws one line. The cursor stays visible, so nothing needs restoring, however a run ends. */
-function liveLine(head: Part, stream: NodeJS.WriteStream): Show {
-  const log = createLogUpdate(stream, { showCursor: true });
-  return (steps, now) => {
-    log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
-  };
-}
-
-function plainLines(head: Part, stream: Pick<NodeJS.WritableStream, 'write'>): Show {
-  return (steps, now) => {
-    stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
-  };
 }

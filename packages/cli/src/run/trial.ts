@@ -6,21 +6,13 @@ import {
   countParameters,
   train,
   withAdapter,
-  type EvaluationData,
   type Executor,
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
 import { TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
 import { optimizerStateBytes } from '@peftjs/core/model';
-import {
-  evaluationOutputs,
-  releaseRuntimes,
-  type Checkpoint,
-  type Selection,
-  type Sizing,
-  type TrainResult,
-} from '@peftjs/core/runtime';
+import { evaluationOutputs, releaseRuntimes, type Checkpoint, type TrainResult } from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { isHeadOnly, resolveMethod } from '../registry/methods.js';
@@ -30,9 +22,8 @@ import {
   type DoneTrial,
   type FailedTrial,
   type Protocol,
-  type TrialSizing,
 } from '../results/schema.js';
-import { fitConfig, parseBudget, type FittedConfig } from '../study/budgets.js';
+import { fitConfig, parseBudget } from '../study/budgets.js';
 import type { Stages } from '../study/study.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import { assertAsPlanned } from './as-planned.js';
@@ -59,11 +50,9 @@ export interface RunTrialOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A finished trial: its result and the trained adapter. */
-export interface FinishedTrial {
-  /** The result. */
+/** A finished trial: its result, and the model with the trained adapter. */
+interface FinishedTrial {
   readonly result: DoneTrial;
-  /** The model with the trained adapter. */
   readonly peft: PeftModel;
 }
 
@@ -71,64 +60,48 @@ export interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  options: RunTrialOptions = {},
+  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
 ): Promise<FinishedTrial> {
   const executor = await openExecutor(trial.engine);
   try {
-    return await runOn(executor, trial, prepared, options);
+    const recorder = trialRecorder(trial, prepared, onProgress);
+    const { method } = await resolveMethod(trial.method);
+    const { config, requested } = fitConfig(method, prepared.model, trial);
+    const peft = await attachCalibrated(trial, prepared, { method, config }, executor);
+    const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
+    const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
+    const trained: Trained =
+      trainableAtStart + trainedHead === 0 && isHeadOnly(method)
+        ? untrained(peft)
+        : await resumed(trial, { checkpoints, recorder, signal }, (from) =>
+            trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
+          );
+    const { selected, last, stages, sizing } = trained;
+    const judged = await judge(trial, peft, prepared, executor, trained);
+    const { primaryMetric: metric, lowerIsBetter } = prepared.dev;
+    const { storedParameters: stored } = selected;
+    const result: DoneTrial = {
+      ...describeCircumstances(trial, prepared, recorder.dates()),
+      id: trial.id,
+      methodConfig: { ...activeAdapter(peft).config },
+      budget: budgetOf(trial, requested, { stored, trained: trainableAtStart }),
+      parameters: { trainableAtStart, storedMean: trained.meanParameters, stored, base, optimizerBytes },
+      ranks: { ...selected.ranks },
+      metrics: judged.selected,
+      last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
+      selection: { split: 'selection', step: selected.step, metric, ...(lowerIsBetter && { lowerIsBetter }) },
+      ...recorder.measures(trained.compileMs),
+      ...(stages && { stages }),
+      ...(sizing && {
+        sizing: { ...sizing, stages: sizing.stages.map((each) => ({ ...each, ranks: { ...each.ranks } })) },
+      }),
+      ...(judged.rows && { rows: judged.rows }),
+      status: 'done',
+    };
+    return { result, peft };
   } finally {
     await releaseRuntimes(executor);
   }
-}
-
-async function runOn(
-  executor: Executor,
-  trial: Trial,
-  prepared: PreparedTrial,
-  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions,
-): Promise<FinishedTrial> {
-  const recorder = trialRecorder(trial, prepared, onProgress);
-  const { method } = await resolveMethod(trial.method);
-  const fitted = fitConfig(method, prepared.model, trial);
-  const peft = await attachCalibrated(trial, prepared, { method, config: fitted.config }, executor);
-  const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
-  const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
-  const trained: Trained =
-    trainableAtStart + trainedHead === 0 && isHeadOnly(method)
-      ? untrained(peft)
-      : await resumed(trial, { checkpoints, recorder, signal }, (from) =>
-          trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
-        );
-  const judged = await judge(peft, judgedRows(trial, prepared), executor, trained);
-  const { selected, last } = trained;
-  const result: DoneTrial = {
-    ...describeCircumstances(trial, prepared, recorder.dates()),
-    id: trial.id,
-    methodConfig: { ...activeAdapter(peft).config },
-    budget: budgetOf(trial, fitted, { stored: selected.storedParameters, trained: trainableAtStart }),
-    parameters: {
-      trainableAtStart,
-      storedMean: trained.meanParameters,
-      stored: selected.storedParameters,
-      base,
-      optimizerBytes,
-    },
-    ranks: { ...selected.ranks },
-    metrics: judged.selected,
-    last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
-    selection: { split: 'selection', step: selected.step, ...metricOf(prepared.dev) },
-    ...recorder.measures(trained.compileMs),
-    ...(trained.stages && { stages: trained.stages }),
-    ...(trained.sizing && { sizing: sizingOf(trained.sizing) }),
-    ...(judged.rows && { rows: judged.rows }),
-    status: 'done',
-  };
-  return { result, peft };
-}
-
-/** Converts the choice of a size for the result file. */
-function sizingOf({ stages, chosen, reason }: Sizing): TrialSizing {
-  return { stages: stages.map((stage) => ({ ...stage, ranks: { ...stage.ranks } })), chosen, reason };
 }
 
 /**
@@ -141,14 +114,10 @@ async function attachCalibrated(
   configured: ConfiguredMethod,
   executor: Executor,
 ): Promise<PeftModel> {
-  const trainHead = head === 'trained';
-  const needed = configured.method.calibration?.(configured.config);
-  if (!needed) return attach(model, configured, { seed, trainHead });
-  return attach(model, configured, {
-    seed,
-    trainHead,
-    calibration: await calibrate(model, configured, train, { executor, seed, ...lossOf(protocol) }),
-  });
+  const options = { seed, trainHead: head === 'trained' };
+  if (!configured.method.calibration?.(configured.config)) return attach(model, configured, options);
+  const calibration = await calibrate(model, configured, train, { executor, seed, ...lossOf(protocol) });
+  return attach(model, configured, { ...options, calibration });
 }
 
 /** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
@@ -156,19 +125,6 @@ function untrained(peft: PeftModel): TrainedAtOnce {
   const original = heldCheckpoint(peft, 0);
   return { totalSteps: 0, selected: original, last: original, meanParameters: 0, compileMs: 0 };
 }
-
-function metricOf({
-  primaryMetric: metric,
-  lowerIsBetter,
-}: EvaluationData): Omit<DoneTrial['selection'], 'split' | 'step'> {
-  return lowerIsBetter ? { metric, lowerIsBetter } : { metric };
-}
-
-/** The options that define a training step. */
-type Optimization = Pick<
-  TrainOptions,
-  'schedule' | 'warmupRatio' | 'finalRatio' | 'optimizer' | 'clipNorm' | 'learningRate' | 'learningRates' | 'loss'
->;
 
 /** The result of training a trial, with its stages if it has some. */
 type Trained = TrainedAtOnce & Partial<TrainedInStages> & Pick<TrainResult, 'sizing'>;
@@ -182,23 +138,34 @@ async function trainTrial(
   recording: TrialRecording,
   signal?: AbortSignal,
 ): Promise<Trained> {
-  const { epochs, evaluations } = trial.protocol;
-  const { stages } = trial.settings;
-  const shared = { ...optimization(trial), executor, ...(signal && { signal }) };
+  const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm } = trial.protocol;
+  const { stages, ...settings } = trial.settings;
+  const shared = {
+    ...lossOf(trial.protocol),
+    schedule,
+    warmupRatio,
+    finalRatio,
+    optimizer: optimizerOf(trial.protocol),
+    clipNorm,
+    learningRate: settings.learningRate ?? learningRate,
+    learningRates: { head: learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
+    executor,
+    ...(signal && { signal }),
+  };
   if (stages) {
-    return trainInStages(
-      peft,
-      prepared,
-      stages,
-      { ...shared, epochs: stages.epochs ?? epochs, evaluations },
-      recording,
-    );
+    const training = { ...shared, epochs: stages.epochs ?? epochs, evaluations };
+    return trainInStages(peft, prepared, stages, training, recording);
   }
   const { recorder, checkpoints, from } = recording;
+  const budget = trial.budget === null ? undefined : parseBudget(trial.budget);
+  const choosing = budget?.kind === 'auto' && {
+    margin: budget.margin,
+    trainSubset: await prepared.trainSubset(MEMORIZATION_ROWS),
+  };
   return train(peft, prepared.train, {
     ...shared,
     epochs,
-    selection: { data: prepared.selection, evaluations, ...(await choosing(trial, prepared)) },
+    selection: { data: prepared.selection, evaluations, ...choosing },
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
     saveEvery: checkpoints.isDue,
@@ -210,61 +177,25 @@ async function trainTrial(
 /** Training rows that memorization is measured on if an adapter chooses its size. */
 const MEMORIZATION_ROWS = 300;
 
-/** The selection options of an adapter that chooses its size. */
-async function choosing(
-  { budget }: Trial,
-  { trainSubset }: PreparedTrial,
-): Promise<Pick<Selection, 'margin' | 'trainSubset'>> {
-  const spec = budget === null ? null : parseBudget(budget);
-  return spec?.kind === 'auto' ? { margin: spec.margin, trainSubset: await trainSubset(MEMORIZATION_ROWS) } : {};
-}
-
-function optimization({ protocol, settings }: Trial): Optimization {
-  const { schedule, warmupRatio, finalRatio, clipNorm } = protocol;
-  return {
-    ...lossOf(protocol),
-    schedule,
-    warmupRatio,
-    finalRatio,
-    optimizer: optimizerOf(protocol),
-    clipNorm,
-    learningRate: settings.learningRate ?? protocol.learningRate,
-    learningRates: { head: protocol.learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
-  };
-}
-
 /** The loss that a protocol names, if any. */
 function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
   return loss === undefined ? {} : { loss: lossNamed(loss) };
 }
 
 /**
- * The rows to evaluate on: the selection rows for a tuning trial, since reported rows must not influence any choice.
- */
-function judgedRows({ judgedOn }: Trial, { selection, dev, extraDevSets }: PreparedTrial): JudgedRows {
-  return judgedOn === 'selection' ? { dev: selection, extraDevSets: {} } : { dev, extraDevSets };
-}
-
-type JudgedRows = Pick<PreparedTrial, 'dev' | 'extraDevSets'>;
-
-/** The metrics of a trial, and the selected checkpoint's prediction for every reported row. */
-interface Judgement extends Pick<DoneTrial, 'rows'> {
-  /** Metrics of the selected checkpoint. */
-  readonly selected: Record<string, number>;
-  /** Metrics of the last checkpoint. */
-  readonly last: Record<string, number>;
-}
-
-/**
- * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets.
+ * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets, and
+ * the selected one's prediction for every reported row. A tuning trial is judged on the selection rows, since reported
+ * rows must not influence any choice.
  * @throws TrainingError for a metric that is not finite.
  */
 async function judge(
+  { judgedOn }: Trial,
   peft: PeftModel,
-  { dev, extraDevSets }: JudgedRows,
+  prepared: PreparedTrial,
   executor: Executor,
   { selected, last }: TrainedAtOnce,
-): Promise<Judgement> {
+) {
+  const { dev, extraDevSets } = judgedOn === 'dev' ? prepared : { dev: prepared.selection, extraDevSets: {} };
   const judged = async ({ layers, values }: Checkpoint) => {
     const model = withAdapter(peft, { layers, values });
     const outputs = await evaluationOutputs(model, dev, { executor });
@@ -277,23 +208,21 @@ async function judge(
     if (!broken) return { metrics, outputs };
     throw new TrainingError(`${broken[0]} on the reported rows is ${broken[1]}; lower the learning rate`, broken[0]);
   };
-  const { metrics: best, outputs } = await judged(selected);
-  const rows = storablePredictions(dev.predictions?.(outputs));
+  const { metrics, outputs } = await judged(selected);
   return {
-    selected: best,
-    last: selected.step === last.step ? best : (await judged(last)).metrics,
-    ...(rows && { rows }),
+    selected: metrics,
+    last: selected.step === last.step ? metrics : (await judged(last)).metrics,
+    rows: storablePredictions(dev.predictions?.(outputs)),
   };
 }
 
 /** Says whether the adapter met its budget, in the parameters that the protocol counts. */
 function budgetOf(
   { budget, settings: { tolerance }, protocol: { matchOn: matchedOn } }: Trial,
-  { requested }: FittedConfig,
+  requested: number | null,
   parameters: Readonly<Record<MatchOn, number>>,
 ): DoneTrial['budget'] {
-  if (requested === null) return { requested, spec: budget ?? 'none', matchedOn, tolerance, met: false };
-  const met = Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
+  const met = requested !== null && Math.abs(parameters[matchedOn] - requested) <= tolerance * requested;
   return { requested, spec: budget ?? 'none', matchedOn, tolerance, met };
 }
 
@@ -308,7 +237,9 @@ export function describeCircumstances(
   prepared: Described,
   { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
 ): Circumstances {
-  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol } = trial;
+  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol, fingerprints } =
+    trial;
+  const content = JSON.stringify([fingerprints.model, fingerprints.data]);
   return {
     format: RESULT_FORMAT,
     arm,
@@ -320,20 +251,12 @@ export function describeCircumstances(
     tuning,
     engine,
     versions: { ...versions },
-    content: contentOf(trial),
+    content: createHash('sha256').update(content).digest('hex').slice(0, 16),
     learningRate: settings.learningRate ?? protocol.learningRate,
     protocol: protocolOf(trial, prepared),
     startedAt: startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),
   };
-}
-
-/** A short hash of the model and the rows. */
-function contentOf({ fingerprints: { model, data } }: Trial): string {
-  return createHash('sha256')
-    .update(JSON.stringify([model, data]))
-    .digest('hex')
-    .slice(0, 16);
 }
 
 /** The protocol of a trial in stages; `epochs` are those of the first stage. */
@@ -364,8 +287,7 @@ export async function performTrial(
   signal?: AbortSignal,
 ): Promise<DoneTrial> {
   assertAsPlanned(trial, prepared);
-  const every = checkpointEvery === undefined ? {} : { every: checkpointEvery };
-  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, ...every });
+  const checkpoints = folder === null ? noCheckpoints : trialCheckpoints(trial.id, { folder, every: checkpointEvery });
   const { result } = await runTrial(trial, prepared, { onProgress, checkpoints, ...(signal && { signal }) });
   return result;
 }

@@ -4,7 +4,7 @@ import { plannedPreparer } from './as-planned.js';
 import { checkEngine, gpuBackends, timeEngine } from './check-engine.js';
 import { measureTask } from './measure.js';
 import { endWithParent } from './processes.js';
-import { trialPreparer, type PreparedTrial } from './prepare.js';
+import { trialPreparer } from './prepare.js';
 import { throttled, type TrialProgress } from './recorder.js';
 import { failureOf, type Question, type Questions, type TrialRequest, type WorkerReply } from './runner.js';
 import { performTrial } from './trial.js';
@@ -52,18 +52,15 @@ function answerTo<Q extends keyof Questions>({ question, about }: Question<Q>): 
 async function done(request: TrialRequest): Promise<WorkerReply> {
   const { trial, at } = request;
   const prepared = at ? await preparePlanned(trial, at).catch(refusal) : await prepare(trial);
-  return 'reason' in prepared ? prepared : trained(request, prepared);
-}
-
-function refusal(error: unknown): WorkerReply & { type: 'refused' } {
-  return { type: 'refused', reason: failureOf(error).message };
-}
-
-async function trained(request: TrialRequest, prepared: PreparedTrial): Promise<WorkerReply> {
+  if ('reason' in prepared) return prepared;
   const onProgress = throttled((progress: TrialProgress) => {
     reply({ type: 'progress', progress });
   }, PROGRESS_MS);
   return { type: 'done', result: await performTrial(request, prepared, onProgress) };
+}
+
+function refusal(error: unknown): WorkerReply & { type: 'refused' } {
+  return { type: 'refused', reason: failureOf(error).message };
 }
 
 function reply(message: WorkerReply): void {

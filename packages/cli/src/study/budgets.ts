@@ -1,57 +1,43 @@
 import type { Model } from '@peftjs/core';
-import { ConfigError, type PeftMethod, type Site, type TargetConfig } from '@peftjs/core/method';
+import { ConfigError, type PeftMethod, type TargetConfig } from '@peftjs/core/method';
 import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, assertWithinBase, baseParameters, selectSites } from '@peftjs/core/model';
 import type { Stages } from './study.js';
 import type { Trial, TrialProtocol } from './trials.js';
 
+/** What the sizes of budgets are relative to: the parameters of the base model, and those of one LoRA rank. */
+interface Units {
+  readonly base: number;
+  readonly rankUnit: number;
+}
+
 /**
- * A budget as typed: a count of stored parameters, a share of the base model, or the size of a LoRA of one rank. With
- * `auto`, training chooses the size, within `margin` of the dense adapter's score; null means one standard error.
+ * A budget as typed: a size in stored parameters, or `auto`, with which training chooses the size, within `margin` of the
+ * dense adapter's score; null means one standard error.
  */
-export type BudgetSpec =
-  | { readonly kind: 'count' | 'share' | 'rank'; readonly value: number }
+export type Budget =
+  | { readonly kind: 'size'; readonly count: (units: Units) => number }
   | { readonly kind: 'auto'; readonly margin: number | null };
 
-/** How sizes are typed: a count, a share in percent, or a rank. */
-const SIZES = [
-  ['count', /^(\d+)$/, 1],
-  ['share', /^(\d+(?:\.\d+)?)%$/, 100],
-  ['rank', /^r=(\d+)$/, 1],
-] as const;
+/** How sizes are typed, and the stored parameters that they mean: a count, a share in percent, or a rank. */
+const SIZES: readonly (readonly [pattern: RegExp, count: (value: number, units: Units) => number])[] = [
+  [/^(\d+)$/, (value) => value],
+  [/^(\d+(?:\.\d+)?)%$/, (value, { base }) => Math.round((value / 100) * base)],
+  [/^r=(\d+)$/, (value, { rankUnit: unit }) => value * unit],
+];
 
 /** Parses `60000`, `0.8%`, `r=4`, `auto` or `auto:0.01`. @throws ConfigError for anything else. */
-export function parseBudget(text: string): BudgetSpec {
+export function parseBudget(text: string): Budget {
   const auto = /^auto(?::(\d*\.?\d+))?$/.exec(text);
   if (auto) return { kind: 'auto', margin: auto[1] === undefined ? null : Number(auto[1]) };
-  for (const [kind, pattern, divisor] of SIZES) {
-    const value = Number(pattern.exec(text)?.[1] ?? 0) / divisor;
-    if (value > 0) return { kind, value };
+  for (const [pattern, count] of SIZES) {
+    const value = Number(pattern.exec(text)?.[1] ?? 0);
+    if (value > 0) return { kind: 'size', count: (units) => count(value, units) };
   }
   throw new ConfigError(
     `--budget is '${text}'; expected a number of parameters (60000), a share of the base (0.8%), a rank (r=4), or auto for a method that chooses its size`,
     'budget',
   );
-}
-
-/**
- * Converts a budget to stored parameters; null where training chooses. `base` counts the base model's parameters,
- * `rankUnit` those of one LoRA rank.
- */
-export function budgetCount(
-  spec: BudgetSpec,
-  { base, rankUnit }: { readonly base: number; readonly rankUnit: number },
-): number | null {
-  switch (spec.kind) {
-    case 'count':
-      return spec.value;
-    case 'share':
-      return Math.round(spec.value * base);
-    case 'rank':
-      return spec.value * rankUnit;
-    case 'auto':
-      return null;
-  }
 }
 
 /** A method's configuration that meets a trial's budget. */
@@ -82,11 +68,18 @@ export function fitConfig(
   if (settings.stages) return { config: firstLevel(method, config, settings.stages), requested: null };
   if (budget === null) return { config, requested: null };
   if (!method.fitBudget) throw new ConfigError(`${method.name} does not accept a budget`, 'budget');
+  const parsed = parseBudget(budget);
   const sites = adaptedSites(model, method, config).matched;
-  const ranked = rankedSites(model, config, settings.options);
+  if (parsed.kind === 'auto') {
+    if (method.sizing) return { config: method.parseConfig({ ...settings.options, budget: 'auto' }), requested: null };
+    throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
+  }
+  const { head, defaultTargetModules: defaults } = model;
+  const { targetModules = null }: Partial<TargetConfig> = settings.options;
+  // The size of a rank is counted on the linear modules that the options select, whatever the method adapts.
+  const ranked = selectSites(model.sites, { ...config, targetModules }, { kinds: ['linear'], head, defaults }).matched;
   const base = baseParameters(model);
-  const requested = budgetCount(parseBudget(budget), { base, rankUnit: rankUnit(ranked) });
-  if (requested === null) return { config: choosingConfig(method, settings.options), requested };
+  const requested = parsed.count({ base, rankUnit: rankUnit(ranked) });
   const fitted = method.fitBudget(sites, requested, config, protocol.matchOn);
   assertWithinBase(requested, base); // after the check of the modules' own limit, which is usually lower
   return { config: fitted, requested };
@@ -97,29 +90,10 @@ export function isAuto(budget: string | null): boolean {
   return budget !== null && parseBudget(budget).kind === 'auto';
 }
 
-/** The configuration that lets training choose the size. @throws ConfigError for a method that cannot. */
-function choosingConfig(method: PeftMethod, options: object): TargetConfig {
-  if (method.sizing) return method.parseConfig({ ...options, budget: 'auto' });
-  throw new ConfigError(`${method.name} does not choose its size: give it a budget`, 'budget');
-}
-
 /** The configuration of the first stage. @throws ConfigError if the method does not support the level of some stage. */
 function firstLevel(method: PeftMethod, config: TargetConfig, { levels }: Stages): TargetConfig {
   const atSparsity = method.atSparsity?.bind(method);
   if (!atSparsity) throw new ConfigError(`${method.name} has no sparsity levels; leave out its stages`, 'stages');
   const [first = config] = levels.map((level) => atSparsity(config, level));
   return first;
-}
-
-/**
- * The modules that the size of a rank is counted on: the linear ones that the options select, whatever the method
- * adapts.
- */
-function rankedSites(
-  model: Model,
-  config: TargetConfig,
-  { targetModules = null }: Partial<TargetConfig>,
-): readonly Site[] {
-  const { head, defaultTargetModules: defaults } = model;
-  return selectSites(model.sites, { ...config, targetModules }, { kinds: ['linear'], head, defaults }).matched;
 }

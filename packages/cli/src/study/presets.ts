@@ -27,7 +27,16 @@ export interface Preset {
 /** Returns every preset, sorted by name. */
 export function presets(): Preset[] {
   const files = readdirSync(PRESETS).filter((file) => file.endsWith('.json'));
-  return files.sort().map((file) => presetIn(file.slice(0, -'.json'.length)));
+  return files.sort().map((file) => {
+    const {
+      about,
+      full = null,
+      needsData = false,
+      dtype = 'fp32',
+      ...study
+    } = JSON.parse(readFileSync(join(PRESETS, file), 'utf8')) as StudyInput & Pick<Preset, 'about'> & Partial<Preset>;
+    return { name: file.slice(0, -'.json'.length), about, study, full, needsData, dtype };
+  });
 }
 
 /** Returns a preset by name. @throws ConfigError for an unknown name. */
@@ -37,13 +46,4 @@ export function presetNamed(name: string): Preset {
   if (preset) return preset;
   const names = all.map((each) => each.name);
   throw new ConfigError(`--preset is '${name}'${didYouMean(name, names)}; expected ${names.join(', ')}`, 'preset');
-}
-
-/** A preset's file: the study with its description. */
-type PresetFile = StudyInput & Pick<Preset, 'about'> & Partial<Pick<Preset, 'full' | 'needsData' | 'dtype'>>;
-
-function presetIn(name: string): Preset {
-  const file = JSON.parse(readFileSync(join(PRESETS, `${name}.json`), 'utf8')) as PresetFile;
-  const { about, full = null, needsData = false, dtype = 'fp32', ...study } = file;
-  return { name, about, study, full, needsData, dtype };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core/method';
-import { budgetCount, parseBudget } from './budgets.js';
+import { parseBudget } from './budgets.js';
 import { presetNamed } from './presets.js';
 import { composeStudy } from './study.js';
 import { planTrials, referenceOf, type TrialContext } from './trials.js';
@@ -66,7 +66,7 @@ describe('composeStudy', () => {
   });
 });
 
-describe('parseBudget and budgetCount', () => {
+describe('parseBudget', () => {
   it.each([
     ['60000', 60_000],
     ['0.8%', 56_000],
@@ -74,7 +74,8 @@ describe('parseBudget and budgetCount', () => {
     ['auto', null],
     ['auto:.01', null],
   ])('%s', (text, count) => {
-    expect(budgetCount(parseBudget(text), { base: 7_000_000, rankUnit: 13_056 })).toBe(count);
+    const budget = parseBudget(text);
+    expect(budget.kind === 'auto' ? null : budget.count({ base: 7_000_000, rankUnit: 13_056 })).toBe(count);
   });
   it.each(['', 'r=', 'r=0', '-5', '5k', '1e5', '%', '0%', 'r=2.5', '0x10', 'auto:', 'auto:x'])('refuses %j', (text) => {
     expect(() => parseBudget(text)).toThrow(ConfigError);

@@ -1,6 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import { ConfigError, DataError, integerFrom, nonNegative, parseOptions, positive } from '@peftjs/core/method';
+import {
+  ConfigError,
+  DataError,
+  integerFrom,
+  mapValues,
+  nonNegative,
+  parseOptions,
+  positive,
+} from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
@@ -167,7 +175,7 @@ const studyEntries = {
   methods: v.pipe(
     v.record(armName, closed(armEntries)),
     v.check((arms) => Object.keys(arms).length > 0, 'expected at least one method'),
-    v.transform(withMethods),
+    v.transform((arms) => mapValues(arms, (settings, arm) => ({ ...settings, method: settings.method ?? arm }))),
   ),
   /** The arm that differences are taken against; null for the first with a budget. Default null. */
   reference: v.nullish(v.string(), null),
@@ -227,29 +235,22 @@ export type StudyInput = Partial<Omit<Study, 'protocol' | 'methods' | 'tuning'>>
 export const languageStudy: StudyInput = { protocol: { maxTokens: null, batchSize: 8, evaluationBatchSize: 8 } };
 
 /**
- * Reads a study file.
+ * Reads a study file. Published tasks in a folder, in any spelling, get their one name; its fields are not checked yet.
  * @throws DataError if it is missing or not a JSON object.
  */
-export async function readStudyFile(path: string): Promise<StudyInput> {
+export async function readStudyFile(path: string, { kind }: DataSource): Promise<StudyInput> {
+  const spelled = (key: string, value: unknown): unknown =>
+    kind === 'folder' && key === 'tasks' && Array.isArray(value)
+      ? value.map((task: unknown) => (typeof task === 'string' ? publishedName(task) : task))
+      : value;
   let study: unknown;
   try {
-    study = JSON.parse(await readFile(path, 'utf8'));
+    study = JSON.parse(await readFile(path, 'utf8'), spelled);
   } catch (cause) {
-    throw new DataError(`--config ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, path, cause);
+    throw new DataError(`--config ${path}: ${(cause as Error).message}`, path, cause);
   }
   if (isObject(study)) return study;
   throw new DataError(`--config ${path}: expected a JSON object with fields of a study, such as {"seeds": 6}`, path);
-}
-
-/** Gives published tasks that a study file names, in any spelling, their one name. Its fields are not checked yet. */
-export function withPublishedNames(study: StudyInput, { kind }: DataSource): StudyInput {
-  if (kind !== 'folder') return study;
-  const spelled = (names: unknown): unknown =>
-    Array.isArray(names)
-      ? names.map((task: unknown) => (typeof task === 'string' ? publishedName(task) : task))
-      : names;
-  const own = <T>(part: T): T => (isObject(part) && 'tasks' in part ? { ...part, tasks: spelled(part.tasks) } : part);
-  return { ...own(study), ...(study.tuning !== undefined && { tuning: own(study.tuning) }) };
 }
 
 /**
@@ -344,17 +345,12 @@ export function mergeMethods(
   );
 }
 
-function defined<T extends object>(record: T): Partial<T> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
-}
+/** The fields of a record that are not undefined. */
+export type Defined<T> = { [P in keyof T]?: Exclude<T[P], undefined> };
 
-/** Fills in the method of each arm. */
-function withMethods<S extends { readonly method?: string | undefined }>(
-  arms: Readonly<Record<string, S>>,
-): Record<string, S & { readonly method: string }> {
-  return Object.fromEntries(
-    Object.entries(arms).map(([arm, settings]) => [arm, { ...settings, method: settings.method ?? arm }]),
-  );
+/** Leaves out the fields of a record that are undefined. */
+export function defined<T extends object>(record: T): Defined<T> {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Defined<T>;
 }
 
 function isObject(value: unknown): value is object {

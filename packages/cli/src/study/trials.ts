@@ -151,7 +151,10 @@ export function trialOf(
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The id depends on the files' content, not on their paths, and on the learning rate, not on how it was found.
   const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
-  const content = { ...rest, protocol: withoutNew(protocol) };
+  // Unused settings that were added later are left out, so that trials keep their old ids.
+  const { selectionRows, flippedLabels, ...older } = protocol;
+  const newer = { ...(selectionRows != null && { selectionRows }), ...(flippedLabels != null && { flippedLabels }) };
+  const content = { ...rest, protocol: { ...older, ...newer } };
   // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
   const training = {
     optimizer: nameAndSettings(optimizerOf(trial.protocol)),
@@ -163,15 +166,6 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   const arm = plain(trial.arm) || 'arm'; // an id starts with a letter or a digit
   const prefix = [arm, ...[trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain)].join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };
-}
-
-/** Removes unused settings that were added later, so that trials keep their old ids. */
-function withoutNew({ selectionRows, flippedLabels, ...protocol }: TrialProtocol): TrialProtocol {
-  return {
-    ...protocol,
-    ...(selectionRows != null && { selectionRows }),
-    ...(flippedLabels != null && { flippedLabels }),
-  };
 }
 
 /** The optimizer of a protocol. */
