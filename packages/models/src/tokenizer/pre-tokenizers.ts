@@ -87,17 +87,9 @@ const KINDS: Kinds<Step> = {
       whole: inBytes,
     };
   },
-  CharDelimiterSplit(definition, file) {
-    const delimiter = characterIn(definition, 'delimiter', file);
-    return { cut: (text) => text.split(delimiter).filter((word) => word !== '') };
-  },
   Digits(definition) {
     const one = field(definition, 'individual_digits') === true;
     return { cut: (text) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu) };
-  },
-  FixedLength(definition) {
-    const length = Number(field(definition, 'length') ?? 5);
-    return matches(new RegExp(`.{1,${Math.max(1, length)}}`, 'gsu'));
   },
   Metaspace: metaspace,
   Punctuation: (definition, file) => split(PUNCTUATION, field(definition, 'behavior') ?? 'Isolated', false, file),
@@ -114,19 +106,15 @@ function matches(pattern: RegExp): Step {
   return { cut: (text) => text.match(pattern) ?? [] };
 }
 
-/** Returns a setting of one character. @throws CheckpointError when it is anything else. */
-function characterIn(definition: unknown, name: string, file: string, otherwise?: string): string {
-  const value = field(definition, name) ?? otherwise;
-  if (typeof value === 'string' && value.length === 1) return value;
-  throw new CheckpointError(`${file}: '${name}' of a pre_tokenizer must be one character, got ${shown(value)}`, file);
-}
-
 /** GPT-2's pattern of words. */
 const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
 /** Replaces blanks by `▁`, which starts a word, and puts one before the text. */
 function metaspace(definition: unknown, file: string): Step {
-  const mark = characterIn(definition, 'replacement', file, '▁');
+  const mark = field(definition, 'replacement') ?? '▁';
+  if (typeof mark !== 'string' || mark.length !== 1) {
+    throw new CheckpointError(`${file}: 'replacement' of Metaspace must be one character, got ${shown(mark)}`, file);
+  }
   const scheme =
     field(definition, 'prepend_scheme') ?? (field(definition, 'add_prefix_space') === false ? 'never' : 'always');
   if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never') {
