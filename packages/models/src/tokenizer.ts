@@ -109,13 +109,6 @@ export interface TokenizerLimits {
 }
 
 /**
- * The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred
- * before.
- */
-const KEPT_WORDS = 2 ** 16;
-const KEPT_CHARACTERS = 32;
-
-/**
  * Creates a tokenizer whose sequences have at most `maxTokens` IDs.
  * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has parts
  * that may take exponential time or memory. The tokenizer throws one for a text that its parts make much longer.
@@ -126,8 +119,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
   const idOf = (token: string): number => idIn(tokenizer, token, file);
-  const inOnePiece: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
-  const read = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
+  const read: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
   const tokensAround = [null, []].map((second) => tokenizer.around([], second).tokens.length);
   const spansOf = spanFinder(tokenizer, definition);
   const blank = blankBeforeWords(definition);
@@ -219,47 +211,6 @@ function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<stri
       .map((token): [string, number] => [String(field(token, 'content')), Number(field(token, 'id'))])
       .filter(([token]) => token !== ''),
   );
-}
-
-/**
- * Whether any text can be tokenised part by part between blanks, as for BERT. The normaliser may only change characters
- * one by one, together with their marks, and no added token may contain a blank.
- */
-function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: added }: TokenizerDefinition): boolean {
-  const isOf = (part: unknown, type: string): boolean => (part as { type?: unknown } | null)?.type === type;
-  const plain = (token: unknown): boolean => /^[!-~]+$/.test(String((token as { content?: unknown } | null)?.content));
-  return (
-    isOf(model, 'WordPiece') &&
-    model.fuse_unk !== true &&
-    isOf(normalizer, 'BertNormalizer') &&
-    isOf(cut, 'BertPreTokenizer') &&
-    Array.isArray(added) &&
-    added.every(plain)
-  );
-}
-
-/** Tokenises a text word by word, and caches the IDs of each word. */
-function byWords(inOnePiece: IdReader): IdReader {
-  const known = new Map<string, readonly number[]>();
-  const idsOf = (word: string, most: number): readonly number[] => {
-    if (word.length > KEPT_CHARACTERS) return inOnePiece(word, most);
-    const kept = known.get(word);
-    if (kept) return kept;
-    const ids = inOnePiece(word, Infinity); // a later call may need all of them
-    if (known.size === KEPT_WORDS) known.clear();
-    known.set(word, ids);
-    return ids;
-  };
-  return (text, most) => {
-    const ids: number[] = [];
-    for (let start = 0; start <= text.length && ids.length <= most;) {
-      const blank = text.indexOf(' ', start);
-      const end = blank < 0 ? text.length : blank;
-      for (const id of idsOf(text.slice(start, end), most)) ids.push(id);
-      start = end + 1;
-    }
-    return ids;
-  };
 }
 
 /** The limit on a sequence's length. */

@@ -50,7 +50,7 @@ export interface TextTokenizer {
 export function openTextTokenizer(definition: Readonly<Record<string, unknown>>, file: string): TextTokenizer {
   const normalizer = normalizerOf(definition.normalizer, file);
   const cut = preTokenizerOf(definition.pre_tokenizer, file);
-  const model = modelOf(definition.model, file);
+  const model = keepingWords(modelOf(definition.model, file));
   const decoder = decoderOf(definition.decoder, file);
   const normalised = (text: string): string => normalizer?.(unchanged(text)).text ?? text;
   const tokens = listField(definition, 'added_tokens', file).map((token) => addedTokenOf(token, normalised, file));
@@ -101,6 +101,30 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
           else yield [{ ...placedAt(token.content, piece, [0, piece.text.length], offset), text: piece.text }];
         }
       }
+    },
+  };
+}
+
+/**
+ * The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred
+ * before.
+ */
+const KEPT_WORDS = 2 ** 16;
+const KEPT_CHARACTERS = 32;
+
+/** Returns the model with a cache of the tokens of words. */
+function keepingWords(model: TokenModel): TokenModel {
+  const known = new Map<string, readonly string[]>();
+  return {
+    ...model,
+    tokensOf(word) {
+      const kept = known.get(word);
+      if (kept) return kept;
+      const tokens = model.tokensOf(word);
+      if (word.length > KEPT_CHARACTERS) return tokens;
+      if (known.size === KEPT_WORDS) known.clear();
+      known.set(word, tokens);
+      return tokens;
     },
   };
 }
