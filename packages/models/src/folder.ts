@@ -13,6 +13,14 @@ export interface LoadProgress {
   readonly totalBytes: number;
 }
 
+/** A folder in a storage. */
+export interface Folder {
+  /** The path of the folder in `storage`. */
+  readonly path: string;
+  /** Reads the folder. */
+  readonly storage: Storage;
+}
+
 /** A model's folder in a storage. */
 export interface ModelFolder {
   /** The path of the folder. */

@@ -3,7 +3,7 @@ import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/met
 import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat } from './checkpoint.js';
-import { joined } from './folder.js';
+import { joined, type Folder } from './folder.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/request.js';
@@ -48,9 +48,7 @@ export const sourceEntries = {
 } satisfies Record<keyof SourceOptions, unknown>;
 
 /** The location and format of a model. */
-interface Location {
-  readonly storage: Storage;
-  readonly path: string;
+interface Location extends Folder {
   readonly format: CheckpointFormat;
 }
 
@@ -83,14 +81,6 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const location = await modelIn(path, storage, formats);
   if (location) return location;
   throw nothingIn(path, formats);
-}
-
-/** A folder in a storage. */
-export interface Folder {
-  /** The path of the folder in `storage`. */
-  readonly path: string;
-  /** Reads the folder. */
-  readonly storage: Storage;
 }
 
 /**

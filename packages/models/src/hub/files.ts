@@ -116,18 +116,18 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
   async function open(path: string): Promise<ByteSource> {
     const file = byPath.get(path);
     if (!file) throw noSuchFile(path, opened);
-    const { initiate, download, loaded, done } = report(path, file.size);
-    initiate();
+    const reporter = report(path, file.size);
+    reporter.is('initiate');
     let source = await whole(file, opened);
     if (!source && 'hash' in file) {
-      download();
-      await cache.keep(commit, file, (part) => complete(part, { subject, commit, file }, settings, loaded));
+      reporter.is('download');
+      await cache.keep(commit, file, (part) => complete(part, { subject, commit, file }, settings, reporter.loaded));
       if (!isCommit(subject.revision)) await cache.remember(subject.revision, commit);
       source = await cache.open(commit, path);
     }
     if (!source) throw noSuchFile(path, opened);
-    loaded(file.size);
-    done();
+    reporter.loaded(file.size);
+    reporter.is('done');
     return source;
   }
 

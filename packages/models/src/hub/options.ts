@@ -176,11 +176,10 @@ export type ProgressCallback = (info: ProgressInfo) => void;
 
 /** Reports the events of one file. */
 interface FileReporter {
-  initiate(): void;
-  download(): void;
+  /** Reports that the file has reached a state. */
+  is(status: 'initiate' | 'download' | 'done'): void;
   /** Reports the number of bytes loaded so far. */
   loaded(bytes: number): void;
-  done(): void;
 }
 
 /** The number of progress steps reported per file. */
@@ -196,11 +195,8 @@ export function progressReporter(
   return (file, total) => {
     let step = -1;
     return {
-      initiate() {
-        report({ status: 'initiate', name, file });
-      },
-      download() {
-        report({ status: 'download', name, file });
+      is(status) {
+        report({ status, name, file });
       },
       loaded(loaded) {
         const reached = Math.floor(STEPS * share(loaded, total));
@@ -209,9 +205,6 @@ export function progressReporter(
         files.set(file, { loaded, total });
         report({ status: 'progress_total', name, ...totals(files) });
         report({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
-      },
-      done() {
-        report({ status: 'done', name, file });
       },
     };
   };
