@@ -134,7 +134,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     ...special,
     addBosToken: begins(tokenizer, special.bosTokenId),
     padTokenId: special.padTokenId ?? special.eosTokenId,
-    specialTokens: specialTokensOf(definition),
+    specialTokens: tokenizer.specialTokens,
     truncations: ['longest_first', 'only_first', 'only_second'],
     tokenIds: (text) => read(text, Infinity),
     decode: (ids) => tokenizer.decode(ids),
@@ -145,10 +145,10 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
       const [first, second] = readPair(read, [text, pair], limit);
       const kept = shortened(tokenizer, first, second, limit);
-      return {
-        ...finished(kept),
-        ...(options.spans && { spans: around(kept.tokens, keptSpans([text, pair], kept.counts, spansOf)) }),
-      };
+      if (!options.spans) return finished(kept);
+      const [count, pairCount] = kept.counts;
+      const spans = [...spansOf(text, count), ...spansOf(pair ?? '', pairCount)];
+      return { ...finished(kept), spans: around(kept.tokens, spans) };
     },
     encodeWords(words, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
@@ -203,16 +203,6 @@ function blankBeforeWords({ pre_tokenizer: cut }: TokenizerDefinition): '' | ' '
   return byteLevel !== undefined && field(byteLevel, 'add_prefix_space') !== true ? ' ' : '';
 }
 
-function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<string, number> {
-  const tokens: unknown[] = Array.isArray(added) ? added : [];
-  return new Map(
-    tokens
-      .filter((token) => field(token, 'special') === true)
-      .map((token): [string, number] => [String(field(token, 'content')), Number(field(token, 'id'))])
-      .filter(([token]) => token !== ''),
-  );
-}
-
 /** The limit on a sequence's length. */
 interface Limit {
   readonly most: number;
@@ -244,18 +234,6 @@ function shortened(
     truncated: first.length + (second?.length ?? 0) + special > most,
     counts: [keptFirst, keptSecond],
   };
-}
-
-/** Returns the spans of the tokens kept of each text. */
-function keptSpans(
-  texts: readonly (string | undefined)[],
-  counts: readonly number[],
-  spansOf: (text: string, count: number) => TokenSpan[],
-): TokenSpan[] {
-  return texts.flatMap((text, index) => {
-    const count = counts[index] ?? 0;
-    return text ? spansOf(text, count) : [];
-  });
 }
 
 /** Assigns values to the tokens of texts, and null to special tokens, which are given by name. */

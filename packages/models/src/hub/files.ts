@@ -48,8 +48,6 @@ export async function hubFiles({ repo, type = 'model', ...options }: HubFilesOpt
 
 /** A repository whose files are listed. */
 export interface Repository {
-  /** The name of the repository in messages. */
-  readonly label: string;
   /** The files it has. */
   readonly listed: readonly RepoFile[];
   /** Opens its files. The total of the progress is the size of those in `expected`. */
@@ -65,7 +63,6 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
     : await pageCache(repo, type, settings.endpoint);
   const holding = settings.localFilesOnly ? await kept(subject, cache) : await listed(subject, settings, cache);
   return {
-    label: labelOf(subject),
     listed: holding.files,
     files: (expected = []) => filesOf({ subject, settings, cache, ...holding }, expected),
   };

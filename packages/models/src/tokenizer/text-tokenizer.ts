@@ -27,6 +27,8 @@ export interface PlacedToken {
 export interface TextTokenizer {
   /** The ID of the unknown token, if there is one. */
   readonly unknownId: number | undefined;
+  /** The IDs of special tokens by their text. */
+  readonly specialTokens: ReadonlyMap<string, number>;
   /** Returns the ID of a token; undefined if it is not in the vocabulary. */
   idOf(token: string): number | undefined;
   /** Returns the tokens of a text, lazily and word by word. */
@@ -58,7 +60,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   for (const { content, id } of tokens) ids.set(content, id);
   const texts = new Map([...ids].map(([token, id]) => [id, token]));
   for (const { text, id } of tokens) texts.set(id, text);
-  const special = new Set(tokens.filter((token) => token.special).map(({ content }) => content));
+  const special = tokens.filter((token) => token.special && token.content !== '');
+  const specialTokens = new Map(special.map(({ content, id }) => [content, id]));
   const isNormalised = ({ normalized }: AddedToken): boolean => normalized && normalizer !== null;
   const inText = sectionFinder(tokens.filter((token) => !isNormalised(token)));
   const inNormalised = sectionFinder(tokens.filter(isNormalised));
@@ -87,7 +90,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
     around: postProcessorOf(definition.post_processor, file),
     join,
     textOf: (id) => texts.get(id),
-    decode: (own) => join(textsOf(own).filter((text) => !special.has(text))),
+    decode: (own) => join(textsOf(own).filter((text) => !specialTokens.has(text))),
+    specialTokens,
     *words(text) {
       for (const { token, pieces } of parts(text)) {
         if (token) yield [token.content];
