@@ -63,7 +63,7 @@ export function encoderType({ root, keys, defaults, own, ofTexts, hasPooler, ...
 }
 
 /** The settings that all encoders read. */
-export type EncoderSettings = ReturnType<typeof encoderSettings>;
+type EncoderSettings = ReturnType<typeof encoderSettings>;
 
 /** Reads the shared settings. @throws CheckpointError for an invalid setting. */
 export function encoderSettings(config: ConfigFile, { keys, defaults }: Shared = {}) {
