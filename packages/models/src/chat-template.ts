@@ -4,14 +4,14 @@
  * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, DataError } from '@peftjs/core/method';
+import { DataError } from '@peftjs/core/method';
 import { conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/model';
 import { Fault, openBudget, Refusal } from './chat/budget.js';
 import { fieldsOf, globalsOf } from './chat/globals.js';
 import { rendered } from './chat/interpreter.js';
 import { tokenized } from './chat/lexer.js';
 import type { Jinja, Node } from './chat/syntax.js';
-import { reasonOf } from './json.js';
+import { fileError, reasonOf } from './json.js';
 
 /** Renders conversations as a model reads them. */
 export interface ChatTemplate {
@@ -101,7 +101,7 @@ export async function createChatTemplate({ source, file, tokens }: ChatTemplateS
         if (cause instanceof Refusal) {
           throw new DataError(`the chat template of ${file} rejects the conversation: ${reason}`, file, cause);
         }
-        throw new CheckpointError(`${file}: the chat template cannot be rendered: ${reason}`, file, cause);
+        throw fileError(file, `the chat template cannot be rendered: ${reason}`, cause);
       }
     },
   };

@@ -1,7 +1,7 @@
 import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
-import { field, reasonOf } from './json.js';
+import { field, fileError, reasonOf } from './json.js';
 import { spanFinder, type TokenSpan } from './token-spans.js';
 import type { Sequence } from './tokenizer/post-processors.js';
 import { openTextTokenizer, type TextTokenizer } from './tokenizer/text-tokenizer.js';
@@ -264,7 +264,7 @@ function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
 function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
   const id = tokenizer.idOf(token) ?? tokenizer.unknownId;
   if (id !== undefined) return id;
-  throw new CheckpointError(`${file}: the vocabulary has no ${JSON.stringify(token)} and no unknown token`, file);
+  throw fileError(file, `the vocabulary has no ${JSON.stringify(token)} and no unknown token`);
 }
 
 /** @throws CheckpointError when a special token has no ID, or a token type is not one of the model's. */
@@ -273,13 +273,13 @@ function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: 
   const special = around.flatMap(({ tokens }) => tokens).filter((token) => typeof token === 'string');
   const unknown = special.find((token) => tokenizer.idOf(token) === undefined);
   if (unknown !== undefined) {
-    throw new CheckpointError(`${file}: the special token ${JSON.stringify(unknown)} has no id`, file);
+    throw fileError(file, `the special token ${JSON.stringify(unknown)} has no id`);
   }
   if (tokenTypes === 1) return;
   const types = around.flatMap((own) => own.types);
   const odd = types.find((type) => !Number.isInteger(type) || type < 0 || type >= tokenTypes);
   if (odd === undefined) return;
-  throw new CheckpointError(`${file}: token types must be 0 to ${tokenTypes - 1}, got ${odd}`, file);
+  throw fileError(file, `token types must be 0 to ${tokenTypes - 1}, got ${odd}`);
 }
 
 function built(
@@ -296,6 +296,6 @@ function built(
     return { tokenizer, content };
   } catch (cause) {
     if (cause instanceof CheckpointError) throw cause;
-    throw new CheckpointError(`${file}: not a tokenizer: ${reasonOf(cause)}`, file, cause);
+    throw fileError(file, `not a tokenizer: ${reasonOf(cause)}`, cause);
   }
 }

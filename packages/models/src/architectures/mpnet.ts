@@ -8,9 +8,10 @@
  * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the
  * last (T5's buckets, Raffel et al., 2020).
  */
-import { CheckpointError, type Site } from '@peftjs/core/method';
+import type { Site } from '@peftjs/core/method';
 import { embeddingSite } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
+import { fileError } from '../json.js';
 import type { RelativeBias } from '../encoder.js';
 import { positiveInteger, positiveNumber } from '../transformers/config.js';
 import { robertaHead } from './bert.js';
@@ -42,10 +43,7 @@ export const mpnetType = encoderType({
   own(config, { names, numAttentionHeads, maxPositionEmbeddings }) {
     const rows = positiveInteger(config, 'relative_attention_num_buckets', BUCKETS);
     if (rows < BUCKETS) {
-      throw new CheckpointError(
-        `${config.file}: 'relative_attention_num_buckets' must be at least ${BUCKETS}, got ${rows}`,
-        config.file,
-      );
+      throw fileError(config.file, `'relative_attention_num_buckets' must be at least ${BUCKETS}, got ${rows}`);
     }
     return {
       names: {

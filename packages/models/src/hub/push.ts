@@ -9,7 +9,7 @@ import {
   UNFINISHED_FILE,
 } from '@peftjs/core/model';
 import * as v from 'valibot';
-import { parseJson, reasonOf, shown } from '../json.js';
+import { fileError, parseJson, reasonOf, shown } from '../json.js';
 import { CONFIG_FILE } from '../transformers/config.js';
 import { hubEntries, hubSettings, type HubSettings } from './options.js';
 import { HubError, hubFetch, isHubId, subjectOf, type Subject } from './request.js';
@@ -141,7 +141,7 @@ async function filesOf(folder: string): Promise<PushedFile[]> {
     for (const path of paths.filter(isConfig)) {
       const file = `${root}/${path}`;
       const incomplete = incompleteSave(parseJson(await fs.readFile(file), file));
-      if (incomplete !== undefined) throw new CheckpointError(`${file}: ${incomplete}`, file);
+      if (incomplete !== undefined) throw fileError(file, incomplete);
     }
     return paths.map((path) => ({ path, content: pathToFileURL(`${root}/${path}`) }));
   } catch (cause) {

@@ -1,6 +1,5 @@
 /** The post-processors of a tokenizer.json, which add special tokens, as in Hugging Face's tokenizers 0.23. */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, listField, shown } from '../json.js';
+import { field, fileError, listField, shown } from '../json.js';
 
 /** A text and its pair in one sequence. */
 export interface Sequence {
@@ -56,14 +55,14 @@ function templatesOf(definition: unknown, file: string): Templates | undefined {
     const steps = listField(definition, 'processors', file).map((one) => templatesOf(one, file));
     const [only, ...others] = steps.filter((step) => step !== undefined);
     if (others.length === 0) return only;
-    throw new CheckpointError(`${file}: a post_processor that adds special tokens twice is not supported`, file);
+    throw fileError(file, 'a post_processor that adds special tokens twice is not supported');
   }
   if (type === 'ByteLevel') return undefined;
   if (type === 'TemplateProcessing') return written(definition, file);
   if (type === 'BertProcessing' || type === 'RobertaProcessing') return classic(definition, type, file);
-  throw new CheckpointError(
-    `${file}: not a tokenizer: unknown post_processor '${type}'; known ones are BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing`,
+  throw fileError(
     file,
+    `not a tokenizer: unknown post_processor '${type}'; known ones are BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing`,
   );
 }
 
@@ -72,7 +71,7 @@ function classic(definition: unknown, type: string, file: string): Templates {
   const [cls, sep] = ['cls', 'sep'].map((name) => {
     const token = field(definition, name);
     if (Array.isArray(token) && typeof token[0] === 'string') return token[0];
-    throw new CheckpointError(`${file}: not a tokenizer: expected a token '${name}', got ${shown(token)}`, file);
+    throw fileError(file, `not a tokenizer: expected a token '${name}', got ${shown(token)}`);
   }) as [string, string];
   const placed = (items: readonly Place['item'][], type: number): Place[] => items.map((item) => ({ item, type }));
   const single = placed([cls, 0, sep], 0);
@@ -91,10 +90,10 @@ function written(definition: unknown, file: string): Templates {
         return (tokens as unknown[]).map((token) => ({ item: String(token), type }));
       }
       if (id === 'A' || id === 'B') return [{ item: id === 'A' ? 0 : 1, type }];
-      throw new CheckpointError(`${file}: not a tokenizer: unknown place ${shown(place)} in '${name}'`, file);
+      throw fileError(file, `not a tokenizer: unknown place ${shown(place)} in '${name}'`);
     });
     if (all.length <= MAX_PLACES) return all;
-    throw new CheckpointError(`${file}: '${name}' of the post_processor has more than ${MAX_PLACES} tokens`, file);
+    throw fileError(file, `'${name}' of the post_processor has more than ${MAX_PLACES} tokens`);
   };
   return { single: places('single'), pair: places('pair') };
 }

@@ -2,8 +2,7 @@
  * The pre-tokenizers of a tokenizer.json, which split a normalised text into words, as in Hugging Face's tokenizers
  * 0.23.
  */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, shown } from '../json.js';
+import { field, fileError, shown } from '../json.js';
 import { byCharacter, partsOf, withPrefix, type Aligned } from './aligned.js';
 import { bytesAsCharacters } from './byte-level.js';
 import { growthCheck, type GrowthCheck } from './growth.js';
@@ -113,15 +112,12 @@ const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{
 function metaspace(definition: unknown, file: string): Step {
   const mark = field(definition, 'replacement') ?? '▁';
   if (typeof mark !== 'string' || mark.length !== 1) {
-    throw new CheckpointError(`${file}: 'replacement' of Metaspace must be one character, got ${shown(mark)}`, file);
+    throw fileError(file, `'replacement' of Metaspace must be one character, got ${shown(mark)}`);
   }
   const scheme =
     field(definition, 'prepend_scheme') ?? (field(definition, 'add_prefix_space') === false ? 'never' : 'always');
   if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never') {
-    throw new CheckpointError(
-      `${file}: expected the prepend_scheme always, first or never, got ${shown(scheme)}`,
-      file,
-    );
+    throw fileError(file, `expected the prepend_scheme always, first or never, got ${shown(scheme)}`);
   }
   const own = split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
   const splits = field(definition, 'split') !== false;
@@ -176,7 +172,7 @@ function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string
   const join = Object.hasOwn(BEHAVIOURS, name) ? BEHAVIOURS[name] : undefined;
   if (!join) {
     const known = Object.keys(BEHAVIOURS).join(', ');
-    throw new CheckpointError(`${file}: expected the behavior of a split ${known}, got ${shown(behavior)}`, file);
+    throw fileError(file, `expected the behavior of a split ${known}, got ${shown(behavior)}`);
   }
   return { cut: (text) => join(around(text, pattern, invert)) };
 }
