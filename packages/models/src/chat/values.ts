@@ -58,11 +58,13 @@ export function typeName(value: Value): string {
   if (textIn(value) !== undefined) return 'str';
   if (typeof value === 'number') return 'int';
   if (typeof value === 'boolean') return 'bool';
-  if (typeof value === 'function') return 'function';
   if (value === null) return 'NoneType';
+  if (value instanceof Float) return 'float';
+  if (value instanceof Tuple) return 'tuple';
   if (isArray(value)) return 'list';
   if (isMapping(value)) return 'dict';
-  return value instanceof Missing ? 'Undefined' : value.constructor.name.toLowerCase();
+  if (value instanceof Namespace) return 'Namespace';
+  return value instanceof Missing ? 'Undefined' : 'function';
 }
 
 const isArray = (value: Value): value is readonly Value[] => Array.isArray(value);
