@@ -317,7 +317,7 @@ describe('an impossible option or variable', () => {
       'a revision that leads out of the repository',
       {},
       { revision: '../../x' },
-      /'revision' is "\.\.\/\.\.\/x"; expected a branch/,
+      /'revision' is '\.\.\/\.\.\/x'; expected a branch/,
     ],
     ['a revision with a query string', {}, { revision: 'main?x' }, /'revision'/],
     ['an empty revision', {}, { revision: '' }, /'revision'/],
@@ -326,7 +326,7 @@ describe('an impossible option or variable', () => {
       'local_files_only as a string',
       {},
       { local_files_only: 'yes' },
-      /'localFilesOnly' is "yes"; expected true or false/,
+      /'local_files_only' is 'yes'; expected true or false/,
     ],
     [
       'a listener that is not a function',

@@ -201,7 +201,7 @@ export function linearHead({ path, hasBias = true }: HeadModule, width: number, 
 }
 
 /** The parts of a head with two linear modules. */
-interface DenseHead {
+export interface DenseHead {
   /** The names of the trained modules, e.g. of the parent of both. */
   readonly trained: readonly string[];
   /** The path of the first module, width -> width. */

@@ -4,13 +4,14 @@
  * size, its work and its output are limited.
  */
 import { PeftError } from '@peftjs/core';
-import { CheckpointError, DataError } from '@peftjs/core/method';
+import { DataError } from '@peftjs/core/method';
 import { conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/model';
 import { Fault, openBudget, Refusal } from './chat/budget.js';
-import { globalsOf, valueOf } from './chat/globals.js';
-import { openRuntime, parsed, rendered, type Program } from './chat/interpreter.js';
-import type { Jinja, Value } from './chat/jinja.js';
-import { reasonOf } from './json.js';
+import { fieldsOf, globalsOf } from './chat/globals.js';
+import { rendered } from './chat/interpreter.js';
+import { tokenized } from './chat/lexer.js';
+import type { Jinja, Node } from './chat/syntax.js';
+import { fileError, reasonOf } from './json.js';
 
 /** Renders conversations as a model reads them. */
 export interface ChatTemplate {
@@ -83,34 +84,31 @@ export const MAX_TEMPLATE = 2 ** 16;
 /** Creates a chat template. It is parsed on first use: a model with a broken template can still do other tasks. */
 export async function createChatTemplate({ source, file, tokens }: ChatTemplateSource): Promise<ChatTemplate> {
   const jinja = (await import('@huggingface/jinja')) as unknown as Jinja;
-  let program: Program | undefined;
+  let program: Node<'Program'> | undefined;
   return {
     source,
     render(messages, { addGenerationPrompt, tools }) {
       const problem = conversationProblem(messages, tools);
       if (problem !== undefined) throw new DataError(`chat template: ${problem}`, 'messages');
       try {
-        program ??= checkedProgram(jinja, source);
-        const runtime = openRuntime(jinja, openBudget());
-        const given = { ...tokens, messages: messages.map(asTransformers), add_generation_prompt: addGenerationPrompt };
-        const variables: Record<string, Value> = globalsOf(runtime);
-        for (const [name, data] of Object.entries({ ...given, tools: tools ?? null, documents: null })) {
-          variables[name] = valueOf(runtime, data);
-        }
-        return rendered(jinja, program, { runtime, variables });
+        program ??= parsed(jinja, source);
+        const budget = openBudget();
+        const own = { messages: messages.map(asTransformers), tools: tools ?? null, documents: null };
+        const given = fieldsOf({ ...tokens, ...own, add_generation_prompt: addGenerationPrompt });
+        return rendered(program, budget, new Map([...Object.entries(globalsOf(budget)), ...given]));
       } catch (cause) {
         const reason = reasonOf(cause instanceof Error ? cause.message : cause);
         if (cause instanceof Refusal) {
           throw new DataError(`the chat template of ${file} rejects the conversation: ${reason}`, file, cause);
         }
-        throw new CheckpointError(`${file}: the chat template cannot be rendered: ${reason}`, file, cause);
+        throw fileError(file, `the chat template cannot be rendered: ${reason}`, cause);
       }
     },
   };
 }
 
-function checkedProgram(jinja: Jinja, source: string): Program {
-  if (source.length <= MAX_TEMPLATE) return parsed(jinja, source);
+function parsed(jinja: Jinja, source: string): Node<'Program'> {
+  if (source.length <= MAX_TEMPLATE) return jinja.parse(tokenized(source));
   throw new Fault(`expected at most ${MAX_TEMPLATE} characters, got ${source.length}`);
 }
 

@@ -1,7 +1,6 @@
 import type { Storage } from '@peftjs/core';
-import { CheckpointError } from '@peftjs/core/method';
 import { bytesSource, type ByteSource } from '@peftjs/safetensors';
-import { parseJson } from './json.js';
+import { fileError, parseJson } from './json.js';
 
 /** The progress of loading weights. */
 export interface LoadProgress {
@@ -11,6 +10,14 @@ export interface LoadProgress {
   readonly loadedBytes: number;
   /** The size of all weights that the checkpoint declares, in bytes. */
   readonly totalBytes: number;
+}
+
+/** A folder in a storage. */
+export interface Folder {
+  /** The path of the folder in `storage`. */
+  readonly path: string;
+  /** Reads the folder. */
+  readonly storage: Storage;
 }
 
 /** A model's folder in a storage. */
@@ -75,7 +82,7 @@ async function atMost(limit: number, path: string, storage: Storage): Promise<Ui
     const { size } = source ?? { size: 0 };
     const bytes = size > limit ? undefined : await (source?.read(0, size) ?? storage.read(path));
     if (bytes && bytes.length <= limit) return bytes;
-    throw new CheckpointError(`${path}: expected at most ${limit} bytes, got ${bytes?.length ?? size}`, path);
+    throw fileError(path, `expected at most ${limit} bytes, got ${bytes?.length ?? size}`);
   } finally {
     await source?.close?.();
   }
@@ -106,9 +113,9 @@ export async function freeMemory(): Promise<number | undefined> {
 /** @throws CheckpointError when `what` needs more than `limit` bytes of memory; the message has both figures. */
 export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
   if (bytes <= limit) return;
-  throw new CheckpointError(
-    `${path}: ${what} needs ${gigabytes(bytes)} of memory, the limit is ${gigabytes(limit)}: use a smaller model or a larger machine, or set memoryLimit`,
+  throw fileError(
     path,
+    `${what} needs ${gigabytes(bytes)} of memory, the limit is ${gigabytes(limit)}: use a smaller model or a larger machine, or set memoryLimit`,
   );
 }
 

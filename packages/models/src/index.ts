@@ -9,8 +9,8 @@ export type { EncodeOptions, Encoding, Tokenizer, WordEncoding } from './tokeniz
 export type { TokenSpan } from './token-spans.js';
 export type { ChatTemplate, RenderOptions } from './chat-template.js';
 export type { ChatMessage, ChatTool, ChatToolCall } from '@peftjs/core/model';
-export type { LoadProgress } from './folder.js';
-export { openFolder, type Folder, type ResolvePackage, type SourceOptions } from './source.js';
+export type { Folder, LoadProgress } from './folder.js';
+export { openFolder, type ResolvePackage, type SourceOptions } from './source.js';
 export { pushSettings, pushToHub, type PushResult, type PushOptions } from './hub/push.js';
 export { hubFiles, type HubFiles, type HubFilesOptions } from './hub/files.js';
 export type { RepoFile } from './hub/snapshot.js';

@@ -5,7 +5,7 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new CheckpointError(`${file}: expected a JSON file, got ${reasonOf(cause)}`, file, cause);
+    throw fileError(file, `expected a JSON file, got ${reasonOf(cause)}`, cause);
   }
 }
 
@@ -27,6 +27,11 @@ export function floatFields(bytes: Uint8Array): ReadonlySet<string> {
   return new Set(Array.from(found, ([, name]) => name as string));
 }
 
+/** Returns the error for a file that is broken or not supported. */
+export function fileError(file: string, what: string, cause?: unknown): CheckpointError {
+  return new CheckpointError(`${file}: ${what}`, file, cause);
+}
+
 /** Formats a thrown value on one line, without control characters: it may quote an untrusted file. */
 export function reasonOf(cause: unknown): string {
   return String(cause)
@@ -43,7 +48,7 @@ export function field(owner: unknown, name: string): unknown {
 export function listField(owner: unknown, name: string, file: string): unknown[] {
   const value = field(owner, name);
   if (Array.isArray(value)) return value;
-  throw new CheckpointError(`${file}: '${name}' must be a list, got ${shown(value)}`, file);
+  throw fileError(file, `'${name}' must be a list, got ${shown(value)}`);
 }
 
 /** Formats a parsed value for messages. */

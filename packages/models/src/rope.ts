@@ -13,10 +13,9 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { CheckpointError } from '@peftjs/core/method';
 import { rotary, type RotaryOptions } from '@peftjs/core/nn';
 import type { Context } from './context.js';
-import { shown } from './json.js';
+import { fileError, shown } from './json.js';
 import {
   boolean,
   listOf,
@@ -256,9 +255,9 @@ function partialFactor(rope: ConfigFile, { config, heads: { headDim } }: RopeCon
   const factor = positiveNumber(rope, name, positiveNumber(config, name, 1));
   const width = Math.floor(headDim * factor);
   if (factor <= 1 && width > 0 && width % 2 === 0) return factor;
-  throw new CheckpointError(
-    `${rope.file}: '${name}' must be at most 1 and give an even number of ${headDim} features, got ${factor}`,
+  throw fileError(
     rope.file,
+    `'${name}' must be at most 1 and give an even number of ${headDim} features, got ${factor}`,
   );
 }
 
@@ -286,9 +285,9 @@ function kindOf(rope: ConfigFile, kinds: Readonly<Record<string, RopeKind>>): Ro
   const kind = typeof name === 'string' && Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   if (kind) return kind;
   const known = Object.keys(kinds).map((each) => shown(each));
-  throw new CheckpointError(
-    `${rope.file}: 'rope_type' must be one of ${known.join(', ')}, got ${shown(name)}, which is not supported`,
+  throw fileError(
     rope.file,
+    `'rope_type' must be one of ${known.join(', ')}, got ${shown(name)}, which is not supported`,
   );
 }
 

@@ -3,9 +3,9 @@ import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/met
 import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat } from './checkpoint.js';
-import { joined } from './folder.js';
+import { joined, type Folder } from './folder.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
-import { checkPlainPath, isNode, type HubOptions } from './hub/options.js';
+import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/request.js';
 import { useLiteFormat } from './tfjs/checkpoint.js';
 import { transformersFormat } from './transformers/checkpoint.js';
@@ -37,27 +37,18 @@ export interface SourceOptions extends HubOptions {
   readonly formats?: readonly CheckpointFormat[];
 }
 
-/** The fields of `SourceOptions`. Those of the hub are checked before a download. */
+/** The fields of `SourceOptions`. */
 export const sourceEntries = {
   storage: v.optional(aReadStorage),
   resolvePackage: v.optional(aFunction),
-  subfolder: anything,
+  subfolder: v.optional(v.union([v.literal(''), aPlainPath('a folder below')])),
   modelTypes: anything,
   formats: v.optional(aList),
-  revision: anything,
-  cacheDir: anything,
-  cache_dir: anything,
-  localFilesOnly: anything,
-  local_files_only: anything,
-  hubUrl: anything,
-  progressCallback: v.optional(aFunction),
-  progress_callback: v.optional(aFunction),
+  ...hubEntries,
 } satisfies Record<keyof SourceOptions, unknown>;
 
 /** The location and format of a model. */
-interface Location {
-  readonly storage: Storage;
-  readonly path: string;
+interface Location extends Folder {
   readonly format: CheckpointFormat;
 }
 
@@ -82,7 +73,6 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
       'source',
     );
   }
-  if (subfolder !== '') checkPlainPath('subfolder', subfolder, 'a folder below');
   const formats = formatsOf(options);
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
@@ -91,14 +81,6 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const location = await modelIn(path, storage, formats);
   if (location) return location;
   throw nothingIn(path, formats);
-}
-
-/** A folder in a storage. */
-export interface Folder {
-  /** The path of the folder in `storage`. */
-  readonly path: string;
-  /** Reads the folder. */
-  readonly storage: Storage;
 }
 
 /**

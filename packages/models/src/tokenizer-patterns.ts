@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core/method';
+import { fileError } from './json.js';
 
 /*
  * The parts of a tokenizer.json other than its vocabulary are short and shallow, so every step and every text in them is
@@ -53,9 +53,9 @@ export function checkParts(definition: Readonly<Record<string, unknown>>, file: 
       if (KNOWN.has(pattern)) continue;
       const fault = new Scan(pattern).fault(total);
       if (fault === undefined) continue;
-      throw new CheckpointError(
-        `${file}: the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: it may never finish on some texts; use a tokenizer with a common pattern`,
+      throw fileError(
         file,
+        `the ${part}'s regular expression ${JSON.stringify(pattern.slice(0, 120))} ${fault}: it may never finish on some texts; use a tokenizer with a common pattern`,
       );
     }
   }
@@ -66,7 +66,7 @@ function patternsIn(value: unknown, part: string, file: string): string[] {
   const patterns: string[] = [];
   let values = 0;
   const refuse = (why: string): never => {
-    throw new CheckpointError(`${file}: the ${part} ${why}, more than any known tokenizer`, file);
+    throw fileError(file, `the ${part} ${why}, more than any known tokenizer`);
   };
   const visit = (item: unknown, name: string, depth: number): void => {
     if (depth > MAX_DEPTH) refuse(`is nested more than ${MAX_DEPTH} deep`);

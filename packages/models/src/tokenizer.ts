@@ -1,7 +1,7 @@
 import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
-import { field, reasonOf } from './json.js';
+import { field, fileError, reasonOf } from './json.js';
 import { spanFinder, type TokenSpan } from './token-spans.js';
 import type { Sequence } from './tokenizer/post-processors.js';
 import { openTextTokenizer, type TextTokenizer } from './tokenizer/text-tokenizer.js';
@@ -109,13 +109,6 @@ export interface TokenizerLimits {
 }
 
 /**
- * The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred
- * before.
- */
-const KEPT_WORDS = 2 ** 16;
-const KEPT_CHARACTERS = 32;
-
-/**
  * Creates a tokenizer whose sequences have at most `maxTokens` IDs.
  * @throws CheckpointError when the definition is broken, has IDs or token types that the model does not, or has parts
  * that may take exponential time or memory. The tokenizer throws one for a text that its parts make much longer.
@@ -126,8 +119,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
   const idOf = (token: string): number => idIn(tokenizer, token, file);
-  const inOnePiece: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
-  const read = cutsAtBlanks(definition) ? byWords(inOnePiece) : inOnePiece;
+  const read: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
   const tokensAround = [null, []].map((second) => tokenizer.around([], second).tokens.length);
   const spansOf = spanFinder(tokenizer, definition);
   const blank = blankBeforeWords(definition);
@@ -142,7 +134,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     ...special,
     addBosToken: begins(tokenizer, special.bosTokenId),
     padTokenId: special.padTokenId ?? special.eosTokenId,
-    specialTokens: specialTokensOf(definition),
+    specialTokens: tokenizer.specialTokens,
     truncations: ['longest_first', 'only_first', 'only_second'],
     tokenIds: (text) => read(text, Infinity),
     decode: (ids) => tokenizer.decode(ids),
@@ -153,10 +145,10 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
       const [first, second] = readPair(read, [text, pair], limit);
       const kept = shortened(tokenizer, first, second, limit);
-      return {
-        ...finished(kept),
-        ...(options.spans && { spans: around(kept.tokens, keptSpans([text, pair], kept.counts, spansOf)) }),
-      };
+      if (!options.spans) return finished(kept);
+      const [count, pairCount] = kept.counts;
+      const spans = [...spansOf(text, count), ...spansOf(pair ?? '', pairCount)];
+      return { ...finished(kept), spans: around(kept.tokens, spans) };
     },
     encodeWords(words, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
@@ -211,57 +203,6 @@ function blankBeforeWords({ pre_tokenizer: cut }: TokenizerDefinition): '' | ' '
   return byteLevel !== undefined && field(byteLevel, 'add_prefix_space') !== true ? ' ' : '';
 }
 
-function specialTokensOf({ added_tokens: added }: TokenizerDefinition): Map<string, number> {
-  const tokens: unknown[] = Array.isArray(added) ? added : [];
-  return new Map(
-    tokens
-      .filter((token) => field(token, 'special') === true)
-      .map((token): [string, number] => [String(field(token, 'content')), Number(field(token, 'id'))])
-      .filter(([token]) => token !== ''),
-  );
-}
-
-/**
- * Whether any text can be tokenised part by part between blanks, as for BERT. The normaliser may only change characters
- * one by one, together with their marks, and no added token may contain a blank.
- */
-function cutsAtBlanks({ model, normalizer, pre_tokenizer: cut, added_tokens: added }: TokenizerDefinition): boolean {
-  const isOf = (part: unknown, type: string): boolean => (part as { type?: unknown } | null)?.type === type;
-  const plain = (token: unknown): boolean => /^[!-~]+$/.test(String((token as { content?: unknown } | null)?.content));
-  return (
-    isOf(model, 'WordPiece') &&
-    model.fuse_unk !== true &&
-    isOf(normalizer, 'BertNormalizer') &&
-    isOf(cut, 'BertPreTokenizer') &&
-    Array.isArray(added) &&
-    added.every(plain)
-  );
-}
-
-/** Tokenises a text word by word, and caches the IDs of each word. */
-function byWords(inOnePiece: IdReader): IdReader {
-  const known = new Map<string, readonly number[]>();
-  const idsOf = (word: string, most: number): readonly number[] => {
-    if (word.length > KEPT_CHARACTERS) return inOnePiece(word, most);
-    const kept = known.get(word);
-    if (kept) return kept;
-    const ids = inOnePiece(word, Infinity); // a later call may need all of them
-    if (known.size === KEPT_WORDS) known.clear();
-    known.set(word, ids);
-    return ids;
-  };
-  return (text, most) => {
-    const ids: number[] = [];
-    for (let start = 0; start <= text.length && ids.length <= most;) {
-      const blank = text.indexOf(' ', start);
-      const end = blank < 0 ? text.length : blank;
-      for (const id of idsOf(text.slice(start, end), most)) ids.push(id);
-      start = end + 1;
-    }
-    return ids;
-  };
-}
-
 /** The limit on a sequence's length. */
 interface Limit {
   readonly most: number;
@@ -295,18 +236,6 @@ function shortened(
   };
 }
 
-/** Returns the spans of the tokens kept of each text. */
-function keptSpans(
-  texts: readonly (string | undefined)[],
-  counts: readonly number[],
-  spansOf: (text: string, count: number) => TokenSpan[],
-): TokenSpan[] {
-  return texts.flatMap((text, index) => {
-    const count = counts[index] ?? 0;
-    return text ? spansOf(text, count) : [];
-  });
-}
-
 /** Assigns values to the tokens of texts, and null to special tokens, which are given by name. */
 function around<T>(tokens: Sequence['tokens'], ofText: readonly T[]): (T | null)[] {
   let next = 0;
@@ -335,7 +264,7 @@ function begins(tokenizer: TextTokenizer, id: number | undefined): boolean {
 function idIn(tokenizer: TextTokenizer, token: string, file: string): number {
   const id = tokenizer.idOf(token) ?? tokenizer.unknownId;
   if (id !== undefined) return id;
-  throw new CheckpointError(`${file}: the vocabulary has no ${JSON.stringify(token)} and no unknown token`, file);
+  throw fileError(file, `the vocabulary has no ${JSON.stringify(token)} and no unknown token`);
 }
 
 /** @throws CheckpointError when a special token has no ID, or a token type is not one of the model's. */
@@ -344,13 +273,13 @@ function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: 
   const special = around.flatMap(({ tokens }) => tokens).filter((token) => typeof token === 'string');
   const unknown = special.find((token) => tokenizer.idOf(token) === undefined);
   if (unknown !== undefined) {
-    throw new CheckpointError(`${file}: the special token ${JSON.stringify(unknown)} has no id`, file);
+    throw fileError(file, `the special token ${JSON.stringify(unknown)} has no id`);
   }
   if (tokenTypes === 1) return;
   const types = around.flatMap((own) => own.types);
   const odd = types.find((type) => !Number.isInteger(type) || type < 0 || type >= tokenTypes);
   if (odd === undefined) return;
-  throw new CheckpointError(`${file}: token types must be 0 to ${tokenTypes - 1}, got ${odd}`, file);
+  throw fileError(file, `token types must be 0 to ${tokenTypes - 1}, got ${odd}`);
 }
 
 function built(
@@ -367,6 +296,6 @@ function built(
     return { tokenizer, content };
   } catch (cause) {
     if (cause instanceof CheckpointError) throw cause;
-    throw new CheckpointError(`${file}: not a tokenizer: ${reasonOf(cause)}`, file, cause);
+    throw fileError(file, `not a tokenizer: ${reasonOf(cause)}`, cause);
   }
 }

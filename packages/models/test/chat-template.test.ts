@@ -89,7 +89,7 @@ it('ten and more of the templates are those of models, and some conversations of
 describe('drawn templates', () => {
   it('have every construct at least 20 times', () => {
     expect(drawn.cases.length).toBe(1000);
-    expect(Object.keys(drawn.constructs).length).toBeGreaterThan(180);
+    expect(Object.keys(drawn.constructs).length).toBeGreaterThanOrEqual(180);
     expect(Object.entries(drawn.constructs).filter(([, count]) => count < 20)).toEqual([]);
   });
 
@@ -202,6 +202,8 @@ describe('an untrusted template', () => {
     ['open raw blocks', '{% raw %}' + '{%   endraw '.repeat(5000), 'rendered'],
     ['an invalid template', '{% for %}', 'rendered'],
     ['a name of a namespace that Python refuses', '{% set n = namespace(_x=1) %}', "attribute '_x'"],
+    ['a filter that chat templates do not use', '{{ 1|round }}', "No filter named 'round'"],
+    ['a method that chat templates do not use', "{{ 'a'.swapcase() }}", "'str object' has no attribute 'swapcase'"],
     ['a long template', 'a'.repeat(70_000), 'at most 65536 characters'],
   ])('is stopped at %s', async (_, source, message) => {
     const work = rendered(source, [{ role: 'user', content: 'hello '.repeat(10_000) }]);

@@ -69,7 +69,6 @@ describe('a part that is larger than in any known tokenizer is refused', () => {
       { pre_tokenizer: { type: 'Metaspace', replacement: 'ab' } },
       'must be one character',
     ],
-    ['a delimiter of none', { pre_tokenizer: { type: 'CharDelimiterSplit', delimiter: '' } }, 'must be one character'],
     ['suffixes of parts', { model: { ...model, continuing_subword_suffix: 'x' } }, 'is not supported'],
     ['ids in a list', { model: { ...model, vocab: ['a', 'b'] } }, 'expected ids by token'],
     [

@@ -12,14 +12,14 @@
  *
  * s = 1 / sqrt(n H / heads), n: 1 plus the number of terms in b.
  */
-import { CheckpointError, type Site, type Tensors } from '@peftjs/core/method';
+import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
 import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, denseHead, encoderHead, type Architecture, type Features } from '../architecture.js';
 import { afterAttention, bertLayerNames, layerSites, type LayerLocation } from '../encoder.js';
-import { shown } from '../json.js';
+import { fileError, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
   activation,
@@ -300,9 +300,9 @@ function distancesOf(config: ConfigFile, maxPositionEmbeddings: number): Relativ
   if (positionBuckets === null || (positionBuckets >= 2 && positionBuckets <= most)) {
     return { positionBuckets, maxRelativePositions };
   }
-  throw new CheckpointError(
-    `${config.file}: 'position_buckets' must be from 2 to ${most} for distances below ${maxRelativePositions}, got ${positionBuckets}`,
+  throw fileError(
     config.file,
+    `'position_buckets' must be from 2 to ${most} for distances below ${maxRelativePositions}, got ${positionBuckets}`,
   );
 }
 
@@ -311,9 +311,9 @@ function attentionTerms(config: ConfigFile): readonly string[] {
   const terms = parts(config, 'pos_att_type', '');
   const unknown = terms.find((term) => term !== 'c2p' && term !== 'p2c');
   if (unknown === undefined) return terms;
-  throw new CheckpointError(
-    `${config.file}: 'pos_att_type' must be made of "c2p" and "p2c", got ${shown(unknown)}, which is not supported`,
+  throw fileError(
     config.file,
+    `'pos_att_type' must be made of "c2p" and "p2c", got ${shown(unknown)}, which is not supported`,
   );
 }
 
@@ -325,5 +325,5 @@ function parts(config: ConfigFile, name: string, fallback: string): string[] {
   const texts = words.flatMap((word) => (typeof word === 'string' ? [word.trim()] : []));
   const isMadeOfWords = typeof value === 'string' || (Array.isArray(value) && texts.length === words.length);
   if (isMadeOfWords) return texts.filter((word) => word !== '');
-  throw new CheckpointError(`${config.file}: '${name}' must be made of words, got ${shown(value)}`, config.file);
+  throw fileError(config.file, `'${name}' must be made of words, got ${shown(value)}`);
 }

@@ -1,5 +1,5 @@
 /** Llama-style decoders: the settings of config.json that all share, and those with other values in a family. */
-import { CheckpointError } from '@peftjs/core/method';
+import { fileError } from '../json.js';
 import { rotaryDecoder, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
 import { ropeSettings, type RopeConfig } from '../rope.js';
 import {
@@ -79,7 +79,7 @@ function decoderSettings(config: ConfigFile, defaults: DecoderDefaults) {
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', defaults.numAttentionHeads, divides);
   const headDim = positiveInteger(config, 'head_dim', defaults.headDim ?? hiddenSize / numAttentionHeads);
   if (headDim % 2 !== 0) {
-    throw new CheckpointError(`${config.file}: 'head_dim' must be even, got ${headDim}`, config.file);
+    throw fileError(config.file, `'head_dim' must be even, got ${headDim}`);
   }
   const keyHeads = setting(config, 'num_key_value_heads') === null ? undefined : defaults.numKeyValueHeads;
   const vocabSize = positiveInteger(config, 'vocab_size', defaults.vocabSize);
@@ -158,7 +158,7 @@ export function typedLayers(
     const own = turning ? { rope: turning } : {};
     if (type === 'full_attention') return own;
     if (window === null) {
-      throw new CheckpointError(`${file}: 'layer_types' has "sliding_attention", but there is no window`, file);
+      throw fileError(file, `'layer_types' has "sliding_attention", but there is no window`);
     }
     return window < maxPositionEmbeddings ? { ...own, window } : own;
   });

@@ -14,13 +14,13 @@
  * R rotates by position, with different angles for the two kinds of layers. A sliding layer attends to tokens at most
  * half a window away. Settings decide which W have a bias and whether LN has one.
  */
-import { CheckpointError, type Site, type Tensors } from '@peftjs/core/method';
+import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition, type Task } from '@peftjs/core/model';
 import { activations, attention, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, headFor, noHead, type Architecture, type Features, type Head } from '../architecture.js';
-import { shown } from '../json.js';
+import { fileError, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, tokenMean, type Reader } from '../reading.js';
 import {
   activation,
@@ -218,7 +218,7 @@ function settings(config: ConfigFile, task: Task) {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
   if ((hiddenSize / numAttentionHeads) % 2 !== 0) {
-    throw new CheckpointError(`${config.file}: 'hidden_size' must be even per head, got ${hiddenSize}`, config.file);
+    throw fileError(config.file, `'hidden_size' must be even per head, got ${hiddenSize}`);
   }
   const numHiddenLayers = positiveInteger(config, 'num_hidden_layers', 22, { most: 1000 });
   const fullEvery = positiveInteger(config, 'global_attn_every_n_layers', 3);
@@ -272,8 +272,5 @@ function ropeThetas(config: ConfigFile): Record<LayerType, number> {
 function classifierPooling(config: ConfigFile): 'cls' | 'mean' {
   const pooling = setting(config, 'classifier_pooling') ?? 'cls';
   if (pooling === 'cls' || pooling === 'mean') return pooling;
-  throw new CheckpointError(
-    `${config.file}: 'classifier_pooling' must be "cls" or "mean", got ${shown(pooling)}`,
-    config.file,
-  );
+  throw fileError(config.file, `'classifier_pooling' must be "cls" or "mean", got ${shown(pooling)}`);
 }

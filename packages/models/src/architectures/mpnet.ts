@@ -8,18 +8,14 @@
  * On either side, distances up to 7 have a bucket each, those from 8 to 127 share eight, and all longer ones share the
  * last (T5's buckets, Raffel et al., 2020).
  */
-import { CheckpointError, type Site } from '@peftjs/core/method';
+import type { Site } from '@peftjs/core/method';
 import { embeddingSite } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
-import { bertLayerNames, type EncoderConfig, type RelativeBias } from '../encoder.js';
-import {
-  activation,
-  positiveInteger,
-  positiveNumber,
-  type ConfigFile,
-  type ModelType,
-} from '../transformers/config.js';
-import { withRobertaHead } from './roberta.js';
+import { fileError } from '../json.js';
+import type { RelativeBias } from '../encoder.js';
+import { positiveInteger, positiveNumber } from '../transformers/config.js';
+import { robertaHead } from './bert.js';
+import { encoderType } from './encoder-settings.js';
 
 /**
  * The number of buckets used on both sides together, whatever config.json says: a longer table has rows that are never
@@ -33,50 +29,38 @@ const PADDING = 1;
 
 const RELATIVE = 'mpnet.encoder.relative_attention_bias';
 
-/** MPNet as saved by transformers, including sentence-transformers models such as all-mpnet-base-v2. */
-export const mpnetType: ModelType = {
+/**
+ * MPNet as saved by transformers, including sentence-transformers models such as all-mpnet-base-v2. Missing settings
+ * have the defaults of transformers.
+ */
+export const mpnetType = encoderType({
   name: 'mpnet',
+  root: 'mpnet',
   savedBy: 'MPNetModel or MPNetForSequenceClassification',
-  prefix: 'mpnet.',
-  architecture: (config, task) => withRobertaHead(encoderConfig(config), task),
-};
-
-/** Missing settings have the defaults of transformers. */
-function encoderConfig(config: ConfigFile): EncoderConfig {
-  const rows = positiveInteger(config, 'relative_attention_num_buckets', BUCKETS);
-  if (rows < BUCKETS) {
-    throw new CheckpointError(
-      `${config.file}: 'relative_attention_num_buckets' must be at least ${BUCKETS}, got ${rows}`,
-      config.file,
-    );
-  }
-  const hiddenSize = positiveInteger(config, 'hidden_size', 768);
-  const numAttentionHeads = positiveInteger(config, 'num_attention_heads', 12, { divides: hiddenSize });
-  const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
-  return {
-    root: 'mpnet',
-    layers: 'encoder.layer',
-    names: {
-      ...bertLayerNames,
-      query: 'attention.attn.q',
-      key: 'attention.attn.k',
-      value: 'attention.attn.v',
-      output: 'attention.attn.o',
-      outputNorm: 'attention.LayerNorm',
-    },
-    vocabSize: positiveInteger(config, 'vocab_size', 30_527),
-    hiddenSize,
-    numHiddenLayers: positiveInteger(config, 'num_hidden_layers', 12, { most: 1000 }),
-    numAttentionHeads,
-    intermediateSize: positiveInteger(config, 'intermediate_size', 3072),
-    maxPositionEmbeddings,
-    padTokenId: PADDING,
-    layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
-    hiddenAct: activation(config, 'hidden_act', 'gelu'),
-    relativeBias: relativeBias(embeddingSite(RELATIVE, rows, numAttentionHeads), maxPositionEmbeddings),
-    defaultTargetModules: ['q', 'v'],
-  };
-}
+  defaults: { vocabSize: 30_527 },
+  ofTexts: robertaHead,
+  hasPooler: true,
+  own(config, { names, numAttentionHeads, maxPositionEmbeddings }) {
+    const rows = positiveInteger(config, 'relative_attention_num_buckets', BUCKETS);
+    if (rows < BUCKETS) {
+      throw fileError(config.file, `'relative_attention_num_buckets' must be at least ${BUCKETS}, got ${rows}`);
+    }
+    return {
+      names: {
+        ...names,
+        query: 'attention.attn.q',
+        key: 'attention.attn.k',
+        value: 'attention.attn.v',
+        output: 'attention.attn.o',
+        outputNorm: 'attention.LayerNorm',
+      },
+      padTokenId: PADDING,
+      layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
+      relativeBias: relativeBias(embeddingSite(RELATIVE, rows, numAttentionHeads), maxPositionEmbeddings),
+      defaultTargetModules: ['q', 'v'],
+    };
+  },
+});
 
 /** @param most The length of the longest sequence, in tokens. */
 function relativeBias(site: Site, most: number): RelativeBias {

@@ -1,76 +1,41 @@
-/**
- * Runs templates on the interpreter of '@huggingface/jinja'. Its statements and its evaluation order are kept; what
- * works on values is replaced, because the library's own differs from Python's and is not bounded.
- */
+/** Runs templates: their statements write text, and their expressions have values. */
+import { bound } from './arguments.js';
 import { Fault, type Budget } from './budget.js';
 import { filtered, tested } from './filters.js';
-import { makersOf, type Callable, type Interpreter, type Jinja, type Node, type Scope, type Value } from './jinja.js';
-import { tokenized } from './lexer.js';
-import { checkName, namespaceOf } from './globals.js';
+import { checkName } from './globals.js';
 import { memberOf, sliceOf } from './members.js';
 import { COMPARISONS, OPERATORS, signed } from './operators.js';
 import { textOf } from './printing.js';
-import { isMapping, isTrue, itemsOf, typeName, type Runtime } from './values.js';
-
-/** A parsed template. */
-export interface Program {
-  readonly root: Node;
-  /** The length of its source. */
-  readonly length: number;
-}
-
-/** Parses a template. @throws an Error for a source that is not a template. */
-export function parsed(jinja: Jinja, source: string): Program {
-  return { root: jinja.parse(tokenized(source)), length: source.length };
-}
-
-/** Opens what a rendering works with. */
-export function openRuntime(jinja: Jinja, budget: Budget): Runtime {
-  return { make: makersOf(jinja), budget, safe: new WeakSet() };
-}
+import type { FilterCall, Node, Nodes, Parameter } from './syntax.js';
+import {
+  Float,
+  isMapping,
+  isTrue,
+  itemsOf,
+  Missing,
+  Namespace,
+  textIn,
+  Tuple,
+  typeName,
+  undefinedError,
+  type Callable,
+  type Given,
+  type Value,
+} from './values.js';
 
 /** Renders a template with these variables. @throws an Error for a broken template, a Fault beyond its limits. */
-export function rendered(
-  jinja: Jinja,
-  { root, length }: Program,
-  { runtime, variables }: { readonly runtime: Runtime; readonly variables: Readonly<Record<string, Value>> },
-): string {
-  const scope = new jinja.Environment();
-  for (const [name, value] of Object.entries(variables)) scope.variables.set(name, value);
-  const interpreter = new jinja.Interpreter(scope);
-  const library = interpreter.evaluate.bind(interpreter);
-  const machine: Machine = {
-    ...runtime,
-    length,
-    library,
-    inner: (parent) => new jinja.Environment(parent),
-    evaluate: (node, within) => {
-      runtime.budget.items(1);
-      const handler = HANDLERS[node?.type ?? ''];
-      return handler ? handler(machine, node as never, within) : library(node, within);
-    },
-  };
-  interpreter.evaluate = machine.evaluate;
-  interpreter.evaluateBlock = (body, within) => runtime.make.text(block(machine, body, within));
-  interpreter.evaluateArguments = (args, within) => argumentsOf(machine, args, within);
-  return block(machine, (root as unknown as Body).body, scope);
+export function rendered({ body }: Node<'Program'>, budget: Budget, variables: Map<string, Value>): string {
+  return block(body, { budget, variables });
 }
 
-/** A rendering in progress. */
-interface Machine extends Runtime {
-  /** The length of the source. */
-  readonly length: number;
-  /** Evaluates a node. */
-  readonly evaluate: Interpreter['evaluate'];
-  /** Evaluates a node as the library does; its parts are evaluated here. */
-  readonly library: Interpreter['evaluate'];
-  /** Opens a block in a scope. */
-  readonly inner: (parent: Scope) => Scope;
+/** The variables of a block, within those of another. */
+interface Scope {
+  readonly budget: Budget;
+  readonly variables: Map<string, Value>;
+  readonly parent?: Scope;
 }
 
-interface Body {
-  readonly body: readonly Node[];
-}
+const inner = (parent: Scope): Scope => ({ budget: parent.budget, variables: new Map(), parent });
 
 /** Thrown by `break` and `continue`, with the text that its blocks have written. */
 class Jump extends Error {
@@ -84,21 +49,18 @@ class Jump extends Error {
 /** An error takes longer than an expression. */
 const JUMP_WORK = 8;
 
-function jump({ budget }: Machine, isBreak: boolean): never {
+function jump({ budget }: Scope, isBreak: boolean): never {
   budget.items(JUMP_WORK);
   throw new Jump(isBreak);
 }
 
-const STATEMENTS: ReadonlySet<string> = new Set(['Set', 'Macro', 'Comment']);
-
 /** Writes the text of a block. */
-function block(machine: Machine, body: readonly Node[], scope: Scope): string {
+function block(body: Nodes, scope: Scope): string {
   let text = '';
   for (const node of body) {
     try {
-      const value = machine.evaluate(node, scope);
-      if (!STATEMENTS.has(node.type)) text += textOf(machine, value);
-      machine.budget.length(text.length);
+      text += textOf(scope.budget, evaluate(node, scope));
+      scope.budget.length(text.length);
     } catch (error) {
       if (error instanceof Jump) error.text = text + error.text;
       throw error;
@@ -107,253 +69,234 @@ function block(machine: Machine, body: readonly Node[], scope: Scope): string {
   return text;
 }
 
-/** What replaces the library's evaluation, by the type of a node. */
-const HANDLERS: Readonly<Record<string, (machine: Machine, node: never, scope: Scope) => Value>> = {
-  Identifier: variable,
-  BinaryExpression: binary,
-  UnaryExpression: unary,
-  FilterExpression: filterExpression,
-  FilterStatement: filterStatement,
-  TestExpression: test,
-  MemberExpression: member,
-  Set: set,
+/** Evaluates a node. The value of a statement is its text. */
+function evaluate(node: Node, scope: Scope): Value {
+  scope.budget.items(1);
+  const handler = HANDLERS[node.type] as ((node: Node, scope: Scope) => Value) | undefined;
+  if (!handler) throw new Fault(`unexpected ${node.type}`);
+  return handler(node, scope);
+}
+
+const evaluated = (nodes: Nodes, scope: Scope): Value[] => nodes.map((node) => evaluate(node, scope));
+
+/** What evaluates each type of node. */
+const HANDLERS: { readonly [T in Node['type']]?: (node: Node<T>, scope: Scope) => Value } = {
+  If: ({ test, body, alternate }, scope) => block(isTrue(evaluate(test, scope)) ? body : alternate, scope),
   For: loop,
-  Block: (machine, { body }: Body, scope) => machine.make.text(block(machine, body, machine.inner(scope))),
-  Macro: macro,
-  CallStatement: callStatement,
-  Break: (machine) => jump(machine, true),
-  Continue: (machine) => jump(machine, false),
+  Set({ assignee, value, body }, scope) {
+    assign(assignee, value ? evaluate(value, scope) : block(body, inner(scope)), scope);
+    return '';
+  },
+  Macro({ name, args, body }, scope) {
+    scope.variables.set(name.value, written(`macro '${name.value}'`, args, body, scope));
+    return '';
+  },
+  CallStatement: ({ call, callerArgs, body }, scope) =>
+    called(call, scope, written('caller()', callerArgs ?? [], body, scope)),
+  FilterStatement: ({ filter, body }, scope) => applied(filter, block(body, inner(scope)), scope),
+  Break: (_, scope) => jump(scope, true),
+  Continue: (_, scope) => jump(scope, false),
+  Identifier: ({ value }, scope) => variable(value, scope),
+  StringLiteral: ({ value }) => value,
+  IntegerLiteral: ({ value }) => value,
+  FloatLiteral: ({ value }) => new Float(value),
+  ArrayLiteral: ({ value }, scope) => evaluated(value, scope),
+  TupleLiteral: ({ value }, scope) => new Tuple(evaluated(value, scope)),
+  ObjectLiteral: ({ value }, scope) => new Map(Array.from(value, (entry) => entryOf(entry, scope))),
+  MemberExpression: member,
+  CallExpression: (node, scope) => called(node, scope),
+  UnaryExpression({ operator: { value: sign }, argument }, scope) {
+    const value = evaluate(argument, scope);
+    return sign === 'not' ? !isTrue(value) : signed(sign, value);
+  },
+  BinaryExpression: binary,
+  FilterExpression: ({ operand, filter }, scope) => applied(filter, evaluate(operand, scope), scope),
+  TestExpression: ({ operand, negate, test }, scope) =>
+    tested(scope.budget, test.value, evaluate(operand, scope)) !== negate,
+  SelectExpression: ({ lhs, test }, scope) =>
+    isTrue(evaluate(test, scope)) ? evaluate(lhs, scope) : new Missing("the inline 'if' has no 'else'"),
+  Ternary: ({ condition, trueExpr, falseExpr }, scope) =>
+    evaluate(isTrue(evaluate(condition, scope)) ? trueExpr : falseExpr, scope),
 };
 
-interface Name extends Node {
-  readonly value: string;
-}
-
-/** Reads a variable, in the library's scopes, each of which has a `namespace` of the library. */
-function variable({ make, budget, ...machine }: Machine, { value: name }: Name, scope: Scope): Value {
+function variable(name: string, scope: Scope): Value {
   for (let one: Scope | undefined = scope; one; one = one.parent) {
-    budget.items(1 / 8);
+    scope.budget.items(1 / 8);
     const found = one.variables.get(name);
-    if (found && name === 'namespace' && found.type === 'FunctionValue')
-      return namespaceOf({ make, budget, ...machine });
-    if (found) return found;
+    if (found !== undefined) return found;
   }
-  return make.missing(`'${name}' is undefined`);
+  return new Missing(`'${name}' is undefined`);
 }
 
-interface Binary extends Node {
-  readonly operator: { readonly value: string; readonly within?: number };
-  readonly left: Node;
-  readonly right: Node;
+function entryOf([key, value]: readonly [Node, Node], scope: Scope): [string, Value] {
+  const given = evaluate(key, scope);
+  const name = textIn(given);
+  if (name === undefined) throw new Fault(`expected keys of a dictionary that are texts, got ${typeName(given)}`);
+  return [name, evaluate(value, scope)];
 }
 
-function binary(machine: Machine, node: Binary, scope: Scope): Value {
+function binary(node: Node<'BinaryExpression'>, scope: Scope): Value {
   const { value: sign } = node.operator;
-  if (COMPARISONS[sign]) return machine.make.truth(comparison(machine, node, scope).holds);
-  const left = machine.evaluate(node.left, scope);
-  if (sign === 'and') return isTrue(left) ? machine.evaluate(node.right, scope) : left;
-  if (sign === 'or') return isTrue(left) ? left : machine.evaluate(node.right, scope);
+  if (COMPARISONS[sign]) return comparison(node, scope).holds;
+  const left = evaluate(node.left, scope);
+  if (sign === 'and') return isTrue(left) ? evaluate(node.right, scope) : left;
+  if (sign === 'or') return isTrue(left) ? left : evaluate(node.right, scope);
   const operator = OPERATORS[sign];
   if (!operator) throw new Fault(`unknown operator ${sign}`);
-  return operator(machine, left, machine.evaluate(node.right, scope));
+  return operator(scope.budget, left, evaluate(node.right, scope));
 }
 
 /** Compares; `a < b < c` within the same brackets means that both hold. */
-function comparison(machine: Machine, node: Binary, scope: Scope): { readonly holds: boolean; readonly last: Value } {
-  const { operator, left, right } = node;
-  const before = left.type === 'BinaryExpression' ? (left as Binary) : undefined;
-  const isChain = before && COMPARISONS[before.operator.value] && before.operator.within === operator.within;
-  const start = isChain ? comparison(machine, before, scope) : { holds: true, last: machine.evaluate(left, scope) };
+function comparison(
+  { operator, left, right }: Node<'BinaryExpression'>,
+  scope: Scope,
+): { holds: boolean; last: Value } {
+  const isChain =
+    left.type === 'BinaryExpression' && COMPARISONS[left.operator.value] && left.operator.within === operator.within;
+  const start = isChain ? comparison(left, scope) : { holds: true, last: evaluate(left, scope) };
   if (!start.holds) return start;
-  const last = machine.evaluate(right, scope);
-  return { holds: COMPARISONS[operator.value]?.(machine, start.last, last) ?? false, last };
+  const last = evaluate(right, scope);
+  return { holds: COMPARISONS[operator.value]?.(scope.budget, start.last, last) ?? false, last };
 }
 
-function unary(machine: Machine, node: Node & { operator: Name; argument: Node }, scope: Scope): Value {
-  const value = machine.evaluate(node.argument, scope);
-  const { value: sign } = node.operator;
-  return sign === 'not' ? machine.make.truth(!isTrue(value)) : signed(machine, sign, value);
+function applied(filter: FilterCall, value: Value, scope: Scope): Value {
+  const isPlain = filter.type === 'Identifier';
+  const name = isPlain ? filter : (filter.callee as Node<'Identifier'>);
+  return filtered(scope.budget, name.value, value, argumentsOf(isPlain ? [] : filter.args, scope));
 }
 
-type Filter = Name | (Node & { readonly callee: Name; readonly args: readonly Node[] });
-
-function applied(machine: Machine, filter: Filter, value: Value, scope: Scope): Value {
-  if ('value' in filter) return filtered(machine, filter.value, value, []);
-  return filtered(machine, filter.callee.value, value, passed(machine, filter.args, scope));
-}
-
-/** The arguments of a call as functions take them: the named ones, if there are any, are the last. */
-function passed(machine: Machine, args: readonly Node[], scope: Scope): Value[] {
-  const [positional, named] = argumentsOf(machine, args, scope);
-  return named.size === 0 ? positional : [...positional, { type: 'KeywordArgumentsValue', value: named }];
-}
-
-function filterExpression(machine: Machine, node: Node & { operand: Node; filter: Filter }, scope: Scope): Value {
-  return applied(machine, node.filter, machine.evaluate(node.operand, scope), scope);
-}
-
-function filterStatement(machine: Machine, { body, filter }: Body & { filter: Filter }, scope: Scope): Value {
-  const inner = machine.inner(scope);
-  return applied(machine, filter, machine.make.text(block(machine, body, inner)), inner);
-}
-
-function test(machine: Machine, node: Node & { operand: Node; negate: boolean; test: Name }, scope: Scope): Value {
-  const value = machine.evaluate(node.operand, scope);
-  return machine.make.truth(tested(machine, node.test.value, [value]) !== node.negate);
-}
-
-interface Member extends Node {
-  readonly object: Node;
-  readonly property: Node;
-  readonly computed: boolean;
-}
-
-function member(machine: Machine, { object, property, computed }: Member, scope: Scope): Value {
-  const owner = machine.evaluate(object, scope);
+function member({ object, property, computed }: Node<'MemberExpression'>, scope: Scope): Value {
+  const owner = evaluate(object, scope);
   if (property.type === 'SliceExpression') {
-    const { start, stop, step } = property as Node & Partial<Record<'start' | 'stop' | 'step', Node>>;
-    const limits = [start, stop, step].map((one) => one && machine.evaluate(one, scope));
-    return sliceOf(machine, owner, limits);
+    const { start, stop, step } = property;
+    const limits = [start, stop, step].map((one) => one && evaluate(one, scope));
+    return sliceOf(scope.budget, owner, limits);
   }
   const isName = !computed && property.type === 'Identifier';
-  const key = isName ? machine.make.text((property as Name).value) : machine.evaluate(property, scope);
-  return memberOf(machine, owner, { key, isName });
-}
-
-/** Assigns. A block that is assigned has its own variables, and names in a namespace begin with a letter. */
-function set(
-  machine: Machine,
-  node: Node & Partial<Body> & { assignee: Node; value: Node | null },
-  scope: Scope,
-): Value {
-  const { assignee, value, body } = node;
-  if (assignee.type === 'MemberExpression') checkName(((assignee as Member).property as Name).value);
-  return machine.library(value ? node : ({ ...node, value: { type: 'Block', body } } as Node), scope);
-}
-
-interface Loop extends Body {
-  readonly loopvar: Node;
-  readonly iterable: Node;
-  readonly defaultBlock: readonly Node[];
+  return memberOf(scope.budget, owner, { key: isName ? property.value : evaluate(property, scope), isName });
 }
 
 /** Runs a loop. Each round has its own variables. */
-function loop(machine: Machine, { loopvar, iterable, body, defaultBlock }: Loop, scope: Scope): Value {
-  const { lhs, test: condition } =
-    iterable.type === 'SelectExpression'
-      ? (iterable as Node & { lhs: Node; test: Node })
-      : { lhs: iterable, test: undefined };
-  const all = itemsOf(machine, machine.evaluate(lhs, scope));
+function loop({ loopvar, iterable, body, defaultBlock }: Node<'For'>, scope: Scope): string {
+  const { lhs, test } = iterable.type === 'SelectExpression' ? iterable : { lhs: iterable, test: undefined };
   const opened = (item: Value): Scope => {
-    const inner = machine.inner(scope);
-    assign(machine, loopvar, item, inner);
-    return inner;
+    const round = inner(scope);
+    assign(loopvar, item, round);
+    return round;
   };
-  const items = condition ? all.filter((item) => isTrue(machine.evaluate(condition, opened(item)))) : all;
-  if (items.length === 0) return machine.make.text(block(machine, defaultBlock, machine.inner(scope)));
+  const all = itemsOf(scope.budget, evaluate(lhs, scope));
+  const items = test ? all.filter((item) => isTrue(evaluate(test, opened(item)))) : all;
+  if (items.length === 0) return block(defaultBlock, inner(scope));
   let text = '';
   for (const [index, item] of items.entries()) {
-    const inner = opened(item);
-    inner.variables.set('loop', loopState(machine, items, index));
+    const round = opened(item);
+    round.variables.set('loop', loopState(items, index));
     try {
-      text += block(machine, body, inner);
+      text += block(body, round);
     } catch (error) {
       if (!(error instanceof Jump)) throw error;
       text += error.text;
       if (error.isBreak) break;
     }
-    machine.budget.length(text.length);
+    scope.budget.length(text.length);
   }
-  return machine.make.text(text);
-}
-
-/** Assigns an item to the variable of a loop, or its items to several. */
-function assign(machine: Machine, target: Node, value: Value, scope: Scope): void {
-  if (target.type === 'Identifier') {
-    scope.variables.set((target as Name).value, value);
-    return;
-  }
-  const targets = (target as Node & { readonly value: readonly Node[] }).value;
-  const items = itemsOf(machine, value);
-  if (items.length !== targets.length)
-    throw new Fault(`expected ${targets.length} values to unpack, got ${items.length}`);
-  targets.forEach((one, index) => {
-    assign(machine, one, items[index] as Value, scope);
-  });
+  return text;
 }
 
 /** The variable `loop`. */
-function loopState({ make }: Machine, items: readonly Value[], index: number): Value {
+function loopState(items: readonly Value[], index: number): Namespace {
   const { length } = items;
-  const neighbour = (at: number): Value => items[at] ?? make.missing('there is no such item in the loop');
-  return make.namespace(
-    new Map([
-      ['index', make.integer(index + 1)],
-      ['index0', make.integer(index)],
-      ['revindex', make.integer(length - index)],
-      ['revindex0', make.integer(length - index - 1)],
-      ['first', make.truth(index === 0)],
-      ['last', make.truth(index === length - 1)],
-      ['length', make.integer(length)],
-      ['previtem', neighbour(index - 1)],
-      ['nextitem', neighbour(index + 1)],
-      ['cycle', make.callable((args) => args[index % args.length] ?? make.missing('no items for cycling given'))],
-    ]),
-  );
-}
-
-/** The library searches the bodies of macros for names each time that it defines one. */
-const NODES_OF_WORK = 64;
-
-/** Defines a macro, which sees the variables of its place and `caller`, not those of the place that calls it. */
-function macro(machine: Machine, node: Node & { readonly name: Name }, scope: Scope): Value {
-  machine.budget.items(machine.length / NODES_OF_WORK);
-  const nothing = machine.library(node, scope);
-  const own = scope.variables.get(node.name.value) as { readonly value: Callable };
-  const lexical: Callable = (args, from) => {
-    const inner = machine.inner(scope);
-    const caller = from.variables.get('caller');
-    if (caller) inner.variables.set('caller', caller);
-    return own.value(args, inner);
+  const [previtem, nextitem] = [index - 1, index + 1].map((at) => {
+    const item = items[at];
+    return item === undefined ? new Missing('there is no such item in the loop') : item;
+  }) as [Value, Value];
+  const state: Readonly<Record<string, Value>> = {
+    index: index + 1,
+    index0: index,
+    revindex: length - index,
+    revindex0: length - index - 1,
+    first: index === 0,
+    last: index === length - 1,
+    length,
+    previtem,
+    nextitem,
+    cycle({ positional }) {
+      const item = positional[index % positional.length];
+      return item === undefined ? new Missing('no items for cycling given') : item;
+    },
   };
-  scope.variables.set(node.name.value, machine.make.callable(lexical));
-  return nothing;
+  return new Namespace(new Map(Object.entries(state)));
 }
 
-function callStatement(machine: Machine, node: Node, scope: Scope): Value {
-  machine.budget.items(machine.length / NODES_OF_WORK);
-  return machine.library(node, scope);
+/** Assigns a value to a variable or a field of a namespace, or its items to several. */
+function assign(target: Node, value: Value, scope: Scope): void {
+  if (target.type === 'Identifier') scope.variables.set(target.value, value);
+  else if (target.type === 'TupleLiteral') {
+    const [targets, items] = [target.value, itemsOf(scope.budget, value)];
+    if (items.length !== targets.length)
+      throw new Fault(`expected ${targets.length} values to unpack, got ${items.length}`);
+    targets.forEach((one, index) => {
+      assign(one, items[index] as Value, scope);
+    });
+  } else {
+    const { object, property } = target as Node<'MemberExpression'>;
+    const owner = evaluate(object, scope);
+    if (!(owner instanceof Namespace) || property.type !== 'Identifier')
+      throw new Fault('expected a variable or a field of a namespace to assign to');
+    checkName(property.value);
+    owner.fields.set(property.value, value);
+  }
 }
 
-type Argument = Node & { readonly key: Name; readonly value: Node; readonly argument: Node };
+/** Returns a function that writes a block. It sees the variables of its place, not those of the place that calls it. */
+function written(name: string, parameters: readonly Parameter[], body: Nodes, scope: Scope): Callable {
+  const nameOf = (one: Parameter): string => (one.type === 'Identifier' ? one.value : one.key.value);
+  const names = parameters.map(nameOf);
+  return (given) => {
+    const args = bound(name, names, given);
+    const own = inner(scope);
+    if (given.caller) own.variables.set('caller', given.caller);
+    for (const one of names) {
+      own.variables.set(one, args.value(one, new Missing(`parameter '${one}' was not provided`)));
+    }
+    for (const one of parameters) {
+      const isDefault = one.type !== 'Identifier' && args.value(one.key.value, undefined) === undefined;
+      if (isDefault) own.variables.set(one.key.value, evaluate(one.value, own));
+    }
+    return block(body, own);
+  };
+}
+
+function called({ callee, args }: Node<'CallExpression'>, scope: Scope, caller?: Callable): Value {
+  const call = evaluate(callee, scope);
+  const given = argumentsOf(args, scope);
+  if (typeof call === 'function') return call({ ...given, caller });
+  throw call instanceof Missing ? undefinedError(call) : new Fault(`'${typeName(call)}' object is not callable`);
+}
 
 /** Evaluates the arguments of a call: first those by position, then those by name. */
-function argumentsOf(
-  machine: Machine,
-  args: readonly Node[],
-  scope: Scope,
-): [positional: Value[], named: Map<string, Value>] {
+function argumentsOf(args: Nodes, scope: Scope): Given {
   const positional: Value[] = [];
   const named = new Map<string, Value>();
-  for (const one of args as readonly Argument[]) {
+  for (const one of args) {
     if (one.type === 'SpreadExpression') {
-      for (const item of itemsOf(machine, machine.evaluate(one.argument, scope))) positional.push(item);
-    } else if (!one.type.startsWith('Keyword')) positional.push(machine.evaluate(one, scope));
+      for (const item of itemsOf(scope.budget, evaluate(one.argument, scope))) positional.push(item);
+    } else if (!one.type.startsWith('Keyword')) positional.push(evaluate(one, scope));
   }
   const add = (name: string, value: Value): void => {
     if (named.has(name)) throw new Fault(`got multiple values for keyword argument '${name}'`);
     named.set(name, value);
   };
-  for (const one of args as readonly Argument[]) {
-    if (one.type === 'KeywordArgumentExpression') add(one.key.value, machine.evaluate(one.value, scope));
+  for (const one of args) {
+    if (one.type === 'KeywordArgumentExpression') add(one.key.value, evaluate(one.value, scope));
     else if (one.type === 'KeywordSpreadExpression') {
-      const given = machine.evaluate(one.argument, scope);
+      const given = evaluate(one.argument, scope);
       if (!isMapping(given)) throw new Fault(`argument after ** must be a mapping, not ${typeName(given)}`);
-      machine.budget.items(given.value.size);
-      given.value.forEach((value, name) => {
+      scope.budget.items(given.size);
+      given.forEach((value, name) => {
         add(name, value);
       });
     }
   }
-  return [positional, named];
+  return { positional, named };
 }

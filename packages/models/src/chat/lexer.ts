@@ -4,7 +4,7 @@
  * that take quadratic time, and that also change texts and strings.
  */
 import { Fault } from './budget.js';
-import type { Token } from './jinja.js';
+import type { Token } from './syntax.js';
 import { BLANKS, stripEnd } from './text.js';
 
 /** The state of a lexer: its source, its position and the tokens so far. */

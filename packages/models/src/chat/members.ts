@@ -1,8 +1,19 @@
 /** Attributes, items and slices of values, as Jinja2 looks them up. */
-import { Fault } from './budget.js';
-import type { Value } from './jinja.js';
+import { Fault, type Budget } from './budget.js';
 import { methodOf } from './methods.js';
-import { isList, isMapping, numberOf, typeName, undefinedError, type Runtime } from './values.js';
+import {
+  integerOf,
+  isMapping,
+  likeList,
+  listOf,
+  Missing,
+  Namespace,
+  numberOf,
+  textIn,
+  typeName,
+  undefinedError,
+  type Value,
+} from './values.js';
 
 /** What to look up: `a.name`, or `a[key]`. */
 export interface Member {
@@ -15,37 +26,26 @@ export interface Member {
  * an item.
  * @throws Fault for a member of an undefined value.
  */
-export function memberOf(runtime: Runtime, owner: Value, { key, isName }: Member): Value {
-  if (owner.type === 'UndefinedValue') throw undefinedError(owner);
-  const method = (): Value | undefined =>
-    key.type === 'StringValue' ? methodOf(runtime, owner, key.value) : undefined;
-  const found = isName ? (method() ?? itemOf(runtime, owner, key)) : (itemOf(runtime, owner, key) ?? method());
-  if (found) return found;
-  const name = key.type === 'StringValue' ? `'${key.value}'` : String(numberOf(key) ?? typeName(key));
-  return runtime.make.missing(`'${typeName(owner)} object' has no attribute ${name}`);
+export function memberOf(budget: Budget, owner: Value, { key, isName }: Member): Value {
+  if (owner instanceof Missing) throw undefinedError(owner);
+  const name = textIn(key);
+  const method = name === undefined ? undefined : methodOf(budget, owner, name);
+  if (isName && method) return method;
+  const item = itemOf(budget, owner, key);
+  if (item !== undefined) return item;
+  const shown = name === undefined ? String(numberOf(key) ?? typeName(key)) : `'${name}'`;
+  return method ?? new Missing(`'${typeName(owner)} object' has no attribute ${shown}`);
 }
 
-function itemOf({ make, budget }: Runtime, owner: Value, key: Value): Value | undefined {
-  if (isMapping(owner) || owner.type === 'NamespaceValue') {
-    return key.type === 'StringValue' ? owner.value.get(key.value) : undefined;
-  }
-  if (key.type !== 'IntegerValue' && key.type !== 'BooleanValue') return undefined;
-  const index = Number(key.value);
-  if (isList(owner)) return owner.value.at(index);
-  if (owner.type !== 'StringValue') return undefined;
-  budget.codePoints(owner.value.length);
-  const character = index < 0 ? fromEnd(owner.value, -index) : fromStart(owner.value, index);
-  return character === undefined ? undefined : make.text(character);
-}
-
-function fromStart(text: string, index: number): string | undefined {
-  let at = 0;
-  for (const character of text) if (at++ === index) return character;
-  return undefined;
-}
-
-function fromEnd(text: string, index: number): string | undefined {
-  return Array.from(text).at(-index);
+function itemOf(budget: Budget, owner: Value, key: Value): Value | undefined {
+  const fields = owner instanceof Namespace ? owner.fields : owner;
+  const name = textIn(key);
+  if (isMapping(fields)) return name === undefined ? undefined : fields.get(name);
+  const [index, text] = [integerOf(key), textIn(owner)];
+  if (index === undefined) return undefined;
+  if (text === undefined) return listOf(owner)?.at(index);
+  budget.codePoints(text.length);
+  return Array.from(text).at(index);
 }
 
 /**
@@ -53,27 +53,27 @@ function fromEnd(text: string, index: number): string | undefined {
  * @param limits the start, the stop and the step; undefined for those left out
  * @throws Fault for a value that has none.
  */
-export function sliceOf(runtime: Runtime, owner: Value, limits: readonly (Value | undefined)[]): Value {
-  const { make, budget } = runtime;
-  if (owner.type === 'UndefinedValue') throw undefinedError(owner);
+export function sliceOf(budget: Budget, owner: Value, limits: readonly (Value | undefined)[]): Value {
+  if (owner instanceof Missing) throw undefinedError(owner);
   const [start, stop, step = 1] = limits.map(limitOf);
   if (step === 0) throw new Fault('slice step cannot be zero');
-  if (isList(owner)) {
-    budget.items(owner.value.length);
-    const items = sliced(owner.value, { start, stop, step });
-    return owner.type === 'ArrayValue' ? make.list(items) : make.tuple(items);
+  const [items, text] = [listOf(owner), textIn(owner)];
+  if (items) {
+    budget.items(items.length);
+    return likeList(owner, sliced(items, { start, stop, step }));
   }
-  if (owner.type !== 'StringValue') throw new Fault(`'${typeName(owner)}' object cannot be sliced`);
-  budget.codePoints(owner.value.length);
-  const { value: text } = owner;
+  if (text === undefined) throw new Fault(`'${typeName(owner)}' object cannot be sliced`);
+  budget.codePoints(text.length);
   const isPlain = step === 1 && !/[\ud800-\udfff]/.test(text);
-  return make.text(isPlain ? text.slice(start, stop) : sliced(Array.from(text), { start, stop, step }).join(''));
+  return isPlain ? text.slice(start, stop) : sliced(Array.from(text), { start, stop, step }).join('');
 }
 
-function limitOf(limit: Value | undefined): number | undefined {
-  if (!limit || limit.type === 'NullValue') return undefined;
-  if (limit.type === 'IntegerValue' || limit.type === 'BooleanValue') return Number(limit.value);
-  throw limit.type === 'UndefinedValue' ? undefinedError(limit) : new Fault('slice indices must be integers or None');
+function limitOf(limit: Value = null): number | undefined {
+  if (limit === null) return undefined;
+  if (limit instanceof Missing) throw undefinedError(limit);
+  const given = integerOf(limit);
+  if (given === undefined) throw new Fault('slice indices must be integers or None');
+  return given;
 }
 
 interface Limits {

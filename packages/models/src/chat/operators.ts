@@ -1,147 +1,137 @@
 /** Python's operators. */
-import { Fault } from './budget.js';
-import type { Value } from './jinja.js';
+import { Fault, type Budget } from './budget.js';
 import { textOf } from './printing.js';
 import {
   compared,
+  Float,
+  Html,
+  integerOf,
   isEqual,
-  isList,
   isMapping,
   itemsOf,
+  likeList,
+  listOf,
+  Missing,
   numberOf,
+  textIn,
+  Tuple,
   typeName,
   undefinedError,
-  type Runtime,
+  type Value,
 } from './values.js';
 
-type Operator = (runtime: Runtime, left: Value, right: Value) => Value;
+type Operator = (budget: Budget, left: Value, right: Value) => Value;
 
 /** The operators by their signs, except `and` and `or`, whose right side may not be evaluated. */
 export const OPERATORS: Readonly<Record<string, Operator>> = {
   '+': add,
   '-': arithmetic('-', (a, b) => a - b),
   '*': multiply,
-  '/': (runtime, left, right) => {
+  '/': (_, left, right) => {
     const [a, b] = numbers('/', left, right);
-    return runtime.make.float(a / divisor(b));
+    return new Float(a / divisor(b));
   },
   '//': arithmetic('//', (a, b) => Math.round((a - modulo(a, b)) / b)),
   '%': arithmetic('%', modulo),
-  '**': power,
+  '**': (_, left, right) => {
+    const [a, b] = numbers('**', left, right);
+    return integerOf(left) === undefined || integerOf(right) === undefined || b < 0 ? new Float(a ** b) : exact(a ** b);
+  },
   '~': concatenate,
 };
 
+type Comparison = (budget: Budget, left: Value, right: Value) => boolean;
+
 /** The comparisons by their signs. */
-export const COMPARISONS: Readonly<Record<string, (runtime: Runtime, left: Value, right: Value) => boolean>> = {
+export const COMPARISONS: Readonly<Record<string, Comparison>> = {
   '==': isEqual,
-  '!=': (runtime, left, right) => !isEqual(runtime, left, right),
-  '<': (runtime, left, right) => compared(runtime, left, right) < 0,
-  '>': (runtime, left, right) => compared(runtime, left, right) > 0,
-  '<=': (runtime, left, right) => compared(runtime, left, right) <= 0,
-  '>=': (runtime, left, right) => compared(runtime, left, right) >= 0,
+  '!=': (...pair) => !isEqual(...pair),
+  '<': (...pair) => compared(...pair) < 0,
+  '>': (...pair) => compared(...pair) > 0,
+  '<=': (...pair) => compared(...pair) <= 0,
+  '>=': (...pair) => compared(...pair) >= 0,
   in: isIn,
-  'not in': (runtime, left, right) => !isIn(runtime, left, right),
+  'not in': (...pair) => !isIn(...pair),
 };
 
 /** Whether a value is an item of another, a key of a dictionary or a part of a text. */
-export function isIn(runtime: Runtime, item: Value, owner: Value): boolean {
-  const { budget } = runtime;
-  if (owner.type === 'StringValue') {
-    if (item.type !== 'StringValue') {
-      throw new Fault(`'in <string>' requires string as left operand, not ${typeName(item)}`);
-    }
-    budget.search(owner.value.length, item.value.length);
-    return owner.value.includes(item.value);
+export function isIn(budget: Budget, item: Value, owner: Value): boolean {
+  const [part, whole] = [textIn(item), textIn(owner)];
+  if (whole !== undefined) {
+    if (part === undefined) throw new Fault(`'in <string>' requires string as left operand, not ${typeName(item)}`);
+    budget.search(whole.length, part.length);
+    return whole.includes(part);
   }
-  if (isMapping(owner)) return item.type === 'StringValue' && owner.value.has(item.value);
-  return itemsOf(runtime, owner).some((one) => isEqual(runtime, item, one));
+  if (isMapping(owner)) return part !== undefined && owner.has(part);
+  return itemsOf(budget, owner).some((one) => isEqual(budget, item, one));
 }
 
 /** Python's sign of a number. @throws Fault for a value that is no number. */
-export function signed({ make }: Runtime, sign: string, value: Value): Value {
+export function signed(sign: string, value: Value): Value {
   const number = numberOf(value);
   if (number === undefined) throw unsupported(`unary ${sign}`, value);
   const result = sign === '-' ? -number : number;
-  return value.type === 'FloatValue' ? make.float(result) : make.integer(result + 0);
+  return value instanceof Float ? new Float(result) : result + 0;
 }
 
-function add(runtime: Runtime, left: Value, right: Value): Value {
-  const { make, budget } = runtime;
-  if (left.type === 'StringValue' && right.type === 'StringValue') {
-    return runtime.safe.has(left) || runtime.safe.has(right)
-      ? addHtml(runtime, left, right)
-      : concatenate(runtime, left, right);
+function add(budget: Budget, left: Value, right: Value): Value {
+  if (textIn(left) !== undefined && textIn(right) !== undefined) {
+    return left instanceof Html || right instanceof Html
+      ? markedSafe(budget, asHtml(budget, left) + asHtml(budget, right))
+      : concatenate(budget, left, right);
   }
-  if (isList(left) && isList(right) && left.type === right.type) {
-    budget.items(left.value.length + right.value.length);
-    const items = left.value.concat(right.value);
-    return left.type === 'ArrayValue' ? make.list(items) : make.tuple(items);
-  }
-  return sum(runtime, left, right);
+  const [items, others] = [listOf(left), listOf(right)];
+  if (!items || !others || left instanceof Tuple !== right instanceof Tuple) return sum(budget, left, right);
+  budget.items(items.length + others.length);
+  return likeList(left, items.concat(others));
 }
 
 const sum = arithmetic('+', (a, b) => a + b);
 
 /** The operator `~`, which joins printed forms. */
-function concatenate(runtime: Runtime, left: Value, right: Value): Value {
-  const [start, end] = [textOf(runtime, left), textOf(runtime, right)];
-  runtime.budget.length(start.length + end.length);
-  return runtime.make.text(start + end);
-}
-
-/** Adds to a text that the filter `safe` marks as HTML: the other text is escaped. */
-function addHtml(runtime: Runtime, left: Value, right: Value): Value {
-  const [start, end] = [left, right].map((one) =>
-    runtime.safe.has(one) ? textOf(runtime, one) : escapedHtml(runtime, one),
-  );
-  return markedSafe(runtime, `${start ?? ''}${end ?? ''}`);
+function concatenate(budget: Budget, left: Value, right: Value): Value {
+  const [start, end] = [textOf(budget, left), textOf(budget, right)];
+  budget.length(start.length + end.length);
+  return start + end;
 }
 
 /** A text that is marked as HTML. */
-export function markedSafe({ make, budget, safe }: Runtime, text: string): Value {
+export function markedSafe(budget: Budget, text: string): Html {
   budget.characters(text.length);
-  const value = make.text(text);
-  safe.add(value);
-  return value;
+  return new Html(text);
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': 'amp', '<': 'lt', '>': 'gt', "'": '#39', '"': '#34' };
 
-/** A printed form with the characters of HTML as entities. */
-export function escapedHtml(runtime: Runtime, value: Value): string {
-  const text = textOf(runtime, value);
-  runtime.budget.characters(6 * text.length);
+/** A printed form with the characters of HTML as entities, unless it is marked as HTML. */
+function asHtml(budget: Budget, value: Value): string {
+  const text = textOf(budget, value);
+  if (value instanceof Html) return text;
+  budget.characters(6 * text.length);
   return text.replace(/[&<>'"]/g, (character) => `&${ENTITIES[character] ?? ''};`);
 }
 
-function multiply(runtime: Runtime, left: Value, right: Value): Value {
-  const [repeated, times] = right.type === 'StringValue' || isList(right) ? [right, left] : [left, right];
-  if (times.type !== 'IntegerValue' && times.type !== 'BooleanValue') return product(runtime, left, right);
-  const count = Math.max(0, Number(times.value));
-  const { make, budget } = runtime;
-  if (repeated.type === 'StringValue') {
-    budget.characters(repeated.value.length * count);
-    return make.text(repeated.value.repeat(repeated.value === '' ? 0 : count));
+function multiply(budget: Budget, left: Value, right: Value): Value {
+  const isTurned = textIn(right) !== undefined || listOf(right) !== undefined;
+  const [repeated, times] = isTurned ? [right, left] : [left, right];
+  const [text, items] = [textIn(repeated), listOf(repeated)];
+  const count = Math.max(0, integerOf(times) ?? NaN);
+  if (Number.isNaN(count)) return product(budget, left, right);
+  if (text !== undefined) {
+    budget.characters(text.length * count);
+    return text.repeat(text === '' ? 0 : count);
   }
-  if (!isList(repeated)) return product(runtime, left, right);
-  budget.items(repeated.value.length * count);
-  const items = Array.from({ length: repeated.value.length ? count : 0 }, () => repeated.value).flat();
-  return repeated.type === 'ArrayValue' ? make.list(items) : make.tuple(items);
+  if (!items) return product(budget, left, right);
+  budget.items(items.length * count);
+  return likeList(repeated, Array.from({ length: items.length ? count : 0 }, () => items).flat());
 }
 
 const product = arithmetic('*', (a, b) => a * b);
 
-function power({ make }: Runtime, left: Value, right: Value): Value {
-  const [a, b] = numbers('**', left, right);
-  const isFloat = left.type === 'FloatValue' || right.type === 'FloatValue' || b < 0;
-  return isFloat ? make.float(a ** b) : make.integer(exact(a ** b));
-}
-
 function arithmetic(sign: string, of: (a: number, b: number) => number): Operator {
-  return ({ make }, left, right) => {
+  return (_, left, right) => {
     const result = of(...numbers(sign, left, right));
-    const isFloat = left.type === 'FloatValue' || right.type === 'FloatValue';
-    return isFloat ? make.float(result) : make.integer(exact(result));
+    return left instanceof Float || right instanceof Float ? new Float(result) : exact(result);
   };
 }
 
@@ -169,7 +159,7 @@ function exact(value: number): number {
 }
 
 function unsupported(sign: string, ...operands: readonly Value[]): Fault {
-  const missing = operands.find(({ type }) => type === 'UndefinedValue');
+  const missing = operands.find((operand) => operand instanceof Missing);
   if (missing) return undefinedError(missing);
   const types = operands.map((operand) => `'${typeName(operand)}'`).join(' and ');
   return new Fault(`unsupported operand type(s) for ${sign}: ${types}`);

@@ -45,25 +45,10 @@ function isPairAt(text: string, at: number): boolean {
 
 /** Splits a text at blanks, at most `most` times; -1 for no limit. */
 export function splitBlanks(text: string, most: number): string[] {
-  if (most < 0) return text.match(NOT_BLANK) ?? [];
-  const parts: string[] = [];
-  let rest = stripStart(text);
-  while (rest !== '' && parts.length < most) {
-    NOT_BLANK.lastIndex = 0;
-    const [word] = NOT_BLANK.exec(rest) as RegExpExecArray;
-    parts.push(word);
-    rest = stripStart(rest.slice(word.length));
-  }
-  return rest === '' ? parts : [...parts, rest];
-}
-
-/** Splits a text at blanks from its end, at most `most` times; -1 for no limit. */
-export function splitBlanksFromEnd(text: string, most: number): string[] {
-  if (most < 0) return splitBlanks(text, -1);
   const words = Array.from(text.matchAll(NOT_BLANK));
-  const last = words.slice(Math.max(0, words.length - most)).map(([word]) => word);
-  if (words.length <= most) return last;
-  return [stripEnd(text.slice(0, words[words.length - most]?.index ?? text.length)), ...last];
+  const first = words.slice(0, most < 0 ? words.length : most).map(([word]) => word);
+  const next = words[first.length];
+  return next ? [...first, text.slice(next.index)] : first;
 }
 
 /** Splits a text at a separator, at most `most` times; -1 for no limit. */
@@ -73,17 +58,9 @@ export function splitAt(text: string, separator: string, most: number): string[]
   return [...parts.slice(0, most), parts.slice(most).join(separator)];
 }
 
-/** Splits a text at a separator from its end, at most `most` times; -1 for no limit. */
-export function splitAtFromEnd(text: string, separator: string, most: number): string[] {
-  const parts: string[] = [];
-  let end = text.length;
-  while (parts.length !== most) {
-    const at = end < separator.length ? -1 : text.lastIndexOf(separator, end - separator.length);
-    if (at < 0) break;
-    parts.push(text.slice(at + separator.length, end));
-    end = at;
-  }
-  return [text.slice(0, end), ...parts.reverse()];
+/** A text with its units in reverse. */
+export function turned(text: string): string {
+  return text.split('').reverse().join('');
 }
 
 /** Splits a text into lines, with or without their ends. */

@@ -3,7 +3,6 @@
  * card.
  */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
-import { CheckpointError } from '@peftjs/core/method';
 import {
   aModel,
   anything,
@@ -17,7 +16,7 @@ import {
 import * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined, modelFolder } from '../folder.js';
-import { encodeJson, field, parseJson } from '../json.js';
+import { encodeJson, field, fileError, parseJson } from '../json.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { locate, sourceEntries, type SourceOptions } from '../source.js';
 import { CONFIG_FILE, type ConfigFile } from '../transformers/config.js';
@@ -67,7 +66,7 @@ export async function readSource(
 ): Promise<SourceFiles> {
   const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
   const { path, format, storage } = await locate(source, from);
-  if (!format.files) throw new CheckpointError(`${path}: models of ${format.name} cannot be exported`, path);
+  if (!format.files) throw fileError(path, `models of ${format.name} cannot be exported`);
   const { transformers, ...files } = untied(await format.files(modelFolder(path, storage), model), model);
   const tokenizer = new Map([...files.tokenizer, ...endings(files.tokenizer, model, transformers?.config)]);
   if (model.task !== 'feature-extraction') tokenizer.delete(PROMPTS_FILE);

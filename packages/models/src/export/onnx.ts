@@ -1,10 +1,10 @@
 /** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, integerFrom, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, integerFrom, UnsupportedError } from '@peftjs/core/method';
 import { assertArgument, objectLike } from '@peftjs/core/model';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
-import { encodeJson, field, parseJson } from '../json.js';
+import { encodeJson, field, fileError, parseJson } from '../json.js';
 import { modesOf, type PoolingMode } from '../pooling.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
@@ -148,7 +148,7 @@ function tokenizerSettings(
         ...paddingToken(tokenizer, field(transformers?.config.settings, 'pad_token_id')),
       };
   if (typeof own !== 'object' || own === null) {
-    throw new CheckpointError(`${TOKENIZER_CONFIG}: expected settings of a tokenizer`, TOKENIZER_CONFIG);
+    throw fileError(TOKENIZER_CONFIG, 'expected settings of a tokenizer');
   }
   const longest = field(own, 'model_max_length');
   // Batches of prompts need a padding token.

@@ -1,9 +1,9 @@
 /** The config.json of an exported model: its source's, updated for the current head. */
 import type { Model } from '@peftjs/core';
-import { CheckpointError, ConfigError } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
 import { assertLabelNames, labelFields, problemTypeOf, type ProblemType, type Task } from '@peftjs/core/model';
 import type { SourceFiles } from '../checkpoint.js';
-import { field } from '../json.js';
+import { field, fileError } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';
 
 /** The config.json and model type of a folder of transformers. */
@@ -31,7 +31,7 @@ function paddingSettings(settings: unknown): Record<string, unknown> {
 /** Returns the settings of a config.json. @throws CheckpointError when there is no `model_type`. */
 export function settingsOf({ file, settings }: ConfigFile): Record<string, unknown> {
   if (field(settings, 'model_type') !== undefined) return { ...(settings as Record<string, unknown>) };
-  throw new CheckpointError(`${file}: expected settings with a 'model_type'`, file);
+  throw fileError(file, `expected settings with a 'model_type'`);
 }
 
 /** The head that a config.json describes. */

@@ -48,8 +48,6 @@ export async function hubFiles({ repo, type = 'model', ...options }: HubFilesOpt
 
 /** A repository whose files are listed. */
 export interface Repository {
-  /** The name of the repository in messages. */
-  readonly label: string;
   /** The files it has. */
   readonly listed: readonly RepoFile[];
   /** Opens its files. The total of the progress is the size of those in `expected`. */
@@ -65,7 +63,6 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
     : await pageCache(repo, type, settings.endpoint);
   const holding = settings.localFilesOnly ? await kept(subject, cache) : await listed(subject, settings, cache);
   return {
-    label: labelOf(subject),
     listed: holding.files,
     files: (expected = []) => filesOf({ subject, settings, cache, ...holding }, expected),
   };
@@ -116,18 +113,18 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
   async function open(path: string): Promise<ByteSource> {
     const file = byPath.get(path);
     if (!file) throw noSuchFile(path, opened);
-    const { initiate, download, loaded, done } = report(path, file.size);
-    initiate();
+    const reporter = report(path, file.size);
+    reporter.is('initiate');
     let source = await whole(file, opened);
     if (!source && 'hash' in file) {
-      download();
-      await cache.keep(commit, file, (part) => complete(part, { subject, commit, file }, settings, loaded));
+      reporter.is('download');
+      await cache.keep(commit, file, (part) => complete(part, { subject, commit, file }, settings, reporter.loaded));
       if (!isCommit(subject.revision)) await cache.remember(subject.revision, commit);
       source = await cache.open(commit, path);
     }
     if (!source) throw noSuchFile(path, opened);
-    loaded(file.size);
-    done();
+    reporter.loaded(file.size);
+    reporter.is('done');
     return source;
   }
 

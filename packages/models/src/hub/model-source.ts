@@ -1,20 +1,12 @@
 /** Presents hub repositories as storages, for code that reads models and adapters from folders. */
 import type { Storage } from '@peftjs/core';
 import { UnsupportedError } from '@peftjs/core/method';
-import { checkMemory, joined } from '../folder.js';
+import { checkMemory, joined, type Folder } from '../folder.js';
 import { TOKENIZER_FILES } from '../transformers/tokenizer.js';
 import { openRepository, type HubFiles, type Repository } from './files.js';
 import { HubError } from './request.js';
 import type { HubOptions } from './options.js';
 import type { RepoFile } from './snapshot.js';
-
-/** A hub repository as a folder. */
-export interface HubFolder {
-  /** The path of the files in `storage`. */
-  readonly path: string;
-  /** Reads the repository's files. */
-  readonly storage: Storage;
-}
 
 /** The file names in transformers: settings, tokenizer, and weights in one file or in shards. */
 const SETTINGS = ['config.json', 'tokenizer.json'];
@@ -33,7 +25,7 @@ const TOKENIZER_BYTES = 64 * 2 ** 20;
 export async function hubModel(
   id: string,
   { subfolder = '', memoryLimit = Infinity, ...options }: HubOptions & HubModelOptions,
-): Promise<HubFolder> {
+): Promise<Folder> {
   const repository = await opened(id, options);
   const needed = neededFiles(repository.listed, subfolder);
   const tokenizer = tokenizerFiles(repository.listed, subfolder);
@@ -47,7 +39,7 @@ export async function hubModel(
 }
 
 /** Opens a repository by its hub ID. Files are downloaded on first use. @throws HubError like `hubModel`. */
-export async function hubFolder(id: string, options: HubOptions): Promise<HubFolder> {
+export async function hubFolder(id: string, options: HubOptions): Promise<Folder> {
   return { path: id, storage: storageOf((await opened(id, options)).files()) };
 }
 

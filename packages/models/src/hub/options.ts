@@ -1,5 +1,6 @@
 import { ConfigError } from '@peftjs/core/method';
-import { shown } from '../json.js';
+import { aFunction, assertArgument } from '@peftjs/core/model';
+import * as v from 'valibot';
 
 /**
  * Options of downloads from the Hugging Face hub, as in transformers.js. Names of several words also work in camel
@@ -46,39 +47,42 @@ export interface HubSettings {
 /** Matches a path below a folder, without `..`, a drive, or characters with a meaning in URLs. */
 const PLAIN_PATH = /^(?!\.{1,2}(?:\/|$))[\w.+-]+(?:\/(?!\.{1,2}(?:\/|$))[\w.+-]+)*$/;
 
+/** A schema for a plain path below a folder. */
+export function aPlainPath(what: string) {
+  const isPlain = (path: unknown): boolean => typeof path === 'string' && path.length <= 250 && PLAIN_PATH.test(path);
+  return v.custom<string>(isPlain, what);
+}
+
+const aFolder = v.optional(
+  v.custom<string>((path) => typeof path === 'string' && path !== '' && !path.includes('\0'), 'a folder'),
+);
+const aSwitch = v.optional(v.custom<boolean>((value) => typeof value === 'boolean', 'true or false'));
+
+/** The fields of `HubOptions`. */
+export const hubEntries = {
+  revision: v.optional(aPlainPath('a branch, a tag or a commit')),
+  cacheDir: aFolder,
+  cache_dir: aFolder,
+  localFilesOnly: aSwitch,
+  local_files_only: aSwitch,
+  hubUrl: v.optional(v.string()),
+  progressCallback: v.optional(aFunction),
+  progress_callback: v.optional(aFunction),
+} satisfies Record<keyof HubOptions, unknown>;
+
 /** Checks options and environment. @throws ConfigError naming the invalid option or environment variable. */
 export function hubSettings(options: HubOptions): HubSettings {
+  assertArgument('options', options, v.object(hubEntries));
   const environment = nodeEnvironment();
-  const { revision = 'main' } = options;
-  const cacheDir = options.cacheDir ?? options.cache_dir;
-  const localFilesOnly = options.localFilesOnly ?? options.local_files_only ?? isKeptOffline(environment);
-  const progress = options.progressCallback ?? options.progress_callback ?? (() => undefined);
-  checkPlainPath('revision', revision, 'a branch, a tag or a commit');
-  check(cacheDir === undefined || isText(cacheDir), 'cacheDir', cacheDir, 'a folder');
-  check(typeof localFilesOnly === 'boolean', 'localFilesOnly', localFilesOnly, 'true or false');
-  check(typeof progress === 'function', 'progressCallback', progress, 'a function');
   const endpoint = endpointOf(options.hubUrl, environment);
   return {
     endpoint,
     token: tokenOf(environment, endpoint),
-    revision,
-    cacheDir,
-    localFilesOnly,
-    progress,
+    revision: options.revision ?? 'main',
+    cacheDir: options.cacheDir ?? options.cache_dir,
+    localFilesOnly: options.localFilesOnly ?? options.local_files_only ?? isKeptOffline(environment),
+    progress: options.progressCallback ?? options.progress_callback ?? (() => undefined),
   };
-}
-
-/** @throws ConfigError when an option's value is not a plain path below its folder. */
-export function checkPlainPath(option: string, value: unknown, what: string): void {
-  check(isText(value) && value.length <= 250 && PLAIN_PATH.test(value), option, value, what);
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && !value.includes('\0');
-}
-
-function check(isFit: boolean, option: string, value: unknown, what: string): void {
-  if (!isFit) throw new ConfigError(`option '${option}' is ${shown(value)}; expected ${what}`, option);
 }
 
 const HUB = 'https://huggingface.co';
@@ -172,11 +176,10 @@ export type ProgressCallback = (info: ProgressInfo) => void;
 
 /** Reports the events of one file. */
 interface FileReporter {
-  initiate(): void;
-  download(): void;
+  /** Reports that the file has reached a state. */
+  is(status: 'initiate' | 'download' | 'done'): void;
   /** Reports the number of bytes loaded so far. */
   loaded(bytes: number): void;
-  done(): void;
 }
 
 /** The number of progress steps reported per file. */
@@ -192,11 +195,8 @@ export function progressReporter(
   return (file, total) => {
     let step = -1;
     return {
-      initiate() {
-        report({ status: 'initiate', name, file });
-      },
-      download() {
-        report({ status: 'download', name, file });
+      is(status) {
+        report({ status, name, file });
       },
       loaded(loaded) {
         const reached = Math.floor(STEPS * share(loaded, total));
@@ -205,9 +205,6 @@ export function progressReporter(
         files.set(file, { loaded, total });
         report({ status: 'progress_total', name, ...totals(files) });
         report({ status: 'progress', name, file, progress: 100 * share(loaded, total), loaded, total });
-      },
-      done() {
-        report({ status: 'done', name, file });
       },
     };
   };

@@ -3,15 +3,15 @@ import { CheckpointError, ConfigError, parseOptions, UnsupportedError } from '@p
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
-  anything,
   assertArgument,
   aText,
   incompleteSave,
   UNFINISHED_FILE,
 } from '@peftjs/core/model';
-import { parseJson, reasonOf, shown } from '../json.js';
+import * as v from 'valibot';
+import { fileError, parseJson, reasonOf, shown } from '../json.js';
 import { CONFIG_FILE } from '../transformers/config.js';
-import { hubSettings, type HubSettings } from './options.js';
+import { hubEntries, hubSettings, type HubSettings } from './options.js';
 import { HubError, hubFetch, isHubId, subjectOf, type Subject } from './request.js';
 
 /** Options of a push to the hub. */
@@ -27,10 +27,10 @@ export interface PushOptions {
 }
 
 const entries = {
-  private: anything,
-  commitMessage: anything,
-  revision: anything,
-  hubUrl: anything,
+  private: v.optional(v.boolean(), false),
+  commitMessage: v.optional(v.pipe(v.string(), v.regex(/\S/, 'a line of text')), 'Upload with peftjs'),
+  revision: hubEntries.revision,
+  hubUrl: hubEntries.hubUrl,
 } satisfies Record<keyof PushOptions, unknown>;
 
 /** The result of a push. */
@@ -102,16 +102,9 @@ export function pushSettings(
   repo: string,
   options: PushOptions = {},
 ): { readonly title: string; readonly settings: HubSettings & { readonly token: string }; readonly subject: Subject } {
-  parseOptions('pushToHub', entries, options);
-  const { private: isPrivate = false, commitMessage: title = 'Upload with peftjs', revision, hubUrl } = options;
+  const { commitMessage: title, revision, hubUrl } = parseOptions('pushToHub', entries, options);
   if (!isHubId(repo)) {
     throw new ConfigError(`expected a hub repository, organisation/name, got ${shown(repo)}`, 'repo');
-  }
-  if (typeof isPrivate !== 'boolean') {
-    throw new ConfigError(`option 'private' is ${shown(isPrivate)}; expected true or false`, 'private');
-  }
-  if (typeof title !== 'string' || title.trim() === '') {
-    throw new ConfigError(`option 'commitMessage' is ${shown(title)}; expected a line of text`, 'commitMessage');
   }
   const settings = hubSettings({
     ...(revision !== undefined && { revision }),
@@ -148,7 +141,7 @@ async function filesOf(folder: string): Promise<PushedFile[]> {
     for (const path of paths.filter(isConfig)) {
       const file = `${root}/${path}`;
       const incomplete = incompleteSave(parseJson(await fs.readFile(file), file));
-      if (incomplete !== undefined) throw new CheckpointError(`${file}: ${incomplete}`, file);
+      if (incomplete !== undefined) throw fileError(file, incomplete);
     }
     return paths.map((path) => ({ path, content: pathToFileURL(`${root}/${path}`) }));
   } catch (cause) {

@@ -117,62 +117,41 @@ function refusal(
 ): PeftError {
   const { status } = response;
   const path = labelOf(subject);
-  const refused = { settings, subject, code: response.headers.get('x-error-code') };
-  const reason = (subject.isWritten && writeRefusal(status, subject)) || reasonOf(status, wait, refused);
+  const reasons = reasonsFor({ settings, subject }, response.headers.get('x-error-code'), wait);
+  const reason = reasons[status] ?? 'expected a file; is HF_ENDPOINT a hub?';
   const why = said ? `${reason} (it says: ${said})` : reason;
   return new HubError(`${path}: the hub at ${settings.endpoint} answers ${status}: ${why}`, { path, status });
 }
 
-interface Refused {
-  readonly settings: HubSettings;
-  readonly subject: Subject;
-  /** The hub's own error code. */
-  readonly code: string | null;
-}
-
-function reasonOf(status: number, wait: number | undefined, { settings, subject, code }: Refused): string {
-  const { what, revision } = subject;
+/** Returns why the hub refused a request, by its status. */
+function reasonsFor(
+  { subject: { what, repo, revision, isWritten }, settings: { token } }: Omit<Asking, 'attempt'>,
+  code: string | null,
+  wait: number | undefined,
+): Readonly<Record<number, string>> {
   const byToken =
-    settings.token === undefined
-      ? 'set HF_TOKEN to a token that can read it'
-      : 'HF_TOKEN is not valid or cannot read it';
-  switch (status) {
-    case 401:
-      return `there is no such ${what}, or it is private or gated; check the id, and ${byToken}`;
-    case 403:
-      return `the ${what} is gated or private: ask for access on its page, and ${byToken}`;
-    case 404:
-      if (code === 'RevisionNotFound') return `it has no revision '${revision}'`;
-      if (code === 'EntryNotFound') return `there is no such file at '${revision}'`;
-      return `there is no such ${what}, or no revision '${revision}': check both`;
-    case 429:
-      return `too many requests; ${wait === undefined ? 'wait a few minutes' : `it asks to wait ${Math.ceil(wait)} s`}, or set HF_TOKEN, which raises the limit`;
-    default:
-      return TRANSIENT.includes(status)
-        ? `it failed ${ATTEMPTS} times; try again later`
-        : 'expected a file; is HF_ENDPOINT a hub?';
-  }
-}
-
-/** Returns why the hub refused a write; undefined if the status has no special meaning for writes. */
-function writeRefusal(status: number, { repo, revision }: Subject): string | undefined {
-  switch (status) {
-    case 400:
-      return 'it rejected the files or their model card';
-    case 401:
-      return 'HF_TOKEN is not valid: use one that can write';
-    case 403:
-      return `HF_TOKEN cannot write to ${repo}: give it write access, or push to your own name`;
-    case 404:
-      return `there is no such repository, or no branch '${revision}', or HF_TOKEN cannot see it`;
-    case 409:
-    case 412:
-      return `'${revision}' has changed: push again`;
-    case 413:
-      return 'a file is too large';
-    default:
-      return undefined;
-  }
+    token === undefined ? 'set HF_TOKEN to a token that can read it' : 'HF_TOKEN is not valid or cannot read it';
+  const missing = new Map<string | null, string>([
+    ['RevisionNotFound', `it has no revision '${revision}'`],
+    ['EntryNotFound', `there is no such file at '${revision}'`],
+  ]);
+  const waiting = wait === undefined ? 'wait a few minutes' : `it asks to wait ${Math.ceil(wait)} s`;
+  return {
+    ...Object.fromEntries(TRANSIENT.map((status) => [status, `it failed ${ATTEMPTS} times; try again later`])),
+    401: `there is no such ${what}, or it is private or gated; check the id, and ${byToken}`,
+    403: `the ${what} is gated or private: ask for access on its page, and ${byToken}`,
+    404: missing.get(code) ?? `there is no such ${what}, or no revision '${revision}': check both`,
+    429: `too many requests; ${waiting}, or set HF_TOKEN, which raises the limit`,
+    ...(isWritten && {
+      400: 'it rejected the files or their model card',
+      401: 'HF_TOKEN is not valid: use one that can write',
+      403: `HF_TOKEN cannot write to ${repo}: give it write access, or push to your own name`,
+      404: `there is no such repository, or no branch '${revision}', or HF_TOKEN cannot see it`,
+      409: `'${revision}' has changed: push again`,
+      412: `'${revision}' has changed: push again`,
+      413: 'a file is too large',
+    }),
+  };
 }
 
 /** The details of a failure other than its message. */

@@ -1,5 +1,4 @@
 import type { Model } from '@peftjs/core';
-import { CheckpointError } from '@peftjs/core/method';
 import type { Task, TensorSpec } from '@peftjs/core/model';
 import { checkFinite, checkShapes, type Network } from '../architecture.js';
 import { layerPath, useLite } from '../architectures/use-lite.js';
@@ -11,7 +10,7 @@ import {
   type WeightDtype,
 } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
-import { encodeJson, shown } from '../json.js';
+import { encodeJson, fileError, shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import { MANIFEST_FILE, readManifest, readTensors } from './weights.js';
 
@@ -36,10 +35,7 @@ async function readUseLite(folder: ModelFolder, task: Task, dtype: WeightDtype):
   const manifest = await readManifest(folder);
   const table = manifest.tensors.get(EMBEDDINGS);
   if (!table) {
-    throw new CheckpointError(
-      `${file}: unknown architecture: expected Universal Sentence Encoder Lite with '${EMBEDDINGS}'`,
-      file,
-    );
+    throw fileError(file, `unknown architecture: expected Universal Sentence Encoder Lite with '${EMBEDDINGS}'`);
   }
   const architecture = useLite(table.shape[0] ?? 0, task);
   checkShapes(architecture, renamed(manifest.tensors), file);
@@ -146,9 +142,9 @@ async function readDefinition(
   const pieces = parsePieces(await folder.json(VOCABULARY_FILE, VOCABULARY_BYTES), file);
   const rows = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   if (pieces.length <= RESERVED || pieces.length > rows) {
-    throw new CheckpointError(
-      `${file}: expected more than ${RESERVED} and at most ${rows} word pieces, one for each row of the embedding table, got ${pieces.length}`,
+    throw fileError(
       file,
+      `expected more than ${RESERVED} and at most ${rows} word pieces, one for each row of the embedding table, got ${pieces.length}`,
     );
   }
   return { definition: unigram(pieces), vocabularySize: pieces.length };
@@ -184,12 +180,12 @@ function reservedToken(id: number): string {
 const PADDING_TOKEN = reservedToken(3);
 
 function parsePieces(content: unknown, file: string): Piece[] {
-  if (!Array.isArray(content)) throw new CheckpointError(`${file}: expected a list of [piece, score] pairs`, file);
+  if (!Array.isArray(content)) throw fileError(file, 'expected a list of [piece, score] pairs');
   return content.map((entry: unknown, position) => {
     const [piece, score] = Array.isArray(entry) ? (entry as unknown[]) : [];
     if (typeof piece === 'string' && piece !== '' && (score === null || Number.isFinite(score))) {
       return [piece, score === null ? 0 : (score as number)];
     }
-    throw new CheckpointError(`${file}: entry ${position} must be a pair [piece, score], got ${shown(entry)}`, file);
+    throw fileError(file, `entry ${position} must be a pair [piece, score], got ${shown(entry)}`);
   });
 }

@@ -5,7 +5,7 @@
 import { CheckpointError, sizeOf, type HostTensor } from '@peftjs/core/method';
 import type { DType } from '@peftjs/core/model';
 import type { ModelFolder } from '../folder.js';
-import { field, listField, shown } from '../json.js';
+import { field, fileError, listField, shown } from '../json.js';
 
 /** The file that lists the weights. */
 export const MANIFEST_FILE = 'model.json';
@@ -46,7 +46,7 @@ export async function readManifest(folder: ModelFolder): Promise<Manifest> {
   atMost(declared.length, LIMITS.tensors, 'tensors', file);
   atMost(groups.flatMap((group) => group.shards).length, LIMITS.shards, 'shards', file);
   atMost(totalBytes, LIMITS.weightBytes, 'bytes of weights', file);
-  if (tensors.size !== declared.length) throw new CheckpointError(`${file}: two tensors have the same name`, file);
+  if (tensors.size !== declared.length) throw fileError(file, 'two tensors have the same name');
   return { groups, tensors, totalBytes };
 }
 
@@ -82,9 +82,9 @@ async function readShards(
 ): Promise<ArrayBuffer> {
   const whole = new Uint8Array(expectedBytes);
   const wrong = (got: number, file: string, what: string): CheckpointError =>
-    new CheckpointError(
-      `${file}: expected ${expectedBytes} bytes in ${shards.length} shards, got ${got}: ${what}; download the model again`,
+    fileError(
       file,
+      `expected ${expectedBytes} bytes in ${shards.length} shards, got ${got}: ${what}; download the model again`,
     );
   let bytes = 0;
   for (const shard of shards) {
@@ -110,13 +110,13 @@ function parseGroup(group: unknown, file: string): Group {
 /** Returns a plain file name, so that a manifest cannot point outside its folder. */
 function shardName(path: unknown, file: string): string {
   if (typeof path === 'string' && /^[\w-][\w.-]{0,199}$/.test(path)) return path;
-  throw new CheckpointError(`${file}: a shard must be a file beside it, got ${shown(path)}`, file);
+  throw fileError(file, `a shard must be a file beside it, got ${shown(path)}`);
 }
 
 function parseTensor(declared: unknown, file: string): DeclaredTensor {
   const name = field(declared, 'name');
   if (typeof name !== 'string') {
-    throw new CheckpointError(`${file}: a tensor must have a name, got ${shown(name)}`, file);
+    throw fileError(file, `a tensor must have a name, got ${shown(name)}`);
   }
   const dtype = field(declared, 'dtype');
   if (field(declared, 'quantization') !== undefined || (dtype !== 'float32' && dtype !== 'int32')) {
@@ -150,5 +150,5 @@ function byteLength(tensors: readonly DeclaredTensor[]): number {
 }
 
 function atMost(count: number, limit: number, what: string, file: string): void {
-  if (count > limit) throw new CheckpointError(`${file}: expected at most ${limit} ${what}, got ${count}`, file);
+  if (count > limit) throw fileError(file, `expected at most ${limit} ${what}, got ${count}`);
 }

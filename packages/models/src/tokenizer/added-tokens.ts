@@ -1,6 +1,5 @@
 /** Tokens added to a vocabulary, e.g. `<mask>`. They are found in a text before it is split into words. */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, shown } from '../json.js';
+import { field, fileError, shown } from '../json.js';
 import { WORD } from './parts.js';
 
 /** An added token in a tokenizer.json. */
@@ -27,7 +26,7 @@ export interface AddedToken {
 export function addedTokenOf(token: unknown, normalize: (text: string) => string, file: string): AddedToken {
   const content = field(token, 'content');
   if (typeof content !== 'string') {
-    throw new CheckpointError(`${file}: an added token needs a 'content', got ${shown(token)}`, file);
+    throw fileError(file, `an added token needs a 'content', got ${shown(token)}`);
   }
   const special = field(token, 'special') === true;
   const normalized = field(token, 'normalized') ?? !special;

@@ -35,15 +35,6 @@ const KINDS: Kinds<Step> = {
   },
   ByteFallback: () => byteFallback,
   ByteLevel: () => (tokens) => [bytesJoined(tokens)],
-  CTC(definition) {
-    const [pad, delimiter] = [text(definition, 'pad_token', '<pad>'), text(definition, 'word_delimiter_token', '|')];
-    const cleans = field(definition, 'cleanup') !== false;
-    return (tokens) =>
-      tokens
-        .filter((token, at) => token !== tokens[at - 1])
-        .map((token) => token.replaceAll(pad, ''))
-        .map((token) => (cleans ? cleaned(token).replaceAll(delimiter, ' ') : token));
-  },
   Fuse: () => (tokens) => [tokens.join('')],
   Metaspace(definition) {
     const mark = text(definition, 'replacement', '▁');

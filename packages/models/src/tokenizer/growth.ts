@@ -1,3 +1,4 @@
+import { fileError } from '../json.js';
 /**
  * Limits on how much longer a part of a tokenizer.json makes a text, in UTF-16 units. A few steps of an untrusted file
  * could otherwise grow a short text without end. No step of a published tokenizer comes near the factors:
@@ -8,7 +9,6 @@
  *
  * The spare units are for prefixes, such as `▁`.
  */
-import { CheckpointError } from '@peftjs/core/method';
 
 const FACTORS = { normalizer: 20, pre_tokenizer: 8, decoder: 8 } as const;
 const SPARE = 100;
@@ -21,9 +21,9 @@ export function growthCheck(part: keyof typeof FACTORS, from: number, file: stri
   const most = FACTORS[part] * from + SPARE;
   return (length) => {
     if (length <= most) return;
-    throw new CheckpointError(
-      `${file}: the ${part} makes more than ${most} characters of ${from}, which no known tokenizer does; remove the steps that insert text`,
+    throw fileError(
       file,
+      `the ${part} makes more than ${most} characters of ${from}, which no known tokenizer does; remove the steps that insert text`,
     );
   };
 }

@@ -1,6 +1,5 @@
 /** The models of a tokenizer.json, which split words into tokens. */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, shown } from '../json.js';
+import { field, fileError, shown } from '../json.js';
 import { library, type TokenModel } from './parts.js';
 import { unigram } from './unigram.js';
 
@@ -13,7 +12,7 @@ export function modelOf(definition: unknown, file: string): TokenModel {
   const make = typeof type === 'string' && Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!make) {
     const known = Object.keys(KINDS).join(', ');
-    throw new CheckpointError(`${file}: not a tokenizer: unknown model ${shown(type)}; known ones are ${known}`, file);
+    throw fileError(file, `not a tokenizer: unknown model ${shown(type)}; known ones are ${known}`);
   }
   return make(definition, file);
 }
@@ -30,7 +29,7 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
     for (const name of ['continuing_subword_prefix', 'continuing_subword_suffix', 'dropout']) {
       const value = field(definition, name);
       if (value === null || value === undefined || value === '' || value === 0) continue;
-      throw new CheckpointError(`${file}: '${name}' ${shown(value)} of a BPE model is not supported`, file);
+      throw fileError(file, `'${name}' ${shown(value)} of a BPE model is not supported`);
     }
     const vocabulary = vocabularyOf(definition, file);
     const words = new library.BPE(definition);
@@ -59,10 +58,7 @@ const KINDS: Readonly<Record<string, (definition: unknown, file: string) => Toke
   WordPiece(definition, file) {
     const longest = field(definition, 'max_input_chars_per_word') ?? 100;
     if (!(Number(longest) <= LONGEST_WORD)) {
-      throw new CheckpointError(
-        `${file}: 'max_input_chars_per_word' must be at most ${LONGEST_WORD}, got ${shown(longest)}`,
-        file,
-      );
+      throw fileError(file, `'max_input_chars_per_word' must be at most ${LONGEST_WORD}, got ${shown(longest)}`);
     }
     const vocabulary = vocabularyOf(definition, file);
     const words = new library.WordPiece(definition);
@@ -111,7 +107,7 @@ function endsInWord(
 function vocabularyOf(definition: unknown, file: string): Pick<TokenModel, 'ids' | 'unknownId'> {
   const vocabulary = field(definition, 'vocab');
   if (typeof vocabulary !== 'object' || vocabulary === null || Array.isArray(vocabulary)) {
-    throw new CheckpointError(`${file}: not a tokenizer: expected ids by token, got ${shown(vocabulary)}`, file);
+    throw fileError(file, `not a tokenizer: expected ids by token, got ${shown(vocabulary)}`);
   }
   const ids = new Map(Object.entries(vocabulary as Record<string, number>));
   return { ids, unknownId: ids.get(String(field(definition, 'unk_token'))) };

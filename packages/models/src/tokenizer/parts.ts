@@ -1,7 +1,6 @@
 /** Shared types and functions of the parts of a tokenizer.json. */
 import * as huggingFace from '@huggingface/tokenizers';
-import { CheckpointError } from '@peftjs/core/method';
-import { field, listField, shown } from '../json.js';
+import { field, fileError, listField, shown } from '../json.js';
 import type { Aligned } from './aligned.js';
 
 /**
@@ -40,7 +39,7 @@ export function compiledPattern(pattern: unknown, file: string): RegExp {
   const isPattern = ['Regex', 'String'].some((kind) => typeof field(pattern, kind) === 'string');
   const split = isPattern && new library.SplitPreTokenizer({ pattern, behavior: 'Isolated', invert: true });
   if (split && split.pattern) return split.pattern;
-  throw new CheckpointError(`${file}: expected a pattern of a String or a Regex, got ${shown(pattern)}`, file);
+  throw fileError(file, `expected a pattern of a String or a Regex, got ${shown(pattern)}`);
 }
 
 /** Makes the step of each type, or several steps in order. */
@@ -64,10 +63,7 @@ export function stepsOf<Step>(definition: unknown, of: StepKinds<Step>, file: st
   const make = Object.hasOwn(of.kinds, type) ? of.kinds[type] : undefined;
   if (make) return [make(definition, file)].flat() as Step[];
   const known = Object.keys(of.kinds).join(', ');
-  throw new CheckpointError(
-    `${file}: not a tokenizer: unknown ${of.part} '${type}'; known ones are ${known}, Sequence`,
-    file,
-  );
+  throw fileError(file, `not a tokenizer: unknown ${of.part} '${type}'; known ones are ${known}, Sequence`);
 }
 
 /** The word characters of Rust's regular expressions. */

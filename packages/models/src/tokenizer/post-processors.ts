@@ -1,6 +1,5 @@
 /** The post-processors of a tokenizer.json, which add special tokens, as in Hugging Face's tokenizers 0.23. */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, listField, shown } from '../json.js';
+import { field, fileError, listField, shown } from '../json.js';
 
 /** A text and its pair in one sequence. */
 export interface Sequence {
@@ -13,9 +12,9 @@ export interface Sequence {
 /** Combines a text and its pair (or null) in one sequence. */
 export type PostProcessor = (first: readonly number[], second: readonly number[] | null) => Sequence;
 
-/** An item of a sequence and its token type: a special token by name, a text, or its pair. */
+/** An item of a sequence and its token type: a special token by name, the text (0) or its pair (1). */
 interface Place {
-  readonly item: string | { readonly text: 0 | 1 };
+  readonly item: string | 0 | 1;
   readonly type: number;
 }
 
@@ -24,13 +23,8 @@ interface Templates {
   readonly pair: readonly Place[];
 }
 
-const PLAIN: Templates = {
-  single: [{ item: { text: 0 }, type: 0 }],
-  pair: [
-    { item: { text: 0 }, type: 0 },
-    { item: { text: 1 }, type: 1 },
-  ],
-};
+const [TEXT, PAIR] = [0, 1].map((item) => ({ item, type: item })) as [Place, Place];
+const PLAIN: Templates = { single: [TEXT], pair: [TEXT, PAIR] };
 
 /**
  * Returns the post-processor. Without one, a pair follows its text.
@@ -43,7 +37,7 @@ export function postProcessorOf(definition: unknown, file: string): PostProcesso
     const types: number[] = [];
     for (const { item, type } of second ? pair : single) {
       if (typeof item === 'string') tokens.push(item);
-      else for (const id of (item.text === 0 ? first : second) ?? []) tokens.push(id);
+      else for (const id of (item === 0 ? first : second) ?? []) tokens.push(id);
       while (types.length < tokens.length) types.push(type);
     }
     return { tokens, types };
@@ -61,14 +55,14 @@ function templatesOf(definition: unknown, file: string): Templates | undefined {
     const steps = listField(definition, 'processors', file).map((one) => templatesOf(one, file));
     const [only, ...others] = steps.filter((step) => step !== undefined);
     if (others.length === 0) return only;
-    throw new CheckpointError(`${file}: a post_processor that adds special tokens twice is not supported`, file);
+    throw fileError(file, 'a post_processor that adds special tokens twice is not supported');
   }
   if (type === 'ByteLevel') return undefined;
   if (type === 'TemplateProcessing') return written(definition, file);
   if (type === 'BertProcessing' || type === 'RobertaProcessing') return classic(definition, type, file);
-  throw new CheckpointError(
-    `${file}: not a tokenizer: unknown post_processor '${type}'; known ones are BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing`,
+  throw fileError(
     file,
+    `not a tokenizer: unknown post_processor '${type}'; known ones are BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing`,
   );
 }
 
@@ -77,13 +71,11 @@ function classic(definition: unknown, type: string, file: string): Templates {
   const [cls, sep] = ['cls', 'sep'].map((name) => {
     const token = field(definition, name);
     if (Array.isArray(token) && typeof token[0] === 'string') return token[0];
-    throw new CheckpointError(`${file}: not a tokenizer: expected a token '${name}', got ${shown(token)}`, file);
+    throw fileError(file, `not a tokenizer: expected a token '${name}', got ${shown(token)}`);
   }) as [string, string];
-  const own: readonly Place['item'][] = [cls, { text: 0 }, sep];
-  const others: readonly Place['item'][] = type === 'BertProcessing' ? [{ text: 1 }, sep] : [sep, { text: 1 }, sep];
   const placed = (items: readonly Place['item'][], type: number): Place[] => items.map((item) => ({ item, type }));
-  const single = placed(own, 0);
-  return { single, pair: [...single, ...placed(others, type === 'BertProcessing' ? 1 : 0)] };
+  const single = placed([cls, 0, sep], 0);
+  return { single, pair: [...single, ...(type === 'BertProcessing' ? placed([1, sep], 1) : placed([sep, 1, sep], 0))] };
 }
 
 function written(definition: unknown, file: string): Templates {
@@ -97,11 +89,11 @@ function written(definition: unknown, file: string): Templates {
         const tokens = field(field(special, String(id)), 'tokens') ?? [id];
         return (tokens as unknown[]).map((token) => ({ item: String(token), type }));
       }
-      if (id === 'A' || id === 'B') return [{ item: { text: id === 'A' ? 0 : 1 }, type }];
-      throw new CheckpointError(`${file}: not a tokenizer: unknown place ${shown(place)} in '${name}'`, file);
+      if (id === 'A' || id === 'B') return [{ item: id === 'A' ? 0 : 1, type }];
+      throw fileError(file, `not a tokenizer: unknown place ${shown(place)} in '${name}'`);
     });
     if (all.length <= MAX_PLACES) return all;
-    throw new CheckpointError(`${file}: '${name}' of the post_processor has more than ${MAX_PLACES} tokens`, file);
+    throw fileError(file, `'${name}' of the post_processor has more than ${MAX_PLACES} tokens`);
   };
   return { single: places('single'), pair: places('pair') };
 }

@@ -2,8 +2,7 @@
  * The pre-tokenizers of a tokenizer.json, which split a normalised text into words, as in Hugging Face's tokenizers
  * 0.23.
  */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, shown } from '../json.js';
+import { field, fileError, shown } from '../json.js';
 import { byCharacter, partsOf, withPrefix, type Aligned } from './aligned.js';
 import { bytesAsCharacters } from './byte-level.js';
 import { growthCheck, type GrowthCheck } from './growth.js';
@@ -87,17 +86,9 @@ const KINDS: Kinds<Step> = {
       whole: inBytes,
     };
   },
-  CharDelimiterSplit(definition, file) {
-    const delimiter = characterIn(definition, 'delimiter', file);
-    return { cut: (text) => text.split(delimiter).filter((word) => word !== '') };
-  },
   Digits(definition) {
     const one = field(definition, 'individual_digits') === true;
     return { cut: (text) => isolated(text, one ? /\p{N}/gu : /\p{N}+/gu) };
-  },
-  FixedLength(definition) {
-    const length = Number(field(definition, 'length') ?? 5);
-    return matches(new RegExp(`.{1,${Math.max(1, length)}}`, 'gsu'));
   },
   Metaspace: metaspace,
   Punctuation: (definition, file) => split(PUNCTUATION, field(definition, 'behavior') ?? 'Isolated', false, file),
@@ -114,26 +105,19 @@ function matches(pattern: RegExp): Step {
   return { cut: (text) => text.match(pattern) ?? [] };
 }
 
-/** Returns a setting of one character. @throws CheckpointError when it is anything else. */
-function characterIn(definition: unknown, name: string, file: string, otherwise?: string): string {
-  const value = field(definition, name) ?? otherwise;
-  if (typeof value === 'string' && value.length === 1) return value;
-  throw new CheckpointError(`${file}: '${name}' of a pre_tokenizer must be one character, got ${shown(value)}`, file);
-}
-
 /** GPT-2's pattern of words. */
 const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
 /** Replaces blanks by `▁`, which starts a word, and puts one before the text. */
 function metaspace(definition: unknown, file: string): Step {
-  const mark = characterIn(definition, 'replacement', file, '▁');
+  const mark = field(definition, 'replacement') ?? '▁';
+  if (typeof mark !== 'string' || mark.length !== 1) {
+    throw fileError(file, `'replacement' of Metaspace must be one character, got ${shown(mark)}`);
+  }
   const scheme =
     field(definition, 'prepend_scheme') ?? (field(definition, 'add_prefix_space') === false ? 'never' : 'always');
   if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never') {
-    throw new CheckpointError(
-      `${file}: expected the prepend_scheme always, first or never, got ${shown(scheme)}`,
-      file,
-    );
+    throw fileError(file, `expected the prepend_scheme always, first or never, got ${shown(scheme)}`);
   }
   const own = split(new RegExp(escaped(mark), 'gu'), 'MergedWithNext', false, file);
   const splits = field(definition, 'split') !== false;
@@ -188,7 +172,7 @@ function split(pattern: RegExp, behavior: unknown, invert: boolean, file: string
   const join = Object.hasOwn(BEHAVIOURS, name) ? BEHAVIOURS[name] : undefined;
   if (!join) {
     const known = Object.keys(BEHAVIOURS).join(', ');
-    throw new CheckpointError(`${file}: expected the behavior of a split ${known}, got ${shown(behavior)}`, file);
+    throw fileError(file, `expected the behavior of a split ${known}, got ${shown(behavior)}`);
   }
   return { cut: (text) => join(around(text, pattern, invert)) };
 }

@@ -6,8 +6,7 @@
  * the table, and the rest of it is lost. Other graphemes are replaced character by character. SentencePiece itself uses
  * the longest prefix.
  */
-import { CheckpointError } from '@peftjs/core/method';
-import { shown } from '../json.js';
+import { fileError, shown } from '../json.js';
 import { transformed, type Change } from './aligned.js';
 import type { Normalizer } from './parts.js';
 
@@ -72,7 +71,7 @@ function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string
   const bytes = typeof charsmap === 'string' ? fromBase64(charsmap) : undefined;
   const size = bytes && bytes.length >= 4 ? new DataView(bytes.buffer).getUint32(0, true) : 0;
   if (!bytes || size === 0 || size % 4 !== 0 || 4 + size > bytes.length) {
-    throw new CheckpointError(`${file}: expected a precompiled_charsmap in base64, got ${shown(charsmap)}`, file);
+    throw fileError(file, `expected a precompiled_charsmap in base64, got ${shown(charsmap)}`);
   }
   const view = new DataView(bytes.buffer, 4, size);
   const unit = (at: number): number => (at >= 0 && at < size / 4 ? view.getUint32(4 * at, true) : 0);
@@ -91,10 +90,7 @@ function tableOf(charsmap: unknown, file: string): (bytes: Uint8Array) => string
       const found = texts.subarray(start, start + MAX_REPLACEMENT + 1);
       const end = found.indexOf(0);
       if (end < 0 && found.length > MAX_REPLACEMENT) {
-        throw new CheckpointError(
-          `${file}: the precompiled_charsmap replaces by more than ${MAX_REPLACEMENT} bytes`,
-          file,
-        );
+        throw fileError(file, `the precompiled_charsmap replaces by more than ${MAX_REPLACEMENT} bytes`);
       }
       return decoder.decode(found.subarray(0, end < 0 ? found.length : end));
     }

@@ -27,6 +27,8 @@ export interface PlacedToken {
 export interface TextTokenizer {
   /** The ID of the unknown token, if there is one. */
   readonly unknownId: number | undefined;
+  /** The IDs of special tokens by their text. */
+  readonly specialTokens: ReadonlyMap<string, number>;
   /** Returns the ID of a token; undefined if it is not in the vocabulary. */
   idOf(token: string): number | undefined;
   /** Returns the tokens of a text, lazily and word by word. */
@@ -50,7 +52,7 @@ export interface TextTokenizer {
 export function openTextTokenizer(definition: Readonly<Record<string, unknown>>, file: string): TextTokenizer {
   const normalizer = normalizerOf(definition.normalizer, file);
   const cut = preTokenizerOf(definition.pre_tokenizer, file);
-  const model = modelOf(definition.model, file);
+  const model = keepingWords(modelOf(definition.model, file));
   const decoder = decoderOf(definition.decoder, file);
   const normalised = (text: string): string => normalizer?.(unchanged(text)).text ?? text;
   const tokens = listField(definition, 'added_tokens', file).map((token) => addedTokenOf(token, normalised, file));
@@ -58,7 +60,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   for (const { content, id } of tokens) ids.set(content, id);
   const texts = new Map([...ids].map(([token, id]) => [id, token]));
   for (const { text, id } of tokens) texts.set(id, text);
-  const special = new Set(tokens.filter((token) => token.special).map(({ content }) => content));
+  const special = tokens.filter((token) => token.special && token.content !== '');
+  const specialTokens = new Map(special.map(({ content, id }) => [content, id]));
   const isNormalised = ({ normalized }: AddedToken): boolean => normalized && normalizer !== null;
   const inText = sectionFinder(tokens.filter((token) => !isNormalised(token)));
   const inNormalised = sectionFinder(tokens.filter(isNormalised));
@@ -87,7 +90,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
     around: postProcessorOf(definition.post_processor, file),
     join,
     textOf: (id) => texts.get(id),
-    decode: (own) => join(textsOf(own).filter((text) => !special.has(text))),
+    decode: (own) => join(textsOf(own).filter((text) => !specialTokens.has(text))),
+    specialTokens,
     *words(text) {
       for (const { token, pieces } of parts(text)) {
         if (token) yield [token.content];
@@ -101,6 +105,30 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
           else yield [{ ...placedAt(token.content, piece, [0, piece.text.length], offset), text: piece.text }];
         }
       }
+    },
+  };
+}
+
+/**
+ * The limits of the cache of tokenised words, in words and in characters per word. Most words of a text occurred
+ * before.
+ */
+const KEPT_WORDS = 2 ** 16;
+const KEPT_CHARACTERS = 32;
+
+/** Returns the model with a cache of the tokens of words. */
+function keepingWords(model: TokenModel): TokenModel {
+  const known = new Map<string, readonly string[]>();
+  return {
+    ...model,
+    tokensOf(word) {
+      const kept = known.get(word);
+      if (kept) return kept;
+      const tokens = model.tokensOf(word);
+      if (word.length > KEPT_CHARACTERS) return tokens;
+      if (known.size === KEPT_WORDS) known.clear();
+      known.set(word, tokens);
+      return tokens;
     },
   };
 }

@@ -3,8 +3,7 @@
  * scores, which are log probabilities. Of equal splits, it prefers the one with longer pieces at the end. A character
  * without a piece scores 10 less than the worst piece.
  */
-import { CheckpointError } from '@peftjs/core/method';
-import { field, shown } from '../json.js';
+import { field, fileError, shown } from '../json.js';
 import type { TokenModel } from './parts.js';
 
 const UNKNOWN_PENALTY = 10;
@@ -96,7 +95,7 @@ function piecesOf(definition: unknown, file: string): readonly (readonly [string
   if (Array.isArray(vocabulary) && vocabulary.length > 0 && vocabulary.every(isPiece)) {
     return vocabulary as [string, number][];
   }
-  throw new CheckpointError(`${file}: not a tokenizer: expected pieces with scores, got ${shown(vocabulary)}`, file);
+  throw fileError(file, `not a tokenizer: expected pieces with scores, got ${shown(vocabulary)}`);
 }
 
 function unknownIdOf(definition: unknown, pieces: number, file: string): number | undefined {
@@ -104,7 +103,7 @@ function unknownIdOf(definition: unknown, pieces: number, file: string): number 
   if (id === undefined || (Number.isInteger(id) && (id as number) >= 0 && (id as number) < pieces)) {
     return id as number | undefined;
   }
-  throw new CheckpointError(`${file}: 'unk_id' must be an integer from 0 to ${pieces - 1}, got ${shown(id)}`, file);
+  throw fileError(file, `'unk_id' must be an integer from 0 to ${pieces - 1}, got ${shown(id)}`);
 }
 
 /** Returns the lengths of the pieces by their first character, the shortest first. */

@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { labelsIn, outputMeaning, problemTypeIn, type Task } from '@peftjs/core/model';
 import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
@@ -10,7 +10,7 @@ import {
   TOKENIZER_FILES,
 } from './tokenizer.js';
 import type { ModelFolder } from '../folder.js';
-import { field, floatFields, shown } from '../json.js';
+import { field, fileError, floatFields, shown } from '../json.js';
 import {
   CONFIG_FILE,
   readConfig,
@@ -147,8 +147,5 @@ function modelTypeOf({ file, settings }: ConfigFile, known: readonly ModelType[]
   const modelType = known.find((type) => type.name === name);
   if (modelType) return modelType;
   const names = known.map((type) => shown(type.name)).join(', ');
-  throw new CheckpointError(
-    `${file}: unknown 'model_type' ${shown(name)}; known ones are ${names}; pass others as modelTypes`,
-    file,
-  );
+  throw fileError(file, `unknown 'model_type' ${shown(name)}; known ones are ${names}; pass others as modelTypes`);
 }

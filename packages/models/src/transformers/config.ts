@@ -1,9 +1,8 @@
-import { CheckpointError } from '@peftjs/core/method';
 import { incompleteSave, type Task } from '@peftjs/core/model';
 import { activations, type ActivationName } from '@peftjs/core/nn';
 import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
-import { field, shown } from '../json.js';
+import { field, fileError, shown } from '../json.js';
 
 /** A `model_type` of transformers. Pass your own to `fromPretrained` as `modelTypes`. */
 export interface ModelType {
@@ -78,7 +77,7 @@ export async function readConfig(folder: ModelFolder): Promise<ConfigFile> {
   const file = folder.pathOf(CONFIG_FILE);
   const settings = await folder.json(CONFIG_FILE, CONFIG_BYTES);
   const incomplete = incompleteSave(settings);
-  if (incomplete !== undefined) throw new CheckpointError(`${file}: ${incomplete}`, file);
+  if (incomplete !== undefined) throw fileError(file, incomplete);
   return { file, settings, read: new Set() };
 }
 
@@ -112,10 +111,7 @@ function integer(
   const fits = Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
   if (fits && (divides === undefined || divides % (value as number) === 0)) return value as number;
   const divisor = divides === undefined ? '' : ` that divides ${divides}`;
-  throw new CheckpointError(
-    `${file}: '${name}' must be an integer from ${least} to ${most}${divisor}, got ${shown(value)}`,
-    file,
-  );
+  throw fileError(file, `'${name}' must be an integer from ${least} to ${most}${divisor}, got ${shown(value)}`);
 }
 
 /**
@@ -148,17 +144,14 @@ export function listOf<T>(
 ): readonly T[] {
   const values = setting(config, name);
   if (Array.isArray(values) && values.length === length && values.every(isValue)) return values;
-  throw new CheckpointError(
-    `${config.file}: '${name}' must be a list of ${length} ${expected}, got ${shown(values)}`,
-    config.file,
-  );
+  throw fileError(config.file, `'${name}' must be a list of ${length} ${expected}, got ${shown(values)}`);
 }
 
 /** Returns a boolean setting. @throws CheckpointError when it is not a boolean. */
 export function boolean(config: ConfigFile, name: string, fallback: boolean): boolean {
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'boolean') return value;
-  throw new CheckpointError(`${config.file}: '${name}' must be true or false, got ${shown(value)}`, config.file);
+  throw fileError(config.file, `'${name}' must be true or false, got ${shown(value)}`);
 }
 
 /**
@@ -168,7 +161,7 @@ export function boolean(config: ConfigFile, name: string, fallback: boolean): bo
 export function positiveNumber(config: ConfigFile, name: string, fallback?: number): number {
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
-  throw new CheckpointError(`${config.file}: '${name}' must be a number above 0, got ${shown(value)}`, config.file);
+  throw fileError(config.file, `'${name}' must be a number above 0, got ${shown(value)}`);
 }
 
 /** Returns the name of an activation. @throws CheckpointError when it is not supported. */
@@ -176,7 +169,7 @@ export function activation(config: ConfigFile, name: string, fallback: Activatio
   const value = setting(config, name) ?? fallback;
   if (typeof value === 'string' && Object.hasOwn(activations, value)) return value as ActivationName;
   const known = Object.keys(activations).join(', ');
-  throw new CheckpointError(`${config.file}: '${name}' must be one of ${known}, got ${shown(value)}`, config.file);
+  throw fileError(config.file, `'${name}' must be one of ${known}, got ${shown(value)}`);
 }
 
 /** Returns the activation as a setting of a network's identity. Empty for the `usual` one. */
@@ -200,10 +193,7 @@ export function positiveNumberOrNull(config: ConfigFile, name: string, fallback:
 export function assertSetting(config: ConfigFile, name: string, expected: unknown, fallback: unknown = expected): void {
   const value = setting(config, name) ?? fallback;
   if (value === expected) return;
-  throw new CheckpointError(
-    `${config.file}: '${name}' must be ${shown(expected)}, got ${shown(value)}, which is not supported`,
-    config.file,
-  );
+  throw fileError(config.file, `'${name}' must be ${shown(expected)}, got ${shown(value)}, which is not supported`);
 }
 
 /**
@@ -224,9 +214,9 @@ export function assertAllSettingsRead(
   const unknown = unreadSettings(config.settings, config.read, '').filter((name) => !isKnown(name));
   if (unknown.length === 0) return;
   const names = unknown.map((name) => `'${name}'`).join(', ');
-  throw new CheckpointError(
-    `${config.file}: ${network} does not know ${names}, which may change its outputs; delete those without effect from the file`,
+  throw fileError(
     config.file,
+    `${network} does not know ${names}, which may change its outputs; delete those without effect from the file`,
   );
 }
 

@@ -8,7 +8,7 @@ import { hostTensor } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';
 import { optionalJson, type ModelFolder } from '../folder.js';
-import { encodeJson, field, shown } from '../json.js';
+import { encodeJson, field, fileError, shown } from '../json.js';
 import {
   ACTIVATIONS,
   modesOf,
@@ -57,7 +57,7 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   if (!(await folder.exists(MODULES_FILE))) return undefined;
   const file = folder.pathOf(MODULES_FILE);
   const list = await folder.json(MODULES_FILE, SETTINGS_BYTES);
-  if (!Array.isArray(list)) throw new CheckpointError(`${file}: expected a list of modules`, file);
+  if (!Array.isArray(list)) throw fileError(file, 'expected a list of modules');
   const kinds = list.map((module) => kindOf(module, file));
   const after = kinds.slice(2);
   if (kinds[0] !== 'Transformer' || kinds[1] !== 'Pooling' || !after.every((kind) => Object.hasOwn(READERS, kind))) {
@@ -91,14 +91,14 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
 function kindOf(module: unknown, file: string): string {
   const type = field(module, 'type');
   if (typeof type === 'string') return type.split('.').at(-1) ?? type;
-  throw new CheckpointError(`${file}: expected modules with a 'type', got ${shown(module)}`, file);
+  throw fileError(file, `expected modules with a 'type', got ${shown(module)}`);
 }
 
 /** Returns the folder of a module, which must be directly inside. */
 function pathOf(module: unknown, file: string): string {
   const path = field(module, 'path');
   if (typeof path === 'string' && /^[\w-]+$/.test(path)) return path;
-  throw new CheckpointError(`${file}: expected a module's 'path' to be a folder here, got ${shown(path)}`, file);
+  throw fileError(file, `expected a module's 'path' to be a folder here, got ${shown(path)}`);
 }
 
 /** The functions that read the settings of each kind of module. */
@@ -258,12 +258,12 @@ async function readPrompts(folder: ModelFolder): Promise<Prompts> {
   const named = field(settings, 'prompts') ?? {};
   const entries = Object.entries(named).filter(([, prompt]) => prompt !== null);
   if (!entries.every(([, prompt]) => typeof prompt === 'string')) {
-    throw new CheckpointError(`${file}: 'prompts' must be texts by name, got ${shown(named)}`, file);
+    throw fileError(file, `'prompts' must be texts by name, got ${shown(named)}`);
   }
   const prompts = Object.fromEntries(entries) as Record<string, string>;
   const name = field(settings, 'default_prompt_name');
   if (typeof name === 'string' && !Object.hasOwn(named, name)) {
-    throw new CheckpointError(`${file}: there is no prompt of the 'default_prompt_name' ${shown(name)}`, file);
+    throw fileError(file, `there is no prompt of the 'default_prompt_name' ${shown(name)}`);
   }
   return {
     ...(entries.length > 0 && { prompts }),

@@ -2,7 +2,7 @@ import { CheckpointError } from '@peftjs/core/method';
 import type { Network } from '../architecture.js';
 import { createChatTemplate, endOfTurnId, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
 import { optionalJson, type ModelFolder } from '../folder.js';
-import { field, listField, shown } from '../json.js';
+import { field, fileError, listField, shown } from '../json.js';
 import { createTokenizer, type SpecialIds, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import type { ConfigFile } from './config.js';
 
@@ -68,14 +68,14 @@ function checkedIds(definition: unknown, rows: number, file: string): Map<string
   const ids = new Map<string, number>();
   for (const [token, id] of tokenIds(definition, file)) {
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= rows) {
-      throw new CheckpointError(
-        `${file}: the id of ${shown(token)} must be a row of the embedding table, 0 to ${rows - 1}, got ${shown(id)}`,
+      throw fileError(
         file,
+        `the id of ${shown(token)} must be a row of the embedding table, 0 to ${rows - 1}, got ${shown(id)}`,
       );
     }
     const text = String(token);
     if (text.length > MAX_TOKEN) {
-      throw new CheckpointError(`${file}: the token of id ${shown(id)} has more than ${MAX_TOKEN} characters`, file);
+      throw fileError(file, `the token of id ${shown(id)} has more than ${MAX_TOKEN} characters`);
     }
     ids.set(text, id as number);
   }
@@ -86,7 +86,7 @@ function checkedIds(definition: unknown, rows: number, file: string): Map<string
 function tokenIds(definition: unknown, file: string): [token: unknown, id: unknown][] {
   const vocabulary = field(field(definition, 'model'), 'vocab');
   if (typeof vocabulary !== 'object' || vocabulary === null) {
-    throw new CheckpointError(`${file}: expected a tokenizer with a 'vocab', got ${shown(definition)}`, file);
+    throw fileError(file, `expected a tokenizer with a 'vocab', got ${shown(definition)}`);
   }
   const own = Array.isArray(vocabulary)
     ? vocabulary.map((entry: unknown, id): [unknown, unknown] => [Array.isArray(entry) ? entry[0] : entry, id])
@@ -191,12 +191,12 @@ async function templateFile(folder: ModelFolder): Promise<string> {
   const file = folder.pathOf(TEMPLATE_FILE);
   const bytes = await folder.bytes(TEMPLATE_FILE);
   if (bytes.length > 4 * MAX_TEMPLATE) {
-    throw new CheckpointError(`${file}: expected at most ${4 * MAX_TEMPLATE} bytes, got ${bytes.length}`, file);
+    throw fileError(file, `expected at most ${4 * MAX_TEMPLATE} bytes, got ${bytes.length}`);
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new CheckpointError(`${file}: expected text in UTF-8`, file, cause);
+    throw fileError(file, 'expected text in UTF-8', cause);
   }
 }
 
