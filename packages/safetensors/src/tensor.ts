@@ -114,7 +114,7 @@ export type StoredTensor = {
 }[DType];
 
 /** The maximum number of axes, as in NumPy. */
-export const MAX_RANK = 64;
+const MAX_RANK = 64;
 const MAX_DIMENSION = 2 ** 31 - 1;
 
 /** Returns the size of a tensor in bytes. @throws SafetensorsError naming the tensor when its shape is impossible. */
