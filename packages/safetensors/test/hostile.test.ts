@@ -50,7 +50,10 @@ const cases: Record<string, Case> = {
   },
   'a duplicate metadata key': { file: fileOf('{"__metadata__":{"k":"1","k":"2"}}'), says: /key 'k' appears twice/ },
   'duplicate metadata': { file: fileOf('{"__metadata__":{},"__metadata__":{}}'), says: /'__metadata__' appears twice/ },
-  'metadata that is a number': { file: fileOf('{"__metadata__":{"k":1}}'), says: /'__metadata__' must be an object of strings/ },
+  'metadata that is a number': {
+    file: fileOf('{"__metadata__":{"k":1}}'),
+    says: /'__metadata__' must be an object of strings/,
+  },
   'metadata that is a tensor': {
     file: fileOf(header(entry({ name: '__metadata__' })), four),
     says: /'__metadata__' must be an object of strings/,
@@ -62,7 +65,16 @@ const cases: Record<string, Case> = {
     names: 'a',
   },
   'too many objects and arrays': {
-    file: fileOf(header(entry({ more: `,"x":[${Array<string>(2 ** 20).fill('[]').join()}]` })), four),
+    file: fileOf(
+      header(
+        entry({
+          more: `,"x":[${Array<string>(2 ** 20)
+            .fill('[]')
+            .join()}]`,
+        }),
+      ),
+      four,
+    ),
     says: /more than 1048576 objects and arrays/,
     names: 'a',
   },
