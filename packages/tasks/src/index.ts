@@ -82,14 +82,7 @@ export {
   type CausalRow,
 } from './encode-language.js';
 export { evaluationData, type EvaluationOptions, type LabelledEvaluation } from './evaluation.js';
-export {
-  causalEvaluation,
-  type CausalEvaluation,
-  meanLogLikelihood,
-  perplexity,
-  tokenLoss,
-  type TokenLoss,
-} from './causal-evaluation.js';
+export { causalEvaluation, type CausalEvaluation } from './causal-evaluation.js';
 export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export {
   accuracy,
