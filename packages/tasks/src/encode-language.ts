@@ -5,6 +5,7 @@ import { IGNORED } from './encode.js';
 import {
   aLanguageSet,
   isChatSet,
+  isTextSet,
   type ChatRow,
   type LanguageSet,
   type Message,
@@ -61,9 +62,11 @@ export function encodeLanguage(
     throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
   const marked = { tokenizer, ...marksOf(tokenizer) };
   const template = options.template ?? templateOf(set, tokenizer);
-  const rows = isTexts(set.rows)
+  const rows = isTextSet(set)
     ? packed(set.rows, marked, maxTokens)
-    : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, marked));
+    : (set.rows as readonly (PromptRow | ChatRow)[]).map((row) =>
+        joined(segmentsOf(row, template, set.name), row, marked),
+      );
   const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
   if (kept.length === 0) {
     throw new DataError(
@@ -102,10 +105,6 @@ function templateOf(set: LanguageSet, { chatTemplate }: CausalTokenizer): ChatTe
     warnOnce('the model has no chat template of its own: conversations are written as ChatML');
   }
   return chatML;
-}
-
-function isTexts(rows: LanguageSet['rows']): rows is readonly TextRow[] {
-  return rows[0] !== undefined && 'text' in rows[0];
 }
 
 /** Concatenates documents and cuts them into rows; the last row may be shorter. */

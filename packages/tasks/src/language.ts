@@ -85,7 +85,8 @@ export interface LanguageSetOptions {
 }
 
 /** Whether the rows of a set are texts, which are packed into rows of tokens. */
-export function isTextSet({ rows }: Pick<LanguageSet, 'rows'>): boolean {
+export function isTextSet(set: Pick<LanguageSet, 'rows'>): set is { readonly rows: readonly TextRow[] } {
+  const { rows } = set;
   return rows[0] !== undefined && 'text' in rows[0];
 }
 

@@ -157,10 +157,14 @@ export async function publishedTask(
   return split === 'half-dev' ? halfDev(whole, { selectionFrom, seed }) : whole;
 }
 
+/**
+ * Reads the rows of a published file: texts may be empty, and a label is the name or the number of its class.
+ * @throws DataError for other columns, a cell without a value, an unknown label, or no rows.
+ */
 async function publishedRows(
   name: string,
   { bytes, path }: PublishedFile,
-  { hub, own, classes, parse }: PublishedFormats,
+  { hub, own, classes, parse }: Published,
 ): Promise<DataSet<LabelKind>> {
   const isParquet = path.endsWith('.parquet');
   const layout = { ...(isParquet ? hub : own), classes };
