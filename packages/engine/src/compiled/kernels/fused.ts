@@ -7,12 +7,12 @@ import type { QuantizedName } from './quantized.js';
 /** Kernels that compile whole layers of `@peftjs/core/nn` to ONNX Runtime's fused operators. */
 export const fused: Omit<FusedTable, QuantizedName> = {
   PeftLayerNorm: (g, { x, gain, shift }, { epsilon }) =>
-    norm(g, 'LayerNormalization', [x, gain, shift], { moments: 2, epsilon }),
+    norm(g, 'LayerNormalization', [x, gain, shift], { moments: 2, epsilon }) as [Value, Value, Value],
   PeftGelu: (g, { x }) => g.map('Gelu', x),
   PeftGeluGrad: geluGrad,
   PeftGeluTanh: (g, { x }) => g.map('Gelu', x, { attributes: { approximate: 'tanh' } }),
   PeftRmsNorm: (g, { x, gain }, { epsilon }) =>
-    norm(g, 'SimplifiedLayerNormalization', [x, gain], { moments: 1, epsilon }),
+    norm(g, 'SimplifiedLayerNormalization', [x, gain], { moments: 1, epsilon }) as [Value, Value],
   PeftRotary: rotary,
   PeftSilu: (g, { x }) => g.map('QuickGelu', x, { domain: MICROSOFT, attributes: { alpha: { float: 1 } } }),
 };
@@ -24,12 +24,12 @@ const MICROSOFT = 'com.microsoft';
  * A norm of the last axis: y, and its `moments` numbers of each row, `[.., 1]`: mean and 1 / standard deviation, or 1 /
  * root mean square.
  */
-function norm<Outputs>(
+function norm(
   g: GraphBuilder,
   op: string,
   [x, ...weights]: readonly [Value, ...Value[]],
   { moments, epsilon }: { readonly moments: number; readonly epsilon: number },
-): Outputs {
+): Value[] {
   const rows = g.rows(x); // [rows, features]
   const [count = 1] = rows.shape;
   const shapes = [rows.shape, ...Array<number[]>(moments).fill([count, 1])];
@@ -37,7 +37,7 @@ function norm<Outputs>(
   const attributes = { axis: -1, epsilon: { float: epsilon } };
   const [y, ...ofRows] = g.nodeOf(op, [rows, ...weights], outputs, { attributes }) as [Value, ...Value[]];
   const moment = [...x.shape.slice(0, -1), 1];
-  return [g.reshape(y, x.shape), ...ofRows.map((value) => g.reshape(value, moment))] as Outputs;
+  return [g.reshape(y, x.shape), ...ofRows.map((value) => g.reshape(value, moment))];
 }
 
 /** dy (Phi(x) + x phi(x)), Phi the normal distribution and phi its density. */
