@@ -56,11 +56,6 @@ export function dtypeNamed(word: string, tensor: string): DType {
   );
 }
 
-/** Returns the number of bytes per element. */
-function widthOf(dtype: DType): number {
-  return ARRAYS[dtype].BYTES_PER_ELEMENT;
-}
-
 /** Returns the position of a dtype in the file's order. Tensors with lower positions come first. */
 export function layoutRank(dtype: DType): number {
   return LAYOUT_ORDER.indexOf(dtype);
@@ -122,7 +117,7 @@ export function byteLengthOf(name: string, { dtype, shape }: TensorSpec): number
   if (shape.length > MAX_RANK) {
     throw new SafetensorsError(`tensor ${quote(name)} has ${shape.length} axes, at most ${MAX_RANK} are read`, name);
   }
-  let bytes = widthOf(dtype);
+  let bytes = ARRAYS[dtype].BYTES_PER_ELEMENT;
   for (const [axis, size] of shape.entries()) {
     if (!Number.isInteger(size) || size < 0 || size > MAX_DIMENSION) {
       throw new SafetensorsError(

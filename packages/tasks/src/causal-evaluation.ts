@@ -39,7 +39,7 @@ export function causalEvaluation(data: CausalData, options: BatchOptions): Causa
       }
       // A row with two numbers is a summary: logits have at least two tokens and a vocabulary of more than one word.
       const losses = outputs.map((output, row) => (output.length === 2 ? output : lossOf(row, output)));
-      const total = (part: 0 | 1): number => losses.reduce((sum, loss) => sum + (loss[part]), 0);
+      const total = (part: 0 | 1): number => losses.reduce((sum, loss) => sum + loss[part], 0);
       // exp( - (1/N) sum_i log p(x_i | x_<i) ), over the N predicted tokens: all tokens of a text but the first, or the
       // answer of an instruction. NaN without tokens; infinite where the exponential is.
       const meanLogLikelihood = -total(0) / total(1);

@@ -117,16 +117,12 @@ export interface PublishedColumns {
   readonly label: string;
 }
 
-/** The columns of a published table, and the meaning of its labels. */
-interface PublishedLayout extends PublishedColumns {
-  /** Class names by label; empty if labels are numbers. */
-  readonly classes: readonly string[];
-}
-
 /** A published task: its sets, and the formats of their files, Parquet on the hub and the authors' own. */
-export interface Published extends Record<'hub' | 'own', PublishedColumns>, Pick<PublishedLayout, 'classes'> {
+export interface Published extends Record<'hub' | 'own', PublishedColumns> {
   /** The name of the task. */
   readonly name: string;
+  /** Class names by label; empty if labels are numbers. */
+  readonly classes: readonly string[];
   /** The training set, the development set that is reported, and other development sets. */
   readonly sets: readonly [train: string, dev: string, ...others: string[]];
   /** The possible paths of a set, the hub's last. */
@@ -181,7 +177,11 @@ async function publishedRows(
   return createDataSet({ name, kind, classes, rows });
 }
 
-function rowOf({ line, cells }: TableRecord, { text, pair, label, classes }: PublishedLayout, path: string): Row {
+function rowOf(
+  { line, cells }: TableRecord,
+  { text, pair, label, classes }: PublishedColumns & Pick<Published, 'classes'>,
+  path: string,
+): Row {
   const cell = (column: string): string => {
     const value = cells.get(column);
     if (value === undefined) throw errorAt(path, line, `the row has no ${excerpt(column)}; is the file complete?`);

@@ -2,7 +2,7 @@ import { PeftError, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, DataError, parseOptions } from '@peftjs/core/method';
 import { aReadStorage, assertArgument, aText, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
-import { assertDifferent, assertRecords, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
+import { assertDifferent, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
 import { parseConll } from './conll.js';
 import { aDataSet, createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
@@ -93,7 +93,7 @@ export async function readTable<K extends TaskKind = TaskKind>(
   assertDifferent(options);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);
-  assertRecords(table, path);
+  if (table.records.length === 0) throw new DataError(`${path}: expected rows below the header, got none`, path);
   const reading = { layout, kind, like, labelSeparator, scoreScale, path };
   const read = rowsOf(skipUnlabelled ? withoutUnlabelled(table, reading) : table, reading);
   assertUsed('labelSeparator', labelSeparator, read.kind, 'multi-label');

@@ -200,7 +200,7 @@ class Connection {
     // The flags of this process, e.g. a TypeScript loader, are not passed on: the thread does not need them.
     const workerData = { runtime: pathOfRuntime(), state: new Int32Array(new SharedArrayBuffer(8)) };
     const worker = new this.#threads.Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData });
-    const atExit = waitForIdleAtExit(workerData.state);
+    const waitNoLonger = waitForIdleAtExit(workerData.state);
     worker.on('message', ({ call, result, error }: Answer) => {
       const { resolve, reject } = this.#calls.get(call) as Call;
       this.#calls.delete(call);
@@ -212,7 +212,7 @@ class Connection {
       this.#ended(reasonOf(error));
     });
     worker.on('exit', (code) => {
-      atExit.cancel();
+      waitNoLonger();
       this.#ended(`with exit code ${code}`);
     });
     worker.unref();
@@ -233,19 +233,16 @@ const LONGEST_EXIT = 60_000;
  * Makes the process wait at its exit until the thread is idle: ONNX Runtime aborts the process when its thread is
  * stopped during a run.
  * @param state [whether the thread is busy, whether it must not start another command]
+ * @returns a function that ends this
  */
-function waitForIdleAtExit(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
+function waitForIdleAtExit(state: Int32Array<SharedArrayBuffer>): () => void {
   const { process } = globalThis;
   const wait = (): void => {
     Atomics.store(state, 1, 1);
     Atomics.wait(state, 0, 1, LONGEST_EXIT);
   };
   process.on('exit', wait);
-  return {
-    cancel() {
-      process.off('exit', wait);
-    },
-  };
+  return () => process.off('exit', wait);
 }
 
 function ended(how: string): EngineError {
