@@ -1,8 +1,8 @@
-import { diskStorage } from '@peftjs/core';
+import { diskStorage, memoryStorage } from '@peftjs/core';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { glueTask, glueTasks, readGlueFile, trecTask, type GlueName } from '@peftjs/tasks';
+import { glueTask, glueTasks, trecTask, type GlueName } from '@peftjs/tasks';
 import { describe, expect, it } from 'vitest';
 
 /**
@@ -45,7 +45,10 @@ describe('the GLUE suite as published', () => {
   }
 
   onFile('qnli has its development set', ['glue', 'QNLI', 'dev.tsv'], async (path) => {
-    const { rows, classes: names } = await readGlueFile(await readFile(path), { task: 'qnli', path });
+    const bytes = await readFile(path);
+    const both = memoryStorage(new Map(['train', 'dev'].map((set) => [`./${set}.tsv`, bytes])));
+    const { dev, classes: names } = await glueTask('qnli', '.', both);
+    const { rows } = dev;
     expect([rows.length, countsOf(rows, names)]).toEqual([5463, classes.qnli]);
   });
 

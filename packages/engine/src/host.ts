@@ -32,9 +32,18 @@ export function isIsolated(): boolean {
   return host.crossOriginIsolated === true;
 }
 
+/** The built-in modules of Node that the engine uses. */
+interface NodeModules {
+  readonly 'node:module': typeof import('node:module');
+  readonly 'node:os': typeof import('node:os');
+  readonly 'node:path': typeof import('node:path');
+  readonly 'node:util': typeof import('node:util');
+  readonly 'node:worker_threads': typeof import('node:worker_threads');
+}
+
 /** A built-in module of Node; undefined in a page. */
-export function nodeModule(name: string): object | undefined {
-  return host.process?.getBuiltinModule?.(name);
+export function nodeModule<K extends keyof NodeModules>(name: K): NodeModules[K] | undefined {
+  return host.process?.getBuiltinModule?.(name) as NodeModules[K] | undefined;
 }
 
 /** An environment variable; undefined in a page. */
@@ -49,8 +58,7 @@ export function defaultEnvironment(name: string, value: string): void {
 
 /** The number of threads that the machine can run at once. */
 export function availableThreads(): number {
-  const os = nodeModule('node:os') as { availableParallelism(): number } | undefined;
-  return os?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
+  return nodeModule('node:os')?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
 }
 
 const CRASH_EVENTS = ['uncaughtException', 'unhandledRejection'];

@@ -1,5 +1,5 @@
 import type { Model } from '@peftjs/core';
-import { ConfigError, describe, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, describe, sizeOf, UnsupportedError } from '@peftjs/core/method';
 import { activeParts } from '@peftjs/core/runtime';
 import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/models';
 import * as v from 'valibot';
@@ -61,16 +61,19 @@ export function openEmbedding(inference: Inference): {
       const texts = encoded(inference, list, { prompt: promptOf(embedder, asked) });
       if (texts.length === 0) return embeddings(new Float32Array(), [0, 0]);
       if (pooling === own.pooling && (normalize || !own.normalize)) {
-        return finished(await inference.outputs(texts, choice), [], normalize);
+        return finished(await inference.outputs(texts, choice), normalize);
       }
       if (own.modules && pooling !== 'none') throw fixedPooling(embedder.name, own.modules);
       const rows = await tokens.outputs(texts, choice);
       const lengths = texts.map(({ ids }) => ids.length);
       const longest = Math.max(...lengths);
       const width = (rows[lengths.indexOf(longest)] as Float32Array).length / longest; // it has no padding
-      if (pooling === 'none') return finished(filled(rows, lengths, longest, width), [longest], normalize);
+      if (pooling === 'none') {
+        const filled = rows.map((row, text) => row.subarray(0, (lengths[text] as number) * width));
+        return finished(filled, normalize, [longest, width]);
+      }
       const pooled = rows.map((row, text) => pool(row, lengths[text] as number, width, pooling));
-      return finished(pooled, [], normalize);
+      return finished(pooled, normalize);
     },
     async release() {
       await tokens.release();
@@ -134,29 +137,18 @@ function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'
   };
 }
 
-/** Pads the tokens of each text with zeros to the longest. */
-function filled(
+/** Creates embeddings from rows of a shape; shorter rows end with zeros. */
+function finished(
   rows: readonly Float32Array[],
-  lengths: readonly number[],
-  longest: number,
-  width: number,
-): Float32Array[] {
-  return rows.map((row, text) => {
-    const all = new Float32Array(longest * width);
-    all.set(row.subarray(0, (lengths[text] as number) * width));
-    return all;
-  });
-}
-
-/** Creates embeddings from rows. `axes` are the axes of a row before the last one. */
-function finished(rows: readonly Float32Array[], axes: readonly number[], isNormal: boolean): Embeddings {
-  const size = (rows[0] as Float32Array).length;
-  const width = axes.reduce((rest, axis) => rest / axis, size);
+  isNormal: boolean,
+  shape: readonly [...axes: number[], width: number] = [(rows[0] as Float32Array).length],
+): Embeddings {
+  const size = sizeOf(shape);
   const data = new Float32Array(rows.length * size);
   rows.forEach((row, index) => {
     data.set(row, index * size);
   });
-  return embeddings(isNormal ? normalized(data, width) : data, [rows.length, ...axes, width]);
+  return embeddings(isNormal ? normalized(data, shape.at(-1) as number) : data, [rows.length, ...shape]);
 }
 
 /** Returns the model with token embeddings as outputs. @throws UnsupportedError when it has none. */

@@ -1,5 +1,5 @@
 import { quote, reason, SafetensorsError } from './errors.js';
-import { byteLengthOf, dtypeNamed, MAX_RANK, type TensorSpec } from './tensor.js';
+import { byteLengthOf, dtypeNamed, type TensorSpec } from './tensor.js';
 
 /** The number of bytes before the header: its length as a little-endian 64-bit integer. */
 export const PREFIX_BYTES = 8;
@@ -57,32 +57,26 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
  */
 export function parseHeader(json: Uint8Array, dataBytes: number): Header {
   if (json[0] !== 0x7b) throw new SafetensorsError("the header must start with '{': this is not a safetensors file");
-  const reader = new JsonReader(json, 'header');
-  const locations: [string, TensorLocation][] = [];
-  let metadata: Record<string, string> = bareRecord();
-  reader.object((key) => {
-    if (key === METADATA_KEY) metadata = readMetadata(reader);
-    else locations.push([key, readLocation(reader, key)]);
-  });
-  reader.end();
+  const { [METADATA_KEY]: given = {}, ...tensors } = parseObject(json, 'header');
+  const metadata = readMetadata(given);
+  const locations = Object.entries(tensors).map(([name, value]) => [name, readLocation(name, value)] as const);
   locations.sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
   checkCoverage(locations, dataBytes);
   return { locations: new Map(locations), metadata };
 }
 
-function readLocation(reader: JsonReader, name: string): TensorLocation {
-  const fields: { dtype?: string; shape?: number[]; offsets?: number[] } = {};
-  reader.object((field) => {
-    if (field === 'dtype') fields.dtype = reader.string();
-    else if (field === 'shape') fields.shape = reader.integers(MAX_RANK);
-    else if (field === 'data_offsets') fields.offsets = reader.integers(2);
-    else reader.skip();
-  });
-  const { dtype, shape, offsets: [begin, end] = [] } = fields;
-  if (dtype === undefined || shape === undefined || begin === undefined || end === undefined) {
-    throw new SafetensorsError(`tensor ${quote(name)} needs dtype, shape and data_offsets of two integers`, name);
+function readLocation(name: string, value: unknown): TensorLocation {
+  const { dtype, shape, data_offsets: offsets } = isObject(value) ? value : {};
+  if (typeof dtype !== 'string' || !areSizes(shape) || !areSizes(offsets) || offsets.length !== 2) {
+    const needs = 'needs a dtype, a shape of non-negative integers, and data_offsets of two such integers';
+    throw new SafetensorsError(`tensor ${quote(name)} ${needs}`, name);
   }
+  const [begin, end] = offsets as [number, number];
   return checkedSize(name, { dtype: dtypeNamed(dtype, name), shape, begin, end });
+}
+
+function areSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
 function checkedSize(name: string, place: TensorLocation): TensorLocation {
@@ -95,12 +89,12 @@ function checkedSize(name: string, place: TensorLocation): TensorLocation {
   );
 }
 
-function readMetadata(reader: JsonReader): Record<string, string> {
-  const metadata = bareRecord();
-  reader.object((key) => {
-    metadata[key] = reader.string();
-  });
-  return metadata;
+function readMetadata(value: unknown): Record<string, string> {
+  const entries = isObject(value) ? Object.entries(value) : [];
+  if (!isObject(value) || !entries.every(([, text]) => typeof text === 'string' && isWellFormed(text))) {
+    throw new SafetensorsError(`'${METADATA_KEY}' must be an object of strings of valid characters`, METADATA_KEY);
+  }
+  return Object.assign(bareRecord(), value);
 }
 
 function checkCoverage(locations: readonly (readonly [string, TensorLocation])[], dataBytes: number): void {
@@ -134,140 +128,58 @@ export function bareRecord(): Record<string, string> {
 const MAX_DEPTH = 32;
 /** The maximum number of keys in an object: tensors of a file or an index, or entries of the metadata. */
 export const MAX_KEYS = 262_144;
-const SHOWN_CHARACTERS = 24;
-
-const INTEGER = /(?:0|[1-9]\d*)(?![\d.eE])/y;
-const LITERAL = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+/** The maximum number of objects and arrays. A tensor has three. */
+const MAX_PARTS = 4 * MAX_KEYS;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**
- * Reads untrusted JSON piece by piece. It only builds what the caller asks for, rejects duplicate keys, and limits the
- * nesting and the number of keys.
+ * Parses an untrusted JSON object.
+ * @param what The name of the document in messages.
+ * @throws SafetensorsError for bytes that are not UTF-8 or not such an object, and as `checkStructure`.
  */
-export class JsonReader {
-  readonly #text: string;
-  readonly #what: string;
-  readonly #keys: string[] = [];
-  #at = 0;
-  #depth = 0;
-
-  /** @param what The name of the document in messages. @throws SafetensorsError when the bytes are not UTF-8. */
-  constructor(bytes: Uint8Array, what: string) {
-    this.#what = what;
-    this.#text = decodeUtf8(bytes, what);
+export function parseObject(bytes: Uint8Array, what: string): Readonly<Record<string, unknown>> {
+  const text = decodeUtf8(bytes, what);
+  checkStructure(text, what);
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch (cause) {
+    throw new SafetensorsError(`${what} is not valid JSON: ${quote(reason(cause))}`, undefined, cause);
   }
+  throw new SafetensorsError(`${what}: expected an object`);
+}
 
-  /** Reads an object. `onKey` must read the value of each key. */
-  object(onKey: (key: string) => void): void {
-    const seen = new Set<string>();
-    this.#sequence('{', '}', 'an object', () => {
-      const key = this.string();
-      if (seen.has(key)) throw this.#error(`key ${quote(key)} appears twice`, key);
-      if (seen.size === MAX_KEYS) throw this.#error(`more than ${MAX_KEYS} keys in one object`);
-      seen.add(key);
-      this.#take(':');
-      this.#keys.push(key);
-      onKey(key);
-      this.#keys.pop();
-    });
-  }
+/** Whether a JSON value is an object. */
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
-  /** Reads an array. `onItem` must read each item. */
-  array(onItem: () => void): void {
-    this.#sequence('[', ']', 'an array', onItem);
-  }
-
-  /** Reads an array of at most `most` non-negative integers. */
-  integers(most: number): number[] {
-    const values: number[] = [];
-    this.array(() => {
-      if (values.length === most) throw this.expected(`at most ${most} integers`);
-      values.push(this.#integer());
-    });
-    return values;
-  }
-
-  /** Reads a string. */
-  string(): string {
-    if (this.#peek() !== '"') throw this.expected('a string');
-    const end = closingQuote(this.#text, this.#at + 1);
-    const value = decodeString(this.#text.slice(this.#at, end + 1));
-    if (value === undefined) throw this.expected('a string of valid characters and escapes');
-    this.#at = end + 1;
-    return value;
-  }
-
-  /** Checks and skips any value. */
-  skip(): void {
-    const first = this.#peek();
-    if (first === '{') {
-      this.object(() => {
-        this.skip();
-      });
-    } else if (first === '[') {
-      this.array(() => {
-        this.skip();
-      });
-    } else if (first === '"') this.string();
-    else if (this.#match(LITERAL) === undefined) throw this.expected('a value');
-  }
-
-  /** Checks that only white space follows. */
-  end(): void {
-    if (this.#peek() !== '') throw this.expected('the end');
-  }
-
-  /** The error for finding something other than `wanted` here. */
-  expected(wanted: string): SafetensorsError {
-    const rest = this.#text.slice(this.#at, this.#at + SHOWN_CHARACTERS);
-    return this.#error(`expected ${wanted} at character ${this.#at}, found ${rest === '' ? 'the end' : quote(rest)}`);
-  }
-
-  #error(message: string, key = this.#keys[0]): SafetensorsError {
-    const place = this.#keys.map((each) => quote(each)).join('.');
-    return new SafetensorsError(`${this.#what}${place === '' ? '' : `, at ${place}`}: ${message}`, key);
-  }
-
-  #sequence(open: string, close: string, what: string, onItem: () => void): void {
-    if (this.#peek() !== open) throw this.expected(what);
-    if (++this.#depth > MAX_DEPTH) throw this.#error(`nested more than ${MAX_DEPTH} deep`);
-    this.#at++;
-    if (this.#peek() !== close) {
-      onItem();
-      while (this.#peek() === ',') {
-        this.#at++;
-        onItem();
-      }
+/**
+ * Walks over JSON before anything is built from it.
+ * @throws SafetensorsError for duplicate keys, keys that are not valid Unicode, and too many keys, parts or levels.
+ */
+function checkStructure(text: string, what: string): void {
+  const open: Set<string>[] = []; // the keys of each object or array around this place
+  let [parts, start, end] = [0, 0, 0]; // the last string is at [start, end)
+  let outermost: string | undefined;
+  const fault = (message: string, key = outermost) => new SafetensorsError(`${what}: ${message}`, key);
+  for (let at = 0; at < text.length; at++) {
+    const mark = text[at];
+    if (mark === '"') {
+      [start, end] = [at, closingQuote(text, at + 1) + 1];
+      at = end - 1;
+    } else if (mark === '{' || mark === '[') {
+      if (open.push(new Set()) > MAX_DEPTH) throw fault(`nested more than ${MAX_DEPTH} deep`);
+      if (++parts > MAX_PARTS) throw fault(`more than ${MAX_PARTS} objects and arrays`);
+    } else if (mark === '}' || mark === ']') open.pop();
+    else if (mark === ':') {
+      const key = decodeString(text.slice(start, end));
+      const keys = open.at(-1) ?? new Set();
+      if (!isWellFormed(key)) throw fault(`key ${quote(key)} must be a string of valid characters`, key);
+      if (keys.has(key)) throw fault(`key ${quote(key)} appears twice`, key);
+      if (keys.add(key).size > MAX_KEYS) throw fault(`more than ${MAX_KEYS} keys in one object`);
+      if (open.length === 1) outermost = key;
     }
-    this.#take(close);
-    this.#depth--;
-  }
-
-  #integer(): number {
-    this.#peek();
-    const digits = this.#match(INTEGER);
-    if (digits === undefined) throw this.expected('a non-negative integer');
-    const value = Number(digits);
-    if (!Number.isSafeInteger(value)) throw this.#error(`integer ${quote(digits)} is out of range`);
-    return value;
-  }
-
-  #match(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.#at;
-    const found = pattern.exec(this.#text)?.[0];
-    if (found !== undefined) this.#at += found.length;
-    return found;
-  }
-
-  #take(mark: string): void {
-    if (this.#peek() !== mark) throw this.expected(quote(mark));
-    this.#at++;
-  }
-
-  /** Skips white space and returns the next character without reading it; '' at the end. */
-  #peek(): string {
-    while (isSpace(this.#text.charCodeAt(this.#at))) this.#at++;
-    return this.#text.charAt(this.#at);
   }
 }
 
@@ -294,16 +206,11 @@ function closingQuote(text: string, from: number): number {
   return at;
 }
 
-/** Returns the value of a string token; undefined if it is invalid JSON or Unicode. */
-function decodeString(token: string): string | undefined {
+/** Returns the value of a string token. One that is not JSON is returned as it is: parsing the document reports it. */
+function decodeString(token: string): string {
   try {
-    const value = JSON.parse(token) as string;
-    return isWellFormed(value) ? value : undefined;
+    return String(JSON.parse(token));
   } catch {
-    return undefined;
+    return token;
   }
-}
-
-function isSpace(code: number): boolean {
-  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }

@@ -1,5 +1,5 @@
 import { inFile, quote, reason, SafetensorsError } from './errors.js';
-import { bareRecord, JsonReader, MAX_HEADER_BYTES } from './header.js';
+import { bareRecord, isObject, MAX_HEADER_BYTES, parseObject } from './header.js';
 import { fileSource, openSource, readExactly, type ByteSource, type OpenSource, type SafetensorsFile } from './open.js';
 
 const MAX_SHARDS = 1024;
@@ -54,33 +54,25 @@ async function readIndex(path: string, open: OpenSource): Promise<ShardIndex> {
 }
 
 function parseIndex(json: Uint8Array): ShardIndex {
-  const reader = new JsonReader(json, 'index');
-  const found: { index?: ShardIndex } = {};
-  reader.object((key) => {
-    if (key === 'weight_map') found.index = readWeightMap(reader);
-    else reader.skip();
-  });
-  reader.end();
-  if (found.index) return found.index;
-  throw new SafetensorsError("index: expected an object 'weight_map' of tensor names and their files", 'weight_map');
-}
-
-function readWeightMap(reader: JsonReader): ShardIndex {
+  const { weight_map: shards } = parseObject(json, 'index');
+  if (!isObject(shards)) {
+    throw new SafetensorsError("index: expected an object 'weight_map' of tensor names and their files", 'weight_map');
+  }
   const index = new Map<string, string[]>();
-  reader.object((name) => {
-    const shard = checkedShard(reader.string(), name);
-    const names = index.get(shard);
-    if (names) names.push(name);
-    else if (index.size === MAX_SHARDS) throw reader.expected(`at most ${MAX_SHARDS} files`);
-    else index.set(shard, [name]);
-  });
-  return index;
+  for (const [name, file] of Object.entries(shards)) {
+    const shard = checkedShard(file, name);
+    const names = index.get(shard) ?? [];
+    names.push(name);
+    index.set(shard, names);
+  }
+  if (index.size <= MAX_SHARDS) return index;
+  throw new SafetensorsError(`index: expected at most ${MAX_SHARDS} files, got ${index.size}`, 'weight_map');
 }
 
-function checkedShard(shard: string, tensor: string): string {
-  if (SHARD_NAME.test(shard)) return shard;
+function checkedShard(shard: unknown, tensor: string): string {
+  if (typeof shard === 'string' && SHARD_NAME.test(shard)) return shard;
   throw new SafetensorsError(
-    `index: tensor ${quote(tensor)} is listed in ${quote(shard)}, expected a .safetensors file next to the index`,
+    `index: tensor ${quote(tensor)} is listed in ${quote(String(shard))}, expected a .safetensors file next to the index`,
     tensor,
   );
 }

@@ -56,11 +56,6 @@ export function dtypeNamed(word: string, tensor: string): DType {
   );
 }
 
-/** Returns the number of bytes per element. */
-function widthOf(dtype: DType): number {
-  return ARRAYS[dtype].BYTES_PER_ELEMENT;
-}
-
 /** Returns the position of a dtype in the file's order. Tensors with lower positions come first. */
 export function layoutRank(dtype: DType): number {
   return LAYOUT_ORDER.indexOf(dtype);
@@ -114,7 +109,7 @@ export type StoredTensor = {
 }[DType];
 
 /** The maximum number of axes, as in NumPy. */
-export const MAX_RANK = 64;
+const MAX_RANK = 64;
 const MAX_DIMENSION = 2 ** 31 - 1;
 
 /** Returns the size of a tensor in bytes. @throws SafetensorsError naming the tensor when its shape is impossible. */
@@ -122,7 +117,7 @@ export function byteLengthOf(name: string, { dtype, shape }: TensorSpec): number
   if (shape.length > MAX_RANK) {
     throw new SafetensorsError(`tensor ${quote(name)} has ${shape.length} axes, at most ${MAX_RANK} are read`, name);
   }
-  let bytes = widthOf(dtype);
+  let bytes = ARRAYS[dtype].BYTES_PER_ELEMENT;
   for (const [axis, size] of shape.entries()) {
     if (!Number.isInteger(size) || size < 0 || size > MAX_DIMENSION) {
       throw new SafetensorsError(

@@ -30,13 +30,13 @@ const cases: Record<string, Case> = {
   'a byte order mark': { file: fileOf('\ufeff{}'), says: /must start with '\{'/ },
   'a pickle': { file: fileOf(Uint8Array.of(0x80, 2, 0x63), four), says: /must start with '\{'/ },
   'invalid UTF-8': { file: fileOf(Uint8Array.of(0x7b, 0x22, 0xc3, 0x28, 0x22)), says: /not valid UTF-8/ },
-  'text after the header': { file: fileOf('{} x'), says: /expected the end at character 3, found 'x'/ },
-  'zeros after the header': { file: fileOf('{}\0\0'), says: /expected the end at character 2/ },
-  'an unfinished header': { file: fileOf('{"a":{"dtype":"F3'), says: /at 'a'\.'dtype'.*expected a string/, names: 'a' },
-  'a trailing comma': { file: fileOf(`{${entry()},}`, four), says: /expected a string/ },
-  'single quotes': { file: fileOf("{'a':1}"), says: /expected a string/ },
-  'a raw control character in a name': { file: fileOf('{"a\n":1}'), says: /expected a string of valid/ },
-  'half a surrogate pair in a name': { file: fileOf('{"\\ud800":1}'), says: /expected a string of valid/ },
+  'text after the header': { file: fileOf('{} x'), says: /not valid JSON: .*position 3/ },
+  'zeros after the header': { file: fileOf('{}\0\0'), says: /not valid JSON: .*position 2/ },
+  'an unfinished header': { file: fileOf('{"a":{"dtype":"F3'), says: /not valid JSON: 'Unterminated/ },
+  'a trailing comma': { file: fileOf(`{${entry()},}`, four), says: /not valid JSON/ },
+  'single quotes': { file: fileOf("{'a':1}"), says: /not valid JSON/ },
+  'a raw control character in a name': { file: fileOf('{"a\n":1}'), says: /not valid JSON/ },
+  'half a surrogate pair in a name': { file: fileOf('{"\\ud800":1}'), says: /key '.*' must be a string of valid/ },
   'a duplicate name': { file: fileOf(header(entry(), entry()), four), says: /key 'a' appears twice/, names: 'a' },
   'a duplicate name, escaped once': {
     file: fileOf(`{${entry()},${entry().replace('"a"', '"\\u0061"')}}`, four),
@@ -45,32 +45,53 @@ const cases: Record<string, Case> = {
   },
   'a duplicate field': {
     file: fileOf(header(entry({ more: ',"dtype":"F32"' })), four),
-    says: /at 'a': key 'dtype' appears twice/,
+    says: /key 'dtype' appears twice/,
     names: 'dtype',
   },
   'a duplicate metadata key': { file: fileOf('{"__metadata__":{"k":"1","k":"2"}}'), says: /key 'k' appears twice/ },
   'duplicate metadata': { file: fileOf('{"__metadata__":{},"__metadata__":{}}'), says: /'__metadata__' appears twice/ },
-  'metadata that is a number': { file: fileOf('{"__metadata__":{"k":1}}'), says: /at '__metadata__'\.'k'.*a string/ },
+  'metadata that is a number': {
+    file: fileOf('{"__metadata__":{"k":1}}'),
+    says: /'__metadata__' must be an object of strings/,
+  },
   'metadata that is a tensor': {
     file: fileOf(header(entry({ name: '__metadata__' })), four),
-    says: /at '__metadata__'\.'shape': expected a string/,
+    says: /'__metadata__' must be an object of strings/,
     names: '__metadata__',
   },
   'too deep nesting': {
     file: fileOf(header(entry({ more: `,"x":${'['.repeat(1000)}` })), four),
-    says: /at 'a'\.'x': nested more than 32 deep/,
+    says: /nested more than 32 deep/,
     names: 'a',
   },
-  'a tensor that is not an object': { file: fileOf('{"a":[1]}', four), says: /at 'a': expected an object/, names: 'a' },
+  'too many objects and arrays': {
+    file: fileOf(
+      header(
+        entry({
+          more: `,"x":[${Array<string>(2 ** 20)
+            .fill('[]')
+            .join()}]`,
+        }),
+      ),
+      four,
+    ),
+    says: /more than 1048576 objects and arrays/,
+    names: 'a',
+  },
+  'too many keys': {
+    file: fileOf(`{${Array.from({ length: 2 ** 18 + 1 }, (_, key) => `"${key}":0`).join()}}`),
+    says: /more than 262144 keys in one object/,
+  },
+  'a tensor that is not an object': { file: fileOf('{"a":[1]}', four), says: /'a' needs a dtype/, names: 'a' },
   'a missing field': {
     file: fileOf('{"a":{"dtype":"F32","shape":[1]}}', four),
-    says: /'a' needs dtype, shape/,
+    says: /'a' needs a dtype, a shape/,
     names: 'a',
   },
-  'one offset': { file: fileOf(header(entry({ offsets: '[0]' })), four), says: /of two integers/, names: 'a' },
+  'one offset': { file: fileOf(header(entry({ offsets: '[0]' })), four), says: /of two such integers/, names: 'a' },
   'three offsets': {
     file: fileOf(header(entry({ offsets: '[0,4,8]' })), four),
-    says: /at most 2 integers/,
+    says: /of two such integers/,
     names: 'a',
   },
   'an unknown dtype': {
@@ -85,25 +106,20 @@ const cases: Record<string, Case> = {
   },
   'a dtype that is a number': {
     file: fileOf(header(entry({ dtype: '1' })), four),
-    says: /expected a string/,
+    says: /'a' needs a dtype/,
     names: 'a',
   },
   'a negative size': {
     file: fileOf(header(entry({ shape: '[-1]' })), four),
-    says: /non-negative integer.*'-1/,
-    names: 'a',
-  },
-  'a fractional size': {
-    file: fileOf(header(entry({ shape: '[1.0]' })), four),
     says: /non-negative integer/,
     names: 'a',
   },
-  'a size in scientific notation': {
-    file: fileOf(header(entry({ shape: '[1e0]' })), four),
-    says: /integer/,
+  'a fractional size': {
+    file: fileOf(header(entry({ shape: '[1.5]' })), four),
+    says: /non-negative integer/,
     names: 'a',
   },
-  'a size that is NaN': { file: fileOf(header(entry({ shape: '[NaN]' })), four), says: /integer.*'NaN/, names: 'a' },
+  'a size that is NaN': { file: fileOf(header(entry({ shape: '[NaN]' })), four), says: /not valid JSON/ },
   'a size that is null': { file: fileOf(header(entry({ shape: '[null]' })), four), says: /integer/, names: 'a' },
   'a size of 2^31': {
     file: fileOf(header(entry({ shape: '[0,2147483648]' })), four),
@@ -112,7 +128,7 @@ const cases: Record<string, Case> = {
   },
   'a size beyond 2^53': {
     file: fileOf(header(entry({ shape: '[18446744073709551616]' })), four),
-    says: /'18446744073709551616' is out of range/,
+    says: /non-negative integer/,
     names: 'a',
   },
   'sizes whose product overflows': {
@@ -127,7 +143,7 @@ const cases: Record<string, Case> = {
   },
   'too many axes': {
     file: fileOf(header(entry({ shape: `[${Array<number>(65).fill(1).join()}]` })), four),
-    says: /at most 64 integers/,
+    says: /has 65 axes, at most 64/,
     names: 'a',
   },
   'a size that does not match the shape': {

@@ -27,55 +27,40 @@ export function causalEvaluation(data: CausalData, options: BatchOptions): Causa
   const batches = batchesByLength(data.rows.keys(), data, options);
   const padded = paddedLengths(batches);
   const lossOf = (row: number, logits: Float32Array): TokenLoss =>
-    tokenLoss(logits, labelsOf(data.rows[row] as CausalRow, padded.get(row) as number));
+    tokenLoss(logits, (data.rows[row] as CausalRow).labels, padded.get(row) as number);
   return {
     batches,
     primaryMetric: 'perplexity',
     lowerIsBetter: true,
-    summarise(row, logits) {
-      const { sum, tokens } = lossOf(row, logits);
-      return Float32Array.of(sum, tokens);
-    },
+    summarise: (row, logits) => Float32Array.from(lossOf(row, logits)),
     score(outputs) {
       if (outputs.length !== data.rows.length) {
         throw new ShapeError(`${data.name}: expected the outputs of ${data.rows.length} rows, got ${outputs.length}`);
       }
-      const losses = outputs.map((output, row) => summaryIn(output) ?? lossOf(row, output));
-      return { perplexity: perplexity(losses), meanLogLikelihood: meanLogLikelihood(losses) };
+      // A row with two numbers is a summary: logits have at least two tokens and a vocabulary of more than one word.
+      const losses = outputs.map((output, row) => (output.length === 2 ? output : lossOf(row, output)));
+      const total = (part: 0 | 1): number => losses.reduce((sum, loss) => sum + loss[part], 0);
+      // exp( - (1/N) sum_i log p(x_i | x_<i) ), over the N predicted tokens: all tokens of a text but the first, or the
+      // answer of an instruction. NaN without tokens; infinite where the exponential is.
+      const meanLogLikelihood = -total(0) / total(1);
+      return { perplexity: Math.exp(-meanLogLikelihood), meanLogLikelihood };
     },
   };
 }
 
-/** A row with two numbers is a summary: logits have at least two tokens and a vocabulary of more than one word. */
-function summaryIn(output: Float32Array): TokenLoss | undefined {
-  return output.length === 2 ? { sum: output[0] as number, tokens: output[1] as number } : undefined;
-}
-
-/** The labels of a row, filled with -1 for its padding. */
-function labelsOf({ labels }: CausalRow, tokens: number): Int32Array {
-  const filled = new Int32Array(tokens).fill(-1);
-  filled.set(labels);
-  return filled;
-}
-
-/** How well tokens were predicted. */
-export interface TokenLoss {
-  /** The sum of their negative log-likelihoods, in nats. */
-  readonly sum: number;
-  /** The number of predicted tokens. */
-  readonly tokens: number;
-}
+/** The sum of the negative log-likelihoods of the predicted tokens, in nats, and their number. */
+type TokenLoss = readonly [sum: number, tokens: number];
 
 /**
  * The loss of a row: each token's logits are compared with the label of the next token.
- * @param logits `[tokens, vocabulary]`, row-major
+ * @param logits `[padded, vocabulary]`, row-major
  * @param labels `[tokens]`, negative where no token is predicted
  * @throws ShapeError when a label is outside the vocabulary, or the logits are not a table with one row per token.
  */
-export function tokenLoss(logits: Float32Array, labels: Int32Array): TokenLoss {
-  const vocabulary = logits.length / labels.length;
+function tokenLoss(logits: Float32Array, labels: Int32Array, padded: number): TokenLoss {
+  const vocabulary = logits.length / padded;
   if (!Number.isInteger(vocabulary)) {
-    throw new ShapeError(`expected logits for each of ${labels.length} tokens, got ${logits.length} numbers`);
+    throw new ShapeError(`expected logits for each of ${padded} tokens, got ${logits.length} numbers`);
   }
   let sum = 0;
   let tokens = 0;
@@ -85,28 +70,7 @@ export function tokenLoss(logits: Float32Array, labels: Int32Array): TokenLoss {
     sum -= logLikelihood(logits.subarray(token * vocabulary, (token + 1) * vocabulary), label);
     tokens++;
   });
-  return { sum, tokens };
-}
-
-/**
- * exp( - (1/N) sum_i log p(x_i | x_<i) ), over the N predicted tokens: all tokens of a text but the first, or the
- * answer of an instruction. NaN without tokens; infinite where the exponential is.
- */
-export function perplexity(losses: Iterable<TokenLoss>): number {
-  return Math.exp(-meanLogLikelihood(losses));
-}
-
-/**
- * The mean log-likelihood per token: the negative logarithm of the perplexity; higher is better. NaN without tokens.
- */
-export function meanLogLikelihood(losses: Iterable<TokenLoss>): number {
-  let sum = 0;
-  let tokens = 0;
-  for (const loss of losses) {
-    sum += loss.sum;
-    tokens += loss.tokens;
-  }
-  return -sum / tokens;
+  return [sum, tokens];
 }
 
 /** The logarithm of the softmax for one label; the largest logit is subtracted first, so that nothing overflows. */

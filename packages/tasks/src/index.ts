@@ -17,16 +17,7 @@ export { readTable, type ReadTableOptions, type TableFormat, type TableReader } 
 export { readLanguageTask, readTask, type LanguageTaskFiles, type ReadTaskOptions } from './read-task.js';
 export type { Table, TableRecord } from './table.js';
 export { embeddedTasks, type EmbeddedTask, type ReadPackageFile } from './embedded.js';
-export {
-  glueName,
-  glueTasks,
-  type GlueSplit,
-  type GlueEntry,
-  type GlueName,
-  glueTask,
-  readGlueFile,
-  readHubGlue,
-} from './glue.js';
+export { glueName, glueTasks, type GlueEntry, type GlueName, glueTask, readHubGlue } from './glue.js';
 export { readHubTrec, trecTask } from './trec.js';
 export {
   type PublishedTaskOptions,
@@ -91,14 +82,7 @@ export {
   type CausalRow,
 } from './encode-language.js';
 export { evaluationData, type EvaluationOptions, type LabelledEvaluation } from './evaluation.js';
-export {
-  causalEvaluation,
-  type CausalEvaluation,
-  meanLogLikelihood,
-  perplexity,
-  tokenLoss,
-  type TokenLoss,
-} from './causal-evaluation.js';
+export { causalEvaluation, type CausalEvaluation } from './causal-evaluation.js';
 export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export {
   accuracy,

@@ -85,7 +85,8 @@ export interface LanguageSetOptions {
 }
 
 /** Whether the rows of a set are texts, which are packed into rows of tokens. */
-export function isTextSet({ rows }: Pick<LanguageSet, 'rows'>): boolean {
+export function isTextSet(set: Pick<LanguageSet, 'rows'>): set is { readonly rows: readonly TextRow[] } {
+  const { rows } = set;
   return rows[0] !== undefined && 'text' in rows[0];
 }
 
@@ -160,15 +161,13 @@ function messagesOf(line: JsonLine, path: string): Message[] {
   if (!Array.isArray(value) || value.length === 0) {
     throw errorAt(path, line.line, `expected "messages" to be a list of messages, got ${shown(value)}`);
   }
-  const messages = value.map((message: unknown, index) => messageOf(message, index, { line, path }));
+  value.forEach((message: unknown, index) => {
+    const problem = messageProblem(message) ?? roleProblem((message as ChatMessage).role);
+    if (problem !== undefined) throw errorAt(path, line.line, `message ${index + 1}: ${problem}`);
+  });
+  const messages = value as Message[];
   if (messages.some(({ role }) => role === 'assistant')) return messages;
   throw errorAt(path, line.line, 'expected a message with the role "assistant", which is learnt, got none');
-}
-
-function messageOf(message: unknown, index: number, at: { readonly line: JsonLine; readonly path: string }): Message {
-  const problem = messageProblem(message) ?? roleProblem((message as ChatMessage).role);
-  if (problem === undefined) return message as Message;
-  throw errorAt(at.path, at.line.line, `message ${index + 1}: ${problem}`);
 }
 
 function roleProblem(role: string): string | undefined {

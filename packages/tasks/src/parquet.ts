@@ -5,6 +5,7 @@ import {
   type PageHeader,
   parquetMetadata,
   parquetReadObjects,
+  parquetSchema,
   type SchemaElement,
   snappyUncompress,
 } from 'hyparquet';
@@ -25,7 +26,7 @@ export async function parseParquet(
   checkSize(bytes, path);
   try {
     const metadata = readFooter(bytes, path);
-    const elements = topLevel(metadata);
+    const elements = parquetSchema(metadata).children.map(({ element }) => element);
     if (elements.some(({ name }) => typeof name !== 'string')) {
       throw new DataError(`${path}: expected a name for each column, got none; the file is broken`, path);
     }
@@ -33,8 +34,7 @@ export async function parseParquet(
     const columns = elements.filter(({ name }) => wanted.includes(name)).map((element) => flatColumn(element, path));
     if (columns.length > 0) checkPages(bytes, metadata, { columns, path });
     const rows = columns.length > 0 ? await readRows(bytes, metadata, columns) : [];
-    const singles = new Set(elements.filter(({ type }) => type === 'FLOAT').map(({ name }) => name));
-    const records = rows.map((row, index) => recordOf(row, { line: index + 1, path, columns, singles }));
+    const records = rows.map((row, index) => recordOf(row, index + 1, columns, path));
     return { columns: elements.map(({ name }) => name), line: 1, records };
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
@@ -64,45 +64,24 @@ function readRows(bytes: Uint8Array, metadata: FileMetaData, columns: readonly F
   });
 }
 
-/** The elements right below the root. In `schema`, the children of structures and lists follow their parent. */
-function topLevel({ schema }: FileMetaData): SchemaElement[] {
-  const elements: SchemaElement[] = [];
-  let at = 1;
-  while (at < schema.length) {
-    elements.push(schema[at] as SchemaElement);
-    at = afterElement(schema, at);
-  }
-  return elements;
-}
-
-function afterElement(schema: readonly SchemaElement[], at: number): number {
-  let next = at + 1;
-  for (let child = 0; child < (schema[at]?.num_children ?? 0) && next < schema.length; child++) {
-    next = afterElement(schema, next);
-  }
-  return next;
-}
-
-function flatColumn({ name, num_children, repetition_type }: SchemaElement, path: string): FlatColumn {
+function flatColumn({ name, type, num_children, repetition_type }: SchemaElement, path: string): FlatColumn {
   if (num_children || repetition_type === 'REPEATED') {
     throw new DataError(`${path}: expected one value in each row of ${excerpt(name)}, got a list or a structure`, path);
   }
-  return { name, optional: repetition_type !== 'REQUIRED' };
+  return { name, optional: repetition_type !== 'REQUIRED', isSingle: type === 'FLOAT' };
 }
 
-interface Place {
-  readonly line: number;
-  readonly path: string;
-  readonly columns: readonly FlatColumn[];
-  readonly singles: ReadonlySet<string>;
-}
-
-function recordOf(row: Readonly<Record<string, unknown>>, { line, path, columns, singles }: Place): TableRecord {
+function recordOf(
+  row: Readonly<Record<string, unknown>>,
+  line: number,
+  columns: readonly FlatColumn[],
+  path: string,
+): TableRecord {
   const cells = new Map<string, string>();
-  for (const { name } of columns) {
+  for (const { name, isSingle } of columns) {
     const value = row[name];
     if (value === undefined || value === null) continue;
-    const text = typeof value === 'number' && singles.has(name) ? shortest(value) : textOf(value);
+    const text = typeof value === 'number' && isSingle ? shortest(value) : textOf(value);
     if (text === undefined) {
       throw errorAt(path, line, `expected ${excerpt(name)} to be a text or a number, got another type`);
     }
@@ -137,6 +116,8 @@ interface FlatColumn {
   readonly name: string;
   /** Whether values may be missing. */
   readonly optional: boolean;
+  /** Whether values are float32. */
+  readonly isSingle: boolean;
 }
 
 /** The part of a column in one group of rows. */
@@ -204,22 +185,16 @@ function checkPage(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
 /** Checks a page of version 2, which keeps the levels uncompressed and without their length in front. */
 function checkSecondVersion(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
   const { path } = chunk;
-  const {
-    num_values,
-    num_nulls,
-    encoding,
-    is_compressed,
-    definition_levels_byte_length,
-    repetition_levels_byte_length,
-  } = header.data_page_header_v2 as NonNullable<PageHeader['data_page_header_v2']>;
-  const values = within(num_values, chunk.rows, 'values in a page', path);
-  within(num_nulls, values, 'missing values in a page', path);
-  within(repetition_levels_byte_length, 0, 'bytes of repetition levels', path);
-  const levelBytes = within(definition_levels_byte_length, page.length, 'bytes of definition levels', path);
+  const own = header.data_page_header_v2 as NonNullable<PageHeader['data_page_header_v2']>;
+  const values = within(own.num_values, chunk.rows, 'values in a page', path);
+  within(own.num_nulls, values, 'missing values in a page', path);
+  within(own.repetition_levels_byte_length, 0, 'bytes of repetition levels', path);
+  const levelBytes = within(own.definition_levels_byte_length, page.length, 'bytes of definition levels', path);
   if (levelBytes > 0) checkRuns({ bytes: page.subarray(0, levelBytes), at: 0 }, values, { width: 1, path });
   const rest = page.subarray(levelBytes);
   const size = within(header.uncompressed_page_size - levelBytes, Infinity, 'bytes in an uncompressed page', path);
-  checkValues({ bytes: is_compressed ? uncompressed(rest, size, chunk) : rest, at: 0 }, values, encoding, path);
+  const bytes = own.is_compressed ? uncompressed(rest, size, chunk) : rest;
+  checkValues({ bytes, at: 0 }, values, own.encoding, path);
 }
 
 /** Checks values, which are either plain or numbers of dictionary words. */

@@ -2,7 +2,7 @@ import type { Storage } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, type TaskKind } from './data-set.js';
-import type { Task } from './task.js';
+import { type MetricSet, type Task, taskOf } from './task.js';
 import { parseParquet } from './parquet.js';
 import { readBytes } from './read-table.js';
 import { numberOf } from './rows.js';
@@ -24,15 +24,6 @@ export interface HalfDevOptions {
 
 /** The number of training rows that select checkpoints if the development set stays whole. */
 const selectionRows = 1000;
-
-/** Splits the task. @throws DataError when it has too few rows. */
-export async function applySplit<K extends TaskKind>(
-  task: Task<K>,
-  split: PublishedSplit,
-  options: HalfDevOptions,
-): Promise<Task<K>> {
-  return split === 'half-dev' ? halfDev(task, options) : task;
-}
 
 /**
  * The split of the SoRA paper's code (Ding et al., 2023), which takes it from earlier work on adapters. Rows are
@@ -88,7 +79,7 @@ export interface PublishedTaskOptions {
 }
 
 /** A file that was read. */
-export interface PublishedFile {
+interface PublishedFile {
   /** Its path. */
   readonly path: string;
   /** Its content. */
@@ -126,26 +117,50 @@ export interface PublishedColumns {
   readonly label: string;
 }
 
-/** The columns of a published table, and the meaning of its labels. */
-interface PublishedLayout extends PublishedColumns {
+/** A published task: its sets, and the formats of their files, Parquet on the hub and the authors' own. */
+export interface Published extends Record<'hub' | 'own', PublishedColumns> {
+  /** The name of the task. */
+  readonly name: string;
   /** Class names by label; empty if labels are numbers. */
   readonly classes: readonly string[];
-}
-
-/** The formats of a published file: Parquet on the hub, and the authors' own. */
-interface PublishedFormats extends Record<'hub' | 'own', PublishedColumns>, Pick<PublishedLayout, 'classes'> {
+  /** The training set, the development set that is reported, and other development sets. */
+  readonly sets: readonly [train: string, dev: string, ...others: string[]];
+  /** The possible paths of a set, the hub's last. */
+  pathsOf(set: string): readonly string[];
   /** Parses a file in the authors' format. */
   parse(bytes: Uint8Array, path: string): Table;
+  /** The published metrics. Default: those of the kind. */
+  readonly metrics?: MetricSet;
+  /** The set from which the half-dev split takes its selection rows. */
+  readonly selectionFrom: 'dev' | 'train';
+}
+
+/**
+ * Reads a published task.
+ * @throws DataError for a missing or malformed file, and whatever `readFile` throws.
+ */
+export async function publishedTask(
+  published: Published,
+  readFile: ReadPublished,
+  { split = 'official', seed }: PublishedTaskOptions,
+): Promise<Task<LabelKind>> {
+  const { name, sets, pathsOf, metrics, selectionFrom } = published;
+  const [train, dev, ...others] = sets;
+  const read = async (set: string) => publishedRows(`${name}/${set}`, await readFile(pathsOf(set)), published);
+  const task = taskOf(name, await read(train), await read(dev), metrics);
+  const also = await Promise.all(others.map(async (set) => [set.replace('dev_', ''), await read(set)] as const));
+  const whole = also.length > 0 ? { ...task, extraDevSets: Object.fromEntries(also) } : task;
+  return split === 'half-dev' ? halfDev(whole, { selectionFrom, seed }) : whole;
 }
 
 /**
  * Reads the rows of a published file: texts may be empty, and a label is the name or the number of its class.
  * @throws DataError for other columns, a cell without a value, an unknown label, or no rows.
  */
-export async function publishedRows(
+async function publishedRows(
   name: string,
   { bytes, path }: PublishedFile,
-  { hub, own, classes, parse }: PublishedFormats,
+  { hub, own, classes, parse }: Published,
 ): Promise<DataSet<LabelKind>> {
   const isParquet = path.endsWith('.parquet');
   const layout = { ...(isParquet ? hub : own), classes };
@@ -162,7 +177,11 @@ export async function publishedRows(
   return createDataSet({ name, kind, classes, rows });
 }
 
-function rowOf({ line, cells }: TableRecord, { text, pair, label, classes }: PublishedLayout, path: string): Row {
+function rowOf(
+  { line, cells }: TableRecord,
+  { text, pair, label, classes }: PublishedColumns & Pick<Published, 'classes'>,
+  path: string,
+): Row {
   const cell = (column: string): string => {
     const value = cells.get(column);
     if (value === undefined) throw errorAt(path, line, `the row has no ${excerpt(column)}; is the file complete?`);

@@ -1,16 +1,18 @@
 import { PeftError, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, DataError, parseOptions } from '@peftjs/core/method';
-import { anything, aReadStorage, assertArgument, assertOneOf, aText } from '@peftjs/core/model';
+import { aReadStorage, assertArgument, aText, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
-import { assertDifferent, assertRecords, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
+import { assertDifferent, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
 import { parseConll } from './conll.js';
 import { aDataSet, createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
 import { parseParquet } from './parquet.js';
 import { rowsOf, withoutUnlabelled } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
 
+const FORMATS = ['tsv', 'csv', 'jsonl', 'conll', 'parquet'] as const;
+
 /** The table formats that `readTable` supports. */
-export type TableFormat = 'tsv' | 'csv' | 'jsonl' | 'conll' | 'parquet';
+export type TableFormat = (typeof FORMATS)[number];
 
 /** A reader of a table format that this package does not support. */
 export interface TableReader {
@@ -41,12 +43,18 @@ export interface ReadTableOptions<K extends TaskKind = TaskKind> extends ColumnO
   readonly like?: DataSet<K> | undefined;
 }
 
+const aReader = objectLike<TableReader>('a reader', { name: 'string', recognises: 'function', read: 'function' });
+const readers = v.custom<readonly TableReader[]>(
+  (given) => Array.isArray(given) && given.every((reader) => v.is(aReader, reader)),
+  'a list of { name, recognises, read }',
+);
+
 const entries = {
   ...columnEntries,
   path: aText,
-  format: v.optional(v.picklist(['tsv', 'csv', 'jsonl', 'conll', 'parquet'])),
-  readers: anything,
-  kind: anything,
+  format: v.optional(v.picklist(FORMATS)),
+  readers: v.optional(readers),
+  kind: v.optional(v.picklist(taskKinds)),
   like: v.optional(aDataSet),
 } satisfies Record<keyof ReadTableOptions, unknown>;
 
@@ -57,16 +65,8 @@ const parsers: Readonly<Record<Exclude<TableFormat, 'parquet'>, (text: string, p
   conll: parseConll,
 };
 
-/** The formats of file extensions. */
-const EXTENSIONS: Readonly<Record<string, TableFormat>> = {
-  tsv: 'tsv',
-  csv: 'csv',
-  jsonl: 'jsonl',
-  parquet: 'parquet',
-  conll: 'conll',
-  bio: 'conll',
-  iob: 'conll',
-};
+/** Other extensions of CoNLL files. */
+const CONLL = ['bio', 'iob'];
 
 /**
  * Reads rows from the bytes of a TSV, CSV, JSONL, CoNLL or Parquet file. The columns decide the kind of the rows:
@@ -91,10 +91,9 @@ export async function readTable<K extends TaskKind = TaskKind>(
   parseOptions('readTable', entries, options);
   const { path, like, kind = like?.kind, labelSeparator, scoreScale, skipUnlabelled } = options;
   assertDifferent(options);
-  if (kind !== undefined) assertOneOf('kind', kind, taskKinds);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);
-  assertRecords(table, path);
+  if (table.records.length === 0) throw new DataError(`${path}: expected rows below the header, got none`, path);
   const reading = { layout, kind, like, labelSeparator, scoreScale, path };
   const read = rowsOf(skipUnlabelled ? withoutUnlabelled(table, reading) : table, reading);
   assertUsed('labelSeparator', labelSeparator, read.kind, 'multi-label');
@@ -117,7 +116,6 @@ export function fileStem(path: string): string {
 
 async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Table<unknown>> {
   const { path, format: given, readers = [] } = options;
-  assertReaders(readers);
   const own = given ? undefined : readers.find((reader) => reader.recognises(path, bytes.subarray(0, HEAD_BYTES)));
   if (own) return readBy(own, bytes, path);
   const format = given ?? formatOf(path, readers);
@@ -132,13 +130,6 @@ async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Ta
 /** The bytes at the beginning of a file that `recognises` gets. */
 const HEAD_BYTES = 1024;
 
-function assertReaders(readers: readonly TableReader[]): void {
-  const isReader = (reader: Partial<TableReader>): boolean =>
-    typeof reader.name === 'string' && typeof reader.recognises === 'function' && typeof reader.read === 'function';
-  if (Array.isArray(readers) && readers.every((reader) => isReader(Object(reader) as Partial<TableReader>))) return;
-  throw new ConfigError("option 'readers' must be a list of { name, recognises, read }", 'readers');
-}
-
 async function readBy(reader: TableReader, bytes: Uint8Array, path: string): Promise<Table> {
   checkSize(bytes, path, reader.maxBytes);
   try {
@@ -152,7 +143,7 @@ async function readBy(reader: TableReader, bytes: Uint8Array, path: string): Pro
 
 function formatOf(path: string, readers: readonly TableReader[]): TableFormat {
   const extension = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? '';
-  const format = Object.hasOwn(EXTENSIONS, extension) ? EXTENSIONS[extension] : undefined;
+  const format = CONLL.includes(extension) ? 'conll' : FORMATS.find((each) => each === extension);
   if (format) return format;
   const others = readers.map(({ name }) => `, or ${name}`).join('');
   throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl, .conll or .parquet${others}`, path);

@@ -1,7 +1,7 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
 import type { ColumnOptions, Layout } from './columns.js';
 import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind, TextsRow } from './data-set.js';
-import { errorAt, excerpt, readEach, type Table, type TableRecord } from './table.js';
+import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
 /** A row whose labels are still texts. */
 interface RawRow {
@@ -283,9 +283,4 @@ export function numberOf(label: string): number | undefined {
 
 function isNumeric(label: string): boolean {
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
-}
-
-function listed(classes: readonly string[]): string {
-  const shown = classes.slice(0, 10).map(excerpt).join(', ');
-  return classes.length > 10 ? `${shown}, … (${classes.length})` : shown;
 }

@@ -62,7 +62,8 @@ export function excerpt(text: string): string {
 
 /** The first names of a file, for messages. @param none what to say if there are none */
 export function listed(names: readonly string[], none = 'no columns'): string {
-  return names.slice(0, 12).map(excerpt).join(', ') || none;
+  const first = names.slice(0, 12).map(excerpt).join(', ');
+  return names.length > 12 ? `${first}, … (${names.length})` : first || none;
 }
 
 /** The most bytes of a file: its text must fit into one string. */
@@ -107,28 +108,9 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw errorAt(path, firstBrokenLine(bytes), 'expected UTF-8 text, got other bytes; save the file as UTF-8', cause);
-  }
-}
-
-/** The first line that is not UTF-8 by itself: line ends are never part of a longer sequence. */
-function firstBrokenLine(bytes: Uint8Array): number {
-  let line = 1;
-  for (let start = 0; start < bytes.length; line++) {
-    const end = bytes.indexOf(0x0a, start);
-    const content = bytes.subarray(start, end === -1 ? bytes.length : end);
-    if (!isUtf8(content)) return line;
-    start += content.length + 1;
-  }
-  return line;
-}
-
-function isUtf8(bytes: Uint8Array): boolean {
-  try {
-    new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    return true;
-  } catch {
-    return false;
+    const [before = ''] = new TextDecoder().decode(bytes).split('\ufffd', 1); // what stands for bytes that are not UTF-8
+    const message = 'expected UTF-8 text, got other bytes; save the file as UTF-8';
+    throw errorAt(path, 1 + lineEnds(before, 0, before.length), message, cause);
   }
 }
 
@@ -259,15 +241,11 @@ function parseObject(content: string, line: number, path: string): object {
   if (content.length > maxLineLength) {
     throw errorAt(path, line, `expected at most ${maxLineLength} characters in a line, got ${content.length}`);
   }
-  const value = parseJson(content, line, path);
-  if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
-  throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}`);
-}
-
-function parseJson(content: string, line: number, path: string): unknown {
   try {
-    return JSON.parse(content);
+    const value: unknown = JSON.parse(content);
+    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
   } catch (cause) {
     throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}, which is not JSON`, cause);
   }
+  throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}`);
 }

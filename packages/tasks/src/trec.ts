@@ -1,14 +1,13 @@
 import type { Storage } from '@peftjs/core';
 import type { LabelKind } from './data-set.js';
-import { type Task, taskOf } from './task.js';
+import type { Task } from './task.js';
 import {
-  applySplit,
   inFolder,
   onHub,
-  publishedRows,
+  type Published,
+  publishedTask,
   type PublishedTaskOptions,
   type ReadHubFile,
-  type ReadPublished,
 } from './published.js';
 import { decodeLatin1, errorAt, excerpt, type Table } from './table.js';
 
@@ -19,7 +18,7 @@ const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
 const kimClasses = ['DESC', 'ENTY', 'ABBR', 'HUM', 'LOC', 'NUM'];
 
 /** The files of a split: as published by the authors, as copied by Kim, and as converted by the hub. */
-const files = {
+const files: Readonly<Record<string, readonly string[]>> = {
   train: ['train_5500.label', 'TREC.train.all', 'default/train/0000.parquet'],
   test: ['TREC_10.label', 'TREC.test.all', 'default/test/0000.parquet'],
 };
@@ -35,7 +34,7 @@ export async function trecTask(
   storage: Storage,
   options: PublishedTaskOptions = {},
 ): Promise<Task<LabelKind>> {
-  return assemble(inFolder(folder, storage), options);
+  return publishedTask(trec, inFolder(folder, storage), options);
 }
 
 /**
@@ -44,26 +43,19 @@ export async function trecTask(
  * @throws DataError for a malformed file, and whatever `readFile` throws.
  */
 export async function readHubTrec(readFile: ReadHubFile, options: PublishedTaskOptions = {}): Promise<Task<LabelKind>> {
-  return assemble(onHub(readFile), options);
+  return publishedTask(trec, onHub(readFile), options);
 }
 
-async function assemble(
-  readFile: ReadPublished,
-  { split = 'official', seed }: PublishedTaskOptions,
-): Promise<Task<LabelKind>> {
-  const formats = {
-    hub: { text: 'text', label: 'coarse_label' },
-    own: { text: 'text', label: 'label' },
-    classes,
-    parse: questions,
-  };
-  const read = async (split: keyof typeof files) => {
-    const paths = ['TREC/', ''].flatMap((inside) => files[split].map((file) => inside + file));
-    return publishedRows(`trec/${split}`, await readFile(paths), formats);
-  };
-  const task = taskOf('trec', await read('train'), await read('test'));
-  return applySplit(task, split, { selectionFrom: 'dev', seed });
-}
+const trec: Published = {
+  name: 'trec',
+  sets: ['train', 'test'],
+  pathsOf: (set) => ['TREC/', ''].flatMap((inside) => (files[set] ?? []).map((file) => inside + file)),
+  hub: { text: 'text', label: 'coarse_label' },
+  own: { text: 'text', label: 'label' },
+  classes,
+  parse: questions,
+  selectionFrom: 'dev',
+};
 
 /**
  * Parses lines `DESC:manner How did serfdom ..` or `0 How did serfdom ..`. The one non-ASCII byte is read as a space,

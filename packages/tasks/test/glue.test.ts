@@ -6,7 +6,6 @@ import {
   glueName,
   glueTask,
   glueTasks,
-  readGlueFile,
   readHubGlue,
   type DataSet,
   type GlueName,
@@ -147,14 +146,14 @@ describe('rows', () => {
   });
 });
 
-describe('readGlueFile', () => {
-  const read = (text: string, name: string, path = 'dev.tsv') => readGlueFile(bytesOf(text), { task: name, path });
-
-  it('reads one file', async () => {
-    const { name, rows } = await read('index\tquestion\tsentence\tlabel\n0\tWhy?\tSo.\tentailment\n', 'QNLI');
-    expect([name, rows]).toEqual(['qnli', [{ text: 'Why?', pair: 'So.', label: 0 }]]);
-    expect((await readGlueFile(await fixture('hub/rte/train-00000-of-00001.parquet'), { task: 'rte', path: 'a.parquet' })).rows).toHaveLength(3); // prettier-ignore
-  });
+describe('a file', () => {
+  /** Reads a task whose training and development set are the same file. */
+  const read = async (content: string | Uint8Array, name: string) => {
+    const bytes = typeof content === 'string' ? bytesOf(content) : content;
+    const sets = ['train', 'dev', 'dev_matched', 'dev_mismatched'].map((set) => [`d/${set}.tsv`, bytes] as const);
+    const task = await glueTask(name, 'd', memoryStorage(new Map(sets)));
+    return task.train;
+  };
 
   it('only splits lines at \\n', async () => {
     const { rows } = await read('sentence\tlabel\none\u2028two\u0085three\t0\n', 'sst2');
@@ -162,26 +161,45 @@ describe('readGlueFile', () => {
   });
 
   it.each([
-    ['hidden labels', 'sst2', 'sentence\tlabel\na\t-1\n', 'dev.tsv:2', '"negative", "positive"', '"-1"'],
-    ['another class', 'rte', 'sentence1\tsentence2\tlabel\na\tb\tneutral\n', 'dev.tsv:2', '"neutral"'],
-    ['a class number that is too large', 'mnli', 'sentence1\tsentence2\tgold_label\na\tb\t3\n', 'dev.tsv:2', '"3"'],
-    ['a label that no annotator agreed on', 'mnli', 'sentence1\tsentence2\tgold_label\na\tb\t-\n', 'dev.tsv:2', '"-"'],
-    ['a score that is not a number', 'stsb', 'sentence1\tsentence2\tscore\na\tb\thigh\n', 'dev.tsv:2', 'a number'],
-    ['a test file without labels', 'sst2', 'index\tsentence\n0\ta\n', 'dev.tsv:1', '"sentence", "label"', '"index"'],
-    ['a file of another task', 'qqp', 'sentence\tlabel\na\t1\n', 'dev.tsv:1', '"question1"'],
-    ['a truncated line', 'rte', 'sentence1\tsentence2\tlabel\na\tb\n', 'dev.tsv:2', 'expected 3 cells', 'got 2'],
-    ['a truncated CoLA line', 'cola', 'gj04\t1\t\tA.\ngj04\t1\n', 'dev.tsv:2', 'expected 4 cells'],
-    ['only a header', 'wnli', 'index\tsentence1\tsentence2\tlabel\n', 'dev.tsv', 'rows'],
-    ['QQP with broken lines only', 'qqp', 'question1\tquestion2\tis_duplicate\na\tb\n', 'dev.tsv', 'rows'],
-    ['an empty file', 'cola', '', 'dev.tsv', 'empty'],
+    ['hidden labels', 'sst2', 'sentence\tlabel\na\t-1\n', 'd/train.tsv:2', '"negative", "positive"', '"-1"'],
+    ['another class', 'rte', 'sentence1\tsentence2\tlabel\na\tb\tneutral\n', 'd/train.tsv:2', '"neutral"'],
+    ['a class number that is too large', 'mnli', 'sentence1\tsentence2\tgold_label\na\tb\t3\n', 'd/train.tsv:2', '"3"'],
+    [
+      'a label that no annotator agreed on',
+      'mnli',
+      'sentence1\tsentence2\tgold_label\na\tb\t-\n',
+      'd/train.tsv:2',
+      '"-"',
+    ],
+    ['a score that is not a number', 'stsb', 'sentence1\tsentence2\tscore\na\tb\thigh\n', 'd/train.tsv:2', 'a number'],
+    [
+      'a test file without labels',
+      'sst2',
+      'index\tsentence\n0\ta\n',
+      'd/train.tsv:1',
+      '"sentence", "label"',
+      '"index"',
+    ],
+    ['a file of another task', 'qqp', 'sentence\tlabel\na\t1\n', 'd/train.tsv:1', '"question1"'],
+    ['a truncated line', 'rte', 'sentence1\tsentence2\tlabel\na\tb\n', 'd/train.tsv:2', 'expected 3 cells', 'got 2'],
+    ['a truncated CoLA line', 'cola', 'gj04\t1\t\tA.\ngj04\t1\n', 'd/train.tsv:2', 'expected 4 cells'],
+    ['only a header', 'wnli', 'index\tsentence1\tsentence2\tlabel\n', 'd/train.tsv', 'rows'],
+    ['QQP with broken lines only', 'qqp', 'question1\tquestion2\tis_duplicate\na\tb\n', 'd/train.tsv', 'rows'],
+    ['an empty file', 'cola', '', 'd/train.tsv', 'empty'],
   ])('rejects %s', async (_, name, text, ...parts) => {
     await expectDataError(read(text, name), ...parts);
   });
 
   it('rejects a Parquet file of another task', async () => {
-    const bytes = await fixture('hub/cola/train-00000-of-00001.parquet');
-    await expectDataError(readGlueFile(bytes, { task: 'mrpc', path: 'a.parquet' }), 'a.parquet:1', '"sentence1"');
-    await expectDataError(readGlueFile(bytes, { task: 'stsb', path: 'a.parquet' }), 'a.parquet:1', '"sentence1"');
+    const path = 'train-00000-of-00001.parquet';
+    const bytes = await fixture(`hub/cola/${path}`);
+    for (const task of ['mrpc', 'stsb'] as const) {
+      await expectDataError(
+        readHubGlue(task, () => Promise.resolve(bytes)),
+        `${task}/${path}:1`,
+        '"sentence1"',
+      );
+    }
   });
 });
 

@@ -314,7 +314,7 @@ describe('columns', () => {
     ['must be a different column', { textColumn: 'a', labelColumn: 'a' }],
     ['labelSeparator', { labelSeparator: '' }],
     ['scoreScale', { scoreScale: 0 }],
-    ["kind is 'pair' (did you mean 'pairs'?)", { kind: 'pair' as never }],
+    ["option 'kind' is 'pair' (did you mean 'pairs'?)", { kind: 'pair' as never }],
   ])('are rejected if they are impossible: %s', async (part, options) => {
     const reading = read('a.csv', 'a,label\nx,1\ny,0\n', options);
     await expect(reading).rejects.toThrow(ConfigError);

@@ -51,16 +51,10 @@ export function deviceMemory(
   const resident = new WeakMap<OrtTensor, Promise<OrtTensor>>();
   const copiers = new Map<string, Promise<OrtSession>>();
 
-  const openCopier = async (preferredOutputLocation: Location, dtype: ElementType, rank: number) => {
-    return openGraph(await runtime(), copyGraph(dtype, rank), {
-      ...COPYING,
-      executionProviders,
-      preferredOutputLocation,
-    });
-  };
   const copier = (to: Location, dtype: ElementType, rank: number): Promise<OrtSession> => {
     const key = `${to} ${dtype} ${rank}`;
-    const opened = copiers.get(key) ?? openCopier(to, dtype, rank);
+    const options = { ...COPYING, executionProviders, preferredOutputLocation: to };
+    const opened = copiers.get(key) ?? runtime().then((ort) => openGraph(ort, copyGraph(dtype, rank), options));
     copiers.set(key, opened);
     return opened;
   };
@@ -90,12 +84,7 @@ export function deviceMemory(
     release(value) {
       const copy = resident.get(value);
       resident.delete(value);
-      copy?.then(
-        (tensor) => {
-          tensor.dispose();
-        },
-        () => undefined,
-      ); // a copy that failed holds nothing
+      copy?.then((tensor) => tensor.dispose()).catch(() => undefined); // a copy that failed holds nothing
     },
   };
 }

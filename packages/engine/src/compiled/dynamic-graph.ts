@@ -1,7 +1,7 @@
 import { EngineError } from '@peftjs/core/method';
 import { namedAxes, type Sizes, type Specs } from '../axes.js';
-import { ELEMENT_NUMBERS } from './graph.js';
-import type { ConstantData, ElementType, GraphConstant, GraphNode } from './graph.js';
+import { ELEMENT_NUMBERS, equalNumbers, GraphParts } from './graph.js';
+import type { ElementType, GraphConstant, GraphNode } from './graph.js';
 import type { ModelPort } from './onnx.js';
 import { constantOf, Fitter, type Polynomial } from './polynomial.js';
 
@@ -35,16 +35,12 @@ interface Source {
  * A graph under construction whose named axes only have a size in a run. Everything it computes from these sizes is
  * computed once: each polynomial is a few integers, added and multiplied before the nodes that read it.
  */
-export class DynamicGraph {
-  readonly nodes: GraphNode[] = [];
-  readonly constants: GraphConstant[] = [];
+export class DynamicGraph extends GraphParts {
   /** Inputs that the graph reads only for their sizes. */
   readonly sizeInputs = new Map<string, ModelPort & { readonly key: string }>();
   readonly #specs: Specs;
   readonly #inputs: ReadonlyMap<string, string>;
   readonly #fitter: Fitter;
-  readonly #names = new Map<string, string>();
-  readonly #byContent = new Map<string, GraphConstant[]>();
 
   /**
    * @param specs the inputs of the function
@@ -52,6 +48,7 @@ export class DynamicGraph {
    * @param sizes the sizes of the named axes in each trace
    */
   constructor(specs: Specs, inputs: ReadonlyMap<string, string>, sizes: readonly Sizes[]) {
+    super({ value: 'value_', constant: 'constant_' });
     this.#specs = specs;
     this.#inputs = inputs;
     this.#fitter = new Fitter(sizes);
@@ -73,16 +70,9 @@ export class DynamicGraph {
     return isOpen ? 'undetermined' : polynomials;
   }
 
-  /** Adds a constant and returns its name; equal constants are stored once. */
-  constant({ dtype, shape, data }: UnnamedConstant): string {
-    const key = `${dtype}[${shape.join()}]${String(data[0])}`;
-    const alike = this.#byContent.get(key) ?? [];
-    const known = alike.find((constant) => equalNumbers(constant.data, data));
-    if (known !== undefined) return known.name;
-    const constant = { name: `constant_${this.constants.length}`, dtype, shape, data };
-    this.#byContent.set(key, [...alike, constant]);
-    this.constants.push(constant);
-    return constant.name;
+  /** Adds a constant and returns its name. */
+  constant(constant: UnnamedConstant): string {
+    return this.addConstant(constant).name;
   }
 
   /** Adds a vector of known integers: int64 [n]. */
@@ -90,15 +80,9 @@ export class DynamicGraph {
     return this.constant({ dtype: 'int64', shape: [values.length], data: BigInt64Array.from(values, BigInt) });
   }
 
-  /** Adds a node with one output and returns the output's name; an equal node is not added again. */
+  /** Adds a node with one output and returns the output's name. */
   node(op: string, inputs: readonly string[], attributes: GraphNode['attributes'] = {}): string {
-    const key = JSON.stringify([op, inputs, attributes]);
-    const known = this.#names.get(key);
-    if (known !== undefined) return known;
-    const name = `value_${this.#names.size}`;
-    this.#names.set(key, name);
-    this.nodes.push({ op, domain: '', inputs, outputs: [name], attributes });
-    return name;
+    return this.addNode(op, inputs, 1, { attributes })[0] as string;
   }
 
   /** Adds a vector of integers that follow from the sizes: int64 [n]. */
@@ -284,9 +268,4 @@ function isAround({ data, shape }: GraphConstant, [below, on, above]: readonly u
 
 function scalar(value: number): UnnamedConstant {
   return { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) };
-}
-
-/** Whether two constants hold the same numbers; -0 and 0 differ. */
-function equalNumbers(a: ConstantData, b: ConstantData): boolean {
-  return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
 }

@@ -103,28 +103,74 @@ const NEUTRAL: Readonly<Record<string, number>> = { Mul: 1, Div: 1, Add: 0, Sub:
 const COMMUTATIVE: ReadonlySet<string> = new Set(['Mul', 'Add']);
 
 /**
- * An ONNX graph under construction. Equal constants are stored once. A node that repeats an earlier one (same operator,
+ * The nodes and constants of a graph. Equal constants are stored once. A node that repeats an earlier one (same operator,
  * inputs and attributes) is not added again: all operators are pure.
  */
-export class GraphBuilder {
+export class GraphParts {
   /** The nodes, in the order of computation. */
   readonly nodes: GraphNode[] = [];
-  /** The inputs, in the order in which they were added. */
-  readonly inputs: GraphPort[] = [];
-  /** The outputs, in the order in which they were added. */
-  readonly outputs: GraphPort[] = [];
   readonly #constants = new Map<string, GraphConstant>();
   readonly #constantsByContent = new Map<string, GraphConstant[]>();
-  readonly #beforeReshape = new Map<string, Value>();
-  readonly #beforeTranspose = new Map<string, { readonly value: Value; readonly perm: readonly number[] }>();
   readonly #outputsBySignature = new Map<string, readonly string[]>();
-  /** Names of computed values that are not outputs yet. */
-  readonly #computed = new Set<string>();
+  readonly #prefixes: { readonly value: string; readonly constant: string };
   #count = 0;
+
+  /** @param prefixes the beginnings of the names of computed values and of constants */
+  constructor(prefixes: { readonly value: string; readonly constant: string }) {
+    this.#prefixes = prefixes;
+  }
 
   /** The constants of all nodes. */
   get constants(): readonly GraphConstant[] {
     return [...this.#constants.values()];
+  }
+
+  /** The constant of that name. */
+  protected constantNamed(name: string): GraphConstant | undefined {
+    return this.#constants.get(name);
+  }
+
+  /** Returns the constant with these elements, added if there is none. */
+  protected addConstant({ dtype, shape, data }: Omit<GraphConstant, 'name'>): GraphConstant {
+    const key = `${dtype}[${shape.join()}]${String(data[0])}`;
+    const alike = this.#constantsByContent.get(key) ?? [];
+    const known = alike.find((constant) => equalNumbers(constant.data, data));
+    if (known !== undefined) return known;
+    const constant = { name: `${this.#prefixes.constant}${this.#constants.size}`, dtype, shape, data };
+    this.#constantsByContent.set(key, [...alike, constant]);
+    this.#constants.set(constant.name, constant);
+    return constant;
+  }
+
+  /** Returns the names of a node's outputs; it is added if there is no such node. */
+  protected addNode(
+    op: string,
+    inputs: readonly string[],
+    count: number,
+    options: NodeOptions = {},
+  ): readonly string[] {
+    const { attributes = {}, domain = '' } = options;
+    const signature = `${domain}:${op}:${count}:${inputs.join('|')}:${shownAttributes(attributes)}`;
+    const known = this.#outputsBySignature.get(signature);
+    if (known !== undefined) return known;
+    const outputs = Array.from({ length: count }, () => `${this.#prefixes.value}${this.#count++}`);
+    this.nodes.push({ op, domain, inputs, outputs, attributes });
+    this.#outputsBySignature.set(signature, outputs);
+    return outputs;
+  }
+}
+
+/** An ONNX graph under construction. */
+export class GraphBuilder extends GraphParts {
+  /** The inputs, in the order in which they were added. */
+  readonly inputs: GraphPort[] = [];
+  /** The outputs, in the order in which they were added. */
+  readonly outputs: GraphPort[] = [];
+  readonly #beforeReshape = new Map<string, Value>();
+  readonly #beforeTranspose = new Map<string, { readonly value: Value; readonly perm: readonly number[] }>();
+
+  constructor() {
+    super({ value: 'v', constant: 'c' });
   }
 
   /** Adds a tensor that is passed to every run. */
@@ -138,9 +184,10 @@ export class GraphBuilder {
   output(key: string, x: Value): void {
     const { name, dtype, shape } = this.whole(x.dtype === 'bool' ? this.cast(x, 'int32') : x);
     // Each ONNX output needs its own name: inputs, constants and values that already are outputs are copied.
-    const isFree = this.#computed.delete(name);
-    const own = isFree ? name : `out:${key}`;
-    if (!isFree) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [own], attributes: {} });
+    const isTaken =
+      this.constantNamed(name) !== undefined || [...this.inputs, ...this.outputs].some((port) => port.name === name);
+    const own = isTaken ? `out:${key}` : name;
+    if (isTaken) this.nodes.push({ op: 'Identity', domain: '', inputs: [name], outputs: [own], attributes: {} });
     this.outputs.push({ key, name: own, dtype, shape });
   }
 
@@ -148,7 +195,7 @@ export class GraphBuilder {
   constant(data: ConstantData, dtype: ElementType, shape: Shape): Value {
     const uniform = data.length > 0 && (data as Float32Array).every((value) => Object.is(value, data[0]));
     const onnxShape = uniform ? [] : shape;
-    const { name } = this.#constant(uniform ? data.slice(0, 1) : data, dtype, onnxShape);
+    const { name } = this.addConstant({ dtype, shape: onnxShape, data: uniform ? data.slice(0, 1) : data });
     return { name, dtype, shape, onnxShape };
   }
 
@@ -160,7 +207,7 @@ export class GraphBuilder {
   /** Adds an int64 vector, the form in which ONNX reads shapes, axes and bounds. */
   ints(values: readonly number[]): Value {
     const shape = [values.length];
-    const { name } = this.#constant(BigInt64Array.from(values, BigInt), 'int64', shape);
+    const { name } = this.addConstant({ dtype: 'int64', shape, data: BigInt64Array.from(values, BigInt) });
     return { name, dtype: 'int64', shape, onnxShape: shape };
   }
 
@@ -234,8 +281,8 @@ export class GraphBuilder {
 
   /** Adds an operator with several outputs; its operands are written out whole. */
   nodeOf(op: string, operands: readonly Value[], outputs: readonly NodeOutput[], options: NodeOptions = {}): Value[] {
-    const whole = operands.map((x) => this.whole(x));
-    const names = this.#names(op, whole, outputs.length, options);
+    const whole = operands.map((x) => this.whole(x).name);
+    const names = this.addNode(op, whole, outputs.length, options);
     return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, onnxShape: shape }));
   }
 
@@ -283,37 +330,14 @@ export class GraphBuilder {
   }
 
   #emit(op: string, operands: readonly Value[], onnxShape: Shape, options: NodeOptions = {}): Value {
-    const [name = ''] = this.#names(op, operands, 1, options);
-    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: onnxShape, onnxShape };
-  }
-
-  #names(op: string, operands: readonly Value[], count: number, options: NodeOptions): readonly string[] {
-    const { attributes = {}, domain = '' } = options;
     const inputs = operands.map(({ name }) => name);
-    const signature = `${domain}:${op}:${count}:${inputs.join('|')}:${shownAttributes(attributes)}`;
-    const known = this.#outputsBySignature.get(signature);
-    if (known !== undefined) return known;
-    const outputs = Array.from({ length: count }, () => `v${this.#count++}`);
-    this.nodes.push({ op, domain, inputs, outputs, attributes });
-    this.#outputsBySignature.set(signature, outputs);
-    for (const name of outputs) this.#computed.add(name);
-    return outputs;
-  }
-
-  #constant(data: ConstantData, dtype: ElementType, shape: Shape): GraphConstant {
-    const key = `${dtype}[${shape.join()}]${String(data[0])}`;
-    const alike = this.#constantsByContent.get(key) ?? [];
-    const known = alike.find((constant) => equal(constant.data, data));
-    if (known !== undefined) return known;
-    const constant = { name: `c${this.#constants.size}`, dtype, shape, data };
-    this.#constantsByContent.set(key, [...alike, constant]);
-    this.#constants.set(constant.name, constant);
-    return constant;
+    const [name = ''] = this.addNode(op, inputs, 1, options);
+    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: onnxShape, onnxShape };
   }
 
   /** The one number that all elements of a value equal, if the trace knows it. */
   #known(x: Value): number | undefined {
-    const constant = sizeOf(x.onnxShape) === 1 ? this.#constants.get(x.name) : undefined;
+    const constant = sizeOf(x.onnxShape) === 1 ? this.constantNamed(x.name) : undefined;
     return constant === undefined ? undefined : Number(constant.data[0]);
   }
 }
@@ -362,6 +386,7 @@ function same(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, axis) => dim === b[axis]);
 }
 
-function equal(a: ConstantData, b: ConstantData): boolean {
+/** Whether two constants hold the same numbers; -0 and 0 differ. */
+export function equalNumbers(a: ConstantData, b: ConstantData): boolean {
   return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
 }

@@ -6,7 +6,6 @@ import { EngineError } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, namedAxes, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import { checkFunction, checkSpecs } from '../checks.js';
-import { Digest } from './digest.js';
 import { shownAttributes } from './graph.js';
 import { merged, type RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
@@ -14,8 +13,8 @@ import { traceWith, type TracedGraph, type Tracing } from './trace.js';
 
 /** A function that was traced often enough to identify it. */
 export interface Prepared {
-  /** Identifies what the function computes: functions with the same digest compute the same. */
-  readonly digest: string;
+  /** What the function computes, as text: functions with the same text compute the same. */
+  readonly text: string;
   /** The graph for every size. @throws NotDynamic when there is no such graph. */
   graph(): Promise<RunGraph>;
 }
@@ -35,8 +34,8 @@ const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: numb
 const MAX_TRACES = 6;
 /** The number of rejected sizes after which a whole group counts as rejected. */
 const MAX_REFUSED = 3;
-/** The number of traces that a function's digest covers. */
-const DIGESTED_TRACES = 2;
+/** The number of traces that identify a function. */
+const IDENTIFYING_TRACES = 2;
 
 /**
  * Traces a function often enough to identify it.
@@ -47,17 +46,14 @@ export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs):
   checkFunction(fn);
   checkSpecs(specs, ['float32', 'int32', 'int8']);
   const names = axisNames(specs);
-  const digest = new Digest().text(
-    JSON.stringify(Object.entries(specs).map(([key, { dtype, shape }]) => [key, dtype, shape])),
-  );
+  const inputs = JSON.stringify(Object.entries(specs).map(([key, { dtype, shape }]) => [key, dtype, shape]));
   if (names.length === 0) {
     const only = await traceWith(tracing, fn, sizedSpecs(specs, {}));
-    addTrace(digest, only);
-    return { digest: digest.value(), graph: () => Promise.resolve(only) };
+    return { text: inputs + shownTrace(only), graph: () => Promise.resolve(only) };
   }
   const open = await openTraces(tracing, fn, specs, names);
-  for (const trace of open.traces.slice(0, DIGESTED_TRACES)) addTrace(digest, trace);
-  return { digest: digest.value(), graph: () => open.merge() };
+  const identifying = open.traces.slice(0, IDENTIFYING_TRACES);
+  return { text: inputs + identifying.map(shownTrace).join(''), graph: () => open.merge() };
 }
 
 /** The traces of one function; more are added when needed. */
@@ -118,7 +114,7 @@ async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, name
   for (const { sizes, traces: atFirst } of SIZES) {
     const traces = new Traces(trace, specs, atFirst, tracedSizes(names, sizes, isAmbiguous(specs)));
     try {
-      await traces.upTo(DIGESTED_TRACES);
+      await traces.upTo(IDENTIFYING_TRACES);
       return traces;
     } catch (error) {
       if (error instanceof EngineError) throw error;
@@ -175,13 +171,17 @@ function otherWork(): Promise<void> {
   });
 }
 
-/** Adds what a trace computes to the digest: operators and constants, and the names of inputs and outputs. */
-function addTrace(digest: Digest, { nodes, constants, inputs, outputs }: TracedGraph): void {
+/** What a trace computes, as text: operators and constants, and the names of inputs and outputs. */
+function shownTrace({ nodes, constants, inputs, outputs }: TracedGraph): string {
   const lines = nodes.map(
     ({ op, domain, inputs, outputs, attributes }) =>
       `${domain}:${op}(${inputs.join('|')})${outputs.join('|')}${shownAttributes(attributes)}`,
   );
-  digest.text(lines.join('\n'));
-  digest.text(JSON.stringify([inputs, outputs]));
-  for (const { name, dtype, shape, data } of constants) digest.text(`${name} ${dtype} ${shape.join()}`).bytes(data);
+  const stored = constants.map(
+    ({ name, dtype, shape, data }) => `${name} ${dtype} ${shape.join()} ${characters.decode(data)}`,
+  );
+  return [JSON.stringify([inputs, outputs]), ...lines, ...stored].join('\n');
 }
+
+/** Turns each byte into a character of its own. */
+const characters = new TextDecoder('latin1');

@@ -93,8 +93,8 @@ interface Acquired {
 }
 
 async function acquired(fn: PureFunction, specs: Specs, settings: Settings): Promise<Acquired> {
-  const { digest, graph } = await prepare(settings.tracing, fn, specs);
-  const key = `${digest} ${settings.key}`;
+  const { text, graph } = await prepare(settings.tracing, fn, specs);
+  const key = `${settings.key} ${text}`;
   const program = await sessionsOf(settings.runtime).acquire(key, async () => {
     const made = await settings.finish(await graph());
     return { graph: made, session: await settings.open(made) };

@@ -18,7 +18,8 @@ import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
  * @throws ConfigError where Node's worker threads are missing.
  */
 export function threadRuntime(): OrtRuntime {
-  if (nodeModule('node:worker_threads') === undefined) {
+  const threads = nodeModule('node:worker_threads');
+  if (threads === undefined) {
     throw new ConfigError(
       "worker: true needs Node's threads; in a page, leave it out and call peftjs in a Web Worker",
       'worker',
@@ -26,7 +27,7 @@ export function threadRuntime(): OrtRuntime {
   }
   const known = current?.deref();
   if (known?.connection.hasEnded === false) return known;
-  const made = new ThreadRuntime();
+  const made = new ThreadRuntime(new Connection(threads));
   current = new WeakRef(made);
   return made;
 }
@@ -34,7 +35,6 @@ export function threadRuntime(): OrtRuntime {
 let current: WeakRef<ThreadRuntime> | undefined;
 
 class ThreadRuntime implements OrtRuntime {
-  readonly connection = new Connection();
   readonly Tensor = uploadsTo(this);
   readonly InferenceSession = {
     create: async (model: Uint8Array, options?: object): Promise<OrtSession> => {
@@ -51,8 +51,8 @@ class ThreadRuntime implements OrtRuntime {
     },
   };
 
-  constructor() {
-    unreachableThreads.register(this, this.connection);
+  constructor(readonly connection: Connection) {
+    unreachableThreads.register(this, connection);
   }
 
   async #run(session: number, outputNames: readonly string[], feeds: Feeds): Promise<Record<string, OrtTensor>> {
@@ -127,15 +127,8 @@ const unreachableValues = new FinalizationRegistry<{ readonly connection: Connec
   },
 );
 
-/** The part of a Node worker thread that is used here. */
-interface Worker {
-  postMessage(message: object, transfer: readonly ArrayBufferLike[]): void;
-  on(event: 'message', listener: (answer: Answer) => void): void;
-  on(event: 'error', listener: (error: unknown) => void): void;
-  on(event: 'exit', listener: (code: number) => void): void;
-  ref(): void;
-  unref(): void;
-}
+type Threads = typeof import('node:worker_threads');
+type Worker = InstanceType<Threads['Worker']>;
 
 interface Answer {
   readonly call: number;
@@ -154,11 +147,16 @@ interface Call {
  * they could not be garbage-collected.
  */
 class Connection {
+  readonly #threads: Threads;
   readonly #calls = new Map<number, Call>();
   #worker: Worker | undefined;
   #lastId = 0;
   /** How the thread ended. */
   #end: string | undefined;
+
+  constructor(threads: Threads) {
+    this.#threads = threads;
+  }
 
   get hasEnded(): boolean {
     return this.#end !== undefined;
@@ -170,7 +168,7 @@ class Connection {
   }
 
   /** Sends a command without waiting for it. @throws EngineError when the thread has ended. */
-  send(command: string, given: object, transfer: readonly ArrayBufferLike[] = [], call?: number): void {
+  send(command: string, given: object, transfer: readonly ArrayBuffer[] = [], call?: number): void {
     if (this.#end !== undefined) throw ended(this.#end);
     this.#worker ??= this.#start();
     this.#worker.postMessage({ command, given, call }, transfer);
@@ -199,12 +197,11 @@ class Connection {
   }
 
   #start(): Worker {
-    const { Worker } = nodeModule('node:worker_threads') as { Worker: new (source: string, options: object) => Worker };
     // The flags of this process, e.g. a TypeScript loader, are not passed on: the thread does not need them.
     const workerData = { runtime: pathOfRuntime(), state: new Int32Array(new SharedArrayBuffer(8)) };
-    const worker = new Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData });
-    const atExit = waitForIdleAtExit(workerData.state);
-    worker.on('message', ({ call, result, error }) => {
+    const worker = new this.#threads.Worker(SOURCE, { eval: true, name: 'peftjs', execArgv: [], workerData });
+    const waitNoLonger = waitForIdleAtExit(workerData.state);
+    worker.on('message', ({ call, result, error }: Answer) => {
       const { resolve, reject } = this.#calls.get(call) as Call;
       this.#calls.delete(call);
       if (this.#calls.size === 0) worker.unref();
@@ -215,7 +212,7 @@ class Connection {
       this.#ended(reasonOf(error));
     });
     worker.on('exit', (code) => {
-      atExit.cancel();
+      waitNoLonger();
       this.#ended(`with exit code ${code}`);
     });
     worker.unref();
@@ -236,19 +233,16 @@ const LONGEST_EXIT = 60_000;
  * Makes the process wait at its exit until the thread is idle: ONNX Runtime aborts the process when its thread is
  * stopped during a run.
  * @param state [whether the thread is busy, whether it must not start another command]
+ * @returns a function that ends this
  */
-function waitForIdleAtExit(state: Int32Array<SharedArrayBuffer>): { cancel(): void } {
-  const process = nodeModule('node:process') as Record<'on' | 'off', (event: 'exit', listener: () => void) => void>;
+function waitForIdleAtExit(state: Int32Array<SharedArrayBuffer>): () => void {
+  const { process } = globalThis;
   const wait = (): void => {
     Atomics.store(state, 1, 1);
     Atomics.wait(state, 0, 1, LONGEST_EXIT);
   };
   process.on('exit', wait);
-  return {
-    cancel() {
-      process.off('exit', wait);
-    },
-  };
+  return () => process.off('exit', wait);
 }
 
 function ended(how: string): EngineError {
@@ -262,11 +256,10 @@ function ended(how: string): EngineError {
  * resolve from.
  */
 function pathOfRuntime(): string {
-  const { createRequire } = nodeModule('node:module') as {
-    createRequire(from: string): { resolve(name: string): string };
-  };
   try {
-    return createRequire(import.meta.url).resolve('onnxruntime-node');
+    return (nodeModule('node:module') as typeof import('node:module'))
+      .createRequire(import.meta.url)
+      .resolve('onnxruntime-node');
   } catch (cause) {
     throw notInstalled(cause);
   }

@@ -132,16 +132,8 @@ export class TraceBackend extends tf.KernelBackend {
     return { unreliable: false };
   }
 
-  override timerAvailable(): boolean {
-    return false;
-  }
-
   override floatPrecision(): 32 {
     return 32;
-  }
-
-  override epsilon(): number {
-    return 1e-7;
   }
 
   override dispose(): void {

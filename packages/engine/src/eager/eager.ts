@@ -45,24 +45,22 @@ export async function eager(options: EagerOptions = {}): Promise<Executor<Tensor
   };
 }
 
+/** Starts a backend, or the first that starts here. @throws the last one's error. */
 async function startedBackend(name: EagerBackend | 'auto'): Promise<EagerBackend> {
   const names = Object.keys(EAGER_BACKENDS) as EagerBackend[];
-  if (name === 'auto') return firstThatStarts(names);
-  if (!names.includes(name)) {
+  if (name !== 'auto' && !names.includes(name)) {
     throw new ConfigError(`backend must be 'auto', '${names.join("', '")}', got ${describe(name)}`, 'backend');
   }
-  await startBackend(name);
-  return name;
-}
-
-async function firstThatStarts([name = 'cpu', ...others]: readonly EagerBackend[]): Promise<EagerBackend> {
-  try {
-    await startBackend(name);
-    return name;
-  } catch (error) {
-    if (others.length === 0) throw error;
-    return firstThatStarts(others);
+  let refusal: unknown;
+  for (const each of name === 'auto' ? names : [name]) {
+    try {
+      await startBackend(each);
+      return each;
+    } catch (error) {
+      refusal = error;
+    }
   }
+  throw refusal;
 }
 
 function prepared(backend: EagerBackend, fn: PureFunction, specs: Specs): CompiledFunction<Tensor> {

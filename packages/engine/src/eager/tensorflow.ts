@@ -11,24 +11,6 @@ export const TENSORFLOW_INSTALL =
   'npm install @tensorflow/tfjs-node, or for a current TensorFlow, from a clone of peftjs: ' +
   'npx tsx tools/tfjs-node/build.ts --into DIR (for a GPU: --package tfjs-node-gpu)';
 
-/** A module that has been loaded, as Node's cache holds it. */
-interface Module {
-  readonly id: string;
-  readonly filename: string;
-  readonly loaded: boolean;
-  readonly exports: object;
-}
-
-interface Require {
-  (name: string): unknown;
-  resolve(name: string, options?: { readonly paths: readonly string[] }): string;
-  readonly cache: Record<string, Partial<Module> | undefined>;
-}
-
-interface NodeModules {
-  createRequire(from: string): Require;
-}
-
 /**
  * Registers the backend 'tensorflow' with TensorFlow.js, from the folder in PEFTJS_TFJS_NODE, or else from where this
  * package is installed.
@@ -72,7 +54,7 @@ interface Bound {
 }
 
 /** Finds the package that binds TensorFlow. @throws EngineError when none is installed. */
-function findBinding(): { readonly require: Require; readonly name: string } {
+function findBinding(): { readonly require: NodeJS.Require; readonly name: string } {
   const folder = environment('PEFTJS_TFJS_NODE') ?? '';
   const require = requireFrom(folder);
   const name = PACKAGES.find((candidate) => resolved(require, candidate) !== undefined);
@@ -81,14 +63,13 @@ function findBinding(): { readonly require: Require; readonly name: string } {
 }
 
 /** Resolves modules from that folder; '' means from this package. */
-function requireFrom(folder: string): Require {
-  const { createRequire } = (nodeModule('node:module') ?? {}) as Partial<NodeModules>;
-  const { resolve } = (nodeModule('node:path') ?? {}) as { resolve?: (...parts: string[]) => string };
-  if (createRequire === undefined || resolve === undefined) throw new EngineError('it runs in Node only');
-  return createRequire(folder ? resolve(folder, 'package.json') : import.meta.url);
+function requireFrom(folder: string): NodeJS.Require {
+  const [modules, path] = [nodeModule('node:module'), nodeModule('node:path')];
+  if (!modules || !path) throw new EngineError('it runs in Node only');
+  return modules.createRequire(folder ? path.resolve(folder, 'package.json') : import.meta.url);
 }
 
-function resolved(require: Require, name: string, from?: string): string | undefined {
+function resolved(require: NodeJS.Require, name: string, from?: string): string | undefined {
   try {
     return require.resolve(name, from === undefined ? undefined : { paths: [from] });
   } catch {
@@ -98,8 +79,8 @@ function resolved(require: Require, name: string, from?: string): string | undef
 
 /** Restores two functions that tfjs-node 4.22 calls, and that newer versions of Node deprecate or have removed. */
 function restoreUtilities(): void {
-  const util = nodeModule('node:util') as Record<string, (value: unknown) => boolean>;
-  util.isNullOrUndefined = (value) => value == null;
+  const util = (nodeModule('node:util') ?? {}) as Record<string, unknown>;
+  util.isNullOrUndefined = (value: unknown) => value == null;
   util.isArray = Array.isArray;
 }
 
@@ -109,12 +90,13 @@ function restoreUtilities(): void {
  * copy would replace their classes, and then `loadLayersModel` would give models of both. What else the package needs is
  * its own.
  */
-function shareTensorFlowJs(require: Require, name: string): void {
+function shareTensorFlowJs(require: NodeJS.Require, name: string): void {
   const folder = resolved(require, '@tensorflow/tfjs', resolved(require, name));
   const share = (part: string, exportsOf: (theirs: string) => object | undefined): void => {
     const theirs = resolved(require, part, folder);
     const exports = theirs && exportsOf(theirs);
-    if (theirs && exports) require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports };
+    if (!theirs || !exports) return;
+    require.cache[theirs] ??= { id: theirs, filename: theirs, loaded: true, exports } as NodeJS.Module;
   };
   const entry = (namespace: { readonly default?: object }) => () => namespace.default ?? namespace;
   share('@tensorflow/tfjs-core', entry(tf));
@@ -122,7 +104,8 @@ function shareTensorFlowJs(require: Require, name: string): void {
   for (const part of ['@tensorflow/tfjs-layers', '@tensorflow/tfjs']) {
     share(part, (theirs) => {
       const inPackage = theirs.slice(theirs.lastIndexOf('@tensorflow'));
-      return Object.entries(require.cache).find(([file]) => file.endsWith(inPackage))?.[1]?.exports;
+      return Object.entries(require.cache).find(([file]) => file.endsWith(inPackage))?.[1]?.exports as
+        object | undefined;
     });
   }
 }

@@ -6,11 +6,13 @@ import type { QuantizedName } from './quantized.js';
 
 /** Kernels that compile whole layers of `@peftjs/core/nn` to ONNX Runtime's fused operators. */
 export const fused: Omit<FusedTable, QuantizedName> = {
-  PeftLayerNorm: layerNorm,
+  PeftLayerNorm: (g, { x, gain, shift }, { epsilon }) =>
+    norm(g, 'LayerNormalization', [x, gain, shift], { moments: 2, epsilon }) as [Value, Value, Value],
   PeftGelu: (g, { x }) => g.map('Gelu', x),
   PeftGeluGrad: geluGrad,
   PeftGeluTanh: (g, { x }) => g.map('Gelu', x, { attributes: { approximate: 'tanh' } }),
-  PeftRmsNorm: rmsNorm,
+  PeftRmsNorm: (g, { x, gain }, { epsilon }) =>
+    norm(g, 'SimplifiedLayerNormalization', [x, gain], { moments: 1, epsilon }) as [Value, Value],
   PeftRotary: rotary,
   PeftSilu: (g, { x }) => g.map('QuickGelu', x, { domain: MICROSOFT, attributes: { alpha: { float: 1 } } }),
 };
@@ -18,20 +20,24 @@ export const fused: Omit<FusedTable, QuantizedName> = {
 /** The domain of ONNX Runtime's own operators. */
 const MICROSOFT = 'com.microsoft';
 
-/** y, mean and 1 / standard deviation, the last two `[.., 1]`. */
-function layerNorm(
+/**
+ * A norm of the last axis: y, and its `moments` numbers of each row, `[.., 1]`: mean and 1 / standard deviation, or 1 /
+ * root mean square.
+ */
+function norm(
   g: GraphBuilder,
-  { x, gain, shift }: Record<'x' | 'gain' | 'shift', Value>,
-  { epsilon }: { epsilon: number },
-): [Value, Value, Value] {
-  const moments = [...x.shape.slice(0, -1), 1];
+  op: string,
+  [x, ...weights]: readonly [Value, ...Value[]],
+  { moments, epsilon }: { readonly moments: number; readonly epsilon: number },
+): Value[] {
   const rows = g.rows(x); // [rows, features]
   const [count = 1] = rows.shape;
-  const outputs = [rows.shape, [count, 1], [count, 1]].map((shape) => ({ dtype: x.dtype, shape }));
+  const shapes = [rows.shape, ...Array<number[]>(moments).fill([count, 1])];
+  const outputs = shapes.map((shape) => ({ dtype: x.dtype, shape }));
   const attributes = { axis: -1, epsilon: { float: epsilon } };
-  const values = g.nodeOf('LayerNormalization', [rows, gain, shift], outputs, { attributes });
-  const [y, mean, invStd] = values as [Value, Value, Value];
-  return [g.reshape(y, x.shape), g.reshape(mean, moments), g.reshape(invStd, moments)];
+  const [y, ...ofRows] = g.nodeOf(op, [rows, ...weights], outputs, { attributes }) as [Value, ...Value[]];
+  const moment = [...x.shape.slice(0, -1), 1];
+  return [g.reshape(y, x.shape), ...ofRows.map((value) => g.reshape(value, moment))];
 }
 
 /** dy (Phi(x) + x phi(x)), Phi the normal distribution and phi its density. */
@@ -40,20 +46,6 @@ function geluGrad(g: GraphBuilder, { dy, x }: Record<'dy' | 'x', Value>): Value 
   const bell = g.map('Exp', g.zip('Mul', square(g, x), g.scalar(-0.5)));
   const slope = g.zip('Mul', g.zip('Mul', x, bell), g.scalar(1 / Math.sqrt(2 * Math.PI)));
   return g.zip('Mul', dy, g.zip('Add', distribution, slope));
-}
-
-/** y, and 1 / root mean square `[.., 1]`. */
-function rmsNorm(
-  g: GraphBuilder,
-  { x, gain }: Record<'x' | 'gain', Value>,
-  { epsilon }: { epsilon: number },
-): [Value, Value] {
-  const rows = g.rows(x); // [rows, features]
-  const [count = 1] = rows.shape;
-  const outputs = [rows.shape, [count, 1]].map((shape) => ({ dtype: x.dtype, shape }));
-  const attributes = { axis: -1, epsilon: { float: epsilon } };
-  const [y, invRms] = g.nodeOf('SimplifiedLayerNormalization', [rows, gain], outputs, { attributes }) as [Value, Value];
-  return [g.reshape(y, x.shape), g.reshape(invRms, [...x.shape.slice(0, -1), 1])];
 }
 
 /**
