@@ -40,7 +40,12 @@ async function outputs(model: PeftModel | Model): Promise<number[]> {
 function changed<C extends TargetConfig>(peft: PeftModel<C>, by: number): PeftModel<C> {
   const { values } = activeAdapter(peft);
   return withAdapter(peft, {
-    values: mapValues(values, ({ data, shape }) => hostTensor(Float32Array.from(data, (value) => value + by), shape)),
+    values: mapValues(values, ({ data, shape }) =>
+      hostTensor(
+        Float32Array.from(data, (value) => value + by),
+        shape,
+      ),
+    ),
   });
 }
 
@@ -53,7 +58,7 @@ function two<C extends TargetConfig>(method: CallableMethod<C>): PeftModel {
   return peft;
 }
 
-const methods: Record<string, CallableMethod> = { lora: lora as CallableMethod, full: full as CallableMethod };
+const methods: Record<string, CallableMethod> = { lora: lora, full: full };
 
 describe.each(Object.entries(methods))('adapters of %s', (_name, method) => {
   const load = (storage: Storage, folder = 'adapter', options: { readonly seed?: number } = {}): Promise<PeftModel> =>

@@ -7,7 +7,6 @@ import {
   setAdapter,
   unmergeAdapter,
   withAdapter,
-  type PeftModel,
 } from '@peftjs/core';
 import { ConfigError, UnsupportedError, type TargetConfig } from '@peftjs/core/method';
 import { canActTogether, quietly, twoAdapters } from './several.js';
