@@ -2,10 +2,14 @@
 import {
   activeAdapter,
   addAdapter,
+  addWeightedAdapter,
   attach,
+  convertToLora,
   deleteAdapter,
   disableAdapter,
+  getPeftModelStateDict,
   hostTensor,
+  hotswapAdapter,
   layerStatus,
   loadPretrained,
   memoryStorage,
@@ -16,7 +20,9 @@ import {
   predict,
   savePretrained,
   setAdapter,
+  setPeftModelStateDict,
   unload,
+  PeftError,
   withAdapter,
   type Model,
   type PeftModel,
@@ -187,5 +193,42 @@ describe.each(Object.entries(methods))('adapters of %s', (_name, method) => {
     await storage.write(`adapter/${ADAPTER_WEIGHTS}`, weights);
     await storage.write(`adapter/${ADAPTER_CONFIG}`, new TextEncoder().encode('{"peft_type": "NO_SUCH"}'));
     await expect(load(storage)).rejects.toThrow(/NO_SUCH/);
+  });
+});
+
+describe('adapters are not exchanged', () => {
+  const peft = two(lora as CallableMethod);
+
+  it('for a state dict with a tensor of another shape', () => {
+    const dict = getPeftModelStateDict(peft);
+    const [key = ''] = Object.keys(dict);
+    const before = activeAdapter(peft);
+    expect(() => {
+      setPeftModelStateDict(peft, { ...dict, [key]: hostTensor(new Float32Array(1), [1, 1, 1]) });
+    }).toThrow(PeftError);
+    expect(activeAdapter(peft)).toBe(before);
+  });
+
+  it('for a LoRA without ranks, or with more than the whole energy', () => {
+    expect(() => convertToLora(peft, { method: lora, rank: 0 })).toThrow(ConfigError);
+    expect(() => convertToLora(peft, { method: lora, energy: 2 })).toThrow(ConfigError);
+  });
+
+  it.each<[string, Partial<Parameters<typeof addWeightedAdapter>[1]>, string?]>([
+    ['too few weights', { weights: [1] }],
+    ['a weight that is not finite', { weights: [1, NaN] }],
+    ['a name in use', { adapterName: 'second' }],
+    ['a rule without its density', { combinationType: 'ties' }],
+    ['no choice of the modules trained in full', { modulesFrom: undefined as never }, 'modulesFrom'],
+  ])('for a sum with %s', (_name, wrong, path) => {
+    const shared = { adapters: ['default', 'second'], modulesFrom: 'default', weights: [1, 1], adapterName: 'other' };
+    expect(() => {
+      addWeightedAdapter(peft, { ...shared, ...wrong });
+    }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', ...(path && { path }) }));
+  });
+
+  it('for a folder that does not exist', async () => {
+    const swap = { methods: [lora], storage: memoryStorage(), adapterName: 'default' };
+    await expect(hotswapAdapter(peft, 'nowhere', swap)).rejects.toThrow(CheckpointError);
   });
 });

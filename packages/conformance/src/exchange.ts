@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
 import {
-  PeftError,
   activeAdapter,
   activeRanks,
   addWeightedAdapter,
@@ -15,15 +14,7 @@ import {
   withAdapter,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  CheckpointError,
-  ConfigError,
-  allLayers,
-  hostZeros,
-  tensorAt,
-  type HostTensors,
-  type TargetConfig,
-} from '@peftjs/core/method';
+import { allLayers, tensorAt, type HostTensors, type TargetConfig } from '@peftjs/core/method';
 import { replaceAdapter, tensorKey } from '@peftjs/core/model';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 import { twoAdapters } from './several.js';
@@ -41,12 +32,6 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
     expectApart(await outputs(peft), adapted);
     setPeftModelStateDict(peft, dict);
     expectClose(await outputs(peft), adapted);
-    const [key = ''] = Object.keys(dict);
-    const before = activeAdapter(peft);
-    expect(() => {
-      setPeftModelStateDict(peft, { ...dict, [key]: hostZeros([1, 1, 1]) });
-    }).toThrow(PeftError);
-    expect(activeAdapter(peft)).toBe(before);
   });
   testConversion(suite, outputs);
   testWeighted(suite, fresh, outputs);
@@ -88,8 +73,6 @@ function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Output
     expect(Math.max(...Object.values(activeRanks(layers, values)))).toBeLessThanOrEqual(1);
     const error = (await outputs(small)).map((value, index) => (value - (adapted[index] as number)) ** 2);
     expect(error.reduce((sum, value) => sum + value, 0) / error.length).toBeLessThan(0.5);
-    expect(() => convertToLora(peft, { method, rank: 0 })).toThrow(ConfigError);
-    expect(() => convertToLora(peft, { method, energy: 2 })).toThrow(ConfigError);
   });
 }
 
@@ -118,19 +101,6 @@ function testWeighted<C extends TargetConfig>(
     addWeightedAdapter(peft, { ...zero, adapterName: 'zero' });
     setAdapter(peft, 'zero');
     expectClose(await outputs(peft), headOnly, 1e-4);
-    for (const wrong of [
-      { weights: [1] },
-      { weights: [1, NaN] },
-      { adapterName: 'cat' },
-      { combinationType: 'ties' as const },
-    ]) {
-      expect(() => {
-        addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'other', ...wrong });
-      }).toThrow(ConfigError);
-    }
-    expect(() => {
-      addWeightedAdapter(peft, { adapters: shared.adapters, weights: [1, 1], adapterName: 'other' });
-    }).toThrow(expect.objectContaining({ path: 'modulesFrom' }));
   });
 }
 
@@ -157,8 +127,5 @@ function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs):
     await swap;
     expect(activeAdapter(peft).layers).toBe(layers);
     expectClose(await outputs(peft), await outputs(other), 1e-4);
-    await expect(
-      hotswapAdapter(peft, 'nowhere', { methods: [suite.method], storage, adapterName: 'default' }),
-    ).rejects.toThrow(CheckpointError);
   });
 }
