@@ -5,7 +5,6 @@ import {
   addWeightedAdapter,
   convertToLora,
   getPeftModelStateDict,
-  hostTensor,
   hotswapAdapter,
   memoryStorage,
   savePretrained,
@@ -14,8 +13,9 @@ import {
   withAdapter,
   type PeftModel,
 } from '@peftjs/core';
-import { allLayers, tensorAt, type HostTensors, type TargetConfig } from '@peftjs/core/method';
-import { replaceAdapter, tensorKey } from '@peftjs/core/model';
+import { allLayers, mapTensor, tensorAt, type HostTensors, type TargetConfig } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { trainedTensors } from '@peftjs/core/runtime';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 import { twoAdapters } from './several.js';
 
@@ -41,17 +41,9 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
 /** Returns the adapter's values with every trained tensor halved. */
 function halved(peft: PeftModel): HostTensors {
   const adapter = activeAdapter(peft);
-  const values = { ...adapter.values };
-  for (const layer of Object.values(allLayers(adapter))) {
-    for (const key of Object.keys(layer.params).map((name) => tensorKey(layer, name))) {
-      const { data, shape } = tensorAt(values, key);
-      values[key] = hostTensor(
-        Float32Array.from(data, (value) => value / 2),
-        shape,
-      );
-    }
-  }
-  return values;
+  const trained = trainedTensors(allLayers(adapter)).map(({ key }) => key);
+  const half = trained.map((key) => [key, mapTensor(tensorAt(adapter.values, key), (value) => value / 2)] as const);
+  return { ...adapter.values, ...Object.fromEntries(half) };
 }
 
 type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;

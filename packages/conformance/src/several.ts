@@ -3,7 +3,6 @@ import {
   activeAdapter,
   loadAdapter,
   memoryStorage,
-  onWarning,
   predict,
   savePretrained,
   setAdapter,
@@ -24,13 +23,6 @@ export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Prom
     await loadAdapter(peft, 'second', { methods: [suite.method], storage, adapterName: 'second' });
     return peft;
   };
-}
-
-/** Runs `act` without printing its warnings. */
-export function quietly(act: () => void): void {
-  const restore = onWarning(() => undefined);
-  act();
-  restore();
 }
 
 /**

@@ -128,7 +128,7 @@ const runtimes = new WeakMap<Executor, Leases<Model, Shared>>();
 
 function makeShared(model: Model, executor: Executor): Shared {
   const weights = new Map<HostTensor, HeldWeight>();
-  const passes = recentlyUsed<KeptPass>(PASSES, ({ dispose }) => dispose());
+  const passes = recentlyUsed<PreparedPass & { dispose(): Promise<void> }>(PASSES, ({ dispose }) => dispose());
 
   const frozen = (layers: AdapterLayers): FrozenValues => {
     const own: HeldWeight[] = [];
@@ -147,7 +147,27 @@ function makeShared(model: Model, executor: Executor): Shared {
   const pass: Runtime['pass'] = (layers, pass, open) => {
     const own = Object.entries(layers).map(([path, layer]) => `${path} ${identityOf(layer)}`); // never modified
     const key = JSON.stringify([pass.name, pass.holdsFrozen, open, own.sort()]);
-    return passes.get(key, () => preparePass(executor, model, { layers, pass, open, frozen: frozen(layers) }));
+    return passes.get(key, () => {
+      const held = frozen(layers);
+      const program = openProgram(
+        executor,
+        ({ inputs, cache, rows, ...tensors }: PassInputs) => {
+          const all = { ...inputs, ...cache };
+          const scope = peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false));
+          return pass.compute(scope, all);
+        },
+        { ...open, frozen: held.specs, adapter: layerSpecs(layers).all },
+        pass.holdsFrozen ? { frozen: held.values } : {},
+      );
+      return {
+        program,
+        frozen: held.values,
+        async dispose() {
+          await program.dispose();
+          held.release();
+        },
+      };
+    });
   };
 
   return {
@@ -156,40 +176,6 @@ function makeShared(model: Model, executor: Executor): Shared {
       await passes.clear();
       for (const { values } of weights.values()) releaseAll(executor, values);
       weights.clear();
-    },
-  };
-}
-
-interface KeptPass extends PreparedPass {
-  dispose(): Promise<void>;
-}
-
-function preparePass(
-  executor: Executor,
-  model: Model,
-  given: {
-    readonly layers: AdapterLayers;
-    readonly pass: ForwardPass;
-    readonly open: PassSpecs;
-    readonly frozen: FrozenValues;
-  },
-): KeptPass {
-  const { layers, pass, open, frozen } = given;
-  const program = openProgram(
-    executor,
-    ({ inputs, cache, rows, ...tensors }: PassInputs) => {
-      const all = { ...inputs, ...cache };
-      return pass.compute(peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
-    },
-    { ...open, frozen: frozen.specs, adapter: layerSpecs(layers).all },
-    pass.holdsFrozen ? { frozen: frozen.values } : {},
-  );
-  return {
-    program,
-    frozen: frozen.values,
-    async dispose() {
-      await program.dispose();
-      frozen.release();
     },
   };
 }

@@ -230,9 +230,8 @@ export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefin
     const given = snapshot instanceof Uint8Array ? 'bytes: read them by readSnapshot' : describe(snapshot);
     throw new CheckpointError(`resume must be a snapshot, as onSnapshot gets it, got ${given}`, 'resume');
   }
-  const changed = [...new Set([...Object.keys(now), ...Object.keys(begun)])].filter((name) =>
-    differs(name, begun, now),
-  );
+  const names = new Set([...Object.keys(now), ...Object.keys(begun)]);
+  const changed = [...names].filter((name) => shown(begun[name]) !== shown(now[name]));
   const owners = changed.filter((name) => !changed.some((other) => name.startsWith(`${other}.`)));
   if (owners.length === 0) return;
   const changes = owners.map((name) => `${name} was ${shown(begun[name])} and is now ${shown(now[name])}`);
@@ -240,10 +239,6 @@ export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefin
     `resume: ${changes.join('; ')}. Resume with the original settings, or start again without resume`,
     'resume',
   );
-}
-
-function differs(name: string, begun: RunDefinition, now: RunDefinition): boolean {
-  return shown(begun[name]) !== shown(now[name]);
 }
 
 /** Formats a value as JSON, so that it compares equal after writing and reading. */
