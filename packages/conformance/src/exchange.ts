@@ -1,12 +1,10 @@
 import { expect, it } from 'vitest';
 import {
-  PeftError,
   activeAdapter,
   activeRanks,
   addWeightedAdapter,
   convertToLora,
   getPeftModelStateDict,
-  hostTensor,
   hotswapAdapter,
   memoryStorage,
   savePretrained,
@@ -15,16 +13,9 @@ import {
   withAdapter,
   type PeftModel,
 } from '@peftjs/core';
-import {
-  CheckpointError,
-  ConfigError,
-  allLayers,
-  hostZeros,
-  tensorAt,
-  type HostTensors,
-  type TargetConfig,
-} from '@peftjs/core/method';
-import { replaceAdapter, tensorKey } from '@peftjs/core/model';
+import { allLayers, mapTensor, tensorAt, type HostTensors, type TargetConfig } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { trainedTensors } from '@peftjs/core/runtime';
 import { attached, expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 import { twoAdapters } from './several.js';
 
@@ -41,12 +32,6 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
     expectApart(await outputs(peft), adapted);
     setPeftModelStateDict(peft, dict);
     expectClose(await outputs(peft), adapted);
-    const [key = ''] = Object.keys(dict);
-    const before = activeAdapter(peft);
-    expect(() => {
-      setPeftModelStateDict(peft, { ...dict, [key]: hostZeros([1, 1, 1]) });
-    }).toThrow(PeftError);
-    expect(activeAdapter(peft)).toBe(before);
   });
   testConversion(suite, outputs);
   testWeighted(suite, fresh, outputs);
@@ -56,17 +41,9 @@ export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
 /** Returns the adapter's values with every trained tensor halved. */
 function halved(peft: PeftModel): HostTensors {
   const adapter = activeAdapter(peft);
-  const values = { ...adapter.values };
-  for (const layer of Object.values(allLayers(adapter))) {
-    for (const key of Object.keys(layer.params).map((name) => tensorKey(layer, name))) {
-      const { data, shape } = tensorAt(values, key);
-      values[key] = hostTensor(
-        Float32Array.from(data, (value) => value / 2),
-        shape,
-      );
-    }
-  }
-  return values;
+  const trained = trainedTensors(allLayers(adapter)).map(({ key }) => key);
+  const half = trained.map((key) => [key, mapTensor(tensorAt(adapter.values, key), (value) => value / 2)] as const);
+  return { ...adapter.values, ...Object.fromEntries(half) };
 }
 
 type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
@@ -88,8 +65,6 @@ function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Output
     expect(Math.max(...Object.values(activeRanks(layers, values)))).toBeLessThanOrEqual(1);
     const error = (await outputs(small)).map((value, index) => (value - (adapted[index] as number)) ** 2);
     expect(error.reduce((sum, value) => sum + value, 0) / error.length).toBeLessThan(0.5);
-    expect(() => convertToLora(peft, { method, rank: 0 })).toThrow(ConfigError);
-    expect(() => convertToLora(peft, { method, energy: 2 })).toThrow(ConfigError);
   });
 }
 
@@ -118,19 +93,6 @@ function testWeighted<C extends TargetConfig>(
     addWeightedAdapter(peft, { ...zero, adapterName: 'zero' });
     setAdapter(peft, 'zero');
     expectClose(await outputs(peft), headOnly, 1e-4);
-    for (const wrong of [
-      { weights: [1] },
-      { weights: [1, NaN] },
-      { adapterName: 'cat' },
-      { combinationType: 'ties' as const },
-    ]) {
-      expect(() => {
-        addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'other', ...wrong });
-      }).toThrow(ConfigError);
-    }
-    expect(() => {
-      addWeightedAdapter(peft, { adapters: shared.adapters, weights: [1, 1], adapterName: 'other' });
-    }).toThrow(expect.objectContaining({ path: 'modulesFrom' }));
   });
 }
 
@@ -157,8 +119,5 @@ function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs):
     await swap;
     expect(activeAdapter(peft).layers).toBe(layers);
     expectClose(await outputs(peft), await outputs(other), 1e-4);
-    await expect(
-      hotswapAdapter(peft, 'nowhere', { methods: [suite.method], storage, adapterName: 'default' }),
-    ).rejects.toThrow(CheckpointError);
   });
 }

@@ -6,6 +6,7 @@ import {
   allLayers,
   createRng,
   floats,
+  grouped,
   mapValues,
   tensorAt,
   type HostTensors,
@@ -61,22 +62,19 @@ export function slopesByDifferences(peft: PeftModel): Slope[] {
   return tf.tidy(() => {
     const loss = toyLoss(peft);
     const { values: all } = activeAdapter(peft);
-    return Object.entries(trainedKinds(peft)).map(([kind, keys]) => {
-      const direction = drawnDirection(keys, all, rng);
+    const trained = trainedTensors(allLayers(activeAdapter(peft)));
+    const kinds = grouped(trained, ({ name, layer }) => `${name} of ${layer.site.kind}`);
+    return [...kinds].map(([kind, tensors]) => {
+      const direction = drawnDirection(
+        tensors.map(({ key }) => key),
+        all,
+        rng,
+      );
       const at = (shift: number): number => lossAt(loss, { ...all, ...moved(direction, all, shift) });
       const slope = (width: number): number => (at(width) - at(-width)) / (2 * width);
       return { kind, direction, value: (4 * slope(step / 2) - slope(step)) / 3 };
     });
   });
-}
-
-/** Groups the keys of the trained tensors by name and kind of module. */
-function trainedKinds(peft: PeftModel): Record<string, string[]> {
-  const kinds: Record<string, string[]> = {};
-  for (const { key, name, layer } of trainedTensors(allLayers(activeAdapter(peft)))) {
-    (kinds[`${name} of ${layer.site.kind}`] ??= []).push(key);
-  }
-  return kinds;
 }
 
 function drawnDirection(keys: readonly string[], values: HostTensors, rng: Rng): Record<string, Float32Array> {

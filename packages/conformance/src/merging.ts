@@ -1,19 +1,16 @@
 import { expect, it } from 'vitest';
 import {
   activeAdapter,
-  deleteAdapter,
   disableAdapter,
-  hostTensor,
   mergeAdapter,
   mergeAndUnload,
+  onWarning,
   setAdapter,
   unmergeAdapter,
   withAdapter,
-  type PeftModel,
 } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError, floats, type TargetConfig } from '@peftjs/core/method';
-import { tensorKey } from '@peftjs/core/model';
-import { canActTogether, quietly, twoAdapters } from './several.js';
+import { ConfigError, UnsupportedError, type TargetConfig } from '@peftjs/core/method';
+import { canActTogether, twoAdapters } from './several.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
 
 /** Tests merging and unmerging, or that a method that cannot be merged says so. */
@@ -46,9 +43,9 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     mergeAdapter(peft);
     const merged = await outputs(peft);
     expectClose(merged, adapted);
-    quietly(() => {
-      mergeAdapter(peft);
-    });
+    const restore = onWarning(() => undefined);
+    mergeAdapter(peft);
+    restore();
     expect(await outputs(peft)).toEqual(merged);
     expect(await disableAdapter(peft, () => outputs(peft))).toEqual(await outputs(peft.model));
     unmergeAdapter(peft);
@@ -71,24 +68,6 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
   });
   testMergingApart(suite);
-  it('does not delete a merged adapter', async () => {
-    const peft = await fresh();
-    mergeAdapter(peft);
-    expect(() => {
-      deleteAdapter(peft, 'default');
-    }).toThrow(ConfigError);
-    expect([...peft.adapters.keys()]).toEqual(['default', 'second']);
-  });
-  it('rejects merged weights that are not finite, and changes nothing', async () => {
-    const peft = broken(await fresh());
-    if (!peft) return; // only a head
-    expect(() => {
-      mergeAdapter(peft);
-    }).toThrow(CheckpointError);
-    expect([peft.merged, peft.mergedWeights]).toEqual([[], {}]);
-    expect(() => mergeAndUnload(peft)).toThrow(CheckpointError);
-    expect(() => mergeAndUnload(peft, { safeMerge: false })).not.toThrow();
-  });
 }
 
 /** Tests that merging one of two active adapters keeps the outputs, or is refused. */
@@ -105,22 +84,4 @@ function testMergingApart<C extends TargetConfig>(suite: Suite<C>): void {
     }
     expectClose(await outputsOf(peft, suite), together);
   });
-}
-
-/** Returns the model with NaN in every trained tensor of the first adapter's layers; undefined where it has none. */
-function broken<C extends TargetConfig>(peft: PeftModel<C>): PeftModel<C> | undefined {
-  const keys = Object.values(activeAdapter(peft).layers).flatMap((layer) =>
-    Object.keys(layer.params).map((name) => tensorKey(layer, name)),
-  );
-  if (keys.length === 0) return undefined;
-  const values = { ...activeAdapter(peft).values };
-  for (const key of keys) {
-    const tensor = values[key];
-    if (tensor)
-      values[key] = hostTensor(
-        Float32Array.from(floats(tensor), () => NaN),
-        tensor.shape,
-      );
-  }
-  return withAdapter(peft, { values });
 }

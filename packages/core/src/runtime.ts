@@ -51,7 +51,7 @@ export {
   type TrainedTensor,
 } from './train/step.js';
 export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent, TrainResult } from './train/options.js';
-export type { StageResult } from './train/stage-result.js';
+export type { StageResult } from './train/stages.js';
 export type { Sizing, SizingStage } from './train/size-stages.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';

@@ -1,6 +1,7 @@
 import { activeAdapter, hostTensor, type PeftModel } from '@peftjs/core';
 import {
   ConfigError,
+  mapValues,
   warnOnce,
   type AdapterLayer,
   type AdapterLayers,
@@ -9,20 +10,13 @@ import {
   type StepContext,
   type Tensors,
 } from '@peftjs/core/method';
-import { tensorKey, valuesOf, type Adapter } from '@peftjs/core/model';
-import { activeParts, stepContext } from '@peftjs/core/runtime';
+import { valuesOf, type Adapter } from '@peftjs/core/model';
+import { activeParts, stepContext, trainedTensors } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Variable } from '@tensorflow/tfjs';
 import { layersOf, type Module, type Placed } from './modules.js';
 import type { Frozen } from './product.js';
-import {
-  kernelLayer,
-  replaceMethod,
-  tensorOf,
-  updateTrainableWeights,
-  variableOf,
-  weightLists,
-} from './tfjs-layers.js';
+import { kernelLayer, tensorOf, updateTrainableWeights, wrapMethod } from './tfjs-layers.js';
 
 /** A model with adapters, between `attachLayers` and `detachLayers`. */
 export interface Attachment {
@@ -34,7 +28,7 @@ export interface Attachment {
   readonly modules: readonly Module[];
   /** The context of the current training step; undefined outside of a step. */
   step: StepContext | undefined;
-  /** Returns the active adapters as variables of the layers. */
+  /** Returns the active adapters as variables. */
   mounted(): Mounted;
   /** Functions that restore the model. */
   readonly undoing: (() => void)[];
@@ -66,8 +60,7 @@ export function assertBare({ name }: tf.LayersModel, modules: readonly Module[])
 export function attachTo(model: tf.LayersModel, peft: PeftModel, modules: readonly Module[]): Attachment {
   const layers = layersOf(model);
   const frozen = frozenWeights(layers);
-  const compile = model.compile.bind(model);
-  let mounted = mount(peft, modules);
+  let mounted = mount(peft);
   const attachment: Attachment = {
     model,
     peft,
@@ -77,7 +70,7 @@ export function attachTo(model: tf.LayersModel, peft: PeftModel, modules: readon
     mounted() {
       if (mounted.isCurrent()) return mounted;
       mounted.unmount();
-      return (mounted = mount(peft, modules));
+      return (mounted = mount(peft));
     },
     detach() {
       for (const undo of attachment.undoing) undo();
@@ -90,9 +83,9 @@ export function attachTo(model: tf.LayersModel, peft: PeftModel, modules: readon
   };
   const normalising = layers.filter(({ layer }) => layer.getClassName() === 'BatchNormalization');
   attachment.undoing.push(
-    ...modules.map((module) => replaceMethod(module.layer, 'call', callOf(attachment, module))),
-    ...normalising.map(({ layer }) => keepStatistics(layer)),
-    replaceMethod(model, 'compile', (args) => {
+    ...modules.map((module) => wrapMethod(module.layer, 'call', (call) => callOf(attachment, module, call))),
+    ...normalising.map(({ layer }) => wrapMethod(layer, 'call', withKeptStatistics)),
+    wrapMethod(model, 'compile', (compile) => (args) => {
       compile(args); // a Sequential makes every weight trainable again
       frozen.freeze();
       updateTrainableWeights(model);
@@ -120,14 +113,16 @@ function frozenWeights(layers: readonly Placed[]): { freeze: () => void; thaw: (
 }
 
 /** Freezes the running statistics of a batch norm: it normalises in training as in inference. */
-function keepStatistics(layer: tf.layers.Layer): () => void {
-  const call = layer.call.bind(layer);
-  return replaceMethod(layer, 'call', (inputs, kwargs) => call(inputs, { ...kwargs, training: false }));
+function withKeptStatistics(call: tf.layers.Layer['call']): tf.layers.Layer['call'] {
+  return (inputs, kwargs) => call(inputs, { ...kwargs, training: false });
 }
 
-/** Returns the `call` of a Dense or Conv2D layer with adapters. */
-function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.layers.Layer['call'] {
-  const call = layer.call.bind(layer);
+/** Returns the `call` of a Dense or Conv2D layer with adapters, from its own. */
+function callOf(
+  attachment: Attachment,
+  { layer, site, productOf }: Module,
+  call: tf.layers.Layer['call'],
+): tf.layers.Layer['call'] {
   const internals = kernelLayer(layer);
   const names = { weight: `${site.path}.weight`, bias: `${site.path}.bias` };
   return (inputs, kwargs) => {
@@ -143,7 +138,7 @@ function callOf(attachment: Attachment, { layer, site, productOf }: Module): tf.
         bias: replaced[names.bias] ?? internals.bias?.read(),
       };
       const { run, rows, output } = productOf((Array.isArray(inputs) ? inputs[0] : inputs) as Tensor, frozen);
-      const y = adapterLayer?.forward(rows(), read(valuesOf(adapterLayer, variables)), {
+      const y = adapterLayer?.forward(rows(), valuesOf(adapterLayer, variables), {
         base: () => run({}),
         run,
         weight: () => frozen.weight,
@@ -165,15 +160,10 @@ function warnOfLostRules({ model, peft }: Attachment, { loss, update }: AdapterL
   );
 }
 
-/** Returns the variables as tensors. */
-export function read(variables: Mounted['variables']): Record<string, Variable> {
-  return Object.fromEntries(Object.entries(variables).map(([key, variable]) => [key, variableOf(variable)]));
-}
-
 /*
- * The active adapters as variables of their layers. The adapters in `peft` are replaced as a whole and never changed in
- * place, so their identity shows whether the variables are up to date. While a single adapter is active, its values are
- * read from the variables, which training changes.
+ * The active adapters as variables. The adapters in `peft` are replaced as a whole and never changed in place, so that
+ * `activeParts` shows whether the variables are up to date. While a single adapter is active, its values are read from
+ * the variables, which training changes.
  */
 
 /** The active adapters of a model. */
@@ -181,49 +171,32 @@ interface Mounted {
   /** The adapter layers by module path. */
   readonly layers: AdapterLayers;
   /** The variables by `tensorKey`. */
-  readonly variables: Readonly<Record<string, tf.LayerVariable>>;
+  readonly variables: Readonly<Record<string, Variable>>;
   /** The replacements of frozen weights and biases, by their names. */
   readonly replaced: Tensors;
   /** Whether these are still the active adapters. */
   isCurrent(): boolean;
-  /** Removes the variables from the layers. */
+  /** Removes the variables. */
   unmount(): void;
 }
 
-/** Adds the variables of the active adapters to their layers. */
-function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
+function mount(peft: PeftModel): Mounted {
   const { layers, values, model } = activeParts(peft);
   const trained = trainedAdapter(peft);
-  const variables: Record<string, tf.LayerVariable> = {};
-  const undo = modules.flatMap(({ layer, site: { path } }) => {
-    const adapterLayer = layers[path];
-    if (!adapterLayer) return [];
-    const names = Object.keys({ ...adapterLayer.params, ...adapterLayer.state });
-    return names.flatMap((name) => {
-      const key = tensorKey(adapterLayer, name);
-      if (key in variables) return []; // shared with an earlier module
-      const trainable = trained !== undefined && (adapterLayer.params[name]?.trainable ?? false);
-      const variable = variableFor(values[key] as HostTensor, `${path}/${name}`, trainable);
-      variables[key] = variable;
-      return [addTo(layer, variable)];
-    });
-  });
+  const keys = new Set(trained && trainedTensors(layers).map(({ key }) => key));
+  const variables = mapValues(values, (value, key) => tf.tidy(() => tf.variable(tensorOf(value), keys.has(key))));
   const replaced = replacements(peft.model.weights, model.weights, layers);
   const live = trained && liveAdapter(trained, variables);
-  if (live) peft.adapters.set(live.adapter.name, live.adapter);
-  const before = stampOf(peft);
+  if (live) peft.adapters.set(live.name, live);
+  const mounted = activeParts(peft);
   return {
     layers,
     variables,
     replaced,
-    isCurrent: () => {
-      const now = stampOf(peft);
-      return now.length === before.length && now.every((part, index) => part === before[index]);
-    },
+    isCurrent: () => activeParts(peft) === mounted,
     unmount() {
-      live?.settle();
-      for (const each of undo) each();
-      tf.dispose([Object.values(variables).map((variable) => variable.read()), replaced]);
+      if (live) settle(peft, live);
+      tf.dispose([variables, replaced]);
     },
   };
 }
@@ -232,26 +205,6 @@ function mount(peft: PeftModel, modules: readonly Module[]): Mounted {
 export function trainedAdapter({ enabled, active, merged, adapters }: PeftModel): Adapter | undefined {
   const [name, ...others] = active;
   return enabled && name !== undefined && others.length === 0 && merged.length === 0 ? adapters.get(name) : undefined;
-}
-
-/** Returns everything that the mounted adapters depend on. */
-function stampOf({ enabled, active, merged, adapters }: PeftModel): unknown[] {
-  return [enabled, ...merged, ...active.flatMap((name) => [name, adapters.get(name)])];
-}
-
-function variableFor(value: HostTensor, name: string, trainable: boolean): tf.LayerVariable {
-  const initial = tensorOf(value);
-  const variable = new tf.LayerVariable(initial, 'float32', name, trainable);
-  initial.dispose();
-  return variable;
-}
-
-/** Adds a variable to a layer's weights. @returns A function that removes it. */
-function addTo(layer: tf.layers.Layer, variable: tf.LayerVariable): () => void {
-  const lists = weightLists(layer);
-  const list = variable.trainable ? lists._trainableWeights : lists._nonTrainableWeights;
-  list.push(variable);
-  return () => void list.splice(list.indexOf(variable), 1);
 }
 
 /** Returns merged weights and the adapter layers' replacements of frozen weights. The caller disposes of them. */
@@ -263,35 +216,36 @@ function replacements(frozen: HostTensors, weights: HostTensors, layers: Adapter
   return Object.fromEntries([...changed, ...put].map(([name, value]) => [name, tf.keep(tensorOf(value))]));
 }
 
-/** Returns an adapter whose values are read from its variables on access. */
-function liveAdapter(adapter: Adapter, variables: Mounted['variables']): { adapter: Adapter; settle: () => void } {
-  let values = adapter.values;
-  const read = new Map(Object.entries(variables).map(([key, variable]) => [key, variableOf(variable).dataId]));
-  let settled = false;
+/** Returns an adapter whose values are read from its variables on access, until these are disposed of. */
+function liveAdapter(adapter: Adapter, variables: Mounted['variables']): Adapter {
+  let { values } = adapter;
+  const read = new Map(Object.entries(variables).map(([key, { dataId }]) => [key, dataId]));
   const current = (): HostTensors => {
-    if (settled) return values;
     const changed = Object.entries(variables).filter(
-      ([key, variable]) => read.get(key) !== variableOf(variable).dataId,
+      ([key, { isDisposed, dataId }]) => !isDisposed && read.get(key) !== dataId,
     );
-    for (const [key, variable] of changed) read.set(key, variableOf(variable).dataId);
-    if (changed.length > 0)
-      values = { ...values, ...Object.fromEntries(changed.map(([key, at]) => [key, onHost(at)])) };
-    return values;
+    if (changed.length === 0) return values;
+    for (const [key, { dataId }] of changed) read.set(key, dataId);
+    return (values = {
+      ...values,
+      ...Object.fromEntries(changed.map(([key, variable]) => [key, onHost(variable)])),
+    });
   };
   return {
-    adapter: {
-      ...adapter,
-      get values() {
-        return current();
-      },
-    },
-    settle() {
-      values = current();
-      settled = true;
+    ...adapter,
+    get values() {
+      return current();
     },
   };
 }
 
-function onHost(variable: tf.LayerVariable): HostTensor {
-  return hostTensor(variable.read().dataSync<'float32'>(), variable.shape as number[]);
+/** Reads a live adapter's values a last time, and replaces it by a plain one if the model still has it. */
+function settle({ adapters }: PeftModel, live: Adapter): void {
+  const settled = { ...live };
+  if (adapters.get(live.name) === live) adapters.set(live.name, settled);
+}
+
+/** Returns the numbers of a tensor, copied from its backend. */
+export function onHost(tensor: Tensor): HostTensor {
+  return hostTensor(tensor.dataSync<'float32'>(), tensor.shape);
 }

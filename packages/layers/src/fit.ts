@@ -5,7 +5,7 @@ import type { Attachment } from './attachment.js';
 import { assertClasses, learnsClasses } from './labels.js';
 import { runFor, warnIfUnfinished, type FitOptions, type Run } from './run.js';
 import { oneStep } from './step.js';
-import { replaceMethod, trainerOf, updateTrainableWeights, type Trainer } from './tfjs-layers.js';
+import { trainerOf, wrapMethod } from './tfjs-layers.js';
 
 type Data = Parameters<tf.LayersModel['fit']>[0];
 type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
@@ -16,33 +16,28 @@ type TrainedBy = WeakMap<Optimizer, AdapterLayers>;
 /** The default batch size of `fit` in tfjs-layers. */
 const BATCH_SIZE = 32;
 
-/** Makes `fit`, `fitDataset` and `trainOnBatch` of a model train its adapters. @returns A function that undoes it. */
-export function trainByFit(attachment: Attachment, options: FitOptions): () => void {
+/** Makes `fit`, `fitDataset` and `trainOnBatch` of a model train its adapters. @returns Functions that undo it. */
+export function trainByFit(attachment: Attachment, options: FitOptions): (() => void)[] {
   const { model } = attachment;
   const training = trainingOf(attachment, options);
-  const [fit, fitDataset, trainOnBatch] = [
-    model.fit.bind(model),
-    model.fitDataset.bind(model),
-    model.trainOnBatch.bind(model),
-  ];
-  const undoing = [
-    replaceMethod(model, 'fit', async (x, y, args) => {
+  return [
+    wrapMethod(model, 'fit', (fit) => async (x, y, args) => {
       await assertClasses(model, y);
       return training(stepsOf(x, args ?? {}), () => fit(x, y, args));
     }),
-    replaceMethod(model, 'fitDataset', (dataset, args) =>
-      training(epochsOf(args) * (args.batchesPerEpoch ?? (dataset.size as number | null) ?? NaN), () =>
-        fitDataset(learnsClasses(model) ? checked(model, dataset) : dataset, args),
-      ),
+    wrapMethod(
+      model,
+      'fitDataset',
+      (fitDataset) => (dataset, args) =>
+        training(epochsOf(args) * (args.batchesPerEpoch ?? (dataset.size as number | null) ?? NaN), () =>
+          fitDataset(learnsClasses(model) ? checked(model, dataset) : dataset, args),
+        ),
     ),
-    replaceMethod(model, 'trainOnBatch', async (x, y) => {
+    wrapMethod(model, 'trainOnBatch', (trainOnBatch) => async (x, y) => {
       await assertClasses(model, y);
       return training(undefined, () => trainOnBatch(x, y));
     }),
   ];
-  return () => {
-    for (const undo of undoing) undo();
-  };
 }
 
 /** Returns the same batches, and checks the labels of each before it is used. */
@@ -59,38 +54,19 @@ function trainingOf(attachment: Attachment, options: FitOptions) {
   const known: TrainedBy = new WeakMap();
   let run: Run | undefined;
   return async <T>(steps: number | undefined, call: () => Promise<T>): Promise<T> => {
-    const trainer = trainerOf(attachment.model);
-    if (!trainer) return call();
-    updateTrainableWeights(attachment.model);
-    const makeTrainFunction = trainer.makeTrainFunction.bind(trainer);
-    const undo = replaceMethod(trainer, 'makeTrainFunction', () => {
-      const current = runFor(attachment, options, run, Number.isFinite(steps) ? steps : undefined);
-      run = current;
-      const train = makeTrainFunction();
-      return (data) => inSteps(attachment, trainer, known, current, () => train(data));
-    });
+    const optimizer = trainerOf(attachment.model)?.optimizer_;
+    if (!optimizer) return call(); // says that the model is not compiled
+    const current = (run = runFor(attachment, options, run, Number.isFinite(steps) ? steps : undefined));
+    assertFits(optimizer, known, current);
+    const undo = wrapMethod(optimizer, 'minimize', () => (loss) => oneStep(attachment, current, optimizer, loss));
     try {
       const result = await call();
-      if (run && !options.plan?.totalSteps) warnIfUnfinished(run);
+      if (!options.plan?.totalSteps) warnIfUnfinished(current);
       return result;
     } finally {
       undo();
-      updateTrainableWeights(attachment.model);
     }
   };
-}
-
-/** Runs the model's train function with an optimizer that does this package's step. */
-function inSteps<T>(attachment: Attachment, trainer: Trainer, known: TrainedBy, run: Run, train: () => T): T {
-  const optimizer = trainer.optimizer_ as Optimizer;
-  assertFits(optimizer, known, run);
-  trainer.collectedTrainableWeights = []; // not needed by our step, and possibly of another adapter
-  trainer.optimizer_ = { minimize: (loss) => oneStep(attachment, run, optimizer, loss) };
-  try {
-    return train();
-  } finally {
-    trainer.optimizer_ = optimizer;
-  }
 }
 
 /**

@@ -14,7 +14,7 @@ import { assertBare, attachmentOf, attachTo, type Attachment } from './attachmen
 import { trainByFit } from './fit.js';
 import { layersOf, modulesAmong, type Module, type Placed } from './modules.js';
 import type { FitOptions } from './run.js';
-import { kernelLayer, replaceMethod, savedAs, tensorOf, variableOf } from './tfjs-layers.js';
+import { assign, kernelLayer, savedAs, tensorOf, wrapMethod } from './tfjs-layers.js';
 
 /** Options of adapters on a LayersModel. */
 export interface LayersOptions extends FitOptions {
@@ -76,7 +76,10 @@ export function detachLayers(model: tf.LayersModel): void {
  */
 export function mergeLayers(model: tf.LayersModel, options: MergeOptions = {}): void {
   const attachment = attachmentOf(model);
-  mergeIntoLayers(attachment, options);
+  for (const [weight, value] of mergedWeights(attachment, options)) {
+    assign(weight, value);
+    value.dispose();
+  }
   attachment.detach();
 }
 
@@ -115,11 +118,10 @@ function assertUncalibrated<C extends TargetConfig>(
 function install(model: tf.LayersModel, peft: PeftModel, modules: readonly Module[], options: FitOptions): void {
   const saved = model.weights.map((weight) => ({ weight, trainable: weight.trainable }));
   const attachment = attachTo(model, peft, modules);
-  const dispose = model.dispose.bind(model);
   attachment.undoing.push(
-    trainByFit(attachment, options),
+    ...trainByFit(attachment, options),
     saveMerged(attachment, saved),
-    replaceMethod(model, 'dispose', () => {
+    wrapMethod(model, 'dispose', (dispose) => () => {
       attachment.detach();
       return dispose();
     }),
@@ -136,7 +138,7 @@ interface SavedWeight {
 function saveMerged(attachment: Attachment, weights: readonly SavedWeight[]): () => void {
   const { model } = attachment;
   const { save } = model;
-  return replaceMethod(model, 'save', async (handler, config) => {
+  return wrapMethod(model, 'save', () => async (handler, config) => {
     if (config?.includeOptimizer) {
       throw new UnsupportedError(
         "the optimizer's state is that of the adapters, which a merged model does not have: save without includeOptimizer",
@@ -155,15 +157,6 @@ function saveMerged(attachment: Attachment, weights: readonly SavedWeight[]): ()
       tf.dispose([...merged.values()]);
     }
   });
-}
-
-/** Writes the merged weights into the layers. @throws The errors of `mergeAndUnload`, before anything changes. */
-function mergeIntoLayers(attachment: Attachment, options: MergeOptions): void {
-  const merged = mergedWeights(attachment, options);
-  for (const [weight, value] of merged) {
-    variableOf(weight).assign(value);
-    value.dispose();
-  }
 }
 
 /** Returns the weights that merging changes, by the original weight. The caller disposes of them. */

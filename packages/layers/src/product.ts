@@ -82,17 +82,6 @@ export function convolutionProduct(layer: tf.layers.Layer): ProductOf {
 /** The geometry of a convolution, as computed by TensorFlow.js. */
 type ConvolutionInfo = ReturnType<typeof tf.backend_util.computeConv2DInfo>;
 
-/** The geometry of a convolution along one axis of the image, in pixels; `places` is the number of outputs. */
-interface Axis {
-  readonly size: number;
-  readonly before: number;
-  readonly after: number;
-  readonly places: number;
-  readonly kernel: number;
-  readonly stride: number;
-  readonly dilation: number;
-}
-
 /*
  * Computes rows of patches of an image [batch, height, width, channels]:
  *
@@ -111,7 +100,7 @@ interface Axis {
  */
 export function patchRows(image: Tensor4D, info: ConvolutionInfo): Tensor {
   const [batch, , , channels] = image.shape;
-  const { vertical, horizontal } = axesOf(info);
+  const [vertical, horizontal] = [axisOf(info, 'Height'), axisOf(info, 'Width')];
   const padded = padFor(image, vertical, horizontal); // [batch, rows * s, columns * s', channels]
   const phases = phasesOf(padded, vertical.stride, horizontal.stride);
   const windows: Tensor[] = [];
@@ -129,27 +118,18 @@ export function patchRows(image: Tensor4D, info: ConvolutionInfo): Tensor {
   return tf.reshape(tf.transpose(stacked, [1, 0, 2]), [places, windows.length * channels]);
 }
 
-function axesOf(info: ConvolutionInfo): { vertical: Axis; horizontal: Axis } {
-  const { top, bottom, left, right } = info.padInfo;
+/** The geometry of a convolution along one axis of the image, in pixels; `places` is the number of outputs. */
+type Axis = ReturnType<typeof axisOf>;
+
+function axisOf({ padInfo, ...info }: ConvolutionInfo, side: 'Height' | 'Width') {
+  const [before, after] = side === 'Height' ? [padInfo.top, padInfo.bottom] : [padInfo.left, padInfo.right];
   return {
-    vertical: {
-      size: info.inHeight,
-      before: top,
-      after: bottom,
-      places: info.outHeight,
-      kernel: info.filterHeight,
-      stride: info.strideHeight,
-      dilation: info.dilationHeight,
-    },
-    horizontal: {
-      size: info.inWidth,
-      before: left,
-      after: right,
-      places: info.outWidth,
-      kernel: info.filterWidth,
-      stride: info.strideWidth,
-      dilation: info.dilationWidth,
-    },
+    ...{ before, after },
+    size: info[`in${side}`],
+    places: info[`out${side}`],
+    kernel: info[`filter${side}`],
+    stride: info[`stride${side}`],
+    dilation: info[`dilation${side}`],
   };
 }
 

@@ -1,10 +1,10 @@
 import { activeAdapter } from '@peftjs/core';
 import {
+  mapValues,
   tensorAt,
   UnsupportedError,
   type AdapterLayers,
   type Controller,
-  type HostTensor,
   type HostTensors,
   type Tensors,
 } from '@peftjs/core/method';
@@ -18,10 +18,10 @@ import {
   type TrainedTensor,
 } from '@peftjs/core/runtime';
 import * as tf from '@tensorflow/tfjs';
-import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
-import { read, type Attachment } from './attachment.js';
+import type { Optimizer, Scalar, Variable } from '@tensorflow/tfjs';
+import { onHost, type Attachment } from './attachment.js';
 import type { Run } from './run.js';
-import { restartOptimizer, tensorOf, variableOf } from './tfjs-layers.js';
+import { restartOptimizer, tensorOf } from './tfjs-layers.js';
 
 /*
  * A step of the model's own training loop: core's step with the model's own loss and optimizer.
@@ -37,12 +37,11 @@ import { restartOptimizer, tensorOf, variableOf } from './tfjs-layers.js';
  */
 export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, lossOf: () => Scalar): Scalar {
   return tf.tidy(() => {
-    const { layers, variables } = attachment.mounted();
+    const { layers, variables: p } = attachment.mounted();
     const adapter = activeAdapter(attachment.peft);
     const step = ++run.step;
     const rates = ratesOf(optimizer, run, layers);
     const ctx = stepContext(scalarsOf(run, adapter.layers, rates), Object.keys(adapter.layers).length, true);
-    const p = read(variables);
     attachment.step = ctx;
     try {
       const trained = trainedTensors(layers);
@@ -52,9 +51,9 @@ export function oneStep(attachment: Attachment, run: Run, optimizer: Optimizer, 
       optimizer.applyGradients(
         trained.map(({ key }) => ({ name: tensorAt(p, key).name, tensor: tensorAt(gradients, key) })),
       );
-      assign(variables, rescaledSteps(run, optimizer, trained, previous, p));
-      assign(variables, applyLayerRules(layers, { previous, proposed: p, gradients }, ctx));
-      if (run.controller) applyController(run.controller, step, optimizer, variables, p);
+      assign(p, rescaledSteps(run, optimizer, trained, previous, p));
+      assign(p, applyLayerRules(layers, { previous, proposed: p, gradients }, ctx));
+      if (run.controller) applyController(run.controller, step, optimizer, p);
       return found.loss as Scalar;
     } finally {
       attachment.step = undefined;
@@ -123,7 +122,6 @@ function applyController(
   controller: Controller,
   step: number,
   optimizer: Optimizer,
-  variables: Readonly<Record<string, tf.LayerVariable>>,
   p: Readonly<Record<string, Variable>>,
 ): void {
   if (controller.probeRows) {
@@ -131,7 +129,7 @@ function applyController(
   }
   const names = controller.reads(step);
   if (names.length === 0) return;
-  const seen: HostTensors = Object.fromEntries(names.map((name) => [name, hostOf(tensorAt(p, name))]));
+  const seen: HostTensors = Object.fromEntries(names.map((name) => [name, onHost(tensorAt(p, name))]));
   const { values = {}, resized = {}, restartsOptimizer } = controller.afterStep(step, seen) ?? {};
   const [path] = Object.keys(resized);
   if (path !== undefined) {
@@ -140,14 +138,10 @@ function applyController(
       path,
     );
   }
-  for (const [key, value] of Object.entries(values)) variableOf(tensorAt(variables, key)).assign(tensorOf(value));
+  assign(p, mapValues(values, tensorOf));
   if (restartsOptimizer) restartOptimizer(optimizer);
 }
 
-function assign(variables: Readonly<Record<string, tf.LayerVariable>>, values: Tensors): void {
-  for (const [key, value] of Object.entries(values)) variableOf(tensorAt(variables, key)).assign(value);
-}
-
-function hostOf(tensor: Tensor): HostTensor {
-  return { dtype: 'float32', shape: tensor.shape, data: tensor.dataSync<'float32'>() };
+function assign(p: Readonly<Record<string, Variable>>, values: Tensors): void {
+  for (const [key, value] of Object.entries(values)) tensorAt(p, key).assign(value);
 }

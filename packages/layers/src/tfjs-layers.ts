@@ -1,6 +1,6 @@
 import type { HostTensor } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs';
-import type { Optimizer, Scalar, Tensor, Variable } from '@tensorflow/tfjs';
+import type { Optimizer, Tensor, Variable } from '@tensorflow/tfjs';
 
 /*
  * All uses of private members of tfjs-layers 4.22, which its types do not declare. The tests train, save and load real
@@ -17,32 +17,17 @@ export interface KernelLayer {
   readonly activation: { apply(x: Tensor): Tensor };
 }
 
-/** A layer's own lists of weights. A weight in the first list is trained only if its `trainable` is true. */
-export interface WeightLists {
-  /** The weights that may be trained. */
-  _trainableWeights: tf.LayerVariable[];
-  /** The weights that are never trained. */
-  _nonTrainableWeights: tf.LayerVariable[];
-}
-
 /** The model that runs training steps: the inner model of a Sequential, or the model itself. */
-export interface Trainer {
-  /** The optimizer that it was compiled with. */
-  optimizer_: Pick<Optimizer, 'minimize'>;
+interface Trainer {
+  /** The optimizer that it was compiled with, if it was. */
+  readonly optimizer_?: Optimizer;
   /** The weights that the optimizer trains; null until they are collected. */
   collectedTrainableWeights: tf.LayerVariable[] | null;
-  /** Returns the function that runs a step on a batch and returns the losses. */
-  makeTrainFunction(): (data: Tensor[]) => Scalar[];
 }
 
 /** Returns the kernel, bias and activation of a Dense or Conv2D layer. */
 export function kernelLayer(layer: tf.layers.Layer): KernelLayer {
   return layer as unknown as KernelLayer;
-}
-
-/** Returns the lists of weights of a layer. */
-export function weightLists(layer: tf.layers.Layer): WeightLists {
-  return layer as unknown as WeightLists;
 }
 
 /** Returns the model that runs the training steps of a model; undefined for a Sequential that was never compiled. */
@@ -62,9 +47,9 @@ export function savedAs(model: tf.LayersModel, named: readonly { name: string; t
   return Object.assign(Object.create(model) as tf.LayersModel, { getNamedWeights: () => named });
 }
 
-/** Returns the variable of a layer's weight. */
-export function variableOf(weight: tf.LayerVariable): Variable {
-  return (weight as unknown as { readonly val: Variable }).val;
+/** Sets a layer's weight, whatever constraint it has. */
+export function assign(weight: tf.LayerVariable, value: Tensor): void {
+  (weight as unknown as { readonly val: Variable }).val.assign(value);
 }
 
 /** Returns a float32 tensor of TensorFlow.js with the numbers of one on the host. */
@@ -72,12 +57,21 @@ export function tensorOf({ data, shape }: HostTensor): Tensor {
   return tf.tensor(data, [...shape], 'float32');
 }
 
-/** Replaces a method of an object. @returns A function that restores it. */
-export function replaceMethod<T extends object, K extends keyof T>(owner: T, name: K, method: T[K]): () => void {
-  const before = Object.getOwnPropertyDescriptor(owner, name);
-  owner[name] = method;
+/**
+ * Replaces a method of an object.
+ * @param wrap returns the new method, which may call the one before
+ * @returns A function that restores it.
+ */
+export function wrapMethod<T extends object, K extends keyof T>(
+  owner: T,
+  name: K,
+  wrap: (before: T[K]) => T[K],
+): () => void {
+  const own = Object.getOwnPropertyDescriptor(owner, name);
+  const method = owner[name] as { bind(owner: T): T[K] };
+  owner[name] = wrap(method.bind(owner));
   return () => {
-    if (before) Object.defineProperty(owner, name, before);
+    if (own) Object.defineProperty(owner, name, own);
     else Reflect.deleteProperty(owner, name);
   };
 }

@@ -160,20 +160,13 @@ function product(slots: HostTensors): HostTensor {
 /** Returns the mean along one of the last two axes, in double precision. */
 function meanAlong(tensor: HostTensor, axis: -1 | -2): HostTensor {
   const [height = 0, width = 0] = tensor.shape.slice(-2);
-  const before = tensor.shape.slice(0, -2);
+  const [kept, along, step, stride] = axis === -1 ? [height, width, width, 1] : [width, height, 1, width];
   const values = floats(tensor);
-  const [length, along] = axis === -1 ? [height, width] : [width, height];
-  const stacked = before.reduce((count, size) => count * size, 1);
-  const data = Float32Array.from({ length: stacked * length }, (_, place) => {
-    const start = Math.floor(place / length) * height * width;
-    const at = place % length;
-    return average(
-      Array.from({ length: along }, (_, other) =>
-        axis === -1 ? values[start + at * width + other] : values[start + other * width + at],
-      ) as number[],
-    );
+  const data = Float32Array.from({ length: values.length / along }, (_, place) => {
+    const start = Math.floor(place / kept) * height * width + (place % kept) * step;
+    return average(Array.from({ length: along }, (_, other) => values[start + other * stride] as number));
   });
-  return hostTensor(data, [...before, length]);
+  return hostTensor(data, [...tensor.shape.slice(0, -2), kept]);
 }
 
 function average(values: ArrayLike<number>): number {

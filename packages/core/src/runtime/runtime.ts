@@ -127,71 +127,55 @@ interface Shared {
 const runtimes = new WeakMap<Executor, Leases<Model, Shared>>();
 
 function makeShared(model: Model, executor: Executor): Shared {
-  const weights = new Map<HostTensor, Values>();
-  const passes = recentlyUsed<KeptPass>(PASSES, ({ dispose }) => dispose());
+  const weights = new Map<HostTensor, HeldWeight>();
+  const passes = recentlyUsed<PreparedPass & { dispose(): Promise<void> }>(PASSES, ({ dispose }) => dispose());
 
   const frozen = (layers: AdapterLayers): FrozenValues => {
-    const own: Values[] = [];
-    const values: Values = {};
-    const specs: Record<string, InputSpec> = {};
+    const own: HeldWeight[] = [];
+    const read: HeldWeight[] = [];
     for (const [name, weight] of Object.entries(frozenWeights(model, layers))) {
-      const held = heldWeight(name, weight, executor.uploadBytes !== undefined);
-      const isModels = model.weights[name] === weight;
-      const uploaded = weights.get(weight) ?? uploadHeld(executor, held);
-      if (isModels) weights.set(weight, uploaded);
-      else own.push(uploaded);
-      Object.assign(values, uploaded);
-      for (const [key, tensor] of Object.entries(held)) specs[key] = specOf(tensor);
+      const held = weights.get(weight) ?? uploaded(executor, name, weight);
+      if (model.weights[name] === weight) weights.set(weight, held);
+      else own.push(held);
+      read.push(held);
     }
-    return { specs, values, release: () => own.forEach((each) => releaseAll(executor, each)) };
+    const specs = Object.assign({}, ...read.map((held) => held.specs)) as FrozenValues['specs'];
+    const values = Object.assign({}, ...read.map((held) => held.values)) as Values;
+    return { specs, values, release: () => own.forEach((held) => releaseAll(executor, held.values)) };
   };
 
   const pass: Runtime['pass'] = (layers, pass, open) => {
     const own = Object.entries(layers).map(([path, layer]) => `${path} ${identityOf(layer)}`); // never modified
     const key = JSON.stringify([pass.name, pass.holdsFrozen, open, own.sort()]);
-    return passes.get(key, () => preparePass(executor, model, { layers, pass, open, frozen: frozen(layers) }));
+    return passes.get(key, () => {
+      const held = frozen(layers);
+      const program = openProgram(
+        executor,
+        ({ inputs, cache, rows, ...tensors }: PassInputs) => {
+          const all = { ...inputs, ...cache };
+          const scope = peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false));
+          return pass.compute(scope, all);
+        },
+        { ...open, frozen: held.specs, adapter: layerSpecs(layers).all },
+        pass.holdsFrozen ? { frozen: held.values } : {},
+      );
+      return {
+        program,
+        frozen: held.values,
+        async dispose() {
+          await program.dispose();
+          held.release();
+        },
+      };
+    });
   };
 
   return {
     runtime: { model, executor, frozen, pass },
     async dispose() {
       await passes.clear();
-      for (const uploaded of weights.values()) releaseAll(executor, uploaded);
+      for (const { values } of weights.values()) releaseAll(executor, values);
       weights.clear();
-    },
-  };
-}
-
-interface KeptPass extends PreparedPass {
-  dispose(): Promise<void>;
-}
-
-function preparePass(
-  executor: Executor,
-  model: Model,
-  given: {
-    readonly layers: AdapterLayers;
-    readonly pass: ForwardPass;
-    readonly open: PassSpecs;
-    readonly frozen: FrozenValues;
-  },
-): KeptPass {
-  const { layers, pass, open, frozen } = given;
-  const program = openProgram(
-    executor,
-    ({ inputs, cache, rows, ...tensors }: PassInputs) => {
-      const all = { ...inputs, ...cache };
-      return pass.compute(peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false)), all);
-    },
-    { ...open, frozen: frozen.specs, adapter: layerSpecs(layers).all },
-    pass.holdsFrozen ? { frozen: frozen.values } : {},
-  );
-  return {
-    program,
-    frozen: frozen.values,
-    async dispose() {
-      await program.dispose();
-      frozen.release();
     },
   };
 }
@@ -211,21 +195,22 @@ export function frozenWeights(model: Model, layers: AdapterLayers): HostTensors 
   return weights;
 }
 
-/**
- * Returns a frozen weight as an executor holds it. An 8-bit weight is its bytes plus its scales (named by `scaleOf`),
- * or float32 where the executor does not take bytes.
- */
-function heldWeight(name: string, weight: HostTensor, takesBytes: boolean): Record<string, HostTensor | HostBytes> {
-  if (!isQuantized(weight)) return { [name]: weight };
-  const { dtype, shape, values, scale } = weight;
-  if (!takesBytes) return { [name]: { dtype, shape, data: weight.data } };
-  return { [name]: { dtype: 'int8', shape, data: values }, [scaleOf(name)]: hostTensor(scale, [scale.length]) };
-}
+/** A frozen weight on an executor: one tensor, or its bytes and its scales. */
+type HeldWeight = Pick<FrozenValues, 'specs' | 'values'>;
 
-function uploadHeld(executor: Executor, held: Readonly<Record<string, HostTensor | HostBytes>>): Values {
-  const entries = Object.entries(held).map(([name, tensor]) => [
-    name,
-    tensor.dtype === 'int8' ? executor.uploadBytes?.(tensor) : executor.upload(tensor),
-  ]);
-  return Object.fromEntries(entries) as Values;
+/**
+ * Uploads a frozen weight. An 8-bit weight is its bytes plus its scales (named by `scaleOf`), or float32 where the
+ * executor does not take bytes.
+ */
+function uploaded(executor: Executor, name: string, weight: HostTensor): HeldWeight {
+  if (!isQuantized(weight) || !executor.uploadBytes) {
+    const { dtype, shape, data } = weight;
+    return { specs: { [name]: { dtype, shape } }, values: { [name]: executor.upload({ dtype, shape, data }) } };
+  }
+  const bytes: HostBytes = { dtype: 'int8', shape: weight.shape, data: weight.values };
+  const scale = hostTensor(weight.scale, [weight.scale.length]);
+  return {
+    specs: { [name]: specOf(bytes), [scaleOf(name)]: specOf(scale) },
+    values: { [name]: executor.uploadBytes(bytes), [scaleOf(name)]: executor.upload(scale) },
+  };
 }

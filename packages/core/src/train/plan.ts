@@ -10,63 +10,27 @@ import {
   parseOptions,
   positive,
 } from '../config.js';
-import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { TrainingData } from '../contracts/model.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { aFunction, anything, aSignal, aTextList, objectLike, someEvaluationData } from '../kinds.js';
-import { asLoss, assertLossReads, type Loss } from '../losses/loss.js';
+import { asLoss, assertLossReads } from '../losses/loss.js';
 import { defaultLoss } from '../losses/losses.js';
 import { adamW } from '../optimizers/adamw.js';
 import { assertNamed, type Named } from '../settings.js';
 import { mapValues } from '../tensors.js';
-import type { EarlyStopping, Interval, Selection, TrainOptions } from './options.js';
-import { learningRateFactor, resolveSchedule, type ResolvedSchedule } from './schedules.js';
+import type { EarlyStopping, Interval, TrainOptions } from './options.js';
+import { learningRateFactor, resolveSchedule } from './schedules.js';
 import type { RunDefinition, TrainingSnapshot } from './snapshot.js';
 import { trainedTensors } from './step.js';
 
 /* What a run will do: its settings, checked once, and the steps that follow from them and the data. */
 
 /** Options with every default filled in, independent of the data's length. */
-export interface TrainSettings extends Required<
-  Pick<
-    TrainOptions,
-    | 'epochs'
-    | 'gradientAccumulationSteps'
-    | 'learningRate'
-    | 'learningRates'
-    | 'optimizer'
-    | 'warmupRatio'
-    | 'finalRatio'
-    | 'clipNorm'
-    | 'unclippedGroups'
-  >
-> {
-  /** The loss to minimise. */
-  readonly loss: Loss;
-  /** The learning-rate schedule with its warmup. */
-  readonly schedule: ResolvedSchedule;
-  /** The settings of checkpoint selection; null without it. */
-  readonly selection: Required<Pick<Selection, 'data' | 'evaluations' | 'margin'>> | null;
-  /** How often to evaluate, in addition to candidates. */
-  readonly evaluateEvery: Interval | undefined;
-  /** The settings of early stopping; null without it. */
-  readonly earlyStopping: Required<EarlyStopping> | null;
-  /** How often to save, or whether to after a step. */
-  readonly saveEvery: TrainOptions['saveEvery'];
-}
+export type TrainSettings = ReturnType<typeof trainSettings>;
 
 /** The steps of a run. */
-export interface RunPlan extends Pick<TrainPlan, 'totalSteps' | 'warmupSteps' | 'finalSteps'> {
-  /** Steps per epoch. */
-  readonly stepsPerEpoch: number;
-  /** The steps after which a checkpoint is a candidate. */
-  readonly candidateSteps: ReadonlySet<number>;
-  /** Steps between two evaluations in addition to those of candidates; null for none. */
-  readonly evaluateEvery: number | null;
-  /** Returns whether a snapshot is due after a step. */
-  readonly isSaveDue: (step: number) => boolean;
-}
+export type RunPlan = ReturnType<typeof plannedSteps>;
 
 /** The fields of `TrainOptions`. */
 const trainEntries = {
@@ -100,7 +64,7 @@ export const trainOptionNames = Object.keys(trainEntries);
 /**
  * Checks the options and fills in defaults. @throws ConfigError naming the field that is unknown or impossible.
  */
-export function trainSettings(options: TrainOptions, kind: TrainingData['kind']): TrainSettings {
+export function trainSettings(options: TrainOptions, kind: TrainingData['kind']) {
   const parsed = parseOptions('train', trainEntries, options);
   const { warmupRatio, finalRatio } = parsed;
   const { optimizer = adamW(), saveEvery, onSnapshot } = options;
@@ -119,18 +83,24 @@ export function trainSettings(options: TrainOptions, kind: TrainingData['kind'])
   }
   return {
     ...parsed,
+    /** The loss to minimise. */
     loss,
     optimizer,
+    /** The learning-rate schedule with its warmup. */
     schedule: resolveSchedule(options.schedule ?? 'linear'),
+    /** The settings of checkpoint selection; null without it. */
     selection: selectionSettings(options),
+    /** How often to evaluate, in addition to candidates. */
     evaluateEvery: options.evaluateEvery ?? (options.earlyStopping && { epochs: 1 }),
+    /** The settings of early stopping; null without it. */
     earlyStopping: earlyStoppingSettings(options),
+    /** How often to save, or whether to after a step. */
     saveEvery,
   };
 }
 
 /** Returns the steps of a run over data of this length. @throws ConfigError for an interval that is impossible. */
-export function plannedSteps(settings: TrainSettings, batchesPerEpoch: number): RunPlan {
+export function plannedSteps(settings: TrainSettings, batchesPerEpoch: number) {
   const { epochs, gradientAccumulationSteps, warmupRatio, finalRatio, selection } = settings;
   const stepsPerEpoch = Math.ceil(batchesPerEpoch / gradientAccumulationSteps);
   const totalSteps = epochs * stepsPerEpoch;
@@ -140,10 +110,14 @@ export function plannedSteps(settings: TrainSettings, batchesPerEpoch: number): 
     totalSteps,
     warmupSteps: Math.floor(warmupRatio * totalSteps),
     finalSteps,
+    /** Steps per epoch. */
     stepsPerEpoch,
+    /** The steps after which a checkpoint is a candidate. */
     candidateSteps: new Set(selection ? candidateSteps(totalSteps, finalSteps, selection.evaluations) : []),
+    /** Steps between two evaluations in addition to those of candidates; null for none. */
     evaluateEvery: stepsOf('evaluateEvery', settings.evaluateEvery, stepsPerEpoch),
-    isSaveDue: (step) => step < totalSteps && isSaveDue(step),
+    /** Returns whether a snapshot is due after a step. */
+    isSaveDue: (step: number): boolean => step < totalSteps && isSaveDue(step),
   };
 }
 
@@ -166,7 +140,7 @@ export function saveRule(saveEvery: TrainOptions['saveEvery'], stepsPerEpoch: nu
   return (step) => steps !== null && step % steps === 0;
 }
 
-function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOptions): TrainSettings['selection'] {
+function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOptions) {
   if (!selection) {
     const waiting = Object.entries({ earlyStopping, evaluateEvery }).find(([, value]) => value !== undefined);
     if (!waiting) return null;
@@ -256,9 +230,8 @@ export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefin
     const given = snapshot instanceof Uint8Array ? 'bytes: read them by readSnapshot' : describe(snapshot);
     throw new CheckpointError(`resume must be a snapshot, as onSnapshot gets it, got ${given}`, 'resume');
   }
-  const changed = [...new Set([...Object.keys(now), ...Object.keys(begun)])].filter((name) =>
-    differs(name, begun, now),
-  );
+  const names = new Set([...Object.keys(now), ...Object.keys(begun)]);
+  const changed = [...names].filter((name) => shown(begun[name]) !== shown(now[name]));
   const owners = changed.filter((name) => !changed.some((other) => name.startsWith(`${other}.`)));
   if (owners.length === 0) return;
   const changes = owners.map((name) => `${name} was ${shown(begun[name])} and is now ${shown(now[name])}`);
@@ -266,10 +239,6 @@ export function assertSameRun(snapshot: Partial<TrainingSnapshot>, now: RunDefin
     `resume: ${changes.join('; ')}. Resume with the original settings, or start again without resume`,
     'resume',
   );
-}
-
-function differs(name: string, begun: RunDefinition, now: RunDefinition): boolean {
-  return shown(begun[name]) !== shown(now[name]);
 }
 
 /** Formats a value as JSON, so that it compares equal after writing and reading. */

@@ -1,4 +1,4 @@
-import type { StageResult } from './stage-result.js';
+import type { StageResult } from './stages.js';
 
 /* The order of the stages of a run that chooses its adapter's size, and the reason of its choice; sizing.ts says what the
  * stages do. */

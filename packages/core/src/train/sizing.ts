@@ -17,8 +17,7 @@ import {
   type WithoutRanks,
 } from './size-stages.js';
 import { withoutLayers, type Checkpoint, type SizingProgress, type TrainingSnapshot } from './snapshot.js';
-import { stageResult } from './stage-result.js';
-import { batchesFrom, scored, trainStages, type Stage, type TrainRun } from './stages.js';
+import { batchesFrom, scored, stageResult } from './stages.js';
 
 /*
  * Choosing an adapter's size by training: the sparsifying schedule applied to sizes, for a configuration that asks for
@@ -69,6 +68,9 @@ interface SizingRun {
   compileMs: number;
 }
 
+/** Trains after a number of steps of earlier runs. */
+type TrainRun = (...given: readonly [number, PeftModel, TrainingData, TrainOptions]) => Promise<TrainResult>;
+
 /** Trains in stages. `peft` ends as the chosen adapter, with its original configuration. */
 export async function trainToSize(
   peft: PeftModel,
@@ -80,25 +82,20 @@ export async function trainToSize(
   const run = startedRun(peft, data, options);
   const { config, layers, values } = activeAdapter(peft);
   const unit = Math.max(...rankedPaths(layers).map(rankCostIn(layers)));
-  const { onStage } = options;
+  const rule = { unit, margin: run.selection.margin ?? null };
   let resume = options.resume ?? undefined;
   try {
     // A stage's controller is made for the ranks that the stage starts with.
     if (resume?.adapter) replaceAdapter(peft, { layers: fitLayers(activeAdapter(peft), resume.adapter) });
-    const following = (): Stage<SizingStage> | null => {
-      const next = nextStage(run.stages, { unit, margin: run.selection.margin ?? null });
-      const from = !resume && next?.from === 'smallest' && run.smallest ? partsOf(run.smallest) : {};
-      const stage = next && {
-        start: { ...from, config: configOf(next.budget) },
-        stepsBefore: stepsBefore(run),
-        data: stageData(run),
-        options: stageOptions(run, resume),
-        measure: (trained: TrainResult) => judged(run, next, trained),
-      };
+    for (let next = nextStage(run.stages, rule); next; next = nextStage(run.stages, rule)) {
+      const from = !resume && next.from === 'smallest' && run.smallest ? partsOf(run.smallest) : {};
+      replaceAdapter(peft, { ...from, config: configOf(next.budget) });
+      const trained = await train(stepsBefore(run), peft, stageData(run), stageOptions(run, resume));
       resume = undefined;
-      return stage;
-    };
-    await trainStages(peft, train, run.stages, following, (stage) => onStage?.(stage));
+      const stage = await judged(run, next, trained);
+      run.stages.push(stage);
+      await options.onStage?.(stage);
+    }
   } catch (error) {
     replaceAdapter(peft, { config, layers, values });
     throw error;

@@ -1,6 +1,6 @@
 import { activeRanks } from '../adapter/accounting.js';
 import { totalRanks } from '../ranks/changes.js';
-import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
+import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { assertKnownOptions } from '../config.js';
@@ -9,8 +9,7 @@ import { assertLabels } from './labels.js';
 import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import { trainOptionNames } from './plan.js';
 import type { TrainingSnapshot } from './snapshot.js';
-import { stageResult, type StageResult } from './stage-result.js';
-import { fromEpoch, scored, trainStages } from './stages.js';
+import { fromEpoch, scored, stageResult, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
 
 /*
@@ -19,7 +18,7 @@ import { trainAfter } from './train.js';
  *   stage 0   trains at xi_0; its best checkpoint on the validation data is kept
  *   stage i   continues from the model of stage i - 1 at xi_i
  *
- * Memorization and generalization (stage-result.ts) are relative to stage 0. The method defines what a level means:
+ * Memorization and generalization (stages.ts) are relative to stage 0. The method defines what a level means:
  * `PeftMethod.atSparsity`.
  */
 
@@ -118,26 +117,17 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   const { stages: finished = [], training } = options.resume ?? {};
   const records = [...finished];
   const gates = records[0]?.gates ?? totalRanks(activeAdapter(peft).layers);
-  await trainStages(
-    peft,
-    trainAfter,
-    records,
-    () => {
-      const [stage, config] = [records.length, configs[records.length]];
-      const resume = stage === finished.length && training ? { resume: training } : {};
-      return config
-        ? {
-            start: { config },
-            stepsBefore: stepsBefore(data, options, stage),
-            // Its epochs continue those of the earlier stages, so that no order of the rows repeats.
-            data: fromEpoch(data.train, epochsBefore(options, stage)),
-            options: { ...stageOptions(data, options, records), ...resume },
-            measure: (trained) => measured(peft, data, options, trained, records, gates),
-          }
-        : null;
-    },
-    options.onStage,
-  );
+  for (const [stage, config] of configs.entries()) {
+    if (stage < finished.length) continue;
+    replaceAdapter(peft, { config });
+    const trained = await trainAfter(stepsBefore(data, options, stage), peft, stageData(data, options, stage), {
+      ...stageOptions(data, options, records),
+      ...(stage === finished.length && training ? { resume: training } : {}),
+    });
+    const record = await measured(peft, data, options, trained, records, gates);
+    records.push(record);
+    await options.onStage?.(record, trained);
+  }
   return records;
 }
 
@@ -149,6 +139,11 @@ function epochsBefore({ epochs, stageEpochs = STAGE_EPOCHS }: SparsifyOptions, s
 function stepsBefore({ train }: SparsifyData, options: SparsifyOptions, stage: number): number {
   const { gradientAccumulationSteps = 1 } = options;
   return epochsBefore(options, stage) * Math.ceil(train.batchesPerEpoch / gradientAccumulationSteps);
+}
+
+/** Returns the rows of a stage. Its epochs continue those of the earlier stages, so that no order repeats. */
+function stageData({ train }: SparsifyData, options: SparsifyOptions, stage: number): TrainingData {
+  return fromEpoch(train, epochsBefore(options, stage));
 }
 
 /** Returns the options of `train` for the stage after the recorded ones. */

@@ -1,51 +1,66 @@
-import { replaceAdapter, type Adapter, type PeftModel } from '../adapter/peft-model.js';
+import { activeRanks, storedParameters } from '../adapter/accounting.js';
+import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { evaluationOutputs, primaryMetricOf } from './evaluate.js';
-import type { TrainOptions, TrainResult } from './options.js';
 
 /*
  * Training in stages: each is a run of its own, with a new optimizer and a new learning-rate schedule, warmup included,
- * which continues from the model of an earlier one under another configuration. A policy chooses the next stage from
- * the results so far: sparsify.ts by levels that are given, sizing.ts by how much smaller adapters lose.
+ * which continues from the model of an earlier one under another configuration: sparsify.ts chooses it by levels that
+ * are given, sizing.ts by how much smaller adapters lose. Dropout continues from the steps of the earlier stages, so
+ * that it never repeats theirs. What is known of stage i is relative to the first one:
+ *
+ *   M_i = 100 m_i / m_0   memorization, m the primary metric on a fixed part of the training rows
+ *   G_i = 100 v_i / v_0   generalization, v the metric on rows that are not trained on
  */
 
-/** The next stage to train. */
-export interface Stage<Result> {
-  /** The parts of the adapter that it starts with another of: the configuration, or also layers and values. */
-  readonly start: Partial<Omit<Adapter, 'name'>>;
-  /** The number of steps of the earlier stages. Dropout continues from there, so that it never repeats theirs. */
-  readonly stepsBefore: number;
-  /** The rows, in an order of their own. */
-  readonly data: TrainingData;
-  /** The options of its run. */
-  readonly options: TrainOptions;
-  /** Measures the model that it ends with. */
-  measure(trained: TrainResult): Promise<Result>;
+/** What is known of every stage's result; plain JSON. */
+export interface StageResult {
+  /** The stage's number, from 0. */
+  readonly stage: number;
+  /** Ranks alive, by module path. */
+  readonly ranks: Readonly<Record<string, number>>;
+  /** Numbers that the adapter stores on disk. */
+  readonly storedParameters: number;
+  /** Stored parameters, averaged over the steps of the stage. */
+  readonly meanParameters: number;
+  /** M_i; with the divisor inverted for a metric where lower is better. Null where it cannot be compared. */
+  readonly memorization: number | null;
+  /** G_i, in the same way. */
+  readonly generalization: number | null;
 }
 
-/** Trains after the steps of earlier runs. */
-export type TrainRun = (...given: readonly [number, PeftModel, TrainingData, TrainOptions]) => Promise<TrainResult>;
+/** The primary metric of a stage on both kinds of rows. */
+interface StageScores {
+  /** On a fixed part of the training rows; null if not measured. */
+  readonly trained: number | null;
+  /** On rows that are not trained on. */
+  readonly unseen: number;
+}
 
-/**
- * Trains an adapter, in place, in one stage after another.
- * @param results the results of the stages so far; those of further ones are added
- * @param next returns the stage after them; null when the run is complete
- */
-export async function trainStages<Result>(
+/** Describes the model after a stage, relative to the first stage. */
+export function stageResult(
   peft: PeftModel,
-  train: TrainRun,
-  results: Result[],
-  next: () => Stage<Result> | null,
-  onStage: (result: Result, trained: TrainResult) => unknown = () => undefined,
-): Promise<void> {
-  for (let stage = next(); stage; stage = next()) {
-    replaceAdapter(peft, stage.start);
-    const trained = await train(stage.stepsBefore, peft, stage.data, stage.options);
-    const result = await stage.measure(trained);
-    results.push(result);
-    await onStage(result, trained);
-  }
+  { meanParameters }: Pick<StageResult, 'meanParameters'>,
+  now: StageScores,
+  first: StageScores,
+  { lowerIsBetter = false }: Pick<EvaluationData, 'lowerIsBetter'>,
+): Omit<StageResult, 'stage'> {
+  const { layers, values } = activeAdapter(peft);
+  const kept = (of: keyof StageScores): number | null =>
+    lowerIsBetter ? percent(first[of], now[of]) : percent(now[of], first[of]);
+  return {
+    ranks: activeRanks(layers, values),
+    storedParameters: storedParameters(layers, values),
+    meanParameters,
+    memorization: kept('trained'),
+    generalization: kept('unseen'),
+  };
+}
+
+/** Returns a share in percent; null where the divisor is not above zero. */
+function percent(value: number | null, whole: number | null): number | null {
+  return value !== null && whole !== null && whole > 0 ? (100 * value) / whole : null;
 }
 
 /** Evaluates a model. Returns its primary metric, and the outputs that were scored. */

@@ -125,8 +125,8 @@ export function openSteps(runtime: Runtime, adapter: Adapter, settings: StepSett
       const [first, ...others] = parts;
       if (!first) throw new TrainingError('a step needs a batch');
       const next = await (others.length === 0
-        ? wholeStep(programs, state, first, numbers)
-        : stepInParts(programs, state, parts, numbers));
+        ? programs.whole(state, first, numbers)
+        : programs.inParts(state, parts, numbers));
       swapIn(executor, state.adapter, next.adapter);
       for (const [slot, values] of Object.entries(next.slots)) swapIn(executor, tensorAt(state.slots, slot), values);
       const report = await downloadAll(executor, next.report);
@@ -185,7 +185,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   const { all, trained } = layerSpecs(layers);
   const state = { adapter: all, slots: slotSpecs(settings.optimizer, trained) };
   const sums = { loss: SCALAR, objective: SCALAR, gradients: trained };
-  const opened: Opened[] = [];
+  const opened: Pick<Program<object, object>, 'compileMs' | 'dispose'>[] = [];
   const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, (program) => program.dispose());
   const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, (program) => program.dispose());
   let ending: Program<EndInputs, StepOutputs> | undefined;
@@ -196,44 +196,54 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
     return program;
   };
   return {
-    executor,
     definition,
-    /** The specs of the trained tensors. */
-    trained,
     /** The specs of the optimizer's slots. */
     slots: state.slots,
-    frozen: frozen.values,
-    /** A step on a single batch. */
-    whole: (fed: PartSpecs, { optimizer, rates }: StepScalars) =>
-      wholes.get(JSON.stringify(fed), () =>
+    /** Runs a step on a single batch. */
+    whole(held: StateOnDevice, part: StepPart, numbers: StepScalars) {
+      const { optimizer, rates } = numbers;
+      const { fed, specs } = fedPart(definition, part, numbers.scalars);
+      const program = wholes.get(JSON.stringify(specs), () =>
         open<StepInputs, StepOutputs>((inputs) => trainStep(definition, inputs), {
-          ...fed,
+          ...specs,
           ...state,
           frozen: frozen.specs,
           optimizer: mapValues(optimizer, specOf),
           rates: mapValues(rates, specOf),
         }),
-      ),
-    /** One batch of a step with several. */
-    partial: (fed: PartSpecs) =>
-      partials.get(JSON.stringify(fed), () =>
-        open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
-          ...fed,
-          frozen: frozen.specs,
-          adapter: all,
-          part: { share: SCALAR },
-          sums,
-        }),
-      ),
-    /** The end of a step with several batches. */
-    end: (numbers: StepScalars) =>
-      (ending ??= open<EndInputs, StepOutputs>((inputs) => advance(definition, inputs, inputs.sums), {
+      );
+      return program.run({ ...fed, optimizer, rates }, { frozen: frozen.values, ...held });
+    },
+    /** Runs a step on several batches: adds up their gradients, and ends it with the sums. */
+    async inParts(held: StateOnDevice, parts: readonly StepPart[], numbers: StepScalars) {
+      let found = uploadedSums(executor, trained);
+      for (const [index, share] of sharesOf(definition, parts).entries()) {
+        const { fed, specs } = fedPart(definition, parts[index] as StepPart, numbers.scalars);
+        const program = partials.get(JSON.stringify(specs), () =>
+          open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
+            ...specs,
+            frozen: frozen.specs,
+            adapter: all,
+            part: { share: SCALAR },
+            sums,
+          }),
+        );
+        const onDevice = { frozen: frozen.values, adapter: held.adapter, sums: found };
+        const next = await program.run({ ...fed, part: { share: hostScalar(share) } }, onDevice);
+        releaseSums(executor, found);
+        found = next;
+      }
+      ending ??= open<EndInputs, StepOutputs>((inputs) => advance(definition, inputs, inputs.sums), {
         ...state,
         optimizer: mapValues(numbers.optimizer, specOf),
         rates: mapValues(numbers.rates, specOf),
         scalars: mapValues(numbers.scalars, specOf),
         sums,
-      })),
+      });
+      const result = await ending.run(numbers, { ...held, sums: found });
+      releaseSums(executor, found);
+      return result;
+    },
     compileMs: () => opened.reduce((sum, program) => sum + program.compileMs(), 0),
     async close() {
       for (const program of opened) await program.dispose();
@@ -242,47 +252,12 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   };
 }
 
-async function wholeStep(
-  programs: Programs,
-  state: StateOnDevice,
-  part: StepPart,
-  numbers: StepScalars,
-): Promise<OnDevice<StepOutputs>> {
-  const { fed, specs } = fedPart(programs.definition, part, numbers.scalars);
-  const { optimizer, rates } = numbers;
-  return programs.whole(specs, numbers).run({ ...fed, optimizer, rates }, { frozen: programs.frozen, ...state });
-}
-
-async function stepInParts(
-  programs: Programs,
-  state: StateOnDevice,
-  parts: readonly StepPart[],
-  numbers: StepScalars,
-): Promise<OnDevice<StepOutputs>> {
-  const { executor, definition, frozen, trained } = programs;
-  let sums = uploadedSums(executor, trained);
-  for (const [index, share] of sharesOf(definition, parts).entries()) {
-    const { fed, specs } = fedPart(definition, parts[index] as StepPart, numbers.scalars);
-    const held = { frozen, adapter: state.adapter, sums };
-    const next = await programs.partial(specs).run({ ...fed, part: { share: hostScalar(share) } }, held);
-    releaseSums(executor, sums);
-    sums = next;
-  }
-  const result = await programs.end(numbers).run(numbers, { ...state, sums });
-  releaseSums(executor, sums);
-  return result;
-}
-
-type PartSpecs = ReturnType<typeof fedPart>['specs'];
-
 /** Returns a part of a step as programs get it, and its specs. */
 function fedPart({ model, layers }: StepDefinition, { batch, noise }: StepPart, controlled: HostTensors) {
   const { fed, specs } = fedBatch(model, layers, batch);
   const scalars = { ...controlled, ...noise };
   return { fed: { batch: fed, scalars }, specs: { batch: specs, scalars: mapValues(scalars, specOf) } };
 }
-
-type Opened = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
 
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
 
