@@ -11,9 +11,9 @@ import {
 } from '../../../cli/test/synthetic-results.js';
 import { primaryMetric, type DoneTrial, type TrialResult } from '@peftjs/cli/results';
 import { seedCurve } from './charts/curves.js';
-import { NARROW, WIDE } from './charts/draw.js';
+import { NARROW, WIDE, type Chart, type Size } from './charts/draw.js';
 import { scoreChart } from './charts/scores.js';
-import { panelsOf, type Panel } from './contents.js';
+import { panelsOf, seriesByLabel, type Panel } from './contents.js';
 import { renderCsv, renderSummaryCsv, writeReport, renderMarkdown, renderTable } from './files.js';
 import { formatMetric } from '@peftjs/cli/format';
 import { renderReport } from './page.js';
@@ -248,9 +248,16 @@ describe('renderReport', () => {
   });
 });
 
+/** The score chart of a task. */
+function chartOf(panel: Panel, size: Size): Chart {
+  const rows = panel.entries.map(({ row }) => row);
+  const about = { subject: panel.title, metric: panel, seriesOf: seriesByLabel(rows), verdicts: [] };
+  return scoreChart(rows, about, size);
+}
+
 /** The points of the score chart's step line. */
 function stepsOf(panel: Panel): readonly { readonly value: number }[] {
-  const { layer } = scoreChart(panel, [], NARROW).spec as unknown as {
+  const { layer } = chartOf(panel, NARROW).spec as unknown as {
     layer: readonly { mark: { interpolate?: string }; data: { values: readonly { value: number }[] } }[];
   };
   return layer.find(({ mark }) => mark.interpolate === 'step-after')?.data.values ?? [];
@@ -325,18 +332,18 @@ describe('a study of many arms and budgets', () => {
 
   it('labels each arm once at the edge of the chart, without overlap', () => {
     const [panel] = panelsOf(study, whole);
-    const { layer, height } = scoreChart(panel as Panel, whole.verdicts, WIDE).spec as unknown as {
+    const { layer, height } = chartOf(panel as Panel, WIDE).spec as unknown as {
       height: number;
       layer: readonly {
         mark: { type: string; align?: string; dx?: number };
-        data: { values: readonly { value: number; text?: string }[] };
+        data: { values: readonly { labelAt: number; text: string }[] };
       }[];
     };
     const names = layer
       .filter(({ mark }) => mark.type === 'text' && (mark.dx ?? 0) > 5)
       .flatMap(({ data }) => data.values);
     expect(names.map(({ text }) => text).sort()).toEqual(STANDARD_ARMS.filter((arm) => arm !== 'head').sort());
-    const heights = names.map(({ value }) => value).sort((a, b) => a - b);
+    const heights = names.map(({ labelAt }) => labelAt).sort((a, b) => a - b);
     const gaps = heights.slice(1).map((value, index) => value - (heights[index] as number));
     expect(Math.min(...gaps)).toBeGreaterThan(0);
     expect(height).toBeGreaterThan(16 * names.length);

@@ -118,36 +118,6 @@ export function spread(
   return positions;
 }
 
-/**
- * Assigns each anchor a position at the right edge such that no two straight lines from anchors to their positions
- * cross. It swaps two positions as long as that shortens the lines in total, as it does wherever two of them cross.
- */
-export function uncrossedPositions(
-  anchors: readonly { readonly x: number; readonly y: number }[],
-  positions: readonly number[],
-  edge: number,
-): number[] {
-  const assigned = positions.map((_, index) => index);
-  const length = (anchor: number, position: number): number => {
-    const { x, y } = anchors[anchor] as { x: number; y: number };
-    return Math.hypot(edge - x, (positions[position] as number) - y);
-  };
-  const swapOne = (): boolean => {
-    for (let a = 0; a < assigned.length; a++) {
-      for (let b = a + 1; b < assigned.length; b++) {
-        const [ofA, ofB] = [assigned[a] as number, assigned[b] as number];
-        if (length(a, ofB) + length(b, ofA) >= length(a, ofA) + length(b, ofB) - 1e-9) continue;
-        assigned[a] = ofB;
-        assigned[b] = ofA;
-        return true;
-      }
-    }
-    return false;
-  };
-  while (swapOne());
-  return assigned;
-}
-
 /** The libraries that draw charts. */
 type Drawing = { readonly vega: typeof import('vega'); readonly compile: (typeof import('vega-lite'))['compile'] };
 
