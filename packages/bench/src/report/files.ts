@@ -23,7 +23,7 @@ import { scopeOf, panelsOf } from './contents.js';
 import { printable, fitted, textTable } from '@peftjs/cli/format';
 import { reportBlocks } from './sections.js';
 import { verdictParagraphs } from './verdict.js';
-import { overallTables, resultsTable } from './results.js';
+import { overallTable, resultsTable } from './results.js';
 import { grouped } from './statistics/comparisons.js';
 import { twoRunsBlocks } from './two-runs.js';
 
@@ -207,7 +207,7 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
     const overall = summary.overall.filter((row) => row.model === model);
     if (overall[0]) {
       const title = `mean over ${overall[0].tasks.length} tasks (${model})`;
-      return [heading(title), ...overallTables(overall, summary.rows, reference, [])];
+      return [heading(title), overallTable(overall, [])];
     }
     const panels = panelsOf([], summary).filter((panel) => panel.model === model);
     return panels.flatMap((panel) => [heading(`${panel.task} (${model})`), resultsTable(panel, reference, [])]);

@@ -53,7 +53,7 @@ describe('renderReport', () => {
     ]) {
       expect(figures(page, title), title).toHaveLength(2);
     }
-    expect(count(page, 'peak memory of the process</bdi></th>')).toBe(2);
+    expect(page).toMatch(/[MG]iB at most/);
   });
 
   it('gives each method one colour in all charts, and the baseline the neutral one', async () => {
@@ -319,12 +319,12 @@ describe('a study of many arms and budgets', () => {
       ({ task, budget, a, b }) => !task && budget === 'r=8' && a === 'bitfit' && b === 'sora',
     );
     expect(pair?.pHolm).toBeLessThan(0.05);
-    const cells = [...page.matchAll(/<td class="(better|worse)-2"><bdi>([+−][\d.]+)/g)].map(
-      ([, way, text]) => `${String(way)} ${String(text)}`,
+    expect(page).toMatch(
+      new RegExp(
+        `<bdi>bitfit</bdi></td> *<td><bdi>sora</bdi></td> *<td><bdi>−${formatMetric(-(pair?.mean ?? 0))}</bdi>`,
+      ),
     );
-    expect(cells).toContain(`worse −${formatMetric(Math.abs(pair?.mean ?? 0))}`);
-    expect(cells).toContain(`better +${formatMetric(Math.abs(pair?.mean ?? 0))}`);
-    expect(cells.every((text) => text.startsWith('better +') || text.startsWith('worse −'))).toBe(true);
+    expect(page).toContain('<bdi>sora is better</bdi>');
     expect(figures(page, 'Live ranks over time: sora')).toHaveLength(2 * 4);
     expect(figures(page, 'Live ranks over time: lora')).toHaveLength(0);
     expect(page.length).toBeLessThan(4e6);
@@ -349,8 +349,8 @@ describe('a study of many arms and budgets', () => {
     expect(height).toBeGreaterThan(16 * names.length);
   });
 
-  it('lists the differing pairs in Markdown, and every adjusted p in CSV', () => {
-    expect(renderMarkdown(study, whole)).toMatch(/Pairs of arms with p < 0\.05|Pairs of arms with p &lt; 0.05/);
+  it('lists the pairs in Markdown, and every adjusted p in CSV', () => {
+    expect(renderMarkdown(study, whole)).toMatch(/\| bitfit \| sora \| −.* \| sora is better \|/);
     const [header = '', ...lines] = renderSummaryCsv(whole).trim().split('\r\n');
     const at = header.split(',').indexOf('pHolm');
     expect(lines).toHaveLength(whole.rows.length + whole.overall.length);

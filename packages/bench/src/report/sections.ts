@@ -18,7 +18,7 @@ import {
 } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
 import { formatSmall } from '@peftjs/cli/format';
-import { pairBlocks, budgetTitle, overallTables, resultsTable, timesTable } from './results.js';
+import { pairBlocks, budgetTitle, overallTable, resultsTable } from './results.js';
 import { stageFigures } from './stages.js';
 import { stabilityBlocks } from './stability.js';
 import { grouped } from './statistics/comparisons.js';
@@ -82,7 +82,6 @@ function taskBlocks(panel: Panel, summary: Summary): Block[] {
     ...forestFigures(scope, summary),
     ...(stages.length > 0 ? [grid(stages)] : []),
     details('Statistical detail', scope.contests.flatMap(pairBlocks)),
-    details('Time and memory', [{ ...timesTable(panel), only: 'page' }]),
     ...groups.map((group) => details(`Training at ${budgetTitle(group)}`, [grid(budgetFigures(panel, group))])),
   ];
 }
@@ -117,17 +116,13 @@ function overallBlocks(summary: Summary): Block[] {
       (each) => scoreChart(rows, about, each),
       { size: WIDE },
     );
-    const tables = overallTables(rows, all, reference, scope.verdicts);
+    const means = overallTable(rows, scope.verdicts);
     const forests = forestFigures(scope, summary);
-    const how = `The mean of ${tasks.length} tasks with equal weights: ${tasks.join(', ')}.`;
+    const how = `The mean of ${tasks.length} tasks with equal weights: ${tasks.join(', ')}. With it its interval, and the difference to ${reference} with p adjusted over the pairs of the budget.`;
     return [
       heading(ofModels.length > 1 ? `Over all tasks · ${model}` : 'Over all tasks'),
-      note(
-        `${how} Below it, its interval, and the difference to ${reference} with p adjusted over the pairs of the budget.`,
-        'page',
-      ),
-      note(how, 'text'),
-      ...(scope.contests.length === 1 ? [grid([...tables, ...forests], 'pair'), size] : [...tables, size, ...forests]),
+      note(how),
+      ...(scope.contests.length === 1 ? [grid([means, ...forests], 'pair'), size] : [means, size, ...forests]),
       details('Statistical detail', scope.contests.flatMap(pairBlocks)),
     ];
   });

@@ -166,11 +166,7 @@ export const COLOR_VARIABLES = {
     'on-strong': '#ffffff',
     good: '#00704f',
     bad: '#b3261e',
-    'better-1': '#d6e8f7',
-    'better-2': '#8fc3ea',
     band: '#e4eef6',
-    'worse-1': '#fbe3cf',
-    'worse-2': '#f5b27a',
   }),
   dark: variables('dark', {
     paper: '#171b22',
@@ -182,11 +178,7 @@ export const COLOR_VARIABLES = {
     'on-strong': '#ffffff',
     good: '#4fd6a8',
     bad: '#ff8a80',
-    'better-1': '#173a56',
-    'better-2': '#1f6298',
     band: '#1d2a38',
-    'worse-1': '#4a2f16',
-    'worse-2': '#8a4a12',
   }),
 };
 
