@@ -252,25 +252,18 @@ function lines(block: TextBlock, columns: number): string[] {
   }
 }
 
-/** The rows with as many columns as fit, with full or brief cells. */
+/** The rows with full cells or, if these are too wide, brief ones and as many columns from the left as fit. */
 function tableLines(table: Table, columns: number): string[] {
   const fits = (texts: readonly string[]): boolean => texts.every((text) => stringWidth(text) <= columns);
-  const weightOf = (column: number): number => table.columns[column]?.weight ?? Infinity;
-  let kept = [...table.columns.keys()];
-  const dispensable = kept.filter((column) => weightOf(column) < Infinity).sort((a, b) => weightOf(a) - weightOf(b));
-  let texts = aligned(table, kept, false);
-  for (const dropped of [undefined, ...dispensable]) {
-    if (fits(texts)) break;
-    kept = kept.filter((column) => column !== dropped);
-    texts = aligned(table, kept, true);
-  }
+  let texts = aligned(table, table.columns.length, false);
+  for (let kept = table.columns.length; kept > 1 && !fits(texts); kept--) texts = aligned(table, kept, true);
   return texts.map((text) => fitted(text, columns));
 }
 
-function aligned({ columns, groups }: Table, kept: readonly number[], isBrief: boolean): string[] {
-  const header = kept.map((column) => printable(columns[column]?.title ?? ''));
-  const rows = groups.flatMap((group) => group.rows);
-  const cells = rows.map((row) => kept.map((column) => lineCell(row[column] as Cell, isBrief)));
+function aligned({ columns, groups }: Table, kept: number, isBrief: boolean): string[] {
+  const header = columns.slice(0, kept).map(({ title }) => printable(title));
+  const rows = groups.flatMap((group) => group.rows.map((row) => row.slice(0, kept)));
+  const cells = rows.map((row) => row.map((cell) => lineCell(cell, isBrief)));
   return textTable(header, cells, []).trimEnd().split('\n');
 }
 

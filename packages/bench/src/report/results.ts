@@ -67,13 +67,13 @@ function columnsFor(
       cell: (row) => ({ ...cell(row.label, ...methodNotes(row)), look: isTop(row) ? 'best' : 'method' }),
     },
     { title: metricTitle(metric), cell: (row) => scoreCell(row, isTop(row)) },
-    { title: `against ${reference}`, weight: 6, cell: (row) => referenceCell(row, reference) },
-    { title: 'stored', weight: 7, cell: storedCell },
-    { title: 'trained at the start', weight: 1, cell: trainedCell },
-    { title: 'learning rate', weight: 3, cell: (row) => cell(formatSmall(row.learningRate)) },
-    { title: 'time per trial', weight: 4, cell: timeCell },
-    { title: 'seeds', weight: 2, cell: ({ seeds }) => cell(String(seeds.length)) },
-    { title: 'budget', weight: 5, cell: budgetCell },
+    { title: `against ${reference}`, cell: (row) => referenceCell(row, reference) },
+    { title: 'stored', cell: storedCell },
+    { title: 'budget', cell: budgetCell },
+    { title: 'time per trial', cell: timeCell },
+    { title: 'learning rate', cell: (row) => cell(formatSmall(row.learningRate)) },
+    { title: 'seeds', cell: ({ seeds }) => cell(String(seeds.length)) },
+    { title: 'trained at the start', cell: trainedCell },
   ];
 }
 

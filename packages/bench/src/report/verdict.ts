@@ -359,7 +359,8 @@ function smallestSentence(judged: Judged): string[] {
 /** Arms over the budget that are reliably better than the best within it. */
 function largerSentence({ contest, best, others }: Judged): string[] {
   const larger = contest.arms.filter(
-    (arm) => arm !== best && !arm.baseline && arm.requested === null && arm.unranked === null && !others.includes(arm),
+    (arm) =>
+      arm !== best && !arm.baseline && arm.budget.requested === null && arm.unranked === null && !others.includes(arm),
   );
   return larger.flatMap((arm) => {
     const found = advantage(contest, arm, best);

@@ -3,7 +3,7 @@ import type { Series } from '../contents.js';
 import { formatMetric, metricTitle } from '@peftjs/cli/format';
 import { drawnAs, NEUTRAL } from '../palette.js';
 import type { Estimate } from '../statistics/estimates.js';
-import { orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
+import { orientedScore, storedOf, type ScoredRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
 import { layered, layerFrom, plain, quantity, spread, textWidth, type Chart, type Size } from './draw.js';
 
@@ -149,8 +149,6 @@ function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent'
   });
 }
 
-type Row = SummaryRow | OverallRow;
-
 /** What a chart of scores by size is about. */
 interface SizeChart {
   /** The scores in words. */
@@ -165,7 +163,7 @@ interface SizeChart {
  * The metric of rows of one task, or over the tasks, against stored parameters: means with intervals, the front of the
  * best means, and the frozen baseline as a line.
  */
-export function scoreChart(rows: readonly Row[], about: SizeChart, size: Size): Chart {
+export function scoreChart(rows: readonly ScoredRow[], about: SizeChart, size: Size): Chart {
   const { subject, metric, seriesOf, verdicts } = about;
   const baseline = rows.find((row) => row.baseline);
   const points = rows.filter((row) => row !== baseline);
@@ -202,21 +200,17 @@ export function scoreChart(rows: readonly Row[], about: SizeChart, size: Size): 
 const FROZEN = { align: 'left', baseline: 'top', dx: 4, dy: 5 };
 
 /** Whether single seeds are drawn. */
-export function showsSeeds(rows: readonly Row[]): boolean {
+export function showsSeeds(rows: readonly ScoredRow[]): boolean {
   return rows.length <= MAX_POINTS_WITH_SEEDS;
 }
 
-function seedsOf(row: Row): readonly number[] {
+function seedsOf(row: ScoredRow): readonly number[] {
   return 'values' in row ? row.values : [];
-}
-
-function storedOf(row: Row): number {
-  return 'parameters' in row ? row.parameters.stored : row.stored;
 }
 
 /** A row with its position. */
 interface Placed {
-  readonly row: Row;
+  readonly row: ScoredRow;
   /** The position on the size axis, in parameters: the row's size, or next to it. */
   readonly at: number;
   /** Whether the arm is drawn faint. */
@@ -228,7 +222,7 @@ interface Placed {
  * other, the best mean first.
  */
 function placedPoints(
-  points: readonly Row[],
+  points: readonly ScoredRow[],
   verdicts: readonly Verdict[],
   { width, axis }: { readonly width: number; readonly axis: SizeAxis },
 ): Placed[] {
@@ -249,9 +243,9 @@ function placedPoints(
 }
 
 /** A step line of the best mean up to each size. */
-function frontLayers(points: readonly Row[]): object[] {
+function frontLayers(points: readonly ScoredRow[]): object[] {
   if (new Set(points.map(({ budget }) => budget.spec)).size < 2) return [];
-  const isBeaten = (row: Row): boolean =>
+  const isBeaten = (row: ScoredRow): boolean =>
     points.some((other) => orientedScore(other) > orientedScore(row) && storedOf(other) <= storedOf(row) * 1.02);
   const front = points
     .filter((row) => !isBeaten(row))
@@ -313,7 +307,7 @@ interface SizeAxis {
 }
 
 /** A logarithmic axis with a tick at each budget. */
-function sizeAxis(points: readonly Row[]): SizeAxis {
+function sizeAxis(points: readonly ScoredRow[]): SizeAxis {
   const stored = points.map(storedOf).filter((count) => count > 0);
   const [least, most] = stored.length > 0 ? [Math.min(...stored), Math.max(...stored)] : [1, 1];
   const ticks = [...new Set(points.map((row) => row.budget.requested ?? Math.round(storedOf(row))))];

@@ -177,12 +177,12 @@ type Budget = Pick<DoneTrial['budget'], 'requested' | 'spec'>;
 
 /** The items of each budget, with those that have none; without any budget, all of them together. */
 export function atBudgets<Item, Of extends Budget>(
-  items: readonly [Item, ...Item[]],
+  items: readonly Item[],
   budgetOf: (item: Item) => Of,
 ): { readonly budget: Of; readonly items: readonly Item[] }[] {
   const open = items.filter((item) => budgetOf(item).requested === null);
   const budgeted = items.filter((item) => !open.includes(item));
-  if (budgeted.length === 0) return [{ budget: budgetOf(items[0]), items }];
+  if (budgeted.length === 0) return open.slice(0, 1).map((first) => ({ budget: budgetOf(first), items }));
   return grouped(budgeted, (item) => budgetOf(item).spec).map(([first, ...rest]) => ({
     budget: budgetOf(first),
     items: [...open, first, ...rest],
