@@ -31,8 +31,9 @@ type SeriesOf = (label: string) => Series;
 
 /** A range that holds the means and intervals of some scores, and other values. */
 export function rangeOf(scores: readonly Estimate[], values: readonly number[] = []): [number, number] {
-  const ends = [...values, ...scores.flatMap(({ mean, interval }) => [mean, ...Object.values(interval ?? {})])];
-  const [least, most] = [Math.min(...ends), Math.max(...ends)];
+  const ends = scores.flatMap(({ mean, interval }) => [mean, interval?.low ?? mean, interval?.high ?? mean]);
+  const all = [...values, ...ends];
+  const [least, most] = [Math.min(...all), Math.max(...all)];
   const margin = Math.max(0.06 * (most - least), 1e-3);
   return [least - margin, most + margin];
 }
