@@ -170,13 +170,7 @@ type Noted = Omit<Summary, 'notes' | 'verdicts' | 'stability' | 'against'>;
 
 /** The notes on a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {
-  return [
-    ...seedNotes(summary),
-    ...comparisonNotes(summary),
-    ...equivalenceNotes(summary),
-    ...overallNotes(summary),
-    ...budgetNotes(summary),
-  ];
+  return [...seedNotes(summary), ...comparisonNotes(summary), ...equivalenceNotes(summary), ...overallNotes(summary)];
 }
 
 function seedNotes({ rows, resampled }: Noted): string[] {
@@ -250,11 +244,4 @@ function overallNotes({ rows, overall, comparisons }: Noted): string[] {
   return [
     `Means over tasks weight every task equally${mixed}; the interval covers other seeds on these tasks, not other tasks.${pairs}`,
   ];
-}
-
-function budgetNotes({ rows }: Noted): string[] {
-  const missed = rows.filter(({ budget }) => budget.requested !== null && !budget.met);
-  if (missed.length === 0) return [];
-  const names = missed.map(({ label, task, budget }) => `${label} on ${task} at ${budget.spec}`);
-  return [`Not ranked, because the budget was missed: ${names.join('; ')}.`];
 }
