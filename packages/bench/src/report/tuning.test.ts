@@ -1,7 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import type { DoneTrial } from '@peftjs/cli/results';
-import { noiseNote, tunedRows, tuningBlocks } from './tuning.js';
+import { tuningBlocks } from './tuning.js';
 
 const tried = [
   { learningRate: 0.001, score: 0.81, standardError: 0.02 },
@@ -9,12 +9,12 @@ const tried = [
   { learningRate: 0.004, score: 0.87, standardError: null },
   { learningRate: 0.008, score: null, standardError: null, error: 'NaN' },
 ];
-const clear = { tried, tied: [0.004], chosen: 0.004 };
 const byNoise = { tried, tied: [0.002, 0.004], chosen: 0.002 };
 const tuned = (tuning: DoneTrial['tuning'], method = 'lora'): DoneTrial => ({
   ...syntheticTrial({ task: 'uci-sentiment', method, rank: 4, seed: 1 }),
   tuning,
 });
+
 it('the table marks the chosen rate, has the standard errors, and says which rates failed', () => {
   const table = tuningBlocks([tuned(byNoise)]).at(-1);
   const [row] = table?.kind === 'table' ? (table.groups[0]?.rows ?? []) : [];
@@ -26,17 +26,4 @@ it('the table marks the chosen rate, has the standard errors, and says which rat
     ['failed', 'tried'],
     ['0.002, the lower of 2 that differ by no more than noise', undefined],
   ]);
-});
-
-describe('noiseNote', () => {
-  it('says how many choices were decided by noise', () => {
-    const note = (...trials: DoneTrial[]) => noiseNote(tunedRows(trials)).join();
-    expect(note(tuned(byNoise), tuned(clear, 'sora'))).toMatch(/^Noise decided 1 of 2 choices/);
-    expect(note(tuned(byNoise))).toMatch(/^Noise decided every choice/);
-    expect(note(tuned(clear))).toMatch(/^Noise decided no choice/);
-    expect(note(tuned({ tried, chosen: 0.004 }))).toBe('');
-    const ofOneSeed = tried.map((rate) => ({ ...rate, standardError: null }));
-    expect(note(tuned({ ...clear, tried: ofOneSeed }))).toMatch(/unknown, with one tuning seed/);
-    expect(note(tuned({ tried: [], tied: [], chosen: null }))).toBe('');
-  });
 });

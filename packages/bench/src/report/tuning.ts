@@ -4,7 +4,7 @@ import { formatMetric, formatSmall } from '@peftjs/cli/format';
 import { by, grouped } from './statistics/comparisons.js';
 
 /** The tuning of an arm, with the tasks that it was for. */
-export interface TunedRow extends TrialTuning {
+interface TunedRow extends TrialTuning {
   /** The name of the arm. */
   readonly label: string;
   /** The tasks. */
@@ -12,16 +12,11 @@ export interface TunedRow extends TrialTuning {
 }
 
 /** The tuning of every arm, each distinct one once; empty if nothing was tuned. */
-export function tunedRows(results: readonly TrialResult[]): TunedRow[] {
+function tunedRows(results: readonly TrialResult[]): TunedRow[] {
   const tuned = results.flatMap(({ arm, task, tuning }) => (tuning ? [{ arm, task, tuning }] : []));
   return grouped(tuned, ({ arm, tuning }) => [arm, tuning])
     .map((same) => ({ label: same[0].arm, tasks: [...new Set(same.map(({ task }) => task))], ...same[0].tuning }))
     .sort(by(({ label }) => label));
-}
-
-/** Whether other rates were tied with the best one, so that the middle one was chosen. */
-function isByNoise({ tied = [] }: TunedRow): boolean {
-  return tied.length > 1;
 }
 
 /** The choice, in words. */
@@ -30,29 +25,9 @@ function choiceOf(row: TunedRow): string {
     return row.tried.some(({ score }) => score !== null) ? 'none: a process died' : 'none: every one failed';
   const chosen = formatSmall(row.chosen);
   const { length } = row.tied ?? [];
-  return isByNoise(row)
+  return length > 1
     ? `${chosen}, the ${length === 2 ? 'lower' : 'middle'} of ${length} that differ by no more than noise`
     : chosen;
-}
-
-/** Whether another rate may be as good as the best one for all that is known: one seed has no standard error. */
-function isOfOneSeed({ tried }: TunedRow): boolean {
-  const scored = tried.filter(({ score }) => score !== null);
-  return scored.filter(({ standardError }) => standardError === null).length > 1; // the best rate has none either
-}
-
-/** Sentences on the choices that noise decided or may have; empty for older files without that information. */
-export function noiseNote(all: readonly TunedRow[]): string[] {
-  const rows = all.filter(({ tied, chosen }) => tied !== undefined && chosen !== null);
-  if (rows.length === 0) return [];
-  if (rows.some(isOfOneSeed)) return ['How much noise there is in the scores is unknown, with one tuning seed.'];
-  if (!rows.some(isByNoise))
-    return ['Noise decided no choice: every best rate is better than the others by more than one standard error.'];
-  const { length } = rows.filter(isByNoise);
-  return [
-    `Noise decided ${length === rows.length ? 'every choice' : `${length} of ${rows.length} choices`}: there the best rate is no more than ` +
-      'one standard error better than others, paired over seeds and rows, and the middle one of these was chosen.',
-  ];
 }
 
 /** The section on the learning rates that were tried for each arm, and the chosen ones; empty if nothing was tuned. */
@@ -62,9 +37,8 @@ export function tuningBlocks(results: readonly TrialResult[]): Block[] {
   return [
     heading('Learning rates tried'),
     note(
-      'As many for every arm, scored on the rows that select, with seeds of their own; ± is one standard error of the difference to the best.',
+      'As many for every arm, scored on the rows that select, with seeds of their own. ± is one standard error of the difference to the best, paired over seeds and rows and unknown for one seed; of the rates within it, the middle one is chosen.',
     ),
-    ...noiseNote(rows).map((sentence) => note(sentence)),
     table(columnsOf(rows), rows, 'matrix'),
   ];
 }

@@ -165,7 +165,8 @@ const MOST_QUEUES = 100;
 /** Opens queues as runs announce them, and closes them when they end. */
 function openSource(redis: Redis, { name, say }: { name: string; say: (line: string) => void }): TrialSource {
   const queues = new Map<string, QueueWorker<TrialJob>>();
-  const refusals = openRefusals(say);
+  const refusedUntil = new Map<string, number>();
+  const reported = new Set<string>();
   let turn = 0;
   const open = async (queue: string): Promise<QueueWorker<TrialJob>> => {
     const worker = queues.get(queue) ?? openWorker(redis, queue, name);
@@ -184,7 +185,7 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
   return {
     async next() {
       const announced = (await redis.zrange(QUEUES_KEY, 0, -1)).filter(isQueue);
-      const wanted = announced.filter((queue) => !refusals.has(queue));
+      const wanted = announced.filter((queue) => (refusedUntil.get(queue) ?? 0) <= performance.now());
       const names = await mostUrgent(redis, wanted);
       await closeAllBut(announced.length > MOST_QUEUES ? names : announced);
       for (let tried = 0; tried < names.length; tried++) {
@@ -195,7 +196,11 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
       }
       return undefined;
     },
-    refuse: refusals.add,
+    refuse(queue, reason) {
+      refusedUntil.set(queue, performance.now() + REFUSAL_MS);
+      if (!reported.has(`${queue} ${reason}`)) say(reason);
+      reported.add(`${queue} ${reason}`);
+    },
     close: () => closeAllBut([]),
   };
 }
@@ -209,20 +214,6 @@ async function mostUrgent(redis: Redis, queues: readonly string[]): Promise<read
     return queues.filter((_, index) => counts[index] !== 0);
   };
   return [...new Set([...(await having('wait')), ...(await having('active', 'delayed'))])].slice(0, MOST_QUEUES);
-}
-
-/** The queues that this worker leaves to others. */
-function openRefusals(say: (line: string) => void) {
-  const until = new Map<string, number>();
-  const reported = new Set<string>();
-  return {
-    has: (queue: string): boolean => (until.get(queue) ?? 0) > performance.now(),
-    add(queue: string, reason: string): void {
-      until.set(queue, performance.now() + REFUSAL_MS);
-      if (!reported.has(`${queue} ${reason}`)) say(reason);
-      reported.add(`${queue} ${reason}`);
-    },
-  };
 }
 
 function openWorker(redis: Redis, queue: string, name: string): QueueWorker<TrialJob> {
