@@ -208,11 +208,11 @@ describe('renderReport', () => {
     const page = await reportOf(tuned);
     expect(page).toContain('Learning rates tried');
     expect(page).toMatch(
-      /<td class="tried"><bdi>failed<\/bdi><\/td>\s*<td class="chosen"><bdi>0\.876<\/bdi><\/td>\s*<td><bdi>0\.002</,
+      /<td><bdi>0\.002<\/bdi><\/td>\s*<td class="tried"><bdi>failed<\/bdi><\/td>\s*<td class="chosen"><bdi>0\.876</,
     );
     expect(page).toContain('uci-sentiment, wordnet-supersense');
     const markdown = renderMarkdown(tuned, summarise(tuned, { reference: 'lora' }));
-    expect(markdown).toContain('| sora (uci-sentiment, wordnet-supersense) | failed | 0.876 | 0.002 |');
+    expect(markdown).toContain('| sora (uci-sentiment, wordnet-supersense) | 0.002 | failed | 0.876 |');
     const untuned = (tried: typeof tuning.tried): TrialResult[] => {
       const trial = tuned.find(({ arm }) => arm === 'sora') as DoneTrial;
       return [...results, failedTrial({ ...trial, tuning: { tried, chosen: null } }, 'NaN')];

@@ -51,7 +51,8 @@ export function resultsTable(panel: Panel, reference: string, verdicts: readonly
 
 /** A budget in words, e.g. `r=4: 57,344 stored parameters`. */
 export function budgetTitle({ spec, requested, matchedOn }: Omit<BudgetGroup, 'entries'>): string {
-  const size = requested === null ? '' : `${formatCount(requested)} ${matchedOn} parameters`;
+  if (requested === null) return spec === 'none' ? 'no budget' : spec;
+  const size = `${formatCount(requested)} ${matchedOn} parameters`;
   return spec === String(requested) ? size : `${spec}: ${size}`;
 }
 

@@ -1,5 +1,5 @@
 import type { TrialResult, TrialTuning } from '@peftjs/cli/results';
-import { cell, heading, note, table, type Block, type Column } from './blocks.js';
+import { cell, heading, note, table, type Block, type Cell, type Column } from './blocks.js';
 import { formatMetric, formatSmall } from '@peftjs/cli/format';
 import { by, grouped } from './statistics/comparisons.js';
 
@@ -19,15 +19,15 @@ function tunedRows(results: readonly TrialResult[]): TunedRow[] {
     .sort(by(({ label }) => label));
 }
 
-/** The choice, in words. */
-function choiceOf(row: TunedRow): string {
-  if (row.chosen === null)
-    return row.tried.some(({ score }) => score !== null) ? 'none: a process died' : 'none: every one failed';
-  const chosen = formatSmall(row.chosen);
-  const { length } = row.tied ?? [];
-  return length > 1
-    ? `${chosen}, the ${length === 2 ? 'lower' : 'middle'} of ${length} that differ by no more than noise`
-    : chosen;
+/** The chosen rate, and of how many that differ by no more than noise. */
+function choiceCell({ chosen, tried, tied = [] }: TunedRow): Cell {
+  if (chosen === null)
+    return cell(tried.some(({ score }) => score !== null) ? 'none: a process died' : 'none: every one failed');
+  const { length } = tied;
+  return cell(
+    formatSmall(chosen),
+    ...(length > 1 ? [`the ${length === 2 ? 'lower' : 'middle'} of ${length} within noise`] : []),
+  );
 }
 
 /** The section on the learning rates that were tried for each arm, and the chosen ones; empty if nothing was tuned. */
@@ -60,7 +60,7 @@ function columnsOf(rows: readonly TunedRow[]): Column<TunedRow>[] {
     }));
   return [
     { title: '', cell: ({ label, tasks }) => cell(label, tasks.join(', ')) },
+    { title: 'chosen', cell: choiceCell },
     ...ofRates,
-    { title: 'chosen', cell: (row) => cell(choiceOf(row)) },
   ];
 }
