@@ -64,11 +64,11 @@ export interface Advantage {
 
 /** The scores and comparisons of a summary. */
 export interface Compared {
-  /** Rows by task. */
+  /** Rows by model, task and budget; best first. */
   readonly rows: readonly SummaryRow[];
-  /** Rows over all tasks. */
+  /** Rows over all tasks with equal weight; empty for a single task. */
   readonly overall: readonly OverallRow[];
-  /** Paired comparisons. */
+  /** Every pair of arms at each budget, on each task and over the tasks. */
   readonly comparisons: readonly Comparison[];
 }
 

@@ -225,10 +225,9 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
 }
 
 /** Explains the table in one line. */
-function readingOf({ overall, reference, rows }: Summary): string {
+function readingOf({ reference, rows }: Summary): string {
   if (rows.length === 0) return 'No trial has finished.';
-  const interval = overall.length > 0 ? ' [95 % interval]' : ' ± standard deviation';
-  return `Mean over seeds${interval}; against ${reference}: paired difference and its p${overall.length > 0 ? ', adjusted over the pairs of the budget' : ''}. Every pair, charts and caveats are in the report.`;
+  return `Mean over seeds; against ${reference}: paired difference and its p. Every pair, charts and caveats are in the report.`;
 }
 
 function lines(block: TextBlock, columns: number): string[] {

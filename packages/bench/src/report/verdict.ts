@@ -89,12 +89,12 @@ export function verdictParagraphs({ verdicts, margin, claims, failed }: Findings
 }
 
 /** The parts of a summary that the paragraphs are about. */
-interface Findings {
-  /** The verdicts. */
+export interface Findings {
+  /** The verdicts, by budget: over the tasks, if there are several, and on each. */
   readonly verdicts: readonly Verdict[];
-  /** The equivalence margin; null if none was stated. */
+  /** The equivalence margin, in units of the primary metric, stated before the run; null if none was. */
   readonly margin: number | null;
-  /** The tested claims. */
+  /** The claims stated before the run, with their outcomes. */
   readonly claims: readonly ClaimOutcome[];
   /** The failed trials. */
   readonly failed: readonly Failure[];
