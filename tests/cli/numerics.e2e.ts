@@ -48,7 +48,7 @@ describe('results with other numerics in the folder of a run', () => {
     expect(ran.code, ran.stderr).toBe(0);
     const told = ran.stderr.split('\n').filter((line) => line.includes('numerics') && line.startsWith('peft-bench: '));
     expect(told).toEqual([
-      `peft-bench: ${out} has 2 results and 1 checkpoint of numerics 0, but this version computes numerics ${NUMERICS}: ` +
+      `peft-bench: ${out} has 2 results of numerics 0, but this version computes numerics ${NUMERICS}: ` +
         'these are kept, but neither resumed nor pooled',
     ]);
     for (const file of await readdir(before)) {

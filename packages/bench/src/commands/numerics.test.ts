@@ -1,11 +1,7 @@
-import { mkdir, mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { writeSafetensors } from '@peftjs/safetensors';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import { keepNewestNumerics, type DoneTrial } from '@peftjs/cli/results';
-import { exclusionNotes, foreignNumerics } from './run.js';
+import { exclusionNotes } from './run.js';
 
 const computedBy = (numerics: number, seed: number): DoneTrial => {
   const trial = syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed });
@@ -26,21 +22,5 @@ describe('results of several numerics', () => {
     const all = [computedBy(0, 1), computedBy(0, 2)];
     expect(keepNewestNumerics(all)).toEqual({ results: all, excluded: [] });
     expect(exclusionNotes(keepNewestNumerics(all))).toEqual([]);
-  });
-});
-
-describe('foreignNumerics', () => {
-  it.skipIf(process.platform !== 'linux')('closes the checkpoints that it reads, and skips damaged ones', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'numerics-'));
-    onTestFinished(() => rm(folder, { recursive: true }));
-    const checkpoints = join(folder, 'checkpoints');
-    await mkdir(checkpoints);
-    await writeFile(join(checkpoints, 'a.safetensors'), writeSafetensors(new Map(), { numerics: '1' }));
-    await writeFile(join(checkpoints, 'b.safetensors'), 'damaged');
-    expect(await foreignNumerics(folder, [])).toContain('1 checkpoint of numerics 1');
-    const open = await Promise.all(
-      (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
-    );
-    expect(open.filter((path) => path.startsWith(folder))).toEqual([]);
   });
 });

@@ -1,12 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { syntheticResults } from '../../../cli/test/synthetic-results.js';
 import { writeResult } from '@peftjs/cli/results';
 import type { Trial } from '@peftjs/cli/trials';
 import { describePlan, knownSpreads, plannedBudgets, secondsOf, type Plan } from './plan.js';
-import { checkPlanFlags } from './run.js';
+import { addRunCommand } from './run.js';
 
 /** Trials with the fields that a plan reads. */
 const trials = (arms: Record<string, (string | null)[]>, tasks = ['a', 'b'], seeds = 6): Trial[] =>
@@ -108,12 +109,18 @@ describe('the spread', () => {
   });
 
   it.each([
-    [{ spread: 0.01 }, '--spread is for --plan'],
-    [{ spreadFrom: 'x' }, '--spread-from is for --plan'],
-    [{ plan: true, spread: 0.01, spreadFrom: 'x' }, 'leave one out'],
-    [{ plan: true, shard: { index: 0, of: 2 } }, 'leave out --shard'],
-    [{ plan: true, queue: 'redis://host' }, 'leave out --queue, or unset PEFT_BENCH_QUEUE'],
-  ])('refuses flags that have no effect: %j', (flags, message) => {
-    expect(() => checkPlanFlags(flags)).toThrow(message);
+    ['--spread .01', '--spread is for --plan'],
+    ['--spread-from x', '--spread-from is for --plan'],
+    ['--plan --spread .01 --spread-from x', 'cannot be used with'],
+    ['--plan --shard 0/2', 'cannot be used with'],
+    ['--plan --queue redis://host', 'cannot be used with'],
+    ['--workers 2 --queue redis://host', 'cannot be used with'],
+    ['--shard 0/2 --queue redis://host', 'cannot be used with'],
+  ])('refuses flags that have no effect: %s', async (flags, message) => {
+    const root = new Command();
+    addRunCommand(root);
+    for (const command of root.commands) command.exitOverride().configureOutput({ outputError: () => undefined });
+    const args = ['run', '--out', 'x', ...flags.split(' ')];
+    await expect(root.parseAsync(args, { from: 'user' })).rejects.toThrow(message);
   });
 });

@@ -27,10 +27,6 @@ export interface PlanFlags {
   readonly spread?: number;
   /** A results folder to estimate that spread from. */
   readonly spreadFrom?: string;
-  /** The share of the trials to run. */
-  readonly shard?: unknown;
-  /** The Redis that gives out the trials. */
-  readonly queue?: string;
 }
 
 /** What a study costs and what it can show, estimated before it runs. */

@@ -3,7 +3,6 @@ import { Option, type Command } from 'commander';
 import { ConfigError, DataError } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { NUMERICS } from '@peftjs/core/runtime';
-import { openSafetensors } from '@peftjs/safetensors';
 import {
   amount,
   assertInputs,
@@ -43,8 +42,6 @@ import { summarise } from '../report/statistics/summary.js';
 import { compareRuns } from '../report/statistics/two-runs.js';
 import {
   checkpointFolder,
-  checkpointOwners,
-  checkpointPath,
   keepNewestNumerics,
   numericsOf,
   openResults,
@@ -83,15 +80,26 @@ export function addRunCommand(program: Command): void {
       'trials at a time, one process each (default: one per core, or one for a device); 0 runs them in this process',
       countFromZero,
     )
-    .addOption(queueOption('give the trials to the workers on a Redis: redis://host:port'))
+    .addOption(
+      queueOption('give the trials to the workers on a Redis: redis://host:port').conflicts([
+        'workers',
+        'shard',
+        'plan',
+      ]),
+    )
     .option('--shard <i/n>', 'run one share of the trials: 0/4, 1/4, 2/4 and 3/4 together run all of them', parseShard)
     .option(...CHECKPOINT_EVERY)
     .option(...FORCE)
-    .option('--plan', 'only estimate what the study costs and what it can show, by measuring a few steps')
-    .option(
-      '--spread <sd>',
-      'for --plan: standard deviation over seeds of the difference between two equal arms',
-      amount,
+    .addOption(
+      new Option(
+        '--plan',
+        'only estimate what the study costs and what it can show, by measuring a few steps',
+      ).conflicts('shard'),
+    )
+    .addOption(
+      new Option('--spread <sd>', 'for --plan: standard deviation over seeds of the difference between two equal arms')
+        .argParser(amount)
+        .conflicts('spreadFrom'),
     )
     .option(
       '--spread-from <folder>',
@@ -154,18 +162,11 @@ export function defaultWorkers(engine: EnginePlan): number {
   return isOnDevice(engine) ? 1 : availableParallelism();
 }
 
-/** @throws ConfigError for plan flags without `--plan`, for two spreads, and for a plan of distributed trials. */
-export function checkPlanFlags({ plan, spread, spreadFrom, shard, queue }: PlanFlags): void {
-  const refused = (flag: string, message: string): ConfigError => new ConfigError(message, flag);
-  const elsewhere = '--plan estimates the whole study on this machine; leave out';
-  if (spread !== undefined && spreadFrom !== undefined) {
-    throw refused('spread', '--spread and --spread-from both give the spread; leave one out');
-  }
-  if (plan && shard !== undefined) throw refused('shard', `${elsewhere} --shard`);
-  if (plan && queue !== undefined) throw refused('queue', `${elsewhere} --queue, or unset PEFT_BENCH_QUEUE`);
+/** @throws ConfigError for a spread without `--plan`. */
+function checkPlanFlags({ plan, spread, spreadFrom }: PlanFlags): void {
   if (plan || (spread === undefined && spreadFrom === undefined)) return;
   const flag = spread === undefined ? 'spread-from' : 'spread';
-  throw refused(flag, `--${flag} is for --plan, which estimates what a study can show; add --plan`);
+  throw new ConfigError(`--${flag} is for --plan, which estimates what a study can show; add --plan`, flag);
 }
 
 /** `--plan`: measures a few steps of the study, and prints what it costs and can show. */
@@ -192,7 +193,7 @@ async function runPlanned(
   try {
     const [reported, tried] = [await openResults(out), await openResults(tuningFolder(out))];
     const everyResult = (): TrialResult[] => [...reported.all(), ...tried.all()];
-    const foreign = await foreignNumerics(out, everyResult());
+    const foreign = foreignNumerics(out, everyResult());
     if (foreign !== undefined) process.stderr.write(`${commandName}: ${foreign}\n`);
     await writeRunFile(out, { reference: referenceOf(plan), margin: plan.study.margin, claims: plan.study.claims });
     const tuned = await tune(plan, tried, context);
@@ -218,21 +219,12 @@ async function runPlanned(
 type OpenRunner = (engine: EnginePlan) => TrialRunner;
 
 /** Decides where the trials run. An unreachable Redis is reported before anything is loaded. */
-async function runnerFromFlags({ queue, out, workers, shard, checkpointEvery }: Flags): Promise<OpenRunner> {
+async function runnerFromFlags({ queue, out, workers, checkpointEvery }: Flags): Promise<OpenRunner> {
   const checkpointing = checkpointEvery === undefined ? {} : { checkpointEvery };
   if (queue === undefined) {
     const checkpoints = checkpointFolder(out);
     if (workers === 0) return () => inProcessRunner({ checkpoints, ...checkpointing });
     return (engine) => localRunner({ workers: workers ?? defaultWorkers(engine), checkpoints, ...checkpointing });
-  }
-  if (workers !== undefined) {
-    throw new ConfigError(
-      `--workers is for trials on this machine; with --queue, give it to ${commandName} worker`,
-      'workers',
-    );
-  }
-  if (shard !== undefined) {
-    throw new ConfigError('--shard and --queue both distribute the trials; leave one out', 'shard');
   }
   const address = parseAddress(queue);
   assertInstalled();
@@ -321,38 +313,14 @@ export function exclusionNotes({ results, excluded }: PooledResults): string[] {
   ];
 }
 
-/**
- * Describes the results and checkpoints of a run's folder whose numerics differ from this version's; undefined if there
- * are none.
- */
-export async function foreignNumerics(folder: string, results: readonly TrialResult[]): Promise<string | undefined> {
-  const isForeign = (numerics: number): boolean => numerics !== NUMERICS;
-  const foreign = results.map(numericsOf).filter(isForeign);
-  const checkpoints = (await numericsOfCheckpoints(folder)).filter(isForeign);
-  const parts = [
-    ...(foreign.length > 0 ? [counted(foreign.length, 'result')] : []),
-    ...(checkpoints.length > 0 ? [counted(checkpoints.length, 'checkpoint')] : []),
-  ];
-  if (parts.length === 0) return undefined;
+/** Says which results in a run's folder another version computed; undefined if there are none. */
+function foreignNumerics(folder: string, results: readonly TrialResult[]): string | undefined {
+  const foreign = results.map(numericsOf).filter((numerics) => numerics !== NUMERICS);
+  if (foreign.length === 0) return undefined;
   return (
-    `${folder} has ${parts.join(' and ')} of ${named([...foreign, ...checkpoints])}, but this version computes numerics ${NUMERICS}: ` +
+    `${folder} has ${counted(foreign.length, 'result')} of ${named(foreign)}, but this version computes numerics ${NUMERICS}: ` +
     'these are kept, but neither resumed nor pooled'
   );
-}
-
-/** The numerics of the checkpoints in a run's folder, without damaged ones, which their trials report. */
-async function numericsOfCheckpoints(folder: string): Promise<number[]> {
-  const checkpoints = checkpointFolder(folder);
-  const found = checkpointOwners(checkpoints).map(async (id) => {
-    try {
-      const { metadata, close } = await openSafetensors(checkpointPath(checkpoints, id));
-      await close();
-      return [Number(metadata.numerics ?? '0')];
-    } catch {
-      return [];
-    }
-  });
-  return (await Promise.all(found)).flat();
 }
 
 /** Formats revisions, e.g. `numerics 0, 1`. */

@@ -36,7 +36,10 @@ export interface Table {
   readonly kind: 'table';
   /** The class of the page's style. */
   readonly style: string;
-  /** The headings. An empty first one means that the first cell of a row is the row's heading. */
+  /**
+   * The headings, the most important column first: a narrow terminal shows the first ones. An empty first one means that
+   * the first cell of a row is the row's heading.
+   */
   readonly columns: readonly ColumnHead[];
   /** The rows by group. */
   readonly groups: readonly Group<readonly Cell[]>[];
@@ -58,11 +61,6 @@ interface ColumnHead {
   readonly title: string;
   /** Details in smaller type, on the page. */
   readonly detail?: string;
-  /**
-   * The importance of the column: on a narrow terminal the columns of least weight are dropped first, those without one
-   * never.
-   */
-  readonly weight?: number;
 }
 
 /** A column of a table. */

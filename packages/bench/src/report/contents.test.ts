@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
-import { seriesByLabel } from './contents.js';
-import { columnsFor } from './results.js';
+import { panelsOf, seriesByLabel } from './contents.js';
+import { resultsTable } from './results.js';
 import { summarise } from './statistics/summary.js';
 
 it('the stored column has the mean of stored parameters, the trained column those trained', () => {
@@ -10,10 +10,11 @@ it('the stored column has the mean of stored parameters, the trained column thos
     ...{ trainableAtStart: 1111, storedMean: 2222, stored: 3333 },
     ...{ base: 100_000, optimizerBytes: 8888 },
   };
-  const { rows } = summarise([{ ...trial, parameters }], { reference: 'lora' });
-  const row = rows[0] ?? expect.fail('no row');
-  const cells = columnsFor(row, 'lora').map(({ title, cell }) => [title, JSON.stringify(cell(row))] as const);
-  const { stored, 'trained at the start': trained } = Object.fromEntries(cells);
+  const [panel] = panelsOf([], summarise([{ ...trial, parameters }], { reference: 'lora' }));
+  const { columns, groups } = resultsTable(panel ?? expect.fail('no panel'), 'lora', []);
+  const cellOf = (title: string): string =>
+    JSON.stringify(groups[0]?.rows[0]?.[columns.findIndex((column) => column.title === title)]);
+  const [stored, trained] = [cellOf('stored'), cellOf('trained at the start')];
   expect(stored).toMatch(/"main":"3,333".*2,222 on average/);
   expect(trained).toContain('"main":"1,111"');
   expect(trained).not.toContain('2,222');

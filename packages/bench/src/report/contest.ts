@@ -1,29 +1,29 @@
 import { atBudgets, grouped, withSpecs, type Comparison } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import type { Interval } from './statistics/estimates.js';
-import { comparisonOf, meanMetric, orientedScore, type OverallRow, type SummaryRow } from './statistics/rows.js';
+import {
+  comparisonOf,
+  meanMetric,
+  orientedScore,
+  storedOf,
+  type OverallRow,
+  type ScoredRow,
+  type SummaryRow,
+} from './statistics/rows.js';
 
 /** Sizes within this factor count as equal, as for budgets. */
 const SAME_SIZE = 1.02;
 
-/** An arm in a contest. */
-export interface Contender extends Pick<SummaryRow, 'method' | 'baseline' | 'score'> {
-  /** The arm's label, unique in the contest. */
-  readonly label: string;
-  /** The requested number of parameters; null for an arm without a budget, which takes part at every budget. */
-  readonly requested: number | null;
+/** An arm in a contest; one without a budget takes part at every budget. */
+export interface Contender extends Pick<SummaryRow, 'label' | 'baseline' | 'score' | 'budget'> {
   /** The stored parameters. */
   readonly stored: number;
-  /** The mean score, negated if lower is better. */
-  readonly orientedScore: number;
   /** Why it is not ranked: it missed its budget, or lacks seeds of its rivals. Null if it is, and for the baseline. */
   readonly unranked: string | null;
 }
 
 /** An arm that lacks a result on some task, and so has no mean over the tasks. */
-interface Absent {
-  /** The arm's label. */
-  readonly label: string;
+interface Absent extends Pick<Contender, 'label' | 'budget'> {
   /** What it lacks. */
   readonly reason: string;
 }
@@ -64,26 +64,20 @@ export interface Advantage {
 
 /** The scores and comparisons of a summary. */
 export interface Compared {
-  /** Rows by task. */
+  /** Rows by model, task and budget; best first. */
   readonly rows: readonly SummaryRow[];
-  /** Rows over all tasks. */
+  /** Rows over all tasks with equal weight; empty for a single task. */
   readonly overall: readonly OverallRow[];
-  /** Paired comparisons. */
+  /** Every pair of arms at each budget, on each task and over the tasks. */
   readonly comparisons: readonly Comparison[];
 }
 
-/** The scope of a contest: a task or all tasks of a model, at a budget. */
-type Scope = Pick<Contest, 'model' | 'task' | 'tasks' | 'metric' | 'lowerIsBetter' | 'budget'>;
-
-/** An arm with its contest: a row of a task or over all tasks. */
-interface ContestEntry extends Contender, Scope {
-  /** The number of its seeds on each task, in the order of `tasks`. */
+/** An arm with what ranks it. */
+interface Entry extends Contender {
+  /** The row that it stands for. */
+  readonly row: ScoredRow;
+  /** The number of its seeds on each task of the contest. */
   readonly seeds: readonly number[];
-}
-
-/** An arm without a mean over the tasks, with the contest that it is absent from. */
-interface AbsentEntry extends Absent {
-  readonly budget: SummaryRow['budget'];
 }
 
 /**
@@ -91,34 +85,55 @@ interface AbsentEntry extends Absent {
  * contest.
  */
 export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] {
-  const entries = [...overall.map((row) => overallEntry(row, rows)), ...rows.map(taskEntry)];
-  return grouped(entries, ({ model, task }) => [model, task]).flatMap((ofScope) => {
-    const absent = absentFrom(ofScope, rows);
-    return atBudgets([...ofScope, ...absent], ({ budget }) => budget).map(({ budget, items }): Contest => {
-      const { model, task, tasks, metric, lowerIsBetter } = ofScope[0];
-      const open = budget.requested === null;
-      const field = withSpecs(
-        ofScope.filter((arm) => items.includes(arm)),
+  return grouped<ScoredRow>([...overall, ...rows], (row) => [row.model, taskOf(row)]).flatMap((field) => {
+    const [first] = field;
+    const { model, lowerIsBetter } = first;
+    const [task, tasks] = [taskOf(first), 'tasks' in first ? first.tasks : [first.task]];
+    const metric = 'metrics' in first ? meanMetric(first) : first.metric;
+    const all = [...field.map((row) => entryOf(row, rows)), ...(task === null ? absentFrom(model, tasks, rows) : [])];
+    return atBudgets(all, ({ budget }) => budget).map(({ budget, items }): Contest => {
+      const arms = withSpecs(
+        items.filter((item) => 'row' in item),
         (arm) => arm.budget,
       );
       return {
         ...{ model, task, tasks, metric, lowerIsBetter, budget },
-        arms: withSeedReasons(field).sort((a, b) => b.orientedScore - a.orientedScore),
-        absent: absent.filter((arm) => items.includes(arm)),
+        arms: withSeedReasons(arms, task === null ? tasks : []).sort(bestFirst),
+        absent: items.filter((item) => 'reason' in item),
         pairs: comparisons.filter(
-          (pair) => pair.model === model && pair.task === task && (open || pair.budget === budget.spec),
+          (pair) =>
+            pair.model === model && pair.task === task && (budget.requested === null || pair.budget === budget.spec),
         ),
       };
     });
   });
 }
 
-/** The arms that have rows on some tasks of a contest over all tasks, but not on all; empty for a single task. */
-function absentFrom(
-  [{ model, task, tasks }]: readonly [ContestEntry, ...ContestEntry[]],
-  rows: readonly SummaryRow[],
-): AbsentEntry[] {
-  if (task !== null) return [];
+/** The task of a row; null for one over all tasks. */
+function taskOf(row: ScoredRow): string | null {
+  return 'task' in row ? row.task : null;
+}
+
+function bestFirst(a: Entry, b: Entry): number {
+  return orientedScore(b.row) - orientedScore(a.row);
+}
+
+/** A row as an arm of its contest; `rows` are those of single tasks. */
+function entryOf(row: ScoredRow, rows: readonly SummaryRow[]): Entry {
+  const { model, label, budget, baseline, score } = row;
+  const isOwn = (each: SummaryRow): boolean =>
+    each.model === model && each.label === label && each.budget.spec === budget.spec;
+  const onTasks = 'task' in row ? [row] : rows.filter(isOwn);
+  const reasons = onTasks.flatMap(({ task, unranked }) =>
+    unranked === null ? [] : ['task' in row ? unranked : `${unranked} on ${task}`],
+  );
+  const unranked = budget.requested === null ? null : (reasons[0] ?? null);
+  const seeds = onTasks.map((each) => each.seeds.length);
+  return { row, label, budget, baseline, score, stored: storedOf(row), unranked, seeds };
+}
+
+/** The arms of a model that have rows on some of its tasks, but not on all. */
+function absentFrom(model: string, tasks: readonly string[], rows: readonly SummaryRow[]): Absent[] {
   const own = rows.filter((row) => row.model === model && !row.baseline);
   return grouped(own, ({ label, budget }) => [label, budget.spec]).flatMap((byTask) => {
     const missing = tasks.filter((each) => byTask.every((row) => row.task !== each));
@@ -127,42 +142,22 @@ function absentFrom(
   });
 }
 
-/** Says of arms that lack seeds of their rivals, those with a budget or, if there are none, all but the baseline. */
-function withSeedReasons(field: readonly ContestEntry[]): ContestEntry[] {
-  const budgeted = field.filter(({ requested }) => requested !== null);
+/**
+ * Says of arms that lack seeds of their rivals, those with a budget or, if there are none, all but the baseline; `tasks`
+ * names the tasks, if there are several.
+ */
+function withSeedReasons(field: readonly Entry[], tasks: readonly string[]): Entry[] {
+  const budgeted = field.filter(({ budget }) => budget.requested !== null);
   const rivals = budgeted.length > 0 ? budgeted : field.filter(({ baseline }) => !baseline);
   return field.map((arm) => {
     if (arm.baseline || arm.unranked !== null) return arm;
     const lacks = arm.seeds.flatMap((count, index) => {
       const most = Math.max(...rivals.map(({ seeds }) => seeds[index] ?? 0));
-      return count < most
-        ? [`${count} of ${most} seeds${arm.task === null ? ` on ${arm.tasks[index] ?? ''}` : ''}`]
-        : [];
+      const on = tasks[index] === undefined ? '' : ` on ${tasks[index]}`;
+      return count < most ? [`${count} of ${most} seeds${on}`] : [];
     });
     return { ...arm, unranked: lacks[0] ?? null };
   });
-}
-
-function taskEntry(row: SummaryRow): ContestEntry {
-  const { model, task, metric, lowerIsBetter, label, method, budget, baseline, score, parameters, unranked } = row;
-  return {
-    ...{ model, task, tasks: [task], metric, lowerIsBetter, label, method, budget, baseline, score },
-    ...{ requested: budget.requested, stored: parameters.stored, orientedScore: orientedScore(row) },
-    unranked: budget.requested === null ? null : unranked,
-    seeds: [row.seeds.length],
-  };
-}
-
-function overallEntry(row: OverallRow, rows: readonly SummaryRow[]): ContestEntry {
-  const { model, tasks, lowerIsBetter, label, budget, baseline, score, stored } = row;
-  const own = rows.filter((each) => each.model === model && each.label === label && each.budget.spec === budget.spec);
-  const reasons = own.flatMap(({ task, unranked }) => (unranked === null ? [] : [`${unranked} on ${task}`]));
-  return {
-    ...{ model, task: null, tasks, metric: meanMetric(row), lowerIsBetter, label, budget, baseline, score, stored },
-    ...{ method: own[0]?.method ?? label, requested: budget.requested, orientedScore: orientedScore(row) },
-    unranked: budget.requested === null || row.rank !== null ? null : (reasons[0] ?? 'not ranked'),
-    seeds: tasks.map((task) => own.find((each) => each.task === task)?.seeds.length ?? 0),
-  };
 }
 
 /** The arms to choose from at a budget, best mean first: those trained at it, and those that store no more. */
@@ -171,7 +166,7 @@ export function candidatesOf({ arms, budget: { requested } }: Contest): Contende
     (arm) =>
       !arm.baseline &&
       arm.unranked === null &&
-      (requested === null || arm.requested !== null || arm.stored <= requested * SAME_SIZE),
+      (requested === null || arm.budget.requested !== null || arm.stored <= requested * SAME_SIZE),
   );
 }
 

@@ -23,7 +23,7 @@ import { scopeOf, panelsOf } from './contents.js';
 import { printable, fitted, textTable } from '@peftjs/cli/format';
 import { reportBlocks } from './sections.js';
 import { verdictParagraphs } from './verdict.js';
-import { overallTables, resultsTable } from './results.js';
+import { overallTable, resultsTable } from './results.js';
 import { grouped } from './statistics/comparisons.js';
 import { twoRunsBlocks } from './two-runs.js';
 
@@ -207,7 +207,7 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
     const overall = summary.overall.filter((row) => row.model === model);
     if (overall[0]) {
       const title = `mean over ${overall[0].tasks.length} tasks (${model})`;
-      return [heading(title), ...overallTables(overall, summary.rows, reference, [])];
+      return [heading(title), overallTable(overall, [])];
     }
     const panels = panelsOf([], summary).filter((panel) => panel.model === model);
     return panels.flatMap((panel) => [heading(`${panel.task} (${model})`), resultsTable(panel, reference, [])]);
@@ -225,10 +225,9 @@ export function renderTable(summary: Summary, { columns = 120 }: { columns?: num
 }
 
 /** Explains the table in one line. */
-function readingOf({ overall, reference, rows }: Summary): string {
+function readingOf({ reference, rows }: Summary): string {
   if (rows.length === 0) return 'No trial has finished.';
-  const interval = overall.length > 0 ? ' [95 % interval]' : ' ± standard deviation';
-  return `Mean over seeds${interval}; against ${reference}: paired difference and its p${overall.length > 0 ? ', adjusted over the pairs of the budget' : ''}. Every pair, charts and caveats are in the report.`;
+  return `Mean over seeds; against ${reference}: paired difference and its p. Every pair, charts and caveats are in the report.`;
 }
 
 function lines(block: TextBlock, columns: number): string[] {
@@ -252,25 +251,18 @@ function lines(block: TextBlock, columns: number): string[] {
   }
 }
 
-/** The rows with as many columns as fit, with full or brief cells. */
+/** The rows with full cells or, if these are too wide, brief ones and as many columns from the left as fit. */
 function tableLines(table: Table, columns: number): string[] {
   const fits = (texts: readonly string[]): boolean => texts.every((text) => stringWidth(text) <= columns);
-  const weightOf = (column: number): number => table.columns[column]?.weight ?? Infinity;
-  let kept = [...table.columns.keys()];
-  const dispensable = kept.filter((column) => weightOf(column) < Infinity).sort((a, b) => weightOf(a) - weightOf(b));
-  let texts = aligned(table, kept, false);
-  for (const dropped of [undefined, ...dispensable]) {
-    if (fits(texts)) break;
-    kept = kept.filter((column) => column !== dropped);
-    texts = aligned(table, kept, true);
-  }
+  let texts = aligned(table, table.columns.length, false);
+  for (let kept = table.columns.length; kept > 1 && !fits(texts); kept--) texts = aligned(table, kept, true);
   return texts.map((text) => fitted(text, columns));
 }
 
-function aligned({ columns, groups }: Table, kept: readonly number[], isBrief: boolean): string[] {
-  const header = kept.map((column) => printable(columns[column]?.title ?? ''));
-  const rows = groups.flatMap((group) => group.rows);
-  const cells = rows.map((row) => kept.map((column) => lineCell(row[column] as Cell, isBrief)));
+function aligned({ columns, groups }: Table, kept: number, isBrief: boolean): string[] {
+  const header = columns.slice(0, kept).map(({ title }) => printable(title));
+  const rows = groups.flatMap((group) => group.rows.map((row) => row.slice(0, kept)));
+  const cells = rows.map((row) => row.map((cell) => lineCell(cell, isBrief)));
   return textTable(header, cells, []).trimEnd().split('\n');
 }
 

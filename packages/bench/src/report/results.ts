@@ -28,7 +28,7 @@ import {
   formatPlainP,
 } from '@peftjs/cli/format';
 import { grouped, type Comparison } from './statistics/comparisons.js';
-import { orientedScore, type Difference, type OverallRow, type SummaryRow, comparisonOf } from './statistics/rows.js';
+import { orientedScore, type Difference, type OverallRow, type SummaryRow } from './statistics/rows.js';
 import { isOnTop, type Verdict } from './verdict.js';
 import type { Contest } from './contest.js';
 import { LEVEL } from './statistics/equivalence.js';
@@ -38,45 +38,29 @@ const MAX_CARDS = 12;
 
 /** The results on a task, by budget. */
 export function resultsTable(panel: Panel, reference: string, verdicts: readonly Verdict[]): Table {
+  const { budgets, entries } = panel;
   const isTop = ({ label, budget }: SummaryRow): boolean => isOnTop(verdicts, label, budget.spec);
-  return rowsTable(panel, columnsFor(panel, reference, isTop));
-}
-
-/** The times and the memory of the same rows. */
-export function timesTable(panel: Panel): Table {
-  return rowsTable(panel, [
-    { title: 'method', cell: ({ label }) => cell(label) },
-    { title: 'time per trial', cell: ({ time }) => cell(formatDuration(time.totalSeconds)) },
-    { title: 'median step', cell: ({ time }) => cell(formatMilliseconds(time.stepMedianMs)) },
-    { title: 'peak memory of the process', cell: ({ peakRssBytes }) => cell(formatMebibytes(peakRssBytes)) },
-  ]);
-}
-
-function rowsTable({ budgets, entries }: Panel, columns: readonly Column<SummaryRow>[]): Table {
   const groups = budgets.map((group) => ({
     ...(group.requested === null ? {} : { title: budgetTitle(group) }),
-    suffix: suffixOf(group),
+    suffix: group.spec === 'none' ? '' : ` ${group.spec}`,
     rows: group.entries.map(({ row }) => row),
   }));
+  const columns = columnsFor(panel, reference, isTop);
   return groupedTable(columns, groups, entries.length > MAX_CARDS ? 'results' : 'results cards');
 }
 
 /** A budget in words, e.g. `r=4: 57,344 stored parameters`. */
 export function budgetTitle({ spec, requested, matchedOn }: Omit<BudgetGroup, 'entries'>): string {
-  const size = requested === null ? '' : `${formatCount(requested)} ${matchedOn} parameters`;
+  if (requested === null) return spec === 'none' ? 'no budget' : spec;
+  const size = `${formatCount(requested)} ${matchedOn} parameters`;
   return spec === String(requested) ? size : `${spec}: ${size}`;
 }
 
-/** What the name of an arm at a budget ends with. */
-function suffixOf({ spec }: Pick<BudgetGroup, 'spec'>): string {
-  return spec === 'none' ? '' : ` ${spec}`;
-}
-
 /** The columns for rows of one metric, compared with one reference; `isTop` marks the best rows. */
-export function columnsFor(
+function columnsFor(
   metric: Parameters<typeof metricTitle>[0],
   reference: string,
-  isTop: (row: SummaryRow) => boolean = () => false,
+  isTop: (row: SummaryRow) => boolean,
 ): Column<SummaryRow>[] {
   return [
     {
@@ -84,13 +68,13 @@ export function columnsFor(
       cell: (row) => ({ ...cell(row.label, ...methodNotes(row)), look: isTop(row) ? 'best' : 'method' }),
     },
     { title: metricTitle(metric), cell: (row) => scoreCell(row, isTop(row)) },
-    { title: `against ${reference}`, weight: 6, cell: (row) => referenceCell(row, reference) },
-    { title: 'stored', weight: 7, cell: storedCell },
-    { title: 'trained at the start', weight: 1, cell: trainedCell },
-    { title: 'learning rate', weight: 3, cell: (row) => cell(formatSmall(row.learningRate)) },
-    { title: 'time per trial', weight: 4, cell: timeCell },
-    { title: 'seeds', weight: 2, cell: ({ seeds }) => cell(String(seeds.length)) },
-    { title: 'budget', weight: 5, cell: budgetCell },
+    { title: `against ${reference}`, cell: (row) => referenceCell(row, reference) },
+    { title: 'stored', cell: storedCell },
+    { title: 'budget', cell: budgetCell },
+    { title: 'time per trial', cell: timeCell },
+    { title: 'learning rate', cell: (row) => cell(formatSmall(row.learningRate)) },
+    { title: 'seeds', cell: ({ seeds }) => cell(String(seeds.length)) },
+    { title: 'trained at the start', cell: trainedCell },
   ];
 }
 
@@ -127,8 +111,9 @@ function trainedCell({ parameters: { trainableAtStart, optimizerBytes } }: Summa
   return { ...cell(formatCount(trainableAtStart), `${formatBytes(optimizerBytes)} of moments`), look: 'trained' };
 }
 
-function timeCell({ time: { totalSeconds, stepMedianMs } }: SummaryRow): Cell {
-  return { ...cell(formatDuration(totalSeconds), `${formatMilliseconds(stepMedianMs)} per step`), look: 'time' };
+function timeCell({ time: { totalSeconds, stepMedianMs }, peakRssBytes }: SummaryRow): Cell {
+  const details = [`${formatMilliseconds(stepMedianMs)} per step`, `${formatMebibytes(peakRssBytes)} at most`];
+  return { ...cell(formatDuration(totalSeconds), ...details), look: 'time' };
 }
 
 function budgetCell({ budget: { requested, met } }: SummaryRow): Cell {
@@ -142,24 +127,8 @@ function methodNotes({ baseline, unranked, budget }: SummaryRow): string[] {
   return unranked !== null && budget.requested !== null ? [`not ranked: ${unranked}`] : [];
 }
 
-/** The means over the tasks: on the page with arms down and budgets across, in a text with one row for each. */
-export function overallTables(
-  rows: readonly OverallRow[],
-  onTasks: readonly SummaryRow[],
-  reference: string,
-  verdicts: readonly Verdict[],
-): Block[] {
-  const { columns, labels } = matrixOf(rows, verdicts);
-  return [
-    { ...table(columns, labels, 'overall'), only: 'page' },
-    { ...table(overallColumns(rows, onTasks, reference), rows, 'overall'), only: 'text' },
-  ];
-}
-
-function matrixOf(
-  rows: readonly OverallRow[],
-  verdicts: readonly Verdict[],
-): { readonly columns: Column<string>[]; readonly labels: string[] } {
+/** The means over the tasks: arms down, the best first, and budgets across. */
+export function overallTable(rows: readonly OverallRow[], verdicts: readonly Verdict[]): Table {
   const budgeted = rows.filter(({ budget }) => budget.requested !== null);
   const free = rows.filter(({ budget }) => budget.requested === null);
   const atBudgets = grouped([...budgeted, ...free], ({ budget }) => budget.spec);
@@ -175,92 +144,41 @@ function matrixOf(
     };
   });
   const best = [...rows].sort((a, b) => orientedScore(b) - orientedScore(a));
-  return {
-    columns: [{ title: '', cell: (label) => cell(label) }, ...columns],
-    labels: [...new Set(best.map(({ label }) => label))],
-  };
+  const labels = [...new Set(best.map(({ label }) => label))];
+  return table([{ title: '', cell: (label) => cell(label) }, ...columns], labels, 'overall');
 }
 
 function meanCell({ score, difference }: OverallRow): Cell {
-  return cell(
-    formatMetric(score.mean),
-    ...(score.interval ? [formatInterval(score.interval)] : []),
-    ...(difference ? [`${formatSigned(difference.mean)}, ${formatAdjustedP(difference.pHolm)}`] : []),
-  );
+  const interval = score.interval ? [formatInterval(score.interval)] : [];
+  const against = difference ? [`${formatSigned(difference.mean)}, ${formatAdjustedP(difference.pHolm)}`] : [];
+  return { ...cell(formatMetric(score.mean), ...interval, ...against), brief: against[0] ?? '' };
 }
 
-function overallColumns(
-  [first]: readonly OverallRow[],
-  rows: readonly SummaryRow[],
-  reference: string,
-): Column<OverallRow>[] {
-  const tasks = first?.tasks ?? [];
-  const onTask = ({ model, label, budget }: OverallRow, task: string): SummaryRow | undefined =>
-    rows.find(
-      (row) => row.model === model && row.task === task && row.label === label && row.budget.spec === budget.spec,
-    );
-  const secondsOf = (row: OverallRow): number[] => tasks.flatMap((task) => onTask(row, task)?.time.totalSeconds ?? []);
-  return [
-    { title: 'method', cell: ({ label, budget }) => cell(label + suffixOf(budget)) },
-    { title: 'mean', cell: overallScore },
-    { title: `against ${reference}`, weight: 9, cell: (row) => overallDifference(row, reference) },
-    ...tasks.map((task, index): Column<OverallRow> => ({
-      ...{ weight: 6 - index / tasks.length, title: task },
-      cell: (row) => cell(formatMetric(onTask(row, task)?.score.mean ?? null)),
-    })),
-    { title: 'stored', weight: 8, cell: ({ stored }) => cell(formatCount(stored)) },
-    { title: 'time per trial', weight: 4, cell: (row) => cell(formatDuration(meanOf(secondsOf(row)))) },
-    {
-      ...{ title: 'budget', weight: 5 },
-      cell: ({ budget: { requested, met } }) => cell(requested === null ? '–' : met ? 'met' : 'missed'),
-    },
-  ];
-}
-
-function overallScore({ score: { mean, interval } }: OverallRow): Cell {
-  const main = formatMetric(mean);
-  return interval ? { ...cell(main, formatInterval(interval)), brief: formatInterval(interval) } : cell(main);
-}
-
-function overallDifference({ label, difference }: OverallRow, reference: string): Cell {
-  if (label === reference) return cell('reference');
-  if (!difference) return cell('–');
-  const brief = formatAdjustedP(difference.pHolm);
-  return { ...cell(formatSigned(difference.mean), `${formatP(difference.p)}, ${brief}`), brief };
-}
-
-function meanOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/**
- * The pairs of a contest: on the page all of them, in a text those with p < 0.05 or equivalence; or a sentence if no
- * pair differs reliably.
- */
-export function pairBlocks({ pairs, budget, arms }: Contest): Block[] {
+/** Every pair of arms of a contest, the smallest p first; or a sentence if no pair differs reliably. */
+export function pairBlocks({ pairs, budget }: Contest): Block[] {
   if (pairs.length === 0) return [];
   const title = heading(budget.requested === null ? 'Pairs' : `Pairs at ${budget.spec}`, 3);
   const nothing = nothingDiffers(pairs);
   if (nothing !== null) return [title, paragraph(nothing)];
-  const paired = arms.filter(({ label }) => pairs.some(({ a, b }) => a === label || b === label));
-  const labels = paired.map(({ label }) => label);
-  const shown = pairs.filter((pair) => pair.p < LEVEL || isEquivalent(pair));
+  const bySmallestP = [...pairs].sort((x, y) => x.p - y.p);
   return [
     title,
-    note(caption(pairs), 'page'),
-    { ...table(matrixColumns(labels, pairs), labels, 'matrix'), only: 'page' },
-    note(`Pairs of arms with p < ${LEVEL} or equivalent, ${shown.length} of ${pairs.length}:`, 'text'),
-    { ...table(LIST_COLUMNS, shown, 'pairs'), only: 'text' },
+    note('The first arm minus the second; p is adjusted by Holm over the pairs of this table.'),
+    table(PAIR_COLUMNS, bySmallestP, 'matrix'),
   ];
 }
 
-const LIST_COLUMNS: readonly Column<Comparison>[] = [
+const PAIR_COLUMNS: readonly Column<Comparison>[] = [
   { title: 'arm', cell: ({ a }) => cell(a) },
   { title: 'minus', cell: ({ b }) => cell(b) },
-  { title: 'difference', cell: ({ mean }) => cell(formatSigned(mean)) },
+  {
+    title: 'difference',
+    cell: ({ mean, interval }) =>
+      cell(formatSigned(mean), ...(interval ? [formatInterval(interval, formatSigned)] : [])),
+  },
   { title: 'p', cell: ({ p }) => cell(formatPlainP(p)) },
   { title: 'adjusted p', cell: ({ pHolm }) => cell(formatPlainP(pHolm)) },
-  { title: 'equivalent', cell: (pair) => cell(isEquivalent(pair) ? 'yes' : '') },
+  { title: 'conclusion', cell: (pair) => cell(conclusionOf(pair)) },
 ];
 
 /** A sentence for pairs of which none is reliably different or equivalent; null if one is. */
@@ -284,32 +202,8 @@ function isEquivalent({ equivalence }: Comparison): boolean {
   return equivalence !== null && equivalence.pHolm <= LEVEL;
 }
 
-/** Explains how to read the table. */
-function caption(pairs: readonly Comparison[]): string {
-  const equivalent = pairs.some(isEquivalent) ? ' ≈ marks a pair that is equivalent within the margin.' : '';
-  return `Row minus column, the p of this difference, and p adjusted by Holm over the pairs of this table. Blue where the row is better and orange where the column is: pale where p is below ${LEVEL}, full where the adjusted p is, too.${equivalent}`;
-}
-
-/**
- * Every pair of arms: the mean difference, row minus column, above p and the Holm-adjusted p. The colour shows the
- * direction, like the sign, and the strength of evidence, like the p-values.
- */
-function matrixColumns(labels: readonly string[], pairs: readonly Comparison[]): Column<string>[] {
-  const columns = labels.map((column) => ({
-    title: column,
-    cell: (row: string) => pairCell(comparisonOf(pairs, row, column)),
-  }));
-  return [{ title: '', cell: (label) => cell(label) }, ...columns];
-}
-
-function pairCell(pair: Comparison | undefined): Cell {
-  if (!pair) return { ...cell('–'), look: 'none' };
-  const main = `${isEquivalent(pair) ? '≈ ' : ''}${formatSigned(pair.mean)}`;
-  return { ...cell(main, `p ${formatPlainP(pair.p)}`, `adj. ${formatPlainP(pair.pHolm)}`), look: outcome(pair) };
-}
-
-function outcome({ mean, p, pHolm, lowerIsBetter }: Comparison): string {
-  const strength = [p, pHolm].filter((each) => each < LEVEL).length;
-  if (strength === 0) return 'open';
-  return `${mean > 0 === lowerIsBetter ? 'worse' : 'better'}-${strength}`;
+function conclusionOf(pair: Comparison): string {
+  const { a, b, mean, pHolm, lowerIsBetter } = pair;
+  const better = pHolm < LEVEL ? [`${mean > 0 === lowerIsBetter ? b : a} is better`] : [];
+  return [...better, ...(isEquivalent(pair) ? ['equivalent'] : [])].join(', ');
 }

@@ -2,9 +2,8 @@ import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { details, facts, figure, findings, grid, heading, list, note, paragraph, type Block } from './blocks.js';
 import { hasBands, lossChart, metricChart, parameterChart } from './charts/curves.js';
 import { WIDE, WIDTH } from './charts/draw.js';
-import { domainOf, forestChart } from './charts/forest.js';
 import { gateFigures, rankFigures } from './charts/ranks.js';
-import { overallChart, scoreChart, showsSeeds } from './charts/scores.js';
+import { forestChart, rangeOf, scoreChart, showsSeeds } from './charts/scores.js';
 import {
   panelsOf,
   seriesByLabel,
@@ -19,10 +18,11 @@ import {
 } from './contents.js';
 import { contestsOf, type Contest } from './contest.js';
 import { formatSmall } from '@peftjs/cli/format';
-import { pairBlocks, budgetTitle, overallTables, resultsTable, timesTable } from './results.js';
+import { pairBlocks, budgetTitle, overallTable, resultsTable } from './results.js';
 import { stageFigures } from './stages.js';
 import { stabilityBlocks } from './stability.js';
 import { grouped } from './statistics/comparisons.js';
+import { meanMetric } from './statistics/rows.js';
 import type { Summary } from './statistics/summary.js';
 import { tuningBlocks } from './tuning.js';
 import { twoRunsBlocks } from './two-runs.js';
@@ -70,17 +70,18 @@ function taskBlocks(panel: Panel, summary: Summary): Block[] {
   const budgeted = panel.budgets.filter(({ requested }) => requested !== null);
   const groups = budgeted.length > 0 ? budgeted : panel.budgets;
   const stages = stageFigures(panel);
+  const rows = panel.entries.map(({ row }) => row);
+  const { metric, title } = panel;
+  const seriesOf = seriesByLabel(summary.rows);
+  const about = { subject: `${metric} on ${title}`, metric: panel, seriesOf, verdicts: scope.verdicts };
   return [
     heading(panel.title),
     ...taskVerdict(scope),
     details('Every arm', [resultsTable(panel, summary.reference, scope.verdicts)], scope.isMain),
-    figure('Quality against size', scoreCaption(panel), (size) => scoreChart(panel, scope.verdicts, size), {
-      size: WIDE,
-    }),
+    figure('Quality against size', scoreCaption(panel), (size) => scoreChart(rows, about, size), { size: WIDE }),
     ...forestFigures(scope, summary),
     ...(stages.length > 0 ? [grid(stages)] : []),
     details('Statistical detail', scope.contests.flatMap(pairBlocks)),
-    details('Time and memory', [{ ...timesTable(panel), only: 'page' }]),
     ...groups.map((group) => details(`Training at ${budgetTitle(group)}`, [grid(budgetFigures(panel, group))])),
   ];
 }
@@ -102,25 +103,26 @@ function overallBlocks(summary: Summary): Block[] {
   const seriesOf = seriesByLabel(all);
   const ofModels = grouped(overall, ({ model }) => model);
   return ofModels.flatMap((rows) => {
-    const [{ model, tasks }] = rows;
+    const [first] = rows;
+    const { model, tasks, lowerIsBetter } = first;
     const scope = scopeOf(summary, model, null);
+    const about = {
+      ...{ subject: `Mean over the tasks with ${model}`, seriesOf, verdicts: scope.verdicts },
+      metric: { metric: `mean ${meanMetric(first)}`, lowerIsBetter },
+    };
     const size = figure(
       'Mean quality against size',
-      'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint, and equivalent arms share a band.',
-      (each) => overallChart(rows, seriesOf, scope.verdicts, each),
+      'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint.',
+      (each) => scoreChart(rows, about, each),
       { size: WIDE },
     );
-    const tables = overallTables(rows, all, reference, scope.verdicts);
+    const means = overallTable(rows, scope.verdicts);
     const forests = forestFigures(scope, summary);
-    const how = `The mean of ${tasks.length} tasks with equal weights: ${tasks.join(', ')}.`;
+    const how = `The mean of ${tasks.length} tasks with equal weights: ${tasks.join(', ')}. With it its interval, and the difference to ${reference} with p adjusted over the pairs of the budget.`;
     return [
       heading(ofModels.length > 1 ? `Over all tasks · ${model}` : 'Over all tasks'),
-      note(
-        `${how} Below it, its interval, and the difference to ${reference} with p adjusted over the pairs of the budget.`,
-        'page',
-      ),
-      note(how, 'text'),
-      ...(scope.contests.length === 1 ? [grid([...tables, ...forests], 'pair'), size] : [...tables, size, ...forests]),
+      note(how),
+      ...(scope.contests.length === 1 ? [grid([means, ...forests], 'pair'), size] : [means, size, ...forests]),
       details('Statistical detail', scope.contests.flatMap(pairBlocks)),
     ];
   });
@@ -134,7 +136,7 @@ const FOREST_BESIDE = 820;
 /** The arms of every budget in one chart each, side by side; for a single budget, one wide chart. */
 function forestFigures({ contests, verdicts }: Scope, { rows, margin }: Summary): Block[] {
   const seriesOf = seriesByLabel(rows);
-  const domain = domainOf(contests);
+  const domain = rangeOf(contests.flatMap(({ arms }) => arms.map(({ score }) => score)));
   const shown = contests.flatMap((contest, index) =>
     contest.arms.length > 0 ? [{ contest, verdict: verdicts[index] as Verdict }] : [],
   );
@@ -201,7 +203,7 @@ function scoreCaption(panel: Panel): string {
   const { baseline, budgets, lowerIsBetter } = panel;
   const several = budgets.filter(({ requested }) => requested !== null).length > 1;
   return [
-    `The mean and its 95 % interval${showsSeeds(panel) ? '; small: single seeds' : ''}.`,
+    `The mean and its 95 % interval${showsSeeds(panel.entries.map(({ row }) => row)) ? '; small: single seeds' : ''}.`,
     several
       ? 'The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint.'
       : 'With one budget, the arms are drawn side by side.',

@@ -8,7 +8,7 @@ it('a report shows the stages and the reason', async () => {
   const trial = { ...syntheticTrial({ task: 'uci-sentiment', method: 'sora', rank: 4, seed: 1 }), sizing };
   const summary = summarise([trial], { reference: 'sora' });
   const page = await renderReport([trial], summary);
-  expect(page).toContain('against stored parameters, and the chosen size');
+  expect(page).toContain('The chosen stage is ringed.');
   expect(page).toContain('<bdi>Seed 1: With 1,600 parameters &lt;b&gt;it&lt;/b&gt; is enough.</bdi>');
   expect(renderMarkdown([trial], summary)).toMatch(/Seed 1: With 1,600 .*\n\n\| stage \| stored /);
 });

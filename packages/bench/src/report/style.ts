@@ -42,14 +42,8 @@ main>:is(.pair,.card)+.card{margin-top:16px}
 .matrix{width:auto}
 .matrix th,.matrix td,.overall th,.overall td{padding:5px 10px;white-space:nowrap;text-align:right}
 .matrix tbody th,.overall tbody th{text-align:left;font-weight:500;position:sticky;left:0;background:var(--paper)}
-.matrix td.none{color:var(--soft)}
 .matrix .chosen{font-weight:650;box-shadow:inset 0 0 0 2px var(--strong)}
 .overall .first{font-weight:650}
-.better-1{background:var(--better-1)}
-.better-2{background:var(--better-2)}
-.worse-1{background:var(--worse-1)}
-.worse-2{background:var(--worse-2)}
-[class^=better] small,[class^=worse] small{color:inherit}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:8px 14px 8px 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th{border:0;color:var(--soft);font-weight:500;font-size:.875rem;white-space:nowrap}

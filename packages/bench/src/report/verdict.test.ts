@@ -22,7 +22,6 @@ it('names the reliable winner, and its lead', () => {
   expect(verdict.sentences).toEqual([
     'sora is the reliable winner at r = 4, over 2 tasks: mean accuracy 0.850, ahead of lora by 0.050 (adjusted p ≤ 0.0015).',
     'Each of them beats head (0.700) by 0.100 to 0.150.',
-    'No method that stores less is shown to be no worse than sora by 0.01 or more.',
   ]);
 });
 
@@ -167,9 +166,7 @@ it('says which arms were trained under other conditions, instead of comparing th
   });
   const verdict = verdictOf(trials);
   expect(verdict).toMatchObject({ best: 'sora', isReliable: false, open: ['lora'], worse: [] });
-  expect(verdict.sentences).toContain(
-    'vera and dora were trained under other conditions than sora, and not compared with it.',
-  );
+  expect(verdict.sentences).toContain('vera and dora are not compared with sora: trained under other conditions.');
   expect(verdict.sentences.join(' ')).toMatch(/lora is not significantly different from sora; .* up to 0\.0[2-4]\d/);
 });
 
@@ -190,13 +187,6 @@ it('names the arms and budgets without results on every task', () => {
     'No arm can be ranked at r = 8, over 2 tasks.',
     'Not ranked: lora (no result on uci-sentiment).',
   ]);
-});
-
-it('does not say that no smaller method is good enough of one that is not ranked', () => {
-  const small = { scores: around(0.8, 0.0015), stored: 20_000 };
-  const trials = trialsOf({ lora: { scores: around(0.801, 0.002) }, dora: { scores: around(0.801, 0.001) }, sora: small })
-    .map((trial) => (trial.arm === 'sora' ? { ...trial, budget: { ...trial.budget, met: false } } : trial)); // prettier-ignore
-  expect(verdictOf(trials).sentences.join(' ')).not.toMatch(/No method that stores less/);
 });
 
 it('gives two arms of one name that choose their size different names', () => {

@@ -89,12 +89,12 @@ export function verdictParagraphs({ verdicts, margin, claims, failed }: Findings
 }
 
 /** The parts of a summary that the paragraphs are about. */
-interface Findings {
-  /** The verdicts. */
+export interface Findings {
+  /** The verdicts, by budget: over the tasks, if there are several, and on each. */
   readonly verdicts: readonly Verdict[];
-  /** The equivalence margin; null if none was stated. */
+  /** The equivalence margin, in units of the primary metric, stated before the run; null if none was. */
   readonly margin: number | null;
-  /** The tested claims. */
+  /** The claims stated before the run, with their outcomes. */
   readonly claims: readonly ClaimOutcome[];
   /** The failed trials. */
   readonly failed: readonly Failure[];
@@ -156,6 +156,12 @@ interface Judged {
   readonly open: readonly Contender[];
   /** The others that cannot be compared with the best, since they were trained under other conditions. */
   readonly apart: readonly Contender[];
+  /** The frozen baseline, if there is one. */
+  readonly baseline: Contender | undefined;
+  /** The candidates that are reliably better than the baseline. */
+  readonly above: readonly Contender[];
+  /** The arm that stores least among those shown not to be worse than the best by the margin; none without a margin. */
+  readonly smallest: Contender | undefined;
 }
 
 function verdictOn(contest: Contest, margin: number | null): Verdict {
@@ -167,7 +173,7 @@ function verdictOn(contest: Contest, margin: number | null): Verdict {
     return { ...base, ...NOTHING, sentences };
   }
   const judged = judge(contest, margin, best, others);
-  const { groups, open, worse, behind } = judged;
+  const { groups, open, worse, behind, above, smallest } = judged;
   const labels = (arms: readonly Contender[]): string[] => arms.map(({ label }) => label);
   return {
     ...base,
@@ -176,8 +182,8 @@ function verdictOn(contest: Contest, margin: number | null): Verdict {
     equivalent: groups.map(labels),
     open: labels(open),
     worse: labels(worse),
-    aboveBaseline: labels(aboveBaseline(judged)),
-    smallest: smallestNoWorse(judged)?.label ?? null,
+    aboveBaseline: labels(above),
+    smallest: smallest?.label ?? null,
     sentences: [
       ...headline(judged),
       ...groups.map((group) => groupSentence(group, judged)),
@@ -206,7 +212,14 @@ function judge(contest: Contest, margin: number | null, best: Contender, others:
     (arm) => !behind.includes(arm) && !equal.includes(arm) && !advantage(contest, arm, best)?.isBetter,
   );
   const apart = others.filter((arm) => !compared.includes(arm));
-  return { contest, margin, best, others, groups, behind, worse, open, apart };
+  const baseline = contest.arms.find((arm) => arm.baseline);
+  const above = [best, ...others].filter((arm) => baseline && advantage(contest, arm, baseline)?.isBetter);
+  const noWorse = [...others, ...(baseline ? [baseline] : [])].filter(
+    (arm) => advantage(contest, arm, best)?.isNoWorse,
+  );
+  const least = [best, ...noWorse].reduce((smallest, arm) => (isSmaller(arm, smallest) ? arm : smallest));
+  const smallest = margin === null ? undefined : least;
+  return { contest, margin, best, others, groups, behind, worse, open, apart, baseline, above, smallest };
 }
 
 /** Where a verdict holds, e.g. ` at r = 4, over 4 tasks`. */
@@ -262,11 +275,11 @@ function tooFewSeeds({ pairs, tasks }: Contest): string[] {
 
 function groupSentence(group: readonly [Contender, ...Contender[]], judged: Judged): string {
   const { best, margin, others, behind } = judged;
-  const are = `${named(group)} are equivalent within ${formatSmall(margin ?? NaN)}`;
-  if (!group.includes(best) || !group.some((arm) => behind.includes(arm))) return `${are}.`;
+  const equal = `${named(group)} are equivalent within ${formatSmall(margin ?? NaN)}`;
+  if (!group.includes(best) || !group.some((arm) => behind.includes(arm))) return `${equal}.`;
   return behind.length === others.length
-    ? `${are} all the same: the lead is reliable but small.`
-    : `${are}, though some of them differ reliably.`;
+    ? `${equal} all the same: the lead is reliable but small.`
+    : `${equal}, though some of them differ reliably.`;
 }
 
 /** With more unremarkable arms than this, only their number is given. */
@@ -279,50 +292,37 @@ function openSentence({ contest, best, open }: Judged): string[] {
     interval ? [Math.abs(interval.low), Math.abs(interval.high)] : [],
   );
   if (open.length === 0) return [];
-  const are = open.length === 1 ? 'is' : 'are';
   const bound =
     ends.length === 0
       ? ''
       : `; by the 95 % ${open.length === 1 ? 'interval' : 'intervals'}, the difference may be up to ${formatMetric(Math.max(...ends))}`;
   const who = open.length > MAX_NAMED ? `${open.length} other arms` : named(open);
-  return [`${who} ${are} not significantly different from ${best.label}${bound}.`];
+  return [`${who} ${are(open)} not significantly different from ${best.label}${bound}.`];
 }
 
 /** Names the arms that no test compares with the best. */
 function apartSentence({ contest, best, apart }: Judged): string[] {
   if (apart.length === 0 || contest.pairs.length === 0) return [];
-  const were = apart.length === 1 ? 'was' : 'were';
-  return [`${named(apart)} ${were} trained under other conditions than ${best.label}, and not compared with it.`];
+  return [`${named(apart)} ${are(apart)} not compared with ${best.label}: trained under other conditions.`];
 }
 
 function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
   if (worse.length === 0 || behind.length === others.length) return [];
   const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
-  const each = worse.length === 1 ? 'is' : 'are';
-  return [`${named(worse)} ${each} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
-}
-
-function aboveBaseline({ contest, best, others }: Judged): Contender[] {
-  const baseline = contest.arms.find((arm) => arm.baseline);
-  return baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)?.isBetter) : [];
+  return [`${named(worse)} ${are(worse)} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }
 
 /** Compares the arms with the frozen baseline. */
-function baselineSentences(judged: Judged): string[] {
-  const { contest, best, others } = judged;
-  const baseline = contest.arms.find((arm) => arm.baseline);
+function baselineSentences({ contest, best, others, baseline, above }: Judged): string[] {
   const all = baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)) : [];
   if (!baseline || all.length === 0) return [];
   const head = `${baseline.label} (${formatMetric(baseline.score.mean)})`;
-  const above = aboveBaseline(judged);
   const below = all.filter((arm) => advantage(contest, arm, baseline)?.isWorse);
   const rest = all.filter((arm) => !above.includes(arm) && !below.includes(arm));
   const gains = (arms: readonly Contender[]): string =>
     rangeOf(arms.flatMap((arm) => advantage(contest, arm, baseline) ?? []));
   const worse =
-    below.length === 0
-      ? []
-      : [`${named(below)} ${below.length === 1 ? 'is' : 'are'} reliably worse than ${head}, by ${gains(below)}.`];
+    below.length === 0 ? [] : [`${named(below)} ${are(below)} reliably worse than ${head}, by ${gains(below)}.`];
   if (above.length === 0 && tooFewSeeds(contest).length > 0) return worse;
   if (above.length === 0) return [`Nothing is reliably better than ${head}.`, ...worse];
   const who = above.length === all.length && all.length > 1 ? 'Each of them' : named(above);
@@ -332,34 +332,19 @@ function baselineSentences(judged: Judged): string[] {
   return [`${who} ${beat} ${head} by ${gains(above)}${open}.`, ...worse];
 }
 
-/** The arm that stores least among those shown not to be worse than the best by the margin. */
-function smallestNoWorse({ contest, best, others, margin }: Judged): Contender | undefined {
-  if (margin === null) return undefined;
-  const baseline = contest.arms.filter((arm) => arm.baseline);
-  const shown = [...others, ...baseline].filter((arm) => advantage(contest, arm, best)?.isNoWorse);
-  return [best, ...shown].reduce((least, arm) => (isSmaller(arm, least) ? arm : least));
-}
-
-function smallestSentence(judged: Judged): string[] {
-  const { contest, best, margin } = judged;
-  const smallest = smallestNoWorse(judged);
-  if (!smallest || margin === null) return [];
+function smallestSentence({ best, margin, smallest }: Judged): string[] {
+  if (!smallest || margin === null || smallest === best) return [];
   const than = `than ${best.label} by ${formatSmall(margin)} or more`;
-  if (smallest !== best) {
-    return [
-      `Smallest method shown to be no worse ${than}: ${smallest.label} (${formatCount(smallest.stored)} parameters).`,
-    ];
-  }
-  const smaller = contest.arms.filter((arm) => isSmaller(arm, best) && advantage(contest, arm, best));
-  if (smaller.every(({ unranked }) => unranked !== null)) return [];
-  const ranked = smaller.some(({ unranked }) => unranked !== null) ? 'ranked ' : '';
-  return [`No ${ranked}method that stores less is shown to be no worse ${than}.`];
+  return [
+    `Smallest method shown to be no worse ${than}: ${smallest.label} (${formatCount(smallest.stored)} parameters).`,
+  ];
 }
 
 /** Arms over the budget that are reliably better than the best within it. */
 function largerSentence({ contest, best, others }: Judged): string[] {
   const larger = contest.arms.filter(
-    (arm) => arm !== best && !arm.baseline && arm.requested === null && arm.unranked === null && !others.includes(arm),
+    (arm) =>
+      arm !== best && !arm.baseline && arm.budget.requested === null && arm.unranked === null && !others.includes(arm),
   );
   return larger.flatMap((arm) => {
     const found = advantage(contest, arm, best);
@@ -383,6 +368,10 @@ function rangeOf(advantages: readonly Advantage[]): string {
 
 function atMost(p: number): string {
   return p < 0.001 ? '< 0.001' : `≤ ${formatPlainP(p)}`;
+}
+
+function are(arms: readonly Contender[]): string {
+  return arms.length === 1 ? 'is' : 'are';
 }
 
 function named(arms: readonly Contender[]): string {

@@ -1,7 +1,8 @@
-import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CheckpointError } from '@peftjs/core/method';
 import { numericVersions } from '../study/trials.js';
 import { program } from '../commands/main.js';
@@ -34,6 +35,7 @@ beforeAll(async () => {
   const exports = { './commands': './index.js' };
   const add = "export const addTheirs = (program) => program.command('theirs'); export const addNothing = 1;";
   await install('their-commands', { exports, peft: { commands: { theirs: 'addTheirs' } } }, add);
+  await install('same-commands', { exports, peft: { commands: { report: 'addTheirs' } } }, add);
   await install('no-commands', { exports, peft: { commands: { none: 'addNothing' } } }, add);
   await writeFile(join(folder, 'package.json'), manifestOn('their-commands'));
   await mkdir(join(folder, 'node_modules/below/node_modules'), { recursive: true });
@@ -64,6 +66,16 @@ describe('where the command runs, with other versions of packages that peft-benc
   });
 });
 
+it('a package is found where the program is installed, before where the command runs', async () => {
+  const program = join(folder, 'isolated');
+  await mkdir(join(program, 'node_modules'), { recursive: true });
+  await cp(join(folder, 'node_modules/their-method'), join(program, 'node_modules/their-method'), { recursive: true });
+  expect(await packageFolder('their-method')).toBe(join(folder, 'node_modules/their-method'));
+  vi.stubEnv('PEFTJS_ORIGIN', pathToFileURL(join(program, 'bin.js')).href);
+  expect(await packageFolder('their-method')).toBe(join(program, 'node_modules/their-method'));
+  vi.unstubAllEnvs();
+});
+
 describe('a name that is not a package', () => {
   it.each(['.', '..', '../..', './node_modules/their-method', 'a/b'])('%s is not a method', async (name) => {
     await expect(resolveMethod(name)).rejects.toThrow(/is unknown/);
@@ -88,6 +100,11 @@ describe('the commands of packages', () => {
 
   it('are not loaded for a command of the program itself', async () => {
     expect((await program('train')).commands.map((command) => command.name())).not.toContain('theirs');
+  });
+
+  it('have different names', async () => {
+    await writeFile(join(folder, 'package.json'), manifestOn('same-commands'));
+    await expect(program()).rejects.toThrow("the command 'report' is declared by more than one package");
   });
 
   it('must be functions', async () => {

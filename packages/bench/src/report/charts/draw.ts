@@ -118,36 +118,6 @@ export function spread(
   return positions;
 }
 
-/**
- * Assigns each anchor a position at the right edge such that no two straight lines from anchors to their positions
- * cross. It swaps two positions as long as that shortens the lines in total, as it does wherever two of them cross.
- */
-export function uncrossedPositions(
-  anchors: readonly { readonly x: number; readonly y: number }[],
-  positions: readonly number[],
-  edge: number,
-): number[] {
-  const assigned = positions.map((_, index) => index);
-  const length = (anchor: number, position: number): number => {
-    const { x, y } = anchors[anchor] as { x: number; y: number };
-    return Math.hypot(edge - x, (positions[position] as number) - y);
-  };
-  const swapOne = (): boolean => {
-    for (let a = 0; a < assigned.length; a++) {
-      for (let b = a + 1; b < assigned.length; b++) {
-        const [ofA, ofB] = [assigned[a] as number, assigned[b] as number];
-        if (length(a, ofB) + length(b, ofA) >= length(a, ofA) + length(b, ofB) - 1e-9) continue;
-        assigned[a] = ofB;
-        assigned[b] = ofA;
-        return true;
-      }
-    }
-    return false;
-  };
-  while (swapOne());
-  return assigned;
-}
-
 /** The libraries that draw charts. */
 type Drawing = { readonly vega: typeof import('vega'); readonly compile: (typeof import('vega-lite'))['compile'] };
 
@@ -196,11 +166,7 @@ export const COLOR_VARIABLES = {
     'on-strong': '#ffffff',
     good: '#00704f',
     bad: '#b3261e',
-    'better-1': '#d6e8f7',
-    'better-2': '#8fc3ea',
     band: '#e4eef6',
-    'worse-1': '#fbe3cf',
-    'worse-2': '#f5b27a',
   }),
   dark: variables('dark', {
     paper: '#171b22',
@@ -212,11 +178,7 @@ export const COLOR_VARIABLES = {
     'on-strong': '#ffffff',
     good: '#4fd6a8',
     bad: '#ff8a80',
-    'better-1': '#173a56',
-    'better-2': '#1f6298',
     band: '#1d2a38',
-    'worse-1': '#4a2f16',
-    'worse-2': '#8a4a12',
   }),
 };
 

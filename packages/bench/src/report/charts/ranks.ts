@@ -14,13 +14,7 @@ export function rankFigures(title: string, entries: readonly Entry[]): Block[] {
   const shown = uneven.length > 0 ? uneven : ranked;
   if (shown.length === 0) return [];
   const caption = 'At the selected checkpoint, mean over seeds: modules down, arms across; the darker, the more.';
-  const count = Math.ceil(shown.length / MAX_GROUPS);
-  const size = Math.ceil(shown.length / count);
-  return Array.from({ length: count }, (_, index) => {
-    const about = count > 1 ? `Rank per module (${index + 1} of ${count})` : 'Rank per module';
-    const part = shown.slice(index * size, (index + 1) * size);
-    return figure(about, caption, () => rankMap(`Rank per module and arm on ${title}`, part));
-  });
+  return [figure('Rank per module', caption, () => rankMap(`Rank per module and arm on ${title}`, shown))];
 }
 
 /** Columns of a map that belong together. */
@@ -31,8 +25,6 @@ export interface RankGroup {
   readonly columns: readonly { readonly width: number; readonly ranks: Readonly<Record<string, number>> }[];
 }
 
-/** The most groups of a map: the titles of more would overlap. */
-const MAX_GROUPS = 16;
 /** With at most this many modules, each has its name; otherwise only layers are named. */
 const MAX_NAMED = 16;
 /** The gap between two groups, and the least width of a cell with a number, in px. */
@@ -93,13 +85,18 @@ function textAt(x: number, y: number, text: string, anchor: 'start' | 'middle' |
   return `<text x="${digits(x)}" y="${digits(y)}" text-anchor="${anchor}"${more}>${escapeHtml(text)}</text>`;
 }
 
-/** A label for each module, or one where each layer begins. */
+/** The most characters of a module's name. */
+const MAX_LABEL = 30;
+
+/** A label for each module, with the end of its path; of many modules one where each layer begins. */
 function rowNames(modules: readonly string[]): { row: number; text: string }[] {
   if (modules.length <= MAX_NAMED) {
-    const short = shortened(modules);
-    return modules.map((path, row) => ({ row, text: short.get(path) ?? path }));
+    return modules.map((path, row) => ({
+      row,
+      text: path.length <= MAX_LABEL ? path : `…${path.slice(1 - MAX_LABEL)}`,
+    }));
   }
-  const layers = modules.map((path) => layerOf(path)?.layer);
+  const layers = modules.map((path) => /(?:^|\.)(\d+)(?:\.|$)/.exec(path)?.[1]);
   return layers.flatMap((layer, row) =>
     layer !== undefined && layer !== layers[row - 1] ? [{ row, text: `layer ${layer}` }] : [],
   );
@@ -146,36 +143,4 @@ function meanOfSeeds(ofSeeds: readonly Readonly<Record<string, number>>[]): Reco
   const paths = [...new Set(ofSeeds.flatMap((ranks) => Object.keys(ranks)))];
   const meanOf = (path: string): number => ofSeeds.reduce((sum, ranks) => sum + (ranks[path] ?? 0), 0) / ofSeeds.length;
   return Object.fromEntries(paths.map((path) => [path, meanOf(path)]));
-}
-
-const MAX_LABEL = 30;
-
-/**
- * Splits e.g. `encoder.layer.3.attention.query` into layer 3 and the rest; undefined unless exactly one part is a
- * number.
- */
-function layerOf(path: string): { layer: number; module: string } | undefined {
-  const parts = path.split('.');
-  const at = parts.findIndex((part) => /^\d+$/.test(part));
-  if (at < 0 || parts.findLastIndex((part) => /^\d+$/.test(part)) !== at) return undefined;
-  return { layer: Number(parts[at]), module: parts.filter((_, index) => index !== at).join('.') };
-}
-
-/** Shortens module paths: removes their common beginning, and the middle of long ones. */
-function shortened(paths: readonly string[]): Map<string, string> {
-  const split = paths.map((path) => path.split('.'));
-  const [first = []] = split;
-  const differing = first.findIndex((part, index) =>
-    split.some((parts) => parts[index] !== part || parts.length <= index + 1),
-  );
-  // A number alone is unclear: `layer.0.query` rather than `0.query`.
-  const from = Math.max(0, /^\d+$/.test(first[differing] ?? '') ? differing - 1 : differing);
-  const short = split.map((parts) => middleOut(parts.slice(from).join('.')));
-  const distinct = new Set(short).size === paths.length;
-  return new Map(paths.map((path, index) => [path, distinct ? (short[index] as string) : path]));
-}
-
-function middleOut(text: string): string {
-  if (text.length <= MAX_LABEL) return text;
-  return `${text.slice(0, MAX_LABEL / 2 - 1)}…${text.slice(-MAX_LABEL / 2)}`;
 }

@@ -1,20 +1,14 @@
-import type { Entry, Panel, Series } from '../contents.js';
+import { candidatesOf, type Contender, type Contest } from '../contest.js';
+import type { Series } from '../contents.js';
 import { formatMetric, metricTitle } from '@peftjs/cli/format';
-import { drawnAs } from '../palette.js';
-import { meanMetric, orientedScore, type OverallRow, type SummaryRow } from '../statistics/rows.js';
+import { drawnAs, NEUTRAL } from '../palette.js';
+import type { Estimate } from '../statistics/estimates.js';
+import { orientedScore, storedOf, type ScoredRow } from '../statistics/rows.js';
 import type { Verdict } from '../verdict.js';
-import {
-  layered,
-  layerFrom,
-  plain,
-  quantity,
-  spread,
-  textWidth,
-  uncrossedPositions,
-  type Chart,
-  type Size,
-} from './draw.js';
+import { layered, layerFrom, plain, quantity, spread, textWidth, type Chart, type Size } from './draw.js';
 
+/** The height of a row of the chart of arms, in px. */
+const ROW = 22;
 /** The height of the x axis, in px. */
 const AXIS = 46;
 /** The width of the y axis, in px. */
@@ -30,270 +24,281 @@ const FRONT_EXTENSION = 1.15;
 /** With more points than this, single seeds are not drawn, since they would hide the points. */
 const MAX_POINTS_WITH_SEEDS = 16;
 /** The opacity of an arm that is reliably worse than the best one at its budget. */
-const FAINT = 0.35;
+const FAINT = 0.4;
 
-/** The score of one arm at its stored size. */
-interface Point {
-  /** The arm's name and look. */
-  readonly series: Series;
-  /** The budget as typed. */
-  readonly spec: string;
-  /** The requested number of parameters; null without a budget. */
-  readonly requested: number | null;
-  /** The stored parameters. */
-  readonly stored: number;
-  /** The mean score. */
-  readonly value: number;
-  /** The mean score, negated if lower is better. */
-  readonly orientedScore: number;
-  /** The 95 % interval of the mean. */
-  readonly interval: SummaryRow['score']['interval'];
-  /** The scores of single seeds. */
-  readonly values: readonly number[];
+/** Returns the look of an arm. */
+type SeriesOf = (label: string) => Series;
+
+/** A range that holds the means and intervals of some scores, and other values. */
+export function rangeOf(scores: readonly Estimate[], values: readonly number[] = []): [number, number] {
+  const ends = scores.flatMap(({ mean, interval }) => [mean, interval?.low ?? mean, interval?.high ?? mean]);
+  const all = [...values, ...ends];
+  const [least, most] = [Math.min(...all), Math.max(...all)];
+  const margin = Math.max(0.06 * (most - least), 1e-3);
+  return [least - margin, most + margin];
 }
 
-/** A point with its position. */
-interface Placed extends Point {
-  /** The position on the size axis, in parameters: the point's size, or next to it. */
+/** A score to draw: its place on the other axis, by field, and its look. */
+interface Mark {
+  readonly place: Readonly<Record<string, string | number>>;
+  readonly score: Estimate;
+  readonly series: Series;
+  readonly isFaint: boolean;
+}
+
+/** Points, and the intervals of their scores along an axis. */
+function scoreLayers(axis: 'x' | 'y', marks: readonly Mark[]): object[] {
+  const values = marks.map(({ place, score: { mean, interval }, series, isFaint }) => ({
+    ...place,
+    ...{ value: mean, low: interval?.low ?? mean, high: interval?.high ?? mean },
+    ...{ color: drawnAs(series.look).color, outline: drawnAs(series.look).outline, opacity: isFaint ? FAINT : 1 },
+  }));
+  const paint = { color: plain('color'), opacity: plain('opacity', 'quantitative') };
+  const range = { [axis]: quantity('low'), [`${axis}2`]: { field: 'high' } };
+  return [
+    layerFrom(values, { type: 'rule', strokeWidth: 2 }, { ...paint, ...range }),
+    layerFrom(values, { type: 'point', filled: true, size: 90 }, { ...paint, shape: plain('outline') }),
+  ];
+}
+
+/** The frozen baseline: a line across the chart at its score on an axis, with a band for its interval, and a text. */
+function baselineLayers(axis: 'x' | 'y', { mean, interval }: Estimate, text: string, mark: object): object[] {
+  const { color, dash } = drawnAs(NEUTRAL);
+  const values = [{ value: mean, low: interval?.low ?? mean, high: interval?.high ?? mean, text }];
+  const [other, end] = axis === 'x' ? ['y', 'height'] : ['x', 'width'];
+  const across = { [other]: { value: 0 }, [`${other}2`]: { value: end } };
+  const range = { [axis]: quantity('low'), [`${axis}2`]: { field: 'high' } };
+  return [
+    layerFrom(values, { type: 'rect', color, opacity: 0.13 }, { ...across, ...range }),
+    layerFrom(values, { type: 'rule', color, strokeDash: dash, strokeWidth: 1.5 }, across),
+    layerFrom(
+      values,
+      { type: 'text', color: 'var(--soft)', ...mark },
+      { [other]: { value: 0 }, text: { field: 'text' } },
+    ),
+  ];
+}
+
+/** Arms as rows, best mean first, with means and intervals. Equivalent arms share one band. */
+export function forestChart(
+  contest: Contest,
+  { equivalent, worse }: Verdict,
+  drawn: { readonly seriesOf: SeriesOf; readonly domain: readonly [number, number]; readonly width: number },
+): Chart {
+  const { seriesOf, domain, width } = drawn;
+  const { task, metric, lowerIsBetter, budget, model } = contest;
+  const arms = inGroups(contest, equivalent);
+  const labels = arms.map(({ label }) => label);
+  const baseline = contest.arms.find((arm) => arm.baseline);
+  const title = metricTitle({ metric: task === null ? `mean ${metric}` : metric, lowerIsBetter });
+  const shown = arms.map(({ label, score }) => `${label} ${formatMetric(score.mean)}`);
+  const marks = arms.map(({ label, score }) => ({
+    ...{ place: { label }, score, series: seriesOf(label), isFaint: worse.includes(label) },
+  }));
+  return {
+    description: `Scores at ${budget.spec} on ${task ?? 'the mean over tasks'} with ${model}: ${shown.join(', ')}`,
+    spec: layered(
+      { width, height: ROW * arms.length },
+      {
+        x: quantity('value', { title, scale: { domain, nice: false }, axis: { grid: true, tickCount: 4 } }),
+        y: {
+          ...{ field: 'label', type: 'nominal', title: null, sort: labels, scale: { domain: labels, padding: 0 } },
+          axis: { labelColor: 'var(--ink)', ticks: false, domain: false },
+        },
+      },
+      [
+        ...bandLayers(arms, equivalent),
+        ...(baseline ? baselineLayers('x', baseline.score, baseline.label, { baseline: 'bottom', dy: -3 }) : []),
+        ...scoreLayers('x', marks),
+      ],
+      { type: 'fit-x' },
+    ),
+  };
+}
+
+/**
+ * Sorts arms so that equivalent ones are adjacent, at the position of their best one; arms over the budget come last.
+ */
+function inGroups(contest: Contest, equivalent: Verdict['equivalent']): Contender[] {
+  const candidates = candidatesOf(contest);
+  const grouped = candidates.flatMap((arm) => {
+    const group = equivalent.find((labels) => labels.includes(arm.label));
+    if (!group) return [arm];
+    return group[0] === arm.label ? candidates.filter(({ label }) => group.includes(label)) : [];
+  });
+  return [...grouped, ...contest.arms.filter((arm) => !arm.baseline && !candidates.includes(arm))];
+}
+
+/** A band across the rows of each equivalence group, marked at its right. */
+function bandLayers(arms: readonly Contender[], equivalent: Verdict['equivalent']): object[] {
+  return equivalent.flatMap((labels) => {
+    const rows = arms.flatMap(({ label }, index) => (labels.includes(label) ? [index] : []));
+    if (rows.length < 2) return [];
+    const [top, bottom] = [ROW * Math.min(...rows), ROW * (Math.max(...rows) + 1)];
+    return [
+      layerFrom(
+        [{}],
+        { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
+        { x: { value: 0 }, x2: { value: 'width' }, y: { value: top + 1 }, y2: { value: bottom - 1 } },
+      ),
+      layerFrom(
+        [{ text: '≈' }],
+        { type: 'text', align: 'left', baseline: 'middle', dx: 4, color: 'var(--soft)', fontSize: 16 },
+        { x: { value: 'width' }, y: { value: (top + bottom) / 2 }, text: { field: 'text' } },
+      ),
+    ];
+  });
+}
+
+/** What a chart of scores by size is about. */
+interface SizeChart {
+  /** The scores in words. */
+  readonly subject: string;
+  /** The metric of the axis. */
+  readonly metric: Parameters<typeof metricTitle>[0];
+  readonly seriesOf: SeriesOf;
+  readonly verdicts: readonly Verdict[];
+}
+
+/**
+ * The metric of rows of one task, or over the tasks, against stored parameters: means with intervals, the front of the
+ * best means, and the frozen baseline as a line.
+ */
+export function scoreChart(rows: readonly ScoredRow[], about: SizeChart, size: Size): Chart {
+  const { subject, metric, seriesOf, verdicts } = about;
+  const baseline = rows.find((row) => row.baseline);
+  const points = rows.filter((row) => row !== baseline);
+  const seeds = showsSeeds(rows) ? rows.flatMap(seedsOf) : [];
+  const scores = rows.map(({ score }) => score);
+  const [low, high] = rangeOf(scores, seeds);
+  const axis = sizeAxis(points);
+  const names = Math.max(0, ...points.map(({ label }) => textWidth(label, LABEL_SIZE)));
+  const width = size.width - Y_AXIS - LABEL_DISTANCE - Math.min(names, size.width / 3);
+  const placed = placedPoints(points, verdicts, { width, axis });
+  const marks = placed.map(({ row, at, isFaint }) => ({
+    ...{ place: { at }, score: row.score, series: seriesOf(row.label), isFaint },
+  }));
+  const text = baseline && `${baseline.label} (frozen) ${formatMetric(baseline.score.mean)}`;
+  return {
+    description: `${subject} against the number of stored parameters, one point per arm and budget`,
+    spec: layered(
+      size, // the labels at the edge count as content
+      {
+        x: quantity('at', { title: 'stored parameters', ...axis.encoding }),
+        y: quantity('value', { title: metricTitle(metric), scale: { domain: [low, high], nice: false } }),
+      },
+      [
+        ...(baseline ? baselineLayers('y', baseline.score, text ?? '', FROZEN) : []),
+        ...frontLayers(points),
+        ...labelLayers(placed, seriesOf, { low, high, height: size.height }),
+        ...(showsSeeds(rows) ? [seedLayer(placed, seriesOf)] : []),
+        ...scoreLayers('y', marks),
+      ],
+    ),
+  };
+}
+
+const FROZEN = { align: 'left', baseline: 'top', dx: 4, dy: 5 };
+
+/** Whether single seeds are drawn. */
+export function showsSeeds(rows: readonly ScoredRow[]): boolean {
+  return rows.length <= MAX_POINTS_WITH_SEEDS;
+}
+
+function seedsOf(row: ScoredRow): readonly number[] {
+  return 'values' in row ? row.values : [];
+}
+
+/** A row with its position. */
+interface Placed {
+  readonly row: ScoredRow;
+  /** The position on the size axis, in parameters: the row's size, or next to it. */
   readonly at: number;
   /** Whether the arm is drawn faint. */
   readonly isFaint: boolean;
 }
 
 /**
- * The metric against stored parameters: means with intervals, the front of the best means, and the frozen baseline as a
- * line.
- */
-export function scoreChart(panel: Panel, verdicts: readonly Verdict[], size: Size): Chart {
-  const pointOfEntry = ({ row, series }: Entry): Point => pointOf(row, series);
-  const points = panel.entries.filter((entry) => entry !== panel.baseline).map(pointOfEntry);
-  const baseline = panel.baseline && pointOfEntry(panel.baseline);
-  return {
-    description: `${panel.metric} on ${panel.title} against the number of stored parameters, one point per arm and budget`,
-    spec: chartSpec(points, baseline, verdicts, { size, yTitle: metricTitle(panel) }),
-  };
-}
-
-/** The same chart for means over tasks; `seriesOf` gives the look of an arm. */
-export function overallChart(
-  rows: readonly OverallRow[],
-  seriesOf: (label: string) => Series,
-  verdicts: readonly Verdict[],
-  size: Size,
-): Chart {
-  const baseline = rows.find((row) => row.baseline);
-  const points = rows.filter((row) => row !== baseline).map((row) => pointOf(row, seriesOf(row.label)));
-  const [first = { model: '', metrics: [], lowerIsBetter: false }] = rows;
-  const yTitle = metricTitle({ metric: `mean ${meanMetric(first)}`, lowerIsBetter: first.lowerIsBetter });
-  return {
-    description: `Mean over the tasks with ${first.model} against the number of stored parameters, one point per arm and budget`,
-    spec: chartSpec(points, baseline && pointOf(baseline, seriesOf(baseline.label)), verdicts, { size, yTitle }),
-  };
-}
-
-/** Whether single seeds are drawn. */
-export function showsSeeds({ entries }: Panel): boolean {
-  return entries.length <= MAX_POINTS_WITH_SEEDS;
-}
-
-function pointOf(row: SummaryRow | OverallRow, series: Series): Point {
-  const { budget, score } = row;
-  const [stored, values] = 'parameters' in row ? [row.parameters.stored, row.values] : [row.stored, []];
-  return {
-    ...{ series, spec: budget.spec, requested: budget.requested, stored, values },
-    ...{ value: score.mean, interval: score.interval, orientedScore: orientedScore(row) },
-  };
-}
-
-function chartSpec(
-  points: readonly Point[],
-  baseline: Point | undefined,
-  verdicts: readonly Verdict[],
-  { size, yTitle }: { readonly size: Size; readonly yTitle: string },
-): Chart['spec'] {
-  const [low, high] = valueRange(baseline ? [...points, baseline] : points);
-  const axis = parameterAxis(points);
-  const width = plotWidth(points, size);
-  const placed = placedPoints(points, verdicts, { width, axis });
-  const groups = verdicts.flatMap(({ budget, equivalent }) =>
-    equivalent.map((labels) => placed.filter(({ spec, series }) => spec === budget && labels.includes(series.label))),
-  );
-  return layered(
-    size, // the labels at the edge count as content
-    {
-      x: quantity('at', { title: 'stored parameters', ...axis.encoding }),
-      y: quantity('value', { title: yTitle, scale: { domain: [low, high], nice: false } }),
-    },
-    [
-      ...(baseline ? baselineLayers(baseline) : []),
-      bandLayer(groups, (px) => px / width, axis),
-      ...frontLayers(points),
-      ...labelLayers(placed, { low, high, width, size, axis }),
-      ...pointLayers(placed, points.length <= MAX_POINTS_WITH_SEEDS),
-    ],
-  );
-}
-
-/** The width of the plot without the axis and the labels, in px. */
-function plotWidth(points: readonly Point[], size: Size): number {
-  const names = Math.max(0, ...points.map(({ series }) => textWidth(series.label, LABEL_SIZE)));
-  return size.width - Y_AXIS - LABEL_DISTANCE - Math.min(names, size.width / 3);
-}
-
-/**
  * Places the points. Arms at one budget store almost the same number of parameters, so they are drawn next to each
- * other: equivalent arms together, otherwise by their means.
+ * other, the best mean first.
  */
 function placedPoints(
-  points: readonly Point[],
+  points: readonly ScoredRow[],
   verdicts: readonly Verdict[],
-  { width, axis }: { readonly width: number; readonly axis: ParameterAxis },
+  { width, axis }: { readonly width: number; readonly axis: SizeAxis },
 ): Placed[] {
-  const requested = [...new Set(points.flatMap((point) => point.requested ?? []))];
+  const requested = [...new Set(points.flatMap(({ budget }) => budget.requested ?? []))];
   const budgets = requested.map((size) => axis.place(size) * width).sort((a, b) => a - b);
   const gaps = budgets.slice(1).map((position, index) => position - (budgets[index] as number));
   const room = CLUSTER * Math.min(width, ...gaps);
-  return points.map((point): Placed => {
-    if (point.requested === null) return { ...point, at: point.stored, isFaint: false };
-    const { equivalent = [], worse = [] } = verdicts.find(({ budget }) => budget === point.spec) ?? {};
-    const group = ({ series }: Point): number => {
-      const found = equivalent.findIndex((labels) => labels.includes(series.label));
-      return found < 0 ? equivalent.length : found;
-    };
-    const rivals = points
-      .filter(({ spec }) => spec === point.spec)
-      .sort((a, b) => group(a) - group(b) || b.orientedScore - a.orientedScore);
+  return points.map((row): Placed => {
+    const { spec, requested: most } = row.budget;
+    const worse = verdicts.find(({ budget }) => budget === spec)?.worse ?? [];
+    const rivals = most === null ? [row] : points.filter(({ budget }) => budget.spec === spec);
+    const ranked = [...rivals].sort((a, b) => orientedScore(b) - orientedScore(a));
     const distance = Math.min(MAX_DISTANCE, room / rivals.length);
-    const offset = (rivals.indexOf(point) - (rivals.length - 1) / 2) * distance;
-    const at = axis.sizeAt(axis.place(point.stored) + offset / width);
-    return { ...point, at, isFaint: worse.includes(point.series.label) };
+    const offset = (ranked.indexOf(row) - (rivals.length - 1) / 2) * distance;
+    const at = axis.sizeAt(axis.place(storedOf(row)) + offset / width);
+    return { row, at, isFaint: most !== null && worse.includes(row.label) };
   });
 }
 
-function baselineLayers({ series, value, interval }: Point): object[] {
-  const { color, dash } = drawnAs(series.look);
-  const line = [{ value, low: interval?.low ?? value, high: interval?.high ?? value }];
-  const wide = { x: { value: 0 }, x2: { value: 'width' } };
-  return [
-    layerFrom(line, { type: 'rect', color, opacity: 0.12 }, { ...wide, y: { field: 'low' }, y2: { field: 'high' } }),
-    layerFrom(line, { type: 'rule', color, strokeDash: dash, strokeWidth: 1.5 }, wide),
-    layerFrom(
-      [{ ...line[0], text: `${series.label} (frozen) ${formatMetric(value)}` }],
-      { type: 'text', color: 'var(--soft)', align: 'left', baseline: 'top', dx: 4, dy: 5 },
-      { x: { value: 0 }, text: { field: 'text' } },
-    ),
-  ];
-}
-
-/** Bands behind the intervals of equivalent arms. */
-function bandLayer(
-  groups: readonly (readonly Placed[])[],
-  shareOf: (px: number) => number,
-  { place, sizeAt }: ParameterAxis,
-): object {
-  const margin = shareOf(7);
-  const bands = groups
-    .filter(({ length }) => length > 1)
-    .map((group) => {
-      const ends = group.flatMap(({ value, interval }) => [interval?.low ?? value, interval?.high ?? value]);
-      const positions = group.map(({ at }) => place(at));
-      const [at, to] = [Math.min(...positions) - margin, Math.max(...positions) + margin].map(sizeAt);
-      return { at, to, value: Math.min(...ends), high: Math.max(...ends) };
-    });
-  return layerFrom(
-    bands,
-    { type: 'rect', color: 'var(--band)', cornerRadius: 4 },
-    { x2: { field: 'to' }, y2: { field: 'high' } },
-  );
-}
-
 /** A step line of the best mean up to each size. */
-function frontLayers(points: readonly Point[]): object[] {
-  if (new Set(points.map(({ spec }) => spec)).size < 2) return [];
-  const isBeaten = ({ stored, orientedScore }: Point): boolean =>
-    points.some((other) => other.orientedScore > orientedScore && other.stored <= stored * 1.02);
+function frontLayers(points: readonly ScoredRow[]): object[] {
+  if (new Set(points.map(({ budget }) => budget.spec)).size < 2) return [];
+  const isBeaten = (row: ScoredRow): boolean =>
+    points.some((other) => orientedScore(other) > orientedScore(row) && storedOf(other) <= storedOf(row) * 1.02);
   const front = points
-    .filter((point) => !isBeaten(point))
-    .sort((a, b) => a.stored - b.stored)
-    .map(({ stored, value }) => ({ at: stored, value }));
-  const most = Math.max(...points.map(({ stored }) => stored)) * FRONT_EXTENSION;
+    .filter((row) => !isBeaten(row))
+    .sort((a, b) => storedOf(a) - storedOf(b))
+    .map((row) => ({ at: storedOf(row), value: row.score.mean }));
+  const most = Math.max(...points.map(storedOf)) * FRONT_EXTENSION;
   const last = front.slice(-1).map(({ value }) => ({ at: most, value }));
   const mark = { type: 'line', color: 'var(--ink)', opacity: 0.4, strokeWidth: 1.5, interpolate: 'step-after' };
   return [{ data: { values: [...front, ...last] }, mark }];
 }
 
-/** The plot: the range of the metric, the width without axis and labels, and the whole size. */
-interface Plot {
-  readonly low: number;
-  readonly high: number;
-  readonly width: number;
-  readonly size: Size;
-  readonly axis: ParameterAxis;
-}
-
-/** The labels of all series at the right edge, placed so that no two overlap and no two leader lines cross. */
-function labelLayers(points: readonly Placed[], { low, high, width, size, axis }: Plot): object[] {
-  const labelled = lastOfEachSeries(points);
-  const pxHeight = size.height - AXIS;
-  const y = (value: number): number => ((high - value) / (high - low)) * pxHeight;
-  const heights = spread(
-    labelled.map(({ value }) => value),
-    { gap: ((high - low) * 1.2 * LABEL_SIZE) / pxHeight, low, high },
-  );
-  const anchors = labelled.map(({ at, value }) => ({ x: axis.place(at) * width, y: y(value) }));
-  const assigned = uncrossedPositions(anchors, heights.map(y), width);
-  const labels = labelled.map(({ series, at, value }, index) => ({
-    ...{ at, value, labelAt: heights[assigned[index] as number] as number },
-    ...{ text: series.label, color: drawnAs(series.look).color },
+/** The name of each arm at the right edge, joined to its largest point; no two names overlap. */
+function labelLayers(
+  points: readonly Placed[],
+  seriesOf: SeriesOf,
+  { low, high, height }: { readonly low: number; readonly high: number; readonly height: number },
+): object[] {
+  const bySize = [...points].sort((a, b) => storedOf(a.row) - storedOf(b.row));
+  const largest = [...new Map(bySize.map((point) => [point.row.label, point])).values()];
+  const gap = ((high - low) * 1.2 * LABEL_SIZE) / (height - AXIS);
+  const means = largest.map(({ row }) => row.score.mean);
+  const heights = spread(means, { gap, low, high });
+  const labels = largest.map(({ row: { label, score }, at }, index) => ({
+    ...{ at, value: score.mean, labelAt: heights[index] as number },
+    ...{ text: label, color: drawnAs(seriesOf(label).look).color },
   }));
   const edge = { value: 'width' };
   return [
     layerFrom(
-      labels.map(({ at, value, labelAt, color }) => ({ at, value, labelAt, color })),
+      labels,
       { type: 'rule', opacity: 0.5, strokeWidth: 1, x2Offset: 8 },
       { x2: edge, y2: { field: 'labelAt' }, color: plain('color') },
     ),
     layerFrom(
-      labels.map(({ labelAt, text }) => ({ value: labelAt, text })),
+      labels,
       { type: 'text', align: 'left', baseline: 'middle', dx: LABEL_DISTANCE - 2, fontSize: LABEL_SIZE },
-      { x: edge, text: { field: 'text' } },
+      { x: edge, y: quantity('labelAt'), text: { field: 'text' } },
     ),
   ];
 }
 
-function pointLayers(points: readonly Placed[], isSeeds: boolean): object[] {
-  const drawn = points.map(({ series, at, value, values, interval, isFaint }) => {
-    const { color, outline } = drawnAs(series.look);
-    return { at, value, values, interval, color, outline, opacity: isFaint ? FAINT : 1 };
-  });
-  const seeds = isSeeds ? drawn.flatMap(({ values, ...each }) => values.map((value) => ({ ...each, value }))) : [];
-  const ranges = drawn.flatMap(({ at, interval, color, opacity }) =>
-    interval ? [{ at, value: interval.low, high: interval.high, color, opacity }] : [],
+/** The scores of single seeds. */
+function seedLayer(points: readonly Placed[], seriesOf: SeriesOf): object {
+  const seeds = points.flatMap(({ row, at }) =>
+    seedsOf(row).map((value) => ({ at, value, color: drawnAs(seriesOf(row.label).look).color })),
   );
-  const opacity = plain('opacity', 'quantitative');
-  return [
-    layerFrom(
-      seeds.map(({ at, value, color }) => ({ at, value, color })),
-      { type: 'point', shape: 'circle', filled: true, size: 18, opacity: 0.45 },
-      { color: plain('color') },
-    ),
-    layerFrom(ranges, { type: 'rule', strokeWidth: 2 }, { y2: { field: 'high' }, color: plain('color'), opacity }),
-    layerFrom(
-      drawn.map(({ values: _, interval: __, ...point }) => point),
-      { type: 'point', filled: true, size: 90 },
-      { color: plain('color'), shape: plain('outline'), opacity },
-    ),
-  ];
-}
-
-/** The largest point of each series, which gets the label. */
-function lastOfEachSeries(points: readonly Placed[]): Placed[] {
-  const largest = new Map([...points].sort((a, b) => a.stored - b.stored).map((point) => [point.series.label, point]));
-  return [...largest.values()];
+  const mark = { type: 'point', shape: 'circle', filled: true, size: 18, opacity: 0.45 };
+  return layerFrom(seeds, mark, { color: plain('color') });
 }
 
 /** The axis of stored parameters. */
-interface ParameterAxis {
+interface SizeAxis {
   /** The vega-lite encoding. */
   readonly encoding: object;
   /** Maps a size to its position, from 0 to 1. */
@@ -302,36 +307,19 @@ interface ParameterAxis {
   readonly sizeAt: (place: number) => number;
 }
 
-function parameterAxis(points: readonly Point[]): ParameterAxis {
-  const stored = points.map((point) => point.stored).filter((count) => count > 0);
+/** A logarithmic axis with a tick at each budget. */
+function sizeAxis(points: readonly ScoredRow[]): SizeAxis {
+  const stored = points.map(storedOf).filter((count) => count > 0);
   const [least, most] = stored.length > 0 ? [Math.min(...stored), Math.max(...stored)] : [1, 1];
-  const ticks = [...new Set(points.map((point) => point.requested ?? Math.round(point.stored)))];
-  const axis = { format: '.3~s', labelOverlap: 'greedy' };
-  if (most / least < 3) {
-    const end = most * 1.4;
-    const scale = { domain: [0, end], nice: false };
-    return {
-      encoding: { scale, axis: { ...axis, values: [0, ...ticks] } },
-      place: (size) => size / end,
-      sizeAt: (place) => place * end,
-    };
-  }
-  const margin = (most / least) ** 0.08 * 1.1;
+  const ticks = [...new Set(points.map((row) => row.budget.requested ?? Math.round(storedOf(row))))];
+  const margin = (most / least) ** 0.08 * 1.2;
   const [from, to] = [least / margin, most * margin];
   return {
-    encoding: { scale: { type: 'log', domain: [from, to], nice: false }, axis: { ...axis, values: ticks } },
+    encoding: {
+      scale: { type: 'log', domain: [from, to], nice: false },
+      axis: { format: '.3~s', labelOverlap: 'greedy', values: ticks },
+    },
     place: (size) => Math.log(Math.max(size, from) / from) / Math.log(to / from),
     sizeAt: (place) => from * (to / from) ** place,
   };
-}
-
-function valueRange(points: readonly Point[]): [number, number] {
-  const values = points.flatMap(({ value, values: seeds, interval }) => [
-    value,
-    ...(points.length > MAX_POINTS_WITH_SEEDS ? [] : seeds),
-    ...(interval ? [interval.low, interval.high] : []),
-  ]);
-  const [least, most] = [Math.min(...values), Math.max(...values)];
-  const margin = Math.max((most - least) * 0.08, 1e-3);
-  return [least - margin, most + margin];
 }

@@ -148,14 +148,10 @@ interface Contest {
 export function compareArms(inAnyOrder: readonly Arm[], margin: number | null = null): Comparison[] {
   const contests = contestsOf([...inAnyOrder].sort(byBudgetAndLabel));
   const onTasks = contests.flatMap((contest) =>
-    grouped(contest.arms, ({ trials: [{ task }] }) => task).map((arms) =>
-      pairsOf(arms).flatMap(([a, b]) => onTask(a, b, contest, margin)),
-    ),
+    grouped(contest.arms, taskOf).map((arms) => pairsIn({ ...contest, arms }, taskOf(arms[0]), margin)),
   );
-  const averageOverTasks = contests.map((contest) =>
-    pairsOf(grouped(contest.arms, ({ label }) => label)).flatMap(([a, b]) => overAllTasks(a, b, contest, margin)),
-  );
-  return [...onTasks, ...averageOverTasks].flatMap(adjusted);
+  const overTasks = contests.map((contest) => pairsIn(contest, null, margin));
+  return [...onTasks, ...overTasks].flatMap(adjusted);
 }
 
 /** The arms that meet at each budget of each model. */
@@ -177,12 +173,12 @@ type Budget = Pick<DoneTrial['budget'], 'requested' | 'spec'>;
 
 /** The items of each budget, with those that have none; without any budget, all of them together. */
 export function atBudgets<Item, Of extends Budget>(
-  items: readonly [Item, ...Item[]],
+  items: readonly Item[],
   budgetOf: (item: Item) => Of,
 ): { readonly budget: Of; readonly items: readonly Item[] }[] {
   const open = items.filter((item) => budgetOf(item).requested === null);
   const budgeted = items.filter((item) => !open.includes(item));
-  if (budgeted.length === 0) return [{ budget: budgetOf(items[0]), items }];
+  if (budgeted.length === 0) return open.slice(0, 1).map((first) => ({ budget: budgetOf(first), items }));
   return grouped(budgeted, (item) => budgetOf(item).spec).map(([first, ...rest]) => ({
     budget: budgetOf(first),
     items: [...open, first, ...rest],
@@ -205,6 +201,7 @@ export function withSpecs<Item extends { readonly label: string }>(
 }
 
 const taskOf = ({ trials: [{ task }] }: Arm): string => task;
+const lowerIsBetterIn = ({ trials: [{ selection }] }: Arm): boolean => selection.lowerIsBetter ?? false;
 const labelOf = ({ label }: Arm): string => label;
 const requestedOf = (arm: Arm): number => budgetOf(arm).requested ?? -1;
 const byBudgetAndLabel = by(requestedOf, taskOf, labelOf, ({ trials: [{ model }] }: Arm) => model);
@@ -218,47 +215,26 @@ export function pairedDifference(byTask: readonly Sample[]): PairedDifference {
   return { pairs: values.flat().length, ...estimateOf(byTask), p: signFlipTestOverTasks(values) };
 }
 
-function onTask(a: Arm, b: Arm, contest: Contest, margin: number | null): Comparison[] {
-  const [trial] = a.trials;
-  if (!comparable(trial, b.trials[0])) return [];
-  return compared([a, b], [differencesOf(a.trials, b.trials)], { ...contest, task: trial.task }, margin);
-}
-
-/** One comparison, if both arms were trained under the same conditions on every task of the contest. */
-function overAllTasks(
-  a: readonly [Arm, ...Arm[]],
-  b: readonly [Arm, ...Arm[]],
-  contest: Contest,
-  margin: number | null,
-): Comparison[] {
-  const tasks = [...new Set(contest.arms.map(({ trials: [{ task }] }) => task))].sort();
-  const directions = new Set(contest.arms.map(({ trials: [{ selection }] }) => selection.lowerIsBetter ?? false));
-  if (tasks.length < 2 || directions.size > 1) return []; // metrics with opposite directions cannot be averaged
-  const byTask = tasks.flatMap((task) => {
-    const [ofA, ofB] = [a, b].map((arms) => arms.find(({ trials: [trial] }) => trial.task === task));
-    return ofA && ofB && comparable(ofA.trials[0], ofB.trials[0]) ? [differencesOf(ofA.trials, ofB.trials)] : [];
+/**
+ * Every pair of arms of a contest that were trained under the same conditions on its task, or on every task (null).
+ */
+function pairsIn({ model, budget, arms }: Contest, task: string | null, margin: number | null): Comparison[] {
+  const tasks = [...new Set(arms.map(taskOf))].sort();
+  const directions = new Set(arms.map(lowerIsBetterIn));
+  if (task === null && (tasks.length < 2 || directions.size > 1)) return []; // metrics with opposite directions cannot be averaged
+  return pairsOf(grouped(arms, labelOf)).flatMap(([a, b]): Comparison[] => {
+    const byTask = tasks.flatMap((each) => {
+      const [ofA, ofB] = [a, b].map((ofArm) => ofArm.find((arm) => taskOf(arm) === each));
+      return ofA && ofB && comparable(ofA.trials[0], ofB.trials[0]) ? [differencesOf(ofA.trials, ofB.trials)] : [];
+    });
+    if (byTask.length < tasks.length || byTask.some(({ values }) => values.length === 0)) return [];
+    const lowerIsBetter = lowerIsBetterIn(a[0]);
+    const difference = pairedDifference(byTask);
+    const mean = margin === null ? null : meanWithError(byTask);
+    const equivalence = mean && margin !== null ? testEquivalence(mean, margin, lowerIsBetter) : null;
+    const names = { model, budget, task, lowerIsBetter, a: a[0].label, b: b[0].label };
+    return [{ ...names, ...difference, pHolm: difference.p, equivalence }];
   });
-  return byTask.length < tasks.length ? [] : compared([a[0], b[0]], byTask, { ...contest, task: null }, margin);
-}
-
-function compared(
-  [a, b]: readonly [Arm, Arm],
-  byTask: readonly Sample[],
-  { model, budget, task }: Pick<Comparison, 'model' | 'budget' | 'task'>,
-  margin: number | null,
-): Comparison[] {
-  if (byTask.some(({ values }) => values.length === 0)) return [];
-  const lowerIsBetter = a.trials[0].selection.lowerIsBetter ?? false;
-  const difference = pairedDifference(byTask);
-  const mean = margin === null ? null : meanWithError(byTask);
-  return [
-    {
-      ...{ model, budget, task, lowerIsBetter, a: a.label, b: b.label },
-      ...difference,
-      pHolm: difference.p,
-      equivalence: mean && margin !== null ? testEquivalence(mean, margin, lowerIsBetter) : null,
-    },
-  ];
 }
 
 /** Adjusts a family of comparisons for multiple testing; a missing test counts as p = 1. */

@@ -71,6 +71,14 @@ export interface Failure extends Pick<TrialResult, 'id' | 'arm' | 'method' | 'ta
   readonly message: string;
 }
 
+/** A row of one task, or over the tasks. */
+export type ScoredRow = SummaryRow | OverallRow;
+
+/** The stored parameters of a row. */
+export function storedOf(row: ScoredRow): number {
+  return 'parameters' in row ? row.parameters.stored : row.stored;
+}
+
 /** The mean score of a row, negated if lower is better. */
 export function orientedScore({ lowerIsBetter, score }: Pick<SummaryRow, 'lowerIsBetter' | 'score'>): number {
   return lowerIsBetter ? -score.mean : score.mean;

@@ -1,46 +1,25 @@
 import { mean } from 'simple-statistics';
 import { canonical, primaryMetric, type FailedTrial, type RunFile, type TrialResult } from '@peftjs/cli/results';
 import { counted } from '@peftjs/cli/format';
-import { verdictsOf, type Verdict } from '../verdict.js';
-import { testClaims, type ClaimOutcome } from './claims.js';
+import type { Compared } from '../contest.js';
+import { verdictsOf, type Findings } from '../verdict.js';
+import { testClaims } from './claims.js';
 import { armsOf, by, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
 import { LEVEL } from './equivalence.js';
 import { RESAMPLES, ROW_RESAMPLES, seedsToReach } from './estimates.js';
 import { estimateOf, scoresOf, type Sample } from './resampling.js';
-import {
-  differenceTo,
-  orientedScore,
-  averageOverTasks,
-  rankAmong,
-  type Failure,
-  type OverallRow,
-  type SummaryRow,
-} from './rows.js';
+import { differenceTo, orientedScore, averageOverTasks, rankAmong, type Failure, type SummaryRow } from './rows.js';
 import { stabilityOf, type StabilityRow } from './stability.js';
 import type { RunComparison } from './two-runs.js';
 
 /** The content of DIR/summary.json. */
-export interface Summary {
+export interface Summary extends Compared, Findings {
   /** The arm that differences are taken against. */
   readonly reference: string;
-  /** The equivalence margin, in units of the primary metric, stated before the run; null if none was. */
-  readonly margin: number | null;
-  /** The claims stated before the run, with their outcomes. */
-  readonly claims: readonly ClaimOutcome[];
   /** What the intervals resample: seeds, or seeds and rows; `mixed` if only some files hold their rows. */
   readonly resampled: 'seeds' | 'seeds and rows' | 'mixed';
-  /** Rows by model, task and budget; best first. */
-  readonly rows: readonly SummaryRow[];
-  /** Rows over all tasks with equal weight; empty for a single task. */
-  readonly overall: readonly OverallRow[];
-  /** Every pair of arms at each budget, on each task and over the tasks. */
-  readonly comparisons: readonly Comparison[];
-  /** The verdicts, by budget: over the tasks, if there are several, and on each. */
-  readonly verdicts: readonly Verdict[];
   /** For every arm and budget whose modules end with different ranks: whether the task or the seed decides them. */
   readonly stability: readonly StabilityRow[];
-  /** The failed trials. */
-  readonly failed: readonly Failure[];
   /** Notes that readers must keep in mind. */
   readonly notes: readonly string[];
   /** The comparison with another run, if one was requested. */
@@ -170,13 +149,7 @@ type Noted = Omit<Summary, 'notes' | 'verdicts' | 'stability' | 'against'>;
 
 /** The notes on a summary, one sentence each. */
 function notesOn(summary: Noted): string[] {
-  return [
-    ...seedNotes(summary),
-    ...comparisonNotes(summary),
-    ...equivalenceNotes(summary),
-    ...overallNotes(summary),
-    ...budgetNotes(summary),
-  ];
+  return [...seedNotes(summary), ...comparisonNotes(summary), ...equivalenceNotes(summary), ...overallNotes(summary)];
 }
 
 function seedNotes({ rows, resampled }: Noted): string[] {
@@ -250,11 +223,4 @@ function overallNotes({ rows, overall, comparisons }: Noted): string[] {
   return [
     `Means over tasks weight every task equally${mixed}; the interval covers other seeds on these tasks, not other tasks.${pairs}`,
   ];
-}
-
-function budgetNotes({ rows }: Noted): string[] {
-  const missed = rows.filter(({ budget }) => budget.requested !== null && !budget.met);
-  if (missed.length === 0) return [];
-  const names = missed.map(({ label, task, budget }) => `${label} on ${task} at ${budget.spec}`);
-  return [`Not ranked, because the budget was missed: ${names.join('; ')}.`];
 }

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { isDeepStrictEqual } from 'node:util';
 import type { JobsOptions } from 'bullmq';
-import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { ConfigError, DataError, UnsupportedError } from '@peftjs/core/method';
 import {
@@ -91,7 +90,10 @@ export function isQueue(name: string): boolean {
   return /^[0-9a-f]{16}$/.test(name);
 }
 
-const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
+/** The most characters of a text in a job. */
+export const MAX_TEXT = 4_000;
+
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_TEXT));
 const id = v.pipe(v.string(), v.maxLength(200), v.regex(/^[A-Za-z0-9][\w.-]*$/));
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 /** Whether a path stays below its folder. */
@@ -187,51 +189,15 @@ export function readProgress(value: unknown): TrialProgress | undefined {
   return progress.success ? progress.output : undefined;
 }
 
-const NAMES_KEY = `${PREFIX}:workers`;
-/** A worker that is silent for this many seconds counts as gone. */
-const PRESENT_SECONDS = 10;
+const refusal = v.object({ worker: text, refused: text });
 
-const line = v.pipe(v.string(), v.maxLength(4_000));
-const presence = v.object({
-  name: line,
-  /** Why it leaves trials to others, by queue. */
-  refused: v.record(line, line),
-});
+/** Why a worker leaves a trial to others; it takes the place of progress. */
+export type Refusal = v.InferOutput<typeof refusal>;
 
-/** What a worker announces about itself. */
-export type Presence = v.InferOutput<typeof presence>;
-
-/** Announces a worker; to be repeated every few seconds. */
-export async function announce(redis: Redis, worker: Presence): Promise<void> {
-  await redis
-    .multi()
-    .sadd(NAMES_KEY, worker.name)
-    .set(keyOf(worker.name), JSON.stringify(worker), 'EX', PRESENT_SECONDS)
-    .exec();
-}
-
-/** Removes a worker's announcement. */
-export async function leave(redis: Redis, name: string): Promise<void> {
-  await redis.multi().srem(NAMES_KEY, name).del(keyOf(name)).exec();
-}
-
-/** Lists the workers that are present; invalid announcements are ignored. */
-export async function presentWorkers(redis: Redis): Promise<Presence[]> {
-  const names = await redis.smembers(NAMES_KEY);
-  if (names.length === 0) return [];
-  const values = await redis.mget(names.map(keyOf));
-  const gone = names.filter((_, index) => values[index] === null);
-  if (gone.length > 0) await redis.srem(NAMES_KEY, gone);
-  return values.flatMap(readPresence);
-}
-
-function readPresence(value: string | null): Presence[] {
-  const read = v.safeParse(v.pipe(v.string(), v.parseJson(), presence), value);
-  return read.success ? [read.output] : [];
-}
-
-function keyOf(name: string): string {
-  return `${PREFIX}:worker:${name}`;
+/** Parses a worker's refusal; undefined if the value is something else, such as progress. */
+export function readRefusal(value: unknown): Refusal | undefined {
+  const read = v.safeParse(refusal, value, { abortEarly: true });
+  return read.success ? read.output : undefined;
 }
 
 /** The address of a Redis, and the form without password that messages show. */

@@ -30,21 +30,21 @@ export async function packData(trial: TrialFiles, mostBytes = MAX_BYTES): Promis
   const read = await filesRead(trial);
   const total = read.reduce((sum, { content }) => sum + content.byteLength, 0);
   if (total > mostBytes) {
-    const stays = inPlace(data);
+    const stays = withPaths(data, (path) => resolve(path));
     warnOnce(
       `the files of ${task} have ${Math.ceil(total / 2 ** 20)} MiB, more than the ${Math.floor(mostBytes / 2 ** 20)} MiB that go through Redis, so ` +
-        `workers read them from ${placeOf(stays)}; put them on a path that all machines share, and give it with --data`,
+        `workers read them from ${pathsOf(stays).join(' and ')}; put them on a path that all machines share, and give it with --data`,
     );
     return { data: stays, files: [], contents: new Map() };
   }
-  const paths = sentPaths(data);
+  const nameOf = sentName(data);
   const contents = new Map(read.map(({ content }) => [hashOf(content), content] as const));
   const files = read.map(({ path, content }) => ({
-    path: paths.name(path),
+    path: nameOf(path),
     sha256: hashOf(content),
     bytes: content.byteLength,
   }));
-  return { data: paths.data, files, contents };
+  return { data: withPaths(data, nameOf), files, contents };
 }
 
 /** Puts files into Redis, unless they are there already. */
@@ -63,7 +63,7 @@ export async function unpackData(redis: Redis, { data, files }: TrialJob, folder
   if (files.length === 0 || data.kind === 'embedded') return data;
   const folder = await folders.folderOf(hashOf(Buffer.from(JSON.stringify(files))).slice(0, 32));
   for (const file of files) await fetchFile(redis, file, join(folder, file.path));
-  return data.kind === 'files' ? { ...data, ...filesAt(data, (path) => join(folder, path)) } : { ...data, folder };
+  return withPaths(data, (path) => join(folder, path));
 }
 
 async function fetchFile(redis: Redis, { path, sha256, bytes }: SentFile, target: string): Promise<void> {
@@ -96,39 +96,27 @@ async function filesRead({ task, data, protocol }: TrialFiles) {
   return [...read].map(([path, content]) => ({ path, content }));
 }
 
+/** Data that are files of the user. */
+type UserData = Exclude<DataSource, { kind: 'embedded' }>;
+
 /**
- * The paths under which files are sent. Files of the same name stay apart; files in a folder keep their relative paths.
+ * Names the paths under which data are sent. Files of the same name stay apart; files in a folder keep their relative
+ * paths.
  */
-function sentPaths(source: Exclude<DataSource, { kind: 'embedded' }>): {
-  readonly data: DataSource;
-  name(path: string): string;
-} {
-  if (source.kind === 'folder') {
-    return {
-      data: { ...source, folder: '.' },
-      name: (path) => relative(source.folder, path).split(sep).join('/'),
-    };
-  }
-  const name = (path: string): string => `${path === source.train ? 'train' : 'dev'}/${basename(path)}`;
-  return { data: { ...source, ...filesAt(source, name) }, name };
+function sentName(data: UserData): (path: string) => string {
+  if (data.kind === 'folder') return (path) => relative(data.folder, path).split(sep).join('/') || '.';
+  return (path) => `${path === data.train ? 'train' : 'dev'}/${basename(path)}`;
 }
 
-function inPlace(data: Exclude<DataSource, { kind: 'embedded' }>): Exclude<DataSource, { kind: 'embedded' }> {
-  return data.kind === 'folder'
-    ? { ...data, folder: resolve(data.folder) }
-    : { ...data, ...filesAt(data, (path) => resolve(path)) };
+/** The same data at other paths. */
+function withPaths(data: UserData, place: (path: string) => string): UserData {
+  if (data.kind === 'folder') return { ...data, folder: place(data.folder) };
+  const { train, dev } = data;
+  return { ...data, train: place(train), ...(dev !== undefined && { dev: place(dev) }) };
 }
 
-/** The files of a task, with their paths changed by `place`. */
-function filesAt(
-  { train, dev }: { readonly train: string; readonly dev?: string | undefined },
-  place: (path: string) => string,
-): { readonly train: string; readonly dev?: string } {
-  return { train: place(train), ...(dev !== undefined && { dev: place(dev) }) };
-}
-
-function placeOf(data: Exclude<DataSource, { kind: 'embedded' }>): string {
-  return data.kind === 'folder' ? data.folder : [data.train, data.dev ?? []].flat().join(' and ');
+function pathsOf(data: UserData): string[] {
+  return data.kind === 'folder' ? [data.folder] : [data.train, data.dev ?? []].flat();
 }
 
 function hashOf(content: Uint8Array): string {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { setTimeout as timer } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { ConfigError, warnOnce } from '@peftjs/core/method';
+import { ConfigError } from '@peftjs/core/method';
 import type { RedisAddress } from './contract.js';
 
 /** The oldest major version of Redis whose scripts support BullMQ. */
@@ -55,7 +55,6 @@ async function assertUsable({ url, shown }: RedisAddress): Promise<void> {
     await redis.connect();
     await redis.ping();
     assertRecent(await redis.info('server'), shown);
-    warnOfEviction(await redis.info('memory'), shown);
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
     throw new ConfigError(`--queue ${shown} cannot be used: ${reason ?? reasonOf(cause)}`, 'queue');
@@ -68,16 +67,6 @@ function assertRecent(info: string, shown: string): void {
   const version = /^redis_version:(.+)$/m.exec(info)?.[1]?.trim() ?? 'of no version';
   if (Number.parseInt(version, 10) >= OLDEST_REDIS) return;
   throw new ConfigError(`--queue ${shown} is Redis ${version}; expected ${OLDEST_REDIS}.0 or newer`, 'queue');
-}
-
-/**
- * Warns of a Redis that evicts keys when memory is short, and so loses jobs. The run queues them again, which takes
- * time.
- */
-function warnOfEviction(info: string, shown: string): void {
-  const policy = /^maxmemory_policy:(.+)$/m.exec(info)?.[1]?.trim();
-  if (policy === undefined || policy === 'noeviction') return;
-  warnOnce(`${shown} has the maxmemory-policy ${policy} and may lose trials; set it to noeviction`);
 }
 
 /** The reason of a connection error. If a host has several addresses, the reasons are nested. */

@@ -9,12 +9,11 @@ import {
   JOB_OPTIONS,
   KEEP_SECONDS,
   PREFIX,
-  presentWorkers,
   queueOf,
   QUEUES_KEY,
   readOutcome,
   readProgress,
-  type Presence,
+  readRefusal,
   type RedisAddress,
   type TrialJob,
   type TrialOutcome,
@@ -24,6 +23,8 @@ import { CLOSING_MS, connectRedis, pause, waitUnlessAborted, waitAtMost } from '
 
 /** Milliseconds between polls of the trials. */
 const TICK_MS = 1_000;
+/** Milliseconds that all trials may wait before the lack of workers is reported. */
+const PATIENCE_MS = 5_000;
 /** The most waiting trials to poll per tick; running trials are always polled. */
 const POLLED_PER_TICK = 200;
 
@@ -35,6 +36,8 @@ interface RunState {
   readonly pending: Map<string, Trial>;
   /** The pending trials that a worker runs, with their last reported progress. */
   readonly running: Map<string, string>;
+  /** The reported reasons of workers that leave trials to others. */
+  readonly refusals: Set<string>;
 }
 
 /**
@@ -58,6 +61,7 @@ export async function queueRunner(
         events,
         pending: new Map(trials.map((trial) => [trial.id, trial])),
         running: new Map(),
+        refusals: new Set(),
       };
       await waitUnlessAborted(signal, pollUntilDone(queues, state, address, signal));
       if (signal.aborted) await waitAtMost(CLOSING_MS, withdraw(queues, state));
@@ -77,13 +81,17 @@ async function pollUntilDone(
   { shown }: RedisAddress,
   signal: AbortSignal,
 ): Promise<void> {
-  const newReasons = idleReasons(queues.redis, shown);
+  let busyAt = performance.now(); // when a worker last ran a trial; Infinity once its lack is reported
   let refusal = '';
   while (state.pending.size > 0 && !signal.aborted) {
     try {
       await queues.keepOpen(state.pending.values());
       for (const trial of nextToPoll(state)) await poll(queues, trial, state);
-      for (const reason of await newReasons(idleQueues(state))) state.events.onNote(reason);
+      if (state.running.size > 0) busyAt = performance.now();
+      if (performance.now() - busyAt >= PATIENCE_MS) {
+        state.events.onNote(`no worker at ${shown} is free; start one with ${commandName} worker --queue ${shown}`);
+        busyAt = Infinity;
+      }
     } catch (error) {
       const { name, message } = error as Error;
       if (name !== 'ReplyError') throw error;
@@ -107,16 +115,6 @@ function nextToPoll({ pending, running }: RunState): Trial[] {
   return [...active, ...next];
 }
 
-/** The queues whose trials wait while no worker runs any of them, each with one of its trials. */
-function idleQueues({ pending, running }: RunState): Map<string, Trial> {
-  const idle = new Map([...pending.values()].map((trial) => [queueOf(trial), trial] as const));
-  for (const id of running.keys()) {
-    const trial = pending.get(id);
-    if (trial) idle.delete(queueOf(trial));
-  }
-  return idle;
-}
-
 /** Polls a trial: queues it, or handles its progress or outcome. */
 async function poll(queues: Queues, trial: Trial, state: RunState): Promise<void> {
   const job = await jobOf(queues, trial);
@@ -132,7 +130,18 @@ async function poll(queues: Queues, trial: Trial, state: RunState): Promise<void
   } else if (state.running.delete(trial.id)) {
     const message = `${job.failedReason || 'its worker released it'}; it is waiting for a worker again`;
     state.events.onRetry(trial, { code: WORKER_DIED, message });
+  } else {
+    noteRefusal(job, trial, state);
   }
+}
+
+/** Reports why a worker has left a waiting trial to others, each reason once. */
+function noteRefusal({ progress }: Job, { arm, task, model }: Trial, { refusals, events }: RunState): void {
+  const refusal = readRefusal(progress);
+  const reason = refusal && `${refusal.worker} cannot run ${arm} on ${task} with ${model}: ${refusal.refused}`;
+  if (reason === undefined || refusals.has(reason)) return;
+  refusals.add(reason);
+  events.onNote(reason);
 }
 
 /** The job of a trial; a SyntaxError if Redis holds something there that BullMQ did not write. */
@@ -198,8 +207,6 @@ async function withdraw(queues: Queues, { pending }: RunState): Promise<void> {
 
 /** The queues of a run's trials, with the data that they need. */
 interface Queues {
-  /** The connection. */
-  readonly redis: Redis;
   /** The queue of a trial. */
   of(trial: Trial): Queue;
   /** Queues a trial. A trial that is queued already is not queued again. */
@@ -221,7 +228,6 @@ function openQueues(redis: Redis, checkpointing: Pick<TrialJob, 'checkpointEvery
     return queue;
   };
   return {
-    redis,
     of,
     async add(trial) {
       const pack = packed.get(trial.task) ?? packData(trial);
@@ -263,38 +269,4 @@ async function closeQueue(redis: Redis, queue: Queue): Promise<void> {
 function newJob(trial: Trial, { data, files }: PackedData): TrialJob {
   const { model } = trial;
   return { trial, model: existsSync(model) ? resolve(model) : model, data, files };
-}
-
-/** Milliseconds that trials may wait before the reason is reported. */
-const PATIENCE_MS = 5_000;
-
-/**
- * Explains why trials wait without a worker. Each reason is given once, and again after it has changed.
- * @returns a function that maps idle queues, each with one of its trials, to new reasons.
- */
-function idleReasons(redis: Redis, shown: string): (idle: ReadonlyMap<string, Trial>) => Promise<string[]> {
-  const since = new Map<string, number>();
-  let reported = new Set<string>();
-  return async (idle) => {
-    const now = performance.now();
-    for (const name of since.keys()) if (!idle.has(name)) since.delete(name);
-    for (const name of idle.keys()) if (!since.has(name)) since.set(name, now);
-    const long = [...idle].filter(([name]) => now - (since.get(name) ?? now) >= PATIENCE_MS);
-    if (long.length === 0) return [];
-    const reasons = reasonsOf(long, await presentWorkers(redis), shown);
-    const news = reasons.filter((reason) => !reported.has(reason));
-    reported = new Set(reasons);
-    return news;
-  };
-}
-
-function reasonsOf(idle: readonly (readonly [string, Trial])[], workers: readonly Presence[], shown: string): string[] {
-  if (workers.length === 0)
-    return [`there is no worker at ${shown}; start one with ${commandName} worker --queue ${shown}`];
-  return idle.flatMap(([name, { arm, task, model }]) => {
-    const refusals = workers.map(({ refused, name: worker }) => ({ reason: refused[name], worker }));
-    const [first] = refusals;
-    if (first?.reason === undefined || refusals.some(({ reason }) => reason === undefined)) return [];
-    return [`no worker can run ${arm} on ${task} with ${model}: ${first.reason} (${first.worker})`];
-  });
 }

@@ -15,16 +15,16 @@ import {
   type WorkerOutcome,
 } from '@peftjs/cli/trials';
 import {
-  announce,
   isQueue,
-  leave,
   LOCK_MS,
   LOCK_RENEWAL_MS,
   MAX_STALLED,
   PREFIX,
   QUEUES_KEY,
+  MAX_TEXT,
   readJob,
   STALLED_MS,
+  type Refusal,
   type TrialJob,
   type TrialOutcome,
 } from './contract.js';
@@ -33,8 +33,6 @@ import { CLOSING_MS, pause, waitUnlessAborted, waitAtMost } from './redis.js';
 
 /** Milliseconds between checks for trials when none waits. */
 const IDLE_MS = 500;
-/** Milliseconds between announcements of a worker. */
-const ANNOUNCE_MS = 3_000;
 
 /** The settings of a worker. */
 export interface ServeOptions {
@@ -55,19 +53,15 @@ type SlotOptions = ServeOptions & { readonly source: TrialSource; readonly folde
 
 /** Runs the trials of all runs that use a Redis, each in its own process, until the signal. */
 export async function serve(redis: Redis, options: ServeOptions): Promise<void> {
-  const { name, workers, signal, scratch } = options;
+  const { workers, signal, scratch } = options;
   const source = openSource(redis, options);
   const folders = dataFolders(scratch);
-  const announceSelf = (): void => void announce(redis, { name, refused: source.refused() }).catch(() => undefined);
-  announceSelf();
-  const presence = setInterval(announceSelf, ANNOUNCE_MS);
   const slots = Promise.all(Array.from({ length: workers }, () => runSlot(redis, { ...options, source, folders })));
   try {
     await waitUnlessAborted(signal, slots);
   } finally {
-    clearInterval(presence);
     await waitAtMost(CLOSING_MS, slots);
-    await waitAtMost(CLOSING_MS, Promise.all([leave(redis, name), source.close(), folders.close()]));
+    await waitAtMost(CLOSING_MS, Promise.all([source.close(), folders.close()]));
   }
 }
 
@@ -109,7 +103,7 @@ async function runClaimed(redis: Redis, child: Process, claimed: ClaimedTrial, o
 async function release(
   claimed: ClaimedTrial,
   outcome: WorkerOutcome,
-  { signal, source, scratch }: SlotOptions,
+  { name, signal, source, scratch }: SlotOptions,
 ): Promise<string> {
   if (signal.aborted) {
     await waitAtMost(CLOSING_MS, claimed.giveBack());
@@ -117,7 +111,7 @@ async function release(
   }
   if (outcome.type === 'refused') {
     source.refuse(claimed.queue, outcome.reason);
-    await claimed.giveBack();
+    await claimed.giveBack({ worker: name, refused: outcome.reason.slice(0, MAX_TEXT) || 'no reason' });
     return 'gave back';
   }
   if (outcome.type === 'failed' && outcome.error.code === WORKER_DIED) {
@@ -161,8 +155,6 @@ interface TrialSource {
   next(): Promise<ClaimedTrial | undefined>;
   /** Leaves the trials of a queue to others for a while; reports each reason once. */
   refuse(queue: string, reason: string): void;
-  /** The reasons for refused queues, by queue. */
-  refused(): Record<string, string>;
   /** Closes all queues. */
   close(): Promise<void>;
 }
@@ -173,7 +165,8 @@ const MOST_QUEUES = 100;
 /** Opens queues as runs announce them, and closes them when they end. */
 function openSource(redis: Redis, { name, say }: { name: string; say: (line: string) => void }): TrialSource {
   const queues = new Map<string, QueueWorker<TrialJob>>();
-  const refusals = openRefusals(say);
+  const refusedUntil = new Map<string, number>();
+  const reported = new Set<string>();
   let turn = 0;
   const open = async (queue: string): Promise<QueueWorker<TrialJob>> => {
     const worker = queues.get(queue) ?? openWorker(redis, queue, name);
@@ -192,7 +185,7 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
   return {
     async next() {
       const announced = (await redis.zrange(QUEUES_KEY, 0, -1)).filter(isQueue);
-      const wanted = announced.filter((queue) => !refusals.has(queue));
+      const wanted = announced.filter((queue) => (refusedUntil.get(queue) ?? 0) <= performance.now());
       const names = await mostUrgent(redis, wanted);
       await closeAllBut(announced.length > MOST_QUEUES ? names : announced);
       for (let tried = 0; tried < names.length; tried++) {
@@ -203,8 +196,11 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
       }
       return undefined;
     },
-    refuse: refusals.add,
-    refused: refusals.current,
+    refuse(queue, reason) {
+      refusedUntil.set(queue, performance.now() + REFUSAL_MS);
+      if (!reported.has(`${queue} ${reason}`)) say(reason);
+      reported.add(`${queue} ${reason}`);
+    },
     close: () => closeAllBut([]),
   };
 }
@@ -218,26 +214,6 @@ async function mostUrgent(redis: Redis, queues: readonly string[]): Promise<read
     return queues.filter((_, index) => counts[index] !== 0);
   };
   return [...new Set([...(await having('wait')), ...(await having('active', 'delayed'))])].slice(0, MOST_QUEUES);
-}
-
-/** The queues that this worker leaves to others, with the reasons. */
-function openRefusals(say: (line: string) => void) {
-  const refusals = new Map<string, { readonly reason: string; readonly until: number }>();
-  const reported = new Set<string>();
-  const has = (queue: string): boolean => (refusals.get(queue)?.until ?? 0) > performance.now();
-  return {
-    has,
-    add(queue: string, reason: string): void {
-      refusals.set(queue, { reason, until: performance.now() + REFUSAL_MS });
-      if (!reported.has(`${queue} ${reason}`)) say(reason);
-      reported.add(`${queue} ${reason}`);
-    },
-    current(): Record<string, string> {
-      return Object.fromEntries(
-        [...refusals].filter(([queue]) => has(queue)).map(([queue, { reason }]) => [queue, reason]),
-      );
-    },
-  };
 }
 
 function openWorker(redis: Redis, queue: string, name: string): QueueWorker<TrialJob> {
@@ -273,8 +249,8 @@ interface ClaimedTrial {
   settle(outcome: TrialOutcome): Promise<void>;
   /** Reports that the trial's process died; it will be run again, up to a limit. */
   fail(message: string): Promise<void>;
-  /** Returns the trial to its queue, as if it had not been claimed. */
-  giveBack(): Promise<void>;
+  /** Returns the trial to its queue, as if it had not been claimed, but with the worker's reason if it refuses it. */
+  giveBack(refusal?: Refusal): Promise<void>;
 }
 
 /** Holds a job by renewing its lock until it is released. */
@@ -315,6 +291,10 @@ function claimedTrial(job: Job<TrialJob>, queue: string, token: string): Claimed
     },
     settle: (outcome) => release(() => job.moveToCompleted(asJson(outcome), token, false)),
     fail: (message) => release(() => job.moveToFailed(new PeftError(WORKER_DIED, message), token, false)),
-    giveBack: () => release(() => job.moveToWait(token)),
+    giveBack: (refusal) =>
+      release(async () => {
+        if (refusal) await job.updateProgress(refusal);
+        await job.moveToWait(token);
+      }),
   };
 }
