@@ -1,10 +1,8 @@
 import {
-  adaptedPaths,
-  CheckpointError,
+  adaptedModules,
   defineMethod,
   fullLayer,
   parseOptions,
-  assertNoOtherTensors,
   targetEntries,
   tensorAt,
   type AdapterContents,
@@ -68,9 +66,7 @@ function fullFile({ layers, values }: AdapterContents): AdapterFile {
 }
 
 function readFullFile({ config, tensors }: AdapterFile): { config: Partial<FullConfig>; values: HostTensors } {
-  const paths = adaptedPaths(tensors, [WEIGHT]);
-  assertNoOtherTensors(tensors, paths, [WEIGHT, BIAS]);
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${WEIGHT}'`, WEIGHT);
+  const paths = adaptedModules(tensors, [WEIGHT, BIAS]);
   const tables = Array.isArray(config.embedding_modules) ? (config.embedding_modules as unknown[]) : [];
   const values: HostTensors = {};
   for (const path of paths) {

@@ -78,15 +78,21 @@ export { biasLayer, biasLayers, fullLayer } from './adapter/layers.js';
 export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
 export { allLayers } from './adapter/peft-model.js';
 export {
-  adaptedPaths,
+  adaptedModules,
   assertFeatures,
   assertKnownVariant,
   fanInFanOut,
   loraFile,
   matrixOf,
   readLoraFile,
-  assertNoOtherTensors,
-  vectorOf,
   type LoraFileContents,
 } from './files/lora-file.js';
-export { adaptedModules, fieldsOf, optionsIn, rankFields, ranksIn } from './files/method-file.js';
+export {
+  fieldsOf,
+  fileFormat,
+  optionsIn,
+  readTensors,
+  writtenTensors,
+  type FileFormat,
+  type ModuleTensors,
+} from './files/method-file.js';

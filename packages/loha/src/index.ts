@@ -1,7 +1,7 @@
-import { defineMethod, type CallableMethod, type Site } from '@peftjs/core/method';
+import { defineMethod, type CallableMethod } from '@peftjs/core/method';
 import { withRanksForBudget } from '@peftjs/core/ranks';
 import { parseLohaConfig, type LohaConfig } from './config.js';
-import { lohaFile, readLohaFile } from './file.js';
+import { lohaFiles } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
 
 /**
@@ -15,17 +15,10 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
   parseConfig: parseLohaConfig,
-  fitBudget,
+  fitBudget: (sites, budget, config) => withRanksForBudget(sites, budget, config, lohaCost),
   adapt: (sites, config, { rng }) =>
     Object.fromEntries(sites.map((site) => [site.path, lohaLayer(site, config, rng.fork(site.path))])),
-  peftTypes: ['LOHA'],
-  toFile: lohaFile,
-  fromFile: readLohaFile,
+  ...lohaFiles,
 });
-
-/** Returns ranks that store `budget` parameters together. Adapts fewer modules if one rank for each is too much. */
-function fitBudget(sites: readonly Site[], budget: number, config: LohaConfig): LohaConfig {
-  return withRanksForBudget(sites, budget, config, lohaCost);
-}
 
 export type { LohaConfig } from './config.js';

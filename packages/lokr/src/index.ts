@@ -1,7 +1,7 @@
 import { defineMethod, type CallableMethod } from '@peftjs/core/method';
 import { fitBudget } from './budget.js';
 import { parseLokrConfig, type LokrConfig } from './config.js';
-import { lokrFile, readLokrFile } from './file.js';
+import { lokrFiles } from './file.js';
 import { lokrLayer } from './layer.js';
 
 /**
@@ -18,9 +18,7 @@ export const lokr: CallableMethod<LokrConfig> = defineMethod<LokrConfig>({
   fitBudget,
   adapt: (sites, config, { rng }) =>
     Object.fromEntries(sites.map((site) => [site.path, lokrLayer(site, config, rng.fork(site.path))])),
-  peftTypes: ['LOKR'],
-  toFile: lokrFile,
-  fromFile: readLokrFile,
+  ...lokrFiles,
 });
 
 export type { LokrConfig } from './config.js';

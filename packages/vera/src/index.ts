@@ -1,7 +1,7 @@
 import { defineMethod, narrowTargets, warnOnce, type CallableMethod, type Site } from '@peftjs/core/method';
 import { sitesForBudget } from '@peftjs/core/ranks';
 import { parseVeraConfig, type VeraConfig } from './config.js';
-import { readVeraFile, veraFile } from './file.js';
+import { veraFiles } from './file.js';
 import { drawProjections, storedAt, veraLayer, widest } from './layer.js';
 
 /**
@@ -21,9 +21,7 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
     const projections = drawProjections(sites, config);
     return Object.fromEntries(sites.map((site) => [site.path, veraLayer(site, config, projections)]));
   },
-  peftTypes: ['VERA'],
-  toFile: veraFile,
-  fromFile: readVeraFile,
+  ...veraFiles,
 });
 // #endregion method
 
