@@ -79,7 +79,6 @@ export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dr
 export { allLayers } from './adapter/peft-model.js';
 export {
   adaptedModules,
-  assertFeatures,
   assertKnownVariant,
   fanInFanOut,
   loraFile,

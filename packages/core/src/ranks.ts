@@ -24,6 +24,7 @@ export {
   ranksForBudget,
   startingRankForBudget,
   rankUnit,
+  startAbove,
   RANKS_PER_KEPT_RANK,
   sitesForBudget,
   moduleRank,
@@ -32,6 +33,7 @@ export {
   startingRank,
   withRanksForBudget,
 } from './ranks/budget.js';
+export { orthonormalityErrors, softSqrt } from './ranks/orthonormality.js';
 export { rankLayer } from './ranks/rank-layer.js';
 export {
   budgetEntries,

@@ -1,11 +1,8 @@
-import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, FrozenModule, LoraFactors, ParamSpec } from '../contracts/layer.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
 import type { Init } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors.js';
-import * as nn from '../nn/index.js';
-import { rankCost } from '../ranks/budget.js';
+import { floats, sizeOf, tensorAt } from '../tensors.js';
 
 /** Makes a layer that trains a module of any kind in full: for the head, `modulesToSave` and full fine-tuning. */
 export function fullLayer(site: Site, initial: FrozenModule, group: string): AdapterLayer {
@@ -58,23 +55,4 @@ export function biasLayers(
   const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
   const layers = others.map((site) => biasLayer(site, frozen(site.path), 'default', spec));
   return Object.fromEntries(layers.map((layer) => [layer.site.path, layer]));
-}
-
-/** Makes an untrained layer that adds a low-rank change to the module's output: y = base + scaling (x A) B. */
-export function lowRankLayer(site: Site, { loraA, loraB, scaling }: LoraFactors): AdapterLayer {
-  const rank = loraA.shape[1] as number;
-  const fixed = (initial: HostTensor) => ({ initial, trainable: false, group: 'default', decay: false });
-  return {
-    site,
-    params: { loraA: fixed(loraA), loraB: fixed(loraB) },
-    forward(x, p, at) {
-      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
-      const hidden = site.kind === 'embedding' ? nn.embedding(loraA, x) : nn.linear(x, loraA); // [.., in] or ids -> [.., r]
-      return tf.add(at.base(), tf.mul(nn.linear(hidden, loraB), scaling)); // [.., out]
-    },
-    toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
-    counted: [],
-    storedParameters: () => rank * rankCost(site),
-    rank: () => rank,
-  };
 }

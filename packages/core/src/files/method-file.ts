@@ -12,8 +12,8 @@ import { adaptedModules, assertFeatures, matrixOf, moduleTable, vectorOf } from 
 
 /**
  * The tensors of a module on disk, by their names in its layer: the suffix after the module's path, and the names of one
- * or two axes. `in` and `out` are the module's features; an axis has one size in all tensors of a module. Matrices are
- * transposed on disk, where torch's orientation is [out, in].
+ * or two axes. `in` and `out` are the module's features; an axis has one size in all tensors of a module, and one that is
+ * a number has that size. Matrices are transposed on disk, where torch's orientation is [out, in].
  */
 export type ModuleTensors = Readonly<Record<string, readonly [suffix: string, ...axes: [string] | [string, string]]>>;
 
@@ -115,7 +115,7 @@ export function readTensors(
       const key = path + suffix;
       if (!(key in tensors) && isOptional(path, name)) continue;
       const tensor = axes.length === 2 ? matrixOf(tensors, key) : vectorOf(tensors, key);
-      axes.forEach((axis, at) => (own[axis] ??= tensor.shape[at] as number));
+      axes.forEach((axis, at) => (own[axis] ??= Number(axis) || (tensor.shape[at] as number)));
       const expected = axes.map((axis) => own[axis]).join(', ');
       if (tensor.shape.join(', ') !== expected) {
         throw new CheckpointError(`'${key}' is [${tensor.shape.join(', ')}]; the others need [${expected}]`, key);
