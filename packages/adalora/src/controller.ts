@@ -20,6 +20,7 @@ import {
   rankCostIn,
   rankedPaths,
   ranksByPath,
+  ranksThatFill,
   rankValues,
   scoredRanks,
   selectWithinBudget,
@@ -215,8 +216,7 @@ function selected(
   forGood: boolean,
 ): ScoredRank[] {
   if (budgetUnit === 'parameters') {
-    const stays = selectWithinBudget(ranks, budget, forGood ? { atLeast: FILLED * budget } : {});
-    return ranks.filter((_, index) => stays[index]);
+    return forGood ? ranksThatFill(ranks, budget) : selectWithinBudget(ranks, budget);
   }
   const best = bestFirst(ranks); // the lower index wins a tie
   const count = Math.floor(budget);

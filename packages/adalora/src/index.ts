@@ -1,4 +1,4 @@
-import { defineMethod, type MatchOn, type CallableMethod, type Site } from '@peftjs/core/method';
+import { defineMethod, layersByPath, type MatchOn, type CallableMethod, type Site } from '@peftjs/core/method';
 import { rankUnit, startAbove } from '@peftjs/core/ranks';
 import { adaloraController, resumedLayers } from './controller.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
@@ -18,8 +18,7 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   shortRunOptions: { loraAlpha: 32, orthRegWeight: 0 },
   parseConfig: parseAdaloraConfig,
   fitBudget,
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, adaloraLayer(site, config, rng.fork(site.path))])),
+  adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => adaloraLayer(site, config, rng.fork(site.path)))),
   controller: adaloraController,
   resumedLayers,
   peftTypes: ['ADALORA', 'LORA'],

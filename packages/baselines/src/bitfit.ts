@@ -2,6 +2,7 @@ import {
   biasLayer,
   defineMethod,
   fileFormat,
+  layersByPath,
   parseOptions,
   targetEntries,
   type CallableMethod,
@@ -35,9 +36,7 @@ export const bitfit: CallableMethod<BitfitConfig> = defineMethod<BitfitConfig>({
   defaultLearningRate: 3e-3,
   parseConfig: (input): BitfitConfig => withTargets(parseOptions('bitfit', entries, input)),
   adapt: (sites, config, { frozen }) =>
-    Object.fromEntries(
-      biasSites(sites, config).map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')]),
-    ),
+    layersByPath(biasSites(sites, config).map((site) => biasLayer(site, frozen(site.path), 'default'))),
   ...fileFormat<BitfitConfig>({ peftType: 'BITFIT', tensors: { bias: ['.bias', 'out'] } }), // as in the model
 });
 

@@ -2,6 +2,7 @@ import {
   defineMethod,
   hostZeros,
   integerFrom,
+  layersByPath,
   mapValues,
   narrowTargets,
   parseOptions,
@@ -141,11 +142,11 @@ function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMet
     parseConfig: (input): BottleneckConfig => withTargets(parseOptions(name, entries, input)),
     fitBudget: (sites, budget, config) => fittedToBudget(placed(sites, config, rule), budget, config),
     adapt: (sites, config, { rng }) =>
-      Object.fromEntries(
+      layersByPath(
         placed(sites, config, rule).map((site) => {
           const bottleneck = patternValue(config.bottleneckPattern, site.path) ?? config.bottleneck;
           const hasUpBias = !matches(site, config.withoutBias);
-          return [site.path, bottleneckLayer(site, { ...config, bottleneck, hasUpBias }, rng.fork(site.path))];
+          return bottleneckLayer(site, { ...config, bottleneck, hasUpBias }, rng.fork(site.path));
         }),
       ),
     peftTypes: [peftType],

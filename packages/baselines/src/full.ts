@@ -2,6 +2,7 @@ import {
   adaptedModules,
   defineMethod,
   fullLayer,
+  layersByPath,
   parseOptions,
   targetEntries,
   tensorAt,
@@ -37,7 +38,7 @@ export const full: CallableMethod<FullConfig> = defineMethod<FullConfig>({
   defaultLearningRate: 1e-4,
   parseConfig: (input): FullConfig => withTargets(parseOptions('full', targetEntries, input)),
   adapt: (sites, _config, { frozen }) =>
-    Object.fromEntries(sites.map((site) => [site.path, fullLayer(site, frozen(site.path), 'default')])),
+    layersByPath(sites.map((site) => fullLayer(site, frozen(site.path), 'default'))),
   peftTypes: ['FULL'],
   toFile: fullFile,
   fromFile: readFullFile,

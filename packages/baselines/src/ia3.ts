@@ -1,4 +1,3 @@
-import { hostTensor } from '@peftjs/core';
 import {
   adaptedModules,
   CheckpointError,
@@ -6,6 +5,8 @@ import {
   fanInFanOut,
   floats,
   hostFilled,
+  layersByPath,
+  mapTensor,
   matrixOf,
   parseOptions,
   sizeOf,
@@ -71,11 +72,10 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
   adapt(sites, config, { frozen }) {
     const adapted = placed(sites, config, rule);
     warnOfUnmatched(adapted, config);
-    return Object.fromEntries(
-      adapted.map((site) => [
-        site.path,
+    return layersByPath(
+      adapted.map((site) =>
         isFeedforward(site, config) ? inputScaling(site) : outputScaling(site, frozen(site.path).bias),
-      ]),
+      ),
     );
   },
   peftTypes: ['IA3'],
@@ -99,7 +99,12 @@ function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
     ...scaling(site, site.outFeatures),
     forward: (_x, p, at) => tf.mul(at.base(), tensorAt(p, 'ia3L')), // [rows, out] * [out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (_input, output) => output),
-    ...(bias && { mergedBias: (values, frozen) => scaled(frozen.bias ?? bias, tensorAt(values, 'ia3L')) }),
+    ...(bias && {
+      mergedBias(values, frozen) {
+        const scale = floats(tensorAt(values, 'ia3L'));
+        return mapTensor(frozen.bias ?? bias, (value, output) => value * (scale[output] as number));
+      },
+    }),
   };
 }
 
@@ -128,14 +133,6 @@ function changeOf(
     const feature = featureAt(Math.floor(index / outFeatures), index % outFeatures);
     return value * ((scale[feature] as number) - 1);
   });
-}
-
-function scaled(bias: HostTensor, scale: HostTensor): HostTensor {
-  const factors = floats(scale);
-  return hostTensor(
-    floats(bias).map((value, output) => value * (factors[output] as number)),
-    bias.shape,
-  );
 }
 
 function isFeedforward(site: Site, { feedforwardModules }: Ia3Config): boolean {

@@ -8,6 +8,7 @@ export {
   pruneStep,
   rankCostIn,
   ranksByPath,
+  ranksThatFill,
   scoredRanks,
   selectRanks,
   type RankCost,

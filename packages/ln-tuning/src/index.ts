@@ -2,6 +2,7 @@ import {
   defineMethod,
   fileFormat,
   fullLayer,
+  layersByPath,
   parseOptions,
   targetEntries,
   UnsupportedError,
@@ -47,7 +48,7 @@ export const lnTuning: CallableMethod<LnTuningConfig> = defineMethod<LnTuningCon
     return { ...config, targetModules: config.targetModules ?? EVERY_MODULE };
   },
   adapt: (sites, _config, { frozen }) =>
-    Object.fromEntries(sites.map((site) => [site.path, fullLayer(site, frozen(site.path), 'default')])),
+    layersByPath(sites.map((site) => fullLayer(site, frozen(site.path), 'default'))),
   ...format,
   fromFile(file) {
     assertNorms(file);

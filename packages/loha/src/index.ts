@@ -1,6 +1,6 @@
-import { defineMethod, type CallableMethod } from '@peftjs/core/method';
+import { defineMethod, layersByPath, parseOptions, type CallableMethod } from '@peftjs/core/method';
 import { withRanksForBudget } from '@peftjs/core/ranks';
-import { parseLohaConfig, type LohaConfig } from './config.js';
+import { lohaOptions, type LohaConfig } from './config.js';
 import { lohaFiles } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
 
@@ -14,10 +14,9 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   name: 'loha',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
-  parseConfig: parseLohaConfig,
+  parseConfig: (input) => parseOptions('loha', lohaOptions, input),
   fitBudget: (sites, budget, config) => withRanksForBudget(sites, budget, config, lohaCost),
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, lohaLayer(site, config, rng.fork(site.path))])),
+  adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => lohaLayer(site, config, rng.fork(site.path)))),
   ...lohaFiles,
 });
 

@@ -2,6 +2,7 @@ import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   floats,
+  hostFilled,
   hostZeros,
   sizeOf,
   tensorsAt,
@@ -29,6 +30,8 @@ import { savesProjection, type VeraConfig } from './config.js';
  * B.
  */
 
+const TENSORS = ['veraLambdaD', 'veraLambdaB', 'veraA', 'veraB'] as const;
+
 /** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'veraDropout';
 
@@ -40,7 +43,7 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
   return {
     site,
     params: {
-      veraLambdaD: trained(hostTensor(new Float32Array(r).fill(config.dInitial), [r])),
+      veraLambdaD: trained(hostFilled([r], config.dInitial)),
       veraLambdaB: trained(hostZeros([outFeatures])),
     },
     state: {
@@ -49,20 +52,14 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
     },
     ...(config.veraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
-      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(p, 'veraLambdaD', 'veraLambdaB', 'veraA', 'veraB');
+      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(p, ...TENSORS);
       const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, config.veraDropout);
       const hidden = tf.mul(tf.matMul(dropped, firstOf(veraA, [inFeatures, r])), veraLambdaD); // [rows, in] -> [rows, r]
       const change = tf.mul(tf.matMul(hidden, firstOf(veraB, [r, outFeatures])), veraLambdaB); // [rows, out]
       return tf.add(at.base(), change);
     },
     toLora(values) {
-      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(
-        values,
-        'veraLambdaD',
-        'veraLambdaB',
-        'veraA',
-        'veraB',
-      );
+      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(values, ...TENSORS);
       return {
         loraA: scaleColumns(pickRows(veraA, indices(inFeatures)), floats(veraLambdaD)), // A diag(d)
         loraB: scaleColumns(pickColumns(veraB, indices(outFeatures)), floats(veraLambdaB)), // B diag(b)

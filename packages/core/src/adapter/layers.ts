@@ -54,5 +54,10 @@ export function biasLayers(
 ): AdapterLayers {
   const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
   const layers = others.map((site) => biasLayer(site, frozen(site.path), 'default', spec));
+  return layersByPath(layers);
+}
+
+/** Returns layers by the paths of their modules. */
+export function layersByPath(layers: readonly AdapterLayer[]): AdapterLayers {
   return Object.fromEntries(layers.map((layer) => [layer.site.path, layer]));
 }

@@ -1,7 +1,6 @@
 import { mergedModule, weightsOf } from '../adapter/adapters.js';
 import { reduceRank, nearestFactors, type RankChoice } from '../ranks/factors.js';
 import {
-  activeAdapter,
   adapterNamed,
   initialValues,
   peftModel,
@@ -51,7 +50,7 @@ const entries = {
  */
 export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftModel {
   const { method, adapterName } = parseOptions('convertToLora', entries, options);
-  const adapter = adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
+  const adapter = adapterNamed(peft, adapterName);
   if (!adapter.method.capabilities.mergeable) {
     throw new UnsupportedError(`${adapter.method.name} does more than change weights, so no LoRA can replace it`);
   }

@@ -109,10 +109,9 @@ export function sitesForBudget(
   leastCost: (site: Site) => number,
 ): readonly Site[] {
   if (sites.length > 0 && total(sites, leastCost) <= (1 + NEAR_SHARE) * budget) return sites;
-  const fromAbove = [...sites].reverse();
-  const items = fromAbove.map((site) => ({ value: 1, cost: leastCost(site) }));
-  const selected = selectWithinBudget(items, budget || 0, { atLeast: (1 - NEAR_SHARE) * budget });
-  const kept = fromAbove.filter((_, index) => selected[index]).reverse();
+  const fromAbove = [...sites].reverse().map((site) => ({ site, value: 1, cost: leastCost(site) }));
+  const selected = selectWithinBudget(fromAbove, budget || 0, { atLeast: (1 - NEAR_SHARE) * budget });
+  const kept = selected.map(({ site }) => site).reverse();
   if (kept.length > 0) return kept;
   const least = Math.min(...sites.map(leastCost));
   throw new ConfigError(
@@ -272,10 +271,7 @@ function spreadRanks(costs: readonly number[], allowed: readonly number[], budge
   const rounds = Array.from({ length: Math.max(...allowed) }, (_, round) =>
     costs.flatMap((cost, site) => (round < (allowed[site] as number) ? [{ site, cost, value: 0 }] : [])),
   ).flat();
-  const selected = selectWithinBudget(rounds, budget);
   const counts = costs.map(() => 0);
-  rounds.forEach(({ site }, index) => {
-    if (selected[index]) counts[site] = (counts[site] as number) + 1;
-  });
+  for (const { site } of selectWithinBudget(rounds, budget)) counts[site] = (counts[site] as number) + 1;
   return counts;
 }
