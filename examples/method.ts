@@ -3,6 +3,7 @@ import { hostTensor } from '@peftjs/core';
 import {
   defineMethod,
   fileFormat,
+  fixedLayer,
   floats,
   hostZeros,
   parseOptions,
@@ -28,7 +29,7 @@ export const scale: CallableMethod = defineMethod<TargetConfig>({
 
 function layer(site: Site, hasBias: boolean): AdapterLayer {
   const factors = (values: Parameters<AdapterLayer['storedParameters']>[0]) => floats(tensorAt(values, 'scale'));
-  return {
+  return fixedLayer({
     site,
     params: { scale: trained(hostZeros([site.outFeatures])) },
     forward: (_x, p, at) => tf.mul(at.base(), tf.add(tensorAt(p, 'scale'), 1)), // [rows, out] * [out]
@@ -42,6 +43,5 @@ function layer(site: Site, hasBias: boolean): AdapterLayer {
         return hostTensor(merged, [site.outFeatures]);
       },
     }),
-    storedParameters: () => site.outFeatures,
-  };
+  });
 }

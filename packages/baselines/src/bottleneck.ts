@@ -1,5 +1,6 @@
 import {
   defineMethod,
+  fixedLayer,
   hostZeros,
   integerFrom,
   layersByPath,
@@ -71,7 +72,7 @@ function bottleneckLayer(
   const { outFeatures } = site;
   const weight = (shape: readonly number[]) => trained(normalValues(rng, shape, initStd));
   const bias = (size: number) => trained(hostZeros([size]), { decay: false });
-  return {
+  return fixedLayer({
     site,
     params: {
       down: weight([outFeatures, bottleneck]),
@@ -85,9 +86,7 @@ function bottleneckLayer(
       const hidden = nonLinearities[nonLinearity](linear(h, down, downBias)); // [rows, out] -> [rows, m]
       return tf.add(h, linear(hidden, up, p.upBias)); // [rows, out]
     },
-    counted: [],
-    storedParameters: () => bottleneck * unitCost(site) + (hasUpBias ? biasCost(site) : 0),
-  };
+  });
 }
 
 /** Returns the parameters of one unit of the bottleneck: a column of D, its bias and a row of U. */

@@ -3,6 +3,7 @@ import {
   CheckpointError,
   defineMethod,
   fanInFanOut,
+  fixedLayer,
   floats,
   hostFilled,
   layersByPath,
@@ -85,17 +86,17 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
 
 /** y = (x * l) W0 + b. */
 function inputScaling(site: Site): AdapterLayer {
-  return {
+  return fixedLayer({
     ...scaling(site, site.inFeatures),
     ignoresBase: true,
     forward: (x, p, at) => at.run({ x: tf.mul(x, tensorAt(p, 'ia3L')) }), // [rows, in] * [in] -> [rows, out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (input) => input),
-  };
+  });
 }
 
 /** y = (x W0 + b) * l. */
 function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
-  return {
+  return fixedLayer({
     ...scaling(site, site.outFeatures),
     forward: (_x, p, at) => tf.mul(at.base(), tensorAt(p, 'ia3L')), // [rows, out] * [out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (_input, output) => output),
@@ -105,20 +106,15 @@ function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
         return mapTensor(frozen.bias ?? bias, (value, output) => value * (scale[output] as number));
       },
     }),
-  };
+  });
 }
 
 /**
  * Returns the members common to both. There is no weight decay, which would pull the vector of ones towards zero and so
  * switch the module off.
  */
-function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'counted' | 'storedParameters'> {
-  return {
-    site,
-    params: { ia3L: trained(hostFilled([size], 1), { decay: false }) },
-    counted: [],
-    storedParameters: () => size,
-  };
+function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params'> {
+  return { site, params: { ia3L: trained(hostFilled([size], 1), { decay: false }) } };
 }
 
 /** Returns W0[i, j] (l[k] - 1), [in, out], where k is the index of the scaled feature. */

@@ -74,7 +74,7 @@ export type {
 } from './contracts/method.js';
 export { defineMethod } from './adapter/attach.js';
 export { narrowTargets, patternValue, targetEntries, tokenEntries, type MethodOptions } from './adapter/targets.js';
-export { biasLayer, biasLayers, fullLayer, layersByPath } from './adapter/layers.js';
+export { biasLayer, biasLayers, fixedLayer, fullLayer, layersByPath } from './adapter/layers.js';
 export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
 export { allLayers } from './adapter/peft-model.js';
 export {

@@ -2,8 +2,10 @@ import { hostTensor } from '@peftjs/core';
 import {
   changeNoise,
   dropChange,
+  fixedLayer,
   floats,
   hostZeros,
+  mapValues,
   tensorsAt,
   trained,
   type AdapterLayer,
@@ -40,9 +42,9 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
   const { r, alpha } = moduleRank(config, site.path);
   const scaling = alpha / r;
   const initial = initialTensors(site, r, config, rng);
-  return {
+  return fixedLayer({
     site,
-    params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
+    params: mapValues(initial, (tensor) => trained(tensor)),
     ...changeNoise(config),
     forward(x, p, at) {
       const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(p, ...TENSORS);
@@ -55,10 +57,8 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
       const rows = columnProducts(transposed(hadaW1A), transposed(hadaW2A)); // [out, r r]
       return { loraA: columnProducts(hadaW1B, hadaW2B), loraB: transposed(rows), scaling };
     },
-    counted: [],
-    storedParameters: () => r * lohaCost(site),
     rank: () => r,
-  };
+  });
 }
 
 /** Returns the parameters of one rank of a module: a row of A and a column of B, twice. */

@@ -1,6 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
+  fixedLayer,
   floats,
   hostFilled,
   hostZeros,
@@ -40,7 +41,7 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
   const { inFeatures, outFeatures } = site;
   const r = config.r;
   const inFile = savesProjection(config);
-  return {
+  return fixedLayer({
     site,
     params: {
       veraLambdaD: trained(hostFilled([r], config.dInitial)),
@@ -66,9 +67,7 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
         scaling: 1,
       };
     },
-    counted: [],
-    storedParameters: () => storedAt(site, r),
-  };
+  });
 }
 
 /** Returns the number of a module's own values on disk: d and b. */

@@ -4,14 +4,19 @@ import type { Init } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { floats, sizeOf, tensorAt } from '../tensors.js';
 
+/** Completes a layer that stores all of its parameters, whatever their values. */
+export function fixedLayer(layer: Omit<AdapterLayer, 'counted' | 'storedParameters'>): AdapterLayer {
+  const stored = Object.values(layer.params).reduce((sum, { initial }) => sum + sizeOf(initial.shape), 0);
+  return { ...layer, counted: [], storedParameters: () => stored };
+}
+
 /** Makes a layer that trains a module of any kind in full: for the head, `modulesToSave` and full fine-tuning. */
 export function fullLayer(site: Site, initial: FrozenModule, group: string): AdapterLayer {
   const params: Record<string, ParamSpec> = {
     weight: { initial: initial.weight, trainable: true, group, decay: site.kind !== 'layerNorm' },
   };
   if (initial.bias) params.bias = { initial: initial.bias, trainable: true, group, decay: false };
-  const parameters = Object.values(params).reduce((sum, { initial: { shape } }) => sum + sizeOf(shape), 0);
-  return {
+  return fixedLayer({
     site,
     params,
     replacesModule: true,
@@ -22,9 +27,7 @@ export function fullLayer(site: Site, initial: FrozenModule, group: string): Ada
       return floats(tensorAt(values, 'weight')).map((value, index) => value - (frozen[index] as number));
     },
     ...(initial.bias && { mergedBias: (values) => tensorAt(values, 'bias') }),
-    counted: [],
-    storedParameters: () => parameters,
-  };
+  });
 }
 
 /** Makes a layer that trains only a module's bias. @throws ShapeError when it has none. */
@@ -35,15 +38,13 @@ export function biasLayer(
   spec: Partial<ParamSpec> = {},
 ): AdapterLayer {
   if (!bias) throw new ShapeError(`'${site.path}' has no bias to train`, site.path);
-  return {
+  return fixedLayer({
     site,
     params: { bias: { initial: bias, trainable: true, group, decay: false, ...spec } },
     ignoresBase: true,
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
-    counted: [],
-    storedParameters: () => sizeOf(bias.shape),
-  };
+  });
 }
 
 /** Returns a layer for the bias of every module that is neither adapted nor trained in full. */
