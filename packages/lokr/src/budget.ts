@@ -64,6 +64,6 @@ function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig):
 
 /** Returns the rank from which on all factors are whole. */
 function largestRank(sites: readonly Site[], config: LokrConfig): number {
-  const sides = sites.flatMap((site) => Object.values(sidesOf(site, config)) as number[]);
+  const sides = sites.flatMap((site) => Object.values(sidesOf(site, config)));
   return Math.ceil(Math.max(...sides) / 2);
 }

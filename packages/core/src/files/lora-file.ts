@@ -272,7 +272,7 @@ function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB
   const names = isEmbedding ? EMBEDDING : LINEAR;
   const loraA = matrixOf(tensors, path + names.loraA); // [r, in]
   const loraB = matrixOf(tensors, path + names.loraB); // [out, r]
-  assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
+  assertFeatures(file, path, { inFeatures: loraA.shape[1], outFeatures: loraB.shape[0] });
   const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
   if (rank !== other) {
     const key = path + names.loraB;
