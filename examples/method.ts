@@ -1,8 +1,9 @@
 // Your own method: scales each output of a module by a learned factor, y = (x W0 + b) * (1 + s), initially s = 0.
 import { hostTensor } from '@peftjs/core';
 import {
-  adaptedPaths,
   defineMethod,
+  fileFormat,
+  fixedLayer,
   floats,
   hostZeros,
   parseOptions,
@@ -23,25 +24,12 @@ export const scale: CallableMethod = defineMethod<TargetConfig>({
   parseConfig: (input) => parseOptions('scale', targetEntries, input),
   adapt: (sites, _config, { frozen }) =>
     Object.fromEntries(sites.map((site) => [site.path, layer(site, frozen(site.path).bias !== undefined)])),
-  peftTypes: ['SCALE'],
-  toFile: ({ layers, values }) => ({
-    config: { peft_type: 'SCALE', target_modules: Object.keys(layers) },
-    tensors: Object.fromEntries(
-      Object.keys(layers).map((path) => [`${path}.scale`, tensorAt(values, `${path}.scale`)]),
-    ),
-  }),
-  fromFile({ tensors }) {
-    const targetModules = adaptedPaths(tensors, ['.scale']);
-    const values = Object.fromEntries(
-      targetModules.map((path) => [`${path}.scale`, tensorAt(tensors, `${path}.scale`)]),
-    );
-    return { config: { targetModules }, values };
-  },
+  ...fileFormat({ peftType: 'SCALE', tensors: { scale: ['.scale', 'out'] } }),
 });
 
 function layer(site: Site, hasBias: boolean): AdapterLayer {
   const factors = (values: Parameters<AdapterLayer['storedParameters']>[0]) => floats(tensorAt(values, 'scale'));
-  return {
+  return fixedLayer({
     site,
     params: { scale: trained(hostZeros([site.outFeatures])) },
     forward: (_x, p, at) => tf.mul(at.base(), tf.add(tensorAt(p, 'scale'), 1)), // [rows, out] * [out]
@@ -55,6 +43,5 @@ function layer(site: Site, hasBias: boolean): AdapterLayer {
         return hostTensor(merged, [site.outFeatures]);
       },
     }),
-    storedParameters: () => site.outFeatures,
-  };
+  });
 }

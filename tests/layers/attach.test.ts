@@ -1,4 +1,4 @@
-import { activeAdapter, countParameters, layerStatus } from '@peftjs/core';
+import { activeAdapter, countParameters } from '@peftjs/core';
 import { ConfigError, TargetModuleError, UnsupportedError } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/conformance';
 import { head } from '@peftjs/baselines';
@@ -37,7 +37,7 @@ describe('the layers of a model', () => {
 
   it('are all adapted unless modules are named', () => {
     const paths = (options: Parameters<typeof lora>[0]) =>
-      layerStatus(attachLayers(imageModel(), lora(options))).map(({ path }) => path);
+      Object.keys(activeAdapter(attachLayers(imageModel(), lora(options))).layers);
     expect(paths({})).toEqual(['conv1', 'conv2', 'dense1', 'dense2']);
     expect(paths({ targetModules: 'all-linear', excludeModules: ['dense2'] })).toEqual(['conv1', 'conv2', 'dense1']);
     expect(paths({ targetModules: 'conv.*' })).toEqual(['conv1', 'conv2']);

@@ -10,12 +10,10 @@ import {
   getPeftModelStateDict,
   hostTensor,
   hotswapAdapter,
-  layerStatus,
   loadPretrained,
   memoryStorage,
   mergeAdapter,
   mergeAndUnload,
-  modelStatus,
   onWarning,
   predict,
   savePretrained,
@@ -151,21 +149,6 @@ describe.each(Object.entries(methods))('adapters of %s', (_name, method) => {
       const again = await outputs(await load(storage, folder));
       expect(relativeDistance(again, await outputs(peft))).toBeLessThan(1e-5);
     }
-  });
-
-  it('have a status', () => {
-    const peft = two(method);
-    const layers = layerStatus(peft);
-    expect(layers.map(({ path }) => path).sort()).toEqual(Object.keys(activeAdapter(peft).layers).sort());
-    const each = { availableAdapters: ['default', 'second'], activeAdapters: ['default'], enabled: true };
-    for (const layer of layers) expect(layer).toMatchObject(each);
-    expect(modelStatus(peft)).toMatchObject({
-      availableAdapters: ['default', 'second'],
-      activeAdapters: ['default'],
-      mergedAdapters: [],
-      methods: { default: method.name, second: method.name },
-      adaptedModules: layers.length,
-    });
   });
 
   it('are a folder of files, and nothing unsafe', async () => {

@@ -14,16 +14,17 @@ import {
   type TrainPlan,
 } from '@peftjs/core/method';
 import {
+  bestFirst,
   keepRanks,
   rankCost,
   rankCostIn,
   rankedPaths,
   ranksByPath,
+  ranksThatFill,
   rankValues,
   scoredRanks,
   selectWithinBudget,
   withRankCounts,
-  type BudgetItem,
   type ScoredRank,
 } from '@peftjs/core/ranks';
 import type { AdaloraConfig } from './config.js';
@@ -178,9 +179,7 @@ function selectRanks(
   config: AdaloraConfig,
   forGood: boolean,
 ): HostTensors {
-  const considered = candidates(layers, values, config);
-  const stays = selected(considered, budget, config, forGood);
-  const chosen = considered.filter((_, index) => stays[index]);
+  const chosen = selected(candidates(layers, values, config), budget, config, forGood);
   const paths = rankedPaths(layers);
   const kept = ranksByPath(paths, chosen);
   const changes: HostTensors = {};
@@ -211,32 +210,19 @@ function candidates(layers: AdapterLayers, values: HostTensors, { parametrizatio
 }
 
 function selected(
-  items: readonly BudgetItem[],
+  ranks: readonly ScoredRank[],
   budget: number,
   { budgetUnit, allocator }: AdaloraConfig,
   forGood: boolean,
-): boolean[] {
+): ScoredRank[] {
   if (budgetUnit === 'parameters') {
-    return selectWithinBudget(items, budget, forGood ? { atLeast: FILLED * budget } : {});
+    return forGood ? ranksThatFill(ranks, budget) : selectWithinBudget(ranks, budget);
   }
-  const choose = allocator === 'paper' ? greatest : aboveThreshold;
-  return choose(
-    items.map(({ value }) => value),
-    Math.floor(budget),
-  );
-}
-
-/** Marks the `count` greatest values, never more or fewer. The lower index wins a tie. */
-function greatest(values: readonly number[], count: number): boolean[] {
-  const order = values.map((_, index) => index).sort((a, b) => (values[b] as number) - (values[a] as number) || a - b);
-  const kept = new Set(order.slice(0, count));
-  return values.map((_, index) => kept.has(index));
-}
-
-/** Marks the values above the greatest one to drop if `count` are kept. Values that tie with it are dropped too. */
-function aboveThreshold(values: readonly number[], count: number): boolean[] {
-  const threshold = [...values].sort((a, b) => b - a)[count] ?? -Infinity;
-  return values.map((value) => value > threshold);
+  const best = bestFirst(ranks); // the lower index wins a tie
+  const count = Math.floor(budget);
+  if (allocator === 'paper') return best.slice(0, count);
+  const threshold = best[count]?.value ?? -Infinity;
+  return ranks.filter(({ value }) => value > threshold); // ranks that tie with the greatest dropped one are dropped too
 }
 
 /*

@@ -1,6 +1,4 @@
 import {
-  adaptedModules,
-  assertFeatures,
   assertKnownVariant,
   CheckpointError,
   describe,
@@ -8,11 +6,13 @@ import {
   fieldsOf,
   hostZeros,
   loraFile,
-  matrixOf,
+  mapValues,
   optionsIn,
   patternValue,
   readLoraFile,
+  readTensors,
   tensorAt,
+  tensorsAt,
   UnsupportedError,
   type AdapterContents,
   type AdapterFile,
@@ -28,10 +28,12 @@ import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
 import { maskOf } from './controller.js';
 import { initialScores } from './layer.js';
 
-/** The suffixes of a module's tensors on disk, and the one with which keys of `rank_pattern` end. */
+const FACTORS = { loraA: ['.lora_A', 'kept', 'in'], loraB: ['.lora_B', 'out', 'kept'] } as const;
+
+/** A module's tensors on disk, and the suffix with which keys of `rank_pattern` end. */
 const FORMATS = {
-  svd: { suffixes: ['.lora_A', '.lora_E', '.lora_B'], ranked: '.lora_E' },
-  lora: { suffixes: ['.lora_A', '.lora_B'], ranked: '.lora_A' },
+  svd: { tensors: { ...FACTORS, loraE: ['.lora_E', 'kept', '1'] }, ranked: '.lora_E' },
+  lora: { tensors: FACTORS, ranked: '.lora_A' },
 } as const satisfies Record<AdaloraConfig['parametrization'], unknown>;
 
 /** The most ranks that a file may allocate per rank that it holds, where each module counts as one rank more. */
@@ -97,16 +99,22 @@ export function adaloraFile(
  * @throws UnsupportedError for trained biases.
  */
 export function readAdaloraFile(file: AdapterFile): { config: Partial<AdaloraConfig>; values: HostTensors } {
-  const { config, tensors } = file;
+  const { config } = file;
   if (config.peft_type === 'LORA') return readDoublets(file);
   assertKnownVariant(config);
   const options = readOptions(config);
   const parsed = parseAdaloraConfig(options);
-  const { suffixes } = FORMATS[parsed.parametrization];
-  const paths = adaptedModules(tensors, suffixes);
-  assertFewMasked(tensors, paths, parsed.initR);
-  const values = Object.assign({}, ...paths.map((path) => readModule(file, path, parsed))) as HostTensors;
-  return { config: { ...options, targetModules: paths }, values };
+  const { tensors: known, ranked } = FORMATS[parsed.parametrization];
+  const { targetModules, values: read, sizes } = readTensors(file, known);
+  const kept = mapValues(sizes, (own) => tensorAt(own, 'kept'));
+  assertFewMasked(Object.values(kept), parsed.initR);
+  const values = targetModules.map((path) => {
+    const places = keptRanks(config, path + ranked, { kept: tensorAt(kept, path), initR: parsed.initR });
+    const own = mapValues(known, (_, name) => tensorAt(read, `${path}.${name}`));
+    if (!parsed.compact) return placed(path, own, places, { parsed, r: parsed.initR });
+    return places.length === 0 ? {} : placed(path, own, [...places.keys()], { parsed, r: places.length });
+  });
+  return { config: { ...options, targetModules }, values: Object.assign({}, ...values) as HostTensors };
 }
 
 /** Returns the tensors of a module without ranks. */
@@ -182,52 +190,33 @@ function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config'])
  * allocate any amount of memory.
  * @throws CheckpointError when `init_r` is far larger than the ranks that the tensors hold.
  */
-function assertFewMasked(tensors: HostTensors, paths: readonly string[], initR: number): void {
-  const kept = paths.reduce((sum, path) => sum + heldIn(tensors, path), 0);
-  const most = Math.floor((MASKED_PER_KEPT * (kept + paths.length)) / Math.max(1, paths.length));
+function assertFewMasked(held: readonly number[], initR: number): void {
+  const kept = held.reduce((sum, ranks) => sum + ranks, 0);
+  const most = Math.floor((MASKED_PER_KEPT * (kept + held.length)) / Math.max(1, held.length));
   if (initR <= most) return;
   throw new CheckpointError(
-    `init_r is ${initR}; with the ${kept} ranks that the file's ${paths.length} modules hold it can be at most ${most}`,
+    `init_r is ${initR}; with the ${kept} ranks that the file's ${held.length} modules hold it can be at most ${most}`,
     'init_r',
   );
 }
 
-/** Returns the number of a module's ranks in the file: the rows of A. */
-function heldIn(tensors: HostTensors, path: string): number {
-  return matrixOf(tensors, `${path}.lora_A`).shape[0] as number;
-}
-
-/** Returns a module's tensors with all `initR` ranks, or with `compact` only the remaining ones. */
-function readModule(file: AdapterFile, path: string, parsed: AdaloraConfig): HostTensors {
-  const { config, tensors } = file;
-  const { initR, parametrization, compact } = parsed;
-  const kept = heldIn(tensors, path);
-  const places = keptRanks(config, path + FORMATS[parametrization].ranked, { kept, initR });
-  const r = compact ? kept : initR;
-  const ranks = compact ? places.map((_, rank) => rank) : places;
-  const loraA = shaped(tensors, `${path}.lora_A`, [kept, null]);
-  const loraB = shaped(tensors, `${path}.lora_B`, [null, kept]);
-  if (r === 0) return {};
-  assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
-  const loraE = parametrization === 'svd' && shaped(tensors, `${path}.lora_E`, [kept, 1]);
-  return {
-    ...placedFactors(path, { loraA: transposed(loraA), loraB: transposed(loraB) }, ranks, { parsed, r }),
-    ...(loraE && { [`${path}.loraE`]: { ...placeRows(loraE, ranks, r), shape: [r] } }), // [kept, 1] -> [r]
-  };
-}
-
-/** Returns a module's A [in, k] and B [k, out] among r ranks of which the others are masked, with initial scores. */
-function placedFactors(
+/**
+ * Returns a module's A [in, k], B [k, out] and E [1, k], if it has one, among r ranks of which the others are masked,
+ * with initial scores.
+ */
+function placed(
   path: string,
-  { loraA, loraB }: Readonly<Record<'loraA' | 'loraB', HostTensor>>,
+  own: HostTensors,
   ranks: readonly number[],
   { parsed, r }: { readonly parsed: AdaloraConfig; readonly r: number },
 ): HostTensors {
+  const { loraA, loraB } = tensorsAt(own, 'loraA', 'loraB');
   const features = { inFeatures: loraA.shape[0] as number, outFeatures: loraB.shape[1] as number };
   const values = {
     ...initialScores(features, parsed, r),
     loraA: placeColumns(loraA, ranks, r), // [in, k] -> [in, r]
     loraB: placeRows(loraB, ranks, r), // [k, out] -> [r, out]
+    ...(own.loraE && { loraE: { ...placeColumns(own.loraE, ranks, r), shape: [r] } }), // [1, k] -> [r]
     mask: maskOf(ranks, r),
   };
   return Object.fromEntries(Object.entries(values).map(([name, value]) => [`${path}.${name}`, value]));
@@ -258,14 +247,6 @@ function keptRanks(
   );
 }
 
-/** Returns a matrix after checking its shape; null means any size. */
-function shaped(tensors: HostTensors, key: string, shape: readonly (number | null)[]): HostTensor {
-  const matrix = matrixOf(tensors, key);
-  if (shape.every((size, axis) => size === null || size === matrix.shape[axis])) return matrix;
-  const wanted = shape.map((size) => size ?? '..').join(', ');
-  throw new CheckpointError(`'${key}' has shape [${matrix.shape.join(', ')}]; expected [${wanted}]`, key);
-}
-
 /**
  * Reads PEFT's LORA as doublets. The greatest rank becomes `initR`; modules of lower rank are padded with masked zeros.
  * All modules get the first one's scaling, and B absorbs the difference of other scalings.
@@ -282,7 +263,7 @@ function readDoublets(file: AdapterFile): { config: Partial<AdaloraConfig>; valu
   const values = targetModules.map((path) => {
     const loraA = tensorAt(read, `${path}.loraA`); // [in, k]
     const loraB = scaled(tensorAt(read, `${path}.loraB`), scalingOf(path) / scaling); // [k, out]
-    return placedFactors(path, { loraA, loraB }, [...Array(rankOf(path)).keys()], { parsed, r: initR });
+    return placed(path, { loraA, loraB }, [...Array(rankOf(path)).keys()], { parsed, r: initR });
   });
   return { config: { ...config, targetModules }, values: Object.assign({}, ...values) as HostTensors };
 }

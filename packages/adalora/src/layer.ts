@@ -2,7 +2,6 @@ import {
   hostFilled,
   hostZeros,
   tensorAt,
-  tensorsAt,
   type AdapterLayer,
   type HostTensors,
   type Rng,
@@ -10,7 +9,7 @@ import {
   type Tensors,
   type UpdateContext,
 } from '@peftjs/core/method';
-import { rankLayer } from '@peftjs/core/ranks';
+import { orthonormalityErrors, rankLayer, softSqrt } from '@peftjs/core/ranks';
 import { kaimingUniform, normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
@@ -92,21 +91,9 @@ export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
  * squared norms, or of the released code's mean of norms over the 2 `layers` matrices. Differentiable everywhere.
  */
 function orthogonality(p: Tensors, { orthRegularizer }: AdaloraConfig, layers: number): Scalar {
-  const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
-  const columns = gramError(tf.matMul(loraA, loraA, true, false)); // [in, r] -> [r, r]
-  const rows = gramError(tf.matMul(loraB, loraB, false, true)); // [r, out] -> [r, r]
+  const [columns, rows] = orthonormalityErrors(p);
   if (orthRegularizer === 'squared-sum') return tf.add(columns, rows);
   return tf.div(tf.add(softSqrt(columns), softSqrt(rows)), 2 * layers);
-}
-
-/** ||G - I||^2 */
-function gramError(gram: Tensor): Scalar {
-  return tf.sum(tf.square(tf.sub(gram, tf.eye(gram.shape[0]))));
-}
-
-/** A square root with a finite slope at zero, so that orthonormal factors do not give NaN. */
-function softSqrt(x: Tensor): Tensor {
-  return tf.sqrt(tf.add(x, 1e-12));
 }
 
 /** Returns E, [r], with the triplets zeroed that the final mask drops. */

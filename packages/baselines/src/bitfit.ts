@@ -1,14 +1,11 @@
 import {
-  adaptedModules,
   biasLayer,
   defineMethod,
+  fileFormat,
+  layersByPath,
   parseOptions,
   targetEntries,
-  tensorAt,
-  type AdapterContents,
-  type AdapterFile,
   type CallableMethod,
-  type HostTensors,
   type Site,
   type TargetConfig,
 } from '@peftjs/core/method';
@@ -27,8 +24,6 @@ export interface BitfitConfig extends TargetConfig {
 
 const entries = { ...targetEntries, biases: v.optional(v.picklist(['all', 'opendelta']), 'all') };
 
-const SUFFIX = '.bias';
-
 /**
  * BitFit (Ben Zaken et al., 2022, arXiv 2106.10199): trains only b of y = x W0 + b. Biases of embeddings, pooler and
  * head are excluded.
@@ -41,12 +36,8 @@ export const bitfit: CallableMethod<BitfitConfig> = defineMethod<BitfitConfig>({
   defaultLearningRate: 3e-3,
   parseConfig: (input): BitfitConfig => withTargets(parseOptions('bitfit', entries, input)),
   adapt: (sites, config, { frozen }) =>
-    Object.fromEntries(
-      biasSites(sites, config).map((site) => [site.path, biasLayer(site, frozen(site.path), 'default')]),
-    ),
-  peftTypes: ['BITFIT'],
-  toFile: bitfitFile,
-  fromFile: readBitfitFile,
+    layersByPath(biasSites(sites, config).map((site) => biasLayer(site, frozen(site.path), 'default'))),
+  ...fileFormat<BitfitConfig>({ peftType: 'BITFIT', tensors: { bias: ['.bias', 'out'] } }), // as in the model
 });
 
 function biasSites(sites: readonly Site[], config: BitfitConfig): readonly Site[] {
@@ -57,19 +48,4 @@ function biasSites(sites: readonly Site[], config: BitfitConfig): readonly Site[
   };
   const biased = sites.filter(({ hasBias }) => hasBias);
   return placed(biased, config, rule);
-}
-
-/** Writes every trained bias under its name in the model: `<path>.bias` [out]. */
-function bitfitFile({ layers, values }: AdapterContents): AdapterFile {
-  const paths = Object.keys(layers);
-  return {
-    config: { peft_type: 'BITFIT', target_modules: paths },
-    tensors: Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(values, path + SUFFIX)])),
-  };
-}
-
-function readBitfitFile({ tensors }: AdapterFile): { config: Partial<BitfitConfig>; values: HostTensors } {
-  const paths = adaptedModules(tensors, [SUFFIX]);
-  const values = Object.fromEntries(paths.map((path) => [path + SUFFIX, tensorAt(tensors, path + SUFFIX)]));
-  return { config: { targetModules: paths }, values };
 }

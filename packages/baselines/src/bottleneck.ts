@@ -1,24 +1,26 @@
 import {
-  adaptedModules,
-  assertFeatures,
   defineMethod,
+  fixedLayer,
   hostZeros,
   integerFrom,
-  matrixOf,
+  layersByPath,
+  mapValues,
   narrowTargets,
   parseOptions,
   patternValue,
   positive,
+  readTensors,
   targetEntries,
   tensorAt,
   tensorsAt,
   trained,
-  vectorOf,
+  writtenTensors,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
   type CallableMethod,
   type HostTensors,
+  type ModuleTensors,
   type Rng,
   type Site,
   type SiteRole,
@@ -26,7 +28,7 @@ import {
 } from '@peftjs/core/method';
 import { compactPattern, isNearBudget, ranksForBudget, sitesForBudget } from '@peftjs/core/ranks';
 import { matches } from '@peftjs/core/model';
-import { normalValues, transposed } from '@peftjs/core/linalg';
+import { normalValues } from '@peftjs/core/linalg';
 import { gelu, linear } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -70,7 +72,7 @@ function bottleneckLayer(
   const { outFeatures } = site;
   const weight = (shape: readonly number[]) => trained(normalValues(rng, shape, initStd));
   const bias = (size: number) => trained(hostZeros([size]), { decay: false });
-  return {
+  return fixedLayer({
     site,
     params: {
       down: weight([outFeatures, bottleneck]),
@@ -84,9 +86,7 @@ function bottleneckLayer(
       const hidden = nonLinearities[nonLinearity](linear(h, down, downBias)); // [rows, out] -> [rows, m]
       return tf.add(h, linear(hidden, up, p.upBias)); // [rows, out]
     },
-    counted: [],
-    storedParameters: () => bottleneck * unitCost(site) + (hasUpBias ? biasCost(site) : 0),
-  };
+  });
 }
 
 /** Returns the parameters of one unit of the bottleneck: a column of D, its bias and a row of U. */
@@ -141,11 +141,11 @@ function bottleneckMethod(name: string, roles: readonly SiteRole[]): CallableMet
     parseConfig: (input): BottleneckConfig => withTargets(parseOptions(name, entries, input)),
     fitBudget: (sites, budget, config) => fittedToBudget(placed(sites, config, rule), budget, config),
     adapt: (sites, config, { rng }) =>
-      Object.fromEntries(
+      layersByPath(
         placed(sites, config, rule).map((site) => {
           const bottleneck = patternValue(config.bottleneckPattern, site.path) ?? config.bottleneck;
           const hasUpBias = !matches(site, config.withoutBias);
-          return [site.path, bottleneckLayer(site, { ...config, bottleneck, hasUpBias }, rng.fork(site.path))];
+          return bottleneckLayer(site, { ...config, bottleneck, hasUpBias }, rng.fork(site.path));
         }),
       ),
     peftTypes: [peftType],
@@ -197,28 +197,16 @@ function sizesWithout(biases: number, sites: readonly Site[], budget: number): S
   return { bottleneck: r, bottleneckPattern: rankPattern, withoutBias, stored: biased + cost };
 }
 
-const DOWN = '.adapter_down.weight';
-const DOWN_BIAS = '.adapter_down.bias';
-const UP = '.adapter_up.weight';
-const UP_BIAS = '.adapter_up.bias';
-const SUFFIXES = [DOWN, DOWN_BIAS, UP, UP_BIAS];
+/** An adapter on disk: two linear modules. Those in `without_bias` do not have the last bias. */
+const TENSORS: ModuleTensors = {
+  down: ['.adapter_down.weight', 'm', 'out'],
+  downBias: ['.adapter_down.bias', 'm'],
+  up: ['.adapter_up.weight', 'out', 'm'],
+  upBias: ['.adapter_up.bias', 'out'],
+};
 
-/**
- * Writes two linear modules per adapter in torch's layout: `adapter_down` [m, out] with bias [m], and `adapter_up`
- * [out, m] with bias [out], which modules in `without_bias` do not have.
- */
 function bottleneckFile(peftType: string, { config, layers, values }: AdapterContents<BottleneckConfig>): AdapterFile {
-  const tensors: HostTensors = {};
-  const widths: Record<string, number> = {};
-  for (const path of Object.keys(layers)) {
-    const down = tensorAt(values, `${path}.down`);
-    widths[path] = down.shape[1] as number;
-    tensors[path + DOWN] = transposed(down); // [out, m] -> [m, out]
-    tensors[path + DOWN_BIAS] = tensorAt(values, `${path}.downBias`);
-    tensors[path + UP] = transposed(tensorAt(values, `${path}.up`)); // [m, out] -> [out, m]
-    const upBias = values[`${path}.upBias`];
-    if (upBias) tensors[path + UP_BIAS] = upBias;
-  }
+  const widths = mapValues(layers, (_, path) => tensorAt(values, `${path}.down`).shape[1] as number);
   return {
     config: {
       peft_type: peftType,
@@ -228,41 +216,26 @@ function bottleneckFile(peftType: string, { config, layers, values }: AdapterCon
       non_linearity: config.nonLinearity,
       target_modules: Object.keys(layers),
     },
-    tensors,
+    tensors: writtenTensors({ layers, values }, TENSORS),
   };
 }
 
-/**
- * Reads such a file. Widths come from the tensors' shapes.
- * @throws CheckpointError that names a missing tensor or one with an invalid shape.
- */
-function readBottleneckFile(file: AdapterFile): {
-  config: Partial<BottleneckConfig>;
-  values: HostTensors;
-} {
-  const { config, tensors } = file;
-  const paths = adaptedModules(tensors, SUFFIXES);
-  const withoutBias = Array.isArray(config.without_bias) ? (config.without_bias as unknown[]) : [];
-  const values: HostTensors = {};
-  const widths: Record<string, number> = {};
-  for (const path of paths) {
-    const down = matrixOf(tensors, path + DOWN); // [m, out]
-    const up = matrixOf(tensors, path + UP); // [out, m]
-    for (const outFeatures of [down.shape[1], up.shape[0]] as number[]) assertFeatures(file, path, { outFeatures });
-    widths[path] = down.shape[0] as number;
-    values[`${path}.down`] = transposed(down);
-    values[`${path}.downBias`] = vectorOf(tensors, path + DOWN_BIAS);
-    values[`${path}.up`] = transposed(up);
-    if (!withoutBias.includes(path)) values[`${path}.upBias`] = vectorOf(tensors, path + UP_BIAS);
-  }
-  const bottleneck = tensorAt(widths, paths[0] as string);
+/** Reads such a file. Widths come from the tensors' shapes. */
+function readBottleneckFile(file: AdapterFile): { config: Partial<BottleneckConfig>; values: HostTensors } {
+  const { without_bias: without, non_linearity: nonLinearity } = file.config;
+  const isWithout = (path: string): boolean => Array.isArray(without) && without.includes(path);
+  const { targetModules, values, sizes } = readTensors(file, TENSORS, (path, name) => {
+    return name === 'upBias' && isWithout(path);
+  });
+  const widths = mapValues(sizes, (own) => tensorAt(own, 'm'));
+  const bottleneck = tensorAt(widths, targetModules[0] as string);
   return {
     config: {
       bottleneck,
       bottleneckPattern: compactPattern(widths, bottleneck),
-      withoutBias: paths.filter((path) => withoutBias.includes(path)),
-      nonLinearity: config.non_linearity as BottleneckConfig['nonLinearity'], // validated with the other options
-      targetModules: paths,
+      withoutBias: targetModules.filter(isWithout),
+      nonLinearity: nonLinearity as NonLinearity, // validated with the other options
+      targetModules,
     },
     values,
   };

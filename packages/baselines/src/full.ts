@@ -1,10 +1,9 @@
 import {
-  adaptedPaths,
-  CheckpointError,
+  adaptedModules,
   defineMethod,
   fullLayer,
+  layersByPath,
   parseOptions,
-  assertNoOtherTensors,
   targetEntries,
   tensorAt,
   type AdapterContents,
@@ -39,7 +38,7 @@ export const full: CallableMethod<FullConfig> = defineMethod<FullConfig>({
   defaultLearningRate: 1e-4,
   parseConfig: (input): FullConfig => withTargets(parseOptions('full', targetEntries, input)),
   adapt: (sites, _config, { frozen }) =>
-    Object.fromEntries(sites.map((site) => [site.path, fullLayer(site, frozen(site.path), 'default')])),
+    layersByPath(sites.map((site) => fullLayer(site, frozen(site.path), 'default'))),
   peftTypes: ['FULL'],
   toFile: fullFile,
   fromFile: readFullFile,
@@ -68,9 +67,7 @@ function fullFile({ layers, values }: AdapterContents): AdapterFile {
 }
 
 function readFullFile({ config, tensors }: AdapterFile): { config: Partial<FullConfig>; values: HostTensors } {
-  const paths = adaptedPaths(tensors, [WEIGHT]);
-  assertNoOtherTensors(tensors, paths, [WEIGHT, BIAS]);
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${WEIGHT}'`, WEIGHT);
+  const paths = adaptedModules(tensors, [WEIGHT, BIAS]);
   const tables = Array.isArray(config.embedding_modules) ? (config.embedding_modules as unknown[]) : [];
   const values: HostTensors = {};
   for (const path of paths) {

@@ -1,11 +1,13 @@
-import { hostTensor } from '@peftjs/core';
 import {
   adaptedModules,
   CheckpointError,
   defineMethod,
   fanInFanOut,
+  fixedLayer,
   floats,
   hostFilled,
+  layersByPath,
+  mapTensor,
   matrixOf,
   parseOptions,
   sizeOf,
@@ -71,11 +73,10 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
   adapt(sites, config, { frozen }) {
     const adapted = placed(sites, config, rule);
     warnOfUnmatched(adapted, config);
-    return Object.fromEntries(
-      adapted.map((site) => [
-        site.path,
+    return layersByPath(
+      adapted.map((site) =>
         isFeedforward(site, config) ? inputScaling(site) : outputScaling(site, frozen(site.path).bias),
-      ]),
+      ),
     );
   },
   peftTypes: ['IA3'],
@@ -85,35 +86,35 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
 
 /** y = (x * l) W0 + b. */
 function inputScaling(site: Site): AdapterLayer {
-  return {
+  return fixedLayer({
     ...scaling(site, site.inFeatures),
     ignoresBase: true,
     forward: (x, p, at) => at.run({ x: tf.mul(x, tensorAt(p, 'ia3L')) }), // [rows, in] * [in] -> [rows, out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (input) => input),
-  };
+  });
 }
 
 /** y = (x W0 + b) * l. */
 function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
-  return {
+  return fixedLayer({
     ...scaling(site, site.outFeatures),
     forward: (_x, p, at) => tf.mul(at.base(), tensorAt(p, 'ia3L')), // [rows, out] * [out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (_input, output) => output),
-    ...(bias && { mergedBias: (values, frozen) => scaled(frozen.bias ?? bias, tensorAt(values, 'ia3L')) }),
-  };
+    ...(bias && {
+      mergedBias(values, frozen) {
+        const scale = floats(tensorAt(values, 'ia3L'));
+        return mapTensor(frozen.bias ?? bias, (value, output) => value * (scale[output] as number));
+      },
+    }),
+  });
 }
 
 /**
  * Returns the members common to both. There is no weight decay, which would pull the vector of ones towards zero and so
  * switch the module off.
  */
-function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params' | 'counted' | 'storedParameters'> {
-  return {
-    site,
-    params: { ia3L: trained(hostFilled([size], 1), { decay: false }) },
-    counted: [],
-    storedParameters: () => size,
-  };
+function scaling(site: Site, size: number): Pick<AdapterLayer, 'site' | 'params'> {
+  return { site, params: { ia3L: trained(hostFilled([size], 1), { decay: false }) } };
 }
 
 /** Returns W0[i, j] (l[k] - 1), [in, out], where k is the index of the scaled feature. */
@@ -128,14 +129,6 @@ function changeOf(
     const feature = featureAt(Math.floor(index / outFeatures), index % outFeatures);
     return value * ((scale[feature] as number) - 1);
   });
-}
-
-function scaled(bias: HostTensor, scale: HostTensor): HostTensor {
-  const factors = floats(scale);
-  return hostTensor(
-    floats(bias).map((value, output) => value * (factors[output] as number)),
-    bias.shape,
-  );
 }
 
 function isFeedforward(site: Site, { feedforwardModules }: Ia3Config): boolean {

@@ -16,6 +16,7 @@ import {
   type ScoredRank,
 } from '@peftjs/core/ranks';
 import { transposed } from '@peftjs/core/linalg';
+import { valuesOf } from '@peftjs/core/model';
 import type { BayesLoraConfig } from './config.js';
 
 /*
@@ -43,9 +44,9 @@ export function bayesLoraPolicy(config: BayesLoraConfig, plan: TrainPlan): RankP
     holdsFrom: budget === null ? 0 : last + 1,
     reads: (step) => (due.includes(step) ? TENSORS : []),
     decide(at) {
-      const tensorsOf = (path: string) =>
-        TENSORS.map((name) => [name, tensorAt(at.values, `${path}.${name}`)] as const);
-      const logAlphas = mapValues(at.of('logSigma2'), (_, path) => rankLogAlpha(Object.fromEntries(tensorsOf(path))));
+      const logAlphas = mapValues(at.of('logSigma2'), (_, path) =>
+        rankLogAlpha(valuesOf(tensorAt(at.layers, path), at.values)),
+      );
       const ranks = scoredRanks(logAlphas, at.cost).sort((a, b) => a.value - b.value); // stable: ties keep their order
       const isLast = budget !== null && at.step === last;
       const kept = isLast ? firstWithinBudget(ranks, budget) : ranksBelow(ranks, config);

@@ -19,7 +19,7 @@ export {
   unload,
   unmergeAdapter,
 } from './adapter/adapters.js';
-export { activeRanks, countParameters, describeParameters, layerStatus, modelStatus } from './adapter/accounting.js';
+export { activeRanks, countParameters, describeParameters } from './adapter/accounting.js';
 export { loadAdapter, loadPretrained, savePretrained } from './files/pretrained.js';
 export { convertToLora } from './files/convert.js';
 export { getPeftModelStateDict, hotswapAdapter, setPeftModelStateDict } from './files/state-dict.js';

@@ -74,19 +74,24 @@ export type {
 } from './contracts/method.js';
 export { defineMethod } from './adapter/attach.js';
 export { narrowTargets, patternValue, targetEntries, tokenEntries, type MethodOptions } from './adapter/targets.js';
-export { biasLayer, biasLayers, fullLayer } from './adapter/layers.js';
+export { biasLayer, biasLayers, fixedLayer, fullLayer, layersByPath } from './adapter/layers.js';
 export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
 export { allLayers } from './adapter/peft-model.js';
 export {
-  adaptedPaths,
-  assertFeatures,
+  adaptedModules,
   assertKnownVariant,
   fanInFanOut,
   loraFile,
   matrixOf,
   readLoraFile,
-  assertNoOtherTensors,
-  vectorOf,
   type LoraFileContents,
 } from './files/lora-file.js';
-export { adaptedModules, fieldsOf, optionsIn, rankFields, ranksIn } from './files/method-file.js';
+export {
+  fieldsOf,
+  fileFormat,
+  optionsIn,
+  readTensors,
+  writtenTensors,
+  type FileFormat,
+  type ModuleTensors,
+} from './files/method-file.js';

@@ -58,14 +58,7 @@ export { adaptedSites, type AttachOptions } from './adapter/attach.js';
 export { EVERY_MODULE, matches, selectSites } from './adapter/targets.js';
 export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
-export {
-  baseParameters,
-  optimizerStateBytes,
-  storedParameters,
-  type LayerStatus,
-  type ModelStatus,
-  type ParameterCount,
-} from './adapter/accounting.js';
+export { baseParameters, optimizerStateBytes, storedParameters, type ParameterCount } from './adapter/accounting.js';
 export { withResized } from './ranks/changes.js';
 export { assertWithinBase } from './ranks/budget.js';
 export {

@@ -3,11 +3,11 @@
  *
  *   s_j = max_i |W_ij| / 127     Q_ij = round(W_ij / s_j), in -127..127     W_ij ~ s_j Q_ij, off by at most s_j / 2
  */
-import { ShapeError, UnsupportedError } from './errors.js';
+import { UnsupportedError } from './errors.js';
 import { isInHead } from './head.js';
 import type { Model } from './contracts/model.js';
 import type { Site } from './contracts/site.js';
-import { floats, tensorAt, type HostTensor } from './tensors.js';
+import { floats, tensorAt, transposed, type HostTensor } from './tensors.js';
 
 /**
  * A matrix `[in, out]` held in 8 bits. Readers see a float32 tensor: `data` computes its values each time and does not
@@ -26,20 +26,11 @@ export interface QuantizedTensor extends HostTensor {
 const INT8_MAX = 127;
 
 /** Returns a matrix `[in, out]` in 8 bits. @throws ShapeError when it is not a matrix of floats. */
-export function quantized(weight: HostTensor): QuantizedTensor {
-  const [rows = 0, columns = 0] = weight.shape;
-  if (weight.shape.length !== 2) {
-    throw new ShapeError(`a matrix is needed to hold it in 8 bits, got shape [${weight.shape.join(', ')}]`);
-  }
-  const from = floats(weight);
-  const scale = columnScales(from, rows, columns);
-  const values = new Int8Array(from.length);
-  for (let row = 0, at = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++, at++) {
-      values[at] = rounded(from[at] as number, scale[column] as number);
-    }
-  }
-  return quantizedTensor(values, scale, weight.shape);
+export function quantized(matrix: HostTensor): QuantizedTensor {
+  const columns = transposed(matrix);
+  const { weight, add } = quantizedColumns(columns.shape[1] as number, columns.shape[0] as number);
+  add(floats(columns), 0);
+  return weight;
 }
 
 /** An 8-bit matrix `[in, out]` that is filled column by column, so that its float32 values are never all in memory. */
@@ -59,8 +50,7 @@ export function quantizedColumns(inFeatures: number, outFeatures: number): Quant
     add(columns, start) {
       const count = columns.length / inFeatures;
       for (let column = 0; column < count; column++) {
-        const own = columns.subarray(column * inFeatures, (column + 1) * inFeatures);
-        scale.set(columnScales(own, inFeatures, 1), start + column);
+        scale[start + column] = scaleOf(columns.subarray(column * inFeatures, (column + 1) * inFeatures));
       }
       for (let row = 0; row < inFeatures; row++) {
         for (let column = 0; column < count; column++) {
@@ -112,15 +102,8 @@ function rounded(value: number, step: number): number {
   return step === 0 ? 0 : Math.round(value / step);
 }
 
-function columnScales(from: Float32Array, rows: number, columns: number): Float32Array {
-  const largest = new Float32Array(columns);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      const size = Math.abs(from[row * columns + column] as number);
-      if (size > (largest[column] as number)) largest[column] = size;
-    }
-  }
-  return largest.map((size) => size / INT8_MAX);
+function scaleOf(column: Float32Array): number {
+  return column.reduce((largest, value) => (Math.abs(value) > largest ? Math.abs(value) : largest), 0) / INT8_MAX;
 }
 
 function quantizedTensor(values: Int8Array, scale: Float32Array, shape: readonly number[]): QuantizedTensor {

@@ -8,6 +8,7 @@ export {
   pruneStep,
   rankCostIn,
   ranksByPath,
+  ranksThatFill,
   scoredRanks,
   selectRanks,
   type RankCost,
@@ -24,6 +25,7 @@ export {
   ranksForBudget,
   startingRankForBudget,
   rankUnit,
+  startAbove,
   RANKS_PER_KEPT_RANK,
   sitesForBudget,
   moduleRank,
@@ -32,6 +34,7 @@ export {
   startingRank,
   withRanksForBudget,
 } from './ranks/budget.js';
+export { orthonormalityErrors, softSqrt } from './ranks/orthonormality.js';
 export { rankLayer } from './ranks/rank-layer.js';
 export {
   budgetEntries,

@@ -2,9 +2,6 @@ import { ConfigError, keptShare, nonNegative, positive, positiveShare } from '@p
 import { budgetEntries, dropoutEntries, type RankOptions } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
-/** r0 / rT. */
-export const STARTING_PER_TARGET = 1.5;
-
 const unitInterval = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 
 /** The options that only Dynamic DoRA has. */

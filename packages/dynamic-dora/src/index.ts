@@ -4,15 +4,13 @@ import {
   tensorsAt,
   type AdapterContents,
   type CallableMethod,
-  type MatchOn,
-  type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import { assertOneRank, rankedPaths, rankMethod, rankUnit } from '@peftjs/core/ranks';
+import { rankedPaths, rankMethod, startAbove } from '@peftjs/core/ranks';
 import { kaimingUniform, scaled } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
-import { checked, dynamicDoraOptions, STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
+import { checked, dynamicDoraOptions, type DynamicDoraConfig } from './config.js';
 import { dynamicDoraPolicy, targetRanks } from './policy.js';
 
 /*
@@ -62,7 +60,9 @@ export const dynamicDora: CallableMethod<DynamicDoraConfig> = rankMethod<Dynamic
     const before = tensorAt(previous, 'importance');
     return { importance: tf.add(tf.mul(before, beta), tf.mul(shares(proposed), 1 - beta)) }; // [r]
   },
-  fitBudget,
+  fitBudget(sites, budget, config, matchOn = 'stored') {
+    return { ...config, ...startAbove(sites, budget, matchOn, sites.length), rankPattern: {}, targetR: null };
+  },
   policy: dynamicDoraPolicy,
 });
 
@@ -99,26 +99,6 @@ function withTarget({ config, layers }: AdapterContents<DynamicDoraConfig>): Dyn
   return config.budget !== null || modules === 0
     ? config
     : { ...config, targetR: targetRanks(layers, config) / modules };
-}
-
-/**
- * 'stored': starts with 1.5 times the ranks that the budget pays for. 'trained': A, B and gates of the initial ranks
- * fill the budget, and two thirds of the parameters of A and B are kept.
- */
-function fitBudget(
-  sites: readonly Site[],
-  budget: number,
-  config: DynamicDoraConfig,
-  matchOn: MatchOn = 'stored',
-): DynamicDoraConfig {
-  assertOneRank(sites, budget);
-  const unit = rankUnit(sites);
-  const r =
-    matchOn === 'stored'
-      ? Math.ceil((STARTING_PER_TARGET * budget) / unit)
-      : Math.max(1, Math.round(budget / (unit + sites.length)));
-  const stored = matchOn === 'stored' ? budget : Math.round((r * unit) / STARTING_PER_TARGET);
-  return { ...config, r, rankPattern: {}, targetR: null, budget: stored };
 }
 
 export type { DynamicDoraConfig } from './config.js';

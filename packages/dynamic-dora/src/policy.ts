@@ -1,10 +1,18 @@
-import { hostTensor } from '@peftjs/core';
-import { ConfigError, tensorAt, type AdapterLayers, type HostTensors, type TrainPlan } from '@peftjs/core/method';
+import {
+  ConfigError,
+  grouped,
+  mapTensor,
+  tensorAt,
+  type AdapterLayers,
+  type HostTensors,
+  type TrainPlan,
+} from '@peftjs/core/method';
 import {
   bestFirst,
   firstWithinBudget,
   pruneStep,
   ranksByPath,
+  RANKS_PER_KEPT_RANK,
   rankUnit,
   scoredRanks,
   startingRank,
@@ -12,7 +20,7 @@ import {
   type RankPolicy,
   type ScoredRank,
 } from '@peftjs/core/ranks';
-import { STARTING_PER_TARGET, type DynamicDoraConfig } from './config.js';
+import type { DynamicDoraConfig } from './config.js';
 
 /*
  * The components of all modules compete. Pruning takes place between two shares of the run, at intervals of
@@ -48,7 +56,7 @@ export function dynamicDoraPolicy(config: DynamicDoraConfig, plan: TrainPlan, la
     holdsFrom: end,
     scalars: (step) => ({ dem: step > end ? 0 : 1 }),
     reads: (step) => (isDue(step) ? ['importance', 'gate'] : []),
-    decide({ step, of, cost }) {
+    decide({ step, values, of, cost }) {
       const scores = of('importance');
       const components = bestFirst(scoredRanks(scores, cost));
       if (step === end) {
@@ -57,7 +65,7 @@ export function dynamicDoraPolicy(config: DynamicDoraConfig, plan: TrainPlan, la
         return { kept: ranksByPath(Object.keys(scores), kept) };
       }
       const count = prunedCount(surplus, (step - start) / (end - start));
-      return { values: withoutGates(of('gate'), components.slice(components.length - count)) };
+      return { values: withoutGates(values, components.slice(components.length - count)) };
     },
   };
 }
@@ -83,7 +91,7 @@ export function targetRanks(layers: AdapterLayers, config: DynamicDoraConfig): n
   const sites = Object.values(layers).map(({ site }) => site);
   if (config.budget !== null) return (config.budget / rankUnit(sites)) * sites.length;
   if (config.targetR !== null) return config.targetR * sites.length;
-  return sites.reduce((sum, site) => sum + startingRank(site, config), 0) / STARTING_PER_TARGET;
+  return sites.reduce((sum, site) => sum + startingRank(site, config), 0) / RANKS_PER_KEPT_RANK;
 }
 
 /** The rounding error to ignore in a number of components. */
@@ -95,13 +103,10 @@ function prunedCount(surplus: number, progress: number): number {
 }
 
 /** Returns new gates of the modules that lose some. */
-function withoutGates(gates: Readonly<Record<string, Float32Array>>, pruned: readonly ScoredRank[]): HostTensors {
-  const lost = ranksByPath(Object.keys(gates), pruned);
-  const changed = Object.entries(gates).filter(([path]) => tensorAt(lost, path).length > 0);
-  return Object.fromEntries(
-    changed.map(([path, gate]) => {
-      const left = gate.map((value, rank) => (tensorAt(lost, path).includes(rank) ? 0 : value));
-      return [`${path}.gate`, hostTensor(left, [left.length])];
-    }),
-  );
+function withoutGates(values: HostTensors, pruned: readonly ScoredRank[]): HostTensors {
+  const lost = [...grouped(pruned, ({ path }) => `${path}.gate`)].map(([key, ranks]) => {
+    const isLost = (at: number): boolean => ranks.some(({ rank }) => rank === at);
+    return [key, mapTensor(tensorAt(values, key), (value, rank) => (isLost(rank) ? 0 : value))] as const;
+  });
+  return Object.fromEntries(lost);
 }

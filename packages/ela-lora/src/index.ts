@@ -1,10 +1,11 @@
-import { hostZeros, tensorsAt, type CallableMethod } from '@peftjs/core/method';
-import { rankMethod } from '@peftjs/core/ranks';
+import { hostZeros, tensorsAt, type CallableMethod, type Tensors } from '@peftjs/core/method';
+import { orthonormalityErrors, rankMethod, softSqrt } from '@peftjs/core/ranks';
 import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { elaLoraOptions, type ElaLoraConfig } from './config.js';
 import { elaLoraPolicy } from './policy.js';
-import { distanceFromOrthonormal, FACTORS, noScores, scored } from './scores.js';
+import { FACTORS, noScores, scored } from './scores.js';
 
 /*
  * ElaLoRA (Chang et al., 2025, arXiv 2504.00254), in row vectors; a rank is (A_i, E_i, B_i), and E is called `gate`:
@@ -46,9 +47,15 @@ export const elaLora: CallableMethod<ElaLoraConfig> = rankMethod<ElaLoraConfig>(
   unsaved: (ranks) => noScores(tensorsAt(ranks, ...FACTORS)),
   train: () => ({ loraA: {}, gate: {}, loraB: {} }),
   loss: ({ orthRegWeight }) =>
-    orthRegWeight > 0 ? (p, ctx) => tf.mul(distanceFromOrthonormal(p), orthRegWeight / (2 * ctx.layers)) : undefined,
+    orthRegWeight > 0 ? (p, ctx) => tf.mul(distance(p), orthRegWeight / (2 * ctx.layers)) : undefined,
   update: (proposed, at, config) => scored(config, proposed, at),
   policy: elaLoraPolicy,
 });
+
+/** ||A^T A - I|| + ||B B^T - I||. */
+function distance(p: Tensors): Tensor {
+  const [ofA, ofB] = orthonormalityErrors(p);
+  return tf.add(softSqrt(ofA), softSqrt(ofB));
+}
 
 export type { ElaLoraConfig } from './config.js';

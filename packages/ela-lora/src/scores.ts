@@ -1,13 +1,6 @@
-import {
-  hostZeros,
-  tensorAt,
-  tensorsAt,
-  type HostTensors,
-  type Tensors,
-  type UpdateContext,
-} from '@peftjs/core/method';
+import { hostZeros, tensorAt, type HostTensors, type Tensors, type UpdateContext } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ElaLoraConfig } from './config.js';
 
 /*
@@ -28,19 +21,6 @@ export function noScores(factors: Readonly<Record<Factor, { readonly shape: read
   const names = [smoothedName, uncertaintyName];
   const averages = FACTORS.flatMap((factor) => names.map((name) => [name(factor), hostZeros(factors[factor].shape)]));
   return { ...(Object.fromEntries(averages) as HostTensors), importance: hostZeros(factors.gate.shape) };
-}
-
-/** ||A^T A - I|| + ||B B^T - I||. */
-export function distanceFromOrthonormal(p: Tensors): Scalar {
-  const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
-  const columns = tf.matMul(loraA, loraA, true, false); // [in, r] -> [r, r]
-  const rows = tf.matMul(loraB, loraB, false, true); // [r, out] -> [r, r]
-  return tf.add(norm(tf.sub(columns, tf.eye(columns.shape[0]))), norm(tf.sub(rows, tf.eye(rows.shape[0]))));
-}
-
-/** A norm with a finite slope at zero, so that orthonormal factors do not give NaN. */
-function norm(x: Tensor): Tensor {
-  return tf.sqrt(tf.add(tf.sum(tf.square(x)), 1e-12));
 }
 
 /** Returns the scores after a step that proposes these tensors. */

@@ -22,6 +22,6 @@ export function initialTensors(
 /** Returns factor (A^T A)^-1 A^T G, [r, out]: the least-squares coordinates of G in the columns of A. */
 export function alongGradient(loraA: HostTensor, gradient: HostTensor, factor: number): HostTensor {
   const turned = transposed(loraA); // [r, in]
-  const inverse = symmetricInverse(matrixProduct(turned, loraA), { ridge: RIDGE }); // [r, r]
+  const inverse = symmetricInverse(matrixProduct(turned, loraA), RIDGE); // [r, r]
   return matrixProduct(inverse, matrixProduct(turned, gradient), factor); // [r, out]
 }

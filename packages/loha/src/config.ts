@@ -1,7 +1,8 @@
-import { dropoutRate, finite, integerFrom, parseOptions, targetEntries, type MethodOptions } from '@peftjs/core/method';
+import { dropoutRate, finite, integerFrom, targetEntries, type MethodOptions } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-const entries = {
+/** The schema entries of the options. */
+export const lohaOptions = {
   ...targetEntries,
   /** The rank of each of the two products. Their elementwise product has a rank of at most r * r. Default 8. */
   r: v.optional(integerFrom(1), 8),
@@ -20,9 +21,4 @@ const entries = {
 };
 
 /** The options of LoHa, with PEFT's names and defaults. */
-export type LohaConfig = MethodOptions<typeof entries>;
-
-/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
-export function parseLohaConfig(input: unknown): LohaConfig {
-  return parseOptions('loha', entries, input);
-}
+export type LohaConfig = MethodOptions<typeof lohaOptions>;

@@ -1,7 +1,7 @@
-import { defineMethod, type CallableMethod, type Site } from '@peftjs/core/method';
+import { defineMethod, layersByPath, parseOptions, type CallableMethod } from '@peftjs/core/method';
 import { withRanksForBudget } from '@peftjs/core/ranks';
-import { parseLohaConfig, type LohaConfig } from './config.js';
-import { lohaFile, readLohaFile } from './file.js';
+import { lohaOptions, type LohaConfig } from './config.js';
+import { lohaFiles } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
 
 /**
@@ -14,18 +14,10 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   name: 'loha',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
-  parseConfig: parseLohaConfig,
-  fitBudget,
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, lohaLayer(site, config, rng.fork(site.path))])),
-  peftTypes: ['LOHA'],
-  toFile: lohaFile,
-  fromFile: readLohaFile,
+  parseConfig: (input) => parseOptions('loha', lohaOptions, input),
+  fitBudget: (sites, budget, config) => withRanksForBudget(sites, budget, config, lohaCost),
+  adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => lohaLayer(site, config, rng.fork(site.path)))),
+  ...lohaFiles,
 });
-
-/** Returns ranks that store `budget` parameters together. Adapts fewer modules if one rank for each is too much. */
-function fitBudget(sites: readonly Site[], budget: number, config: LohaConfig): LohaConfig {
-  return withRanksForBudget(sites, budget, config, lohaCost);
-}
 
 export type { LohaConfig } from './config.js';

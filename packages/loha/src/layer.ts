@@ -2,8 +2,10 @@ import { hostTensor } from '@peftjs/core';
 import {
   changeNoise,
   dropChange,
+  fixedLayer,
   floats,
   hostZeros,
+  mapValues,
   tensorsAt,
   trained,
   type AdapterLayer,
@@ -13,7 +15,7 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import { moduleRank, rankCost } from '@peftjs/core/ranks';
-import { kaimingUniform } from '@peftjs/core/linalg';
+import { kaimingUniform, transposed } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LohaConfig } from './config.js';
 
@@ -40,9 +42,9 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
   const { r, alpha } = moduleRank(config, site.path);
   const scaling = alpha / r;
   const initial = initialTensors(site, r, config, rng);
-  return {
+  return fixedLayer({
     site,
-    params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
+    params: mapValues(initial, (tensor) => trained(tensor)),
     ...changeNoise(config),
     forward(x, p, at) {
       const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(p, ...TENSORS);
@@ -52,12 +54,11 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
     },
     toLora(values) {
       const { hadaW1A, hadaW1B, hadaW2A, hadaW2B } = tensorsAt(values, ...TENSORS);
-      return { loraA: columnProducts(hadaW1B, hadaW2B), loraB: rowProducts(hadaW1A, hadaW2A), scaling };
+      const rows = columnProducts(transposed(hadaW1A), transposed(hadaW2A)); // [out, r r]
+      return { loraA: columnProducts(hadaW1B, hadaW2B), loraB: transposed(rows), scaling };
     },
-    counted: [],
-    storedParameters: () => r * lohaCost(site),
     rank: () => r,
-  };
+  });
 }
 
 /** Returns the parameters of one rank of a module: a row of A and a column of B, twice. */
@@ -85,16 +86,4 @@ function columnProducts(first: HostTensor, second: HostTensor): HostTensor {
     return (left[Math.floor(index / c)] as number) * (right[row * c + (index % c)] as number);
   });
   return hostTensor(products, [rows, a * c]);
-}
-
-/** Returns all products of a row of `first` [a, columns] and one of `second` [c, columns]: [a c, columns]. */
-function rowProducts(first: HostTensor, second: HostTensor): HostTensor {
-  const [a, columns] = first.shape as [number, number];
-  const c = second.shape[0] as number;
-  const [left, right] = [floats(first), floats(second)];
-  const products = Float32Array.from({ length: a * c * columns }, (_, index) => {
-    const [pair, column] = [Math.floor(index / columns), index % columns];
-    return (left[Math.floor(pair / c) * columns + column] as number) * (right[(pair % c) * columns + column] as number);
-  });
-  return hostTensor(products, [a * c, columns]);
 }

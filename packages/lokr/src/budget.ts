@@ -52,8 +52,7 @@ function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig):
   const raised = kept
     .map((site) => ({ path: site.path, cost: cost(site, r + 1) - cost(site, r), value: 1 }))
     .filter((item) => item.cost > 0);
-  const chosen = selectWithinBudget(raised, Math.max(0, budget - stored));
-  const above = raised.filter((_, index) => chosen[index]);
+  const above = selectWithinBudget(raised, Math.max(0, budget - stored));
   const ranks = Object.fromEntries(
     kept.map(({ path }) => [path, above.some((item) => item.path === path) ? r + 1 : r]),
   );
@@ -65,6 +64,6 @@ function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig):
 
 /** Returns the rank from which on all factors are whole. */
 function largestRank(sites: readonly Site[], config: LokrConfig): number {
-  const sides = sites.flatMap((site) => Object.values(sidesOf(site, config)) as number[]);
+  const sides = sites.flatMap((site) => Object.values(sidesOf(site, config)));
   return Math.ceil(Math.max(...sides) / 2);
 }

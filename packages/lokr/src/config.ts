@@ -1,7 +1,8 @@
-import { dropoutRate, finite, integerFrom, parseOptions, targetEntries, type MethodOptions } from '@peftjs/core/method';
+import { dropoutRate, finite, integerFrom, targetEntries, type MethodOptions } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-const entries = {
+/** The schema entries of the options. */
+export const lokrOptions = {
   ...targetEntries,
   /** The rank of a decomposed factor. A factor is decomposed if its longer side is more than `2 r`. Default 8. */
   r: v.optional(integerFrom(1), 8),
@@ -28,9 +29,4 @@ const entries = {
 };
 
 /** The options of LoKr, with PEFT's names and defaults. */
-export type LokrConfig = MethodOptions<typeof entries>;
-
-/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
-export function parseLokrConfig(input: unknown): LokrConfig {
-  return parseOptions('lokr', entries, input);
-}
+export type LokrConfig = MethodOptions<typeof lokrOptions>;

@@ -1,7 +1,7 @@
-import { defineMethod, type CallableMethod } from '@peftjs/core/method';
+import { defineMethod, layersByPath, parseOptions, type CallableMethod } from '@peftjs/core/method';
 import { fitBudget } from './budget.js';
-import { parseLokrConfig, type LokrConfig } from './config.js';
-import { lokrFile, readLokrFile } from './file.js';
+import { lokrOptions, type LokrConfig } from './config.js';
+import { lokrFiles } from './file.js';
 import { lokrLayer } from './layer.js';
 
 /**
@@ -14,13 +14,10 @@ export const lokr: CallableMethod<LokrConfig> = defineMethod<LokrConfig>({
   name: 'lokr',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
-  parseConfig: parseLokrConfig,
+  parseConfig: (input) => parseOptions('lokr', lokrOptions, input),
   fitBudget,
-  adapt: (sites, config, { rng }) =>
-    Object.fromEntries(sites.map((site) => [site.path, lokrLayer(site, config, rng.fork(site.path))])),
-  peftTypes: ['LOKR'],
-  toFile: lokrFile,
-  fromFile: readLokrFile,
+  adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => lokrLayer(site, config, rng.fork(site.path)))),
+  ...lokrFiles,
 });
 
 export type { LokrConfig } from './config.js';

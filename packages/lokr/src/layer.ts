@@ -1,8 +1,10 @@
 import {
   changeNoise,
   dropChange,
+  fixedLayer,
   floats,
   hostZeros,
+  mapValues,
   tensorAt,
   trained,
   type AdapterLayer,
@@ -17,7 +19,7 @@ import { kaimingUniform, matrixProduct } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LokrConfig } from './config.js';
-import { shapesOf, sidesOf, storedAt, type Shapes, type TensorName } from './shapes.js';
+import { shapesOf, sidesOf, type Shapes, type TensorName } from './shapes.js';
 
 /*
  * LoKr, low-rank Kronecker product (LyCORIS: Yeh et al., 2024, arXiv 2309.14859), in row vectors:
@@ -37,9 +39,9 @@ export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLaye
   const scaling = alpha / r;
   const initial = initialTensors(shapesOf(site, r, config), config, rng);
   const { m, l, n, k } = sidesOf(site, config);
-  return {
+  return fixedLayer({
     site,
-    params: Object.fromEntries(Object.entries(initial).map(([name, tensor]) => [name, trained(tensor)])),
+    params: mapValues(initial, (tensor) => trained(tensor)),
     ...changeNoise(config),
     forward(x, p, at) {
       const byW2 = times(tf.reshape(x, [-1, n]), p, 'lokrW2'); // [rows m, n] -> [rows m, k]
@@ -50,9 +52,7 @@ export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLaye
     },
     deltaWeight: (values) => kronecker(factorOf(values, 'lokrW1'), factorOf(values, 'lokrW2'), scaling),
     isIndependent: true,
-    counted: [],
-    storedParameters: () => storedAt(site, r, config),
-  };
+  });
 }
 
 /** Returns x W, where W is whole or the product of two factors. */

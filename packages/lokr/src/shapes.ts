@@ -2,16 +2,7 @@ import { sizeOf, type Site } from '@peftjs/core/method';
 import type { LokrConfig } from './config.js';
 
 /** The sides of W1 [m, l] and W2 [n, k] of a weight [in, out] = [m n, l k]. */
-export interface Sides {
-  /** The rows of W1. */
-  readonly m: number;
-  /** The columns of W1. */
-  readonly l: number;
-  /** The rows of W2. */
-  readonly n: number;
-  /** The columns of W2. */
-  readonly k: number;
-}
+export type Sides = Readonly<Record<'m' | 'l' | 'n' | 'k', number>>;
 
 /** Returns the sides of a module's factors. */
 export function sidesOf(

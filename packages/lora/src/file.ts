@@ -1,13 +1,16 @@
 import {
   fieldsOf,
+  layersByPath,
   loraFile,
   optionsIn,
   readLoraFile,
   tensorAt,
+  writtenTensors,
   type AdapterContents,
   type AdapterFile,
   type AdapterLayer,
   type HostTensors,
+  type ModuleTensors,
 } from '@peftjs/core/method';
 import { transposed } from '@peftjs/core/linalg';
 import { isPartOfWeight, type InitLoraWeights, type LoraConfig } from './config.js';
@@ -17,16 +20,16 @@ import { GRAM_INVERSE, gramInverse } from './variants.js';
 /** The `peft_type` of an adapter that is saved with its A0 and B0. PEFT has no such type. */
 export const LORA_GA = 'LORA_GA';
 
-/** The tensors of an adapted module besides A and B: suffixes on disk, and names in an adapter's values. */
-const OTHER_TENSORS = {
-  '.lora_magnitude_vector': 'loraMagnitudeVector',
-  '.lora_B.bias': 'loraBias',
-  '.base_layer.bias': 'bias',
+/** The tensors of an adapted module besides A and B. */
+const OTHER_TENSORS: ModuleTensors = {
+  loraMagnitudeVector: ['.lora_magnitude_vector', 'out'],
+  loraBias: ['.lora_B.bias', 'out'],
+  bias: ['.base_layer.bias', 'out'],
 };
 /** The trained tensors of a module that is not adapted. */
-const UNADAPTED_TENSORS = { '.bias': 'bias' };
-/** The initial A and B, A0 and B0. These matrices are transposed on disk. */
-const STARTS = { '.start_A.weight': 'startA', '.start_B.weight': 'startB' };
+const UNADAPTED_TENSORS: ModuleTensors = { bias: ['.bias', 'out'] };
+/** The initial A and B, A0 and B0. */
+const STARTS: ModuleTensors = { startA: ['.start_A.weight', 'r', 'in'], startB: ['.start_B.weight', 'out', 'r'] };
 
 /** The fields on disk that only further training needs. */
 const TRAINING_FIELDS = {
@@ -48,19 +51,20 @@ export function loraAdapterFile(
 ): AdapterFile {
   const { config, values } = adapter;
   const layers = Object.values(adapter.layers);
-  const [adapted, others] = [layers.filter(isLora), layers.filter((layer) => !isLora(layer))];
-  const factors = loraFile({ values, layers: asChanges(adapted, pruned ? 'factors' : 'trainedFactors') });
+  const factorsOf = pruned ? 'factors' : 'trainedFactors';
+  const adapted = layersByPath(layers.filter(isLora).map((layer) => ({ ...layer, toLora: layer[factorsOf] })));
+  const others = layersByPath(layers.filter((layer) => !isLora(layer)));
+  const factors = loraFile({ values, layers: adapted });
   const fields = { use_dora: config.useDora, lora_bias: config.loraBias, bias: config.bias };
-  const starts = Object.entries(named(adapted, values, STARTS)).map(
-    ([key, value]) => [key, transposed(value)] as const,
-  );
+  const starts = writtenTensors({ values, layers: adapted }, STARTS);
+  const keepsStarts = Object.keys(starts).length > 0;
   return {
-    config: { ...factors.config, ...fields, ...(!pruned && trainingFields(config, starts.length > 0)) },
+    config: { ...factors.config, ...fields, ...(!pruned && trainingFields(config, keepsStarts)) },
     tensors: {
       ...factors.tensors,
-      ...named(adapted, values, OTHER_TENSORS),
-      ...named(others, values, UNADAPTED_TENSORS),
-      ...(!pruned && Object.fromEntries(starts)),
+      ...writtenTensors({ values, layers: adapted }, OTHER_TENSORS),
+      ...writtenTensors({ values, layers: others }, UNADAPTED_TENSORS),
+      ...(!pruned && starts),
     },
   };
 }
@@ -87,27 +91,6 @@ export function readLoraAdapterFile(file: AdapterFile): {
 
 function isLora(layer: AdapterLayer): layer is LoraLayer {
   return 'trainedFactors' in layer;
-}
-
-/** Returns the layers with A and B alone. */
-function asChanges(layers: readonly LoraLayer[], factors: 'factors' | 'trainedFactors'): Record<string, AdapterLayer> {
-  return Object.fromEntries(layers.map((layer) => [layer.site.path, { ...layer, toLora: layer[factors] }]));
-}
-
-/** Returns the layers' tensors among `names` by their names on disk. */
-function named(
-  layers: readonly AdapterLayer[],
-  values: HostTensors,
-  names: Readonly<Record<string, string>>,
-): HostTensors {
-  const tensors: HostTensors = {};
-  for (const { site } of layers) {
-    for (const [suffix, name] of Object.entries(names)) {
-      const value = values[`${site.path}.${name}`];
-      if (value) tensors[site.path + suffix] = value;
-    }
-  }
-  return tensors;
 }
 
 function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['config'] {
@@ -147,15 +130,15 @@ function splitTensors(
     startB: config.peft_type === LORA_GA,
   };
   for (const [key, tensor] of Object.entries(tensors)) {
-    const [suffix, name] = Object.entries(KNOWN).find(([each]) => key.endsWith(each)) ?? [];
-    if (suffix === undefined || name === undefined || !expected[name]) factors[key] = tensor;
-    else others[`${key.slice(0, -suffix.length)}.${name}`] = suffix in STARTS ? transposed(tensor) : tensor;
+    const [name = '', [suffix, ...axes] = ['']] = KNOWN.find(([, [each]]) => key.endsWith(each)) ?? [];
+    if (!expected[name]) factors[key] = tensor;
+    else others[`${key.slice(0, -suffix.length)}.${name}`] = axes.length === 2 ? transposed(tensor) : tensor;
   }
   return { factors, others };
 }
 
-/** All suffixes, longer ones before the shorter ones that they end in. */
-const KNOWN: Readonly<Record<string, string>> = { ...OTHER_TENSORS, ...STARTS, ...UNADAPTED_TENSORS };
+/** All tensors, those with longer suffixes before those with the suffixes that they end in. */
+const KNOWN = [OTHER_TENSORS, STARTS, UNADAPTED_TENSORS].flatMap((tensors) => Object.entries(tensors));
 
 /** Returns the Gram inverses of a LoRA-FA file's linear modules. Skips modules with r > in, which layers reject. */
 function inverses(factors: HostTensors, values: HostTensors): HostTensors {

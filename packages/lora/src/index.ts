@@ -2,6 +2,7 @@ import {
   biasLayers,
   ConfigError,
   defineMethod,
+  layersByPath,
   narrowTargets,
   type AdapterLayers,
   type CallableMethod,
@@ -34,12 +35,11 @@ export const lora: CallableMethod<LoraConfig> = defineMethod<LoraConfig>({
 
 function adapt(sites: readonly Site[], config: LoraConfig, init: Init): AdapterLayers {
   const starts = initialFactors(sites, config, init);
-  const adapted = Object.fromEntries(
-    sites.flatMap((site) => {
-      const start = starts[site.path];
-      return start ? [[site.path, loraLayer(site, config, start, init.frozen(site.path))]] : [];
-    }),
-  );
+  const layers = sites.flatMap((site) => {
+    const start = starts[site.path];
+    return start ? [loraLayer(site, config, start, init.frozen(site.path))] : [];
+  });
+  const adapted = layersByPath(layers);
   return config.bias === 'all'
     ? { ...adapted, ...biasLayers(adapted, init, { rateFactor: config.loraplusLrRatio }) }
     : adapted;

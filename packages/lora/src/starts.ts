@@ -10,7 +10,7 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
-import { fullRank, rankCost, selectWithinBudget, type ModuleRank } from '@peftjs/core/ranks';
+import { fullRank, rankCost, ranksThatFill, selectWithinBudget, type ModuleRank } from '@peftjs/core/ranks';
 import {
   joinFactors,
   kaimingUniform,
@@ -179,9 +179,6 @@ function orthogonalFactors(site: Site, { r, scaling }: Scaled, rng: Rng): LoraFa
  *   alpha_k = alpha r_k / r             keeps alpha / r constant: `adjustScalingFactors`
  */
 
-/** The share of a budget in parameters that the selected directions have to fill, if possible. */
-const FILLED = 0.99;
-
 /** A module and its candidate directions, best first. */
 interface Candidate {
   /** The module. */
@@ -232,8 +229,8 @@ function redistributedRanks(candidates: readonly Candidate[], { budgetUnit }: Ev
   const offered = candidates.flatMap(({ site, explained }, module) =>
     explained.map((value) => ({ module, value, cost: costOf(site) })),
   );
-  const selected = selectWithinBudget(offered, budget, budgetUnit === 'ranks' ? {} : { atLeast: FILLED * budget });
-  return candidates.map((_, index) => offered.filter(({ module }, item) => module === index && selected[item]).length);
+  const selected = budgetUnit === 'ranks' ? selectWithinBudget(offered, budget) : ranksThatFill(offered, budget);
+  return candidates.map((_, index) => selected.filter(({ module }) => module === index).length);
 }
 
 /** Returns sum S^2 / rows. */

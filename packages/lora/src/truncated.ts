@@ -1,15 +1,5 @@
-import { hostZeros, positive, type CallableMethod, type MatchOn, type Site } from '@peftjs/core/method';
-import {
-  assertOneRank,
-  dropoutEntries,
-  pruneStep,
-  rankMethod,
-  RANKS_PER_KEPT_RANK,
-  ranksForBudget,
-  startingRankForBudget,
-  truncateToBudget,
-  type RankOptions,
-} from '@peftjs/core/ranks';
+import { hostZeros, positive, type CallableMethod } from '@peftjs/core/method';
+import { dropoutEntries, pruneStep, rankMethod, truncateToBudget, type RankOptions } from '@peftjs/core/ranks';
 import { kaimingUniform } from '@peftjs/core/linalg';
 import * as v from 'valibot';
 
@@ -35,13 +25,13 @@ export type TruncatedLoraConfig = RankOptions<typeof options>;
 export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<TruncatedLoraConfig>({
   name: 'truncated-lora',
   budget: 'prunes',
+  prunesTrained: true,
   defaults: { r: 8, loraAlpha: 8 },
   options,
   start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
     loraA: kaimingUniform(rng, inFeatures, r), // [in, r]
     loraB: hostZeros([r, outFeatures]),
   }),
-  fitBudget,
   policy({ budget }, plan) {
     if (budget === null) return undefined;
     const cut = pruneStep(plan);
@@ -53,18 +43,3 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<Tru
     };
   },
 });
-
-/** 'stored': r_max is above the budget's average rank, as in SoRA. 'trained': r_max fills it; two thirds are kept. */
-function fitBudget(
-  sites: readonly Site[],
-  budget: number,
-  config: TruncatedLoraConfig,
-  matchOn: MatchOn = 'stored',
-): TruncatedLoraConfig {
-  assertOneRank(sites, budget);
-  if (matchOn === 'trained') {
-    const { cost, ...ranks } = ranksForBudget(sites, budget);
-    return { ...config, ...ranks, budget: Math.round(cost / RANKS_PER_KEPT_RANK) };
-  }
-  return { ...config, r: startingRankForBudget(sites, budget), rankPattern: {}, budget };
-}

@@ -188,5 +188,5 @@ function withFrozenA(layer: LoraLayer): LoraLayer {
 
 /** Returns (A^T A + delta I)^-1 [r, r] of A [in, r]. Whenever A is set, this must be set too. */
 export function gramInverse(loraA: HostTensor): HostTensor {
-  return symmetricInverse(matrixProduct(transposed(loraA), loraA), { ridge: RIDGE });
+  return symmetricInverse(matrixProduct(transposed(loraA), loraA), RIDGE);
 }

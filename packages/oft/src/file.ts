@@ -1,5 +1,5 @@
 import {
-  adaptedPaths,
+  adaptedModules,
   CheckpointError,
   describe,
   fieldsOf,
@@ -7,7 +7,6 @@ import {
   optionsIn,
   tensorAt,
   UnsupportedError,
-  assertNoOtherTensors,
   type AdapterContents,
   type AdapterFile,
   type HostTensors,
@@ -71,10 +70,8 @@ export function oftFile({ config, layers, values }: AdapterContents<OftConfig>):
  */
 export function readOftFile({ config, tensors }: AdapterFile): { config: Partial<OftConfig>; values: HostTensors } {
   assertReadable(config, tensors);
-  const paths = adaptedPaths(tensors, SUFFIXES);
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${SUFFIX}'`, SUFFIX);
-  const { biases, rotations } = splitTensors(config, tensors, paths);
-  assertNoOtherTensors(rotations, paths, SUFFIXES);
+  const { biases, rotations } = splitTensors(config, tensors);
+  const paths = adaptedModules(rotations, SUFFIXES);
   const values: HostTensors = biases;
   for (const path of paths) {
     const vectors = matrixOf(tensors, path + (path + SUFFIX in tensors ? SUFFIX : EMBEDDING_SUFFIX));
@@ -93,14 +90,14 @@ function radiusIn({ eps }: AdapterFile['config']): number {
 function splitTensors(
   { bias }: AdapterFile['config'],
   tensors: HostTensors,
-  adapted: readonly string[],
 ): { biases: HostTensors; rotations: HostTensors } {
   const [biases, rotations]: [HostTensors, HostTensors] = [{}, {}];
   const isTrained = bias === 'all' || bias === 'oft_only';
   for (const [key, tensor] of Object.entries(tensors)) {
     const suffix = key.endsWith(BIAS) ? BIAS : OTHER_BIAS;
     const path = key.slice(0, -suffix.length);
-    if (isTrained && key.endsWith(suffix) && adapted.includes(path) === (suffix === BIAS)) {
+    const isAdapted = SUFFIXES.some((each) => path + each in tensors);
+    if (isTrained && key.endsWith(suffix) && isAdapted === (suffix === BIAS)) {
       biases[`${path}.bias`] = tensor;
     } else rotations[key] = tensor;
   }

@@ -1,6 +1,7 @@
 import {
   biasLayers,
   defineMethod,
+  layersByPath,
   type AdapterLayer,
   type AdapterLayers,
   type CallableMethod,
@@ -30,7 +31,7 @@ export const oft: CallableMethod<OftConfig> = defineMethod<OftConfig>({
 
 function adapt(sites: readonly Site[], config: OftConfig, init: Init): AdapterLayers {
   const layer = (site: Site): AdapterLayer => oftLayer(site, config, init.rng.fork(site.path), init.frozen(site.path));
-  const adapted = Object.fromEntries(sites.map((site) => [site.path, layer(site)]));
+  const adapted = layersByPath(sites.map(layer));
   return config.bias === 'all' ? { ...adapted, ...biasLayers(adapted, init) } : adapted;
 }
 

@@ -1,4 +1,5 @@
 import {
+  fixedLayer,
   floats,
   hostZeros,
   tensorAt,
@@ -15,7 +16,7 @@ import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Matrix } from 'ml-matrix';
-import { blocksAt, storedIn, type OftConfig } from './config.js';
+import { blocksAt, type OftConfig } from './config.js';
 import { projected, projectedOnHost, rotations, rotationsOnHost } from './rotation.js';
 
 /*
@@ -49,14 +50,13 @@ export function oftLayer(site: Site, config: OftConfig, rng: Rng, frozen: Frozen
 
 /** Makes the module's own bias trained. */
 function withTrainedBias(layer: AdapterLayer, initial: HostTensor): AdapterLayer {
-  return {
+  return fixedLayer({
     ...layer,
     params: { ...layer.params, bias: trained(initial, { decay: false }) },
     forward: (x, p, at) =>
       layer.forward(x, p, { ...at, run: (instead) => at.run({ ...instead, bias: tensorAt(p, 'bias') }) }),
     mergedBias: (values) => tensorAt(values, 'bias'),
-    storedParameters: (values) => layer.storedParameters(values) + layer.site.outFeatures,
-  };
+  });
 }
 
 function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
@@ -65,7 +65,7 @@ function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
   const start = config.initWeights ? hostZeros(shape) : normalValues(rng.fork(TENSOR), shape, STD);
   const blocks = (p: Tensors): Tensor => rotations(tensorAt(p, TENSOR), size, config);
   const onHost = (values: HostTensors): Matrix[] => rotationsOnHost(tensorAt(values, TENSOR), size, config);
-  return {
+  return fixedLayer({
     site,
     params: { [TENSOR]: trained(config.coft ? projectedOnHost(start, config.eps) : start) },
     ...(config.coft && {
@@ -81,9 +81,7 @@ function rotation(site: Site, config: OftConfig, rng: Rng): AdapterLayer {
           forward: (x, p, at) => at.run({ x: rotated(x, blocks(p)) }),
           deltaWeight: (values, { weight }) => rotatedRows(weight, onHost(values)),
         }),
-    counted: [],
-    storedParameters: () => storedIn({ size, count }, config),
-  } satisfies AdapterLayer;
+  });
 }
 
 /** Returns x R for x [.., features] and R [blocks, size, size]. A single block rotates all features. */

@@ -1,14 +1,20 @@
-import { hostTensor } from '@peftjs/core';
 import {
+  mapTensor,
   mapValues,
   tensorAt,
   type AdapterContents,
   type AdapterLayers,
-  type HostTensor,
   type HostTensors,
   type Rng,
 } from '@peftjs/core/method';
-import { rankValues, selectRanks, type RankCost, type RankScores, type ScoredRank } from '@peftjs/core/ranks';
+import {
+  rankedPaths,
+  rankValues,
+  selectRanks,
+  type RankCost,
+  type RankScores,
+  type ScoredRank,
+} from '@peftjs/core/ranks';
 import { rowNorms, transposed } from '@peftjs/core/linalg';
 
 /** Returns the number of parameters that live ranks (with nonzero gates) store. */
@@ -103,15 +109,12 @@ export function selectGates(
 ): HostTensors {
   const kept = selectRanks(layers, scores, budget);
   const changes: HostTensors = {};
-  for (const [path, gates] of Object.entries(rankValues(layers, values, 'gate'))) {
+  for (const path of rankedPaths(layers)) {
+    const gates = tensorAt(values, `${path}.gate`);
     const ranks = new Set(kept[path]);
     const revived = (gate: number): number => (gate === 0 ? REVIVED_GATE : gate + Math.sign(gate) * refund);
-    changes[`${path}.gate`] = vector(gates.map((gate, rank) => (ranks.has(rank) ? revived(gate) : 0)));
-    changes[`${path}.mask`] = vector(gates.map((_, rank) => Number(ranks.has(rank))));
+    changes[`${path}.gate`] = mapTensor(gates, (gate, rank) => (ranks.has(rank) ? revived(gate) : 0));
+    changes[`${path}.mask`] = mapTensor(gates, (_, rank) => Number(ranks.has(rank)));
   }
   return changes;
-}
-
-function vector(values: Float32Array): HostTensor {
-  return hostTensor(values, [values.length]);
 }

@@ -2,11 +2,13 @@ import { hostTensor } from '@peftjs/core';
 import {
   floats,
   tensorAt,
+  tensorsAt,
+  type AdapterLayer,
   type AdapterLayers,
   type HostTensor,
   type HostTensors,
-  type LoraFactors,
 } from '@peftjs/core/method';
+import { valuesOf } from '@peftjs/core/model';
 import { rankedPaths } from '@peftjs/core/ranks';
 import {
   foldDiagonal,
@@ -40,7 +42,7 @@ import {
  */
 export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {
   const modules = rankedPaths(layers)
-    .map((path) => moduleOf(values, path))
+    .map((path) => moduleOf(tensorAt(layers, path), values))
     .filter(({ live }) => live.length > 0)
     .map((module) => ({ ...module, singular: singularFactors(foldDiagonal({ ...module, scaling: 1 }, module.gate)) }));
   const singularValues = modules.flatMap(({ singular }) => singular.singularValues);
@@ -50,22 +52,15 @@ export function separated(layers: AdapterLayers, values: HostTensors): HostTenso
   return Object.fromEntries(modules.flatMap((module) => Object.entries(inSingularBasis(module, module.singular, c))));
 }
 
-interface Module extends Omit<LoraFactors, 'scaling'> {
+interface Module extends Record<'gate' | 'loraA' | 'loraB', HostTensor> {
   readonly path: string;
-  readonly gate: HostTensor;
   /** The ranks with nonzero gates. */
   readonly live: readonly number[];
 }
 
-function moduleOf(values: HostTensors, path: string): Module {
-  const gate = tensorAt(values, `${path}.gate`);
-  return {
-    path,
-    gate,
-    loraA: tensorAt(values, `${path}.loraA`),
-    loraB: tensorAt(values, `${path}.loraB`),
-    live: nonZeroIndices(gate),
-  };
+function moduleOf(layer: AdapterLayer, values: HostTensors): Module {
+  const own = tensorsAt(valuesOf(layer, values), 'gate', 'loraA', 'loraB');
+  return { ...own, path: layer.site.path, live: nonZeroIndices(own.gate) };
 }
 
 function inSingularBasis(

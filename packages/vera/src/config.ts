@@ -1,7 +1,8 @@
-import { dropoutRate, integerFrom, parseOptions, targetEntries, type MethodOptions } from '@peftjs/core/method';
+import { dropoutRate, integerFrom, targetEntries, type MethodOptions } from '@peftjs/core/method';
 import * as v from 'valibot';
 
-const entries = {
+/** The schema entries of the options. */
+export const veraOptions = {
   ...targetEntries,
   /** The rank of the shared matrices, the same in all modules. A rank costs one parameter per module. Default 256. */
   r: v.optional(integerFrom(1), 256),
@@ -16,14 +17,9 @@ const entries = {
 };
 
 /** The options of VeRA, with PEFT's names. */
-export type VeraConfig = MethodOptions<typeof entries>;
+export type VeraConfig = MethodOptions<typeof veraOptions>;
 
 /** Returns whether files contain the shared matrices. */
 export function savesProjection({ saveProjection }: Pick<VeraConfig, 'saveProjection'>): boolean {
   return saveProjection ?? true;
-}
-
-/** Validates the options and fills in defaults. @throws ConfigError that names the invalid field. */
-export function parseVeraConfig(input: unknown): VeraConfig {
-  return parseOptions('vera', entries, input);
 }

@@ -1,7 +1,15 @@
-import { defineMethod, narrowTargets, warnOnce, type CallableMethod, type Site } from '@peftjs/core/method';
+import {
+  defineMethod,
+  layersByPath,
+  narrowTargets,
+  parseOptions,
+  warnOnce,
+  type CallableMethod,
+  type Site,
+} from '@peftjs/core/method';
 import { sitesForBudget } from '@peftjs/core/ranks';
-import { parseVeraConfig, type VeraConfig } from './config.js';
-import { readVeraFile, veraFile } from './file.js';
+import { veraOptions, type VeraConfig } from './config.js';
+import { veraFiles } from './file.js';
 import { drawProjections, storedAt, veraLayer, widest } from './layer.js';
 
 /**
@@ -15,15 +23,13 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   name: 'vera',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 1e-2,
-  parseConfig: parseVeraConfig,
+  parseConfig: (input) => parseOptions('vera', veraOptions, input),
   fitBudget: fittedToBudget,
   adapt(sites, config) {
     const projections = drawProjections(sites, config);
-    return Object.fromEntries(sites.map((site) => [site.path, veraLayer(site, config, projections)]));
+    return layersByPath(sites.map((site) => veraLayer(site, config, projections)));
   },
-  peftTypes: ['VERA'],
-  toFile: veraFile,
-  fromFile: readVeraFile,
+  ...veraFiles,
 });
 // #endregion method
 

@@ -1,7 +1,9 @@
 import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
+  fixedLayer,
   floats,
+  hostFilled,
   hostZeros,
   sizeOf,
   tensorsAt,
@@ -29,6 +31,8 @@ import { savesProjection, type VeraConfig } from './config.js';
  * B.
  */
 
+const TENSORS = ['veraLambdaD', 'veraLambdaB', 'veraA', 'veraB'] as const;
+
 /** The name of the noise for the dropout of a module's input. */
 const DROPOUT = 'veraDropout';
 
@@ -37,10 +41,10 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
   const { inFeatures, outFeatures } = site;
   const r = config.r;
   const inFile = savesProjection(config);
-  return {
+  return fixedLayer({
     site,
     params: {
-      veraLambdaD: trained(hostTensor(new Float32Array(r).fill(config.dInitial), [r])),
+      veraLambdaD: trained(hostFilled([r], config.dInitial)),
       veraLambdaB: trained(hostZeros([outFeatures])),
     },
     state: {
@@ -49,29 +53,21 @@ export function veraLayer(site: Site, config: VeraConfig, { veraA, veraB }: Proj
     },
     ...(config.veraDropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
-      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(p, 'veraLambdaD', 'veraLambdaB', 'veraA', 'veraB');
+      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(p, ...TENSORS);
       const dropped = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, config.veraDropout);
       const hidden = tf.mul(tf.matMul(dropped, firstOf(veraA, [inFeatures, r])), veraLambdaD); // [rows, in] -> [rows, r]
       const change = tf.mul(tf.matMul(hidden, firstOf(veraB, [r, outFeatures])), veraLambdaB); // [rows, out]
       return tf.add(at.base(), change);
     },
     toLora(values) {
-      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(
-        values,
-        'veraLambdaD',
-        'veraLambdaB',
-        'veraA',
-        'veraB',
-      );
+      const { veraLambdaD, veraLambdaB, veraA, veraB } = tensorsAt(values, ...TENSORS);
       return {
         loraA: scaleColumns(pickRows(veraA, indices(inFeatures)), floats(veraLambdaD)), // A diag(d)
         loraB: scaleColumns(pickColumns(veraB, indices(outFeatures)), floats(veraLambdaB)), // B diag(b)
         scaling: 1,
       };
     },
-    counted: [],
-    storedParameters: () => storedAt(site, r),
-  };
+  });
 }
 
 /** Returns the number of a module's own values on disk: d and b. */

@@ -1,12 +1,11 @@
 import { assertArgument } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { AdapterContents } from '../contracts/method.js';
-import { allSites, type Model } from '../contracts/model.js';
+import type { Model } from '../contracts/model.js';
 import { sizeOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';
 import { aRecord, namedTensors } from '../kinds.js';
-import { aPeftModel, activeAdapter, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
-import type { SiteKind } from '../contracts/site.js';
+import { activeAdapter, valuesOf, type PeftModel } from './peft-model.js';
 import { rankCost } from '../ranks/budget.js';
 
 /** The number of parameters of a model with an adapter, by kind. */
@@ -101,92 +100,4 @@ function sum<T>(items: readonly T[], value: (item: T) => number): number {
 
 function thousands(count: number): string {
   return count.toLocaleString('en-US');
-}
-
-/** The state of the adapters of one module. */
-export interface LayerStatus {
-  /** The module's path. */
-  readonly path: string;
-  /** The module's kind, e.g. 'linear'. */
-  readonly kind: SiteKind;
-  /** Whether adapters are enabled on the model. */
-  readonly enabled: boolean;
-  /** Names of the adapters that adapt this module. */
-  readonly availableAdapters: readonly string[];
-  /** Those of them that are active, in order. */
-  readonly activeAdapters: readonly string[];
-  /** Those of them that are merged into the weight. */
-  readonly mergedAdapters: readonly string[];
-  /** Names of the trained tensors, by adapter. */
-  readonly trained: Readonly<Record<string, readonly string[]>>;
-}
-
-/** The state of a model and its adapters. */
-export interface ModelStatus {
-  /** The base model's name. */
-  readonly baseModel: string;
-  /** Whether adapters are enabled on the model. */
-  readonly enabled: boolean;
-  /** Names of all adapters. */
-  readonly availableAdapters: readonly string[];
-  /** Names of the active adapters, in order. */
-  readonly activeAdapters: readonly string[];
-  /** Names of the adapters that are merged into the weights. */
-  readonly mergedAdapters: readonly string[];
-  /** The method's name, by adapter. */
-  readonly methods: Readonly<Record<string, string>>;
-  /** The number of modules that at least one adapter adapts. */
-  readonly adaptedModules: number;
-  /** The number of parameters that `train` would train, head included: those of the first active adapter. */
-  readonly trainableParameters: number;
-  /** The number of parameters of the model without its head, plus those of the first active adapter with its head. */
-  readonly totalParameters: number;
-}
-
-/**
- * Returns the state of every adapted module, in the order of the model. PEFT's "irregular" does not occur here: active,
- * merged and enabled are set for all modules at once.
- */
-export function layerStatus(peft: PeftModel): LayerStatus[] {
-  assertArgument('peft', peft, aPeftModel);
-  const adapters = [...peft.adapters.values()];
-  return allSites(peft.model).flatMap(({ path, kind }) => {
-    const own = adapters.filter(({ layers }) => path in layers);
-    if (own.length === 0) return [];
-    const available = own.map(({ name }) => name);
-    const among = (names: readonly string[]): string[] => names.filter((name) => available.includes(name));
-    return {
-      path,
-      kind,
-      enabled: peft.enabled,
-      availableAdapters: available,
-      activeAdapters: among(peft.active),
-      mergedAdapters: among(peft.merged),
-      trained: Object.fromEntries(own.map((adapter) => [adapter.name, trainedNames(adapter, path)])),
-    };
-  });
-}
-
-/** Returns the state of the model and its adapters as a whole. */
-export function modelStatus(peft: PeftModel): ModelStatus {
-  assertArgument('peft', peft, aPeftModel);
-  const { model, enabled, adapters, active, merged } = peft;
-  const { trainable, saved } = active.length > 0 ? countParameters(peft) : { trainable: 0, saved: 0 };
-  return {
-    baseModel: model.name,
-    enabled,
-    availableAdapters: [...adapters.keys()],
-    activeAdapters: active,
-    mergedAdapters: merged,
-    methods: Object.fromEntries([...adapters].map(([name, { method }]) => [name, method.name])),
-    adaptedModules: layerStatus(peft).length,
-    trainableParameters: trainable + saved,
-    totalParameters: baseParameters(model) + trainable + saved,
-  };
-}
-
-function trainedNames({ layers }: Adapter, path: string): string[] {
-  const layer = layers[path];
-  const trained = Object.entries(layer?.params ?? {}).filter(([, { trainable }]) => trainable);
-  return layer ? trained.map(([name]) => tensorKey(layer, name)) : [];
 }

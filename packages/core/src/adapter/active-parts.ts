@@ -9,7 +9,7 @@ import { frozenModule } from './attach.js';
 import { anyModel, adapterNamed, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { Site } from '../contracts/site.js';
 import * as nn from '../nn/index.js';
-import { lowRankLayer } from './layers.js';
+import { rankLayer } from '../ranks/rank-layer.js';
 
 /** What computes a model's outputs: its weights and the adapter layers that act on them. */
 export interface ActiveParts {
@@ -201,8 +201,8 @@ function asChange(part: Part, frozen: FrozenModule): Part {
 function weightChange({ adapter, layer, values }: Part, frozen: FrozenModule): Part | undefined {
   const { toLora, deltaWeight, site } = layer;
   if (toLora) {
-    const factors = toLora(values);
-    return { adapter, layer: lowRankLayer(site, factors), values: { loraA: factors.loraA, loraB: factors.loraB } };
+    const { scaling, ...factors } = toLora(values);
+    return { adapter, layer: rankLayer(site, { initial: factors, scaling }), values: factors };
   }
   if (!deltaWeight) return undefined;
   const delta = hostTensor(deltaWeight(values, frozen), frozen.weight.shape);

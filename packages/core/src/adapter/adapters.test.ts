@@ -16,7 +16,8 @@ import {
   setAdapter,
   unmergeAdapter,
 } from './adapters.js';
-import { biasLayer, fullLayer, lowRankLayer } from './layers.js';
+import { rankLayer } from '../ranks/rank-layer.js';
+import { biasLayer, fullLayer } from './layers.js';
 import { replaceAdapter } from './peft-model.js';
 import { targetEntries } from './targets.js';
 
@@ -30,7 +31,7 @@ const method: PeftMethod = defineMethod<TargetConfig>({
       sites.map((site): [string, AdapterLayer] => {
         const loraA = hostTensor(new Float32Array(site.inFeatures).fill(0.5), [site.inFeatures, 1]);
         const loraB = hostTensor(new Float32Array(site.outFeatures).fill(0.5), [1, site.outFeatures]);
-        return [site.path, lowRankLayer(site, { loraA, loraB, scaling: 1 })];
+        return [site.path, rankLayer(site, { initial: { loraA, loraB }, scaling: 1 })];
       }),
     ),
   peftTypes: [],

@@ -13,10 +13,11 @@ import type {
 import type { Site } from '../contracts/site.js';
 import { aCalibration, aCalledMethod, aModel, anInteger, aText } from '../kinds.js';
 import { allSites, type Model } from '../contracts/model.js';
-import { hostTensor, hostZeros, mapValues, sizeOf, transposed, type HostTensor } from '../tensors.js';
+import { hostZeros, mapValues, transposed, type HostTensor } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from '../ranks/budget.js';
+import { normalValues } from '../ranks/factors.js';
 import { EVERY_MODULE, isModuleToSave, reportTargets, selectSites, type TargetReport } from './targets.js';
 import { fullLayer } from './layers.js';
 import { tokenLayers } from './token-rows.js';
@@ -250,10 +251,7 @@ function untrained(layer: AdapterLayer): AdapterLayer {
 function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
   const frozen = frozenModule(model, site.path);
   if (isPretrained(model, site.path)) return frozen;
-  const draw = rng.fork(site.path);
-  const { shape } = frozen.weight;
-  const values = Float32Array.from({ length: sizeOf(shape) }, () => HEAD_STD * draw.normal());
-  const weight = hostTensor(values, shape);
+  const weight = normalValues(rng.fork(site.path), frozen.weight.shape, HEAD_STD);
   return site.hasBias ? { weight, bias: hostZeros([site.outFeatures]) } : { weight };
 }
 

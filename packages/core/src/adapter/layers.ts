@@ -1,11 +1,14 @@
-import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, FrozenModule, LoraFactors, ParamSpec } from '../contracts/layer.js';
+import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
 import type { Init } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
-import { floats, sizeOf, tensorAt, tensorsAt, type HostTensor } from '../tensors.js';
-import * as nn from '../nn/index.js';
-import { rankCost } from '../ranks/budget.js';
+import { floats, sizeOf, tensorAt } from '../tensors.js';
+
+/** Completes a layer that stores all of its parameters, whatever their values. */
+export function fixedLayer(layer: Omit<AdapterLayer, 'counted' | 'storedParameters'>): AdapterLayer {
+  const stored = Object.values(layer.params).reduce((sum, { initial }) => sum + sizeOf(initial.shape), 0);
+  return { ...layer, counted: [], storedParameters: () => stored };
+}
 
 /** Makes a layer that trains a module of any kind in full: for the head, `modulesToSave` and full fine-tuning. */
 export function fullLayer(site: Site, initial: FrozenModule, group: string): AdapterLayer {
@@ -13,8 +16,7 @@ export function fullLayer(site: Site, initial: FrozenModule, group: string): Ada
     weight: { initial: initial.weight, trainable: true, group, decay: site.kind !== 'layerNorm' },
   };
   if (initial.bias) params.bias = { initial: initial.bias, trainable: true, group, decay: false };
-  const parameters = Object.values(params).reduce((sum, { initial: { shape } }) => sum + sizeOf(shape), 0);
-  return {
+  return fixedLayer({
     site,
     params,
     replacesModule: true,
@@ -25,9 +27,7 @@ export function fullLayer(site: Site, initial: FrozenModule, group: string): Ada
       return floats(tensorAt(values, 'weight')).map((value, index) => value - (frozen[index] as number));
     },
     ...(initial.bias && { mergedBias: (values) => tensorAt(values, 'bias') }),
-    counted: [],
-    storedParameters: () => parameters,
-  };
+  });
 }
 
 /** Makes a layer that trains only a module's bias. @throws ShapeError when it has none. */
@@ -38,15 +38,13 @@ export function biasLayer(
   spec: Partial<ParamSpec> = {},
 ): AdapterLayer {
   if (!bias) throw new ShapeError(`'${site.path}' has no bias to train`, site.path);
-  return {
+  return fixedLayer({
     site,
     params: { bias: { initial: bias, trainable: true, group, decay: false, ...spec } },
     ignoresBase: true,
     forward: (_x, p, at) => at.run({ bias: tensorAt(p, 'bias') }),
     mergedBias: (values) => tensorAt(values, 'bias'),
-    counted: [],
-    storedParameters: () => sizeOf(bias.shape),
-  };
+  });
 }
 
 /** Returns a layer for the bias of every module that is neither adapted nor trained in full. */
@@ -57,24 +55,10 @@ export function biasLayers(
 ): AdapterLayers {
   const others = sites.filter(({ path, hasBias }) => hasBias && !(path in adapted));
   const layers = others.map((site) => biasLayer(site, frozen(site.path), 'default', spec));
-  return Object.fromEntries(layers.map((layer) => [layer.site.path, layer]));
+  return layersByPath(layers);
 }
 
-/** Makes an untrained layer that adds a low-rank change to the module's output: y = base + scaling (x A) B. */
-export function lowRankLayer(site: Site, { loraA, loraB, scaling }: LoraFactors): AdapterLayer {
-  const rank = loraA.shape[1] as number;
-  const fixed = (initial: HostTensor) => ({ initial, trainable: false, group: 'default', decay: false });
-  return {
-    site,
-    params: { loraA: fixed(loraA), loraB: fixed(loraB) },
-    forward(x, p, at) {
-      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
-      const hidden = site.kind === 'embedding' ? nn.embedding(loraA, x) : nn.linear(x, loraA); // [.., in] or ids -> [.., r]
-      return tf.add(at.base(), tf.mul(nn.linear(hidden, loraB), scaling)); // [.., out]
-    },
-    toLora: (values) => ({ ...tensorsAt(values, 'loraA', 'loraB'), scaling }),
-    counted: [],
-    storedParameters: () => rank * rankCost(site),
-    rank: () => rank,
-  };
+/** Returns layers by the paths of their modules. */
+export function layersByPath(layers: readonly AdapterLayer[]): AdapterLayers {
+  return Object.fromEntries(layers.map((layer) => [layer.site.path, layer]));
 }

@@ -88,13 +88,18 @@ export function activeAdapter<C extends TargetConfig>(peft: Pick<PeftModel<C>, '
 export function replaceAdapter<C extends TargetConfig>(
   peft: PeftModel<C>,
   parts: Partial<Omit<Adapter<C>, 'name'>>,
-  name: string = activeAdapter(peft).name,
+  adapterName?: string,
 ): void {
-  peft.adapters.set(name, { ...adapterNamed(peft, name), ...parts, name });
+  const adapter = adapterNamed(peft, adapterName);
+  peft.adapters.set(adapter.name, { ...adapter, ...parts, name: adapter.name });
 }
 
-/** Returns an adapter by name. @throws ConfigError when there is none. */
-export function adapterNamed<C extends TargetConfig>(peft: Pick<PeftModel<C>, 'adapters'>, name: string): Adapter<C> {
+/** Returns an adapter by name, by default the first active one. @throws ConfigError when there is none. */
+export function adapterNamed<C extends TargetConfig>(
+  peft: Pick<PeftModel<C>, 'adapters' | 'active'>,
+  name?: string,
+): Adapter<C> {
+  if (name === undefined) return activeAdapter(peft);
   assertArgument('peft', peft, aPeftModel);
   const { adapters } = peft;
   const found = adapters.get(name);

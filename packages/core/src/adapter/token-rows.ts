@@ -9,6 +9,7 @@ import { isInHead } from '../head.js';
 import * as nn from '../nn/index.js';
 import { floats, tensorAt, transposed, type HostTensor } from '../tensors.js';
 import { pickRows } from '../ranks/factors.js';
+import { fixedLayer } from './layers.js';
 
 /*
  * Training the embedding rows of single tokens while the rest of the table stays frozen: PEFT's
@@ -105,18 +106,15 @@ function assertTokens({ path, kind, inFeatures, outFeatures }: Site, indices: re
 
 function tokenLayer(site: Site, frozen: FrozenModule, indices: readonly number[], actsOnHead: boolean): AdapterLayer {
   const isTable = site.kind === 'embedding';
-  const width = isTable ? site.outFeatures : site.inFeatures;
   const rows = pickRows(isTable ? frozen.weight : transposed(frozen.weight), indices); // [k, width]
   const ofHead = headForward(indices);
-  return {
+  return fixedLayer({
     site,
     params: { [TOKEN_ROWS]: { initial: rows, trainable: true, group: 'head', decay: true } },
     forward: isTable ? tableForward(indices) : ofHead,
     ...(isTable && actsOnHead && { tiedForward: ofHead }),
     deltaWeight: (values, { weight }) => change(site, weight, tensorAt(values, TOKEN_ROWS), indices),
-    counted: [],
-    storedParameters: () => indices.length * width,
-  };
+  });
 }
 
 function tableForward(indices: readonly number[]): AdapterLayer['forward'] {

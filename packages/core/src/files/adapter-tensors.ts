@@ -154,8 +154,13 @@ export interface SplitTensors {
   readonly paths: readonly string[];
 }
 
-/** Separates the tensors of modules trained in full (the head and those in `names`) from a file's other tensors. */
-export function splitSaved(tensors: HostTensors, model: Model, names: readonly string[]): SplitTensors {
+/**
+ * Separates the tensors of modules trained in full (the head and those in `names`) from a file's other tensors.
+ * @param isTied whether the file holds copies of tables for the heads tied to them, which are left out
+ */
+export function splitSaved(given: HostTensors, model: Model, names: readonly string[], isTied: boolean): SplitTensors {
+  const copies = isTied ? (model.tied ?? []).map(({ site }) => `${site.path}.weight`) : [];
+  const tensors = Object.fromEntries(Object.entries(given).filter(([key]) => !copies.includes(key)));
   const saved: HostTensors = {};
   const paths = new Set<string>();
   for (const site of allSites(model)) {
@@ -174,12 +179,6 @@ export function splitSaved(tensors: HostTensors, model: Model, names: readonly s
     Object.entries(tensors).filter(([key]) => !Object.hasOwn(saved, key) && !key.endsWith(TOKEN_SUFFIX)),
   );
   return { own, saved, paths: [...paths] };
-}
-
-/** Removes the copies of tables that a file holds for heads tied to them. */
-export function withoutTied(tensors: HostTensors, { tied = [] }: Pick<Model, 'tied'>): HostTensors {
-  const copies = tied.map(({ site }) => `${site.path}.weight`);
-  return Object.fromEntries(Object.entries(tensors).filter(([key]) => !copies.includes(key)));
 }
 
 /** Removes an adapter's tensors for modules that no output depends on, with a warning. */

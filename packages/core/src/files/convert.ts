@@ -1,8 +1,8 @@
 import { mergedModule, weightsOf } from '../adapter/adapters.js';
 import { reduceRank, nearestFactors, type RankChoice } from '../ranks/factors.js';
 import {
-  activeAdapter,
   adapterNamed,
+  initialValues,
   peftModel,
   valuesIn,
   valuesOf,
@@ -19,7 +19,7 @@ import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
 import type { Site } from '../contracts/site.js';
 import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
-import { lowRankLayer } from '../adapter/layers.js';
+import { rankLayer } from '../ranks/rank-layer.js';
 import { frozenModule } from '../adapter/attach.js';
 import { LORA, loraFile, readsLora } from './lora-file.js';
 import { tokenFields } from './adapter-config.js';
@@ -50,7 +50,7 @@ const entries = {
  */
 export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftModel {
   const { method, adapterName } = parseOptions('convertToLora', entries, options);
-  const adapter = adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
+  const adapter = adapterNamed(peft, adapterName);
   if (!adapter.method.capabilities.mergeable) {
     throw new UnsupportedError(`${adapter.method.name} does more than change weights, so no LoRA can replace it`);
   }
@@ -142,12 +142,10 @@ export function loraAdapter(
 }
 
 function factorsFile(modules: readonly ModuleFactors[]): AdapterFile {
-  const layers = modules.map(({ site, factors }) => [site.path, lowRankLayer(site, factors)] as const);
-  const values = modules.flatMap(({ site, factors: { loraA, loraB } }) => [
-    [`${site.path}.loraA`, loraA] as const,
-    [`${site.path}.loraB`, loraB] as const,
-  ]);
-  return loraFile({ layers: Object.fromEntries(layers), values: Object.fromEntries(values) });
+  const layers = Object.fromEntries(
+    modules.map(({ site, factors: { scaling, ...initial } }) => [site.path, rankLayer(site, { initial, scaling })]),
+  );
+  return loraFile({ layers, values: initialValues(layers) });
 }
 
 /**

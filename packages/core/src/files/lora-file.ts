@@ -95,10 +95,7 @@ export interface LoraFileContents {
 export function readLoraFile(file: AdapterFile): LoraFileContents {
   const { config, tensors } = file;
   assertReadable(config, tensors);
-  const paths = adaptedPaths(tensors, SUFFIXES);
-  assertNoOtherTensors(tensors, paths, SUFFIXES);
-  const { loraA: needed } = LINEAR;
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
+  const paths = adaptedModules(tensors, SUFFIXES);
   const values: HostTensors = {};
   const modules: Record<string, ModuleRank> = {};
   const alphas = moduleTable(config, 'alpha_pattern');
@@ -113,12 +110,22 @@ export function readLoraFile(file: AdapterFile): LoraFileContents {
   return { r: usual.r, loraAlpha: usual.alpha, ...rankPatterns(modules, usual), targetModules: paths, values };
 }
 
-/** Returns the modules that a file adapts: the paths of the tensors with one of these suffixes, each once. */
-export function adaptedPaths(tensors: HostTensors, suffixes: readonly string[]): string[] {
-  const paths = Object.keys(tensors).flatMap((key) => {
+/**
+ * Returns the modules that a file adapts: the paths of its tensors, whose names end in one of these suffixes.
+ * @throws CheckpointError when it has none.
+ * @throws UnsupportedError naming the first tensor with another name: without it the outputs would differ.
+ */
+export function adaptedModules(tensors: HostTensors, suffixes: readonly string[]): string[] {
+  const paths = Object.keys(tensors).map((key) => {
     const suffix = suffixes.find((each) => key.endsWith(each));
-    return suffix === undefined ? [] : [key.slice(0, -suffix.length)];
+    if (suffix !== undefined) return key.slice(0, -suffix.length);
+    throw new UnsupportedError(
+      `the adapter holds '${key}', which this method does not read: the outputs would differ without it`,
+      key,
+    );
   });
+  const [needed = ''] = suffixes;
+  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
   return [...new Set(paths)];
 }
 
@@ -150,7 +157,7 @@ function tensorOfAxes(tensors: HostTensors, key: string, axes: number, kind: str
 export function assertFeatures(
   { sites }: Pick<AdapterFile, 'sites'>,
   path: string,
-  features: Partial<Pick<Site, 'inFeatures' | 'outFeatures'>>,
+  features: { readonly [K in 'inFeatures' | 'outFeatures']?: Site[K] | undefined },
 ): void {
   const site = sites?.find((each) => each.path === path);
   if (!site) return;
@@ -159,24 +166,6 @@ export function assertFeatures(
   throw new CheckpointError(
     `the file's tensors of '${path}' are for ${inFeatures} inputs and ${outFeatures} outputs; in this model it has ${site.inFeatures} and ${site.outFeatures}`,
     path,
-  );
-}
-
-/**
- * Checks that a file has only tensors of the modules at `paths`: ignoring others would change the outputs.
- * @throws UnsupportedError naming the first other tensor.
- */
-export function assertNoOtherTensors(
-  tensors: HostTensors,
-  paths: readonly string[],
-  suffixes: readonly string[],
-): void {
-  const known = new Set(paths.flatMap((path) => suffixes.map((suffix) => path + suffix)));
-  const other = Object.keys(tensors).find((key) => !known.has(key));
-  if (other === undefined) return;
-  throw new UnsupportedError(
-    `the adapter holds '${other}', which this method does not read: the outputs would differ without it`,
-    other,
   );
 }
 
@@ -283,7 +272,7 @@ function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB
   const names = isEmbedding ? EMBEDDING : LINEAR;
   const loraA = matrixOf(tensors, path + names.loraA); // [r, in]
   const loraB = matrixOf(tensors, path + names.loraB); // [out, r]
-  assertFeatures(file, path, { inFeatures: loraA.shape[1] as number, outFeatures: loraB.shape[0] as number });
+  assertFeatures(file, path, { inFeatures: loraA.shape[1], outFeatures: loraB.shape[0] });
   const [rank, other] = [loraA.shape[0] as number, loraB.shape[1] as number];
   if (rank !== other) {
     const key = path + names.loraB;

@@ -3,17 +3,9 @@ import type { AdapterContents, AdapterFile, PeftMethod } from '../contracts/meth
 import type { Site } from '../contracts/site.js';
 import { CheckpointError } from '../errors.js';
 import type { RankConfig, RankMethod } from '../ranks/definition.js';
-import {
-  hostFilled,
-  mapValues,
-  tensorAt,
-  tensorsAt,
-  transposed,
-  type HostTensor,
-  type HostTensors,
-} from '../tensors.js';
+import { hostFilled, mapValues, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { loraFile, loraRanks, readLoraFile, scaledRank, vectorOf } from './lora-file.js';
-import { fieldsOf, optionsIn } from './method-file.js';
+import { fieldsOf, optionsIn, writtenTensors } from './method-file.js';
 
 /** The parts of a method that its files depend on. */
 type Format<C extends RankConfig> = {
@@ -66,17 +58,15 @@ function unprunedFile<C extends RankConfig>(
   fields: Readonly<Record<string, keyof C & string>>,
   scalingAt: ScalingAt<C>,
 ): AdapterFile {
-  const { layers, values } = adapter;
+  const { layers } = adapter;
   const config = written(adapter);
-  const paths = rankedPaths(layers);
-  const tensors: HostTensors = {};
-  for (const path of paths) {
-    tensors[`${path}.lora_A.weight`] = transposed(tensorAt(values, `${path}.loraA`)); // [in, r] -> [r, in]
-    tensors[`${path}.lora_B.weight`] = transposed(tensorAt(values, `${path}.loraB`)); // [r, out] -> [out, r]
-    tensors[path + gate] = tensorAt(values, `${path}.gate`); // [r]
-  }
+  const tensors = writtenTensors(adapter, {
+    loraA: ['.lora_A.weight', 'r', 'in'],
+    loraB: ['.lora_B.weight', 'out', 'r'],
+    gate: [gate, 'r'],
+  });
   // A file's scaling is alpha / rank, so alpha shrinks with removed ranks.
-  const modules = mapValues(tensorsAt(layers, ...paths), (layer) =>
+  const modules = mapValues(tensorsAt(layers, ...rankedPaths(layers)), (layer) =>
     scaledRank(allocatedRanks(layer), scalingAt(layer.site, config)),
   );
   const ranks = loraRanks(modules, layers, { r: config.r, alpha: config.loraAlpha });

@@ -1,21 +1,135 @@
 import { describe } from '../config.js';
-import type { AdapterFile } from '../contracts/method.js';
+import type { AdapterContents, AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { CheckpointError } from '../errors.js';
 import { moduleRank, rankPatterns, type ModuleRank, type RankPatterns } from '../ranks/budget.js';
-import type { HostTensors } from '../tensors.js';
-import { adaptedPaths, assertNoOtherTensors, moduleTable } from './lora-file.js';
+import { mapValues, tensorAt, transposed, type HostTensors } from '../tensors.js';
+import { adaptedModules, assertFeatures, matrixOf, moduleTable, vectorOf } from './lora-file.js';
 
 /*
- * What the file formats of methods have in common: fields that are options by another name, tensors by a module's path
- * and a suffix, and ranks and alphas that differ between modules.
+ * What the file formats of methods have in common: tensors by a module's path and a suffix, fields that are options by
+ * another name, and ranks and alphas that differ between modules.
  */
+
+/**
+ * The tensors of a module on disk, by their names in its layer: the suffix after the module's path, and the names of one
+ * or two axes. `in` and `out` are the module's features; an axis has one size in all tensors of a module, and one that is
+ * a number has that size. Matrices are transposed on disk, where torch's orientation is [out, in].
+ */
+export type ModuleTensors = Readonly<Record<string, readonly [suffix: string, ...axes: [string] | [string, string]]>>;
 
 /** PEFT's fields on disk, and the options that they hold. */
 type Fields<C> = Readonly<Record<string, keyof C & string>>;
 
+/** The format of a method's files. */
+export interface FileFormat<C extends TargetConfig> {
+  /** The `peft_type`. */
+  readonly peftType: string;
+  /** The tensors of every module. */
+  readonly tensors: ModuleTensors;
+  /** Whether modules may lack some of these tensors. Default false. */
+  readonly partial?: boolean;
+  /** The fields that hold options. Default: none. */
+  readonly fields?: Fields<C>;
+  /**
+   * Whether modules have ranks and alphas, in `r`, `alpha`, `rank_pattern` and `alpha_pattern`, and what a rank is read
+   * from: the size of the axis `r` of a module's tensors, or these fields. Default: no ranks.
+   */
+  readonly ranks?: 'tensors' | 'fields';
+  /** Other fields that PEFT reads, with their values. Default: none. */
+  readonly others?: AdapterFile['config'];
+}
+
+/** Returns the file functions of a method whose adapters consist of these tensors, and that has this one format. */
+export function fileFormat<C extends TargetConfig>({
+  peftType,
+  tensors: known,
+  partial = false,
+  fields = {},
+  ranks,
+  others,
+}: FileFormat<C>): Pick<PeftMethod<C>, 'peftTypes' | 'toFile' | 'fromFile'> {
+  return {
+    peftTypes: [peftType],
+    toFile(adapter) {
+      const { layers, config } = adapter;
+      const paths = Object.keys(layers);
+      const ranked = ranks && rankFields(config as object as ModuleRank & RankPatterns, paths);
+      const own = { ...ranked, ...fieldsOf(config, fields), target_modules: paths };
+      return { config: { peft_type: peftType, ...own, ...others }, tensors: writtenTensors(adapter, known) };
+    },
+    fromFile(file) {
+      const { config } = file;
+      const { targetModules, values, sizes } = readTensors(file, known, () => partial);
+      const held = ranks === 'tensors' ? (path: string) => tensorAt(tensorAt(sizes, path), 'r') : undefined;
+      const ranked = ranks && ranksIn(config, targetModules, held);
+      return { config: { ...optionsIn(config, fields), ...ranked, targetModules }, values };
+    },
+  };
+}
+
+/** Returns the tensors of an adapter by their names on disk. */
+export function writtenTensors(
+  { layers, values }: Pick<AdapterContents, 'layers' | 'values'>,
+  known: ModuleTensors,
+): HostTensors {
+  const tensors: HostTensors = {};
+  for (const [path, { params, state = {} }] of Object.entries(layers)) {
+    for (const [name, [suffix, ...axes]] of Object.entries(known)) {
+      if (!(name in params || name in state)) continue;
+      const value = tensorAt(values, `${path}.${name}`);
+      tensors[path + suffix] = axes.length === 2 ? transposed(value) : value;
+    }
+  }
+  return tensors;
+}
+
+/** The modules in a file. */
+export interface ReadTensors {
+  /** The paths of the modules. */
+  readonly targetModules: string[];
+  /** Their tensors, by `<path>.<name>`. */
+  readonly values: HostTensors;
+  /** The sizes of their axes, by path and by the axis' name. */
+  readonly sizes: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+/**
+ * Reads the tensors of a file's modules.
+ * @param isOptional returns whether a module may lack a tensor
+ * @throws CheckpointError naming a tensor that is missing or does not fit the others or the model.
+ * @throws UnsupportedError when the file holds other tensors.
+ */
+export function readTensors(
+  file: AdapterFile,
+  known: ModuleTensors,
+  isOptional: (path: string, name: string) => boolean = () => false,
+): ReadTensors {
+  const { tensors } = file;
+  const suffixes = Object.values(known).map(([suffix]) => suffix);
+  const values: HostTensors = {};
+  const sizes: Record<string, Record<string, number>> = {};
+  const targetModules = adaptedModules(tensors, suffixes);
+  for (const path of targetModules) {
+    const own = (sizes[path] = {} as Record<string, number>);
+    for (const [name, [suffix, ...axes]] of Object.entries(known)) {
+      const key = path + suffix;
+      if (!(key in tensors) && isOptional(path, name)) continue;
+      const tensor = axes.length === 2 ? matrixOf(tensors, key) : vectorOf(tensors, key);
+      axes.forEach((axis, at) => (own[axis] ??= Number(axis) || (tensor.shape[at] as number)));
+      const expected = axes.map((axis) => own[axis]).join(', ');
+      if (tensor.shape.join(', ') !== expected) {
+        throw new CheckpointError(`'${key}' is [${tensor.shape.join(', ')}]; the others need [${expected}]`, key);
+      }
+      values[`${path}.${name}`] = axes.length === 2 ? transposed(tensor) : tensor;
+    }
+    assertFeatures(file, path, { inFeatures: own.in, outFeatures: own.out });
+  }
+  return { targetModules, values, sizes };
+}
+
 /** Returns the fields of a configuration file that hold these options. */
 export function fieldsOf<C extends object>(config: C, fields: Fields<C>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(fields).map(([field, option]) => [field, config[option]]));
+  return mapValues(fields, (option) => config[option]);
 }
 
 /** Returns the options that a file's fields hold, unchecked: they are validated with the user's own. */
@@ -24,21 +138,8 @@ export function optionsIn<C extends object>(config: AdapterFile['config'], field
   return Object.fromEntries(present.map(([field, option]) => [option, config[field]])) as Partial<C>;
 }
 
-/**
- * Returns the modules that a file adapts: the paths of its tensors, whose names end in one of these suffixes.
- * @throws CheckpointError when it has none.
- * @throws UnsupportedError when it holds other tensors.
- */
-export function adaptedModules(tensors: HostTensors, suffixes: readonly string[]): string[] {
-  const paths = adaptedPaths(tensors, suffixes);
-  const [needed = ''] = suffixes;
-  if (paths.length === 0) throw new CheckpointError(`the file holds no tensor '<module>${needed}'`, needed);
-  assertNoOtherTensors(tensors, paths, suffixes);
-  return paths;
-}
-
-/** Returns a file's fields of ranks and alphas, for a method whose alpha is `alpha`. */
-export function rankFields(config: ModuleRank & RankPatterns, paths: readonly string[]): Record<string, unknown> {
+/** Returns a file's fields of ranks and alphas. */
+function rankFields(config: ModuleRank & RankPatterns, paths: readonly string[]): Record<string, unknown> {
   const modules = Object.fromEntries(paths.map((path) => [path, moduleRank(config, path)]));
   const { rankPattern, alphaPattern } = rankPatterns(modules, config);
   return { r: config.r, alpha: config.alpha, rank_pattern: rankPattern, alpha_pattern: alphaPattern };
@@ -49,7 +150,7 @@ export function rankFields(config: ModuleRank & RankPatterns, paths: readonly st
  * @param held the ranks that the file's tensors have; without it, the file must name a rank and an alpha
  * @throws CheckpointError naming the field that is not a number.
  */
-export function ranksIn(
+function ranksIn(
   config: AdapterFile['config'],
   paths: readonly string[],
   held?: (path: string) => number,

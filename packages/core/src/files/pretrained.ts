@@ -29,7 +29,6 @@ import {
   splitSaved,
   withoutBaseWeights,
   withoutPrefix,
-  withoutTied,
   withoutUnused,
   withPrefix,
 } from './adapter-tensors.js';
@@ -178,11 +177,8 @@ export async function readAdapter(
   const method = methodFor(config, methods, folder);
   const decoded = withoutPrefix(decodeTensors(weights, source));
   const tensors = withoutUnused(decoded, model, source);
-  const { own, saved, paths } = splitSaved(
-    config.ensure_weight_tying === true ? withoutTied(tensors, model) : tensors,
-    model,
-    stringList(config.modules_to_save),
-  );
+  const names = stringList(config.modules_to_save);
+  const { own, saved, paths } = splitSaved(tensors, model, names, config.ensure_weight_tying === true);
   const file = { config, tensors: withoutBaseWeights(own, model) };
   return { name: adapterName, method, file, saved, savedPaths: paths, ...storedMeaning(config, model), source };
 }

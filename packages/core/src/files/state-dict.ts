@@ -3,7 +3,6 @@ import { assertArgument, parseOptions } from '../config.js';
 import { outputMeaning } from '../head.js';
 import { aText, namedTensors } from '../kinds.js';
 import {
-  activeAdapter,
   adapterNamed,
   allLayers,
   tensorKey,
@@ -16,7 +15,7 @@ import {
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
 import { assertLoadOptions, checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
-import { savedModuleTensors, splitSaved, withoutPrefix, withoutTied, withPrefix } from './adapter-tensors.js';
+import { savedModuleTensors, splitSaved, withoutPrefix, withPrefix } from './adapter-tensors.js';
 import { placeColumns, placeRows, scaled } from '../ranks/factors.js';
 import type { AdapterLayer } from '../contracts/layer.js';
 
@@ -40,7 +39,7 @@ export function getPeftModelStateDict(
 ): HostTensors {
   const ownEntries = { ...entries, pruned: v.optional(v.boolean(), false) };
   const { pruned, adapterName } = parseOptions('getPeftModelStateDict', ownEntries, options);
-  const adapter = adapterOf(peft, adapterName);
+  const adapter = adapterNamed(peft, adapterName);
   return withPrefix({
     ...adapter.method.toFile(adapter, { pruned }).tensors,
     ...savedModuleTensors(peft.model, adapter),
@@ -55,15 +54,11 @@ export function getPeftModelStateDict(
  */
 export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, options: StateDictOptions = {}): void {
   assertArgument('tensors', tensors, namedTensors);
-  const adapter = adapterOf(peft, parseOptions('setPeftModelStateDict', entries, options).adapterName);
+  const adapter = adapterNamed(peft, parseOptions('setPeftModelStateDict', entries, options).adapterName);
   assertNotMerged(peft, adapter.name);
   const { model } = peft;
-  const named = withoutPrefix(tensors);
-  const { own, saved } = splitSaved(
-    adapter.config.ensureWeightTying ? withoutTied(named, model) : named,
-    model,
-    Object.keys(adapter.saved),
-  );
+  const names = Object.keys(adapter.saved);
+  const { own, saved } = splitSaved(withoutPrefix(tensors), model, names, adapter.config.ensureWeightTying === true);
   const { config } = adapter.method.toFile(adapter, { pruned: false });
   const read = adapter.method.fromFile({ config, tensors: own });
   const kept = valuesIn(adapter.saved, adapter.values);
@@ -77,10 +72,6 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
 function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): void {
   if (!merged.includes(name)) return;
   throw new ConfigError(`adapter '${name}' is merged into the weights: unmerge it before you change it`, 'adapterName');
-}
-
-function adapterOf(peft: PeftModel, adapterName: string | undefined): Adapter {
-  return adapterName === undefined ? activeAdapter(peft) : adapterNamed(peft, adapterName);
 }
 
 /**

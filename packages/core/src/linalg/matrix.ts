@@ -148,31 +148,20 @@ function addRow(result: Float64Array, { columns, values }: DenseMatrix, row: num
   }
 }
 
-/** The relative rounding error of float32. */
-const EPSILON = 2 ** -23;
-
-/** Options of `symmetricInverse`. */
-export interface InverseOptions {
-  /** A number added to the diagonal; it makes a singular matrix invertible. Default 0. */
-  readonly ridge?: number;
-}
-
 /**
- * Returns (M + ridge I)^-1 of a small symmetric positive definite matrix `[n, n]`, such as A^T A, by a Cholesky
- * decomposition in double precision. Only the symmetric part of M is used. Without a ridge, a matrix that is singular
- * to float32 rounding is rejected.
- * @throws ShapeError when `matrix` is not square, ConfigError when it is not finite or not positive definite, or when
- * the ridge is negative.
+ * Returns (M + ridge I)^-1 of a small symmetric positive semidefinite matrix `[n, n]`, such as A^T A, by a Cholesky
+ * decomposition in double precision. Only the symmetric part of M is used.
+ * @param ridge a number above zero, which makes a singular matrix invertible
+ * @throws ShapeError when `matrix` is not square, ConfigError when it is not finite or, with the ridge, not positive
+ * definite.
  */
-export function symmetricInverse(matrix: HostTensor, { ridge = 0 }: InverseOptions = {}): HostTensor {
+export function symmetricInverse(matrix: HostTensor, ridge: number): HostTensor {
   const dense = denseMatrix(matrix);
   if (dense.rows !== dense.columns) {
     throw new ShapeError(`a square matrix is needed to invert, got shape [${matrix.shape.join(', ')}]`, 'matrix');
   }
-  if (!(ridge >= 0)) throw new ConfigError(`ridge must not be negative, got ${ridge}`, 'ridge');
-  const raised = symmetricPart(dense).add(Matrix.eye(dense.rows).mul(ridge));
-  const cholesky = new CholeskyDecomposition(raised);
-  if (!cholesky.isPositiveDefinite() || smallestPivot(raised, cholesky) < (ridge > 0 ? 0 : EPSILON)) {
+  const cholesky = new CholeskyDecomposition(symmetricPart(dense).add(Matrix.eye(dense.rows).mul(ridge)));
+  if (!(ridge > 0) || !cholesky.isPositiveDefinite()) {
     throw new ConfigError(
       `the matrix [${matrix.shape.join(', ')}] with ridge ${ridge} is not positive definite: use a larger ridge`,
       'ridge',
@@ -186,10 +175,4 @@ export function symmetricInverse(matrix: HostTensor, { ridge = 0 }: InverseOptio
 function symmetricPart({ rows, columns, values }: DenseMatrix): Matrix {
   const full = Matrix.from1DArray(rows, columns, values);
   return full.clone().add(full.transpose()).mul(0.5);
-}
-
-/** Returns min_j L_jj^2 / M_jj: the share of row j that the previous rows do not explain. */
-function smallestPivot(matrix: Matrix, { lowerTriangularMatrix }: CholeskyDecomposition): number {
-  const diagonal = matrix.diagonal();
-  return Math.min(...lowerTriangularMatrix.diagonal().map((entry, j) => entry ** 2 / (diagonal[j] as number)));
 }

@@ -163,16 +163,13 @@ describe('truncatedSvd, by search', () => {
     expect(Math.max(...svd.s.slice(2))).toBeLessThan(1e-5);
   });
 
-  it('repeats a seed, and another seed finds the same values', () => {
+  it('always finds the same vectors', () => {
     const matrix = withSpectrum(
       280,
       290,
       Array.from({ length: 280 }, (_, index) => 0.9 ** index),
     );
-    const [once, again, other] = [1, 1, 2].map((seed) => truncatedSvd(matrix, 4, { seed }));
-    expect(again).toEqual(once);
-    expect(other?.s).not.toEqual(once?.s);
-    other?.s.forEach((value, index) => expect(value).toBeCloseTo(once?.s[index] as number, 6));
+    expect(truncatedSvd(matrix, 4)).toEqual(truncatedSvd(matrix, 4));
   });
 });
 

@@ -39,12 +39,6 @@ export interface TruncatedSvd {
   readonly v: HostTensor;
 }
 
-/** Options of `truncatedSvd`. */
-export interface SvdOptions {
-  /** The seed of the random start, for large matrices. Default 0. */
-  readonly seed?: number;
-}
-
 /** The same decomposition as vectors in double precision. */
 interface Triples {
   readonly u: readonly Float64Array[];
@@ -59,13 +53,13 @@ interface Triples {
  *
  * The result is exact to rounding where the smaller side is at most 256 or four times the rank; the cost grows with its
  * cube (some ten seconds for 768). Larger matrices use a randomized block Krylov search (Halko, Martinsson and Tropp,
- * 2011; Musco and Musco, 2015), repeatable by seed. It ends when no value moves by more than 1e-7 of the largest, or
+ * 2011; Musco and Musco, 2015), from a fixed seed. It ends when no value moves by more than 1e-7 of the largest, or
  * after some 260 directions (four times the rank, if that is more). The latter happens only on flat spectra. Vectors of
  * nearly equal values may then still be mixed with their neighbours, and the error of the approximation is above the
  * best by up to 1e-5 at ranks to 16 and 0.5 % at any rank (measured on Gaussian noise).
  * @throws ShapeError when `matrix` is not a matrix, ConfigError when it is not finite or `rank` is below 1.
  */
-export function truncatedSvd(matrix: HostTensor, rank: number, { seed = 0 }: SvdOptions = {}): TruncatedSvd {
+export function truncatedSvd(matrix: HostTensor, rank: number): TruncatedSvd {
   checkRank(rank);
   const dense = denseMatrix(matrix);
   const smaller = Math.min(dense.rows, dense.columns);
@@ -73,7 +67,7 @@ export function truncatedSvd(matrix: HostTensor, rank: number, { seed = 0 }: Svd
   const block = wanted + OVERSAMPLING;
   const blocks = Math.max(BLOCKS, Math.ceil(WIDTH / block));
   const { u, s, v } = withSigns(
-    smaller <= block * blocks ? exact(dense, wanted) : search(dense, wanted, { block, blocks, seed }),
+    smaller <= block * blocks ? exact(dense, wanted) : search(dense, wanted, { block, blocks }),
   );
   return { u: fromColumns(u, dense.rows), s: Float64Array.from(s), v: fromColumns(v, dense.columns) };
 }
@@ -96,12 +90,8 @@ function exact(matrix: DenseMatrix, rank: number): Triples {
  * singular triples of R give those of A (Rayleigh and Ritz). The block is wider than the rank, so that all equal
  * singular values are found.
  */
-function search(
-  matrix: DenseMatrix,
-  rank: number,
-  { block, blocks, seed }: { block: number; blocks: number; seed: number },
-): Triples {
-  const rng = createRng(seed);
+function search(matrix: DenseMatrix, rank: number, { block, blocks }: { block: number; blocks: number }): Triples {
+  const rng = createRng(0);
   const left = householderBasis(matrix.rows, block * blocks);
   const right = householderBasis(matrix.columns, block * blocks);
   const triangle: Float64Array[] = [];

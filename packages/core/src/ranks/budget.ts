@@ -1,5 +1,5 @@
 import { ConfigError } from '../errors.js';
-import type { TargetConfig } from '../contracts/method.js';
+import type { MatchOn, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { narrowTargets, patternValue } from '../adapter/targets.js';
 import { isNearBudget, NEAR_SHARE, selectWithinBudget } from './within-budget.js';
@@ -37,6 +37,25 @@ const MIN_RANK = 8;
 export function startingRankForBudget(sites: readonly Site[], budget: number, fewest = MIN_RANK): number {
   const possible = Math.min(...sites.map(fullRank));
   return Math.max(Math.min(fewest, possible), Math.ceil((RANKS_PER_KEPT_RANK * budget) / rankUnit(sites)));
+}
+
+/**
+ * Returns one starting rank for all modules, and the parameters to keep, for a method that keeps two thirds of its ranks.
+ * 'stored': the starting ranks store 1.5 times the budget. 'trained': A, B and `vectors` more numbers per rank of all
+ * modules fill it.
+ * @throws ConfigError when the budget does not pay for one rank.
+ */
+export function startAbove(
+  sites: readonly Site[],
+  budget: number,
+  matchOn: MatchOn,
+  vectors: number,
+): { readonly r: number; readonly budget: number } {
+  assertOneRank(sites, budget);
+  const unit = rankUnit(sites);
+  if (matchOn === 'stored') return { r: Math.ceil((RANKS_PER_KEPT_RANK * budget) / unit), budget };
+  const r = Math.max(1, Math.round(budget / (unit + vectors)));
+  return { r, budget: Math.round((r * unit) / RANKS_PER_KEPT_RANK) };
 }
 
 /**
@@ -90,10 +109,9 @@ export function sitesForBudget(
   leastCost: (site: Site) => number,
 ): readonly Site[] {
   if (sites.length > 0 && total(sites, leastCost) <= (1 + NEAR_SHARE) * budget) return sites;
-  const fromAbove = [...sites].reverse();
-  const items = fromAbove.map((site) => ({ value: 1, cost: leastCost(site) }));
-  const selected = selectWithinBudget(items, budget || 0, { atLeast: (1 - NEAR_SHARE) * budget });
-  const kept = fromAbove.filter((_, index) => selected[index]).reverse();
+  const fromAbove = [...sites].reverse().map((site) => ({ site, value: 1, cost: leastCost(site) }));
+  const selected = selectWithinBudget(fromAbove, budget || 0, { atLeast: (1 - NEAR_SHARE) * budget });
+  const kept = selected.map(({ site }) => site).reverse();
   if (kept.length > 0) return kept;
   const least = Math.min(...sites.map(leastCost));
   throw new ConfigError(
@@ -253,10 +271,7 @@ function spreadRanks(costs: readonly number[], allowed: readonly number[], budge
   const rounds = Array.from({ length: Math.max(...allowed) }, (_, round) =>
     costs.flatMap((cost, site) => (round < (allowed[site] as number) ? [{ site, cost, value: 0 }] : [])),
   ).flat();
-  const selected = selectWithinBudget(rounds, budget);
   const counts = costs.map(() => 0);
-  rounds.forEach(({ site }, index) => {
-    if (selected[index]) counts[site] = (counts[site] as number) + 1;
-  });
+  for (const { site } of selectWithinBudget(rounds, budget)) counts[site] = (counts[site] as number) + 1;
   return counts;
 }

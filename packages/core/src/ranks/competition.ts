@@ -60,6 +60,11 @@ export function ranksByPath(
 /** The share of a budget that the kept ranks must fill where they can. */
 const FILLED = 0.99;
 
+/** Returns the ranks of the highest total score within a budget. They fill at least 99 % of it where they can. */
+export function ranksThatFill<Rank extends BudgetItem>(ranks: readonly Rank[], budget: number): Rank[] {
+  return selectWithinBudget(ranks, budget, { atLeast: FILLED * budget });
+}
+
 /**
  * Returns the ranks of all layers whose total score is highest within a budget. They fill at least 99 % of it where
  * they can.
@@ -67,12 +72,7 @@ const FILLED = 0.99;
  * @returns the indices of the kept ranks by path, ascending
  */
 export function selectRanks(layers: AdapterLayers, scores: RankScores, budget: number): Record<string, number[]> {
-  const offered = scoredRanks(scores, rankCostIn(layers));
-  const selected = selectWithinBudget(offered, budget, { atLeast: FILLED * budget });
-  return ranksByPath(
-    Object.keys(scores),
-    offered.filter((_, index) => selected[index]),
-  );
+  return ranksByPath(Object.keys(scores), ranksThatFill(scoredRanks(scores, rankCostIn(layers)), budget));
 }
 
 /** How new ranks are dealt to modules. */
@@ -138,22 +138,21 @@ export function fillBudget(
   const { budget, cost } = deal;
   const added = dealRanks(kept, deal);
   const room = budget - costOf(kept, cost) - costOf(added, cost);
-  const below = ranksThatFill(fillers, room, cost);
+  const below = modulesThatFill(fillers, room, cost);
   const left = below.reduce((sum, path) => sum - cost(path), room);
   const isNear = isNearBudget(budget - left, budget);
-  for (const path of isNear ? below : ranksThatFill(fillers, room + NEAR_SHARE * budget, cost)) {
+  for (const path of isNear ? below : modulesThatFill(fillers, room + NEAR_SHARE * budget, cost)) {
     added[path] = (added[path] ?? 0) + 1;
   }
   return added;
 }
 
 /** Returns the module of each new rank that fills `room` parameters best, from below. */
-function ranksThatFill(paths: readonly string[], room: number, cost: RankCost): string[] {
+function modulesThatFill(paths: readonly string[], room: number, cost: RankCost): string[] {
   const offered = paths.flatMap((path) =>
     Array.from({ length: Math.max(0, Math.floor(room / cost(path))) }, () => ({ path, value: 0, cost: cost(path) })),
   );
-  const selected = selectWithinBudget(offered, room);
-  return offered.filter((_, index) => selected[index]).map(({ path }) => path);
+  return selectWithinBudget(offered, room).map(({ path }) => path);
 }
 
 /** Returns the step after which a run with a budget prunes its ranks: the last one before the final phase. */

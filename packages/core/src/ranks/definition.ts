@@ -65,6 +65,11 @@ export interface RankMethod<C extends RankConfig>
    * with. `'prunes'`: modules start with more ranks than they keep. Default: ranks fill it from the start, and stay.
    */
   readonly budget?: 'moves' | 'prunes';
+  /**
+   * Whether ranks that are pruned to a budget also go where it counts trained parameters: two thirds of what they store
+   * are then kept. Default false: they fill such a budget, and stay.
+   */
+  readonly prunesTrained?: boolean;
   /** The share by which pruned ranks may miss a budget. Default 0.01. */
   readonly tolerance?: number;
   /**

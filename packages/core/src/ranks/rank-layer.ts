@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { rankCost } from './budget.js';
 import { foldDiagonal, nonZeroIndices } from './factors.js';
+import * as nn from '../nn/index.js';
 import { trained, type AdapterLayer, type ParamSpec } from '../contracts/layer.js';
 import type { Site } from '../contracts/site.js';
 import { mapValues, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
@@ -32,8 +33,8 @@ export interface RankLayer {
  *     y  = x W0 + b + s ((d(x) A) * g) B
  *     dW = s A diag(g) B
  *
- * with x [rows, in], A [in, r], g [r] or none, B [r, out], and d for dropout. A rank whose gate is exactly zero is
- * pruned: it is not stored. The functions of the layer read r from the tensors that they get, so that a layer with
+ * with x [rows, in], A [in, r], g [r] or none, B [r, out], and d for dropout; x A of an embedding are the rows of A at
+ * the ids x. A rank whose gate is exactly zero is pruned: it is not stored. The functions of the layer read r from the tensors that they get, so that a layer with
  * other ranks is the same layer with other tensors.
  */
 export function rankLayer(
@@ -57,9 +58,11 @@ export function rankLayer(
     ...(states.length > 0 && { state: mapValues(Object.fromEntries(states), (tensor) => ({ initial: tensor })) }),
     ...(dropout > 0 && { noise: [DROPOUT] }),
     forward(x, p, at) {
-      const hidden = tf.matMul(at.ctx.dropout(`${site.path}.${DROPOUT}`, x, dropout), tensorAt(p, 'loraA')); // [rows, r]
-      const gated = gate === undefined ? hidden : tf.mul(hidden, tensorAt(p, gate)); // [rows, r] * [r]
-      return tf.add(at.base(), tf.mul(tf.matMul(gated, tensorAt(p, 'loraB')), scaling)); // [rows, out]
+      const { loraA, loraB } = tensorsAt(p, 'loraA', 'loraB');
+      const read = at.ctx.dropout(`${site.path}.${DROPOUT}`, x, dropout);
+      const hidden = site.kind === 'embedding' ? nn.embedding(loraA, read) : nn.linear(read, loraA); // [.., r]
+      const gated = gate === undefined ? hidden : tf.mul(hidden, tensorAt(p, gate)); // [.., r] * [r]
+      return tf.add(at.base(), tf.mul(nn.linear(gated, loraB), scaling)); // [.., out]
     },
     ...(loss && { loss }),
     ...(update && { update }),

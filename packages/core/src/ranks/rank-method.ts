@@ -11,6 +11,7 @@ import {
   assertOneRank,
   ranksForBudget,
   rankCost,
+  RANKS_PER_KEPT_RANK,
   startingRank,
   startingRankForBudget,
   withRanksForBudget,
@@ -33,7 +34,18 @@ import { rankController, type RankMaker } from './rank-policy.js';
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
   const { defaults, options, complete, identityAtInit = true, budget, tolerance, fromLora, file, ...rest } = given;
-  const { start, ranks, divisor = (r: number) => r, unsaved, train, loss, update, policy, ...method } = rest;
+  const {
+    start,
+    ranks,
+    divisor = (r: number) => r,
+    unsaved,
+    train,
+    loss,
+    update,
+    policy,
+    prunesTrained: _,
+    ...method
+  } = rest;
   const { name } = method;
   const entries = { ...rankEntries(defaults), ...options };
   const scalingAt = (site: Site, config: C, r = startingRank(site, config)): number =>
@@ -104,10 +116,11 @@ function total(counts: readonly number[]): number {
 
 /**
  * Returns `fitBudget`. 'stored' keeps the budget as an option: ranks that move fill it, ranks that are pruned start above
- * it. 'trained': A, B and the other trained tensors fill it at the start, and no rank has to go.
+ * it. 'trained': A, B and the other trained tensors fill it at the start, and no rank has to go, unless `prunesTrained`.
  */
 function fittedTo<C extends RankConfig>({
   budget: kind,
+  prunesTrained = false,
   train,
 }: RankMethod<C>): NonNullable<PeftMethod<C>['fitBudget']> {
   return (sites, budget, config, matchOn = 'stored') => {
@@ -118,11 +131,11 @@ function fittedTo<C extends RankConfig>({
       return { ...withRanksForBudget(sites, budget, config, cost), ...(kind === 'moves' && { budget: kept }) };
     }
     if (matchOn === 'trained') {
-      const { r, rankPattern } = ranksForBudget(sites, budget, cost);
-      return { ...config, r, rankPattern, budget: kept };
+      const { cost: stored, ...ranks } = ranksForBudget(sites, budget, cost);
+      return { ...config, ...ranks, budget: prunesTrained ? Math.round(stored / RANKS_PER_KEPT_RANK) : null };
     }
     assertOneRank(sites, budget);
-    return { ...config, r: startingRankForBudget(sites, budget), rankPattern: {}, budget: kept };
+    return { ...config, r: startingRankForBudget(sites, budget), rankPattern: {}, budget };
   };
 }
 

@@ -7,7 +7,7 @@ import { relativeDistance } from '@peftjs/conformance';
 import { floats, hostTensor, tensorAt, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { rankCost } from './budget.js';
 import { loraDelta, normalValues, matrixProduct, singularFactors } from './factors.js';
-import { lowRankLayer } from '../adapter/layers.js';
+import { rankLayer } from './rank-layer.js';
 import { selectRanks } from './competition.js';
 import { truncateToBudget } from './truncation.js';
 
@@ -28,9 +28,9 @@ const dense = ({ loraA, loraB, scaling }: LoraFactors): Matrix => {
 const shapes = { small: [6, 3, 5], wide: [8, 4, 20], tall: [16, 4, 4] } as const;
 const factors = Object.fromEntries(Object.entries(shapes).map(([path, shape]) => [path, factorsOf(path, shape)]));
 const layers: AdapterLayers = Object.fromEntries(
-  Object.entries(factors).map(([path, each]) => [
+  Object.entries(factors).map(([path, { scaling, ...initial }]) => [
     path,
-    lowRankLayer(linearSite(path, each.loraA.shape[0] ?? 0, each.loraB.shape[1] ?? 0), each),
+    rankLayer(linearSite(path, initial.loraA.shape[0] ?? 0, initial.loraB.shape[1] ?? 0), { initial, scaling }),
   ]),
 );
 const values: HostTensors = Object.fromEntries(

@@ -31,13 +31,14 @@ const MAX_CELLS = 2 ** 24;
  *
  * Sums below `atLeast` are selected only if no other can be reached; then the greatest sum wins.
  *
+ * @returns the selected items, in their order
  * @throws ConfigError for a value below zero or a cost that is no whole number above zero.
  */
-export function selectWithinBudget(
-  items: readonly BudgetItem[],
+export function selectWithinBudget<Item extends BudgetItem>(
+  items: readonly Item[],
   budget: number,
   { atLeast = 0 }: { readonly atLeast?: number } = {},
-): boolean[] {
+): Item[] {
   items.forEach(assertItem);
   const room = Math.max(0, Math.floor(budget));
   const classes = costClasses(items);
@@ -50,7 +51,7 @@ export function selectWithinBudget(
     for (const member of members.slice(0, count)) selected[member] = true;
     cost -= count * each;
   }
-  return selected;
+  return items.filter((_, index) => selected[index]);
 }
 
 /**
@@ -69,11 +70,9 @@ export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
   for (let count = fitting.length; count >= 0; count--) {
     const first = fitting.slice(0, count);
     const others = order.filter((item) => !first.includes(item));
-    const filling = selectWithinBudget(
-      others.map(({ cost }) => ({ cost, value: 0 })),
-      budget - held - costOf(first),
-    );
-    const chosen = [...first, ...others.filter((_, index) => filling[index])];
+    const offered = others.map((item) => ({ item, cost: item.cost, value: 0 }));
+    const filling = selectWithinBudget(offered, budget - held - costOf(first));
+    const chosen = [...first, ...filling.map(({ item }) => item)];
     if (isNearBudget(held + costOf(chosen), budget)) return chosen;
   }
   return fitting;

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { addAdapter, mergeAdapter, setAdapter, unmergeAdapter } from '../adapter/adapters.js';
 import { attach, defineMethod } from '../adapter/attach.js';
-import { lowRankLayer } from '../adapter/layers.js';
+import { rankLayer } from '../ranks/rank-layer.js';
 import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
 import { targetEntries } from '../adapter/targets.js';
 import { parseOptions } from '../config.js';
@@ -89,7 +89,7 @@ const ones = (scaling: number) =>
           const vector = (length: number, shape: number[]) => hostTensor(new Float32Array(length).fill(1), shape);
           const loraA = vector(site.inFeatures, [site.inFeatures, 1]);
           const loraB = vector(site.outFeatures, [1, site.outFeatures]);
-          return [site.path, lowRankLayer(site, { loraA, loraB, scaling })];
+          return [site.path, rankLayer(site, { initial: { loraA, loraB }, scaling })];
         }),
       ),
     peftTypes: [],
