@@ -4,6 +4,7 @@ import {
   assertArgument,
   assertKnownOptions,
   describe,
+  dropoutRate,
   integerFrom,
   keptShare,
   nonNegative,
@@ -38,6 +39,7 @@ export interface TrainSettings extends Required<
     | 'optimizer'
     | 'warmupRatio'
     | 'finalRatio'
+    | 'dropout'
     | 'clipNorm'
     | 'unclippedGroups'
   >
@@ -68,6 +70,12 @@ export interface RunPlan extends Pick<TrainPlan, 'totalSteps' | 'warmupSteps' | 
   readonly isSaveDue: (step: number) => boolean;
 }
 
+/** A rate for the network's own dropout. */
+const networkRate = v.custom<'config' | number>(
+  (value) => value === 'config' || v.is(dropoutRate, value),
+  "'config' or a rate in [0, 1)",
+);
+
 /** The fields of `TrainOptions`. */
 const trainEntries = {
   executor: anything,
@@ -80,6 +88,7 @@ const trainEntries = {
   schedule: anything,
   warmupRatio: v.optional(keptShare, 0.06),
   finalRatio: v.optional(keptShare, 0.3),
+  dropout: v.optional(networkRate, 0),
   clipNorm: v.optional(v.nullable(positive), 1),
   unclippedGroups: v.optional(aTextList, []),
   selection: anything,
@@ -221,13 +230,14 @@ export function runDefinition(
 ): RunDefinition {
   const { model, seed } = peft;
   const { method, config, saved } = activeAdapter(peft);
-  const { loss, optimizer, schedule, selection, earlyStopping } = settings;
+  const { loss, optimizer, schedule, selection, earlyStopping, dropout } = settings;
   const { epochs, gradientAccumulationSteps, learningRate, learningRates, warmupRatio, finalRatio, clipNorm } =
     settings;
   const { primaryMetric: metric, lowerIsBetter = false } = selection?.data ?? {};
   return asJson({
     ...{ epochs, gradientAccumulationSteps, learningRate, warmupRatio, finalRatio, clipNorm, seed },
     ...within('learningRates', learningRates),
+    ...(dropout !== 0 && { dropout }),
     unclippedGroups: [...settings.unclippedGroups].sort(),
     ...named('loss', loss),
     ...named('optimizer', optimizer),

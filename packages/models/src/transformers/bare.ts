@@ -45,5 +45,6 @@ function bareScope(scope: Scope, bare: (path: string) => string): Scope {
     layerNorm: (path, x, epsilon) => scope.layerNorm(bare(path), x, epsilon),
     rmsNorm: (path, x, ...rest) => scope.rmsNorm(bare(path), x, ...rest),
     weight: (name) => scope.weight(bare(name)),
+    dropout: (name, x) => scope.dropout(bare(name), x),
   };
 }
