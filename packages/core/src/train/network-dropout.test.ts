@@ -67,7 +67,9 @@ describe('dropout of the network', () => {
   });
 
   it('needs a rate below 1, or the word config', async () => {
-    await expect(trained({ dropout: 1 })).rejects.toThrow("option 'dropout' is 1; expected 'config' or a rate in [0, 1)");
+    await expect(trained({ dropout: 1 })).rejects.toThrow(
+      "option 'dropout' is 1; expected 'config' or a rate in [0, 1)",
+    );
     await expect(trained({ dropout: 'base' as 'config' })).rejects.toThrow(/'config'/);
   });
 });
