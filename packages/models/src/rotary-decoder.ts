@@ -20,7 +20,7 @@ import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition
 import { activations, attention, softCapped, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { batchInput, type Architecture, type Network } from './architecture.js';
+import { batchInput, layersDropouts, type Architecture, type Network } from './architecture.js';
 import { ropeAngles, ropeNumbers, rotatedHeads, type RopeConfig } from './rope.js';
 import type { Biases, Context } from './context.js';
 import { decoder } from './decoder.js';
@@ -86,12 +86,24 @@ export interface RotaryDecoderConfig {
   readonly embeddingScale?: number;
   /** r, the factor of each residual update. Default 1. */
   readonly residualScale?: number;
+  /** The rates of its own dropout. Default: none. */
+  readonly dropout?: DecoderDropout;
   /** Which classifiers transformers has. Default: for texts and for tokens. */
   readonly classifies?: { readonly texts: boolean; readonly tokens: boolean };
   /**
    * The text length from which the cache is invalid and the text is read again: see {@link decoder}. Default: never.
    */
   readonly rebuildCacheAt?: number;
+}
+
+/** The rates of a decoder's own dropout. */
+export interface DecoderDropout {
+  /** Of the attention's weights. */
+  readonly attention: number;
+  /** Of each residual update. Default: none, not even with a rate for all places. */
+  readonly residual?: number;
+  /** Before the token classifier. */
+  readonly tokens: number;
 }
 
 /** The settings that may differ between layers. */
@@ -112,6 +124,7 @@ interface LayerNorms {
 
 const WORDS = 'model.embed_tokens';
 const FINAL_NORM = 'model.norm';
+const ATTENTION_DROPOUT = 'self_attn.attention_dropout';
 
 /** Builds the network for a task. */
 export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architecture {
@@ -127,6 +140,7 @@ export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architec
       headDim,
       ofTexts: texts ? 'score' : null,
       ofTokens: tokens ? 'score' : null,
+      tokenDropout: config.dropout?.tokens,
       table: WORDS,
       words: vocabSize,
       tied: tieWordEmbeddings,
@@ -152,6 +166,7 @@ function network(config: RotaryDecoderConfig): Omit<Network, 'encode'> {
     encodeOnly: [],
     defaultTargetModules: isFused ? ['qkv_proj'] : ['q_proj', 'v_proj'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
+    ...(config.dropout && { dropouts: dropoutsOf(config, config.dropout) }),
   };
 }
 
@@ -229,6 +244,16 @@ function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
   ];
 }
 
+function dropoutsOf({ layers }: RotaryDecoderConfig, { attention, residual }: DecoderDropout): Record<string, number> {
+  return layersDropouts(layers.length, (layer) => ({
+    [`${layerPath(layer)}.${ATTENTION_DROPOUT}`]: attention,
+    ...(residual !== undefined && {
+      [`${layerPath(layer)}.resid_attn_dropout`]: residual,
+      [`${layerPath(layer)}.resid_mlp_dropout`]: residual,
+    }),
+  }));
+}
+
 /** Returns the total widths of the query heads and of the key heads. */
 function widths({ numAttentionHeads, numKeyValueHeads, headDim }: RotaryDecoderConfig): readonly [number, number] {
   return [numAttentionHeads * headDim, numKeyValueHeads * headDim];
@@ -298,12 +323,15 @@ function transformerLayer(config: RotaryDecoderConfig, scope: Scope, layer: numb
   const path = layerPath(layer);
   const norm = (name: string | undefined, states: Tensor): Tensor =>
     name === undefined ? states : normed(config, scope, `${path}.${name}`, states);
+  const dropped = (place: string, change: Tensor): Tensor =>
+    config.dropout?.residual === undefined ? change : scope.dropout(`${path}.${place}`, change);
   const added = (states: Tensor, change: Tensor): Tensor => tf.add(states, scaled(change, config.residualScale));
   const context = attended(config, scope, layer, { ...inputs, x: norm(beforeAttention, x) }); // [B, Q, heads * size]
   const mixed = norm(afterAttention, scope.linear(`${path}.self_attn.o_proj`, context)); // [B, Q, H]
-  const a = added(only ? only.read(x) : x, mixed);
+  const a = added(only ? only.read(x) : x, dropped('resid_attn_dropout', mixed));
   const inner = gated(config, scope, path, norm(beforeFeedForward, a)); // [B, Q, intermediate]
-  return added(a, norm(afterFeedForward, scope.linear(`${path}.mlp.down_proj`, inner))); // [B, Q, H]
+  const outer = norm(afterFeedForward, scope.linear(`${path}.mlp.down_proj`, inner)); // [B, Q, H]
+  return added(a, dropped('resid_mlp_dropout', outer));
 }
 
 /** m [B, Q, H] -> act(m W_g) * m W_u, [B, Q, intermediate] */
@@ -334,6 +362,7 @@ function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inpu
     heads: numAttentionHeads,
     keyHeads: numKeyValueHeads,
     maskBias: inputs.only ? lastBias : bias,
+    dropout: (weights) => scope.dropout(`${layerPath(layer)}.${ATTENTION_DROPOUT}`, weights),
     ...(attentionScale !== undefined && { scale: attentionScale }),
     ...(attentionSoftcap !== undefined && { softcap: attentionSoftcap }),
   });

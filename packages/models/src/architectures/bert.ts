@@ -9,9 +9,10 @@
 import { linearSite, type Task } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { linearHead, type Architecture, type Features, type Head } from '../architecture.js';
-import { bertLayerNames, encoderWithHead, type EncoderConfig } from '../encoder.js';
+import { bertLayerNames, encoderWithHead, type EncoderConfig, type EncoderDropout } from '../encoder.js';
 import {
   activation,
+  dropoutRate,
   positiveInteger,
   positiveNumber,
   assertSetting,
@@ -48,7 +49,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 });
   const pooler = linearSite('bert.pooler.dense', hiddenSize, hiddenSize);
   const ofTexts = (width: number, first: Features): Head =>
-    linearHead({ path: 'classifier' }, width, (scope, inputs) =>
+    linearHead({ path: 'classifier', dropout: settings.dropout.tokens }, width, (scope, inputs) =>
       tf.tanh(scope.linear(pooler.path, first(scope, inputs))),
     );
   const network = encoderWithHead({ ...settings, ...bertFamily, root: 'bert' }, ofTexts, task);
@@ -57,7 +58,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
 }
 
 /** The settings that BERT shares with its successors. */
-type BertSettings = Omit<EncoderConfig, 'root' | keyof typeof bertFamily>;
+type BertSettings = Omit<EncoderConfig, 'root' | keyof typeof bertFamily> & Required<Pick<EncoderConfig, 'dropout'>>;
 
 /**
  * Reads the settings of BERT and of the models that share them.
@@ -81,5 +82,20 @@ export function bertSettings(
     typeVocabSize: positiveInteger(config, 'type_vocab_size', 2),
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
+    dropout: bertDropout(config, 'classifier_dropout'),
+  };
+}
+
+/**
+ * Reads the rates of dropout.
+ * @param ofHead The setting for the head. Default: that of hidden states.
+ * @throws CheckpointError for an invalid rate.
+ */
+export function bertDropout(config: ConfigFile, ofHead?: string): EncoderDropout {
+  const hidden = dropoutRate(config, 'hidden_dropout_prob', 0.1);
+  return {
+    hidden,
+    attention: dropoutRate(config, 'attention_probs_dropout_prob', 0.1),
+    tokens: ofHead === undefined ? hidden : dropoutRate(config, ofHead, hidden),
   };
 }

@@ -8,9 +8,9 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { denseHead } from '../architecture.js';
+import { denseHead, type Dropout } from '../architecture.js';
 import { encoderWithHead, type EncoderConfig } from '../encoder.js';
-import { activation, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
+import { activation, dropoutRate, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 
 const layerNames = {
   query: 'attention.q_lin',
@@ -21,6 +21,7 @@ const layerNames = {
   inner: 'ffn.lin1',
   outer: 'ffn.lin2',
   outerNorm: 'output_layer_norm',
+  dropouts: { attention: 'attention.dropout', outer: 'ffn.dropout' },
 };
 
 const OF_TEXTS = {
@@ -35,9 +36,12 @@ export const distilbertType: ModelType = {
   name: 'distilbert',
   savedBy: 'DistilBertModel or DistilBertForSequenceClassification',
   prefix: 'distilbert.',
-  ignoredSettings: ['qa_dropout', 'seq_classif_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
-  architecture: (config, task) =>
-    encoderWithHead(encoderConfig(config), (...features) => denseHead(OF_TEXTS, ...features), task),
+  ignoredSettings: ['qa_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
+  architecture(config, task) {
+    const out: Dropout = ['dropout', dropoutRate(config, 'seq_classif_dropout', 0.2)];
+    const ofTexts = { ...OF_TEXTS, dropout: { out } };
+    return encoderWithHead(encoderConfig(config), (...features) => denseHead(ofTexts, ...features), task);
+  },
 };
 
 /**
@@ -46,6 +50,7 @@ export const distilbertType: ModelType = {
  */
 function encoderConfig(config: ConfigFile): EncoderConfig {
   const hiddenSize = positiveInteger(config, 'dim', 768);
+  const hidden = dropoutRate(config, 'dropout', 0.1);
   return {
     root: 'distilbert',
     layers: 'transformer.layer',
@@ -58,6 +63,7 @@ function encoderConfig(config: ConfigFile): EncoderConfig {
     maxPositionEmbeddings: positiveInteger(config, 'max_position_embeddings', 512),
     layerNormEps: 1e-12,
     hiddenAct: activation(config, 'activation', 'gelu'),
+    dropout: { hidden, attention: dropoutRate(config, 'attention_dropout', 0.1), tokens: hidden },
     defaultTargetModules: ['q_lin', 'v_lin'],
   };
 }

@@ -9,11 +9,10 @@
  */
 import { gelu } from '@peftjs/core/nn';
 import { denseHead } from '../architecture.js';
-import { encoderWithHead, type EncoderConfig } from '../encoder.js';
+import { encoderWithHead } from '../encoder.js';
 import { positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
-
-const OF_TEXTS = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj', activation: gelu };
+import { robertaHead } from './roberta.js';
 
 /**
  * ELECTRA's discriminator as saved by transformers: `ElectraForPreTraining`, `ElectraForSequenceClassification` and
@@ -24,12 +23,15 @@ export const electraType: ModelType = {
   savedBy: 'ElectraModel or ElectraForSequenceClassification',
   prefix: 'electra.',
   ignoredSettings: ['generator_size', 'summary_activation', 'summary_last_dropout', 'summary_type', 'summary_use_proj'],
-  architecture: (config, task) =>
-    encoderWithHead(encoderConfig(config), (...features) => denseHead(OF_TEXTS, ...features), task),
+  architecture(config, task) {
+    const encoder = encoderConfig(config);
+    const ofTexts = robertaHead(encoder.dropout.tokens, gelu);
+    return encoderWithHead(encoder, (...features) => denseHead(ofTexts, ...features), task);
+  },
 };
 
 /** Missing settings default to those of electra-small-discriminator, as in transformers. */
-function encoderConfig(config: ConfigFile): EncoderConfig {
+function encoderConfig(config: ConfigFile) {
   const hiddenSize = positiveInteger(config, 'hidden_size', 256);
   return {
     ...bertSettings(config, { hiddenSize, intermediateSize: 1024, numAttentionHeads: 4 }),

@@ -11,7 +11,7 @@
 import { CheckpointError, type Site } from '@peftjs/core/method';
 import { embeddingSite } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
-import { bertLayerNames, type EncoderConfig, type RelativeBias } from '../encoder.js';
+import { bertLayerNames, type RelativeBias } from '../encoder.js';
 import {
   activation,
   positiveInteger,
@@ -19,7 +19,8 @@ import {
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
-import { withRobertaHead } from './roberta.js';
+import { bertDropout } from './bert.js';
+import { withRobertaHead, type RobertaConfig } from './roberta.js';
 
 /**
  * The number of buckets used on both sides together, whatever config.json says: a longer table has rows that are never
@@ -42,7 +43,7 @@ export const mpnetType: ModelType = {
 };
 
 /** Missing settings have the defaults of transformers. */
-function encoderConfig(config: ConfigFile): EncoderConfig {
+function encoderConfig(config: ConfigFile): RobertaConfig {
   const rows = positiveInteger(config, 'relative_attention_num_buckets', BUCKETS);
   if (rows < BUCKETS) {
     throw new CheckpointError(
@@ -63,6 +64,7 @@ function encoderConfig(config: ConfigFile): EncoderConfig {
       value: 'attention.attn.v',
       output: 'attention.attn.o',
       outputNorm: 'attention.LayerNorm',
+      dropouts: { attention: 'attention.attn.dropout', output: 'attention.dropout', outer: 'output.dropout' },
     },
     vocabSize: positiveInteger(config, 'vocab_size', 30_527),
     hiddenSize,
@@ -74,6 +76,7 @@ function encoderConfig(config: ConfigFile): EncoderConfig {
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
     relativeBias: relativeBias(embeddingSite(RELATIVE, rows, numAttentionHeads), maxPositionEmbeddings),
+    dropout: bertDropout(config),
     defaultTargetModules: ['q', 'v'],
   };
 }

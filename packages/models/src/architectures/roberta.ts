@@ -10,18 +10,32 @@
  */
 import { linearSite, type Task } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
-import { denseHead, type Architecture } from '../architecture.js';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { denseHead, type Architecture, type Dropout } from '../architecture.js';
 import { encoderWithHead, type EncoderConfig } from '../encoder.js';
 import { positiveInteger, nonNegativeInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 import { bertFamily, bertSettings } from './bert.js';
 
+/** An encoder whose head has dropout. */
+export type RobertaConfig = EncoderConfig & Required<Pick<EncoderConfig, 'dropout'>>;
+
+/** The names of the head's modules. */
+const NAMES = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
+
+/** Returns the parts of RoBERTa's head of texts. One dropout module is applied twice, so it has two places. */
+export function robertaHead(rate: number, activation: (x: Tensor) => Tensor) {
+  const dense: Dropout = ['classifier.dropout', rate];
+  const out: Dropout = ['classifier.dropout.out_proj', rate];
+  return { ...NAMES, activation, dropout: { dense, out } };
+}
+
 /** Builds an encoder with RoBERTa's head for a task. @throws UnsupportedError when it has no head for the task. */
-export function withRobertaHead(encoder: EncoderConfig, task: Task): Architecture {
+export function withRobertaHead(encoder: RobertaConfig, task: Task): Architecture {
   const { root, hiddenSize } = encoder;
-  const names = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
+  const ofTexts = robertaHead(encoder.dropout.tokens, tf.tanh);
   const pooler = linearSite(`${root}.pooler.dense`, hiddenSize, hiddenSize);
   return {
-    ...encoderWithHead(encoder, (...features) => denseHead({ ...names, activation: tf.tanh }, ...features), task),
+    ...encoderWithHead(encoder, (...features) => denseHead(ofTexts, ...features), task),
     ...(task === 'feature-extraction' && { pooler }),
   };
 }
@@ -48,7 +62,7 @@ function robertaLike(name: string, stem: string): ModelType {
 }
 
 /** Missing settings have the defaults of transformers. */
-function encoderConfig(config: ConfigFile): EncoderConfig {
+function encoderConfig(config: ConfigFile): RobertaConfig {
   const hiddenSize = positiveInteger(config, 'hidden_size', 768);
   const settings = bertSettings(config, { hiddenSize, intermediateSize: 3072, numAttentionHeads: 12 });
   const most = settings.maxPositionEmbeddings - 2; // leaves at least one position for a token
