@@ -32,7 +32,7 @@ export interface AttentionOptions {
  * @throws ShapeError when the features do not divide into heads, or the heads of q into those of k.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { heads, keyHeads = heads, maskBias, softcap, dropout = (all) => all } = options;
+  const { heads, keyHeads = heads, maskBias, softcap, dropout = (all: Tensor): Tensor => all } = options;
   const queries = splitHeads(q, heads); // [batch, heads, queries, size]
   const scale = options.scale ?? 1 / Math.sqrt(queries.shape.at(-1) ?? 1);
   const products = perKeyHead(queries, splitHeads(k, keyHeads), true); // [batch, heads, queries, keys]

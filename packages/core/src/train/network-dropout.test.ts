@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
-import { lora } from '@peftjs/lora';
-import { attach } from '../adapter/attach.js';
+import { wholeModules } from '../../test/whole-modules.js';
+import { attach, defineMethod } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
 import type { TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
@@ -15,11 +15,12 @@ beforeAll(async () => {
 });
 
 const data = toyTrainingData(1, 2);
+const method = defineMethod(wholeModules())({ targetModules: ['query', 'value'] });
 
 /** The losses of two epochs of two steps, and the values in the end. */
 async function trained(options: Partial<TrainOptions> = {}, { seed = 1, model = toyModel() } = {}) {
   const losses: number[] = [];
-  const { last } = await train(attach(model, lora({ r: 2 }), { seed }), data, {
+  const { last } = await train(attach(model, method, { seed }), data, {
     ...{ executor, epochs: 2, learningRate: 0.05 },
     onStep: ({ loss }) => losses.push(loss),
     ...options,

@@ -1,6 +1,7 @@
 /** Llama-style decoders: the settings of config.json that all share, and those with other values in a family. */
 import { CheckpointError } from '@peftjs/core/method';
-import { rotaryDecoder, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
+import type { RotaryDecoderConfig, RotaryLayer } from '../rotary-config.js';
+import { rotaryDecoder } from '../rotary-decoder.js';
 import { ropeSettings, type RopeConfig } from '../rope.js';
 import {
   activation,

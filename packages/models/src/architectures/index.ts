@@ -50,7 +50,8 @@ export {
   type Reader,
 } from '../reading.js';
 export { ropeSettings, type RopeConfig, type RopeDefaults } from '../rope.js';
-export { rotaryDecoder, type DecoderDropout, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
+export type { DecoderDropout, RotaryDecoderConfig, RotaryLayer } from '../rotary-config.js';
+export { rotaryDecoder } from '../rotary-decoder.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
 export {
   activation,
