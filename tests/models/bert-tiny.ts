@@ -84,6 +84,7 @@ export function plainScope(inputs: Tensors): Scope {
     embedding: (path, ids) => embedding(weight(`${path}.weight`), ids),
     layerNorm: (path, x, epsilon) => layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), epsilon),
     rmsNorm: (path, x, epsilon) => rmsNorm(x, weight(`${path}.weight`), epsilon),
+    dropout: (_, x) => x,
   };
 }
 

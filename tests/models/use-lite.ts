@@ -71,6 +71,7 @@ export function frozenScope({ weights }: Model): Scope {
     embedding: (path, ids) => tf.gather(weight(`${path}.weight`), ids),
     layerNorm: (path, x, epsilon) => layerNorm(x, weight(`${path}.weight`), weight(`${path}.bias`), epsilon),
     rmsNorm: (path, x, epsilon) => rmsNorm(x, weight(`${path}.weight`), epsilon),
+    dropout: (_, x) => x,
   };
 }
 

@@ -74,9 +74,18 @@ function kindSubjects(): Subject[] {
   ];
 }
 
-/** The methods and kinds of data that an executor is tested with. */
+/** LoRA on a network with dropout of its own. */
+function dropoutSubject(): Subject {
+  return {
+    ...{ name: "lora with the network's dropout", kind: toyData.kind, batches: toyData.epoch(0), dropout: 'config' },
+    attach: () => Promise.resolve(attach(toyModel(), lora({ r: 2 }), { seed: SEED })),
+  };
+}
+
+/** The methods, kinds of data and settings that an executor is tested with. */
 export function methodSubjects({ cases }: Found): Subject[] {
-  return [...(cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject), ...kindSubjects()];
+  const methods = (cases === 'all' ? parityMethods : oneOfEachFamily).map(methodSubject);
+  return [...methods, ...kindSubjects(), dropoutSubject()];
 }
 
 /** The networks that an executor is tested with. */

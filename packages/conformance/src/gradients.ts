@@ -20,6 +20,7 @@ import {
   forward,
   frozenWeights,
   modelInputs,
+  networkDropout,
   stepContext,
   trainedTensors,
 } from '@peftjs/core/runtime';
@@ -104,8 +105,9 @@ function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
   const layers = allLayers(adapter);
   const [batch] = toyTrainingData().epoch(0);
   if (!batch) throw new TrainingError('the toy data has no batch');
-  const noise = tensorsOf(drawNoise(layers, createRng(7))); // the same dropout at every call
-  const ctx = stepContext({ ...noise, ...firstScalars(adapter) }, Object.keys(adapter.layers).length, true);
+  const rates = networkDropout(model, 'config');
+  const noise = tensorsOf(drawNoise(layers, createRng(7), rates)); // the same dropout at every call
+  const ctx = stepContext({ ...noise, ...firstScalars(adapter) }, Object.keys(adapter.layers).length, true, rates);
   const inputs = tensorsOf(modelInputs(model, layers, batch));
   const frozen = tensorsOf(frozenWeights(model, layers));
   const { labels, rowWeights } = tensorsOf({ labels: batch.labels, rowWeights: batch.rowWeights });

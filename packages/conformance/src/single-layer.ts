@@ -59,6 +59,7 @@ export function contextOf(scalars: Readonly<Record<string, number>> = {}, layers
     layers,
     scalar: (name) => tf.scalar(tensorAt(scalars, name)),
     dropout: (_name, x) => x,
+    networkDropout: {},
     rowsOf: () => tf.ones([1, 1]),
   };
 }

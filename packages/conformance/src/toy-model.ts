@@ -38,6 +38,7 @@ export function toyModel(seed = 1): Model {
     head: ['classifier'],
     defaultTargetModules: ['query', 'value', 'output', 'in', 'out'],
     lookups: [{ site: 'embeddings', ids: 'inputIds' }],
+    dropouts: toyDropouts(),
     forward: toyForward,
   };
 }
@@ -98,6 +99,15 @@ function toySites(): Site[] {
   return [embeddingSite('embeddings', VOCABULARY, HIDDEN), ...layers, head];
 }
 
+/** The rates of the network's own dropout: of the embeddings, of attention weights, and of each layer's output. */
+function toyDropouts(): Record<string, number> {
+  const ofLayers = Array.from({ length: LAYERS }, (_, layer) => [
+    [`encoder.layer.${layer}.attention.dropout`, 0.2] as const,
+    [`encoder.layer.${layer}.dropout`, 0.1] as const,
+  ]);
+  return Object.fromEntries([['embeddings.dropout', 0.1] as const, ...ofLayers.flat()]);
+}
+
 function randomModule(site: Site, rng: Rng): HostTensors {
   const normal = (shape: number[], scale: number, mean = 0): HostTensor =>
     hostTensor(
@@ -113,7 +123,7 @@ function randomModule(site: Site, rng: Rng): HostTensors {
 function toyForward(scope: Scope, { inputIds, attentionMask }: Tensors): Tensor {
   const [ids, mask] = [inputIds as Tensor, attentionMask as Tensor];
   const weights = tf.expandDims(mask, -1); // [batch, tokens, 1]
-  let x = scope.embedding('embeddings', ids); // [batch, tokens] -> [batch, tokens, hidden]
+  let x = scope.dropout('embeddings.dropout', scope.embedding('embeddings', ids)); // [batch, tokens] -> [batch, tokens, hidden]
   for (let layer = 0; layer < LAYERS; layer++) x = toyLayer(scope, `encoder.layer.${layer}`, x, mask);
   const pooled = tf.div(tf.sum(tf.mul(x, weights), 1), tf.sum(weights, 1)); // [batch, hidden]
   return scope.linear('classifier', pooled); // [batch, classes]
@@ -124,9 +134,11 @@ function toyLayer(scope: Scope, path: string, x: Tensor, mask: Tensor): Tensor {
   const value = scope.linear(`${path}.attention.value`, x);
   const scores = tf.matMul(query, x, false, true); // [batch, tokens, tokens]
   const masked = tf.add(tf.div(scores, Math.sqrt(HIDDEN)), tf.expandDims(tf.mul(tf.sub(1, mask), -1e4), 1));
-  const mixed = tf.matMul(tf.softmax(masked), value); // [batch, tokens, hidden]
+  const weights = scope.dropout(`${path}.attention.dropout`, tf.softmax(masked));
+  const mixed = tf.matMul(weights, value); // [batch, tokens, hidden]
   const y = scope.layerNorm(`${path}.norm`, tf.add(x, scope.linear(`${path}.attention.output`, mixed)), 1e-5);
-  return tf.add(y, scope.linear(`${path}.ffn.out`, tf.tanh(scope.linear(`${path}.ffn.in`, y))));
+  const z = scope.linear(`${path}.ffn.out`, tf.tanh(scope.linear(`${path}.ffn.in`, y)));
+  return tf.add(y, scope.dropout(`${path}.dropout`, z));
 }
 
 /** A row's number and its one to five tokens. Its class is the first token modulo the number of classes. */

@@ -35,6 +35,8 @@ export interface Network {
   readonly defaultTargetModules: readonly string[];
   /** The embedding tables that are read by token ID. */
   readonly lookups: readonly Lookup[];
+  /** The rates of its own dropout in config.json, by place: see `Model.dropouts`. Default: none. */
+  readonly dropouts?: Readonly<Record<string, number>>;
   /** Modules whose weight is one of the network's embedding tables. */
   readonly tied?: readonly TiedModule[];
   /** Returns the sentence embeddings that the network was published for, [batch, width]. */
@@ -159,6 +161,8 @@ export interface Head {
   readonly outputs?: number;
   /** Returns its modules for a number of outputs, in forward order. The last one computes the outputs. */
   sites(outputs: number): readonly Site[];
+  /** The rates of its own dropout, by place. Default: none. */
+  readonly dropouts?: Readonly<Record<string, number>>;
   /**
    * Returns logits [batch, outputs], or [batch, tokens, outputs] for a token task; for 'feature-extraction' embeddings
    * [batch, width].
@@ -189,14 +193,20 @@ export type Features = (scope: Scope, inputs: Tensors) => Tensor;
 interface HeadModule {
   readonly path: string;
   readonly hasBias?: boolean;
+  /** The rate of the dropout before it, at the place 'dropout'. Default: none. */
+  readonly dropout?: number | undefined;
 }
 
 /** A head of one linear module on features of size `width`. */
-export function linearHead({ path, hasBias = true }: HeadModule, width: number, features: Features): Head {
+export function linearHead({ path, hasBias = true, dropout }: HeadModule, width: number, features: Features): Head {
   return {
     trained: [path],
     sites: (outputs) => [{ ...linearSite(path, width, outputs, { role: 'head' }), hasBias }],
-    forward: (scope, inputs) => scope.linear(path, features(scope, inputs)), // [.., width] -> [.., outputs]
+    ...(dropout !== undefined && { dropouts: { dropout } }),
+    forward(scope, inputs) {
+      const x = features(scope, inputs);
+      return scope.linear(path, dropout === undefined ? x : scope.dropout('dropout', x)); // [.., width] -> [.., outputs]
+    },
   };
 }
 
@@ -210,17 +220,28 @@ export interface DenseHead {
   readonly activation: (x: Tensor) => Tensor;
   /** The path of the second module, width -> outputs. */
   readonly out: string;
+  /** The dropout before either module. Default: none. */
+  readonly dropout?: { readonly dense?: Dropout; readonly out: Dropout };
 }
 
+/** A place with dropout, and its rate. */
+export type Dropout = readonly [place: string, rate: number];
+
 /** A head of two linear modules with an activation in between, on features [batch, width]. */
-export function denseHead({ trained, dense, activation, out }: DenseHead, width: number, features: Features): Head {
+export function denseHead(head: DenseHead, width: number, features: Features): Head {
+  const { trained, dense, activation, out, dropout } = head;
+  const dropped = (scope: Scope, x: Tensor, at?: Dropout): Tensor => (at ? scope.dropout(at[0], x) : x);
   return {
     trained,
     sites: (outputs) => [
       linearSite(dense, width, width, { role: 'head' }),
       linearSite(out, width, outputs, { role: 'head' }),
     ],
-    forward: (scope, inputs) => scope.linear(out, activation(scope.linear(dense, features(scope, inputs)))),
+    ...(dropout && { dropouts: Object.fromEntries(Object.values(dropout)) }),
+    forward(scope, inputs) {
+      const x = activation(scope.linear(dense, dropped(scope, features(scope, inputs), dropout?.dense)));
+      return scope.linear(out, dropped(scope, x, dropout?.out));
+    },
   };
 }
 
@@ -237,19 +258,24 @@ export function noHead(tokens: Features): Head {
   };
 }
 
+/** The parts of an encoder's heads. */
+interface EncoderHeads {
+  readonly ofTexts: Head;
+  /** The features of every token, [batch, tokens, width]. */
+  readonly every: Features;
+  readonly width: number;
+  /** The rate of the dropout before the token classifier. Default: none. */
+  readonly dropout?: number | undefined;
+}
+
 /**
  * Returns the head of transformers' encoders for a task: `ofTexts`, a linear module on each token, or none.
- * @param every The features of every token, [batch, tokens, width].
  * @throws UnsupportedError when the network has none.
  */
-export function encoderHead(
-  network: string,
-  { ofTexts, every, width }: { readonly ofTexts: Head; readonly every: Features; readonly width: number },
-  task: Task,
-): Head {
+export function encoderHead(network: string, { ofTexts, every, width, dropout }: EncoderHeads, task: Task): Head {
   const heads = {
     'sequence-classification': ofTexts,
-    'token-classification': linearHead({ path: 'classifier' }, width, every),
+    'token-classification': linearHead({ path: 'classifier', dropout }, width, every),
     'feature-extraction': noHead(every),
   };
   return headFor(network, heads, task);
@@ -263,6 +289,14 @@ export function frozenHead(path: string, words: number, features: Features): Hea
     sites: () => [],
     forward: (scope, inputs) => scope.linear(path, features(scope, inputs)), // [.., width] -> [.., words]
   };
+}
+
+/** Returns the rates of dropout in all layers, by place, from those of each layer. */
+export function layersDropouts(
+  layers: number,
+  ofLayer: (layer: number) => Readonly<Record<string, number>>,
+): Record<string, number> {
+  return Object.fromEntries(Array.from({ length: layers }, (_, layer) => Object.entries(ofLayer(layer))).flat());
 }
 
 /** Returns the head for a task. @throws UnsupportedError when the network has none. */

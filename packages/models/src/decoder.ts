@@ -37,6 +37,8 @@ interface DecoderHeads {
   readonly ofTexts?: string | null;
   /** The path of the token classification head; null if transformers has none. */
   readonly ofTokens: string | null;
+  /** The rate of the dropout before the token classifier. Default: none. */
+  readonly tokenDropout?: number | undefined;
   /** The path of the word embedding table. */
   readonly table: string;
   /** The size of the vocabulary. */
@@ -59,7 +61,7 @@ const LANGUAGE_MODEL_HEAD = 'lm_head';
  * classifier on each token, the frozen language model head, or no head and pooled tokens.
  */
 export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task: Task): Architecture {
-  const { width, ofTexts = 'score', ofTokens } = heads;
+  const { width, ofTexts = 'score', ofTokens, tokenDropout: dropout } = heads;
   const lastBefore =
     (padTokenId?: number): Features =>
     (scope, inputs) => {
@@ -76,7 +78,7 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
       }),
     }),
     ...(ofTokens !== null && {
-      'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens }, width, every) }),
+      'token-classification': () => ({ ...network, head: linearHead({ path: ofTokens, dropout }, width, every) }),
     }),
     'causal-lm': () => languageModel(network, heads, every),
     'feature-extraction': () => ({ ...network, head: noHead(every) }),

@@ -12,7 +12,15 @@ import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from 
 import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { batchInput, encoderHead, type Architecture, type Features, type Head, type Network } from './architecture.js';
+import {
+  batchInput,
+  encoderHead,
+  layersDropouts,
+  type Architecture,
+  type Features,
+  type Head,
+  type Network,
+} from './architecture.js';
 import {
   checkTokens,
   everyToken,
@@ -54,8 +62,16 @@ export interface EncoderConfig extends LayerConfig {
   readonly typeVocabSize?: number;
   /** The width of the embedding tables. Default `hiddenSize`. */
   readonly embeddingSize?: number;
+  /** The rates of its own dropout. Default: none. */
+  readonly dropout?: EncoderDropout;
   /** The suffixes of the modules adapted by default. */
   readonly defaultTargetModules: readonly string[];
+}
+
+/** The rates of an encoder's own dropout. */
+export interface EncoderDropout extends LayerDropout {
+  /** Before the token classifier. */
+  readonly tokens: number;
 }
 
 /** A learned bias of attention scores by the distance between two tokens. */
@@ -77,7 +93,8 @@ export function encoderWithHead(
 ): Architecture {
   const network = encoderNetwork(config);
   const { hiddenSize: width } = config;
-  const heads = { ofTexts: ofTexts(width, firstTokenOf(config)), every: everyTokenOf(config), width };
+  const every = everyTokenOf(config);
+  const heads = { ofTexts: ofTexts(width, firstTokenOf(config)), every, width, dropout: config.dropout?.tokens };
   return { ...network, head: encoderHead(network.name, heads, task) };
 }
 
@@ -103,6 +120,7 @@ export function encoderNetwork(config: EncoderConfig): Network {
     encodeOnly: [],
     defaultTargetModules: config.defaultTargetModules,
     lookups: [{ site: `${root}.embeddings.word_embeddings`, ids: 'inputIds' }],
+    ...(config.dropout && { dropouts: dropoutsOf(config, config.dropout) }),
     encode: (scope, inputs) =>
       tokenMean(lastHidden(config, scope, inputs, everyToken), batchInput(inputs, 'attentionMask')),
   };
@@ -124,6 +142,13 @@ function maxTokens({ maxPositionEmbeddings, padTokenId = -1 }: EncoderConfig): n
 
 function locationOf({ root, layers, names }: EncoderConfig, layer: number): LayerLocation {
   return { path: `${root}.${layers}.${layer}`, names };
+}
+
+function dropoutsOf(config: EncoderConfig, rates: LayerDropout): Record<string, number> {
+  return {
+    [`${config.root}.embeddings.dropout`]: rates.hidden,
+    ...layersDropouts(config.numHiddenLayers, (layer) => layerDropouts(locationOf(config, layer), rates)),
+  };
 }
 
 function embeddingSites(config: EncoderConfig): Site[] {
@@ -172,7 +197,8 @@ function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
   const rows = padTokenId === undefined ? positionIds(tokens) : positionsOfTokens(ids, padTokenId); // [1 or B, S]
   const positions = scope.embedding(`${path}.position_embeddings`, rows); // [1 or B, S, embedding]
   const rest = config.typeVocabSize === undefined ? positions : tf.add(positions, types(scope, path, inputs, tokens));
-  const x = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, rest), config.layerNormEps);
+  const normed = scope.layerNorm(`${path}.LayerNorm`, tf.add(words, rest), config.layerNormEps);
+  const x = scope.dropout(`${path}.dropout`, normed);
   return embeddingSize === hiddenSize ? x : scope.linear(`${root}.embeddings_project`, x);
 }
 
@@ -199,11 +225,13 @@ function transformerLayer(
   { queries, keys, bias }: LayerInputs,
 ): Tensor {
   const location = locationOf(config, layer);
+  const dropout = (weights: Tensor): Tensor =>
+    scope.dropout(`${location.path}.${location.names.dropouts.attention}`, weights);
   const context = attention(
     scope.linear(`${location.path}.${location.names.query}`, queries),
     scope.linear(`${location.path}.${location.names.key}`, keys),
     scope.linear(`${location.path}.${location.names.value}`, keys),
-    { heads: config.numAttentionHeads, maskBias: bias },
+    { heads: config.numAttentionHeads, maskBias: bias, dropout },
   ); // [B, Q, H]
   return afterAttention(scope, location, config, { x: queries, context });
 }
@@ -214,7 +242,7 @@ function transformerLayer(
  *   a  = LN(x + c W_o)
  *   x' = LN(a + act(a W_i) W_f)     act: gelu(z) = z Phi(z) unless config.json names another
  *
- * Every W has a bias.
+ * Every W has a bias. In training, dropout may follow W_o and W_f.
  */
 
 /** The names of a layer's modules below the layer's path, as in transformers. */
@@ -235,6 +263,8 @@ export interface LayerNames {
   readonly outer: string;
   /** The norm after W_f. */
   readonly outerNorm: string;
+  /** The places of dropout: of the attention's weights, after W_o if there is one, and after W_f. */
+  readonly dropouts: { readonly attention: string; readonly output?: string; readonly outer: string };
 }
 
 /** The names used by BERT and most of its successors. */
@@ -247,6 +277,7 @@ export const bertLayerNames: LayerNames = {
   inner: 'intermediate.dense',
   outer: 'output.dense',
   outerNorm: 'output.LayerNorm',
+  dropouts: { attention: 'attention.self.dropout', output: 'attention.output.dropout', outer: 'output.dropout' },
 };
 
 /** The settings of a layer. */
@@ -284,6 +315,26 @@ export function layerSites({ path, names }: LayerLocation, config: LayerConfig, 
   ];
 }
 
+/** The rates of a layer's dropout. */
+export interface LayerDropout {
+  /** Of hidden states: after W_o and W_f, and of the embeddings. */
+  readonly hidden: number;
+  /** Of the attention's weights. */
+  readonly attention: number;
+}
+
+/** Returns the rates of a layer's dropout, by place. */
+export function layerDropouts(
+  { path, names: { dropouts } }: LayerLocation,
+  { hidden, attention }: LayerDropout,
+): Record<string, number> {
+  return {
+    [`${path}.${dropouts.attention}`]: attention,
+    ...(dropouts.output !== undefined && { [`${path}.${dropouts.output}`]: hidden }),
+    [`${path}.${dropouts.outer}`]: hidden,
+  };
+}
+
 /** Computes the rest of a layer from hidden states x and the attention's output, both [B, Q, H] -> [B, Q, H]. */
 export function afterAttention(
   scope: Scope,
@@ -291,9 +342,11 @@ export function afterAttention(
   { layerNormEps, hiddenAct = 'gelu' }: LayerConfig,
   { x, context }: { readonly x: Tensor; readonly context: Tensor },
 ): Tensor {
-  const mixed = scope.linear(`${path}.${names.output}`, context);
+  const dropped = (place: string | undefined, states: Tensor): Tensor =>
+    place === undefined ? states : scope.dropout(`${path}.${place}`, states);
+  const mixed = dropped(names.dropouts.output, scope.linear(`${path}.${names.output}`, context));
   const attended = scope.layerNorm(`${path}.${names.outputNorm}`, tf.add(x, mixed), layerNormEps);
   const inner = activations[hiddenAct](scope.linear(`${path}.${names.inner}`, attended)); // [B, Q, intermediate]
-  const outer = scope.linear(`${path}.${names.outer}`, inner); // [B, Q, H]
+  const outer = dropped(names.dropouts.outer, scope.linear(`${path}.${names.outer}`, inner)); // [B, Q, H]
   return scope.layerNorm(`${path}.${names.outerNorm}`, tf.add(attended, outer), layerNormEps);
 }

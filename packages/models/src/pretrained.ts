@@ -218,6 +218,7 @@ function withHead(
     pretrainedHead: fitting.length === sites.length || (fitting.length > 0 && fitting.map(({ path }) => path)),
     defaultTargetModules: architecture.defaultTargetModules,
     lookups: architecture.lookups,
+    dropouts: { ...architecture.dropouts, ...head.dropouts },
     ...(architecture.tied && { tied: architecture.tied }),
     ...(isPoolerUnused && { unused: [pooler.path] }),
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),

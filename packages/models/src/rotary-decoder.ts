@@ -17,101 +17,20 @@
  */
 import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition, type Task } from '@peftjs/core/model';
-import { activations, attention, softCapped, type ActivationName, type RotaryOptions } from '@peftjs/core/nn';
+import { activations, attention, softCapped, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { batchInput, type Architecture, type Network } from './architecture.js';
+import { batchInput, layersDropouts, type Architecture, type Network } from './architecture.js';
 import { ropeAngles, ropeNumbers, rotatedHeads, type RopeConfig } from './rope.js';
 import type { Biases, Context } from './context.js';
 import { decoder } from './decoder.js';
 import { checkTokens, type LastToken } from './reading.js';
+import type { DecoderDropout, RotaryDecoderConfig, RotaryLayer } from './rotary-config.js';
 import { ownActivation } from './transformers/config.js';
-
-/**
- * The settings of config.json that the network depends on, with their names in camel case, and those fixed for an
- * architecture.
- */
-export interface RotaryDecoderConfig {
-  /** The `model_type`, and the name of the network in errors. */
-  readonly name: string;
-  /** The number of tokens in the vocabulary. */
-  readonly vocabSize: number;
-  /** The width of the hidden states, H. */
-  readonly hiddenSize: number;
-  /** The width inside the feed-forward module. */
-  readonly intermediateSize: number;
-  /** The number of query heads. */
-  readonly numAttentionHeads: number;
-  /** The number of key and value heads; must divide `numAttentionHeads`. */
-  readonly numKeyValueHeads: number;
-  /** The width of a head; must be even. */
-  readonly headDim: number;
-  /** The longest sequence, in tokens. */
-  readonly maxPositionEmbeddings: number;
-  /** Epsilon of the RMS norms. */
-  readonly rmsNormEps: number;
-  /** Whether the language model head uses the word embedding table. */
-  readonly tieWordEmbeddings: boolean;
-  /** The padding token, which a text classifier does not read. Default: none. */
-  readonly padTokenId?: number | undefined;
-  /** The activation of the feed-forward module. */
-  readonly hiddenAct: ActivationName;
-  /** The layers, from the first to the last. */
-  readonly layers: readonly RotaryLayer[];
-  /** The norms of a layer. */
-  readonly norms: LayerNorms;
-  /** Added to the gain of every norm. Default 0. */
-  readonly normOffset?: number;
-  /** Whether queries and keys are normalised before rotation, per head or over all heads. Default: not at all. */
-  readonly queryKeyNorm?: 'head' | 'all';
-  /** Whether queries, keys and values have a bias. Default false. */
-  readonly qkvBias?: boolean;
-  /** Whether the attention's output has a bias. Default false. */
-  readonly outputBias?: boolean;
-  /** Whether the feed-forward modules have a bias. Default false. */
-  readonly mlpBias?: boolean;
-  /**
-   * Whether q, k and v are one module, `qkv_proj`, and gate and up projections another, `gate_up_proj`. Default false.
-   */
-  readonly isFused?: boolean;
-  /** s, the factor of the scores. Default 1 / sqrt(headDim). */
-  readonly attentionScale?: number;
-  /** The soft cap of the scores. Default: none. */
-  readonly attentionSoftcap?: number;
-  /** c, the soft cap of the language model's logits. Default: none. */
-  readonly logitSoftcap?: number;
-  /** d, the divisor of the language model's logits. Default 1. */
-  readonly logitDivisor?: number;
-  /** e, the factor of the word embeddings. Default 1. */
-  readonly embeddingScale?: number;
-  /** r, the factor of each residual update. Default 1. */
-  readonly residualScale?: number;
-  /** Which classifiers transformers has. Default: for texts and for tokens. */
-  readonly classifies?: { readonly texts: boolean; readonly tokens: boolean };
-  /**
-   * The text length from which the cache is invalid and the text is read again: see {@link decoder}. Default: never.
-   */
-  readonly rebuildCacheAt?: number;
-}
-
-/** The settings that may differ between layers. */
-export interface RotaryLayer {
-  /** The number of tokens that each token attends to, including itself. Default: all earlier tokens. */
-  readonly window?: number;
-  /** How queries and keys are rotated. Default: not at all. */
-  readonly rope?: RopeConfig;
-}
-
-/** The names of a layer's norms, N1 to N4. A norm without a name does not exist. */
-interface LayerNorms {
-  readonly beforeAttention?: string;
-  readonly afterAttention?: string;
-  readonly beforeFeedForward?: string;
-  readonly afterFeedForward?: string;
-}
 
 const WORDS = 'model.embed_tokens';
 const FINAL_NORM = 'model.norm';
+const ATTENTION_DROPOUT = 'self_attn.attention_dropout';
 
 /** Builds the network for a task. */
 export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architecture {
@@ -127,6 +46,7 @@ export function rotaryDecoder(config: RotaryDecoderConfig, task: Task): Architec
       headDim,
       ofTexts: texts ? 'score' : null,
       ofTokens: tokens ? 'score' : null,
+      tokenDropout: config.dropout?.tokens,
       table: WORDS,
       words: vocabSize,
       tied: tieWordEmbeddings,
@@ -152,6 +72,7 @@ function network(config: RotaryDecoderConfig): Omit<Network, 'encode'> {
     encodeOnly: [],
     defaultTargetModules: isFused ? ['qkv_proj'] : ['q_proj', 'v_proj'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
+    ...(config.dropout && { dropouts: dropoutsOf(config, config.dropout) }),
   };
 }
 
@@ -229,6 +150,16 @@ function layerSites(config: RotaryDecoderConfig, layer: number): Site[] {
   ];
 }
 
+function dropoutsOf({ layers }: RotaryDecoderConfig, { attention, residual }: DecoderDropout): Record<string, number> {
+  return layersDropouts(layers.length, (layer) => ({
+    [`${layerPath(layer)}.${ATTENTION_DROPOUT}`]: attention,
+    ...(residual !== undefined && {
+      [`${layerPath(layer)}.resid_attn_dropout`]: residual,
+      [`${layerPath(layer)}.resid_mlp_dropout`]: residual,
+    }),
+  }));
+}
+
 /** Returns the total widths of the query heads and of the key heads. */
 function widths({ numAttentionHeads, numKeyValueHeads, headDim }: RotaryDecoderConfig): readonly [number, number] {
   return [numAttentionHeads * headDim, numKeyValueHeads * headDim];
@@ -298,12 +229,15 @@ function transformerLayer(config: RotaryDecoderConfig, scope: Scope, layer: numb
   const path = layerPath(layer);
   const norm = (name: string | undefined, states: Tensor): Tensor =>
     name === undefined ? states : normed(config, scope, `${path}.${name}`, states);
+  const dropped = (place: string, change: Tensor): Tensor =>
+    config.dropout?.residual === undefined ? change : scope.dropout(`${path}.${place}`, change);
   const added = (states: Tensor, change: Tensor): Tensor => tf.add(states, scaled(change, config.residualScale));
   const context = attended(config, scope, layer, { ...inputs, x: norm(beforeAttention, x) }); // [B, Q, heads * size]
   const mixed = norm(afterAttention, scope.linear(`${path}.self_attn.o_proj`, context)); // [B, Q, H]
-  const a = added(only ? only.read(x) : x, mixed);
+  const a = added(only ? only.read(x) : x, dropped('resid_attn_dropout', mixed));
   const inner = gated(config, scope, path, norm(beforeFeedForward, a)); // [B, Q, intermediate]
-  return added(a, norm(afterFeedForward, scope.linear(`${path}.mlp.down_proj`, inner))); // [B, Q, H]
+  const outer = norm(afterFeedForward, scope.linear(`${path}.mlp.down_proj`, inner)); // [B, Q, H]
+  return added(a, dropped('resid_mlp_dropout', outer));
 }
 
 /** m [B, Q, H] -> act(m W_g) * m W_u, [B, Q, intermediate] */
@@ -334,6 +268,7 @@ function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inpu
     heads: numAttentionHeads,
     keyHeads: numKeyValueHeads,
     maskBias: inputs.only ? lastBias : bias,
+    dropout: (weights) => scope.dropout(`${layerPath(layer)}.${ATTENTION_DROPOUT}`, weights),
     ...(attentionScale !== undefined && { scale: attentionScale }),
     ...(attentionSoftcap !== undefined && { softcap: attentionSoftcap }),
   });

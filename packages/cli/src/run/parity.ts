@@ -7,6 +7,7 @@ import {
   type Batch,
   type Executor,
   type PeftModel,
+  type TrainOptions,
 } from '@peftjs/core';
 import { createRng, floats, tensorAt, tensorsAt, type HostTensors } from '@peftjs/core/method';
 import { replaceAdapter, type DataKind } from '@peftjs/core/model';
@@ -35,6 +36,8 @@ export interface Subject {
   readonly batches: readonly Batch[];
   /** What the rows of the batches are. */
   readonly kind: DataKind;
+  /** The dropout of the network. Default: none. */
+  readonly dropout?: TrainOptions['dropout'];
 }
 
 /** The tensors that an executor computes for a subject. */
@@ -47,7 +50,7 @@ export interface LargestDistance {
 }
 
 /** Computes the outputs and gradients of the first batch, and the state after one training step for each batch. */
-export async function measure({ attach, batches, kind }: Subject, executor: Executor): Promise<Measured> {
+export async function measure({ attach, batches, kind, dropout = 0 }: Subject, executor: Executor): Promise<Measured> {
   const peft = moved(await attach());
   const [first] = batches as [Batch];
   const rows = await predict(peft, [first], { executor });
@@ -58,6 +61,7 @@ export async function measure({ attach, batches, kind }: Subject, executor: Exec
     { kind, batchesPerEpoch: batches.length, epoch: () => batches },
     {
       executor,
+      dropout,
       epochs: 1,
       learningRate: 0.02,
       optimizer: adamW({ weightDecay: 0.1, epsilon: 1e-4 }), // a larger epsilon: Adam would otherwise amplify gradients that are only rounding errors

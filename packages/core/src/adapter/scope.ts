@@ -118,6 +118,10 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
           : nn.frozenRmsNorm(instead.x ?? x, gain(weight(`${path}.weight`)), epsilon);
       return layer ? adapted(layer, x, run) : run({});
     },
+    dropout(name, x) {
+      const rate = ctx.networkDropout[name] ?? 0;
+      return rate === 0 ? x : nn.fromRows(ctx.dropout(name, nn.toRows(x), rate), x.shape);
+    },
   };
 }
 

@@ -140,6 +140,11 @@ export interface StepContext {
    * `noise` names, path included.
    */
   dropout(name: string, x: Tensor, rate: number): Tensor;
+  /**
+   * The rates of the frozen network's own dropout in this training, by place; its masks have these names. Empty where it
+   * is off.
+   */
+  readonly networkDropout: Readonly<Record<string, number>>;
   /** The number of layers of this adapter. */
   readonly layers: number;
   /** Returns the mask `[batch, 1]` of an adapter's rows in a mixed batch: 1 for its own rows, 0 for the others. */

@@ -57,6 +57,11 @@ export interface Model {
    */
   readonly axes?: Readonly<Record<string, readonly Axis[]>>;
   /**
+   * The network's own dropout: the rate in its published configuration at each place where its forward pass calls
+   * `Scope.dropout`, by the place's name. Default: none.
+   */
+  readonly dropouts?: Readonly<Record<string, number>>;
+  /**
    * The most tokens a row may have; batches with longer rows are rejected before they are computed. Default: no limit.
    */
   readonly maxTokens?: number;
@@ -144,6 +149,11 @@ export interface Scope {
   rmsNorm(path: string, x: Tensor, epsilon: number, offset?: number): Tensor;
   /** Returns a frozen tensor by its full name. */
   weight(name: string): Tensor;
+  /**
+   * Applies the network's own dropout to x `[.., features]` at a place of the model's `dropouts`. Returns x itself
+   * outside training, and in training without it.
+   */
+  dropout(name: string, x: Tensor): Tensor;
 }
 
 /**

@@ -15,6 +15,8 @@ export interface AttentionOptions {
   readonly maskBias?: Tensor;
   /** The factor of the scores. Default: 1 / sqrt(features of a head). */
   readonly scale?: number;
+  /** Applied to the weights, after the softmax: `[batch, heads, queries, keys]`. Default: nothing, as in inference. */
+  readonly dropout?: (weights: Tensor) => Tensor;
   /** Soft-capping: scores s become softcap tanh(s / softcap) before the bias is added. Default: no capping. */
   readonly softcap?: number;
 }
@@ -30,12 +32,12 @@ export interface AttentionOptions {
  * @throws ShapeError when the features do not divide into heads, or the heads of q into those of k.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { heads, keyHeads = heads, maskBias, softcap } = options;
+  const { heads, keyHeads = heads, maskBias, softcap, dropout = (all: Tensor): Tensor => all } = options;
   const queries = splitHeads(q, heads); // [batch, heads, queries, size]
   const scale = options.scale ?? 1 / Math.sqrt(queries.shape.at(-1) ?? 1);
   const products = perKeyHead(queries, splitHeads(k, keyHeads), true); // [batch, heads, queries, keys]
   const scores = softcap === undefined ? tf.mul(products, scale) : softCapped(tf.mul(products, scale), softcap);
-  const weights = tf.softmax(maskBias === undefined ? scores : tf.add(scores, maskBias));
+  const weights = dropout(tf.softmax(maskBias === undefined ? scores : tf.add(scores, maskBias)));
   return mergeHeads(perKeyHead(weights, splitHeads(v, keyHeads), false)); // [batch, heads, queries, size]
 }
 

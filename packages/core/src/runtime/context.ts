@@ -9,11 +9,18 @@ import { dropoutFrom, noiseKey } from './noise.js';
  * @param scalars the controller's scalars by name, dropout's integers, and the row masks of a mixed batch by `rowsKey`
  * @param layers number of the adapter's own layers
  * @param training whether dropout is on
+ * @param networkDropout the rates of the frozen network's own dropout
  */
-export function stepContext(scalars: Tensors, layers: number, training: boolean): StepContext {
+export function stepContext(
+  scalars: Tensors,
+  layers: number,
+  training: boolean,
+  networkDropout: StepContext['networkDropout'] = {},
+): StepContext {
   return {
     training,
     layers,
+    networkDropout,
     dropout(name, x, rate) {
       if (!training || rate === 0) return x;
       return dropoutFrom(tensorAt(scalars, noiseKey(name)), x, rate);

@@ -95,4 +95,19 @@ describe('dropout with drawn integers', () => {
     expect(values).toHaveLength(2);
     expect(mean(kept)).toBeCloseTo(1, 2);
   });
+
+  it('of the weights of attention keeps mean and variance in every head, and no two heads share a mask', () => {
+    const [batch, heads, tokens, rate] = [8, 4, 32, 0.1];
+    const { data, shape } = drawn(6);
+    const rows = batch * heads * tokens;
+    const masks = tf.tidy(() => dropoutFrom(tf.tensor(data, [...shape]), tf.ones([rows, tokens]), rate).dataSync());
+    const ofHead = (head: number): number[] =>
+      Array.from(masks).filter((_, place) => Math.floor(place / tokens ** 2) % heads === head);
+    for (let head = 0; head < heads; head++) {
+      expect(mean(ofHead(head))).toBeCloseTo(1, 1);
+      expect(mean(ofHead(head).map((x) => (x - 1) ** 2))).toBeCloseTo(rate / (1 - rate), 1);
+      expect(Math.abs(correlation(ofHead(head), ofHead((head + 1) % heads)))).toBeLessThan(0.03);
+    }
+    expect(mean(masks)).toBeCloseTo(1, 2);
+  });
 });

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { AdapterLayers } from '../contracts/layer.js';
+import type { AdapterLayers, StepContext } from '../contracts/layer.js';
+import type { Model } from '../contracts/model.js';
 import { dropout } from '../nn/dropout.js';
 import type { Rng } from '../rng.js';
 import { hostTensor, type HostTensors } from '../tensors.js';
@@ -28,19 +29,33 @@ export function noiseKey(name: string): string {
 }
 
 /**
- * Draws the integers of one step for every layer that requests noise: `[2 * DEGREE, WIDTH]` by `noise.<path>.<name>`.
+ * Draws the integers of one step, `[2 * DEGREE, WIDTH]` by `noise.<name>`: for the layers' masks, `<path>.<name>`, and
+ * for those of the network's own dropout. Masks do not depend on which others there are.
  */
-export function drawNoise(layers: AdapterLayers, rng: Rng): HostTensors {
-  const drawn: HostTensors = {};
-  for (const layer of Object.values(layers)) {
-    for (const name of layer.noise ?? []) {
-      const key = tensorKey(layer, name);
-      const stream = rng.fork(key);
-      const integers = Float32Array.from({ length: 2 * DEGREE * WIDTH }, () => stream.integer(MODULUS));
-      drawn[noiseKey(key)] = hostTensor(integers, [2 * DEGREE, WIDTH]);
-    }
-  }
-  return drawn;
+export function drawNoise(
+  layers: AdapterLayers,
+  rng: Rng,
+  networkDropout: StepContext['networkDropout'] = {},
+): HostTensors {
+  const ofLayers = Object.values(layers).flatMap((layer) => (layer.noise ?? []).map((name) => tensorKey(layer, name)));
+  const drawn = [...ofLayers, ...Object.keys(networkDropout)].map((name) => {
+    const stream = rng.fork(name);
+    const integers = Float32Array.from({ length: 2 * DEGREE * WIDTH }, () => stream.integer(MODULUS));
+    return [noiseKey(name), hostTensor(integers, [2 * DEGREE, WIDTH])] as const;
+  });
+  return Object.fromEntries(drawn);
+}
+
+/**
+ * Returns the rates of a network's own dropout in a training, by place; places without dropout are left out.
+ * @param dropout `'config'` for the rates of its configuration, or one rate for all places
+ */
+export function networkDropout(
+  { dropouts = {} }: Pick<Model, 'dropouts'>,
+  dropout: 'config' | number,
+): StepContext['networkDropout'] {
+  const rates = Object.entries(dropouts).map(([name, rate]) => [name, dropout === 'config' ? rate : dropout] as const);
+  return Object.fromEntries(rates.filter(([, rate]) => rate > 0));
 }
 
 /**

@@ -35,6 +35,11 @@ export interface TrainOptions {
   readonly warmupRatio?: number;
   /** The share of the steps, at the end, in which budgets hold and checkpoints are selected. Default 0.3. */
   readonly finalRatio?: number;
+  /**
+   * The frozen network's own dropout: `'config'` for the rates of its configuration, as fine-tuning in transformers
+   * uses them, or one rate in [0, 1) for all its places. Default 0: none.
+   */
+  readonly dropout?: 'config' | number;
   /** The largest global norm of the gradients; null for no clipping. Default 1. */
   readonly clipNorm?: number | null;
   /** Optimizer groups that are not clipped and do not count in the norm. Default: none. */

@@ -4,6 +4,7 @@ import {
   assertArgument,
   assertKnownOptions,
   describe,
+  dropoutRate,
   integerFrom,
   keptShare,
   nonNegative,
@@ -32,6 +33,12 @@ export type TrainSettings = ReturnType<typeof trainSettings>;
 /** The steps of a run. */
 export type RunPlan = ReturnType<typeof plannedSteps>;
 
+/** A rate for the network's own dropout. */
+const networkRate = v.custom<'config' | number>(
+  (value) => value === 'config' || v.is(dropoutRate, value),
+  "'config' or a rate in [0, 1)",
+);
+
 /** The fields of `TrainOptions`. */
 const trainEntries = {
   executor: anything,
@@ -44,6 +51,7 @@ const trainEntries = {
   schedule: anything,
   warmupRatio: v.optional(keptShare, 0.06),
   finalRatio: v.optional(keptShare, 0.3),
+  dropout: v.optional(networkRate, 0),
   clipNorm: v.optional(v.nullable(positive), 1),
   unclippedGroups: v.optional(aTextList, []),
   selection: anything,
@@ -195,13 +203,14 @@ export function runDefinition(
 ): RunDefinition {
   const { model, seed } = peft;
   const { method, config, saved } = activeAdapter(peft);
-  const { loss, optimizer, schedule, selection, earlyStopping } = settings;
+  const { loss, optimizer, schedule, selection, earlyStopping, dropout } = settings;
   const { epochs, gradientAccumulationSteps, learningRate, learningRates, warmupRatio, finalRatio, clipNorm } =
     settings;
   const { primaryMetric: metric, lowerIsBetter = false } = selection?.data ?? {};
   return asJson({
     ...{ epochs, gradientAccumulationSteps, learningRate, warmupRatio, finalRatio, clipNorm, seed },
     ...within('learningRates', learningRates),
+    ...(dropout !== 0 && { dropout }),
     unclippedGroups: [...settings.unclippedGroups].sort(),
     ...named('loss', loss),
     ...named('optimizer', optimizer),

@@ -2,9 +2,11 @@ import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges } from '../contracts/controller.js';
+import type { StepContext } from '../contracts/layer.js';
 import type { Batch, EvaluationData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
+import { networkDropout } from '../runtime/noise.js';
 import { releaseAll, uploadAll } from '../runtime/program.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
 import type { HostTensors, TensorSpec } from '../tensors.js';
@@ -44,6 +46,8 @@ export interface Run extends PlannedRun {
   readonly groups: readonly string[];
   /** The random stream of dropout. It is forked by the number of steps, those of earlier runs included. */
   readonly noise: Rng;
+  /** The rates of the network's own dropout, by place. */
+  readonly networkDropout: StepContext['networkDropout'];
   /** The engine and the frozen weights. */
   readonly runtime: Runtime;
   /** The adapter in training. Others take its place when the controller changes its ranks. */
@@ -72,12 +76,14 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
     stored && { ...stored, layers: fitLayers(adapter, stored.values) };
   const { step, optimizerStart, stored, storedSum, stopping } = start;
   const runtime = openRuntime(peft.model, executor);
+  const dropouts = networkDropout(peft.model, planned.settings.dropout);
   return {
     ...planned,
     runtime,
     groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
     noise: createRng(peft.seed).fork('noise'),
-    steps: openSteps(runtime, resumed, planned.settings, start),
+    networkDropout: dropouts,
+    steps: openSteps(runtime, resumed, { ...planned.settings, networkDropout: dropouts }, start),
     progress: {
       ...{ step, optimizerStart, stored, storedSum, selected: restored(start.selected) },
       stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },

@@ -34,6 +34,8 @@ export interface StepDefinition extends Required<Pick<TrainOptions, 'clipNorm' |
   readonly loss: Loss;
   /** The optimizer. */
   readonly optimizer: Optimizer;
+  /** The rates of the network's own dropout, by place. */
+  readonly networkDropout: StepContext['networkDropout'];
 }
 
 /** The inputs of the forward and backward pass. */
@@ -155,10 +157,10 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
 }
 
 function batchGradients(
-  { model, layers, adapted, loss }: StepDefinition,
+  { model, layers, adapted, loss, networkDropout }: StepDefinition,
   { batch: { inputs, ...labels }, frozen, adapter, scalars }: GradientInputs,
 ): Gradients {
-  const ctx = stepContext(scalars, adapted, true);
+  const ctx = stepContext(scalars, adapted, true, networkDropout);
   return objectiveGradients(layers, adapter, ctx, () =>
     loss.loss(forward(model, layers, { inputs, frozen, adapter }, ctx), { inputs, ...labels }),
   );

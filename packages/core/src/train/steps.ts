@@ -103,7 +103,10 @@ export interface Steps {
 }
 
 /** The settings of a step that do not depend on the model and its layers. */
-export type StepSettings = Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups'>;
+export type StepSettings = Pick<
+  StepDefinition,
+  'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups' | 'networkDropout'
+>;
 
 /** Where steps begin: without slots, those are zeros. */
 type StepsStart = Pick<TrainingSnapshot, 'adapter' | 'compileMs'> & Partial<StateAtRest>;

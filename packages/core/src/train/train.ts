@@ -219,11 +219,13 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   });
 }
 
-function partsOf({ noise, stepsBefore, progress: { step }, steps: { adapter } }: Run, batches: readonly Batch[]) {
+function partsOf(run: Run, batches: readonly Batch[]) {
+  const { noise, stepsBefore, networkDropout, progress, steps } = run;
+  const { step } = progress;
   const own = noise.fork(String(stepsBefore + step));
   return batches.map((batch, index) => ({
     batch,
-    noise: drawNoise(adapter.layers, index === 0 ? own : own.fork(String(index))),
+    noise: drawNoise(steps.adapter.layers, index === 0 ? own : own.fork(String(index)), networkDropout),
   }));
 }
 

@@ -13,9 +13,10 @@ import { gelu } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { linearHead, type Architecture, type DenseHead, type Features, type Head } from '../architecture.js';
-import { encoderWithHead, type EncoderConfig } from '../encoder.js';
+import { encoderWithHead, type EncoderConfig, type EncoderDropout } from '../encoder.js';
 import {
   assertSetting,
+  dropoutRate,
   nonNegativeInteger,
   positiveInteger,
   positiveNumber,
@@ -45,7 +46,7 @@ function architecture(config: ConfigFile, task: Task): Architecture {
   const settings = { ...encoderSettings(config), ...classicSettings(config), root: 'bert' };
   const pooler = linearSite('bert.pooler.dense', settings.hiddenSize, settings.hiddenSize);
   const ofTexts = (width: number, first: Features): Head =>
-    linearHead({ path: 'classifier' }, width, (scope, inputs) =>
+    linearHead({ path: 'classifier', dropout: settings.dropout.tokens }, width, (scope, inputs) =>
       tf.tanh(scope.linear(pooler.path, first(scope, inputs))),
     );
   const network = encoderWithHead(settings, ofTexts, task);
@@ -63,11 +64,16 @@ function classicSettings(config: ConfigFile): Pick<EncoderConfig, 'layerNormEps'
   };
 }
 
-/** The modules of the head of RoBERTa, ELECTRA and MPNet. */
-const CLASSIFIER = { trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj' };
+/** The modules of the head of RoBERTa, ELECTRA and MPNet. One dropout module is applied twice, so it has two places. */
+function classifier({ tokens }: EncoderDropout, activation: (x: Tensor) => Tensor): DenseHead {
+  return {
+    ...{ trained: ['classifier'], dense: 'classifier.dense', out: 'classifier.out_proj', activation },
+    dropout: { dense: ['classifier.dropout', tokens], out: ['classifier.dropout.out_proj', tokens] },
+  };
+}
 
 /** The head of RoBERTa and MPNet. */
-export const robertaHead: DenseHead = { ...CLASSIFIER, activation: tf.tanh };
+export const robertaHead = (dropout: EncoderDropout): DenseHead => classifier(dropout, tf.tanh);
 
 /**
  * RoBERTa (Liu et al., 2019) as saved by transformers, with positions that start after the padding ID: `RobertaModel`,
@@ -107,7 +113,7 @@ export const electraType = encoderType({
   savedBy: 'ElectraModel or ElectraForSequenceClassification',
   ignoredSettings: ['generator_size', 'summary_activation', 'summary_last_dropout', 'summary_type', 'summary_use_proj'],
   defaults: { hiddenSize: 256, intermediateSize: 1024, numAttentionHeads: 4 },
-  ofTexts: { ...CLASSIFIER, activation: gelu },
+  ofTexts: (dropout) => classifier(dropout, gelu),
   own: (config) => ({
     ...classicSettings(config),
     embeddingSize: positiveInteger(config, 'embedding_size', 128),
@@ -123,7 +129,7 @@ export const distilbertType = encoderType({
   name: 'distilbert',
   root: 'distilbert',
   savedBy: 'DistilBertModel or DistilBertForSequenceClassification',
-  ignoredSettings: ['qa_dropout', 'seq_classif_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
+  ignoredSettings: ['qa_dropout', 'sinusoidal_pos_embds', 'tie_weights_'],
   defaults: { numHiddenLayers: 6 },
   keys: {
     hiddenSize: 'dim',
@@ -131,13 +137,17 @@ export const distilbertType = encoderType({
     numAttentionHeads: 'n_heads',
     intermediateSize: 'hidden_dim',
     hiddenAct: 'activation',
+    hiddenDropout: 'dropout',
+    attentionDropout: 'attention_dropout',
+    headDropout: 'dropout',
   },
-  ofTexts: {
+  ofTexts: (_, config) => ({
     trained: ['pre_classifier', 'classifier'],
     dense: 'pre_classifier',
     out: 'classifier',
     activation: (x: Tensor) => tf.relu(x),
-  },
+    dropout: { out: ['dropout', dropoutRate(config, 'seq_classif_dropout', 0.2)] },
+  }),
   own: () => ({
     layers: 'transformer.layer',
     names: {
@@ -149,6 +159,7 @@ export const distilbertType = encoderType({
       inner: 'ffn.lin1',
       outer: 'ffn.lin2',
       outerNorm: 'output_layer_norm',
+      dropouts: { attention: 'attention.dropout', outer: 'ffn.dropout' },
     },
     layerNormEps: 1e-12,
     defaultTargetModules: ['q_lin', 'v_lin'],

@@ -17,13 +17,22 @@ import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from 
 import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { batchInput, denseHead, encoderHead, type Architecture, type Features } from '../architecture.js';
-import { afterAttention, bertLayerNames, layerSites, type LayerLocation } from '../encoder.js';
+import {
+  batchInput,
+  denseHead,
+  encoderHead,
+  layersDropouts,
+  type Architecture,
+  type Dropout,
+  type Features,
+} from '../architecture.js';
+import { afterAttention, bertLayerNames, layerDropouts, layerSites, type LayerLocation } from '../encoder.js';
 import { fileError, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
   activation,
   boolean,
+  dropoutRate,
   ownActivation,
   positiveInteger,
   positiveNumber,
@@ -41,6 +50,7 @@ import {
   type Distances,
   type RelativeConfig,
 } from './deberta-v2-relative.js';
+import { encoderDropout, KEYS } from './encoder-settings.js';
 
 /** The settings of config.json that the network depends on, with their names in camel case. */
 type DebertaV2Config = ReturnType<typeof settings>;
@@ -58,7 +68,7 @@ const names = {
 
 /** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function debertaV2(config: DebertaV2Config, task: Task): Architecture {
-  const { hiddenSize, typeVocabSize } = config;
+  const { hiddenSize, typeVocabSize, dropout } = config;
   const first: Features = (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
   const every: Features = (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
   const pooled = {
@@ -66,8 +76,12 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
     dense: 'pooler.dense',
     activation: activations[config.poolerHiddenAct],
     out: 'classifier',
+    dropout: {
+      dense: ['pooler.dropout', config.poolerDropout] satisfies Dropout,
+      out: ['dropout', config.clsDropout] satisfies Dropout,
+    },
   };
-  const heads = { ofTexts: denseHead(pooled, hiddenSize, first), every, width: hiddenSize };
+  const heads = { ofTexts: denseHead(pooled, hiddenSize, first), every, width: hiddenSize, dropout: dropout.tokens };
   return {
     name: 'deberta-v2',
     maxTokens: config.maxPositionEmbeddings,
@@ -80,6 +94,7 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
     encodeOnly: [],
     defaultTargetModules: ['query_proj', 'value_proj'],
     lookups: [{ site: `${EMBEDDINGS}.word_embeddings`, ids: 'inputIds' }],
+    dropouts: dropoutsOf(config),
     encode: (scope, inputs) => tokenMean(every(scope, inputs), batchInput(inputs, 'attentionMask')),
     head: encoderHead('deberta-v2', heads, task),
   };
@@ -96,6 +111,21 @@ function settingsOf(config: DebertaV2Config): Record<string, number> {
     ...terms,
     ...ownActivation(config.hiddenAct, 'gelu'),
   };
+}
+
+function dropoutsOf({ numHiddenLayers, dropout }: DebertaV2Config): Record<string, number> {
+  return {
+    [`${EMBEDDINGS}.dropout`]: dropout.hidden,
+    ...layersDropouts(numHiddenLayers, (layer) => ({
+      [positionDropout(locationOf(layer))]: dropout.hidden,
+      ...layerDropouts(locationOf(layer), dropout),
+    })),
+  };
+}
+
+/** The place of the dropout of relative positions: every layer has a mask of its own for the whole table. */
+function positionDropout({ path }: LayerLocation): string {
+  return `${path}.attention.self.pos_dropout`;
 }
 
 function embeddingSites(config: DebertaV2Config): Site[] {
@@ -187,21 +217,35 @@ function embed(config: DebertaV2Config, scope: Scope, inputs: Tensors): Tensor {
     x = tf.add(x, scope.embedding(`${EMBEDDINGS}.token_type_embeddings`, types)); // [B or 1, S, H]
   }
   const mask = tf.expandDims(batchInput(inputs, 'attentionMask'), 2); // [B, S, 1]
-  return tf.mul(scope.layerNorm(`${EMBEDDINGS}.LayerNorm`, x, config.layerNormEps), mask);
+  const shown = tf.mul(scope.layerNorm(`${EMBEDDINGS}.LayerNorm`, x, config.layerNormEps), mask);
+  return scope.dropout(`${EMBEDDINGS}.dropout`, shown);
 }
 
-/** The rows of relative positions that a layer reads, [R, H]. */
+/** The rows of relative positions that layers read, [R, H], and the distances of those rows. */
 interface PositionRows {
   readonly toKeys: Tensor;
   readonly toQueries: Tensor;
+  readonly of: Distances;
 }
 
-function positionRows(config: DebertaV2Config, scope: Scope, { toKeys, toQueries }: Distances): PositionRows {
+function positionRows(config: DebertaV2Config, scope: Scope, of: Distances): PositionRows {
   const rows = (ids: Tensor): Tensor => {
     const table = scope.embedding(RELATIVE, ids); // [R] -> [R, H]
     return config.normalisedPositions ? scope.layerNorm(RELATIVE_NORM, table, config.layerNormEps) : table;
   };
-  return { toKeys: rows(toKeys), toQueries: rows(toQueries) };
+  return { toKeys: rows(of.toKeys), toQueries: rows(of.toQueries), of };
+}
+
+/** Applies a layer's dropout to the table that the rows are from: distances that share a row share its mask. */
+function droppedRows(config: DebertaV2Config, scope: Scope, layer: LayerLocation, positions: PositionRows) {
+  const ones = tf.ones([2 * relativeSpan(config), config.hiddenSize]);
+  const mask = scope.dropout(positionDropout(layer), ones); // of the table
+  const { toKeys, toQueries, of } = positions;
+  if (mask === ones) return positions;
+  return {
+    toKeys: tf.mul(toKeys, tf.gather(mask, of.toKeys)),
+    toQueries: tf.mul(toQueries, tf.gather(mask, of.toQueries)),
+  };
 }
 
 /** The inputs of a layer: the tokens it is computed for, [B, Q, H], and the tokens they attend to, [B, S, H]. */
@@ -230,18 +274,20 @@ function transformerLayer(
   const terms = 1 + Number(config.contentToPosition) + Number(config.positionToContent);
   const scale = 1 / Math.sqrt((terms * hiddenSize) / heads);
   const [toKeys, toQueries] = positionPaths(config, location);
+  const rows = droppedRows(config, scope, location, positions);
   let bias = mask;
   if (toKeys !== undefined) {
-    const p = tf.mul(scope.linear(toKeys, positions.toKeys), scale); // [R, H]
+    const p = tf.mul(scope.linear(toKeys, rows.toKeys), scale); // [R, H]
     bias = tf.add(contentToPosition(q, p, heads, keys.shape[1] as number), bias); // [B, heads, Q, S]
   }
   if (toQueries !== undefined) {
-    const p = tf.mul(scope.linear(toQueries, positions.toQueries), scale); // [R, H]
+    const p = tf.mul(scope.linear(toQueries, rows.toQueries), scale); // [R, H]
     bias = tf.add(positionToContent(k, p, heads), bias); // [B, heads, Q, S]
   }
+  const dropout = (weights: Tensor): Tensor => scope.dropout(`${location.path}.${names.dropouts.attention}`, weights);
   return afterAttention(scope, location, config, {
     x: queries,
-    context: attention(q, k, v, { heads, maskBias: bias, scale }),
+    context: attention(q, k, v, { heads, maskBias: bias, scale, dropout }),
   });
 }
 
@@ -265,6 +311,7 @@ function settings(config: ConfigFile) {
   assertSetting(config, 'attention_head_size', hiddenSize / numAttentionHeads);
   const maxPositionEmbeddings = positiveInteger(config, 'max_position_embeddings', 512);
   const terms = attentionTerms(config);
+  const dropout = encoderDropout(config, { ...KEYS, headDropout: KEYS.hiddenDropout });
   return {
     vocabSize: positiveInteger(config, 'vocab_size', 128_100),
     hiddenSize,
@@ -274,6 +321,9 @@ function settings(config: ConfigFile) {
     layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-7),
     hiddenAct: activation(config, 'hidden_act', 'gelu'),
     poolerHiddenAct: activation(config, 'pooler_hidden_act', 'gelu'), // of the text head
+    dropout,
+    poolerDropout: dropoutRate(config, 'pooler_dropout', 0), // of the text head, before its dense module
+    clsDropout: dropoutRate(config, 'cls_dropout', dropout.hidden), // and before its last
     maxPositionEmbeddings,
     typeVocabSize: nonNegativeInteger(config, 'type_vocab_size', 0), // 0: no token types
     positionBiasedInput: boolean(config, 'position_biased_input', true), // adds absolute positions to the word embeddings

@@ -1,10 +1,12 @@
 /** Llama-style decoders: the settings of config.json that all share, and those with other values in a family. */
 import { fileError } from '../json.js';
-import { rotaryDecoder, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
+import type { RotaryDecoderConfig, RotaryLayer } from '../rotary-config.js';
+import { rotaryDecoder } from '../rotary-decoder.js';
 import { ropeSettings, type RopeConfig } from '../rope.js';
 import {
   activation,
   boolean,
+  dropoutRate,
   listOf,
   positiveInteger,
   positiveNumber,
@@ -97,7 +99,13 @@ function decoderSettings(config: ConfigFile, defaults: DecoderDefaults) {
     rmsNormEps: positiveNumber(config, 'rms_norm_eps', defaults.rmsNormEps ?? 1e-6),
     tieWordEmbeddings: boolean(config, 'tie_word_embeddings', defaults.tieWordEmbeddings ?? false),
     padTokenId: padTokenIdOf(config, vocabSize, defaults.padTokenId),
+    dropout: { attention: dropoutRate(config, 'attention_dropout', 0), tokens: tokenDropout(config) },
   };
+}
+
+/** Returns the rate of the dropout before the token classifier of any decoder. @throws CheckpointError if it is invalid. */
+export function tokenDropout(config: ConfigFile): number {
+  return dropoutRate(config, 'classifier_dropout', dropoutRate(config, 'hidden_dropout', 0.1));
 }
 
 /** Llama's norms: before attention and before the feed-forward module. */

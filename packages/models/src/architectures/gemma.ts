@@ -3,7 +3,7 @@
  * 1 + gain, GELU instead of SiLU, and tied embeddings.
  */
 import { ropeIn, ropeSettings, type RopeConfig, type RotaryHeads } from '../rope.js';
-import type { RotaryDecoderConfig } from '../rotary-decoder.js';
+import type { RotaryDecoderConfig } from '../rotary-config.js';
 import {
   activation,
   assertSetting,

@@ -19,13 +19,15 @@ import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition
 import { activations, attention } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { batchInput, type Architecture, type Network } from '../architecture.js';
+import { batchInput, layersDropouts, type Architecture, type Network } from '../architecture.js';
 import type { Context } from '../context.js';
 import { decoder } from '../decoder.js';
+import { tokenDropout } from './decoder-settings.js';
 import { checkTokens, everyToken, positionIds, type LastToken, type Reader } from '../reading.js';
 import {
   activation,
   boolean,
+  dropoutRate,
   ownActivation,
   positiveInteger,
   positiveNumber,
@@ -41,6 +43,7 @@ type Gpt2Config = ReturnType<typeof settings>;
 const WORDS = 'transformer.wte';
 const POSITIONS = 'transformer.wpe';
 const FINAL_NORM = 'transformer.ln_f';
+const EMBEDDING_DROPOUT = 'transformer.drop';
 
 /** Builds the network for a task. */
 function gpt2(config: Gpt2Config, task: Task): Architecture {
@@ -54,6 +57,7 @@ function gpt2(config: Gpt2Config, task: Task): Architecture {
       keyHeads: nHead,
       headDim: nEmbd / nHead,
       ofTokens: 'classifier',
+      tokenDropout: config.dropout.tokens,
       table: WORDS,
       words: vocabSize,
       tied: tieWordEmbeddings,
@@ -78,6 +82,18 @@ function network(config: Gpt2Config): Omit<Network, 'encode'> {
     encodeOnly: [],
     defaultTargetModules: ['c_attn'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
+    dropouts: dropoutsOf(config),
+  };
+}
+
+function dropoutsOf({ nLayer, dropout }: Gpt2Config): Record<string, number> {
+  return {
+    [EMBEDDING_DROPOUT]: dropout.embedding,
+    ...layersDropouts(nLayer, (layer) => ({
+      [`${layerPath(layer)}.attn.attn_dropout`]: dropout.attention,
+      [`${layerPath(layer)}.attn.resid_dropout`]: dropout.residual,
+      [`${layerPath(layer)}.mlp.dropout`]: dropout.residual,
+    })),
   };
 }
 
@@ -106,7 +122,8 @@ function hiddenStates(config: Gpt2Config, scope: Scope, inputs: Tensors, context
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('gpt2', ids, config.nPositions);
   const positions = context.positions ?? positionIds(ids.shape[1] as number);
-  let x = tf.add(scope.embedding(WORDS, ids), scope.embedding(POSITIONS, positions)); // [B, S, H] + [1 or B, S, H]
+  const words = tf.add(scope.embedding(WORDS, ids), scope.embedding(POSITIONS, positions)); // [B, S, H] + [1 or B, S, H]
+  let x = scope.dropout(EMBEDDING_DROPOUT, words);
   for (let layer = 0; layer < config.nLayer; layer++) {
     const read = layer === config.nLayer - 1 ? only?.read : undefined;
     x = transformerLayer(config, scope, layer, { x, context, read });
@@ -135,11 +152,13 @@ function transformerLayer(
   const [q, k, v] = tf.split(qkv, [nEmbd, nEmbd, nEmbd], 2) as [Tensor, Tensor, Tensor];
   const { keys, values } = context.attended(layer, { keys: k, values: v }); // [B, keys, H]
   const maskBias = read ? context.lastBias : context.bias;
-  const attended = attention(readBy(q), keys, values, { heads: nHead, maskBias }); // [B, Q, H]
-  const a = tf.add(readBy(x), scope.linear(`${path}.attn.c_proj`, attended));
+  const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
+  const dropout = (weights: Tensor): Tensor => dropped('attn.attn_dropout', weights);
+  const attended = attention(readBy(q), keys, values, { heads: nHead, maskBias, dropout }); // [B, Q, H]
+  const a = tf.add(readBy(x), dropped('attn.resid_dropout', scope.linear(`${path}.attn.c_proj`, attended)));
   const normed = scope.layerNorm(`${path}.ln_2`, a, layerNormEpsilon);
   const inner = activations[activationFunction](scope.linear(`${path}.mlp.c_fc`, normed)); // [B, Q, inner]
-  return tf.add(a, scope.linear(`${path}.mlp.c_proj`, inner)); // [B, Q, H]
+  return tf.add(a, dropped('mlp.dropout', scope.linear(`${path}.mlp.c_proj`, inner))); // [B, Q, H]
 }
 
 /** Settings of GPT2DoubleHeadsModel's summary head, which is not supported. */
@@ -179,5 +198,11 @@ function settings(config: ConfigFile) {
     activationFunction: activation(config, 'activation_function', 'gelu_new'),
     tieWordEmbeddings: boolean(config, 'tie_word_embeddings', true),
     padTokenId: padTokenIdOf(config, vocabSize),
+    dropout: {
+      embedding: dropoutRate(config, 'embd_pdrop', 0.1),
+      attention: dropoutRate(config, 'attn_pdrop', 0.1),
+      residual: dropoutRate(config, 'resid_pdrop', 0.1),
+      tokens: tokenDropout(config),
+    },
   };
 }

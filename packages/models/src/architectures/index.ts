@@ -1,4 +1,4 @@
-export type { Architecture, Decoding, Features, Head, Network } from '../architecture.js';
+export type { Architecture, Decoding, Dropout, Features, Head, Network } from '../architecture.js';
 export {
   batchInput,
   checkFinite,
@@ -6,6 +6,7 @@ export {
   denseHead,
   frozenHead,
   headFor,
+  layersDropouts,
   linearHead,
   weightShapes,
 } from '../architecture.js';
@@ -27,9 +28,12 @@ export {
   encoderNetwork,
   everyTokenOf,
   firstTokenOf,
+  layerDropouts,
   layerSites,
   type EncoderConfig,
+  type EncoderDropout,
   type LayerConfig,
+  type LayerDropout,
   type LayerNames,
   type LayerLocation,
 } from '../encoder.js';
@@ -46,11 +50,13 @@ export {
   type Reader,
 } from '../reading.js';
 export { ropeSettings, type RopeConfig, type RopeDefaults } from '../rope.js';
-export { rotaryDecoder, type RotaryDecoderConfig, type RotaryLayer } from '../rotary-decoder.js';
+export type { DecoderDropout, RotaryDecoderConfig, RotaryLayer } from '../rotary-config.js';
+export { rotaryDecoder } from '../rotary-decoder.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
 export {
   activation,
   boolean,
+  dropoutRate,
   listOf,
   ownActivation,
   positiveInteger,

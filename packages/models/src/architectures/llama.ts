@@ -7,7 +7,7 @@ import {
   positiveNumber,
   type ConfigFile,
 } from '../transformers/config.js';
-import type { RotaryLayer } from '../rotary-decoder.js';
+import type { RotaryLayer } from '../rotary-config.js';
 import { ropeSettings } from '../rope.js';
 import {
   attentionBiases,

@@ -19,12 +19,21 @@ import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition
 import { activations, attention, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { batchInput, headFor, noHead, type Architecture, type Features, type Head } from '../architecture.js';
+import {
+  batchInput,
+  headFor,
+  layersDropouts,
+  noHead,
+  type Architecture,
+  type Features,
+  type Head,
+} from '../architecture.js';
 import { fileError, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, tokenMean, type Reader } from '../reading.js';
 import {
   activation,
   boolean,
+  dropoutRate,
   ownActivation,
   positiveInteger,
   positiveNumber,
@@ -42,6 +51,7 @@ type ModernBertConfig = ReturnType<typeof settings>;
 
 const WORDS = 'model.embeddings.tok_embeddings';
 const FIRST_NORM = 'model.embeddings.norm';
+const EMBEDDING_DROPOUT = 'model.embeddings.drop';
 const FINAL_NORM = 'model.final_norm';
 
 /** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
@@ -68,6 +78,7 @@ function modernbert(config: ModernBertConfig, task: Task): Architecture {
     encodeOnly: [],
     defaultTargetModules: ['Wqkv'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
+    dropouts: dropoutsOf(config),
     encode: mean,
     head: headFor('modernbert', heads, task),
   };
@@ -86,6 +97,17 @@ function settingsOf(config: ModernBertConfig): Record<string, number> {
     ...Object.fromEntries(full),
     ...(classifierPooling === 'mean' && { meanPooling: 1 }),
     ...ownActivation(hiddenActivation, 'gelu'),
+  };
+}
+
+function dropoutsOf({ layerTypes, dropout }: ModernBertConfig): Record<string, number> {
+  return {
+    [EMBEDDING_DROPOUT]: dropout.embedding,
+    ...layersDropouts(layerTypes.length, (layer) => ({
+      [`${layerPath(layer)}.attn.attention_dropout`]: dropout.attention,
+      [`${layerPath(layer)}.attn.out_drop`]: dropout.attention,
+      [`${layerPath(layer)}.mlp.drop`]: dropout.mlp,
+    })),
   };
 }
 
@@ -128,9 +150,10 @@ function predictionHead(config: ModernBertConfig, features: Features): Head {
       normSite(config, 'head.norm', position),
       linearSite('classifier', hiddenSize, outputs, { role: 'head' }),
     ],
+    dropouts: { drop: config.dropout.classifier },
     forward(scope, inputs) {
       const dense = activations[classifierActivation](scope.linear('head.dense', features(scope, inputs)));
-      return scope.linear('classifier', scope.layerNorm('head.norm', dense, normEps));
+      return scope.linear('classifier', scope.dropout('drop', scope.layerNorm('head.norm', dense, normEps)));
     },
   };
 }
@@ -145,7 +168,8 @@ function lastHidden(config: ModernBertConfig, scope: Scope, inputs: Tensors, rea
   checkTokens('modernbert', ids, config.maxPositionEmbeddings);
   const kinds = kindsOf(config, batchInput(inputs, 'attentionMask'));
   const last = layerTypes.length - 1;
-  let x = scope.layerNorm(FIRST_NORM, scope.embedding(WORDS, ids), normEps); // [B, S, H]
+  const words = scope.layerNorm(FIRST_NORM, scope.embedding(WORDS, ids), normEps); // [B, S, H]
+  let x = scope.dropout(EMBEDDING_DROPOUT, words);
   layerTypes.forEach((type, layer) => {
     x = transformerLayer(config, scope, layer, { x, read: layer === last ? read : everyToken, ...kinds[type] });
   });
@@ -192,12 +216,14 @@ function transformerLayer(
   const normed = layer === 0 ? x : scope.layerNorm(`${path}.attn_norm`, x, normEps);
   const [q, k, v] = tf.split(scope.linear(`${path}.attn.Wqkv`, normed), 3, 2) as [Tensor, Tensor, Tensor]; // [B, S, H]
   const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
-  const context = attention(read(rotary(q, angles)), rotary(k, angles), v, { heads, maskBias: own }); // [B, Q, H]
-  const a = tf.add(read(x), scope.linear(`${path}.attn.Wo`, context));
+  const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
+  const dropout = (weights: Tensor): Tensor => dropped('attn.attention_dropout', weights);
+  const context = attention(read(rotary(q, angles)), rotary(k, angles), v, { heads, maskBias: own, dropout }); // [B, Q, H]
+  const a = tf.add(read(x), dropped('attn.out_drop', scope.linear(`${path}.attn.Wo`, context)));
   const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 inner]
   const [input, gate] = tf.split(wide, 2, 2) as [Tensor, Tensor];
   const inner = tf.mul(activations[config.hiddenActivation](input), gate);
-  return tf.add(a, scope.linear(`${path}.mlp.Wo`, inner));
+  return tf.add(a, scope.linear(`${path}.mlp.Wo`, dropped('mlp.drop', inner)));
 }
 
 /** ModernBERT as saved by transformers: `ModernBertModel`, `ModernBertForMaskedLM` and others. */
@@ -208,7 +234,7 @@ export const modernbertType: ModelType = {
   ignoredSettings: [
     ...['decoder_bias', 'sparse_prediction', 'sparse_pred_ignore_index'], // of the masked-word head
     ...['deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad'], // implementation choices
-    ...['initializer_cutoff_factor', 'layer_norm_eps', 'mlp_dropout', 'position_embedding_type'],
+    ...['initializer_cutoff_factor', 'layer_norm_eps', 'position_embedding_type'],
   ],
   architecture: (config, task) => modernbert(settings(config, task), task),
 };
@@ -238,6 +264,12 @@ function settings(config: ConfigFile, task: Task) {
     ),
     localAttention: positiveInteger(config, 'local_attention', 128), // the width of the sliding window, in tokens
     ropeTheta: ropeThetas(config),
+    dropout: {
+      embedding: dropoutRate(config, 'embedding_dropout', 0),
+      attention: dropoutRate(config, 'attention_dropout', 0),
+      mlp: dropoutRate(config, 'mlp_dropout', 0),
+      classifier: dropoutRate(config, 'classifier_dropout', 0),
+    },
     classifierPooling: classifierPooling(config),
     classifierBias: boolean(config, 'classifier_bias', false),
     classifierActivation: activation(config, 'classifier_activation', 'gelu'),

@@ -38,6 +38,7 @@ export const mpnetType = encoderType({
   root: 'mpnet',
   savedBy: 'MPNetModel or MPNetForSequenceClassification',
   defaults: { vocabSize: 30_527 },
+  keys: { headDropout: 'hidden_dropout_prob' },
   ofTexts: robertaHead,
   hasPooler: true,
   own(config, { names, numAttentionHeads, maxPositionEmbeddings }) {
@@ -53,6 +54,7 @@ export const mpnetType = encoderType({
         value: 'attention.attn.v',
         output: 'attention.attn.o',
         outputNorm: 'attention.LayerNorm',
+        dropouts: { attention: 'attention.attn.dropout', output: 'attention.dropout', outer: 'output.dropout' },
       },
       padTokenId: PADDING,
       layerNormEps: positiveNumber(config, 'layer_norm_eps', 1e-12),

@@ -1,4 +1,4 @@
-import { positiveIntegerOrNull, assertSetting } from '../transformers/config.js';
+import { dropoutRate, positiveIntegerOrNull, assertSetting } from '../transformers/config.js';
 import { ropeSettings } from '../rope.js';
 import { decoderType, evenLayers } from './decoder-settings.js';
 
@@ -35,6 +35,7 @@ export const phi3Type = decoderType({
     const { scaling } = rope;
     return {
       isFused: true,
+      dropout: { ...settings.dropout, residual: dropoutRate(config, 'resid_pdrop', 0) },
       layers: evenLayers(config, settings, { rope, window }),
       ...(scaling.kind === 'longrope' && { rebuildCacheAt: scaling.originalMaxPositionEmbeddings + 1 }),
     };

@@ -1,4 +1,4 @@
-import type { RotaryLayer } from '../rotary-decoder.js';
+import type { RotaryLayer } from '../rotary-config.js';
 import { ropeSettings } from '../rope.js';
 import {
   boolean,

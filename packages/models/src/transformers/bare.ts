@@ -5,7 +5,7 @@
  */
 import type { Site } from '@peftjs/core/method';
 import type { Scope, Task } from '@peftjs/core/model';
-import type { Architecture, Head } from '../architecture.js';
+import type { Architecture, Head, Network } from '../architecture.js';
 import type { ConfigFile, ModelType } from './config.js';
 
 /** Builds the network and head for a task, with module paths as in transformers' class for that task. */
@@ -21,13 +21,22 @@ function withoutPrefix(architecture: Architecture, prefix: string): Architecture
   const { head } = architecture;
   return {
     ...architecture,
+    ...bareDropouts(architecture, bare),
     sites: architecture.sites.map(site),
     encodeOnly: architecture.encodeOnly.map(site),
     ...(architecture.pooler && { pooler: site(architecture.pooler) }),
     lookups: architecture.lookups.map((lookup) => ({ ...lookup, site: bare(lookup.site) })),
     encode: (scope, inputs) => architecture.encode(within(scope), inputs),
-    head: bareHead(head, within),
+    head: { ...bareHead(head, within), ...bareDropouts(head, bare) },
   };
+}
+
+function bareDropouts(
+  { dropouts }: Pick<Network | Head, 'dropouts'>,
+  bare: (path: string) => string,
+): Pick<Network, 'dropouts'> {
+  if (!dropouts) return {};
+  return { dropouts: Object.fromEntries(Object.entries(dropouts).map(([place, rate]) => [bare(place), rate])) };
 }
 
 function bareHead({ tokens, ...head }: Head, within: (scope: Scope) => Scope): Head {
@@ -45,5 +54,6 @@ function bareScope(scope: Scope, bare: (path: string) => string): Scope {
     layerNorm: (path, x, epsilon) => scope.layerNorm(bare(path), x, epsilon),
     rmsNorm: (path, x, ...rest) => scope.rmsNorm(bare(path), x, ...rest),
     weight: (name) => scope.weight(bare(name)),
+    dropout: (name, x) => scope.dropout(bare(name), x),
   };
 }

@@ -164,6 +164,16 @@ export function positiveNumber(config: ConfigFile, name: string, fallback?: numb
   throw fileError(config.file, `'${name}' must be a number above 0, got ${shown(value)}`);
 }
 
+/** Returns the rate of a dropout. @throws CheckpointError when it is not a number in [0, 1). */
+export function dropoutRate(config: ConfigFile, name: string, fallback: number): number {
+  const value = setting(config, name) ?? fallback;
+  if (typeof value === 'number' && value >= 0 && value < 1) return value;
+  throw fileError(
+    config.file,
+    `'${name}' must be a rate of dropout, a number of at least 0 and below 1, got ${shown(value)}`,
+  );
+}
+
 /** Returns the name of an activation. @throws CheckpointError when it is not supported. */
 export function activation(config: ConfigFile, name: string, fallback: ActivationName): ActivationName {
   const value = setting(config, name) ?? fallback;
