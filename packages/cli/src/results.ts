@@ -13,14 +13,7 @@ export {
   type RunFile,
   type StoredResults,
 } from './results/files.js';
-export {
-  checkpointFolder,
-  checkpointOwners,
-  checkpointPath,
-  removeCheckpoint,
-  removeCheckpoints,
-  tuningFolder,
-} from './results/folder.js';
+export { checkpointFolder, removeCheckpoint, removeCheckpoints, tuningFolder } from './results/folder.js';
 export { asJson, canonical, toJson } from './results/json.js';
 export {
   MAX_MESSAGE,

@@ -75,7 +75,7 @@ export type {
 export { defineMethod } from './adapter/attach.js';
 export { narrowTargets, patternValue, targetEntries, tokenEntries, type MethodOptions } from './adapter/targets.js';
 export { biasLayer, biasLayers, fixedLayer, fullLayer, layersByPath } from './adapter/layers.js';
-export { changeNoise, dropChange, type ChangeDropout } from './adapter/change-dropout.js';
+export { changeNoise, dropChange, lycorisEntries, type ChangeDropout } from './adapter/change-dropout.js';
 export { allLayers } from './adapter/peft-model.js';
 export {
   adaptedModules,

@@ -7,15 +7,10 @@ import * as tf from '@tensorflow/tfjs-core';
 export function withBackend<T>(name: string, body: () => T): T {
   const previous = tf.getBackend();
   if (previous === name) return body();
-  switchTo(name);
+  void tf.setBackend(name); // for a started backend, it switches before it returns
   try {
     return body();
   } finally {
-    if (previous) switchTo(previous);
+    if (previous) void tf.setBackend(previous);
   }
-}
-
-/** For a started backend, `setBackend` switches before it returns; only others need its promise. */
-function switchTo(name: string): void {
-  void tf.setBackend(name);
 }

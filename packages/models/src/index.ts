@@ -4,7 +4,7 @@ export type { EmbeddingModule, Pooling, PoolingMode } from './pooling.js';
 export type { Prompts } from './transformers/sentence-transformers.js';
 export { generate, generateChat, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
 export type { GenerationResult, GenerateOptions, GeneratedToken } from './generation/options.js';
-export type { Answer, GenerateChatOptions, GenerateTextOptions } from './generation/text.js';
+export { chatEntries, type Answer, type GenerateChatOptions, type GenerateTextOptions } from './generation/text.js';
 export type { EncodeOptions, Encoding, Tokenizer, WordEncoding } from './tokenizer.js';
 export type { TokenSpan } from './token-spans.js';
 export type { ChatTemplate, RenderOptions } from './chat-template.js';

@@ -1,6 +1,12 @@
-import { ConfigError, DataError, describe } from '@peftjs/core/method';
+import { ConfigError, DataError, describe, mapValues } from '@peftjs/core/method';
 import { anything } from '@peftjs/core/model';
-import { openGenerator, type ChatMessage, type GenerateChatOptions, type TextGenerator } from '@peftjs/models';
+import {
+  chatEntries,
+  openGenerator,
+  type ChatMessage,
+  type GenerateChatOptions,
+  type TextGenerator,
+} from '@peftjs/models';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { adapterOf, chosenAdapters, type CallOptions, type Inference } from './inference.js';
@@ -39,24 +45,8 @@ export interface TextGenerationPipeline {
   dispose(): Promise<void>;
 }
 
-/** The options of `generateChat`, which checks them. */
-const forwarded = {
-  maxNewTokens: anything,
-  doSample: anything,
-  temperature: anything,
-  topK: anything,
-  topP: anything,
-  repetitionPenalty: anything,
-  seed: anything,
-  eosTokenId: anything,
-  signal: anything,
-  stopStrings: anything,
-  onText: anything,
-  template: anything,
-  tools: anything,
-};
-
-const settings = { ...forwarded, returnFullText: v.optional(v.boolean(), true) };
+/** Its own options, and those of `generateChat`, which checks them. */
+const settings = { ...mapValues(chatEntries, () => anything), returnFullText: v.optional(v.boolean(), true) };
 
 /** The default of transformers.js. */
 const MAX_NEW_TOKENS = 256;

@@ -211,7 +211,7 @@ async function runPlanned(
     } else await report(out, reported.all());
     return results.every(({ status }) => status === 'done') ? 0 : 1;
   } finally {
-    await runner.close();
+    await runner.close?.();
   }
 }
 

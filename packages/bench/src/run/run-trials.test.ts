@@ -60,7 +60,6 @@ async function runBoth(firstEnds: (events: TrialEvents) => Promise<void> | void)
       await firstEnds(events);
       await events.onDone(second, done(second));
     },
-    close: () => Promise.resolve(),
   };
   const { signal } = new AbortController();
   return runTrials(await openResults(folder), [first, second], { out: folder, runner, tasks, signal });
@@ -122,7 +121,6 @@ describe('tune', () => {
         await events.onDone(trial, { ...done(trial), metrics, versions: { numerics: NUMERICS } });
       }
     },
-    close: () => Promise.resolve(),
   };
 
   it('widens the grids after running them, and a rerun needs no trial', async () => {
@@ -151,7 +149,6 @@ describe('tune', () => {
           ends,
         );
       },
-      close: () => Promise.resolve(),
     };
     const run = { out: folder, runner: dying, tasks, signal };
     const once = planTrials(plan, await tune(plan, await openResults(folder), run));
@@ -173,7 +170,6 @@ describe('tune', () => {
         if (trial) await events.onDone(trial, done(trial));
         stop.abort();
       },
-      close: () => Promise.resolve(),
     };
     const run = { out: folder, runner: stopping, tasks, signal: stop.signal };
     expect(await tune(plan, await openResults(folder), run)).toBeUndefined();

@@ -179,7 +179,6 @@ export function localRunner({
         pending = died;
       }
     },
-    close: () => Promise.resolve(), // processes end with the trials
   };
 }
 
@@ -262,7 +261,6 @@ export function inProcessRunner(checkpointing: Omit<TrialRequest, 'trial'>): Tri
     async run(trials, events, signal) {
       for (const trial of trials) if (!signal.aborted) await runOne(trial, events, signal);
     },
-    close: () => Promise.resolve(),
   };
 }
 

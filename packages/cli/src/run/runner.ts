@@ -112,6 +112,6 @@ export interface TrialEvents {
 export interface TrialRunner {
   /** Runs trials, each until one `onDone` or `onFailed`; returns early if the signal aborts. */
   run(trials: readonly Trial[], events: TrialEvents, signal: AbortSignal): Promise<void>;
-  /** Releases what the runner holds. */
-  close(): Promise<void>;
+  /** Releases what the runner holds beyond its trials. */
+  close?(): Promise<void>;
 }

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import * as v from 'valibot';
+import { dropoutRate, finite, integerFrom } from '../config.js';
 import type { AdapterLayer, StepContext } from '../contracts/layer.js';
 import type { Site } from '../contracts/site.js';
 
@@ -7,13 +9,25 @@ import type { Site } from '../contracts/site.js';
  * Dropout of the outputs of a change and of whole modules, as in LyCORIS: drawn at every step, the same for all rows.
  */
 
+/** The schema entries that LyCORIS's methods share, with PEFT's names and defaults. */
+export const lycorisEntries = {
+  /** The alpha parameter: the change is scaled by `alpha / r`. Default 8. */
+  alpha: v.optional(finite, 8),
+  /** Ranks that differ from `r`, by module path or a regular expression for its end. Default {}. */
+  rankPattern: v.optional(v.record(v.string(), integerFrom(1)), {}),
+  /** Alphas of modules whose alpha is not `alpha`, by the same keys. Default {}. */
+  alphaPattern: v.optional(v.record(v.string(), finite), {}),
+  /** The probability that the change of an output feature is dropped in a training step. Default 0. */
+  rankDropout: v.optional(dropoutRate, 0),
+  /** The probability that the whole change of a module is dropped in a training step; the rest is not scaled. Default 0. */
+  moduleDropout: v.optional(dropoutRate, 0),
+};
+
 /** The rates of this dropout. */
 export interface ChangeDropout {
-  /** The probability that the change of an output feature is dropped. */
   readonly rankDropout: number;
   /** Whether the change of kept outputs is divided by their share. Default true. */
   readonly rankDropoutScale?: boolean;
-  /** The probability that the whole change of a module is dropped. What is kept is not scaled. */
   readonly moduleDropout: number;
 }
 
