@@ -151,7 +151,7 @@ const protocolEntries = {
   /** The largest norm of the gradients; null for no clipping. Default 1. */
   clipNorm: v.nullish(positive, 1),
   /** The frozen network's own dropout: the rates of its config.json, or one rate for all places. Default 0, none. */
-  dropout: v.exactOptional(v.union([v.literal('config'), dropoutRate], "expected 'config' or a rate in [0, 1)")),
+  dropout: v.exactOptional(v.union([v.literal('config'), dropoutRate])),
   /**
    * The factor of the change (LoRA's alpha / r) of every arm whose method has one, at every budget; null for each
    * method's own.
@@ -350,7 +350,7 @@ function assertOneScale({ methods, protocol: { scaling } }: Study): void {
     const own = SCALES.find((option) => option in options);
     if (scaling == null || own === undefined) continue;
     throw new ConfigError(
-      `study: '${arm}' has the option ${own}, but protocol.scaling gives every arm the scale ${scaling}; leave out one of them`,
+      `study: '${arm}' has the option ${own}, but protocol.scaling gives every arm the scale ${scaling}; give it options without ${own}, or leave out scaling`,
       `methods.${arm}.options.${own}`,
     );
   }
