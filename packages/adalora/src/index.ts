@@ -2,7 +2,7 @@ import { defineMethod, layersByPath, type MatchOn, type CallableMethod, type Sit
 import { rankUnit, startAbove } from '@peftjs/core/ranks';
 import { adaloraController, resumedLayers } from './controller.js';
 import { parseAdaloraConfig, type AdaloraConfig } from './config.js';
-import { adaloraLayer } from './layer.js';
+import { adaloraLayer, divisorOf } from './layer.js';
 import { adaloraFile, readAdaloraFile } from './file.js';
 
 /**
@@ -18,6 +18,7 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   shortRunOptions: { loraAlpha: 32, orthRegWeight: 0 },
   parseConfig: parseAdaloraConfig,
   fitBudget,
+  scaledTo: (config, scaling) => ({ ...config, loraAlpha: scaling * divisorOf(config) }),
   adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => adaloraLayer(site, config, rng.fork(site.path)))),
   controller: adaloraController,
   resumedLayers,

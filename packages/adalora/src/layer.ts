@@ -59,12 +59,13 @@ const INITIAL_STD = 0.02;
 export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): AdapterLayer {
   const { inFeatures, outFeatures } = site;
   const { initR: r, loraAlpha, loraDropout: dropout, orthRegWeight, parametrization } = config;
+  const scaling = loraAlpha / divisorOf(config);
   const [ofA, ofB] = [rng.fork('loraA'), rng.fork('loraB')];
   const scores = initialScores(site, config, r);
   if (parametrization === 'lora') {
     return rankLayer(site, {
       initial: { loraA: kaimingUniform(ofA, inFeatures, r), loraB: hostZeros([r, outFeatures]), ...scores },
-      scaling: loraAlpha / r,
+      scaling,
       gate: 'mask',
       dropout,
       update: (proposed, at) => scored(config, proposed, at),
@@ -77,13 +78,18 @@ export function adaloraLayer(site: Site, config: AdaloraConfig, rng: Rng): Adapt
       loraB: normalValues(ofB, [r, outFeatures], INITIAL_STD),
       ...scores,
     },
-    scaling: loraAlpha / (r + 1e-5),
+    scaling,
     gate: 'loraE',
     dropout,
     train: { loraA: {}, loraE: {}, loraB: {} },
     loss: orthRegWeight > 0 ? (p, ctx) => tf.mul(orthogonality(p, config, ctx.layers), orthRegWeight) : undefined,
     update: (proposed, at) => ({ ...scored(config, proposed, at), loraE: masked(proposed, at) }),
   });
+}
+
+/** Returns what alpha is divided by: r for doublets; for triplets a little more, as in PEFT. */
+export function divisorOf({ initR: r, parametrization }: AdaloraConfig): number {
+  return parametrization === 'lora' ? r : r + 1e-5;
 }
 
 /**

@@ -18,6 +18,7 @@ export {
 } from './ranks/competition.js';
 export { truncateToBudget } from './ranks/truncation.js';
 export {
+  alphasFor,
   assertOneRank,
   compactPattern,
   fullRank,

@@ -1,5 +1,5 @@
 import { defineMethod, layersByPath, parseOptions, type CallableMethod } from '@peftjs/core/method';
-import { withRanksForBudget } from '@peftjs/core/ranks';
+import { alphasFor, withRanksForBudget } from '@peftjs/core/ranks';
 import { lohaOptions, type LohaConfig } from './config.js';
 import { lohaFiles } from './file.js';
 import { lohaCost, lohaLayer } from './layer.js';
@@ -16,6 +16,7 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   defaultLearningRate: 4e-3,
   parseConfig: (input) => parseOptions('loha', lohaOptions, input),
   fitBudget: (sites, budget, config) => withRanksForBudget(sites, budget, config, lohaCost),
+  scaledTo: (config, scaling) => ({ ...config, ...alphasFor(config, (r) => scaling * r) }),
   adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => lohaLayer(site, config, rng.fork(site.path)))),
   ...lohaFiles,
 });

@@ -44,6 +44,7 @@ export function lohaLayer(site: Site, config: LohaConfig, rng: Rng): AdapterLaye
   const initial = initialTensors(site, r, config, rng);
   return fixedLayer({
     site,
+    scaling,
     params: mapValues(initial, (tensor) => trained(tensor)),
     ...changeNoise(config),
     forward(x, p, at) {

@@ -1,4 +1,5 @@
 import { defineMethod, layersByPath, parseOptions, type CallableMethod } from '@peftjs/core/method';
+import { alphasFor } from '@peftjs/core/ranks';
 import { fitBudget } from './budget.js';
 import { lokrOptions, type LokrConfig } from './config.js';
 import { lokrFiles } from './file.js';
@@ -16,6 +17,7 @@ export const lokr: CallableMethod<LokrConfig> = defineMethod<LokrConfig>({
   defaultLearningRate: 4e-3,
   parseConfig: (input) => parseOptions('lokr', lokrOptions, input),
   fitBudget,
+  scaledTo: (config, scaling) => ({ ...config, ...alphasFor(config, (r) => scaling * r) }),
   adapt: (sites, config, { rng }) => layersByPath(sites.map((site) => lokrLayer(site, config, rng.fork(site.path)))),
   ...lokrFiles,
 });

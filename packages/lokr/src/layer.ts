@@ -41,6 +41,7 @@ export function lokrLayer(site: Site, config: LokrConfig, rng: Rng): AdapterLaye
   const { m, l, n, k } = sidesOf(site, config);
   return fixedLayer({
     site,
+    scaling,
     params: mapValues(initial, (tensor) => trained(tensor)),
     ...changeNoise(config),
     forward(x, p, at) {

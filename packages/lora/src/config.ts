@@ -7,7 +7,7 @@ import {
   warnOnce,
   type MethodOptions,
 } from '@peftjs/core/method';
-import { dropoutEntries, moduleRank, rankEntries, type ModuleRank } from '@peftjs/core/ranks';
+import { alphasFor, dropoutEntries, moduleRank, rankEntries, type ModuleRank } from '@peftjs/core/ranks';
 import * as v from 'valibot';
 
 /**
@@ -201,6 +201,16 @@ export function rankAt(config: LoraConfig, path: string): ModuleRank {
 }
 
 /** Returns s = alpha / r, or alpha / sqrt(r) with rsLoRA (Kalajdzievski, 2023, arXiv 2312.03732). */
-export function scalingOf({ useRslora }: LoraConfig, { r, alpha }: ModuleRank): number {
-  return alpha / (useRslora ? Math.sqrt(r) : r);
+export function scalingOf(config: LoraConfig, { r, alpha }: ModuleRank): number {
+  return alpha / divisorOf(config, r);
+}
+
+function divisorOf({ useRslora }: LoraConfig, r: number): number {
+  return useRslora ? Math.sqrt(r) : r;
+}
+
+/** Returns the configuration in which s is `scaling` in every module. */
+export function scaledTo(config: LoraConfig, scaling: number): LoraConfig {
+  const { alpha: loraAlpha, alphaPattern } = alphasFor(config, (r) => scaling * divisorOf(config, r));
+  return { ...config, loraAlpha, alphaPattern };
 }

@@ -11,7 +11,7 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import { rankCost, ranksForBudget, sitesForBudget } from '@peftjs/core/ranks';
-import { isPartOfWeight, parseLoraConfig, type LoraConfig } from './config.js';
+import { isPartOfWeight, parseLoraConfig, scaledTo, type LoraConfig } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
 import { initialFactors } from './starts.js';
 import { loraLayer } from './variants.js';
@@ -27,6 +27,7 @@ export const lora: CallableMethod<LoraConfig> = defineMethod<LoraConfig>({
   parseConfig: parseLoraConfig,
   calibration: ({ evaConfig, loraGaConfig }) => (evaConfig ? 'activations' : loraGaConfig ? 'gradients' : null),
   fitBudget: fittedToBudget,
+  scaledTo,
   adapt,
   peftTypes: ['LORA', LORA_GA],
   toFile: loraAdapterFile,

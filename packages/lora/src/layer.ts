@@ -65,7 +65,9 @@ export interface LoraChange extends Pick<AdapterLayer, 'site' | 'params' | 'stat
 }
 
 /** A layer of LoRA, with the members that its variants and its file format need. */
-export interface LoraLayer extends AdapterLayer, Omit<LoraChange, keyof AdapterLayer> {}
+export interface LoraLayer extends AdapterLayer, Omit<LoraChange, keyof AdapterLayer> {
+  readonly scaling: number;
+}
 
 /** Returns the layer of plain LoRA: y = base + c(x'). */
 export function plainLayer(change: LoraChange): LoraLayer {

@@ -36,6 +36,9 @@ import { LEVEL } from './statistics/equivalence.js';
 /** Up to this many rows are shown as cards on a phone; more are a scrollable table. */
 const MAX_CARDS = 12;
 
+/** The column of the factor of the change. */
+const SCALE = 'scale';
+
 /** The results on a task, by budget. */
 export function resultsTable(panel: Panel, reference: string, verdicts: readonly Verdict[]): Table {
   const { budgets, entries } = panel;
@@ -45,7 +48,8 @@ export function resultsTable(panel: Panel, reference: string, verdicts: readonly
     suffix: group.spec === 'none' ? '' : ` ${group.spec}`,
     rows: group.entries.map(({ row }) => row),
   }));
-  const columns = columnsFor(panel, reference, isTop);
+  const hasScales = entries.some(({ row }) => row.scale !== undefined);
+  const columns = columnsFor(panel, reference, isTop).filter(({ title }) => title !== SCALE || hasScales);
   return groupedTable(columns, groups, entries.length > MAX_CARDS ? 'results' : 'results cards');
 }
 
@@ -73,6 +77,7 @@ function columnsFor(
     { title: 'budget', cell: budgetCell },
     { title: 'time per trial', cell: timeCell },
     { title: 'learning rate', cell: (row) => cell(formatSmall(row.learningRate)) },
+    { title: SCALE, cell: ({ scale }) => cell(scale === undefined ? '–' : formatSmall(scale)) },
     { title: 'seeds', cell: ({ seeds }) => cell(String(seeds.length)) },
     { title: 'trained at the start', cell: trainedCell },
   ];

@@ -28,6 +28,17 @@ describe('renderTable', () => {
     expect(renderTable(onOne, { columns: 40 })).toContain(formatMetric(onOne.rows[0]?.score.mean ?? NaN));
   });
 
+  it('has a column of scales if some result has one', () => {
+    const trials = syntheticResults({ tasks: ['uci-sentiment'], methods: ['head', 'lora'] });
+    const textOf = (results: typeof trials): string =>
+      renderTable(summarise(results, { reference: 'lora' }), { columns: 200 });
+    expect(textOf(trials)).not.toContain('scale');
+    const scaled = textOf(trials.map((trial) => (trial.method === 'lora' ? { ...trial, scale: 0.75 } : trial)));
+    expect(scaled).toMatch(/learning rate +scale +seeds/);
+    expect(scaled).toMatch(/^lora r=4 .* 0\.75 /m);
+    expect(scaled).toMatch(/^head .* – +2 /m);
+  });
+
   it('removes control characters', () => {
     const named = withNames(results, { task: 'x\u001b[31m\u202e' });
     const text = renderTable(summarise(named, { reference: 'lora' }));

@@ -45,7 +45,7 @@ export interface StudyFlags
 }
 
 /** The flags that set the field of the protocol with their name. */
-const PROTOCOL_FLAGS = ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'rows', 'split'] as const;
+const PROTOCOL_FLAGS = ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'dropout', 'rows', 'split'] as const;
 
 /** Adds the shared flags to a command, and returns it. */
 export function withStudyFlags(command: Command): Command {
@@ -99,6 +99,11 @@ export function withStudyFlags(command: Command): Command {
       '--learning-rate <rate>',
       'peak learning rate of every arm and of the head (default: what the preset says; for your own data, what suits the method)',
       amount,
+    )
+    .option(
+      '--dropout <rate>',
+      'dropout of the frozen network: config for the rates of its config.json, or a rate from 0 to below 1 (default: 0)',
+      dropoutIn,
     )
     .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
     .addOption(
@@ -264,6 +269,14 @@ export function amount(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
   throw new InvalidArgumentError('Expected a positive number.');
+}
+
+/** Parses a dropout flag. @throws InvalidArgumentError for anything but `config` and a rate. */
+function dropoutIn(text: string): 'config' | number {
+  if (text === 'config') return text;
+  const rate = Number(text);
+  if (text.trim() !== '' && rate >= 0 && rate < 1) return rate;
+  throw new InvalidArgumentError('Expected config, or a rate from 0 to below 1.');
 }
 
 /** The flags of some names that were given. */

@@ -260,6 +260,11 @@ const doneTrial = v.object({
   ...trial,
   parameters,
   ranks: named(amount),
+  /**
+   * The factor of the change at the start, alpha / r of LoRA, averaged over modules. Absent for methods without one, and
+   * in older files.
+   */
+  scale: v.exactOptional(finite),
   /** Metrics on the reported split, at the selected checkpoint. */
   metrics: named(finite),
   /** The last checkpoint. */

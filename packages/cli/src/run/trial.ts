@@ -69,6 +69,7 @@ export async function runTrial(
     const { config, requested } = fitConfig(method, prepared.model, trial);
     const peft = await attachCalibrated(trial, prepared, { method, config }, executor);
     const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
+    const scale = scaleOf(activeAdapter(peft));
     const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
     const trained: Trained =
       trainableAtStart + trainedHead === 0 && isHeadOnly(method)
@@ -87,6 +88,7 @@ export async function runTrial(
       budget: budgetOf(trial, requested, { stored, trained: trainableAtStart }),
       parameters: { trainableAtStart, storedMean: trained.meanParameters, stored, base, optimizerBytes },
       ranks: { ...selected.ranks },
+      ...(scale !== undefined && { scale }),
       metrics: judged.selected,
       last: { metrics: judged.last, ranks: { ...last.ranks }, parameters: last.storedParameters },
       selection: { split: 'selection', step: selected.step, metric, ...(lowerIsBetter && { lowerIsBetter }) },
@@ -120,6 +122,12 @@ async function attachCalibrated(
   return attach(model, configured, { ...options, calibration });
 }
 
+/** The factor of the change, averaged over the modules whose layers have one; undefined if none has. */
+function scaleOf({ layers }: Pick<Checkpoint, 'layers'>): number | undefined {
+  const factors = Object.values(layers).flatMap(({ scaling }) => scaling ?? []);
+  return factors.length === 0 ? undefined : factors.reduce((sum, factor) => sum + factor, 0) / factors.length;
+}
+
 /** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
 function untrained(peft: PeftModel): TrainedAtOnce {
   const original = heldCheckpoint(peft, 0);
@@ -138,7 +146,7 @@ async function trainTrial(
   recording: TrialRecording,
   signal?: AbortSignal,
 ): Promise<Trained> {
-  const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm } = trial.protocol;
+  const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm, dropout } = trial.protocol;
   const { stages, ...settings } = trial.settings;
   const shared = {
     ...lossOf(trial.protocol),
@@ -147,6 +155,7 @@ async function trainTrial(
     finalRatio,
     optimizer: optimizerOf(trial.protocol),
     clipNorm,
+    ...(dropout !== undefined && { dropout }),
     learningRate: settings.learningRate ?? learningRate,
     learningRates: { head: learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
     executor,

@@ -51,19 +51,21 @@ export interface FittedConfig {
   readonly requested: number | null;
 }
 
+/** What the configuration of a trial depends on. */
+type Asked = Pick<Trial, 'budget' | 'settings'> & { readonly protocol: Pick<TrialProtocol, 'matchOn' | 'scaling'> };
+
 /**
- * Solves a method's configuration for the trial's budget, or for the first of its stages.
+ * Solves a method's configuration for the trial's budget, or for the first of its stages, and gives it the protocol's
+ * scale.
  * @throws ConfigError if the method cannot reach the budget, or does not support the level of a stage.
  */
-export function fitConfig(
-  method: PeftMethod,
-  model: Model,
-  {
-    budget,
-    settings,
-    protocol,
-  }: Pick<Trial, 'budget' | 'settings'> & { readonly protocol: Pick<TrialProtocol, 'matchOn'> },
-): FittedConfig {
+export function fitConfig(method: PeftMethod, model: Model, trial: Asked): FittedConfig {
+  const { config, requested } = sized(method, model, trial);
+  const { scaling } = trial.protocol;
+  return { config: scaling == null ? config : (method.scaledTo?.(config, scaling) ?? config), requested };
+}
+
+function sized(method: PeftMethod, model: Model, { budget, settings, protocol }: Asked): FittedConfig {
   const config = method.parseConfig(settings.options);
   if (settings.stages) return { config: firstLevel(method, config, settings.stages), requested: null };
   if (budget === null) return { config, requested: null };

@@ -156,7 +156,7 @@ describe('planTrials', () => {
   });
 
   it('does not change names for unused new settings', () => {
-    const unused = { selectionRows: null, flippedLabels: null };
+    const unused = { selectionRows: null, flippedLabels: null, dropout: 0, scaling: null };
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], margin: 0.01, protocol: unused }]) })).toBe(
       28,
     );
@@ -173,6 +173,10 @@ describe('planTrials', () => {
     expect(shared({ methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.1' }]]) })).toBe(28 - 8);
     const trained = composeStudy([preset, { budgets: ['r=2', 'r=4'], protocol: { matchOn: 'trained' } }]);
     expect(shared({ study: trained })).toBe(0);
+    for (const protocol of [{ dropout: 'config' as const }, { scaling: 2 }])
+      expect(shared({ study: composeStudy([preset, { methods: ['lora'], budgets: ['r=2', 'r=4'], protocol }]) })).toBe(
+        0,
+      );
     for (const changed of [
       { maxTokens: 32, epochs: 2 },
       { maxTokens: 24, epochs: 9 },

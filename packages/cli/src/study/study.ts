@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import {
   ConfigError,
   DataError,
+  dropoutRate,
   integerFrom,
   mapValues,
   nonNegative,
@@ -149,6 +150,13 @@ const protocolEntries = {
   weightDecay: v.optional(nonNegative, 0),
   /** The largest norm of the gradients; null for no clipping. Default 1. */
   clipNorm: v.nullish(positive, 1),
+  /** The frozen network's own dropout: the rates of its config.json, or one rate for all places. Default 0, none. */
+  dropout: v.exactOptional(v.union([v.literal('config'), dropoutRate])),
+  /**
+   * The factor of the change (LoRA's alpha / r) of every arm whose method has one, at every budget; null for each
+   * method's own.
+   */
+  scaling: v.exactOptional(v.nullable(positive)),
   /** The name of the loss. Default the one that suits the rows. */
   loss: v.exactOptional(v.picklist(lossNames)),
 };
@@ -269,6 +277,7 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
   );
   const study = parseOptions('study', studyEntries, merged);
   assertEqualTuning(study);
+  assertOneScale(study);
   return chosenOnly(study, layers);
 }
 
@@ -328,6 +337,21 @@ function assertEqualTuning({ methods, tuning }: Study): void {
     throw new ConfigError(
       `unequal tuning effort: the grid of '${arm}' has ${rates} learning rates, the study's has ${learningRates.length}; give every arm the same number`,
       `methods.${arm}.tuning.learningRates`,
+    );
+  }
+}
+
+/** Options that set the scale of an arm. */
+const SCALES = ['loraAlpha', 'alpha', 'alphaPattern'];
+
+/** @throws ConfigError for an arm whose options set its scale if the protocol does. */
+function assertOneScale({ methods, protocol: { scaling } }: Study): void {
+  for (const [arm, { options }] of Object.entries(methods)) {
+    const own = SCALES.find((option) => option in options);
+    if (scaling == null || own === undefined) continue;
+    throw new ConfigError(
+      `study: '${arm}' has the option ${own}, but protocol.scaling gives every arm the scale ${scaling}; give it options without ${own}, or leave out scaling`,
+      `methods.${arm}.options.${own}`,
     );
   }
 }

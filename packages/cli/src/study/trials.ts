@@ -152,8 +152,13 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   // The id depends on the files' content, not on their paths, and on the learning rate, not on how it was found.
   const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
   // Unused settings that were added later are left out, so that trials keep their old ids.
-  const { selectionRows, flippedLabels, ...older } = protocol;
-  const newer = { ...(selectionRows != null && { selectionRows }), ...(flippedLabels != null && { flippedLabels }) };
+  const { selectionRows, flippedLabels, dropout, scaling, ...older } = protocol;
+  const newer = {
+    ...(selectionRows != null && { selectionRows }),
+    ...(flippedLabels != null && { flippedLabels }),
+    ...(dropout && { dropout }),
+    ...(scaling != null && { scaling }),
+  };
   const content = { ...rest, protocol: { ...older, ...newer } };
   // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
   const training = {

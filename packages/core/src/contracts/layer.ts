@@ -27,6 +27,8 @@ export interface AdapterLayer {
   readonly ignoresBase?: boolean;
   /** Names of the layer's dropout masks, which it requests as `<path>.<name>`. The trainer supplies them at every step. */
   readonly noise?: readonly string[];
+  /** s, the constant factor of the change, for methods that have one, usually alpha / r. */
+  readonly scaling?: number;
   /** Computes the module's output `[rows, out]` for x `[rows, in]` (for an embedding, x holds row numbers). */
   forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;
   /**

@@ -74,6 +74,11 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
    */
   fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
+   * Returns the configuration whose change has the factor `scaling` in every module (`AdapterLayer.scaling`), for methods
+   * that have such a factor.
+   */
+  scaledTo?(config: C, scaling: number): C;
+  /**
    * Returns the configuration at one level (0 or more) of the sparsifying schedule (`sparsify`): the higher the level,
    * the fewer ranks survive. The layers are created once, from the first configuration, so `adapt` must return the same
    * layers at every level; a level acts through `controller`, which is created again for each.

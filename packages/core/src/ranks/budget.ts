@@ -2,6 +2,7 @@ import { ConfigError } from '../errors.js';
 import type { MatchOn, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { narrowTargets, patternValue } from '../adapter/targets.js';
+import { mapValues } from '../tensors.js';
 import { isNearBudget, NEAR_SHARE, selectWithinBudget } from './within-budget.js';
 
 /** Returns the number of parameters of one rank of a module: a column of A and a row of B. */
@@ -223,6 +224,14 @@ export function moduleRank(
   path: string,
 ): ModuleRank {
   return { r: patternValue(rankPattern, path) ?? r, alpha: patternValue(alphaPattern, path) ?? alpha };
+}
+
+/** Returns the alphas that modules get from their ranks, with a pattern for each pattern of the ranks. */
+export function alphasFor(
+  { r, rankPattern }: Pick<ModuleRank & RankPatterns, 'r' | 'rankPattern'>,
+  alphaOf: (r: number) => number,
+): Pick<ModuleRank & RankPatterns, 'alpha' | 'alphaPattern'> {
+  return { alpha: alphaOf(r), alphaPattern: mapValues(rankPattern, alphaOf) };
 }
 
 /**

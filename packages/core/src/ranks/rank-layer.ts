@@ -54,6 +54,7 @@ export function rankLayer(
   const live = (values: HostTensors): number => liveRanks(tensorAt(values, vector), gate !== undefined);
   return {
     site,
+    scaling,
     params: mapValues(train, (spec, name) => ({ ...trained(tensorAt(initial, name)), ...spec })),
     ...(states.length > 0 && { state: mapValues(Object.fromEntries(states), (tensor) => ({ initial: tensor })) }),
     ...(dropout > 0 && { noise: [DROPOUT] }),

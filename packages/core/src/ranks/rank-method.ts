@@ -8,6 +8,7 @@ import { rankFiles } from '../files/lora-ranks.js';
 import { createRng } from '../rng.js';
 import { tensorAt, type HostTensors } from '../tensors.js';
 import {
+  alphasFor,
   assertOneRank,
   ranksForBudget,
   rankCost,
@@ -80,6 +81,10 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
       return complete ? complete(parsed) : parsed;
     },
     fitBudget: fittedTo(given),
+    scaledTo(config, scaling) {
+      const { alpha: loraAlpha, alphaPattern } = alphasFor(config, (r) => scaling * divisor(r));
+      return { ...config, loraAlpha, alphaPattern };
+    },
     ...method,
     capabilities: { mergeable: true, identityAtInit, adaptsRank: policy !== undefined, kinds: ['linear'] },
     adapt(sites, config, init) {

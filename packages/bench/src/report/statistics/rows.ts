@@ -57,6 +57,8 @@ export interface SummaryRow {
   readonly parameters: DoneTrial['parameters'];
   /** The peak learning rate. */
   readonly learningRate: number;
+  /** The factor of the change at the start, averaged over modules; absent if the method or the result files have none. */
+  readonly scale?: number;
   /** Durations, averaged over seeds. */
   readonly time: DoneTrial['time'];
   /** The largest peak memory of the seeds, in bytes. */

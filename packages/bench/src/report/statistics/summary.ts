@@ -79,6 +79,7 @@ function rowOf(arm: Arm, scores: Sample): UnrankedRow {
     resampledRows: scores.rows,
     parameters: meansOf(arm.trials.map(({ parameters }) => parameters)),
     learningRate: first.learningRate,
+    ...(first.scale !== undefined && { scale: first.scale }),
     time: meansOf(arm.trials.map(({ time }) => time)),
     peakRssBytes: Math.max(...arm.trials.map(({ memory }) => memory.peakRssBytes)),
   };
