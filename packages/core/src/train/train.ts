@@ -192,7 +192,7 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   const fed = run.controller?.scalars(step, learningRates) ?? {};
   const compiledBefore = steps.compileMs();
   const started = performance.now();
-  const report = await steps.take(partsOf(run, batches), {
+  const report = await steps.take(partsOf(run, await run.read(batches)), {
     scalars: hostScalars(fed),
     optimizer: hostScalars(settings.optimizer.scalars?.(step - run.progress.optimizerStart) ?? {}),
     rates: hostScalars(Object.fromEntries(groups.map((group) => [group, learningRates[group] as number]))),
