@@ -1,7 +1,7 @@
 import type { Adapter } from '../adapter/peft-model.js';
 import type { Executor } from '../contracts/executor.js';
 import type { StepContext } from '../contracts/layer.js';
-import type { InputBatch, Model, SplitForward } from '../contracts/model.js';
+import type { InputBatch, Model, SplitForward, TrainingData } from '../contracts/model.js';
 import { isInHead } from '../head.js';
 import { modelInputs } from '../runtime/inputs.js';
 import { nextTask } from '../runtime/program.js';
@@ -10,10 +10,13 @@ import { hostTensor, sizeOf, tensorAt, type HostTensor } from '../tensors.js';
 import { downloadPass } from './evaluate.js';
 
 /*
- * Where only the head is trained, the features that it reads never change. They are computed once per text, when its
- * first batch needs them, and every step and evaluation runs only the head. They stay in memory for the run: texts x
- * width floats, and each text's tokens, by which it is known again. Its number would not do: a data set may change the
- * texts of its rows from epoch to epoch.
+ * Where only the head is trained, the features that it reads never change. They are computed once per text, when a step
+ * or an evaluation first needs them, and after that only the head runs. They stay in memory for the run: texts x width
+ * floats, and each text's tokens, by which it is known again. Its number would not do: a data set may change the texts
+ * of its rows from epoch to epoch.
+ *
+ * How far a text is padded changes the last bits of its features. They are computed in its batch of the first epoch,
+ * whichever batch needs them, so that a resumed run has the same bits.
  */
 
 /** What a run computes its steps and evaluations with. */
@@ -24,9 +27,13 @@ export interface TrainedOn {
   read<B extends InputBatch>(batches: readonly B[]): Promise<readonly B[]>;
 }
 
-/** Opens what an adapter is trained on; the caller closes its runtime. */
+/**
+ * Opens what an adapter is trained on; the caller closes its runtime.
+ * @param data its training data
+ */
 export function openTrainedOn(
   model: Model,
+  data: TrainingData,
   adapter: Pick<Adapter, 'layers' | 'saved'>,
   networkDropout: StepContext['networkDropout'],
   executor: Executor,
@@ -42,7 +49,7 @@ export function openTrainedOn(
   const whole = openRuntime(model, executor);
   const head = openRuntime(headOf(model, split), executor);
   return {
-    read: featureReader(whole, split),
+    read: featureReader(whole, split, data),
     runtime: {
       ...head,
       async close() {
@@ -66,26 +73,38 @@ function headOf(model: Model, { outputs }: SplitForward): Model {
   };
 }
 
-/** Returns a function that adds the features to batches; it computes those of a batch with a new text. */
-function featureReader(whole: Runtime, { features }: SplitForward): TrainedOn['read'] {
+/** Returns a function that adds the features to batches. */
+function featureReader(whole: Runtime, { features }: SplitForward, data: TrainingData): TrainedOn['read'] {
   const pass: ForwardPass = {
     name: 'features',
     compute: (scope, inputs) => ({ outputs: features(scope, inputs) }), // [texts, width]
   };
+  const homes = new Map<string, InputBatch>(); // the batch in which a text's features are computed
   const known = new Map<string, Float32Array>();
-  const learn = async (batch: InputBatch, texts: readonly string[]): Promise<void> => {
+  const settle = (batch: InputBatch, texts: readonly string[]): void => {
+    for (const text of texts) if (!homes.has(text)) homes.set(text, batch);
+  };
+  const learn = async (batch: InputBatch): Promise<void> => {
     const inputs = modelInputs(whole.model, {}, batch);
     const found = await downloadPass(whole, {}, {}, pass, { inputs, rows: {} }, batch);
-    texts.forEach((text, row) => known.set(text, rowOf(found, row).slice() as Float32Array));
+    for (const [row, text] of textsOf(batch).entries()) {
+      if (homes.get(text) === batch) known.set(text, rowOf(found, row).slice() as Float32Array);
+    }
     await nextTask();
   };
+  const featuresOf = async (text: string): Promise<Float32Array> => {
+    if (!known.has(text)) await learn(homes.get(text) as InputBatch);
+    return known.get(text) as Float32Array;
+  };
   return async (batches) => {
+    if (homes.size === 0) for (const batch of data.epoch(0)) settle(batch, textsOf(batch));
     const read = [];
     for (const batch of batches) {
       const texts = textsOf(batch);
-      if (!texts.every((text) => known.has(text))) await learn(batch, texts);
-      const own = texts.map((text) => known.get(text) as Float32Array);
-      read.push({ ...batch, inputs: { ...batch.inputs, [FEATURES]: stacked(own) } });
+      settle(batch, texts);
+      const rows: Float32Array[] = [];
+      for (const text of texts) rows.push(await featuresOf(text));
+      read.push({ ...batch, inputs: { ...batch.inputs, [FEATURES]: stacked(rows) } });
     }
     return read;
   };

@@ -3,7 +3,7 @@ import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftM
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges } from '../contracts/controller.js';
 import type { StepContext } from '../contracts/layer.js';
-import type { Batch, EvaluationData } from '../contracts/model.js';
+import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { networkDropout } from '../runtime/noise.js';
@@ -33,6 +33,8 @@ export interface PlannedRun {
   readonly plan: RunPlan;
   /** What must stay the same to resume the run. */
   readonly definition: RunDefinition;
+  /** The rows to train on. */
+  readonly data: TrainingData;
   /** The method's controller, if it has one. */
   readonly controller: Controller | undefined;
   /** Batches of training rows that are held out for the controller's probes. */
@@ -79,7 +81,7 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
     stored && { ...stored, layers: fitLayers(adapter, stored.values) };
   const { step, optimizerStart, stored, storedSum, stopping } = start;
   const dropouts = networkDropout(peft.model, planned.settings.dropout);
-  const { runtime, read } = openTrainedOn(peft.model, adapter, dropouts, executor);
+  const { runtime, read } = openTrainedOn(peft.model, planned.data, adapter, dropouts, executor);
   return {
     ...planned,
     ...{ runtime, read },
