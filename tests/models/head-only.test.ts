@@ -1,13 +1,5 @@
-import {
-  attach,
-  predict,
-  train,
-  type ConfiguredMethod,
-  type Executor,
-  type Model,
-  type TrainOptions,
-  type TrainingData,
-} from '@peftjs/core';
+import { attach, predict, train, type Executor, type Model, type TrainOptions, type TrainingData } from '@peftjs/core';
+import type { ConfiguredMethod } from '@peftjs/core/method';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { readSafetensors, writeSafetensors } from '@peftjs/safetensors';
 import { head } from '@peftjs/baselines';
@@ -19,6 +11,7 @@ import { createDataSet, encodeRows, evaluationData, trainingData } from '@peftjs
 import { describe, expect, it } from 'vitest';
 import { bertFiles, bertInMemory } from './bert-tiny.js';
 import { reviews } from './reviews.js';
+import { batchOf, decoders, headsOf, load, networks, tiny, type Changes, type Network } from './tiny.js';
 
 /* A training of the head alone computes the features of a text once, and has the results of one that does not. */
 
@@ -122,6 +115,34 @@ describe.each(Object.entries(executors))('a training of the head alone on %s', (
   );
 });
 
+const ofTexts = [...networks, ...decoders].filter((network) => headsOf(tiny(network)).includes('classes'));
+/** ModernBERT's head starts with modules that are frozen if the checkpoint has them, and trained otherwise. */
+const withoutHead: Changes = {
+  config: { architectures: ['ModernBertModel'] },
+  rename: (key) => (/^(head|classifier)\./.test(key) ? undefined : key.replace(/^model\./, '')),
+};
+
+describe('a training of the head alone, of any network', () => {
+  it.each<[Network, Changes?]>([...ofTexts.map((network) => [network] as [Network]), ['modernbert', withoutHead]])(
+    'runs the encoder once per text, with the results of the whole model: %s',
+    async (network, changes) => {
+      const executor = executors['the reference'];
+      const from = tiny(network);
+      const data: TrainingData = {
+        ...{ kind: 'classification', batchesPerEpoch: 1 },
+        epoch: () => [batchOf(from, 1)],
+      };
+      const model = await load(from, 'classes', { numLabels: 3 }, changes);
+      const [split, expected] = [
+        await trained({ model, executor, data }),
+        await trained({ model: whole(model), executor, data }),
+      ];
+      expectClose(split.numbers, expected.numbers);
+      expect(model.split).toBeDefined();
+    },
+  );
+});
+
 describe('a training of the head alone', () => {
   const executor = executors['the compiled engine'];
   const { training: data } = dataOf('classification');
@@ -139,8 +160,15 @@ describe('a training of the head alone', () => {
   });
 
   it('resumes to the same bits, from whichever epoch', async () => {
+    const rows = encodeRows(await reviews(12), classifier.tokenizer, { maxTokens: 64 });
+    const batchOf = (from: number) =>
+      trainingData({ ...rows, rows: [...rows.rows, ...rows.rows].slice(from, from + 6) }, batches).epoch(0);
+    const mixed: TrainingData = {
+      ...{ kind: 'classification', batchesPerEpoch: 2 },
+      epoch: (index) => [...batchOf(2 * index), ...batchOf(2 * index + 6)], // padded to other lengths in each
+    };
     const snapshots: TrainingSnapshot[] = [];
-    const training = { model: classifier, executor, data };
+    const training = { model: classifier, executor, data: mixed };
     const onSnapshot = (saved: TrainingSnapshot) => snapshots.push(saved);
     const { numbers } = await trained(training, { saveEvery: 3, onSnapshot });
     expect(snapshots.map(({ step }) => step)).toEqual([3, 6]);

@@ -219,7 +219,8 @@ export function linearHead({ path, hasBias = true, dropout }: HeadModule, width:
   };
 }
 
-function onFeatures(features: Features, outputs: SplitForward['outputs']): Pick<Head, 'forward' | 'split'> {
+/** Returns the forward pass of a head that reads features, which none of its trained modules computes. */
+export function onFeatures(features: Features, outputs: SplitForward['outputs']): Pick<Head, 'forward' | 'split'> {
   const forward: Features = (scope, inputs) => outputs(scope, features(scope, inputs));
   return { forward, split: { forward, features, outputs } };
 }

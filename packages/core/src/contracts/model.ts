@@ -70,7 +70,10 @@ export interface Model {
    * token task, or embeddings `[batch, width]` for feature extraction.
    */
   forward(scope: Scope, inputs: Tensors): Tensor;
-  /** `forward` in two parts, for a head of texts: a training of the head alone runs the first one once per row. */
+  /**
+   * `forward` in two parts, for a head of texts. A training of the head alone runs the first one once per text, and keeps
+   * its features in memory.
+   */
   readonly split?: SplitForward;
   /** Decoding with cached keys and values, for causal language models. Exported graphs generate text with it. */
   readonly withPast?: PastDecoding;
