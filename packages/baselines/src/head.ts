@@ -8,6 +8,9 @@ export type HeadConfig = TargetConfig;
 /**
  * The head-only baseline: trains the task head on a frozen network. Every adapter should score higher.
  *
+ * The training of a text classifier computes the features of each text once, unless the network has dropout, and keeps
+ * them in memory: texts x width floats.
+ *
  * @example attach(model, head())
  */
 export const head: CallableMethod<HeadConfig> = defineMethod<HeadConfig>({

@@ -7,6 +7,7 @@ export type {
   PastDecoding,
   ProblemType,
   Scope,
+  SplitForward,
   Task,
   TiedModule,
 } from './contracts/model.js';

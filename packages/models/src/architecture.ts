@@ -7,7 +7,15 @@ import {
   type Site,
   type Tensors,
 } from '@peftjs/core/method';
-import { linearSite, type Lookup, type PastDecoding, type Scope, type Task, type TiedModule } from '@peftjs/core/model';
+import {
+  linearSite,
+  type Lookup,
+  type PastDecoding,
+  type Scope,
+  type SplitForward,
+  type Task,
+  type TiedModule,
+} from '@peftjs/core/model';
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { tokenMean } from './reading.js';
@@ -167,7 +175,9 @@ export interface Head {
    * Returns logits [batch, outputs], or [batch, tokens, outputs] for a token task; for 'feature-extraction' embeddings
    * [batch, width].
    */
-  forward(scope: Scope, inputs: Tensors): Tensor;
+  readonly forward: Features;
+  /** `forward` in two parts, the first of them without a trained module. Absent where it is not split. */
+  readonly split?: SplitForward | undefined;
   /** Returns token embeddings [batch, tokens, width] for 'feature-extraction'. Absent when the pooling is fixed. */
   readonly tokens?: Features;
 }
@@ -180,6 +190,7 @@ export function withNewPooler(architecture: Architecture, pooler: Site): Archite
     sites: sites.filter(({ path }) => path !== pooler.path),
     head: {
       ...head,
+      split: undefined, // the features now depend on a trained module
       trained: [pooler.path.replace(/\.\w+$/, ''), ...head.trained],
       sites: (outputs) => [{ ...pooler, role: 'head' }, ...head.sites(outputs)],
     },
@@ -203,11 +214,15 @@ export function linearHead({ path, hasBias = true, dropout }: HeadModule, width:
     trained: [path],
     sites: (outputs) => [{ ...linearSite(path, width, outputs, { role: 'head' }), hasBias }],
     ...(dropout !== undefined && { dropouts: { dropout } }),
-    forward(scope, inputs) {
-      const x = features(scope, inputs);
-      return scope.linear(path, dropout === undefined ? x : scope.dropout('dropout', x)); // [.., width] -> [.., outputs]
-    },
+    // [.., width] -> [.., outputs]
+    ...onFeatures(features, (scope, x) => scope.linear(path, dropout === undefined ? x : scope.dropout('dropout', x))),
   };
+}
+
+/** Returns the forward pass of a head that reads features, which none of its trained modules computes. */
+export function onFeatures(features: Features, outputs: SplitForward['outputs']): Pick<Head, 'forward' | 'split'> {
+  const forward: Features = (scope, inputs) => outputs(scope, features(scope, inputs));
+  return { forward, split: { forward, features, outputs } };
 }
 
 /** The parts of a head with two linear modules. */
@@ -238,10 +253,10 @@ export function denseHead(head: DenseHead, width: number, features: Features): H
       linearSite(out, width, outputs, { role: 'head' }),
     ],
     ...(dropout && { dropouts: Object.fromEntries(Object.values(dropout)) }),
-    forward(scope, inputs) {
-      const x = activation(scope.linear(dense, dropped(scope, features(scope, inputs), dropout?.dense)));
-      return scope.linear(out, dropped(scope, x, dropout?.out));
-    },
+    ...onFeatures(features, (scope, x) => {
+      const hidden = activation(scope.linear(dense, dropped(scope, x, dropout?.dense)));
+      return scope.linear(out, dropped(scope, hidden, dropout?.out));
+    }),
   };
 }
 

@@ -223,7 +223,8 @@ function withHead(
     ...(isPoolerUnused && { unused: [pooler.path] }),
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
-    forward: (scope, inputs) => head.forward(scope, inputs),
+    forward: head.forward,
+    ...(task === 'sequence-classification' && head.split && { split: head.split }),
     encode: (scope, inputs) => architecture.encode(scope, inputs),
   };
 }

@@ -70,6 +70,11 @@ export interface Model {
    * token task, or embeddings `[batch, width]` for feature extraction.
    */
   forward(scope: Scope, inputs: Tensors): Tensor;
+  /**
+   * `forward` in two parts, for a head of texts. A training of the head alone runs the first one once per text, and keeps
+   * its features in memory.
+   */
+  readonly split?: SplitForward;
   /** Decoding with cached keys and values, for causal language models. Exported graphs generate text with it. */
   readonly withPast?: PastDecoding;
   /**
@@ -77,6 +82,16 @@ export interface Model {
    * them because transformers.js does its own pooling.
    */
   tokenEmbeddings?(scope: Scope, inputs: Tensors): Tensor;
+}
+
+/** A forward pass over texts in two parts. The features of a text do not depend on the other texts of its batch. */
+export interface SplitForward {
+  /** The composition of both parts. A model with another `forward`, such as a wrapped one, is not split. */
+  forward(scope: Scope, inputs: Tensors): Tensor;
+  /** Computes the head's input, [batch, width], from the inputs of a batch, without any module of the head. */
+  features(scope: Scope, inputs: Tensors): Tensor;
+  /** Computes the outputs from the head's input, with modules of the head only. */
+  outputs(scope: Scope, features: Tensor): Tensor;
 }
 
 /** A module without a weight of its own. */

@@ -210,7 +210,8 @@ export async function meanLoss(
 const LABELS = ':labels';
 const ROW_WEIGHTS = ':rowWeights';
 
-async function downloadPass(
+/** Runs a pass on a batch, and downloads its `outputs`. */
+export async function downloadPass(
   runtime: Runtime,
   layers: AdapterLayers,
   adapter: Values,

@@ -150,7 +150,9 @@ export interface StepEvent {
   readonly storedParameters: number;
   /** Ranks alive by module path, at the steps where they are counted; only for methods whose ranks change. */
   readonly ranks?: Readonly<Record<string, number>>;
-  /** Wall time of the step, compilation excluded. */
+  /**
+   * Wall time of the step, its compilation excluded. A training of the head alone computes features in the first steps.
+   */
   readonly milliseconds: number;
   /** The controller's scalars at this step, by name. */
   readonly scalars: Readonly<Record<string, number>>;

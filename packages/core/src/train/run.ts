@@ -3,14 +3,15 @@ import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftM
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges } from '../contracts/controller.js';
 import type { StepContext } from '../contracts/layer.js';
-import type { Batch, EvaluationData } from '../contracts/model.js';
+import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { networkDropout } from '../runtime/noise.js';
 import { releaseAll, uploadAll } from '../runtime/program.js';
-import { openRuntime, type Runtime } from '../runtime/runtime.js';
+import type { Runtime } from '../runtime/runtime.js';
 import type { HostTensors, TensorSpec } from '../tensors.js';
 import { meanLoss, outputsWith, primaryMetricOf } from './evaluate.js';
+import { openTrainedOn, type TrainedOn } from './features.js';
 import type { TrainOptions } from './options.js';
 import type { RunPlan, TrainSettings } from './plan.js';
 import {
@@ -32,6 +33,8 @@ export interface PlannedRun {
   readonly plan: RunPlan;
   /** What must stay the same to resume the run. */
   readonly definition: RunDefinition;
+  /** The rows to train on. */
+  readonly data: TrainingData;
   /** The method's controller, if it has one. */
   readonly controller: Controller | undefined;
   /** Batches of training rows that are held out for the controller's probes. */
@@ -50,6 +53,8 @@ export interface Run extends PlannedRun {
   readonly networkDropout: StepContext['networkDropout'];
   /** The engine and the frozen weights. */
   readonly runtime: Runtime;
+  /** Returns batches as the runtime's model reads them. */
+  readonly read: TrainedOn['read'];
   /** The adapter in training. Others take its place when the controller changes its ranks. */
   steps: Steps;
   /** How far the run is. */
@@ -75,11 +80,11 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
   const restored = (stored: StoredCheckpoint | null): Checkpoint | null =>
     stored && { ...stored, layers: fitLayers(adapter, stored.values) };
   const { step, optimizerStart, stored, storedSum, stopping } = start;
-  const runtime = openRuntime(peft.model, executor);
   const dropouts = networkDropout(peft.model, planned.settings.dropout);
+  const { runtime, read } = openTrainedOn(peft.model, planned.data, adapter, dropouts, executor);
   return {
     ...planned,
-    runtime,
+    ...{ runtime, read },
     groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
     noise: createRng(peft.seed).fork('noise'),
     networkDropout: dropouts,
@@ -130,9 +135,10 @@ async function probeLosses(
   run: Run,
   probes: Readonly<Record<string, HostTensors>>,
 ): Promise<Readonly<Record<string, number>>> {
-  const { runtime, steps, settings, heldOut } = run;
+  const { runtime, steps, settings } = run;
   const layers = allLayers(steps.adapter);
-  assertMeasurable(probes, layerSpecs(layers).all, heldOut);
+  assertMeasurable(probes, layerSpecs(layers).all, run.heldOut);
+  const heldOut = await run.read(run.heldOut);
   const losses: Record<string, number> = {};
   for (const [name, overrides] of Object.entries(probes)) {
     const instead = uploadAll(runtime.executor, overrides);
@@ -207,7 +213,8 @@ export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']
   const { settings, plan, steps, progress } = run;
   if (!settings.selection) return;
   const { data } = settings.selection;
-  const metrics = data.score(await outputsWith(run.runtime, allLayers(steps.adapter), steps.values, data));
+  const read = { ...data, batches: await run.read(data.batches) };
+  const metrics = data.score(await outputsWith(run.runtime, allLayers(steps.adapter), steps.values, read));
   primaryMetricOf(data, metrics);
   const measured = { ...(await checkpoint(run)), metrics };
   const { step, storedParameters: stored, ranks } = measured;

@@ -61,10 +61,9 @@ export async function trainAfter(
   given: TrainingData,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const { data, ...planned } = plannedRun(stepsBefore, peft, given, options);
-  const run = startRun(peft, planned, options);
+  const run = startRun(peft, plannedRun(stepsBefore, peft, given, options), options);
   try {
-    await runEpochs(run, data, options);
+    await runEpochs(run, options);
     const last = await checkpoint(run);
     const selected = selectedCheckpoint(run) ?? last;
     replaceAdapter(peft, { layers: selected.layers, values: selected.values }, run.steps.adapter.name);
@@ -81,12 +80,7 @@ export async function trainAfter(
 }
 
 /** Sets up a run before its first step, and checks everything that can be checked then. */
-function plannedRun(
-  stepsBefore: number,
-  peft: PeftModel,
-  given: TrainingData,
-  options: TrainOptions,
-): PlannedRun & { readonly data: TrainingData } {
+function plannedRun(stepsBefore: number, peft: PeftModel, given: TrainingData, options: TrainOptions): PlannedRun {
   const settings = trainSettings(options, given.kind);
   const { plan, controller, data, heldOut } = withController(peft, settings, given);
   assertTrainable(peft);
@@ -107,7 +101,7 @@ function withController(
   settings: TrainSettings,
   data: TrainingData,
   heldOut?: readonly Batch[],
-): Pick<PlannedRun, 'plan' | 'controller' | 'heldOut'> & { readonly data: TrainingData } {
+): Pick<PlannedRun, 'plan' | 'controller' | 'data' | 'heldOut'> {
   const { method, config, layers } = activeAdapter(peft);
   const plan = plannedSteps(settings, data.batchesPerEpoch);
   const { totalSteps, warmupSteps, finalSteps } = plan;
@@ -159,8 +153,8 @@ function warnOfUnknownGroups(peft: PeftModel, { learningRates, unclippedGroups }
 /** Steps between two counts of the stored parameters, for methods whose ranks change. */
 const COUNT_EVERY = 10;
 
-async function runEpochs(run: Run, data: TrainingData, options: TrainOptions): Promise<void> {
-  const { settings, plan } = run;
+async function runEpochs(run: Run, options: TrainOptions): Promise<void> {
+  const { settings, plan, data } = run;
   const { epochs, gradientAccumulationSteps, loss } = settings;
   const { stepsPerEpoch } = plan;
   let saved = options.resume?.step ?? (run.stepsBefore > 0 ? -1 : 0); // -1: the result of earlier runs is not saved yet
@@ -192,7 +186,7 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   const fed = run.controller?.scalars(step, learningRates) ?? {};
   const compiledBefore = steps.compileMs();
   const started = performance.now();
-  const report = await steps.take(partsOf(run, batches), {
+  const report = await steps.take(partsOf(run, await run.read(batches)), {
     scalars: hostScalars(fed),
     optimizer: hostScalars(settings.optimizer.scalars?.(step - run.progress.optimizerStart) ?? {}),
     rates: hostScalars(Object.fromEntries(groups.map((group) => [group, learningRates[group] as number]))),

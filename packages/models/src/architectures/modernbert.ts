@@ -24,6 +24,7 @@ import {
   headFor,
   layersDropouts,
   noHead,
+  onFeatures,
   type Architecture,
   type Features,
   type Head,
@@ -142,6 +143,9 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
  */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
   const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
+  const normed = (scope: Scope, x: Tensor): Tensor =>
+    scope.layerNorm('head.norm', activations[classifierActivation](scope.linear('head.dense', x)), normEps);
+  const logits = (scope: Scope, x: Tensor): Tensor => scope.linear('classifier', scope.dropout('drop', x));
   const position: SitePosition = { role: isHeadThere ? 'other' : 'head' };
   return {
     trained: isHeadThere ? ['classifier'] : ['head', 'classifier'],
@@ -151,10 +155,9 @@ function predictionHead(config: ModernBertConfig, features: Features): Head {
       linearSite('classifier', hiddenSize, outputs, { role: 'head' }),
     ],
     dropouts: { drop: config.dropout.classifier },
-    forward(scope, inputs) {
-      const dense = activations[classifierActivation](scope.linear('head.dense', features(scope, inputs)));
-      return scope.linear('classifier', scope.dropout('drop', scope.layerNorm('head.norm', dense, normEps)));
-    },
+    ...(isHeadThere
+      ? onFeatures((scope, inputs) => normed(scope, features(scope, inputs)), logits)
+      : onFeatures(features, (scope, x) => logits(scope, normed(scope, x)))),
   };
 }
 
