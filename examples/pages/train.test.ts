@@ -94,6 +94,7 @@ describe('training', () => {
       schedule: 'cosine', // then fall along half a cosine
       optimizer: adamW({ weightDecay: 0.01 }),
       loss: crossEntropy({ classWeights: [1, 4] }), // a row of the second class counts four times
+      dropout: 'config', // also in the frozen network
       clipNorm: 0.5, // the maximum norm of all gradients together,
       unclippedGroups: ['head'], // excluding the head's
       onStep,
