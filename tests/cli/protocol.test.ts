@@ -67,7 +67,25 @@ describe('a study with one scale, and dropout of the frozen network', () => {
   });
 });
 
+describe('a study that stops early', () => {
+  it('ends a trial after epochs that do not improve, with its best checkpoint, and says so', async () => {
+    const study = { methods: { lora: {} }, seeds: 1, protocol: { earlyStoppingPatience: 1, learningRate: 1e-7 } };
+    const { results, report } = await outcome(await run('patient', study, '--epochs', '6', '--learning-rate', '1e-7'));
+    const { history, selection, protocol } = results.lora as DoneTrial;
+    expect(protocol).toMatchObject({ epochs: 6, earlyStoppingPatience: 1 });
+    const steps = history.at(-1)?.step as number;
+    expect(steps).toBeLessThan(6 * 4);
+    expect(selection.step).toBeLessThanOrEqual(steps);
+    expect(report).toMatch(/or of all epochs if 1 in a row do not improve on the best/);
+  });
+});
+
 it.each([
+  [
+    { methods: { soft: { method: 'sora', stages: { levels: [0] } } }, protocol: { earlyStoppingPatience: 2 } },
+    [],
+    /'soft' is trained in stages, which do not stop early; leave out its stages or/,
+  ],
   [{ methods: { lora: { options: { loraAlpha: 16 } } } }, [], /'lora' has the option loraAlpha, but protocol\.scaling/],
   [{ methods: { loha: { options: { alpha: 16 } } } }, [], /'loha' has the option alpha, but protocol\.scaling/],
   [{ protocol: { scaling: 0 } }, [], /protocol\.scaling/],

@@ -27,3 +27,18 @@ it('the table marks the chosen rate, has the standard errors, and says which rat
     ['failed', 'tried'],
   ]);
 });
+
+it('rows name the budget where each was tuned by itself', () => {
+  const at = (spec: string, tuning: DoneTrial['tuning']): DoneTrial => {
+    const trial = tuned(tuning);
+    return { ...trial, budget: { ...trial.budget, spec } };
+  };
+  const namesOf = (results: DoneTrial[]): string[][] => {
+    const table = tuningBlocks(results).at(-1);
+    const rows = table?.kind === 'table' ? (table.groups[0]?.rows ?? []) : [];
+    return rows.map(([name]) => [...(name?.details ?? [])]);
+  };
+  const other = { ...byNoise, tied: [0.004], chosen: 0.004 };
+  expect(namesOf([at('r=1', byNoise), at('r=4', byNoise)])).toEqual([['uci-sentiment']]);
+  expect(namesOf([at('r=1', byNoise), at('r=4', other)])).toEqual([['r=1, uci-sentiment'], ['r=4, uci-sentiment']]);
+});

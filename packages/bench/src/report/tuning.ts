@@ -9,14 +9,24 @@ interface TunedRow extends TrialTuning {
   readonly label: string;
   /** The tasks. */
   readonly tasks: readonly string[];
+  /** The budgets that the rate was chosen for, where each was tuned by itself. */
+  readonly budgets: readonly string[];
 }
 
 /** The tuning of every arm, each distinct one once; empty if nothing was tuned. */
 function tunedRows(results: readonly TrialResult[]): TunedRow[] {
-  const tuned = results.flatMap(({ arm, task, tuning }) => (tuning ? [{ arm, task, tuning }] : []));
-  return grouped(tuned, ({ arm, tuning }) => [arm, tuning])
-    .map((same) => ({ label: same[0].arm, tasks: [...new Set(same.map(({ task }) => task))], ...same[0].tuning }))
-    .sort(by(({ label }) => label));
+  const tuned = results.flatMap(({ arm, task, tuning, budget: { spec } }) =>
+    tuning ? [{ arm, task, tuning, spec }] : [],
+  );
+  const rows = grouped(tuned, ({ arm, tuning }) => [arm, tuning]).map((same) => ({
+    label: same[0].arm,
+    tasks: [...new Set(same.map(({ task }) => task))],
+    budgets: [...new Set(same.map(({ spec }) => spec))],
+    ...same[0].tuning,
+  }));
+  const isAlone = ({ label, tasks }: TunedRow): boolean =>
+    rows.filter((row) => row.label === label && row.tasks.some((task) => tasks.includes(task))).length === 1;
+  return rows.map((row) => ({ ...row, ...(isAlone(row) && { budgets: [] }) })).sort(by(({ label }) => label));
 }
 
 /** The chosen rate, and of how many that differ by no more than noise. */
@@ -59,7 +69,7 @@ function columnsOf(rows: readonly TunedRow[]): Column<TunedRow>[] {
       },
     }));
   return [
-    { title: '', cell: ({ label, tasks }) => cell(label, tasks.join(', ')) },
+    { title: '', cell: ({ label, tasks, budgets }) => cell(label, [...budgets, ...tasks].join(', ')) },
     { title: 'chosen', cell: choiceCell },
     ...ofRates,
   ];

@@ -70,6 +70,26 @@ describe('planTuning', () => {
     expect(new Set(planTrials(context()).map(({ judgedOn }) => judgedOn))).toEqual(new Set(['dev']));
   });
 
+  it('can tune at each budget, whose trials then have its rate', () => {
+    const of = context({
+      methods: { lora: {} },
+      tasks: ['a'],
+      tuning: { learningRates: [0.01, 0.02], budget: 'each' },
+    });
+    const rows = planTuning(of);
+    expect(rows.map(({ budget, rates }) => [budget, rates.length])).toEqual([
+      ['r=2', 2],
+      ['r=4', 2],
+    ]);
+    expect(countTuning(of)).toEqual({ planned: 4, most: 4 });
+    const tuned = chooseRates(
+      rows,
+      rows.flatMap((row) => resultsOf(row, row.budget === 'r=2' ? [0.9, 0.1] : [0.1, 0.9])),
+    );
+    const rates = planTrials(of, tuned).map(({ budget, settings }) => [budget, settings.learningRate]);
+    expect(Object.fromEntries(rates as [string, number][])).toEqual({ 'r=2': 0.01, 'r=4': 0.02 });
+  });
+
   it('can tune on some tasks for all, and uses the first budget by default', () => {
     const of = context({ tuning: { learningRates: [0.1, 0.2], tasks: ['b', 'a'], seeds: 2 } });
     expect(planTuning(of).map(({ tasks, budget, seeds }) => [tasks, budget, seeds])).toEqual([

@@ -17,13 +17,16 @@ import {
 import { pairedStandardError } from '../report/statistics/resampling.js';
 
 /** The learning rates to try for one arm. */
-export interface Candidates extends Pick<TunedArm, 'arm' | 'tasks' | 'forAllTasks' | 'budget' | 'seeds'> {
+export interface Candidates extends Pick<
+  TunedArm,
+  'arm' | 'tasks' | 'forAllTasks' | 'budget' | 'forAllBudgets' | 'seeds'
+> {
   /** The rates, from the smallest, each with its trials. */
   readonly rates: readonly { readonly learningRate: number; readonly trials: readonly Trial[] }[];
 }
 
 /**
- * Plans what a study tries before it compares: a grid of the same size for every arm, at one budget, scored on the
+ * Plans what a study tries before it compares: a grid of the same size for every arm, at one budget or each, scored on the
  * selection rows. The head's learning rate is the protocol's for all methods, so arms that train only the head are not
  * tuned.
  */
@@ -34,13 +37,23 @@ export function planTuning(context: TrialContext): Candidates[] {
   const arms = Object.entries(methods).filter(([, { method }]) => !context.headOnly.has(method));
   const groups = tuning.tasks === null ? tasks.map((task) => [task]) : [tuning.tasks];
   return groups.flatMap((on) =>
-    arms.map(([arm, settings]): Candidates => {
-      const [first = null] = context.budgeted.has(settings.method) ? budgetsOf(settings, context.study) : [];
-      const budget = first === null ? null : (tuning.budget ?? first);
-      const row = { arm, tasks: on, forAllTasks: tuning.tasks !== null, budget, seeds };
-      return { ...row, rates: gridOf(settings, tuning).map((rate) => tryouts(context, settings, row, rate)) };
-    }),
+    arms.flatMap(([arm, settings]) =>
+      tunedBudgets(context, settings).map((budget): Candidates => {
+        const held = { forAllTasks: tuning.tasks !== null, forAllBudgets: tuning.budget !== 'each' };
+        const row = { arm, tasks: on, budget, seeds, ...held };
+        return { ...row, rates: gridOf(settings, tuning).map((rate) => tryouts(context, settings, row, rate)) };
+      }),
+    ),
   );
+}
+
+/** The budgets that an arm is tuned at; null for a method without one. */
+function tunedBudgets({ budgeted, study }: TrialContext, settings: ArmSettings): (string | null)[] {
+  const budgets = budgeted.has(settings.method) ? budgetsOf(settings, study) : [];
+  const [first = null] = budgets;
+  if (first === null) return [null];
+  const own = study.tuning?.budget ?? first;
+  return own === 'each' ? [...budgets] : [own];
 }
 
 /** @throws ConfigError if a study tunes: `--learning-rate` would set the head's rate only. */

@@ -111,7 +111,7 @@ function assertFlips({ name, kind }: LoadedTask, { flippedLabels }: Study['proto
 function triedBudgets(settings: ArmSettings, study: Study): string[] {
   const budgets = budgetsOf(settings, study).filter((budget) => budget !== null);
   const tuned = study.tuning?.budget;
-  return budgets.length > 0 && tuned ? [...new Set([...budgets, tuned])] : budgets;
+  return budgets.length > 0 && tuned && tuned !== 'each' ? [...new Set([...budgets, tuned])] : budgets;
 }
 
 /**

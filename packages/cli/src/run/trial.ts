@@ -146,7 +146,8 @@ async function trainTrial(
   recording: TrialRecording,
   signal?: AbortSignal,
 ): Promise<Trained> {
-  const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm, dropout } = trial.protocol;
+  const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm } = trial.protocol;
+  const { dropout, earlyStoppingPatience: patience } = trial.protocol;
   const { stages, ...settings } = trial.settings;
   const shared = {
     ...lossOf(trial.protocol),
@@ -175,6 +176,7 @@ async function trainTrial(
     ...shared,
     epochs,
     selection: { data: prepared.selection, evaluations, ...choosing },
+    ...(patience != null && { earlyStopping: { patience } }),
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
     saveEvery: checkpoints.isDue,
@@ -275,6 +277,8 @@ function inStages(protocol: TrialProtocol, { epochs, ...stages }: Stages): Pick<
 
 function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, rows, losses }: Described): Protocol {
   const percent = Math.round(100 * protocol.finalRatio);
+  const { earlyStoppingPatience: patience } = protocol;
+  const stops = patience == null ? '' : `, or of all epochs if ${patience} in a row do not improve on the best`;
   const source =
     task.selectionFrom === 'dev'
       ? 'of the development file, which are not reported'
@@ -283,7 +287,7 @@ function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, row
     ...protocol,
     head,
     ...(stages && inStages(protocol, stages)),
-    selectedOn: `${rows.selection} rows ${source}, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps`,
+    selectedOn: `${rows.selection} rows ${source}, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps${stops}`,
     data: { source: task.source, licence: task.licence, rows, ...losses },
   };
 }

@@ -156,7 +156,7 @@ describe('planTrials', () => {
   });
 
   it('does not change names for unused new settings', () => {
-    const unused = { selectionRows: null, flippedLabels: null, dropout: 0, scaling: null };
+    const unused = { selectionRows: null, flippedLabels: null, dropout: 0, scaling: null, earlyStoppingPatience: null };
     expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], margin: 0.01, protocol: unused }]) })).toBe(
       28,
     );

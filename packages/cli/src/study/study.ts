@@ -146,6 +146,11 @@ const protocolEntries = {
   finalRatio: v.optional(share, 0.34),
   /** Evaluations of checkpoints, spread over the final steps. Default 3. */
   evaluations: v.optional(integerFrom(1), 3),
+  /**
+   * Ends a trial after so many epochs without a better score on the selection rows, with its best checkpoint; null for no
+   * early stopping.
+   */
+  earlyStoppingPatience: v.exactOptional(v.nullable(integerFrom(1))),
   /** AdamW's weight decay. Default 0. */
   weightDecay: v.optional(nonNegative, 0),
   /** The largest norm of the gradients; null for no clipping. Default 1. */
@@ -164,7 +169,10 @@ const protocolEntries = {
 const tuningEntries = {
   /** The grid of every arm that has none of its own. */
   learningRates: grid,
-  /** The budget to tune at; the chosen rate is used at every budget. Null for the first one. Default null. */
+  /**
+   * The budget to tune at, whose rate is then used at every budget, or `each` to tune at each budget by itself. Null for
+   * the first one. Default null.
+   */
   budget: v.nullish(name, null),
   /** The number of seeds behind a score; none is a seed of the study. Default 1. */
   seeds: v.optional(integerFrom(1), 1),
@@ -278,6 +286,7 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
   const study = parseOptions('study', studyEntries, merged);
   assertEqualTuning(study);
   assertOneScale(study);
+  assertStopsAtOnce(study);
   return chosenOnly(study, layers);
 }
 
@@ -339,6 +348,16 @@ function assertEqualTuning({ methods, tuning }: Study): void {
       `methods.${arm}.tuning.learningRates`,
     );
   }
+}
+
+/** @throws ConfigError for an arm in stages if the protocol stops early: a stage has its own length. */
+function assertStopsAtOnce({ methods, protocol: { earlyStoppingPatience } }: Study): void {
+  const [arm] = Object.entries(methods).find(([, { stages }]) => stages) ?? [];
+  if (earlyStoppingPatience == null || arm === undefined) return;
+  throw new ConfigError(
+    `study: '${arm}' is trained in stages, which do not stop early; leave out its stages or protocol.earlyStoppingPatience`,
+    `methods.${arm}.stages`,
+  );
 }
 
 /** Options that set the scale of an arm. */

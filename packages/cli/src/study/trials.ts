@@ -93,7 +93,7 @@ export function planTrials(context: TrialContext, tuned: readonly TunedArm[] = [
     tasks.flatMap((task) =>
       Object.entries(methods).flatMap(([arm, settings]) =>
         (context.budgeted.has(settings.method) ? budgetsOf(settings, context.study) : [null]).map((budget) =>
-          trialOf(context, { arm, settings, task, budget, seed }, tunedRate(tuned, arm, task)),
+          trialOf(context, { arm, settings, task, budget, seed }, tunedRate(tuned, { arm, task, budget })),
         ),
       ),
     ),
@@ -152,12 +152,13 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
   // The id depends on the files' content, not on their paths, and on the learning rate, not on how it was found.
   const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
   // Unused settings that were added later are left out, so that trials keep their old ids.
-  const { selectionRows, flippedLabels, dropout, scaling, ...older } = protocol;
+  const { selectionRows, flippedLabels, dropout, scaling, earlyStoppingPatience, ...older } = protocol;
   const newer = {
     ...(selectionRows != null && { selectionRows }),
     ...(flippedLabels != null && { flippedLabels }),
     ...(dropout && { dropout }),
     ...(scaling != null && { scaling }),
+    ...(earlyStoppingPatience != null && { earlyStoppingPatience }),
   };
   const content = { ...rest, protocol: { ...older, ...newer } };
   // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
@@ -206,6 +207,8 @@ export interface TunedArm extends TunedRate {
   readonly tasks: readonly string[];
   /** Whether the chosen rate holds for all tasks of the study. */
   readonly forAllTasks: boolean;
+  /** Whether it holds for all budgets of the arm. */
+  readonly forAllBudgets: boolean;
   /** The budget as typed; null for a method without one. */
   readonly budget: string | null;
   /** The seeds of the tuning trials. */
@@ -216,9 +219,15 @@ export interface TunedArm extends TunedRate {
   readonly lowerIsBetter: boolean;
 }
 
-/** The tuning result that applies to an arm on a task; null if it was not tuned. */
-function tunedRate(tuned: readonly TunedArm[], arm: string, task: string): TunedRate | null {
-  const found = tuned.find((row) => row.arm === arm && (row.forAllTasks || row.tasks.includes(task)));
+/** The tuning result that applies to an arm on a task at a budget; null if it was not tuned. */
+function tunedRate(
+  tuned: readonly TunedArm[],
+  { arm, task, budget }: Pick<Choice, 'arm' | 'task' | 'budget'>,
+): TunedRate | null {
+  const found = tuned.find(
+    (row) =>
+      row.arm === arm && (row.forAllTasks || row.tasks.includes(task)) && (row.forAllBudgets || row.budget === budget),
+  );
   if (!found) return null;
   const { tried, tied, chosen } = found;
   return { tried: tried.map(({ scores: _, ...rate }) => rate), tied, chosen };
