@@ -23,8 +23,7 @@ export {
 } from './runtime/runtime.js';
 export { modelInputs, dynamicSpecs } from './runtime/inputs.js';
 export { identityOf, leases, type Leases } from './runtime/leases.js';
-export { stepContext } from './runtime/context.js';
-export { drawNoise, networkDropout } from './runtime/noise.js';
+export { drawNoise, networkDropout, stepContext } from './runtime/context.js';
 export { activeParts, type ActiveParts } from './adapter/active-parts.js';
 export { forward, peftScope } from './adapter/scope.js';
 export { nameAndSettings } from './settings.js';

@@ -1,6 +1,4 @@
-import type { Adapter } from '../adapter/peft-model.js';
 import type { Executor } from '../contracts/executor.js';
-import type { StepContext } from '../contracts/layer.js';
 import type { InputBatch, Model, SplitForward, TrainingData } from '../contracts/model.js';
 import { isInHead } from '../head.js';
 import { modelInputs } from '../runtime/inputs.js';
@@ -28,24 +26,10 @@ export interface TrainedOn {
 }
 
 /**
- * Opens what an adapter is trained on; the caller closes its runtime.
+ * Opens a model's head, to train it alone; the caller closes its runtime.
  * @param data its training data
  */
-export function openTrainedOn(
-  model: Model,
-  data: TrainingData,
-  adapter: Pick<Adapter, 'layers' | 'saved'>,
-  networkDropout: StepContext['networkDropout'],
-  executor: Executor,
-): TrainedOn {
-  const { split } = model;
-  const areFeaturesFixed =
-    split?.forward === model.forward &&
-    Object.keys({ ...adapter.layers, ...networkDropout }).length === 0 &&
-    Object.keys(adapter.saved).every((path) => isInHead(model, path));
-  if (!split || !areFeaturesFixed) {
-    return { runtime: openRuntime(model, executor), read: (batches) => Promise.resolve(batches) };
-  }
+export function openHead(model: Model, split: SplitForward, data: TrainingData, executor: Executor): TrainedOn {
   const whole = openRuntime(model, executor);
   const head = openRuntime(headOf(model, split), executor);
   return {

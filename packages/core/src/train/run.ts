@@ -2,16 +2,18 @@ import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftModel } from '../adapter/peft-model.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges } from '../contracts/controller.js';
+import type { Executor } from '../contracts/executor.js';
 import type { StepContext } from '../contracts/layer.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
+import { isInHead } from '../head.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
-import { networkDropout } from '../runtime/noise.js';
+import { networkDropout } from '../runtime/context.js';
 import { releaseAll, uploadAll } from '../runtime/program.js';
-import type { Runtime } from '../runtime/runtime.js';
+import { openRuntime, type Runtime } from '../runtime/runtime.js';
 import type { HostTensors, TensorSpec } from '../tensors.js';
 import { meanLoss, outputsWith, primaryMetricOf } from './evaluate.js';
-import { openTrainedOn, type TrainedOn } from './features.js';
+import { openHead, type TrainedOn } from './features.js';
 import type { TrainOptions } from './options.js';
 import type { RunPlan, TrainSettings } from './plan.js';
 import {
@@ -81,7 +83,7 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
     stored && { ...stored, layers: fitLayers(adapter, stored.values) };
   const { step, optimizerStart, stored, storedSum, stopping } = start;
   const dropouts = networkDropout(peft.model, planned.settings.dropout);
-  const { runtime, read } = openTrainedOn(peft.model, planned.data, adapter, dropouts, executor);
+  const { runtime, read } = openTrainedOn(peft, planned.data, dropouts, executor);
   return {
     ...planned,
     ...{ runtime, read },
@@ -94,6 +96,21 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
       stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },
     },
   };
+}
+
+/** Opens what an adapter is trained on: the whole model, or its head where nothing below it can change. */
+function openTrainedOn(
+  peft: PeftModel,
+  data: TrainingData,
+  dropouts: StepContext['networkDropout'],
+  executor: Executor,
+): TrainedOn {
+  const { model } = peft;
+  const { layers, saved } = activeAdapter(peft);
+  const isFixed =
+    Object.keys({ ...layers, ...dropouts }).length === 0 && Object.keys(saved).every((path) => isInHead(model, path));
+  if (isFixed && model.split?.forward === model.forward) return openHead(model, model.split, data, executor);
+  return { runtime: openRuntime(model, executor), read: (batches) => Promise.resolve(batches) };
 }
 
 /** Releases everything that a run holds on its executor. */

@@ -3,7 +3,7 @@ import { assertArgument, warnOnce } from '../config.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { someTrainingData } from '../kinds.js';
-import { drawNoise } from '../runtime/noise.js';
+import { drawNoise } from '../runtime/context.js';
 import { nextTask } from '../runtime/program.js';
 import { hostScalar, mapValues, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';

@@ -4,7 +4,7 @@ import type { AdapterLayers } from '../contracts/layer.js';
 import { linearSite } from '../contracts/site.js';
 import { createRng } from '../rng.js';
 import { tensorAt, type HostTensor } from '../tensors.js';
-import { drawNoise, dropoutFrom, noiseKey, uniform } from './noise.js';
+import { drawNoise, dropoutFrom, noiseKey, uniform } from './context.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
