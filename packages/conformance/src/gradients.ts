@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar } from '@tensorflow/tfjs-core';
-import { activeAdapter, type PeftModel } from '@peftjs/core';
+import { activeAdapter, type PeftModel, type TrainOptions } from '@peftjs/core';
 import {
   TrainingError,
   allLayers,
@@ -27,6 +27,9 @@ import {
 import { tensorsOf } from './single-layer.js';
 import { toyTrainingData } from './toy-model.js';
 
+/** The dropout of the network, as `train` takes it. */
+type NetworkDropout = NonNullable<TrainOptions['dropout']>;
+
 /**
  * The slope of the loss along a direction of length 1 in all tensors of one kind, e.g. every `loraA` of a linear
  * module.
@@ -40,11 +43,14 @@ export interface Slope {
   readonly value: number;
 }
 
-/** Returns the gradients of the toy loss, layers' terms included, computed by TensorFlow.js's tape. */
-export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
+/**
+ * Returns the gradients of the toy loss, layers' terms included, computed by TensorFlow.js's tape.
+ * @param dropout the network's own dropout. Default 0: none
+ */
+export function gradientsByTape(peft: PeftModel, dropout: NetworkDropout = 0): Record<string, Float32Array> {
   const names = trainedTensors(allLayers(activeAdapter(peft))).map(({ key }) => key);
   return tf.tidy(() => {
-    const [loss, tensors] = [toyLoss(peft), tensorsOf(activeAdapter(peft).values)];
+    const [loss, tensors] = [toyLoss(peft, dropout), tensorsOf(activeAdapter(peft).values)];
     const at = names.map((name) => tensors[name] as tf.Tensor);
     const { grads } = tf.engine().gradients(() => loss(tensors), at);
     return Object.fromEntries(
@@ -57,11 +63,11 @@ export function gradientsByTape(peft: PeftModel): Record<string, Float32Array> {
  * Returns the loss's slope along one random direction per kind of tensor, in which every element takes part. It uses
  * differences over four points, whose error is of fourth order in the step.
  */
-export function slopesByDifferences(peft: PeftModel): Slope[] {
+export function slopesByDifferences(peft: PeftModel, dropout: NetworkDropout = 0): Slope[] {
   const rng = createRng(5);
   const step = 1e-2;
   return tf.tidy(() => {
-    const loss = toyLoss(peft);
+    const loss = toyLoss(peft, dropout);
     const { values: all } = activeAdapter(peft);
     const trained = trainedTensors(allLayers(activeAdapter(peft)));
     const kinds = grouped(trained, ({ name, layer }) => `${name} of ${layer.site.kind}`);
@@ -99,13 +105,13 @@ function lossAt(loss: (values: Tensors) => Scalar, values: HostTensors): number 
  * Returns the loss on the toy data as a function of the adapter's values. Constants are made once, in the caller's
  * tidy.
  */
-function toyLoss(peft: PeftModel): (values: Tensors) => Scalar {
+function toyLoss(peft: PeftModel, dropout: NetworkDropout): (values: Tensors) => Scalar {
   const { model } = peft;
   const adapter = activeAdapter(peft);
   const layers = allLayers(adapter);
   const [batch] = toyTrainingData().epoch(0);
   if (!batch) throw new TrainingError('the toy data has no batch');
-  const rates = networkDropout(model, 'config');
+  const rates = networkDropout(model, dropout);
   const noise = tensorsOf(drawNoise(layers, createRng(7), rates)); // the same dropout at every call
   const ctx = stepContext({ ...noise, ...firstScalars(adapter) }, Object.keys(adapter.layers).length, true, rates);
   const inputs = tensorsOf(modelInputs(model, layers, batch));
