@@ -8,7 +8,7 @@ import {
   type TrainResult,
 } from '@peftjs/core/runtime';
 import type { SparsityStage } from '../results/schema.js';
-import { epochsBefore, type Stages } from '../study/study.js';
+import { epochsBefore, type Stages } from '../study/stages.js';
 import type { TrialRecording } from './recorder.js';
 import type { PreparedTrial } from './prepare.js';
 

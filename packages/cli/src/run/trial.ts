@@ -24,7 +24,7 @@ import {
   type Protocol,
 } from '../results/schema.js';
 import { fitConfig, parseBudget } from '../study/budgets.js';
-import type { Stages } from '../study/study.js';
+import type { Stages } from '../study/stages.js';
 import { optimizerOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import { assertAsPlanned } from './as-planned.js';
 import {

@@ -2,7 +2,7 @@ import type { Model } from '@peftjs/core';
 import { ConfigError, type PeftMethod, type TargetConfig } from '@peftjs/core/method';
 import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, assertWithinBase, baseParameters, selectSites } from '@peftjs/core/model';
-import type { Stages } from './study.js';
+import type { Stages } from './stages.js';
 import type { Trial, TrialProtocol } from './trials.js';
 
 /** What the sizes of budgets are relative to: the parameters of the base model, and those of one LoRA rank. */

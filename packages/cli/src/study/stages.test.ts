@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError, parseOptions } from '@peftjs/core/method';
 import { presetNamed } from './presets.js';
-import { composeStudy, epochsBefore, stagesSchema, type Stages } from './study.js';
+import { epochsBefore, stagesSchema, type Stages } from './stages.js';
+import { composeStudy } from './study.js';
 
 const parsed = (stages: unknown): Stages => parseOptions('study', { stages: stagesSchema }, { stages }).stages;
 

@@ -7,7 +7,8 @@ import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
 import { canonical } from '../results/json.js';
 import type { TrialTuning } from '../results/schema.js';
-import { budgetsOf, epochsBefore, type ArmSettings, type Study, type StudyProtocol } from './study.js';
+import { epochsBefore } from './stages.js';
+import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
 
 /** How long the rows of a task are and how long it is trained, chosen or found when the run was planned. */
 export interface Lengths {
