@@ -43,7 +43,7 @@ export interface Network {
   readonly defaultTargetModules: readonly string[];
   /** The embedding tables that are read by token ID. */
   readonly lookups: readonly Lookup[];
-  /** The rates of its own dropout in config.json, by place: see `Model.dropouts`. Default: none. */
+  /** The network's dropout rates in config.json, by place: see `Model.dropouts`. Default: none. */
   readonly dropouts?: Readonly<Record<string, number>>;
   /** Modules whose weight is one of the network's embedding tables. */
   readonly tied?: readonly TiedModule[];
@@ -169,7 +169,7 @@ export interface Head {
   readonly outputs?: number;
   /** Returns its modules for a number of outputs, in forward order. The last one computes the outputs. */
   sites(outputs: number): readonly Site[];
-  /** The rates of its own dropout, by place. Default: none. */
+  /** The head's dropout rates, by place. Default: none. */
   readonly dropouts?: Readonly<Record<string, number>>;
   /**
    * Returns logits [batch, outputs], or [batch, tokens, outputs] for a token task; for 'feature-extraction' embeddings

@@ -62,7 +62,7 @@ export interface EncoderConfig extends LayerConfig {
   readonly typeVocabSize?: number;
   /** The width of the embedding tables. Default `hiddenSize`. */
   readonly embeddingSize?: number;
-  /** The rates of its own dropout. Default: none. */
+  /** The encoder's dropout rates. Default: none. */
   readonly dropout?: EncoderDropout;
   /** The suffixes of the modules adapted by default. */
   readonly defaultTargetModules: readonly string[];

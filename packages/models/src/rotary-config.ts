@@ -61,7 +61,7 @@ export interface RotaryDecoderConfig {
   readonly embeddingScale?: number;
   /** r, the factor of each residual update. Default 1. */
   readonly residualScale?: number;
-  /** The rates of its own dropout. Default: none. */
+  /** The decoder's dropout rates. Default: none. */
   readonly dropout?: DecoderDropout;
   /** Which classifiers transformers has. Default: for texts and for tokens. */
   readonly classifies?: { readonly texts: boolean; readonly tokens: boolean };

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { mean } from 'simple-statistics';
 import {
   activeAdapter,
   attach,
@@ -125,7 +126,7 @@ async function attachCalibrated(
 /** The factor of the change, averaged over the modules whose layers have one; undefined if none has. */
 function scaleOf({ layers }: Pick<Checkpoint, 'layers'>): number | undefined {
   const factors = Object.values(layers).flatMap(({ scaling }) => scaling ?? []);
-  return factors.length === 0 ? undefined : factors.reduce((sum, factor) => sum + factor, 0) / factors.length;
+  return factors.length === 0 ? undefined : mean(factors);
 }
 
 /** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */

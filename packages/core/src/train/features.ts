@@ -98,13 +98,15 @@ function featureReader(whole: Runtime, { features }: SplitForward, data: Trainin
 function textsOf({ inputs }: InputBatch): string[] {
   const { attentionMask } = inputs;
   const [texts = 0] = Object.values(inputs)[0]?.shape ?? [];
+  const read = Object.values(inputs).map((input) => ({
+    input,
+    isOfTokens: input.shape.join() === attentionMask?.shape.join(),
+  }));
   return Array.from({ length: texts }, (_, row) => {
     const tokens = attentionMask && rowOf(attentionMask, row).lastIndexOf(1) + 1;
-    const own = Object.values(inputs).map((input) => {
-      const isOfTokens = input.shape.join() === attentionMask?.shape.join();
-      return rowOf(input, row).subarray(0, isOfTokens ? tokens : undefined);
-    });
-    return own.join(';');
+    return read
+      .map(({ input, isOfTokens }) => rowOf(input, row).subarray(0, isOfTokens ? tokens : undefined))
+      .join(';');
   });
 }
 

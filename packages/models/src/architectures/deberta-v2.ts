@@ -123,7 +123,7 @@ function dropoutsOf({ numHiddenLayers, dropout }: DebertaV2Config): Record<strin
   };
 }
 
-/** The place of the dropout of relative positions: every layer has a mask of its own for the whole table. */
+/** The place of the dropout of relative positions: each layer draws one mask for the whole table. */
 function positionDropout({ path }: LayerLocation): string {
   return `${path}.attention.self.pos_dropout`;
 }
