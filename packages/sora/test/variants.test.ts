@@ -1,7 +1,7 @@
-import { onWarning } from '@peftjs/core';
+import { activeAdapter, hostTensor, onWarning, withAdapter } from '@peftjs/core';
 import type { TrainPlan } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
-import { layersOf } from '@peftjs/conformance';
+import { layersOf, toyEvaluationData } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 import { attached, trainToy } from './harness.js';
@@ -50,6 +50,27 @@ describe('the warning of a short run', () => {
 
   it('is not given when the run is long enough', async () => {
     expect(await warningsOf(() => trainToy(attached(), { epochs: 2, learningRates: { gate: 2 } }))).toEqual([]);
+  });
+});
+
+describe('the warning of an early choice of ranks', () => {
+  /** Trains with a budget; the head's bias speaks for the first of three classes. */
+  const trainedFrom = (bias: number): Promise<string[]> =>
+    warningsOf(async () => {
+      const peft = attached({ budget: 400 });
+      const values = { ...activeAdapter(peft).values, 'classifier.bias': hostTensor(Float32Array.of(bias, 0, 0), [3]) };
+      const selection = { data: toyEvaluationData() };
+      await trainToy(withAdapter(peft, { values }), { epochs: 2, learningRate: 1e-3, selection });
+    });
+
+  it('says when ranks were chosen, if the model gives all selection rows one class', async () => {
+    expect(await trainedFrom(100)).toEqual([
+      'sora chose its ranks after step 6 of 8, while the model gave all 32 selection rows one class, so the task could not decide: train longer',
+    ]);
+  });
+
+  it('is not given for a model that tells rows apart', async () => {
+    expect(await trainedFrom(0)).toEqual([]);
   });
 });
 

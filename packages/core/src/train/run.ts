@@ -1,5 +1,6 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftModel } from '../adapter/peft-model.js';
+import { warnOnce } from '../config.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges } from '../contracts/controller.js';
 import type { Executor } from '../contracts/executor.js';
@@ -199,6 +200,23 @@ export async function recount(run: Run): Promise<Record<string, number>> {
   const values = await run.steps.read([...new Set(names)]);
   progressed(run, { stored: storedParameters(layers, values) });
   return activeRanks(layers, values);
+}
+
+/** Warns if ranks were chosen after this step while the model gives all selection rows one class: it has not learned yet. */
+export async function warnOfUninformedChoice(run: Run): Promise<void> {
+  const { controller, steps, settings } = run;
+  const { step } = run.progress;
+  const data = settings.selection?.data;
+  if (!data?.predictions || !controller?.holdsBudget(step) || controller.holdsBudget(step - 1)) return;
+  const outputs = await outputsWith(run.runtime, allLayers(steps.adapter), steps.values, {
+    ...data,
+    batches: await run.read(data.batches),
+  });
+  const { predicted, actual } = data.predictions(outputs);
+  if (new Set(predicted).size > 1 || new Set(actual).size === 1) return;
+  warnOnce(
+    `${steps.adapter.method.name} chose its ranks after step ${step} of ${run.plan.totalSteps}, while the model gave all ${actual.length} selection rows one class, so the task could not decide: train longer`,
+  );
 }
 
 /** Returns whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */

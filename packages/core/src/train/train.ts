@@ -28,6 +28,7 @@ import {
   selectedCheckpoint,
   snapshot,
   startRun,
+  warnOfUninformedChoice,
   type PlannedRun,
   type Run,
 } from './run.js';
@@ -194,6 +195,7 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   const milliseconds = performance.now() - started - (steps.compileMs() - compiledBefore);
   assertFinite(report, step);
   await runController(run);
+  await warnOfUninformedChoice(run);
   const isCounted = steps.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1;
   const ranks = isCounted ? await recount(run) : undefined;
   const { stored, storedSum } = run.progress;
