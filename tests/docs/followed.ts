@@ -27,6 +27,7 @@ export function shortened(commands: string): string {
     .replace(/--preset \w+/g, '--preset smoke')
     .replace(/--(seeds|epochs) \d+/g, '--$1 1')
     .replace(/--rows \d+/g, '--rows 64')
+    .replace(/(peft-bench run\b)(?![^\n]*--rows)/g, '$1 --rows 64')
     .replace(/\bROWS=\d+/g, 'ROWS=64')
     .replace(/\bMINUTES=0\.\d+/g, 'MINUTES=0.02');
 }
