@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import shared from './vitest.shared.js';
@@ -5,14 +6,23 @@ import shared from './vitest.shared.js';
 /** Backends start once in a process, and these tests are of the start. */
 const ofBackends = ['packages/engine/**/*.e2e.ts'];
 
-/** What takes minutes: begun last, one of them would keep a single core busy in the end. */
-const long = /\/(?:tutorials|site|faults|interrupt|interrupted-study|project|dry)\.e2e\.ts$/;
+/** What takes longest, in the order in which it begins: begun last, one of them would keep a single core busy in the end. */
+const LONGEST = [
+  ...['docs/site', 'docs/tutorials', 'faults/faults', 'parity/all', 'cli/doctor-gpu', 'cli/interrupt'],
+  ...['fuzz/model-folders', 'fuzz/adapters', 'fuzz/saves', 'release/dry', 'release/project', 'cli/interrupted-study'],
+  ...['cli/backends', 'cli/checkpoints', 'queue/hostile', 'method/generator', 'fairness/budgets', 'cli/command'],
+];
+
+/** Many of these tests wait for a process or a browser: more workers than cores keep all cores busy. */
+const maxWorkers = Math.ceil(1.5 * availableParallelism());
 
 class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
-    const isLong = ({ moduleId }: TestSpecification): boolean => long.test(moduleId);
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+    const place = ({ moduleId }: TestSpecification): number =>
+      LONGEST.findIndex((name) => moduleId.endsWith(`/${name}.e2e.ts`));
+    const first = sorted.filter((file) => place(file) >= 0).sort((a, b) => place(a) - place(b));
+    return [...first, ...sorted.filter((file) => place(file) < 0)];
   }
 }
 
@@ -34,6 +44,6 @@ export default defineConfig({
     ],
     reporters: ['default', './tools/vitest/summary-reporter.ts'],
     sequence: { sequencer: LongFilesFirst },
-    maxWorkers: '100%',
+    maxWorkers,
   },
 });

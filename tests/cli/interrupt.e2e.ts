@@ -20,7 +20,7 @@ let undisturbed: object[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-stop-'));
   // Enough epochs for a trial to be still running when a test has seen it and sent its signal.
-  const study = ['--method', 'head,lora,sora', '--epochs', '40', '--checkpoint-every', '1', '--workers', '1', '--json'];
+  const study = ['--method', 'head,lora,sora', '--epochs', '24', '--checkpoint-every', '1', '--workers', '1', '--json'];
   task = await tinyTask(folder, 160);
   flags = ['run', ...task, ...study, '--out'];
   const out = join(folder, 'undisturbed');

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type Page, type Request } from 'playwright-core';
 
 const executablePath = process.env.PEFTJS_CHROMIUM ?? '/usr/bin/chromium';
 
@@ -21,9 +21,11 @@ export function openBrowser(args: readonly string[] = ['--disable-gpu']): Promis
 export interface Visited {
   readonly page: Page;
   /** Errors and warnings of the console, and uncaught errors. */
-  readonly complaints: readonly string[];
+  readonly complaints: string[];
   /** Requested addresses of other hosts. */
-  readonly foreign: readonly string[];
+  readonly foreign: string[];
+  /** Goes to another page of the site, and waits until Vue has taken it over and nothing more is requested. */
+  open(address: string): Promise<void>;
 }
 
 /** Opens a page, in a context that `prepare` has set up. */
@@ -45,6 +47,21 @@ export async function visit(
     const url = request.url();
     if (!/^(blob|data):/.test(url) && new URL(url).origin !== new URL(address).origin) foreign.push(url);
   });
+  const requested = new Set<Request>();
+  page.on('request', (request) => requested.add(request));
+  for (const event of ['requestfinished', 'requestfailed'] as const)
+    page.on(event, (request) => requested.delete(request));
   await page.goto(address);
-  return { page, complaints, foreign };
+  const open = async (next: string) => {
+    await page.goto(next);
+    await page.waitForFunction(TAKEN_OVER);
+    do await page.evaluate(IDLE);
+    while (requested.size > 0);
+  };
+  return { page, complaints, foreign, open };
 }
+
+/** Runs in the page: whether Vue has taken over what was rendered before. */
+const TAKEN_OVER = 'document.querySelector("#app")?.__vue_app__';
+/** Runs in the page: waits until the browser has nothing else to do. */
+const IDLE = 'new Promise((ready) => requestIdleCallback(ready))';

@@ -21,8 +21,8 @@ describe('the actions of a page', () => {
 
   it('are shortened', () => {
     expect(shortened('npx peft-bench run --task a --seeds 6')).toBe(
-      'npx peft-bench run --preset smoke --task a --seeds 1',
+      'npx peft-bench run --rows 64 --preset smoke --task a --seeds 1',
     );
-    expect(shortened('npx peft-bench run --preset standard')).toBe('npx peft-bench run --preset smoke');
+    expect(shortened('npx peft-bench run --preset standard')).toBe('npx peft-bench run --rows 64 --preset smoke');
   });
 });

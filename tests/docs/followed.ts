@@ -20,14 +20,16 @@ export function actionsOf(markdown: string): Action[] {
   });
 }
 
-/** Shortens long runs: the smoke preset, one seed, few rows. */
+/** Shortens long runs: the smoke preset, one seed, few rows, a second until a run is stopped. */
 export function shortened(commands: string): string {
   return commands
     .replace(/(peft-bench run\b)(?![^\n]*--preset)/g, '$1 --preset smoke')
     .replace(/--preset \w+/g, '--preset smoke')
     .replace(/--(seeds|epochs) \d+/g, '--$1 1')
     .replace(/--rows \d+/g, '--rows 64')
-    .replace(/\bROWS=\d+/g, 'ROWS=64');
+    .replace(/(peft-bench run\b)(?![^\n]*--rows)/g, '$1 --rows 64')
+    .replace(/\bROWS=\d+/g, 'ROWS=64')
+    .replace(/\bMINUTES=0\.\d+/g, 'MINUTES=0.02');
 }
 
 /** Environment variables, by name. */

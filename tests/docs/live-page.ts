@@ -82,6 +82,7 @@ export function describeLivePage(site: () => string): void {
       const { page, complaints, foreign } = await visit(browser, addressIn(server));
       await browser.startTracing(page, { categories: ['toplevel'] });
       const started = performance.now();
+      await page.locator('input[type=number]').first().fill('2'); // epochs: the first shows the time of a step
       await at(page, 'start').click();
       await page.waitForFunction(BEATS_FROZEN, undefined, { timeout: 900_000 });
       const step = Number(/(\d+) ms/.exec(await at(page, 'status').innerText())?.[1]);

@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { damagedFiles, reading, type Damaged } from './adapters.js';
 
 const [damaged, count, seed, file] = process.argv.slice(2) as [Damaged, string, string, string];
-const EVERY = 20;
+const EVERY = 100;
 
 let read = 0;
 process.stdout.write('started\n');

@@ -6,7 +6,7 @@ import { onWarning } from '@peftjs/core';
 import { folderNumber, originals, using } from './model-folders.js';
 
 const [from, count, seed] = process.argv.slice(2).map(Number) as [number, number, number];
-const EVERY = 20;
+const EVERY = 100;
 
 for (const files of originals) await using(files);
 globalThis.gc?.();

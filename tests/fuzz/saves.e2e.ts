@@ -41,7 +41,7 @@ function withoutUs(folder: string): string {
     : config + readFileSync(join(folder, 'adapter_model.safetensors'), 'latin1');
 }
 
-const KILLS = 40;
+const KILLS = 24;
 /** A few saves, counted from the end of one. */
 const LONGEST_MS = 30;
 

@@ -6,9 +6,9 @@ import { FLOAT32, type Tolerance } from '../../packages/cli/src/run/parity.js';
 interface ParityExecutor {
   readonly name: string;
   readonly tolerance: Tolerance;
-  /** What `npm run test:e2e` tests: all cases or, on a slow executor, one of each family of methods and of networks. */
+  /** What is tested: all cases or, on a slow executor, one of each family of methods and of networks. */
   readonly cases: 'all' | 'one of each family';
-  /** Whether `npm test` also tests it, with one case of each family. */
+  /** Whether `npm test` tests it, with one case of each family; `npm run test:e2e` then does so only if there are more. */
   readonly inNpmTest?: boolean;
   /** Whether it needs something that a machine may lack. It is then skipped by name, with the reason. */
   readonly isOptional?: boolean;
@@ -40,8 +40,9 @@ export interface Found extends ParityExecutor {
 export async function findExecutors(run: 'test' | 'e2e'): Promise<Found[]> {
   const found: Found[] = [];
   for (const candidate of parityExecutors) {
-    if (run === 'e2e') found.push(await tried(candidate));
-    else if (candidate.inNpmTest) found.push({ ...(await tried(candidate)), cases: 'one of each family' });
+    const { cases, inNpmTest = false } = candidate;
+    if (run === 'test' && inNpmTest) found.push({ ...(await tried(candidate)), cases: 'one of each family' });
+    if (run === 'e2e' && !(inNpmTest && cases !== 'all')) found.push(await tried(candidate));
   }
   return found;
 }

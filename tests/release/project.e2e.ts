@@ -1,11 +1,11 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { missingBuild, npmInstall, packPackages, tarballsOf } from '../../tools/release/packed.js';
+import { missingBuild, npmInstall, packPackages, tarballsOf, type PackedPackage } from '../../tools/release/packed.js';
 import { inChromium, openBrowser, withoutChromium } from '../docs/browser.js';
 import { originOf, serve } from '../docs/serve.js';
 import { bertFolder } from '../models/bert-tiny.js';
@@ -26,18 +26,28 @@ function missingRegistry(): string | undefined {
 const missing = missingBuild() ?? missingRegistry();
 const skipped = missing === undefined ? '' : ` (skipped: ${missing})`;
 
+let tarballs: string;
+let packed: readonly PackedPackage[] = [];
+beforeAll(async () => {
+  tarballs = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-tarballs-')));
+  if (missing === undefined) packed = await packPackages(tarballs);
+});
+afterAll(() => rm(tarballs, { recursive: true, force: true }));
+
+/** A project in which some of the packages are installed, with a small model. */
+async function projectWith(names: readonly string[]): Promise<string> {
+  const project = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-project-')));
+  await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }\n');
+  await npmInstall(project, tarballsOf(packed, names));
+  await cp(bertFolder, join(project, 'bert-tiny'), { recursive: true });
+  return project;
+}
+
 describe.skipIf(missing !== undefined)(`an empty project with the published packages${skipped}`, () => {
   let project: string;
 
   beforeAll(async () => {
-    project = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-project-')));
-    const tarballs = join(project, 'tarballs');
-    await mkdir(tarballs);
-    await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }\n');
-    const own = ['@peftjs/sora', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine'];
-    const packed = await packPackages(tarballs);
-    await npmInstall(project, tarballsOf(packed, own));
-    await cp(bertFolder, join(project, 'bert-tiny'), { recursive: true });
+    project = await projectWith(['@peftjs/sora', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine']);
     await cp(join(root, 'tests/release/fixtures'), project, { recursive: true });
   });
   afterAll(() => rm(project, { recursive: true, force: true }));
@@ -89,11 +99,7 @@ describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipp
   let project: string;
 
   beforeAll(async () => {
-    project = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-alone-')));
-    await mkdir(join(project, 'tarballs'));
-    await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }\n');
-    await npmInstall(project, tarballsOf(await packPackages(join(project, 'tarballs')), ['peftjs']));
-    await cp(bertFolder, join(project, 'bert-tiny'), { recursive: true });
+    project = await projectWith(['peftjs']);
   }, 300_000);
   afterAll(() => rm(project, { recursive: true, force: true }));
 

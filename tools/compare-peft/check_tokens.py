@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-SETTINGS = json.loads((Path(__file__).resolve().parent / "settings.json").read_text(encoding="utf8"))
+SETTINGS = json.loads((Path(__file__).resolve().parent / "parity.json").read_text(encoding="utf8"))
 # Folder, file name, columns of the texts, column of the label, and whether the first line has the column names.
 FILES = {
     "cola": ("CoLA", "{}.tsv", [3], 1, False),

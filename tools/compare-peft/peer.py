@@ -1,10 +1,10 @@
-"""Trains with Hugging Face PEFT on the files of prepare.ts, once; run.ts does the same with peftjs.
+"""Trains with Hugging Face PEFT, once, from what prepare.ts wrote; run.ts does the same with peftjs, and compare.ts runs
+both:
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 scikit-learn scipy
-    venv/bin/python tools/compare-peft/peer.py --model DIR --work DIR --task rte --seed 1 --out FILE
 
-There is no dropout: peftjs has the adapter's, but not BERT's own. The learning-rate schedule is that of peftjs, which
-never takes a step with a rate of 0, and biases have no weight decay. The loss is computed in float32.
+The learning-rate schedule is that of peftjs, which never takes a step with a rate of 0, and biases have no weight decay.
+The loss is computed in float32.
 """
 
 import argparse
@@ -13,13 +13,19 @@ import os
 import platform
 import resource
 import time
+from pathlib import Path
 
 STARTED = time.perf_counter()
-SETTINGS = json.load(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "settings.json"), encoding="utf8"))
+LOAD_BEFORE = os.getloadavg()[0]
+PARSER = argparse.ArgumentParser()
+for name in ("study", "model", "work", "task", "out"):
+    PARSER.add_argument(f"--{name}", required=True)
+PARSER.add_argument("--seed", type=int, required=True)
+FLAGS = PARSER.parse_args()
+SETTINGS = json.loads((Path(__file__).resolve().parent / f"{FLAGS.study}.json").read_text(encoding="utf8"))
 THREADS = SETTINGS["threads"]
 # NumPy's own threads would compete with torch's.
 os.environ.update(OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS), OPENBLAS_NUM_THREADS="1")
-LOAD_BEFORE = os.getloadavg()[0]
 
 import peft  # noqa: E402
 import torch  # noqa: E402
@@ -42,11 +48,6 @@ METRICS = {
 METRICS_OF = {"cola": ["matthewsCorrelation"], "mrpc": ["f1", "accuracy"], "stsb": ["pearson", "spearman"]}
 
 
-def read_json(*path):
-    with open(os.path.join(*path), encoding="utf8") as file:
-        return json.load(file)
-
-
 def batch_of(rows, plan, kind):
     """Returns rows padded to the tokens of their batch: [rows, tokens]."""
     chosen = [rows[row] for row in plan["rows"]]
@@ -62,15 +63,18 @@ def batch_of(rows, plan, kind):
 
 
 def model_of(base, adapter, task):
-    labels = len(task["classes"]) or 1
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     network = AutoModelForSequenceClassification.from_pretrained(
         base,
-        num_labels=labels,
+        num_labels=len(task["classes"]) or 1,
         problem_type="regression" if task["kind"] == "regression" else "single_label_classification",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        **({} if SETTINGS["dropout"] == "config" else no_dropout),
     )
-    return PeftModel.from_pretrained(network, adapter, is_trainable=True)
+    model = PeftModel.from_pretrained(network, adapter, is_trainable=True)
+    if not SETTINGS["trainHead"]:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and "classifier" not in name)
+    return model
 
 
 def optimizer_of(model, total_steps):
@@ -94,12 +98,14 @@ def optimizer_of(model, total_steps):
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor), [p for _, p in trained]
 
 
-def train(model, task, epochs):
-    """Returns the loss and the seconds of every step."""
-    optimizer, schedule, trained = optimizer_of(model, sum(len(epoch) for epoch in epochs))
-    model.train()
+def train(model, task, batches, names):
+    """Returns the loss and the seconds of every step. With early stopping the model ends as its best checkpoint."""
+    optimizer, schedule, trained = optimizer_of(model, sum(len(epoch) for epoch in batches["epochs"]))
+    stopping = SETTINGS.get("earlyStopping")
     losses, seconds = [], []
-    for epoch in epochs:
+    best, waited, kept = float("-inf"), 0, None
+    for epoch in batches["epochs"]:
+        model.train()
         for plan in epoch:
             started = time.perf_counter()
             loss = model(**batch_of(task["train"], plan, task["kind"])).loss
@@ -110,19 +116,31 @@ def train(model, task, epochs):
             schedule.step()
             losses.append(loss.item())
             seconds.append(time.perf_counter() - started)
+        if not stopping:
+            continue
+        score = evaluate(model, task, "selection", batches, names)[names[0]]
+        if score > best:
+            best, waited, kept = score, 0, [parameter.detach().clone() for parameter in trained]
+        else:
+            waited += 1
+        if waited == stopping["patience"]:
+            break
+    with torch.no_grad():
+        for parameter, value in zip(trained, kept or [], strict=kept is not None):
+            parameter.copy_(value)
     return losses, seconds
 
 
 @torch.inference_mode()
-def evaluate(model, task, plans, names):
+def evaluate(model, task, rows, batches, names):
     model.eval()
-    predicted = [0.0] * len(task["dev"])
-    for plan in plans:
-        logits = model(**batch_of(task["dev"], plan, task["kind"])).logits
+    predicted = [0.0] * len(task[rows])
+    for plan in batches[rows]:
+        logits = model(**batch_of(task[rows], plan, task["kind"])).logits
         values = logits.argmax(-1) if task["kind"] == "classification" else logits[:, 0]
         for row, value in zip(plan["rows"], values.tolist(), strict=True):
             predicted[row] = value
-    labels = [row["label"] for row in task["dev"]]
+    labels = [row["label"] for row in task[rows]]
     return {name: float(METRICS[name](labels, predicted)) for name in names}
 
 
@@ -133,33 +151,29 @@ def median(values):
 
 
 def cpu():
-    with open("/proc/cpuinfo", encoding="utf8") as file:
-        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    for name in ("model", "work", "task", "out"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    flags = parser.parse_args()
     torch.set_num_threads(THREADS)
-    torch.manual_seed(flags.seed)
-    task = read_json(flags.work, flags.task, "task.json")
-    folder = os.path.join(flags.work, flags.task, f"seed-{flags.seed}")
-    batches = read_json(folder, "batches.json")
-    model = model_of(flags.model, os.path.join(folder, "adapter"), task)
+    torch.manual_seed(FLAGS.seed)
+    of_task = Path(FLAGS.work) / FLAGS.task
+    folder = of_task / f"seed-{FLAGS.seed}"
+    task = json.loads((of_task / "task.json").read_text(encoding="utf8"))
+    batches = json.loads((folder / "batches.json").read_text(encoding="utf8"))
+    names = METRICS_OF.get(FLAGS.task, ["accuracy"])
+    model = model_of(FLAGS.model, folder / "adapter", task)
     started = time.perf_counter()
-    losses, seconds = train(model, task, batches["epochs"])
+    losses, seconds = train(model, task, batches, names)
     trained = time.perf_counter()
-    names = METRICS_OF.get(flags.task, ["accuracy"])
-    metrics = evaluate(model, task, batches["dev"], names)
+    metrics = evaluate(model, task, "dev", batches, names)
     evaluated = time.perf_counter()
     result = {
         "side": "peft",
-        "task": flags.task,
-        "seed": flags.seed,
+        "task": FLAGS.task,
+        "seed": FLAGS.seed,
         "metrics": metrics,
         "primaryMetric": names[0],
         "losses": losses[: SETTINGS["recordedLosses"]],
@@ -182,9 +196,7 @@ def main():
             "peft": peft.__version__,
         },
     }
-    with open(flags.out, "w", encoding="utf8") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
+    Path(FLAGS.out).write_text(json.dumps(result, indent=2) + "\n", encoding="utf8")
 
 
 if __name__ == "__main__":

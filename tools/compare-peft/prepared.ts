@@ -1,11 +1,8 @@
-/**
- * The training data of both sides, as prepare.ts writes them: tokens, the batches of every epoch, and the initial
- * adapter.
- */
+/** The training data of both sides, as prepare.ts writes them: tokens, and the batches of every epoch. */
 import { readFile } from 'node:fs/promises';
 import type { TrainingData, EvaluationData } from '@peftjs/core';
 import { evaluationData, glueName, glueTasks, trainingData, type EncodedData, type LabelKind } from '@peftjs/tasks';
-import { settings, taskSettings } from './settings.js';
+import { taskSettings, type Settings } from './settings.js';
 
 /** A task as tokens. */
 export interface PreparedTask {
@@ -15,6 +12,8 @@ export interface PreparedTask {
   readonly classes: readonly string[];
   /** Rows to train on. */
   readonly train: readonly PreparedRow[];
+  /** Rows to select a checkpoint on; none for the last one. */
+  readonly selection: readonly PreparedRow[];
   /** Rows to evaluate on. */
   readonly dev: readonly PreparedRow[];
 }
@@ -41,6 +40,8 @@ export interface PlannedBatch {
 export interface PreparedRun {
   /** The training batches, by epoch. */
   readonly epochs: readonly (readonly PlannedBatch[])[];
+  /** The batches of the rows that select a checkpoint. */
+  readonly selection: readonly PlannedBatch[];
   /** The evaluation batches. */
   readonly dev: readonly PlannedBatch[];
 }
@@ -55,26 +56,39 @@ export async function readPrepared<T>(path: string): Promise<T> {
   return JSON.parse(await readFile(path, 'utf8')) as T;
 }
 
-/** The training and development batches of a task, as peftjs makes them, evaluated with GLUE's metrics. */
+/** The batches of a run, as peftjs makes them, evaluated with GLUE's metrics. */
+export interface RunData {
+  /** Batches to train on. */
+  readonly train: TrainingData;
+  /** Batches to select a checkpoint on; none for the last one. */
+  readonly selection: EvaluationData;
+  /** Batches to evaluate on. */
+  readonly dev: EvaluationData;
+}
+
+/** The batches of a task with one seed. */
 export function dataOf(
+  { batchSize, maxTokens }: Settings,
   name: string,
-  { kind, train, dev }: Pick<PreparedTask, 'kind' | 'train' | 'dev'>,
+  { kind, train, selection, dev }: PreparedTask,
   seed: number,
-): { train: TrainingData; dev: EvaluationData } {
-  const { batchSize } = settings;
+): RunData {
   const published = glueName(name);
   const metrics = published && glueTasks.get(published)?.metrics;
+  const encoded = (rows: readonly PreparedRow[]): EncodedData<LabelKind> => encodedRows(name, kind, rows, maxTokens);
   return {
-    train: trainingData(encoded(name, kind, train), { batchSize, seed }),
-    dev: evaluationData(encoded(name, kind, dev), { batchSize, metrics }),
+    train: trainingData(encoded(train), { batchSize, seed }),
+    selection: evaluationData(encoded(selection), { batchSize, metrics }),
+    dev: evaluationData(encoded(dev), { batchSize, metrics }),
   };
 }
 
 /** The same batches as row indices and lengths. */
-export function planOf(task: string, { train, dev }: ReturnType<typeof dataOf>): PreparedRun {
-  const { epochs } = taskSettings(task);
+export function planOf(settings: Settings, task: string, { train, selection, dev }: RunData): PreparedRun {
+  const { epochs } = taskSettings(settings, task);
   return {
     epochs: Array.from({ length: epochs }, (_, epoch) => train.epoch(epoch).map(planned)),
+    selection: selection.batches.map(planned),
     dev: dev.batches.map(planned),
   };
 }
@@ -83,10 +97,11 @@ function planned({ rows, inputs }: EvaluationData['batches'][number]): PlannedBa
   return { rows, tokens: inputs.inputIds?.shape[1] ?? 0 };
 }
 
-function encoded(
+function encodedRows(
   name: string,
-  kind: EncodedData<LabelKind>['kind'],
+  kind: LabelKind,
   rows: readonly PreparedRow[],
+  maxTokens: number,
 ): EncodedData<LabelKind> {
   return {
     name,
@@ -97,7 +112,7 @@ function encoded(
       typeIds: Int32Array.from(typeIds),
       label,
     })),
-    maxTokens: settings.maxTokens,
+    maxTokens,
     truncated: 0,
   };
 }

@@ -1,39 +1,40 @@
-/*
- * npx tsx --conditions @peftjs/source tools/compare-peft/run.ts --model DIR --work DIR --task rte --seed 1 --out FILE
- *
- * Trains with peftjs on the files of prepare.ts, once; peer.py does the same with Hugging Face PEFT.
- */
+/* Trains with peftjs, once, from what prepare.ts wrote; peer.py does the same with Hugging Face PEFT. */
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { adamW, evaluate, loadPretrained, train } from '@peftjs/core';
+import { adamW, evaluate, train } from '@peftjs/core';
 import type { StepEvent } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
-import { lora } from '@peftjs/lora';
-import { fromPretrained } from '@peftjs/models';
 import * as tf from '@tensorflow/tfjs-core';
-import { dataOf, planOf, readPrepared, runFolder, taskFile, type PreparedRun, type PreparedTask } from './prepared.js';
-import { settings, taskSettings, type RunResult } from './settings.js';
+import { modelOf, untrained } from './prepare.js';
+import { dataOf, planOf, readPrepared, runFolder, taskFile, type PreparedTask, type RunData } from './prepared.js';
+import { readSettings, taskSettings, type RunResult } from './settings.js';
 
-const option = { type: 'string' } as const;
+const option = { type: 'string', default: '' } as const;
 const { values: flags } = parseArgs({
-  options: { model: option, work: option, task: option, seed: option, out: option },
+  options: { study: option, model: option, work: option, task: option, seed: option, out: option },
 });
-const { model, work, task, seed, out } = flags;
-if (!model || !work || !task || !seed || !out) throw new RangeError('expected --model --work --task --seed --out');
+const { study, model, work, task, seed, out } = flags;
+const settings = readSettings(study);
 const load = loadavg()[0] ?? 0;
 const result = await run(task, Number(seed), { model, work });
 await writeFile(out, `${JSON.stringify(result, null, 2)}\n`);
 
 async function run(name: string, number: number, at: { model: string; work: string }): Promise<RunResult> {
   const prepared = await readPrepared<PreparedTask>(taskFile(at.work, name));
-  const folder = runFolder(at.work, name, number);
-  const data = dataOf(name, prepared, number);
-  await assertSameBatches(name, data, `${folder}/batches.json`);
-  const base = await fromPretrained(at.model, { numLabels: prepared.classes.length || 1 });
-  const peft = await loadPretrained(base, `${folder}/adapter`, { methods: [lora] });
+  const data = dataOf(settings, name, prepared, number);
+  await assertSameBatches(name, data, `${runFolder(at.work, name, number)}/batches.json`);
+  const peft = untrained(settings, await modelOf(at.model, prepared), number);
   const executor = compiled({ threads: settings.threads });
   const { learningRate, warmupRatio, clipNorm, ...ofAdamW } = settings.optimizer;
+  const { dropout, earlyStopping } = settings;
+  const { epochs } = taskSettings(settings, name);
+  // Candidates are the ends of the last nine tenths of the epochs: early stopping leaves no better one before.
+  const stopping = earlyStopping && {
+    finalRatio: 0.9,
+    selection: { data: data.selection, evaluations: Math.floor(0.9 * epochs) },
+    earlyStopping: { patience: earlyStopping.patience },
+  };
   const steps: StepEvent[] = [];
   const started = performance.now();
   const { compileMs } = await train(peft, data.train, {
@@ -41,8 +42,10 @@ async function run(name: string, number: number, at: { model: string; work: stri
     learningRate,
     warmupRatio,
     clipNorm,
+    dropout,
     optimizer: adamW(ofAdamW),
-    epochs: taskSettings(name).epochs,
+    epochs,
+    ...stopping,
     onStep: (step) => void steps.push(step),
   });
   const trained = performance.now();
@@ -72,10 +75,10 @@ async function run(name: string, number: number, at: { model: string; work: stri
 }
 
 /** Checks that the batches here are those that peer.py reads from the file. */
-async function assertSameBatches(name: string, data: ReturnType<typeof dataOf>, file: string): Promise<void> {
-  const written = await readPrepared<PreparedRun>(file);
-  if (JSON.stringify(written) === JSON.stringify(planOf(name, data))) return;
-  throw new RangeError(`${file} does not match the batches that peftjs makes now; run prepare.ts again`);
+async function assertSameBatches(name: string, data: RunData, file: string): Promise<void> {
+  const written = await readPrepared<unknown>(file);
+  if (JSON.stringify(written) === JSON.stringify(planOf(settings, name, data))) return;
+  throw new RangeError(`${file} does not match the batches that peftjs makes now; remove the work folder`);
 }
 
 function median(values: readonly number[]): number {

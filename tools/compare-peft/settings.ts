@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
-/** The settings that both sides of the comparison share, from settings.json, which peer.py also reads. */
-interface Settings {
+/** The settings that both sides of a comparison share, from the file with its name, which peer.py also reads. */
+export interface Settings {
   /** The seeds. */
   readonly seeds: readonly number[];
   /** Rows per batch. */
@@ -10,6 +10,19 @@ interface Settings {
   readonly maxTokens: number;
   /** Threads per run. */
   readonly threads: number;
+  /** The network's own dropout: the rates of its configuration, or none. */
+  readonly dropout: 'config' | 0;
+  /** Whether the head is trained; otherwise it keeps its random initial values. */
+  readonly trainHead: boolean;
+  /** How a checkpoint is selected. Default: all rows are trained on, and the last checkpoint counts. */
+  readonly earlyStopping?: {
+    /** The number of training rows. */
+    readonly rows: number;
+    /** The number of other training rows, which are evaluated after every epoch. */
+    readonly selectionRows: number;
+    /** The run ends after so many epochs in a row without a better score, with the best checkpoint. */
+    readonly patience: number;
+  };
   /** The options of LoRA, on both sides. */
   readonly lora: {
     readonly r: number;
@@ -43,17 +56,21 @@ interface TaskSettings {
   readonly outOfTable?: boolean;
 }
 
-/** The settings of settings.json. */
-export const settings = JSON.parse(readFileSync(new URL('settings.json', import.meta.url), 'utf8')) as Settings;
+/** Reads the settings of a comparison, `parity` or `bert-base-1k`. */
+export function readSettings(name: string): Settings {
+  return JSON.parse(readFileSync(new URL(`${name}.json`, import.meta.url), 'utf8')) as Settings;
+}
 
 /** The tasks of the table, in the order in which they run. */
-export const tableTasks = Object.keys(settings.tasks).filter((task) => !settings.tasks[task]?.outOfTable);
+export function tableTasks({ tasks }: Settings): string[] {
+  return Object.keys(tasks).filter((task) => !tasks[task]?.outOfTable);
+}
 
 /** Returns the settings of a task. @throws RangeError for an unknown task. */
-export function taskSettings(task: string): TaskSettings {
-  const found = settings.tasks[task];
+export function taskSettings({ tasks }: Settings, task: string): TaskSettings {
+  const found = tasks[task];
   if (found) return found;
-  throw new RangeError(`expected a task, one of ${Object.keys(settings.tasks).join(', ')}, got '${task}'`);
+  throw new RangeError(`expected a task, one of ${Object.keys(tasks).join(', ')}, got '${task}'`);
 }
 
 /** The two sides of the comparison. */
@@ -69,7 +86,7 @@ export interface RunResult {
   readonly task: string;
   /** The seed. */
   readonly seed: number;
-  /** Metrics of the last checkpoint on the development set. */
+  /** Metrics of the selected checkpoint on the development set. */
   readonly metrics: Readonly<Record<string, number>>;
   /** The metric that GLUE reports. */
   readonly primaryMetric: string;
@@ -81,7 +98,7 @@ export interface RunResult {
   readonly seconds: {
     /** The whole process, including start-up and loading. */
     readonly total: number;
-    /** All training steps, including compilation. */
+    /** All training steps, including compilation and the selection of a checkpoint. */
     readonly train: number;
     /** Compilation. */
     readonly compile: number;

@@ -5,16 +5,11 @@ describe('meanInterval', () => {
   it('has the width of the t distribution', () => {
     const { mean, low, high } = meanInterval([1, 2, 3]);
     expect(mean).toBe(2);
-    expect(high - mean).toBeCloseTo(4.303 / Math.sqrt(3), 6); // t with 2 degrees of freedom, standard deviation 1
+    expect(high - mean).toBeCloseTo(4.302653 / Math.sqrt(3), 6); // t with 2 degrees of freedom, standard deviation 1
     expect(mean - low).toBeCloseTo(high - mean, 12);
   });
 
   it('has no bounds for one value', () => {
     expect(meanInterval([0.5])).toEqual({ mean: 0.5, low: -Infinity, high: Infinity });
-  });
-
-  it('uses a slightly wide quantile beyond its table', () => {
-    const many = Array.from({ length: 200 }, (_, index) => index % 2);
-    expect(meanInterval(many).high - 0.5).toBeGreaterThan((1.97 * 0.5) / Math.sqrt(200));
   });
 });

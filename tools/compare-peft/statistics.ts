@@ -1,13 +1,5 @@
 import { mean, sampleStandardDeviation } from 'simple-statistics';
-
-/**
- * The .975 quantiles of Student's t for 1, 2, .. degrees of freedom. Beyond these the last one is used, which is a
- * little too wide.
- */
-const T_975 = [
-  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131, 2.12, 2.11,
-  2.101, 2.093, 2.086,
-];
+import { studentQuantile } from '../../packages/bench/src/report/statistics/student.js';
 
 /** A mean with its 95 % interval. */
 export interface Interval {
@@ -23,7 +15,7 @@ export interface Interval {
 export function meanInterval(values: readonly number[]): Interval {
   const centre = mean([...values]);
   if (values.length < 2) return { mean: centre, low: -Infinity, high: Infinity };
-  const quantile = T_975[Math.min(values.length - 1, T_975.length) - 1] as number;
+  const quantile = studentQuantile(0.025, values.length - 1);
   const half = (quantile * sampleStandardDeviation([...values])) / Math.sqrt(values.length);
   return { mean: centre, low: centre - half, high: centre + half };
 }

@@ -52,6 +52,7 @@ describe('describePlan', () => {
     describePlan({
       trials: { reported: 48, tuning: 30, tuningAtMost: 42 },
       seconds: { planned: 3600, most: 5400, workers: 2 },
+      stopsEarly: false,
       measured: [
         { task: 'a', arm: 'lora', stepMedianMs: 216, compileSeconds: 2, rows: 16, tokens: 15, trialSeconds: 32.5 },
       ],
@@ -66,6 +67,11 @@ describe('describePlan', () => {
     expect(text).toContain('48 reported; 30 more tune learning rates, up to 42 if a best rate lies at the edge');
     expect(text).toContain('about 1:00:00 h, 1:30:00 h with wider grids, with 2 workers');
     expect(text).toContain('a: 216 ms per step (median of 8 steps of lora, 16 rows of 15 tokens)');
+  });
+
+  it('says that its time is the most with early stopping', () => {
+    expect(plan({ stopsEarly: true })).toContain('time: at most about 1:00:00 h');
+    expect(plan({})).toContain('time: about 1:00:00 h');
   });
 
   it('says which difference all tasks together detect, and that a single task cannot pass the correction', () => {

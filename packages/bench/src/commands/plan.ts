@@ -41,6 +41,8 @@ export interface Plan {
   };
   /** The estimated run time in seconds: as planned, and at most, on a number of workers. */
   readonly seconds: { readonly planned: number; readonly most: number; readonly workers: number };
+  /** Whether early stopping may end trials before that. */
+  readonly stopsEarly: boolean;
   /** The measured steps, by task. */
   readonly measured: readonly MeasuredTask[];
   /** The equivalence margin that the study states; null if it states none. */
@@ -121,6 +123,7 @@ export async function planOf(
   return {
     trials: { reported: reported.length, tuning: tuning.planned, tuningAtMost: tuning.most },
     seconds: { planned: ofReported + ofTuning, most: ofReported + widest, workers: atATime },
+    stopsEarly: plan.study.protocol.earlyStoppingPatience != null,
     measured,
     margin: plan.study.margin,
     spreads,
@@ -202,16 +205,17 @@ export function plannedBudgets(
 
 /** Describes a plan in words. */
 export function describePlan(plan: Plan): string {
-  const { trials, seconds, measured, spreads, budgets } = plan;
+  const { trials, seconds, stopsEarly, measured, spreads, budgets } = plan;
   const upTo =
     trials.tuningAtMost > trials.tuning
       ? `, up to ${trials.tuningAtMost} if a best rate lies at the edge of its grid`
       : '';
   const tuning = trials.tuning === 0 ? 'none tune' : `${trials.tuning} more tune`;
   const most = seconds.most > seconds.planned ? `, ${formatDuration(seconds.most)} with wider grids` : '';
+  const [about, early] = stopsEarly ? ['at most about', '; trials that stop early end sooner'] : ['about', ''];
   return [
     `trials: ${trials.reported} reported; ${tuning} learning rates${upTo}`,
-    `time: about ${formatDuration(seconds.planned)}${most}, with ${counted(seconds.workers, 'worker')}`,
+    `time: ${about} ${formatDuration(seconds.planned)}${most}, with ${counted(seconds.workers, 'worker')}${early}`,
     ...measured.map(
       ({ task, arm, stepMedianMs, rows, tokens, trialSeconds }) =>
         `  ${task}: ${stepMedianMs.toFixed(0)} ms per step (median of ${MEASURED_STEPS} steps of ${arm}, ${rows} rows of ${tokens} tokens); ${formatDuration(trialSeconds)} per trial, assumed for all arms`,

@@ -70,7 +70,7 @@ type EncoderSize = (typeof ENCODERS)[EncoderName];
 /** Steps that a check trains. */
 const CHECKED_STEPS = 5;
 /** Steps that are timed, at most. */
-const TIMED_STEPS = 20;
+const TIMED_STEPS = 10;
 /** No step starts later than this after the first one has ended. */
 const TIMED_MS = 15_000;
 

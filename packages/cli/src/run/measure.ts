@@ -1,5 +1,5 @@
 import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
-import { epochsOf, type Trial } from '../study/trials.js';
+import { epochsOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 import type { MeasuredTask } from './runner.js';
 import { runTrial } from './trial.js';
@@ -28,9 +28,14 @@ export async function measureTask(trial: Trial, prepared: PreparedTrial): Promis
   const { stepMedianMs, compileSeconds } = result.time;
   const { rows, tokens } = sizeOf(batch);
   const steps = epochsOf(trial) * prepared.train.batchesPerEpoch;
-  const judged = protocol.evaluations * prepared.rows.selection + 2 * prepared.rows.dev;
+  const judged = evaluationsOf(protocol) * prepared.rows.selection + 2 * prepared.rows.dev;
   const trialSeconds = compileSeconds + ((steps + (FORWARD * judged) / rows) * stepMedianMs) / 1000;
   return { task, arm, stepMedianMs, compileSeconds, rows, tokens, trialSeconds };
+}
+
+/** The most evaluations on the selection rows: with early stopping, one after every epoch, which candidates mostly are. */
+function evaluationsOf({ epochs, evaluations, earlyStoppingPatience: patience }: TrialProtocol): number {
+  return patience == null ? evaluations : Math.max(epochs, evaluations);
 }
 
 /** The full batch of median length. */

@@ -71,8 +71,8 @@ export interface MeasuredTask {
   /** Tokens that each of these rows is padded to. */
   readonly tokens: number;
   /**
-   * The estimated duration of a whole trial in seconds: compilation, training steps, and evaluated rows at half the
-   * cost of trained ones.
+   * The estimated duration of a whole trial in seconds, without early stopping: compilation, training steps, and
+   * evaluated rows at half the cost of trained ones.
    */
   readonly trialSeconds: number;
 }
