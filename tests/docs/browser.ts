@@ -48,9 +48,10 @@ export async function visit(
     if (!/^(blob|data):/.test(url) && new URL(url).origin !== new URL(address).origin) foreign.push(url);
   });
   const requested = new Set<Request>();
+  const ended = (request: Request) => requested.delete(request);
   page.on('request', (request) => requested.add(request));
-  for (const event of ['requestfinished', 'requestfailed'] as const)
-    page.on(event, (request) => requested.delete(request));
+  page.on('requestfinished', ended);
+  page.on('requestfailed', ended);
   await page.goto(address);
   const open = async (next: string) => {
     await page.goto(next);
