@@ -73,7 +73,13 @@ export function renderSummaryCsv({ rows, overall, stability }: Summary): string 
     return {
       ...{ model, task, arm: label, method, budget: budget.spec, requested: budget.requested, met: budget.met },
       ...{ metric, seeds: seeds.length, rank, ...estimateOf(score), ...differenceOf(difference) },
-      ...{ learningRate: row.learningRate, ...row.parameters, ...row.time, peakRssBytes: row.peakRssBytes },
+      ...{
+        learningRate: row.learningRate,
+        scale: row.scale ?? null,
+        ...row.parameters,
+        ...row.time,
+        peakRssBytes: row.peakRssBytes,
+      },
       ...stabilityOf(severalTasks ? undefined : choiceOf(row)),
     };
   });
@@ -141,6 +147,7 @@ function identityOf(result: TrialResult): Record<string, Value> {
 function measuresOf(result: TrialResult, metrics: readonly string[]): Record<string, Value> {
   if (result.status === 'failed') return {};
   return {
+    scale: result.scale ?? null,
     selectedStep: result.selection.step,
     selectionMetric: result.selection.metric,
     ...result.parameters,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { syntheticResults, withNames } from '../../../cli/test/synthetic-results.js';
 import { formatMetric } from '@peftjs/cli/format';
 import { summarise } from './statistics/summary.js';
-import { renderTable } from './files.js';
+import { renderCsv, renderSummaryCsv, renderTable } from './files.js';
 
 const results = syntheticResults({ seeds: 2 });
 const summary = summarise(results, { reference: 'lora' });
@@ -28,15 +28,26 @@ describe('renderTable', () => {
     expect(renderTable(onOne, { columns: 40 })).toContain(formatMetric(onOne.rows[0]?.score.mean ?? NaN));
   });
 
-  it('has a column of scales if some result has one', () => {
+  describe('with scales', () => {
     const trials = syntheticResults({ tasks: ['uci-sentiment'], methods: ['head', 'lora'] });
-    const textOf = (results: typeof trials): string =>
-      renderTable(summarise(results, { reference: 'lora' }), { columns: 200 });
-    expect(textOf(trials)).not.toContain('scale');
-    const scaled = textOf(trials.map((trial) => (trial.method === 'lora' ? { ...trial, scale: 0.75 } : trial)));
-    expect(scaled).toMatch(/learning rate +scale +seeds/);
-    expect(scaled).toMatch(/^lora r=4 .* 0\.75 /m);
-    expect(scaled).toMatch(/^head .* – +2 /m);
+    const scaled = trials.map((trial) => (trial.method === 'lora' ? { ...trial, scale: 0.75 } : trial));
+    const summaryOf = (results: typeof trials) => summarise(results, { reference: 'lora' });
+    const textOf = (results: typeof trials): string => renderTable(summaryOf(results), { columns: 200 });
+
+    it('has a column of them if some result has one', () => {
+      expect(textOf(trials)).not.toContain('scale');
+      expect(textOf(scaled)).toMatch(/learning rate +scale +seeds/);
+      expect(textOf(scaled)).toMatch(/^lora r=4 .* 0\.75 /m);
+      expect(textOf(scaled)).toMatch(/^head .* – +2 /m);
+    });
+
+    it('has them in both tables in CSV', () => {
+      for (const csv of [renderCsv(scaled), renderSummaryCsv(summaryOf(scaled))]) {
+        const [header = [], ...lines] = csv.split('\r\n').map((line) => line.split(','));
+        const of = (method: string) => lines.find((line) => line[header.indexOf('method')] === method);
+        expect(['head', 'lora'].map((method) => of(method)?.[header.indexOf('scale')])).toEqual(['', '0.75']);
+      }
+    });
   });
 
   it('removes control characters', () => {
