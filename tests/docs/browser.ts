@@ -49,8 +49,8 @@ export async function visit(
   });
   const requested = new Set<Request>();
   page.on('request', (request) => requested.add(request));
-  for (const event of ['requestfinished', 'requestfailed'] as const)
-    page.on(event, (request) => requested.delete(request));
+  page.on('requestfinished', (request) => requested.delete(request));
+  page.on('requestfailed', (request) => requested.delete(request));
   await page.goto(address);
   const open = async (next: string) => {
     await page.goto(next);
