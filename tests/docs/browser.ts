@@ -48,10 +48,9 @@ export async function visit(
     if (!/^(blob|data):/.test(url) && new URL(url).origin !== new URL(address).origin) foreign.push(url);
   });
   const requested = new Set<Request>();
-  const ended = (request: Request) => requested.delete(request);
   page.on('request', (request) => requested.add(request));
-  page.on('requestfinished', ended);
-  page.on('requestfailed', ended);
+  page.on('requestfinished', (request) => requested.delete(request));
+  page.on('requestfailed', (request) => requested.delete(request));
   await page.goto(address);
   const open = async (next: string) => {
     await page.goto(next);

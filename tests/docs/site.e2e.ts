@@ -134,33 +134,29 @@ describe(`every page, ${inChromium}`, () => {
     expect(found(({ tooWide }) => tooWide.map(String))).toEqual([]);
   });
 
-  describe.each(['light', 'dark'])('in the %s theme', (theme) => {
+  describe.skipIf(withoutChromium).each(['light', 'dark'])('in the %s theme', (theme) => {
     let visited: Visited;
     beforeAll(async () => {
-      if (withoutChromium) return;
       visited = await visit(browser as Browser, origin(), (context) =>
         context.addInitScript(`localStorage.setItem('vitepress-theme-appearance', '${theme}')`),
       );
     });
-    afterAll(() => visited?.page.context().close());
 
-    it.skipIf(withoutChromium).each(PAGES_OF_EACH_KIND)('/%s meets WCAG 2.1 AA', async (path) => {
+    it.each(PAGES_OF_EACH_KIND)('/%s meets WCAG 2.1 AA', async (path) => {
       await visited.open(origin() + path);
       await visited.page.evaluate(axe.source);
       expect(await visited.page.evaluate<string[]>(violations)).toEqual([]);
     });
   });
 
-  describe('a search', () => {
+  describe.skipIf(withoutChromium)('a search', () => {
     let page: Page;
     beforeAll(async () => {
-      if (withoutChromium) return;
       ({ page } = await visit(browser as Browser, origin()));
       await page.locator('.VPNavBarSearch button').first().click();
     });
-    afterAll(() => page?.context().close());
 
-    it.skipIf(withoutChromium).each(['install', 'predict', 'embedding', 'budget', 'onnx', 'rank'])(
+    it.each(['install', 'predict', 'embedding', 'budget', 'onnx', 'rank'])(
       'for %s finds a guide or a method first, and the API after them',
       async (word) => {
         const results = page.locator('.VPLocalSearchBox a.result');
