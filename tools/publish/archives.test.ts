@@ -39,24 +39,20 @@ it('finds the archives', () => {
   expect(runs).toContain('standard');
 });
 
-it.each(runs)(
-  "the archive of '%s' gives the summary and the page that are published",
-  { timeout: 60_000 },
-  async (name) => {
-    const run = await unpacked(name, 'run');
-    const then = JSON.parse(await readFile(join(run, 'summary.json'), 'utf8')) as Summary;
-    const page = await readFile(join(publishedFolder, '..', `${name}.md`), 'utf8');
-    expect(page).toBe(withRegions(page, then));
-    expect(page).toContain(`](results/${name}/summary.csv)`);
-    const results = await readResults(run);
-    expect(writtenIn(results)).toEqual([TODAY]);
-    const stated = JSON.parse(await readFile(join(run, 'run.json'), 'utf8')) as Parameters<typeof summarise>[1];
-    const now = summarise(results, { ...stated, reference: then.reference });
-    archives.set(name, { results, summary: now });
-    expect(numbersOf(now)).toEqual(numbersOf(then));
-    for (const { judgedOn } of await readResults(join(run, 'tuning'))) expect(judgedOn).toBe('selection');
-  },
-);
+it.each(runs)("the archive of '%s' gives the summary and the page that are published", async (name) => {
+  const run = await unpacked(name, 'run');
+  const then = JSON.parse(await readFile(join(run, 'summary.json'), 'utf8')) as Summary;
+  const page = await readFile(join(publishedFolder, '..', `${name}.md`), 'utf8');
+  expect(page).toBe(withRegions(page, then));
+  expect(page).toContain(`](results/${name}/summary.csv)`);
+  const results = await readResults(run);
+  expect(writtenIn(results)).toEqual([TODAY]);
+  const stated = JSON.parse(await readFile(join(run, 'run.json'), 'utf8')) as Parameters<typeof summarise>[1];
+  const now = summarise(results, { ...stated, reference: then.reference });
+  archives.set(name, { results, summary: now });
+  expect(numbersOf(now)).toEqual(numbersOf(then));
+  for (const { judgedOn } of await readResults(join(run, 'tuning'))) expect(judgedOn).toBe('selection');
+});
 
 const accuracyOf = (trial: TrialResult): number =>
   (trial.status === 'done' ? trial.metrics.accuracy : undefined) ?? expect.fail(`${trial.id} has no accuracy`);
