@@ -20,7 +20,7 @@ import { dataOf, planOf, readPrepared, runFolder, taskFile, type PreparedRow, ty
 import { taskSettings, type Settings } from './settings.js';
 
 /** The folders of the model, the data and the prepared files. */
-export interface Folders {
+interface Folders {
   readonly model: string;
   readonly data: string;
   readonly work: string;

@@ -37,7 +37,7 @@ export interface PlannedBatch {
 }
 
 /** The batches of a run. */
-export interface PreparedRun {
+interface PreparedRun {
   /** The training batches, by epoch. */
   readonly epochs: readonly (readonly PlannedBatch[])[];
   /** The batches of the rows that select a checkpoint. */
