@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import shared from './vitest.shared.js';
@@ -8,13 +7,10 @@ const ofBackends = ['packages/engine/**/*.e2e.ts'];
 
 /** What takes longest, in the order in which it begins: begun last, one of them would keep a single core busy in the end. */
 const LONGEST = [
-  ...['docs/site', 'docs/tutorials', 'faults/faults', 'parity/all', 'cli/doctor-gpu', 'cli/interrupt'],
-  ...['fuzz/model-folders', 'fuzz/adapters', 'fuzz/saves', 'release/dry', 'release/project', 'cli/interrupted-study'],
-  ...['cli/backends', 'cli/checkpoints', 'queue/hostile', 'method/generator', 'fairness/budgets', 'cli/command'],
+  ...['docs/live-page', 'docs/tutorials', 'docs/site', 'faults/faults', 'parity/all', 'release/dry', 'cli/interrupt'],
+  ...['fuzz/adapters', 'cli/doctor-gpu', 'fuzz/model-folders', 'release/project', 'fuzz/saves', 'cli/backends'],
+  ...['method/generator', 'cli/command', 'fairness/budgets', 'cli/checkpoints', 'cli/interrupted-study'],
 ];
-
-/** Many of these tests wait for a process or a browser: more workers than cores keep all cores busy. */
-const maxWorkers = Math.ceil(1.5 * availableParallelism());
 
 class LongFilesFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -44,6 +40,6 @@ export default defineConfig({
     ],
     reporters: ['default', './tools/vitest/summary-reporter.ts'],
     sequence: { sequencer: LongFilesFirst },
-    maxWorkers,
+    maxWorkers: '100%', // more would slow down training, whose threads wait for each other
   },
 });

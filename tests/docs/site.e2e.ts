@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { createRng } from '@peftjs/core/method';
 import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
@@ -11,8 +8,8 @@ import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { home, repository } from '../../docs/.vitepress/links.js';
 import { root } from '../workspace/repository.js';
+import { builtSite } from './built-site.js';
 import { inChromium, openBrowser, visit, withoutChromium, type Visited } from './browser.js';
-import { describeLivePage } from './live-page.js';
 import { originOf, serve } from './serve.js';
 
 /** The findings about a page. */
@@ -23,22 +20,16 @@ interface Visit extends Pick<Visited, 'complaints' | 'foreign'> {
   readonly tooWide: readonly number[];
 }
 
-/** The site that .ci/check has already built, if any. */
-const built = process.env.PEFTJS_SITE;
-
 let site: string;
 let pages: string[];
 beforeAll(async () => {
-  site = built ?? (await mkdtemp(join(tmpdir(), 'peftjs-site-')));
-  if (built === undefined)
-    await promisify(execFile)('npm', ['run', '-s', '-w', 'docs', 'site', '--', '--outDir', site], { cwd: root });
+  const built = await builtSite();
+  site = built.site;
   pages = (await readdir(site, { recursive: true }))
     .filter((path) => path.endsWith('.html') && path !== '404.html')
     .sort();
+  return () => built.remove();
 }, 400_000);
-afterAll(async () => {
-  if (built === undefined) await rm(site, { recursive: true });
-});
 
 it('the site has an index for every package and a page for every export', () => {
   expect(pages).toEqual(
@@ -180,8 +171,6 @@ describe(`every page, ${inChromium}`, () => {
     return hash !== '' && !target.ids.includes(decodeURIComponent(hash.slice(1)));
   }
 });
-
-describeLivePage(() => site);
 
 function isOfApi(path: string): boolean {
   return /^\/?reference\/api\//.test(path);
