@@ -208,15 +208,17 @@ export async function warnOfUninformedChoice(run: Run): Promise<void> {
   const { step } = run.progress;
   const data = settings.selection?.data;
   if (!data?.predictions || !controller?.holdsBudget(step) || controller.holdsBudget(step - 1)) return;
-  const outputs = await outputsWith(run.runtime, allLayers(steps.adapter), steps.values, {
-    ...data,
-    batches: await run.read(data.batches),
-  });
-  const { predicted, actual } = data.predictions(outputs);
+  const { predicted, actual } = data.predictions(await outputsNow(run, data));
   if (new Set(predicted).size > 1 || new Set(actual).size === 1) return;
   warnOnce(
     `${steps.adapter.method.name} chose its ranks after step ${step} of ${run.plan.totalSteps}, while the model gave all ${actual.length} selection rows one class, so the task could not decide: train longer`,
   );
+}
+
+/** Returns the outputs of the adapter in training, as `evaluationOutputs` does. */
+async function outputsNow({ runtime, steps, read }: Run, data: EvaluationData): Promise<Float32Array[]> {
+  const batches = await read(data.batches);
+  return outputsWith(runtime, allLayers(steps.adapter), steps.values, { ...data, batches });
 }
 
 /** Returns whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */
@@ -245,11 +247,10 @@ export function selectedCheckpoint(run: Run): Checkpoint | null {
  * @throws ConfigError when the scores lack the primary metric or that of early stopping.
  */
 export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']): Promise<void> {
-  const { settings, plan, steps, progress } = run;
+  const { settings, plan, progress } = run;
   if (!settings.selection) return;
   const { data } = settings.selection;
-  const read = { ...data, batches: await run.read(data.batches) };
-  const metrics = data.score(await outputsWith(run.runtime, allLayers(steps.adapter), steps.values, read));
+  const metrics = data.score(await outputsNow(run, data));
   primaryMetricOf(data, metrics);
   const measured = { ...(await checkpoint(run)), metrics };
   const { step, storedParameters: stored, ranks } = measured;

@@ -103,15 +103,8 @@ export function ratioOfSums(parts: readonly (readonly [number, number])[]): Weig
   const numerators = Float64Array.from(parts, ([numerator]) => numerator);
   const denominators = Float64Array.from(parts, ([, denominator]) => denominator);
   return (weights) => {
-    const rows = weights.length;
-    let numerator = 0;
-    let denominator = 0;
-    for (let row = 0; row < rows; row++) {
-      const weight = weights[row] as number;
-      numerator += weight * (numerators[row] as number);
-      denominator += weight * (denominators[row] as number);
-    }
-    return denominator === 0 ? 0 : numerator / denominator;
+    const denominator = weightedSum(denominators, weights);
+    return denominator === 0 ? 0 : weightedSum(numerators, weights) / denominator;
   };
 }
 
