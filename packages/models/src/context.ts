@@ -29,6 +29,8 @@ export interface Biases {
   readonly bias: Tensor;
   /** The bias of the token of each row that {@link TextContext.last} reads, [B, 1, 1, keys]. */
   readonly lastBias: Tensor;
+  /** Whether `bias` hides all keys after a token's own, and keys are those of the same tokens. Default: false. */
+  readonly isCausal?: boolean;
 }
 
 /** The positions of the tokens in a pass and the tokens they attend to. */
@@ -77,9 +79,11 @@ export function wholeText(
     reach: tokens,
     bias: tf.add(causalBias(tokens), textBias), // [1, 1, S, S] + [B, 1, 1, S]
     lastBias,
+    isCausal: true,
     within(window) {
       const isNear = tf.cast(tf.greater(range(0), tf.sub(position(), window)), 'float32'); // [B, S]
-      return { bias: tf.add(causalBias(tokens, window), textBias), lastBias: tf.add(lastBias, maskBias(isNear)) };
+      const near = tf.add(lastBias, maskBias(isNear));
+      return { bias: tf.add(causalBias(tokens, window), textBias), lastBias: near, isCausal: true };
     },
     length: () => tf.max(tf.mul(mask, range(1))),
     attended(layer, own) {

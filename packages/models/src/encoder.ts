@@ -9,7 +9,7 @@
  */
 import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
-import { activations, attention, maskBias, type ActivationName } from '@peftjs/core/nn';
+import { activations, attention, maskBias, type ActivationName, type AttentionOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import {
@@ -175,9 +175,9 @@ function lastHidden(config: EncoderConfig, scope: Scope, inputs: Tensors, read: 
   const last = config.numHiddenLayers - 1;
   let x = embed(config, scope, inputs); // [B, S, H]
   const relative = config.relativeBias?.scores(scope, x.shape[1] as number); // [1, heads, S, S]
-  const bias = relative ? tf.add(mask, relative) : mask; // [B, heads or 1, S or 1, S]
+  const bias = relative ? { bias: tf.add(mask, relative) } : { maskBias: mask };
   for (let layer = 0; layer < last; layer++) x = transformerLayer(config, scope, layer, { queries: x, keys: x, bias });
-  const own = relative ? tf.add(mask, readRows(relative, read)) : mask; // [B, heads or 1, Q or 1, S]
+  const own = relative ? { bias: tf.add(mask, readRows(relative, read)) } : bias; // [B, heads, Q, S]
   return transformerLayer(config, scope, last, { queries: read(x), keys: x, bias: own });
 }
 
@@ -213,8 +213,8 @@ function types(scope: Scope, path: string, { tokenTypeIds }: Tensors, tokens: nu
 interface LayerInputs {
   readonly queries: Tensor;
   readonly keys: Tensor;
-  /** [B, 1, 1, S], or one value per pair of tokens [B, heads, Q, S] */
-  readonly bias: Tensor;
+  /** The mask, [B, 1, 1, S], or with it a learned bias per pair of tokens, [B, heads, Q, S]. */
+  readonly bias: Pick<AttentionOptions, 'maskBias' | 'bias'>;
 }
 
 /** queries [B, Q, H] -> [B, Q, H] */
@@ -231,7 +231,7 @@ function transformerLayer(
     scope.linear(`${location.path}.${location.names.query}`, queries),
     scope.linear(`${location.path}.${location.names.key}`, keys),
     scope.linear(`${location.path}.${location.names.value}`, keys),
-    { heads: config.numAttentionHeads, maskBias: bias, dropout },
+    { heads: config.numAttentionHeads, ...bias, dropout },
   ); // [B, Q, H]
   return afterAttention(scope, location, config, { x: queries, context });
 }

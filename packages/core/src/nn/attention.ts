@@ -1,6 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
+import { withGradient } from './custom.js';
+import { fusedKernel, type AttentionInputs } from './fused.js';
 
 /** Options of {@link attention}. */
 export interface AttentionOptions {
@@ -9,10 +11,19 @@ export interface AttentionOptions {
   /** The number of heads of k and v, each shared by consecutive heads of q. Default: `heads`. */
   readonly keyHeads?: number;
   /**
-   * Added to the scores before the softmax; broadcasts to `[batch, heads, queries, keys]`. See {@link maskBias}.
-   * Default: none.
+   * Hides keys: added to the scores before the softmax, and broadcasts to `[batch, heads, queries, keys]`. It has no
+   * gradient. See {@link maskBias}. Default: none.
    */
   readonly maskBias?: Tensor;
+  /** A learned bias in place of `maskBias`, added to the scores in the same way. */
+  readonly bias?: Tensor;
+  /** Whether `maskBias` hides from each query the keys after it, of which there are as many. Default: false. */
+  readonly causal?: boolean;
+  /**
+   * The most tokens that a text may have. A compiled step does not keep the weights of a longer text than
+   * {@link MOST_KEPT}. Default: 0, so that they are always kept.
+   */
+  readonly maxTokens?: number;
   /** The factor of the scores. Default: 1 / sqrt(features of a head). */
   readonly scale?: number;
   /** Applied to the weights, after the softmax: `[batch, heads, queries, keys]`. Default: nothing, as in inference. */
@@ -32,13 +43,52 @@ export interface AttentionOptions {
  * @throws ShapeError when the features do not divide into heads, or the heads of q into those of k.
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
-  const { heads, keyHeads = heads, maskBias, softcap, dropout = (all: Tensor): Tensor => all } = options;
-  const queries = splitHeads(q, heads); // [batch, heads, queries, size]
-  const scale = options.scale ?? 1 / Math.sqrt(queries.shape.at(-1) ?? 1);
-  const products = perKeyHead(queries, splitHeads(k, keyHeads), true); // [batch, heads, queries, keys]
-  const scores = softcap === undefined ? tf.mul(products, scale) : softCapped(tf.mul(products, scale), softcap);
-  const weights = dropout(tf.softmax(maskBias === undefined ? scores : tf.add(scores, maskBias)));
-  return mergeHeads(perKeyHead(weights, splitHeads(v, keyHeads), false)); // [batch, heads, queries, size]
+  const { heads, keyHeads = heads } = options;
+  const split: Heads = [splitHeads(q, heads), splitHeads(k, keyHeads), splitHeads(v, keyHeads)];
+  if (heads % keyHeads !== 0) throw new ShapeError(`${heads} query heads cannot share ${keyHeads} key heads`);
+  return mergeHeads(fusedAttention(split, options) ?? composedAttention(split, options));
+}
+
+/** q `[batch, heads, queries, size]`, k and v `[batch, keyHeads, keys, size]` */
+type Heads = readonly [q: Tensor, k: Tensor, v: Tensor];
+
+/** `[batch, heads, queries, size]` */
+function composedAttention([q, k, v]: Heads, options: AttentionOptions): Tensor {
+  const { maskBias, bias = maskBias, softcap, dropout } = options;
+  const products = tf.mul(perKeyHead(q, k, true), scaleOf(q, options)); // [batch, heads, queries, keys]
+  const scores = softcap === undefined ? products : softCapped(products, softcap);
+  const weights = tf.softmax(bias === undefined ? scores : tf.add(scores, bias));
+  return perKeyHead(dropout?.(weights) ?? weights, v, false);
+}
+
+/** The longest texts whose weights are kept: longer causal ones are faster without, others only need less memory. */
+const MOST_KEPT = { causal: 256, other: 1024 };
+
+/** The same by the backend's kernel; undefined if it has none, or if scores or weights are changed in another way. */
+function fusedAttention(split: Heads, options: AttentionOptions): Tensor | undefined {
+  const { maskBias, bias, causal = false, maxTokens = 0, softcap, dropout } = options;
+  const kept = causal ? MOST_KEPT.causal : MOST_KEPT.other;
+  const [kernel, gradient] = [fusedKernel('PeftAttention'), fusedKernel('PeftAttentionGrad')];
+  const isDropped = dropout !== undefined && dropout(split[0]) !== split[0];
+  if (maxTokens <= kept || !kernel || !gradient || isDropped || bias !== undefined || softcap !== undefined)
+    return undefined;
+  const settings = { scale: scaleOf(split[0], options), causal, kept };
+  const inputs = (tensors: readonly Tensor[]): AttentionInputs<Tensor> => {
+    const [q, k, v, maskBias] = tensors as [Tensor, Tensor, Tensor, Tensor?];
+    return { q, k, v, ...(maskBias && { maskBias }) };
+  };
+  const forward = (...heads: Tensor[]): { value: Tensor; saved: Tensor[] } => {
+    const read = [...heads, ...(maskBias ? [maskBias] : [])];
+    const [value, weights] = kernel(inputs(read), settings);
+    return { value, saved: [weights, ...read] };
+  };
+  return withGradient([...split], forward, (dy, [weights, ...read]) =>
+    gradient({ dy, weights: weights as Tensor, ...inputs(read) }, settings),
+  );
+}
+
+function scaleOf(q: Tensor, { scale = 1 / Math.sqrt(q.shape.at(-1) ?? 1) }: AttentionOptions): number {
+  return scale;
 }
 
 /**
@@ -49,7 +99,6 @@ function perKeyHead(a: Tensor, b: Tensor, transposeB: boolean): Tensor {
   const [batch, heads, rows, inner] = a.shape as [number, number, number, number];
   const keyHeads = b.shape[1] as number;
   if (heads === keyHeads) return tf.matMul(a, b, false, transposeB);
-  if (heads % keyHeads !== 0) throw new ShapeError(`${heads} query heads cannot share ${keyHeads} key heads`);
   const shared = tf.reshape(a, [batch, keyHeads, (heads / keyHeads) * rows, inner]);
   return tf.reshape(tf.matMul(shared, b, false, transposeB), [batch, heads, rows, -1]);
 }

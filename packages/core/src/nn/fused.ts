@@ -20,6 +20,13 @@ export interface FusedKernels<T = Tensor> {
   PeftSilu(inputs: { x: T }): T;
   /** Rotary embeddings; without `positions`, these are 0, 1, .. */
   PeftRotary(inputs: Record<'x' | 'cos' | 'sin', T> & { positions?: T }): T;
+  /**
+   * Attention within heads: q, y `[batch, heads, queries, size]`, k, v `[batch, keyHeads, keys, size]`; also the weights
+   * `[batch, heads, queries, keys]`, empty where there are more queries than `kept`.
+   */
+  PeftAttention(inputs: AttentionInputs<T>, settings: AttentionSettings): [y: T, weights: T];
+  /** Its gradients with respect to q, k and v. */
+  PeftAttentionGrad(inputs: AttentionInputs<T> & Record<'dy' | 'weights', T>, settings: AttentionSettings): [T, T, T];
   /** The product of x with a weight in 8 bits. */
   PeftInt8MatMul(inputs: Record<'x' | 'values' | 'scale', T>): T;
   /** Its gradient with respect to x. */
@@ -28,17 +35,38 @@ export interface FusedKernels<T = Tensor> {
   PeftDequantize(inputs: Record<'values' | 'scale', T>): T;
 }
 
+/** What attention reads; `maskBias` broadcasts to the weights. */
+export type AttentionInputs<T> = Record<'q' | 'k' | 'v', T> & { readonly maskBias?: T };
+
+/** The settings of attention. */
+export interface AttentionSettings {
+  /** The factor of the scores. */
+  scale: number;
+  /** Whether each query reads only the keys up to its own. */
+  causal: boolean;
+  /** The most queries whose weights are kept for the gradient. */
+  kept: number;
+}
+
 /**
- * Runs a fused kernel if the active backend registers it (the compiled engine does). Otherwise returns `undefined`, and
- * the layer computes the same numbers from plain ops.
+ * Returns a fused kernel if the active backend registers it (the compiled engine does). Otherwise returns `undefined`,
+ * and the layer computes the same numbers from plain ops.
  */
+export function fusedKernel<K extends keyof FusedKernels>(kernel: K): FusedKernels[K] | undefined {
+  // The type of `getKernel` claims that it always finds one.
+  const known = tf.getKernel(kernel, tf.getBackend()) as tf.KernelConfig | undefined;
+  if (known === undefined) return undefined;
+  const run = (inputs: NamedTensorMap, settings?: NamedAttrMap): Tensor | Tensor[] =>
+    tf.engine().runKernel(kernel, inputs, settings);
+  return run as unknown as FusedKernels[K];
+}
+
+/** Runs a fused kernel, or returns `undefined` where {@link fusedKernel} does. */
 export function runFused<K extends keyof FusedKernels>(
   kernel: K,
   ...given: Parameters<FusedKernels[K]>
 ): ReturnType<FusedKernels[K]> | undefined {
-  // The type of `getKernel` claims that it always finds one.
-  const known = tf.getKernel(kernel, tf.getBackend()) as tf.KernelConfig | undefined;
-  if (known === undefined) return undefined;
-  const [inputs, settings] = given as [NamedTensorMap, NamedAttrMap?];
-  return tf.engine().runKernel<ReturnType<FusedKernels[K]>>(kernel, inputs, settings);
+  const run = fusedKernel(kernel) as
+    ((...given: Parameters<FusedKernels[K]>) => ReturnType<FusedKernels[K]>) | undefined;
+  return run?.(...given);
 }

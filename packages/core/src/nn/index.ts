@@ -11,7 +11,7 @@ export {
 } from './attention.js';
 export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';
-export type { FusedKernels } from './fused.js';
+export type { AttentionInputs, AttentionSettings, FusedKernels } from './fused.js';
 export {
   dequantized,
   embedding,

@@ -23,7 +23,24 @@ export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = {
 export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
 
 /** An attribute of a node. A bare number is an integer; a float is wrapped, because ONNX distinguishes the two. */
-export type Attribute = number | string | readonly number[] | { readonly float: number };
+export type Attribute = number | string | readonly number[] | { readonly float: number } | { readonly graph: Subgraph };
+
+/**
+ * A graph that a node runs: a branch, or the body of a loop. Its last `captured` inputs are the last ones of the node,
+ * which ONNX leaves out of the node: there, a subgraph reads the values around it by their names.
+ */
+export interface Subgraph {
+  /** The nodes, in the order of computation. */
+  readonly nodes: readonly GraphNode[];
+  /** The tensors stored in the graph. */
+  readonly constants: readonly GraphConstant[];
+  /** The values that the operator passes, then the captured ones. */
+  readonly inputs: readonly GraphPort[];
+  /** The values that the operator reads. */
+  readonly outputs: readonly GraphPort[];
+  /** The number of captured values. */
+  readonly captured: number;
+}
 
 /** One operator of the graph. */
 export interface GraphNode {
@@ -370,8 +387,13 @@ export function typedArray(
 
 /** Attributes as text; empty for none, which most nodes have. */
 export function shownAttributes(attributes: GraphNode['attributes']): string {
-  for (const _ in attributes) return JSON.stringify(attributes);
+  for (const _ in attributes) return JSON.stringify(attributes, shownValue);
   return '';
+}
+
+/** JSON has no big integers. */
+function shownValue(_: string, value: unknown): unknown {
+  return value instanceof BigInt64Array ? String(value) : value;
 }
 
 function dtypeOf([first]: readonly Value[]): ElementType {

@@ -1,6 +1,6 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { ELEMENT_NUMBERS } from './graph.js';
-import type { Attribute, GraphConstant, GraphNode, GraphPort } from './graph.js';
+import type { Attribute, GraphConstant, GraphNode, GraphPort, Subgraph } from './graph.js';
 
 /** A graph, as traced, as it runs, or in a file: these differ in what is known of its inputs and outputs. */
 export interface ModelGraph<Port extends ModelPort = ModelPort> {
@@ -81,16 +81,38 @@ function dataFile(file: string, index: number): string {
   return `${file}_data${index === 0 ? '' : `_${index}`}`;
 }
 
-function written({ nodes, constants, inputs, outputs }: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Array {
-  const part = (write: (to: BinaryWriter) => void): Uint8Array => {
-    const to = new BinaryWriter();
-    write(to);
-    return to.finish();
-  };
-  const graph = [
+function written(model: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Array {
+  const graph = graphParts(model, 'step', places);
+  const head = part((to) => {
+    int(to, 1, IR_VERSION);
+    text(to, 2, 'peftjs');
+  });
+  const domains = new Set(['', ...domainsOf(model)]);
+  const opsets = part((to) => {
+    for (const [domain, version] of OPSETS)
+      if (domains.has(domain)) message(to, 8, (set) => writeOpset(set, domain, version));
+  });
+  return joined([head, ...sized(7, graph), opsets]);
+}
+
+/** Of a subgraph's ports, only the number of dimensions is known: those of a loop's values may change from round to round. */
+type WrittenPort = Omit<ModelPort, 'shape'> & { readonly shape: readonly (number | string | undefined)[] };
+
+interface WrittenGraph extends Pick<ModelGraph, 'nodes' | 'constants'> {
+  readonly inputs: readonly WrittenPort[];
+  readonly outputs: readonly WrittenPort[];
+}
+
+/** A GraphProto, in parts, so that large constants are not copied. */
+function graphParts(
+  { nodes, constants, inputs, outputs }: WrittenGraph,
+  name: string,
+  places: ReadonlyMap<string, Place>,
+): Uint8Array[] {
+  return [
     part((to) => {
       for (const node of nodes) message(to, 1, (body) => writeNode(body, node));
-      text(to, 2, 'step');
+      text(to, 2, name);
     }),
     ...constants.flatMap((constant) => {
       const place = places.get(constant.name);
@@ -102,16 +124,23 @@ function written({ nodes, constants, inputs, outputs }: ModelGraph, places: Read
       for (const port of outputs) message(to, 12, (body) => writePort(body, port));
     }),
   ];
-  const head = part((to) => {
-    int(to, 1, IR_VERSION);
-    text(to, 2, 'peftjs');
-  });
-  const domains = new Set(['', ...nodes.map(({ domain }) => domain)]);
-  const opsets = part((to) => {
-    for (const [domain, version] of OPSETS)
-      if (domains.has(domain)) message(to, 8, (set) => writeOpset(set, domain, version));
-  });
-  return joined([head, ...sized(7, graph), opsets]);
+}
+
+function part(write: (to: BinaryWriter) => void): Uint8Array {
+  const to = new BinaryWriter();
+  write(to);
+  return to.finish();
+}
+
+function domainsOf({ nodes }: Pick<ModelGraph, 'nodes'>): string[] {
+  return nodes.flatMap((node) => [node.domain, ...subgraphs(node).flatMap(([, graph]) => domainsOf(graph))]);
+}
+
+/** The graphs that a node runs, by attribute. */
+function subgraphs({ attributes }: GraphNode): [string, Subgraph][] {
+  return Object.entries(attributes).flatMap(([key, value]) =>
+    typeof value === 'object' && 'graph' in value ? [[key, value.graph] as [string, Subgraph]] : [],
+  );
 }
 
 const IR_VERSION = 9;
@@ -150,19 +179,21 @@ function lengthOf(parts: readonly Uint8Array[]): number {
 const FLOAT = 1;
 const INT = 2;
 const STRING = 3;
+const GRAPH = 5;
 const INTS = 7;
 
 function writeNode(to: BinaryWriter, node: GraphNode): void {
-  for (const name of node.inputs) text(to, 1, name);
+  const captured = Math.max(0, ...subgraphs(node).map(([, graph]) => graph.captured));
+  for (const name of node.inputs.slice(0, node.inputs.length - captured)) text(to, 1, name);
   for (const name of node.outputs) text(to, 2, name);
   text(to, 4, node.op);
   for (const [name, value] of Object.entries(node.attributes)) {
-    message(to, 5, (attribute) => writeAttribute(attribute, name, value));
+    message(to, 5, (attribute) => writeAttribute(attribute, name, value, node));
   }
   if (node.domain !== '') text(to, 7, node.domain);
 }
 
-function writeAttribute(to: BinaryWriter, name: string, value: Attribute): void {
+function writeAttribute(to: BinaryWriter, name: string, value: Attribute, node: GraphNode): void {
   text(to, 1, name);
   if (typeof value === 'number') {
     int(to, 3, value);
@@ -173,6 +204,11 @@ function writeAttribute(to: BinaryWriter, name: string, value: Attribute): void 
   } else if ('float' in value) {
     to.tag(2, WireType.Bit32).float(value.float);
     int(to, 20, FLOAT);
+  } else if ('graph' in value) {
+    to.tag(6, WireType.LengthDelimited).bytes(
+      joined(graphParts(within(node, name, value.graph), name, new Map())).slice(),
+    );
+    int(to, 20, GRAPH);
   } else {
     for (const item of value) int(to, 8, item);
     int(to, 20, INTS);
@@ -181,6 +217,26 @@ function writeAttribute(to: BinaryWriter, name: string, value: Attribute): void 
 
 /** TensorProto.DataLocation. */
 const EXTERNAL = 1;
+
+/** A node's subgraph, with the names of the values that it captures, and names that no other graph has for its own. */
+function within(node: GraphNode, attribute: string, graph: Subgraph): WrittenGraph {
+  const [own, captured] = [-graph.captured || graph.inputs.length, node.inputs.slice(-graph.captured)];
+  const outer = new Map(graph.inputs.slice(own).map(({ name }, index) => [name, captured[index] as string]));
+  const named = (name: string): string => outer.get(name) ?? `${node.outputs[0] ?? ''}/${attribute}/${name}`;
+  const renamed = <T extends { readonly name: string }>(one: T): T => ({ ...one, name: named(one.name) });
+  const ports = (all: readonly GraphPort[]): WrittenPort[] =>
+    all.map((port) => ({ ...port, name: named(port.name), shape: port.shape.map(() => undefined) }));
+  return {
+    nodes: graph.nodes.map((inner) => ({
+      ...inner,
+      inputs: inner.inputs.map(named),
+      outputs: inner.outputs.map(named),
+    })),
+    constants: graph.constants.map(renamed),
+    inputs: ports(graph.inputs.slice(0, own)),
+    outputs: ports(graph.outputs),
+  };
+}
 
 /** Writes a constant's fields before its data. The data comes last, or is in a file of its own. */
 function writeHead(to: BinaryWriter, { name, dtype, shape, data }: GraphConstant, place: Place | undefined): void {
@@ -205,7 +261,7 @@ function memoryOf({ data }: GraphConstant): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-function writePort(to: BinaryWriter, { name, dtype, shape }: ModelPort): void {
+function writePort(to: BinaryWriter, { name, dtype, shape }: WrittenPort): void {
   text(to, 1, name);
   message(to, 2, (type) =>
     message(type, 1, (tensor) => {
@@ -217,9 +273,9 @@ function writePort(to: BinaryWriter, { name, dtype, shape }: ModelPort): void {
   );
 }
 
-function writeDimension(to: BinaryWriter, dim: number | string): void {
+function writeDimension(to: BinaryWriter, dim: number | string | undefined): void {
   if (typeof dim === 'string') text(to, 2, dim);
-  else int(to, 1, dim);
+  else if (dim !== undefined) int(to, 1, dim);
 }
 
 function message(to: BinaryWriter, field: number, write: (to: BinaryWriter) => void): void {

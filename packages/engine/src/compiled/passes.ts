@@ -1,4 +1,4 @@
-import type { GraphPort } from './graph.js';
+import type { GraphNode, GraphPort, Subgraph } from './graph.js';
 import type { ModelGraph } from './onnx.js';
 
 /** A graph of one trace: it knows the sizes of its inputs and outputs. */
@@ -29,9 +29,18 @@ function withoutDeadNodes({ nodes, constants, inputs, outputs }: Traced): Traced
  */
 function withoutUnreadOutputs(graph: Traced): Traced {
   const read = new Set([...graph.nodes.flatMap(({ inputs }) => inputs), ...graph.outputs.map(({ name }) => name)]);
-  const nodes = graph.nodes.map((node) => ({
-    ...node,
-    outputs: node.outputs.slice(0, node.outputs.findLastIndex((name) => read.has(name)) + 1),
-  }));
+  const nodes = graph.nodes.map((node) => {
+    const outputs = node.outputs.slice(0, node.outputs.findLastIndex((name) => read.has(name)) + 1);
+    return { ...node, outputs, ...(node.op === 'If' && { attributes: branches(node, outputs.length) }) };
+  });
   return { ...graph, nodes };
+}
+
+/** The branches of a node, which compute only its first outputs. */
+function branches({ attributes }: GraphNode, count: number): GraphNode['attributes'] {
+  const cut = Object.entries(attributes as Readonly<Record<string, { graph: Subgraph }>>).map(([key, { graph }]) => {
+    const { nodes, constants, outputs } = withoutDeadNodes({ ...graph, outputs: graph.outputs.slice(0, count) });
+    return [key, { graph: { ...graph, nodes, constants, outputs } }] as const;
+  });
+  return Object.fromEntries(cut);
 }

@@ -287,7 +287,7 @@ function transformerLayer(
   const dropout = (weights: Tensor): Tensor => scope.dropout(`${location.path}.${names.dropouts.attention}`, weights);
   return afterAttention(scope, location, config, {
     x: queries,
-    context: attention(q, k, v, { heads, maskBias: bias, scale, dropout }),
+    context: attention(q, k, v, { heads, bias, scale, dropout }),
   });
 }
 

@@ -141,7 +141,7 @@ interface LayerInputs {
 
 /** x [B, S, H] -> [B, Q, H] */
 function transformerLayer(
-  { nEmbd, nHead, layerNormEpsilon, activationFunction }: Gpt2Config,
+  { nEmbd, nHead, nPositions, layerNormEpsilon, activationFunction }: Gpt2Config,
   scope: Scope,
   layer: number,
   { x, context, read }: LayerInputs,
@@ -152,9 +152,16 @@ function transformerLayer(
   const [q, k, v] = tf.split(qkv, [nEmbd, nEmbd, nEmbd], 2) as [Tensor, Tensor, Tensor];
   const { keys, values } = context.attended(layer, { keys: k, values: v }); // [B, keys, H]
   const maskBias = read ? context.lastBias : context.bias;
+  const causal = context.isCausal === true && !read;
   const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
   const dropout = (weights: Tensor): Tensor => dropped('attn.attn_dropout', weights);
-  const attended = attention(readBy(q), keys, values, { heads: nHead, maskBias, dropout }); // [B, Q, H]
+  const attended = attention(readBy(q), keys, values, {
+    heads: nHead,
+    maskBias,
+    causal,
+    maxTokens: nPositions,
+    dropout,
+  }); // [B, Q, H]
   const a = tf.add(readBy(x), dropped('attn.resid_dropout', scope.linear(`${path}.attn.c_proj`, attended)));
   const normed = scope.layerNorm(`${path}.ln_2`, a, layerNormEpsilon);
   const inner = activations[activationFunction](scope.linear(`${path}.mlp.c_fc`, normed)); // [B, Q, inner]

@@ -221,7 +221,12 @@ function transformerLayer(
   const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
   const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
   const dropout = (weights: Tensor): Tensor => dropped('attn.attention_dropout', weights);
-  const context = attention(read(rotary(q, angles)), rotary(k, angles), v, { heads, maskBias: own, dropout }); // [B, Q, H]
+  const context = attention(read(rotary(q, angles)), rotary(k, angles), v, {
+    heads,
+    maskBias: own,
+    maxTokens: config.maxPositionEmbeddings,
+    dropout,
+  }); // [B, Q, H]
   const a = tf.add(read(x), dropped('attn.out_drop', scope.linear(`${path}.attn.Wo`, context)));
   const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 inner]
   const [input, gate] = tf.split(wide, 2, 2) as [Tensor, Tensor];

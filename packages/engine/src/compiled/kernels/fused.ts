@@ -1,11 +1,12 @@
 import type { FusedKernels } from '@peftjs/core/nn';
 import type { GraphBuilder, Value } from '../graph.js';
 import { hardSigmoid, square } from './elementwise.js';
-import type { FusedTable } from './kernel.js';
+import type { attention } from './attention.js';
+import { MICROSOFT, type FusedTable } from './kernel.js';
 import type { QuantizedName } from './quantized.js';
 
 /** Kernels that compile whole layers of `@peftjs/core/nn` to ONNX Runtime's fused operators. */
-export const fused: Omit<FusedTable, QuantizedName> = {
+export const fused: Omit<FusedTable, QuantizedName | keyof typeof attention> = {
   PeftLayerNorm: (g, { x, gain, shift }, { epsilon }) =>
     norm(g, 'LayerNormalization', [x, gain, shift], { moments: 2, epsilon }) as [Value, Value, Value],
   PeftGelu: (g, { x }) => g.map('Gelu', x),
@@ -16,9 +17,6 @@ export const fused: Omit<FusedTable, QuantizedName> = {
   PeftRotary: rotary,
   PeftSilu: (g, { x }) => g.map('QuickGelu', x, { domain: MICROSOFT, attributes: { alpha: { float: 1 } } }),
 };
-
-/** The domain of ONNX Runtime's own operators. */
-const MICROSOFT = 'com.microsoft';
 
 /**
  * A norm of the last axis: y, and its `moments` numbers of each row, `[.., 1]`: mean and 1 / standard deviation, or 1 /

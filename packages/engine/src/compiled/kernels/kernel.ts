@@ -22,6 +22,9 @@ export type FusedTable = {
   ) => ReturnType<FusedKernels<Value>[K]>;
 };
 
+/** The domain of ONNX Runtime's own operators. */
+export const MICROSOFT = 'com.microsoft';
+
 /** Inputs of a kernel with one tensor. */
 export interface Unary {
   /** The operand. */

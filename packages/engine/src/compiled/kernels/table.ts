@@ -1,3 +1,4 @@
+import { attention } from './attention.js';
 import { creation } from './creation.js';
 import { elementwise, ownSines } from './elementwise.js';
 import { fused } from './fused.js';
@@ -15,11 +16,14 @@ export const kernelTable: KernelTable = {
   ...products,
   ...creation,
   ...fused,
+  ...attention,
   ...quantized,
 };
 
 /** Layers that ONNX Runtime has an operator for, but the ONNX standard does not. */
-const BEYOND_ONNX: ReadonlySet<string> = new Set<keyof FusedTable>(['PeftRmsNorm', 'PeftRotary', 'PeftSilu']);
+const BEYOND_ONNX: ReadonlySet<string> = new Set<keyof FusedTable>([
+  ...(['PeftRmsNorm', 'PeftRotary', 'PeftSilu', 'PeftAttention', 'PeftAttentionGrad'] as const),
+]);
 
 /**
  * The table without these: their layers compile to the standard operators that they are composed of, which every
