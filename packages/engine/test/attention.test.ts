@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { onWarning } from '@peftjs/core';
 import type { HostTensors, Tensors } from '@peftjs/core/method';
 import { attention, causalBias, maskBias } from '@peftjs/core/nn';
 import type { InputSpec } from '@peftjs/core/runtime';
@@ -60,6 +61,8 @@ describe('compiled attention gives the eager numbers and gradients in one graph 
     ['of all tokens', { heads: 1, keyHeads: 1, causal: false }, [1, 1100]],
     ['of all tokens, with shared keys', { heads: 2, keyHeads: 1, causal: false }, [1, 1100]],
   ] as const)('%s', async (_, kind, long) => {
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message)); // of a graph for each size
     const executor = compiled({ threads: 1 });
     const fn = (t: Tensors): Tensors => attended(kind, t);
     const graph = await executor.compile(fn, specs(kind));
@@ -72,5 +75,7 @@ describe('compiled attention gives the eager numbers and gradients in one graph 
       for (const [key, own] of Object.entries(expected)) expect(distance(found[key], own), key).toBeLessThan(2e-6);
     }
     await graph.dispose();
+    restore();
+    expect(warnings).toEqual([]);
   });
 });

@@ -68,10 +68,11 @@ const MOST_KEPT = { causal: 256, other: 1024 };
 function fusedAttention(split: Heads, options: AttentionOptions): Tensor | undefined {
   const { maskBias, bias, causal = false, maxTokens = 0, softcap, dropout } = options;
   const kept = causal ? MOST_KEPT.causal : MOST_KEPT.other;
+  if (maxTokens <= kept || bias !== undefined || softcap !== undefined) return undefined;
   const [kernel, gradient] = [fusedKernel('PeftAttention'), fusedKernel('PeftAttentionGrad')];
-  const isDropped = dropout !== undefined && dropout(split[0]) !== split[0];
-  if (maxTokens <= kept || !kernel || !gradient || isDropped || bias !== undefined || softcap !== undefined)
-    return undefined;
+  if (kernel === undefined || gradient === undefined) return undefined;
+  // Only a dropout that drops nothing returns its operand.
+  if (dropout !== undefined && dropout(split[0]) !== split[0]) return undefined;
   const settings = { scale: scaleOf(split[0], options), causal, kept };
   const inputs = (tensors: readonly Tensor[]): AttentionInputs<Tensor> => {
     const [q, k, v, maskBias] = tensors as [Tensor, Tensor, Tensor, Tensor?];

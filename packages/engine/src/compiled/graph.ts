@@ -35,11 +35,21 @@ export interface Subgraph {
   /** The tensors stored in the graph. */
   readonly constants: readonly GraphConstant[];
   /** The values that the operator passes, then the captured ones. */
-  readonly inputs: readonly GraphPort[];
+  readonly inputs: readonly SubgraphPort[];
   /** The values that the operator reads. */
-  readonly outputs: readonly GraphPort[];
+  readonly outputs: readonly SubgraphPort[];
   /** The number of captured values. */
   readonly captured: number;
+}
+
+/** An input or output of a subgraph. A loop may change its dimensions from round to round, but not their number. */
+export interface SubgraphPort {
+  /** The subgraph's name for it. */
+  readonly name: string;
+  /** The type of its elements. */
+  readonly dtype: ElementType;
+  /** The number of its dimensions. */
+  readonly rank: number;
 }
 
 /** One operator of the graph. */

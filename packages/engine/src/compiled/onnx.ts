@@ -1,6 +1,6 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { ELEMENT_NUMBERS } from './graph.js';
-import type { Attribute, GraphConstant, GraphNode, GraphPort, Subgraph } from './graph.js';
+import type { Attribute, GraphConstant, GraphNode, GraphPort, Subgraph, SubgraphPort } from './graph.js';
 
 /** A graph, as traced, as it runs, or in a file: these differ in what is known of its inputs and outputs. */
 export interface ModelGraph<Port extends ModelPort = ModelPort> {
@@ -95,7 +95,7 @@ function written(model: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Ar
   return joined([head, ...sized(7, graph), opsets]);
 }
 
-/** Of a subgraph's ports, only the number of dimensions is known: those of a loop's values may change from round to round. */
+/** A port whose dimensions may be unknown. */
 type WrittenPort = Omit<ModelPort, 'shape'> & { readonly shape: readonly (number | string | undefined)[] };
 
 interface WrittenGraph extends Pick<ModelGraph, 'nodes' | 'constants'> {
@@ -224,8 +224,8 @@ function within(node: GraphNode, attribute: string, graph: Subgraph): WrittenGra
   const outer = new Map(graph.inputs.slice(own).map(({ name }, index) => [name, captured[index] as string]));
   const named = (name: string): string => outer.get(name) ?? `${node.outputs[0] ?? ''}/${attribute}/${name}`;
   const renamed = <T extends { readonly name: string }>(one: T): T => ({ ...one, name: named(one.name) });
-  const ports = (all: readonly GraphPort[]): WrittenPort[] =>
-    all.map((port) => ({ ...port, name: named(port.name), shape: port.shape.map(() => undefined) }));
+  const ports = (all: readonly SubgraphPort[]): WrittenPort[] =>
+    all.map(({ name, dtype, rank }) => ({ name: named(name), dtype, shape: Array<undefined>(rank).fill(undefined) }));
   return {
     nodes: graph.nodes.map((inner) => ({
       ...inner,

@@ -11,7 +11,8 @@ type Traced = ModelGraph<GraphPort>;
 export const passes: readonly ((graph: Traced) => Traced)[] = [withoutDeadNodes, withoutUnreadOutputs];
 
 /** Leaves out nodes that no output depends on: a function and its gradients compute and store more than that. */
-function withoutDeadNodes({ nodes, constants, inputs, outputs }: Traced): Traced {
+function withoutDeadNodes<Graph extends Traced | Subgraph>(graph: Graph): Graph {
+  const { nodes, constants, inputs, outputs } = graph;
   const needed = new Set(outputs.map(({ name }) => name));
   // Nodes are in the order of computation, so one pass from the back finds all that is needed.
   const live = nodes.toReversed().filter((node) => {
@@ -20,7 +21,7 @@ function withoutDeadNodes({ nodes, constants, inputs, outputs }: Traced): Traced
     return isLive;
   });
   const isNeeded = ({ name }: { readonly name: string }): boolean => needed.has(name);
-  return { nodes: live.reverse(), constants: constants.filter(isNeeded), inputs: inputs.filter(isNeeded), outputs };
+  return { ...graph, nodes: live.reverse(), constants: constants.filter(isNeeded), inputs: inputs.filter(isNeeded) };
 }
 
 /**
@@ -36,11 +37,11 @@ function withoutUnreadOutputs(graph: Traced): Traced {
   return { ...graph, nodes };
 }
 
-/** The branches of a node, which compute only its first outputs. */
+/** The branches of a node, which compute only its first outputs. They capture what they did before. */
 function branches({ attributes }: GraphNode, count: number): GraphNode['attributes'] {
   const cut = Object.entries(attributes as Readonly<Record<string, { graph: Subgraph }>>).map(([key, { graph }]) => {
-    const { nodes, constants, outputs } = withoutDeadNodes({ ...graph, outputs: graph.outputs.slice(0, count) });
-    return [key, { graph: { ...graph, nodes, constants, outputs } }] as const;
+    const live = withoutDeadNodes({ ...graph, outputs: graph.outputs.slice(0, count) });
+    return [key, { graph: { ...live, inputs: graph.inputs } }] as const;
   });
   return Object.fromEntries(cut);
 }

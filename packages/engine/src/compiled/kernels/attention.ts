@@ -9,7 +9,7 @@
  * without their blocks of keys). A block of a causal text multiplies only the keys up to its last query.
  */
 import type { AttentionInputs, AttentionSettings, FusedKernels } from '@peftjs/core/nn';
-import { GraphBuilder, type Subgraph, type Value } from '../graph.js';
+import { GraphBuilder, type GraphPort, type Subgraph, type SubgraphPort, type Value } from '../graph.js';
 import { MICROSOFT, type FusedTable } from './kernel.js';
 
 /** The queries of a block. */
@@ -147,34 +147,30 @@ function inBlocks<At extends Inputs & { readonly dy?: Value }>(
   const nothing = of.map((x) => cut(b, x, [b.ints([0]), b.ints([0])], 2));
   const goesOn = b.constant(Uint8Array.of(1), 'bool', []);
   const round: Value = { ...rounds, shape: [], onnxShape: [] };
-  const body = subgraph(
-    [round, goesOn, ...nothing],
-    at,
-    (body, [index, condition, ...soFar], all) => {
-      const whole = all as unknown as At;
-      const start = body.node('Mul', [index as Value, body.ints([BLOCK])], [1]);
-      const next = body.node('Add', [start, body.ints([BLOCK])], [1]);
-      const end = body.node('Min', [next, lengthOf(body, whole.q)], [1]);
-      const ofQueries = (x: Value): Value => cut(body, x, [start, end], 2);
-      const ofKeys = (x: Value, axis: number): Value => (causal ? cut(body, x, [body.ints([0]), end], axis) : x);
-      const { q, k, v, maskBias, dy } = whole;
-      const mask = maskBias && ofKeys(maskBias.shape[2] === 1 ? maskBias : ofQueries(maskBias), 3);
-      const block = {
-        q: ofQueries(q),
-        k: ofKeys(k, 2),
-        v: ofKeys(v, 2),
-        ...(mask && { maskBias: mask }),
-        ...(dy && { dy: ofQueries(dy) }),
-      };
-      const results = read(body, block as unknown as At).map((result, place) => {
-        const sum = soFar[place] as Value;
-        return of[place] === at.q
-          ? body.node('Concat', [sum, result], result.shape, { attributes: { axis: 2 } })
-          : added(body, sum, result);
-      });
-      return [condition as Value, ...results];
-    },
-  );
+  const body = subgraph([round, goesOn, ...nothing], at, (body, [index, condition, ...soFar], all) => {
+    const whole = all as unknown as At;
+    const start = body.node('Mul', [index as Value, body.ints([BLOCK])], [1]);
+    const next = body.node('Add', [start, body.ints([BLOCK])], [1]);
+    const end = body.node('Min', [next, lengthOf(body, whole.q)], [1]);
+    const ofQueries = (x: Value): Value => cut(body, x, [start, end], 2);
+    const ofKeys = (x: Value, axis: number): Value => (causal ? cut(body, x, [body.ints([0]), end], axis) : x);
+    const { q, k, v, maskBias, dy } = whole;
+    const mask = maskBias && ofKeys(maskBias.shape[2] === 1 ? maskBias : ofQueries(maskBias), 3);
+    const block = {
+      q: ofQueries(q),
+      k: ofKeys(k, 2),
+      v: ofKeys(v, 2),
+      ...(mask && { maskBias: mask }),
+      ...(dy && { dy: ofQueries(dy) }),
+    };
+    const results = read(body, block as unknown as At).map((result, place) => {
+      const sum = soFar[place] as Value;
+      return of[place] === at.q
+        ? body.node('Concat', [sum, result], result.shape, { attributes: { axis: 2 } })
+        : added(body, sum, result);
+    });
+    return [condition as Value, ...results];
+  });
   const outputs = of.map(({ shape }) => ({ dtype: 'float32', shape }) as const);
   const operands = [b.reshape(rounds, []), goesOn, ...nothing, ...Object.values(at as unknown as Named)];
   return b.nodeOf('Loop', operands, outputs, { attributes: { body: { graph: body } } });
@@ -205,11 +201,14 @@ function subgraph(
   const b = new GraphBuilder();
   const own = passed.map(({ dtype, shape }, place) => b.input(`passed ${place}`, dtype, shape));
   const around = Object.entries(captured).map(([key, { dtype, shape }]) => [key, b.input(key, dtype, shape)] as const);
-  const results = build(b, own, Object.fromEntries(around));
-  const outputs = results.map((value, place) => {
+  const results = build(b, own, Object.fromEntries(around)).map((value) => {
     const isPassed = b.inputs.some(({ name }) => name === value.name);
-    const { name, dtype, shape } = isPassed ? b.node('Identity', [value], value.shape) : b.whole(value);
-    return { key: `${place}`, name, dtype, shape };
+    return isPassed ? b.node('Identity', [value], value.shape) : b.whole(value);
   });
-  return { nodes: b.nodes, constants: b.constants, inputs: b.inputs, outputs, captured: around.length };
+  const { nodes, constants, inputs } = b;
+  return { nodes, constants, inputs: inputs.map(port), outputs: results.map(port), captured: around.length };
+}
+
+function port({ name, dtype, shape }: Value | GraphPort): SubgraphPort {
+  return { name, dtype, rank: shape.length };
 }
