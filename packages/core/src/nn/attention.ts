@@ -136,9 +136,10 @@ export function maskBias(mask: Tensor): Tensor {
 export function causalBias(tokens: number, window?: number): Tensor {
   const places = tf.range(0, tokens, 1, 'float32'); // [tokens]
   const own = tf.expandDims(places, 1); // [tokens, 1]
-  const isAhead = tf.greater(places, own); // [tokens, tokens]
-  const isHidden = window === undefined ? isAhead : tf.logicalOr(isAhead, tf.lessEqual(places, tf.sub(own, window)));
-  return tf.mul(tf.cast(tf.reshape(isHidden, [1, 1, tokens, tokens]), 'float32'), -1e9);
+  const ahead = tf.cast(tf.greater(places, own), 'float32'); // [tokens, tokens]
+  const behind = (most: number): Tensor => tf.cast(tf.lessEqual(places, tf.sub(own, most)), 'float32');
+  const hidden = window === undefined ? ahead : tf.maximum(ahead, behind(window)); // WebGPU has no logical or
+  return tf.mul(tf.reshape(hidden, [1, 1, tokens, tokens]), -1e9);
 }
 
 /** Returns c tanh(x / c): close to x while it is small, and never beyond c. */

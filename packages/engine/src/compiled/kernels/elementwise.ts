@@ -97,7 +97,7 @@ function sine(g: GraphBuilder, x: Value, quarters: 0 | 1): Value {
     coefficients.reduce<Value>((sum, coefficient) => plus(times(sum, of), coefficient), g.scalar(0));
   const halves = (n: Value): Value => g.map('Floor', times(n, 0.5));
 
-  const k = g.map('Round', times(x, 2 / Math.PI));
+  const k = g.map('Floor', plus(times(x, 2 / Math.PI), 0.5)); // WebGPU has no Round
   const r = HALF_PI.reduce((rest, part) => minus(rest, times(k, part)), x);
   const r2 = times(r, r);
   const ofSine = plus(r, times(times(r, r2), polynomial(r2, SINE)));
