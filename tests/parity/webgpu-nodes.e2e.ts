@@ -23,7 +23,7 @@ const OF_SIZES = ['Add', 'Cast', 'Concat', 'Mul', 'Range', 'Slice', 'Squeeze'];
 interface Case {
   readonly name: Network;
   readonly head: HeadName;
-  readonly dtype?: 'q8';
+  readonly dtype?: 'fp32' | 'q8';
 }
 
 const cases: readonly Case[] = [
