@@ -1,5 +1,5 @@
 import type { GraphPort } from './graph.js';
-import type { ModelGraph } from './onnx.js';
+import type { ModelGraph, ModelPort } from './onnx.js';
 
 /** A graph of one trace: it knows the sizes of its inputs and outputs. */
 type Traced = ModelGraph<GraphPort>;
@@ -11,7 +11,12 @@ type Traced = ModelGraph<GraphPort>;
 export const passes: readonly ((graph: Traced) => Traced)[] = [withoutDeadNodes, withoutUnreadOutputs];
 
 /** Leaves out nodes that no output depends on: a function and its gradients compute and store more than that. */
-function withoutDeadNodes({ nodes, constants, inputs, outputs }: Traced): Traced {
+export function withoutDeadNodes<Port extends ModelPort>({
+  nodes,
+  constants,
+  inputs,
+  outputs,
+}: ModelGraph<Port>): ModelGraph<Port> {
   const needed = new Set(outputs.map(({ name }) => name));
   // Nodes are in the order of computation, so one pass from the back finds all that is needed.
   const live = nodes.toReversed().filter((node) => {

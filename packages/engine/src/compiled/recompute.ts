@@ -11,13 +11,14 @@ import { sizeOf } from '@peftjs/core/method';
 import type { Sizes } from '../axes.js';
 import { ELEMENT_NUMBERS } from './graph.js';
 import type { ElementType, GraphConstant, GraphNode, NodeOutput } from './graph.js';
+import { withoutDeadNodes } from './passes.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
 /** Returns the graph with recomputation. A graph that would not need less memory, or has no gradients, stays as it is. */
 export function recomputed<Port extends ModelPort>(graph: ModelGraph<Port>): ModelGraph<Port> {
   const forward = new ForwardPass(graph);
   const segments = cheapestSegments(forward);
-  if ((globalThis as any).process?.env.DBG) console.log('DBG', graph.nodes.length, forward.nodes.length, 'saved', forward.savedBefore.at(-1), 'peak', peakOf(forward, segments), segments.map(({from,to}) => `${from}-${to} x${forward.crossing[to]} s${(forward.savedBefore[to] as number)-(forward.savedBefore[from] as number)}`).join(' '));
+  if ((globalThis as any).process?.env.DBG) console.log('DBG ' + JSON.stringify(Object.fromEntries(graph.nodes.flatMap((n) => n.outputs.map((o, i) => [o, n.traced ? n.traced.made[i]?.shape : null])))));
   return segments.length === 1 ? graph : withRepeats(graph, forward, segments);
 }
 
@@ -208,12 +209,13 @@ function withRepeats<Port extends ModelPort>(
     if (isForward(node)) return [node];
     const missing = new Set(node.inputs.flatMap((name) => (again.has(name) ? [] : (repeatWith.get(name) ?? []))));
     const before = [...missing].flatMap((repeat) => {
-      const gradient = signal(repeat.segment, index);
-      return gradient === undefined ? [] : written(repeat, gradient, again);
+      const gradients = signal(repeat.segment, index);
+      return gradients.length === 0 ? [] : written(repeat, gradients, again);
     });
     return [...before, { ...node, inputs: node.inputs.map((name) => again.get(name) ?? name) }];
   });
-  return { ...graph, nodes, constants: [...graph.constants, ALL, FIRST, INFINITE] };
+  // Views that are only shown again would otherwise keep what they show.
+  return withoutDeadNodes({ ...graph, nodes, constants: [...graph.constants, ALL, FIRST, INFINITE] });
 }
 
 /** Finds the nodes that compute what later nodes read of a segment, from values that are kept. */
@@ -264,58 +266,69 @@ interface Gradient {
   readonly name: string;
   /** The index of the node that computes it. */
   readonly index: number;
-  /** The index of the last node of the backward pass that reads it. */
+  /** The index of the last node that reads it. */
   readonly lastRead: number;
   /** The earliest segment that it depends on, not counting the values that are kept. */
   readonly reached: number;
 }
 
 /**
- * Returns the function that finds what a segment's repetition waits for: the newest gradient that is still needed at
- * this index and depends on the following segment.
+ * Returns the function that finds what the repetition of a segment waits for, before a node: the gradients since the last
+ * such request that are still needed. They include those of trained tensors: ONNX Runtime would otherwise compute these
+ * last, and keep all that they depend on. None if no gradient depends on the following segment.
  */
 function signals(
   graph: ModelGraph,
   forward: ForwardPass,
   segments: readonly Segment[],
   repeats: readonly Repeat[],
-): (segment: number, index: number) => string | undefined {
+): (segment: number, index: number) => readonly string[] {
+  const gradients = gradientsOf(graph, forward, segments, repeats);
+  const hasValues = [...repeats.map(({ values }) => values.size > 0), true];
+  let since = 0;
+  return (segment, index) => {
+    const following = hasValues.indexOf(true, segment + 1);
+    const known = gradients.filter((each) => each.index < index && each.lastRead >= index);
+    if (!known.some(({ reached }) => reached <= following)) return [];
+    const recent = known.filter((each) => each.index >= since);
+    since = index;
+    return (recent.length > 0 ? recent : known.slice(-1)).map(({ name }) => name);
+  };
+}
+
+function gradientsOf(
+  { nodes, outputs }: ModelGraph,
+  forward: ForwardPass,
+  segments: readonly Segment[],
+  repeats: readonly Repeat[],
+): Gradient[] {
   const last = segments.length - 1;
   const { from } = segments[last] as Segment;
   const reached = new Map(repeats.flatMap(({ segment, values }) => [...values].map((name) => [name, segment] as const)));
-  const lastRead = new Map<string, number>();
-  for (const [index, { inputs, traced }] of graph.nodes.entries()) {
-    if (traced?.pass === 'backward') for (const name of inputs) lastRead.set(name, index);
-  }
+  const lastRead = new Map(nodes.flatMap(({ inputs }, index) => inputs.map((name) => [name, index] as const)));
+  for (const { name } of outputs) lastRead.set(name, Infinity);
   const reachOf = (name: string): number =>
     reached.get(name) ?? ((forward.tensor(name)?.place ?? -1) >= from ? last : Infinity);
-  const gradients: Gradient[] = [];
-  for (const [index, node] of graph.nodes.entries()) {
-    if (isForward(node)) continue;
+  return nodes.flatMap((node, index) => {
+    if (isForward(node)) return [];
     const reach = Math.min(...node.inputs.map(reachOf), Infinity);
-    for (const [place, name] of node.outputs.entries()) {
-      reached.set(name, reach);
+    for (const name of node.outputs) reached.set(name, reach);
+    return node.outputs.flatMap((name, place) => {
       const isGradient = node.traced?.pass === 'backward' && node.traced.made[place]?.dtype === 'float32';
-      if (isGradient) gradients.push({ name, index, lastRead: lastRead.get(name) ?? -1, reached: reach });
-    }
-  }
-  const hasValues = [...repeats.map(({ values }) => values.size > 0), true];
-  return (segment, index) => {
-    const following = hasValues.indexOf(true, segment + 1);
-    return gradients.findLast((each) => each.index < index && each.lastRead >= index && each.reached <= following)
-      ?.name;
-  };
+      return isGradient ? [{ name, index, lastRead: lastRead.get(name) ?? -1, reached: reach }] : [];
+    });
+  });
 }
 
 /**
  * Writes the nodes that compute a segment again, and notes the names of its values in `again`. Operands that wait are
- * written as x + z, where z is -0 and depends on the gradient. That is x to the bit, but ONNX Runtime can neither compute
- * it before the gradient nor find it in the forward pass.
+ * written as x + z, where z is -0 and depends on the gradients. That is x to the bit, but ONNX Runtime can neither compute
+ * it before the gradients nor find it in the forward pass.
  */
-function written({ segment, nodes, values }: Repeat, gradient: string, again: Map<string, string>): GraphNode[] {
+function written({ segment, nodes, values }: Repeat, gradients: readonly string[], again: Map<string, string>): GraphNode[] {
   const prefix = `again${segment}:`;
   const held = new Set<string>();
-  const made = zeroNodes(prefix, gradient);
+  const made = zeroNodes(prefix, gradients);
   for (const { node, waits } of nodes) {
     if (waits && !held.has(waits.name)) {
       held.add(waits.name);
@@ -329,11 +342,13 @@ function written({ segment, nodes, values }: Repeat, gradient: string, again: Ma
   return made;
 }
 
-/** The nodes of the zeros that depend on a gradient, one for each type, named by it. */
-function zeroNodes(prefix: string, gradient: string): GraphNode[] {
+/** The nodes of the zeros that depend on gradients, one for each type, named by it. */
+function zeroNodes(prefix: string, gradients: readonly string[]): GraphNode[] {
   const names = { all: `${prefix}all`, one: `${prefix}one`, never: `${prefix}never`, int32: `${prefix}int32` };
+  const flat = gradients.map((name) => added('Reshape', [name, ALL.name], `${prefix}flat:${name}`));
   return [
-    added('Reshape', [gradient, ALL.name], names.all),
+    ...flat,
+    added('Concat', flat.flatMap(({ outputs }) => outputs), names.all, { axis: 0 }),
     added('Gather', [names.all, FIRST.name], names.one, { axis: 0 }),
     added('Greater', [names.one, INFINITE.name], names.never), // false also for NaN
     added('Cast', [names.never], names.int32, { to: ELEMENT_NUMBERS.int32 }),
