@@ -160,7 +160,7 @@ const SESSION: InferenceSession.SessionOptions = {
   interOpNumThreads: 1,
   // The memory pattern makes the second run plan its memory as one block, on top of the first run's blocks: no faster,
   // and a fifth larger.
-  enableMemPattern: false, ...((globalThis as any).process?.env.PROF && {enableProfiling: true, profileFilePrefix: (globalThis as any).process?.env.PROF, optimizedModelFilePath: (globalThis as any).process?.env.PROF + '.onnx'}),
+  enableMemPattern: false,
   // Nothing of ONNX Runtime goes to stderr: its errors are thrown, and users cannot act on its warnings.
   logSeverityLevel: 4,
   // After a run, the threads of a session would keep spinning and slow down the next session, e.g. evaluation.

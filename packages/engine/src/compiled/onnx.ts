@@ -155,7 +155,6 @@ const INTS = 7;
 function writeNode(to: BinaryWriter, node: GraphNode): void {
   for (const name of node.inputs) text(to, 1, name);
   for (const name of node.outputs) text(to, 2, name);
-  text(to, 3, node.outputs[0] as string); // DBG
   text(to, 4, node.op);
   for (const [name, value] of Object.entries(node.attributes)) {
     message(to, 5, (attribute) => writeAttribute(attribute, name, value));

@@ -18,7 +18,6 @@ import type { ModelGraph, ModelPort } from './onnx.js';
 export function recomputed<Port extends ModelPort>(graph: ModelGraph<Port>): ModelGraph<Port> {
   const forward = new ForwardPass(graph);
   const segments = cheapestSegments(forward);
-  if ((globalThis as any).process?.env.DBG) console.log('DBG ' + JSON.stringify(Object.fromEntries(graph.nodes.flatMap((n) => n.outputs.map((o, i) => [o, n.traced ? n.traced.made[i]?.shape : null])))));
   return segments.length === 1 ? graph : withRepeats(graph, forward, segments);
 }
 
@@ -32,8 +31,12 @@ export function keptBytesAt(at: Sizes, traces: readonly ModelGraph[], sizes: rea
   const [from = {}, to = from] = sizes;
   const powers = Object.keys(from).reduce(
     (below, axis) => {
-      const [known, own] = [to, at].map((other) => Math.log((other[axis] ?? (from[axis] as number)) / (from[axis] as number))) as [number, number];
-      return below.flatMap((power) => [0, 1, 2].map((exponent) => ({ known: power.known + exponent * known, own: power.own + exponent * own })));
+      const [known, own] = [to, at].map((other) =>
+        Math.log((other[axis] ?? (from[axis] as number)) / (from[axis] as number)),
+      ) as [number, number];
+      return below.flatMap((power) =>
+        [0, 1, 2].map((exponent) => ({ known: power.known + exponent * known, own: power.own + exponent * own })),
+      );
     },
     [{ known: 0, own: 0 }],
   );
@@ -209,8 +212,8 @@ function withRepeats<Port extends ModelPort>(
     if (isForward(node)) return [node];
     const missing = new Set(node.inputs.flatMap((name) => (again.has(name) ? [] : (repeatWith.get(name) ?? []))));
     const before = [...missing].flatMap((repeat) => {
-      const gradients = signal(repeat.segment, index);
-      return gradients.length === 0 ? [] : written(repeat, gradients, again);
+      const gradient = signal(repeat.segment, index);
+      return gradient === undefined ? [] : written(repeat, gradient, again);
     });
     return [...before, { ...node, inputs: node.inputs.map((name) => again.get(name) ?? name) }];
   });
@@ -273,26 +276,21 @@ interface Gradient {
 }
 
 /**
- * Returns the function that finds what the repetition of a segment waits for, before a node: the gradients since the last
- * such request that are still needed. They include those of trained tensors: ONNX Runtime would otherwise compute these
- * last, and keep all that they depend on. None if no gradient depends on the following segment.
+ * Returns the function that finds what the repetition of a segment waits for: the newest gradient that is still needed
+ * at a node and depends on the following segment.
  */
 function signals(
   graph: ModelGraph,
   forward: ForwardPass,
   segments: readonly Segment[],
   repeats: readonly Repeat[],
-): (segment: number, index: number) => readonly string[] {
+): (segment: number, index: number) => string | undefined {
   const gradients = gradientsOf(graph, forward, segments, repeats);
   const hasValues = [...repeats.map(({ values }) => values.size > 0), true];
-  let since = 0;
   return (segment, index) => {
     const following = hasValues.indexOf(true, segment + 1);
-    const known = gradients.filter((each) => each.index < index && each.lastRead >= index);
-    if (!known.some(({ reached }) => reached <= following)) return [];
-    const recent = known.filter((each) => each.index >= since);
-    since = index;
-    return (recent.length > 0 ? recent : known.slice(-1)).map(({ name }) => name);
+    return gradients.findLast((each) => each.index < index && each.lastRead >= index && each.reached <= following)
+      ?.name;
   };
 }
 
@@ -304,7 +302,9 @@ function gradientsOf(
 ): Gradient[] {
   const last = segments.length - 1;
   const { from } = segments[last] as Segment;
-  const reached = new Map(repeats.flatMap(({ segment, values }) => [...values].map((name) => [name, segment] as const)));
+  const reached = new Map(
+    repeats.flatMap(({ segment, values }) => [...values].map((name) => [name, segment] as const)),
+  );
   const lastRead = new Map(nodes.flatMap(({ inputs }, index) => inputs.map((name) => [name, index] as const)));
   for (const { name } of outputs) lastRead.set(name, Infinity);
   const reachOf = (name: string): number =>
@@ -322,13 +322,13 @@ function gradientsOf(
 
 /**
  * Writes the nodes that compute a segment again, and notes the names of its values in `again`. Operands that wait are
- * written as x + z, where z is -0 and depends on the gradients. That is x to the bit, but ONNX Runtime can neither compute
- * it before the gradients nor find it in the forward pass.
+ * written as x + z, where z is -0 and depends on the gradient. That is x to the bit, but ONNX Runtime can neither compute
+ * it before the gradient nor find it in the forward pass.
  */
-function written({ segment, nodes, values }: Repeat, gradients: readonly string[], again: Map<string, string>): GraphNode[] {
+function written({ segment, nodes, values }: Repeat, gradient: string, again: Map<string, string>): GraphNode[] {
   const prefix = `again${segment}:`;
   const held = new Set<string>();
-  const made = zeroNodes(prefix, gradients);
+  const made = zeroNodes(prefix, gradient);
   for (const { node, waits } of nodes) {
     if (waits && !held.has(waits.name)) {
       held.add(waits.name);
@@ -342,13 +342,11 @@ function written({ segment, nodes, values }: Repeat, gradients: readonly string[
   return made;
 }
 
-/** The nodes of the zeros that depend on gradients, one for each type, named by it. */
-function zeroNodes(prefix: string, gradients: readonly string[]): GraphNode[] {
+/** The nodes of the zeros that depend on a gradient, one for each type, named by it. */
+function zeroNodes(prefix: string, gradient: string): GraphNode[] {
   const names = { all: `${prefix}all`, one: `${prefix}one`, never: `${prefix}never`, int32: `${prefix}int32` };
-  const flat = gradients.map((name) => added('Reshape', [name, ALL.name], `${prefix}flat:${name}`));
   return [
-    ...flat,
-    added('Concat', flat.flatMap(({ outputs }) => outputs), names.all, { axis: 0 }),
+    added('Reshape', [gradient, ALL.name], names.all),
     added('Gather', [names.all, FIRST.name], names.one, { axis: 0 }),
     added('Greater', [names.one, INFINITE.name], names.never), // false also for NaN
     added('Cast', [names.never], names.int32, { to: ELEMENT_NUMBERS.int32 }),
@@ -368,7 +366,12 @@ function added(
 
 const ALL: GraphConstant = { name: 'again:all', dtype: 'int64', shape: [1], data: BigInt64Array.of(-1n) };
 const FIRST: GraphConstant = { name: 'again:first', dtype: 'int64', shape: [], data: BigInt64Array.of(0n) };
-const INFINITE: GraphConstant = { name: 'again:infinite', dtype: 'float32', shape: [], data: Float32Array.of(Infinity) };
+const INFINITE: GraphConstant = {
+  name: 'again:infinite',
+  dtype: 'float32',
+  shape: [],
+  data: Float32Array.of(Infinity),
+};
 
 function isForward({ traced }: GraphNode): boolean {
   return traced?.pass === 'forward';

@@ -1,7 +1,15 @@
 import { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
-import { ConfigError, describe, EngineError, parseOptions, warnOnce, type HostTensor, type Tensors } from '@peftjs/core/method';
+import {
+  ConfigError,
+  describe,
+  EngineError,
+  parseOptions,
+  warnOnce,
+  type HostTensor,
+  type Tensors,
+} from '@peftjs/core/method';
 import { anything } from '@peftjs/core/model';
 import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 import type { Specs } from '../axes.js';
