@@ -45,7 +45,16 @@ export interface StudyFlags
 }
 
 /** The flags that set the field of the protocol with their name. */
-const PROTOCOL_FLAGS = ['epochs', 'batchSize', 'maxTokens', 'learningRate', 'dropout', 'rows', 'split'] as const;
+const PROTOCOL_FLAGS = [
+  'epochs',
+  'batchSize',
+  'maxTokens',
+  'learningRate',
+  'dropout',
+  'gradientCheckpointing',
+  'rows',
+  'split',
+] as const;
 
 /** Adds the shared flags to a command, and returns it. */
 export function withStudyFlags(command: Command): Command {
@@ -105,6 +114,11 @@ export function withStudyFlags(command: Command): Command {
       'dropout of the frozen network: config for the rates of its config.json, or a rate from 0 to below 1 (default: 0)',
       dropoutIn,
     )
+    .option(
+      '--gradient-checkpointing',
+      'compute layers again in the backward pass: less memory, longer steps, the same results (default: if memory is short)',
+    )
+    .option('--no-gradient-checkpointing', 'never do')
     .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
     .addOption(
       choice('--engine <name>', 'engine that runs the training step', ['compiled', 'eager']).default('compiled'),

@@ -148,7 +148,7 @@ async function trainTrial(
   signal?: AbortSignal,
 ): Promise<Trained> {
   const { epochs, evaluations, learningRate, schedule, warmupRatio, finalRatio, clipNorm } = trial.protocol;
-  const { dropout, earlyStoppingPatience: patience } = trial.protocol;
+  const { dropout, gradientCheckpointing, earlyStoppingPatience: patience } = trial.protocol;
   const { stages, ...settings } = trial.settings;
   const shared = {
     ...lossOf(trial.protocol),
@@ -158,6 +158,7 @@ async function trainTrial(
     optimizer: optimizerOf(trial.protocol),
     clipNorm,
     ...(dropout !== undefined && { dropout }),
+    ...(gradientCheckpointing !== undefined && { gradientCheckpointing }),
     learningRate: settings.learningRate ?? learningRate,
     learningRates: { head: learningRate, ...settings.learningRates }, // the head's rate is the same for all methods
     executor,
@@ -278,6 +279,7 @@ function inStages(protocol: TrialProtocol, { epochs, ...stages }: Stages): Pick<
 
 function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, rows, losses }: Described): Protocol {
   const percent = Math.round(100 * protocol.finalRatio);
+  const { gradientCheckpointing: _memory, ...stated } = protocol; // it changes no result
   const { earlyStoppingPatience: patience } = protocol;
   const stops = patience == null ? '' : `, or of all epochs if ${patience} in a row do not improve on the best`;
   const source =
@@ -285,7 +287,7 @@ function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, row
       ? 'of the development file, which are not reported'
       : 'set aside from the training file';
   return {
-    ...protocol,
+    ...stated,
     head,
     ...(stages && inStages(protocol, stages)),
     selectedOn: `${rows.selection} rows ${source}, among ${protocol.evaluations} checkpoints of the last ${percent} % of the ${stages ? "first stage's " : ''}steps${stops}`,

@@ -115,6 +115,11 @@ const protocolEntries = {
   /** The frozen network's own dropout: the rates of its config.json, or one rate for all places. Default 0, none. */
   dropout: v.exactOptional(v.union([v.literal('config'), dropoutRate])),
   /**
+   * Whether layers are computed again in the backward pass, for less memory; results are the same. Default: where memory is
+   * short.
+   */
+  gradientCheckpointing: v.exactOptional(v.boolean()),
+  /**
    * The factor of the change (LoRA's alpha / r) of every arm whose method has one, at every budget; null for each
    * method's own.
    */

@@ -152,8 +152,10 @@ export function trialOf(
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The id depends on the files' content, not on their paths, and on the learning rate, not on how it was found.
   const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
-  // Unused settings that were added later are left out, so that trials keep their old ids.
-  const { selectionRows, flippedLabels, dropout, scaling, earlyStoppingPatience, ...older } = protocol;
+  // Settings that were added later are left out where unused, so that trials keep their old ids, and so is one that
+  // changes no result.
+  const { selectionRows, flippedLabels, dropout, scaling, earlyStoppingPatience, ...others } = protocol;
+  const { gradientCheckpointing: _memory, ...older } = others;
   const newer = {
     ...(selectionRows != null && { selectionRows }),
     ...(flippedLabels != null && { flippedLabels }),

@@ -35,6 +35,18 @@ export interface EngineInfo {
   readonly versions?: Readonly<Record<string, string>>;
 }
 
+/** How a function that computes gradients may save memory. */
+export interface CompileOptions {
+  /**
+   * Whether the backward pass computes values of the forward pass again instead of keeping all of them: the same
+   * numbers, to the bit, with less memory and in more time. An executor that cannot keep fewer of them warns. Default: on
+   * where they would take more than half of the free memory at the sizes `largest`.
+   */
+  readonly gradientCheckpointing?: boolean | undefined;
+  /** The sizes of the named axes in the largest run. Default: unknown, and `gradientCheckpointing` off. */
+  readonly largest?: Readonly<Record<string, number>> | undefined;
+}
+
 /**
  * Runs pure functions. `Value` is the executor's own handle of a tensor (an ONNX Runtime tensor, a TensorFlow.js
  * tensor), so that values pass from one call to the next without a copy to the host.
@@ -65,6 +77,7 @@ export interface Executor<Value = unknown> {
     fn: PureFunction,
     inputs: Readonly<Record<string, InputSpec>>,
     constants?: Readonly<Record<string, Value>>,
+    options?: CompileOptions,
   ): Promise<CompiledFunction<Value>>;
 }
 

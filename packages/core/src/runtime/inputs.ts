@@ -111,6 +111,21 @@ export function fedBatch(model: Model, layers: AdapterLayers, batch: Batch) {
   return { fed: { inputs, labels, rowWeights }, specs };
 }
 
+/** Returns the size of each named axis in a batch. */
+export function axisSizes(model: Model, layers: AdapterLayers, batch: Batch): Record<string, number> {
+  const { fed, specs } = fedBatch(model, layers, batch);
+  const tensors: HostTensors = { ...fed.inputs, labels: fed.labels, rowWeights: fed.rowWeights };
+  const sizes = Object.entries<InputSpec>({ ...specs.inputs, labels: specs.labels, rowWeights: specs.rowWeights });
+  return Object.fromEntries(
+    sizes.flatMap(([name, { shape }]) =>
+      shape.flatMap((axis, place) => {
+        const isName = typeof axis === 'string' && !axis.includes('*'); // '2*batch' is no name of its own
+        return isName ? [[axis, tensors[name]?.shape[place] as number] as const] : [];
+      }),
+    ),
+  );
+}
+
 /** Returns the sizes of a batch. */
 export function sizesOf({ inputs, rowWeights, columns }: Omit<InputBatch, 'rows'>): BatchSizes {
   return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1], columns };

@@ -1,5 +1,5 @@
 import { Tensor } from '@tensorflow/tfjs-core';
-import type { CompiledFunction, Executor, InputSpec } from '../contracts/executor.js';
+import type { CompiledFunction, CompileOptions, Executor, InputSpec } from '../contracts/executor.js';
 import { mapValues, type HostTensor, type HostTensors } from '../tensors.js';
 
 /** The same nested record with leaves of another type. */
@@ -34,12 +34,14 @@ export interface Program<I, O> {
  * Wraps a function as a program.
  * @param specs one per tensor of `fn`'s input, in the same nested record
  * @param constants values that will be the same in every run
+ * @param options how it is compiled, asked for at its first run
  */
 export function openProgram<I extends object, O extends object>(
   executor: Executor,
   fn: (inputs: I) => O,
   specs: Specs<I>,
   constants: Partial<OnDevice<I>> = {},
+  options: () => CompileOptions = () => ({}),
 ): Program<I, O> {
   const keys = keysOf(specs, isSpec);
   let results: Nested<string> = {};
@@ -56,6 +58,7 @@ export function openProgram<I extends object, O extends object>(
       flatFunction,
       flat(specs as Nested<InputSpec>, keys),
       flat(constants as Nested<unknown>, keys),
+      options(),
     );
     try {
       return (made = await compiled);

@@ -40,6 +40,12 @@ export interface TrainOptions {
    * uses them, or one rate in [0, 1) for all its places. Default 0: none.
    */
   readonly dropout?: 'config' | number;
+  /**
+   * Whether the backward pass computes the layers again instead of keeping what they computed: less memory, and longer
+   * steps. Results are the same to the bit, and a run may be resumed with another setting. No effect with `eager()`.
+   * Default: on, with a warning, where a step of the first epoch would otherwise keep more than half of the free memory.
+   */
+  readonly gradientCheckpointing?: boolean;
   /** The largest global norm of the gradients; null for no clipping. Default 1. */
   readonly clipNorm?: number | null;
   /** Optimizer groups that are not clipped and do not count in the norm. Default: none. */

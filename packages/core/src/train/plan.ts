@@ -52,6 +52,7 @@ const trainEntries = {
   warmupRatio: v.optional(keptShare, 0.06),
   finalRatio: v.optional(keptShare, 0.3),
   dropout: v.optional(networkRate, 0),
+  gradientCheckpointing: v.optional(v.boolean()),
   clipNorm: v.optional(v.nullable(positive), 1),
   unclippedGroups: v.optional(aTextList, []),
   selection: anything,

@@ -85,18 +85,30 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
   const { step, optimizerStart, stored, storedSum, stopping } = start;
   const dropouts = networkDropout(peft.model, planned.settings.dropout);
   const { runtime, read } = openTrainedOn(peft, planned.data, dropouts, executor);
+  const settings = {
+    ...planned.settings,
+    ...(runtime.model !== peft.model && { gradientCheckpointing: false }), // a head alone keeps next to nothing
+    networkDropout: dropouts,
+    largestBatch: () => largestOf(planned.data.epoch(0)),
+  };
   return {
     ...planned,
     ...{ runtime, read },
     groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
     noise: createRng(peft.seed).fork('noise'),
     networkDropout: dropouts,
-    steps: openSteps(runtime, resumed, { ...planned.settings, networkDropout: dropouts }, start),
+    steps: openSteps(runtime, resumed, settings, start),
     progress: {
       ...{ step, optimizerStart, stored, storedSum, selected: restored(start.selected) },
       stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },
     },
   };
+}
+
+/** Returns the batch with the most numbers in its inputs. */
+function largestOf(batches: readonly Batch[]): Batch {
+  const numbers = ({ inputs }: Batch): number => Object.values(inputs).reduce((sum, { data }) => sum + data.length, 0);
+  return batches.reduce((largest, batch) => (numbers(batch) > numbers(largest) ? batch : largest));
 }
 
 /** Opens what an adapter is trained on: the whole model, or its head where nothing below it can change. */

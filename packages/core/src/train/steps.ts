@@ -1,13 +1,13 @@
 import { allLayers, tensorKey, tensorNames, type Adapter } from '../adapter/peft-model.js';
 import { withResized } from '../ranks/changes.js';
 import type { ResizedLayer } from '../contracts/controller.js';
-import type { InputSpec } from '../contracts/executor.js';
+import type { CompileOptions, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch } from '../contracts/model.js';
 import { TrainingError } from '../errors.js';
 import { lossWeight } from '../losses/loss.js';
 import { carriedSlot, type CarryKind, type Optimizer } from '../optimizers/optimizer.js';
-import { fedBatch, layerSpecs } from '../runtime/inputs.js';
+import { axisSizes, fedBatch, layerSpecs } from '../runtime/inputs.js';
 import { recentlyUsed } from '../runtime/leases.js';
 import {
   downloadAll,
@@ -31,6 +31,7 @@ import {
   type HostTensors,
   type TensorSpec,
 } from '../tensors.js';
+import type { TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import {
   addPart,
@@ -103,10 +104,13 @@ export interface Steps {
 }
 
 /** The settings of a step that do not depend on the model and its layers. */
-export type StepSettings = Pick<
-  StepDefinition,
-  'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups' | 'networkDropout'
->;
+export interface StepSettings
+  extends
+    Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups' | 'networkDropout'>,
+    Pick<TrainOptions, 'gradientCheckpointing'> {
+  /** Returns the batch whose step needs most memory. */
+  largestBatch(): Batch;
+}
 
 /** Where steps begin: without slots, those are zeros. */
 type StepsStart = Pick<TrainingSnapshot, 'adapter' | 'compileMs'> & Partial<StateAtRest>;
@@ -183,6 +187,7 @@ const PROGRAMS = 32;
 /** Returns the programs of a step; each is compiled when it is first needed. */
 function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, settings: StepSettings) {
   const { executor, model } = runtime;
+  const { gradientCheckpointing, largestBatch } = settings;
   const definition: StepDefinition = { model, layers, adapted, ...settings };
   const frozen = runtime.frozen(layers);
   const { all, trained } = layerSpecs(layers);
@@ -193,8 +198,12 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, (program) => program.dispose());
   let ending: Program<EndInputs, StepOutputs> | undefined;
 
+  const options = (): CompileOptions => ({
+    gradientCheckpointing,
+    ...(gradientCheckpointing === undefined && { largest: axisSizes(model, layers, largestBatch()) }),
+  });
   const open = <I extends object, O extends object>(fn: (inputs: I) => O, specs: Specs<I>): Program<I, O> => {
-    const program = openProgram(executor, fn, specs);
+    const program = openProgram(executor, fn, specs, {}, options);
     opened.push(program);
     return program;
   };

@@ -1,13 +1,13 @@
 import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import type { Executor } from '@peftjs/core';
-import { ConfigError, EngineError, integerFrom, parseOptions, type HostTensor } from '@peftjs/core/method';
+import { ConfigError, EngineError, integerFrom, parseOptions, warnOnce, type HostTensor } from '@peftjs/core/method';
 import { aFunction, type HostBytes } from '@peftjs/core/model';
 import { identityOf, type CompiledFunction, type InputSpec } from '@peftjs/core/runtime';
 import * as v from 'valibot';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
-import { availableThreads, isPage } from '../host.js';
+import { availableThreads, freeMemory, isPage } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
 import type { ConstantData, ElementType, GraphConstant } from './graph.js';
@@ -103,7 +103,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
       memory?.release(value);
       value.dispose();
     },
-    async compile(fn, inputs, constants = {}) {
+    async compile(fn, inputs, constants = {}, { gradientCheckpointing, largest } = {}) {
       const start = performance.now();
       checkConstants(inputs, constants);
       const runtime = await load();
@@ -121,6 +121,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         tracing,
         key: `${key} ${constantsKey(stored)}`,
         keepsUnused: Object.keys(stored).length === 0,
+        gradientCheckpointing: gradientCheckpointing ?? keepsTooMuch(backend, largest),
         finish: (graph) => withConstants(graph, stored, Tensor),
         open,
       });
@@ -128,6 +129,27 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
     },
   };
 }
+
+/**
+ * Decides whether the values that a function keeps for its backward pass take too much memory. A GPU's memory is unknown:
+ * there they never do.
+ */
+function keepsTooMuch(backend: string, largest: Sizes | undefined): (keptBytes: (at: Sizes) => number) => boolean {
+  const free = { cpu: freeMemory(), wasm: WASM_BYTES }[backend];
+  if (largest === undefined || free === undefined) return () => false;
+  return (keptBytes) => {
+    const kept = keptBytes(largest);
+    if (kept < free / 2) return false;
+    const [needed, all] = [kept, free].map((bytes) => (bytes / 1e9).toFixed(1)) as [string, string];
+    warnOnce(
+      `gradientCheckpointing is on: without it, a step would keep ${needed} GB for the backward pass, more than half of the ${all} GB of free memory; steps take longer, results are the same (set it to true or false to decide yourself)`,
+    );
+    return true;
+  };
+}
+
+/** The most memory that WebAssembly addresses. */
+const WASM_BYTES = 2 ** 32;
 
 /** Providers with an integer matrix product of their own; the others would copy every weight back to the CPU for it. */
 const MULTIPLIES_BYTES: readonly string[] = ['cpu', 'wasm'];

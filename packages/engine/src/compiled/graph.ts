@@ -64,6 +64,16 @@ export interface GraphNode {
   readonly outputs: readonly string[];
   /** The operator's attributes, by name. */
   readonly attributes: Readonly<Record<string, Attribute>>;
+  /** What the trace knows of the node; undefined for a node that was added later. */
+  readonly traced?: TracedNode;
+}
+
+/** What a trace knows of a node. */
+export interface TracedNode {
+  /** The pass in which the node was added; undefined outside of a function whose gradients are computed. */
+  readonly pass: 'forward' | 'backward' | undefined;
+  /** Its outputs, at the sizes of the trace. */
+  readonly made: readonly NodeOutput[];
 }
 
 /** A tensor that was known when the graph was built. */
@@ -175,13 +185,14 @@ export class GraphParts {
     inputs: readonly string[],
     count: number,
     options: NodeOptions = {},
+    traced?: TracedNode,
   ): readonly string[] {
     const { attributes = {}, domain = '' } = options;
     const signature = `${domain}:${op}:${count}:${inputs.join('|')}:${shownAttributes(attributes)}`;
     const known = this.#outputsBySignature.get(signature);
     if (known !== undefined) return known;
     const outputs = Array.from({ length: count }, () => `${this.#prefixes.value}${this.#count++}`);
-    this.nodes.push({ op, domain, inputs, outputs, attributes });
+    this.nodes.push({ op, domain, inputs, outputs, attributes, ...(traced && { traced }) });
     this.#outputsBySignature.set(signature, outputs);
     return outputs;
   }
@@ -193,6 +204,8 @@ export class GraphBuilder extends GraphParts {
   readonly inputs: GraphPort[] = [];
   /** The outputs, in the order in which they were added. */
   readonly outputs: GraphPort[] = [];
+  /** The pass that is being traced. */
+  pass: TracedNode['pass'];
   readonly #beforeReshape = new Map<string, Value>();
   readonly #beforeTranspose = new Map<string, { readonly value: Value; readonly perm: readonly number[] }>();
 
@@ -309,7 +322,7 @@ export class GraphBuilder extends GraphParts {
   /** Adds an operator with several outputs; its operands are written out whole. */
   nodeOf(op: string, operands: readonly Value[], outputs: readonly NodeOutput[], options: NodeOptions = {}): Value[] {
     const whole = operands.map((x) => this.whole(x).name);
-    const names = this.addNode(op, whole, outputs.length, options);
+    const names = this.addNode(op, whole, outputs.length, options, { pass: this.pass, made: outputs });
     return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, onnxShape: shape }));
   }
 
@@ -358,8 +371,9 @@ export class GraphBuilder extends GraphParts {
 
   #emit(op: string, operands: readonly Value[], onnxShape: Shape, options: NodeOptions = {}): Value {
     const inputs = operands.map(({ name }) => name);
-    const [name = ''] = this.addNode(op, inputs, 1, options);
-    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: onnxShape, onnxShape };
+    const made = { dtype: options.dtype ?? dtypeOf(operands), shape: onnxShape };
+    const [name = ''] = this.addNode(op, inputs, 1, options, { pass: this.pass, made: [made] });
+    return { name, ...made, onnxShape };
   }
 
   /** The one number that all elements of a value equal, if the trace knows it. */

@@ -1,5 +1,5 @@
 import type { GraphNode, GraphPort, Subgraph } from './graph.js';
-import type { ModelGraph } from './onnx.js';
+import type { ModelGraph, ModelPort } from './onnx.js';
 
 /** A graph of one trace: it knows the sizes of its inputs and outputs. */
 type Traced = ModelGraph<GraphPort>;
@@ -11,7 +11,7 @@ type Traced = ModelGraph<GraphPort>;
 export const passes: readonly ((graph: Traced) => Traced)[] = [withoutDeadNodes, withoutUnreadOutputs];
 
 /** Leaves out nodes that no output depends on: a function and its gradients compute and store more than that. */
-function withoutDeadNodes<Graph extends Traced | Subgraph>(graph: Graph): Graph {
+export function withoutDeadNodes<Graph extends ModelGraph<ModelPort> | Subgraph>(graph: Graph): Graph {
   const { nodes, constants, inputs, outputs } = graph;
   const needed = new Set(outputs.map(({ name }) => name));
   // Nodes are in the order of computation, so one pass from the back finds all that is needed.

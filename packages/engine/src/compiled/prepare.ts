@@ -9,12 +9,15 @@ import { checkFunction, checkSpecs } from '../checks.js';
 import { shownAttributes } from './graph.js';
 import { merged, type RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
+import { keptBytesAt } from './recompute.js';
 import { traceWith, type TracedGraph, type Tracing } from './trace.js';
 
 /** A function that was traced often enough to identify it. */
 export interface Prepared {
   /** What the function computes, as text: functions with the same text compute the same. */
   readonly text: string;
+  /** The bytes that it keeps of its forward pass for its backward pass, estimated for the given sizes. */
+  keptBytes(at: Sizes): number;
   /** The graph for every size. @throws NotDynamic when there is no such graph. */
   graph(): Promise<RunGraph>;
 }
@@ -49,17 +52,22 @@ export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs):
   const inputs = JSON.stringify(Object.entries(specs).map(([key, { dtype, shape }]) => [key, dtype, shape]));
   if (names.length === 0) {
     const only = await traceWith(tracing, fn, sizedSpecs(specs, {}));
-    return { text: inputs + shownTrace(only), graph: () => Promise.resolve(only) };
+    const keptBytes = (at: Sizes): number => keptBytesAt(at, [only], [{}]);
+    return { text: inputs + shownTrace(only), keptBytes, graph: () => Promise.resolve(only) };
   }
   const open = await openTraces(tracing, fn, specs, names);
   const identifying = open.traces.slice(0, IDENTIFYING_TRACES);
-  return { text: inputs + identifying.map(shownTrace).join(''), graph: () => open.merge() };
+  return {
+    text: inputs + identifying.map(shownTrace).join(''),
+    keptBytes: (at) => keptBytesAt(at, identifying, open.sizes),
+    graph: () => open.merge(),
+  };
 }
 
 /** The traces of one function; more are added when needed. */
 class Traces {
   readonly traces: TracedGraph[] = [];
-  readonly #sizes: Sizes[] = [];
+  readonly sizes: Sizes[] = [];
   readonly #left: Sizes[];
   readonly #refused: unknown[] = [];
 
@@ -83,7 +91,7 @@ class Traces {
       if (at === undefined || this.#refused.length > MAX_REFUSED) throw this.#refused[0];
       try {
         this.traces.push(await this.trace(at));
-        this.#sizes.push(at);
+        this.sizes.push(at);
       } catch (error) {
         // This does not depend on the sizes.
         if (error instanceof EngineError) throw error;
@@ -98,7 +106,7 @@ class Traces {
     for (let count = this.atFirst; ; count++) {
       await this.upTo(count);
       try {
-        return merged(this.traces, this.specs, this.#sizes);
+        return merged(this.traces, this.specs, this.sizes);
       } catch (error) {
         const isOver = count >= MAX_TRACES || this.#left.length === 0;
         if (!(error instanceof NotDynamic && error.mayFollow) || isOver) throw error;

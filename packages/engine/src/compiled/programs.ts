@@ -9,6 +9,7 @@ import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import type { RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
 import { prepare } from './prepare.js';
+import { recomputed } from './recompute.js';
 import type { OrtRuntime, OrtSession } from './runtime.js';
 import type { Tracing } from './trace.js';
 
@@ -41,6 +42,11 @@ export interface Settings {
   readonly key: string;
   /** Whether a session without users stays open. False for sessions that store weights. */
   readonly keepsUnused: boolean;
+  /**
+   * Whether the backward pass computes values of the forward pass again, or the function that decides it from the bytes
+   * that are kept otherwise, at given sizes.
+   */
+  readonly gradientCheckpointing: boolean | ((keptBytes: (at: Sizes) => number) => boolean);
   /** Turns a traced graph into the one that runs. */
   finish(graph: RunGraph): Promise<RunGraph>;
   /** Opens a session. */
@@ -93,10 +99,13 @@ interface Acquired {
 }
 
 async function acquired(fn: PureFunction, specs: Specs, settings: Settings): Promise<Acquired> {
-  const { text, graph } = await prepare(settings.tracing, fn, specs);
-  const key = `${settings.key} ${text}`;
+  const { text, graph, keptBytes } = await prepare(settings.tracing, fn, specs);
+  const { gradientCheckpointing: chosen } = settings;
+  const isRecomputed = typeof chosen === 'function' ? chosen(keptBytes) : chosen;
+  const key = `${settings.key} ${isRecomputed ? 'recomputed ' : ''}${text}`;
   const program = await sessionsOf(settings.runtime).acquire(key, async () => {
-    const made = await settings.finish(await graph());
+    const traced = await graph();
+    const made = await settings.finish(isRecomputed ? recomputed(traced) : traced);
     return { graph: made, session: await settings.open(made) };
   });
   return { key, program };

@@ -2,7 +2,7 @@ import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorI
 import * as tf from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { GraphBuilder, typedArray } from './graph.js';
-import type { ConstantData, Value } from './graph.js';
+import type { ConstantData, TracedNode, Value } from './graph.js';
 import { dtypeFor } from './kernels/creation.js';
 import type { Kernel, KernelTable } from './kernels/kernel.js';
 import { quantized } from './kernels/quantized.js';
@@ -67,7 +67,9 @@ export class TraceBackend extends tf.KernelBackend {
       if (tensor != null) values[name] = this.valueFor(tensor);
     }
     if (!takesBytes) refuseBytes(values);
-    const outputs = (kernel as Kernel<unknown, unknown>)(this.#current(), values, attributes ?? {});
+    const graph = this.#current();
+    graph.pass = currentPass();
+    const outputs = (kernel as Kernel<unknown, unknown>)(graph, values, attributes ?? {});
     return isMany(outputs) ? outputs.map((value) => this.tensorOf(value)) : this.tensorOf(outputs);
   }
 
@@ -262,6 +264,12 @@ const RANDOM_OPS: ReadonlySet<string> = new Set([
 function runningOps(): string[] {
   const { scopeStack } = tf.engine().state;
   return scopeStack.flatMap(({ name }) => (name.endsWith(OP_SUFFIX) ? [name.slice(0, -OP_SUFFIX.length)] : []));
+}
+
+/** The pass that is running: TensorFlow.js opens a scope for each. The outermost counts where gradients are nested. */
+function currentPass(): TracedNode['pass'] {
+  const pass = tf.engine().state.scopeStack.find(({ name }) => name === 'forward' || name === 'backward')?.name;
+  return pass as TracedNode['pass'];
 }
 
 /** The op that asked, as a parenthesis within a message; empty if unknown. */

@@ -1,7 +1,15 @@
 import { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Executor } from '@peftjs/core';
-import { ConfigError, describe, EngineError, parseOptions, type HostTensor, type Tensors } from '@peftjs/core/method';
+import {
+  ConfigError,
+  describe,
+  EngineError,
+  parseOptions,
+  warnOnce,
+  type HostTensor,
+  type Tensors,
+} from '@peftjs/core/method';
 import { anything } from '@peftjs/core/model';
 import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
 import type { Specs } from '../axes.js';
@@ -39,7 +47,12 @@ export async function eager(options: EagerOptions = {}): Promise<Executor<Tensor
     release(value) {
       value.dispose();
     },
-    compile(fn, inputs) {
+    compile(fn, inputs, _constants, { gradientCheckpointing } = {}) {
+      if (gradientCheckpointing) {
+        warnOnce(
+          'gradientCheckpointing has no effect with eager(): TensorFlow.js keeps what the backward pass reads; use compiled()',
+        );
+      }
       return Promise.resolve(inputs).then((specs) => prepared(backend, fn, specs));
     },
   };

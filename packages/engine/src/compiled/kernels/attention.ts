@@ -17,15 +17,15 @@ const BLOCK = 128;
 
 export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> = {
   PeftAttention(g, inputs, settings) {
-    const { q, k } = inputs;
-    const shapes = [q.shape, [...q.shape.slice(0, 3), k.shape[2] as number]];
-    return byLength(g, inputs, settings, shapes, {
+    // Only the gradient reads the weights, and only a run knows whether they are kept.
+    const unknown = [0, inputs.q.shape[1] as number, 0, 0];
+    return byLength(g, inputs, settings, [inputs.q.shape, unknown], {
       kept(b, at) {
         const weights = weightsOf(b, at, settings);
         return [mixed(b, weights, at.v), weights];
       },
       blocks(b, at) {
-        const none = b.constant(new Float32Array(0), 'float32', [0, 0, 0, 0]);
+        const none = b.constant(new Float32Array(0), 'float32', unknown);
         const read = (body: GraphBuilder, block: typeof at): Value[] => [
           mixed(body, weightsOf(body, block, settings), block.v),
         ];
