@@ -37,6 +37,8 @@ export interface GraphNode {
   readonly outputs: readonly string[];
   /** The operator's attributes, by name. */
   readonly attributes: Readonly<Record<string, Attribute>>;
+  /** Types and shapes of the outputs at the sizes of the trace; left out for nodes that compute sizes. */
+  readonly values?: readonly NodeOutput[];
 }
 
 /** A tensor that was known when the graph was built. */
@@ -148,13 +150,14 @@ export class GraphParts {
     inputs: readonly string[],
     count: number,
     options: NodeOptions = {},
+    values?: readonly NodeOutput[],
   ): readonly string[] {
     const { attributes = {}, domain = '' } = options;
     const signature = `${domain}:${op}:${count}:${inputs.join('|')}:${shownAttributes(attributes)}`;
     const known = this.#outputsBySignature.get(signature);
     if (known !== undefined) return known;
     const outputs = Array.from({ length: count }, () => `${this.#prefixes.value}${this.#count++}`);
-    this.nodes.push({ op, domain, inputs, outputs, attributes });
+    this.nodes.push({ op, domain, inputs, outputs, attributes, ...(values && { values }) });
     this.#outputsBySignature.set(signature, outputs);
     return outputs;
   }
@@ -282,7 +285,7 @@ export class GraphBuilder extends GraphParts {
   /** Adds an operator with several outputs; its operands are written out whole. */
   nodeOf(op: string, operands: readonly Value[], outputs: readonly NodeOutput[], options: NodeOptions = {}): Value[] {
     const whole = operands.map((x) => this.whole(x).name);
-    const names = this.addNode(op, whole, outputs.length, options);
+    const names = this.addNode(op, whole, outputs.length, options, outputs);
     return outputs.map(({ dtype, shape }, index) => ({ name: names[index] ?? '', dtype, shape, onnxShape: shape }));
   }
 
@@ -331,8 +334,9 @@ export class GraphBuilder extends GraphParts {
 
   #emit(op: string, operands: readonly Value[], onnxShape: Shape, options: NodeOptions = {}): Value {
     const inputs = operands.map(({ name }) => name);
-    const [name = ''] = this.addNode(op, inputs, 1, options);
-    return { name, dtype: options.dtype ?? dtypeOf(operands), shape: onnxShape, onnxShape };
+    const dtype = options.dtype ?? dtypeOf(operands);
+    const [name = ''] = this.addNode(op, inputs, 1, options, [{ dtype, shape: onnxShape }]);
+    return { name, dtype, shape: onnxShape, onnxShape };
   }
 
   /** The one number that all elements of a value equal, if the trace knows it. */

@@ -12,6 +12,12 @@ export interface ModelGraph<Port extends ModelPort = ModelPort> {
   readonly inputs: readonly Port[];
   /** The tensors that every run returns. */
   readonly outputs: readonly Port[];
+  /**
+   * Computed values whose axes differ from run to run, with a name for each such axis. ONNX Runtime finds most shapes
+   * itself, but takes each size that a graph computes for another one. It then shares less memory between values, and
+   * the time to open a session grows with the square of the nodes.
+   */
+  readonly shapes?: readonly ModelPort[];
 }
 
 /** An input or output of a model. */
@@ -81,7 +87,7 @@ function dataFile(file: string, index: number): string {
   return `${file}_data${index === 0 ? '' : `_${index}`}`;
 }
 
-function written({ nodes, constants, inputs, outputs }: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Array {
+function written({ nodes, constants, inputs, outputs, shapes = [] }: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Array {
   const part = (write: (to: BinaryWriter) => void): Uint8Array => {
     const to = new BinaryWriter();
     write(to);
@@ -100,6 +106,7 @@ function written({ nodes, constants, inputs, outputs }: ModelGraph, places: Read
     part((to) => {
       for (const port of inputs) message(to, 11, (body) => writePort(body, port));
       for (const port of outputs) message(to, 12, (body) => writePort(body, port));
+      for (const port of shapes) message(to, 13, (body) => writePort(body, port));
     }),
   ];
   const head = part((to) => {
