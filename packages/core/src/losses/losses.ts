@@ -119,7 +119,7 @@ export function tokenCrossEntropy(): Loss {
   return {
     name: 'token-cross-entropy',
     labels: 'token-classification',
-    loss: (logits, batch) => meanOverTokens(logits, batch.labels, tokenWeights(batch)),
+    loss: (logits, batch) => meanOverTokens(surpriseOf(logits), batch.labels, tokenWeights(batch)),
     weight: (batch) => labelledTokens(batch, 0),
   };
 }
@@ -129,10 +129,13 @@ export function tokenCrossEntropy(): Loss {
  * compared with the label of the next one. Labels are shifted only here.
  */
 export function nextToken(): Loss {
+  const ofSurprise = (surprise: Surprise, batch: LossBatch): Scalar =>
+    meanOverTokens(surprise, next(batch.labels, -100), next(tokenWeights(batch), 0));
   return {
     name: 'next-token',
     labels: 'causal-lm',
-    loss: (logits, batch) => meanOverTokens(logits, next(batch.labels, -100), next(tokenWeights(batch), 0)),
+    loss: (logits, batch) => ofSurprise(surpriseOf(logits), batch),
+    ofSurprise,
     weight: (batch) => labelledTokens(batch, 1), // a row's first token is not predicted
   };
 }
@@ -154,10 +157,18 @@ export function defaultLoss(kind: DataKind): Loss {
   return losses[kind]();
 }
 
-function meanOverTokens(logits: Tensor, labels: Tensor, weights: Tensor): Scalar {
+/** Returns -log softmax(logits)[label] of every token: labels `[batch * tokens]` -> `[batch * tokens]`. */
+type Surprise = (labels: Tensor) => Tensor;
+
+/** logits `[batch, tokens, classes]` */
+function surpriseOf(logits: Tensor): Surprise {
   const classes = logits.shape[2] as number;
+  return (labels) => softmaxCrossEntropy(tf.reshape(logits, [-1, classes]), labels);
+}
+
+function meanOverTokens(surpriseAt: Surprise, labels: Tensor, weights: Tensor): Scalar {
   const flat = tf.reshape(labels, [-1]); // [batch * tokens]
-  const surprise = softmaxCrossEntropy(tf.reshape(logits, [-1, classes]), tf.maximum(flat, tf.scalar(0, 'int32')));
+  const surprise = surpriseAt(tf.maximum(flat, tf.scalar(0, 'int32')));
   const isLabelled = tf.cast(tf.greaterEqual(flat, tf.scalar(0, 'int32')), 'float32');
   return weightedMean(surprise, tf.mul(isLabelled, tf.reshape(weights, [-1])));
 }

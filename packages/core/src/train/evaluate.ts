@@ -16,6 +16,7 @@ import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
+import { lossOn } from './word-blocks.js';
 
 /** Options of `predict`. */
 export interface PredictOptions {
@@ -189,7 +190,7 @@ export async function meanLoss(
     name: `loss ${identityOf(loss.loss)} ${describeNamed(loss)}`,
     compute: (scope, inputs) => {
       const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
-      return { outputs: loss.loss(runtime.model.forward(scope, inputs), { inputs, labels, rowWeights }) };
+      return { outputs: lossOn(runtime.model, layers, scope, loss, { inputs, labels, rowWeights }) };
     },
   };
   let [sum, total] = [0, 0];

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
-import { forward, type ForwardTensors } from '../adapter/scope.js';
+import { peftScope, type ForwardTensors } from '../adapter/scope.js';
 import { tensorKey, tensorsOf, valuesOf, type LayerTensor } from '../adapter/peft-model.js';
 import { PeftError, TrainingError } from '../errors.js';
 import type { AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
@@ -11,6 +11,7 @@ import { stepContext } from '../runtime/context.js';
 import { mapValues, tensorAt, type Tensors } from '../tensors.js';
 import type { TrainOptions } from './options.js';
 import { blocksOf, joined, parted, stacked, updateGroups, type UpdateGroup } from './update-groups.js';
+import { lossOn } from './word-blocks.js';
 
 /*
  * A training step as pure functions of tensors:
@@ -162,12 +163,13 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
 
 function batchGradients(
   { model, layers, adapted, loss, networkDropout }: StepDefinition,
-  { batch: { inputs, ...labels }, frozen, adapter, scalars }: GradientInputs,
+  { batch, frozen, adapter, scalars }: GradientInputs,
 ): Gradients {
   const ctx = stepContext(scalars, adapted, true, networkDropout);
-  return objectiveGradients(layers, adapter, ctx, () =>
-    loss.loss(forward(model, layers, { inputs, frozen, adapter }, ctx), { inputs, ...labels }),
-  );
+  return objectiveGradients(layers, adapter, ctx, () => {
+    const scope = peftScope(model, layers, { inputs: batch.inputs, frozen, adapter }, ctx);
+    return lossOn(model, layers, scope, loss, batch);
+  });
 }
 
 /**
