@@ -278,6 +278,12 @@ export interface EvaluationData {
    */
   summarise?(row: number, outputs: Float32Array): Float32Array;
   /**
+   * Whether `score` also takes two numbers in place of a language model's outputs for a row: the sum of -log p over its
+   * labelled tokens but the first, and their number. The logits of a large vocabulary then never exist whole. Default
+   * false.
+   */
+  readonly takesSurprise?: boolean;
+  /**
    * Computes the metrics from the outputs `[classes]` of each row, or from what `summarise` returned, in the order in
    * which `predict` returns them for `batches`.
    */

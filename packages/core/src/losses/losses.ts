@@ -158,7 +158,7 @@ export function defaultLoss(kind: DataKind): Loss {
 }
 
 /** Returns -log softmax(logits)[label] of every token: labels `[batch * tokens]` -> `[batch * tokens]`. */
-type Surprise = (labels: Tensor) => Tensor;
+export type Surprise = (labels: Tensor) => Tensor;
 
 /** logits `[batch, tokens, classes]` */
 function surpriseOf(logits: Tensor): Surprise {
@@ -167,10 +167,28 @@ function surpriseOf(logits: Tensor): Surprise {
 }
 
 function meanOverTokens(surpriseAt: Surprise, labels: Tensor, weights: Tensor): Scalar {
-  const flat = tf.reshape(labels, [-1]); // [batch * tokens]
-  const surprise = surpriseAt(tf.maximum(flat, tf.scalar(0, 'int32')));
-  const isLabelled = tf.cast(tf.greaterEqual(flat, tf.scalar(0, 'int32')), 'float32');
+  const { surprise, isLabelled } = labelledSurprise(surpriseAt, labels);
   return weightedMean(surprise, tf.mul(isLabelled, tf.reshape(weights, [-1])));
+}
+
+/** labels `[batch, tokens]` -> `[batch * tokens]` each; the surprise of a token without a label means nothing. */
+function labelledSurprise(surpriseAt: Surprise, labels: Tensor): Readonly<Record<'surprise' | 'isLabelled', Tensor>> {
+  const flat = tf.reshape(labels, [-1]); // [batch * tokens]
+  const first = tf.scalar(0, 'int32');
+  return {
+    surprise: surpriseAt(tf.maximum(flat, first)),
+    isLabelled: tf.cast(tf.greaterEqual(flat, first), 'float32'),
+  };
+}
+
+/**
+ * Returns, for each row of a causal language model, the sum of the surprise at its labelled tokens but the first, and
+ * their number: labels `[batch, tokens]` -> `[batch, 2]`.
+ */
+export function surpriseOfRows(surpriseAt: Surprise, labels: Tensor): Tensor {
+  const { surprise, isLabelled } = labelledSurprise(surpriseAt, next(labels, -100));
+  const ofRows = (x: Tensor): Tensor => tf.sum(tf.reshape(x, labels.shape), 1); // [batch]
+  return tf.stack([ofRows(tf.mul(surprise, isLabelled)), ofRows(isLabelled)], 1);
 }
 
 /** Returns the weight of each token: its row's weight, and 0 for padding. Without a mask, every position is a token. */

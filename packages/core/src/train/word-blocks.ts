@@ -3,9 +3,11 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import type { Loss, LossBatch } from '../losses/loss.js';
+import type { Surprise } from '../losses/losses.js';
 import { blockedCrossEntropy, type WordBlocks } from '../nn/cross-entropy.js';
 import { toRows } from '../nn/linear.js';
 import { isQuantized } from '../quantized.js';
+import type { Tensors } from '../tensors.js';
 
 /**
  * The words of a block. Its logits take as much memory as a layer's widest activations; smaller blocks would multiply
@@ -18,11 +20,24 @@ const BLOCK = 4096;
  * of a step, are computed in blocks of words.
  */
 export function lossOn(model: Model, layers: AdapterLayers, scope: Scope, loss: Loss, batch: LossBatch): Scalar {
-  const head = loss.ofSurprise && frozenWords(model, layers);
-  if (!head || !model.split || !loss.ofSurprise) return loss.loss(model.forward(scope, batch.inputs), batch);
-  const states = toRows(model.split.features(scope, batch.inputs)); // [batch * tokens, width]
-  const blocks = blocksOf(head, model.split.outputs, scope);
-  return loss.ofSurprise((labels) => blockedCrossEntropy(states, labels, blocks), batch);
+  const surprise = loss.ofSurprise && blockedSurprise(model, layers);
+  if (!surprise || !loss.ofSurprise) return loss.loss(model.forward(scope, batch.inputs), batch);
+  return loss.ofSurprise(surprise(scope, batch.inputs), batch);
+}
+
+/** Returns the surprise at each label of a batch, computed in blocks of words; undefined for other models. */
+export function blockedSurprise(
+  model: Model,
+  layers: AdapterLayers,
+): ((scope: Scope, inputs: Tensors) => Surprise) | undefined {
+  const { split } = model;
+  const head = frozenWords(model, layers);
+  if (!head || !split) return undefined;
+  return (scope, inputs) => {
+    const states = toRows(split.features(scope, inputs)); // [batch * tokens, width]
+    const blocks = blocksOf(head, split.outputs, scope);
+    return (labels) => blockedCrossEntropy(states, labels, blocks);
+  };
 }
 
 /** The weight of a language model's head. */
@@ -66,9 +81,7 @@ function blocksOf(
     size: BLOCK,
     logits(states, from, to) {
       const own =
-        axis === 0
-          ? tf.slice(weight, [from, 0], [to - from, width])
-          : tf.slice(weight, [0, from], [width, to - from]);
+        axis === 0 ? tf.slice(weight, [from, 0], [to - from, width]) : tf.slice(weight, [0, from], [width, to - from]);
       return through(states, (x) => tf.matMul(x, own, false, axis === 0));
     },
     logit(states, labels) {

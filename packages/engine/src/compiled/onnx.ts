@@ -87,7 +87,10 @@ function dataFile(file: string, index: number): string {
   return `${file}_data${index === 0 ? '' : `_${index}`}`;
 }
 
-function written({ nodes, constants, inputs, outputs, shapes = [] }: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Array {
+function written(
+  { nodes, constants, inputs, outputs, shapes = [] }: ModelGraph,
+  places: ReadonlyMap<string, Place>,
+): Uint8Array {
   const part = (write: (to: BinaryWriter) => void): Uint8Array => {
     const to = new BinaryWriter();
     write(to);
