@@ -296,13 +296,21 @@ export function encoderHead(network: string, { ofTexts, every, width, dropout }:
   return headFor(network, heads, task);
 }
 
+/** The outputs of a frozen head. */
+interface Words {
+  /** Their number. */
+  readonly words: number;
+  /** Applied to the logits. */
+  readonly finish: (logits: Tensor) => Tensor;
+}
+
 /** A frozen head: a module of the network, or one whose weight is the word embedding table. */
-export function frozenHead(path: string, words: number, features: Features): Head {
+export function frozenHead(path: string, { words, finish }: Words, features: Features): Head {
   return {
     trained: [],
     outputs: words,
     sites: () => [],
-    forward: (scope, inputs) => scope.linear(path, features(scope, inputs)), // [.., width] -> [.., words]
+    ...onFeatures(features, (scope, x) => finish(scope.linear(path, x))), // [.., width] -> [.., words]
   };
 }
 

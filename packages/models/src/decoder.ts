@@ -89,10 +89,7 @@ export function decoder(body: Omit<Network, 'encode'>, heads: DecoderHeads, task
 /** A tied table is a full input of the step, so its rows are not looked up on the host. */
 function languageModel(network: Network, heads: DecoderHeads, every: Features): Architecture {
   const { width, table, words, tied, finish = (logits: Tensor): Tensor => logits } = heads;
-  const headOn = (features: Features): Head => {
-    const head = frozenHead(LANGUAGE_MODEL_HEAD, words, features);
-    return { ...head, forward: (scope, inputs) => finish(head.forward(scope, inputs)) };
-  };
+  const headOn = (features: Features): Head => frozenHead(LANGUAGE_MODEL_HEAD, { words, finish }, features);
   const model = { ...network, head: headOn(every), decoding: decoding(network, heads, headOn) };
   const site = { ...linearSite(LANGUAGE_MODEL_HEAD, width, words, { role: 'head' }), hasBias: false };
   if (tied) return { ...model, lookups: [], tied: [{ site, table }] };

@@ -224,7 +224,7 @@ function withHead(
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
     forward: head.forward,
-    ...(task === 'sequence-classification' && head.split && { split: head.split }),
+    ...((task === 'sequence-classification' || task === 'causal-lm') && head.split && { split: head.split }),
     encode: (scope, inputs) => architecture.encode(scope, inputs),
   };
 }

@@ -98,7 +98,7 @@ describe('compaction', () => {
     const executor: Executor = {
       ...reference,
       compile(fn, inputs) {
-        const names = Object.keys(inputs).filter((name) => name.startsWith('slots/moment1/') && name.endsWith('.gate'));
+        const names = Object.keys(inputs).filter((name) => name.startsWith('adapter/') && name.endsWith('.gate'));
         gates.push(sum(names.map((name) => Number(inputs[name]?.shape[0] ?? 0))));
         return reference.compile(fn, inputs);
       },

@@ -32,6 +32,7 @@ export function causalEvaluation(data: CausalData, options: BatchOptions): Causa
     batches,
     primaryMetric: 'perplexity',
     lowerIsBetter: true,
+    takesSurprise: true,
     summarise: (row, logits) => Float32Array.from(lossOf(row, logits)),
     score(outputs) {
       if (outputs.length !== data.rows.length) {

@@ -120,6 +120,9 @@ async function trainAndSave(
     assertAsPlanned(trial, prepared);
     const { result, peft } = await runTrial(trial, prepared, {
       ...options,
+      onCompile(seconds) {
+        progress.emit({ type: 'compiling', id, seconds });
+      },
       onProgress(step) {
         progress.emit({ type: 'step', id, ...step });
       },

@@ -162,12 +162,14 @@ describe('plainDisplay', () => {
     let seconds = 0;
     const display = plainDisplay(2, { write: (text) => lines.push(String(text)) > 0 }, () => 1000 * seconds);
     display.emit({ type: 'trial-start', id: 'a', label });
+    display.emit({ type: 'compiling', id: 'a', seconds: 4.6 });
     for (seconds = 1; seconds <= 25; seconds++) display.emit(step('a', seconds));
     display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
     display.close();
     expect(lines.every((line) => line.endsWith('\n') && !line.includes('\u001b'))).toBe(true);
     expect(lines.map((line) => line.trim().split('  ').at(1))).toEqual([
       'preparing',
+      'compiling the training step, about 5 s',
       'step 10/100',
       'step 20/100',
       'sora r=4 uci-sentiment seed 1',

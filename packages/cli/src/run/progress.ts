@@ -27,11 +27,17 @@ import type { TrialProgress } from './recorder.js';
 export type TrialLabel = Pick<Trial, 'arm' | 'task' | 'seed' | 'budget'>;
 
 /**
- * Events of a run: a trial starts, takes a step, ends, fails, is skipped because it already has a result, or is tried
+ * Events of a run: a trial starts, compiles its training step, takes a step, ends, fails, is skipped because it already has a result, or is tried
  * again; or the run prints a note. `id` is the trial's id.
  */
 export type ProgressEvent =
   | { readonly type: 'trial-start'; readonly id: string; readonly label: TrialLabel }
+  | {
+      readonly type: 'compiling';
+      readonly id: string;
+      /** How long it will take, in seconds. */
+      readonly seconds: number;
+    }
   | StepEvent
   | {
       readonly type: 'trial-done';
@@ -87,7 +93,9 @@ export function advance(before: ProgressState, event: ProgressEvent, now: number
   const running = new Map(state.running);
   const trial = running.get(event.id);
   if (event.type === 'trial-start') running.set(event.id, { label: event.label });
-  else if (event.type !== 'step') running.delete(event.id);
+  else if (event.type === 'compiling') {
+    if (trial) running.set(event.id, { ...trial, compileSeconds: event.seconds });
+  } else if (event.type !== 'step') running.delete(event.id);
   else if (trial) running.set(event.id, { label: trial.label, ...stepped(trial, event, now) });
   const { step = 0, totalSteps = 0 } = trial?.last ?? {};
   return {
@@ -253,7 +261,8 @@ export function plainDisplay(
   let quietUntil = state.now + PLAIN_INTERVAL_MS;
   const runningLine = (event: ProgressEvent): string | undefined => {
     const trial = trialOf(state, event);
-    const isDue = event.type === 'trial-start' || (event.type === 'step' && state.now >= quietUntil);
+    const isNew = event.type === 'trial-start' || event.type === 'compiling';
+    const isDue = isNew || (event.type === 'step' && state.now >= quietUntil);
     if (!trial || !isDue) return undefined;
     const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
     return line([part(place), ...countOf(trial), ...detailsOf(trial, state.now)], PLAIN);

@@ -90,6 +90,8 @@ type Step = TrialProgress & { readonly rank?: number | undefined };
 
 /** The steps of a training so far. Times are in milliseconds. */
 export interface Steps {
+  /** How long compiling the first step will take, in seconds, once that has begun. */
+  readonly compileSeconds?: number;
   /** The first step reported. The time before it (loading, compiling) does not predict the rest. */
   readonly first?: { readonly step: number; readonly at: number };
   /** The last step reported, with the latest metric and rank: not every step has them. */
@@ -97,7 +99,7 @@ export interface Steps {
 }
 
 /** The steps after another one at the time `now`. */
-export function stepped({ first, last }: Steps, step: Step, now: number): Required<Steps> {
+export function stepped({ first, last }: Steps, step: Step, now: number): Required<Pick<Steps, 'first' | 'last'>> {
   const [metric, rank] = [step.metric ?? last?.metric, step.rank ?? last?.rank];
   return { first: first ?? { step: step.step, at: now }, last: { ...step, ...(metric && { metric }), rank } };
 }
@@ -121,7 +123,7 @@ export function countOf({ last }: Steps): Part[] {
 
 /** The parts of a line that show the state of a training at the time `now`. */
 export function detailsOf(steps: Steps, now: number): Part[] {
-  if (!steps.last) return [part('preparing', 'dim', 1)];
+  if (!steps.last) return [part(beforeSteps(steps), 'dim', 1)];
   const { stage, epoch, epochs, loss, metric, rank, storedParameters } = steps.last;
   const left = secondsLeft(steps, now);
   return [
@@ -133,6 +135,11 @@ export function detailsOf(steps: Steps, now: number): Part[] {
     part(`${formatShortCount(storedParameters)} params`, undefined, 7),
     ...(left === undefined ? [] : [part(`${formatClock(left)} left`, 'dim', 1)]),
   ];
+}
+
+function beforeSteps({ compileSeconds }: Steps): string {
+  if (compileSeconds === undefined) return 'preparing';
+  return `compiling the training step, about ${Math.max(1, Math.round(compileSeconds))} s`;
 }
 
 /** The settings of a progress line. */

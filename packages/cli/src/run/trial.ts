@@ -45,6 +45,8 @@ import { heldCheckpoint, trainInStages, type TrainedInStages, type TrainedAtOnce
 export interface RunTrialOptions {
   /** Called after every step. */
   readonly onProgress?: (progress: TrialProgress) => void;
+  /** Called before the first step is compiled, with the seconds that this will take. */
+  readonly onCompile?: (seconds: number) => void;
   /** The checkpoints to write and to resume from. Default none. */
   readonly checkpoints?: TrialCheckpoints;
   /** Stops the trial between two steps; `runTrial` then throws. */
@@ -61,7 +63,7 @@ interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  { onProgress, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
+  { onProgress, onCompile, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
 ): Promise<FinishedTrial> {
   const executor = await openExecutor(trial.engine);
   try {
@@ -72,6 +74,7 @@ export async function runTrial(
     const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
     const scale = scaleOf(activeAdapter(peft));
     const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
+    if (trial.engine.executor === 'compiled') onCompile?.(compileSeconds(peft));
     const trained: Trained =
       trainableAtStart + trainedHead === 0 && isHeadOnly(method)
         ? untrained(peft)
@@ -105,6 +108,17 @@ export async function runTrial(
   } finally {
     await releaseRuntimes(executor);
   }
+}
+
+/**
+ * Seconds until a step is compiled, for each module of the model and each of the adapter: a graph has about 12 nodes for
+ * either. Measured on SmolLM2-135M with LoRA on all its linear modules (6,000 nodes, 5 s) and on MiniLM with LoRA on
+ * queries and values (.6 s), two cores of an Intel Xeon.
+ */
+const COMPILE_SECONDS = 0.01;
+
+function compileSeconds(peft: PeftModel): number {
+  return COMPILE_SECONDS * (peft.model.sites.length + Object.keys(activeAdapter(peft).layers).length);
 }
 
 /**

@@ -71,8 +71,8 @@ export interface Model {
    */
   forward(scope: Scope, inputs: Tensors): Tensor;
   /**
-   * `forward` in two parts, for a head of texts. A training of the head alone runs the first one once per text, and keeps
-   * its features in memory.
+   * `forward` in two parts, for a head of texts or of words. A training of a head of texts alone runs the first one once
+   * per text, and keeps its features in memory. The loss of a language model is computed for some words at a time.
    */
   readonly split?: SplitForward;
   /** Decoding with cached keys and values, for causal language models. Exported graphs generate text with it. */
@@ -88,7 +88,7 @@ export interface Model {
 export interface SplitForward {
   /** The composition of both parts. A model with another `forward`, such as a wrapped one, is not split. */
   forward(scope: Scope, inputs: Tensors): Tensor;
-  /** Computes the head's input, [batch, width], from the inputs of a batch, without any module of the head. */
+  /** Computes the head's input, [batch, width] or [batch, tokens, width], from the inputs of a batch, without any module of the head. */
   features(scope: Scope, inputs: Tensors): Tensor;
   /** Computes the outputs from the head's input, with modules of the head only. */
   outputs(scope: Scope, features: Tensor): Tensor;
@@ -277,6 +277,12 @@ export interface EvaluationData {
    * never in memory at once. `outputs` is a view into its batch: copy what you keep. Default: keeps the outputs.
    */
   summarise?(row: number, outputs: Float32Array): Float32Array;
+  /**
+   * Whether `score` also takes two numbers in place of a language model's outputs for a row: the sum of -log p over its
+   * labelled tokens but the first, and their number. The logits of a large vocabulary then never exist whole. Default
+   * false.
+   */
+  readonly takesSurprise?: boolean;
   /**
    * Computes the metrics from the outputs `[classes]` of each row, or from what `summarise` returned, in the order in
    * which `predict` returns them for `batches`.

@@ -15,6 +15,12 @@ export interface Loss extends Named {
   /** Computes the weighted mean over a batch, as part of the traced step; 0 (not NaN) where all weights are 0. */
   loss(outputs: Tensor, batch: LossBatch): Scalar;
   /**
+   * Computes the same from `surprise`, for a loss that is a mean of -log softmax(logits)[label] over tokens: a language
+   * model then never holds the logits of all words.
+   * @param surprise returns it for labels of all tokens: int32 `[batch * tokens]` -> `[batch * tokens]`
+   */
+  ofSurprise?(surprise: (labels: Tensor) => Tensor, batch: LossBatch): Scalar;
+  /**
    * Returns the weight of a batch in the mean over several, e.g. its number of labelled tokens. Default: its number of
    * rows.
    */

@@ -119,7 +119,7 @@ export function tokenCrossEntropy(): Loss {
   return {
     name: 'token-cross-entropy',
     labels: 'token-classification',
-    loss: (logits, batch) => meanOverTokens(logits, batch.labels, tokenWeights(batch)),
+    loss: (logits, batch) => meanOverTokens(surpriseOf(logits), batch.labels, tokenWeights(batch)),
     weight: (batch) => labelledTokens(batch, 0),
   };
 }
@@ -129,10 +129,13 @@ export function tokenCrossEntropy(): Loss {
  * compared with the label of the next one. Labels are shifted only here.
  */
 export function nextToken(): Loss {
+  const ofSurprise = (surprise: Surprise, batch: LossBatch): Scalar =>
+    meanOverTokens(surprise, next(batch.labels, -100), next(tokenWeights(batch), 0));
   return {
     name: 'next-token',
     labels: 'causal-lm',
-    loss: (logits, batch) => meanOverTokens(logits, next(batch.labels, -100), next(tokenWeights(batch), 0)),
+    loss: (logits, batch) => ofSurprise(surpriseOf(logits), batch),
+    ofSurprise,
     weight: (batch) => labelledTokens(batch, 1), // a row's first token is not predicted
   };
 }
@@ -154,12 +157,38 @@ export function defaultLoss(kind: DataKind): Loss {
   return losses[kind]();
 }
 
-function meanOverTokens(logits: Tensor, labels: Tensor, weights: Tensor): Scalar {
+/** Returns -log softmax(logits)[label] of every token: labels `[batch * tokens]` -> `[batch * tokens]`. */
+export type Surprise = (labels: Tensor) => Tensor;
+
+/** logits `[batch, tokens, classes]` */
+function surpriseOf(logits: Tensor): Surprise {
   const classes = logits.shape[2] as number;
-  const flat = tf.reshape(labels, [-1]); // [batch * tokens]
-  const surprise = softmaxCrossEntropy(tf.reshape(logits, [-1, classes]), tf.maximum(flat, tf.scalar(0, 'int32')));
-  const isLabelled = tf.cast(tf.greaterEqual(flat, tf.scalar(0, 'int32')), 'float32');
+  return (labels) => softmaxCrossEntropy(tf.reshape(logits, [-1, classes]), labels);
+}
+
+function meanOverTokens(surpriseAt: Surprise, labels: Tensor, weights: Tensor): Scalar {
+  const { surprise, isLabelled } = labelledSurprise(surpriseAt, labels);
   return weightedMean(surprise, tf.mul(isLabelled, tf.reshape(weights, [-1])));
+}
+
+/** labels `[batch, tokens]` -> `[batch * tokens]` each; the surprise of a token without a label means nothing. */
+function labelledSurprise(surpriseAt: Surprise, labels: Tensor): Readonly<Record<'surprise' | 'isLabelled', Tensor>> {
+  const flat = tf.reshape(labels, [-1]); // [batch * tokens]
+  const first = tf.scalar(0, 'int32');
+  return {
+    surprise: surpriseAt(tf.maximum(flat, first)),
+    isLabelled: tf.cast(tf.greaterEqual(flat, first), 'float32'),
+  };
+}
+
+/**
+ * Returns, for each row of a causal language model, the sum of the surprise at its labelled tokens but the first, and
+ * their number: labels `[batch, tokens]` -> `[batch, 2]`.
+ */
+export function surpriseOfRows(surpriseAt: Surprise, labels: Tensor): Tensor {
+  const { surprise, isLabelled } = labelledSurprise(surpriseAt, next(labels, -100));
+  const ofRows = (x: Tensor): Tensor => tf.sum(tf.reshape(x, labels.shape), 1); // [batch]
+  return tf.stack([ofRows(tf.mul(surprise, isLabelled)), ofRows(isLabelled)], 1);
 }
 
 /** Returns the weight of each token: its row's weight, and 0 for padding. Without a mask, every position is a token. */

@@ -29,3 +29,99 @@ function gradient(dy: Tensor, [weights, total, labels]: [Tensor, Tensor, Tensor]
   const chosen = tf.cast(tf.equal(column(labels), tf.range(0, classes, 1, 'int32')), 'float32'); // [rows, classes]
   return tf.sub(tf.mul(weights, column(tf.div(dy, total))), tf.mul(chosen, column(dy)));
 }
+
+/** A vocabulary whose logits are computed a block of words at a time. */
+export interface WordBlocks {
+  /** The number of words. */
+  readonly words: number;
+  /** The words of a block. */
+  readonly size: number;
+  /** Returns the logits of the words from `from` up to but excluding `to`: states `[rows, width]` -> `[rows, to - from]`. */
+  logits(states: Tensor, from: number, to: number): Tensor;
+  /** Returns the logit of one word for each row: `[rows, width]`, int32 `[rows]` -> `[rows, 1]`. */
+  logit(states: Tensor, words: Tensor): Tensor;
+}
+
+/**
+ * `softmaxCrossEntropy` of the logits of `states`, which never exist whole: with z the logits, y the label and a running
+ * maximum m, as in flash attention (Dao et al., 2022, arXiv 2205.14135, section 3.1),
+ *
+ * ```text
+ * m = max_v z_v       t = sum of exp(z_v - m) over v other than y       e = exp(z_y - m)
+ * loss = log(t + e) - (z_y - m)
+ * dstates = (sum over v other than y of exp(z_v - m) dz_v - t dz_y) / (t + e)
+ * ```
+ *
+ * The forward pass computes dstates too, so that no block is computed twice. First-order gradients of `states` only.
+ *
+ * @param states `[rows, width]`
+ * @param labels int32 `[rows]`, each in [0, words)
+ * @returns `[rows]`
+ */
+export function blockedCrossEntropy(states: Tensor, labels: Tensor, blocks: WordBlocks): Tensor {
+  return withGradient(
+    [states],
+    (states) => {
+      const { loss, gradient } = summedOverBlocks(states, labels, blocks);
+      return { value: loss, saved: [gradient] as [Tensor] };
+    },
+    (dy, [gradient]) => tf.mul(gradient, tf.reshape(dy, [-1, 1])), // [rows, width] x [rows, 1]
+  );
+}
+
+/** The loss of each row, `[rows]`, and its gradient with respect to the row's states, `[rows, width]`. */
+function summedOverBlocks(
+  states: Tensor,
+  labels: Tensor,
+  { words, size, logits, logit }: WordBlocks,
+): Readonly<Record<'loss' | 'gradient', Tensor>> {
+  const ofLabel = apart(() => logit(states, labels), states, tf.onesLike);
+  let highest = ofLabel.value; // [rows, 1]
+  let total: Tensor = tf.zerosLike(highest); // [rows, 1]
+  let pull: Tensor = tf.zerosLike(states); // [rows, width]
+  for (let from = 0; from < words; from += size) {
+    const to = Math.min(from + size, words);
+    const places = tf.sub(tf.reshape(labels, [-1, 1]), tf.scalar(from, 'int32')); // [rows, 1]
+    const isOther = tf.cast(tf.notEqual(places, tf.range(0, to - from, 1, 'int32')), 'float32'); // [rows, to - from]
+    const [before, rising] = [highest, (z: Tensor) => tf.maximum(before, tf.max(z, 1, true))];
+    const weights = (z: Tensor): Tensor => tf.mul(tf.exp(tf.sub(z, rising(z))), isOther); // [rows, to - from]
+    const block = apart(() => logits(states, from, to), states, weights);
+    highest = rising(block.value);
+    const shrunk = tf.exp(tf.sub(before, highest)); // [rows, 1]
+    total = tf.add(tf.mul(total, shrunk), tf.sum(weights(block.value), 1, true));
+    pull = tf.add(tf.mul(pull, shrunk), block.gradient);
+  }
+  const own = tf.sub(ofLabel.value, highest); // [rows, 1]
+  const sum = tf.add(total, tf.exp(own)); // [rows, 1]
+  return {
+    loss: tf.reshape(tf.sub(tf.log(sum), own), [-1]),
+    gradient: tf.div(tf.sub(pull, tf.mul(ofLabel.gradient, total)), sum),
+  };
+}
+
+/**
+ * Computes a value, and the gradient with respect to `x` of its sum weighted by `weightsOf(value)`, weights taken as
+ * constant. It is apart from the gradients that surround it: those neither record nor see it.
+ */
+function apart(
+  valueOf: () => Tensor,
+  x: Tensor,
+  weightsOf: (value: Tensor) => Tensor,
+): Readonly<Record<'value' | 'gradient', Tensor>> {
+  const weighted = (): Tensor =>
+    withGradient(
+      [valueOf()],
+      (value) => ({ value: tf.clone(value), saved: [value] as [Tensor] }),
+      (_, [value]) => weightsOf(value),
+    );
+  const { state } = tf.engine();
+  const { activeTape, gradientDepth, kernelDepth } = state;
+  Object.assign(state, { gradientDepth: 0, kernelDepth: 0 });
+  try {
+    // The last argument would be the gradient of the value, which `weighted` replaces. Its default is written out whole.
+    const { value, grads } = tf.engine().gradients(weighted, [x], tf.scalar(1));
+    return { value, gradient: grads[0] as Tensor };
+  } finally {
+    Object.assign(state, { activeTape, gradientDepth, kernelDepth });
+  }
+}

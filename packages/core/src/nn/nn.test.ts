@@ -18,10 +18,12 @@ import {
   rmsNorm,
   rotary,
   silu,
+  softCapped,
   softmaxCrossEntropy,
   splitHeads,
   toRows,
 } from './index.js';
+import { blockedCrossEntropy } from './cross-entropy.js';
 
 beforeAll(async () => {
   // Keeps the banner of the cpu backend out of the test's output.
@@ -214,6 +216,45 @@ describe('softmaxCrossEntropy', () => {
 
   it('has the gradients of central differences', () => {
     expect(gradientError((x) => softmaxCrossEntropy(x, labels()), [random([3, 4], 1)])).toBeLessThan(1e-3);
+  });
+});
+
+describe('blockedCrossEntropy', () => {
+  const labels = (): Tensor => tf.tensor([2, 6, 0, 4], [4], 'int32');
+  const table = (): Tensor => random([7, 3], 2);
+  // Logits with a soft cap, in blocks of 3, 3 and 1 words.
+  const blocked = (states: Tensor): Tensor =>
+    blockedCrossEntropy(states, labels(), {
+      words: 7,
+      size: 3,
+      logits: (x, from, to) => softCapped(tf.matMul(x, tf.slice(table(), [from, 0], [to - from, 3]), false, true), 2),
+      logit: (x, words) => softCapped(tf.sum(tf.mul(x, tf.gather(table(), words)), 1, true), 2),
+    });
+  const whole = (states: Tensor): Tensor =>
+    softmaxCrossEntropy(softCapped(tf.matMul(states, table(), false, true), 2), labels());
+
+  it('is the cross-entropy of the whole logits, with its gradient', () => {
+    const states = random([4, 3], 1);
+    expectClose(blocked(states), whole(states));
+    const gradient = (f: (x: Tensor) => Tensor): Tensor => tf.grad((x: Tensor) => weighted(f(x)))(states);
+    expectClose(gradient(blocked), gradient(whole));
+    expect(gradientError(blocked, [states])).toBeLessThan(1e-3);
+  });
+
+  it('stays finite for logits far apart, in either order, and leaves no tensor behind', () => {
+    const far = (z: number): Tensor =>
+      blockedCrossEntropy(tf.tensor([[z]]), tf.tensor([0], [1], 'int32'), {
+        words: 2,
+        size: 1,
+        logits: (x, from) => (from === 0 ? x : tf.neg(x)),
+        logit: (x) => tf.clone(x),
+      });
+    const before = tf.memory().numTensors;
+    tf.tidy(() => {
+      expect(far(-1e4).dataSync()[0]).toBeCloseTo(2e4);
+      expect(far(1e4).dataSync()[0]).toBe(0);
+    });
+    expect(tf.memory().numTensors).toBe(before);
   });
 });
 

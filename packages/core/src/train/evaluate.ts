@@ -8,6 +8,7 @@ import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
+import { surpriseOfRows } from '../losses/losses.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { identityOf } from '../runtime/leases.js';
@@ -16,6 +17,7 @@ import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
+import { blockedSurprise, lossOn } from './word-blocks.js';
 
 /** Options of `predict`. */
 export interface PredictOptions {
@@ -120,9 +122,17 @@ export async function outputsWith(
   runtime: Runtime,
   layers: AdapterLayers,
   adapter: Values,
-  data: Pick<EvaluationData, 'batches' | 'summarise'>,
+  data: Pick<EvaluationData, 'batches' | 'summarise' | 'takesSurprise'>,
   { adapterNames = [], holdsFrozen = false }: OutputOptions = {},
 ): Promise<Float32Array[]> {
+  const surprise = data.takesSurprise ? blockedSurprise(runtime.model, layers) : undefined;
+  const surprising: ForwardPass = {
+    name: 'surprise',
+    compute: (scope, inputs) => {
+      const ofLabels = (surprise as NonNullable<typeof surprise>)(scope, inputs);
+      return { outputs: surpriseOfRows(ofLabels, tensorAt(inputs, LABELS)) };
+    },
+  };
   const prediction: ForwardPass = {
     name: 'predict',
     holdsFrozen,
@@ -136,10 +146,14 @@ export async function outputsWith(
     done += own.length;
     const inputs = modelInputs(runtime.model, layers, batch);
     const rows = rowMasks(batch, own, adapterNames);
-    const outputs = await downloadPass(runtime, layers, adapter, prediction, { inputs, rows }, batch);
+    const { labels } = batch;
+    const isSummed = surprise !== undefined && labels !== undefined;
+    const fed = isSummed ? { inputs: { ...inputs, [LABELS]: labels }, rows } : { inputs, rows };
+    const outputs = await downloadPass(runtime, layers, adapter, isSummed ? surprising : prediction, fed, batch);
     own.forEach((place, index) => {
       const ofRow = outputsOfRow(outputs, batch, index);
-      found[place] = data.summarise?.(batch.rows[index] as number, ofRow) ?? ofRow.slice();
+      const summary = isSummed ? undefined : data.summarise?.(batch.rows[index] as number, ofRow);
+      found[place] = summary ?? ofRow.slice();
     });
     await nextTask();
   }
@@ -189,7 +203,7 @@ export async function meanLoss(
     name: `loss ${identityOf(loss.loss)} ${describeNamed(loss)}`,
     compute: (scope, inputs) => {
       const [labels, rowWeights] = [tensorAt(inputs, LABELS), tensorAt(inputs, ROW_WEIGHTS)];
-      return { outputs: loss.loss(runtime.model.forward(scope, inputs), { inputs, labels, rowWeights }) };
+      return { outputs: lossOn(runtime.model, layers, scope, loss, { inputs, labels, rowWeights }) };
     },
   };
   let [sum, total] = [0, 0];

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
-import { forward, type ForwardTensors } from '../adapter/scope.js';
+import { peftScope, type ForwardTensors } from '../adapter/scope.js';
 import { tensorKey, tensorsOf, valuesOf, type LayerTensor } from '../adapter/peft-model.js';
 import { PeftError, TrainingError } from '../errors.js';
 import type { AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
@@ -8,8 +8,10 @@ import type { Model } from '../contracts/model.js';
 import type { Loss, LossBatch } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import { stepContext } from '../runtime/context.js';
-import { grouped, mapValues, sizeOf, tensorAt, type Tensors } from '../tensors.js';
+import { mapValues, tensorAt, type Tensors } from '../tensors.js';
 import type { TrainOptions } from './options.js';
+import { blocksOf, joined, parted, stacked, updateGroups, type UpdateGroup } from './update-groups.js';
+import { lossOn } from './word-blocks.js';
 
 /*
  * A training step as pure functions of tensors:
@@ -48,7 +50,7 @@ export interface GradientInputs extends Omit<ForwardTensors, 'inputs'> {
 
 /** The inputs of the rest of a step. */
 export interface UpdateInputs extends Pick<GradientInputs, 'adapter'> {
-  /** The optimizer's slots, each by the keys of `trainedTensors`. */
+  /** The optimizer's slots, each by the names of `updateGroups`. */
   readonly slots: Readonly<Record<string, Tensors>>;
   /** The optimizer's own scalars, by name. */
   readonly optimizer: Tensors;
@@ -106,12 +108,15 @@ export interface EndInputs extends UpdateInputs {
 }
 
 /** A trained tensor and the layer it belongs to. */
-export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'>, Omit<LayerTensor, 'spec'> {}
+export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'>, Omit<LayerTensor, 'spec'> {
+  /** The size of each axis. */
+  readonly shape: readonly number[];
+}
 
 /** Returns the trained tensors of layers, in a fixed order. */
 export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
   return tensorsOf(layers).flatMap(({ spec, ...tensor }) =>
-    'trainable' in spec && spec.trainable ? [{ ...spec, ...tensor }] : [],
+    'trainable' in spec && spec.trainable ? [{ ...spec, ...tensor, shape: spec.initial.shape }] : [],
   );
 }
 
@@ -137,15 +142,15 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
   const trained = trainedTensors(layers);
   const ctx = stepContext(inputs.scalars, adapted, true);
   const gradients = applyGradientRules(trained, found.gradients, inputs.adapter);
-  const gradientNorms = tf.stack(trained.map(({ key }) => euclideanNorm(tensorAt(gradients, key)))); // [tensors]
+  const gradientNorms = euclideanNorms(trained, gradients); // [tensors]
   const factors = clipFactors(definition, trained, gradientNorms);
   const next = { adapter: {} as Tensors, slots: mapValues(definition.optimizer.slots, (): Tensors => ({})) };
   const clipped: Tensors = {};
-  for (const group of updateGroups(definition.optimizer, trained, inputs.adapter)) {
+  for (const group of updateGroups(definition.optimizer, trained)) {
     const moved = updateTogether(definition.optimizer, inputs, group, gradients, factors);
-    Object.assign(next.adapter, moved.values);
-    Object.assign(clipped, moved.gradients);
-    for (const [slot, values] of Object.entries(moved.slots)) Object.assign(tensorAt(next.slots, slot), values);
+    Object.assign(next.adapter, parted(group, moved.value));
+    Object.assign(clipped, parted(group, moved.gradient));
+    for (const [slot, value] of Object.entries(moved.slots)) tensorAt(next.slots, slot)[group.name] = value;
   }
   const ruled = applyLayerRules(layers, { previous: inputs.adapter, proposed: next.adapter, gradients: clipped }, ctx);
   const { loss, objective } = found;
@@ -158,12 +163,13 @@ export function advance(definition: StepDefinition, inputs: UpdateInputs, found:
 
 function batchGradients(
   { model, layers, adapted, loss, networkDropout }: StepDefinition,
-  { batch: { inputs, ...labels }, frozen, adapter, scalars }: GradientInputs,
+  { batch, frozen, adapter, scalars }: GradientInputs,
 ): Gradients {
   const ctx = stepContext(scalars, adapted, true, networkDropout);
-  return objectiveGradients(layers, adapter, ctx, () =>
-    loss.loss(forward(model, layers, { inputs, frozen, adapter }, ctx), { inputs, ...labels }),
-  );
+  return objectiveGradients(layers, adapter, ctx, () => {
+    const scope = peftScope(model, layers, { inputs: batch.inputs, frozen, adapter }, ctx);
+    return lossOn(model, layers, scope, loss, batch);
+  });
 }
 
 /**
@@ -242,10 +248,18 @@ export function applyGradientRules(trained: readonly TrainedTensor[], gradients:
 }
 
 /**
- * Computes the Euclidean norm. `tf.norm` takes absolute values and powers first: two more passes over every gradient.
+ * Returns the Euclidean norm of each tensor, `[tensors]`; those of equal shape are computed together. `tf.norm` takes
+ * absolute values and powers first: two more passes over every gradient.
  */
-function euclideanNorm(x: Tensor): Scalar {
-  return tf.sqrt(tf.sum<Scalar>(tf.square(x)));
+function euclideanNorms(trained: readonly TrainedTensor[], gradients: Tensors): Tensor {
+  const blocks = blocksOf(trained);
+  const sums = blocks.map((block) => {
+    const rows = tf.reshape(stacked(block, gradients), [block.length, -1]); // [tensors of this shape, size]
+    return tf.sum(tf.square(rows), 1);
+  });
+  const places = new Map(blocks.flat().map(({ key }, place) => [key, place]));
+  const order = trained.map(({ key }) => places.get(key) as number);
+  return tf.gather(tf.sqrt(tf.concat(sums)), tf.tensor1d(order, 'int32'));
 }
 
 /** Returns the clipping factor of each optimizer group; undefined for groups that are not clipped. */
@@ -267,24 +281,6 @@ export function clipFactor(norms: Tensor, maxNorm: number): Scalar {
   return tf.minimum(1, tf.div(maxNorm, tf.add(total, 1e-6)));
 }
 
-/** Trained tensors that are updated together. */
-type UpdateGroup = readonly [TrainedTensor, ...TrainedTensor[]];
-
-/** The size above which a tensor is updated alone: copying it would cost more than the saved operators. */
-const LARGE = 1 << 16;
-
-/**
- * Groups small tensors with the same rate and decay, to update them as one vector. Only for optimizers that update
- * every element independently.
- */
-function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[], adapter: Tensors): UpdateGroup[] {
-  const alike = grouped(trained, ({ key, group, decay, rateFactor = 1, learningRate = null }) => {
-    const isAlone = !optimizer.elementwise || tensorAt(adapter, key).size > LARGE;
-    return isAlone ? key : JSON.stringify([group, decay, rateFactor, learningRate]);
-  });
-  return [...alike.values()];
-}
-
 /** Runs the optimizer on a group of tensors. Returns their new values and slots, and their clipped gradients. */
 function updateTogether(
   optimizer: Optimizer,
@@ -292,31 +288,19 @@ function updateTogether(
   group: UpdateGroup,
   gradients: Tensors,
   factorOf: (group: string) => Scalar | undefined,
-): { values: Tensors; gradients: Tensors; slots: Record<string, Tensors> } {
-  const [first, ...others] = group;
-  const shapes = group.map(({ key }) => tensorAt(adapter, key).shape);
-  const joined = (of: Tensors): Tensor => {
-    const all = group.map(({ key }) => tensorAt(of, key));
-    return others.length === 0 ? (all[0] as Tensor) : tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])));
-  };
-  const parted = (vector: Tensor): Tensors => {
-    if (others.length === 0) return { [first.key]: vector };
-    const parts = tf.split(vector, shapes.map(sizeOf));
-    return Object.fromEntries(
-      group.map(({ key }, at) => [key, tf.reshape(parts[at] as Tensor, shapes[at] as number[])]),
-    );
-  };
+): { value: Tensor; gradient: Tensor; slots: Tensors } {
+  const [first] = group.tensors;
   const factor = factorOf(first.group);
-  const gradient = factor ? tf.mul(joined(gradients), factor) : joined(gradients);
+  const gradient = factor ? tf.mul(joined(group, gradients), factor) : joined(group, gradients);
   const moved = optimizer.update({
-    value: joined(adapter),
+    value: joined(group, adapter),
     gradient,
-    slots: mapValues(slotsOf(slots, first.key), (_, slot) => joined(tensorAt(slots, slot))),
+    slots: slotsOf(slots, group.name),
     learningRate: rateOf(first, rates),
     decay: first.decay,
     scalars: scalars as Record<string, Scalar>,
   });
-  return { values: parted(moved.value), gradients: parted(gradient), slots: mapValues(moved.slots, parted) };
+  return { ...moved, gradient };
 }
 
 function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: Tensors): Scalar {
@@ -325,7 +309,7 @@ function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: T
   return rateFactor === 1 ? ofGroup : tf.mul<Scalar>(ofGroup, rateFactor);
 }
 
-/** Returns the slots of a trained tensor. */
+/** Returns the slots of a trained tensor, or of a group. */
 export function slotsOf<T>(
   slots: Readonly<Record<string, Readonly<Record<string, T>>>>,
   key: string,

@@ -46,11 +46,12 @@ import {
   type StepInputs,
   type StepOutputs,
 } from './step.js';
+import { heldSlot, slotByTensor, slotSpecs, updateGroups } from './update-groups.js';
 
 /** The tensors that a run carries from step to step: the adapter's, and the optimizer's slots. */
 type StateAtRest = Pick<TrainingSnapshot, 'adapter' | 'slots'>;
 
-/** The same tensors as values of an executor. */
+/** The same tensors as values of an executor; the slots by group. */
 type StateOnDevice = {
   readonly [Kind in keyof StateAtRest]: Kind extends 'slots' ? Readonly<Record<string, Values>> : Values;
 };
@@ -120,10 +121,13 @@ export function openSteps(runtime: Runtime, adapter: Adapter, settings: StepSett
   const { executor } = runtime;
   const { optimizer } = settings;
   const programs = openPrograms(runtime, allLayers(adapter), Object.keys(adapter.layers).length, settings);
-  const keys = trainedTensors(programs.definition.layers).map(({ key }) => key);
+  const { keys, groups } = programs;
   const state: StateOnDevice = {
     adapter: uploadAll(executor, start.adapter),
-    slots: mapValues(start.slots ?? emptySlots(programs), (slot) => uploadAll(executor, slot)),
+    slots: mapValues(
+      start.slots ? mapValues(start.slots, (slot) => heldSlot(groups, slot)) : emptySlots(programs),
+      (slot) => uploadAll(executor, slot),
+    ),
   };
   const steps: Steps = {
     adapter,
@@ -144,7 +148,9 @@ export function openSteps(runtime: Runtime, adapter: Adapter, settings: StepSett
       downloadAll(executor, Object.fromEntries(names.map((name) => [name, state.adapter[name]]))),
     async atRest() {
       const slots: Record<string, HostTensors> = {};
-      for (const [slot, values] of Object.entries(state.slots)) slots[slot] = await downloadAll(executor, values);
+      for (const [slot, values] of Object.entries(state.slots)) {
+        slots[slot] = slotByTensor(groups, await downloadAll(executor, values));
+      }
       return { adapter: await steps.read(), slots };
     },
     write: (values) => swapIn(executor, state.adapter, uploadAll(executor, values)),
@@ -191,7 +197,9 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   const definition: StepDefinition = { model, layers, adapted, ...settings };
   const frozen = runtime.frozen(layers);
   const { all, trained } = layerSpecs(layers);
-  const state = { adapter: all, slots: slotSpecs(settings.optimizer, trained) };
+  const tensors = trainedTensors(layers);
+  const groups = updateGroups(settings.optimizer, tensors);
+  const state = { adapter: all, slots: slotSpecs(settings.optimizer, groups) };
   const sums = { loss: SCALAR, objective: SCALAR, gradients: trained };
   const opened: Pick<Program<object, object>, 'compileMs' | 'dispose'>[] = [];
   const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, (program) => program.dispose());
@@ -208,8 +216,10 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
     return program;
   };
   return {
-    definition,
-    /** The specs of the optimizer's slots. */
+    /** The keys of the trained tensors. */
+    keys: tensors.map(({ key }) => key),
+    groups,
+    /** The specs of the optimizer's slots, by group. */
     slots: state.slots,
     /** Runs a step on a single batch. */
     whole(held: StateOnDevice, part: StepPart, numbers: StepScalars) {
@@ -272,21 +282,6 @@ function fedPart({ model, layers }: StepDefinition, { batch, noise }: StepPart, 
 }
 
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
-
-/** Returns the specs of an optimizer's slots, by slot and then by the trained tensors that have it. */
-function slotSpecs(
-  { slots }: Optimizer,
-  trained: Readonly<Record<string, TensorSpec>>,
-): Record<string, Record<string, TensorSpec>> {
-  return mapValues(slots, ({ shape: shapeOf }) => {
-    const specs: Record<string, TensorSpec> = {};
-    for (const [key, { dtype, shape }] of Object.entries(trained)) {
-      const own = shapeOf ? shapeOf(shape) : shape;
-      if (own) specs[key] = { dtype, shape: own };
-    }
-    return specs;
-  });
-}
 
 function emptySlots({ slots }: Programs): Record<string, HostTensors> {
   return mapValues(slots, (slot) => mapValues(slot, ({ shape }) => hostZeros(shape)));

@@ -3,7 +3,7 @@ import { shownAttributes } from './graph.js';
 import type { GraphConstant, GraphNode } from './graph.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 import { NotDynamic, DynamicGraph, unifiedConstant } from './dynamic-graph.js';
-import { constantOf, shownPolynomial } from './polynomial.js';
+import { constantOf, shownPolynomial, type Polynomial } from './polynomial.js';
 import type { TracedGraph } from './trace.js';
 
 /** An input or output of a graph, with the function's name for it (`key`) and the graph's (`name`). */
@@ -36,6 +36,8 @@ class Merge {
   readonly #values: readonly Map<string, string>[];
   /** The values that replace constants, by the names of these constants. */
   readonly #replacement = new Map<string, Replacement>();
+  /** The open shapes that ONNX Runtime cannot find itself. */
+  readonly #shapes: ModelPort[] = [];
 
   constructor(traces: readonly TracedGraph[], specs: Specs, sizes: readonly Sizes[]) {
     const [first] = traces as [TracedGraph];
@@ -55,7 +57,7 @@ class Merge {
     const outputs = first.outputs.map((port, index) => this.#output(port, index));
     const inputs = first.inputs.map((port) => ({ ...port, shape: (this.#specs[port.key] as Specs[string]).shape }));
     const { nodes, constants, sizeInputs } = this.#open;
-    return { nodes, constants, inputs: [...inputs, ...sizeInputs.values()], outputs };
+    return { nodes, constants, inputs: [...inputs, ...sizeInputs.values()], outputs, shapes: this.#shapes };
   }
 
   #add(node: GraphNode, index: number): void {
@@ -71,6 +73,19 @@ class Merge {
       ? { ...node.attributes, allowzero: 1 }
       : node.attributes;
     this.#open.nodes.push({ ...node, inputs: inputs.map(({ name }) => name), attributes });
+    if (RESIZING.has(node.op)) this.#nameSizes(node, twins);
+  }
+
+  /** Names the open sizes of a node's outputs: equal ones alike. */
+  #nameSizes({ outputs }: GraphNode, twins: readonly GraphNode[]): void {
+    outputs.forEach((name, place) => {
+      const found = twins.flatMap(({ traced }) => traced?.made[place] ?? []);
+      const [first] = found;
+      if (!first || found.length < twins.length) return;
+      const dims = this.#open.fitted(found.map(({ shape }) => shape));
+      if (typeof dims === 'string' || dims.every((dim) => constantOf(dim) !== undefined)) return;
+      this.#shapes.push({ name, dtype: first.dtype, shape: dims.map(shownDimension) });
+    });
   }
 
   /** The value that replaces the constants that the traces read here; undefined where they read none. */
@@ -124,11 +139,19 @@ class Merge {
     const isOneRank = shapes.every(({ length }) => length === port.shape.length);
     const dims = isOneRank ? this.#open.fitted(shapes) : 'none';
     if (typeof dims !== 'string') {
-      return { ...port, name, shape: dims.map((dim) => constantOf(dim) ?? shownPolynomial(dim)) };
+      return { ...port, name, shape: dims.map(shownDimension) };
     }
     const mayFollow = dims === 'undetermined';
     throw new NotDynamic(`the shape of the output '${port.key}' does not follow from the sizes`, undefined, mayFollow);
   }
+}
+
+/** Operators whose outputs have sizes that the graph computes. */
+const RESIZING: ReadonlySet<string> = new Set(['Reshape', 'Expand', 'Slice', 'Split', 'Concat', 'Pad', 'Tile', 'If']);
+
+/** Returns a size, or the name of one that follows from the named axes. */
+function shownDimension(dim: Polynomial): number | string {
+  return constantOf(dim) ?? shownPolynomial(dim);
 }
 
 /** A value that replaces constants. */

@@ -12,6 +12,12 @@ export interface ModelGraph<Port extends ModelPort = ModelPort> {
   readonly inputs: readonly Port[];
   /** The tensors that every run returns. */
   readonly outputs: readonly Port[];
+  /**
+   * Computed values whose axes differ from run to run, with a name for each such axis. ONNX Runtime finds most shapes
+   * itself, but takes each size that a graph computes for another one. It then shares less memory between values, and
+   * the time to open a session grows with the square of the nodes.
+   */
+  readonly shapes?: readonly ModelPort[];
 }
 
 /** An input or output of a model. */
@@ -98,14 +104,14 @@ function written(model: ModelGraph, places: ReadonlyMap<string, Place>): Uint8Ar
 /** A port whose dimensions may be unknown. */
 type WrittenPort = Omit<ModelPort, 'shape'> & { readonly shape: readonly (number | string | undefined)[] };
 
-interface WrittenGraph extends Pick<ModelGraph, 'nodes' | 'constants'> {
+interface WrittenGraph extends Pick<ModelGraph, 'nodes' | 'constants' | 'shapes'> {
   readonly inputs: readonly WrittenPort[];
   readonly outputs: readonly WrittenPort[];
 }
 
 /** A GraphProto, in parts, so that large constants are not copied. */
 function graphParts(
-  { nodes, constants, inputs, outputs }: WrittenGraph,
+  { nodes, constants, inputs, outputs, shapes = [] }: WrittenGraph,
   name: string,
   places: ReadonlyMap<string, Place>,
 ): Uint8Array[] {
@@ -122,6 +128,7 @@ function graphParts(
     part((to) => {
       for (const port of inputs) message(to, 11, (body) => writePort(body, port));
       for (const port of outputs) message(to, 12, (body) => writePort(body, port));
+      for (const port of shapes) message(to, 13, (body) => writePort(body, port));
     }),
   ];
 }

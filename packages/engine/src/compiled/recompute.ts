@@ -217,8 +217,13 @@ function withRepeats<Port extends ModelPort>(
     });
     return [...before, { ...node, inputs: node.inputs.map((name) => again.get(name) ?? name) }];
   });
+  const shapes = graph.shapes?.flatMap((port) => {
+    const name = again.get(port.name);
+    return name === undefined ? [port] : [port, { ...port, name }];
+  });
+  const constants = [...graph.constants, ALL, FIRST, INFINITE];
   // Views that are only shown again would otherwise keep what they show.
-  return withoutDeadNodes({ ...graph, nodes, constants: [...graph.constants, ALL, FIRST, INFINITE] });
+  return withoutDeadNodes({ ...graph, nodes, constants, ...(shapes && { shapes }) });
 }
 
 /** Finds the nodes that compute what later nodes read of a segment, from values that are kept. */

@@ -1,0 +1,93 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import type { AdapterLayers } from '../contracts/layer.js';
+import type { Model, Scope } from '../contracts/model.js';
+import type { Loss, LossBatch } from '../losses/loss.js';
+import type { Surprise } from '../losses/losses.js';
+import { blockedCrossEntropy, type WordBlocks } from '../nn/cross-entropy.js';
+import { toRows } from '../nn/linear.js';
+import { isQuantized } from '../quantized.js';
+import type { Tensors } from '../tensors.js';
+
+/**
+ * The words of a block. Its logits take as much memory as a layer's widest activations; smaller blocks would multiply
+ * more slowly. A smaller vocabulary is one block: its logits are computed whole.
+ */
+const BLOCK = 4096;
+
+/**
+ * Computes a loss on a batch. The logits of a language model with a large vocabulary, which would be the largest tensor
+ * of a step, are computed in blocks of words.
+ */
+export function lossOn(model: Model, layers: AdapterLayers, scope: Scope, loss: Loss, batch: LossBatch): Scalar {
+  const surprise = loss.ofSurprise && blockedSurprise(model, layers);
+  if (!surprise || !loss.ofSurprise) return loss.loss(model.forward(scope, batch.inputs), batch);
+  return loss.ofSurprise(surprise(scope, batch.inputs), batch);
+}
+
+/** Returns the surprise at each label of a batch, computed in blocks of words; undefined for other models. */
+export function blockedSurprise(
+  model: Model,
+  layers: AdapterLayers,
+): ((scope: Scope, inputs: Tensors) => Surprise) | undefined {
+  const { split } = model;
+  const head = frozenWords(model, layers);
+  if (!head || !split) return undefined;
+  return (scope, inputs) => {
+    const states = toRows(split.features(scope, inputs)); // [batch * tokens, width]
+    const blocks = blocksOf(head, split.outputs, scope);
+    return (labels) => blockedCrossEntropy(states, labels, blocks);
+  };
+}
+
+/** The weight of a language model's head. */
+interface WordWeights {
+  /** Its name among the frozen tensors. */
+  readonly name: string;
+  /** The axis of the words: 0 for the table of a tied head, 1 for a linear module. */
+  readonly axis: 0 | 1;
+  /** The number of words. */
+  readonly words: number;
+}
+
+/**
+ * Returns the weight of a head whose logits may be computed in blocks: a linear module or a tied table, frozen, without
+ * an adapter and of many words. A linear module in 8 bits is multiplied whole, in integers.
+ */
+function frozenWords(model: Model, layers: AdapterLayers): WordWeights | undefined {
+  const { sites, tied = [], weights, outputs: words = 0, split, forward } = model;
+  if (model.task !== 'causal-lm' || split?.forward !== forward || words <= BLOCK) return undefined;
+  const [tying] = tied;
+  const path = (tying?.site ?? sites.find(({ role }) => role === 'head'))?.path ?? '';
+  const name = `${tying?.table ?? path}.weight`;
+  const isPlain = !(path in layers) && !(tying && tying.table in layers) && !(`${path}.bias` in weights);
+  const weight = weights[name];
+  if (!isPlain || !weight || (!tying && isQuantized(weight))) return undefined;
+  return { name, axis: tying ? 0 : 1, words };
+}
+
+function blocksOf(
+  { name, axis, words }: WordWeights,
+  outputs: (scope: Scope, states: Tensor) => Tensor,
+  scope: Scope,
+): WordBlocks {
+  const weight = scope.weight(name); // [words, width] of a tied table, otherwise [width, words]
+  const width = weight.shape[1 - axis] as number;
+  // What the model does to logits, e.g. a soft cap, it does to those of its only linear module.
+  const through = (states: Tensor, linear: (x: Tensor) => Tensor): Tensor =>
+    outputs({ ...scope, linear: (_, x) => linear(x) }, states);
+  return {
+    words,
+    size: BLOCK,
+    logits(states, from, to) {
+      const own =
+        axis === 0 ? tf.slice(weight, [from, 0], [to - from, width]) : tf.slice(weight, [0, from], [width, to - from]);
+      return through(states, (x) => tf.matMul(x, own, false, axis === 0));
+    },
+    logit(states, labels) {
+      const gathered = tf.gather(weight, labels, axis);
+      const own = axis === 0 ? gathered : tf.transpose(gathered); // [rows, width]
+      return through(states, (x) => tf.sum(tf.mul(x, own), 1, true));
+    },
+  };
+}
