@@ -135,11 +135,9 @@ async function measure(folder: string, dtype: 'fp32' | 'q8', steps: number): Pro
   const start = performance.now();
   const model = await fromPretrained(folder, { task: 'causal-lm', dtype });
   const loaded = (performance.now() - start) / 1000;
-  const held = Object.values(model.weights).reduce(
-    (sum, weight) =>
-      sum + (isQuantized(weight) ? weight.values.byteLength + weight.scale.byteLength : weight.data.byteLength),
-    0,
-  );
+  const held = Object.values(model.weights)
+    .flatMap((weight) => (isQuantized(weight) ? Object.values({ ...weight.parts }) : [weight]))
+    .reduce((sum, { data }) => sum + data.byteLength, 0);
   const said = {
     dtype,
     heldMegabytes: held / 2 ** 20,

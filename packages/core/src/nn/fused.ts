@@ -20,13 +20,18 @@ export interface FusedKernels<T = Tensor> {
   PeftSilu(inputs: { x: T }): T;
   /** Rotary embeddings; without `positions`, these are 0, 1, .. */
   PeftRotary(inputs: Record<'x' | 'cos' | 'sin', T> & { positions?: T }): T;
-  /** The product of x with a weight in 8 bits. */
-  PeftInt8MatMul(inputs: Record<'x' | 'values' | 'scale', T>): T;
+  /** The product of x with a quantized weight, with integers. */
+  PeftInt8MatMul(inputs: { x: T } & QuantizedInputs<T>): T;
   /** Its gradient with respect to x. */
-  PeftInt8MatMulGrad(inputs: Record<'dy' | 'values' | 'scale', T>): T;
-  /** A weight in 8 bits as floats. */
-  PeftDequantize(inputs: Record<'values' | 'scale', T>): T;
+  PeftInt8MatMulGrad(inputs: { dy: T } & QuantizedInputs<T>): T;
+  /** A quantized weight as floats. */
+  PeftDequantize(inputs: QuantizedInputs<T>): T;
+  /** Rows of a table in 8 bits, as floats. */
+  PeftDequantizeRows(inputs: Record<'values' | 'scale' | 'ids', T>): T;
 }
+
+/** The tensors of a `QuantizedWeight`. */
+export type QuantizedInputs<T> = Record<'values' | 'scale', T> & Partial<Record<'zero' | 'step', T>>;
 
 /**
  * Runs a fused kernel if the active backend registers it (the compiled engine does). Otherwise returns `undefined`, and
