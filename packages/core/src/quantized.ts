@@ -194,23 +194,18 @@ function inBlocks(count: number, width: number): QuantizedFilling {
     zero: { dtype: 'uint8', shape: [blocks], data: zeros },
     step: hostTensor(steps, [count]),
   } as const;
-  const numbers = new Float32Array(BLOCK);
-  const read = (block: number): Float32Array => {
-    const [scale, zero] = [scales[block] as number, zeros[block] as number];
-    for (let at = 0; at < HALF; at++) {
-      const pair = values[block * HALF + at] as number;
-      numbers[at] = (((pair & Q_MAX) << 4) - zero) * scale;
-      numbers[at + HALF] = ((pair & ~Q_MAX) - zero) * scale;
-    }
-    return numbers;
-  };
   return {
     weight: readAs([width, count], 4, parts, () => {
       const data = new Float32Array(count * width);
       for (let block = 0; block < blocks; block++) {
+        const [scale, zero] = [scales[block] as number, zeros[block] as number];
         const [column, first] = [Math.floor((block * BLOCK) / width), (block * BLOCK) % width];
-        const own = read(block);
-        for (let at = 0; at < BLOCK; at++) data[(first + at) * count + column] = own[at] as number;
+        for (let at = 0; at < HALF; at++) {
+          const pair = values[block * HALF + at] as number;
+          const to = (first + at) * count + column;
+          data[to] = (((pair & Q_MAX) << 4) - zero) * scale;
+          data[to + HALF * count] = ((pair & ~Q_MAX) - zero) * scale;
+        }
       }
       return data;
     }),
@@ -218,14 +213,17 @@ function inBlocks(count: number, width: number): QuantizedFilling {
       const before = (start * width) / BLOCK;
       for (let from = 0, block = before; from < rows.length; from += BLOCK, block++) {
         const { scale, zero } = blockOf(rows, from);
-        [scales[block], zeros[block]] = [scale, zero];
-        for (let at = 0; at < HALF && scale !== 0; at++) {
-          const low = nibble(rows[from + at] as number, scale, zero);
-          const high = nibble(rows[from + at + HALF] as number, scale, zero);
-          values[block * HALF + at] = low | (high << 4);
+        scales[block] = scale;
+        zeros[block] = zero;
+        const perStep = scale === 0 ? 0 : SIXTEENTH / scale;
+        for (let at = 0, to = block * HALF; at < HALF; at++, to++) {
+          const low = nibble((rows[from + at] as number) * perStep, zero);
+          values[to] = low | (nibble((rows[from + at + HALF] as number) * perStep, zero) << 4);
         }
+        // q = 0 and q = 15 are the ends of the block.
         const row = Math.floor((block * BLOCK) / width);
-        steps[row] = Math.max(steps[row] as number, largestOf(read(block)) / INT8_MAX);
+        const step = (Math.max(zero, 16 * Q_MAX - zero) * scale) / INT8_MAX;
+        if (step > (steps[row] as number)) steps[row] = step;
       }
     },
   };
@@ -243,8 +241,11 @@ function blockOf(rows: Float32Array, from: number): { readonly scale: number; re
   return { scale, zero: scale === 0 ? 0 : Math.round(-lowest / scale) };
 }
 
-function nibble(value: number, scale: number, zero: number): number {
-  return Math.min(Math.max(Math.round((value / scale + zero) * SIXTEENTH), 0), Q_MAX);
+/** The number of 4 bits for a weight in steps. */
+function nibble(steps: number, zero: number): number {
+  const nearest = Math.floor(steps + zero * SIXTEENTH + 0.5);
+  if (nearest < 0) return 0;
+  return nearest > Q_MAX ? Q_MAX : nearest;
 }
 
 function largestOf(row: Float32Array): number {
