@@ -5,7 +5,7 @@ import { isQuantized } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained, generate, type PretrainedModel } from '@peftjs/models';
+import { generate, type PretrainedModel } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
 import { batchOf, heads, load, outputsOfAll, tiny, type HeadName, type Tiny } from '../models/tiny.js';
 

@@ -39,7 +39,7 @@ const weights = {
 const layer: PureFunction = ({ x, dy, bias, ...weight }) => {
   const held = weight as unknown as QuantizedWeight;
   const forward = (at: Tensor): Tensor => quantizedLinear(at, held, bias);
-  return { y: forward(x as Tensor), dx: tf.grad(forward)(x as Tensor, dy as Tensor), whole: dequantized(held) };
+  return { y: forward(x as Tensor), dx: tf.grad(forward)(x as Tensor, dy), whole: dequantized(held) };
 };
 
 /** Runs a function of tensors and the parts of a weight, whose bytes are multiplied as `type`. */

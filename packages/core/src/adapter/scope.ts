@@ -104,15 +104,10 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
     embedding(path, ids) {
       const layer = layers[path];
       const gathered = inputs[path];
-      const held = quantizedWeight(frozen, `${path}.weight`);
-      // [..] -> [.., dim]
-      const run: Operation = (instead) => {
-        if (instead.weight) return nn.embedding(instead.weight, instead.x ?? ids);
-        if (gathered) return gathered;
-        return held
-          ? nn.quantizedEmbedding(held, instead.x ?? ids)
-          : nn.embedding(weight(`${path}.weight`), instead.x ?? ids);
-      };
+      const name = `${path}.weight`;
+      const run: Operation = (instead) =>
+        (instead.weight ? undefined : gathered) ??
+        rowsOf(instead.weight ?? quantizedWeight(frozen, name) ?? tensorOf(name), instead.x ?? ids);
       return layer ? adapted(layer, ids, run) : run({});
     },
     layerNorm(path, x, epsilon) {
@@ -140,6 +135,11 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
       return rate === 0 ? x : nn.fromRows(ctx.dropout(name, nn.toRows(x), rate), x.shape);
     },
   };
+}
+
+/** Gathers rows of a table: ids `[..]` -> `[.., dim]`. */
+function rowsOf(table: Tensor | nn.QuantizedWeight, ids: Tensor): Tensor {
+  return 'values' in table ? nn.quantizedEmbedding(table, ids) : nn.embedding(table, ids);
 }
 
 /** Returns the path of the table that a module uses as its weight; undefined where it has its own. */
