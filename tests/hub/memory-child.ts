@@ -1,8 +1,8 @@
 /** Loads a model in a separate process and prints, as JSON, the most memory that its arrays took. */
 import { diskStorage, type Storage } from '@peftjs/core';
-import { fromPretrained } from '@peftjs/models';
+import { fromPretrained, type WeightDtype } from '@peftjs/models';
 
-const [source = '', way] = process.argv.slice(2);
+const [source = '', way, dtype = 'fp32'] = process.argv.slice(2) as [string?, string?, WeightDtype?];
 const { gc } = globalThis as { readonly gc?: () => void };
 const arrays = (): number => process.memoryUsage().arrayBuffers;
 
@@ -15,7 +15,7 @@ const look = (): void => {
 const { open, ...whole } = diskStorage();
 const storage: Storage = way === 'whole' || open === undefined ? whole : { ...whole, open };
 const timer = setInterval(look, 2);
-const model = await fromPretrained(source, { storage, onProgress: look, numLabels: 3 });
+const model = await fromPretrained(source, { storage, onProgress: look, numLabels: 3, dtype });
 clearInterval(timer);
 look();
 const weights = Object.values(model.weights).reduce((sum, { data }) => sum + data.byteLength, 0);

@@ -15,10 +15,10 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** The memory that loading a folder takes, in a separate process. */
-function loaded(path: string, way = ''): { readonly weights: number; readonly peak: number } {
+function loaded(path: string, way = '', dtype = 'fp32'): { readonly weights: number; readonly peak: number } {
   const child = fileURLToPath(new URL('memory-child.ts', import.meta.url));
   const flags = ['--expose-gc', '--import', 'tsx', '--conditions', '@peftjs/source'];
-  const { stdout, stderr } = spawnSync(process.execPath, [...flags, child, path, way], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(process.execPath, [...flags, child, path, way, dtype], { encoding: 'utf8' });
   expect(stderr).toBe('');
   return JSON.parse(stdout) as { weights: number; peak: number };
 }
@@ -32,6 +32,15 @@ describe('200 MB of weights are never in memory twice', () => {
     expect(held).toBe(bytes);
     expect(peak / held).toBeGreaterThan(0.99);
     expect(peak / held).toBeLessThan(1.3);
+  });
+
+  it.each([
+    ['q8', 0.5],
+    ['q4', 0.4],
+  ] as const)('and never in memory at all as %s, which is filled piece by piece', async (dtype, share) => {
+    const path = join(folder, 'BF16');
+    const bytes = await writeLargeCheckpoint(path, 'BF16');
+    expect(loaded(path, '', dtype).peak / bytes).toBeLessThan(share);
   });
 
   it('this test would notice: a storage that reads whole files takes twice as much', async () => {

@@ -51,7 +51,7 @@ async function logits(peft: PeftModel | Model): Promise<number[]> {
 
 const bytesOf = ({ weights }: Model): number =>
   Object.values(weights).reduce(
-    (sum, weight) => sum + (isQuantized(weight) ? weight.values.byteLength : weight.data.byteLength),
+    (sum, weight) => sum + (isQuantized(weight) ? weight.parts.values.data.byteLength : weight.data.byteLength),
     0,
   );
 
@@ -90,7 +90,7 @@ describe('a pretrained model with dtype q8', () => {
     const hashes = (): string[] =>
       Object.values(held.weights).map((weight) =>
         createHash('sha256')
-          .update(isQuantized(weight) ? weight.values : weight.data)
+          .update(isQuantized(weight) ? weight.parts.values.data : weight.data)
           .digest('hex'),
       );
     const before = hashes();

@@ -17,7 +17,7 @@ import { ConfigError, createRng, hostIntegers } from '@peftjs/core/method';
 import { isQuantized } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained } from '@peftjs/models';
+import { fromPretrained, type WeightDtype } from '@peftjs/models';
 
 const CONFIG = {
   model_type: 'qwen3',
@@ -131,15 +131,13 @@ function data(): TrainingData {
 }
 
 /** Loads the model, takes these steps, and prints time and memory. */
-async function measure(folder: string, dtype: 'fp32' | 'q8', steps: number): Promise<void> {
+async function measure(folder: string, dtype: WeightDtype, steps: number): Promise<void> {
   const start = performance.now();
   const model = await fromPretrained(folder, { task: 'causal-lm', dtype });
   const loaded = (performance.now() - start) / 1000;
-  const held = Object.values(model.weights).reduce(
-    (sum, weight) =>
-      sum + (isQuantized(weight) ? weight.values.byteLength + weight.scale.byteLength : weight.data.byteLength),
-    0,
-  );
+  const held = Object.values(model.weights)
+    .flatMap((weight) => (isQuantized(weight) ? Object.values({ ...weight.parts }) : [weight]))
+    .reduce((sum, { data }) => sum + data.byteLength, 0);
   const said = {
     dtype,
     heldMegabytes: held / 2 ** 20,
@@ -165,14 +163,16 @@ async function measure(folder: string, dtype: 'fp32' | 'q8', steps: number): Pro
 
 const [folder, dtype, steps = '0'] = process.argv.slice(2);
 if (folder === undefined) throw new ConfigError('expected the folder of the checkpoint', 'folder');
-if (dtype === 'fp32' || dtype === 'q8') await measure(folder, dtype, Number(steps));
+if (dtype === 'fp32' || dtype === 'q8' || dtype === 'q4') await measure(folder, dtype, Number(steps));
 else {
   if (!existsSync(join(folder, 'config.json'))) await make(folder);
   for (const [own, count] of [
     ['fp32', '0'],
     ['q8', '0'],
+    ['q4', '0'],
     ['fp32', '3'],
     ['q8', '3'],
+    ['q4', '3'],
   ] as const) {
     const line = [...process.execArgv, '--expose-gc', fileURLToPath(import.meta.url), folder, own, count];
     spawnSync(process.execPath, line, { stdio: ['ignore', 'inherit', 'inherit'] });

@@ -25,15 +25,23 @@ export {
   aTextList,
   objectLike,
 } from './kinds.js';
-export { specOf, type DType, type HostBytes, type TensorSpec } from './tensors.js';
+export { specOf, type ByteType, type DType, type HostBytes, type TensorSpec } from './tensors.js';
 export {
   assertFullPrecision,
   isQuantized,
+  formOf,
   quantized,
-  quantizedColumns,
+  quantizedBytes,
+  quantizedFilling,
   quantizedModel,
+  rowOf,
   canQuantize,
+  WEIGHT_DTYPES,
+  type QuantizedFilling,
+  type QuantizedForm,
+  type QuantizedParts,
   type QuantizedTensor,
+  type WeightDtype,
 } from './quantized.js';
 export {
   conversationProblem,

@@ -15,20 +15,23 @@ export interface HostTensor {
   readonly data: Float32Array | Int32Array;
 }
 
-/** Bytes of a frozen 8-bit weight, for an executor that multiplies by them. */
+/** Bytes of a frozen weight in few bits, for an executor that multiplies by them. */
 export interface HostBytes {
   /** The element type. */
-  readonly dtype: 'int8';
+  readonly dtype: ByteType;
   /** The size of each axis. */
   readonly shape: readonly number[];
   /** The elements, row after row. */
-  readonly data: Int8Array;
+  readonly data: Int8Array | Uint8Array;
 }
+
+/** Element types of weights in few bits. */
+export type ByteType = 'int8' | 'uint8';
 
 /** The shape and type of a future tensor. */
 export interface TensorSpec {
-  /** The element type; 'int8' only for executors that have `uploadBytes`. */
-  readonly dtype: DType | 'int8';
+  /** The element type; bytes only for executors that have `uploadBytes`. */
+  readonly dtype: DType | ByteType;
   /** The size of each axis. */
   readonly shape: readonly number[];
 }

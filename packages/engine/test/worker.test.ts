@@ -28,7 +28,7 @@ describe('graphs that run in a separate thread', () => {
       y: quantizedLinear(x as Tensor, { values, scale } as never),
       whole: dequantized({ values, scale } as never),
     });
-    const { values, scale, shape } = quantized(floats([70, 33]));
+    const { parts, shape } = quantized(floats([70, 33]));
     const specs = {
       x: { dtype: 'float32', shape: ['rows', 70] },
       values: { dtype: 'int8', shape },
@@ -38,9 +38,9 @@ describe('graphs that run in a separate thread', () => {
     const results = [];
     for (const each of [executor, inThread]) {
       const fn = await each.compile(product, specs);
-      const held = { values: each.uploadBytes?.({ dtype: 'int8', shape, data: values }) };
+      const held = { values: each.uploadBytes?.(parts.values) };
       const x = each.upload(floats([9, 70]));
-      const outputs = await fn.run({ x, scale: each.upload(hostTensor(scale, [33])), ...held } as never);
+      const outputs = await fn.run({ x, scale: each.upload(parts.scale), ...held } as never);
       results.push(await Promise.all(Object.values(outputs).map((value) => each.download(value))));
       await fn.dispose();
     }

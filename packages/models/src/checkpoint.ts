@@ -1,6 +1,14 @@
 import type { Model } from '@peftjs/core';
 import { sizeOf, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { canQuantize, quantized, type ProblemType, type Task } from '@peftjs/core/model';
+import {
+  formOf,
+  quantized,
+  quantizedBytes,
+  type ProblemType,
+  type QuantizedForm,
+  type Task,
+  type WeightDtype,
+} from '@peftjs/core/model';
 import type { Architecture, Network } from './architecture.js';
 import type { ModelFolder } from './folder.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -57,16 +65,10 @@ export interface CheckpointFormat {
   files?(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles>;
 }
 
-/**
- * How weights are held in memory, named as in transformers.js. `fp32`: all as float32. `q8`: the matrices of linear
- * modules in 8 bits with a scale per output, a quarter of the size. The head is trained, so it is always float32.
- */
-export type WeightDtype = 'fp32' | 'q8';
-
 /** How each weight of a network is held in memory. */
 export interface Precision {
-  /** Whether the weight of that name is held in 8 bits. */
-  quantizes(name: string): boolean;
+  /** Returns the form of the weight of that name; undefined for float32. */
+  form(name: string): QuantizedForm | undefined;
   /** Returns the memory that a weight needs, in bytes. */
   bytes(name: string, shape: readonly number[]): number;
   /** Converts a weight to the form in which it is held. */
@@ -75,19 +77,27 @@ export interface Precision {
 
 /**
  * Returns how the weights of a network are held. Weights outside `sites` and `encodeOnly`, such as the head's, are
- * float32.
+ * float32: the head is trained.
  */
 export function precisionOf(
   dtype: WeightDtype,
   { sites, encodeOnly }: Pick<Network, 'sites' | 'encodeOnly'>,
 ): Precision {
-  const own = dtype === 'q8' ? [...sites, ...encodeOnly].filter(canQuantize) : [];
-  const names = new Set(own.map(({ path }) => `${path}.weight`));
-  const scales = (shape: readonly number[]): number => (shape.at(-1) ?? 0) * Float32Array.BYTES_PER_ELEMENT;
+  const forms = new Map<string, QuantizedForm>(
+    [...sites, ...encodeOnly].flatMap((site) => {
+      const form = formOf(dtype, site);
+      return form ? [[`${site.path}.weight`, form] as const] : [];
+    }),
+  );
   return {
-    quantizes: (name) => names.has(name),
-    bytes: (name, shape) =>
-      names.has(name) ? sizeOf(shape) + scales(shape) : sizeOf(shape) * Float32Array.BYTES_PER_ELEMENT,
-    hold: (name, weight) => (names.has(name) ? quantized(weight) : weight),
+    form: (name) => forms.get(name),
+    bytes(name, shape) {
+      const [form, [count = 1, width = 1]] = [forms.get(name), shape];
+      return form ? quantizedBytes(form, count, width) : sizeOf(shape) * Float32Array.BYTES_PER_ELEMENT;
+    },
+    hold(name, weight) {
+      const form = forms.get(name);
+      return form ? quantized(weight, form) : weight;
+    },
   };
 }

@@ -22,20 +22,21 @@ export async function modelFingerprint(
 async function contentOf(weight: HostTensor): Promise<string> {
   const shape = `[${weight.shape.join(', ')}]`;
   if (!isQuantized(weight)) return `${weight.dtype} ${shape} ${await sha256(weight.data)}`;
-  const { buffer, byteOffset, byteLength } = weight.values;
-  return `int8 ${shape} ${await sha256(new Uint8Array(buffer, byteOffset, byteLength))} ${await sha256(weight.scale)}`;
+  const { values, scale, zero } = weight.parts;
+  const parts = zero ? [values, scale, zero] : [values, scale]; // the steps of 4 bits follow from the rest
+  const hashes = await Promise.all(parts.map(({ data }) => sha256(data)));
+  return `${values.dtype} ${shape} ${hashes.join(' ')}`;
 }
 
+type Bytes = Uint8Array | Int8Array | Float32Array | Int32Array;
+
 /** Returns the SHA-256 in hexadecimal. @throws UnsupportedError without Web Crypto, i.e. in a page without HTTPS. */
-export function sha256(bytes: Uint8Array | Float32Array | Int32Array): Promise<string> {
+export function sha256(bytes: Bytes): Promise<string> {
   return hexDigest('SHA-256', bytes);
 }
 
 /** Returns a hash in hexadecimal. @throws UnsupportedError without Web Crypto, i.e. in a page without HTTPS. */
-export async function hexDigest(
-  algorithm: 'SHA-256' | 'SHA-1',
-  bytes: Uint8Array | Float32Array | Int32Array,
-): Promise<string> {
+export async function hexDigest(algorithm: 'SHA-256' | 'SHA-1', bytes: Bytes): Promise<string> {
   const view = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
   const crypto = nodeCrypto();
   if (crypto) return crypto.createHash(algorithm).update(view).digest('hex');

@@ -1,5 +1,4 @@
 export { fromPretrained, pretrainedOptionNames, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
-export type { WeightDtype } from './checkpoint.js';
 export type { EmbeddingModule, Pooling, PoolingMode } from './pooling.js';
 export type { Prompts } from './transformers/sentence-transformers.js';
 export { generate, generateChat, generateText, openGenerator, type TextGenerator } from './generation/generate.js';
@@ -8,7 +7,7 @@ export { chatEntries, type Answer, type GenerateChatOptions, type GenerateTextOp
 export type { EncodeOptions, Encoding, Tokenizer, WordEncoding } from './tokenizer.js';
 export type { TokenSpan } from './token-spans.js';
 export type { ChatTemplate, RenderOptions } from './chat-template.js';
-export type { ChatMessage, ChatTool, ChatToolCall } from '@peftjs/core/model';
+export type { ChatMessage, ChatTool, ChatToolCall, WeightDtype } from '@peftjs/core/model';
 export type { Folder, LoadProgress } from './folder.js';
 export { openFolder, type ResolvePackage, type SourceOptions } from './source.js';
 export { pushSettings, pushToHub, type PushResult, type PushOptions } from './hub/push.js';

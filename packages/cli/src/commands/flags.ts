@@ -1,7 +1,7 @@
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { ConfigError, mapValues } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { didYouMean, WEIGHT_DTYPES } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
 import { textTable } from '../format.js';
 import { engineFromFlags } from '../registry/executors.js';
@@ -129,7 +129,7 @@ export function withStudyFlags(command: Command): Command {
       'auto',
     )
     .addOption(
-      choice('--dtype <name>', 'frozen weights: float32 or 8 bits (default: what the preset says)', ['fp32', 'q8']),
+      choice('--dtype <name>', 'frozen weights: float32, 8 or 4 bits (default: what the preset says)', WEIGHT_DTYPES),
     );
 }
 

@@ -31,10 +31,12 @@ describe('resolveEngine', () => {
     ['compiled', 'webgpu', 'q8 as fp32'],
     ['compiled', 'cuda', 'q8 as fp32'],
     ['eager', 'wasm', 'q8 as fp32'],
-  ])('resolves how %s on %s holds 8-bit weights', async (engine, backend, dtype) => {
+    ['compiled', 'cpu', 'q4'],
+    ['eager', 'wasm', 'q4 as fp32'],
+  ])('resolves how %s on %s holds weights: %s', async (engine, backend, dtype) => {
     const resolved = async (asked: string) =>
       (await resolveEngine(engineFromFlags({ engine, backend, dtype: asked }))).engine;
-    expect(await resolved('q8')).toMatchObject({ backend, dtype });
+    expect(await resolved(dtype.slice(0, 2))).toMatchObject({ backend, dtype });
     expect(await resolved('fp32')).toMatchObject({ backend, dtype: 'fp32' });
   });
 });

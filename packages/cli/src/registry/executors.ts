@@ -1,6 +1,6 @@
 import type { Executor } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { didYouMean, WEIGHT_DTYPES, type WeightDtype } from '@peftjs/core/model';
 import { compiled, eager } from '@peftjs/engine';
 
 /** The engine that a plan asks for. */
@@ -75,21 +75,22 @@ export async function startEngine(plan: EnginePlan): Promise<void> {
 
 /**
  * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with, and gives
- * the versions of the machine's libraries: numbers depend on them. An executor without 8-bit multiplication expands 8-bit weights to float32, with their rounding.
+ * the versions of the machine's libraries: numbers depend on them. An executor without 8-bit multiplication expands weights in 8 or 4 bits to float32, with their rounding.
  */
 export async function resolveEngine(
   plan: EnginePlan,
 ): Promise<{ readonly engine: EnginePlan; readonly versions: Readonly<Record<string, string>> }> {
   const { info, uploadBytes } = await openExecutor(plan);
   const { backend, threads, versions = {} } = info;
-  const dtype = plan.dtype === 'q8' && !uploadBytes ? EXPANDED_Q8 : plan.dtype;
+  const held = weightDtype(plan);
+  const dtype = held === 'fp32' || uploadBytes ? plan.dtype : `${held}${EXPANDED}`;
   return { engine: { ...plan, backend, threads, dtype }, versions };
 }
 
-/** The format of 8-bit weights that are expanded to float32. */
-const EXPANDED_Q8 = 'q8 as fp32';
+/** Follows the name of a format whose weights are expanded to float32. */
+const EXPANDED = ' as fp32';
 
 /** The weight format in which to load the model of a plan. */
-export function weightDtype({ dtype }: Pick<EnginePlan, 'dtype'>): 'fp32' | 'q8' {
-  return dtype === 'fp32' ? 'fp32' : 'q8';
+export function weightDtype({ dtype }: Pick<EnginePlan, 'dtype'>): WeightDtype {
+  return WEIGHT_DTYPES.find((format) => dtype === format || dtype === `${format}${EXPANDED}`) ?? 'fp32';
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { didYouMean, type WeightDtype } from '@peftjs/core/model';
 import { packageRoot } from '../registry/packages.js';
 import type { StudyInput } from './study.js';
 
@@ -21,7 +21,7 @@ export interface Preset {
   /** Whether its tasks come from the user's `--data` folder. */
   readonly needsData: boolean;
   /** The format of frozen weights, unless a flag gives another. Default `fp32`. */
-  readonly dtype: 'fp32' | 'q8';
+  readonly dtype: WeightDtype;
 }
 
 /** Returns every preset, sorted by name. */

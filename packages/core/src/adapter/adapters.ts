@@ -250,11 +250,11 @@ export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
   return { ...peft, model: (await model.fullPrecision?.()) ?? model, adapters: new Map(adapters) };
 }
 
-/** Rejects a weight in 8 bits: adding to it would round the adapter too. @throws UnsupportedError for such a weight. */
+/** Rejects a weight in few bits: adding to it would round the adapter too. @throws UnsupportedError for such a weight. */
 function assertWhole({ weight }: FrozenModule, path: string): void {
   if (!isQuantized(weight)) return;
   throw new UnsupportedError(
-    `'${path}' is held in 8 bits, and adapters are merged into float32 weights: merge \`await fullPrecision(peft)\``,
+    `'${path}' is held in ${weight.bits} bits, and adapters are merged into float32 weights: merge \`await fullPrecision(peft)\``,
     path,
   );
 }

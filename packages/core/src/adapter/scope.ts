@@ -4,6 +4,7 @@ import { ShapeError } from '../errors.js';
 import type { AdapterLayer, AdapterLayers, ForwardContext, StepContext } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import * as nn from '../nn/index.js';
+import type { QuantizedParts } from '../quantized.js';
 import { tensorAt, type Tensors } from '../tensors.js';
 import { valuesOf } from './peft-model.js';
 
@@ -21,18 +22,29 @@ export interface ForwardTensors {
 type Tying = Pick<Model, 'tied'>;
 
 /**
- * Returns the name of the scales of a frozen 8-bit weight among the frozen tensors. Its bytes have the weight's own
- * name.
+ * Returns the name of a part of a quantized weight among the frozen tensors. Its bytes have the weight's own name.
  */
-export function scaleOf(name: string): string {
-  return `${name}_scale`;
+export function partName(name: string, part: keyof QuantizedParts): string {
+  return part === 'values' ? name : `${name}_${part}`;
 }
 
-/** Returns a frozen weight as floats, expanded where it is held in 8 bits. */
+/** Returns the names of all parts that a weight may have. */
+export function partNames(name: string): string[] {
+  return PARTS.map((part) => partName(name, part));
+}
+
+/** Returns the parts of a frozen weight; undefined where it is held as floats. */
+function quantizedWeight(frozen: Tensors, name: string): nn.QuantizedWeight | undefined {
+  const [values, scale, zero, step] = partNames(name).map((part) => frozen[part]);
+  return values && scale && { values, scale, ...(zero && step && { zero, step }) };
+}
+
+const PARTS = ['values', 'scale', 'zero', 'step'] as const;
+
+/** Returns a frozen weight as floats, expanded where it is held in few bits. */
 export function floatWeight(frozen: Tensors, name: string): Tensor {
-  const scale = frozen[scaleOf(name)];
-  const values = tensorAt(frozen, name);
-  return scale ? nn.dequantized({ values, scale }) : values;
+  const held = quantizedWeight(frozen, name);
+  return held ? nn.dequantized(held) : tensorAt(frozen, name);
 }
 
 /** A module's own operation, with some of its tensors replaced. */
@@ -55,11 +67,10 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
   const tableOf = (path: string): string | undefined => tiedTable(model, frozen, path);
   const multiply = (path: string, x: Tensor, bias: Tensor | undefined): Tensor => {
     const table = tableOf(path);
-    if (table !== undefined)
-      return nn.fromRows(tf.matMul(nn.toRows(x), weight(`${table}.weight`), false, true), x.shape);
-    const name = `${path}.weight`;
-    const scale = frozen[scaleOf(name)];
-    if (scale) return nn.quantizedLinear(x, { values: tensorOf(name), scale }, bias);
+    const name = `${table ?? path}.weight`;
+    const held = quantizedWeight(frozen, name);
+    if (held) return nn.quantizedLinear(x, held, bias);
+    if (table !== undefined) return nn.fromRows(tf.matMul(nn.toRows(x), weight(name), false, true), x.shape);
     return (name in frozen ? nn.frozenLinear : nn.linear)(x, tensorOf(name), bias);
   };
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
@@ -93,9 +104,10 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
     embedding(path, ids) {
       const layer = layers[path];
       const gathered = inputs[path];
+      const name = `${path}.weight`;
       const run: Operation = (instead) =>
         (instead.weight ? undefined : gathered) ??
-        nn.embedding(instead.weight ?? weight(`${path}.weight`), instead.x ?? ids); // [..] -> [.., dim]
+        rowsOf(instead.weight ?? quantizedWeight(frozen, name) ?? tensorOf(name), instead.x ?? ids);
       return layer ? adapted(layer, ids, run) : run({});
     },
     layerNorm(path, x, epsilon) {
@@ -123,6 +135,11 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
       return rate === 0 ? x : nn.fromRows(ctx.dropout(name, nn.toRows(x), rate), x.shape);
     },
   };
+}
+
+/** Gathers rows of a table: ids `[..]` -> `[.., dim]`. */
+function rowsOf(table: Tensor | nn.QuantizedWeight, ids: Tensor): Tensor {
+  return 'values' in table ? nn.quantizedEmbedding(table, ids) : nn.embedding(table, ids);
 }
 
 /** Returns the path of the table that a module uses as its weight; undefined where it has its own. */

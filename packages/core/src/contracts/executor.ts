@@ -1,4 +1,4 @@
-import type { DType, HostBytes, HostTensor, Tensors } from '../tensors.js';
+import type { ByteType, DType, HostBytes, HostTensor, Tensors } from '../tensors.js';
 
 /**
  * A function from named tensors to named tensors. It has no variables, reads nothing back to the host and draws no
@@ -14,8 +14,8 @@ export type Axis = number | string;
 
 /** The type and shape of one input. */
 export interface InputSpec {
-  /** The element type; 'int8' only for executors that have `uploadBytes`. */
-  readonly dtype: DType | 'int8';
+  /** The element type; bytes only for executors that have `uploadBytes`. */
+  readonly dtype: DType | ByteType;
   /** One entry per axis. */
   readonly shape: readonly Axis[];
 }
@@ -57,9 +57,9 @@ export interface Executor<Value = unknown> {
   /** Copies or wraps a host tensor into a value. The memory may be shared: do not change it afterwards. */
   upload(tensor: HostTensor): Value;
   /**
-   * Uploads 8-bit weights, for executors that multiply by them directly. The value becomes an input of type int8 that
-   * only `nn.quantizedLinear` and `nn.dequantized` read. Without this method, 8-bit weights are expanded to float32.
-   * The memory may be shared: do not change it afterwards.
+   * Uploads the bytes of weights in few bits, for executors that multiply by them directly. The value becomes an input
+   * that only the functions of `nn` for a `QuantizedWeight` read. Without this method, such weights are expanded to
+   * float32. The memory may be shared: do not change it afterwards.
    */
   uploadBytes?(bytes: HostBytes): Value;
   /** Returns a value's numbers on the host. The memory may be shared: do not change it. */

@@ -27,12 +27,14 @@ export interface FusedKernels<T = Tensor> {
   PeftAttention(inputs: AttentionInputs<T>, settings: AttentionSettings): [y: T, weights: T];
   /** Its gradients with respect to q, k and v. */
   PeftAttentionGrad(inputs: AttentionInputs<T> & Record<'dy' | 'weights', T>, settings: AttentionSettings): [T, T, T];
-  /** The product of x with a weight in 8 bits. */
-  PeftInt8MatMul(inputs: Record<'x' | 'values' | 'scale', T>): T;
+  /** The product of x with a quantized weight, with integers. */
+  PeftInt8MatMul(inputs: { x: T } & QuantizedInputs<T>): T;
   /** Its gradient with respect to x. */
-  PeftInt8MatMulGrad(inputs: Record<'dy' | 'values' | 'scale', T>): T;
-  /** A weight in 8 bits as floats. */
-  PeftDequantize(inputs: Record<'values' | 'scale', T>): T;
+  PeftInt8MatMulGrad(inputs: { dy: T } & QuantizedInputs<T>): T;
+  /** A quantized weight as floats. */
+  PeftDequantize(inputs: QuantizedInputs<T>): T;
+  /** Rows of a table in 8 bits, as floats. */
+  PeftDequantizeRows(inputs: Record<'values' | 'scale' | 'ids', T>): T;
 }
 
 /** What attention reads; `maskBias` broadcasts to the weights. */
@@ -47,6 +49,9 @@ export interface AttentionSettings {
   /** The most queries whose weights are kept for the gradient. */
   kept: number;
 }
+
+/** The tensors of a `QuantizedWeight`. */
+export type QuantizedInputs<T> = Record<'values' | 'scale', T> & Partial<Record<'zero' | 'step', T>>;
 
 /**
  * Returns a fused kernel if the active backend registers it (the compiled engine does). Otherwise returns `undefined`,

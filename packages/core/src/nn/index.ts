@@ -11,16 +11,8 @@ export {
 } from './attention.js';
 export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';
-export type { AttentionInputs, AttentionSettings, FusedKernels } from './fused.js';
-export {
-  dequantized,
-  embedding,
-  fromRows,
-  frozenLinear,
-  linear,
-  quantizedLinear,
-  toRows,
-  type QuantizedWeight,
-} from './linear.js';
+export type { AttentionInputs, AttentionSettings, FusedKernels, QuantizedInputs } from './fused.js';
+export { embedding, fromRows, frozenLinear, linear, toRows } from './linear.js';
 export { frozenLayerNorm, frozenRmsNorm, l2Normalize, layerNorm, rmsNorm } from './norms.js';
+export { dequantized, quantizedEmbedding, quantizedLinear, type QuantizedWeight } from './quantized.js';
 export { rotary, type RotaryOptions } from './rotary.js';

@@ -5,7 +5,7 @@ import { fullLayer } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
 import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '../tensors.js';
-import { scaleOf } from '../adapter/scope.js';
+import { partName } from '../adapter/scope.js';
 import { quantized } from '../quantized.js';
 import { axesOfLabels, dynamicSpecs, modelInputs } from './inputs.js';
 import { frozenWeights, openRuntime } from './runtime.js';
@@ -35,7 +35,7 @@ it('labels have a number per token if they are whole, else one per class, though
 
 describe('a frozen weight in 8 bits', () => {
   const weight = quantized(hostTensor(Float32Array.of(1, -2, 3, 4), [2, 2]));
-  const { dtype, shape, data, values, scale } = weight;
+  const { dtype, shape, data, parts } = weight;
   const held = async (given: HostTensor, takesBytes: boolean) => {
     const reference = await referenceExecutor();
     const executor: Executor = {
@@ -55,8 +55,8 @@ describe('a frozen weight in 8 bits', () => {
       get: () => expect.fail('the floats of every weight take seconds'),
     });
     expect(await held(bytesAlone, true)).toEqual({
-      'a.weight': { dtype: 'int8', shape: [2, 2], data: values },
-      [scaleOf('a.weight')]: hostTensor(scale, [2]),
+      'a.weight': parts.values,
+      [partName('a.weight', 'scale')]: parts.scale,
     });
   });
 

@@ -3,8 +3,8 @@ import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, InputBatch, Model } from '../contracts/model.js';
 import { tensorsOf } from '../adapter/peft-model.js';
+import { rowOf } from '../quantized.js';
 import {
-  floats,
   hostTensor,
   mapValues,
   sizeOf,
@@ -143,7 +143,6 @@ function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
   const table = model.weights[`${site}.weight`];
   if (!table) throw new ShapeError(`${model.name} has no embedding '${site}'`, site);
   const [count = 0, width = 0] = table.shape;
-  const rows = floats(table, site);
   const gathered = new Float32Array(sizeOf(ids.shape) * width);
   ids.data.forEach((id, position) => {
     if (id < 0 || id >= count) {
@@ -152,7 +151,7 @@ function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
         site,
       );
     }
-    gathered.set(rows.subarray(id * width, (id + 1) * width), position * width);
+    gathered.set(rowOf(table, id), position * width);
   });
   return hostTensor(gathered, [...ids.shape, width]);
 }

@@ -1,11 +1,11 @@
-import { peftScope, scaleOf, type ForwardTensors } from '../adapter/scope.js';
+import { partName, peftScope, type ForwardTensors } from '../adapter/scope.js';
 import { describe } from '../config.js';
 import type { Executor, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import { ConfigError } from '../errors.js';
-import { isQuantized } from '../quantized.js';
-import { hostTensor, specOf, type HostBytes, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
+import { isQuantized, type QuantizedParts } from '../quantized.js';
+import { specOf, type HostBytes, type HostTensor, type HostTensors, type Tensors } from '../tensors.js';
 import { stepContext } from './context.js';
 import { hostLookups, layerSpecs } from './inputs.js';
 import { identityOf, leases, recentlyUsed, type Leases } from './leases.js';
@@ -195,22 +195,28 @@ export function frozenWeights(model: Model, layers: AdapterLayers): HostTensors 
   return weights;
 }
 
-/** A frozen weight on an executor: one tensor, or its bytes and its scales. */
+/** A frozen weight on an executor: one tensor, or the parts of a quantized one. */
 type HeldWeight = Pick<FrozenValues, 'specs' | 'values'>;
 
 /**
- * Uploads a frozen weight. An 8-bit weight is its bytes plus its scales (named by `scaleOf`), or float32 where the
- * executor does not take bytes.
+ * Uploads a frozen weight. One in few bits is its parts (named by `partName`), or float32 where the executor does not
+ * take bytes.
  */
 function uploaded(executor: Executor, name: string, weight: HostTensor): HeldWeight {
   if (!isQuantized(weight) || !executor.uploadBytes) {
     const { dtype, shape, data } = weight;
     return { specs: { [name]: { dtype, shape } }, values: { [name]: executor.upload({ dtype, shape, data }) } };
   }
-  const bytes: HostBytes = { dtype: 'int8', shape: weight.shape, data: weight.values };
-  const scale = hostTensor(weight.scale, [weight.scale.length]);
+  const parts = Object.entries(weight.parts) as [keyof QuantizedParts, HostTensor | HostBytes][];
+  const named = parts.map(([part, tensor]) => [partName(name, part), tensor] as const);
   return {
-    specs: { [name]: specOf(bytes), [scaleOf(name)]: specOf(scale) },
-    values: { [name]: executor.uploadBytes(bytes), [scaleOf(name)]: executor.upload(scale) },
+    specs: Object.fromEntries(named.map(([key, tensor]) => [key, specOf(tensor)])),
+    values: Object.fromEntries(
+      named.map(([key, tensor]) => [key, isBytes(tensor) ? executor.uploadBytes?.(tensor) : executor.upload(tensor)]),
+    ),
   };
+}
+
+function isBytes(tensor: HostTensor | HostBytes): tensor is HostBytes {
+  return tensor.dtype === 'int8' || tensor.dtype === 'uint8';
 }

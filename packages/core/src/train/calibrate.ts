@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
-import { floatWeight, forward, peftScope, scaleOf } from '../adapter/scope.js';
+import { floatWeight, forward, partNames, peftScope } from '../adapter/scope.js';
 import * as v from 'valibot';
 import { assertArgument, integerFrom, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
@@ -134,7 +134,7 @@ function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: Loss
   return rows % texts === 0 ? tf.reshape(tf.tile(ofTexts, [1, rows / texts]), [rows, 1]) : tf.ones([rows, 1]);
 }
 
-/** Returns dL/dW0 `[in, out]` by path. Measured weights in 8 bits are expanded: their products have no gradient. */
+/** Returns dL/dW0 `[in, out]` by path. Measured weights in few bits are expanded: their products have no gradient. */
 function weightGradients(
   { model, saved, paths, loss }: Measured,
   { batch, frozen: weights, adapter }: Parameters<Measure>[0],
@@ -142,7 +142,7 @@ function weightGradients(
   const names = paths.map((path) => `${path}.weight`);
   const at = Object.fromEntries(names.map((name) => [name, floatWeight(weights, name)]));
   // Tensors in `frozen` have no gradient, so the measured weights are passed among the adapter's tensors.
-  const left = new Set([...names, ...names.map(scaleOf)]);
+  const left = new Set(names.flatMap(partNames));
   const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => !left.has(name)));
   const differentiable = { inputs: batch.inputs, frozen, adapter: { ...adapter, ...at } };
   const lossOf = (): Scalar => loss.loss(forward(model, saved, differentiable, stepContext({}, 0, false)), batch);

@@ -96,7 +96,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
       return new Tensor(tensor.dtype, tensor.data, tensor.shape);
     },
     ...(MULTIPLIES_BYTES.includes(backend) && {
-      uploadBytes: ({ data, shape }: HostBytes) => new Tensor('int8', data, shape),
+      uploadBytes: ({ dtype, data, shape }: HostBytes) => new Tensor(dtype, data, shape),
     }),
     download: (value) => download(value, memory),
     release(value) {
@@ -108,7 +108,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
       checkConstants(inputs, constants);
       const runtime = await load();
       await memory?.open();
-      const readsBytes = Object.values(inputs).some(({ dtype }) => dtype === 'int8');
+      const readsBytes = Object.values(inputs).some(({ dtype }) => dtype === 'int8' || dtype === 'uint8');
       const tracing = { table, bytes: readsBytes ? await exactBytes(runtime) : 'int8' } as const;
       const open = (graph: RunGraph): Promise<OrtSession> => {
         const locations = memory && { preferredOutputLocation: memory.locations(graph.outputs) };

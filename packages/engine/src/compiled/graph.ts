@@ -1,4 +1,5 @@
 import { sizeOf } from '@peftjs/core/method';
+import type { ByteType } from '@peftjs/core/model';
 
 /** The element types of TensorFlow.js tensors in a trace. */
 export type ValueType = 'float32' | 'int32' | 'bool';
@@ -7,7 +8,7 @@ export type ValueType = 'float32' | 'int32' | 'bool';
  * The element types of ONNX values: int64 is for shapes, axes and row numbers, int8 and uint8 are for integer matrix
  * products.
  */
-export type ElementType = ValueType | 'int64' | 'int8' | 'uint8';
+export type ElementType = ValueType | ByteType | 'int64';
 
 /** ONNX's numbers of the element types (TensorProto.DataType). */
 export const ELEMENT_NUMBERS: Readonly<Record<ElementType, number>> = {
@@ -206,6 +207,8 @@ export class GraphBuilder extends GraphParts {
   readonly outputs: GraphPort[] = [];
   /** The pass that is being traced. */
   pass: TracedNode['pass'];
+  /** The type of the weight in integer products. */
+  bytes: ByteType = 'int8';
   readonly #beforeReshape = new Map<string, Value>();
   readonly #beforeTranspose = new Map<string, { readonly value: Value; readonly perm: readonly number[] }>();
 

@@ -10,7 +10,7 @@ import { shownAttributes } from './graph.js';
 import { merged, type RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
 import { keptBytesAt } from './recompute.js';
-import { traceWith, type TracedGraph, type Tracing } from './trace.js';
+import { INPUT_TYPES, traceWith, type TracedGraph, type Tracing } from './trace.js';
 
 /** A function that was traced often enough to identify it. */
 export interface Prepared {
@@ -47,7 +47,7 @@ const IDENTIFYING_TRACES = 2;
  */
 export async function prepare(tracing: Tracing, fn: PureFunction, specs: Specs): Promise<Prepared> {
   checkFunction(fn);
-  checkSpecs(specs, ['float32', 'int32', 'int8']);
+  checkSpecs(specs, INPUT_TYPES);
   const names = axisNames(specs);
   const inputs = JSON.stringify(Object.entries(specs).map(([key, { dtype, shape }]) => [key, dtype, shape]));
   if (names.length === 0) {

@@ -1,6 +1,6 @@
 import type * as ort from 'onnxruntime-common';
 import { EngineError } from '@peftjs/core/method';
-import { objectLike } from '@peftjs/core/model';
+import { objectLike, type ByteType } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { importOptional } from '../host.js';
 import { GraphBuilder } from './graph.js';
@@ -173,15 +173,13 @@ async function assertProviderStarts(
   }
 }
 
-/** How weight bytes are passed to integer products: signed, or unsigned and raised by 128. */
-export type ByteType = 'int8' | 'uint8';
-
 const [ROWS, INNER, COLUMNS] = [3, 67, 35]; // full SIMD vectors of every width, plus a remainder
 
 const known = new WeakMap<OrtRuntime, Promise<ByteType>>();
 
 /**
- * Finds out how ONNX Runtime multiplies bytes exactly on this machine. Processors without VNNI add pairs of uint8 x
+ * Finds out how weight bytes are passed to ONNX Runtime's integer products, so that these are exact on this machine:
+ * signed, or unsigned and raised by 128. Processors without VNNI add pairs of uint8 x
  * int8 products in 16 bits, where the largest overflow; uint8 x uint8 is slower there, but exact. Tested once per
  * runtime, with the largest numbers.
  *

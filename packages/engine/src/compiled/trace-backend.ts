@@ -7,7 +7,7 @@ import { dtypeFor } from './kernels/creation.js';
 import type { Kernel, KernelTable } from './kernels/kernel.js';
 import { quantized } from './kernels/quantized.js';
 
-/** A kernel of the table, and whether it accepts 8-bit weights. */
+/** A kernel of the table, and whether it accepts weights in few bits. */
 interface KernelOfTable {
   readonly kernel: Kernel;
   readonly takesBytes: boolean;
@@ -221,16 +221,16 @@ function memoryOf(values: BackendValues, dtype: DataType): Float32Array | Int32A
   return values instanceof fits ? values : typedArray(values as ArrayLike<number>, type);
 }
 
-/** TensorFlow.js has no byte type: bytes appear as int32, and only the kernels for 8-bit weights may read them. */
+/** TensorFlow.js has no byte type: bytes appear as int32, and only the kernels for quantized weights may read them. */
 function isBytes({ dtype }: Value): boolean {
   return dtype === 'int8' || dtype === 'uint8';
 }
 
-/** @throws EngineError when a kernel for numbers would read an 8-bit weight. */
+/** @throws EngineError when a kernel for numbers would read the bytes of a weight. */
 function refuseBytes(values: Readonly<Record<string, Value>>): void {
   if (!Object.values(values).some(isBytes)) return;
   throw new EngineError(
-    `a compiled function reads a weight in 8 bits${askedBy()}; use nn.quantizedLinear or nn.dequantized`,
+    `a compiled function reads a weight in 8 or 4 bits${askedBy()}; use nn.quantizedLinear or nn.dequantized`,
   );
 }
 

@@ -1,17 +1,19 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensors } from '@peftjs/core/method';
-import type { TensorSpec } from '@peftjs/core/model';
+import type { ByteType, TensorSpec } from '@peftjs/core/model';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { checkFunction, checkOutputs, checkSpecs } from '../checks.js';
 import { withBackend } from '../tf-backends.js';
 import type { GraphBuilder, GraphPort } from './graph.js';
-import type { ByteType } from './runtime.js';
 import { writeModel, type ModelGraph } from './onnx.js';
 import { passes } from './passes.js';
 import { kernelTable } from './kernels/table.js';
 import type { KernelTable } from './kernels/kernel.js';
 import { missingKernel, traceBackend, traceBackendName } from './trace-backend.js';
 import type { TraceBackend } from './trace-backend.js';
+
+/** The element types of inputs. */
+export const INPUT_TYPES: readonly string[] = ['float32', 'int32', 'int8', 'uint8'];
 
 /** A pure function as an ONNX graph: only what an output depends on, also of the inputs. */
 export interface TracedGraph extends ModelGraph<GraphPort> {
@@ -35,7 +37,7 @@ export async function trace(fn: PureFunction, inputs: Readonly<Record<string, Te
 export interface Tracing {
   /** The kernels that can be compiled. */
   readonly table: KernelTable;
-  /** The byte type that the graph uses for int8 inputs. */
+  /** The byte type that the graph uses for int8 inputs and in integer products. */
   readonly bytes: ByteType;
 }
 
@@ -46,13 +48,14 @@ export async function traceWith(
   inputs: Readonly<Record<string, TensorSpec>>,
 ): Promise<TracedGraph> {
   checkFunction(fn);
-  checkSpecs(inputs, ['float32', 'int32', 'int8']);
+  checkSpecs(inputs, INPUT_TYPES);
   // withBackend restores the current backend, so one must have been chosen and have started.
   await tf.ready();
   const name = traceBackendName(table);
   const backend = traceBackend(name);
   return withBackend(name, () =>
     backend.trace((graph) => {
+      graph.bytes = bytes;
       tf.tidy(() => {
         const outputs = call(fn, inputTensors(backend, graph, inputs, bytes));
         for (const [key, tensor] of Object.entries(outputs)) graph.output(key, backend.valueFor(tensor));

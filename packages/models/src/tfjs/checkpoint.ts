@@ -1,14 +1,8 @@
 import type { Model } from '@peftjs/core';
-import type { Task, TensorSpec } from '@peftjs/core/model';
+import type { Task, TensorSpec, WeightDtype } from '@peftjs/core/model';
 import { checkFinite, checkShapes, type Network } from '../architecture.js';
 import { layerPath, useLite } from '../architectures/use-lite.js';
-import {
-  precisionOf,
-  type Checkpoint,
-  type CheckpointFormat,
-  type SourceFiles,
-  type WeightDtype,
-} from '../checkpoint.js';
+import { precisionOf, type Checkpoint, type CheckpointFormat, type SourceFiles } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import { encodeJson, fileError, shown } from '../json.js';
 import { createTokenizer, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';

@@ -1,7 +1,7 @@
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { labelsIn, outputMeaning, problemTypeIn, type Task } from '@peftjs/core/model';
+import { labelsIn, outputMeaning, problemTypeIn, type Task, type WeightDtype } from '@peftjs/core/model';
 import type { Architecture } from '../architecture.js';
-import type { Checkpoint, CheckpointFormat, SourceFiles, WeightDtype } from '../checkpoint.js';
+import type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';
 import {
   readChatTemplate,
   readEosTokenIds,

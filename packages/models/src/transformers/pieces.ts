@@ -1,7 +1,7 @@
 /** Reads a weight in pieces directly into its final memory, with only a few MB of additional memory. */
 import { hostTensor } from '@peftjs/core';
 import { sizeOf, type HostTensor } from '@peftjs/core/method';
-import { isQuantized, quantizedColumns } from '@peftjs/core/model';
+import { isQuantized, quantizedFilling, type QuantizedForm } from '@peftjs/core/model';
 import { toFloat32, type SafetensorsFile, type TensorSpec } from '@peftjs/safetensors';
 import { firstNotFinite, notFinite } from '../architecture.js';
 import type { Precision } from '../checkpoint.js';
@@ -27,7 +27,7 @@ export async function readWeight(
   stored: StoredWeight,
   { name, path, precision }: Wanted,
 ): Promise<HostTensor> {
-  const { add, weight } = writerOf(stored, precision.quantizes(name));
+  const { add, weight } = writerOf(stored, precision.form(name));
   let memory: Float32Array | undefined;
   for await (const { start, rows } of file.pieces(stored.key)) {
     const values = toFloat32(rows, memory);
@@ -47,12 +47,12 @@ interface WeightWriter {
 }
 
 /**
- * Scales of 8-bit weights are per output. If outputs are stored rows, they are quantised while reading, otherwise at
- * the end.
+ * A quantized weight is rounded output by output, a table word by word. If these are stored rows, it is quantised while
+ * reading, otherwise at the end.
  */
-function writerOf({ shape, transposed }: StoredWeight, quantizes: boolean): WeightWriter {
+function writerOf({ shape, transposed }: StoredWeight, form: QuantizedForm | undefined): WeightWriter {
   const [outer = 1, width = 1] = shape;
-  if (transposed && quantizes) return quantizedColumns(width, outer);
+  if (form && transposed === (form !== 'q8 rows')) return quantizedFilling(form, outer, width);
   const data = new Float32Array(sizeOf(shape));
   const size = data.length / outer;
   const copy = (rows: Float32Array, start: number): void => data.set(rows, start * size);

@@ -9,7 +9,8 @@ import {
   type DeclaredWeight,
   type Network,
 } from '../architecture.js';
-import { precisionOf, type Checkpoint, type Precision, type WeightDtype } from '../checkpoint.js';
+import type { WeightDtype } from '@peftjs/core/model';
+import { precisionOf, type Checkpoint, type Precision } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import type { ModelType } from './config.js';
 import { readWeight, type StoredWeight } from './pieces.js';
