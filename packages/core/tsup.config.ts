@@ -10,7 +10,7 @@ const doors = [
   'src/nn/index.ts',
 ];
 
-export default packageBuild([...doors, 'src/registrations.js'], doors, {
+export default packageBuild([...doors, 'src/registrations.js'], {
   external: ['#registrations'], // the name that package.json gives them
   noExternal: [/^@tensorflow\/tfjs-core\/dist\//], // Node cannot read these modules
 });

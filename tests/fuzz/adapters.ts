@@ -113,8 +113,10 @@ const NUMBERS = ['-1', '0', '0.5', '1e6', '3e8', '1e999', '-1e999', 'NaN', '9007
 const NAMES = ['__proto__', 'constructor', 'toString', 'length', 'r', 'init_r', 'budget', 'bias', 'modules_to_save'];
 
 const pattern = fc.constantFrom(...PATTERNS).map((each) => JSON.stringify(each));
+/** Depths up to 100,000, as many of each order of magnitude. */
 const deep = fc
-  .integer({ min: 5, max: 100_000 })
+  .double({ min: Math.log10(5), max: 5, noNaN: true })
+  .map((power) => Math.round(10 ** power))
   .chain((depth) =>
     fc
       .constantFrom(['[', ']'], ['{"a":', '}'])

@@ -8,7 +8,6 @@ const scripts = {
   test: 'vitest run',
   typecheck: 'tsc',
   lint: 'eslint .',
-  'check:package': 'publint --strict && attw --pack --profile esm-only && size-limit',
 };
 
 describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
