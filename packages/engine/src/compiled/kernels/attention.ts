@@ -205,7 +205,8 @@ function subgraph(
     const isPassed = b.inputs.some(({ name }) => name === value.name);
     return isPassed ? b.node('Identity', [value], value.shape) : b.whole(value);
   });
-  const { nodes, constants, inputs } = b;
+  const { constants, inputs } = b;
+  const nodes = b.nodes.map(({ traced: _, ...node }) => node); // the same at every size
   return { nodes, constants, inputs: inputs.map(port), outputs: results.map(port), captured: around.length };
 }
 
