@@ -3,9 +3,9 @@
  *     [--threads 2] [--only minilm] [--without torch-bf16] [--steps 5] [--results docs/benchmarks/results/speed]
  *
  * Compares the LoRA step of peftjs with that of PyTorch + Hugging Face PEFT. Sides run one after the other, round after
- * round, and only numbers of the same round are compared. Each run is a separate process. `--without` leaves a side
- * out: bfloat16 takes minutes a step on processors that lack it. Writes speed.json, or decoders.json for the decoders,
- * from which report.ts makes the page.
+ * round, and only numbers of the same round are compared. Each run is a separate process. `--without` leaves sides
+ * out, e.g. torch-bf16, which takes minutes a step on processors that lack it. Writes speed.json, or decoders.json for
+ * the decoders, from which report.ts makes the page.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
@@ -33,6 +33,7 @@ const { values: flags } = parseArgs({
   },
 });
 const threads = Number(flags.threads);
+const without = flags.without.split(',');
 const group = flags.group as Group;
 const wanted = (Object.entries(compared[group]) as [SizesName, readonly Side[]][]).filter(([name]) =>
   name.includes(flags.only),
@@ -52,7 +53,7 @@ await writeFile(join(flags.results, FILES[group]), `${JSON.stringify(results, nu
 async function oneRound(shape: SizesName, sides: readonly Side[], folder: ModelFolder): Promise<Round> {
   const load = loadavg()[0] ?? NaN;
   const runs: Partial<Record<Side, Run>> = {};
-  for (const side of sides.filter((each) => each !== flags.without)) {
+  for (const side of sides.filter((each) => !without.includes(each))) {
     const run = await runOf(shape, side, folder);
     process.stderr.write(`${shape}, ${side}: ${run.stepMedianMs.toFixed(1)} ms\n`);
     runs[side] = run;

@@ -13,6 +13,7 @@ const TITLES: Readonly<Record<DecoderSizes, string>> = {
   'smollm2-135m-4x512': 'SmolLM2-135M, 4 x 512 tokens',
   'smollm2-135m-8x128': 'SmolLM2-135M, 8 x 128 tokens',
   'qwen3-0.6b-1x1024': 'Qwen3-0.6B, 1 x 1,024 tokens',
+  'qwen3-0.6b-4x128': 'Qwen3-0.6B, 4 x 128 tokens',
 };
 
 /** The side of PyTorch that each of ours is compared with: the same setting, or the nearest. */

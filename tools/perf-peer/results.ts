@@ -27,6 +27,7 @@ export const compared = {
     'smollm2-135m-4x512': DECODER_SIDES,
     'smollm2-135m-8x128': DECODER_SIDES,
     'qwen3-0.6b-1x1024': SMALL,
+    'qwen3-0.6b-4x128': ['peftjs-fp32', 'torch-fp32', 'peftjs-q8'],
   },
 } as const satisfies Record<string, Partial<Record<SizesName, readonly Side[]>>>;
 

@@ -62,7 +62,7 @@ export async function measured(
 
 function asked(request: Request, limitBytes?: number): Promise<string> {
   const script = fileURLToPath(new URL('child.ts', import.meta.url));
-  const args = [...process.execArgv, '--expose-gc', script, JSON.stringify(request)];
+  const args = ['--import', 'tsx', '--conditions', '@peftjs/source', '--expose-gc', script, JSON.stringify(request)];
   return printedBy(process.execPath, args, limitBytes);
 }
 
