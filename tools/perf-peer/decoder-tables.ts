@@ -1,6 +1,6 @@
 /* The section of speed.md on language models: decoders.json and lengths.json, and whether their aims were met. */
 import { median } from 'simple-statistics';
-import { sizes, type SettingName, type SizesName } from '../perf/cases.js';
+import { sizes, type SettingName } from '../perf/cases.js';
 import type { LengthResults } from '../perf/lengths.js';
 import { compared, type DecoderRun, type Side, type SpeedResults } from './results.js';
 import { markdownTable, SIDE_NAMES, spread, stateOf, timesFaster, valuesOf } from './tables.js';

@@ -80,18 +80,16 @@ export async function printedBy(command: string, args: readonly string[], limitB
   // NumPy's own threads would compete with torch's.
   const env = { ...process.env, OPENBLAS_NUM_THREADS: '1' };
   const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  let isOver = false;
   const watch = setInterval(() => {
-    isOver ||= limitBytes < Infinity && residentBytes(child.pid) > limitBytes;
-    if (isOver) child.kill('SIGKILL');
+    if (limitBytes < Infinity && residentBytes(child.pid) > limitBytes) child.kill('SIGKILL');
   }, WATCH_MS);
   try {
     const [printed, problems, end] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
     const [code, signal] = end as [number | null, string | null];
     if (code === 0) return printed;
-    const how = isOver ? `was ended at ${(limitBytes / 1e9).toFixed(1)} GB` : `exited with ${signal ?? code}`;
+    const how = child.killed ? `was ended at ${(limitBytes / 1e9).toFixed(1)} GB` : `exited with ${signal ?? code}`;
     const message = `${command} ${args.join(' ')} ${how}:\n${problems}`;
-    throw new PeftError(isOver ? OVER_LIMIT : 'PEFT_PERF', message, { path: command });
+    throw new PeftError(child.killed ? OVER_LIMIT : 'PEFT_PERF', message, { path: command });
   } finally {
     clearInterval(watch);
   }
