@@ -21,12 +21,17 @@ const round = (ours: number, theirs: number): Round<DecoderRun> => ({
     'torch-bf16': run(ours / 2, 2),
   },
 });
+const large: Round<DecoderRun> = {
+  shape: 'qwen3-0.6b-1x1024',
+  load: 0.5,
+  runs: { 'peftjs-q8-checkpointing': run(3, 1.4), 'torch-bf16-checkpointing': run(3, 4) },
+};
 const results: SpeedResults<DecoderRun> = {
   cpu: 'a processor',
   threads: 2,
   node: '20.0.0',
   peak: { fp32Gflops: 300, int8Gops: 1500 },
-  rounds: [round(1, 1.2), round(1, 1.3), round(2, 2.2)],
+  rounds: [round(1, 1.2), round(1, 1.3), round(2, 2.2), large],
 };
 const lengths: LengthResults = {
   cpu: 'a processor',
@@ -50,6 +55,10 @@ it('compares each side with its peer of the same round, and says which aims were
     '| PyTorch + PEFT, float32 | 1.30 s |  | 2.00 GB |  | 3.00 GB | 2.6 s | 5.0 s |  |',
     '| peftjs, frozen base in 8 bits | 1.00 s | 0.50 (0.50 to 0.50) | 0.50 GB | 0.25 | 1.50 GB | 2.0 s | 5.0 s | 3000 |',
     '| PyTorch + PEFT, bfloat16 autocast | 0.50 s |  | 2.00 GB |  | 3.00 GB | 1.0 s | 5.0 s |  |',
+    expect.stringContaining('| step |'),
+    expect.stringContaining('| --- |'),
+    expect.stringContaining('| 3.00 s | 1.00 (1.00 to 1.00) | 1.40 GB | 0.35 | 2.40 GB |'),
+    expect.stringContaining('| 3.00 s |  | 4.00 GB |  | 5.00 GB |'),
     '|  | 1,792 tokens | 4,096 tokens |',
     expect.stringContaining('| --- |'),
     '| peftjs, frozen base in 8 bits | 8.00 GB | above 8 GB |',
@@ -62,5 +71,6 @@ it('compares each side with its peer of the same round, and says which aims were
     '| SmolLM2-135M, 1 x 1,024 tokens: 8 bits against bfloat16 | at least 1.00 times | 0.50 times, missed |',
     '| SmolLM2-135M, 1 x 1,024 tokens: recomputed, float32, against gradient checkpointing | at least 1.10 times | not measured |',
     '| SmolLM2-135M, 1 x 1,024 tokens, float32: processor time of the first step | at most 6.0 s | 5.0 s |',
+    '| Qwen3-0.6B, 1 x 1,024 tokens, smallest precision: peak memory | at most 2.5 GB | 2.4 GB |',
   ]);
 });

@@ -140,7 +140,17 @@ function aimsOf(results: DecoderResults, lengths: LengthResults | undefined): Ai
       6,
       's',
     ),
+    lowest('Qwen3-0.6B, 1 x 1,024 tokens, smallest precision: peak memory', smallest(results), 2.5, 'GB'),
   ];
+}
+
+/** Returns the least peak memory of our sides on the large decoder, in GB. */
+function smallest(results: DecoderResults): number | undefined {
+  const size = 'qwen3-0.6b-1x1024';
+  const peaks = compared.decoders[size]
+    .filter((side) => side.startsWith('peftjs'))
+    .flatMap((side) => middle(valuesOf(results, size, side, ({ peakRssBytes }) => peakRssBytes)) ?? []);
+  return peaks.length === 0 ? undefined : Math.min(...peaks) / 1e9;
 }
 
 /** Returns the least peak memory of a text of a length in 8 bits, in GB. */
