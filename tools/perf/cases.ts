@@ -64,13 +64,19 @@ export const sizes = { ...encoderSizes, ...decoderSizes };
 /** The name of a model and the batches that it is trained on. */
 export type SizesName = keyof typeof sizes;
 
-const plainSettings = { fp32: { dtype: 'fp32' }, q8: { dtype: 'q8' } } as const satisfies Record<string, Setting>;
+/** Said, because the default depends on the free memory. */
+const [kept, recomputed] = [{ gradientCheckpointing: false }, { gradientCheckpointing: true }];
+
+const plainSettings = {
+  fp32: { dtype: 'fp32', training: kept },
+  q8: { dtype: 'q8', training: kept },
+} as const satisfies Record<string, Setting>;
 
 /** The settings of compiled cases by name. */
 export const settings = {
   ...plainSettings,
-  'fp32-checkpointing': { dtype: 'fp32', training: { gradientCheckpointing: true } },
-  'q8-checkpointing': { dtype: 'q8', training: { gradientCheckpointing: true } },
+  'fp32-checkpointing': { dtype: 'fp32', training: recomputed },
+  'q8-checkpointing': { dtype: 'q8', training: recomputed },
 } as const satisfies Record<string, Setting>;
 /** The name of a setting. */
 export type SettingName = keyof typeof settings;
