@@ -10,7 +10,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { printedBy } from '../perf/perf.js';
+import { printedBy } from '../perf/own-process.js';
 import {
   EPOCH_SIDES,
   EPOCH_TASKS,
@@ -38,27 +38,28 @@ const rounds: EpochRound[] = [];
 for (let round = 0; round < Number(flags.rounds); round++) {
   for (const task of EPOCH_TASKS) {
     const load = loadavg()[0] ?? NaN;
-    const runs = Object.fromEntries(EPOCH_SIDES.map((side) => [side, epochOf(side, task)])) as EpochRound['runs'];
-    rounds.push({ task, load, runs });
+    const runs: Partial<Record<EpochSide, EpochRun>> = {};
+    for (const side of EPOCH_SIDES) runs[side] = await epochOf(side, task);
+    rounds.push({ task, load, runs: runs as EpochRound['runs'] });
   }
 }
 const results: EpochResults = { threads: Number(threads), rounds };
 await mkdir(flags.results, { recursive: true });
 await writeFile(join(flags.results, 'epochs.json'), `${JSON.stringify(results, null, 2)}\n`);
 
-function epochOf(side: EpochSide, task: string): EpochRun {
-  const printed = side === 'torch-fp32' ? theirs(task) : ours(task, side === 'peftjs-q8' ? 'q8' : 'fp32');
+async function epochOf(side: EpochSide, task: string): Promise<EpochRun> {
+  const printed = await (side === 'torch-fp32' ? theirs(task) : ours(task, side === 'peftjs-q8' ? 'q8' : 'fp32'));
   const run = JSON.parse(printed) as EpochRun;
   process.stderr.write(`${task}, ${side}: ${run.epochSeconds.toFixed(1)} s\n`);
   return run;
 }
 
-function ours(task: string, dtype: string): string {
+function ours(task: string, dtype: string): Promise<string> {
   const script = fileURLToPath(new URL('epoch.ts', import.meta.url));
   return printedBy(process.execPath, [...process.execArgv, script, ...given, '--task', task, '--dtype', dtype]);
 }
 
-function theirs(task: string): string {
+function theirs(task: string): Promise<string> {
   const script = fileURLToPath(new URL('epoch.py', import.meta.url));
   return printedBy(flags.python, [script, ...given, '--task', task]);
 }

@@ -1,13 +1,14 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf-peer/report.ts [--results docs/benchmarks/results/speed] [--page docs/benchmarks/speed.md]
  *
- * Writes the tables of speed.json, speed-avx2.json, profile.json, epochs.json, precision.json and perf.json, if they
- * exist, into the page between their marks, and the chart next to the results.
+ * Writes the tables of speed.json, speed-avx2.json, decoders.json with lengths.json, profile.json, epochs.json,
+ * precision.json and perf.json, if they exist, into the page between their marks, and the chart next to the results.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { decoderSection } from './decoder-tables.js';
 import {
   caseTables,
   epochTable,
@@ -19,9 +20,10 @@ import {
   writeInto,
   type PerfResults,
 } from './tables.js';
+import type { LengthResults } from '../perf/lengths.js';
 import type { PrecisionResults } from '../perf/precisions.js';
 import type { Profile } from '../perf/profile.js';
-import type { EpochResults, SpeedResults } from './results.js';
+import type { DecoderRun, EpochResults, SpeedResults } from './results.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -37,6 +39,9 @@ if (speed) {
 }
 const older = await read<SpeedResults>('speed-avx2.json');
 if (older) await writeInto(flags.page, { 'steps-avx2': stepTables(older) });
+const decoders = await read<SpeedResults<DecoderRun>>('decoders.json');
+const lengths = await read<LengthResults>('lengths.json');
+if (decoders) await writeInto(flags.page, { decoders: decoderSection(decoders, lengths) });
 const profiles = await read<Profile[]>('profile.json');
 if (profiles) await writeInto(flags.page, { profile: profileTable(profiles) });
 const epochs = await read<EpochResults>('epochs.json');

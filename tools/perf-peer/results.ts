@@ -1,44 +1,60 @@
-import type { EncoderName } from '../perf/cases.js';
+import type { SettingName, SizesName } from '../perf/cases.js';
+import type { CaseResult } from '../perf/measure.js';
 import type { Peak } from '../perf/peak.js';
 
-/** The software that takes the step, and its precision. */
-export type Side = 'peftjs-fp32' | 'peftjs-q8' | 'torch-fp32' | 'torch-bf16' | 'torch-compile';
+/** Arguments of step.py by the setting of PyTorch. */
+export const torchSettings = {
+  fp32: [],
+  bf16: ['--precision', 'bf16'],
+  compile: ['--precision', 'compile'],
+  'fp32-checkpointing': ['--checkpointing'],
+  'bf16-checkpointing': ['--precision', 'bf16', '--checkpointing'],
+} as const;
 
-const SIDES: readonly Side[] = ['peftjs-fp32', 'torch-fp32', 'peftjs-q8', 'torch-bf16'];
+/** The software that takes the step, and its setting. */
+export type Side = `peftjs-${SettingName}` | `torch-${keyof typeof torchSettings}`;
 
-/** The shapes compared, and the sides of each in the order in which they run. */
+const ENCODER_SIDES = ['peftjs-fp32', 'torch-fp32', 'peftjs-q8', 'torch-bf16'] as const;
+const CHECKPOINTED = ['peftjs-fp32-checkpointing', 'torch-fp32-checkpointing'] as const;
+const SMALL = ['peftjs-q8-checkpointing', 'torch-bf16-checkpointing'] as const;
+const DECODER_SIDES = [...ENCODER_SIDES, ...CHECKPOINTED, ...SMALL] as const;
+
+/** The compared sizes by group, and the sides of each in the order in which they run. */
 export const compared = {
-  minilm: [...SIDES, 'torch-compile'],
-  'bert-base': SIDES,
-} as const satisfies Partial<Record<EncoderName, readonly Side[]>>;
+  encoders: { minilm: [...ENCODER_SIDES, 'torch-compile'], 'bert-base': ENCODER_SIDES },
+  decoders: {
+    'smollm2-135m-1x1024': DECODER_SIDES,
+    'smollm2-135m-4x512': DECODER_SIDES,
+    'smollm2-135m-8x128': DECODER_SIDES,
+    'qwen3-0.6b-1x1024': SMALL,
+    'qwen3-0.6b-4x128': ['peftjs-fp32', 'torch-fp32', 'peftjs-q8'],
+  },
+} as const satisfies Record<string, Partial<Record<SizesName, readonly Side[]>>>;
 
-/** The name of a shape that is compared. */
-export type ComparedShape = keyof typeof compared;
+/** A group of compared sizes. */
+export type Group = keyof typeof compared;
 
-/** One side's run of a shape. */
-export interface Run {
-  /** Median time of a step, in milliseconds. */
-  readonly stepMedianMs: number;
-  /** Peak memory of the process in bytes, including the loading of the model. */
-  readonly peakRssBytes: number;
-  /** Seconds to the end of the first step, including compilation. */
-  readonly startSeconds: number;
+/** One side's run of a size: of peftjs a {@link CaseResult}, of PyTorch what step.py prints. */
+export interface Run extends Pick<CaseResult, 'stepMedianMs' | 'peakRssBytes' | 'firstStepSeconds'> {
   /** The versions of PyTorch's side by package; peftjs's sides have none. */
   readonly versions?: Readonly<Record<string, string>>;
 }
 
-/** All sides of a shape, run one after the other. */
-export interface Round {
-  /** The shape. */
-  readonly shape: ComparedShape;
+/** One side's run of a decoder. */
+export interface DecoderRun extends Run, Pick<CaseResult, 'firstStepCpuSeconds' | 'stepPeakBytes' | 'graphNodes'> {}
+
+/** All sides of a size, run one after the other. */
+export interface Round<R extends Run = Run> {
+  /** The size. */
+  readonly shape: SizesName;
   /** Load average of the machine before the first run. */
   readonly load: number;
   /** The run of each side. */
-  readonly runs: Readonly<Partial<Record<Side, Run>>>;
+  readonly runs: Readonly<Partial<Record<Side, R>>>;
 }
 
-/** The content of speed.json. */
-export interface SpeedResults {
+/** The content of speed.json and, with the runs of decoders, of decoders.json. */
+export interface SpeedResults<R extends Run = Run> {
   /** The model of the processor. */
   readonly cpu: string;
   /** Number of threads. */
@@ -48,7 +64,7 @@ export interface SpeedResults {
   /** The machine's best rates of matrix products. */
   readonly peak: Peak;
   /** All rounds, in order. */
-  readonly rounds: readonly Round[];
+  readonly rounds: readonly Round<R>[];
 }
 
 /** The sides compared on an epoch of real text, in the order in which they run. */

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { format, resolveConfig } from 'prettier';
 import { max, mean, median, min } from 'simple-statistics';
+import type { SizesName } from '../perf/cases.js';
 import type { CaseResult } from '../perf/measure.js';
 import { peakText, type Peak } from '../perf/peak.js';
 import type { PrecisionResults } from '../perf/precisions.js';
@@ -9,26 +10,31 @@ import {
   compared,
   EPOCH_SIDES,
   EPOCH_TASKS,
-  type ComparedShape,
   type EpochResults,
   type EpochRun,
   type EpochSide,
-  type Round,
   type Run,
   type Side,
   type SpeedResults,
 } from './results.js';
 
 /** The name of each side in tables and charts. */
-const SIDE_NAMES: Readonly<Record<Side, string>> = {
+export const SIDE_NAMES: Readonly<Record<Side, string>> = {
   'peftjs-fp32': 'peftjs, float32',
   'peftjs-q8': 'peftjs, frozen base in 8 bits',
   'torch-fp32': 'PyTorch + PEFT, float32',
   'torch-bf16': 'PyTorch + PEFT, bfloat16 autocast',
   'torch-compile': 'PyTorch + PEFT, torch.compile',
+  'peftjs-fp32-checkpointing': 'peftjs, float32, layers recomputed',
+  'peftjs-q8-checkpointing': 'peftjs, frozen base in 8 bits, layers recomputed',
+  'torch-fp32-checkpointing': 'PyTorch + PEFT, float32, gradient checkpointing',
+  'torch-bf16-checkpointing': 'PyTorch + PEFT, bfloat16 autocast, gradient checkpointing',
 };
 
-const SHAPES: Readonly<Record<ComparedShape, string>> = {
+/** A size of the group of encoders. */
+type EncoderSizes = keyof typeof compared.encoders;
+
+const SHAPES: Readonly<Record<EncoderSizes, string>> = {
   minilm: 'MiniLM, 16 x 64 tokens',
   'bert-base': 'BERT-base, 8 x 64 tokens',
 };
@@ -51,30 +57,32 @@ export function stepGroups(results: SpeedResults): SpeedGroup[] {
 }
 
 /** Returns the median of ratios, with the smallest and largest. */
-function spread(ratios: readonly number[]): string {
+export function spread(ratios: readonly number[]): string {
   const values = [...ratios];
   return `${median(values).toFixed(2)} (${min(values).toFixed(2)} to ${max(values).toFixed(2)})`;
 }
 
-function shapesOf({ rounds }: SpeedResults): ComparedShape[] {
-  return (Object.keys(compared) as ComparedShape[]).filter((shape) => rounds.some((round) => round.shape === shape));
+function shapesOf({ rounds }: SpeedResults): EncoderSizes[] {
+  return (Object.keys(compared.encoders) as EncoderSizes[]).filter((shape) =>
+    rounds.some((round) => round.shape === shape),
+  );
 }
 
 /** The sides that the others are compared with, if they were run. */
 const PEERS = ['torch-fp32', 'torch-bf16'] as const satisfies readonly Side[];
 
 /** Returns the sides that were run. */
-function sidesOf({ rounds }: SpeedResults, shape: ComparedShape): Side[] {
+function sidesOf({ rounds }: SpeedResults, shape: EncoderSizes): Side[] {
   const own = rounds.filter((round) => round.shape === shape);
-  return compared[shape].filter((side) => own.every(({ runs }) => runs[side] !== undefined));
+  return compared.encoders[shape].filter((side) => own.every(({ runs }) => runs[side] !== undefined));
 }
 
-function stepTable(results: SpeedResults, shape: ComparedShape): string {
+function stepTable(results: SpeedResults, shape: EncoderSizes): string {
   const sides = sidesOf(results, shape);
   const peers = PEERS.filter((peer) => sides.includes(peer));
   const rows = sides.map((side) => {
     const memory = median(valuesOf(results, shape, side, ({ peakRssBytes }) => peakRssBytes));
-    const start = median(valuesOf(results, shape, side, ({ startSeconds }) => startSeconds));
+    const start = median(valuesOf(results, shape, side, ({ firstStepSeconds }) => firstStepSeconds));
     return [
       SIDE_NAMES[side],
       `${median(stepsOf(results, shape, side)).toFixed(0)} ms`,
@@ -95,23 +103,33 @@ function stepTable(results: SpeedResults, shape: ComparedShape): string {
 }
 
 /** Returns how many times faster a side is than a peer of the same round. */
-function ratios(results: SpeedResults, shape: ComparedShape, side: Side, peer: Side): string {
+function ratios(results: SpeedResults, shape: EncoderSizes, side: Side, peer: Side): string {
   if (side === peer) return '1';
-  const own = stepsOf(results, shape, side);
-  return spread(stepsOf(results, shape, peer).map((other, round) => other / (own[round] as number)));
+  return spread(timesFaster(results, shape, side, peer));
 }
 
-function stepsOf(results: SpeedResults, shape: ComparedShape, side: Side): number[] {
+/** Returns how many times faster a side is than a peer in each round. */
+export function timesFaster(results: SpeedResults, shape: SizesName, side: Side, peer: Side): number[] {
+  const own = stepsOf(results, shape, side);
+  return stepsOf(results, shape, peer).map((other, round) => other / (own[round] as number));
+}
+
+function stepsOf(results: SpeedResults, shape: SizesName, side: Side): number[] {
   return valuesOf(results, shape, side, ({ stepMedianMs }) => stepMedianMs);
 }
 
-/** Returns one number of a side for each round. */
-function valuesOf({ rounds }: SpeedResults, shape: ComparedShape, side: Side, value: (run: Run) => number): number[] {
-  const own = rounds.filter((round: Round) => round.shape === shape);
-  return own.map(({ runs }) => value(runs[side] as Run));
+/** Returns one number of a side for each round with the size; empty if a round has no run of it. */
+export function valuesOf<R extends Run>(
+  { rounds }: SpeedResults<R>,
+  shape: SizesName,
+  side: Side,
+  value: (run: R) => number,
+): number[] {
+  const runs = rounds.filter((round) => round.shape === shape).map((round) => round.runs[side]);
+  return runs.every((run) => run !== undefined) ? runs.map(value) : [];
 }
 
-function stateOf({ cpu, threads, node, peak, rounds }: SpeedResults): string {
+export function stateOf({ cpu, threads, node, peak, rounds }: SpeedResults): string {
   const loads = rounds.map(({ load }) => load);
   const versions = rounds.flatMap(({ runs }) => Object.values(runs)).find((run) => run.versions)?.versions ?? {};
   const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
@@ -305,7 +323,7 @@ function between(whole: string, page: string, name: string, text: string): strin
 }
 
 /** Returns a Markdown table with the first column aligned left and the others right. */
-function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const align = head.map((_, column) => (column === 0 ? '---' : '--:'));
   return [head, align, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

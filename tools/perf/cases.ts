@@ -1,240 +1,173 @@
 import { adalora } from '@peftjs/adalora';
-import { attach, hostTensor, type Batch, type Executor, type Model, type PeftModel } from '@peftjs/core';
-import { createRng, hostIntegers, sizeOf } from '@peftjs/core/method';
-import { compiled, eager } from '@peftjs/engine';
+import { attach, hostTensor, type Batch, type Model, type PeftModel, type TrainingData } from '@peftjs/core';
+import { createRng, hostIntegers } from '@peftjs/core/method';
 import { lora } from '@peftjs/lora';
-import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
+import type { WeightDtype } from '@peftjs/models';
 import { sora } from '@peftjs/sora';
-import { mkdir, writeFile } from 'node:fs/promises';
+import type { RandomModelName } from './models.js';
 
-/** The type and the sizes of an encoder of transformers. */
-interface EncoderShape {
-  readonly type: 'bert' | 'deberta-v2';
-  readonly layers: number;
-  readonly hidden: number;
-  readonly ffn: number;
-  readonly vocabulary: number;
-}
-
-/** The timed encoders, by name. */
-const encoders = {
-  minilm: { type: 'bert', layers: 6, hidden: 384, ffn: 1536, vocabulary: 30_522 },
-  'bert-base': { type: 'bert', layers: 12, hidden: 768, ffn: 3072, vocabulary: 30_522 },
-  'deberta-v3-base': { type: 'deberta-v2', layers: 12, hidden: 768, ffn: 3072, vocabulary: 128_100 },
-} as const satisfies Record<string, EncoderShape>;
-
-/** The name of a timed encoder. */
-export type EncoderName = keyof typeof encoders;
-
-const HEADS = 12;
-const POSITIONS = 512;
-
-/** Writes an encoder as transformers saves it, with random weights, only for timings. */
-export async function writeCheckpoint(name: EncoderName, folder: string): Promise<void> {
-  const shape: EncoderShape = encoders[name];
-  const shapes = shape.type === 'bert' ? bertShapes(shape) : debertaShapes(shape);
-  const tensors = Object.entries(shapes).map(([key, dims]) => [key, randomTensor(key, dims)] as const);
-  await mkdir(folder, { recursive: true });
-  await writeFile(`${folder}/model.safetensors`, writeSafetensors(new Map(tensors), { format: 'pt' }));
-  await writeFile(`${folder}/tokenizer.json`, JSON.stringify(tokenizer));
-  await writeFile(`${folder}/config.json`, JSON.stringify(config(shape)));
-}
-
-/** A placeholder tokenizer: batches are random token ids. */
-export const tokenizer = {
-  version: '1.0',
-  added_tokens: [],
-  normalizer: null,
-  pre_tokenizer: { type: 'Whitespace' },
-  post_processor: null,
-  decoder: null,
-  model: { type: 'WordPiece', unk_token: 'a', vocab: { a: 0, b: 1 } },
-};
-
-function config({ type, layers, hidden, ffn, vocabulary }: EncoderShape): Record<string, unknown> {
-  const sizes = {
-    model_type: type,
-    num_hidden_layers: layers,
-    hidden_size: hidden,
-    intermediate_size: ffn,
-    num_attention_heads: HEADS,
-    vocab_size: vocabulary,
-    max_position_embeddings: POSITIONS,
-  };
-  if (type === 'bert') return sizes;
-  return {
-    ...sizes,
-    type_vocab_size: 0,
-    layer_norm_eps: 1e-7,
-    relative_attention: true,
-    position_buckets: POSITIONS / 2,
-    max_relative_positions: -1,
-    norm_rel_ebd: 'layer_norm',
-    share_att_key: true,
-    pos_att_type: ['p2c', 'c2p'],
-    position_biased_input: false,
-  };
-}
-
-type Shapes = Record<string, readonly number[]>;
-
-/** Returns the shapes of the tensors of a BERT without a head, by their keys. */
-export function bertShapes({ layers, hidden, ffn, vocabulary }: Omit<EncoderShape, 'type'>): Shapes {
-  const names = { query: 'query', key: 'key', value: 'value' };
-  return {
-    'bert.embeddings.word_embeddings.weight': [vocabulary, hidden],
-    'bert.embeddings.position_embeddings.weight': [POSITIONS, hidden],
-    'bert.embeddings.token_type_embeddings.weight': [2, hidden],
-    ...norm('bert.embeddings.LayerNorm', hidden),
-    ...layerShapes('bert', names, { layers, hidden, ffn }),
-    ...linear('bert.pooler.dense', hidden, hidden),
-  };
-}
-
-function debertaShapes({ layers, hidden, ffn, vocabulary }: EncoderShape): Shapes {
-  const names = { query: 'query_proj', key: 'key_proj', value: 'value_proj' };
-  return {
-    'deberta.embeddings.word_embeddings.weight': [vocabulary, hidden],
-    ...norm('deberta.embeddings.LayerNorm', hidden),
-    'deberta.encoder.rel_embeddings.weight': [POSITIONS, hidden],
-    ...norm('deberta.encoder.LayerNorm', hidden),
-    ...layerShapes('deberta', names, { layers, hidden, ffn }),
-  };
-}
-
-function layerShapes(
-  root: string,
-  names: Readonly<Record<'query' | 'key' | 'value', string>>,
-  { layers, hidden, ffn }: Pick<EncoderShape, 'layers' | 'hidden' | 'ffn'>,
-): Shapes {
-  const all = Array.from({ length: layers }, (_, layer) => {
-    const path = `${root}.encoder.layer.${layer}`;
-    return {
-      ...Object.assign({}, ...Object.values(names).map((at) => linear(`${path}.attention.self.${at}`, hidden, hidden))),
-      ...linear(`${path}.attention.output.dense`, hidden, hidden),
-      ...norm(`${path}.attention.output.LayerNorm`, hidden),
-      ...linear(`${path}.intermediate.dense`, ffn, hidden),
-      ...linear(`${path}.output.dense`, hidden, ffn),
-      ...norm(`${path}.output.LayerNorm`, hidden),
-    } as Shapes;
-  });
-  return Object.assign({}, ...all) as Shapes;
-}
-
-function linear(path: string, outputs: number, inputs: number): Shapes {
-  return { [`${path}.weight`]: [outputs, inputs], [`${path}.bias`]: [outputs] };
-}
-
-function norm(path: string, width: number): Shapes {
-  return { [`${path}.weight`]: [width], [`${path}.bias`]: [width] };
-}
-
-/** Returns gains of one, biases of zero, or weights from -0.03 to 0.03. */
-function randomTensor(key: string, shape: readonly number[]): StoredTensor {
-  const data = new Float32Array(sizeOf(shape));
-  if (/LayerNorm\.weight$/.test(key)) data.fill(1);
-  else if (!key.endsWith('.bias')) {
-    const rng = createRng(7).fork(key);
-    for (let at = 0; at < data.length; at++) data[at] = 0.06 * (rng.uniform() - 0.5);
-  }
-  return { dtype: 'F32', shape, data };
-}
-
-/** The model that a case trains: an encoder above, or the embedded model. */
-export type ModelName = EncoderName | 'use-lite';
-/** The precision of the frozen weights. */
-export type Dtype = 'fp32' | 'q8';
+/** The model that a case trains: one with random weights, or the embedded model. */
+export type ModelName = RandomModelName | 'use-lite';
 /** The method that a case trains with. */
 export type Method = 'lora' | 'adalora' | 'sora';
 
-/** One timing: a model, a method on it, and the executor of its steps. */
-export interface PerfCase {
+/** One timing, as plain data: a model, a method on it, and what runs its steps. */
+export interface PerfCase extends Sizes, Setting {
   /** The case's name, which --only filters. */
   readonly name: string;
-  /** The model. */
-  readonly model: ModelName;
   /** The method. */
   readonly method: Method;
-  /** The precision of the frozen weights. */
-  readonly dtype: Dtype;
-  /** Rows and tokens of the batch. */
-  readonly batch: readonly [number, number];
   /** Number of threads. */
   readonly threads: number;
-  /** The layer that is computed for one position only, if any. */
-  readonly pooledLayer?: number;
-  /** The number of timed steps, after the first one. */
-  readonly steps: number;
-  /** Opens the executor. */
-  executor(): Promise<Executor>;
+  /** What runs the steps: the compiled engine, or TensorFlow.js alone on this backend. */
+  readonly executor: 'compiled' | 'wasm' | 'tensorflow';
 }
 
-/** Attaches each method with rank 8 to the default modules: query and value, fused in the embedded model. */
-export const onModel: Readonly<Record<Method, (model: Model) => PeftModel>> = {
-  lora: (model) => attach(model, lora({ r: 8, loraAlpha: 16 })),
-  adalora: (model) => attach(model, adalora({ initR: 8, targetR: 4, loraAlpha: 16 })),
-  sora: (model) => attach(model, sora({ r: 8, loraAlpha: 16 })),
+/** A model and the batches that it is trained on. */
+interface Sizes {
+  /** The model. */
+  readonly model: ModelName;
+  /** Rows and tokens of the batch. */
+  readonly batch: readonly [number, number];
+  /** The number of timed steps, after the first one. */
+  readonly steps: number;
+}
+
+/** How a model is held and trained. */
+interface Setting {
+  /** The precision of the frozen weights. */
+  readonly dtype: WeightDtype;
+  /** Further options of `train`. */
+  readonly training?: Readonly<Record<string, unknown>>;
+}
+
+/** What is timed of encoders, by name. */
+const encoderSizes = {
+  minilm: { model: 'minilm', batch: [16, 64], steps: 25 },
+  'minilm-short': { model: 'minilm', batch: [32, 16], steps: 25 },
+  'bert-base': { model: 'bert-base', batch: [8, 64], steps: 25 },
+  'deberta-v3-base': { model: 'deberta-v3-base', batch: [8, 64], steps: 25 },
+  'use-lite': { model: 'use-lite', batch: [32, 32], steps: 25 },
+} as const satisfies Record<string, Sizes>;
+
+/** What is timed of decoders, by name. */
+const decoderSizes = {
+  'smollm2-135m-1x1024': { model: 'smollm2-135m', batch: [1, 1024], steps: 5 },
+  'smollm2-135m-4x512': { model: 'smollm2-135m', batch: [4, 512], steps: 5 },
+  'smollm2-135m-8x128': { model: 'smollm2-135m', batch: [8, 128], steps: 5 },
+  'qwen3-0.6b-1x1024': { model: 'qwen3-0.6b', batch: [1, 1024], steps: 3 },
+  'qwen3-0.6b-4x128': { model: 'qwen3-0.6b', batch: [4, 128], steps: 3 },
+} as const satisfies Record<string, Sizes>;
+
+/** All sizes by name. */
+export const sizes = { ...encoderSizes, ...decoderSizes };
+/** The name of a model and the batches that it is trained on. */
+export type SizesName = keyof typeof sizes;
+
+/** Said, because the default depends on the free memory. */
+const [kept, recomputed] = [{ gradientCheckpointing: false }, { gradientCheckpointing: true }];
+
+const plainSettings = {
+  fp32: { dtype: 'fp32', training: kept },
+  q8: { dtype: 'q8', training: kept },
+} as const satisfies Record<string, Setting>;
+
+/** The settings of compiled cases by name. */
+export const settings = {
+  ...plainSettings,
+  'fp32-checkpointing': { dtype: 'fp32', training: recomputed },
+  'q8-checkpointing': { dtype: 'q8', training: recomputed },
+} as const satisfies Record<string, Setting>;
+/** The name of a setting. */
+export type SettingName = keyof typeof settings;
+
+/** The settings in which each decoder is timed: those that fit in a few GB. */
+const decoderSettings: Readonly<Record<keyof typeof decoderSizes, readonly SettingName[]>> = {
+  'smollm2-135m-1x1024': keysOf(settings),
+  'smollm2-135m-4x512': keysOf(settings),
+  'smollm2-135m-8x128': keysOf(settings),
+  'qwen3-0.6b-1x1024': ['q8-checkpointing'],
+  'qwen3-0.6b-4x128': keysOf(plainSettings),
 };
 
 const METHODS: readonly Method[] = ['lora', 'adalora', 'sora'];
-const DTYPES: readonly Dtype[] = ['fp32', 'q8'];
 const EAGER_STEPS = 3;
 
-interface Sizes {
-  readonly name: string;
-  readonly model: ModelName;
-  readonly batch: readonly [number, number];
+/** The cases that `npm run perf` times. `threads` is the number of threads of the compiled engine. */
+export function perfCases(threads: number): PerfCase[] {
+  const encoders = keysOf(encoderSizes).flatMap((name) =>
+    METHODS.flatMap((method) =>
+      keysOf(plainSettings).map((setting) => compiledCase(name, setting, { method, threads })),
+    ),
+  );
+  const decoders = keysOf(decoderSizes).flatMap((name) =>
+    decoderSettings[name].map((setting) => compiledCase(name, setting, { threads })),
+  );
+  return [...encoders, ...decoders, ...eagerCases(threads)];
 }
 
-const SIZES: readonly Sizes[] = [
-  { name: 'minilm', model: 'minilm', batch: [16, 64] },
-  { name: 'minilm-short', model: 'minilm', batch: [32, 16] },
-  { name: 'bert-base', model: 'bert-base', batch: [8, 64] },
-  { name: 'deberta-v3-base', model: 'deberta-v3-base', batch: [8, 64] },
-  { name: 'use-lite', model: 'use-lite', batch: [32, 32] },
-];
-
-/** The cases that `npm run perf` times. `threads` is the number of threads of the compiled engine. */
-export function perfCases(threads: number, steps: number): PerfCase[] {
-  const executor = () => Promise.resolve(compiled({ threads }));
-  const onCompiled = SIZES.flatMap((sizes) =>
-    METHODS.flatMap((method) => DTYPES.map((dtype) => timed(sizes, { method, dtype, threads, steps, executor }))),
-  );
-  return [...onCompiled, ...eagerCases(threads)];
+/** Returns the case of a size in a setting on the compiled engine. */
+export function compiledCase(
+  name: SizesName,
+  setting: SettingName,
+  { method = 'lora', threads }: { readonly method?: Method; readonly threads: number },
+): PerfCase {
+  const run = { method, threads, executor: 'compiled' } as const;
+  return { name: `${name}-${method}-${setting}`, ...sizes[name], ...settings[setting], ...run };
 }
 
 /** TensorFlow.js without the compiled engine: one thread of WebAssembly, and TensorFlow if it is installed. */
 function eagerCases(threads: number): PerfCase[] {
-  const [minilm, , bertBase] = SIZES as [Sizes, Sizes, Sizes];
-  const on = (sizes: Sizes, backend: 'wasm' | 'tensorflow', threads: number, steps: number): PerfCase => {
-    const executor = () => eager({ backend });
-    const plain = timed(sizes, { method: 'lora', dtype: 'fp32', threads, steps, executor });
-    return { ...plain, name: `${sizes.name}-lora-eager-${backend}` };
-  };
+  const on = (name: SizesName, executor: 'wasm' | 'tensorflow', threads: number, steps: number): PerfCase => ({
+    ...compiledCase(name, 'fp32', { threads }),
+    name: `${name}-lora-eager-${executor}`,
+    executor,
+    steps,
+  });
   return [
-    on(minilm, 'wasm', 1, EAGER_STEPS),
-    on(minilm, 'tensorflow', threads, 5 * EAGER_STEPS),
-    on(bertBase, 'tensorflow', threads, EAGER_STEPS),
+    on('minilm', 'wasm', 1, EAGER_STEPS),
+    on('minilm', 'tensorflow', threads, 5 * EAGER_STEPS),
+    on('bert-base', 'tensorflow', threads, EAGER_STEPS),
   ];
 }
 
-type Timing = Pick<PerfCase, 'method' | 'dtype' | 'threads' | 'steps' | 'executor'>;
-
-function timed({ name, model, batch }: Sizes, timing: Timing): PerfCase {
-  const pooled = model === 'use-lite' ? {} : { pooledLayer: encoders[model].layers - 1 };
-  return { name: `${name}-${timing.method}-${timing.dtype}`, model, batch, ...pooled, ...timing };
+function keysOf<K extends string>(record: Readonly<Record<K, unknown>>): K[] {
+  return Object.keys(record) as K[];
 }
 
-/** Returns a batch of random tokens without padding. */
-export function randomBatch([rows, tokens]: readonly [number, number]): Batch {
+/**
+ * Attaches each method with rank 8: to all linear modules of a decoder, else to the default modules, which are query and
+ * value, fused in the embedded model.
+ */
+export const onModel: Readonly<Record<Method, (model: Model) => PeftModel>> = {
+  lora: (model) => attach(model, lora({ ...placed(model), r: 8 })),
+  adalora: (model) => attach(model, adalora({ ...placed(model), initR: 8, targetR: 4 })),
+  sora: (model) => attach(model, sora({ ...placed(model), r: 8 })),
+};
+
+function placed({ task }: Model) {
+  return { loraAlpha: 16, ...(task === 'causal-lm' && { targetModules: 'all-linear' }) } as const;
+}
+
+/** Returns an epoch of equal batches of random tokens without padding, labelled for the model's task. */
+export function randomData({ task }: Model, batch: PerfCase['batch'], batches: number): TrainingData {
+  const isLanguage = task === 'causal-lm';
+  const made = randomBatch(batch);
+  const labelled = isLanguage ? { ...made, labels: made.inputs['inputIds'] as Batch['labels'] } : made;
+  const epoch = Array.from({ length: batches }, () => labelled);
+  return { kind: isLanguage ? 'causal-lm' : 'classification', batchesPerEpoch: batches, epoch: () => epoch };
+}
+
+function randomBatch([rows, tokens]: PerfCase['batch']): Batch {
   const rng = createRng(3);
+  const shape = [rows, tokens];
   return {
     inputs: {
       inputIds: hostIntegers(
         Int32Array.from({ length: rows * tokens }, () => rng.integer(8000)),
-        [rows, tokens],
+        shape,
       ),
-      attentionMask: hostTensor(new Float32Array(rows * tokens).fill(1), [rows, tokens]),
+      attentionMask: hostTensor(new Float32Array(rows * tokens).fill(1), shape),
     },
     labels: hostIntegers(
       Int32Array.from({ length: rows }, (_, row) => row % 2),

@@ -8,14 +8,16 @@
  */
 import { train, type Executor } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
-import { fromPretrained } from '@peftjs/models';
+import { fromPretrained, type WeightDtype } from '@peftjs/models';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay, type IntervalHistogram } from 'node:perf_hooks';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { onModel, randomBatch, writeCheckpoint, type Dtype } from './cases.js';
+import { onModel, randomData } from './cases.js';
+import { writeRandomModel } from './checkpoint.js';
+import { models } from './models.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -32,8 +34,8 @@ const IDLE_MS = 5000;
 
 const folder = await mkdtemp(join(tmpdir(), 'peftjs-loop-'));
 try {
-  if (flags.model === undefined) await writeCheckpoint('minilm', folder);
-  const model = await fromPretrained(flags.model ?? folder, { dtype: flags.dtype as Dtype });
+  if (flags.model === undefined) await writeRandomModel(folder, models.minilm.config, models.minilm.task);
+  const model = await fromPretrained(flags.model ?? folder, { dtype: flags.dtype as WeightDtype });
   for (let round = 0; round < Number(flags.rounds); round++) {
     console.log(`load ${loadavg()[0]?.toFixed(1)}`);
     await measureIdle();
@@ -47,13 +49,11 @@ try {
 
 async function measured(model: Awaited<ReturnType<typeof fromPretrained>>, worker: boolean) {
   const executor: Executor = compiled({ threads, worker });
-  const batches = Array.from({ length: steps + 1 }, () => randomBatch([16, 64]));
-  const data = { kind: 'classification', batchesPerEpoch: batches.length, epoch: () => batches } as const;
   const losses: number[] = [];
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION });
   let [longestAtStart, from] = [0, 0];
   delay.enable();
-  await train(onModel.lora(model), data, {
+  await train(onModel.lora(model), randomData(model, [16, 64], steps + 1), {
     executor,
     epochs: 1,
     learningRate: 1e-3,

@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as ort from 'onnxruntime-node';
 import { compiled, type OrtRuntime } from '@peftjs/engine';
-import { fromPretrained } from '@peftjs/models';
-import { onModel, writeCheckpoint, type Dtype, type EncoderName, type Method } from './cases.js';
-import { timeSteps } from './measure.js';
+import { fromPretrained, type WeightDtype } from '@peftjs/models';
+import { onModel, type Method } from './cases.js';
+import { writeRandomModel } from './checkpoint.js';
+import { onnxRuntime, timeSteps } from './measure.js';
+import { models, type RandomModelName } from './models.js';
 
 /*
  * npx tsx --conditions @peftjs/source tools/perf/profile.ts [--shape minilm] [--batch 16x64] [--method lora] [--dtype fp32] [--steps 20] [--json]
@@ -35,8 +37,10 @@ const steps = Number(flags.steps);
 const folder = await mkdtemp(join(tmpdir(), 'peftjs-profile-'));
 try {
   const model = join(folder, 'model');
-  await writeCheckpoint(flags.shape as EncoderName, model);
-  const peft = onModel[flags.method as Method](await fromPretrained(model, { dtype: flags.dtype as Dtype }));
+  const { config, task } = models[flags.shape as RandomModelName];
+  await writeRandomModel(model, config, task);
+  const dtype = flags.dtype as WeightDtype;
+  const peft = onModel[flags.method as Method](await fromPretrained(model, { task, dtype }));
   const { runtime, end } = profiled(join(folder, 'profile'));
   const executor = compiled({
     threads: Number(flags.threads),
@@ -57,7 +61,7 @@ try {
  */
 function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void } {
   const open = new Set<ort.InferenceSession>();
-  const create = async (model: Uint8Array, options: ort.InferenceSession.SessionOptions) => {
+  const runtime = onnxRuntime(async (model, options) => {
     const session = await ort.InferenceSession.create(model, { ...options, enableProfiling: true, profileFilePrefix });
     const release = session.release.bind(session);
     open.add(session);
@@ -67,11 +71,8 @@ function profiled(profileFilePrefix: string): { runtime: OrtRuntime; end(): void
       return release();
     };
     return session;
-  };
-  return {
-    runtime: { ...ort, InferenceSession: { create } },
-    end: () => open.forEach((session) => session.endProfiling()),
-  };
+  });
+  return { runtime, end: () => open.forEach((session) => session.endProfiling()) };
 }
 
 /** One run of a node, as ONNX Runtime writes it. */
@@ -100,7 +101,7 @@ async function largestProfile(): Promise<NodeEvent[]> {
 export interface Profile {
   /** The model of the processor. */
   readonly cpu: string;
-  /** The name of the encoder. */
+  /** The name of the model. */
   readonly shape: string;
   /** Rows x tokens. */
   readonly batch: string;

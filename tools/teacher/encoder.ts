@@ -1,10 +1,10 @@
 import { createRng, sizeOf, type Site } from '@peftjs/core/method';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { StoredTensor } from '@peftjs/safetensors';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bertShapes, tokenizer } from '../perf/cases.js';
+import { storedShapes, writeModelFolder } from '../perf/checkpoint.js';
 
 /** The sizes of the random encoder that teacher and student share. */
 export interface EncoderSize {
@@ -41,12 +41,6 @@ const GAINS: readonly (readonly [RegExp, number])[] = [
 /** Returns a random BERT with a random head, read from a checkpoint as transformers saves it. */
 export async function randomEncoder(size: EncoderSize, seed = 7): Promise<PretrainedModel> {
   const { layers, hidden, heads, vocabulary, outputs } = size;
-  const shapes = {
-    ...bertShapes({ layers, hidden, ffn: hidden, vocabulary }),
-    'classifier.weight': [outputs, hidden],
-    'classifier.bias': [outputs],
-  };
-  const tensors = Object.entries(shapes).map(([key, shape]) => [key, drawn(key, shape, seed)] as const);
   const config = {
     model_type: 'bert',
     architectures: ['BertForSequenceClassification'],
@@ -57,11 +51,15 @@ export async function randomEncoder(size: EncoderSize, seed = 7): Promise<Pretra
     vocab_size: vocabulary,
     max_position_embeddings: 512,
   };
+  const shapes = {
+    ...storedShapes(config, 'sequence-classification'),
+    'classifier.weight': [outputs, hidden],
+    'classifier.bias': [outputs],
+  };
+  const tensors = Object.entries(shapes).map(([key, shape]) => [key, drawn(key, shape, seed)] as const);
   const folder = await mkdtemp(join(tmpdir(), 'peftjs-teacher-'));
   try {
-    await writeFile(join(folder, 'model.safetensors'), writeSafetensors(new Map(tensors), { format: 'pt' }));
-    await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
-    await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+    await writeModelFolder(folder, config, new Map(tensors));
     return await fromPretrained(folder, { numLabels: outputs });
   } finally {
     await rm(folder, { recursive: true });
