@@ -85,7 +85,9 @@ function summedOverBlocks(
     const isOther = tf.cast(tf.notEqual(places, tf.range(0, to - from, 1, 'int32')), 'float32'); // [rows, to - from]
     const [before, rising] = [highest, (z: Tensor) => tf.maximum(before, tf.max(z, 1, true))];
     const weights = (z: Tensor): Tensor => tf.mul(tf.exp(tf.sub(z, rising(z))), isOther); // [rows, to - from]
-    const block = apart(() => logits(states, from, to), states, weights);
+    // Equal to the states, but a step cannot compute the logits of all blocks first, and so keep them all.
+    const own = from === 0 ? states : tf.add(states, tf.mul(total, 0)); // [rows, width] + [rows, 1]
+    const block = apart(() => logits(own, from, to), own, weights);
     highest = rising(block.value);
     const shrunk = tf.exp(tf.sub(before, highest)); // [rows, 1]
     total = tf.add(tf.mul(total, shrunk), tf.sum(weights(block.value), 1, true));
