@@ -94,32 +94,3 @@ export function joined(folder: string, file: string): string {
   if (file === '') return folder;
   return folder.endsWith('/') ? `${folder}${file}` : `${folder}/${file}`;
 }
-
-/**
- * Returns the available memory in bytes, within the limits of the machine and of a container. Undefined if unknown,
- * e.g. in a web page.
- */
-export async function freeMemory(): Promise<number | undefined> {
-  try {
-    const { freemem } = await import(/* @vite-ignore */ 'node:os');
-    const { constrainedMemory, memoryUsage } = globalThis.process;
-    // Not the system's own figure for containers, which counts cached files as memory in use.
-    return Math.min(freemem(), Math.max(0, constrainedMemory() - memoryUsage().rss) || Infinity);
-  } catch {
-    return undefined;
-  }
-}
-
-/** @throws CheckpointError when `what` needs more than `limit` bytes of memory; the message has both figures. */
-export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
-  if (bytes <= limit) return;
-  throw fileError(
-    path,
-    `${what} needs ${gigabytes(bytes)} of memory, the limit is ${gigabytes(limit)}: use a smaller model or a larger machine, or set memoryLimit`,
-  );
-}
-
-/** Formats a size for people. */
-function gigabytes(bytes: number): string {
-  return bytes < 1e7 ? `${Math.ceil(bytes)} bytes` : `${(bytes / 1e9).toFixed(2)} GB`;
-}
