@@ -94,3 +94,17 @@ export function joined(folder: string, file: string): string {
   if (file === '') return folder;
   return folder.endsWith('/') ? `${folder}${file}` : `${folder}/${file}`;
 }
+
+/** @throws CheckpointError when `what` needs more than `limit` bytes of memory; the message has both figures. */
+export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
+  if (bytes <= limit) return;
+  throw fileError(
+    path,
+    `${what} needs ${gigabytes(bytes)} of memory, the limit is ${gigabytes(limit)}: use a smaller model or a larger machine, or set memoryLimit`,
+  );
+}
+
+/** Formats a size for people. */
+function gigabytes(bytes: number): string {
+  return bytes < 1e7 ? `${Math.ceil(bytes)} bytes` : `${(bytes / 1e9).toFixed(2)} GB`;
+}
