@@ -93,7 +93,7 @@ describe('before anything is computed', () => {
     ],
     [
       'a setting that is neither on nor off',
-      { gradientCheckpointing: 'auto' as never },
+      { gradientCheckpointing: 'auto' },
       'gradientCheckpointing',
       /option 'gradientCheckpointing' is 'auto'; expected boolean$/,
     ],
