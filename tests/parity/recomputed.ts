@@ -4,7 +4,7 @@ import { measure, type Subject } from '../../packages/cli/src/run/parity.js';
 import type { Found } from './executors.js';
 
 /** An executor that computes layers again in every backward pass, or in none. */
-export function recomputing(executor: Executor, gradientCheckpointing: boolean): Executor {
+function recomputing(executor: Executor, gradientCheckpointing: boolean): Executor {
   return {
     ...executor,
     compile: (fn, inputs, constants) => executor.compile(fn, inputs, constants, { gradientCheckpointing }),

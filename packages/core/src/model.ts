@@ -84,5 +84,6 @@ export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType } from './adapter/combination.js';
 export type { WeightedAdapterOptions } from './files/weighted.js';
 export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
+export { freeMemory } from './free-memory.js';
 export { aReadStorage, aStorage, incompleteSave, UNFINISHED_FILE, writeFolders } from './storage.js';
 export { cardHeader } from './files/model-card.js';

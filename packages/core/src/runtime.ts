@@ -1,6 +1,13 @@
 // The entry for executors and training loops: programs, a model's runtime, and the options and results of training.
 export { NUMERICS } from './numerics.js';
-export type { Axis, CompiledFunction, CompileOptions, EngineInfo, InputSpec, PureFunction } from './contracts/executor.js';
+export type {
+  Axis,
+  CompiledFunction,
+  CompileOptions,
+  EngineInfo,
+  InputSpec,
+  PureFunction,
+} from './contracts/executor.js';
 export {
   downloadAll,
   openProgram,

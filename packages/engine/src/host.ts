@@ -11,7 +11,6 @@ type Listener = (...details: unknown[]) => void;
 
 interface NodeProcess {
   readonly env: Record<string, string | undefined>;
-  availableMemory?(): number;
   getBuiltinModule?(name: string): object | undefined;
   listeners?(event: string): Listener[];
   removeListener?(event: string, listener: Listener): void;
@@ -60,12 +59,6 @@ export function defaultEnvironment(name: string, value: string): void {
 /** The number of threads that the machine can run at once. */
 export function availableThreads(): number {
   return nodeModule('node:os')?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
-}
-
-/** The bytes of memory that the process can still get; undefined in a page. */
-export function freeMemory(): number | undefined {
-  // Node 20.19 does not know the limit of its container.
-  return host.process?.availableMemory?.() ?? nodeModule('node:os')?.freemem();
 }
 
 const CRASH_EVENTS = ['uncaughtException', 'unhandledRejection'];

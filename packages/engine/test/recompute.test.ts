@@ -6,8 +6,9 @@ import type { CompileOptions, PureFunction } from '@peftjs/core/runtime';
 import { compiled, eager } from '@peftjs/engine';
 import { describe, expect, it } from 'vitest';
 import { sizedSpecs, type Sizes, type Specs } from '../src/axes.js';
+import { keptBytesAt } from '../src/compiled/forward-pass.js';
 import type { ModelGraph } from '../src/compiled/onnx.js';
-import { keptBytesAt, recomputed } from '../src/compiled/recompute.js';
+import { recomputed } from '../src/compiled/recompute.js';
 import { trace } from '../src/compiled/trace.js';
 import { floats, runWith } from './cases.js';
 
@@ -20,7 +21,7 @@ function layer(x: Tensor, w: Tensor, mask: Tensor): Tensor {
   const scores = tf.matMul(x, tf.transpose(x, [0, 2, 1])); // [B, T, T]
   const mixed = tf.matMul(tf.softmax(tf.add(scores, mask)), x); // [B, T, H]
   const product = tf.matMul(tf.reshape(mixed, [-1, WIDTH]), w); // [B * T, H]
-  return tf.add(x, tf.reshape(tf.tanh(product), x.shape)) as Tensor;
+  return tf.add(x, tf.reshape(tf.tanh(product), x.shape));
 }
 
 /** The mean square of a network's outputs, times a factor, and its gradients. */

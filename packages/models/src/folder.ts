@@ -95,21 +95,6 @@ export function joined(folder: string, file: string): string {
   return folder.endsWith('/') ? `${folder}${file}` : `${folder}/${file}`;
 }
 
-/**
- * Returns the available memory in bytes, within the limits of the machine and of a container. Undefined if unknown,
- * e.g. in a web page.
- */
-export async function freeMemory(): Promise<number | undefined> {
-  try {
-    const { freemem } = await import(/* @vite-ignore */ 'node:os');
-    const { constrainedMemory, memoryUsage } = globalThis.process;
-    // Not the system's own figure for containers, which counts cached files as memory in use.
-    return Math.min(freemem(), Math.max(0, constrainedMemory() - memoryUsage().rss) || Infinity);
-  } catch {
-    return undefined;
-  }
-}
-
 /** @throws CheckpointError when `what` needs more than `limit` bytes of memory; the message has both figures. */
 export function checkMemory(what: string, bytes: number, limit: number, path: string): void {
   if (bytes <= limit) return;

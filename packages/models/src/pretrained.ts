@@ -14,6 +14,7 @@ import {
 import {
   aFunction,
   assertLabelNames,
+  freeMemory,
   PROBLEM_TYPES,
   WEIGHT_DTYPES,
   type ProblemType,
@@ -25,7 +26,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { weightShapes, type Architecture, type Decoding, type Head } from './architecture.js';
 import { modelFingerprint } from './fingerprint.js';
-import { freeMemory, modelFolder, type LoadProgress } from './folder.js';
+import { modelFolder, type LoadProgress } from './folder.js';
 import type { Checkpoint } from './checkpoint.js';
 import { aPooling, modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
 import type { Prompts } from './transformers/sentence-transformers.js';

@@ -155,11 +155,10 @@ describe('planTrials', () => {
     expect(shared({ data: { kind: 'folder', folder: 'elsewhere' } })).toBe(28);
   });
 
-  it('does not change names for unused new settings', () => {
+  it('does not change names for unused new settings, or for one that changes no result', () => {
     const unused = { selectionRows: null, flippedLabels: null, dropout: 0, scaling: null, earlyStoppingPatience: null };
-    expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], margin: 0.01, protocol: unused }]) })).toBe(
-      28,
-    );
+    for (const protocol of [unused, { gradientCheckpointing: true }])
+      expect(shared({ study: composeStudy([preset, { budgets: ['r=2', 'r=4'], margin: 0.01, protocol }]) })).toBe(28);
   });
 
   it('gives new names to the trials that a change affects, and to no others', () => {

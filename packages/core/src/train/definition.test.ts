@@ -54,8 +54,8 @@ describe('a run resumes', () => {
     expect(last.step).toBe(2);
   });
 
-  it('with other callbacks and evaluations', async () => {
-    const watched = { evaluateEvery: 1, saveEvery: 1, onSnapshot: () => undefined };
+  it('with other callbacks and evaluations, and with gradient checkpointing', async () => {
+    const watched = { evaluateEvery: 1, saveEvery: 1, onSnapshot: () => undefined, gradientCheckpointing: true };
     expect((await run({ options: { ...watched, resume } })).last.step).toBe(2);
   });
 

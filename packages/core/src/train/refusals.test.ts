@@ -92,6 +92,12 @@ describe('before anything is computed', () => {
       /option 'onStep' is 'print'; expected a function$/,
     ],
     [
+      'a setting that is neither on nor off',
+      { gradientCheckpointing: 'auto' },
+      'gradientCheckpointing',
+      /option 'gradientCheckpointing' is 'auto'; expected boolean$/,
+    ],
+    [
       'an abort controller',
       { signal: new AbortController() },
       'signal',

@@ -31,7 +31,6 @@ import {
   type HostTensors,
   type TensorSpec,
 } from '../tensors.js';
-import type { TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import {
   addPart,
@@ -105,10 +104,12 @@ export interface Steps {
 }
 
 /** The settings of a step that do not depend on the model and its layers. */
-export interface StepSettings
-  extends
-    Pick<StepDefinition, 'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups' | 'networkDropout'>,
-    Pick<TrainOptions, 'gradientCheckpointing'> {
+export interface StepSettings extends Pick<
+  StepDefinition,
+  'loss' | 'optimizer' | 'clipNorm' | 'unclippedGroups' | 'networkDropout'
+> {
+  /** As in `TrainOptions`. */
+  readonly gradientCheckpointing?: boolean | undefined;
   /** Returns the batch whose step needs most memory. */
   largestBatch(): Batch;
 }

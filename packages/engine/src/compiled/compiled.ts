@@ -2,12 +2,12 @@ import { Tensor as CommonTensor } from 'onnxruntime-common';
 import type { InferenceSession } from 'onnxruntime-common';
 import type { Executor } from '@peftjs/core';
 import { ConfigError, EngineError, integerFrom, parseOptions, warnOnce, type HostTensor } from '@peftjs/core/method';
-import { aFunction, type HostBytes } from '@peftjs/core/model';
+import { aFunction, freeMemory, type HostBytes } from '@peftjs/core/model';
 import { identityOf, type CompiledFunction, type InputSpec } from '@peftjs/core/runtime';
 import * as v from 'valibot';
 import type { Sizes, Specs } from '../axes.js';
 import { checkHostTensor, checkInputs } from '../checks.js';
-import { availableThreads, freeMemory, isPage } from '../host.js';
+import { availableThreads, isPage } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
 import type { ConstantData, ElementType, GraphConstant } from './graph.js';
@@ -121,7 +121,8 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         tracing,
         key: `${key} ${constantsKey(stored)}`,
         keepsUnused: Object.keys(stored).length === 0,
-        gradientCheckpointing: gradientCheckpointing ?? keepsTooMuch(backend, largest),
+        gradientCheckpointing:
+          gradientCheckpointing ?? (largest ? keepsTooMuch(largest, await freeBytes(backend)) : false),
         finish: (graph) => withConstants(graph, stored, Tensor),
         open,
       });
@@ -130,13 +131,8 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   };
 }
 
-/**
- * Decides whether the values that a function keeps for its backward pass take too much memory. A GPU's memory is unknown:
- * there they never do.
- */
-function keepsTooMuch(backend: string, largest: Sizes | undefined): (keptBytes: (at: Sizes) => number) => boolean {
-  const free = { cpu: freeMemory(), wasm: WASM_BYTES }[backend];
-  if (largest === undefined || free === undefined) return () => false;
+/** Decides whether the values that a function keeps for its backward pass take too much of the free memory. */
+function keepsTooMuch(largest: Sizes, free: number): (keptBytes: (at: Sizes) => number) => boolean {
   return (keptBytes) => {
     const kept = keptBytes(largest);
     if (kept < free / 2) return false;
@@ -146,6 +142,12 @@ function keepsTooMuch(backend: string, largest: Sizes | undefined): (keptBytes: 
     );
     return true;
   };
+}
+
+/** The free memory of a backend; no limit if unknown, as that of a GPU. */
+async function freeBytes(backend: string): Promise<number> {
+  if (backend === 'wasm') return WASM_BYTES;
+  return (backend === 'cpu' ? await freeMemory() : undefined) ?? Infinity;
 }
 
 /** The most memory that WebAssembly addresses. */

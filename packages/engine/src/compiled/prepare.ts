@@ -6,10 +6,10 @@ import { EngineError } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, namedAxes, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import { checkFunction, checkSpecs } from '../checks.js';
+import { keptBytesAt } from './forward-pass.js';
 import { shownAttributes } from './graph.js';
 import { merged, type RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
-import { keptBytesAt } from './recompute.js';
 import { INPUT_TYPES, traceWith, type TracedGraph, type Tracing } from './trace.js';
 
 /** A function that was traced often enough to identify it. */

@@ -7,10 +7,9 @@
  * again from kept values, once the gradient of the following segment is known. The numbers stay the same to the bit. The
  * last segment is not computed again: its backward pass follows at once.
  */
-import { sizeOf } from '@peftjs/core/method';
-import type { Sizes } from '../axes.js';
+import { ForwardPass, isForward } from './forward-pass.js';
 import { ELEMENT_NUMBERS } from './graph.js';
-import type { ElementType, GraphConstant, GraphNode, NodeOutput } from './graph.js';
+import type { GraphConstant, GraphNode } from './graph.js';
 import { withoutDeadNodes } from './passes.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
@@ -21,116 +20,10 @@ export function recomputed<Port extends ModelPort>(graph: ModelGraph<Port>): Mod
   return segments.length === 1 ? graph : withRepeats(graph, forward, segments);
 }
 
-/**
- * Estimates the bytes that a function keeps of its forward pass for its backward pass, at other sizes than those of its
- * traces. A tensor's bytes are taken to be proportional to a product of powers of the sizes: the one that fits the first
- * two traces best.
- */
-export function keptBytesAt(at: Sizes, traces: readonly ModelGraph[], sizes: readonly Sizes[]): number {
-  const [first = [], second = first] = traces.map(keptBytes);
-  const [from = {}, to = from] = sizes;
-  const powers = Object.keys(from).reduce(
-    (below, axis) => {
-      const [known, own] = [to, at].map((other) =>
-        Math.log((other[axis] ?? (from[axis] as number)) / (from[axis] as number)),
-      ) as [number, number];
-      return below.flatMap((power) =>
-        [0, 1, 2].map((exponent) => ({ known: power.known + exponent * known, own: power.own + exponent * own })),
-      );
-    },
-    [{ known: 0, own: 0 }],
-  );
-  return first.reduce((sum, bytes, index) => {
-    if (bytes === 0) return sum;
-    const growth = Math.log((second[index] ?? bytes) / bytes);
-    const distances = powers.map(({ known }) => Math.abs(known - growth));
-    return sum + bytes * Math.exp(powers[distances.indexOf(Math.min(...distances))]?.own ?? 0);
-  }, 0);
-}
-
-/** Returns the bytes of each tensor that the graph keeps of its forward pass for later. */
-function keptBytes(graph: ModelGraph): number[] {
-  return [...new ForwardPass(graph).tensors].flatMap(({ isSaved, bytes }) => (isSaved ? [bytes] : []));
-}
-
-/** The bytes of an element. */
-const BYTES: Readonly<Record<ElementType, number>> = { float32: 4, int32: 4, int64: 8, int8: 1, uint8: 1, bool: 1 };
-
-/** Operators whose output shares the memory of their first input. */
-const VIEWS: ReadonlySet<string> = new Set(['Reshape', 'Identity']);
-
-/** A tensor that the forward pass computes. A view has the tensor of what it shows. */
-interface ComputedTensor extends NodeOutput {
-  readonly bytes: number;
-  /** The place of the node that computes it. */
-  readonly place: number;
-  /** The place of the last node of the forward pass that reads it. */
-  lastRead: number;
-  /** Whether it is read after the forward pass. */
-  isSaved: boolean;
-}
-
 /** A part of the forward pass: its nodes from place `from` to before `to`. */
 interface Segment {
   readonly from: number;
   readonly to: number;
-}
-
-/** The nodes of a graph's forward pass, by their places in it, and what they need of memory. */
-class ForwardPass {
-  readonly nodes: readonly GraphNode[];
-  /** The tensors that it computes, in order. */
-  readonly tensors = new Set<ComputedTensor>();
-  /** The names of its values that are read after it. */
-  readonly saved = new Set<string>();
-  /** The bytes that are computed before each place and read after the forward pass. */
-  readonly savedBefore: readonly number[];
-  /** The bytes that are computed before each place and read by the forward pass from there on. */
-  readonly crossing: readonly number[];
-  readonly #tensorOf = new Map<string, ComputedTensor>();
-
-  constructor({ nodes, outputs }: ModelGraph) {
-    this.nodes = nodes.filter(isForward);
-    for (const [place, node] of this.nodes.entries()) {
-      for (const name of node.inputs) {
-        const read = this.#tensorOf.get(name);
-        if (read) read.lastRead = place;
-      }
-      for (const [index, name] of node.outputs.entries()) this.#tensorOf.set(name, this.#made(node, index, place));
-    }
-    const later = nodes.flatMap((node) => (isForward(node) ? [] : node.inputs));
-    for (const name of [...later, ...outputs.map((port) => port.name)]) {
-      const read = this.#tensorOf.get(name);
-      if (!read) continue;
-      read.isSaved = true;
-      this.saved.add(name);
-    }
-    const changes = { saved: new Array<number>(this.nodes.length + 1).fill(0), crossing: [] as number[] };
-    changes.crossing = [...changes.saved];
-    const change = (of: number[], place: number, bytes: number): void => void (of[place] = (of[place] ?? 0) + bytes);
-    for (const { bytes, place, lastRead, isSaved } of this.tensors) {
-      if (isSaved) change(changes.saved, place + 1, bytes);
-      change(changes.crossing, place + 1, bytes);
-      change(changes.crossing, lastRead + 1, -bytes);
-    }
-    this.savedBefore = runningSums(changes.saved);
-    this.crossing = runningSums(changes.crossing);
-  }
-
-  /** The tensor of a value; undefined for a value that the forward pass does not compute. */
-  tensor(name: string): ComputedTensor | undefined {
-    return this.#tensorOf.get(name);
-  }
-
-  #made(node: GraphNode, index: number, place: number): ComputedTensor {
-    const shown = VIEWS.has(node.op) ? this.tensor(node.inputs[0] ?? '') : undefined;
-    if (shown) return shown;
-    const output = node.traced?.made[index] as NodeOutput;
-    const bytes = BYTES[output.dtype] * sizeOf(output.shape);
-    const tensor = { ...output, bytes, place, lastRead: place, isSaved: false };
-    this.tensors.add(tensor);
-    return tensor;
-  }
 }
 
 /** Segments that save less than this share of everything are not tried. */
@@ -377,12 +270,3 @@ const INFINITE: GraphConstant = {
   shape: [],
   data: Float32Array.of(Infinity),
 };
-
-function isForward({ traced }: GraphNode): boolean {
-  return traced?.pass === 'forward';
-}
-
-function runningSums(values: readonly number[]): number[] {
-  let sum = 0;
-  return values.map((value) => (sum += value));
-}

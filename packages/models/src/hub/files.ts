@@ -1,6 +1,7 @@
 import { warnOnce } from '@peftjs/core/method';
+import { freeMemory } from '@peftjs/core/model';
 import type { ByteSource } from '@peftjs/safetensors';
-import { checkMemory, freeMemory } from '../folder.js';
+import { checkMemory } from '../folder.js';
 import { complete, type HubCache } from './download.js';
 import { diskCache } from './disk-cache.js';
 import { hubSettings, isNode, progressReporter, type HubOptions, type HubSettings } from './options.js';
