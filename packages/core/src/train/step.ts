@@ -3,14 +3,22 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { peftScope, type ForwardTensors } from '../adapter/scope.js';
 import { tensorKey, tensorsOf, valuesOf, type LayerTensor } from '../adapter/peft-model.js';
 import { PeftError, TrainingError } from '../errors.js';
-import type { AdapterLayers, ParamSpec, StepContext } from '../contracts/layer.js';
+import type { AdapterLayers, StepContext } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
 import type { Loss, LossBatch } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import { stepContext } from '../runtime/context.js';
 import { mapValues, tensorAt, type Tensors } from '../tensors.js';
 import type { TrainOptions } from './options.js';
-import { blocksOf, joined, parted, stacked, updateGroups, type UpdateGroup } from './update-groups.js';
+import {
+  blocksOf,
+  joined,
+  parted,
+  stacked,
+  updateGroups,
+  type UpdatedTensor,
+  type UpdateGroup,
+} from './update-groups.js';
 import { lossOn } from './word-blocks.js';
 
 /*
@@ -108,10 +116,7 @@ export interface EndInputs extends UpdateInputs {
 }
 
 /** A trained tensor and the layer it belongs to. */
-export interface TrainedTensor extends Omit<ParamSpec, 'initial' | 'trainable'>, Omit<LayerTensor, 'spec'> {
-  /** The size of each axis. */
-  readonly shape: readonly number[];
-}
+export interface TrainedTensor extends UpdatedTensor, Omit<LayerTensor, 'spec'> {}
 
 /** Returns the trained tensors of layers, in a fixed order. */
 export function trainedTensors(layers: AdapterLayers): TrainedTensor[] {
@@ -303,7 +308,7 @@ function updateTogether(
   return { ...moved, gradient };
 }
 
-function rateOf({ group, rateFactor = 1, learningRate }: TrainedTensor, rates: Tensors): Scalar {
+function rateOf({ group, rateFactor = 1, learningRate }: UpdatedTensor, rates: Tensors): Scalar {
   if (learningRate !== undefined) return tf.scalar(learningRate);
   const ofGroup = tensorAt(rates, group) as Scalar;
   return rateFactor === 1 ? ofGroup : tf.mul<Scalar>(ofGroup, rateFactor);

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { ParamSpec } from '../contracts/layer.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
 import {
   floats,
@@ -12,7 +13,6 @@ import {
   type Tensors,
   type TensorSpec,
 } from '../tensors.js';
-import type { TrainedTensor } from './step.js';
 
 /*
  * Trained tensors that an optimizer updates together, as one vector. Its slots are held as that vector from step to
@@ -20,12 +20,20 @@ import type { TrainedTensor } from './step.js';
  * shape follow each other: they are joined and parted along their first axis, without a reshape of each.
  */
 
+/** What the update of a trained tensor depends on. */
+export interface UpdatedTensor extends Omit<ParamSpec, 'initial' | 'trainable'> {
+  /** Its name among the tensors of all layers. */
+  readonly key: string;
+  /** The size of each axis. */
+  readonly shape: readonly number[];
+}
+
 /** Trained tensors that are updated together, in the order in which their vector holds them. */
 export interface UpdateGroup {
   /** The name of the group's slots. */
   readonly name: string;
   /** The tensors. One that is alone keeps its shape. */
-  readonly tensors: readonly [TrainedTensor, ...TrainedTensor[]];
+  readonly tensors: readonly [UpdatedTensor, ...UpdatedTensor[]];
 }
 
 /** The size above which a tensor is updated alone: copying it would cost more than the saved operators. */
@@ -35,22 +43,22 @@ const LARGE = 1 << 16;
  * Groups small tensors with the same rate and decay, to update them as one vector. Only for optimizers that update
  * every element independently.
  */
-export function updateGroups(optimizer: Optimizer, trained: readonly TrainedTensor[]): UpdateGroup[] {
+export function updateGroups(optimizer: Optimizer, trained: readonly UpdatedTensor[]): UpdateGroup[] {
   const alike = grouped(trained, ({ key, shape, group, decay, rateFactor = 1, learningRate = null }) => {
     const isAlone = !optimizer.elementwise || sizeOf(shape) > LARGE;
     return isAlone ? key : JSON.stringify([group, decay, rateFactor, learningRate]);
   });
-  return Array.from(alike, ([name, tensors]) => ({ name, tensors: blocksOf(tensors).flat() as [TrainedTensor] }));
+  return Array.from(alike, ([name, tensors]) => ({ name, tensors: blocksOf(tensors).flat() as [UpdatedTensor] }));
 }
 
 /** Returns tensors by shape, large ones alone. */
-export function blocksOf<T extends Pick<TrainedTensor, 'key' | 'shape'>>(tensors: readonly T[]): [T, ...T[]][] {
+export function blocksOf<T extends Pick<UpdatedTensor, 'key' | 'shape'>>(tensors: readonly T[]): [T, ...T[]][] {
   const blocks = grouped(tensors, ({ key, shape }) => (sizeOf(shape) > LARGE ? key : shape.join()));
   return [...blocks.values()];
 }
 
 /** Joins tensors of one shape along their first axis: n of `[rows, ..]` -> `[n rows, ..]`. */
-export function stacked(block: readonly TrainedTensor[], of: Tensors): Tensor {
+export function stacked(block: readonly UpdatedTensor[], of: Tensors): Tensor {
   const tensors = block.map(({ key }) => tensorAt(of, key));
   return tf.concat(tensors.map((tensor) => (tensor.rank === 0 ? tf.reshape(tensor, [1]) : tensor)));
 }
@@ -73,14 +81,14 @@ export function parted({ tensors }: UpdateGroup, vector: Tensor): Tensors {
     const [rows = 1, ...rest] = shape;
     const together = tf.reshape(parts[at] as Tensor, [block.length * rows, ...rest]);
     return tf.split(together, block.length).map((part, place) => {
-      const { key } = block[place] as TrainedTensor;
+      const { key } = block[place] as UpdatedTensor;
       return [key, tf.reshape(part, [...shape])] as const;
     });
   });
   return Object.fromEntries(entries);
 }
 
-function sizeOfBlock(block: readonly [TrainedTensor, ...TrainedTensor[]]): number {
+function sizeOfBlock(block: readonly [UpdatedTensor, ...UpdatedTensor[]]): number {
   return block.length * sizeOf(block[0].shape);
 }
 
