@@ -12,7 +12,7 @@ const purposes: readonly (readonly [purpose: string, paths: RegExp])[] = [
   ['Methods, models and executors', /^(?:contracts|architecture$)/],
   ['Checks of options', /^(?:config|settings)$/],
   ['The head and its labels', /^head$/],
-  ['Weights in 8 bits', /^quantized$/],
+  ['Weights in few bits', /^quantized$/],
   ['Tensors', /^(?:tensors|numerics)/],
   ['Files and storage', /^(?:files|storage|checkpoint|source|folder)/],
   ['Training', /^train(?!s)/],

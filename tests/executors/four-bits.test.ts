@@ -1,11 +1,25 @@
 /** Weights in 4 bits: a tied decoder and an encoder are trained on every kind of executor. */
-import { attach, onWarning, train, type Batch, type Executor, type Model, type TrainingData } from '@peftjs/core';
+import {
+  attach,
+  hostTensor,
+  loadPretrained,
+  memoryStorage,
+  onWarning,
+  savePretrained,
+  train,
+  type Batch,
+  type Executor,
+  type Model,
+  type TrainingData,
+} from '@peftjs/core';
+import { transposed } from '@peftjs/core/linalg';
 import { tensorAt } from '@peftjs/core/method';
 import { isQuantized } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled, eager } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { generate, type PretrainedModel } from '@peftjs/models';
+import { readSafetensors, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';
 import { batchOf, heads, load, outputsOfAll, tiny, type HeadName, type Tiny } from '../models/tiny.js';
 
@@ -36,6 +50,8 @@ function expanded(model: PretrainedModel): Model {
   const weights = Object.entries(model.weights).map(([name, { dtype, shape, data }]) => [name, { dtype, shape, data }]);
   return { ...model, weights: Object.fromEntries(weights) as Model['weights'] };
 }
+
+const floatsOf = (data: ArrayLike<number>): Float32Array => Float32Array.from(data);
 
 const bitsOf = ({ weights }: Model, name: string): number | undefined => {
   const weight = tensorAt(weights, name);
@@ -92,6 +108,31 @@ it('holds linear modules in 4 bits, tables in 8, and all else in float32', async
   );
   expect(new Set(fingerprints).size).toBe(3);
   expect(fingerprints[2]).toBe(fingerprints[3]);
+});
+
+it("loads PEFT's copy of a base weight, which is compared as rounded", async () => {
+  const model = await load(llama, 'next', { dtype: 'q4' });
+  const storage = memoryStorage();
+  const targetModules = ['embed_tokens', 'lm_head', 'q_proj'];
+  await savePretrained(attach(model, lora({ r: 2, targetModules }), { seed: 1 }), 'adapter', { storage });
+  const path = 'adapter/adapter_model.safetensors';
+  const own = readSafetensors(await storage.read(path));
+  const { weights } = await load(llama, 'next');
+  const copied = async (change: number) => {
+    const copies = ['model.embed_tokens', 'lm_head', 'model.layers.0.self_attn.q_proj'].map((at) => {
+      const { data, shape } = tensorAt(weights, at === 'lm_head' ? 'model.embed_tokens.weight' : `${at}.weight`);
+      const stored = at.endsWith('q_proj') ? transposed(hostTensor(floatsOf(data), shape)) : { data, shape };
+      const numbers = floatsOf(stored.data).map((value, index) => (index === 40 ? value + change : value));
+      return [
+        `base_model.model.${at}.base_layer.weight`,
+        { dtype: 'F32', shape: stored.shape, data: numbers },
+      ] as const;
+    });
+    await storage.write(path, writeSafetensors(new Map<string, StoredTensor>([...own, ...copies]), { format: 'pt' }));
+    return loadPretrained(model, 'adapter', { storage, methods: [lora] });
+  };
+  await expect(copied(0)).resolves.toBeDefined();
+  await expect(copied(1)).rejects.toThrow(/which differs from the weight of/);
 });
 
 it('writes text like with the same numbers in float32', async () => {

@@ -97,6 +97,13 @@ export function quantized(matrix: HostTensor, form: QuantizedForm = 'q8'): Quant
   return weight;
 }
 
+/** Returns a matrix as another one is held: rounded in the same way, or itself if the other is float32. */
+export function roundedLike(held: HostTensor, matrix: HostTensor): HostTensor {
+  if (!isQuantized(held)) return matrix;
+  const isTable = held.parts.scale.shape.length === 2;
+  return quantized(matrix, isTable ? 'q8 rows' : held.bits === 4 ? 'q4' : 'q8');
+}
+
 /** Returns the memory that a weight needs, in bytes. */
 export function quantizedBytes(form: QuantizedForm, count: number, width: number): number {
   const scales = count * Float32Array.BYTES_PER_ELEMENT;

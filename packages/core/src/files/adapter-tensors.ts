@@ -7,6 +7,7 @@ import { allSites, type Model } from '../contracts/model.js';
 import { frozenModule } from '../adapter/attach.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import { tensorKey, valuesOf, type Adapter } from '../adapter/peft-model.js';
+import { roundedLike } from '../quantized.js';
 import { floats, hostTensor, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { isModuleToSave } from '../adapter/targets.js';
 import type { Site } from '../contracts/site.js';
@@ -202,9 +203,10 @@ export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors 
   const entries = Object.entries(own).filter(([key, tensor]) => {
     const site = allSites(model).find(({ path }) => key === `${path}${BASE_WEIGHT}`);
     if (!site) return true;
-    const weight = turned(site, 'weight', frozenModule(model, site.path).weight);
-    const isSame =
-      weight.shape.join() === tensor.shape.join() && tensor.data.every((value, at) => value === weight.data[at]);
+    const table = model.tied?.find((tied) => tied.site.path === site.path)?.table;
+    const { weight } = frozenModule(model, table ?? site.path);
+    const given = table === undefined ? turned(site, 'weight', tensor) : tensor; // a table is stored as it is held
+    const isSame = weight.shape.join() === given.shape.join() && sameNumbers(weight, roundedLike(weight, given));
     if (isSame) return false;
     throw new UnsupportedError(
       `the adapter has '${key}', which differs from the weight of '${model.name}': load the model that it was trained on`,
@@ -212,6 +214,10 @@ export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors 
     );
   });
   return Object.fromEntries(entries);
+}
+
+function sameNumbers({ data }: HostTensor, { data: other }: HostTensor): boolean {
+  return data.every((value, at) => value === other[at]);
 }
 
 /** The suffix, on disk, of an adapted module's frozen weight. */
