@@ -78,7 +78,7 @@ function peakOf({ tensors }: ForwardPass, segments: readonly Segment[]): number 
 /** An operand that is held back. */
 interface Waiting {
   readonly name: string;
-  readonly dtype: 'float32' | 'int32';
+  readonly dtype: 'float32' | 'int32' | 'uint8';
 }
 
 /** What is computed again of a segment. */
@@ -155,7 +155,7 @@ function cheapestToHold(
   const operands = node.inputs.flatMap((name) => {
     const made = forward.tensor(name);
     const { dtype, shape } = made ?? inputs.find((port) => port.name === name) ?? {};
-    if ((dtype !== 'float32' && dtype !== 'int32') || !shape) return [];
+    if ((dtype !== 'float32' && dtype !== 'int32' && dtype !== 'uint8') || !shape) return [];
     const size = shape.reduce<number>((product, dim) => product * (typeof dim === 'number' ? dim : 1), 1);
     return [{ name, dtype, rank: waiting.has(name) ? 0 : made ? 1 : 2, size }];
   });
@@ -230,7 +230,8 @@ function written({ segment, nodes, values }: Repeat, gradient: string, again: Ma
   for (const { node, waits } of nodes) {
     if (waits && !held.has(waits.name)) {
       held.add(waits.name);
-      made.push(added('Add', [waits.name, `${prefix}${waits.dtype}`], `${prefix}${waits.name}`));
+      const op = waits.dtype === 'uint8' ? 'BitwiseOr' : 'Add';
+      made.push(added(op, [waits.name, `${prefix}${waits.dtype}`], `${prefix}${waits.name}`));
     }
     const inputs = node.inputs.map((name) => again.get(name) ?? (name === waits?.name ? `${prefix}${name}` : name));
     const outputs = node.outputs.map((name) => `${prefix}${name}`);
@@ -248,6 +249,7 @@ function zeroNodes(prefix: string, gradient: string): GraphNode[] {
     added('Gather', [names.all, FIRST.name], names.one, { axis: 0 }),
     added('Greater', [names.one, INFINITE.name], names.never), // false also for NaN
     added('Cast', [names.never], names.int32, { to: ELEMENT_NUMBERS.int32 }),
+    added('Cast', [names.never], `${prefix}uint8`, { to: ELEMENT_NUMBERS.uint8 }),
     added('Cast', [names.never], `${prefix}plus`, { to: ELEMENT_NUMBERS.float32 }),
     added('Neg', [`${prefix}plus`], `${prefix}float32`),
   ];
