@@ -95,6 +95,7 @@ describe('training', () => {
       optimizer: adamW({ weightDecay: 0.01 }),
       loss: crossEntropy({ classWeights: [1, 4] }), // a row of the second class counts four times
       dropout: 'config', // also in the frozen network
+      gradientCheckpointing: true, // less memory, longer steps
       clipNorm: 0.5, // the maximum norm of all gradients together,
       unclippedGroups: ['head'], // excluding the head's
       onStep,

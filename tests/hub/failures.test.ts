@@ -334,7 +334,7 @@ describe('an impossible option or variable', () => {
       { progress_callback: 1 },
       /'progress_callback' is 1; expected a function/,
     ],
-    ['another type of weights', {}, { dtype: 'q4' }, /'dtype' is 'q4'; expected \("fp32" \| "q8"\)/],
+    ['another type of weights', {}, { dtype: 'q5' }, /'dtype' is 'q5'; expected \("fp32" \| "q8" \| "q4"\)/],
     ['a limit of zero', {}, { memoryLimit: 0 }, /'memoryLimit' is 0; expected a number of bytes above 0/],
   ])('%s', async (_, environment, options, message) => {
     Object.assign(process.env, environment);
