@@ -37,7 +37,7 @@ export async function testParity(
 }
 
 /** The tensors that exceed the tolerance, with their distances. */
-function tooFar(actual: Measured, expected: Measured, tolerance: Tolerance): string[] {
+export function tooFar(actual: Measured, expected: Measured, tolerance: Tolerance): string[] {
   return (Object.keys(tolerance) as (keyof Tolerance)[]).flatMap((kind) =>
     Object.entries(distancesOf(actual[kind], expected[kind])).flatMap(([name, distance]) =>
       distance <= tolerance[kind] ? [] : [`${kind}: ${name} is ${distance.toPrecision(2)} away`],

@@ -2,6 +2,7 @@ import type { Executor } from '@peftjs/core';
 import { describe, expect, it } from 'vitest';
 import { measure, type Subject } from '../../packages/cli/src/run/parity.js';
 import type { Found } from './executors.js';
+import { tooFar } from './parity.js';
 
 /** An executor that computes layers again in every backward pass, or in none. */
 function recomputing(executor: Executor, gradientCheckpointing: boolean): Executor {
@@ -11,16 +12,21 @@ function recomputing(executor: Executor, gradientCheckpointing: boolean): Execut
   };
 }
 
+/** The only bits that may differ are those of a GPU, which adds rows up in any order. */
+const IN_ANY_ORDER = 'compiled on WebGPU';
+
 /** Defines one test for each subject; an executor that the machine lacks is skipped by name. */
-export function testRecomputed({ name, executor, skipped }: Found, subjects: readonly Subject[]): void {
+export function testRecomputed({ name, executor, tolerance, skipped }: Found, subjects: readonly Subject[]): void {
   if (!executor) {
     it.skip(`${name}: ${skipped}`);
     return;
   }
-  describe(`${name}: losses, gradients and steps are the same to the bit if layers are computed again`, () => {
+  describe(`${name}: losses, gradients and steps are the same if layers are computed again`, () => {
     it.each(subjects.map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
       const expected = await measure(subject, recomputing(executor, false));
-      expect(await measure(subject, recomputing(executor, true))).toEqual(expected);
+      const actual = await measure(subject, recomputing(executor, true));
+      if (name === IN_ANY_ORDER) expect(tooFar(actual, expected, tolerance)).toEqual([]);
+      else expect(actual).toEqual(expected);
     });
   });
 }

@@ -14,6 +14,7 @@ import type { ConstantData, ElementType, GraphConstant } from './graph.js';
 import type { KernelTable } from './kernels/kernel.js';
 import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
+import { ordered } from './order.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
 import {
@@ -123,7 +124,8 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         keepsUnused: Object.keys(stored).length === 0,
         gradientCheckpointing:
           gradientCheckpointing ?? (largest ? keepsTooMuch(largest, await freeBytes(backend)) : false),
-        finish: (graph) => withConstants(graph, stored, Tensor),
+        // On a device, asking a tensor for its size would copy it to the host.
+        finish: (graph) => withConstants(memory ? graph : ordered(graph), stored, Tensor),
         open,
       });
       return compiledFunction({ programs, memory, Tensor, specs: inputs, constants: stored }, before);

@@ -9,7 +9,6 @@ import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import type { RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
 import { prepare } from './prepare.js';
-import { ordered } from './order.js';
 import { recomputed } from './recompute.js';
 import type { OrtRuntime, OrtSession } from './runtime.js';
 import type { Tracing } from './trace.js';
@@ -106,7 +105,7 @@ async function acquired(fn: PureFunction, specs: Specs, settings: Settings): Pro
   const key = `${settings.key} ${isRecomputed ? 'recomputed ' : ''}${text}`;
   const program = await sessionsOf(settings.runtime).acquire(key, async () => {
     const traced = await graph();
-    const made = await settings.finish(ordered(isRecomputed ? recomputed(traced) : traced));
+    const made = await settings.finish(isRecomputed ? recomputed(traced) : traced);
     return { graph: made, session: await settings.open(made) };
   });
   return { key, program };
