@@ -9,7 +9,8 @@
  * without their blocks of keys). A block of a causal text multiplies only the keys up to its last query.
  */
 import type { AttentionInputs, AttentionSettings, FusedKernels } from '@peftjs/core/nn';
-import { GraphBuilder, type GraphPort, type Subgraph, type SubgraphPort, type Value } from '../graph.js';
+import { GraphBuilder, type Value } from '../graph.js';
+import type { GraphPort, Subgraph, SubgraphPort } from '../parts.js';
 import { MICROSOFT, type FusedTable } from './kernel.js';
 
 /** The queries of a block. */
