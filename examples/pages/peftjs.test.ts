@@ -56,7 +56,7 @@ it('makes a data set of rows in memory', async () => {
 });
 
 function review(row: number): string {
-  const [good, bad] = [['great', 'lovely', 'perfect', 'warm'], ['cold', 'awful', 'rude', 'dirty']]; // prettier-ignore
+  const [good, bad] = [['great', 'lovely', 'perfect', 'warm'], ['cold', 'awful', 'rude', 'dirty']]; // oxfmt-ignore
   const thing = ['soup', 'service', 'room', 'coffee', 'waiter', 'view', 'bread'][row % 7];
   const isGood = row % 2 === 0;
   return `the ${thing} was ${(isGood ? good : bad)[Math.floor(row / 2) % 4]}\t${isGood ? 'good' : 'bad'}`;

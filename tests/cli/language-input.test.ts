@@ -18,7 +18,7 @@ const FILES: Readonly<Record<string, string>> = {
   'short.txt': 'so short',
   'empty.txt': ' \n',
   'empty.jsonl': '\n',
-  'texts.jsonl': counting(30).map((text) => JSON.stringify({ text })).join('\n'), // prettier-ignore
+  'texts.jsonl': counting(30).map((text) => JSON.stringify({ text })).join('\n'), // oxfmt-ignore
   'no-answer.jsonl': '{"prompt": "1 + 1 =", "completion": " 2"}\n{"prompt": "1 + 2 =", "completion": ""}',
   'no-completion.jsonl': '{"prompt": "1 + 1 ="}',
   'no-assistant.jsonl': '{"messages": [{"role": "user", "content": "hi"}]}',

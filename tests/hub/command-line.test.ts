@@ -76,7 +76,7 @@ describe('peft-bench accepts hub ids', () => {
     ['run --model peftjs-tests/none --out out', /there is no folder 'peftjs-tests\/none', and on the hub/],
   ])('and exits with 2 and one line for %s', async (line, message) => {
     const { code, stdout, stderr } = await run(...line.split(' '));
-    const lines = stderr.trim().split('\n').filter((text) => !text.startsWith('peft-bench: loading')); // prettier-ignore
+    const lines = stderr.trim().split('\n').filter((text) => !text.startsWith('peft-bench: loading')); // oxfmt-ignore
     expect(lines).toEqual([expect.stringMatching(message)]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   });

@@ -41,7 +41,7 @@ const written = ({ tokenizer: { chatTemplate } }: PretrainedModel): string | und
 describe('the chat template of a folder', () => {
   it.each<[string, Readonly<Record<string, string>>, string | undefined]>([
     ['is that of tokenizer_config.json, with its special tokens', settings(MARKED), 'babc'],
-    ['is the default one of several', settings([{ name: 'tool_use', template: 'x' }, { name: 'default', template: MARKED }]), 'babc'], // prettier-ignore
+    ['is the default one of several', settings([{ name: 'tool_use', template: 'x' }, { name: 'default', template: MARKED }]), 'babc'], // oxfmt-ignore
     ['is that of chat_template.jinja, if there is one', { ...settings('x'), 'chat_template.jinja': MARKED }, 'babc'],
     ['is undefined if there is none', {}, undefined],
     ['is undefined if it is not a text', settings(7), undefined],

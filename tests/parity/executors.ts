@@ -20,7 +20,7 @@ interface ParityExecutor {
 const exact: Tolerance = { outputs: 0, gradients: 0, steps: 0 };
 
 /** All executors. A new one only needs one line. */
-// prettier-ignore
+// oxfmt-ignore
 const parityExecutors: readonly ParityExecutor[] = [
   { name: 'compiled on the CPU', tolerance: FLOAT32, cases: 'all', inNpmTest: true, open: () => opened(compiled({ threads: 1 })) },
   { name: 'compiled on WebGPU', tolerance: FLOAT32, cases: 'one of each family', isOptional: true, open: () => opened(compiled({ threads: 1, executionProviders: ['webgpu'] })) },

@@ -24,7 +24,7 @@ export interface ParityMethod {
 }
 
 /** Methods with the options that change what they compute. */
-// prettier-ignore
+// oxfmt-ignore
 const known: readonly ParityMethod[] = [
   { name: 'full', family: 'whole modules', configured: full() },
   { name: 'head', family: 'whole modules', configured: head() },

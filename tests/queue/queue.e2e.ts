@@ -61,37 +61,33 @@ describe.skipIf(!hasRedis)(title, () => {
     await rm(folder, { recursive: true });
   });
 
-  it.concurrent(
-    "has the numbers of a run without a queue, on the user's data, and leaves nothing else in Redis",
-    async () => {
-      const place = await mkdtemp(join(folder, 'equal-'));
-      const { url } = queue(0);
-      const rows = Array.from({ length: 40 }, (_, row) => `${row % 2 ? 'so good' : 'so bad'} ${row}\t${row % 2}`);
-      const [train, dev] = [join(place, 'mine.tsv'), join(place, 'mine-dev.tsv')];
-      await writeFile(train, `text\tlabel\n${rows.join('\n')}\n`);
-      await writeFile(dev, `text\tlabel\n${rows.slice(0, 10).join('\n')}\n`);
-      const own = [...study, '--train', train, '--dev', dev, '--method', 'head,lora'];
-      const helper = worker(url, 'helper', join(place, 'scratch'));
-      const run = start([...own, '--queue', url, '--out', join(place, 'queued'), '--json']);
-      expect(await run.ended).toBe(0);
-      expect(run.stdout().trim().split('\n')).toHaveLength(2);
-      const alone = start([...own, '--workers', '1', '--out', join(place, 'alone')]);
-      expect(await alone.ended).toBe(0);
-      expect(differences(await comparable(join(place, 'alone')), await comparable(join(place, 'queued')))).toEqual([]);
+  it.concurrent("has the numbers of a run without a queue, on the user's data, and leaves nothing else in Redis", async () => {
+    const place = await mkdtemp(join(folder, 'equal-'));
+    const { url } = queue(0);
+    const rows = Array.from({ length: 40 }, (_, row) => `${row % 2 ? 'so good' : 'so bad'} ${row}\t${row % 2}`);
+    const [train, dev] = [join(place, 'mine.tsv'), join(place, 'mine-dev.tsv')];
+    await writeFile(train, `text\tlabel\n${rows.join('\n')}\n`);
+    await writeFile(dev, `text\tlabel\n${rows.slice(0, 10).join('\n')}\n`);
+    const own = [...study, '--train', train, '--dev', dev, '--method', 'head,lora'];
+    const helper = worker(url, 'helper', join(place, 'scratch'));
+    const run = start([...own, '--queue', url, '--out', join(place, 'queued'), '--json']);
+    expect(await run.ended).toBe(0);
+    expect(run.stdout().trim().split('\n')).toHaveLength(2);
+    const alone = start([...own, '--workers', '1', '--out', join(place, 'alone')]);
+    expect(await alone.ended).toBe(0);
+    expect(differences(await comparable(join(place, 'alone')), await comparable(join(place, 'queued')))).toEqual([]);
 
-      const sent = (await filesBelow(join(place, 'scratch'))).filter((path) => path.endsWith('.tsv'));
-      expect(sent).toHaveLength(2);
-      for (const path of sent) expect((await stat(path)).mode & 0o777).toBe(0o600);
+    const sent = (await filesBelow(join(place, 'scratch'))).filter((path) => path.endsWith('.tsv'));
+    expect(sent).toHaveLength(2);
+    for (const path of sent) expect((await stat(path)).mode & 0o777).toBe(0o600);
 
-      helper.process.kill('SIGINT');
-      expect(await helper.ended).toBe(130);
-      const keys = await keysOf(url);
-      expect(keys).toEqual([expect.stringContaining('peft-bench:data:'), expect.stringContaining('peft-bench:data:')]);
-      const written = await Promise.all((await filesBelow(place)).map((path) => readFile(path, 'utf8')));
-      for (const text of [run.stderr(), run.stdout(), helper.stderr(), ...written])
-        expect(text).not.toContain(PASSWORD);
-    },
-  );
+    helper.process.kill('SIGINT');
+    expect(await helper.ended).toBe(130);
+    const keys = await keysOf(url);
+    expect(keys).toEqual([expect.stringContaining('peft-bench:data:'), expect.stringContaining('peft-bench:data:')]);
+    const written = await Promise.all((await filesBelow(place)).map((path) => readFile(path, 'utf8')));
+    for (const text of [run.stderr(), run.stdout(), helper.stderr(), ...written]) expect(text).not.toContain(PASSWORD);
+  });
 
   it.concurrent('says why no worker can run it, and withdraws its trials when it is stopped', async () => {
     const place = await mkdtemp(join(folder, 'refused-'));

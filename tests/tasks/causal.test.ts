@@ -67,7 +67,7 @@ describe('a causal language model', () => {
 
   it.each([
     ['texts', [{ text: 'abcab' }, { text: 'hgfedcba' }]],
-    ['instructions', [{ prompt: 'abcdefghij', completion: 'kj' }, { prompt: 'a', completion: 'bcd' }]], // prettier-ignore
+    ['instructions', [{ prompt: 'abcdefghij', completion: 'kj' }, { prompt: 'a', completion: 'bcd' }]], // oxfmt-ignore
   ])('is trained on the loss that it is evaluated by: %s', async (_, rows) => {
     const data = await encode(rows, 14);
     const batchSize = data.rows.length;
@@ -86,7 +86,7 @@ describe('a causal language model', () => {
 
   it('learns nothing from prompts', async () => {
     const prompts = ['abcdef', 'fedcba', 'acebdf'];
-    const data = await encode(prompts.map((prompt) => ({ prompt, completion: 'kkkk' })), 16); // prettier-ignore
+    const data = await encode(prompts.map((prompt) => ({ prompt, completion: 'kkkk' })), 16); // oxfmt-ignore
     const peft = attach(bigrams(), lora({ r: 8, loraAlpha: 16 }), { seed: 1 });
     await train(peft, trainingData(data, { batchSize: 3, seed: 1 }), {
       executor,
@@ -94,7 +94,7 @@ describe('a causal language model', () => {
       learningRate: 0.02,
     });
     const answers = await evaluate(peft, causalEvaluation(data, { batchSize: 3 }), { executor });
-    const whole = await encode(prompts.map((text) => ({ text })), 7); // prettier-ignore
+    const whole = await encode(prompts.map((text) => ({ text })), 7); // oxfmt-ignore
     const asText = await evaluate(peft, causalEvaluation(whole, { batchSize: 3 }), { executor });
     expect(answers['perplexity']).toBeLessThan(2);
     expect(asText['perplexity']).toBeGreaterThan(WORDS / 2);

@@ -6,8 +6,6 @@ import { filesBelow, packages, root, textOf } from './repository.js';
 const scripts = {
   build: 'tsup',
   test: 'vitest run',
-  typecheck: 'tsc',
-  lint: 'eslint .',
 };
 
 describe.each(packages)('$manifest.name', ({ folder, manifest }) => {

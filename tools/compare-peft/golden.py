@@ -8,7 +8,7 @@ peftjs makes with seed 1.
     npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --model $MODEL --python venv/bin/python --seeds 1 \\
         --tasks uci-sentiment --work /tmp/compare --results /tmp/compare/results
     venv/bin/python tools/compare-peft/golden.py --model $MODEL --losses /tmp/compare/results/uci-sentiment-1-peft.json
-    npx prettier --write tests/models/fixtures/minilm
+    npx oxfmt tests/models/fixtures/minilm
 """
 
 import argparse

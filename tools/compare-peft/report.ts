@@ -151,11 +151,11 @@ function signed(value: number): string {
 }
 
 /**
- * Replaces the table between the page's marks, which Prettier leaves unformatted.
+ * Replaces the table between the page's marks, which oxfmt leaves unformatted.
  * @throws RangeError if the page has no marks.
  */
 function withTable(text: string, table: string, page: string): string {
-  const [start, end] = ['<!-- prettier-ignore-start -->', '<!-- prettier-ignore-end -->'];
+  const [start, end] = ['<!-- oxfmt-ignore-start -->', '<!-- oxfmt-ignore-end -->'];
   const [before, rest] = text.split(start);
   const after = rest?.split(end)[1];
   if (before === undefined || after === undefined) throw new RangeError(`${page} has no marks for the table`);

@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
     venv/bin/python tools/golden/activations.py > packages/engine/test/fixtures/activations.json
-    npx prettier --write packages/engine/test/fixtures/activations.json
+    npx oxfmt packages/engine/test/fixtures/activations.json
 """
 
 import sys

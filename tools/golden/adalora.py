@@ -1,7 +1,7 @@
 """Makes packages/adalora/test/fixtures/allocator.json: what PEFT's rank allocator does to given weights and gradients.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 numpy==2.4.6
-    venv/bin/python tools/golden/adalora.py && npx prettier --write packages/adalora/test/fixtures/allocator.json
+    venv/bin/python tools/golden/adalora.py && npx oxfmt packages/adalora/test/fixtures/allocator.json
 
 Weights and gradients are random, rounded and written to the file. Before each call of the allocator the weights take a
 step of plain gradient descent. Tensors are torch's A [r, in], E [r, 1] and B [out, r], in row-major order.

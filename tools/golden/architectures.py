@@ -1,7 +1,7 @@
 """Makes tests/models/fixtures/<network>-tiny with transformers and PEFT: small random networks and their outputs.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    /tmp/golden/bin/python tools/golden/architectures.py && npx prettier --write 'tests/models/fixtures/*-tiny/*.json' 'packages/models/test/fixtures/*.json'
+    /tmp/golden/bin/python tools/golden/architectures.py && npx oxfmt 'tests/models/fixtures/*-tiny/*.json' 'packages/models/test/fixtures/*.json'
 
 Each expected.json records the versions that made the committed files. All weights are random, including biases and
 norms, and large enough that a mistake in any of them shows in the logits. They are stored in bfloat16 to keep the files

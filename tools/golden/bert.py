@@ -2,7 +2,7 @@
 outputs.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0
-    /tmp/golden/bin/python tools/golden/bert.py && npx prettier --write tests/models/fixtures/bert-tiny
+    /tmp/golden/bin/python tools/golden/bert.py && npx oxfmt tests/models/fixtures/bert-tiny
 
 expected.json records the versions that made the committed files. All weights are random, including biases and layer
 norms, and large enough that a mistake in any of them shows in the logits.

@@ -2,7 +2,7 @@
 tests/models/fixtures, with dropout that multiplies by 1 + rate instead of drawing a mask.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
-    venv/bin/python tools/golden/dropout.py && npx prettier --write tests/models/fixtures/dropout.json
+    venv/bin/python tools/golden/dropout.py && npx oxfmt tests/models/fixtures/dropout.json
 
 Masks of two libraries cannot be the same. These outputs show instead where a network has dropout and with which rate:
 most rates of a network differ. The file holds for each network

@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install gguf==0.19.0 bitsandbytes==0.50.2 torch==2.15.0 numpy==2.4.6
     venv/bin/python tools/golden/four_bits.py > packages/core/test/fixtures/four-bits.json
-    npx prettier --write packages/core/test/fixtures/four-bits.json
+    npx oxfmt packages/core/test/fixtures/four-bits.json
 """
 
 import sys

@@ -3,7 +3,7 @@ PEFT's logits after opening them again. Also makes tests/peft/fixtures/batches.j
 reads.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    PYTHONHASHSEED=0 venv/bin/python tools/golden/from_peft.py && npx prettier --write tests/peft/fixtures
+    PYTHONHASHSEED=0 venv/bin/python tools/golden/from_peft.py && npx oxfmt tests/peft/fixtures
 
 expected.json records the versions that made the committed files. Every trained tensor is moved away from its initial
 value, so that a mistake in any of them shows in the logits.

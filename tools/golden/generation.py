@@ -2,7 +2,7 @@
 architectures.py generate.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    /tmp/golden/bin/python tools/golden/generation.py && npx prettier --write packages/models/test/fixtures/sampling.json
+    /tmp/golden/bin/python tools/golden/generation.py && npx oxfmt packages/models/test/fixtures/sampling.json
 
 The metadata of each file records the versions that made it. A file holds, for the network with its next-token head,
 

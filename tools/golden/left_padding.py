@@ -2,7 +2,7 @@
 of tests/models/fixtures.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
-    venv/bin/python tools/golden/left_padding.py && npx prettier --write tests/models/fixtures/left-padding.json
+    venv/bin/python tools/golden/left_padding.py && npx oxfmt tests/models/fixtures/left-padding.json
 
 The rows are those of batch 2, each shifted to the right. left-padding.safetensors holds `<network>/logits` of the head
 for three classes.

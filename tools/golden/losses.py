@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 sentence-transformers==6.2.0
     venv/bin/python tools/golden/losses.py > packages/core/test/fixtures/losses.json
-    npx prettier --write packages/core/test/fixtures/losses.json
+    npx oxfmt packages/core/test/fixtures/losses.json
 
 Embeddings are rows of four texts for each of three columns: anchors, positives, negatives. Numbers are rounded to five
 digits before use. Losses of embeddings come from the released classes, with a model that returns the embeddings it is

@@ -3,7 +3,7 @@ transformers' schedules.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 lion-pytorch==0.2.5
     venv/bin/python tools/golden/optimizers.py > packages/core/test/fixtures/optimizers.json
-    npx prettier --write packages/core/test/fixtures/optimizers.json
+    npx oxfmt packages/core/test/fixtures/optimizers.json
 
 Ten steps of a matrix with weight decay, a matrix without and a vector without. Matrices are `[in, out]` in the file;
 torch optimizes their transposes, the layout of its linear weights. Gradients are given, rounded to five digits, and

@@ -3,7 +3,7 @@ one for each way in which a model family or a PEFT option makes a file special, 
 again.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_families.py && npx prettier --write tests/peft/fixtures/families
+    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_families.py && npx oxfmt tests/peft/fixtures/families
 
 To let PEFT open the same adapters as written by peftjs:
 

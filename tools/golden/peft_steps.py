@@ -2,7 +2,7 @@
 and every trained tensor after 1, 5 and 10 steps of torch's AdamW on the batches of batches.json.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_steps.py && npx prettier --write tests/peft/fixtures
+    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_steps.py && npx oxfmt tests/peft/fixtures
 
 No dropout, no clipping, a constant learning rate. AdaLoRA's allocator is called after the optimizer, as PEFT's
 documentation says. `objective` is the minimised objective, including AdaLoRA's orthogonality term; `loss` is without

@@ -2,7 +2,7 @@
 tests/models/fixtures, and the logits of their combinations by `add_weighted_adapter`.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
-    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_weighted.py && npx prettier --write tests/peft/fixtures
+    PYTHONHASHSEED=0 venv/bin/python tools/golden/peft_weighted.py && npx oxfmt tests/peft/fixtures
 
 The adapters share some modules but not all, and have different scaling factors. They have no task type: PEFT does not
 combine adapters that save the same module, and all adapters of a classifier save the classifier.

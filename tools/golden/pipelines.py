@@ -3,7 +3,7 @@ sentence-transformers.
 
     python3 -m venv /tmp/golden
     /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 tokenizers==0.23.3 sentence-transformers==6.2.0
-    /tmp/golden/bin/python tools/golden/pipelines.py && npx prettier --write tests/pipelines/fixtures
+    /tmp/golden/bin/python tools/golden/pipelines.py && npx oxfmt tests/pipelines/fixtures
 
 expected.json records the versions that made the committed files. The tokenizers are those of
 packages/models/test/fixtures/token-spans.json. Offsets are converted from code points to UTF-16 units, which JavaScript

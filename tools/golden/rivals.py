@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 numpy==2.4.6
     venv/bin/python tools/golden/rivals.py RELEASES
-    npx prettier --write 'packages/*/test/fixtures/released.json'
+    npx oxfmt 'packages/*/test/fixtures/released.json'
 
 RELEASES is a folder of clones, at these commits:
 

@@ -1,7 +1,7 @@
 """Makes the golden files of packages/safetensors with the Python library.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install safetensors==0.8.0 numpy==2.4.6 ml_dtypes==0.6.0
-    /tmp/golden/bin/python tools/golden/safetensors.py && npx prettier --write packages/safetensors/test/fixtures
+    /tmp/golden/bin/python tools/golden/safetensors.py && npx oxfmt packages/safetensors/test/fixtures
 
 expected.json and the files' metadata record the versions that made the committed files.
 """

@@ -1,7 +1,7 @@
 """Embeddings of sentence-transformers on the tiny BERT: every pooling mode, modules after it, and prompts.
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 sentence-transformers==6.2.0
-    venv/bin/python tools/golden/sentence_transformers.py && npx prettier --write tests/models/fixtures/bert-tiny/embedders.json
+    venv/bin/python tools/golden/sentence_transformers.py && npx oxfmt tests/models/fixtures/bert-tiny/embedders.json
 
 Holds, for each model, the files written in addition to those of transformers, with safetensors files in base64, and the
 embeddings of the texts. With `--open FOLDER` it prints the embeddings of a folder that peftjs wrote instead.

@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install numpy==2.4.6
     venv/bin/python tools/golden/sora.py > packages/sora/test/fixtures/released-optimizer.json
-    npx prettier --write packages/sora/test/fixtures/released-optimizer.json
+    npx oxfmt packages/sora/test/fixtures/released-optimizer.json
 
 AdamW of older transformers without decay, then three masked edits one after the other, so that the third sees the
 results of the first two:

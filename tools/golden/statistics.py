@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install scipy==1.17.1 statsmodels==0.15.0
     venv/bin/python tools/golden/statistics.py > packages/bench/test/fixtures/statistics.json
-    npx prettier --write packages/bench/test/fixtures/statistics.json
+    npx oxfmt packages/bench/test/fixtures/statistics.json
 """
 
 import json

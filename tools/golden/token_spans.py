@@ -2,7 +2,7 @@
 tokenizers library.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 tokenizers==0.23.3
-    /tmp/golden/bin/python tools/golden/token_spans.py && npx prettier --write packages/models/test/fixtures/token-spans.json
+    /tmp/golden/bin/python tools/golden/token_spans.py && npx oxfmt packages/models/test/fixtures/token-spans.json
 
 The committed file records the versions that made it. The tokenizers are trained on the sentences below, one for each
 form that published models have. Offsets are converted from code points to UTF-16 units, as JavaScript counts.

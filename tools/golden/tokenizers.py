@@ -2,7 +2,7 @@
 Face's tokenizers.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3
-    /tmp/golden/bin/python tools/golden/tokenizers.py && npx prettier --write packages/models/test/fixtures/tokenizers.json
+    /tmp/golden/bin/python tools/golden/tokenizers.py && npx oxfmt packages/models/test/fixtures/tokenizers.json
 
 makes the sample that `npm test` runs. For a larger run:
 

@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
     venv/bin/python tools/golden/vera.py > packages/vera/test/fixtures/peft.json
-    npx prettier --write packages/vera/test/fixtures/peft.json
+    npx oxfmt packages/vera/test/fixtures/peft.json
 
 Two modules of different shapes share A and B, which are as wide as the wider one. The file records the versions.
 """

@@ -1,7 +1,7 @@
 """Makes packages/models/test/fixtures/word-tokens.json: the tokens of sentences in words, by transformers.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 tokenizers==0.23.3
-    /tmp/golden/bin/python tools/golden/word_tokens.py && npx prettier --write packages/models/test/fixtures/word-tokens.json
+    /tmp/golden/bin/python tools/golden/word_tokens.py && npx oxfmt packages/models/test/fixtures/word-tokens.json
 
 Reads the tokenizers of token-spans.json. Byte-level ones put a blank before each word, as with `add_prefix_space=True`,
 which transformers supports except for sequences of steps (Qwen2's): those are left out. The labels are those of

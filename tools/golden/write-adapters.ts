@@ -4,7 +4,7 @@
  *
  *   npx tsx --conditions @peftjs/source tools/golden/write-adapters.ts tests/peft/fixtures/from-peftjs
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2
- *   venv/bin/python tools/golden/open_in_peft.py tests/peft/fixtures/from-peftjs && npx prettier --write tests/peft/fixtures
+ *   venv/bin/python tools/golden/open_in_peft.py tests/peft/fixtures/from-peftjs && npx oxfmt tests/peft/fixtures
  */
 import { rm } from 'node:fs/promises';
 import { ConfigError } from '@peftjs/core/method';

@@ -4,7 +4,7 @@
  *
  *   npx tsx --conditions @peftjs/source tools/golden/write-exports.ts results/exports
  *   python3 -m venv venv && venv/bin/pip install torch==2.15.0 transformers==5.24.0
- *   venv/bin/python tools/golden/export.py results/exports tests/export/fixtures/opened.json && npx prettier --write tests/export/fixtures
+ *   venv/bin/python tools/golden/export.py results/exports tests/export/fixtures/opened.json && npx oxfmt tests/export/fixtures
  */
 import { rm } from 'node:fs/promises';
 import { ConfigError } from '@peftjs/core/method';

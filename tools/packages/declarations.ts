@@ -5,7 +5,7 @@ import { manifestIn } from './folders.js';
 
 /**
  * Writes the declarations of everything that packages export, with maps to the sources, which a package holds. One
- * program for all takes a sixth of the time of one for each. It does not check types: that is what `npm run typecheck` does.
+ * program for all takes a sixth of the time of one for each. It does not check types: that is what `npm run lint` does.
  */
 export function writeDeclarations(folders: readonly string[]): void {
   const entries = folders.flatMap((folder) =>

@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { format, resolveConfig } from 'prettier';
+import { format, type FormatConfig } from 'oxfmt';
 import { max, mean, median, min } from 'simple-statistics';
 import type { SizesName } from '../perf/cases.js';
 import type { CaseResult } from '../perf/measure.js';
@@ -312,7 +312,9 @@ function groupOf({ title, bars }: SpeedGroup, top: number): string {
 export async function writeInto(page: string, texts: Readonly<Record<string, string>>): Promise<void> {
   const before = await readFile(page, 'utf8');
   const after = Object.entries(texts).reduce((whole, [name, text]) => between(whole, page, name, text), before);
-  await writeFile(page, await format(after, { ...(await resolveConfig(page)), filepath: page }));
+  const style = JSON.parse(await readFile('.oxfmtrc.json', 'utf8')) as FormatConfig;
+  const { code } = await format(page, after, style);
+  await writeFile(page, code);
 }
 
 function between(whole: string, page: string, name: string, text: string): string {

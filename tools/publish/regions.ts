@@ -14,7 +14,7 @@ function withRegion(page: string, name: string, text: string): string {
   if (before === undefined || after === undefined) {
     throw new PeftError('PEFT_PUBLISH', `expected "${start}" and "${end}" in the page, got a page without them`);
   }
-  return `${before}${start}\n<!-- prettier-ignore-start -->\n\n${text}\n\n<!-- prettier-ignore-end -->\n${end}${after}`;
+  return `${before}${start}\n<!-- oxfmt-ignore-start -->\n\n${text}\n\n<!-- oxfmt-ignore-end -->\n${end}${after}`;
 }
 
 /** Returns a new page with everything but prose. */

@@ -67,7 +67,7 @@ describe('a teacher', () => {
 
 it('the loss on logits is the mean squared error over outputs and weighted rows, relative to the signal', () => {
   const batch = { labels: tf.tensor3d([[[1, 2]], [[0, 0]]]), rowWeights: tf.tensor1d([1, 0]), inputs: {} };
-  expect(logitError(3).loss(tf.tensor2d([[4, 2], [9, 9]]), batch).dataSync()[0]).toBeCloseTo(9 / 2 / 3, 6); // prettier-ignore
+  expect(logitError(3).loss(tf.tensor2d([[4, 2], [9, 9]]), batch).dataSync()[0]).toBeCloseTo(9 / 2 / 3, 6); // oxfmt-ignore
 });
 
 describe('recovery of an easy teacher', () => {

@@ -317,8 +317,8 @@ const sizedStage = (of: Partial<SizedStage>): SizedStage => ({
 export const sizing: TrialSizing = {
   stages: [
     sizedStage({}),
-    sizedStage({ stage: 1, kind: 'descent', budget: 1000, storedParameters: 800, ranks: { query: 1 }, worse: 0.1, allowed: 0.02, held: false, memorization: null }), // prettier-ignore
-    sizedStage({ stage: 2, kind: 'search', budget: 2000, storedParameters: 1600, ranks: { query: 2 }, score: 0.895, worse: 0.005, allowed: 0.02 }), // prettier-ignore
+    sizedStage({ stage: 1, kind: 'descent', budget: 1000, storedParameters: 800, ranks: { query: 1 }, worse: 0.1, allowed: 0.02, held: false, memorization: null }), // oxfmt-ignore
+    sizedStage({ stage: 2, kind: 'search', budget: 2000, storedParameters: 1600, ranks: { query: 2 }, score: 0.895, worse: 0.005, allowed: 0.02 }), // oxfmt-ignore
   ],
   chosen: 2,
   reason: 'With 1,600 parameters <b>it</b> is enough.',

@@ -45,7 +45,7 @@ describe('createRng', () => {
 
   it('forks different streams for similar labels, seeds and parents', () => {
     const rng = createRng(7);
-    const streams = [rng, createRng(8), createRng(7 + 2 ** 32), createRng(-7), rng.fork(''), rng.fork('a'), rng.fork('b'), rng.fork('aa'), rng.fork('a\0'), rng.fork('a').fork('a'), rng.fork('abcd'), rng.fork('abcde')]; // prettier-ignore
+    const streams = [rng, createRng(8), createRng(7 + 2 ** 32), createRng(-7), rng.fork(''), rng.fork('a'), rng.fork('b'), rng.fork('aa'), rng.fork('a\0'), rng.fork('a').fork('a'), rng.fork('abcd'), rng.fork('abcde')]; // oxfmt-ignore
     const drawn = streams.map((stream) => Array.from({ length: 10_000 }, () => stream.normal()));
     drawn.forEach((a, first) => {
       drawn.slice(0, first).forEach((b) => {

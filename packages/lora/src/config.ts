@@ -23,7 +23,15 @@ import * as v from 'valibot';
  * - `'stored'`: the form in which a file of `'lora_ga'` is read: A, B, A0 and B0 come from the file.
  */
 export type InitLoraWeights =
-  boolean | 'gaussian' | 'orthogonal' | 'eva' | 'olora' | 'lora_ga' | 'stored' | 'pissa' | `pissa_niter_${number}`;
+  | boolean
+  | 'gaussian'
+  | 'orthogonal'
+  | 'eva'
+  | 'olora'
+  | 'lora_ga'
+  | 'stored'
+  | 'pissa'
+  | `pissa_niter_${number}`;
 
 const NAMED_INITS = ['gaussian', 'orthogonal', 'eva', 'olora', 'lora_ga', 'pissa'];
 

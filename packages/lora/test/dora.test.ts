@@ -81,8 +81,7 @@ describe('trap 25: the weight is m V / ||V|| over the input axis', () => {
       const byTape = numbers(grads[index]);
       expect(relativeDistance(differences(values, name, held), byTape), name).toBeLessThan(2e-3);
       const undetached = relativeDistance(differences(values, name, free), byTape);
-      if (name === 'loraMagnitudeVector')
-        expect(undetached).toBeLessThan(2e-3); // the norm does not depend on this tensor
+      if (name === 'loraMagnitudeVector') expect(undetached).toBeLessThan(2e-3); // the norm does not depend on this tensor
       else expect(undetached, name).toBeGreaterThan(0.05);
     });
   });

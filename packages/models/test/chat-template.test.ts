@@ -74,7 +74,7 @@ async function outcome(
 
 describe.each(known.templates)('the template of $name', (one) => {
   it.each(one.cases)('renders case %# like transformers', async (golden) => {
-    const { text, refused, broken } = await outcome(one, golden, known.conversations[golden.conversation] as Conversation); // prettier-ignore
+    const { text, refused, broken } = await outcome(one, golden, known.conversations[golden.conversation] as Conversation); // oxfmt-ignore
     expect(text).toBe(golden.text);
     if (golden.refused !== undefined) expect(refused).toContain(`${file} rejects the conversation: ${golden.refused}`);
     if (golden.broken !== undefined) expect(broken).toContain('the chat template cannot be rendered');
@@ -95,7 +95,7 @@ describe('drawn templates', () => {
 
   it('render as in transformers', async () => {
     for (const one of drawn.cases) {
-      const result = await outcome({ ...one, tokens: drawn.tokens }, one, drawn.conversations[one.conversation] as Conversation); // prettier-ignore
+      const result = await outcome({ ...one, tokens: drawn.tokens }, one, drawn.conversations[one.conversation] as Conversation); // oxfmt-ignore
       expect(result.text, one.template).toBe(one.text);
       if (one.refused !== undefined) expect(result.refused, one.template).toContain(one.refused);
     }
@@ -119,10 +119,10 @@ describe('values are those of Python', () => {
     [`{{ '\\n x\\n'.strip('\\n') }}|{{ 'xyax'.lstrip('xy') }}|{{ 'ax'.rstrip('x') }}`, ' x|ax|a'],
     [`{{ '\\ufeff\\x1c\\x85a\\x1f'.strip()|tojson }}{{ ' \\ufeff'|trim|length }}`, '"\ufeff\\u001c\x85a"1'],
     [`{{ 'a\\x1cb\\ufeffc'.split()|tojson }}`, '["a", "b\ufeffc"]'],
-    [`{{ true }} {{ none }} {{ [1, 2.0, 'it\\'s', '\\n'] }} {{ {'a': (1, 2)} }} {{ 1e16 }} {{ 1e-5 }}`, `True None [1, 2.0, "it's", '\\n'] {'a': (1, 2)} 1e+16 1e-05`], // prettier-ignore
-    [`{{ "they're ÉTÉ ǆ ΑΣ".title() }}|{{ "they're".title() == "they're"|title }}|{{ 'ßA b'.capitalize() }}`, "They'Re Été ǅ Ας|False|Ssa b"], // prettier-ignore
+    [`{{ true }} {{ none }} {{ [1, 2.0, 'it\\'s', '\\n'] }} {{ {'a': (1, 2)} }} {{ 1e16 }} {{ 1e-5 }}`, `True None [1, 2.0, "it's", '\\n'] {'a': (1, 2)} 1e+16 1e-05`], // oxfmt-ignore
+    [`{{ "they're ÉTÉ ǆ ΑΣ".title() }}|{{ "they're".title() == "they're"|title }}|{{ 'ßA b'.capitalize() }}`, "They'Re Été ǅ Ας|False|Ssa b"], // oxfmt-ignore
     [`{{ '😀ab'[1:] }}{{ '😀'|length }}{{ 'abc'[::-1] }}{{ 'abc'[-1] }}`, 'ab1cbac'],
-    [`{{ {'é': '"\\n<'}|tojson }}{{ [1, {}]|tojson(indent=1) }}{{ 'é\\x7f'|tojson(ensure_ascii=true) }}`, '{"é": "\\"\\n<"}[\n 1,\n {}\n]"\\u00e9\\u007f"'], // prettier-ignore
+    [`{{ {'é': '"\\n<'}|tojson }}{{ [1, {}]|tojson(indent=1) }}{{ 'é\\x7f'|tojson(ensure_ascii=true) }}`, '{"é": "\\"\\n<"}[\n 1,\n {}\n]"\\u00e9\\u007f"'], // oxfmt-ignore
     [`{% for a in [1, 2] %}{% if loop.first %}{% set b = 1 %}{% endif %}{{ b }}{% endfor %}`, '1'],
     [`{% for a in 'ab' %}{{ a }}{% break %}{% endfor %}`, 'a'],
     [`{% macro m() %}{{ a }}{% endmacro %}{% for a in [1] %}{{ m() }}{% endfor %}`, ''],
@@ -151,9 +151,9 @@ describe('messages and tools', () => {
   it.each<[string, unknown, unknown, string]>([
     ['no messages', null, undefined, 'chat template: expected a list of messages'],
     ['a message that is not one', [7], undefined, 'message 1: expected a message with a role'],
-    ['no content', [...hello, { role: 'user' }], undefined, "message 2: expected 'content' to be a string"], // prettier-ignore
-    ['tool calls that are no list', [{ role: 'assistant', tool_calls: call }], undefined, "expected 'tool_calls' to be a list"], // prettier-ignore
-    ['a call without a function', [{ role: 'assistant', tool_calls: [call, {}] }], undefined, "expected 'tool_calls[1]' to be like"], // prettier-ignore
+    ['no content', [...hello, { role: 'user' }], undefined, "message 2: expected 'content' to be a string"], // oxfmt-ignore
+    ['tool calls that are no list', [{ role: 'assistant', tool_calls: call }], undefined, "expected 'tool_calls' to be a list"], // oxfmt-ignore
+    ['a call without a function', [{ role: 'assistant', tool_calls: [call, {}] }], undefined, "expected 'tool_calls[1]' to be like"], // oxfmt-ignore
     ['a name that is no text', [{ ...hello[0], name: 7 }], undefined, "expected 'name' to be a string, got 7"],
     ['a function as a field', [{ ...hello[0], run: () => 1 }], undefined, 'a function is not JSON'],
     ['tools that are no list', hello, tool, "chat template: expected 'tools' to be a list"],
@@ -171,24 +171,24 @@ const shared = (name: string): string =>
 const SHARED = shared('a') + shared('b');
 const nested = "{% set a={'x': 1} %}" + "{% set a={'x': a, 'y': a, 'z': a, 'w': a} %}".repeat(15);
 const long = "{% set s = 'a' * 2000000 %}";
-const often = (expression: string): string => `${long}{% for i in range(99999) %}{% if ${expression} %}{% endif %}{% endfor %}`; // prettier-ignore
+const often = (expression: string): string => `${long}{% for i in range(99999) %}{% if ${expression} %}{% endif %}{% endfor %}`; // oxfmt-ignore
 
 describe('an untrusted template', () => {
   it.each([
     ['nested loops', '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}', 'runs too long'],
     ['a huge range', '{% for a in range(1000000000000) %}{% endfor %}', 'range exceeds'],
     ['a macro that calls itself', '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}', 'rendered'],
-    ['a tree of macros', '{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(40) }}', 'too long'], // prettier-ignore
-    ['macros defined in a loop', `{% for i in range(99999) %}{% macro m() %}${'{{ 1 }}'.repeat(8000)}{% endmacro %}{% endfor %}`, 'too long'], // prettier-ignore
-    ['a text that doubles', `{% set n = namespace(x='ab') %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`, 'writes more'], // prettier-ignore
-    ['a list that doubles', `{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`, 'runs too long'], // prettier-ignore
-    ['repeated work on long texts', `{% for a in range(9999) %}{{ messages[0].content | upper | length }}{% endfor %}`, 'runs too long'], // prettier-ignore
-    ['deep lists', '{% set n=namespace(x=[]) %}{% for i in range(30000) %}{% set n.x=[n.x] %}{% endfor %}{{ n.x }}', 'rendered'], // prettier-ignore
-    ['copies of a list', '{% set a=range(90000)|list %}{% for i in range(9000) %}{{ loop.cycle(*a) }}{% endfor %}', 'too long'], // prettier-ignore
+    ['a tree of macros', '{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(40) }}', 'too long'], // oxfmt-ignore
+    ['macros defined in a loop', `{% for i in range(99999) %}{% macro m() %}${'{{ 1 }}'.repeat(8000)}{% endmacro %}{% endfor %}`, 'too long'], // oxfmt-ignore
+    ['a text that doubles', `{% set n = namespace(x='ab') %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`, 'writes more'], // oxfmt-ignore
+    ['a list that doubles', `{% set n = namespace(x=[1]) %}{% for a in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}`, 'runs too long'], // oxfmt-ignore
+    ['repeated work on long texts', `{% for a in range(9999) %}{{ messages[0].content | upper | length }}{% endfor %}`, 'runs too long'], // oxfmt-ignore
+    ['deep lists', '{% set n=namespace(x=[]) %}{% for i in range(30000) %}{% set n.x=[n.x] %}{% endfor %}{{ n.x }}', 'rendered'], // oxfmt-ignore
+    ['copies of a list', '{% set a=range(90000)|list %}{% for i in range(9000) %}{{ loop.cycle(*a) }}{% endfor %}', 'too long'], // oxfmt-ignore
     ['a shared dictionary', `${nested}{{ a|tojson(sort_keys=true) }}`, 'runs too long'],
-    ...['a|tojson', 'a|string', 'a', "a|join(',')", "a ~ ''", 'a == b', 'a in [b]', 'a < b', '[a, b]|sort|length', "[a]|select('eq', b)|list", "'{}'.format(a)", 'raise_exception(a)'] // prettier-ignore
+    ...['a|tojson', 'a|string', 'a', "a|join(',')", "a ~ ''", 'a == b', 'a in [b]', 'a < b', '[a, b]|sort|length', "[a]|select('eq', b)|list", "'{}'.format(a)", 'raise_exception(a)'] // oxfmt-ignore
       .map((expression) => [`a shared list in ${expression}`, `${SHARED}{{ ${expression} }}`, 'it ']),
-    ...["('a' * 1000000 ~ 'b') in s", "s.split('a' * 1000 ~ 'b')", "s|replace('', s)", "s.count('a' * 100000)", 's.title()', 's.split("a")', 's|list', 's * 1000', 's.strip(s)', 's[::-1]'] // prettier-ignore
+    ...["('a' * 1000000 ~ 'b') in s", "s.split('a' * 1000 ~ 'b')", "s|replace('', s)", "s.count('a' * 100000)", 's.title()', 's.split("a")', 's|list', 's * 1000', 's.strip(s)', 's[::-1]'] // oxfmt-ignore
       .map((expression) => [`a long text in ${expression}`, often(expression), 'it ']),
     ['a wide indent', `{{ [1]|tojson(indent=999999999) }}`, 'writes more'],
     ['a wide indent of lines', `{{ 'x'|indent(999999999) }}`, 'writes more'],

@@ -85,7 +85,7 @@ it('resumes with ranks that compaction has removed, and saves at steps that are 
   const whole = await sized(peft, { ...options, saveEvery: 6, onSnapshot });
   const places = snapshots.map(({ step, sizing }) => [sizing?.stages.length ?? 0, step]);
   // Stages have 8 steps: the 6th, 12th and 18th step, the first one after the 24th, and the 30th.
-  expect(places.slice(0, 5)).toEqual([[0, 6], [1, 4], [2, 2], [3, 1], [3, 6]]); // prettier-ignore
+  expect(places.slice(0, 5)).toEqual([[0, 6], [1, 4], [2, 2], [3, 1], [3, 6]]); // oxfmt-ignore
   for (const resume of snapshots.slice(1, 4)) {
     const resumed = compacting();
     expect((await sized(resumed, { ...options, resume })).sizing).toEqual(whole.sizing);

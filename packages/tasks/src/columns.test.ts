@@ -5,7 +5,7 @@ import type { Table } from './table.js';
 const table = (columns: readonly string[]): Table => ({
   columns,
   line: 1,
-  records: [{ line: 2, cells: new Map([['text', 'a'], ['label', 'b']]) }], // prettier-ignore
+  records: [{ line: 2, cells: new Map([['text', 'a'], ['label', 'b']]) }], // oxfmt-ignore
 });
 
 describe('the columns of a table', () => {

@@ -60,10 +60,10 @@ describe('texts', () => {
   });
 
   it('lose no tokens', async () => {
-    const documents = fc.array(fc.string({ minLength: 1, maxLength: 9, unit: fc.constantFrom('a', 'b', 'c') }), { minLength: 1 }); // prettier-ignore
+    const documents = fc.array(fc.string({ minLength: 1, maxLength: 9, unit: fc.constantFrom('a', 'b', 'c') }), { minLength: 1 }); // oxfmt-ignore
     await fc.assert(
       fc.asyncProperty(documents, fc.integer({ min: 2, max: 12 }), async (texts, maxTokens) => {
-        const data = await encode(texts.map((text) => ({ text })), maxTokens); // prettier-ignore
+        const data = await encode(texts.map((text) => ({ text })), maxTokens); // oxfmt-ignore
         const whole = `${texts.join('$')}$`;
         const packed = data.rows.map(({ ids }) => shown(ids)).join('');
         expect(packed).toBe(data.dropped === 1 ? whole.slice(0, -1) : whole);
@@ -75,7 +75,7 @@ describe('texts', () => {
 
 describe('instructions', () => {
   it('are only learnt from the completion on, including its end', async () => {
-    const data = await encode([{ prompt: 'q:', completion: 'yes' }, { prompt: '', completion: 'no' }], 16); // prettier-ignore
+    const data = await encode([{ prompt: 'q:', completion: 'yes' }, { prompt: '', completion: 'no' }], 16); // oxfmt-ignore
     expect(rowsOf(data)).toEqual([
       ['q:yes$', '..yes$'],
       ['no$', 'no$'],
@@ -148,7 +148,7 @@ describe('conversations', () => {
 });
 
 describe('batches', () => {
-  const data = () => encode([{ prompt: 'qq', completion: 'abc' }, { prompt: 'q', completion: 'd' }, { prompt: '', completion: 'ef' }], 8); // prettier-ignore
+  const data = () => encode([{ prompt: 'qq', completion: 'abc' }, { prompt: 'q', completion: 'd' }, { prompt: '', completion: 'ef' }], 8); // oxfmt-ignore
   const table = ({ inputs, labels }: Batch) => ({
     ids: Array.from(inputs['inputIds']?.data ?? []),
     mask: Array.from(inputs['attentionMask']?.data ?? []),
@@ -186,7 +186,7 @@ describe('batches', () => {
 describe('causalEvaluation', () => {
   const vocabulary = 128;
   const prepared = async () => {
-    const data = await encode([{ prompt: 'q', completion: 'ab' }, { prompt: 'long one', completion: 'c' }], 16); // prettier-ignore
+    const data = await encode([{ prompt: 'q', completion: 'ab' }, { prompt: 'long one', completion: 'c' }], 16); // oxfmt-ignore
     const evaluation = causalEvaluation(data, { batchSize: 2 });
     const logits = data.rows.map((_, row) =>
       Float32Array.from({ length: 10 * vocabulary }, (_, at) => Math.sin((row + 1) * at)),
@@ -224,7 +224,7 @@ describe('causalEvaluation', () => {
     const { evaluation, logits } = await prepared();
     expect(() => evaluation.score(logits.slice(1))).toThrow(ShapeError);
     expect(() => evaluation.score(logits.map((row) => row.subarray(1)))).toThrow(ShapeError);
-    expect(() => causalEvaluation({ name: 'x', kind: 'causal-lm', rows: [], maxTokens: 4, truncated: 0, dropped: 0 }, { batchSize: 0 })).toThrow(ConfigError); // prettier-ignore
+    expect(() => causalEvaluation({ name: 'x', kind: 'causal-lm', rows: [], maxTokens: 4, truncated: 0, dropped: 0 }, { batchSize: 0 })).toThrow(ConfigError); // oxfmt-ignore
   });
 });
 

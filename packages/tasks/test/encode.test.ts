@@ -29,7 +29,7 @@ const dataSet = (rows: readonly Omit<Row, 'label'>[]) =>
     classes: ['a', 'b'],
     rows: rows.map((row) => ({ ...row, label: 0 })),
   });
-const pairs = dataSet([{ text: '1 2 3 4', pair: '5 6' }, { text: '1', pair: '5 6 7' }]); // prettier-ignore
+const pairs = dataSet([{ text: '1 2 3 4', pair: '5 6' }, { text: '1', pair: '5 6 7' }]); // oxfmt-ignore
 const idsOf = async (options: Parameters<typeof encodeRows>[2], data = pairs) =>
   encodeRows(await data, counting, options).rows.map(({ ids }) => Array.from(ids));
 
@@ -44,8 +44,8 @@ describe('truncation', () => {
   });
 
   it('shortens the named text', async () => {
-    expect((await idsOf({ maxTokens: 6, truncation: 'only_first' }, dataSet([{ text: '1 2 3', pair: '5 6' }])))[0]).toEqual([0, 1, 0, 5, 6, 0]); // prettier-ignore
-    expect((await idsOf({ maxTokens: 6, truncation: 'only_second' }, dataSet([{ text: '1 2', pair: '5 6 7' }])))[0]).toEqual([0, 1, 2, 0, 5, 0]); // prettier-ignore
+    expect((await idsOf({ maxTokens: 6, truncation: 'only_first' }, dataSet([{ text: '1 2 3', pair: '5 6' }])))[0]).toEqual([0, 1, 0, 5, 6, 0]); // oxfmt-ignore
+    expect((await idsOf({ maxTokens: 6, truncation: 'only_second' }, dataSet([{ text: '1 2', pair: '5 6 7' }])))[0]).toEqual([0, 1, 2, 0, 5, 0]); // oxfmt-ignore
     expect(await idsOf({ maxTokens: 3, truncation: 'only_first' }, dataSet([{ text: '1 2' }]))).toEqual([[0, 1, 0]]);
   });
 
@@ -55,7 +55,7 @@ describe('truncation', () => {
   });
 
   it('rejects a row that is too long even without the text that may be truncated', async () => {
-    const data = await dataSet([{ text: '1', pair: '2' }, { text: '1', pair: '5 6 7 8 9' }]); // prettier-ignore
+    const data = await dataSet([{ text: '1', pair: '2' }, { text: '1', pair: '5 6 7 8 9' }]); // oxfmt-ignore
     const work = () => encodeRows(data, counting, { maxTokens: 7, truncation: 'only_first' });
     expect(work).toThrow(/pairs: expected at most 7 tokens, but truncation 'only_first' leaves more of row 2/);
   });

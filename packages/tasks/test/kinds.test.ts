@@ -45,7 +45,7 @@ function onlyBatch({ epoch }: { epoch(index: number): readonly Batch[] }): Batch
 function outputsOf(batches: readonly InputBatch[], compute: (ids: number[]) => readonly number[]): Float32Array[] {
   const outputs: Float32Array[] = [];
   for (const { inputs, rows } of batches) {
-    const { data, shape: [, tokens = 0] } = inputs['inputIds'] as Batch['labels']; // prettier-ignore
+    const { data, shape: [, tokens = 0] } = inputs['inputIds'] as Batch['labels']; // oxfmt-ignore
     rows.forEach((row, place) => {
       const ids = Array.from(data.subarray(place * tokens, (place + 1) * tokens));
       outputs[row] = Float32Array.from(compute(ids.filter((id) => id > 0)));
@@ -67,13 +67,13 @@ describe('rows with several labels', async () => {
 
   it('have a 0 or 1 for each label in a batch', () => {
     const { labels, rows: order } = onlyBatch(trainingData(encoded, options));
-    const expected = order.flatMap((row) => [[1, 0, 1], [0, 0, 0], [0, 0, 1]][row] ?? []); // prettier-ignore
+    const expected = order.flatMap((row) => [[1, 0, 1], [0, 0, 0], [0, 0, 1]][row] ?? []); // oxfmt-ignore
     expect(labels).toEqual(hostTensor(Float32Array.from(expected), [3, 3]));
   });
 
   it('are predicted where the sigmoid is above one half', () => {
     const { score, primaryMetric } = evaluationData(encoded, { batchSize: 2 });
-    const logits = [[2, -1, 0.1], [0, -1, 3], [-1, -1, -2]]; // prettier-ignore
+    const logits = [[2, -1, 0.1], [0, -1, 3], [-1, -1, -2]]; // oxfmt-ignore
     expect(primaryMetric).toBe('microF1');
     const scores = { microF1: 4 / 6, macroF1: (1 + 0 + 1 / 2) / 3, 'f1.x': 1, 'f1.y': 0, 'f1.z': 1 / 2 };
     expect(score(logits.map((row) => Float32Array.from(row)))).toEqual(scores);
@@ -95,8 +95,8 @@ describe('tagged rows', async () => {
       ...values,
       ...new Array<number>(7 - values.length).fill(filler),
     ];
-    const ids = [[1, ...codes('abc'), 2], [1, ...codes('defgh'), 2]]; // prettier-ignore
-    const tags = [[-100, 0, -100, 2, -100], [-100, 2, 0, -100, -100, 1, -100]]; // prettier-ignore
+    const ids = [[1, ...codes('abc'), 2], [1, ...codes('defgh'), 2]]; // oxfmt-ignore
+    const tags = [[-100, 0, -100, 2, -100], [-100, 2, 0, -100, -100, 1, -100]]; // oxfmt-ignore
     expect(inputs['inputIds']?.data).toEqual(Int32Array.from(order.flatMap((row) => padded(ids[row] ?? [], 0))));
     expect(labels).toEqual(
       hostIntegers(Int32Array.from(order.flatMap((row) => padded(tags[row] ?? [], -100))), [2, 7]),
@@ -105,7 +105,7 @@ describe('tagged rows', async () => {
 
   it('are scored by the tags of words, from logits or from summaries', () => {
     const { batches, score, summarise, primaryMetric } = evaluationData(encoded, { batchSize: 2 });
-    const tagOf = new Map([['a', 0], ['b', 1], ['c', 2], ['d', 0], ['e', 0], ['f', 2], ['g', 2], ['h', 2]]); // prettier-ignore
+    const tagOf = new Map([['a', 0], ['b', 1], ['c', 2], ['d', 0], ['e', 0], ['f', 2], ['g', 2], ['h', 2]]); // oxfmt-ignore
     const logitsOf = (id: number) => classes.map((_, tag) => Number(tagOf.get(String.fromCharCode(id)) === tag));
     const padTo = Math.max(...batches.map(({ labels }) => labels.shape[1] as number));
     const outputs = outputsOf(batches, (ids) =>
@@ -122,7 +122,7 @@ describe('tagged rows', async () => {
     };
     expect(score(outputs)).toEqual(scores);
     const summaries = outputs.map((output, row) => summarise?.(row, output) as Float32Array);
-    expect(summaries.map((summary) => [...summary])).toEqual([[0, 2], [0, 0, 2]]); // prettier-ignore
+    expect(summaries.map((summary) => [...summary])).toEqual([[0, 2], [0, 0, 2]]); // oxfmt-ignore
     expect(score(summaries)).toEqual(scores);
   });
 
@@ -269,7 +269,7 @@ describe('scored pairs', async () => {
     const scores = score(outputsOf(batches, lettersOf));
     expect(primaryMetric).toBe('spearman');
     expect(scores['spearman']).toBeCloseTo(1, 12);
-    const known = [[1, Math.SQRT1_2, 0], [1, 0.4, -0.5]]; // prettier-ignore
+    const known = [[1, Math.SQRT1_2, 0], [1, 0.4, -0.5]]; // oxfmt-ignore
     const centred = (values: number[]) => values.map((value) => value - values.reduce((a, b) => a + b) / 3);
     const product = (a: number[], b: number[]) => a.reduce((sum, value, at) => sum + value * (b[at] ?? 0), 0);
     const [a = [], b = []] = known.map(centred);

@@ -144,7 +144,7 @@ describe('tagged words', () => {
   });
 
   it('keep punctuation, and blanks other than spaces', async () => {
-    const { rows: [row] } = await read('a.conll', '# O\n\u00a0 O\n"a B-X\n'); // prettier-ignore
+    const { rows: [row] } = await read('a.conll', '# O\n\u00a0 O\n"a B-X\n'); // oxfmt-ignore
     expect(row).toMatchObject({ words: ['#', '\u00a0', '"a'] });
   });
 
@@ -280,7 +280,7 @@ describe('columns', () => {
   });
 
   it('are split at semicolons or tabs if the header is', async () => {
-    const rows = [{ text: 'a, b; c', label: 1 }, { text: 'd', label: 0 }]; // prettier-ignore
+    const rows = [{ text: 'a, b; c', label: 1 }, { text: 'd', label: 0 }]; // oxfmt-ignore
     expect((await read('a.csv', 'text;label\n"a, b; c";1\nd;0\n')).rows).toEqual(rows);
     expect((await read('a.csv', 'text\tlabel\na, b; c\t1\nd\t0\n')).rows).toEqual(rows);
     expect((await read('a.csv', '\n"text",label\n"a, b; c",1\nd,0\n')).rows).toEqual(rows);

@@ -1,7 +1,7 @@
 import { symlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { formatFiles, generateFiles, readJson, updateJson, type GeneratorCallback, type Tree } from '@nx/devkit';
+import { generateFiles, readJson, updateJson, type GeneratorCallback, type Tree } from '@nx/devkit';
 import { methodNames } from './names.js';
 
 /** The options of `npx nx g @peftjs/tools:method`. */
@@ -20,7 +20,7 @@ const FILES = fileURLToPath(new URL('files', import.meta.url));
  * @returns a callback that links the package into node_modules, as `npm install` would
  * @throws NameError if the name is invalid or already in use.
  */
-export async function methodGenerator(tree: Tree, options: MethodOptions): Promise<GeneratorCallback> {
+export function methodGenerator(tree: Tree, options: MethodOptions): GeneratorCallback {
   const names = methodNames(tree, options.name);
   const { name } = names;
   const { version } = readJson<{ version: string }>(tree, 'packages/core/package.json'); // all packages have the same
@@ -28,7 +28,6 @@ export async function methodGenerator(tree: Tree, options: MethodOptions): Promi
   generateFiles(tree, join(FILES, 'beside'), '.', names);
   offerToCli(tree, name, version);
   lock(tree, name);
-  await formatFiles(tree);
   return () => link(tree.root, name);
 }
 

@@ -15,7 +15,7 @@ it('an automatic choice of size is shown from large to small, with the choice an
     ['descent', '800', '1', '0.900', '+0.100', '0.020', '–', '100.0'],
     ['With 1,600 parameters <b>it</b> is enough.'],
     [''],
-  ]); // prettier-ignore
+  ]); // oxfmt-ignore
 });
 
 it('it is stored next to an adapter, and removed when another adapter replaces that', async () => {

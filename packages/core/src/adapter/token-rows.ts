@@ -55,8 +55,7 @@ function tokensByPath(model: Model, config: TargetConfig): Map<string, readonly 
   for (const { site, table } of model.tied ?? []) {
     const [own, ofTable] = [tokens.get(site.path)?.join(), tokens.get(table)?.join()];
     if (own === undefined || ofTable === undefined) continue;
-    if (own === ofTable)
-      tokens.delete(site.path); // the head uses the table's rows
+    if (own === ofTable) tokens.delete(site.path); // the head uses the table's rows
     else if (ensureWeightTying) {
       throw new ConfigError(
         `ensureWeightTying needs the same tokens for '${table}' and '${site.path}', got ${ofTable} and ${own}`,

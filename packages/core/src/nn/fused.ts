@@ -72,6 +72,7 @@ export function runFused<K extends keyof FusedKernels>(
   ...given: Parameters<FusedKernels[K]>
 ): ReturnType<FusedKernels[K]> | undefined {
   const run = fusedKernel(kernel) as
-    ((...given: Parameters<FusedKernels[K]>) => ReturnType<FusedKernels[K]>) | undefined;
+    | ((...given: Parameters<FusedKernels[K]>) => ReturnType<FusedKernels[K]>)
+    | undefined;
   return run?.(...given);
 }

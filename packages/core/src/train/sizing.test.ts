@@ -52,7 +52,7 @@ describe('the stages', () => {
     expect(course(0, { ranks: 20, margin: 0.01 })).toEqual(['dense 20', 'descent 5', 'descent 1', 'tuning 1']);
   });
   it('end with the dense adapter where everything else loses', () => {
-    expect(course(8, { ranks: 8 })).toEqual(['dense 8', 'control 8', 'descent 2', 'descent 1', 'search 4', 'search 5', 'search 6', 'search 7']); // prettier-ignore
+    expect(course(8, { ranks: 8 })).toEqual(['dense 8', 'control 8', 'descent 2', 'descent 1', 'search 4', 'search 5', 'search 6', 'search 7']); // oxfmt-ignore
   });
   it.each([1, 2, 3, 5, 7, 11, 13])('find %i of 16 ranks', (enough) => {
     expect(course(enough, { ranks: 16 }).at(-1)).toBe(`tuning ${enough}`);
@@ -61,7 +61,7 @@ describe('the stages', () => {
 
 it('the error of a difference is its standard error over rows', () => {
   const { scoreRows, primaryMetric, ...data } = toyEvaluationData(1, 8);
-  const [right = [], wrong = []] = [[5, 20], [9, 30]].map(([from, to]) => Array.from({ length: 64 }, (_, row) => Number(row >= (from ?? 0) && row < (to ?? 0)))); // prettier-ignore
+  const [right = [], wrong = []] = [[5, 20], [9, 30]].map(([from, to]) => Array.from({ length: 64 }, (_, row) => Number(row >= (from ?? 0) && row < (to ?? 0)))); // oxfmt-ignore
   const actual = Array.from({ length: 64 }, () => 1);
   const scored = {
     ...data,

@@ -105,7 +105,8 @@ function shareTensorFlowJs(require: NodeJS.Require, name: string): void {
     share(part, (theirs) => {
       const inPackage = theirs.slice(theirs.lastIndexOf('@tensorflow'));
       return Object.entries(require.cache).find(([file]) => file.endsWith(inPackage))?.[1]?.exports as
-        object | undefined;
+        | object
+        | undefined;
     });
   }
 }

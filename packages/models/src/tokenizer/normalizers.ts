@@ -105,7 +105,7 @@ function bertNormalizer(definition: unknown): readonly Step[] {
   return steps.flatMap(([on, ...changes]) => (on ? changes : []));
 }
 
-/* eslint-disable-next-line no-control-regex -- control characters are what it removes */
+/* oxlint-disable-next-line no-control-regex -- control characters are what it removes */
 const NMT_REMOVED = /[\u0001-\u0008\u000b\u000e-\u001f\u007f\u008f\u009f]/g;
 const NMT_BLANKS = /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g;
 

@@ -74,7 +74,8 @@ export interface TrialJob {
 
 /** The final outcome of a trial. */
 export type TrialOutcome =
-  { readonly type: 'done'; readonly result: DoneTrial } | { readonly type: 'failed'; readonly error: WorkerFailure };
+  | { readonly type: 'done'; readonly result: DoneTrial }
+  | { readonly type: 'failed'; readonly error: WorkerFailure };
 
 /**
  * The queue of a trial. Trials with the same needs (model, data, method and versions) share a queue, so a worker that
