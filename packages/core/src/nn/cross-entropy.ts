@@ -85,8 +85,8 @@ function summedOverBlocks(
     const isOther = tf.cast(tf.notEqual(places, tf.range(0, to - from, 1, 'int32')), 'float32'); // [rows, to - from]
     const [before, rising] = [highest, (z: Tensor) => tf.maximum(before, tf.max(z, 1, true))];
     const weights = (z: Tensor): Tensor => tf.mul(tf.exp(tf.sub(z, rising(z))), isOther); // [rows, to - from]
-    // Equal to the states, but a step cannot compute the logits of all blocks first, and so keep them all.
-    const own = from === 0 ? states : tf.add(states, tf.mul(total, 0)); // [rows, width] + [rows, 1]
+    // Equal to the states, but a step has to end each block before the next: it would otherwise keep the logits of all.
+    const own = from === 0 ? states : tf.add(states, tf.mul(pull, 0)); // [rows, width]
     const block = apart(() => logits(own, from, to), own, weights);
     highest = rising(block.value);
     const shrunk = tf.exp(tf.sub(before, highest)); // [rows, 1]

@@ -40,54 +40,48 @@ export function blockedSurprise(
   };
 }
 
-/** The weight of a language model's head. */
+/** The frozen head of a language model. */
 interface WordWeights {
-  /** Its name among the frozen tensors. */
-  readonly name: string;
-  /** The axis of the words: 0 for the table of a tied head, 1 for a linear module. */
-  readonly axis: 0 | 1;
+  /** The path of its module or, if it is tied, of the table. */
+  readonly path: string;
+  /** Whether it is tied. */
+  readonly isTable: boolean;
   /** The number of words. */
   readonly words: number;
 }
 
 /**
- * Returns the weight of a head whose logits may be computed in blocks: a linear module or a tied table, frozen, without
+ * Returns the head of a model whose logits may be computed in blocks: a linear module or a tied table, frozen, without
  * an adapter and of many words. A linear module in 8 bits is multiplied whole, in integers.
  */
 function frozenWords(model: Model, layers: AdapterLayers): WordWeights | undefined {
   const { sites, tied = [], weights, outputs: words = 0, split, forward } = model;
   if (model.task !== 'causal-lm' || split?.forward !== forward || words <= BLOCK) return undefined;
   const [tying] = tied;
-  const path = (tying?.site ?? sites.find(({ role }) => role === 'head'))?.path ?? '';
-  const name = `${tying?.table ?? path}.weight`;
-  const isPlain = !(path in layers) && !(tying && tying.table in layers) && !(`${path}.bias` in weights);
-  const weight = weights[name];
+  const head = (tying?.site ?? sites.find(({ role }) => role === 'head'))?.path ?? '';
+  const path = tying?.table ?? head;
+  const isPlain = !(head in layers) && !(path in layers) && !(`${head}.bias` in weights);
+  const weight = weights[`${path}.weight`];
   if (!isPlain || !weight || (!tying && isQuantized(weight))) return undefined;
-  return { name, axis: tying ? 0 : 1, words };
+  return { path, isTable: tying !== undefined, words };
 }
 
 function blocksOf(
-  { name, axis, words }: WordWeights,
+  { path, isTable, words }: WordWeights,
   outputs: (scope: Scope, states: Tensor) => Tensor,
   scope: Scope,
 ): WordBlocks {
-  const weight = scope.weight(name); // [words, width] of a tied table, otherwise [width, words]
-  const width = weight.shape[1 - axis] as number;
   // What the model does to logits, e.g. a soft cap, it does to those of its only linear module.
   const through = (states: Tensor, linear: (x: Tensor) => Tensor): Tensor =>
     outputs({ ...scope, linear: (_, x) => linear(x) }, states);
+  // Words are gathered: a table in few bits is then never expanded as a whole.
+  const weightOf = (ids: Tensor): Tensor =>
+    isTable ? scope.embedding(path, ids) : tf.transpose(tf.gather(scope.weight(`${path}.weight`), ids, 1)); // [ids, width]
   return {
     words,
     size: BLOCK,
-    logits(states, from, to) {
-      const own =
-        axis === 0 ? tf.slice(weight, [from, 0], [to - from, width]) : tf.slice(weight, [0, from], [width, to - from]);
-      return through(states, (x) => tf.matMul(x, own, false, axis === 0));
-    },
-    logit(states, labels) {
-      const gathered = tf.gather(weight, labels, axis);
-      const own = axis === 0 ? gathered : tf.transpose(gathered); // [rows, width]
-      return through(states, (x) => tf.sum(tf.mul(x, own), 1, true));
-    },
+    logits: (states, from, to) =>
+      through(states, (x) => tf.matMul(x, weightOf(tf.range(from, to, 1, 'int32')), false, true)),
+    logit: (states, labels) => through(states, (x) => tf.sum(tf.mul(x, weightOf(labels)), 1, true)),
   };
 }

@@ -19,13 +19,13 @@ export type QuantizedName = 'PeftInt8MatMul' | 'PeftInt8MatMulGrad' | 'PeftDequa
 type Weight = QuantizedInputs<Value>;
 
 export const quantized: Pick<FusedTable, QuantizedName> = {
-  PeftInt8MatMul(g, { x, ...weight }) {
-    const { bytes, scale } = inBytes(g, weight, 'forward');
-    return integerProduct(g, x, bytes, scale);
-  },
+  PeftInt8MatMul: (g, { x, ...weight }) => integerProduct(g, x, () => inBytes(g, weight, 'forward')),
   PeftInt8MatMulGrad(g, { dy, ...weight }) {
-    const { bytes, scale } = inBytes(g, weight, 'backward');
-    return integerProduct(g, g.zip('Mul', dy, scale), g.transpose(bytes, [1, 0]), g.scalar(1));
+    const scaled = g.zip('Mul', dy, outputScale(g, weight));
+    return integerProduct(g, scaled, () => {
+      const { bytes } = inBytes(g, weight, 'backward');
+      return { bytes: g.transpose(bytes, [1, 0]), scale: g.scalar(1) };
+    });
   },
   PeftDequantize: (g, weight) =>
     isFourBits(weight)
@@ -43,9 +43,13 @@ const INT8_MAX = 127;
 /** Avoids a scale of zero for a row of zeros; every row that matters is larger. */
 const SMALLEST_SCALE = 1e-30;
 
-/** x `[rows, inner]` times bytes `[inner, columns]` and the scale of each column -> `[rows, columns]` */
-function integerProduct(g: GraphBuilder, x: Value, bytes: Value, scale: Value): Value {
+/**
+ * x `[rows, inner]` times bytes `[inner, columns]` and the scale of each column -> `[rows, columns]`. The bytes are
+ * written after x, so that they are computed after it (order.ts): before it, those of all layers would be in memory.
+ */
+function integerProduct(g: GraphBuilder, x: Value, weight: () => ByteWeight): Value {
   const { integers, scales } = rounded(g, g.rows(x));
+  const { bytes, scale } = weight();
   const [rows = 1] = integers.shape;
   const columns = bytes.shape[1] as number;
   const zero = g.constant(Uint8Array.of(ZERO_POINT), 'uint8', []);
@@ -73,11 +77,26 @@ function rounded(g: GraphBuilder, x: Value): { integers: Value; scales: Value } 
 type Pass = 'forward' | 'backward';
 
 /** A weight as bytes `[in, out]`, and the scale of each output, `[out]`. */
-function inBytes(g: GraphBuilder, weight: Weight, pass: Pass): { readonly bytes: Value; readonly scale: Value } {
-  const { values, scale } = weight;
-  if (isFourBits(weight)) return { bytes: g.transpose(roundedWeight(g, weight, pass), [1, 0]), scale: weight.step };
-  if (scale.shape.length === 1) return { bytes: values, scale };
-  return { bytes: g.transpose(values, [1, 0]), scale: g.reshape(scale, values.shape.slice(0, 1)) }; // a table
+interface ByteWeight {
+  readonly bytes: Value;
+  readonly scale: Value;
+}
+
+function inBytes(g: GraphBuilder, weight: Weight, pass: Pass): ByteWeight {
+  const scale = outputScale(g, weight);
+  if (isFourBits(weight)) return { bytes: g.transpose(roundedWeight(g, weight, pass), [1, 0]), scale };
+  return { bytes: isTable(weight) ? g.transpose(weight.values, [1, 0]) : weight.values, scale };
+}
+
+/** The scale of each output, `[out]`. */
+function outputScale(g: GraphBuilder, weight: Weight): Value {
+  if (isFourBits(weight)) return weight.step;
+  return isTable(weight) ? g.reshape(weight.scale, weight.values.shape.slice(0, 1)) : weight.scale;
+}
+
+/** Whether rows, not columns, have a scale each. */
+function isTable({ scale }: Weight): boolean {
+  return scale.shape.length === 2;
 }
 
 type FourBits = Required<Weight>;
