@@ -83,10 +83,7 @@ export const MAX_RANK = 4;
 /** Returns the size of a tensor in bytes. @throws GgufError naming the tensor when its type or shape is impossible. */
 export function byteLengthOf(name: string, { type, shape }: TensorSpec): number {
   if (!Object.hasOwn(BLOCKS, type)) {
-    throw new GgufError(
-      `tensor ${quote(name)} has type ${quote(String(type))}; known ones are ${TYPES.join(', ')}`,
-      name,
-    );
+    throw new GgufError(`tensor ${quote(name)} has type ${type}; known ones are ${TYPES.join(', ')}`, name);
   }
   const { values, bytes } = BLOCKS[type];
   const count = shape.reduce((product, size) => product * size, 1);

@@ -92,7 +92,7 @@ class HeaderBytes {
   numbers(type: keyof typeof NUMBERS, values: ArrayLike<number | bigint>, key = ''): this {
     if (!isNumberType(type)) throw new GgufError(`${quote(key)} has an unknown type`, key);
     const list = Array.from(values);
-    const numbers = attempt(() => NUMBERS[type].from(list as never), key) as Uint8Array;
+    const numbers = attempt(() => NUMBERS[type].from(list as never) as Uint8Array, key);
     const isSame = list.every((value, i) => Object.is(numbers[i], value) || isFloatOf(type, value));
     if (!isSame) throw new GgufError(`${quote(key)}: a value does not fit into ${type}`, key);
     return this.add(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
@@ -100,7 +100,7 @@ class HeaderBytes {
 
   string(text: string, key: string, most = MAX_HEADER_BYTES): this {
     if (typeof text !== 'string' || !isWellFormed(text)) {
-      throw new GgufError(`${quote(key)}: expected a string of Unicode characters, got ${quote(String(text))}`, key);
+      throw new GgufError(`${quote(key)}: expected a string of Unicode characters`, key);
     }
     const bytes = new TextEncoder().encode(text);
     if (bytes.byteLength > most) {
