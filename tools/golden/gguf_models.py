@@ -23,7 +23,13 @@ ARCHITECTURES = {
     "llama": (gguf.MODEL_ARCH.LLAMA, "llama-bpe"),
     "qwen2": (gguf.MODEL_ARCH.QWEN2, "qwen2"),
     "qwen3": (gguf.MODEL_ARCH.QWEN3, "qwen2"),
+    "olmo2": (gguf.MODEL_ARCH.OLMO2, "smollm"),
+    "granite": (gguf.MODEL_ARCH.GRANITE, "refact"),
+    "gpt2": (gguf.MODEL_ARCH.GPT2, "gpt-2"),
 }
+PERMUTED = ["llama", "granite"]
+#: The modules that GPT-2 holds as [in, out].
+CONV1D = ["c_attn.weight", "c_proj.weight", "c_fc.weight"]
 SPECIAL = ["<pad>", "<s>", "</s>"]
 
 
@@ -40,6 +46,39 @@ def write(name):
     architecture, pre = ARCHITECTURES[name]
     writer = gguf.GGUFWriter(FIXTURES / "gguf" / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[architecture])
     writer.add_description(f"{name}-tiny, written by gguf {version('gguf')}")
+    if name == "gpt2":
+        write_gpt2(writer, config)
+    else:
+        write_rotary(writer, config, name)
+    write_tokenizer(writer, config["vocab_size"], pre)
+    names = gguf.get_tensor_name_map(architecture, config.get("num_hidden_layers") or config["n_layer"])
+    for key in keys:
+        if key == "lm_head.weight" and config["tie_word_embeddings"]:
+            continue
+        values = (heads[f"next/{key}"] if f"next/{key}" in heads else weights[key]).float().numpy()
+        if key.endswith(tuple(CONV1D)):
+            values = values.T.copy()
+        if name in PERMUTED and ".q_proj." in key:
+            values = permuted(values, config["num_attention_heads"])
+        if name in PERMUTED and ".k_proj." in key:
+            values = permuted(values, config["num_key_value_heads"])
+        writer.add_tensor(names.get_name(key, try_suffixes=(".weight", ".bias")), values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_gpt2(writer, config):
+    writer.add_block_count(config["n_layer"])
+    writer.add_context_length(config["n_positions"])
+    writer.add_embedding_length(config["n_embd"])
+    writer.add_feed_forward_length(config["n_inner"])
+    writer.add_head_count(config["n_head"])
+    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+
+
+def write_rotary(writer, config, name):
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -49,26 +88,17 @@ def write(name):
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    writer.add_key_length(width)
-    writer.add_value_length(width)
-    if name == "llama":
+    if name in ["llama", "granite"]:
         writer.add_vocab_size(config["vocab_size"])
         writer.add_rope_dimension_count(width)
-    write_tokenizer(writer, config["vocab_size"], pre)
-    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
-    for key in keys:
-        if key == "lm_head.weight" and config["tie_word_embeddings"]:
-            continue
-        values = (heads[f"next/{key}"] if f"next/{key}" in heads else weights[key]).float().numpy()
-        if name == "llama" and ".q_proj." in key:
-            values = permuted(values, config["num_attention_heads"])
-        if name == "llama" and ".k_proj." in key:
-            values = permuted(values, config["num_key_value_heads"])
-        writer.add_tensor(names.get_name(key, try_suffixes=(".weight", ".bias")), values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    if "head_dim" in config:
+        writer.add_key_length(width)
+        writer.add_value_length(width)
+    if name == "granite":
+        writer.add_attention_scale(config["attention_multiplier"])
+        writer.add_embedding_scale(config["embedding_multiplier"])
+        writer.add_residual_scale(config["residual_multiplier"])
+        writer.add_logit_scale(config["logits_scaling"])
 
 
 def write_tokenizer(writer, size, pre):

@@ -92,7 +92,7 @@ class HeaderBytes {
   numbers(type: keyof typeof NUMBERS, values: ArrayLike<number | bigint>, key = ''): this {
     if (!isNumberType(type)) throw new GgufError(`${quote(key)} has an unknown type`, key);
     const list = Array.from(values);
-    const numbers = attempt(() => NUMBERS[type].from(list as never) as Uint8Array, key);
+    const numbers = attempt(() => (NUMBERS[type] as Uint8ArrayConstructor).from(list as number[]), key);
     const isSame = list.every((value, i) => Object.is(numbers[i], value) || isFloatOf(type, value));
     if (!isSame) throw new GgufError(`${quote(key)}: a value does not fit into ${type}`, key);
     return this.add(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));

@@ -1,42 +1,34 @@
 /** The config.json of transformers for the metadata of a GGUF file. */
 import type { GgufFile } from '@peftjs/gguf';
 import { fileError, shown } from '../json.js';
+import { FAMILIES, type Family } from './families.js';
 
-/** Where a setting of config.json is in the metadata, below the name of the architecture. */
-const SETTINGS: Readonly<Record<string, string>> = {
-  block_count: 'num_hidden_layers',
-  context_length: 'max_position_embeddings',
-  embedding_length: 'hidden_size',
-  feed_forward_length: 'intermediate_size',
-  'attention.head_count': 'num_attention_heads',
-  'attention.head_count_kv': 'num_key_value_heads',
-  'attention.key_length': 'head_dim',
-  'attention.layer_norm_rms_epsilon': 'rms_norm_eps',
-  'rope.freq_base': 'rope_theta',
-};
-
-/** Settings that say the same as another, if they have this value. Any other value is refused. */
+/** Settings that repeat one of config.json. With another value they are refused. */
 const REPEATED: Readonly<Record<string, string>> = {
   vocab_size: 'vocab_size',
   'rope.dimension_count': 'head_dim',
   'attention.value_length': 'head_dim',
 };
 
-/** The architectures of llama.cpp that are read; transformers has the same names. */
-const ARCHITECTURES: readonly string[] = ['llama', 'qwen2', 'qwen3'];
-
 /** Returns a value of the metadata; undefined if it is missing. */
 export function metadataValue(file: GgufFile, key: string): unknown {
   return file.metadata.get(key)?.value;
 }
 
+/** The architecture of a file. */
+export interface Architecture {
+  readonly name: string;
+  readonly family: Family;
+}
+
 /** Returns the architecture. @throws CheckpointError when it is not read. */
-export function architectureOf(file: GgufFile, path: string): string {
+export function architectureOf(file: GgufFile, path: string): Architecture {
   const name = metadataValue(file, 'general.architecture');
-  if (typeof name === 'string' && ARCHITECTURES.includes(name)) return name;
+  const family = typeof name === 'string' && Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : undefined;
+  if (family) return { name: String(name), family };
   throw fileError(
     path,
-    `'general.architecture' is ${shown(name)}; known ones are ${ARCHITECTURES.join(', ')}; load the model's folder of transformers instead`,
+    `'general.architecture' is ${shown(name)}; known ones are ${Object.keys(FAMILIES).join(', ')}; load the model's folder of transformers instead`,
   );
 }
 
@@ -45,25 +37,29 @@ export function architectureOf(file: GgufFile, path: string): string {
  * @throws CheckpointError for an architecture or a setting that is not supported.
  */
 export function configOf(file: GgufFile, path: string): Record<string, unknown> {
-  const architecture = architectureOf(file, path);
-  const own = `${architecture}.`;
+  const { name, family } = architectureOf(file, path);
+  const own = `${name}.`;
   const keys = [...file.metadata.keys()].filter((key) => key.startsWith(own)).map((key) => key.slice(own.length));
   const given = keys.flatMap((key) => {
-    const name = SETTINGS[key];
-    return name === undefined ? [] : [[name, floatOf(metadataValue(file, own + key))] as const];
+    const setting = family.settings[key];
+    return setting === undefined ? [] : [[setting, floatOf(metadataValue(file, own + key))] as const];
   });
-  const [vocabularySize] = file.names.includes('token_embd.weight') ? file.spec('token_embd.weight').shape : [];
+  const [words] = file.names.includes('token_embd.weight') ? file.spec('token_embd.weight').shape : [];
   const config: Record<string, unknown> = {
-    model_type: architecture,
-    vocab_size: vocabularySize,
-    rope_theta: 10_000, // llama.cpp's default
-    tie_word_embeddings: !file.names.includes('output.weight'),
-    ...(architecture === 'llama' && { attention_bias: file.names.includes('blk.0.attn_q.bias') }),
+    model_type: name,
+    vocab_size: words,
+    ...(family.isRotary && { tie_word_embeddings: !file.names.includes('output.weight'), rope_theta: 10_000 }), // the default of llama.cpp
+    ...(family.namesBiases && {
+      attention_bias: file.names.includes('blk.0.attn_q.bias'),
+      mlp_bias: file.names.includes('blk.0.ffn_up.bias'),
+    }),
     ...Object.fromEntries(given),
     ...tokenIds(file),
   };
-  config['head_dim'] ??= Number(config['hidden_size']) / Number(config['num_attention_heads']);
-  for (const key of keys) checkKey(own + key, { key, config, value: metadataValue(file, own + key), path });
+  if (family.isRotary) config['head_dim'] ??= Number(config['hidden_size']) / Number(config['num_attention_heads']);
+  for (const key of keys) {
+    if (!Object.hasOwn(family.settings, key)) checkKey(key, metadataValue(file, own + key), { own, config, path });
+  }
   return config;
 }
 
@@ -72,21 +68,19 @@ function floatOf(value: unknown): unknown {
   return typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value;
 }
 
-/** A setting of the file. */
-interface Setting {
-  readonly key: string;
-  readonly value: unknown;
+/** The settings of a file. */
+interface Settings {
+  readonly own: string;
   readonly config: Readonly<Record<string, unknown>>;
   readonly path: string;
 }
 
 /** @throws CheckpointError for a setting that would change what the network computes. */
-function checkKey(full: string, { key, value, config, path }: Setting): void {
-  if (Object.hasOwn(SETTINGS, key)) return;
+function checkKey(key: string, value: unknown, { own, config, path }: Settings): void {
   const same = REPEATED[key];
   if (same !== undefined && value === config[same]) return;
   if (key === 'rope.scaling.type' && value === 'none') return;
-  throw fileError(path, `'${full}' ${shown(String(value))} is not supported and may change the network's outputs`);
+  throw fileError(path, `'${own}${key}' ${shown(String(value))} is not supported and may change the network's outputs`);
 }
 
 /** Returns the IDs of the special tokens, named as in config.json. */

@@ -1,71 +1,62 @@
 /** The tensors of a GGUF file with the names, values and order of rows that transformers has. */
+import { hostTensor } from '@peftjs/core';
+import { floats } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
 import { toFloat32, type GgufFile } from '@peftjs/gguf';
 import type { TensorPiece } from '@peftjs/safetensors';
-import { fileError } from '../json.js';
 import type { WeightsFile } from '../folder.js';
+import { fileError } from '../json.js';
 import { architectureOf, metadataValue } from './config.js';
-
-/** Modules of the network, named as in llama.cpp and in transformers. */
-const MODULES: Readonly<Record<string, string>> = {
-  token_embd: 'model.embed_tokens',
-  output_norm: 'model.norm',
-  output: 'lm_head',
-};
-
-/** Modules of a layer. */
-const LAYER_MODULES: Readonly<Record<string, string>> = {
-  attn_norm: 'input_layernorm',
-  attn_q: 'self_attn.q_proj',
-  attn_k: 'self_attn.k_proj',
-  attn_v: 'self_attn.v_proj',
-  attn_output: 'self_attn.o_proj',
-  attn_q_norm: 'self_attn.q_norm',
-  attn_k_norm: 'self_attn.k_norm',
-  ffn_norm: 'post_attention_layernorm',
-  ffn_gate: 'mlp.gate_proj',
-  ffn_up: 'mlp.up_proj',
-  ffn_down: 'mlp.down_proj',
-};
+import type { Family } from './families.js';
 
 /**
- * Returns the weights as transformers names them, as float32. They are decoded in pieces, when they are read.
+ * Returns the weights as transformers names them, as float32. They are decoded when they are read, most of them in
+ * pieces.
  * @throws CheckpointError for a tensor without a name in transformers.
  */
 export function weightsOf(file: GgufFile, path: string): WeightsFile {
-  const tensors = new Map(file.names.map((tensor) => [transformersName(tensor, path), tensor]));
+  const { name: architecture, family } = architectureOf(file, path);
+  const tensors = new Map(file.names.map((tensor) => [transformersName(tensor, family, path), tensor]));
   const tensorOf = (name: string): string => tensors.get(name) ?? name;
-  const headsOf = pairedHeads(file, path);
+  const changes = changesOf(file, architecture, family);
   return {
     names: [...tensors.keys()],
-    spec: (name) => ({ dtype: 'F32', shape: file.spec(tensorOf(name)).shape }),
+    spec(name) {
+      const { shape } = file.spec(tensorOf(name));
+      return { dtype: 'F32', shape: changes(tensorOf(name)) === 'transposed' ? [...shape].reverse() : shape };
+    },
     async *pieces(name) {
-      const heads = headsOf(tensorOf(name));
-      if (heads === undefined) yield* decoded(file, tensorOf(name));
-      else yield await halved(file, tensorOf(name), heads);
+      const change = changes(tensorOf(name));
+      if (change === undefined) yield* decoded(file, tensorOf(name));
+      else yield await changed(file, tensorOf(name), change);
     },
     close: () => file.close(),
   };
 }
 
-function transformersName(tensor: string, path: string): string {
-  const [, layer, module = '', end = ''] = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(tensor) ?? [];
-  const name = (layer === undefined ? MODULES : LAYER_MODULES)[module];
-  if (name !== undefined) return `${layer === undefined ? '' : `model.layers.${layer}.`}${name}.${end}`;
+const TENSOR = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/;
+
+function transformersName(tensor: string, { modules, layers, layerModules }: Family, path: string): string {
+  const [, layer, module = '', end = ''] = TENSOR.exec(tensor) ?? [];
+  const name = (layer === undefined ? modules : layerModules)[module];
+  if (name !== undefined) return `${layer === undefined ? '' : `${layers}${layer}.`}${name}.${end}`;
   const hint = tensor === 'rope_freqs.weight' ? ' (the scaled positions of Llama 3.1)' : '';
   throw fileError(path, `tensor '${tensor}'${hint} is not supported and may change the network's outputs`);
 }
 
-/**
- * Returns a function that gives the number of heads of a tensor whose rows llama.cpp has in another order: of Llama's
- * queries and keys, in which it rotates neighbours, while transformers rotates the halves of a head.
- */
-function pairedHeads(file: GgufFile, path: string): (tensor: string) => number | undefined {
-  if (architectureOf(file, path) !== 'llama') return () => undefined;
-  const heads = metadataValue(file, 'llama.attention.head_count');
-  const keyHeads = metadataValue(file, 'llama.attention.head_count_kv') ?? heads;
+/** How a tensor differs from that of transformers: its axes, or the order of the rows of so many heads. */
+type Change = 'transposed' | { readonly heads: number };
+
+/** Returns a function that gives the change of a tensor; undefined for none. */
+function changesOf(file: GgufFile, architecture: string, family: Family): (tensor: string) => Change | undefined {
+  const heads = metadataValue(file, `${architecture}.attention.head_count`);
+  const ofModule: Readonly<Record<string, unknown>> = family.rotatesNeighbours
+    ? { attn_q: heads, attn_k: metadataValue(file, `${architecture}.attention.head_count_kv`) ?? heads }
+    : {};
   return (tensor) => {
-    const [, which] = /^blk\.\d+\.attn_([qk])\.(?:weight|bias)$/.exec(tensor) ?? [];
-    return which === undefined ? undefined : Number(which === 'q' ? heads : keyHeads);
+    const [, , module = '', end] = TENSOR.exec(tensor) ?? [];
+    if (end === 'weight' && family.transposes?.includes(module)) return 'transposed';
+    return ofModule[module] === undefined ? undefined : { heads: Number(ofModule[module]) };
   };
 }
 
@@ -78,17 +69,27 @@ async function* decoded(file: GgufFile, tensor: string): AsyncIterable<TensorPie
   }
 }
 
-/** Returns the whole tensor, with the even rows of each head before its odd ones. */
-async function halved(file: GgufFile, tensor: string, heads: number): Promise<TensorPiece> {
+/** Returns a whole tensor. */
+async function changed(file: GgufFile, tensor: string, change: Change): Promise<TensorPiece> {
   const stored = await file.read(tensor);
-  const [count = 1] = stored.shape;
   const values = toFloat32(stored);
+  const [rows = 1, columns = 1] = stored.shape;
+  return change === 'transposed'
+    ? {
+        start: 0,
+        rows: { dtype: 'F32', shape: [columns, rows], data: floats(transposed(hostTensor(values, [rows, columns]))) },
+      }
+    : { start: 0, rows: { dtype: 'F32', shape: stored.shape, data: halved(values, rows, change.heads) } };
+}
+
+/** Moves the even rows of each head before its odd ones. */
+function halved(values: Float32Array, rows: number, heads: number): Float32Array {
   const data = new Float32Array(values.length);
-  const [width, half] = [values.length / count, count / heads / 2];
-  for (let row = 0; row < count; row++) {
+  const [width, half] = [values.length / rows, rows / heads / 2];
+  for (let row = 0; row < rows; row++) {
     const [head, within] = [Math.floor(row / (2 * half)), row % (2 * half)];
     const from = head * 2 * half + (within < half ? 2 * within : 2 * (within - half) + 1);
     data.set(values.subarray(from * width, (from + 1) * width), row * width);
   }
-  return { start: 0, rows: { dtype: 'F32', shape: stored.shape, data } };
+  return data;
 }

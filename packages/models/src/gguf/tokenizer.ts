@@ -24,10 +24,14 @@ const split = (pattern: string): object => ({
   invert: false,
 });
 
+const digits: Cut = { steps: [{ type: 'Digits', individual_digits: true }], cutsWords: true };
+
 /** By `tokenizer.ggml.pre`. */
 const CUTS: Readonly<Record<string, Cut>> = {
   'gpt-2': { steps: [], cutsWords: true },
-  smollm: { steps: [{ type: 'Digits', individual_digits: true }], cutsWords: true },
+  smollm: digits,
+  refact: digits,
+  starcoder: digits,
   qwen2: { steps: [split(KNOWN_PATTERNS.qwen2)], cutsWords: false, normalizer: { type: 'NFC' } },
   'llama-bpe': { steps: [split(KNOWN_PATTERNS.llama3)], cutsWords: false, keepsWords: true, begins: true },
 };
