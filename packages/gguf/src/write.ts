@@ -102,7 +102,7 @@ class HeaderBytes {
     if (typeof text !== 'string' || !isWellFormed(text)) {
       throw new GgufError(`${quote(key)}: expected a string of Unicode characters`, key);
     }
-    const bytes = new TextEncoder().encode(text);
+    const bytes = TEXT.encode(text);
     if (bytes.byteLength > most) {
       throw new GgufError(`${quote(key)} has ${bytes.byteLength} bytes, at most ${most} are allowed`, key);
     }
@@ -129,6 +129,8 @@ class HeaderBytes {
 function isFloatOf(type: keyof typeof NUMBERS, value: number | bigint): boolean {
   return type === 'float32' && typeof value === 'number';
 }
+
+const TEXT = new TextEncoder();
 
 function isWellFormed(text: string): boolean {
   return !/\p{Surrogate}/u.test(text);

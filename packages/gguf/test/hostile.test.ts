@@ -77,7 +77,7 @@ it('a source that fails or gives fewer bytes is reported and closed', async () =
 });
 
 it('a header longer than the first read is read whole', async () => {
-  const entries = { words: { type: 'array', of: 'string', value: Array<string>(200_000).fill('token') } } as const;
+  const entries = { words: { type: 'array', of: 'string', value: Array<string>(90_000).fill('token') } } as const;
   const reads: number[] = [];
   const bytes = writeGguf({}, entries);
   const inner = bytesSource(bytes);
@@ -88,6 +88,6 @@ it('a header longer than the first read is read whole', async () => {
       return inner.read(offset, length);
     },
   });
-  expect(file.metadata.get('words')?.value).toHaveLength(200_000);
+  expect(file.metadata.get('words')?.value).toHaveLength(90_000);
   expect(reads).toEqual([2 ** 20, bytes.length]);
 });
