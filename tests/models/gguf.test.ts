@@ -96,6 +96,7 @@ test.each<[string, (content: Content) => unknown, RegExp]>([
   ['other sizes', ({ metadata }) => metadata.set('llama.vocab_size', { type: 'uint32', value: 8 }), /vocab_size' "8"/],
   ['no tokens', ({ metadata }) => metadata.delete('tokenizer.ggml.tokens'), /'tokenizer.ggml.tokens' must be a list/],
   ['a tensor', ({ tensors }) => tensors.set('rope_freqs.weight', fromFloat32('F32', [1], Float32Array.of(1))), /3.1/],
+  ['no epsilon', ({ metadata }) => metadata.delete('llama.attention.layer_norm_rms_epsilon'), /epsilon' is missing/],
   ['a missing tensor', ({ tensors }) => tensors.delete('blk.1.attn_q.weight'), /layers.1.self_attn.q_proj.*missing/],
 ])('%s that is not supported is refused by name', async (_, change, message) => {
   const loading = loaded(await changed('llama', change));
@@ -104,8 +105,9 @@ test.each<[string, (content: Content) => unknown, RegExp]>([
   await expect(loading).rejects.toThrow(/^folder\/model.gguf: /);
 });
 
-it('a missing file and a broken one are refused', async () => {
+it('a missing file, a broken one and a subfolder are refused', async () => {
   const storage = memoryStorage(new Map());
   await expect(fromPretrained('none.gguf', { storage })).rejects.toThrow(/no file none.gguf/);
+  await expect(loaded(fileOf('llama'), { subfolder: 'more' })).rejects.toThrow(/'subfolder' is not for a GGUF file/);
   await expect(loaded(fileOf('llama').subarray(0, 5000))).rejects.toThrow(/folder\/model.gguf: .*truncated/);
 });

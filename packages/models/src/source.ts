@@ -87,6 +87,9 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
 
 /** Finds a GGUF file: the file with that path, else, for `organisation/name/file.gguf`, one of a repository on the hub. */
 async function locateGguf(source: string, { storage, modelTypes, ...options }: SourceOptions): Promise<Location> {
+  if (options.subfolder) {
+    throw new ConfigError("option 'subfolder' is not for a GGUF file: put the folder into its path", 'subfolder');
+  }
   const path = source.slice(0, Math.max(0, source.lastIndexOf('/')));
   const name = source.slice(path === '' ? 0 : path.length + 1);
   const format = ggufFormat(name, withBuiltIn(modelTypes ?? []));

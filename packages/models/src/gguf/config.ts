@@ -10,6 +10,9 @@ const REPEATED: Readonly<Record<string, string>> = {
   'attention.value_length': 'head_dim',
 };
 
+/** Settings that may be missing; llama.cpp requires the others. */
+const OPTIONAL: readonly string[] = ['attention.head_count_kv', 'attention.key_length', 'rope.freq_base'];
+
 /** Returns a value of the metadata; undefined if it is missing. */
 export function metadataValue(file: GgufFile, key: string): unknown {
   return file.metadata.get(key)?.value;
@@ -34,7 +37,7 @@ export function architectureOf(file: GgufFile, path: string): Architecture {
 
 /**
  * Returns the settings of config.json.
- * @throws CheckpointError for an architecture or a setting that is not supported.
+ * @throws CheckpointError for an architecture or a setting that is not supported, and for one that is missing.
  */
 export function configOf(file: GgufFile, path: string): Record<string, unknown> {
   const { name, family } = architectureOf(file, path);
@@ -44,6 +47,8 @@ export function configOf(file: GgufFile, path: string): Record<string, unknown> 
     const setting = family.settings[key];
     return setting === undefined ? [] : [[setting, floatOf(metadataValue(file, own + key))] as const];
   });
+  const missing = Object.keys(family.settings).find((key) => !keys.includes(key) && !OPTIONAL.includes(key));
+  if (missing !== undefined) throw fileError(path, `'${own}${missing}' is missing`);
   const [words] = file.names.includes('token_embd.weight') ? file.spec('token_embd.weight').shape : [];
   const config: Record<string, unknown> = {
     model_type: name,
