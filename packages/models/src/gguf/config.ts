@@ -2,6 +2,7 @@
 import type { GgufFile } from '@peftjs/gguf';
 import { fileError, shown } from '../json.js';
 import { FAMILIES, type Family } from './families.js';
+import { ropeScalingOf } from './rope.js';
 
 /** Settings that repeat one of config.json. With another value they are refused. */
 const REPEATED: Readonly<Record<string, string>> = {
@@ -39,7 +40,7 @@ export function architectureOf(file: GgufFile, path: string): Architecture {
  * Returns the settings of config.json.
  * @throws CheckpointError for an architecture or a setting that is not supported, and for one that is missing.
  */
-export function configOf(file: GgufFile, path: string): Record<string, unknown> {
+export async function configOf(file: GgufFile, path: string): Promise<Record<string, unknown>> {
   const { name, family } = architectureOf(file, path);
   const own = `${name}.`;
   const keys = [...file.metadata.keys()].filter((key) => key.startsWith(own)).map((key) => key.slice(own.length));
@@ -62,6 +63,8 @@ export function configOf(file: GgufFile, path: string): Record<string, unknown> 
     ...tokenIds(file),
   };
   if (family.isRotary) config['head_dim'] ??= Number(config['hidden_size']) / Number(config['num_attention_heads']);
+  const scaling = await ropeScalingOf(file, Number(config['rope_theta']), path);
+  if (scaling) config['rope_scaling'] = scaling;
   for (const key of keys) {
     if (!Object.hasOwn(family.settings, key)) checkKey(key, metadataValue(file, own + key), { own, config, path });
   }

@@ -34,7 +34,7 @@ async function readGguf(folder: ModelFolder, name: string, { known, task, dtype 
   try {
     const file = await openGguf(await folder.source(name));
     try {
-      return await readTransformers(presented(folder, name, file), known, task, dtype);
+      return await readTransformers(await presented(folder, name, file), known, task, dtype);
     } finally {
       await file.close();
     }
@@ -45,10 +45,10 @@ async function readGguf(folder: ModelFolder, name: string, { known, task, dtype 
 }
 
 /** Returns a folder of transformers with the contents of the file, whose path is in all messages. */
-function presented(folder: ModelFolder, name: string, file: GgufFile): ModelFolder {
+async function presented(folder: ModelFolder, name: string, file: GgufFile): Promise<ModelFolder> {
   const path = folder.pathOf(name);
   const files = new Map<string, unknown>([
-    ['config.json', configOf(file, path)],
+    ['config.json', await configOf(file, path)],
     ...Object.entries(tokenizerFilesOf(file, path)),
   ]);
   const missing = (wanted: string): CheckpointError => new CheckpointError(`${path}: there is no ${wanted}`, path);

@@ -8,6 +8,7 @@ import type { WeightsFile } from '../folder.js';
 import { fileError } from '../json.js';
 import { architectureOf, metadataValue } from './config.js';
 import type { Family } from './families.js';
+import { ROPE_FACTORS } from './rope.js';
 
 /**
  * Returns the weights as transformers names them, as float32. They are decoded when they are read, most of them in
@@ -16,7 +17,8 @@ import type { Family } from './families.js';
  */
 export function weightsOf(file: GgufFile, path: string): WeightsFile {
   const { name: architecture, family } = architectureOf(file, path);
-  const tensors = new Map(file.names.map((tensor) => [transformersName(tensor, family, path), tensor]));
+  const named = file.names.filter((tensor) => tensor !== ROPE_FACTORS);
+  const tensors = new Map(named.map((tensor) => [transformersName(tensor, family, path), tensor]));
   const tensorOf = (name: string): string => tensors.get(name) ?? name;
   const changes = changesOf(file, architecture, family);
   return {
@@ -40,8 +42,7 @@ function transformersName(tensor: string, { modules, layers, layerModules }: Fam
   const [, layer, module = '', end = ''] = TENSOR.exec(tensor) ?? [];
   const name = (layer === undefined ? modules : layerModules)[module];
   if (name !== undefined) return `${layer === undefined ? '' : `${layers}${layer}.`}${name}.${end}`;
-  const hint = tensor === 'rope_freqs.weight' ? ' (the scaled positions of Llama 3.1)' : '';
-  throw fileError(path, `tensor '${tensor}'${hint} is not supported and may change the network's outputs`);
+  throw fileError(path, `tensor '${tensor}' is not supported and may change the network's outputs`);
 }
 
 /** How a tensor differs from that of transformers: its axes, or the order of the rows of so many heads. */
