@@ -14,10 +14,15 @@ const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
 const OPENING = String.raw`[^\r\n\p{L}\p{N}]?`;
 const MARKS = String.raw` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
+/** The patterns of Llama 3 and Qwen2. */
+export const KNOWN_PATTERNS = {
+  llama3: `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`,
+  qwen2: `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`,
+} as const;
+
 /** The patterns of well-known models, which take at most quadratic time for any text. */
 const KNOWN: ReadonlySet<string> = new Set([
-  `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`, // Llama 3
-  `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`, // Qwen2
+  ...Object.values(KNOWN_PATTERNS),
   // GPT-4o
   `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`,
   `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`, // Mistral's Tekken

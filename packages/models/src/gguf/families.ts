@@ -1,0 +1,96 @@
+/** What the architectures of llama.cpp are called in transformers, by `general.architecture`. */
+
+/** The settings and modules of an architecture. */
+export interface Family {
+  /** Where a setting of config.json is in the metadata, below the name of the architecture. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** The modules outside the layers. */
+  readonly modules: Readonly<Record<string, string>>;
+  /** What comes before the number of a layer. */
+  readonly layers: string;
+  /** The modules of a layer. */
+  readonly layerModules: Readonly<Record<string, string>>;
+  /** Whether queries and keys are rotated, so that there are settings of RoPE, and an output layer that may be tied. */
+  readonly isRotary: boolean;
+  /** Whether settings say which modules have biases. Default false. */
+  readonly namesBiases?: boolean;
+  /** Whether llama.cpp rotates neighbouring rows of a head, transformers the halves. Default false. */
+  readonly rotatesNeighbours?: boolean;
+  /** The modules of a layer whose weights transformers holds as [in, out]. Default: none. */
+  readonly transposes?: readonly string[];
+}
+
+/** Qwen 2 and 3: Llama's modules in Llama's order. */
+const qwen: Family = {
+  settings: {
+    block_count: 'num_hidden_layers',
+    context_length: 'max_position_embeddings',
+    embedding_length: 'hidden_size',
+    feed_forward_length: 'intermediate_size',
+    'attention.head_count': 'num_attention_heads',
+    'attention.head_count_kv': 'num_key_value_heads',
+    'attention.key_length': 'head_dim',
+    'attention.layer_norm_rms_epsilon': 'rms_norm_eps',
+    'rope.freq_base': 'rope_theta',
+  },
+  modules: { token_embd: 'model.embed_tokens', output_norm: 'model.norm', output: 'lm_head' },
+  layers: 'model.layers.',
+  layerModules: {
+    attn_norm: 'input_layernorm',
+    attn_q: 'self_attn.q_proj',
+    attn_k: 'self_attn.k_proj',
+    attn_v: 'self_attn.v_proj',
+    attn_output: 'self_attn.o_proj',
+    attn_q_norm: 'self_attn.q_norm',
+    attn_k_norm: 'self_attn.k_norm',
+    ffn_norm: 'post_attention_layernorm',
+    ffn_gate: 'mlp.gate_proj',
+    ffn_up: 'mlp.up_proj',
+    ffn_down: 'mlp.down_proj',
+    post_attention_norm: 'post_attention_layernorm',
+    post_ffw_norm: 'post_feedforward_layernorm',
+  },
+  isRotary: true,
+};
+
+const llama: Family = { ...qwen, namesBiases: true, rotatesNeighbours: true };
+
+/** The architectures that are read. Their names are the `model_type` of transformers. */
+export const FAMILIES: Readonly<Record<string, Family>> = {
+  llama,
+  qwen2: qwen,
+  qwen3: qwen,
+  olmo2: qwen,
+  granite: {
+    ...llama,
+    settings: {
+      ...llama.settings,
+      embedding_scale: 'embedding_multiplier',
+      'attention.scale': 'attention_multiplier',
+      residual_scale: 'residual_multiplier',
+      logit_scale: 'logits_scaling',
+    },
+  },
+  gpt2: {
+    settings: {
+      block_count: 'n_layer',
+      context_length: 'n_positions',
+      embedding_length: 'n_embd',
+      feed_forward_length: 'n_inner',
+      'attention.head_count': 'n_head',
+      'attention.layer_norm_epsilon': 'layer_norm_epsilon',
+    },
+    modules: { token_embd: 'transformer.wte', position_embd: 'transformer.wpe', output_norm: 'transformer.ln_f' },
+    layers: 'transformer.h.',
+    layerModules: {
+      attn_norm: 'ln_1',
+      attn_qkv: 'attn.c_attn',
+      attn_output: 'attn.c_proj',
+      ffn_norm: 'ln_2',
+      ffn_up: 'mlp.c_fc',
+      ffn_down: 'mlp.c_proj',
+    },
+    isRotary: false,
+    transposes: ['attn_qkv', 'attn_output', 'ffn_up', 'ffn_down'],
+  },
+};

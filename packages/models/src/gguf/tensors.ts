@@ -1,0 +1,96 @@
+/** The tensors of a GGUF file with the names, values and order of rows that transformers has. */
+import { hostTensor } from '@peftjs/core';
+import { floats } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
+import { toFloat32, type GgufFile } from '@peftjs/gguf';
+import type { TensorPiece } from '@peftjs/safetensors';
+import type { WeightsFile } from '../folder.js';
+import { fileError } from '../json.js';
+import { architectureOf, metadataValue } from './config.js';
+import type { Family } from './families.js';
+import { ROPE_FACTORS } from './rope.js';
+
+/**
+ * Returns the weights as transformers names them, as float32. They are decoded when they are read, most of them in
+ * pieces.
+ * @throws CheckpointError for a tensor without a name in transformers.
+ */
+export function weightsOf(file: GgufFile, path: string): WeightsFile {
+  const { name: architecture, family } = architectureOf(file, path);
+  const named = file.names.filter((tensor) => tensor !== ROPE_FACTORS);
+  const tensors = new Map(named.map((tensor) => [transformersName(tensor, family, path), tensor]));
+  const tensorOf = (name: string): string => tensors.get(name) ?? name;
+  const changes = changesOf(file, architecture, family);
+  return {
+    names: [...tensors.keys()],
+    spec(name) {
+      const { shape } = file.spec(tensorOf(name));
+      return { dtype: 'F32', shape: changes(tensorOf(name)) === 'transposed' ? [...shape].reverse() : shape };
+    },
+    async *pieces(name) {
+      const change = changes(tensorOf(name));
+      if (change === undefined) yield* decoded(file, tensorOf(name));
+      else yield await changed(file, tensorOf(name), change);
+    },
+    close: () => file.close(),
+  };
+}
+
+const TENSOR = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/;
+
+function transformersName(tensor: string, { modules, layers, layerModules }: Family, path: string): string {
+  const [, layer, module = '', end = ''] = TENSOR.exec(tensor) ?? [];
+  const name = (layer === undefined ? modules : layerModules)[module];
+  if (name !== undefined) return `${layer === undefined ? '' : `${layers}${layer}.`}${name}.${end}`;
+  throw fileError(path, `tensor '${tensor}' is not supported and may change the network's outputs`);
+}
+
+/** How a tensor differs from that of transformers: its axes, or the order of the rows of so many heads. */
+type Change = 'transposed' | { readonly heads: number };
+
+/** Returns a function that gives the change of a tensor; undefined for none. */
+function changesOf(file: GgufFile, architecture: string, family: Family): (tensor: string) => Change | undefined {
+  const heads = metadataValue(file, `${architecture}.attention.head_count`);
+  const ofModule: Readonly<Record<string, unknown>> = family.rotatesNeighbours
+    ? { attn_q: heads, attn_k: metadataValue(file, `${architecture}.attention.head_count_kv`) ?? heads }
+    : {};
+  return (tensor) => {
+    const [, , module = '', end] = TENSOR.exec(tensor) ?? [];
+    if (end === 'weight' && family.transposes?.includes(module)) return 'transposed';
+    return ofModule[module] === undefined ? undefined : { heads: Number(ofModule[module]) };
+  };
+}
+
+async function* decoded(file: GgufFile, tensor: string): AsyncIterable<TensorPiece> {
+  let memory: Float32Array | undefined;
+  for await (const { start, rows } of file.pieces(tensor)) {
+    const data = toFloat32(rows, memory);
+    memory ??= data;
+    yield { start, rows: { dtype: 'F32', shape: rows.shape, data } };
+  }
+}
+
+/** Returns a whole tensor. */
+async function changed(file: GgufFile, tensor: string, change: Change): Promise<TensorPiece> {
+  const stored = await file.read(tensor);
+  const values = toFloat32(stored);
+  const [rows = 1, columns = 1] = stored.shape;
+  return change === 'transposed'
+    ? {
+        start: 0,
+        rows: { dtype: 'F32', shape: [columns, rows], data: floats(transposed(hostTensor(values, [rows, columns]))) },
+      }
+    : { start: 0, rows: { dtype: 'F32', shape: stored.shape, data: halved(values, rows, change.heads) } };
+}
+
+/** Moves the even rows of each head before its odd ones. */
+function halved(values: Float32Array, rows: number, heads: number): Float32Array {
+  const data = new Float32Array(values.length);
+  const [width, half] = [values.length / rows, rows / heads / 2];
+  for (let row = 0; row < rows; row++) {
+    const [head, within] = [Math.floor(row / (2 * half)), row % (2 * half)];
+    const from = head * 2 * half + (within < half ? 2 * within : 2 * (within - half) + 1);
+    data.set(values.subarray(from * width, (from + 1) * width), row * width);
+  }
+  return data;
+}
