@@ -1,4 +1,4 @@
-/* What `own-process.ts` runs in a process of its own: a request as JSON, whose result is printed as JSON. */
+/* The child process of `own-process.ts`: takes a request as JSON and prints the result as JSON. */
 import { writeRandomModel } from './checkpoint.js';
 import { measureCase } from './measure.js';
 import { models } from './models.js';

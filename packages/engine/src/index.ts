@@ -3,19 +3,18 @@ export type { CompiledOptions } from './compiled/compiled.js';
 export type { ExecutionProvider, OrtRuntime, OrtTensor } from './compiled/runtime.js';
 export { trace } from './compiled/trace.js';
 export type { TracedGraph } from './compiled/trace.js';
+export type { GraphBuilder, Value } from './compiled/graph.js';
 export type {
   Attribute,
   ConstantData,
   ElementType,
-  GraphBuilder,
   GraphConstant,
   GraphNode,
   GraphPort,
   NodeOptions,
   NodeOutput,
-  Value,
   ValueType,
-} from './compiled/graph.js';
+} from './compiled/parts.js';
 export type { Kernel, KernelTable } from './compiled/kernels/kernel.js';
 export { exportOnnx, exportOnnxFiles } from './export/export-onnx.js';
 export { checkOnnx } from './export/check-onnx.js';

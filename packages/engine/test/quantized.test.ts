@@ -156,7 +156,7 @@ it.each(Object.entries(weights))('computes with %s from plain ops where there ar
   });
 });
 
-it('expands a 4-bit weight anew in the backward pass: nodes in common would keep its bytes in memory', async () => {
+it('expands a 4-bit weight again in the backward pass: a shared node would keep its bytes in memory', async () => {
   const specs = mapValues({ x, dy, bias, ...weights['a 4-bit weight'].parts }, ({ dtype, shape }) => ({
     dtype,
     shape,

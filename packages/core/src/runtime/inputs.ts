@@ -119,7 +119,7 @@ export function axisSizes(model: Model, layers: AdapterLayers, batch: Batch): Re
   return Object.fromEntries(
     sizes.flatMap(([name, { shape }]) =>
       shape.flatMap((axis, place) => {
-        const isName = typeof axis === 'string' && !axis.includes('*'); // '2*batch' is no name of its own
+        const isName = typeof axis === 'string' && !axis.includes('*'); // the size of '2*batch' follows from that of 'batch'
         return isName ? [[axis, tensors[name]?.shape[place] as number] as const] : [];
       }),
     ),

@@ -58,6 +58,8 @@ export interface Run extends PlannedRun {
   readonly runtime: Runtime;
   /** Returns batches as the runtime's model reads them. */
   readonly read: TrainedOn['read'];
+  /** The batches of the epoch in progress. */
+  readonly drawn: { batches: readonly Batch[] };
   /** The adapter in training. Others take its place when the controller changes its ranks. */
   steps: Steps;
   /** How far the run is. */
@@ -85,15 +87,16 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
   const { step, optimizerStart, stored, storedSum, stopping } = start;
   const dropouts = networkDropout(peft.model, planned.settings.dropout);
   const { runtime, read } = openTrainedOn(peft, planned.data, dropouts, executor);
+  const drawn: Run['drawn'] = { batches: [] };
   const settings = {
     ...planned.settings,
     ...(runtime.model !== peft.model && { gradientCheckpointing: false }), // a head alone keeps next to nothing
     networkDropout: dropouts,
-    largestBatch: () => largestOf(planned.data.epoch(0)),
+    largestBatch: () => largestOf(drawn.batches),
   };
   return {
     ...planned,
-    ...{ runtime, read },
+    ...{ runtime, read, drawn },
     groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
     noise: createRng(peft.seed).fork('noise'),
     networkDropout: dropouts,

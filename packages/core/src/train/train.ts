@@ -165,6 +165,7 @@ async function runEpochs(run: Run, options: TrainOptions): Promise<void> {
   };
   for (let epoch = Math.floor(run.progress.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
+    run.drawn.batches = batches;
     if (loss.labels) assertLabels(run.runtime.model, batches, data.kind);
     for (let part = run.progress.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
       await nextTask(); // an abort may arrive here

@@ -10,7 +10,7 @@ import { checkHostTensor, checkInputs } from '../checks.js';
 import { availableThreads, isPage } from '../host.js';
 import { deviceMemory, hasMemory } from './device.js';
 import type { DeviceMemory } from './device.js';
-import type { ConstantData, ElementType, GraphConstant } from './graph.js';
+import type { ConstantData, ElementType, GraphConstant } from './parts.js';
 import type { KernelTable } from './kernels/kernel.js';
 import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';

@@ -7,7 +7,7 @@
  * create nor read them. A graph that only copies does both: its input or its output is on the host.
  */
 import type { InferenceSession } from 'onnxruntime-common';
-import type { ElementType } from './graph.js';
+import type { ElementType } from './parts.js';
 import type { ModelPort } from './onnx.js';
 import { copyGraph, openGraph, providerName } from './runtime.js';
 import type { ExecutionProvider, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';

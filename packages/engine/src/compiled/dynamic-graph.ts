@@ -1,7 +1,7 @@
 import { EngineError } from '@peftjs/core/method';
 import { namedAxes, type Sizes, type Specs } from '../axes.js';
-import { ELEMENT_NUMBERS, equalNumbers, GraphParts } from './graph.js';
-import type { ElementType, GraphConstant, GraphNode } from './graph.js';
+import { ELEMENT_NUMBERS, equalNumbers, GraphParts } from './parts.js';
+import type { ElementType, GraphConstant, GraphNode } from './parts.js';
 import type { ModelPort } from './onnx.js';
 import { constantOf, Fitter, type Polynomial } from './polynomial.js';
 

@@ -1,7 +1,7 @@
 /** The forward pass of a function that computes gradients, and what it keeps in memory for the backward pass. */
 import { sizeOf } from '@peftjs/core/method';
 import type { Sizes } from '../axes.js';
-import type { ElementType, GraphNode, NodeOutput } from './graph.js';
+import type { ElementType, GraphNode, NodeOutput } from './parts.js';
 import type { ModelGraph } from './onnx.js';
 
 /**

@@ -1,6 +1,6 @@
 import type { Sizes, Specs } from '../axes.js';
-import { shownAttributes } from './graph.js';
-import type { GraphConstant, GraphNode } from './graph.js';
+import { shownAttributes } from './parts.js';
+import type { GraphConstant, GraphNode } from './parts.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 import { NotDynamic, DynamicGraph, unifiedConstant } from './dynamic-graph.js';
 import { constantOf, shownPolynomial, type Polynomial } from './polynomial.js';

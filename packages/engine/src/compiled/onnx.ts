@@ -1,6 +1,6 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { ELEMENT_NUMBERS } from './graph.js';
-import type { Attribute, GraphConstant, GraphNode, GraphPort, Subgraph, SubgraphPort } from './graph.js';
+import { ELEMENT_NUMBERS } from './parts.js';
+import type { Attribute, GraphConstant, GraphNode, GraphPort, Subgraph, SubgraphPort } from './parts.js';
 
 /** A graph, as traced, as it runs, or in a file: these differ in what is known of its inputs and outputs. */
 export interface ModelGraph<Port extends ModelPort = ModelPort> {

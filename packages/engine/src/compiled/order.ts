@@ -7,8 +7,8 @@
  * soon as it can be, and frees what it read. Otherwise, the first weight to be updated would need the whole backward
  * pass, which would keep all that the gradients of other weights read.
  */
-import type { GraphConstant, GraphNode } from './graph.js';
-import { ELEMENT_NUMBERS } from './graph.js';
+import type { GraphConstant } from './parts.js';
+import { ELEMENT_NUMBERS, standardNode } from './parts.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
 /** Adds the node that reads all results of the backward pass, and writes nodes in reverse. The numbers stay the same. */
@@ -19,15 +19,15 @@ export function ordered<Port extends ModelPort>(graph: ModelGraph<Port>): ModelG
   if (results.length < 2 || port === undefined) return { ...graph, nodes };
   const before = `order:${port.name}`;
   const renamed = (name: string): string => (name === port.name ? before : name);
-  const sizes = results.map((name, index) => node('Size', [name], `order:${index}`));
+  const sizes = results.map((name, index) => standardNode('Size', [name], `order:${index}`));
   return {
     ...graph,
     nodes: [
       ...nodes.map((own) => ({ ...own, inputs: own.inputs.map(renamed), outputs: own.outputs.map(renamed) })),
-      node('Add', [before, 'order:zero'], port.name),
-      node('Mul', ['order:number', NONE.name], 'order:zero'),
-      node('Cast', ['order:largest'], 'order:number', { to: ELEMENT_NUMBERS.float32 }),
-      node(
+      standardNode('Add', [before, 'order:zero'], port.name),
+      standardNode('Mul', ['order:number', NONE.name], 'order:zero'),
+      standardNode('Cast', ['order:largest'], 'order:number', { to: ELEMENT_NUMBERS.float32 }),
+      standardNode(
         'Max',
         sizes.map(({ outputs }) => outputs[0] as string),
         'order:largest',
@@ -43,15 +43,6 @@ function resultsOf({ nodes }: ModelGraph): string[] {
   const made = new Set(nodes.flatMap(({ traced, outputs }) => (traced?.pass === 'backward' ? outputs : [])));
   const read = new Set(nodes.flatMap(({ traced, inputs }) => (traced && traced.pass === undefined ? inputs : [])));
   return [...made].filter((name) => read.has(name));
-}
-
-function node(
-  op: string,
-  inputs: readonly string[],
-  output: string,
-  attributes: GraphNode['attributes'] = {},
-): GraphNode {
-  return { op, domain: '', inputs, outputs: [output], attributes };
 }
 
 const NONE: GraphConstant = { name: 'order:none', dtype: 'float32', shape: [], data: Float32Array.of(0) };

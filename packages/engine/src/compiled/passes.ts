@@ -1,4 +1,4 @@
-import type { GraphNode, GraphPort, Subgraph } from './graph.js';
+import type { GraphNode, GraphPort, Subgraph } from './parts.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
 /** A graph of one trace: it knows the sizes of its inputs and outputs. */

@@ -7,7 +7,7 @@ import type { PureFunction } from '@peftjs/core/runtime';
 import { axisNames, namedAxes, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import { checkFunction, checkSpecs } from '../checks.js';
 import { keptBytesAt } from './forward-pass.js';
-import { shownAttributes } from './graph.js';
+import { shownAttributes } from './parts.js';
 import { merged, type RunGraph } from './merge.js';
 import { NotDynamic } from './dynamic-graph.js';
 import { INPUT_TYPES, traceWith, type TracedGraph, type Tracing } from './trace.js';

@@ -8,8 +8,8 @@
  * last segment is not computed again: its backward pass follows at once.
  */
 import { ForwardPass, isForward } from './forward-pass.js';
-import { ELEMENT_NUMBERS } from './graph.js';
-import type { GraphConstant, GraphNode } from './graph.js';
+import { ELEMENT_NUMBERS, standardNode } from './parts.js';
+import type { GraphConstant, GraphNode } from './parts.js';
 import { withoutDeadNodes } from './passes.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
@@ -231,7 +231,7 @@ function written({ segment, nodes, values }: Repeat, gradient: string, again: Ma
     if (waits && !held.has(waits.name)) {
       held.add(waits.name);
       const op = waits.dtype === 'uint8' ? 'BitwiseOr' : 'Add';
-      made.push(added(op, [waits.name, `${prefix}${waits.dtype}`], `${prefix}${waits.name}`));
+      made.push(standardNode(op, [waits.name, `${prefix}${waits.dtype}`], `${prefix}${waits.name}`));
     }
     const inputs = node.inputs.map((name) => again.get(name) ?? (name === waits?.name ? `${prefix}${name}` : name));
     const outputs = node.outputs.map((name) => `${prefix}${name}`);
@@ -245,23 +245,14 @@ function written({ segment, nodes, values }: Repeat, gradient: string, again: Ma
 function zeroNodes(prefix: string, gradient: string): GraphNode[] {
   const names = { all: `${prefix}all`, one: `${prefix}one`, never: `${prefix}never`, int32: `${prefix}int32` };
   return [
-    added('Reshape', [gradient, ALL.name], names.all),
-    added('Gather', [names.all, FIRST.name], names.one, { axis: 0 }),
-    added('Greater', [names.one, INFINITE.name], names.never), // false also for NaN
-    added('Cast', [names.never], names.int32, { to: ELEMENT_NUMBERS.int32 }),
-    added('Cast', [names.never], `${prefix}uint8`, { to: ELEMENT_NUMBERS.uint8 }),
-    added('Cast', [names.never], `${prefix}plus`, { to: ELEMENT_NUMBERS.float32 }),
-    added('Neg', [`${prefix}plus`], `${prefix}float32`),
+    standardNode('Reshape', [gradient, ALL.name], names.all),
+    standardNode('Gather', [names.all, FIRST.name], names.one, { axis: 0 }),
+    standardNode('Greater', [names.one, INFINITE.name], names.never), // false also for NaN
+    standardNode('Cast', [names.never], names.int32, { to: ELEMENT_NUMBERS.int32 }),
+    standardNode('Cast', [names.never], `${prefix}uint8`, { to: ELEMENT_NUMBERS.uint8 }),
+    standardNode('Cast', [names.never], `${prefix}plus`, { to: ELEMENT_NUMBERS.float32 }),
+    standardNode('Neg', [`${prefix}plus`], `${prefix}float32`),
   ];
-}
-
-function added(
-  op: string,
-  inputs: readonly string[],
-  output: string,
-  attributes: GraphNode['attributes'] = {},
-): GraphNode {
-  return { op, domain: '', inputs, outputs: [output], attributes };
 }
 
 const ALL: GraphConstant = { name: 'again:all', dtype: 'int64', shape: [1], data: BigInt64Array.of(-1n) };

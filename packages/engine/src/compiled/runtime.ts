@@ -4,7 +4,7 @@ import { objectLike, type ByteType } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { importOptional } from '../host.js';
 import { GraphBuilder } from './graph.js';
-import type { ElementType } from './graph.js';
+import { standardNode, type ElementType } from './parts.js';
 import { writeModel } from './onnx.js';
 import type { ModelGraph } from './onnx.js';
 
@@ -120,7 +120,7 @@ async function openUnfused(
 export function copyGraph(dtype: ElementType, rank: number): ModelGraph {
   const shape = Array.from({ length: rank }, (_, axis) => `size${axis}`);
   return {
-    nodes: [{ op: 'Identity', domain: '', inputs: ['x'], outputs: ['y'], attributes: {} }],
+    nodes: [standardNode('Identity', ['x'], 'y')],
     constants: [],
     inputs: [{ name: 'x', dtype, shape }],
     outputs: [{ name: 'y', dtype, shape }],

@@ -2,7 +2,8 @@ import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorI
 import * as tf from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { GraphBuilder, typedArray } from './graph.js';
-import type { ConstantData, TracedNode, Value } from './graph.js';
+import type { Value } from './graph.js';
+import type { ConstantData, TracedNode } from './parts.js';
 import { dtypeFor } from './kernels/creation.js';
 import type { Kernel, KernelTable } from './kernels/kernel.js';
 import { quantized } from './kernels/quantized.js';

@@ -21,9 +21,9 @@ import {
   type PureFunction,
 } from '@peftjs/core/runtime';
 import * as v from 'valibot';
-import type { GraphNode } from '../compiled/graph.js';
+import type { GraphNode } from '../compiled/parts.js';
 import { standardTable } from '../compiled/kernels/table.js';
-import { ELEMENT_NUMBERS } from '../compiled/graph.js';
+import { ELEMENT_NUMBERS, standardNode } from '../compiled/parts.js';
 import { NotDynamic } from '../compiled/dynamic-graph.js';
 import { writeExternally, writeModel, type ModelGraph } from '../compiled/onnx.js';
 import { prepare } from '../compiled/prepare.js';
@@ -294,5 +294,5 @@ async function dynamicGraph(fn: PureFunction, specs: Record<string, InputSpec>):
 }
 
 function cast(from: string, to: string, type: number): GraphNode {
-  return { op: 'Cast', domain: '', inputs: [from], outputs: [to], attributes: { to: type } };
+  return standardNode('Cast', [from], to, { to: type });
 }

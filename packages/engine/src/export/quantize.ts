@@ -10,8 +10,8 @@
  * in blocks.
  */
 import { floats, tensorAt, type HostTensors } from '@peftjs/core/method';
-import type { GraphConstant, GraphNode } from '../compiled/graph.js';
-import { ELEMENT_NUMBERS } from '../compiled/graph.js';
+import type { GraphConstant, GraphNode } from '../compiled/parts.js';
+import { ELEMENT_NUMBERS, standardNode } from '../compiled/parts.js';
 import type { ModelGraph } from '../compiled/onnx.js';
 
 const BLOCK = 32;
@@ -149,7 +149,7 @@ function lookUp({ inputs, values, scales, width }: Packed, node: GraphNode, pref
   const steps: GraphNode[] = [];
   const step = (op: string, read: readonly string[], attributes: GraphNode['attributes'] = {}): string => {
     const name = `${prefix}_${steps.length}`;
-    steps.push({ op, domain: '', inputs: read, outputs: [name], attributes });
+    steps.push(standardNode(op, read, name, attributes));
     return name;
   };
   const found = step('Gather', [values.name, ids], { axis: 0 }); // [.., blocks, 32]

@@ -9,7 +9,8 @@
  * without their blocks of keys). A block of a causal text multiplies only the keys up to its last query.
  */
 import type { AttentionInputs, AttentionSettings, FusedKernels } from '@peftjs/core/nn';
-import { GraphBuilder, type GraphPort, type Subgraph, type SubgraphPort, type Value } from '../graph.js';
+import { GraphBuilder, type Value } from '../graph.js';
+import type { GraphPort, Subgraph, SubgraphPort } from '../parts.js';
 import { MICROSOFT, type FusedTable } from './kernel.js';
 
 /** The queries of a block. */
@@ -108,9 +109,6 @@ function product(
   return g.node('FusedMatMul', [a, b], shape, { domain: MICROSOFT, attributes });
 }
 
-/** Values by the names that a subgraph has for them. */
-type Named = Readonly<Record<string, Value>>;
-
 /** Computes values in one of two ways, by the number of queries. */
 function byLength<At extends Inputs>(
   g: GraphBuilder,
@@ -121,11 +119,11 @@ function byLength<At extends Inputs>(
 ): Value[] {
   const isLong = g.node('Greater', [lengthOf(g, inputs.q), g.ints([kept])], [1], { dtype: 'bool' });
   const branch = (way: (b: GraphBuilder, at: At) => Value[]): { graph: Subgraph } => ({
-    graph: subgraph([], inputs, (b, _, at) => way(b, at as unknown as At)),
+    graph: subgraph([], inputs, (b, _, at) => way(b, at)),
   });
   const attributes = { then_branch: branch(ways.blocks), else_branch: branch(ways.kept) };
   const outputs = shapes.map((shape) => ({ dtype: 'float32', shape }) as const);
-  return g.nodeOf('If', [isLong, ...Object.values(inputs as unknown as Named)], outputs, { attributes });
+  return g.nodeOf('If', [isLong, ...Object.values<Value>(inputs)], outputs, { attributes });
 }
 
 /** What blocks of queries compute. */
@@ -147,8 +145,7 @@ function inBlocks<At extends Inputs & { readonly dy?: Value }>(
   const nothing = of.map((x) => cut(b, x, [b.ints([0]), b.ints([0])], 2));
   const goesOn = b.constant(Uint8Array.of(1), 'bool', []);
   const round: Value = { ...rounds, shape: [], onnxShape: [] };
-  const body = subgraph([round, goesOn, ...nothing], at, (body, [index, condition, ...soFar], all) => {
-    const whole = all as unknown as At;
+  const body = subgraph([round, goesOn, ...nothing], at, (body, [index, condition, ...soFar], whole) => {
     const start = body.node('Mul', [index as Value, body.ints([BLOCK])], [1]);
     const next = body.node('Add', [start, body.ints([BLOCK])], [1]);
     const end = body.node('Min', [next, lengthOf(body, whole.q)], [1]);
@@ -172,7 +169,7 @@ function inBlocks<At extends Inputs & { readonly dy?: Value }>(
     return [condition as Value, ...results];
   });
   const outputs = of.map(({ shape }) => ({ dtype: 'float32', shape }) as const);
-  const operands = [b.reshape(rounds, []), goesOn, ...nothing, ...Object.values(at as unknown as Named)];
+  const operands = [b.reshape(rounds, []), goesOn, ...nothing, ...Object.values<Value>(at)];
   return b.nodeOf('Loop', operands, outputs, { attributes: { body: { graph: body } } });
 }
 
@@ -193,15 +190,17 @@ function cut(b: GraphBuilder, x: Value, [from, to]: readonly [Value, Value], axi
 }
 
 /** Builds a subgraph from what the operator passes to it and what it reads of the graph around it. */
-function subgraph(
+function subgraph<At extends Inputs>(
   passed: readonly Value[],
-  captured: Named,
-  build: (b: GraphBuilder, passed: readonly Value[], captured: Named) => readonly Value[],
+  captured: At,
+  build: (b: GraphBuilder, passed: readonly Value[], captured: At) => readonly Value[],
 ): Subgraph {
   const b = new GraphBuilder();
   const own = passed.map(({ dtype, shape }, place) => b.input(`passed ${place}`, dtype, shape));
-  const around = Object.entries(captured).map(([key, { dtype, shape }]) => [key, b.input(key, dtype, shape)] as const);
-  const results = build(b, own, Object.fromEntries(around)).map((value) => {
+  const around = Object.entries<Value>(captured).map(
+    ([key, { dtype, shape }]) => [key, b.input(key, dtype, shape)] as const,
+  );
+  const results = build(b, own, Object.fromEntries(around) as unknown as At).map((value) => {
     const isPassed = b.inputs.some(({ name }) => name === value.name);
     return isPassed ? b.node('Identity', [value], value.shape) : b.whole(value);
   });

@@ -1,7 +1,8 @@
 import type { FillAttrs, LinSpaceAttrs, OneHotAttrs, RangeAttrs } from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
 import { typedArray } from '../graph.js';
-import type { GraphBuilder, Value, ValueType } from '../graph.js';
+import type { GraphBuilder, Value } from '../graph.js';
+import type { ValueType } from '../parts.js';
 import { indices } from './kernel.js';
 import type { KernelTable, Unary } from './kernel.js';
 

@@ -1,5 +1,6 @@
 import type { ClipByValueAttrs, LeakyReluAttrs, StepAttrs } from '@tensorflow/tfjs-core';
-import type { Attribute, GraphBuilder, Value } from '../graph.js';
+import type { GraphBuilder, Value } from '../graph.js';
+import type { Attribute } from '../parts.js';
 import { numberType, numeric } from './kernel.js';
 import type { Binary, Kernel, KernelTable, Unary } from './kernel.js';
 

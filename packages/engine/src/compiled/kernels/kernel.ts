@@ -1,5 +1,6 @@
 import type { FusedKernels } from '@peftjs/core/nn';
-import type { GraphBuilder, Value, ValueType } from '../graph.js';
+import type { GraphBuilder, Value } from '../graph.js';
+import type { ValueType } from '../parts.js';
 
 /**
  * Translates a TensorFlow.js kernel: adds nodes to the graph and returns the resulting value or values. Each kernel
