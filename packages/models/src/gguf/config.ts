@@ -5,7 +5,7 @@ import { FAMILIES, type Family } from './families.js';
 import { ropeScalingOf } from './rope.js';
 
 /** Settings that repeat one of config.json. With another value they are refused. */
-const REPEATED: Readonly<Record<string, string>> = {
+export const REPEATED: Readonly<Record<string, string>> = {
   vocab_size: 'vocab_size',
   'rope.dimension_count': 'head_dim',
   'attention.value_length': 'head_dim',
@@ -14,8 +14,11 @@ const REPEATED: Readonly<Record<string, string>> = {
 /** Settings that may be missing; llama.cpp requires the others. */
 const OPTIONAL: readonly string[] = ['attention.head_count_kv', 'attention.key_length', 'rope.freq_base'];
 
+/** What a file says about its network. */
+export type DescribedFile = Pick<GgufFile, 'metadata' | 'names' | 'spec' | 'read'>;
+
 /** Returns a value of the metadata; undefined if it is missing. */
-export function metadataValue(file: GgufFile, key: string): unknown {
+export function metadataValue(file: Pick<GgufFile, 'metadata'>, key: string): unknown {
   return file.metadata.get(key)?.value;
 }
 
@@ -26,7 +29,7 @@ export interface Architecture {
 }
 
 /** Returns the architecture. @throws CheckpointError when it is not read. */
-export function architectureOf(file: GgufFile, path: string): Architecture {
+export function architectureOf(file: DescribedFile, path: string): Architecture {
   const name = metadataValue(file, 'general.architecture');
   const family = typeof name === 'string' && Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : undefined;
   if (family) return { name: String(name), family };
@@ -40,7 +43,7 @@ export function architectureOf(file: GgufFile, path: string): Architecture {
  * Returns the settings of config.json.
  * @throws CheckpointError for an architecture or a setting that is not supported, and for one that is missing.
  */
-export async function configOf(file: GgufFile, path: string): Promise<Record<string, unknown>> {
+export async function configOf(file: DescribedFile, path: string): Promise<Record<string, unknown>> {
   const { name, family } = architectureOf(file, path);
   const own = `${name}.`;
   const keys = [...file.metadata.keys()].filter((key) => key.startsWith(own)).map((key) => key.slice(own.length));
@@ -92,7 +95,7 @@ function checkKey(key: string, value: unknown, { own, config, path }: Settings):
 }
 
 /** Returns the IDs of the special tokens, named as in config.json. */
-function tokenIds(file: GgufFile): Record<string, unknown> {
+function tokenIds(file: DescribedFile): Record<string, unknown> {
   const ids = { bos_token_id: 'bos', eos_token_id: 'eos', pad_token_id: 'padding' };
   return Object.fromEntries(
     Object.entries(ids).flatMap(([name, key]) => {

@@ -20,6 +20,17 @@ export interface Family {
   readonly transposes?: readonly string[];
 }
 
+const ATTENTION = {
+  attn_q: 'self_attn.q_proj',
+  attn_k: 'self_attn.k_proj',
+  attn_v: 'self_attn.v_proj',
+  attn_output: 'self_attn.o_proj',
+  attn_q_norm: 'self_attn.q_norm',
+  attn_k_norm: 'self_attn.k_norm',
+};
+
+const FEED_FORWARD = { ffn_gate: 'mlp.gate_proj', ffn_up: 'mlp.up_proj', ffn_down: 'mlp.down_proj' };
+
 /** Qwen 2 and 3: Llama's modules in Llama's order. */
 const qwen: Family = {
   settings: {
@@ -37,30 +48,29 @@ const qwen: Family = {
   layers: 'model.layers.',
   layerModules: {
     attn_norm: 'input_layernorm',
-    attn_q: 'self_attn.q_proj',
-    attn_k: 'self_attn.k_proj',
-    attn_v: 'self_attn.v_proj',
-    attn_output: 'self_attn.o_proj',
-    attn_q_norm: 'self_attn.q_norm',
-    attn_k_norm: 'self_attn.k_norm',
+    ...ATTENTION,
     ffn_norm: 'post_attention_layernorm',
-    ffn_gate: 'mlp.gate_proj',
-    ffn_up: 'mlp.up_proj',
-    ffn_down: 'mlp.down_proj',
-    post_attention_norm: 'post_attention_layernorm',
-    post_ffw_norm: 'post_feedforward_layernorm',
+    ...FEED_FORWARD,
   },
   isRotary: true,
 };
 
 const llama: Family = { ...qwen, namesBiases: true, rotatesNeighbours: true };
 
-/** The architectures that are read. Their names are the `model_type` of transformers. */
+/** The architectures that are read and written. Their names are the `model_type` of transformers. */
 export const FAMILIES: Readonly<Record<string, Family>> = {
   llama,
   qwen2: qwen,
   qwen3: qwen,
-  olmo2: qwen,
+  olmo2: {
+    ...qwen,
+    layerModules: {
+      ...ATTENTION,
+      post_attention_norm: 'post_attention_layernorm',
+      ...FEED_FORWARD,
+      post_ffw_norm: 'post_feedforward_layernorm',
+    },
+  },
   granite: {
     ...llama,
     settings: {
@@ -94,3 +104,6 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
     transposes: ['attn_qkv', 'attn_output', 'ffn_up', 'ffn_down'],
   },
 };
+
+/** The architecture of other types of transformers, which it contains. */
+export const SPECIAL_CASES: Readonly<Record<string, string>> = { mistral: 'llama' };

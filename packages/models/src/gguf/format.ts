@@ -1,12 +1,11 @@
 /** Models in a GGUF file of llama.cpp, presented as the folder of transformers that it was made from. */
 import { CheckpointError } from '@peftjs/core/method';
 import { GgufError, openGguf, type GgufFile } from '@peftjs/gguf';
-import type { Checkpoint, CheckpointFormat, WeightDtype } from '../checkpoint.js';
+import type { CheckpointFormat } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import { encodeJson } from '../json.js';
-import { readTransformers } from '../transformers/checkpoint.js';
+import { readTransformers, transformersFiles } from '../transformers/checkpoint.js';
 import type { ModelType } from '../transformers/config.js';
-import type { Task } from '@peftjs/core/model';
 import { configOf } from './config.js';
 import { weightsOf } from './tensors.js';
 import { tokenizerFilesOf } from './tokenizer.js';
@@ -19,22 +18,26 @@ export function ggufFormat(marker: string, modelTypes: readonly ModelType[]): Ch
   return {
     name: 'llama.cpp',
     marker,
-    read: (folder, task, dtype) => readGguf(folder, marker, { known: modelTypes, task, dtype }),
+    read: (folder, task, dtype) =>
+      withGguf(folder, marker, async (file) =>
+        readTransformers(await presented(folder, marker, file), modelTypes, task, dtype),
+      ),
+    files: (folder) =>
+      withGguf(folder, marker, async (file) => transformersFiles(await presented(folder, marker, file), modelTypes)),
   };
 }
 
-interface Wanted {
-  readonly known: readonly ModelType[];
-  readonly task: Task;
-  readonly dtype: WeightDtype;
-}
-
-async function readGguf(folder: ModelFolder, name: string, { known, task, dtype }: Wanted): Promise<Checkpoint> {
+/** Opens a file of a folder while `use` runs. @throws CheckpointError naming the file. */
+export async function withGguf<T>(
+  folder: ModelFolder,
+  name: string,
+  use: (file: GgufFile) => Promise<T>,
+): Promise<T> {
   const path = folder.pathOf(name);
   try {
     const file = await openGguf(await folder.source(name));
     try {
-      return await readTransformers(await presented(folder, name, file), known, task, dtype);
+      return await use(file);
     } finally {
       await file.close();
     }

@@ -20,7 +20,10 @@ export function weightsOf(file: GgufFile, path: string): WeightsFile {
   const named = file.names.filter((tensor) => tensor !== ROPE_FACTORS);
   const tensors = new Map(named.map((tensor) => [transformersName(tensor, family, path), tensor]));
   const tensorOf = (name: string): string => tensors.get(name) ?? name;
-  const changes = changesOf(file, architecture, family);
+  const changes = changesOf(family, {
+    queries: metadataValue(file, `${architecture}.attention.head_count`),
+    keys: metadataValue(file, `${architecture}.attention.head_count_kv`),
+  });
   return {
     names: [...tensors.keys()],
     spec(name) {
@@ -46,13 +49,18 @@ function transformersName(tensor: string, { modules, layers, layerModules }: Fam
 }
 
 /** How a tensor differs from that of transformers: its axes, or the order of the rows of so many heads. */
-type Change = 'transposed' | { readonly heads: number };
+export type Change = 'transposed' | { readonly heads: number };
+
+/** The numbers of heads of queries and of keys. */
+export interface Heads {
+  readonly queries: unknown;
+  readonly keys: unknown;
+}
 
 /** Returns a function that gives the change of a tensor; undefined for none. */
-function changesOf(file: GgufFile, architecture: string, family: Family): (tensor: string) => Change | undefined {
-  const heads = metadataValue(file, `${architecture}.attention.head_count`);
+export function changesOf(family: Family, { queries, keys }: Heads): (tensor: string) => Change | undefined {
   const ofModule: Readonly<Record<string, unknown>> = family.rotatesNeighbours
-    ? { attn_q: heads, attn_k: metadataValue(file, `${architecture}.attention.head_count_kv`) ?? heads }
+    ? { attn_q: queries, attn_k: keys ?? queries }
     : {};
   return (tensor) => {
     const [, , module = '', end] = TENSOR.exec(tensor) ?? [];
@@ -80,17 +88,47 @@ async function changed(file: GgufFile, tensor: string, change: Change): Promise<
         start: 0,
         rows: { dtype: 'F32', shape: [columns, rows], data: floats(transposed(hostTensor(values, [rows, columns]))) },
       }
-    : { start: 0, rows: { dtype: 'F32', shape: stored.shape, data: halved(values, rows, change.heads) } };
+    : { start: 0, rows: { dtype: 'F32', shape: stored.shape, data: reordered(values, rows, change.heads) } };
 }
 
-/** Moves the even rows of each head before its odd ones. */
-function halved(values: Float32Array, rows: number, heads: number): Float32Array {
+/** Moves the even rows of each head before its odd ones, or `back`. */
+function reordered(values: Float32Array, rows: number, heads: number, back = false): Float32Array {
   const data = new Float32Array(values.length);
   const [width, half] = [values.length / rows, rows / heads / 2];
   for (let row = 0; row < rows; row++) {
     const [head, within] = [Math.floor(row / (2 * half)), row % (2 * half)];
-    const from = head * 2 * half + (within < half ? 2 * within : 2 * (within - half) + 1);
-    data.set(values.subarray(from * width, (from + 1) * width), row * width);
+    const neighbour = head * 2 * half + (within < half ? 2 * within : 2 * (within - half) + 1);
+    const [from, to] = back ? [row, neighbour] : [neighbour, row];
+    data.set(values.subarray(from * width, (from + 1) * width), to * width);
   }
   return data;
+}
+
+/**
+ * Returns the name in llama.cpp of a tensor of transformers; undefined if the architecture has no such tensor.
+ * @param name e.g. `model.layers.0.self_attn.q_proj.weight`
+ */
+export function ggufName(name: string, { modules, layers, layerModules }: Family): string | undefined {
+  const [, layer, path, end] = name.startsWith(layers)
+    ? (/^(\d+)\.(.+)\.(\w+)$/.exec(name.slice(layers.length)) ?? [])
+    : [, undefined, ...(/^(.+)\.(\w+)$/.exec(name)?.slice(1) ?? [])];
+  const table = layer === undefined ? modules : layerModules;
+  const module = Object.keys(table).find((key) => table[key] === path);
+  return module === undefined ? undefined : `${layer === undefined ? '' : `blk.${layer}.`}${module}.${end}`;
+}
+
+/** Returns a tensor of transformers as llama.cpp holds it. */
+export function changedBack({ shape, data }: Values, change: Change | undefined): Values {
+  if (change === undefined) return { shape, data };
+  const [rows = 1, columns = 1] = shape;
+  if (change !== 'transposed') return { shape, data: reordered(data, rows, change.heads, true) };
+  return { shape: [columns, rows], data: floats(transposed(hostTensor(data, [rows, columns]))) };
+}
+
+/** A tensor in float32. */
+export interface Values {
+  /** The outermost axis first. */
+  readonly shape: readonly number[];
+  /** Row-major. */
+  readonly data: Float32Array;
 }

@@ -5,7 +5,7 @@ import { KNOWN_PATTERNS } from '../tokenizer-patterns.js';
 import { metadataValue } from './config.js';
 
 /** What differs between byte-level tokenizers. */
-interface Cut {
+export interface Cut {
   /** The steps before bytes become characters. */
   readonly steps: readonly object[];
   /** Whether that step cuts words itself, as in GPT-2. */
@@ -27,7 +27,7 @@ const split = (pattern: string): object => ({
 const digits: Cut = { steps: [{ type: 'Digits', individual_digits: true }], cutsWords: true };
 
 /** By `tokenizer.ggml.pre`. */
-const CUTS: Readonly<Record<string, Cut>> = {
+export const CUTS: Readonly<Record<string, Cut>> = {
   'gpt-2': { steps: [], cutsWords: true },
   smollm: digits,
   refact: digits,
@@ -37,7 +37,7 @@ const CUTS: Readonly<Record<string, Cut>> = {
 };
 
 /** The kinds of tokens in `tokenizer.ggml.token_type`. */
-const [CONTROL, USER_DEFINED, UNUSED] = [3, 4, 5];
+export const [NORMAL, CONTROL, USER_DEFINED, UNUSED] = [1, 3, 4, 5];
 
 /**
  * Returns tokenizer.json and tokenizer_config.json.
@@ -112,11 +112,13 @@ function listOf(file: GgufFile, key: string, path: string): readonly string[] {
   throw fileError(path, `'${key}' must be a list of strings`);
 }
 
+/** What the special tokens of transformers are called in `tokenizer.ggml.*_token_id`. */
+export const SPECIAL_TOKENS = { bos_token: 'bos', eos_token: 'eos', unk_token: 'unknown', pad_token: 'padding' } as const;
+
 /** Returns the special tokens by their names in transformers. */
 function specialTokens(file: GgufFile, tokens: readonly string[]): Record<string, string> {
-  const names = { bos_token: 'bos', eos_token: 'eos', unk_token: 'unknown', pad_token: 'padding' };
   return Object.fromEntries(
-    Object.entries(names).flatMap(([name, key]) => {
+    Object.entries(SPECIAL_TOKENS).flatMap(([name, key]) => {
       const token = tokens[metadataValue(file, `tokenizer.ggml.${key}_token_id`) as number];
       return token === undefined ? [] : [[name, token]];
     }),

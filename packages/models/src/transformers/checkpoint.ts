@@ -137,7 +137,8 @@ function isFor({ settings }: ConfigFile, task: Task): boolean {
   return known === undefined || known[1] === task;
 }
 
-async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
+/** Reads the files that an export of a folder of transformers copies. */
+export async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
   const config = { ...(await readConfig(folder)), floats: floatFields(await folder.bytes(CONFIG_FILE)) };
   const tokenizer = new Map<string, Uint8Array>();
   for (const file of [...TOKENIZER_FILES, PROMPTS_FILE]) {
