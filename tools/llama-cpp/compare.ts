@@ -103,7 +103,12 @@ async function compared(path: string): Promise<Comparison[]> {
     await saveGguf(peft, files(`merged-${dtype}`), { dtype });
     await add(`merged in ${dtype}`, files(`merged-${dtype}`), adapted);
   }
-  rows.push({ model: name, what: 'the effect of the adapter', with: 'peftjs', ...distances(own, adapted.values, ids.length) });
+  rows.push({
+    model: name,
+    what: 'the effect of the adapter',
+    with: 'peftjs',
+    ...distances(own, adapted.values, ids.length),
+  });
   return rows;
 }
 

@@ -153,12 +153,9 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
 }
 
-async function exportAdapter(
-  adapter: string,
-  { model: base, labels, out, force, push, private: isPrivate, ...wanted }: ExportFlags,
-): Promise<void> {
-  const { format, dtype, rank } = wanted;
-  assertFits(wanted);
+async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void> {
+  const { model: base, format, labels, dtype, rank, out, force, push, private: isPrivate } = flags;
+  assertFits(flags);
   if (isPrivate && push === undefined)
     throw new ConfigError('--private applies to the repository of --push; add --push', 'private');
   if (push !== undefined) pushSettings(push);

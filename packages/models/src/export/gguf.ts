@@ -54,7 +54,8 @@ export async function saveGguf(model: Model | PeftModel, file: string, options: 
   assertFullPrecision(base);
   const source = await readSource(base, options);
   const target = targetOf(base, source);
-  const { metadata, besides } = (await copiedContent(base, options)) ?? (await newContent(base, source, target, options));
+  const { metadata, besides } =
+    (await copiedContent(base, options)) ?? (await newContent(base, source, target, options));
   const merged = 'adapters' in model ? mergeAndUnload(model) : model;
   checkFinite(merged.weights, merged.name);
   const { dtype = 'fp16', storage = diskStorage() } = options;
@@ -86,7 +87,10 @@ const OF_WEIGHTS = /^(?:quantize\.|split\.|general\.alignment$)/;
 async function copiedContent({ name }: Model, options: GgufOptions): Promise<Content | undefined> {
   const { source = name, sourceStorage, storage: _, ...others } = options;
   if (!source.endsWith(GGUF_ENDING)) return undefined;
-  const { path, format, storage } = await locate(source, { ...others, ...(sourceStorage && { storage: sourceStorage }) });
+  const { path, format, storage } = await locate(source, {
+    ...others,
+    ...(sourceStorage && { storage: sourceStorage }),
+  });
   return withGguf(modelFolder(path, storage), format.marker, async (file) => ({
     metadata: new Map([...file.metadata].filter(([key]) => !OF_WEIGHTS.test(key))),
     besides: new Map(file.names.includes(ROPE_FACTORS) ? [[ROPE_FACTORS, await file.read(ROPE_FACTORS)]] : []),

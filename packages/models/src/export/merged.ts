@@ -62,11 +62,7 @@ export function* storedWeights(
   }
 }
 
-/** A float32 weight. */
-interface StoredWeight extends StoredTensor {
-  readonly dtype: 'F32';
-  readonly data: Float32Array;
-}
+type StoredWeight = StoredTensor & { readonly dtype: 'F32' };
 
 function specsOf(weights: HostTensors): Record<string, ReturnType<typeof specOf>> {
   return Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, specOf(weight)]));

@@ -49,7 +49,9 @@ function completed(config: ConfigFile, { isRotary }: Family): Readonly<Record<st
 
 function headWidth(config: ConfigFile): number {
   const { settings } = config;
-  return Number(field(settings, 'head_dim') ?? Number(field(settings, 'hidden_size')) / Number(headsIn(config).queries));
+  return Number(
+    field(settings, 'head_dim') ?? Number(field(settings, 'hidden_size')) / Number(headsIn(config).queries),
+  );
 }
 
 /** Returns the scaling of positions: its name differs between versions of transformers. */
@@ -81,7 +83,7 @@ export async function assertSameNetwork(
   { own, read }: { readonly own: ModelType; readonly read: ModelType },
 ): Promise<void> {
   const identity = (type: ModelType, settings: unknown): Readonly<Record<string, number>> =>
-    type.architecture({ file: config.file, settings, read: new Set() }, 'causal-lm').settings;
+    type.architecture({ file: config.file, settings, read: new Set() }, 'causal-lm').settings ?? {};
   const expected = identity(own, config.settings);
   const held = identity(read, await configOf(content, config.file));
   const names = [...new Set([...Object.keys(expected), ...Object.keys(held)])];

@@ -20,17 +20,6 @@ export interface Family {
   readonly transposes?: readonly string[];
 }
 
-const ATTENTION = {
-  attn_q: 'self_attn.q_proj',
-  attn_k: 'self_attn.k_proj',
-  attn_v: 'self_attn.v_proj',
-  attn_output: 'self_attn.o_proj',
-  attn_q_norm: 'self_attn.q_norm',
-  attn_k_norm: 'self_attn.k_norm',
-};
-
-const FEED_FORWARD = { ffn_gate: 'mlp.gate_proj', ffn_up: 'mlp.up_proj', ffn_down: 'mlp.down_proj' };
-
 /** Qwen 2 and 3: Llama's modules in Llama's order. */
 const qwen: Family = {
   settings: {
@@ -48,29 +37,33 @@ const qwen: Family = {
   layers: 'model.layers.',
   layerModules: {
     attn_norm: 'input_layernorm',
-    ...ATTENTION,
+    attn_q: 'self_attn.q_proj',
+    attn_k: 'self_attn.k_proj',
+    attn_v: 'self_attn.v_proj',
+    attn_output: 'self_attn.o_proj',
+    attn_q_norm: 'self_attn.q_norm',
+    attn_k_norm: 'self_attn.k_norm',
     ffn_norm: 'post_attention_layernorm',
-    ...FEED_FORWARD,
+    ffn_gate: 'mlp.gate_proj',
+    ffn_up: 'mlp.up_proj',
+    ffn_down: 'mlp.down_proj',
+    post_attention_norm: 'post_attention_layernorm',
+    post_ffw_norm: 'post_feedforward_layernorm',
   },
   isRotary: true,
 };
 
+/** OLMo 2: norms only after both parts of a layer. */
+const { attn_norm: _, ffn_norm: __, ...normedAfter } = qwen.layerModules;
+
 const llama: Family = { ...qwen, namesBiases: true, rotatesNeighbours: true };
 
-/** The architectures that are read and written. Their names are the `model_type` of transformers. */
+/** The architectures that are read. Their names are the `model_type` of transformers. */
 export const FAMILIES: Readonly<Record<string, Family>> = {
   llama,
   qwen2: qwen,
   qwen3: qwen,
-  olmo2: {
-    ...qwen,
-    layerModules: {
-      ...ATTENTION,
-      post_attention_norm: 'post_attention_layernorm',
-      ...FEED_FORWARD,
-      post_ffw_norm: 'post_feedforward_layernorm',
-    },
-  },
+  olmo2: { ...qwen, layerModules: normedAfter },
   granite: {
     ...llama,
     settings: {

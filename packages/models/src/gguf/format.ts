@@ -28,11 +28,7 @@ export function ggufFormat(marker: string, modelTypes: readonly ModelType[]): Ch
 }
 
 /** Opens a file of a folder while `use` runs. @throws CheckpointError naming the file. */
-export async function withGguf<T>(
-  folder: ModelFolder,
-  name: string,
-  use: (file: GgufFile) => Promise<T>,
-): Promise<T> {
+export async function withGguf<T>(folder: ModelFolder, name: string, use: (file: GgufFile) => Promise<T>): Promise<T> {
   const path = folder.pathOf(name);
   try {
     const file = await openGguf(await folder.source(name));

@@ -109,12 +109,12 @@ function reordered(values: Float32Array, rows: number, heads: number, back = fal
  * @param name e.g. `model.layers.0.self_attn.q_proj.weight`
  */
 export function ggufName(name: string, { modules, layers, layerModules }: Family): string | undefined {
-  const [, layer, path, end] = name.startsWith(layers)
-    ? (/^(\d+)\.(.+)\.(\w+)$/.exec(name.slice(layers.length)) ?? [])
-    : [, undefined, ...(/^(.+)\.(\w+)$/.exec(name)?.slice(1) ?? [])];
-  const table = layer === undefined ? modules : layerModules;
-  const module = Object.keys(table).find((key) => table[key] === path);
-  return module === undefined ? undefined : `${layer === undefined ? '' : `blk.${layer}.`}${module}.${end}`;
+  const dot = name.lastIndexOf('.');
+  const [path, end] = [name.slice(0, dot), name.slice(dot + 1)];
+  const inLayer = path.startsWith(layers) ? /^(\d+)\.(.+)$/.exec(path.slice(layers.length)) : null;
+  const [table, own] = inLayer ? [layerModules, inLayer[2]] : [modules, path];
+  const module = Object.keys(table).find((key) => table[key] === own);
+  return module === undefined ? undefined : `${inLayer ? `blk.${inLayer[1]}.` : ''}${module}.${end}`;
 }
 
 /** Returns a tensor of transformers as llama.cpp holds it. */

@@ -76,8 +76,7 @@ function cutNamed(definition: unknown): string {
     field(bytes, 'type') === 'ByteLevel' &&
     field(bytes, 'add_prefix_space') === false;
   const [found] = Object.entries(CUTS).find(
-    ([, cut]) =>
-      JSON.stringify([cut.steps, cut.cutsWords, cut.normalizer ?? null, cut.keepsWords ?? false]) === own,
+    ([, cut]) => JSON.stringify([cut.steps, cut.cutsWords, cut.normalizer ?? null, cut.keepsWords ?? false]) === own,
   ) ?? [undefined];
   if (isByteLevel && found !== undefined) return found;
   throw fileError(
@@ -94,7 +93,10 @@ function vocabularyOf(definition: unknown, rows: number): { tokens: string[]; ki
   for (const [token, id] of Object.entries(own)) [tokens[id], kinds[id]] = [token, NORMAL];
   for (const token of listField(definition, 'added_tokens', TOKENIZER_FILE)) {
     const id = Number(field(token, 'id'));
-    [tokens[id], kinds[id]] = [String(field(token, 'content')), field(token, 'special') === true ? CONTROL : USER_DEFINED];
+    [tokens[id], kinds[id]] = [
+      String(field(token, 'content')),
+      field(token, 'special') === true ? CONTROL : USER_DEFINED,
+    ];
   }
   return { tokens, kinds };
 }

@@ -113,7 +113,12 @@ function listOf(file: GgufFile, key: string, path: string): readonly string[] {
 }
 
 /** What the special tokens of transformers are called in `tokenizer.ggml.*_token_id`. */
-export const SPECIAL_TOKENS = { bos_token: 'bos', eos_token: 'eos', unk_token: 'unknown', pad_token: 'padding' } as const;
+export const SPECIAL_TOKENS = {
+  bos_token: 'bos',
+  eos_token: 'eos',
+  unk_token: 'unknown',
+  pad_token: 'padding',
+} as const;
 
 /** Returns the special tokens by their names in transformers. */
 function specialTokens(file: GgufFile, tokens: readonly string[]): Record<string, string> {
