@@ -33,7 +33,7 @@ import { createRng, hostIntegers } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained, saveGguf, saveGgufAdapter, saveMerged, type PretrainedModel } from '@peftjs/models';
+import { fromPretrained, generate, saveGguf, saveGgufAdapter, saveMerged, type PretrainedModel } from '@peftjs/models';
 import { drawnValues } from '../../tests/peft/adapters.js';
 import { llamaCpp, type LlamaCpp } from './llama.js';
 
@@ -60,7 +60,14 @@ interface Comparison {
   readonly largest: number;
   /** At how many of the tokens the most likely next token is the same. */
   readonly sameNext: string;
+  /** How many tokens of a greedy text of peftjs llama.cpp chooses too, and how near the first other one is. */
+  readonly greedy?: string;
 }
+
+const TEXT = `The heron stood at the edge of the pond for 17 minutes, and didn't move. "What's it waiting for?" she asked.`;
+
+/** The lengths of a prompt and of its continuation. */
+const [PROMPT, CONTINUATION] = [8, 32];
 
 const fixtures = fileURLToPath(new URL('../../tests/models/fixtures/gguf', import.meta.url));
 const executor = compiled({ threads: 1 });
@@ -86,19 +93,28 @@ async function compared(path: string): Promise<Comparison[]> {
   const own = await logitsOf(model, ids);
   const files = (what: string): string => join(folder, `${name}-${what}.gguf`);
   const rows: Comparison[] = [];
-  const add = async (what: string, file: string, expected: Logits, adapter?: string): Promise<void> => {
+  const add = async (
+    what: string,
+    file: string,
+    expected: Logits,
+    { adapter, greedy }: { readonly adapter?: string; readonly greedy?: Model | PeftModel } = {},
+  ): Promise<void> => {
     const found = await llama.logits(file, ids, adapter);
-    rows.push({ model: name, what, with: expected.of, ...distances(found, expected.values, ids.length) });
+    const texts = greedy && {
+      greedy: await sameText(greedy, ids.slice(0, PROMPT), (all) => llama.logits(file, all, adapter)),
+    };
+    rows.push({ model: name, what, with: expected.of, ...distances(found, expected.values, ids.length), ...texts });
     console.log(name, what, expected.of, shown(rows.at(-1)?.distance ?? NaN));
   };
   await add('the file', path, { of: 'peftjs', values: own });
   await saveGguf(model, files('fp32'), { dtype: 'fp32' });
-  await add('written in fp32', files('fp32'), { of: 'peftjs', values: own });
+  await add('written in fp32', files('fp32'), { of: 'peftjs', values: own }, { greedy: model });
   const { peft, of, logits } = flags.python === undefined ? drawn(model) : await fromPeft(model, ids, flags.python);
   const adapted = { of: 'peftjs', values: await logitsOf(peft, ids) };
   await saveGgufAdapter(peft, files('adapter'));
-  await add('with the adapter', files('fp32'), adapted, files('adapter'));
-  if (logits) await add('with the adapter', files('fp32'), { of, values: logits }, files('adapter'));
+  const adapter = files('adapter');
+  await add('with the adapter', files('fp32'), adapted, { adapter, greedy: peft });
+  if (logits) await add('with the adapter', files('fp32'), { of, values: logits }, { adapter });
   for (const dtype of ['fp32', 'fp16', 'q8'] as const) {
     await saveGguf(peft, files(`merged-${dtype}`), { dtype });
     await add(`merged in ${dtype}`, files(`merged-${dtype}`), adapted);
@@ -117,8 +133,6 @@ interface Logits {
   readonly of: string;
   readonly values: Float32Array;
 }
-
-const TEXT = `The heron stood at the edge of the pond for 17 minutes, and didn't move. "What's it waiting for?" she asked.`;
 
 /** Returns the tokens of a text; random ones for a model whose vocabulary is too small for a text. */
 async function idsOf(model: PretrainedModel, path: string, judge: LlamaCpp): Promise<readonly number[]> {
@@ -179,6 +193,27 @@ async function logitsOf(model: Model | PeftModel, ids: readonly number[]): Promi
   };
   const [logits] = await predict(model, [batch], { executor });
   return Float32Array.from(logits ?? []);
+}
+
+/** Compares a greedy text with what llama.cpp would choose after each of its tokens. */
+async function sameText(
+  model: Model | PeftModel,
+  prompt: readonly number[],
+  logitsOfAll: (ids: readonly number[]) => Promise<Float32Array>,
+): Promise<string> {
+  const [written] = await generate(model, [prompt], { executor, maxNewTokens: CONTINUATION, eosTokenId: [] });
+  const next = written?.ids ?? [];
+  const ids = [...prompt, ...next];
+  const logits = await logitsOfAll(ids);
+  const words = logits.length / ids.length;
+  for (const [index, id] of next.entries()) {
+    const at = (prompt.length + index - 1) * words;
+    const own = logits.subarray(at, at + words);
+    const most = Math.max(...own);
+    if (own[id] === most) continue;
+    return `${index} of ${next.length}, then ${shown(most - (own[id] as number))} below the largest`;
+  }
+  return `${next.length} of ${next.length}`;
 }
 
 /** Compares logits [tokens * words]. */
