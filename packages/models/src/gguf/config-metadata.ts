@@ -2,9 +2,9 @@
 import { fromFloat32, type GgufTensor, type MetadataValue } from '@peftjs/gguf';
 import { field, fileError, shown } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';
-import { configOf, REPEATED, type DescribedFile } from './config.js';
+import { configOf, REPEATED } from './config.js';
 import type { Family } from './families.js';
-import { llama3Factors, ROPE_FACTORS } from './rope.js';
+import { llama3Factors, ROPE_FACTORS, type DescribedFile } from './rope.js';
 import type { Heads } from './tensors.js';
 
 /** The settings that llama.cpp reads as float32; the others are uint32. */

@@ -2,7 +2,7 @@
 import type { GgufFile } from '@peftjs/gguf';
 import { fileError, shown } from '../json.js';
 import { FAMILIES, type Family } from './families.js';
-import { ropeScalingOf } from './rope.js';
+import { ropeScalingOf, type DescribedFile } from './rope.js';
 
 /** Settings that repeat one of config.json. With another value they are refused. */
 export const REPEATED: Readonly<Record<string, string>> = {
@@ -13,9 +13,6 @@ export const REPEATED: Readonly<Record<string, string>> = {
 
 /** Settings that may be missing; llama.cpp requires the others. */
 const OPTIONAL: readonly string[] = ['attention.head_count_kv', 'attention.key_length', 'rope.freq_base'];
-
-/** What a file says about its network. */
-export type DescribedFile = Pick<GgufFile, 'metadata' | 'names' | 'spec' | 'read'>;
 
 /** Returns a value of the metadata; undefined if it is missing. */
 export function metadataValue(file: Pick<GgufFile, 'metadata'>, key: string): unknown {

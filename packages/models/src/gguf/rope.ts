@@ -1,7 +1,9 @@
 /** The scaled positions of Llama 3.1 and later, which llama.cpp stores as a factor for each frequency. */
-import { toFloat32 } from '@peftjs/gguf';
+import { toFloat32, type GgufFile } from '@peftjs/gguf';
 import { fileError } from '../json.js';
-import type { DescribedFile } from './config.js';
+
+/** What a file says about its network. */
+export type DescribedFile = Pick<GgufFile, 'metadata' | 'names' | 'spec' | 'read'>;
 
 /** The tensor of the factors, float32 [head width / 2]. */
 export const ROPE_FACTORS = 'rope_freqs.weight';
