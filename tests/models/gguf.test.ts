@@ -52,9 +52,7 @@ const families = [
 ] as const;
 
 /** The logits with the settings that llama.cpp assumes where a file cannot state those of the folder. */
-const assumed = readSafetensors(
-  new Uint8Array(readFileSync(new URL('fixtures/gguf/expected.safetensors', import.meta.url))),
-);
+const assumed = readSafetensors(new Uint8Array(readFileSync(new URL('fixtures/gguf.safetensors', import.meta.url))));
 
 /** The first layers are repeated if llama.cpp assumes a pattern over more of them. */
 function inFolder(name: string): string {
@@ -99,9 +97,9 @@ it('has the tokenizer and the chat template of the file', async () => {
 });
 
 describe('a tokenizer of SentencePiece', () => {
-  const { texts } = JSON.parse(
-    readFileSync(new URL('fixtures/gguf/sentencepiece.json', import.meta.url), 'utf8'),
-  ) as { texts: { text: string; withBlank: number[]; withoutBlank: number[]; decoded: string }[] };
+  const { texts } = JSON.parse(readFileSync(new URL('fixtures/gguf-tokens.json', import.meta.url), 'utf8')) as {
+    texts: { text: string; withBlank: number[]; withoutBlank: number[]; decoded: string }[];
+  };
 
   it('has the tokens of transformers, with a blank before texts', async () => {
     const { tokenizer } = await loaded(fileOf('sentencepiece'));
@@ -160,7 +158,11 @@ const text = (value: string): MetadataValue => ({ type: 'string', value });
 
 test.each<[string, (content: Content) => unknown, RegExp]>([
   ['an architecture', ({ metadata }) => metadata.set('general.architecture', text('mamba')), /"mamba"; known ones are/],
-  ['a tokenizer', ({ metadata }) => metadata.set('tokenizer.ggml.model', text('bert')), /"bert"; known ones are gpt2, llama/],
+  [
+    'a tokenizer',
+    ({ metadata }) => metadata.set('tokenizer.ggml.model', text('bert')),
+    /"bert"; known ones are gpt2, llama/,
+  ],
   ['a pattern', ({ metadata }) => metadata.set('tokenizer.ggml.pre', text('viking')), /"viking"; known ones are gpt-2/],
   [
     'a setting',

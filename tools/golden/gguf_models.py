@@ -1,11 +1,11 @@
 """Writes small random models of tests/models/fixtures as llama.cpp's converter does, with the tables of `gguf`.
 
     /tmp/golden/bin/pip install gguf==0.19.0 sentencepiece==0.2.3 torch==2.15.0 transformers==5.24.0
-    /tmp/golden/bin/python tools/golden/gguf_models.py && npx prettier --write tests/models/fixtures/gguf/*.json
+    /tmp/golden/bin/python tools/golden/gguf_models.py && npx prettier --write tests/models/fixtures/gguf-tokens.json
 
 The logits that the tests expect are those of transformers for the original weights, made by architectures.py. For models
-whose settings a file cannot state, expected.safetensors has those with the settings that llama.cpp assumes. The tokens
-that they expect of sentencepiece.gguf, in sentencepiece.json, are those that transformers reads from the file.
+whose settings a file cannot state, gguf.safetensors has those with the settings that llama.cpp assumes. gguf-tokens.json has
+the tokens that transformers finds with the pieces of sentencepiece.gguf.
 """
 
 import sys
@@ -334,7 +334,7 @@ def write_sentencepiece():
         decoded = read["phi3"].decode(ids["phi3"], skip_special_tokens=True)
         texts.append({"text": text, "withBlank": ids["phi3"], "withoutBlank": ids["gemma2"], "decoded": decoded})
     content = {"maker": "tools/golden/gguf_models.py", "versions": VERSIONS, "texts": texts}
-    (FIXTURES / "gguf/sentencepiece.json").write_text(json.dumps(content) + "\n")
+    (FIXTURES / "gguf-tokens.json").write_text(json.dumps(content) + "\n")
 
 
 transformers.utils.logging.set_verbosity_error()
@@ -343,7 +343,7 @@ for each in ARCHITECTURES:
     write(each)
 save_file(
     {name: expected_logits(name).contiguous() for name in ASSUMED},
-    FIXTURES / "gguf/expected.safetensors",
+    FIXTURES / "gguf.safetensors",
     metadata={"format": "pt", **VERSIONS},
 )
 write_sentencepiece()

@@ -66,7 +66,10 @@ async function llama3(file: GgufFile, { theta, path }: RopeSource): Promise<obje
     return Math.abs(value - expected) <= TOLERANCE * expected;
   });
   if (isLlama3) return { rope_type: 'llama3', factor, ...LLAMA3 };
-  throw fileError(path, `the factors in '${LLAMA3_FACTORS}' are not those of Llama 3, the only ones that are supported`);
+  throw fileError(
+    path,
+    `the factors in '${LLAMA3_FACTORS}' are not those of Llama 3, the only ones that are supported`,
+  );
 }
 
 /** The divisor of a frequency: 1 for short waves, `factor` for long ones, in between interpolated. */

@@ -102,7 +102,8 @@ async function* halved(pieces: Pieces, [rows = 1, ...row]: readonly number[], he
       const within = (start + at) % size;
       const to = within % 2 === 0 ? within / 2 : (size + within - 1) / 2;
       data.set(some.data.subarray(at * width, (at + 1) * width), to * width);
-      if (within === size - 1) yield { start: start + at - within, rows: { dtype: 'F32', shape: [size, ...row], data } };
+      if (within === size - 1)
+        yield { start: start + at - within, rows: { dtype: 'F32', shape: [size, ...row], data } };
     }
   }
 }
