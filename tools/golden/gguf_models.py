@@ -39,10 +39,11 @@ ARCHITECTURES = {
     "granite": (gguf.MODEL_ARCH.GRANITE, "refact"),
     "gpt2": (gguf.MODEL_ARCH.GPT2, "gpt-2"),
     "smollm3": (gguf.MODEL_ARCH.SMOLLM3, "smaug-bpe"),
-    "phi3": (gguf.MODEL_ARCH.PHI3, None),
-    "gemma": (gguf.MODEL_ARCH.GEMMA, None),
-    "gemma2": (gguf.MODEL_ARCH.GEMMA2, None),
-    "gemma3": (gguf.MODEL_ARCH.GEMMA3, None),
+    "phi3": (gguf.MODEL_ARCH.PHI3, "gpt-4o"),
+    # Gemma's pieces, as in sentencepiece.gguf, would be larger than the network.
+    "gemma": (gguf.MODEL_ARCH.GEMMA, "dbrx"),
+    "gemma2": (gguf.MODEL_ARCH.GEMMA2, "tekken"),
+    "gemma3": (gguf.MODEL_ARCH.GEMMA3, "gpt-2"),
 }
 #: Settings in place of those that a file cannot state. Further layers repeat the first ones.
 ASSUMED = {
@@ -120,10 +121,7 @@ def write(name):
         write_gpt2(writer, config)
     else:
         write_rotary(writer, config, name)
-    if pre is None:
-        write_pieces(writer, config["vocab_size"])
-    else:
-        write_tokenizer(writer, config["vocab_size"], pre)
+    write_tokenizer(writer, config["vocab_size"], pre)
     names = gguf.get_tensor_name_map(architecture, config.get("num_hidden_layers") or config["n_layer"])
     for key, weights in weights_of(name, config).items():
         values = weights.numpy()
@@ -228,26 +226,6 @@ def write_tokenizer(writer, size, pre):
     writer.add_chat_template("{% for message in messages %}{{ message.content }}</s>{% endfor %}")
 
 
-def write_pieces(writer, size):
-    """A tokenizer of SentencePiece: the characters from '!' on, the blank, and one pair."""
-    letters = [chr(33 + i) for i in range(size - len(SPECIAL) - 3)]
-    tokens = [*SPECIAL, "<unk>", *letters, BLANK, "AB"]
-    kinds = gguf.TokenType
-    normal = [kinds.NORMAL] * (size - len(SPECIAL) - 1)
-    add_pieces(writer, tokens, [float(-id) for id in range(size)], [kinds.CONTROL] * len(SPECIAL) + [kinds.UNKNOWN] + normal)
-    writer.add_pad_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-
-
-def add_pieces(writer, tokens, scores, kinds):
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
-    writer.add_token_types(kinds)
-
-
 #: What SentencePiece writes for a blank.
 BLANK = "\u2581"
 TEXTS = [
@@ -301,7 +279,11 @@ def write_trained(path, model, architecture, adds_blank):
         tokens.append(token)
         scores.append(score)
         types.append(kind)
-    add_pieces(writer, tokens, scores, types)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
     writer.add_bos_token_id(model.bos_id())
     writer.add_eos_token_id(model.eos_id())
     writer.add_unk_token_id(model.unk_id())

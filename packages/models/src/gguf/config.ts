@@ -23,6 +23,9 @@ const OPTIONAL: readonly string[] = [
   'rope.scaling.original_context_length',
 ];
 
+/** The word embedding table. */
+const WORDS = 'token_embd.weight';
+
 /** Returns a value of the metadata; undefined if it is missing. */
 export function metadataValue(file: GgufFile, key: string): unknown {
   return file.metadata.get(key)?.value;
@@ -52,19 +55,21 @@ export function architectureOf(file: GgufFile, path: string): Architecture {
 export async function configOf(file: GgufFile, path: string): Promise<Record<string, unknown>> {
   const { name, family } = architectureOf(file, path);
   const { read, unread } = settingsOf(file, name);
-  const given = Object.entries(family.settings).map(([key, setting]) => [setting, read(key), key] as const);
-  const missing = given.find(([, value, key]) => value === undefined && !OPTIONAL.includes(key));
-  if (missing) throw fileError(path, `'${name}.${missing[2]}' is missing`);
-  const [words] = file.names.includes('token_embd.weight') ? file.spec('token_embd.weight').shape : [];
+  const given = Object.entries(family.settings).flatMap(([key, setting]) => {
+    const value = read(key);
+    if (value !== undefined) return [[setting, value] as const];
+    if (OPTIONAL.includes(key)) return [];
+    throw fileError(path, `'${name}.${key}' is missing`);
+  });
   const config: Record<string, unknown> = {
     model_type: family.modelType ?? name,
-    vocab_size: words,
+    vocab_size: file.names.includes(WORDS) ? file.spec(WORDS).shape[0] : undefined,
     ...(family.isRotary && { tie_word_embeddings: !file.names.includes('output.weight'), rope_theta: 10_000 }), // the default of llama.cpp
     ...(family.namesBiases && {
       attention_bias: file.names.includes('blk.0.attn_q.bias'),
       mlp_bias: file.names.includes('blk.0.ffn_up.bias'),
     }),
-    ...Object.fromEntries(given.filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(given),
     ...tokenIds(file),
   };
   if (family.isRotary) {

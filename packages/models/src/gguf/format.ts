@@ -1,12 +1,12 @@
 /** Models in a GGUF file of llama.cpp, presented as the folder of transformers that it was made from. */
 import { CheckpointError } from '@peftjs/core/method';
 import { GgufError, openGguf, type GgufFile } from '@peftjs/gguf';
-import type { Checkpoint, CheckpointFormat, WeightDtype } from '../checkpoint.js';
+import type { Checkpoint, CheckpointFormat } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import { encodeJson } from '../json.js';
 import { readTransformers } from '../transformers/checkpoint.js';
 import type { ModelType } from '../transformers/config.js';
-import type { Task } from '@peftjs/core/model';
+import type { Task, WeightDtype } from '@peftjs/core/model';
 import { configOf } from './config.js';
 import { weightsOf } from './tensors.js';
 import { tokenizerFilesOf } from './tokenizer.js';
