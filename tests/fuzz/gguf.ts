@@ -1,9 +1,18 @@
+import { readFileSync } from 'node:fs';
+import { memoryStorage, PeftError } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
+import { fromPretrained } from '@peftjs/models';
 import { fromFloat32, GgufError, openGguf, toFloat32, writeGguf } from '@peftjs/gguf';
 import { bytesSource } from '@peftjs/safetensors';
 
+/** A file, and the number of bytes before its tensors, where most faults matter. */
+interface Original {
+  readonly bytes: Uint8Array;
+  readonly header: number;
+}
+
 /** A small file with a tensor of blocks and every form of metadata. */
-const original = writeGguf(
+const small = writeGguf(
   {
     a: fromFloat32(
       'Q8_0',
@@ -21,6 +30,14 @@ const original = writeGguf(
   },
 );
 
+const original: Original = { bytes: small, header: 400 };
+
+/** A model with a tokenizer of SentencePiece. */
+const model: Original = {
+  bytes: new Uint8Array(readFileSync(new URL('../models/fixtures/gguf/sentencepiece.gguf', import.meta.url))),
+  header: 10_000,
+};
+
 /** Numbers that are often mistaken: counts, sizes and offsets. */
 const NUMBERS = [
   0n,
@@ -36,13 +53,12 @@ const NUMBERS = [
 ];
 
 /** Returns the file with one to four random faults: bits, numbers, lost, repeated and missing bytes. */
-function mutated(seed: number): Uint8Array {
+function mutated(seed: number, { bytes: whole, header }: Original): Uint8Array {
   const rng = createRng(seed);
   const below = (end: number): number => Math.floor(rng.uniform() * end);
-  let bytes = original;
+  let bytes = whole;
   for (let fault = below(4); fault >= 0; fault--) {
-    // The header is where most faults matter.
-    const at = below(rng.uniform() < 0.8 ? Math.min(bytes.length, 400) : bytes.length);
+    const at = below(rng.uniform() < 0.8 ? Math.min(bytes.length, header) : bytes.length);
     const copy = bytes.slice();
     const kind = below(5);
     if (kind === 0) copy[at] = (copy[at] ?? 0) ^ (1 << below(8));
@@ -57,16 +73,27 @@ function mutated(seed: number): Uint8Array {
 }
 
 /**
- * Opens a mutated file and reads all of it: 'read', or 'refused' with an error of the package. Any other error is
- * thrown.
+ * Reads all of a mutated file, or loads it as a model: 'read', or 'refused' with an error of the packages. Any other
+ * error is thrown.
  */
 export async function outcomeOf(seed: number): Promise<'read' | 'refused'> {
   try {
-    const file = await openGguf(bytesSource(mutated(seed)));
-    for (const name of file.names) toFloat32(await file.read(name));
+    if (seed % 2 === 0) await readAll(mutated(seed, original));
+    else await load(mutated(seed, model));
     return 'read';
   } catch (error) {
-    if (error instanceof GgufError) return 'refused';
+    if (error instanceof GgufError || error instanceof PeftError) return 'refused';
     throw error;
   }
+}
+
+async function readAll(bytes: Uint8Array): Promise<void> {
+  const file = await openGguf(bytesSource(bytes));
+  for (const name of file.names) toFloat32(await file.read(name));
+}
+
+async function load(bytes: Uint8Array): Promise<void> {
+  const storage = memoryStorage(new Map([['model.gguf', bytes]]));
+  const { tokenizer } = await fromPretrained('model.gguf', { task: 'causal-lm', storage });
+  tokenizer.decode(tokenizer.encode('A licence, text\n').ids);
 }

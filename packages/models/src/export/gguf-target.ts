@@ -5,7 +5,7 @@ import { aModel, assertArgument, aText } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
 import { headsIn } from '../gguf/config-metadata.js';
-import { FAMILIES, SPECIAL_CASES, type Family } from '../gguf/families.js';
+import { architectureFor, FAMILIES, WRITTEN_TYPES, type Family } from '../gguf/families.js';
 import { GGUF_ENDING } from '../gguf/format.js';
 import { changesOf, ggufName, type Change } from '../gguf/tensors.js';
 import { exportEntries } from './files.js';
@@ -44,13 +44,15 @@ export function assertGguf(model: Model, file: string, options: object, own: v.O
 /** Returns the target of a model. @throws UnsupportedError for an architecture that is not written. */
 export function targetOf({ name }: Model, { transformers }: SourceFiles): GgufTarget {
   const type = transformers?.type.name ?? '';
-  const architecture = SPECIAL_CASES[type] ?? type;
-  const family = Object.hasOwn(FAMILIES, architecture) ? FAMILIES[architecture] : undefined;
+  const architecture = architectureFor(type) ?? '';
+  const family = FAMILIES[architecture];
   if (transformers && family) {
     return { architecture, family, transformers, changes: changesOf(family, headsIn(transformers.config)) };
   }
-  const known = [...Object.keys(FAMILIES), ...Object.keys(SPECIAL_CASES)].join(', ');
-  throw new UnsupportedError(`GGUF files are written for ${known}, and '${name}' is a ${type} model`, name);
+  throw new UnsupportedError(
+    `GGUF files are written for ${WRITTEN_TYPES.join(', ')}, and the type of '${name}' is ${type}`,
+    name,
+  );
 }
 
 /** Returns the tensor of a weight. @throws UnsupportedError when the architecture has none. */

@@ -1,7 +1,7 @@
 /** Writes language models as llama.cpp, Ollama and LM Studio open them. */
 import { diskStorage, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
 import { anyModel, assertArgument, assertFullPrecision } from '@peftjs/core/model';
-import { fromFloat32, writeGguf, type EncodedType, type GgufTensor, type MetadataValue } from '@peftjs/gguf';
+import { fromFloat32, writeGguf, type EncodedType, type GgufFile, type GgufTensor, type MetadataValue } from '@peftjs/gguf';
 import * as v from 'valibot';
 import { checkFinite, weightShapes } from '../architecture.js';
 import type { SourceFiles } from '../checkpoint.js';
@@ -92,8 +92,14 @@ async function copiedContent({ name }: Model, options: GgufOptions): Promise<Con
   });
   return withGguf(modelFolder(path, storage), format.marker, async (file) => ({
     metadata: new Map([...file.metadata].filter(([key]) => !OF_WEIGHTS.test(key))),
-    besides: new Map(file.names.includes(ROPE_FACTORS) ? [[ROPE_FACTORS, await file.read(ROPE_FACTORS)]] : []),
+    besides: await factorsIn(file),
   }));
+}
+
+async function factorsIn(file: GgufFile): Promise<Map<string, GgufTensor>> {
+  const factors = new Map<string, GgufTensor>();
+  for (const name of ROPE_FACTORS) if (file.names.includes(name)) factors.set(name, await file.read(name));
+  return factors;
 }
 
 /** Returns what describes a model of transformers. @throws CheckpointError when a GGUF file cannot describe it. */
@@ -118,10 +124,10 @@ async function newContent(
   const file: DescribedFile = {
     metadata,
     names: [...weights.map((weight) => tensorOf(weight, target)), ...besides.keys()],
-    spec: () => ({ type: 'F32', shape: [rows, width] }),
+    spec: (tensor) => besides.get(tensor) ?? { type: 'F32', shape: [rows, width] }, // only the table's is read
     read: (tensor) => Promise.resolve(besides.get(tensor) as GgufTensor),
   };
-  const read = withBuiltIn(modelTypes).find((each) => each.name === architecture) ?? type;
+  const read = withBuiltIn(modelTypes).find((each) => each.name === (family.modelType ?? architecture)) ?? type;
   await assertSameNetwork(file, config, { own: type, read });
   return { metadata, besides };
 }

@@ -2,13 +2,13 @@
 import { fromFloat32, type GgufTensor, type MetadataValue } from '@peftjs/gguf';
 import { field, fileError, shown } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';
-import { configOf, REPEATED } from './config.js';
+import { configOf, OPTIONAL, REPEATED } from './config.js';
 import type { Family } from './families.js';
-import { llama3Factors, ROPE_FACTORS, type DescribedFile } from './rope.js';
+import { llama3Factors, LLAMA3_FACTORS, type DescribedFile } from './rope.js';
 import type { Heads } from './tensors.js';
 
 /** The settings that llama.cpp reads as float32; the others are uint32. */
-const FLOATS = /(?:epsilon|scale|freq_base)$/;
+const FLOATS = /(?:epsilon|scale|softcapping|freq_base(?:_swa)?)$/;
 
 /** Returns the numbers of heads in config.json. */
 export function headsIn({ settings }: ConfigFile): Heads {
@@ -23,12 +23,11 @@ export function headsIn({ settings }: ConfigFile): Heads {
 export function configMetadata(config: ConfigFile, name: string, family: Family): Map<string, MetadataValue> {
   const settings = completed(config, family);
   const keys = { ...family.settings, ...(family.isRotary ? REPEATED : { vocab_size: 'vocab_size' }) };
-  const entries = Object.entries(keys).map(([key, setting]): [string, MetadataValue] => {
+  const entries = Object.entries(keys).flatMap(([key, setting]): [string, MetadataValue][] => {
     const value = settings[setting];
-    if (typeof value !== 'number') {
-      throw fileError(config.file, `'${setting}' must be a number to write a GGUF file, got ${shown(value)}`);
-    }
-    return [`${name}.${key}`, { type: FLOATS.test(key) ? 'float32' : 'uint32', value }];
+    if ((value ?? null) === null && OPTIONAL.includes(key)) return [];
+    if (typeof value === 'number') return [[`${name}.${key}`, { type: FLOATS.test(key) ? 'float32' : 'uint32', value }]];
+    throw fileError(config.file, `'${setting}' must be a number to write a GGUF file, got ${shown(value)}`);
   });
   return new Map([['general.architecture', { type: 'string', value: name }], ...entries]);
 }
@@ -67,7 +66,7 @@ export function ropeTensors(config: ConfigFile, family: Family): Map<string, Ggu
   if (!family.isRotary || !isLlama3 || typeof factor !== 'number') return new Map();
   const count = headWidth(config) / 2;
   const theta = Number(completed(config, family)['rope_theta']);
-  return new Map([[ROPE_FACTORS, fromFloat32('F32', [count], llama3Factors(factor, { theta, count }))]]);
+  return new Map([[LLAMA3_FACTORS, fromFloat32('F32', [count], llama3Factors(factor, { theta, count }))]]);
 }
 
 /** The tolerance of settings, which a file holds in float32. */

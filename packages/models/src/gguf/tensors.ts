@@ -1,9 +1,9 @@
 /** The tensors of a GGUF file with the names, values and order of rows that transformers has. */
 import { hostTensor } from '@peftjs/core';
-import { floats } from '@peftjs/core/method';
+import { floats, sizeOf } from '@peftjs/core/method';
 import { transposed } from '@peftjs/core/linalg';
 import { toFloat32, type GgufFile } from '@peftjs/gguf';
-import type { TensorPiece } from '@peftjs/safetensors';
+import type { StoredTensor } from '@peftjs/safetensors';
 import type { WeightsFile } from '../folder.js';
 import { fileError } from '../json.js';
 import { architectureOf, metadataValue } from './config.js';
@@ -11,13 +11,12 @@ import type { Family } from './families.js';
 import { ROPE_FACTORS } from './rope.js';
 
 /**
- * Returns the weights as transformers names them, as float32. They are decoded when they are read, most of them in
- * pieces.
+ * Returns the weights as transformers names them, as float32. They are decoded when they are read, in pieces.
  * @throws CheckpointError for a tensor without a name in transformers.
  */
 export function weightsOf(file: GgufFile, path: string): WeightsFile {
   const { name: architecture, family } = architectureOf(file, path);
-  const named = file.names.filter((tensor) => tensor !== ROPE_FACTORS);
+  const named = file.names.filter((tensor) => !ROPE_FACTORS.includes(tensor));
   const tensors = new Map(named.map((tensor) => [transformersName(tensor, family, path), tensor]));
   const tensorOf = (name: string): string => tensors.get(name) ?? name;
   const changes = changesOf(family, {
@@ -30,10 +29,13 @@ export function weightsOf(file: GgufFile, path: string): WeightsFile {
       const { shape } = file.spec(tensorOf(name));
       return { dtype: 'F32', shape: changes(tensorOf(name)) === 'transposed' ? [...shape].reverse() : shape };
     },
-    async *pieces(name) {
-      const change = changes(tensorOf(name));
-      if (change === undefined) yield* decoded(file, tensorOf(name));
-      else yield await changed(file, tensorOf(name), change);
+    pieces(name) {
+      const tensor = tensorOf(name);
+      const change = changes(tensor);
+      if (change === 'transposed') return wholeTransposed(file, tensor);
+      const pieces = decoded(file, tensor);
+      if (change === 'one more') return oneLess(pieces);
+      return change ? halved(pieces, file.spec(tensor).shape, change.heads) : pieces;
     },
     close: () => file.close(),
   };
@@ -48,8 +50,8 @@ function transformersName(tensor: string, { modules, layers, layerModules }: Fam
   throw fileError(path, `tensor '${tensor}' is not supported and may change the network's outputs`);
 }
 
-/** How a tensor differs from that of transformers: its axes, or the order of the rows of so many heads. */
-export type Change = 'transposed' | { readonly heads: number };
+/** How a tensor differs from that of transformers: its axes, its values, or the order of the rows of so many heads. */
+export type Change = 'transposed' | 'one more' | { readonly heads: number };
 
 /** The numbers of heads of queries and of keys. */
 export interface Heads {
@@ -65,11 +67,15 @@ export function changesOf(family: Family, { queries, keys }: Heads): (tensor: st
   return (tensor) => {
     const [, , module = '', end] = TENSOR.exec(tensor) ?? [];
     if (end === 'weight' && family.transposes?.includes(module)) return 'transposed';
+    if (family.addsOne && module.endsWith('norm')) return 'one more';
     return ofModule[module] === undefined ? undefined : { heads: Number(ofModule[module]) };
   };
 }
 
-async function* decoded(file: GgufFile, tensor: string): AsyncIterable<TensorPiece> {
+/** A tensor in pieces: rows from `start` on. Each piece overwrites the memory of the previous one. */
+type Pieces = AsyncIterable<{ readonly start: number; readonly rows: StoredTensor & { readonly dtype: 'F32' } }>;
+
+async function* decoded(file: GgufFile, tensor: string): Pieces {
   let memory: Float32Array | undefined;
   for await (const { start, rows } of file.pieces(tensor)) {
     const data = toFloat32(rows, memory);
@@ -78,30 +84,36 @@ async function* decoded(file: GgufFile, tensor: string): AsyncIterable<TensorPie
   }
 }
 
-/** Returns a whole tensor. */
-async function changed(file: GgufFile, tensor: string, change: Change): Promise<TensorPiece> {
+/** Transposes a tensor, of which the last row decides the first one. */
+async function* wholeTransposed(file: GgufFile, tensor: string): Pieces {
   const stored = await file.read(tensor);
-  const values = toFloat32(stored);
   const [rows = 1, columns = 1] = stored.shape;
-  return change === 'transposed'
-    ? {
-        start: 0,
-        rows: { dtype: 'F32', shape: [columns, rows], data: floats(transposed(hostTensor(values, [rows, columns]))) },
-      }
-    : { start: 0, rows: { dtype: 'F32', shape: stored.shape, data: reordered(values, rows, change.heads) } };
+  const data = floats(transposed(hostTensor(toFloat32(stored), [rows, columns])));
+  yield { start: 0, rows: { dtype: 'F32', shape: [columns, rows], data } };
 }
 
-/** Moves the even rows of each head before its odd ones, or `back`. */
-function reordered(values: Float32Array, rows: number, heads: number, back = false): Float32Array {
-  const data = new Float32Array(values.length);
-  const [width, half] = [values.length / rows, rows / heads / 2];
-  for (let row = 0; row < rows; row++) {
-    const [head, within] = [Math.floor(row / (2 * half)), row % (2 * half)];
-    const neighbour = head * 2 * half + (within < half ? 2 * within : 2 * (within - half) + 1);
-    const [from, to] = back ? [row, neighbour] : [neighbour, row];
-    data.set(values.subarray(from * width, (from + 1) * width), to * width);
+async function* oneLess(pieces: Pieces): Pieces {
+  for await (const piece of pieces) {
+    const { data } = piece.rows;
+    for (let at = 0; at < data.length; at++) data[at] = (data[at] as number) - 1;
+    yield piece;
   }
-  return data;
+}
+
+/** Moves the even rows of each head before its odd ones, head by head. */
+async function* halved(pieces: Pieces, [rows = 1, ...row]: readonly number[], heads: number): Pieces {
+  const size = rows / heads;
+  const width = sizeOf(row);
+  const data = new Float32Array(size * width);
+  for await (const { start, rows: some } of pieces) {
+    for (let at = 0; at < some.data.length / width; at++) {
+      const within = (start + at) % size;
+      const to = within % 2 === 0 ? within / 2 : (size + within - 1) / 2;
+      data.set(some.data.subarray(at * width, (at + 1) * width), to * width);
+      if (within === size - 1)
+        yield { start: start + at - within, rows: { dtype: 'F32', shape: [size, ...row], data } };
+    }
+  }
 }
 
 /**
@@ -120,8 +132,9 @@ export function ggufName(name: string, { modules, layers, layerModules }: Family
 /** Returns a tensor of transformers as llama.cpp holds it. */
 export function changedBack({ shape, data }: Values, change: Change | undefined): Values {
   if (change === undefined) return { shape, data };
+  if (change === 'one more') return { shape, data: data.map((value) => value + 1) };
   const [rows = 1, columns = 1] = shape;
-  if (change !== 'transposed') return { shape, data: reordered(data, rows, change.heads, true) };
+  if (change !== 'transposed') return { shape, data: interleaved(data, rows, change.heads) };
   return { shape: [columns, rows], data: floats(transposed(hostTensor(data, [rows, columns]))) };
 }
 
@@ -131,4 +144,16 @@ export interface Values {
   readonly shape: readonly number[];
   /** Row-major. */
   readonly data: Float32Array;
+}
+
+/** Moves the rows of the second half of each head between those of the first. */
+function interleaved(values: Float32Array, rows: number, heads: number): Float32Array {
+  const data = new Float32Array(values.length);
+  const [width, size] = [values.length / rows, rows / heads];
+  for (let row = 0; row < rows; row++) {
+    const within = row % size;
+    const to = row - within + (within < size / 2 ? 2 * within : 2 * within - size + 1);
+    data.set(values.subarray(row * width, (row + 1) * width), to * width);
+  }
+  return data;
 }

@@ -11,7 +11,8 @@ import {
   TOKENIZER_BYTES,
   TOKENIZER_FILE,
 } from '../transformers/tokenizer.js';
-import { CONTROL, CUTS, NORMAL, SPECIAL_TOKENS, UNUSED, USER_DEFINED } from './tokenizer.js';
+import { CUTS } from './byte-level.js';
+import { SPECIAL_TOKENS, TOKEN } from './vocabulary.js';
 
 /** What a tokenizer belongs to. */
 interface Owner {
@@ -88,14 +89,14 @@ function cutNamed(definition: unknown): string {
 /** Returns the tokens by ID and their kinds; rows of the table without a token have one that is never used. */
 function vocabularyOf(definition: unknown, rows: number): { tokens: string[]; kinds: Int32Array } {
   const tokens = Array.from({ length: rows }, (_, id) => `[PAD${id}]`);
-  const kinds = new Int32Array(rows).fill(UNUSED);
+  const kinds = new Int32Array(rows).fill(TOKEN.unused);
   const own = field(field(definition, 'model'), 'vocab') as Readonly<Record<string, number>>;
-  for (const [token, id] of Object.entries(own)) [tokens[id], kinds[id]] = [token, NORMAL];
+  for (const [token, id] of Object.entries(own)) [tokens[id], kinds[id]] = [token, TOKEN.normal];
   for (const token of listField(definition, 'added_tokens', TOKENIZER_FILE)) {
     const id = Number(field(token, 'id'));
     [tokens[id], kinds[id]] = [
       String(field(token, 'content')),
-      field(token, 'special') === true ? CONTROL : USER_DEFINED,
+      field(token, 'special') === true ? TOKEN.control : TOKEN.userDefined,
     ];
   }
   return { tokens, kinds };

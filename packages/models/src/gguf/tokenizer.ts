@@ -1,87 +1,47 @@
 /** The tokenizer's files of transformers for the metadata of a GGUF file. */
 import type { GgufFile } from '@peftjs/gguf';
 import { fileError, shown } from '../json.js';
-import { KNOWN_PATTERNS } from '../tokenizer-patterns.js';
+import { byteLevelParts } from './byte-level.js';
 import { metadataValue } from './config.js';
+import { sentencePieceParts } from './sentencepiece.js';
+import { TOKEN, vocabularyOf, type TokenizerParts, type Vocabulary } from './vocabulary.js';
 
-/** What differs between byte-level tokenizers. */
-export interface Cut {
-  /** The steps before bytes become characters. */
-  readonly steps: readonly object[];
-  /** Whether that step cuts words itself, as in GPT-2. */
-  readonly cutsWords: boolean;
-  readonly normalizer?: object;
-  /** Whether a word in the vocabulary is one token, whatever the merges. */
-  readonly keepsWords?: boolean;
-  /** Whether texts begin with the start token if the file does not say. */
-  readonly begins?: boolean;
-}
-
-const split = (pattern: string): object => ({
-  type: 'Split',
-  pattern: { Regex: pattern },
-  behavior: 'Isolated',
-  invert: false,
-});
-
-const digits: Cut = { steps: [{ type: 'Digits', individual_digits: true }], cutsWords: true };
-
-/** By `tokenizer.ggml.pre`. */
-export const CUTS: Readonly<Record<string, Cut>> = {
-  'gpt-2': { steps: [], cutsWords: true },
-  smollm: digits,
-  refact: digits,
-  starcoder: digits,
-  qwen2: { steps: [split(KNOWN_PATTERNS.qwen2)], cutsWords: false, normalizer: { type: 'NFC' } },
-  'llama-bpe': { steps: [split(KNOWN_PATTERNS.llama3)], cutsWords: false, keepsWords: true, begins: true },
+/** By `tokenizer.ggml.model`. */
+const KINDS: Readonly<Record<string, (file: GgufFile, vocabulary: Vocabulary) => TokenizerParts>> = {
+  gpt2: byteLevelParts,
+  llama: sentencePieceParts,
 };
-
-/** The kinds of tokens in `tokenizer.ggml.token_type`. */
-export const [NORMAL, CONTROL, USER_DEFINED, UNUSED] = [1, 3, 4, 5];
 
 /**
  * Returns tokenizer.json and tokenizer_config.json.
- * @throws CheckpointError for a tokenizer that is not byte-level or whose pattern is not known.
+ * @throws CheckpointError for a kind of tokenizer, or a pattern, that is not known.
  */
 export function tokenizerFilesOf(file: GgufFile, path: string): Record<string, unknown> {
-  const cut = cutOf(file, path);
-  const [tokens, merges] = ['tokens', 'merges'].map((name) => listOf(file, `tokenizer.ggml.${name}`, path)) as [
-    readonly string[],
-    readonly string[],
-  ];
-  const kinds = (metadataValue(file, 'tokenizer.ggml.token_type') ?? []) as ArrayLike<unknown>;
-  const isUsed = (_: unknown, id: number): boolean => kinds[id] !== UNUSED;
-  const vocabulary = Object.fromEntries(tokens.map((token, id) => [token, id] as const).filter(isUsed));
-  const added = tokens.flatMap((content, id) => {
-    const special = kinds[id] === CONTROL;
-    if (!special && kinds[id] !== USER_DEFINED) return [];
-    return [{ id, content, special, single_word: false, lstrip: false, rstrip: false, normalized: false }];
-  });
-  const special = specialTokens(file, tokens);
-  const bos = (metadataValue(file, 'tokenizer.ggml.add_bos_token') ?? cut.begins) === true && special['bos_token'];
-  const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: cut.cutsWords };
+  const model = metadataValue(file, 'tokenizer.ggml.model');
+  const partsOf = typeof model === 'string' && Object.hasOwn(KINDS, model) ? KINDS[model] : undefined;
+  if (!partsOf) {
+    throw fileError(
+      path,
+      `'tokenizer.ggml.model' is ${shown(model)}; known ones are ${Object.keys(KINDS).join(', ')}; load the model's folder of transformers instead`,
+    );
+  }
+  const vocabulary = vocabularyOf(file, path);
+  const { begins, ...parts } = partsOf(file, vocabulary);
+  const { special } = vocabulary;
+  const adds = (name: string, otherwise: boolean): string[] => {
+    const isOn = metadataValue(file, `tokenizer.ggml.add_${name}_token`) ?? otherwise;
+    const token = special[`${name}_token`];
+    return isOn === true && token !== undefined ? [token] : [];
+  };
+  const [before, after] = [adds('bos', begins), adds('eos', false)];
   return {
     'tokenizer.json': {
       version: '1.0',
       truncation: null,
       padding: null,
-      added_tokens: added,
-      normalizer: cut.normalizer ?? null,
-      pre_tokenizer: { type: 'Sequence', pretokenizers: [...cut.steps, bytes] },
-      post_processor: bos ? beginning(bos, tokens.indexOf(bos)) : bytes,
-      decoder: bytes,
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: null,
-        end_of_word_suffix: null,
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: cut.keepsWords ?? false,
-        vocab: vocabulary,
-        merges,
-      },
+      added_tokens: addedTokens(vocabulary),
+      ...parts,
+      ...(before.length + after.length > 0 && { post_processor: template(before, after, vocabulary) }),
     },
     'tokenizer_config.json': {
       ...special,
@@ -91,55 +51,28 @@ export function tokenizerFilesOf(file: GgufFile, path: string): Record<string, u
   };
 }
 
-function cutOf(file: GgufFile, path: string): Cut {
-  const model = metadataValue(file, 'tokenizer.ggml.model');
-  if (model !== 'gpt2') {
-    throw fileError(
-      path,
-      `'tokenizer.ggml.model' is ${shown(model)}, only "gpt2" is read; load the model's folder of transformers instead`,
-    );
-  }
-  const name = metadataValue(file, 'tokenizer.ggml.pre');
-  const cut = typeof name === 'string' && Object.hasOwn(CUTS, name) ? CUTS[name] : undefined;
-  if (cut) return cut;
-  const known = Object.keys(CUTS).join(', ');
-  throw fileError(path, `'tokenizer.ggml.pre' is ${shown(name)}; known ones are ${known}`);
+/** Returns the tokens that are found in a text before it is cut into words. */
+function addedTokens({ tokens, kinds }: Vocabulary): object[] {
+  return tokens.flatMap((content, id) => {
+    const special = kinds[id] === TOKEN.control || kinds[id] === TOKEN.unknown;
+    if (!special && kinds[id] !== TOKEN.userDefined) return [];
+    return [{ id, content, special, single_word: false, lstrip: false, rstrip: false, normalized: false }];
+  });
 }
 
-function listOf(file: GgufFile, key: string, path: string): readonly string[] {
-  const entry = file.metadata.get(key);
-  if (entry?.type === 'array' && entry.of === 'string') return entry.value;
-  throw fileError(path, `'${key}' must be a list of strings`);
-}
-
-/** What the special tokens of transformers are called in `tokenizer.ggml.*_token_id`. */
-export const SPECIAL_TOKENS = {
-  bos_token: 'bos',
-  eos_token: 'eos',
-  unk_token: 'unknown',
-  pad_token: 'padding',
-} as const;
-
-/** Returns the special tokens by their names in transformers. */
-function specialTokens(file: GgufFile, tokens: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(SPECIAL_TOKENS).flatMap(([name, key]) => {
-      const token = tokens[metadataValue(file, `tokenizer.ggml.${key}_token_id`) as number];
-      return token === undefined ? [] : [[name, token]];
-    }),
-  );
-}
-
-/** Returns the step that puts the start token before each text. */
-function beginning(token: string, id: number): object {
-  const [start, [a, b]] = [
-    { SpecialToken: { id: token, type_id: 0 } },
-    [0, 1].map((type) => ({ Sequence: { id: type === 0 ? 'A' : 'B', type_id: 0 } })),
-  ] as const;
+/** Returns the step that puts tokens before and after each text. */
+function template(before: readonly string[], after: readonly string[], { ids }: Vocabulary): object {
+  const sequence = (id: string, type: number): object[] => {
+    const special = (token: string): object => ({ SpecialToken: { id: token, type_id: type } });
+    return [...before.map(special), { Sequence: { id, type_id: type } }, ...after.map(special)];
+  };
+  const tokens = [...new Set([...before, ...after])];
   return {
     type: 'TemplateProcessing',
-    single: [start, a],
-    pair: [start, a, start, b],
-    special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
+    single: sequence('A', 0),
+    pair: [...sequence('A', 0), ...sequence('B', 1)],
+    special_tokens: Object.fromEntries(
+      tokens.map((token) => [token, { id: token, ids: [ids[token] ?? null], tokens: [token] }]),
+    ),
   };
 }
