@@ -28,9 +28,10 @@ import {
 import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
+import { llamaType } from '../../packages/models/src/architectures/llama.js';
 import { batchOf, folder, outputsOf, tiny, tokenRows } from '../models/tiny.js';
 import { drawnValues } from '../peft/adapters.js';
-import { contentOf, fileOf, folded, opened } from './gguf.js';
+import { contentOf, fileOf, folded, opened, type Content } from './gguf.js';
 
 const BERT = fileURLToPath(new URL('../models/fixtures/bert-tiny', import.meta.url));
 const executor = compiled({ threads: 1 });
@@ -64,6 +65,15 @@ async function modelFile(network: string, model: Model | PeftModel, options: Ggu
   return storage.read('out.gguf');
 }
 
+function expectSameWeights(after: Content, before: Content): void {
+  expect([...after.tensors.keys()].sort()).toEqual([...before.tensors.keys()].sort());
+  for (const [name, tensor] of before.tensors) {
+    const own = after.tensors.get(name) ?? expect.fail(name);
+    expect(own.shape, name).toEqual(tensor.shape);
+    expect(relativeDistance(toFloat32(own), toFloat32(tensor)), name).toBeLessThan(1e-6);
+  }
+}
+
 describe.each(NETWORKS)('%s', (network) => {
   it('has the outputs of the adapter with the adapter of the file', async () => {
     const peft = adapted(await opened(fileOf(network)), lora({ r: 2, targetModules: 'all-linear' }));
@@ -78,8 +88,9 @@ describe.each(NETWORKS)('%s', (network) => {
   it('is written from its file as it was, and merged with the outputs of the adapter', async () => {
     const model = await opened(fileOf(network));
     const [before, after] = [await contentOf(fileOf(network)), await contentOf(await modelFile(network, model))];
-    expect(new Map([...after.tensors].sort())).toEqual(new Map([...before.tensors].sort()));
-    expect(Object.fromEntries(after.metadata)).toMatchObject(Object.fromEntries(before.metadata));
+    expectSameWeights(after, before);
+    const { 'general.file_type': _, ...said } = Object.fromEntries(before.metadata);
+    expect(Object.fromEntries(after.metadata)).toMatchObject(said);
     const peft = adapted(model, lora({ r: 2, targetModules: 'all-linear' }));
     const merged = await opened(await modelFile(network, peft));
     expect(relativeDistance(await logits(network, merged), await logits(network, peft))).toBeLessThan(1e-5);
@@ -93,8 +104,8 @@ describe.each(NETWORKS)('%s', (network) => {
       await contentOf(fileOf(network)),
       await contentOf(await modelFile(network, model, { sourceStorage: folder })),
     ];
-    expect(new Map([...after.tensors].sort())).toEqual(new Map([...before.tensors].sort()));
-    const { 'general.description': _, ...said } = Object.fromEntries(before.metadata);
+    expectSameWeights(after, before);
+    const { 'general.description': _, 'general.file_type': __, ...said } = Object.fromEntries(before.metadata);
     const pre = expect.objectContaining({ type: 'string' }) as unknown; // several names for one way to cut texts
     expect(Object.fromEntries(after.metadata)).toMatchObject({ ...said, 'tokenizer.ggml.pre': pre });
     const again = await opened(await modelFile(network, model, { sourceStorage: folder }));
@@ -293,9 +304,11 @@ describe('both', () => {
     const { storage, sourceStorage, file } = at('out.gguf');
     const bert = await fromPretrained(BERT);
     await expect(saveGguf(bert, file, { storage })).rejects.toThrow(/the task here is 'sequence-classification'/);
-    const phi = folder(tiny('phi3'), 'next');
-    const model = await fromPretrained('tiny', { task: 'causal-lm', storage: phi });
-    await expect(saveGguf(model, file, { storage, sourceStorage: phi })).rejects.toThrow(/'tiny' is a phi3 model/);
+    const modelTypes = [{ ...llamaType, name: 'other' }];
+    const others = folder(tiny('llama'), 'next', { config: { model_type: 'other' } });
+    const model = await fromPretrained('tiny', { task: 'causal-lm', storage: others, modelTypes });
+    const from = { storage, sourceStorage: others, modelTypes };
+    await expect(saveGguf(model, file, from)).rejects.toThrow(/the type of 'tiny' is other/);
     const llama = await opened(fileOf('llama'));
     await expect(saveGguf(llama, 'out.bin', { storage, sourceStorage })).rejects.toThrow(/file must end in .gguf/);
     expect([...storage.files]).toEqual([]);

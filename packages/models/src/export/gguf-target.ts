@@ -50,7 +50,7 @@ export function targetOf({ name }: Model, { transformers }: SourceFiles): GgufTa
     return { architecture, family, transformers, changes: changesOf(family, headsIn(transformers.config)) };
   }
   const known = [...Object.keys(FAMILIES), ...Object.keys(SPECIAL_CASES)].join(', ');
-  throw new UnsupportedError(`GGUF files are written for ${known}, and '${name}' is a ${type} model`, name);
+  throw new UnsupportedError(`GGUF files are written for ${known}, and the type of '${name}' is ${type}`, name);
 }
 
 /** Returns the tensor of a weight. @throws UnsupportedError when the architecture has none. */

@@ -118,7 +118,7 @@ async function newContent(
   const file: DescribedFile = {
     metadata,
     names: [...weights.map((weight) => tensorOf(weight, target)), ...besides.keys()],
-    spec: () => ({ type: 'F32', shape: [rows, width] }),
+    spec: (tensor) => besides.get(tensor) ?? { type: 'F32', shape: [rows, width] }, // only the table's is read
     read: (tensor) => Promise.resolve(besides.get(tensor) as GgufTensor),
   };
   const read = withBuiltIn(modelTypes).find((each) => each.name === architecture) ?? type;
