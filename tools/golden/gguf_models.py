@@ -326,6 +326,6 @@ for each in ARCHITECTURES:
 save_file(
     {name: expected_logits(name).contiguous() for name in ASSUMED},
     FIXTURES / "gguf.safetensors",
-    metadata={"format": "pt", **VERSIONS},
+    metadata={"versions": json.dumps(VERSIONS)},
 )
 write_sentencepiece()

@@ -42,8 +42,12 @@ export function sentencePieceParts(file: GgufFile, vocabulary: Vocabulary): Toke
       merges: mergesOf(rankedPieces(file, vocabulary), vocabulary.path),
     },
     begins: true,
+    strips: (token) => metadataValue(file, 'general.architecture') === 'phi3' && !UNSTRIPPED.includes(token),
   };
 }
+
+/** The added tokens of Phi-3 that keep the blanks to their right, which no file states: llama.cpp knows them as well. */
+const UNSTRIPPED: readonly string[] = ['<unk>', '<s>', '<|endoftext|>'];
 
 /** The kinds of tokens that no text is merged to. */
 const WHOLE: readonly unknown[] = Object.values(TOKEN).filter((kind) => kind !== TOKEN.normal);

@@ -26,7 +26,7 @@ export function tokenizerFilesOf(file: GgufFile, path: string): Record<string, u
     );
   }
   const vocabulary = vocabularyOf(file, path);
-  const { begins, ...parts } = partsOf(file, vocabulary);
+  const { begins, strips = () => false, ...parts } = partsOf(file, vocabulary);
   const { special } = vocabulary;
   const adds = (name: string, otherwise: boolean): string[] => {
     const isOn = metadataValue(file, `tokenizer.ggml.add_${name}_token`) ?? otherwise;
@@ -39,7 +39,7 @@ export function tokenizerFilesOf(file: GgufFile, path: string): Record<string, u
       version: '1.0',
       truncation: null,
       padding: null,
-      added_tokens: addedTokens(vocabulary),
+      added_tokens: addedTokens(vocabulary, strips),
       ...parts,
       ...(before.length + after.length > 0 && { post_processor: template(before, after, vocabulary) }),
     },
@@ -52,11 +52,12 @@ export function tokenizerFilesOf(file: GgufFile, path: string): Record<string, u
 }
 
 /** Returns the tokens that are found in a text before it is cut into words. */
-function addedTokens({ tokens, kinds }: Vocabulary): object[] {
+function addedTokens({ tokens, kinds }: Vocabulary, strips: (token: string) => boolean): object[] {
   return tokens.flatMap((content, id) => {
     const special = kinds[id] === TOKEN.control || kinds[id] === TOKEN.unknown;
     if (!special && kinds[id] !== TOKEN.userDefined) return [];
-    return [{ id, content, special, single_word: false, lstrip: false, rstrip: false, normalized: false }];
+    const rstrip = strips(content);
+    return [{ id, content, special, single_word: false, lstrip: false, rstrip, normalized: false }];
   });
 }
 

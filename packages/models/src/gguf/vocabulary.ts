@@ -30,6 +30,8 @@ export interface TokenizerParts {
   readonly model: object;
   /** Whether texts begin with the start token if the file does not say. */
   readonly begins: boolean;
+  /** Whether an added token includes the blanks to its right. Default: none does. */
+  readonly strips?: (token: string) => boolean;
 }
 
 /** Reads the vocabulary. @throws CheckpointError when it is missing. */
