@@ -1,7 +1,14 @@
 /** Writes language models as llama.cpp, Ollama and LM Studio open them. */
 import { diskStorage, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
 import { anyModel, assertArgument, assertFullPrecision } from '@peftjs/core/model';
-import { fromFloat32, writeGguf, type EncodedType, type GgufFile, type GgufTensor, type MetadataValue } from '@peftjs/gguf';
+import {
+  fromFloat32,
+  writeGguf,
+  type EncodedType,
+  type GgufFile,
+  type GgufTensor,
+  type MetadataValue,
+} from '@peftjs/gguf';
 import * as v from 'valibot';
 import { checkFinite, weightShapes } from '../architecture.js';
 import type { SourceFiles } from '../checkpoint.js';

@@ -26,7 +26,8 @@ export function configMetadata(config: ConfigFile, name: string, family: Family)
   const entries = Object.entries(keys).flatMap(([key, setting]): [string, MetadataValue][] => {
     const value = settings[setting];
     if ((value ?? null) === null && OPTIONAL.includes(key)) return [];
-    if (typeof value === 'number') return [[`${name}.${key}`, { type: FLOATS.test(key) ? 'float32' : 'uint32', value }]];
+    if (typeof value === 'number')
+      return [[`${name}.${key}`, { type: FLOATS.test(key) ? 'float32' : 'uint32', value }]];
     throw fileError(config.file, `'${setting}' must be a number to write a GGUF file, got ${shown(value)}`);
   });
   return new Map([['general.architecture', { type: 'string', value: name }], ...entries]);
