@@ -109,6 +109,11 @@ async function compared(path: string): Promise<Comparison[]> {
   await add('the file', path, { of: 'peftjs', values: own });
   await saveGguf(model, files('fp32'), { dtype: 'fp32' });
   await add('written in fp32', files('fp32'), { of: 'peftjs', values: own }, { greedy: model });
+  await saveMerged(model, join(folder, name, 'model'));
+  const ofFolder = await fromPretrained(join(folder, name, 'model'), { task: 'causal-lm' });
+  await saveGguf(ofFolder, files('of-a-folder'), { dtype: 'fp32' });
+  await idsOf(model, files('of-a-folder'), llama); // throws for other tokens
+  await add('written from a folder', files('of-a-folder'), { of: 'peftjs', values: own });
   const { peft, of, logits } = flags.python === undefined ? drawn(model) : await fromPeft(model, ids, flags.python);
   const adapted = { of: 'peftjs', values: await logitsOf(peft, ids) };
   await saveGgufAdapter(peft, files('adapter'));
@@ -168,10 +173,9 @@ function drawn(model: Model): Adapted {
   return { peft: withAdapter(peft, { values: drawnValues(peft) }), of: 'peftjs' };
 }
 
-/** An adapter that PEFT made and saved, with the logits of transformers. */
+/** An adapter that PEFT made for the model's folder and saved, with the logits of transformers. */
 async function fromPeft(model: PretrainedModel, ids: readonly number[], python: string): Promise<Adapted> {
   const own = join(folder, basename(model.name, '.gguf'));
-  await saveMerged(model, join(own, 'model'));
   const script = fileURLToPath(new URL('peft_adapter.py', import.meta.url));
   await promisify(execFile)(python, [script, own, JSON.stringify(ids)]);
   const bytes = await readFile(join(own, 'logits.f32'));
