@@ -2,7 +2,7 @@ const { readdirSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
 
 // The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
-const below = ['safetensors', 'core', 'conformance'];
+const below = ['safetensors', 'gguf', 'core', 'conformance'];
 const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
 
 const packages = join(__dirname, 'packages');

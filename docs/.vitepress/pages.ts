@@ -29,6 +29,7 @@ const contents: readonly Contents[] = [
       'guides/rerank',
       'guides/tag-entities',
       'guides/chat',
+      'guides/gguf',
       'guides/own-model',
       'guides/own-layers-model',
       'guides/adapter-to-transformers-js',

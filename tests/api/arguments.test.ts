@@ -49,7 +49,7 @@ function optionsIn(error: unknown): string[] {
 }
 
 /** Functions whose last argument may hold more than their options. */
-const OPEN = ['checkOnnx', 'createDataSet', 'saveMerged', 'saveOnnx'];
+const OPEN = ['checkOnnx', 'createDataSet', 'saveGguf', 'saveGgufAdapter', 'saveMerged', 'saveOnnx'];
 
 describe('every function exported by peftjs and @peftjs/core', () => {
   it('has valid arguments here', () => {

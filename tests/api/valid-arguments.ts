@@ -21,10 +21,8 @@ const model = toyModel();
 const lowRank = lora({ r: 2 });
 const bert = bertInMemory();
 const network = await peftjs.fromPretrained('bert', { storage: bert });
-const decoder = await peftjs.fromPretrained('tiny', {
-  storage: await characterDecoder('gpt2', 'abc'),
-  task: 'causal-lm',
-});
+const characters = await characterDecoder('gpt2', 'abc');
+const decoder = await peftjs.fromPretrained('tiny', { storage: characters, task: 'causal-lm' });
 const merged = peftjs.mergeAndUnload(attach(network, lowRank));
 const [data, judged] = [toyTrainingData(1, 1), toyEvaluationData(1, 1)];
 const rows = [
@@ -78,6 +76,7 @@ const loading = { methods: [lora], storage: saved, adapterName: 'other' };
 const training = { executor, epochs: 1, learningRate: 1e-3 };
 const onBert = { storage: bert, localFilesOnly: true };
 const exporting = { ...onBert, source: 'bert', sourceStorage: bert, storage: core.memoryStorage() };
+const writing = { sourceStorage: characters, storage: core.memoryStorage() };
 
 /** Valid arguments of a function: those before its options, made for each call, and its options if it has any. */
 interface Valid {
@@ -141,6 +140,8 @@ export const valid: Readonly<Record<string, Valid>> = {
   generateText: call(() => [decoder, 'a'], { executor, maxNewTokens: 1 }),
   openGenerator: call(() => [decoder], { executor }),
   pushToHub: call(() => [join(folder, 'missing'), 'me/adapter'], {}),
+  saveGguf: call(() => [decoder, join(folder, 'model.gguf')], { ...writing, dtype: 'q8' }),
+  saveGgufAdapter: call(() => [attach(decoder, lowRank), join(folder, 'adapter.gguf')], { ...writing, rank: 1 }),
   saveMerged: call(() => [merged, join(folder, 'merged')], exporting),
   saveOnnx: call(() => [merged, new Uint8Array(1), join(folder, 'web')], { ...exporting, maxTokens: 8 }),
   causalEvaluation: call(() => [causal], { batchSize: 2 }),

@@ -1,14 +1,17 @@
-import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { houlsby } from '@peftjs/baselines';
-import { attach, diskStorage, savePretrained, type Storage } from '@peftjs/core';
+import { attach, diskStorage, savePretrained, withAdapter, type Storage } from '@peftjs/core';
+import { openGguf } from '@peftjs/gguf';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
+import { oft } from '@peftjs/oft';
 import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { folder as tinyFolder, tiny } from '../models/tiny.js';
+import { drawnValues } from '../peft/adapters.js';
 import { peftBench } from './in-process.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -22,6 +25,11 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peft-bench-export-'));
   const model = await fromPretrained(bert);
   await savePretrained(attach(model, houlsby({ bottleneck: 4 })), path('houlsby'));
+  await copyFile(join(root, 'tests/models/fixtures/gguf/llama.gguf'), path('llama.gguf'));
+  const decoder = await fromPretrained(path('llama.gguf'), { task: 'causal-lm' });
+  await savePretrained(attach(decoder, lora({ r: 2 })), path('causal'));
+  const rotated = attach(decoder, oft({ oftBlockSize: 4 }));
+  await savePretrained(withAdapter(rotated, { values: drawnValues(rotated) }), path('rotated'));
   const gone = { ...model, name: 'bert-that-is-elsewhere' };
   await savePretrained(attach(gone, lora({ r: 2 })), path('elsewhere'));
 });
@@ -74,6 +82,42 @@ describe('peft-bench export', () => {
     const line = ['export', path('houlsby'), '--format', 'onnx', '--out', path('with-layers')];
     const { code, stderr } = await peftBench(line);
     expect(stderr).toMatch(/outputs .* the adapter's/);
+    expect(code).toBe(0);
+  });
+});
+
+describe('an export for llama.cpp', () => {
+  it.each([
+    [
+      'gguf',
+      [],
+      'adapter.gguf',
+      /^wrote the adapter for llama.cpp to .*\nnext: "ADAPTER .*adapter.gguf" in a Modelfile/,
+    ],
+    ['gguf-merged', ['--dtype', 'q8'], 'model.gguf', /^wrote the merged model for llama.cpp in q8 to .*\nnext: "FROM /],
+  ])('with --format %s is one file', async (format, options, file, printed) => {
+    const out = path(format);
+    const { code, stdout, stderr } = await peftBench([
+      'export',
+      path('causal'),
+      '--format',
+      format,
+      ...options,
+      '--out',
+      out,
+    ]);
+    expect(stderr).toMatch(printed);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+    expect(await readdir(out)).toEqual([file]);
+    const opened = await openGguf(join(out, file));
+    expect(opened.metadata.get('general.architecture')?.value).toBe('llama');
+    await opened.close();
+  });
+
+  it('prints the error of a method that is not of low rank', async () => {
+    const line = ['export', path('rotated'), '--format', 'gguf', '--rank', '1', '--out', path('cut')];
+    const { code, stderr } = await peftBench(line);
+    expect(stderr).toMatch(/\(its changes of the weights differ from those of the adapter by [\d.]+ %\)/);
     expect(code).toBe(0);
   });
 });
@@ -139,7 +183,20 @@ describe('an ONNX export', () => {
 /** Arguments with folders in angle brackets, and a pattern for the one line that must be printed. */
 const cases: [string, string, RegExp][] = [
   ['no format', 'export <houlsby> --out <out>', /--format/],
-  ['an unknown format', 'export <houlsby> --format gguf --out <out>', /Allowed choices are peft, merged, onnx/],
+  ['an unknown format', 'export <houlsby> --format ggml --out <out>', /Allowed choices are peft, merged, onnx, gguf/],
+  ['a dtype of another format', 'export <causal> --format onnx --dtype fp16 --out <out>', /takes fp32, q8, both/],
+  [
+    'a dtype without a choice',
+    'export <causal> --format gguf --dtype q8 --out <out>',
+    /for --format onnx and gguf-merged/,
+  ],
+  [
+    'a rank without a use',
+    'export <causal> --format gguf-merged --rank 4 --out <out>',
+    /--rank is only for --format gguf/,
+  ],
+  ['a file for the hub', 'export <causal> --format gguf --push me/it --out <out>', /--push is not for --format gguf/],
+  ['a classifier for llama.cpp', 'export <houlsby> --format gguf --out <out>', /are written for language models/],
   ['no adapter', 'export <nowhere> --format onnx --out <out>', /nowhere/],
   ['a missing base model', 'export <elsewhere> --format onnx --out <out>', /bert-that-is-elsewhere.*--model/],
   [

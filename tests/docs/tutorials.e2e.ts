@@ -1,6 +1,7 @@
 import { cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { fromPretrained, saveGguf } from '@peftjs/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { characterDecoder } from '../models/characters.js';
 import { filesBelow, root } from '../workspace/repository.js';
@@ -14,6 +15,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   chat: /^\[.*"role":"assistant","content":/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
   gpu: /^trained on (webgpu|cpu): accuracy \d\.\d{3}$/m,
+  gguf: /^\{"role":"assistant","content":/m,
   'long-training': /Stopped\. [^]*accuracy: \d/,
   lora: /^(good|bad ) \d\.\d\d I could not put it down\.$/m,
   'own-layers-model': /merged 0\.\d+/,
@@ -35,6 +37,7 @@ const encoder = process.env.PEFTJS_MINILM ?? join(root, 'tests/models/fixtures/b
  */
 const variables: Readonly<Record<string, Variables>> = {
   chat: { MODEL: 'small-decoder' },
+  gguf: { MODEL: 'small.gguf' },
   gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // hides software GPU drivers
   'long-training': { ROWS: '300', EPOCHS: '4' }, // long enough for the first run to be stopped in time
   rerank: { MODEL: encoder },
@@ -45,6 +48,11 @@ const variables: Readonly<Record<string, Variables>> = {
 /** Prepares the files that a tutorial expects in its folder, such as the reader's own model. */
 const given: Readonly<Record<string, (folder: string) => Promise<void>>> = {
   chat: async (folder) => writeDecoder(join(folder, 'small-decoder')),
+  async gguf(folder) {
+    await writeDecoder(join(folder, 'small-decoder'));
+    const model = await fromPretrained(join(folder, 'small-decoder'), { task: 'causal-lm' });
+    await saveGguf(model, join(folder, 'small.gguf'));
+  },
   'own-model': (folder) =>
     cp(join(root, 'tests/models/fixtures/bert-tiny'), join(folder, 'models/my-bert'), { recursive: true }),
 };

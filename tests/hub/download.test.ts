@@ -56,6 +56,18 @@ describe('a model on the hub', () => {
     expect(use.hub.seen.map(({ path }) => path)).toEqual([`/api/models/${BERT}/tree/${SECOND}`]);
   });
 
+  it('may be a GGUF file, the only one that is downloaded', async () => {
+    const bytes = await readFile(new URL('../models/fixtures/gguf/qwen2.gguf', import.meta.url));
+    const files = { 'small.gguf': new Uint8Array(bytes), 'large.gguf': new Uint8Array(9) };
+    use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: files } }));
+    const model = await fromPretrained(`${BERT}/small.gguf`, { task: 'causal-lm' });
+    expect(model.name).toBe(`${BERT}/small.gguf`);
+    expect(filesAsked(use.hub)).toEqual(['small.gguf']);
+    await expect(fromPretrained(`${BERT}/none.gguf`)).rejects.toMatchObject({
+      code: expect.stringMatching(/^PEFT_/) as string,
+    });
+  });
+
   it('follows its branch', async () => {
     await fromPretrained(BERT);
     const { commits } = bertRepo();

@@ -13,7 +13,7 @@ const END_ID = 0;
 /** ByteLevel's names for characters that are invisible. */
 const NAMES: Readonly<Record<string, string>> = { ' ': 'Ġ', '\n': 'Ċ' };
 
-const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
+const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
 
 /**
  * A tokenizer.json with the characters of a text as tokens, an end token before them and more special tokens after

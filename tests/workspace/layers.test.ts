@@ -8,6 +8,7 @@ import { packages, root } from './repository.js';
 
 const planted = [
   'safetensors',
+  'gguf',
   'core',
   'conformance',
   'lora',
@@ -25,6 +26,7 @@ const planted = [
 /** Files that each break a rule: [file, its import, the rule that must report it]. */
 const offences = [
   ['packages/safetensors/src/up.ts', '@peftjs/core', 'safetensors-imports-downwards'],
+  ['packages/gguf/src/up.ts', '@peftjs/core', 'gguf-imports-downwards'],
   ['packages/core/src/up.ts', '@peftjs/engine', 'core-imports-downwards'],
   ['packages/engine/src/names-method.ts', '@peftjs/sora', 'methods-stand-alone'],
   ['packages/lora/src/up.ts', '@peftjs/models', 'methods-import-downwards'],
@@ -109,6 +111,7 @@ describe('the layers', () => {
   it('have a place for every package: its own, or that of the methods', () => {
     const named = [
       'safetensors',
+      'gguf',
       'core',
       'conformance',
       'models',

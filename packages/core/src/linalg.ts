@@ -5,6 +5,7 @@ export {
   joinFactors,
   kaimingUniform,
   loraDelta,
+  nearestFactors,
   nonZeroIndices,
   normalValues,
   pickColumns,

@@ -63,7 +63,7 @@ export {
   problemTypeIn,
   problemTypeOf,
 } from './head.js';
-export { adaptedSites, type AttachOptions } from './adapter/attach.js';
+export { adaptedSites, frozenModule, type AttachOptions } from './adapter/attach.js';
 export { EVERY_MODULE, matches, selectSites } from './adapter/targets.js';
 export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';

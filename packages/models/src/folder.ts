@@ -1,5 +1,5 @@
 import type { Storage } from '@peftjs/core';
-import { bytesSource, type ByteSource } from '@peftjs/safetensors';
+import { bytesSource, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
 import { fileError, parseJson } from './json.js';
 
 /** The progress of loading weights. */
@@ -20,6 +20,9 @@ export interface Folder {
   readonly storage: Storage;
 }
 
+/** An open file of weights. */
+export type WeightsFile = Pick<SafetensorsFile, 'names' | 'spec' | 'pieces' | 'close'>;
+
 /** A model's folder in a storage. */
 export interface ModelFolder {
   /** The path of the folder. */
@@ -37,6 +40,8 @@ export interface ModelFolder {
   source(file: string): Promise<ByteSource>;
   /** Reads a JSON file. @throws CheckpointError when it is missing, larger than `limit` bytes or not JSON. */
   json(file: string, limit: number): Promise<unknown>;
+  /** The file of the weights and how to open it. Default: as safetensors, in one file or in shards. */
+  readonly weights?: { readonly name: string; open(): Promise<WeightsFile> };
   /** Reports the progress of loading weights. */
   progress(progress: LoadProgress): void;
   /** @throws CheckpointError when weights of that many bytes do not fit into memory. */

@@ -18,5 +18,7 @@ export type { HubOptions } from './hub/options.js';
 export type { FileProgress, ProgressCallback, ProgressInfo } from './hub/options.js';
 export { HubError } from './hub/request.js';
 export { saveMerged } from './export/merged.js';
+export { saveGguf, type GgufDtype, type GgufOptions } from './export/gguf.js';
+export { saveGgufAdapter, type GgufAdapterOptions } from './export/gguf-adapter.js';
 export { saveOnnx, type OnnxFolderOptions } from './export/onnx.js';
 export type { ExportOptions } from './export/files.js';

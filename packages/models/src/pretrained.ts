@@ -130,7 +130,7 @@ const DEFAULT_LABELS = 2;
  * `numLabels` outputs, else a new one. In a head of several modules, those with matching shapes are kept.
  *
  * @param source - A folder with the model's files, the name of an installed npm package, or an ID on the Hugging Face
- * hub. A folder takes precedence.
+ * hub. A folder takes precedence. Or a GGUF file of llama.cpp: its path, or `organisation/name/file.gguf` on the hub.
  * @throws ConfigError for an invalid option.
  * @throws HubError when the hub has no such model or cannot be reached.
  * @throws UnsupportedError when the network has no head for the task.

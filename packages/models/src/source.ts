@@ -4,11 +4,12 @@ import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage } from '@peftj
 import * as v from 'valibot';
 import type { CheckpointFormat } from './checkpoint.js';
 import { joined, type Folder } from './folder.js';
+import { GGUF_ENDING, ggufFormat } from './gguf/format.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/request.js';
 import { useLiteFormat } from './tfjs/checkpoint.js';
-import { transformersFormat } from './transformers/checkpoint.js';
+import { transformersFormat, withBuiltIn } from './transformers/checkpoint.js';
 import type { ModelType } from './transformers/config.js';
 
 /** Returns the path of an npm package's folder. */
@@ -73,6 +74,7 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
       'source',
     );
   }
+  if (source.endsWith(GGUF_ENDING)) return locateGguf(source, options);
   const formats = formatsOf(options);
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
@@ -81,6 +83,23 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const location = await modelIn(path, storage, formats);
   if (location) return location;
   throw nothingIn(path, formats);
+}
+
+/** Finds a GGUF file: the file with that path, else, for `organisation/name/file.gguf`, one of a repository on the hub. */
+async function locateGguf(source: string, { storage, modelTypes, ...options }: SourceOptions): Promise<Location> {
+  if (options.subfolder) {
+    throw new ConfigError("option 'subfolder' is not for a GGUF file: put the folder into its path", 'subfolder');
+  }
+  const path = source.slice(0, Math.max(0, source.lastIndexOf('/')));
+  const name = source.slice(path === '' ? 0 : path.length + 1);
+  const format = ggufFormat(name, withBuiltIn(modelTypes ?? []));
+  const id = source.split('/', 2).join('/');
+  const own = storage ?? defaultStorage(id);
+  if (await own?.exists(source)) return { path, format, storage: own as Storage };
+  if (!isHubId(id) || id === source) {
+    throw new CheckpointError(`there is no file ${source}; a file on the hub is organisation/name/file.gguf`, source);
+  }
+  return { path, format, storage: (await hubFolder(id, options)).storage };
 }
 
 /**

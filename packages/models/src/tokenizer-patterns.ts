@@ -14,14 +14,15 @@ const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
 const OPENING = String.raw`[^\r\n\p{L}\p{N}]?`;
 const MARKS = String.raw` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
-/** The patterns of well-known models, which take at most quadratic time for any text. */
-const KNOWN: ReadonlySet<string> = new Set([
-  `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`, // Llama 3
-  `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`, // Qwen2
-  // GPT-4o
-  `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`,
-  `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`, // Mistral's Tekken
-]);
+/** The patterns of well-known models, which take at most quadratic time for any text. Tekken is Mistral's. */
+export const KNOWN_PATTERNS = {
+  llama3: `${CONTRACTIONS}|${WORDS}|\\p{N}{1,3}|${REST}`,
+  qwen2: `${CONTRACTIONS}|${WORDS}|\\p{N}|${REST}`,
+  gpt4o: `${OPENING}${UPPER}*${LOWER}+${CONTRACTIONS}?|${OPENING}${UPPER}+${LOWER}*${CONTRACTIONS}?|\\p{N}{1,3}|${MARKS}`,
+  tekken: `${OPENING}${UPPER}*${LOWER}+|${OPENING}${UPPER}+${LOWER}*|\\p{N}|${MARKS}`,
+} as const;
+
+const KNOWN: ReadonlySet<string> = new Set(Object.values(KNOWN_PATTERNS));
 
 const PARTS = ['normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'] as const;
 

@@ -83,6 +83,8 @@ export {
   generateText,
   openGenerator,
   pushToHub,
+  saveGguf,
+  saveGgufAdapter,
   saveMerged,
   saveOnnx,
   type Answer,

@@ -1,14 +1,25 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { assertLabelNames, outputMeaning, outputsOf, readAdapterConfig } from '@peftjs/core/model';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
-import { openFolder, pushSettings, pushToHub, saveMerged, saveOnnx, type PretrainedModel } from '@peftjs/models';
+import {
+  openFolder,
+  pushSettings,
+  pushToHub,
+  saveGguf,
+  saveGgufAdapter,
+  saveMerged,
+  saveOnnx,
+  type GgufDtype,
+  type PretrainedModel,
+} from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
 import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
-import { choice } from './flags.js';
+import { choice, count } from './flags.js';
 import { taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
 import { PIPELINES } from './predict.js';
@@ -18,16 +29,16 @@ interface ExportFlags extends OutFlags {
   readonly model?: string;
   readonly format: keyof typeof WRITERS;
   readonly labels?: string;
-  readonly dtype: keyof typeof DTYPES;
+  readonly dtype?: string;
+  readonly rank?: number;
   readonly push?: string;
   readonly private?: boolean;
 }
 
-/** The weight formats that each value of `--dtype` writes. */
-const DTYPES: Readonly<Record<'fp32' | 'q8' | 'both', readonly OnnxDtype[]>> = {
-  fp32: ['fp32'],
-  q8: ['q8'],
-  both: ['fp32', 'q8'],
+/** The values of `--dtype` by format, the default first. */
+const DTYPES: Readonly<Partial<Record<keyof typeof WRITERS, readonly string[]>>> = {
+  onnx: ['fp32', 'q8', 'both'],
+  'gguf-merged': ['fp16', 'q8', 'fp32'],
 };
 
 /** `peft-bench export`: writes an adapter in another format, or the model with the adapter merged. */
@@ -35,7 +46,7 @@ export function addExportCommand(program: Command): void {
   const command = program
     .command('export')
     .description(
-      'convert an adapter to PEFT format, or merge it and write the model for transformers or transformers.js',
+      'convert an adapter for PEFT or llama.cpp, or merge it and write the model for transformers, transformers.js or llama.cpp',
     )
     .argument('<adapter>', 'an adapter from peftjs or PEFT: a folder or a hub id (organisation/name)')
     .option('--model <model>', 'base model, if not the one that the adapter names')
@@ -47,10 +58,11 @@ export function addExportCommand(program: Command): void {
   command.addOption(
     choice(
       '--dtype <dtype>',
-      'weights in ONNX: float32, 8 bits (q8), or one file of each',
-      Object.keys(DTYPES),
-    ).default('fp32'),
+      'weights: fp32 (default), q8 or both with onnx; fp16 (default), q8 or fp32 with gguf-merged',
+      [...new Set(Object.values(DTYPES).flat())],
+    ),
   );
+  command.option('--rank <n>', 'with gguf: ranks kept of a change that is not of low rank (default: 64)', count);
   command
     .option(
       '--push <repo>',
@@ -65,10 +77,14 @@ interface Exported {
   readonly model: PretrainedModel;
   readonly peft: PeftModel;
   readonly out: string;
-  readonly dtypes: readonly OnnxDtype[];
+  readonly dtype?: string | undefined;
+  readonly rank?: number | undefined;
 }
 
-const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) => Promise<string>>> = {
+/** A value of `--format`. */
+type Format = 'peft' | 'merged' | 'onnx' | 'gguf' | 'gguf-merged';
+
+const WRITERS: Readonly<Record<Format, (exported: Exported) => Promise<string>>> = {
   async peft({ peft, out }) {
     await savePretrained(peft, out);
     return 'the adapter';
@@ -77,13 +93,13 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     await saveMerged(mergeAndUnload(peft), out, { resolvePackage: packageFolder });
     return 'the merged model';
   },
-  async onnx({ model, peft, out, dtypes }) {
+  async onnx({ model, peft, out, dtype: wanted = 'fp32' }) {
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // if not mergeable, the adapter's layers become part of the graph
     const maxTokens = Math.min(model.maxTokens, MAX_TOKENS);
     const graphs = new Map<string, Uint8Array>();
     const distances: string[] = [];
-    for (const dtype of dtypes) {
+    for (const dtype of wanted === 'both' ? (['fp32', 'q8'] as const) : [wanted as OnnxDtype]) {
       const files = await exportOnnxFiles(source, { inputs: inputsOf(model), dtype });
       distances.push(shownDistance(dtype, await checkOnnx(files, source, { maxTokens, dtype })));
       for (const [file, bytes] of files) graphs.set(file, bytes);
@@ -94,12 +110,27 @@ const WRITERS: Readonly<Record<'peft' | 'merged' | 'onnx', (exported: Exported) 
     const limit = longest === undefined ? '' : ` for texts of at most ${longest} tokens, prompts included,`;
     return `the model as ONNX, ${distances.join(' and ')},${limit}`;
   },
+  async gguf({ peft, out, rank }) {
+    const options = { resolvePackage: packageFolder, ...(rank !== undefined && { rank }) };
+    const error = await saveGgufAdapter(peft, join(out, GGUF_ADAPTER), options);
+    const shown = `its changes of the weights differ from those of the adapter by ${(100 * error).toPrecision(2)} %`;
+    return `the adapter for llama.cpp${error === 0 ? '' : ` (${shown})`}`;
+  },
+  async 'gguf-merged'({ peft, out, dtype = 'fp16' }) {
+    await saveGguf(peft, join(out, GGUF_MODEL), { resolvePackage: packageFolder, dtype: dtype as GgufDtype });
+    return `the merged model for llama.cpp in ${dtype}`;
+  },
 };
+
+const GGUF_ADAPTER = 'adapter.gguf';
+const GGUF_MODEL = 'model.gguf';
 
 /** What to do with what has been written. */
 const NEXT: Readonly<Record<keyof typeof WRITERS, (out: string, task: string) => string>> = {
   peft: (out) => `${commandName} predict ${out} "a text", or PeftModel.from_pretrained(model, '${out}') in PEFT`,
   merged: (out, task) => `${commandName} predict ${out} "a text", or pipeline('${task}', '${out}') in transformers`,
+  gguf: (out) => `"ADAPTER ${join(out, GGUF_ADAPTER)}" in a Modelfile of Ollama, or --lora of llama.cpp`,
+  'gguf-merged': (out) => `"FROM ${join(out, GGUF_MODEL)}" in a Modelfile of Ollama, or --model of llama.cpp`,
   onnx: (out, task) =>
     `await pipeline('${task}', '${out}') in transformers.js; ${commandName} inspect ${out} describes it`,
 };
@@ -122,16 +153,9 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
 }
 
-async function exportAdapter(
-  adapter: string,
-  { model: base, format, labels, dtype, out, force, push, private: isPrivate }: ExportFlags,
-): Promise<void> {
-  if (dtype !== 'fp32' && format !== 'onnx') {
-    throw new ConfigError(
-      `--dtype ${dtype} is only for --format onnx; ${format} is always float32, so leave --dtype out`,
-      'dtype',
-    );
-  }
+async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void> {
+  const { model: base, format, labels, dtype, rank, out, force, push, private: isPrivate } = flags;
+  assertFits(flags);
   if (isPrivate && push === undefined)
     throw new ConfigError('--private applies to the repository of --push; add --push', 'private');
   if (push !== undefined) pushSettings(push);
@@ -146,7 +170,7 @@ async function exportAdapter(
   });
   const loaded = opened.loadedModel as PeftModel;
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
-  const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtypes: DTYPES[dtype] });
+  const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtype, rank });
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) {
     process.stderr.write(`next: ${NEXT[format](out, PIPELINES[taskOf(type)])}\n`);
@@ -154,6 +178,26 @@ async function exportAdapter(
   }
   const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });
   process.stderr.write(`pushed to ${url}, commit ${commit.slice(0, 12)}\n`);
+}
+
+/** @throws ConfigError for an option that is not for the format. */
+function assertFits({ format, dtype, rank, push }: Pick<ExportFlags, 'format' | 'dtype' | 'rank' | 'push'>): void {
+  if (dtype !== undefined && !DTYPES[format]?.includes(dtype)) {
+    const known = DTYPES[format];
+    const formats = Object.keys(DTYPES).join(' and ');
+    throw new ConfigError(
+      known
+        ? `--dtype ${dtype} is not for --format ${format}, which takes ${known.join(', ')}`
+        : `--dtype ${dtype} is only for --format ${formats}; ${format} is always float32, so leave --dtype out`,
+      'dtype',
+    );
+  }
+  if (rank !== undefined && format !== 'gguf') {
+    throw new ConfigError(`--rank is only for --format gguf; leave it out with ${format}`, 'rank');
+  }
+  if (push !== undefined && format.startsWith('gguf')) {
+    throw new ConfigError(`--push is not for --format ${format}; upload the file yourself`, 'push');
+  }
 }
 
 /**

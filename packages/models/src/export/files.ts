@@ -36,7 +36,8 @@ export interface ExportOptions extends SourceOptions {
   readonly labels?: readonly string[];
 }
 
-const exportEntries = {
+/** The fields of `ExportOptions`. */
+export const exportEntries = {
   ...sourceEntries,
   source: v.optional(aText),
   sourceStorage: v.optional(aReadStorage),
@@ -74,7 +75,7 @@ export async function readSource(
 }
 
 /** Turns `tie_word_embeddings` off if merging has replaced the tied embedding table by a separate head. */
-function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles {
+export function untied(files: SourceFiles, { tied }: Pick<Model, 'tied'>): SourceFiles {
   const { transformers } = files;
   if (!transformers || tied?.length !== 0) return files;
   const settings = { ...settingsOf(transformers.config), tie_word_embeddings: false };

@@ -32,17 +32,17 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   }
   const head = described(model, options.labels);
   const config = mergedSettings(transformers, head);
-  const weights = writeSafetensors(storedWeights(model, transformers, head), { format: 'pt' });
+  const weights = writeSafetensors(new Map(storedWeights(model, transformers, head)), { format: 'pt' });
   const own = new Map([[WEIGHTS_FILE, weights]]);
   await writeExport(model, folder, options, { library: 'transformers', source, config, own });
 }
 
-/** Returns the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */
-function storedWeights(
+/** Yields the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */
+export function* storedWeights(
   { weights }: Model,
   { config, type }: Transformers,
   { task, outputs }: Described,
-): Map<string, StoredTensor> {
+): Generator<[name: string, tensor: StoredWeight]> {
   const { head, pooler, ...network } = architectureFor(type, config, task);
   const carried = pooler && weights[`${pooler.path}.weight`] && task === 'feature-extraction' ? [pooler] : [];
   const sites = [...network.sites, ...carried, ...head.sites(outputs)];
@@ -55,22 +55,21 @@ function storedWeights(
       added,
     );
   }
-  return new Map(
-    sites.flatMap((site) =>
-      Object.keys(weightShapes({ sites: [site], encodeOnly: [] })).map((name) => [
-        name,
-        stored(site, name, tensorAt(weights, name)),
-      ]),
-    ),
-  );
+  for (const site of sites) {
+    for (const name of Object.keys(weightShapes({ sites: [site], encodeOnly: [] }))) {
+      yield [name, stored(site, name, tensorAt(weights, name))];
+    }
+  }
 }
+
+type StoredWeight = StoredTensor & { readonly dtype: 'F32' };
 
 function specsOf(weights: HostTensors): Record<string, ReturnType<typeof specOf>> {
   return Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, specOf(weight)]));
 }
 
 /** Transposes [in, out] -> [out, in] for the weight of a linear module, except transformers' Conv1D. */
-function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTensor): StoredTensor {
+function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTensor): StoredWeight {
   const isTurned = kind === 'linear' && !fanInFanOut && name === `${path}.weight`;
   const { shape, ...turned } = isTurned ? transposed(tensor) : tensor;
   return { dtype: 'F32', shape, data: floats({ shape, ...turned }, name) };

@@ -44,7 +44,7 @@ export function transformersFormat(own: readonly ModelType[] = []): CheckpointFo
  * Returns additional networks, then the built-in ones that they do not replace.
  * @throws ConfigError for an invalid list.
  */
-function withBuiltIn(own: readonly ModelType[]): readonly ModelType[] {
+export function withBuiltIn(own: readonly ModelType[]): readonly ModelType[] {
   const given: unknown = own;
   const isList = Array.isArray(given) && given.every(isModelType);
   const names = new Set(isList ? own.map(({ name }) => name) : []);
@@ -60,7 +60,12 @@ function isModelType(type: unknown): boolean {
   return texts.every((text) => typeof text === 'string') && typeof field(type, 'architecture') === 'function';
 }
 
-async function readTransformers(
+/**
+ * Reads a folder of transformers.
+ * @param known The networks by their `model_type`.
+ * @throws CheckpointError and UnsupportedError like `CheckpointFormat.read`.
+ */
+export async function readTransformers(
   folder: ModelFolder,
   known: readonly ModelType[],
   task: Task,
@@ -132,7 +137,8 @@ function isFor({ settings }: ConfigFile, task: Task): boolean {
   return known === undefined || known[1] === task;
 }
 
-async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
+/** Reads the files that an export of a folder of transformers copies. */
+export async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
   const config = { ...(await readConfig(folder)), floats: floatFields(await folder.bytes(CONFIG_FILE)) };
   const tokenizer = new Map<string, Uint8Array>();
   for (const file of [...TOKENIZER_FILES, PROMPTS_FILE]) {

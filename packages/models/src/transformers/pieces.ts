@@ -2,7 +2,8 @@
 import { hostTensor } from '@peftjs/core';
 import { sizeOf, type HostTensor } from '@peftjs/core/method';
 import { isQuantized, quantizedFilling, type QuantizedForm } from '@peftjs/core/model';
-import { toFloat32, type SafetensorsFile, type TensorSpec } from '@peftjs/safetensors';
+import { toFloat32, type TensorSpec } from '@peftjs/safetensors';
+import type { WeightsFile } from '../folder.js';
 import { firstNotFinite, notFinite } from '../architecture.js';
 import type { Precision } from '../checkpoint.js';
 
@@ -23,7 +24,7 @@ interface Wanted {
 
 /** Reads a weight as [in, out]. @throws CheckpointError when a value is not finite. */
 export async function readWeight(
-  file: SafetensorsFile,
+  file: WeightsFile,
   stored: StoredWeight,
   { name, path, precision }: Wanted,
 ): Promise<HostTensor> {

@@ -6,7 +6,7 @@ import { field, fileError, listField, shown } from '../json.js';
 import { createTokenizer, type SpecialIds, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import type { ConfigFile } from './config.js';
 
-const TOKENIZER_FILE = 'tokenizer.json';
+export const TOKENIZER_FILE = 'tokenizer.json';
 
 /** The file with a model's generation settings. */
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
@@ -29,7 +29,7 @@ export const TOKENIZER_FILES: readonly string[] = [
   'vocab.txt',
 ];
 
-const TOKENIZER_BYTES = 64 * 2 ** 20;
+export const TOKENIZER_BYTES = 64 * 2 ** 20;
 
 /**
  * Reads the tokenizer of tokenizer.json, with the special tokens named in the other settings.
@@ -172,19 +172,29 @@ export async function readEosTokenIds(
 const TEMPLATE_FILE = 'chat_template.jinja';
 
 /**
- * Reads the chat template of a folder: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several,
- * the one named 'default'). Undefined if there is none.
+ * Reads the chat template of a folder. Undefined if there is none.
  * @throws CheckpointError for a file that is too large or not UTF-8, and for settings that are not JSON.
  */
 export async function readChatTemplate(
   folder: ModelFolder,
   settings: readonly unknown[],
 ): Promise<ChatTemplate | undefined> {
-  const isAlone = await folder.exists(TEMPLATE_FILE);
-  const source = isAlone ? await templateFile(folder) : templateIn(field(settings[0], 'chat_template'));
+  const source = await readTemplateSource(folder, settings);
   if (source === undefined) return undefined;
-  const file = folder.pathOf(isAlone ? TEMPLATE_FILE : SETTINGS_FILE);
+  const file = folder.pathOf((await folder.exists(TEMPLATE_FILE)) ? TEMPLATE_FILE : SETTINGS_FILE);
   return createChatTemplate({ source, file, tokens: specialTokens(settings) });
+}
+
+/**
+ * Reads the text of a chat template: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several, the
+ * one named 'default').
+ */
+export async function readTemplateSource(
+  folder: ModelFolder,
+  settings: readonly unknown[],
+): Promise<string | undefined> {
+  if (await folder.exists(TEMPLATE_FILE)) return templateFile(folder);
+  return templateIn(field(settings[0], 'chat_template'));
 }
 
 async function templateFile(folder: ModelFolder): Promise<string> {
@@ -212,7 +222,7 @@ function templateIn(setting: unknown): string | undefined {
 }
 
 /** Returns the special tokens by name. Earlier settings take precedence. */
-function specialTokens(settings: readonly unknown[]): Record<string, string> {
+export function specialTokens(settings: readonly unknown[]): Record<string, string> {
   const tokens: Record<string, string> = {};
   for (const one of settings) {
     if (typeof one !== 'object' || one === null) continue;

@@ -1,5 +1,5 @@
 /** Reads the weights of transformers: safetensors with PyTorch's names and layout, in one file or in shards. */
-import { openSafetensors, openSharded, SafetensorsError, type SafetensorsFile } from '@peftjs/safetensors';
+import { openSafetensors, openSharded, SafetensorsError } from '@peftjs/safetensors';
 import { CheckpointError, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
 import {
   checkShapes,
@@ -11,7 +11,7 @@ import {
 } from '../architecture.js';
 import type { WeightDtype } from '@peftjs/core/model';
 import { precisionOf, type Checkpoint, type Precision } from '../checkpoint.js';
-import type { ModelFolder } from '../folder.js';
+import type { ModelFolder, WeightsFile } from '../folder.js';
 import type { ModelType } from './config.js';
 import { readWeight, type StoredWeight } from './pieces.js';
 
@@ -64,7 +64,7 @@ interface Place {
 }
 
 async function weightsIn(
-  file: SafetensorsFile,
+  file: WeightsFile,
   wanted: Architecture,
   { modelType, holdsHead, dtype }: Expected,
   place: Place,
@@ -91,7 +91,7 @@ async function weightsIn(
 
 /** Makes the pooler new if the checkpoint lacks it. Returns a pooler that the network does not read as `carried`. */
 function withPooler(
-  file: SafetensorsFile,
+  file: WeightsFile,
   architecture: Architecture,
   { prefix }: ModelType,
   path: string,
@@ -110,6 +110,7 @@ function withPooler(
 }
 
 async function weightsFile(folder: ModelFolder): Promise<string> {
+  if (folder.weights) return folder.weights.name;
   for (const name of [WEIGHTS_FILE, INDEX_FILE]) if (await folder.exists(name)) return name;
   throw new CheckpointError(
     `there is no ${folder.pathOf(WEIGHTS_FILE)} or ${INDEX_FILE}: save the model as safetensors; pickled weights are not read`,
@@ -117,14 +118,15 @@ async function weightsFile(folder: ModelFolder): Promise<string> {
   );
 }
 
-function openWeights(folder: ModelFolder, name: string): Promise<SafetensorsFile> {
+function openWeights(folder: ModelFolder, name: string): Promise<WeightsFile> {
+  if (folder.weights) return folder.weights.open();
   const source = (file: string) => folder.source(file);
   if (name === WEIGHTS_FILE) return source(name).then(openSafetensors);
   return openSharded(name, source);
 }
 
 /** Returns the head's modules in the checkpoint. The shape of the last one decides the number of outputs. */
-function storedHead(file: SafetensorsFile, { head }: Architecture): Site[] {
+function storedHead(file: WeightsFile, { head }: Architecture): Site[] {
   const key = ({ path }: Site): string => `${path}.weight`;
   const last = head.sites(1).at(-1);
   const outputs = last && file.names.includes(key(last)) ? (file.spec(key(last)).shape[0] ?? 0) : 0;
@@ -132,7 +134,7 @@ function storedHead(file: SafetensorsFile, { head }: Architecture): Site[] {
 }
 
 function storedWeights(
-  file: SafetensorsFile,
+  file: WeightsFile,
   network: Network,
   { prefix, savedBy }: ModelType,
   path: string,
@@ -161,7 +163,7 @@ function spellings(name: string, prefix: string): string[] {
  * @throws CheckpointError naming them.
  */
 function assertNoUnknownWeights(
-  file: SafetensorsFile,
+  file: WeightsFile,
   { name, sites }: Network,
   stored: Readonly<Record<string, StoredWeight>>,
   { modelType: { prefix, unusedWeights = [] }, path }: Pick<Expected, 'modelType'> & { readonly path: string },
@@ -199,7 +201,7 @@ function declared({ dtype, shape, transposed }: StoredWeight): DeclaredWeight {
 }
 
 async function readAll(
-  file: SafetensorsFile,
+  file: WeightsFile,
   stored: Readonly<Record<string, StoredWeight>>,
   precision: Precision,
   { folder, name: fileName }: Place,

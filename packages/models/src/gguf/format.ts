@@ -1,0 +1,64 @@
+/** Models in a GGUF file of llama.cpp, presented as the folder of transformers that it was made from. */
+import { CheckpointError } from '@peftjs/core/method';
+import { GgufError, openGguf, type GgufFile } from '@peftjs/gguf';
+import type { CheckpointFormat } from '../checkpoint.js';
+import type { ModelFolder } from '../folder.js';
+import { encodeJson } from '../json.js';
+import { readTransformers, transformersFiles } from '../transformers/checkpoint.js';
+import type { ModelType } from '../transformers/config.js';
+import { configOf } from './config.js';
+import { weightsOf } from './tensors.js';
+import { tokenizerFilesOf } from './tokenizer.js';
+
+/** The ending of the files' names. */
+export const GGUF_ENDING = '.gguf';
+
+/** Returns the format of the file with this name in a folder. */
+export function ggufFormat(marker: string, modelTypes: readonly ModelType[]): CheckpointFormat {
+  return {
+    name: 'llama.cpp',
+    marker,
+    read: (folder, task, dtype) =>
+      withGguf(folder, marker, async (file) =>
+        readTransformers(await presented(folder, marker, file), modelTypes, task, dtype),
+      ),
+    files: (folder) =>
+      withGguf(folder, marker, async (file) => transformersFiles(await presented(folder, marker, file), modelTypes)),
+  };
+}
+
+/** Opens a file of a folder while `use` runs. @throws CheckpointError naming the file. */
+export async function withGguf<T>(folder: ModelFolder, name: string, use: (file: GgufFile) => Promise<T>): Promise<T> {
+  const path = folder.pathOf(name);
+  try {
+    const file = await openGguf(await folder.source(name));
+    try {
+      return await use(file);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (!(error instanceof GgufError)) throw error;
+    throw new CheckpointError(`${path}: ${error.message}`, error.path ?? path, error);
+  }
+}
+
+/** Returns a folder of transformers with the contents of the file, whose path is in all messages. */
+async function presented(folder: ModelFolder, name: string, file: GgufFile): Promise<ModelFolder> {
+  const path = folder.pathOf(name);
+  const files = new Map<string, unknown>([
+    ['config.json', await configOf(file, path)],
+    ...Object.entries(tokenizerFilesOf(file, path)),
+  ]);
+  const missing = (wanted: string): CheckpointError => new CheckpointError(`${path}: there is no ${wanted}`, path);
+  return {
+    ...folder,
+    pathOf: () => path,
+    weights: { name, open: () => Promise.resolve(weightsOf(file, path)) },
+    exists: (wanted) => Promise.resolve(files.has(wanted)),
+    json: (wanted) => (files.has(wanted) ? Promise.resolve(files.get(wanted)) : Promise.reject(missing(wanted))),
+    bytes: (wanted) =>
+      files.has(wanted) ? Promise.resolve(encodeJson(files.get(wanted))) : Promise.reject(missing(wanted)),
+    source: (wanted) => Promise.reject(missing(wanted)),
+  };
+}

@@ -1,0 +1,101 @@
+/** The scaled positions of a GGUF file: linear, or the factors that llama.cpp stores for each frequency. */
+import { toFloat32, type GgufFile } from '@peftjs/gguf';
+import { fileError, shown } from '../json.js';
+
+/** What a file says about its network. */
+export type DescribedFile = Pick<GgufFile, 'metadata' | 'names' | 'spec' | 'read'>;
+
+/** The factors of Llama 3.1 and later, float32 [rotated width / 2]. */
+export const LLAMA3_FACTORS = 'rope_freqs.weight';
+/** The factors of Phi-3 for texts up to the length of those of pretraining, and for longer ones. */
+const SHORT_FACTORS = 'rope_factors_short.weight';
+const LONG_FACTORS = 'rope_factors_long.weight';
+
+/** The tensors that are settings rather than weights. */
+export const ROPE_FACTORS: readonly string[] = [LLAMA3_FACTORS, SHORT_FACTORS, LONG_FACTORS];
+
+/** What all models with the scaling of Llama 3 share. */
+const LLAMA3 = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 } as const;
+
+/** The factors are float32. */
+const TOLERANCE = 1e-5;
+
+/** What scaled positions depend on. */
+interface RopeSource {
+  /** The base of the frequencies. */
+  readonly theta: number;
+  /** Returns a setting of the file. One that is never read is refused later. */
+  readonly read: (key: string) => unknown;
+  readonly path: string;
+}
+
+/**
+ * Returns `rope_scaling` of config.json; undefined if positions are not scaled.
+ * @throws CheckpointError when the factors are not those of Llama 3, and for a scaling that is not supported.
+ */
+export async function ropeScalingOf(file: DescribedFile, source: RopeSource): Promise<object | undefined> {
+  const { read, path } = source;
+  const type = read('rope.scaling.type') ?? 'none';
+  if (type === 'linear') return { rope_type: 'linear', factor: read('rope.scaling.factor') };
+  if (file.names.includes(LLAMA3_FACTORS)) return llama3(file, source);
+  if ([SHORT_FACTORS, LONG_FACTORS].some((name) => file.names.includes(name))) return longrope(file, source);
+  if (type === 'none') return undefined;
+  throw fileError(path, `'rope.scaling.type' ${shown(type)} is not supported; known ones are none and linear`);
+}
+
+async function longrope(file: DescribedFile, { read, path }: RopeSource): Promise<object> {
+  return {
+    rope_type: 'longrope',
+    short_factor: [...(await factorsIn(file, SHORT_FACTORS, path))],
+    long_factor: [...(await factorsIn(file, LONG_FACTORS, path))],
+    attention_factor: read('rope.scaling.attn_factor'),
+  };
+}
+
+/** The maximum number of factors: one for two features of a head. */
+const MAX_FACTORS = 4096;
+
+async function factorsIn(file: DescribedFile, name: string, path: string): Promise<Float32Array> {
+  const { shape } = file.spec(name);
+  if (shape.length === 1 && (shape[0] as number) <= MAX_FACTORS) return toFloat32(await file.read(name));
+  throw fileError(path, `tensor '${name}' must be a list of at most ${MAX_FACTORS} factors, got [${shape.join(', ')}]`);
+}
+
+async function llama3(file: DescribedFile, { theta, path }: RopeSource): Promise<object> {
+  const given = await factorsIn(file, LLAMA3_FACTORS, path);
+  const factor = Number((given.at(-1) ?? 1).toPrecision(6));
+  const expected = llama3Factors(factor, { theta, count: given.length });
+  const isLlama3 = given.every((value, index) => {
+    const own = expected[index] as number;
+    return Math.abs(value - own) <= TOLERANCE * own;
+  });
+  if (isLlama3) return { rope_type: 'llama3', factor, ...LLAMA3 };
+  throw fileError(
+    path,
+    `the factors in '${LLAMA3_FACTORS}' are not those of Llama 3, the only ones that are supported`,
+  );
+}
+
+/** The frequencies that are divided. */
+interface Frequencies {
+  /** Their base. */
+  readonly theta: number;
+  /** Half of the width of a head. */
+  readonly count: number;
+}
+
+/** Returns the factors of all frequencies. */
+export function llama3Factors(factor: number, { theta, count }: Frequencies): Float32Array {
+  return Float32Array.from({ length: count }, (_, index) =>
+    llama3Factor(factor, theta ** (index / count) * 2 * Math.PI),
+  );
+}
+
+/** The divisor of a frequency: 1 for short waves, `factor` for long ones, in between interpolated. */
+function llama3Factor(factor: number, wavelength: number): number {
+  const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: length } = LLAMA3;
+  if (wavelength < length / high) return 1;
+  if (wavelength > length / low) return factor;
+  const smooth = (length / wavelength - low) / (high - low);
+  return 1 / ((1 - smooth) / factor + smooth);
+}

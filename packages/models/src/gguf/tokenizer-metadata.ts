@@ -1,0 +1,129 @@
+/** The metadata of a GGUF file for the tokenizer's files of transformers: tokenizer.ts, backwards. */
+import { memoryStorage } from '@peftjs/core';
+import type { MetadataValue } from '@peftjs/gguf';
+import { modelFolder } from '../folder.js';
+import { field, fileError, listField } from '../json.js';
+import type { ConfigFile } from '../transformers/config.js';
+import {
+  readTemplateSource,
+  readTokenizerSettings,
+  specialTokens,
+  TOKENIZER_BYTES,
+  TOKENIZER_FILE,
+} from '../transformers/tokenizer.js';
+import { CUTS } from './byte-level.js';
+import { SPECIAL_TOKENS, TOKEN } from './vocabulary.js';
+
+/** What a tokenizer belongs to. */
+interface Owner {
+  readonly config: ConfigFile;
+  /** The number of rows of the embedding table. */
+  readonly rows: number;
+}
+
+/**
+ * Returns the metadata that describe a tokenizer.
+ * @param files The tokenizer's files by name.
+ * @throws CheckpointError for a tokenizer that is not byte-level or whose pattern is not known.
+ */
+export async function tokenizerMetadata(
+  files: ReadonlyMap<string, Uint8Array>,
+  { config, rows }: Owner,
+): Promise<Map<string, MetadataValue>> {
+  const folder = modelFolder('', memoryStorage(new Map(files)));
+  const definition = await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES);
+  const pre = cutNamed(definition);
+  const settings = await readTokenizerSettings(folder);
+  const { tokens, kinds } = vocabularyOf(definition, rows);
+  const named = specialTokens(settings);
+  const ids = Object.entries(SPECIAL_TOKENS).flatMap(([name, key]) => {
+    const id = idOf(named[name], tokens) ?? idIn(config, `${name}_id`);
+    return id === undefined ? [] : [[`${key}_token_id`, { type: 'uint32', value: id }] as const];
+  });
+  const template = await readTemplateSource(folder, settings);
+  const { begins, ends } = surroundingsOf(definition);
+  return new Map<string, MetadataValue>(
+    [
+      ['model', { type: 'string', value: 'gpt2' }] as const,
+      ['pre', { type: 'string', value: pre }] as const,
+      ['tokens', { type: 'array', of: 'string', value: tokens }] as const,
+      ['token_type', { type: 'array', of: 'int32', value: kinds }] as const,
+      ['merges', { type: 'array', of: 'string', value: mergesOf(definition) }] as const,
+      ...ids,
+      ['add_bos_token', { type: 'bool', value: begins }] as const,
+      ['add_eos_token', { type: 'bool', value: ends }] as const,
+      ...(template === undefined ? [] : [['chat_template', { type: 'string', value: template }] as const]),
+    ].map(([key, value]): [string, MetadataValue] => [
+      key === 'chat_template' ? `tokenizer.${key}` : `tokenizer.ggml.${key}`,
+      value,
+    ]),
+  );
+}
+
+/** Returns llama.cpp's name of the way in which a tokenizer cuts texts. @throws CheckpointError when it has none. */
+function cutNamed(definition: unknown): string {
+  const [model, pre] = [field(definition, 'model'), field(definition, 'pre_tokenizer')];
+  const all = field(pre, 'type') === 'Sequence' ? listField(pre, 'pretokenizers', TOKENIZER_FILE) : [pre];
+  const [steps, bytes] = [all.slice(0, -1), all.at(-1)];
+  const own = JSON.stringify([
+    steps,
+    field(bytes, 'use_regex') ?? true,
+    field(definition, 'normalizer') ?? null,
+    field(model, 'ignore_merges') ?? false,
+  ]);
+  const isByteLevel =
+    field(model, 'type') === 'BPE' &&
+    field(model, 'byte_fallback') !== true &&
+    field(bytes, 'type') === 'ByteLevel' &&
+    field(bytes, 'add_prefix_space') === false;
+  const [found] = Object.entries(CUTS).find(
+    ([, cut]) => JSON.stringify([cut.steps, cut.cutsWords, cut.normalizer ?? null, cut.keepsWords ?? false]) === own,
+  ) ?? [undefined];
+  if (isByteLevel && found !== undefined) return found;
+  throw fileError(
+    TOKENIZER_FILE,
+    `the tokenizer is not one of the byte-level ones that can be written to a GGUF file (${Object.keys(CUTS).join(', ')}): load the base model from its GGUF file, whose tokenizer is then copied`,
+  );
+}
+
+/** Returns the tokens by ID and their kinds; rows of the table without a token have one that is never used. */
+function vocabularyOf(definition: unknown, rows: number): { tokens: string[]; kinds: Int32Array } {
+  const tokens = Array.from({ length: rows }, (_, id) => `[PAD${id}]`);
+  const kinds = new Int32Array(rows).fill(TOKEN.unused);
+  const own = field(field(definition, 'model'), 'vocab') as Readonly<Record<string, number>>;
+  for (const [token, id] of Object.entries(own)) [tokens[id], kinds[id]] = [token, TOKEN.normal];
+  for (const token of listField(definition, 'added_tokens', TOKENIZER_FILE)) {
+    const id = Number(field(token, 'id'));
+    [tokens[id], kinds[id]] = [
+      String(field(token, 'content')),
+      field(token, 'special') === true ? TOKEN.control : TOKEN.userDefined,
+    ];
+  }
+  return { tokens, kinds };
+}
+
+/** Returns the merges, each a pair of tokens in one text. */
+function mergesOf(definition: unknown): string[] {
+  const merges = listField(field(definition, 'model'), 'merges', TOKENIZER_FILE);
+  return merges.map((pair) => (Array.isArray(pair) ? pair.join(' ') : String(pair)));
+}
+
+/** Returns whether texts begin with a special token, and whether they end with one. */
+function surroundingsOf(definition: unknown): { begins: boolean; ends: boolean } {
+  const whole = field(definition, 'post_processor');
+  const steps = field(whole, 'type') === 'Sequence' ? listField(whole, 'processors', TOKENIZER_FILE) : [whole];
+  const single = steps.map((step) => field(step, 'single')).find(Array.isArray) as unknown[] | undefined;
+  const isSpecial = (part: unknown): boolean => field(part, 'SpecialToken') !== undefined;
+  return { begins: isSpecial(single?.[0]), ends: isSpecial(single?.at(-1)) };
+}
+
+function idOf(token: string | undefined, tokens: readonly string[]): number | undefined {
+  const id = token === undefined ? -1 : tokens.indexOf(token);
+  return id < 0 ? undefined : id;
+}
+
+function idIn({ settings }: ConfigFile, name: string): number | undefined {
+  const value = field(settings, name);
+  const id: unknown = Array.isArray(value) ? value[0] : value;
+  return typeof id === 'number' ? id : undefined;
+}
