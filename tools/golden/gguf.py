@@ -1,7 +1,7 @@
 """Makes the golden files of packages/gguf with the Python package.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install gguf==0.19.0 numpy==2.4.6
-    /tmp/golden/bin/python tools/golden/gguf.py && npx prettier --write packages/gguf/test/fixtures
+    /tmp/golden/bin/python tools/golden/gguf.py && npx oxfmt packages/gguf/test/fixtures
 
 blocks.gguf has random blocks of every type, and expected.json their values' bits and the versions that made them.
 """

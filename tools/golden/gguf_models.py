@@ -1,7 +1,7 @@
 """Writes small random models of tests/models/fixtures as llama.cpp's converter does, with the tables of `gguf`.
 
     /tmp/golden/bin/pip install gguf==0.19.0 sentencepiece==0.2.3 torch==2.15.0 transformers==5.24.0
-    /tmp/golden/bin/python tools/golden/gguf_models.py && npx prettier --write tests/models/fixtures/gguf-tokens.json
+    /tmp/golden/bin/python tools/golden/gguf_models.py && npx oxfmt tests/models/fixtures/gguf-tokens.json
 
 The logits that the tests expect are those of transformers for the original weights, made by architectures.py. For models
 whose settings a file cannot state, gguf.safetensors has those with the settings that llama.cpp assumes. gguf-tokens.json has

@@ -22,6 +22,7 @@ const PEERS: Readonly<Partial<Record<Side, Side>>> = {
   'peftjs-q8': 'torch-bf16',
   'peftjs-fp32-checkpointing': 'torch-fp32-checkpointing',
   'peftjs-q8-checkpointing': 'torch-bf16-checkpointing',
+  'peftjs-q4-checkpointing': 'torch-bf16-checkpointing',
 };
 
 const ABOUT = `## Language models at real lengths

@@ -16,7 +16,7 @@ export type Side = `peftjs-${SettingName}` | `torch-${keyof typeof torchSettings
 
 const ENCODER_SIDES = ['peftjs-fp32', 'torch-fp32', 'peftjs-q8', 'torch-bf16'] as const;
 const CHECKPOINTED = ['peftjs-fp32-checkpointing', 'torch-fp32-checkpointing'] as const;
-const SMALL = ['peftjs-q8-checkpointing', 'torch-bf16-checkpointing'] as const;
+const SMALL = ['peftjs-q8-checkpointing', 'torch-bf16-checkpointing', 'peftjs-q4-checkpointing'] as const;
 const DECODER_SIDES = [...ENCODER_SIDES, ...CHECKPOINTED, ...SMALL] as const;
 
 /** The compared sizes by group, and the sides of each in the order in which they run. */

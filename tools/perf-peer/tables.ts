@@ -27,6 +27,7 @@ export const SIDE_NAMES: Readonly<Record<Side, string>> = {
   'torch-compile': 'PyTorch + PEFT, torch.compile',
   'peftjs-fp32-checkpointing': 'peftjs, float32, layers recomputed',
   'peftjs-q8-checkpointing': 'peftjs, frozen base in 8 bits, layers recomputed',
+  'peftjs-q4-checkpointing': 'peftjs, frozen base in 4 bits, layers recomputed',
   'torch-fp32-checkpointing': 'PyTorch + PEFT, float32, gradient checkpointing',
   'torch-bf16-checkpointing': 'PyTorch + PEFT, bfloat16 autocast, gradient checkpointing',
 };

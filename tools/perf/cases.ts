@@ -77,6 +77,7 @@ export const settings = {
   ...plainSettings,
   'fp32-checkpointing': { dtype: 'fp32', training: recomputed },
   'q8-checkpointing': { dtype: 'q8', training: recomputed },
+  'q4-checkpointing': { dtype: 'q4', training: recomputed },
 } as const satisfies Record<string, Setting>;
 /** The name of a setting. */
 export type SettingName = keyof typeof settings;
@@ -86,7 +87,7 @@ const decoderSettings: Readonly<Record<keyof typeof decoderSizes, readonly Setti
   'smollm2-135m-1x1024': keysOf(settings),
   'smollm2-135m-4x512': keysOf(settings),
   'smollm2-135m-8x128': keysOf(settings),
-  'qwen3-0.6b-1x1024': ['q8-checkpointing'],
+  'qwen3-0.6b-1x1024': ['q8-checkpointing', 'q4-checkpointing'],
   'qwen3-0.6b-4x128': keysOf(plainSettings),
 };
 
