@@ -148,6 +148,14 @@ describe.each(networks)('%s', (network) => {
     expect(long).toEqual([{ ids: ids('long/ids'), ended: 'length' }]);
   });
 
+  it('writes no pair of tokens twice, if asked', async () => {
+    const [prompt = []] = longest;
+    const [written = []] = await idsOf(await model(network), longest, { ...GREEDY, noRepeatNgramSize: 2 });
+    const text = [prompt.at(-1), ...written];
+    const pairs = written.map((id, at) => `${text[at]} ${id}`);
+    expect(new Set(pairs).size).toBe(pairs.length);
+  });
+
   it('generates the same with adapters as with merged ones', async () => {
     const own = await model(network);
     const peft = attach(own, lora({ r: 4, targetModules: 'all-linear', initLoraWeights: false }), { seed: 3 });
@@ -282,6 +290,7 @@ describe('bad input is rejected', () => {
     ['no length', [[1]], { maxNewTokens: 0 }, /option 'maxNewTokens' is 0; expected/],
     ['a temperature of zero', [[1]], { doSample: true, temperature: 0 }, /option 'temperature' is 0; expected/],
     ['a share above one', [[1]], { doSample: true, topP: 1.5 }, /option 'topP' is 1.5; expected at most 1/],
+    ['a negative share', [[1]], { doSample: true, minP: -0.1 }, /option 'minP' is -0.1; expected at least 0/],
     ['half a token', [[1]], { doSample: true, topK: 2.5 }, /option 'topK' is 2.5; /],
     ['a negative penalty', [[1]], { repetitionPenalty: -1 }, /option 'repetitionPenalty' is -1; expected/],
     [

@@ -27,6 +27,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -46,13 +48,19 @@ LONG = 40
 
 LOGITS = 30
 # Tokens already in the text, and settings of sampling.
-SEEN = [3, 4, 3, 11]
+SEEN = [3, 4, 3, 11, 3, 4, 3]
 SETTINGS = [
     {},
     {"temperature": 0.6},
     {"topK": 5},
     {"topP": 0.7},
     {"topP": 0.05},
+    {"minP": 0.1},
+    {"minP": 1},
+    {"temperature": 1.5, "topP": 0.9, "minP": 0.2},
+    {"noRepeatNgramSize": 1},
+    {"noRepeatNgramSize": 2},
+    {"noRepeatNgramSize": 3, "repetitionPenalty": 1.3, "topK": 20},
     {"repetitionPenalty": 1.4},
     {"repetitionPenalty": 0.7, "temperature": 1.7, "topK": 12, "topP": 0.8},
 ]
@@ -113,11 +121,15 @@ def processed(logits, settings):
     steps = LogitsProcessorList()
     if "repetitionPenalty" in settings:
         steps.append(RepetitionPenaltyLogitsProcessor(settings["repetitionPenalty"]))
+    if "noRepeatNgramSize" in settings:
+        steps.append(NoRepeatNGramLogitsProcessor(settings["noRepeatNgramSize"]))
     steps.append(TemperatureLogitsWarper(float(settings.get("temperature", 1))))
     if "topK" in settings:
         steps.append(TopKLogitsWarper(settings["topK"]))
     if "topP" in settings:
         steps.append(TopPLogitsWarper(settings["topP"]))
+    if "minP" in settings:
+        steps.append(MinPLogitsWarper(settings["minP"]))
     return steps(torch.tensor([SEEN]), logits[None].clone()).softmax(-1)[0]
 
 

@@ -2,24 +2,26 @@ import { readFileSync } from 'node:fs';
 import { createRng, EngineError } from '@peftjs/core/method';
 import { describe, expect, it } from 'vitest';
 import {
+  applyRepetitionPenalty,
+  argMax,
   candidates,
   sampleToken,
-  argMax,
-  applyRepetitionPenalty,
+  withoutRepeats,
   type Sampling,
 } from '../src/generation/next-token.js';
 
-type Settings = Partial<Sampling> & { readonly repetitionPenalty?: number };
+type Settings = Partial<Sampling> & Readonly<Partial<Record<'repetitionPenalty' | 'noRepeatNgramSize', number>>>;
 
 /** Generated with transformers by tools/golden/generation.py. */
 const { logits, seen, cases } = JSON.parse(
   readFileSync(new URL('fixtures/sampling.json', import.meta.url), 'utf8'),
 ) as { logits: number[]; seen: number[]; cases: { settings: Settings; probabilities: number[] }[] };
 
-const everything = { temperature: 1, topK: 0, topP: 1 };
+const everything = { temperature: 1, topK: 0, topP: 1, minP: 0 };
 
-function probabilities({ repetitionPenalty = 1, ...sampling }: Settings): number[] {
-  const scores = applyRepetitionPenalty(Float32Array.from(logits), seen, repetitionPenalty);
+function probabilities({ repetitionPenalty = 1, noRepeatNgramSize = 0, ...sampling }: Settings): number[] {
+  const penalised = applyRepetitionPenalty(Float32Array.from(logits), seen, repetitionPenalty);
+  const scores = withoutRepeats(penalised, seen, noRepeatNgramSize);
   const own = Array.from(logits, () => 0);
   for (const { id, probability } of candidates(scores, { ...everything, ...sampling })) own[id] = probability;
   return own;
@@ -46,6 +48,7 @@ describe('the probabilities of the next token', () => {
   it('do not change the given logits', () => {
     const given = Float32Array.from(logits);
     expect(applyRepetitionPenalty(given, seen, 2)).not.toEqual(given);
+    expect(withoutRepeats(given, seen, 2)).not.toEqual(given);
     expect(given).toEqual(Float32Array.from(logits));
   });
 });

@@ -29,7 +29,7 @@ import {
 } from '@peftjs/core/runtime';
 import type { Decoding } from '../architecture.js';
 import type { PretrainedModel } from '../pretrained.js';
-import { candidates, sampleToken, argMax, applyRepetitionPenalty } from './next-token.js';
+import { applyRepetitionPenalty, argMax, candidates, sampleToken, withoutRepeats } from './next-token.js';
 import {
   checkPrompts,
   decodingOf,
@@ -243,7 +243,8 @@ async function writeOne(
   settings: GenerationSettings,
   { onToken, stoppingCriteria }: GenerateOptions,
 ): Promise<void> {
-  const scores = applyRepetitionPenalty(logits, text.ids, settings.repetitionPenalty);
+  const penalised = applyRepetitionPenalty(logits, text.ids, settings.repetitionPenalty);
+  const scores = withoutRepeats(penalised, text.ids, settings.noRepeatNgramSize);
   const id = settings.doSample ? sampleToken(candidates(scores, settings), text.rng) : argMax(scores);
   text.ids.push(id);
   await onToken?.({ prompt: text.prompt, id });

@@ -2,10 +2,12 @@
  * Chooses the next token from its logits z [words].
  *
  *   repetition penalty p   z_t <- z_t / p if z_t > 0, else z_t p, for tokens t of the text so far (Keskar et al., 2019)
+ *   no repeated n-grams    z_t <- -inf for tokens t that would repeat n tokens of the text (Paulus et al., 2018)
  *   greedy                 the largest z
  *   temperature T          z <- z / T
  *   top-k                  the k largest, and all equal to the k-th (Fan et al., 2018)
  *   top-p                  the fewest most likely of these whose softmax(z) sum to p or more (Holtzman et al., 2020)
+ *   min-p                  those of these that are at least p times as likely as the likeliest (Nguyen et al., 2024)
  *   sampling               a draw from softmax(z) over the remaining tokens
  *
  * The steps have this order, as in transformers.
@@ -20,6 +22,8 @@ export interface Sampling {
   readonly topK: number;
   /** p: the total probability of the tokens to draw from; 1 for all. */
   readonly topP: number;
+  /** p: the least probability of the tokens to draw from, as a share of the largest; 0 for all. */
+  readonly minP: number;
 }
 
 /** A possible next token. */
@@ -37,6 +41,19 @@ export function applyRepetitionPenalty(logits: Float32Array, seen: Iterable<numb
   for (const id of new Set(seen)) {
     const score = scores[id] as number;
     scores[id] = score > 0 ? score / penalty : score * penalty;
+  }
+  return scores;
+}
+
+/** Bans the tokens that would repeat `size` tokens of `text`: their scores [words] become -Infinity. */
+export function withoutRepeats(logits: Float32Array, text: readonly number[], size: number): Float32Array {
+  if (size === 0 || text.length < size) return logits;
+  const last = text.length - size + 1; // where the n-gram that is being written begins
+  const scores = logits.slice();
+  for (let start = 0; start < last; start++) {
+    let same = 0;
+    while (same < size - 1 && text[start + same] === text[last + same]) same++;
+    if (same === size - 1) scores[text[start + same] as number] = -Infinity;
   }
   return scores;
 }
@@ -64,16 +81,17 @@ function notFinite(id: number, score: number | undefined): EngineError {
  * Returns the tokens to draw from, most likely first.
  * @throws EngineError when the largest score is infinite or any is NaN.
  */
-export function candidates(scores: Float32Array, { temperature, topK, topP }: Sampling): Candidate[] {
+export function candidates(scores: Float32Array, { temperature, topK, topP, minP }: Sampling): Candidate[] {
   const largest = scores[argMax(scores)] as number;
   const least = leastOf(scores, topK);
   const kept: { id: number; weight: number }[] = [];
   for (let id = 0; id < scores.length; id++) {
     const score = scores[id] as number;
-    if (score >= least) kept.push({ id, weight: Math.exp((score - largest) / temperature) });
+    if (score >= least && score > -Infinity) kept.push({ id, weight: Math.exp((score - largest) / temperature) });
   }
   kept.sort((a, b) => b.weight - a.weight || a.id - b.id);
-  const nucleus = kept.slice(0, nucleusSize(kept, topP));
+  // The weight of the likeliest token is 1.
+  const nucleus = kept.slice(0, nucleusSize(kept, topP)).filter(({ weight }) => weight >= minP);
   const total = totalOf(nucleus);
   return nucleus.map(({ id, weight }) => ({ id, probability: weight / total }));
 }

@@ -26,8 +26,12 @@ export interface GenerateOptions {
   readonly topK?: number;
   /** Draws from the fewest tokens whose total probability reaches this share. Default 1: all tokens. */
   readonly topP?: number;
+  /** Draws from the tokens that are at least this share as likely as the likeliest one. Default 0: all tokens. */
+  readonly minP?: number;
   /** Values above 1 make tokens that are already in the text less likely, values below 1 more likely. Default 1. */
   readonly repetitionPenalty?: number;
+  /** No sequence of this many tokens is written twice, nor one of the prompt again; 0 for no limit. Default 0. */
+  readonly noRepeatNgramSize?: number;
   /** The seed of the draws: the same seed gives the same texts. Default 0. */
   readonly seed?: number;
   /** The tokens that end a text; they are part of it. An empty list means none. Default: the model's own. */
@@ -59,7 +63,7 @@ export interface GenerationResult {
 /** The checked options, with defaults filled in and end tokens as a set. */
 export type GenerationSettings = ReturnType<typeof generationSettings>;
 
-const SAMPLING_OPTIONS = ['temperature', 'topK', 'topP'] as const;
+const SAMPLING_OPTIONS = ['temperature', 'topK', 'topP', 'minP'] as const;
 
 /** The fields of `GenerateOptions`. */
 export const generationEntries = {
@@ -68,7 +72,9 @@ export const generationEntries = {
   temperature: v.optional(positive, 1),
   topK: v.optional(integerFrom(0), 50),
   topP: v.optional(v.pipe(positive, v.maxValue(1, 'at most 1')), 1),
+  minP: v.optional(v.pipe(v.number(), v.minValue(0, 'at least 0'), v.maxValue(1, 'at most 1')), 0),
   repetitionPenalty: v.optional(positive, 1),
+  noRepeatNgramSize: v.optional(integerFrom(0), 0),
   seed: v.optional(integerFrom(0), 0),
   eosTokenId: v.optional(
     v.custom<number | readonly number[]>(
