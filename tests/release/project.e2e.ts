@@ -144,7 +144,8 @@ describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipp
  * not strict.
  */
 async function typeErrors(folder: string): Promise<string[]> {
-  const compiler = run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')], { cwd: folder });
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const compiler = run(process.execPath, [tsc, '-p', 'strictest.json'], { cwd: folder });
   const { stdout } = await compiler.catch((error: unknown) => error as { readonly stdout: string });
   return stdout.split('\n').filter((line) => /error TS/.test(line) && !line.startsWith('node_modules/@tensorflow/'));
 }
