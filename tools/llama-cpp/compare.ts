@@ -23,6 +23,7 @@ import {
   diskStorage,
   hostTensor,
   loadPretrained,
+  PeftError,
   predict,
   withAdapter,
   type Batch,
@@ -148,8 +149,8 @@ async function idsOf(model: PretrainedModel, path: string, judge: LlamaCpp): Pro
   }
   const own = model.tokenizer.tokenIds(TEXT);
   const theirs = await judge.tokenIds(path, TEXT);
-  if (own.join() !== theirs.join()) throw new Error(`${path}: tokens ${own.join()}, in llama.cpp ${theirs.join()}`);
-  return own;
+  if (own.join() === theirs.join()) return own;
+  throw new PeftError('PEFT_LLAMA_CPP', `${path}: tokens ${own.join()}, in llama.cpp ${theirs.join()}`, { path });
 }
 
 interface Adapted {

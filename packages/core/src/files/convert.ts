@@ -82,10 +82,15 @@ function approximated(model: Model, layer: AdapterLayer, values: HostTensors, ch
 
 function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): LoraFactors {
   if (layer.toLora) return reduceRank(layer.toLora(values), choice);
-  if (!layer.deltaWeight) return noChange(layer.site);
+  const delta = deltaOf(model, layer, values);
+  return delta ? nearestFactors(delta, choice) : noChange(layer.site);
+}
+
+/** Returns the change of a module's weight, `[in, out]`; undefined for a layer that does not compute it. */
+export function deltaOf(model: Model, layer: AdapterLayer, values: HostTensors): HostTensor | undefined {
   const { path, inFeatures, outFeatures } = layer.site;
-  const delta = layer.deltaWeight(values, frozenModule(model, path));
-  return nearestFactors(hostTensor(delta, [inFeatures, outFeatures]), choice);
+  const delta = layer.deltaWeight?.(values, frozenModule(model, path));
+  return delta && hostTensor(delta, [inFeatures, outFeatures]);
 }
 
 /** Returns one rank of zeros: PEFT has no adapted module without a rank, and a trained bias needs one. */

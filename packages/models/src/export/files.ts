@@ -36,8 +36,7 @@ export interface ExportOptions extends SourceOptions {
   readonly labels?: readonly string[];
 }
 
-/** The fields of `ExportOptions`. */
-export const exportEntries = {
+const exportEntries = {
   ...sourceEntries,
   source: v.optional(aText),
   sourceStorage: v.optional(aReadStorage),
@@ -48,11 +47,18 @@ export const exportEntries = {
 /**
  * Checks the arguments of an export. Options may have other fields, so that a model can be passed for its own.
  * @param own the fields of the options besides `ExportOptions`
+ * @param name what the path is called
  * @throws ConfigError naming the argument or the field.
  */
-export function assertExport(model: Model, folder: string, options: ExportOptions, own: v.ObjectEntries = {}): void {
+export function assertExport(
+  model: Model,
+  path: string,
+  options: ExportOptions,
+  own: v.ObjectEntries = {},
+  name = 'folder',
+): void {
   assertArgument('model', model, aModel);
-  assertArgument('folder', folder, aText);
+  assertArgument(name, path, aText);
   assertArgument('options', options, v.object({ ...exportEntries, ...own }));
 }
 
@@ -61,17 +67,21 @@ export function assertExport(model: Model, folder: string, options: ExportOption
  * @throws CheckpointError when the folder is missing, broken or of an unknown format.
  * @throws HubError when the model is from the hub and the hub cannot be reached.
  */
-export async function readSource(
-  model: Model,
-  { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
-): Promise<SourceFiles> {
-  const from = sourceStorage ? { ...options, storage: sourceStorage } : options;
-  const { path, format, storage } = await locate(source, from);
+export async function readSource(model: Model, options: ExportOptions): Promise<SourceFiles> {
+  const { path, format, storage } = await locateSource(model, options);
   if (!format.files) throw fileError(path, `models of ${format.name} cannot be exported`);
   const { transformers, ...files } = untied(await format.files(modelFolder(path, storage), model), model);
   const tokenizer = new Map([...files.tokenizer, ...endings(files.tokenizer, model, transformers?.config)]);
   if (model.task !== 'feature-extraction') tokenizer.delete(PROMPTS_FILE);
   return { tokenizer, ...(transformers && { transformers }) };
+}
+
+/** Finds the source of an exported model. @throws CheckpointError and HubError as `readSource` does. */
+export function locateSource(
+  { name }: Model,
+  { source = name, sourceStorage, storage: _, ...options }: ExportOptions,
+): ReturnType<typeof locate> {
+  return locate(source, sourceStorage ? { ...options, storage: sourceStorage } : options);
 }
 
 /** Turns `tie_word_embeddings` off if merging has replaced the tied embedding table by a separate head. */

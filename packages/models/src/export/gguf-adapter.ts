@@ -1,15 +1,16 @@
 /** Writes adapters as llama.cpp, Ollama and LM Studio apply them. */
-import { activeAdapter, diskStorage, hostTensor, type Model, type PeftModel } from '@peftjs/core';
+import { activeAdapter, diskStorage, type Model, type PeftModel } from '@peftjs/core';
 import {
   ConfigError,
   floats,
   integerFrom,
   UnsupportedError,
   type AdapterLayer,
+  type HostTensor,
   type LoraFactors,
 } from '@peftjs/core/method';
 import { loraDelta, nearestFactors, scaled, transposed } from '@peftjs/core/linalg';
-import { frozenModule, valuesOf, type Adapter } from '@peftjs/core/model';
+import { deltaOf, valuesOf, type Adapter } from '@peftjs/core/model';
 import { fromFloat32, writeGguf, type GgufTensor } from '@peftjs/gguf';
 import * as v from 'valibot';
 import { changedBack } from '../gguf/tensors.js';
@@ -107,10 +108,9 @@ function changeOf(
 ): Change {
   const own = valuesOf(layer, values);
   if (layer.toLora) return { factors: layer.toLora(own), error: 0, size: 0 };
-  const { path, inFeatures, outFeatures } = layer.site;
-  const delta = layer.deltaWeight?.(own, frozenModule(model, path)) ?? new Float32Array(inFeatures * outFeatures);
-  const factors = nearestFactors(hostTensor(delta, [inFeatures, outFeatures]), { rank });
-  const near = loraDelta(factors);
+  const whole = deltaOf(model, layer, own) as HostTensor; // layers without one were refused
+  const factors = nearestFactors(whole, { rank });
+  const [delta, near] = [floats(whole), loraDelta(factors)];
   const sizeOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value * value, 0);
   return { factors, error: sizeOf(delta.map((value, at) => value - (near[at] as number))), size: sizeOf(delta) };
 }

@@ -1,14 +1,13 @@
 /** What the GGUF file of a model or of an adapter depends on: names and order of weights in llama.cpp. */
 import type { Model } from '@peftjs/core';
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { aModel, assertArgument, aText } from '@peftjs/core/model';
-import * as v from 'valibot';
+import type * as v from 'valibot';
 import type { SourceFiles } from '../checkpoint.js';
 import { headsIn } from '../gguf/config-metadata.js';
 import { architectureFor, FAMILIES, WRITTEN_TYPES, type Family } from '../gguf/families.js';
 import { GGUF_ENDING } from '../gguf/format.js';
 import { changesOf, ggufName, type Change } from '../gguf/tensors.js';
-import { exportEntries } from './files.js';
+import { assertExport } from './files.js';
 import type { Transformers } from './settings.js';
 
 /** Where the weights of a model are in llama.cpp. */
@@ -29,10 +28,7 @@ export interface GgufTarget {
  * @throws UnsupportedError for a model that is not a language model.
  */
 export function assertGguf(model: Model, file: string, options: object, own: v.ObjectEntries): void {
-  assertArgument('model', model, aModel);
-  assertArgument('file', file, aText);
-  const { labels: _, ...entries } = exportEntries;
-  assertArgument('options', options, v.object({ ...entries, ...own }));
+  assertExport(model, file, options, own, 'file');
   if (!file.endsWith(GGUF_ENDING)) throw new ConfigError(`file must end in ${GGUF_ENDING}, got ${file}`, 'file');
   if (model.task === 'causal-lm') return;
   throw new UnsupportedError(

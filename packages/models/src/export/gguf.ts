@@ -19,9 +19,8 @@ import { ROPE_FACTORS, type DescribedFile } from '../gguf/rope.js';
 import { changedBack, type Values } from '../gguf/tensors.js';
 import { tokenizerMetadata } from '../gguf/tokenizer-metadata.js';
 import { fileError } from '../json.js';
-import { locate } from '../source.js';
 import { withBuiltIn } from '../transformers/checkpoint.js';
-import { readSource, untied, type ExportOptions } from './files.js';
+import { locateSource, readSource, untied, type ExportOptions } from './files.js';
 import { assertGguf, targetOf, tensorOf, type GgufTarget } from './gguf-target.js';
 import { storedWeights } from './merged.js';
 import { described } from './settings.js';
@@ -90,13 +89,10 @@ interface Content {
 const OF_WEIGHTS = /^(?:quantize\.|split\.|general\.alignment$)/;
 
 /** Returns what is copied from the GGUF file that the model was loaded from; undefined if it was not. */
-async function copiedContent({ name }: Model, options: GgufOptions): Promise<Content | undefined> {
-  const { source = name, sourceStorage, storage: _, ...others } = options;
+async function copiedContent(model: Model, options: GgufOptions): Promise<Content | undefined> {
+  const { source = model.name } = options;
   if (!source.endsWith(GGUF_ENDING)) return undefined;
-  const { path, format, storage } = await locate(source, {
-    ...others,
-    ...(sourceStorage && { storage: sourceStorage }),
-  });
+  const { path, format, storage } = await locateSource(model, options);
   return withGguf(modelFolder(path, storage), format.marker, async (file) => ({
     metadata: new Map([...file.metadata].filter(([key]) => !OF_WEIGHTS.test(key))),
     besides: await factorsIn(file),
