@@ -55,7 +55,7 @@ const COPIED: readonly string[] = ['phi3', 'gemma3'];
 type Network = (typeof NETWORKS)[number];
 
 async function logits(network: Network, model: Model | PeftModel): Promise<number[]> {
-  const batch = batchOf(tiny(network), 0);
+  const batch = batchOf(tiny(network), 1);
   return tokenRows(await outputsOf(model, batch, executor), batch);
 }
 
@@ -286,6 +286,19 @@ describe('a model', () => {
     await opened(bytes);
   });
 
+  it.each([
+    { rope_type: 'linear', factor: 2 },
+    { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 16 },
+    { rope_type: 'yarn', factor: 4, attention_factor: 1.5, beta_fast: 32 },
+  ])('of a folder has the same scaled positions: %o', async (rope_scaling) => {
+    const storage = await folderOf('qwen3', { rope_scaling });
+    const model = await fromPretrained('folder', { task: 'causal-lm', storage });
+    const unscaled = await logits('qwen3', await opened(fileOf('qwen3')));
+    expect(relativeDistance(await logits('qwen3', model), unscaled)).toBeGreaterThan(1e-3);
+    const again = await opened(await modelFile('qwen3', model, { sourceStorage: storage }));
+    expect(relativeDistance(await logits('qwen3', again), await logits('qwen3', model))).toBeLessThan(1e-5);
+  });
+
   it('of type mistral is a llama, unless it has a window', async () => {
     const { metadata } = await contentOf(
       await rewritten('llama', { model_type: 'mistral', mlp_bias: null, sliding_window: null }),
@@ -298,7 +311,13 @@ describe('a model', () => {
   const digits = { type: 'Digits', individual_digits: true };
   it.each<[string, Network, object, object, RegExp]>([
     ['an activation', 'llama', { hidden_act: 'gelu' }, {}, /'activation.gelu' 1, which a GGUF file/],
-    ['scaled positions', 'llama', { rope_scaling: { rope_type: 'linear', factor: 2 } }, {}, /'factor' 2, which/],
+    [
+      'scaled positions',
+      'llama',
+      { rope_scaling: { rope_type: 'yarn', factor: 2, beta_fast: 16 } },
+      {},
+      /'betaFast' 16, which/,
+    ],
     [
       'a tokenizer',
       'llama',

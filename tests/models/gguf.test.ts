@@ -82,6 +82,19 @@ describe.each(families)('%s', (network) => {
   });
 });
 
+it('has the logits of transformers with the positions of YaRN', async () => {
+  const number = (type: 'uint32' | 'float32', value: number): MetadataValue => ({ type, value });
+  const bytes = await changed('qwen3', ({ metadata }) => {
+    metadata.set('qwen3.rope.scaling.type', text('yarn'));
+    metadata.set('qwen3.rope.scaling.factor', number('float32', 4));
+    metadata.set('qwen3.rope.scaling.original_context_length', number('uint32', 16));
+  });
+  const batch = batchOf(tiny('qwen3'), 1);
+  const actual = await outputsOf(await loaded(bytes), batch, executor);
+  const expected = valuesOf(assumed.get('qwen3-yarn') ?? expect.fail('no logits'));
+  expect(relativeDistance(tokenRows(actual, batch), tokenRows(expected, batch))).toBeLessThan(1e-5);
+});
+
 it('has the tokenizer and the chat template of the file', async () => {
   const { tokenizer, eosTokenIds } = await loaded(fileOf('llama'));
   const ids = { A: 3 + 32, B: 3 + 33, AB: 79 };
@@ -172,7 +185,7 @@ test.each<[string, (content: Content) => unknown, RegExp]>([
     ({ metadata }) => metadata.set('llama.expert_count', { type: 'uint32', value: 8 }),
     /expert_count' "8"/,
   ],
-  ['scaled positions', ({ metadata }) => metadata.set('llama.rope.scaling.type', text('yarn')), /scaling.type' "yarn"/],
+  ['scaled positions', ({ metadata }) => metadata.set('llama.rope.scaling.type', text('ntk')), /scaling.type' "ntk"/],
   ['other sizes', ({ metadata }) => metadata.set('llama.vocab_size', { type: 'uint32', value: 8 }), /vocab_size' "8"/],
   ['no tokens', ({ metadata }) => metadata.delete('tokenizer.ggml.tokens'), /'tokenizer.ggml.tokens' must be a list/],
   [

@@ -300,11 +300,15 @@ function originalLength(rope: ConfigFile, { config, heads: { maxPositionEmbeddin
 
 type Lengths = Readonly<Record<'factor' | 'originalMaxPositionEmbeddings', number>>;
 
+/** Returns m of YaRN unless config.json has its own. */
+export function yarnAttentionFactor(factor: number, weight = 1): number {
+  return factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1;
+}
+
 function yarn(rope: ConfigFile, { factor, originalMaxPositionEmbeddings }: Lengths): RopeScaling {
-  const scale = (weight: number): number => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
-  const weighted = (name: string): number => scale(positiveNumber(rope, name));
+  const weighted = (name: string): number => yarnAttentionFactor(factor, positiveNumber(rope, name));
   const scales = ['mscale', 'mscale_all_dim'].map((name) => Boolean(setting(rope, name)));
-  const usual = scales.every(Boolean) ? weighted('mscale') / weighted('mscale_all_dim') : scale(1);
+  const usual = scales.every(Boolean) ? weighted('mscale') / weighted('mscale_all_dim') : yarnAttentionFactor(factor);
   return {
     kind: 'yarn',
     factor,

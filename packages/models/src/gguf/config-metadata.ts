@@ -4,7 +4,7 @@ import { field, fileError, shown } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';
 import { configOf, OPTIONAL, REPEATED } from './config.js';
 import type { Family } from './families.js';
-import { llama3Factors, LLAMA3_FACTORS, type DescribedFile } from './rope.js';
+import { llama3Factors, LLAMA3_FACTORS, scalingSettings, type DescribedFile } from './rope.js';
 import type { Heads } from './tensors.js';
 
 /** The settings that llama.cpp reads as float32; the others are uint32. */
@@ -30,7 +30,12 @@ export function configMetadata(config: ConfigFile, name: string, family: Family)
       return [[`${name}.${key}`, { type: FLOATS.test(key) ? 'float32' : 'uint32', value }]];
     throw fileError(config.file, `'${setting}' must be a number to write a GGUF file, got ${shown(value)}`);
   });
-  return new Map([['general.architecture', { type: 'string', value: name }], ...entries]);
+  const scaling = family.isRotary ? Object.entries(scalingSettings(ropeIn(config))) : [];
+  return new Map([
+    ['general.architecture', { type: 'string', value: name }],
+    ...entries,
+    ...scaling.map(([key, value]) => [`${name}.${key}`, value] as const),
+  ]);
 }
 
 /** Returns the settings with those that transformers computes from others. */

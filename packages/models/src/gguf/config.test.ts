@@ -51,6 +51,14 @@ test.each([
   expect(await configWith(architecture, settings)).toMatchObject(expected);
 });
 
+const YARN = { 'rope.scaling.type': 'yarn', 'rope.scaling.factor': 4 };
+
+it('reads the settings of YaRN that llama.cpp assumes', async () => {
+  const assumed = { 'rope.scaling.yarn_beta_fast': 32, 'rope.scaling.yarn_beta_slow': 1 };
+  const config = await configWith('qwen3', { ...YARN, ...assumed });
+  expect(config['rope_scaling']).toMatchObject({ rope_type: 'yarn', factor: 4 });
+});
+
 test.each([
   [
     'gemma2',
@@ -58,7 +66,8 @@ test.each([
     /'gemma2.attention.sliding_window_pattern' "3" is not supported/,
   ],
   ['phi3', { 'rope.scaling.factor': 4 }, /'phi3.rope.scaling.factor' "4" is not supported/],
-  ['smollm3', { 'rope.scaling.type': 'yarn' }, /"yarn" is not supported/],
+  ['smollm3', { 'rope.scaling.type': 'ntk' }, /"ntk" is not supported/],
+  ['qwen3', { ...YARN, 'rope.scaling.yarn_beta_fast': 16 }, /yarn_beta_fast' "16" is not supported/],
   ['llama', { 'attention.value_length': 8 }, /value_length' "8" is not supported/],
 ])('refuses what %s does not read: %o', async (architecture, settings, message) => {
   await expect(configWith(architecture, settings)).rejects.toThrow(message);

@@ -11,6 +11,13 @@ export const REPEATED: Readonly<Record<string, string>> = {
   'attention.value_length': 'head_dim',
 };
 
+/** Settings of YaRN that llama.cpp does not read. With another value they are refused. */
+const ASSUMED: Readonly<Record<string, number>> = {
+  'rope.scaling.yarn_beta_fast': 32,
+  'rope.scaling.yarn_beta_slow': 1,
+  'rope.scaling.yarn_ext_factor': 1,
+};
+
 /** Settings that may be missing; llama.cpp requires the others. */
 export const OPTIONAL: readonly string[] = [
   'attention.head_count_kv',
@@ -79,7 +86,8 @@ export async function configOf(file: DescribedFile, path: string): Promise<Recor
   Object.assign(config, family.derived?.(config, read));
   const scaling = await ropeScalingOf(file, { theta: Number(config['rope_theta']), read, path });
   if (scaling) config['rope_scaling'] = scaling;
-  const unknown = unread().find((key) => REPEATED[key] === undefined || read(key) !== config[REPEATED[key]]);
+  const expected = (key: string): unknown => (REPEATED[key] === undefined ? ASSUMED[key] : config[REPEATED[key]]);
+  const unknown = unread().find((key) => read(key) !== expected(key));
   if (unknown === undefined) return config;
   const value = shown(String(read(unknown)));
   throw fileError(path, `'${name}.${unknown}' ${value} is not supported and may change the network's outputs`);

@@ -51,9 +51,22 @@ it('finds the factors of Phi-3 and linear scaling, and none in a file without th
   expect(await scalingIn({})).toBeUndefined();
 });
 
+it.each([
+  [{}, undefined],
+  [{ 'rope.scaling.attn_factor': 1.5 }, 1.5 * (0.1 * Math.log(4) + 1)],
+])('finds the scaling of YaRN, whose attention factor llama.cpp multiplies: %o', async (own, attention) => {
+  const yarn = { 'rope.scaling.type': 'yarn', 'rope.scaling.factor': 4, 'rope.scaling.original_context_length': 64 };
+  expect(await scalingIn({}, { ...yarn, ...own })).toEqual({
+    rope_type: 'yarn',
+    factor: 4,
+    original_max_position_embeddings: 64,
+    attention_factor: attention,
+  });
+});
+
 it('refuses other factors, too many, and other scalings', async () => {
   await expect(scalingIn({ rope_freqs: factors(8, [1, 4, 4096]) })).rejects.toThrow(/not those of Llama 3/);
   await expect(scalingIn({ rope_freqs: new Float32Array(5000) })).rejects.toThrow(/at most 4096 factors, got \[5000\]/);
   await expect(scalingIn({ rope_factors_long: factors(8) })).rejects.toThrow(/no tensor 'rope_factors_short.weight'/);
-  await expect(scalingIn({}, { 'rope.scaling.type': 'yarn' })).rejects.toThrow(/"yarn" is not supported/);
+  await expect(scalingIn({}, { 'rope.scaling.type': 'ntk' })).rejects.toThrow(/"ntk" is not supported/);
 });

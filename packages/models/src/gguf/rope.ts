@@ -1,6 +1,7 @@
-/** The scaled positions of a GGUF file: linear, or the factors that llama.cpp stores for each frequency. */
-import { toFloat32, type GgufFile } from '@peftjs/gguf';
-import { fileError, shown } from '../json.js';
+/** The scaled positions of a GGUF file: linear, YaRN, or the factors that llama.cpp stores for each frequency. */
+import { toFloat32, type GgufFile, type MetadataValue } from '@peftjs/gguf';
+import { field, fileError, shown } from '../json.js';
+import { yarnAttentionFactor } from '../rope.js';
 
 /** What a file says about its network. */
 export type DescribedFile = Pick<GgufFile, 'metadata' | 'names' | 'spec' | 'read'>;
@@ -40,7 +41,38 @@ export async function ropeScalingOf(file: DescribedFile, source: RopeSource): Pr
   if (file.names.includes(LLAMA3_FACTORS)) return llama3(file, source);
   if ([SHORT_FACTORS, LONG_FACTORS].some((name) => file.names.includes(name))) return longrope(file, source);
   if (type === 'none') return undefined;
-  throw fileError(path, `'rope.scaling.type' ${shown(type)} is not supported; known ones are none and linear`);
+  if (type === 'yarn') return yarn(source);
+  throw fileError(path, `'rope.scaling.type' ${shown(type)} is not supported; known ones are none, linear and yarn`);
+}
+
+/** llama.cpp multiplies the usual attention factor of YaRN by that of the file. */
+function yarn({ read }: RopeSource): object {
+  const [factor, attention] = [read('rope.scaling.factor'), read('rope.scaling.attn_factor')];
+  return {
+    rope_type: 'yarn',
+    factor,
+    original_max_position_embeddings: read('rope.scaling.original_context_length'),
+    attention_factor: attention === undefined ? undefined : Number(attention) * yarnAttentionFactor(Number(factor)),
+  };
+}
+
+/** Returns the settings of a file for `rope_scaling` of config.json, if it is linear or of YaRN. */
+export function scalingSettings(rope: unknown): Record<string, MetadataValue> {
+  const type = field(rope, 'rope_type') ?? field(rope, 'type');
+  if (type !== 'linear' && type !== 'yarn') return {};
+  const factor = Number(field(rope, 'factor'));
+  const length = field(rope, 'original_max_position_embeddings') ?? undefined;
+  const attention = Number(field(rope, 'attention_factor') ?? yarnAttentionFactor(factor));
+  return {
+    'rope.scaling.type': { type: 'string', value: type },
+    'rope.scaling.factor': { type: 'float32', value: factor },
+    ...(type === 'yarn' && {
+      'rope.scaling.attn_factor': { type: 'float32', value: attention / yarnAttentionFactor(factor) },
+      ...(length !== undefined && {
+        'rope.scaling.original_context_length': { type: 'uint32', value: Number(length) },
+      }),
+    }),
+  };
 }
 
 async function longrope(file: DescribedFile, { read, path }: RopeSource): Promise<object> {
