@@ -63,7 +63,7 @@ export {
   problemTypeIn,
   problemTypeOf,
 } from './head.js';
-export { adaptedSites, type AttachOptions } from './adapter/attach.js';
+export { adaptedSites, deltaOf, type AttachOptions } from './adapter/attach.js';
 export { EVERY_MODULE, matches, selectSites } from './adapter/targets.js';
 export { anyModel, replaceAdapter, tensorKey, valuesOf, type Adapter } from './adapter/peft-model.js';
 export type { MergeOptions } from './adapter/adapters.js';
@@ -79,7 +79,7 @@ export {
 } from './files/pretrained.js';
 export { ADAPTER_METHOD } from './files/adapter-tensors.js';
 export { taskIn } from './files/adapter-config.js';
-export { deltaOf, type ConvertOptions } from './files/convert.js';
+export { assertConvertible, type ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType } from './adapter/combination.js';
 export type { WeightedAdapterOptions } from './files/weighted.js';

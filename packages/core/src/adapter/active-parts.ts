@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { assertArgument } from '../config.js';
 import { ConfigError, UnsupportedError } from '../errors.js';
-import type { AdapterLayer, AdapterLayers, FrozenModule, ParamSpec } from '../contracts/layer.js';
+import type { AdapterLayer, AdapterLayers, ParamSpec } from '../contracts/layer.js';
 import type { Model } from '../contracts/model.js';
-import { grouped, hostTensor, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
-import { frozenModule } from './attach.js';
+import { grouped, tensorAt, type HostTensors, type Tensors } from '../tensors.js';
+import { deltaOf, frozenModule } from './attach.js';
 import { anyModel, adapterNamed, tensorKey, valuesOf, type Adapter, type PeftModel } from './peft-model.js';
 import type { Site } from '../contracts/site.js';
 import * as nn from '../nn/index.js';
@@ -60,7 +60,7 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
     model,
     ...byModule(parts, (own) => {
       assertOfRows(own);
-      const changes = own.map((part) => asChange(part, frozenModule(model, part.layer.site.path)));
+      const changes = own.map((part) => asChange(part, model));
       return { layer: composite(changes, byRows), values: compositeValues(changes) };
     }),
   }));
@@ -120,8 +120,7 @@ function combined(model: Model, parts: readonly Part[], isAlone: boolean): Activ
     const { layer, values } = only;
     return { layer, values: keyed(layer, values) };
   }
-  const frozen = frozenModule(model, only.layer.site.path);
-  const changes = inOrder(parts).map((part) => asChange(part, frozen));
+  const changes = inOrder(parts).map((part) => asChange(part, model));
   return { layer: composite(changes, inChain), values: compositeValues(changes) };
 }
 
@@ -180,14 +179,13 @@ export function inOrder(parts: readonly Part[]): Part[] {
 
 /**
  * Returns the part in a form that can be combined with other adapters: a replaced frozen weight becomes a change of it.
- * @param frozen the module's original tensors
  * @throws UnsupportedError when that change is not known.
  */
-function asChange(part: Part, frozen: FrozenModule): Part {
+function asChange(part: Part, model: Model): Part {
   const { frozenWeight, mergedBias, site } = part.layer;
   if (!frozenWeight) return part;
-  const bias = mergedBias?.(part.values, frozen);
-  const change = weightChange(part, frozen);
+  const bias = mergedBias?.(part.values, frozenModule(model, site.path));
+  const change = weightChange(part, model);
   if (!change) {
     throw new UnsupportedError(
       `the adapter '${part.adapter}' of '${site.path}' cannot be combined with another`,
@@ -198,15 +196,14 @@ function asChange(part: Part, frozen: FrozenModule): Part {
 }
 
 /** Returns the weight's change as a layer; undefined when it is not known. */
-function weightChange({ adapter, layer, values }: Part, frozen: FrozenModule): Part | undefined {
-  const { toLora, deltaWeight, site } = layer;
+function weightChange({ adapter, layer, values }: Part, model: Model): Part | undefined {
+  const { toLora, site } = layer;
   if (toLora) {
     const { scaling, ...factors } = toLora(values);
     return { adapter, layer: rankLayer(site, { initial: factors, scaling }), values: factors };
   }
-  if (!deltaWeight) return undefined;
-  const delta = hostTensor(deltaWeight(values, frozen), frozen.weight.shape);
-  return { adapter, layer: deltaLayer(site), values: { delta } };
+  const delta = deltaOf(model, layer, values);
+  return delta && { adapter, layer: deltaLayer(site), values: { delta } };
 }
 
 /** Returns the layer with the module's bias replaced by its tensor `bias` [out]. */

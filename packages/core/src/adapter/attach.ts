@@ -13,7 +13,7 @@ import type {
 import type { Site } from '../contracts/site.js';
 import { aCalibration, aCalledMethod, aModel, anInteger, aText } from '../kinds.js';
 import { allSites, type Model } from '../contracts/model.js';
-import { hostZeros, mapValues, transposed, type HostTensor } from '../tensors.js';
+import { hostTensor, hostZeros, mapValues, transposed, type HostTensor, type HostTensors } from '../tensors.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from '../ranks/budget.js';
@@ -192,6 +192,13 @@ export function frozenModule(model: Model, path: string): FrozenModule {
   const bias = model.weights[`${path}.bias`];
   if (!weight) throw new TargetModuleError(`${model.name} has no weight at '${path}'`, path);
   return bias ? { weight, bias } : { weight };
+}
+
+/** Returns the change of a module's weight, of its shape; undefined for a layer that does not compute it. */
+export function deltaOf(model: Model, layer: AdapterLayer, values: HostTensors): HostTensor | undefined {
+  if (!layer.deltaWeight) return undefined;
+  const frozen = frozenModule(model, layer.site.path);
+  return hostTensor(layer.deltaWeight(values, frozen), frozen.weight.shape);
 }
 
 /** Returns the weight of a module tied to a table; undefined where the model has no such module at `path`. */

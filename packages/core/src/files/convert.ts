@@ -18,9 +18,9 @@ import type { AdapterFile, PeftMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
 import type { Site } from '../contracts/site.js';
-import { hostTensor, hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
 import { rankLayer } from '../ranks/rank-layer.js';
-import { frozenModule } from '../adapter/attach.js';
+import { deltaOf, frozenModule } from '../adapter/attach.js';
 import { LORA, loraFile, readsLora } from './lora-file.js';
 import { tokenFields } from './adapter-config.js';
 import { restoreAdapter } from './pretrained.js';
@@ -51,9 +51,7 @@ const entries = {
 export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftModel {
   const { method, adapterName } = parseOptions('convertToLora', entries, options);
   const adapter = adapterNamed(peft, adapterName);
-  if (!adapter.method.capabilities.mergeable) {
-    throw new UnsupportedError(`${adapter.method.name} does more than change weights, so no LoRA can replace it`);
-  }
+  assertConvertible(adapter);
   const layers = Object.values(adapter.layers);
   const modules = layers
     .filter(({ site }) => isMatrix(site))
@@ -66,6 +64,12 @@ export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftMod
     .map((layer) => [layer.site.path, mergedModule(peft.model, layer, valuesOf(layer, adapter.values))] as const);
   const parts = { name: adapter.name, method, savedFrom: adapter, whole: Object.fromEntries(whole) };
   return peftModel(peft.model, peft.seed, loraAdapter(peft.model, peft.seed, modules, parts));
+}
+
+/** @throws UnsupportedError when the adapter's method cannot be merged. */
+export function assertConvertible({ name, method }: Adapter): void {
+  if (method.capabilities.mergeable) return;
+  throw new UnsupportedError(`${method.name} does more than change weights, so no LoRA can replace it`, name);
 }
 
 function isMatrix({ kind }: Site): boolean {
@@ -84,13 +88,6 @@ function factorsOf(model: Model, layer: AdapterLayer, values: HostTensors, choic
   if (layer.toLora) return reduceRank(layer.toLora(values), choice);
   const delta = deltaOf(model, layer, values);
   return delta ? nearestFactors(delta, choice) : noChange(layer.site);
-}
-
-/** Returns the change of a module's weight, `[in, out]`; undefined for a layer that does not compute it. */
-export function deltaOf(model: Model, layer: AdapterLayer, values: HostTensors): HostTensor | undefined {
-  const { path, inFeatures, outFeatures } = layer.site;
-  const delta = layer.deltaWeight?.(values, frozenModule(model, path));
-  return delta && hostTensor(delta, [inFeatures, outFeatures]);
 }
 
 /** Returns one rank of zeros: PEFT has no adapted module without a rank, and a trained bias needs one. */

@@ -10,7 +10,7 @@ import {
   type LoraFactors,
 } from '@peftjs/core/method';
 import { loraDelta, nearestFactors, scaled, transposed } from '@peftjs/core/linalg';
-import { deltaOf, valuesOf, type Adapter } from '@peftjs/core/model';
+import { assertConvertible, deltaOf, valuesOf, type Adapter } from '@peftjs/core/model';
 import { fromFloat32, writeGguf, type GgufTensor } from '@peftjs/gguf';
 import * as v from 'valibot';
 import { changedBack } from '../gguf/tensors.js';
@@ -69,22 +69,20 @@ export async function saveGgufAdapter(
 }
 
 /** @throws UnsupportedError naming the first part of an adapter that a LoRA of llama.cpp cannot hold. */
-function refuseOthers({ model, active }: PeftModel, { name, method, layers, saved }: Adapter): void {
+function refuseOthers({ model, active }: PeftModel, adapter: Adapter): void {
   if (active.length > 1) {
     throw new ConfigError(`${active.join(', ')} are active, and one adapter is written: call setAdapter`, 'active');
   }
-  if (!method.capabilities.mergeable) {
-    throw new UnsupportedError(`${method.name} does more than change weights, so no LoRA can replace it`, name);
-  }
+  assertConvertible(adapter);
   const refuse = (path: string, what: string): never => {
     throw new UnsupportedError(
       `the adapter ${what}, which an adapter of llama.cpp cannot hold: write the merged model instead`,
       path,
     );
   };
-  const [whole] = Object.keys(saved);
+  const [whole] = Object.keys(adapter.saved);
   if (whole !== undefined) refuse(whole, `trains '${whole}' itself`);
-  for (const { site, mergedBias, toLora, deltaWeight } of Object.values(layers)) {
+  for (const { site, mergedBias, toLora, deltaWeight } of Object.values(adapter.layers)) {
     const { path, kind } = site;
     if (kind !== 'linear') refuse(path, `changes '${path}', ${kind === 'embedding' ? 'an embedding table' : 'a norm'}`);
     if (mergedBias ?? (!toLora && !deltaWeight)) refuse(path, `changes the bias of '${path}'`);
