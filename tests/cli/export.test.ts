@@ -195,7 +195,6 @@ const cases: [string, string, RegExp][] = [
     'export <causal> --format gguf-merged --rank 4 --out <out>',
     /--rank is only for --format gguf/,
   ],
-  ['a file for the hub', 'export <causal> --format gguf --push me/it --out <out>', /--push is not for --format gguf/],
   ['a classifier for llama.cpp', 'export <houlsby> --format gguf --out <out>', /are written for language models/],
   ['no adapter', 'export <nowhere> --format onnx --out <out>', /nowhere/],
   ['a missing base model', 'export <elsewhere> --format onnx --out <out>', /bert-that-is-elsewhere.*--model/],

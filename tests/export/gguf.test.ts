@@ -247,6 +247,24 @@ describe('a model', () => {
     expect(written.tensors.get('rope_freqs.weight')).toEqual(tensors.get('rope_freqs.weight'));
   });
 
+  it('opens its source once', async () => {
+    const source = sourceOf('llama');
+    const read: string[] = [];
+    const sourceStorage = { ...source, read: (file: string) => (read.push(file), source.read(file)) };
+    await modelFile('llama', await opened(fileOf('llama')), { sourceStorage });
+    expect(read).toEqual(['model.gguf']);
+  });
+
+  it('is refused before it is merged, if the adapter adds biases', async () => {
+    const peft = attach(await opened(fileOf('llama')), lora({ r: 2, loraBias: true }));
+    const broken = Object.entries(drawnValues(peft)).map(([name, value]) => [
+      name,
+      { ...value, data: floats(value).fill(NaN) },
+    ]);
+    const merged = modelFile('llama', withAdapter(peft, { values: Object.fromEntries(broken) as HostTensors }));
+    await expect(merged).rejects.toThrow(/adds a bias, and this model stores none there/);
+  });
+
   it('gets what merging changes besides matrices', async () => {
     const method = lora({ r: 2, targetModules: ['q_proj'], bias: 'all', modulesToSave: ['norm', 'embed_tokens'] });
     const peft = adapted(await opened(fileOf('granite')), method);

@@ -101,6 +101,14 @@ describe('a pushed folder', () => {
   });
 });
 
+it('a folder of GGUF files can be pushed, and a model loads from the file on the hub', async () => {
+  await mkdir(path('gguf'));
+  await cp(new URL('../models/fixtures/gguf/qwen2.gguf', import.meta.url), path('gguf/model.gguf'));
+  await pushToHub(path('gguf'), 'me/gguf');
+  const loaded = await fromPretrained('me/gguf/model.gguf', { task: 'causal-lm' });
+  expect(loaded.eosTokenIds).toEqual([2]);
+});
+
 describe('a push fails with a one-line message', () => {
   const refusal = async (pushing: Promise<unknown>): Promise<Error> => {
     const error = await pushing.then(

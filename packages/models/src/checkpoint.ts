@@ -9,6 +9,7 @@ import {
   type Task,
   type WeightDtype,
 } from '@peftjs/core/model';
+import type { GgufTensor, MetadataValue } from '@peftjs/gguf';
 import type { Architecture, Network } from './architecture.js';
 import type { ModelFolder } from './folder.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -43,6 +44,16 @@ export interface SourceFiles {
   readonly tokenizer: ReadonlyMap<string, Uint8Array>;
   /** The config.json and the model type it names. Only for a folder of transformers. */
   readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };
+  /** What a GGUF file says besides its weights and how it holds them. Only for such a file. */
+  readonly gguf?: GgufContent;
+}
+
+/** The content of a GGUF file besides its weights. */
+export interface GgufContent {
+  /** The metadata. */
+  readonly metadata: ReadonlyMap<string, MetadataValue>;
+  /** The tensors that are settings, by name. */
+  readonly besides: ReadonlyMap<string, GgufTensor>;
 }
 
 /** A format of model folders. Pass your own to `fromPretrained` as `formats`. */

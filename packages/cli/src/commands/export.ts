@@ -181,7 +181,7 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
 }
 
 /** @throws ConfigError for an option that is not for the format. */
-function assertFits({ format, dtype, rank, push }: Pick<ExportFlags, 'format' | 'dtype' | 'rank' | 'push'>): void {
+function assertFits({ format, dtype, rank }: Pick<ExportFlags, 'format' | 'dtype' | 'rank'>): void {
   if (dtype !== undefined && !DTYPES[format]?.includes(dtype)) {
     const known = DTYPES[format];
     const formats = Object.keys(DTYPES).join(' and ');
@@ -194,9 +194,6 @@ function assertFits({ format, dtype, rank, push }: Pick<ExportFlags, 'format' | 
   }
   if (rank !== undefined && format !== 'gguf') {
     throw new ConfigError(`--rank is only for --format gguf; leave it out with ${format}`, 'rank');
-  }
-  if (push !== undefined && format.startsWith('gguf')) {
-    throw new ConfigError(`--push is not for --format ${format}; upload the file yourself`, 'push');
   }
 }
 

@@ -67,21 +67,19 @@ export function assertExport(
  * @throws CheckpointError when the folder is missing, broken or of an unknown format.
  * @throws HubError when the model is from the hub and the hub cannot be reached.
  */
-export async function readSource(model: Model, options: ExportOptions): Promise<SourceFiles> {
-  const { path, format, storage } = await locateSource(model, options);
+export async function readSource(
+  model: Model,
+  { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
+): Promise<SourceFiles> {
+  const { path, format, storage } = await locate(
+    source,
+    sourceStorage ? { ...options, storage: sourceStorage } : options,
+  );
   if (!format.files) throw fileError(path, `models of ${format.name} cannot be exported`);
-  const { transformers, ...files } = untied(await format.files(modelFolder(path, storage), model), model);
-  const tokenizer = new Map([...files.tokenizer, ...endings(files.tokenizer, model, transformers?.config)]);
+  const files = untied(await format.files(modelFolder(path, storage), model), model);
+  const tokenizer = new Map([...files.tokenizer, ...endings(files.tokenizer, model, files.transformers?.config)]);
   if (model.task !== 'feature-extraction') tokenizer.delete(PROMPTS_FILE);
-  return { tokenizer, ...(transformers && { transformers }) };
-}
-
-/** Finds the source of an exported model. @throws CheckpointError and HubError as `readSource` does. */
-export function locateSource(
-  { name }: Model,
-  { source = name, sourceStorage, storage: _, ...options }: ExportOptions,
-): ReturnType<typeof locate> {
-  return locate(source, sourceStorage ? { ...options, storage: sourceStorage } : options);
+  return { ...files, tokenizer };
 }
 
 /** Turns `tie_word_embeddings` off if merging has replaced the tied embedding table by a separate head. */

@@ -1,28 +1,19 @@
 /** Writes language models as llama.cpp, Ollama and LM Studio open them. */
 import { diskStorage, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
 import { anyModel, assertArgument, assertFullPrecision } from '@peftjs/core/model';
-import {
-  fromFloat32,
-  writeGguf,
-  type EncodedType,
-  type GgufFile,
-  type GgufTensor,
-  type MetadataValue,
-} from '@peftjs/gguf';
+import { fromFloat32, writeGguf, type EncodedType, type GgufTensor, type MetadataValue } from '@peftjs/gguf';
 import * as v from 'valibot';
 import { checkFinite, weightShapes } from '../architecture.js';
-import type { SourceFiles } from '../checkpoint.js';
-import { modelFolder } from '../folder.js';
+import type { GgufContent, SourceFiles } from '../checkpoint.js';
 import { assertSameNetwork, configMetadata, ropeTensors } from '../gguf/config-metadata.js';
-import { GGUF_ENDING, withGguf } from '../gguf/format.js';
-import { ROPE_FACTORS, type DescribedFile } from '../gguf/rope.js';
+import type { DescribedFile } from '../gguf/rope.js';
 import { changedBack, type Values } from '../gguf/tensors.js';
 import { tokenizerMetadata } from '../gguf/tokenizer-metadata.js';
 import { fileError } from '../json.js';
 import { withBuiltIn } from '../transformers/checkpoint.js';
-import { locateSource, readSource, untied, type ExportOptions } from './files.js';
+import { readSource, untied, type ExportOptions } from './files.js';
 import { assertGguf, targetOf, tensorOf, type GgufTarget } from './gguf-target.js';
-import { storedWeights } from './merged.js';
+import { refuseAddedBias, storedWeights } from './merged.js';
 import { described } from './settings.js';
 
 /** How the matrices of a GGUF file are held: in float32, in float16, or in blocks of 8 bits (Q8_0). */
@@ -59,8 +50,8 @@ export async function saveGguf(model: Model | PeftModel, file: string, options: 
   assertFullPrecision(base);
   const source = await readSource(base, options);
   const target = targetOf(base, source);
-  const { metadata, besides } =
-    (await copiedContent(base, options)) ?? (await newContent(base, source, target, options));
+  const { metadata, besides } = source.gguf ?? (await newContent(base, source, target, options));
+  if ('adapters' in model) refuseAddedBiases(model);
   const merged = 'adapters' in model ? mergeAndUnload(model) : model;
   checkFinite(merged.weights, merged.name);
   const { dtype = 'fp16', storage = diskStorage() } = options;
@@ -79,30 +70,11 @@ export async function saveGguf(model: Model | PeftModel, file: string, options: 
   await storage.write(file, bytes);
 }
 
-/** The metadata of a file, and its tensors besides weights. */
-interface Content {
-  readonly metadata: ReadonlyMap<string, MetadataValue>;
-  readonly besides: ReadonlyMap<string, GgufTensor>;
-}
-
-/** What the metadata say about how one file holds its weights. */
-const OF_WEIGHTS = /^(?:quantize\.|split\.|general\.alignment$)/;
-
-/** Returns what is copied from the GGUF file that the model was loaded from; undefined if it was not. */
-async function copiedContent(model: Model, options: GgufOptions): Promise<Content | undefined> {
-  const { source = model.name } = options;
-  if (!source.endsWith(GGUF_ENDING)) return undefined;
-  const { path, format, storage } = await locateSource(model, options);
-  return withGguf(modelFolder(path, storage), format.marker, async (file) => ({
-    metadata: new Map([...file.metadata].filter(([key]) => !OF_WEIGHTS.test(key))),
-    besides: await factorsIn(file),
-  }));
-}
-
-async function factorsIn(file: GgufFile): Promise<Map<string, GgufTensor>> {
-  const factors = new Map<string, GgufTensor>();
-  for (const name of ROPE_FACTORS) if (file.names.includes(name)) factors.set(name, await file.read(name));
-  return factors;
+/** @throws UnsupportedError for an adapter that adds a bias where the model has none, before it is merged. */
+function refuseAddedBiases({ model, adapters, active }: PeftModel): void {
+  for (const { site, mergedBias } of active.flatMap((name) => Object.values(adapters.get(name)?.layers ?? {}))) {
+    if (mergedBias && !(`${site.path}.bias` in model.weights)) refuseAddedBias(site.path);
+  }
 }
 
 /** Returns what describes a model of transformers. @throws CheckpointError when a GGUF file cannot describe it. */
@@ -111,7 +83,7 @@ async function newContent(
   { tokenizer }: SourceFiles,
   target: GgufTarget,
   { modelTypes = [] }: GgufOptions,
-): Promise<Content> {
+): Promise<GgufContent> {
   const { family, architecture, transformers } = target;
   const { config, type } = transformers;
   const { sites, head } = type.architecture(config, 'causal-lm');

@@ -50,16 +50,18 @@ export function* storedWeights(
   for (const site of sites) {
     const added = `${site.path}.bias`;
     if (!weights[added] || added in weightShapes({ sites: [site], encodeOnly: [] })) continue;
-    throw new UnsupportedError(
-      `an adapter was merged into '${site.path}' that adds a bias, and this model stores none there`,
-      added,
-    );
+    refuseAddedBias(site.path);
   }
   for (const site of sites) {
     for (const name of Object.keys(weightShapes({ sites: [site], encodeOnly: [] }))) {
       yield [name, stored(site, name, tensorAt(weights, name))];
     }
   }
+}
+
+/** @throws UnsupportedError for a bias that the model's files have no place for. */
+export function refuseAddedBias(path: string): never {
+  throw new UnsupportedError(`an adapter of '${path}' adds a bias, and this model stores none there`, `${path}.bias`);
 }
 
 type StoredWeight = StoredTensor & { readonly dtype: 'F32' };

@@ -1,12 +1,13 @@
 /** Models in a GGUF file of llama.cpp, presented as the folder of transformers that it was made from. */
 import { CheckpointError } from '@peftjs/core/method';
-import { GgufError, openGguf, type GgufFile } from '@peftjs/gguf';
-import type { CheckpointFormat } from '../checkpoint.js';
+import { GgufError, openGguf, type GgufFile, type GgufTensor } from '@peftjs/gguf';
+import type { CheckpointFormat, GgufContent } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import { encodeJson } from '../json.js';
 import { readTransformers, transformersFiles } from '../transformers/checkpoint.js';
 import type { ModelType } from '../transformers/config.js';
 import { configOf } from './config.js';
+import { ROPE_FACTORS } from './rope.js';
 import { weightsOf } from './tensors.js';
 import { tokenizerFilesOf } from './tokenizer.js';
 
@@ -23,12 +24,24 @@ export function ggufFormat(marker: string, modelTypes: readonly ModelType[]): Ch
         readTransformers(await presented(folder, marker, file), modelTypes, task, dtype),
       ),
     files: (folder) =>
-      withGguf(folder, marker, async (file) => transformersFiles(await presented(folder, marker, file), modelTypes)),
+      withGguf(folder, marker, async (file) => ({
+        ...(await transformersFiles(await presented(folder, marker, file), modelTypes)),
+        gguf: await contentOf(file),
+      })),
   };
 }
 
+/** What the metadata say about how one file holds its weights. */
+const OF_WEIGHTS = /^(?:quantize\.|split\.|general\.alignment$)/;
+
+async function contentOf(file: GgufFile): Promise<GgufContent> {
+  const besides = new Map<string, GgufTensor>();
+  for (const name of ROPE_FACTORS) if (file.names.includes(name)) besides.set(name, await file.read(name));
+  return { metadata: new Map([...file.metadata].filter(([key]) => !OF_WEIGHTS.test(key))), besides };
+}
+
 /** Opens a file of a folder while `use` runs. @throws CheckpointError naming the file. */
-export async function withGguf<T>(folder: ModelFolder, name: string, use: (file: GgufFile) => Promise<T>): Promise<T> {
+async function withGguf<T>(folder: ModelFolder, name: string, use: (file: GgufFile) => Promise<T>): Promise<T> {
   const path = folder.pathOf(name);
   try {
     const file = await openGguf(await folder.source(name));

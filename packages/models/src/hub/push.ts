@@ -9,6 +9,7 @@ import {
   UNFINISHED_FILE,
 } from '@peftjs/core/model';
 import * as v from 'valibot';
+import { GGUF_ENDING } from '../gguf/format.js';
 import { fileError, parseJson, reasonOf, shown } from '../json.js';
 import { CONFIG_FILE } from '../transformers/config.js';
 import { hubEntries, hubSettings, type HubSettings } from './options.js';
@@ -45,8 +46,8 @@ export interface PushResult {
 const WEIGHTS = { [ADAPTER_CONFIG]: /^adapter_model\.safetensors$/, [CONFIG_FILE]: /\.(safetensors|onnx)$/ };
 
 /**
- * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`)
- * or a folder for transformers.js (`saveOnnx`). Creates the repository if needed. Skips files whose names start with a
+ * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`),
+ * a folder for transformers.js (`saveOnnx`) or one of GGUF files. Creates the repository if needed. Skips files whose names start with a
  * dot and temporary files of interrupted saves, and follows links to files.
  *
  * The token comes from the environment (HF_TOKEN), is sent only to the hub and is never shown. A web page therefore
@@ -170,8 +171,9 @@ function isConfig(path: string): boolean {
 function assertWeights(folder: string, paths: readonly string[]): void {
   const wanted = Object.entries(WEIGHTS).filter(([config]) => paths.includes(config));
   if (wanted.length === 0) {
+    if (paths.some((path) => path.endsWith(GGUF_ENDING))) return;
     throw new CheckpointError(
-      `${folder} has neither an adapter nor a model: expected ${Object.keys(WEIGHTS).join(' or ')}; push a folder of savePretrained, saveMerged or saveOnnx`,
+      `${folder} has neither an adapter nor a model: expected ${Object.keys(WEIGHTS).join(', ')} or a ${GGUF_ENDING} file; push a folder of savePretrained, saveMerged, saveOnnx or saveGguf`,
       folder,
     );
   }
