@@ -273,7 +273,7 @@ describe('a model', () => {
   });
 
   /** A folder of transformers that is made from a file, with other settings. */
-  async function folderOf(network: Network, settings: Readonly<Record<string, unknown>>, tokenizer: object = {}) {
+  async function folderOf(network: string, settings: Readonly<Record<string, unknown>>, tokenizer: object = {}) {
     const storage = memoryStorage();
     await saveMerged(await opened(fileOf(network)), 'folder', { storage, sourceStorage: sourceOf(network) });
     for (const [file, changes] of [
@@ -317,6 +317,28 @@ describe('a model', () => {
     expect(relativeDistance(await logits('qwen3', again), await logits('qwen3', model))).toBeLessThan(1e-5);
   });
 
+  it.each([true, false])(
+    'of a folder has its tokenizer of SentencePiece, a blank before texts: %s',
+    async (isBlank) => {
+      const { metadata, tensors } = await contentOf(fileOf('sentencepiece'));
+      metadata.set('tokenizer.ggml.add_space_prefix', { type: 'bool', value: isBlank });
+      const bytes = writeGguf(tensors, metadata);
+      const folder = memoryStorage(new Map([['model.gguf', bytes]]));
+      await saveMerged(await opened(bytes), 'folder', { storage: folder, sourceStorage: folder });
+      const model = await fromPretrained('folder', { task: 'causal-lm', storage: folder });
+      const written = await modelFile('llama', model, { sourceStorage: folder });
+      const after = await contentOf(written);
+      for (const key of ['model', 'pre', 'tokens', 'token_type', 'add_space_prefix'].map(
+        (name) => `tokenizer.ggml.${name}`,
+      )) {
+        expect(after.metadata.get(key), key).toEqual(metadata.get(key));
+      }
+      const texts = ['The licence applies.', '  two  spaces <s> na\u00efve\n<tool> \u5317\u4eac', ''];
+      const { tokenizer } = await opened(written);
+      for (const text of texts) expect(tokenizer.encode(text), text).toEqual(model.tokenizer.encode(text));
+    },
+  );
+
   it('of type mistral is a llama, unless it has a window', async () => {
     const { metadata } = await contentOf(
       await rewritten('llama', { model_type: 'mistral', mlp_bias: null, sliding_window: null }),
@@ -327,7 +349,7 @@ describe('a model', () => {
   });
 
   const digits = { type: 'Digits', individual_digits: true };
-  it.each<[string, Network, object, object, RegExp]>([
+  it.each<[string, Network | 'sentencepiece', object, object, RegExp]>([
     ['an activation', 'llama', { hidden_act: 'gelu' }, {}, /'activation.gelu' 1, which a GGUF file/],
     [
       'scaled positions',
@@ -341,8 +363,10 @@ describe('a model', () => {
       'llama',
       {},
       { pre_tokenizer: { type: 'Sequence', pretokenizers: [digits, digits] } },
-      /byte-level/,
+      /not one that can be written/,
     ],
+    ['pieces that are cut first', 'sentencepiece', {}, { pre_tokenizer: digits }, /hold the 'pre_tokenizer' of this/],
+    ['other merges', 'sentencepiece', {}, { added_tokens: [] }, /hold the 'added_tokens' of this tokenizer/],
     ['a missing setting', 'gpt2', { layer_norm_epsilon: undefined }, {}, /'layer_norm_epsilon' must be a number/],
   ])('with %s that no file can hold is refused', async (_, network, settings, tokenizer, message) => {
     await expect(rewritten(network, { ...settings }, tokenizer)).rejects.toThrow(message);

@@ -92,7 +92,7 @@ async function newContent(
     ...configMetadata(config, architecture, family),
     ['general.type', { type: 'string', value: 'model' }],
     ['general.name', { type: 'string', value: name.split('/').at(-1) ?? name }],
-    ...(await tokenizerMetadata(tokenizer, { config, rows })),
+    ...(await tokenizerMetadata(tokenizer, { config, architecture, rows })),
   ]);
   const besides = ropeTensors(config, family);
   const weights = Object.keys(weightShapes({ sites: [...sites, ...head.sites(rows)], encodeOnly: [] }));

@@ -1,8 +1,7 @@
 /** The byte-level tokenizers of a GGUF file, by the name of how they cut words: `tokenizer.ggml.pre`. */
-import type { GgufFile } from '@peftjs/gguf';
 import { fileError, shown } from '../json.js';
 import { KNOWN_PATTERNS } from '../tokenizer-patterns.js';
-import { metadataValue } from './config.js';
+import { metadataValue, type WithMetadata } from './config.js';
 import { textsOf, type TokenizerParts, type Vocabulary } from './vocabulary.js';
 
 /** What differs between byte-level tokenizers. */
@@ -47,7 +46,7 @@ export const CUTS: Readonly<Record<string, Cut>> = {
 };
 
 /** Returns the parts of a byte-level tokenizer. @throws CheckpointError when its pattern is not known. */
-export function byteLevelParts(file: GgufFile, { ids, path }: Vocabulary): TokenizerParts {
+export function byteLevelParts(file: WithMetadata, { ids, path }: Vocabulary): TokenizerParts {
   const name = metadataValue(file, 'tokenizer.ggml.pre');
   const own = typeof name === 'string' && Object.hasOwn(CUTS, name) ? CUTS[name] : undefined;
   if (!own) {

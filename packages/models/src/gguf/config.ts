@@ -33,8 +33,11 @@ export const OPTIONAL: readonly string[] = [
 /** The word embedding table. */
 const WORDS = 'token_embd.weight';
 
+/** A file, of which only the metadata are read. */
+export type WithMetadata = Pick<GgufFile, 'metadata'>;
+
 /** Returns a value of the metadata; undefined if it is missing. */
-export function metadataValue(file: Pick<GgufFile, 'metadata'>, key: string): unknown {
+export function metadataValue(file: WithMetadata, key: string): unknown {
   return file.metadata.get(key)?.value;
 }
 

@@ -3,17 +3,16 @@
  * has no merges: of all neighbours that form a piece, those of the piece with the highest score merge first. A
  * tokenizer.json lists every way to form each piece, from the highest score to the lowest.
  */
-import type { GgufFile } from '@peftjs/gguf';
 import { fileError } from '../json.js';
 import { totalLength } from '../tokenizer/growth.js';
-import { metadataValue } from './config.js';
+import { metadataValue, type WithMetadata } from './config.js';
 import { TOKEN, type TokenizerParts, type Vocabulary } from './vocabulary.js';
 
 /** What SentencePiece writes for a blank. */
 const BLANK = '\u2581';
 
 /** Returns the parts of a tokenizer of SentencePiece. @throws CheckpointError for missing scores and too many pieces. */
-export function sentencePieceParts(file: GgufFile, vocabulary: Vocabulary): TokenizerParts {
+export function sentencePieceParts(file: WithMetadata, vocabulary: Vocabulary): TokenizerParts {
   const { tokens, kinds, special, ids } = vocabulary;
   const addsBlank = metadataValue(file, 'tokenizer.ggml.add_space_prefix') !== false;
   const blanks = { type: 'Replace', pattern: { String: ' ' }, content: BLANK };
@@ -53,13 +52,13 @@ const UNSTRIPPED: readonly string[] = ['<unk>', '<s>', '<|endoftext|>'];
 const WHOLE: readonly unknown[] = Object.values(TOKEN).filter((kind) => kind !== TOKEN.normal);
 
 /** Returns the pieces from the highest score to the lowest. Those with the same score keep their order. */
-function rankedPieces(file: GgufFile, { tokens, kinds, path }: Vocabulary): readonly string[] {
+function rankedPieces(file: WithMetadata, { tokens, kinds, path }: Vocabulary): readonly string[] {
   const scores = scoresOf(file, tokens.length, path);
   const ids = [...tokens.keys()].filter((id) => !WHOLE.includes(kinds[id]));
   return ids.sort((a, b) => (scores[b] as number) - (scores[a] as number)).map((id) => tokens[id] as string);
 }
 
-function scoresOf(file: GgufFile, count: number, path: string): Float32Array | Int32Array {
+function scoresOf(file: WithMetadata, count: number, path: string): Float32Array | Int32Array {
   const entry = file.metadata.get('tokenizer.ggml.scores');
   const isList = entry?.type === 'array' && (entry.of === 'float32' || entry.of === 'int32');
   if (isList && entry.value.length === count && !entry.value.includes(NaN)) return entry.value;

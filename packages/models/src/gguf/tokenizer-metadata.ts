@@ -12,11 +12,14 @@ import {
   TOKENIZER_FILE,
 } from '../transformers/tokenizer.js';
 import { CUTS } from './byte-level.js';
+import { assertSamePieces, hasPieces, pieceEntries } from './piece-metadata.js';
 import { SPECIAL_TOKENS, TOKEN } from './vocabulary.js';
 
 /** What a tokenizer belongs to. */
 interface Owner {
   readonly config: ConfigFile;
+  /** The architecture in llama.cpp. */
+  readonly architecture: string;
   /** The number of rows of the embedding table. */
   readonly rows: number;
 }
@@ -24,17 +27,17 @@ interface Owner {
 /**
  * Returns the metadata that describe a tokenizer.
  * @param files The tokenizer's files by name.
- * @throws CheckpointError for a tokenizer that is not byte-level or whose pattern is not known.
+ * @throws CheckpointError for a tokenizer that is neither byte-level with a known pattern nor one of SentencePiece.
  */
 export async function tokenizerMetadata(
   files: ReadonlyMap<string, Uint8Array>,
-  { config, rows }: Owner,
+  { config, architecture, rows }: Owner,
 ): Promise<Map<string, MetadataValue>> {
   const folder = modelFolder('', memoryStorage(new Map(files)));
   const definition = await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES);
-  const pre = cutNamed(definition);
   const settings = await readTokenizerSettings(folder);
   const { tokens, kinds } = vocabularyOf(definition, rows);
+  const own = hasPieces(definition) ? pieceEntries(definition, tokens, kinds) : byteLevelEntries(definition);
   const named = specialTokens(settings);
   const ids = Object.entries(SPECIAL_TOKENS).flatMap(([name, key]) => {
     const id = idOf(named[name], tokens) ?? idIn(config, `${name}_id`);
@@ -42,13 +45,11 @@ export async function tokenizerMetadata(
   });
   const template = await readTemplateSource(folder, settings);
   const { begins, ends } = surroundingsOf(definition);
-  return new Map<string, MetadataValue>(
+  const metadata = new Map<string, MetadataValue>(
     [
-      ['model', { type: 'string', value: 'gpt2' }] as const,
-      ['pre', { type: 'string', value: pre }] as const,
+      ...Object.entries(own),
       ['tokens', { type: 'array', of: 'string', value: tokens }] as const,
       ['token_type', { type: 'array', of: 'int32', value: kinds }] as const,
-      ['merges', { type: 'array', of: 'string', value: mergesOf(definition) }] as const,
       ...ids,
       ['add_bos_token', { type: 'bool', value: begins }] as const,
       ['add_eos_token', { type: 'bool', value: ends }] as const,
@@ -58,6 +59,16 @@ export async function tokenizerMetadata(
       value,
     ]),
   );
+  if (hasPieces(definition)) assertSamePieces(definition, metadata, architecture);
+  return metadata;
+}
+
+function byteLevelEntries(definition: unknown): Record<string, MetadataValue> {
+  return {
+    model: { type: 'string', value: 'gpt2' },
+    pre: { type: 'string', value: cutNamed(definition) },
+    merges: { type: 'array', of: 'string', value: mergesOf(definition) },
+  };
 }
 
 /** Returns llama.cpp's name of the way in which a tokenizer cuts texts. @throws CheckpointError when it has none. */
@@ -73,7 +84,6 @@ function cutNamed(definition: unknown): string {
   ]);
   const isByteLevel =
     field(model, 'type') === 'BPE' &&
-    field(model, 'byte_fallback') !== true &&
     field(bytes, 'type') === 'ByteLevel' &&
     field(bytes, 'add_prefix_space') === false;
   const [found] = Object.entries(CUTS).find(
@@ -82,7 +92,7 @@ function cutNamed(definition: unknown): string {
   if (isByteLevel && found !== undefined) return found;
   throw fileError(
     TOKENIZER_FILE,
-    `the tokenizer is not one of the byte-level ones that can be written to a GGUF file (${Object.keys(CUTS).join(', ')}): load the base model from its GGUF file, whose tokenizer is then copied`,
+    `the tokenizer is not one that can be written to a GGUF file, of SentencePiece or byte-level (${Object.keys(CUTS).join(', ')}): load the base model from its GGUF file, whose tokenizer is then copied`,
   );
 }
 

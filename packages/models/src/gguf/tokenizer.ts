@@ -1,13 +1,12 @@
 /** The tokenizer's files of transformers for the metadata of a GGUF file. */
-import type { GgufFile } from '@peftjs/gguf';
 import { fileError, shown } from '../json.js';
 import { byteLevelParts } from './byte-level.js';
-import { metadataValue } from './config.js';
+import { metadataValue, type WithMetadata } from './config.js';
 import { sentencePieceParts } from './sentencepiece.js';
 import { TOKEN, vocabularyOf, type TokenizerParts, type Vocabulary } from './vocabulary.js';
 
 /** By `tokenizer.ggml.model`. */
-const KINDS: Readonly<Record<string, (file: GgufFile, vocabulary: Vocabulary) => TokenizerParts>> = {
+const KINDS: Readonly<Record<string, (file: WithMetadata, vocabulary: Vocabulary) => TokenizerParts>> = {
   gpt2: byteLevelParts,
   llama: sentencePieceParts,
 };
@@ -16,7 +15,7 @@ const KINDS: Readonly<Record<string, (file: GgufFile, vocabulary: Vocabulary) =>
  * Returns tokenizer.json and tokenizer_config.json.
  * @throws CheckpointError for a kind of tokenizer, or a pattern, that is not known.
  */
-export function tokenizerFilesOf(file: GgufFile, path: string): Record<string, unknown> {
+export function tokenizerFilesOf(file: WithMetadata, path: string): Record<string, unknown> {
   const model = metadataValue(file, 'tokenizer.ggml.model');
   const partsOf = typeof model === 'string' && Object.hasOwn(KINDS, model) ? KINDS[model] : undefined;
   if (!partsOf) {

@@ -1,7 +1,6 @@
 /** The vocabulary of a GGUF file. */
-import type { GgufFile } from '@peftjs/gguf';
 import { fileError } from '../json.js';
-import { metadataValue } from './config.js';
+import { metadataValue, type WithMetadata } from './config.js';
 
 /** The kinds of tokens in `tokenizer.ggml.token_type`. */
 export const TOKEN = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -35,7 +34,7 @@ export interface TokenizerParts {
 }
 
 /** Reads the vocabulary. @throws CheckpointError when it is missing. */
-export function vocabularyOf(file: GgufFile, path: string): Vocabulary {
+export function vocabularyOf(file: WithMetadata, path: string): Vocabulary {
   const tokens = textsOf(file, 'tokenizer.ggml.tokens', path);
   const kinds = (metadataValue(file, 'tokenizer.ggml.token_type') ?? []) as ArrayLike<unknown>;
   const used = tokens.map((token, id) => [token, id] as const).filter(([, id]) => kinds[id] !== TOKEN.unused);
@@ -43,7 +42,7 @@ export function vocabularyOf(file: GgufFile, path: string): Vocabulary {
 }
 
 /** Returns a list of strings. @throws CheckpointError when it is missing. */
-export function textsOf(file: GgufFile, key: string, path: string): readonly string[] {
+export function textsOf(file: WithMetadata, key: string, path: string): readonly string[] {
   const entry = file.metadata.get(key);
   if (entry?.type === 'array' && entry.of === 'string') return entry.value;
   throw fileError(path, `'${key}' must be a list of strings`);
@@ -57,7 +56,7 @@ export const SPECIAL_TOKENS = {
   pad_token: 'padding',
 } as const;
 
-function specialTokens(file: GgufFile, tokens: readonly string[]): Record<string, string> {
+function specialTokens(file: WithMetadata, tokens: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     Object.entries(SPECIAL_TOKENS).flatMap(([name, key]) => {
       const token = tokens[metadataValue(file, `tokenizer.ggml.${key}_token_id`) as number];
