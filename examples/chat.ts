@@ -1,4 +1,4 @@
-// Fine-tunes a small decoder to answer in the style of a dictionary, and asks it a question.
+// Fine-tunes a small decoder to answer in the style of a dictionary, and asks it the same before and after.
 import {
   attach,
   causalEvaluation,
@@ -18,7 +18,7 @@ import {
 const { MODEL = 'HuggingFaceTB/SmolLM2-135M-Instruct', EPOCHS = '1' } = process.env;
 const executor = compiled();
 
-const model = await fromPretrained(MODEL, { task: 'causal-lm' });
+const model = await fromPretrained(MODEL, { task: 'causal-lm', dtype: 'q8' }); // the frozen weights in 8 bits
 const task = await readLanguageTask({
   train: 'data/chat-train.jsonl',
   dev: 'data/chat-dev.jsonl',
@@ -26,22 +26,25 @@ const task = await readLanguageTask({
 });
 const data = encodeLanguage(task.train, model.tokenizer, { maxTokens: 128 }); // applies the model's chat template
 const heldOut = causalEvaluation(encodeLanguage(task.dev, model.tokenizer, { maxTokens: 128 }), { batchSize: 8 });
-
 const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-console.log('before', await evaluate(peft, heldOut, { executor }));
+
+/** Prints the perplexity of the held-out answers, and what the model answers now. */
+async function examine(when: string) {
+  console.log(when, await evaluate(peft, heldOut, { executor }));
+  for (const content of ['What does "heron" mean?', 'What does "trowel" mean?', 'What is the capital of France?']) {
+    const messages = [{ role: 'user', content }];
+    const answer = await generateChat(peft, messages, { executor, maxNewTokens: 40 });
+    console.log(JSON.stringify([...messages, answer]));
+  }
+}
+
+await examine('before');
 await train(peft, trainingData(data, { batchSize: 8, seed: 1 }), {
   executor,
   epochs: Number(EPOCHS),
   learningRate: 5e-4,
+  schedule: 'constant',
   onStep: ({ step, totalSteps, loss }) => console.log(`${step}/${totalSteps} loss ${loss.toFixed(3)}`),
 });
-console.log('after', await evaluate(peft, heldOut, { executor }));
+await examine('after');
 await savePretrained(peft, 'dictionary');
-
-const messages = [{ role: 'user', content: 'What does "heron" mean?' }] as const;
-const answer = await generateChat(peft, messages, {
-  executor,
-  maxNewTokens: 40,
-  onText: (piece) => process.stdout.write(piece), // streams the answer
-});
-console.log(`\n${JSON.stringify([...messages, answer])}`);

@@ -65,7 +65,7 @@ async function writeDecoder(folder: string): Promise<void> {
     await writeFile(join(folder, name), await decoder.read(`tiny/${name}`));
   }
   const config = JSON.parse(new TextDecoder().decode(await decoder.read('tiny/config.json'))) as object;
-  await writeFile(join(folder, 'config.json'), JSON.stringify({ ...config, max_position_embeddings: 256 }));
+  await writeFile(join(folder, 'config.json'), JSON.stringify({ ...config, max_position_embeddings: 1024 }));
   await writeFile(join(folder, 'chat_template.jinja'), CHATML);
 }
 

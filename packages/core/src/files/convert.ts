@@ -66,7 +66,7 @@ export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftMod
   return peftModel(peft.model, peft.seed, loraAdapter(peft.model, peft.seed, modules, parts));
 }
 
-/** @throws UnsupportedError when the adapter's method cannot be merged. */
+/** Checks that a LoRA can replace an adapter. @throws UnsupportedError when its method cannot be merged. */
 export function assertConvertible({ name, method }: Adapter): void {
   if (method.capabilities.mergeable) return;
   throw new UnsupportedError(`${method.name} does more than change weights, so no LoRA can replace it`, name);
