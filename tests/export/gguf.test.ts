@@ -366,7 +366,7 @@ describe('a model', () => {
       /not one that can be written/,
     ],
     ['pieces that are cut first', 'sentencepiece', {}, { pre_tokenizer: digits }, /hold the 'pre_tokenizer' of this/],
-    ['other merges', 'sentencepiece', {}, { added_tokens: [] }, /hold the 'added_tokens' of this tokenizer/],
+    ['other added tokens', 'sentencepiece', {}, { added_tokens: [] }, /hold the 'added_tokens' of this tokenizer/],
     ['a missing setting', 'gpt2', { layer_norm_epsilon: undefined }, {}, /'layer_norm_epsilon' must be a number/],
   ])('with %s that no file can hold is refused', async (_, network, settings, tokenizer, message) => {
     await expect(rewritten(network, { ...settings }, tokenizer)).rejects.toThrow(message);

@@ -72,8 +72,8 @@ export function assertSamePieces(
   metadata: ReadonlyMap<string, MetadataValue>,
   architecture: string,
 ): void {
-  const of = new Map(metadata).set('general.architecture', { type: 'string', value: architecture });
-  const held = tokenizerFilesOf({ metadata: of }, TOKENIZER_FILE)[TOKENIZER_FILE];
+  const whole = new Map(metadata).set('general.architecture', { type: 'string', value: architecture });
+  const held = tokenizerFilesOf({ metadata: whole }, TOKENIZER_FILE)[TOKENIZER_FILE];
   const parts: readonly [name: string, partOf: (tokenizer: unknown) => unknown][] = [
     ['normalizer', (tokenizer) => field(tokenizer, 'normalizer')],
     ['pre_tokenizer', (tokenizer) => cutOf(field(tokenizer, 'pre_tokenizer'))],
