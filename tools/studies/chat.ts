@@ -56,7 +56,7 @@ const RUNS = [
 const LENGTHS = [128, 512, 1024, 2048];
 /** Conversations with a tool that are learnt, and words that are asked for afterwards. */
 const [WITH_TOOL, ASKED] = [104, 12];
-const STEPS_AFTER_FIRST = 3;
+const STEPS_AFTER_FIRST = 2;
 
 const executor = compiled();
 const machine: Machine = { cpu: processorName(), load: loadavg()[0] as number, node: process.versions.node };
