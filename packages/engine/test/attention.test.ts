@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { onWarning } from '@peftjs/core';
 import type { HostTensors, Tensors } from '@peftjs/core/method';
-import { attention, causalBias, maskBias } from '@peftjs/core/nn';
+import { attention, maskBias } from '@peftjs/core/nn';
 import type { InputSpec } from '@peftjs/core/runtime';
 import { referenceExecutor } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
@@ -13,12 +13,13 @@ interface Kind {
   readonly heads: number;
   readonly keyHeads: number;
   readonly causal: boolean;
+  readonly window?: number;
 }
 
 const SIZE = 4;
 
 /** The output of attention, and its gradients for sum(y dy). */
-function attended({ heads, keyHeads, causal }: Kind, t: Tensors): Tensors {
+function attended(kind: Kind, t: Tensors): Tensors {
   const [q, k, v, dy, mask] = ['q', 'k', 'v', 'dy', 'mask'].map((name) => t[name]) as [
     Tensor,
     Tensor,
@@ -26,11 +27,9 @@ function attended({ heads, keyHeads, causal }: Kind, t: Tensors): Tensors {
     Tensor,
     Tensor,
   ];
-  const hidden = maskBias(mask);
-  const bias = causal ? tf.add(causalBias(mask.shape[1] as number), hidden) : hidden;
   let y: Tensor | undefined;
   const { grads } = tf.valueAndGrads((q: Tensor, k: Tensor, v: Tensor) => {
-    y = tf.keep(attention(q, k, v, { heads, keyHeads, causal, maxTokens: 2000, maskBias: bias }));
+    y = tf.keep(attention(q, k, v, { ...kind, maxTokens: 2000, maskBias: maskBias(mask) }));
     return tf.sum(tf.mul(y, dy));
   })([q, k, v]);
   const [dq, dk, dv] = grads as [Tensor, Tensor, Tensor];
@@ -58,6 +57,7 @@ describe('compiled attention gives the eager numbers and gradients in one graph 
     // blocks of 128 queries begin at 257 tokens where later keys are hidden, else at 1,025
     ['causal', { heads: 2, keyHeads: 2, causal: true }, [2, 300]],
     ['causal, with shared keys', { heads: 4, keyHeads: 2, causal: true }, [2, 300]],
+    ['causal, within a window', { heads: 2, keyHeads: 2, causal: true, window: 150 }, [2, 300]],
     ['of all tokens', { heads: 1, keyHeads: 1, causal: false }, [1, 1100]],
     ['of all tokens, with shared keys', { heads: 2, keyHeads: 1, causal: false }, [1, 1100]],
   ] as const)('%s', async (_, kind, long) => {

@@ -11,7 +11,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tensors } from '@peftjs/core/method';
-import { causalBias, maskBias, mergeHeads, splitHeads } from '@peftjs/core/nn';
+import { causalBias, maskBias, mergeHeads, splitHeads, type AttentionOptions } from '@peftjs/core/nn';
 import { batchInput } from './architecture.js';
 import { lastToken, lastTokenBeforePadding, type LastToken } from './reading.js';
 
@@ -25,12 +25,15 @@ export interface KeysAndValues {
 
 /** The biases added to attention scores. */
 export interface Biases {
-  /** The bias of all tokens, [B, 1, S, keys]. */
+  /** The bias of all tokens, which broadcasts to [B, 1, S, keys]. */
   readonly bias: Tensor;
   /** The bias of the token of each row that {@link TextContext.last} reads, [B, 1, 1, keys]. */
   readonly lastBias: Tensor;
-  /** Whether `bias` hides all keys after a token's own, and keys are those of the same tokens. Default: false. */
-  readonly isCausal?: boolean;
+  /**
+   * For keys of the same tokens: the options of `attention` that hide those after a token's own, which `bias` does not.
+   * Default: none.
+   */
+  readonly hiding?: Pick<AttentionOptions, 'causal' | 'window'>;
 }
 
 /** The positions of the tokens in a pass and the tokens they attend to. */
@@ -77,13 +80,13 @@ export function wholeText(
   return {
     last,
     reach: tokens,
-    bias: tf.add(causalBias(tokens), textBias), // [1, 1, S, S] + [B, 1, 1, S]
+    bias: textBias,
     lastBias,
-    isCausal: true,
+    hiding: { causal: true },
     within(window) {
       const isNear = tf.cast(tf.greater(range(0), tf.sub(position(), window)), 'float32'); // [B, S]
       const near = tf.add(lastBias, maskBias(isNear));
-      return { bias: tf.add(causalBias(tokens, window), textBias), lastBias: near, isCausal: true };
+      return { bias: textBias, lastBias: near, hiding: { causal: true, window } };
     },
     length: () => tf.max(tf.mul(mask, range(1))),
     attended(layer, own) {

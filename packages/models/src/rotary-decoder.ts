@@ -263,12 +263,11 @@ function attended(config: RotaryDecoderConfig, scope: Scope, layer: number, inpu
   };
   const { q, k, v } = projected(config, scope, layer, inputs);
   const { keys, values } = context.attended(layer, { keys: rotated(k), values: v }); // [B, keys, keyHeads * size]
-  const { bias, lastBias, isCausal = false } = window === undefined ? context : (within.get(window) as Biases);
+  const { bias, lastBias, hiding } = window === undefined ? context : (within.get(window) as Biases);
   return attention(rotated(q, inputs.only?.positions), keys, values, {
     heads: numAttentionHeads,
     keyHeads: numKeyValueHeads,
-    maskBias: inputs.only ? lastBias : bias,
-    causal: isCausal && !inputs.only,
+    ...(inputs.only ? { maskBias: lastBias } : { maskBias: bias, ...hiding }),
     maxTokens: config.maxPositionEmbeddings,
     dropout: (weights) => scope.dropout(`${layerPath(layer)}.${ATTENTION_DROPOUT}`, weights),
     ...(attentionScale !== undefined && { scale: attentionScale }),

@@ -17,8 +17,10 @@ export interface AttentionOptions {
   readonly maskBias?: Tensor;
   /** A learned bias in place of `maskBias`, added to the scores in the same way. */
   readonly bias?: Tensor;
-  /** Whether `maskBias` hides from each query the keys after it, of which there are as many. Default: false. */
+  /** Whether each query reads only the keys up to its own; there are as many queries as keys. Default: false. */
   readonly causal?: boolean;
+  /** The most keys that a query of a causal attention reads, its own included. Default: all. */
+  readonly window?: number;
   /**
    * The most tokens that a text may have. A compiled step does not keep the weights of a longer text than
    * {@link MOST_KEPT}. Default: 0, so that they are always kept.
@@ -34,7 +36,7 @@ export interface AttentionOptions {
 
 /**
  * Multi-head scaled dot-product attention, softmax(scale q k^T + maskBias) v within each head; with a softcap c,
- * softmax(c tanh(scale q k^T / c) + maskBias) v (Gemma Team, 2024).
+ * softmax(c tanh(scale q k^T / c) + maskBias) v (Gemma Team, 2024). Causal attention adds {@link causalBias} to the scores, too.
  *
  * @param q `[batch, queries, heads * size]`
  * @param k `[batch, keys, keyHeads * size]`
@@ -54,11 +56,20 @@ type Heads = readonly [q: Tensor, k: Tensor, v: Tensor];
 
 /** `[batch, heads, queries, size]` */
 function composedAttention([q, k, v]: Heads, options: AttentionOptions): Tensor {
-  const { maskBias, bias = maskBias, softcap, dropout } = options;
+  const { softcap, dropout } = options;
+  const bias = wholeBias(q.shape[2] as number, options);
   const products = tf.mul(perKeyHead(q, k, true), scaleOf(q, options)); // [batch, heads, queries, keys]
   const scores = softcap === undefined ? products : softCapped(products, softcap);
   const weights = tf.softmax(bias === undefined ? scores : tf.add(scores, bias));
   return perKeyHead(dropout?.(weights) ?? weights, v, false);
+}
+
+/** All that is added to the scores, which broadcasts to them. */
+function wholeBias(tokens: number, options: AttentionOptions): Tensor | undefined {
+  const { maskBias, bias = maskBias, causal = false, window } = options;
+  if (!causal) return bias;
+  const later = causalBias(tokens, window); // [1, 1, tokens, tokens]
+  return bias === undefined ? later : tf.add(later, bias);
 }
 
 /** The longest texts whose weights are kept: longer causal ones are faster without, others only need less memory. */
@@ -66,14 +77,14 @@ const MOST_KEPT = { causal: 256, other: 1024 };
 
 /** The same by the backend's kernel; undefined if it has none, or if scores or weights are changed in another way. */
 function fusedAttention(split: Heads, options: AttentionOptions): Tensor | undefined {
-  const { maskBias, bias, causal = false, maxTokens = 0, softcap, dropout } = options;
+  const { maskBias, bias, causal = false, window = 0, maxTokens = 0, softcap, dropout } = options;
   const kept = causal ? MOST_KEPT.causal : MOST_KEPT.other;
   if (maxTokens <= kept || bias !== undefined || softcap !== undefined) return undefined;
   const [kernel, gradient] = [fusedKernel('PeftAttention'), fusedKernel('PeftAttentionGrad')];
   if (kernel === undefined || gradient === undefined) return undefined;
   // Only a dropout that drops nothing returns its operand.
   if (dropout !== undefined && dropout(split[0]) !== split[0]) return undefined;
-  const settings = { scale: scaleOf(split[0], options), causal, kept };
+  const settings = { scale: scaleOf(split[0], options), causal, window, kept };
   const inputs = (tensors: readonly Tensor[]): AttentionInputs<Tensor> => {
     const [q, k, v, maskBias] = tensors as [Tensor, Tensor, Tensor, Tensor?];
     return { q, k, v, ...(maskBias && { maskBias }) };

@@ -46,6 +46,8 @@ export interface AttentionSettings {
   scale: number;
   /** Whether each query reads only the keys up to its own. */
   causal: boolean;
+  /** The most keys that a causal query reads; 0 for all. */
+  window: number;
   /** The most queries whose weights are kept for the gradient. */
   kept: number;
 }

@@ -309,17 +309,29 @@ describe('attention', () => {
     expect(() => attention(q, k, v, { heads: 2, keyHeads: 4 })).toThrow(ShapeError);
   });
 
-  it('does not look ahead with a causal bias', () => {
+  it('does not look ahead if it is causal', () => {
     const x = random([1, 4, 4], 1);
     const start = tf.slice(x, [0, 0, 0], [1, 2, 4]);
-    const causal = attention(x, x, x, { heads: 2, maskBias: causalBias(4) });
-    const short = attention(start, start, start, { heads: 2, maskBias: causalBias(2) });
+    const causal = attention(x, x, x, { heads: 2, causal: true });
+    const short = attention(start, start, start, { heads: 2, causal: true });
     expectClose(tf.slice(causal, [0, 0, 0], [1, 2, 4]), short);
+  });
+
+  it('adds the causal bias to that of a mask', () => {
+    const x = random([2, 3, 4], 1);
+    const hidden = maskBias(
+      tf.tensor2d([
+        [1, 1, 0],
+        [0, 1, 1],
+      ]),
+    );
+    const causal = attention(x, x, x, { heads: 2, causal: true, window: 2, maskBias: hidden });
+    expectClose(causal, attention(x, x, x, { heads: 2, maskBias: tf.add(causalBias(3, 2), hidden) }));
   });
 
   it('does not look further back than a window', () => {
     const x = random([1, 5, 4], 1);
-    const near = attention(x, x, x, { heads: 2, maskBias: causalBias(5, 2) });
+    const near = attention(x, x, x, { heads: 2, causal: true, window: 2 });
     const pairs = [1, 2, 3, 4].map((last) => {
       const pair = tf.slice(x, [0, last - 1, 0], [1, 2, 4]);
       return attention(tf.slice(pair, [0, 1, 0], [1, 1, 4]), pair, pair, { heads: 2 });

@@ -14,6 +14,7 @@ import type { ConstantData, ElementType, GraphConstant } from './parts.js';
 import type { KernelTable } from './kernels/kernel.js';
 import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
+import { withNarrowProducts } from './narrow-products.js';
 import { ordered } from './order.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
@@ -125,7 +126,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         gradientCheckpointing:
           gradientCheckpointing ?? (largest ? keepsTooMuch(largest, await freeBytes(backend)) : false),
         // On a device, asking a tensor for its size would copy it to the host.
-        finish: (graph) => withConstants(memory ? graph : ordered(graph), stored, Tensor),
+        finish: (graph) => withConstants(memory ? graph : ordered(withNarrowProducts(graph)), stored, Tensor),
         open,
       });
       return compiledFunction({ programs, memory, Tensor, specs: inputs, constants: stored }, before);

@@ -151,14 +151,12 @@ function transformerLayer(
   const qkv = scope.linear(`${path}.attn.c_attn`, scope.layerNorm(`${path}.ln_1`, x, layerNormEpsilon)); // [B, S, 3 H]
   const [q, k, v] = tf.split(qkv, [nEmbd, nEmbd, nEmbd], 2) as [Tensor, Tensor, Tensor];
   const { keys, values } = context.attended(layer, { keys: k, values: v }); // [B, keys, H]
-  const maskBias = read ? context.lastBias : context.bias;
-  const causal = context.isCausal === true && !read;
+  const hidden = read ? { maskBias: context.lastBias } : { maskBias: context.bias, ...context.hiding };
   const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
   const dropout = (weights: Tensor): Tensor => dropped('attn.attn_dropout', weights);
   const attended = attention(readBy(q), keys, values, {
     heads: nHead,
-    maskBias,
-    causal,
+    ...hidden,
     maxTokens: nPositions,
     dropout,
   }); // [B, Q, H]

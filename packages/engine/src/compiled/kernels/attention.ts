@@ -1,12 +1,13 @@
 /**
  * Attention within heads:
  *
- *   S = scale q k^T + mask        P = softmax(S)        y = P v
+ *   S = scale q k^T + bias        P = softmax(S)        y = P v
  *   dP = dy v^T        dS = P dP - P rowsum(P dP)        dq = scale dS k        dk = scale dS^T q        dv = P^T dy
  *
  * The weights P of short texts are kept for the backward pass. For long ones they would be the largest tensors of a
  * step: both passes then take {@link BLOCK} queries at a time, and the second computes P again (Dao et al., 2022,
- * without their blocks of keys). A block of a causal text multiplies only the keys up to its last query.
+ * without their blocks of keys). A block of a causal text multiplies only the keys up to its last query, and the bias
+ * that hides the later ones exists for one block at a time.
  */
 import type { AttentionInputs, AttentionSettings, FusedKernels } from '@peftjs/core/nn';
 import { GraphBuilder, type Value } from '../graph.js';
@@ -22,13 +23,13 @@ export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> 
     const unknown = [0, inputs.q.shape[1] as number, 0, 0];
     return byLength(g, inputs, settings, [inputs.q.shape, unknown], {
       kept(b, at) {
-        const weights = weightsOf(b, at, settings);
+        const weights = weightsOf(b, at, settings, wholeText(b, at));
         return [mixed(b, weights, at.v), weights];
       },
       blocks(b, at) {
         const none = b.constant(new Float32Array(0), 'float32', unknown);
-        const read = (body: GraphBuilder, block: typeof at): Value[] => [
-          mixed(body, weightsOf(body, block, settings), block.v),
+        const read = (body: GraphBuilder, block: typeof at, queries: Range): Value[] => [
+          mixed(body, weightsOf(body, block, settings, queries), block.v),
         ];
         return [...inBlocks(b, at, settings, { of: [at.q], read }), none];
       },
@@ -39,8 +40,8 @@ export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> 
     return byLength(g, inputs, settings, [q.shape, k.shape, v.shape], {
       kept: (b, at) => gradients(b, at, at.weights, settings),
       blocks(b, { weights, ...at }) {
-        const read = (body: GraphBuilder, block: typeof at): Value[] =>
-          gradients(body, block, weightsOf(body, block, settings), settings);
+        const read = (body: GraphBuilder, block: typeof at, queries: Range): Value[] =>
+          gradients(body, block, weightsOf(body, block, settings, queries), settings);
         return inBlocks(b, at, settings, { of: [at.q, at.k, at.v], read });
       },
     }) as ReturnType<FusedKernels<Value>['PeftAttentionGrad']>;
@@ -50,13 +51,50 @@ export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> 
 type Inputs = AttentionInputs<Value>;
 type GradInputs = Inputs & { readonly dy: Value };
 
+/** The places of queries in the text, from the first up to but excluding the last, int64 [1] each. */
+type Range = readonly [from: Value, to: Value];
+
+function wholeText(b: GraphBuilder, { q }: Inputs): Range {
+  return [b.ints([0]), lengthOf(b, q)];
+}
+
 /** P [batch, heads, queries, keys] */
-function weightsOf(b: GraphBuilder, { q, k, maskBias }: Inputs, { scale }: AttentionSettings): Value {
+function weightsOf(b: GraphBuilder, at: Inputs, settings: AttentionSettings, places: Range): Value {
+  const { q, k } = at;
   const [heads, keyHeads] = [q.shape[1] as number, k.shape[1] as number];
-  const products = product(b, perHead(b, q, keyHeads), k, { alpha: scale, transB: 1 });
+  const products = product(b, perHead(b, q, keyHeads), k, { alpha: settings.scale, transB: 1 });
   const scores = perHead(b, products, heads);
-  const masked = maskBias === undefined ? scores : b.node('Add', [scores, maskBias], scores.shape);
+  const bias = biasOf(b, at, settings, places);
+  const masked = bias === undefined ? scores : b.node('Add', [scores, bias], scores.shape);
   return b.node('Softmax', [masked], masked.shape, { attributes: { axis: -1 } });
+}
+
+/** What `causalBias` of core adds to the scores of hidden keys. */
+const HIDDEN = -1e9;
+
+/** What is added to the scores; broadcasts to them. */
+function biasOf(
+  b: GraphBuilder,
+  { q, k, maskBias }: Inputs,
+  { causal, window }: AttentionSettings,
+  [from, to]: Range,
+): Value | undefined {
+  if (!causal) return maskBias;
+  const shape = [q.shape[2] as number, k.shape[2] as number]; // [queries, keys]
+  const own = b.node('Reshape', [range(b, from, to), b.ints([-1, 1])], [shape[0] as number, 1]);
+  const keys = range(b, b.ints([0]), to);
+  const compared = (op: string, places: Value): Value => b.node(op, [keys, places], shape, { dtype: 'bool' });
+  const isLater = compared('Greater', own);
+  const first = (): Value => b.node('Sub', [own, b.ints([window])], own.shape);
+  const isHidden = window > 0 ? b.node('Or', [isLater, compared('LessOrEqual', first())], shape) : isLater;
+  const bias = b.node('Where', [isHidden, b.scalar(HIDDEN), b.scalar(0)], shape, { dtype: 'float32' });
+  return maskBias === undefined ? bias : b.node('Add', [bias, maskBias], [...maskBias.shape.slice(0, 2), ...shape]);
+}
+
+/** The whole numbers from `from` up to but excluding `to`, each int64 [1]. */
+function range(b: GraphBuilder, from: Value, to: Value): Value {
+  const scalars = [from, to].map((x) => b.node('Squeeze', [x], []));
+  return b.node('Range', [...scalars, b.node('Squeeze', [b.ints([1])], [])], [1]);
 }
 
 /** y = P v [batch, heads, queries, size] */
@@ -130,8 +168,8 @@ function byLength<At extends Inputs>(
 interface Blocks<At> {
   /** What each result is of: the results for blocks of queries are joined, those for keys and values added up. */
   readonly of: readonly Value[];
-  /** Computes the results of one block. */
-  readonly read: (body: GraphBuilder, block: At) => Value[];
+  /** Computes the results of one block, at its places in the text. */
+  readonly read: (body: GraphBuilder, block: At, places: Range) => Value[];
 }
 
 /** Computes values a block of queries at a time. */
@@ -160,7 +198,7 @@ function inBlocks<At extends Inputs & { readonly dy?: Value }>(
       ...(mask && { maskBias: mask }),
       ...(dy && { dy: ofQueries(dy) }),
     };
-    const results = read(body, block as unknown as At).map((result, place) => {
+    const results = read(body, block as unknown as At, [start, end]).map((result, place) => {
       const sum = soFar[place] as Value;
       return of[place] === at.q
         ? body.node('Concat', [sum, result], result.shape, { attributes: { axis: 2 } })

@@ -40,8 +40,8 @@ export const quantized: Pick<FusedTable, QuantizedName> = {
 
 const ZERO_POINT = 128;
 const INT8_MAX = 127;
-/** Avoids a scale of zero for a row of zeros; every row that matters is larger. */
-const SMALLEST_SCALE = 1e-30;
+/** Stands in for the largest number of a row of zeros, whose scale would be zero; every row that matters is larger. */
+const SMALLEST = 1e-28;
 
 /**
  * x `[rows, inner]` times bytes `[inner, columns]` and the scale of each column -> `[rows, columns]`. The bytes are
@@ -66,8 +66,8 @@ function rounded(g: GraphBuilder, x: Value): { integers: Value; scales: Value } 
   const [rows = 1] = x.shape;
   const extreme = (op: string): Value => g.node(op, [x, g.ints([1])], [rows], { attributes: { keepdims: 0 } });
   // The two extremes cost less than the largest absolute value, which would write out the absolute values.
-  const largest = g.node('Max', [extreme('ReduceMax'), g.map('Neg', extreme('ReduceMin'))], [rows]);
-  const scales = g.zip('Add', g.zip('Mul', largest, g.scalar(1 / INT8_MAX)), g.scalar(SMALLEST_SCALE)); // [rows]
+  const extremes = [extreme('ReduceMax'), g.map('Neg', extreme('ReduceMin')), g.scalar(SMALLEST)];
+  const scales = g.zip('Mul', g.node('Max', extremes, [rows]), g.scalar(1 / INT8_MAX)); // [rows]
   const zeros = g.constant(new Uint8Array(rows).fill(ZERO_POINT), 'uint8', [rows]);
   const options = { dtype: 'uint8', attributes: { axis: 0 } } as const;
   const integers = g.node('QuantizeLinear', [x, scales, zeros], x.shape, options);
