@@ -22,7 +22,10 @@ const compute: Outputs = async (texts, choice) => {
 };
 const shared = sharing({ shareBatches: true, batchSize: 3 }, compute);
 
-const text = (token: number, length = 1): Encoding => ({ ids: new Array<number>(length).fill(token) });
+const text = (token: number, length = 1): Encoding => ({
+  ids: new Array<number>(length).fill(token),
+  truncated: false,
+});
 const ask = async (token: number, length?: number, adapter?: string): Promise<number | undefined> =>
   (await shared([text(token, length)], adapter))[0]?.[0];
 
