@@ -24,7 +24,7 @@ afterAll(async () => {
   await stop();
 });
 
-it.each(['null', '7', '{"texts": null}', '{"texts": ["so"], "adapter": "lola"}', '{'])(
+it.each(['null', '7', '{"text": null}', '{"text": "so", "adapter": "lola"}', '{'])(
   'answers %s, which asks for nothing, with a line that says what is wrong',
   async (body) => {
     const response = await fetch(address, { method: 'POST', body });

@@ -1,4 +1,4 @@
-// Serves a classifier over HTTP, with two adapters on one model: POST / { "texts": ["It broke."], "adapter": "lora" }
+// Serves a classifier over HTTP, with two adapters on one model: POST / { "text": "It broke.", "adapter": "lora" }
 import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { compiled, PeftError, pipeline } from 'peftjs';
@@ -14,8 +14,8 @@ export const server = createServer((request, response) => {
   };
   json(request)
     .then(async (body) => {
-      const { texts, adapter = 'default' } = Object(body) as { texts: string[]; adapter?: string };
-      reply(200, await classify(texts, { adapter, topK: 2 }));
+      const { text, adapter = 'default' } = Object(body) as { text: string; adapter?: string };
+      reply(200, await classify(text, { adapter, topK: 2 })); // requests that wait share the next batch
     })
     .catch((error: unknown) => {
       const isTheirs = error instanceof PeftError || error instanceof SyntaxError; // the message says what is wrong

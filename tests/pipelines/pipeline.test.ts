@@ -203,11 +203,11 @@ describe('a pipeline', () => {
     expect(disposed()).toBe(2);
   });
 
-  it('that is disposed of finishes running calls, and rejects others', async () => {
+  it('that is disposed of finishes running and waiting calls, and rejects others', async () => {
     const classify = await pipeline('text-classification', fixture('classifier'), options);
-    const running = classify(texts);
+    const running = [classify(texts), classify('no'), classify('yes'), classify('no')]; // the last two share a batch
     await classify.dispose();
-    expect((await running).length).toBe(texts.length);
+    expect((await Promise.all(running)).map(({ length }) => length)).toEqual([texts.length, 1, 1, 1]);
     expect(await refusal(classify('no'))).toBe("the pipeline 'text-classification' was disposed: create a new one");
   });
 

@@ -14,7 +14,7 @@ export { pushSettings, pushToHub, type PushResult, type PushOptions } from './hu
 export { hubFiles, type HubFiles, type HubFilesOptions } from './hub/files.js';
 export type { RepoFile } from './hub/snapshot.js';
 export { isHubId, type RepoType } from './hub/request.js';
-export type { HubOptions } from './hub/options.js';
+export { isNode, type HubOptions } from './hub/options.js';
 export type { FileProgress, ProgressCallback, ProgressInfo } from './hub/options.js';
 export { HubError } from './hub/request.js';
 export { saveMerged } from './export/merged.js';

@@ -2,6 +2,7 @@ import type { Executor } from '@peftjs/core';
 import { ConfigError, type PeftMethod } from '@peftjs/core/method';
 import { aRecord, assertArgument } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
+import { isNode } from '@peftjs/models';
 import {
   pipeline as openPipeline,
   type PipelineOptions as AllOptions,
@@ -57,8 +58,7 @@ function withOurs(methods: readonly PeftMethod[]): readonly PeftMethod[] {
 
 /** Returns the default executor. @throws ConfigError in a web page. */
 function usualExecutor(): Executor {
-  const { process } = globalThis as { readonly process?: { readonly versions?: { readonly node?: string } } };
-  if (process?.versions?.node !== undefined) return compiled();
+  if (isNode()) return compiled();
   throw new ConfigError(
     "pipeline: expected the option 'executor' in a page, e.g. compiled({ runtime: await import('onnxruntime-web/wasm') })",
     'executor',

@@ -1,7 +1,7 @@
 import type { Executor, Model } from '@peftjs/core';
 import { ConfigError, describe, integerFrom, parseOptions, type PeftMethod } from '@peftjs/core/method';
 import { anything, didYouMean, objectLike, type Task } from '@peftjs/core/model';
-import { pretrainedOptionNames, type PretrainedOptions, type Tokenizer } from '@peftjs/models';
+import { isNode, pretrainedOptionNames, type PretrainedOptions, type Tokenizer } from '@peftjs/models';
 import * as v from 'valibot';
 import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';
 import { openInference, type Inference } from './inference.js';
@@ -41,6 +41,12 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   readonly maxTokens?: number;
   /** The maximum number of texts per batch. Default 16. */
   readonly batchSize?: number;
+  /**
+   * Whether texts of calls that wait for a running one share its next batches: calls of fewer texts than `batchSize`,
+   * each with its own adapter. An idle pipeline starts at once. Text generation answers one prompt at a time. Default:
+   * true in Node, false in browsers.
+   */
+  readonly shareBatches?: boolean;
 }
 
 /** A pipeline's function, and the function that frees its resources. Default: frees the model. */
@@ -88,6 +94,7 @@ const settings = {
   tokenizer: anything,
   maxTokens: v.optional(integerFrom(1)),
   batchSize: v.optional(integerFrom(1)),
+  shareBatches: v.optional(v.boolean()),
   ...Object.fromEntries(loadingOptions.map((name) => [name, anything])), // of `fromPretrained`, which checks them
 };
 
@@ -128,6 +135,7 @@ export async function pipeline<T extends keyof Pipelines>(
     tokenizer,
     maxTokens = Infinity,
     batchSize = 16,
+    shareBatches = isNode(),
     ...loading
   } = options;
   const kind = KINDS[task];
@@ -139,6 +147,7 @@ export async function pipeline<T extends keyof Pipelines>(
     ...opened,
     executor,
     batchSize,
+    shareBatches,
     maxTokens: Math.min(maxTokens, most),
   });
   try {

@@ -39,7 +39,7 @@ export const columnEntries = {
 export interface Layout {
   /** The kind of the rows; `'labelled'` is classification, regression or multi-label, depending on the labels. */
   readonly form: 'labelled' | Exclude<TaskKind, 'classification' | 'regression' | 'multi-label'>;
-  /** The columns of the texts: one, two (a pair) or three (a triplet). */
+  /** The columns of the texts: one, two (a pair) or more (a positive and negatives). */
   readonly texts: readonly string[];
   /** The column of the label, the labels, the tags or the score. */
   readonly label?: string;
@@ -56,7 +56,8 @@ const PAIRS = [
 ] as const;
 const ANCHORS = ['anchor', 'query', 'question'];
 const POSITIVES = ['positive', 'answer'];
-const NEGATIVE = 'negative';
+/** `negative`, or `negative_1`, `negative_2`, .. */
+const NEGATIVE = /^negative(_\d+)?$/;
 const SCORE = 'score';
 
 /**
@@ -65,7 +66,16 @@ const SCORE = 'score';
  */
 export function readColumns(columns: readonly string[], named: readonly string[]): readonly string[] {
   const has = (name: string): boolean => columns.includes(name);
-  const plain = ['text', ...PAIRS.flat(), ...LABELS, SCORE, ...ANCHORS, ...POSITIVES, NEGATIVE, ...named];
+  const plain = [
+    'text',
+    ...PAIRS.flat(),
+    ...LABELS,
+    SCORE,
+    ...ANCHORS,
+    ...POSITIVES,
+    ...negativesIn(columns),
+    ...named,
+  ];
   return has('text') && LABELS.some(has) ? plain : [...plain, ...WORDS, ...TAG_LISTS];
 }
 
@@ -174,9 +184,14 @@ function isAnchored([first, second]: readonly string[]): boolean {
 }
 
 function embeddedLayout(texts: readonly string[], columns: readonly string[]): Layout {
-  return columns.includes(NEGATIVE) && !texts.includes(NEGATIVE)
-    ? { form: 'triplets', texts: [...texts, NEGATIVE] }
-    : { form: 'pairs', texts };
+  const negatives = negativesIn(columns).filter((name) => !texts.includes(name));
+  return negatives.length > 0 ? { form: 'triplets', texts: [...texts, ...negatives] } : { form: 'pairs', texts };
+}
+
+/** The columns of negatives, in the order of their numbers. */
+export function negativesIn(columns: Iterable<string>): readonly string[] {
+  const numberOf = (name: string): number => Number(NEGATIVE.exec(name)?.[1]?.slice(1) ?? 0);
+  return [...columns].filter((name) => NEGATIVE.test(name)).sort((a, b) => numberOf(a) - numberOf(b));
 }
 
 function scored(texts: readonly string[], label: string | undefined): Layout | undefined {
@@ -198,7 +213,7 @@ const expectations: Readonly<Record<TaskKind, string>> = {
   'multi-label': LABELLED,
   'token-classification': 'the lists "tokens" and "ner_tags" (or "tags")',
   pairs: 'the columns "anchor" and "positive"',
-  triplets: 'the columns "anchor", "positive" and "negative"',
+  triplets: 'the columns "anchor", "positive" and "negative" (or "negative_1", "negative_2", ..)',
   'scored-pairs': 'the columns "text_a", "text_b" and "score"',
 };
 

@@ -1,3 +1,4 @@
+import { DataError } from '@peftjs/core/method';
 import { assertArgument, objectLike, type DataKind } from '@peftjs/core/model';
 
 /** Kinds whose rows have one label: a class or a number. */
@@ -5,8 +6,8 @@ export type LabelKind = 'classification' | 'regression';
 
 /**
  * The kind of a task. For a text or a pair of texts: one of several classes, a number, or any number of labels. For a
- * sentence: a class for each word. For embeddings: the texts of a pair, or the first two of a triplet, should be close
- * together, or two texts as close as their score says.
+ * sentence: a class for each word. For embeddings: the texts of a pair should be close together, or the first two of a
+ * triplet, unlike its one or more negatives, or two texts as close as their score says.
  */
 export type TaskKind = Exclude<DataKind, 'causal-lm'>;
 
@@ -47,7 +48,7 @@ export interface TaggedRow {
 
 /** Texts that are embedded separately. */
 export interface TextsRow {
-  /** An anchor and its positive; in triplets also a negative. */
+  /** An anchor and its positive; in triplets also negatives, the same number in every row of a data set. */
   readonly texts: readonly string[];
 }
 
@@ -89,11 +90,26 @@ export const aDataSet = objectLike<DataSet>('a data set, e.g. of createDataSet: 
   rows: 'list',
 });
 
-/** Creates a data set and computes the fingerprint of its content. */
+/**
+ * Creates a data set and computes the fingerprint of its content.
+ * @throws DataError when rows of texts have too few of them, or not all the same number.
+ */
 export async function createDataSet<K extends TaskKind>(content: Omit<DataSet<K>, 'fingerprint'>): Promise<DataSet<K>> {
   assertArgument('content', content, aDataSet);
-  const { kind, classes, rows } = content;
+  const { name, kind, classes, rows } = content;
+  assertEqualColumns(name, kind, rows);
   return { ...content, fingerprint: await fingerprintOf([kind, classes, rows.length], rows.map(entryOf)) };
+}
+
+/** @throws DataError for a row of texts that is not as long as the first, or as its kind needs. */
+function assertEqualColumns(name: string, kind: TaskKind, rows: readonly RowsByKind[TaskKind][]): void {
+  const counts = rows.map((row) => ('texts' in row ? row.texts.length : undefined));
+  const [first = 0] = counts;
+  const expected = kind === 'triplets' ? Math.max(3, first) : 2;
+  const odd = counts.findIndex((count) => count !== undefined && count !== expected);
+  if (odd < 0) return;
+  const what = kind === 'triplets' ? 'an anchor, its positive and the same number of negatives in every row' : 'two';
+  throw new DataError(`${name}: expected ${expected} texts in row ${odd + 1} (${what}), got ${counts[odd]}`, name);
 }
 
 /** The parts of a row that the fingerprint covers. */

@@ -2,6 +2,7 @@ import type { EvaluationData } from '@peftjs/core';
 import type { RowValue } from '@peftjs/core/model';
 import { type BatchOptions, inputBatches } from './batches.js';
 import type { EncodedData, EncodedText, EncodedTextsRow } from './encode.js';
+import { dot, nearest, unit } from './nearest.js';
 
 /** The batches to compute outputs of, the predictions from these outputs, and the labels; see `PredictionsByKind`. */
 export interface Judged extends Pick<EvaluationData, 'batches' | 'summarise'> {
@@ -48,7 +49,7 @@ export function nearestTexts(data: EncodedData<'pairs' | 'triplets'>, options: B
       const units = outputs.map(unit);
       return [...positives].map(([anchor, own]) => {
         const others = ordered.filter((candidate) => candidate !== anchor || own.has(anchor));
-        return nearest(units[anchor] as Float64Array, others, units);
+        return nearest(units[anchor] as Float64Array, others, units, NEAREST).map(({ corpusId }) => corpusId);
       });
     },
     actual: [...positives.values()].map((own) => [...own]),
@@ -70,42 +71,4 @@ function distinctTexts(rows: readonly EncodedTextsRow[]): {
     texts.push(text);
   }
   return { texts, numberOf: (text) => numbers.get(keyOf(text)) as number };
-}
-
-/** The candidates with the largest cosines, best first; ties keep the order of the candidates. */
-function nearest(anchor: Float64Array, candidates: readonly number[], units: readonly Float64Array[]): number[] {
-  const best: { readonly candidate: number; readonly cosine: number }[] = [];
-  for (const candidate of candidates) {
-    const product = dot(anchor, units[candidate] as Float64Array);
-    const cosine = Number.isNaN(product) ? -Infinity : product;
-    if (best.length === NEAREST && cosine <= (best.at(-1)?.cosine ?? 0)) continue;
-    const place = best.findIndex((other) => cosine > other.cosine);
-    best.splice(place === -1 ? best.length : place, 0, { candidate, cosine });
-    best.length = Math.min(best.length, NEAREST);
-  }
-  return best.map(({ candidate }) => candidate);
-}
-
-/** x / ||x||; zeros stay zeros. */
-function unit(output: Float32Array): Float64Array {
-  const x = Float64Array.from(output);
-  const length = Math.sqrt(dot(x, x)) || 1;
-  return x.map((value) => value / length);
-}
-
-/** Uses four independent sums, which halves the time on large files. */
-function dot(a: Float64Array, b: Float64Array): number {
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
-  let at = 0;
-  for (; at + 3 < a.length; at += 4) {
-    s0 += (a[at] as number) * (b[at] as number);
-    s1 += (a[at + 1] as number) * (b[at + 1] as number);
-    s2 += (a[at + 2] as number) * (b[at + 2] as number);
-    s3 += (a[at + 3] as number) * (b[at + 3] as number);
-  }
-  for (; at < a.length; at++) s0 += (a[at] as number) * (b[at] as number);
-  return s0 + s1 + s2 + s3;
 }

@@ -79,7 +79,7 @@ export interface EncodedTaggedRow extends EncodedText {
 
 /** Tokenised texts that are embedded separately. */
 export interface EncodedTextsRow {
-  /** The texts: a pair or a triplet. */
+  /** The texts: an anchor, its positive and its negatives, or a pair. */
   readonly texts: readonly EncodedText[];
 }
 

@@ -83,6 +83,8 @@ export {
 } from './encode-language.js';
 export { evaluationData, type EvaluationOptions, type LabelledEvaluation } from './evaluation.js';
 export { causalEvaluation, type CausalEvaluation } from './causal-evaluation.js';
+export { semanticSearch, type SearchHit, type SemanticSearchOptions } from './nearest.js';
+export { mineHardNegatives, type Embed, type HardNegativesOptions } from './hard-negatives.js';
 export { inputBatches, paddingShare, trainingData, type BatchOptions, type TrainingOptions } from './batches.js';
 export {
   accuracy,

@@ -1,5 +1,5 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
-import type { ColumnOptions, Layout } from './columns.js';
+import { negativesIn, type ColumnOptions, type Layout } from './columns.js';
 import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind, TextsRow } from './data-set.js';
 import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
@@ -72,7 +72,7 @@ export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<D
     return {
       kind,
       classes: [],
-      rows: readEach(records, path, (record): TextsRow => ({ texts: textsOf(record, layout, path) })),
+      rows: readEach(records, path, (record) => textsRow(record, kind, reading)),
     };
   }
   if (kind === 'scored-pairs') {
@@ -131,6 +131,15 @@ function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string):
     if (typeof value === 'string') return value.trim();
     throw errorAt(path, record.line, `expected ${column} to be a string, got ${shown(value)}`);
   });
+}
+
+/** @throws DataError for a row without one of the texts, or with negatives that the first row lacks. */
+function textsRow(record: TableRecord<unknown>, kind: TaskKind, { layout, path }: Reading): TextsRow {
+  const texts = textsOf(record, layout, path);
+  const more = negativesIn(record.cells.keys()).find((name) => !layout.texts.includes(name));
+  if (kind === 'pairs' || more === undefined) return { texts };
+  const way = 'every row has the same number of negatives';
+  throw errorAt(path, record.line, `expected no ${more}, which the first row lacks: ${way}`);
 }
 
 function oneLabel(record: TableRecord<unknown>, column: string, path: string): string {

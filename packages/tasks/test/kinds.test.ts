@@ -225,6 +225,22 @@ describe('pairs and triplets', async () => {
     expect(score(outputsOf(batches, lettersOf))).toMatchObject({ recallAt1: 1 / 2, mrr: 3 / 4 });
   });
 
+  it('can have several negatives, the same number in every row', async () => {
+    const content = { name: 'several', kind: 'triplets', classes: [] } as const;
+    const rows = [{ texts: ['a?', 'ab', 'abc', 'c'] }, { texts: ['c?', 'c', 'a', 'b'] }];
+    const several = encode(await createDataSet({ ...content, rows }));
+    expect(onlyBatch(trainingData(several, options))).toMatchObject({
+      columns: 4,
+      inputs: { inputIds: { shape: [8, 3] } },
+    });
+    const { batches, score } = evaluationData(several, { batchSize: 4 });
+    // a?: a, ab, abc, c, b; its positive is second. c?: c
+    expect(score(outputsOf(batches, lettersOf))).toMatchObject({ recallAt1: 1 / 2, mrr: 3 / 4 });
+    await expect(createDataSet({ ...content, rows: [...rows, { texts: ['a', 'b', 'c'] }] })).rejects.toThrow(
+      'several: expected 4 texts in row 3 (an anchor, its positive and the same number of negatives in every row), got 3',
+    );
+  });
+
   it('are only found by chance if no embedding is a number', () => {
     const { batches, score } = evaluationData(encode(triplets), { batchSize: 4 });
     expect(score(outputsOf(batches, () => [NaN, NaN]))['recallAt1']).toBeLessThan(1);

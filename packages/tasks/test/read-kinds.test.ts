@@ -211,6 +211,25 @@ describe('texts to embed', () => {
   });
 
   it.each([
+    ['a.tsv', 'negative_10\tanchor\tnegative_2\tpositive\tnegative_1\nn10\tq\tn2\tp\tn1\n'],
+    ['a.jsonl', jsonl({ anchor: 'q', positive: 'p', negative_1: 'n1', negative_2: 'n2', negative_10: 'n10' })],
+  ])('have several negatives in %s, in the order of their numbers', async (path, text) => {
+    expect(await read(path, text)).toMatchObject({
+      kind: 'triplets',
+      rows: [{ texts: ['q', 'p', 'n1', 'n2', 'n10'] }],
+    });
+  });
+
+  it('have the same number of negatives in every row', async () => {
+    const row = { anchor: 'q', positive: 'p', negative_1: 'n' };
+    await expectDataError(read('a.jsonl', jsonl(row, { ...row, negative_2: 'm' })), 'a.jsonl:2', 'negative_2');
+    await expectDataError(read('a.jsonl', jsonl({ ...row, negative_2: 'm' }, row)), 'a.jsonl:2', 'no negative_2');
+    expect(await read('a.jsonl', jsonl(row, { ...row, negative_2: 'm' }), { kind: 'pairs' })).toMatchObject({
+      rows: [{ texts: ['q', 'p'] }, { texts: ['q', 'p'] }],
+    });
+  });
+
+  it.each([
     ['a.tsv', 'text_a\ttext_b\tscore\na\tb\t.5\n'],
     ['sentences.jsonl', jsonl({ sentence1: 'a', sentence2: 'b', score: 0.5, genre: 'x' })],
   ])('have a score in %s', async (path, text) => {

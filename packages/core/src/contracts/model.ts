@@ -218,7 +218,7 @@ export interface Batch extends InputBatch {
  * - `'classification'`: a class for each row; `'multi-label'`: any number of classes; `'regression'`: a number
  * - `'token-classification'`: a class for each token
  * - `'causal-lm'`: the input tokens themselves; the model predicts each one from those before it
- * - `'pairs'`: none; a row is two texts that belong together. `'triplets'`: plus a third text that does not
+ * - `'pairs'`: none; a row is two texts that belong together. `'triplets'`: plus one or more texts that do not
  * - `'scored-pairs'`: a number for how similar the two texts of a row are
  */
 export type DataKind =
