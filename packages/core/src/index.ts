@@ -35,4 +35,5 @@ export { adamW } from './optimizers/adamw.js';
 export { lion } from './optimizers/lion.js';
 export { sgd } from './optimizers/sgd.js';
 export { binaryCrossEntropy, crossEntropy, nextToken, squaredError, tokenCrossEntropy } from './losses/losses.js';
+export { dpo, orpo } from './losses/preferences.js';
 export { contrastive, cosineSimilarity, multipleNegativesRanking, triplet } from './losses/embeddings.js';

@@ -209,6 +209,7 @@ export interface Batch extends InputBatch {
    * - class numbers (int32) or finite targets (float32), [batch]
    * - multi-label: 1 for each label that a row has and 0 for the others (float32), [batch, labels]
    * - token tasks: class numbers [batch, tokens], -100 for a token without a label
+   * - preferences: the tokens of both answers [2 * batch, tokens], -100 for prompts and padding
    */
   readonly labels: HostTensor;
 }
@@ -218,6 +219,7 @@ export interface Batch extends InputBatch {
  * - `'classification'`: a class for each row; `'multi-label'`: any number of classes; `'regression'`: a number
  * - `'token-classification'`: a class for each token
  * - `'causal-lm'`: the input tokens themselves; the model predicts each one from those before it
+ * - `'preferences'`: the tokens of two answers to a prompt, the chosen one and the rejected one
  * - `'pairs'`: none; a row is two texts that belong together. `'triplets'`: plus a third text that does not
  * - `'scored-pairs'`: a number for how similar the two texts of a row are
  */
@@ -227,6 +229,7 @@ export type DataKind =
   | 'regression'
   | 'token-classification'
   | 'causal-lm'
+  | 'preferences'
   | 'pairs'
   | 'triplets'
   | 'scored-pairs';

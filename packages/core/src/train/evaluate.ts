@@ -8,7 +8,7 @@ import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
-import { surpriseOfRows } from '../losses/losses.js';
+import { surpriseOfRows } from '../losses/surprise.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { identityOf } from '../runtime/leases.js';

@@ -3,7 +3,7 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import type { Loss, LossBatch } from '../losses/loss.js';
-import type { Surprise } from '../losses/losses.js';
+import { surpriseOf, type Surprise } from '../losses/surprise.js';
 import { blockedCrossEntropy, type WordBlocks } from '../nn/cross-entropy.js';
 import { toRows } from '../nn/linear.js';
 import { isQuantized } from '../quantized.js';
